@@ -1,0 +1,1 @@
+"""multispin_env."""

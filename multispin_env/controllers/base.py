@@ -1,0 +1,71 @@
+"""What every controller is, and how one is made from its name."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import Any
+
+from multispin_env.checks import FloatArray, IntArray, check_keywords
+from multispin_env.controllers.equalization import equal_latency
+from multispin_env.physics.types import Decision, SystemState
+from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.physics.validation import checked_state
+from multispin_env.registry import CONTROLLERS
+from multispin_env.scenario import Scenario
+
+
+@dataclass(frozen=True, eq=False)
+class Controller(ABC):
+    """Maps states (..., K) to decisions (..., K).
+
+    A subclass adds its options as dataclass fields and implements `decide`.
+    """
+
+    scenario: Scenario
+
+    def __call__(self, state: SystemState) -> Decision:
+        """Decide for one state or a batch of them; ``ValueError`` for a bad state."""
+        return self.decide(checked_state(self.scenario, state))
+
+    @abstractmethod
+    def decide(self, state: SystemState) -> Decision:
+        """Decide for a state that has been checked: float64 arrays of one shape (..., K)."""
+
+    def with_equal_latency(self, draft_length: IntArray, state: SystemState) -> Decision:
+        """Give these lengths the bandwidth with which all devices finish together ([MS] 31, 32)."""
+        token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
+        share = equal_latency(draft_length, state.draft_time, token_time).share
+        return Decision(draft_length, share * self.scenario.total_bandwidth)
+
+
+def controller_names() -> tuple[str, ...]:
+    """Names that `make_controller` takes, in a stable order."""
+    return CONTROLLERS.names()
+
+
+def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller:
+    """Make a controller from its name.
+
+    Parameters
+    ----------
+    name
+        One of `controller_names()`.
+    scenario
+        The system it controls.
+    **options
+        Fields of that controller's class, e.g. ``phi_points=30`` for ``"algorithm1"``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown name or option (the nearest is suggested), or a bad value.
+    """
+    cls: type[Controller] = CONTROLLERS.load(name)
+    allowed = [field.name for field in fields(cls) if field.name != "scenario"]
+    check_keywords(f"controller {name!r}", options, allowed)
+    return cls(scenario, **options)
+
+
+def user_sum(array: FloatArray, weights: FloatArray | None) -> FloatArray:
+    """Σ_k ω_k x_k over the last axis, ω = 1 where there are no weights."""
+    total: FloatArray = (array if weights is None else weights * array).sum(-1)
+    return total

@@ -1,0 +1,46 @@
+"""Long batches in pieces, so that memory stays bounded whatever the batch."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from multispin_env.checks import FloatArray, IntArray
+from multispin_env.physics.types import SystemState
+
+CHUNK_ENTRIES = 2_000_000
+"""Largest number of float64 entries of a working array (16 MB)."""
+
+
+def lengths_in_chunks(
+    solve: Callable[[SystemState, FloatArray | None], IntArray],
+    state: SystemState,
+    entries_per_state: int,
+    weights: FloatArray | None = None,
+) -> IntArray:
+    """Apply ``solve`` to flat pieces (n, K) of a state (..., K) and give the lengths its shape.
+
+    Parameters
+    ----------
+    solve
+        Takes states (n, K) and weights (n, K) or ``None``; returns draft lengths (n, K).
+    state
+        Arrays (..., K) of one shape.
+    entries_per_state
+        Size of the largest array that ``solve`` makes for one state.
+    weights
+        ω (..., K), of the state's shape.
+    """
+    shape = state.draft_time.shape
+    num_users = shape[-1]
+    flat = SystemState(
+        state.draft_time.reshape(-1, num_users),
+        state.spectral_efficiency.reshape(-1, num_users),
+        state.acceptance_rate.reshape(-1, num_users),
+    )
+    flat_weights = None if weights is None else weights.reshape(-1, num_users)
+    rows = max(1, CHUNK_ENTRIES // entries_per_state)
+    lengths = np.empty((len(flat.draft_time), num_users), dtype=np.int64)
+    for start in range(0, len(lengths), rows):
+        part = slice(start, start + rows)
+        lengths[part] = solve(flat[part], None if flat_weights is None else flat_weights[part])
+    return lengths.reshape(shape)

@@ -1,0 +1,35 @@
+"""Random play, for a sense of scale."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from multispin_env.controllers.base import Controller
+from multispin_env.physics.types import Decision, SystemState
+
+
+@dataclass(frozen=True, eq=False)
+class Random(Controller):
+    """Lengths uniform over their range, shares uniform over the simplex (ours).
+
+    Parameters
+    ----------
+    rng
+        Source of randomness; by default a generator seeded with 0 for each controller.
+    """
+
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rng, np.random.Generator):
+            raise ValueError(f"rng: got {self.rng!r}, allowed is a numpy.random.Generator")
+
+    def decide(self, state: SystemState) -> Decision:
+        """Ignore the state but for its shape."""
+        scenario, shape = self.scenario, state.draft_time.shape
+        low, high = scenario.min_draft_length, scenario.max_draft_length
+        length = self.rng.integers(low, high, size=shape, endpoint=True)
+        # normalised exponentials are uniform on the simplex; the floor keeps every share above zero
+        weight = np.maximum(self.rng.standard_exponential(shape), np.finfo(np.float64).tiny)
+        share = weight / weight.sum(-1, keepdims=True)
+        return Decision(length, share * scenario.total_bandwidth)

@@ -1,0 +1,19 @@
+"""Fading models, one file each; ``multispin_env.registry.CHANNELS`` names them."""
+
+from typing import Protocol
+
+import numpy as np
+
+from multispin_env.checks import FloatArray
+
+
+class Channel(Protocol):
+    """How power gains change from round to round."""
+
+    def draw(self, rng: np.random.Generator, rounds: int, num_users: int) -> FloatArray:
+        """Fresh randomness for some rounds, (rounds, K); drawing 1 + 1 rounds equals drawing 2."""
+        ...
+
+    def next_gain(self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
+        """Gains H of the next round from those of the last one, the means H̄ and fresh randomness, all (..., K)."""
+        ...

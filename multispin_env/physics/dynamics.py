@@ -1,0 +1,76 @@
+"""Who the devices are, and what changes between rounds."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from multispin_env.checks import FloatArray, IntArray
+from multispin_env.physics.acceptance import Acceptance
+from multispin_env.physics.channels import Channel
+from multispin_env.physics.types import SystemState
+from multispin_env.physics.uplink import spectral_efficiency
+from multispin_env.registry import ACCEPTANCES, CHANNELS
+from multispin_env.scenario import Scenario
+
+UNIFORMS_PER_USER = 3
+"""Uniform variables that make one device: draft time, mean gain, task."""
+
+
+class Users(NamedTuple):
+    """Devices of an episode, arrays (..., K)."""
+
+    draft_time: FloatArray  # T_k, s/token
+    mean_gain: FloatArray  # H̄_k
+    task: IntArray  # index into scenario.tasks
+
+
+def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:
+    """Devices from uniform variables (..., 3, K) in [0, 1): T̄ U(1 ± spread), U(H̄ low, high), any task."""
+    draft, gain, task = (uniforms[..., i, :] for i in range(UNIFORMS_PER_USER))
+    spread = scenario.draft_time_spread
+    return Users(
+        draft_time=scenario.mean_draft_time * (1.0 - spread + 2.0 * spread * draft),
+        mean_gain=scenario.mean_gain_low + (scenario.mean_gain_high - scenario.mean_gain_low) * gain,
+        task=(task * len(scenario.tasks)).astype(np.int64),
+    )
+
+
+def channel_of(scenario: Scenario) -> Channel:
+    """Fading model that the scenario names."""
+    channel: Channel = CHANNELS.load(scenario.channel)
+    return channel
+
+
+def system_state(scenario: Scenario, users: Users, channel_gain: FloatArray) -> SystemState:
+    """What prices this round, from devices and gains H (..., K)."""
+    acceptance: Acceptance = ACCEPTANCES.load(scenario.acceptance)
+    return SystemState(
+        draft_time=users.draft_time,
+        spectral_efficiency=spectral_efficiency(scenario, channel_gain),
+        acceptance_rate=acceptance.rates(scenario, users.task),
+    )
+
+
+def sample_state(scenario: Scenario, rng: np.random.Generator, size: int | None = None) -> SystemState:
+    """Draw independent states: new devices with their first round of fading ([MS] §VI).
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    rng
+        Source of randomness.
+    size
+        Number of states; ``None`` gives one without a batch axis.
+
+    Returns
+    -------
+    SystemState
+        Arrays (size, K), or (K,).
+    """
+    count, num_users = (1 if size is None else size), scenario.num_users
+    users = users_from_uniforms(scenario, rng.random((count, UNIFORMS_PER_USER, num_users)))
+    channel = channel_of(scenario)
+    gain = channel.next_gain(users.mean_gain, users.mean_gain, channel.draw(rng, count, num_users))
+    state = system_state(scenario, users, gain)
+    return state[0] if size is None else state

@@ -1,0 +1,68 @@
+"""Tokens a device gains in a round: expectation and draw."""
+
+import numpy as np
+
+from multispin_env.checks import FloatArray, IntArray
+
+
+def _log_acceptance(acceptance_rate: FloatArray) -> FloatArray:
+    with np.errstate(divide="ignore"):  # ln 0 = −∞ is meant
+        return np.log(acceptance_rate)
+
+
+def expected_tokens(draft_length: FloatArray | IntArray, acceptance_rate: FloatArray) -> FloatArray:
+    """E[N | L] = (1 − α^{L+1}) / (1 − α), and L + 1 at α = 1 ([MS] 12).
+
+    Parameters
+    ----------
+    draft_length
+        L ≥ 0 in tokens, integer or real, broadcast against α.
+    acceptance_rate
+        α in [0, 1]; both ends and their neighbours are exact to rounding.
+
+    Returns
+    -------
+    FloatArray
+        Expected tokens, in [1, L + 1].
+    """
+    alpha = np.asarray(acceptance_rate, dtype=np.float64)
+    count = np.asarray(draft_length, dtype=np.float64) + 1.0
+    certain = alpha == 1.0
+    # expm1 keeps all digits where α^{L+1} is close to 1
+    miss = np.where(certain, 1.0, 1.0 - alpha)
+    return np.where(certain, count, -np.expm1(count * _log_acceptance(alpha)) / miss)
+
+
+def tokens_from_exponential(
+    draft_length: IntArray, acceptance_rate: FloatArray, exponential: FloatArray
+) -> FloatArray:
+    """Tokens N of [MS] (11) from a standard exponential variable: N − 1 = min(L, ⌊x / |ln α|⌋).
+
+    P(⌊x / |ln α|⌋ ≥ n) = P(x ≥ n |ln α|) = α^n, the probability that n drafted tokens in a row are accepted.
+    """
+    alpha = np.asarray(acceptance_rate, dtype=np.float64)
+    rate = -_log_acceptance(alpha)
+    with np.errstate(divide="ignore", over="ignore"):  # α = 1 or next to it: accepts everything
+        run = np.where(alpha == 1.0, np.inf, exponential / np.where(alpha == 1.0, 1.0, rate))
+    return np.minimum(np.floor(run), draft_length) + 1.0
+
+
+def sample_tokens(
+    draft_length: IntArray, acceptance_rate: FloatArray, rng: np.random.Generator
+) -> FloatArray:
+    """Draw N_k: P(N = n) = α^{n−1} (1 − α) for n = 1..L, P(N = L + 1) = α^L ([MS] 11).
+
+    Parameters
+    ----------
+    draft_length, acceptance_rate
+        L and α, broadcast together.
+    rng
+        The only source of randomness; one draw an entry.
+
+    Returns
+    -------
+    FloatArray
+        Whole numbers in 1..L + 1.
+    """
+    shape = np.broadcast_shapes(np.shape(draft_length), np.shape(acceptance_rate))
+    return tokens_from_exponential(draft_length, acceptance_rate, rng.standard_exponential(shape))

@@ -1,0 +1,55 @@
+"""What flows through the model: state, decision, outcome. Leading batch axes ``(...)``, users K last."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from multispin_env.checks import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SystemState:
+    """All that a round depends on besides the decision."""
+
+    # SLM time per drafted token T_k
+    draft_time: FloatArray  # (..., K) s/token
+    # uplink bits per second and hertz r_k
+    spectral_efficiency: FloatArray  # (..., K) bit/s/Hz
+    # probability α_k that a drafted token is accepted
+    acceptance_rate: FloatArray  # (..., K)
+
+    def __getitem__(self, index: Any) -> "SystemState":
+        """Select along the leading batch axes."""
+        return SystemState(
+            self.draft_time[index], self.spectral_efficiency[index], self.acceptance_rate[index]
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """What the controller chooses in every round."""
+
+    # drafted tokens L_k
+    draft_length: IntArray  # (..., K) tokens
+    # uplink bandwidth B_k, Σ B_k ≤ B
+    bandwidth: FloatArray  # (..., K) Hz
+
+    def __getitem__(self, index: Any) -> "Decision":
+        """Select along the leading batch axes."""
+        return Decision(self.draft_length[index], self.bandwidth[index])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What a round gives."""
+
+    # sum token goodput G ([MS] 13)
+    goodput: FloatArray  # (...) tokens/s
+    # tokens N_k gained, expected or drawn
+    tokens: FloatArray  # (..., K) tokens
+    # T_e2e = T_ma + T_ver
+    round_latency: FloatArray  # (...) s
+    # drafting L_k T_k and uploading L_k Q / (B_k r_k)
+    draft_time: FloatArray  # (..., K) s
+    upload_time: FloatArray  # (..., K) s
+    # T_ver of the whole batch
+    verification_time: float  # s

@@ -1,0 +1,28 @@
+"""The shared OFDMA uplink."""
+
+import numpy as np
+
+from multispin_env.checks import FloatArray, IntArray
+from multispin_env.scenario import Scenario
+
+
+def spectral_efficiency(scenario: Scenario, channel_gain: FloatArray) -> FloatArray:
+    """r = log2(1 + p H / N0) in bit/s/Hz for power gains H ([MS] 8)."""
+    return np.log1p(scenario.transmit_snr * channel_gain) / np.log(2.0)
+
+
+def full_share_token_time(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
+    """c_k = Q / (B r_k): seconds to upload one token with the whole budget (ours; unit of the solvers)."""
+    return scenario.bits_per_token / (scenario.total_bandwidth * spectral_efficiency)
+
+
+def upload_time(
+    scenario: Scenario,
+    draft_length: IntArray,
+    spectral_efficiency: FloatArray,
+    bandwidth: FloatArray,
+) -> FloatArray:
+    """L_k Q / (B_k r_k) in seconds ([MS] 9); 0 for a device that drafts nothing."""
+    nothing = draft_length == 0
+    rate = np.where(nothing, 1.0, bandwidth * spectral_efficiency)
+    return draft_length * scenario.bits_per_token / rate

@@ -1,0 +1,114 @@
+"""Tables of names. A new part of the project is one new file and one line here.
+
+Values are ``"module:attribute"`` strings, so that a table costs no import; users may also register objects.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from multispin_env.checks import check_name
+
+
+class Registry:
+    """Names of one kind of part, each with the place it is loaded from.
+
+    Parameters
+    ----------
+    kind
+        What the table holds, for error messages ("controller").
+    entries
+        Name to ``"module:attribute"``.
+    """
+
+    def __init__(self, kind: str, entries: dict[str, str]) -> None:
+        self.kind = kind
+        self._entries: dict[str, Any] = dict(entries)
+
+    def names(self) -> tuple[str, ...]:
+        """All names, in the order they were registered."""
+        return tuple(self._entries)
+
+    def register(self, name: str, target: Any) -> None:
+        """Add a part of the user's own.
+
+        Parameters
+        ----------
+        name
+            Must be new.
+        target
+            The object itself, or a ``"module:attribute"`` string that is imported at first use.
+
+        Raises
+        ------
+        ValueError
+            If the name is taken.
+        """
+        if name in self._entries:
+            raise ValueError(
+                f"{self.kind}: the name {name!r} is taken; allowed is a name not among {list(self.names())}"
+            )
+        self._entries[name] = target
+
+    def unregister(self, name: str) -> None:
+        """Remove a name; ``ValueError`` if it is unknown."""
+        check_name(self.kind, name, self.names())
+        del self._entries[name]
+
+    def load(self, name: str) -> Any:
+        """Return the object behind ``name``; ``ValueError`` lists the names and suggests the nearest."""
+        check_name(self.kind, name, self.names())
+        target = self._entries[name]
+        if not isinstance(target, str):
+            return target
+        module, _, attribute = target.partition(":")
+        return getattr(import_module(module), attribute)
+
+
+SCENARIOS = Registry(
+    "scenario preset",
+    {
+        "llama2": "multispin_env.scenarios.llama2:SCENARIO",
+        "qwen3.5": "multispin_env.scenarios.qwen35:SCENARIO",
+    },
+)
+
+CHANNELS = Registry("channel", {"rayleigh": "multispin_env.physics.channels.rayleigh:RAYLEIGH"})
+
+ACCEPTANCES = Registry("acceptance", {"by-task": "multispin_env.physics.acceptance.by_task:BY_TASK"})
+
+CONTROLLERS = Registry(
+    "controller",
+    {
+        "fixed": "multispin_env.controllers.fixed:Fixed",
+        "uniform-bandwidth": "multispin_env.controllers.uniform_bandwidth:UniformBandwidth",
+        "homogeneous": "multispin_env.controllers.homogeneous:Homogeneous",
+        "algorithm1": "multispin_env.controllers.algorithm1:Algorithm1",
+        "optimal": "multispin_env.controllers.optimal:Optimal",
+        "random": "multispin_env.controllers.random:Random",
+    },
+)
+
+SYSTEMS = Registry(
+    "system",
+    {
+        "p2p": "multispin_env.controllers.systems:p2p_goodput",
+        "centralized": "multispin_env.controllers.systems:centralized_goodput",
+    },
+)
+
+ENCODINGS = Registry(
+    "action",
+    {
+        "residual": "multispin_env.envs.actions:ResidualCodec",
+        "shares": "multispin_env.envs.actions:SharesCodec",
+        "lengths": "multispin_env.envs.actions:LengthsCodec",
+    },
+)
+
+ENVIRONMENTS = Registry(
+    "environment",
+    {
+        "MultiSpin/Homogeneous-v0": "multispin_env.envs.multispin:HomogeneousEnv",
+        "MultiSpin/Heterogeneous-v0": "multispin_env.envs.multispin:HeterogeneousEnv",
+    },
+)

@@ -1,0 +1,1 @@
+"""Presets, one file each; ``multispin_env.registry.SCENARIOS`` names them."""

@@ -1,0 +1,24 @@
+"""Conversions of units; nowhere else in the package is ``10 ** (x / 10)`` written."""
+
+import math
+
+MHZ = 1e6
+"""Hertz in one megahertz."""
+
+MS = 1e-3
+"""Seconds in one millisecond."""
+
+
+def db_to_linear(decibel: float) -> float:
+    """Power ratio of a value in dB."""
+    return 10.0 ** (decibel / 10.0)
+
+
+def linear_to_db(ratio: float) -> float:
+    """Value in dB of a power ratio above zero."""
+    return 10.0 * math.log10(ratio)
+
+
+def index_bits(size: int) -> int:
+    """Bits that name one of ``size`` things: ⌈log2 size⌉, exact for every integer ≥ 1."""
+    return (size - 1).bit_length()
