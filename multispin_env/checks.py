@@ -38,9 +38,8 @@ def check_keywords(owner: str, given: Iterable[str], allowed: Iterable[str]) -> 
 def check_integer(field: str, value: Any, low: int, high: int | None = None) -> int:
     """Return ``value`` as ``int``, or ``ValueError`` if it is no integer in [low, high]."""
     allowed = f"an integer ≥ {low}" if high is None else f"an integer in {low}..{high}"
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ValueError(f"{field}: got {value!r}, allowed is {allowed}")
-    if value < low or (high is not None and value > high):
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or int(value) < low or (high is not None and int(value) > high):
         raise ValueError(f"{field}: got {value!r}, allowed is {allowed}")
     return int(value)
 

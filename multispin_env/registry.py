@@ -54,10 +54,14 @@ class Registry:
         check_name(self.kind, name, self.names())
         del self._entries[name]
 
-    def load(self, name: str) -> Any:
-        """Return the object behind ``name``; ``ValueError`` lists the names and suggests the nearest."""
+    def target(self, name: str) -> Any:
+        """Return what was registered, string or object; ``ValueError`` for an unknown name suggests the nearest."""
         check_name(self.kind, name, self.names())
-        target = self._entries[name]
+        return self._entries[name]
+
+    def load(self, name: str) -> Any:
+        """Return the object behind ``name``; ``ValueError`` for an unknown name suggests the nearest."""
+        target = self.target(name)
         if not isinstance(target, str):
             return target
         module, _, attribute = target.partition(":")

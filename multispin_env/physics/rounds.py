@@ -10,7 +10,7 @@ from multispin_env.physics.validation import checked_decision, checked_state
 from multispin_env.scenario import Scenario
 
 
-def goodput(total_tokens: FloatArray, access_latency: FloatArray, verification_time: float) -> FloatArray:
+def goodput(total_tokens: FloatArray, access_latency: FloatArray, verification_time: FloatArray | float) -> FloatArray:
     """G = Σ N_k / (T_ma + T_ver) in tokens/s ([MS] 13).
 
     Parameters
@@ -69,9 +69,7 @@ def expected_outcome(scenario: Scenario, state: SystemState, decision: Decision)
     return price(scenario, state, decision, expected_tokens(decision.draft_length, state.acceptance_rate))
 
 
-def sampled_outcome(
-    scenario: Scenario, state: SystemState, decision: Decision, rng: np.random.Generator
-) -> Outcome:
+def sampled_outcome(scenario: Scenario, state: SystemState, decision: Decision, rng: np.random.Generator) -> Outcome:
     """As `expected_outcome`, with tokens drawn from [MS] (11) by ``rng``."""
     state, decision = _checked(scenario, state, decision)
     return price(scenario, state, decision, sample_tokens(decision.draft_length, state.acceptance_rate, rng))

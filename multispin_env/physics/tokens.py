@@ -33,9 +33,7 @@ def expected_tokens(draft_length: FloatArray | IntArray, acceptance_rate: FloatA
     return np.where(certain, count, -np.expm1(count * _log_acceptance(alpha)) / miss)
 
 
-def tokens_from_exponential(
-    draft_length: IntArray, acceptance_rate: FloatArray, exponential: FloatArray
-) -> FloatArray:
+def tokens_from_exponential(draft_length: IntArray, acceptance_rate: FloatArray, exponential: FloatArray) -> FloatArray:
     """Tokens N of [MS] (11) from a standard exponential variable: N − 1 = min(L, ⌊x / |ln α|⌋).
 
     P(⌊x / |ln α|⌋ ≥ n) = P(x ≥ n |ln α|) = α^n, the probability that n drafted tokens in a row are accepted.
@@ -47,9 +45,7 @@ def tokens_from_exponential(
     return np.minimum(np.floor(run), draft_length) + 1.0
 
 
-def sample_tokens(
-    draft_length: IntArray, acceptance_rate: FloatArray, rng: np.random.Generator
-) -> FloatArray:
+def sample_tokens(draft_length: IntArray, acceptance_rate: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Draw N_k: P(N = n) = α^{n−1} (1 − α) for n = 1..L, P(N = L + 1) = α^L ([MS] 11).
 
     Parameters

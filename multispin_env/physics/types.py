@@ -19,9 +19,7 @@ class SystemState:
 
     def __getitem__(self, index: Any) -> "SystemState":
         """Select along the leading batch axes."""
-        return SystemState(
-            self.draft_time[index], self.spectral_efficiency[index], self.acceptance_rate[index]
-        )
+        return SystemState(self.draft_time[index], self.spectral_efficiency[index], self.acceptance_rate[index])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -55,9 +55,7 @@ def checked_weights(weights: object, shape: tuple[int, ...]) -> FloatArray | Non
     try:
         return np.ascontiguousarray(np.broadcast_to(array, shape))
     except ValueError:
-        raise ValueError(
-            f"weights: got shape {array.shape}, allowed is a shape that broadcasts to {shape}"
-        ) from None
+        raise ValueError(f"weights: got shape {array.shape}, allowed is a shape that broadcasts to {shape}") from None
 
 
 def checked_decision(scenario: Scenario, decision: Decision) -> Decision:
@@ -78,9 +76,7 @@ def checked_decision(scenario: Scenario, decision: Decision) -> Decision:
     require("draft_length", length, good, f"integers in {low}..{high}")
     shape = _common_shape({"draft_length": length, "bandwidth": bandwidth})
     length, bandwidth = np.broadcast_to(length, shape), np.broadcast_to(bandwidth, shape)
-    require(
-        "bandwidth", bandwidth, (bandwidth > 0.0) | ((length == 0) & (bandwidth == 0.0)), "numbers > 0 Hz"
-    )
+    require("bandwidth", bandwidth, (bandwidth > 0.0) | ((length == 0) & (bandwidth == 0.0)), "numbers > 0 Hz")
     total = np.asarray(bandwidth.sum(-1))
     budget = scenario.total_bandwidth
     require("sum of bandwidth", total, total <= budget * (1.0 + BUDGET_TOLERANCE), f"at most {budget:g} Hz")

@@ -1,0 +1,1 @@
+"""Gymnasium shells around the model: no formula of the system stands here."""

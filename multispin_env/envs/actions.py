@@ -1,0 +1,210 @@
+"""Actions in [-1, 1] to decisions and back; one class for each encoding, ``registry.ENCODINGS`` names them.
+
+All have one row for each user. Column 0 is the draft length, column 1 (if there is one) the bandwidth. Where the
+draft length is common, it is read from the mean of column 0 over users.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from multispin_env.checks import FloatArray, IntArray, require
+from multispin_env.controllers.equalization import equal_latency
+from multispin_env.physics.types import Decision, SystemState
+from multispin_env.physics.uplink import full_share_token_time, upload_time
+from multispin_env.physics.validation import checked_decision
+from multispin_env.scenario import Scenario
+
+LARGEST_FACTOR = 1e4
+"""Factor on bandwidth at the ends of an action's second column."""
+
+LOG_LARGEST_FACTOR = float(np.log(LARGEST_FACTOR))
+
+SHARPNESS = 5.0
+"""β of ln f(x) = ln(1e4) sinh(β x) / sinh β: slope 0.62 at x = 0, where learned policies work."""
+
+EDGE = 1e-6
+"""How far an entry may lie outside [-1, 1], for rounding to float32."""
+
+
+def linear_length(x: FloatArray, low: int, high: int) -> FloatArray:
+    """Real length low + (x + 1)/2 (high − low)."""
+    return low + 0.5 * (x + 1.0) * (high - low)
+
+
+def linear_length_inverse(length: IntArray, low: int, high: int) -> FloatArray:
+    """x of `linear_length`; 0 where there is only one length."""
+    return 2.0 * (length - low) / max(high - low, 1) - 1.0
+
+
+def log_length(x: FloatArray, low: int, high: int) -> FloatArray:
+    """Real length on a logarithmic scale: low − 1 + (1 + high − low)^{(x + 1)/2}."""
+    return low - 1.0 + np.exp(0.5 * (x + 1.0) * np.log(1.0 + high - low))
+
+
+def log_length_inverse(length: IntArray, low: int, high: int) -> FloatArray:
+    """x of `log_length`; −1 where there is only one length."""
+    return 2.0 * np.log(1.0 + length - low) / max(np.log(1.0 + high - low), np.log(2.0)) - 1.0
+
+
+def residual_factor(x: FloatArray) -> FloatArray:
+    """f(x): f(0) = 1, fine near 0, 1e4 and 1e-4 at the ends."""
+    return np.exp(LOG_LARGEST_FACTOR * np.sinh(SHARPNESS * x) / np.sinh(SHARPNESS))
+
+
+def residual_factor_inverse(factor: FloatArray) -> FloatArray:
+    """x of `residual_factor`, for factors > 0."""
+    return np.arcsinh(np.log(factor) * np.sinh(SHARPNESS) / LOG_LARGEST_FACTOR) / SHARPNESS
+
+
+@dataclass(frozen=True)
+class ActionCodec(ABC):
+    """Base of the encodings.
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    common_draft_length
+        Whether all devices draft the same number of tokens.
+    """
+
+    columns: ClassVar[int]
+    scenario: Scenario
+    common_draft_length: bool
+
+    @property
+    def space(self) -> spaces.Box:
+        """Box [-1, 1] of shape (K, columns)."""
+        return spaces.Box(-1.0, 1.0, (self.scenario.num_users, self.columns), np.float32)
+
+    def decode(self, action: NDArray[Any], state: SystemState) -> Decision:
+        """Decision (..., K) of an action (..., K, columns) in a state (..., K).
+
+        Raises
+        ------
+        ValueError
+            For a wrong shape, NaN, or an entry outside [-1, 1].
+        """
+        x = self._checked(action, state.draft_time.shape)
+        column = x[..., 0]
+        if self.common_draft_length:
+            column = np.broadcast_to(column.mean(-1, keepdims=True), column.shape)
+        low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
+        length = np.clip(np.rint(self._length(column, low, high)), low, high).astype(np.int64)
+        return Decision(length, self._bandwidth(x, length, state))
+
+    def encode(self, decision: Decision, state: SystemState) -> NDArray[np.float32]:
+        """Action (..., K, columns) that decodes to this decision (..., K) in this state (..., K).
+
+        Raises
+        ------
+        ValueError
+            For a bad decision, or one with different lengths where the length is common.
+        """
+        decision = checked_decision(self.scenario, decision)
+        length = decision.draft_length
+        if self.common_draft_length:
+            require("draft_length", length, length == length[..., :1], "one common length in this environment")
+        low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
+        columns = [self._length_inverse(length, low, high), *self._bandwidth_columns(decision, state)]
+        return np.clip(np.stack(columns, -1), -1.0, 1.0).astype(np.float32)
+
+    def _checked(self, action: NDArray[Any], shape: tuple[int, ...]) -> FloatArray:
+        x = np.asarray(action, dtype=np.float64)
+        wanted = (*shape, self.columns)
+        if x.shape != wanted:
+            raise ValueError(f"action: got shape {x.shape}, allowed is {wanted}")
+        if not (np.abs(x) <= 1.0).all():  # also true for NaN
+            require("action", x, np.abs(x) <= 1.0 + EDGE, "numbers in [-1, 1]")
+            x = np.clip(x, -1.0, 1.0)
+        return x
+
+    def _equalized(self, length: IntArray, state: SystemState, factor: FloatArray | float) -> FloatArray:
+        token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
+        return self.scenario.total_bandwidth * equal_latency(length, state.draft_time, token_time * factor).share
+
+    @staticmethod
+    def _length(x: FloatArray, low: int, high: int) -> FloatArray:
+        return log_length(x, low, high)
+
+    @staticmethod
+    def _length_inverse(length: IntArray, low: int, high: int) -> FloatArray:
+        return log_length_inverse(length, low, high)
+
+    @abstractmethod
+    def _bandwidth(self, x: FloatArray, length: IntArray, state: SystemState) -> FloatArray:
+        """Bandwidth (..., K) in Hz."""
+
+    @abstractmethod
+    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+        """Columns after the first."""
+
+
+class LengthsCodec(ActionCodec):
+    """``"lengths"``, (K, 1): log-scale draft length; bandwidth is always the equal-latency root."""
+
+    columns = 1
+
+    def _bandwidth(self, x: FloatArray, length: IntArray, state: SystemState) -> FloatArray:
+        return self._equalized(length, state, 1.0)
+
+    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+        return []
+
+
+class ResidualCodec(ActionCodec):
+    """``"residual"``, (K, 2): log-scale draft length, and a factor on the closed form's bandwidth.
+
+    Bandwidth is the equal-latency root with Q/r_k replaced by (Q/r_k) f(x_k); zero is the closed form. The inverse
+    takes φ as the latency of the decision: f_k = (φ − L_k T_k) / upload time, which is 1 for the last device to
+    finish and more for the others; where that exceeds 1e4, it takes the largest φ at which all factors are in
+    range (any φ above max_k L_k T_k gives the same bandwidths). Factors more than 1e8 apart saturate. A decision
+    that leaves bandwidth unused decodes to one that spends all of it.
+    """
+
+    columns = 2
+
+    def _bandwidth(self, x: FloatArray, length: IntArray, state: SystemState) -> FloatArray:
+        return self._equalized(length, state, residual_factor(x[..., 1]))
+
+    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+        drafting = decision.draft_length * state.draft_time
+        uploading = upload_time(self.scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
+        nothing = decision.draft_length == 0  # needs no bandwidth, whatever the factor
+        latency = (drafting + uploading).max(-1, keepdims=True)
+        highest = np.where(nothing, np.inf, drafting + LARGEST_FACTOR * uploading).min(-1, keepdims=True)
+        factor = (np.minimum(latency, highest) - drafting) / np.where(nothing, 1.0, uploading)
+        return [residual_factor_inverse(np.where(nothing, 1.0, np.maximum(factor, 1.0 / LARGEST_FACTOR)))]
+
+
+class SharesCodec(ActionCodec):
+    """``"shares"``, (K, 2): linear draft length, and a softmax logit for the share; nothing of the closed form.
+
+    Shares are softmax(ln(1e4) x): any two differ by at most 1e8. The inverse centres the logits; shares further
+    apart than that saturate.
+    """
+
+    columns = 2
+
+    @staticmethod
+    def _length(x: FloatArray, low: int, high: int) -> FloatArray:
+        return linear_length(x, low, high)
+
+    @staticmethod
+    def _length_inverse(length: IntArray, low: int, high: int) -> FloatArray:
+        return linear_length_inverse(length, low, high)
+
+    def _bandwidth(self, x: FloatArray, length: IntArray, state: SystemState) -> FloatArray:
+        weight = np.exp(LOG_LARGEST_FACTOR * x[..., 1])
+        return self.scenario.total_bandwidth * weight / weight.sum(-1, keepdims=True)
+
+    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+        smallest = self.scenario.total_bandwidth * np.exp(-2.0 * LOG_LARGEST_FACTOR)
+        logit = np.log(np.maximum(decision.bandwidth, smallest))  # a device that drafts nothing may have none
+        middle = 0.5 * (logit.max(-1, keepdims=True) + logit.min(-1, keepdims=True))
+        return [np.clip((logit - middle) / LOG_LARGEST_FACTOR, -1.0, 1.0)]
