@@ -114,11 +114,15 @@ class ActionCodec(ABC):
         columns = [self._length_inverse(length, low, high), *self._bandwidth_columns(decision, state)]
         return np.clip(np.stack(columns, -1), -1.0, 1.0).astype(np.float32)
 
+    def check_shape(self, action: NDArray[Any], *batch_and_users: int) -> None:
+        """``ValueError`` unless the action has the shape (..., K, columns)."""
+        wanted = (*batch_and_users, self.columns)
+        if np.shape(action) != wanted:
+            raise ValueError(f"action: got shape {np.shape(action)}, allowed is {wanted}")
+
     def _checked(self, action: NDArray[Any], shape: tuple[int, ...]) -> FloatArray:
+        self.check_shape(action, *shape)
         x = np.asarray(action, dtype=np.float64)
-        wanted = (*shape, self.columns)
-        if x.shape != wanted:
-            raise ValueError(f"action: got shape {x.shape}, allowed is {wanted}")
         if not (np.abs(x) <= 1.0).all():  # also true for NaN
             require("action", x, np.abs(x) <= 1.0 + EDGE, "numbers in [-1, 1]")
             x = np.clip(x, -1.0, 1.0)

@@ -8,26 +8,20 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.checks import check_keywords, check_name
-from multispin_env.controllers.base import make_controller
-from multispin_env.envs.actions import ActionCodec
-from multispin_env.envs.core import Core
-from multispin_env.envs.observations import Observation, ObservationCodec
+from multispin_env.envs.batch import Batch, Settings, Step, Variant
+from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering import RoundPicture
-from multispin_env.physics.rounds import expected_outcome
-from multispin_env.physics.types import Decision, Outcome, SystemState
-from multispin_env.registry import ENCODINGS
+from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
 
 OWN_KEYWORDS = ("scenario", "action", "reward", "optimum", "render_mode")
-REWARDS = ("expected", "sampled")
 
 
 class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
     """Base of the single environments; see `HeterogeneousEnv`."""
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 (type of the base)
-    common_draft_length: ClassVar[bool]
-    optimum_name: ClassVar[str]
+    variant: ClassVar[Variant]
 
     def __init__(
         self,
@@ -40,34 +34,30 @@ class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
         **overrides: Any,
     ) -> None:
         check_keywords(type(self).__name__, overrides, (*OWN_KEYWORDS, *Scenario.field_names()))
-        check_name("reward", reward, REWARDS)
         if render_mode is not None:
             check_name("render_mode", render_mode, self.metadata["render_modes"])
         self.scenario = Scenario.resolve(scenario).replace(**overrides)
+        self._batch = Batch(Settings(self.scenario, self.variant, action, reward, optimum), 1)
+        self.action_space = self._batch.action_space
+        self.observation_space = cast(spaces.Space[Observation], self._batch.observation_space)
         self.render_mode = render_mode
-        self.actions: ActionCodec = ENCODINGS.load(action)(self.scenario, self.common_draft_length)
-        self.observations = ObservationCodec(self.scenario)
-        self.action_space = self.actions.space
-        self.observation_space = cast(spaces.Space[Observation], self.observations.space)
-        self._core = Core(self.scenario, 1, sampled=reward == "sampled")
+        self._picture = RoundPicture() if render_mode == "rgb_array" else None
         self._seeded = False
-        self._optimum = make_controller(self.optimum_name, self.scenario) if optimum else None
-        self._picture: RoundPicture | None = RoundPicture() if render_mode == "rgb_array" else None
-        self._last: tuple[Decision, Outcome] | None = None
+        self._last: Step | None = None
 
     @property
     def state(self) -> SystemState:
         """What prices the next action, arrays (K,) in physical units."""
-        state = self._core.state[0]
+        state = self._batch.state[0]
         return SystemState(state.draft_time.copy(), state.spectral_efficiency.copy(), state.acceptance_rate.copy())
 
     def encode_action(self, decision: Decision) -> NDArray[np.float32]:
         """Return the action that decodes to this decision (K,) in the current state."""
-        return self.actions.encode(decision, self.state)
+        return self._batch.actions.encode(decision, self.state)
 
     def decode_action(self, action: NDArray[Any]) -> Decision:
         """Return the decision (K,) that an action means in the current state."""
-        return self.actions.decode(action, self.state)
+        return self._batch.actions.decode(action, self.state)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -75,61 +65,31 @@ class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
         """Draw new devices and a first round of fading."""
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
-            self._core.seed(0, self.np_random)
+            self._batch.seed(0, self.np_random)
             self._seeded = True
-        self._core.reset(self._core.copies)
         self._last = None
-        return self.observations.encode(self._core.state[0]), {}
+        return _first(self._batch.reset()), {}
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Play one round; episodes never terminate, and `max_episode_steps` of the registration truncates them."""
+        """Play one round; episodes never terminate, and ``max_episode_steps`` of ``gym.make`` truncates them."""
         if not self._seeded:
             raise RuntimeError("step: got a call before reset, allowed is reset first")
-        decision = self.actions.decode(np.asarray(action)[None], self._core.state)
-        best = {} if self._optimum is None else {"optimal_goodput": self._optimal_goodput()}
-        outcome = self._core.step(decision)
-        info = self._info(decision[0], outcome) | best
-        if best:
-            info["regret"] = best["optimal_goodput"] - info["goodput"]
-        self._last = decision[0], _first(outcome)
-        reward = info["goodput"] / self.scenario.autoregressive_goodput
-        return self.observations.encode(self._core.state[0]), reward, False, False, info
+        self._batch.actions.check_shape(action, self.scenario.num_users)
+        step = self._batch.step(np.asarray(action)[None])
+        self._last = step
+        info = {key: value[0] if value.ndim > 1 else float(value[0]) for key, value in step.info.items()}
+        return _first(step.observation), float(step.reward[0]), False, False, info
 
     def render(self) -> NDArray[np.uint8] | None:
-        """Picture of the last round, (450, 800, 3) uint8."""
+        """Picture of the last round, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
         if self._picture is None:
             return None
-        decision, outcome = self._last if self._last is not None else (None, None)
         title = f"{self.scenario.name}, K = {self.scenario.num_users}"
-        if outcome is not None:
-            title += f": {float(outcome.goodput):.1f} tokens/s in {float(outcome.round_latency) * 1e3:.0f} ms"
-        return self._picture.draw(title, decision, outcome)
-
-    def _optimal_goodput(self) -> float:
-        assert self._optimum is not None
-        state = self._core.state
-        return float(expected_outcome(self.scenario, state, self._optimum.decide(state)).goodput[0])
-
-    @staticmethod
-    def _info(decision: Decision, outcome: Outcome) -> dict[str, Any]:
-        return {
-            "goodput": float(outcome.goodput[0]),
-            "accepted_tokens": outcome.tokens[0],
-            "round_latency": float(outcome.round_latency[0]),
-            "draft_length": decision.draft_length,
-            "bandwidth": decision.bandwidth,
-        }
+        return self._picture.draw(title, self._last)
 
 
-def _first(outcome: Outcome) -> Outcome:
-    return Outcome(
-        outcome.goodput[0],
-        outcome.tokens[0],
-        outcome.round_latency[0],
-        outcome.draft_time[0],
-        outcome.upload_time[0],
-        outcome.verification_time,
-    )
+def _first(observation: Observation) -> Observation:
+    return {key: value[0] for key, value in observation.items()}
 
 
 class HeterogeneousEnv(MultiSpinEnv):
@@ -197,8 +157,7 @@ class HeterogeneousEnv(MultiSpinEnv):
     - v0: first version.
     """
 
-    common_draft_length = False
-    optimum_name = "optimal"
+    variant = Variant(common_draft_length=False, optimum="optimal")
 
 
 class HomogeneousEnv(MultiSpinEnv):
@@ -245,5 +204,4 @@ class HomogeneousEnv(MultiSpinEnv):
     - v0: first version.
     """
 
-    common_draft_length = True
-    optimum_name = "homogeneous"
+    variant = Variant(common_draft_length=True, optimum="homogeneous")

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from multispin_env.envs.batch import Step
 from multispin_env.physics.types import Decision, Outcome
-from multispin_env.units import MHZ
+from multispin_env.units import MHZ, MS
 
 # Okabe-Ito: told apart by colour-blind readers
 COLOURS = {"drafting": "#0072B2", "uploading": "#E69F00", "waiting": "#DDDDDD", "verifying": "#009E73"}
@@ -29,23 +30,26 @@ class RoundPicture:
         self._canvas = FigureCanvasAgg(self._figure)
         self._time, self._band = self._figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
 
-    def draw(self, title: str, decision: Decision | None, outcome: Outcome | None) -> NDArray[np.uint8]:
-        """Picture of one round (K,), or of none yet."""
+    def draw(self, title: str, step: Step | None) -> NDArray[np.uint8]:
+        """Picture of the first copy of a batch's round, or of none yet."""
         self._time.clear()
         self._band.clear()
-        if decision is not None and outcome is not None:
-            self._timeline(outcome)
-            self._bandwidth(decision)
+        if step is not None:
+            goodput, latency = step.outcome.goodput[0], step.outcome.round_latency[0]
+            title += f": {goodput:.1f} tokens/s, round of {latency / MS:.0f} ms"
+            self._timeline(step.outcome)
+            self._bandwidth(step.decision[0])
         self._figure.suptitle(title)
         self._canvas.draw()
         return np.array(self._canvas.buffer_rgba(), dtype=np.uint8)[..., :3]
 
     def _timeline(self, outcome: Outcome) -> None:
-        users = np.arange(len(outcome.tokens))
-        ready = outcome.draft_time + outcome.upload_time
+        draft, upload = outcome.draft_time[0], outcome.upload_time[0]
+        users = np.arange(len(draft))
+        ready = draft + upload
         parts: dict[str, tuple[Any, Any]] = {
-            "drafting": (outcome.draft_time, 0.0),
-            "uploading": (outcome.upload_time, outcome.draft_time),
+            "drafting": (draft, 0.0),
+            "uploading": (upload, draft),
             "waiting": (ready.max() - ready, ready),
             "verifying": (np.full(len(users), outcome.verification_time), ready.max()),
         }
@@ -53,7 +57,7 @@ class RoundPicture:
             self._time.barh(users, width, left=left, color=COLOURS[name], label=name)
         self._time.set_xlabel("time in the round (s)")
         self._time.set_ylabel("device")
-        self._time.set_xlim(0.0, float(outcome.round_latency) * 1.02)
+        self._time.set_xlim(0.0, outcome.round_latency[0] * 1.02)
         self._time.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
 
     def _bandwidth(self, decision: Decision) -> None:
