@@ -1,0 +1,41 @@
+"""How long to train: rounds or minutes."""
+
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Budget:
+    """A limit on rounds or on time; the learning rate falls with what remains of it.
+
+    Parameters
+    ----------
+    timesteps
+        Rounds of all copies, counted over resumed parts too; ``None`` for no limit.
+    seconds
+        Time; ``None`` for no limit.
+    spent_seconds
+        Time of the parts before a resume.
+    """
+
+    timesteps: int | None
+    seconds: float | None
+    spent_seconds: float = 0.0
+    _start: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds spent, those before a resume included."""
+        return self.spent_seconds + time.monotonic() - self._start
+
+    def done(self, num_timesteps: int) -> float:
+        """Fraction of the budget that is used, 0 to 1."""
+        by_steps = 0.0 if self.timesteps is None else num_timesteps / self.timesteps
+        by_time = 0.0 if self.seconds is None else self.elapsed / self.seconds
+        return min(1.0, max(by_steps, by_time))
+
+    def remaining(self, progress: float) -> float:
+        """Fraction that remains, given Stable-Baselines3's own fraction of the timesteps."""
+        if self.seconds is None:
+            return progress
+        return 1.0 - min(1.0, self.elapsed / self.seconds)

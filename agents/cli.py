@@ -1,0 +1,142 @@
+"""``python train.py``: train an agent and compare it with every controller."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from agents import AGENTS
+from agents.decider import load_decider
+from agents.options import RUNS, add_system_options, fail, run_folder, scenario_from
+from agents.report import HELD_OUT, agent_label, compare, draw, show, write
+from agents.runs import CHECKPOINT, CONFIG, RunConfig, load_config, make_folder
+from agents.training import Limits, train
+from multispin_env.checks import check_integer, check_name, check_real
+from multispin_env.registry import ENCODINGS, ENVIRONMENTS
+
+DEFAULTS = {"env": "MultiSpin/Heterogeneous-v0", "agent": "ppo", "action": "residual", "seed": 0}
+
+EXAMPLES = """examples:
+  python train.py                                    the default: about 3 minutes on two cores
+  python train.py --scenario qwen3.5 --num-users 8 --minutes 2
+  python train.py --name mine --agent sac --action lengths
+  python train.py --resume mine --timesteps 2000000  go on where it stopped
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="train.py",
+        description="Train an agent, then compare it with every controller on held-out states.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_system_options(parser)
+    parser.add_argument("--agent", help=f"one of {', '.join(AGENTS.names())} (default ppo)")
+    parser.add_argument("--action", help=f"action encoding: {', '.join(ENCODINGS.names())} (default residual)")
+    parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--timesteps", type=int, help="rounds to train, all copies together (default: the agent's)")
+    budget.add_argument("--minutes", type=float, help="minutes to train instead")
+    parser.add_argument("--name", help=f"name of the run, a folder in {RUNS}/ (default: made from the options)")
+    parser.add_argument("--resume", metavar="NAME", help="continue the run of this name")
+    parser.add_argument("--device", default="cpu", help="as in torch (default cpu, the fastest for small networks)")
+    return parser
+
+
+def _config(options: argparse.Namespace) -> RunConfig:
+    values = {name: getattr(options, name) for name in DEFAULTS if getattr(options, name) is not None}
+    config = RunConfig(scenario=scenario_from(options), **(DEFAULTS | values))
+    check_name("env", config.env, ENVIRONMENTS.names())
+    check_name("agent", config.agent, AGENTS.names())
+    check_name("action", config.action, ENCODINGS.names())
+    check_integer("seed", config.seed, 0)
+    return config
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    if options.timesteps is not None:
+        check_integer("timesteps", options.timesteps, 1)
+    if options.minutes is not None:
+        check_real("minutes", options.minutes, 0.0, open_low=True)
+    return Limits(options.timesteps, options.minutes)
+
+
+def _new_folder(options: argparse.Namespace, config: RunConfig) -> Path:
+    if options.name is not None:
+        folder = run_folder(options.name)
+        if (folder / CONFIG).exists():
+            raise ValueError(f"name: got {options.name!r}, which exists; allowed is a new name, or --resume")
+        return folder
+    variant = config.env.split("/")[-1].split("-")[0].lower()
+    stem = f"{variant}-{config.scenario.name}-k{config.scenario.num_users}-{config.agent}-{config.action}"
+    number = 1
+    while (RUNS / f"{stem}-{number}").exists():
+        number += 1
+    return RUNS / f"{stem}-{number}"
+
+
+def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path]:
+    folder = run_folder(options.resume)
+    config = load_config(folder)
+    for name in DEFAULTS:
+        given, saved = getattr(options, name), getattr(config, name)
+        if given is not None and given != saved:
+            raise ValueError(f"{name}: got {given!r}, allowed is {saved!r}, which the run {options.resume!r} has")
+    if scenario_from(options, config.scenario) != config.scenario:
+        raise ValueError(f"scenario: got other values than the run {options.resume!r}, allowed are the same or none")
+    return config, folder
+
+
+def _prepare(options: argparse.Namespace) -> tuple[RunConfig, Path]:
+    if options.resume is not None:
+        if options.name is not None:
+            raise ValueError("name: got it together with --resume, allowed is one of them")
+        config, folder = _resumed(options)
+    else:
+        config = _config(options)
+        folder = _new_folder(options, config)
+    make_folder(folder)
+    _ = config.settings.observations  # refuses scenarios beyond the observation's bounds before anything starts
+    return config, folder
+
+
+def _finish(config: RunConfig, folder: Path, console: Console) -> None:
+    decide, _ = load_decider(folder)
+    console.print(f"comparing on {HELD_OUT} held-out states ...")
+    rows = compare(decide, config.settings, agent_label(config))
+    write(rows, config.settings, config.env, HELD_OUT, folder)
+    draw(rows, agent_label(config), folder)
+    show(rows, config.settings, config.env, HELD_OUT, Console())
+    console.print(
+        f"saved in {folder}: {CHECKPOINT}, {CONFIG}, table.json, table.csv, pictures, tensorboard", soft_wrap=True
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    options = parser().parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        limits = _limits(options)
+        config, folder = _prepare(options)
+        console.print(f"run {folder}: {config.agent} on {config.env}, {config.action} actions, seed {config.seed}")
+        stopped_by = train(config, folder, limits, options.resume is not None, options.device, console)
+    except (ValueError, TypeError) as error:
+        fail("train.py", error)
+    except RuntimeError as error:  # torch: unknown or missing device
+        fail("train.py", ValueError(f"device: got {options.device!r}, allowed is a device of torch here ({error})"))
+    if stopped_by is not None:
+        name = signal.Signals(stopped_by).name
+        console.print(f"stopped by {name}; continue with: python train.py --resume {folder}")
+        return 128 + stopped_by
+    _finish(config, folder, console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

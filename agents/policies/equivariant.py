@@ -1,0 +1,170 @@
+"""One small network for all users: permuting the users permutes the actions.
+
+Every user's features pass through the same encoder; the mean and the maximum over users of the result are the
+context; the same head turns each user's own code and the context into that user's action row.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.distributions import DiagGaussianDistribution, Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
+
+PER_USER = ("compute", "channel", "acceptance")
+SMALLEST_CHANNEL = 1e-3
+"""Added before the logarithm of the relative spectral efficiency."""
+
+FEATURES = 8
+"""compute, channel, ln channel, acceptance, −ln(1 − acceptance), three shared quantities."""
+
+
+class UserFeatures(BaseFeaturesExtractor):
+    """Dict observation to features (batch, K · FEATURES), roughly centred."""
+
+    def __init__(self, observation_space: spaces.Space[Any]) -> None:
+        assert isinstance(observation_space, spaces.Dict)
+        shape = observation_space["compute"].shape
+        assert shape is not None
+        super().__init__(observation_space, features_dim=shape[0] * FEATURES)
+
+    def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        """Features of a batch of observations."""
+        compute, channel, acceptance = (observations[key] for key in PER_USER)
+        own = [
+            5.0 * (compute - 1.0),
+            channel - 1.0,
+            th.log(channel + SMALLEST_CHANNEL),
+            4.0 * (acceptance - 0.75),
+            -th.log1p(-acceptance.clamp(max=0.999)) - 1.5,
+        ]
+        shared = [observations["shared"][:, i : i + 1].expand_as(compute) for i in range(3)]
+        return th.stack(own + shared, dim=-1).flatten(1)
+
+
+class UserEncoder(nn.Module):
+    """Features (batch, K · FEATURES) to user codes with context (batch, K, 2 · width)."""
+
+    def __init__(self, width: int, features: int = FEATURES) -> None:
+        super().__init__()
+        self.features = features
+        self.own = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.context = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU())
+
+    def forward(self, features: th.Tensor) -> th.Tensor:
+        """Codes of all users, each beside the same context."""
+        own = self.own(features.unflatten(-1, (-1, self.features)))
+        context = self.context(th.cat([own.mean(-2), own.amax(-2)], dim=-1))
+        return th.cat([own, context.unsqueeze(-2).expand_as(own)], dim=-1)
+
+
+class UserHead(nn.Module):
+    """Codes (batch, K, 2 · width) to action rows, flat (batch, K · columns)."""
+
+    def __init__(self, width: int, columns: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, columns))
+        last = self.net[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.bias)
+        nn.init.normal_(last.weight, std=0.01)
+
+    def forward(self, codes: th.Tensor) -> th.Tensor:
+        """Action rows of all users."""
+        return self.net(codes).flatten(1)
+
+
+class SumHead(nn.Module):
+    """Codes (batch, K, 2 · width) to one value (batch, 1): the mean over users of a network's output."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
+
+    def forward(self, codes: th.Tensor) -> th.Tensor:
+        """Value of each state."""
+        return self.net(codes).mean(-2)
+
+
+class EquivariantExtractor(nn.Module):
+    """Separate encoders of actor and critic, under the name Stable-Baselines3 expects."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.policy_net = UserEncoder(width)
+        self.value_net = UserEncoder(width)
+        self.latent_dim_pi = 2 * width
+        self.latent_dim_vf = 2 * width
+
+    def forward(self, features: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """Codes for the actor and for the critic."""
+        return self.forward_actor(features), self.forward_critic(features)
+
+    def forward_actor(self, features: th.Tensor) -> th.Tensor:
+        """Codes for the actor."""
+        return self.policy_net(features)
+
+    def forward_critic(self, features: th.Tensor) -> th.Tensor:
+        """Codes for the critic."""
+        return self.value_net(features)
+
+
+class EquivariantActorCritic(ActorCriticPolicy):
+    """Actor-critic policy for any number of users; use with ``PPO(EquivariantActorCritic, env)``.
+
+    Parameters
+    ----------
+    observation_space, action_space, lr_schedule
+        As in Stable-Baselines3; the action space is a Box (K, columns).
+    width
+        Width of all layers.
+    log_std_init
+        Logarithm of the exploration's initial standard deviation, one number a column.
+    optimizer_class, optimizer_kwargs
+        As in Stable-Baselines3.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Callable[[float], float],
+        width: int = 64,
+        log_std_init: float = -1.5,
+        use_sde: bool = False,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        self.width = width
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            ortho_init=False,
+            use_sde=use_sde,
+            log_std_init=log_std_init,
+            features_extractor_class=UserFeatures,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+
+    def _build_mlp_extractor(self) -> None:
+        self.mlp_extractor = EquivariantExtractor(self.width)  # type: ignore[assignment]
+
+    def _build(self, lr_schedule: Callable[[float], float]) -> None:
+        self._build_mlp_extractor()
+        assert self.action_space.shape is not None
+        columns = self.action_space.shape[-1]
+        self.action_net = UserHead(self.width, columns)
+        self.log_std = nn.Parameter(th.full((columns,), self.log_std_init))
+        self.value_net = SumHead(self.width)  # type: ignore[assignment]
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+    def _get_action_dist_from_latent(self, latent_pi: th.Tensor) -> Distribution:
+        mean = self.action_net(latent_pi)
+        log_std = self.log_std.repeat(latent_pi.shape[-2])
+        assert isinstance(self.action_dist, DiagGaussianDistribution)
+        return self.action_dist.proba_distribution(mean, log_std)

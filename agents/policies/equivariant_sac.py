@@ -1,0 +1,86 @@
+"""The equivariant network as actor and critics of SAC."""
+
+from typing import Any
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import ContinuousCritic
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.sac.policies import Actor, SACPolicy
+from torch import nn
+
+from agents.policies.equivariant import FEATURES, SumHead, UserEncoder, UserFeatures, UserHead
+
+
+class EquivariantActor(Actor):
+    """Shared encoder and heads for mean and log standard deviation."""
+
+    def __init__(self, width: int, log_std: float, **common: Any) -> None:
+        super().__init__(**common)
+        columns = self.action_space.shape[-1]  # type: ignore[index]
+        self.latent_pi = UserEncoder(width)  # type: ignore[assignment]
+        self.mu = UserHead(width, columns)
+        self.log_std = UserHead(width, columns)  # type: ignore[assignment]
+        nn.init.constant_(self.log_std.net[-1].bias, log_std)  # type: ignore[union-attr, arg-type]
+
+
+class JointValue(nn.Module):
+    """Q of features (batch, K · FEATURES) beside actions (batch, K · columns), invariant to the order of users."""
+
+    def __init__(self, width: int, columns: int) -> None:
+        super().__init__()
+        self.columns = columns
+        self.encoder = UserEncoder(width, FEATURES + columns)
+        self.head = SumHead(width)
+
+    def forward(self, joined: th.Tensor) -> th.Tensor:
+        """Value (batch, 1)."""
+        users = joined.shape[-1] // (FEATURES + self.columns)
+        features, actions = joined.split((users * FEATURES, users * self.columns), dim=-1)
+        own = th.cat([features.unflatten(-1, (users, -1)), actions.unflatten(-1, (users, -1))], dim=-1)
+        return self.head(self.encoder(own.flatten(1)))
+
+
+class EquivariantCritic(ContinuousCritic):
+    """Two critics, each a `JointValue`."""
+
+    def __init__(self, width: int, **common: Any) -> None:
+        super().__init__(**common)
+        columns = self.action_space.shape[-1]  # type: ignore[index]
+        self.q_networks = [JointValue(width, columns) for _ in range(self.n_critics)]  # type: ignore[misc]
+        for index, network in enumerate(self.q_networks):
+            self.add_module(f"qf{index}", network)
+
+
+class EquivariantSACPolicy(SACPolicy):
+    """SAC policy for any number of users; use with ``SAC(EquivariantSACPolicy, env)``."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        lr_schedule: Any,
+        width: int = 32,
+        log_std_init: float = -2.5,
+        use_sde: bool = False,
+    ) -> None:
+        self.width = width
+        self.log_std_init = log_std_init
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch=[],
+            use_sde=use_sde,
+            features_extractor_class=UserFeatures,
+        )
+
+    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
+        """Build the actor."""
+        common = self._update_features_extractor(self.actor_kwargs, features_extractor)
+        return EquivariantActor(self.width, self.log_std_init, **common).to(self.device)
+
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
+        """Build the pair of critics."""
+        common = self._update_features_extractor(self.critic_kwargs, features_extractor)
+        return EquivariantCritic(self.width, **common).to(self.device)

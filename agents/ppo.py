@@ -1,0 +1,48 @@
+"""Proximal policy optimisation (Schulman et al. 2017) with the equivariant policy."""
+
+from dataclasses import dataclass
+
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.base import LinearRate, Remaining
+from agents.policies.equivariant import EquivariantActorCritic
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """Hyperparameters; γ = 0 is exact, since what is decided in a round does not change the next one."""
+
+    num_envs: int = 128
+    timesteps: int = 1_000_000
+    rollout_rounds: int = 16
+    batch_size: int = 512
+    epochs: int = 4
+    learning_rate: float = 1e-3
+    clip_range: float = 0.2
+    target_kl: float = 0.02
+    max_grad_norm: float = 1.0
+    width: int = 32
+    log_std: float = -2.5
+
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> PPO:
+        """Build the untrained model."""
+        return PPO(
+            EquivariantActorCritic,
+            env,
+            learning_rate=LinearRate(self.learning_rate, remaining),
+            n_steps=self.rollout_rounds,
+            batch_size=self.batch_size,
+            n_epochs=self.epochs,
+            gamma=0.0,
+            gae_lambda=1.0,
+            clip_range=self.clip_range,
+            target_kl=self.target_kl,
+            max_grad_norm=self.max_grad_norm,
+            policy_kwargs={"width": self.width, "log_std_init": self.log_std},
+            seed=seed,
+            device=device,
+        )
+
+
+SETTINGS = PPOSettings()

@@ -1,0 +1,138 @@
+"""Run folders: what a run is, its checkpoints, and reading them back without executing anything."""
+
+import json
+import os
+import pickle
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from multispin_env.envs.batch import Settings
+from multispin_env.registry import ENVIRONMENTS
+from multispin_env.scenario import Scenario
+
+FORMAT = 1
+"""Version of the files below; a reader refuses another."""
+
+CONFIG, CHECKPOINT, CURVE = "config.json", "checkpoint.pt", "curve.csv"
+PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-baselines3")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides what a run trains, but for its budget."""
+
+    env: str
+    scenario: Scenario
+    agent: str
+    action: str
+    seed: int
+
+    @property
+    def settings(self) -> Settings:
+        """The environment it trains on."""
+        return Settings(self.scenario, ENVIRONMENTS.load(self.env).variant, self.action)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {**asdict(self), "scenario": self.scenario.to_dict()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file in one step, so that a kill leaves the old or the new one, never half of it."""
+    draft = path.with_name(path.name + ".part")
+    draft.write_bytes(content)
+    os.replace(draft, path)
+
+
+def make_folder(folder: Path) -> None:
+    """Create the run folder; ``ValueError`` if it can't be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / ".writable", b"")
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise ValueError(
+            f"run folder: got {str(folder)!r}, allowed is a folder that can be written ({error})"
+        ) from None
+
+
+def save_config(folder: Path, config: RunConfig) -> None:
+    """Write ``config.json`` with the versions that are installed."""
+    versions = {package: _version(package) for package in PACKAGES}
+    content = {"format": FORMAT, **config.to_dict(), "python": platform.python_version(), "versions": versions}
+    write_atomically(folder / CONFIG, json.dumps(content, indent=2, ensure_ascii=False).encode())
+
+
+def load_config(folder: Path) -> RunConfig:
+    """Read ``config.json``; ``ValueError`` if it is missing or not one of ours."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ValueError(f"run: got {str(folder)!r}, allowed is the folder of a run, with its {CONFIG}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format is {content['format']!r}, not {FORMAT}")
+        return RunConfig(
+            env=content["env"],
+            scenario=Scenario.from_dict(content["scenario"]),
+            agent=content["agent"],
+            action=content["action"],
+            seed=content["seed"],
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: can't be read as the configuration of a run ({error})") from None
+
+
+def save_checkpoint(folder: Path, model: BaseAlgorithm, seconds: float) -> None:
+    """Write networks, optimisers and counters."""
+    content = {
+        "format": FORMAT,
+        "parameters": model.get_parameters(),
+        "num_timesteps": model.num_timesteps,
+        "updates": getattr(model, "_n_updates", 0),
+        "seconds": seconds,
+    }
+    draft = folder / (CHECKPOINT + ".part")
+    th.save(content, draft)
+    os.replace(draft, folder / CHECKPOINT)
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any]:
+    """Read a checkpoint; only tensors and plain values are loaded, so that a file can't run code.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, damaged, or holds anything else.
+    """
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        raise ValueError(f"run: got {str(folder)!r}, allowed is a run that has a {CHECKPOINT}")
+    try:
+        content: dict[str, Any] = th.load(path, map_location="cpu", weights_only=True)
+        if content["format"] != FORMAT:
+            raise ValueError(f"format is {content['format']!r}, not {FORMAT}")
+        return content
+    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: can't be read safely as a checkpoint of this project ({reason})") from None
+
+
+def restore(model: BaseAlgorithm, checkpoint: dict[str, Any]) -> None:
+    """Put a checkpoint's networks, optimisers and counters into a freshly built model."""
+    model.set_parameters(checkpoint["parameters"], exact_match=True, device=model.device)
+    model.num_timesteps = checkpoint["num_timesteps"]
+    model._n_updates = checkpoint["updates"]

@@ -1,0 +1,46 @@
+"""Soft actor-critic (Haarnoja et al. 2018) with the equivariant networks."""
+
+from dataclasses import dataclass
+
+from stable_baselines3 import SAC
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.base import LinearRate, Remaining
+from agents.policies.equivariant_sac import EquivariantSACPolicy
+
+
+@dataclass(frozen=True)
+class SACSettings:
+    """Hyperparameters; γ = 0 makes the critic a regression on the reward. The replay buffer is not saved."""
+
+    num_envs: int = 64
+    timesteps: int = 200_000
+    learning_rate: float = 2e-3
+    buffer_size: int = 200_000
+    learning_starts: int = 4096
+    batch_size: int = 256
+    gradient_steps: int = 4
+    entropy_coefficient: float = 1e-4
+    width: int = 32
+    log_std: float = -2.5
+
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> SAC:
+        """Build the untrained model."""
+        return SAC(
+            EquivariantSACPolicy,
+            env,
+            learning_rate=LinearRate(self.learning_rate, remaining),
+            buffer_size=self.buffer_size,
+            learning_starts=self.learning_starts,
+            batch_size=self.batch_size,
+            train_freq=1,
+            gradient_steps=self.gradient_steps,
+            gamma=0.0,
+            ent_coef=self.entropy_coefficient,
+            policy_kwargs={"width": self.width, "log_std_init": self.log_std},
+            seed=seed,
+            device=device,
+        )
+
+
+SETTINGS = SACSettings()

@@ -1,0 +1,79 @@
+"""One training run from its configuration to its checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch as th
+from rich.console import Console
+from stable_baselines3.common.logger import configure
+
+from agents import AGENTS
+from agents.base import AgentSettings
+from agents.budget import Budget
+from agents.callbacks import Keeper, Validation
+from agents.runs import RunConfig, load_checkpoint, restore, save_config
+from agents.vec_env import BatchVecEnv
+
+EPISODE_ROUNDS = 64
+TENSORBOARD = "tensorboard"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Budget of a run: rounds, else minutes, else the agent's default rounds."""
+
+    timesteps: int | None = None
+    minutes: float | None = None
+
+    def budget(self, agent: AgentSettings, spent_seconds: float) -> Budget:
+        """Start the clock."""
+        seconds = None if self.minutes is None else 60.0 * self.minutes
+        timesteps = agent.timesteps if self.timesteps is None and seconds is None else self.timesteps
+        return Budget(timesteps, seconds, spent_seconds)
+
+
+def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device: str, console: Console) -> int | None:
+    """Train, writing configuration, log, learning curve and checkpoints into the folder.
+
+    Parameters
+    ----------
+    config
+        What to train.
+    folder
+        An existing folder that can be written.
+    limits
+        When to stop.
+    resume
+        Continue from the folder's checkpoint.
+    device
+        As in torch.
+    console
+        Where progress is shown.
+
+    Returns
+    -------
+    int or None
+        The signal that stopped it, or ``None`` if the budget was used up.
+    """
+    th.set_num_threads(1)  # the networks are small: more threads only wait for each other
+    checkpoint = load_checkpoint(folder) if resume else None
+    agent: AgentSettings = AGENTS.load(config.agent)
+    done = checkpoint["num_timesteps"] if checkpoint else 0
+    budget = limits.budget(agent, checkpoint["seconds"] if checkpoint else 0.0)
+    # a resumed part plays fresh episodes, not those of the first part again
+    seed = int(np.random.SeedSequence([config.seed, done]).generate_state(1)[0] >> 1)
+    env = BatchVecEnv(config.settings, agent.num_envs, EPISODE_ROUNDS, seed)
+    model = agent.build(env, budget.remaining, seed, device)
+    if checkpoint:
+        restore(model, checkpoint)
+    else:
+        save_config(folder, config)
+    if budget.done(done) >= 1.0:
+        return None
+    model.set_logger(configure(str(folder / TENSORBOARD), ["tensorboard"]))
+    keeper = Keeper(folder, Validation(config.settings), budget, console)
+    left = 10**12 if budget.timesteps is None else budget.timesteps - done
+    with keeper.stop_on_signals():
+        model.learn(left, callback=keeper, reset_num_timesteps=checkpoint is None)
+    return keeper.stopped_by

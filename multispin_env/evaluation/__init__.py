@@ -1,0 +1,1 @@
+"""Scores of anything that decides, on the same states, with intervals; no torch here."""

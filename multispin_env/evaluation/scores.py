@@ -1,0 +1,38 @@
+"""Goodput of every controller and of anything else that decides, on the same states."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from multispin_env.checks import FloatArray
+from multispin_env.controllers.base import controller_names, make_controller
+from multispin_env.physics.dynamics import sample_state
+from multispin_env.physics.rounds import expected_outcome
+from multispin_env.physics.types import Decision, SystemState
+from multispin_env.registry import SYSTEMS
+from multispin_env.scenario import Scenario
+
+Decide = Callable[[SystemState], Decision]
+
+HELD_OUT_SEED = 2606_04581
+"""Seed of the states that everything is compared on; training never uses it."""
+
+VALIDATION_SEED = 2606_04582
+"""Seed of the states that a training run watches itself on."""
+
+
+def held_out_states(scenario: Scenario, size: int = 500) -> SystemState:
+    """Return the same independent states for everyone, arrays (size, K); they depend on the scenario alone."""
+    return sample_state(scenario, np.random.default_rng(HELD_OUT_SEED), size)
+
+
+def score(scenario: Scenario, state: SystemState, decide: Mapping[str, Decide]) -> dict[str, FloatArray]:
+    """Expected goodput (n,) in tokens/s of each decider on the states (n, K)."""
+    return {name: expected_outcome(scenario, state, rule(state)).goodput for name, rule in decide.items()}
+
+
+def reference_scores(scenario: Scenario, state: SystemState) -> dict[str, FloatArray]:
+    """Goodput (n,) of every registered controller and system on the states (n, K)."""
+    controllers = {name: make_controller(name, scenario) for name in controller_names()}
+    systems = {name: SYSTEMS.load(name)(scenario, state) for name in SYSTEMS.names()}
+    return score(scenario, state, controllers) | systems

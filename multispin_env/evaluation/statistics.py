@@ -1,0 +1,42 @@
+"""Means with bootstrap intervals."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from multispin_env.checks import FloatArray
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """A statistic with its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def mean_interval(values: FloatArray, rng: np.random.Generator) -> Interval:
+    """Mean of ``values`` (n,) with the 95 % percentile bootstrap interval over its entries.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two values.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(f"values: got shape {values.shape}, allowed is (n,) with n ≥ 2")
+    found = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        batch=100,
+        rng=rng,
+    ).confidence_interval
+    return Interval(float(values.mean()), float(found.low), float(found.high))

@@ -1,0 +1,99 @@
+"""Scores to a table, and the table to text, CSV, JSON and Markdown."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from multispin_env.checks import FloatArray, check_name
+from multispin_env.evaluation.statistics import mean_interval
+
+BOOTSTRAP_SEED = 0
+"""Intervals are computed with a generator of this seed for each row, so that a table repeats to the bit."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One decider on the common states."""
+
+    name: str
+    goodput: float  # mean, tokens/s
+    goodput_low: float  # 95 % interval
+    goodput_high: float
+    share: float  # mean goodput over the reference's mean goodput
+    difference: float  # mean of goodput − the reference's goodput on the same state, tokens/s
+    difference_low: float
+    difference_high: float
+
+
+def make_table(scores: Mapping[str, FloatArray], reference: str = "optimal") -> list[Row]:
+    """Compare goodputs (n,) on the same n states with a reference among them, best first.
+
+    Raises
+    ------
+    ValueError
+        If the reference is not among the scores.
+    """
+    check_name("reference", reference, scores)
+    rows = [_row(name, values, scores[reference]) for name, values in scores.items()]
+    return sorted(rows, key=lambda row: -row.goodput)
+
+
+def _row(name: str, values: FloatArray, reference: FloatArray) -> Row:
+    goodput = mean_interval(values, np.random.default_rng(BOOTSTRAP_SEED))
+    difference = mean_interval(values - reference, np.random.default_rng(BOOTSTRAP_SEED))
+    return Row(name, *goodput, goodput.mean / float(reference.mean()), *difference)
+
+
+def to_json(rows: list[Row], about: Mapping[str, Any]) -> str:
+    """JSON text with what the table is about beside its rows."""
+    return json.dumps({"about": dict(about), "rows": [asdict(row) for row in rows]}, indent=2, ensure_ascii=False)
+
+
+def to_csv(rows: list[Row]) -> str:
+    """CSV text with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()
+
+
+HEADER = ("decided by", "goodput (tokens/s)", "95 % interval", "of optimum", "minus optimum", "95 % interval")
+
+
+def cells(rows: list[Row]) -> list[tuple[str, ...]]:
+    """Rows as short strings under `HEADER`."""
+    return [
+        (
+            row.name,
+            f"{row.goodput:.2f}",
+            f"{row.goodput_low:.2f} to {row.goodput_high:.2f}",
+            f"{row.share:.4f}",
+            f"{row.difference:+.2f}",
+            f"{row.difference_low:+.2f} to {row.difference_high:+.2f}",
+        )
+        for row in rows
+    ]
+
+
+def to_markdown(rows: list[Row]) -> str:
+    """Markdown table."""
+    lines = [HEADER, ("---", *["---:"] * (len(HEADER) - 1)), *cells(rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def to_text(rows: list[Row]) -> str:
+    """Aligned plain text."""
+    lines = [HEADER, *cells(rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
+
+    def aligned(line: tuple[str, ...]) -> str:
+        numbers = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        return "  ".join([line[0].ljust(widths[0]), *numbers]).rstrip()
+
+    return "\n".join([aligned(HEADER), "  ".join("-" * width for width in widths), *map(aligned, lines[1:])])

@@ -1,0 +1,10 @@
+"""Train an agent on multispin_env and compare it with the analytic optimum; ``--help`` lists the options."""
+
+import sys
+
+if __name__ == "__main__":
+    try:
+        from agents.cli import main
+    except ModuleNotFoundError as error:
+        sys.exit(f'train.py: the package {error.name!r} is missing, allowed after: pip install -e ".[train]"')
+    sys.exit(main())
