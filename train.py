@@ -6,5 +6,9 @@ if __name__ == "__main__":
     try:
         from agents.cli import main
     except ModuleNotFoundError as error:
-        sys.exit(f'train.py: the package {error.name!r} is missing, allowed after: pip install -e ".[train]"')
+        print(
+            f'train.py: the package {error.name!r} is missing, allowed after: pip install -e ".[train]"',
+            file=sys.stderr,
+        )
+        sys.exit(2)
     sys.exit(main())

@@ -86,7 +86,7 @@ class Algorithm1(Controller):
         fixed = (
             decay * phi / (2.0 * state.draft_time)
             - np.log(2.0 * state.draft_time)
-            + 0.5 * np.log(token_time * phi * decay * (1.0 - alpha) / alpha)
+            + 0.5 * (np.log(token_time * phi * decay * (1.0 - alpha)) + decay)  # dividing by α could overflow
         )
         z = fixed[:, None] + 0.5 * np.log(price)
         relaxed = (phi / state.draft_time)[:, None] - 2.0 / decay[:, None] * wrightomega(z)

@@ -101,7 +101,8 @@ def homogeneous_draft_length(
     x = t_ver / theta
     long = inner & (x > (1.0 - alpha) / np.where(inner, alpha * decay, 1.0))
     excess = lambert_excess(np.where(long, (x - 1.0) * decay, 0.0))
-    relaxed = np.where(long, np.log1p(excess) / decay - 1.0, np.where(alpha == 1.0, max_draft_length, 1.0))
+    certain = (alpha == 1.0) & (x > 1.0)  # (L + 1) / (L ϑ* + T_ver) rises for ever, or falls
+    relaxed = np.where(long, np.log1p(excess) / decay - 1.0, np.where(certain, max_draft_length, 1.0))
     floor = np.clip(np.floor(relaxed), 1, max_draft_length)
     ceiling = np.minimum(floor + 1, max_draft_length)
 

@@ -1,0 +1,205 @@
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch as th
+
+from agents import cli, evaluate
+from agents.runs import load_checkpoint
+from multispin_env.evaluation.table import Row
+
+ROOT = Path(__file__).parent.parent.parent
+TINY = ["--num-users", "3", "--seed", "1"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """One tiny run through the command of the README."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    command = [sys.executable, str(ROOT / "train.py"), "--name", str(folder), "--timesteps", "6000", *TINY]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_a_run_leaves_everything(trained):
+    folder, printed = trained
+    names = {path.name for path in folder.iterdir()}
+    expected = {
+        "config.json",
+        "checkpoint.pt",
+        "curve.csv",
+        "table.json",
+        "table.csv",
+        "comparison.png",
+        "learning_curve.png",
+    }
+    assert expected <= names
+    assert list((folder / "tensorboard").iterdir())
+    config = json.loads((folder / "config.json").read_text())
+    assert config["seed"] == 1
+    assert config["versions"]["torch"]
+    rows = [Row(**row) for row in json.loads((folder / "table.json").read_text())["rows"]]
+    assert {"optimal", "algorithm1", "fixed", "p2p", "centralized", "ppo (residual)"} <= {row.name for row in rows}
+    assert "of optimum" in printed
+    assert f"{rows[0].goodput:.2f}" in printed
+
+
+def test_evaluate_repeats_the_table(trained, tmp_path, capsys):
+    folder, printed = trained
+    assert evaluate.main([str(folder), "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.split() == printed.split()
+    assert (tmp_path / "table.csv").read_text() == (folder / "table.csv").read_text()
+
+
+def test_evaluate_elsewhere(trained, capsys):
+    folder, _ = trained
+    arguments = [str(folder), "--num-users", "5", "--scenario", "qwen3.5", "--states", "20"]
+    assert evaluate.main([*arguments, "--env", "MultiSpin/Homogeneous-v0"]) == 0
+    assert "qwen3.5, K = 5" in capsys.readouterr().out
+
+
+def test_same_seed_same_weights(trained, tmp_path):
+    folder, _ = trained
+    assert cli.main(["--name", str(tmp_path / "again"), "--timesteps", "6000", *TINY]) == 0
+    first, second = (load_checkpoint(path)["parameters"]["policy"] for path in (folder, tmp_path / "again"))
+    assert all(th.equal(first[key], second[key]) for key in first)
+
+
+def test_resume_goes_on(trained, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained[0], folder)
+    before = load_checkpoint(folder)["num_timesteps"]
+    assert cli.main(["--resume", str(folder), "--timesteps", "10000"]) == 0
+    after = load_checkpoint(folder)
+    assert before < 10_000 <= after["num_timesteps"]
+
+
+def test_sac_trains(tmp_path):
+    arguments = ["--name", str(tmp_path / "sac"), "--agent", "sac", "--action", "lengths", "--timesteps", "5000"]
+    assert cli.main([*arguments, *TINY]) == 0
+    assert "sac (lengths)" in (tmp_path / "sac" / "table.csv").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_leaves_a_checkpoint_that_resumes(tmp_path, number):
+    command = [sys.executable, str(ROOT / "train.py"), "--name", str(tmp_path / "cut"), "--minutes", "5", *TINY]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "cut" / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(process.pid, number)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"stopped by {number.name}; continue with: python train.py --resume" in printed.replace("\n", " ")
+    done = load_checkpoint(tmp_path / "cut")["num_timesteps"]
+    assert cli.main(["--resume", str(tmp_path / "cut"), "--timesteps", str(done + 4000)]) == 0
+
+
+def refused(arguments, capsys, main=cli.main):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    printed = capsys.readouterr().err
+    assert caught.value.code == 2
+    return printed.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--env", "MultiSpin/Heterogenous-v0"], "did you mean 'MultiSpin/Heterogeneous-v0'"),
+        (["--scenario", "lama2"], "scenario preset: got 'lama2'"),
+        (["--agent", "pp"], "agent: got 'pp', allowed is one of ['ppo', 'sac']"),
+        (["--action", "share"], "action: got 'share'"),
+        (["--num-users", "0"], "num_users: got 0, allowed is an integer ≥ 1"),
+        (["--num-users", "two"], "argument --num-users: invalid int value: 'two'"),
+        (["--total-bandwidth", "-1"], "total_bandwidth: got -1.0"),
+        (["--total-bandwidth", "nan"], "total_bandwidth: got nan"),
+        (["--timesteps", "0"], "timesteps: got 0, allowed is an integer ≥ 1"),
+        (["--minutes", "0"], "minutes: got 0.0"),
+        (["--seed", "-1"], "seed: got -1"),
+        (["--resume", "nowhere"], "run: got 'runs/nowhere', allowed is the folder of a run"),
+        (["--name", "a", "--resume", "b"], "name: got it together with --resume"),
+    ],
+)
+def test_wrong_use_is_one_sentence(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(arguments, capsys)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_existing_name(trained, capsys):
+    assert "which exists; allowed is a new name, or --resume" in refused(["--name", str(trained[0])], capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--agent", "sac"], "agent: got 'sac', allowed is 'ppo'"),
+        (["--env", "MultiSpin/Homogeneous-v0"], "env: got 'MultiSpin/Homogeneous-v0', allowed is"),
+        (["--action", "lengths"], "action: got 'lengths', allowed is 'residual'"),
+        (["--num-users", "4"], "scenario: got other values than the run"),
+    ],
+)
+def test_resuming_something_else(trained, arguments, message, capsys):
+    assert message in refused(["--resume", str(trained[0]), *arguments], capsys)
+
+
+def test_unwritable_folder_is_said_before_training(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert "allowed is a folder that can be written" in refused(["--name", str(tmp_path / "file" / "run")], capsys)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+@pytest.mark.parametrize("content", [pickle.dumps(Evil()), b"", b"not a checkpoint"], ids=["pickle", "empty", "text"])
+def test_foreign_checkpoint_is_refused_and_not_executed(trained, tmp_path, content, capsys):
+    folder = tmp_path / "foreign"
+    shutil.copytree(trained[0], folder)
+    (folder / "checkpoint.pt").write_bytes(content)
+    message = refused([str(folder)], capsys, evaluate.main)
+    assert "can't be read safely as a checkpoint" in message
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_pickled_object_inside_a_torch_file_is_refused(trained, tmp_path, capsys):
+    folder = tmp_path / "foreign"
+    shutil.copytree(trained[0], folder)
+    th.save({"format": 1, "parameters": Evil()}, folder / "checkpoint.pt")
+    assert "can't be read safely" in refused([str(folder)], capsys, evaluate.main)
+
+
+def test_truncated_checkpoint_and_config(trained, tmp_path, capsys):
+    folder = tmp_path / "cut"
+    shutil.copytree(trained[0], folder)
+    whole = (folder / "checkpoint.pt").read_bytes()
+    (folder / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    assert "can't be read safely" in refused([str(folder)], capsys, evaluate.main)
+    (folder / "config.json").write_text('{"format": 1}')
+    assert "can't be read as the configuration" in refused([str(folder)], capsys, evaluate.main)
+
+
+def test_missing_extra_says_the_command(tmp_path):
+    (tmp_path / "stable_baselines3.py").write_text("raise ModuleNotFoundError('no', name='stable_baselines3')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert 'pip install -e ".[train]"' in done.stderr
+    assert "Traceback" not in done.stderr

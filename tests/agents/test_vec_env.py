@@ -1,0 +1,56 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+
+import multispin_env as ms
+from agents.vec_env import BatchVecEnv
+from multispin_env.envs.batch import Settings
+
+FULL = "MultiSpin/Heterogeneous-v0"
+
+
+def settings(env_id=FULL, **options):
+    scenario = ms.Scenario.preset("llama2", num_users=4)
+    return Settings(scenario, ms.ENVIRONMENTS.load(env_id).variant, **options)
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("reward", ["expected", "sampled"])
+def test_every_copy_equals_a_single_environment_bit_for_bit(env_id, reward):
+    batch = BatchVecEnv(settings(env_id, reward=reward), 3, max_episode_steps=10, seed=5)
+    singles = [gym.make(env_id, scenario="llama2", num_users=4, reward=reward, max_episode_steps=10) for _ in range(3)]
+    observations = batch.reset()
+    for i, env in enumerate(singles):
+        observation, _ = env.reset(seed=5 + i)
+        assert all((observations[key][i] == value).all() for key, value in observation.items())
+    rng = np.random.default_rng(0)
+    for _ in range(75):
+        actions = rng.uniform(-1, 1, (3, 4, 2)).astype(np.float32)
+        observations, rewards, dones, infos = batch.step(actions)
+        for i, env in enumerate(singles):
+            observation, reward, _, truncated, _ = env.step(actions[i])
+            assert rewards[i] == np.float32(reward)
+            assert dones[i] == truncated
+            if truncated:
+                assert infos[i]["TimeLimit.truncated"]
+                last = infos[i]["terminal_observation"]
+                assert all((last[key] == value).all() for key, value in observation.items())
+                observation, _ = env.reset()
+            assert all((observations[key][i] == value).all() for key, value in observation.items())
+
+
+def test_works_with_the_wrappers_of_stable_baselines():
+    env = VecNormalize(VecMonitor(BatchVecEnv(settings(), 2, 5, seed=0)), norm_obs_keys=["compute"])
+    env.reset()
+    infos = [env.step(np.zeros((2, 4, 2), np.float32))[3] for _ in range(5)][-1]
+    assert infos[0]["episode"]["l"] == 5
+
+
+def test_attributes():
+    env = BatchVecEnv(settings(), 3, 5, seed=0)
+    assert env.get_attr("max_episode_steps") == [5, 5, 5]
+    assert env.env_is_wrapped(gym.Wrapper, [0]) == [False]
+    for refused in (lambda: env.set_attr("x", 1), lambda: env.env_method("render")):
+        with pytest.raises(NotImplementedError, match="allowed is nothing"):
+            refused()

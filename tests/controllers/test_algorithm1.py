@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+
+import multispin_env as ms
+from multispin_env.controllers.algorithm1 import Algorithm1
+
+
+def test_relaxed_length_solves_its_own_problem(scenario, rng):
+    """Equation (37) against a scalar optimiser of gain − λ w_k(l) for the first λ of the grid."""
+    state = ms.sample_state(scenario, rng, 1)
+    token_time = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
+    phi = np.array([8 * (state.draft_time + 20 * token_time).max()])
+    wide = scenario.replace(max_draft_length=200)
+    lengths = Algorithm1(wide, lambda_points=2, epsilon=1e-3)._column(state, token_time, phi)[0, 0]
+    alpha, draft, token = state.acceptance_rate[0], state.draft_time[0], token_time[0]
+    room = phi[0] - draft
+    price = 1e-3 * (room**2 * -np.log(alpha) * alpha**2 / (token * phi[0] * (1 - alpha))).max()
+    for k in range(20):
+
+        def loss(length, k=k):
+            share = token[k] * length / (phi[0] - length * draft[k])
+            return price * share - (1 - alpha[k] ** (length + 1)) / (1 - alpha[k])
+
+        top = phi[0] / draft[k] * (1 - 1e-9)
+        best = minimize_scalar(loss, bounds=(0, top), method="bounded", options={"xatol": 1e-8}).x
+        assert abs(lengths[k] - np.clip(best, 1, 200)) <= 0.5 + 1e-4
+
+
+def test_finer_grid_is_not_worse_on_average(scenario, rng):
+    state = ms.sample_state(scenario, rng, 20)
+
+    def mean(points):
+        controller = ms.make_controller("algorithm1", scenario, phi_points=points, lambda_points=points)
+        return ms.expected_outcome(scenario, state, controller(state)).goodput.mean()
+
+    assert mean(5) < mean(15) < mean(60) * (1 + 1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("alpha", [0.0, 1e-300, 1e-9, 0.5, 1 - 1e-9, 1.0])
+@pytest.mark.parametrize("bandwidth", [1e3, 1e7, 1e11])
+def test_extremes_give_feasible_decisions(alpha, bandwidth):
+    scenario = ms.Scenario.preset("llama2", num_users=3, total_bandwidth=bandwidth)
+    state = ms.SystemState([0.01, 10.0, 0.01], [20.0, 1.0, 1e-3], [alpha, 0.5, alpha])
+    decision = ms.make_controller("algorithm1", scenario, phi_points=8, lambda_points=8)(state)
+    assert ms.expected_outcome(scenario, state, decision).goodput > 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("phi_points", 0), ("lambda_points", 2.5), ("epsilon", 0.0), ("epsilon", 2)]
+)
+def test_bad_option(option, value):
+    with pytest.raises(ValueError, match=f"{option}: got {value!r}, allowed is"):
+        ms.make_controller("algorithm1", ms.Scenario.preset("llama2"), **{option: value})

@@ -1,0 +1,82 @@
+import itertools
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+
+
+def test_fixed_is_eight_for_all(scenario, rng):
+    decision = ms.make_controller("fixed", scenario)(ms.sample_state(scenario, rng, 3))
+    assert (decision.draft_length == 8).all()
+    assert (decision.bandwidth == 5e5).all()
+    assert (
+        ms.make_controller("fixed", scenario, draft_length=3)(ms.sample_state(scenario, rng)).draft_length == 3
+    ).all()
+    with pytest.raises(ValueError, match=r"draft_length: got 99, allowed is an integer in 1\.\.25"):
+        ms.make_controller("fixed", scenario, draft_length=99)
+
+
+@pytest.mark.parametrize("low", [0, 1])
+def test_uniform_bandwidth_equals_brute_force(preset, rng, low):
+    scenario = ms.Scenario.preset(preset, num_users=3, max_draft_length=7, min_draft_length=low, total_bandwidth=2e6)
+    state = ms.sample_state(scenario, rng, 40)
+    found = ms.expected_outcome(scenario, state, ms.make_controller("uniform-bandwidth", scenario)(state)).goodput
+    share = np.full(3, scenario.total_bandwidth / 3)
+    every = np.array(list(itertools.product(range(low, 8), repeat=3)))
+    decisions = ms.Decision(every[:, None], np.broadcast_to(share, every[:, None].shape))
+    best = ms.expected_outcome(scenario, state, decisions).goodput.max(0)
+    assert found == pytest.approx(best, rel=1e-12)
+
+
+def test_random_uses_its_generator(scenario, rng):
+    state = ms.sample_state(scenario, rng, 200)
+
+    def play(seed):
+        return ms.make_controller("random", scenario, rng=np.random.default_rng(seed))(state)
+
+    assert (play(1).bandwidth == play(1).bandwidth).all()
+    assert (play(1).draft_length != play(2).draft_length).any()
+    assert set(np.unique(play(1).draft_length)) == set(range(1, 26))
+    with pytest.raises(ValueError, match=r"rng: got 3, allowed is a numpy\.random\.Generator"):
+        ms.make_controller("random", scenario, rng=3)
+
+
+def alone(scenario, alpha, token_latency):
+    t_ver = scenario.verification_fixed_time + scenario.verification_time_per_draft
+    return max(sum(alpha**i for i in range(n + 1)) / (n * token_latency + t_ver) for n in range(1, 26))
+
+
+def test_systems_by_hand(scenario, rng):
+    state = ms.sample_state(scenario, rng)
+    upload = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
+    p2p = [alone(scenario, a, t) for a, t in zip(state.acceptance_rate, state.draft_time + upload, strict=True)]
+    assert ms.p2p_goodput(scenario, state) == pytest.approx(np.mean(p2p))
+    central = [alone(scenario, a, 0.004) for a in state.acceptance_rate]
+    assert ms.centralized_goodput(scenario, state) == pytest.approx(np.mean(central))
+
+
+@pytest.mark.parametrize("name", ms.controller_names())
+def test_every_controller_decides_for_any_batch_shape(name, scenario, rng):
+    state = ms.sample_state(scenario, rng, 6)
+    folded = ms.SystemState(
+        *(x.reshape(2, 3, 20) for x in (state.draft_time, state.spectral_efficiency, state.acceptance_rate))
+    )
+    options = {"phi_points": 10, "lambda_points": 10} if name == "algorithm1" else {}
+    flat = ms.make_controller(name, scenario, **options)(state)
+    deep = ms.make_controller(name, scenario, **options)(folded)
+    assert (deep.draft_length.reshape(6, 20) == flat.draft_length).all()
+    assert flat.draft_length.dtype == np.int64
+    one = ms.make_controller(name, scenario, **options)(state[0])
+    assert one.draft_length.shape == (20,)
+    assert one.bandwidth.shape == (20,)
+    ms.expected_outcome(scenario, state, flat)  # feasible
+
+
+@pytest.mark.parametrize("name", ms.controller_names())
+def test_misspelt_option_and_bad_state(name, scenario):
+    with pytest.raises(TypeError, match=f"controller '{name}': unknown keyword 'colour'"):
+        ms.make_controller(name, scenario, colour=1)
+    bad = ms.SystemState(np.full(20, np.nan), np.ones(20), np.full(20, 0.5))
+    with pytest.raises(ValueError, match=r"draft_time\[0\]: got nan"):
+        ms.make_controller(name, scenario)(bad)

@@ -1,0 +1,64 @@
+import itertools
+
+import brute_force
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multispin_env.controllers.equalization import common_latency, equal_latency
+
+BITS = 31_744
+
+
+def hostile_instances():
+    """K = 1 to 200, rates from 1e-3 to 20 bit/s/Hz, budgets from 0.1 to 200 MHz, one device 1,000 times slower."""
+    rng = np.random.default_rng(5)
+    for users, bandwidth, slow in itertools.product((1, 2, 20, 200), (1e5, 1e7, 2e8), (1.0, 1000.0)):
+        for _ in range(5):
+            draft_time = rng.uniform(5e-3, 2e-2, users)
+            draft_time[0] *= slow
+            rate = np.exp(rng.uniform(np.log(1e-3), np.log(20), users))
+            yield rng.integers(1, 26, users), draft_time, BITS / (bandwidth * rate)
+
+
+@pytest.mark.parametrize("case", list(hostile_instances()), ids=lambda case: f"K{len(case[0])}")
+def test_roots_agree_with_brentq(case):
+    lengths, draft_time, token_time = case
+    for chosen, found in (
+        (lengths, equal_latency(lengths, draft_time, token_time)),
+        (np.ones_like(lengths), common_latency(draft_time, token_time)),
+    ):
+        assert found.latency == pytest.approx(brute_force.equal_latency(chosen, draft_time, token_time), rel=1e-10)
+        assert found.share.sum() == pytest.approx(1.0, rel=1e-12)
+        assert (found.share > 0).all()
+        ready = chosen * (draft_time + token_time / found.share)
+        assert ready == pytest.approx(np.full(len(ready), found.latency), rel=1e-9)
+
+
+positive = st.floats(1e-6, 1e6)
+
+
+@given(st.lists(st.tuples(st.integers(0, 200), positive, positive), min_size=1, max_size=8))
+def test_invariants(users):
+    lengths, draft_time, token_time = (np.array(column) for column in zip(*users, strict=True))
+    found = equal_latency(lengths, draft_time, token_time)
+    assert np.isfinite(found.latency)
+    assert (found.share >= 0).all()
+    assert found.latency >= (lengths * draft_time).max()
+    if lengths.any():
+        assert found.share.sum() == pytest.approx(1.0, rel=1e-12)
+        assert ((found.share > 0) == (lengths > 0)).all()
+        doubled = equal_latency(lengths * 2, draft_time, token_time)
+        assert doubled.latency == pytest.approx(2 * found.latency, rel=1e-9)  # homogeneous of degree 1
+    else:
+        assert found.latency == 0.0
+
+
+def test_batch_equals_one_by_one(rng):
+    lengths = rng.integers(1, 26, (6, 7, 5))
+    draft_time, token_time = rng.uniform(1e-3, 1e-1, (2, 6, 7, 5))
+    batch = equal_latency(lengths, draft_time, token_time)
+    for index in np.ndindex(6, 7):
+        one = equal_latency(lengths[index], draft_time[index], token_time[index])
+        assert batch.latency[index] == pytest.approx(one.latency, rel=1e-14)

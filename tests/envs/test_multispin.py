@@ -1,0 +1,203 @@
+import pickle
+import subprocess
+import sys
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env as check_gymnasium
+from stable_baselines3.common.env_checker import check_env as check_sb3
+
+import multispin_env as ms
+from multispin_env.registry import ENCODINGS
+
+IDS = ms.ENVIRONMENTS.names()
+FULL = "MultiSpin/Heterogeneous-v0"
+
+
+def episode(env, seed, rounds=20):
+    """Observations and rewards of fixed actions."""
+    observation, _ = env.reset(seed=seed)
+    actions = np.random.default_rng(99)
+    found = [*observation.values()]
+    for _ in range(rounds):
+        action = actions.uniform(-1, 1, env.action_space.shape).astype(np.float32)
+        observation, reward, _, _, info = env.step(action)
+        found += [*observation.values(), np.array(reward), info["accepted_tokens"], info["bandwidth"]]
+    return np.concatenate([np.ravel(part) for part in found])
+
+
+@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("action", ENCODINGS.names())
+def test_both_checkers_without_warnings(env_id, preset, action):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = gym.make(env_id, scenario=preset, action=action)
+        check_gymnasium(env.unwrapped)
+        check_sb3(env)
+        check_gymnasium(gym.make(env_id, scenario=preset, action=action, render_mode="rgb_array").unwrapped)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("reward", ["expected", "sampled"])
+def test_one_seed_one_result(env_id, reward):
+    env = gym.make(env_id, reward=reward, num_users=5)
+    first = episode(env, 3)
+    assert (episode(env, 3) == first).all()
+    assert (episode(gym.make(env_id, reward=reward, num_users=5), 3) == first).all()
+    assert (episode(env, 4) != first).any()
+
+
+def test_same_in_another_process():
+    code = (
+        "import gymnasium as gym, numpy as np, multispin_env;"
+        f"env = gym.make('{FULL}', num_users=5); env.reset(seed=3);"
+        "print(repr(sum(env.step(np.zeros((5, 2), np.float32))[1] for _ in range(9))))"
+    )
+    done = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in "ab"
+    ]
+    assert done[0] == done[1]
+    env = gym.make(FULL, num_users=5)
+    env.reset(seed=3)
+    assert repr(sum(env.step(np.zeros((5, 2), np.float32))[1] for _ in range(9))) == done[0].strip()
+
+
+def test_fading_does_not_depend_on_how_tokens_are_counted():
+    states = []
+    for reward in ("expected", "sampled"):
+        env = gym.make(FULL, reward=reward, num_users=4)
+        env.reset(seed=1)
+        for _ in range(70 - 6):
+            env.step(np.zeros((4, 2), np.float32))
+        states.append(env.unwrapped.state.spectral_efficiency)
+    assert (states[0] == states[1]).all()
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_state_observed_is_the_state_that_prices(env_id):
+    env = gym.make(env_id, num_users=6, optimum=True)
+    env.reset(seed=0)
+    base = env.unwrapped
+    for _ in range(5):
+        state = base.state
+        action = env.action_space.sample()
+        decision = base.decode_action(action)
+        outcome = ms.expected_outcome(base.scenario, state, decision)
+        _, reward, terminated, _, info = env.step(action)
+        assert info["goodput"] == pytest.approx(float(outcome.goodput), rel=1e-12)
+        assert reward == pytest.approx(info["goodput"] / base.scenario.autoregressive_goodput, rel=1e-12)
+        assert (info["draft_length"] == decision.draft_length).all()
+        assert info["round_latency"] == pytest.approx(float(outcome.round_latency), rel=1e-12)
+        assert info["regret"] == pytest.approx(info["optimal_goodput"] - info["goodput"])
+        assert info["regret"] >= -1e-9
+        assert not terminated
+
+
+@pytest.mark.parametrize(("env_id", "name"), [(FULL, "optimal"), (IDS[0], "homogeneous")])
+def test_the_optimum_has_no_regret_through_step(env_id, name):
+    env = gym.make(env_id, num_users=6, optimum=True)
+    env.reset(seed=2)
+    controller = ms.make_controller(name, env.unwrapped.scenario)
+    for _ in range(5):
+        info = env.step(env.unwrapped.encode_action(controller(env.unwrapped.state)))[-1]
+        assert abs(info["regret"]) < 1e-6 * info["optimal_goodput"]
+
+
+def test_sampled_reward_is_drawn_around_the_expected():
+    env = gym.make(FULL, num_users=4, reward="sampled", scenario=ms.Scenario.preset("llama2"))
+    env.reset(seed=0)
+    drawn, expected = [], []
+    for _ in range(64):
+        action = np.zeros((4, 2), np.float32)
+        decision = env.unwrapped.decode_action(action)
+        expected.append(float(ms.expected_outcome(env.unwrapped.scenario, env.unwrapped.state, decision).goodput))
+        drawn.append(env.step(action)[-1]["goodput"])
+    error = np.array(drawn) - expected
+    assert error.std() > 0
+    assert abs(error.mean()) < 4 * error.std() / 8
+
+
+def test_episodes_truncate():
+    for steps, options in ((64, {}), (10, {"max_episode_steps": 10})):
+        env = gym.make(FULL, num_users=2, **options)
+        env.reset(seed=0)
+        ends = [env.step(np.zeros((2, 2), np.float32))[2:4] for _ in range(steps)]
+        assert ends == [(False, False)] * (steps - 1) + [(False, True)]
+
+
+def test_devices_stay_for_an_episode_and_fading_does_not():
+    env = gym.make(FULL, num_users=3).unwrapped
+    env.reset(seed=0)
+    before = env.state
+    env.step(np.zeros((3, 2)))
+    assert (env.state.draft_time == before.draft_time).all()
+    assert (env.state.spectral_efficiency != before.spectral_efficiency).all()
+    env.reset()
+    assert (env.state.draft_time != before.draft_time).all()
+
+
+def test_pickled_environment_has_the_same_future():
+    env = gym.make(FULL, num_users=3).unwrapped
+    env.reset(seed=0)
+    twin = pickle.loads(pickle.dumps(env))
+    action = np.zeros((3, 2), np.float32)
+    for _ in range(70):
+        assert env.step(action)[1] == twin.step(action)[1]
+
+
+def test_refused_action_changes_nothing():
+    env = gym.make(FULL, num_users=3).unwrapped
+    env.reset(seed=0)
+    before = env.state.spectral_efficiency
+    with pytest.raises(ValueError, match=r"action\[0, 1, 0\]: got nan|action\[1, 0\]: got nan"):
+        env.step(np.array([[0, 0], [np.nan, 0], [0, 0]]))
+    with pytest.raises(ValueError, match=r"action: got shape \(2, 2\), allowed is \(3, 2\)"):
+        env.step(np.zeros((2, 2)))
+    assert (env.state.spectral_efficiency == before).all()
+
+
+def test_rendering_changes_with_the_action():
+    env = gym.make(FULL, num_users=4, render_mode="rgb_array")
+    env.reset(seed=0)
+    empty = env.render()
+    frames = []
+    for column in (-0.5, 0.5):
+        env.reset(seed=0)
+        env.step(np.full((4, 2), [column, 0.0], np.float32))
+        frames.append(env.render())
+    assert empty.shape == frames[0].shape == (450, 800, 3)
+    assert empty.dtype == np.uint8
+    assert (frames[0] != frames[1]).any()
+    env.reset(seed=0)
+    env.step(np.full((4, 2), [0.5, 0.0], np.float32))
+    assert (env.render() == frames[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"num_user": 3}, TypeError, "unknown keyword 'num_user'.*did you mean 'num_users'"),
+        ({"optimumm": True}, TypeError, "unknown keyword 'optimumm'.*did you mean 'optimum'"),
+        ({"num_users": 0}, ValueError, "num_users: got 0, allowed is an integer ≥ 1"),
+        ({"total_bandwidth": -1.0}, ValueError, r"total_bandwidth: got -1\.0"),
+        ({"scenario": "lama2"}, ValueError, "got 'lama2'.*did you mean 'llama2'"),
+        ({"action": "share"}, ValueError, "action: got 'share'.*did you mean 'shares'"),
+        ({"reward": "sample"}, ValueError, "reward: got 'sample'.*did you mean 'sampled'"),
+    ],
+)
+def test_bad_arguments(options, error, message):
+    with pytest.raises(error, match=message):
+        gym.make(FULL, **options)
+
+
+def test_step_before_reset():
+    env = ms.ENVIRONMENTS.load(FULL)()
+    with pytest.raises(RuntimeError, match="step: got a call before reset"):
+        env.step(np.zeros((20, 2)))
+
+
+def test_gym_imports_the_package_by_prefix():
+    code = f"import gymnasium as gym; gym.make('multispin_env:{FULL}').reset(seed=0)"
+    subprocess.run([sys.executable, "-c", code], check=True)

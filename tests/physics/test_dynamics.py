@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from scipy.stats import kstest
+
+import multispin_env as ms
+from multispin_env.physics.dynamics import users_from_uniforms
+from multispin_env.physics.streams import CopyStreams
+
+
+def test_states_have_the_stated_distribution(scenario):
+    state = ms.sample_state(scenario, np.random.default_rng(0), 2000)
+    low, high = 0.85 * scenario.mean_draft_time, 1.15 * scenario.mean_draft_time
+    assert kstest(state.draft_time.ravel(), "uniform", (low, high - low)).pvalue > 1e-3
+    rates, counts = np.unique(state.acceptance_rate, return_counts=True)
+    assert rates == pytest.approx(sorted(task.acceptance_rate for task in scenario.tasks))
+    assert counts == pytest.approx(np.full(4, 10_000), rel=0.05)
+    gain = (2**state.spectral_efficiency - 1) / scenario.transmit_snr
+    assert gain.mean() == pytest.approx(0.35, rel=0.02)
+
+
+def test_rayleigh_power_is_exponential():
+    scenario = ms.Scenario.preset("llama2", mean_gain_low=0.3, mean_gain_high=0.3)
+    state = ms.sample_state(scenario, np.random.default_rng(1), 1000)
+    gain = (2**state.spectral_efficiency - 1) / scenario.transmit_snr
+    assert kstest(gain.ravel() / 0.3, "expon").pvalue > 1e-3
+
+
+def test_one_state_has_no_batch_axis(scenario, rng):
+    assert ms.sample_state(scenario, rng).draft_time.shape == (20,)
+
+
+def test_users_from_uniforms_at_the_ends(scenario):
+    zero = users_from_uniforms(scenario, np.zeros((3, 20)))
+    one = users_from_uniforms(scenario, np.full((3, 20), np.nextafter(1, 0)))
+    assert (zero.task == 0).all()
+    assert (one.task == 3).all()
+    assert zero.draft_time == pytest.approx(0.85 * scenario.mean_draft_time)
+    assert one.mean_gain == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("block", [1, 3, 64])
+def test_stream_of_a_copy_depends_on_its_generator_alone(block):
+    def rows(rng, count):
+        return rng.standard_exponential((count, 5))
+
+    streams = CopyStreams(rows, 3, block)
+    for copy in range(3):
+        streams.seed(copy, np.random.default_rng(copy))
+    every, one = np.arange(3), np.array([1])
+    read = [streams.read(every)[1], streams.read(one)[0], streams.read(every)[1], streams.read(one)[0]]
+    assert (np.array(read) == np.random.default_rng(1).standard_exponential((4, 5))).all()
+
+
+def test_stream_must_be_seeded():
+    with pytest.raises(RuntimeError, match="copy 0: read before it was seeded"):
+        CopyStreams(lambda rng, n: rng.random((n, 2)), 1).read(np.array([0]))

@@ -1,0 +1,79 @@
+"""Import stays light, and the layers only look left."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = (
+    ("multispin_env.units", "multispin_env.checks", "multispin_env.registry", "multispin_env.scenario"),
+    ("multispin_env.physics",),
+    ("multispin_env.scenarios",),
+    ("multispin_env.controllers",),
+    ("multispin_env.envs",),
+    ("multispin_env.evaluation",),
+    ("multispin_env.reproduce",),
+    ("multispin_env",),
+    ("agents",),
+    ("train",),
+)
+
+
+def layer_of(module):
+    for index, names in enumerate(LAYERS):
+        if any(module == name or module.startswith(name + ".") for name in names if name != "multispin_env"):
+            return index
+    return LAYERS.index(("multispin_env",)) if module == "multispin_env" else None
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+FILES = [*(ROOT / "multispin_env").rglob("*.py"), *(ROOT / "agents").rglob("*.py"), ROOT / "train.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_only_look_left(path):
+    own = layer_of(module_name(path))
+    assert own is not None
+    for target in imports(path):
+        layer = layer_of(target)
+        assert layer is None or layer <= own, f"{path} imports {target}"
+        inside = module_name(path) != "multispin_env" and module_name(path).startswith("multispin_env")
+        assert not (inside and target == "multispin_env"), f"{path} imports the package root"
+
+
+def test_import_is_light():
+    code = (
+        "import sys, multispin_env; heavy = {'torch', 'matplotlib', 'stable_baselines3', 'pygame', 'tensorboard'}"
+        "; sys.exit(', '.join(heavy & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_sizes():
+    for path in FILES:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 350, path
+
+
+def test_decibels_are_written_once():
+    for path in FILES:
+        if path.name != "units.py":
+            text = path.read_text(encoding="utf-8").replace(" ", "")
+            assert "10**(" not in text, path
+            assert "10.0**(" not in text, path

@@ -1,0 +1,75 @@
+import json
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+
+
+def test_presets_are_those_of_the_paper():
+    llama, qwen = ms.Scenario.preset("llama2"), ms.Scenario.preset("qwen3.5")
+    assert (llama.bits_per_token, qwen.bits_per_token) == (31_744, 34_816)
+    assert llama.verification_time == pytest.approx(0.02268 + 20 * 0.01272)
+    assert qwen.verification_time == pytest.approx(0.07507 + 20 * 0.01978)
+    assert [task.acceptance_rate for task in llama.tasks] == [0.8582, 0.7390, 0.7393, 0.7126]
+    assert [task.acceptance_rate for task in qwen.tasks] == [0.8100, 0.9340, 0.9318, 0.9650]
+    for scenario in (llama, qwen):
+        assert (scenario.num_users, scenario.total_bandwidth, scenario.max_draft_length) == (20, 10e6, 25)
+        assert scenario.transmit_snr == pytest.approx(223.87, rel=1e-4)
+
+
+def test_frozen_hashable_overridable():
+    scenario = ms.Scenario.preset("llama2", num_users=8)
+    assert hash(scenario) == hash(ms.Scenario.preset("llama2", num_users=8))
+    assert scenario.replace(total_bandwidth=5e6).verification_time == scenario.verification_time
+    with pytest.raises(AttributeError):
+        scenario.num_users = 3
+
+
+def test_json_round_trip(scenario):
+    assert ms.Scenario.from_dict(json.loads(json.dumps(scenario.to_dict()))) == scenario
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_users", 0),
+        ("num_users", -3),
+        ("num_users", 2.5),
+        ("num_users", True),
+        ("total_bandwidth", 0.0),
+        ("total_bandwidth", -1e6),
+        ("total_bandwidth", np.nan),
+        ("total_bandwidth", np.inf),
+        ("total_bandwidth", "wide"),
+        ("mean_draft_time", 0.0),
+        ("verification_fixed_time", -0.1),
+        ("verification_time_per_draft", np.nan),
+        ("server_draft_time", 0.0),
+        ("draft_time_spread", 1.0),
+        ("mean_gain_low", 0.0),
+        ("mean_gain_high", 0.1),
+        ("transmit_snr_db", np.nan),
+        ("min_draft_length", 2),
+        ("max_draft_length", 0),
+        ("channel", "rayleig"),
+        ("acceptance", "by-tsk"),
+        ("tasks", ()),
+    ],
+)
+def test_bad_value_names_field_value_and_allowed(field, value):
+    with pytest.raises(ValueError, match=f"^{field}: got .*allowed is") as caught:
+        ms.Scenario.preset("llama2", **{field: value})
+    assert repr(value) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, np.nan])
+def test_bad_task(alpha):
+    with pytest.raises(ValueError, match=r"acceptance_rate of task 'x': got .*allowed is a finite number in \[0, 1\]"):
+        ms.Task(name="x", acceptance_rate=alpha)
+
+
+def test_misspelt_field_suggests_the_nearest():
+    with pytest.raises(TypeError, match=r"unknown keyword 'num_user'.*did you mean 'num_users'"):
+        ms.Scenario.preset("llama2", num_user=3)
