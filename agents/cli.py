@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -17,7 +18,7 @@ from agents.training import Limits, train
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.registry import ENCODINGS, ENVIRONMENTS
 
-DEFAULTS = {"env": "MultiSpin/Heterogeneous-v0", "agent": "ppo", "action": "residual", "seed": 0}
+DEFAULTS: dict[str, Any] = {"env": "MultiSpin/Heterogeneous-v0", "agent": "ppo", "action": "residual", "seed": 0}
 
 EXAMPLES = """examples:
   python train.py                                    the default: about 3 minutes on two cores

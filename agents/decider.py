@@ -24,7 +24,7 @@ class ModelDecider:
     def __call__(self, state: SystemState) -> Decision:
         """Decide for states (n, K)."""
         observation = self.settings.observations.encode(state)
-        action, _ = self.model.predict(observation, deterministic=True)  # type: ignore[arg-type]
+        action, _ = self.model.predict(observation, deterministic=True)
         return self.settings.actions.decode(np.asarray(action), state)
 
 

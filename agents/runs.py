@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import platform
+import warnings
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -122,12 +123,14 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"run: got {str(folder)!r}, allowed is a run that has a {CHECKPOINT}")
     try:
-        content: dict[str, Any] = th.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on foreign pickles; the error below says enough
+            content: dict[str, Any] = th.load(path, map_location="cpu", weights_only=True)
         if content["format"] != FORMAT:
             raise ValueError(f"format is {content['format']!r}, not {FORMAT}")
         return content
     except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path}: can't be read safely as a checkpoint of this project ({reason})") from None
 
 

@@ -1,6 +1,6 @@
 """The batch of environments as a Stable-Baselines3 ``VecEnv``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from multispin_env.envs.batch import Batch, Settings
 
-Indices = None | int | Sequence[int]
+Indices = None | int | Iterable[int]
 
 
 class BatchVecEnv(VecEnv):

@@ -17,11 +17,12 @@ class EquivariantActor(Actor):
 
     def __init__(self, width: int, log_std: float, **common: Any) -> None:
         super().__init__(**common)
-        columns = self.action_space.shape[-1]  # type: ignore[index]
+        columns = self.action_space.shape[-1]
         self.latent_pi = UserEncoder(width)  # type: ignore[assignment]
         self.mu = UserHead(width, columns)
-        self.log_std = UserHead(width, columns)  # type: ignore[assignment]
-        nn.init.constant_(self.log_std.net[-1].bias, log_std)  # type: ignore[union-attr, arg-type]
+        spread = UserHead(width, columns)
+        nn.init.constant_(spread.net[-1].bias, log_std)  # type: ignore[arg-type]
+        self.log_std = spread  # type: ignore[assignment]
 
 
 class JointValue(nn.Module):
@@ -47,7 +48,7 @@ class EquivariantCritic(ContinuousCritic):
     def __init__(self, width: int, **common: Any) -> None:
         super().__init__(**common)
         columns = self.action_space.shape[-1]  # type: ignore[index]
-        self.q_networks = [JointValue(width, columns) for _ in range(self.n_critics)]  # type: ignore[misc]
+        self.q_networks = [JointValue(width, columns) for _ in range(self.n_critics)]
         for index, network in enumerate(self.q_networks):
             self.add_module(f"qf{index}", network)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -22,7 +23,7 @@ class Episode:
     throughput: float  # tokens/s, all tokens over all time
 
 
-def play(env: gym.Env, decide: Decide | str, seeds: Iterable[int]) -> list[Episode]:  # type: ignore[type-arg]
+def play(env: gym.Env[Any, Any], decide: Decide | str, seeds: Iterable[int]) -> list[Episode]:
     """Play one episode for each seed.
 
     Parameters
@@ -46,7 +47,7 @@ def play(env: gym.Env, decide: Decide | str, seeds: Iterable[int]) -> list[Episo
     return [_episode(env, base, rule, seed) for seed in seeds]
 
 
-def _episode(env: gym.Env, base: MultiSpinEnv, rule: Decide, seed: int) -> Episode:  # type: ignore[type-arg]
+def _episode(env: gym.Env[Any, Any], base: MultiSpinEnv, rule: Decide, seed: int) -> Episode:
     env.reset(seed=seed)
     rewards, goodputs, tokens, time, over = [], [], 0.0, 0.0, False
     while not over:

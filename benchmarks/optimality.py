@@ -1,0 +1,104 @@
+"""Evidence that ``optimal`` is optimal: ``python benchmarks/optimality.py``.
+
+1. Against brute force over all integer lengths (bandwidth by scipy's brentq), K = 2, 3, 4, both presets and random
+   parameters.
+2. Against every other controller at K = 8 and 20.
+"""
+
+import argparse
+import itertools
+import sys
+
+import numpy as np
+from scipy.optimize import brentq
+
+import multispin_env as ms
+from multispin_env.checks import FloatArray
+from multispin_env.units import MHZ
+
+LONGEST = {2: 25, 3: 9, 4: 6}
+"""L_max for each K, so that brute force stays affordable."""
+
+
+def _latency(lengths: FloatArray, draft_time: FloatArray, token_time: FloatArray) -> float:
+    drafting, uploading = lengths * draft_time, lengths * token_time
+
+    def excess(delta: float) -> float:
+        return float((uploading / (delta + drafting.max() - drafting)).sum() - 1.0)
+
+    low = uploading[drafting == drafting.max()].max() * 0.5
+    return float(drafting.max() + brentq(excess, low, uploading.sum() * 2.0, xtol=1e-300, rtol=1e-14))
+
+
+def brute_force(scenario: ms.Scenario, state: ms.SystemState) -> float:
+    """Best goodput of one state (K,) over every length vector; vectors that a cheap bound excludes are skipped."""
+    token_time = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
+    lengths = range(1, scenario.max_draft_length + 1)
+    every = np.array(list(itertools.product(lengths, repeat=scenario.num_users)), dtype=np.float64)
+    powers = state.acceptance_rate[:, None] ** np.arange(scenario.max_draft_length + 1)
+    tokens = np.cumsum(powers, -1)[np.arange(scenario.num_users), every.astype(int)].sum(-1)
+    cheap = (every * (state.draft_time + token_time)).max(-1)  # each alone with the whole budget
+    best = 0.0
+    for index in np.argsort(-tokens / (cheap + scenario.verification_time)):
+        if tokens[index] / (cheap[index] + scenario.verification_time) <= best:
+            break
+        latency = _latency(every[index], state.draft_time, token_time)
+        best = max(best, tokens[index] / (latency + scenario.verification_time))
+    return float(best)
+
+
+def _goodput(scenario: ms.Scenario, state: ms.SystemState, name: str) -> FloatArray:
+    return ms.expected_outcome(scenario, state, ms.make_controller(name, scenario)(state)).goodput
+
+
+def against_brute_force(instances: int) -> float:
+    """Print the losses against brute force; returns the worst."""
+    worst, rng = 0.0, np.random.default_rng(0)
+    print("against brute force: K, B (MHz), instances, share equal within 1e-9, worst relative loss")
+    for users, preset in itertools.product(LONGEST, ms.SCENARIOS.names()):
+        for budget in (0.5, 2.5, 10.0):
+            scenario = ms.Scenario.preset(
+                preset, num_users=users, max_draft_length=LONGEST[users], total_bandwidth=budget * MHZ
+            )
+            state = ms.sample_state(scenario, rng, instances)
+            found = _goodput(scenario, state, "optimal")
+            exact = np.array([brute_force(scenario, state[i]) for i in range(instances)])
+            loss = 1.0 - found / exact
+            worst = max(worst, float(loss.max()))
+            print(f"  {users}  {preset:8s} {budget:5.1f}  {instances:4d}  {(loss < 1e-9).mean():.4f}  {loss.max():.1e}")
+    return worst
+
+
+def against_controllers(instances: int) -> float:
+    """Print the smallest lead over every other controller; returns the smallest of all."""
+    smallest = np.inf
+    print("against the other controllers: K, B (MHz), instances, smallest relative lead of optimal over any of them")
+    for users, preset, budget in itertools.product((8, 20), ms.SCENARIOS.names(), (5.0, 20.0)):
+        scenario = ms.Scenario.preset(preset, num_users=users, total_bandwidth=budget * MHZ)
+        state = ms.sample_state(scenario, np.random.default_rng(1), instances)
+        found = _goodput(scenario, state, "optimal")
+        others = [_goodput(scenario, state, name) for name in ms.controller_names() if name != "optimal"]
+        lead = float((found / np.max(others, 0) - 1.0).min())
+        smallest = min(smallest, lead)
+        print(f"  {users:2d}  {preset:8s} {budget:5.1f}  {instances:4d}  {lead:+.1e}")
+    return smallest
+
+
+def main() -> int:
+    """Print both tables; exit status 1 if a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--brute", type=int, default=20, help="instances a row against brute force (18 rows)")
+    parser.add_argument("--instances", type=int, default=250, help="instances a row against controllers (8 rows)")
+    options = parser.parse_args()
+    worst, lead = against_brute_force(options.brute), against_controllers(options.instances)
+    checks = {
+        f"equal to brute force within 1e-6 (worst loss {worst:.1e})": worst <= 1e-6,
+        f"never below another controller (smallest lead {lead:+.1e})": lead >= -1e-12,
+    }
+    for text, good in checks.items():
+        print(f"{'holds' if good else 'MISSED'}: {text}")
+    return 0 if all(checks.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

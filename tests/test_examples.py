@@ -1,0 +1,34 @@
+"""Every example runs; what it returns is what it claims."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run(name, **options):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main(**options)
+
+
+CHECKS = {
+    "random_play": (lambda goodput: 0 < goodput < 130, {}),
+    "oracle": (lambda regret: regret < 1e-6, {}),
+    "training": (lambda reward: reward > 1.0, {"timesteps": 2048}),
+    "own_controller": (lambda rows: "same-time" in [row.name for row in rows] and rows[0].share <= 1 + 1e-12, {}),
+    "own_scenario": (lambda goodput: goodput > 12 / (0.030 + 12 * 0.008), {}),
+}
+
+
+def test_every_example_is_checked():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(CHECKS)
+
+
+@pytest.mark.parametrize("name", sorted(CHECKS))
+def test_example(name):
+    check, options = CHECKS[name]
+    assert check(run(name, **options))
