@@ -88,4 +88,4 @@ def _curve(axes: Any, rows: list[Row], label: str, folder: Path) -> None:
         axes.axhline(row.share, color=colour, linestyle="--", linewidth=1, label=f"{row.name}, {row.share:.4f}")
     axes.set_xlabel("rounds trained")
     axes.set_ylabel("share of the optimum")
-    axes.legend(loc="lower right", fontsize="small")
+    axes.legend(loc="center right", fontsize="small")

@@ -37,7 +37,7 @@ class Optimal(Controller):
 
     weights: FloatArray | None = None
     phi_points: int = 64
-    starts: int = 4
+    starts: int = 6
 
     def __post_init__(self) -> None:
         check_integer("phi_points", self.phi_points, 2)
@@ -77,7 +77,7 @@ class Optimal(Controller):
             1,
         )
         n, _, num_users = candidates.shape
-        order = np.argsort(-instances.value(candidates), -1, kind="stable")[:, : self.starts]
+        order = _best_distinct(instances.value(candidates), self.starts)
         starts = np.take_along_axis(candidates, order[..., None], 1)
         repeated = instances.rows(np.repeat(np.arange(n), self.starts))
         ends = improve(repeated, starts.reshape(-1, num_users)).reshape(starts.shape)
@@ -97,3 +97,13 @@ class Optimal(Controller):
         forced = counts <= low
         gains = np.where(forced, np.inf, gains)
         return np.clip(greedy_lengths(gains, shares), low, high)
+
+
+def _best_distinct(values: FloatArray, count: int) -> IntArray:
+    """Indices (n, count) of the highest values (n, m), each value once as long as there are others."""
+    order = np.argsort(-values, -1, kind="stable")
+    ordered = np.take_along_axis(values, order, -1)
+    repeated = np.zeros(ordered.shape, dtype=bool)
+    repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]  # neighbouring φ often give the same lengths
+    first = np.argsort(repeated, -1, kind="stable")[:, :count]
+    return np.take_along_axis(order, first, -1)
