@@ -40,7 +40,8 @@ def make_table(scores: Mapping[str, FloatArray], reference: str = "optimal") -> 
     """
     check_name("reference", reference, scores)
     rows = [_row(name, values, scores[reference]) for name, values in scores.items()]
-    return sorted(rows, key=lambda row: -row.goodput)
+    # equal but for rounding: the reference first
+    return sorted(rows, key=lambda row: (-round(row.goodput, 9), row.name != reference))
 
 
 def _row(name: str, values: FloatArray, reference: FloatArray) -> Row:
