@@ -14,7 +14,7 @@ class SACSettings:
     """Hyperparameters; γ = 0 makes the critic a regression on the reward. The replay buffer is not saved."""
 
     num_envs: int = 64
-    timesteps: int = 200_000
+    timesteps: int = 50_000
     learning_rate: float = 2e-3
     buffer_size: int = 200_000
     learning_starts: int = 4096

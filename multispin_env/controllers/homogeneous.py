@@ -99,7 +99,9 @@ def homogeneous_draft_length(
     inner = (alpha > 0.0) & (alpha < 1.0)
     decay = -np.log(np.where(inner, alpha, 0.5))  # |ln α|
     x = t_ver / theta
-    long = inner & (x > (1.0 - alpha) / np.where(inner, alpha * decay, 1.0))
+    with np.errstate(over="ignore"):  # a subnormal α is as good as none: the threshold is ∞
+        threshold = (1.0 - alpha) / np.where(inner, alpha * decay, 1.0)
+    long = inner & (x > threshold)
     excess = lambert_excess(np.where(long, (x - 1.0) * decay, 0.0))
     certain = (alpha == 1.0) & (x > 1.0)  # (L + 1) / (L ϑ* + T_ver) rises for ever, or falls
     relaxed = np.where(long, np.log1p(excess) / decay - 1.0, np.where(certain, max_draft_length, 1.0))
