@@ -23,10 +23,11 @@ class Listing(NamedTuple):
     lengths: FloatArray  # (j, K)
 
 
-def decisions_inside(nodes: Nodes) -> FloatArray:
-    """Number of decisions in the windows of each node, (m,)."""
-    count: FloatArray = (nodes.high - nodes.low + 1.0).prod(-1)
-    return count
+def few_decisions(nodes: Nodes) -> BoolArray:
+    """Whether the windows of each node (m,) hold at most `LISTED` decisions."""
+    digits = np.log2(nodes.high - nodes.low + 1.0).sum(-1)  # the product itself may overflow
+    few: BoolArray = digits <= np.log2(LISTED) + 1e-9
+    return few
 
 
 def listed(nodes: Nodes) -> Listing:

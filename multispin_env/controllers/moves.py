@@ -14,10 +14,10 @@ import numpy as np
 from multispin_env.checks import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.problem import Problem
 
-MOVERS = 24
+MOVERS = 14
 """Single moves of least estimated loss that are also tried in pairs."""
 
-FINALISTS = 4
+FINALISTS = 16
 """Moves that are tested exactly in a round."""
 
 MAX_ROUNDS = 60

@@ -13,10 +13,9 @@ import numpy as np
 
 from multispin_env.checks import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.branching import (
-    LISTED,
     Listing,
     branch_on_user,
-    decisions_inside,
+    few_decisions,
     improvements,
     listed,
     split,
@@ -157,7 +156,7 @@ def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
     """Bound parts; list the small ones and return the halves of the others that are still open."""
     before = nodes.bound
     nodes, candidate, critical = _bounded(incumbent, nodes, tolerance)
-    few = decisions_inside(nodes) <= LISTED
+    few = few_decisions(nodes)
     incumbent.offer(listed(nodes.rows(few & (nodes.bound > 0.0))))
     incumbent.offer(Listing(nodes.instance[~few], candidate[~few]))
     target = (incumbent.value * (1.0 + tolerance))[nodes.instance]
