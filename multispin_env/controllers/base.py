@@ -6,8 +6,8 @@ from typing import Any
 
 from multispin_env.checks import FloatArray, IntArray, check_keywords
 from multispin_env.controllers.equalization import equal_latency
+from multispin_env.controllers.problem import user_times
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.validation import checked_state
 from multispin_env.registry import CONTROLLERS
 from multispin_env.scenario import Scenario
@@ -32,8 +32,7 @@ class Controller(ABC):
 
     def with_equal_latency(self, draft_length: IntArray, state: SystemState) -> Decision:
         """Give these lengths the bandwidth with which all devices finish together ([MS] 31, 32)."""
-        token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
-        share = equal_latency(draft_length, state.draft_time, token_time).share
+        share = equal_latency(draft_length, *user_times(self.scenario, state)).share
         return Decision(draft_length, share * self.scenario.total_bandwidth)
 
 

@@ -50,9 +50,7 @@ def lengths_in_chunks(
     return lengths.reshape(shape)
 
 
-def in_chunks(
-    solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Problem
-) -> tuple[FloatArray, ...]:
+def in_chunks(solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Problem) -> tuple[FloatArray, ...]:
     """Apply ``solve`` to pieces of a problem and join what it returns along the instances.
 
     Parameters

@@ -6,10 +6,10 @@ import numpy as np
 
 from multispin_env.checks import FloatArray, IntArray, check_real
 from multispin_env.controllers.base import Controller
+from multispin_env.controllers.batching import in_chunks
 from multispin_env.controllers.certify import CertifiedDecision, certified_lengths
 from multispin_env.controllers.problem import Problem, checked_fixed_length, make_problem
 from multispin_env.controllers.rule import fast_lengths
-from multispin_env.controllers.batching import in_chunks
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state, checked_weights
 

@@ -18,6 +18,12 @@ NEARLY_CERTAIN = 1.0 - 1e-12
 NEARLY_IMPOSSIBLE = 1e-300
 """Likewise at the other end, where ln α must stay finite."""
 
+SHORTEST, LONGEST = 1e-130, 1e130
+"""Times in s outside this range are moved to its ends, so that products of a few of them stay finite."""
+
+HEAVIEST = 1e100
+"""Likewise for weights."""
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -60,6 +66,13 @@ class Problem:
         return goodput(self.tokens(lengths), self.latency(lengths), self.verification_time)
 
 
+def user_times(scenario: Scenario, state: SystemState) -> tuple[FloatArray, FloatArray]:
+    """T and c (..., K) of a checked state, kept within `SHORTEST` and `LONGEST`."""
+    with np.errstate(over="ignore", divide="ignore", under="ignore"):
+        token_time = full_share_token_time(scenario, state.spectral_efficiency)
+    return np.clip(state.draft_time, SHORTEST, LONGEST), np.clip(token_time, SHORTEST, LONGEST)
+
+
 def make_problem(
     scenario: Scenario,
     state: SystemState,
@@ -78,13 +91,13 @@ def make_problem(
         Lengths that are given, of the same shape; a negative entry leaves the length free. ``None``: all are free.
     """
     flat = (-1, state.draft_time.shape[-1])
-    draft_time = state.draft_time.reshape(flat)
+    draft_time, token_time = (time.reshape(flat) for time in user_times(scenario, state))
     free = np.full(draft_time.shape, -1) if fixed_length is None else fixed_length.reshape(flat)
     return Problem(
         draft_time=draft_time,
-        token_time=full_share_token_time(scenario, state.spectral_efficiency).reshape(flat),
+        token_time=token_time,
         acceptance_rate=state.acceptance_rate.reshape(flat),
-        weights=np.ones_like(draft_time) if weights is None else weights.reshape(flat),
+        weights=np.ones_like(draft_time) if weights is None else np.minimum(weights.reshape(flat), HEAVIEST),
         low=np.where(free < 0, scenario.min_draft_length, free),
         high=np.where(free < 0, scenario.max_draft_length, free),
         verification_time=scenario.verification_time,

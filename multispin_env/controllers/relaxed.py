@@ -100,7 +100,7 @@ def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
 
 
 def wright_omega(z: FloatArray, steps: int = 4) -> FloatArray:
-    """y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15 (ours)."""
+    """Y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15 (ours)."""
     large = z > 1.0
     u = np.where(large, np.log(np.where(large, z, 1.0)), z)
     for _ in range(steps):
@@ -197,9 +197,7 @@ def _newton(
     return p, q, done
 
 
-def _nested(
-    problem: Problem, terms: _Terms, tolerance: float
-) -> tuple[FloatArray, FloatArray]:
+def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArray, FloatArray]:
     """Root of the second equation in φ, with λ from the first for every φ: both fall through zero once."""
     q = np.zeros(len(problem))
 

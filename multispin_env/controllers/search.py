@@ -117,9 +117,7 @@ def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
     )
 
 
-def _linear_windows(
-    problem: Problem, relaxed: Relaxed, target: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Lengths that can win by the tangent of φ(L) at the relaxed optimum.
 
     φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a, and L wins against G only if
@@ -166,9 +164,7 @@ def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
     return split(nodes, candidate[rest], critical, by_user)
 
 
-def _bounded(
-    incumbent: _Incumbent, nodes: Nodes, tolerance: float
-) -> tuple[Nodes, FloatArray, IntArray]:
+def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nodes, FloatArray, IntArray]:
     """Parts with their bounds and narrower windows, the candidates, and the users to branch on."""
     target = (incumbent.value * (1.0 + tolerance))[nodes.instance]
     at = evaluate(incumbent.problem.rows(nodes.instance), nodes, target)

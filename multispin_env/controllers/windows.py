@@ -72,6 +72,7 @@ class _Table(NamedTuple):
     steeper: FloatArray  # tangent at φ₁ less the share at φ₂
 
 
+@np.errstate(over="ignore")  # −∞ is meant where a tangent is that steep
 def evaluate(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     """Bound the goodput inside each node and narrow its windows.
 
@@ -117,8 +118,10 @@ def _tabulate(problem: Problem, nodes: Nodes) -> _Table:
     length = nodes.low[..., None] + np.arange(width)
     room = nodes.right[:, None, None] - length * problem.draft_time[..., None]
     inside = (length <= nodes.high[..., None]) & ((room > 0.0) | (length == 0.0))
+    uploading = problem.token_time[..., None] * length
+    inside &= uploading <= room * (1.0 + SAFETY)  # a share above one fits in no decision
     room = np.where(inside & (room > 0.0), room, 1.0)
-    share = np.where(inside, problem.token_time[..., None] * length / room, 0.0)
+    share = np.where(inside, uploading / room, 0.0)
     tokens = np.where(
         inside, problem.weights[..., None] * expected_tokens(length, problem.acceptance_rate[..., None]), 0.0
     )
@@ -136,7 +139,9 @@ def _price(table: _Table, low: FloatArray) -> tuple[FloatArray, FloatArray, IntA
     if not worth.shape[1]:
         return np.zeros(shape[0]), low, np.zeros(shape[0], dtype=np.int64)
     order = np.argsort(-worth, -1, kind="stable")
-    used = np.take_along_axis(extra.reshape(flat), order, -1).cumsum(-1) + table.share[..., 0].sum(-1)[:, None]
+    used = (
+        np.take_along_axis(extra.reshape(flat), order, -1).cumsum(-1) + table.share[..., 0].sum(-1)[:, None]
+    )
     first = np.minimum((used <= 1.0).sum(-1), used.shape[1] - 1)[:, None]
     token = np.take_along_axis(order, first, -1)
     crossing = np.take_along_axis(used, first, -1) > 1.0
