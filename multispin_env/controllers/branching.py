@@ -1,5 +1,6 @@
 """Parts of the problem that are still open are split, or listed once few decisions are left in them (ours)."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -67,12 +68,10 @@ def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: Bool
     shorter, longer = nodes.high.copy(), nodes.low.copy()
     shorter[rows, critical] = np.where(by_user, cut, high_end)
     longer[rows, critical] = np.where(by_user, cut + 1.0, low_end)
-    same = {"instance": nodes.instance, "bound": nodes.bound, "by_user": by_user}
+    nodes = replace(nodes, by_user=by_user)
     return joined(
-        Nodes(left=nodes.left, right=middle, low=nodes.low, high=shorter, **same),
-        Nodes(
-            left=np.where(by_user, nodes.left, middle), right=nodes.right, low=longer, high=nodes.high, **same
-        ),
+        replace(nodes, right=middle, high=shorter),
+        replace(nodes, left=np.where(by_user, nodes.left, middle), low=longer),
     )
 
 

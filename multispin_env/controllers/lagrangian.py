@@ -38,8 +38,10 @@ def lagrangian_lengths(problem: Problem, latency: FloatArray, price: FloatArray)
     half_rate = decay / (2.0 * draft)
     y = wright_omega(0.5 * (cost + decay / 2.0) + half_rate * phi + np.log(half_rate), 3)
     length = np.floor(phi / draft + 0.5 - 2.0 * y / decay)
+    length = np.where(np.isnan(length), 0.0, length)  # two infinities, from absurd times
     length = np.minimum(np.maximum(length, problem.low[:, None]), problem.high[:, None])
     room = phi - length * draft
     product = room * (room + draft)
     earns = np.log(np.where(room > 0.0, product, TINY)) >= cost + decay * length
-    return np.maximum(length - (~earns), problem.low[:, None])
+    kept: FloatArray = np.maximum(length - (~earns), problem.low[:, None])
+    return kept

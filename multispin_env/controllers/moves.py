@@ -35,6 +35,7 @@ class _Moves(NamedTuple):
     slope: FloatArray  # ΔP at φ
 
 
+@np.errstate(over="ignore", invalid="ignore")  # estimates of absurd moves; the exact test decides
 def improve(problem: Problem, lengths: FloatArray) -> FloatArray:
     """Apply the best move of one or two tokens until none improves.
 
@@ -100,7 +101,7 @@ def _round(problem: Problem, lengths: FloatArray) -> tuple[FloatArray, BoolArray
     hopeful = np.take_along_axis(gain, best, -1) > ROUNDING * tokens
     better = hopeful & pays(problem, candidates, value)
     pick = better.argmax(-1)
-    return candidates[rows[:, 0], pick], better.any(-1)
+    return candidates[rows[:, 0], pick], np.asarray(better.any(-1))
 
 
 def _largest(score: FloatArray, count: int) -> IntArray:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, IntArray, require
+from multispin_env.checks import BoolArray, FloatArray, IntArray, require
 from multispin_env.controllers.equalization import equal_latency
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
@@ -46,22 +46,22 @@ class Problem:
         """|ln α| (n, K), kept off 0 and ∞."""
         return -np.log(np.clip(self.acceptance_rate, NEARLY_IMPOSSIBLE, NEARLY_CERTAIN))
 
-    def rows(self, rows: IntArray | slice) -> "Problem":
+    def rows(self, rows: IntArray | BoolArray | slice) -> "Problem":
         """Some of the instances."""
         arrays = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high")
         return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
 
-    def tokens(self, lengths: IntArray) -> FloatArray:
+    def tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Σ_k ω_k E[N_k | L_k] of candidates (n, m, K), as (n, m)."""
         won = self.weights[:, None] * expected_tokens(lengths, self.acceptance_rate[:, None])
         total: FloatArray = won.sum(-1)
         return total
 
-    def latency(self, lengths: IntArray) -> FloatArray:
+    def latency(self, lengths: FloatArray | IntArray) -> FloatArray:
         """φ of candidates (n, m, K), as (n, m)."""
         return equal_latency(lengths, self.draft_time[:, None], self.token_time[:, None]).latency
 
-    def value(self, lengths: IntArray) -> FloatArray:
+    def value(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Goodput with the best bandwidth of candidates (n, m, K), as (n, m) tokens/s."""
         return goodput(self.tokens(lengths), self.latency(lengths), self.verification_time)
 

@@ -71,6 +71,7 @@ class _Point(NamedTuple):
     tilt_q: FloatArray
 
 
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
 def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
     """Maximise the goodput over real lengths within their range.
 

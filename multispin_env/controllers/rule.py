@@ -35,6 +35,7 @@ QUICK = Effort(reach=4.5, points=9, starts=1)
 THOROUGH = Effort(reach=12.0, points=65, starts=3)
 
 
+@np.errstate(all="ignore")  # absurd numbers may overflow on the way; what is no number is replaced below
 def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     """Very good integer lengths, and the relaxed optimum they come from.
 
@@ -48,9 +49,9 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     tuple[FloatArray, Relaxed]
         Whole numbers (n, K), and the relaxed optimum to `RELAXED_TOLERANCE`.
     """
-    relaxed = relaxed_optimum(problem, RELAXED_TOLERANCE)
+    relaxed = _numbers(problem, relaxed_optimum(problem, RELAXED_TOLERANCE))
     room = _room(problem, relaxed)
-    rugged = (problem.draft_time > RUGGED * room).any(-1)
+    rugged: BoolArray = np.asarray((problem.draft_time > RUGGED * room).any(-1))
     lengths = np.empty_like(relaxed.length)
     for rows, effort in ((~rugged, QUICK), (rugged, THOROUGH)):
         if rows.all():
@@ -59,6 +60,15 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
             part = Relaxed(*(array[rows] for array in relaxed))
             lengths[rows] = _search_ray(problem.rows(rows), part, room[rows], effort)
     return lengths, relaxed
+
+
+def _numbers(problem: Problem, relaxed: Relaxed) -> Relaxed:
+    """Replace what is not a finite number, so that the search always has somewhere to start."""
+    length = np.where(np.isfinite(relaxed.length), relaxed.length, problem.low)
+    latency = problem.latency(length[:, None])[:, 0]
+    price = np.where(np.isfinite(relaxed.price), relaxed.price, 1.0)
+    value = np.where(np.isfinite(relaxed.value), relaxed.value, 0.0)
+    return Relaxed(length, np.maximum(latency, TINY), price, value)
 
 
 def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
@@ -96,10 +106,11 @@ def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -
 def _distinct_best(value: FloatArray, count: int) -> IntArray:
     """Positions (n, count) of the largest values (n, m); of equal ones the first counts as large."""
     if count == 1:
-        return value.argmax(-1)[:, None]
+        return np.asarray(value.argmax(-1)[:, None])
     order = np.argsort(-value, -1, kind="stable")
     ranked = np.take_along_axis(value, order, -1)
     repeated: BoolArray = np.zeros(value.shape, dtype=bool)
     repeated[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
     first = np.argsort(repeated, -1, kind="stable")[:, :count]
-    return np.take_along_axis(order, first, -1)
+    positions: IntArray = np.take_along_axis(order, first, -1)
+    return positions

@@ -10,7 +10,9 @@ from multispin_env.physics.validation import checked_decision, checked_state
 from multispin_env.scenario import Scenario
 
 
-def goodput(total_tokens: FloatArray, access_latency: FloatArray, verification_time: float) -> FloatArray:
+def goodput(
+    total_tokens: FloatArray, access_latency: FloatArray, verification_time: FloatArray | float
+) -> FloatArray:
     """G = Σ N_k / (T_ma + T_ver) in tokens/s ([MS] 13).
 
     Parameters

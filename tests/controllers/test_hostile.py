@@ -16,7 +16,7 @@ WEIGHT = st.sampled_from([0.0, 5e-324, 1e-3, 1.0, 1e3, 1e308])
 
 
 @pytest.mark.parametrize("options", [{}, {"certify": 1e-6}])
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_numbers(options, data):
     num_users = data.draw(st.integers(1, 4))
