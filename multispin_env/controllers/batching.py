@@ -1,11 +1,12 @@
 """Long batches in pieces, so that memory stays bounded whatever the batch."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from multispin_env.checks import FloatArray, IntArray
-from multispin_env.controllers.problem import Problem
+from multispin_env.controllers.problem import ARRAYS, Problem
 from multispin_env.physics.types import SystemState
 
 CHUNK_ENTRIES = 2_000_000
@@ -61,7 +62,10 @@ def in_chunks(solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Probl
         Instances of any number, none included.
     """
     num_users = problem.draft_time.shape[-1]
+    if not len(problem):
+        one = replace(problem, **{name: np.ones((1, num_users)) for name in ARRAYS})
+        return tuple(array[:0] for array in solve(one))
     rows = max(1, SOLVER_ENTRIES // num_users)
-    pieces = range(0, max(len(problem), 1), rows)
+    pieces = range(0, len(problem), rows)
     parts = [solve(problem.rows(slice(start, start + rows))) for start in pieces]
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))

@@ -42,7 +42,9 @@ def listed(nodes: Nodes) -> Listing:
     return Listing(nodes.instance[node], nodes.low[node] + digits)
 
 
-def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: BoolArray) -> Nodes:
+def split(
+    nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: BoolArray, verification_time: float
+) -> Nodes:
     """Halve every node: its interval, or the window of its critical user where ``by_user``.
 
     Parameters
@@ -55,6 +57,8 @@ def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: Bool
         Users (m,).
     by_user
         Which nodes (m,) split a window.
+    verification_time
+        T_ver in s.
 
     Returns
     -------
@@ -62,7 +66,12 @@ def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: Bool
         2 m nodes.
     """
     rows = np.arange(len(nodes))
-    middle = np.where(by_user, nodes.right, 0.5 * (nodes.left + nodes.right))
+    # the geometric mean of the round's latency, which the goodput divides by, for any number of decades
+    rounds = np.sqrt(nodes.left + verification_time) * np.sqrt(nodes.right + verification_time)
+    middle = np.clip(rounds - verification_time, nodes.left, nodes.right)
+    stuck = (middle <= nodes.left) | (middle >= nodes.right)
+    middle = np.where(stuck, 0.5 * (nodes.left + nodes.right), middle)
+    middle = np.where(by_user, nodes.right, middle)
     low_end, high_end = nodes.low[rows, critical], nodes.high[rows, critical]
     cut = np.clip(candidate[rows, critical], low_end, np.maximum(high_end - 1.0, low_end))
     shorter, longer = nodes.high.copy(), nodes.low.copy()

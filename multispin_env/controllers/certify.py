@@ -45,7 +45,7 @@ class CertifiedDecision(Decision):
     @property
     def certified(self) -> BoolArray:
         """Whether the proof reached the tolerance, (...)."""
-        reached: BoolArray = np.asarray(self.gap <= self.tolerance * (1.0 + 1e-9))
+        reached: BoolArray = np.asarray(self.bound <= self.value * (1.0 + self.tolerance))
         return reached
 
     def __getitem__(self, index: Any) -> "CertifiedDecision":

@@ -23,6 +23,9 @@ FINALISTS = 16
 MAX_ROUNDS = 60
 """Every round improves the goodput; presets need about three."""
 
+TINY = 1e-150
+"""Stands in for zero below a fraction bar."""
+
 ROUNDING = 1e-13
 """Relative improvement that may be rounding."""
 
@@ -76,9 +79,8 @@ def _round(problem: Problem, lengths: FloatArray) -> tuple[FloatArray, BoolArray
     def estimate(moves: _Moves) -> FloatArray:
         """ΔE − G Δφ, at least, in tokens: positive if the move pays."""
         used = 1.0 + moves.share
-        return moves.tokens - value * np.where(
-            np.isfinite(moves.share), used * moves.share / np.maximum(slope + moves.slope, 1e-300), np.inf
-        )
+        latency = used * moves.share / np.maximum(slope + moves.slope, TINY)
+        return np.where(np.isfinite(moves.share), moves.tokens - value * latency, -np.inf)
 
     alone = estimate(singles)
     count = min(MOVERS, 2 * num_users)
@@ -92,9 +94,9 @@ def _round(problem: Problem, lengths: FloatArray) -> tuple[FloatArray, BoolArray
     start = np.arange(2 * num_users)
     one = np.concatenate([np.broadcast_to(start, alone.shape), movers[:, first]], -1)
     two = np.concatenate([np.broadcast_to(start, alone.shape), movers[:, second]], -1)
-    candidates = np.repeat(lengths[:, None], FINALISTS, 1)
+    candidates = np.repeat(lengths[:, None], best.shape[-1], 1)
     single = best < 2 * num_users
-    slot = np.arange(FINALISTS)
+    slot = np.arange(best.shape[-1])
     one, two = one[rows, best], two[rows, best]
     candidates[rows, slot, one % num_users] += np.where(one < num_users, 1.0, -1.0)
     candidates[rows, slot, two % num_users] += np.where(single, 0.0, np.where(two < num_users, 1.0, -1.0))
@@ -132,7 +134,7 @@ def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_M
 
 def pays(problem: Problem, candidates: FloatArray, value: FloatArray) -> BoolArray:
     """Whether candidates (n, m, K) are better than the goodput (n, 1), by more than rounding."""
-    needed = problem.tokens(candidates) / (value * (1.0 + ROUNDING)) - problem.verification_time
+    needed = problem.tokens(candidates) / (np.maximum(value * (1.0 + ROUNDING), TINY)) - problem.verification_time
     room = needed[..., None] - candidates * problem.draft_time[:, None]
     fits = (room > 0.0).all(-1)
     share = problem.token_time[:, None] * candidates / np.where(room > 0.0, room, 1.0)

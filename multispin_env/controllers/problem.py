@@ -21,8 +21,11 @@ NEARLY_IMPOSSIBLE = 1e-300
 SHORTEST, LONGEST = 1e-130, 1e130
 """Times in s outside this range are moved to its ends, so that products of a few of them stay finite."""
 
-HEAVIEST = 1e100
-"""Likewise for weights."""
+ARRAYS = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high")
+"""Fields of a `Problem` with an entry for each instance and user."""
+
+LIGHTEST, HEAVIEST = 1e-150, 1e100
+"""Likewise for weights; what is lighter counts as zero."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +51,7 @@ class Problem:
 
     def rows(self, rows: IntArray | BoolArray | slice) -> "Problem":
         """Some of the instances."""
-        arrays = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high")
-        return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
+        return replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS})
 
     def tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Σ_k ω_k E[N_k | L_k] of candidates (n, m, K), as (n, m)."""
@@ -97,11 +99,15 @@ def make_problem(
         draft_time=draft_time,
         token_time=token_time,
         acceptance_rate=state.acceptance_rate.reshape(flat),
-        weights=np.ones_like(draft_time) if weights is None else np.minimum(weights.reshape(flat), HEAVIEST),
+        weights=np.ones_like(draft_time) if weights is None else _bounded_weights(weights.reshape(flat)),
         low=np.where(free < 0, scenario.min_draft_length, free),
         high=np.where(free < 0, scenario.max_draft_length, free),
         verification_time=scenario.verification_time,
     )
+
+
+def _bounded_weights(weights: FloatArray) -> FloatArray:
+    return np.where(weights < LIGHTEST, 0.0, np.minimum(weights, HEAVIEST))
 
 
 def checked_fixed_length(scenario: Scenario, fixed_length: object, shape: tuple[int, ...]) -> IntArray | None:

@@ -117,16 +117,20 @@ def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
     )
 
 
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
 def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Lengths that can win by the tangent of φ(L) at the relaxed optimum.
 
     φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a, and L wins against G only if
     Σ (ω e(L_k) − G a_k L_k) ≥ G T_ver: the terms are separate, and each may lose at most what the best leave over.
     """
-    room = np.maximum(relaxed.latency[:, None] - relaxed.length * problem.draft_time, TINY)
-    per_token = problem.token_time / room**2
-    pull = np.maximum((per_token * relaxed.length).sum(-1, keepdims=True), TINY)
-    gradient = per_token * relaxed.latency[:, None] / pull
+    latency, share = equal_latency(relaxed.length, problem.draft_time, problem.token_time)
+    uploading = problem.token_time * relaxed.length
+    # the shares keep the digits that φ − L T loses where drafting fills φ
+    room = np.where(share > 0.0, uploading / np.where(share > 0.0, share, 1.0), np.maximum(latency, TINY)[:, None])
+    pull = np.maximum((share / room).sum(-1, keepdims=True), TINY)
+    gradient = problem.token_time / room / pull * (latency[:, None] / room)
+    gradient = np.where(np.isfinite(gradient), gradient, 0.0)
     width = int((problem.high - problem.low).max()) + 1
     length = problem.low[..., None] + np.arange(width)
     tokens = problem.weights[..., None] * expected_tokens(length, problem.acceptance_rate[..., None])
@@ -137,6 +141,7 @@ def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> t
     wins = worth >= best - (slack + SAFETY * tokens.max(-1).sum(-1))[:, None, None]
     low = problem.low + wins.argmax(-1)
     high = problem.low + (width - 1) - wins[..., ::-1].argmax(-1)
+    high = np.minimum(high, problem.high)  # where nothing wins the range stays as it is
     return low.astype(np.float64), high.astype(np.float64)
 
 
@@ -161,7 +166,7 @@ def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
     rest = np.flatnonzero(~few & (nodes.bound > target))
     nodes, critical = nodes.rows(rest), critical[rest]
     by_user = branch_on_user(nodes, before[rest], target[rest], critical)
-    return split(nodes, candidate[rest], critical, by_user)
+    return split(nodes, candidate[rest], critical, by_user, incumbent.problem.verification_time)
 
 
 def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nodes, FloatArray, IntArray]:

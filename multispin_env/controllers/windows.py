@@ -108,7 +108,7 @@ def evaluate(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     slack_left = (most_left - target * time_left)[:, None, None]
     wins = (right >= best_right - slack_right) | (left >= best_left - slack_left)
     low = nodes.low + wins.argmax(-1)
-    high = nodes.low + (wins.shape[-1] - 1) - wins[..., ::-1].argmax(-1)
+    high = np.minimum(nodes.low + (wins.shape[-1] - 1) - wins[..., ::-1].argmax(-1), nodes.high)
     dead |= ~wins.any(-1).all(-1)
     return Bounds(np.where(dead, 0.0, bound), low, high, candidate, critical)
 
