@@ -38,9 +38,7 @@ class CertifiedDecision(Decision):
         """Relative gap (bound − value) / value that was proven, (...); 0 where nothing can be won at all."""
         positive = self.value > 0.0
         surplus = np.where(positive, self.bound - self.value, self.bound)
-        return np.where(
-            positive, surplus / np.where(positive, self.value, 1.0), np.where(surplus > 0.0, np.inf, 0.0)
-        )
+        return np.where(positive, surplus / np.where(positive, self.value, 1.0), np.where(surplus > 0.0, np.inf, 0.0))
 
     @property
     def certified(self) -> BoolArray:

@@ -30,9 +30,7 @@ class EqualLatency(NamedTuple):
     share: FloatArray  # B_k / B (..., K); sums to 1, or to 0 where nobody drafts
 
 
-def equal_latency(
-    draft_length: FloatArray | IntArray, draft_time: FloatArray, token_time: FloatArray
-) -> EqualLatency:
+def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, token_time: FloatArray) -> EqualLatency:
     """Solve Σ_k c_k L_k / (φ − L_k T_k) = 1 for φ > max_k L_k T_k ([MS] 31, 32).
 
     Parameters

@@ -5,9 +5,7 @@ import numpy as np
 from multispin_env.checks import FloatArray, IntArray
 
 
-def token_gains(
-    acceptance_rate: FloatArray, counts: IntArray, weights: FloatArray | None = None
-) -> FloatArray:
+def token_gains(acceptance_rate: FloatArray, counts: IntArray, weights: FloatArray | None = None) -> FloatArray:
     """ω_k α_k^l for every l in ``counts``: the gain of the l-th token ([MS] 12); l = 0 is the server's own token.
 
     Parameters

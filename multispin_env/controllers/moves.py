@@ -39,7 +39,7 @@ class _Moves(NamedTuple):
 
 
 @np.errstate(over="ignore", invalid="ignore")  # estimates of absurd moves; the exact test decides
-def improve(problem: Problem, lengths: FloatArray) -> FloatArray:
+def improve(problem: Problem, lengths: FloatArray, latency: FloatArray) -> FloatArray:
     """Apply the best move of one or two tokens until none improves.
 
     Parameters
@@ -48,6 +48,8 @@ def improve(problem: Problem, lengths: FloatArray) -> FloatArray:
         The batch, n instances.
     lengths
         Start (n, K), whole numbers.
+    latency
+        Their φ (n, 1) in s.
 
     Returns
     -------
@@ -57,21 +59,21 @@ def improve(problem: Problem, lengths: FloatArray) -> FloatArray:
     lengths = lengths.copy()
     active = np.arange(len(lengths))
     for _ in range(MAX_ROUNDS):
-        moved, better = _round(problem, lengths[active])
+        moved, better = _round(problem, lengths[active], latency)
         if not better.any():
             break
         active = active[better]
         lengths[active] = moved[better]
         problem = problem.rows(better)
+        latency = problem.latency(lengths[active][:, None])
     return lengths
 
 
-def _round(problem: Problem, lengths: FloatArray) -> tuple[FloatArray, BoolArray]:
+def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
     """The best move for each instance, and whether it improves."""
     num_users = lengths.shape[-1]
     rows = np.arange(len(lengths))[:, None]
     tokens = problem.tokens(lengths[:, None])
-    phi = problem.latency(lengths[:, None])
     total = phi + problem.verification_time
     value = tokens / total
     singles, slope = _singles(problem, lengths, phi)

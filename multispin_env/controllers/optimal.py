@@ -75,9 +75,7 @@ class Optimal(Controller):
         """Decide for a checked state with the weights and fixed lengths given at construction."""
         return self._decide(state, self.weights, self.fixed_length)
 
-    def _decide(
-        self, state: SystemState, weights: FloatArray | None, fixed_length: IntArray | None
-    ) -> Decision:
+    def _decide(self, state: SystemState, weights: FloatArray | None, fixed_length: IntArray | None) -> Decision:
         shape = state.draft_time.shape
         problem = make_problem(
             self.scenario,

@@ -15,6 +15,7 @@ from multispin_env.controllers.lagrangian import lagrangian_lengths
 from multispin_env.controllers.moves import improve
 from multispin_env.controllers.problem import Problem
 from multispin_env.controllers.relaxed import TINY, Relaxed, relaxed_optimum
+from multispin_env.physics.rounds import goodput
 
 RUGGED = 0.4
 """Largest T_k over the time left for its upload, from which on the search along the ray is the thorough one."""
@@ -64,6 +65,8 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
 
 def _numbers(problem: Problem, relaxed: Relaxed) -> Relaxed:
     """Replace what is not a finite number, so that the search always has somewhere to start."""
+    if all(np.isfinite(array).all() for array in relaxed):
+        return relaxed
     length = np.where(np.isfinite(relaxed.length), relaxed.length, problem.low)
     latency = problem.latency(length[:, None])[:, 0]
     price = np.where(np.isfinite(relaxed.price), relaxed.price, 1.0)
@@ -79,10 +82,12 @@ def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
 
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
     candidates = _ray(problem, relaxed, room, effort)
-    value = problem.value(candidates)
+    latency = problem.latency(candidates)
+    value = goodput(problem.tokens(candidates), latency, problem.verification_time)
     best_lengths, best_value = candidates[:, 0], np.full(len(problem), -np.inf)
+    rows = np.arange(len(problem))
     for start in _distinct_best(value, effort.starts).T:
-        lengths = improve(problem, np.take_along_axis(candidates, start[:, None, None], 1)[:, 0])
+        lengths = improve(problem, candidates[rows, start], latency[rows, start][:, None])
         if effort.starts == 1:
             return lengths
         found = problem.value(lengths[:, None])[:, 0]

@@ -139,9 +139,7 @@ def _price(table: _Table, low: FloatArray) -> tuple[FloatArray, FloatArray, IntA
     if not worth.shape[1]:
         return np.zeros(shape[0]), low, np.zeros(shape[0], dtype=np.int64)
     order = np.argsort(-worth, -1, kind="stable")
-    used = (
-        np.take_along_axis(extra.reshape(flat), order, -1).cumsum(-1) + table.share[..., 0].sum(-1)[:, None]
-    )
+    used = np.take_along_axis(extra.reshape(flat), order, -1).cumsum(-1) + table.share[..., 0].sum(-1)[:, None]
     first = np.minimum((used <= 1.0).sum(-1), used.shape[1] - 1)[:, None]
     token = np.take_along_axis(order, first, -1)
     crossing = np.take_along_axis(used, first, -1) > 1.0

@@ -26,15 +26,10 @@ def hostile_instance(rng, num_users=None, max_decisions=2000):
         verification_fixed_time=float(10.0 ** rng.uniform(-3.0, 0.5)),
     )
     snr = 10.0 ** rng.uniform(-2.0, 4.0, num_users)
-    state = SystemState(
-        10.0 ** rng.uniform(-3.0, 0.0, num_users), np.log2(1.0 + snr), rng.choice(RATES, num_users)
-    )
+    state = SystemState(10.0 ** rng.uniform(-3.0, 0.0, num_users), np.log2(1.0 + snr), rng.choice(RATES, num_users))
     if rng.random() < 0.2:  # users that cannot be told apart
         state = SystemState(
-            *(
-                np.full(num_users, x[0])
-                for x in (state.draft_time, state.spectral_efficiency, state.acceptance_rate)
-            )
+            *(np.full(num_users, x[0]) for x in (state.draft_time, state.spectral_efficiency, state.acceptance_rate))
         )
     weights = rng.choice([0.0, 1.0, 1.0, 1e3], num_users) if rng.random() < 0.5 else np.ones(num_users)
     return scenario, state, weights

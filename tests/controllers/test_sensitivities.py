@@ -29,9 +29,7 @@ def test_bandwidth_and_server_time(case):
     found = slope(sensitivities(wide, state), sensitivities(narrow, state), step)
     np.testing.assert_allclose(at.total_bandwidth, found, rtol=1e-4)
     step = 1e-4 * scenario.verification_fixed_time
-    slow, fast = (
-        scenario.replace(verification_fixed_time=scenario.verification_fixed_time + s) for s in (step, -step)
-    )
+    slow, fast = (scenario.replace(verification_fixed_time=scenario.verification_fixed_time + s) for s in (step, -step))
     found = slope(sensitivities(slow, state), sensitivities(fast, state), step)
     np.testing.assert_allclose(at.verification_time, found, rtol=1e-4)
 
@@ -43,9 +41,7 @@ def test_each_device(case):
         unit = np.arange(scenario.num_users) == k
         snr = 2.0**state.spectral_efficiency - 1.0
         moved = [
-            SystemState(
-                state.draft_time, np.log2(1.0 + snr * 10.0 ** (unit * s / 10.0)), state.acceptance_rate
-            )
+            SystemState(state.draft_time, np.log2(1.0 + snr * 10.0 ** (unit * s / 10.0)), state.acceptance_rate)
             for s in (1e-3, -1e-3)
         ]
         found = slope(*(sensitivities(scenario, m) for m in moved), 1e-3)
