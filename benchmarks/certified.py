@@ -125,7 +125,8 @@ def wide(users: int, instances: int) -> dict[str, Any]:
         "certified": float(np.mean(np.array(gap) <= TOLERANCE * 1.000001)),
         "gap median": float(np.median(gap)), "gap worst": float(np.max(gap)),
         "ms median": 1e3 * float(np.median(times)), "ms worst": 1e3 * float(np.max(times)),
-        "rule within .1 %": float((np.array(loss) <= 1e-3).mean()), "rule exact": float((np.array(loss) <= 1e-9).mean()),
+        "rule within .1 %": float((np.array(loss) <= 1e-3).mean()),
+        "rule exact": float((np.array(loss) <= 1e-9).mean()),
         "rule worst loss": float(np.max(loss)),
     }  # fmt: skip
 

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from multispin_env.checks import FloatArray, IntArray, check_keywords
 from multispin_env.controllers.equalization import equal_latency
 from multispin_env.controllers.problem import user_times
@@ -11,6 +13,9 @@ from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state
 from multispin_env.registry import CONTROLLERS
 from multispin_env.scenario import Scenario
+
+CHUNK_ENTRIES = 200_000
+"""Users whose bandwidth is found at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +37,15 @@ class Controller(ABC):
 
     def with_equal_latency(self, draft_length: IntArray, state: SystemState) -> Decision:
         """Give these lengths the bandwidth with which all devices finish together ([MS] 31, 32)."""
-        share = equal_latency(draft_length, *user_times(self.scenario, state)).share
-        return Decision(draft_length, share * self.scenario.total_bandwidth)
+        shape = draft_length.shape
+        arrays = (draft_length, *user_times(self.scenario, state))
+        length, draft_time, token_time = (np.broadcast_to(array, shape).reshape(-1, shape[-1]) for array in arrays)
+        share = np.empty(length.shape)
+        rows = max(1, CHUNK_ENTRIES // shape[-1])
+        for start in range(0, len(length), rows):  # over pieces of a long batch, to bound the memory
+            part = slice(start, start + rows)
+            share[part] = equal_latency(length[part], draft_time[part], token_time[part]).share
+        return Decision(draft_length, share.reshape(shape) * self.scenario.total_bandwidth)
 
 
 def controller_names() -> tuple[str, ...]:

@@ -1,12 +1,11 @@
 """Long batches in pieces, so that memory stays bounded whatever the batch."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
 from multispin_env.checks import FloatArray, IntArray
-from multispin_env.controllers.problem import ARRAYS, Problem
+from multispin_env.controllers.problem import Problem
 from multispin_env.physics.types import SystemState
 
 CHUNK_ENTRIES = 2_000_000
@@ -62,9 +61,10 @@ def in_chunks(solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Probl
         Instances of any number, none included.
     """
     num_users = problem.draft_time.shape[-1]
-    if not len(problem):
-        one = replace(problem, **{name: np.ones((1, num_users)) for name in ARRAYS})
-        return tuple(array[:0] for array in solve(one))
+    if not len(problem):  # the shapes of the answer are those for one instance
+        ones, one = np.ones((1, num_users)), np.ones((1, num_users), dtype=np.int64)
+        example = Problem(ones, ones, ones, ones, one, one, problem.verification_time)
+        return tuple(array[:0] for array in solve(example))
     rows = max(1, SOLVER_ENTRIES // num_users)
     pieces = range(0, len(problem), rows)
     parts = [solve(problem.rows(slice(start, start + rows))) for start in pieces]

@@ -100,7 +100,7 @@ def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
     return Relaxed(length, latency, np.exp(q), goodput(tokens, latency, problem.verification_time))
 
 
-def wright_omega(z: FloatArray, steps: int = 4) -> FloatArray:
+def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
     """Y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15 (ours)."""
     large = z > 1.0
     u = np.where(large, np.log(np.where(large, z, 1.0)), z)

@@ -11,7 +11,9 @@ from multispin_env.scenario import Scenario
 RATES = np.array([0.0, 0.01, 0.3, 0.7, 0.9, 0.99, 0.999, 1.0])
 
 
-def hostile_instance(rng, num_users=None, max_decisions=2000):
+def hostile_instance(
+    rng: np.random.Generator, num_users: int | None = None, max_decisions: int = 2000
+) -> tuple[Scenario, SystemState, np.ndarray]:
     """Scenario, state and weights with parameters over many decades."""
     num_users = int(rng.integers(1, 5)) if num_users is None else num_users
     longest = int(max_decisions ** (1.0 / num_users))
