@@ -20,7 +20,7 @@ from multispin_env.physics.rounds import goodput
 RUGGED = 0.4
 """Largest T_k over the time left for its upload, from which on the search along the ray is the thorough one."""
 
-RELAXED_TOLERANCE = 1e-3
+RELAXED_TOLERANCE = 5e-3
 """Accuracy of the relaxed optimum: the ray is much longer."""
 
 
@@ -33,7 +33,7 @@ class Effort(NamedTuple):
 
 
 QUICK = Effort(reach=4.5, points=9, starts=1)
-THOROUGH = Effort(reach=12.0, points=65, starts=3)
+THOROUGH = Effort(reach=20.0, points=129, starts=4)
 
 
 @np.errstate(all="ignore")  # absurd numbers may overflow on the way; what is no number is replaced below
@@ -84,17 +84,15 @@ def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Ef
     candidates = _ray(problem, relaxed, room, effort)
     latency = problem.latency(candidates)
     value = goodput(problem.tokens(candidates), latency, problem.verification_time)
-    best_lengths, best_value = candidates[:, 0], np.full(len(problem), -np.inf)
     rows = np.arange(len(problem))
-    for start in _distinct_best(value, effort.starts).T:
-        lengths = improve(problem, candidates[rows, start], latency[rows, start][:, None])
-        if effort.starts == 1:
-            return lengths
-        found = problem.value(lengths[:, None])[:, 0]
-        better = found > best_value
-        best_value = np.where(better, found, best_value)
-        best_lengths = np.where(better[:, None], lengths, best_lengths)
-    return best_lengths
+    if effort.starts == 1:
+        best = value.argmax(-1)
+        return improve(problem, candidates[rows, best], latency[rows, best][:, None])
+    start = _distinct_best(value, effort.starts)
+    many = np.repeat(rows, effort.starts)
+    lengths = improve(problem.rows(many), candidates[many, start.ravel()], latency[many, start.ravel()][:, None])
+    ends = lengths.reshape(*start.shape, -1)
+    return ends[rows, problem.value(ends).argmax(-1)]
 
 
 def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
@@ -110,8 +108,6 @@ def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -
 
 def _distinct_best(value: FloatArray, count: int) -> IntArray:
     """Positions (n, count) of the largest values (n, m); of equal ones the first counts as large."""
-    if count == 1:
-        return np.asarray(value.argmax(-1)[:, None])
     order = np.argsort(-value, -1, kind="stable")
     ranked = np.take_along_axis(value, order, -1)
     repeated: BoolArray = np.zeros(value.shape, dtype=bool)
