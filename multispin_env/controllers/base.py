@@ -38,8 +38,10 @@ class Controller(ABC):
     def with_equal_latency(self, draft_length: IntArray, state: SystemState) -> Decision:
         """Give these lengths the bandwidth with which all devices finish together ([MS] 31, 32)."""
         shape = draft_length.shape
-        arrays = (draft_length, *user_times(self.scenario, state))
-        length, draft_time, token_time = (np.broadcast_to(array, shape).reshape(-1, shape[-1]) for array in arrays)
+        length = draft_length.reshape(-1, shape[-1])
+        draft_time, token_time = (
+            np.broadcast_to(time, shape).reshape(length.shape) for time in user_times(self.scenario, state)
+        )
         share = np.empty(length.shape)
         rows = max(1, CHUNK_ENTRIES // shape[-1])
         for start in range(0, len(length), rows):  # over pieces of a long batch, to bound the memory

@@ -20,7 +20,7 @@ from multispin_env.physics.rounds import goodput
 RUGGED = 0.4
 """Largest T_k over the time left for its upload, from which on the search along the ray is the thorough one."""
 
-RELAXED_TOLERANCE = 5e-3
+RELAXED_TOLERANCE = 1e-3
 """Accuracy of the relaxed optimum: the ray is much longer."""
 
 
@@ -92,7 +92,8 @@ def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Ef
     many = np.repeat(rows, effort.starts)
     lengths = improve(problem.rows(many), candidates[many, start.ravel()], latency[many, start.ravel()][:, None])
     ends = lengths.reshape(*start.shape, -1)
-    return ends[rows, problem.value(ends).argmax(-1)]
+    found: FloatArray = ends[rows, problem.value(ends).argmax(-1)]
+    return found
 
 
 def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
