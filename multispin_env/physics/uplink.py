@@ -7,7 +7,7 @@ from multispin_env.scenario import Scenario
 
 
 def spectral_efficiency(scenario: Scenario, channel_gain: FloatArray) -> FloatArray:
-    """R = log2(1 + p H / N0) in bit/s/Hz for power gains H ([MS] 8)."""
+    """r = log2(1 + p H / N0) in bit/s/Hz for power gains H ([MS] 8)."""
     return np.log1p(scenario.transmit_snr * channel_gain) / np.log(2.0)
 
 
