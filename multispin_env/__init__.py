@@ -7,7 +7,9 @@ Gymnasium and loads neither torch nor matplotlib.
 import gymnasium as _gym
 
 from multispin_env.controllers.base import Controller, controller_names, make_controller
+from multispin_env.controllers.certify import CertifiedDecision, upper_bound
 from multispin_env.controllers.homogeneous import homogeneous_draft_length
+from multispin_env.controllers.sensitivities import Sensitivities, sensitivities
 from multispin_env.controllers.systems import centralized_goodput, p2p_goodput
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome, sampled_outcome
@@ -24,10 +26,12 @@ __all__ = [
     "CONTROLLERS",
     "ENVIRONMENTS",
     "SCENARIOS",
+    "CertifiedDecision",
     "Controller",
     "Decision",
     "Outcome",
     "Scenario",
+    "Sensitivities",
     "SystemState",
     "Task",
     "centralized_goodput",
@@ -40,6 +44,8 @@ __all__ = [
     "sample_state",
     "sample_tokens",
     "sampled_outcome",
+    "sensitivities",
+    "upper_bound",
 ]
 
 MAX_EPISODE_STEPS = 64

@@ -91,4 +91,5 @@ class Algorithm1(Controller):
         z = fixed[:, None] + 0.5 * np.log(price)
         relaxed = (phi / state.draft_time)[:, None] - 2.0 / decay[:, None] * wrightomega(z)
         low, high = scenario.min_draft_length, scenario.max_draft_length
-        return np.clip(np.round(relaxed), low, high).astype(np.int64)
+        rounded: IntArray = np.clip(np.round(relaxed), low, high).astype(np.int64)
+        return rounded

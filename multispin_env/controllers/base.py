@@ -4,13 +4,18 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from multispin_env.checks import FloatArray, IntArray, check_keywords
 from multispin_env.controllers.equalization import equal_latency
+from multispin_env.controllers.problem import user_times
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.validation import checked_state
 from multispin_env.registry import CONTROLLERS
 from multispin_env.scenario import Scenario
+
+CHUNK_ENTRIES = 200_000
+"""Users whose bandwidth is found at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +37,17 @@ class Controller(ABC):
 
     def with_equal_latency(self, draft_length: IntArray, state: SystemState) -> Decision:
         """Give these lengths the bandwidth with which all devices finish together ([MS] 31, 32)."""
-        token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
-        share = equal_latency(draft_length, state.draft_time, token_time).share
-        return Decision(draft_length, share * self.scenario.total_bandwidth)
+        shape = draft_length.shape
+        length = draft_length.reshape(-1, shape[-1])
+        draft_time, token_time = (
+            np.broadcast_to(time, shape).reshape(length.shape) for time in user_times(self.scenario, state)
+        )
+        share = np.empty(length.shape)
+        rows = max(1, CHUNK_ENTRIES // shape[-1])
+        for start in range(0, len(length), rows):  # over pieces of a long batch, to bound the memory
+            part = slice(start, start + rows)
+            share[part] = equal_latency(length[part], draft_time[part], token_time[part]).share
+        return Decision(draft_length, share.reshape(shape) * self.scenario.total_bandwidth)
 
 
 def controller_names() -> tuple[str, ...]:

@@ -5,10 +5,14 @@ from collections.abc import Callable
 import numpy as np
 
 from multispin_env.checks import FloatArray, IntArray
+from multispin_env.controllers.problem import Problem
 from multispin_env.physics.types import SystemState
 
 CHUNK_ENTRIES = 2_000_000
 """Largest number of float64 entries of a working array (16 MB)."""
+
+SOLVER_ENTRIES = 20_000
+"""Instances times users that the solver works on at once: its arrays, 10 to 100 times as large, stay in the cache."""
 
 
 def lengths_in_chunks(
@@ -44,3 +48,24 @@ def lengths_in_chunks(
         part = slice(start, start + rows)
         lengths[part] = solve(flat[part], None if flat_weights is None else flat_weights[part])
     return lengths.reshape(shape)
+
+
+def in_chunks(solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Problem) -> tuple[FloatArray, ...]:
+    """Apply ``solve`` to pieces of a problem and join what it returns along the instances.
+
+    Parameters
+    ----------
+    solve
+        Takes n instances; returns arrays (n, ...).
+    problem
+        Instances of any number, none included.
+    """
+    num_users = problem.draft_time.shape[-1]
+    if not len(problem):  # the shapes of the answer are those for one instance
+        ones, one = np.ones((1, num_users)), np.ones((1, num_users), dtype=np.int64)
+        example = Problem(ones, ones, ones, ones, one, one, problem.verification_time)
+        return tuple(array[:0] for array in solve(example))
+    rows = max(1, SOLVER_ENTRIES // num_users)
+    pieces = range(0, len(problem), rows)
+    parts = [solve(problem.rows(slice(start, start + rows))) for start in pieces]
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))

@@ -59,15 +59,18 @@ def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, t
         total - (uploading / safe_total * head_start).sum(-1, keepdims=True),
     )
     delta = np.where(idle, 1.0, delta)
+    nobody = idle.astype(np.float64)  # keeps 0/0 away where there is nothing to do
     for _ in range(MAX_STEPS):
         gap = delta + head_start
         share = uploading / gap
         used = share.sum(-1, keepdims=True)
         slope = (share / gap).sum(-1, keepdims=True)
-        step = np.where(idle, 0.0, used * (used - 1.0) / np.where(idle, 1.0, slope))
-        delta = delta + np.maximum(step, 0.0)
-        if (step <= RELATIVE_STEP * delta).all():
+        step = used * (used - 1.0) / (slope + nobody)
+        # a row that is done stays as it is, so that no row depends on the others of its batch
+        going = step > RELATIVE_STEP * delta
+        if not going.any():
             break
+        delta = np.where(going, delta + step, delta)
     share = uploading / (delta + head_start)
     used = np.where(idle, 1.0, share.sum(-1, keepdims=True))
     latency = np.where(idle, 0.0, slowest + delta)

@@ -5,39 +5,44 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.checks import FloatArray, IntArray, check_array, check_integer, require
-from multispin_env.controllers.base import Controller
+from multispin_env.controllers.base import Controller, user_sum
 from multispin_env.controllers.batching import lengths_in_chunks
 from multispin_env.controllers.equalization import common_latency
-from multispin_env.controllers.gains import token_gains
+from multispin_env.controllers.problem import user_times
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.physics.uplink import full_share_token_time
 
 
 @dataclass(frozen=True, eq=False)
 class Homogeneous(Controller):
     """The best common length with the bandwidth of equal latency ([MS] 20, 21; "Homo-Multi-SPIN").
 
-    ϑ* does not depend on L, so G(L) = Σ_k E[N_k | L] / (L ϑ* + T_ver) is compared over all L exactly (ours: the
-    rates α_k may differ; for a common α `homogeneous_draft_length` is the closed form).
+    ϑ* does not depend on L, and G(L) = Σ_k E[N_k | L] / (L ϑ* + T_ver) is concave over affine, hence unimodal: the
+    first L that the next one does not improve is found by halving, exactly and for any α_k (ours; for a common α
+    `homogeneous_draft_length` is the closed form).
     """
 
     def decide(self, state: SystemState) -> Decision:
         """Return the best common length and its bandwidth."""
-        entries = self.scenario.num_users * (self.scenario.max_draft_length + 1)
-        return self.with_equal_latency(lengths_in_chunks(self._lengths, state, entries), state)
+        lengths = lengths_in_chunks(self._lengths, state, self.scenario.num_users)
+        return self.with_equal_latency(lengths, state)
 
     def _lengths(self, state: SystemState, weights: FloatArray | None) -> IntArray:
         scenario = self.scenario
-        token_time = full_share_token_time(scenario, state.spectral_efficiency)
-        latency = common_latency(state.draft_time, token_time).latency
-        counts = np.arange(scenario.max_draft_length + 1)
-        tokens = token_gains(state.acceptance_rate, counts, weights).sum(-2).cumsum(-1)  # (n, L_max + 1)
-        value = goodput(tokens, latency[:, None] * counts, scenario.verification_time)
-        low = scenario.min_draft_length
-        best = low + value[:, low:].argmax(-1)
-        return np.broadcast_to(best[:, None], state.draft_time.shape)
+        latency = common_latency(*user_times(scenario, state)).latency
+
+        def value(length: IntArray) -> FloatArray:
+            tokens = expected_tokens(length[:, None], state.acceptance_rate)
+            return goodput(user_sum(tokens, weights), latency * length, scenario.verification_time)
+
+        low = np.full(latency.shape, scenario.min_draft_length)
+        high = np.full(latency.shape, scenario.max_draft_length)
+        for _ in range(int(scenario.max_draft_length).bit_length()):
+            middle = (low + high) // 2
+            rises = (low < high) & (value(middle + 1) > value(middle))
+            low, high = np.where(rises, middle + 1, low), np.where(rises, high, middle)
+        return np.broadcast_to(low[:, None], state.draft_time.shape)
 
 
 def lambert_excess(u: FloatArray) -> FloatArray:

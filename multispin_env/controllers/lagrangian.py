@@ -1,60 +1,47 @@
-"""Integer lengths for a given latency: tokens in order of gain per share of bandwidth (ours).
+"""Integer lengths for a latency and a price of bandwidth, without rounding anything (ours; system-model §4).
 
-At latency φ device k needs the share w_k(l) = c_k l / (φ − l T_k) for l tokens, increasing and convex in l, while
-the l-th token gains ω_k α_k^l, decreasing in l. The Lagrangian optimum therefore takes the tokens whose gain is at
-least λ (w_k(l) − w_k(l − 1)), and letting λ fall from ∞ takes them one at a time, in order of gain per share.
+At latency φ device k needs the share w_k(l) = c_k l / (φ − l T_k) for l tokens, increasing and convex in l, while the
+l-th token gains ω_k α_k^l, decreasing in l. At a price λ the best length is therefore the number of l with
+
+    ω α^l (φ − l T) (φ − (l − 1) T) ≥ λ c φ.
+
+With X = φ − (l − ½) T the product is X² − T²/4. Without the T²/4 the equation is that of `relaxed`, and its solution
+is too long by less than one token: the length one below passes whenever the length itself does not.
 """
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, IntArray
+from multispin_env.checks import FloatArray
+from multispin_env.controllers.problem import Problem
+from multispin_env.controllers.relaxed import TINY, wright_omega
 
 
-def marginal_shares(
-    latency: FloatArray, draft_time: FloatArray, token_time: FloatArray, counts: IntArray
-) -> FloatArray:
-    """w_k(l) − w_k(l − 1) for every l in ``counts``; ∞ where l tokens cannot be drafted within φ.
+def lagrangian_lengths(problem: Problem, latency: FloatArray, price: FloatArray) -> FloatArray:
+    """Lengths that maximise Σ ω E[N] − λ Σ w at m pairs (φ, λ) for each instance.
 
     Parameters
     ----------
-    latency
-        φ (...) in s.
-    draft_time, token_time
-        T and c (..., K) in s/token.
-    counts
-        l ≥ 1, (n,).
+    problem
+        The batch, n instances.
+    latency, price
+        φ in s and λ in tokens for the whole budget, (n, m), positive.
 
     Returns
     -------
     FloatArray
-        (..., K, n): c φ / ((φ − l T) (φ − (l − 1) T)), which is the difference without its cancellation.
+        Whole numbers (n, m, K) within the range of each length.
     """
-    phi = latency[..., None, None]
-    after = phi - draft_time[..., None] * counts
-    before = phi - draft_time[..., None] * (counts - 1)
-    possible = after > 0.0
-    room = np.where(possible, after * before, 1.0)
-    return np.where(possible, token_time[..., None] * phi / room, np.inf)
-
-
-def greedy_lengths(gains: FloatArray, shares: FloatArray) -> IntArray:
-    """Take tokens in order of gain per share until the budget 1 is used up.
-
-    Parameters
-    ----------
-    gains, shares
-        Of each token (..., K, n); in every row gain per share falls with the token number.
-
-    Returns
-    -------
-    IntArray
-        Number of tokens taken of each device (..., K).
-    """
-    flat = (*gains.shape[:-2], -1)
-    worth = (gains / shares).reshape(flat)
-    order = np.argsort(-worth, axis=-1, kind="stable")
-    used = np.take_along_axis(shares.reshape(flat), order, -1).cumsum(-1)
-    taken = np.empty(worth.shape, dtype=bool)
-    np.put_along_axis(taken, order, used <= 1.0, -1)
-    lengths: IntArray = taken.reshape(gains.shape).sum(-1, dtype=np.int64)
-    return lengths
+    draft, decay = problem.draft_time[:, None], problem.decay[:, None]
+    phi = latency[..., None]
+    weights = np.maximum(problem.weights[:, None], TINY)
+    cost = np.log(price[..., None]) + np.log(problem.token_time[:, None] * phi / weights)
+    half_rate = decay / (2.0 * draft)
+    y = wright_omega(0.5 * (cost + decay / 2.0) + half_rate * phi + np.log(half_rate), 3)
+    length = np.floor(phi / draft + 0.5 - 2.0 * y / decay)
+    length = np.where(np.isnan(length), 0.0, length)  # two infinities, from absurd times
+    length = np.minimum(np.maximum(length, problem.low[:, None]), problem.high[:, None])
+    room = phi - length * draft
+    product = room * (room + draft)
+    earns = np.log(np.where(room > 0.0, product, TINY)) >= cost + decay * length
+    kept: FloatArray = np.maximum(length - (~earns), problem.low[:, None])
+    return kept

@@ -17,6 +17,9 @@ Decide = Callable[[SystemState], Decision]
 HELD_OUT_SEED = 2606_04581
 """Seed of the states that everything is compared on; training never uses it."""
 
+CERTIFICATE = 1e-6
+"""Relative gap to which the optimum of a table is proven."""
+
 VALIDATION_SEED = 2606_04582
 """Seed of the states that a training run watches itself on."""
 
@@ -32,7 +35,8 @@ def score(scenario: Scenario, state: SystemState, decide: Mapping[str, Decide]) 
 
 
 def reference_scores(scenario: Scenario, state: SystemState) -> dict[str, FloatArray]:
-    """Goodput (n,) of every registered controller and system on the states (n, K)."""
+    """Goodput (n,) of every registered controller and system on the states (n, K); the optimum is certified."""
     controllers = {name: make_controller(name, scenario) for name in controller_names()}
+    controllers["optimal"] = make_controller("optimal", scenario, certify=CERTIFICATE)
     systems = {name: SYSTEMS.load(name)(scenario, state) for name in SYSTEMS.names()}
     return score(scenario, state, controllers) | systems

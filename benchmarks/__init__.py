@@ -1,0 +1,1 @@
+"""Speed and evidence, printed as tables; ``python -m benchmarks.<name> --help``."""

@@ -1,0 +1,172 @@
+"""Evidence that the optimum is one: brute force, presets at all budgets, very wide parameters.
+
+``python -m benchmarks.certified --out results`` prints three tables and writes them as JSON. *Exact* means within
+1e-9 of the certified value; *loss* is of the fast rule.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from multispin_env.checks import FloatArray
+from multispin_env.controllers.base import make_controller
+from multispin_env.controllers.certify import certified_lengths, upper_bound
+from multispin_env.controllers.problem import Problem
+from multispin_env.controllers.rule import fast_lengths
+from multispin_env.physics.dynamics import sample_state
+from multispin_env.physics.rounds import expected_outcome
+from multispin_env.physics.types import SystemState
+from multispin_env.scenario import Scenario
+from tests.controllers.hostile import hostile_instance
+
+TOLERANCE = 1e-6
+
+
+def brute_force(scenario: Scenario, state: SystemState, weights: FloatArray) -> float:
+    """Optimum over every decision; φ by halving, without any code of the solver."""
+    users = scenario.num_users
+    axes = [np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)] * users
+    lengths = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, users).astype(float)
+    token_time = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
+    drafting, uploading = lengths * state.draft_time, lengths * token_time
+    head_start = drafting.max(-1, keepdims=True) - drafting
+    low, high = np.zeros(len(lengths)), uploading.sum(-1)
+    for _ in range(110):
+        middle = 0.5 * (low + high)
+        room = middle[:, None] + head_start
+        used = np.where(uploading > 0.0, uploading / np.where(room > 0.0, room, 1.0), 0.0).sum(-1)
+        low, high = np.where(used > 1.0, middle, low), np.where(used > 1.0, high, middle)
+    powers = state.acceptance_rate[:, None] ** np.arange(scenario.max_draft_length + 1)
+    tokens = powers.cumsum(-1)[np.arange(users), lengths.astype(int)]
+    value = (weights * tokens).sum(-1) / (drafting.max(-1) + high + scenario.verification_time)
+    return float(value.max())
+
+
+def hostile(instances: int, seed: int) -> dict[str, Any]:
+    """Certified values and bounds against brute force."""
+    rng = np.random.default_rng(seed)
+    error, exact, loss, below, open_ = [], [], [], 0, 0
+    for _ in range(instances):
+        scenario, state, weights = hostile_instance(rng, max_decisions=20_000)
+        best = brute_force(scenario, state, weights)
+        found: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state, weights=weights)  # type: ignore[call-arg]
+        quick: Any = make_controller("optimal", scenario)(state, weights=weights)  # type: ignore[call-arg]
+        outcome = expected_outcome(scenario, state, quick)
+        value = (weights * outcome.tokens).sum(-1) / outcome.round_latency
+        scale = best if best > 0.0 else 1.0
+        error.append(abs(float(found.value) - best) / scale)
+        loss.append(1.0 - float(value) / scale if best > 0.0 else 0.0)
+        exact.append(loss[-1] <= 1e-9)
+        below += bool(upper_bound(scenario, state, weights) < best) + bool(found.bound < best)
+        open_ += not found.certified
+    return {
+        "instances": instances,
+        "largest error of the certified value": max(error),
+        "error above 1e-9": int(np.sum(np.array(error) > 1e-9)),
+        "not certified": open_,
+        "bounds below brute force": below,
+        "rule exact": float(np.mean(exact)),
+        "rule worst loss": max(loss),
+    }
+
+
+def preset(name: str, users: int, bandwidth: float, instances: int) -> dict[str, Any]:
+    """Certificate and fast rule on one preset."""
+    scenario = Scenario.preset(name, num_users=users, total_bandwidth=bandwidth * 1e6)
+    state = sample_state(scenario, np.random.default_rng(1), instances)
+    start = perf_counter()
+    found: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state)
+    elapsed = perf_counter() - start
+    quick = expected_outcome(scenario, state, make_controller("optimal", scenario)(state)).goodput
+    loss = 1.0 - quick / found.value
+    return {
+        "preset": name, "K": users, "MHz": bandwidth, "instances": instances,
+        "certified": float(found.certified.mean()), "ms": 1e3 * elapsed / instances,
+        "rule exact": float((loss <= 1e-9).mean()), "rule worst loss": float(loss.max()),
+    }  # fmt: skip
+
+
+def wide_problem(rng: np.random.Generator, users: int) -> Problem:
+    """One instance with every parameter over decades."""
+
+    def decades(low: float, high: float, *shape: int) -> FloatArray:
+        return np.exp(rng.uniform(np.log(low), np.log(high), shape))
+
+    efficiency = np.log2(1.0 + 10.0 ** rng.uniform(0.0, 3.0, (1, users)))
+    return Problem(
+        draft_time=decades(3e-3, 80e-3, 1, users),
+        token_time=decades(100.0, 1e5, 1, 1) / (decades(1e6, 50e6, 1, 1) * efficiency),
+        acceptance_rate=rng.uniform(0.3, 0.995, (1, users)),
+        weights=np.ones((1, users)),
+        low=np.ones((1, users), dtype=np.int64),
+        high=np.full((1, users), 25),
+        verification_time=float(decades(3e-3, 5.0, 1)[0]),
+    )
+
+
+def wide(users: int, instances: int) -> dict[str, Any]:
+    """Certificate and fast rule on very wide parameters, one instance at a time."""
+    rng = np.random.default_rng(2)
+    gap, loss, times = [], [], []
+    for _ in range(instances):
+        problem = wide_problem(rng, users)
+        start = perf_counter()
+        found = certified_lengths(problem, TOLERANCE)
+        times.append(perf_counter() - start)
+        gap.append(found.bound[0] / found.value[0] - 1.0)
+        quick = problem.value(fast_lengths(problem)[0][:, None])[0, 0]
+        loss.append(1.0 - quick / found.value[0])
+    return {
+        "K": users, "instances": instances,
+        "certified": float(np.mean(np.array(gap) <= TOLERANCE * 1.000001)),
+        "gap median": float(np.median(gap)), "gap worst": float(np.max(gap)),
+        "ms median": 1e3 * float(np.median(times)), "ms worst": 1e3 * float(np.max(times)),
+        "rule within .1 %": float((np.array(loss) <= 1e-3).mean()),
+        "rule exact": float((np.array(loss) <= 1e-9).mean()),
+        "rule worst loss": float(np.max(loss)),
+    }  # fmt: skip
+
+
+def report(row: dict[str, Any]) -> dict[str, Any]:
+    """Print a row and pass it on."""
+    print(
+        "  ".join(
+            f"{key}: {value:.6g}" if isinstance(value, float) else f"{key}: {value}" for key, value in row.items()
+        ),
+        flush=True,
+    )
+    return row
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hostile", type=int, default=2000, help="instances against brute force")
+    parser.add_argument("--preset", type=int, default=1000, help="instances of each preset, K and budget")
+    parser.add_argument("--wide", type=int, default=500, help="instances of each K")
+    parser.add_argument("--budgets", type=float, nargs="+", default=[2, 5, 10, 20, 50, 100, 200], help="MHz")
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    options = parser.parse_args()
+    results: dict[str, Any] = {}
+    print("Hostile instances against brute force")
+    results["hostile"] = report(hostile(options.hostile, seed=0)) if options.hostile else None
+    print("Presets")
+    results["presets"] = [
+        report(preset(name, users, budget, max(2, int(options.preset * part))))
+        for users, part in ((4, 1.0), (8, 1.0), (20, 1.0), (100, 0.1), (1000, 0.002))
+        for name in ("llama2", "qwen3.5")
+        for budget in options.budgets
+        if options.preset
+    ]
+    print("Very wide parameters")
+    results["wide"] = [report(wide(users, options.wide)) for users in (3, 8, 20, 100) if options.wide]
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "certified.json").write_text(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()

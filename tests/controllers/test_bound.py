@@ -1,0 +1,79 @@
+"""Bounds of parts of the problem against every decision inside them."""
+
+from itertools import product
+
+import numpy as np
+
+from multispin_env.controllers.branching import listed, split
+from multispin_env.controllers.problem import make_problem
+from multispin_env.controllers.windows import Nodes, evaluate
+from tests.controllers.hostile import hostile_instance
+
+
+def case(seed):
+    rng = np.random.default_rng(seed)
+    scenario, state, weights = hostile_instance(rng, max_decisions=300)
+    problem = make_problem(scenario, state, weights)
+    ranges = [range(low, high + 1) for low, high in zip(problem.low[0], problem.high[0], strict=True)]
+    lengths = np.array(list(product(*ranges)), dtype=float)
+    ends = np.sort(rng.uniform(0.0, 1.0, 2)) ** 2
+    latency = problem.latency(lengths[None])[0]
+    left, right = latency.min() + ends * (latency.max() - latency.min())
+    node = Nodes(
+        instance=np.array([0]),
+        left=np.array([left]),
+        right=np.array([right]),
+        low=problem.low.astype(float),
+        high=problem.high.astype(float),
+        bound=np.array([np.inf]),
+        by_user=np.array([False]),
+    )
+    inside = (latency >= left) & (latency <= right)
+    return problem, node, lengths[inside], problem.value(lengths[None])[0][inside]
+
+
+def test_bound_is_above_and_windows_keep_every_winner():
+    tight = []
+    for seed in range(150):
+        problem, node, lengths, value = case(seed)
+        if not len(value):
+            continue
+        target = np.array([np.quantile(value, 0.8)])
+        at = evaluate(problem, node, target)
+        assert at.bound[0] >= value.max()
+        winners = lengths[value > target[0]]
+        assert (winners >= at.low[0]).all()
+        assert (winners <= at.high[0]).all()
+        tight.append(at.bound[0] / max(value.max(), 1e-300))
+    assert np.median(tight) < 1.5  # a bound that is always huge would pass the rest
+
+
+def test_halves_hold_what_the_whole_holds():
+    for seed in range(40):
+        problem, node, lengths, value = case(seed)
+        if not len(value):
+            continue
+        for by_user in (False, True):
+            at = evaluate(problem, node, np.zeros(1))
+            if by_user and node.high[0, at.critical[0]] == node.low[0, at.critical[0]]:
+                continue
+            halves = split(node, at.candidate, at.critical, np.array([by_user]), problem.verification_time)
+            latency = problem.latency(lengths[None])[0]
+            for row, phi in zip(lengths, latency, strict=True):
+                held = [
+                    h.left[0] * (1 - 1e-12) <= phi <= h.right[0] * (1 + 1e-12)
+                    and (h.low[0] <= row).all()
+                    and (row <= h.high[0]).all()
+                    for h in (halves.rows(np.array([0])), halves.rows(np.array([1])))
+                ]
+                assert any(held)
+
+
+def test_listing_is_complete():
+    node = case(3)[1]
+    two = Nodes(**{name: np.concatenate([array, array]) for name, array in vars(node).items()})
+    low, high = two.low[0], two.high[0]
+    expected = sorted(product(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True))))
+    found = listed(two)
+    assert sorted(map(tuple, found.lengths[: len(expected)])) == expected
+    assert len(found.lengths) == 2 * len(expected)

@@ -1,0 +1,38 @@
+"""No NaN, no warning and no endless loop, whatever positive numbers come in."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multispin_env.controllers.base import make_controller
+from multispin_env.physics.types import SystemState
+from multispin_env.physics.validation import checked_decision
+from multispin_env.scenario import Scenario
+
+POSITIVE = st.sampled_from([5e-324, 1e-308, 1e-100, 1e-9, 1e-3, 1.0, 7.0, 1e5, 1e100, 1e308])
+RATE = st.sampled_from([0.0, 5e-324, 1e-12, 0.3, 0.9, 1.0 - 1e-12, 1.0 - 2.0**-53, 1.0])
+WEIGHT = st.sampled_from([0.0, 5e-324, 1e-3, 1.0, 1e3, 1e308])
+
+
+@pytest.mark.parametrize("options", [{}, {"certify": 1e-6}])
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_numbers(options, data):
+    num_users = data.draw(st.integers(1, 4))
+    arrays = [
+        np.array(data.draw(st.lists(kind, min_size=num_users, max_size=num_users)))
+        for kind in (POSITIVE, POSITIVE, RATE, WEIGHT)
+    ]
+    scenario = Scenario.preset(
+        "llama2",
+        num_users=num_users,
+        min_draft_length=data.draw(st.integers(0, 1)),
+        max_draft_length=data.draw(st.sampled_from([1, 2, 25, 200])),
+    )
+    found = make_controller("optimal", scenario, **options)(SystemState(*arrays[:3]), weights=arrays[3])
+    checked_decision(scenario, found)
+    if options:
+        assert np.isfinite(found.value)
+        assert np.isfinite(found.bound)
+        assert found.bound >= found.value

@@ -1,0 +1,101 @@
+"""The certified optimum against trying every decision."""
+
+import numpy as np
+import pytest
+
+from multispin_env.controllers.base import make_controller
+from multispin_env.controllers.certify import upper_bound
+from multispin_env.physics.rounds import expected_outcome
+from multispin_env.physics.types import SystemState
+from multispin_env.scenario import Scenario
+from tests.controllers.hostile import best_of_all, hostile_instance
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_certified_equals_brute_force(seed):
+    scenario, state, weights = hostile_instance(np.random.default_rng(seed), max_decisions=300)
+    best = best_of_all(scenario, state, weights)
+    found = make_controller("optimal", scenario, certify=1e-9)(state, weights=weights)
+    assert found.certified
+    assert found.value == pytest.approx(best, rel=1e-9)
+    assert found.bound >= best
+    assert upper_bound(scenario, state, weights) >= best
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_fixed_lengths(seed):
+    rng = np.random.default_rng(seed)
+    scenario, state, weights = hostile_instance(rng, num_users=3, max_decisions=300)
+    fixed = np.where(rng.random(3) < 0.5, scenario.max_draft_length, -1)
+    best = best_of_all(scenario, state, weights, fixed)
+    found = make_controller("optimal", scenario, certify=1e-9)(state, weights=weights, fixed_length=fixed)
+    assert (found.draft_length[fixed >= 0] == fixed[fixed >= 0]).all()
+    assert found.value == pytest.approx(best, rel=1e-9)
+    quick = make_controller("optimal", scenario)(state, weights=weights, fixed_length=fixed)
+    assert (quick.draft_length[fixed >= 0] == fixed[fixed >= 0]).all()
+
+
+@pytest.mark.parametrize("name", ["llama2", "qwen3.5"])
+@pytest.mark.parametrize("bandwidth", [2e6, 1e7, 2e8])
+def test_presets_are_certified_and_the_rule_is_close(name, bandwidth):
+    from multispin_env.physics.dynamics import sample_state
+
+    scenario = Scenario.preset(name, num_users=8, total_bandwidth=bandwidth)
+    state = sample_state(scenario, np.random.default_rng(1), 100)
+    found = make_controller("optimal", scenario, certify=1e-6)(state)
+    assert found.certified.all()
+    priced = expected_outcome(scenario, state, found).goodput
+    np.testing.assert_allclose(priced, found.value, rtol=1e-9)
+    quick = expected_outcome(scenario, state, make_controller("optimal", scenario)(state)).goodput
+    assert (quick >= found.value * 0.999).all()
+    assert (quick >= found.value * (1.0 - 1e-6)).mean() >= 0.97
+    for other in ("fixed", "uniform-bandwidth", "homogeneous", "algorithm1", "random"):
+        options = {"phi_points": 20, "lambda_points": 20} if other == "algorithm1" else {}
+        value = expected_outcome(scenario, state, make_controller(other, scenario, **options)(state)).goodput
+        assert (value <= found.bound).all()
+
+
+def test_a_gap_that_was_not_closed_is_not_claimed():
+    from multispin_env.physics.dynamics import sample_state
+
+    scenario = Scenario.preset("llama2", num_users=20)
+    state = sample_state(scenario, np.random.default_rng(2), 5)
+    found = make_controller("optimal", scenario, certify=1e-6, time_limit=0.0)(state)
+    assert not found.certified.any()
+    assert (found.gap > 1e-6).all()
+
+
+def test_batch_does_not_matter():
+    from multispin_env.physics.dynamics import sample_state
+
+    for bandwidth in (1e7, 2e8):
+        scenario = Scenario.preset("qwen3.5", num_users=6, total_bandwidth=bandwidth)
+        state = sample_state(scenario, np.random.default_rng(3), 40)
+        for options in ({}, {"certify": 1e-6}):
+            controller = make_controller("optimal", scenario, **options)
+            whole = controller(state)
+            turned = controller(state[::-1])
+            for i in range(0, 40, 7):
+                single = controller(state[i])
+                for other in (single, turned[39 - i]):
+                    np.testing.assert_array_equal(other.draft_length, whole.draft_length[i])
+                    np.testing.assert_array_equal(other.bandwidth, whole.bandwidth[i])
+
+
+def test_empty_batch_and_shapes():
+    scenario = Scenario.preset("llama2", num_users=3)
+    ones = np.ones((0, 3))
+    for options in ({}, {"certify": 1e-6}):
+        controller = make_controller("optimal", scenario, **options)
+        assert controller(SystemState(0.01 * ones, ones, 0.5 * ones)).draft_length.shape == (0, 3)
+        twice = SystemState(np.full((2, 4, 3), 0.01), np.full((2, 4, 3), 5.0), np.full((2, 4, 3), 0.8))
+        assert controller(twice).draft_length.shape == (2, 4, 3)
+
+
+def test_twenty_users_that_cannot_be_told_apart():
+    scenario = Scenario.preset("llama2", num_users=20)
+    same = SystemState(np.full(20, 0.012), np.full(20, 6.0), np.full(20, 0.75))
+    found = make_controller("optimal", scenario, certify=1e-4)(same)
+    quick = expected_outcome(scenario, same, make_controller("optimal", scenario)(same)).goodput
+    assert quick <= found.bound
+    assert found.bound >= found.value

@@ -1,0 +1,70 @@
+"""The relaxed optimum, the Lagrangian lengths and the moves, each against a slow computation."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from multispin_env.controllers.lagrangian import lagrangian_lengths
+from multispin_env.controllers.problem import make_problem
+from multispin_env.controllers.relaxed import relaxed_optimum, wright_omega
+from multispin_env.controllers.rule import fast_lengths
+from multispin_env.physics.dynamics import sample_state
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.scenario import Scenario
+from tests.controllers.hostile import hostile_instance, root
+
+
+def problems(count=40):
+    for seed in range(count):
+        scenario, state, weights = hostile_instance(np.random.default_rng(seed), max_decisions=2000)
+        yield make_problem(scenario, state, weights)
+
+
+def test_wright_omega():
+    from scipy.special import wrightomega
+
+    z = np.concatenate([np.linspace(-600.0, 60.0, 2001), np.geomspace(60.0, 1e9, 100)])
+    np.testing.assert_allclose(wright_omega(z), wrightomega(z), rtol=1e-13)
+
+
+@pytest.mark.parametrize("bandwidth", [2e6, 2e7, 2e8])
+def test_nothing_near_the_relaxed_optimum_is_better(bandwidth):
+    scenario = Scenario.preset("llama2", num_users=5, total_bandwidth=bandwidth)
+    problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 8))
+    at = relaxed_optimum(problem)
+    for i in range(len(problem)):
+        part = problem.rows(slice(i, i + 1))
+
+        def loss(x, part=part):
+            tokens = (part.weights[0] * expected_tokens(x, part.acceptance_rate[0])).sum()
+            return -tokens / (root(x, part.draft_time[0], part.token_time[0]) + part.verification_time)
+
+        bounds = list(zip(part.low[0], part.high[0], strict=True))
+        best = minimize(loss, np.full(5, 6.0), bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-15})
+        assert at.value[i] >= -best.fun * (1.0 - 1e-9)
+        assert at.value[i] == pytest.approx(-loss(at.length[i]), rel=1e-9)
+
+
+def test_the_relaxed_optimum_bounds_the_integers():
+    for problem in problems():
+        relaxed = relaxed_optimum(problem).value
+        integers = problem.value(fast_lengths(problem)[0][:, None])[:, 0]
+        assert (relaxed >= integers * (1.0 - 1e-9)).all()
+
+
+def test_lagrangian_lengths_are_the_best_for_their_price():
+    rng = np.random.default_rng(0)
+    for problem in problems():
+        low = problem.latency(problem.low[:, None])[:, 0]
+        high = problem.latency(problem.high[:, None])[:, 0]
+        phi = low + (high - low) * rng.uniform(0.05, 1.0) + 1e-9
+        price = np.exp(rng.uniform(-6.0, 3.0, 1))
+        found = lagrangian_lengths(problem, phi[:, None], price[:, None])[0, 0]
+        for k in range(found.size):
+            lengths = np.arange(problem.low[0, k], problem.high[0, k] + 1)
+            room = phi[0] - lengths * problem.draft_time[0, k]
+            share = problem.token_time[0, k] * lengths / np.where(room > 0.0, room, np.nan)
+            worth = problem.weights[0, k] * expected_tokens(lengths, problem.acceptance_rate[0, k]) - price[0] * share
+            mine = worth[int(found[k]) - problem.low[0, k]]
+            if not np.isnan(worth).all() and not np.isnan(worth[0]):
+                assert mine >= np.nanmax(worth) - 1e-9 * (1.0 + abs(np.nanmax(worth)))
