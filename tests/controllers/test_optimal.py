@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 import multispin_env as ms
 
+CERTIFICATE = 1e-9
+
 
 def value(scenario, state, **options):
     return ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario, **options)(state)).goodput
@@ -30,11 +32,11 @@ def test_equals_brute_force(preset, users, longest, count, bandwidth):
 def test_never_below_any_other_controller(preset, users, bandwidth):
     scenario = ms.Scenario.preset(preset, num_users=users, total_bandwidth=bandwidth)
     state = ms.sample_state(scenario, np.random.default_rng(9), 40)
-    found = value(scenario, state)
+    found = value(scenario, state, certify=CERTIFICATE)
     for name in ms.controller_names():
         options = {"phi_points": 30, "lambda_points": 30} if name == "algorithm1" else {}
         other = ms.make_controller(name, scenario, **options)(state)
-        assert (ms.expected_outcome(scenario, state, other).goodput <= found * (1 + 1e-12)).all(), name
+        assert (ms.expected_outcome(scenario, state, other).goodput <= found * (1 + CERTIFICATE)).all(), name
 
 
 def draw_state(seed, users):
@@ -88,7 +90,7 @@ def test_extremes(users, bandwidth, alpha):
     decision = ms.make_controller("optimal", scenario)(state)
     found = ms.expected_outcome(scenario, state, decision).goodput
     common = ms.make_controller("homogeneous", scenario)(state)
-    assert found >= ms.expected_outcome(scenario, state, common).goodput * (1 - 1e-12)
+    assert found >= ms.expected_outcome(scenario, state, common).goodput * (1 - 1e-9)
     assert np.isfinite(found)
 
 
