@@ -27,6 +27,7 @@ CONTROLLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "fixed": ("fixed", {}),
     "homogeneous": ("homogeneous", {}),
     "uniform-bandwidth": ("uniform-bandwidth", {}),
+    "random": ("random", {}),
     "optimal": ("optimal", {}),
     "optimal certified 1e-6": ("optimal", {"certify": 1e-6}),
 }
@@ -91,25 +92,29 @@ def show(scenario: Scenario, rows: dict[str, dict[str, float]]) -> None:
         )
 
 
+MARKERS = {"o": "circle", "s": "square", "d": "diamond", "^": "triangle up", "v": "triangle down"}
+SMALLEST_LOSS = 1e-9
+
+
 def draw(results: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
     """Time for an instance against what is lost to the optimum."""
-    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7.0, 5.0))
-    markers = "osd^v"
-    for marker, (users, rows) in zip(markers * len(results), results.items(), strict=False):
+    figure = Figure(figsize=(8.0, 5.0), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    shown = list(zip(MARKERS, results.items(), strict=False))
+    for marker, (users, rows) in shown:
         for i, (label, row) in enumerate(rows.items()):
-            loss = max(1.0 - row["mean_share"], 1e-9)
-            axes.loglog(
-                row["batched_s"], loss, marker, color=f"C{i}", label=label if users == next(iter(results)) else None
-            )
-    axes.set(xlabel="time for an instance / s (batched, one core)", ylabel="mean loss to the certified optimum")
-    axes.legend(fontsize=7)
-    axes.set_title("marker: K = " + ", ".join(results))
-    figure.savefig(path, dpi=150)
+            loss = max(1.0 - row["mean_share"], SMALLEST_LOSS)
+            name = label if users == next(iter(results)) else None
+            axes.loglog(row["batched_s"], loss, marker, color=f"C{i}", label=name)
+    axes.set_xlabel("time for an instance (s), batched, one core")
+    axes.set_ylabel(f"mean loss to the certified optimum ({SMALLEST_LOSS:g}: that or less)")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.set_title(", ".join(f"K = {users}: {MARKERS[marker]}" for marker, (users, _) in shown), fontsize="small")
+    figure.savefig(path)
 
 
 def main() -> None:
