@@ -102,7 +102,7 @@ def main() -> int:
         f"the rule equals brute force within 1e-6 (worst loss {worst:.1e})": worst <= 1e-6,
         f"the certified decision is never below another controller (smallest lead {certified:+.1e})": certified
         >= -CERTIFICATE,
-        f"the rule is never below another controller by 1e-5 (smallest lead {rule:+.1e})": rule >= -1e-5,
+        f"the rule is never below another controller (smallest lead {rule:+.1e})": rule >= -ROUNDING,
     }
     for text, good in checks.items():
         print(f"{'holds' if good else 'MISSED'}: {text}")

@@ -32,7 +32,7 @@ class Effort(NamedTuple):
     starts: int  # best distinct points that are improved by moves
 
 
-QUICK = Effort(reach=4.5, points=9, starts=1)
+QUICK = Effort(reach=8.0, points=13, starts=1)
 THOROUGH = Effort(reach=20.0, points=129, starts=4)
 
 
