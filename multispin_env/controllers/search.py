@@ -80,7 +80,7 @@ def search(
     rounds
         Most rounds; each splits up to `BREADTH` parts of an instance.
     deadline
-        `time.monotonic()` at which to stop.
+        `time.monotonic()` at which to stop; one round is always played, so that there is a bound.
 
     Returns
     -------
@@ -90,11 +90,13 @@ def search(
     incumbent = _Incumbent(problem, lengths)
     waiting = _root(problem, relaxed, incumbent.value * (1.0 + tolerance))
     for _ in range(rounds):
-        if not len(waiting) or monotonic() > deadline:
+        if not len(waiting):
             break
         chosen = _most_promising(waiting)
         waiting = joined(waiting.rows(~chosen), _expand(incumbent, waiting.rows(chosen), tolerance))
         waiting = waiting.rows(waiting.bound > (incumbent.value * (1.0 + tolerance))[waiting.instance])
+        if monotonic() > deadline:
+            break
     bound = incumbent.value * (1.0 + tolerance)
     np.maximum.at(bound, waiting.instance, waiting.bound)
     return Search(incumbent.lengths, incumbent.value, bound)

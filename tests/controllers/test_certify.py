@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+import multispin_env as ms
+
+
+@pytest.fixture
+def state(scenario, rng):
+    return ms.sample_state(scenario, rng, 30)
+
+
+def test_result_carries_value_bound_and_gap(scenario, state):
+    found = ms.make_controller("optimal", scenario, certify=1e-6)(state)
+    outcome = ms.expected_outcome(scenario, state, found)
+    assert found.value == pytest.approx(outcome.goodput, rel=1e-12)
+    assert (found.bound >= found.value).all()
+    assert found.gap == pytest.approx(found.bound / found.value - 1.0, abs=1e-12)
+    assert found.certified.all()
+    assert (found.gap <= 1e-6).all()
+    assert found[3].value == found.value[3]
+
+
+def test_a_certificate_that_was_not_reached_is_not_claimed(scenario, state):
+    found = ms.make_controller("optimal", scenario, certify=1e-9, time_limit=0.0)(state)
+    assert (found.certified == (found.gap <= 1e-9)).all()
+    assert not found.certified.all()
+    assert (found.gap < 0.5).all()  # there is a bound all the same
+    assert (found.bound >= found.value).all()
+
+
+def test_no_decision_exceeds_the_bound(scenario, state):
+    bound = ms.upper_bound(scenario, state)
+    assert bound.shape == (30,)
+    for name in ms.controller_names():
+        decision = ms.make_controller(name, scenario)(state)
+        assert (ms.expected_outcome(scenario, state, decision).goodput <= bound).all()
+
+
+def test_fixed_lengths_are_kept(scenario, state):
+    fixed = np.full(20, -1)
+    fixed[[2, 5]] = 7, 1
+    for options in ({}, {"certify": 1e-6}):
+        found = ms.make_controller("optimal", scenario, fixed_length=fixed, **options)(state)
+        assert (found.draft_length[:, 2] == 7).all()
+        assert (found.draft_length[:, 5] == 1).all()
+        assert found.draft_length.std() > 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("certify", 0, "certify: got 0, allowed is a finite number in"),
+        ("certify", 2.0, r"certify: got 2\.0, allowed"),
+        ("certify", np.nan, "certify: got nan, allowed"),
+        ("time_limit", -1, "time_limit: got -1, allowed"),
+        ("fixed_length", [26] + [-1] * 19, r"fixed_length\[0\]: got 26, allowed are integers in 1\.\.25, or -1"),
+        ("fixed_length", [1.5] * 20, r"fixed_length\[0\]: got 1\.5, allowed"),
+        ("fixed_length", [1, 1], r"fixed_length: got shape \(2,\), allowed"),
+        ("weights", [np.nan] * 20, r"weights\[0\]: got nan, allowed"),
+    ],
+)
+def test_bad_options(scenario, state, option, value, message):
+    with pytest.raises(ValueError, match=message):
+        ms.make_controller("optimal", scenario, **{option: value})(state)
