@@ -39,3 +39,17 @@ class Budget:
         if self.seconds is None:
             return progress
         return 1.0 - min(1.0, self.elapsed / self.seconds)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Budget of a run: rounds, else minutes, else the agent's default rounds."""
+
+    timesteps: int | None = None
+    minutes: float | None = None
+
+    def budget(self, default_timesteps: int, spent_seconds: float) -> Budget:
+        """Start the clock."""
+        seconds = None if self.minutes is None else 60.0 * self.minutes
+        timesteps = default_timesteps if self.timesteps is None and seconds is None else self.timesteps
+        return Budget(timesteps, seconds, spent_seconds)

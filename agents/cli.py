@@ -10,11 +10,12 @@ from typing import Any
 from rich.console import Console
 
 from agents import AGENTS
+from agents.budget import Limits
 from agents.decider import load_decider
 from agents.options import RUNS, add_system_options, fail, run_folder, scenario_from
 from agents.report import HELD_OUT, agent_label, compare, draw, show, write
 from agents.runs import CHECKPOINT, CONFIG, RunConfig, load_config, make_folder
-from agents.training import Limits, train
+from agents.training import train
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.registry import ENCODINGS, ENVIRONMENTS
 
@@ -44,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
     budget.add_argument("--timesteps", type=int, help="rounds to train, all copies together (default: the agent's)")
     budget.add_argument("--minutes", type=float, help="minutes to train instead")
     parser.add_argument("--name", help=f"name of the run, a folder in {RUNS}/ (default: made from the options)")
-    parser.add_argument("--resume", metavar="NAME", help="continue the run of this name")
+    parser.add_argument(
+        "--resume", metavar="NAME", help="continue the run of this name, to its own budget or a new one"
+    )
     parser.add_argument("--device", default="cpu", help="as in torch (default cpu, the fastest for small networks)")
     return parser
 
@@ -81,29 +84,30 @@ def _new_folder(options: argparse.Namespace, config: RunConfig) -> Path:
     return RUNS / f"{stem}-{number}"
 
 
-def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path]:
+def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
     folder = run_folder(options.resume)
-    config = load_config(folder)
+    config, limits = load_config(folder)
     for name in DEFAULTS:
         given, saved = getattr(options, name), getattr(config, name)
         if given is not None and given != saved:
             raise ValueError(f"{name}: got {given!r}, allowed is {saved!r}, which the run {options.resume!r} has")
     if scenario_from(options, config.scenario) != config.scenario:
         raise ValueError(f"scenario: got other values than the run {options.resume!r}, allowed are the same or none")
-    return config, folder
+    given_limits = _limits(options)
+    return config, folder, limits if given_limits == Limits() else given_limits
 
 
-def _prepare(options: argparse.Namespace) -> tuple[RunConfig, Path]:
+def _prepare(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
     if options.resume is not None:
         if options.name is not None:
             raise ValueError("name: got it together with --resume, allowed is one of them")
-        config, folder = _resumed(options)
+        config, folder, limits = _resumed(options)
     else:
-        config = _config(options)
+        config, limits = _config(options), _limits(options)
         folder = _new_folder(options, config)
     make_folder(folder)
     _ = config.settings.observations  # refuses scenarios beyond the observation's bounds before anything starts
-    return config, folder
+    return config, folder, limits
 
 
 def _finish(config: RunConfig, folder: Path, console: Console) -> None:
@@ -123,8 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     console = Console(stderr=True)
     try:
-        limits = _limits(options)
-        config, folder = _prepare(options)
+        config, folder, limits = _prepare(options)
         console.print(f"run {folder}: {config.agent} on {config.env}, {config.action} actions, seed {config.seed}")
         stopped_by = train(config, folder, limits, options.resume is not None, options.device, console)
     except (ValueError, TypeError) as error:

@@ -33,7 +33,7 @@ def load_decider(folder: Path, settings: Settings | None = None) -> tuple[ModelD
 
     The networks know nothing of the number of users, so any K will do.
     """
-    config = load_config(folder)
+    config, _ = load_config(folder)
     chosen = config.settings if settings is None else settings
     agent: AgentSettings = AGENTS.load(config.agent)
     env = BatchVecEnv(chosen, agent.num_envs, max_episode_steps=1, seed=0)

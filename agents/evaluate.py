@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_integer("states", options.states, 2)
         folder = run_folder(options.run)
-        config = load_config(folder)
+        config, _ = load_config(folder)
         env = config.env if options.env is None else options.env
         check_name("env", env, ENVIRONMENTS.names())
         scenario = scenario_from(options, config.scenario)

@@ -13,6 +13,7 @@ from typing import Any
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from agents.budget import Limits
 from multispin_env.envs.batch import Settings
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
@@ -70,15 +71,21 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
-def save_config(folder: Path, config: RunConfig) -> None:
+def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
     """Write ``config.json`` with the versions that are installed."""
     versions = {package: _version(package) for package in PACKAGES}
-    content = {"format": FORMAT, **config.to_dict(), "python": platform.python_version(), "versions": versions}
+    content = {
+        "format": FORMAT,
+        **config.to_dict(),
+        "limits": asdict(limits),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
     write_atomically(folder / CONFIG, json.dumps(content, indent=2, ensure_ascii=False).encode())
 
 
-def load_config(folder: Path) -> RunConfig:
-    """Read ``config.json``; ``ValueError`` if it is missing or not one of ours."""
+def load_config(folder: Path) -> tuple[RunConfig, Limits]:
+    """Read what ``config.json`` says of a run and its budget; ``ValueError`` if it is missing or not one of ours."""
     path = folder / CONFIG
     if not path.is_file():
         raise ValueError(f"run: got {str(folder)!r}, allowed is the folder of a run, with its {CONFIG}")
@@ -86,13 +93,14 @@ def load_config(folder: Path) -> RunConfig:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format is {content['format']!r}, not {FORMAT}")
-        return RunConfig(
+        config = RunConfig(
             env=content["env"],
             scenario=Scenario.from_dict(content["scenario"]),
             agent=content["agent"],
             action=content["action"],
             seed=content["seed"],
         )
+        return config, Limits(**content["limits"])
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: can't be read as the configuration of a run ({error})") from None
 

@@ -1,6 +1,5 @@
 """One training run from its configuration to its checkpoint."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,27 +9,13 @@ from stable_baselines3.common.logger import configure
 
 from agents import AGENTS
 from agents.base import AgentSettings
-from agents.budget import Budget
+from agents.budget import Limits
 from agents.callbacks import Keeper, Validation
 from agents.runs import RunConfig, load_checkpoint, restore, save_config
 from agents.vec_env import BatchVecEnv
 
 EPISODE_ROUNDS = 64
 TENSORBOARD = "tensorboard"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Budget of a run: rounds, else minutes, else the agent's default rounds."""
-
-    timesteps: int | None = None
-    minutes: float | None = None
-
-    def budget(self, agent: AgentSettings, spent_seconds: float) -> Budget:
-        """Start the clock."""
-        seconds = None if self.minutes is None else 60.0 * self.minutes
-        timesteps = agent.timesteps if self.timesteps is None and seconds is None else self.timesteps
-        return Budget(timesteps, seconds, spent_seconds)
 
 
 def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device: str, console: Console) -> int | None:
@@ -60,7 +45,7 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
     checkpoint = load_checkpoint(folder) if resume else None
     agent: AgentSettings = AGENTS.load(config.agent)
     done = checkpoint["num_timesteps"] if checkpoint else 0
-    budget = limits.budget(agent, checkpoint["seconds"] if checkpoint else 0.0)
+    budget = limits.budget(agent.timesteps, checkpoint["seconds"] if checkpoint else 0.0)
     # a resumed part plays fresh episodes, not those of the first part again
     seed = int(np.random.SeedSequence([config.seed, done]).generate_state(1)[0] >> 1)
     env = BatchVecEnv(config.settings, agent.num_envs, EPISODE_ROUNDS, seed)
@@ -68,7 +53,7 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
     if checkpoint:
         restore(model, checkpoint)
     else:
-        save_config(folder, config)
+        save_config(folder, config, limits)
     if budget.done(done) >= 1.0:
         return None
     model.set_logger(configure(str(folder / TENSORBOARD), ["tensorboard"]))
