@@ -72,7 +72,7 @@ def make_folder(folder: Path) -> None:
 
 
 def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
-    """Write ``config.json`` with the versions that are installed."""
+    """Write ``config.json`` with the budget and the versions that are installed."""
     versions = {package: _version(package) for package in PACKAGES}
     content = {
         "format": FORMAT,
