@@ -50,7 +50,7 @@ class Algorithm1(Controller):
         entries = self.scenario.num_users * self.lambda_points
         return self.with_equal_latency(lengths_in_chunks(self._lengths, state, entries), state)
 
-    def _lengths(self, state: SystemState, weights: FloatArray | None) -> IntArray:
+    def _lengths(self, state: SystemState) -> IntArray:
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
         single = state.draft_time + token_time
         crowded = state.draft_time + self.scenario.num_users * token_time

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, IntArray, check_keywords
+from multispin_env.checks import IntArray, check_keywords
 from multispin_env.controllers.equalization import equal_latency
 from multispin_env.controllers.problem import user_times
 from multispin_env.physics.types import Decision, SystemState
@@ -76,9 +76,3 @@ def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller
     allowed = [field.name for field in fields(cls) if field.name != "scenario"]
     check_keywords(f"controller {name!r}", options, allowed)
     return cls(scenario, **options)
-
-
-def user_sum(array: FloatArray, weights: FloatArray | None) -> FloatArray:
-    """Σ_k ω_k x_k over the last axis, ω = 1 where there are no weights."""
-    total: FloatArray = (array if weights is None else weights * array).sum(-1)
-    return total

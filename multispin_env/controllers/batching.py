@@ -16,23 +16,20 @@ SOLVER_ENTRIES = 20_000
 
 
 def lengths_in_chunks(
-    solve: Callable[[SystemState, FloatArray | None], IntArray],
+    solve: Callable[[SystemState], IntArray],
     state: SystemState,
     entries_per_state: int,
-    weights: FloatArray | None = None,
 ) -> IntArray:
     """Apply ``solve`` to flat pieces (n, K) of a state (..., K) and give the lengths its shape.
 
     Parameters
     ----------
     solve
-        Takes states (n, K) and weights (n, K) or ``None``; returns draft lengths (n, K).
+        Takes states (n, K); returns draft lengths (n, K).
     state
         Arrays (..., K) of one shape.
     entries_per_state
         Size of the largest array that ``solve`` makes for one state.
-    weights
-        ω (..., K), of the state's shape.
     """
     shape = state.draft_time.shape
     num_users = shape[-1]
@@ -41,12 +38,11 @@ def lengths_in_chunks(
         state.spectral_efficiency.reshape(-1, num_users),
         state.acceptance_rate.reshape(-1, num_users),
     )
-    flat_weights = None if weights is None else weights.reshape(-1, num_users)
     rows = max(1, CHUNK_ENTRIES // entries_per_state)
     lengths = np.empty((len(flat.draft_time), num_users), dtype=np.int64)
     for start in range(0, len(lengths), rows):
         part = slice(start, start + rows)
-        lengths[part] = solve(flat[part], None if flat_weights is None else flat_weights[part])
+        lengths[part] = solve(flat[part])
     return lengths.reshape(shape)
 
 

@@ -1,12 +1,12 @@
-"""Marginal tokens: what the l-th drafted token of a device adds to Σ ω_k E[N_k]."""
+"""Marginal tokens: what the l-th drafted token of a device adds to Σ E[N_k]."""
 
 import numpy as np
 
 from multispin_env.checks import FloatArray, IntArray
 
 
-def token_gains(acceptance_rate: FloatArray, counts: IntArray, weights: FloatArray | None = None) -> FloatArray:
-    """ω_k α_k^l for every l in ``counts``: the gain of the l-th token ([MS] 12); l = 0 is the server's own token.
+def token_gains(acceptance_rate: FloatArray, counts: IntArray) -> FloatArray:
+    """α_k^l for every l in ``counts``: the gain of the l-th token ([MS] 12); l = 0 is the server's own token.
 
     Parameters
     ----------
@@ -14,8 +14,6 @@ def token_gains(acceptance_rate: FloatArray, counts: IntArray, weights: FloatArr
         α (..., K).
     counts
         Token numbers l ≥ 0, (n,).
-    weights
-        ω (..., K), or ``None`` for 1.
 
     Returns
     -------
@@ -23,4 +21,4 @@ def token_gains(acceptance_rate: FloatArray, counts: IntArray, weights: FloatArr
         Gains (..., K, n).
     """
     gains: FloatArray = np.power(acceptance_rate[..., None], counts)
-    return gains if weights is None else weights[..., None] * gains
+    return gains

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.checks import FloatArray, IntArray, check_array, check_integer, require
-from multispin_env.controllers.base import Controller, user_sum
+from multispin_env.controllers.base import Controller
 from multispin_env.controllers.batching import lengths_in_chunks
 from multispin_env.controllers.equalization import common_latency
 from multispin_env.controllers.problem import user_times
@@ -28,13 +28,13 @@ class Homogeneous(Controller):
         lengths = lengths_in_chunks(self._lengths, state, self.scenario.num_users)
         return self.with_equal_latency(lengths, state)
 
-    def _lengths(self, state: SystemState, weights: FloatArray | None) -> IntArray:
+    def _lengths(self, state: SystemState) -> IntArray:
         scenario = self.scenario
         latency = common_latency(*user_times(scenario, state)).latency
 
         def value(length: IntArray) -> FloatArray:
             tokens = expected_tokens(length[:, None], state.acceptance_rate)
-            return goodput(user_sum(tokens, weights), latency * length, scenario.verification_time)
+            return goodput(tokens.sum(-1), latency * length, scenario.verification_time)
 
         low = np.full(latency.shape, scenario.min_draft_length)
         high = np.full(latency.shape, scenario.max_draft_length)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, IntArray
+from multispin_env.checks import IntArray
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.batching import lengths_in_chunks
 from multispin_env.controllers.gains import token_gains
@@ -30,7 +30,7 @@ class UniformBandwidth(Controller):
         bandwidth = np.full(lengths.shape, scenario.total_bandwidth / scenario.num_users)
         return Decision(lengths, bandwidth)
 
-    def _lengths(self, state: SystemState, weights: FloatArray | None) -> IntArray:
+    def _lengths(self, state: SystemState) -> IntArray:
         scenario = self.scenario
         full = full_share_token_time(scenario, state.spectral_efficiency)
         token_latency = state.draft_time + scenario.num_users * full
@@ -38,11 +38,11 @@ class UniformBandwidth(Controller):
         shortest = (low * token_latency).max(-1)  # (n,) no round is shorter
         counts = np.arange(low + 1, high + 1)
         ready = np.maximum(token_latency[..., None] * counts, shortest[:, None, None])  # (n, K, l)
-        gains = token_gains(state.acceptance_rate, counts, weights)
+        gains = token_gains(state.acceptance_rate, counts)
         order = ready.reshape(len(ready), -1).argsort(-1, kind="stable")
         ready = np.take_along_axis(ready.reshape(order.shape), order, -1)
         won = np.take_along_axis(gains.reshape(order.shape), order, -1).cumsum(-1)
-        base = token_gains(state.acceptance_rate, np.arange(low + 1), weights).sum((-1, -2))
+        base = token_gains(state.acceptance_rate, np.arange(low + 1)).sum((-1, -2))
         candidates = np.concatenate([shortest[:, None], ready], -1)
         won = base[:, None] + np.concatenate([np.zeros_like(base)[:, None], won], -1)
         best = goodput(won, candidates, scenario.verification_time).argmax(-1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from gymnasium import spaces
@@ -48,13 +49,13 @@ class ObservationCodec:
                 f"allowed are magnitudes below {SHARED_BOUND:g}"
             )
 
-    @property
+    @cached_property
     def reference_efficiency(self) -> float:
         """r̄ in bit/s/Hz."""
         middle = 0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high)
         return float(spectral_efficiency(self.scenario, np.array(middle)))
 
-    @property
+    @cached_property  # read at every step, and the same at all of them
     def shared(self) -> FloatArray:
         """What all users share, (3,)."""
         scenario = self.scenario
