@@ -9,7 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from agents import AGENTS
 from agents.base import AgentSettings
 from agents.runs import RunConfig, load_checkpoint, load_config, restore
-from agents.vec_env import BatchVecEnv
+from agents.vec_env import make_vec_env
 from multispin_env.envs.batch import Settings
 from multispin_env.physics.types import Decision, SystemState
 
@@ -36,7 +36,7 @@ def load_decider(folder: Path, settings: Settings | None = None) -> tuple[ModelD
     config, _ = load_config(folder)
     chosen = config.settings if settings is None else settings
     agent: AgentSettings = AGENTS.load(config.agent)
-    env = BatchVecEnv(chosen, agent.num_envs, max_episode_steps=1, seed=0)
+    env = make_vec_env(config.env, chosen, agent.num_envs, max_episode_steps=1, seed=0)
     model = agent.build(env, remaining=lambda progress: progress, seed=0, device="cpu")
     restore(model, load_checkpoint(folder))
     return ModelDecider(model, chosen), config

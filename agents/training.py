@@ -12,7 +12,7 @@ from agents.base import AgentSettings
 from agents.budget import Limits
 from agents.callbacks import Keeper, Validation
 from agents.runs import RunConfig, load_checkpoint, restore, save_config
-from agents.vec_env import BatchVecEnv
+from agents.vec_env import make_vec_env
 
 EPISODE_ROUNDS = 64
 TENSORBOARD = "tensorboard"
@@ -48,7 +48,7 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
     budget = limits.budget(agent.timesteps, checkpoint["seconds"] if checkpoint else 0.0)
     # a resumed part plays fresh episodes, not those of the first part again
     seed = int(np.random.SeedSequence([config.seed, done]).generate_state(1)[0] >> 1)
-    env = BatchVecEnv(config.settings, agent.num_envs, EPISODE_ROUNDS, seed)
+    env = make_vec_env(config.env, config.settings, agent.num_envs, EPISODE_ROUNDS, seed)
     model = agent.build(env, budget.remaining, seed, device)
     if checkpoint:
         restore(model, checkpoint)

@@ -1,79 +1,83 @@
-"""The batch of environments as a Stable-Baselines3 ``VecEnv``."""
+"""The native vector environment as a Stable-Baselines3 ``VecEnv``."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from multispin_env.envs.batch import Batch, Settings
+from multispin_env.envs.batch import Settings
+from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.registry import VECTOR_ENVIRONMENTS
 
 Indices = None | int | Iterable[int]
 
 
-class BatchVecEnv(VecEnv):
-    """Steps all copies with one call; copy i equals a single environment reset with ``seed + i``.
+class NativeVecEnv(VecEnv):
+    """Hands the arrays of a vector environment to Stable-Baselines3 as they are.
+
+    Copy i equals a single environment reset with ``seed + i``, as in Stable-Baselines3's own ``DummyVecEnv``.
 
     Parameters
     ----------
-    settings
-        The environment.
-    num_envs
-        Number of copies.
-    max_episode_steps
-        Rounds until all copies truncate (they start together).
+    env
+        Must restart its copies in the same step, as Stable-Baselines3 expects.
     seed
         Seed of copy 0.
+
+    Raises
+    ------
+    ValueError
+        For another autoreset mode.
     """
 
-    def __init__(self, settings: Settings, num_envs: int, max_episode_steps: int, seed: int) -> None:
-        self.batch = Batch(settings, num_envs)
-        self.max_episode_steps = max_episode_steps
-        self.render_mode = None
+    def __init__(self, env: MultiSpinVectorEnv, seed: int) -> None:
+        if env.autoreset_mode is not AutoresetMode.SAME_STEP:
+            raise ValueError(f"autoreset_mode: got {env.autoreset_mode.value!r}, allowed is 'SameStep'")
+        self.env = env
+        self.render_mode = env.render_mode
         self._actions: NDArray[Any] | None = None
-        self._elapsed = 0
-        super().__init__(num_envs, self.batch.observation_space, self.batch.action_space)
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self.seed(seed)
 
     def reset(self) -> Any:
         """Start a new episode in every copy; seeds given to `seed` since the last reset take effect."""
-        for copy, seed in enumerate(self._seeds):
-            if seed is not None:
-                self.batch.seed(copy, seeding.np_random(seed)[0])
+        observation, _ = self.env.reset(seed=self._seeds)
         self._reset_seeds()
-        self._elapsed = 0
-        return self.batch.reset()
+        return observation
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Keep the actions for `step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> Any:
-        """Play the actions; after the last round all copies restart, the last observations in their infos."""
+        """Play the actions; copies that ended have started again, with the last observation in their info."""
         assert self._actions is not None
-        step = self.batch.step(self._actions)
-        self._elapsed += 1
+        observation, reward, _, truncated, vector_info = self.env.step(self._actions)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        over = self._elapsed >= self.max_episode_steps
-        observation = step.observation
-        if over:
-            for copy, info in enumerate(infos):
-                info["terminal_observation"] = {key: value[copy] for key, value in observation.items()}
-                info["TimeLimit.truncated"] = True
-            observation = self.reset()
-        return observation, step.reward.astype(np.float32), np.full(self.num_envs, over), infos
+        for copy in np.flatnonzero(truncated):
+            infos[copy] = {
+                "terminal_observation": vector_info["final_obs"][copy],
+                "TimeLimit.truncated": True,
+            }
+        return observation, reward.astype(np.float32), truncated, infos
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Close the vector environment."""
+        self.env.close()
+
+    def get_images(self) -> list[NDArray[np.uint8] | None]:  # type: ignore[override]
+        """Picture of every copy's last round."""
+        return list(self.env.render() or [None] * self.num_envs)
 
     def _chosen(self, indices: Indices) -> list[int]:
         return list(self._get_indices(indices))
 
     def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
-        """Attribute of the batch that all copies share."""
-        return [getattr(self, attr_name) for _ in self._chosen(indices)]
+        """Attribute of the vector environment, which all copies share."""
+        return [getattr(self.env, attr_name) for _ in self._chosen(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
         """Refused: copies share their settings."""
@@ -86,3 +90,18 @@ class BatchVecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: Any, indices: Indices = None) -> list[bool]:
         """No copy is wrapped."""
         return [False for _ in self._chosen(indices)]
+
+
+def make_vec_env(env_id: str, settings: Settings, num_envs: int, max_episode_steps: int, seed: int) -> NativeVecEnv:
+    """Native vector of an environment id with these settings, ready for Stable-Baselines3."""
+    cls: type[MultiSpinVectorEnv] = VECTOR_ENVIRONMENTS.load(env_id)
+    env = cls(
+        num_envs,
+        settings.scenario,
+        action=settings.action,
+        reward=settings.reward,
+        max_episode_steps=max_episode_steps,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        copy=False,  # Stable-Baselines3 never writes into observations
+    )
+    return NativeVecEnv(env, seed)

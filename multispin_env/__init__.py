@@ -15,7 +15,7 @@ from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome, sampled_outcome
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 from multispin_env.physics.types import Decision, Outcome, SystemState
-from multispin_env.registry import ACCEPTANCES, CHANNELS, CONTROLLERS, ENVIRONMENTS, SCENARIOS
+from multispin_env.registry import ACCEPTANCES, CHANNELS, CONTROLLERS, ENVIRONMENTS, SCENARIOS, VECTOR_ENVIRONMENTS
 from multispin_env.scenario import Scenario, Task
 
 __version__ = "0.1.0"
@@ -26,6 +26,7 @@ __all__ = [
     "CONTROLLERS",
     "ENVIRONMENTS",
     "SCENARIOS",
+    "VECTOR_ENVIRONMENTS",
     "CertifiedDecision",
     "Controller",
     "Decision",
@@ -53,4 +54,9 @@ MAX_EPISODE_STEPS = 64
 
 for _id in ENVIRONMENTS.names():
     if _id not in _gym.registry:
-        _gym.register(_id, entry_point=ENVIRONMENTS.target(_id), max_episode_steps=MAX_EPISODE_STEPS)
+        _gym.register(
+            _id,
+            entry_point=ENVIRONMENTS.target(_id),
+            vector_entry_point=VECTOR_ENVIRONMENTS.target(_id),
+            max_episode_steps=MAX_EPISODE_STEPS,
+        )

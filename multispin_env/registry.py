@@ -116,3 +116,12 @@ ENVIRONMENTS = Registry(
         "MultiSpin/Heterogeneous-v0": "multispin_env.envs.multispin:HeterogeneousEnv",
     },
 )
+
+VECTOR_ENVIRONMENTS = Registry(
+    "vector environment",
+    {
+        env_id: target.replace(".multispin:", ".vector:").removesuffix("Env") + "VectorEnv"
+        for env_id, target in ((env_id, str(ENVIRONMENTS.target(env_id))) for env_id in ENVIRONMENTS.names())
+    },
+)
+"""Vector of every environment: ``envs.multispin:NameEnv`` has its ``envs.vector:NameVectorEnv``."""

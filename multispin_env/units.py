@@ -8,6 +8,9 @@ MHZ = 1e6
 MS = 1e-3
 """Seconds in one millisecond."""
 
+BITS_PER_NAT = 1.0 / math.log(2.0)
+"""log2 x = BITS_PER_NAT ln x."""
+
 
 def db_to_linear(decibel: float) -> float:
     """Power ratio of a value in dB."""

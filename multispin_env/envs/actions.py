@@ -4,6 +4,7 @@ All have one row for each user. Column 0 is the draft length, column 1 (if there
 draft length is common, it is read from the mean of column 0 over users.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,10 +23,12 @@ from multispin_env.scenario import Scenario
 LARGEST_FACTOR = 1e4
 """Factor on bandwidth at the ends of an action's second column."""
 
-LOG_LARGEST_FACTOR = float(np.log(LARGEST_FACTOR))
+LOG_LARGEST_FACTOR = math.log(LARGEST_FACTOR)
 
 SHARPNESS = 5.0
 """β of ln f(x) = ln(1e4) sinh(β x) / sinh β: slope 0.62 at x = 0, where learned policies work."""
+
+LOG_FACTOR_SCALE = LOG_LARGEST_FACTOR / math.sinh(SHARPNESS)
 
 EDGE = 1e-6
 """How far an entry may lie outside [-1, 1], for rounding to float32."""
@@ -33,7 +36,7 @@ EDGE = 1e-6
 
 def linear_length(x: FloatArray, low: int, high: int) -> FloatArray:
     """Real length low + (x + 1)/2 (high − low)."""
-    return low + 0.5 * (x + 1.0) * (high - low)
+    return low + (0.5 * (high - low)) * (x + 1.0)
 
 
 def linear_length_inverse(length: IntArray, low: int, high: int) -> FloatArray:
@@ -43,22 +46,22 @@ def linear_length_inverse(length: IntArray, low: int, high: int) -> FloatArray:
 
 def log_length(x: FloatArray, low: int, high: int) -> FloatArray:
     """Real length on a logarithmic scale: low − 1 + (1 + high − low)^{(x + 1)/2}."""
-    return low - 1.0 + np.exp(0.5 * (x + 1.0) * np.log(1.0 + high - low))
+    return low - 1.0 + np.exp((0.5 * math.log(1.0 + high - low)) * (x + 1.0))
 
 
 def log_length_inverse(length: IntArray, low: int, high: int) -> FloatArray:
     """x of `log_length`; −1 where there is only one length."""
-    return 2.0 * np.log(1.0 + length - low) / max(np.log(1.0 + high - low), np.log(2.0)) - 1.0
+    return 2.0 * np.log(1.0 + length - low) / math.log(max(1.0 + high - low, 2.0)) - 1.0
 
 
 def residual_factor(x: FloatArray) -> FloatArray:
     """f(x): f(0) = 1, fine near 0, 1e4 and 1e-4 at the ends."""
-    return np.exp(LOG_LARGEST_FACTOR * np.sinh(SHARPNESS * x) / np.sinh(SHARPNESS))
+    return np.exp(LOG_FACTOR_SCALE * np.sinh(SHARPNESS * x))
 
 
 def residual_factor_inverse(factor: FloatArray) -> FloatArray:
     """x of `residual_factor`, for factors > 0."""
-    return np.arcsinh(np.log(factor) * np.sinh(SHARPNESS) / LOG_LARGEST_FACTOR) / SHARPNESS
+    return np.arcsinh(np.log(factor) / LOG_FACTOR_SCALE) / SHARPNESS
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class ActionCodec(ABC):
         if self.common_draft_length:
             column = np.broadcast_to(column.mean(-1, keepdims=True), column.shape)
         low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
-        length = np.clip(np.rint(self._length(column, low, high)), low, high).astype(np.int64)
+        length = np.rint(self._length(column, low, high)).astype(np.int64)
         return Decision(length, self._bandwidth(x, length, state))
 
     def encode(self, decision: Decision, state: SystemState) -> NDArray[np.float32]:
@@ -123,7 +126,7 @@ class ActionCodec(ABC):
     def _checked(self, action: NDArray[Any], shape: tuple[int, ...]) -> FloatArray:
         self.check_shape(action, *shape)
         x = np.asarray(action, dtype=np.float64)
-        if not (np.abs(x) <= 1.0).all():  # also true for NaN
+        if not np.abs(x).max(initial=0.0) <= 1.0:  # also for NaN
             require("action", x, np.abs(x) <= 1.0 + EDGE, "numbers in [-1, 1]")
             x = np.clip(x, -1.0, 1.0)
         return x

@@ -1,5 +1,6 @@
 """A batch of environments: observation, action and reward around the core. Single and vector shells call it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from multispin_env.checks import FloatArray, IntArray, check_name
+from multispin_env.checks import BoolArray, FloatArray, IntArray, check_keywords, check_name
 from multispin_env.controllers.base import Controller, make_controller
 from multispin_env.envs.actions import ActionCodec
 from multispin_env.envs.core import Core
@@ -50,6 +51,39 @@ class Settings:
         check_name("action", self.action, ENCODINGS.names())
         check_name("reward", self.reward, REWARDS)
 
+    @classmethod
+    def make(
+        cls,
+        owner: type,
+        variant: Variant,
+        scenario: Scenario | str,
+        chosen: Mapping[str, Any],
+        overrides: Mapping[str, Any],
+    ) -> "Settings":
+        """Settings from the keyword arguments of an environment.
+
+        Parameters
+        ----------
+        owner
+            Class of the environment, for error messages.
+        variant
+            What its id fixes.
+        scenario
+            A preset's name or a `Scenario`.
+        chosen
+            Keyword arguments that the class itself knows.
+        overrides
+            All others; fields of `Scenario` are allowed.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an unknown keyword or a bad value.
+        """
+        check_keywords(owner.__name__, overrides, ("scenario", *chosen, *Scenario.field_names()))
+        own = {name: chosen[name] for name in ("action", "reward", "optimum")}
+        return cls(Scenario.resolve(scenario).replace(**overrides), variant, **own)
+
     @property
     def actions(self) -> ActionCodec:
         """Codec between actions and decisions."""
@@ -71,7 +105,7 @@ class Settings:
 class Step:
     """One round of all copies."""
 
-    observation: Observation  # of the next round, arrays (n, ...)
+    observation: Observation  # of the next round, arrays (n, ...), to be read only
     reward: FloatArray  # (n,)
     info: dict[str, NDArray[Any]]  # arrays (n,) and (n, K)
     decision: Decision  # (n, K)
@@ -94,7 +128,9 @@ class Batch:
         self.actions = settings.actions
         self.observations = settings.observations
         self._core = Core(settings.scenario, num_copies, sampled=settings.reward == "sampled")
+        self._observation = self.observations.encode(self._core.state)
         self._best = settings.best_controller if settings.optimum else None
+        self._reward_unit = settings.scenario.autoregressive_goodput
 
     @property
     def num_copies(self) -> int:
@@ -121,15 +157,30 @@ class Batch:
         self._core.seed(copy, generator)
 
     def reset(self, copies: IntArray | None = None) -> Observation:
-        """Start new episodes in some copies (default all); returns the observation of all."""
-        self._core.reset(self._core.copies if copies is None else copies)
-        return self.observations.encode(self._core.state)
+        """Start new episodes in some copies (default all); returns the observation of all, to be read only."""
+        self._core.reset(copies)
+        self._observe_devices(copies)
+        self._observe_round()
+        return self._observation
 
-    def step(self, action: NDArray[Any]) -> Step:
-        """Play actions (n, K, columns); a bad action raises and changes nothing."""
+    def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
+        """Play actions (n, K, columns); a bad action raises and changes nothing.
+
+        Parameters
+        ----------
+        action
+            In [-1, 1].
+        over
+            Copies (n,) that start a new episode instead: their action is not read, their reward and info are 0.
+        """
+        if over is not None and not over.any():
+            over = None
+        if over is not None:
+            self.actions.check_shape(action, *self._core.state.draft_time.shape)
+            action = np.where(over[:, None, None], 0.0, action)
         decision = self.actions.decode(action, self._core.state)
         best = self._optimal_goodput()
-        outcome = self._core.step(decision)
+        outcome = self._core.step(decision, None if over is None else np.flatnonzero(~over))
         info: dict[str, NDArray[Any]] = {
             "goodput": outcome.goodput,
             "accepted_tokens": outcome.tokens,
@@ -139,8 +190,29 @@ class Batch:
         }
         if best is not None:
             info |= {"optimal_goodput": best, "regret": best - outcome.goodput}
-        reward = outcome.goodput / self.settings.scenario.autoregressive_goodput
-        return Step(self.observations.encode(self._core.state), reward, info, decision, outcome)
+        reward = outcome.goodput / self._reward_unit
+        if over is not None:
+            self._start_over(over, reward, info)
+        self._observe_round()
+        return Step(self._observation, reward, info, decision, outcome)
+
+    def _start_over(self, over: BoolArray, reward: FloatArray, info: dict[str, NDArray[Any]]) -> None:
+        copies = np.flatnonzero(over)
+        self._core.reset(copies)
+        self._observe_devices(copies)
+        for array in (reward, *info.values()):
+            array[copies] = 0
+
+    def _observe_devices(self, copies: IntArray | None) -> None:
+        """Renew what stays for an episode, in new arrays: those handed out before keep their numbers."""
+        rows = slice(None) if copies is None else copies
+        for key, value in self.observations.devices(self._core.state[rows]).items():
+            renewed = self._observation[key].copy()
+            renewed[rows] = value
+            self._observation[key] = renewed
+
+    def _observe_round(self) -> None:
+        self._observation = self._observation | self.observations.round(self._core.state)
 
     def _optimal_goodput(self) -> FloatArray | None:
         if self._best is None:

@@ -7,20 +7,17 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from multispin_env.checks import check_keywords, check_name
 from multispin_env.envs.batch import Batch, Settings, Step, Variant
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.rendering import RoundPicture
+from multispin_env.envs.rendering import RENDER_MODES, RoundPicture
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
-
-OWN_KEYWORDS = ("scenario", "action", "reward", "optimum", "render_mode")
 
 
 class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
     """Base of the single environments; see `HeterogeneousEnv`."""
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 (type of the base)
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012 (type of the base)
     variant: ClassVar[Variant]
 
     def __init__(
@@ -33,15 +30,14 @@ class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
         render_mode: str | None = None,
         **overrides: Any,
     ) -> None:
-        check_keywords(type(self).__name__, overrides, (*OWN_KEYWORDS, *Scenario.field_names()))
-        if render_mode is not None:
-            check_name("render_mode", render_mode, self.metadata["render_modes"])
-        self.scenario = Scenario.resolve(scenario).replace(**overrides)
-        self._batch = Batch(Settings(self.scenario, self.variant, action, reward, optimum), 1)
+        chosen = {"action": action, "reward": reward, "optimum": optimum, "render_mode": render_mode}
+        settings = Settings.make(type(self), self.variant, scenario, chosen, overrides)
+        self.scenario = settings.scenario
+        self._batch = Batch(settings, 1)
         self.action_space = self._batch.action_space
         self.observation_space = cast(spaces.Space[Observation], self._batch.observation_space)
         self.render_mode = render_mode
-        self._picture = RoundPicture() if render_mode == "rgb_array" else None
+        self._picture = RoundPicture.for_mode(render_mode)
         self._seeded = False
         self._last: Step | None = None
 
@@ -82,14 +78,11 @@ class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
 
     def render(self) -> NDArray[np.uint8] | None:
         """Picture of the last round, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
-        if self._picture is None:
-            return None
-        title = f"{self.scenario.name}, K = {self.scenario.num_users}"
-        return self._picture.draw(title, self._last)
+        return None if self._picture is None else self._picture.draw(self.scenario, self._last)
 
 
 def _first(observation: Observation) -> Observation:
-    return {key: value[0] for key, value in observation.items()}
+    return {key: value[0].copy() for key, value in observation.items()}
 
 
 class HeterogeneousEnv(MultiSpinEnv):

@@ -81,13 +81,20 @@ class ObservationCodec:
 
     def encode(self, state: SystemState) -> Observation:
         """Observation arrays (..., K) and (..., 3) of a state (..., K)."""
+        return self.devices(state) | self.round(state)
+
+    def devices(self, state: SystemState) -> Observation:
+        """Entries that stay the same for an episode."""
         batch = state.draft_time.shape[:-1]
         return {
             "compute": (state.draft_time / self.scenario.mean_draft_time).astype(np.float32),
-            "channel": (state.spectral_efficiency / self.reference_efficiency).astype(np.float32),
             "acceptance": state.acceptance_rate.astype(np.float32),
             "shared": np.broadcast_to(self.shared, (*batch, 3)).astype(np.float32),
         }
+
+    def round(self, state: SystemState) -> Observation:
+        """Entries that change in every round."""
+        return {"channel": (state.spectral_efficiency / self.reference_efficiency).astype(np.float32)}
 
     def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> SystemState:
         """State behind an observation, to the precision of float32."""

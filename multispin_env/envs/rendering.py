@@ -5,13 +5,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from multispin_env.checks import check_name
 from multispin_env.envs.batch import Step
 from multispin_env.physics.types import Decision, Outcome
+from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ, MS
 
 # Okabe-Ito: told apart by colour-blind readers
 COLOURS = {"drafting": "#0072B2", "uploading": "#E69F00", "waiting": "#DDDDDD", "verifying": "#009E73"}
 SIZE = (8.0, 4.5)
+RENDER_MODES = ["rgb_array"]
 DPI = 100
 
 
@@ -30,21 +33,30 @@ class RoundPicture:
         self._canvas = FigureCanvasAgg(self._figure)
         self._time, self._band = self._figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
 
-    def draw(self, title: str, step: Step | None) -> NDArray[np.uint8]:
-        """Picture of the first copy of a batch's round, or of none yet."""
+    @classmethod
+    def for_mode(cls, render_mode: str | None) -> "RoundPicture | None":
+        """Picture for a render mode, ``None`` if nothing is to be drawn; ``ValueError`` for an unknown mode."""
+        if render_mode is None:
+            return None
+        check_name("render_mode", render_mode, RENDER_MODES)
+        return cls()
+
+    def draw(self, scenario: Scenario, step: Step | None, copy: int = 0) -> NDArray[np.uint8]:
+        """Picture of one copy's round, or of none yet."""
+        title = f"{scenario.name}, K = {scenario.num_users}"
         self._time.clear()
         self._band.clear()
         if step is not None:
-            goodput, latency = step.outcome.goodput[0], step.outcome.round_latency[0]
-            title += f": {goodput:.1f} tokens/s, round of {latency / MS:.0f} ms"
-            self._timeline(step.outcome)
-            self._bandwidth(step.decision[0])
+            outcome = step.outcome[copy]
+            title += f": {outcome.goodput:.1f} tokens/s, round of {outcome.round_latency / MS:.0f} ms"
+            self._timeline(outcome)
+            self._bandwidth(step.decision[copy])
         self._figure.suptitle(title)
         self._canvas.draw()
         return np.array(self._canvas.buffer_rgba(), dtype=np.uint8)[..., :3]
 
     def _timeline(self, outcome: Outcome) -> None:
-        draft, upload = outcome.draft_time[0], outcome.upload_time[0]
+        draft, upload = outcome.draft_time, outcome.upload_time
         users = np.arange(len(draft))
         ready = draft + upload
         parts: dict[str, tuple[Any, Any]] = {
@@ -57,7 +69,7 @@ class RoundPicture:
             self._time.barh(users, width, left=left, color=COLOURS[name], label=name)
         self._time.set_xlabel("time in the round (s)")
         self._time.set_ylabel("device")
-        self._time.set_xlim(0.0, outcome.round_latency[0] * 1.02)
+        self._time.set_xlim(0.0, outcome.round_latency * 1.02)
         self._time.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
 
     def _bandwidth(self, decision: Decision) -> None:

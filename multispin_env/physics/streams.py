@@ -1,13 +1,23 @@
 """Random rows for many copies of an environment, each copy from a generator of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from multispin_env.checks import FloatArray, IntArray
 
-BLOCK = 64
+MOST_ROWS = 64
 """Rows drawn ahead for a copy: the Python loop over copies runs once in so many rounds."""
+
+MOST_NUMBERS = 4_000_000
+"""Numbers kept for all copies together, unless that would leave a copy fewer than `FEWEST_ROWS`."""
+
+FEWEST_ROWS = 8
+
+
+def rows_ahead(numbers_per_row: int) -> int:
+    """How many rows to draw ahead; the numbers of a copy do not depend on it."""
+    return int(np.clip(MOST_NUMBERS // numbers_per_row, FEWEST_ROWS, MOST_ROWS))
 
 
 class CopyStreams:
@@ -26,35 +36,46 @@ class CopyStreams:
         Rows drawn ahead.
     """
 
-    def __init__(
-        self, draw: Callable[[np.random.Generator, int], FloatArray], num_copies: int, block: int = BLOCK
-    ) -> None:
+    def __init__(self, draw: Callable[[np.random.Generator, int], FloatArray], num_copies: int, block: int) -> None:
         self._draw = draw
         self._block = block
         self._generators: list[np.random.Generator | None] = [None] * num_copies
-        self._rows: FloatArray | None = None  # (num_copies, block, *shape)
+        self._rows = np.empty((block, num_copies, 0))  # (block, num_copies, *shape) from the first draw on
         self._next = np.full(num_copies, block, dtype=np.int64)  # row each copy reads next
+        self._aligned = True  # whether all copies read the same row next
 
     def seed(self, copy: int, generator: np.random.Generator) -> None:
         """Give a copy its generator and forget what was drawn ahead for it."""
         self._generators[copy] = generator
         self._next[copy] = self._block
+        self._aligned = False
 
-    def read(self, copies: IntArray) -> FloatArray:
-        """Next row of each of these copies, (len(copies), *shape)."""
-        for copy in copies[self._next[copies] == self._block]:
-            self._refill(int(copy))
-        assert self._rows is not None or len(copies) == 0
-        rows: FloatArray = self._rows[copies, self._next[copies]]  # type: ignore[index]
-        self._next[copies] += 1
+    def read(self, copies: IntArray | None = None) -> FloatArray:
+        """Next row of each of these copies (default all), (copies, *shape); valid until the next call."""
+        if copies is None and self._align():
+            if self._next[0] == self._block:
+                self._refill(range(len(self._next)))
+            rows: FloatArray = self._rows[self._next[0]]
+            self._next += 1
+            return rows
+        chosen = np.arange(len(self._next)) if copies is None else copies
+        self._refill(chosen[self._next[chosen] == self._block])
+        rows = self._rows[self._next[chosen], chosen]
+        self._next[chosen] += 1
+        self._aligned = False
         return rows
 
-    def _refill(self, copy: int) -> None:
-        generator = self._generators[copy]
-        if generator is None:
-            raise RuntimeError(f"copy {copy}: read before it was seeded; call reset first")
-        drawn = self._draw(generator, self._block)
-        if self._rows is None:
-            self._rows = np.empty((len(self._generators), *drawn.shape))
-        self._rows[copy] = drawn
-        self._next[copy] = 0
+    def _align(self) -> bool:
+        self._aligned = self._aligned or bool((self._next == self._next[0]).all())
+        return self._aligned
+
+    def _refill(self, copies: Iterable[int]) -> None:
+        for copy in copies:
+            generator = self._generators[copy]
+            if generator is None:
+                raise RuntimeError(f"copy {copy}: read before it was seeded; call reset first")
+            drawn = self._draw(generator, self._block)
+            if self._rows.shape[2:] != drawn.shape[1:]:
+                self._rows = np.empty((self._block, len(self._next), *drawn.shape[1:]))
+            self._rows[:, copy] = drawn
+            self._next[copy] = 0

@@ -27,10 +27,14 @@ def expected_tokens(draft_length: FloatArray | IntArray, acceptance_rate: FloatA
     """
     alpha = np.asarray(acceptance_rate, dtype=np.float64)
     count = np.asarray(draft_length, dtype=np.float64) + 1.0
-    certain = alpha == 1.0
+    miss = 1.0 - alpha
+    certain = miss == 0.0
+    some = np.count_nonzero(certain)
+    if some:
+        miss = np.where(certain, 1.0, miss)
     # expm1 keeps all digits where α^{L+1} is close to 1
-    miss = np.where(certain, 1.0, 1.0 - alpha)
-    return np.where(certain, count, -np.expm1(count * _log_acceptance(alpha)) / miss)
+    tokens = np.expm1(count * _log_acceptance(alpha)) / -miss
+    return np.where(certain, count, tokens) if some else tokens
 
 
 def tokens_from_exponential(draft_length: IntArray, acceptance_rate: FloatArray, exponential: FloatArray) -> FloatArray:

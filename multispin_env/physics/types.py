@@ -51,3 +51,14 @@ class Outcome:
     upload_time: FloatArray  # (..., K) s
     # T_ver of the whole batch
     verification_time: float  # s
+
+    def __getitem__(self, index: Any) -> "Outcome":
+        """Select along the leading batch axes."""
+        return Outcome(
+            self.goodput[index],
+            self.tokens[index],
+            self.round_latency[index],
+            self.draft_time[index],
+            self.upload_time[index],
+            self.verification_time,
+        )

@@ -4,11 +4,12 @@ import numpy as np
 
 from multispin_env.checks import FloatArray, IntArray
 from multispin_env.scenario import Scenario
+from multispin_env.units import BITS_PER_NAT
 
 
 def spectral_efficiency(scenario: Scenario, channel_gain: FloatArray) -> FloatArray:
     """r = log2(1 + p H / N0) in bit/s/Hz for power gains H ([MS] 8)."""
-    return np.log1p(scenario.transmit_snr * channel_gain) / np.log(2.0)
+    return np.log1p(scenario.transmit_snr * channel_gain) * BITS_PER_NAT
 
 
 def full_share_token_time(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
@@ -23,6 +24,8 @@ def upload_time(
     bandwidth: FloatArray,
 ) -> FloatArray:
     """L_k Q / (B_k r_k) in seconds ([MS] 9); 0 for a device that drafts nothing."""
-    nothing = draft_length == 0
-    rate = np.where(nothing, 1.0, bandwidth * spectral_efficiency)
-    return draft_length * scenario.bits_per_token / rate
+    rate = bandwidth * spectral_efficiency
+    if scenario.min_draft_length == 0:
+        rate = np.where(draft_length == 0, 1.0, rate)
+    time: FloatArray = draft_length * scenario.bits_per_token / rate
+    return time

@@ -5,16 +5,17 @@ import torch as th
 import multispin_env as ms
 from agents import AGENTS
 from agents.decider import ModelDecider
-from agents.vec_env import BatchVecEnv
+from agents.vec_env import make_vec_env
 from multispin_env.envs.batch import Settings
 
-VARIANT = ms.ENVIRONMENTS.load("MultiSpin/Heterogeneous-v0").variant
+FULL = "MultiSpin/Heterogeneous-v0"
+VARIANT = ms.ENVIRONMENTS.load(FULL).variant
 
 
 def model(agent, users):
     settings = Settings(ms.Scenario.preset("llama2", num_users=users), VARIANT)
     chosen = AGENTS.load(agent)
-    built = chosen.build(BatchVecEnv(settings, chosen.num_envs, 64, 0), lambda progress: progress, 0, "cpu")
+    built = chosen.build(make_vec_env(FULL, settings, chosen.num_envs, 64, 0), lambda progress: progress, 0, "cpu")
     with th.no_grad():  # untrained heads answer almost nothing: give them something to say
         for parameter in built.policy.parameters():
             parameter.add_(0.3 * th.randn_like(parameter))

@@ -4,7 +4,7 @@ import pytest
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 import multispin_env as ms
-from agents.vec_env import BatchVecEnv
+from agents.vec_env import NativeVecEnv, make_vec_env
 from multispin_env.envs.batch import Settings
 
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -18,7 +18,7 @@ def settings(env_id=FULL, **options):
 @pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
 @pytest.mark.parametrize("reward", ["expected", "sampled"])
 def test_every_copy_equals_a_single_environment_bit_for_bit(env_id, reward):
-    batch = BatchVecEnv(settings(env_id, reward=reward), 3, max_episode_steps=10, seed=5)
+    batch = make_vec_env(env_id, settings(env_id, reward=reward), 3, max_episode_steps=10, seed=5)
     singles = [gym.make(env_id, scenario="llama2", num_users=4, reward=reward, max_episode_steps=10) for _ in range(3)]
     observations = batch.reset()
     for i, env in enumerate(singles):
@@ -41,16 +41,36 @@ def test_every_copy_equals_a_single_environment_bit_for_bit(env_id, reward):
 
 
 def test_works_with_the_wrappers_of_stable_baselines():
-    env = VecNormalize(VecMonitor(BatchVecEnv(settings(), 2, 5, seed=0)), norm_obs_keys=["compute"])
+    env = VecNormalize(VecMonitor(make_vec_env(FULL, settings(), 2, 5, seed=0)), norm_obs_keys=["compute"])
     env.reset()
     infos = [env.step(np.zeros((2, 4, 2), np.float32))[3] for _ in range(5)][-1]
     assert infos[0]["episode"]["l"] == 5
 
 
 def test_attributes():
-    env = BatchVecEnv(settings(), 3, 5, seed=0)
+    env = make_vec_env(FULL, settings(), 3, 5, seed=0)
     assert env.get_attr("max_episode_steps") == [5, 5, 5]
     assert env.env_is_wrapped(gym.Wrapper, [0]) == [False]
     for refused in (lambda: env.set_attr("x", 1), lambda: env.env_method("render")):
         with pytest.raises(NotImplementedError, match="allowed is nothing"):
             refused()
+
+
+def test_only_copies_that_restart_in_the_same_step():
+    env = gym.make_vec(FULL, num_envs=2, vectorization_mode="vector_entry_point")
+    with pytest.raises(ValueError, match="autoreset_mode: got 'NextStep', allowed is 'SameStep'"):
+        NativeVecEnv(env.unwrapped, 0)
+
+
+def test_pictures_of_all_copies():
+    env = gym.make_vec(
+        FULL,
+        num_envs=2,
+        vectorization_mode="vector_entry_point",
+        autoreset_mode="SameStep",
+        render_mode="rgb_array",
+        num_users=3,
+    )
+    adapter = NativeVecEnv(env.unwrapped, 0)
+    adapter.reset()
+    assert [image.shape for image in adapter.get_images()] == [(450, 800, 3)] * 2

@@ -53,4 +53,4 @@ def test_stream_of_a_copy_depends_on_its_generator_alone(block):
 
 def test_stream_must_be_seeded():
     with pytest.raises(RuntimeError, match="copy 0: read before it was seeded"):
-        CopyStreams(lambda rng, n: rng.random((n, 2)), 1).read(np.array([0]))
+        CopyStreams(lambda rng, n: rng.random((n, 2)), 1, block=4).read(np.array([0]))

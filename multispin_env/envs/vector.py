@@ -1,0 +1,258 @@
+"""The vector environments: a Gymnasium shell around a batch of n, for ``gym.make_vec``."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from multispin_env.checks import BoolArray, IntArray, check_integer
+from multispin_env.envs.batch import Batch, Settings, Step, Variant
+from multispin_env.envs.multispin import HeterogeneousEnv, HomogeneousEnv
+from multispin_env.envs.observations import Observation
+from multispin_env.envs.rendering import RENDER_MODES, RoundPicture
+from multispin_env.physics.types import Decision, SystemState
+from multispin_env.scenario import Scenario
+
+Seeds = int | Sequence[int | None] | None
+
+
+class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
+    """n copies of a single environment, stepped by one call of the same core.
+
+    Copy i equals a single environment reset with its seed, bit for bit; every argument of the single environment
+    is taken too.
+
+    Parameters
+    ----------
+    num_envs
+        n.
+    max_episode_steps
+        Rounds until a copy truncates; ``None`` or -1 for never.
+    autoreset_mode
+        When a copy that truncated starts its next episode: with the next step (its action is then not read, its
+        reward and info are 0), in the same step (the last observation and info are in ``final_obs`` and
+        ``final_info``), or only by ``reset(options={"reset_mask": ...})``.
+    copy
+        Whether observations are copies. Without, arrays are shared between steps: reading and keeping them is
+        safe, writing into them is not.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a bad argument, naming it, its value and what is allowed.
+    """
+
+    variant: ClassVar[Variant]
+    metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
+        "render_modes": RENDER_MODES,
+        "render_fps": 4,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        scenario: Scenario | str = "llama2",
+        *,
+        action: str = "residual",
+        reward: str = "expected",
+        optimum: bool = False,
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        copy: bool = True,
+        **overrides: Any,
+    ) -> None:
+        chosen = {
+            "action": action,
+            "reward": reward,
+            "optimum": optimum,
+            "render_mode": render_mode,
+            "max_episode_steps": max_episode_steps,
+            "autoreset_mode": autoreset_mode,
+            "copy": copy,
+        }
+        settings = Settings.make(type(self), self.variant, scenario, chosen, overrides)
+        self.num_envs = check_integer("num_envs", num_envs, 1)
+        self.scenario = settings.scenario
+        self.render_mode = render_mode
+        self.max_episode_steps = _checked_steps(max_episode_steps)
+        self.autoreset_mode = _checked_mode(autoreset_mode)
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.copy = copy
+        self._batch = Batch(settings, num_envs)
+        self.single_action_space = self._batch.action_space
+        self.single_observation_space = self._batch.observation_space
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self._picture = RoundPicture.for_mode(render_mode)
+        self._seeded = np.zeros(num_envs, dtype=bool)
+        self._elapsed = np.zeros(num_envs, dtype=np.int64)
+        self._over = np.zeros(num_envs, dtype=bool)
+        self._last: Step | None = None
+
+    @property
+    def state(self) -> SystemState:
+        """What prices the next actions, arrays (n, K) in physical units."""
+        return self._batch.state[np.arange(self.num_envs)]
+
+    def encode_action(self, decision: Decision) -> NDArray[np.float32]:
+        """Return the actions that decode to these decisions (n, K) in the current states."""
+        return self._batch.actions.encode(decision, self._batch.state)
+
+    def decode_action(self, action: NDArray[Any]) -> Decision:
+        """Return the decisions (n, K) that actions mean in the current states."""
+        return self._batch.actions.decode(action, self._batch.state)
+
+    def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
+        self, *, seed: Seeds = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start new episodes.
+
+        Parameters
+        ----------
+        seed
+            One for each copy, or s for s, s + 1, ..., s + n − 1. Copies without go on with their streams.
+        options
+            ``{"reset_mask": array of bool (n,)}`` resets only these copies.
+
+        Raises
+        ------
+        ValueError
+            For a wrong number of seeds, a bad seed or mask.
+        """
+        seeds = _checked_seeds(seed, self.num_envs)
+        mask = _checked_mask(options, self.num_envs)
+        copies = None if mask.all() else np.flatnonzero(mask)
+        for copy in np.flatnonzero(mask).tolist():
+            if seeds[copy] is not None or not self._seeded[copy]:
+                self._batch.seed(copy, seeding.np_random(seeds[copy])[0])
+        self._seeded |= mask
+        self._elapsed[mask] = 0
+        self._over = self._over & ~mask
+        return self._handed_out(self._batch.reset(copies)), {}
+
+    def step(
+        self, actions: NDArray[Any]
+    ) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Play one round in every copy; episodes never terminate.
+
+        Raises
+        ------
+        RuntimeError
+            Before `reset`; for a copy that is over, if nothing restarts it.
+        ValueError
+            For a wrong shape, NaN or an entry outside [-1, 1], naming the row; nothing has changed then.
+        """
+        self._check_ready()
+        over = self._over
+        step = self._batch.step(actions, over)
+        self._last = step
+        self._elapsed += 1
+        self._elapsed[over] = 0
+        truncated = self._elapsed == self.max_episode_steps
+        observation = step.observation
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and truncated.any():
+            infos = _final_infos(step, truncated)
+            copies = np.flatnonzero(truncated)
+            observation = self._batch.reset(copies)
+            self._elapsed[copies] = 0
+        else:
+            infos = _infos(step, ~over)
+            self._over = truncated
+        terminated = np.zeros(self.num_envs, dtype=bool)
+        return self._handed_out(observation), step.reward, terminated, truncated.copy(), infos
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
+        """Picture of every copy's last round, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
+        if self._picture is None:
+            return None
+        played = self._elapsed > 0
+        return tuple(
+            self._picture.draw(self.scenario, self._last if played[copy] else None, copy)
+            for copy in range(self.num_envs)
+        )
+
+    def _check_ready(self) -> None:
+        if not self._seeded.all():
+            missing = np.flatnonzero(~self._seeded)[:5].tolist()
+            raise RuntimeError(f"step: got a call before reset of copies {missing}, allowed is reset first")
+        if self.autoreset_mode is AutoresetMode.DISABLED and self._over.any():
+            ended = np.flatnonzero(self._over)[:5].tolist()
+            raise RuntimeError(f"step: copies {ended} are over, allowed is a reset with options['reset_mask'] first")
+
+    def _handed_out(self, observation: Observation) -> Observation:
+        return {key: value.copy() for key, value in observation.items()} if self.copy else dict(observation)
+
+
+def _checked_steps(steps: int | None) -> int:
+    return -1 if steps is None or steps == -1 else check_integer("max_episode_steps", steps, 1)
+
+
+def _checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        allowed = [mode.value for mode in AutoresetMode]
+        raise ValueError(f"autoreset_mode: got {mode!r}, allowed is one of {allowed}") from None
+
+
+def _checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:
+    if seed is None:
+        return [None] * num_envs
+    if isinstance(seed, int | np.integer):
+        return [check_integer("seed", seed, 0) + copy for copy in range(num_envs)]
+    if len(seed) != num_envs:
+        raise ValueError(f"seed: got {len(seed)} seeds, allowed are {num_envs}, one for each copy")
+    return [None if one is None else check_integer(f"seed[{i}]", one, 0) for i, one in enumerate(seed)]
+
+
+def _checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
+    mask: Any = None if options is None else options.get("reset_mask")
+    if mask is None:
+        return np.ones(num_envs, dtype=bool)
+    if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (num_envs,) or not mask.any():
+        raise ValueError(f"reset_mask: got {mask!r}, allowed is a bool array ({num_envs},) that is true somewhere")
+    return mask
+
+
+def _infos(step: Step, given: BoolArray) -> dict[str, Any]:
+    """Gymnasium's vector infos: arrays (n, ...), and under ``"_key"`` which copies have them."""
+    infos: dict[str, Any] = dict(step.info)
+    infos |= {f"_{key}": given for key in step.info}
+    return infos
+
+
+def _final_infos(step: Step, ended: BoolArray) -> dict[str, Any]:
+    """Infos where these copies ended and started again: theirs move to ``final_obs`` and ``final_info``."""
+    copies: IntArray = np.flatnonzero(ended)
+    last = {key: value[copies] for key, value in step.observation.items()}
+    final_obs = np.full(len(ended), None, dtype=object)
+    for row, copy in enumerate(copies):
+        final_obs[copy] = {key: value[row] for key, value in last.items()}
+    final_info: dict[str, Any] = {}
+    infos: dict[str, Any] = {}
+    for key, value in step.info.items():
+        moved = np.zeros_like(value)
+        moved[copies] = value[copies]
+        final_info |= {key: moved, f"_{key}": ended}
+        if len(copies) < len(ended):
+            value[copies] = 0
+            infos |= {key: value, f"_{key}": ~ended}
+    return infos | {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended}
+
+
+class HomogeneousVectorEnv(MultiSpinVectorEnv):
+    """Vector of `HomogeneousEnv`."""
+
+    variant = HomogeneousEnv.variant
+
+
+class HeterogeneousVectorEnv(MultiSpinVectorEnv):
+    """Vector of `HeterogeneousEnv`."""
+
+    variant = HeterogeneousEnv.variant

@@ -1,0 +1,281 @@
+import copy
+import pickle
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import vector as wrappers
+
+import multispin_env as ms
+
+FULL = "MultiSpin/Heterogeneous-v0"
+COLUMNS = {"residual": 2, "shares": 2, "lengths": 1}
+MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
+
+
+def make(env_id=FULL, num_envs=3, **options):
+    options = {"num_users": 4, **options}
+    return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **options)
+
+
+def actions(rng, num_envs=3, num_users=4, columns=2):
+    return rng.uniform(-1, 1, (num_envs, num_users, columns)).astype(np.float32)
+
+
+def same(one, other):
+    """Equal to the bit, through nested infos."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, tuple):
+        return all(map(same, one, other))
+    if isinstance(one, np.ndarray) and one.dtype == object:
+        return all((a is None and b is None) or same(a, b) for a, b in zip(one, other, strict=True))
+    return np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("encoding", COLUMNS)
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_native_vector_equals_single_environments_bit_for_bit(env_id, mode, encoding):
+    """200 steps, copies reset at different times so that they also truncate at different times."""
+    options = {"num_users": 4, "action": encoding, "reward": "sampled", "optimum": True, "max_episode_steps": 7}
+    native = gym.make_vec(env_id, num_envs=3, vectorization_mode="vector_entry_point", autoreset_mode=mode, **options)
+    sync = gym.make_vec(
+        env_id, num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **options
+    )
+    seeds = [7, 3, 11]
+    assert same(native.reset(seed=seeds), sync.reset(seed=seeds))
+    rng = np.random.default_rng(0)
+    ends = []
+    for t in range(200):
+        if t in (2, 5, 100):
+            mask = np.arange(3) == t % 3
+            seed = [None, t, None]
+            results = [env.reset(seed=seed, options={"reset_mask": mask}) for env in (native, sync)]
+            assert same(*results)
+        played = actions(rng, columns=COLUMNS[encoding])
+        one, other = native.step(played), sync.step(played)
+        assert all(map(same, one, other))
+        ends.append(one[3])
+    ends = np.array(ends)
+    assert ends.any(0).all()
+    assert not (ends.any(1) == ends.all(1)).all()  # not all at once
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_copies_equal_gym_make(env_id):
+    native = make(env_id, reward="sampled")
+    singles = [gym.make(env_id, num_users=4, reward="sampled") for _ in range(3)]
+    observation, _ = native.reset(seed=5)
+    for i, env in enumerate(singles):
+        assert same({key: value[i] for key, value in observation.items()}, env.reset(seed=5 + i)[0])
+    rng = np.random.default_rng(1)
+    for _ in range(64):
+        played = actions(rng)
+        observation, reward, _, truncated, info = native.step(played)
+        for i, env in enumerate(singles):
+            single = env.step(played[i])
+            assert same({key: value[i] for key, value in observation.items()}, single[0])
+            assert (reward[i], truncated[i], info["goodput"][i]) == (single[1], single[3], single[4]["goodput"])
+
+
+@pytest.mark.parametrize("num_users", [1, 200])
+@pytest.mark.parametrize("encoding", COLUMNS)
+def test_sizes(num_users, encoding):
+    native = make(num_envs=5, num_users=num_users, action=encoding, reward="sampled")
+    single = gym.make(FULL, num_users=num_users, action=encoding, reward="sampled")
+    native.reset(seed=0)
+    single.reset(seed=4)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        played = actions(rng, 5, num_users, COLUMNS[encoding])
+        _, rewards, *_ = native.step(played)
+        assert rewards[4] == single.step(played[4])[1]
+
+
+def test_same_seed_same_numbers_and_other_seeds_others():
+    rewards = []
+    for seed in (1, 1, 2):
+        env = make()
+        env.reset(seed=seed)
+        rewards.append(env.step(np.zeros((3, 4, 2), np.float32))[1])
+    assert (rewards[0] == rewards[1]).all()
+    assert (rewards[0] != rewards[2]).any()
+
+
+def test_copies_are_independent():
+    env = make(num_envs=200, num_users=2)
+    env.reset(seed=0)
+    channel = np.array([env.step(np.zeros((200, 2, 2), np.float32))[0]["channel"] for _ in range(60)])
+    correlation = np.corrcoef(channel.reshape(60, 400).T)  # of every pair of streams, neighbouring seeds among them
+    off = correlation[~np.eye(400, dtype=bool)]
+    assert abs(off.mean()) < 0.005
+    assert abs(off.std() - 60**-0.5) < 0.01
+
+
+@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_twin_has_the_same_future(twin_of):
+    env = make(reward="sampled", max_episode_steps=5)
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        env.step(actions(rng))
+    twin = twin_of(env)
+    for _ in range(80):
+        played = actions(rng)
+        assert all(map(same, env.step(played), twin.step(played)))
+
+
+def test_spaces():
+    env = make(num_envs=6)
+    observation, info = env.reset(seed=0)
+    assert env.observation_space.contains(observation)
+    assert info == {}
+    assert env.single_observation_space == gym.make(FULL, num_users=4).observation_space
+    assert env.action_space.shape == (6, 4, 2)
+    observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+    assert env.observation_space.contains(observation)
+    assert reward.dtype == np.float64
+    assert terminated.dtype == truncated.dtype == bool
+    assert env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+    assert make(autoreset_mode="SameStep").metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    env.close()
+
+
+def test_handed_out_arrays_keep_their_numbers():
+    env = make(copy=False, max_episode_steps=3)
+    kept = [env.reset(seed=0)[0]]
+    known = [copy.deepcopy(kept[0])]
+    for _ in range(9):
+        kept.append(env.step(np.zeros((3, 4, 2), np.float32))[0])
+        known.append(copy.deepcopy(kept[-1]))
+    assert all(map(same, kept, known))
+
+
+def test_copies_may_be_written_into():
+    one, other = make(), make()
+    one.reset(seed=0)
+    first, _ = other.reset(seed=0)
+    for value in first.values():
+        value[:] = 0.5
+    played = np.zeros((3, 4, 2), np.float32)
+    assert same(one.step(played)[0], other.step(played)[0])
+
+
+def test_a_controller_plays_all_copies():
+    env = make(num_envs=8, optimum=True)
+    env.reset(seed=0)
+    controller = ms.make_controller("optimal", env.unwrapped.scenario)
+    decision = controller(env.unwrapped.state)
+    encoded = env.unwrapped.encode_action(decision)
+    assert (env.unwrapped.decode_action(encoded).draft_length == decision.draft_length).all()
+    info = env.step(encoded)[-1]
+    assert (abs(info["regret"]) < 1e-6 * info["optimal_goodput"]).all()
+
+
+def test_wrappers_of_gymnasium():
+    env = wrappers.RecordEpisodeStatistics(wrappers.NormalizeReward(make(max_episode_steps=5)))
+    env.reset(seed=0)
+    infos = [env.step(np.zeros((3, 4, 2), np.float32))[-1] for _ in range(5)][-1]
+    assert (infos["episode"]["l"] == 5).all()
+    listed = wrappers.DictInfoToList(make())
+    listed.reset(seed=0)
+    infos = listed.step(np.zeros((3, 4, 2), np.float32))[-1]
+    assert infos[2]["accepted_tokens"].shape == (4,)
+    flat = wrappers.NormalizeObservation(wrappers.FlattenObservation(make()))
+    assert flat.reset(seed=0)[0].shape == (3, 15)
+
+
+def test_asynchronous_copies():
+    env = gym.make_vec(FULL, num_envs=2, vectorization_mode="async", num_users=4)
+    native = make(num_envs=2)
+    assert same(env.reset(seed=3)[0], native.reset(seed=3)[0])
+    played = np.zeros((2, 4, 2), np.float32)
+    assert same(env.step(played)[1], native.step(played)[1])
+    env.close()
+
+
+def test_disabled_autoreset_asks_for_a_reset():
+    env = make(autoreset_mode=AutoresetMode.DISABLED, max_episode_steps=1)
+    env.reset(seed=0)
+    played = np.zeros((3, 4, 2), np.float32)
+    assert env.step(played)[3].all()
+    with pytest.raises(RuntimeError, match=r"copies \[0, 1, 2\] are over, allowed is a reset"):
+        env.step(played)
+    env.reset(options={"reset_mask": np.array([True, True, True])})
+    env.step(played)
+
+
+def test_frames():
+    env = make(num_envs=2, render_mode="rgb_array")
+    env.reset(seed=0)
+    blank = env.render()
+    env.step(actions(np.random.default_rng(0), 2))
+    frames = env.render()
+    assert len(frames) == 2
+    assert frames[0].shape == (450, 800, 3)
+    assert (frames[0] != frames[1]).any()
+    assert (frames[0] != blank[0]).any()
+    assert make().render() is None
+
+
+def test_refused_actions_change_nothing():
+    env, twin = make(), make()
+    env.reset(seed=0)
+    twin.reset(seed=0)
+    bad = np.zeros((3, 4, 2), np.float32)
+    bad[1, 2, 0] = np.nan
+    with pytest.raises(ValueError, match=r"action\[1, 2, 0\]: got nan, allowed are numbers in \[-1, 1\]"):
+        env.step(bad)
+    with pytest.raises(ValueError, match=r"action: got shape \(2, 4, 2\), allowed is \(3, 4, 2\)"):
+        env.step(np.zeros((2, 4, 2)))
+    good = actions(np.random.default_rng(0))
+    assert all(map(same, env.step(good), twin.step(good)))
+
+
+def test_action_of_a_copy_that_starts_over_is_not_read():
+    env = make(max_episode_steps=1)
+    env.reset(seed=0)
+    env.step(np.zeros((3, 4, 2), np.float32))
+    _, reward, _, truncated, info = env.step(np.full((3, 4, 2), np.nan, np.float32))
+    assert not reward.any()
+    assert not truncated.any()
+    assert not info["_goodput"].any()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda env: env.reset(seed=[1, 2]), "seed: got 2 seeds, allowed are 3, one for each copy"),
+        (lambda env: env.reset(seed=-1), "seed: got -1, allowed is an integer ≥ 0"),
+        (lambda env: env.reset(seed=[1, 2.5, 3]), r"seed\[1\]: got 2\.5"),
+        (lambda env: env.reset(options={"reset_mask": np.ones(2, bool)}), "reset_mask: got"),
+        (lambda env: env.reset(options={"reset_mask": np.zeros(3, bool)}), "reset_mask: got"),
+        (lambda env: env.reset(options={"reset_mask": [True, True, True]}), "reset_mask: got"),
+        (lambda env: make(num_envs=0), "num_envs: got 0"),
+        (lambda env: make(max_episode_steps=0), "max_episode_steps: got 0"),
+        (lambda env: make(autoreset_mode="Never"), "autoreset_mode: got 'Never', allowed is one of"),
+        (lambda env: make(action="share"), "did you mean 'shares'"),
+        (lambda env: make(render_mode="human"), "render_mode: got 'human'"),
+    ],
+)
+def test_bad_arguments(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(make())
+
+
+def test_unknown_keyword():
+    with pytest.raises(
+        TypeError, match=r"HeterogeneousVectorEnv: unknown keyword 'num_user'.*did you mean 'num_users'"
+    ):
+        make(num_user=3)
+
+
+def test_step_before_reset():
+    env = make()
+    with pytest.raises(RuntimeError, match=r"before reset of copies \[0, 1, 2\], allowed is reset first"):
+        env.step(np.zeros((3, 4, 2)))
+    env.reset(options={"reset_mask": np.array([True, False, True])})
+    with pytest.raises(RuntimeError, match=r"before reset of copies \[1\]"):
+        env.step(np.zeros((3, 4, 2)))
