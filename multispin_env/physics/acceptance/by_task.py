@@ -5,18 +5,38 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.checks import FloatArray, IntArray
+from multispin_env.physics.acceptance.requests import IndependentTokens, Prior, Requests, started, task_means
 from multispin_env.scenario import Scenario
 
 
 @dataclass(frozen=True)
-class ByTask:
-    """α_k is the mean of the device's task, as the paper's control assumes ([MS] Table I)."""
+class ByTask(IndependentTokens):
+    """α_k is the mean of the device's task, as the paper's control assumes ([MS] Table I); requests never end."""
+
+    @property
+    def columns(self) -> int:
+        """Nothing is random."""
+        return 0
 
     def rates(self, scenario: Scenario, task: IntArray) -> FloatArray:
         """Mean acceptance rates (..., K) of the tasks (..., K)."""
-        means = np.array([task.acceptance_rate for task in scenario.tasks])
-        rates: FloatArray = means[task]
+        rates: FloatArray = task_means(scenario)[task]
         return rates
+
+    def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
+        """Requests (..., K) with the mean rates of their tasks; ``fresh`` is not read."""
+        return started(task, self.rates(scenario, task), np.zeros(task.shape, dtype=np.int64))
+
+    def next(
+        self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
+    ) -> Requests:
+        """Return the same requests (..., K), a round older."""
+        return requests._replace(age=requests.age + 1)
+
+    def prior(self, scenario: Scenario) -> Prior:
+        """Mean rate of each task; its requests do not differ."""
+        mean = task_means(scenario)
+        return Prior(mean=mean, spread=np.zeros_like(mean))
 
 
 BY_TASK = ByTask()

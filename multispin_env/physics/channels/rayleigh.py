@@ -15,9 +15,13 @@ class Rayleigh:
         """Standard exponential variables (rounds, K)."""
         return rng.standard_exponential((rounds, num_users))
 
-    def next_gain(self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
-        """Scale fresh variables to the mean gains; the last gains do not matter."""
+    def first_gain(self, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
+        """Scale fresh variables to the mean gains."""
         return mean_gain * fresh
+
+    def next_gain(self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
+        """As `first_gain`; the last gains do not matter."""
+        return self.first_gain(mean_gain, fresh)
 
 
 RAYLEIGH = Rayleigh()

@@ -1,0 +1,132 @@
+"""Acceptance that differs between the requests of a task."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from multispin_env.checks import FloatArray, IntArray, check_real
+from multispin_env.physics.acceptance.requests import (
+    IndependentTokens,
+    Prior,
+    Requests,
+    check_mean_rounds,
+    renewed,
+    started,
+    task_means,
+)
+from multispin_env.scenario import Scenario
+
+QUANTILE = 2
+"""Column of the uniform variable that gives a new request its rate."""
+
+NEGLIGIBLE = 1e-6
+"""Spreads below count as 0: the inverse of so narrow a Beta law is lost in rounding."""
+
+
+def beta_quantile(mean: FloatArray, spread: FloatArray, uniform: FloatArray) -> FloatArray:
+    """Rate that a Beta law of this mean and standard deviation stays below with probability ``uniform`` (ours).
+
+    Its shapes are m c and (1 − m) c with c = m (1 − m) / s² − 1 > 0; s = 0 gives m. Where the law piles up at 0 or
+    1, a rate may be one of these numbers exactly.
+
+    Parameters
+    ----------
+    mean, spread, uniform
+        m in [0, 1], s in [0, sqrt(m (1 − m))) and u in [0, 1), of one shape.
+    """
+    random = spread >= NEGLIGIBLE
+    middle, width = np.where(random, mean, 0.5), np.where(random, spread, 0.1)
+    shape = middle * (1.0 - middle) / width**2 - 1.0
+    rate: FloatArray = np.where(random, special.betaincinv(middle * shape, (1.0 - middle) * shape, uniform), mean)
+    return rate
+
+
+@dataclass(frozen=True)
+class ByRequest(IndependentTokens):
+    """Every request has a rate of its own, from a Beta law round the mean of its task (ours).
+
+    Parameters
+    ----------
+    spread
+        Standard deviation of the rate over the requests of a task, ≥ 0: one number for all tasks, one for each, or
+        ``None`` for the ± that the scenario's tasks state. That ± is mostly the spread between tokens, so it makes
+        requests differ far more than recorded ones do. 0 is the mean itself.
+    mean_rounds
+        Rounds that a request lasts on average, ≥ 1; infinite means that requests never end.
+
+    Raises
+    ------
+    ValueError
+        For a value out of range; a spread that no Beta law with the mean of a task has is found when a scenario is
+        first used. It is not clipped.
+    """
+
+    spread: float | tuple[float, ...] | None = 0.08
+    mean_rounds: float = 16.0
+
+    def __post_init__(self) -> None:
+        check_mean_rounds(self.mean_rounds)
+        if isinstance(self.spread, (tuple, list)):
+            object.__setattr__(self, "spread", tuple(self.spread))  # a list would not hash
+            for index, value in enumerate(self.spread):
+                check_real(f"spread[{index}]", value, 0.0)
+        elif self.spread is not None:
+            check_real("spread", self.spread, 0.0)
+
+    @property
+    def columns(self) -> int:
+        """End, task and quantile of the rate."""
+        return 3
+
+    def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
+        """Requests (..., K) of these tasks, each with a rate from its law; ``fresh`` is (..., 3, K)."""
+        mean, spread = self.prior(scenario)
+        rate = beta_quantile(mean[task], spread[task], fresh[..., QUANTILE, :])
+        return started(task, rate, np.zeros(task.shape, dtype=np.int64))
+
+    def next(
+        self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
+    ) -> Requests:
+        """Requests (..., K) a round later, some of them new; ``fresh`` is (..., 3, K), ``tokens`` is not read."""
+        new, requests = renewed(requests, len(scenario.tasks), self.mean_rounds, fresh)
+        mean, spread = self.prior(scenario)
+        task, rate = requests.task[new], requests.rate.copy()
+        rate[new] = beta_quantile(mean[task], spread[task], fresh[..., QUANTILE, :][new])
+        return requests._replace(rate=rate)
+
+    def prior(self, scenario: Scenario) -> Prior:
+        """Mean and standard deviation of the Beta law of each task.
+
+        Raises
+        ------
+        ValueError
+            Unless there is one spread for each task, each less than sqrt(mean (1 − mean)) or 0.
+        """
+        mean = task_means(scenario)
+        spread = self._spreads(scenario)
+        for task, value in zip(scenario.tasks, spread.tolist(), strict=True):
+            self._check_spread(task.name, task.acceptance_rate, value)
+        return Prior(mean, spread)
+
+    def _spreads(self, scenario: Scenario) -> FloatArray:
+        if self.spread is None:
+            return np.array([task.acceptance_std for task in scenario.tasks])
+        if isinstance(self.spread, tuple) and len(self.spread) != len(scenario.tasks):
+            count = len(scenario.tasks)
+            raise ValueError(
+                f"spread: got {len(self.spread)} numbers, allowed are {count}, one for each task of the scenario"
+            )
+        return np.broadcast_to(np.asarray(self.spread, dtype=np.float64), (len(scenario.tasks),)).copy()
+
+    def _check_spread(self, name: str, mean: float, spread: float) -> None:
+        limit = np.sqrt(mean * (1.0 - mean))
+        if spread != 0.0 and not spread < limit:
+            field = "acceptance_std" if self.spread is None else "spread"
+            raise ValueError(
+                f"{field} of task {name!r}: got {spread!r}, allowed is 0 or a number below {limit:.6g}, "
+                f"the most that a Beta law with mean {mean!r} can have"
+            )
+
+
+BY_REQUEST = ByRequest()

@@ -1,0 +1,117 @@
+"""Acceptance replayed from real speculative decoding."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from multispin_env.checks import FloatArray, IntArray
+from multispin_env.physics.acceptance.records import Records, load_records
+from multispin_env.physics.acceptance.replay import accepted_runs, advance, expected_table, prompt_rates
+from multispin_env.physics.acceptance.requests import (
+    Prior,
+    Requests,
+    check_mean_rounds,
+    renewed,
+    started,
+    uniform_index,
+)
+from multispin_env.scenario import Scenario
+
+PROMPT, PLACE = 2, 3
+"""Columns of the uniform variables that choose where a new request starts."""
+
+SMALLEST_TABLE = 32
+"""Draft length that the table of expectations holds at least; it doubles as longer drafts are asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """A request is a prompt of its task in a record, read in a circle from a random place (ours).
+
+    A round of length L gains the run of accepted tokens from the place, at most L, plus one token, and moves the
+    place on by all of them: behind a rejection to the token after it, behind a full draft past the extra token. So
+    what is gained follows from the place, while nobody who sees only counts can know it; the expectation at a place
+    averages over the outcomes that β allows there. ``rate`` is that of `prompt_rates`: within 2 % of the replay
+    for L up to 16, averaged over the prompts of the package's record.
+
+    Parameters
+    ----------
+    records
+        What is replayed; by default the record of the package.
+    mean_rounds
+        Rounds that a request lasts on average, ≥ 1; infinite means that requests never end.
+
+    Raises
+    ------
+    ValueError
+        For a bad lifetime, and for a scenario with more tasks than the record.
+    """
+
+    records: Records = field(default_factory=load_records)
+    mean_rounds: float = 16.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.records, Records):
+            raise ValueError(f"records: got {self.records!r}, allowed are Records, as load_records returns them")
+        check_mean_rounds(self.mean_rounds)
+
+    @property
+    def columns(self) -> int:
+        """End, task, prompt and place."""
+        return 4
+
+    def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
+        """Requests (..., K) of these tasks at a random place of a random prompt; ``fresh`` is (..., 4, K)."""
+        self._check_tasks(scenario)
+        place = self._random_place(task, fresh[..., PROMPT, :], fresh[..., PLACE, :])
+        return started(task, self._rates(place), place)
+
+    def next(
+        self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
+    ) -> Requests:
+        """Requests (..., K) behind the tokens gained, some of them new; ``fresh`` is (..., 4, K)."""
+        self._check_tasks(scenario)
+        new, requests = renewed(requests, len(scenario.tasks), self.mean_rounds, fresh)
+        place = advance(self.records, requests.position, tokens)
+        place[new] = self._random_place(requests.task[new], fresh[..., PROMPT, :][new], fresh[..., PLACE, :][new])
+        return requests._replace(rate=self._rates(place), position=place)
+
+    def expected_tokens(self, requests: Requests, draft_length: IntArray) -> FloatArray:
+        """E[N] = 1 + Σ_l β_t ⋯ β_{t+l−1} at the places t of the requests, (..., K)."""
+        longest = int(np.max(draft_length, initial=SMALLEST_TABLE))
+        size = 1 << (longest - 1).bit_length()
+        expected: FloatArray = expected_table(self.records, size)[requests.position, draft_length]
+        return expected
+
+    def sampled_tokens(self, requests: Requests, draft_length: IntArray, exponential: FloatArray) -> FloatArray:
+        """N that the record holds at the places, whole numbers (..., K) in 1..L + 1; ``exponential`` is not read."""
+        run = accepted_runs(self.records)[requests.position]
+        return np.minimum(run, draft_length) + 1.0
+
+    def prior(self, scenario: Scenario) -> Prior:
+        """Mean and standard deviation of the rate over the prompts of each task."""
+        self._check_tasks(scenario)
+        counts = np.bincount(self.records.task)
+        rates = prompt_rates(self.records)
+        mean = np.bincount(self.records.task, rates) / counts
+        spread = np.sqrt(np.bincount(self.records.task, (rates - mean[self.records.task]) ** 2) / counts)
+        return Prior(mean[: len(scenario.tasks)], spread[: len(scenario.tasks)])
+
+    def _rates(self, place: IntArray) -> FloatArray:
+        rates: FloatArray = prompt_rates(self.records)[self.records.prompt[place]]
+        return rates
+
+    def _random_place(self, task: IntArray, prompt_uniform: FloatArray, place_uniform: FloatArray) -> IntArray:
+        by_task = np.argsort(self.records.task, kind="stable")
+        counts = np.bincount(self.records.task)
+        first = np.cumsum(counts) - counts
+        prompt = by_task[first[task] + uniform_index(prompt_uniform, counts[task])]
+        place: IntArray = self.records.start[prompt] + uniform_index(place_uniform, self.records.length[prompt])
+        return place
+
+    def _check_tasks(self, scenario: Scenario) -> None:
+        if len(scenario.tasks) > self.records.num_tasks:
+            raise ValueError(
+                f"tasks of the scenario: got {len(scenario.tasks)}, "
+                f"allowed are at most {self.records.num_tasks}, the tasks of the record"
+            )

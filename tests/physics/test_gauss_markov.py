@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from multispin_env.physics.channels.gauss_markov import (
+    GaussMarkov,
+    clarke_correlation,
+    doppler_frequency,
+    predictive_mean,
+    predictive_quantile,
+)
+from multispin_env.physics.channels.rayleigh import RAYLEIGH
+
+MEAN = np.array([0.2, 0.35, 0.5])
+
+
+def path(channel, rounds, mean=MEAN, seed=0):
+    """Gains (rounds, K) of one stationary run."""
+    fresh = channel.draw(np.random.default_rng(seed), rounds, mean.shape[-1])
+    gain = [channel.first_gain(mean, fresh[0])]
+    for row in fresh[1:]:
+        gain.append(channel.next_gain(gain[-1], mean, row))
+    return np.array(gain)
+
+
+def many(channel, rounds, users=40_000, seed=1):
+    return path(channel, rounds, np.full(users, 0.3), seed)
+
+
+@pytest.mark.parametrize("channel", [RAYLEIGH, GaussMarkov(0.9)], ids=["rayleigh", "gauss-markov"])
+def test_drawing_ahead_changes_nothing(channel):
+    rng = np.random.default_rng(3)
+    pieces = np.concatenate([channel.draw(rng, 2, 5), channel.draw(rng, 3, 5)])
+    assert (pieces == channel.draw(np.random.default_rng(3), 5, 5)).all()
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.95, 1.0])
+def test_gain_is_exponential_in_every_round(correlation):
+    for gain in many(GaussMarkov(correlation), 4)[[0, 3]]:
+        assert stats.kstest(gain / 0.3, "expon").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.3, 0.8, 0.95])
+def test_power_correlation_is_that_of_the_complex_field_squared(correlation):
+    gain = many(GaussMarkov(correlation), 5, 100_000)
+    for ahead in range(1, 5):
+        measured = np.corrcoef(gain[0], gain[ahead])[0, 1]
+        assert measured == pytest.approx(correlation ** (2 * ahead), abs=0.015)
+
+
+def test_full_correlation_is_constant_and_none_is_rayleigh():
+    constant = path(GaussMarkov(1.0), 50)
+    assert (constant == constant[0]).all()
+    channel = GaussMarkov(0.0)
+    fresh = channel.draw(np.random.default_rng(4), 1, 3)
+    assert channel.next_gain(np.ones(3), MEAN, fresh[0]) == pytest.approx(channel.first_gain(MEAN, fresh[0]))
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_law_is_that_of_the_complex_field(ahead):
+    correlation, users = 0.85, 40_000
+    rng = np.random.default_rng(5)
+
+    def noise():
+        return np.sqrt(0.15) * (rng.standard_normal(users) + 1j * rng.standard_normal(users))
+
+    field = [noise()]
+    for _ in range(ahead):
+        field.append(correlation * field[-1] + np.sqrt(1 - correlation**2) * noise())
+    direct = np.abs(np.array(field)) ** 2
+    ours = many(GaussMarkov(correlation), ahead + 1)
+    for view in (lambda h: h[-1], lambda h: h[-1] + h[0], lambda h: h[-1] / h[0], lambda h: h[-1] - h[-2]):
+        assert stats.ks_2samp(view(direct), view(ours)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("ahead", [1, 4])
+@pytest.mark.parametrize("gain", [1e-6, 0.2, 1.5])
+def test_conditional_law(gain, ahead):
+    channel, users = GaussMarkov(0.9), 100_000
+    mean, later = np.full(users, 0.3), np.full(users, gain)
+    for row in channel.draw(np.random.default_rng(6), ahead, users):
+        later = channel.next_gain(later, mean, row)
+    error = later.std() / np.sqrt(users)
+    assert abs(later.mean() - predictive_mean(np.array(gain), np.array(0.3), 0.9, ahead)) < 4 * error
+    for level in (0.05, 0.5, 0.9):
+        below = (later < predictive_quantile(level, np.array(gain), np.array(0.3), 0.9, ahead)).mean()
+        assert below == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / users))
+
+
+def test_quantile_is_that_of_scipy_stats():
+    level = np.array([1e-6, 0.01, 0.1, 0.5, 0.9, 0.999])[:, None, None]
+    gain = np.array([1e-9, 0.01, 0.3, 3.0])[:, None]
+    correlation = np.array([0.1, 0.7, 0.9, 0.999, 0.99999])
+    scale = 0.35 * (1 - correlation**4) / 2
+    expected = scale * stats.ncx2.ppf(level, 2, correlation**4 * gain / scale)
+    assert predictive_quantile(level, gain, np.array(0.35), correlation, 2) == pytest.approx(expected, rel=1e-7)
+
+
+def test_quantile_is_smooth_where_its_expansion_begins():
+    gain = 0.3 * np.linspace(0.99, 1.01, 41)
+    correlation = np.sqrt(1e4 / (1e4 + 2))
+    steps = np.diff(predictive_quantile(0.1, gain, np.array(0.3), correlation, 1))
+    assert steps == pytest.approx(np.full(40, steps.mean()), rel=1e-3)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 1e-300, 0.5, 1 - 1e-9, 1 - 2**-53, 1.0])
+def test_quantile_is_finite_and_in_order_everywhere(correlation):
+    gain = np.array([0.0, 5e-324, 1e-300, 1e-12, 0.3, 1e6])
+    level = np.array([1e-12, 0.1, 0.5, 0.9, 1 - 1e-12])[:, None]
+    for rounds in (0, 1, 7, 10**6):
+        found = predictive_quantile(level, gain, np.array(0.3), correlation, rounds)
+        assert found.shape == (5, 6)
+        assert np.isfinite(found).all()
+        assert (found >= 0).all()
+        assert (np.diff(found, axis=0) >= 0).all()
+        if correlation == 1.0 or rounds == 0:
+            assert (found == gain).all()
+
+
+def test_without_correlation_the_quantile_is_exponential():
+    found = predictive_quantile(0.1, np.array([0.0, 9.0]), np.array(0.3), 0.0, 1)
+    assert found == pytest.approx(np.full(2, -0.3 * np.log(0.9)))
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.1, np.nan])
+def test_bad_probability(level):
+    with pytest.raises(ValueError, match=r"probability: got .*allowed are"):
+        predictive_quantile(level, MEAN, MEAN, 0.9, 1)
+
+
+@pytest.mark.parametrize("correlation", [-0.1, 1.1, np.nan, "high", True])
+def test_bad_correlation(correlation):
+    with pytest.raises(ValueError, match=r"correlation: got .*allowed is a finite number in \[0, 1\]"):
+        GaussMarkov(correlation)
+
+
+def test_correlation_of_a_moving_device():
+    frequency = doppler_frequency(1.5, 3.5e9)
+    assert frequency == pytest.approx(17.51, rel=1e-3)
+    assert clarke_correlation(0.0, 1.0) == 1.0
+    # J0 by its integral
+    angle = np.linspace(0, np.pi, 2001)
+    expected = np.trapezoid(np.cos(2 * np.pi * frequency * 5e-3 * np.sin(angle)), angle) / np.pi
+    assert clarke_correlation(frequency, 5e-3) == pytest.approx(expected, abs=1e-9)
+
+
+def test_many_copies_equal_single_ones():
+    channel = GaussMarkov(0.7)
+    fresh = channel.draw(np.random.default_rng(8), 7, 3)
+    gain = np.random.default_rng(9).exponential(size=(7, 3))
+    together = channel.next_gain(gain, MEAN, fresh)
+    assert (together == [channel.next_gain(gain[i], MEAN, fresh[i]) for i in range(7)]).all()
+    assert (channel.first_gain(MEAN, fresh) == [channel.first_gain(MEAN, row) for row in fresh]).all()
