@@ -67,7 +67,7 @@ def make_controller(name: str, scenario: Scenario, *, assumptions: "Assumptions"
 
 
 @overload
-def make_controller(name: str, scenario: Scenario, *, assumptions: None = None, **options: Any) -> Controller: ...
+def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller: ...
 
 
 def make_controller(
@@ -101,7 +101,7 @@ def make_controller(
     base, _, parts = name.partition("+")
     if parts not in ("", CLAIRVOYANT):
         raise ValueError(
-            f"assumptions: got None, allowed for the plug-in {name!r} is an Assumptions such as Assumptions.of(scenario)"
+            f"assumptions: got None, allowed for {name!r} is an Assumptions, such as Assumptions.of(scenario)"
         )
     cls: type[Controller] = CONTROLLERS.load(base)
     check_keywords(f"controller {name!r}", options, option_names(cls))

@@ -24,7 +24,7 @@ class SystemState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observed:
-    """What an agent may see before a round of n copies, in physical units; ``None`` is hidden (ours; system-model §7)."""
+    """What an agent may see before a round of n copies, in physical units; ``None`` is hidden (ours)."""
 
     # SLM time per drafted token T_k
     draft_time: FloatArray  # (n, K) s/token

@@ -1,57 +1,151 @@
-"""What an old report says about the gain now, for Gauss–Markov fading h' = ρ h + √(1 − ρ²) w, w ~ CN(0, H̄) (ours)."""
+"""Gauss–Markov fading: Rayleigh blocks that remember the last round, and what an old gain tells (ours)."""
+
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chndtrix, ndtri
+from scipy import special
 
-from multispin_env.checks import FloatArray
+from multispin_env.checks import FloatArray, IntArray, check_array, check_real, require
 
-LARGE_NONCENTRALITY = 3e3
-"""From here on the amplitude is normal to about 1e-6 of the gain, and the exact inverse slow."""
+SPEED_OF_LIGHT = 299_792_458.0
+"""In m/s."""
+
+LARGE_NONCENTRALITY = 1e4
+"""Where the quantile changes from scipy's inversion to its expansion; there they agree to about 1e-7."""
 
 
-def predictive_mean(gain: FloatArray, mean_gain: FloatArray, correlation: float, rounds: int) -> FloatArray:
-    """E[H_t | H_{t−d}] = H̄ + ρ^{2d} (H_{t−d} − H̄) (ours).
+def clarke_correlation(doppler_frequency_hz: FloatArray | float, interval_s: FloatArray | float) -> FloatArray:
+    """J0(2π f τ): correlation of h over τ seconds in Clarke's ring of scatterers at Doppler frequency f in Hz (ours).
+
+    Falls from 1 at f τ = 0 to its first zero at f τ ≈ 0.38 and swings round zero behind it, where a first-order
+    model no longer describes it: `GaussMarkov` takes the values in [0, 1].
+    """
+    return np.asarray(special.j0(2.0 * np.pi * np.asarray(doppler_frequency_hz) * interval_s))
+
+
+def doppler_frequency(speed_mps: FloatArray | float, carrier_hz: FloatArray | float) -> FloatArray:
+    """v f_c / c: largest Doppler frequency in Hz at a speed v in m/s and a carrier f_c in Hz (ours)."""
+    return np.asarray(speed_mps) * carrier_hz / SPEED_OF_LIGHT
+
+
+def predictive_mean(
+    gain: FloatArray, mean_gain: FloatArray, correlation: FloatArray | float, rounds: IntArray | int
+) -> FloatArray:
+    """E[H_{t+d} | H_t] = H̄ + ρ^{2d} (H_t − H̄) (ours).
 
     Parameters
     ----------
     gain, mean_gain
-        Reported gain H_{t−d} ≥ 0 and mean gain H̄ > 0, broadcast together.
+        H_t and H̄, (..., K).
     correlation
-        ρ in [0, 1], of the amplitudes of successive rounds.
+        ρ in [0, 1].
     rounds
-        d ≥ 0, age of the report.
+        d ≥ 0, how many rounds ago H_t was reported.
+
+    Returns
+    -------
+    FloatArray
+        Gains (..., K).
     """
-    kept = correlation ** (2 * rounds)
-    return kept * gain + (1.0 - kept) * mean_gain
+    kept = np.asarray(correlation, dtype=np.float64) ** (2 * np.asarray(rounds))
+    return mean_gain + kept * (gain - mean_gain)
 
 
 def predictive_quantile(
-    probability: float, gain: FloatArray, mean_gain: FloatArray, correlation: float, rounds: int
+    probability: FloatArray | float,
+    gain: FloatArray,
+    mean_gain: FloatArray,
+    correlation: FloatArray | float,
+    rounds: IntArray | int,
 ) -> FloatArray:
-    """Gain that H_t stays below with this probability, given H_{t−d} (ours).
+    """The gain that H_{t+d} stays below with a probability, given H_t (ours).
 
-    H_t / s is noncentral chi-squared with 2 degrees of freedom and noncentrality ρ^{2d} H_{t−d} / s, where
-    s = H̄ (1 − ρ^{2d}) / 2. A certain report (ρ^d = 1) is returned as it is.
+    With s² = 1 − ρ^{2d}, H_{t+d} / (s² H̄ / 2) is noncentral chi-squared with 2 degrees of freedom and
+    noncentrality 2 ρ^{2d} H_t / (s² H̄): the squared length of a plane Gaussian vector round ρ^d h_t.
 
     Parameters
     ----------
     probability
-        In (0, 1).
-    gain, mean_gain, correlation, rounds
-        As in `predictive_mean`.
+        In (0, 1); broadcast against the rest.
+    gain, mean_gain
+        H_t ≥ 0 and H̄ > 0, (..., K).
+    correlation
+        ρ in [0, 1]; at 1 the quantile is H_t itself.
+    rounds
+        d ≥ 0, how many rounds ago H_t was reported; at 0 the quantile is H_t itself.
+
+    Returns
+    -------
+    FloatArray
+        Gains (..., K), finite.
+
+    Raises
+    ------
+    ValueError
+        For a probability outside (0, 1).
     """
-    kept = correlation ** (2 * rounds)
-    if kept == 1.0:
-        return np.broadcast_to(gain, np.broadcast_shapes(np.shape(gain), np.shape(mean_gain))).copy()
-    scale = 0.5 * (1.0 - kept) * mean_gain
-    return scale * _chi_squared_quantile(probability, kept * gain / scale)
+    level = check_array("probability", probability)
+    require("probability", level, (level > 0.0) & (level < 1.0), "numbers in (0, 1)")
+    with np.errstate(divide="ignore", invalid="ignore"):  # ln 0 = −∞ and 0 · −∞ are meant
+        log_kept = np.where(np.asarray(rounds) == 0, 0.0, 2.0 * np.asarray(rounds) * np.log(correlation))
+    scale = -np.expm1(log_kept) * mean_gain / 2.0
+    centre = np.exp(log_kept) * gain
+    known = scale <= np.finfo(np.float64).tiny * np.maximum(centre, 1.0)  # nothing new since the report
+    unit = np.where(known, 1.0, scale)
+    return np.where(known, centre, unit * _chi_squared_quantile(level, np.where(known, 0.0, centre / unit)))
 
 
-def _chi_squared_quantile(probability: float, noncentrality: FloatArray) -> FloatArray:
-    """Quantile with 2 degrees of freedom; by the normal law of the Rice amplitude where it is next to exact."""
+def _chi_squared_quantile(probability: FloatArray, noncentrality: FloatArray) -> FloatArray:
+    """Quantile of the noncentral chi-squared law with 2 degrees of freedom, for every noncentrality λ ≥ 0."""
     large = noncentrality > LARGE_NONCENTRALITY
-    exact: FloatArray = chndtrix(probability, 2.0, np.where(large, 0.0, noncentrality))
-    centre = np.sqrt(np.where(large, noncentrality, 1.0))
-    normal = ndtri(probability)
-    amplitude = centre + normal + 0.5 / centre - 0.25 * normal / centre**2
-    return np.where(large, amplitude**2, exact)
+    exact = special.chndtrix(probability, 2.0, np.where(large, 0.0, noncentrality))
+    # X = (a + n₁)² + n₂² with a = √λ: expanding √X in 1/a leaves an error of order a⁻³
+    root = np.sqrt(np.where(large, noncentrality, 1.0))
+    normal = special.ndtri(probability)
+    expanded = (root + normal + 0.5 / root - normal / (4.0 * root**2)) ** 2
+    return np.where(large, expanded, exact)
+
+
+@dataclass(frozen=True)
+class GaussMarkov:
+    """h' = ρ h + sqrt(1 − ρ²) w with w ~ CN(0, H̄), started in its stationary law h ~ CN(0, H̄) (ours).
+
+    Only the power gain H = |h|² is kept. Turning h and w by the phase of h makes h the real number sqrt(H) and does
+    not change the law of w, which is circular and independent of the past; so
+    H' = (ρ sqrt(H) + s w_r)² + (s w_i)² with s² = 1 − ρ² has, given every earlier h, a law that depends on H alone.
+    The gains are a Markov chain, and this is its step. The correlation of H_t and H_{t+d} is ρ^{2d}.
+
+    Parameters
+    ----------
+    correlation
+        ρ in [0, 1], of h between rounds: 0 is `Rayleigh`, 1 a gain that never changes.
+
+    Raises
+    ------
+    ValueError
+        For a correlation outside [0, 1].
+    """
+
+    correlation: float = 0.9
+
+    def __post_init__(self) -> None:
+        check_real("correlation", self.correlation, 0.0, 1.0)
+
+    def draw(self, rng: np.random.Generator, rounds: int, num_users: int) -> FloatArray:
+        """Standard normal variables (rounds, 2, K): real and imaginary part of w before scaling."""
+        return rng.standard_normal((rounds, 2, num_users))
+
+    def first_gain(self, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
+        """Gains (..., K) of h = w: exponential with means H̄; fresh is (..., 2, K)."""
+        return mean_gain * (fresh[..., 0, :] ** 2 + fresh[..., 1, :] ** 2) / 2.0
+
+    def next_gain(self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
+        """Gains H' (..., K) of the next round; fresh is (..., 2, K)."""
+        rho = self.correlation
+        if rho == 1.0:
+            return gain.copy()  # squaring the root would drift by rounding
+        noise = np.sqrt((1.0 - rho) * (1.0 + rho) * mean_gain / 2.0)
+        return (rho * np.sqrt(gain) + noise * fresh[..., 0, :]) ** 2 + (noise * fresh[..., 1, :]) ** 2
+
+
+GAUSS_MARKOV = GaussMarkov()
