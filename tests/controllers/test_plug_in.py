@@ -4,13 +4,13 @@ import pickle
 
 import numpy as np
 import pytest
-from controllers.estimators.histories import history, part_of, system
 
 import multispin_env as ms
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.plug_in import PlugIn, make_plug_in
 from multispin_env.physics.types import Observed
 from multispin_env.registry import ESTIMATORS
+from tests.controllers.estimators.histories import history, part_of, system
 
 CERTAIN = {"correlation": 1.0, "delay": 0}
 

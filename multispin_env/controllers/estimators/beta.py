@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from multispin_env.checks import FloatArray, check_real
 from multispin_env.controllers.estimators.base import Estimator, Part
 from multispin_env.controllers.estimators.counts import blank_counts, take_counts
-from multispin_env.controllers.estimators.log_moments import log_beta_moment
+from multispin_env.controllers.estimators.log_moments import log_moment
 from multispin_env.controllers.estimators.task_prior import prior_mean
 from multispin_env.physics.types import Observed
 
@@ -50,6 +50,4 @@ class Beta(Estimator):
         hits, misses = take_counts("beta", self.memory, observed, self.decay)
         mean = prior_mean(self.assumptions, observed)
         a, b = self.strength * mean + hits, self.strength * (1.0 - mean) + misses
-        if self.moment == 1.0:
-            return a / (a + b)
-        return np.minimum(np.exp(log_beta_moment(a, b, self.moment, 0.0) / self.moment), 1.0)
+        return np.minimum(np.exp(log_moment(a, b, self.moment) / self.moment), 1.0)

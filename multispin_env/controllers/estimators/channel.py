@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.checks import FloatArray, check_real
-from multispin_env.controllers.estimators.base import Estimator, Part, visible
+from multispin_env.controllers.estimators.base import Estimator, Part
 from multispin_env.physics.types import Observed
 from multispin_env.physics.uplink import channel_gain, spectral_efficiency
 
@@ -41,7 +41,7 @@ class ChannelEstimator(Estimator):
 
     def estimate(self, observed: Observed) -> FloatArray:
         """Predict from the report; one that is certain (ρ^d = 1) is returned as it is."""
-        report: FloatArray = visible("channel", observed, "spectral_efficiency")
+        report = np.ascontiguousarray(observed.spectral_efficiency)
         gain = channel_gain(self.scenario, report)
         self.memory["gains"] = self.memory["gains"] + gain
         self.memory["reports"] = self.memory["reports"] + 1.0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from multispin_env.checks import FloatArray, check_real
 from multispin_env.controllers.estimators.base import Estimator, Part
 from multispin_env.controllers.estimators.counts import blank_counts, take_counts
-from multispin_env.controllers.estimators.log_moments import log_beta_moment
+from multispin_env.controllers.estimators.log_moments import log_likelihood, log_moment
 from multispin_env.controllers.estimators.task_prior import prior_means
 from multispin_env.physics.types import Observed
 
@@ -69,10 +69,10 @@ class Filter(Estimator):
         """Count the last round; return the moment of the posterior."""
         hits, misses = (count[..., None] for count in take_counts("filter", self.memory, observed))
         a, b = (self._of_users(array, observed) for array in self.components)  # (n, K, C), or (C,)
-        weight = log_beta_moment(a, b, hits, misses)
-        moments = log_beta_moment(a + hits, b + misses, self.moment, 0.0)
-        log_moment = _log_sum_exp(weight + moments) - _log_sum_exp(weight)
-        return np.clip(np.exp(log_moment / self.moment), 0.0, 1.0)
+        weight = log_likelihood(a, b, hits, misses)
+        moments = log_moment(a + hits, b + misses, self.moment)
+        mixed = _log_sum_exp(weight + moments) - _log_sum_exp(weight)
+        return np.clip(np.exp(mixed / self.moment), 0.0, 1.0)
 
     def _of_users(self, array: FloatArray, observed: Observed) -> FloatArray:
         """Components that each user may have."""

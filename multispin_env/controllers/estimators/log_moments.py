@@ -32,6 +32,13 @@ def log_rising(x: FloatArray, steps: FloatArray | float) -> FloatArray:
     return np.where(x < SERIES_FROM, gammaln(x + steps) - gammaln(x), series)
 
 
-def log_beta_moment(a: FloatArray, b: FloatArray, hits: FloatArray | float, misses: FloatArray | float) -> FloatArray:
+def log_likelihood(a: FloatArray, b: FloatArray, hits: FloatArray, misses: FloatArray) -> FloatArray:
     """ln E[α^A (1 − α)^F] under Beta(a, b), for a, b > 0: ln B(a + A, b + F) − ln B(a, b)."""
     return log_rising(a, hits) + log_rising(b, misses) - log_rising(a + b, hits + misses)
+
+
+def log_moment(a: FloatArray, b: FloatArray, moment: float) -> FloatArray:
+    """ln E[α^m] under Beta(a, b), for a, b > 0."""
+    if moment == 1.0:
+        return np.log(a / (a + b))
+    return log_rising(a, moment) - log_rising(a + b, moment)

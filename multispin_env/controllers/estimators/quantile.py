@@ -14,10 +14,11 @@ class Quantile(ChannelEstimator):
     Parameters
     ----------
     quantile
-        Probability q in (0, 1); a low one plans for a bad channel.
+        Probability q in (0, 1). A low one plans for a bad channel: the round waits for the last device, so what
+        matters is the worst of K, and the best q is near 1/K.
     """
 
-    quantile: float = 0.3
+    quantile: float = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()

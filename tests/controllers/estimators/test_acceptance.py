@@ -3,12 +3,12 @@ import functools
 
 import numpy as np
 import pytest
-from controllers.estimators.histories import along, history, make, system
 from scipy import integrate, special, stats
 
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.estimators.log_moments import log_beta_moment, log_rising
+from multispin_env.controllers.estimators.log_moments import log_likelihood, log_moment, log_rising
 from multispin_env.physics.types import Observed
+from tests.controllers.estimators.histories import along, history, make, system
 
 KNOWN = Assumptions((0.85, 0.6, 0.3, 0.95), (0.1, 0.15, 0.08, 0.03))
 CELLS = np.linspace(0.0, 1.0, 40_001)
@@ -142,7 +142,9 @@ def test_log_rising_for_every_size():
     for x in (1e6, 1e9, 1e15):  # Γ(x + 3) / Γ(x) = x (x + 1) (x + 2)
         assert log_rising(np.array(x), 3.0) == pytest.approx(np.log(x) + np.log(x + 1) + np.log(x + 2), rel=1e-15)
     a, b = np.array([0.2, 3.0, 50.0]), np.array([2.0, 0.4, 8.0])
-    found = log_beta_moment(a, b, 5.0, 2.0)
+    for m in (1.0, 6.5):
+        assert log_moment(a, b, m) == pytest.approx(special.betaln(a + m, b) - special.betaln(a, b), rel=1e-11)
+    found = log_likelihood(a, b, 5.0, 2.0)
     assert found == pytest.approx(special.betaln(a + 5.0, b + 2.0) - special.betaln(a, b), rel=1e-11)
 
 

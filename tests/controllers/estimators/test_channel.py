@@ -2,11 +2,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from controllers.estimators.histories import along, history, make, system
 
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.physics.types import Observed
 from multispin_env.physics.uplink import channel_gain, spectral_efficiency
+from tests.controllers.estimators.histories import along, history, make, system
 
 NAMES = ["last-report", "mmse", "quantile"]
 

@@ -3,12 +3,12 @@ import pickle
 
 import numpy as np
 import pytest
-from controllers.estimators.histories import along, history, make, part_of
 
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.physics.types import Observed
 from multispin_env.registry import ESTIMATORS
 from multispin_env.scenario import Scenario
+from tests.controllers.estimators.histories import along, history, make, part_of
 
 NAMES = ESTIMATORS.names()
 OPTIONS = {"filter": {"moment": 5.0}, "beta": {"moment": 5.0}}
