@@ -92,6 +92,20 @@ CONTROLLERS = Registry(
     },
 )
 
+ESTIMATORS = Registry(
+    "estimator",
+    {
+        "task-mean": "multispin_env.controllers.estimators.task_mean:TaskMean",
+        "beta": "multispin_env.controllers.estimators.beta:Beta",
+        "filter": "multispin_env.controllers.estimators.filter:Filter",
+        "last-report": "multispin_env.controllers.estimators.last_report:LastReport",
+        "mmse": "multispin_env.controllers.estimators.mmse:Mmse",
+        "quantile": "multispin_env.controllers.estimators.quantile:Quantile",
+        "gradient": "multispin_env.controllers.estimators.gradient:Gradient",
+        "round-robin": "multispin_env.controllers.estimators.round_robin:RoundRobin",
+    },
+)
+
 SYSTEMS = Registry(
     "system",
     {

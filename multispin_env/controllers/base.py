@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -14,8 +14,15 @@ from multispin_env.physics.validation import checked_state
 from multispin_env.registry import CONTROLLERS
 from multispin_env.scenario import Scenario
 
+if TYPE_CHECKING:
+    from multispin_env.controllers.assumptions import Assumptions
+    from multispin_env.controllers.plug_in import PlugIn
+
 CHUNK_ENTRIES = 200_000
 """Users whose bandwidth is found at once."""
+
+CLAIRVOYANT = "clairvoyant"
+"""Stands for the true state where the name of an estimator may stand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,24 +62,52 @@ def controller_names() -> tuple[str, ...]:
     return CONTROLLERS.names()
 
 
-def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller:
-    """Make a controller from its name.
+@overload
+def make_controller(name: str, scenario: Scenario, *, assumptions: "Assumptions", **options: Any) -> "PlugIn": ...
+
+
+@overload
+def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller: ...
+
+
+def make_controller(
+    name: str, scenario: Scenario, *, assumptions: "Assumptions | None" = None, **options: Any
+) -> "Controller | PlugIn":
+    """Make a controller, or a plug-in that feeds one with estimates, from its name.
 
     Parameters
     ----------
     name
-        One of `controller_names()`.
+        One of `controller_names()`, for states that are known; ``"optimal+clairvoyant"`` is another name of
+        ``"optimal"``. With ``assumptions``: a controller and the estimators that replace what is hidden from it, as in
+        ``"optimal+filter+mmse"`` (`plug_in.make_plug_in`).
     scenario
         The system it controls.
+    assumptions
+        What the estimators of a plug-in know from past data. Given, the result is a `PlugIn`, which decides for
+        `Observed`; not given, it is a `Controller`, which decides for `SystemState`.
     **options
-        Fields of that controller's class, e.g. ``phi_points=30`` for ``"algorithm1"``.
+        Fields of that controller's class, e.g. ``phi_points=30`` for ``"algorithm1"``, and of the estimators.
 
     Raises
     ------
     ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), or a bad value.
+        For an unknown name or option (the nearest is suggested), a bad value, or a plug-in without assumptions.
     """
-    cls: type[Controller] = CONTROLLERS.load(name)
-    allowed = [field.name for field in fields(cls) if field.name != "scenario"]
-    check_keywords(f"controller {name!r}", options, allowed)
+    if assumptions is not None:
+        from multispin_env.controllers.plug_in import make_plug_in
+
+        return make_plug_in(name, scenario, assumptions, **options)
+    base, _, parts = name.partition("+")
+    if parts not in ("", CLAIRVOYANT):
+        raise ValueError(
+            f"assumptions: got None, allowed for {name!r} is an Assumptions, such as Assumptions.of(scenario)"
+        )
+    cls: type[Controller] = CONTROLLERS.load(base)
+    check_keywords(f"controller {name!r}", options, option_names(cls))
     return cls(scenario, **options)
+
+
+def option_names(cls: type[Any]) -> tuple[str, ...]:
+    """Fields of a controller's or estimator's class that its user may set."""
+    return tuple(field.name for field in fields(cls) if field.init and field.name not in ("scenario", "assumptions"))

@@ -23,6 +23,29 @@ class SystemState:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Observed:
+    """What an agent may see before a round of n copies, in physical units; ``None`` is hidden (ours)."""
+
+    # SLM time per drafted token T_k
+    draft_time: FloatArray  # (n, K) s/token
+    # uplink bits per second and hertz r_k as last reported, possibly some rounds old
+    spectral_efficiency: FloatArray  # (n, K) bit/s/Hz
+    # probability α_k that a drafted token is accepted
+    acceptance_rate: FloatArray | None = None  # (n, K)
+    # index into scenario.tasks
+    task: IntArray | None = None  # (n, K)
+    # tokens drafted, and of them accepted, in the last round; both 0 before any
+    drafted: IntArray | None = None  # (n, K) tokens
+    accepted: IntArray | None = None  # (n, K) tokens, the tokens gained less the server's one
+    # rounds the present request is old; at 0 it is new, and the counts above are the previous one's
+    age: IntArray | None = None  # (n, K) rounds
+    # mean power gain H̄_k
+    mean_gain: FloatArray | None = None  # (n, K)
+    # discounted throughput so far
+    throughput: FloatArray | None = None  # (n, K) tokens/s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Decision:
     """What the controller chooses in every round."""
 

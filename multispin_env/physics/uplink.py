@@ -12,6 +12,11 @@ def spectral_efficiency(scenario: Scenario, channel_gain: FloatArray) -> FloatAr
     return np.log1p(scenario.transmit_snr * channel_gain) * BITS_PER_NAT
 
 
+def channel_gain(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
+    """H = (2^r − 1) N0 / p, the power gain with this r in bit/s/Hz: the inverse of [MS] (8), exact for small r too."""
+    return np.expm1(spectral_efficiency * np.log(2.0)) / scenario.transmit_snr
+
+
 def full_share_token_time(scenario: Scenario, spectral_efficiency: FloatArray) -> FloatArray:
     """c_k = Q / (B r_k): seconds to upload one token with the whole budget (ours; unit of the solvers)."""
     return scenario.bits_per_token / (scenario.total_bandwidth * spectral_efficiency)

@@ -1,0 +1,1 @@
+"""Estimates of what is hidden, batched; one file each; ``registry.ESTIMATORS`` names them."""

@@ -1,0 +1,53 @@
+"""Acceptance from discounted counts."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.checks import FloatArray, check_real
+from multispin_env.controllers.estimators.base import Estimator, Part
+from multispin_env.controllers.estimators.counts import blank_counts, take_counts
+from multispin_env.controllers.estimators.log_moments import log_moment
+from multispin_env.controllers.estimators.task_prior import prior_mean
+from multispin_env.physics.types import Observed
+
+
+@dataclass(frozen=True, eq=False)
+class Beta(Estimator):
+    """Beta law of α for each user, around the mean of its task, with counts that fade (ours).
+
+    Parameters
+    ----------
+    decay
+        In [0, 1]: what a round's counts are worth one round later.
+    strength
+        Tokens that the prior is worth, > 0.
+    moment
+        m > 0: the estimate is E[α^m]^{1/m}, the certain α that has the same chance to accept m tokens in a row; 1 is
+        the mean.
+    """
+
+    part: ClassVar[Part] = "acceptance_rate"
+
+    decay: float = 0.98
+    strength: float = 20.0
+    moment: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_real("decay", self.decay, 0.0, 1.0)
+        check_real("strength", self.strength, 1e-3, 1e9)
+        check_real("moment", self.moment, 1e-3, 1e3)
+
+    def blank(self, n: int) -> dict[str, NDArray[Any]]:
+        """No tokens seen."""
+        return blank_counts(n, self.scenario.num_users)
+
+    def estimate(self, observed: Observed) -> FloatArray:
+        """Count the last round; return the moment of the posterior."""
+        hits, misses = take_counts("beta", self.memory, observed, self.decay)
+        mean = prior_mean(self.assumptions, observed)
+        a, b = self.strength * mean + hits, self.strength * (1.0 - mean) + misses
+        return np.minimum(np.exp(log_moment(a, b, self.moment) / self.moment), 1.0)

@@ -1,0 +1,87 @@
+"""Acceptance by Bayes' rule over what a request may be."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.checks import FloatArray, check_real
+from multispin_env.controllers.estimators.base import Estimator, Part
+from multispin_env.controllers.estimators.counts import blank_counts, take_counts
+from multispin_env.controllers.estimators.log_moments import log_likelihood, log_moment
+from multispin_env.controllers.estimators.task_prior import prior_means
+from multispin_env.physics.types import Observed
+
+WIDEST = 0.9
+"""Largest variance of a component, of the m (1 − m) that no law on [0, 1] exceeds."""
+
+NARROWEST = 1e-6
+"""Smallest one: what is narrower counts as this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Filter(Estimator):
+    """Exact posterior of α where its prior is a mixture of Beta laws (ours).
+
+    There is a component for each task (the visible one alone, where it is visible) and each multiple of its assumed
+    spread, all equally likely. A hits and F misses multiply the weight of Beta(a, b) by B(a + A, b + F) / B(a, b) and
+    turn it into Beta(a + A, b + F), so two counts for each user are all the memory. A request of age 0 starts from the
+    prior.
+
+    Parameters
+    ----------
+    spreads
+        Multiples > 0 of the assumed standard deviation.
+    moment
+        m > 0: the estimate is E[α^m]^{1/m}, as for ``beta``.
+    """
+
+    part: ClassVar[Part] = "acceptance_rate"
+
+    spreads: tuple[float, ...] = (0.5, 1.0, 2.0)
+    moment: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "spreads", tuple(self.spreads))
+        if not self.spreads:
+            raise ValueError("spreads: got no entries, allowed is at least one number > 0")
+        for index, spread in enumerate(self.spreads):
+            check_real(f"spreads[{index}]", spread, 0.0, open_low=True)
+        check_real("moment", self.moment, 1e-3, 1e3)
+
+    @cached_property
+    def components(self) -> tuple[FloatArray, FloatArray]:
+        """Parameters a and b of the prior's Beta laws, (tasks, spreads)."""
+        mean = prior_means(self.assumptions)[:, None]
+        deviation = np.array(self.assumptions.acceptance_spread)[:, None] * np.array(self.spreads)
+        part = np.clip(deviation**2 / (mean * (1.0 - mean)), NARROWEST, WIDEST)
+        concentration = 1.0 / part - 1.0
+        return mean * concentration, (1.0 - mean) * concentration
+
+    def blank(self, n: int) -> dict[str, NDArray[Any]]:
+        """No tokens seen."""
+        return blank_counts(n, self.scenario.num_users)
+
+    def estimate(self, observed: Observed) -> FloatArray:
+        """Count the last round; return the moment of the posterior."""
+        hits, misses = (count[..., None] for count in take_counts("filter", self.memory, observed))
+        a, b = (self._of_users(array, observed) for array in self.components)  # (n, K, C), or (C,)
+        weight = log_likelihood(a, b, hits, misses)
+        moments = log_moment(a + hits, b + misses, self.moment)
+        mixed = _log_sum_exp(weight + moments) - _log_sum_exp(weight)
+        return np.clip(np.exp(mixed / self.moment), 0.0, 1.0)
+
+    def _of_users(self, array: FloatArray, observed: Observed) -> FloatArray:
+        """Components that each user may have."""
+        chosen: FloatArray = array.ravel() if observed.task is None else array[observed.task]
+        return chosen
+
+
+def _log_sum_exp(terms: FloatArray) -> FloatArray:
+    """ln Σ e^x over the last axis, of finite x."""
+    largest = terms.max(-1, keepdims=True)
+    total: FloatArray = np.log(np.exp(terms - largest).sum(-1)) + largest[..., 0]
+    return total

@@ -1,0 +1,30 @@
+"""A cautious guess of the channel, given the report."""
+
+from dataclasses import dataclass
+
+from multispin_env.checks import FloatArray, check_real
+from multispin_env.controllers.estimators.channel import ChannelEstimator
+from multispin_env.physics.channels.gauss_markov import predictive_quantile
+
+
+@dataclass(frozen=True, eq=False)
+class Quantile(ChannelEstimator):
+    """r that the channel stays below with a given probability, by the law of the gain given the report (ours).
+
+    Parameters
+    ----------
+    quantile
+        Probability q in (0, 1). A low one plans for a bad channel: the round waits for the last device, so what
+        matters is the worst of K, and the best q is near 1/K.
+    """
+
+    quantile: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_real("quantile", self.quantile, 0.0, 1.0, open_low=True, open_high=True)
+
+    def predict(self, gain: FloatArray, mean_gain: FloatArray) -> FloatArray:
+        """Return the quantile of the gain."""
+        correlation, delay = self.assumptions.correlation, self.assumptions.delay
+        return predictive_quantile(self.quantile, gain, mean_gain, correlation, delay)

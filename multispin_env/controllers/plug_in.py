@@ -1,0 +1,177 @@
+"""A controller for known states, fed with estimates of what is hidden (ours; system-model §7)."""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from multispin_env.checks import BoolArray, FloatArray, check_keywords, check_name, require
+from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.controllers.base import CLAIRVOYANT, Controller, option_names
+from multispin_env.controllers.estimators.base import Estimator
+from multispin_env.controllers.optimal import Optimal
+from multispin_env.physics.types import Decision, Observed, SystemState
+from multispin_env.registry import CONTROLLERS, ESTIMATORS
+from multispin_env.scenario import Scenario
+
+
+class PlugIn:
+    """Decides for n copies at once from what may be seen of them, round after round.
+
+    It is no `Controller`: it takes `Observed`, never the true `SystemState`, and it remembers. What no estimator gives
+    is taken from the observation. Estimators of ``weights`` turn a controller into a scheduler: ``gradient`` into that
+    of proportional fairness, ``round-robin`` into the one that serves a user at a time; without one the sum of goodput
+    is what counts.
+
+    Parameters
+    ----------
+    base
+        The controller.
+    estimators
+        At most one for each part.
+
+    Raises
+    ------
+    ValueError
+        For two estimators of one part, or one of weights with a controller that takes none.
+    """
+
+    def __init__(self, base: Controller, estimators: Iterable[Estimator] = ()) -> None:
+        self.base = base
+        self.estimators = tuple(estimators)
+        self._copies: int | None = None  # None: the next decision starts anew
+        parts = [estimator.part for estimator in self.estimators]
+        for part in parts:
+            if parts.count(part) > 1:
+                names = [type(e).__name__ for e in self.estimators if e.part == part]
+                raise ValueError(f"estimators: got {names} for {part}, allowed is one for each part")
+        if "weights" in parts and not isinstance(base, Optimal):
+            kind = type(base).__name__
+            raise ValueError(
+                f"base: got {kind}, which takes no weights, allowed with an estimator of weights is Optimal"
+            )
+
+    def decide(self, observed: Observed) -> Decision:
+        """Take in one round of every copy, and decide for the next; to be called exactly once a round.
+
+        Parameters
+        ----------
+        observed
+            Arrays (n, K). n may change only after `reset` of all copies.
+
+        Returns
+        -------
+        Decision
+            Arrays (n, K).
+
+        Raises
+        ------
+        ValueError
+            For a bad observation, or where a part is hidden and not estimated.
+        """
+        _check_observed(self.base.scenario, observed)
+        self._start_if_new(len(observed.draft_time))
+        found = {estimator.part: estimator.estimate(observed) for estimator in self.estimators}
+        state = SystemState(
+            observed.draft_time,
+            found.get("spectral_efficiency", observed.spectral_efficiency),
+            found["acceptance_rate"] if "acceptance_rate" in found else _visible_acceptance(observed),
+        )
+        weights = found.get("weights")
+        if weights is None or not isinstance(self.base, Optimal):
+            return self.base(state)
+        own = self.base.weights
+        return self.base(state, weights=weights if own is None else weights * own)
+
+    def reset(self, mask: BoolArray | None = None) -> None:
+        """Forget what the copies in ``mask`` (n,) have seen; ``None``: all, and their number.
+
+        Raises
+        ------
+        ValueError
+            For a mask that is no array of n booleans.
+        """
+        if mask is None:
+            self._copies = None
+        elif self._copies is not None:  # before the first decision there is nothing to forget
+            given = np.asarray(mask)
+            if given.dtype != np.bool_ or given.shape != (self._copies,):
+                raise ValueError(
+                    f"mask: got {given.dtype} of shape {given.shape}, allowed is bool of shape {(self._copies,)}"
+                )
+            for estimator in self.estimators:
+                estimator.reset(given)
+
+    def _start_if_new(self, copies: int) -> None:
+        if self._copies is None:
+            for estimator in self.estimators:
+                estimator.start(copies)
+            self._copies = copies
+        elif copies != self._copies:
+            raise ValueError(f"observed: got {copies} copies, allowed are {self._copies} until reset() is called")
+
+
+def _visible_acceptance(observed: Observed) -> FloatArray:
+    if observed.acceptance_rate is None:
+        known = [name for name in ESTIMATORS.names() if ESTIMATORS.load(name).part == "acceptance_rate"]
+        raise ValueError(f"acceptance_rate: got None, allowed is an array (n, K), or a plug-in with one of {known}")
+    return observed.acceptance_rate
+
+
+def _check_observed(scenario: Scenario, observed: Observed) -> None:
+    """``ValueError`` for arrays of other shapes than (n, K), or values that no round gives."""
+    shape = (len(observed.draft_time), scenario.num_users)
+    for field in fields(observed):
+        array = getattr(observed, field.name)
+        if array is not None and np.shape(array) != shape:
+            raise ValueError(f"{field.name}: got shape {np.shape(array)}, allowed is {shape}")
+    tasks = len(scenario.tasks)
+    if observed.task is not None:
+        require("task", observed.task, (observed.task >= 0) & (observed.task < tasks), f"integers in 0..{tasks - 1}")
+    if observed.accepted is not None and observed.drafted is not None:
+        good = (observed.accepted >= 0) & (observed.accepted <= observed.drafted)
+        require("accepted", observed.accepted, good, "integers from 0 to the drafted ones")
+    for name in ("spectral_efficiency", "mean_gain", "throughput"):
+        array = getattr(observed, name)
+        if array is not None:
+            require(name, array, np.isfinite(array) & (array >= 0.0), "finite numbers ≥ 0")
+
+
+def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None = None, **options: Any) -> PlugIn:
+    """Make a plug-in from its name.
+
+    Parameters
+    ----------
+    name
+        A controller and any estimators of `ESTIMATORS`, at most one for each part, joined by ``+``:
+        ``"optimal+beta"``, ``"homogeneous+filter+quantile"``, ``"optimal+gradient+mmse"``.
+    scenario
+        The system it controls.
+    assumptions
+        What the estimators know from past data; ``None`` is ``Assumptions.of(scenario)``.
+    **options
+        Fields of the controller's class and of the estimators'.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown name or option (the nearest is suggested), an option that two parts have, or a bad value.
+    """
+    base, *parts = name.split("+")
+    if CLAIRVOYANT in parts:
+        raise ValueError(f"controller: got {name!r} with assumptions, allowed is '{base}+{CLAIRVOYANT}' without")
+    for part in parts:
+        check_name("estimator", part, (*ESTIMATORS.names(), CLAIRVOYANT))
+    classes: list[type[Any]] = [CONTROLLERS.load(base), *(ESTIMATORS.load(part) for part in parts)]
+    allowed = [option_names(cls) for cls in classes]
+    check_keywords(f"controller {name!r}", options, (*dict.fromkeys(sum(allowed, ())), "assumptions"))
+    for option in options:
+        if sum(option in names for names in allowed) > 1:
+            raise TypeError(
+                f"controller {name!r}: keyword {option!r} belongs to several parts, allowed is one of one part"
+            )
+    own = [{key: value for key, value in options.items() if key in names} for names in allowed]
+    known = Assumptions.of(scenario) if assumptions is None else assumptions
+    estimators = [cls(scenario, known, **kwargs) for cls, kwargs in zip(classes[1:], own[1:], strict=True)]
+    return PlugIn(classes[0](scenario, **own[0]), estimators)

@@ -1,0 +1,131 @@
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.physics.types import Observed
+from multispin_env.registry import ESTIMATORS
+from multispin_env.scenario import Scenario
+from tests.controllers.estimators.histories import along, history, make, part_of
+
+NAMES = ESTIMATORS.names()
+OPTIONS = {"filter": {"moment": 5.0}, "beta": {"moment": 5.0}}
+
+
+def build(name):
+    return make(name, **OPTIONS.get(name, {}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_batch_equals_singles_bit_for_bit(name, hidden, rng):
+    seen = history(rng, 8, 7)
+    if hidden:
+        seen = [
+            Observed(o.draft_time, o.spectral_efficiency, None, None, o.drafted, o.accepted, o.age, None, o.throughput)
+            for o in seen
+        ]
+    whole = along(build(name), seen)
+    for row in range(7):
+        single = along(build(name), [part_of(observed, slice(row, row + 1)) for observed in seen])
+        for one, all_of_them in zip(single, whole, strict=True):
+            assert one.shape == (1, 5)
+            assert (one[0] == all_of_them[row]).all()
+    strided = along(build(name), [part_of(observed, slice(None, None, 2)) for observed in seen])
+    assert all((some == all_of_them[::2]).all() for some, all_of_them in zip(strided, whole, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_masked_copies_start_again(name, rng):
+    first, second = history(rng, 5, 4), history(rng, 5, 4)
+    mask = np.array([True, False, True, False])
+    estimator = build(name)
+    along(estimator, first)
+    estimator.reset(mask)
+    mixed = [estimator.estimate(observed) for observed in second]
+    fresh = along(build(name), second)
+    going_on = along(build(name), first + second)[5:]
+    for found, new, old in zip(mixed, fresh, going_on, strict=True):
+        assert (found[mask] == new[mask]).all()
+        assert (found[~mask] == old[~mask]).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
+def test_copies_go_on_by_themselves(name, duplicate, rng):
+    seen = history(rng, 8, 3)
+    whole = along(build(name), seen)
+    estimator = build(name)
+    along(estimator, seen[:4])
+    other = duplicate(estimator)
+    estimator.estimate(seen[0])
+    for observed, found in zip(seen[4:], whole[4:], strict=True):
+        assert (other.estimate(observed) == found).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_observations_are_left_alone(name, rng):
+    seen = history(rng, 3, 2)
+    before = copy.deepcopy(seen)
+    along(build(name), seen)
+    for one, other in zip(seen, before, strict=True):
+        for field in Observed.__dataclass_fields__:
+            assert np.array_equal(getattr(one, field), getattr(other, field)) or getattr(other, field) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [("beta", "drafted"), ("filter", "drafted"), ("gradient", "throughput")],
+)
+def test_what_is_needed_and_hidden_is_named(name, field):
+    estimator = build(name)
+    estimator.start(1)
+    with pytest.raises(ValueError, match=rf"{field}: got None, allowed for the estimator '{name}' is an array"):
+        estimator.estimate(Observed(np.ones((1, 5)), np.ones((1, 5))))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("beta", {"decay": 1.5}, r"decay: got 1\.5, allowed is a finite number in \[0, 1\]"),
+        ("beta", {"strength": 0.0}, r"strength: got 0\.0"),
+        ("beta", {"moment": 0.0}, r"moment: got 0\.0"),
+        ("filter", {"moment": np.inf}, r"moment: got inf"),
+        ("filter", {"spreads": ()}, r"spreads: got no entries"),
+        ("filter", {"spreads": (1.0, -1.0)}, r"spreads\[1\]: got -1\.0"),
+        ("quantile", {"quantile": 1.0}, r"quantile: got 1\.0, allowed is a finite number in \(0, 1\)"),
+        ("mmse", {"mean_gain_strength": 0.0}, r"mean_gain_strength: got 0\.0"),
+        ("gradient", {"floor": 0.0}, r"floor: got 0\.0"),
+        ("beta", {"assumptions": Assumptions((0.5,), (0.1,))}, r"acceptance_mean: got 1 entries, allowed are 4"),
+    ],
+)
+def test_bad_options(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (((0.5, 1.2), (0.1, 0.1)), r"acceptance_mean\[1\]: got 1\.2"),
+        (((0.5,), (0.7,)), r"acceptance_spread\[0\]: got 0\.7"),
+        (((0.5,), (0.1, 0.1)), r"acceptance_spread: got 2 entries, allowed are 1"),
+        (((), ()), r"acceptance_mean: got no entries"),
+        (((0.5,), (0.1,), 1.1), r"correlation: got 1\.1"),
+        (((0.5,), (0.1,), 1.0, -1), r"delay: got -1"),
+    ],
+)
+def test_bad_assumptions(values, message):
+    with pytest.raises(ValueError, match=message):
+        Assumptions(*values)
+
+
+def test_default_assumptions():
+    scenario = Scenario.preset("qwen3.5")
+    known = Assumptions.of(scenario)
+    assert known.acceptance_mean == tuple(task.acceptance_rate for task in scenario.tasks)
+    assert known.acceptance_spread == (0.08,) * 4
+    assert (known.correlation, known.delay) == (0.9, 1)
+    assert hash(Assumptions([0.5], [0.1])) == hash(Assumptions((0.5,), (0.1,)))

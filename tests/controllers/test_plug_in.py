@@ -1,0 +1,201 @@
+import copy
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.controllers.plug_in import PlugIn, make_plug_in
+from multispin_env.physics.types import Observed
+from multispin_env.registry import ESTIMATORS
+from tests.controllers.estimators.histories import history, part_of, system
+
+CERTAIN = {"correlation": 1.0, "delay": 0}
+
+
+def known_state(rng, scenario, copies=4):
+    state = ms.sample_state(scenario, rng, copies)
+    return state, Observed(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
+
+
+def same(one, other):
+    return (one.draft_length == other.draft_length).all() and (one.bandwidth == other.bandwidth).all()
+
+
+@pytest.mark.parametrize("base", [name for name in ms.controller_names() if name != "random"])
+def test_with_everything_known_it_is_the_controller(base, rng):
+    scenario = system()
+    state, observed = known_state(rng, scenario)
+    plain = ms.make_controller(base, scenario)(state)
+    assert same(make_plug_in(base, scenario).decide(observed), plain)
+    assert same(ms.make_controller(f"{base}+clairvoyant", scenario)(state), plain)
+    certain = Assumptions.of(scenario, **CERTAIN)
+    for channel in ("last-report", "mmse", "quantile"):
+        assert same(ms.make_controller(f"{base}+{channel}", scenario, assumptions=certain).decide(observed), plain)
+
+
+@pytest.mark.parametrize("base", ms.controller_names())
+@pytest.mark.parametrize("acceptance", ["task-mean", "beta", "filter"])
+def test_every_base_takes_estimates(base, acceptance, rng):
+    scenario = system()
+    options = {"phi_points": 8, "lambda_points": 8} if base == "algorithm1" else {}
+    plug_in = make_plug_in(f"{base}+{acceptance}+quantile", scenario, **options)
+    for observed in history(rng, 3, 2):
+        decision = plug_in.decide(observed)
+        assert decision.draft_length.shape == (2, 5)
+        assert (decision.bandwidth.sum(-1) <= scenario.total_bandwidth * (1 + 1e-9)).all()
+
+
+def test_estimates_reach_the_controller(rng):
+    scenario = system()
+    plug_in = ms.make_controller("optimal+filter+mmse", scenario, assumptions=Assumptions.of(scenario), moment=3.0)
+    parts = [ESTIMATORS.load(name)(scenario, Assumptions.of(scenario)) for name in ("filter", "mmse")]
+    parts[0] = dataclasses.replace(parts[0], moment=3.0)
+    for part in parts:
+        part.start(3)
+    for observed in history(rng, 4, 3):
+        alpha, efficiency = (part.estimate(observed) for part in parts)
+        expected = ms.make_controller("optimal", scenario)(ms.SystemState(observed.draft_time, efficiency, alpha))
+        assert same(plug_in.decide(observed), expected)
+
+
+def test_gradient_weighs_by_throughput(rng):
+    scenario = system()
+    state, observed = known_state(rng, scenario)
+    throughput = rng.uniform(0.1, 20.0, (4, 5))
+    throughput[1, 2] = 0.0
+    observed = dataclasses.replace(observed, throughput=throughput)
+    plug_in = make_plug_in("optimal+gradient", scenario, floor=0.01)
+    weights = 1.0 / np.maximum(throughput, 0.01)
+    assert same(plug_in.decide(observed), ms.make_controller("optimal", scenario, weights=weights)(state))
+    priorities = np.array([1.0, 2.0, 0.5, 1.0, 3.0])
+    with_priorities = make_plug_in("optimal+gradient", scenario, floor=0.01, weights=priorities)
+    expected = ms.make_controller("optimal", scenario, weights=weights * priorities)(state)
+    assert same(with_priorities.decide(observed), expected)
+    assert not same(expected, ms.make_controller("optimal", scenario)(state))
+
+
+def test_gradient_works_with_other_estimators(rng):
+    plug_in = make_plug_in("optimal+beta+quantile+gradient", system())
+    assert {estimator.part for estimator in plug_in.estimators} == {
+        "acceptance_rate",
+        "spectral_efficiency",
+        "weights",
+    }
+    for observed in history(rng, 3, 2):
+        plug_in.decide(observed)
+
+
+def test_round_robin_visits_all_and_resets(rng):
+    scenario = system()
+    _, observed = known_state(rng, scenario, 2)
+    plug_in = make_plug_in("optimal+round-robin", scenario)
+    turns = []
+    for turn in range(13):
+        if turn == 7:
+            plug_in.reset(np.array([False, True]))
+        length = plug_in.decide(observed).draft_length
+        assert ((length > 1).sum(-1) == 1).all()  # one is served, the others draft the least
+        turns.append(length.argmax(-1))
+    found = np.array(turns)
+    assert (found[:, 0] == np.arange(13) % 5).all()
+    assert (found[:7, 1] == np.arange(7) % 5).all()
+    assert (found[7:, 1] == np.arange(6) % 5).all()
+
+
+@pytest.mark.parametrize("name", ["homogeneous+beta+mmse", "uniform-bandwidth+filter+quantile"])
+def test_copies_are_independent_and_reset_apart(name, rng):
+    scenario = system()
+    first, second = history(rng, 4, 3), history(rng, 4, 3)
+    mask = np.array([False, True, False])
+    plug_in = make_plug_in(name, scenario)
+    for observed in first:
+        plug_in.decide(observed)
+    plug_in.reset(mask)
+    mixed = [plug_in.decide(observed) for observed in second]
+    for row in range(3):
+        single = make_plug_in(name, scenario)
+        single.reset(np.array([True]))  # before the first round there is nothing to forget
+        for observed in [] if mask[row] else first:
+            single.decide(part_of(observed, slice(row, row + 1)))
+        for observed, decision in zip(second, mixed, strict=True):
+            assert same(single.decide(part_of(observed, slice(row, row + 1))), decision[row : row + 1])
+
+
+def test_reset_of_all_lets_the_number_change(rng):
+    plug_in = make_plug_in("fixed+beta", system())
+    plug_in.decide(history(rng, 1, 3)[0])
+    with pytest.raises(ValueError, match=r"observed: got 2 copies, allowed are 3 until reset\(\) is called"):
+        plug_in.decide(history(rng, 1, 2)[0])
+    plug_in.reset()
+    plug_in.decide(history(rng, 1, 2)[0])
+    with pytest.raises(ValueError, match=r"mask: got bool of shape \(3,\), allowed is bool of shape \(2,\)"):
+        plug_in.reset(np.zeros(3, dtype=bool))
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
+def test_copies_go_on_by_themselves(duplicate, rng):
+    seen = history(rng, 6, 2)
+    plug_in = make_plug_in("optimal+filter+mmse+round-robin", system())
+    for observed in seen[:3]:
+        plug_in.decide(observed)
+    other = duplicate(plug_in)
+    expected = [plug_in.decide(observed) for observed in seen[3:]]
+    assert all(same(other.decide(observed), one) for observed, one in zip(seen[3:], expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        ("optimal+betta", {}, ValueError, r"estimator: got 'betta'.*did you mean 'beta'"),
+        ("optimall+beta", {}, ValueError, r"controller: got 'optimall'.*did you mean 'optimal'"),
+        ("optimal+beta+filter", {}, ValueError, r"estimators: got \['Beta', 'Filter'\] for acceptance_rate"),
+        ("fixed+gradient", {}, ValueError, r"base: got Fixed, which takes no weights"),
+        ("optimal+beta", {"dekay": 1.0}, TypeError, r"unknown keyword 'dekay'.*did you mean 'decay'"),
+        ("optimal+beta", {"memory": {}}, TypeError, r"unknown keyword 'memory'"),
+        ("optimal+beta", {"decay": 2.0}, ValueError, r"decay: got 2\.0"),
+        ("optimal+clairvoyant", {}, ValueError, r"controller: got 'optimal\+clairvoyant' with assumptions"),
+        ("optimal+beta+clairvoyant", {}, ValueError, r"allowed is 'optimal\+clairvoyant' without"),
+    ],
+)
+def test_bad_names_and_options(name, options, error, message):
+    scenario = system()
+    with pytest.raises(error, match=message):
+        ms.make_controller(name, scenario, assumptions=Assumptions.of(scenario), **options)
+
+
+def test_a_plug_in_needs_assumptions_and_is_no_controller():
+    scenario = system()
+    with pytest.raises(ValueError, match=r"assumptions: got None, allowed for 'optimal\+beta' is an Assumptions"):
+        ms.make_controller("optimal+beta", scenario)
+    plug_in = ms.make_controller("optimal+beta", scenario, assumptions=Assumptions.of(scenario))
+    assert isinstance(plug_in, PlugIn)
+    assert not isinstance(plug_in, ms.Controller)
+    assert not callable(plug_in)
+    assert all("+" not in name for name in ms.controller_names())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"acceptance_rate": None},
+            r"acceptance_rate: got None, allowed is an array \(n, K\), or a plug-in with one of",
+        ),
+        ({"task": np.full((4, 5), 4)}, r"task\[0, 0\]: got 4, allowed are integers in 0\.\.3"),
+        ({"age": np.zeros((4, 3))}, r"age: got shape \(4, 3\), allowed is \(4, 5\)"),
+        (
+            {"drafted": np.full((4, 5), 2), "accepted": np.full((4, 5), 3)},
+            r"accepted\[0, 0\]: got 3, allowed are integers from 0 to the drafted ones",
+        ),
+        ({"throughput": np.full((4, 5), np.nan)}, r"throughput\[0, 0\]: got nan"),
+        ({"mean_gain": np.full((4, 5), -1.0)}, r"mean_gain\[0, 0\]: got -1\.0"),
+    ],
+)
+def test_bad_observations(changes, message, rng):
+    scenario = system()
+    _, observed = known_state(rng, scenario)
+    with pytest.raises(ValueError, match=message):
+        make_plug_in("fixed", scenario).decide(dataclasses.replace(observed, **changes))
