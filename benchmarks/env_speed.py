@@ -25,8 +25,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 
 import multispin_env as ms
+from multispin_env.checks import FloatArray
+from multispin_env.physics.streams import CopyStreams
 
 DEFAULT_ID = "MultiSpin/Heterogeneous-v0"
 ENCODINGS = ("residual", "shares", "lengths")
@@ -39,6 +42,7 @@ DRAWN = 8
 REFERENCE_N, REFERENCE_K = 256, 20
 
 Play = Callable[[int], None]
+UIntArray = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -298,6 +302,74 @@ def profile(copies: int, action: str, turns: int) -> dict[str, float]:
     return {"step": min(whole), **parts}
 
 
+def philox(keys: UIntArray, counter: int, users: int) -> FloatArray:
+    """Standard exponentials (N, K) from Philox 4x32-10, counted instead of kept, all copies at once in NumPy."""
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    shape = (len(keys), (users + 1) // 2)
+    a, b = np.broadcast_to(np.arange(shape[1], dtype=np.uint64), shape), np.full(shape, counter, np.uint64)
+    c = d = np.zeros(shape, np.uint64)
+    key, other = keys[:, None], np.zeros((len(keys), 1), np.uint64)
+    for _ in range(10):
+        first, second = np.uint64(0xD2511F53) * a, np.uint64(0xCD9E8D57) * c
+        a, b, c, d = (second >> half) ^ b ^ key, second & low, (first >> half) ^ d ^ other, first & low
+        key, other = (key + np.uint64(0x9E3779B9)) & low, (other + np.uint64(0xBB67AE85)) & low
+    return exponential(np.concatenate([(a << half) | b, (c << half) | d], axis=1)[:, :users])
+
+
+def split_mix(keys: UIntArray, counter: int, users: int) -> FloatArray:
+    """Standard exponentials (N, K) from the SplitMix64 hash of key and counter: the cheapest, and the weakest."""
+    z = (keys[:, None] + np.uint64(counter << 32)) + np.arange(users, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return exponential(z ^ (z >> np.uint64(31)))
+
+
+def exponential(bits: UIntArray) -> FloatArray:
+    """Standard exponentials by inversion, from 64 random bits each."""
+    return -np.log1p(-((bits >> np.uint64(11)) * 2.0**-53))
+
+
+def streams(turns: int) -> dict[str, float]:
+    """µs to draw one row (N, K) of fading, by how the numbers are divided among the copies."""
+    copies, users = REFERENCE_N, REFERENCE_K
+    keys = np.arange(copies, dtype=np.uint64)
+    counters = [np.random.Philox(key=i) for i in range(copies)]
+    positions = [counter.state for counter in counters]
+    generators = [np.random.Generator(counter) for counter in counters]
+
+    def ahead(block: int) -> CopyStreams:
+        read = CopyStreams(lambda rng, rows: rng.standard_exponential((rows, users)), copies, block)
+        for copy in range(copies):
+            read.seed(copy, np.random.default_rng(copy))
+        return read
+
+    def counted() -> None:
+        rows = np.empty((copies, users))
+        for copy in range(copies):
+            counters[copy].state = positions[copy]
+            rows[copy] = generators[copy].standard_exponential(users)
+
+    def play(draw: Callable[[], object]) -> Play:
+        def play(calls: int) -> None:
+            for _ in range(calls):
+                draw()
+
+        return play
+
+    ways: dict[str, tuple[Play, int]] = {
+        "one generator for the batch": (play_floor(copies, users), 640),
+        **{f"a generator a copy, blocks of {b}": (play(ahead(b).read), max(64, 10 * b)) for b in (1, 8, 64)},
+        "counter-based, Philox, copy by copy": (play(counted), 64),
+        "counter-based, Philox in NumPy": (play(lambda: philox(keys, 7, users)), 128),
+        "counter-based, SplitMix64 in NumPy": (play(lambda: split_mix(keys, 7, users)), 640),
+    }
+    spent: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(turns + 1):  # the first fills the blocks
+        for way, (draw, calls) in ways.items():
+            spent[way].append(seconds_of(draw, calls) / calls * 1e6)
+    return {way: min(times[1:]) for way, times in spent.items()}
+
+
 def table(subjects: list[Subject], users: int) -> None:
     """Print env-steps per CPU-second and the share of the floor, for one K."""
     rows = [s for s in subjects if s.users == users and s.name in ("floor", "native", "sync", "single")]
@@ -316,6 +388,14 @@ def show(subjects: list[Subject], grid: Grid) -> None:
     """Print all tables."""
     for users in grid.users:
         table(subjects, users)
+    rates = {(s.action, s.users, s.copies): s.rate for s in subjects if s.name == "native" and s.env_id == DEFAULT_ID}
+    few, many = REFERENCE_N, max(grid.copies)
+    print(f"\ncost of an env-step, native: ns at N = {few}, at {many}" if many > few else "")
+    for (action, users, copies), rate in rates.items():
+        if copies == many > few:
+            before, after = 1e9 / rates[action, users, few], 1e9 / rate
+            change = "falls" if after < before else "RISES"
+            print(f"K = {users:<4}{action:10}{before:10.0f}{after:10.0f}  {change}")
     print("\nothers: env-steps per CPU-second")
     for s in subjects:
         if s.env_id not in ("", DEFAULT_ID):
@@ -333,6 +413,13 @@ def show_profiles(profiles: dict[str, dict[str, float]]) -> None:
             cells.append(f"{parts[part]:.1f} ({parts[part] / total:.0%})" if parts[part] else "-")
         print(f"{part:28}" + "".join(f"{cell:>22}" for cell in cells))
     print(f"{'the step without timers':28}" + "".join(f"{parts['step']:>22.1f}" for parts in profiles.values()))
+
+
+def show_streams(found: dict[str, float]) -> None:
+    """Print µs and ns a number of every way to draw."""
+    print(f"\none row of fading, N = {REFERENCE_N}, K = {REFERENCE_K}: µs (ns a number)")
+    for way, spent in found.items():
+        print(f"{way:40}{spent:8.1f} ({spent * 1e3 / (REFERENCE_N * REFERENCE_K):.1f})")
 
 
 def targets(subjects: list[Subject]) -> list[dict[str, Any]]:
@@ -370,10 +457,12 @@ def draw(subjects: list[Subject], grid: Grid, path: Path) -> None:
         for s in subjects:
             if s.name == "CartPole" or (s.users == users and s.env_id in ("", DEFAULT_ID)):
                 curves.setdefault((s.name, s.action), []).append(s)
-        for (name, action), points in curves.items():
+        order = ("floor", "CartPole", "native", "sync", "single")
+        for (name, action), points in sorted(curves.items(), key=lambda curve: order.index(curve[0][0])):
             style: dict[str, Any] = {"color": COLOURS.get(action, "#555555"), "marker": "o", "markersize": 4}
             if name == "single":
-                style |= {"marker": "*", "markersize": 11, "linestyle": "none"}
+                style |= {"marker": "*", "markersize": 9, "linestyle": "none", "markeredgecolor": "white"}
+                style |= {"markeredgewidth": 0.5, "zorder": 3}
             elif name != "native":
                 style["linestyle"] = {"sync": ":", "floor": "-", "CartPole": "--"}[name]
             label = {"floor": "floor: the fading draw alone", "CartPole": "CartPole-v1, native vector"}.get(name)
@@ -404,6 +493,8 @@ def main() -> None:
         **{f"N = {REFERENCE_N} {action}": profile(REFERENCE_N, action, grid.turns) for action in ENCODINGS},
     }
     show_profiles(profiles)
+    drawn = streams(grid.turns)
+    show_streams(drawn)
     found = targets(subjects)
     print(f"\ntargets, K = {REFERENCE_K}")
     for row in found:
@@ -413,7 +504,8 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [{k: v for k, v in vars(s).items() if k != "play"} | {"steps_per_cpu_second": s.rate} for s in subjects]
     versions = {"python": platform.python_version(), "numpy": np.__version__, "gymnasium": gym.__version__}
-    report = {"versions": versions, "grid": asdict(grid), "subjects": rows, "profiles": profiles, "targets": found}
+    report = {"versions": versions, "grid": asdict(grid), "subjects": rows, "profiles": profiles, "streams": drawn}
+    report["targets"] = found
     (options.out / "env_speed.json").write_text(json.dumps(report, indent=2))
     draw(subjects, grid, options.out / "env_speed.png")
     print(f"written: {options.out}/env_speed.json, {options.out}/env_speed.png")
