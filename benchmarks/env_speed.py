@@ -122,6 +122,16 @@ def native(env_id: str, action: str, copies: int, users: int) -> Subject:
     return Subject("native", env_id, action, copies, users, play_vector(env))
 
 
+def staggered(env_id: str, action: str, copies: int, users: int) -> Subject:
+    """The native vector with copies at all rounds of their episodes, so that some restart in every step."""
+    env: Any = gym.make_vec(env_id, copies, vectorization_mode="vector_entry_point", action=action, num_users=users)
+    play = play_vector(env)
+    for phase in range(min(PERIOD, copies)):
+        play(1)
+        env.reset(options={"reset_mask": np.arange(copies) % PERIOD == phase})
+    return Subject("staggered", env_id, action, copies, users, play)
+
+
 def sync(env_id: str, action: str, copies: int, users: int) -> Subject:
     """Gymnasium's loop over single environments."""
     env = gym.make_vec(env_id, copies, vectorization_mode="sync", action=action, num_users=users)
@@ -159,6 +169,8 @@ def groups(grid: Grid) -> Iterator[Callable[[], list[Subject]]]:
                 found = [Subject("floor", "", "", copies, users, play_floor(copies, users))]
                 for action in ENCODINGS:
                     found.append(native(DEFAULT_ID, action, copies, users))
+                    if copies == REFERENCE_N:
+                        found.append(staggered(DEFAULT_ID, action, copies, users))
                     if copies <= grid.most_sync:
                         found.append(sync(DEFAULT_ID, action, copies, users))
                     if copies == 1:
@@ -372,7 +384,7 @@ def streams(turns: int) -> dict[str, float]:
 
 def table(subjects: list[Subject], users: int) -> None:
     """Print env-steps per CPU-second and the share of the floor, for one K."""
-    rows = [s for s in subjects if s.users == users and s.name in ("floor", "native", "sync", "single")]
+    rows = [s for s in subjects if s.users == users and s.name not in ("CartPole", "mobile-env")]
     rows = [s for s in rows if s.name == "floor" or s.env_id == DEFAULT_ID]
     copies = sorted({s.copies for s in rows})
     floor = {s.copies: s.rate for s in rows if s.name == "floor"}
@@ -452,12 +464,12 @@ def draw(subjects: list[Subject], grid: Grid, path: Path) -> None:
     figure = Figure(figsize=(3.6 * len(grid.users) + 1.6, 4.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(grid.users), sharey=True, squeeze=False)[0]
+    order = ("floor", "CartPole", "native", "sync", "single")
     for axes, users in zip(panels, grid.users, strict=True):
         curves: dict[tuple[str, str], list[Subject]] = {}
         for s in subjects:
-            if s.name == "CartPole" or (s.users == users and s.env_id in ("", DEFAULT_ID)):
+            if s.name == "CartPole" or (s.users == users and s.env_id in ("", DEFAULT_ID) and s.name in order):
                 curves.setdefault((s.name, s.action), []).append(s)
-        order = ("floor", "CartPole", "native", "sync", "single")
         for (name, action), points in sorted(curves.items(), key=lambda curve: order.index(curve[0][0])):
             style: dict[str, Any] = {"color": COLOURS.get(action, "#555555"), "marker": "o", "markersize": 4}
             if name == "single":
