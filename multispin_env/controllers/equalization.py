@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.checks import FloatArray, IntArray
+from multispin_env.physics.rounds import largest
 
 STEPS = 5
 """Steps that all rows take: enough for 97 % of them even where uploads differ by a factor of 1e8."""
@@ -28,8 +29,15 @@ MOST_STEPS = 200
 SETTLED = 1e-8
 """A last step this small against δ leaves an error of rounding."""
 
+BLOCK = 32_768
+"""Numbers of an array that are solved together: Newton's steps go over them again and again, in the core's cache."""
+
 _total = np.add.reduce
-"""`numpy.sum` without its wrapper, which takes as long as the sum for a batch of one."""
+"""`numpy.sum` without its wrapper, which takes as long as the sum for one row.
+
+The order of its additions depends on K alone, so one row and each row of many have the same sum, bit for bit. No
+product with ones does that on every platform, and `numpy.einsum`, faster for many rows, is slower for one.
+"""
 
 
 class EqualLatency(NamedTuple):
@@ -58,27 +66,33 @@ def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, t
     """
     drafting = draft_length * draft_time
     uploading = draft_length * token_time
-    if drafting.shape[:-1] == (1,):  # without its axis a batch of one takes NumPy's scalars, half the time
-        latency, share = _solve(drafting[0], uploading[0])
+    if drafting.ndim == 1:
+        return _solve_one(drafting, uploading)
+    if len(drafting) == 1 and drafting.ndim == 2:
+        latency, share = _solve_one(drafting[0], uploading[0])
         return EqualLatency(np.array([latency]), share[None])
-    return _solve(drafting, uploading)
+    if drafting.size <= 2 * BLOCK:
+        return _solve(drafting, uploading)
+    latency, rows = np.empty(drafting.shape[:-1]), -(-len(drafting) * BLOCK // drafting.size)
+    for block in (slice(i, i + rows) for i in range(0, len(drafting), rows)):
+        latency[block], uploading[block] = _solve(drafting[block], uploading[block])
+    return EqualLatency(latency, uploading)
 
 
 def _solve(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
-    slowest = drafting.max(-1)
+    slowest = largest(drafting)
     head_start = slowest[..., None] - drafting
     total = _total(uploading, -1)
     idle = total == 0.0
     if np.count_nonzero(idle):  # any uploads do for a row without any
         busy = _solve(drafting, np.where(idle[..., None], 1.0, uploading))
         return EqualLatency(np.where(idle, 0.0, busy.latency), np.where(idle[..., None], 0.0, busy.share))
-    delta = np.maximum((uploading - head_start).max(-1), total - _total(uploading * head_start, -1) / total)
+    delta = np.maximum(largest(uploading - head_start), total - _total(uploading * head_start, -1) / total)
     for _ in range(STEPS):
         step = _newton_step(delta, head_start, uploading)
         delta = delta + step
     unsettled = step > SETTLED * delta
     if np.count_nonzero(unsettled):
-        delta = np.asarray(delta)
         delta[unsettled] = _settled(delta[unsettled], head_start[unsettled], uploading[unsettled])
     share = uploading / (delta[..., None] + head_start)
     share /= _total(share, -1)[..., None]
@@ -93,6 +107,31 @@ def _newton_step(delta: FloatArray, head_start: FloatArray, uploading: FloatArra
     share /= gap
     step: FloatArray = used * (used - 1.0) / _total(share, -1)
     return step
+
+
+def _solve_one(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
+    """`_solve` for one row (K,), bit for bit: the same sums, with NumPy's scalars, in memory that is used again."""
+    slowest = largest(drafting)
+    head_start = slowest - drafting
+    total = _total(uploading)
+    if total == 0.0:
+        return EqualLatency(total, np.zeros_like(uploading))
+    delta = max(largest(uploading - head_start), total - _total(uploading * head_start) / total)
+    gap = np.empty_like(head_start)
+    terms = np.empty((2, len(gap)))  # the shares, and minus their slopes
+    share, decline = terms
+    for _ in range(STEPS):
+        np.add(head_start, delta, out=gap)
+        np.divide(uploading, gap, out=share)
+        np.divide(share, gap, out=decline)
+        used, total_decline = _total(terms, -1)
+        step = used * (used - 1.0) / total_decline
+        delta = delta + step
+    if step > SETTLED * delta:
+        delta = _settled(delta[None], head_start[None], uploading[None])[0]
+    share = uploading / (head_start + delta)
+    share /= _total(share)
+    return EqualLatency(slowest + delta, share)
 
 
 def _settled(delta: FloatArray, head_start: FloatArray, uploading: FloatArray) -> FloatArray:

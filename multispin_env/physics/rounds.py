@@ -9,6 +9,9 @@ from multispin_env.physics.uplink import upload_time
 from multispin_env.physics.validation import checked_decision, checked_state
 from multispin_env.scenario import Scenario
 
+MOST_TURNED = 64
+"""Users from which on `largest` does not turn the array round: it would take longer than it saves."""
+
 
 def goodput(total_tokens: FloatArray, access_latency: FloatArray, verification_time: FloatArray | float) -> FloatArray:
     """G = Σ N_k / (T_ma + T_ver) in tokens/s ([MS] 13).
@@ -25,6 +28,18 @@ def goodput(total_tokens: FloatArray, access_latency: FloatArray, verification_t
     return total_tokens / (access_latency + verification_time)
 
 
+def largest(array: FloatArray) -> FloatArray:
+    """Maximum over users, (...) of (..., K): what ``array.max(-1)`` gives, for short rows in a third of the time.
+
+    NumPy compares rows with each other faster than the entries of each; a maximum is exact in any order.
+    """
+    if array.ndim == 1 or array.shape[-1] > MOST_TURNED:
+        result: FloatArray = np.maximum.reduce(array, -1)
+        return result
+    result = np.maximum.reduce(np.ascontiguousarray(array.T), 0).T
+    return result
+
+
 def price(scenario: Scenario, state: SystemState, decision: Decision, tokens: FloatArray) -> Outcome:
     """Outcome of a round in which device k gains ``tokens[k]``; nothing is checked here.
 
@@ -32,7 +47,7 @@ def price(scenario: Scenario, state: SystemState, decision: Decision, tokens: Fl
     """
     draft = decision.draft_length * state.draft_time
     upload = upload_time(scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
-    access_latency = (draft + upload).max(-1)
+    access_latency = largest(draft + upload)
     verification_time = scenario.verification_time
     return Outcome(
         goodput=goodput(tokens.sum(-1), access_latency, verification_time),

@@ -62,3 +62,23 @@ def test_batch_equals_one_by_one(rng):
     for index in np.ndindex(6, 7):
         one = equal_latency(lengths[index], draft_time[index], token_time[index])
         assert batch.latency[index] == pytest.approx(one.latency, rel=1e-14)
+
+
+@pytest.mark.parametrize("users", [1, 2, 7, 8, 9, 20, 64, 65, 127, 128, 129, 300])
+def test_a_row_does_not_depend_on_its_batch(users, rng, monkeypatch):
+    lengths = rng.integers(0, 26, (30, users))
+    lengths[3] = 0
+    draft_time = rng.uniform(5e-3, 2e-2, (30, users))
+    token_time = np.exp(rng.uniform(-16, 3, (30, users)))  # some rows need more steps than all take
+    batch = equal_latency(lengths, draft_time, token_time)
+    monkeypatch.setattr("multispin_env.controllers.equalization.BLOCK", 4 * users)
+    middle = [array[:, None] for array in (lengths, draft_time, token_time)]
+    for other in (equal_latency(lengths, draft_time, token_time), equal_latency(*middle)):
+        assert (other.latency.ravel() == batch.latency).all()
+        assert (other.share.reshape(30, users) == batch.share).all()
+    for i in range(30):
+        row = equal_latency(lengths[i], draft_time[i], token_time[i])
+        one = equal_latency(lengths[i : i + 1], draft_time[i : i + 1], token_time[i : i + 1])
+        assert row.latency == one.latency[0] == batch.latency[i]
+        assert (row.share == batch.share[i]).all()
+        assert (one.share[0] == batch.share[i]).all()
