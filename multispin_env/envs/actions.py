@@ -98,8 +98,8 @@ class ActionCodec(ABC):
         if self.common_draft_length:
             column = np.broadcast_to(column.mean(-1, keepdims=True), column.shape)
         low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
-        length = np.rint(self._length(column, low, high)).astype(np.int64)
-        return Decision(length, self._bandwidth(x, length, state))
+        length = np.rint(self._length(column, low, high))
+        return Decision(length.astype(np.int64), self._bandwidth(x, length, state))
 
     def encode(self, decision: Decision, state: SystemState) -> NDArray[np.float32]:
         """Action (..., K, columns) that decodes to this decision (..., K) in this state (..., K).
@@ -126,12 +126,12 @@ class ActionCodec(ABC):
     def _checked(self, action: NDArray[Any], shape: tuple[int, ...]) -> FloatArray:
         self.check_shape(action, *shape)
         x = np.asarray(action, dtype=np.float64)
-        if not np.abs(x).max(initial=0.0) <= 1.0:  # also for NaN
+        if not np.maximum.reduce(np.abs(x), None, initial=0.0) <= 1.0:  # also for NaN
             require("action", x, np.abs(x) <= 1.0 + EDGE, "numbers in [-1, 1]")
             x = np.clip(x, -1.0, 1.0)
         return x
 
-    def _equalized(self, length: IntArray, state: SystemState, factor: FloatArray | float) -> FloatArray:
+    def _equalized(self, length: FloatArray, state: SystemState, factor: FloatArray | float) -> FloatArray:
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
         return self.scenario.total_bandwidth * equal_latency(length, state.draft_time, token_time * factor).share
 
@@ -144,8 +144,8 @@ class ActionCodec(ABC):
         return log_length_inverse(length, low, high)
 
     @abstractmethod
-    def _bandwidth(self, x: FloatArray, length: IntArray, state: SystemState) -> FloatArray:
-        """Bandwidth (..., K) in Hz."""
+    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
+        """Bandwidth (..., K) in Hz for whole numbers ``length``."""
 
     @abstractmethod
     def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
@@ -157,7 +157,7 @@ class LengthsCodec(ActionCodec):
 
     columns = 1
 
-    def _bandwidth(self, x: FloatArray, length: IntArray, state: SystemState) -> FloatArray:
+    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
         return self._equalized(length, state, 1.0)
 
     def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
@@ -176,7 +176,7 @@ class ResidualCodec(ActionCodec):
 
     columns = 2
 
-    def _bandwidth(self, x: FloatArray, length: IntArray, state: SystemState) -> FloatArray:
+    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
         return self._equalized(length, state, residual_factor(x[..., 1]))
 
     def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
@@ -206,7 +206,7 @@ class SharesCodec(ActionCodec):
     def _length_inverse(length: IntArray, low: int, high: int) -> FloatArray:
         return linear_length_inverse(length, low, high)
 
-    def _bandwidth(self, x: FloatArray, length: IntArray, state: SystemState) -> FloatArray:
+    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
         weight = np.exp(LOG_LARGEST_FACTOR * x[..., 1])
         return self.scenario.total_bandwidth * weight / weight.sum(-1, keepdims=True)
 

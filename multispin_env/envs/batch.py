@@ -1,7 +1,6 @@
 """A batch of environments: observation, action and reward around the core. Single and vector shells call it."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -15,8 +14,7 @@ from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, Outcome, SystemState
 
 
-@dataclass(frozen=True, eq=False)
-class Step:
+class Step(NamedTuple):
     """One round of all copies."""
 
     observation: Observation  # of the next round, arrays (n, ...), to be read only
@@ -102,21 +100,20 @@ class Batch:
             Copies (n,) that start a new episode instead: their action is not read, their reward and info are 0.
         """
         if over is None or not np.count_nonzero(over):
-            decision = self.actions.decode(action, self._core.reported)
-            return self._play(decision, None)
+            return self._play(self.actions.decode(action, self._core.reported), None)
         self.actions.check_shape(action, self.num_copies, self.settings.scenario.num_users)
-        read = np.where(over[:, None, None], 0.0, action)
-        step = self._play(self.actions.decode(read, self._core.reported), np.flatnonzero(~over))
         ended = np.flatnonzero(over)
+        read = np.array(action)
+        read[ended] = 0
+        step = self._play(self.actions.decode(read, self._core.reported), over)
         for array in (step.reward, *step.info.values()):
             array[ended] = 0
-        return Step(self.reset(ended), step.reward, step.info, step.decision, step.outcome)
+        return step
 
-    def _play(self, decision: Decision, copies: IntArray | None) -> Step:
-        rows: Rows = ALL if copies is None else copies
+    def _play(self, decision: Decision, over: BoolArray | None) -> Step:
         hidden = self._hidden_info() if self.settings.variant.privileged else {}
         best = None if self._best is None else self._core.expected(self._best.decide(self._core.state)).goodput
-        outcome, tokens = self._core.step(decision, copies)
+        outcome, tokens = self._core.step(decision, over)
         info: dict[str, NDArray[Any]] = {
             "goodput": outcome.goodput,
             "accepted_tokens": outcome.tokens,
@@ -129,12 +126,15 @@ class Batch:
             info |= {"optimal_goodput": best, "regret": best - outcome.goodput}
         if self._counts is not None:
             info["accepted_tokens"] = tokens  # expected ones would tell the acceptance rate
-            self._counts.advance(decision.draft_length, tokens, self._core.requests.age, rows)
+            self._counts.advance(decision.draft_length, tokens, self._core.requests.age)
         if self._throughput is None:
             reward = outcome.goodput / self._reward_unit
         else:
-            reward = self._throughput.advance(outcome, rows)
+            reward = self._throughput.advance(outcome)
             info["throughput"] = self._throughput.values.copy()
+        if over is not None:
+            for memory in self._memories:
+                memory.reset(np.flatnonzero(over))
         return Step(self._observe(), reward, info, decision, outcome)
 
     def _hidden_info(self) -> dict[str, NDArray[Any]]:

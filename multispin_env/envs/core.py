@@ -1,13 +1,14 @@
 """The one core that steps a batch of copies; a single environment is a batch of one."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, IntArray
+from multispin_env.checks import BoolArray, FloatArray, IntArray
 from multispin_env.physics.acceptance import Requests
-from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Dynamics, users_from_uniforms
+from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Dynamics, Users, users_from_uniforms
 from multispin_env.physics.rounds import price
 from multispin_env.physics.streams import CopyStreams, rows_ahead
 from multispin_env.physics.types import Decision, Outcome, SystemState
@@ -68,19 +69,11 @@ class Core:
         ones, zeros = np.ones((num_copies, num_users)), np.zeros((num_copies, num_users), dtype=np.int64)
         self.mean_gain = ones
         self.requests = Requests(zeros, ones, zeros, zeros)
+        self._expectation: Callable[[IntArray], FloatArray] | None = None  # of these requests, once it was asked for
         self._draft_time = ones
         self._gain = ones
         self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiency, the oldest first, the present one last
-
-    @property
-    def state(self) -> SystemState:
-        """What prices the next decision, arrays (n, K)."""
-        return SystemState(self._draft_time, self._reports[-1], self.requests.rate)
-
-    @property
-    def reported(self) -> SystemState:
-        """`state` with the spectral efficiency of the last report, arrays (n, K)."""
-        return SystemState(self._draft_time, self._reports[0], self.requests.rate)
+        self._name_states()
 
     def seed(self, copy: int, generator: np.random.Generator) -> None:
         """Give a copy fresh streams, spawned from ``generator``."""
@@ -91,59 +84,91 @@ class Core:
     def reset(self, copies: IntArray | None = None) -> None:
         """New devices, a first round of fading and first requests for these copies (default all)."""
         rows: Rows = ALL if copies is None else copies
-        users = users_from_uniforms(self.scenario, self._devices.read(copies))
-        self._draft_time = replaced(self._draft_time, rows, users.draft_time)
-        self.mean_gain = replaced(self.mean_gain, rows, users.mean_gain)
-        fresh = self._renewals.read(copies)
-        self._renew(rows, self.dynamics.acceptance.first(self.scenario, users.task, fresh))
-        gain = self.dynamics.channel.first_gain(users.mean_gain, self._fading.read(copies))
-        self._report(rows, gain)
-        for _ in range(self.dynamics.delay):  # what the first reports will be about
-            gain = self.dynamics.channel.next_gain(gain, users.mean_gain, self._fading.read(copies))
-            self._report(rows, gain)
+        users = self._new_users(rows, copies)
+        self._renew(rows, self.dynamics.acceptance.first(self.scenario, users.task, self._renewals.read(copies)))
+        self._report(rows, self.dynamics.channel.first_gain(users.mean_gain, self._fading.read(copies)))
+        self._outwait_delay(rows, copies)
+        self._name_states()
 
-    def step(self, decision: Decision, copies: IntArray | None = None) -> tuple[Outcome, FloatArray]:
-        """Price a decision (n, K) with the current state, then let these copies go on to the next round.
+    def step(self, decision: Decision, over: BoolArray | None = None) -> tuple[Outcome, FloatArray]:
+        """Price a decision (n, K) with the current state, then go on to the next round.
 
-        Copies that are not among them (default all are) stay where they are; what is priced for them is void.
+        Copies that are ``over`` (n,), by default none, start anew instead; what is priced for them is void.
 
         Returns
         -------
         tuple of Outcome and FloatArray
             The outcome, and the tokens (n, K) that the draft gained: drawn, if any are.
         """
-        rows: Rows = ALL if copies is None else copies
-        drawn = self._drawn_tokens(decision.draft_length, copies) if self._drawn else None
+        drawn = self._drawn_tokens(decision.draft_length, over) if self._drawn else None
         outcome = self._outcome(decision, drawn) if self._priced else self.expected(decision)
         tokens = outcome.tokens if drawn is None else drawn
-        if self.dynamics.acceptance.changes:
-            requests = Requests._make(array[rows] for array in self.requests)
-            fresh = self._renewals.read(copies)
-            self._renew(rows, self.dynamics.acceptance.next(self.scenario, requests, tokens[rows], fresh))
-        fading = self._fading.read(copies)
-        self._report(rows, self.dynamics.channel.next_gain(self._gain[rows], self.mean_gain[rows], fading))
+        if over is None:
+            self._go_on(tokens)
+        else:
+            self._go_on_or_start_anew(tokens, np.flatnonzero(over))
+        self._name_states()
         return outcome, tokens
 
     def expected(self, decision: Decision) -> Outcome:
         """Price a decision (n, K) with expected tokens in the current state."""
-        return self._outcome(decision, self.dynamics.acceptance.expected_tokens(self.requests, decision.draft_length))
+        if self._expectation is None:
+            self._expectation = self.dynamics.acceptance.expectation(self.requests)
+        return self._outcome(decision, self._expectation(decision.draft_length))
 
     def _outcome(self, decision: Decision, tokens: FloatArray | None) -> Outcome:
         assert tokens is not None
         return price(self.scenario, self.state, decision, tokens)
 
-    def _drawn_tokens(self, draft_length: IntArray, copies: IntArray | None) -> FloatArray:
-        if copies is None:
+    def _drawn_tokens(self, draft_length: IntArray, over: BoolArray | None) -> FloatArray:
+        if over is None:
             variable = self._tokens.read()
         else:
+            playing = np.flatnonzero(~over)
             variable = np.zeros(draft_length.shape)
-            variable[copies] = self._tokens.read(copies)
+            variable[playing] = self._tokens.read(playing)
         return self.dynamics.acceptance.sampled_tokens(self.requests, draft_length, variable)
+
+    def _go_on(self, tokens: FloatArray) -> None:
+        dynamics = self.dynamics
+        if dynamics.acceptance.changes:
+            fresh = self._renewals.read()
+            self._renew(ALL, dynamics.acceptance.next(self.scenario, self.requests, tokens, fresh))
+        self._report(ALL, dynamics.channel.next_gain(self._gain, self.mean_gain, self._fading.read()))
+
+    def _go_on_or_start_anew(self, tokens: FloatArray, ended: IntArray) -> None:
+        """Read one row for each copy and go on with it everywhere; then put those that ended in their places."""
+        dynamics, channel = self.dynamics, self.dynamics.channel
+        users = self._new_users(ended, ended)
+        if dynamics.acceptance.changes:
+            fresh = self._renewals.read()
+            self._renew(ALL, dynamics.acceptance.next(self.scenario, self.requests, tokens, fresh))
+            fresh = fresh[ended]
+        else:
+            fresh = self._renewals.read(ended)
+        self._renew(ended, dynamics.acceptance.first(self.scenario, users.task, fresh))
+        fading = self._fading.read()
+        gain = channel.next_gain(self._gain, self.mean_gain, fading)
+        self._report(ALL, replaced(gain, ended, channel.first_gain(users.mean_gain, fading[ended])))
+        self._outwait_delay(ended, ended)
+
+    def _new_users(self, rows: Rows, copies: IntArray | None) -> Users:
+        users = users_from_uniforms(self.scenario, self._devices.read(copies))
+        self._draft_time = replaced(self._draft_time, rows, users.draft_time)
+        self.mean_gain = replaced(self.mean_gain, rows, users.mean_gain)
+        return users
+
+    def _outwait_delay(self, rows: Rows, copies: IntArray | None) -> None:
+        """Rounds that pass until there is a report of the first one."""
+        for _ in range(self.dynamics.delay):
+            fading = self._fading.read(copies)
+            self._report(rows, self.dynamics.channel.next_gain(self._gain[rows], self.mean_gain[rows], fading))
 
     def _renew(self, rows: Rows, requests: Requests) -> None:
         self.requests = Requests._make(
             replaced(old, rows, new) for old, new in zip(self.requests, requests, strict=True)
         )
+        self._expectation = None
 
     def _report(self, rows: Rows, gain: FloatArray) -> None:
         """Let a round pass: ``gain`` is the present one, and every report is a round older."""
@@ -151,6 +176,14 @@ class Core:
         efficiency = spectral_efficiency(self.scenario, gain)
         later = [report[rows] for report in self._reports[1:]] + [efficiency]
         self._reports = [replaced(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
+
+    def _name_states(self) -> None:
+        self.state = SystemState(self._draft_time, self._reports[-1], self.requests.rate)
+        """What prices the next decision, arrays (n, K)."""
+        self.reported = self.state
+        """`state` with the spectral efficiency of the last report, arrays (n, K)."""
+        if self.dynamics.delay:
+            self.reported = SystemState(self._draft_time, self._reports[0], self.requests.rate)
 
 
 def replaced(array: Any, rows: Rows, values: Any) -> Any:

@@ -25,19 +25,17 @@ class Counts:
         for name, array in self._fields.items():
             self._fields[name] = replaced(array, rows, np.zeros_like(array[rows]))
 
-    def advance(self, draft_length: IntArray, tokens: FloatArray, age: IntArray, rows: Rows) -> None:
-        """Count a round of these rows; arrays (n, K), ``age`` behind the round."""
-        drafted = draft_length[rows].copy()
-        accepted = tokens[rows].astype(np.int64) - 1
-        same = age[rows] > 0
-        counted = {
+    def advance(self, draft_length: IntArray, tokens: FloatArray, age: IntArray) -> None:
+        """Count a round; arrays (n, K), ``age`` behind the round."""
+        drafted = draft_length.copy()
+        accepted = tokens.astype(np.int64) - 1
+        same = age > 0
+        self._fields = {
             "drafted": drafted,
             "accepted": accepted,
-            "hits": np.where(same, self._fields["hits"][rows] + accepted, 0),
-            "misses": np.where(same, self._fields["misses"][rows] + (accepted < drafted), 0),
+            "hits": np.where(same, self._fields["hits"] + accepted, 0),
+            "misses": np.where(same, self._fields["misses"] + (accepted < drafted), 0),
         }
-        for name, values in counted.items():
-            self._fields[name] = replaced(self._fields[name], rows, values)
 
 
 class Throughput:
@@ -56,9 +54,9 @@ class Throughput:
         """Begin anew in these rows."""
         self.values = replaced(self.values, rows, self._initial[rows])
 
-    def advance(self, outcome: Outcome, rows: Rows) -> FloatArray:
-        """Take in a round of these rows; returns by how much the utility grows, (n,), void in others."""
+    def advance(self, outcome: Outcome) -> FloatArray:
+        """Take in a round; returns by how much the utility grows, (n,)."""
         later = discounted_throughput(self.values, outcome, self._window)
         growth = utility(later) - utility(self.values)
-        self.values = replaced(self.values, rows, later[rows])
+        self.values = later
         return growth

@@ -45,8 +45,9 @@ def price(scenario: Scenario, state: SystemState, decision: Decision, tokens: Fl
 
     The server waits for the last device: T_ma = max_k (L_k T_k + L_k Q / (B_k r_k)) ([MS] 26).
     """
-    draft = decision.draft_length * state.draft_time
-    upload = upload_time(scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
+    draft_length = np.asarray(decision.draft_length, dtype=np.float64)
+    draft = draft_length * state.draft_time
+    upload = upload_time(scenario, draft_length, state.spectral_efficiency, decision.bandwidth)
     access_latency = largest(draft + upload)
     verification_time = scenario.verification_time
     return Outcome(

@@ -1,13 +1,42 @@
 """Tokens a device gains in a round: expectation and draw."""
 
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 
-from multispin_env.checks import FloatArray, IntArray
+from multispin_env.checks import BoolArray, FloatArray, IntArray
 
 
 def _log_acceptance(acceptance_rate: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore"):  # ln 0 = −∞ is meant
         return np.log(acceptance_rate)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenLaw:
+    """Acceptance rates α, made ready to price many drafts: what E[N | L] needs of them, worked out once."""
+
+    log_acceptance: FloatArray  # ln α
+    minus_miss: FloatArray  # α − 1, and −1 where α = 1
+    certain: BoolArray | None  # where α = 1; None if nowhere
+
+    @classmethod
+    def of(cls, acceptance_rate: FloatArray) -> Self:
+        """Law of rates α in [0, 1], of any shape."""
+        alpha = np.asarray(acceptance_rate, dtype=np.float64)
+        minus_miss = alpha - 1.0
+        certain = minus_miss == 0.0
+        if not np.count_nonzero(certain):
+            return cls(_log_acceptance(alpha), minus_miss, None)
+        return cls(_log_acceptance(alpha), np.where(certain, -1.0, minus_miss), certain)
+
+    def expected(self, draft_length: FloatArray | IntArray) -> FloatArray:
+        """`expected_tokens` of drafts of L tokens, broadcast against α."""
+        count = np.add(draft_length, 1.0)
+        # expm1 keeps all digits where α^{L+1} is close to 1
+        tokens: FloatArray = np.expm1(count * self.log_acceptance) / self.minus_miss
+        return tokens if self.certain is None else np.where(self.certain, count, tokens)
 
 
 def expected_tokens(draft_length: FloatArray | IntArray, acceptance_rate: FloatArray) -> FloatArray:
@@ -25,16 +54,7 @@ def expected_tokens(draft_length: FloatArray | IntArray, acceptance_rate: FloatA
     FloatArray
         Expected tokens, in [1, L + 1].
     """
-    alpha = np.asarray(acceptance_rate, dtype=np.float64)
-    count = np.asarray(draft_length, dtype=np.float64) + 1.0
-    miss = 1.0 - alpha
-    certain = miss == 0.0
-    some = np.count_nonzero(certain)
-    if some:
-        miss = np.where(certain, 1.0, miss)
-    # expm1 keeps all digits where α^{L+1} is close to 1
-    tokens = np.expm1(count * _log_acceptance(alpha)) / -miss
-    return np.where(certain, count, tokens) if some else tokens
+    return TokenLaw.of(acceptance_rate).expected(draft_length)
 
 
 def tokens_from_exponential(draft_length: IntArray, acceptance_rate: FloatArray, exponential: FloatArray) -> FloatArray:

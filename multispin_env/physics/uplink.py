@@ -24,7 +24,7 @@ def full_share_token_time(scenario: Scenario, spectral_efficiency: FloatArray) -
 
 def upload_time(
     scenario: Scenario,
-    draft_length: IntArray,
+    draft_length: FloatArray | IntArray,
     spectral_efficiency: FloatArray,
     bandwidth: FloatArray,
 ) -> FloatArray:

@@ -1,5 +1,6 @@
 """Acceptance processes, one file each; ``multispin_env.registry.ACCEPTANCES`` names them."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from multispin_env.checks import FloatArray, IntArray
@@ -35,8 +36,11 @@ class Acceptance(Protocol):
         """Requests behind a round that gained ``tokens``, whole numbers (..., K) in 1..L + 1."""
         ...
 
-    def expected_tokens(self, requests: Requests, draft_length: IntArray) -> FloatArray:
-        """E[N] (..., K) of drafts of L tokens (..., K), given all that the process knows now."""
+    def expectation(self, requests: Requests) -> Callable[[IntArray], FloatArray]:
+        """E[N] (..., K) as a function of the drafts' L (..., K), given all that the process knows now.
+
+        It is asked for once for the same requests, and called for every draft of theirs.
+        """
         ...
 
     def sampled_tokens(self, requests: Requests, draft_length: IntArray, exponential: FloatArray) -> FloatArray:

@@ -1,6 +1,8 @@
 """Acceptance replayed from real speculative decoding."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -80,6 +82,10 @@ class Recorded:
         place = advance(self.records, requests.position, tokens)
         place[new] = self._random_place(requests.task[new], fresh[..., PROMPT, :][new], fresh[..., PLACE, :][new])
         return requests._replace(rate=self._rates(place), position=place)
+
+    def expectation(self, requests: Requests) -> Callable[[IntArray], FloatArray]:
+        """`expected_tokens` as a function of L."""
+        return partial(self.expected_tokens, requests)
 
     def expected_tokens(self, requests: Requests, draft_length: IntArray) -> FloatArray:
         """E[N] = 1 + Σ_l β_t ⋯ β_{t+l−1} at the places t of the requests, (..., K)."""

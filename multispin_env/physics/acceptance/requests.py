@@ -1,5 +1,6 @@
 """What the acceptance processes share: requests, how they end, and what is known of them in advance."""
 
+from collections.abc import Callable
 from numbers import Real
 from typing import NamedTuple
 
@@ -32,9 +33,9 @@ class Prior(NamedTuple):
 class IndependentTokens:
     """Tokens of requests whose drafted tokens are accepted independently, with one rate ([MS] 10–12)."""
 
-    def expected_tokens(self, requests: Requests, draft_length: FloatArray | IntArray) -> FloatArray:
-        """E[N | L] of [MS] (12) for the rates of the requests, (..., K)."""
-        return law.expected_tokens(draft_length, requests.rate)
+    def expectation(self, requests: Requests) -> Callable[[FloatArray | IntArray], FloatArray]:
+        """E[N | L] of [MS] (12) as a function of L, for the rates of the requests, (..., K)."""
+        return law.TokenLaw.of(requests.rate).expected
 
     def sampled_tokens(self, requests: Requests, draft_length: IntArray, exponential: FloatArray) -> FloatArray:
         """N of [MS] (11) from standard exponential variables, whole numbers (..., K) in 1..L + 1."""
