@@ -113,19 +113,21 @@ def _solve_one(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
     """`_solve` for one row (K,), bit for bit: the same sums, with NumPy's scalars, in memory that is used again."""
     slowest = largest(drafting)
     head_start = slowest - drafting
-    total = _total(uploading)
+    terms = np.empty((2, len(uploading)))  # what is summed; below the shares, and minus their slopes
+    terms[0] = uploading
+    share, decline = terms
+    np.multiply(uploading, head_start, out=decline)
+    total, weighted = _total(terms, -1)
     if total == 0.0:
         return EqualLatency(total, np.zeros_like(uploading))
-    delta = max(largest(uploading - head_start), total - _total(uploading * head_start) / total)
+    delta = max(largest(uploading - head_start), total - weighted / total)
     gap = np.empty_like(head_start)
-    terms = np.empty((2, len(gap)))  # the shares, and minus their slopes
-    share, decline = terms
     for _ in range(STEPS):
         np.add(head_start, delta, out=gap)
         np.divide(uploading, gap, out=share)
         np.divide(share, gap, out=decline)
-        used, total_decline = _total(terms, -1)
-        step = used * (used - 1.0) / total_decline
+        used, declined = _total(terms, -1)
+        step = used * (used - 1.0) / declined
         delta = delta + step
     if step > SETTLED * delta:
         delta = _settled(delta[None], head_start[None], uploading[None])[0]

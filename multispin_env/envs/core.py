@@ -10,13 +10,16 @@ from multispin_env.checks import BoolArray, FloatArray, IntArray
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Dynamics, Users, users_from_uniforms
 from multispin_env.physics.rounds import price
-from multispin_env.physics.streams import CopyStreams, rows_ahead
+from multispin_env.physics.streams import MOST_ROWS, CopyStreams, Draw, rows_ahead
 from multispin_env.physics.types import Decision, Outcome, SystemState
 from multispin_env.physics.uplink import spectral_efficiency
 from multispin_env.scenario import Scenario
 
 Rows = IntArray | slice
 ALL = slice(None)
+
+EPISODES = 8
+"""Episodes for which devices are drawn ahead."""
 
 
 def _uniform_rows(rng: np.random.Generator, rows: int, columns: int, num_users: int) -> FloatArray:
@@ -25,6 +28,11 @@ def _uniform_rows(rng: np.random.Generator, rows: int, columns: int, num_users: 
 
 def _token_rows(rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
     return rng.standard_exponential((rows, num_users))
+
+
+def _streams(draw: Draw, num_copies: int, most_rows: int = MOST_ROWS) -> CopyStreams:
+    numbers = draw(np.random.default_rng(0), 1).size  # of a row, just to count them
+    return CopyStreams(draw, num_copies, min(most_rows, rows_ahead(num_copies * max(numbers, 1))))
 
 
 class Core:
@@ -59,13 +67,12 @@ class Core:
         self._priced = priced
         self._drawn = priced or counted
         num_users = scenario.num_users
-        ahead = partial(CopyStreams, num_copies=num_copies, block=rows_ahead(num_copies * num_users))
         uniform_rows = partial(_uniform_rows, columns=dynamics.acceptance.columns, num_users=num_users)
         device_rows = partial(_uniform_rows, columns=UNIFORMS_PER_USER, num_users=num_users)
-        self._devices = CopyStreams(device_rows, num_copies, block=1)
-        self._fading = ahead(partial(dynamics.channel.draw, num_users=num_users))
-        self._tokens = ahead(partial(_token_rows, num_users=num_users))
-        self._renewals = ahead(uniform_rows)
+        self._devices = _streams(device_rows, num_copies, EPISODES)
+        self._fading = _streams(partial(dynamics.channel.draw, num_users=num_users), num_copies)
+        self._tokens = _streams(partial(_token_rows, num_users=num_users), num_copies)
+        self._renewals = _streams(uniform_rows, num_copies)
         ones, zeros = np.ones((num_copies, num_users)), np.zeros((num_copies, num_users), dtype=np.int64)
         self.mean_gain = ones
         self.requests = Requests(zeros, ones, zeros, zeros)

@@ -6,11 +6,13 @@ import numpy as np
 
 from multispin_env.checks import FloatArray, IntArray
 
+Draw = Callable[[np.random.Generator, int], FloatArray]
+
 MOST_ROWS = 64
 """Rows drawn ahead for a copy: the Python loop over copies runs once in so many rounds."""
 
-MOST_NUMBERS = 4_000_000
-"""Numbers kept for all copies together, unless that would leave a copy fewer than `FEWEST_ROWS`."""
+MOST_NUMBERS = 16_000_000
+"""Numbers of a stream kept for all copies together, 128 MB, unless that would leave a copy fewer than `FEWEST_ROWS`."""
 
 FEWEST_ROWS = 8
 
@@ -36,7 +38,7 @@ class CopyStreams:
         Rows drawn ahead.
     """
 
-    def __init__(self, draw: Callable[[np.random.Generator, int], FloatArray], num_copies: int, block: int) -> None:
+    def __init__(self, draw: Draw, num_copies: int, block: int) -> None:
         self._draw = draw
         self._block = block
         self._generators: list[np.random.Generator | None] = [None] * num_copies
