@@ -110,27 +110,27 @@ def _newton_step(delta: FloatArray, head_start: FloatArray, uploading: FloatArra
 
 
 def _solve_one(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:
-    """`_solve` for one row (K,), bit for bit: the same sums, with NumPy's scalars, in memory that is used again."""
+    """`_solve` for one row (K,), bit for bit: the same sums, with Python's numbers, in memory that is used again."""
     slowest = largest(drafting)
     head_start = slowest - drafting
     terms = np.empty((2, len(uploading)))  # what is summed; below the shares, and minus their slopes
     terms[0] = uploading
     share, decline = terms
     np.multiply(uploading, head_start, out=decline)
-    total, weighted = _total(terms, -1)
+    total, weighted = _total(terms, -1).tolist()
     if total == 0.0:
-        return EqualLatency(total, np.zeros_like(uploading))
-    delta = max(largest(uploading - head_start), total - weighted / total)
+        return EqualLatency(np.zeros_like(slowest), np.zeros_like(uploading))
+    delta = max(float(largest(uploading - head_start)), total - weighted / total)
     gap = np.empty_like(head_start)
     for _ in range(STEPS):
         np.add(head_start, delta, out=gap)
         np.divide(uploading, gap, out=share)
         np.divide(share, gap, out=decline)
-        used, declined = _total(terms, -1)
+        used, declined = _total(terms, -1).tolist()
         step = used * (used - 1.0) / declined
         delta = delta + step
     if step > SETTLED * delta:
-        delta = _settled(delta[None], head_start[None], uploading[None])[0]
+        delta = _settled(np.array([delta]), head_start[None], uploading[None])[0]
     share = uploading / (head_start + delta)
     share /= _total(share)
     return EqualLatency(slowest + delta, share)

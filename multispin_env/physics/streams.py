@@ -43,33 +43,45 @@ class CopyStreams:
         self._block = block
         self._generators: list[np.random.Generator | None] = [None] * num_copies
         self._rows = np.empty((block, num_copies, 0))  # (block, num_copies, *shape) from the first draw on
-        self._next = np.full(num_copies, block, dtype=np.int64)  # row each copy reads next
-        self._aligned = True  # whether all copies read the same row next
+        self._next = np.full(num_copies, block, dtype=np.int64)  # row each copy reads next, unless it is common
+        self._common: int | None = block  # row that all copies read next
 
     def seed(self, copy: int, generator: np.random.Generator) -> None:
         """Give a copy its generator and forget what was drawn ahead for it."""
+        self._part()
         self._generators[copy] = generator
         self._next[copy] = self._block
-        self._aligned = False
 
     def read(self, copies: IntArray | None = None) -> FloatArray:
         """Next row of each of these copies (default all), (copies, *shape); valid until the next call."""
-        if copies is None and self._align():
-            if self._next[0] == self._block:
-                self._refill(range(len(self._next)))
-            rows: FloatArray = self._rows[self._next[0]]
-            self._next += 1
-            return rows
+        common = self._common_row() if copies is None else None
+        if common is not None:
+            return self._read_common(common)
         chosen = np.arange(len(self._next)) if copies is None else copies
+        self._part()
         self._refill(chosen[self._next[chosen] == self._block])
-        rows = self._rows[self._next[chosen], chosen]
+        rows: FloatArray = self._rows[self._next[chosen], chosen]
         self._next[chosen] += 1
-        self._aligned = False
         return rows
 
-    def _align(self) -> bool:
-        self._aligned = self._aligned or bool((self._next == self._next[0]).all())
-        return self._aligned
+    def _read_common(self, row: int) -> FloatArray:
+        if row == self._block:
+            self._refill(range(len(self._next)))
+            row = 0
+        rows: FloatArray = self._rows[row]
+        self._common = row + 1
+        return rows
+
+    def _common_row(self) -> int | None:
+        if self._common is None and (self._next == self._next[0]).all():
+            self._common = int(self._next[0])
+        return self._common
+
+    def _part(self) -> None:
+        """Let copies read rows of their own again."""
+        if self._common is not None:
+            self._next[:] = self._common
+            self._common = None
 
     def _refill(self, copies: Iterable[int]) -> None:
         for copy in copies:

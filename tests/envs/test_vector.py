@@ -63,6 +63,23 @@ def test_native_vector_equals_single_environments_bit_for_bit(env_id, mode, enco
     assert not (ends.any(1) == ends.all(1)).all()  # not all at once
 
 
+@pytest.mark.parametrize("users", [1, 20, 70])
+@pytest.mark.parametrize("encoding", COLUMNS)
+def test_expected_rewards_are_the_same_for_many_users_and_copies(encoding, users):
+    """70 copies, 1,400 and 4,900 numbers in an array: sums and maxima take other ways than for one copy."""
+    options = {"num_users": users, "action": encoding, "max_episode_steps": 5}
+    native = make(num_envs=70, **options)
+    sync = gym.make_vec(FULL, num_envs=70, vectorization_mode="sync", **options)
+    assert same(native.reset(seed=1), sync.reset(seed=1))
+    rng = np.random.default_rng(2)
+    for t in range(14):
+        if t in (1, 3):
+            mask = np.arange(70) % 4 == t
+            assert same(*(env.reset(options={"reset_mask": mask}) for env in (native, sync)))
+        played = actions(rng, 70, users, COLUMNS[encoding])
+        assert all(map(same, native.step(played), sync.step(played)))
+
+
 def test_regret_is_the_same_too():
     options = {"num_users": 4, "optimum": True, "max_episode_steps": 4}
     native = gym.make_vec(FULL, num_envs=3, vectorization_mode="vector_entry_point", **options)

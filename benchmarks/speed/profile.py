@@ -1,0 +1,116 @@
+"""Where a step spends its time."""
+
+import sys
+from collections.abc import Callable
+from fnmatch import fnmatch
+from inspect import isclass, isfunction
+from time import perf_counter_ns
+from typing import Any
+
+import multispin_env as ms
+from benchmarks.speed.subjects import DEFAULT_ID, PERIOD, REFERENCE_K, Play, native, seconds_of, single
+
+PARTS = {
+    "equal-latency root": ("equal_latency",),
+    "rest of decode": ("*Codec.decode", "decode"),
+    "tokens": ("*.expectation", "TokenLaw.expected", "tokens_from_exponential"),
+    "price": ("price",),
+    "random numbers": ("*Streams.read",),
+    "fading and rate": ("*.next_gain", "spectral_efficiency"),
+    "observation": ("ObservationCodec.*", "*._observe*", "_first", "*._handed_out"),
+}
+"""Names of the functions whose own time is a part of a step; what none of them takes is the rest."""
+
+REST = "infos, counters, wrappers"
+
+
+class Timers:
+    """Own time of `PARTS` in ns, while inside ``with``; functions are found by name, wherever they stand."""
+
+    def __init__(self) -> None:
+        self.spent = dict.fromkeys([*PARTS, REST], 0)
+        self.calls = dict.fromkeys(PARTS, 0)
+        self._running = [REST]
+        self._since = 0
+        self._restore: list[tuple[Any, str, Any]] = []
+
+    def __enter__(self) -> "Timers":
+        modules = [module for name, module in sys.modules.items() if name.split(".")[0] == ms.__name__]
+        owners: list[Any] = [*modules, *(x for module in modules for x in vars(module).values() if isclass(x))]
+        for owner in dict.fromkeys(owners):
+            for name, found in list(vars(owner).items()):
+                part = self._part(found)
+                if part is not None:
+                    self._restore.append((owner, name, found))
+                    setattr(owner, name, self._timed(found, part))
+        self._since = perf_counter_ns()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._charge()
+        for owner, name, found in reversed(self._restore):
+            setattr(owner, name, found)
+
+    @staticmethod
+    def _part(found: Any) -> str | None:
+        if not isfunction(found) or not found.__module__.startswith(ms.__name__):
+            return None
+        matching = (part for part, names in PARTS.items() if any(fnmatch(found.__qualname__, name) for name in names))
+        return next(matching, None)
+
+    def _charge(self) -> None:
+        now = perf_counter_ns()
+        self.spent[self._running[-1]] += now - self._since
+        self._since = now
+
+    def _timed(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
+        def timed(*args: Any, **keywords: Any) -> Any:
+            self._charge()
+            self._running.append(part)
+            self.calls[part] += 1
+            try:
+                return function(*args, **keywords)
+            finally:
+                self._charge()
+                self._running.pop()
+
+        return timed
+
+
+def profile(copies: int, action: str, turns: int) -> dict[str, float]:
+    """µs of a call of `step` by part (best of the turns), and ``"step"`` without timers."""
+
+    def make() -> Play:
+        users = REFERENCE_K
+        return (native(DEFAULT_ID, action, copies, users) if copies > 1 else single(DEFAULT_ID, action, users)).play
+
+    calls = PERIOD * (2 if copies > 1 else 8)
+    plain = make()
+    whole = []
+    timed: list[dict[str, int]] = []
+    with Timers():
+        play = make()  # what is bound when it is built is bound to the timed functions
+    for _ in range(turns):
+        whole.append(seconds_of(plain, calls) / calls * 1e6)
+        with Timers() as timers:
+            play = make()
+            play(PERIOD)
+            timers.spent = dict.fromkeys(timers.spent, 0)
+            timers._since = perf_counter_ns()
+            play(calls)
+        timed.append(timers.spent)
+    parts = {part: min(spent[part] for spent in timed) / calls * 1e-3 for part in timed[0]}
+    return {"step": min(whole), **parts}
+
+
+def show_profiles(profiles: dict[str, dict[str, float]]) -> None:
+    """Print µs and share of every part of a step."""
+    print(f"\nparts of one call of step, K = {REFERENCE_K}: µs (share)")
+    print(f"{'':28}" + "".join(f"{label:>22}" for label in profiles))
+    for part in (*PARTS, REST):
+        cells = []
+        for parts in profiles.values():
+            total = sum(parts.values()) - parts["step"]
+            cells.append(f"{parts[part]:.1f} ({parts[part] / total:.0%})" if parts[part] else "-")
+        print(f"{part:28}" + "".join(f"{cell:>22}" for cell in cells))
+    print(f"{'the step without timers':28}" + "".join(f"{parts['step']:>22.1f}" for parts in profiles.values()))

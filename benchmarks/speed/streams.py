@@ -1,0 +1,87 @@
+"""What one row of fading costs, by how random numbers are divided among the copies."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.speed.subjects import REFERENCE_K, REFERENCE_N, Play, play_floor, seconds_of
+from multispin_env.checks import FloatArray
+from multispin_env.physics.streams import CopyStreams
+
+UIntArray = NDArray[np.uint64]
+
+
+def philox(keys: UIntArray, counter: int, users: int) -> FloatArray:
+    """Standard exponentials (N, K) from Philox 4x32-10, counted instead of kept, all copies at once in NumPy."""
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    shape = (len(keys), (users + 1) // 2)
+    a, b = np.broadcast_to(np.arange(shape[1], dtype=np.uint64), shape), np.full(shape, counter, np.uint64)
+    c = d = np.zeros(shape, np.uint64)
+    key, other = keys[:, None], np.zeros((len(keys), 1), np.uint64)
+    for _ in range(10):
+        first, second = np.uint64(0xD2511F53) * a, np.uint64(0xCD9E8D57) * c
+        a, b, c, d = (second >> half) ^ b ^ key, second & low, (first >> half) ^ d ^ other, first & low
+        key, other = (key + np.uint64(0x9E3779B9)) & low, (other + np.uint64(0xBB67AE85)) & low
+    return exponential(np.concatenate([(a << half) | b, (c << half) | d], axis=1)[:, :users])
+
+
+def split_mix(keys: UIntArray, counter: int, users: int) -> FloatArray:
+    """Standard exponentials (N, K) from the SplitMix64 hash of key and counter: the cheapest, and the weakest."""
+    z = (keys[:, None] + np.uint64(counter << 32)) + np.arange(users, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return exponential(z ^ (z >> np.uint64(31)))
+
+
+def exponential(bits: UIntArray) -> FloatArray:
+    """Standard exponentials by inversion, from 64 random bits each."""
+    return -np.log1p(-((bits >> np.uint64(11)) * 2.0**-53))
+
+
+def streams(turns: int) -> dict[str, float]:
+    """µs to draw one row (N, K) of fading, by how the numbers are divided among the copies."""
+    copies, users = REFERENCE_N, REFERENCE_K
+    keys = np.arange(copies, dtype=np.uint64)
+    counters = [np.random.Philox(key=i) for i in range(copies)]
+    positions = [counter.state for counter in counters]
+    generators = [np.random.Generator(counter) for counter in counters]
+
+    def ahead(block: int) -> CopyStreams:
+        read = CopyStreams(lambda rng, rows: rng.standard_exponential((rows, users)), copies, block)
+        for copy in range(copies):
+            read.seed(copy, np.random.default_rng(copy))
+        return read
+
+    def counted() -> None:
+        rows = np.empty((copies, users))
+        for copy in range(copies):
+            counters[copy].state = positions[copy]
+            rows[copy] = generators[copy].standard_exponential(users)
+
+    def play(draw: Callable[[], object]) -> Play:
+        def play(calls: int) -> None:
+            for _ in range(calls):
+                draw()
+
+        return play
+
+    ways: dict[str, tuple[Play, int]] = {
+        "one generator for the batch": (play_floor(copies, users), 640),
+        **{f"a generator a copy, blocks of {b}": (play(ahead(b).read), max(64, 10 * b)) for b in (1, 8, 64)},
+        "counter-based, Philox, copy by copy": (play(counted), 64),
+        "counter-based, Philox in NumPy": (play(lambda: philox(keys, 7, users)), 128),
+        "counter-based, SplitMix64 in NumPy": (play(lambda: split_mix(keys, 7, users)), 640),
+    }
+    spent: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(turns + 1):  # the first fills the blocks
+        for way, (draw, calls) in ways.items():
+            spent[way].append(seconds_of(draw, calls) / calls * 1e6)
+    return {way: min(times[1:]) for way, times in spent.items()}
+
+
+def show_streams(found: dict[str, float]) -> None:
+    """Print µs and ns a number of every way to draw."""
+    print(f"\none row of fading, N = {REFERENCE_N}, K = {REFERENCE_K}: µs (ns a number)")
+    for way, spent in found.items():
+        print(f"{way:40}{spent:8.1f} ({spent * 1e3 / (REFERENCE_N * REFERENCE_K):.1f})")
