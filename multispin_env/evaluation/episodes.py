@@ -1,0 +1,122 @@
+"""Whole episodes of many copies at once, of anything that decides."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from multispin_env.checks import FloatArray, check_integer
+from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
+from multispin_env.evaluation.scores import EPISODE_SEED
+
+Progress = Callable[[int, int], None]
+"""Called after each round with the rounds played and those of an episode."""
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """What one contender made of n episodes, one for each copy."""
+
+    rounds: int  # of each episode
+    goodput: FloatArray  # (n,) tokens/s, mean over rounds
+    throughput: FloatArray  # (n,) tokens/s, all tokens over all time
+    returns: FloatArray  # (n,) sum of rewards
+    user_throughput: FloatArray  # (n, K) tokens/s, the user's tokens over all time
+
+    @property
+    def mean_reward(self) -> FloatArray:
+        """Reward a round, (n,)."""
+        return self.returns / self.rounds
+
+    @property
+    def fairness(self) -> FloatArray:
+        """Jain's index (Σ x)² / (K Σ x²) of the users' throughputs x, (n,): 1 if all are equal, 1/K if one has all."""
+        share = self.user_throughput / self.user_throughput.max(-1, keepdims=True)
+        index: FloatArray = share.sum(-1) ** 2 / (share.shape[-1] * (share**2).sum(-1))
+        return index
+
+    @property
+    def utility(self) -> FloatArray:
+        """Σ_k log(throughput_k), (n,), throughputs in tokens/s; −∞ for a user without tokens."""
+        with np.errstate(divide="ignore"):
+            total: FloatArray = np.log(self.user_throughput).sum(-1)
+        return total
+
+
+def play_episodes(
+    env: VectorEnv[Any, Any, Any],
+    contender: Contender | str,
+    seed: int = EPISODE_SEED,
+    progress: Progress | None = None,
+) -> Episodes:
+    """Play one episode in each copy of a vector environment.
+
+    Copies are seeded with ``seed``, ``seed + 1``, ..., and what is random there does not depend on the actions: entry i
+    of two results with one seed and one environment is the same episode, so their difference is paired.
+
+    Parameters
+    ----------
+    env
+        From ``gymnasium.make_vec`` with an id of this project, so that all copies truncate after as many rounds.
+    contender
+        A controller, which gets the true state; a plug-in, which gets what may be observed; an agent, any function from
+        observations to actions; or a name for `make_contender`. ``reset()`` of a plug-in or an agent is called first.
+    seed
+        Of copy 0. Numbers to report come from `EPISODE_SEED` and above it, tuning and training use `TUNING_SEED`.
+    progress
+        Called after each round.
+
+    Raises
+    ------
+    ValueError
+        For an environment that is not of this project or never ends, or a contender that cannot decide there.
+    """
+    base = native(env)
+    rounds = rounds_of(base)
+    chosen = make_contender(contender, env) if isinstance(contender, str) else contender
+    decide = deciding(chosen, base)
+    start(chosen)
+    total = _Total(base.num_envs, base.scenario.num_users)
+    observation, _ = env.reset(seed=seed)
+    for played in range(1, rounds + 1):
+        observation, reward, _, _, info = env.step(decide(observation))
+        total.add(reward, info.get("final_info", info))  # there where the environment starts the next episode by itself
+        if progress is not None:
+            progress(played, rounds)
+    return total.episodes(rounds)
+
+
+def rounds_of(base: MultiSpinVectorEnv) -> int:
+    """Rounds of an episode; ``ValueError`` where it never ends."""
+    return check_integer("max_episode_steps", base.max_episode_steps, 1)
+
+
+class _Total:
+    """Sums over the rounds so far."""
+
+    def __init__(self, copies: int, users: int) -> None:
+        self.goodput = np.zeros(copies)
+        self.returns = np.zeros(copies)
+        self.time = np.zeros(copies)
+        self.tokens = np.zeros((copies, users))
+
+    def add(self, reward: NDArray[Any], info: dict[str, Any]) -> None:
+        """Take in one round."""
+        self.returns += reward
+        self.goodput += info["goodput"]
+        self.time += info["round_latency"]
+        self.tokens += info["accepted_tokens"]
+
+    def episodes(self, rounds: int) -> Episodes:
+        """Turn the sums into means over so many rounds."""
+        return Episodes(
+            rounds=rounds,
+            goodput=self.goodput / rounds,
+            throughput=self.tokens.sum(-1) / self.time,
+            returns=self.returns,
+            user_throughput=self.tokens / self.time[:, None],
+        )
