@@ -4,13 +4,12 @@ import argparse
 import ast
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
 from multispin_env.checks import check_integer, check_name
@@ -31,10 +30,9 @@ from multispin_env.evaluation.contenders import (
     native,
     same_contender,
 )
-from multispin_env.evaluation.episodes import Progress, rounds_of
+from multispin_env.evaluation.episodes import Progress, make_episode_env
 from multispin_env.evaluation.scores import EPISODE_SEED
 from multispin_env.evaluation.table import aligned, to_csv, to_json
-from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 PROGRAM = "python -m multispin_env.evaluation"
@@ -118,24 +116,6 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError):
         return text
-
-
-def make_episode_env(
-    env_id: str, episodes: int, scenario: Scenario, arguments: Mapping[str, Any] | None = None
-) -> VectorEnv[Any, Any, Any]:
-    """Make the vector environment whose copies are the episodes.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown id or argument (the nearest is suggested) or a bad value.
-    """
-    check_name("env", env_id, ENVIRONMENTS.names())
-    check_integer("episodes", episodes, 2)
-    given = dict(arguments or {})
-    env = gym.make_vec(env_id, num_envs=episodes, vectorization_mode="vector_entry_point", scenario=scenario, **given)
-    rounds_of(native(env))
-    return env
 
 
 def _scenario(options: argparse.Namespace) -> Scenario:

@@ -1,17 +1,20 @@
 """Whole episodes of many copies at once, of anything that decides."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from multispin_env.checks import FloatArray, check_integer
+from multispin_env.checks import FloatArray, check_integer, check_name
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
 from multispin_env.evaluation.scores import EPISODE_SEED
+from multispin_env.registry import ENVIRONMENTS
+from multispin_env.scenario import Scenario
 
 Progress = Callable[[int, int], None]
 """Called after each round with the rounds played and those of an episode."""
@@ -45,6 +48,24 @@ class Episodes:
         with np.errstate(divide="ignore"):
             total: FloatArray = np.log(self.user_throughput).sum(-1)
         return total
+
+
+def make_episode_env(
+    env_id: str, episodes: int, scenario: Scenario, arguments: Mapping[str, Any] | None = None
+) -> VectorEnv[Any, Any, Any]:
+    """Make the vector environment whose copies are the episodes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown id or argument (the nearest is suggested) or a bad value.
+    """
+    check_name("env", env_id, ENVIRONMENTS.names())
+    check_integer("episodes", episodes, 2)
+    given = dict(arguments or {})
+    env = gym.make_vec(env_id, num_envs=episodes, vectorization_mode="vector_entry_point", scenario=scenario, **given)
+    rounds_of(native(env))
+    return env
 
 
 def play_episodes(
