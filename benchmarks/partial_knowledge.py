@@ -1,10 +1,10 @@
 """What partial knowledge costs: ``python benchmarks/partial_knowledge.py``.
 
 In every environment that hides something or asks for fairness, for K = 8 and 20 and every preset, the plug-ins of that
-environment play the same episodes as the fixed and the homogeneous controller, which know the truth, and the clairvoyant
-optimum. Differences are paired, with 95 % bootstrap intervals. Tables go to ``results/partial_knowledge/`` as Markdown,
-CSV and JSON. At the end stands which expected orders hold: yes or no where the interval of the paired difference is off
-zero, else undecided.
+environment play the same episodes as the fixed and the homogeneous controller, which know the truth, and the optimum
+that does. Differences are paired, with 95 % bootstrap intervals. Tables go to ``results/partial_knowledge/`` as
+Markdown, CSV and JSON. At the end stands which expected orders hold: yes or no where the interval of the paired
+difference is off zero, else undecided.
 """
 
 import argparse
