@@ -17,7 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agents.budget import Budget
 from agents.decider import ModelDecider
 from agents.runs import CURVE, save_checkpoint
-from multispin_env.envs.batch import Settings
+from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.scores import VALIDATION_SEED
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome

@@ -10,7 +10,7 @@ from agents import AGENTS
 from agents.base import AgentSettings
 from agents.runs import RunConfig, load_checkpoint, load_config, restore
 from agents.vec_env import make_vec_env
-from multispin_env.envs.batch import Settings
+from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, SystemState
 
 

@@ -12,7 +12,7 @@ from agents.options import add_system_options, fail, run_folder, scenario_from
 from agents.report import HELD_OUT, agent_label, compare, show, write
 from agents.runs import load_config, make_folder
 from multispin_env.checks import check_integer, check_name
-from multispin_env.envs.batch import Settings
+from multispin_env.envs.settings import Settings
 from multispin_env.registry import ENVIRONMENTS
 
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         env = config.env if options.env is None else options.env
         check_name("env", env, ENVIRONMENTS.names())
         scenario = scenario_from(options, config.scenario)
-        settings = Settings(scenario, ENVIRONMENTS.load(env).variant, config.action)
+        settings = Settings(scenario, ENVIRONMENTS.load(env).variant_type(), config.action)
         if options.out is not None:
             make_folder(options.out)
         decide, config = load_decider(folder, settings)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from agents.decider import ModelDecider
 from agents.runs import CURVE, RunConfig, write_atomically
-from multispin_env.envs.batch import Settings
+from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.scores import HELD_OUT_SEED, held_out_states, reference_scores, score
 from multispin_env.evaluation.table import Row, make_table, to_csv, to_json, to_text
 

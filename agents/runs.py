@@ -14,7 +14,7 @@ import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.budget import Limits
-from multispin_env.envs.batch import Settings
+from multispin_env.envs.settings import Settings
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
@@ -38,7 +38,7 @@ class RunConfig:
     @property
     def settings(self) -> Settings:
         """The environment it trains on."""
-        return Settings(self.scenario, ENVIRONMENTS.load(self.env).variant, self.action)
+        return Settings(self.scenario, ENVIRONMENTS.load(self.env).variant_type(), self.action)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""

@@ -1,6 +1,7 @@
 """The native vector environment as a Stable-Baselines3 ``VecEnv``."""
 
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from multispin_env.envs.batch import Settings
+from multispin_env.envs.settings import Settings
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.registry import VECTOR_ENVIRONMENTS
 
@@ -103,5 +104,6 @@ def make_vec_env(env_id: str, settings: Settings, num_envs: int, max_episode_ste
         max_episode_steps=max_episode_steps,
         autoreset_mode=AutoresetMode.SAME_STEP,
         copy=False,  # Stable-Baselines3 never writes into observations
+        **{field.name: getattr(settings.variant, field.name) for field in fields(settings.variant)},
     )
     return NativeVecEnv(env, seed)

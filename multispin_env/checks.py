@@ -35,6 +35,13 @@ def check_keywords(owner: str, given: Iterable[str], allowed: Iterable[str]) -> 
             )
 
 
+def check_bool(field: str, value: Any) -> bool:
+    """Return ``value``, or ``ValueError`` if it is neither true nor false."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{field}: got {value!r}, allowed is True or False")
+    return bool(value)
+
+
 def check_integer(field: str, value: Any, low: int, high: int | None = None) -> int:
     """Return ``value`` as ``int``, or ``ValueError`` if it is no integer in [low, high]."""
     allowed = f"an integer ≥ {low}" if high is None else f"an integer in {low}..{high}"

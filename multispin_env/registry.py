@@ -76,9 +76,21 @@ SCENARIOS = Registry(
     },
 )
 
-CHANNELS = Registry("channel", {"rayleigh": "multispin_env.physics.channels.rayleigh:RAYLEIGH"})
+CHANNELS = Registry(
+    "channel",
+    {
+        "rayleigh": "multispin_env.physics.channels.rayleigh:RAYLEIGH",
+        "gauss-markov": "multispin_env.physics.channels.gauss_markov:GAUSS_MARKOV",
+    },
+)
 
-ACCEPTANCES = Registry("acceptance", {"by-task": "multispin_env.physics.acceptance.by_task:BY_TASK"})
+ACCEPTANCES = Registry(
+    "acceptance",
+    {
+        "by-task": "multispin_env.physics.acceptance.by_task:BY_TASK",
+        "by-request": "multispin_env.physics.acceptance.by_request:BY_REQUEST",
+    },
+)
 
 CONTROLLERS = Registry(
     "controller",
@@ -123,19 +135,22 @@ ENCODINGS = Registry(
     },
 )
 
+_VARIANTS = "multispin_env.envs.variants."
+
 ENVIRONMENTS = Registry(
     "environment",
     {
-        "MultiSpin/Homogeneous-v0": "multispin_env.envs.multispin:HomogeneousEnv",
-        "MultiSpin/Heterogeneous-v0": "multispin_env.envs.multispin:HeterogeneousEnv",
+        "MultiSpin/Homogeneous-v0": _VARIANTS + "homogeneous:HomogeneousEnv",
+        "MultiSpin/Heterogeneous-v0": _VARIANTS + "heterogeneous:HeterogeneousEnv",
+        "MultiSpin/HiddenAcceptance-v0": _VARIANTS + "hidden_acceptance:HiddenAcceptanceEnv",
+        "MultiSpin/DelayedChannel-v0": _VARIANTS + "delayed_channel:DelayedChannelEnv",
+        "MultiSpin/RecordedAcceptance-v0": _VARIANTS + "recorded_acceptance:RecordedAcceptanceEnv",
+        "MultiSpin/Fair-v0": _VARIANTS + "fair:FairEnv",
     },
 )
 
 VECTOR_ENVIRONMENTS = Registry(
     "vector environment",
-    {
-        env_id: target.replace(".multispin:", ".vector:").removesuffix("Env") + "VectorEnv"
-        for env_id, target in ((env_id, str(ENVIRONMENTS.target(env_id))) for env_id in ENVIRONMENTS.names())
-    },
+    {env_id: str(ENVIRONMENTS.target(env_id)).removesuffix("Env") + "VectorEnv" for env_id in ENVIRONMENTS.names()},
 )
-"""Vector of every environment: ``envs.multispin:NameEnv`` has its ``envs.vector:NameVectorEnv``."""
+"""Vector of every environment: beside ``NameEnv`` stands ``NameVectorEnv``."""

@@ -1,6 +1,5 @@
 """A batch of environments: observation, action and reward around the core. Single and vector shells call it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,97 +7,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from multispin_env.checks import BoolArray, FloatArray, IntArray, check_keywords, check_name
-from multispin_env.controllers.base import Controller, make_controller
-from multispin_env.envs.actions import ActionCodec
-from multispin_env.envs.core import Core
-from multispin_env.envs.observations import Observation, ObservationCodec
-from multispin_env.physics.rounds import expected_outcome
-from multispin_env.physics.types import Decision, Outcome, SystemState
-from multispin_env.registry import ENCODINGS
-from multispin_env.scenario import Scenario
-
-REWARDS = ("expected", "sampled")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What one environment id fixes.
-
-    Parameters
-    ----------
-    common_draft_length
-        Whether all devices draft the same number of tokens.
-    optimum
-        Name of the controller that is optimal for it.
-    """
-
-    common_draft_length: bool
-    optimum: str
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a user of an environment chooses."""
-
-    scenario: Scenario
-    variant: Variant
-    action: str = "residual"
-    reward: str = "expected"
-    optimum: bool = False
-
-    def __post_init__(self) -> None:
-        check_name("action", self.action, ENCODINGS.names())
-        check_name("reward", self.reward, REWARDS)
-
-    @classmethod
-    def make(
-        cls,
-        owner: type,
-        variant: Variant,
-        scenario: Scenario | str,
-        chosen: Mapping[str, Any],
-        overrides: Mapping[str, Any],
-    ) -> "Settings":
-        """Settings from the keyword arguments of an environment.
-
-        Parameters
-        ----------
-        owner
-            Class of the environment, for error messages.
-        variant
-            What its id fixes.
-        scenario
-            A preset's name or a `Scenario`.
-        chosen
-            Keyword arguments that the class itself knows.
-        overrides
-            All others; fields of `Scenario` are allowed.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For an unknown keyword or a bad value.
-        """
-        check_keywords(owner.__name__, overrides, ("scenario", *chosen, *Scenario.field_names()))
-        own = {name: chosen[name] for name in ("action", "reward", "optimum")}
-        return cls(Scenario.resolve(scenario).replace(**overrides), variant, **own)
-
-    @property
-    def actions(self) -> ActionCodec:
-        """Codec between actions and decisions."""
-        codec: type[ActionCodec] = ENCODINGS.load(self.action)
-        return codec(self.scenario, self.variant.common_draft_length)
-
-    @property
-    def observations(self) -> ObservationCodec:
-        """Codec between states and observations."""
-        return ObservationCodec(self.scenario)
-
-    @property
-    def best_controller(self) -> Controller:
-        """The controller that regret is measured against."""
-        return make_controller(self.variant.optimum, self.scenario)
+from multispin_env.checks import BoolArray, FloatArray, IntArray
+from multispin_env.envs.core import ALL, Core, Rows
+from multispin_env.envs.memory import Counts, Throughput
+from multispin_env.envs.observations import Observation
+from multispin_env.envs.settings import Settings
+from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,23 +38,34 @@ class Batch:
     """
 
     def __init__(self, settings: Settings, num_copies: int) -> None:
+        variant, scenario = settings.variant, settings.scenario
         self.settings = settings
+        self.num_copies = num_copies
         self.actions = settings.actions
         self.observations = settings.observations
-        self._core = Core(settings.scenario, num_copies, sampled=settings.reward == "sampled")
-        self._observation = self.observations.encode(self._core.state)
+        self._core = Core(
+            scenario,
+            variant.dynamics(scenario),
+            num_copies,
+            priced=settings.reward == "sampled",
+            counted=variant.counted,
+        )
+        self._counts = Counts(scenario.num_users, num_copies) if variant.counted else None
+        self._throughput = None if variant.window is None else Throughput(scenario, variant.window, num_copies)
         self._best = settings.best_controller if settings.optimum else None
-        self._reward_unit = settings.scenario.autoregressive_goodput
-
-    @property
-    def num_copies(self) -> int:
-        """Number of copies n."""
-        return self._core.num_copies
+        self._reward_unit = scenario.autoregressive_goodput
+        self._shared = self.observations.encode_shared((num_copies,))
+        self._seen: dict[str, tuple[Any, NDArray[np.float32]]] = {}  # key: field, and the entry made of it
 
     @property
     def state(self) -> SystemState:
-        """What prices the next action, arrays (n, K); valid until the next `step` or `reset`."""
+        """What prices the next action, arrays (n, K)."""
         return self._core.state
+
+    @property
+    def reported(self) -> SystemState:
+        """`state` with the channel as it was last reported: what actions are decoded with, arrays (n, K)."""
+        return self._core.reported
 
     @property
     def action_space(self) -> spaces.Box:
@@ -159,9 +84,11 @@ class Batch:
     def reset(self, copies: IntArray | None = None) -> Observation:
         """Start new episodes in some copies (default all); returns the observation of all, to be read only."""
         self._core.reset(copies)
-        self._observe_devices(copies)
-        self._observe_round()
-        return self._observation
+        rows: Rows = ALL if copies is None else copies
+        for memory in (self._counts, self._throughput):
+            if memory is not None:
+                memory.reset(rows)
+        return self._observe()
 
     def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
         """Play actions (n, K, columns); a bad action raises and changes nothing.
@@ -173,49 +100,68 @@ class Batch:
         over
             Copies (n,) that start a new episode instead: their action is not read, their reward and info are 0.
         """
-        if over is not None and not over.any():
-            over = None
-        if over is not None:
-            self.actions.check_shape(action, *self._core.state.draft_time.shape)
-            action = np.where(over[:, None, None], 0.0, action)
-        decision = self.actions.decode(action, self._core.state)
-        best = self._optimal_goodput()
-        outcome = self._core.step(decision, None if over is None else np.flatnonzero(~over))
+        if over is None or not np.count_nonzero(over):
+            decision = self.actions.decode(action, self._core.reported)
+            return self._play(decision, None)
+        self.actions.check_shape(action, self.num_copies, self.settings.scenario.num_users)
+        read = np.where(over[:, None, None], 0.0, action)
+        step = self._play(self.actions.decode(read, self._core.reported), np.flatnonzero(~over))
+        ended = np.flatnonzero(over)
+        for array in (step.reward, *step.info.values()):
+            array[ended] = 0
+        return Step(self.reset(ended), step.reward, step.info, step.decision, step.outcome)
+
+    def _play(self, decision: Decision, copies: IntArray | None) -> Step:
+        rows: Rows = ALL if copies is None else copies
+        hidden = self._hidden_info() if self.settings.variant.privileged else {}
+        best = None if self._best is None else self._core.expected(self._best.decide(self._core.state)).goodput
+        outcome, tokens = self._core.step(decision, copies)
         info: dict[str, NDArray[Any]] = {
             "goodput": outcome.goodput,
             "accepted_tokens": outcome.tokens,
             "round_latency": outcome.round_latency,
             "draft_length": decision.draft_length,
             "bandwidth": decision.bandwidth,
+            **hidden,
         }
         if best is not None:
             info |= {"optimal_goodput": best, "regret": best - outcome.goodput}
-        reward = outcome.goodput / self._reward_unit
-        if over is not None:
-            self._start_over(over, reward, info)
-        self._observe_round()
-        return Step(self._observation, reward, info, decision, outcome)
+        if self._counts is not None:
+            info["accepted_tokens"] = tokens  # expected ones would tell the acceptance rate
+            self._counts.advance(decision.draft_length, tokens, self._core.requests.age, rows)
+        if self._throughput is None:
+            reward = outcome.goodput / self._reward_unit
+        else:
+            reward = self._throughput.advance(outcome, rows)
+            info["throughput"] = self._throughput.values.copy()
+        return Step(self._observe(), reward, info, decision, outcome)
 
-    def _start_over(self, over: BoolArray, reward: FloatArray, info: dict[str, NDArray[Any]]) -> None:
-        copies = np.flatnonzero(over)
-        self._core.reset(copies)
-        self._observe_devices(copies)
-        for array in (reward, *info.values()):
-            array[copies] = 0
-
-    def _observe_devices(self, copies: IntArray | None) -> None:
-        """Renew what stays for an episode, in new arrays: those handed out before keep their numbers."""
-        rows = slice(None) if copies is None else copies
-        for key, value in self.observations.devices(self._core.state[rows]).items():
-            renewed = self._observation[key].copy()
-            renewed[rows] = value
-            self._observation[key] = renewed
-
-    def _observe_round(self) -> None:
-        self._observation = self._observation | self.observations.round(self._core.state)
-
-    def _optimal_goodput(self) -> FloatArray | None:
-        if self._best is None:
-            return None
+    def _hidden_info(self) -> dict[str, NDArray[Any]]:
         state = self._core.state
-        return expected_outcome(self.settings.scenario, state, self._best.decide(state)).goodput
+        return {
+            "acceptance_rate": state.acceptance_rate.copy(),
+            "spectral_efficiency": state.spectral_efficiency.copy(),
+        }
+
+    def _observed(self) -> Observed:
+        reported, requests = self._core.reported, self._core.requests
+        counts = {} if self._counts is None else self._counts.fields()
+        return Observed(
+            draft_time=reported.draft_time,
+            spectral_efficiency=reported.spectral_efficiency,
+            acceptance_rate=reported.acceptance_rate,
+            task=requests.task,
+            age=requests.age,
+            mean_gain=self._core.mean_gain,
+            throughput=None if self._throughput is None else self._throughput.values,
+            **counts,
+        )
+
+    def _observe(self) -> Observation:
+        """Entries that are shown; those whose field has not been replaced since are the same arrays again."""
+        observed = self._observed()
+        for key, entry in self.observations.entries.items():
+            field = getattr(observed, entry.field)
+            if key not in self._seen or self._seen[key][0] is not field:
+                self._seen[key] = field, self.observations.encode_entry(key, field)
+        return {**{key: array for key, (_, array) in self._seen.items()}, "shared": self._shared}

@@ -10,11 +10,12 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from multispin_env.checks import BoolArray, IntArray, check_integer
-from multispin_env.envs.batch import Batch, Settings, Step, Variant
-from multispin_env.envs.multispin import HeterogeneousEnv, HomogeneousEnv
+from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.envs.batch import Batch, Step
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering import RENDER_MODES, RoundPicture
-from multispin_env.physics.types import Decision, SystemState
+from multispin_env.envs.settings import Settings, Variant
+from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.scenario import Scenario
 
 Seeds = int | Sequence[int | None] | None
@@ -46,7 +47,7 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         For a bad argument, naming it, its value and what is allowed.
     """
 
-    variant: ClassVar[Variant]
+    variant_type: ClassVar[type[Variant]]
     metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
         "render_modes": RENDER_MODES,
         "render_fps": 4,
@@ -76,9 +77,10 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             "autoreset_mode": autoreset_mode,
             "copy": copy,
         }
-        settings = Settings.make(type(self), self.variant, scenario, chosen, overrides)
+        settings = Settings.make(type(self), self.variant_type, scenario, chosen, overrides)
         self.num_envs = check_integer("num_envs", num_envs, 1)
         self.scenario = settings.scenario
+        self.variant = settings.variant
         self.render_mode = render_mode
         self.max_episode_steps = _checked_steps(max_episode_steps)
         self.autoreset_mode = _checked_mode(autoreset_mode)
@@ -97,16 +99,25 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 
     @property
     def state(self) -> SystemState:
-        """What prices the next actions, arrays (n, K) in physical units."""
-        return self._batch.state[np.arange(self.num_envs)]
+        """What prices the next actions, arrays (n, K) in physical units; parts of it may be hidden from agents."""
+        return self._batch.state.copy()
+
+    @property
+    def assumptions(self) -> Assumptions:
+        """What an engineer may know of this environment from past data; plug-in controllers start from it."""
+        return self.variant.assumptions(self.scenario)
 
     def encode_action(self, decision: Decision) -> NDArray[np.float32]:
-        """Return the actions that decode to these decisions (n, K) in the current states."""
-        return self._batch.actions.encode(decision, self._batch.state)
+        """Return the actions that decode to these decisions (n, K) in the current round."""
+        return self._batch.actions.encode(decision, self._batch.reported)
 
     def decode_action(self, action: NDArray[Any]) -> Decision:
-        """Return the decisions (n, K) that actions mean in the current states."""
-        return self._batch.actions.decode(action, self._batch.state)
+        """Return the decisions (n, K) that actions mean in the current round."""
+        return self._batch.actions.decode(action, self._batch.reported)
+
+    def decode_observation(self, observation: Observation) -> Observed:
+        """Return what observations show, arrays (n, K) in physical units."""
+        return self._batch.observations.decode(observation)
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None
@@ -244,15 +255,3 @@ def _final_infos(step: Step, ended: BoolArray) -> dict[str, Any]:
             value[copies] = 0
             infos |= {key: value, f"_{key}": ~ended}
     return infos | {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended}
-
-
-class HomogeneousVectorEnv(MultiSpinVectorEnv):
-    """Vector of `HomogeneousEnv`."""
-
-    variant = HomogeneousEnv.variant
-
-
-class HeterogeneousVectorEnv(MultiSpinVectorEnv):
-    """Vector of `HeterogeneousEnv`."""
-
-    variant = HeterogeneousEnv.variant

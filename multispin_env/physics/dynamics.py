@@ -1,6 +1,7 @@
 """Who the devices are, and what changes between rounds."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -35,20 +36,28 @@ def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:
     )
 
 
-def channel_of(scenario: Scenario) -> Channel:
-    """Fading model that the scenario names."""
-    channel: Channel = CHANNELS.load(scenario.channel)
-    return channel
+@dataclass(frozen=True)
+class Dynamics:
+    """What changes between rounds, and how old the reports of it are.
 
+    Parameters
+    ----------
+    channel
+        Fading model.
+    acceptance
+        Acceptance process.
+    delay
+        d ≥ 0: rounds that a channel report is old.
+    """
 
-def system_state(scenario: Scenario, users: Users, channel_gain: FloatArray) -> SystemState:
-    """What prices this round, from devices and gains H (..., K)."""
-    acceptance: Acceptance = ACCEPTANCES.load(scenario.acceptance)
-    return SystemState(
-        draft_time=users.draft_time,
-        spectral_efficiency=spectral_efficiency(scenario, channel_gain),
-        acceptance_rate=acceptance.rates(scenario, users.task),
-    )
+    channel: Channel
+    acceptance: Acceptance
+    delay: int = 0
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Self:
+        """What the scenario names, with fresh reports."""
+        return cls(CHANNELS.load(scenario.channel), ACCEPTANCES.load(scenario.acceptance))
 
 
 def sample_state(scenario: Scenario, rng: np.random.Generator, size: int | None = None) -> SystemState:
@@ -69,8 +78,13 @@ def sample_state(scenario: Scenario, rng: np.random.Generator, size: int | None 
         Arrays (size, K), or (K,).
     """
     count, num_users = (1 if size is None else size), scenario.num_users
+    dynamics = Dynamics.of(scenario)
     users = users_from_uniforms(scenario, rng.random((count, UNIFORMS_PER_USER, num_users)))
-    channel = channel_of(scenario)
-    gain = channel.next_gain(users.mean_gain, users.mean_gain, channel.draw(rng, count, num_users))
-    state = system_state(scenario, users, gain)
+    gain = dynamics.channel.first_gain(users.mean_gain, dynamics.channel.draw(rng, count, num_users))
+    fresh = rng.random((count, dynamics.acceptance.columns, num_users))
+    state = SystemState(
+        draft_time=users.draft_time,
+        spectral_efficiency=spectral_efficiency(scenario, gain),
+        acceptance_rate=dynamics.acceptance.first(scenario, users.task, fresh).rate,
+    )
     return state[0] if size is None else state

@@ -1,6 +1,6 @@
 """What flows through the model: state, decision, outcome. Leading batch axes ``(...)``, users K last."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from multispin_env.checks import FloatArray, IntArray
@@ -21,10 +21,14 @@ class SystemState:
         """Select along the leading batch axes."""
         return SystemState(self.draft_time[index], self.spectral_efficiency[index], self.acceptance_rate[index])
 
+    def copy(self) -> "SystemState":
+        """Return the same numbers in memory of their own."""
+        return SystemState(self.draft_time.copy(), self.spectral_efficiency.copy(), self.acceptance_rate.copy())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observed:
-    """What an agent may see before a round of n copies, in physical units; ``None`` is hidden (ours)."""
+    """What an agent may see before a round, of n copies or of one, in physical units; ``None`` is hidden (ours)."""
 
     # SLM time per drafted token T_k
     draft_time: FloatArray  # (n, K) s/token
@@ -39,10 +43,19 @@ class Observed:
     accepted: IntArray | None = None  # (n, K) tokens, the tokens gained less the server's one
     # rounds the present request is old; at 0 it is new, and the counts above are the previous one's
     age: IntArray | None = None  # (n, K) rounds
+    # tokens accepted, and rounds that ended with a refusal, since the present request began
+    hits: IntArray | None = None  # (n, K) tokens
+    misses: IntArray | None = None  # (n, K) rounds
     # mean power gain H̄_k
     mean_gain: FloatArray | None = None  # (n, K)
     # discounted throughput so far
     throughput: FloatArray | None = None  # (n, K) tokens/s
+
+    def __getitem__(self, index: Any) -> "Observed":
+        """Select along the leading batch axes."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen: dict[str, Any] = {name: None if array is None else array[index] for name, array in arrays.items()}
+        return Observed(**chosen)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,10 +6,10 @@ import multispin_env as ms
 from agents import AGENTS
 from agents.decider import ModelDecider
 from agents.vec_env import make_vec_env
-from multispin_env.envs.batch import Settings
+from multispin_env.envs.settings import Settings
 
 FULL = "MultiSpin/Heterogeneous-v0"
-VARIANT = ms.ENVIRONMENTS.load(FULL).variant
+VARIANT = ms.ENVIRONMENTS.load(FULL).variant_type()
 
 
 def model(agent, users):

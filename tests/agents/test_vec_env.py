@@ -5,21 +5,22 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 import multispin_env as ms
 from agents.vec_env import NativeVecEnv, make_vec_env
-from multispin_env.envs.batch import Settings
+from multispin_env.envs.settings import Settings
 
 FULL = "MultiSpin/Heterogeneous-v0"
 
 
 def settings(env_id=FULL, **options):
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    return Settings(scenario, ms.ENVIRONMENTS.load(env_id).variant, **options)
+    return Settings(scenario, ms.ENVIRONMENTS.load(env_id).variant_type(), **options)
 
 
 @pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
 @pytest.mark.parametrize("reward", ["expected", "sampled"])
 def test_every_copy_equals_a_single_environment_bit_for_bit(env_id, reward):
     batch = make_vec_env(env_id, settings(env_id, reward=reward), 3, max_episode_steps=10, seed=5)
-    singles = [gym.make(env_id, scenario="llama2", num_users=4, reward=reward, max_episode_steps=10) for _ in range(3)]
+    scenario = ms.Scenario.preset("llama2", num_users=4)
+    singles = [gym.make(env_id, scenario=scenario, reward=reward, max_episode_steps=10) for _ in range(3)]
     observations = batch.reset()
     for i, env in enumerate(singles):
         observation, _ = env.reset(seed=5 + i)

@@ -5,6 +5,7 @@ from scipy import stats
 import multispin_env as ms
 from multispin_env.physics.acceptance.by_request import ByRequest, beta_quantile
 from multispin_env.physics.acceptance.by_task import BY_TASK
+from multispin_env.physics.acceptance.requests import Requests, task_means
 
 
 def fresh(process, shape, seed=0):
@@ -21,24 +22,25 @@ def run(process, scenario, rounds, shape, seed=2):
     requests = [process.first(scenario, tasks(shape), fresh(process, shape, seed))]
     for index in range(1, rounds):
         requests.append(process.next(scenario, requests[-1], np.ones(shape), fresh(process, shape, seed + index)))
-    return [np.array(field) for field in zip(*requests, strict=True)]
+    return Requests._make(np.array(field) for field in zip(*requests, strict=True))
 
 
 def test_by_task_never_changes(scenario):
     task, rate, age, position = run(BY_TASK, scenario, 5, (3, 20))
     assert (task == tasks((3, 20))).all()
-    assert (rate == BY_TASK.rates(scenario, task)).all()
-    assert (age == np.arange(5)[:, None, None]).all()
+    assert (rate == task_means(scenario)[task]).all()
+    assert (age == 0).all()
     assert (position == 0).all()
     assert (BY_TASK.prior(scenario).spread == 0).all()
 
 
 def test_without_spread_and_end_it_is_by_task(scenario):
     process = ByRequest(spread=0.0, mean_rounds=np.inf)
-    for ours, expected in zip(run(process, scenario, 5, (3, 20)), run(BY_TASK, scenario, 5, (3, 20)), strict=True):
-        assert (ours == expected).all()
+    ours, expected = run(process, scenario, 5, (3, 20)), run(BY_TASK, scenario, 5, (3, 20))
+    for field in ("task", "rate", "position"):
+        assert (getattr(ours, field) == getattr(expected, field)).all()
     task, rate, _, _ = run(ByRequest(spread=0.0, mean_rounds=2), scenario, 5, (3, 20))
-    assert (rate == BY_TASK.rates(scenario, task)).all()
+    assert (rate == task_means(scenario)[task]).all()
 
 
 @pytest.mark.parametrize("spread", [0.08, (0.01, 0.05, 0.1, 0.15), None])

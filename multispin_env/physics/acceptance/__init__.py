@@ -6,18 +6,10 @@ from multispin_env.checks import FloatArray, IntArray
 from multispin_env.physics.acceptance.requests import Prior, Requests
 from multispin_env.scenario import Scenario
 
-__all__ = ["Acceptance", "AcceptanceProcess", "Prior", "Requests"]
+__all__ = ["Acceptance", "Prior", "Requests"]
 
 
 class Acceptance(Protocol):
-    """Which acceptance rate a device has."""
-
-    def rates(self, scenario: Scenario, task: IntArray) -> FloatArray:
-        """Rates α_k (..., K) of devices with these task indices (..., K)."""
-        ...
-
-
-class AcceptanceProcess(Protocol):
     """What the devices ask for, how that changes, and what a draft gains them; users last, batches lead.
 
     Randomness comes in as ``fresh``, uniform variables (..., columns, K) in [0, 1), new for every call.
@@ -35,7 +27,10 @@ class AcceptanceProcess(Protocol):
     def next(
         self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
     ) -> Requests:
-        """Requests behind a round that gained ``tokens``, whole numbers (..., K) in 1..L + 1."""
+        """Requests behind a round that gained ``tokens``, whole numbers (..., K) in 1..L + 1.
+
+        Where nothing ever changes it returns ``requests`` itself.
+        """
         ...
 
     def expected_tokens(self, requests: Requests, draft_length: IntArray) -> FloatArray:

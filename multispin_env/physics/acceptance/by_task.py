@@ -18,20 +18,15 @@ class ByTask(IndependentTokens):
         """Nothing is random."""
         return 0
 
-    def rates(self, scenario: Scenario, task: IntArray) -> FloatArray:
-        """Mean acceptance rates (..., K) of the tasks (..., K)."""
-        rates: FloatArray = task_means(scenario)[task]
-        return rates
-
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
         """Requests (..., K) with the mean rates of their tasks; ``fresh`` is not read."""
-        return started(task, self.rates(scenario, task), np.zeros(task.shape, dtype=np.int64))
+        return started(task, task_means(scenario)[task], np.zeros(task.shape, dtype=np.int64))
 
     def next(
         self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
     ) -> Requests:
-        """Return the same requests (..., K), a round older."""
-        return requests._replace(age=requests.age + 1)
+        """Return the same requests (..., K); their age, which would never end, is not counted."""
+        return requests
 
     def prior(self, scenario: Scenario) -> Prior:
         """Mean rate of each task; its requests do not differ."""

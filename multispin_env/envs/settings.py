@@ -1,0 +1,141 @@
+"""What an environment id fixes, and what its user chooses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from multispin_env.checks import check_keywords, check_name
+from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.controllers.base import Controller, make_controller
+from multispin_env.envs.actions import ActionCodec
+from multispin_env.envs.observations import SHOWN, ObservationCodec
+from multispin_env.physics.dynamics import Dynamics
+from multispin_env.registry import ENCODINGS
+from multispin_env.scenario import Scenario
+
+REWARDS = ("expected", "sampled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What one environment id is; a subclass's fields are the environment's own keyword arguments."""
+
+    common_draft_length: ClassVar[bool] = False
+    """Whether all devices draft the same number of tokens."""
+
+    optimum: ClassVar[str | None] = "optimal"
+    """Controller that is optimal where the state is known; ``None`` if none is."""
+
+    scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Fields of a scenario that is given by name, unless its user chooses others."""
+
+    contenders: ClassVar[tuple[str, ...]] = ()
+    """What a comparison plays if it is told nothing else; empty for all controllers."""
+
+    @property
+    def window(self) -> float | None:
+        """Rounds over which throughput is discounted, if its utility is the reward."""
+        return None
+
+    @property
+    def counted(self) -> bool:
+        """Whether counts of drafted and accepted tokens are observed, and acceptance is not."""
+        return False
+
+    @property
+    def privileged(self) -> bool:
+        """Whether ``info`` holds what the observation hides."""
+        return False
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Entries of the observation beside ``shared``."""
+        return SHOWN
+
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        """What changes between rounds; ``ValueError`` where the scenario does not allow it."""
+        return Dynamics.of(scenario)
+
+    def assumptions(self, scenario: Scenario) -> Assumptions:
+        """What an engineer may know of it from past data."""
+        dynamics = self.dynamics(scenario)
+        prior = dynamics.acceptance.prior(scenario)
+        return Assumptions(tuple(prior.mean.tolist()), tuple(prior.spread.tolist()), 0.0, dynamics.delay)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One environment: what its user chose."""
+
+    scenario: Scenario
+    variant: Variant = field(default_factory=Variant)
+    action: str = "residual"
+    reward: str = "expected"
+    optimum: bool = False
+
+    def __post_init__(self) -> None:
+        check_name("action", self.action, ENCODINGS.names())
+        check_name("reward", self.reward, REWARDS)
+        if self.optimum and self.variant.optimum is None:
+            raise ValueError(
+                f"optimum: got True, allowed is False: no optimum of {type(self.variant).__name__} is known"
+            )
+
+    @classmethod
+    def make(
+        cls,
+        owner: type,
+        variant: type[Variant],
+        scenario: Scenario | str,
+        chosen: Mapping[str, Any],
+        others: Mapping[str, Any],
+    ) -> "Settings":
+        """Settings from the keyword arguments of an environment.
+
+        Parameters
+        ----------
+        owner
+            Class of the environment, for error messages.
+        variant
+            What its id fixes.
+        scenario
+            A preset's name or a `Scenario`.
+        chosen
+            Keyword arguments that the class itself knows.
+        others
+            All others; fields of the variant and of `Scenario` are allowed.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an unknown keyword or a bad value.
+        """
+        own = {entry.name for entry in fields(variant)}
+        check_keywords(owner.__name__, others, ("scenario", *chosen, *sorted(own), *Scenario.field_names()))
+        overrides = {name: value for name, value in others.items() if name not in own}
+        if isinstance(scenario, str):
+            overrides = {**variant.scenario_defaults, **overrides}
+        return cls(
+            Scenario.resolve(scenario).replace(**overrides),
+            variant(**{name: value for name, value in others.items() if name in own}),
+            **{name: chosen[name] for name in ("action", "reward", "optimum")},
+        )
+
+    @property
+    def actions(self) -> ActionCodec:
+        """Codec between actions and decisions."""
+        codec: type[ActionCodec] = ENCODINGS.load(self.action)
+        return codec(self.scenario, self.variant.common_draft_length)
+
+    @property
+    def observations(self) -> ObservationCodec:
+        """Codec between what is seen and observations."""
+        return ObservationCodec(self.scenario, self.variant.shown)
+
+    @property
+    def best_controller(self) -> Controller:
+        """The controller that regret is measured against; it knows the state. ``ValueError`` if there is none."""
+        if self.variant.optimum is None:
+            raise ValueError(f"optimum: no optimum of {type(self.variant).__name__} is known")
+        return make_controller(self.variant.optimum, self.scenario)

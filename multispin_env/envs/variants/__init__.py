@@ -1,0 +1,1 @@
+"""Environments, one file each; ``multispin_env.registry.ENVIRONMENTS`` names them."""

@@ -1,0 +1,63 @@
+"""What the environments with hidden acceptance share: requests that end, seen only through their counts."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from multispin_env.checks import check_bool
+from multispin_env.envs.settings import Variant
+from multispin_env.physics.acceptance.requests import check_mean_rounds
+
+FLAGS = ("task_visible", "history", "privileged")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenRate(Variant):
+    """Acceptance rates are not observed; tokens drafted and accepted are.
+
+    Parameters
+    ----------
+    mean_rounds
+        Rounds that a request lasts on average, ≥ 1; infinite means that requests never end.
+    task_visible
+        Whether the task of a request is observed.
+    history
+        Whether counts since the request began are observed beside those of the last round.
+    privileged
+        Whether ``info`` holds the acceptance rate.
+
+    Raises
+    ------
+    ValueError
+        For a value out of range.
+    """
+
+    contenders: ClassVar[tuple[str, ...]] = (
+        "optimal+clairvoyant",
+        "optimal+filter",
+        "optimal+beta",
+        "optimal+task-mean",
+        "homogeneous+task-mean",
+        "fixed",
+    )
+
+    mean_rounds: float = 16.0
+    task_visible: bool = True
+    history: bool = False
+    privileged: bool = False
+
+    def __post_init__(self) -> None:
+        check_mean_rounds(self.mean_rounds)
+        for flag in FLAGS:
+            check_bool(flag, getattr(self, flag))
+
+    @property
+    def counted(self) -> bool:
+        """Counts are observed."""
+        return True
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Everything but the acceptance rate."""
+        task = ("task",) if self.task_visible else ()
+        history = ("hits", "misses") if self.history else ()
+        return ("compute", "channel", *task, "drafted", "accepted", "age", *history)

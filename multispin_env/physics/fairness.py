@@ -1,0 +1,41 @@
+"""Long-run fairness: discounted throughput, its utility, and an index of equality."""
+
+import numpy as np
+
+from multispin_env.checks import FloatArray
+from multispin_env.physics.types import Outcome
+from multispin_env.scenario import Scenario
+
+
+def initial_throughput(scenario: Scenario, copies: int) -> FloatArray:
+    """Throughput (n, K) that an episode begins with: a token for each user and verification, in tokens/s (ours)."""
+    return np.full((copies, scenario.num_users), 1.0 / scenario.verification_time)
+
+
+def discounted_throughput(throughput: FloatArray, outcome: Outcome, window: float) -> FloatArray:
+    """R_k ← R_k + (N_k / T_e2e − R_k) / window, arrays (..., K) in tokens/s (ours; as proportional fair scheduling).
+
+    Parameters
+    ----------
+    throughput
+        R_k before the round, (..., K) tokens/s.
+    outcome
+        The round.
+    window
+        Rounds ≥ 1 over which the past is forgotten.
+    """
+    rate = outcome.tokens / outcome.round_latency[..., None]
+    discounted: FloatArray = throughput + (rate - throughput) / window
+    return discounted
+
+
+def utility(throughput: FloatArray) -> FloatArray:
+    """Σ_k ln R_k (...) for R in tokens/s: its largest value is the proportionally fair one (system-model §7)."""
+    total: FloatArray = np.log(throughput).sum(-1)
+    return total
+
+
+def jain_index(throughput: FloatArray) -> FloatArray:
+    """(Σ R_k)² / (K Σ R_k²) (...): 1 if all are equal, 1/K if one has all (Jain et al. 1984)."""
+    index: FloatArray = throughput.sum(-1) ** 2 / (throughput.shape[-1] * (throughput**2).sum(-1))
+    return index
