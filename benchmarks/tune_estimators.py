@@ -90,9 +90,9 @@ class Tried:
         return sum(self.shares.values()) / len(self.shares)
 
 
-def shares(search: Search, scenario: ms.Scenario, episodes: int) -> list[float]:
+def shares(search: Search, preset: str, num_users: int, episodes: int) -> list[float]:
     """Share of the clairvoyant optimum that each combination reaches in one system."""
-    env = make_episode_env(search.env, episodes, scenario, search.arguments)
+    env = make_episode_env(search.env, episodes, preset, {"num_users": num_users, **search.arguments})
     best = play_episodes(env, "optimal+clairvoyant", TUNING_SEED).goodput.mean()
     found = []
     for options in search.combinations():
@@ -106,8 +106,7 @@ def tune(search: Search, presets: Iterable[str], users: Iterable[int], episodes:
     systems: dict[str, list[float]] = {}
     for preset, num_users in itertools.product(presets, users):
         print(f"{search.title}: {preset}, K = {num_users}", file=sys.stderr, flush=True)
-        scenario = ms.Scenario.preset(preset, num_users=num_users)
-        systems[f"{preset}, K = {num_users}"] = shares(search, scenario, episodes)
+        systems[f"{preset}, K = {num_users}"] = shares(search, preset, num_users, episodes)
     tried = [
         Tried(options, {system: values[index] for system, values in systems.items()}, index == 0)
         for index, options in enumerate(search.combinations())
