@@ -208,7 +208,9 @@ def main() -> int:
     """Print the tables; exit status 1 if an expected order is reversed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=200, help="episodes of each contender (default 200)")
-    parser.add_argument("--env", nargs="+", help="only these environments (default: all)")
+    parser.add_argument(
+        "--env", nargs="+", choices=sorted({one.env for one in CASES}), help="only these environments (default: all)"
+    )
     parser.add_argument("--quick", action="store_true", help="4 episodes of one system each, to see that it runs")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder (default {OUT})")
     options = parser.parse_args()
