@@ -31,7 +31,7 @@ from multispin_env.evaluation.comparison import (
     play_all,
     user_cells,
 )
-from multispin_env.evaluation.contenders import default_contenders
+from multispin_env.evaluation.contenders import default_contenders, default_reference
 from multispin_env.evaluation.episodes import Episodes, make_episode_env
 from multispin_env.evaluation.scores import EPISODE_SEED
 from multispin_env.evaluation.statistics import Interval
@@ -121,7 +121,7 @@ def run(case: Case, preset: str, num_users: int, episodes: int) -> System:
     names = dict.fromkeys((*ALWAYS, *case.contenders, *default_contenders(env)))
     names.pop("optimal", None)  # the clairvoyant one by another name
     played = play_all(env, names, EPISODE_SEED)
-    rows = compare(played, REFERENCE, metric)
+    rows = compare(played, default_reference(env), metric)
     return System(case, preset, num_users, metric, rows, _orders(case, played))
 
 
