@@ -36,12 +36,14 @@ class Filter(Estimator):
         Multiples > 0 of the assumed standard deviation.
     moment
         m > 0: the estimate is E[α^m]^{1/m}, as for ``beta``.
+
+    The defaults are the best of those tried by ``benchmarks/tune_estimators.py`` in the mean over its systems.
     """
 
     part: ClassVar[Part] = "acceptance_rate"
 
-    spreads: tuple[float, ...] = (0.5, 1.0, 2.0)
-    moment: float = 1.0
+    spreads: tuple[float, ...] = (1.0,)
+    moment: float = 8.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
