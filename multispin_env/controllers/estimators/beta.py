@@ -28,7 +28,8 @@ class Beta(Estimator):
         m > 0: the estimate is E[α^m]^{1/m}, the certain α that has the same chance to accept m tokens in a row; 1 is
         the mean.
 
-    The defaults are the best of those tried by ``benchmarks/tune_estimators.py`` in the mean over its systems.
+    In the mean over systems the defaults are within .0002 of the best that ``benchmarks/tune_estimators.py`` tried
+    (``docs/results/tune_estimators.json``).
     """
 
     part: ClassVar[Part] = "acceptance_rate"

@@ -37,7 +37,8 @@ class Filter(Estimator):
     moment
         m > 0: the estimate is E[α^m]^{1/m}, as for ``beta``.
 
-    The defaults are the best of those tried by ``benchmarks/tune_estimators.py`` in the mean over its systems.
+    In the mean over systems the defaults are within .0002 of the best that ``benchmarks/tune_estimators.py`` tried
+    (``docs/results/tune_estimators.json``).
     """
 
     part: ClassVar[Part] = "acceptance_rate"
