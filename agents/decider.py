@@ -1,4 +1,4 @@
-"""A trained model as something that decides: observations in, decisions out."""
+"""A trained model: read back from its run, and as something that decides for states."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents import AGENTS
-from agents.base import AgentSettings
-from agents.runs import RunConfig, load_checkpoint, load_config, restore
+from agents.base import AgentSettings, discount
+from agents.runs import load_checkpoint, load_config, restore
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, SystemState
@@ -28,15 +28,25 @@ class ModelDecider:
         return self.settings.actions.decode(np.asarray(action), state)
 
 
-def load_decider(folder: Path, settings: Settings | None = None) -> tuple[ModelDecider, RunConfig]:
-    """Load a run's model, for its own environment or for another with the same action encoding.
+def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
+    """Load a run's model, for its own environment or for another with the same actions and observation entries.
 
     The networks know nothing of the number of users, so any K will do.
+
+    Raises
+    ------
+    ValueError
+        For a checkpoint that can't be read, or an environment with other entries.
     """
     config, _ = load_config(folder)
-    chosen = config.settings if settings is None else settings
+    trained, wanted = (tuple(s.observations.space.spaces) for s in (config.settings, settings))
+    if trained != wanted:
+        raise ValueError(
+            f"env: got {env_id!r} with observation entries {list(wanted)}, allowed are those of the run, {list(trained)}"
+        )
     agent: AgentSettings = AGENTS.load(config.agent)
-    env = make_vec_env(config.env, chosen, agent.num_envs, max_episode_steps=1, seed=0)
-    model = agent.build(env, remaining=lambda progress: progress, seed=0, device="cpu")
+    env = make_vec_env(env_id, settings, agent.num_envs, max_episode_steps=1, seed=0)
+    gamma = discount(settings.variant)
+    model = agent.build(env, gamma=gamma, remaining=lambda progress: progress, seed=0, device="cpu")
     restore(model, load_checkpoint(folder))
-    return ModelDecider(model, chosen), config
+    return model

@@ -11,7 +11,7 @@ from agents.policies.equivariant import EquivariantActorCritic
 
 @dataclass(frozen=True)
 class PPOSettings:
-    """Hyperparameters; γ = 0 is exact, since what is decided in a round does not change the next one."""
+    """Hyperparameters; γ comes with the environment."""
 
     num_envs: int = 128
     timesteps: int = 1_000_000
@@ -25,7 +25,7 @@ class PPOSettings:
     width: int = 32
     log_std: float = -2.5
 
-    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> PPO:
+    def build(self, env: VecEnv, gamma: float, remaining: Remaining, seed: int, device: str) -> PPO:
         """Build the untrained model."""
         return PPO(
             EquivariantActorCritic,
@@ -34,7 +34,7 @@ class PPOSettings:
             n_steps=self.rollout_rounds,
             batch_size=self.batch_size,
             n_epochs=self.epochs,
-            gamma=0.0,
+            gamma=gamma,
             gae_lambda=1.0,
             clip_range=self.clip_range,
             target_kl=self.target_kl,

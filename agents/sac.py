@@ -11,7 +11,7 @@ from agents.policies.equivariant_sac import EquivariantSACPolicy
 
 @dataclass(frozen=True)
 class SACSettings:
-    """Hyperparameters; γ = 0 makes the critic a regression on the reward. The replay buffer is not saved."""
+    """Hyperparameters; γ comes with the environment, and 0 makes the critic a regression on the reward. The replay buffer is not saved."""
 
     num_envs: int = 64
     timesteps: int = 50_000
@@ -24,7 +24,7 @@ class SACSettings:
     width: int = 32
     log_std: float = -2.5
 
-    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str) -> SAC:
+    def build(self, env: VecEnv, gamma: float, remaining: Remaining, seed: int, device: str) -> SAC:
         """Build the untrained model."""
         return SAC(
             EquivariantSACPolicy,
@@ -35,7 +35,7 @@ class SACSettings:
             batch_size=self.batch_size,
             train_freq=1,
             gradient_steps=self.gradient_steps,
-            gamma=0.0,
+            gamma=gamma,
             ent_coef=self.entropy_coefficient,
             policy_kwargs={"width": self.width, "log_std_init": self.log_std},
             seed=seed,

@@ -11,44 +11,14 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.distributions import DiagGaussianDistribution, Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-PER_USER = ("compute", "channel", "acceptance")
-SMALLEST_CHANNEL = 1e-3
-"""Added before the logarithm of the relative spectral efficiency."""
-
-FEATURES = 8
-"""compute, channel, ln channel, acceptance, −ln(1 − acceptance), three shared quantities."""
-
-
-class UserFeatures(BaseFeaturesExtractor):
-    """Dict observation to features (batch, K · FEATURES), roughly centred."""
-
-    def __init__(self, observation_space: spaces.Space[Any]) -> None:
-        assert isinstance(observation_space, spaces.Dict)
-        shape = observation_space["compute"].shape
-        assert shape is not None
-        super().__init__(observation_space, features_dim=shape[0] * FEATURES)
-
-    def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
-        """Features of a batch of observations."""
-        compute, channel, acceptance = (observations[key] for key in PER_USER)
-        own = [
-            5.0 * (compute - 1.0),
-            channel - 1.0,
-            th.log(channel + SMALLEST_CHANNEL),
-            4.0 * (acceptance - 0.75),
-            -th.log1p(-acceptance.clamp(max=0.999)) - 1.5,
-        ]
-        shared = [observations["shared"][:, i : i + 1].expand_as(compute) for i in range(3)]
-        return th.stack(own + shared, dim=-1).flatten(1)
-
+from agents.policies.features import UserFeatures
 
 class UserEncoder(nn.Module):
-    """Features (batch, K · FEATURES) to user codes with context (batch, K, 2 · width)."""
+    """Features (batch, K · features) to user codes with context (batch, K, 2 · width)."""
 
-    def __init__(self, width: int, features: int = FEATURES) -> None:
+    def __init__(self, width: int, features: int) -> None:
         super().__init__()
         self.features = features
         self.own = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
@@ -92,10 +62,10 @@ class SumHead(nn.Module):
 class EquivariantExtractor(nn.Module):
     """Separate encoders of actor and critic, under the name Stable-Baselines3 expects."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, features: int) -> None:
         super().__init__()
-        self.policy_net = UserEncoder(width)
-        self.value_net = UserEncoder(width)
+        self.policy_net = UserEncoder(width, features)
+        self.value_net = UserEncoder(width, features)
         self.latent_dim_pi = 2 * width
         self.latent_dim_vf = 2 * width
 
@@ -152,7 +122,9 @@ class EquivariantActorCritic(ActorCriticPolicy):
         )
 
     def _build_mlp_extractor(self) -> None:
-        self.mlp_extractor = EquivariantExtractor(self.width)  # type: ignore[assignment]
+        assert self.action_space.shape is not None
+        features = self.features_dim // self.action_space.shape[0]
+        self.mlp_extractor = EquivariantExtractor(self.width, features)  # type: ignore[assignment]
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         self._build_mlp_extractor()
