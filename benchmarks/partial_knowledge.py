@@ -31,7 +31,7 @@ from multispin_env.evaluation.comparison import (
     play_all,
     user_cells,
 )
-from multispin_env.evaluation.contenders import default_contenders
+from multispin_env.evaluation.contenders import default_contenders, default_reference
 from multispin_env.evaluation.episodes import Episodes, make_episode_env
 from multispin_env.evaluation.scores import EPISODE_SEED
 from multispin_env.evaluation.statistics import Interval
@@ -54,7 +54,7 @@ class Case:
     contenders: tuple[str, ...]
     orders: tuple[tuple[str, str], ...]
     arguments: dict[str, Any] = field(default_factory=dict)
-    metric: str | None = None  # of the orders; None: the environment's own
+    order_metrics: tuple[str, ...] = ("goodput",)
 
     @property
     def title(self) -> str:
@@ -76,7 +76,7 @@ CASES = (
     Case("MultiSpin/DelayedChannel-v0", CHANNEL, BY_CHANNEL),
     Case("MultiSpin/DelayedChannel-v0", CHANNEL, BY_CHANNEL, {"mean_gain_visible": False}),
     Case("MultiSpin/RecordedAcceptance-v0", ACCEPTANCE, BY_ACCEPTANCE),
-    Case("MultiSpin/Fair-v0", FAIRNESS, BY_FAIRNESS, metric="utility"),
+    Case("MultiSpin/Fair-v0", FAIRNESS, BY_FAIRNESS, order_metrics=("return", "utility")),
 )
 
 
@@ -116,18 +116,19 @@ class System:
 
 def run(case: Case, preset: str, num_users: int, episodes: int) -> System:
     """Play all contenders of a case in one system."""
-    env = make_episode_env(case.env, episodes, ms.Scenario.preset(preset, num_users=num_users), case.arguments)
+    env = make_episode_env(case.env, episodes, preset, {"num_users": num_users, **case.arguments})
     metric = default_metric(env)
     names = dict.fromkeys((*ALWAYS, *case.contenders, *default_contenders(env)))
     names.pop("optimal", None)  # the clairvoyant one by another name
     played = play_all(env, names, EPISODE_SEED)
-    rows = compare(played, REFERENCE, metric)
-    return System(case, preset, num_users, metric, rows, _orders(case, played, case.metric or metric))
+    rows = compare(played, default_reference(env), metric)
+    return System(case, preset, num_users, metric, rows, _orders(case, played))
 
 
-def _orders(case: Case, played: dict[str, Episodes], metric: str) -> list[Order]:
+def _orders(case: Case, played: dict[str, Episodes]) -> list[Order]:
     return [
         Order(ahead, behind, metric, paired_difference(played[ahead], played[behind], metric))
+        for metric in case.order_metrics
         for ahead, behind in case.orders
     ]
 
@@ -207,7 +208,9 @@ def main() -> int:
     """Print the tables; exit status 1 if an expected order is reversed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=200, help="episodes of each contender (default 200)")
-    parser.add_argument("--env", nargs="+", help="only these environments (default: all)")
+    parser.add_argument(
+        "--env", nargs="+", choices=sorted({one.env for one in CASES}), help="only these environments (default: all)"
+    )
     parser.add_argument("--quick", action="store_true", help="4 episodes of one system each, to see that it runs")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder (default {OUT})")
     options = parser.parse_args()

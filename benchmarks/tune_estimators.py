@@ -11,7 +11,7 @@ import itertools
 import json
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -61,8 +61,8 @@ class Search:
         return found
 
 
-BETA = {"decay": (0.95, 0.98, 1.0), "strength": (5.0, 10.0, 20.0, 40.0), "moment": (1.0, 2.0, 4.0)}
-FILTER = {"spreads": ((0.5,), (1.0,), (0.5, 1.0, 2.0), (0.25, 1.0, 4.0)), "moment": (1.0, 2.0, 4.0)}
+BETA = {"decay": (0.95, 0.98, 1.0), "strength": (10.0, 20.0, 40.0, 80.0), "moment": (1.0, 4.0, 8.0)}
+FILTER = {"spreads": ((0.5,), (1.0,), (0.5, 1.0, 2.0), (0.25, 1.0, 4.0)), "moment": (1.0, 2.0, 4.0, 8.0)}
 STRENGTHS = {"mean_gain_strength": (10.0, 30.0, 100.0, 300.0, 1000.0)}
 
 SEARCHES = (
@@ -90,9 +90,9 @@ class Tried:
         return sum(self.shares.values()) / len(self.shares)
 
 
-def shares(search: Search, scenario: ms.Scenario, episodes: int) -> list[float]:
+def shares(search: Search, preset: str, num_users: int, episodes: int) -> list[float]:
     """Share of the clairvoyant optimum that each combination reaches in one system."""
-    env = make_episode_env(search.env, episodes, scenario, search.arguments)
+    env = make_episode_env(search.env, episodes, preset, {"num_users": num_users, **search.arguments})
     best = play_episodes(env, "optimal+clairvoyant", TUNING_SEED).goodput.mean()
     found = []
     for options in search.combinations():
@@ -106,8 +106,7 @@ def tune(search: Search, presets: Iterable[str], users: Iterable[int], episodes:
     systems: dict[str, list[float]] = {}
     for preset, num_users in itertools.product(presets, users):
         print(f"{search.title}: {preset}, K = {num_users}", file=sys.stderr, flush=True)
-        scenario = ms.Scenario.preset(preset, num_users=num_users)
-        systems[f"{preset}, K = {num_users}"] = shares(search, scenario, episodes)
+        systems[f"{preset}, K = {num_users}"] = shares(search, preset, num_users, episodes)
     tried = [
         Tried(options, {system: values[index] for system, values in systems.items()}, index == 0)
         for index, options in enumerate(search.combinations())
@@ -115,8 +114,8 @@ def tune(search: Search, presets: Iterable[str], users: Iterable[int], episodes:
     return sorted(tried, key=lambda one: -one.mean_share)
 
 
-def show(search: Search, tried: list[Tried]) -> None:
-    """Print the table of a search."""
+def show(title: str, tried: list[Tried]) -> None:
+    """Print the table of a search, or of several."""
     header = ("options", *tried[0].shares, "mean")
     lines = [
         (
@@ -127,15 +126,60 @@ def show(search: Search, tried: list[Tried]) -> None:
         )
         for one in tried
     ]
-    print(f"\n{search.title}: share of optimal+clairvoyant\n\n{aligned(header, lines)}", flush=True)
+    print(f"\n{title}: share of optimal+clairvoyant\n\n{aligned(header, lines)}", flush=True)
+
+
+def together(results: list[tuple[Search, list[Tried]]]) -> Iterator[tuple[str, list[Tried]]]:
+    """Estimators that were searched with one grid in several environments, with the means of all, best first."""
+    groups: dict[str, list[tuple[Search, list[Tried]]]] = {}
+    for search, tried in results:
+        groups.setdefault(f"{search.estimator}: {', '.join(search.grid)}", []).append((search, tried))
+    for title, members in groups.items():
+        if len(members) < 2:
+            continue
+        merged = [
+            Tried(
+                one.options,
+                {
+                    search.env: next(t for t in tried if t.options == one.options).mean_share
+                    for search, tried in members
+                },
+                one.is_default,
+            )
+            for one in members[0][1]
+        ]
+        yield title, sorted(merged, key=lambda one: -one.mean_share)
+
+
+def write(results: list[tuple[Search, list[Tried]]], episodes: int, file: Path) -> None:
+    """Write everything as JSON."""
+    about = {
+        "command": shlex.join(["python", "benchmarks/tune_estimators.py", *sys.argv[1:]]),
+        "seed": TUNING_SEED,
+        "episodes": episodes,
+        "versions": {name: version(name) for name in ("multispin_env", "gymnasium", "numpy", "scipy")},
+    }
+    searches = [
+        {"search": asdict(search), "tried": [asdict(one) | {"mean": one.mean_share} for one in tried]}
+        for search, tried in results
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"about": about, "searches": searches}, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=100, help="episodes of each combination (default 100)")
-    parser.add_argument("--env", nargs="+", help="only these environments (default: all)")
-    parser.add_argument("--estimator", nargs="+", help="only these estimators (default: all)")
+    parser.add_argument(
+        "--env", nargs="+", choices=sorted({one.env for one in SEARCHES}), help="only these environments (default: all)"
+    )
+    parser.add_argument(
+        "--estimator",
+        nargs="+",
+        choices=sorted({one.estimator for one in SEARCHES}),
+        help="only these estimators (default: all)",
+    )
     parser.add_argument("--quick", action="store_true", help="4 episodes of one system, to see that it runs")
     parser.add_argument("--out", type=Path, default=OUT, help=f"JSON file (default {OUT})")
     options = parser.parse_args()
@@ -147,19 +191,14 @@ def main() -> int:
         for search in SEARCHES
         if search.env in (options.env or [search.env]) and search.estimator in (options.estimator or [search.estimator])
     ]
-    results = []
+    results: list[tuple[Search, list[Tried]]] = []
     for search in searches:
         tried = tune(search, presets, users, episodes)
-        show(search, tried)
-        results.append({"search": asdict(search), "tried": [asdict(one) | {"mean": one.mean_share} for one in tried]})
-    about = {
-        "command": shlex.join(["python", "benchmarks/tune_estimators.py", *sys.argv[1:]]),
-        "seed": TUNING_SEED,
-        "episodes": episodes,
-        "versions": {name: version(name) for name in ("multispin_env", "gymnasium", "numpy", "scipy")},
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"about": about, "results": results}, indent=2) + "\n", encoding="utf-8")
+        show(search.title, tried)
+        results.append((search, tried))
+    for title, tried in together(results):
+        show(title, tried)
+    write(results, episodes, options.out)
     print(f"\nsaved in {options.out}")
     return 0
 

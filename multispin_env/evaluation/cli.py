@@ -33,7 +33,6 @@ from multispin_env.evaluation.contenders import (
 from multispin_env.evaluation.episodes import Progress, make_episode_env
 from multispin_env.evaluation.scores import EPISODE_SEED
 from multispin_env.evaluation.table import aligned, to_csv, to_json
-from multispin_env.scenario import Scenario
 
 PROGRAM = "python -m multispin_env.evaluation"
 
@@ -83,7 +82,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="arguments of the environment, values as in Python",
     )
-    parser.add_argument("--reference", metavar="NAME", help="what the others are compared with (default: the optimum)")
+    parser.add_argument(
+        "--reference", metavar="NAME", help="what the others are compared with (default: the best known)"
+    )
     parser.add_argument("--metric", help=f"one of {', '.join(METRICS)} (default: what fits the environment)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too, with how it was made")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too")
@@ -118,9 +119,16 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _scenario(options: argparse.Namespace) -> Scenario:
-    given = {"num_users": options.num_users, "total_bandwidth": options.total_bandwidth}
-    return Scenario.preset(options.scenario, **{name: value for name, value in given.items() if value is not None})
+def _arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of the environment, by ``--set`` or an option of their own."""
+    found = parse_settings(options.set)
+    for name in ("num_users", "total_bandwidth"):
+        value = getattr(options, name)
+        if value is not None and name in found:
+            raise ValueError(f"set: got {name!r}, allowed is once: there is --{name.replace('_', '-')} too")
+        if value is not None:
+            found[name] = value
+    return found
 
 
 def chosen_names(
@@ -181,7 +189,7 @@ def about(
     base = native(env)
     return {
         "env": options.env,
-        "arguments": {name: str(value) for name, value in parse_settings(options.set).items()},
+        "arguments": {name: str(value) for name, value in _arguments(options).items()},
         "episodes": options.episodes,
         "rounds": base.max_episode_steps,
         "seed": options.seed,
@@ -213,7 +221,7 @@ def _show(rows: list[EpisodeRow], metric: str, title: str, with_users: bool) -> 
 def _run(options: argparse.Namespace, command: str) -> None:
     _check_folders(options.json, options.csv)
     check_integer("seed", options.seed, 0)
-    env = make_episode_env(options.env, options.episodes, _scenario(options), parse_settings(options.set))
+    env = make_episode_env(options.env, options.episodes, options.scenario, _arguments(options))
     fitting = default_metric(env)
     metric = fitting if options.metric is None else options.metric
     check_name("metric", metric, METRICS)
@@ -224,7 +232,7 @@ def _run(options: argparse.Namespace, command: str) -> None:
         options.json.write_text(f"{text}\n", encoding="utf-8")
     if options.csv is not None:
         options.csv.write_text(to_csv(rows), encoding="utf-8")
-    _show(rows, metric, _title(env, options, reference), with_users=fitting in ("return", "utility"))
+    _show(rows, metric, _title(env, options, reference), with_users=fitting == "return")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

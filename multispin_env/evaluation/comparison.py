@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from multispin_env.checks import FloatArray, check_name
-from multispin_env.evaluation.contenders import Observing, native
+from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.episodes import Episodes, Progress, play_episodes
 from multispin_env.evaluation.scores import EPISODE_SEED
 from multispin_env.evaluation.statistics import Interval, mean_interval
@@ -44,9 +44,9 @@ METRICS = {
     "goodput": Metric("goodput (tokens/s)", lambda played: played.goodput, has_share=True),
     "throughput": Metric("throughput (tokens/s)", lambda played: played.throughput, has_share=True),
     "return": Metric("return", lambda played: played.returns, has_share=False, digits=3),
-    "utility": Metric("Σ log throughput", lambda played: played.utility, has_share=False, digits=3),
+    "utility": Metric("Σ ln throughput", lambda played: played.utility, has_share=False, digits=3),
 }
-"""By name: mean goodput over rounds, tokens over time, sum of rewards, and that of the users' log throughputs."""
+"""By name: mean goodput over rounds, tokens over time, sum of rewards, and Σ ln of the users' throughputs."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class EpisodeRow:
     goodput: float  # tokens/s, mean over rounds
     throughput: float  # tokens/s, all tokens over all time
     reward: float  # a round
-    utility: float  # Σ_k log(throughput_k)
+    utility: float  # Σ_k ln(throughput_k)
     fairness: float  # Jain's index of the users' throughputs
     user_throughput_5: float  # tokens/s, quantiles over users and episodes
     user_throughput_25: float
@@ -74,19 +74,8 @@ class EpisodeRow:
 
 
 def default_metric(env: VectorEnv[Any, Any, Any]) -> str:
-    """Name of the metric that fits an environment.
-
-    That which its variant names; else the return where it shows users' throughputs, which is for fairness; else
-    goodput. The environment is reset.
-    """
-    base = native(env)
-    named: str | None = getattr(base.variant, "metric", None)
-    if named is not None:
-        return named
-    if not isinstance(base, Observing):
-        return "goodput"
-    observation, _ = env.reset(seed=0)
-    return "goodput" if base.decode_observation(observation).throughput is None else "return"
+    """Name of the metric that fits an environment: the return where that is for fairness, else goodput."""
+    return "goodput" if native(env).variant.window is None else "return"
 
 
 def play_all(
@@ -202,7 +191,7 @@ def user_cells(rows: list[EpisodeRow]) -> tuple[Cells, list[Cells]]:
     header = (
         "decided by",
         "throughput (tokens/s)",
-        "Σ log throughput",
+        "Σ ln throughput",
         "Jain's index",
         *(f"user's {q} %" for q in QUANTILES),
     )

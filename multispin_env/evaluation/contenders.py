@@ -1,16 +1,16 @@
 """Whatever decides in an environment, and what each kind of it may look at."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import CLAIRVOYANT, Controller, controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn, make_plug_in
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import Decision, Observed
 
 Agent = Callable[[Observation], NDArray[Any]]
@@ -22,17 +22,8 @@ Contender = Controller | PlugIn | Agent
 SLOW = ("algorithm1",)
 """Minutes for a table; compared only by request."""
 
-
-@runtime_checkable
-class Observing(Protocol):
-    """A vector environment that says what may be seen and known of it."""
-
-    @property
-    def assumptions(self) -> Assumptions:
-        """What an engineer may know before the first round."""
-
-    def decode_observation(self, observation: Observation) -> Observed:
-        """Observations of n copies in physical units, (n, K)."""
+TRIALS = 500
+"""States on which a controller that always wants a common length has shown it."""
 
 
 def native(env: Any) -> MultiSpinVectorEnv:
@@ -60,18 +51,12 @@ def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None
     Raises
     ------
     ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), a bad value, or estimators where the environment hides
-        nothing.
+        For an unknown name or option (the nearest is suggested), or a bad value.
     """
     base, chosen = native(env), dict(options or {})
     if knows_truth(name):
         return make_controller(name, base.scenario, **chosen)
-    assumptions = base.assumptions if isinstance(base, Observing) else None
-    plug_in = make_plug_in(name, base.scenario, assumptions, **chosen)
-    if assumptions is None:
-        controller = name.partition("+")[0]
-        raise ValueError(f"controller: got {name!r}, allowed where nothing is hidden is {controller!r}")
-    return plug_in
+    return make_plug_in(name, base.scenario, base.assumptions, **chosen)
 
 
 def knows_truth(name: str) -> bool:
@@ -89,42 +74,38 @@ def default_contenders(env: Any) -> tuple[str, ...]:
     """Names worth comparing in a vector environment.
 
     Those that its variant lists; else every controller whose decisions its actions can express, but the `SLOW` ones.
-    The environment is reset.
     """
     base = native(env)
-    base.reset(seed=0)
-    listed: tuple[str, ...] = tuple(getattr(base.variant, "contenders", ()))
-    return listed or tuple(name for name in controller_names() if name not in SLOW and _can_play(name, base))
+    return base.variant.contenders or tuple(
+        name for name in controller_names() if name not in SLOW and _can_play(name, base)
+    )
 
 
 def default_reference(env: Any) -> str:
-    """Name of the best that is known for a vector environment: its optimum, with the truth."""
-    return f"{native(env).variant.optimum}+{CLAIRVOYANT}"
+    """Name of the best that is known for a vector environment.
+
+    Its optimum, with the truth; where there is none, the first that its variant lists.
+    """
+    variant = native(env).variant
+    return variant.contenders[0] if variant.optimum is None else f"{variant.optimum}+{CLAIRVOYANT}"
 
 
 def _can_play(name: str, base: MultiSpinVectorEnv) -> bool:
     """Whether this controller's decisions can be actions: not where one length is common and it wants several."""
     if not base.variant.common_draft_length:
         return True
-    decision = make_controller(name, base.scenario)(base.state)
-    return bool((decision.draft_length == decision.draft_length[:, :1]).all())
+    state = sample_state(base.scenario, np.random.default_rng(0), TRIALS)
+    length = make_controller(name, base.scenario)(state).draft_length
+    return bool((length == length[:, :1]).all())
 
 
 def deciding(contender: Contender, base: MultiSpinVectorEnv) -> Agent:
-    """Observations to actions, by a contender; nothing but a controller gets at the state.
-
-    Raises
-    ------
-    ValueError
-        For a plug-in where the environment does not say what may be observed.
-    """
+    """Observations to actions, by a contender; nothing but a controller gets at the state."""
     if isinstance(contender, Controller):
         return _of_controller(contender, base)
-    if not isinstance(contender, PlugIn):
-        return contender
-    if not isinstance(base, Observing):
-        raise ValueError(f"contender: got a PlugIn, allowed in {type(base).__name__} is a controller or an agent")
-    return _of_plug_in(contender, base.decode_observation, base.encode_action)
+    if isinstance(contender, PlugIn):
+        return _of_plug_in(contender, base.decode_observation, base.encode_action)
+    return contender
 
 
 def start(contender: Contender) -> None:

@@ -13,6 +13,7 @@ from multispin_env.checks import FloatArray, check_integer, check_name
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
 from multispin_env.evaluation.scores import EPISODE_SEED
+from multispin_env.physics.fairness import jain_index, utility
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
@@ -37,23 +38,30 @@ class Episodes:
 
     @property
     def fairness(self) -> FloatArray:
-        """Jain's index (Σ x)² / (K Σ x²) of the users' throughputs x, (n,): 1 if all are equal, 1/K if one has all."""
-        share = self.user_throughput / self.user_throughput.max(-1, keepdims=True)
-        index: FloatArray = share.sum(-1) ** 2 / (share.shape[-1] * (share**2).sum(-1))
-        return index
+        """Jain's index of the users' throughputs, (n,)."""
+        return jain_index(self.user_throughput)
 
     @property
     def utility(self) -> FloatArray:
-        """Σ_k log(throughput_k), (n,), throughputs in tokens/s; −∞ for a user without tokens."""
-        with np.errstate(divide="ignore"):
-            total: FloatArray = np.log(self.user_throughput).sum(-1)
-        return total
+        """Σ_k ln of the users' throughputs in tokens/s, (n,)."""
+        return utility(self.user_throughput)
 
 
 def make_episode_env(
-    env_id: str, episodes: int, scenario: Scenario, arguments: Mapping[str, Any] | None = None
+    env_id: str, episodes: int, scenario: Scenario | str, arguments: Mapping[str, Any] | None = None
 ) -> VectorEnv[Any, Any, Any]:
     """Make the vector environment whose copies are the episodes.
+
+    Parameters
+    ----------
+    env_id
+        One of the registry's.
+    episodes
+        n ≥ 2.
+    scenario
+        A preset's name, or a `Scenario`, which some environments take as it is where they would change a preset.
+    arguments
+        Of the environment.
 
     Raises
     ------

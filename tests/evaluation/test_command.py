@@ -5,18 +5,10 @@ import sys
 
 import pytest
 
+import multispin_env as ms
 from multispin_env.evaluation import cli
-from tests.evaluation import hidden
 
 TINY = ["--num-users", "3", "--episodes", "4", "--set", "max_episode_steps=3"]
-
-
-@pytest.fixture
-def stand_in():
-    """The stand-in by its id."""
-    hidden.register()
-    yield hidden.ENV_ID
-    hidden.unregister()
 
 
 def test_command_needs_no_torch():
@@ -55,29 +47,40 @@ def test_files_hold_the_table_and_how_it_was_made(tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["name"] for row in found["rows"]] == [row["name"] for row in rows] == ["optimal", "fixed"]
     assert f"{found['rows'][1]['mean']:.2f}" in printed
-    assert found["about"]["arguments"] == {"max_episode_steps": "3", "action": "shares"}
+    assert found["about"]["arguments"] == {"max_episode_steps": "3", "action": "shares", "num_users": "3"}
     assert found["about"]["seed"] == 9
     assert found["about"]["rounds"] == 3
     assert found["about"]["command"].startswith("python -m multispin_env.evaluation --num-users 3")
     assert set(found["about"]["versions"]) == {"multispin_env", "gymnasium", "numpy", "scipy"}
 
 
-def test_hidden_environments_are_played_by_plug_ins(stand_in, capsys):
+def test_hidden_environments_are_played_by_plug_ins(capsys):
     names = ["optimal+filter", "optimal+task-mean", "fixed"]
-    assert cli.main(["--env", stand_in, *TINY, "--set", "reward=sampled", "--controllers", *names]) == 0
+    arguments = ["--set", "task_visible=False", "--set", "mean_rounds=4"]
+    assert cli.main(["--env", "MultiSpin/HiddenAcceptance-v0", *TINY, *arguments, "--controllers", *names]) == 0
     printed = capsys.readouterr().out
+    assert "task_visible=False, mean_rounds=4, llama2, K = 3" in printed
     assert "reference: optimal+clairvoyant" in printed
     assert all(f"\n{name} " in printed for name in (*names, "optimal+clairvoyant"))
     assert "Jain" not in printed
 
 
-def test_fairness_has_a_table_of_users(stand_in, capsys):
-    hidden.unregister()
-    hidden.register(hidden.ShowingVectorEnv)
-    assert cli.main(["--env", stand_in, *TINY, "--controllers", "optimal", "optimal+beta+gradient"]) == 0
+def test_fairness_has_a_table_of_users(tmp_path, capsys):
+    file = tmp_path / "fair.json"
+    assert cli.main(["--env", "MultiSpin/Fair-v0", *TINY, "--json", str(file)]) == 0
     printed = capsys.readouterr().out
+    assert "reference: optimal+gradient" in printed
     assert "Jain's index" in printed
     assert "user's 5 %" in printed
+    about = json.loads(file.read_text(encoding="utf-8"))["about"]
+    assert about["metric"] == "return"
+    assert about["scenario"]["draft_time_spread"] == 0.8  # what the environment makes of a preset
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_every_environment_has_defaults(env_id, capsys):
+    assert cli.main(["--env", env_id, *TINY]) == 0
+    assert " +0.00" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,11 @@ def test_fairness_has_a_table_of_users(stand_in, capsys):
         (["--total-bandwidth", "nan"], "total_bandwidth: got nan"),
         (["--episodes", "1"], "episodes: got 1"),
         (["--seed", "-1"], "seed: got -1"),
+        (["--num-users", "3", "--set", "num_users=4"], "set: got 'num_users', allowed is once"),
+        (["--env", "MultiSpin/DelayedChannel-v0", "--set", "correlation=2"], "correlation: got 2"),
+        (["--env", "MultiSpin/HiddenAcceptance-v0", "--set", "task_visible=yes"], "task_visible: got 'yes'"),
+        (["--env", "MultiSpin/RecordedAcceptance-v0", "--set", "records=nowhere.json"], "nowhere.json"),
+        (["--controllers", "optimal+beta"], "drafted: got None"),
         (["--set", "rewards=1"], "did you mean 'reward'"),
         (["--set", "reward"], "allowed is NAME=VALUE"),
         (["--set", "reward=1"], "reward: got 1"),

@@ -1,4 +1,4 @@
-"""The benchmarks of estimators, on a stand-in environment."""
+"""The benchmarks of estimators, in small."""
 
 import csv
 import json
@@ -7,21 +7,13 @@ import pytest
 
 from benchmarks import partial_knowledge, tune_estimators
 from multispin_env.evaluation.statistics import Interval
-from tests.evaluation import hidden
+
+HIDDEN = "MultiSpin/HiddenAcceptance-v0"
+SMALL = {"max_episode_steps": 4}
 
 
-@pytest.fixture
-def stand_in():
-    """The stand-in by its id."""
-    hidden.register()
-    yield hidden.ENV_ID
-    hidden.unregister()
-
-
-def test_tuning_tries_the_defaults_first(stand_in):
-    search = tune_estimators.Search(
-        stand_in, "beta", {"decay": (0.5, 0.98), "strength": (20.0,)}, {"reward": "sampled"}
-    )
+def test_tuning_tries_the_defaults_first():
+    search = tune_estimators.Search(HIDDEN, "beta", {"decay": (0.5, 0.98), "strength": (20.0,)}, SMALL)
     assert search.combinations()[0] == search.defaults
     tried = tune_estimators.tune(search, ["llama2"], [3], 3)
     assert {one.options["decay"] for one in tried} == {0.5, search.defaults["decay"]} | {0.98}
@@ -30,9 +22,9 @@ def test_tuning_tries_the_defaults_first(stand_in):
     assert list(tried[0].shares) == ["llama2, K = 3"]
 
 
-def test_tables_and_orders_of_a_case(stand_in, tmp_path):
+def test_tables_and_orders_of_a_case(tmp_path):
     names = ("optimal+filter", "optimal+task-mean")
-    case = partial_knowledge.Case(stand_in, names, (("optimal+clairvoyant", "fixed"),), {"reward": "sampled"})
+    case = partial_knowledge.Case(HIDDEN, names, (("optimal+clairvoyant", "fixed"),), SMALL)
     found = list(partial_knowledge.systems((case,), ("llama2",), (3,), 4))
     assert {*names, "optimal+clairvoyant", "fixed", "homogeneous"} <= {row.name for row in found[0].rows}
     assert found[0].orders[0].difference.mean > 0.0
