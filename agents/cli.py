@@ -35,8 +35,8 @@ def parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="train.py",
-        description="Train an agent, then compare it with every controller on held-out states, or with plug-ins and the "
-        "clairvoyant on held-out episodes where something is hidden or remembered.",
+        description="Train an agent, then compare it with every controller on held-out states, or, where something is "
+        "hidden or remembered, with plug-ins and the clairvoyant on held-out episodes.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -39,10 +39,10 @@ def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
         For a checkpoint that can't be read, or an environment with other entries.
     """
     config, _ = load_config(folder)
-    trained, wanted = (tuple(s.observations.space.spaces) for s in (config.settings, settings))
+    trained, wanted = (list(s.observations.space.spaces) for s in (config.settings, settings))
     if trained != wanted:
         raise ValueError(
-            f"env: got {env_id!r} with observation entries {list(wanted)}, allowed are those of the run, {list(trained)}"
+            f"env: got {env_id!r}, which shows {wanted}, allowed is one that shows {trained}, as the run has"
         )
     agent: AgentSettings = AGENTS.load(config.agent)
     env = make_vec_env(env_id, settings, agent.num_envs, max_episode_steps=1, seed=0)

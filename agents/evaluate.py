@@ -23,14 +23,16 @@ def parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m agents.evaluate",
-        description="Compare a saved agent with every controller on held-out states, or with plug-ins and the clairvoyant on "
-        "held-out episodes where something is hidden or remembered.",
+        description="Compare a saved agent with every controller on held-out states, or, where something is hidden or "
+        "remembered, with plug-ins and the clairvoyant on held-out episodes.",
         epilog="example: python -m agents.evaluate runs/mine --num-users 8 --scenario qwen3.5",
     )
     parser.add_argument("run", help="folder or name of the run")
     add_system_options(parser)
     for name, default in SIZES.items():
-        parser.add_argument(f"--{name}", type=int, help=f"held-out {name}, where it is compared on them (default {default})")
+        parser.add_argument(
+            f"--{name}", type=int, help=f"held-out {name}, where it is compared on them (default {default})"
+        )
     parser.add_argument("--out", type=Path, help="folder for table.json and table.csv (default: only print)")
     return parser
 

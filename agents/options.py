@@ -54,7 +54,9 @@ def settings_from(options: argparse.Namespace, env_id: str, action: str, base: R
     others = {name: value for name, value in kept.items() if name in own} | _given(options)
     scenario = options.scenario or ("llama2" if base is None else base.scenario)
     chosen = {"action": action, "reward": "expected", "optimum": False}
-    return Settings.make(cls, cls.variant_type, scenario, chosen, others)
+    settings = Settings.make(cls, cls.variant_type, scenario, chosen, others)
+    settings.variant.assumptions(settings.scenario)  # refuses what the scenario does not allow
+    return settings
 
 
 def arguments_of(settings: Settings) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from agents.policies.equivariant_sac import EquivariantSACPolicy
 
 @dataclass(frozen=True)
 class SACSettings:
-    """Hyperparameters; γ comes with the environment, and 0 makes the critic a regression on the reward. The replay buffer is not saved."""
+    """Hyperparameters; γ comes with the environment: 0 makes the critic a regression. The replay buffer is not kept."""
 
     num_envs: int = 64
     timesteps: int = 50_000

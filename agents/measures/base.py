@@ -82,6 +82,4 @@ class Measure(Protocol):
 
 def title(env: str, scenario: Scenario, cases: str) -> str:
     """What a report is about, in a line."""
-    return (
-        f"{env}, {scenario.name}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz, {cases}"
-    )
+    return f"{env}, {scenario.name}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz, {cases}"

@@ -125,9 +125,7 @@ class EpisodeMeasure:
 
     def _make(self, episodes: int, action: str = "residual") -> VectorEnv[Any, Any, Any]:
         """Environment of so many episodes; references play with the encoding that can express any decision."""
-        return make_episode_env(
-            self.env, episodes, self.settings.scenario, {"action": action, **self._arguments}
-        )
+        return make_episode_env(self.env, episodes, self.settings.scenario, {"action": action, **self._arguments})
 
     def _cases(self, size: int, rounds: int) -> str:
         chosen = "".join(f"{name}={value}, " for name, value in self._arguments.items())

@@ -15,6 +15,7 @@ from torch import nn
 
 from agents.policies.features import UserFeatures
 
+
 class UserEncoder(nn.Module):
     """Features (batch, K · features) to user codes with context (batch, K, 2 · width)."""
 
