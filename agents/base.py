@@ -26,7 +26,7 @@ class AgentSettings(Protocol):
         """Default budget in rounds of all copies."""
         ...
 
-    def build(self, env: VecEnv, gamma: float, remaining: Remaining, seed: int, device: str) -> BaseAlgorithm:
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, gamma: float = 0.0) -> BaseAlgorithm:
         """Build the untrained model for rewards that later ones are discounted against by γ a round."""
         ...
 

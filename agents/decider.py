@@ -47,6 +47,6 @@ def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
     agent: AgentSettings = AGENTS.load(config.agent)
     env = make_vec_env(env_id, settings, agent.num_envs, max_episode_steps=1, seed=0)
     gamma = discount(settings.variant)
-    model = agent.build(env, gamma=gamma, remaining=lambda progress: progress, seed=0, device="cpu")
+    model = agent.build(env, lambda progress: progress, seed=0, device="cpu", gamma=gamma)
     restore(model, load_checkpoint(folder))
     return model

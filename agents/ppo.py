@@ -25,7 +25,7 @@ class PPOSettings:
     width: int = 32
     log_std: float = -2.5
 
-    def build(self, env: VecEnv, gamma: float, remaining: Remaining, seed: int, device: str) -> PPO:
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, gamma: float = 0.0) -> PPO:
         """Build the untrained model."""
         return PPO(
             EquivariantActorCritic,

@@ -24,7 +24,7 @@ class SACSettings:
     width: int = 32
     log_std: float = -2.5
 
-    def build(self, env: VecEnv, gamma: float, remaining: Remaining, seed: int, device: str) -> SAC:
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, gamma: float = 0.0) -> SAC:
         """Build the untrained model."""
         return SAC(
             EquivariantSACPolicy,

@@ -57,7 +57,7 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
     budget = limits.budget(agent.timesteps, checkpoint["seconds"] if checkpoint else 0.0)
     seed = _first_seed(config.seed, done, agent.num_envs)
     env = make_vec_env(config.env, config.settings, agent.num_envs, EPISODE_ROUNDS, seed)
-    model = agent.build(env, discount(config.settings.variant), budget.remaining, seed, device)
+    model = agent.build(env, budget.remaining, seed, device, discount(config.settings.variant))
     if checkpoint:
         restore(model, checkpoint)
     else:

@@ -24,7 +24,7 @@ def settings_of(env_id, users, **arguments):
 def model(agent, settings, env_id):
     chosen = AGENTS.load(agent)
     env = make_vec_env(env_id, settings, chosen.num_envs, 64, 0)
-    built = chosen.build(env, discount(settings.variant), lambda progress: progress, 0, "cpu")
+    built = chosen.build(env, lambda progress: progress, 0, "cpu", discount(settings.variant))
     with th.no_grad():  # untrained heads answer almost nothing: give them something to say
         for parameter in built.policy.parameters():
             parameter.add_(0.3 * th.randn_like(parameter))
