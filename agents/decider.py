@@ -7,7 +7,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents import AGENTS
-from agents.base import AgentSettings, discount
+from agents.base import AgentSettings, fit_to
 from agents.runs import load_checkpoint, load_config, restore
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
@@ -46,7 +46,6 @@ def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
         )
     agent: AgentSettings = AGENTS.load(config.agent)
     env = make_vec_env(env_id, settings, agent.num_envs, max_episode_steps=1, seed=0)
-    gamma = discount(settings.variant)
-    model = agent.build(env, lambda progress: progress, seed=0, device="cpu", gamma=gamma)
+    model = agent.build(env, lambda progress: progress, seed=0, device="cpu", fit=fit_to(settings))
     restore(model, load_checkpoint(folder))
     return model
