@@ -41,7 +41,7 @@ PLAIN = Fit()
 LATE = Fit(log_std=0.5, bandwidth=0.4)
 """Where reports of the channel are late: factors on bandwidth, that hedge, are worth much, and rewards are noisy.
 
-At 0.4 a step in the second column changes bandwidth almost four times as much as at 0, and a common factor hardly matters.
+At 0.4 a step in the second column changes bandwidth almost four times as much as at 0; a common factor hardly matters.
 """
 
 
