@@ -15,50 +15,21 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.budget import Budget
-from agents.decider import ModelDecider
+from agents.measures.base import Measure
 from agents.runs import CURVE, save_checkpoint
-from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.scores import VALIDATION_SEED
-from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.rounds import expected_outcome
 
-VALIDATION_STATES = 200
 EVERY_SECONDS = 5.0
 """Time between validations; each is followed by a checkpoint."""
-
-CURVE_FIELDS = ("timesteps", "seconds", "share_of_optimum", "goodput", "regret", "round_latency", "draft_length")
-
-
-class Validation:
-    """The deterministic policy on fixed states, beside their optimum."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        rng = np.random.default_rng(VALIDATION_SEED)
-        self.state = sample_state(settings.scenario, rng, VALIDATION_STATES)
-        best = settings.best_controller(self.state)
-        self.best = expected_outcome(settings.scenario, self.state, best).goodput
-
-    def __call__(self, decide: ModelDecider) -> dict[str, float]:
-        """Means over the states."""
-        decision = decide(self.state)
-        outcome = expected_outcome(self.settings.scenario, self.state, decision)
-        return {
-            "share_of_optimum": float(outcome.goodput.mean() / self.best.mean()),
-            "goodput": float(outcome.goodput.mean()),
-            "regret": float((self.best - outcome.goodput).mean()),
-            "round_latency": float(outcome.round_latency.mean()),
-            "draft_length": float(decision.draft_length.mean()),
-        }
 
 
 class Keeper(BaseCallback):
     """Validates, logs, saves and stops."""
 
-    def __init__(self, folder: Path, validation: Validation, budget: Budget, console: Console) -> None:
+    def __init__(self, folder: Path, measure: Measure, budget: Budget, console: Console) -> None:
         super().__init__()
         self.folder = folder
-        self.validation = validation
+        self.headline = measure.headline
+        self.validation = measure.validation()
         self.budget = budget
         self.console = console
         self.stopped_by: int | None = None
@@ -66,12 +37,12 @@ class Keeper(BaseCallback):
         self._progress = Progress(
             TextColumn("training"),
             BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %  {task.fields[share]} of the optimum  left"),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[score]}  left"),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("training", total=1.0, share="-")
+        self._task = self._progress.add_task("training", total=1.0, score="-")
 
     def _on_training_start(self) -> None:
         self._progress.start()
@@ -89,7 +60,7 @@ class Keeper(BaseCallback):
 
     def keep(self) -> None:
         """Validate, log and save now."""
-        found = self.validation(ModelDecider(self.model, self.validation.settings))
+        found = self.validation(self.model)
         seconds = self.budget.elapsed
         for name, value in found.items():
             self.logger.record(f"validation/{name}", value)
@@ -98,16 +69,16 @@ class Keeper(BaseCallback):
         path = self.folder / CURVE
         fresh = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, CURVE_FIELDS)
+            writer = csv.DictWriter(file, list(row))
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
         save_checkpoint(self.folder, self.model, seconds)
-        share = f"{found['share_of_optimum']:.4f}"
-        self._progress.update(self._task, share=share)
+        score = f"{found[self.headline.key]:.4f} {self.headline.caption}"
+        self._progress.update(self._task, score=score)
         if not self.console.is_terminal:
             done = self.budget.done(self.num_timesteps)
-            self.console.print(f"training {done:4.0%}  {seconds:4.0f} s  {share} of the optimum")
+            self.console.print(f"training {done:4.0%}  {seconds:4.0f} s  {score}")
         self._last = time.monotonic()
 
     @contextmanager

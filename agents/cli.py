@@ -11,9 +11,10 @@ from rich.console import Console
 
 from agents import AGENTS
 from agents.budget import Limits
-from agents.decider import load_decider
-from agents.options import RUNS, add_system_options, fail, run_folder, scenario_from
-from agents.report import HELD_OUT, agent_label, compare, draw, show, write
+from agents.decider import load_model
+from agents.measures import measure_of
+from agents.options import RUNS, add_system_options, arguments_of, fail, run_folder, settings_from
+from agents.report import agent_label, draw, show, write
 from agents.runs import CHECKPOINT, CONFIG, RunConfig, load_config, make_folder
 from agents.training import train
 from multispin_env.checks import check_integer, check_name, check_real
@@ -25,6 +26,7 @@ EXAMPLES = """examples:
   python train.py                                    the default: about 3 minutes on two cores
   python train.py --scenario qwen3.5 --num-users 8 --minutes 2
   python train.py --name mine --agent sac --action lengths
+  python train.py --env MultiSpin/HiddenAcceptance-v0 --set spread=0.2
   python train.py --resume mine --timesteps 2000000  go on where it stopped
 """
 
@@ -33,7 +35,8 @@ def parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="train.py",
-        description="Train an agent, then compare it with every controller on held-out states.",
+        description="Train an agent, then compare it with every controller on held-out states, or, where something is "
+        "hidden or remembered, with plug-ins and the clairvoyant on held-out episodes.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -54,12 +57,12 @@ def parser() -> argparse.ArgumentParser:
 
 def _config(options: argparse.Namespace) -> RunConfig:
     values = {name: getattr(options, name) for name in DEFAULTS if getattr(options, name) is not None}
-    config = RunConfig(scenario=scenario_from(options), **(DEFAULTS | values))
-    check_name("env", config.env, ENVIRONMENTS.names())
-    check_name("agent", config.agent, AGENTS.names())
-    check_name("action", config.action, ENCODINGS.names())
-    check_integer("seed", config.seed, 0)
-    return config
+    chosen = DEFAULTS | values
+    check_name("env", chosen["env"], ENVIRONMENTS.names())
+    check_name("agent", chosen["agent"], AGENTS.names())
+    check_integer("seed", chosen["seed"], 0)
+    settings = settings_from(options, chosen["env"], chosen["action"])
+    return RunConfig(scenario=settings.scenario, arguments=arguments_of(settings), **chosen)
 
 
 def _limits(options: argparse.Namespace) -> Limits:
@@ -91,8 +94,10 @@ def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
         given, saved = getattr(options, name), getattr(config, name)
         if given is not None and given != saved:
             raise ValueError(f"{name}: got {given!r}, allowed is {saved!r}, which the run {options.resume!r} has")
-    if scenario_from(options, config.scenario) != config.scenario:
-        raise ValueError(f"scenario: got other values than the run {options.resume!r}, allowed are the same or none")
+    settings = settings_from(options, config.env, config.action, config)
+    for part in ("scenario", "variant"):
+        if getattr(settings, part) != getattr(config.settings, part):
+            raise ValueError(f"{part}: got other values than the run {options.resume!r}, allowed are the same or none")
     given_limits = _limits(options)
     return config, folder, limits if given_limits == Limits() else given_limits
 
@@ -111,12 +116,14 @@ def _prepare(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
 
 
 def _finish(config: RunConfig, folder: Path, console: Console) -> None:
-    decide, _ = load_decider(folder)
-    console.print(f"comparing on {HELD_OUT} held-out states ...")
-    rows = compare(decide, config.settings, agent_label(config))
-    write(rows, config.settings, config.env, HELD_OUT, folder)
-    draw(rows, agent_label(config), folder)
-    show(rows, config.settings, config.env, HELD_OUT, Console())
+    measure = measure_of(config.env, config.settings)
+    model = load_model(folder, config.env, config.settings)
+    size = measure.default_size
+    console.print(f"comparing on {size} held-out {measure.size_name} ...")
+    report = measure.report(model, agent_label(config), size)
+    write(report, folder)
+    draw(report, agent_label(config), folder)
+    show(report, Console())
     console.print(
         f"saved in {folder}: {CHECKPOINT}, {CONFIG}, table.json, table.csv, pictures, tensorboard", soft_wrap=True
     )

@@ -1,4 +1,4 @@
-"""A trained model as something that decides: observations in, decisions out."""
+"""A trained model: read back from its run, and as something that decides for states."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents import AGENTS
-from agents.base import AgentSettings
-from agents.runs import RunConfig, load_checkpoint, load_config, restore
+from agents.base import AgentSettings, fit_to
+from agents.runs import load_checkpoint, load_config, restore
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, SystemState
@@ -28,15 +28,30 @@ class ModelDecider:
         return self.settings.actions.decode(np.asarray(action), state)
 
 
-def load_decider(folder: Path, settings: Settings | None = None) -> tuple[ModelDecider, RunConfig]:
-    """Load a run's model, for its own environment or for another with the same action encoding.
+def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
+    """Load a run's model, for its own environment or for another with the same actions and observation entries.
 
     The networks know nothing of the number of users, so any K will do.
+
+    Raises
+    ------
+    ValueError
+        For a checkpoint that can't be read, or an environment with other entries.
     """
     config, _ = load_config(folder)
-    chosen = config.settings if settings is None else settings
+    _check_same_entries(config.settings, settings, env_id)
     agent: AgentSettings = AGENTS.load(config.agent)
-    env = make_vec_env(config.env, chosen, agent.num_envs, max_episode_steps=1, seed=0)
-    model = agent.build(env, remaining=lambda progress: progress, seed=0, device="cpu")
+    env = make_vec_env(env_id, settings, agent.num_envs, max_episode_steps=1, seed=0)
+    model = agent.build(env, lambda progress: progress, seed=0, device="cpu", fit=fit_to(settings))
     restore(model, load_checkpoint(folder))
-    return ModelDecider(model, chosen), config
+    return model
+
+
+def _check_same_entries(trained: Settings, wanted: Settings, env_id: str) -> None:
+    """``ValueError`` unless the network of one environment can read the other's observations."""
+    own, other = (list(settings.observations.space.spaces) for settings in (trained, wanted))
+    if own != other:
+        raise ValueError(f"env: got {env_id!r}, which shows {other}, allowed is one that shows {own}, as the run has")
+    tasks, others = (len(settings.scenario.tasks) for settings in (trained, wanted))
+    if "task" in own and tasks != others:
+        raise ValueError(f"scenario: got {others} tasks, allowed are {tasks}, as the run has")

@@ -7,49 +7,66 @@ from pathlib import Path
 
 from rich.console import Console
 
-from agents.decider import load_decider
-from agents.options import add_system_options, fail, run_folder, scenario_from
-from agents.report import HELD_OUT, agent_label, compare, show, write
+from agents.decider import load_model
+from agents.measures import EpisodeMeasure, Measure, StateMeasure, measure_of
+from agents.options import add_system_options, fail, run_folder, settings_from
+from agents.report import agent_label, show, write
 from agents.runs import load_config, make_folder
 from multispin_env.checks import check_integer, check_name
-from multispin_env.envs.settings import Settings
 from multispin_env.registry import ENVIRONMENTS
+
+SIZES = {measure.size_name: measure.default_size for measure in (StateMeasure, EpisodeMeasure)}
+"""Options that say how many cases to compare on, and their defaults."""
 
 
 def parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m agents.evaluate",
-        description="Compare a saved agent with every controller on held-out states.",
+        description="Compare a saved agent with every controller on held-out states, or, where something is hidden or "
+        "remembered, with plug-ins and the clairvoyant on held-out episodes.",
         epilog="example: python -m agents.evaluate runs/mine --num-users 8 --scenario qwen3.5",
     )
     parser.add_argument("run", help="folder or name of the run")
     add_system_options(parser)
-    parser.add_argument("--states", type=int, default=HELD_OUT, help=f"held-out states (default {HELD_OUT})")
+    for name, default in SIZES.items():
+        parser.add_argument(
+            f"--{name}", type=int, help=f"held-out {name}, where it is compared on them (default {default})"
+        )
     parser.add_argument("--out", type=Path, help="folder for table.json and table.csv (default: only print)")
     return parser
+
+
+def _size(options: argparse.Namespace, measure: Measure, env: str) -> int:
+    """How many cases to compare on."""
+    for name in SIZES:
+        given = getattr(options, name)
+        if given is not None and name != measure.size_name:
+            raise ValueError(f"{name}: got {given}, allowed for {env} is --{measure.size_name}")
+    given = getattr(options, measure.size_name)
+    return measure.default_size if given is None else check_integer(measure.size_name, given, 2)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parser().parse_args(arguments)
     try:
-        check_integer("states", options.states, 2)
         folder = run_folder(options.run)
         config, _ = load_config(folder)
         env = config.env if options.env is None else options.env
         check_name("env", env, ENVIRONMENTS.names())
-        scenario = scenario_from(options, config.scenario)
-        settings = Settings(scenario, ENVIRONMENTS.load(env).variant_type(), config.action)
+        settings = settings_from(options, env, config.action, config)
+        measure = measure_of(env, settings)
+        size = _size(options, measure, env)
         if options.out is not None:
             make_folder(options.out)
-        decide, config = load_decider(folder, settings)
+        model = load_model(folder, env, settings)
     except (ValueError, TypeError) as error:
         fail("agents.evaluate", error)
-    rows = compare(decide, settings, agent_label(config), options.states)
+    report = measure.report(model, agent_label(config), size)
     if options.out is not None:
-        write(rows, settings, env, options.states, options.out)
-    show(rows, settings, env, options.states, Console())
+        write(report, options.out)
+    show(report, Console())
     return 0
 
 

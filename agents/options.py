@@ -2,31 +2,82 @@
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+from agents.runs import RunConfig
+from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.cli import parse_settings
 from multispin_env.registry import ENVIRONMENTS
-from multispin_env.scenario import Scenario
 
 RUNS = Path("runs")
 
+TRAINING_DEFAULTS = {"history": True}
+"""Arguments with another default here than in the environments that have them.
+
+With ``history`` the counts since a request began are observed: all that the past tells of its rate, so that a network
+without memory can use it. Delayed channels need none: the gain of Gauss-Markov fading is a Markov process, of which the
+last report says all.
+"""
+
+OWN_OPTIONS = ("action", "reward", "optimum", "render_mode", "scenario")
+"""Arguments of environments that are no part of what ``--set`` chooses here."""
+
 
 def add_system_options(parser: argparse.ArgumentParser) -> None:
-    """``--env --scenario --num-users --total-bandwidth``; ``None`` where not given."""
+    """``--env --scenario --num-users --total-bandwidth --set``; ``None`` where not given."""
     parser.add_argument("--env", help=f"environment id: {', '.join(ENVIRONMENTS.names())}")
     parser.add_argument("--scenario", help="preset name (default llama2)")
     parser.add_argument("--num-users", type=int, help="K, number of devices (default 20)")
     parser.add_argument("--total-bandwidth", type=float, help="B, uplink budget in Hz (default 10e6)")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="arguments of the environment, as spread=0.2 or history=False (here default True); values as in Python",
+    )
 
 
-def scenario_from(options: argparse.Namespace, base: Scenario | None = None) -> Scenario:
-    """Scenario of the options, on top of ``base`` where there is one."""
-    given: dict[str, Any] = {
-        name: getattr(options, name) for name in ("num_users", "total_bandwidth") if getattr(options, name) is not None
-    }
-    if options.scenario is not None or base is None:
-        return Scenario.preset(options.scenario or "llama2", **given)
-    return base.replace(**given)
+def settings_from(options: argparse.Namespace, env_id: str, action: str, base: RunConfig | None = None) -> Settings:
+    """Environment of the options, on top of what a run has where there is one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As the environment itself, and for an argument that is given twice or has an option of its own.
+    """
+    cls = ENVIRONMENTS.load(env_id)
+    own = {field.name for field in fields(cls.variant_type)}
+    kept = TRAINING_DEFAULTS if base is None else base.arguments
+    others = {name: value for name, value in kept.items() if name in own} | _given(options)
+    scenario = options.scenario or ("llama2" if base is None else base.scenario)
+    chosen = {"action": action, "reward": "expected", "optimum": False}
+    settings = Settings.make(cls, cls.variant_type, scenario, chosen, others)
+    settings.variant.assumptions(settings.scenario)  # refuses what the scenario does not allow
+    return settings
+
+
+def arguments_of(settings: Settings) -> dict[str, Any]:
+    """Fields of the environment's variant."""
+    return {field.name: getattr(settings.variant, field.name) for field in fields(settings.variant)}
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of the environment, by ``--set`` or an option of their own."""
+    found = parse_settings(options.set)
+    for name in OWN_OPTIONS:
+        if name in found:
+            raise ValueError(f"set: got {name!r}, allowed is an argument other than {list(OWN_OPTIONS)}")
+    for name in ("num_users", "total_bandwidth"):
+        value = getattr(options, name)
+        if value is not None and name in found:
+            raise ValueError(f"set: got {name!r}, allowed is once: there is --{name.replace('_', '-')} too")
+        if value is not None:
+            found[name] = value
+    return found
 
 
 def run_folder(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The comparison at the end of a run: table on the terminal, as files, and as pictures."""
+"""The comparison at the end of a run: on the terminal, as files, and as pictures."""
 
 import csv
 from pathlib import Path
@@ -6,13 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
-from agents.decider import ModelDecider
+from agents.measures.base import Report
 from agents.runs import CURVE, RunConfig, write_atomically
-from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.scores import HELD_OUT_SEED, held_out_states, reference_scores, score
-from multispin_env.evaluation.table import Row, make_table, to_csv, to_json, to_text
+from multispin_env.evaluation.table import to_csv, to_json
 
-HELD_OUT = 500
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 
 
@@ -21,35 +18,18 @@ def agent_label(config: RunConfig) -> str:
     return f"{config.agent} ({config.action})"
 
 
-def compare(decide: ModelDecider, settings: Settings, label: str, states: int = HELD_OUT) -> list[Row]:
-    """Score every reference controller and the agent on the same held-out states."""
-    state = held_out_states(settings.scenario, states)
-    scores = reference_scores(settings.scenario, state) | score(settings.scenario, state, {label: decide})
-    return make_table(scores)
-
-
-def about(settings: Settings, env: str, states: int) -> dict[str, Any]:
-    """What a table is about."""
-    return {"env": env, "held_out_states": states, "held_out_seed": HELD_OUT_SEED, **settings.scenario.to_dict()}
-
-
-def show(rows: list[Row], settings: Settings, env: str, states: int, console: Console) -> None:
+def show(report: Report, console: Console) -> None:
     """Print the table."""
-    scenario = settings.scenario
-    head = (
-        f"{env}, {scenario.name}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz, "
-        f"{states} held-out states"
-    )
-    console.print(f"\n{head}\n\n{to_text(rows)}\n", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"\n{report.title}\n\n{report.text}\n", highlight=False, markup=False, soft_wrap=True)
 
 
-def write(rows: list[Row], settings: Settings, env: str, states: int, folder: Path) -> None:
+def write(report: Report, folder: Path) -> None:
     """Write ``table.json`` and ``table.csv``."""
-    write_atomically(folder / "table.json", to_json(rows, about(settings, env, states)).encode())
-    write_atomically(folder / "table.csv", to_csv(rows).encode())
+    write_atomically(folder / "table.json", to_json(report.rows, report.about).encode())
+    write_atomically(folder / "table.csv", to_csv(report.rows).encode())
 
 
-def draw(rows: list[Row], label: str, folder: Path) -> None:
+def draw(report: Report, label: str, folder: Path) -> None:
     """Draw ``comparison.png`` and ``learning_curve.png`` from the table and the curve's file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -57,35 +37,33 @@ def draw(rows: list[Row], label: str, folder: Path) -> None:
     for name, plot in (("comparison", _bars), ("learning_curve", _curve)):
         figure = Figure(figsize=(8.0, 4.5), dpi=120, layout="constrained")
         FigureCanvasAgg(figure)
-        plot(figure.subplots(), rows, label, folder)
+        plot(figure.subplots(), report, label, folder)
         figure.savefig(folder / f"{name}.png")
 
 
-def _bars(axes: Any, rows: list[Row], label: str, folder: Path) -> None:
-    shown = rows[::-1]
-    values = [row.goodput for row in shown]
-    errors = [
-        [row.goodput - row.goodput_low for row in shown],
-        [row.goodput_high - row.goodput for row in shown],
-    ]
-    colours = ["#D55E00" if row.name == label else "#0072B2" for row in shown]
-    axes.barh([row.name for row in shown], values, xerr=errors, color=colours, capsize=3)
-    for index, row in enumerate(shown):
-        axes.text(row.goodput_high, index, f"  {row.share:.4f}", va="center", fontsize="small")
-    axes.set_xlim(0.0, max(row.goodput_high for row in shown) * 1.12)
-    axes.set_xlabel("goodput (tokens/s), mean and 95 % interval; beside it the share of the optimum")
+def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
+    shown = report.bars[::-1]
+    values = [bar.mean for bar in shown]
+    errors = [[bar.mean - bar.low for bar in shown], [bar.high - bar.mean for bar in shown]]
+    colours = ["#D55E00" if bar.name == label else "#0072B2" for bar in shown]
+    axes.barh([bar.name for bar in shown], values, xerr=errors, color=colours, capsize=3)
+    for index, bar in enumerate(shown):
+        axes.text(max(bar.high, 0.0), index, f"  {bar.headline:.4f}", va="center", fontsize="small")
+    axes.set_xlim(1.12 * min(0.0, *(bar.low for bar in shown)), 1.12 * max(0.0, *(bar.high for bar in shown)))
+    beside = "" if report.headline.axis == report.axis else f"; beside it the {report.headline.axis}"
+    axes.set_xlabel(f"{report.axis}, mean and 95 % interval{beside}")
 
 
-def _curve(axes: Any, rows: list[Row], label: str, folder: Path) -> None:
+def _curve(axes: Any, report: Report, label: str, folder: Path) -> None:
     with (folder / CURVE).open(encoding="utf-8") as file:
         points = list(csv.DictReader(file))
     steps = [int(point["timesteps"]) for point in points]
-    shares = [float(point["share_of_optimum"]) for point in points]
-    axes.plot(steps, shares, color="#D55E00", marker="o", markersize=3, label=f"{label}, validation states")
-    lowest = min(shares)
-    references = [row for row in rows if row.name != label and row.share > lowest - 0.1]
-    for colour, row in zip(COLOURS, references, strict=False):
-        axes.axhline(row.share, color=colour, linestyle="--", linewidth=1, label=f"{row.name}, {row.share:.4f}")
+    scores = [float(point[report.headline.key]) for point in points]
+    axes.plot(steps, scores, color="#D55E00", marker="o", markersize=3, label=f"{label}, validation")
+    lowest = min(scores) - 0.1 * abs(max(bar.headline for bar in report.bars))
+    references = [bar for bar in report.bars if bar.name != label and bar.headline > lowest]
+    for colour, bar in zip(COLOURS, references, strict=False):
+        axes.axhline(bar.headline, color=colour, linestyle="--", linewidth=1, label=f"{bar.name}, {bar.headline:.4f}")
     axes.set_xlabel("rounds trained")
-    axes.set_ylabel("share of the optimum")
+    axes.set_ylabel(report.headline.axis)
     axes.legend(loc="center right", fontsize="small")

@@ -5,7 +5,8 @@ import os
 import pickle
 import platform
 import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,33 @@ PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-bas
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that decides what a run trains, but for its budget."""
+    """All that decides what a run trains, but for its budget.
+
+    Parameters
+    ----------
+    env
+        Environment id.
+    scenario
+        The system.
+    agent, action
+        Names of the algorithm and of the action encoding.
+    seed
+        Of everything random.
+    arguments
+        Fields of the environment's variant; those that are missing have their defaults.
+    """
 
     env: str
     scenario: Scenario
     agent: str
     action: str
     seed: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
         """The environment it trains on."""
-        return Settings(self.scenario, ENVIRONMENTS.load(self.env).variant_type(), self.action)
+        return Settings(self.scenario, ENVIRONMENTS.load(self.env).variant_type(**self.arguments), self.action)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -99,7 +115,9 @@ def load_config(folder: Path) -> tuple[RunConfig, Limits]:
             agent=content["agent"],
             action=content["action"],
             seed=content["seed"],
+            arguments=content.get("arguments", {}),  # absent in runs from before there were any
         )
+        _ = config.settings  # refuses arguments that the environment does not take
         return config, Limits(**content["limits"])
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: can't be read as the configuration of a run ({error})") from None

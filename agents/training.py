@@ -8,14 +8,23 @@ from rich.console import Console
 from stable_baselines3.common.logger import configure
 
 from agents import AGENTS
-from agents.base import AgentSettings
+from agents.base import AgentSettings, fit_to
 from agents.budget import Limits
-from agents.callbacks import Keeper, Validation
+from agents.callbacks import Keeper
+from agents.measures import measure_of
 from agents.runs import RunConfig, load_checkpoint, restore, save_config
 from agents.vec_env import make_vec_env
+from multispin_env.evaluation.scores import EPISODE_SEED, SEED_ROOM, TUNING_SEED
 
 EPISODE_ROUNDS = 64
 TENSORBOARD = "tensorboard"
+
+
+def _first_seed(seed: int, done: int, copies: int) -> int:
+    """Seed of the first copy: a resumed part plays fresh episodes, and none is ever one that agents are measured on."""
+    found = int(np.random.SeedSequence([seed, done]).generate_state(1)[0] >> 1)
+    reserved = range(TUNING_SEED - copies, EPISODE_SEED + SEED_ROOM)
+    return found + len(reserved) if found in reserved else found
 
 
 def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device: str, console: Console) -> int | None:
@@ -46,10 +55,9 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
     agent: AgentSettings = AGENTS.load(config.agent)
     done = checkpoint["num_timesteps"] if checkpoint else 0
     budget = limits.budget(agent.timesteps, checkpoint["seconds"] if checkpoint else 0.0)
-    # a resumed part plays fresh episodes, not those of the first part again
-    seed = int(np.random.SeedSequence([config.seed, done]).generate_state(1)[0] >> 1)
+    seed = _first_seed(config.seed, done, agent.num_envs)
     env = make_vec_env(config.env, config.settings, agent.num_envs, EPISODE_ROUNDS, seed)
-    model = agent.build(env, budget.remaining, seed, device)
+    model = agent.build(env, budget.remaining, seed, device, fit_to(config.settings))
     if checkpoint:
         restore(model, checkpoint)
     else:
@@ -57,7 +65,7 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
     if budget.done(done) >= 1.0:
         return None
     model.set_logger(configure(str(folder / TENSORBOARD), ["tensorboard"]))
-    keeper = Keeper(folder, Validation(config.settings), budget, console)
+    keeper = Keeper(folder, measure_of(config.env, config.settings), budget, console)
     left = 10**12 if budget.timesteps is None else budget.timesteps - done
     with keeper.stop_on_signals():
         model.learn(left, callback=keeper, reset_num_timesteps=checkpoint is None)

@@ -11,44 +11,15 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.distributions import DiagGaussianDistribution, Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-PER_USER = ("compute", "channel", "acceptance")
-SMALLEST_CHANNEL = 1e-3
-"""Added before the logarithm of the relative spectral efficiency."""
-
-FEATURES = 8
-"""compute, channel, ln channel, acceptance, −ln(1 − acceptance), three shared quantities."""
-
-
-class UserFeatures(BaseFeaturesExtractor):
-    """Dict observation to features (batch, K · FEATURES), roughly centred."""
-
-    def __init__(self, observation_space: spaces.Space[Any]) -> None:
-        assert isinstance(observation_space, spaces.Dict)
-        shape = observation_space["compute"].shape
-        assert shape is not None
-        super().__init__(observation_space, features_dim=shape[0] * FEATURES)
-
-    def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
-        """Features of a batch of observations."""
-        compute, channel, acceptance = (observations[key] for key in PER_USER)
-        own = [
-            5.0 * (compute - 1.0),
-            channel - 1.0,
-            th.log(channel + SMALLEST_CHANNEL),
-            4.0 * (acceptance - 0.75),
-            -th.log1p(-acceptance.clamp(max=0.999)) - 1.5,
-        ]
-        shared = [observations["shared"][:, i : i + 1].expand_as(compute) for i in range(3)]
-        return th.stack(own + shared, dim=-1).flatten(1)
+from agents.policies.features import UserFeatures
 
 
 class UserEncoder(nn.Module):
-    """Features (batch, K · FEATURES) to user codes with context (batch, K, 2 · width)."""
+    """Features (batch, K · features) to user codes with context (batch, K, 2 · width)."""
 
-    def __init__(self, width: int, features: int = FEATURES) -> None:
+    def __init__(self, width: int, features: int) -> None:
         super().__init__()
         self.features = features
         self.own = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
@@ -62,14 +33,25 @@ class UserEncoder(nn.Module):
 
 
 class UserHead(nn.Module):
-    """Codes (batch, K, 2 · width) to action rows, flat (batch, K · columns)."""
+    """Codes (batch, K, 2 · width) to action rows, flat (batch, K · columns).
 
-    def __init__(self, width: int, columns: int) -> None:
+    Parameters
+    ----------
+    width
+        Width of the hidden layer.
+    columns
+        Numbers of a row.
+    bandwidth
+        What the columns after the first are at the beginning; the first is 0.
+    """
+
+    def __init__(self, width: int, columns: int, bandwidth: float = 0.0) -> None:
         super().__init__()
         self.net = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, columns))
         last = self.net[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.bias)
+        nn.init.constant_(last.bias[1:], bandwidth)
         nn.init.normal_(last.weight, std=0.01)
 
     def forward(self, codes: th.Tensor) -> th.Tensor:
@@ -92,10 +74,10 @@ class SumHead(nn.Module):
 class EquivariantExtractor(nn.Module):
     """Separate encoders of actor and critic, under the name Stable-Baselines3 expects."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, features: int) -> None:
         super().__init__()
-        self.policy_net = UserEncoder(width)
-        self.value_net = UserEncoder(width)
+        self.policy_net = UserEncoder(width, features)
+        self.value_net = UserEncoder(width, features)
         self.latent_dim_pi = 2 * width
         self.latent_dim_vf = 2 * width
 
@@ -123,6 +105,8 @@ class EquivariantActorCritic(ActorCriticPolicy):
         Width of all layers.
     log_std_init
         Logarithm of the exploration's initial standard deviation, one number a column.
+    bandwidth_init
+        Initial mean of the columns after the first.
     optimizer_class, optimizer_kwargs
         As in Stable-Baselines3.
     """
@@ -134,11 +118,13 @@ class EquivariantActorCritic(ActorCriticPolicy):
         lr_schedule: Callable[[float], float],
         width: int = 64,
         log_std_init: float = -1.5,
+        bandwidth_init: float = 0.0,
         use_sde: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
         self.width = width
+        self.bandwidth_init = bandwidth_init
         super().__init__(
             observation_space,
             action_space,
@@ -152,13 +138,15 @@ class EquivariantActorCritic(ActorCriticPolicy):
         )
 
     def _build_mlp_extractor(self) -> None:
-        self.mlp_extractor = EquivariantExtractor(self.width)  # type: ignore[assignment]
+        assert self.action_space.shape is not None
+        features = self.features_dim // self.action_space.shape[0]
+        self.mlp_extractor = EquivariantExtractor(self.width, features)  # type: ignore[assignment]
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         self._build_mlp_extractor()
         assert self.action_space.shape is not None
         columns = self.action_space.shape[-1]
-        self.action_net = UserHead(self.width, columns)
+        self.action_net = UserHead(self.width, columns, self.bandwidth_init)
         self.log_std = nn.Parameter(th.full((columns,), self.log_std_init))
         self.value_net = SumHead(self.width)  # type: ignore[assignment]
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]

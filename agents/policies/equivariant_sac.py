@@ -9,35 +9,37 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch import nn
 
-from agents.policies.equivariant import FEATURES, SumHead, UserEncoder, UserFeatures, UserHead
+from agents.policies.equivariant import SumHead, UserEncoder, UserHead
+from agents.policies.features import UserFeatures
 
 
 class EquivariantActor(Actor):
     """Shared encoder and heads for mean and log standard deviation."""
 
-    def __init__(self, width: int, log_std: float, **common: Any) -> None:
+    def __init__(self, width: int, log_std: float, bandwidth: float, **common: Any) -> None:
         super().__init__(**common)
-        columns = self.action_space.shape[-1]
-        self.latent_pi = UserEncoder(width)  # type: ignore[assignment]
-        self.mu = UserHead(width, columns)
+        users, columns = self.action_space.shape
+        self.latent_pi = UserEncoder(width, self.features_dim // users)  # type: ignore[assignment]
+        self.mu = UserHead(width, columns, bandwidth)
         spread = UserHead(width, columns)
         nn.init.constant_(spread.net[-1].bias, log_std)  # type: ignore[arg-type]
         self.log_std = spread  # type: ignore[assignment]
 
 
 class JointValue(nn.Module):
-    """Q of features (batch, K · FEATURES) beside actions (batch, K · columns), invariant to the order of users."""
+    """Q of features (batch, K · features) beside actions (batch, K · columns), invariant to the order of users."""
 
-    def __init__(self, width: int, columns: int) -> None:
+    def __init__(self, width: int, features: int, columns: int) -> None:
         super().__init__()
+        self.features = features
         self.columns = columns
-        self.encoder = UserEncoder(width, FEATURES + columns)
+        self.encoder = UserEncoder(width, features + columns)
         self.head = SumHead(width)
 
     def forward(self, joined: th.Tensor) -> th.Tensor:
         """Value (batch, 1)."""
-        users = joined.shape[-1] // (FEATURES + self.columns)
-        features, actions = joined.split((users * FEATURES, users * self.columns), dim=-1)
+        users = joined.shape[-1] // (self.features + self.columns)
+        features, actions = joined.split((users * self.features, users * self.columns), dim=-1)
         own = th.cat([features.unflatten(-1, (users, -1)), actions.unflatten(-1, (users, -1))], dim=-1)
         return self.head(self.encoder(own.flatten(1)))
 
@@ -47,8 +49,9 @@ class EquivariantCritic(ContinuousCritic):
 
     def __init__(self, width: int, **common: Any) -> None:
         super().__init__(**common)
-        columns = self.action_space.shape[-1]  # type: ignore[index]
-        self.q_networks = [JointValue(width, columns) for _ in range(self.n_critics)]
+        users, columns = self.action_space.shape  # type: ignore[misc]
+        features = common["features_dim"] // users
+        self.q_networks = [JointValue(width, features, columns) for _ in range(self.n_critics)]
         for index, network in enumerate(self.q_networks):
             self.add_module(f"qf{index}", network)
 
@@ -63,10 +66,12 @@ class EquivariantSACPolicy(SACPolicy):
         lr_schedule: Any,
         width: int = 32,
         log_std_init: float = -2.5,
+        bandwidth_init: float = 0.0,
         use_sde: bool = False,
     ) -> None:
         self.width = width
         self.log_std_init = log_std_init
+        self.bandwidth_init = bandwidth_init
         super().__init__(
             observation_space,
             action_space,
@@ -79,7 +84,7 @@ class EquivariantSACPolicy(SACPolicy):
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
         """Build the actor."""
         common = self._update_features_extractor(self.actor_kwargs, features_extractor)
-        return EquivariantActor(self.width, self.log_std_init, **common).to(self.device)
+        return EquivariantActor(self.width, self.log_std_init, self.bandwidth_init, **common).to(self.device)
 
     def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
         """Build the pair of critics."""

@@ -23,6 +23,15 @@ CERTIFICATE = 1e-6
 VALIDATION_SEED = 2606_04582
 """Seed of the states that a training run watches itself on."""
 
+SEED_ROOM = 10**8
+"""Episodes that each of the two seeds below may start: copy i of a vector environment is seeded with seed + i."""
+
+TUNING_SEED = 10**9
+"""First seed of the episodes that estimators are tuned on; whatever trains may use it and those below it."""
+
+EPISODE_SEED = TUNING_SEED + SEED_ROOM
+"""First seed of the episodes that contenders are compared on; training and tuning never use it or those above it."""
+
 
 def held_out_states(scenario: Scenario, size: int = 500) -> SystemState:
     """Return the same independent states for everyone, arrays (size, K); they depend on the scenario alone."""

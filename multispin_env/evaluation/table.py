@@ -3,14 +3,20 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from multispin_env.checks import FloatArray, check_name
 from multispin_env.evaluation.statistics import mean_interval
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Cells = tuple[str, ...]
+"""One line of a table, as short strings."""
 
 BOOTSTRAP_SEED = 0
 """Intervals are computed with a generator of this seed for each row, so that a table repeats to the bit."""
@@ -50,15 +56,15 @@ def _row(name: str, values: FloatArray, reference: FloatArray) -> Row:
     return Row(name, *goodput, goodput.mean / float(reference.mean()), *difference)
 
 
-def to_json(rows: list[Row], about: Mapping[str, Any]) -> str:
-    """JSON text with what the table is about beside its rows."""
+def to_json(rows: "Sequence[DataclassInstance]", about: Mapping[str, Any]) -> str:
+    """JSON text with what the table is about beside its rows, which are dataclasses."""
     return json.dumps({"about": dict(about), "rows": [asdict(row) for row in rows]}, indent=2, ensure_ascii=False)
 
 
-def to_csv(rows: list[Row]) -> str:
-    """CSV text with a header."""
+def to_csv(rows: "Sequence[DataclassInstance]") -> str:
+    """CSV text with a header; the rows are dataclasses of one class, at least one, and of no nested fields."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer = csv.DictWriter(text, [field.name for field in fields(rows[0])], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     return text.getvalue()
@@ -84,17 +90,26 @@ def cells(rows: list[Row]) -> list[tuple[str, ...]]:
 
 def to_markdown(rows: list[Row]) -> str:
     """Markdown table."""
-    lines = [HEADER, ("---", *["---:"] * (len(HEADER) - 1)), *cells(rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown(HEADER, cells(rows))
 
 
 def to_text(rows: list[Row]) -> str:
     """Aligned plain text."""
-    lines = [HEADER, *cells(rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
+    return aligned(HEADER, cells(rows))
 
-    def aligned(line: tuple[str, ...]) -> str:
+
+def markdown(header: Cells, lines: Sequence[Cells]) -> str:
+    """Markdown table of strings; the first column is a name, the others are numbers."""
+    rule = ("---", *["---:"] * (len(header) - 1))
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
+
+
+def aligned(header: Cells, lines: Sequence[Cells]) -> str:
+    """Plain text in columns; the first is a name, the others are numbers."""
+    widths = [max(len(line[column]) for line in (header, *lines)) for column in range(len(header))]
+
+    def padded(line: Cells) -> str:
         numbers = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
         return "  ".join([line[0].ljust(widths[0]), *numbers]).rstrip()
 
-    return "\n".join([aligned(HEADER), "  ".join("-" * width for width in widths), *map(aligned, lines[1:])])
+    return "\n".join([padded(header), "  ".join("-" * width for width in widths), *map(padded, lines)])

@@ -4,50 +4,141 @@ import torch as th
 
 import multispin_env as ms
 from agents import AGENTS
-from agents.decider import ModelDecider
+from agents.base import fit_to
+from agents.options import TRAINING_DEFAULTS
+from agents.policies.features import UserFeatures
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
 
 FULL = "MultiSpin/Heterogeneous-v0"
-VARIANT = ms.ENVIRONMENTS.load(FULL).variant_type()
+ROUNDS = 5
 
 
-def model(agent, users):
-    settings = Settings(ms.Scenario.preset("llama2", num_users=users), VARIANT)
+def settings_of(env_id, users, **arguments):
+    cls = ms.ENVIRONMENTS.load(env_id)
+    chosen = {"action": "residual", "reward": "expected", "optimum": False}
+    others = {name: value for name, value in TRAINING_DEFAULTS.items() if hasattr(cls.variant_type(), name)}
+    return Settings.make(cls, cls.variant_type, "llama2", chosen, {**others, "num_users": users, **arguments})
+
+
+def model(agent, settings, env_id):
     chosen = AGENTS.load(agent)
-    built = chosen.build(make_vec_env(FULL, settings, chosen.num_envs, 64, 0), lambda progress: progress, 0, "cpu")
+    env = make_vec_env(env_id, settings, chosen.num_envs, 64, 0)
+    built = chosen.build(env, lambda progress: progress, 0, "cpu", fit_to(settings))
     with th.no_grad():  # untrained heads answer almost nothing: give them something to say
         for parameter in built.policy.parameters():
             parameter.add_(0.3 * th.randn_like(parameter))
-    return built, settings
+    return built
 
 
+def played(env_id, settings, copies=10):
+    """Observations after some rounds of random actions."""
+    env = make_vec_env(env_id, settings, copies, 64, seed=3)
+    observation, rng = env.reset(), np.random.default_rng(0)
+    for _ in range(ROUNDS):
+        observation, *_ = env.step(rng.uniform(-1, 1, (copies, settings.scenario.num_users, 2)).astype(np.float32))
+    return observation
+
+
+def reordered(observation, order):
+    def one(key, array):
+        return array if key == "shared" else array.reshape(len(array), len(order), -1)[:, order].reshape(array.shape)
+
+    return {key: one(key, array) for key, array in observation.items()}
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
 @pytest.mark.parametrize("agent", AGENTS.names())
-def test_permuting_users_permutes_actions(agent, rng):
-    built, settings = model(agent, 6)
-    state = ms.sample_state(settings.scenario, rng, 10)
+def test_permuting_users_permutes_actions(agent, env_id, rng):
+    settings = settings_of(env_id, 6)
+    built, observation = model(agent, settings, env_id), played(env_id, settings)
     order = rng.permutation(6)
-    actions, permuted = (
-        built.predict(settings.observations.encode(s), deterministic=True)[0] for s in (state, state[:, order])
-    )
+    actions, permuted = (built.predict(o, deterministic=True)[0] for o in (observation, reordered(observation, order)))
     assert np.abs(actions).std() > 0.01
     assert permuted == pytest.approx(actions[:, order], abs=1e-5)
 
 
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
 @pytest.mark.parametrize("agent", AGENTS.names())
-def test_a_model_of_one_size_runs_on_another(agent, rng):
-    small, _ = model(agent, 3)
-    large, settings = model(agent, 11)
-    large.set_parameters(small.get_parameters(), exact_match=True)
-    decision = ModelDecider(large, settings)(ms.sample_state(settings.scenario, rng, 5))
-    assert decision.draft_length.shape == (5, 11)
+@pytest.mark.parametrize("users", [1, 11])
+def test_a_model_of_one_size_runs_on_another(agent, env_id, users):
+    small, other = settings_of(env_id, 3), settings_of(env_id, users)
+    built = model(agent, other, env_id)
+    built.set_parameters(model(agent, small, env_id).get_parameters(), exact_match=True)
+    actions, _ = built.predict(played(env_id, other), deterministic=True)
+    assert actions.shape == (10, users, 2)
+    assert np.isfinite(actions).all()
 
 
-def test_log_probability_agrees_with_its_own_actions():
-    built, settings = model("ppo", 3)
-    observation = settings.observations.encode(ms.sample_state(settings.scenario, np.random.default_rng(0), 4))
-    tensors, _ = built.policy.obs_to_tensor(observation)
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_log_probability_agrees_with_its_own_actions(env_id):
+    settings = settings_of(env_id, 3)
+    built = model("ppo", settings, env_id)
+    tensors, _ = built.policy.obs_to_tensor(played(env_id, settings, 4))
     actions, values, log_prob = built.policy(tensors)
     again, log_prob_again, _ = built.policy.evaluate_actions(tensors, actions.flatten(1))
     assert th.allclose(log_prob, log_prob_again, atol=1e-4)
     assert th.allclose(values, again)
+
+
+def features_of(settings, observation):
+    tensors = {key: th.as_tensor(array) for key, array in observation.items()}
+    users = settings.scenario.num_users
+    return UserFeatures(settings.observations.space)(tensors).unflatten(-1, (users, -1)).numpy()
+
+
+def test_what_is_known_gives_eight_features():
+    settings = settings_of(FULL, 4)
+    observation = played(FULL, settings)
+    compute, channel, acceptance = (observation[key] for key in ("compute", "channel", "acceptance"))
+    shared = np.broadcast_to(observation["shared"][:, None, :], (10, 4, 3))
+    own = [
+        5.0 * (compute - 1.0),
+        channel - 1.0,
+        np.log(channel + 1e-3),
+        4.0 * (acceptance - 0.75),
+        -np.log1p(-acceptance) - 1.5,
+    ]
+    expected = np.concatenate([np.stack(own, -1), shared], -1)
+    assert features_of(settings, observation) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_features_are_of_order_one(env_id):
+    settings = settings_of(env_id, 4)
+    features = features_of(settings, played(env_id, settings, 200))
+    assert np.isfinite(features).all()
+    assert np.abs(features).max() < 8.0
+    assert (np.abs(features.mean((0, 1))) < 2.0).all()
+
+
+@pytest.mark.parametrize("arguments", [{"history": False}, {"task_visible": False}, {"mean_rounds": float("inf")}])
+def test_hidden_entries_are_left_out(arguments):
+    env_id = "MultiSpin/HiddenAcceptance-v0"
+    settings = settings_of(env_id, 3, **arguments)
+    assert model("ppo", settings, env_id).predict(played(env_id, settings))[0].shape == (10, 3, 2)
+
+
+def test_more_accepted_tokens_raise_the_odds():
+    settings = settings_of("MultiSpin/HiddenAcceptance-v0", 2, task_visible=False)
+    spaces = settings.observations.space.spaces
+    nothing = {key: np.zeros((1, *box.shape), np.float32) for key, box in spaces.items()}
+    fresh = features_of(settings, nothing)
+    lucky = features_of(settings, {**nothing, "hits": np.array([[0.5, 0.0]], np.float32)}) - fresh
+    unlucky = features_of(settings, {**nothing, "misses": np.array([[0.0, 0.5]], np.float32)}) - fresh
+    odds = np.flatnonzero((lucky[0, 0] > 0.5) & (unlucky[0, 1] < -0.5))
+    assert len(odds) == 2
+    assert not lucky[0, 1].any()
+    assert not unlucky[0, 0].any()
+
+
+@pytest.mark.parametrize("agent", AGENTS.names())
+def test_bandwidth_leans_on_the_weak_from_the_start_where_reports_are_late(agent):
+    for delay, wanted in ((1, 0.4), (0, 0.0)):
+        env_id = "MultiSpin/DelayedChannel-v0"
+        settings = settings_of(env_id, 3, delay=delay)
+        chosen = AGENTS.load(agent)
+        env = make_vec_env(env_id, settings, chosen.num_envs, 64, 0)
+        built = chosen.build(env, lambda progress: progress, 0, "cpu", fit_to(settings))
+        actions, _ = built.predict(played(env_id, settings), deterministic=True)
+        assert np.abs(actions - [0.0, wanted]).max() < 0.1

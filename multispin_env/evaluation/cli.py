@@ -1,0 +1,247 @@
+"""``python -m multispin_env.evaluation``: contenders compared on whole episodes of an environment."""
+
+import argparse
+import ast
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from gymnasium.vector import VectorEnv
+
+from multispin_env.checks import check_integer, check_name
+from multispin_env.evaluation.comparison import (
+    METRICS,
+    EpisodeRow,
+    compare,
+    comparison_cells,
+    default_metric,
+    play_all,
+    user_cells,
+)
+from multispin_env.evaluation.contenders import (
+    SLOW,
+    default_contenders,
+    default_reference,
+    make_contender,
+    native,
+    same_contender,
+)
+from multispin_env.evaluation.episodes import Progress, make_episode_env
+from multispin_env.evaluation.scores import EPISODE_SEED
+from multispin_env.evaluation.table import aligned, to_csv, to_json
+
+PROGRAM = "python -m multispin_env.evaluation"
+
+DEFAULT_ENV = "MultiSpin/Heterogeneous-v0"
+
+TAKEN = ("id", "scenario", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers", "autoreset_mode")
+"""Arguments of ``gymnasium.make_vec`` that this command sets itself."""
+
+PATIENCE = 5.0
+"""Seconds between two lines of progress."""
+
+EXAMPLES = f"""examples:
+  {PROGRAM}
+  {PROGRAM} --scenario qwen3.5 --num-users 8 --total-bandwidth 5e6
+  {PROGRAM} --env MultiSpin/Homogeneous-v0 --controllers homogeneous fixed --json table.json
+  {PROGRAM} --env MultiSpin/HiddenAcceptance-v0 --controllers optimal optimal+filter optimal+task-mean
+  {PROGRAM} --env MultiSpin/DelayedChannel-v0 --set delay=2 correlation=0.95
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Compare controllers, and plug-ins of controllers and estimators, on the same whole episodes.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--env", default=DEFAULT_ENV, help=f"environment id (default {DEFAULT_ENV})")
+    parser.add_argument(
+        "--controllers",
+        nargs="+",
+        metavar="NAME",
+        help="a controller, which sees the true state, or one with estimators, which does not, as optimal+filter "
+        f"(default: those that fit the environment; never {', '.join(SLOW)}, which takes minutes)",
+    )
+    parser.add_argument("--scenario", default="llama2", help="preset name (default llama2)")
+    parser.add_argument("--num-users", type=int, help="K, number of devices (default 20)")
+    parser.add_argument("--total-bandwidth", type=float, help="B, uplink budget in Hz (default 10e6)")
+    parser.add_argument("--episodes", type=int, default=200, help="episodes of each (default 200)")
+    parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the first episode (default {EPISODE_SEED})")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="arguments of the environment, values as in Python",
+    )
+    parser.add_argument(
+        "--reference", metavar="NAME", help="what the others are compared with (default: the best known)"
+    )
+    parser.add_argument("--metric", help=f"one of {', '.join(METRICS)} (default: what fits the environment)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too, with how it was made")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too")
+    return parser
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """``name=value`` texts to arguments of an environment: Python literals, and words, which need no quotes.
+
+    Raises
+    ------
+    ValueError
+        For a text without ``=`` or name, a name given twice, or one that the command sets itself.
+    """
+    found: dict[str, Any] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ValueError(f"set: got {text!r}, allowed is NAME=VALUE")
+        if name in TAKEN:
+            raise ValueError(f"set: got {name!r}, allowed is an argument of the environment other than {list(TAKEN)}")
+        if name in found:
+            raise ValueError(f"set: got {name!r} twice, allowed is once")
+        found[name] = _literal(value)
+    return found
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError):
+        return text
+
+
+def _arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of the environment, by ``--set`` or an option of their own."""
+    found = parse_settings(options.set)
+    for name in ("num_users", "total_bandwidth"):
+        value = getattr(options, name)
+        if value is not None and name in found:
+            raise ValueError(f"set: got {name!r}, allowed is once: there is --{name.replace('_', '-')} too")
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def chosen_names(
+    env: VectorEnv[Any, Any, Any], controllers: Sequence[str] | None, reference: str | None
+) -> tuple[list[str], str]:
+    """Names to play, each once and the reference among them, and which of them is the reference.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown name; the nearest is suggested.
+    """
+    names = list(dict.fromkeys(default_contenders(env) if controllers is None else controllers))
+    wanted = default_reference(env) if reference is None else reference
+    found = next((name for name in names if same_contender(name, wanted)), None)
+    if found is None:
+        names.append(wanted)
+    for name in names:
+        make_contender(name, env)
+    return names, wanted if found is None else found
+
+
+class Reporter:
+    """Lines on stderr about what is being played."""
+
+    def __init__(self, contenders: int) -> None:
+        self.contenders = contenders
+        self.started = 0
+        self.shown = monotonic()
+
+    def __call__(self, name: str) -> Progress:
+        """Begin with a contender."""
+        self.started += 1
+        head = f"{self.started} of {self.contenders}, {name}"
+        self._show(head)
+
+        def progress(played: int, rounds: int) -> None:
+            if monotonic() - self.shown > PATIENCE:
+                self._show(f"{head}: round {played} of {rounds}")
+
+        return progress
+
+    def _show(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+        self.shown = monotonic()
+
+
+def _check_folders(*files: Path | None) -> None:
+    for file in files:
+        if file is not None and (file.is_dir() or not file.resolve().parent.is_dir()):
+            raise ValueError(f"file: got {str(file)!r}, allowed is a file in a folder that exists")
+
+
+def about(
+    env: VectorEnv[Any, Any, Any], options: argparse.Namespace, reference: str, metric: str, command: str
+) -> dict[str, Any]:
+    """What a table is about, for its JSON file."""
+    base = native(env)
+    return {
+        "env": options.env,
+        "arguments": {name: str(value) for name, value in _arguments(options).items()},
+        "episodes": options.episodes,
+        "rounds": base.max_episode_steps,
+        "seed": options.seed,
+        "metric": metric,
+        "reference": reference,
+        "scenario": base.scenario.to_dict(),
+        "command": command,
+        "versions": {name: version(name) for name in ("multispin_env", "gymnasium", "numpy", "scipy")},
+    }
+
+
+def _title(env: VectorEnv[Any, Any, Any], options: argparse.Namespace, reference: str) -> str:
+    base = native(env)
+    scenario = base.scenario
+    extra = "".join(f", {text}" for text in options.set)
+    return (
+        f"{options.env}{extra}, {scenario.name}, K = {scenario.num_users}, "
+        f"B = {scenario.total_bandwidth / 1e6:g} MHz, {options.episodes} episodes of {base.max_episode_steps} rounds; "
+        f"reference: {reference}"
+    )
+
+
+def _show(rows: list[EpisodeRow], metric: str, title: str, with_users: bool) -> None:
+    print(f"{title}\n\n{aligned(*comparison_cells(rows, metric))}")
+    if with_users:
+        print(f"\n{aligned(*user_cells(rows))}")
+
+
+def _run(options: argparse.Namespace, command: str) -> None:
+    _check_folders(options.json, options.csv)
+    check_integer("seed", options.seed, 0)
+    env = make_episode_env(options.env, options.episodes, options.scenario, _arguments(options))
+    fitting = default_metric(env)
+    metric = fitting if options.metric is None else options.metric
+    check_name("metric", metric, METRICS)
+    names, reference = chosen_names(env, options.controllers, options.reference)
+    rows = compare(play_all(env, names, options.seed, Reporter(len(names))), reference, metric)
+    if options.json is not None:
+        text = to_json(rows, about(env, options, reference, metric, command))
+        options.json.write_text(f"{text}\n", encoding="utf-8")
+    if options.csv is not None:
+        options.csv.write_text(to_csv(rows), encoding="utf-8")
+    _show(rows, metric, _title(env, options, reference), with_users=fitting == "return")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 2, with one sentence on stderr, for what cannot be done."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser().parse_args(given)
+    try:
+        _run(options, f"{PROGRAM} {shlex.join(given)}".strip())
+    except (ValueError, TypeError, OSError) as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,133 @@
+"""Whatever decides in an environment, and what each kind of it may look at."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.controllers.base import CLAIRVOYANT, Controller, controller_names, make_controller
+from multispin_env.controllers.plug_in import PlugIn, make_plug_in
+from multispin_env.envs.observations import Observation
+from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.physics.dynamics import sample_state
+from multispin_env.physics.types import Decision, Observed
+
+Agent = Callable[[Observation], NDArray[Any]]
+"""Observations of n copies to their actions (n, K, columns). Where it has ``reset()``, that begins new episodes."""
+
+Contender = Controller | PlugIn | Agent
+"""A controller sees the true state, a plug-in what may be observed, an agent the observations."""
+
+SLOW = ("algorithm1",)
+"""Minutes for a table; compared only by request."""
+
+TRIALS = 500
+"""States on which a controller that always wants a common length has shown it."""
+
+
+def native(env: Any) -> MultiSpinVectorEnv:
+    """Return the vector environment of this project inside ``env``; ``ValueError`` if there is none."""
+    base = getattr(env, "unwrapped", env)
+    if not isinstance(base, MultiSpinVectorEnv):
+        kind = type(base).__name__
+        raise ValueError(f"env: got {kind}, allowed is a vector environment of multispin_env, from gymnasium.make_vec")
+    return base
+
+
+def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None) -> Controller | PlugIn:
+    """Make a controller or a plug-in for an environment from its name.
+
+    Parameters
+    ----------
+    name
+        A controller (``"optimal"``, or ``"optimal+clairvoyant"``, the same): it will know the truth. A controller with
+        estimators (``"optimal+filter"``): it will know what may be observed, and ``env.unwrapped.assumptions``.
+    env
+        The vector environment that it is for.
+    options
+        Fields of the classes of the controller and the estimators, e.g. ``{"moment": 2.0}``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown name or option (the nearest is suggested), or a bad value.
+    """
+    base, chosen = native(env), dict(options or {})
+    if knows_truth(name):
+        return make_controller(name, base.scenario, **chosen)
+    return make_plug_in(name, base.scenario, base.assumptions, **chosen)
+
+
+def knows_truth(name: str) -> bool:
+    """Whether `make_contender` makes a controller, that sees the true state, from this name."""
+    return "+" not in name.removesuffix(f"+{CLAIRVOYANT}")
+
+
+def same_contender(name: str, other: str) -> bool:
+    """Whether two names mean the same contender."""
+    suffix = f"+{CLAIRVOYANT}"
+    return name.removesuffix(suffix) == other.removesuffix(suffix)
+
+
+def default_contenders(env: Any) -> tuple[str, ...]:
+    """Names worth comparing in a vector environment.
+
+    Those that its variant lists; else every controller whose decisions its actions can express, but the `SLOW` ones.
+    """
+    base = native(env)
+    return base.variant.contenders or tuple(
+        name for name in controller_names() if name not in SLOW and _can_play(name, base)
+    )
+
+
+def default_reference(env: Any) -> str:
+    """Name of the best that is known for a vector environment.
+
+    Its optimum, with the truth; where there is none, the first that its variant lists.
+    """
+    variant = native(env).variant
+    return variant.contenders[0] if variant.optimum is None else f"{variant.optimum}+{CLAIRVOYANT}"
+
+
+def _can_play(name: str, base: MultiSpinVectorEnv) -> bool:
+    """Whether this controller's decisions can be actions: not where one length is common and it wants several."""
+    if not base.variant.common_draft_length:
+        return True
+    state = sample_state(base.scenario, np.random.default_rng(0), TRIALS)
+    length = make_controller(name, base.scenario)(state).draft_length
+    return bool((length == length[:, :1]).all())
+
+
+def deciding(contender: Contender, base: MultiSpinVectorEnv) -> Agent:
+    """Observations to actions, by a contender; nothing but a controller gets at the state."""
+    if isinstance(contender, Controller):
+        return _of_controller(contender, base)
+    if isinstance(contender, PlugIn):
+        return _of_plug_in(contender, base.decode_observation, base.encode_action)
+    return contender
+
+
+def start(contender: Contender) -> None:
+    """Let a contender that remembers forget the last episodes."""
+    reset = getattr(contender, "reset", None)
+    if callable(reset):
+        reset()
+
+
+def _of_controller(controller: Controller, base: MultiSpinVectorEnv) -> Agent:
+    def decide(observation: Observation) -> NDArray[np.float32]:
+        return base.encode_action(controller(base.state))
+
+    return decide
+
+
+def _of_plug_in(
+    plug_in: PlugIn,
+    decode: Callable[[Observation], Observed],
+    encode: Callable[[Decision], NDArray[np.float32]],
+) -> Agent:
+    def decide(observation: Observation) -> NDArray[np.float32]:
+        return encode(plug_in.decide(decode(observation)))
+
+    return decide

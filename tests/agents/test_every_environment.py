@@ -1,0 +1,170 @@
+"""``train.py`` and ``agents.evaluate`` on the environments in which something is hidden or remembered."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from agents import cli, evaluate
+from agents.measures import EpisodeMeasure, episodes
+from agents.runs import load_checkpoint, load_config
+from agents.training import _first_seed
+from multispin_env.evaluation.comparison import EpisodeRow
+from multispin_env.evaluation.scores import EPISODE_SEED, SEED_ROOM, TUNING_SEED
+
+HIDDEN = "MultiSpin/HiddenAcceptance-v0"
+FAIR = "MultiSpin/Fair-v0"
+PARTIAL = [name for name in ms.ENVIRONMENTS.names() if ms.ENVIRONMENTS.load(name).variant_type.contenders]
+TINY = ["--num-users", "3", "--timesteps", "3000"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_episodes():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EpisodeMeasure, "default_size", 4)
+        patch.setattr(episodes, "VALIDATION_EPISODES", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folder of a tiny run of each environment, made when it is first asked for."""
+    made = {}
+
+    def run(env_id):
+        if env_id not in made:
+            made[env_id] = tmp_path_factory.mktemp("runs") / "tiny"
+            assert cli.main(["--env", env_id, "--name", str(made[env_id]), *TINY]) == 0
+        return made[env_id]
+
+    return run
+
+
+def refused(main, arguments, capsys):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_the_new_environments_are_tested():
+    assert len(PARTIAL) == 4
+
+
+@pytest.mark.parametrize("env_id", PARTIAL)
+def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
+    folder = runs(env_id)
+    table = json.loads((folder / "table.json").read_text())
+    rows = [EpisodeRow(**row) for row in table["rows"]]
+    variant = ms.ENVIRONMENTS.load(env_id).variant_type
+    assert {row.name for row in rows} == {*variant.contenders, "ppo (residual)"}
+    assert table["about"]["seed"] == EPISODE_SEED
+    assert table["about"]["episodes"] == 4
+    reference = next(row for row in rows if row.name == table["about"]["reference"])
+    assert reference.difference == 0.0
+    assert {"comparison.png", "learning_curve.png", "table.csv", "checkpoint.pt"} <= {p.name for p in folder.iterdir()}
+    with (folder / "curve.csv").open() as file:
+        points = list(csv.DictReader(file))
+    key = "return" if env_id == FAIR else "share_of_reference"
+    assert all(float(point[key]) > 0.0 for point in points)
+
+
+@pytest.mark.parametrize("env_id", PARTIAL)
+def test_resume_and_evaluate_keep_the_environment(env_id, runs, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(runs(env_id), folder)
+    assert cli.main(["--resume", str(folder), "--timesteps", "6000"]) == 0
+    assert load_checkpoint(folder)["num_timesteps"] >= 6000
+    printed = capsys.readouterr().out
+    assert evaluate.main([str(folder), "--out", str(tmp_path / "again")]) == 0
+    assert capsys.readouterr().out.split() == printed.split()
+    assert (tmp_path / "again" / "table.csv").read_text() == (folder / "table.csv").read_text()
+    assert evaluate.main([str(folder), "--num-users", "5", "--episodes", "2"]) == 0
+    assert "K = 5, B = 10 MHz" in capsys.readouterr().out
+
+
+def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys):
+    folder = tmp_path / "run"
+    chosen = ["--set", "spread=0.2", "mean_rounds=8", "--action", "lengths", "--agent", "sac"]
+    assert cli.main(["--env", HIDDEN, "--name", str(folder), *TINY, *chosen]) == 0
+    config, _ = load_config(folder)
+    assert config.arguments["spread"] == 0.2
+    assert config.arguments["history"] is True
+    assert config.settings.variant.mean_rounds == 8
+    capsys.readouterr()
+    assert evaluate.main([str(folder), "--episodes", "2", "--set", "spread=0.1"]) == 0
+    assert "mean_rounds=8, history=True, spread=0.1, 2 held-out episodes" in capsys.readouterr().out
+    assert evaluate.main([str(folder), "--env", "MultiSpin/RecordedAcceptance-v0", "--episodes", "2"]) == 0
+    message = refused(cli.main, ["--resume", str(folder), "--set", "spread=0.1"], capsys)
+    assert "variant: got other values than the run" in message
+
+
+def test_history_can_be_switched_off(tmp_path):
+    folder = tmp_path / "run"
+    assert cli.main(["--env", HIDDEN, "--name", str(folder), *TINY, "--set", "history=False"]) == 0
+    assert not load_config(folder)[0].settings.variant.history
+
+
+def test_fair_presets_have_their_own_ranges(runs):
+    config, _ = load_config(runs(FAIR))
+    assert config.scenario.draft_time_spread == 0.8
+    assert config.settings.variant.window == 32.0
+
+
+def test_a_run_from_before_there_were_arguments(runs, tmp_path):
+    folder = tmp_path / "old"
+    shutil.copytree(runs(FAIR), folder)
+    content = json.loads((folder / "config.json").read_text())
+    del content["arguments"]
+    (folder / "config.json").write_text(json.dumps(content))
+    assert load_config(folder)[0].settings == load_config(runs(FAIR))[0].settings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["spread=-1"], "spread: got -1"),
+        (["spreed=0.1"], "HiddenAcceptanceEnv: unknown keyword 'spreed', allowed are"),
+        (["spreed=0.1"], "did you mean 'spread'"),
+        (["history=3"], "history: got 3, allowed is True or False"),
+        (["history"], "set: got 'history', allowed is NAME=VALUE"),
+        (["spread=1", "spread=2"], "set: got 'spread' twice"),
+        (["action=lengths"], "set: got 'action', allowed is an argument other than"),
+        (["num_users=4"], "set: got 'num_users', allowed is once: there is --num-users too"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(arguments, message, tmp_path, capsys):
+    given = ["--env", HIDDEN, "--name", str(tmp_path / "run"), *TINY, "--set", *arguments]
+    assert message in refused(cli.main, given, capsys)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--states", "20"], "states: got 20, allowed for MultiSpin/Fair-v0 is --episodes"),
+        (["--episodes", "1"], "episodes: got 1, allowed is an integer ≥ 2"),
+        (["--env", HIDDEN], "env: got 'MultiSpin/HiddenAcceptance-v0', which shows ['accepted', 'age',"),
+        (["--set", "window=0"], "window: got 0"),
+    ],
+)
+def test_wrong_evaluations_are_one_sentence(runs, arguments, message, capsys):
+    assert message in refused(evaluate.main, [str(runs(FAIR)), *arguments], capsys)
+
+
+def test_damaged_arguments_are_refused(runs, tmp_path, capsys):
+    folder = tmp_path / "damaged"
+    shutil.copytree(runs(FAIR), folder)
+    text = (folder / "config.json").read_text().replace('"window": 32.0', '"widow": 32.0')
+    (folder / "config.json").write_text(text)
+    assert "can't be read as the configuration of a run" in refused(evaluate.main, [str(folder)], capsys)
+
+
+def test_training_never_plays_episodes_that_are_measured():
+    first = np.array([_first_seed(seed, 0, 128) for seed in range(500)])
+    assert ((first + 128 <= TUNING_SEED) | (first >= EPISODE_SEED + SEED_ROOM)).all()
+    assert first.max() + 128 < 2**32

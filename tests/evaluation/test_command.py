@@ -1,0 +1,127 @@
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+
+import multispin_env as ms
+from multispin_env.evaluation import cli
+
+TINY = ["--num-users", "3", "--episodes", "4", "--set", "max_episode_steps=3"]
+
+
+def test_command_needs_no_torch():
+    code = f"""
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "stable_baselines3", "matplotlib", "rich"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+from multispin_env.evaluation.cli import main
+sys.exit(main({TINY!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "MultiSpin/Heterogeneous-v0, max_episode_steps=3, llama2, K = 3, B = 10 MHz" in done.stdout
+    assert "minus reference" in done.stdout
+    assert "4 of 5, optimal\n" in done.stderr
+
+
+def test_command_runs_as_a_module():
+    command = [sys.executable, "-m", "multispin_env.evaluation", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "examples:\n  python -m multispin_env.evaluation\n" in done.stdout
+
+
+def test_files_hold_the_table_and_how_it_was_made(tmp_path, capsys):
+    names = ["fixed", "optimal"]
+    files = ["--json", str(tmp_path / "t.json"), "--csv", str(tmp_path / "t.csv")]
+    assert cli.main([*TINY, "--controllers", *names, *files, "--set", "action=shares", "--seed", "9"]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["name"] for row in found["rows"]] == [row["name"] for row in rows] == ["optimal", "fixed"]
+    assert f"{found['rows'][1]['mean']:.2f}" in printed
+    assert found["about"]["arguments"] == {"max_episode_steps": "3", "action": "shares", "num_users": "3"}
+    assert found["about"]["seed"] == 9
+    assert found["about"]["rounds"] == 3
+    assert found["about"]["command"].startswith("python -m multispin_env.evaluation --num-users 3")
+    assert set(found["about"]["versions"]) == {"multispin_env", "gymnasium", "numpy", "scipy"}
+
+
+def test_hidden_environments_are_played_by_plug_ins(capsys):
+    names = ["optimal+filter", "optimal+task-mean", "fixed"]
+    arguments = ["--set", "task_visible=False", "--set", "mean_rounds=4"]
+    assert cli.main(["--env", "MultiSpin/HiddenAcceptance-v0", *TINY, *arguments, "--controllers", *names]) == 0
+    printed = capsys.readouterr().out
+    assert "task_visible=False, mean_rounds=4, llama2, K = 3" in printed
+    assert "reference: optimal+clairvoyant" in printed
+    assert all(f"\n{name} " in printed for name in (*names, "optimal+clairvoyant"))
+    assert "Jain" not in printed
+
+
+def test_fairness_has_a_table_of_users(tmp_path, capsys):
+    file = tmp_path / "fair.json"
+    assert cli.main(["--env", "MultiSpin/Fair-v0", *TINY, "--json", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert "reference: optimal+gradient" in printed
+    assert "Jain's index" in printed
+    assert "user's 5 %" in printed
+    about = json.loads(file.read_text(encoding="utf-8"))["about"]
+    assert about["metric"] == "return"
+    assert about["scenario"]["draft_time_spread"] == 0.8  # what the environment makes of a preset
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_every_environment_has_defaults(env_id, capsys):
+    assert cli.main(["--env", env_id, *TINY]) == 0
+    assert " +0.00" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--env", "MultiSpin/Heterogenous-v0"], "did you mean 'MultiSpin/Heterogeneous-v0'"),
+        (["--controllers", "optimel"], "did you mean 'optimal'"),
+        (["--controllers", "optimal+bet"], "did you mean 'beta'"),
+        (["--reference", "fixd"], "did you mean 'fixed'"),
+        (["--metric", "god"], "metric: got 'god'"),
+        (["--scenario", "llama"], "did you mean 'llama2'"),
+        (["--num-users", "0"], "num_users: got 0"),
+        (["--total-bandwidth", "nan"], "total_bandwidth: got nan"),
+        (["--episodes", "1"], "episodes: got 1"),
+        (["--seed", "-1"], "seed: got -1"),
+        (["--num-users", "3", "--set", "num_users=4"], "set: got 'num_users', allowed is once"),
+        (["--env", "MultiSpin/DelayedChannel-v0", "--set", "correlation=2"], "correlation: got 2"),
+        (["--env", "MultiSpin/HiddenAcceptance-v0", "--set", "task_visible=yes"], "task_visible: got 'yes'"),
+        (["--env", "MultiSpin/RecordedAcceptance-v0", "--set", "records=nowhere.json"], "nowhere.json"),
+        (["--controllers", "optimal+beta"], "drafted: got None"),
+        (["--set", "rewards=1"], "did you mean 'reward'"),
+        (["--set", "reward"], "allowed is NAME=VALUE"),
+        (["--set", "reward=1"], "reward: got 1"),
+        (["--set", "num_envs=3"], "set: got 'num_envs'"),
+        (["--set", "reward=expected", "reward=sampled"], "set: got 'reward' twice"),
+        (["--set", "max_episode_steps=None"], "max_episode_steps: got -1"),
+        (["--json", "nowhere/table.json"], "file: got 'nowhere/table.json'"),
+        (["--env", "MultiSpin/Homogeneous-v0", "--controllers", "optimal"], "one common length"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, words, capsys):
+    assert cli.main(arguments + (["--episodes", "2"] if "--episodes" not in arguments else [])) == 2
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert printed.out == ""
+    assert printed.err.strip().splitlines()[-1].startswith("python -m multispin_env.evaluation: ")
+    assert "Traceback" not in printed.err
+
+
+def test_values_are_literals_or_words():
+    found = cli.parse_settings(["a=1", "b=0.5", "c=True", "d=None", "e=word", "f='quoted'", "g=(1, 2)", "h=", "i=x=y"])
+    assert found == {
+        "a": 1, "b": 0.5, "c": True, "d": None, "e": "word", "f": "quoted", "g": (1, 2), "h": "", "i": "x=y",
+    }  # fmt: skip

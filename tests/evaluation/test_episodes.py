@@ -1,0 +1,163 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.evaluation.contenders import default_contenders, default_reference, make_contender, same_contender
+from multispin_env.evaluation.episodes import Episodes, play_episodes
+from multispin_env.evaluation.rollout import play
+from multispin_env.evaluation.scores import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, TUNING_SEED, VALIDATION_SEED
+
+HETEROGENEOUS = "MultiSpin/Heterogeneous-v0"
+HIDDEN = "MultiSpin/HiddenAcceptance-v0"
+
+
+def vector(env_id=HETEROGENEOUS, copies=3, **arguments):
+    given = {"num_users": 4, "max_episode_steps": 5} | arguments
+    return gym.make_vec(env_id, num_envs=copies, vectorization_mode="vector_entry_point", **given)
+
+
+@pytest.mark.parametrize("autoreset_mode", ["NextStep", "SameStep", "Disabled"])
+def test_episodes_are_those_of_single_environments(autoreset_mode):
+    found = play_episodes(vector(autoreset_mode=autoreset_mode), "optimal", seed=7)
+    single = gym.make(HETEROGENEOUS, num_users=4, max_episode_steps=5)
+    rows = play(single, "optimal", [7, 8, 9])
+    assert found.rounds == rows[0].rounds == 5
+    np.testing.assert_allclose(found.goodput, [row.mean_goodput for row in rows], rtol=1e-12)
+    np.testing.assert_allclose(found.throughput, [row.throughput for row in rows], rtol=1e-12)
+    np.testing.assert_allclose(found.returns, [row.total_reward for row in rows], rtol=1e-12)
+    np.testing.assert_allclose(found.user_throughput.sum(-1), found.throughput, rtol=1e-12)
+
+
+def test_one_environment_plays_again_and_again():
+    env = vector()
+    first = play_episodes(env, "optimal", seed=3)
+    play_episodes(env, "fixed", seed=3)
+    assert (play_episodes(env, "optimal+clairvoyant", seed=3).returns == first.returns).all()
+    assert (play_episodes(env, "optimal", seed=4).returns[:-1] == first.returns[1:]).all()
+
+
+def test_fairness_and_utility_by_hand():
+    users = np.array([[1.0, 1.0], [4.0, 1e-9], [3.0, 1.0]])
+    found = Episodes(2, np.ones(3), users.sum(-1), np.array([2.0, 4.0, 6.0]), users)
+    np.testing.assert_allclose(found.fairness, [1.0, 0.5, 16.0 / 20.0])
+    np.testing.assert_allclose(found.utility, [0.0, np.log(4e-9), np.log(3.0)])
+    np.testing.assert_allclose(found.mean_reward, [1.0, 2.0, 3.0])
+
+
+class Counting:
+    """An agent that counts its episodes."""
+
+    resets = 0
+
+    def __init__(self, env):
+        self.env = env
+
+    def reset(self):
+        self.resets += 1
+
+    def __call__(self, observation):
+        assert set(observation) == set(self.env.single_observation_space.spaces)
+        return np.zeros(self.env.action_space.shape)
+
+
+def test_a_plug_in_and_an_agent_never_get_the_state(monkeypatch):
+    env = vector(HIDDEN)
+    plug_in, agent = make_contender("optimal+filter", env), Counting(env)
+    expected = play_episodes(env, plug_in, seed=1)
+    zeros = play_episodes(env, agent, seed=1)
+    assert not (expected.returns == play_episodes(env, "optimal", seed=1).returns).all()
+    monkeypatch.setattr(MultiSpinVectorEnv, "state", property(lambda self: pytest.fail("somebody saw the truth")))
+    with pytest.raises(pytest.fail.Exception):
+        play_episodes(env, "optimal", seed=1)
+    assert (play_episodes(env, plug_in, seed=1).returns == expected.returns).all()  # and it has been reset
+    assert (play_episodes(env, agent, seed=1).returns == zeros.returns).all()
+    assert agent.resets == 2
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_what_is_decided_is_what_is_played(env_id):
+    env = vector(env_id)
+    name = default_contenders(env)[0]
+    contender = make_contender(name, env)
+    observation, _ = env.reset(seed=2)
+    decision = (
+        contender(env.state)
+        if isinstance(contender, ms.Controller)
+        else contender.decide(env.decode_observation(observation))
+    )
+    info = env.step(env.encode_action(decision))[4]
+    assert (info["draft_length"] == decision.draft_length).all()
+    np.testing.assert_allclose(info["bandwidth"], decision.bandwidth, rtol=1e-4)
+
+
+def test_contenders_meet_the_same_fading_and_tokens():
+    env = vector(HIDDEN, reward="sampled")
+    seen = []
+    for name in ("fixed", "optimal"):
+        contender, states = make_contender(name, env), []
+        env.reset(seed=3)
+        for _ in range(4):
+            states.append((env.state.spectral_efficiency, env.state.acceptance_rate))
+            env.step(env.encode_action(contender(env.state)))
+        seen.append(states)
+    np.testing.assert_array_equal(seen[0], seen[1])
+
+
+def test_names_and_options():
+    env = vector(HIDDEN)
+    assert make_contender("optimal+filter", env, {"moment": 3.0}).estimators[0].moment == 3.0
+    assert make_contender("optimal+filter", env).estimators[0].assumptions == env.assumptions
+    assert isinstance(make_contender("fixed", env), ms.Controller)
+    assert make_contender("optimal", env, {"certify": 1e-3}).certify == 1e-3
+    assert same_contender("optimal", "optimal+clairvoyant")
+    assert not same_contender("optimal", "optimal+beta")
+    for name, words in (
+        ("optimel", "did you mean 'optimal'"),
+        ("optimal+bet", "did you mean 'beta'"),
+        ("optimal+clairvoyan", "did you mean 'clairvoyant'"),
+        ("optimal+beta+filter", "allowed is one for each part"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make_contender(name, env)
+    with pytest.raises(TypeError, match="unknown keyword 'moments'"):
+        make_contender("optimal+filter", env, {"moments": 1.0})
+
+
+def test_estimators_need_what_they_count():
+    with pytest.raises(ValueError, match="drafted: got None, allowed for the estimator 'beta'"):
+        play_episodes(vector(), "optimal+beta")
+
+
+def test_defaults_can_be_played_everywhere():
+    for env_id in ms.ENVIRONMENTS.names():
+        env = vector(env_id, copies=2, max_episode_steps=2)
+        names = default_contenders(env)
+        assert len(names) >= 2
+        for name in {*names, default_reference(env)}:
+            assert np.isfinite(play_episodes(env, name).returns).all()
+    env = vector("MultiSpin/Homogeneous-v0", copies=2)
+    assert default_reference(env) == "homogeneous+clairvoyant"
+    assert default_reference(vector("MultiSpin/Fair-v0")) == "optimal+gradient"
+    assert {"homogeneous", "fixed"} <= set(default_contenders(env))
+    assert not {"optimal", "algorithm1"} & set(default_contenders(env))
+
+
+def test_bad_environments_are_refused():
+    with pytest.raises(ValueError, match="env: got CartPoleVectorEnv"):
+        play_episodes(gym.make_vec("CartPole-v1"), "optimal")
+    with pytest.raises(ValueError, match="max_episode_steps: got -1"):
+        play_episodes(vector(max_episode_steps=None), "optimal")
+
+
+def test_seeds_are_apart():
+    starts = (HELD_OUT_SEED, VALIDATION_SEED)
+    assert EPISODE_SEED - TUNING_SEED >= SEED_ROOM
+    assert not any(TUNING_SEED <= seed < EPISODE_SEED + SEED_ROOM for seed in starts)
+
+
+def test_progress_counts_rounds():
+    seen = []
+    play_episodes(vector(), "fixed", progress=lambda played, rounds: seen.append((played, rounds)))
+    assert seen == [(played, 5) for played in range(1, 6)]
