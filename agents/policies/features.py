@@ -67,6 +67,7 @@ FEATURES = (
     Feature(("channel",), lambda x: [x - 1.0, th.log(x + SMALLEST_CHANNEL)]),
     Feature(("acceptance",), lambda x: [4.0 * (x - 0.75), -th.log1p(-x.clamp(max=0.999)) - 1.5]),
     Feature(("mean_channel",), lambda x: [x - 1.0, th.log(x + SMALLEST_CHANNEL)]),
+    Feature(("planned_channel",), lambda x: [x - 1.0, th.log(x + SMALLEST_CHANNEL)]),
     Feature(("task",), lambda x: [x]),
     Feature(("drafted", "accepted", "age"), _last_round),
     Feature(("hits", "misses"), _odds),
