@@ -18,8 +18,8 @@ TRAINING_DEFAULTS: dict[str, Any] = {"history": True, "plan_quantile": 0.05}
 
 With ``history`` the counts since a request began are observed: all that the past tells of its rate, so that a network
 without memory can use it. Delayed channels need none: the gain of Gauss-Markov fading is a Markov process, of which the
-last report says all. With ``plan_quantile`` zero actions there mean the bandwidth of the best plug-in, so that a network
-learns on top of it.
+last report says all. With ``plan_quantile`` zero actions there mean the bandwidth of the best plug-in, so that a
+network learns on top of it.
 """
 
 OWN_OPTIONS = ("action", "reward", "optimum", "render_mode", "scenario")
