@@ -28,9 +28,9 @@ STYLES = {
 }
 """Colour, marker and line of each system."""
 
-DPI = 110
+DPI = 100
 
-SETTINGS = {"svg.hashsalt": "multispin_env", "font.size": 9.0, "axes.grid": True, "grid.alpha": 0.3}
+SETTINGS: dict[Any, Any] = {"svg.hashsalt": "multispin_env", "font.size": 9.0, "axes.grid": True, "grid.alpha": 0.3}
 
 MISSING = "matplotlib: not installed, the figures need the extra 'render': pip install 'multispin_env[render]'"
 

@@ -29,8 +29,9 @@ def draw(rows: Sequence[SweepRow], figure: Any) -> None:
 FIGURE = FigureSpec(
     title="Goodput against total bandwidth",
     caption="With 20 devices the heterogeneous optimum is best and Fixed BW&L last of the four controllers at every "
-    "budget, and all four approach one another as bandwidth ceases to be scarce; P2P-SPIN and Cen-SPIN serve one "
-    "prompt at a time and hardly depend on it. Means over states with 95 % bands.",
+    "budget; Homo and Uni-BW come closer to the optimum as bandwidth ceases to be scarce, and change places between "
+    "the presets. P2P-SPIN and Cen-SPIN serve one prompt at a time and hardly depend on it. Means over states with "
+    "95 % bands.",
     compute=compute,
     draw=draw,
 )

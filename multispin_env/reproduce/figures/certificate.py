@@ -82,14 +82,16 @@ def draw(rows: Sequence[StateRow], figure: Any) -> None:
         axes.set_xscale("log")
         axes.set_xlim(FLOOR * 0.7, 1.0)
         axes.set_title(preset)
-        axes.set_xlabel("share of the optimum (relative; ≤ 1e-9 at the left edge)")
+        axes.set_xlabel("loss relative to the optimum (left edge: at most 1e-9)")
     panels[0].set_ylabel("states that lose at most this (%)")
     legend_below(figure, panels[0], 3)
 
 
 FIGURE = FigureSpec(
     title="Certificate and regret",
-    caption="TO BE SEEN",
+    caption="The proof stops as soon as no decision can be better by 1e-6 (dashed); the fast rule finds the optimum in "
+    "nearly every state, the paper's Algorithm 1 within about 1e-4, while Homo and Uni-BW lose some per cent and, in "
+    "few states, more than half. 20 devices, 10 MHz.",
     compute=compute,
     draw=draw,
     size=(9.0, 4.4),

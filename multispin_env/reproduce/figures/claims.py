@@ -28,7 +28,8 @@ def draw(rows: Sequence[ClaimRow], figure: Any) -> None:
 
 FIGURE = FigureSpec(
     title="The paper's claims",
-    caption="TO BE SEEN",
+    caption="Ratios of mean goodput that the paper states, and the same ratios here with paired 95 % intervals; below, "
+    "every claim. A number holds if it lies in the interval and is close if it is within 5 % of ours.",
     compute=claims,
     draw=draw,
     size=(8.0, 2.8),

@@ -77,8 +77,8 @@ def draw(rows: Sequence[LengthRow], figure: Any) -> None:
 FIGURE = FigureSpec(
     title="Goodput against one common draft length",
     caption="With 20 devices of one acceptance rate α at 10 MHz goodput rises to a single peak and falls, and the "
-    "length that the closed form gives for the mean ϑ* (star) sits on it; the better drafts are accepted, the longer "
-    "they should be. Means over channels and devices with 95 % bands.",
+    "length that the closed form gives for the mean ϑ* (star) is at most one token beside it; the better drafts are "
+    "accepted, the longer they should be. Means over channels and devices with 95 % bands.",
     compute=compute,
     draw=draw,
 )

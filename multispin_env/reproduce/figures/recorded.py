@@ -86,7 +86,9 @@ def draw(rows: Sequence[RecordedRow], figure: Any) -> None:
 
 FIGURE = FigureSpec(
     title="E[N] against recorded drafts",
-    caption="TO BE SEEN",
+    caption="The i.i.d. formula at one rate for each prompt, fitted or its plain mean acceptance, stays within a tenth "
+    "of the replayed record at every draft length, though real acceptance is not i.i.d.: chat gains less, reading more "
+    "than it says. The record is of the project's own model pair, the same for both presets.",
     compute=compute,
     draw=draw,
     size=(10.5, 3.6),

@@ -57,7 +57,7 @@ def draw(rows: Sequence[BatchRow], figure: Any) -> None:
 FIGURE = FigureSpec(
     title="Verification latency against batch size",
     caption="A batch takes T_fix + K T_lin (left), so each draft in it costs less the more share it, down to T_lin "
-    "(right); the lines are the paper's fits to batches of 1 to 16, and its own experiments with 20 devices lie beyond.",
+    "(right); the lines are the paper's fits to batches of 1 to 16, and its own 20 devices lie beyond them.",
     compute=compute,
     draw=draw,
 )
