@@ -28,7 +28,7 @@ STYLES = {
 }
 """Colour, marker and line of each system."""
 
-DPI = 100
+DPI = 92
 
 SETTINGS: dict[Any, Any] = {"svg.hashsalt": "multispin_env", "font.size": 9.0, "axes.grid": True, "grid.alpha": 0.3}
 

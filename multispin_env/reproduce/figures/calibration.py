@@ -120,7 +120,7 @@ def draw(rows: Sequence[SurfaceRow], figure: Any) -> None:
 FIGURE = FigureSpec(
     title="The two unstated numbers: mean draft time and signal-to-noise ratio",
     caption="Goodput of the optimum by the two numbers that the paper leaves unstated, and where its claims hold: both "
-    "calibrated pairs (star) are on or beside their line of +88 %; for llama2 the two lines cross near 14 ms and 24 dB. "
+    "calibrated pairs (star) are on or beside their line of +88 %; for llama2 the lines cross near 14 ms and 24 dB. "
     "The claim that Uni-BW is above Homo has no line: for llama2 Homo is ahead at every point, for qwen3.5 Uni-BW.",
     compute=compute,
     draw=draw,
