@@ -131,8 +131,8 @@ def _uniform_over_homogeneous(scale: Scale) -> list[ClaimRow]:
     ]
     here = "; ".join([f"{' and '.join(ahead) or 'neither'} only" if texts else "both pairs", *texts])
     why = (
-        "No power and draft time on the calibration surface change this for llama2: its tasks accept alike, so that "
-        "one common length costs less than equal bandwidth."
+        "The tasks' acceptance decides: llama2 with the tasks of qwen3.5 has Uni-BW ahead, qwen3.5 with those of llama2 "
+        "Homo. Power and draft time do not (calibration figure)."
     )
     return [_plain("Uni-BW above Homo", "both pairs", here, not texts, why)]
 

@@ -56,6 +56,17 @@ def test_why_the_ratio_to_p2p_is_lower():
     assert verdict(1.88, ratio_interval(narrow["optimal"], narrow["fixed"])) == "holds"
 
 
+def test_why_homo_is_ahead_for_llama2():
+    # the table says that the tasks decide
+    for budget in (2.5, 10.0):
+        pairs = scenario_at("llama2", budget), scenario_at("qwen3.5", budget)
+        leads = []
+        for scenario, other in (pairs, pairs[::-1]):
+            scores = scores_of(Scale(), scenario.replace(tasks=other.tasks))
+            leads.append(ratio_interval(scores["uniform-bandwidth"], scores["homogeneous"]))
+        assert leads[0].low > 1.0 > leads[1].high
+
+
 @pytest.mark.parametrize(("paper", "word"), [(2.0, "holds"), (2.08, "close"), (1.91, "close"), (2.2, "differs")])
 def test_verdict(paper, word):
     assert verdict(paper, Interval(2.0, 1.95, 2.05)) == word
