@@ -131,8 +131,8 @@ def _uniform_over_homogeneous(scale: Scale) -> list[ClaimRow]:
     ]
     here = "; ".join([f"{' and '.join(ahead) or 'neither'} only" if texts else "both pairs", *texts])
     why = (
-        "The tasks' acceptance decides: llama2 with the tasks of qwen3.5 has Uni-BW ahead, qwen3.5 with those of llama2 "
-        "Homo. Power and draft time do not (calibration figure)."
+        "The tasks' acceptance decides: llama2 with the tasks of qwen3.5 has Uni-BW ahead, and qwen3.5 with those of "
+        "llama2 has Homo. Power and draft time do not (calibration figure)."
     )
     return [_plain("Uni-BW above Homo", "both pairs", here, not texts, why)]
 

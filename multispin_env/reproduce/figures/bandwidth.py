@@ -11,6 +11,7 @@ from multispin_env.reproduce.scores import SweepRow, sweep
 USERS = 20
 BUDGETS = (1.25, 1.75, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0, 28.0, 40.0)
 QUICK_BUDGETS = (2.5, 5.0, 10.0, 20.0)
+TICKS = (1.25, 2.5, 5.0, 10.0, 20.0, 40.0)
 
 
 def compute(scale: Scale) -> list[SweepRow]:
@@ -20,9 +21,10 @@ def compute(scale: Scale) -> list[SweepRow]:
 
 def draw(rows: Sequence[SweepRow], figure: Any) -> None:
     """Lines over a logarithmic axis."""
+    ticks = sorted({row.bandwidth_mhz for row in rows} & set(TICKS))
     for axes in draw_sweep(rows, figure, lambda row: row.bandwidth_mhz, "total bandwidth B (MHz)"):
         axes.set_xscale("log")
-        axes.set_xticks(QUICK_BUDGETS, [f"{budget:g}" for budget in QUICK_BUDGETS])
+        axes.set_xticks(ticks, [f"{budget:g}" for budget in ticks])
         axes.minorticks_off()
 
 

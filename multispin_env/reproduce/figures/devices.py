@@ -16,22 +16,39 @@ def compute(scale: Scale) -> list[DeviceRow]:
     return device_rows(scale, 1)
 
 
+def _group(row: DeviceRow) -> float:
+    return round(row.acceptance_rate, 2)
+
+
+def _name_devices(axes: Any, points: Sequence[DeviceRow]) -> None:
+    """Channels at the ticks, acceptance once for each group of devices below them."""
+    axes.set_xticks(range(len(points)), [f"{row.spectral_efficiency:.1f}" for row in points], fontsize=7.5)
+    rates = [_group(row) for row in points]
+    for rate in sorted(set(rates)):
+        first, count = rates.index(rate), rates.count(rate)
+        middle = first + (count - 1) / 2
+        text = f"α ≈ {rate:.2f}"
+        axes.text(middle, -0.13, text, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8)
+    axes.set_xlabel("devices: spectral efficiency r (bit/s/Hz), below it acceptance rate α", labelpad=17)
+
+
 def draw(rows: Sequence[DeviceRow], figure: Any) -> None:
     """Bars by device, sorted by acceptance, then channel."""
     panels = figure.subplots(2, len(PRESETS), sharex="col", sharey="row")
     for column, preset in zip(panels.T, PRESETS, strict=True):
         for case, colour, offset in zip(CASES, (ORANGE, BLUE), (-WIDTH / 2, WIDTH / 2), strict=True):
             points = [row for row in rows if row.preset == preset and row.case == case]
-            points.sort(key=lambda row: (round(row.acceptance_rate, 2), row.spectral_efficiency))
+            points.sort(key=lambda row: (_group(row), row.spectral_efficiency))
             x = [index + offset for index in range(len(points))]
             column[0].bar(x, [row.draft_length for row in points], WIDTH, color=colour, label=case)
             column[1].bar(x, [100.0 * row.bandwidth_share for row in points], WIDTH, color=colour)
-        names = [f"{row.acceptance_rate:.3f}"[1:] + f"\n{row.spectral_efficiency:.1f}" for row in points]
-        column[1].set_xticks(range(len(points)), names, fontsize=6.5)
-        column[0].set_title(preset)
-        column[1].set_xlabel("devices by α (above) and spectral efficiency r in bit/s/Hz (below)")
+        rates = [_group(row) for row in points]
         for axes in column:
             axes.grid(axis="x", visible=False)
+            for rate in sorted(set(rates))[1:]:
+                axes.axvline(rates.index(rate) - 0.5, color="0.5", linewidth=0.8, linestyle=":")
+        _name_devices(column[1], points)
+        column[0].set_title(preset)
     panels[0, 0].set_ylabel("draft length (tokens)")
     panels[1, 0].set_ylabel("bandwidth share (%)")
     legend_below(figure, panels[0, 0], len(CASES))

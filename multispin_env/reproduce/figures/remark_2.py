@@ -45,12 +45,12 @@ def draw(rows: Sequence[DeviceRow], figure: Any) -> None:
             points = [row for row in chosen if row.case == case]
             share = [100.0 * row.bandwidth_share for row in points]
             efficiency = [row.spectral_efficiency for row in points]
-            left.scatter(efficiency, share, s=5, color=colour, marker=marker, alpha=0.3, linewidths=0)
+            left.scatter(efficiency, share, s=8, color=colour, marker=marker, alpha=0.3, linewidths=0)
             left.plot(*_medians(efficiency, share), color=colour, linewidth=2.0)
             right.scatter(
                 [round(row.acceptance_rate, 2) + side * offset for row in points],
                 share,
-                s=5,
+                s=8,
                 color=colour,
                 marker=marker,
                 alpha=0.3,
