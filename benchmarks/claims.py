@@ -7,9 +7,9 @@ Mean goodput and the optimum's gain over every system at four budgets for both p
 import argparse
 import sys
 
-from multispin_env.evaluation.table import markdown
 from multispin_env.reproduce.claims import BUDGETS, best_and_last, claim_cells, claims, ratio_interval, scenario_at
 from multispin_env.reproduce.figure import PRESETS
+from multispin_env.reproduce.page import markdown_table
 from multispin_env.reproduce.scale import STATES, Scale
 from multispin_env.reproduce.scores import scores_of
 
@@ -50,7 +50,7 @@ def main() -> int:
     for preset in PRESETS:
         for budget in BUDGETS:
             print_gains(scale, preset, budget)
-    print(f"\n{markdown(*claim_cells(claims(scale)))}\n")
+    print(f"\n{markdown_table(*claim_cells(claims(scale)))}\n")
     found = targets(scale)
     for text, good in found.items():
         print(f"{'holds' if good else 'MISSED'}: {text}")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.scores import HELD_OUT_SEED
-from multispin_env.evaluation.table import markdown, to_csv
+from multispin_env.evaluation.table import to_csv
 from multispin_env.registry import FIGURES
 from multispin_env.reproduce.drawing import check_matplotlib, save
 from multispin_env.reproduce.figure import FigureSpec
-from multispin_env.reproduce.page import Shown, page
+from multispin_env.reproduce.page import Shown, markdown_table, page
 from multispin_env.reproduce.progress import Bar
 from multispin_env.reproduce.scale import QUICK_STATES, STATES, Scale
 
@@ -52,7 +52,7 @@ def make(name: str, scale: Scale, folder: Path, repeat: str) -> Shown:
     save(spec, rows, folder / name)
     cells = None if spec.cells is None else spec.cells(rows)
     if cells is not None:
-        (folder / f"{name}.md").write_text(f"{markdown(*cells)}\n", encoding="utf-8")
+        (folder / f"{name}.md").write_text(f"{markdown_table(*cells)}\n", encoding="utf-8")
     return Shown(name, spec, repeat, cells)
 
 

@@ -1,4 +1,4 @@
-"""One HTML page over all figures; the pictures lie beside it."""
+"""One HTML page over all figures; the pictures lie beside it. And tables of texts."""
 
 from collections.abc import Sequence
 from html import escape
@@ -24,6 +24,11 @@ class Shown(NamedTuple):
     spec: FigureSpec
     command: str
     cells: tuple[Cells, list[Cells]] | None
+
+
+def markdown_table(header: Cells, lines: Sequence[Cells]) -> str:
+    """Strings as a Markdown table of texts."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, ("---",) * len(header), *lines))
 
 
 def html_table(header: Cells, lines: Sequence[Cells]) -> str:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from multispin_env.evaluation.statistics import Interval
-from multispin_env.evaluation.table import markdown
+from multispin_env.registry import FIGURES
 from multispin_env.reproduce.claims import best_and_last, claim_cells, claims, ratio_interval, scenario_at, verdict
+from multispin_env.reproduce.page import markdown_table
 from multispin_env.reproduce.scale import Scale
 from multispin_env.reproduce.scores import LABELS, scores_of
 
@@ -36,7 +37,15 @@ def test_readme_states_these_numbers(rows):
 
 def test_page_holds_this_table(rows):
     page = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
-    assert markdown(*claim_cells(rows)) in page
+    assert markdown_table(*claim_cells(rows)) in page
+
+
+@pytest.mark.parametrize("name", FIGURES.names())
+def test_page_shows_every_figure_with_its_caption(name):
+    page = " ".join((ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8").split())
+    assert FIGURES.load(name).caption in page
+    assert f"(images/reproduce/{name}.png)" in page
+    assert (ROOT / "docs" / "images" / "reproduce" / f"{name}.png").stat().st_size <= 100_000
 
 
 def test_scores_are_those_of_the_readme():

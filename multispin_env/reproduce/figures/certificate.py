@@ -91,7 +91,7 @@ FIGURE = FigureSpec(
     title="Certificate and regret",
     caption="The proof stops as soon as no decision can be better by 1e-6 (dashed); the fast rule finds the optimum in "
     "nearly every state, the paper's Algorithm 1 within about 1e-4, while Homo and Uni-BW lose some per cent and, in "
-    "few states, more than half. 20 devices, 10 MHz.",
+    "a few states, more than half. 20 devices, 10 MHz.",
     compute=compute,
     draw=draw,
     size=(9.0, 4.4),
