@@ -11,11 +11,12 @@ from rich.console import Console
 
 from agents import AGENTS
 from agents.budget import Limits
+from agents.checkpoints import CHECKPOINT, MODEL
 from agents.decider import load_model
 from agents.measures import measure_of
 from agents.options import RUNS, add_system_options, arguments_of, fail, run_folder, settings_from
 from agents.report import agent_label, draw, show, write
-from agents.runs import CHECKPOINT, CONFIG, RunConfig, load_config, make_folder
+from agents.runs import CONFIG, RunConfig, load_config, make_folder
 from agents.training import train
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.registry import ENCODINGS, ENVIRONMENTS
@@ -125,7 +126,8 @@ def _finish(config: RunConfig, folder: Path, console: Console) -> None:
     draw(report, agent_label(config), folder)
     show(report, Console())
     console.print(
-        f"saved in {folder}: {CHECKPOINT}, {CONFIG}, table.json, table.csv, pictures, tensorboard", soft_wrap=True
+        f"saved in {folder}: {MODEL}, {CHECKPOINT}, {CONFIG}, table.json, table.csv, pictures, tensorboard",
+        soft_wrap=True,
     )
 
 
