@@ -5,7 +5,6 @@ the validation cases, and the run's result.
 """
 
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from typing import Any
 
 import torch as th
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from agents.runs import write_atomically
 from multispin_env.checks import check_integer, check_real
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
@@ -49,7 +49,7 @@ class Checkpoint:
         Headline of its validation; ``None`` if it had none.
     """
 
-    parameters: dict[str, dict[Any, Any]]
+    parameters: dict[str, Any]
     num_timesteps: int
     updates: int
     seconds: float
@@ -90,9 +90,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "param_groups": groups,
         "checksum": _checksum(tensors),
     }
-    draft = path.with_name(path.name + ".part")
-    save_file(tensors, draft, {"kind": KIND, "schema": str(SCHEMA), "counters": json.dumps(counters)})
-    os.replace(draft, path)
+    about = {"kind": KIND, "schema": str(SCHEMA), "counters": json.dumps(counters)}
+    write_atomically(path, save(tensors, about))
 
 
 def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:

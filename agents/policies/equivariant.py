@@ -141,3 +141,7 @@ class EquivariantActorCritic(ActorCriticPolicy):
         log_std = self.log_std.repeat(latent_pi.shape[-2])
         assert isinstance(self.action_dist, DiagGaussianDistribution)
         return self.action_dist.proba_distribution(mean, log_std)
+
+    def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        """Most likely actions, flat (batch, K · columns), of a batch of observations."""
+        return self.action_net(self.mlp_extractor.forward_actor(self.features_extractor(observations)))

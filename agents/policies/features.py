@@ -13,15 +13,13 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
-from multispin_env.envs.observations import ROUNDS, TOKENS
+from multispin_env.envs.observations import ROUNDS, SHARED, TOKENS
 
 SMALLEST_CHANNEL = 1e-3
 """Added before the logarithm of a relative spectral efficiency."""
 
 PRIOR_HITS, PRIOR_MISSES = 6.0, 2.0
 """Tokens that smooth the observed odds of acceptance: those of a rate of 0.75, worth eight tokens."""
-
-SHARED = "shared"
 
 
 @dataclass(frozen=True)
