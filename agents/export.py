@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m agents.export",
-        description=f"Write the best policy of a run as {ONNX} or {PROGRAM}, for any number of users and of observations "
+        description=f"Write the best policy of a run as {ONNX} or {PROGRAM}, for any numbers of users and observations "
         "at once, and check that it answers as the original does.",
     )
     parser.add_argument("run", help="folder or name of the run")
