@@ -1,4 +1,4 @@
-"""Train an agent on multispin_env and compare it with the analytic optimum; ``--help`` lists the options."""
+"""Train an agent on multispin_env and compare it with every controller; ``--help`` lists the options."""
 
 import sys
 

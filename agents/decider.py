@@ -7,7 +7,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents import AGENTS
-from agents.base import AgentSettings, discount
+from agents.base import AgentSettings, fit_to
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.runs import load_config
 from agents.vec_env import make_vec_env
@@ -41,14 +41,19 @@ def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
         For a checkpoint that can't be read, or an environment with other entries.
     """
     config, _ = load_config(folder)
-    trained, wanted = (list(s.observations.space.spaces) for s in (config.settings, settings))
-    if trained != wanted:
-        raise ValueError(
-            f"env: got {env_id!r}, which shows {wanted}, allowed is one that shows {trained}, as the run has"
-        )
+    _check_same_entries(config.settings, settings, env_id)
     agent: AgentSettings = AGENTS.load(config.agent)
     env = make_vec_env(env_id, settings, agent.num_envs, max_episode_steps=1, seed=0)
-    gamma = discount(settings.variant)
-    model = agent.build(env, gamma=gamma, remaining=lambda progress: progress, seed=0, device="cpu")
+    model = agent.build(env, lambda progress: progress, seed=0, device="cpu", fit=fit_to(settings))
     load_checkpoint(folder, MODEL).restore(model)
     return model
+
+
+def _check_same_entries(trained: Settings, wanted: Settings, env_id: str) -> None:
+    """``ValueError`` unless the network of one environment can read the other's observations."""
+    own, other = (list(settings.observations.space.spaces) for settings in (trained, wanted))
+    if own != other:
+        raise ValueError(f"env: got {env_id!r}, which shows {other}, allowed is one that shows {own}, as the run has")
+    tasks, others = (len(settings.scenario.tasks) for settings in (trained, wanted))
+    if "task" in own and tasks != others:
+        raise ValueError(f"scenario: got {others} tasks, allowed are {tasks}, as the run has")

@@ -17,7 +17,8 @@ TRAINING_DEFAULTS = {"history": True}
 """Arguments with another default here than in the environments that have them.
 
 With ``history`` the counts since a request began are observed: all that the past tells of its rate, so that a network
-without memory can use it.
+without memory can use it. Delayed channels need none: the gain of Gauss-Markov fading is a Markov process, of which the
+last report says all.
 """
 
 OWN_OPTIONS = ("action", "reward", "optimum", "render_mode", "scenario")

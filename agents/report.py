@@ -50,7 +50,8 @@ def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
     for index, bar in enumerate(shown):
         axes.text(max(bar.high, 0.0), index, f"  {bar.headline:.4f}", va="center", fontsize="small")
     axes.set_xlim(1.12 * min(0.0, *(bar.low for bar in shown)), 1.12 * max(0.0, *(bar.high for bar in shown)))
-    axes.set_xlabel(f"{report.axis}, mean and 95 % interval; beside it {report.headline.axis}")
+    beside = "" if report.headline.axis == report.axis else f"; beside it the {report.headline.axis}"
+    axes.set_xlabel(f"{report.axis}, mean and 95 % interval{beside}")
 
 
 def _curve(axes: Any, report: Report, label: str, folder: Path) -> None:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.base import LinearRate, Remaining
+from agents.base import PLAIN, Fit, LinearRate, Remaining
 from agents.policies.equivariant_sac import EquivariantSACPolicy
 
 
 @dataclass(frozen=True)
 class SACSettings:
-    """Hyperparameters; γ comes with the environment: 0 makes the critic a regression. The replay buffer is not kept."""
+    """Hyperparameters; with γ = 0 the critic is a regression on the reward. The replay buffer is not kept."""
 
     num_envs: int = 64
     timesteps: int = 50_000
@@ -24,7 +24,7 @@ class SACSettings:
     width: int = 32
     log_std: float = -2.5
 
-    def build(self, env: VecEnv, gamma: float, remaining: Remaining, seed: int, device: str) -> SAC:
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, fit: Fit = PLAIN) -> SAC:
         """Build the untrained model."""
         return SAC(
             EquivariantSACPolicy,
@@ -35,9 +35,13 @@ class SACSettings:
             batch_size=self.batch_size,
             train_freq=1,
             gradient_steps=self.gradient_steps,
-            gamma=gamma,
+            gamma=fit.gamma,
             ent_coef=self.entropy_coefficient,
-            policy_kwargs={"width": self.width, "log_std_init": self.log_std},
+            policy_kwargs={
+                "width": self.width,
+                "log_std_init": self.log_std + fit.log_std,
+                "bandwidth_init": fit.bandwidth,
+            },
             seed=seed,
             device=device,
         )

@@ -8,7 +8,7 @@ from rich.console import Console
 from stable_baselines3.common.logger import configure
 
 from agents import AGENTS
-from agents.base import AgentSettings, discount
+from agents.base import AgentSettings, fit_to
 from agents.budget import Limits
 from agents.callbacks import Keeper
 from agents.checkpoints import MODEL, load_checkpoint
@@ -58,7 +58,7 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
     budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
     seed = _first_seed(config.seed, done, agent.num_envs)
     env = make_vec_env(config.env, config.settings, agent.num_envs, EPISODE_ROUNDS, seed)
-    model = agent.build(env, discount(config.settings.variant), budget.remaining, seed, device)
+    model = agent.build(env, budget.remaining, seed, device, fit_to(config.settings))
     if checkpoint:
         checkpoint.restore(model)
     else:

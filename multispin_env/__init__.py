@@ -6,16 +6,29 @@ Gymnasium and loads neither torch nor matplotlib.
 
 import gymnasium as _gym
 
+from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import Controller, controller_names, make_controller
 from multispin_env.controllers.certify import CertifiedDecision, upper_bound
 from multispin_env.controllers.homogeneous import homogeneous_draft_length
+from multispin_env.controllers.plug_in import PlugIn, make_plug_in
 from multispin_env.controllers.sensitivities import Sensitivities, sensitivities
 from multispin_env.controllers.systems import centralized_goodput, p2p_goodput
+from multispin_env.physics.acceptance.records import Records, load_records
+from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
 from multispin_env.physics.dynamics import sample_state
+from multispin_env.physics.fairness import jain_index
 from multispin_env.physics.rounds import expected_outcome, sampled_outcome
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
-from multispin_env.physics.types import Decision, Outcome, SystemState
-from multispin_env.registry import ACCEPTANCES, CHANNELS, CONTROLLERS, ENVIRONMENTS, SCENARIOS, VECTOR_ENVIRONMENTS
+from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
+from multispin_env.registry import (
+    ACCEPTANCES,
+    CHANNELS,
+    CONTROLLERS,
+    ENVIRONMENTS,
+    ESTIMATORS,
+    SCENARIOS,
+    VECTOR_ENVIRONMENTS,
+)
 from multispin_env.scenario import Scenario, Task
 
 __version__ = "0.1.0"
@@ -25,22 +38,32 @@ __all__ = [
     "CHANNELS",
     "CONTROLLERS",
     "ENVIRONMENTS",
+    "ESTIMATORS",
     "SCENARIOS",
     "VECTOR_ENVIRONMENTS",
+    "Assumptions",
     "CertifiedDecision",
     "Controller",
     "Decision",
+    "Observed",
     "Outcome",
+    "PlugIn",
+    "Records",
     "Scenario",
     "Sensitivities",
     "SystemState",
     "Task",
     "centralized_goodput",
+    "clarke_correlation",
     "controller_names",
+    "doppler_frequency",
     "expected_outcome",
     "expected_tokens",
     "homogeneous_draft_length",
+    "jain_index",
+    "load_records",
     "make_controller",
+    "make_plug_in",
     "p2p_goodput",
     "sample_state",
     "sample_tokens",

@@ -18,6 +18,10 @@ def run(name, **options):
 CHECKS = {
     "random_play": (lambda goodput: 0 < goodput < 130, {}),
     "oracle": (lambda regret: regret < 1e-6, {}),
+    "partial_knowledge": (
+        lambda goodput: goodput["task-mean"] < goodput["filter"] < goodput["clairvoyant"],
+        {"episodes": 8},
+    ),
     "training": (lambda reward: reward > 1.0, {"timesteps": 2048}),
     "own_controller": (lambda rows: "same-time" in [row.name for row in rows] and rows[0].share <= 1 + 1e-12, {}),
     "own_scenario": (lambda goodput: goodput > 12 / (0.030 + 12 * 0.008), {}),

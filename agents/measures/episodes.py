@@ -1,6 +1,7 @@
 """Agents on whole episodes, in pairs with plug-ins and the clairvoyant: where something is hidden or remembered."""
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -104,17 +105,17 @@ class EpisodeMeasure:
             headline=self.headline,
         )
 
-    @property
+    @cached_property
     def _metric(self) -> str:
         return default_metric(self._make(2))
+
+    @cached_property
+    def _reference(self) -> str:
+        return default_reference(self._make(2))
 
     @property
     def _has_share(self) -> bool:
         return METRICS[self._metric].has_share
-
-    @property
-    def _reference(self) -> str:
-        return default_reference(self._make(2))
 
     @property
     def _arguments(self) -> dict[str, Any]:

@@ -33,14 +33,25 @@ class UserEncoder(nn.Module):
 
 
 class UserHead(nn.Module):
-    """Codes (batch, K, 2 · width) to action rows, flat (batch, K · columns)."""
+    """Codes (batch, K, 2 · width) to action rows, flat (batch, K · columns).
 
-    def __init__(self, width: int, columns: int) -> None:
+    Parameters
+    ----------
+    width
+        Width of the hidden layer.
+    columns
+        Numbers of a row.
+    bandwidth
+        What the columns after the first are at the beginning; the first is 0.
+    """
+
+    def __init__(self, width: int, columns: int, bandwidth: float = 0.0) -> None:
         super().__init__()
         self.net = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, columns))
         last = self.net[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.bias)
+        nn.init.constant_(last.bias[1:], bandwidth)
         nn.init.normal_(last.weight, std=0.01)
 
     def forward(self, codes: th.Tensor) -> th.Tensor:
@@ -94,6 +105,8 @@ class EquivariantActorCritic(ActorCriticPolicy):
         Width of all layers.
     log_std_init
         Logarithm of the exploration's initial standard deviation, one number a column.
+    bandwidth_init
+        Initial mean of the columns after the first.
     optimizer_class, optimizer_kwargs
         As in Stable-Baselines3.
     """
@@ -105,11 +118,13 @@ class EquivariantActorCritic(ActorCriticPolicy):
         lr_schedule: Callable[[float], float],
         width: int = 64,
         log_std_init: float = -1.5,
+        bandwidth_init: float = 0.0,
         use_sde: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
         self.width = width
+        self.bandwidth_init = bandwidth_init
         super().__init__(
             observation_space,
             action_space,
@@ -131,7 +146,7 @@ class EquivariantActorCritic(ActorCriticPolicy):
         self._build_mlp_extractor()
         assert self.action_space.shape is not None
         columns = self.action_space.shape[-1]
-        self.action_net = UserHead(self.width, columns)
+        self.action_net = UserHead(self.width, columns, self.bandwidth_init)
         self.log_std = nn.Parameter(th.full((columns,), self.log_std_init))
         self.value_net = SumHead(self.width)  # type: ignore[assignment]
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]

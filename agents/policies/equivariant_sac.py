@@ -16,11 +16,11 @@ from agents.policies.features import UserFeatures
 class EquivariantActor(Actor):
     """Shared encoder and heads for mean and log standard deviation."""
 
-    def __init__(self, width: int, log_std: float, **common: Any) -> None:
+    def __init__(self, width: int, log_std: float, bandwidth: float, **common: Any) -> None:
         super().__init__(**common)
         users, columns = self.action_space.shape
         self.latent_pi = UserEncoder(width, self.features_dim // users)  # type: ignore[assignment]
-        self.mu = UserHead(width, columns)
+        self.mu = UserHead(width, columns, bandwidth)
         spread = UserHead(width, columns)
         nn.init.constant_(spread.net[-1].bias, log_std)  # type: ignore[arg-type]
         self.log_std = spread  # type: ignore[assignment]
@@ -66,10 +66,12 @@ class EquivariantSACPolicy(SACPolicy):
         lr_schedule: Any,
         width: int = 32,
         log_std_init: float = -2.5,
+        bandwidth_init: float = 0.0,
         use_sde: bool = False,
     ) -> None:
         self.width = width
         self.log_std_init = log_std_init
+        self.bandwidth_init = bandwidth_init
         super().__init__(
             observation_space,
             action_space,
@@ -82,7 +84,7 @@ class EquivariantSACPolicy(SACPolicy):
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
         """Build the actor."""
         common = self._update_features_extractor(self.actor_kwargs, features_extractor)
-        return EquivariantActor(self.width, self.log_std_init, **common).to(self.device)
+        return EquivariantActor(self.width, self.log_std_init, self.bandwidth_init, **common).to(self.device)
 
     def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
         """Build the pair of critics."""

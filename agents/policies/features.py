@@ -4,7 +4,6 @@ A feature is made of one or several entries of the observation; those whose entr
 order is fixed, so that a network fits every environment with the same entries.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +17,9 @@ from multispin_env.envs.observations import ROUNDS, SHARED, TOKENS
 SMALLEST_CHANNEL = 1e-3
 """Added before the logarithm of a relative spectral efficiency."""
 
-PRIOR_HITS, PRIOR_MISSES = 6.0, 2.0
-"""Tokens that smooth the observed odds of acceptance: those of a rate of 0.75, worth eight tokens."""
+PRIOR_RATE = 0.75
+PRIOR_TOKENS = (8.0, 32.0)
+"""Tokens of this rate that smooth the odds of acceptance, for rates that differ much or little between requests."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,11 @@ def _count(saturated: th.Tensor, scale: float) -> th.Tensor:
 def _odds(hits: th.Tensor, misses: th.Tensor) -> list[th.Tensor]:
     """Smoothed log odds of acceptance since the request began, and how much has been seen."""
     accepted, refused = _count(hits, TOKENS), _count(misses, ROUNDS)
-    odds = th.log(accepted + PRIOR_HITS) - th.log(refused + PRIOR_MISSES)
-    return [
-        odds - math.log(PRIOR_HITS / PRIOR_MISSES),
-        0.5 * th.log(1.0 + accepted + refused) - 1.0,
-        th.log(1.0 + refused) - 0.5,
+    odds = [
+        th.log(accepted / (tokens * PRIOR_RATE) + 1.0) - th.log(refused / (tokens * (1.0 - PRIOR_RATE)) + 1.0)
+        for tokens in PRIOR_TOKENS
     ]
+    return [*odds, 0.5 * th.log(1.0 + accepted + refused) - 1.0, th.log(1.0 + refused) - 0.5]
 
 
 def _last_round(drafted: th.Tensor, accepted: th.Tensor, age: th.Tensor) -> list[th.Tensor]:

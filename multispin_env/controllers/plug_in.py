@@ -58,18 +58,20 @@ class PlugIn:
         Parameters
         ----------
         observed
-            Arrays (n, K). n may change only after `reset` of all copies.
+            Arrays (n, K), or (K,) of a single environment. n may change only after `reset` of all copies.
 
         Returns
         -------
         Decision
-            Arrays (n, K).
+            Arrays (n, K), or (K,).
 
         Raises
         ------
         ValueError
             For a bad observation, or where a part is hidden and not estimated.
         """
+        if np.ndim(observed.draft_time) == 1:  # one copy without its axis
+            return self.decide(observed[None])[0]
         _check_observed(self.base.scenario, observed)
         self._start_if_new(len(observed.draft_time))
         found = {estimator.part: estimator.estimate(observed) for estimator in self.estimators}

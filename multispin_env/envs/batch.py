@@ -12,7 +12,7 @@ from multispin_env.envs.core import ALL, Core, Rows
 from multispin_env.envs.memory import Counts, Throughput
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.settings import Settings
-from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
+from multispin_env.physics.types import Decision, Outcome, SystemState
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +52,10 @@ class Batch:
         )
         self._counts = Counts(scenario.num_users, num_copies) if variant.counted else None
         self._throughput = None if variant.window is None else Throughput(scenario, variant.window, num_copies)
+        self._memories = [memory for memory in (self._counts, self._throughput) if memory is not None]
         self._best = settings.best_controller if settings.optimum else None
         self._reward_unit = scenario.autoregressive_goodput
+        self._entries = [(key, entry.field) for key, entry in self.observations.entries.items()]
         self._shared = self.observations.encode_shared((num_copies,))
         self._seen: dict[str, tuple[Any, NDArray[np.float32]]] = {}  # key: field, and the entry made of it
 
@@ -85,9 +87,8 @@ class Batch:
         """Start new episodes in some copies (default all); returns the observation of all, to be read only."""
         self._core.reset(copies)
         rows: Rows = ALL if copies is None else copies
-        for memory in (self._counts, self._throughput):
-            if memory is not None:
-                memory.reset(rows)
+        for memory in self._memories:
+            memory.reset(rows)
         return self._observe()
 
     def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
@@ -143,25 +144,26 @@ class Batch:
             "spectral_efficiency": state.spectral_efficiency.copy(),
         }
 
-    def _observed(self) -> Observed:
+    def _fields(self) -> dict[str, NDArray[Any]]:
+        """Fields of `Observed`, arrays (n, K), shown or not."""
         reported, requests = self._core.reported, self._core.requests
-        counts = {} if self._counts is None else self._counts.fields()
-        return Observed(
-            draft_time=reported.draft_time,
-            spectral_efficiency=reported.spectral_efficiency,
-            acceptance_rate=reported.acceptance_rate,
-            task=requests.task,
-            age=requests.age,
-            mean_gain=self._core.mean_gain,
-            throughput=None if self._throughput is None else self._throughput.values,
-            **counts,
-        )
+        fields = {
+            "draft_time": reported.draft_time,
+            "spectral_efficiency": reported.spectral_efficiency,
+            "acceptance_rate": reported.acceptance_rate,
+            "task": requests.task,
+            "age": requests.age,
+            "mean_gain": self._core.mean_gain,
+        }
+        for memory in self._memories:
+            fields |= memory.fields()
+        return fields
 
     def _observe(self) -> Observation:
         """Entries that are shown; those whose field has not been replaced since are the same arrays again."""
-        observed = self._observed()
-        for key, entry in self.observations.entries.items():
-            field = getattr(observed, entry.field)
-            if key not in self._seen or self._seen[key][0] is not field:
+        fields = self._fields()
+        for key, name in self._entries:
+            field = fields[name]
+            if self._seen.get(key, (None,))[0] is not field:
                 self._seen[key] = field, self.observations.encode_entry(key, field)
-        return {**{key: array for key, (_, array) in self._seen.items()}, "shared": self._shared}
+        return {**{key: seen[1] for key, seen in self._seen.items()}, "shared": self._shared}

@@ -116,7 +116,7 @@ class Core:
         drawn = self._drawn_tokens(decision.draft_length, copies) if self._drawn else None
         outcome = self._outcome(decision, drawn) if self._priced else self.expected(decision)
         tokens = outcome.tokens if drawn is None else drawn
-        if self.dynamics.acceptance.columns:
+        if self.dynamics.acceptance.changes:
             requests = Requests._make(array[rows] for array in self.requests)
             fresh = self._renewals.read(copies)
             self._renew(rows, self.dynamics.acceptance.next(self.scenario, requests, tokens[rows], fresh))

@@ -48,6 +48,10 @@ class Throughput:
         self._window = window
         self.values = self._initial  # (n, K) tokens/s
 
+    def fields(self) -> dict[str, FloatArray]:
+        """Fields of `Observed`, arrays (n, K)."""
+        return {"throughput": self.values}
+
     def reset(self, rows: Rows) -> None:
         """Begin anew in these rows."""
         self.values = replaced(self.values, rows, self._initial[rows])

@@ -232,7 +232,9 @@ def _checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
 
 
 def _infos(step: Step, given: BoolArray) -> dict[str, Any]:
-    """Gymnasium's vector infos: arrays (n, ...), and under ``"_key"`` which copies have them."""
+    """Gymnasium's vector infos: arrays (n, ...), and under ``"_key"`` which copies have them; nothing if none has."""
+    if not given.any():
+        return {}
     infos: dict[str, Any] = dict(step.info)
     infos |= {f"_{key}": given for key in step.info}
     return infos

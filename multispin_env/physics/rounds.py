@@ -33,13 +33,14 @@ def price(scenario: Scenario, state: SystemState, decision: Decision, tokens: Fl
     draft = decision.draft_length * state.draft_time
     upload = upload_time(scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
     access_latency = (draft + upload).max(-1)
+    verification_time = scenario.verification_time
     return Outcome(
-        goodput=goodput(tokens.sum(-1), access_latency, scenario.verification_time),
+        goodput=goodput(tokens.sum(-1), access_latency, verification_time),
         tokens=tokens,
-        round_latency=access_latency + scenario.verification_time,
+        round_latency=access_latency + verification_time,
         draft_time=draft,
         upload_time=upload,
-        verification_time=scenario.verification_time,
+        verification_time=verification_time,
     )
 
 

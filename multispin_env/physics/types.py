@@ -43,13 +43,13 @@ class Observed:
     accepted: IntArray | None = None  # (n, K) tokens, the tokens gained less the server's one
     # rounds the present request is old; at 0 it is new, and the counts above are the previous one's
     age: IntArray | None = None  # (n, K) rounds
-    # tokens accepted, and rounds that ended with a refusal, since the present request began
-    hits: IntArray | None = None  # (n, K) tokens
-    misses: IntArray | None = None  # (n, K) rounds
     # mean power gain H̄_k
     mean_gain: FloatArray | None = None  # (n, K)
     # discounted throughput so far
     throughput: FloatArray | None = None  # (n, K) tokens/s
+    # tokens accepted, and rounds that ended with a refusal, since the present request began
+    hits: IntArray | None = None  # (n, K) tokens
+    misses: IntArray | None = None  # (n, K) rounds
 
     def __getitem__(self, index: Any) -> "Observed":
         """Select along the leading batch axes."""

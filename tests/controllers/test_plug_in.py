@@ -2,6 +2,7 @@ import copy
 import dataclasses
 import pickle
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -199,3 +200,20 @@ def test_bad_observations(changes, message, rng):
     _, observed = known_state(rng, scenario)
     with pytest.raises(ValueError, match=message):
         make_plug_in("fixed", scenario).decide(dataclasses.replace(observed, **changes))
+
+
+def test_plays_a_single_environment(rng):
+    env = gym.make("MultiSpin/HiddenAcceptance-v0", num_users=4)
+    vector = gym.make_vec(
+        "MultiSpin/HiddenAcceptance-v0", num_envs=2, vectorization_mode="vector_entry_point", num_users=4
+    )
+    base, base_vector = env.unwrapped, vector.unwrapped
+    one, many = (make_plug_in("optimal+filter", base.scenario, base.assumptions) for _ in "ab")
+    observation, observations = env.reset(seed=1)[0], vector.reset(seed=0)[0]
+    for _ in range(10):
+        decision = one.decide(base.decode_observation(observation))
+        decisions = many.decide(base_vector.decode_observation(observations))
+        assert decision.draft_length.shape == (4,)
+        assert same(decision, decisions[1])
+        observation = env.step(base.encode_action(decision))[0]
+        observations = vector.step(base_vector.encode_action(decisions))[0]

@@ -20,6 +20,11 @@ class Acceptance(Protocol):
         """Uniform variables that a user needs in a round, ≥ 0."""
         ...
 
+    @property
+    def changes(self) -> bool:
+        """Whether requests ever change behind a round; if not, `next` is not called."""
+        ...
+
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
         """Requests of devices that were drawn with these tasks (..., K)."""
         ...
@@ -27,10 +32,7 @@ class Acceptance(Protocol):
     def next(
         self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
     ) -> Requests:
-        """Requests behind a round that gained ``tokens``, whole numbers (..., K) in 1..L + 1.
-
-        Where nothing ever changes it returns ``requests`` itself.
-        """
+        """Requests behind a round that gained ``tokens``, whole numbers (..., K) in 1..L + 1."""
         ...
 
     def expected_tokens(self, requests: Requests, draft_length: IntArray) -> FloatArray:

@@ -79,6 +79,11 @@ class ByRequest(IndependentTokens):
         """End, task and quantile of the rate."""
         return 3
 
+    @property
+    def changes(self) -> bool:
+        """Whether requests end."""
+        return self.mean_rounds < np.inf
+
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
         """Requests (..., K) of these tasks, each with a rate from its law; ``fresh`` is (..., 3, K)."""
         mean, spread = self.prior(scenario)

@@ -18,6 +18,11 @@ class ByTask(IndependentTokens):
         """Nothing is random."""
         return 0
 
+    @property
+    def changes(self) -> bool:
+        """Requests never end."""
+        return False
+
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
         """Requests (..., K) with the mean rates of their tasks; ``fresh`` is not read."""
         return started(task, task_means(scenario)[task], np.zeros(task.shape, dtype=np.int64))

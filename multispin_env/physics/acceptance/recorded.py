@@ -60,6 +60,11 @@ class Recorded:
         """End, task, prompt and place."""
         return 4
 
+    @property
+    def changes(self) -> bool:
+        """Every round moves on in the text."""
+        return True
+
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
         """Requests (..., K) of these tasks at a random place of a random prompt; ``fresh`` is (..., 4, K)."""
         self._check_tasks(scenario)

@@ -1,0 +1,42 @@
+"""Partial knowledge: acceptance rates are hidden, and the closed form is fed an estimate of them."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import multispin_env as ms
+from multispin_env.controllers.plug_in import make_plug_in
+
+
+def main(episodes: int = 50) -> dict[str, float]:
+    """Play the same episodes by three estimates, and by the truth; returns mean goodputs in tokens/s."""
+    envs = gym.make_vec(
+        "MultiSpin/HiddenAcceptance-v0",
+        num_envs=episodes,
+        vectorization_mode="vector_entry_point",
+        scenario="llama2",
+        num_users=8,
+        spread=0.2,
+    )
+    inner: Any = envs.unwrapped
+    clairvoyant = ms.make_controller("optimal", inner.scenario)
+    found = {}
+    for name in ("task-mean", "beta", "filter", "clairvoyant"):
+        observation, _ = envs.reset(seed=0)  # the same episodes for everyone: chance does not depend on actions
+        plug_in = None if name == "clairvoyant" else make_plug_in(f"optimal+{name}", inner.scenario, inner.assumptions)
+        goodputs = []
+        for _ in range(64):
+            if plug_in is None:
+                decision = clairvoyant(inner.state)  # the true rates, which no agent sees
+            else:
+                decision = plug_in.decide(inner.decode_observation(observation))
+            observation, _, _, _, info = envs.step(inner.encode_action(decision))
+            goodputs.append(info["goodput"].mean())
+        found[name] = float(np.mean(goodputs))
+        print(f"optimal+{name}: {found[name]:.2f} tokens/s")
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The speed benchmarks run, count what they say, and leave the package as it was."""
+
+import json
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from benchmarks import env_speed, training_speed
+
+
+def run(module, monkeypatch, capsys, *options):
+    monkeypatch.setattr("sys.argv", [module.__name__, *map(str, options)])
+    module.main()
+    return capsys.readouterr().out
+
+
+def test_env_speed_measures_every_environment(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    out = run(env_speed, monkeypatch, capsys, "--quick", "--out", tmp_path)
+    report = json.loads((tmp_path / "env_speed.json").read_text(encoding="utf-8"))
+    measured = {row["env_id"] for row in report["subjects"]}
+    assert {*ms.ENVIRONMENTS.names(), "CartPole-v1"} <= measured
+    assert all(row["steps_per_cpu_second"] > 0.0 for row in report["subjects"])
+    assert out.count("\nmet ") + out.count("\nMISSED ") == len(report["targets"]) == 5
+    assert (tmp_path / "env_speed.png").stat().st_size > 10_000
+
+
+def test_timers_name_the_parts_and_are_gone_afterwards():
+    before = ms.expected_tokens
+    parts = env_speed.profile(1, "residual", turns=1)
+    assert ms.expected_tokens is before
+    missing = [part for part in env_speed.PARTS if parts[part] == 0.0]
+    assert not missing, f"no function found for {missing}: a name in PARTS has moved"
+    total = sum(parts.values()) - parts["step"]
+    assert parts["step"] / 3.0 < total < 3.0 * parts["step"]
+
+
+def test_an_env_step_is_one_round_of_one_copy():
+    subject = env_speed.native(env_speed.DEFAULT_ID, "shares", 3, 4)
+    subject.turns = [2.0, 0.5]
+    assert subject.rate == 2.0
+    subject.play(env_speed.PERIOD)
+
+
+def test_training_learns_the_same_bit_for_bit(tmp_path, monkeypatch, capsys):
+    run(training_speed, monkeypatch, capsys, "--quick", "--out", tmp_path)
+    (found,) = json.loads((tmp_path / "training_speed.json").read_text(encoding="utf-8")).values()
+    assert found["same"]["curves_equal"]
+    assert found["same"]["parameters_equal"]
+    assert np.isfinite(found["same"]["last_mean_reward"])
+    assert found["ratio"]["env"] > 1.0
