@@ -10,4 +10,11 @@ for _package in ("stable_baselines3", "torch", "safetensors", "tensorboard", "ma
             f'agents: the package {_package!r} is missing, allowed after: pip install -e ".[train]"', name=_package
         )
 
-AGENTS = Registry("agent", {"ppo": "agents.ppo:SETTINGS", "sac": "agents.sac:SETTINGS"})
+AGENTS = Registry(
+    "agent",
+    {
+        "ppo": "agents.ppo:SETTINGS",
+        "sac": "agents.sac:SETTINGS",
+        "imitation": "agents.imitation:SETTINGS",
+    },
+)

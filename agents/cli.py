@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from agents import AGENTS
+from agents.base import AgentSettings
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT, MODEL
 from agents.decider import load_model
@@ -63,6 +64,8 @@ def _config(options: argparse.Namespace) -> RunConfig:
     check_name("agent", chosen["agent"], AGENTS.names())
     check_integer("seed", chosen["seed"], 0)
     settings = settings_from(options, chosen["env"], chosen["action"])
+    agent: AgentSettings = AGENTS.load(chosen["agent"])
+    agent.check(settings)
     return RunConfig(scenario=settings.scenario, arguments=arguments_of(settings), **chosen)
 
 
