@@ -33,8 +33,6 @@ class Imitation(BaseAlgorithm):
         What states are drawn from.
     batch_size
         States a step.
-    whole_part
-        Part of the budget, at its end, in which lengths are whole numbers.
     max_grad_norm
         As in Stable-Baselines3.
     policy_kwargs, seed, device
@@ -49,7 +47,6 @@ class Imitation(BaseAlgorithm):
         learning_rate: CosineRate,
         systems: Systems,
         batch_size: int,
-        whole_part: float,
         max_grad_norm: float,
         policy_kwargs: dict[str, Any],
         seed: int,
@@ -57,9 +54,7 @@ class Imitation(BaseAlgorithm):
     ) -> None:
         self.systems = systems
         self.batch_size = batch_size
-        self.whole_part = whole_part
         self.max_grad_norm = max_grad_norm
-        self.remaining = learning_rate.remaining
         super().__init__(
             EquivariantActorCritic,
             env,
@@ -100,8 +95,7 @@ class Imitation(BaseAlgorithm):
         called.on_training_start(locals(), globals())
         self.policy.set_training_mode(True)
         while self.num_timesteps < total:
-            whole = self.remaining(self._current_progress_remaining) < self.whole_part
-            self._fit(self.teacher.lesson(self.batch_size, whole))
+            self._fit(self.teacher.lesson(self.batch_size))
             self.num_timesteps += self.batch_size
             self._update_current_progress_remaining(self.num_timesteps, total)
             if not called.on_step():
@@ -130,10 +124,9 @@ class ImitationSettings:
     """Hyperparameters; states are of the run's scenario and of the presets, of few to some users and many budgets."""
 
     num_envs: int = 1
-    timesteps: int = 2_000_000
+    timesteps: int = 2_500_000
     batch_size: int = 128
     learning_rate: float = 3e-3
-    whole_part: float = 0.3
     max_grad_norm: float = 1.0
     width: int = 64
     fewest_users: int = 2
@@ -152,7 +145,6 @@ class ImitationSettings:
             learning_rate=CosineRate(self.learning_rate, remaining),
             systems=Systems(scenarios_like(settings.scenario), self.fewest_users, self.most_users),
             batch_size=self.batch_size,
-            whole_part=self.whole_part,
             max_grad_norm=self.max_grad_norm,
             policy_kwargs={"width": self.width, "largest": False},
             seed=seed,

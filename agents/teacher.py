@@ -122,15 +122,11 @@ class Teacher:
         self.systems = systems
         self.rng = rng
 
-    def lesson(self, size: int, whole: bool) -> Lesson:
+    def lesson(self, size: int) -> Lesson:
         """Draw a lesson of so many states.
 
-        Parameters
-        ----------
-        size
-            n.
-        whole
-            Whether lengths are those of the optimum, whole numbers, or of the optimum over real lengths.
+        Lengths are those of the optimum over real lengths: they change smoothly from state to state, and a network
+        learnt them faster and no worse than the whole ones. Where one length is common they are whole.
         """
         scenario, system = self.systems.draw(self.rng)
         settings = Settings(scenario, self.settings.variant, self.settings.action)
@@ -138,7 +134,7 @@ class Teacher:
         observation = settings.observations.encode(state)
         observation[SHARED][:, USERS_ENTRY] = np.log10(system)
         problem = make_problem(scenario, state)
-        if whole or settings.variant.common_draft_length:  # the optimum over real lengths has no common one
+        if settings.variant.common_draft_length:  # the optimum over real lengths has none
             decision = settings.best_controller(state)
             length = decision.draft_length.astype(np.float64)
         else:
