@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   python train.py                                    the default: about 3 minutes on two cores
   python train.py --scenario qwen3.5 --num-users 8 --minutes 2
   python train.py --name mine --agent sac --action lengths
+  python train.py --agent imitation --action lengths  learn from the optimum instead of from rewards
   python train.py --env MultiSpin/HiddenAcceptance-v0 --set spread=0.2
   python train.py --resume mine --timesteps 2000000  go on where it stopped
 """

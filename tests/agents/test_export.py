@@ -23,9 +23,7 @@ CASES = [
     ("ppo", FULL, "residual"),
     ("sac", FULL, "lengths"),
     ("imitation", FULL, "lengths"),
-    ("imitation", "MultiSpin/Homogeneous-v0", "shares"),
     ("ppo", HIDDEN, "residual"),
-    ("ppo", "MultiSpin/Fair-v0", "lengths"),
 ]
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's exporters warn of themselves
@@ -40,7 +38,6 @@ def runs(tmp_path_factory):
         if (agent, env_id, action) not in made:
             folder = tmp_path_factory.mktemp("runs") / "tiny"
             options = ["--agent", agent, "--env", env_id, "--action", action, "--num-users", "3", "--seed", "1"]
-            assert cli.parser().parse_args(options)
             make_run(folder, options)
             made[agent, env_id, action] = folder
         return made[agent, env_id, action]
@@ -94,13 +91,10 @@ def test_onnx_equals_the_original(case, runs, tmp_path, capsys):
         lambda entries: policy.act({k: one.numpy() for k, one in zip(network.entries, entries, strict=True)}),
     )
     assert difference < 1e-5
-    spread = np.std([float(network(*export.random_observations(config.settings, 3, 50)).std())])
-    assert np.isfinite(spread)
+    assert network(*export.random_observations(config.settings, 3, 50)).std() > 0.01
 
 
-@pytest.mark.parametrize(
-    "case", CASES[:2] + CASES[4:5], ids=["-".join(c).replace("/", "-") for c in CASES[:2] + CASES[4:5]]
-)
+@pytest.mark.parametrize("case", [CASES[0], CASES[3]], ids=["known", "hidden"])
 def test_torch_export_equals_the_original(case, runs, tmp_path, capsys):
     assert export.main([str(runs(*case)), "--torch-export", "--out", str(tmp_path)]) == 0
     assert "policy.pt2: largest difference of an action from the original 0.0e+00" in capsys.readouterr().out
@@ -169,7 +163,7 @@ def test_a_bad_state_is_refused(exported):
 def test_where_something_is_hidden_it_answers_observations(runs, tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    assert export.main([str(runs(*CASES[4])), "--out", str(tmp_path)]) == 0
+    assert export.main([str(runs(*CASES[3])), "--out", str(tmp_path)]) == 0
     policy = ExportedPolicy.load(tmp_path)
     env = make_episode_env(HIDDEN, 3, ms.Scenario.preset("llama2", num_users=5), TRAINING_DEFAULTS)
     assert play_episodes(env, policy.act).goodput.mean() > 0.0
