@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 import multispin_env as ms
@@ -166,8 +167,7 @@ def test_damaged_arguments_are_refused(runs, tmp_path, capsys):
     assert "can't be read as the configuration of a run" in refused(evaluate.main, [str(folder)], capsys)
 
 
-@pytest.mark.parametrize("seed", range(200))
-def test_training_never_plays_episodes_that_are_measured(seed):
-    first = _first_seed(seed, 0, 128)
-    assert first + 128 <= TUNING_SEED or first >= EPISODE_SEED + SEED_ROOM
-    assert first + 128 < 2**32
+def test_training_never_plays_episodes_that_are_measured():
+    first = np.array([_first_seed(seed, 0, 128) for seed in range(500)])
+    assert ((first + 128 <= TUNING_SEED) | (first >= EPISODE_SEED + SEED_ROOM)).all()
+    assert first.max() + 128 < 2**32

@@ -53,7 +53,7 @@ def test_filter_equals_bayes_on_a_grid(rng, moment, task_visible):
 
 def test_filter_of_a_new_request_is_the_prior(rng):
     (observed,) = history(rng, 1, 3)
-    found = make("filter", assumptions=KNOWN)
+    found = make("filter", assumptions=KNOWN, moment=1.0)
     found.start(3)
     assert found.estimate(observed) == pytest.approx(np.array(KNOWN.acceptance_mean)[observed.task], rel=1e-12)
 
@@ -76,7 +76,7 @@ def test_filter_finds_the_rate(rng):
 def test_beta_equals_a_slow_loop(rng):
     seen = history(rng, 12, 3)
     decay, strength = 0.9, 7.0
-    found = along(make("beta", assumptions=KNOWN, decay=decay, strength=strength), seen)
+    found = along(make("beta", assumptions=KNOWN, decay=decay, strength=strength, moment=1.0), seen)
     for copy in range(3):
         for user in range(5):
             hits = misses = 0.0
