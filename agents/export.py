@@ -1,9 +1,9 @@
 """``python -m agents.export runs/NAME``: the policy of a saved run for use without this package's training part."""
 
 import argparse
+import io
 import json
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch as th
@@ -35,7 +35,13 @@ CHECKED, CHECKED_USERS = 128, (1, 8, 33)
 TOLERANCE = 1e-4
 """Largest difference of an action, in an interval of length 2."""
 
+IR_VERSION = 9
+"""Of ONNX files, the newest that onnxruntime 1.17 reads; nothing newer is used."""
+
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
+"""Entries of the observation, in their order, to actions."""
 
 
 class Network(nn.Module):
@@ -100,19 +106,29 @@ def program_of(network: Network, settings: Settings) -> th.export.ExportedProgra
     return th.export.export(network, example, dynamic_shapes=(tuple(shapes),))
 
 
-def onnx_of(program: th.export.ExportedProgram, network: Network) -> bytes:
-    """Translate a traced network to ONNX; ``ValueError`` if a package is missing."""
+def onnx_of(network: Network, settings: Settings) -> bytes:
+    """Translate a network to ONNX; ``ValueError`` if a package is missing."""
     for package in ONNX_PACKAGES:
         if find_spec(package) is None:
             raise ValueError(f"onnx: the package {package!r} is missing, allowed after: pip install {package}")
+    program = program_of(network, settings)
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")  # of the translator about itself
         translated = th.onnx.export(
             program, input_names=network.entries, output_names=[OUTPUT], dynamo=True, verbose=False
         )
     assert translated is not None
-    content: bytes = translated.model_proto.SerializeToString()
+    model = translated.model_proto
+    model.ir_version = min(model.ir_version, IR_VERSION)
+    content: bytes = model.SerializeToString()
     return content
+
+
+def torch_export_of(network: Network, settings: Settings) -> bytes:
+    """Trace a network, as ``torch.export.save`` writes it."""
+    file = io.BytesIO()
+    th.export.save(program_of(network, settings), file)
+    return file.getvalue()
 
 
 @contextmanager
@@ -126,9 +142,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def largest_difference(
-    network: Network, settings: Settings, exported: Callable[[list[th.Tensor]], NDArray[np.float32]]
-) -> float:
+def largest_difference(network: Network, settings: Settings, exported: Exported) -> float:
     """Between actions of the original and of its export, on random observations of several numbers of users."""
     found = 0.0
     for users in CHECKED_USERS:
@@ -138,32 +152,28 @@ def largest_difference(
     return found
 
 
-def _write_onnx(folder: Path, network: Network, config: RunConfig) -> float:
-    content = onnx_of(program_of(network, config.settings), network)
-    write_atomically(folder / ONNX, content)
-    _write_about(folder, config, content)
+def _read_onnx(folder: Path, network: Network) -> Exported:
     policy = ExportedPolicy.load(folder)
-    return largest_difference(
-        network,
-        config.settings,
-        lambda entries: policy.act({key: one.numpy() for key, one in zip(network.entries, entries, strict=True)}),
-    )
+    return lambda entries: policy.act({key: one.numpy() for key, one in zip(network.entries, entries, strict=True)})
 
 
-def _write_program(folder: Path, network: Network, config: RunConfig) -> float:
-    draft = folder / f"{PROGRAM}.part.pt2"
-    th.export.save(program_of(network, config.settings), draft)
-    os.replace(draft, folder / PROGRAM)
+def _read_torch_export(folder: Path, network: Network) -> Exported:
     module = th.export.load(folder / PROGRAM).module()
-    return largest_difference(network, config.settings, lambda entries: module(*entries).numpy())
+    return lambda entries: module(*entries).numpy()
 
 
-def _write_about(folder: Path, config: RunConfig, content: bytes) -> None:
-    about = describe(config.settings, config.env, config.arguments, content)
-    write_atomically(folder / POLICY, json.dumps(about, indent=2, ensure_ascii=False).encode())
+class Format(NamedTuple):
+    """How a network is written to a file, and run from it."""
+
+    write: Callable[[Network, Settings], bytes]
+    read: Callable[[Path, Network], Exported]
 
 
-def export(folder: Path, out: Path, formats: Sequence[str]) -> dict[str, float]:
+FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(torch_export_of, _read_torch_export)}
+"""By file."""
+
+
+def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     """Write the best policy of a run.
 
     Parameters
@@ -172,8 +182,8 @@ def export(folder: Path, out: Path, formats: Sequence[str]) -> dict[str, float]:
         Of the run.
     out
         An existing folder.
-    formats
-        Some of `WRITERS`.
+    names
+        Some of `FORMATS`.
 
     Returns
     -------
@@ -187,15 +197,18 @@ def export(folder: Path, out: Path, formats: Sequence[str]) -> dict[str, float]:
     """
     config, _ = load_config(folder)
     network = network_of(folder, config)
-    found = {name: WRITERS[name](out, network, config) for name in formats}
-    for name, difference in found.items():
-        if not difference <= TOLERANCE:
-            raise ValueError(f"{out / name}: differs from the original by {difference:.1e}, allowed is {TOLERANCE:g}")
+    contents = {name: FORMATS[name].write(network, config.settings) for name in names}
+    for name, content in contents.items():
+        write_atomically(out / name, content)
+    about = describe(config.settings, config.env, config.arguments, contents)
+    write_atomically(out / POLICY, json.dumps(about, indent=2, ensure_ascii=False).encode())
+    found = {}
+    for name in names:
+        found[name] = largest_difference(network, config.settings, FORMATS[name].read(out, network))
+        if not found[name] <= TOLERANCE:
+            (out / name).unlink()
+            raise ValueError(f"{out / name}: differs from the original by {found[name]:.1e}, allowed is {TOLERANCE:g}")
     return found
-
-
-WRITERS = {ONNX: _write_onnx, PROGRAM: _write_program}
-"""By the file they write."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

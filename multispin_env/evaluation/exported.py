@@ -60,7 +60,7 @@ class ExportedPolicy:
         folder = Path(folder)
         about = read_about(folder)
         content = (folder / ONNX).read_bytes() if (folder / ONNX).is_file() else None
-        if content is None or hashlib.sha256(content).hexdigest() != about["sha256"]:
+        if content is None or checksum(content) != about["sha256"].get(ONNX):
             raise ValueError(f"{folder / ONNX}: allowed is the file that {POLICY} was written with")
         return cls(settings_of(about, folder / POLICY), _session(content, list(about["inputs"]), folder / ONNX))
 
@@ -103,15 +103,15 @@ class ExportedPolicy:
         return action.reshape(*batch, *action.shape[1:])
 
 
-def describe(settings: Settings, env: str, arguments: Mapping[str, Any], onnx: bytes) -> dict[str, Any]:
+def describe(settings: Settings, env: str, arguments: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
     """What ``policy.json`` says of a policy.
 
     Parameters
     ----------
     settings, env, arguments
         The environment, its id, and the fields of its variant.
-    onnx
-        Content of ``policy.onnx``.
+    files
+        Contents of its files, by name.
     """
     return {
         "kind": KIND,
@@ -121,8 +121,13 @@ def describe(settings: Settings, env: str, arguments: Mapping[str, Any], onnx: b
         "arguments": dict(arguments),
         "inputs": list(settings.observations.space.spaces),
         "scenario": settings.scenario.to_dict(),
-        "sha256": hashlib.sha256(onnx).hexdigest(),
+        "sha256": {name: checksum(content) for name, content in files.items()},
     }
+
+
+def checksum(content: bytes) -> str:
+    """SHA-256 of a file, by which ``policy.json`` knows it."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -138,6 +143,8 @@ def read_about(folder: Path) -> dict[str, Any]:
             raise ValueError(f"kind is {about['kind']!r}, not {KIND!r}")
         if about["schema"] != SCHEMA:
             raise ValueError(f"schema is {about['schema']!r}, not {SCHEMA}; export the run again")
+        if not isinstance(about["sha256"], dict):
+            raise ValueError("sha256 is no table of files")
         return about
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None
@@ -152,7 +159,7 @@ def settings_of(about: Mapping[str, Any], path: Path) -> Settings:
         if shown != about["inputs"]:
             raise ValueError(f"inputs are {about['inputs']}, not {shown}")
         return settings
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None
 
 

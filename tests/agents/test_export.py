@@ -16,7 +16,7 @@ from agents.decider import ModelDecider, load_model
 from agents.options import TRAINING_DEFAULTS
 from agents.runs import load_config
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
-from multispin_env.evaluation.exported import ExportedPolicy
+from multispin_env.evaluation.exported import ExportedPolicy, checksum
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 CASES = [
@@ -98,13 +98,14 @@ def test_onnx_equals_the_original(case, runs, tmp_path, capsys):
 def test_torch_export_equals_the_original(case, runs, tmp_path, capsys):
     assert export.main([str(runs(*case)), "--torch-export", "--out", str(tmp_path)]) == 0
     assert "policy.pt2: largest difference of an action from the original 0.0e+00" in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ["policy.pt2"]
+    assert {path.name for path in tmp_path.iterdir()} == {"policy.pt2", "policy.json"}
 
 
 def test_an_export_that_differs_is_refused(runs, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(export, "largest_difference", lambda *_: 0.1)
     message = refused([str(runs(*CASES[0])), "--torch-export", "--out", str(tmp_path)], capsys)
     assert "differs from the original by 1.0e-01, allowed is 0.0001" in message
+    assert not (tmp_path / "policy.pt2").exists()
 
 
 def test_a_missing_package_is_said(runs, tmp_path, capsys, monkeypatch):
@@ -197,6 +198,16 @@ def test_without_onnxruntime_the_command_is_said(exported, monkeypatch):
             lambda text: text.replace(b'"schema": 1', b'"schema": 9'),
             "schema is 9, not 1; export the run",
         ),
+        (
+            "policy.json",
+            lambda text: text.replace(b'"sha256": {', b'"sha256": 3, "other": {'),
+            "sha256 is no table of files",
+        ),
+        (
+            "policy.json",
+            lambda text: text.replace(b'"scenario": {', b'"scenario": 3, "other": {'),
+            "can't be read as an",
+        ),
         ("policy.json", lambda text: b"{}", "can't be read as an exported policy"),
         ("policy.json", lambda text: b"\xff", "can't be read as an exported policy"),
         ("policy.json", lambda text: text.replace(b"compute", b"commute"), "inputs are"),
@@ -213,13 +224,11 @@ def test_foreign_exports_are_refused(exported, tmp_path, name, change, message):
 
 
 def test_a_foreign_network_is_refused(exported, tmp_path):
-    import hashlib
-
     folder = tmp_path / "copy"
     shutil.copytree(exported, folder)
     about = json.loads((folder / "policy.json").read_text())
     (folder / "policy.onnx").write_bytes(b"nonsense")
-    about["sha256"] = hashlib.sha256(b"nonsense").hexdigest()
+    about["sha256"]["policy.onnx"] = checksum(b"nonsense")
     (folder / "policy.json").write_text(json.dumps(about))
     with pytest.raises(ValueError, match="can't be read as a network"):
         ExportedPolicy.load(folder)
