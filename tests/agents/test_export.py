@@ -13,7 +13,6 @@ import multispin_env as ms
 from agents import cli, export
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.decider import ModelDecider, load_model
-from agents.options import TRAINING_DEFAULTS
 from agents.runs import load_config
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.exported import ExportedPolicy, checksum
@@ -166,7 +165,7 @@ def test_where_something_is_hidden_it_answers_observations(runs, tmp_path):
     pytest.importorskip("onnxscript")
     assert export.main([str(runs(*CASES[3])), "--out", str(tmp_path)]) == 0
     policy = ExportedPolicy.load(tmp_path)
-    env = make_episode_env(HIDDEN, 3, ms.Scenario.preset("llama2", num_users=5), TRAINING_DEFAULTS)
+    env = make_episode_env(HIDDEN, 3, ms.Scenario.preset("llama2", num_users=5), {"history": True})
     assert play_episodes(env, policy.act).goodput.mean() > 0.0
     with pytest.raises(ValueError, match="state: got a SystemState, allowed for a policy of HiddenAcceptance"):
         policy(ms.sample_state(ms.Scenario.preset("llama2", num_users=3), np.random.default_rng(0)))
