@@ -19,7 +19,7 @@ from multispin_env.scenario import Scenario
 class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
     """Base of the single environments, which are in `multispin_env.envs.variants`."""
 
-    metadata: dict[str, Any] = metadata_of(FRAMES_OR_WINDOW)  # noqa: RUF012 (type of the base)
+    metadata: dict[str, Any] = metadata_of(FRAMES_OR_WINDOW)
     variant_type: ClassVar[type[Variant]]
 
     def __init__(

@@ -97,12 +97,19 @@ class Canvas:
         if key not in self._texts:
             if len(self._texts) >= MOST_TEXTS:
                 self._texts.clear()
-            if size not in self._fonts:
-                self._fonts[size] = self._pygame.font.Font(None, FINER * size)
-            image = self._fonts[size].render(text, True, colour)
-            part = 1.0 / FINER
-            self._texts[key] = self._pygame.transform.smoothscale_by(image, part)
+            try:
+                image = self._font(size).render(text, True, colour)
+            except self._pygame.error:  # somebody, as HumanRendering, closed pygame, and its fonts with it
+                self._pygame.font.init()
+                self._fonts.clear()
+                image = self._font(size).render(text, True, colour)
+            self._texts[key] = self._pygame.transform.smoothscale_by(image, 1.0 / FINER)
         return self._texts[key]
+
+    def _font(self, size: int) -> Any:
+        if size not in self._fonts:
+            self._fonts[size] = self._pygame.font.Font(None, FINER * size)
+        return self._fonts[size]
 
     def _box(self, x: float, y: float, width: float, height: float) -> tuple[int, int, int, int]:
         left, top = round(x), round(y)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from multispin_env.checks import FloatArray
 from multispin_env.envs.rendering import style
@@ -34,7 +35,7 @@ def draw_time_axis(canvas: Canvas, times: Area, scale: float) -> None:
 
 def draw_bandwidth(canvas: Canvas, area: Area, bandwidth: FloatArray, scale: float) -> None:
     """Draw one bar for each device, as high as its bandwidth in Hz; ``scale`` is the height of the area."""
-    canvas.text("bandwidth of each device (MHz)", area.x - 24.0, area.y - 22.0, style.SMALL, style.GREY)
+    canvas.text("bandwidth (MHz)", area.x - 24.0, area.y - 22.0, style.SMALL, style.GREY)
     _draw_frame(canvas, area, f"{scale / MHZ:.3g}")
     column = area.width / len(bandwidth)
     gap = min(3.0, 0.15 * column)
@@ -56,10 +57,12 @@ def draw_goodput(canvas: Canvas, area: Area, view: View, rounds: int) -> None:
     _draw_heading(canvas, area, view.reference_name, own, other)
     curve = _curve(area, own, scales.rounds, scales.goodput)
     canvas.line(curve, style.INK, 2)
-    for start, end in _dashes(_curve(area, other, scales.rounds, scales.goodput)):
+    reference = _curve(area, other, scales.rounds, scales.goodput)
+    for start, end in _dashes(reference):
         canvas.line([start, end], style.REFUSED, 2)
-    if curve:
-        canvas.disc(*curve[-1], 3, style.INK)
+    for points, colour in ((curve, style.INK), (reference, style.REFUSED)):
+        if points:
+            canvas.disc(*points[-1], 3, colour)
 
 
 def _draw_frame(canvas: Canvas, area: Area, top: str) -> None:
@@ -99,7 +102,7 @@ def _curve(area: Area, means: Sequence[float], rounds: int, scale: float) -> lis
 def _dashes(curve: Sequence[tuple[float, float]]) -> list[tuple[tuple[float, float], tuple[float, float]]]:
     """Cut a curve into dashes of equal width."""
     found = []
-    for (x, y), (x_end, y_end) in zip(curve, curve[1:], strict=False):
+    for (x, y), (x_end, y_end) in pairwise(curve):
         slope = (y_end - y) / (x_end - x)
         at = x
         while at < x_end:

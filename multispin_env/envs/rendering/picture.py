@@ -1,6 +1,6 @@
 """Whole pictures: one panel or two beside each other, above a legend."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,15 +53,22 @@ class Picture:
         canvas.line([(0.0, y - 0.5 * LEGEND), (canvas.width, y - 0.5 * LEGEND)], style.FAINT)
         x = MARGIN
         for text, colour in TIMES:
-            x = self._entry(x, y, text, lambda cell, colour=colour: canvas.rectangle(*cell, colour))
-        x += 14.0
-        x = self._entry(x, y, "accepted token", lambda cell: canvas.rectangle(*cell, style.ACCEPTED))
-        x = self._entry(x, y, "refused", lambda cell: draw_refused(canvas, cell, crossed=drawn))
-        x = self._entry(x, y, "server's own", lambda cell: canvas.rectangle(*cell, style.SERVERS))
+            x = self._entry(x, y, text, colour)
+        x = self._entry(x + 14.0, y, "accepted token", style.ACCEPTED)
+        draw_refused(canvas, _swatch(x, y), crossed=drawn)
+        x = self._name(x, y, "refused")
+        x = self._entry(x, y, "server's own", style.SERVERS)
         if animated:
-            self._entry(x, y, "not yet judged", lambda cell: canvas.rectangle(*cell, style.DRAFTED))
+            self._entry(x, y, "not yet judged", style.DRAFTED)
 
-    def _entry(self, x: float, y: float, text: str, draw: Callable[[Cell], None]) -> float:
-        """Draw an entry of the legend; returns where the next begins."""
-        draw(Cell(x, y - 5.0, 11.0, 11.0))
+    def _entry(self, x: float, y: float, text: str, colour: Colour) -> float:
+        """Draw a colour and its name; returns where the next entry begins."""
+        self.canvas.rectangle(*_swatch(x, y), colour)
+        return self._name(x, y, text)
+
+    def _name(self, x: float, y: float, text: str) -> float:
         return x + 16.0 + self.canvas.text(text, x + 16.0, y, style.SMALL, style.INK) + 12.0
+
+
+def _swatch(x: float, y: float) -> Cell:
+    return Cell(x, y - 5.0, 11.0, 11.0)

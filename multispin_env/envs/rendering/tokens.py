@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from multispin_env.checks import FloatArray
+from multispin_env.checks import FloatArray, IntArray
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas
 from multispin_env.envs.rendering.charts import every_nth
@@ -50,11 +50,12 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
             canvas.text(count, right, middle, style.SMALL, style.INK, "right")
 
 
-def _drafted(length: FloatArray, draft_time: FloatArray, now: float) -> FloatArray:
+def _drafted(length: IntArray, draft_time: FloatArray, now: float) -> IntArray:
     """Tokens (K,) that are drafted at a time."""
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.where(draft_time > 0.0, now / draft_time, 1.0)
-    return np.floor(length * np.minimum(part, 1.0)).astype(np.int64)
+    drafted: IntArray = np.floor(length * np.minimum(part, 1.0)).astype(np.int64)
+    return drafted
 
 
 def _cells(x: float, middle: float, pitch: float, rows: float, count: int) -> list[Cell]:

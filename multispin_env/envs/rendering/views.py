@@ -101,8 +101,9 @@ class Memory:
 
     @property
     def scales(self) -> Scales:
-        """What fits the recent rounds."""
-        return Scales.common((Scales(), *self._needed))
+        """What fits the recent rounds, and of time just the last one: another may have taken a thousandfold."""
+        common = Scales.common((Scales(), *self._needed))
+        return common._replace(time=self._needed[-1].time) if self._needed else common
 
 
 def _append_to_mean(means: list[float], value: float) -> None:

@@ -8,6 +8,8 @@ from multispin_env.envs.rendering.canvas import Canvas, load_pygame
 INVISIBLE = ("offscreen", "dummy")
 """Drivers that SDL takes where there is no display."""
 
+ALLOWED = "allowed is a machine with one, or --out FILE"
+
 
 def require_display() -> None:
     """``ValueError`` where a window could not be seen, unless ``SDL_VIDEODRIVER`` asks for that."""
@@ -15,11 +17,11 @@ def require_display() -> None:
     try:
         pygame.display.init()
     except pygame.error as error:
-        raise ValueError(f"display: got {error}, allowed is a machine with a display") from None
+        raise ValueError(f"display: got {error!s}, {ALLOWED}") from None
     driver = pygame.display.get_driver()
     pygame.display.quit()
     if driver in INVISIBLE and not os.environ.get("SDL_VIDEODRIVER"):
-        raise ValueError("display: got none, allowed is a machine with a display")
+        raise ValueError(f"display: got none, {ALLOWED}")
 
 
 class Window:
