@@ -13,12 +13,13 @@ from multispin_env.registry import ENVIRONMENTS
 
 RUNS = Path("runs")
 
-TRAINING_DEFAULTS = {"history": True}
+TRAINING_DEFAULTS: dict[str, Any] = {"history": True, "plan_quantile": 0.05}
 """Arguments with another default here than in the environments that have them.
 
 With ``history`` the counts since a request began are observed: all that the past tells of its rate, so that a network
 without memory can use it. Delayed channels need none: the gain of Gauss-Markov fading is a Markov process, of which the
-last report says all.
+last report says all. With ``plan_quantile`` zero actions there mean the bandwidth of the best plug-in, so that a
+network learns on top of it.
 """
 
 OWN_OPTIONS = ("action", "reward", "optimum", "render_mode", "scenario")
@@ -37,7 +38,8 @@ def add_system_options(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="NAME=VALUE",
-        help="arguments of the environment, as spread=0.2 or history=False (here default True); values as in Python",
+        help="arguments of the environment, as spread=0.2; values as in Python (other defaults here than in the "
+        "environments: " + ", ".join(f"{name}={value}" for name, value in TRAINING_DEFAULTS.items()) + ")",
     )
 
 

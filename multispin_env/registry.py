@@ -154,3 +154,22 @@ VECTOR_ENVIRONMENTS = Registry(
     {env_id: str(ENVIRONMENTS.target(env_id)).removesuffix("Env") + "VectorEnv" for env_id in ENVIRONMENTS.names()},
 )
 """Vector of every environment: beside ``NameEnv`` stands ``NameVectorEnv``."""
+
+_FIGURES = "multispin_env.reproduce.figures."
+
+FIGURES = Registry(
+    "figure",
+    {
+        "draft-length": _FIGURES + "draft_length:FIGURE",
+        "bandwidth": _FIGURES + "bandwidth:FIGURE",
+        "users": _FIGURES + "users:FIGURE",
+        "devices": _FIGURES + "devices:FIGURE",
+        "remark-2": _FIGURES + "remark_2:FIGURE",
+        "verification": _FIGURES + "verification:FIGURE",
+        "calibration": _FIGURES + "calibration:FIGURE",
+        "recorded": _FIGURES + "recorded:FIGURE",
+        "certificate": _FIGURES + "certificate:FIGURE",
+        "claims": _FIGURES + "claims:FIGURE",
+    },
+)
+"""What ``python -m multispin_env.reproduce`` computes and draws."""

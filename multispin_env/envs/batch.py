@@ -55,17 +55,14 @@ class Batch:
         self._reward_unit = scenario.autoregressive_goodput
         self._entries = [(key, entry.field) for key, entry in self.observations.entries.items()]
         self._shared = self.observations.encode_shared((num_copies,))
+        self.planned = self._core.reported
+        """State that actions are decoded with, arrays (n, K): as reported, or what the variant makes of it."""
         self._seen: dict[str, tuple[Any, NDArray[np.float32]]] = {}  # key: field, and the entry made of it
 
     @property
     def state(self) -> SystemState:
         """What prices the next action, arrays (n, K)."""
         return self._core.state
-
-    @property
-    def reported(self) -> SystemState:
-        """`state` with the channel as it was last reported: what actions are decoded with, arrays (n, K)."""
-        return self._core.reported
 
     @property
     def action_space(self) -> spaces.Box:
@@ -100,12 +97,12 @@ class Batch:
             Copies (n,) that start a new episode instead: their action is not read, their reward and info are 0.
         """
         if over is None or not np.count_nonzero(over):
-            return self._play(self.actions.decode(action, self._core.reported), None)
+            return self._play(self.actions.decode(action, self.planned), None)
         self.actions.check_shape(action, self.num_copies, self.settings.scenario.num_users)
         ended = np.flatnonzero(over)
         read = np.array(action)
         read[ended] = 0
-        step = self._play(self.actions.decode(read, self._core.reported), over)
+        step = self._play(self.actions.decode(read, self.planned), over)
         for array in (step.reward, *step.info.values()):
             array[ended] = 0
         return step
@@ -154,6 +151,7 @@ class Batch:
             "task": requests.task,
             "age": requests.age,
             "mean_gain": self._core.mean_gain,
+            "planned_efficiency": self.planned.spectral_efficiency,
         }
         for memory in self._memories:
             fields |= memory.fields()
@@ -161,6 +159,8 @@ class Batch:
 
     def _observe(self) -> Observation:
         """Entries that are shown; those whose field has not been replaced since are the same arrays again."""
+        core, settings = self._core, self.settings
+        self.planned = settings.variant.planned(settings.scenario, core.reported, core.mean_gain)
         fields = self._fields()
         for key, name in self._entries:
             field = fields[name]

@@ -55,11 +55,11 @@ class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
 
     def encode_action(self, decision: Decision) -> NDArray[np.float32]:
         """Return the action that decodes to this decision (K,) in the current round."""
-        return self._batch.actions.encode(decision, self._batch.reported[0])
+        return self._batch.actions.encode(decision, self._batch.planned[0])
 
     def decode_action(self, action: NDArray[Any]) -> Decision:
         """Return the decision (K,) that an action means in the current round."""
-        return self._batch.actions.decode(action, self._batch.reported[0])
+        return self._batch.actions.decode(action, self._batch.planned[0])
 
     def decode_observation(self, observation: Observation) -> Observed:
         """Return what an observation shows, arrays (K,) in physical units."""

@@ -61,6 +61,16 @@ def _tokens() -> dict[str, Any]:
     }
 
 
+def _efficiency(field: str) -> Entry:
+    """Spectral efficiency over r̄."""
+    return Entry(
+        field,
+        lambda codec: (0.0, codec.best_channel),
+        lambda codec, x: x / codec.reference_efficiency,
+        lambda codec, x: x * codec.reference_efficiency,
+    )
+
+
 ENTRIES = {
     "compute": Entry(
         "draft_time",
@@ -68,12 +78,7 @@ ENTRIES = {
         lambda codec, x: x / codec.scenario.mean_draft_time,
         lambda codec, x: x * codec.scenario.mean_draft_time,
     ),
-    "channel": Entry(
-        "spectral_efficiency",
-        lambda codec: (0.0, codec.best_channel),
-        lambda codec, x: x / codec.reference_efficiency,
-        lambda codec, x: x * codec.reference_efficiency,
-    ),
+    "channel": _efficiency("spectral_efficiency"),
     "acceptance": Entry("acceptance_rate", lambda codec: (0.0, 1.0), lambda codec, x: x, lambda codec, x: x),
     "task": Entry(
         "task",
@@ -93,6 +98,7 @@ ENTRIES = {
         lambda codec, x: spectral_efficiency(codec.scenario, x) / codec.reference_efficiency,
         lambda codec, x: channel_gain(codec.scenario, x * codec.reference_efficiency),
     ),
+    "planned_channel": _efficiency("planned_efficiency"),
     "throughput": Entry(
         "throughput",
         lambda codec: (0.0, 1.0),
@@ -101,6 +107,9 @@ ENTRIES = {
     ),
 }
 """Entries beside ``shared``, in the order of the observation."""
+
+SHARED = "shared"
+"""Entry of what all users share."""
 
 SHOWN = ("compute", "channel", "acceptance")
 """Entries where everything is known."""
@@ -123,6 +132,7 @@ class ObservationCodec:
     ``hits`` (K,)             x / (x + 64), x = tokens accepted since then                         0 .. 1
     ``misses`` (K,)           x / (x + 16), x = rounds since then in which a token was refused     0 .. 1
     ``mean_channel`` (K,)     as ``channel``, at the mean gain H̄_k                                as ``channel``
+    ``planned_channel`` (K,)  as ``channel``, of the gain that the encoding plans with             as ``channel``
     ``throughput`` (K,)       x / (1 + x), x = discounted throughput times T_ver                   0 .. 1
     ``shared`` (3,)           log10 of T_ver / T̄, of K, and of K Q / (B r̄ T̄): upload time of a   ± 20
                               token at an equal share, in draft times
@@ -189,13 +199,13 @@ class ObservationCodec:
             key: spaces.Box(*entry.bounds(self), (num_users * entry.numbers(self),), np.float32)
             for key, entry in self.entries.items()
         }
-        return spaces.Dict({**boxes, "shared": spaces.Box(-SHARED_BOUND, SHARED_BOUND, (3,), np.float32)})
+        return spaces.Dict({**boxes, SHARED: spaces.Box(-SHARED_BOUND, SHARED_BOUND, (3,), np.float32)})
 
     def encode(self, observed: Observed | SystemState) -> Observation:
         """Observation arrays (..., K), ``task`` (..., K · tasks), ``shared`` (..., 3) of what is seen (..., K)."""
         batch = observed.draft_time.shape[:-1]
         arrays = {key: self.encode_entry(key, getattr(observed, entry.field)) for key, entry in self.entries.items()}
-        return {**arrays, "shared": self.encode_shared(batch)}
+        return {**arrays, SHARED: self.encode_shared(batch)}
 
     def encode_entry(self, key: str, array: NDArray[Any]) -> NDArray[np.float32]:
         """One entry of the observation, from its field of `Observed` (..., K)."""

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from multispin_env.checks import check_keywords, check_name
+from multispin_env.checks import FloatArray, check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import Controller, make_controller
 from multispin_env.envs.actions import ActionCodec
 from multispin_env.envs.observations import SHOWN, ObservationCodec
 from multispin_env.physics.dynamics import Dynamics
+from multispin_env.physics.types import SystemState
 from multispin_env.registry import ENCODINGS
 from multispin_env.scenario import Scenario
 
@@ -56,6 +57,10 @@ class Variant:
     def dynamics(self, scenario: Scenario) -> Dynamics:
         """What changes between rounds; ``ValueError`` where the scenario does not allow it."""
         return Dynamics.of(scenario)
+
+    def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
+        """State (n, K) that encodings with the equal-latency root take for the true one; what is reported."""
+        return reported
 
     def assumptions(self, scenario: Scenario) -> Assumptions:
         """What an engineer may know of it from past data."""

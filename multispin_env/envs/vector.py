@@ -79,6 +79,7 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         }
         settings = Settings.make(type(self), self.variant_type, scenario, chosen, overrides)
         self.num_envs = check_integer("num_envs", num_envs, 1)
+        self.settings = settings
         self.scenario = settings.scenario
         self.variant = settings.variant
         self.render_mode = render_mode
@@ -108,11 +109,11 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 
     def encode_action(self, decision: Decision) -> NDArray[np.float32]:
         """Return the actions that decode to these decisions (n, K) in the current round."""
-        return self._batch.actions.encode(decision, self._batch.reported)
+        return self._batch.actions.encode(decision, self._batch.planned)
 
     def decode_action(self, action: NDArray[Any]) -> Decision:
         """Return the decisions (n, K) that actions mean in the current round."""
-        return self._batch.actions.decode(action, self._batch.reported)
+        return self._batch.actions.decode(action, self._batch.planned)
 
     def decode_observation(self, observation: Observation) -> Observed:
         """Return what observations show, arrays (n, K) in physical units."""

@@ -50,6 +50,8 @@ class Observed:
     # tokens accepted, and rounds that ended with a refusal, since the present request began
     hits: IntArray | None = None  # (n, K) tokens
     misses: IntArray | None = None  # (n, K) rounds
+    # uplink bits per second and hertz that the encoding of actions plans with
+    planned_efficiency: FloatArray | None = None  # (n, K) bit/s/Hz
 
     def __getitem__(self, index: Any) -> "Observed":
         """Select along the leading batch axes."""

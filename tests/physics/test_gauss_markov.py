@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 
 from multispin_env.physics.channels.gauss_markov import (
     GaussMarkov,
@@ -140,7 +140,7 @@ def test_correlation_of_a_moving_device():
     assert clarke_correlation(0.0, 1.0) == 1.0
     # J0 by its integral
     angle = np.linspace(0, np.pi, 2001)
-    expected = np.trapezoid(np.cos(2 * np.pi * frequency * 5e-3 * np.sin(angle)), angle) / np.pi
+    expected = integrate.trapezoid(np.cos(2 * np.pi * frequency * 5e-3 * np.sin(angle)), angle) / np.pi
     assert clarke_correlation(frequency, 5e-3) == pytest.approx(expected, abs=1e-9)
 
 

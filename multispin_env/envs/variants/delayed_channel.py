@@ -3,13 +3,15 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from multispin_env.checks import check_bool, check_integer
+from multispin_env.checks import FloatArray, check_bool, check_integer, check_real
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.multispin import MultiSpinEnv
 from multispin_env.envs.settings import Variant
 from multispin_env.envs.vector import MultiSpinVectorEnv
-from multispin_env.physics.channels.gauss_markov import GaussMarkov
+from multispin_env.physics.channels.gauss_markov import GaussMarkov, predictive_quantile
 from multispin_env.physics.dynamics import Dynamics
+from multispin_env.physics.types import SystemState
+from multispin_env.physics.uplink import channel_gain, spectral_efficiency
 from multispin_env.scenario import Scenario
 
 
@@ -25,6 +27,9 @@ class DelayedChannel(Variant):
         d ≥ 0: rounds that a report is old.
     mean_gain_visible
         Whether the mean gain H̄ of each device is observed.
+    plan_quantile
+        Quantile q in (0, 1) of what the present gain may be, given the report, that the equal-latency root in the
+        encodings plans with and that is observed; ``None`` plans with the report. Needs the mean gain to be visible.
     privileged
         Whether ``info`` holds the true spectral efficiency.
 
@@ -46,6 +51,7 @@ class DelayedChannel(Variant):
     correlation: float = 0.9
     delay: int = 1
     mean_gain_visible: bool = True
+    plan_quantile: float | None = None
     privileged: bool = False
 
     def __post_init__(self) -> None:
@@ -53,12 +59,25 @@ class DelayedChannel(Variant):
         check_integer("delay", self.delay, 0)
         check_bool("mean_gain_visible", self.mean_gain_visible)
         check_bool("privileged", self.privileged)
+        if self.plan_quantile is not None:
+            check_real("plan_quantile", self.plan_quantile, 0.0, 1.0, open_low=True, open_high=True)
+            if not self.mean_gain_visible:
+                raise ValueError("plan_quantile: got a number, allowed is None where mean_gain_visible is False")
 
     @property
     def shown(self) -> tuple[str, ...]:
         """What was reported, and the mean gain."""
         mean = ("mean_channel",) if self.mean_gain_visible else ()
-        return ("compute", "channel", *mean, "acceptance")
+        plan = () if self.plan_quantile is None else ("planned_channel",)
+        return ("compute", "channel", *mean, *plan, "acceptance")
+
+    def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
+        """What is reported, or the quantile of what the gain may be by now."""
+        if self.plan_quantile is None:
+            return reported
+        gain = channel_gain(scenario, reported.spectral_efficiency)
+        quantile = predictive_quantile(self.plan_quantile, gain, mean_gain, self.correlation, self.delay)
+        return SystemState(reported.draft_time, spectral_efficiency(scenario, quantile), reported.acceptance_rate)
 
     def dynamics(self, scenario: Scenario) -> Dynamics:
         """Gauss-Markov fading with old reports."""
@@ -111,6 +130,8 @@ class DelayedChannelEnv(MultiSpinEnv):
     - `correlation`: ρ, default 0.9; `clarke_correlation(doppler_frequency(speed, carrier), round time)` gives it.
     - `delay`: d, default 1.
     - `mean_gain_visible`: whether the mean gain is observed, default true.
+    - `plan_quantile`: the equal-latency root in the encodings plans with this quantile of what the present gain may
+      be, and `planned_channel` (K,) shows it; default `None`, the report. So an agent can learn on top of the plug-in.
     - `privileged`: whether `info` holds the true `spectral_efficiency` (and `acceptance_rate`), default false.
 
     ## Info

@@ -111,3 +111,30 @@ def test_mean_gain_is_shown_or_hidden():
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         make(**options)
+
+
+def test_a_planned_quantile_is_that_of_the_plug_in():
+    """Zero residuals then mean the bandwidth of optimal+quantile, so that learning starts from it."""
+    env = make(plan_quantile=0.2)
+    observation, _ = env.reset(seed=0)
+    controller = ms.make_controller("optimal+quantile", env.scenario, assumptions=env.assumptions, quantile=0.2)
+    for _ in range(3):
+        decision = controller.decide(env.decode_observation(observation))
+        action = env.encode_action(decision)
+        assert action[..., 1] == pytest.approx(0.0, abs=0.05)
+        observation = env.step(action)[0]
+        planned = observation["planned_channel"]
+        assert (planned < observation["channel"]).mean() > 0.7
+        assert env.observation_space.contains(observation)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"plan_quantile": 1.0}, r"plan_quantile: got 1\.0"),
+        ({"plan_quantile": 0.1, "mean_gain_visible": False}, "plan_quantile: got a number, allowed is None where"),
+    ],
+)
+def test_bad_plans(options, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options)

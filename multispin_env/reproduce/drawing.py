@@ -1,0 +1,84 @@
+"""What all pictures share: colours, panels, legends outside the data, and files that repeat to the bit."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from multispin_env.reproduce.figure import FigureSpec
+from multispin_env.reproduce.scores import LABELS, SweepRow
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#000000",
+)
+"""Okabe and Ito's palette, safe for colour-blind readers."""
+
+STYLES = {
+    "optimal": (BLUE, "o", "-"),
+    "homogeneous": (ORANGE, "s", "-"),
+    "uniform-bandwidth": (GREEN, "^", "-"),
+    "fixed": (RED, "v", "-"),
+    "p2p": (PURPLE, "D", "--"),
+    "centralized": (BLACK, "x", "--"),
+}
+"""Colour, marker and line of each system."""
+
+DPI = 92
+
+SETTINGS: dict[Any, Any] = {"svg.hashsalt": "multispin_env", "font.size": 9.0, "axes.grid": True, "grid.alpha": 0.3}
+
+MISSING = "matplotlib: not installed, the figures need the extra 'render': pip install 'multispin_env[render]'"
+
+
+def check_matplotlib() -> None:
+    """``ImportError`` that names the extra, where matplotlib is missing."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError(MISSING) from error
+
+
+def save(spec: FigureSpec, rows: Sequence[Any], stem: Path) -> None:
+    """Draw the rows to ``stem.png`` and ``stem.svg``; neither holds a date."""
+    check_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context(SETTINGS):
+        figure = Figure(figsize=spec.size, dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        spec.draw(rows, figure)
+        figure.savefig(f"{stem}.png")
+        figure.savefig(f"{stem}.svg", metadata={"Date": None})
+
+
+def legend_below(figure: Any, axes: Any, columns: int) -> None:
+    """Legend of one panel below all of them, where it covers no data."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def draw_sweep(rows: Sequence[SweepRow], figure: Any, position: Callable[[SweepRow], float], label: str) -> Any:
+    """Goodput against one setting: a panel for each preset, a line with its 95 % band for each system."""
+    presets = list(dict.fromkeys(row.preset for row in rows))
+    panels = figure.subplots(1, len(presets), squeeze=False)[0]
+    for axes, preset in zip(panels, presets, strict=True):
+        for system, text in LABELS.items():
+            points = [row for row in rows if row.preset == preset and row.system == system]
+            colour, marker, line = STYLES[system]
+            x = [position(row) for row in points]
+            axes.fill_between(x, [row.low for row in points], [row.high for row in points], color=colour, alpha=0.25)
+            goodputs = [row.goodput for row in points]
+            axes.plot(x, goodputs, color=colour, marker=marker, linestyle=line, markersize=4, linewidth=1.3, label=text)
+        axes.set_title(preset)
+        axes.set_xlabel(label)
+        axes.set_ylabel("goodput (tokens/s)")
+        axes.set_ylim(bottom=0.0)
+    legend_below(figure, panels[0], len(LABELS))
+    return panels

@@ -1,0 +1,1 @@
+"""One file a figure: compute to a table, draw from the table."""

@@ -1,0 +1,86 @@
+"""``python -m multispin_env.reproduce`` as a user meets it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from multispin_env.registry import FIGURES
+from multispin_env.reproduce.cli import main
+
+CHEAP = ("draft-length", "remark-2", "recorded", "claims")
+
+
+def run(folder, hash_seed):
+    command = [sys.executable, "-m", "multispin_env.reproduce", "--quick", "--only", *CHEAP, "--out", str(folder)]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_two_processes_write_the_same_bytes(tmp_path):
+    done = run(tmp_path / "a", "1")
+    run(tmp_path / "b", "2")
+    assert done.stdout.strip() == str(tmp_path / "a" / "index.html")
+    assert "100 %" in done.stderr
+    names = {path.name for path in (tmp_path / "a").iterdir()}
+    expected = {f"{name}.{suffix}" for name in CHEAP for suffix in ("csv", "svg", "png")}
+    assert names == {*expected, "index.html", "claims.md"}
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_page_shows_captions_commands_and_claims(tmp_path, capsys):
+    assert main(["--quick", "--only", "verification", "claims", "--seed", "5", "--out", str(tmp_path / "new")]) == 0
+    assert "2 of 2, claims" in capsys.readouterr().err
+    text = (tmp_path / "new" / "index.html").read_text(encoding="utf-8")
+    for name in ("verification", "claims"):
+        assert FIGURES.load(name).title.split("'")[0] in text
+        assert f"python -m multispin_env.reproduce --only {name} --quick --seed 5" in text
+        assert f'src="{name}.png"' in text
+    assert "Uni-BW above Homo" in text
+    assert "http" not in text
+
+
+def test_another_seed_gives_other_numbers(tmp_path):
+    for seed in ("1", "2"):
+        assert main(["--quick", "--only", "devices", "--seed", seed, "--out", str(tmp_path / seed)]) == 0
+    assert (tmp_path / "1" / "devices.csv").read_text() != (tmp_path / "2" / "devices.csv").read_text()
+
+
+def test_list_names_every_figure(capsys):
+    assert main(["--list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(FIGURES.names())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "bandwith"], "did you mean 'bandwidth'"),
+        (["--only", "users", "nothing"], "allowed is one of"),
+        (["--seed", "-1"], "seed: got -1"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_status_2(arguments, message, tmp_path, capsys):
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_matplotlib_names_the_extra(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["--only", "users", "--out", str(tmp_path / "out")]) == 2
+    assert "multispin_env[render]" in capsys.readouterr().err
+
+
+def test_own_figure_joins(tmp_path):
+    FIGURES.register("mine", FIGURES.load("verification"))
+    try:
+        assert main(["--quick", "--only", "mine", "--out", str(tmp_path)]) == 0
+    finally:
+        FIGURES.unregister("mine")
+    assert (tmp_path / "mine.png").exists()

@@ -1,0 +1,136 @@
+"""Every figure: rows that repeat, labelled axes, legends beside the data, captions that are true."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from multispin_env.evaluation.table import to_csv
+from multispin_env.registry import FIGURES
+from multispin_env.reproduce.drawing import DPI, draw_sweep
+from multispin_env.reproduce.figure import PRESETS
+from multispin_env.reproduce.scale import Scale
+
+SCALE = Scale(quick=True, states=12)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return {name: FIGURES.load(name).compute(SCALE) for name in FIGURES.names()}
+
+
+@pytest.fixture(params=FIGURES.names())
+def name(request):
+    return request.param
+
+
+def drawn(spec, rows):
+    figure = Figure(figsize=spec.size, dpi=DPI, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    spec.draw(rows, figure)
+    canvas.draw()
+    return figure, canvas.get_renderer()
+
+
+def test_rows_hold_texts_and_plain_numbers(name, tables):
+    rows = tables[name]
+    assert len({type(row) for row in rows}) == 1
+    for value in dataclasses.astuple(rows[0]):
+        assert type(value) in (str, int, float, bool)
+    assert to_csv(rows).count("\n") == len(rows) + 1
+
+
+def test_both_presets_are_there(name, tables):
+    if hasattr(tables[name][0], "preset"):
+        assert {row.preset for row in tables[name]} == set(PRESETS)
+
+
+def test_axes_are_labelled_and_legends_cover_no_data(name, tables):
+    figure, renderer = drawn(FIGURES.load(name), tables[name])
+    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    assert any(axes.get_ylabel() or axes.get_yticklabels() for axes in panels)
+    assert all(axes.get_xlabel() for axes in panels if axes.get_subplotspec().is_last_row())
+    boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
+    for legend in figure.legends:
+        assert not any(legend.get_window_extent(renderer).overlaps(box) for box in boxes)
+        assert figure.bbox.containsx(legend.get_window_extent(renderer).x1)
+    assert all(axes.get_legend() is None for axes in figure.axes)
+
+
+def test_caption_and_title_are_sentences(name):
+    spec = FIGURES.load(name)
+    assert spec.title
+    assert spec.caption.endswith(".")
+    assert len(spec.caption) < 450
+
+
+def test_progress_ends_at_one(name):
+    seen = []
+    FIGURES.load(name).compute(dataclasses.replace(SCALE, states=4, progress=seen.append))
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+
+
+def test_draft_length_star_is_at_most_one_token_beside_the_peak(tables):
+    keys = {(row.preset, row.acceptance_rate) for row in tables["draft-length"]}
+    for key in keys:
+        rows = [row for row in tables["draft-length"] if (row.preset, row.acceptance_rate) == key]
+        (star,) = (row for row in rows if row.closed_form)
+        assert abs(max(rows, key=lambda row: row.goodput).draft_length - star.draft_length) <= 1
+
+
+def test_optimum_is_never_below(tables):
+    for row in tables["bandwidth"] + tables["users"]:
+        best = next(
+            other
+            for other in tables["bandwidth"] + tables["users"]
+            if other.system == "optimal"
+            and (other.preset, other.num_users, other.bandwidth_mhz) == (row.preset, row.num_users, row.bandwidth_mhz)
+        )
+        beyond = row.system == "centralized" and row.num_users < 4  # another system: no uplink, a faster drafter
+        assert beyond or best.goodput >= row.goodput * (1.0 - 1e-6)
+
+
+def test_one_device_alone_is_p2p(tables):
+    for preset in PRESETS:
+        alone = {row.system: row.goodput for row in tables["users"] if row.num_users == 1 and row.preset == preset}
+        for system in ("optimal", "homogeneous", "uniform-bandwidth"):
+            assert alone[system] == pytest.approx(alone["p2p"], rel=1e-9)
+
+
+def test_shares_add_up_and_lengths_are_common(tables):
+    for row in tables["remark-2"]:
+        assert 0.0 < row.bandwidth_share < 1.0
+    states = {}
+    for row in tables["remark-2"]:
+        states.setdefault((row.preset, row.case, row.state), []).append(row)
+    for (_, case, _), rows in states.items():
+        assert sum(row.bandwidth_share for row in rows) == pytest.approx(1.0)
+        assert case == "heterogeneous" or len({row.draft_length for row in rows}) == 1
+
+
+def test_calibration_has_no_line_where_uniform_bandwidth_equals_homogeneous():
+    rows = FIGURES.load("calibration").compute(dataclasses.replace(SCALE, states=200))
+    lead = {preset: [row.uniform_over_homogeneous for row in rows if row.preset == preset] for preset in PRESETS}
+    assert max(lead["llama2"]) < 1.0 < min(lead["qwen3.5"])
+
+
+def test_formula_is_within_a_tenth_of_the_record(tables):
+    for row in tables["recorded"]:
+        assert np.allclose([row.fitted, row.plain], row.replayed, rtol=0.1)
+        assert row.low <= row.replayed <= row.high
+
+
+def test_certificate_bounds_every_regret(tables):
+    for row in tables["certificate"]:
+        assert 0.0 <= row.gap <= 1e-6
+        for loss in (row.rule, row.algorithm1, row.homogeneous, row.uniform_bandwidth, row.fixed):
+            assert -row.gap - 1e-12 <= loss < 1.0
+
+
+def test_sweep_draws_any_presets(tables):
+    rows = [row for row in tables["users"] if row.preset == PRESETS[0]]
+    figure = Figure()
+    assert len(draw_sweep(rows, figure, lambda row: row.num_users, "devices K")) == 1
