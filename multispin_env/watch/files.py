@@ -7,15 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.checks import check_name
+from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.canvas import Colour
 
 Pixels = NDArray[np.uint8]
 """A picture, (height, width, 3)."""
 
-COLOURS = 64
-"""Of a GIF."""
+LETTERS = (style.INK, style.GREY, style.REFUSED)
+"""Colours that are written with, so that there are shades of them."""
 
-SAMPLES = 16
-"""Pictures that its colours are taken from."""
+SHADES = 8
+"""Of each, between it and paper."""
 
 
 def write_gif(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Sequence[int], fps: float) -> None:
@@ -41,13 +43,24 @@ def write_gif(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Seque
         from PIL import Image
     except ImportError as error:
         raise ImportError('out: a GIF needs Pillow: pip install "multispin_env[render]"') from error
-    chosen = np.unique(np.linspace(0, len(pictures) - 1, SAMPLES).astype(int)).tolist()
-    sample = Image.fromarray(np.concatenate([pictures[index]() for index in chosen]))
-    palette = sample.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for colour in gif_colours() for part in colour])
     images = (Image.fromarray(picture()).quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
     first = next(images)
     duration = [round(1_000 * count / fps) for count in times]
     first.save(path, format="GIF", save_all=True, append_images=images, duration=duration, loop=0, optimize=False)
+
+
+def gif_colours() -> list[Colour]:
+    """Return the colours of pictures, and shades for the edges of letters."""
+    fills = [
+        *(style.PAPER, style.FAINT, style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING),
+        *(style.ACCEPTED, style.DRAFTED, style.REFUSED, style.SERVERS),
+    ]
+    parts = np.linspace(0.0, 1.0, SHADES, endpoint=False)[:, None]
+    shades = [(1.0 - parts) * letters + parts * np.array(style.PAPER) for letters in LETTERS]
+    mixed: list[Colour] = [(r, g, b) for r, g, b in np.concatenate(shades).round().astype(int).tolist()]
+    return list(dict.fromkeys([*fills, *mixed]))
 
 
 def write_mp4(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Sequence[int], fps: float) -> None:

@@ -60,6 +60,8 @@ class Canvas:
 
     def fill(self, colour: Colour) -> None:
         """Begin a new picture."""
+        self._pygame.font.init()
+        self._fonts.clear()  # somebody, as HumanRendering, may have closed pygame, and its fonts with it
         self.surface.fill(colour)
 
     def rectangle(self, x: float, y: float, width: float, height: float, colour: Colour) -> None:
@@ -97,12 +99,7 @@ class Canvas:
         if key not in self._texts:
             if len(self._texts) >= MOST_TEXTS:
                 self._texts.clear()
-            try:
-                image = self._font(size).render(text, True, colour)
-            except self._pygame.error:  # somebody, as HumanRendering, closed pygame, and its fonts with it
-                self._pygame.font.init()
-                self._fonts.clear()
-                image = self._font(size).render(text, True, colour)
+            image = self._font(size).render(text, True, colour)
             self._texts[key] = self._pygame.transform.smoothscale_by(image, 1.0 / FINER)
         return self._texts[key]
 
