@@ -15,6 +15,7 @@ LAYERS = (
     ("multispin_env.controllers",),
     ("multispin_env.envs",),
     ("multispin_env.evaluation",),
+    ("multispin_env.watch",),
     ("multispin_env.reproduce",),
     ("multispin_env",),
     ("agents",),
