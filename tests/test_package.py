@@ -16,6 +16,7 @@ LAYERS = (
     ("multispin_env.envs",),
     ("multispin_env.evaluation",),
     ("multispin_env.reproduce",),
+    ("multispin_env.commands", "multispin_env.__main__"),
     ("multispin_env",),
     ("agents",),
     ("train",),
