@@ -2,7 +2,6 @@
 
 import argparse
 import inspect
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,14 +9,12 @@ from importlib import import_module
 from importlib.metadata import version
 
 from multispin_env.checks import check_name
+from multispin_env.evaluation.printing import closed_pipe
 
 PROGRAM = "multispin"
 
 INTERRUPTED = 128 + 2
 """Exit status after Ctrl-C, as shells have it."""
-
-CLOSED_PIPE = 128 + 13
-"""Exit status where whoever read the output has gone, as shells have it."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing may be said at exit either
-        return CLOSED_PIPE
+        return closed_pipe()
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return INTERRUPTED

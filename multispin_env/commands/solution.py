@@ -149,7 +149,7 @@ def _device_rows(scenario: Scenario, devices: Devices, decision: Decision, outco
 
 def device_cells(rows: list[DeviceRow]) -> tuple[Cells, list[Cells]]:
     """Header and lines of the table of devices."""
-    header = (
+    header: Cells = (
         "device",
         "draft length",
         "bandwidth (MHz)",
@@ -158,7 +158,7 @@ def device_cells(rows: list[DeviceRow]) -> tuple[Cells, list[Cells]]:
         "upload (ms)",
         "expected tokens",
     )
-    lines = [
+    lines: list[Cells] = [
         (
             row.name,
             str(row.draft_length),
@@ -205,7 +205,7 @@ def to_record(solution: Solution, about: Mapping[str, Any]) -> dict[str, Any]:
         "round_latency": solution.round_latency,
         "verification_time": solution.verification_time,
         "upper_bound": None if proof is None else proof.upper_bound,
-        "gap": None if proof is None else proof.gap,
+        "gap": proof.gap if proof is not None and np.isfinite(proof.gap) else None,
         "certified": None if proof is None else proof.reached,
     }
     rows = {

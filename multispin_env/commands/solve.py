@@ -13,14 +13,17 @@ from multispin_env.commands.devices import read_devices
 from multispin_env.commands.solution import Solution, device_cells, rival_cells, solve, summary, to_record
 from multispin_env.controllers.base import controller_names
 from multispin_env.evaluation.cli import parse_settings
-from multispin_env.evaluation.printing import STDOUT, check_outputs, show_table, write_output
+from multispin_env.evaluation.printing import STDOUT, check_outputs, closed_pipe, show_table, write_output
 from multispin_env.evaluation.table import to_csv
 from multispin_env.registry import SCENARIOS
 from multispin_env.scenario import Scenario
 
 PROGRAM = "multispin solve"
 
-FORMAT = """The file is CSV with a header, or a JSON list of objects with the same keys; "-" reads standard input. One row is one
+DESCRIPTION = """Draft lengths and bandwidths for your own devices, what they are worth, and what equal bandwidth or one
+length for all would give.
+
+The file is CSV with a header, or a JSON list of objects with the same keys; "-" reads standard input. One row is one
 device, and K is the number of rows. Columns:
   draft_time_s or draft_time_ms   time of the small model for one token
   spectral_efficiency or snr_db   bit/s/Hz of the uplink, or its signal-to-noise ratio, r = log2(1 + snr)
@@ -42,8 +45,7 @@ def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=program,
-        description="Draft lengths and bandwidths for your own devices, what they are worth, and what equal bandwidth or "
-        f"one length for all would give.\n\n{FORMAT}",
+        description=DESCRIPTION,
         epilog=_examples(program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -61,7 +63,8 @@ def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a field of the scenario, as max_draft_length=12; may be given again",
+        help="a field of the scenario, as max_draft_length=12; may be given again. Those that only say how states are "
+        "drawn change nothing here",
     )
     parser.add_argument("--json", action="store_true", help="print JSON in SI units instead of tables")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the devices' rows there too; - prints them")
@@ -110,7 +113,7 @@ def _run(options: argparse.Namespace, command: str) -> None:
         write_output(to_csv(solution.devices), options.csv)
     if options.json:
         record = to_record(solution, about(options, scenario, command))
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
     elif options.csv != STDOUT:
         _show(solution, scenario, options.controller)
 
@@ -122,7 +125,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     try:
         _run(options, f"{program} {shlex.join(given)}".strip())
     except BrokenPipeError:
-        raise
+        return closed_pipe()
     except (ValueError, TypeError, OSError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2

@@ -31,8 +31,8 @@ from multispin_env.evaluation.contenders import (
     same_contender,
 )
 from multispin_env.evaluation.episodes import Progress, make_episode_env
+from multispin_env.evaluation.printing import STDOUT, check_outputs, closed_pipe, show_table, write_output
 from multispin_env.evaluation.scores import EPISODE_SEED
-from multispin_env.evaluation.printing import STDOUT, check_outputs, show_table, write_output
 from multispin_env.evaluation.table import to_csv, to_json
 
 PROGRAM = "python -m multispin_env.evaluation"
@@ -244,7 +244,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     try:
         _run(options, f"{program} {shlex.join(given)}".strip())
     except BrokenPipeError:
-        raise
+        return closed_pipe()
     except (ValueError, TypeError, OSError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2

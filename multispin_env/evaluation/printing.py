@@ -1,5 +1,6 @@
 """Tables and files for standard output: by rich on a terminal, the same plain text everywhere else."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,15 @@ BEST = "bold green"
 """Style of the best row; rich leaves out the colour where ``NO_COLOR`` is set."""
 
 
+CLOSED_PIPE = 128 + 13
+"""Exit status where whoever read the output has gone, as shells have it."""
+
+
 def show_table(header: Cells, lines: Sequence[Cells], best: int | None = None) -> None:
     """Print a table whose first column is a name and whose others are numbers.
 
-    On a terminal that is wide enough, with rich installed, the best row is highlighted. Piped, or without rich, the text
-    is that of `aligned`, to the byte.
+    On a terminal that is wide enough, with rich installed, the best row is highlighted. Piped, or without rich, the
+    text is that of `aligned`, to the byte.
 
     Parameters
     ----------
@@ -66,3 +71,9 @@ def write_output(text: str, file: Path) -> None:
         sys.stdout.write(text)
     else:
         file.write_text(text, encoding="utf-8")
+
+
+def closed_pipe() -> int:
+    """Say nothing more, not even at exit, to a reader that has gone; returns the exit status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return CLOSED_PIPE
