@@ -26,7 +26,7 @@ class Column:
     """A column of numbers, in the interval from ``low`` to ``high``, and how one becomes the unit of the model."""
 
     low: float
-    high: float = np.inf
+    high: float
     open_low: bool = False
     convert: Callable[[float], float] = float
 
@@ -37,12 +37,12 @@ def _efficiency(snr_db: float) -> float:
 
 
 COLUMNS = {
-    "draft_time_s": Column(0.0, open_low=True),
-    "draft_time_ms": Column(0.0, open_low=True, convert=lambda value: value * MS),
-    "spectral_efficiency": Column(0.0, open_low=True),
+    "draft_time_s": Column(0.0, 1e6, open_low=True),
+    "draft_time_ms": Column(0.0, 1e9, open_low=True, convert=lambda value: value * MS),
+    "spectral_efficiency": Column(1e-30, 1e6),
     "snr_db": Column(-300.0, 300.0, convert=_efficiency),
     "acceptance_rate": Column(0.0, 1.0),
-    "weight": Column(0.0),
+    "weight": Column(0.0, 1e9),
 }
 
 NEEDED = (("draft_time_s", "draft_time_ms"), ("spectral_efficiency", "snr_db"), ("acceptance_rate",))
@@ -148,8 +148,7 @@ def _check_columns(names: Iterable[str], where: str) -> None:
     for group in NEEDED:
         given = [name for name in group if name in columns]
         if len(given) != 1:
-            allowed = group[0] if len(group) == 1 else f"one of {list(group)}"
-            raise ValueError(f"{where}, columns: got {given or columns}, allowed is a header with {allowed}")
+            raise ValueError(f"{where}, columns: got {given or columns}, allowed is exactly one of {list(group)}")
 
 
 def _devices(records: list[Record], where: str) -> Devices:

@@ -87,12 +87,17 @@ def solve(scenario: Scenario, devices: Devices, controller: str, certify: float 
     Raises
     ------
     ValueError
-        For an unknown controller, one that does not take weights or a certificate but should, or a bad gap.
+        For an unknown controller, one that does not take weights or a certificate but should, a bad gap, or numbers so
+        extreme that nothing is left of the goodput.
     """
     check_name("controller", controller, controller_names())
     decision = _decide(scenario, devices, controller, certify)
     outcome = expected_outcome(scenario, devices.state, decision)
     reached = _value(outcome, devices.weights)
+    if not 0.0 < reached < np.inf:
+        raise ValueError(
+            f"goodput: got {reached} tokens/s, allowed are devices, a bandwidth and weights that give some"
+        )
     values = {controller: reached}
     for name in COMPARED:
         if name not in values:

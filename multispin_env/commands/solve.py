@@ -75,7 +75,7 @@ def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
     """Scenario of the options; its number of users is that of the file's rows."""
     found = parse_settings(options.set)
     if "num_users" in found:
-        raise ValueError(f"set: got 'num_users', allowed are other fields: the file has {num_users} rows")
+        raise ValueError(f"set: got 'num_users', allowed are other fields: K is the number of rows, {num_users}")
     if options.total_bandwidth is not None:
         if "total_bandwidth" in found:
             raise ValueError("set: got 'total_bandwidth', allowed is once: there is --total-bandwidth too")

@@ -44,7 +44,7 @@ def _show_rich(header: Cells, lines: Sequence[Cells], best: int | None) -> bool:
         from rich.text import Text
     except ImportError:
         return False
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for index, title in enumerate(header):
         table.add_column(Text(title), justify="right" if index else "left", no_wrap=True)
     for index, line in enumerate(lines):
