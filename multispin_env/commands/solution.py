@@ -91,13 +91,16 @@ def solve(scenario: Scenario, devices: Devices, controller: str, certify: float 
         extreme that nothing is left of the goodput.
     """
     check_name("controller", controller, controller_names())
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the goodput shows it
+        return _solve(scenario, devices, controller, certify)
+
+
+def _solve(scenario: Scenario, devices: Devices, controller: str, certify: float | None) -> Solution:
     decision = _decide(scenario, devices, controller, certify)
     outcome = expected_outcome(scenario, devices.state, decision)
     reached = _value(outcome, devices.weights)
     if not 0.0 < reached < np.inf:
-        raise ValueError(
-            f"goodput: got {reached} tokens/s, allowed are devices, a bandwidth and weights that give some"
-        )
+        raise ValueError(f"goodput: got {reached} tokens/s, allowed are numbers less extreme, which give some")
     values = {controller: reached}
     for name in COMPARED:
         if name not in values:
