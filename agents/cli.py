@@ -10,12 +10,14 @@ from typing import Any
 from rich.console import Console
 
 from agents import AGENTS
+from agents.base import AgentSettings
 from agents.budget import Limits
+from agents.checkpoints import CHECKPOINT, MODEL
 from agents.decider import load_model
 from agents.measures import measure_of
 from agents.options import RUNS, add_system_options, arguments_of, fail, run_folder, settings_from
 from agents.report import agent_label, draw, show, write
-from agents.runs import CHECKPOINT, CONFIG, RunConfig, load_config, make_folder
+from agents.runs import CONFIG, RunConfig, load_config, make_folder
 from agents.training import train
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.registry import ENCODINGS, ENVIRONMENTS
@@ -30,6 +32,7 @@ def _examples(program: str) -> str:
   {program}                                    the default: about 3 minutes on two cores
   {program} --scenario qwen3.5 --num-users 8 --minutes 2
   {program} --name mine --agent sac --action lengths
+  {program} --agent imitation --action lengths  learn from the optimum instead of from rewards
   {program} --env MultiSpin/HiddenAcceptance-v0 --set spread=0.2
   {program} --resume mine --timesteps 2000000  go on where it stopped
 """
@@ -66,6 +69,8 @@ def _config(options: argparse.Namespace) -> RunConfig:
     check_name("agent", chosen["agent"], AGENTS.names())
     check_integer("seed", chosen["seed"], 0)
     settings = settings_from(options, chosen["env"], chosen["action"])
+    agent: AgentSettings = AGENTS.load(chosen["agent"])
+    agent.check(settings)
     return RunConfig(scenario=settings.scenario, arguments=arguments_of(settings), **chosen)
 
 
@@ -129,7 +134,8 @@ def _finish(config: RunConfig, folder: Path, console: Console) -> None:
     draw(report, agent_label(config), folder)
     show(report, Console())
     console.print(
-        f"saved in {folder}: {CHECKPOINT}, {CONFIG}, table.json, table.csv, pictures, tensorboard", soft_wrap=True
+        f"saved in {folder}: {MODEL}, {CHECKPOINT}, {CONFIG}, table.json, table.csv, pictures, tensorboard",
+        soft_wrap=True,
     )
 
 

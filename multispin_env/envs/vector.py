@@ -79,6 +79,7 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         }
         settings = Settings.make(type(self), self.variant_type, scenario, chosen, overrides)
         self.num_envs = check_integer("num_envs", num_envs, 1)
+        self.settings = settings
         self.scenario = settings.scenario
         self.variant = settings.variant
         self.render_mode = render_mode
