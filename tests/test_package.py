@@ -17,6 +17,7 @@ LAYERS = (
     ("multispin_env.evaluation",),
     ("multispin_env.watch",),
     ("multispin_env.reproduce",),
+    ("multispin_env.commands", "multispin_env.__main__"),
     ("multispin_env",),
     ("agents",),
     ("train",),
