@@ -11,7 +11,7 @@ import pytest
 import torch as th
 
 from agents import cli, evaluate
-from agents.checkpoints import load_checkpoint
+from agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
 from multispin_env.evaluation.table import Row
 
 ROOT = Path(__file__).parent.parent.parent
@@ -69,8 +69,9 @@ def test_evaluate_elsewhere(trained, capsys):
 def test_same_seed_same_weights(trained, tmp_path):
     folder, _ = trained
     assert cli.main(["--name", str(tmp_path / "again"), "--timesteps", "6000", *TINY]) == 0
-    first, second = (load_checkpoint(path).parameters["policy"] for path in (folder, tmp_path / "again"))
-    assert all(th.equal(first[key], second[key]) for key in first)
+    for name in (CHECKPOINT, MODEL):  # the last model and the best
+        first, second = (load_checkpoint(path, name).parameters["policy"] for path in (folder, tmp_path / "again"))
+        assert all(th.equal(first[key], second[key]) for key in first)
 
 
 def test_resume_goes_on(trained, tmp_path):
