@@ -13,7 +13,7 @@ from os.path import relpath
 from pathlib import Path
 from time import monotonic
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 from check import check_site
 from notebook import to_markdown
 from pages import Page, api_page, environment_pages, list_of_environments
@@ -134,7 +134,9 @@ def main() -> int:
     pages = stage(not options.no_animations)
     config = configure(pages)
     shutil.rmtree(SITE, ignore_errors=True)
-    done = subprocess.run([sys.executable, "-m", "zensical", "build", "--clean", "--strict", "-f", str(config)], check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "zensical", "build", "--clean", "--strict", "-f", str(config)], check=False
+    )
     if done.returncode:
         return done.returncode
     problems = check_site(SITE)

@@ -55,7 +55,7 @@ def _environment(env_id: str, stage: Path, animations: bool) -> Page:
             "into; right, its bandwidth and draft length."
         )
     scores = scores_of(env_id)
-    text = f"""# {env_id.split("/")[-1].rsplit("-v", 1)[0]}
+    text = f"""# {env_id}
 
 {summary}
 
