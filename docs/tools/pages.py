@@ -13,7 +13,7 @@ import multispin_env as ms
 from multispin_env.evaluation.contenders import deciding, default_reference, make_contender, native
 from multispin_env.registry import ENCODINGS, FIGURES, Registry
 
-ROUNDS = 12
+ROUNDS = 8
 USERS = 8
 MILLISECONDS = 700
 COLOURS = 64
