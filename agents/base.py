@@ -1,5 +1,6 @@
 """What an agent is: its hyperparameters, and how its model is built."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -63,9 +64,20 @@ class AgentSettings(Protocol):
         """Default budget in rounds of all copies."""
         ...
 
+    def check(self, settings: Settings) -> None:
+        """``ValueError`` for an environment in which it can't learn."""
+        ...
+
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, fit: Fit = PLAIN) -> BaseAlgorithm:
         """Build the untrained model."""
         ...
+
+
+class AnyEnvironment:
+    """Base of settings of agents that learn everywhere."""
+
+    def check(self, settings: Settings) -> None:
+        """Any environment will do."""
 
 
 @dataclass(frozen=True)
@@ -78,3 +90,15 @@ class LinearRate:
     def __call__(self, progress: float) -> float:
         """Rate at Stable-Baselines3's remaining progress."""
         return self.first * max(0.05, self.remaining(progress))
+
+
+@dataclass(frozen=True)
+class CosineRate:
+    """Learning rate that falls with the budget along a half cosine, to 0."""
+
+    first: float
+    remaining: Remaining
+
+    def __call__(self, progress: float) -> float:
+        """Rate at Stable-Baselines3's remaining progress."""
+        return 0.5 * self.first * (1.0 - math.cos(math.pi * self.remaining(progress)))

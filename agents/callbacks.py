@@ -15,23 +15,72 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.budget import Budget
+from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, save_checkpoint
 from agents.measures.base import Measure
-from agents.runs import CURVE, save_checkpoint
+from agents.runs import CURVE
 
 EVERY_SECONDS = 5.0
 """Time between validations; each is followed by a checkpoint."""
 
 
-class Keeper(BaseCallback):
-    """Validates, logs, saves and stops."""
+LARGEST_FALL = 0.02
+"""Part of the best validation by which a later one may fall short of it without a warning."""
 
-    def __init__(self, folder: Path, measure: Measure, budget: Budget, console: Console) -> None:
+
+class Best:
+    """The best validation so far, and whether the present one has fallen far below it.
+
+    Parameters
+    ----------
+    score
+        The best before, if there was one.
+    """
+
+    def __init__(self, score: float | None) -> None:
+        self.score = score
+        self._fallen = False
+
+    def take(self, score: float) -> bool:
+        """Whether this is the best so far; a number that is none never is, but for the very first."""
+        better = self.score is None or score > self.score
+        if better:
+            self.score = score if np.isfinite(score) else -np.inf
+        return better
+
+    def falls(self, score: float) -> bool:
+        """Whether this one, and not already the one before, is far below the best."""
+        assert self.score is not None
+        before, self._fallen = self._fallen, not score >= self.score - LARGEST_FALL * abs(self.score)
+        return self._fallen and not before
+
+
+class Keeper(BaseCallback):
+    """Validates, logs, saves the present model and the best, warns and stops.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    measure
+        What is validated.
+    budget
+        When to stop.
+    console
+        Where progress is shown.
+    best
+        Headline of the best model so far; ``None`` at the start of a run.
+    """
+
+    def __init__(
+        self, folder: Path, measure: Measure, budget: Budget, console: Console, best: float | None = None
+    ) -> None:
         super().__init__()
         self.folder = folder
         self.headline = measure.headline
         self.validation = measure.validation()
         self.budget = budget
         self.console = console
+        self.best = Best(best)
         self.stopped_by: int | None = None
         self._last = -np.inf
         self._progress = Progress(
@@ -73,13 +122,29 @@ class Keeper(BaseCallback):
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
-        save_checkpoint(self.folder, self.model, seconds)
-        score = f"{found[self.headline.key]:.4f} {self.headline.caption}"
-        self._progress.update(self._task, score=score)
+        self._save(found[self.headline.key], seconds)
+        self._show(found[self.headline.key], seconds)
+        self._last = time.monotonic()
+
+    def _save(self, score: float, seconds: float) -> None:
+        """Write the result first, so that whoever finds a checkpoint finds a result too."""
+        checkpoint = Checkpoint.of(self.model, seconds, score if np.isfinite(score) else None)
+        if self.best.take(score):
+            save_checkpoint(self.folder / MODEL, checkpoint)
+        save_checkpoint(self.folder / CHECKPOINT, checkpoint)
+
+    def _show(self, score: float, seconds: float) -> None:
+        shown = f"{score:.4f} {self.headline.caption}"
+        self._progress.update(self._task, score=shown)
         if not self.console.is_terminal:
             done = self.budget.done(self.num_timesteps)
-            self.console.print(f"training {done:4.0%}  {seconds:4.0f} s  {score}")
-        self._last = time.monotonic()
+            self.console.print(f"training {done:4.0%}  {seconds:4.0f} s  {shown}")
+        if self.best.falls(score):
+            self.console.print(
+                f"warning: validation fell to {shown}, more than {LARGEST_FALL:.0%} below its best, "
+                f"{self.best.score:.4f}; the best model is kept in {MODEL}",
+                soft_wrap=True,
+            )
 
     @contextmanager
     def stop_on_signals(self) -> Iterator[None]:

@@ -10,34 +10,41 @@ from typing import Any
 from rich.console import Console
 
 from agents import AGENTS
+from agents.base import AgentSettings
 from agents.budget import Limits
+from agents.checkpoints import CHECKPOINT, MODEL
 from agents.decider import load_model
 from agents.measures import measure_of
 from agents.options import RUNS, add_system_options, arguments_of, fail, run_folder, settings_from
 from agents.report import agent_label, draw, show, write
-from agents.runs import CHECKPOINT, CONFIG, RunConfig, load_config, make_folder
+from agents.runs import CONFIG, RunConfig, load_config, make_folder
 from agents.training import train
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.registry import ENCODINGS, ENVIRONMENTS
 
 DEFAULTS: dict[str, Any] = {"env": "MultiSpin/Heterogeneous-v0", "agent": "ppo", "action": "residual", "seed": 0}
 
-EXAMPLES = """examples:
-  python train.py                                    the default: about 3 minutes on two cores
-  python train.py --scenario qwen3.5 --num-users 8 --minutes 2
-  python train.py --name mine --agent sac --action lengths
-  python train.py --env MultiSpin/HiddenAcceptance-v0 --set spread=0.2
-  python train.py --resume mine --timesteps 2000000  go on where it stopped
+PROGRAM = "python train.py"
+
+
+def _examples(program: str) -> str:
+    return f"""examples:
+  {program}                                    the default: about 3 minutes on two cores
+  {program} --scenario qwen3.5 --num-users 8 --minutes 2
+  {program} --name mine --agent sac --action lengths
+  {program} --agent imitation --action lengths  learn from the optimum instead of from rewards
+  {program} --env MultiSpin/HiddenAcceptance-v0 --set spread=0.2
+  {program} --resume mine --timesteps 2000000  go on where it stopped
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="train.py",
+        prog=program,
         description="Train an agent, then compare it with every controller on held-out states, or, where something is "
         "hidden or remembered, with plug-ins and the clairvoyant on held-out episodes.",
-        epilog=EXAMPLES,
+        epilog=_examples(program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_system_options(parser)
@@ -62,6 +69,8 @@ def _config(options: argparse.Namespace) -> RunConfig:
     check_name("agent", chosen["agent"], AGENTS.names())
     check_integer("seed", chosen["seed"], 0)
     settings = settings_from(options, chosen["env"], chosen["action"])
+    agent: AgentSettings = AGENTS.load(chosen["agent"])
+    agent.check(settings)
     return RunConfig(scenario=settings.scenario, arguments=arguments_of(settings), **chosen)
 
 
@@ -125,25 +134,26 @@ def _finish(config: RunConfig, folder: Path, console: Console) -> None:
     draw(report, agent_label(config), folder)
     show(report, Console())
     console.print(
-        f"saved in {folder}: {CHECKPOINT}, {CONFIG}, table.json, table.csv, pictures, tensorboard", soft_wrap=True
+        f"saved in {folder}: {MODEL}, {CHECKPOINT}, {CONFIG}, table.json, table.csv, pictures, tensorboard",
+        soft_wrap=True,
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run the command; returns the exit status."""
-    options = parser().parse_args(arguments)
+    options = parser(program).parse_args(arguments)
     console = Console(stderr=True)
     try:
         config, folder, limits = _prepare(options)
         console.print(f"run {folder}: {config.agent} on {config.env}, {config.action} actions, seed {config.seed}")
         stopped_by = train(config, folder, limits, options.resume is not None, options.device, console)
     except (ValueError, TypeError) as error:
-        fail("train.py", error)
+        fail(program, error)
     except RuntimeError as error:  # torch: unknown or missing device
-        fail("train.py", ValueError(f"device: got {options.device!r}, allowed is a device of torch here ({error})"))
+        fail(program, ValueError(f"device: got {options.device!r}, allowed is a device of torch here ({error})"))
     if stopped_by is not None:
         name = signal.Signals(stopped_by).name
-        console.print(f"stopped by {name}; continue with: python train.py --resume {folder}")
+        console.print(f"stopped by {name}; continue with: {program} --resume {folder}")
         return 128 + stopped_by
     _finish(config, folder, console)
     return 0

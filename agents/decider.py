@@ -8,7 +8,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents import AGENTS
 from agents.base import AgentSettings, fit_to
-from agents.runs import load_checkpoint, load_config, restore
+from agents.checkpoints import MODEL, load_checkpoint
+from agents.runs import load_config
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, SystemState
@@ -31,7 +32,8 @@ class ModelDecider:
 def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
     """Load a run's model, for its own environment or for another with the same actions and observation entries.
 
-    The networks know nothing of the number of users, so any K will do.
+    It is the one that was best on the validation cases. The networks know nothing of the number of users, so any K
+    will do.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
     agent: AgentSettings = AGENTS.load(config.agent)
     env = make_vec_env(env_id, settings, agent.num_envs, max_episode_steps=1, seed=0)
     model = agent.build(env, lambda progress: progress, seed=0, device="cpu", fit=fit_to(settings))
-    restore(model, load_checkpoint(folder))
+    load_checkpoint(folder, MODEL).restore(model)
     return model
 
 

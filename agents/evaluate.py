@@ -13,19 +13,32 @@ from agents.options import add_system_options, fail, run_folder, settings_from
 from agents.report import agent_label, show, write
 from agents.runs import load_config, make_folder
 from multispin_env.checks import check_integer, check_name
+from multispin_env.evaluation.printing import STDOUT, check_outputs, write_output
+from multispin_env.evaluation.table import to_json
 from multispin_env.registry import ENVIRONMENTS
+
+PROGRAM = "python -m agents.evaluate"
 
 SIZES = {measure.size_name: measure.default_size for measure in (StateMeasure, EpisodeMeasure)}
 """Options that say how many cases to compare on, and their defaults."""
 
 
-def parser() -> argparse.ArgumentParser:
+def _examples(program: str) -> str:
+    return f"""examples:
+  {program} runs/mine
+  {program} runs/mine --num-users 8 --scenario qwen3.5
+  {program} runs/mine --states 100 --json -
+"""
+
+
+def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m agents.evaluate",
+        prog=program,
         description="Compare a saved agent with every controller on held-out states, or, where something is hidden or "
         "remembered, with plug-ins and the clairvoyant on held-out episodes.",
-        epilog="example: python -m agents.evaluate runs/mine --num-users 8 --scenario qwen3.5",
+        epilog=_examples(program),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", help="folder or name of the run")
     add_system_options(parser)
@@ -34,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
             f"--{name}", type=int, help=f"held-out {name}, where it is compared on them (default {default})"
         )
     parser.add_argument("--out", type=Path, help="folder for table.json and table.csv (default: only print)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too; - prints it instead")
     return parser
 
 
@@ -47,10 +61,11 @@ def _size(options: argparse.Namespace, measure: Measure, env: str) -> int:
     return measure.default_size if given is None else check_integer(measure.size_name, given, 2)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run the command; returns the exit status."""
-    options = parser().parse_args(arguments)
+    options = parser(program).parse_args(arguments)
     try:
+        check_outputs(options.json)
         folder = run_folder(options.run)
         config, _ = load_config(folder)
         env = config.env if options.env is None else options.env
@@ -62,11 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             make_folder(options.out)
         model = load_model(folder, env, settings)
     except (ValueError, TypeError) as error:
-        fail("agents.evaluate", error)
+        fail(program, error)
     report = measure.report(model, agent_label(config), size)
     if options.out is not None:
         write(report, options.out)
-    show(report, Console())
+    if options.json is not None:
+        write_output(f"{to_json(report.rows, report.about)}\n", options.json)
+    if options.json != STDOUT:
+        show(report, Console())
     return 0
 
 

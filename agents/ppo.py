@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.base import PLAIN, Fit, LinearRate, Remaining
+from agents.base import PLAIN, AnyEnvironment, Fit, LinearRate, Remaining
 from agents.policies.equivariant import EquivariantActorCritic
 
 
 @dataclass(frozen=True)
-class PPOSettings:
+class PPOSettings(AnyEnvironment):
     """Hyperparameters; what depends on the environment is in `Fit`."""
 
     num_envs: int = 128

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from agents.measures.base import Report
 from agents.runs import CURVE, RunConfig, write_atomically
+from multispin_env.evaluation.printing import BEST
 from multispin_env.evaluation.table import to_csv, to_json
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
@@ -19,8 +20,13 @@ def agent_label(config: RunConfig) -> str:
 
 
 def show(report: Report, console: Console) -> None:
-    """Print the table."""
-    console.print(f"\n{report.title}\n\n{report.text}\n", highlight=False, markup=False, soft_wrap=True)
+    """Print the table; on a terminal the best row, the first, is highlighted."""
+    console.print(f"\n{report.title}\n", highlight=False, markup=False, soft_wrap=True)
+    above_is_rule = False
+    for line in report.text.split("\n"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True, style=BEST if above_is_rule else None)
+        above_is_rule = line.startswith("---")
+    console.print()
 
 
 def write(report: Report, folder: Path) -> None:

@@ -1,18 +1,13 @@
-"""Run folders: what a run is, its checkpoints, and reading them back without executing anything."""
+"""Run folders: what a run is, and its configuration."""
 
 import json
 import os
-import pickle
 import platform
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import torch as th
-from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.budget import Limits
 from multispin_env.envs.settings import Settings
@@ -20,10 +15,10 @@ from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 FORMAT = 1
-"""Version of the files below; a reader refuses another."""
+"""Version of the configuration's file; a reader refuses another."""
 
-CONFIG, CHECKPOINT, CURVE = "config.json", "checkpoint.pt", "curve.csv"
-PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-baselines3")
+CONFIG, CURVE = "config.json", "curve.csv"
+PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-baselines3", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -121,47 +116,3 @@ def load_config(folder: Path) -> tuple[RunConfig, Limits]:
         return config, Limits(**content["limits"])
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: can't be read as the configuration of a run ({error})") from None
-
-
-def save_checkpoint(folder: Path, model: BaseAlgorithm, seconds: float) -> None:
-    """Write networks, optimisers and counters."""
-    content = {
-        "format": FORMAT,
-        "parameters": model.get_parameters(),
-        "num_timesteps": model.num_timesteps,
-        "updates": getattr(model, "_n_updates", 0),
-        "seconds": seconds,
-    }
-    draft = folder / (CHECKPOINT + ".part")
-    th.save(content, draft)
-    os.replace(draft, folder / CHECKPOINT)
-
-
-def load_checkpoint(folder: Path) -> dict[str, Any]:
-    """Read a checkpoint; only tensors and plain values are loaded, so that a file can't run code.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing, damaged, or holds anything else.
-    """
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        raise ValueError(f"run: got {str(folder)!r}, allowed is a run that has a {CHECKPOINT}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's remarks on foreign pickles; the error below says enough
-            content: dict[str, Any] = th.load(path, map_location="cpu", weights_only=True)
-        if content["format"] != FORMAT:
-            raise ValueError(f"format is {content['format']!r}, not {FORMAT}")
-        return content
-    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError, AttributeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: can't be read safely as a checkpoint of this project ({reason})") from None
-
-
-def restore(model: BaseAlgorithm, checkpoint: dict[str, Any]) -> None:
-    """Put a checkpoint's networks, optimisers and counters into a freshly built model."""
-    model.set_parameters(checkpoint["parameters"], exact_match=True, device=model.device)
-    model.num_timesteps = checkpoint["num_timesteps"]
-    model._n_updates = checkpoint["updates"]

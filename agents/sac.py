@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.base import PLAIN, Fit, LinearRate, Remaining
+from agents.base import PLAIN, AnyEnvironment, Fit, LinearRate, Remaining
 from agents.policies.equivariant_sac import EquivariantSACPolicy
 
 
 @dataclass(frozen=True)
-class SACSettings:
+class SACSettings(AnyEnvironment):
     """Hyperparameters; with γ = 0 the critic is a regression on the reward. The replay buffer is not kept."""
 
     num_envs: int = 64

@@ -11,8 +11,9 @@ from agents import AGENTS
 from agents.base import AgentSettings, fit_to
 from agents.budget import Limits
 from agents.callbacks import Keeper
+from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import measure_of
-from agents.runs import RunConfig, load_checkpoint, restore, save_config
+from agents.runs import RunConfig, save_config
 from agents.vec_env import make_vec_env
 from multispin_env.evaluation.scores import EPISODE_SEED, SEED_ROOM, TUNING_SEED
 
@@ -53,19 +54,20 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
     th.set_num_threads(1)  # the networks are small: more threads only wait for each other
     checkpoint = load_checkpoint(folder) if resume else None
     agent: AgentSettings = AGENTS.load(config.agent)
-    done = checkpoint["num_timesteps"] if checkpoint else 0
-    budget = limits.budget(agent.timesteps, checkpoint["seconds"] if checkpoint else 0.0)
+    done = checkpoint.num_timesteps if checkpoint else 0
+    budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
     seed = _first_seed(config.seed, done, agent.num_envs)
     env = make_vec_env(config.env, config.settings, agent.num_envs, EPISODE_ROUNDS, seed)
     model = agent.build(env, budget.remaining, seed, device, fit_to(config.settings))
     if checkpoint:
-        restore(model, checkpoint)
+        checkpoint.restore(model)
     else:
         save_config(folder, config, limits)
     if budget.done(done) >= 1.0:
         return None
     model.set_logger(configure(str(folder / TENSORBOARD), ["tensorboard"]))
-    keeper = Keeper(folder, measure_of(config.env, config.settings), budget, console)
+    best = load_checkpoint(folder, MODEL).score if resume else None
+    keeper = Keeper(folder, measure_of(config.env, config.settings), budget, console, best)
     left = 10**12 if budget.timesteps is None else budget.timesteps - done
     with keeper.stop_on_signals():
         model.learn(left, callback=keeper, reset_num_timesteps=checkpoint is None)

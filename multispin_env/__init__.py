@@ -26,6 +26,7 @@ from multispin_env.registry import (
     CONTROLLERS,
     ENVIRONMENTS,
     ESTIMATORS,
+    FIGURES,
     SCENARIOS,
     VECTOR_ENVIRONMENTS,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "CONTROLLERS",
     "ENVIRONMENTS",
     "ESTIMATORS",
+    "FIGURES",
     "SCENARIOS",
     "VECTOR_ENVIRONMENTS",
     "Assumptions",

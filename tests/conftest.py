@@ -1,10 +1,14 @@
 """Shared instances: named, small, seeded."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import settings
 
 import multispin_env as ms
+
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # windows of tests are not seen
 
 # the same examples in every run; explore others with --hypothesis-profile=default
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -8,6 +8,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.decider import ModelDecider
 from agents.measures.base import Bar, Headline, Report, Validation, title
+from multispin_env.checks import FloatArray
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.scores import (
     HELD_OUT_SEED,
@@ -66,14 +67,20 @@ class StateMeasure:
         scenario = self.settings.scenario
         state = held_out_states(scenario, size)
         agent = score(scenario, state, {label: ModelDecider(model, self.settings)})
-        rows = make_table(reference_scores(scenario, state) | agent)
+        references = reference_scores(scenario, state)
+        rows = make_table(references | agent)
+        share = agent[label] / references["optimal"]
         about = {"env": self.env, "held_out_states": size, "held_out_seed": HELD_OUT_SEED, **scenario.to_dict()}
         return Report(
             title=title(self.env, scenario, f"{size} held-out states"),
-            text=to_text(rows),
+            text=f"{to_text(rows)}\n\n{label}, share of the optimum in each state: {_spread(share)}",
             about=about,
             rows=rows,
             bars=[Bar(row.name, row.goodput, row.goodput_low, row.goodput_high, row.share) for row in rows],
             axis="goodput (tokens/s)",
             headline=self.headline,
         )
+
+
+def _spread(share: FloatArray) -> str:
+    return f"mean {share.mean():.5f}, 5 % quantile {np.quantile(share, 0.05):.5f}, lowest {share.min():.5f}"

@@ -17,19 +17,30 @@ from agents.policies.features import UserFeatures
 
 
 class UserEncoder(nn.Module):
-    """Features (batch, K · features) to user codes with context (batch, K, 2 · width)."""
+    """Features (batch, K · features) to user codes with context (batch, K, 2 · width).
 
-    def __init__(self, width: int, features: int) -> None:
+    Parameters
+    ----------
+    width
+        Of all layers.
+    features
+        Of a user.
+    largest
+        Whether the context knows the largest over users beside the mean.
+    """
+
+    def __init__(self, width: int, features: int, largest: bool = True) -> None:
         super().__init__()
         self.features = features
+        self.largest = largest
         self.own = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.context = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU())
+        self.context = nn.Sequential(nn.Linear(2 * width if largest else width, width), nn.SiLU())
 
     def forward(self, features: th.Tensor) -> th.Tensor:
         """Codes of all users, each beside the same context."""
         own = self.own(features.unflatten(-1, (-1, self.features)))
-        context = self.context(th.cat([own.mean(-2), own.amax(-2)], dim=-1))
-        return th.cat([own, context.unsqueeze(-2).expand_as(own)], dim=-1)
+        known = th.cat([own.mean(-2), own.amax(-2)], dim=-1) if self.largest else own.mean(-2)
+        return th.cat([own, self.context(known).unsqueeze(-2).expand_as(own)], dim=-1)
 
 
 class UserHead(nn.Module):
@@ -74,10 +85,10 @@ class SumHead(nn.Module):
 class EquivariantExtractor(nn.Module):
     """Separate encoders of actor and critic, under the name Stable-Baselines3 expects."""
 
-    def __init__(self, width: int, features: int) -> None:
+    def __init__(self, width: int, features: int, largest: bool) -> None:
         super().__init__()
-        self.policy_net = UserEncoder(width, features)
-        self.value_net = UserEncoder(width, features)
+        self.policy_net = UserEncoder(width, features, largest)
+        self.value_net = UserEncoder(width, features, largest)
         self.latent_dim_pi = 2 * width
         self.latent_dim_vf = 2 * width
 
@@ -107,6 +118,9 @@ class EquivariantActorCritic(ActorCriticPolicy):
         Logarithm of the exploration's initial standard deviation, one number a column.
     bandwidth_init
         Initial mean of the columns after the first.
+    largest
+        Whether a user's context knows the largest over users beside the mean. The mean alone fits numbers of users
+        better that were never seen.
     optimizer_class, optimizer_kwargs
         As in Stable-Baselines3.
     """
@@ -119,12 +133,14 @@ class EquivariantActorCritic(ActorCriticPolicy):
         width: int = 64,
         log_std_init: float = -1.5,
         bandwidth_init: float = 0.0,
+        largest: bool = True,
         use_sde: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
         self.width = width
         self.bandwidth_init = bandwidth_init
+        self.largest = largest
         super().__init__(
             observation_space,
             action_space,
@@ -140,7 +156,7 @@ class EquivariantActorCritic(ActorCriticPolicy):
     def _build_mlp_extractor(self) -> None:
         assert self.action_space.shape is not None
         features = self.features_dim // self.action_space.shape[0]
-        self.mlp_extractor = EquivariantExtractor(self.width, features)  # type: ignore[assignment]
+        self.mlp_extractor = EquivariantExtractor(self.width, features, self.largest)  # type: ignore[assignment]
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         self._build_mlp_extractor()
@@ -156,3 +172,7 @@ class EquivariantActorCritic(ActorCriticPolicy):
         log_std = self.log_std.repeat(latent_pi.shape[-2])
         assert isinstance(self.action_dist, DiagGaussianDistribution)
         return self.action_dist.proba_distribution(mean, log_std)
+
+    def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        """Most likely actions, flat (batch, K · columns), of a batch of observations."""
+        return self.action_net(self.mlp_extractor.forward_actor(self.features_extractor(observations)))

@@ -90,3 +90,8 @@ class EquivariantSACPolicy(SACPolicy):
         """Build the pair of critics."""
         common = self._update_features_extractor(self.critic_kwargs, features_extractor)
         return EquivariantCritic(self.width, **common).to(self.device)
+
+    def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        """Most likely actions, flat (batch, K · columns), of a batch of observations."""
+        actor = self.actor
+        return th.tanh(actor.mu(actor.latent_pi(actor.features_extractor(observations))))

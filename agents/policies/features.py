@@ -4,7 +4,7 @@ A feature is made of one or several entries of the observation; those whose entr
 order is fixed, so that a network fits every environment with the same entries.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
-from multispin_env.envs.observations import ROUNDS, TOKENS
+from multispin_env.envs.observations import ROUNDS, SHARED, TOKENS
 
 SMALLEST_CHANNEL = 1e-3
 """Added before the logarithm of a relative spectral efficiency."""
@@ -20,8 +20,6 @@ SMALLEST_CHANNEL = 1e-3
 PRIOR_RATE = 0.75
 PRIOR_TOKENS = (8.0, 32.0)
 """Tokens of this rate that smooth the odds of acceptance, for rates that differ much or little between requests."""
-
-SHARED = "shared"
 
 
 @dataclass(frozen=True)
@@ -82,21 +80,24 @@ class UserFeatures(BaseFeaturesExtractor):
     def __init__(self, observation_space: spaces.Space[Any]) -> None:
         assert isinstance(observation_space, spaces.Dict)
         chosen = [one for one in FEATURES if set(one.entries) <= set(observation_space.spaces)]
-        nothing = {key: th.zeros(1, _size(space)) for key, space in observation_space.spaces.items()}
-        super().__init__(observation_space, features_dim=_by_user(chosen, nothing).numel())
+        sizes = {key: _size(space) for key, space in observation_space.spaces.items()}
+        numbers = {key: size // sizes["compute"] for key, size in sizes.items()}
+        nothing = {key: th.zeros(1, size) for key, size in sizes.items()}
+        super().__init__(observation_space, features_dim=_by_user(chosen, numbers, nothing).numel())
         self._chosen = chosen
+        self._numbers = numbers
 
     def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
         """Features of a batch of observations."""
-        return _by_user(self._chosen, observations).flatten(1)
+        return _by_user(self._chosen, self._numbers, observations).flatten(1)
 
 
-def _by_user(chosen: Sequence[Feature], observations: dict[str, th.Tensor]) -> th.Tensor:
-    """Features (batch, K, columns)."""
+def _by_user(chosen: Sequence[Feature], numbers: Mapping[str, int], observations: dict[str, th.Tensor]) -> th.Tensor:
+    """Features (batch, K, columns) of entries with so many numbers of each user."""
     users = observations["compute"].shape[-1]
     own: list[th.Tensor] = []
     for feature in chosen:
-        own += feature.columns(*(observations[key].unflatten(-1, (users, -1)) for key in feature.entries))
+        own += feature.columns(*(observations[key].unflatten(-1, (users, numbers[key])) for key in feature.entries))
     shared = observations[SHARED].unsqueeze(-2).expand(-1, users, -1)
     return th.cat([*own, shared], dim=-1)
 

@@ -39,7 +39,7 @@ def linear_length(x: FloatArray, low: int, high: int) -> FloatArray:
     return low + (0.5 * (high - low)) * (x + 1.0)
 
 
-def linear_length_inverse(length: IntArray, low: int, high: int) -> FloatArray:
+def linear_length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
     """x of `linear_length`; 0 where there is only one length."""
     return 2.0 * (length - low) / max(high - low, 1) - 1.0
 
@@ -49,7 +49,7 @@ def log_length(x: FloatArray, low: int, high: int) -> FloatArray:
     return low - 1.0 + np.exp((0.5 * math.log(1.0 + high - low)) * (x + 1.0))
 
 
-def log_length_inverse(length: IntArray, low: int, high: int) -> FloatArray:
+def log_length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
     """x of `log_length`; −1 where there is only one length."""
     return 2.0 * np.log(1.0 + length - low) / math.log(max(1.0 + high - low, 2.0)) - 1.0
 
@@ -97,8 +97,7 @@ class ActionCodec(ABC):
         column = x[..., 0]
         if self.common_draft_length:
             column = np.broadcast_to(column.mean(-1, keepdims=True), column.shape)
-        low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
-        length = np.rint(self._length(column, low, high))
+        length = np.rint(self.real_length(column))
         return Decision(length.astype(np.int64), self._bandwidth(x, length, state))
 
     def encode(self, decision: Decision, state: SystemState) -> NDArray[np.float32]:
@@ -113,9 +112,16 @@ class ActionCodec(ABC):
         length = decision.draft_length
         if self.common_draft_length:
             require("draft_length", length, length == length[..., :1], "one common length in this environment")
-        low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
-        columns = [self._length_inverse(length, low, high), *self._bandwidth_columns(decision, state)]
+        columns = [self.length_column(length), *self._bandwidth_columns(decision, state)]
         return np.clip(np.stack(columns, -1), -1.0, 1.0).astype(np.float32)
+
+    def real_length(self, column: FloatArray) -> FloatArray:
+        """Length before rounding, of entries of column 0."""
+        return self._length(column, self.scenario.min_draft_length, self.scenario.max_draft_length)
+
+    def length_column(self, length: FloatArray | IntArray) -> FloatArray:
+        """Entries of column 0, of real lengths: the inverse of `real_length`."""
+        return self._length_inverse(length, self.scenario.min_draft_length, self.scenario.max_draft_length)
 
     def check_shape(self, action: NDArray[Any], *batch_and_users: int) -> None:
         """``ValueError`` unless the action has the shape (..., K, columns)."""
@@ -140,7 +146,7 @@ class ActionCodec(ABC):
         return log_length(x, low, high)
 
     @staticmethod
-    def _length_inverse(length: IntArray, low: int, high: int) -> FloatArray:
+    def _length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
         return log_length_inverse(length, low, high)
 
     @abstractmethod
@@ -203,7 +209,7 @@ class SharesCodec(ActionCodec):
         return linear_length(x, low, high)
 
     @staticmethod
-    def _length_inverse(length: IntArray, low: int, high: int) -> FloatArray:
+    def _length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
         return linear_length_inverse(length, low, high)
 
     def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:

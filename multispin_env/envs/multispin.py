@@ -8,9 +8,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.envs.batch import Batch, Step
+from multispin_env.envs.batch import Batch
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.rendering import RENDER_MODES, RoundPicture
+from multispin_env.envs.rendering.renderers import FRAMES_OR_WINDOW, make_renderer, metadata_of
 from multispin_env.envs.settings import Settings, Variant
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.scenario import Scenario
@@ -19,7 +19,7 @@ from multispin_env.scenario import Scenario
 class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
     """Base of the single environments, which are in `multispin_env.envs.variants`."""
 
-    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012 (type of the base)
+    metadata: dict[str, Any] = metadata_of(FRAMES_OR_WINDOW)
     variant_type: ClassVar[type[Variant]]
 
     def __init__(
@@ -40,9 +40,8 @@ class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
         self.action_space = self._batch.action_space
         self.observation_space = cast(spaces.Space[Observation], self._batch.observation_space)
         self.render_mode = render_mode
-        self._picture = RoundPicture.for_mode(render_mode)
+        self._renderer = make_renderer(render_mode, FRAMES_OR_WINDOW, settings, 1)
         self._seeded = False
-        self._last: Step | None = None
 
     @property
     def state(self) -> SystemState:
@@ -74,8 +73,10 @@ class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
         if seed is not None or not self._seeded:
             self._batch.seed(0, self.np_random)
             self._seeded = True
-        self._last = None
-        return _first(self._batch.reset()), {}
+        observation = _first(self._batch.reset())
+        if self._renderer is not None:
+            self._renderer.begin()
+        return observation, {}
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play one round; episodes never terminate, and ``max_episode_steps`` of ``gym.make`` truncates them."""
@@ -83,13 +84,19 @@ class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
             raise RuntimeError("step: got a call before reset, allowed is reset first")
         self._batch.actions.check_shape(action, self.scenario.num_users)
         step = self._batch.step(np.asarray(action)[None])
-        self._last = step
+        if self._renderer is not None:
+            self._renderer.add(step)
         info = {key: value[0] if value.ndim > 1 else float(value[0]) for key, value in step.info.items()}
         return _first(step.observation), float(step.reward[0]), False, False, info
 
     def render(self) -> NDArray[np.uint8] | None:
         """Picture of the last round, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
-        return None if self._picture is None else self._picture.draw(self.scenario, self._last)
+        return None if self._renderer is None else self._renderer.frame()
+
+    def close(self) -> None:
+        """Close the window of ``render_mode="human"``."""
+        if self._renderer is not None:
+            self._renderer.close()
 
 
 def _first(observation: Observation) -> Observation:

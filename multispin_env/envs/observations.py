@@ -108,6 +108,9 @@ ENTRIES = {
 }
 """Entries beside ``shared``, in the order of the observation."""
 
+SHARED = "shared"
+"""Entry of what all users share."""
+
 SHOWN = ("compute", "channel", "acceptance")
 """Entries where everything is known."""
 
@@ -196,13 +199,13 @@ class ObservationCodec:
             key: spaces.Box(*entry.bounds(self), (num_users * entry.numbers(self),), np.float32)
             for key, entry in self.entries.items()
         }
-        return spaces.Dict({**boxes, "shared": spaces.Box(-SHARED_BOUND, SHARED_BOUND, (3,), np.float32)})
+        return spaces.Dict({**boxes, SHARED: spaces.Box(-SHARED_BOUND, SHARED_BOUND, (3,), np.float32)})
 
     def encode(self, observed: Observed | SystemState) -> Observation:
         """Observation arrays (..., K), ``task`` (..., K · tasks), ``shared`` (..., 3) of what is seen (..., K)."""
         batch = observed.draft_time.shape[:-1]
         arrays = {key: self.encode_entry(key, getattr(observed, entry.field)) for key, entry in self.entries.items()}
-        return {**arrays, "shared": self.encode_shared(batch)}
+        return {**arrays, SHARED: self.encode_shared(batch)}
 
     def encode_entry(self, key: str, array: NDArray[Any]) -> NDArray[np.float32]:
         """One entry of the observation, from its field of `Observed` (..., K)."""

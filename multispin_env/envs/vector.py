@@ -13,7 +13,8 @@ from multispin_env.checks import BoolArray, IntArray, check_integer
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.batch import Batch, Step
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.rendering import RENDER_MODES, RoundPicture
+from multispin_env.envs.rendering.renderers import FRAMES, make_renderer, metadata_of
+from multispin_env.envs.rendering.views import View
 from multispin_env.envs.settings import Settings, Variant
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.scenario import Scenario
@@ -49,8 +50,7 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 
     variant_type: ClassVar[type[Variant]]
     metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
-        "render_modes": RENDER_MODES,
-        "render_fps": 4,
+        **metadata_of(FRAMES),
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
 
@@ -79,6 +79,7 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         }
         settings = Settings.make(type(self), self.variant_type, scenario, chosen, overrides)
         self.num_envs = check_integer("num_envs", num_envs, 1)
+        self.settings = settings
         self.scenario = settings.scenario
         self.variant = settings.variant
         self.render_mode = render_mode
@@ -91,11 +92,10 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self.single_observation_space = self._batch.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._picture = RoundPicture.for_mode(render_mode)
+        self._renderer = make_renderer(render_mode, FRAMES, settings, num_envs)
         self._seeded = np.zeros(num_envs, dtype=bool)
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._over = np.zeros(num_envs, dtype=bool)
-        self._last: Step | None = None
 
     @property
     def state(self) -> SystemState:
@@ -145,6 +145,8 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self._seeded |= mask
         self._elapsed[mask] = 0
         self._over = self._over & ~mask
+        if self._renderer is not None:
+            self._renderer.begin(np.flatnonzero(mask))
         return self._handed_out(self._batch.reset(copies)), {}
 
     def step(
@@ -162,7 +164,8 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self._check_ready()
         over = self._over
         step = self._batch.step(actions, over)
-        self._last = step
+        if self._renderer is not None:
+            self._renderer.add(step, over)
         self._elapsed += 1
         self._elapsed[over] = 0
         truncated = self._elapsed == self.max_episode_steps
@@ -172,6 +175,8 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             copies = np.flatnonzero(truncated)
             observation = self._batch.reset(copies)
             self._elapsed[copies] = 0
+            if self._renderer is not None:
+                self._renderer.begin(copies)
         else:
             infos = _infos(step, ~over)
             self._over = truncated
@@ -180,13 +185,16 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
         """Picture of every copy's last round, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
-        if self._picture is None:
+        if self._renderer is None:
             return None
-        played = self._elapsed > 0
-        return tuple(
-            self._picture.draw(self.scenario, self._last if played[copy] else None, copy)
-            for copy in range(self.num_envs)
-        )
+        frames = (self._renderer.frame(copy) for copy in range(self.num_envs))
+        return tuple(frame for frame in frames if frame is not None)
+
+    def view(self, copy: int = 0) -> View:
+        """What a picture shows of a copy; ``RuntimeError`` without ``render_mode="rgb_array"``."""
+        if self._renderer is None:
+            raise RuntimeError('view: got render_mode None, allowed is "rgb_array"')
+        return self._renderer.view(copy)
 
     def _check_ready(self) -> None:
         if not self._seeded.all():

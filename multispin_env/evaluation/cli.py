@@ -31,8 +31,9 @@ from multispin_env.evaluation.contenders import (
     same_contender,
 )
 from multispin_env.evaluation.episodes import Progress, make_episode_env
+from multispin_env.evaluation.printing import STDOUT, check_outputs, closed_pipe, show_table, write_output
 from multispin_env.evaluation.scores import EPISODE_SEED
-from multispin_env.evaluation.table import aligned, to_csv, to_json
+from multispin_env.evaluation.table import to_csv, to_json
 
 PROGRAM = "python -m multispin_env.evaluation"
 
@@ -44,21 +45,23 @@ TAKEN = ("id", "scenario", "num_envs", "vectorization_mode", "vector_kwargs", "w
 PATIENCE = 5.0
 """Seconds between two lines of progress."""
 
-EXAMPLES = f"""examples:
-  {PROGRAM}
-  {PROGRAM} --scenario qwen3.5 --num-users 8 --total-bandwidth 5e6
-  {PROGRAM} --env MultiSpin/Homogeneous-v0 --controllers homogeneous fixed --json table.json
-  {PROGRAM} --env MultiSpin/HiddenAcceptance-v0 --controllers optimal optimal+filter optimal+task-mean
-  {PROGRAM} --env MultiSpin/DelayedChannel-v0 --set delay=2 correlation=0.95
+
+def _examples(program: str) -> str:
+    return f"""examples:
+  {program}
+  {program} --scenario qwen3.5 --num-users 8 --total-bandwidth 5e6
+  {program} --env MultiSpin/Homogeneous-v0 --controllers homogeneous fixed --json table.json
+  {program} --env MultiSpin/HiddenAcceptance-v0 --controllers optimal optimal+filter optimal+task-mean
+  {program} --env MultiSpin/DelayedChannel-v0 --set delay=2 correlation=0.95
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog=PROGRAM,
+        prog=program,
         description="Compare controllers, and plug-ins of controllers and estimators, on the same whole episodes.",
-        epilog=EXAMPLES,
+        epilog=_examples(program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--env", default=DEFAULT_ENV, help=f"environment id (default {DEFAULT_ENV})")
@@ -86,8 +89,10 @@ def parser() -> argparse.ArgumentParser:
         "--reference", metavar="NAME", help="what the others are compared with (default: the best known)"
     )
     parser.add_argument("--metric", help=f"one of {', '.join(METRICS)} (default: what fits the environment)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too, with how it was made")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the table there too, with how it was made; - prints it instead"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too; - prints it instead")
     return parser
 
 
@@ -176,12 +181,6 @@ class Reporter:
         self.shown = monotonic()
 
 
-def _check_folders(*files: Path | None) -> None:
-    for file in files:
-        if file is not None and (file.is_dir() or not file.resolve().parent.is_dir()):
-            raise ValueError(f"file: got {str(file)!r}, allowed is a file in a folder that exists")
-
-
 def about(
     env: VectorEnv[Any, Any, Any], options: argparse.Namespace, reference: str, metric: str, command: str
 ) -> dict[str, Any]:
@@ -213,13 +212,15 @@ def _title(env: VectorEnv[Any, Any, Any], options: argparse.Namespace, reference
 
 
 def _show(rows: list[EpisodeRow], metric: str, title: str, with_users: bool) -> None:
-    print(f"{title}\n\n{aligned(*comparison_cells(rows, metric))}")
+    print(f"{title}\n")
+    show_table(*comparison_cells(rows, metric), best=0)
     if with_users:
-        print(f"\n{aligned(*user_cells(rows))}")
+        print()
+        show_table(*user_cells(rows), best=0)
 
 
 def _run(options: argparse.Namespace, command: str) -> None:
-    _check_folders(options.json, options.csv)
+    check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
     env = make_episode_env(options.env, options.episodes, options.scenario, _arguments(options))
     fitting = default_metric(env)
@@ -229,19 +230,22 @@ def _run(options: argparse.Namespace, command: str) -> None:
     rows = compare(play_all(env, names, options.seed, Reporter(len(names))), reference, metric)
     if options.json is not None:
         text = to_json(rows, about(env, options, reference, metric, command))
-        options.json.write_text(f"{text}\n", encoding="utf-8")
+        write_output(f"{text}\n", options.json)
     if options.csv is not None:
-        options.csv.write_text(to_csv(rows), encoding="utf-8")
-    _show(rows, metric, _title(env, options, reference), with_users=fitting == "return")
+        write_output(to_csv(rows), options.csv)
+    if STDOUT not in (options.json, options.csv):
+        _show(rows, metric, _title(env, options, reference), with_users=fitting == "return")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run the command; returns the exit status: 2, with one sentence on stderr, for what cannot be done."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    options = parser().parse_args(given)
+    options = parser(program).parse_args(given)
     try:
-        _run(options, f"{PROGRAM} {shlex.join(given)}".strip())
+        _run(options, f"{program} {shlex.join(given)}".strip())
+    except BrokenPipeError:
+        return closed_pipe()
     except (ValueError, TypeError, OSError) as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     return 0

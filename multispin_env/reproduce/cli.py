@@ -21,10 +21,21 @@ PROGRAM = "python -m multispin_env.reproduce"
 TITLE = "Multi-SPIN (arXiv 2606.04581) on multispin_env"
 
 
-def parser() -> argparse.ArgumentParser:
+def _examples(program: str) -> str:
+    return f"""examples:
+  {program} --quick
+  {program} --only users claims --out figures
+  {program} --list
+"""
+
+
+def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog=PROGRAM, description="Compute and draw the paper's figures and check its claims on this model."
+        prog=program,
+        description="Compute and draw the paper's figures and check its claims on this model.",
+        epilog=_examples(program),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these figures (default: all; --list names them)")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the files (default results)")
@@ -74,15 +85,15 @@ def _run(options: argparse.Namespace) -> None:
     print(options.out / "index.html")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run the command; returns the exit status: 2, with one sentence on stderr, for what cannot be done."""
-    options = parser().parse_args(arguments)
+    options = parser(program).parse_args(arguments)
     if options.list:
         print("\n".join(f"{name:14s} {FIGURES.load(name).title}" for name in FIGURES.names()))
         return 0
     try:
         _run(options)
     except (ValueError, ImportError, OSError) as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     return 0

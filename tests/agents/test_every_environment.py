@@ -9,8 +9,9 @@ import pytest
 
 import multispin_env as ms
 from agents import cli, evaluate
+from agents.checkpoints import load_checkpoint
 from agents.measures import EpisodeMeasure, episodes
-from agents.runs import load_checkpoint, load_config
+from agents.runs import load_config
 from agents.training import _first_seed
 from multispin_env.evaluation.comparison import EpisodeRow
 from multispin_env.evaluation.scores import EPISODE_SEED, SEED_ROOM, TUNING_SEED
@@ -66,7 +67,9 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
     assert table["about"]["episodes"] == 4
     reference = next(row for row in rows if row.name == table["about"]["reference"])
     assert reference.difference == 0.0
-    assert {"comparison.png", "learning_curve.png", "table.csv", "checkpoint.pt"} <= {p.name for p in folder.iterdir()}
+    assert {"comparison.png", "learning_curve.png", "table.csv", "checkpoint.safetensors"} <= {
+        p.name for p in folder.iterdir()
+    }
     with (folder / "curve.csv").open() as file:
         points = list(csv.DictReader(file))
     key = "return" if env_id == FAIR else "share_of_reference"
@@ -78,7 +81,7 @@ def test_resume_and_evaluate_keep_the_environment(env_id, runs, tmp_path, capsys
     folder = tmp_path / "copy"
     shutil.copytree(runs(env_id), folder)
     assert cli.main(["--resume", str(folder), "--timesteps", "6000"]) == 0
-    assert load_checkpoint(folder)["num_timesteps"] >= 6000
+    assert load_checkpoint(folder).num_timesteps >= 6000
     printed = capsys.readouterr().out
     assert evaluate.main([str(folder), "--out", str(tmp_path / "again")]) == 0
     assert capsys.readouterr().out.split() == printed.split()

@@ -158,23 +158,6 @@ def test_refused_action_changes_nothing():
     assert (env.state.spectral_efficiency == before).all()
 
 
-def test_rendering_changes_with_the_action():
-    env = gym.make(FULL, num_users=4, render_mode="rgb_array")
-    env.reset(seed=0)
-    empty = env.render()
-    frames = []
-    for column in (-0.5, 0.5):
-        env.reset(seed=0)
-        env.step(np.full((4, 2), [column, 0.0], np.float32))
-        frames.append(env.render())
-    assert empty.shape == frames[0].shape == (450, 800, 3)
-    assert empty.dtype == np.uint8
-    assert (frames[0] != frames[1]).any()
-    env.reset(seed=0)
-    env.step(np.full((4, 2), [0.5, 0.0], np.float32))
-    assert (env.render() == frames[1]).all()
-
-
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

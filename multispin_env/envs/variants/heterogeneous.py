@@ -65,7 +65,7 @@ class HeterogeneousEnv(MultiSpinEnv):
     - any field of `Scenario` by name, e.g. `num_users=8`, `total_bandwidth=5e6`.
     - `action`, `reward`: see above.
     - `optimum`: whether `info` holds `optimal_goodput` and `regret`, in tokens/s of expected goodput.
-    - `render_mode`: `None` or `"rgb_array"`.
+    - `render_mode`: `None`, `"rgb_array"` or `"human"`.
 
     ## Info
 

@@ -1,0 +1,182 @@
+"""Checkpoints: networks, optimisers and counters in a safetensors file, read back without executing anything.
+
+A run has two. ``checkpoint.safetensors`` is where training goes on; ``model.safetensors`` is the one that was best on
+the validation cases, and the run's result.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from agents.runs import write_atomically
+from multispin_env.checks import check_integer, check_real
+
+CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
+
+OLD_CHECKPOINT = "checkpoint.pt"
+"""What runs had in schema 1."""
+
+SCHEMA = 2
+"""Version of the files; a reader refuses another."""
+
+KIND = "multispin_env checkpoint"
+OPTIMIZER = ".optimizer"
+
+Tensors = dict[str, th.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model at some point of its training.
+
+    Parameters
+    ----------
+    parameters
+        As Stable-Baselines3's ``get_parameters``: state dictionaries of networks and optimisers.
+    num_timesteps, updates
+        Rounds trained, and updates of the networks.
+    seconds
+        Time trained.
+    score
+        Headline of its validation; ``None`` if it had none.
+    """
+
+    parameters: dict[str, Any]
+    num_timesteps: int
+    updates: int
+    seconds: float
+    score: float | None = None
+
+    @classmethod
+    def of(cls, model: BaseAlgorithm, seconds: float, score: float | None = None) -> "Checkpoint":
+        """What the model is now."""
+        updates = getattr(model, "_n_updates", 0)
+        return cls(model.get_parameters(), model.num_timesteps, updates, seconds, score)
+
+    def restore(self, model: BaseAlgorithm) -> None:
+        """Put networks, optimisers and counters into a freshly built model.
+
+        Raises
+        ------
+        ValueError
+            If the model has other networks.
+        """
+        try:
+            model.set_parameters(self.parameters, exact_match=True, device=model.device)
+        except (RuntimeError, ValueError, KeyError, AttributeError) as error:
+            raise ValueError(
+                f"checkpoint: got networks that do not fit this agent and environment ({_first_line(error)})"
+            ) from None
+        model.num_timesteps = self.num_timesteps
+        model._n_updates = self.updates  # type: ignore[attr-defined]
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint in one step: a kill leaves the old or the new file."""
+    tensors, groups = _flat(checkpoint.parameters)
+    counters = {
+        "num_timesteps": checkpoint.num_timesteps,
+        "updates": checkpoint.updates,
+        "seconds": checkpoint.seconds,
+        "score": checkpoint.score,
+        "param_groups": groups,
+        "checksum": _checksum(tensors),
+    }
+    about = {"kind": KIND, "schema": str(SCHEMA), "counters": json.dumps(counters)}
+    write_atomically(path, save(tensors, about))
+
+
+def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
+    """Read a checkpoint of a run: numbers alone, so that a file can't run code.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, damaged, of another version, or not one of this project.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise ValueError(_missing(folder, name))
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            about = _checked_metadata(file.metadata())
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+        counters = json.loads(about["counters"])
+        if counters["checksum"] != _checksum(tensors):
+            raise ValueError("its numbers have changed since it was written")
+        return Checkpoint(
+            _nested(tensors, counters["param_groups"]),
+            check_integer("num_timesteps", counters["num_timesteps"], 0),
+            check_integer("updates", counters["updates"], 0),
+            check_real("seconds", counters["seconds"], 0.0),
+            None if counters["score"] is None else check_real("score", counters["score"]),
+        )
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: can't be read safely as a checkpoint of this project ({_first_line(error)})"
+        ) from None
+
+
+def _missing(folder: Path, name: str) -> str:
+    if (folder / OLD_CHECKPOINT).is_file():
+        return (
+            f"run: got {str(folder)!r}, which has the {OLD_CHECKPOINT} of an older version; "
+            f"allowed after: python -m agents.convert {folder}"
+        )
+    return f"run: got {str(folder)!r}, allowed is a run that has a {name}"
+
+
+def _checked_metadata(about: Mapping[str, str] | None) -> Mapping[str, str]:
+    if about is None or about.get("kind") != KIND:
+        raise ValueError("it was made by something else")
+    if about["schema"] != str(SCHEMA):
+        raise ValueError(f"its schema is {about['schema']!r}, not {SCHEMA}: another version of this project made it")
+    return about
+
+
+def _flat(parameters: Mapping[str, Mapping[Any, Any]]) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors by flat names, ``policy/NAME`` and ``policy.optimizer/INDEX/NAME``, and the optimisers' settings."""
+    tensors: Tensors = {}
+    groups: dict[str, Any] = {}
+    for owner, state in parameters.items():
+        if owner.endswith(OPTIMIZER):
+            groups[owner] = state["param_groups"]
+            for index, values in state["state"].items():
+                tensors |= {f"{owner}/{index}/{key}": th.as_tensor(value) for key, value in values.items()}
+        else:
+            tensors |= {f"{owner}/{key}": value for key, value in state.items()}
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, groups
+
+
+def _nested(tensors: Tensors, groups: Mapping[str, Any]) -> dict[str, dict[Any, Any]]:
+    """Inverse of `_flat`."""
+    found: dict[str, dict[Any, Any]] = {owner: {"state": {}, "param_groups": list(groups[owner])} for owner in groups}
+    for name, tensor in tensors.items():
+        owner, _, key = name.partition("/")
+        if owner in groups:
+            index, _, key = key.partition("/")
+            found[owner]["state"].setdefault(int(index), {})[key] = tensor
+        else:
+            found.setdefault(owner, {})[key] = tensor
+    return found
+
+
+def _checksum(tensors: Tensors) -> int:
+    """CRC-32 of names and numbers."""
+    found = 0
+    for name in sorted(tensors):
+        found = zlib.crc32(name.encode(), found)
+        found = zlib.crc32(tensors[name].numpy().tobytes(), found)
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

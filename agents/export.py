@@ -1,0 +1,233 @@
+"""``python -m agents.export runs/NAME``: the policy of a saved run for use without this package's training part."""
+
+import argparse
+import io
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import nn
+
+from agents.decider import load_model
+from agents.options import fail, run_folder
+from agents.policies.deterministic import Deterministic
+from agents.runs import RunConfig, load_config, make_folder, write_atomically
+from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.exported import ONNX, OUTPUT, POLICY, ExportedPolicy, describe
+
+PROGRAM = "policy.pt2"
+"""File of ``--torch-export``; ``torch.export.load`` reads it."""
+
+CHECKED, CHECKED_USERS = 128, (1, 8, 33)
+"""Random observations of each of these numbers of users, on which an export is compared with its original."""
+
+TOLERANCE = 1e-4
+"""Largest difference of an action, in an interval of length 2."""
+
+IR_VERSION = 9
+"""Of ONNX files, the newest that onnxruntime 1.17 reads; nothing newer is used."""
+
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
+"""Entries of the observation, in their order, to actions."""
+
+
+class Network(nn.Module):
+    """Entries of the observation, in their order, to actions (batch, K, columns) within [-1, 1]."""
+
+    def __init__(self, policy: Deterministic, space: spaces.Dict, columns: int) -> None:
+        super().__init__()
+        self.policy = policy
+        self.entries = list(space.spaces)
+        self.columns = columns
+
+    def forward(self, *entries: th.Tensor) -> th.Tensor:
+        """Deterministic actions."""
+        action = self.policy.deterministic(dict(zip(self.entries, entries, strict=True)))
+        return action.unflatten(-1, (-1, self.columns)).clamp(-1.0, 1.0)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m agents.export",
+        description=f"Write the best policy of a run as {ONNX} or {PROGRAM}, for any numbers of users and observations "
+        "at once, and check that it answers as the original does.",
+    )
+    parser.add_argument("run", help="folder or name of the run")
+    parser.add_argument("--onnx", action="store_true", help=f"write {ONNX} (the default)")
+    parser.add_argument("--torch-export", action="store_true", help=f"write {PROGRAM}")
+    parser.add_argument("--out", type=Path, help="folder to write to (default: the run's)")
+    return parser
+
+
+def network_of(folder: Path, config: RunConfig) -> Network:
+    """The best policy of a run as a module of its own."""
+    settings = config.settings
+    policy = load_model(folder, config.env, settings).policy.eval()
+    network = Network(cast(Deterministic, policy), settings.observations.space, settings.actions.columns)
+    return network.requires_grad_(False)
+
+
+def random_observations(settings: Settings, users: int, size: int) -> list[th.Tensor]:
+    """Observations (size, entries) of so many users: uniform within their bounds, and of order one."""
+    rng = np.random.default_rng(0)
+    found = []
+    for box in _boxes(settings, users):
+        low, high = max(float(box.low[0]), -2.0), min(float(box.high[0]), 2.0)
+        found.append(th.as_tensor(rng.uniform(low, high, (size, *box.shape)), dtype=th.float32))
+    return found
+
+
+def _boxes(settings: Settings, users: int) -> list[spaces.Box]:
+    other = replace(settings, scenario=settings.scenario.replace(num_users=users))
+    return [cast(spaces.Box, box) for box in other.observations.space.spaces.values()]
+
+
+def program_of(network: Network, settings: Settings) -> th.export.ExportedProgram:
+    """Trace a network for any number of users and observations."""
+    batch, users = th.export.Dim("batch", min=1), th.export.Dim("users", min=1)
+    sizes = zip(_boxes(settings, 1), _boxes(settings, 2), strict=True)
+    per_user = [two.shape[0] - one.shape[0] for one, two in sizes]
+    shapes = [{0: batch, 1: count * users if count > 1 else users} if count else {0: batch} for count in per_user]
+    example = tuple(random_observations(settings, 5, 3))
+    return th.export.export(network, example, dynamic_shapes=(tuple(shapes),))
+
+
+def onnx_of(network: Network, settings: Settings) -> bytes:
+    """Translate a network to ONNX; ``ValueError`` if a package is missing."""
+    for package in ONNX_PACKAGES:
+        if find_spec(package) is None:
+            raise ValueError(f"onnx: the package {package!r} is missing, allowed after: pip install {package}")
+    program = program_of(network, settings)
+    with warnings.catch_warnings(), _quiet():
+        warnings.simplefilter("ignore")  # of the translator about itself
+        translated = th.onnx.export(
+            program, input_names=network.entries, output_names=[OUTPUT], dynamo=True, verbose=False
+        )
+    assert translated is not None
+    model = translated.model_proto
+    model.ir_version = min(model.ir_version, IR_VERSION)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def torch_export_of(network: Network, settings: Settings) -> bytes:
+    """Trace a network, as ``torch.export.save`` writes it."""
+    file = io.BytesIO()
+    th.export.save(program_of(network, settings), file)
+    return file.getvalue()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what libraries log about packages that are not needed here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def largest_difference(network: Network, settings: Settings, exported: Exported) -> float:
+    """Between actions of the original and of its export, on random observations of several numbers of users."""
+    found = 0.0
+    for users in CHECKED_USERS:
+        entries = random_observations(settings, users, CHECKED)
+        expected = network(*entries).numpy()
+        found = max(found, float(np.abs(expected - exported(entries)).max()))
+    return found
+
+
+def _read_onnx(folder: Path, network: Network) -> Exported:
+    policy = ExportedPolicy.load(folder)
+    return lambda entries: policy.act({key: one.numpy() for key, one in zip(network.entries, entries, strict=True)})
+
+
+def _read_torch_export(folder: Path, network: Network) -> Exported:
+    module = th.export.load(folder / PROGRAM).module()
+    return lambda entries: module(*entries).numpy()
+
+
+class Format(NamedTuple):
+    """How a network is written to a file, and run from it."""
+
+    write: Callable[[Network, Settings], bytes]
+    read: Callable[[Path, Network], Exported]
+
+
+FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(torch_export_of, _read_torch_export)}
+"""By file."""
+
+
+def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
+    """Write the best policy of a run.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    out
+        An existing folder.
+    names
+        Some of `FORMATS`.
+
+    Returns
+    -------
+    dict[str, float]
+        By file, the largest difference of an action from the original's.
+
+    Raises
+    ------
+    ValueError
+        For a run that can't be read, a missing package, or an export that does not answer as its original.
+    """
+    config, _ = load_config(folder)
+    network = network_of(folder, config)
+    contents = {name: FORMATS[name].write(network, config.settings) for name in names}
+    for name, content in contents.items():
+        write_atomically(out / name, content)
+    about = describe(config.settings, config.env, config.arguments, contents)
+    write_atomically(out / POLICY, json.dumps(about, indent=2, ensure_ascii=False).encode())
+    found = {}
+    for name in names:
+        found[name] = largest_difference(network, config.settings, FORMATS[name].read(out, network))
+        if not found[name] <= TOLERANCE:
+            (out / name).unlink()
+            raise ValueError(f"{out / name}: differs from the original by {found[name]:.1e}, allowed is {TOLERANCE:g}")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    options = parser().parse_args(arguments)
+    formats = [name for name, wanted in ((ONNX, options.onnx), (PROGRAM, options.torch_export)) if wanted]
+    try:
+        folder = run_folder(options.run)
+        out = folder if options.out is None else options.out
+        load_config(folder)
+        make_folder(out)
+        found = export(folder, out, formats or [ONNX])
+    except (ValueError, TypeError, ModuleNotFoundError) as error:
+        fail("agents.export", error)
+    for name, difference in found.items():
+        cases = f"{len(CHECKED_USERS) * CHECKED} random observations"
+        print(f"wrote {out / name}: largest difference of an action from the original {difference:.1e} on {cases}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""``python -m multispin_env``: the command ``multispin``."""
+
+import sys
+
+from multispin_env.commands.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

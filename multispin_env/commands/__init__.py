@@ -1,0 +1,1 @@
+"""The console command ``multispin`` and what has no other home: ``multispin solve``."""

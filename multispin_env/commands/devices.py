@@ -1,0 +1,190 @@
+"""Devices from a file: CSV with a header, or a JSON list of objects."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multispin_env.checks import FloatArray, check_name, check_real
+from multispin_env.evaluation.printing import STDOUT
+from multispin_env.physics.types import SystemState
+from multispin_env.units import BITS_PER_NAT, MS, db_to_linear
+
+Record = dict[str, Any]
+"""One device as it was read: by its columns, texts and numbers. Optional cells that are empty are left out."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of numbers, in the interval from ``low`` to ``high``, and how one becomes the unit of the model."""
+
+    low: float
+    high: float
+    open_low: bool = False
+    convert: Callable[[float], float] = float
+
+
+def _efficiency(snr_db: float) -> float:
+    """r = log2(1 + snr) in bit/s/Hz ([MS] 8)."""
+    return float(np.log1p(db_to_linear(snr_db)) * BITS_PER_NAT)
+
+
+COLUMNS = {
+    "draft_time_s": Column(0.0, 1e6, open_low=True),
+    "draft_time_ms": Column(0.0, 1e9, open_low=True, convert=lambda value: value * MS),
+    "spectral_efficiency": Column(1e-30, 1e6),
+    "snr_db": Column(-300.0, 300.0, convert=_efficiency),
+    "acceptance_rate": Column(0.0, 1.0),
+    "weight": Column(0.0, 1e9),
+}
+
+NEEDED = (("draft_time_s", "draft_time_ms"), ("spectral_efficiency", "snr_db"), ("acceptance_rate",))
+"""One column of each group, in the order of the fields of `SystemState`."""
+
+OPTIONAL = ("name", "weight")
+
+NAMES = ("name", *COLUMNS)
+
+
+@dataclass(frozen=True, eq=False)
+class Devices:
+    """What a decision is wanted for."""
+
+    names: tuple[str, ...]
+    state: SystemState  # (K,)
+    weights: FloatArray | None  # (K,); None where the file has none
+
+
+def read_devices(file: Path) -> Devices:
+    """Devices of a file, or of standard input for ``-``.
+
+    Parameters
+    ----------
+    file
+        JSON if its name ends in ``.json`` or, with another name than ``.csv``, it begins with a bracket; else CSV.
+
+    Raises
+    ------
+    ValueError
+        For a file that can't be read, or a missing, unknown or bad value: one sentence with the file, the row, counted
+        from 1 without the header, the column, the value and what is allowed.
+    """
+    where = "stdin" if file == STDOUT else str(file)
+    text = _text(file, where)
+    suffix = file.suffix.lower()
+    is_json = suffix == ".json" or (suffix != ".csv" and text.lstrip()[:1] in ("[", "{"))
+    records = _json_records(text, where) if is_json else _csv_records(text, where)
+    if not records:
+        raise ValueError(f"{where}: got no rows, allowed is at least one device")
+    return _devices(records, where)
+
+
+def _text(file: Path, where: str) -> str:
+    try:
+        content = sys.stdin.buffer.read() if file == STDOUT else file.read_bytes()
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"file: got {where!r}, allowed is a CSV or JSON file ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: got the byte {error.object[error.start]:#x}, allowed is text in UTF-8") from None
+
+
+def _csv_records(text: str, where: str) -> list[Record]:
+    try:
+        lines = [line for line in csv.reader(io.StringIO(text), strict=True) if any(cell.strip() for cell in line)]
+    except csv.Error as error:
+        raise ValueError(f"{where}: got broken CSV ({error}), allowed is CSV with commas and a header") from None
+    if not lines:
+        return []
+    header = [cell.strip() for cell in lines[0]]
+    _check_columns(header, f"{where}, header")
+    records = []
+    for row, line in enumerate(lines[1:], start=1):
+        if len(line) > len(header):
+            raise ValueError(
+                f"{where}, row {row}: got {len(line)} values, allowed are {len(header)}, as many as in the header"
+            )
+        cells = dict(zip_longest(header, (cell.strip() for cell in line), fillvalue=""))
+        records.append({name: _number(name, cell) for name, cell in cells.items() if cell or name not in OPTIONAL})
+    return records
+
+
+def _number(name: str, cell: str) -> float | str:
+    """The cell's number, or, for the check to show, its text."""
+    try:
+        return cell if name == "name" else float(cell)
+    except ValueError:
+        return cell
+
+
+def _json_records(text: str, where: str) -> list[Record]:
+    try:
+        found = json.loads(text, parse_int=float)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: got broken JSON ({error}), allowed is a list of objects") from None
+    if not isinstance(found, list):
+        raise ValueError(f"{where}: got a JSON {type(found).__name__}, allowed is a list of objects")
+    for row, record in enumerate(found, start=1):
+        if not isinstance(record, dict):
+            raise ValueError(f"{where}, row {row}: got {record!r}, allowed is an object with columns as its keys")
+        _check_columns(record, f"{where}, row {row}")
+    return [{name: value for name, value in record.items() if value is not None} for record in found]
+
+
+def _check_columns(names: Iterable[str], where: str) -> None:
+    """``ValueError`` for an unknown column, one that stands there twice, or one of a group too few or too many."""
+    columns = list(names)
+    for name in columns:
+        check_name(f"{where}, column", name, NAMES)
+        if columns.count(name) > 1:
+            raise ValueError(f"{where}, column: got {name!r} twice, allowed is once")
+    for group in NEEDED:
+        given = [name for name in group if name in columns]
+        if len(given) != 1:
+            raise ValueError(f"{where}, columns: got {given or columns}, allowed is exactly one of {list(group)}")
+
+
+def _devices(records: list[Record], where: str) -> Devices:
+    places = [f"{where}, row {row}" for row in range(1, len(records) + 1)]
+    numbered = list(zip(records, places, strict=True))
+    needed = [np.array([_needed(record, group, place) for record, place in numbered]) for group in NEEDED]
+    names = tuple(_name(record, str(row), places[row - 1]) for row, record in enumerate(records, start=1))
+    return Devices(names, SystemState(*needed), _weights(numbered, where))
+
+
+def _needed(record: Record, group: tuple[str, ...], place: str) -> float:
+    """The one number of a group of columns."""
+    name = next((name for name in group if name in record), None)
+    if name is None:
+        raise ValueError(f"{place}, {' or '.join(group)}: got nothing, allowed is a number")
+    return _checked(record[name], name, place)
+
+
+def _checked(value: Any, name: str, place: str) -> float:
+    column = COLUMNS[name]
+    number = check_real(f"{place}, {name}", value, column.low, column.high, open_low=column.open_low)
+    return column.convert(number)
+
+
+def _name(record: Record, default: str, place: str) -> str:
+    name = record.get("name", default)
+    if not isinstance(name, str) or not name.isprintable():
+        raise ValueError(f"{place}, name: got {name!r}, allowed is a text of one line")
+    return name
+
+
+def _weights(numbered: list[tuple[Record, str]], where: str) -> FloatArray | None:
+    """Weights, 1 where a row has none; ``None`` where no row has one."""
+    if not any("weight" in record for record, _ in numbered):
+        return None
+    weights = np.array([_checked(record.get("weight", 1.0), "weight", place) for record, place in numbered])
+    if not weights.any():
+        raise ValueError(f"{where}, weight: got only zeros, allowed is at least one number > 0")
+    return weights

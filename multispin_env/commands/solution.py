@@ -1,0 +1,223 @@
+"""The decision for some devices, priced and compared, as rows and as text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from multispin_env.checks import FloatArray, check_name
+from multispin_env.commands.devices import Devices
+from multispin_env.controllers.base import controller_names, make_controller, option_names
+from multispin_env.controllers.certify import CertifiedDecision
+from multispin_env.evaluation.table import Cells
+from multispin_env.physics.rounds import expected_outcome, goodput
+from multispin_env.physics.types import Decision, Outcome
+from multispin_env.registry import CONTROLLERS
+from multispin_env.scenario import Scenario
+from multispin_env.units import MHZ, MS
+
+COMPARED = ("uniform-bandwidth", "fixed")
+"""What needs no optimizer: equal bandwidth with the best lengths, and one length for all."""
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """What one device is told, and what comes of it."""
+
+    name: str
+    draft_length: int  # tokens
+    bandwidth: float  # Hz
+    share: float  # of the whole bandwidth
+    draft_time: float  # s, the whole draft
+    upload_time: float  # s, the whole draft
+    expected_tokens: float  # in a round
+
+
+@dataclass(frozen=True)
+class RivalRow:
+    """What one controller reaches for the same devices."""
+
+    name: str
+    goodput: float  # tokens/s, weighted where the devices have weights
+    share: float  # of the goodput of the decision
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was proven about the decision."""
+
+    upper_bound: float  # tokens/s; no decision has more
+    gap: float  # relative
+    wanted: float  # relative gap that was asked for
+
+    @property
+    def reached(self) -> bool:
+        """Whether the proof reached the gap that was asked for."""
+        return self.gap <= self.wanted
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A decision, priced."""
+
+    goodput: float  # tokens/s
+    weighted_goodput: float | None  # tokens/s; None where devices have no weights
+    round_latency: float  # s
+    verification_time: float  # s
+    certificate: Certificate | None
+    devices: list[DeviceRow]
+    rivals: list[RivalRow]  # best first
+
+
+def solve(scenario: Scenario, devices: Devices, controller: str, certify: float | None = None) -> Solution:
+    """Decide for the devices, price the decision and compare it.
+
+    Parameters
+    ----------
+    scenario
+        The system; its ``num_users`` is the number of devices.
+    devices
+        Whom to decide for.
+    controller
+        Name of a controller.
+    certify
+        Relative gap to prove, or ``None``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown controller, one that does not take weights or a certificate but should, a bad gap, or numbers so
+        extreme that nothing is left of the goodput.
+    """
+    check_name("controller", controller, controller_names())
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the goodput shows it
+        return _solve(scenario, devices, controller, certify)
+
+
+def _solve(scenario: Scenario, devices: Devices, controller: str, certify: float | None) -> Solution:
+    decision = _decide(scenario, devices, controller, certify)
+    outcome = expected_outcome(scenario, devices.state, decision)
+    reached = _value(outcome, devices.weights)
+    if not 0.0 < reached < np.inf:
+        raise ValueError(f"goodput: got {reached} tokens/s, allowed are numbers less extreme, which give some")
+    values = {controller: reached}
+    for name in COMPARED:
+        if name not in values:
+            rival = make_controller(name, scenario)(devices.state)
+            values[name] = _value(expected_outcome(scenario, devices.state, rival), devices.weights)
+    rivals = [RivalRow(name, value, value / reached) for name, value in values.items()]
+    return Solution(
+        goodput=float(outcome.goodput),
+        weighted_goodput=None if devices.weights is None else reached,
+        round_latency=float(outcome.round_latency),
+        verification_time=outcome.verification_time,
+        certificate=_certificate(decision),
+        devices=_device_rows(scenario, devices, decision, outcome),
+        rivals=sorted(rivals, key=lambda row: -row.goodput),
+    )
+
+
+def _decide(scenario: Scenario, devices: Devices, controller: str, certify: float | None) -> Decision:
+    wanted: dict[str, Any] = {"weights": devices.weights, "certify": certify}
+    options = {name: value for name, value in wanted.items() if value is not None}
+    for name in options:
+        able = [other for other in controller_names() if name in option_names(CONTROLLERS.load(other))]
+        if controller not in able:
+            raise ValueError(f"controller: got {controller!r}, allowed with {name} is one of {able}")
+    return make_controller(controller, scenario, **options)(devices.state)
+
+
+def _value(outcome: Outcome, weights: FloatArray | None) -> float:
+    """Σ ω_k E[N_k] / T_e2e; without weights the goodput."""
+    if weights is None:
+        return float(outcome.goodput)
+    access = outcome.round_latency - outcome.verification_time
+    return float(goodput((weights * outcome.tokens).sum(-1), access, outcome.verification_time))
+
+
+def _certificate(decision: Decision) -> Certificate | None:
+    if not isinstance(decision, CertifiedDecision):
+        return None
+    return Certificate(float(decision.bound), float(decision.gap), decision.tolerance)
+
+
+def _device_rows(scenario: Scenario, devices: Devices, decision: Decision, outcome: Outcome) -> list[DeviceRow]:
+    columns = (
+        decision.draft_length,
+        decision.bandwidth,
+        decision.bandwidth / scenario.total_bandwidth,
+        outcome.draft_time,
+        outcome.upload_time,
+        outcome.tokens,
+    )
+    rows = zip(devices.names, *(np.asarray(column).tolist() for column in columns), strict=True)
+    return [DeviceRow(*row) for row in rows]
+
+
+def device_cells(rows: list[DeviceRow]) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the table of devices."""
+    header: Cells = (
+        "device",
+        "draft length",
+        "bandwidth (MHz)",
+        "share (%)",
+        "draft (ms)",
+        "upload (ms)",
+        "expected tokens",
+    )
+    lines: list[Cells] = [
+        (
+            row.name,
+            str(row.draft_length),
+            f"{row.bandwidth / MHZ:.4f}",
+            f"{100.0 * row.share:.2f}",
+            f"{row.draft_time / MS:.2f}",
+            f"{row.upload_time / MS:.2f}",
+            f"{row.expected_tokens:.3f}",
+        )
+        for row in rows
+    ]
+    return header, lines
+
+
+def rival_cells(rows: list[RivalRow], controller: str, weighted: bool) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the comparison."""
+    kind = "weighted goodput" if weighted else "goodput"
+    header = ("decided by", f"{kind} (tokens/s)", f"of {controller}")
+    return header, [(row.name, f"{row.goodput:.2f}", f"{row.share:.4f}") for row in rows]
+
+
+def summary(solution: Solution) -> str:
+    """What the decision is worth, a line for each number."""
+    latency, verification = solution.round_latency / MS, solution.verification_time / MS
+    lines = {"goodput": f"{solution.goodput:.2f} tokens/s"}
+    if solution.weighted_goodput is not None:
+        lines["weighted goodput"] = f"{solution.weighted_goodput:.2f} tokens/s"
+    lines["round latency"] = f"{latency:.2f} ms, of which verification {verification:.2f} ms"
+    proof = solution.certificate
+    if proof is not None:
+        lines["upper bound"] = f"{proof.upper_bound:.2f} tokens/s"
+        verdict = "" if proof.reached else f", not the {proof.wanted:g} that was asked for"
+        lines["proven gap"] = f"{proof.gap:.1e}{verdict}"
+    width = max(map(len, lines))
+    return "\n".join(f"{name:{width}s}  {value}" for name, value in lines.items())
+
+
+def to_record(solution: Solution, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything as JSON can hold it, in SI units."""
+    proof = solution.certificate
+    numbers: dict[str, Any] = {
+        "goodput": solution.goodput,
+        "weighted_goodput": solution.weighted_goodput,
+        "round_latency": solution.round_latency,
+        "verification_time": solution.verification_time,
+        "upper_bound": None if proof is None else proof.upper_bound,
+        "gap": proof.gap if proof is not None and np.isfinite(proof.gap) else None,
+        "certified": None if proof is None else proof.reached,
+    }
+    rows = {
+        "rows": [vars(row) for row in solution.devices],
+        "comparison": [vars(row) for row in solution.rivals],
+    }
+    return {"about": dict(about), **numbers, **rows}

@@ -1,0 +1,113 @@
+"""A surface of pygame with the few strokes that pictures need; pygame is imported with the first canvas."""
+
+import os
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Colour = tuple[int, int, int]
+
+MOST_TEXTS = 2_000
+"""Rendered texts that are kept."""
+
+FINER = 4
+"""Letters are drawn so many times larger and made smaller: else the gaps between them are uneven."""
+
+ALIGNMENTS = {"left": 0.0, "centre": 0.5, "right": 1.0}
+
+
+def load_pygame() -> ModuleType:
+    """Import pygame, without its greeting; ``ImportError`` says how to install it."""
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    try:
+        import pygame
+    except ImportError as error:
+        raise ImportError('rendering needs pygame: pip install "multispin_env[render]"') from error
+    return pygame
+
+
+class Canvas:
+    """Draws with coordinates in pixels; edges are rounded, so that rectangles that touch leave no gap.
+
+    Parameters
+    ----------
+    width, height
+        In pixels.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width = width
+        self.height = height
+        self._open()
+
+    def _open(self) -> None:
+        self._pygame = load_pygame()
+        self._pygame.font.init()
+        self.surface = self._pygame.Surface((self.width, self.height))
+        self._fonts: dict[int, Any] = {}
+        self._texts: dict[tuple[str, int, Colour], Any] = {}
+
+    def __getstate__(self) -> dict[str, int]:
+        """Return the size only: surfaces and fonts cannot be pickled, and every picture is drawn from nothing."""
+        return {"width": self.width, "height": self.height}
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def fill(self, colour: Colour) -> None:
+        """Begin a new picture."""
+        self._pygame.font.init()
+        self._fonts.clear()  # somebody, as HumanRendering, may have closed pygame, and its fonts with it
+        self.surface.fill(colour)
+
+    def rectangle(self, x: float, y: float, width: float, height: float, colour: Colour) -> None:
+        """Fill a rectangle."""
+        self.surface.fill(colour, self._box(x, y, width, height))
+
+    def outline(self, x: float, y: float, width: float, height: float, colour: Colour) -> None:
+        """Draw the edge of a rectangle, one pixel wide, inside it."""
+        self._pygame.draw.rect(self.surface, colour, self._box(x, y, width, height), 1)
+
+    def line(self, points: Sequence[tuple[float, float]], colour: Colour, thickness: int = 1) -> None:
+        """Join points."""
+        if len(points) > 1:
+            self._pygame.draw.lines(self.surface, colour, False, points, thickness)
+
+    def disc(self, x: float, y: float, radius: int, colour: Colour) -> None:
+        """Fill a circle."""
+        self._pygame.draw.circle(self.surface, colour, (round(x), round(y)), radius)
+
+    def text(self, text: str, x: float, y: float, size: int, colour: Colour, align: str = "left") -> int:
+        """Write one line whose middle is at height ``y``; returns its width."""
+        image = self._written(text, size, colour)
+        left = round(x - ALIGNMENTS[align] * image.get_width())
+        self.surface.blit(image, (left, round(y - image.get_height() / 2)))
+        width: int = image.get_width()
+        return width
+
+    def array(self) -> NDArray[np.uint8]:
+        """Return a copy of the picture, (height, width, 3)."""
+        pixels = np.frombuffer(self._pygame.image.tobytes(self.surface, "RGB"), dtype=np.uint8)
+        return pixels.reshape(self.height, self.width, 3).copy()
+
+    def _written(self, text: str, size: int, colour: Colour) -> Any:
+        key = (text, size, colour)
+        if key not in self._texts:
+            if len(self._texts) >= MOST_TEXTS:
+                self._texts.clear()
+            image = self._font(size).render(text, True, colour)
+            self._texts[key] = self._pygame.transform.smoothscale_by(image, 1.0 / FINER)
+        return self._texts[key]
+
+    def _font(self, size: int) -> Any:
+        if size not in self._fonts:
+            self._fonts[size] = self._pygame.font.Font(None, FINER * size)
+        return self._fonts[size]
+
+    def _box(self, x: float, y: float, width: float, height: float) -> tuple[int, int, int, int]:
+        left, top = round(x), round(y)
+        return left, top, round(x + width) - left, round(y + height) - top

@@ -1,0 +1,74 @@
+"""Whole pictures: one panel or two beside each other, above a legend."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.canvas import Canvas, Colour
+from multispin_env.envs.rendering.layout import Area
+from multispin_env.envs.rendering.panel import draw_panel
+from multispin_env.envs.rendering.tokens import Cell, draw_refused
+from multispin_env.envs.rendering.views import View
+
+SIZE = (800, 450)
+MARGIN, BETWEEN, LEGEND = 10.0, 24.0, 26.0
+
+TIMES: tuple[tuple[str, Colour], ...] = (
+    ("drafting", style.DRAFTING),
+    ("uploading", style.UPLOADING),
+    ("waiting", style.WAITING),
+    ("server verifying", style.VERIFYING),
+)
+"""Of the timeline."""
+
+
+class Picture:
+    """Draws views of one or two environments, 800 by 450 pixels; the canvas and its letters are made once."""
+
+    def __init__(self) -> None:
+        self.canvas = Canvas(*SIZE)
+
+    def draw(self, views: Sequence[View], clock: float | None = None) -> None:
+        """Draw views beside each other, ``clock`` seconds into their rounds; ``None`` for rounds that are over."""
+        canvas = self.canvas
+        canvas.fill(style.PAPER)
+        width = (canvas.width - 2 * MARGIN - (len(views) - 1) * BETWEEN) / len(views)
+        for place, view in enumerate(views):
+            x = MARGIN + place * (width + BETWEEN)
+            draw_panel(canvas, Area(x, 4.0, width, canvas.height - LEGEND - 8.0), view, clock)
+            if place:
+                middle = x - 0.5 * BETWEEN
+                canvas.line([(middle, 6.0), (middle, canvas.height - LEGEND - 6.0)], style.FAINT)
+        self._draw_legend(views[0].drawn, animated=clock is not None)
+
+    def array(self) -> NDArray[np.uint8]:
+        """Return what was drawn, (450, 800, 3)."""
+        return self.canvas.array()
+
+    def _draw_legend(self, drawn: bool, *, animated: bool) -> None:
+        canvas = self.canvas
+        y = canvas.height - 0.5 * LEGEND
+        canvas.line([(0.0, y - 0.5 * LEGEND), (canvas.width, y - 0.5 * LEGEND)], style.FAINT)
+        x = MARGIN
+        for text, colour in TIMES:
+            x = self._entry(x, y, text, colour)
+        x = self._entry(x + 14.0, y, "accepted token", style.ACCEPTED)
+        draw_refused(canvas, _swatch(x, y), crossed=drawn)
+        x = self._name(x, y, "refused")
+        x = self._entry(x, y, "server's own", style.SERVERS)
+        if animated:
+            self._entry(x, y, "not yet judged", style.DRAFTED)
+
+    def _entry(self, x: float, y: float, text: str, colour: Colour) -> float:
+        """Draw a colour and its name; returns where the next entry begins."""
+        self.canvas.rectangle(*_swatch(x, y), colour)
+        return self._name(x, y, text)
+
+    def _name(self, x: float, y: float, text: str) -> float:
+        return x + 16.0 + self.canvas.text(text, x + 16.0, y, style.SMALL, style.INK) + 12.0
+
+
+def _swatch(x: float, y: float) -> Cell:
+    return Cell(x, y - 5.0, 11.0, 11.0)

@@ -1,0 +1,88 @@
+"""Tokens of a round as cells: accepted, refused, and the server's own."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from multispin_env.checks import FloatArray, IntArray
+from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.canvas import Canvas
+from multispin_env.envs.rendering.charts import every_nth
+from multispin_env.envs.rendering.layout import Area
+from multispin_env.envs.rendering.views import View
+
+COUNT_WIDTH, WIDEST_CELL, HIGHEST_CELL = 28.0, 16.0, 16.0
+"""Width of the column of numbers, and most that a cell takes."""
+
+SMALLEST_CROSS = 6.0
+"""Pixels of a cell that a cross fits in."""
+
+
+class Cell(NamedTuple):
+    """A place for a token, in pixels."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> None:
+    """Draw a row of cells for each device, and behind it the tokens it gained."""
+    last = view.last
+    assert last is not None
+    rows = area.height / len(last.tokens)
+    pitch = min(WIDEST_CELL, (area.width - COUNT_WIDTH) / view.scales.cells)
+    lengths = last.decision.draft_length
+    if now is not None:
+        lengths = _drafted(lengths, last.outcome.draft_time, now)
+    right = area.x + pitch * view.scales.cells + COUNT_WIDTH
+    step = every_nth(rows, 11.0)
+    for user, (length, gained) in enumerate(zip(lengths.tolist(), last.tokens.tolist(), strict=True)):
+        middle = area.y + (user + 0.5) * rows
+        row = _cells(area.x, middle, pitch, rows, length + 1)
+        if now is not None:
+            _draw_drafted(canvas, row[:-1])
+            continue
+        _draw_judged(canvas, row, gained - 1.0, view.drawn)
+        if user % step == 0:
+            count = f"{gained:.0f}" if view.drawn else f"{gained:.1f}"
+            canvas.text(count, right, middle, style.SMALL, style.INK, "right")
+
+
+def _drafted(length: IntArray, draft_time: FloatArray, now: float) -> IntArray:
+    """Tokens (K,) that are drafted at a time."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = np.where(draft_time > 0.0, now / draft_time, 1.0)
+    drafted: IntArray = np.floor(length * np.minimum(part, 1.0)).astype(np.int64)
+    return drafted
+
+
+def _cells(x: float, middle: float, pitch: float, rows: float, count: int) -> list[Cell]:
+    gap = 1.0 if pitch >= 4.0 else 0.0
+    height = max(1.0, min(HIGHEST_CELL, 0.8 * rows))
+    return [Cell(x + place * pitch, middle - 0.5 * height, pitch - gap, height) for place in range(count)]
+
+
+def _draw_drafted(canvas: Canvas, row: list[Cell]) -> None:
+    for cell in row:
+        canvas.rectangle(*cell, style.DRAFTED)
+
+
+def _draw_judged(canvas: Canvas, row: list[Cell], accepted: float, drawn: bool) -> None:
+    """Draw the draft's cells as far as they are accepted, and the server's token behind the last accepted one."""
+    for place, cell in enumerate(row[:-1]):
+        part = min(max(accepted - place, 0.0), 1.0)
+        if part < 1.0:
+            draw_refused(canvas, cell, crossed=drawn)
+        canvas.rectangle(cell.x, cell.y, part * cell.width, cell.height, style.ACCEPTED)
+    canvas.rectangle(*row[-1], style.SERVERS)
+
+
+def draw_refused(canvas: Canvas, cell: Cell, *, crossed: bool) -> None:
+    """Draw a refused token: an empty cell, crossed if it is really one and not a part of the expected."""
+    canvas.outline(*cell, style.REFUSED)
+    if crossed and min(cell.width, cell.height) >= SMALLEST_CROSS:
+        left, right = round(cell.x), round(cell.x + cell.width) - 1
+        top, bottom = round(cell.y), round(cell.y + cell.height) - 1
+        canvas.line([(left, top), (right, bottom)], style.REFUSED)

@@ -1,0 +1,186 @@
+"""Exported policies as controllers and agents, without torch: onnxruntime alone runs them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.envs.observations import SHARED, SHOWN, Observation
+from multispin_env.envs.settings import Settings
+from multispin_env.physics.types import Decision, SystemState
+from multispin_env.physics.validation import checked_state
+from multispin_env.registry import ENVIRONMENTS
+from multispin_env.scenario import Scenario
+
+POLICY, ONNX = "policy.json", "policy.onnx"
+
+KIND = "multispin_env policy"
+
+SCHEMA = 1
+"""Version of ``policy.json``; a reader refuses another."""
+
+OUTPUT = "action"
+"""Name of the network's output; its inputs are called as the entries of the observation."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExportedPolicy:
+    """A trained policy, as ``python -m agents.export`` wrote it.
+
+    Called with a state it is a controller, where the environment shows the whole state; `act` answers observations of
+    any environment of this project, as agents do in `play_episodes`.
+
+    Parameters
+    ----------
+    settings
+        The environment it decides for.
+    session
+        The network in onnxruntime.
+    """
+
+    settings: Settings
+    session: Any
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "ExportedPolicy":
+        """Read ``policy.json`` and ``policy.onnx`` of a folder; nothing in them is executed but the network.
+
+        Raises
+        ------
+        ValueError
+            If a file is missing, damaged, of another version, or not one of this project.
+        ModuleNotFoundError
+            Without onnxruntime.
+        """
+        folder = Path(folder)
+        about = read_about(folder)
+        content = (folder / ONNX).read_bytes() if (folder / ONNX).is_file() else None
+        if content is None or checksum(content) != about["sha256"].get(ONNX):
+            raise ValueError(f"{folder / ONNX}: allowed is the file that {POLICY} was written with")
+        return cls(settings_of(about, folder / POLICY), _session(content, list(about["inputs"]), folder / ONNX))
+
+    def on(self, scenario: Scenario) -> "ExportedPolicy":
+        """Return the same policy for another scenario; any number of users will do."""
+        return replace(self, settings=replace(self.settings, scenario=scenario))
+
+    def __call__(self, state: SystemState) -> Decision:
+        """Decide for one state (K,) or a batch (..., K).
+
+        Raises
+        ------
+        ValueError
+            For a bad state, or where the policy expects observations that are not the state.
+        """
+        if self.settings.variant.shown != SHOWN:
+            raise ValueError(
+                f"state: got a SystemState, allowed for a policy of {type(self.settings.variant).__name__} are "
+                "observations, by act()"
+            )
+        state = checked_state(self.settings.scenario, state)
+        observation = self.settings.observations.encode(state)
+        return self.settings.actions.decode(self.act(observation), state)
+
+    def act(self, observation: Observation) -> NDArray[np.float32]:
+        """Actions (..., K, columns) for observations (..., entries).
+
+        Raises
+        ------
+        ValueError
+            If entries are missing.
+        """
+        wanted = [entry.name for entry in self.session.get_inputs()]
+        if not set(wanted) <= set(observation):
+            raise ValueError(f"observation: got {sorted(observation)}, allowed are entries {wanted}")
+        batch = np.shape(observation[SHARED])[:-1]
+        flat = {key: np.asarray(observation[key], np.float32) for key in wanted}
+        flat = {key: array.reshape(-1, array.shape[-1]) for key, array in flat.items()}
+        (action,) = self.session.run([OUTPUT], flat)
+        return action.reshape(*batch, *action.shape[1:])
+
+
+def describe(settings: Settings, env: str, arguments: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    """What ``policy.json`` says of a policy.
+
+    Parameters
+    ----------
+    settings, env, arguments
+        The environment, its id, and the fields of its variant.
+    files
+        Contents of its files, by name.
+    """
+    return {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "env": env,
+        "action": settings.action,
+        "arguments": dict(arguments),
+        "inputs": list(settings.observations.space.spaces),
+        "scenario": settings.scenario.to_dict(),
+        "sha256": {name: checksum(content) for name, content in files.items()},
+    }
+
+
+def checksum(content: bytes) -> str:
+    """SHA-256 of a file, by which ``policy.json`` knows it."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read ``policy.json``; ``ValueError`` if it is missing or not one of ours."""
+    path = folder / POLICY
+    if not path.is_file():
+        raise ValueError(
+            f"policy: got {str(folder)!r}, allowed is a folder with a {POLICY}, from python -m agents.export"
+        )
+    try:
+        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if about["kind"] != KIND:
+            raise ValueError(f"kind is {about['kind']!r}, not {KIND!r}")
+        if about["schema"] != SCHEMA:
+            raise ValueError(f"schema is {about['schema']!r}, not {SCHEMA}; export the run again")
+        if not isinstance(about["sha256"], dict):
+            raise ValueError("sha256 is no table of files")
+        return about
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None
+
+
+def settings_of(about: Mapping[str, Any], path: Path) -> Settings:
+    """Environment that ``policy.json`` describes; ``ValueError`` if there is none like it."""
+    try:
+        variant = ENVIRONMENTS.load(about["env"]).variant_type(**about["arguments"])
+        settings = Settings(Scenario.from_dict(about["scenario"]), variant, about["action"])
+        shown = list(settings.observations.space.spaces)
+        if shown != about["inputs"]:
+            raise ValueError(f"inputs are {about['inputs']}, not {shown}")
+        return settings
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None
+
+
+def _session(content: bytes, inputs: list[str], path: Path) -> Any:
+    """The network, on one core: it is small, and more threads only wait for each other."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'exported policy: the package {error.name!r} is missing, allowed after: pip install "multispin_env[onnx]"',
+            name=error.name,
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common base but this one
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: can't be read as a network ({reason})") from None
+    names = [entry.name for entry in session.get_inputs()]
+    if not set(names) <= set(inputs) or OUTPUT not in [entry.name for entry in session.get_outputs()]:
+        raise ValueError(f"{path}: got a network of {names}, allowed is one of {inputs} to {OUTPUT!r}")
+    return session

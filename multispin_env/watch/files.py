@@ -1,0 +1,101 @@
+"""Films as files: GIF by Pillow, MP4 by imageio-ffmpeg."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.checks import check_name
+from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.canvas import Colour
+
+Pixels = NDArray[np.uint8]
+"""A picture, (height, width, 3)."""
+
+LETTERS = (style.INK, style.GREY, style.REFUSED)
+"""Colours that are written with, so that there are shades of them."""
+
+SHADES = 8
+"""Of each, between it and paper."""
+
+
+def write_gif(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Sequence[int], fps: float) -> None:
+    """Write a GIF that repeats for ever; all pictures share their colours.
+
+    Parameters
+    ----------
+    path
+        The file.
+    pictures
+        Each draws one.
+    times
+        For how many frames each is shown.
+    fps
+        Frames a second.
+
+    Raises
+    ------
+    ImportError
+        Without Pillow.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError('out: a GIF needs Pillow: pip install "multispin_env[render]"') from error
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for colour in gif_colours() for part in colour])
+    images = (Image.fromarray(picture()).quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
+    first = next(images)
+    duration = [round(1_000 * count / fps) for count in times]
+    first.save(path, format="GIF", save_all=True, append_images=images, duration=duration, loop=0, optimize=False)
+
+
+def gif_colours() -> list[Colour]:
+    """Return the colours of pictures, and shades for the edges of letters."""
+    fills = [
+        *(style.PAPER, style.FAINT, style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING),
+        *(style.ACCEPTED, style.DRAFTED, style.REFUSED, style.SERVERS),
+    ]
+    parts = np.linspace(0.0, 1.0, SHADES, endpoint=False)[:, None]
+    shades = [(1.0 - parts) * letters + parts * np.array(style.PAPER) for letters in LETTERS]
+    mixed: list[Colour] = [(r, g, b) for r, g, b in np.concatenate(shades).round().astype(int).tolist()]
+    return list(dict.fromkeys([*fills, *mixed]))
+
+
+def write_mp4(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Sequence[int], fps: float) -> None:
+    """Write an MP4 (H.264); parameters as of `write_gif`.
+
+    Raises
+    ------
+    ImportError
+        Without imageio-ffmpeg.
+    """
+    try:
+        from imageio_ffmpeg import write_frames  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    except ImportError as error:
+        raise ImportError("out: an MP4 needs imageio-ffmpeg: pip install imageio-ffmpeg") from error
+    height, width, _ = pictures[0]().shape
+    writer = write_frames(str(path), (width, height), fps=fps, macro_block_size=2, ffmpeg_log_level="error")
+    writer.send(None)
+    try:
+        for picture, count in zip(pictures, times, strict=True):
+            pixels = picture().tobytes()
+            for _ in range(count):
+                writer.send(pixels)
+    finally:
+        writer.close()
+
+
+Writer = Callable[[Path, Sequence[Callable[[], Pixels]], Sequence[int], float], None]
+
+WRITERS: Mapping[str, Writer] = {".gif": write_gif, ".mp4": write_mp4}
+"""By the end of the file's name."""
+
+
+def writer_for(path: Path) -> Writer:
+    """Choose a writer by the file's name; ``ValueError`` if there is none, or no folder for the file."""
+    check_name("out", path.suffix.lower(), WRITERS)
+    if path.is_dir() or not path.resolve().parent.is_dir():
+        raise ValueError(f"out: got {str(path)!r}, allowed is a file in a folder that exists")
+    return WRITERS[path.suffix.lower()]

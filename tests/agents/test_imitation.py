@@ -1,0 +1,162 @@
+"""Imitation: what its teacher teaches, that it learns it, and where it refuses to."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import torch as th
+
+import multispin_env as ms
+from agents import AGENTS, cli
+from agents.checkpoints import load_checkpoint
+from agents.teacher import Systems, Teacher, cost_of_errors, scenarios_like
+from multispin_env.controllers.problem import make_problem
+from multispin_env.controllers.relaxed import relaxed_optimum
+from multispin_env.envs.settings import Settings
+
+FULL, COMMON = "MultiSpin/Heterogeneous-v0", "MultiSpin/Homogeneous-v0"
+TINY = ["--agent", "imitation", "--num-users", "10", "--seed", "3", "--timesteps", "40000"]
+
+
+def teacher(action="lengths", env_id=FULL, seed=0, **options):
+    scenario = ms.Scenario.preset("llama2")
+    settings = Settings(scenario, ms.ENVIRONMENTS.load(env_id).variant_type(), action)
+    systems = Systems(scenarios_like(scenario), 2, 14, **options)
+    return Teacher(settings, systems, np.random.default_rng(seed))
+
+
+def users_of(lesson):
+    return lesson.observation["compute"].shape[-1]
+
+
+def test_lessons_differ_in_users_budgets_and_presets():
+    one = teacher()
+    lessons = [one.lesson(2) for _ in range(300)]
+    assert {users_of(lesson) for lesson in lessons} == set(range(2, 15))
+    shared = np.array([lesson.observation["shared"][0] for lesson in lessons])
+    assert shared[:, 1].max() > np.log10(100)  # larger systems than any that was drawn
+    assert np.mean(shared[:, 1] > np.log10(14.5)) == pytest.approx(0.3, abs=0.15)
+    assert np.ptp(shared[:, 2]) > 1.0
+    assert next(each.observation["compute"].shape for each in lessons if users_of(each) == 7) == (2, 7)
+
+
+def test_presets_are_taught_beside_the_own_scenario():
+    own = ms.Scenario.preset("llama2", draft_time_spread=0.3)
+    assert scenarios_like(own) == (own, ms.Scenario.preset("llama2"), ms.Scenario.preset("qwen3.5"))
+    assert len(scenarios_like(ms.Scenario.preset("llama2"))) == 2
+    short = ms.Scenario.preset("llama2", max_draft_length=9)
+    assert scenarios_like(short) == (short,)
+
+
+@pytest.mark.parametrize("action", ["lengths", "residual", "shares"])
+def test_lessons_are_nearly_optimal(action):
+    """The taught actions, decoded, are as good as rounding allows; without larger systems all is as observed."""
+    one = teacher(action, largest=1, budget_low=1.0, budget_high=1.0)
+    for _ in range(10):
+        lesson = one.lesson(50)
+        assert lesson.action.shape == lesson.cost.shape
+        assert np.abs(lesson.action).max() <= 1.0
+        assert (lesson.cost > 0).all()
+        name = "llama2" if lesson.observation["shared"][0, 0] < np.log10(20) else "qwen3.5"
+        base = next(s for s in one.systems.scenarios if s.name == name)
+        # a system of K of its own budget has the bandwidth of the scenario
+        scenario = base.replace(num_users=users_of(lesson))
+        settings = Settings(scenario, one.settings.variant, action)
+        if not np.allclose(settings.observations.shared, lesson.observation["shared"][0], atol=1e-5):
+            scenario = next(s for s in one.systems.scenarios if s.name != name).replace(num_users=users_of(lesson))
+            settings = Settings(scenario, one.settings.variant, action)
+        assert settings.observations.shared == pytest.approx(lesson.observation["shared"][0], abs=1e-5)
+        seen = settings.observations.decode(lesson.observation)
+        state = ms.SystemState(seen.draft_time, seen.spectral_efficiency, seen.acceptance_rate)
+        reached = ms.expected_outcome(scenario, state, settings.actions.decode(lesson.action, state)).goodput
+        best = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state)).goodput
+        assert reached.mean() / best.mean() > 0.985
+        assert (reached <= best * (1 + 1e-6)).all()
+
+
+def test_residuals_are_taught_to_be_zero():
+    assert np.abs(teacher("residual").lesson(50).action[..., 1]).max() < 1e-3
+
+
+def test_larger_systems_change_nothing_of_what_is_taught():
+    """The optimum of K devices with a share of a larger system's budget is that of many copies of them."""
+    large = ms.Scenario.preset("llama2", num_users=60)
+    small = ms.sample_state(large.replace(num_users=6), np.random.default_rng(0), 20)
+    copies = ms.SystemState(
+        *(np.tile(getattr(small, f), 10) for f in ("draft_time", "spectral_efficiency", "acceptance_rate"))
+    )
+    extra = 54 * large.verification_time_per_draft
+    scaled = large.replace(
+        num_users=6,
+        total_bandwidth=large.total_bandwidth / 10,
+        verification_fixed_time=large.verification_fixed_time + extra,
+    )
+    found = relaxed_optimum(make_problem(scaled, small), 1e-9).length
+    assert relaxed_optimum(make_problem(large, copies), 1e-9).length[:, :6] == pytest.approx(found, rel=1e-5)
+
+
+def test_costs_are_curvatures():
+    """Against second differences of the goodput, in the many-user limit in which the rest is small."""
+    scenario = ms.Scenario.preset("qwen3.5", num_users=40)
+    problem = make_problem(scenario, ms.sample_state(scenario, np.random.default_rng(0), 5))
+    length = relaxed_optimum(problem, 1e-10).length
+    cost = cost_of_errors(problem, length)
+    step = 0.05
+    for user in range(0, 40, 7):
+        moved = np.zeros(40)
+        moved[user] = step
+        low, middle, high = (problem.value((length + side * moved)[:, None])[:, 0] for side in (-1, 0, 1))
+        inside = (length[:, user] > 1.2) & (length[:, user] < 24.8)
+        curvature = -0.5 * (low - 2 * middle + high) / step**2 / middle
+        assert cost[inside, user] == pytest.approx(curvature[inside], rel=0.25)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "imitation"
+    assert cli.main(["--name", str(folder), "--action", "lengths", *TINY]) == 0
+    return folder
+
+
+def test_it_learns(trained):
+    with (trained / "curve.csv").open() as file:
+        points = [float(point["share_of_optimum"]) for point in csv.DictReader(file)]
+    assert points[-1] > 0.98
+    assert "imitation (lengths)" in (trained / "table.csv").read_text()
+
+
+def test_same_seed_same_weights(trained, tmp_path):
+    assert cli.main(["--name", str(tmp_path / "again"), "--action", "lengths", *TINY]) == 0
+    first, second = (load_checkpoint(path).parameters["policy"] for path in (trained, tmp_path / "again"))
+    assert all(th.equal(first[key], second[key]) for key in first)
+
+
+def test_it_resumes_with_fresh_states(trained, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder)
+    assert cli.main(["--resume", str(folder), "--timesteps", "50000"]) == 0
+    assert 50_000 <= load_checkpoint(folder).num_timesteps < 50_200
+
+
+def test_the_common_length_is_imitated_too(tmp_path):
+    assert cli.main(["--name", str(tmp_path / "run"), "--env", COMMON, *TINY, "--timesteps", "5000"]) == 0
+
+
+@pytest.mark.parametrize(
+    "env_id", [name for name in ms.ENVIRONMENTS.names() if ms.ENVIRONMENTS.load(name).variant_type.contenders]
+)
+def test_nothing_hidden_can_be_imitated(env_id, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--agent", "imitation", "--env", env_id, "--name", str(tmp_path / "run")])
+    assert caught.value.code == 2
+    assert "agent: got 'imitation' for" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_rate_falls_to_nothing():
+    from agents.base import CosineRate
+
+    rate = CosineRate(2.0, lambda progress: progress)
+    assert [rate(x) for x in (1.0, 0.5, 0.0)] == pytest.approx([2.0, 1.0, 0.0])
+    assert AGENTS.load("imitation").most_users == 14

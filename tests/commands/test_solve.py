@@ -1,0 +1,238 @@
+"""``multispin solve``: the decision of the package for devices from a file."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.commands.devices import read_devices
+from multispin_env.commands.solve import main
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLE = ROOT / "examples" / "devices.csv"
+HEADER = "draft_time_ms,snr_db,acceptance_rate"
+GOOD = f"{HEADER}\n12,15,0.8\n11,20,0.7\n"
+
+
+def solve_json(capsys, *arguments):
+    assert main(["--json", *map(str, arguments)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys, *arguments):
+    assert main([*map(str, arguments)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert printed.err.startswith("multispin solve: ")
+    return printed.err
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="state.csv"):
+        file = tmp_path / name
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return file
+
+    return write
+
+
+def test_json_is_the_decision_of_the_package(capsys):
+    found = solve_json(capsys, EXAMPLE, "--scenario", "qwen3.5", "--total-bandwidth", "5e6", "--certify", "1e-6")
+    with EXAMPLE.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    state = ms.SystemState(
+        np.array([float(row["draft_time_ms"]) / 1e3 for row in rows]),
+        np.array([np.log2(1.0 + 10.0 ** (float(row["snr_db"]) / 10.0)) for row in rows]),
+        np.array([float(row["acceptance_rate"]) for row in rows]),
+    )
+    scenario = ms.Scenario.preset("qwen3.5", num_users=len(rows), total_bandwidth=5e6)
+    decision = ms.make_controller("optimal", scenario, certify=1e-6)(state)
+    outcome = ms.expected_outcome(scenario, state, decision)
+    assert [row["name"] for row in found["rows"]] == [row["name"] for row in rows]
+    assert [row["draft_length"] for row in found["rows"]] == decision.draft_length.tolist()
+    assert np.allclose([row["bandwidth"] for row in found["rows"]], decision.bandwidth, rtol=1e-9)
+    assert np.allclose([row["expected_tokens"] for row in found["rows"]], outcome.tokens)
+    assert np.isclose(sum(row["share"] for row in found["rows"]), 1.0)
+    assert found["goodput"] == pytest.approx(float(outcome.goodput))
+    assert found["round_latency"] == pytest.approx(float(outcome.round_latency))
+    assert found["certified"] is True
+    assert found["gap"] <= 1e-6
+    assert found["upper_bound"] >= found["goodput"]
+    assert ms.Scenario.from_dict(found["about"]["scenario"]) == scenario
+    rivals = {row["name"]: row["goodput"] for row in found["comparison"]}
+    for name in ("fixed", "uniform-bandwidth"):
+        rival = ms.expected_outcome(scenario, state, ms.make_controller(name, scenario)(state))
+        assert rivals[name] == pytest.approx(float(rival.goodput))
+
+
+def test_units_and_formats_agree(write, capsys):
+    seconds = GOOD.replace(HEADER, "draft_time_s,snr_db,acceptance_rate").replace("12,", "0.012,")
+    seconds = seconds.replace("\n11,", "\n0.011,")
+    r = [float(np.log2(1.0 + 10.0 ** (snr / 10.0))) for snr in (15, 20)]
+    objects = [
+        {"draft_time_ms": 12, "spectral_efficiency": r[0], "acceptance_rate": 0.8, "name": None},
+        {"draft_time_s": 0.011, "snr_db": 20, "acceptance_rate": 0.7},
+    ]
+    files = [
+        write(GOOD),
+        write("\ufeff" + GOOD.replace("\n", "\r\n") + "\r\n \r\n", "windows.csv"),
+        write(seconds, "seconds.csv"),
+        write(json.dumps(objects), "state.json"),
+        write(json.dumps(objects), "state.txt"),
+    ]
+    found = [solve_json(capsys, file) for file in files]
+    assert [row["name"] for row in found[0]["rows"]] == ["1", "2"]
+    for other in found[1:]:
+        assert other["goodput"] == pytest.approx(found[0]["goodput"], rel=1e-12)
+        assert [row["draft_length"] for row in other["rows"]] == [row["draft_length"] for row in found[0]["rows"]]
+
+
+def test_weights_are_for_the_optimum(write, capsys):
+    file = write(f"name,{HEADER},weight\na,12,15,0.8,\nb,11,20,0.7,9\n")
+    assert read_devices(file).weights.tolist() == [1.0, 9.0]
+    found = solve_json(capsys, file)
+    plain = solve_json(capsys, write(GOOD, "plain.csv"))
+    assert found["weighted_goodput"] > found["goodput"]
+    assert found["goodput"] <= plain["goodput"]
+    assert all(row["goodput"] <= found["weighted_goodput"] for row in found["comparison"])
+    assert main([str(file)]) == 0
+    assert "weighted goodput (tokens/s)" in capsys.readouterr().out
+    assert "allowed with weights is one of ['optimal']" in refused(capsys, file, "--controller", "fixed")
+
+
+def test_set_reaches_the_scenario(write, capsys):
+    found = solve_json(capsys, write(GOOD), "--set", "max_draft_length=2", "--set", "verification_fixed_time=0.5")
+    assert {row["draft_length"] for row in found["rows"]} == {2}
+    assert found["verification_time"] > 0.5
+
+
+@pytest.mark.parametrize("name", ms.controller_names())
+def test_every_controller_decides(name, capsys):
+    assert main([str(EXAMPLE), "--controller", name]) == 0
+    printed = capsys.readouterr().out
+    assert f"decided by {name}\n" in printed
+    assert f"of {name}" in printed
+
+
+def test_csv_output_is_a_file_or_the_only_output(write, tmp_path, capsys):
+    assert main([str(EXAMPLE), "--csv", str(tmp_path / "out.csv")]) == 0
+    assert "goodput" in capsys.readouterr().out
+    assert main([str(EXAMPLE), "--csv", "-"]) == 0
+    text = capsys.readouterr().out
+    assert text == (tmp_path / "out.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert sum(float(row["bandwidth"]) for row in rows) == pytest.approx(10e6)
+
+
+def pipe(*arguments, content=b""):
+    command = [sys.executable, "-m", "multispin_env", "solve", *arguments]
+    return subprocess.run(command, input=content, capture_output=True, check=False, cwd=ROOT)
+
+
+def test_the_page_shows_what_is_printed():
+    done = pipe("--scenario", "llama2", "examples/devices.csv")
+    assert done.returncode == 0
+    assert done.stderr == b""
+    assert f"```text\n{done.stdout.decode()}```" in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+
+
+def test_standard_input_gives_the_same_bytes():
+    from_file, from_pipe = pipe("examples/devices.csv"), pipe("-", content=EXAMPLE.read_bytes())
+    assert from_pipe.stdout == from_file.stdout
+    rows = b'[{"name": "a", "draft_time_ms": 12, "snr_db": 15, "acceptance_rate": 1}]'
+    assert json.loads(pipe("--json", "-", content=rows).stdout)["rows"][0]["share"] == 1.0
+    broken = pipe("-", content=b'[{"name": 1')
+    assert broken.returncode == 2
+    assert broken.stderr.startswith(b"multispin solve: stdin: got broken JSON")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "state.csv: got no rows, allowed is at least one device"),
+        (HEADER, "state.csv: got no rows"),
+        (GOOD + "12,15,1.2\n", "state.csv, row 3, acceptance_rate: got 1.2, allowed is a finite number in [0, 1]"),
+        (GOOD + "12,15,80%\n", "row 3, acceptance_rate: got '80%'"),
+        (GOOD + "12,,0.8\n", "row 3, snr_db: got '', allowed is a finite number in [-300, 300]"),
+        (GOOD + "12\n", "row 3, snr_db: got ''"),
+        (GOOD + "nan,15,0.8\n", "row 3, draft_time_ms: got nan"),
+        (GOOD + "0,15,0.8\n", "row 3, draft_time_ms: got 0.0, allowed is a finite number in (0, 1e+09]"),
+        (GOOD + "12,15,0.8,1\n", "row 3: got 4 values, allowed are 3"),
+        (GOOD.replace("snr_db", "snr"), "header, column: got 'snr', allowed is one of"),
+        (GOOD.replace("snr_db", "acceptance_rat"), "did you mean 'acceptance_rate'"),
+        (GOOD.replace("snr_db", "draft_time_s"), "columns: got ['draft_time_s', 'draft_time_ms'], allowed is exactly"),
+        (GOOD.replace("snr_db", "weight"), "allowed is exactly one of ['spectral_efficiency', 'snr_db']"),
+        (GOOD.replace("snr_db", "draft_time_ms"), "column: got 'draft_time_ms' twice"),
+        (GOOD.replace(",", ";"), "header, column: got 'draft_time_ms;snr_db;acceptance_rate'"),
+        (f"{HEADER},weight\n12,15,0.8,-1\n", "row 1, weight: got -1.0, allowed is a finite number in [0, 1e+09]"),
+        (f"{HEADER},weight\n12,15,0.8,0\n", "weight: got only zeros"),
+        (f'{HEADER}\n"12,15', "got broken CSV"),
+        (b"\xff\xfe", "got the byte 0xff, allowed is text in UTF-8"),
+        (b"a\0b", "state.csv"),
+    ],
+)
+def test_bad_csv_says_where(text, words, write, capsys):
+    assert words in refused(capsys, write(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{}", "state.json: got a JSON dict, allowed is a list of objects"),
+        ("[]", "state.json: got no rows"),
+        ("[3]", "state.json, row 1: got 3.0, allowed is an object"),
+        ("[" * 100_000, "got broken JSON"),
+        ('[{"draft_time_ms": 1, "snr_db": 2}]', "row 1, columns: got ['draft_time_ms', 'snr_db'], allowed is exactly"),
+        ('[{"draft_time_ms": "1", "snr_db": 2, "acceptance_rate": 1}]', "row 1, draft_time_ms: got '1'"),
+        ('[{"draft_time_ms": null, "snr_db": 2, "acceptance_rate": 1}]', "draft_time_s or draft_time_ms: got nothing"),
+        ('[{"draft_time_ms": 1, "snr_db": 2, "acceptance_rate": true}]', "acceptance_rate: got True"),
+        ('[{"draft_time_ms": 1, "snr_db": NaN, "acceptance_rate": 1}]', "snr_db: got nan"),
+        (f'[{{"draft_time_ms": 1{"0" * 5000}, "snr_db": 1, "acceptance_rate": 1}}]', "draft_time_ms: got inf"),
+        ('[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": "a\\nb"}]', "name: got 'a\\nb'"),
+        ('[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": 7}]', "name: got 7.0"),
+    ],
+)
+def test_bad_json_says_where(text, words, write, capsys):
+    assert words in refused(capsys, write(text, "state.json"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--scenario", "lama2"], "did you mean 'llama2'"),
+        (["--controller", "optimel"], "did you mean 'optimal'"),
+        (["--controller", "optimal+filter"], "controller: got 'optimal+filter'"),
+        (["--certify", "2"], "certify: got 2.0"),
+        (["--certify", "1e-6", "--controller", "homogeneous"], "allowed with certify is one of ['optimal']"),
+        (["--total-bandwidth", "-1"], "total_bandwidth: got -1.0"),
+        (["--total-bandwidth", "1e-320"], "goodput: got 0.0 tokens/s"),
+        (["--set", "max_draft=3"], "did you mean 'max_draft_length'"),
+        (["--set", "max_draft_length=0"], "max_draft_length: got 0"),
+        (["--set", "num_users=3"], "K is the number of rows, 2"),
+        (["--set", "total_bandwidth=1e6", "--total-bandwidth", "1e6"], "set: got 'total_bandwidth', allowed is once"),
+        (["--set", "x"], "allowed is NAME=VALUE"),
+        (["--csv", "nowhere/rows.csv"], "file: got 'nowhere/rows.csv'"),
+        (["--csv", "-", "--json"], "file: got '-' twice"),
+    ],
+)
+def test_bad_options_are_one_sentence(arguments, words, write, capsys):
+    assert words in refused(capsys, write(GOOD), *arguments)
+
+
+def test_a_file_that_is_not_there(tmp_path, capsys):
+    assert "nowhere.csv', allowed is a CSV or JSON file (No such file" in refused(capsys, tmp_path / "nowhere.csv")
+    assert "allowed is a CSV or JSON file" in refused(capsys, tmp_path)
+
+
+def test_numbers_at_the_ends_of_what_is_allowed(write, capsys):
+    ends = "1000000,1e-30,0\n1e-9,1e6,1\n1e-300,1e-30,0.5\n1000000,1e6,1e-300\n"
+    file = write(f"draft_time_s,spectral_efficiency,acceptance_rate\n{ends}")
+    found = solve_json(capsys, file, "--certify", "1e-6")
+    assert 0.0 < found["goodput"] <= found["upper_bound"]

@@ -1,0 +1,261 @@
+import copy
+import pickle
+import subprocess
+import sys
+import time
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import HumanRendering, RecordVideo
+
+import multispin_env as ms
+from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.charts import every_nth
+from multispin_env.envs.rendering.views import Scales, round_up
+
+FULL = "MultiSpin/Heterogeneous-v0"
+IDS = ms.ENVIRONMENTS.names()
+SLOWEST = 20.0
+"""Frames a second at least, also on a slow machine."""
+
+
+def make(env_id=FULL, **options):
+    return gym.make(env_id, **{"num_users": 4, "render_mode": "rgb_array", **options})
+
+
+def played(env, action, rounds=1, seed=0):
+    """Frame after some rounds of one action."""
+    env.reset(seed=seed)
+    for _ in range(rounds):
+        env.step(np.full(env.action_space.shape, action, np.float32))
+    return env.render()
+
+
+def pixels(frame, colour):
+    return int((frame == colour).all(-1).sum())
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_frames_follow_the_action_and_the_seed(env_id):
+    env = make(env_id)
+    env.reset(seed=0)
+    empty = env.render()
+    frame = played(env, [0.5, 0.0])
+    assert empty.shape == frame.shape == (450, 800, 3)
+    assert empty.dtype == frame.dtype == np.uint8
+    assert (frame != empty).any()
+    assert (frame != played(env, [-0.5, 0.0])).any()
+    assert (frame != played(env, [0.5, 0.0], seed=1)).any()
+    assert (frame == played(env, [0.5, 0.0])).all()
+    assert (frame == played(make(env_id), [0.5, 0.0])).all()
+
+
+@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("reward", ["expected", "sampled"])
+def test_checker_renders_without_warnings(env_id, reward):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(make(env_id, reward=reward).unwrapped)
+        check_env(gym.make(env_id, num_users=4, reward=reward).unwrapped)
+
+
+def test_frames_are_the_callers_own():
+    env = make()
+    frame = played(env, 0.0)
+    kept = frame.copy()
+    frame[:] = 0
+    assert (env.render() == kept).all()
+    env.step(np.full((4, 2), 0.7, np.float32))
+    assert (frame == 0).all()
+
+
+def test_bandwidth_is_the_height_of_bars():
+    env = make(num_users=2, action="shares")
+    env.reset(seed=0)
+    _, _, _, _, info = env.step(np.array([[0.0, 0.1], [0.0, 0.0]], np.float32))
+    below = env.render()[292:405]  # where the bars are
+    orange = (below == style.UPLOADING).all(-1)
+    heights = [orange[:, columns].any(1).sum() for columns in (slice(60, 150), slice(250, 340))]
+    assert heights[0] / heights[1] == pytest.approx(info["bandwidth"][0] / info["bandwidth"][1], rel=0.1)
+
+
+def test_time_is_the_width_of_bars():
+    env = make(num_users=3)
+    env.reset(seed=0)
+    env.step(np.zeros((3, 2), np.float32))
+    outcome = env.unwrapped._renderer.view().last.outcome
+    timeline = env.render()[48:236, 34:538]
+    blue = pixels(timeline[94:95], style.DRAFTING)  # the second device's row
+    green = pixels(timeline[94:95], style.VERIFYING)
+    assert blue / green == pytest.approx(outcome.draft_time[1] / outcome.verification_time, rel=0.1)
+
+
+def test_drawn_tokens_are_whole_cells_and_expected_ones_parts():
+    blue = {}
+    for reward in ("sampled", "expected"):
+        env = make(num_users=1, reward=reward)
+        env.reset(seed=0)
+        _, _, _, _, info = env.step(np.zeros((1, 2), np.float32))
+        cells = env.render()[48:236, 550:770]
+        rows = (cells == style.ACCEPTED).all(-1).any(1)
+        blue[reward] = (pixels(cells, style.ACCEPTED) / rows.sum(), info["accepted_tokens"][0] - 1.0)
+    width = 15.0  # of a cell
+    assert blue["sampled"][0] == width * blue["sampled"][1]
+    assert blue["expected"][0] == pytest.approx(width * blue["expected"][1], abs=1.0)
+
+
+def test_counted_tokens_are_drawn_whatever_the_reward():
+    assert make("MultiSpin/HiddenAcceptance-v0").unwrapped._renderer.view().drawn
+    assert not make("MultiSpin/DelayedChannel-v0").unwrapped._renderer.view().drawn
+
+
+def test_running_goodput_beside_the_optimums():
+    env = make(optimum=True)
+    env.reset(seed=0)
+    infos = [env.step(env.action_space.sample())[-1] for _ in range(20)]
+    view = env.unwrapped._renderer.view()
+    assert view.goodput[-1] == pytest.approx(np.mean([info["goodput"] for info in infos]))
+    assert view.reference[-1] == pytest.approx(np.mean([info["optimal_goodput"] for info in infos]))
+    assert view.scales.rounds == 32
+    assert pixels(env.render()[260:405, 370:], style.REFUSED) > pixels(
+        played(make(), 0.0)[260:405, 370:], style.REFUSED
+    )
+    env.reset()
+    assert env.unwrapped._renderer.view().goodput == ()
+
+
+@pytest.mark.parametrize("num_users", [8, 20])
+def test_frames_are_drawn_fast(num_users):
+    env = make(num_users=num_users)
+    played(env, 0.0)
+    spent = 0.0
+    for _ in range(20):
+        env.step(env.action_space.sample())
+        started = time.perf_counter()
+        env.render()
+        spent += time.perf_counter() - started
+    assert 20 / spent > SLOWEST
+
+
+@pytest.mark.parametrize("num_users", [1, 64, 300])
+def test_any_number_of_devices(num_users):
+    for option in ({"reward": "sampled"}, {"min_draft_length": 0}):
+        env = make(num_users=num_users, **option)
+        assert (played(env, -1.0) != played(env, 1.0)).any()
+
+
+def test_a_window_is_drawn_by_itself_and_survives_a_pickle():
+    env = make(render_mode="human")
+    env.reset(seed=0)
+    env.step(np.zeros((4, 2), np.float32))
+    assert env.render() is None
+    twin = pickle.loads(pickle.dumps(env.unwrapped))
+    twin.step(np.zeros((4, 2), np.float32))
+    env.close()
+    env.close()
+    twin.close()
+
+
+@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_twins_draw_the_same(twin_of):
+    env = make().unwrapped
+    frame = played(env, 0.1, rounds=3)
+    assert (twin_of(env).render() == frame).all()
+    vector = gym.make_vec(FULL, num_envs=2, num_users=4, render_mode="rgb_array")
+    vector.reset(seed=0)
+    vector.step(vector.action_space.sample())
+    assert all(map(np.array_equal, twin_of(vector.unwrapped).render(), vector.render()))
+
+
+def test_gymnasiums_window_and_pictures_after_it():
+    env = HumanRendering(make())
+    env.reset(seed=0)
+    env.step(np.zeros((4, 2), np.float32))
+    other = make()
+    before = played(other, 0.3)
+    env.close()  # and with it all of pygame
+    assert (played(make(), 0.3) == before).all()
+    assert (played(other, 0.3, rounds=2) != before).any()
+
+
+def test_gymnasiums_film(tmp_path):
+    pytest.importorskip("moviepy")
+    env = RecordVideo(make(), str(tmp_path / "films"), episode_trigger=lambda episode: True)
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(np.zeros((4, 2), np.float32))
+    env.close()
+    assert [file.suffix for file in (tmp_path / "films").iterdir()] == [".mp4"]
+
+
+def test_copies_draw_what_single_environments_do():
+    vector = gym.make_vec(FULL, num_envs=2, num_users=4, render_mode="rgb_array")
+    vector.reset(seed=5)
+    action = np.full((4, 2), 0.2, np.float32)
+    for _ in range(3):
+        vector.step(np.stack([action, action]))
+    singles = [played(make(), 0.2, rounds=3, seed=seed) for seed in (5, 6)]
+    assert all(map(np.array_equal, vector.render(), singles))
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_new_episodes_begin_with_an_empty_picture(mode):
+    env = gym.make_vec(FULL, num_envs=2, num_users=3, render_mode="rgb_array", max_episode_steps=2, autoreset_mode=mode)
+    env.reset(seed=0)
+    empty = env.render()[0]
+    action = np.zeros((2, 3, 2), np.float32)
+    env.step(action)
+    assert (env.render()[0] != empty).any()
+    env.step(action)
+    if mode is AutoresetMode.NEXT_STEP:
+        assert (env.render()[0] != empty).any()
+        env.step(action)
+    elif mode is AutoresetMode.DISABLED:
+        env.reset(options={"reset_mask": np.array([True, False])})
+        assert (env.render()[1] != empty).any()
+    assert (env.render()[0] == empty).all()
+
+
+def test_nothing_is_remembered_without_a_mode():
+    env = gym.make(FULL, num_users=3)
+    env.reset(seed=0)
+    assert env.render() is None
+    assert env.unwrapped._renderer is None
+    vector = gym.make_vec(FULL, num_envs=2, num_users=3)
+    assert vector.render() is None
+    with pytest.raises(RuntimeError, match="view: got render_mode None"):
+        vector.unwrapped.view()
+
+
+def test_bad_mode():
+    with pytest.raises(ValueError, match=r"render_mode: got 'humann'.*did you mean 'human'"):
+        ms.ENVIRONMENTS.load(FULL)(render_mode="humann")
+
+
+def test_missing_pygame_is_one_sentence():
+    code = (
+        "import sys; sys.modules['pygame'] = None; import gymnasium as gym, multispin_env;"
+        f"gym.make('{FULL}').reset(seed=0); gym.make('{FULL}', render_mode='rgb_array')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == 'ImportError: rendering needs pygame: pip install "multispin_env[render]"'
+
+
+def test_pygame_does_not_greet():
+    code = f"import gymnasium as gym, multispin_env; gym.make('{FULL}', render_mode='rgb_array')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
+def test_scales():
+    assert [round_up(value) for value in (0.0, 0.11, 1.0, 1.3, 99.0, 101.0)] == pytest.approx(
+        [1, 0.12, 1, 1.6, 100, 120]
+    )
+    assert Scales.common([Scales(1.0, 5.0), Scales(2.0, 3.0)]) == Scales(2.0, 5.0)
+    assert [every_nth(space, 11.0) for space in (20.0, 11.0, 10.0, 2.0)] == [1, 1, 2, 6]

@@ -1,0 +1,62 @@
+"""Tables on a terminal and elsewhere."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from multispin_env.evaluation.printing import check_outputs
+from multispin_env.evaluation.table import aligned
+
+HEADER = ("decided by", "goodput")
+LINES = [("[bold]optimal[/]", "172.13"), ("fixed", "9.28")]
+CODE = f"from multispin_env.evaluation.printing import show_table; show_table({HEADER!r}, {LINES!r}, best=0)"
+NO_RICH = "import sys; sys.modules['rich'] = None; "
+GREEN, BOLD = "\x1b[1;32m", "\x1b[1m"
+
+
+def on_terminal(code, **environment):
+    pty = pytest.importorskip("pty")
+    leader, follower = pty.openpty()
+    clean = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
+    settings = {**clean, "TERM": "xterm-256color", "COLUMNS": "80", **environment}
+    subprocess.run([sys.executable, "-c", code], stdout=follower, check=True, env=settings)
+    os.close(follower)
+    with open(leader, "rb", buffering=0) as file:
+        return file.read(100_000).decode().replace("\r\n", "\n")
+
+
+def test_piped_text_is_plain_to_the_byte():
+    for environment in ({}, {"FORCE_COLOR": "1"}):
+        done = subprocess.run(
+            [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, env={**os.environ, **environment}
+        )
+        assert done.stdout == aligned(HEADER, LINES) + "\n"
+
+
+def test_best_row_is_highlighted_on_a_terminal():
+    printed = on_terminal(CODE)
+    best, other = printed.splitlines()[-2:]
+    assert GREEN in best
+    assert "[bold]optimal[/]" in best
+    assert "\x1b" not in other
+
+
+def test_no_color_is_honoured():
+    printed = on_terminal(CODE, NO_COLOR="1")
+    assert "32m" not in printed
+    assert BOLD in printed
+
+
+@pytest.mark.parametrize(("code", "columns"), [(NO_RICH + CODE, "80"), (CODE, "12")], ids=["no rich", "narrow"])
+def test_otherwise_a_terminal_gets_the_plain_text(code, columns):
+    assert on_terminal(code, COLUMNS=columns) == aligned(HEADER, LINES) + "\n"
+
+
+def test_outputs_are_checked_before_work(tmp_path):
+    check_outputs(None, Path("-"), tmp_path / "new.csv")
+    for files in ([tmp_path], [tmp_path / "none" / "a.csv"], [Path("-"), Path("-")]):
+        with pytest.raises(ValueError, match="file: got"):
+            check_outputs(*files)
