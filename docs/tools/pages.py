@@ -1,22 +1,23 @@
 """Pages written from the code: one for each environment, and the API."""
 
+import contextlib
 import inspect
+import io
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import gymnasium as gym
-from scores import scores_of, slug
+from scores import SCENARIO, scores_of, slug
 
 import multispin_env as ms
-from multispin_env.evaluation.contenders import deciding, default_reference, make_contender, native
+from multispin_env.evaluation.contenders import default_contenders, default_reference, same_contender
+from multispin_env.evaluation.episodes import make_episode_env
 from multispin_env.registry import ENCODINGS, FIGURES, Registry
+from multispin_env.watch.cli import main
 
 ROUNDS = 8
 USERS = 8
-MILLISECONDS = 700
-COLOURS = 64
 NAMED = re.compile(r"`(MultiSpin/\w+-v\d+)`")
 
 
@@ -48,11 +49,11 @@ def _environment(env_id: str, stage: Path, animations: bool) -> Page:
         name = f"{slug(env_id)}.gif"
         folder = stage / "environments" / "images"
         folder.mkdir(parents=True, exist_ok=True)
-        player = animate(env_id, folder / name)
+        command = animate(env_id, folder / name)
         picture = (
             f"![{ROUNDS} rounds of {env_id}](images/{name})\n\n"
-            f"{ROUNDS} rounds with {USERS} devices, decided by `{player}`: left, what the time of each device goes "
-            "into; right, its bandwidth and draft length."
+            f"The best that is known beside another, on the same {ROUNDS} rounds; [watching](../watch.md) says what "
+            f"is in the picture.\n\n```bash\n{command}\n```"
         )
     scores = scores_of(env_id)
     text = f"""# {env_id}
@@ -95,22 +96,16 @@ def _linked(text: str, own: str) -> str:
 
 
 def animate(env_id: str, path: Path) -> str:
-    """Play an episode's beginning by the best that is known, into a GIF; returns who decided."""
-    from PIL import Image
-
-    env: Any = gym.make_vec(
-        env_id, 1, vectorization_mode="vector_entry_point", render_mode="rgb_array", num_users=USERS
-    )
-    player = default_reference(env)
-    act = deciding(make_contender(player, env), native(env))
-    observation, _ = env.reset(seed=0)
-    frames = []
-    for _ in range(ROUNDS):
-        observation, *_ = env.step(act(observation))
-        frames.append(Image.fromarray(env.render()[0]).quantize(COLOURS))
-    env.close()
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0, optimize=True)
-    return player
+    """Film the best that is known beside the next in the comparison; returns the command, but for its file."""
+    env = make_episode_env(env_id, 2, SCENARIO)
+    reference = default_reference(env)
+    other = next(name for name in default_contenders(env) if not same_contender(name, reference))
+    options = ["--env", env_id, "--controller", reference, "--beside", other]
+    options += ["--num-users", str(USERS), "--rounds", str(ROUNDS), "--set", "reward=sampled"]
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        if main([*options, "--out", str(path)]):
+            raise SystemExit(said.getvalue())
+    return shlex.join(["python", "-m", "multispin_env.watch", *options])
 
 
 TABLES: dict[str, Registry] = {
