@@ -19,9 +19,11 @@ from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, save_checkpoint
 from agents.measures.base import Measure
 from agents.runs import CURVE
 
-EVERY_SECONDS = 5.0
-"""Time between validations; each is followed by a checkpoint."""
+VALIDATIONS = 50
+"""Validations in a budget: by what is used of it, not by the clock, so that the best model repeats to the bit."""
 
+EVERY_SECONDS = 5.0
+"""Longest time between checkpoints."""
 
 LARGEST_FALL = 0.02
 """Part of the best validation by which a later one may fall short of it without a warning."""
@@ -82,7 +84,9 @@ class Keeper(BaseCallback):
         self.console = console
         self.best = Best(best)
         self.stopped_by: int | None = None
-        self._last = -np.inf
+        self._due = 0.0  # part of the budget at which the next validation comes
+        self._score = np.nan  # of the last one
+        self._saved_at = -np.inf
         self._progress = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -99,8 +103,11 @@ class Keeper(BaseCallback):
     def _on_step(self) -> bool:
         done = self.budget.done(self.num_timesteps)
         self._progress.update(self._task, completed=done)
-        if time.monotonic() - self._last > EVERY_SECONDS:
+        if done >= self._due:
             self.keep()
+            self._due = (np.floor(done * VALIDATIONS) + 1.0) / VALIDATIONS
+        elif time.monotonic() - self._saved_at > EVERY_SECONDS:
+            self._save_checkpoint()
         return self.stopped_by is None and done < 1.0
 
     def _on_training_end(self) -> None:
@@ -122,16 +129,18 @@ class Keeper(BaseCallback):
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
-        self._save(found[self.headline.key], seconds)
-        self._show(found[self.headline.key], seconds)
-        self._last = time.monotonic()
+        self._score = found[self.headline.key]
+        if self.best.take(self._score):  # first, so that whoever finds a checkpoint finds a result too
+            save_checkpoint(self.folder / MODEL, self._checkpoint())
+        self._save_checkpoint()
+        self._show(self._score, seconds)
 
-    def _save(self, score: float, seconds: float) -> None:
-        """Write the result first, so that whoever finds a checkpoint finds a result too."""
-        checkpoint = Checkpoint.of(self.model, seconds, score if np.isfinite(score) else None)
-        if self.best.take(score):
-            save_checkpoint(self.folder / MODEL, checkpoint)
-        save_checkpoint(self.folder / CHECKPOINT, checkpoint)
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint.of(self.model, self.budget.elapsed, self._score if np.isfinite(self._score) else None)
+
+    def _save_checkpoint(self) -> None:
+        save_checkpoint(self.folder / CHECKPOINT, self._checkpoint())
+        self._saved_at = time.monotonic()
 
     def _show(self, score: float, seconds: float) -> None:
         shown = f"{score:.4f} {self.headline.caption}"
