@@ -1,0 +1,146 @@
+"""Pages written from the code: one for each environment, and the API."""
+
+import contextlib
+import inspect
+import io
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from scores import SCENARIO, scores_of, slug
+
+import multispin_env as ms
+from multispin_env.evaluation.contenders import default_contenders, default_reference, same_contender
+from multispin_env.evaluation.episodes import make_episode_env
+from multispin_env.registry import ENCODINGS, FIGURES, Registry
+from multispin_env.watch.cli import main
+
+ROUNDS = 8
+USERS = 8
+NAMED = re.compile(r"`(MultiSpin/\w+-v\d+)`")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the site."""
+
+    path: str  # relative to its root
+    title: str
+    text: str
+    summary: str = ""
+
+
+def environment_pages(stage: Path, animations: bool) -> list[Page]:
+    """One page for each id of the table, with its animation if wanted."""
+    return [_environment(env_id, stage, animations) for env_id in ms.ENVIRONMENTS.names()]
+
+
+def list_of_environments(pages: list[Page]) -> str:
+    """Markdown table of the pages, for the overview."""
+    lines = [f"| [{page.title}]({page.path}) | {page.summary} |" for page in pages]
+    return "\n".join(["One page each:", "", "| environment | |", "| --- | --- |", *lines])
+
+
+def _environment(env_id: str, stage: Path, animations: bool) -> Page:
+    summary, _, rest = (inspect.getdoc(ms.ENVIRONMENTS.load(env_id)) or "").partition("\n")
+    picture = ""
+    if animations:
+        name = f"{slug(env_id)}.gif"
+        folder = stage / "environments" / "images"
+        folder.mkdir(parents=True, exist_ok=True)
+        command = animate(env_id, folder / name)
+        picture = (
+            f"![{ROUNDS} rounds of {env_id}](images/{name})\n\n"
+            f"The best that is known beside another, on the same {ROUNDS} rounds; [watching](../watch.md) says what "
+            f"is in the picture.\n\n```bash\n{command}\n```"
+        )
+    scores = scores_of(env_id)
+    text = f"""# {env_id}
+
+{summary}
+
+```python
+import gymnasium as gym, multispin_env
+
+env = gym.make("{env_id}", scenario="llama2", num_users=20)
+envs = gym.make_vec("{env_id}", num_envs=256)  # the native vector of it
+```
+
+{picture}
+
+{_linked(rest.strip(), env_id)}
+
+## Reference scores
+
+`{scores.scenario}`, 20 devices, 10 MHz, {scores.episodes} held-out episodes of 64 rounds, means with 95 % bootstrap
+intervals; differences from `{scores.reference}` are paired, episode by episode.
+
+{scores.table()}
+
+`python -m multispin_env.evaluation --env {env_id} --episodes {scores.episodes}` plays them again;
+`python -m agents.evaluate runs/NAME` puts a trained agent beside its references.
+"""
+    title = env_id.split("/")[-1].rsplit("-v", 1)[0]
+    return Page(f"environments/{slug(env_id)}.md", title, text, summary)
+
+
+def _linked(text: str, own: str) -> str:
+    """Other ids become links to their pages."""
+
+    def link(found: re.Match[str]) -> str:
+        known = found[1] in ms.ENVIRONMENTS.names() and found[1] != own
+        return f"[{found[0]}]({slug(found[1])}.md)" if known else found[0]
+
+    return NAMED.sub(link, text)
+
+
+def animate(env_id: str, path: Path) -> str:
+    """Film the best that is known beside the next in the comparison; returns the command, but for its file."""
+    env = make_episode_env(env_id, 2, SCENARIO)
+    reference = default_reference(env)
+    other = next(name for name in default_contenders(env) if not same_contender(name, reference))
+    options = ["--env", env_id, "--controller", reference, "--beside", other]
+    options += ["--num-users", str(USERS), "--rounds", str(ROUNDS), "--set", "reward=sampled"]
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        if main([*options, "--out", str(path)]):
+            raise SystemExit(said.getvalue())
+    return shlex.join(["python", "-m", "multispin_env.watch", *options])
+
+
+TABLES: dict[str, Registry] = {
+    **{name: value for name in ms.__all__ if isinstance(value := getattr(ms, name), Registry)},
+    "registry.ENCODINGS": ENCODINGS,
+    "registry.FIGURES": FIGURES,
+}
+
+
+def api_page() -> Page:
+    """Every public name of the package, by what it is."""
+    values = {name: getattr(ms, name) for name in ms.__all__}
+    classes = [name for name, value in values.items() if inspect.isclass(value)]
+    functions = [name for name, value in values.items() if inspect.isfunction(value)]
+    rest = [name for name in values if name not in classes and name not in functions and name not in TABLES]
+    lines = [
+        f"| `{name}` | {', '.join(f'`{entry}`' for entry in table.names())} |"
+        for name, table in TABLES.items()
+        if name != "VECTOR_ENVIRONMENTS"
+    ]
+    parts = [
+        "# API",
+        "All public names of `multispin_env`; what is not here may change without notice.",
+        "## Functions",
+        *_entries(functions),
+        "## Classes",
+        *_entries(classes + rest),
+        "## Tables of names",
+        "`register(name, target)` adds a part of your own, `unregister(name)` removes it, `names()` lists them, "
+        "`load(name)` gives the object. `VECTOR_ENVIRONMENTS` has the names of `ENVIRONMENTS`.",
+        "\n".join(["| table | names |", "| --- | --- |", *lines]),
+        "::: multispin_env.registry.Registry",
+    ]
+    return Page("api.md", "API", "\n\n".join(parts) + "\n")
+
+
+def _entries(names: list[str]) -> list[str]:
+    return [f"::: multispin_env.{name}" for name in names]

@@ -1,0 +1,72 @@
+"""Reference scores of every environment: stored, so that a build need not play them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from multispin_env.evaluation.cli import chosen_names
+from multispin_env.evaluation.comparison import EpisodeRow, compare, comparison_cells, default_metric, play_all
+from multispin_env.evaluation.episodes import make_episode_env
+from multispin_env.evaluation.scores import EPISODE_SEED
+from multispin_env.evaluation.table import markdown, to_json
+from multispin_env.registry import ENVIRONMENTS
+
+FOLDER = Path(__file__).resolve().parents[1] / "results" / "reference"
+SCENARIO = "llama2"
+EPISODES = 200
+FEW = 40
+"""Episodes for an environment whose scores are not stored yet."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Contenders on the same held-out episodes."""
+
+    env: str
+    scenario: str
+    episodes: int
+    seed: int
+    metric: str
+    reference: str
+    rows: list[EpisodeRow]
+
+    def table(self) -> str:
+        """Markdown table."""
+        return markdown(*comparison_cells(self.rows, self.metric))
+
+    def about(self) -> dict[str, str | int]:
+        """All but the rows."""
+        return {name: value for name, value in vars(self).items() if name != "rows"}
+
+
+def slug(env_id: str) -> str:
+    """``MultiSpin/HiddenAcceptance-v0`` to ``hidden-acceptance``; another version than 0 keeps its number."""
+    name = env_id.split("/")[-1].removesuffix("-v0")
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).strip("-")
+
+
+def play(env_id: str, episodes: int) -> Scores:
+    """Play what fits an environment: what ``python -m multispin_env.evaluation --env ID`` prints."""
+    env = make_episode_env(env_id, episodes, SCENARIO)
+    names, reference = chosen_names(env, None, None)
+    metric = default_metric(env)
+    rows = compare(play_all(env, names, EPISODE_SEED), reference, metric)
+    return Scores(env_id, SCENARIO, episodes, EPISODE_SEED, metric, reference, rows)
+
+
+def write_scores() -> None:
+    """Store the scores of every environment."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for env_id in ENVIRONMENTS.names():
+        print(f"playing {EPISODES} episodes of {env_id} ...", flush=True)
+        scores = play(env_id, EPISODES)
+        (FOLDER / f"{slug(env_id)}.json").write_text(to_json(scores.rows, scores.about()) + "\n", encoding="utf-8")
+
+
+def scores_of(env_id: str) -> Scores:
+    """Stored scores of an environment, or new ones on fewer episodes."""
+    path = FOLDER / f"{slug(env_id)}.json"
+    if not path.exists():
+        return play(env_id, FEW)
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return Scores(**stored["about"], rows=[EpisodeRow(**row) for row in stored["rows"]])

@@ -1,0 +1,111 @@
+"""The documentation says what the code does; its strict build is a step of ``.ci/run``."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import multispin_env as ms
+from multispin_env.evaluation.comparison import METRICS, play_all
+from multispin_env.evaluation.contenders import default_contenders
+from multispin_env.evaluation.episodes import make_episode_env
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+STORED = sorted((DOCS / "results" / "reference").glob("*.json"))
+
+
+def tool(name):
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def table(path, head):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith(head))
+    return [line for line in lines[first : first + 30] if line.startswith("|")][:11]
+
+
+@pytest.mark.filterwarnings("ignore")  # of Stable-Baselines3 and matplotlib, not ours
+def test_notebook_runs_and_gives_what_it_shows(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    notebook = tool("notebook")
+    names, compared = {}, 0
+    for cell in notebook.cells(DOCS / "notebook.ipynb"):
+        if cell["cell_type"] != "code":
+            continue
+        stored = "".join(notebook.text_of(output.get("text", "")) for output in cell["outputs"])
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(notebook.text_of(cell["source"]), names)
+        if "agent" not in names:  # before training the numbers are the same everywhere
+            assert printed.getvalue() == stored
+            compared += 1
+    assert compared == 2
+    rows = [row.name for row in names["rows"]]
+    assert rows.index("my agent") < rows.index("homogeneous")
+    assert [line.split("  ")[0] for line in stored.splitlines()[2:]] == rows
+    names["plt"].close("all")
+
+
+def test_notebook_becomes_a_page(tmp_path):
+    page = tool("notebook").to_markdown(DOCS / "notebook.ipynb", tmp_path)
+    pictures = re.findall(r"!\[.*\]\((.*)\)", page)
+    assert page.count("```python") == 5
+    assert pictures
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+
+
+def test_every_page_is_in_the_navigation():
+    config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in (*DOCS.glob("*.md"), *DOCS.glob("*.ipynb"), *(DOCS / "results").glob("*.md")):
+        assert f": {page.relative_to(DOCS).with_suffix('.md').as_posix()}\n" in config, page
+
+
+def test_results_are_those_of_the_readme():
+    head = "| decided by | goodput"
+    assert table(DOCS / "agents.md", head) == table(ROOT / "README.md", head)
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_stored_reference_scores(path):
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    about, rows = stored["about"], {row["name"]: row for row in stored["rows"]}
+    env = make_episode_env(about["env"], about["episodes"], about["scenario"])
+    assert about["env"] in ms.ENVIRONMENTS.names()
+    assert {name.removesuffix("+clairvoyant") for name in rows} >= {
+        name.removesuffix("+clairvoyant") for name in default_contenders(env)
+    }
+    played = play_all(env, ["fixed"], about["seed"])["fixed"]
+    assert METRICS[about["metric"]].values(played).mean() == pytest.approx(rows["fixed"]["mean"], rel=1e-9)
+
+
+def test_citation_has_the_version():
+    assert f"\nversion: {ms.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version = {{{ms.__version__}}}" in (DOCS / "cite.md").read_text(encoding="utf-8")
+
+
+def test_check_finds_what_is_broken(tmp_path):
+    check_site = tool("check").check_site
+    (tmp_path / "search.json").write_text('{"text": "Bandwidth"}')
+    page = tmp_path / "index.html"
+    page.write_text('<h1 id="top"><a href="other/#there">x</a><a href="https://example.org">y</a></h1>')
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "index.html").write_text('<p id="there"><a href="..">up</a></p>')
+    assert check_site(tmp_path) == []
+    page.write_text(
+        '<a href="nowhere/">a</a><a href="other/#nothing">b</a><img src="none.png"><script src="https://example.org/x.js">'
+    )
+    (tmp_path / "search.json").write_text("{}")
+    assert [problem.split(", ")[0] for problem in check_site(tmp_path)] == [
+        "index.html: broken link nowhere/",
+        "index.html: no such anchor",
+        "index.html: broken link none.png",
+        "index.html: script is loaded from elsewhere",
+        "search.json: 'bandwidth' is not found",
+    ]
