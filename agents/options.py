@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from agents.runs import RunConfig
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.cli import parse_settings
+from multispin_env.evaluation.cli import chosen_arguments
 from multispin_env.registry import ENVIRONMENTS
 
 RUNS = Path("runs")
@@ -69,16 +69,10 @@ def arguments_of(settings: Settings) -> dict[str, Any]:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of the environment, by ``--set`` or an option of their own."""
-    found = parse_settings(options.set)
+    found = chosen_arguments(options)
     for name in OWN_OPTIONS:
         if name in found:
             raise ValueError(f"set: got {name!r}, allowed is an argument other than {list(OWN_OPTIONS)}")
-    for name in ("num_users", "total_bandwidth"):
-        value = getattr(options, name)
-        if value is not None and name in found:
-            raise ValueError(f"set: got {name!r}, allowed is once: there is --{name.replace('_', '-')} too")
-        if value is not None:
-            found[name] = value
     return found
 
 

@@ -13,7 +13,7 @@ from multispin_env.commands.devices import read_devices
 from multispin_env.commands.solution import Solution, device_cells, rival_cells, solve, summary, to_record
 from multispin_env.controllers.base import controller_names
 from multispin_env.evaluation.cli import parse_settings
-from multispin_env.evaluation.printing import STDOUT, check_outputs, closed_pipe, show_table, write_output
+from multispin_env.evaluation.printing import STDOUT, check_outputs, exit_status, show_table, write_output
 from multispin_env.evaluation.table import to_csv
 from multispin_env.registry import SCENARIOS
 from multispin_env.scenario import Scenario
@@ -122,11 +122,4 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run the command; returns the exit status: 2, with one sentence on stderr, for what cannot be done."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = parser(program).parse_args(given)
-    try:
-        _run(options, f"{program} {shlex.join(given)}".strip())
-    except BrokenPipeError:
-        return closed_pipe()
-    except (ValueError, TypeError, OSError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(program, lambda: _run(options, f"{program} {shlex.join(given)}".strip()))

@@ -31,7 +31,7 @@ from multispin_env.evaluation.contenders import (
     same_contender,
 )
 from multispin_env.evaluation.episodes import Progress, make_episode_env
-from multispin_env.evaluation.printing import STDOUT, check_outputs, closed_pipe, show_table, write_output
+from multispin_env.evaluation.printing import STDOUT, check_outputs, exit_status, show_table, write_output
 from multispin_env.evaluation.scores import EPISODE_SEED
 from multispin_env.evaluation.table import to_csv, to_json
 
@@ -124,7 +124,7 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _arguments(options: argparse.Namespace) -> dict[str, Any]:
+def chosen_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of the environment, by ``--set`` or an option of their own."""
     found = parse_settings(options.set)
     for name in ("num_users", "total_bandwidth"):
@@ -188,7 +188,7 @@ def about(
     base = native(env)
     return {
         "env": options.env,
-        "arguments": {name: str(value) for name, value in _arguments(options).items()},
+        "arguments": {name: str(value) for name, value in chosen_arguments(options).items()},
         "episodes": options.episodes,
         "rounds": base.max_episode_steps,
         "seed": options.seed,
@@ -222,7 +222,7 @@ def _show(rows: list[EpisodeRow], metric: str, title: str, with_users: bool) -> 
 def _run(options: argparse.Namespace, command: str) -> None:
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
-    env = make_episode_env(options.env, options.episodes, options.scenario, _arguments(options))
+    env = make_episode_env(options.env, options.episodes, options.scenario, chosen_arguments(options))
     fitting = default_metric(env)
     metric = fitting if options.metric is None else options.metric
     check_name("metric", metric, METRICS)
@@ -241,11 +241,4 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run the command; returns the exit status: 2, with one sentence on stderr, for what cannot be done."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = parser(program).parse_args(given)
-    try:
-        _run(options, f"{program} {shlex.join(given)}".strip())
-    except BrokenPipeError:
-        return closed_pipe()
-    except (ValueError, TypeError, OSError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(program, lambda: _run(options, f"{program} {shlex.join(given)}".strip()))

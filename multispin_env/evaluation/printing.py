@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from multispin_env.evaluation.table import Cells, aligned
@@ -77,3 +77,15 @@ def closed_pipe() -> int:
     """Say nothing more, not even at exit, to a reader that has gone; returns the exit status."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return CLOSED_PIPE
+
+
+def exit_status(program: str, run: Callable[[], None]) -> int:
+    """Run a command; returns its exit status: 2, with one sentence on stderr, for what cannot be done."""
+    try:
+        run()
+    except BrokenPipeError:
+        return closed_pipe()
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    return 0

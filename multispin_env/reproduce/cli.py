@@ -1,12 +1,12 @@
 """``python -m multispin_env.reproduce``: the paper's figures and claims, as tables, pictures and one page."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from multispin_env.checks import check_integer, check_name
+from multispin_env.evaluation.printing import exit_status
 from multispin_env.evaluation.scores import HELD_OUT_SEED
 from multispin_env.evaluation.table import to_csv
 from multispin_env.registry import FIGURES
@@ -91,9 +91,4 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     if options.list:
         print("\n".join(f"{name:14s} {FIGURES.load(name).title}" for name in FIGURES.names()))
         return 0
-    try:
-        _run(options)
-    except (ValueError, ImportError, OSError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(program, lambda: _run(options))

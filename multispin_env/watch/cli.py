@@ -12,6 +12,7 @@ from multispin_env.checks import check_real
 from multispin_env.envs.rendering.window import Window, require_display
 from multispin_env.evaluation.cli import DEFAULT_ENV, PATIENCE, parse_settings
 from multispin_env.evaluation.contenders import default_reference
+from multispin_env.evaluation.printing import exit_status
 from multispin_env.evaluation.scores import EPISODE_SEED
 from multispin_env.watch.files import Pixels, writer_for
 from multispin_env.watch.film import Film, Frame, make_watched_env, watch
@@ -21,20 +22,20 @@ PROGRAM = "python -m multispin_env.watch"
 OWN = ("num_users", "max_episode_steps", "render_mode")
 """Arguments of environments that this command sets itself."""
 
-EXAMPLES = f"""examples:
-  {PROGRAM} --controller optimal --beside fixed
-  {PROGRAM} --controller optimal --beside fixed --set reward=sampled --rounds 24 --out watch.gif
-  {PROGRAM} --env MultiSpin/HiddenAcceptance-v0 --controller optimal+filter --beside optimal+task-mean
-  {PROGRAM} --env MultiSpin/DelayedChannel-v0 --set delay=2 --controller optimal+quantile --beside optimal+last-report
+EXAMPLES = """examples:
+  {program} --controller optimal --beside fixed
+  {program} --controller optimal --beside fixed --set reward=sampled --rounds 24 --out watch.gif
+  {program} --env MultiSpin/HiddenAcceptance-v0 --controller optimal+filter --beside optimal+task-mean
+  {program} --env MultiSpin/DelayedChannel-v0 --set delay=2 --controller optimal+quantile --beside optimal+last-report
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog=PROGRAM,
+        prog=program,
         description="Watch two controllers, or plug-ins of controllers and estimators, on the same states.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.format(program=program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--env", default=DEFAULT_ENV, help=f"environment id (default {DEFAULT_ENV})")
@@ -130,12 +131,7 @@ def _run(options: argparse.Namespace) -> None:
         _write(_film(options), options)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run the command; returns the exit status: 2, with one sentence on stderr, for what cannot be done."""
-    options = parser().parse_args(arguments)
-    try:
-        _run(options)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    options = parser(program).parse_args(arguments)
+    return exit_status(program, lambda: _run(options))
