@@ -1,5 +1,6 @@
 """Scores of agents and of what they are compared with, case by case, for any environment and seed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -67,17 +68,22 @@ class Trial:
         found = default_reference(self._make(2, "residual"))
         return found.removesuffix(f"+{CLAIRVOYANT}") if self.on_states else found
 
-    def references(self) -> Values:
-        """Values of all that agents are compared with."""
+    def contenders(self) -> tuple[str, ...]:
+        """Names of all that agents are compared with, the reference first."""
+        listed = default_contenders(self._make(2, "residual"))
+        return tuple(dict.fromkeys((self.reference, *listed)))
+
+    def references(self, names: Iterable[str] | None = None) -> Values:
+        """Values of what agents are compared with: all of it, or those names."""
+        chosen = self.contenders() if names is None else tuple(dict.fromkeys(names))
         if self.on_states:
-            names = default_contenders(self._make(2, "residual"))
-            controllers = {name: make_controller(name, self.settings.scenario) for name in names}
+            scenario = self.settings.scenario
+            controllers = {name: make_controller(name, scenario) for name in chosen}
             if "optimal" in controllers:
-                controllers["optimal"] = make_controller("optimal", self.settings.scenario, certify=CERTIFICATE)
-            return score(self.settings.scenario, self._states(), controllers)
+                controllers["optimal"] = make_controller("optimal", scenario, certify=CERTIFICATE)
+            return score(scenario, self._states(), controllers)
         env, values = self._make(self.size, "residual"), METRICS[self.metric].values
-        names = tuple(dict.fromkeys((self.reference, *self.settings.variant.contenders)))
-        return {name: values(play_episodes(env, name, self.seed)) for name in names}
+        return {name: values(play_episodes(env, name, self.seed)) for name in chosen}
 
     def values(self, agent: Any) -> FloatArray:
         """Values (n,) of an agent, which decides for states or answers observations, as the cases ask for."""

@@ -78,9 +78,7 @@ def test_fresh_cases_repeat_the_score(env_id, loaded):
 @pytest.mark.parametrize("users", [1, 5])
 def test_any_number_of_users(env_id, users, loaded):
     agent = loaded[env_id]
-    env = gym.make_vec(
-        env_id, num_envs=3, num_users=users, vectorization_mode="vector_entry_point", **agent.arguments
-    )
+    env = gym.make_vec(env_id, num_envs=3, num_users=users, vectorization_mode="vector_entry_point", **agent.arguments)
     observation, _ = env.reset(seed=0)
     action = agent.act(observation)
     assert env.action_space.contains(action)
@@ -104,12 +102,12 @@ def test_where_all_is_known_it_decides_for_states(env_id, users, loaded):
 
 
 def test_an_observation_that_lacks_entries_is_refused(loaded):
-    with pytest.raises(ValueError, match="observation: got .* allowed are entries"):
+    with pytest.raises(ValueError, match=r"observation: got .* allowed are entries"):
         loaded["MultiSpin/Fair-v0"]({"shared": np.zeros(3)})
 
 
 def test_unknown_ids_suggest_the_nearest():
-    with pytest.raises(ValueError, match="pretrained agent: got .*did you mean 'MultiSpin/Heterogeneous-v0'"):
+    with pytest.raises(ValueError, match=r"pretrained agent: got .*did you mean 'MultiSpin/Heterogeneous-v0'"):
         agents.load("MultiSpin/Heterogenous-v0")
 
 
