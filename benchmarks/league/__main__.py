@@ -34,7 +34,7 @@ QUICK = {
     "scenarios": ["llama2"],
     "users": [3],
     "seeds": 2,
-    "timesteps": 3000,
+    "timesteps": 40_000,
     "size": 10,
     "out": Path("results/league-quick"),
 }

@@ -86,8 +86,8 @@ class League:
         floor = self.others(system, FLOOR)
         task = Task(values, floor, reference)
         score = float(task.scores(np.full(len(floor), 1.0 / len(floor))).mean())
-        intervals = [_interval(values - other) for other in (np.zeros_like(floor), plug_in, reference)]
-        return Standing(system, about["metric"], name, role, seeds, values, *intervals, score)
+        mean, minus_plug_in, minus_reference = (_interval(values - other) for other in (0.0, plug_in, reference))
+        return Standing(system, about["metric"], name, role, seeds, values, mean, minus_plug_in, minus_reference, score)
 
     def tasks(self) -> dict[str, list[Task]]:
         """Tasks of each agent, and of the best plug-in in the systems where anybody played."""
@@ -113,10 +113,10 @@ def _shown(one: Interval, digits: int, sign: str = "") -> str:
 def standing_cells(standings: Sequence[Standing]) -> tuple[Cells, list[Cells]]:
     """Header and lines of a system's table."""
     digits = DIGITS.get(standings[0].metric, 2)
-    header = (
+    header: Cells = (
         "decided by", "what", "seeds", standings[0].metric, "minus best plug-in", "minus reference", "score", "verdict",
     )  # fmt: skip
-    lines = [
+    lines: list[Cells] = [
         (
             one.name,
             one.role,
@@ -134,7 +134,7 @@ def standing_cells(standings: Sequence[Standing]) -> tuple[Cells, list[Cells]]:
 
 def aggregate_cells(league: League) -> tuple[Cells, list[Cells]]:
     """Header and lines of the interquartile means."""
-    lines = []
+    lines: list[Cells] = []
     for name, tasks in league.tasks().items():
         found = iqm_interval(tasks, np.random.default_rng(BOOTSTRAP_SEED))
         runs = sum(len(task.values) for task in tasks)
@@ -144,7 +144,7 @@ def aggregate_cells(league: League) -> tuple[Cells, list[Cells]]:
 
 def cell_cells(league: League) -> tuple[Cells, list[Cells]]:
     """Header and lines of what was trained, how and by which code."""
-    lines = [
+    lines: list[Cells] = [
         (
             cell.stem,
             found["action"],

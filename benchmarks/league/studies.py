@@ -114,7 +114,7 @@ def time(folder: Path, size: int | None) -> str:
     }
     best = expected_outcome(scenario, state, subjects["certified"](state)).goodput
     states = [_slice(state, index) for index in range(min(ALONE, len(best)))]
-    rows = []
+    rows: list[Content] = []
     for name, decide in subjects.items():
         print(f"timing {name}", file=sys.stderr, flush=True)
         start = perf_counter()
@@ -126,8 +126,7 @@ def time(folder: Path, size: int | None) -> str:
     draw_time(rows, folder)
     header = ("decided by", "alone (ms)", f"in a batch of {len(best)} (ms)", "goodput lost")
     shown = [
-        (str(row["name"]), f"{1e3 * row['alone']:.3f}", f"{1e3 * row['batched']:.4f}", f"{row['lost']:.2e}")
-        for row in rows
+        (row["name"], f"{1e3 * row['alone']:.3f}", f"{1e3 * row['batched']:.4f}", f"{row['lost']:.2e}") for row in rows
     ]
     return aligned(header, shown)
 
