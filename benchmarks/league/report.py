@@ -16,6 +16,8 @@ from multispin_env.checks import FloatArray
 from multispin_env.evaluation.statistics import Interval
 from multispin_env.evaluation.table import BOOTSTRAP_SEED, Cells, aligned, markdown
 
+PLUG_IN = "best plug-in"
+
 DIGITS = {"return": 3}
 """After the point, for metrics that need more than two."""
 
@@ -71,7 +73,7 @@ class League:
     def standings(self, system: System) -> list[Standing]:
         """Reference, best plug-in and agents, best first; with the plug-in once where it is the reference."""
         about = self.references[system]
-        roles = {about["plug_in"]: "best plug-in", about["reference"]: "reference", FLOOR: "fixed"}
+        roles = {about["plug_in"]: PLUG_IN, about["reference"]: "reference", FLOOR: "fixed"}
         found = [
             self._standing(system, name, role, (), self.others(system, name)[None]) for name, role in roles.items()
         ]
@@ -90,16 +92,30 @@ class League:
         return Standing(system, about["metric"], name, role, seeds, values, mean, minus_plug_in, minus_reference, score)
 
     def tasks(self) -> dict[str, list[Task]]:
-        """Tasks of each agent, and of the best plug-in in the systems where anybody played."""
+        """Tasks of each agent, and of the best plug-in in all systems."""
         found: dict[str, list[Task]] = {}
-        for system, about in self.references.items():
-            floor, top = self.others(system, FLOOR), self.others(system, about["reference"])
-            for standing in self.standings(system):
-                if standing.role == "agent":
-                    found.setdefault(standing.name, []).append(Task(standing.values, floor, top))
-            plug_in = self.others(system, about["plug_in"])[None]
-            found.setdefault("best plug-in", []).append(Task(plug_in, floor, top))
+        for system in self.references:
+            for name, task in self._agents(system).items():
+                found.setdefault(name, []).append(task)
+        return {**found, PLUG_IN: [self._plug_in(system) for system in self.references]}
+
+    def plug_ins(self) -> dict[str, list[Task]]:
+        """For each name of `tasks`, those of the best plug-in in the same systems."""
+        found: dict[str, list[Task]] = {}
+        for system in self.references:
+            for name in (*self._agents(system), PLUG_IN):
+                found.setdefault(name, []).append(self._plug_in(system))
         return found
+
+    def _agents(self, system: System) -> dict[str, Task]:
+        floor, top = self.others(system, FLOOR), self.others(system, self.references[system]["reference"])
+        agents = [one for one in self.standings(system) if one.role == "agent"]
+        return {one.name: Task(one.values, floor, top) for one in agents}
+
+    def _plug_in(self, system: System) -> Task:
+        about = self.references[system]
+        plug_in, floor, top = (self.others(system, name) for name in (about["plug_in"], FLOOR, about["reference"]))
+        return Task(plug_in[None], floor, top)
 
 
 def _interval(values: FloatArray) -> Interval:
@@ -135,11 +151,12 @@ def standing_cells(standings: Sequence[Standing]) -> tuple[Cells, list[Cells]]:
 def aggregate_cells(league: League) -> tuple[Cells, list[Cells]]:
     """Header and lines of the interquartile means."""
     lines: list[Cells] = []
+    plug_ins = league.plug_ins()
     for name, tasks in league.tasks().items():
-        found = iqm_interval(tasks, np.random.default_rng(BOOTSTRAP_SEED))
+        found, other = (iqm_interval(one, np.random.default_rng(BOOTSTRAP_SEED)) for one in (tasks, plug_ins[name]))
         runs = sum(len(task.values) for task in tasks)
-        lines.append((name, str(len(tasks)), str(runs), _shown(found, 4)))
-    return ("decided by", "systems", "runs", "IQM of scores"), lines
+        lines.append((name, str(len(tasks)), str(runs), _shown(found, 4), _shown(other, 4)))
+    return ("decided by", "systems", "runs", "IQM of scores", "best plug-in in the same systems"), lines
 
 
 def cell_cells(league: League) -> tuple[Cells, list[Cells]]:

@@ -117,6 +117,7 @@ def time(folder: Path, size: int | None) -> str:
     rows: list[Content] = []
     for name, decide in subjects.items():
         print(f"timing {name}", file=sys.stderr, flush=True)
+        decide(states[0])
         start = perf_counter()
         goodput = expected_outcome(scenario, state, decide(state)).goodput
         batched = (perf_counter() - start) / len(best)

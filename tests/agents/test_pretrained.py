@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 import agents
 import multispin_env as ms
+from agents.checkpoints import MODEL, load_checkpoint
 from agents.pretrained.__main__ import command_of, main
 from agents.pretrained.policies import ROOT, SCORE, PretrainedDecider, read
 from agents.pretrained.scoring import Trial
@@ -57,7 +58,7 @@ def test_the_score_says_where_it_comes_from(env_id, loaded):
     assert len(found["commit"]) == 40
     assert found["env"] == env_id
     assert found["seed"] == loaded[env_id].config.seed
-    assert found["scenario"] == loaded[env_id].config.scenario.to_dict()
+    assert ms.Scenario.from_dict(found["scenario"]) == loaded[env_id].config.scenario
     assert found["score"]["agent"]["low"] < found["score"]["agent"]["mean"] < found["score"]["agent"]["high"]
 
 
@@ -132,8 +133,9 @@ def test_a_shipped_agent_is_packed_again(tmp_path, capsys):
     assert main([str(source), "--commit", "0" * 40, "--size", "10", "--out", str(tmp_path)]) == 0
     assert '"minus_best_plug_in"' in capsys.readouterr().out
     again = tmp_path / source.name
-    for name in ("model.safetensors", "config.json"):
-        assert (again / name).read_bytes() == (source / name).read_bytes()
+    assert (again / "config.json").read_bytes() == (source / "config.json").read_bytes()
+    kept, packed = (load_checkpoint(folder, MODEL).parameters["policy"] for folder in (source, again))
+    assert all((value == packed[key]).all() for key, value in kept.items())
     assert json.loads((again / SCORE).read_text())["score"]["size"] == 10
 
 
