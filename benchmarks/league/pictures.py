@@ -54,11 +54,14 @@ def draw_generalisation(rows: Sequence[Content], folder: Path) -> None:
             own = [row for row in rows if row["env"] == env]
             users = [row["num_users"] for row in own]
             low, high = ([row[f"agent_{end}"] for row in own] for end in ("low", "high"))
-            label = f"{env.split('/')[-1]}, trained at K = {own[0]['trained_users']}"
+            label = f"{env.split('/')[-1]}; its run has K = {own[0]['trained_users']}"
             axes.plot(users, [row["agent"] for row in own], color=colour, marker="o", markersize=3, label=label)
             axes.fill_between(users, low, high, color=colour, alpha=0.15, linewidth=0.0)
             axes.plot(users, [row["plug_in"] for row in own], color=colour, linestyle="--", linewidth=1)
         axes.set_xscale("log")
+        ticks = list(dict.fromkeys(row["num_users"] for row in rows))
+        axes.set_xticks(ticks, [str(users) for users in ticks])
+        axes.minorticks_off()
         axes.set_xlabel("K, number of devices in the test; dashed: best plug-in")
         axes.set_ylabel("score: 0 fixed, 1 reference")
         axes.legend(loc="lower left", fontsize="small")
@@ -77,8 +80,8 @@ def draw_time(rows: Sequence[Content], folder: Path) -> None:
             axes.plot([row["batched"], row["alone"]], [lost, lost], color=colour, linewidth=0.7)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlabel("seconds a decision: circles alone, squares in a batch")
-        axes.set_ylabel("goodput lost against the proven optimum (at least 1e-9 shown)")
+        axes.set_xlabel("seconds a decision: circles alone, squares in a batch; losses below 1e-9 are drawn there")
+        axes.set_ylabel("goodput lost against the optimum")
         axes.legend(fontsize="small")
 
     draw(folder / "time.png", plot)
