@@ -97,40 +97,43 @@ def cells_of(options: argparse.Namespace) -> tuple[list[Cell], list[str]]:
     return found, list(skipped)
 
 
-def run(cells: Sequence[Cell], folder: Path) -> League:
-    """Run the cells one after the other, with the time left on stderr."""
-    league, start = League({}, {}), monotonic()
-    quiet = Console(stderr=True, quiet=True)
+def run(cells: Sequence[Cell], folder: Path, league: League) -> int | None:
+    """Run the cells one after the other, with the time left on stderr; returns the signal that stopped it, if any."""
+    start, quiet = monotonic(), Console(stderr=True, quiet=True)
     for number, cell in enumerate(cells):
         left = f"{(monotonic() - start) / number * (len(cells) - number):.0f} s left" if number else "time left unknown"
         print(f"{number + 1} of {len(cells)}, {left}: {cell.stem}", file=sys.stderr, flush=True)
-        if cell.system not in league.references:
-            league.references[cell.system] = references(cell.system, cell.size, folder)
-        league.results[cell] = result(cell, folder, quiet)
-    return league
+        found = references(cell.system, cell.size, folder)
+        try:
+            league.results[cell] = result(cell, folder, quiet)
+        except Stopped as stopped:
+            return stopped.number
+        league.references[cell.system] = found
+    return None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = parser().parse_args(given)
+    league = League({}, {})
     try:
         _complete(options)
         make_folder(options.out)
         cells, skipped = cells_of(options)
         for name in options.studies:
             print(f"{STUDIES[name](options.out, options.size)}\n")
-        if not cells:
-            return 0
-        league = run(cells, options.out)
+        stopped_by = run(cells, options.out, league)
     except (ValueError, TypeError) as error:
         fail("benchmarks.league", error)
-    except Stopped as stopped:
-        print(f"stopped by {signal.Signals(stopped.number).name}; the same command goes on", file=sys.stderr)
-        return 128 + stopped.number
-    write(league, options.out, f"{PROGRAM} {shlex.join(given)}".strip(), skipped)
-    draw_profile(league, options.out)
-    print(to_text(league))
+    if league.results:
+        write(league, options.out, f"{PROGRAM} {shlex.join(given)}".strip(), skipped)
+        draw_profile(league, options.out)
+        print(to_text(league))
+    if stopped_by is not None:
+        name = signal.Signals(stopped_by).name
+        print(f"stopped by {name}; tables hold what is done, and the same command goes on", file=sys.stderr)
+        return 128 + stopped_by
     return 0
 
 

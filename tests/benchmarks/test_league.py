@@ -91,12 +91,21 @@ def test_a_second_call_repeats_nothing(played, monkeypatch):
     assert (played / "results.csv").read_text() == before
 
 
-def test_a_stopped_cell_goes_on(tmp_path, monkeypatch, capsys):
+def test_a_stopped_league_shows_what_is_done_and_goes_on(tmp_path, monkeypatch, capsys):
+    options = ("--seeds", "1", "--agents", "ppo")
+    train, calls = cells.train, []
+
+    def second_is_stopped(*given):
+        calls.append(given)
+        return 15 if len(calls) == 2 else train(*given)
+
     with monkeypatch.context() as patch:
-        patch.setattr(cells, "train", lambda *given: 15)
-        assert run(tmp_path, "--seeds", "1", "--agents", "ppo") == 128 + 15
-    assert "stopped by SIGTERM; the same command goes on" in capsys.readouterr().err
-    assert run(tmp_path, "--seeds", "1", "--agents", "ppo") == 0
+        patch.setattr(cells, "train", second_is_stopped)
+        assert run(tmp_path, *options) == 128 + 15
+    assert "stopped by SIGTERM; tables hold what is done, and the same command goes on" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "results.json").read_text())["cells"]) == 1
+    assert run(tmp_path, *options) == 0
+    assert len(json.loads((tmp_path / "results.json").read_text())["cells"]) == 2
 
 
 def test_cells_are_the_runs_of_the_training_command(played, tmp_path):
