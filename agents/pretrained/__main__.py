@@ -1,0 +1,141 @@
+"""``python -m agents.pretrained runs/NAME --commit HASH``: a run as a pretrained agent, with its score."""
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents import PRETRAINED
+from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
+from agents.cli import DEFAULTS
+from agents.measures import EpisodeMeasure, StateMeasure
+from agents.options import TRAINING_DEFAULTS, fail, run_folder
+from agents.pretrained.policies import ROOT, SCORE, PretrainedAgent, read
+from agents.pretrained.scoring import Trial, best_plug_in
+from agents.runs import CONFIG, RunConfig, load_config, write_atomically
+from multispin_env.checks import FloatArray
+from multispin_env.evaluation.statistics import mean_interval
+from multispin_env.evaluation.table import BOOTSTRAP_SEED
+from multispin_env.registry import ENVIRONMENTS
+from multispin_env.scenario import Scenario
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m agents.pretrained",
+        description="Measure a run on the held-out cases, and put its configuration, network and score where "
+        "agents.load finds them.",
+    )
+    parser.add_argument("run", help="folder or name of the run")
+    parser.add_argument("--commit", required=True, help="of the code that trained it")
+    parser.add_argument("--size", type=int, help="held-out states or episodes (default 500 or 200)")
+    parser.add_argument("--out", type=Path, default=ROOT, help="where the folder is made (default: in the package)")
+    return parser
+
+
+def command_of(folder: Path) -> str:
+    """The command that trains a run like this one."""
+    config, limits = load_config(folder)
+    given = {name: getattr(config, name) for name, default in DEFAULTS.items() if getattr(config, name) != default}
+    usual = _usual_scenario(config)
+    for name in ("num_users", "total_bandwidth"):
+        if getattr(config.scenario, name) != getattr(usual, name):
+            given[name] = getattr(config.scenario, name)
+    if config.scenario.name != "llama2":
+        given["scenario"] = config.scenario.name
+    given |= {name: value for name, value in vars(limits).items() if value is not None}
+    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    changed = [f"{name}={value}" for name, value in config.arguments.items() if value != _usual(config)[name]]
+    return shlex.join(["python", "train.py", *words, *(["--set", *changed] if changed else [])])
+
+
+def _usual_scenario(config: RunConfig) -> Scenario:
+    variant = ENVIRONMENTS.load(config.env).variant_type
+    return Scenario.preset(config.scenario.name).replace(**variant.scenario_defaults)
+
+
+def _usual(config: RunConfig) -> dict[str, Any]:
+    """Arguments that training takes when it is told none."""
+    variant = ENVIRONMENTS.load(config.env).variant_type
+    own = {field.name: field.default for field in fields(variant)}
+    return own | {name: value for name, value in TRAINING_DEFAULTS.items() if name in own}
+
+
+def interval(values: FloatArray) -> dict[str, float]:
+    """Mean with its 95 % bootstrap interval, as JSON holds it."""
+    return mean_interval(values, np.random.default_rng(BOOTSTRAP_SEED))._asdict()
+
+
+def measured(agent: PretrainedAgent, trial: Trial) -> dict[str, Any]:
+    """Score of an agent beside the reference and the best plug-in, in pairs."""
+    others, own = trial.references(), trial.values(agent)
+    reference, plug_in = trial.reference, best_plug_in(others)
+    return {
+        "metric": trial.metric,
+        "cases": trial.cases,
+        "size": trial.size,
+        "first_seed": trial.seed,
+        "agent": interval(own),
+        "best_plug_in": {"name": plug_in, **interval(others[plug_in])},
+        "minus_best_plug_in": interval(own - others[plug_in]),
+        "reference": {"name": reference, **interval(others[reference])},
+        "minus_reference": interval(own - others[reference]),
+    }
+
+
+def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
+    """Write the three files of a run; returns their folder.
+
+    Raises
+    ------
+    ValueError
+        If the run can't be read, or its environment has no place for a pretrained agent.
+    """
+    config, _ = load_config(folder)
+    target = out / PRETRAINED.target(config.env)
+    checkpoint = load_checkpoint(folder, MODEL)
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / CONFIG, target / CONFIG)
+    policy = {"policy": checkpoint.parameters["policy"]}
+    counters = (checkpoint.num_timesteps, checkpoint.updates, checkpoint.seconds, checkpoint.score)
+    save_checkpoint(target / MODEL, Checkpoint(policy, *counters))
+    write_atomically(target / SCORE, b"{}")
+    about = {
+        "command": command_of(folder),
+        "commit": commit,
+        "seed": config.seed,
+        "rounds_trained": checkpoint.num_timesteps,
+        "env": config.env,
+        "action": config.action,
+        "arguments": dict(config.arguments),
+        "scenario": config.scenario.to_dict(),
+    }
+    default = EpisodeMeasure if config.settings.variant.contenders else StateMeasure
+    trial = Trial(config.env, config.settings, default.default_size if size is None else size)
+    content = {**about, "score": measured(read(target), trial)}
+    write_atomically(target / SCORE, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    return target
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        target = pack(run_folder(options.run), options.commit, options.size, options.out)
+    except (ValueError, TypeError) as error:
+        fail("agents.pretrained", error)
+    found = json.loads((target / SCORE).read_text(encoding="utf-8"))
+    print(json.dumps({name: found[name] for name in ("command", "commit", "score")}, indent=2, ensure_ascii=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""``python -m benchmarks.league``: agents, environments, presets and numbers of users, with seeds.
+
+Each cell, one training run measured on the held-out cases, is a JSON file in ``results/league/``: a second call does
+what is missing, and a run that was stopped goes on. The tables are written anew after each call.
+"""
+
+import argparse
+import itertools
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+
+from rich.console import Console
+
+from agents import AGENTS
+from agents.options import fail
+from agents.runs import make_folder
+from benchmarks.league.cells import Cell, Stopped, System, possible, references, result, shipped
+from benchmarks.league.pictures import draw_profile
+from benchmarks.league.report import League, to_text, write
+from benchmarks.league.studies import STUDIES
+from multispin_env.checks import check_integer, check_name
+from multispin_env.registry import ENVIRONMENTS, SCENARIOS
+
+PROGRAM = "python -m benchmarks.league"
+OUT = Path("results/league")
+
+QUICK = {
+    "envs": ["MultiSpin/Heterogeneous-v0", "MultiSpin/DelayedChannel-v0"],
+    "agents": ["ppo", "imitation"],
+    "scenarios": ["llama2"],
+    "users": [3],
+    "seeds": 2,
+    "timesteps": 40_000,
+    "size": 10,
+    "out": Path("results/league-quick"),
+}
+"""A league that says nothing but that everything works."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--agents", nargs="*", metavar="NAME", help=f"of {', '.join(AGENTS.names())} (default: all)")
+    parser.add_argument("--envs", nargs="+", metavar="ID", help="environment ids (default: all)")
+    parser.add_argument("--scenarios", nargs="+", metavar="NAME", help="presets (default: all)")
+    parser.add_argument("--users", nargs="+", type=int, metavar="K", help="numbers of devices (default 8 20)")
+    parser.add_argument("--seeds", type=int, help="training seeds of each, from 0 on (default 5)")
+    parser.add_argument("--timesteps", type=int, help="rounds of each run (default: the agent's own)")
+    parser.add_argument("--size", type=int, help="held-out states or episodes (default 500 or 200)")
+    parser.add_argument("--pretrained", action="store_true", help="let the agents that ship with the package play too")
+    parser.add_argument(
+        "--studies", nargs="*", default=[], metavar="NAME", help=f"of {', '.join(STUDIES)}: pretrained agents alone"
+    )
+    parser.add_argument("--quick", action="store_true", help="a tiny league, as a smoke test")
+    parser.add_argument("--out", type=Path, help=f"folder of the results (default {OUT})")
+    return parser
+
+
+def _complete(options: argparse.Namespace) -> None:
+    """Fill in what was not given, and refuse what is unknown."""
+    usual = {
+        "agents": list(AGENTS.names()), "envs": list(ENVIRONMENTS.names()), "scenarios": list(SCENARIOS.names()),
+        "users": [8, 20], "seeds": 5, "out": OUT,
+    }  # fmt: skip
+    for name, value in (usual | (QUICK if options.quick else {})).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    for kind, allowed in (("agents", AGENTS), ("envs", ENVIRONMENTS), ("scenarios", SCENARIOS), ("studies", STUDIES)):
+        for name in getattr(options, kind):
+            check_name(kind, name, allowed if isinstance(allowed, dict) else allowed.names())
+    for number in options.users:
+        check_integer("users", number, 1)
+    check_integer("seeds", options.seeds, 1)
+    for name, low in (("timesteps", 1), ("size", 2)):
+        if getattr(options, name) is not None:
+            check_integer(name, getattr(options, name), low)
+
+
+def cells_of(options: argparse.Namespace) -> tuple[list[Cell], list[str]]:
+    """What is to be run, and what can't be, with the reason."""
+    systems = [System(*one) for one in itertools.product(options.envs, options.scenarios, options.users)]
+    wanted = [
+        Cell(system, agent, seed, options.timesteps, options.size)
+        for seed, system, agent in itertools.product(range(options.seeds), systems, options.agents)
+    ]
+    reasons = {cell: possible(cell) for cell in wanted}
+    found = [cell for cell in wanted if not reasons[cell]]
+    if options.pretrained:
+        found = [*(cell for cell in shipped(options.size) if cell.system.env in options.envs), *found]
+    skipped = dict.fromkeys(f"{cell.agent}, {cell.system.title}: {why}" for cell, why in reasons.items() if why)
+    return found, list(skipped)
+
+
+def run(cells: Sequence[Cell], folder: Path, league: League) -> int | None:
+    """Run the cells one after the other, with the time left on stderr; returns the signal that stopped it, if any."""
+    start, quiet = monotonic(), Console(stderr=True, quiet=True)
+    for number, cell in enumerate(cells):
+        left = f"{(monotonic() - start) / number * (len(cells) - number):.0f} s left" if number else "time left unknown"
+        print(f"{number + 1} of {len(cells)}, {left}: {cell.stem}", file=sys.stderr, flush=True)
+        found = references(cell.system, cell.size, folder)
+        try:
+            league.results[cell] = result(cell, folder, quiet)
+        except Stopped as stopped:
+            return stopped.number
+        league.references[cell.system] = found
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser().parse_args(given)
+    league = League({}, {})
+    try:
+        _complete(options)
+        make_folder(options.out)
+        cells, skipped = cells_of(options)
+        for name in options.studies:
+            print(f"{STUDIES[name](options.out, options.size)}\n")
+        stopped_by = run(cells, options.out, league)
+    except (ValueError, TypeError) as error:
+        fail("benchmarks.league", error)
+    if league.results:
+        write(league, options.out, f"{PROGRAM} {shlex.join(given)}".strip(), skipped)
+        draw_profile(league, options.out)
+        print(to_text(league))
+    if stopped_by is not None:
+        name = signal.Signals(stopped_by).name
+        print(f"stopped by {name}; tables hold what is done, and the same command goes on", file=sys.stderr)
+        return 128 + stopped_by
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""Cells of the league: one trained run in one system, and what it is compared with; each a JSON file."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+import agents
+from agents import AGENTS
+from agents.base import AgentSettings, fit_to
+from agents.budget import Limits
+from agents.checkpoints import CHECKPOINT
+from agents.decider import ModelDecider, load_model
+from agents.measures import EpisodeMeasure, StateMeasure
+from agents.measures.episodes import ModelAgent
+from agents.options import TRAINING_DEFAULTS, arguments_of
+from agents.pretrained.scoring import Trial, best_plug_in
+from agents.runs import CONFIG, RunConfig, load_config, make_folder, write_atomically
+from agents.training import train
+from multispin_env.envs.settings import Settings
+from multispin_env.registry import ENVIRONMENTS
+
+ENCODINGS = {"MultiSpin/DelayedChannel-v0": "residual"}
+"""Action encodings of agents, where it is not the one below: on late reports they learn on top of the plug-in."""
+
+ENCODING = "lengths"
+
+FLOOR = "fixed"
+"""What counts as a score of 0."""
+
+Content = dict[str, Any]
+
+
+class Stopped(Exception):  # noqa: N818 (no error)
+    """A signal stopped the training of a cell; what was trained is kept."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@dataclass(frozen=True)
+class System:
+    """An environment with a preset and a number of users."""
+
+    env: str
+    preset: str
+    num_users: int
+
+    @property
+    def stem(self) -> str:
+        """Beginning of its files' names."""
+        return f"{self.env.split('/')[-1].split('-')[0].lower()}-{self.preset}-k{self.num_users}"
+
+    @property
+    def title(self) -> str:
+        """What a table of it is called."""
+        return f"{self.env}, {self.preset}, K = {self.num_users}"
+
+    @property
+    def settings(self) -> Settings:
+        """As ``train.py`` makes it."""
+        cls = ENVIRONMENTS.load(self.env)
+        own = {field.name for field in fields(cls.variant_type)}
+        others = {name: value for name, value in TRAINING_DEFAULTS.items() if name in own}
+        chosen = {
+            "action": ENCODINGS.get(self.env, ENCODING),
+            "reward": "expected",
+            "optimum": False,
+        }
+        return Settings.make(cls, cls.variant_type, self.preset, chosen, others | {"num_users": self.num_users})
+
+    def trial(self, size: int | None) -> Trial:
+        """Held-out cases; as many as tables have unless told otherwise."""
+        measure = EpisodeMeasure if self.settings.variant.contenders else StateMeasure
+        return Trial(self.env, self.settings, measure.default_size if size is None else size)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of an agent in a system.
+
+    Parameters
+    ----------
+    system, agent, seed
+        What is trained.
+    timesteps
+        Budget in rounds; ``None`` for the agent's own.
+    size
+        Held-out cases; ``None`` for as many as tables have.
+    pretrained
+        The agent that ships with the package, instead of a run.
+    """
+
+    system: System
+    agent: str
+    seed: int
+    timesteps: int | None = None
+    size: int | None = None
+    pretrained: bool = False
+
+    @property
+    def rounds(self) -> int:
+        """Budget."""
+        agent: AgentSettings = AGENTS.load(self.agent)
+        return agent.timesteps if self.timesteps is None else self.timesteps
+
+    @property
+    def stem(self) -> str:
+        """Name of its file."""
+        kind = "pretrained" if self.pretrained else f"r{self.rounds}"
+        return f"{self.system.stem}-{self.agent}-s{self.seed}-{kind}"
+
+
+def commit() -> str:
+    """Commit of the code, with a plus sign where files differ from it; empty outside a repository."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+        return done.stdout.strip()
+
+    return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def possible(cell: Cell) -> str:
+    """Why an agent can't learn in a system, or nothing."""
+    try:
+        AGENTS.load(cell.agent).check(cell.system.settings)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def shipped(size: int | None) -> Iterator[Cell]:
+    """Cells of the pretrained agents, each in the system it was trained in."""
+    for env_id in agents.PRETRAINED.names():
+        config = agents.load(env_id).config
+        system = System(env_id, config.scenario.name, config.scenario.num_users)
+        yield Cell(system, config.agent, config.seed, None, size, pretrained=True)
+
+
+def kept(path: Path, spec: Content, make: Callable[[], Content]) -> Content:
+    """What a file holds, if it was made for this; else make it and write it."""
+    if path.is_file():
+        found: Content = json.loads(path.read_text(encoding="utf-8"))
+        if found["spec"] == spec:
+            return found
+    content = {"spec": spec, **make()}
+    write_atomically(path, json.dumps(content, ensure_ascii=False).encode())
+    return content
+
+
+def references(system: System, size: int | None, folder: Path) -> Content:
+    """Values of everything that agents are compared with in a system."""
+    trial = system.trial(size)
+    spec = {**asdict(system), "size": trial.size, "seed": trial.seed}
+
+    def make() -> Content:
+        values = trial.references()
+        return {
+            "metric": trial.metric,
+            "cases": trial.cases,
+            "reference": trial.reference,
+            "plug_in": best_plug_in(values),
+            "values": {name: array.tolist() for name, array in values.items()},
+            "commit": commit(),
+        }
+
+    make_folder(folder / "references")
+    return kept(folder / "references" / f"{system.stem}.json", spec, make)
+
+
+def result(cell: Cell, folder: Path, console: Console) -> Content:
+    """Values of a cell's run, trained if it is not there yet."""
+    spec = {**asdict(cell), "rounds": cell.rounds}
+    make_folder(folder / "cells")
+    make = _of_shipped if cell.pretrained else _of_run
+    return kept(folder / "cells" / f"{cell.stem}.json", spec, lambda: make(cell, folder, console))
+
+
+def _of_shipped(cell: Cell, folder: Path, console: Console) -> Content:
+    agent = agents.load(cell.system.env)
+    trial = Trial(cell.system.env, agent.settings, cell.system.trial(cell.size).size)
+    about = {"commit": agent.score["commit"], "command": agent.score["command"]}
+    return _content(agent.config, agent.score["rounds_trained"], about, trial.values(agent))
+
+
+def _of_run(cell: Cell, folder: Path, console: Console) -> Content:
+    settings, run = cell.system.settings, folder / "runs" / cell.stem
+    config = RunConfig(
+        cell.system.env, settings.scenario, cell.agent, settings.action, cell.seed, arguments_of(settings)
+    )
+    make_folder(run)
+    resume = (run / CONFIG).is_file() and (run / CHECKPOINT).is_file()
+    stopped = train(load_config(run)[0] if resume else config, run, Limits(cell.rounds), resume, "cpu", console)
+    if stopped is not None:
+        raise Stopped(stopped)
+    model = load_model(run, cell.system.env, settings)
+    trial = cell.system.trial(cell.size)
+    decide = ModelDecider(model, settings) if trial.on_states else ModelAgent(model)
+    return _content(config, cell.rounds, {"commit": commit()}, trial.values(decide))
+
+
+def _content(config: RunConfig, rounds: int, about: Content, values: np.ndarray[Any, Any]) -> Content:
+    settings: Any = AGENTS.load(config.agent)
+    return {
+        **about,
+        "action": config.action,
+        "arguments": dict(config.arguments),
+        "rounds_trained": rounds,
+        "hyperparameters": {**asdict(settings), **asdict(fit_to(config.settings))},
+        "values": values.tolist(),
+    }

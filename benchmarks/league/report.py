@@ -1,0 +1,238 @@
+"""Cells to tables: where each agent stands between the best plug-in and the reference, losses like wins."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from agents.runs import write_atomically
+from benchmarks.league.cells import FLOOR, Cell, Content, System
+from benchmarks.league.statistics import Task, crossed, iqm_interval
+from multispin_env.checks import FloatArray
+from multispin_env.evaluation.statistics import Interval
+from multispin_env.evaluation.table import BOOTSTRAP_SEED, Cells, aligned, markdown
+
+PLUG_IN = "best plug-in"
+
+DIGITS = {"return": 3}
+"""After the point, for metrics that need more than two."""
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """One contender in one system; an agent with all its seeds."""
+
+    system: System
+    metric: str
+    name: str
+    role: str  # reference, best plug-in, or agent
+    seeds: tuple[int, ...]
+    values: FloatArray  # (seeds, n)
+    mean: Interval
+    minus_plug_in: Interval  # in pairs
+    minus_reference: Interval
+    score: float  # 0 is the fixed controller, 1 the reference
+
+    @property
+    def verdict(self) -> str:
+        """Whether an agent is ahead of the best plug-in."""
+        if self.role != "agent":
+            return "-"
+        if self.minus_plug_in.low > 0.0:
+            return "ahead"
+        return "behind" if self.minus_plug_in.high < 0.0 else "undecided"
+
+
+@dataclass(frozen=True, eq=False)
+class League:
+    """All that was found."""
+
+    references: dict[System, Content]
+    results: dict[Cell, Content]
+
+    def label(self, cell: Cell) -> str:
+        """Name of an agent in tables; pretrained ones stand alone, as their seed was not drawn for the league."""
+        return f"{cell.agent}, pretrained" if cell.pretrained else cell.agent
+
+    def runs(self, system: System) -> dict[str, list[Cell]]:
+        """Cells of each agent in a system."""
+        found: dict[str, list[Cell]] = {}
+        for cell in self.results:
+            if cell.system == system:
+                found.setdefault(self.label(cell), []).append(cell)
+        return found
+
+    def others(self, system: System, name: str) -> FloatArray:
+        """Values (n,) of one that agents are compared with."""
+        return np.asarray(self.references[system]["values"][name])
+
+    def standings(self, system: System) -> list[Standing]:
+        """Reference, best plug-in and agents, best first; with the plug-in once where it is the reference."""
+        about = self.references[system]
+        roles = {about["plug_in"]: PLUG_IN, about["reference"]: "reference", FLOOR: "fixed"}
+        found = [
+            self._standing(system, name, role, (), self.others(system, name)[None]) for name, role in roles.items()
+        ]
+        for name, cells in self.runs(system).items():
+            values = np.array([self.results[cell]["values"] for cell in cells])
+            found.append(self._standing(system, name, "agent", tuple(cell.seed for cell in cells), values))
+        return sorted(found, key=lambda one: -one.mean.mean)
+
+    def _standing(self, system: System, name: str, role: str, seeds: tuple[int, ...], values: FloatArray) -> Standing:
+        about = self.references[system]
+        plug_in, reference = (self.others(system, about[key]) for key in ("plug_in", "reference"))
+        floor = self.others(system, FLOOR)
+        task = Task(values, floor, reference)
+        score = float(task.scores(np.full(len(floor), 1.0 / len(floor))).mean())
+        mean, minus_plug_in, minus_reference = (_interval(values - other) for other in (0.0, plug_in, reference))
+        return Standing(system, about["metric"], name, role, seeds, values, mean, minus_plug_in, minus_reference, score)
+
+    def tasks(self) -> dict[str, list[Task]]:
+        """Tasks of each agent, and of the best plug-in in all systems."""
+        found: dict[str, list[Task]] = {}
+        for system in self.references:
+            for name, task in self._agents(system).items():
+                found.setdefault(name, []).append(task)
+        return {**found, PLUG_IN: [self._plug_in(system) for system in self.references]}
+
+    def plug_ins(self) -> dict[str, list[Task]]:
+        """For each name of `tasks`, those of the best plug-in in the same systems."""
+        found: dict[str, list[Task]] = {}
+        for system in self.references:
+            for name in (*self._agents(system), PLUG_IN):
+                found.setdefault(name, []).append(self._plug_in(system))
+        return found
+
+    def _agents(self, system: System) -> dict[str, Task]:
+        floor, top = self.others(system, FLOOR), self.others(system, self.references[system]["reference"])
+        agents = [one for one in self.standings(system) if one.role == "agent"]
+        return {one.name: Task(one.values, floor, top) for one in agents}
+
+    def _plug_in(self, system: System) -> Task:
+        about = self.references[system]
+        plug_in, floor, top = (self.others(system, name) for name in (about["plug_in"], FLOOR, about["reference"]))
+        return Task(plug_in[None], floor, top)
+
+
+def _interval(values: FloatArray) -> Interval:
+    return crossed(values, np.random.default_rng(BOOTSTRAP_SEED))
+
+
+def _shown(one: Interval, digits: int, sign: str = "") -> str:
+    return f"{one.mean:{sign}.{digits}f} ({one.low:{sign}.{digits}f} to {one.high:{sign}.{digits}f})"
+
+
+def standing_cells(standings: Sequence[Standing]) -> tuple[Cells, list[Cells]]:
+    """Header and lines of a system's table."""
+    digits = DIGITS.get(standings[0].metric, 2)
+    header: Cells = (
+        "decided by", "what", "seeds", standings[0].metric, "minus best plug-in", "minus reference", "score", "verdict",
+    )  # fmt: skip
+    lines: list[Cells] = [
+        (
+            one.name,
+            one.role,
+            str(len(one.seeds)) if one.seeds else "-",
+            _shown(one.mean, digits),
+            _shown(one.minus_plug_in, digits, "+"),
+            _shown(one.minus_reference, digits, "+"),
+            f"{one.score:.4f}",
+            one.verdict,
+        )
+        for one in standings
+    ]
+    return header, lines
+
+
+def aggregate_cells(league: League) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the interquartile means."""
+    lines: list[Cells] = []
+    plug_ins = league.plug_ins()
+    for name, tasks in league.tasks().items():
+        found, other = (iqm_interval(one, np.random.default_rng(BOOTSTRAP_SEED)) for one in (tasks, plug_ins[name]))
+        runs = sum(len(task.values) for task in tasks)
+        lines.append((name, str(len(tasks)), str(runs), _shown(found, 4), _shown(other, 4)))
+    return ("decided by", "systems", "runs", "IQM of scores", "best plug-in in the same systems"), lines
+
+
+def cell_cells(league: League) -> tuple[Cells, list[Cells]]:
+    """Header and lines of what was trained, how and by which code."""
+    lines: list[Cells] = [
+        (
+            cell.stem,
+            found["action"],
+            str(found["rounds_trained"]),
+            found["commit"][:9] + ("+" if found["commit"].endswith("+") else ""),
+            ", ".join(f"{name}={value}" for name, value in (found["arguments"] | found["hyperparameters"]).items()),
+        )
+        for cell, found in league.results.items()
+    ]
+    return ("cell", "action", "rounds", "commit", "arguments and hyperparameters"), lines
+
+
+EXPLAINED = (
+    "`score` is 0 for the fixed controller and 1 for the reference: the optimum, the clairvoyant, or, for fairness, "
+    "the gradient scheduler. Intervals are 95 % bootstrap intervals over cases and, where there are several, seeds; "
+    "differences are paired case by case. With one seed an interval says nothing of other trainings."
+)
+
+
+def to_markdown(league: League, command: str, skipped: Sequence[str]) -> str:
+    """All tables."""
+    parts = ["# League", f"`{command}`", EXPLAINED, "## All systems", markdown(*aggregate_cells(league))]
+    for system, about in league.references.items():
+        size = len(next(iter(about["values"].values())))
+        parts += [
+            f"## {system.title}",
+            f"{size} held-out {about['cases']}",
+            markdown(*standing_cells(league.standings(system))),
+        ]
+    parts += ["## Cells", markdown(*cell_cells(league))]
+    if skipped:
+        parts.append("Left out:\n\n" + "\n".join(f"- {line}" for line in skipped))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_text(league: League) -> str:
+    """Tables for the terminal."""
+    parts = [f"{system.title}\n\n{aligned(*standing_cells(league.standings(system)))}" for system in league.references]
+    return "\n\n".join([*parts, aligned(*aggregate_cells(league))])
+
+
+def flat(league: League) -> list[Content]:
+    """One row for each contender in each system."""
+    rows = []
+    for system in league.references:
+        for one in league.standings(system):
+            row: Content = {**asdict(system), "metric": one.metric, "name": one.name, "role": one.role}
+            row |= {"seeds": " ".join(map(str, one.seeds)), "score": one.score, "verdict": one.verdict}
+            for name in ("mean", "minus_plug_in", "minus_reference"):
+                row |= {f"{name}_{key}": value for key, value in getattr(one, name)._asdict().items()}
+            rows.append(row)
+    return rows
+
+
+def to_csv(rows: Sequence[Content]) -> str:
+    """Rows of `flat`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write(league: League, folder: Path, command: str, skipped: Sequence[str]) -> None:
+    """Write ``results.md``, ``results.csv`` and ``results.json``."""
+    rows = flat(league)
+    cells = [
+        {"cell": cell.stem, **{key: value for key, value in found.items() if key != "values"}}
+        for cell, found in league.results.items()
+    ]
+    content = {"command": command, "rows": rows, "cells": cells, "left_out": list(skipped)}
+    write_atomically(folder / "results.md", to_markdown(league, command, skipped).encode())
+    write_atomically(folder / "results.csv", to_csv(rows).encode())
+    write_atomically(folder / "results.json", (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

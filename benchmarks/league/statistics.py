@@ -1,0 +1,91 @@
+"""Intervals over cases and training seeds, and the aggregates of Agarwal et al. (2021), arXiv 2108.13264.
+
+A run's score in a system is normalised: 0 is the fixed controller, 1 the reference, which is the optimum, the
+clairvoyant, or the gradient scheduler where no optimum is known. Resampling is stratified: seeds within a system, and
+the cases of a system, the same for all who play there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import trim_mean
+
+from multispin_env.checks import FloatArray
+from multispin_env.evaluation.statistics import LEVEL, RESAMPLES, Interval
+
+QUANTILES = (50.0 * (1.0 - LEVEL), 50.0 * (1.0 + LEVEL))
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What the runs of one agent reached in one system.
+
+    Parameters
+    ----------
+    values
+        Of runs and cases, (seeds, n).
+    floor, top
+        Values (n,) that count as 0 and as 1.
+    """
+
+    values: FloatArray
+    floor: FloatArray
+    top: FloatArray
+
+    def scores(self, weights: FloatArray) -> FloatArray:
+        """Normalised scores (..., seeds) with weights (..., n) of the cases."""
+        floor, top = (weights @ ends for ends in (self.floor, self.top))
+        found: FloatArray = (weights @ self.values.T - floor[..., None]) / (top - floor)[..., None]
+        return found
+
+
+def weights_of(size: int, rng: np.random.Generator) -> FloatArray:
+    """Weights (resamples, size) of bootstrap samples."""
+    found: FloatArray = rng.multinomial(size, np.full(size, 1.0 / size), RESAMPLES) / size
+    return found
+
+
+def interval(mean: float, resampled: FloatArray) -> Interval:
+    """Percentile interval."""
+    return Interval(float(mean), *(float(end) for end in np.percentile(resampled, QUANTILES)))
+
+
+def crossed(values: FloatArray, rng: np.random.Generator) -> Interval:
+    """Mean of values (seeds, n), resampled over seeds and over cases; one seed gives an interval over cases alone."""
+    seeds, cases = (weights_of(size, rng) for size in values.shape)
+    return interval(values.mean(), ((seeds @ values) * cases).sum(-1))
+
+
+def iqm(scores: FloatArray) -> FloatArray:
+    """Interquartile mean over the last axis: of the middle half of all runs."""
+    return np.asarray(trim_mean(scores, 0.25, axis=-1))
+
+
+def all_scores(tasks: Sequence[Task]) -> FloatArray:
+    """Normalised scores (runs,) of all systems together."""
+    return np.concatenate([task.scores(np.full(len(task.top), 1.0 / len(task.top))) for task in tasks])
+
+
+def resampled_scores(tasks: Sequence[Task], rng: np.random.Generator) -> FloatArray:
+    """Normalised scores (resamples, runs): cases and seeds drawn anew in each system."""
+    parts = []
+    for task in tasks:
+        scores = task.scores(weights_of(len(task.top), rng))
+        seeds = len(task.values)
+        parts.append(np.take_along_axis(scores, rng.integers(seeds, size=(RESAMPLES, seeds)), axis=-1))
+    return np.concatenate(parts, axis=-1)
+
+
+def iqm_interval(tasks: Sequence[Task], rng: np.random.Generator) -> Interval:
+    """Interquartile mean of the runs with its interval."""
+    return interval(float(iqm(all_scores(tasks))), iqm(resampled_scores(tasks, rng)))
+
+
+def profile(tasks: Sequence[Task], grid: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, ...]:
+    """Share of runs whose score is above each of the grid's (points,), and the ends of its interval."""
+    share = (all_scores(tasks)[:, None] > grid).mean(0)
+    scores = resampled_scores(tasks, rng)
+    resampled = np.stack([(scores > point).mean(-1) for point in grid], axis=-1)
+    low, high = np.percentile(resampled, QUANTILES, axis=0)
+    return share, low, high

@@ -1,0 +1,136 @@
+"""Studies of the pretrained agents: other numbers of users, and time against quality."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic, perf_counter
+
+import numpy as np
+import torch as th
+
+import agents
+from agents.pretrained.scoring import Trial
+from agents.runs import write_atomically
+from benchmarks.league.cells import FLOOR, Content
+from benchmarks.league.pictures import draw_generalisation, draw_time
+from benchmarks.league.statistics import Task, interval, weights_of
+from multispin_env.controllers.base import make_controller
+from multispin_env.evaluation.scores import CERTIFICATE, HELD_OUT_SEED, Decide
+from multispin_env.evaluation.table import BOOTSTRAP_SEED, aligned
+from multispin_env.physics.dynamics import sample_state
+from multispin_env.physics.rounds import expected_outcome
+from multispin_env.physics.types import SystemState
+
+USERS = (2, 5, 10, 20, 50, 100, 200)
+STATES, EPISODES = 50, 10
+"""Cases of the first study."""
+
+TIMED = "MultiSpin/Heterogeneous-v0"
+TIMED_USERS, TIMED_STATES, ALONE, BATCHES = 20, 100, 20, 3
+"""Of the second study; so many decisions are made alone, and so many times all together. Medians are shown."""
+
+
+def _save(name: str, rows: list[Content], folder: Path) -> None:
+    write_atomically(folder / f"{name}.json", (json.dumps(rows, indent=2) + "\n").encode())
+
+
+def _at(env_id: str, users: int, size: int | None) -> Content:
+    """Scores of a pretrained agent and of the best plug-in with so many users."""
+    agent = agents.load(env_id)
+    trained = agent.settings.scenario
+    settings = replace(agent.settings, scenario=trained.replace(num_users=users))
+    trial = Trial(env_id, settings, 2)
+    trial = replace(trial, size=size or (STATES if trial.on_states else EPISODES))
+    plug_in = agent.score["score"]["best_plug_in"]["name"]
+    values = trial.references((trial.reference, plug_in, FLOOR))
+    floor, top = values[FLOOR], values[trial.reference]
+    weights = weights_of(trial.size, np.random.default_rng(BOOTSTRAP_SEED))
+    even = np.full(trial.size, 1.0 / trial.size)
+    own, other = (Task(found[None], floor, top) for found in (trial.values(agent), values[plug_in]))
+    found = interval(float(own.scores(even)[0]), own.scores(weights)[:, 0])
+    return {
+        "env": env_id,
+        "num_users": users,
+        "trained_users": trained.num_users,
+        "cases": trial.size,
+        "agent": found.mean,
+        "agent_low": found.low,
+        "agent_high": found.high,
+        "plug_in_name": plug_in,
+        "plug_in": float(other.scores(even)[0]),
+    }
+
+
+def generalisation(folder: Path, size: int | None) -> str:
+    """Play every pretrained agent with other numbers of users than it was trained with."""
+    rows, start = [], monotonic()
+    wanted = [(env_id, users) for env_id in agents.PRETRAINED.names() for users in USERS]
+    for env_id, users in wanted:
+        rows.append(_at(env_id, users, size))
+        left = (monotonic() - start) / len(rows) * (len(wanted) - len(rows))
+        print(f"{len(rows)} of {len(wanted)}, {left:.0f} s left: {env_id}, K = {users}", file=sys.stderr, flush=True)
+    _save("generalisation", rows, folder)
+    draw_generalisation(rows, folder)
+    lines = [
+        (
+            row["env"], str(row["num_users"]), str(row["cases"]),
+            f"{row['agent']:.4f} ({row['agent_low']:.4f} to {row['agent_high']:.4f})", f"{row['plug_in']:.4f}",
+            row["plug_in_name"],
+        )
+        for row in rows
+    ]  # fmt: skip
+    return aligned(("pretrained for", "K", "cases", "score", "score of plug-in", "plug-in"), lines)
+
+
+def _slice(state: SystemState, index: int) -> SystemState:
+    return SystemState(
+        *(array[index] for array in (state.draft_time, state.spectral_efficiency, state.acceptance_rate))
+    )
+
+
+def _seconds(decide: Decide, states: list[SystemState]) -> float:
+    """Median time of a call."""
+    found = []
+    for state in states:
+        start = perf_counter()
+        decide(state)
+        found.append(perf_counter() - start)
+    return float(np.median(found))
+
+
+def time(folder: Path, size: int | None) -> str:
+    """Time of a decision against what it loses, beside the solvers."""
+    th.set_num_threads(1)  # the network is small: more threads only wait for each other
+    agent = agents.load(TIMED)
+    scenario = agent.settings.scenario.replace(num_users=TIMED_USERS)
+    state = sample_state(scenario, np.random.default_rng(HELD_OUT_SEED), size or TIMED_STATES)
+    subjects: dict[str, Decide] = {
+        "rule": make_controller("optimal", scenario),
+        "certified": make_controller("optimal", scenario, certify=CERTIFICATE),
+        "algorithm1": make_controller("algorithm1", scenario),
+        "homogeneous": make_controller("homogeneous", scenario),
+        "fixed": make_controller(FLOOR, scenario),
+        "pretrained agent": agent.on(scenario),
+    }
+    best = expected_outcome(scenario, state, subjects["certified"](state)).goodput
+    states = [_slice(state, index) for index in range(min(ALONE, len(best)))]
+    rows: list[Content] = []
+    for name, decide in subjects.items():
+        print(f"timing {name}", file=sys.stderr, flush=True)
+        goodput = expected_outcome(scenario, state, decide(state)).goodput
+        batched = _seconds(decide, [state] * BATCHES) / len(best)
+        lost = 1.0 - float(goodput.mean() / best.mean())
+        rows.append({"name": name, "alone": _seconds(decide, states), "batched": batched, "lost": lost})
+    _save("time", rows, folder)
+    draw_time(rows, folder)
+    header = ("decided by", "alone (ms)", f"in a batch of {len(best)} (ms)", "goodput lost")
+    shown = [
+        (row["name"], f"{1e3 * row['alone']:.3f}", f"{1e3 * row['batched']:.4f}", f"{row['lost']:.2e}") for row in rows
+    ]
+    return aligned(header, shown)
+
+
+STUDIES: dict[str, Callable[[Path, int | None], str]] = {"generalisation": generalisation, "time": time}
+"""By the names of the option."""

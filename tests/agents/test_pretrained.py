@@ -1,0 +1,146 @@
+"""Pretrained agents: small files that execute nothing, and scores that fresh cases repeat."""
+
+import json
+import pickle
+import shutil
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+import agents
+import multispin_env as ms
+from agents.checkpoints import MODEL, load_checkpoint
+from agents.pretrained.__main__ import command_of, main
+from agents.pretrained.policies import ROOT, SCORE, PretrainedDecider, read
+from agents.pretrained.scoring import Trial
+
+IDS = agents.PRETRAINED.names()
+STATES_ONLY = ("MultiSpin/Homogeneous-v0", "MultiSpin/Heterogeneous-v0")
+LARGEST = 200_000
+FRESH = 10**6
+"""Offset of seeds that no recorded score has seen."""
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return {env_id: agents.load(env_id) for env_id in IDS}
+
+
+def folder_of(env_id):
+    return ROOT / agents.PRETRAINED.target(env_id)
+
+
+def spread_of(interval, size):
+    """Standard deviation of a case, from the interval of the mean of so many."""
+    return (interval["high"] - interval["low"]) / 3.92 * np.sqrt(size)
+
+
+def test_every_environment_has_one():
+    assert set(IDS) == set(ms.ENVIRONMENTS.names())
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_files_are_small_and_complete(env_id):
+    folder = folder_of(env_id)
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors", SCORE}
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= LARGEST
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        assert all(name.startswith("policy/") for name in file.keys())  # noqa: SIM118
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_score_says_where_it_comes_from(env_id, loaded):
+    found = loaded[env_id].score
+    assert found["command"] == command_of(folder_of(env_id))
+    assert found["command"].startswith("python train.py")
+    assert len(found["commit"]) == 40
+    assert found["env"] == env_id
+    assert found["seed"] == loaded[env_id].config.seed
+    assert ms.Scenario.from_dict(found["scenario"]) == loaded[env_id].config.scenario
+    assert found["score"]["agent"]["low"] < found["score"]["agent"]["mean"] < found["score"]["agent"]["high"]
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_fresh_cases_repeat_the_score(env_id, loaded):
+    """Within four standard errors of both means; so is the paired difference to the best plug-in."""
+    agent = loaded[env_id]
+    recorded = agent.score["score"]
+    trial = Trial(env_id, agent.settings, 200 if env_id in STATES_ONLY else 24, FRESH)
+    others, own = trial.references(), trial.values(agent)
+    difference = own - others[recorded["best_plug_in"]["name"]]
+    for fresh, kept in ((own, recorded["agent"]), (difference, recorded["minus_best_plug_in"])):
+        error = spread_of(kept, recorded["size"]) * np.sqrt(1.0 / recorded["size"] + 1.0 / trial.size)
+        assert abs(fresh.mean() - kept["mean"]) < 4.0 * error + 1e-9
+
+
+@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("users", [1, 5])
+def test_any_number_of_users(env_id, users, loaded):
+    agent = loaded[env_id]
+    env = gym.make_vec(env_id, num_envs=3, num_users=users, vectorization_mode="vector_entry_point", **agent.arguments)
+    observation, _ = env.reset(seed=0)
+    action = agent.act(observation)
+    assert env.action_space.contains(action)
+    env.step(action)
+    one = {key: array[0] for key, array in observation.items()}
+    np.testing.assert_allclose(agent.act(one), action[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("env_id", STATES_ONLY)
+@pytest.mark.parametrize("users", [3, 8, 30])
+def test_where_all_is_known_it_decides_for_states(env_id, users, loaded):
+    agent = loaded[env_id]
+    assert isinstance(agent, PretrainedDecider)
+    scenario = ms.Scenario.preset("llama2", num_users=users)
+    state = ms.sample_state(scenario, np.random.default_rng(0), 5)
+    decision = agent(state)
+    goodput = ms.expected_outcome(scenario, state, decision).goodput
+    best = ms.make_controller("optimal", scenario)(state)
+    assert (goodput > 0.8 * ms.expected_outcome(scenario, state, best).goodput).all()
+    assert agent.on(scenario)(state).draft_length.tolist() == decision.draft_length.tolist()
+
+
+def test_an_observation_that_lacks_entries_is_refused(loaded):
+    with pytest.raises(ValueError, match=r"observation: got .* allowed are entries"):
+        loaded["MultiSpin/Fair-v0"]({"shared": np.zeros(3)})
+
+
+def test_unknown_ids_suggest_the_nearest():
+    with pytest.raises(ValueError, match=r"pretrained agent: got .*did you mean 'MultiSpin/Heterogeneous-v0'"):
+        agents.load("MultiSpin/Heterogenous-v0")
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", SCORE])
+def test_nothing_is_executed(name, tmp_path, capsys):
+    folder = tmp_path / "agent"
+    shutil.copytree(folder_of(STATES_ONLY[0]), folder)
+    (folder / name).write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ValueError, match=name):
+        read(folder)
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_a_shipped_agent_is_packed_again(tmp_path, capsys):
+    """Packing is idempotent, but for the score of fewer cases."""
+    source = folder_of(STATES_ONLY[0])
+    assert main([str(source), "--commit", "0" * 40, "--size", "10", "--out", str(tmp_path)]) == 0
+    assert '"minus_best_plug_in"' in capsys.readouterr().out
+    again = tmp_path / source.name
+    assert (again / "config.json").read_bytes() == (source / "config.json").read_bytes()
+    kept, packed = (load_checkpoint(folder, MODEL).parameters["policy"] for folder in (source, again))
+    assert all((value == packed[key]).all() for key, value in kept.items())
+    assert json.loads((again / SCORE).read_text())["score"]["size"] == 10
+
+
+def test_what_is_no_run_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([str(tmp_path / "none"), "--commit", "0" * 40])
+    assert caught.value.code == 2
+    assert "agents.pretrained: run: got" in capsys.readouterr().err

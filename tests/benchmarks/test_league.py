@@ -1,0 +1,150 @@
+"""The league resumes, pairs what it compares, and its aggregates are those of the paper it names."""
+
+import json
+
+import numpy as np
+import pytest
+
+from agents import cli
+from agents.checkpoints import MODEL, load_checkpoint
+from benchmarks.league import __main__ as league
+from benchmarks.league import cells, studies
+from benchmarks.league.statistics import Task, all_scores, crossed, iqm, iqm_interval, profile, weights_of
+
+pytest.importorskip("matplotlib")
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_iqm_is_the_mean_of_the_middle_half():
+    scores = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 100.0])
+    assert iqm(scores) == pytest.approx(3.5)
+
+
+def test_crossed_intervals_know_both_sources():
+    """Constant over cases: the interval is that of seeds; and the other way round; one seed has cases alone."""
+    seeds = np.array([1.0, 2.0, 3.0])[:, None]
+    found = crossed(np.repeat(seeds, 50, axis=1), rng())
+    assert found.mean == pytest.approx(2.0)
+    assert found.low == pytest.approx(1.0, abs=0.35)
+    one = crossed(np.arange(100.0)[None], rng())
+    assert one.high - one.low == pytest.approx(2 * 1.96 * np.arange(100.0).std() / 10.0, rel=0.1)
+
+
+def test_intervals_cover_the_truth():
+    """Ten seeds and forty cases, each with an effect of its own, several hundred times."""
+    source, covered = np.random.default_rng(1), 0
+    for _ in range(200):
+        values = source.normal(size=(10, 1)) + source.normal(size=(1, 40))
+        found = crossed(values, rng())
+        covered += found.low <= 0.0 <= found.high
+    assert 0.82 <= covered / 200 <= 0.99
+
+
+def test_scores_are_normalised_and_paired():
+    floor, top = np.array([1.0, 3.0]), np.array([3.0, 7.0])
+    task = Task(np.array([floor, top, 0.5 * (floor + top)]), floor, top)
+    assert task.scores(np.array([0.5, 0.5])) == pytest.approx([0.0, 1.0, 0.5])
+    assert task.scores(weights_of(2, rng())).std(0) == pytest.approx([0.0, 0.0, 0.0], abs=1e-12)
+    assert all_scores([task, task]).shape == (6,)
+    found = iqm_interval([task, task], rng())
+    assert found.mean == pytest.approx(0.5)
+    assert found.low <= found.mean <= found.high
+    share, low, high = profile([task], np.array([-1.0, 0.25, 0.75, 2.0]), rng())
+    assert share == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
+    assert (low <= share).all()
+    assert (share <= high).all()
+
+
+def run(out, *more):
+    return league.main(["--quick", "--timesteps", "3000", "--size", "4", "--out", str(out), *more])
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    out = tmp_path_factory.mktemp("league")
+    assert run(out) == 0
+    return out
+
+
+def test_a_league_leaves_tables_cells_and_a_picture(played):
+    content = json.loads((played / "results.json").read_text())
+    assert len(content["cells"]) == 6
+    assert all(cell["commit"] is not None and cell["hyperparameters"]["learning_rate"] for cell in content["cells"])
+    agents_found = [row for row in content["rows"] if row["role"] == "agent"]
+    assert {row["verdict"] for row in agents_found} <= {"ahead", "behind", "undecided"}
+    assert all(row["seeds"] == "0 1" for row in agents_found)
+    assert any("imitation, MultiSpin/DelayedChannel-v0" in line for line in content["left_out"])
+    text = (played / "results.md").read_text()
+    assert "IQM" in text
+    assert "best plug-in" in text
+    assert (played / "results.csv").read_text().count("\n") == len(content["rows"]) + 1
+    assert (played / "profile.png").stat().st_size > 10_000
+
+
+def test_a_second_call_repeats_nothing(played, monkeypatch):
+    before = (played / "results.csv").read_text()
+    monkeypatch.setattr(cells, "train", lambda *given: pytest.fail("trained again"))
+    assert run(played) == 0
+    assert (played / "results.csv").read_text() == before
+
+
+def test_a_stopped_league_shows_what_is_done_and_goes_on(tmp_path, monkeypatch, capsys):
+    options = ("--seeds", "1", "--agents", "ppo")
+    train, calls = cells.train, []
+
+    def second_is_stopped(*given):
+        calls.append(given)
+        return 15 if len(calls) == 2 else train(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cells, "train", second_is_stopped)
+        assert run(tmp_path, *options) == 128 + 15
+    assert "stopped by SIGTERM; tables hold what is done, and the same command goes on" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "results.json").read_text())["cells"]) == 1
+    assert run(tmp_path, *options) == 0
+    assert len(json.loads((tmp_path / "results.json").read_text())["cells"]) == 2
+
+
+def test_cells_are_the_runs_of_the_training_command(played, tmp_path):
+    """The same seed by ``train.py`` makes the same network."""
+    options = ["--num-users", "3", "--timesteps", "3000", "--seed", "1", "--action", "lengths"]
+    assert cli.main(["--name", str(tmp_path / "run"), *options]) == 0
+    folders = (tmp_path / "run", played / "runs" / "heterogeneous-llama2-k3-ppo-s1-r3000")
+    own, other = (load_checkpoint(folder, MODEL).parameters["policy"] for folder in folders)
+    assert all((value == other[key]).all() for key, value in own.items())
+
+
+def test_pretrained_agents_play(tmp_path):
+    options = ["--pretrained", "--agents", "--envs", "MultiSpin/Homogeneous-v0", "--size", "4", "--out", str(tmp_path)]
+    assert league.main(options) == 0
+    (cell,) = json.loads((tmp_path / "results.json").read_text())["cells"]
+    assert cell["command"].startswith("python train.py")
+
+
+def test_studies_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "USERS", (2, 3))
+    monkeypatch.setattr(studies, "TIMED_USERS", 3)
+    for name, study in studies.STUDIES.items():
+        assert "pretrained" in study(tmp_path, 3)
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+        assert json.loads((tmp_path / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--envs", "MultiSpin/Fare-v0"], "did you mean 'MultiSpin/Fair-v0'"),
+        (["--agents", "pp"], "agents: got 'pp'"),
+        (["--studies", "tim"], "did you mean 'time'"),
+        (["--seeds", "0"], "seeds: got 0"),
+        (["--size", "1"], "size: got 1"),
+    ],
+)
+def test_bad_options_are_refused_in_one_sentence(options, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        league.main(options)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
