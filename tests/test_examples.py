@@ -22,6 +22,10 @@ CHECKS = {
         lambda goodput: goodput["task-mean"] < goodput["filter"] < goodput["clairvoyant"],
         {"episodes": 8},
     ),
+    "hyperparameters": (
+        lambda share: 0.5 < share <= 1.0,
+        {"trials": 2, "timesteps": 2048, "study": "{folder}/s.sqlite"},
+    ),
     "training": (lambda reward: reward > 1.0, {"timesteps": 2048}),
     "own_controller": (lambda rows: "same-time" in [row.name for row in rows] and rows[0].share <= 1 + 1e-12, {}),
     "own_scenario": (lambda goodput: goodput > 12 / (0.030 + 12 * 0.008), {}),
@@ -33,6 +37,7 @@ def test_every_example_is_checked():
 
 
 @pytest.mark.parametrize("name", sorted(CHECKS))
-def test_example(name):
+def test_example(name, tmp_path):
     check, options = CHECKS[name]
-    assert check(run(name, **options))
+    placed = {key: value.format(folder=tmp_path) if isinstance(value, str) else value for key, value in options.items()}
+    assert check(run(name, **placed))
