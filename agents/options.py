@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from agents.runs import RunConfig
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.cli import chosen_arguments
+from multispin_env.evaluation.cli import add_set_option, chosen_arguments
 from multispin_env.registry import ENVIRONMENTS
 
 RUNS = Path("runs")
@@ -32,13 +32,9 @@ def add_system_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenario", help="preset name (default llama2)")
     parser.add_argument("--num-users", type=int, help="K, number of devices (default 20)")
     parser.add_argument("--total-bandwidth", type=float, help="B, uplink budget in Hz (default 10e6)")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE",
-        help="arguments of the environment, as spread=0.2; values as in Python (other defaults here than in the "
+    add_set_option(
+        parser,
+        "arguments of the environment, as spread=0.2; values as in Python (other defaults here than in the "
         "environments: " + ", ".join(f"{name}={value}" for name, value in TRAINING_DEFAULTS.items()) + ")",
     )
 

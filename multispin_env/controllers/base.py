@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from multispin_env.controllers.assumptions import Assumptions
     from multispin_env.controllers.plug_in import PlugIn
 
-CHUNK_ENTRIES = 200_000
-"""Users whose bandwidth is found at once."""
-
 CLAIRVOYANT = "clairvoyant"
 """Stands for the true state where the name of an estimator may stand."""
 
@@ -49,11 +46,7 @@ class Controller(ABC):
         draft_time, token_time = (
             np.broadcast_to(time, shape).reshape(length.shape) for time in user_times(self.scenario, state)
         )
-        share = np.empty(length.shape)
-        rows = max(1, CHUNK_ENTRIES // shape[-1])
-        for start in range(0, len(length), rows):  # over pieces of a long batch, to bound the memory
-            part = slice(start, start + rows)
-            share[part] = equal_latency(length[part], draft_time[part], token_time[part]).share
+        share = equal_latency(length, draft_time, token_time).share
         return Decision(draft_length, share.reshape(shape) * self.scenario.total_bandwidth)
 
 

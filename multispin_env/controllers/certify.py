@@ -8,11 +8,11 @@ import numpy as np
 
 from multispin_env.checks import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.batching import in_chunks
-from multispin_env.controllers.problem import Problem, checked_fixed_length, make_problem
+from multispin_env.controllers.problem import Problem, checked_problem
 from multispin_env.controllers.rule import fast_lengths
 from multispin_env.controllers.search import Search, search
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.physics.validation import checked_state, checked_weights
+from multispin_env.physics.validation import checked_state
 from multispin_env.scenario import Scenario
 
 ROUNDS = 400
@@ -110,8 +110,5 @@ def upper_bound(
         For a bad state, weights or lengths.
     """
     state = checked_state(scenario, state)
-    shape = state.draft_time.shape
-    problem = make_problem(
-        scenario, state, checked_weights(weights, shape), checked_fixed_length(scenario, fixed_length, shape)
-    )
-    return certified_lengths(problem, BOUND_TOLERANCE).bound.reshape(shape[:-1])
+    problem = checked_problem(scenario, state, weights, fixed_length)
+    return certified_lengths(problem, BOUND_TOLERANCE).bound.reshape(state.draft_time.shape[:-1])

@@ -8,10 +8,10 @@ from multispin_env.checks import FloatArray, IntArray, check_real
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.batching import in_chunks
 from multispin_env.controllers.certify import CertifiedDecision, certified_lengths
-from multispin_env.controllers.problem import Problem, checked_fixed_length, make_problem
+from multispin_env.controllers.problem import Problem, checked_problem
 from multispin_env.controllers.rule import fast_lengths
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.physics.validation import checked_state, checked_weights
+from multispin_env.physics.validation import checked_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +77,7 @@ class Optimal(Controller):
 
     def _decide(self, state: SystemState, weights: FloatArray | None, fixed_length: IntArray | None) -> Decision:
         shape = state.draft_time.shape
-        problem = make_problem(
-            self.scenario,
-            state,
-            checked_weights(weights, shape),
-            checked_fixed_length(self.scenario, fixed_length, shape),
-        )
+        problem = checked_problem(self.scenario, state, weights, fixed_length)
         if self.certify is None:
             lengths = in_chunks(_fast, problem)[0]
             return self.with_equal_latency(lengths.astype(np.int64).reshape(shape), state)

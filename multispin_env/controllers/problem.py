@@ -10,6 +10,7 @@ from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.physics.validation import checked_weights
 from multispin_env.scenario import Scenario
 
 NEARLY_CERTAIN = 1.0 - 1e-12
@@ -103,6 +104,25 @@ def make_problem(
         low=np.where(free < 0, scenario.min_draft_length, free),
         high=np.where(free < 0, scenario.max_draft_length, free),
         verification_time=scenario.verification_time,
+    )
+
+
+def checked_problem(
+    scenario: Scenario,
+    state: SystemState,
+    weights: FloatArray | None = None,
+    fixed_length: IntArray | None = None,
+) -> Problem:
+    """Instances of a checked state (..., K), with weights and fixed lengths as users hand them in.
+
+    Raises
+    ------
+    ValueError
+        For bad weights or lengths.
+    """
+    shape = state.draft_time.shape
+    return make_problem(
+        scenario, state, checked_weights(weights, shape), checked_fixed_length(scenario, fixed_length, shape)
     )
 
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from multispin_env.checks import FloatArray
 from multispin_env.controllers.batching import in_chunks
-from multispin_env.controllers.problem import Problem, make_problem
+from multispin_env.controllers.problem import Problem, checked_problem
 from multispin_env.controllers.relaxed import TINY, relaxed_optimum
 from multispin_env.physics.types import SystemState
-from multispin_env.physics.validation import checked_state, checked_weights
+from multispin_env.physics.validation import checked_state
 from multispin_env.scenario import Scenario
 
 NEPER_PER_DB = np.log(10.0) / 10.0
@@ -65,7 +65,7 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
     """
     state = checked_state(scenario, state)
     shape = state.draft_time.shape
-    problem = make_problem(scenario, state, checked_weights(weights, shape))
+    problem = checked_problem(scenario, state, weights)
     goodput, length, latency, price, share, slope, pull = in_chunks(_solve, problem)
     total = latency + scenario.verification_time
     worth = (goodput / (total * pull))[:, None]  # of one share of the budget

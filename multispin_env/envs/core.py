@@ -108,7 +108,10 @@ class Core:
             The outcome, and the tokens (n, K) that the draft gained: drawn, if any are.
         """
         drawn = self._drawn_tokens(decision.draft_length, over) if self._drawn else None
-        outcome = self._outcome(decision, drawn) if self._priced else self.expected(decision)
+        if drawn is None or not self._priced:
+            outcome = self.expected(decision)
+        else:
+            outcome = price(self.scenario, self.state, decision, drawn)
         tokens = outcome.tokens if drawn is None else drawn
         if over is None:
             self._go_on(tokens)
@@ -121,11 +124,7 @@ class Core:
         """Price a decision (n, K) with expected tokens in the current state."""
         if self._expectation is None:
             self._expectation = self.dynamics.acceptance.expectation(self.requests)
-        return self._outcome(decision, self._expectation(decision.draft_length))
-
-    def _outcome(self, decision: Decision, tokens: FloatArray | None) -> Outcome:
-        assert tokens is not None
-        return price(self.scenario, self.state, decision, tokens)
+        return price(self.scenario, self.state, decision, self._expectation(decision.draft_length))
 
     def _drawn_tokens(self, draft_length: IntArray, over: BoolArray | None) -> FloatArray:
         if over is None:

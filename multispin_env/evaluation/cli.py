@@ -77,14 +77,7 @@ def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument("--total-bandwidth", type=float, help="B, uplink budget in Hz (default 10e6)")
     parser.add_argument("--episodes", type=int, default=200, help="episodes of each (default 200)")
     parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the first episode (default {EPISODE_SEED})")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE",
-        help="arguments of the environment, values as in Python",
-    )
+    add_set_option(parser, "arguments of the environment, values as in Python")
     parser.add_argument(
         "--reference", metavar="NAME", help="what the others are compared with (default: the best known)"
     )
@@ -122,6 +115,11 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError):
         return text
+
+
+def add_set_option(parser: argparse.ArgumentParser, explanation: str) -> None:
+    """``--set NAME=VALUE ...``, which `parse_settings` reads."""
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=explanation)
 
 
 def chosen_arguments(options: argparse.Namespace) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from multispin_env.checks import check_real
 from multispin_env.envs.rendering.window import Window, require_display
-from multispin_env.evaluation.cli import DEFAULT_ENV, PATIENCE, parse_settings
+from multispin_env.evaluation.cli import DEFAULT_ENV, PATIENCE, add_set_option, parse_settings
 from multispin_env.evaluation.contenders import default_reference
 from multispin_env.evaluation.printing import exit_status
 from multispin_env.evaluation.scores import EPISODE_SEED
@@ -47,14 +47,7 @@ def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the episode (default {EPISODE_SEED})")
     parser.add_argument("--fps", type=float, default=12.0, help="frames a second (default 12)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .gif or .mp4 to write (default: a window)")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE",
-        help="arguments of the environment, as reward=sampled, values as in Python",
-    )
+    add_set_option(parser, "arguments of the environment, as reward=sampled, values as in Python")
     return parser
 
 

@@ -113,9 +113,7 @@ class Recorded:
         return rates
 
     def _random_place(self, task: IntArray, prompt_uniform: FloatArray, place_uniform: FloatArray) -> IntArray:
-        by_task = np.argsort(self.records.task, kind="stable")
-        counts = np.bincount(self.records.task)
-        first = np.cumsum(counts) - counts
+        by_task, counts, first = self.records.prompts_by_task
         prompt = by_task[first[task] + uniform_index(prompt_uniform, counts[task])]
         place: IntArray = self.records.start[prompt] + uniform_index(place_uniform, self.records.length[prompt])
         return place

@@ -75,6 +75,12 @@ class Records:
         """Tasks with prompts: 0..num_tasks − 1."""
         return int(self.task.max()) + 1
 
+    @cached_property  # read in every round
+    def prompts_by_task(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Prompts in the order of their tasks (P,), and of each task their number and where they begin, (tasks,)."""
+        counts = np.bincount(self.task)
+        return np.argsort(self.task, kind="stable"), counts, np.cumsum(counts) - counts
+
     @cached_property
     def start(self) -> IntArray:
         """First place of each prompt, (P,)."""
