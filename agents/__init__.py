@@ -14,6 +14,7 @@ for _package in ("stable_baselines3", "torch", "safetensors", "tensorboard", "ma
 AGENTS = Registry(
     "agent",
     {
+        "apg": "agents.apg:SETTINGS",
         "ppo": "agents.ppo:SETTINGS",
         "sac": "agents.sac:SETTINGS",
         "imitation": "agents.imitation:SETTINGS",

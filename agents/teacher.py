@@ -22,9 +22,6 @@ TOLERANCE = 1e-3
 USERS_ENTRY = 1
 """Position of log10 K in the observation's ``shared``."""
 
-STEP = 1e-4
-"""Of the difference quotient of an encoding."""
-
 
 class Lesson(NamedTuple):
     """A batch of states of one system."""
@@ -156,7 +153,7 @@ def _target(
     action = codec.encode(decision, state)
     column = np.clip(codec.length_column(length), -1.0, 1.0)
     action[..., 0] = column
-    slope = (codec.real_length(column + STEP) - codec.real_length(column - STEP)) / (2.0 * STEP)
+    slope = codec.length_slope(codec.real_length(column))
     cost = np.empty(action.shape, dtype=np.float32)
     cost[..., 0] = cost_of_errors(problem, length) * slope**2
     cost[..., 1:] = cost[..., :1].mean(-2, keepdims=True)  # bandwidth counts as much as a length

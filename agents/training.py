@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch as th
 from rich.console import Console
 from stable_baselines3.common.logger import configure
@@ -14,18 +13,10 @@ from agents.callbacks import Keeper
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import measure_of
 from agents.runs import RunConfig, save_config
-from agents.vec_env import make_vec_env
-from multispin_env.evaluation.scores import EPISODE_SEED, SEED_ROOM, TUNING_SEED
+from agents.vec_env import first_seed, make_vec_env
 
 EPISODE_ROUNDS = 64
 TENSORBOARD = "tensorboard"
-
-
-def _first_seed(seed: int, done: int, copies: int) -> int:
-    """Seed of the first copy: a resumed part plays fresh episodes, and none is ever one that agents are measured on."""
-    found = int(np.random.SeedSequence([seed, done]).generate_state(1)[0] >> 1)
-    reserved = range(TUNING_SEED - copies, EPISODE_SEED + SEED_ROOM)
-    return found + len(reserved) if found in reserved else found
 
 
 def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device: str, console: Console) -> int | None:
@@ -56,7 +47,7 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
     agent: AgentSettings = AGENTS.load(config.agent)
     done = checkpoint.num_timesteps if checkpoint else 0
     budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
-    seed = _first_seed(config.seed, done, agent.num_envs)
+    seed = first_seed(config.seed, done, agent.num_envs)
     env = make_vec_env(config.env, config.settings, agent.num_envs, EPISODE_ROUNDS, seed)
     model = agent.build(env, budget.remaining, seed, device, fit_to(config.settings))
     if checkpoint:

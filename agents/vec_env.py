@@ -1,7 +1,7 @@
 """The native vector environment as a Stable-Baselines3 ``VecEnv``."""
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from multispin_env.envs.settings import Settings
 from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.evaluation.scores import EPISODE_SEED, SEED_ROOM, TUNING_SEED
 from multispin_env.registry import VECTOR_ENVIRONMENTS
 
 Indices = None | int | Iterable[int]
@@ -42,6 +43,13 @@ class NativeVecEnv(VecEnv):
         self._actions: NDArray[Any] | None = None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self.seed(seed)
+
+    def with_users(self, num_users: int, num_envs: int, seed: int, index: int) -> "NativeVecEnv":
+        """Vector of another size for another K, all else the same; ``index`` tells apart those of one ``seed``."""
+        env, own = self.env, self.env.settings
+        settings = replace(own, scenario=own.scenario.replace(num_users=num_users))
+        native = _native(type(env), settings, num_envs, env.max_episode_steps)
+        return NativeVecEnv(native, first_seed(seed, index, num_envs))
 
     def reset(self) -> Any:
         """Start a new episode in every copy; seeds given to `seed` since the last reset take effect."""
@@ -93,10 +101,22 @@ class NativeVecEnv(VecEnv):
         return [False for _ in self._chosen(indices)]
 
 
+def first_seed(seed: int, part: int, copies: int) -> int:
+    """Seed of the first copy of a part of a run: parts play other episodes, and never those agents are measured on."""
+    found = int(np.random.SeedSequence([seed, part]).generate_state(1)[0] >> 1)
+    reserved = range(TUNING_SEED - copies, EPISODE_SEED + SEED_ROOM)
+    return found + len(reserved) if found in reserved else found
+
+
 def make_vec_env(env_id: str, settings: Settings, num_envs: int, max_episode_steps: int, seed: int) -> NativeVecEnv:
     """Native vector of an environment id with these settings, ready for Stable-Baselines3."""
-    cls: type[MultiSpinVectorEnv] = VECTOR_ENVIRONMENTS.load(env_id)
-    env = cls(
+    return NativeVecEnv(_native(VECTOR_ENVIRONMENTS.load(env_id), settings, num_envs, max_episode_steps), seed)
+
+
+def _native(
+    cls: type[MultiSpinVectorEnv], settings: Settings, num_envs: int, max_episode_steps: int | None
+) -> MultiSpinVectorEnv:
+    return cls(
         num_envs,
         settings.scenario,
         action=settings.action,
@@ -106,4 +126,3 @@ def make_vec_env(env_id: str, settings: Settings, num_envs: int, max_episode_ste
         copy=False,  # Stable-Baselines3 never writes into observations
         **{field.name: getattr(settings.variant, field.name) for field in fields(settings.variant)},
     )
-    return NativeVecEnv(env, seed)

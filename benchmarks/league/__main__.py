@@ -16,13 +16,14 @@ from time import monotonic
 from rich.console import Console
 
 from agents import AGENTS
+from agents.base import AgentSettings
 from agents.options import fail
 from agents.runs import make_folder
 from benchmarks.league.cells import Cell, Stopped, System, possible, references, result, shipped
 from benchmarks.league.pictures import draw_profile
 from benchmarks.league.report import League, to_text, write
 from benchmarks.league.studies import STUDIES
-from multispin_env.checks import check_integer, check_name
+from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS
 
 PROGRAM = "python -m benchmarks.league"
@@ -51,7 +52,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--scenarios", nargs="+", metavar="NAME", help="presets (default: all)")
     parser.add_argument("--users", nargs="+", type=int, metavar="K", help="numbers of devices (default 8 20)")
     parser.add_argument("--seeds", type=int, help="training seeds of each, from 0 on (default 5)")
-    parser.add_argument("--timesteps", type=int, help="rounds of each run (default: the agent's own)")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--timesteps", type=int, help="rounds of each run (default: the agent's own)")
+    budget.add_argument("--fraction", type=float, help="part of the agents' own budgets, as 0.25")
     parser.add_argument("--size", type=int, help="held-out states or episodes (default 500 or 200)")
     parser.add_argument("--pretrained", action="store_true", help="let the agents that ship with the package play too")
     parser.add_argument(
@@ -68,7 +71,8 @@ def _complete(options: argparse.Namespace) -> None:
         "agents": list(AGENTS.names()), "envs": list(ENVIRONMENTS.names()), "scenarios": list(SCENARIOS.names()),
         "users": [8, 20], "seeds": 5, "out": OUT,
     }  # fmt: skip
-    for name, value in (usual | (QUICK if options.quick else {})).items():
+    quick = {name: value for name, value in QUICK.items() if name != "timesteps" or options.fraction is None}
+    for name, value in (usual | (quick if options.quick else {})).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
     for kind, allowed in (("agents", AGENTS), ("envs", ENVIRONMENTS), ("scenarios", SCENARIOS), ("studies", STUDIES)):
@@ -77,16 +81,25 @@ def _complete(options: argparse.Namespace) -> None:
     for number in options.users:
         check_integer("users", number, 1)
     check_integer("seeds", options.seeds, 1)
+    if options.fraction is not None:
+        check_real("fraction", options.fraction, 0.0, 1.0, open_low=True)
     for name, low in (("timesteps", 1), ("size", 2)):
         if getattr(options, name) is not None:
             check_integer(name, getattr(options, name), low)
+
+
+def _rounds(options: argparse.Namespace, name: str) -> int | None:
+    """Budget of an agent, where it is not its own."""
+    agent: AgentSettings = AGENTS.load(name)
+    rounds: int | None = options.timesteps
+    return rounds if options.fraction is None else max(1, round(options.fraction * agent.timesteps))
 
 
 def cells_of(options: argparse.Namespace) -> tuple[list[Cell], list[str]]:
     """What is to be run, and what can't be, with the reason."""
     systems = [System(*one) for one in itertools.product(options.envs, options.scenarios, options.users)]
     wanted = [
-        Cell(system, agent, seed, options.timesteps, options.size)
+        Cell(system, agent, seed, _rounds(options, agent), options.size)
         for seed, system, agent in itertools.product(range(options.seeds), systems, options.agents)
     ]
     reasons = {cell: possible(cell) for cell in wanted}

@@ -14,8 +14,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.checks import FloatArray, IntArray, require
-from multispin_env.controllers.equalization import equal_latency
-from multispin_env.physics.types import Decision, SystemState
+from multispin_env.controllers.equalization import Slopes, equal_latency, equal_latency_slopes
+from multispin_env.physics.types import Decision, RealDecision, SystemState
 from multispin_env.physics.uplink import full_share_token_time, upload_time
 from multispin_env.physics.validation import checked_decision
 from multispin_env.scenario import Scenario
@@ -64,6 +64,11 @@ def residual_factor_inverse(factor: FloatArray) -> FloatArray:
     return np.arcsinh(np.log(factor) / LOG_FACTOR_SCALE) / SHARPNESS
 
 
+def log_factor_slope(x: FloatArray) -> FloatArray:
+    """Derivative of ln f at x."""
+    return LOG_FACTOR_SCALE * SHARPNESS * np.cosh(SHARPNESS * x)
+
+
 @dataclass(frozen=True)
 class ActionCodec(ABC):
     """Base of the encodings.
@@ -94,11 +99,32 @@ class ActionCodec(ABC):
             For a wrong shape, NaN, or an entry outside [-1, 1].
         """
         x = self._checked(action, state.draft_time.shape)
-        column = x[..., 0]
+        length = np.rint(self._real_lengths(x))
+        return Decision(length.astype(np.int64), self._bandwidth(x, length, state))
+
+    def relaxed(self, action: NDArray[Any], state: SystemState) -> RealDecision:
+        """As `decode`, with lengths that are not rounded: a function of the action that has derivatives."""
+        x = self._checked(action, state.draft_time.shape)
+        length = self._real_lengths(x)
+        return RealDecision(length, self._bandwidth(x, length, state))
+
+    def pull_back(self, action: NDArray[Any], state: SystemState, slopes: RealDecision) -> FloatArray:
+        """Derivatives by the action (..., K, columns) of a number, from those by the decision that `relaxed` gives.
+
+        Parameters
+        ----------
+        action, state
+            As in `decode`.
+        slopes
+            ∂ / ∂L_k and ∂ / ∂B_k, arrays (..., K).
+        """
+        x = self._checked(action, state.draft_time.shape)
+        length = self._real_lengths(x)
+        by_length, by_columns = self._bandwidth_slopes(x, length, state, slopes.bandwidth)
+        column = (slopes.draft_length + by_length) * self.length_slope(length)
         if self.common_draft_length:
             column = np.broadcast_to(column.mean(-1, keepdims=True), column.shape)
-        length = np.rint(self.real_length(column))
-        return Decision(length.astype(np.int64), self._bandwidth(x, length, state))
+        return np.stack([column, *by_columns], -1)
 
     def encode(self, decision: Decision, state: SystemState) -> NDArray[np.float32]:
         """Action (..., K, columns) that decodes to this decision (..., K) in this state (..., K).
@@ -123,6 +149,10 @@ class ActionCodec(ABC):
         """Entries of column 0, of real lengths: the inverse of `real_length`."""
         return self._length_inverse(length, self.scenario.min_draft_length, self.scenario.max_draft_length)
 
+    def length_slope(self, length: FloatArray) -> FloatArray:
+        """Derivative of `real_length` by the entry of column 0, at these real lengths."""
+        return self._length_slope(length, self.scenario.min_draft_length, self.scenario.max_draft_length)
+
     def check_shape(self, action: NDArray[Any], *batch_and_users: int) -> None:
         """``ValueError`` unless the action has the shape (..., K, columns)."""
         wanted = (*batch_and_users, self.columns)
@@ -137,9 +167,23 @@ class ActionCodec(ABC):
             x = np.clip(x, -1.0, 1.0)
         return x
 
+    def _real_lengths(self, x: FloatArray) -> FloatArray:
+        column = x[..., 0]
+        if self.common_draft_length:
+            column = np.broadcast_to(column.mean(-1, keepdims=True), column.shape)
+        return self.real_length(column)
+
     def _equalized(self, length: FloatArray, state: SystemState, factor: FloatArray | float) -> FloatArray:
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
         return self.scenario.total_bandwidth * equal_latency(length, state.draft_time, token_time * factor).share
+
+    def _equalized_slopes(
+        self, length: FloatArray, state: SystemState, factor: FloatArray | float, by_bandwidth: FloatArray
+    ) -> Slopes:
+        token_time = full_share_token_time(self.scenario, state.spectral_efficiency) * factor
+        at = equal_latency(length, state.draft_time, token_time)
+        by_share = self.scenario.total_bandwidth * by_bandwidth
+        return equal_latency_slopes(at, length, state.draft_time, token_time, by_share)
 
     @staticmethod
     def _length(x: FloatArray, low: int, high: int) -> FloatArray:
@@ -149,6 +193,10 @@ class ActionCodec(ABC):
     def _length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
         return log_length_inverse(length, low, high)
 
+    @staticmethod
+    def _length_slope(length: FloatArray, low: int, high: int) -> FloatArray:
+        return 0.5 * math.log(1.0 + high - low) * (1.0 + length - low)
+
     @abstractmethod
     def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
         """Bandwidth (..., K) in Hz for whole numbers ``length``."""
@@ -156,6 +204,12 @@ class ActionCodec(ABC):
     @abstractmethod
     def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
         """Columns after the first."""
+
+    @abstractmethod
+    def _bandwidth_slopes(
+        self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        """Derivatives by L, as far as L decides on bandwidth, and by the columns after the first."""
 
 
 class LengthsCodec(ActionCodec):
@@ -168,6 +222,11 @@ class LengthsCodec(ActionCodec):
 
     def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
         return []
+
+    def _bandwidth_slopes(
+        self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        return self._equalized_slopes(length, state, 1.0, by_bandwidth).draft_length, []
 
 
 class ResidualCodec(ActionCodec):
@@ -194,6 +253,12 @@ class ResidualCodec(ActionCodec):
         factor = (np.minimum(latency, highest) - drafting) / np.where(nothing, 1.0, uploading)
         return [residual_factor_inverse(np.where(nothing, 1.0, np.maximum(factor, 1.0 / LARGEST_FACTOR)))]
 
+    def _bandwidth_slopes(
+        self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        slopes = self._equalized_slopes(length, state, residual_factor(x[..., 1]), by_bandwidth)
+        return slopes.draft_length, [slopes.log_token_time * log_factor_slope(x[..., 1])]
+
 
 class SharesCodec(ActionCodec):
     """``"shares"``, (K, 2): linear draft length, and a softmax logit for the share; nothing of the closed form.
@@ -212,6 +277,10 @@ class SharesCodec(ActionCodec):
     def _length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
         return linear_length_inverse(length, low, high)
 
+    @staticmethod
+    def _length_slope(length: FloatArray, low: int, high: int) -> FloatArray:
+        return np.full_like(length, 0.5 * (high - low))
+
     def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
         weight = np.exp(LOG_LARGEST_FACTOR * x[..., 1])
         return self.scenario.total_bandwidth * weight / weight.sum(-1, keepdims=True)
@@ -221,3 +290,10 @@ class SharesCodec(ActionCodec):
         logit = np.log(np.maximum(decision.bandwidth, smallest))  # a device that drafts nothing may have none
         middle = 0.5 * (logit.max(-1, keepdims=True) + logit.min(-1, keepdims=True))
         return [np.clip((logit - middle) / LOG_LARGEST_FACTOR, -1.0, 1.0)]
+
+    def _bandwidth_slopes(
+        self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        bandwidth = self._bandwidth(x, length, state)
+        middle = (by_bandwidth * bandwidth).sum(-1, keepdims=True) / self.scenario.total_bandwidth
+        return np.zeros_like(length), [LOG_LARGEST_FACTOR * bandwidth * (by_bandwidth - middle)]

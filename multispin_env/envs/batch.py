@@ -11,6 +11,7 @@ from multispin_env.envs.core import ALL, Core, Rows
 from multispin_env.envs.memory import Counts, Throughput
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.settings import Settings
+from multispin_env.physics.rounds import price, slopes
 from multispin_env.physics.types import Decision, Outcome, SystemState
 
 
@@ -106,6 +107,14 @@ class Batch:
         for array in (step.reward, *step.info.values()):
             array[ended] = 0
         return step
+
+    def reward_slopes(self, action: NDArray[Any]) -> FloatArray:
+        """Derivatives (n, K, columns) of the expected reward by actions (n, K, columns), see `MultiSpinVectorEnv`."""
+        relaxed = self.actions.relaxed(action, self.planned)
+        tokens, token_slope = self._core.interpolated_tokens(relaxed.draft_length)
+        outcome = price(self.settings.scenario, self.state, relaxed, tokens)
+        weights = 1.0 / self._reward_unit if self._throughput is None else self._throughput.weights(outcome)
+        return self.actions.pull_back(action, self.planned, slopes(relaxed, outcome, token_slope, weights))
 
     def _play(self, decision: Decision, over: BoolArray | None) -> Step:
         hidden = self._hidden_info() if self.settings.variant.privileged else {}

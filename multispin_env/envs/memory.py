@@ -60,3 +60,8 @@ class Throughput:
         growth = utility(later) - utility(self.values)
         self.values = later
         return growth
+
+    def weights(self, outcome: Outcome) -> FloatArray:
+        """Derivatives (n, K) of the utility's growth by the rates N_k / T_e2e of a round: 1 / (window R_k)."""
+        later: FloatArray = 1.0 / (self._window * discounted_throughput(self.values, outcome, self._window))
+        return later

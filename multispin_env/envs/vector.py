@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from multispin_env.checks import BoolArray, IntArray, check_integer
+from multispin_env.checks import BoolArray, FloatArray, IntArray, check_integer
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.batch import Batch, Step
 from multispin_env.envs.observations import Observation
@@ -114,6 +114,20 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     def decode_action(self, action: NDArray[Any]) -> Decision:
         """Return the decisions (n, K) that actions mean in the current round."""
         return self._batch.actions.decode(action, self._batch.planned)
+
+    def reward_slopes(self, action: NDArray[Any]) -> FloatArray:
+        """Derivatives (n, K, columns) of the next expected reward by the actions (n, K, columns), for training alone.
+
+        Lengths are not rounded, and between whole ones expected tokens lie on a line. What an environment hides is
+        known here: averaged over all that looks alike to an agent, these are the derivatives of what it can expect.
+        Nothing is played. Where the server waits for several devices alike, it is taken to wait for the first.
+
+        Raises
+        ------
+        ValueError
+            For bad actions.
+        """
+        return self._batch.reward_slopes(action)
 
     def decode_observation(self, observation: Observation) -> Observed:
         """Return what observations show, arrays (n, K) in physical units."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from multispin_env.checks import FloatArray
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
-from multispin_env.physics.types import Decision, Outcome, SystemState
+from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState
 from multispin_env.physics.uplink import upload_time
 from multispin_env.physics.validation import checked_decision, checked_state
 from multispin_env.scenario import Scenario
@@ -40,7 +40,7 @@ def largest(array: FloatArray) -> FloatArray:
     return result
 
 
-def price(scenario: Scenario, state: SystemState, decision: Decision, tokens: FloatArray) -> Outcome:
+def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecision, tokens: FloatArray) -> Outcome:
     """Outcome of a round in which device k gains ``tokens[k]``; nothing is checked here.
 
     The server waits for the last device: T_ma = max_k (L_k T_k + L_k Q / (B_k r_k)) ([MS] 26).
@@ -57,6 +57,36 @@ def price(scenario: Scenario, state: SystemState, decision: Decision, tokens: Fl
         draft_time=draft,
         upload_time=upload,
         verification_time=verification_time,
+    )
+
+
+def slopes(
+    decision: RealDecision, outcome: Outcome, token_slope: FloatArray, weights: FloatArray | float
+) -> RealDecision:
+    """Derivatives of Σ_k ω_k N_k / T_e2e by lengths and bandwidths (ours).
+
+    By L_k, tokens grow with E[N_k]'; and the latency of the device that the server waits for, the first of these if
+    there are several, grows by T_k + Q / (B_k r_k) with L_k and by −L_k Q / (B_k² r_k) with B_k.
+
+    Parameters
+    ----------
+    decision
+        Arrays (..., K); a device without a draft or without bandwidth is not waited for.
+    outcome
+        What `price` gives for it.
+    token_slope
+        dE[N_k] / dL_k (..., K).
+    weights
+        ω, (..., K) or one number for all.
+    """
+    latency = outcome.draft_time + outcome.upload_time
+    last = np.arange(latency.shape[-1]) == latency.argmax(-1)[..., None]
+    total = outcome.round_latency[..., None]
+    rates = np.add.reduce(weights * outcome.tokens, -1)[..., None] / total
+    waited = np.where(last, rates / total, 0.0)
+    length, bandwidth = (np.where(x > 0.0, x, 1.0) for x in (decision.draft_length, decision.bandwidth))
+    return RealDecision(
+        weights * token_slope / total - waited * latency / length, waited * outcome.upload_time / bandwidth
     )
 
 

@@ -75,6 +75,16 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RealDecision:
+    """A decision with real lengths, or the derivatives of a number by one (ours)."""
+
+    # L_k
+    draft_length: FloatArray  # (..., K) tokens
+    # B_k
+    bandwidth: FloatArray  # (..., K) Hz
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """What a round gives."""
 

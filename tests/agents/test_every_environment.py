@@ -12,7 +12,7 @@ from agents import cli, evaluate
 from agents.checkpoints import load_checkpoint
 from agents.measures import EpisodeMeasure, episodes
 from agents.runs import load_config
-from agents.training import _first_seed
+from agents.vec_env import first_seed
 from multispin_env.evaluation.comparison import EpisodeRow
 from multispin_env.evaluation.scores import EPISODE_SEED, SEED_ROOM, TUNING_SEED
 
@@ -168,6 +168,6 @@ def test_damaged_arguments_are_refused(runs, tmp_path, capsys):
 
 
 def test_training_never_plays_episodes_that_are_measured():
-    first = np.array([_first_seed(seed, 0, 128) for seed in range(500)])
+    first = np.array([first_seed(seed, 0, 128) for seed in range(500)])
     assert ((first + 128 <= TUNING_SEED) | (first >= EPISODE_SEED + SEED_ROOM)).all()
     assert first.max() + 128 < 2**32

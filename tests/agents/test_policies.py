@@ -38,7 +38,7 @@ def model(agent, settings, env_id):
     built = chosen.build(env, lambda progress: progress, 0, "cpu", fit_to(settings))
     with th.no_grad():  # untrained heads answer almost nothing: give them something to say
         for parameter in built.policy.parameters():
-            parameter.add_(0.3 * th.randn_like(parameter))
+            parameter.add_(0.15 * th.randn_like(parameter))
     return built
 
 

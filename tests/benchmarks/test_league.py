@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from agents import cli
+from agents import AGENTS, cli
 from agents.checkpoints import MODEL, load_checkpoint
 from benchmarks.league import __main__ as league
 from benchmarks.league import cells, studies
@@ -82,6 +82,18 @@ def test_a_league_leaves_tables_cells_and_a_picture(played):
     assert "best plug-in" in text
     assert (played / "results.csv").read_text().count("\n") == len(content["rows"]) + 1
     assert (played / "profile.png").stat().st_size > 10_000
+
+
+def test_a_fraction_is_of_each_agents_own_budget(capsys):
+    options = league.parser().parse_args(["--fraction", "0.25", "--envs", "MultiSpin/Heterogeneous-v0"])
+    league._complete(options)
+    found, _ = league.cells_of(options)
+    assert {(cell.agent, cell.rounds) for cell in found} == {
+        (name, AGENTS.load(name).timesteps // 4) for name in AGENTS.names()
+    }
+    with pytest.raises(SystemExit):
+        league.main(["--fraction", "2"])
+    assert "fraction: got 2.0, allowed is a finite number in (0, 1]" in capsys.readouterr().err
 
 
 def test_a_second_call_repeats_nothing(played, monkeypatch):

@@ -1,0 +1,112 @@
+"""Analytic policy gradient: the policy climbs the derivatives of the expected reward, which the environment knows.
+
+As in Brax (Freeman et al. 2021, arXiv 2106.13281), over one round: γ is 0 for every agent, `agents.base.Fit` says why.
+What is hidden from the policy is known to the derivatives: their mean over all that looks alike is the derivative of
+what the policy can expect, so it learns the decision that is best on average, without the noise of returns.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.base import PLAIN, AnyEnvironment, CosineRate, Fit, Remaining
+from agents.direct import DirectLearner
+from agents.vec_env import NativeVecEnv
+
+
+class Play:
+    """Rounds of one vector of environments, played by a policy that learns.
+
+    Parameters
+    ----------
+    env
+        The vector.
+    """
+
+    def __init__(self, env: NativeVecEnv) -> None:
+        self.env = env
+        self.observation: Any = env.reset()
+
+    def slopes(self, action: th.Tensor) -> th.Tensor:
+        """Play actions, flat (n, K · columns); returns the derivatives of what they were expected to give.
+
+        Actions are played inside their bounds; derivatives that lead outside count as 0.
+        """
+        shape = (self.env.num_envs, *self.env.action_space.shape)  # type: ignore[misc]
+        wanted = action.detach().cpu().numpy().reshape(shape)
+        played = wanted.clip(-1.0, 1.0)
+        slopes = self.env.env.reward_slopes(played)
+        slopes[(wanted != played) & (wanted * slopes > 0.0)] = 0.0
+        self.observation, *_ = self.env.step(played)
+        return th.as_tensor(slopes.astype(np.float32), device=action.device).flatten(1)
+
+
+class AnalyticPolicyGradient(DirectLearner):
+    """Learns in its own environment every second time, else in others of the same kind with other numbers of users.
+
+    Parameters
+    ----------
+    env
+        What it is to learn.
+    users
+        K of the others; empty for none.
+    learning_rate, max_grad_norm, policy_kwargs, seed, device
+        As in Stable-Baselines3.
+    """
+
+    def __init__(self, env: VecEnv, users: tuple[int, ...], **common: Any) -> None:
+        if not isinstance(env, NativeVecEnv):
+            raise ValueError(f"env: got {type(env).__name__}, allowed is NativeVecEnv, which knows derivatives")
+        super().__init__(env, **common)
+        self.users = users
+
+    def loss(self) -> tuple[th.Tensor, int]:
+        """Minus what the actions of one vector gain, to first order in a change of them."""
+        turn, is_other = divmod(self._n_updates, 2)
+        play = self._plays[1 + turn % len(self.users) if is_other and self.users else 0]
+        action = self.actions_for(play.observation)
+        gain = (play.slopes(action) * action).sum(-1).mean()
+        return -gain, play.env.num_envs
+
+    @cached_property
+    def _plays(self) -> list[Play]:
+        """Its own environment, then the others, all with about as many users in total."""
+        own = self.env
+        assert isinstance(own, NativeVecEnv)
+        total = own.num_envs * own.env.scenario.num_users
+        counts = [(users, -(-total // users)) for users in self.users]
+        others = [own.with_users(*count, self.seed or 0, index) for index, count in enumerate(counts)]
+        return [Play(env) for env in (own, *others)]
+
+
+@dataclass(frozen=True)
+class APGSettings(AnyEnvironment):
+    """Hyperparameters."""
+
+    num_envs: int = 256
+    timesteps: int = 1_000_000
+    learning_rate: float = 3e-3
+    max_grad_norm: float = 1.0
+    width: int = 64
+    users: tuple[int, ...] = (2, 3, 5, 8, 12, 20, 32, 50)
+
+    def build(
+        self, env: VecEnv, remaining: Remaining, seed: int, device: str, fit: Fit = PLAIN
+    ) -> AnalyticPolicyGradient:
+        """Build the untrained model."""
+        return AnalyticPolicyGradient(
+            env,
+            self.users,
+            learning_rate=CosineRate(self.learning_rate, remaining),
+            max_grad_norm=self.max_grad_norm,
+            policy_kwargs={"width": self.width, "bandwidth_init": fit.bandwidth},
+            seed=seed,
+            device=device,
+        )
+
+
+SETTINGS = APGSettings()

@@ -1,0 +1,113 @@
+"""Analytic policy gradient: that it learns everywhere, in what it plays, and that runs repeat."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+import multispin_env as ms
+from agents import AGENTS, cli
+from agents.apg import APGSettings, Play
+from agents.checkpoints import load_checkpoint
+from agents.measures import EpisodeMeasure, episodes
+from agents.vec_env import make_vec_env
+from multispin_env.envs.settings import Settings
+
+FULL, DELAYED = "MultiSpin/Heterogeneous-v0", "MultiSpin/DelayedChannel-v0"
+TINY = ["--agent", "apg", "--num-users", "6", "--seed", "3"]
+
+
+def vector(env_id=FULL, action="lengths", copies=8, users=5):
+    scenario = ms.Scenario.preset("llama2", num_users=users)
+    settings = Settings(scenario, ms.ENVIRONMENTS.load(env_id).variant_type(), action)
+    return make_vec_env(env_id, settings, copies, max_episode_steps=64, seed=0)
+
+
+def test_it_learns_in_its_own_and_in_other_numbers_of_users():
+    env = vector(copies=40, users=4)
+    model = APGSettings(users=(2, 10)).build(env, lambda progress: progress, seed=1, device="cpu")
+    model.loss()
+    plays = model._plays
+    assert [(play.env.num_envs, play.env.env.scenario.num_users) for play in plays] == [(40, 4), (80, 2), (16, 10)]
+    turns = []
+    for updates in range(8):
+        model._n_updates = updates
+        turns.append(model.loss()[1])
+    assert turns == [40, 80, 40, 16] * 2
+    first = [play.env.env.state.draft_time.ravel()[0] for play in plays]
+    assert len(set(first)) == 3  # episodes of their own
+
+
+def test_derivatives_that_lead_outside_count_as_nothing():
+    play = Play(vector())
+    inside, outside = th.zeros(8, 5), th.full((8, 5), -1.5)  # lengths of 1 are far too short here
+    wanted = play.env.env.reward_slopes(inside.numpy().reshape(8, 5, 1)).reshape(8, 5)
+    before = play.observation["channel"]
+    assert play.slopes(inside).numpy() == pytest.approx(wanted, rel=1e-6)
+    assert (play.observation["channel"] != before).any()  # it was played
+    assert (play.slopes(outside) >= 0.0).all()
+    assert (play.slopes(-outside) <= 0.0).all()
+
+
+def test_other_vectors_know_no_derivatives():
+    env = DummyVecEnv([lambda: ms.ENVIRONMENTS.load(FULL)()])
+    with pytest.raises(ValueError, match="env: got DummyVecEnv, allowed is NativeVecEnv"):
+        AGENTS.load("apg").build(env, lambda progress: progress, seed=0, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "apg"
+    assert cli.main(["--name", str(folder), "--action", "lengths", *TINY, "--timesteps", "60000"]) == 0
+    return folder
+
+
+def test_it_learns(trained):
+    with (trained / "curve.csv").open() as file:
+        points = [float(point["share_of_optimum"]) for point in csv.DictReader(file)]
+    assert points[-1] > 0.99 > points[0]
+    assert "apg (lengths)" in (trained / "table.csv").read_text()
+
+
+def test_same_seed_same_weights(trained, tmp_path):
+    again = tmp_path / "again"
+    assert cli.main(["--name", str(again), "--action", "lengths", *TINY, "--timesteps", "60000"]) == 0
+    first, second = (load_checkpoint(path).parameters["policy"] for path in (trained, again))
+    assert all(th.equal(first[key], second[key]) for key in first)
+
+
+def test_it_resumes(trained, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder)
+    assert cli.main(["--resume", str(folder), "--timesteps", "70000"]) == 0
+    assert load_checkpoint(folder).num_timesteps >= 70_000
+
+
+def test_it_learns_on_top_of_the_plug_in_where_channels_are_late(tmp_path, monkeypatch):
+    monkeypatch.setattr(EpisodeMeasure, "default_size", 20)
+    monkeypatch.setattr(episodes, "VALIDATION_EPISODES", 10)
+    folder = tmp_path / "late"
+    assert cli.main(["--env", DELAYED, "--name", str(folder), *TINY, "--timesteps", "60000"]) == 0
+    with (folder / "curve.csv").open() as file:
+        points = [float(point["share_of_reference"]) for point in csv.DictReader(file)]
+    assert points[-1] > points[0] + 0.01
+    with (folder / "table.csv").open() as file:
+        means = {row["name"]: float(row["mean"]) for row in csv.DictReader(file)}
+    assert means["optimal+last-report"] < means["apg (residual)"] < means["optimal+clairvoyant"]
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_every_environment_gives_it_finite_gradients(env_id):
+    env = vector(env_id, "residual", copies=4, users=3)
+    model = APGSettings(users=(2,)).build(env, lambda progress: progress, seed=1, device="cpu")
+    for _ in range(4):
+        model.policy.optimizer.zero_grad()
+        loss, _ = model.loss()
+        loss.backward()
+        model.policy.optimizer.step()
+        model._n_updates += 1
+    assert all(th.isfinite(value).all() for value in model.policy.state_dict().values())
+    assert np.isfinite(model.predict(env.reset(), deterministic=True)[0]).all()

@@ -1,0 +1,114 @@
+"""Derivatives of the reward by actions, against differences of the reward itself."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.physics.fairness import discounted_throughput, utility
+from multispin_env.physics.rounds import price
+from multispin_env.registry import ENCODINGS
+
+STEP = 1e-6
+
+
+def played(env_id, action, **arguments):
+    """A vector some rounds into its episodes, and actions for it that are no round numbers."""
+    env = gym.make_vec(env_id, num_envs=3, action=action, **arguments)
+    env.reset(seed=3)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        env.step(rng.uniform(-0.5, 0.5, env.action_space.shape).astype(np.float32))
+    return env, rng.uniform(-0.7, 0.7, env.action_space.shape)
+
+
+def relaxed_reward(env, action):
+    """Reward (n,) at real lengths, with expected tokens between those of the whole lengths beside them."""
+    batch = env.unwrapped._batch
+    relaxed = batch.actions.relaxed(action, batch.planned)
+    low = np.floor(relaxed.draft_length).astype(int)
+    expected = batch._core.dynamics.acceptance.expectation(batch._core.requests)
+    part = relaxed.draft_length - low
+    tokens = (1.0 - part) * expected(low) + part * expected(low + 1)
+    outcome = price(env.unwrapped.scenario, batch.state, relaxed, tokens)
+    if batch._throughput is None:
+        return outcome.goodput / env.unwrapped.scenario.autoregressive_goodput
+    before = batch._throughput.values
+    return utility(discounted_throughput(before, outcome, env.unwrapped.variant.window)) - utility(before)
+
+
+def differences(env, action):
+    found = np.zeros_like(action)
+    for index in np.ndindex(*action.shape[1:]):
+        ends = []
+        for side in (STEP, -STEP):
+            moved = action.copy()
+            moved[(slice(None), *index)] += side
+            ends.append(relaxed_reward(env, moved))
+        found[(slice(None), *index)] = (ends[0] - ends[1]) / (2.0 * STEP)
+    return found
+
+
+@pytest.mark.parametrize("action", ENCODINGS.names())
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_slopes_are_those_of_the_reward(env_id, action):
+    env, actions = played(env_id, action, num_users=5)
+    assert env.unwrapped.reward_slopes(actions) == pytest.approx(differences(env, actions), rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("action", ENCODINGS.names())
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_users": 1},
+        {"num_users": 40},
+        {"num_users": 4, "total_bandwidth": 1e4},
+        {"num_users": 4, "total_bandwidth": 1e11},
+        {"num_users": 4, "draft_time_spread": 0.999},
+        {"num_users": 4, "min_draft_length": 0},
+        {"num_users": 4, "max_draft_length": 200},
+    ],
+)
+def test_slopes_of_extreme_systems(action, arguments):
+    env, actions = played("MultiSpin/Heterogeneous-v0", action, **arguments)
+    wanted = differences(env, actions)
+    assert env.unwrapped.reward_slopes(actions) == pytest.approx(wanted, rel=1e-4, abs=1e-6 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("action", ENCODINGS.names())
+@pytest.mark.parametrize("lengths", [(0, 25), (1, 1), (0, 1)])
+@pytest.mark.parametrize("end", [-1.0, 1.0])
+def test_slopes_at_the_ends_are_numbers(action, lengths, end):
+    low, high = lengths
+    env, actions = played(
+        "MultiSpin/Heterogeneous-v0", action, num_users=3, min_draft_length=low, max_draft_length=high
+    )
+    found = env.unwrapped.reward_slopes(np.full_like(actions, end))
+    assert np.isfinite(found).all()
+    if low == high:
+        assert not found[..., 0].any()
+
+
+def test_slopes_play_nothing_and_refuse_bad_actions():
+    env, actions = played("MultiSpin/HiddenAcceptance-v0", "residual", num_users=3)
+    before = env.unwrapped.state
+    env.unwrapped.reward_slopes(actions)
+    assert (env.unwrapped.state.acceptance_rate == before.acceptance_rate).all()
+    assert (env.unwrapped.state.spectral_efficiency == before.spectral_efficiency).all()
+    with pytest.raises(ValueError, match=r"action\[0, 0, 0\]: got nan"):
+        env.unwrapped.reward_slopes(np.full_like(actions, np.nan))
+    with pytest.raises(ValueError, match="action: got shape"):
+        env.unwrapped.reward_slopes(actions[:2])
+
+
+def test_climbing_the_slopes_reaches_the_optimum():
+    """Followed state by state, they lead where the closed form is: what they promise is there."""
+    env = gym.make_vec("MultiSpin/Heterogeneous-v0", num_envs=20, num_users=6, action="lengths")
+    env.reset(seed=0)
+    actions = np.zeros(env.action_space.shape)
+    for round_ in range(800):
+        actions = np.clip(actions + 0.5 / (1.0 + 0.02 * round_) * env.unwrapped.reward_slopes(actions), -1.0, 1.0)
+    scenario, state = env.unwrapped.scenario, env.unwrapped.state
+    reached = ms.expected_outcome(scenario, state, env.unwrapped.decode_action(actions)).goodput
+    best = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state)).goodput
+    assert (reached / best).mean() > 0.998
