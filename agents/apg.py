@@ -87,9 +87,9 @@ class AnalyticPolicyGradient(DirectLearner):
 class APGSettings(AnyEnvironment):
     """Hyperparameters."""
 
-    num_envs: int = 256
-    timesteps: int = 1_000_000
-    learning_rate: float = 3e-3
+    num_envs: int = 64
+    timesteps: int = 500_000
+    learning_rate: float = 1e-2
     max_grad_norm: float = 1.0
     width: int = 64
     users: tuple[int, ...] = (2, 3, 5, 8, 12, 20, 32, 50)
