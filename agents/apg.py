@@ -1,6 +1,7 @@
 """Analytic policy gradient: the policy climbs the derivatives of the expected reward, which the environment knows.
 
-As in Brax (Freeman et al. 2021, arXiv 2106.13281), over one round: γ is 0 for every agent, `agents.base.Fit` says why.
+As in Brax (Freeman et al. 2021, arXiv 2106.13281), over one round: γ = 0 suits all but one environment, as
+`agents.base.Fit` says. Where throughput is remembered, `agents.foresight` learns what later rounds make of this one.
 What is hidden from the policy is known to the derivatives: their mean over all that looks alike is the derivative of
 what the policy can expect, so it learns the decision that is best on average, without the noise of returns.
 """
@@ -11,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.base import PLAIN, AnyEnvironment, CosineRate, Fit, Remaining
 from agents.direct import DirectLearner
+from agents.foresight import Foresight
 from agents.vec_env import NativeVecEnv
+from multispin_env.checks import FloatArray
 
 
 class Play:
@@ -25,10 +29,14 @@ class Play:
     ----------
     env
         The vector.
+    foresight
+        What rates are worth, and learns it in these rounds; ``None`` for what the reward says.
     """
 
-    def __init__(self, env: NativeVecEnv) -> None:
+    def __init__(self, env: NativeVecEnv, foresight: Foresight | None = None) -> None:
         self.env = env
+        self.foresight = foresight
+        self.codec = env.env.settings.observations
         self.observation: Any = env.reset()
 
     def slopes(self, action: th.Tensor) -> th.Tensor:
@@ -39,10 +47,19 @@ class Play:
         shape = (self.env.num_envs, *self.env.action_space.shape)  # type: ignore[misc]
         wanted = action.detach().cpu().numpy().reshape(shape)
         played = wanted.clip(-1.0, 1.0)
-        slopes = self.env.env.reward_slopes(played)
+        slopes = self.env.env.reward_slopes(played, self._worth())
         slopes[(wanted != played) & (wanted * slopes > 0.0)] = 0.0
-        self.observation, *_ = self.env.step(played)
+        self._step(played)
         return th.as_tensor(slopes.astype(np.float32), device=action.device).flatten(1)
+
+    def _worth(self) -> FloatArray | None:
+        return None if self.foresight is None else self.foresight.worth(self.observation, self.codec)
+
+    def _step(self, action: NDArray[Any]) -> None:
+        before = self.observation
+        self.observation, _, over, _ = self.env.step(action)
+        if self.foresight is not None:
+            self.foresight.learn(before, self.observation, ~over, self.codec)
 
 
 class AnalyticPolicyGradient(DirectLearner):
@@ -64,6 +81,18 @@ class AnalyticPolicyGradient(DirectLearner):
         super().__init__(env, **common)
         self.users = users
 
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        assert isinstance(self.env, NativeVecEnv)
+        window = self.env.env.variant.window
+        self.foresight = (
+            None if window is None else Foresight(self.observation_space, self.policy_kwargs["width"], window)
+        )
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        networks, others = super()._get_torch_save_params()
+        return networks + ([] if self.foresight is None else ["foresight", "foresight.optimizer"]), others
+
     def loss(self) -> tuple[th.Tensor, int]:
         """Minus what the actions of one vector gain, to first order in a change of them."""
         turn, is_other = divmod(self._n_updates, 2)
@@ -80,7 +109,7 @@ class AnalyticPolicyGradient(DirectLearner):
         total = own.num_envs * own.env.scenario.num_users
         counts = [(users, -(-total // users)) for users in self.users]
         others = [own.with_users(*count, self.seed or 0, index) for index, count in enumerate(counts)]
-        return [Play(env) for env in (own, *others)]
+        return [Play(env, self.foresight) for env in (own, *others)]
 
 
 @dataclass(frozen=True)

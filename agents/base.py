@@ -26,6 +26,7 @@ class Fit:
         reward is the growth of a concave utility, and to maximise the next growth is to play the gradient scheduler.
         With γ = 0 the reward itself is the return, which makes learning far less noisy: with γ = 1 − 1 / window the
         same minute of training closed 22 % of the gap to that scheduler, with 0 it closed 79 %.
+        What later rounds make of remembered throughput, `agents.foresight` learns without returns.
     log_std
         Added to the agent's own logarithm of the exploration's first standard deviation.
     bandwidth

@@ -108,13 +108,17 @@ class Batch:
             array[ended] = 0
         return step
 
-    def reward_slopes(self, action: NDArray[Any]) -> FloatArray:
+    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None) -> FloatArray:
         """Derivatives (n, K, columns) of the expected reward by actions (n, K, columns), see `MultiSpinVectorEnv`."""
         relaxed = self.actions.relaxed(action, self.planned)
         tokens, token_slope = self._core.interpolated_tokens(relaxed.draft_length)
         outcome = price(self.settings.scenario, self.state, relaxed, tokens)
-        weights = 1.0 / self._reward_unit if self._throughput is None else self._throughput.weights(outcome)
+        weights = self._weights(outcome) if worth is None else worth
         return self.actions.pull_back(action, self.planned, slopes(relaxed, outcome, token_slope, weights))
+
+    def _weights(self, outcome: Outcome) -> FloatArray | float:
+        """Derivatives of the reward by the rates N_k / T_e2e of a round, (n, K) or one number for all."""
+        return 1.0 / self._reward_unit if self._throughput is None else self._throughput.weights(outcome)
 
     def _play(self, decision: Decision, over: BoolArray | None) -> Step:
         hidden = self._hidden_info() if self.settings.variant.privileged else {}

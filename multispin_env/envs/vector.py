@@ -115,19 +115,29 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """Return the decisions (n, K) that actions mean in the current round."""
         return self._batch.actions.decode(action, self._batch.planned)
 
-    def reward_slopes(self, action: NDArray[Any]) -> FloatArray:
+    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None) -> FloatArray:
         """Derivatives (n, K, columns) of the next expected reward by the actions (n, K, columns), for training alone.
 
         Lengths are not rounded, and between whole ones expected tokens lie on a line. What an environment hides is
         known here: averaged over all that looks alike to an agent, these are the derivatives of what it can expect.
         Nothing is played. Where the server waits for several devices alike, it is taken to wait for the first.
 
+        Parameters
+        ----------
+        action
+            In [-1, 1].
+        worth
+            What a token a second of each user is worth, (n, K); ``None`` for what the reward gives for it.
+
         Raises
         ------
         ValueError
-            For bad actions.
+            For bad actions, or a worth of another shape.
         """
-        return self._batch.reward_slopes(action)
+        shape = self._batch.state.draft_time.shape
+        if worth is not None and np.shape(worth) != shape:
+            raise ValueError(f"worth: got shape {np.shape(worth)}, allowed is {shape}")
+        return self._batch.reward_slopes(action, worth)
 
     def decode_observation(self, observation: Observation) -> Observed:
         """Return what observations show, arrays (n, K) in physical units."""

@@ -1,0 +1,122 @@
+"""What rates are worth for later rounds, against the sum that it is, and where it changes what is learnt."""
+
+import numpy as np
+import pytest
+import torch as th
+
+import multispin_env as ms
+from agents import cli, foresight
+from agents.apg import APGSettings
+from agents.checkpoints import load_checkpoint
+from agents.foresight import DISCOUNT, Foresight
+from agents.measures import EpisodeMeasure, episodes
+from agents.vec_env import make_vec_env
+from multispin_env.envs.settings import Settings
+
+FAIR, FULL = "MultiSpin/Fair-v0", "MultiSpin/Heterogeneous-v0"
+WINDOW = 32.0
+
+
+def vector(env_id=FAIR, copies=16, rounds=64):
+    cls = ms.ENVIRONMENTS.load(env_id)
+    chosen = {"action": "lengths", "reward": "expected", "optimum": False}
+    settings = Settings.make(cls, cls.variant_type, "llama2", chosen, {"num_users": 3})
+    return make_vec_env(env_id, settings, copies, max_episode_steps=rounds, seed=0)
+
+
+def throughput(env, observation):
+    return env.env.decode_observation(observation).throughput
+
+
+def play(env, rounds):
+    """Observations of rounds with one action in all of them."""
+    action = np.full((env.num_envs, *env.action_space.shape), -0.2, dtype=np.float32)
+    return [env.reset(), *(env.step(action)[0] for _ in range(rounds))]
+
+
+def test_it_learns_the_discounted_sum():
+    """ω_t = Σ_s (γ q)^{s−t} (1 − γ) / (w R_{s+1}), over rounds so many that the rest is nothing."""
+    env = vector(rounds=10_000)
+    codec = env.env.settings.observations
+    th.manual_seed(0)
+    one = Foresight(env.observation_space, 16, WINDOW, learning_rate=5e-3)
+    rounds = play(env, 400)
+    rates = np.array([throughput(env, observation) for observation in rounds])
+    discount = (DISCOUNT * (1.0 - 1.0 / WINDOW)) ** np.arange(200)[:, None, None] * (1.0 - DISCOUNT) / WINDOW
+    times = range(0, 150, 10)
+    wanted = np.array([(discount / rates[t + 1 : t + 201]).sum(0) for t in times])
+
+    def error():
+        return np.abs(np.log(np.array([one.worth(rounds[t], codec) for t in times]) / wanted)).mean()
+
+    before, everyone, rng = error(), np.ones(env.num_envs, dtype=bool), np.random.default_rng(0)
+    for _ in range(3000):
+        t = int(rng.integers(400))
+        one.learn(rounds[t], rounds[t + 1], everyone, codec)
+    assert error() < 0.05
+    assert error() < 0.5 * before
+
+
+def test_without_a_future_it_is_the_gradient_scheduler(monkeypatch):
+    """γ = 0: the target is 1 / (w R) behind the round."""
+    monkeypatch.setattr(foresight, "DISCOUNT", 0.0)
+    env = vector()
+    codec = env.env.settings.observations
+    th.manual_seed(0)
+    one = Foresight(env.observation_space, 16, WINDOW, learning_rate=5e-3)
+    assert one.settled == 0.0
+    rounds = play(env, 60)
+    for step in range(1500):
+        one.learn(rounds[step % 60], rounds[step % 60 + 1], np.ones(env.num_envs, dtype=bool), codec)
+    found = np.array([one.worth(rounds[t], codec) for t in range(60)])
+    wanted = np.array([1.0 / (WINDOW * throughput(env, rounds[t + 1])) for t in range(60)])
+    assert np.abs(found / wanted - 1.0).mean() < 0.02
+
+
+def test_rounds_behind_which_an_episode_ended_teach_nothing():
+    env = vector()
+    codec = env.env.settings.observations
+    one, other = (Foresight(env.observation_space, 16, WINDOW) for _ in range(2))
+    before = {key: value.clone() for key, value in one.state_dict().items()}
+    other.load_state_dict(before)
+    first, second = play(env, 1)
+    same = np.zeros(env.num_envs, dtype=bool)
+    same[3] = True
+    restarted = {key: array.copy() for key, array in second.items()}
+    for array in restarted.values():
+        array[~same] = 0.5
+    one.learn(first, second, same, codec)
+    other.learn(first, restarted, same, codec)
+    assert all(th.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
+    assert any(not th.equal(value, before[key]) for key, value in one.state_dict().items())
+
+
+def test_only_remembered_throughput_needs_it():
+    built = [APGSettings().build(vector(name), lambda progress: progress, 0, "cpu") for name in (FAIR, FULL)]
+    assert [model.foresight is None for model in built] == [False, True]
+
+
+def test_runs_keep_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(EpisodeMeasure, "default_size", 4)
+    monkeypatch.setattr(episodes, "VALIDATION_EPISODES", 4)
+    folder = tmp_path / "run"
+    arguments = ["--agent", "apg", "--num-users", "3", "--action", "lengths", "--timesteps", "3000"]
+    assert cli.main(["--env", FAIR, "--name", str(folder), *arguments]) == 0
+    parameters = load_checkpoint(folder).parameters
+    assert {"policy", "policy.optimizer", "foresight", "foresight.optimizer"} == set(parameters)
+    assert cli.main(["--resume", str(folder), "--timesteps", "4000"]) == 0
+
+
+def test_worth_decides_what_is_climbed():
+    env = vector()
+    env.reset()
+    action = np.zeros((16, 3, 1))
+    own = env.env.reward_slopes(action)
+    assert np.abs(own).max() > 0.0
+    assert not env.env.reward_slopes(action, np.zeros((16, 3))).any()
+    for_first = np.zeros((16, 3))
+    for_first[:, 0] = 1.0
+    selfish = env.env.reward_slopes(action, for_first)[..., 0]
+    assert (selfish[:, 1:] <= 0.0).all()  # longer drafts of others only cost time
+    with pytest.raises(ValueError, match=r"worth: got shape \(3,\), allowed is \(16, 3\)"):
+        env.env.reward_slopes(action, np.ones(3))
