@@ -20,8 +20,10 @@ from agents.base import AgentSettings
 from agents.options import fail
 from agents.runs import make_folder
 from benchmarks.league.cells import Cell, Stopped, System, possible, references, result, shipped
+from benchmarks.league.curves import draw_curves
+from benchmarks.league.files import to_text, write
 from benchmarks.league.pictures import draw_profile
-from benchmarks.league.report import League, to_text, write
+from benchmarks.league.report import League
 from benchmarks.league.studies import STUDIES
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS
@@ -142,6 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if league.results:
         write(league, options.out, f"{PROGRAM} {shlex.join(given)}".strip(), skipped)
         draw_profile(league, options.out)
+        draw_curves(league, options.out)
         print(to_text(league))
     if stopped_by is not None:
         name = signal.Signals(stopped_by).name

@@ -16,14 +16,15 @@ POINTS = 201
 """Of a profile."""
 
 
-def draw(path: Path, plot: Callable[[Any], None]) -> None:
-    """Draw one picture into a PNG file."""
+def draw(path: Path, plot: Callable[[Any], None], panels: tuple[int, int] | None = None) -> None:
+    """Draw one picture, or rows and columns of small ones, into a PNG file; ``plot`` is given the axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.0, 4.5), dpi=120, layout="constrained")
+    rows, columns = panels or (1, 1)
+    figure = Figure(figsize=(3.2 * columns, 2.4 * rows) if panels else (8.0, 4.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    plot(figure.subplots())
+    plot(figure.subplots(rows, columns, squeeze=panels is None))
     figure.savefig(path)
 
 

@@ -2,19 +2,16 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
-from agents.runs import write_atomically
 from benchmarks.league.cells import FLOOR, Cell, Content, System
 from benchmarks.league.statistics import Task, crossed, iqm_interval
 from multispin_env.checks import FloatArray
 from multispin_env.evaluation.statistics import Interval
-from multispin_env.evaluation.table import BOOTSTRAP_SEED, Cells, aligned, markdown
+from multispin_env.evaluation.table import BOOTSTRAP_SEED, Cells
 
 PLUG_IN = "best plug-in"
 
@@ -160,47 +157,21 @@ def aggregate_cells(league: League) -> tuple[Cells, list[Cells]]:
 
 
 def cell_cells(league: League) -> tuple[Cells, list[Cells]]:
-    """Header and lines of what was trained, how and by which code."""
-    lines: list[Cells] = [
-        (
-            cell.stem,
-            found["action"],
-            str(found["rounds_trained"]),
-            found["commit"][:9] + ("+" if found["commit"].endswith("+") else ""),
-            ", ".join(f"{name}={value}" for name, value in (found["arguments"] | found["hyperparameters"]).items()),
-        )
-        for cell, found in league.results.items()
-    ]
-    return ("cell", "action", "rounds", "commit", "arguments and hyperparameters"), lines
+    """Header and lines of what was trained, how and by which code; cells that differ in system and seed alone as one.
 
-
-EXPLAINED = (
-    "`score` is 0 for the fixed controller and 1 for the reference: the optimum, the clairvoyant, or, for fairness, "
-    "the gradient scheduler. Intervals are 95 % bootstrap intervals over cases and, where there are several, seeds; "
-    "differences are paired case by case. With one seed an interval says nothing of other trainings."
-)
-
-
-def to_markdown(league: League, command: str, skipped: Sequence[str]) -> str:
-    """All tables."""
-    parts = ["# League", f"`{command}`", EXPLAINED, "## All systems", markdown(*aggregate_cells(league))]
-    for system, about in league.references.items():
-        size = len(next(iter(about["values"].values())))
-        parts += [
-            f"## {system.title}",
-            f"{size} held-out {about['cases']}",
-            markdown(*standing_cells(league.standings(system))),
-        ]
-    parts += ["## Cells", markdown(*cell_cells(league))]
-    if skipped:
-        parts.append("Left out:\n\n" + "\n".join(f"- {line}" for line in skipped))
-    return "\n\n".join(parts) + "\n"
-
-
-def to_text(league: League) -> str:
-    """Tables for the terminal."""
-    parts = [f"{system.title}\n\n{aligned(*standing_cells(league.standings(system)))}" for system in league.references]
-    return "\n\n".join([*parts, aligned(*aggregate_cells(league))])
+    ``results.json`` has each cell by itself.
+    """
+    groups: dict[Cells, list[Cell]] = {}
+    for cell, found in league.results.items():
+        settings = found["arguments"] | found["hyperparameters"]
+        commit = found["commit"][:9] + ("+" if found["commit"].endswith("+") else "")
+        key = (
+            league.label(cell), cell.system.env, found["action"], str(found["rounds_trained"]), commit,
+            ", ".join(f"{name}={value}" for name, value in settings.items()),
+        )  # fmt: skip
+        groups.setdefault(key, []).append(cell)
+    lines: list[Cells] = [(*key, str(len(cells))) for key, cells in groups.items()]
+    return ("agent", "environment", "action", "rounds", "commit", "arguments and hyperparameters", "cells"), lines
 
 
 def flat(league: League) -> list[Content]:
@@ -223,16 +194,3 @@ def to_csv(rows: Sequence[Content]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def write(league: League, folder: Path, command: str, skipped: Sequence[str]) -> None:
-    """Write ``results.md``, ``results.csv`` and ``results.json``."""
-    rows = flat(league)
-    cells = [
-        {"cell": cell.stem, **{key: value for key, value in found.items() if key != "values"}}
-        for cell, found in league.results.items()
-    ]
-    content = {"command": command, "rows": rows, "cells": cells, "left_out": list(skipped)}
-    write_atomically(folder / "results.md", to_markdown(league, command, skipped).encode())
-    write_atomically(folder / "results.csv", to_csv(rows).encode())
-    write_atomically(folder / "results.json", (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

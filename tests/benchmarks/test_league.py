@@ -79,9 +79,12 @@ def test_a_league_leaves_tables_cells_and_a_picture(played):
     assert any("imitation, MultiSpin/DelayedChannel-v0" in line for line in content["left_out"])
     text = (played / "results.md").read_text()
     assert "IQM" in text
+    assert "## Shares of the reference" in text
+    assert text.count("MultiSpin/DelayedChannel-v0, llama2, K = 3") >= 3  # in both short tables, and in one of its own
     assert "best plug-in" in text
     assert (played / "results.csv").read_text().count("\n") == len(content["rows"]) + 1
-    assert (played / "profile.png").stat().st_size > 10_000
+    for picture in ("profile.png", "curves.png"):
+        assert (played / picture).stat().st_size > 10_000
 
 
 def test_a_fraction_is_of_each_agents_own_budget(capsys):

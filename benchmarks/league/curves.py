@@ -1,0 +1,76 @@
+"""Learning curves of the league: validation scores of all seeds while they learn."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.measures import measure_of
+from agents.report import COLOURS
+from agents.runs import CURVE
+from benchmarks.league.cells import Cell, System
+from benchmarks.league.overview import agents_of
+from benchmarks.league.pictures import draw
+from benchmarks.league.report import League
+from multispin_env.checks import FloatArray
+
+COLUMNS = 4
+LOWEST = 0.2
+"""Part of its best that a panel shows below it; worse is cut off."""
+
+
+def draw_curves(league: League, folder: Path) -> None:
+    """Draw ``curves.png``: for each system the mean of the seeds, in a band from the worst to the best."""
+    curves = {system: found for system in league.references if (found := _of_system(league, system, folder))}
+    if not curves:
+        return
+    colours = dict(zip(agents_of(league), COLOURS, strict=False))
+
+    def plot(axes: Any) -> None:
+        for panel in axes.flat[len(curves) :]:
+            panel.set_axis_off()
+        for panel, (system, found) in zip(axes.flat, curves.items(), strict=False):
+            _panel(panel, system, found, colours)
+        first = axes.flat[0]
+        first.figure.legend(*first.get_legend_handles_labels(), loc="outside upper center", ncols=len(colours))
+
+    draw(folder / "curves.png", plot, (-(-len(curves) // COLUMNS), min(COLUMNS, len(curves))))
+
+
+def _of_system(league: League, system: System, folder: Path) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Rounds (points,) and scores (seeds, points) of each agent."""
+    found = {}
+    for name, cells in league.runs(system).items():
+        curves = [curve for cell in cells if (curve := _curve(cell, folder)) is not None]
+        if curves:
+            rounds = curves[0][0]
+            found[name] = rounds, np.array([np.interp(rounds, *curve) for curve in curves])
+    return found
+
+
+def _curve(cell: Cell, folder: Path) -> tuple[FloatArray, FloatArray] | None:
+    """Rounds and validation scores of a run, if it is still there."""
+    path = folder / "runs" / cell.stem / CURVE
+    if not path.is_file():
+        return None
+    headline = measure_of(cell.system.env, cell.system.settings).headline.key
+    with path.open(encoding="utf-8") as file:
+        points = [(float(row["timesteps"]), float(row[headline])) for row in csv.DictReader(file)]
+    rounds, scores = np.array(points).T
+    return rounds, scores
+
+
+def _panel(
+    axes: Any, system: System, found: Mapping[str, tuple[FloatArray, FloatArray]], colours: Mapping[str, str]
+) -> None:
+    for name, (rounds, scores) in found.items():
+        axes.plot(rounds, scores.mean(0), color=colours[name], linewidth=1, label=name)
+        axes.fill_between(rounds, scores.min(0), scores.max(0), color=colours[name], alpha=0.2, linewidth=0.0)
+    best = max(float(scores.max()) for _, scores in found.values())
+    axes.set_ylim(best - LOWEST * abs(best), best + 0.02 * abs(best))
+    axes.set_xscale("log")
+    axes.set_title(f"{system.env.split('/')[-1]}\n{system.preset}, K = {system.num_users}", fontsize="small")
+    axes.tick_params(labelsize="x-small")
+    axes.set_xlabel("rounds or states", fontsize="x-small")
