@@ -18,6 +18,7 @@ AGENTS = Registry(
         "ppo": "agents.ppo:SETTINGS",
         "sac": "agents.sac:SETTINGS",
         "imitation": "agents.imitation:SETTINGS",
+        "generalist": "agents.apg:GENERALIST",
     },
 )
 

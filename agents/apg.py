@@ -6,6 +6,7 @@ What is hidden from the policy is known to the derivatives: their mean over all 
 what the policy can expect, so it learns the decision that is best on average, without the noise of returns.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,11 +16,12 @@ import torch as th
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.base import PLAIN, AnyEnvironment, CosineRate, Fit, Remaining
+from agents.base import PLAIN, AnyEnvironment, CosineRate, Fit, Remaining, scenarios_like
 from agents.direct import DirectLearner
 from agents.foresight import Foresight
 from agents.vec_env import NativeVecEnv
 from multispin_env.checks import FloatArray
+from multispin_env.scenario import Scenario
 
 
 class Play:
@@ -63,23 +65,21 @@ class Play:
 
 
 class AnalyticPolicyGradient(DirectLearner):
-    """Learns in its own environment every second time, else in others of the same kind with other numbers of users.
+    """Learns in its own environment every second time, else in others of the same kind, in turn.
 
     Parameters
     ----------
     env
         What it is to learn.
-    users
-        K of the others; empty for none.
+    others
+        Scenarios of the others; empty for none.
     learning_rate, max_grad_norm, policy_kwargs, seed, device
         As in Stable-Baselines3.
     """
 
-    def __init__(self, env: VecEnv, users: tuple[int, ...], **common: Any) -> None:
-        if not isinstance(env, NativeVecEnv):
-            raise ValueError(f"env: got {type(env).__name__}, allowed is NativeVecEnv, which knows derivatives")
+    def __init__(self, env: NativeVecEnv, others: Sequence[Scenario], **common: Any) -> None:
         super().__init__(env, **common)
-        self.users = users
+        self.others = tuple(others)
 
     def _setup_model(self) -> None:
         super()._setup_model()
@@ -95,8 +95,9 @@ class AnalyticPolicyGradient(DirectLearner):
 
     def loss(self) -> tuple[th.Tensor, int]:
         """Minus what the actions of one vector gain, to first order in a change of them."""
+        own, *others = self._plays
         turn, is_other = divmod(self._n_updates, 2)
-        play = self._plays[1 + turn % len(self.users) if is_other and self.users else 0]
+        play = others[turn % len(others)] if is_other and others else own
         action = self.actions_for(play.observation)
         gain = (play.slopes(action) * action).sum(-1).mean()
         return -gain, play.env.num_envs
@@ -107,14 +108,16 @@ class AnalyticPolicyGradient(DirectLearner):
         own = self.env
         assert isinstance(own, NativeVecEnv)
         total = own.num_envs * own.env.scenario.num_users
-        counts = [(users, -(-total // users)) for users in self.users]
-        others = [own.with_users(*count, self.seed or 0, index) for index, count in enumerate(counts)]
+        others = [
+            own.like(scenario, -(-total // scenario.num_users), self.seed or 0, index)
+            for index, scenario in enumerate(self.others)
+        ]
         return [Play(env, self.foresight) for env in (own, *others)]
 
 
 @dataclass(frozen=True)
 class APGSettings(AnyEnvironment):
-    """Hyperparameters."""
+    """Hyperparameters; it learns other numbers of users beside its own, and other presets if it is to."""
 
     num_envs: int = 64
     timesteps: int = 500_000
@@ -122,14 +125,19 @@ class APGSettings(AnyEnvironment):
     max_grad_norm: float = 1.0
     width: int = 64
     users: tuple[int, ...] = (2, 3, 5, 8, 12, 20, 32, 50)
+    presets: bool = False
 
     def build(
         self, env: VecEnv, remaining: Remaining, seed: int, device: str, fit: Fit = PLAIN
     ) -> AnalyticPolicyGradient:
-        """Build the untrained model."""
+        """Build the untrained model; ``ValueError`` for environments without derivatives."""
+        if not isinstance(env, NativeVecEnv):
+            raise ValueError(f"env: got {type(env).__name__}, allowed is NativeVecEnv, which knows derivatives")
+        settings = env.env.settings
+        scenarios = scenarios_like(settings) if self.presets else (settings.scenario,)
         return AnalyticPolicyGradient(
             env,
-            self.users,
+            [scenario.replace(num_users=users) for users in self.users for scenario in scenarios],
             learning_rate=CosineRate(self.learning_rate, remaining),
             max_grad_norm=self.max_grad_norm,
             policy_kwargs={"width": self.width, "bandwidth_init": fit.bandwidth},
@@ -139,3 +147,6 @@ class APGSettings(AnyEnvironment):
 
 
 SETTINGS = APGSettings()
+
+GENERALIST = APGSettings(timesteps=3_000_000, presets=True)
+"""For agents that are handed on: a little less exact in their own system, and good in all presets."""

@@ -9,6 +9,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from multispin_env.envs.settings import Settings
+from multispin_env.registry import SCENARIOS
+from multispin_env.scenario import Scenario
 
 Remaining = Callable[[float], float]
 """Fraction of the budget that remains, from Stable-Baselines3's own fraction."""
@@ -50,6 +52,18 @@ At 0.4 a step in the second column changes bandwidth almost four times as much a
 def fit_to(settings: Settings) -> Fit:
     """What suits an environment."""
     return LATE if settings.variant.dynamics(settings.scenario).delay else PLAIN
+
+
+def scenarios_like(settings: Settings) -> tuple[Scenario, ...]:
+    """The scenario, and every preset in which the same network can act: of the same lengths, and as many tasks."""
+    own, found = settings.scenario, [settings.scenario]
+    for name in SCENARIOS.names():
+        preset = Scenario.preset(name, num_users=own.num_users, total_bandwidth=own.total_bandwidth)
+        preset = preset.replace(**settings.variant.scenario_defaults)
+        shapes = [(one.min_draft_length, one.max_draft_length, len(one.tasks)) for one in (preset, own)]
+        if preset not in found and shapes[0] == shapes[1]:
+            found.append(preset)
+    return tuple(found)
 
 
 class AgentSettings(Protocol):

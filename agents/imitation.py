@@ -7,9 +7,9 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.base import PLAIN, CosineRate, Fit, Remaining
+from agents.base import PLAIN, CosineRate, Fit, Remaining, scenarios_like
 from agents.direct import DirectLearner
-from agents.teacher import Systems, Teacher, check_teachable, scenarios_like
+from agents.teacher import Systems, Teacher, check_teachable
 from multispin_env.envs.settings import Settings
 
 SCALE = 1000.0
@@ -69,7 +69,7 @@ class ImitationSettings:
         self.check(settings)
         return Imitation(
             env,
-            Systems(scenarios_like(settings.scenario), self.fewest_users, self.most_users),
+            Systems(scenarios_like(settings), self.fewest_users, self.most_users),
             self.batch_size,
             learning_rate=CosineRate(self.learning_rate, remaining),
             max_grad_norm=self.max_grad_norm,

@@ -13,7 +13,6 @@ from multispin_env.envs.observations import SHARED, SHOWN, Observation
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.registry import SCENARIOS
 from multispin_env.scenario import Scenario
 
 TOLERANCE = 1e-3
@@ -87,17 +86,6 @@ def check_teachable(settings: Settings) -> None:
             f"agent: got 'imitation' for {type(variant).__name__}, allowed are environments that show the whole state "
             "and have an optimum to imitate"
         )
-
-
-def scenarios_like(scenario: Scenario) -> tuple[Scenario, ...]:
-    """A scenario, and every preset whose actions mean the same lengths."""
-    found = [scenario]
-    for name in SCENARIOS.names():
-        preset = Scenario.preset(name, num_users=scenario.num_users, total_bandwidth=scenario.total_bandwidth)
-        ranges = [(one.min_draft_length, one.max_draft_length) for one in (preset, scenario)]
-        if preset not in found and ranges[0] == ranges[1]:
-            found.append(preset)
-    return tuple(found)
 
 
 class Teacher:

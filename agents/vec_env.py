@@ -13,6 +13,7 @@ from multispin_env.envs.settings import Settings
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.scores import EPISODE_SEED, SEED_ROOM, TUNING_SEED
 from multispin_env.registry import VECTOR_ENVIRONMENTS
+from multispin_env.scenario import Scenario
 
 Indices = None | int | Iterable[int]
 
@@ -44,11 +45,10 @@ class NativeVecEnv(VecEnv):
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self.seed(seed)
 
-    def with_users(self, num_users: int, num_envs: int, seed: int, index: int) -> "NativeVecEnv":
-        """Vector of another size for another K, all else the same; ``index`` tells apart those of one ``seed``."""
-        env, own = self.env, self.env.settings
-        settings = replace(own, scenario=own.scenario.replace(num_users=num_users))
-        native = _native(type(env), settings, num_envs, env.max_episode_steps)
+    def like(self, scenario: Scenario, num_envs: int, seed: int, index: int) -> "NativeVecEnv":
+        """Vector of so many copies for another scenario; ``index`` tells apart those of a ``seed``."""
+        settings = replace(self.env.settings, scenario=scenario)
+        native = _native(type(self.env), settings, num_envs, self.env.max_episode_steps)
         return NativeVecEnv(native, first_seed(seed, index, num_envs))
 
     def reset(self) -> Any:

@@ -26,19 +26,24 @@ def vector(env_id=FULL, action="lengths", copies=8, users=5):
     return make_vec_env(env_id, settings, copies, max_episode_steps=64, seed=0)
 
 
-def test_it_learns_in_its_own_and_in_other_numbers_of_users():
+def test_it_learns_in_its_own_system_and_in_others():
     env = vector(copies=40, users=4)
-    model = APGSettings(users=(2, 10)).build(env, lambda progress: progress, seed=1, device="cpu")
+    model = APGSettings(users=(2, 10), presets=True).build(env, lambda progress: progress, seed=1, device="cpu")
     model.loss()
     plays = model._plays
-    assert [(play.env.num_envs, play.env.env.scenario.num_users) for play in plays] == [(40, 4), (80, 2), (16, 10)]
+    systems = [(play.env.num_envs, play.env.env.scenario.num_users, play.env.env.scenario.name) for play in plays]
+    other = [(copies, users, name) for copies, users in ((80, 2), (16, 10)) for name in ("llama2", "qwen3.5")]
+    assert systems == [(40, 4, "llama2"), *other]
     turns = []
     for updates in range(8):
         model._n_updates = updates
         turns.append(model.loss()[1])
-    assert turns == [40, 80, 40, 16] * 2
+    assert turns == [40, 80, 40, 80, 40, 16, 40, 16]
     first = [play.env.env.state.draft_time.ravel()[0] for play in plays]
-    assert len(set(first)) == 3  # episodes of their own
+    assert len(set(first)) == 5  # episodes of their own
+    plain = APGSettings(users=(2, 10)).build(env, lambda progress: progress, seed=1, device="cpu")
+    assert [one.num_users for one in plain.others] == [2, 10]
+    assert {one.name for one in plain.others} == {"llama2"}
 
 
 def test_derivatives_that_lead_outside_count_as_nothing():

@@ -119,7 +119,7 @@ def refused(arguments, capsys, main=cli.main):
     [
         (["--env", "MultiSpin/Heterogenous-v0"], "did you mean 'MultiSpin/Heterogeneous-v0'"),
         (["--scenario", "lama2"], "scenario preset: got 'lama2'"),
-        (["--agent", "pp"], "agent: got 'pp', allowed is one of ['apg', 'ppo', 'sac', 'imitation']"),
+        (["--agent", "pp"], "agent: got 'pp', allowed is one of ['apg', 'ppo', 'sac', 'imitation', 'generalist']"),
         (["--action", "share"], "action: got 'share'"),
         (["--num-users", "0"], "num_users: got 0, allowed is an integer ≥ 1"),
         (["--num-users", "two"], "argument --num-users: invalid int value: 'two'"),

@@ -23,6 +23,7 @@ CASES = [
     ("sac", FULL, "lengths"),
     ("imitation", FULL, "lengths"),
     ("ppo", HIDDEN, "residual"),
+    ("apg", "MultiSpin/Fair-v0", "lengths"),  # has a network beside the policy
 ]
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's exporters warn of themselves

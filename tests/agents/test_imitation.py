@@ -9,8 +9,9 @@ import torch as th
 
 import multispin_env as ms
 from agents import AGENTS, cli
+from agents.base import scenarios_like
 from agents.checkpoints import load_checkpoint
-from agents.teacher import Systems, Teacher, cost_of_errors, scenarios_like
+from agents.teacher import Systems, Teacher, cost_of_errors
 from multispin_env.controllers.problem import make_problem
 from multispin_env.controllers.relaxed import relaxed_optimum
 from multispin_env.envs.settings import Settings
@@ -22,7 +23,7 @@ TINY = ["--agent", "imitation", "--num-users", "10", "--seed", "3", "--timesteps
 def teacher(action="lengths", env_id=FULL, seed=0, **options):
     scenario = ms.Scenario.preset("llama2")
     settings = Settings(scenario, ms.ENVIRONMENTS.load(env_id).variant_type(), action)
-    systems = Systems(scenarios_like(scenario), 2, 14, **options)
+    systems = Systems(scenarios_like(settings), 2, 14, **options)
     return Teacher(settings, systems, np.random.default_rng(seed))
 
 
@@ -41,12 +42,27 @@ def test_lessons_differ_in_users_budgets_and_presets():
     assert next(each.observation["compute"].shape for each in lessons if users_of(each) == 7) == (2, 7)
 
 
+def like(scenario, env_id=FULL):
+    return scenarios_like(Settings(scenario, ms.ENVIRONMENTS.load(env_id).variant_type(), "lengths"))
+
+
 def test_presets_are_taught_beside_the_own_scenario():
     own = ms.Scenario.preset("llama2", draft_time_spread=0.3)
-    assert scenarios_like(own) == (own, ms.Scenario.preset("llama2"), ms.Scenario.preset("qwen3.5"))
-    assert len(scenarios_like(ms.Scenario.preset("llama2"))) == 2
+    assert like(own) == (own, ms.Scenario.preset("llama2"), ms.Scenario.preset("qwen3.5"))
+    assert len(like(ms.Scenario.preset("llama2"))) == 2
     short = ms.Scenario.preset("llama2", max_draft_length=9)
-    assert scenarios_like(short) == (short,)
+    assert like(short) == (short,)
+    fewer = ms.Scenario.preset("llama2", tasks=own.tasks[:2])
+    assert like(fewer) == (fewer,)
+
+
+def test_presets_have_the_ranges_of_the_environment():
+    own = ms.Scenario.preset("llama2").replace(
+        **ms.ENVIRONMENTS.load("MultiSpin/Fair-v0").variant_type.scenario_defaults
+    )
+    found = like(own, "MultiSpin/Fair-v0")
+    assert [one.name for one in found] == ["llama2", "qwen3.5"]
+    assert {one.draft_time_spread for one in found} == {0.8}
 
 
 @pytest.mark.parametrize("action", ["lengths", "residual", "shares"])
