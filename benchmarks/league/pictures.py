@@ -16,13 +16,19 @@ POINTS = 201
 """Of a profile."""
 
 
-def draw(path: Path, plot: Callable[[Any], None], panels: tuple[int, int] | None = None) -> None:
-    """Draw one picture, or rows and columns of small ones, into a PNG file; ``plot`` is given the axes."""
+def draw(
+    path: Path,
+    plot: Callable[[Any], None],
+    panels: tuple[int, int] | None = None,
+    size: tuple[float, float] = (3.2, 2.4),
+) -> None:
+    """Draw one picture, or rows and columns of some size in inches, into a PNG file; ``plot`` is given the axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows, columns = panels or (1, 1)
-    figure = Figure(figsize=(3.2 * columns, 2.4 * rows) if panels else (8.0, 4.5), dpi=120, layout="constrained")
+    whole = (size[0] * columns, size[1] * rows) if panels else (8.0, 4.5)
+    figure = Figure(figsize=whole, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     plot(figure.subplots(rows, columns, squeeze=panels is None))
     figure.savefig(path)
@@ -49,25 +55,32 @@ def draw_profile(league: League, folder: Path) -> None:
 
 def draw_generalisation(rows: Sequence[Content], folder: Path) -> None:
     """Draw ``generalisation.png``: scores of the pretrained agents by K, and of the best plug-ins, dashed."""
+    presets = list(dict.fromkeys(row["preset"] for row in rows))
 
     def plot(axes: Any) -> None:
-        for colour, env in zip(COLOURS, dict.fromkeys(row["env"] for row in rows), strict=False):
-            own = [row for row in rows if row["env"] == env]
-            users = [row["num_users"] for row in own]
-            low, high = ([row[f"agent_{end}"] for row in own] for end in ("low", "high"))
-            label = f"{env.split('/')[-1]}; its run has K = {own[0]['trained_users']}"
-            axes.plot(users, [row["agent"] for row in own], color=colour, marker="o", markersize=3, label=label)
-            axes.fill_between(users, low, high, color=colour, alpha=0.15, linewidth=0.0)
-            axes.plot(users, [row["plug_in"] for row in own], color=colour, linestyle="--", linewidth=1)
-        axes.set_xscale("log")
-        ticks = list(dict.fromkeys(row["num_users"] for row in rows))
-        axes.set_xticks(ticks, [str(users) for users in ticks])
-        axes.minorticks_off()
-        axes.set_xlabel("K, number of devices in the test; dashed: best plug-in")
-        axes.set_ylabel("score: 0 fixed, 1 reference")
-        axes.legend(loc="lower left", fontsize="small")
+        for panel, preset in zip(axes.flat, presets, strict=True):
+            _generalisation(panel, [row for row in rows if row["preset"] == preset])
+            panel.set_title(preset, fontsize="medium")
+        axes[0, 0].set_ylabel("score: 0 fixed, 1 reference")
+        axes[0, 0].figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
-    draw(folder / "generalisation.png", plot)
+    draw(folder / "generalisation.png", plot, (1, len(presets)), (5.0, 5.0))
+
+
+def _generalisation(axes: Any, rows: Sequence[Content]) -> None:
+    for colour, env in zip(COLOURS, dict.fromkeys(row["env"] for row in rows), strict=False):
+        own = [row for row in rows if row["env"] == env]
+        users = [row["num_users"] for row in own]
+        low, high = ([row[f"agent_{end}"] for row in own] for end in ("low", "high"))
+        label = f"{env.split('/')[-1]}; its run: {own[0]['trained']}"
+        axes.plot(users, [row["agent"] for row in own], color=colour, marker="o", markersize=3, label=label)
+        axes.fill_between(users, low, high, color=colour, alpha=0.15, linewidth=0.0)
+        axes.plot(users, [row["plug_in"] for row in own], color=colour, linestyle="--", linewidth=1)
+    axes.set_xscale("log")
+    ticks = list(dict.fromkeys(row["num_users"] for row in rows))
+    axes.set_xticks(ticks, [str(users) for users in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("K in the test; dashed: best plug-in")
 
 
 def draw_time(rows: Sequence[Content], folder: Path) -> None:

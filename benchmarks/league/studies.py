@@ -11,6 +11,7 @@ import numpy as np
 import torch as th
 
 import agents
+from agents.base import scenarios_like
 from agents.pretrained.scoring import Trial
 from agents.runs import write_atomically
 from benchmarks.league.cells import FLOOR, Content
@@ -22,6 +23,7 @@ from multispin_env.evaluation.table import BOOTSTRAP_SEED, aligned
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState
+from multispin_env.scenario import Scenario
 
 USERS = (2, 5, 10, 20, 50, 100, 200)
 STATES, EPISODES = 50, 10
@@ -36,11 +38,10 @@ def _save(name: str, rows: list[Content], folder: Path) -> None:
     write_atomically(folder / f"{name}.json", (json.dumps(rows, indent=2) + "\n").encode())
 
 
-def _at(env_id: str, users: int, size: int | None) -> Content:
-    """Scores of a pretrained agent and of the best plug-in with so many users."""
+def _at(env_id: str, scenario: Scenario, size: int | None) -> Content:
+    """Scores of a pretrained agent and of the best plug-in in another scenario."""
     agent = agents.load(env_id)
-    trained = agent.settings.scenario
-    settings = replace(agent.settings, scenario=trained.replace(num_users=users))
+    settings = replace(agent.settings, scenario=scenario)
     trial = Trial(env_id, settings, 2)
     trial = replace(trial, size=size or (STATES if trial.on_states else EPISODES))
     plug_in = agent.score["score"]["best_plug_in"]["name"]
@@ -52,8 +53,9 @@ def _at(env_id: str, users: int, size: int | None) -> Content:
     found = interval(float(own.scores(even)[0]), own.scores(weights)[:, 0])
     return {
         "env": env_id,
-        "num_users": users,
-        "trained_users": trained.num_users,
+        "preset": scenario.name,
+        "num_users": scenario.num_users,
+        "trained": f"{agent.settings.scenario.name}, K = {agent.settings.scenario.num_users}",
         "cases": trial.size,
         "agent": found.mean,
         "agent_low": found.low,
@@ -64,24 +66,30 @@ def _at(env_id: str, users: int, size: int | None) -> Content:
 
 
 def generalisation(folder: Path, size: int | None) -> str:
-    """Play every pretrained agent with other numbers of users than it was trained with."""
+    """Play every pretrained agent in all presets, with other numbers of users than it was trained with."""
     rows, start = [], monotonic()
-    wanted = [(env_id, users) for env_id in agents.PRETRAINED.names() for users in USERS]
-    for env_id, users in wanted:
-        rows.append(_at(env_id, users, size))
+    wanted = [
+        (env_id, scenario.replace(num_users=users))
+        for env_id in agents.PRETRAINED.names()
+        for scenario in scenarios_like(agents.load(env_id).settings)
+        for users in USERS
+    ]
+    for env_id, scenario in wanted:
+        rows.append(_at(env_id, scenario, size))
         left = (monotonic() - start) / len(rows) * (len(wanted) - len(rows))
-        print(f"{len(rows)} of {len(wanted)}, {left:.0f} s left: {env_id}, K = {users}", file=sys.stderr, flush=True)
+        what = f"{env_id}, {scenario.name}, K = {scenario.num_users}"
+        print(f"{len(rows)} of {len(wanted)}, {left:.0f} s left: {what}", file=sys.stderr, flush=True)
     _save("generalisation", rows, folder)
     draw_generalisation(rows, folder)
     lines = [
         (
-            row["env"], str(row["num_users"]), str(row["cases"]),
+            row["env"], row["preset"], str(row["num_users"]), str(row["cases"]),
             f"{row['agent']:.4f} ({row['agent_low']:.4f} to {row['agent_high']:.4f})", f"{row['plug_in']:.4f}",
             row["plug_in_name"],
         )
         for row in rows
     ]  # fmt: skip
-    return aligned(("pretrained for", "K", "cases", "score", "score of plug-in", "plug-in"), lines)
+    return aligned(("pretrained for", "preset", "K", "cases", "score", "score of plug-in", "plug-in"), lines)
 
 
 def _slice(state: SystemState, index: int) -> SystemState:
