@@ -13,13 +13,14 @@ from multispin_env.registry import ENVIRONMENTS
 
 RUNS = Path("runs")
 
-TRAINING_DEFAULTS: dict[str, Any] = {"history": True, "plan_quantile": 0.05}
+TRAINING_DEFAULTS: dict[str, Any] = {"history": True, "plan_quantile": 0.05, "half": 0, "modelled": True}
 """Arguments with another default here than in the environments that have them.
 
 With ``history`` the counts since a request began are observed: all that the past tells of its rate, so that a network
 without memory can use it. Delayed channels need none: the gain of Gauss-Markov fading is a Markov process, of which the
 last report says all. With ``plan_quantile`` zero actions there mean the bandwidth of the best plug-in, so that a
-network learns on top of it.
+network learns on top of it. With ``half`` and ``modelled`` agents learn from a model of half of the recorded texts, and
+are measured on the replay of the others.
 """
 
 OWN_OPTIONS = ("action", "reward", "optimum", "render_mode", "scenario")

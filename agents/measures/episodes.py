@@ -11,7 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.measures.base import Bar, Headline, Report, Validation, title
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.comparison import (
     METRICS,
     EpisodeRow,
@@ -67,9 +67,9 @@ class EpisodeMeasure:
 
     def validation(self) -> Validation:
         """Play the reference on the episodes that a run watches itself on."""
-        env = self._make(VALIDATION_EPISODES, self.settings.action)
+        env = self._make(self.settings, VALIDATION_EPISODES, self.settings.action)
         values = METRICS[self._metric].values
-        best = values(play_episodes(self._make(VALIDATION_EPISODES), self._reference, TUNING_SEED))
+        best = values(play_episodes(self._make(self.settings, VALIDATION_EPISODES), self._reference, TUNING_SEED))
 
         def validate(model: BaseAlgorithm) -> dict[str, float]:
             played = play_episodes(env, ModelAgent(model), TUNING_SEED)
@@ -86,10 +86,11 @@ class EpisodeMeasure:
 
     def report(self, model: BaseAlgorithm, label: str, size: int) -> Report:
         """Play the same held-out episodes by what the variant lists and by the agent."""
-        env, metric, reference = self._make(size), self._metric, self._reference
+        settings = self.settings.held_out
+        env, metric, reference = self._make(settings, size), self._metric, self._reference
         names = dict.fromkeys((reference, *self.settings.variant.contenders))
         played = play_all(env, names, EPISODE_SEED)
-        agent = play_episodes(self._make(size, self.settings.action), ModelAgent(model), EPISODE_SEED)
+        agent = play_episodes(self._make(settings, size, settings.action), ModelAgent(model), EPISODE_SEED)
         rows = compare({**played, label: agent}, reference, metric)
         text = aligned(*comparison_cells(rows, metric))
         if not self._has_share:
@@ -107,35 +108,29 @@ class EpisodeMeasure:
 
     @cached_property
     def _metric(self) -> str:
-        return default_metric(self._make(2))
+        return default_metric(self._make(self.settings, 2))
 
     @cached_property
     def _reference(self) -> str:
-        return default_reference(self._make(2))
+        return default_reference(self._make(self.settings, 2))
 
     @property
     def _has_share(self) -> bool:
         return METRICS[self._metric].has_share
 
-    @property
-    def _arguments(self) -> dict[str, Any]:
-        """Of the variant, those that are not its defaults."""
-        variant = self.settings.variant
-        given = {field.name: (getattr(variant, field.name), field.default) for field in fields(variant)}
-        return {name: value for name, (value, default) in given.items() if value != default}
-
-    def _make(self, episodes: int, action: str = "residual") -> VectorEnv[Any, Any, Any]:
+    def _make(self, settings: Settings, episodes: int, action: str = "residual") -> VectorEnv[Any, Any, Any]:
         """Environment of so many episodes; references play with the encoding that can express any decision."""
-        return make_episode_env(self.env, episodes, self.settings.scenario, {"action": action, **self._arguments})
+        arguments = {"action": action, **_chosen(settings.variant)}
+        return make_episode_env(self.env, episodes, settings.scenario, arguments)
 
     def _cases(self, size: int, rounds: int) -> str:
-        chosen = "".join(f"{name}={value}, " for name, value in self._arguments.items())
+        chosen = "".join(f"{name}={value}, " for name, value in _chosen(self.settings.held_out.variant).items())
         return f"{chosen}{size} held-out episodes of {rounds} rounds; reference: {self._reference}"
 
     def _about(self, size: int, rounds: int) -> dict[str, Any]:
         return {
             "env": self.env,
-            "arguments": {name: str(value) for name, value in self._arguments.items()},
+            "arguments": {name: str(value) for name, value in _chosen(self.settings.held_out.variant).items()},
             "episodes": size,
             "rounds": rounds,
             "seed": EPISODE_SEED,
@@ -146,3 +141,9 @@ class EpisodeMeasure:
 
     def _bar(self, row: EpisodeRow) -> Bar:
         return Bar(row.name, row.mean, row.low, row.high, row.mean if row.share is None else row.share)
+
+
+def _chosen(variant: Variant) -> dict[str, Any]:
+    """Of a variant's arguments, those that are not its defaults."""
+    given = {field.name: (getattr(variant, field.name), field.default) for field in fields(variant)}
+    return {name: value for name, (value, default) in given.items() if value != default}

@@ -96,7 +96,7 @@ class Trial:
         return sample_state(self.settings.scenario, np.random.default_rng(self.seed), self.size)
 
     def _make(self, copies: int, action: str) -> VectorEnv[Any, Any, Any]:
-        variant = self.settings.variant
+        variant = self.settings.held_out.variant
         own = {field.name: getattr(variant, field.name) for field in fields(variant)}
         return make_episode_env(self.env, copies, self.settings.scenario, {"action": action, **own})
 

@@ -1,7 +1,7 @@
 """What an environment id fixes, and what its user chooses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -57,6 +57,11 @@ class Variant:
     def dynamics(self, scenario: Scenario) -> Dynamics:
         """What changes between rounds; ``ValueError`` where the scenario does not allow it."""
         return Dynamics.of(scenario)
+
+    @property
+    def held_out(self) -> "Variant":
+        """Where agents that learnt here are measured: here, unless they could learn by heart what it is made of."""
+        return self
 
     def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
         """State (n, K) that encodings with the equal-latency root take for the true one; what is reported."""
@@ -126,6 +131,11 @@ class Settings:
             variant(**{name: value for name, value in others.items() if name in own}),
             **{name: chosen[name] for name in ("action", "reward", "optimum")},
         )
+
+    @property
+    def held_out(self) -> "Settings":
+        """The environment that agents which learnt in this one are measured in."""
+        return replace(self, variant=self.variant.held_out)
 
     @property
     def actions(self) -> ActionCodec:

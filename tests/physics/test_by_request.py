@@ -155,3 +155,19 @@ def test_spread_that_no_beta_law_has(scenario):
 
 def test_stated_deviations_of_both_presets_fit_a_beta_law(scenario):
     assert (ByRequest(None).prior(scenario).spread > 0.15).all()
+
+
+def test_means_of_its_own():
+    scenario = ms.Scenario.preset("llama2")
+    process = ByRequest(spread=0.05, mean=(0.9, 0.8, 0.6, 0.7))
+    assert process.prior(scenario).mean == pytest.approx([0.9, 0.8, 0.6, 0.7])
+    rng = np.random.default_rng(0)
+    task = rng.integers(0, 4, (20_000, 1))
+    rate = process.first(scenario, task, rng.random((20_000, 3, 1))).rate
+    for index, mean in enumerate(process.mean):
+        assert rate[task == index].mean() == pytest.approx(mean, abs=0.003)
+        assert rate[task == index].std() == pytest.approx(0.05, abs=0.003)
+    with pytest.raises(ValueError, match="mean: got 2 numbers, allowed are 4"):
+        ByRequest(mean=(0.5, 0.6)).prior(scenario)
+    with pytest.raises(ValueError, match=r"mean\[0\]: got 1.5"):
+        ByRequest(mean=(1.5,))

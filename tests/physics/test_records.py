@@ -162,3 +162,25 @@ def test_bad_path(path):
 def test_records_made_in_memory_are_checked():
     with pytest.raises(ValueError, match="task: got list, allowed is a one-dimensional array of integers"):
         Records([0], np.array([8]), np.ones(8), np.ones(8, bool))
+
+
+def test_halves_share_out_the_texts_of_each_task():
+    whole = load_records()
+    halves = [whole.half(which) for which in (0, 1)]
+    assert [np.bincount(half.task).tolist() for half in halves] == [[6, 6, 6, 6]] * 2
+    for which, half in enumerate(halves):
+        for task in range(4):
+            texts = np.flatnonzero(whole.task == task)[which::2]
+            own = np.flatnonzero(half.task == task)
+            for old, new in zip(texts, own, strict=True):
+                places = [slice(r.start[p], r.start[p] + r.length[p]) for r, p in ((whole, old), (half, new))]
+                assert (whole.probability[places[0]] == half.probability[places[1]]).all()
+                assert (whole.accepted[places[0]] == half.accepted[places[1]]).all()
+
+
+def test_what_cannot_be_halved_is_refused():
+    with pytest.raises(ValueError, match=r"half: got 2, allowed is an integer in 0\.\.1"):
+        load_records().half(2)
+    single = Records(np.array([0, 0, 1]), np.array([8, 8, 8]), np.full(24, 0.5), np.ones(24, dtype=bool))
+    with pytest.raises(ValueError, match="task: got 1 prompt of task 1, allowed for halves are at least 2 of each"):
+        single.half(0)

@@ -1,11 +1,14 @@
 """Acceptance replayed from recorded speculative decoding."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from multispin_env.checks import check_bool, check_integer
 from multispin_env.envs.multispin import MultiSpinEnv
 from multispin_env.envs.variants.requests import HiddenRate
 from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.physics.acceptance import Acceptance
+from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.acceptance.recorded import Recorded
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.dynamics import Dynamics
@@ -17,6 +20,11 @@ def _packaged() -> Records:
     return load_records()
 
 
+@lru_cache(maxsize=8)
+def _half(records: Records, which: int) -> Records:
+    return records.half(which)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RecordedAcceptance(HiddenRate):
     """Drafted tokens are accepted as they were in a record of real decoding.
@@ -25,11 +33,30 @@ class RecordedAcceptance(HiddenRate):
     ----------
     records
         A file that `load_records` reads, or `Records`; ``None`` for those of the package.
+    half
+        0 or 1: every second text of each task, from the first or from the second on; ``None`` for all.
+    modelled
+        Whether texts are not replayed, but drawn from what `HiddenAcceptance` would be with their mean and spread. A
+        record has few texts, and whoever learns from their replay learns them by heart; what is learnt from a model of
+        one half is measured on the replay of the other, `held_out`.
     mean_rounds, task_visible, history, privileged
         See `HiddenRate`.
     """
 
     records: str | Records | None = None
+    half: int | None = None
+    modelled: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bool("modelled", self.modelled)
+        if self.half is not None:
+            check_integer("half", self.half, 0, 1)
+
+    @property
+    def held_out(self) -> "RecordedAcceptance":
+        """Replay of the other half of the texts, or of all of them if all are played."""
+        return replace(self, half=None if self.half is None else 1 - self.half, modelled=False)
 
     def dynamics(self, scenario: Scenario) -> Dynamics:
         """Replay; ``ValueError`` for a record that can't be read."""
@@ -38,7 +65,13 @@ class RecordedAcceptance(HiddenRate):
             records = _packaged()
         elif not isinstance(records, Records):
             records = load_records(records)
-        return Dynamics(Dynamics.of(scenario).channel, Recorded(records, self.mean_rounds))
+        if self.half is not None:
+            records = _half(records, self.half)
+        acceptance: Acceptance = Recorded(records, self.mean_rounds)
+        if self.modelled:
+            mean, spread = acceptance.prior(scenario)
+            acceptance = ByRequest(tuple(spread.tolist()), self.mean_rounds, tuple(mean.tolist()))
+        return Dynamics(Dynamics.of(scenario).channel, acceptance)
 
 
 class RecordedAcceptanceEnv(MultiSpinEnv):
@@ -88,6 +121,10 @@ class RecordedAcceptanceEnv(MultiSpinEnv):
 
     - `records`: a file in the format of `multispin_env/records/README.md`, or `Records`; default those of the package,
       whose tasks are taken for the scenario's in their order.
+    - `half`: 0 or 1 takes every second text of each task, from the first or the second on; default `None`, all.
+    - `modelled`: whether requests are those of `MultiSpin/HiddenAcceptance-v0` with the mean and spread of the texts,
+      instead of replayed; default false. `train.py` learns from a model of one half and measures on the replay of the
+      other: agents that learn from a replay learn its few texts by heart.
 
     ## Info
 

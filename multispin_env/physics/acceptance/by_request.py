@@ -54,6 +54,8 @@ class ByRequest(IndependentTokens):
         requests differ far more than recorded ones do. 0 is the mean itself.
     mean_rounds
         Rounds that a request lasts on average, ≥ 1; infinite means that requests never end.
+    mean
+        Mean rate of the requests of each task, in [0, 1]; ``None`` for those of the scenario's tasks.
 
     Raises
     ------
@@ -64,9 +66,12 @@ class ByRequest(IndependentTokens):
 
     spread: float | tuple[float, ...] | None = 0.08
     mean_rounds: float = 16.0
+    mean: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         check_mean_rounds(self.mean_rounds)
+        for index, value in enumerate(self.mean or ()):
+            check_real(f"mean[{index}]", value, 0.0, 1.0)
         if isinstance(self.spread, (tuple, list)):
             object.__setattr__(self, "spread", tuple(self.spread))  # a list would not hash
             for index, value in enumerate(self.spread):
@@ -108,21 +113,27 @@ class ByRequest(IndependentTokens):
         ValueError
             Unless there is one spread for each task, each less than sqrt(mean (1 − mean)) or 0.
         """
-        mean = task_means(scenario)
+        mean = task_means(scenario) if self.mean is None else self._by_task("mean", self.mean, scenario)
         spread = self._spreads(scenario)
-        for task, value in zip(scenario.tasks, spread.tolist(), strict=True):
-            self._check_spread(task.name, task.acceptance_rate, value)
+        for task, middle, value in zip(scenario.tasks, mean.tolist(), spread.tolist(), strict=True):
+            self._check_spread(task.name, middle, value)
         return Prior(mean, spread)
 
     def _spreads(self, scenario: Scenario) -> FloatArray:
         if self.spread is None:
             return np.array([task.acceptance_std for task in scenario.tasks])
-        if isinstance(self.spread, tuple) and len(self.spread) != len(scenario.tasks):
-            count = len(scenario.tasks)
-            raise ValueError(
-                f"spread: got {len(self.spread)} numbers, allowed are {count}, one for each task of the scenario"
-            )
+        if isinstance(self.spread, tuple):
+            return self._by_task("spread", self.spread, scenario)
         return np.broadcast_to(np.asarray(self.spread, dtype=np.float64), (len(scenario.tasks),)).copy()
+
+    @staticmethod
+    def _by_task(field: str, values: tuple[float, ...], scenario: Scenario) -> FloatArray:
+        count = len(scenario.tasks)
+        if len(values) != count:
+            raise ValueError(
+                f"{field}: got {len(values)} numbers, allowed are {count}, one for each task of the scenario"
+            )
+        return np.array(values, dtype=np.float64)
 
     def _check_spread(self, name: str, mean: float, spread: float) -> None:
         limit = np.sqrt(mean * (1.0 - mean))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import BoolArray, FloatArray, IntArray, require
+from multispin_env.checks import BoolArray, FloatArray, IntArray, check_integer, require
 
 PACKAGED = "records/acceptance.npz"
 PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b56e"
@@ -74,6 +74,24 @@ class Records:
     def num_tasks(self) -> int:
         """Tasks with prompts: 0..num_tasks − 1."""
         return int(self.task.max()) + 1
+
+    def half(self, which: int) -> "Records":
+        """Every second prompt of each task, from its first (0) or from its second on (1).
+
+        Raises
+        ------
+        ValueError
+            If ``which`` is another number, or a task has a single prompt.
+        """
+        check_integer("half", which, 0, 1)
+        order, counts, first = self.prompts_by_task
+        if counts.min() < 2:
+            raise ValueError(f"task: got 1 prompt of task {counts.argmin()}, allowed for halves are at least 2 of each")
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order)) - np.repeat(first, counts)
+        chosen = rank % 2 == which
+        places = chosen[self.prompt]
+        return Records(self.task[chosen], self.length[chosen], self.probability[places], self.accepted[places])
 
     @cached_property  # read in every round
     def prompts_by_task(self) -> tuple[IntArray, IntArray, IntArray]:

@@ -164,3 +164,33 @@ def test_unknown_keyword_names_those_of_the_variant():
         make(spred=0.1)
     with pytest.raises(TypeError, match=r"unknown keyword 'records'"):
         make(HIDDEN, records=None)
+
+
+def test_agents_are_measured_on_texts_they_did_not_learn_from():
+    variant = ms.ENVIRONMENTS.load(RECORDED).variant_type
+    learnt = variant(half=0, modelled=True, history=True)
+    assert learnt.held_out == variant(half=1, history=True)
+    assert variant(half=1).held_out == variant(half=0)
+    assert variant().held_out == variant()
+    hidden = ms.ENVIRONMENTS.load(HIDDEN).variant_type()
+    assert hidden.held_out is hidden
+
+
+def test_a_model_of_the_record_has_its_means_and_spreads():
+    variant, scenario = ms.ENVIRONMENTS.load(RECORDED).variant_type, ms.Scenario.preset("llama2")
+    for half in (None, 0, 1):
+        replayed, modelled = (variant(half=half, modelled=flag).dynamics(scenario).acceptance for flag in (False, True))
+        for own, other in zip(replayed.prior(scenario), modelled.prior(scenario), strict=True):
+            assert own == pytest.approx(other)
+    envs = [make(RECORDED, 200, modelled=flag) for flag in (False, True)]
+    replayed, modelled = (play(env, ms.make_controller("optimal", env.scenario)).mean() for env in envs)
+    assert modelled == pytest.approx(replayed, rel=0.02)  # as near as one rate for a text is
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"half": 2}, "half: got 2, allowed is an integer in 0..1"), ({"modelled": 1}, "modelled: got 1, allowed is")],
+)
+def test_bad_parts_of_a_record_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        make(RECORDED, **options)
