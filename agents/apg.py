@@ -148,5 +148,5 @@ class APGSettings(AnyEnvironment):
 
 SETTINGS = APGSettings()
 
-GENERALIST = APGSettings(timesteps=3_000_000, presets=True)
+GENERALIST = APGSettings(timesteps=3_000_000, users=(2, 3, 5, 8, 12, 20, 32, 50, 100, 200), presets=True)
 """For agents that are handed on: a little less exact in their own system, and good in all presets."""
