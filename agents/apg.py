@@ -23,6 +23,9 @@ from agents.vec_env import NativeVecEnv
 from multispin_env.checks import FloatArray
 from multispin_env.scenario import Scenario
 
+FORESIGHT_RATE = 0.2
+"""Learning rate of the foresight, as part of the policy's."""
+
 
 class Play:
     """Rounds of one vector of environments, played by a policy that learns.
@@ -95,6 +98,8 @@ class AnalyticPolicyGradient(DirectLearner):
 
     def loss(self) -> tuple[th.Tensor, int]:
         """Minus what the actions of one vector gain, to first order in a change of them."""
+        if self.foresight is not None:
+            self.foresight.set_rate(FORESIGHT_RATE * self.lr_schedule(self._current_progress_remaining))
         own, *others = self._plays
         turn, is_other = divmod(self._n_updates, 2)
         play = others[turn % len(others)] if is_other and others else own

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from scipy.special import logit
 from torch import nn
 
 from agents.policies.equivariant import UserEncoder, UserHead
@@ -16,6 +17,9 @@ DISCOUNT = 0.98
 """γ a round, where returns have about 64 rounds."""
 
 
+MAX_GRAD_NORM = 1.0
+
+
 class Foresight(nn.Module):
     """Worth of rates where the reward is the growth of Σ_k ln R_k, R' = q R + rate / w with q = 1 − 1 / w (ours).
 
@@ -25,7 +29,8 @@ class Foresight(nn.Module):
 
     since what the growth of round s gains by U(R_{s+1}) that of round s + 1 loses again, but for γ. With γ = 0 this is
     the weight of the gradient scheduler; with γ near 1 it is one over the throughput that there will be. The network
-    learns ρ = w R ω, which is of order one, from one round to the next.
+    learns ρ = w R ω from one round to the next. As R falls by no more than q in a round, ρ ≤ 1 / q, and the network
+    cannot answer more: unbounded, it could drive itself up through its own answers.
 
     Parameters
     ----------
@@ -42,19 +47,27 @@ class Foresight(nn.Module):
     def __init__(self, space: spaces.Space[Any], width: int, window: float, learning_rate: float = 2e-3) -> None:
         super().__init__()
         self.window = window
-        self.kept = DISCOUNT * (1.0 - 1.0 / window)
+        q = 1.0 - 1.0 / window
+        self.kept = DISCOUNT * q
         self.features = UserFeatures(space)
         assert isinstance(space, spaces.Dict)
         users = space.spaces["compute"].shape[0]  # type: ignore[index]
         self.encoder = UserEncoder(width, self.features.features_dim // users)
         self.head = UserHead(width, 1)
-        self.settled = float(np.log((1.0 - DISCOUNT) / (1.0 - self.kept)))  # ln ρ where throughput stays as it is
+        settled = (1.0 - DISCOUNT) / (1.0 - self.kept)  # ρ where throughput stays as it is
+        self.log_bound = float(-np.log(q))
+        self.first = float(logit(settled * q))
         self.optimizer = th.optim.Adam(self.parameters(), lr=learning_rate)
+
+    def set_rate(self, learning_rate: float) -> None:
+        """Change the learning rate of its optimiser."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
 
     def forward(self, observation: Observation) -> th.Tensor:
         """ln ρ (n, K)."""
         tensors = {key: th.as_tensor(array) for key, array in observation.items()}
-        return self.settled + self.head(self.encoder(self.features(tensors)))
+        return self.log_bound + nn.functional.logsigmoid(self.first + self.head(self.encoder(self.features(tensors))))
 
     def worth(self, observation: Observation, codec: ObservationCodec) -> FloatArray:
         """ω (n, K) in seconds, of the rates in the round that follows this observation."""
@@ -70,7 +83,8 @@ class Foresight(nn.Module):
         target = ((1.0 - DISCOUNT) + self.kept * later) / th.as_tensor(growth.astype(np.float32))
         error = (self(before) - target.log())[th.as_tensor(same)]
         self.optimizer.zero_grad()
-        (error**2).mean().backward()
+        (error**2).sum().div(max(error.numel(), 1)).backward()
+        nn.utils.clip_grad_norm_(self.parameters(), MAX_GRAD_NORM)
         self.optimizer.step()
 
 

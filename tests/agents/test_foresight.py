@@ -64,7 +64,6 @@ def test_without_a_future_it_is_the_gradient_scheduler(monkeypatch):
     codec = env.env.settings.observations
     th.manual_seed(0)
     one = Foresight(env.observation_space, 16, WINDOW, learning_rate=5e-3)
-    assert one.settled == 0.0
     rounds = play(env, 60)
     for step in range(1500):
         one.learn(rounds[step % 60], rounds[step % 60 + 1], np.ones(env.num_envs, dtype=bool), codec)
@@ -89,6 +88,20 @@ def test_rounds_behind_which_an_episode_ended_teach_nothing():
     other.learn(first, restarted, same, codec)
     assert all(th.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
     assert any(not th.equal(value, before[key]) for key, value in one.state_dict().items())
+
+
+def test_worth_is_bounded_by_what_can_be():
+    """R falls by no more than 1 − 1/w in a round, so ω ≤ 1 / (w R (1 − 1/w)), whatever the network says."""
+    env = vector()
+    one = Foresight(env.observation_space, 16, WINDOW)
+    observation = env.reset()
+    bound = 1.0 / (WINDOW * throughput(env, observation) * (1.0 - 1.0 / WINDOW))
+    codec = env.env.settings.observations
+    settled = (1.0 - DISCOUNT) / (1.0 - one.kept)
+    assert one.worth(observation, codec) * throughput(env, observation) * WINDOW == pytest.approx(settled, rel=0.1)
+    with th.no_grad():
+        one.head.net[-1].bias += 1e3
+    assert one.worth(observation, codec) == pytest.approx(bound, rel=1e-5)
 
 
 def test_only_remembered_throughput_needs_it():
