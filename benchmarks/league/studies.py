@@ -49,7 +49,8 @@ def _at(env_id: str, scenario: Scenario, size: int | None) -> Content:
     floor, top = values[FLOOR], values[trial.reference]
     weights = weights_of(trial.size, np.random.default_rng(BOOTSTRAP_SEED))
     even = np.full(trial.size, 1.0 / trial.size)
-    own, other = (Task(found[None], floor, top) for found in (trial.values(agent), values[plug_in]))
+    deciding = agent.on(scenario) if trial.on_states else agent
+    own, other = (Task(found[None], floor, top) for found in (trial.values(deciding), values[plug_in]))
     found = interval(float(own.scores(even)[0]), own.scores(weights)[:, 0])
     return {
         "env": env_id,
