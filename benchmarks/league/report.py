@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -50,6 +50,7 @@ class League:
 
     references: dict[System, Content]
     results: dict[Cell, Content]
+    _found: dict[tuple[System, int], list[Standing]] = field(default_factory=dict, init=False, repr=False)
 
     def label(self, cell: Cell) -> str:
         """Name of an agent in tables; pretrained ones stand alone, as their seed was not drawn for the league."""
@@ -69,6 +70,12 @@ class League:
 
     def standings(self, system: System) -> list[Standing]:
         """Reference, best plug-in and agents, best first; with the plug-in once where it is the reference."""
+        key = system, len(self.results)  # every table asks for them, and intervals take their time
+        if key not in self._found:
+            self._found[key] = self._standings(system)
+        return self._found[key]
+
+    def _standings(self, system: System) -> list[Standing]:
         about = self.references[system]
         roles = {about["plug_in"]: PLUG_IN, about["reference"]: "reference", FLOOR: "fixed"}
         found = [
