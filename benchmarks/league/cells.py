@@ -75,6 +75,11 @@ class System:
         }
         return Settings.make(cls, cls.variant_type, self.preset, chosen, others | {"num_users": self.num_users})
 
+    @property
+    def arguments(self) -> Content:
+        """Those of its environment: a result holds for no others."""
+        return {"arguments": arguments_of(self.settings)}
+
     def trial(self, size: int | None) -> Trial:
         """Held-out cases; as many as tables have unless told otherwise."""
         measure = EpisodeMeasure if self.settings.variant.contenders else StateMeasure
@@ -158,7 +163,7 @@ def kept(path: Path, spec: Content, make: Callable[[], Content]) -> Content:
 def references(system: System, size: int | None, folder: Path) -> Content:
     """Values of everything that agents are compared with in a system."""
     trial = system.trial(size)
-    spec = {**asdict(system), "size": trial.size, "seed": trial.seed}
+    spec = {**asdict(system), **system.arguments, "size": trial.size, "seed": trial.seed}
 
     def make() -> Content:
         values = trial.references()
@@ -177,7 +182,7 @@ def references(system: System, size: int | None, folder: Path) -> Content:
 
 def result(cell: Cell, folder: Path, console: Console) -> Content:
     """Values of a cell's run, trained if it is not there yet."""
-    spec = {**asdict(cell), "rounds": cell.rounds}
+    spec = {**asdict(cell), **cell.system.arguments, "rounds": cell.rounds}
     make_folder(folder / "cells")
     make = _of_shipped if cell.pretrained else _of_run
     return kept(folder / "cells" / f"{cell.stem}.json", spec, lambda: make(cell, folder, console))
