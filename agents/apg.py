@@ -87,10 +87,9 @@ class AnalyticPolicyGradient(DirectLearner):
     def _setup_model(self) -> None:
         super()._setup_model()
         assert isinstance(self.env, NativeVecEnv)
-        window = self.env.env.variant.window
-        self.foresight = (
-            None if window is None else Foresight(self.observation_space, self.policy_kwargs["width"], window)
-        )
+        window = self.env.env.variant.window or 1.0  # with 1, nothing of earlier rounds is remembered
+        width = self.policy_kwargs["width"]
+        self.foresight = None if window == 1.0 else Foresight(self.observation_space, width, window)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         networks, others = super()._get_torch_save_params()

@@ -18,6 +18,7 @@ DISCOUNT = 0.98
 
 
 MAX_GRAD_NORM = 1.0
+"""As in Stable-Baselines3."""
 
 
 class Foresight(nn.Module):
@@ -39,7 +40,7 @@ class Foresight(nn.Module):
     width
         Of all layers.
     window
-        w in rounds.
+        w > 1 in rounds.
     learning_rate
         Of its own optimiser.
     """

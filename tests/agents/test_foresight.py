@@ -17,10 +17,10 @@ FAIR, FULL = "MultiSpin/Fair-v0", "MultiSpin/Heterogeneous-v0"
 WINDOW = 32.0
 
 
-def vector(env_id=FAIR, copies=16, rounds=64):
+def vector(env_id=FAIR, copies=16, rounds=64, **arguments):
     cls = ms.ENVIRONMENTS.load(env_id)
     chosen = {"action": "lengths", "reward": "expected", "optimum": False}
-    settings = Settings.make(cls, cls.variant_type, "llama2", chosen, {"num_users": 3})
+    settings = Settings.make(cls, cls.variant_type, "llama2", chosen, {"num_users": 3, **arguments})
     return make_vec_env(env_id, settings, copies, max_episode_steps=rounds, seed=0)
 
 
@@ -105,8 +105,9 @@ def test_worth_is_bounded_by_what_can_be():
 
 
 def test_only_remembered_throughput_needs_it():
-    built = [APGSettings().build(vector(name), lambda progress: progress, 0, "cpu") for name in (FAIR, FULL)]
-    assert [model.foresight is None for model in built] == [False, True]
+    envs = (vector(FAIR), vector(FAIR, window=1.0), vector(FULL))
+    built = [APGSettings().build(env, lambda progress: progress, 0, "cpu") for env in envs]
+    assert [model.foresight is None for model in built] == [False, True, True]
 
 
 def test_runs_keep_it(tmp_path, monkeypatch):
