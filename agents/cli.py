@@ -15,7 +15,7 @@ from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT, MODEL
 from agents.decider import load_model
 from agents.measures import measure_of
-from agents.options import RUNS, add_system_options, arguments_of, fail, run_folder, settings_from
+from agents.options import RUNS, add_system_options, fail, run_folder, settings_from
 from agents.report import agent_label, draw, show, write
 from agents.runs import CONFIG, RunConfig, load_config, make_folder
 from agents.training import train
@@ -71,7 +71,7 @@ def _config(options: argparse.Namespace) -> RunConfig:
     settings = settings_from(options, chosen["env"], chosen["action"])
     agent: AgentSettings = AGENTS.load(chosen["agent"])
     agent.check(settings)
-    return RunConfig(scenario=settings.scenario, arguments=arguments_of(settings), **chosen)
+    return RunConfig(scenario=settings.scenario, arguments=settings.arguments, **chosen)
 
 
 def _limits(options: argparse.Namespace) -> Limits:

@@ -2,12 +2,13 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from agents.runs import RunConfig
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.cli import add_set_option, chosen_arguments
 from multispin_env.registry import ENVIRONMENTS
 
@@ -40,6 +41,12 @@ def add_system_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def own_arguments(variant: type[Variant], values: Mapping[str, Any] = TRAINING_DEFAULTS) -> dict[str, Any]:
+    """Those of these values that are arguments of a variant; what training takes if it is told none."""
+    own = {field.name for field in fields(variant)}
+    return {name: value for name, value in values.items() if name in own}
+
+
 def settings_from(options: argparse.Namespace, env_id: str, action: str, base: RunConfig | None = None) -> Settings:
     """Environment of the options, on top of what a run has where there is one.
 
@@ -49,19 +56,13 @@ def settings_from(options: argparse.Namespace, env_id: str, action: str, base: R
         As the environment itself, and for an argument that is given twice or has an option of its own.
     """
     cls = ENVIRONMENTS.load(env_id)
-    own = {field.name for field in fields(cls.variant_type)}
     kept = TRAINING_DEFAULTS if base is None else base.arguments
-    others = {name: value for name, value in kept.items() if name in own} | _given(options)
+    others = own_arguments(cls.variant_type, kept) | _given(options)
     scenario = options.scenario or ("llama2" if base is None else base.scenario)
     chosen = {"action": action, "reward": "expected", "optimum": False}
     settings = Settings.make(cls, cls.variant_type, scenario, chosen, others)
     settings.variant.assumptions(settings.scenario)  # refuses what the scenario does not allow
     return settings
-
-
-def arguments_of(settings: Settings) -> dict[str, Any]:
-    """Fields of the environment's variant."""
-    return {field.name: getattr(settings.variant, field.name) for field in fields(settings.variant)}
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

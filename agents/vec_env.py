@@ -1,7 +1,7 @@
 """The native vector environment as a Stable-Baselines3 ``VecEnv``."""
 
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,5 +124,5 @@ def _native(
         max_episode_steps=max_episode_steps,
         autoreset_mode=AutoresetMode.SAME_STEP,
         copy=False,  # Stable-Baselines3 never writes into observations
-        **{field.name: getattr(settings.variant, field.name) for field in fields(settings.variant)},
+        **settings.arguments,
     )

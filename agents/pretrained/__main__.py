@@ -16,7 +16,7 @@ from agents import PRETRAINED
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.cli import DEFAULTS
 from agents.measures import EpisodeMeasure, StateMeasure
-from agents.options import TRAINING_DEFAULTS, fail, run_folder
+from agents.options import fail, own_arguments, run_folder
 from agents.pretrained.policies import ROOT, SCORE, PretrainedAgent, read
 from agents.pretrained.scoring import Trial, best_plug_in
 from agents.runs import CONFIG, RunConfig, load_config, write_atomically
@@ -66,7 +66,7 @@ def _usual(config: RunConfig) -> dict[str, Any]:
     """Arguments that training takes when it is told none."""
     variant = ENVIRONMENTS.load(config.env).variant_type
     own = {field.name: field.default for field in fields(variant)}
-    return own | {name: value for name, value in TRAINING_DEFAULTS.items() if name in own}
+    return own | own_arguments(variant)
 
 
 def interval(values: FloatArray) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,7 @@ class PretrainedAgent:
     @property
     def arguments(self) -> dict[str, Any]:
         """Arguments of ``gymnasium.make`` with which an environment shows what it reads and takes what it answers."""
-        variant = self.settings.variant
-        own = {field.name: getattr(variant, field.name) for field in fields(variant)}
-        return {"action": self.config.action, **own}
+        return {"action": self.config.action, **self.settings.arguments}
 
     def act(self, observation: Observation) -> NDArray[np.float32]:
         """Actions (..., K, columns) for observations (..., entries).

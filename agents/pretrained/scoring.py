@@ -1,7 +1,7 @@
 """Scores of agents and of what they are compared with, case by case, for any environment and seed."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -96,9 +96,8 @@ class Trial:
         return sample_state(self.settings.scenario, np.random.default_rng(self.seed), self.size)
 
     def _make(self, copies: int, action: str) -> VectorEnv[Any, Any, Any]:
-        variant = self.settings.held_out.variant
-        own = {field.name: getattr(variant, field.name) for field in fields(variant)}
-        return make_episode_env(self.env, copies, self.settings.scenario, {"action": action, **own})
+        arguments = {"action": action, **self.settings.held_out.arguments}
+        return make_episode_env(self.env, copies, self.settings.scenario, arguments)
 
 
 def best_plug_in(values: Values) -> str:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from agents.checkpoints import CHECKPOINT
 from agents.decider import ModelDecider, load_model
 from agents.measures import EpisodeMeasure, StateMeasure
 from agents.measures.episodes import ModelAgent
-from agents.options import TRAINING_DEFAULTS, arguments_of
+from agents.options import own_arguments
 from agents.pretrained.scoring import Trial, best_plug_in
 from agents.runs import CONFIG, RunConfig, load_config, make_folder, write_atomically
 from agents.training import train
@@ -66,19 +66,19 @@ class System:
     def settings(self) -> Settings:
         """As ``train.py`` makes it."""
         cls = ENVIRONMENTS.load(self.env)
-        own = {field.name for field in fields(cls.variant_type)}
-        others = {name: value for name, value in TRAINING_DEFAULTS.items() if name in own}
         chosen = {
             "action": ENCODINGS.get(self.env, ENCODING),
             "reward": "expected",
             "optimum": False,
         }
-        return Settings.make(cls, cls.variant_type, self.preset, chosen, others | {"num_users": self.num_users})
+        return Settings.make(
+            cls, cls.variant_type, self.preset, chosen, own_arguments(cls.variant_type) | {"num_users": self.num_users}
+        )
 
     @property
     def arguments(self) -> Content:
         """Those of its environment: a result holds for no others."""
-        return {"arguments": arguments_of(self.settings)}
+        return {"arguments": self.settings.arguments}
 
     def trial(self, size: int | None) -> Trial:
         """Held-out cases; as many as tables have unless told otherwise."""
@@ -197,9 +197,7 @@ def _of_shipped(cell: Cell, folder: Path, console: Console) -> Content:
 
 def _of_run(cell: Cell, folder: Path, console: Console) -> Content:
     settings, run = cell.system.settings, folder / "runs" / cell.stem
-    config = RunConfig(
-        cell.system.env, settings.scenario, cell.agent, settings.action, cell.seed, arguments_of(settings)
-    )
+    config = RunConfig(cell.system.env, settings.scenario, cell.agent, settings.action, cell.seed, settings.arguments)
     make_folder(run)
     resume = (run / CONFIG).is_file() and (run / CHECKPOINT).is_file()
     stopped = train(load_config(run)[0] if resume else config, run, Limits(cell.rounds), resume, "cpu", console)

@@ -93,12 +93,6 @@ def generalisation(folder: Path, size: int | None) -> str:
     return aligned(("pretrained for", "preset", "K", "cases", "score", "score of plug-in", "plug-in"), lines)
 
 
-def _slice(state: SystemState, index: int) -> SystemState:
-    return SystemState(
-        *(array[index] for array in (state.draft_time, state.spectral_efficiency, state.acceptance_rate))
-    )
-
-
 def _seconds(decide: Decide, states: list[SystemState]) -> float:
     """Median time of a call."""
     found = []
@@ -124,7 +118,7 @@ def time(folder: Path, size: int | None) -> str:
         "pretrained agent": agent.on(scenario),
     }
     best = expected_outcome(scenario, state, subjects["certified"](state)).goodput
-    states = [_slice(state, index) for index in range(min(ALONE, len(best)))]
+    states = [state[index] for index in range(min(ALONE, len(best)))]
     rows: list[Content] = []
     for name, decide in subjects.items():
         print(f"timing {name}", file=sys.stderr, flush=True)

@@ -122,9 +122,7 @@ class ActionCodec(ABC):
         length = self._real_lengths(x)
         by_length, by_columns = self._bandwidth_slopes(x, length, state, slopes.bandwidth)
         column = (slopes.draft_length + by_length) * self.length_slope(length)
-        if self.common_draft_length:
-            column = np.broadcast_to(column.mean(-1, keepdims=True), column.shape)
-        return np.stack([column, *by_columns], -1)
+        return np.stack([self._common(column), *by_columns], -1)
 
     def encode(self, decision: Decision, state: SystemState) -> NDArray[np.float32]:
         """Action (..., K, columns) that decodes to this decision (..., K) in this state (..., K).
@@ -168,10 +166,13 @@ class ActionCodec(ABC):
         return x
 
     def _real_lengths(self, x: FloatArray) -> FloatArray:
-        column = x[..., 0]
-        if self.common_draft_length:
-            column = np.broadcast_to(column.mean(-1, keepdims=True), column.shape)
-        return self.real_length(column)
+        return self.real_length(self._common(x[..., 0]))
+
+    def _common(self, column: FloatArray) -> FloatArray:
+        """Mean over users for all of them where their length is common; it is its own transpose, so slopes too."""
+        if not self.common_draft_length:
+            return column
+        return np.broadcast_to(column.mean(-1, keepdims=True), column.shape)
 
     def _equalized(self, length: FloatArray, state: SystemState, factor: FloatArray | float) -> FloatArray:
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency)

@@ -133,6 +133,11 @@ class Settings:
         )
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of the environment that are its own: the fields of its variant."""
+        return {entry.name: getattr(self.variant, entry.name) for entry in fields(self.variant)}
+
+    @property
     def held_out(self) -> "Settings":
         """The environment that agents which learnt in this one are measured in."""
         return replace(self, variant=self.variant.held_out)
