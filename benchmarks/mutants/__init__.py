@@ -1,0 +1,1 @@
+"""Mutants: what the tests would let through."""

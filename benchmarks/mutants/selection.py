@@ -1,0 +1,93 @@
+"""Which faults are drawn, and which tests must notice each."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.mutants.operators import Mutant, mutants_of
+
+PACKAGES = ("multispin_env", "agents")
+
+
+def draw(root: Path, paths: Sequence[str], count: int, rng: np.random.Generator) -> list[Mutant]:
+    """Draw faults of the files below some paths: an operator first, so that rare ones have their turn.
+
+    Parameters
+    ----------
+    root
+        Of the project.
+    paths
+        Files or folders, relative to it.
+    count
+        How many; all there are if there are fewer.
+    rng
+        Source of the draws.
+
+    Raises
+    ------
+    ValueError
+        For a path outside the root or the packages, or without Python files.
+    """
+    by_operator: dict[str, list[Mutant]] = defaultdict(list)
+    for file in dict.fromkeys(file for path in paths for file in _files(root, path)):
+        for mutant in mutants_of(file, (root / file).read_bytes()):
+            by_operator[mutant.operator].append(mutant)
+    found: list[Mutant] = []
+    while by_operator and len(found) < count:
+        operator = sorted(by_operator)[rng.integers(len(by_operator))]
+        left = by_operator[operator]
+        mutant = left.pop(rng.integers(len(left)))
+        if mutant.compiles((root / mutant.path).read_bytes()):
+            found.append(mutant)
+        if not left:
+            del by_operator[operator]
+    return found
+
+
+def _files(root: Path, path: str) -> list[str]:
+    place = (root / path).resolve()
+    inside = any(place.is_relative_to(root / package) for package in PACKAGES)
+    found = sorted(place.rglob("*.py")) if place.is_dir() else [place]
+    if not inside or not found or not all(file.is_file() and file.suffix == ".py" for file in found):
+        raise ValueError(f"paths: got {path!r}, allowed is a Python file or folder in {' or '.join(PACKAGES)}")
+    return [file.relative_to(root).as_posix() for file in found]
+
+
+def tests_of(root: Path, path: str) -> list[str]:
+    """Test files that must notice a fault in a file, the most likely first.
+
+    Those named after it, those that import it, then all of the folder that mirrors its own; the suite's own top where
+    there is no such folder.
+    """
+    module = Path(path).with_suffix("")
+    name = ".".join(module.parts).removesuffix(".__init__")
+    files = sorted((root / "tests").rglob("test_*.py"))
+    named = [file for file in files if file.stem == f"test_{module.name}"]
+    importing = [file for file in files if name in _imports(file)]
+    return list(dict.fromkeys(file.relative_to(root).as_posix() for file in named + importing + _mirror(root, module)))
+
+
+def _mirror(root: Path, module: Path) -> list[Path]:
+    """Test files of the nearest folder of tests that mirrors a module's."""
+    inside = module.parts[1:-1] if module.parts[0] == "multispin_env" else module.parts[:-1]
+    for depth in range(len(inside), 0, -1):
+        folder = root.joinpath("tests", *inside[:depth])
+        if folder.is_dir():
+            return sorted(folder.rglob("test_*.py"))
+    return sorted((root / "tests").glob("test_*.py"))
+
+
+@cache
+def _imports(file: Path) -> set[str]:
+    """Modules that a file imports, by ``from package import module`` too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
