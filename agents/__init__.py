@@ -3,37 +3,15 @@
 from importlib.util import find_spec
 from typing import Any
 
-from multispin_env.registry import Registry
-
 for _package in ("stable_baselines3", "torch", "safetensors", "tensorboard", "matplotlib", "rich"):
     if find_spec(_package) is None:
         raise ModuleNotFoundError(
             f'agents: the package {_package!r} is missing, allowed after: pip install -e ".[train]"', name=_package
         )
 
-AGENTS = Registry(
-    "agent",
-    {
-        "apg": "agents.apg:SETTINGS",
-        "ppo": "agents.ppo:SETTINGS",
-        "sac": "agents.sac:SETTINGS",
-        "imitation": "agents.imitation:SETTINGS",
-        "generalist": "agents.apg:GENERALIST",
-    },
-)
+from agents.registry import AGENTS, PRETRAINED  # noqa: E402 (after the check above)
 
-PRETRAINED = Registry(
-    "pretrained agent",
-    {
-        "MultiSpin/Homogeneous-v0": "homogeneous",
-        "MultiSpin/Heterogeneous-v0": "heterogeneous",
-        "MultiSpin/HiddenAcceptance-v0": "hidden_acceptance",
-        "MultiSpin/DelayedChannel-v0": "delayed_channel",
-        "MultiSpin/RecordedAcceptance-v0": "recorded_acceptance",
-        "MultiSpin/Fair-v0": "fair",
-    },
-)
-"""Environment ids with the folders in ``agents/pretrained`` of the agents trained for them."""
+__all__ = ["AGENTS", "PRETRAINED", "load"]
 
 
 def load(env_id: str) -> Any:

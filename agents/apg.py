@@ -20,7 +20,7 @@ from agents.base import PLAIN, AnyEnvironment, CosineRate, Fit, Remaining, scena
 from agents.direct import DirectLearner
 from agents.foresight import Foresight
 from agents.vec_env import NativeVecEnv
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 from multispin_env.scenario import Scenario
 
 FORESIGHT_RATE = 0.2

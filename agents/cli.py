@@ -9,13 +9,13 @@ from typing import Any
 
 from rich.console import Console
 
-from agents import AGENTS
 from agents.base import AgentSettings
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT, MODEL
 from agents.decider import load_model
 from agents.measures import measure_of
 from agents.options import RUNS, add_system_options, fail, run_folder, settings_from
+from agents.registry import AGENTS
 from agents.report import agent_label, draw, show, write
 from agents.runs import CONFIG, RunConfig, load_config, make_folder
 from agents.training import train

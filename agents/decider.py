@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents import AGENTS
 from agents.base import AgentSettings, fit_to
 from agents.checkpoints import MODEL, load_checkpoint
+from agents.registry import AGENTS
 from agents.runs import load_config
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings

@@ -6,14 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import FloatArray
-from multispin_env.controllers.problem import Problem, make_problem
-from multispin_env.controllers.relaxed import relaxed_optimum
-from multispin_env.envs.observations import SHARED, SHOWN, Observation
+from multispin_env.arrays import FloatArray
+from multispin_env.envs.rounds.observations import SHARED, SHOWN, Observation
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
+from multispin_env.solver.problem import Problem, make_problem
+from multispin_env.solver.relaxed import relaxed_optimum
 
 TOLERANCE = 1e-3
 """Accuracy of the real-valued optimum; networks are far from it."""

@@ -6,12 +6,12 @@ import torch as th
 from rich.console import Console
 from stable_baselines3.common.logger import configure
 
-from agents import AGENTS
 from agents.base import AgentSettings, fit_to
 from agents.budget import Limits
 from agents.callbacks import Keeper
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import measure_of
+from agents.registry import AGENTS
 from agents.runs import RunConfig, save_config
 from agents.vec_env import first_seed, make_vec_env
 

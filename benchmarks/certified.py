@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.checks import FloatArray
-from multispin_env.controllers.base import make_controller
-from multispin_env.controllers.certify import certified_lengths, upper_bound
-from multispin_env.controllers.problem import Problem
-from multispin_env.controllers.rule import fast_lengths
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
+from multispin_env.solver.certify import certified_lengths, upper_bound
+from multispin_env.solver.problem import Problem
+from multispin_env.solver.rule import fast_lengths
 from tests.controllers.hostile import hostile_instance
 
 TOLERANCE = 1e-6

@@ -19,14 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import FloatArray, IntArray
-from multispin_env.controllers.base import make_controller
-from multispin_env.controllers.equalization import equal_latency
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.controllers.beliefs.log_moments import log_moment
 from multispin_env.controllers.estimators.filter import Filter
-from multispin_env.controllers.estimators.log_moments import log_moment
-from multispin_env.controllers.problem import make_problem
-from multispin_env.controllers.relaxed import relaxed_optimum
-from multispin_env.envs.observations import Observation
+from multispin_env.controllers.factory import make_controller
+from multispin_env.envs.rounds.observations import Observation
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
@@ -38,6 +35,9 @@ from multispin_env.physics.rounds import expected_outcome, goodput
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.registry import SCENARIOS
+from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.problem import make_problem
+from multispin_env.solver.relaxed import relaxed_optimum
 
 ENV = "MultiSpin/HiddenAcceptance-v0"
 SWEEPS = 20

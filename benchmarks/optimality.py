@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 import multispin_env as ms
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 from multispin_env.units import MHZ
 
 CERTIFICATE = 1e-9

@@ -15,7 +15,7 @@ from time import perf_counter
 import numpy as np
 
 import multispin_env as ms
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 
 TIMES = np.array([5e-324, 1e-308, 1e-100, 1e-9, 1e-3, 1e-2, 1.0, 7.0, 1e5, 1e100, 1e308])
 RATES = np.array([0.0, 5e-324, 1e-12, 0.3, 0.9, 1.0 - 1e-12, 1.0 - 2.0**-53, 1.0])

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.checks import FloatArray
-from multispin_env.controllers.base import Controller, make_controller
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.base import Controller
+from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState

@@ -3,7 +3,7 @@
 import gymnasium as gym
 
 import multispin_env as ms
-from multispin_env.envs.multispin import MultiSpinEnv
+from multispin_env.envs.single import MultiSpinEnv
 
 
 def main() -> float:

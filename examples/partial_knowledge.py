@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 
 import multispin_env as ms
-from multispin_env.controllers.plug_in import make_plug_in
+from multispin_env.controllers.factory import make_plug_in
 
 
 def main(episodes: int = 50) -> dict[str, float]:

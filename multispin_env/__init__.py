@@ -7,12 +7,11 @@ Gymnasium and loads neither torch nor matplotlib.
 import gymnasium as _gym
 
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import Controller, controller_names, make_controller
-from multispin_env.controllers.certify import CertifiedDecision, upper_bound
-from multispin_env.controllers.homogeneous import homogeneous_draft_length
-from multispin_env.controllers.plug_in import PlugIn, make_plug_in
-from multispin_env.controllers.sensitivities import Sensitivities, sensitivities
-from multispin_env.controllers.systems import centralized_goodput, p2p_goodput
+from multispin_env.controllers.base import Controller
+from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
+from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
+from multispin_env.controllers.rounds.systems import centralized_goodput, p2p_goodput
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
 from multispin_env.physics.dynamics import sample_state
@@ -31,6 +30,8 @@ from multispin_env.registry import (
     VECTOR_ENVIRONMENTS,
 )
 from multispin_env.scenario import Scenario, Task
+from multispin_env.solver.certify import CertifiedDecision, upper_bound
+from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 
 __version__ = "0.1.0"
 

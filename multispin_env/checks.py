@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from multispin_env.arrays import BoolArray, FloatArray
 
 
 def _suggestion(name: object, allowed: tuple[str, ...]) -> str:

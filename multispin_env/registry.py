@@ -95,12 +95,12 @@ ACCEPTANCES = Registry(
 CONTROLLERS = Registry(
     "controller",
     {
-        "fixed": "multispin_env.controllers.fixed:Fixed",
-        "uniform-bandwidth": "multispin_env.controllers.uniform_bandwidth:UniformBandwidth",
-        "homogeneous": "multispin_env.controllers.homogeneous:Homogeneous",
-        "algorithm1": "multispin_env.controllers.algorithm1:Algorithm1",
-        "optimal": "multispin_env.controllers.optimal:Optimal",
-        "random": "multispin_env.controllers.random:Random",
+        "fixed": "multispin_env.controllers.rounds.fixed:Fixed",
+        "uniform-bandwidth": "multispin_env.controllers.rounds.uniform_bandwidth:UniformBandwidth",
+        "homogeneous": "multispin_env.controllers.rounds.homogeneous:Homogeneous",
+        "algorithm1": "multispin_env.controllers.rounds.algorithm1:Algorithm1",
+        "optimal": "multispin_env.controllers.rounds.optimal:Optimal",
+        "random": "multispin_env.controllers.rounds.random:Random",
     },
 )
 
@@ -121,21 +121,21 @@ ESTIMATORS = Registry(
 SYSTEMS = Registry(
     "system",
     {
-        "p2p": "multispin_env.controllers.systems:p2p_goodput",
-        "centralized": "multispin_env.controllers.systems:centralized_goodput",
+        "p2p": "multispin_env.controllers.rounds.systems:p2p_goodput",
+        "centralized": "multispin_env.controllers.rounds.systems:centralized_goodput",
     },
 )
 
 ENCODINGS = Registry(
     "action",
     {
-        "residual": "multispin_env.envs.actions:ResidualCodec",
-        "shares": "multispin_env.envs.actions:SharesCodec",
-        "lengths": "multispin_env.envs.actions:LengthsCodec",
+        "residual": "multispin_env.envs.rounds.actions:ResidualCodec",
+        "shares": "multispin_env.envs.rounds.actions:SharesCodec",
+        "lengths": "multispin_env.envs.rounds.actions:LengthsCodec",
     },
 )
 
-_VARIANTS = "multispin_env.envs.variants."
+_VARIANTS = "multispin_env.envs.rounds.variants."
 
 ENVIRONMENTS = Registry(
     "environment",

@@ -9,9 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    ("multispin_env.units", "multispin_env.checks", "multispin_env.registry", "multispin_env.scenario"),
+    ("multispin_env.arrays", "multispin_env.units", "multispin_env.checks"),
+    ("multispin_env.registry", "multispin_env.scenario"),
     ("multispin_env.physics",),
     ("multispin_env.scenarios",),
+    ("multispin_env.solver",),
     ("multispin_env.controllers",),
     ("multispin_env.envs",),
     ("multispin_env.evaluation",),

@@ -8,7 +8,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.decider import ModelDecider
 from agents.measures.base import Bar, Headline, Report, Validation, title
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.scores import (
     HELD_OUT_SEED,

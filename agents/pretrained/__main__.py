@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from agents import PRETRAINED
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.cli import DEFAULTS
 from agents.measures import EpisodeMeasure, StateMeasure
 from agents.options import fail, own_arguments, run_folder
 from agents.pretrained.policies import ROOT, SCORE, PretrainedAgent, read
 from agents.pretrained.scoring import Trial, best_plug_in
+from agents.registry import PRETRAINED
 from agents.runs import CONFIG, RunConfig, load_config, write_atomically
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import BOOTSTRAP_SEED
 from multispin_env.registry import ENVIRONMENTS

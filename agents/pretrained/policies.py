@@ -11,13 +11,13 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
-from agents import AGENTS
 from agents.base import AgentSettings, fit_to
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.policies.equivariant import EquivariantActorCritic
+from agents.registry import AGENTS
 from agents.runs import RunConfig, load_config
 from agents.vec_env import make_vec_env
-from multispin_env.envs.observations import SHARED, SHOWN, Observation
+from multispin_env.envs.rounds.observations import SHARED, SHOWN, Observation
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state

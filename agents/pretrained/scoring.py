@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from multispin_env.checks import FloatArray
-from multispin_env.controllers.base import CLAIRVOYANT, make_controller
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.factory import make_controller
+from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.comparison import METRICS, default_metric
 from multispin_env.evaluation.contenders import default_contenders, default_reference
@@ -66,7 +67,7 @@ class Trial:
     def reference(self) -> str:
         """Name of the best that is known."""
         found = default_reference(self._make(2, "residual"))
-        return found.removesuffix(f"+{CLAIRVOYANT}") if self.on_states else found
+        return ContenderName.parse(found).controller if self.on_states else found
 
     def contenders(self) -> tuple[str, ...]:
         """Names of all that agents are compared with, the reference first."""
@@ -102,5 +103,5 @@ class Trial:
 
 def best_plug_in(values: Values) -> str:
     """Name of the best that is not told what an environment hides; where nothing is hidden, the optimum itself."""
-    names = [name for name in values if not name.endswith(f"+{CLAIRVOYANT}")]
+    names = [name for name in values if name != ContenderName.parse(name).as_clairvoyant]
     return max(names, key=lambda name: float(values[name].mean()))

@@ -15,9 +15,9 @@ from time import monotonic
 
 from rich.console import Console
 
-from agents import AGENTS
 from agents.base import AgentSettings
 from agents.options import fail
+from agents.registry import AGENTS
 from agents.runs import make_folder
 from benchmarks.league.cells import Cell, Stopped, System, possible, references, result, shipped
 from benchmarks.league.curves import draw_curves

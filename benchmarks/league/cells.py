@@ -11,7 +11,6 @@ import numpy as np
 from rich.console import Console
 
 import agents
-from agents import AGENTS
 from agents.base import AgentSettings, fit_to
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT
@@ -20,6 +19,7 @@ from agents.measures import EpisodeMeasure, StateMeasure
 from agents.measures.episodes import ModelAgent
 from agents.options import own_arguments
 from agents.pretrained.scoring import Trial, best_plug_in
+from agents.registry import AGENTS
 from agents.runs import CONFIG, RunConfig, load_config, make_folder, write_atomically
 from agents.training import train
 from multispin_env.envs.settings import Settings

@@ -14,7 +14,7 @@ from benchmarks.league.cells import Cell, System
 from benchmarks.league.overview import agents_of
 from benchmarks.league.pictures import draw
 from benchmarks.league.report import League
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 
 COLUMNS = 4
 LOWEST = 0.2

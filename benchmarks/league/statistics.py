@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import trim_mean
 
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import LEVEL, RESAMPLES, Interval
 
 QUANTILES = (50.0 * (1.0 - LEVEL), 50.0 * (1.0 + LEVEL))

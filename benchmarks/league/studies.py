@@ -17,7 +17,7 @@ from agents.runs import write_atomically
 from benchmarks.league.cells import FLOOR, Content
 from benchmarks.league.pictures import draw_generalisation, draw_time
 from benchmarks.league.statistics import Task, interval, weights_of
-from multispin_env.controllers.base import make_controller
+from multispin_env.controllers.factory import make_controller
 from multispin_env.evaluation.scores import CERTIFICATE, HELD_OUT_SEED, Decide
 from multispin_env.evaluation.table import BOOTSTRAP_SEED, aligned
 from multispin_env.physics.dynamics import sample_state

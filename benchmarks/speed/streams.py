@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.speed.subjects import REFERENCE_K, REFERENCE_N, Play, play_floor, seconds_of
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 from multispin_env.physics.streams import CopyStreams
 
 UIntArray = NDArray[np.uint64]

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, check_name, check_real
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_name, check_real
 from multispin_env.evaluation.printing import STDOUT
 from multispin_env.physics.types import SystemState
 from multispin_env.units import BITS_PER_NAT, MS, db_to_linear

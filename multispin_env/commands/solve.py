@@ -11,7 +11,7 @@ from typing import Any
 
 from multispin_env.commands.devices import read_devices
 from multispin_env.commands.solution import Solution, device_cells, rival_cells, solve, summary, to_record
-from multispin_env.controllers.base import controller_names
+from multispin_env.controllers.factory import controller_names
 from multispin_env.evaluation.cli import parse_settings
 from multispin_env.evaluation.printing import STDOUT, check_outputs, exit_status, show_table, write_output
 from multispin_env.evaluation.table import to_csv

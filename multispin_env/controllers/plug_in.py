@@ -2,17 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any
 
 import numpy as np
 
-from multispin_env.checks import BoolArray, FloatArray, check_keywords, check_name, require
-from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import CLAIRVOYANT, Controller, option_names
+from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.checks import require
+from multispin_env.controllers.base import Controller, WeightedController
 from multispin_env.controllers.estimators.base import Estimator
-from multispin_env.controllers.optimal import Optimal
 from multispin_env.physics.types import Decision, Observed, SystemState
-from multispin_env.registry import CONTROLLERS, ESTIMATORS
+from multispin_env.registry import ESTIMATORS
 from multispin_env.scenario import Scenario
 
 
@@ -46,10 +44,9 @@ class PlugIn:
             if parts.count(part) > 1:
                 names = [type(e).__name__ for e in self.estimators if e.part == part]
                 raise ValueError(f"estimators: got {names} for {part}, allowed is one for each part")
-        if "weights" in parts and not isinstance(base, Optimal):
-            kind = type(base).__name__
+        if "weights" in parts and not isinstance(base, WeightedController):
             raise ValueError(
-                f"base: got {kind}, which takes no weights, allowed with an estimator of weights is Optimal"
+                f"base: got {type(base).__name__}, allowed with an estimator of weights is a WeightedController"
             )
 
     def decide(self, observed: Observed) -> Decision:
@@ -81,7 +78,7 @@ class PlugIn:
             found["acceptance_rate"] if "acceptance_rate" in found else _visible_acceptance(observed),
         )
         weights = found.get("weights")
-        if weights is None or not isinstance(self.base, Optimal):
+        if weights is None or not isinstance(self.base, WeightedController):
             return self.base(state)
         own = self.base.weights
         return self.base(state, weights=weights if own is None else weights * own)
@@ -138,42 +135,3 @@ def _check_observed(scenario: Scenario, observed: Observed) -> None:
         array = getattr(observed, name)
         if array is not None:
             require(name, array, np.isfinite(array) & (array >= 0.0), "finite numbers ≥ 0")
-
-
-def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None = None, **options: Any) -> PlugIn:
-    """Make a plug-in from its name.
-
-    Parameters
-    ----------
-    name
-        A controller and any estimators of `ESTIMATORS`, at most one for each part, joined by ``+``:
-        ``"optimal+beta"``, ``"homogeneous+filter+quantile"``, ``"optimal+gradient+mmse"``.
-    scenario
-        The system it controls.
-    assumptions
-        What the estimators know from past data; ``None`` is ``Assumptions.of(scenario)``.
-    **options
-        Fields of the controller's class and of the estimators'.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), an option that two parts have, or a bad value.
-    """
-    base, *parts = name.split("+")
-    if CLAIRVOYANT in parts:
-        raise ValueError(f"controller: got {name!r} with assumptions, allowed is '{base}+{CLAIRVOYANT}' without")
-    for part in parts:
-        check_name("estimator", part, (*ESTIMATORS.names(), CLAIRVOYANT))
-    classes: list[type[Any]] = [CONTROLLERS.load(base), *(ESTIMATORS.load(part) for part in parts)]
-    allowed = [option_names(cls) for cls in classes]
-    check_keywords(f"controller {name!r}", options, (*dict.fromkeys(sum(allowed, ())), "assumptions"))
-    for option in options:
-        if sum(option in names for names in allowed) > 1:
-            raise TypeError(
-                f"controller {name!r}: keyword {option!r} belongs to several parts, allowed is one of one part"
-            )
-    own = [{key: value for key, value in options.items() if key in names} for names in allowed]
-    known = Assumptions.of(scenario) if assumptions is None else assumptions
-    estimators = [cls(scenario, known, **kwargs) for cls, kwargs in zip(classes[1:], own[1:], strict=True)]
-    return PlugIn(classes[0](scenario, **own[0]), estimators)

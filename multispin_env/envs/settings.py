@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from multispin_env.checks import FloatArray, check_keywords, check_name
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import Controller, make_controller
-from multispin_env.envs.actions import ActionCodec
-from multispin_env.envs.observations import SHOWN, ObservationCodec
+from multispin_env.controllers.base import Controller
+from multispin_env.controllers.factory import make_controller
+from multispin_env.envs.rounds.actions import ActionCodec
+from multispin_env.envs.rounds.observations import SHOWN, ObservationCodec
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.physics.types import SystemState
 from multispin_env.registry import ENCODINGS

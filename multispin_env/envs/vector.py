@@ -9,12 +9,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from multispin_env.checks import BoolArray, FloatArray, IntArray, check_integer
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.checks import check_integer
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.envs.batch import Batch, Step
-from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import FRAMES, make_renderer, metadata_of
 from multispin_env.envs.rendering.views import View
+from multispin_env.envs.rounds.engine import Batch, Step
+from multispin_env.envs.rounds.observations import Observation
 from multispin_env.envs.settings import Settings, Variant
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.scenario import Scenario

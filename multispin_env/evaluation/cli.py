@@ -13,6 +13,7 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 
 from multispin_env.checks import check_integer, check_name
+from multispin_env.controllers.names import ContenderName
 from multispin_env.evaluation.comparison import (
     METRICS,
     EpisodeRow,
@@ -28,7 +29,6 @@ from multispin_env.evaluation.contenders import (
     default_reference,
     make_contender,
     native,
-    same_contender,
 )
 from multispin_env.evaluation.episodes import Progress, make_episode_env
 from multispin_env.evaluation.printing import STDOUT, check_outputs, exit_status, show_table, write_output
@@ -146,7 +146,7 @@ def chosen_names(
     """
     names = list(dict.fromkeys(default_contenders(env) if controllers is None else controllers))
     wanted = default_reference(env) if reference is None else reference
-    found = next((name for name in names if same_contender(name, wanted)), None)
+    found = next((name for name in names if ContenderName.parse(name) == ContenderName.parse(wanted)), None)
     if found is None:
         names.append(wanted)
     for name in names:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from multispin_env.checks import FloatArray, check_name
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_name
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.episodes import Episodes, Progress, play_episodes
 from multispin_env.evaluation.scores import EPISODE_SEED

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.controllers.base import CLAIRVOYANT, Controller, controller_names, make_controller
-from multispin_env.controllers.plug_in import PlugIn, make_plug_in
-from multispin_env.envs.observations import Observation
+from multispin_env.controllers.base import Controller
+from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
+from multispin_env.controllers.names import ContenderName
+from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.envs.rounds.observations import Observation
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import Decision, Observed
@@ -54,20 +56,9 @@ def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None
         For an unknown name or option (the nearest is suggested), or a bad value.
     """
     base, chosen = native(env), dict(options or {})
-    if knows_truth(name):
+    if ContenderName.parse(name).knows_truth:
         return make_controller(name, base.scenario, **chosen)
     return make_plug_in(name, base.scenario, base.assumptions, **chosen)
-
-
-def knows_truth(name: str) -> bool:
-    """Whether `make_contender` makes a controller, that sees the true state, from this name."""
-    return "+" not in name.removesuffix(f"+{CLAIRVOYANT}")
-
-
-def same_contender(name: str, other: str) -> bool:
-    """Whether two names mean the same contender."""
-    suffix = f"+{CLAIRVOYANT}"
-    return name.removesuffix(suffix) == other.removesuffix(suffix)
 
 
 def default_contenders(env: Any) -> tuple[str, ...]:
@@ -87,7 +78,7 @@ def default_reference(env: Any) -> str:
     Its optimum, with the truth; where there is none, the first that its variant lists.
     """
     variant = native(env).variant
-    return variant.contenders[0] if variant.optimum is None else f"{variant.optimum}+{CLAIRVOYANT}"
+    return variant.contenders[0] if variant.optimum is None else ContenderName.parse(variant.optimum).as_clairvoyant
 
 
 def _can_play(name: str, base: MultiSpinVectorEnv) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from multispin_env.checks import FloatArray, check_integer, check_name
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
 from multispin_env.evaluation.scores import EPISODE_SEED

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.envs.observations import SHARED, SHOWN, Observation
+from multispin_env.envs.rounds.observations import SHARED, SHOWN, Observation
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state

@@ -7,8 +7,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from multispin_env.controllers.base import Controller, make_controller
-from multispin_env.envs.multispin import MultiSpinEnv
+from multispin_env.controllers.base import Controller
+from multispin_env.controllers.factory import make_controller
+from multispin_env.envs.single import MultiSpinEnv
 from multispin_env.evaluation.scores import Decide
 
 

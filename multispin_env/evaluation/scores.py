@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from multispin_env.checks import FloatArray
-from multispin_env.controllers.base import controller_names, make_controller
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, SystemState

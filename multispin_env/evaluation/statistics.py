@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import bootstrap
 
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 
 RESAMPLES = 2000
 LEVEL = 0.95

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, check_name
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_name
 from multispin_env.evaluation.statistics import mean_interval
 
 if TYPE_CHECKING:

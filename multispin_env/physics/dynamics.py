@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.acceptance import Acceptance
 from multispin_env.physics.channels import Channel
 from multispin_env.physics.types import SystemState

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 from multispin_env.physics.types import Outcome
 from multispin_env.scenario import Scenario
 

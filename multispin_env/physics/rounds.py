@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState
 from multispin_env.physics.uplink import upload_time

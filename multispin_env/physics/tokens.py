@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from multispin_env.checks import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 
 
 def _log_acceptance(acceptance_rate: FloatArray) -> FloatArray:

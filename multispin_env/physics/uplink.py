@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.scenario import Scenario
 from multispin_env.units import BITS_PER_NAT
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, check_array, require
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_array, require
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from multispin_env.controllers.base import make_controller
+from multispin_env.controllers.factory import make_controller
 from multispin_env.evaluation.scores import CERTIFICATE
 from multispin_env.reproduce.figure import PRESETS
 from multispin_env.reproduce.scale import Scale

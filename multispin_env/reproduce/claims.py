@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from multispin_env.checks import FloatArray
-from multispin_env.controllers.base import Controller, make_controller
-from multispin_env.controllers.equalization import common_latency
-from multispin_env.controllers.homogeneous import homogeneous_draft_length
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.base import Controller
+from multispin_env.controllers.factory import make_controller
+from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.evaluation.scores import CERTIFICATE
 from multispin_env.evaluation.statistics import Interval, mean_interval
 from multispin_env.evaluation.table import BOOTSTRAP_SEED, Cells
@@ -21,6 +21,7 @@ from multispin_env.reproduce.figure import PRESETS
 from multispin_env.reproduce.scale import Scale
 from multispin_env.reproduce.scores import CONTROLLED, scores_of, states_of
 from multispin_env.scenario import Scenario
+from multispin_env.solver.equalization import common_latency
 from multispin_env.units import MHZ
 
 BUDGETS = (2.5, 5.0, 10.0, 20.0)

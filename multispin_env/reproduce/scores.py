@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from multispin_env.checks import FloatArray
-from multispin_env.controllers.base import make_controller
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.factory import make_controller
 from multispin_env.evaluation.scores import CERTIFICATE, score
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import BOOTSTRAP_SEED

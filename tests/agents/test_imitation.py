@@ -12,9 +12,9 @@ from agents import AGENTS, cli
 from agents.base import scenarios_like
 from agents.checkpoints import load_checkpoint
 from agents.teacher import Systems, Teacher, cost_of_errors
-from multispin_env.controllers.problem import make_problem
-from multispin_env.controllers.relaxed import relaxed_optimum
 from multispin_env.envs.settings import Settings
+from multispin_env.solver.problem import make_problem
+from multispin_env.solver.relaxed import relaxed_optimum
 
 FULL, COMMON = "MultiSpin/Heterogeneous-v0", "MultiSpin/Homogeneous-v0"
 TINY = ["--agent", "imitation", "--num-users", "10", "--seed", "3", "--timesteps", "40000"]

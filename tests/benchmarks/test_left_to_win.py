@@ -8,10 +8,10 @@ from scipy import integrate, stats
 
 import multispin_env as ms
 from benchmarks.left_to_win import ENV, Bayes, rounded, row
-from multispin_env.controllers.equalization import equal_latency
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.episodes import make_episode_env
 from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.solver.equalization import equal_latency
 
 
 @pytest.fixture(scope="module")

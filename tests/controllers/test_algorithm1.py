@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 import multispin_env as ms
-from multispin_env.controllers.algorithm1 import Algorithm1
+from multispin_env.controllers.rounds.algorithm1 import Algorithm1
 
 
 def test_relaxed_length_solves_its_own_problem(scenario, rng):

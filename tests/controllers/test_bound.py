@@ -4,9 +4,9 @@ from itertools import product
 
 import numpy as np
 
-from multispin_env.controllers.branching import listed, split
-from multispin_env.controllers.problem import make_problem
-from multispin_env.controllers.windows import Nodes, evaluate
+from multispin_env.solver.branching import listed, split
+from multispin_env.solver.problem import make_problem
+from multispin_env.solver.windows import Nodes, evaluate
 from tests.controllers.hostile import hostile_instance
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multispin_env.controllers.equalization import common_latency, equal_latency, equal_latency_slopes
+from multispin_env.solver.equalization import common_latency, equal_latency, equal_latency_slopes
 
 BITS = 31_744
 
@@ -71,7 +71,7 @@ def test_a_row_does_not_depend_on_its_batch(users, rng, monkeypatch):
     draft_time = rng.uniform(5e-3, 2e-2, (30, users))
     token_time = np.exp(rng.uniform(-16, 3, (30, users)))  # some rows need more steps than all take
     batch = equal_latency(lengths, draft_time, token_time)
-    monkeypatch.setattr("multispin_env.controllers.equalization.BLOCK", 4 * users)
+    monkeypatch.setattr("multispin_env.solver.equalization.BLOCK", 4 * users)
     middle = [array[:, None] for array in (lengths, draft_time, token_time)]
     for other in (equal_latency(lengths, draft_time, token_time), equal_latency(*middle)):
         assert (other.latency.ravel() == batch.latency).all()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.special import lambertw
 
 import multispin_env as ms
-from multispin_env.controllers.homogeneous import lambert_excess
+from multispin_env.controllers.rounds.homogeneous import lambert_excess
 
 
 def best_common(alpha, theta, t_ver, longest):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multispin_env.controllers.base import make_controller
+from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.validation import checked_decision
 from multispin_env.scenario import Scenario

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from multispin_env.controllers.base import make_controller
-from multispin_env.controllers.certify import upper_bound
+from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
+from multispin_env.solver.certify import upper_bound
 from tests.controllers.hostile import best_of_all, hostile_instance
 
 

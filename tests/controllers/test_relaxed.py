@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from multispin_env.controllers.lagrangian import lagrangian_lengths
-from multispin_env.controllers.problem import make_problem
-from multispin_env.controllers.relaxed import relaxed_optimum, wright_omega
-from multispin_env.controllers.rule import fast_lengths
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
+from multispin_env.solver.lagrangian import lagrangian_lengths
+from multispin_env.solver.problem import make_problem
+from multispin_env.solver.relaxed import relaxed_optimum, wright_omega
+from multispin_env.solver.rule import fast_lengths
 from tests.controllers.hostile import hostile_instance, root
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from multispin_env.controllers.certify import upper_bound
-from multispin_env.controllers.sensitivities import sensitivities
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
+from multispin_env.solver.certify import upper_bound
+from multispin_env.solver.sensitivities import sensitivities
 
 
 @pytest.fixture(params=[("llama2", 4, 5e6), ("qwen3.5", 8, 1e7), ("llama2", 20, 5e7)])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.actions import residual_factor, residual_factor_inverse
+from multispin_env.envs.rounds.actions import residual_factor, residual_factor_inverse
 from multispin_env.registry import ENCODINGS
 
 CONTROLLERS = {

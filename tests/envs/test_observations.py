@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.observations import LARGEST_FADE, ObservationCodec
+from multispin_env.envs.rounds.observations import LARGEST_FADE, ObservationCodec
 
 
 def test_inverse_and_bounds(scenario, rng):

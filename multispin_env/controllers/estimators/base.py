@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import BoolArray, FloatArray
+from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.physics.types import Observed
 from multispin_env.scenario import Scenario

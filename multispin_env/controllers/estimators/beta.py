@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import FloatArray, check_real
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_real
+from multispin_env.controllers.beliefs.counts import blank_counts, take_counts
+from multispin_env.controllers.beliefs.log_moments import log_moment
+from multispin_env.controllers.beliefs.task_prior import prior_mean
 from multispin_env.controllers.estimators.base import Estimator, Part
-from multispin_env.controllers.estimators.counts import blank_counts, take_counts
-from multispin_env.controllers.estimators.log_moments import log_moment
-from multispin_env.controllers.estimators.task_prior import prior_mean
 from multispin_env.physics.types import Observed
 
 

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import FloatArray, check_real
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_real
 from multispin_env.controllers.estimators.base import Estimator, Part
 from multispin_env.physics.types import Observed
 from multispin_env.physics.uplink import channel_gain, spectral_efficiency

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, check_real
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_real
 from multispin_env.controllers.estimators.base import Estimator, Part, visible
 from multispin_env.physics.types import Observed
 

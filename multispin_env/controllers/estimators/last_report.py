@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 from multispin_env.controllers.estimators.base import Estimator, Part
 from multispin_env.physics.types import Observed
 

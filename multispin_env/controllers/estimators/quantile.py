@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from multispin_env.checks import FloatArray, check_real
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_real
 from multispin_env.controllers.estimators.channel import ChannelEstimator
 from multispin_env.physics.channels.gauss_markov import predictive_quantile
 

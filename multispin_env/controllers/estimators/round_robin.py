@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 from multispin_env.controllers.estimators.base import Estimator, Part
 from multispin_env.physics.types import Observed
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.beliefs.task_prior import prior_mean
 from multispin_env.controllers.estimators.base import Estimator, Part
-from multispin_env.controllers.estimators.task_prior import prior_mean
 from multispin_env.physics.types import Observed
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas, Colour
 from multispin_env.envs.rendering.layout import Area

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import BoolArray, IntArray, check_name
-from multispin_env.envs.batch import Step
+from multispin_env.arrays import BoolArray, IntArray
+from multispin_env.checks import check_name
 from multispin_env.envs.rendering.picture import Picture
 from multispin_env.envs.rendering.views import Episodes, View
 from multispin_env.envs.rendering.window import Window
+from multispin_env.envs.rounds.engine import Step
 from multispin_env.envs.settings import Settings
 
 RENDER_FPS = 4

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas
 from multispin_env.envs.rendering.charts import every_nth

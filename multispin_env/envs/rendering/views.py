@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from multispin_env.checks import BoolArray, FloatArray, IntArray
-from multispin_env.envs.batch import Step
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.envs.rounds.engine import Step
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.scenario import Scenario
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from multispin_env.checks import FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.acceptance.requests import Prior, Requests
 from multispin_env.scenario import Scenario
 

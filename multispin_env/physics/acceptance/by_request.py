@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from multispin_env.checks import FloatArray, IntArray, check_real
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_real
 from multispin_env.physics.acceptance.requests import (
     IndependentTokens,
     Prior,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.acceptance.requests import IndependentTokens, Prior, Requests, started, task_means
 from multispin_env.scenario import Scenario
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.acceptance.replay import accepted_runs, advance, expected_table, prompt_rates
 from multispin_env.physics.acceptance.requests import (

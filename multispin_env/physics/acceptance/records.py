@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import BoolArray, FloatArray, IntArray, check_integer, require
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.checks import check_integer, require
 
 PACKAGED = "records/acceptance.npz"
 PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b56e"

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.acceptance.records import Records
 from multispin_env.physics.tokens import expected_tokens
 

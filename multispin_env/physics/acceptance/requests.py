@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from multispin_env.checks import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics import tokens as law
 from multispin_env.scenario import Scenario
 

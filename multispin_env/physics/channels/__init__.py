@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 
 
 class Channel(Protocol):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from multispin_env.checks import FloatArray, IntArray, check_array, check_real, require
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_array, check_real, require
 
 SPEED_OF_LIGHT = 299_792_458.0
 """In m/s."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multispin_env.checks import FloatArray
+from multispin_env.arrays import FloatArray
 
 
 @dataclass(frozen=True)

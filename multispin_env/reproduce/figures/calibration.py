@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.checks import FloatArray
-from multispin_env.controllers.base import make_controller
-from multispin_env.controllers.systems import p2p_goodput
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.factory import make_controller
+from multispin_env.controllers.rounds.systems import p2p_goodput
 from multispin_env.evaluation.scores import score
 from multispin_env.reproduce.drawing import BLUE, RED, legend_below
 from multispin_env.reproduce.figure import PRESETS, FigureSpec

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.checks import FloatArray
-from multispin_env.controllers.base import make_controller
-from multispin_env.controllers.certify import CertifiedDecision
-from multispin_env.controllers.optimal import Optimal
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.factory import make_controller
+from multispin_env.controllers.rounds.optimal import Optimal
 from multispin_env.evaluation.scores import CERTIFICATE, score
 from multispin_env.reproduce.drawing import BLACK, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
 from multispin_env.reproduce.figure import PRESETS, FigureSpec
 from multispin_env.reproduce.scale import Scale
 from multispin_env.reproduce.scores import states_of
 from multispin_env.scenario import Scenario
+from multispin_env.solver.certify import CertifiedDecision
 
 FLOOR = 1e-9
 """Smaller losses are drawn here, at the left edge."""

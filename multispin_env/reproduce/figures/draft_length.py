@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.controllers.equalization import common_latency
-from multispin_env.controllers.homogeneous import homogeneous_draft_length
+from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import BOOTSTRAP_SEED
 from multispin_env.physics.rounds import goodput
@@ -18,6 +17,7 @@ from multispin_env.reproduce.figure import PRESETS, FigureSpec
 from multispin_env.reproduce.scale import Scale
 from multispin_env.reproduce.scores import states_of
 from multispin_env.scenario import Scenario
+from multispin_env.solver.equalization import common_latency
 
 RATES = (0.95, 0.85, 0.75, 0.6)
 

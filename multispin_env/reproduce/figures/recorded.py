@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.checks import FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import BOOTSTRAP_SEED
 from multispin_env.physics.acceptance.records import Records, load_records

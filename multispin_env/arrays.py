@@ -1,0 +1,8 @@
+"""Types of NumPy arrays, by what they hold."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]

@@ -1,0 +1,100 @@
+"""Controllers and plug-ins from their names."""
+
+from dataclasses import fields
+from typing import Any
+
+from multispin_env.checks import check_keywords, check_name
+from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.controllers.base import Controller
+from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
+from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.registry import CONTROLLERS, ESTIMATORS
+from multispin_env.scenario import Scenario
+
+
+def controller_names() -> tuple[str, ...]:
+    """Names that `make_controller` takes, in a stable order."""
+    return CONTROLLERS.names()
+
+
+def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller:
+    """Make a controller, which decides for states that are known, from its name.
+
+    Parameters
+    ----------
+    name
+        One of `controller_names()`; ``"optimal+clairvoyant"`` is another name of ``"optimal"``.
+    scenario
+        The system it controls.
+    **options
+        Fields of that controller's class, e.g. ``phi_points=30`` for ``"algorithm1"``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown name or option (the nearest is suggested), a bad value, or the name of a plug-in.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=2)
+    >>> ms.make_controller("fixed", scenario, draft_length=4).draft_length
+    4
+    """
+    parsed = ContenderName.parse(name)
+    if not parsed.knows_truth:
+        raise ValueError(f"controller: got {name!r}, which is a plug-in, allowed for it is make_plug_in")
+    cls: type[Controller] = CONTROLLERS.load(parsed.controller)
+    check_keywords(f"controller {name!r}", options, option_names(cls))
+    return cls(scenario, **options)
+
+
+def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None = None, **options: Any) -> PlugIn:
+    """Make a plug-in, a controller that is fed with estimates of what is hidden, from its name.
+
+    Parameters
+    ----------
+    name
+        A controller and any estimators of `ESTIMATORS`, at most one for each part, joined by ``+``:
+        ``"optimal+beta"``, ``"homogeneous+filter+quantile"``, ``"optimal+gradient+mmse"``.
+    scenario
+        The system it controls.
+    assumptions
+        What the estimators know from past data; ``None`` is ``Assumptions.of(scenario)``.
+    **options
+        Fields of the controller's class and of the estimators'.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown name or option (the nearest is suggested), an option that two parts have, or a bad value.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> plug_in = ms.make_plug_in("optimal+beta", ms.Scenario.preset("llama2"), strength=2.0)
+    >>> plug_in.estimators[0].part
+    'acceptance_rate'
+    """
+    base, *parts = name.split("+")
+    if CLAIRVOYANT in parts:
+        raise ValueError(f"plug-in: got {name!r}, which knows the truth, allowed for it is make_controller({base!r})")
+    for part in parts:
+        check_name("estimator", part, (*ESTIMATORS.names(), CLAIRVOYANT))
+    classes: list[type[Any]] = [CONTROLLERS.load(base), *(ESTIMATORS.load(part) for part in parts)]
+    allowed = [option_names(cls) for cls in classes]
+    check_keywords(f"controller {name!r}", options, (*dict.fromkeys(sum(allowed, ())), "assumptions"))
+    for option in options:
+        if sum(option in names for names in allowed) > 1:
+            raise TypeError(
+                f"controller {name!r}: keyword {option!r} belongs to several parts, allowed is one of one part"
+            )
+    own = [{key: value for key, value in options.items() if key in names} for names in allowed]
+    known = Assumptions.of(scenario) if assumptions is None else assumptions
+    estimators = [cls(scenario, known, **kwargs) for cls, kwargs in zip(classes[1:], own[1:], strict=True)]
+    return PlugIn(classes[0](scenario, **own[0]), estimators)
+
+
+def option_names(cls: type[Any]) -> tuple[str, ...]:
+    """Fields of a controller's or estimator's class that its user may set."""
+    return tuple(field.name for field in fields(cls) if field.init and field.name not in ("scenario", "assumptions"))

@@ -1,0 +1,39 @@
+"""Names of whatever decides: a controller, and what it is told instead of the truth, as in ``"optimal+filter"``."""
+
+from dataclasses import dataclass
+from typing import Self
+
+CLAIRVOYANT = "clairvoyant"
+"""Stands for the true state where the names of estimators may stand."""
+
+
+@dataclass(frozen=True)
+class ContenderName:
+    """A name in its parts; equal where two names mean the same.
+
+    Parameters
+    ----------
+    controller
+        Name of a controller.
+    estimators
+        Names of what replaces hidden parts of the state; none for a controller that knows the truth.
+    """
+
+    controller: str
+    estimators: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """Parts of ``"optimal"``, ``"optimal+clairvoyant"`` (the same) or ``"optimal+filter+mmse"``."""
+        controller, *parts = name.split("+")
+        return cls(controller, () if parts == [CLAIRVOYANT] else tuple(parts))
+
+    @property
+    def knows_truth(self) -> bool:
+        """Whether it sees the true state."""
+        return not self.estimators
+
+    @property
+    def as_clairvoyant(self) -> str:
+        """Name that says of its controller that it knows the truth."""
+        return f"{self.controller}+{CLAIRVOYANT}"

@@ -1,0 +1,1 @@
+"""Controllers of rounds, one file each; ``multispin_env.registry.CONTROLLERS`` names them."""

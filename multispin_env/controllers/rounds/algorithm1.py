@@ -1,0 +1,96 @@
+"""Hete-Multi-SPIN as printed: Algorithm 1 of [MS], a grid over (φ, λ)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import wrightomega
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_integer, check_real
+from multispin_env.controllers.base import Controller
+from multispin_env.physics.rounds import goodput
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.physics.types import Decision, SystemState
+from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.solver.batching import lengths_in_chunks
+from multispin_env.solver.equalization import equal_latency
+
+CERTAIN = 1.0 - 1e-12
+"""α from here on is treated as its own limit: ln α and 1 − α only occur as a ratio there."""
+
+IMPOSSIBLE = 1e-300
+"""Likewise at the other end, where ln α must stay finite."""
+
+
+@dataclass(frozen=True, eq=False)
+class Algorithm1(Controller):
+    """The paper's search ([MS] Algorithm 1, eq. 37, ranges of App. G).
+
+    For each (φ, λ): the relaxed lengths, rounded and kept in range; the equal latency of those integers; the best
+    goodput wins. Both axes are geometric, since their ranges span decades.
+
+    Parameters
+    ----------
+    phi_points, lambda_points
+        Grid sizes.
+    epsilon
+        Smallest λ as a fraction of the largest.
+    """
+
+    phi_points: int = 100
+    lambda_points: int = 100
+    epsilon: float = 1e-4
+
+    def __post_init__(self) -> None:
+        check_integer("phi_points", self.phi_points, 1)
+        check_integer("lambda_points", self.lambda_points, 1)
+        check_real("epsilon", self.epsilon, 0.0, 1.0, open_low=True)
+
+    def decide(self, state: SystemState) -> Decision:
+        """Search the grid."""
+        entries = self.scenario.num_users * self.lambda_points
+        return self.with_equal_latency(lengths_in_chunks(self._lengths, state, entries), state)
+
+    def _lengths(self, state: SystemState) -> IntArray:
+        token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
+        single = state.draft_time + token_time
+        crowded = state.draft_time + self.scenario.num_users * token_time
+        first = single.max(-1)
+        last = self.scenario.max_draft_length * crowded.max(-1)
+        best_value = np.full(len(first), -np.inf)
+        best = np.empty(state.draft_time.shape, dtype=np.int64)
+        for step in np.linspace(0.0, 1.0, self.phi_points):  # over the grid, not over instances
+            phi = first * (last / first) ** step
+            lengths = self._column(state, token_time, phi)
+            latency = equal_latency(lengths, state.draft_time[:, None], token_time[:, None]).latency
+            tokens = expected_tokens(lengths, state.acceptance_rate[:, None]).sum(-1)
+            value = goodput(tokens, latency, self.scenario.verification_time)  # (n, λ)
+            pick = value.argmax(-1)[:, None]
+            value = np.take_along_axis(value, pick, -1)[:, 0]
+            lengths = np.take_along_axis(lengths, pick[..., None], 1)[:, 0]
+            better = value > best_value
+            best_value[better] = value[better]
+            best[better] = lengths[better]
+        return best
+
+    def _column(self, state: SystemState, token_time: FloatArray, phi: FloatArray) -> IntArray:
+        """Rounded lengths (n, λ, K) for one φ (n,) and every λ, in units of one share instead of one hertz."""
+        scenario = self.scenario
+        alpha = np.clip(state.acceptance_rate, IMPOSSIBLE, CERTAIN)
+        decay = -np.log(alpha)
+        phi = phi[:, None]
+        room = np.maximum(phi - state.draft_time, 0.0)
+        largest = (room**2 * decay * alpha**2 / (token_time * phi * (1.0 - alpha))).max(-1)
+        fractions = np.geomspace(self.epsilon, 1.0, self.lambda_points)
+        price = largest[:, None, None] * fractions[:, None]  # λ (n, λ, 1)
+        # ln of the argument of W₀ in (37); W₀(e^z) = ω(z), the Wright omega function, does not overflow
+        fixed = (
+            decay * phi / (2.0 * state.draft_time)
+            - np.log(2.0 * state.draft_time)
+            + 0.5 * (np.log(token_time * phi * decay * (1.0 - alpha)) + decay)  # dividing by α could overflow
+        )
+        z = fixed[:, None] + 0.5 * np.log(price)
+        relaxed = (phi / state.draft_time)[:, None] - 2.0 / decay[:, None] * wrightomega(z)
+        low, high = scenario.min_draft_length, scenario.max_draft_length
+        rounded: IntArray = np.clip(np.round(relaxed), low, high).astype(np.int64)
+        return rounded

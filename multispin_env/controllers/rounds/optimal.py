@@ -1,0 +1,97 @@
+"""The best decision of the full problem: by the fast rule, or proven to a tolerance."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_real
+from multispin_env.controllers.base import WeightedController
+from multispin_env.physics.types import Decision, SystemState
+from multispin_env.physics.validation import checked_state
+from multispin_env.solver.batching import in_chunks
+from multispin_env.solver.certify import CertifiedDecision, certified_lengths
+from multispin_env.solver.problem import Problem, checked_problem
+from multispin_env.solver.rule import fast_lengths
+
+
+@dataclass(frozen=True, eq=False)
+class Optimal(WeightedController):
+    """Lengths and bandwidth of the highest Σ ω_k E[N_k] / T_e2e (ours; system-model §4).
+
+    Without ``certify`` the fast rule decides (`rule`). With it, branch and bound (`search`) goes on until no decision
+    can be better by more than that relative tolerance, and the result is a `CertifiedDecision` that says what was
+    reached.
+
+    Parameters
+    ----------
+    weights
+        ω (..., K) ≥ 0, broadcast to the state; ``None`` means 1. May be replaced at each call.
+    fixed_length
+        Lengths that are given, integers (..., K); −1 leaves a length free. ``None``: all are free. May be replaced at
+        each call.
+    certify
+        Relative gap to prove, in [1e-10, 1); ``None`` for the fast rule alone.
+    time_limit
+        Seconds after which a certified call stops; ``None``: only the number of rounds is bounded, and the result
+        does not depend on the speed of the machine.
+    """
+
+    fixed_length: IntArray | None = None
+    certify: float | None = None
+    time_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.certify is not None:
+            check_real("certify", self.certify, 1e-10, 1.0, open_high=True)
+        if self.time_limit is not None:
+            check_real("time_limit", self.time_limit, 0.0)
+
+    def __call__(
+        self,
+        state: SystemState,
+        weights: FloatArray | None = None,
+        fixed_length: IntArray | None = None,
+    ) -> Decision:
+        """Decide for one state or a batch, with these weights and fixed lengths or those given at construction.
+
+        Returns
+        -------
+        Decision
+            With ``certify`` a `CertifiedDecision`.
+
+        Raises
+        ------
+        ValueError
+            For a bad state, weights or lengths.
+        """
+        return self._decide(
+            checked_state(self.scenario, state),
+            self.weights if weights is None else weights,
+            self.fixed_length if fixed_length is None else fixed_length,
+        )
+
+    def decide(self, state: SystemState) -> Decision:
+        """Decide for a checked state with the weights and fixed lengths given at construction."""
+        return self._decide(state, self.weights, self.fixed_length)
+
+    def _decide(self, state: SystemState, weights: FloatArray | None, fixed_length: IntArray | None) -> Decision:
+        shape = state.draft_time.shape
+        problem = checked_problem(self.scenario, state, weights, fixed_length)
+        if self.certify is None:
+            lengths = in_chunks(_fast, problem)[0]
+            return self.with_equal_latency(lengths.astype(np.int64).reshape(shape), state)
+        found = certified_lengths(problem, self.certify, self.time_limit)
+        decision = self.with_equal_latency(found.lengths.astype(np.int64).reshape(shape), state)
+        batch = shape[:-1]
+        return CertifiedDecision(
+            decision.draft_length,
+            decision.bandwidth,
+            found.value.reshape(batch),
+            found.bound.reshape(batch),
+            self.certify,
+        )
+
+
+def _fast(problem: Problem) -> tuple[FloatArray, ...]:
+    return (fast_lengths(problem)[0],)

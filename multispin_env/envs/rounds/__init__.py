@@ -1,0 +1,1 @@
+"""The family of rounds: everybody waits for everybody, one decision prices one round."""

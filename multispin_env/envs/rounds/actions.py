@@ -1,0 +1,301 @@
+"""Actions in [-1, 1] to decisions and back; one class for each encoding, ``registry.ENCODINGS`` names them.
+
+All have one row for each user. Column 0 is the draft length, column 1 (if there is one) the bandwidth. Where the
+draft length is common, it is read from the mean of column 0 over users.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import require
+from multispin_env.physics.types import Decision, RealDecision, SystemState
+from multispin_env.physics.uplink import full_share_token_time, upload_time
+from multispin_env.physics.validation import checked_decision
+from multispin_env.scenario import Scenario
+from multispin_env.solver.equalization import Slopes, equal_latency, equal_latency_slopes
+
+LARGEST_FACTOR = 1e4
+"""Factor on bandwidth at the ends of an action's second column."""
+
+LOG_LARGEST_FACTOR = math.log(LARGEST_FACTOR)
+
+SHARPNESS = 5.0
+"""β of ln f(x) = ln(1e4) sinh(β x) / sinh β: slope 0.62 at x = 0, where learned policies work."""
+
+LOG_FACTOR_SCALE = LOG_LARGEST_FACTOR / math.sinh(SHARPNESS)
+
+EDGE = 1e-6
+"""How far an entry may lie outside [-1, 1], for rounding to float32."""
+
+
+def linear_length(x: FloatArray, low: int, high: int) -> FloatArray:
+    """Real length low + (x + 1)/2 (high − low)."""
+    return low + (0.5 * (high - low)) * (x + 1.0)
+
+
+def linear_length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
+    """x of `linear_length`; 0 where there is only one length."""
+    return 2.0 * (length - low) / max(high - low, 1) - 1.0
+
+
+def log_length(x: FloatArray, low: int, high: int) -> FloatArray:
+    """Real length on a logarithmic scale: low − 1 + (1 + high − low)^{(x + 1)/2}."""
+    return low - 1.0 + np.exp((0.5 * math.log(1.0 + high - low)) * (x + 1.0))
+
+
+def log_length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
+    """x of `log_length`; −1 where there is only one length."""
+    return 2.0 * np.log(1.0 + length - low) / math.log(max(1.0 + high - low, 2.0)) - 1.0
+
+
+def residual_factor(x: FloatArray) -> FloatArray:
+    """f(x): f(0) = 1, fine near 0, 1e4 and 1e-4 at the ends."""
+    return np.exp(LOG_FACTOR_SCALE * np.sinh(SHARPNESS * x))
+
+
+def residual_factor_inverse(factor: FloatArray) -> FloatArray:
+    """x of `residual_factor`, for factors > 0."""
+    return np.arcsinh(np.log(factor) / LOG_FACTOR_SCALE) / SHARPNESS
+
+
+def log_factor_slope(x: FloatArray) -> FloatArray:
+    """Derivative of ln f at x."""
+    return LOG_FACTOR_SCALE * SHARPNESS * np.cosh(SHARPNESS * x)
+
+
+@dataclass(frozen=True)
+class ActionCodec(ABC):
+    """Base of the encodings.
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    common_draft_length
+        Whether all devices draft the same number of tokens.
+    """
+
+    columns: ClassVar[int]
+    scenario: Scenario
+    common_draft_length: bool
+
+    @property
+    def space(self) -> spaces.Box:
+        """Box [-1, 1] of shape (K, columns)."""
+        return spaces.Box(-1.0, 1.0, (self.scenario.num_users, self.columns), np.float32)
+
+    def decode(self, action: NDArray[Any], state: SystemState) -> Decision:
+        """Decision (..., K) of an action (..., K, columns) in a state (..., K).
+
+        Raises
+        ------
+        ValueError
+            For a wrong shape, NaN, or an entry outside [-1, 1].
+        """
+        x = self._checked(action, state.draft_time.shape)
+        length = np.rint(self._real_lengths(x))
+        return Decision(length.astype(np.int64), self._bandwidth(x, length, state))
+
+    def relaxed(self, action: NDArray[Any], state: SystemState) -> RealDecision:
+        """As `decode`, with lengths that are not rounded: a function of the action that has derivatives."""
+        x = self._checked(action, state.draft_time.shape)
+        length = self._real_lengths(x)
+        return RealDecision(length, self._bandwidth(x, length, state))
+
+    def pull_back(self, action: NDArray[Any], state: SystemState, slopes: RealDecision) -> FloatArray:
+        """Derivatives by the action (..., K, columns) of a number, from those by the decision that `relaxed` gives.
+
+        Parameters
+        ----------
+        action, state
+            As in `decode`.
+        slopes
+            ∂ / ∂L_k and ∂ / ∂B_k, arrays (..., K).
+        """
+        x = self._checked(action, state.draft_time.shape)
+        length = self._real_lengths(x)
+        by_length, by_columns = self._bandwidth_slopes(x, length, state, slopes.bandwidth)
+        column = (slopes.draft_length + by_length) * self.length_slope(length)
+        return np.stack([self._common(column), *by_columns], -1)
+
+    def encode(self, decision: Decision, state: SystemState) -> NDArray[np.float32]:
+        """Action (..., K, columns) that decodes to this decision (..., K) in this state (..., K).
+
+        Raises
+        ------
+        ValueError
+            For a bad decision, or one with different lengths where the length is common.
+        """
+        decision = checked_decision(self.scenario, decision)
+        length = decision.draft_length
+        if self.common_draft_length:
+            require("draft_length", length, length == length[..., :1], "one common length in this environment")
+        columns = [self.length_column(length), *self._bandwidth_columns(decision, state)]
+        return np.clip(np.stack(columns, -1), -1.0, 1.0).astype(np.float32)
+
+    def real_length(self, column: FloatArray) -> FloatArray:
+        """Length before rounding, of entries of column 0."""
+        return self._length(column, self.scenario.min_draft_length, self.scenario.max_draft_length)
+
+    def length_column(self, length: FloatArray | IntArray) -> FloatArray:
+        """Entries of column 0, of real lengths: the inverse of `real_length`."""
+        return self._length_inverse(length, self.scenario.min_draft_length, self.scenario.max_draft_length)
+
+    def length_slope(self, length: FloatArray) -> FloatArray:
+        """Derivative of `real_length` by the entry of column 0, at these real lengths."""
+        return self._length_slope(length, self.scenario.min_draft_length, self.scenario.max_draft_length)
+
+    def check_shape(self, action: NDArray[Any], *batch_and_users: int) -> None:
+        """``ValueError`` unless the action has the shape (..., K, columns)."""
+        wanted = (*batch_and_users, self.columns)
+        if np.shape(action) != wanted:
+            raise ValueError(f"action: got shape {np.shape(action)}, allowed is {wanted}")
+
+    def _checked(self, action: NDArray[Any], shape: tuple[int, ...]) -> FloatArray:
+        self.check_shape(action, *shape)
+        x = np.asarray(action, dtype=np.float64)
+        if not np.maximum.reduce(np.abs(x), None, initial=0.0) <= 1.0:  # also for NaN
+            require("action", x, np.abs(x) <= 1.0 + EDGE, "numbers in [-1, 1]")
+            x = np.clip(x, -1.0, 1.0)
+        return x
+
+    def _real_lengths(self, x: FloatArray) -> FloatArray:
+        return self.real_length(self._common(x[..., 0]))
+
+    def _common(self, column: FloatArray) -> FloatArray:
+        """Mean over users for all of them where their length is common; it is its own transpose, so slopes too."""
+        if not self.common_draft_length:
+            return column
+        return np.broadcast_to(column.mean(-1, keepdims=True), column.shape)
+
+    def _equalized(self, length: FloatArray, state: SystemState, factor: FloatArray | float) -> FloatArray:
+        token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
+        return self.scenario.total_bandwidth * equal_latency(length, state.draft_time, token_time * factor).share
+
+    def _equalized_slopes(
+        self, length: FloatArray, state: SystemState, factor: FloatArray | float, by_bandwidth: FloatArray
+    ) -> Slopes:
+        token_time = full_share_token_time(self.scenario, state.spectral_efficiency) * factor
+        at = equal_latency(length, state.draft_time, token_time)
+        by_share = self.scenario.total_bandwidth * by_bandwidth
+        return equal_latency_slopes(at, length, state.draft_time, token_time, by_share)
+
+    @staticmethod
+    def _length(x: FloatArray, low: int, high: int) -> FloatArray:
+        return log_length(x, low, high)
+
+    @staticmethod
+    def _length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
+        return log_length_inverse(length, low, high)
+
+    @staticmethod
+    def _length_slope(length: FloatArray, low: int, high: int) -> FloatArray:
+        return 0.5 * math.log(1.0 + high - low) * (1.0 + length - low)
+
+    @abstractmethod
+    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
+        """Bandwidth (..., K) in Hz for whole numbers ``length``."""
+
+    @abstractmethod
+    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+        """Columns after the first."""
+
+    @abstractmethod
+    def _bandwidth_slopes(
+        self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        """Derivatives by L, as far as L decides on bandwidth, and by the columns after the first."""
+
+
+class LengthsCodec(ActionCodec):
+    """``"lengths"``, (K, 1): log-scale draft length; bandwidth is always the equal-latency root."""
+
+    columns = 1
+
+    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
+        return self._equalized(length, state, 1.0)
+
+    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+        return []
+
+    def _bandwidth_slopes(
+        self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        return self._equalized_slopes(length, state, 1.0, by_bandwidth).draft_length, []
+
+
+class ResidualCodec(ActionCodec):
+    """``"residual"``, (K, 2): log-scale draft length, and a factor on the closed form's bandwidth.
+
+    Bandwidth is the equal-latency root with Q/r_k replaced by (Q/r_k) f(x_k); zero is the closed form. The inverse
+    takes φ as the latency of the decision: f_k = (φ − L_k T_k) / upload time, which is 1 for the last device to
+    finish and more for the others; where that exceeds 1e4, it takes the largest φ at which all factors are in
+    range (any φ above max_k L_k T_k gives the same bandwidths). Factors more than 1e8 apart saturate. A decision
+    that leaves bandwidth unused decodes to one that spends all of it.
+    """
+
+    columns = 2
+
+    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
+        return self._equalized(length, state, residual_factor(x[..., 1]))
+
+    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+        drafting = decision.draft_length * state.draft_time
+        uploading = upload_time(self.scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
+        nothing = decision.draft_length == 0  # needs no bandwidth, whatever the factor
+        latency = (drafting + uploading).max(-1, keepdims=True)
+        highest = np.where(nothing, np.inf, drafting + LARGEST_FACTOR * uploading).min(-1, keepdims=True)
+        factor = (np.minimum(latency, highest) - drafting) / np.where(nothing, 1.0, uploading)
+        return [residual_factor_inverse(np.where(nothing, 1.0, np.maximum(factor, 1.0 / LARGEST_FACTOR)))]
+
+    def _bandwidth_slopes(
+        self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        slopes = self._equalized_slopes(length, state, residual_factor(x[..., 1]), by_bandwidth)
+        return slopes.draft_length, [slopes.log_token_time * log_factor_slope(x[..., 1])]
+
+
+class SharesCodec(ActionCodec):
+    """``"shares"``, (K, 2): linear draft length, and a softmax logit for the share; nothing of the closed form.
+
+    Shares are softmax(ln(1e4) x): any two differ by at most 1e8. The inverse centres the logits; shares further
+    apart than that saturate.
+    """
+
+    columns = 2
+
+    @staticmethod
+    def _length(x: FloatArray, low: int, high: int) -> FloatArray:
+        return linear_length(x, low, high)
+
+    @staticmethod
+    def _length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
+        return linear_length_inverse(length, low, high)
+
+    @staticmethod
+    def _length_slope(length: FloatArray, low: int, high: int) -> FloatArray:
+        return np.full_like(length, 0.5 * (high - low))
+
+    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
+        weight = np.exp(LOG_LARGEST_FACTOR * x[..., 1])
+        return self.scenario.total_bandwidth * weight / weight.sum(-1, keepdims=True)
+
+    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+        smallest = self.scenario.total_bandwidth * np.exp(-2.0 * LOG_LARGEST_FACTOR)
+        logit = np.log(np.maximum(decision.bandwidth, smallest))  # a device that drafts nothing may have none
+        middle = 0.5 * (logit.max(-1, keepdims=True) + logit.min(-1, keepdims=True))
+        return [np.clip((logit - middle) / LOG_LARGEST_FACTOR, -1.0, 1.0)]
+
+    def _bandwidth_slopes(
+        self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        bandwidth = self._bandwidth(x, length, state)
+        middle = (by_bandwidth * bandwidth).sum(-1, keepdims=True) / self.scenario.total_bandwidth
+        return np.zeros_like(length), [LOG_LARGEST_FACTOR * bandwidth * (by_bandwidth - middle)]

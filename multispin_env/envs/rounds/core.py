@@ -1,0 +1,212 @@
+"""The one core that steps a batch of copies; a single environment is a batch of one."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.acceptance import Requests
+from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Dynamics, Users, users_from_uniforms
+from multispin_env.physics.rounds import price
+from multispin_env.physics.streams import MOST_ROWS, CopyStreams, Draw, rows_ahead
+from multispin_env.physics.types import Decision, Outcome, SystemState
+from multispin_env.physics.uplink import spectral_efficiency
+from multispin_env.scenario import Scenario
+
+Rows = IntArray | slice
+ALL = slice(None)
+
+EPISODES = 8
+"""Episodes for which devices are drawn ahead."""
+
+
+def _uniform_rows(rng: np.random.Generator, rows: int, columns: int, num_users: int) -> FloatArray:
+    return rng.random((rows, columns, num_users))
+
+
+def _token_rows(rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
+    return rng.standard_exponential((rows, num_users))
+
+
+def _streams(draw: Draw, num_copies: int, most_rows: int = MOST_ROWS) -> CopyStreams:
+    numbers = draw(np.random.default_rng(0), 1).size  # of a row, just to count them
+    return CopyStreams(draw, num_copies, min(most_rows, rows_ahead(num_copies * max(numbers, 1))))
+
+
+class Core:
+    """Copies of one system, stepped together.
+
+    Every copy has four random streams of its own, spawned from its generator: devices (read at a reset), fading and
+    requests (read at a reset and in every round) and tokens (read in every round if they are drawn). So what one
+    copy sees depends on nothing but its seed, and the fading does not depend on whether tokens are drawn. Arrays
+    that change are replaced, never written into: one that was handed out keeps its numbers.
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    dynamics
+        What changes between rounds.
+    num_copies
+        n, size of the batch.
+    priced
+        Whether the tokens that are priced are drawn or expected.
+    counted
+        Whether tokens are drawn although they are not priced.
+    """
+
+    def __init__(
+        self, scenario: Scenario, dynamics: Dynamics, num_copies: int, *, priced: bool, counted: bool = False
+    ) -> None:
+        dynamics.acceptance.prior(scenario)  # refuses a scenario that it can't serve
+        self.scenario = scenario
+        self.dynamics = dynamics
+        self.num_copies = num_copies
+        self._priced = priced
+        self._drawn = priced or counted
+        num_users = scenario.num_users
+        uniform_rows = partial(_uniform_rows, columns=dynamics.acceptance.columns, num_users=num_users)
+        device_rows = partial(_uniform_rows, columns=UNIFORMS_PER_USER, num_users=num_users)
+        self._devices = _streams(device_rows, num_copies, EPISODES)
+        self._fading = _streams(partial(dynamics.channel.draw, num_users=num_users), num_copies)
+        self._tokens = _streams(partial(_token_rows, num_users=num_users), num_copies)
+        self._renewals = _streams(uniform_rows, num_copies)
+        ones, zeros = np.ones((num_copies, num_users)), np.zeros((num_copies, num_users), dtype=np.int64)
+        self.mean_gain = ones
+        self.requests = Requests(zeros, ones, zeros, zeros)
+        self._expectation: Callable[[IntArray], FloatArray] | None = None  # of these requests, once it was asked for
+        self._draft_time = ones
+        self._gain = ones
+        self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiency, the oldest first, the present one last
+        self._name_states()
+
+    def seed(self, copy: int, generator: np.random.Generator) -> None:
+        """Give a copy fresh streams, spawned from ``generator``."""
+        streams = (self._devices, self._fading, self._tokens, self._renewals)
+        for stream, child in zip(streams, generator.spawn(len(streams)), strict=True):
+            stream.seed(copy, child)
+
+    def reset(self, copies: IntArray | None = None) -> None:
+        """New devices, a first round of fading and first requests for these copies (default all)."""
+        rows: Rows = ALL if copies is None else copies
+        users = self._new_users(rows, copies)
+        self._renew(rows, self.dynamics.acceptance.first(self.scenario, users.task, self._renewals.read(copies)))
+        self._report(rows, self.dynamics.channel.first_gain(users.mean_gain, self._fading.read(copies)))
+        self._outwait_delay(rows, copies)
+        self._name_states()
+
+    def step(self, decision: Decision, over: BoolArray | None = None) -> tuple[Outcome, FloatArray]:
+        """Price a decision (n, K) with the current state, then go on to the next round.
+
+        Copies that are ``over`` (n,), by default none, start anew instead; what is priced for them is void.
+
+        Returns
+        -------
+        tuple of Outcome and FloatArray
+            The outcome, and the tokens (n, K) that the draft gained: drawn, if any are.
+        """
+        drawn = self._drawn_tokens(decision.draft_length, over) if self._drawn else None
+        if drawn is None or not self._priced:
+            outcome = self.expected(decision)
+        else:
+            outcome = price(self.scenario, self.state, decision, drawn)
+        tokens = outcome.tokens if drawn is None else drawn
+        if over is None:
+            self._go_on(tokens)
+        else:
+            self._go_on_or_start_anew(tokens, np.flatnonzero(over))
+        self._name_states()
+        return outcome, tokens
+
+    def expected(self, decision: Decision) -> Outcome:
+        """Price a decision (n, K) with expected tokens in the current state."""
+        return price(self.scenario, self.state, decision, self._expected_tokens(decision.draft_length))
+
+    def interpolated_tokens(self, draft_length: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Expected tokens (n, K) of real lengths, on the line between the whole ones beside them, and its slope."""
+        scenario = self.scenario
+        low = np.floor(draft_length).clip(scenario.min_draft_length, scenario.max_draft_length - 1).astype(np.int64)
+        below = self._expected_tokens(low)
+        slope = self._expected_tokens(low + 1) - below
+        return below + slope * (draft_length - low), slope
+
+    def _expected_tokens(self, draft_length: IntArray) -> FloatArray:
+        if self._expectation is None:
+            self._expectation = self.dynamics.acceptance.expectation(self.requests)
+        return self._expectation(draft_length)
+
+    def _drawn_tokens(self, draft_length: IntArray, over: BoolArray | None) -> FloatArray:
+        if over is None:
+            variable = self._tokens.read()
+        else:
+            playing = np.flatnonzero(~over)
+            variable = np.zeros(draft_length.shape)
+            variable[playing] = self._tokens.read(playing)
+        return self.dynamics.acceptance.sampled_tokens(self.requests, draft_length, variable)
+
+    def _go_on(self, tokens: FloatArray) -> None:
+        dynamics = self.dynamics
+        if dynamics.acceptance.changes:
+            fresh = self._renewals.read()
+            self._renew(ALL, dynamics.acceptance.next(self.scenario, self.requests, tokens, fresh))
+        self._report(ALL, dynamics.channel.next_gain(self._gain, self.mean_gain, self._fading.read()))
+
+    def _go_on_or_start_anew(self, tokens: FloatArray, ended: IntArray) -> None:
+        """Read one row for each copy and go on with it everywhere; then put those that ended in their places."""
+        dynamics, channel = self.dynamics, self.dynamics.channel
+        users = self._new_users(ended, ended)
+        if dynamics.acceptance.changes:
+            fresh = self._renewals.read()
+            self._renew(ALL, dynamics.acceptance.next(self.scenario, self.requests, tokens, fresh))
+            fresh = fresh[ended]
+        else:
+            fresh = self._renewals.read(ended)
+        self._renew(ended, dynamics.acceptance.first(self.scenario, users.task, fresh))
+        fading = self._fading.read()
+        gain = channel.next_gain(self._gain, self.mean_gain, fading)
+        self._report(ALL, replaced(gain, ended, channel.first_gain(users.mean_gain, fading[ended])))
+        self._outwait_delay(ended, ended)
+
+    def _new_users(self, rows: Rows, copies: IntArray | None) -> Users:
+        users = users_from_uniforms(self.scenario, self._devices.read(copies))
+        self._draft_time = replaced(self._draft_time, rows, users.draft_time)
+        self.mean_gain = replaced(self.mean_gain, rows, users.mean_gain)
+        return users
+
+    def _outwait_delay(self, rows: Rows, copies: IntArray | None) -> None:
+        """Rounds that pass until there is a report of the first one."""
+        for _ in range(self.dynamics.delay):
+            fading = self._fading.read(copies)
+            self._report(rows, self.dynamics.channel.next_gain(self._gain[rows], self.mean_gain[rows], fading))
+
+    def _renew(self, rows: Rows, requests: Requests) -> None:
+        self.requests = Requests._make(
+            replaced(old, rows, new) for old, new in zip(self.requests, requests, strict=True)
+        )
+        self._expectation = None
+
+    def _report(self, rows: Rows, gain: FloatArray) -> None:
+        """Let a round pass: ``gain`` is the present one, and every report is a round older."""
+        self._gain = replaced(self._gain, rows, gain)
+        efficiency = spectral_efficiency(self.scenario, gain)
+        later = [report[rows] for report in self._reports[1:]] + [efficiency]
+        self._reports = [replaced(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
+
+    def _name_states(self) -> None:
+        self.state = SystemState(self._draft_time, self._reports[-1], self.requests.rate)
+        """What prices the next decision, arrays (n, K)."""
+        self.reported = self.state
+        """`state` with the spectral efficiency of the last report, arrays (n, K)."""
+        if self.dynamics.delay:
+            self.reported = SystemState(self._draft_time, self._reports[0], self.requests.rate)
+
+
+def replaced(array: Any, rows: Rows, values: Any) -> Any:
+    """Array with new rows, in memory of its own."""
+    if isinstance(rows, slice):
+        return values
+    array = array.copy()
+    array[rows] = values
+    return array

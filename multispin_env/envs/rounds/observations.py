@@ -1,0 +1,225 @@
+"""What may be seen to observation and back: the one place where observations are scaled."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from multispin_env.arrays import FloatArray
+from multispin_env.physics.types import Observed, SystemState
+from multispin_env.physics.uplink import channel_gain, full_share_token_time, spectral_efficiency
+from multispin_env.scenario import Scenario
+
+Observation = dict[str, NDArray[np.float32]]
+
+LARGEST_FADE = 64.0
+"""H / H̄ never exceeds it: the largest standard exponential that NumPy can draw is below 45."""
+
+SHARED_BOUND = 20.0
+"""|log10| of the shared quantities must stay below it."""
+
+ROUNDING = 1e-6
+"""Slack of the bounds for the rounding to float32."""
+
+ROUNDS = 16.0
+"""Age of a request, and refusals, that count as one half."""
+
+TOKENS = 64.0
+"""Accepted tokens of a request that count as one half."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the observation: a field of `Observed`, scaled to order one, and back."""
+
+    field: str
+    bounds: Callable[["ObservationCodec"], tuple[float, float]]
+    encode: Callable[["ObservationCodec", NDArray[Any]], NDArray[Any]]
+    decode: Callable[["ObservationCodec", FloatArray], NDArray[Any]]
+    numbers: Callable[["ObservationCodec"], int] = lambda codec: 1  # of each user, one user behind the other
+
+
+def _saturating(scale: float) -> dict[str, Any]:
+    """x / (x + scale), for whole numbers x ≥ 0 without a largest one; exact up to some thousand times ``scale``."""
+    return {
+        "bounds": lambda codec: (0.0, 1.0),
+        "encode": lambda codec, x: x / (x + scale),
+        "decode": lambda codec, x: np.rint(scale * x / (1.0 - x)).astype(np.int64),
+    }
+
+
+def _tokens() -> dict[str, Any]:
+    """Tokens of one draft over L_max."""
+    return {
+        "bounds": lambda codec: (0.0, 1.0),
+        "encode": lambda codec, x: x / codec.scenario.max_draft_length,
+        "decode": lambda codec, x: np.rint(x * codec.scenario.max_draft_length).astype(np.int64),
+    }
+
+
+def _efficiency(field: str) -> Entry:
+    """Spectral efficiency over r̄."""
+    return Entry(
+        field,
+        lambda codec: (0.0, codec.best_channel),
+        lambda codec, x: x / codec.reference_efficiency,
+        lambda codec, x: x * codec.reference_efficiency,
+    )
+
+
+ENTRIES = {
+    "compute": Entry(
+        "draft_time",
+        lambda codec: (1.0 - codec.spread, 1.0 + codec.spread),
+        lambda codec, x: x / codec.scenario.mean_draft_time,
+        lambda codec, x: x * codec.scenario.mean_draft_time,
+    ),
+    "channel": _efficiency("spectral_efficiency"),
+    "acceptance": Entry("acceptance_rate", lambda codec: (0.0, 1.0), lambda codec, x: x, lambda codec, x: x),
+    "task": Entry(
+        "task",
+        lambda codec: (0.0, 1.0),
+        lambda codec, x: (np.arange(codec.num_tasks) == x[..., None]).reshape(*x.shape[:-1], -1),
+        lambda codec, x: x.reshape(*x.shape[:-1], -1, codec.num_tasks).argmax(-1),
+        lambda codec: codec.num_tasks,
+    ),
+    "drafted": Entry("drafted", **_tokens()),
+    "accepted": Entry("accepted", **_tokens()),
+    "age": Entry("age", **_saturating(ROUNDS)),
+    "hits": Entry("hits", **_saturating(TOKENS)),
+    "misses": Entry("misses", **_saturating(ROUNDS)),
+    "mean_channel": Entry(
+        "mean_gain",
+        lambda codec: (0.0, codec.best_channel),
+        lambda codec, x: spectral_efficiency(codec.scenario, x) / codec.reference_efficiency,
+        lambda codec, x: channel_gain(codec.scenario, x * codec.reference_efficiency),
+    ),
+    "planned_channel": _efficiency("planned_efficiency"),
+    "throughput": Entry(
+        "throughput",
+        lambda codec: (0.0, 1.0),
+        lambda codec, x: x / (x + 1.0 / codec.scenario.verification_time),
+        lambda codec, x: x / (1.0 - x) / codec.scenario.verification_time,
+    ),
+}
+"""Entries beside ``shared``, in the order of the observation."""
+
+SHARED = "shared"
+"""Entry of what all users share."""
+
+SHOWN = ("compute", "channel", "acceptance")
+"""Entries where everything is known."""
+
+
+@dataclass(frozen=True)
+class ObservationCodec:
+    """Dimensionless observations of order one.
+
+    ========================  ===================================================================  ==============
+    entry                     meaning                                                              bounds
+    ========================  ===================================================================  ==============
+    ``compute`` (K,)          T_k / T̄                                                              1 ± spread
+    ``channel`` (K,)          r_k / r̄, r̄ = spectral efficiency at the middle of the mean gains    0 .. at H = 64 H̄
+    ``acceptance`` (K,)       α_k                                                                  0 .. 1
+    ``task`` (K · tasks,)     for each user a 1 at its task among zeros                            0 .. 1
+    ``drafted`` (K,)          L_k of the last round / L_max                                        0 .. 1
+    ``accepted`` (K,)         of these accepted / L_max                                            0 .. 1
+    ``age`` (K,)              a / (a + 16), a = rounds since the request began                     0 .. 1
+    ``hits`` (K,)             x / (x + 64), x = tokens accepted since then                         0 .. 1
+    ``misses`` (K,)           x / (x + 16), x = rounds since then in which a token was refused     0 .. 1
+    ``mean_channel`` (K,)     as ``channel``, at the mean gain H̄_k                                as ``channel``
+    ``planned_channel`` (K,)  as ``channel``, of the gain that the encoding plans with             as ``channel``
+    ``throughput`` (K,)       x / (1 + x), x = discounted throughput times T_ver                   0 .. 1
+    ``shared`` (3,)           log10 of T_ver / T̄, of K, and of K Q / (B r̄ T̄): upload time of a   ± 20
+                              token at an equal share, in draft times
+    ========================  ===================================================================  ==============
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    shown
+        Which entries there are beside ``shared``.
+    """
+
+    scenario: Scenario
+    shown: tuple[str, ...] = SHOWN
+
+    def __post_init__(self) -> None:
+        if not (np.abs(self.shared) < SHARED_BOUND).all():
+            raise ValueError(
+                f"scenario: log10 of T_ver/T̄, K, K Q/(B r̄ T̄) is {self.shared.tolist()}, "
+                f"allowed are magnitudes below {SHARED_BOUND:g}"
+            )
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """Entries beside ``shared``."""
+        return {key: ENTRIES[key] for key in self.shown}
+
+    @property
+    def num_tasks(self) -> int:
+        """Tasks of the scenario."""
+        return len(self.scenario.tasks)
+
+    @property
+    def spread(self) -> float:
+        """Largest |T_k / T̄ − 1|."""
+        return self.scenario.draft_time_spread + ROUNDING
+
+    @cached_property
+    def reference_efficiency(self) -> float:
+        """r̄ in bit/s/Hz."""
+        middle = 0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high)
+        return float(spectral_efficiency(self.scenario, np.array(middle)))
+
+    @property
+    def best_channel(self) -> float:
+        """Largest r_k / r̄."""
+        best_gain = np.array(self.scenario.mean_gain_high * LARGEST_FADE)
+        return float(spectral_efficiency(self.scenario, best_gain)) / self.reference_efficiency * (1.0 + ROUNDING)
+
+    @cached_property  # read at every step, and the same at all of them
+    def shared(self) -> FloatArray:
+        """What all users share, (3,)."""
+        scenario = self.scenario
+        upload = scenario.num_users * full_share_token_time(scenario, np.array(self.reference_efficiency))
+        draft = scenario.mean_draft_time
+        return np.log10([scenario.verification_time / draft, scenario.num_users, float(upload) / draft])
+
+    @property
+    def space(self) -> spaces.Dict:
+        """The observation space of one environment."""
+        num_users = self.scenario.num_users
+        boxes = {
+            key: spaces.Box(*entry.bounds(self), (num_users * entry.numbers(self),), np.float32)
+            for key, entry in self.entries.items()
+        }
+        return spaces.Dict({**boxes, SHARED: spaces.Box(-SHARED_BOUND, SHARED_BOUND, (3,), np.float32)})
+
+    def encode(self, observed: Observed | SystemState) -> Observation:
+        """Observation arrays (..., K), ``task`` (..., K · tasks), ``shared`` (..., 3) of what is seen (..., K)."""
+        batch = observed.draft_time.shape[:-1]
+        arrays = {key: self.encode_entry(key, getattr(observed, entry.field)) for key, entry in self.entries.items()}
+        return {**arrays, SHARED: self.encode_shared(batch)}
+
+    def encode_entry(self, key: str, array: NDArray[Any]) -> NDArray[np.float32]:
+        """One entry of the observation, from its field of `Observed` (..., K)."""
+        return ENTRIES[key].encode(self, array).astype(np.float32)
+
+    def encode_shared(self, batch: tuple[int, ...]) -> NDArray[np.float32]:
+        """What all users share, (..., 3)."""
+        return np.broadcast_to(self.shared, (*batch, 3)).astype(np.float32)
+
+    def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> Observed:
+        """What is seen in an observation, to the precision of float32; counts are exact."""
+        return Observed(
+            **{
+                entry.field: entry.decode(self, np.asarray(observation[key], dtype=np.float64))
+                for key, entry in self.entries.items()
+            }
+        )

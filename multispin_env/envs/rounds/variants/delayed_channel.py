@@ -1,0 +1,153 @@
+"""The channel is correlated in time, and reported late."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_bool, check_integer, check_real
+from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.envs.settings import Variant
+from multispin_env.envs.single import MultiSpinEnv
+from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.physics.channels.gauss_markov import GaussMarkov, predictive_quantile
+from multispin_env.physics.dynamics import Dynamics
+from multispin_env.physics.types import SystemState
+from multispin_env.physics.uplink import channel_gain, spectral_efficiency
+from multispin_env.scenario import Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class DelayedChannel(Variant):
+    """Gauss-Markov fading, seen some rounds late.
+
+    Parameters
+    ----------
+    correlation
+        ρ in [0, 1] between the amplitudes of successive rounds; `clarke_correlation` gives it for a Doppler frequency.
+    delay
+        d ≥ 0: rounds that a report is old.
+    mean_gain_visible
+        Whether the mean gain H̄ of each device is observed.
+    plan_quantile
+        Quantile q in (0, 1) of what the present gain may be, given the report, that the equal-latency root in the
+        encodings plans with and that is observed; ``None`` plans with the report. Needs the mean gain to be visible.
+    privileged
+        Whether ``info`` holds the true spectral efficiency.
+
+    Raises
+    ------
+    ValueError
+        For a value out of range.
+    """
+
+    contenders: ClassVar[tuple[str, ...]] = (
+        "optimal+clairvoyant",
+        "optimal+quantile",
+        "optimal+last-report",
+        "optimal+mmse",
+        "homogeneous+last-report",
+        "fixed",
+    )
+
+    correlation: float = 0.9
+    delay: int = 1
+    mean_gain_visible: bool = True
+    plan_quantile: float | None = None
+    privileged: bool = False
+
+    def __post_init__(self) -> None:
+        GaussMarkov(self.correlation)  # refuses what is out of range
+        check_integer("delay", self.delay, 0)
+        check_bool("mean_gain_visible", self.mean_gain_visible)
+        check_bool("privileged", self.privileged)
+        if self.plan_quantile is not None:
+            check_real("plan_quantile", self.plan_quantile, 0.0, 1.0, open_low=True, open_high=True)
+            if not self.mean_gain_visible:
+                raise ValueError("plan_quantile: got a number, allowed is None where mean_gain_visible is False")
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What was reported, and the mean gain."""
+        mean = ("mean_channel",) if self.mean_gain_visible else ()
+        plan = () if self.plan_quantile is None else ("planned_channel",)
+        return ("compute", "channel", *mean, *plan, "acceptance")
+
+    def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
+        """What is reported, or the quantile of what the gain may be by now."""
+        if self.plan_quantile is None:
+            return reported
+        gain = channel_gain(scenario, reported.spectral_efficiency)
+        quantile = predictive_quantile(self.plan_quantile, gain, mean_gain, self.correlation, self.delay)
+        return SystemState(reported.draft_time, spectral_efficiency(scenario, quantile), reported.acceptance_rate)
+
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        """Gauss-Markov fading with old reports."""
+        return Dynamics(GaussMarkov(self.correlation), Dynamics.of(scenario).acceptance, self.delay)
+
+    def assumptions(self, scenario: Scenario) -> Assumptions:
+        """Correlation and delay are known."""
+        return replace(super().assumptions(scenario), correlation=self.correlation)
+
+
+class DelayedChannelEnv(MultiSpinEnv):
+    """The channel is observed as it was some rounds ago.
+
+    ## Description
+
+    As `MultiSpin/Heterogeneous-v0`, but fading is a Gauss-Markov process, h' = ρ h + sqrt(1 − ρ²) w, and the channel
+    observed is that of d rounds ago. A device whose channel has become worse uploads for longer than planned, and the
+    round waits for it: latency is the true maximum. `optimal+clairvoyant` knows the present channel.
+
+    ## Action Space
+
+    As `MultiSpin/Heterogeneous-v0`; the encodings with the equal-latency root take it for the channel observed.
+
+    ## Observation Space
+
+    | entry          | shape | meaning                                              | unit     | min  | max  |
+    |----------------|-------|------------------------------------------------------|----------|------|------|
+    | `compute`      | (K,)  | draft time of a token T_k / T̄                       | s/token  | 0.85 | 1.15 |
+    | `channel`      | (K,)  | spectral efficiency r_k / r̄, d rounds ago           | bit/s/Hz | 0    | 2.03 |
+    | `mean_channel` | (K,)  | the same at the mean gain H̄_k (`mean_gain_visible`) | bit/s/Hz | 0    | 2.03 |
+    | `acceptance`   | (K,)  | acceptance rate α_k                                  | 1        | 0    | 1    |
+    | `shared`       | (3,)  | log10 of T_ver / T̄, K, K Q / (B r̄ T̄)              | 1        | -20  | 20   |
+
+    ## Rewards
+
+    As `MultiSpin/Heterogeneous-v0`, for the true channel.
+
+    ## Starting State
+
+    As `MultiSpin/Heterogeneous-v0`; fading starts from its stationary law, d rounds before the first action.
+
+    ## Episode End
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Arguments
+
+    As `MultiSpin/Heterogeneous-v0`, and
+
+    - `correlation`: ρ, default 0.9; `clarke_correlation(doppler_frequency(speed, carrier), round time)` gives it.
+    - `delay`: d, default 1.
+    - `mean_gain_visible`: whether the mean gain is observed, default true.
+    - `plan_quantile`: the equal-latency root in the encodings plans with this quantile of what the present gain may
+      be, and `planned_channel` (K,) shows it; default `None`, the report. So an agent can learn on top of the plug-in.
+    - `privileged`: whether `info` holds the true `spectral_efficiency` (and `acceptance_rate`), default false.
+
+    ## Info
+
+    As `MultiSpin/Heterogeneous-v0`; with `optimum=True` the optimum knows the true channel.
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+    variant_type = DelayedChannel
+
+
+class DelayedChannelVectorEnv(MultiSpinVectorEnv):
+    """Vector of `DelayedChannelEnv`, bit for bit."""
+
+    variant_type = DelayedChannel

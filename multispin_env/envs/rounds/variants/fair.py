@@ -1,0 +1,123 @@
+"""Proportional fairness of long-run throughput."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from multispin_env.checks import check_real
+from multispin_env.envs.rounds.observations import SHOWN
+from multispin_env.envs.settings import Variant
+from multispin_env.envs.single import MultiSpinEnv
+from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.physics.acceptance.by_request import ByRequest
+from multispin_env.physics.dynamics import Dynamics
+from multispin_env.scenario import Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fair(Variant):
+    """The reward is the growth of Σ_k ln of discounted throughput; devices differ widely.
+
+    Parameters
+    ----------
+    window
+        Rounds ≥ 1 over which throughput is discounted.
+    spread
+        Standard deviation of acceptance rates over the devices of a task; ``None`` for the ± of the scenario's tasks.
+
+    Raises
+    ------
+    ValueError
+        For a value out of range.
+    """
+
+    optimum: ClassVar[str | None] = None
+    scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"draft_time_spread": 0.8, "mean_gain_low": 0.02, "mean_gain_high": 1.0}
+    )
+    contenders: ClassVar[tuple[str, ...]] = (
+        "optimal+gradient",
+        "optimal",
+        "homogeneous",
+        "uniform-bandwidth",
+        "fixed",
+        "optimal+round-robin",
+    )
+
+    window: float = 32.0
+    spread: float | None = 0.15
+
+    def __post_init__(self) -> None:
+        check_real("window", self.window, 1.0)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Everything, and the throughput so far."""
+        return (*SHOWN, "throughput")
+
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        """Each device keeps its own acceptance rate for an episode."""
+        return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, float("inf")))
+
+
+class FairEnv(MultiSpinEnv):
+    """Long-run fairness between very different devices.
+
+    ## Description
+
+    As `MultiSpin/Heterogeneous-v0`, everything known, but the reward is the growth of Σ_k ln R_k, where R_k is the
+    discounted throughput of device k: R_k ← R_k + (N_k / T_e2e − R_k) / window. Draft times, mean gains and acceptance
+    rates differ far more between devices than elsewhere. The closed form with weights 1 / R_k is the gradient scheduler
+    (`optimal+gradient`); no optimum is known.
+
+    ## Action Space
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Observation Space
+
+    | entry        | shape | meaning                                 | unit     | min | max  |
+    |--------------|-------|-----------------------------------------|----------|-----|------|
+    | `compute`    | (K,)  | draft time of a token T_k / T̄          | s/token  | 0.2 | 1.8  |
+    | `channel`    | (K,)  | spectral efficiency r_k / r̄            | bit/s/Hz | 0   | 2.03 |
+    | `acceptance` | (K,)  | acceptance rate α_k                     | 1        | 0   | 1    |
+    | `throughput` | (K,)  | x / (1 + x), x = R_k T_ver              | tokens/s | 0   | 1    |
+    | `shared`     | (3,)  | log10 of T_ver / T̄, K, K Q / (B r̄ T̄) | 1        | -20 | 20   |
+
+    ## Rewards
+
+    Σ_k ln R_k after the round minus before it. `reward="expected"` takes E[N_k] for N_k, `"sampled"` draws it.
+
+    ## Starting State
+
+    As `MultiSpin/Heterogeneous-v0`, with T_k in T̄ (1 ± 0.8), H̄_k in U(0.02, 1), acceptance rates from a Beta law round
+    the mean of the task, and R_k = 1 / T_ver. A scenario that is given as an object keeps its own ranges.
+
+    ## Episode End
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Arguments
+
+    As `MultiSpin/Heterogeneous-v0` without `optimum`, and
+
+    - `window`: rounds over which throughput is discounted, default 32.
+    - `spread`: standard deviation of acceptance rates within a task, default 0.15; `None` takes the scenario's ±.
+
+    ## Info
+
+    As `MultiSpin/Heterogeneous-v0`, and `throughput` (K,), R_k after the round in tokens/s.
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+    variant_type = Fair
+
+
+class FairVectorEnv(MultiSpinVectorEnv):
+    """Vector of `FairEnv`, bit for bit."""
+
+    variant_type = Fair

@@ -1,0 +1,101 @@
+"""Every request has an acceptance rate of its own, which nobody is told."""
+
+from dataclasses import dataclass
+
+from multispin_env.envs.rounds.variants.hidden_rate import HiddenRate
+from multispin_env.envs.single import MultiSpinEnv
+from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.physics.acceptance.by_request import ByRequest
+from multispin_env.physics.dynamics import Dynamics
+from multispin_env.scenario import Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenAcceptance(HiddenRate):
+    """The rate of a request is drawn from a Beta law round the mean of its task.
+
+    Parameters
+    ----------
+    spread
+        Standard deviation of the rate over the requests of a task; ``None`` for the ± of the scenario's tasks.
+    mean_rounds, task_visible, history, privileged
+        See `HiddenRate`.
+    """
+
+    spread: float | None = 0.08
+
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        """Rates by request."""
+        return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, self.mean_rounds))
+
+
+class HiddenAcceptanceEnv(MultiSpinEnv):
+    """Acceptance rates are hidden: they must be learnt from how many drafted tokens are accepted.
+
+    ## Description
+
+    As `MultiSpin/Heterogeneous-v0`, but devices work on requests. A request lasts a geometric number of rounds, and
+    has an acceptance rate of its own, from a Beta law round the mean of its task. The rate is never observed; the
+    tokens drafted and accepted in the last round are, and how old the request is. When it ends, a new one of any task
+    follows. The closed form has to be fed an estimate; `optimal+clairvoyant` knows the rate and bounds what can be won.
+
+    ## Action Space
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Observation Space
+
+    | entry      | shape      | meaning                                                  | unit     | min  | max  |
+    |------------|------------|----------------------------------------------------------|----------|------|------|
+    | `compute`  | (K,)       | draft time of a token T_k / T̄                           | s/token  | 0.85 | 1.15 |
+    | `channel`  | (K,)       | spectral efficiency r_k / r̄                             | bit/s/Hz | 0    | 2.03 |
+    | `task`     | (K·tasks,) | for each user a 1 at its task (`task_visible`)   | 1        | 0    | 1    |
+    | `drafted`  | (K,)       | tokens drafted in the last round, over L_max             | tokens   | 0    | 1    |
+    | `accepted` | (K,)       | of these accepted, over L_max                            | tokens   | 0    | 1    |
+    | `age`      | (K,)       | a / (a + 16), a = rounds since the request began         | rounds   | 0    | 1    |
+    | `hits`     | (K,)       | x / (x + 64), x = tokens accepted since then (`history`) | tokens   | 0    | 1    |
+    | `misses`   | (K,)       | x / (x + 16), x = refusals since then (`history`)        | rounds   | 0    | 1    |
+    | `shared`   | (3,)       | log10 of T_ver / T̄, K, K Q / (B r̄ T̄)                  | 1        | -20  | 20   |
+
+    At `age` 0 the request is new, and `drafted` and `accepted` belong to the one before.
+
+    ## Rewards
+
+    As `MultiSpin/Heterogeneous-v0`. With `reward="expected"` tokens are still drawn, since they are observed; only
+    the reward takes their expectation, for the true rate.
+
+    ## Starting State
+
+    As `MultiSpin/Heterogeneous-v0`, with a new request for each device.
+
+    ## Episode End
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Arguments
+
+    As `MultiSpin/Heterogeneous-v0`, and
+
+    - `spread`: standard deviation of the rate over the requests of a task, default 0.08; `None` takes the scenario's ±.
+    - `mean_rounds`: mean lifetime of a request in rounds, default 16.
+    - `task_visible`: whether the task is observed, default true.
+    - `history`: whether counts since the request began are observed, default false.
+    - `privileged`: whether `info` holds `acceptance_rate` and `spectral_efficiency`, default false.
+
+    ## Info
+
+    As `MultiSpin/Heterogeneous-v0`; `accepted_tokens` are those drawn. `goodput`, `regret` and the reward depend on the
+    true rates and are not for a policy to see.
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+    variant_type = HiddenAcceptance
+
+
+class HiddenAcceptanceVectorEnv(MultiSpinVectorEnv):
+    """Vector of `HiddenAcceptanceEnv`, bit for bit."""
+
+    variant_type = HiddenAcceptance

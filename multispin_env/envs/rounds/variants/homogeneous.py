@@ -1,0 +1,69 @@
+"""One common draft length."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from multispin_env.envs.settings import Variant
+from multispin_env.envs.single import MultiSpinEnv
+from multispin_env.envs.vector import MultiSpinVectorEnv
+
+
+@dataclass(frozen=True, kw_only=True)
+class Homogeneous(Variant):
+    """One draft length for all devices, everything known."""
+
+    common_draft_length: ClassVar[bool] = True
+    optimum: ClassVar[str | None] = "homogeneous"
+
+
+class HomogeneousEnv(MultiSpinEnv):
+    """One common draft length, and a bandwidth for each device.
+
+    ## Description
+
+    As `MultiSpin/Heterogeneous-v0`, but all devices draft the same number of tokens ([MS] section IV).
+
+    ## Action Space
+
+    As `MultiSpin/Heterogeneous-v0`; the common length is read from the mean of column 0 over users, so that the
+    action stays one row for each user. `encode_action` refuses decisions with different lengths.
+
+    ## Observation Space
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    | entry        | shape | meaning                               | unit before scaling | min  | max            |
+    |--------------|-------|---------------------------------------|---------------------|------|----------------|
+    | `compute`    | (K,)  | draft time of a token T_k / T̄         | s/token             | 0.85 | 1.15           |
+    | `channel`    | (K,)  | spectral efficiency r_k / r̄           | bit/s/Hz            | 0    | 2.03 (presets) |
+    | `acceptance` | (K,)  | acceptance rate α_k                   | 1                   | 0    | 1              |
+    | `shared`     | (3,)  | log10 of T_ver / T̄, K, K Q / (B r̄ T̄) | 1                   | -20  | 20             |
+
+    ## Rewards
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Starting State
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Episode End
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Arguments
+
+    As `MultiSpin/Heterogeneous-v0`; the optimum is the best common length with its best bandwidth.
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+    variant_type = Homogeneous
+
+
+class HomogeneousVectorEnv(MultiSpinVectorEnv):
+    """Vector of `HomogeneousEnv`, bit for bit."""
+
+    variant_type = Homogeneous

@@ -1,0 +1,144 @@
+"""Acceptance replayed from recorded speculative decoding."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from multispin_env.checks import check_bool, check_integer
+from multispin_env.envs.rounds.variants.hidden_rate import HiddenRate
+from multispin_env.envs.single import MultiSpinEnv
+from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.physics.acceptance import Acceptance
+from multispin_env.physics.acceptance.by_request import ByRequest
+from multispin_env.physics.acceptance.recorded import Recorded
+from multispin_env.physics.acceptance.records import Records, load_records
+from multispin_env.physics.dynamics import Dynamics
+from multispin_env.scenario import Scenario
+
+
+@lru_cache(maxsize=1)
+def _packaged() -> Records:
+    return load_records()
+
+
+@lru_cache(maxsize=8)
+def _half(records: Records, which: int) -> Records:
+    return records.half(which)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedAcceptance(HiddenRate):
+    """Drafted tokens are accepted as they were in a record of real decoding.
+
+    Parameters
+    ----------
+    records
+        A file that `load_records` reads, or `Records`; ``None`` for those of the package.
+    half
+        0 or 1: every second text of each task, from the first or from the second on; ``None`` for all.
+    modelled
+        Whether texts are not replayed, but drawn from what `HiddenAcceptance` would be with their mean and spread. A
+        record has few texts, and whoever learns from their replay learns them by heart; what is learnt from a model of
+        one half is measured on the replay of the other, `held_out`.
+    mean_rounds, task_visible, history, privileged
+        See `HiddenRate`.
+    """
+
+    records: str | Records | None = None
+    half: int | None = None
+    modelled: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bool("modelled", self.modelled)
+        if self.half is not None:
+            check_integer("half", self.half, 0, 1)
+
+    @property
+    def held_out(self) -> "RecordedAcceptance":
+        """Replay of the other half of the texts, or of all of them if all are played."""
+        return replace(self, half=None if self.half is None else 1 - self.half, modelled=False)
+
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        """Replay; ``ValueError`` for a record that can't be read."""
+        records = self.records
+        if records is None:
+            records = _packaged()
+        elif not isinstance(records, Records):
+            records = load_records(records)
+        if self.half is not None:
+            records = _half(records, self.half)
+        acceptance: Acceptance = Recorded(records, self.mean_rounds)
+        if self.modelled:
+            mean, spread = acceptance.prior(scenario)
+            acceptance = ByRequest(tuple(spread.tolist()), self.mean_rounds, tuple(mean.tolist()))
+        return Dynamics(Dynamics.of(scenario).channel, acceptance)
+
+
+class RecordedAcceptanceEnv(MultiSpinEnv):
+    """Acceptance is replayed from real speculative decoding, and hidden.
+
+    ## Description
+
+    As `MultiSpin/HiddenAcceptance-v0`, but a request is a recorded text, read from a random place. A round of L drafted
+    tokens gains the run of accepted tokens from the place, at most L, plus one, and the next round starts behind them.
+    Acceptance is then not independent from token to token, as the closed form takes it to be. `optimal+clairvoyant`
+    knows the rate of each text, not the tokens that come: it is a strong reference here, no bound.
+
+    ## Action Space
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Observation Space
+
+    | entry      | shape      | meaning                                                  | unit     | min  | max  |
+    |------------|------------|----------------------------------------------------------|----------|------|------|
+    | `compute`  | (K,)       | draft time of a token T_k / T̄                           | s/token  | 0.85 | 1.15 |
+    | `channel`  | (K,)       | spectral efficiency r_k / r̄                             | bit/s/Hz | 0    | 2.03 |
+    | `task`     | (K·tasks,) | for each user a 1 at its task (`task_visible`)   | 1        | 0    | 1    |
+    | `drafted`  | (K,)       | tokens drafted in the last round, over L_max             | tokens   | 0    | 1    |
+    | `accepted` | (K,)       | of these accepted, over L_max                            | tokens   | 0    | 1    |
+    | `age`      | (K,)       | a / (a + 16), a = rounds since the request began         | rounds   | 0    | 1    |
+    | `hits`     | (K,)       | x / (x + 64), x = tokens accepted since then (`history`) | tokens   | 0    | 1    |
+    | `misses`   | (K,)       | x / (x + 16), x = refusals since then (`history`)        | rounds   | 0    | 1    |
+    | `shared`   | (3,)       | log10 of T_ver / T̄, K, K Q / (B r̄ T̄)                  | 1        | -20  | 20   |
+
+    ## Rewards
+
+    As `MultiSpin/Heterogeneous-v0`. `reward="expected"` averages over what the draft model could have had accepted at
+    the place, given the recorded probabilities; `"sampled"` takes what was accepted.
+
+    ## Starting State
+
+    As `MultiSpin/Heterogeneous-v0`, with a text of its task and a place in it for each device.
+
+    ## Episode End
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Arguments
+
+    As `MultiSpin/HiddenAcceptance-v0` without `spread`, and
+
+    - `records`: a file in the format of `multispin_env/records/README.md`, or `Records`; default those of the package,
+      whose tasks are taken for the scenario's in their order.
+    - `half`: 0 or 1 takes every second text of each task, from the first or the second on; default `None`, all.
+    - `modelled`: whether requests are those of `MultiSpin/HiddenAcceptance-v0` with the mean and spread of the texts,
+      instead of replayed; default false. `train.py` learns from a model of one half and measures on the replay of the
+      other: agents that learn from a replay learn its few texts by heart.
+
+    ## Info
+
+    As `MultiSpin/HiddenAcceptance-v0`.
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+    variant_type = RecordedAcceptance
+
+
+class RecordedAcceptanceVectorEnv(MultiSpinVectorEnv):
+    """Vector of `RecordedAcceptanceEnv`, bit for bit."""
+
+    variant_type = RecordedAcceptance

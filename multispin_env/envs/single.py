@@ -1,0 +1,103 @@
+"""The single environments: a Gymnasium shell around a batch of one."""
+
+from typing import Any, ClassVar, cast
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.envs.rendering.renderers import FRAMES_OR_WINDOW, make_renderer, metadata_of
+from multispin_env.envs.rounds.engine import Batch
+from multispin_env.envs.rounds.observations import Observation
+from multispin_env.envs.settings import Settings, Variant
+from multispin_env.physics.types import Decision, Observed, SystemState
+from multispin_env.scenario import Scenario
+
+
+class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
+    """Base of the single environments, which are in `multispin_env.envs.rounds.variants`."""
+
+    metadata: dict[str, Any] = metadata_of(FRAMES_OR_WINDOW)
+    variant_type: ClassVar[type[Variant]]
+
+    def __init__(
+        self,
+        scenario: Scenario | str = "llama2",
+        *,
+        action: str = "residual",
+        reward: str = "expected",
+        optimum: bool = False,
+        render_mode: str | None = None,
+        **overrides: Any,
+    ) -> None:
+        chosen = {"action": action, "reward": reward, "optimum": optimum, "render_mode": render_mode}
+        settings = Settings.make(type(self), self.variant_type, scenario, chosen, overrides)
+        self.scenario = settings.scenario
+        self.variant = settings.variant
+        self._batch = Batch(settings, 1)
+        self.action_space = self._batch.action_space
+        self.observation_space = cast(spaces.Space[Observation], self._batch.observation_space)
+        self.render_mode = render_mode
+        self._renderer = make_renderer(render_mode, FRAMES_OR_WINDOW, settings, 1)
+        self._seeded = False
+
+    @property
+    def state(self) -> SystemState:
+        """What prices the next action, arrays (K,) in physical units; parts of it may be hidden from agents."""
+        return self._batch.state[0].copy()
+
+    @property
+    def assumptions(self) -> Assumptions:
+        """What an engineer may know of this environment from past data; plug-in controllers start from it."""
+        return self.variant.assumptions(self.scenario)
+
+    def encode_action(self, decision: Decision) -> NDArray[np.float32]:
+        """Return the action that decodes to this decision (K,) in the current round."""
+        return self._batch.actions.encode(decision, self._batch.planned[0])
+
+    def decode_action(self, action: NDArray[Any]) -> Decision:
+        """Return the decision (K,) that an action means in the current round."""
+        return self._batch.actions.decode(action, self._batch.planned[0])
+
+    def decode_observation(self, observation: Observation) -> Observed:
+        """Return what an observation shows, arrays (K,) in physical units."""
+        return self._batch.observations.decode(observation)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Draw new devices and a first round of fading."""
+        super().reset(seed=seed)
+        if seed is not None or not self._seeded:
+            self._batch.seed(0, self.np_random)
+            self._seeded = True
+        observation = _first(self._batch.reset())
+        if self._renderer is not None:
+            self._renderer.begin()
+        return observation, {}
+
+    def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Play one round; episodes never terminate, and ``max_episode_steps`` of ``gym.make`` truncates them."""
+        if not self._seeded:
+            raise RuntimeError("step: got a call before reset, allowed is reset first")
+        self._batch.actions.check_shape(action, self.scenario.num_users)
+        step = self._batch.step(np.asarray(action)[None])
+        if self._renderer is not None:
+            self._renderer.add(step)
+        info = {key: value[0] if value.ndim > 1 else float(value[0]) for key, value in step.info.items()}
+        return _first(step.observation), float(step.reward[0]), False, False, info
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Picture of the last round, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
+        return None if self._renderer is None else self._renderer.frame()
+
+    def close(self) -> None:
+        """Close the window of ``render_mode="human"``."""
+        if self._renderer is not None:
+            self._renderer.close()
+
+
+def _first(observation: Observation) -> Observation:
+    return {key: value[0].copy() for key, value in observation.items()}

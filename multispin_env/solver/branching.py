@@ -1,0 +1,116 @@
+"""Parts of the problem that are still open are split, or listed once few decisions are left in them (ours)."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.solver.moves import pays
+from multispin_env.solver.problem import Problem
+from multispin_env.solver.windows import Nodes, joined
+
+LISTED = 32
+"""Parts with at most this many decisions are listed."""
+
+NARROWEST = 1e-14
+"""Relative width of an interval that is not split any further."""
+
+
+class Listing(NamedTuple):
+    """Decisions, and the instance each belongs to."""
+
+    instance: IntArray  # (j,)
+    lengths: FloatArray  # (j, K)
+
+
+def few_decisions(nodes: Nodes) -> BoolArray:
+    """Whether the windows of each node (m,) hold at most `LISTED` decisions."""
+    digits = np.log2(nodes.high - nodes.low + 1.0).sum(-1)  # the product itself may overflow
+    few: BoolArray = digits <= np.log2(LISTED) + 1e-9
+    return few
+
+
+def listed(nodes: Nodes) -> Listing:
+    """Every decision of every node, by counting in mixed radix."""
+    size = (nodes.high - nodes.low + 1.0).astype(np.int64)
+    stride = np.cumprod(size, -1)
+    count = stride[:, -1]
+    node = np.repeat(np.arange(len(nodes)), count)
+    number = np.arange(len(node)) - np.repeat(np.cumsum(count) - count, count)
+    digits = number[:, None] // (stride // size)[node] % size[node]
+    return Listing(nodes.instance[node], nodes.low[node] + digits)
+
+
+def split(
+    nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: BoolArray, verification_time: float
+) -> Nodes:
+    """Halve every node: its interval, or the window of its critical user where ``by_user``.
+
+    Parameters
+    ----------
+    nodes
+        m nodes.
+    candidate
+        Lengths (m, K); a window is split above the critical user's.
+    critical
+        Users (m,).
+    by_user
+        Which nodes (m,) split a window.
+    verification_time
+        T_ver in s.
+
+    Returns
+    -------
+    Nodes
+        2 m nodes.
+    """
+    rows = np.arange(len(nodes))
+    # the geometric mean of the round's latency, which the goodput divides by, for any number of decades
+    rounds = np.sqrt(nodes.left + verification_time) * np.sqrt(nodes.right + verification_time)
+    middle = np.clip(rounds - verification_time, nodes.left, nodes.right)
+    stuck = (middle <= nodes.left) | (middle >= nodes.right)
+    middle = np.where(stuck, 0.5 * (nodes.left + nodes.right), middle)
+    middle = np.where(by_user, nodes.right, middle)
+    low_end, high_end = nodes.low[rows, critical], nodes.high[rows, critical]
+    cut = np.clip(candidate[rows, critical], low_end, np.maximum(high_end - 1.0, low_end))
+    shorter, longer = nodes.high.copy(), nodes.low.copy()
+    shorter[rows, critical] = np.where(by_user, cut, high_end)
+    longer[rows, critical] = np.where(by_user, cut + 1.0, low_end)
+    nodes = replace(nodes, by_user=by_user)
+    return joined(
+        replace(nodes, right=middle, high=shorter),
+        replace(nodes, left=np.where(by_user, nodes.left, middle), low=longer),
+    )
+
+
+def branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:
+    """Whether to split a window: keep to the kind of split that worked, change from one that did not.
+
+    Parameters
+    ----------
+    nodes
+        m nodes with their new bounds.
+    before
+        Bounds (m,) of the nodes they come from.
+    target
+        Goodput to beat (m,).
+    critical
+        Users (m,) whose window would be split.
+    """
+    worked = nodes.bound - target < 0.7 * (before - target)
+    rows = np.arange(len(nodes))
+    possible = nodes.high[rows, critical] > nodes.low[rows, critical]
+    exhausted = nodes.right - nodes.left <= NARROWEST * nodes.right
+    return possible & (np.where(worked, nodes.by_user, ~nodes.by_user) | exhausted)
+
+
+def improvements(problem: Problem, listing: Listing, value: FloatArray) -> Listing:
+    """The best decision of each instance among those listed, where it is better than ``value`` (n,)."""
+    part = problem.rows(listing.instance)
+    better = pays(part, listing.lengths[:, None], value[listing.instance][:, None])[:, 0]
+    instance, lengths = listing.instance[better], listing.lengths[better]
+    found = problem.rows(instance).value(lengths[:, None])[:, 0]
+    order = np.lexsort((-found, instance))
+    instance, first = np.unique(instance[order], return_index=True)
+    return Listing(instance, lengths[order][first])

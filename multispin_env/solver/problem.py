@@ -1,0 +1,148 @@
+"""The optimisation problem as the solvers see it: a flat batch of instances in units of one share of the budget."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.checks import require
+from multispin_env.physics.rounds import goodput
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.physics.types import SystemState
+from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.physics.validation import checked_weights
+from multispin_env.scenario import Scenario
+from multispin_env.solver.equalization import equal_latency
+
+NEARLY_CERTAIN = 1.0 - 1e-12
+"""α from here on has a relaxed optimum that is the one of α = 1 to rounding."""
+
+NEARLY_IMPOSSIBLE = 1e-300
+"""Likewise at the other end, where ln α must stay finite."""
+
+SHORTEST, LONGEST = 1e-130, 1e130
+"""Times in s outside this range are moved to its ends, so that products of a few of them stay finite."""
+
+ARRAYS = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high")
+"""Fields of a `Problem` with an entry for each instance and user."""
+
+LIGHTEST, HEAVIEST = 1e-150, 1e100
+"""Likewise for weights; what is lighter counts as zero."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Maximise Σ_k ω_k E[N_k | L_k] / (φ(L) + T_ver) over low ≤ L ≤ high, n instances of K users."""
+
+    draft_time: FloatArray  # T (n, K) s/token
+    token_time: FloatArray  # c (n, K) s/token with the whole budget
+    acceptance_rate: FloatArray  # α (n, K)
+    weights: FloatArray  # ω (n, K) ≥ 0
+    low: IntArray  # (n, K) tokens
+    high: IntArray  # (n, K) tokens
+    verification_time: float  # T_ver s
+
+    def __len__(self) -> int:
+        """Return the number of instances."""
+        return len(self.draft_time)
+
+    @property
+    def decay(self) -> FloatArray:
+        """|ln α| (n, K), kept off 0 and ∞."""
+        return -np.log(np.clip(self.acceptance_rate, NEARLY_IMPOSSIBLE, NEARLY_CERTAIN))
+
+    def rows(self, rows: IntArray | BoolArray | slice) -> "Problem":
+        """Some of the instances."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS})
+
+    def tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
+        """Σ_k ω_k E[N_k | L_k] of candidates (n, m, K), as (n, m)."""
+        won = self.weights[:, None] * expected_tokens(lengths, self.acceptance_rate[:, None])
+        total: FloatArray = won.sum(-1)
+        return total
+
+    def latency(self, lengths: FloatArray | IntArray) -> FloatArray:
+        """φ of candidates (n, m, K), as (n, m)."""
+        return equal_latency(lengths, self.draft_time[:, None], self.token_time[:, None]).latency
+
+    def value(self, lengths: FloatArray | IntArray) -> FloatArray:
+        """Goodput with the best bandwidth of candidates (n, m, K), as (n, m) tokens/s."""
+        return goodput(self.tokens(lengths), self.latency(lengths), self.verification_time)
+
+
+def user_times(scenario: Scenario, state: SystemState) -> tuple[FloatArray, FloatArray]:
+    """T and c (..., K) of a checked state, kept within `SHORTEST` and `LONGEST`."""
+    with np.errstate(over="ignore", divide="ignore", under="ignore"):
+        token_time = full_share_token_time(scenario, state.spectral_efficiency)
+    return np.clip(state.draft_time, SHORTEST, LONGEST), np.clip(token_time, SHORTEST, LONGEST)
+
+
+def make_problem(
+    scenario: Scenario,
+    state: SystemState,
+    weights: FloatArray | None = None,
+    fixed_length: IntArray | None = None,
+) -> Problem:
+    """Flatten a checked state (..., K) into instances (n, K).
+
+    Parameters
+    ----------
+    scenario, state
+        The system, and arrays (..., K) of one shape.
+    weights
+        ω ≥ 0 of the same shape; ``None`` is 1.
+    fixed_length
+        Lengths that are given, of the same shape; a negative entry leaves the length free. ``None``: all are free.
+    """
+    flat = (-1, state.draft_time.shape[-1])
+    draft_time, token_time = (time.reshape(flat) for time in user_times(scenario, state))
+    free = np.full(draft_time.shape, -1) if fixed_length is None else fixed_length.reshape(flat)
+    return Problem(
+        draft_time=draft_time,
+        token_time=token_time,
+        acceptance_rate=state.acceptance_rate.reshape(flat),
+        weights=np.ones_like(draft_time) if weights is None else _bounded_weights(weights.reshape(flat)),
+        low=np.where(free < 0, scenario.min_draft_length, free),
+        high=np.where(free < 0, scenario.max_draft_length, free),
+        verification_time=scenario.verification_time,
+    )
+
+
+def checked_problem(
+    scenario: Scenario,
+    state: SystemState,
+    weights: FloatArray | None = None,
+    fixed_length: IntArray | None = None,
+) -> Problem:
+    """Instances of a checked state (..., K), with weights and fixed lengths as users hand them in.
+
+    Raises
+    ------
+    ValueError
+        For bad weights or lengths.
+    """
+    shape = state.draft_time.shape
+    return make_problem(
+        scenario, state, checked_weights(weights, shape), checked_fixed_length(scenario, fixed_length, shape)
+    )
+
+
+def _bounded_weights(weights: FloatArray) -> FloatArray:
+    return np.where(weights < LIGHTEST, 0.0, np.minimum(weights, HEAVIEST))
+
+
+def checked_fixed_length(scenario: Scenario, fixed_length: object, shape: tuple[int, ...]) -> IntArray | None:
+    """Return given lengths as integers of ``shape``; ``ValueError`` where one is out of the scenario's range."""
+    if fixed_length is None:
+        return None
+    array = np.asarray(fixed_length)
+    whole = np.issubdtype(array.dtype, np.integer)
+    low, high = scenario.min_draft_length, scenario.max_draft_length
+    good = np.full(array.shape, whole) & ((array < 0) | ((array >= low) & (array <= high)))
+    require("fixed_length", array, good, f"integers in {low}..{high}, or -1 for a free length")
+    try:
+        return np.ascontiguousarray(np.broadcast_to(array, shape), dtype=np.int64)
+    except ValueError:
+        raise ValueError(
+            f"fixed_length: got shape {array.shape}, allowed is a shape that broadcasts to {shape}"
+        ) from None

@@ -1,0 +1,118 @@
+"""The fast rule: Lagrangian lengths on a ray through the relaxed optimum, then local moves (ours).
+
+Rounding each relaxed length moves φ by about sd = sqrt(Σ (∂φ/∂L_k)² / 12), so the ray φ* + t sd, λ ∝ φ, is searched
+for t within a few units. Where drafting leaves less than about two tokens' time for the upload (a rich uplink), shares
+jump by large factors from token to token, φ sits just above some l T_k, and the goodput along the ray is rugged: those
+instances get a longer ray, more points on it and several starts.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.rounds import goodput
+from multispin_env.solver.lagrangian import lagrangian_lengths
+from multispin_env.solver.moves import improve
+from multispin_env.solver.problem import Problem
+from multispin_env.solver.relaxed import TINY, Relaxed, relaxed_optimum
+
+RUGGED = 0.4
+"""Largest T_k over the time left for its upload, from which on the search along the ray is the thorough one."""
+
+RELAXED_TOLERANCE = 1e-3
+"""Accuracy of the relaxed optimum: the ray is much longer."""
+
+
+class Effort(NamedTuple):
+    """How thoroughly the ray is searched."""
+
+    reach: float  # largest |t|
+    points: int  # number of t
+    starts: int  # best distinct points that are improved by moves
+
+
+QUICK = Effort(reach=8.0, points=13, starts=1)
+THOROUGH = Effort(reach=20.0, points=129, starts=4)
+
+
+@np.errstate(all="ignore")  # absurd numbers may overflow on the way; what is no number is replaced below
+def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
+    """Very good integer lengths, and the relaxed optimum they come from.
+
+    Parameters
+    ----------
+    problem
+        The batch, n instances.
+
+    Returns
+    -------
+    tuple[FloatArray, Relaxed]
+        Whole numbers (n, K), and the relaxed optimum to `RELAXED_TOLERANCE`.
+    """
+    relaxed = _numbers(problem, relaxed_optimum(problem, RELAXED_TOLERANCE))
+    room = _room(problem, relaxed)
+    rugged: BoolArray = np.asarray((problem.draft_time > RUGGED * room).any(-1))
+    lengths = np.empty_like(relaxed.length)
+    for rows, effort in ((~rugged, QUICK), (rugged, THOROUGH)):
+        if rows.all():
+            return _search_ray(problem, relaxed, room, effort), relaxed
+        if rows.any():
+            part = Relaxed(*(array[rows] for array in relaxed))
+            lengths[rows] = _search_ray(problem.rows(rows), part, room[rows], effort)
+    return lengths, relaxed
+
+
+def _numbers(problem: Problem, relaxed: Relaxed) -> Relaxed:
+    """Replace what is not a finite number, so that the search always has somewhere to start."""
+    if all(np.isfinite(array).all() for array in relaxed):
+        return relaxed
+    length = np.where(np.isfinite(relaxed.length), relaxed.length, problem.low)
+    latency = problem.latency(length[:, None])[:, 0]
+    price = np.where(np.isfinite(relaxed.price), relaxed.price, 1.0)
+    value = np.where(np.isfinite(relaxed.value), relaxed.value, 0.0)
+    return Relaxed(length, np.maximum(latency, TINY), price, value)
+
+
+def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
+    """φ − L T, (n, K), kept above zero."""
+    phi = relaxed.latency[:, None]
+    return np.maximum(phi - relaxed.length * problem.draft_time, 1e-9 * phi)
+
+
+def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
+    candidates = _ray(problem, relaxed, room, effort)
+    latency = problem.latency(candidates)
+    value = goodput(problem.tokens(candidates), latency, problem.verification_time)
+    rows = np.arange(len(problem))
+    if effort.starts == 1:
+        best = value.argmax(-1)
+        return improve(problem, candidates[rows, best], latency[rows, best][:, None])
+    start = _distinct_best(value, effort.starts)
+    many = np.repeat(rows, effort.starts)
+    lengths = improve(problem.rows(many), candidates[many, start.ravel()], latency[many, start.ravel()][:, None])
+    ends = lengths.reshape(*start.shape, -1)
+    found: FloatArray = ends[rows, problem.value(ends).argmax(-1)]
+    return found
+
+
+def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
+    """Candidates (n, points, K)."""
+    per_token = problem.token_time / (room * room)  # ∂φ/∂L_k, times P / φ
+    pull = np.maximum((per_token * relaxed.length).sum(-1), TINY)
+    spread = np.sqrt((per_token * per_token).sum(-1) / 12.0) / pull  # sd / φ
+    steps = np.linspace(-effort.reach, effort.reach, effort.points)
+    factor = np.maximum(1.0 + spread[:, None] * steps, 0.05)
+    price = np.maximum(relaxed.price, TINY)
+    return lagrangian_lengths(problem, relaxed.latency[:, None] * factor, price[:, None] * factor)
+
+
+def _distinct_best(value: FloatArray, count: int) -> IntArray:
+    """Positions (n, count) of the largest values (n, m); of equal ones the first counts as large."""
+    order = np.argsort(-value, -1, kind="stable")
+    ranked = np.take_along_axis(value, order, -1)
+    repeated: BoolArray = np.zeros(value.shape, dtype=bool)
+    repeated[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
+    first = np.argsort(repeated, -1, kind="stable")[:, :count]
+    positions: IntArray = np.take_along_axis(order, first, -1)
+    return positions

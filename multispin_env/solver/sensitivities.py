@@ -1,0 +1,93 @@
+"""What a little more of each resource is worth (ours)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray
+from multispin_env.physics.types import SystemState
+from multispin_env.physics.validation import checked_state
+from multispin_env.scenario import Scenario
+from multispin_env.solver.batching import in_chunks
+from multispin_env.solver.problem import Problem, checked_problem
+from multispin_env.solver.relaxed import TINY, relaxed_optimum
+
+NEPER_PER_DB = np.log(10.0) / 10.0
+"""d ln s / d dB of a power ratio s."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sensitivities:
+    """The relaxed optimum and its derivatives; lengths are real numbers."""
+
+    # relaxed optimum μ = G: the worth of time is G tokens for each second saved in a round
+    goodput: FloatArray  # (...) tokens/s
+    # real draft lengths
+    draft_length: FloatArray  # (..., K) tokens
+    # φ, the latency of the access
+    access_latency: FloatArray  # (...) s
+    # λ: tokens in a round for as much bandwidth once more, to first order
+    bandwidth_price: FloatArray  # (...) tokens
+    # ∂G / ∂B
+    total_bandwidth: FloatArray  # (...) tokens/s/Hz
+    # ∂G / ∂ signal-to-noise ratio of each device
+    snr_db: FloatArray  # (..., K) tokens/s/dB
+    # ∂G / ∂T_ver, negative
+    verification_time: FloatArray  # (...) tokens/s/s
+    # ∂G / ∂T_k, not positive
+    draft_time: FloatArray  # (..., K) tokens/s/s
+
+
+def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | None = None) -> Sensitivities:
+    """Derivatives of the relaxed optimum by what the system has.
+
+    By the envelope theorem the lengths may be held: with S(φ) = Σ c L / (φ − L T) = 1 and P = −S', a change of the
+    shares by dS moves φ by dS / P, and G = ΣE / (φ + T_ver) by −G dφ / (φ + T_ver).
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    state
+        Arrays (..., K).
+    weights
+        ω (..., K) ≥ 0; ``None`` means 1.
+
+    Returns
+    -------
+    Sensitivities
+        In SI units: multiply by 1e6 for a megahertz, by 1e-3 for a millisecond.
+
+    Raises
+    ------
+    ValueError
+        For a bad state or bad weights.
+    """
+    state = checked_state(scenario, state)
+    shape = state.draft_time.shape
+    problem = checked_problem(scenario, state, weights)
+    goodput, length, latency, price, share, slope, pull = in_chunks(_solve, problem)
+    total = latency + scenario.verification_time
+    worth = (goodput / (total * pull))[:, None]  # of one share of the budget
+    efficiency = state.spectral_efficiency.reshape(length.shape)
+    per_db = -np.expm1(-efficiency * np.log(2.0)) * NEPER_PER_DB / np.log(2.0)  # dr / d dB
+    batch = shape[:-1]
+    return Sensitivities(
+        goodput=goodput.reshape(batch),
+        draft_length=length.reshape(shape),
+        access_latency=latency.reshape(batch),
+        bandwidth_price=price.reshape(batch),
+        total_bandwidth=(worth[:, 0] * share.sum(-1) / scenario.total_bandwidth).reshape(batch),
+        snr_db=(worth * share * per_db / efficiency).reshape(shape),
+        verification_time=(-goodput / total).reshape(batch),
+        draft_time=(-worth * slope * length).reshape(shape),
+    )
+
+
+def _solve(problem: Problem) -> tuple[FloatArray, ...]:
+    """G, L, φ, λ; w and w / (φ − L T) of each user; P."""
+    at = relaxed_optimum(problem)
+    room = np.maximum(at.latency[:, None] - at.length * problem.draft_time, TINY)
+    share = problem.token_time * at.length / room
+    slope = share / room
+    return at.value, at.length, at.latency, at.price, share, slope, np.maximum(slope.sum(-1), TINY)

@@ -1,0 +1,149 @@
+"""Bounds over intervals of latency, with the lengths that can still win in each of them (ours).
+
+Take φ in [φ₁, φ₂] and any price λ ≥ 0. A decision of latency φ uses shares that sum to at most one, so its tokens are
+at most
+
+    N(φ) = λ + Σ_k max_l [ω e(l) − λ w_k(l; φ)].
+
+w is convex in φ, so its tangent at φ₂ stays below it. With the tangent N is a maximum of affine functions, hence
+convex, and N(φ) / (φ + T_ver) is largest at an end of the interval: two evaluations bound the goodput of every
+decision in it, with an error of second order in the width. A length whose own term falls short of the best one by
+more than the slack to the goodput to beat, at both ends, cannot win and leaves the window of its user.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.solver.problem import Problem
+
+SAFETY = 1e-11
+"""Relative amount added to every bound, above the rounding of its sums."""
+
+DEAREST = 1e3
+"""Largest λ, in expected tokens of the instance: any λ gives a bound, a larger one would cancel digits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Nodes:
+    """m parts of the problem: an interval of latency and a window of lengths for each user."""
+
+    instance: IntArray  # (m,) row of the problem
+    left: FloatArray  # φ₁ (m,) s
+    right: FloatArray  # φ₂ (m,) s
+    low: FloatArray  # (m, K) shortest length that can win
+    high: FloatArray  # (m, K) longest
+    bound: FloatArray  # (m,) tokens/s, no decision inside is better
+    by_user: BoolArray  # (m,) the last split was of a window, not of the interval
+
+    def __len__(self) -> int:
+        """Return the number of nodes."""
+        return len(self.instance)
+
+    def rows(self, rows: IntArray | BoolArray) -> "Nodes":
+        """Some of the nodes."""
+        return Nodes(**{name: array[rows] for name, array in vars(self).items()})
+
+
+def joined(*parts: Nodes) -> Nodes:
+    """All nodes of several sets."""
+    return Nodes(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
+
+
+class Bounds(NamedTuple):
+    """What one evaluation of a set of nodes tells."""
+
+    bound: FloatArray  # (m,) tokens/s; 0 where no decision is inside
+    low: FloatArray  # windows of the lengths that can win, (m, K)
+    high: FloatArray
+    candidate: FloatArray  # lengths (m, K) that fit at φ₂
+    critical: IntArray  # (m,) user whose next token no longer fits
+
+
+class _Table(NamedTuple):
+    """Every length of every window, (m, K, W) with the widest W; what is beyond a window is not ``inside``."""
+
+    inside: BoolArray
+    tokens: FloatArray  # ω e(l)
+    share: FloatArray  # w(l; φ₂)
+    steeper: FloatArray  # tangent at φ₁ less the share at φ₂
+
+
+@np.errstate(over="ignore")  # −∞ is meant where a tangent is that steep
+def evaluate(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
+    """Bound the goodput inside each node and narrow its windows.
+
+    Parameters
+    ----------
+    problem
+        One row for each node.
+    nodes
+        m nodes.
+    target
+        Goodput to beat (m,): windows keep every length of every decision that is better.
+
+    Returns
+    -------
+    Bounds
+        Bounds, windows, candidates and the users to branch on.
+    """
+    table = _tabulate(problem, nodes)
+    price, candidate, critical = _price(table, nodes.low)
+    dead = ~table.inside[..., 0].all(-1) | (table.share[..., 0].sum(-1) > 1.0 + SAFETY)
+    column = price[:, None, None]
+    right = np.where(table.inside, table.tokens - column * table.share, -np.inf)
+    left = right - column * table.steeper
+    best_right, best_left = right.max(-1, keepdims=True), left.max(-1, keepdims=True)
+    best_right, best_left = (np.maximum(best, -1e300) for best in (best_right, best_left))
+    rounding = SAFETY * (price + table.tokens.max(-1).sum(-1))
+    most_right = price + best_right.sum((-1, -2)) + rounding
+    most_left = price + best_left.sum((-1, -2)) + rounding
+    time_right = nodes.right + problem.verification_time
+    time_left = nodes.left + problem.verification_time
+    bound = np.maximum(most_right / time_right, most_left / time_left)
+    slack_right = (most_right - target * time_right)[:, None, None]
+    slack_left = (most_left - target * time_left)[:, None, None]
+    wins = (right >= best_right - slack_right) | (left >= best_left - slack_left)
+    low = nodes.low + wins.argmax(-1)
+    high = np.minimum(nodes.low + (wins.shape[-1] - 1) - wins[..., ::-1].argmax(-1), nodes.high)
+    dead |= ~wins.any(-1).all(-1)
+    return Bounds(np.where(dead, 0.0, bound), low, high, candidate, critical)
+
+
+def _tabulate(problem: Problem, nodes: Nodes) -> _Table:
+    width = int((nodes.high - nodes.low).max()) + 1
+    length = nodes.low[..., None] + np.arange(width)
+    room = nodes.right[:, None, None] - length * problem.draft_time[..., None]
+    inside = (length <= nodes.high[..., None]) & ((room > 0.0) | (length == 0.0))
+    uploading = problem.token_time[..., None] * length
+    inside &= uploading <= room * (1.0 + SAFETY)  # a share above one fits in no decision
+    room = np.where(inside & (room > 0.0), room, 1.0)
+    share = np.where(inside, uploading / room, 0.0)
+    tokens = np.where(
+        inside, problem.weights[..., None] * expected_tokens(length, problem.acceptance_rate[..., None]), 0.0
+    )
+    return _Table(inside, tokens, share, share * ((nodes.right - nodes.left)[:, None, None] / room))
+
+
+def _price(table: _Table, low: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
+    """λ of the best bound at φ₂: tokens in order of gain per share, up to the one that no longer fits."""
+    shape = table.share.shape
+    possible = table.inside[..., 1:]
+    extra = np.where(possible, table.share[..., 1:] - table.share[..., :-1], 0.0)
+    gain = table.tokens[..., 1:] - table.tokens[..., :-1]
+    flat = (shape[0], -1)
+    worth = np.where(possible, gain / np.where(extra > 0.0, extra, 1.0), -1.0).reshape(flat)
+    if not worth.shape[1]:
+        return np.zeros(shape[0]), low, np.zeros(shape[0], dtype=np.int64)
+    order = np.argsort(-worth, -1, kind="stable")
+    used = np.take_along_axis(extra.reshape(flat), order, -1).cumsum(-1) + table.share[..., 0].sum(-1)[:, None]
+    first = np.minimum((used <= 1.0).sum(-1), used.shape[1] - 1)[:, None]
+    token = np.take_along_axis(order, first, -1)
+    crossing = np.take_along_axis(used, first, -1) > 1.0
+    price = np.where(crossing, np.maximum(np.take_along_axis(worth, token, -1), 0.0), 0.0)
+    taken = (worth > price).reshape(possible.shape) & possible
+    price = np.minimum(price[:, 0], DEAREST * table.tokens.max(-1).sum(-1))
+    return price, low + taken.sum(-1), token[:, 0] // (shape[2] - 1)
