@@ -87,7 +87,7 @@ class AnalyticPolicyGradient(DirectLearner):
     def _setup_model(self) -> None:
         super()._setup_model()
         assert isinstance(self.env, NativeVecEnv)
-        window = self.env.env.variant.window or 1.0  # with 1, nothing of earlier rounds is remembered
+        window = self.env.env.objective.remembered_rounds
         width = self.policy_kwargs["width"]
         self.foresight = None if window == 1.0 else Foresight(self.observation_space, width, window)
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.rounds.observations import SHARED, SHOWN, Observation
+from multispin_env.envs.rounds.observations import SHARED, Observation
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import Decision, SystemState
@@ -81,7 +81,7 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 def check_teachable(settings: Settings) -> None:
     """``ValueError`` unless the environment shows the state and an optimum is known."""
     variant = settings.variant
-    if variant.optimum is None or variant.shown != SHOWN or variant.dynamics(settings.scenario).delay:
+    if variant.optimum is None or not variant.fully_observed:
         raise ValueError(
             f"agent: got 'imitation' for {type(variant).__name__}, allowed are environments that show the whole state "
             "and have an optimum to imitate"

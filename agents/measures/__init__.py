@@ -10,4 +10,4 @@ __all__ = ["EpisodeMeasure", "Measure", "StateMeasure", "measure_of"]
 
 def measure_of(env: str, settings: Settings) -> Measure:
     """States where everything is known and rounds are independent; whole episodes where a variant lists contenders."""
-    return EpisodeMeasure(env, settings) if settings.variant.contenders else StateMeasure(env, settings)
+    return StateMeasure(env, settings) if settings.variant.independent_rounds else EpisodeMeasure(env, settings)

@@ -118,7 +118,7 @@ def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
         "arguments": dict(config.arguments),
         "scenario": config.scenario.to_dict(),
     }
-    default = EpisodeMeasure if config.settings.variant.contenders else StateMeasure
+    default = StateMeasure if config.settings.variant.independent_rounds else EpisodeMeasure
     trial = Trial(config.env, config.settings, default.default_size if size is None else size)
     content = {**about, "score": measured(read(target), trial)}
     write_atomically(target / SCORE, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

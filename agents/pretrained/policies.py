@@ -17,7 +17,7 @@ from agents.policies.equivariant import EquivariantActorCritic
 from agents.registry import AGENTS
 from agents.runs import RunConfig, load_config
 from agents.vec_env import make_vec_env
-from multispin_env.envs.rounds.observations import SHARED, SHOWN, Observation
+from multispin_env.envs.rounds.observations import SHARED, Observation
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state
@@ -113,7 +113,7 @@ def read(folder: Path) -> PretrainedAgent:
     config, _ = load_config(folder)
     policy = _network(config, folder)
     score = _read_score(folder / SCORE)
-    kind = PretrainedAgent if config.settings.variant.shown != SHOWN else PretrainedDecider
+    kind = PretrainedDecider if config.settings.variant.fully_observed else PretrainedAgent
     return kind(config, policy, score)
 
 

@@ -46,7 +46,7 @@ class Trial:
     @property
     def on_states(self) -> bool:
         """Whether cases are states, and agents decide for them; else agents answer observations."""
-        return not self.settings.variant.contenders
+        return self.settings.variant.independent_rounds
 
     @property
     def cases(self) -> str:

@@ -82,7 +82,7 @@ class System:
 
     def trial(self, size: int | None) -> Trial:
         """Held-out cases; as many as tables have unless told otherwise."""
-        measure = EpisodeMeasure if self.settings.variant.contenders else StateMeasure
+        measure = StateMeasure if self.settings.variant.independent_rounds else EpisodeMeasure
         return Trial(self.env, self.settings, measure.default_size if size is None else size)
 
 

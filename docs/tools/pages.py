@@ -11,7 +11,8 @@ from pathlib import Path
 from scores import SCENARIO, scores_of, slug
 
 import multispin_env as ms
-from multispin_env.evaluation.contenders import default_contenders, default_reference, same_contender
+from multispin_env.controllers.names import ContenderName
+from multispin_env.evaluation.contenders import default_contenders, default_reference
 from multispin_env.evaluation.episodes import make_episode_env
 from multispin_env.registry import ENCODINGS, FIGURES, Registry
 from multispin_env.watch.cli import main
@@ -99,7 +100,9 @@ def animate(env_id: str, path: Path) -> str:
     """Film the best that is known beside the next in the comparison; returns the command, but for its file."""
     env = make_episode_env(env_id, 2, SCENARIO)
     reference = default_reference(env)
-    other = next(name for name in default_contenders(env) if not same_contender(name, reference))
+    other = next(
+        name for name in default_contenders(env) if ContenderName.parse(name) != ContenderName.parse(reference)
+    )
     options = ["--env", env_id, "--controller", reference, "--beside", other]
     options += ["--num-users", str(USERS), "--rounds", str(ROUNDS), "--set", "reward=sampled"]
     with contextlib.redirect_stderr(io.StringIO()) as said:

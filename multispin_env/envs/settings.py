@@ -11,6 +11,8 @@ from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.factory import make_controller
 from multispin_env.envs.rounds.actions import ActionCodec
+from multispin_env.envs.rounds.memories import Memory
+from multispin_env.envs.rounds.objectives import Goodput, Objective
 from multispin_env.envs.rounds.observations import SHOWN, ObservationCodec
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.physics.types import SystemState
@@ -36,15 +38,14 @@ class Variant:
     contenders: ClassVar[tuple[str, ...]] = ()
     """What a comparison plays if it is told nothing else; empty for all controllers."""
 
-    @property
-    def window(self) -> float | None:
-        """Rounds over which throughput is discounted, if its utility is the reward."""
-        return None
+    independent_rounds: ClassVar[bool] = True
+    """Whether rounds have nothing to do with each other, so that states can be compared instead of whole episodes."""
 
-    @property
-    def counted(self) -> bool:
-        """Whether counts of drafted and accepted tokens are observed, and acceptance is not."""
-        return False
+    fully_observed: ClassVar[bool] = True
+    """Whether an observation is the state, no less and no more, so that a policy can decide for states."""
+
+    draws_tokens: ClassVar[bool] = False
+    """Whether tokens are drawn in every round, also where their expectation is priced."""
 
     @property
     def privileged(self) -> bool:
@@ -55,6 +56,14 @@ class Variant:
     def shown(self) -> tuple[str, ...]:
         """Entries of the observation beside ``shared``."""
         return SHOWN
+
+    def objective(self, scenario: Scenario, num_copies: int) -> Objective:
+        """What the rounds of n copies are rewarded for."""
+        return Goodput(scenario)
+
+    def memories(self, scenario: Scenario, num_copies: int) -> tuple[Memory, ...]:
+        """What n copies remember of past rounds beside that."""
+        return ()
 
     def dynamics(self, scenario: Scenario) -> Dynamics:
         """What changes between rounds; ``ValueError`` where the scenario does not allow it."""

@@ -15,6 +15,7 @@ from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.rendering.renderers import FRAMES, make_renderer, metadata_of
 from multispin_env.envs.rendering.views import View
 from multispin_env.envs.rounds.engine import Batch, Step
+from multispin_env.envs.rounds.objectives import Objective
 from multispin_env.envs.rounds.observations import Observation
 from multispin_env.envs.settings import Settings, Variant
 from multispin_env.physics.types import Decision, Observed, SystemState
@@ -102,6 +103,11 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     def state(self) -> SystemState:
         """What prices the next actions, arrays (n, K) in physical units; parts of it may be hidden from agents."""
         return self._batch.state.copy()
+
+    @property
+    def objective(self) -> Objective:
+        """What rounds are rewarded for."""
+        return self._batch.objective
 
     @property
     def assumptions(self) -> Assumptions:

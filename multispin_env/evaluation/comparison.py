@@ -75,8 +75,8 @@ class EpisodeRow:
 
 
 def default_metric(env: VectorEnv[Any, Any, Any]) -> str:
-    """Name of the metric that fits an environment: the return where that is for fairness, else goodput."""
-    return "goodput" if native(env).variant.window is None else "return"
+    """Name of the metric that fits what the environment rewards."""
+    return native(env).objective.metric
 
 
 def play_all(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.envs.rounds.observations import SHARED, SHOWN, Observation
+from multispin_env.envs.rounds.observations import SHARED, Observation
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state
@@ -76,7 +76,7 @@ class ExportedPolicy:
         ValueError
             For a bad state, or where the policy expects observations that are not the state.
         """
-        if self.settings.variant.shown != SHOWN:
+        if not self.settings.variant.fully_observed:
             raise ValueError(
                 f"state: got a SystemState, allowed for a policy of {type(self.settings.variant).__name__} are "
                 "observations, by act()"

@@ -18,7 +18,7 @@ from multispin_env.evaluation.scores import EPISODE_SEED, SEED_ROOM, TUNING_SEED
 
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"
-PARTIAL = [name for name in ms.ENVIRONMENTS.names() if ms.ENVIRONMENTS.load(name).variant_type.contenders]
+PARTIAL = [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name).variant_type.independent_rounds]
 TINY = ["--num-users", "3", "--timesteps", "3000"]
 
 

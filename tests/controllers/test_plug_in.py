@@ -154,7 +154,12 @@ def test_copies_go_on_by_themselves(duplicate, rng):
         ("optimal+betta", {}, ValueError, r"estimator: got 'betta'.*did you mean 'beta'"),
         ("optimall+beta", {}, ValueError, r"controller: got 'optimall'.*did you mean 'optimal'"),
         ("optimal+beta+filter", {}, ValueError, r"estimators: got \['Beta', 'Filter'\] for acceptance_rate"),
-        ("fixed+gradient", {}, ValueError, r"base: got Fixed, allowed with an estimator of weights is a WeightedController"),
+        (
+            "fixed+gradient",
+            {},
+            ValueError,
+            r"base: got Fixed, allowed with an estimator of weights is a Weighted",
+        ),
         ("optimal+beta", {"dekay": 1.0}, TypeError, r"unknown keyword 'dekay'.*did you mean 'decay'"),
         ("optimal+beta", {"memory": {}}, TypeError, r"unknown keyword 'memory'"),
         ("optimal+beta", {"decay": 2.0}, ValueError, r"decay: got 2\.0"),

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.vector import MultiSpinVectorEnv
-from multispin_env.evaluation.contenders import default_contenders, default_reference, make_contender, same_contender
+from multispin_env.evaluation.contenders import default_contenders, default_reference, make_contender
 from multispin_env.evaluation.episodes import Episodes, play_episodes
 from multispin_env.evaluation.rollout import play
 from multispin_env.evaluation.scores import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, TUNING_SEED, VALIDATION_SEED
@@ -111,8 +112,8 @@ def test_names_and_options():
     assert make_contender("optimal+filter", env).estimators[0].assumptions == env.assumptions
     assert isinstance(make_contender("fixed", env), ms.Controller)
     assert make_contender("optimal", env, {"certify": 1e-3}).certify == 1e-3
-    assert same_contender("optimal", "optimal+clairvoyant")
-    assert not same_contender("optimal", "optimal+beta")
+    assert ContenderName.parse("optimal") == ContenderName.parse("optimal+clairvoyant")
+    assert ContenderName.parse("optimal") != ContenderName.parse("optimal+beta")
     for name, words in (
         ("optimel", "did you mean 'optimal'"),
         ("optimal+bet", "did you mean 'beta'"),

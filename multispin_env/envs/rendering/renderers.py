@@ -33,7 +33,7 @@ class Renderer:
     """
 
     def __init__(self, settings: Settings, num_copies: int) -> None:
-        drawn = settings.variant.counted or settings.reward == "sampled"
+        drawn = settings.variant.draws_tokens or settings.reward == "sampled"
         self._episodes = Episodes(settings.scenario, drawn, num_copies)
         self._picture = Picture()
 

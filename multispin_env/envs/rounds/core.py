@@ -53,19 +53,19 @@ class Core:
         n, size of the batch.
     priced
         Whether the tokens that are priced are drawn or expected.
-    counted
+    drawn
         Whether tokens are drawn although they are not priced.
     """
 
     def __init__(
-        self, scenario: Scenario, dynamics: Dynamics, num_copies: int, *, priced: bool, counted: bool = False
+        self, scenario: Scenario, dynamics: Dynamics, num_copies: int, *, priced: bool, drawn: bool = False
     ) -> None:
         dynamics.acceptance.prior(scenario)  # refuses a scenario that it can't serve
         self.scenario = scenario
         self.dynamics = dynamics
         self.num_copies = num_copies
         self._priced = priced
-        self._drawn = priced or counted
+        self._drawn = priced or drawn
         num_users = scenario.num_users
         uniform_rows = partial(_uniform_rows, columns=dynamics.acceptance.columns, num_users=num_users)
         device_rows = partial(_uniform_rows, columns=UNIFORMS_PER_USER, num_users=num_users)

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.envs.rounds.core import ALL, Core, Rows
-from multispin_env.envs.rounds.memories import Counts, Throughput
 from multispin_env.envs.rounds.observations import Observation
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.rounds import price, slopes
@@ -47,13 +46,11 @@ class Batch:
             variant.dynamics(scenario),
             num_copies,
             priced=settings.reward == "sampled",
-            counted=variant.counted,
+            drawn=variant.draws_tokens,
         )
-        self._counts = Counts(scenario.num_users, num_copies) if variant.counted else None
-        self._throughput = None if variant.window is None else Throughput(scenario, variant.window, num_copies)
-        self._memories = [memory for memory in (self._counts, self._throughput) if memory is not None]
+        self.objective = variant.objective(scenario, num_copies)
+        self._memories = variant.memories(scenario, num_copies)
         self._best = settings.best_controller if settings.optimum else None
-        self._reward_unit = scenario.autoregressive_goodput
         self._entries = [(key, entry.field) for key, entry in self.observations.entries.items()]
         self._shared = self.observations.encode_shared((num_copies,))
         self.planned = self._core.reported
@@ -83,8 +80,7 @@ class Batch:
         """Start new episodes in some copies (default all); returns the observation of all, to be read only."""
         self._core.reset(copies)
         rows: Rows = ALL if copies is None else copies
-        for memory in self._memories:
-            memory.reset(rows)
+        self._forget(rows)
         return self._observe()
 
     def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
@@ -113,20 +109,21 @@ class Batch:
         relaxed = self.actions.relaxed(action, self.planned)
         tokens, token_slope = self._core.interpolated_tokens(relaxed.draft_length)
         outcome = price(self.settings.scenario, self.state, relaxed, tokens)
-        weights = self._weights(outcome) if worth is None else worth
+        weights = self.objective.weights(outcome) if worth is None else worth
         return self.actions.pull_back(action, self.planned, slopes(relaxed, outcome, token_slope, weights))
 
-    def _weights(self, outcome: Outcome) -> FloatArray | float:
-        """Derivatives of the reward by the rates N_k / T_e2e of a round, (n, K) or one number for all."""
-        return 1.0 / self._reward_unit if self._throughput is None else self._throughput.weights(outcome)
+    def _forget(self, rows: Rows) -> None:
+        for memory in (*self._memories, self.objective):
+            memory.reset(rows)
 
     def _play(self, decision: Decision, over: BoolArray | None) -> Step:
-        hidden = self._hidden_info() if self.settings.variant.privileged else {}
+        variant = self.settings.variant
+        hidden = self._hidden_info() if variant.privileged else {}
         best = None if self._best is None else self._core.expected(self._best.decide(self._core.state)).goodput
         outcome, tokens = self._core.step(decision, over)
         info: dict[str, NDArray[Any]] = {
             "goodput": outcome.goodput,
-            "accepted_tokens": outcome.tokens,
+            "accepted_tokens": tokens if variant.draws_tokens else outcome.tokens,  # expected ones would tell the rate
             "round_latency": outcome.round_latency,
             "draft_length": decision.draft_length,
             "bandwidth": decision.bandwidth,
@@ -134,17 +131,12 @@ class Batch:
         }
         if best is not None:
             info |= {"optimal_goodput": best, "regret": best - outcome.goodput}
-        if self._counts is not None:
-            info["accepted_tokens"] = tokens  # expected ones would tell the acceptance rate
-            self._counts.advance(decision.draft_length, tokens, self._core.requests.age)
-        if self._throughput is None:
-            reward = outcome.goodput / self._reward_unit
-        else:
-            reward = self._throughput.advance(outcome)
-            info["throughput"] = self._throughput.values.copy()
+        for memory in self._memories:
+            memory.advance(decision.draft_length, tokens, self._core.requests.age)
+        reward = self.objective.reward(outcome)
+        info |= self.objective.info()
         if over is not None:
-            for memory in self._memories:
-                memory.reset(np.flatnonzero(over))
+            self._forget(np.flatnonzero(over))
         return Step(self._observe(), reward, info, decision, outcome)
 
     def _hidden_info(self) -> dict[str, NDArray[Any]]:
@@ -166,7 +158,7 @@ class Batch:
             "mean_gain": self._core.mean_gain,
             "planned_efficiency": self.planned.spectral_efficiency,
         }
-        for memory in self._memories:
+        for memory in (*self._memories, self.objective):
             fields |= memory.fields()
         return fields
 

@@ -40,6 +40,8 @@ class DelayedChannel(Variant):
         For a value out of range.
     """
 
+    independent_rounds: ClassVar[bool] = False
+    fully_observed: ClassVar[bool] = False
     contenders: ClassVar[tuple[str, ...]] = (
         "optimal+clairvoyant",
         "optimal+quantile",

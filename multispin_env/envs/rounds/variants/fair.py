@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from multispin_env.checks import check_real
+from multispin_env.envs.rounds.objectives import Objective, ProportionalFairness
 from multispin_env.envs.rounds.observations import SHOWN
 from multispin_env.envs.settings import Variant
 from multispin_env.envs.single import MultiSpinEnv
@@ -33,6 +34,8 @@ class Fair(Variant):
     """
 
     optimum: ClassVar[str | None] = None
+    independent_rounds: ClassVar[bool] = False
+    fully_observed: ClassVar[bool] = False
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"draft_time_spread": 0.8, "mean_gain_low": 0.02, "mean_gain_high": 1.0}
     )
@@ -55,6 +58,10 @@ class Fair(Variant):
     def shown(self) -> tuple[str, ...]:
         """Everything, and the throughput so far."""
         return (*SHOWN, "throughput")
+
+    def objective(self, scenario: Scenario, num_copies: int) -> Objective:
+        """Growth of the utility of discounted throughput."""
+        return ProportionalFairness(scenario, self.window, num_copies)
 
     def dynamics(self, scenario: Scenario) -> Dynamics:
         """Each device keeps its own acceptance rate for an episode."""

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from multispin_env.checks import check_bool
+from multispin_env.envs.rounds.memories import Counts, Memory
 from multispin_env.envs.settings import Variant
 from multispin_env.physics.acceptance.requests import check_mean_rounds
+from multispin_env.scenario import Scenario
 
 FLAGS = ("task_visible", "history", "privileged")
 
@@ -31,6 +33,9 @@ class HiddenRate(Variant):
         For a value out of range.
     """
 
+    independent_rounds: ClassVar[bool] = False
+    fully_observed: ClassVar[bool] = False
+    draws_tokens: ClassVar[bool] = True
     contenders: ClassVar[tuple[str, ...]] = (
         "optimal+clairvoyant",
         "optimal+filter",
@@ -50,10 +55,9 @@ class HiddenRate(Variant):
         for flag in FLAGS:
             check_bool(flag, getattr(self, flag))
 
-    @property
-    def counted(self) -> bool:
-        """Counts are observed."""
-        return True
+    def memories(self, scenario: Scenario, num_copies: int) -> tuple[Memory, ...]:
+        """Counts of drafted and accepted tokens."""
+        return (Counts(scenario.num_users, num_copies),)
 
     @property
     def shown(self) -> tuple[str, ...]:
