@@ -51,7 +51,7 @@ At 0.4 a step in the second column changes bandwidth almost four times as much a
 
 def fit_to(settings: Settings) -> Fit:
     """What suits an environment."""
-    return LATE if settings.variant.dynamics(settings.scenario).delay else PLAIN
+    return LATE if settings.variant.late_reports else PLAIN
 
 
 def scenarios_like(settings: Settings) -> tuple[Scenario, ...]:

@@ -11,7 +11,8 @@ from torch import nn
 from agents.policies.equivariant import UserEncoder, UserHead
 from agents.policies.features import UserFeatures
 from multispin_env.arrays import BoolArray, FloatArray
-from multispin_env.envs.rounds.observations import Observation, ObservationCodec
+from multispin_env.envs.engine import Observation
+from multispin_env.envs.rounds.observations import ObservationCodec
 
 DISCOUNT = 0.98
 """γ a round, where returns have about 64 rounds."""

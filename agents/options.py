@@ -55,12 +55,12 @@ def settings_from(options: argparse.Namespace, env_id: str, action: str, base: R
     ValueError, TypeError
         As the environment itself, and for an argument that is given twice or has an option of its own.
     """
-    cls = ENVIRONMENTS.load(env_id)
+    variant = ENVIRONMENTS.load(env_id)
     kept = TRAINING_DEFAULTS if base is None else base.arguments
-    others = own_arguments(cls.variant_type, kept) | _given(options)
+    others = own_arguments(variant, kept) | _given(options)
     scenario = options.scenario or ("llama2" if base is None else base.scenario)
     chosen = {"action": action, "reward": "expected", "optimum": False}
-    settings = Settings.make(cls, cls.variant_type, scenario, chosen, others)
+    settings = Settings.make(env_id, variant, scenario, chosen, others)
     settings.variant.assumptions(settings.scenario)  # refuses what the scenario does not allow
     return settings
 

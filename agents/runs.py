@@ -49,7 +49,7 @@ class RunConfig:
     @property
     def settings(self) -> Settings:
         """The environment it trains on."""
-        return Settings(self.scenario, ENVIRONMENTS.load(self.env).variant_type(**self.arguments), self.action)
+        return Settings(self.scenario, ENVIRONMENTS.load(self.env)(**self.arguments), self.action)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""

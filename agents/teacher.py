@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.rounds.observations import SHARED, Observation
+from multispin_env.envs.engine import Observation
+from multispin_env.envs.rounds.observations import SHARED
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import Decision, SystemState

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from multispin_env.envs.settings import Settings
-from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.envs.vector import MultiSpinVectorEnv, vector_class
 from multispin_env.evaluation.scores import EPISODE_SEED, SEED_ROOM, TUNING_SEED
-from multispin_env.registry import VECTOR_ENVIRONMENTS
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 Indices = None | int | Iterable[int]
@@ -110,7 +110,7 @@ def first_seed(seed: int, part: int, copies: int) -> int:
 
 def make_vec_env(env_id: str, settings: Settings, num_envs: int, max_episode_steps: int, seed: int) -> NativeVecEnv:
     """Native vector of an environment id with these settings, ready for Stable-Baselines3."""
-    return NativeVecEnv(_native(VECTOR_ENVIRONMENTS.load(env_id), settings, num_envs, max_episode_steps), seed)
+    return NativeVecEnv(_native(vector_class(ENVIRONMENTS.load(env_id)), settings, num_envs, max_episode_steps), seed)
 
 
 def _native(

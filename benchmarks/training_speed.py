@@ -26,6 +26,7 @@ import multispin_env as ms
 from agents.ppo import SETTINGS, PPOSettings
 from agents.runs import RunConfig
 from agents.vec_env import make_vec_env
+from multispin_env.envs.registration import MAX_EPISODE_STEPS
 
 ENV_ID = "MultiSpin/Heterogeneous-v0"
 TARGET = 3.0
@@ -36,7 +37,7 @@ STAGES = {"env": "environments alone", "collect": "collecting with the policy", 
 def native(users: int, copies: int, seed: int) -> VecEnv:
     """What ``train.py`` trains on."""
     config = RunConfig(ENV_ID, ms.Scenario.preset("llama2", num_users=users), "ppo", "residual", seed)
-    return make_vec_env(ENV_ID, config.settings, copies, ms.MAX_EPISODE_STEPS, seed)
+    return make_vec_env(ENV_ID, config.settings, copies, MAX_EPISODE_STEPS, seed)
 
 
 def dummy(users: int, copies: int, seed: int) -> VecEnv:

@@ -19,7 +19,7 @@ EPISODE_ROUNDS = 64
 
 def main(trials: int = 30, timesteps: int = 100_000, study: str = "results/hyperparameters.sqlite") -> float:
     """Try some settings; returns the best share of the optimum, on validation states that no table uses."""
-    settings = Settings(ms.Scenario.preset("llama2", num_users=8), ms.ENVIRONMENTS.load(ENV).variant_type(), "lengths")
+    settings = Settings(ms.Scenario.preset("llama2", num_users=8), ms.ENVIRONMENTS.load(ENV)(), "lengths")
     validate = StateMeasure(ENV, settings).validation()
     th.set_num_threads(1)
 

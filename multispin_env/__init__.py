@@ -4,14 +4,13 @@ Environments, the paper's closed-form controllers and the optimum. Importing it 
 Gymnasium and loads neither torch nor matplotlib.
 """
 
-import gymnasium as _gym
-
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.controllers.rounds.systems import centralized_goodput, p2p_goodput
+from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
 from multispin_env.physics.dynamics import sample_state
@@ -27,7 +26,6 @@ from multispin_env.registry import (
     ESTIMATORS,
     FIGURES,
     SCENARIOS,
-    VECTOR_ENVIRONMENTS,
 )
 from multispin_env.scenario import Scenario, Task
 from multispin_env.solver.certify import CertifiedDecision, upper_bound
@@ -43,7 +41,6 @@ __all__ = [
     "ESTIMATORS",
     "FIGURES",
     "SCENARIOS",
-    "VECTOR_ENVIRONMENTS",
     "Assumptions",
     "CertifiedDecision",
     "Controller",
@@ -68,21 +65,14 @@ __all__ = [
     "make_controller",
     "make_plug_in",
     "p2p_goodput",
+    "register_environment",
     "sample_state",
     "sample_tokens",
     "sampled_outcome",
     "sensitivities",
+    "unregister_environment",
     "upper_bound",
 ]
 
-MAX_EPISODE_STEPS = 64
-"""Rounds of an episode unless ``gym.make(..., max_episode_steps=...)`` says otherwise."""
-
 for _id in ENVIRONMENTS.names():
-    if _id not in _gym.registry:
-        _gym.register(
-            _id,
-            entry_point=ENVIRONMENTS.target(_id),
-            vector_entry_point=VECTOR_ENVIRONMENTS.target(_id),
-            max_episode_steps=MAX_EPISODE_STEPS,
-        )
+    tell_gymnasium(_id)

@@ -140,20 +140,14 @@ _VARIANTS = "multispin_env.envs.rounds.variants."
 ENVIRONMENTS = Registry(
     "environment",
     {
-        "MultiSpin/Homogeneous-v0": _VARIANTS + "homogeneous:HomogeneousEnv",
-        "MultiSpin/Heterogeneous-v0": _VARIANTS + "heterogeneous:HeterogeneousEnv",
-        "MultiSpin/HiddenAcceptance-v0": _VARIANTS + "hidden_acceptance:HiddenAcceptanceEnv",
-        "MultiSpin/DelayedChannel-v0": _VARIANTS + "delayed_channel:DelayedChannelEnv",
-        "MultiSpin/RecordedAcceptance-v0": _VARIANTS + "recorded_acceptance:RecordedAcceptanceEnv",
-        "MultiSpin/Fair-v0": _VARIANTS + "fair:FairEnv",
+        "MultiSpin/Homogeneous-v0": _VARIANTS + "homogeneous:Homogeneous",
+        "MultiSpin/Heterogeneous-v0": _VARIANTS + "heterogeneous:Heterogeneous",
+        "MultiSpin/HiddenAcceptance-v0": _VARIANTS + "hidden_acceptance:HiddenAcceptance",
+        "MultiSpin/DelayedChannel-v0": _VARIANTS + "delayed_channel:DelayedChannel",
+        "MultiSpin/RecordedAcceptance-v0": _VARIANTS + "recorded_acceptance:RecordedAcceptance",
+        "MultiSpin/Fair-v0": _VARIANTS + "fair:Fair",
     },
 )
-
-VECTOR_ENVIRONMENTS = Registry(
-    "vector environment",
-    {env_id: str(ENVIRONMENTS.target(env_id)).removesuffix("Env") + "VectorEnv" for env_id in ENVIRONMENTS.names()},
-)
-"""Vector of every environment: beside ``NameEnv`` stands ``NameVectorEnv``."""
 
 _FIGURES = "multispin_env.reproduce.figures."
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.measures.base import Bar, Headline, Report, Validation, title
-from multispin_env.envs.rounds.observations import Observation
+from multispin_env.envs.engine import Observation
 from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.comparison import (
     METRICS,

@@ -58,13 +58,13 @@ def command_of(folder: Path) -> str:
 
 
 def _usual_scenario(config: RunConfig) -> Scenario:
-    variant = ENVIRONMENTS.load(config.env).variant_type
+    variant = ENVIRONMENTS.load(config.env)
     return Scenario.preset(config.scenario.name).replace(**variant.scenario_defaults)
 
 
 def _usual(config: RunConfig) -> dict[str, Any]:
     """Arguments that training takes when it is told none."""
-    variant = ENVIRONMENTS.load(config.env).variant_type
+    variant = ENVIRONMENTS.load(config.env)
     own = {field.name: field.default for field in fields(variant)}
     return own | own_arguments(variant)
 

@@ -17,7 +17,8 @@ from agents.policies.equivariant import EquivariantActorCritic
 from agents.registry import AGENTS
 from agents.runs import RunConfig, load_config
 from agents.vec_env import make_vec_env
-from multispin_env.envs.rounds.observations import SHARED, Observation
+from multispin_env.envs.engine import Observation
+from multispin_env.envs.rounds.observations import SHARED
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state

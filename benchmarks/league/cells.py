@@ -65,14 +65,14 @@ class System:
     @property
     def settings(self) -> Settings:
         """As ``train.py`` makes it."""
-        cls = ENVIRONMENTS.load(self.env)
+        variant = ENVIRONMENTS.load(self.env)
         chosen = {
             "action": ENCODINGS.get(self.env, ENCODING),
             "reward": "expected",
             "optimum": False,
         }
         return Settings.make(
-            cls, cls.variant_type, self.preset, chosen, own_arguments(cls.variant_type) | {"num_users": self.num_users}
+            self.env, variant, self.preset, chosen, own_arguments(variant) | {"num_users": self.num_users}
         )
 
     @property

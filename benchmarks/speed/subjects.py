@@ -11,10 +11,11 @@ import gymnasium as gym
 import numpy as np
 
 import multispin_env as ms
+from multispin_env.envs.registration import MAX_EPISODE_STEPS
 
 DEFAULT_ID = "MultiSpin/Heterogeneous-v0"
 ENCODINGS = ("residual", "shares", "lengths")
-PERIOD = ms.MAX_EPISODE_STEPS + 1
+PERIOD = MAX_EPISODE_STEPS + 1
 """Calls of `step` from restart to restart; whole periods are timed."""
 
 DRAWN = 8

@@ -1,21 +1,18 @@
 """What an environment id fixes, and what its user chooses."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.factory import make_controller
 from multispin_env.envs.rounds.actions import ActionCodec
-from multispin_env.envs.rounds.memories import Memory
-from multispin_env.envs.rounds.objectives import Goodput, Objective
-from multispin_env.envs.rounds.observations import SHOWN, ObservationCodec
-from multispin_env.physics.dynamics import Dynamics
-from multispin_env.physics.types import SystemState
+from multispin_env.envs.rounds.engine import RoundsEngine
+from multispin_env.envs.rounds.observations import ObservationCodec
 from multispin_env.registry import ENCODINGS
 from multispin_env.scenario import Scenario
 
@@ -23,8 +20,11 @@ REWARDS = ("expected", "sampled")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Variant:
-    """What one environment id is; a subclass's fields are the environment's own keyword arguments."""
+class Variant(ABC):
+    """What one environment id is; a subclass's fields are the environment's own keyword arguments.
+
+    Its docstring is the page of the environment, under Gymnasium's headings.
+    """
 
     common_draft_length: ClassVar[bool] = False
     """Whether all devices draft the same number of tokens."""
@@ -48,41 +48,26 @@ class Variant:
     """Whether tokens are drawn in every round, also where their expectation is priced."""
 
     @property
-    def privileged(self) -> bool:
-        """Whether ``info`` holds what the observation hides."""
+    def late_reports(self) -> bool:
+        """Whether what is observed of the channel is old."""
         return False
-
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """Entries of the observation beside ``shared``."""
-        return SHOWN
-
-    def objective(self, scenario: Scenario, num_copies: int) -> Objective:
-        """What the rounds of n copies are rewarded for."""
-        return Goodput(scenario)
-
-    def memories(self, scenario: Scenario, num_copies: int) -> tuple[Memory, ...]:
-        """What n copies remember of past rounds beside that."""
-        return ()
-
-    def dynamics(self, scenario: Scenario) -> Dynamics:
-        """What changes between rounds; ``ValueError`` where the scenario does not allow it."""
-        return Dynamics.of(scenario)
 
     @property
     def held_out(self) -> "Variant":
         """Where agents that learnt here are measured: here, unless they could learn by heart what it is made of."""
         return self
 
-    def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
-        """State (n, K) that encodings with the equal-latency root take for the true one; what is reported."""
-        return reported
+    @abstractmethod
+    def engine(self, settings: "Settings", num_copies: int) -> RoundsEngine:
+        """What steps n copies; ``ValueError`` where the scenario does not allow it."""
 
+    @abstractmethod
+    def observations(self, scenario: Scenario) -> ObservationCodec:
+        """Codec between what is seen and observations."""
+
+    @abstractmethod
     def assumptions(self, scenario: Scenario) -> Assumptions:
         """What an engineer may know of it from past data."""
-        dynamics = self.dynamics(scenario)
-        prior = dynamics.acceptance.prior(scenario)
-        return Assumptions(tuple(prior.mean.tolist()), tuple(prior.spread.tolist()), 0.0, dynamics.delay)
 
 
 @dataclass(frozen=True)
@@ -90,7 +75,7 @@ class Settings:
     """One environment: what its user chose."""
 
     scenario: Scenario
-    variant: Variant = field(default_factory=Variant)
+    variant: Variant
     action: str = "residual"
     reward: str = "expected"
     optimum: bool = False
@@ -106,7 +91,7 @@ class Settings:
     @classmethod
     def make(
         cls,
-        owner: type,
+        owner: str,
         variant: type[Variant],
         scenario: Scenario | str,
         chosen: Mapping[str, Any],
@@ -117,7 +102,7 @@ class Settings:
         Parameters
         ----------
         owner
-            Class of the environment, for error messages.
+            Name of the environment, for error messages.
         variant
             What its id fixes.
         scenario
@@ -133,7 +118,7 @@ class Settings:
             For an unknown keyword or a bad value.
         """
         own = {entry.name for entry in fields(variant)}
-        check_keywords(owner.__name__, others, ("scenario", *chosen, *sorted(own), *Scenario.field_names()))
+        check_keywords(owner, others, ("scenario", *chosen, *sorted(own), *Scenario.field_names()))
         overrides = {name: value for name, value in others.items() if name not in own}
         if isinstance(scenario, str):
             overrides = {**variant.scenario_defaults, **overrides}
@@ -162,7 +147,7 @@ class Settings:
     @property
     def observations(self) -> ObservationCodec:
         """Codec between what is seen and observations."""
-        return ObservationCodec(self.scenario, self.variant.shown)
+        return self.variant.observations(self.scenario)
 
     @property
     def best_controller(self) -> Controller:
@@ -170,3 +155,7 @@ class Settings:
         if self.variant.optimum is None:
             raise ValueError(f"optimum: no optimum of {type(self.variant).__name__} is known")
         return make_controller(self.variant.optimum, self.scenario)
+
+    def engine(self, num_copies: int) -> RoundsEngine:
+        """What steps n copies of the environment."""
+        return self.variant.engine(self, num_copies)

@@ -1,5 +1,6 @@
-"""The single environments: a Gymnasium shell around a batch of one."""
+"""The single environments: a Gymnasium shell around an engine of one copy."""
 
+from functools import cache
 from typing import Any, ClassVar, cast
 
 import gymnasium as gym
@@ -8,11 +9,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.envs.engine import Observation
 from multispin_env.envs.rendering.renderers import FRAMES_OR_WINDOW, make_renderer, metadata_of
-from multispin_env.envs.rounds.engine import Batch
-from multispin_env.envs.rounds.observations import Observation
 from multispin_env.envs.settings import Settings, Variant
 from multispin_env.physics.types import Decision, Observed, SystemState
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 
@@ -33,20 +34,31 @@ class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
         **overrides: Any,
     ) -> None:
         chosen = {"action": action, "reward": reward, "optimum": optimum, "render_mode": render_mode}
-        settings = Settings.make(type(self), self.variant_type, scenario, chosen, overrides)
+        settings = Settings.make(type(self).__name__, self.variant_type, scenario, chosen, overrides)
         self.scenario = settings.scenario
         self.variant = settings.variant
-        self._batch = Batch(settings, 1)
-        self.action_space = self._batch.action_space
-        self.observation_space = cast(spaces.Space[Observation], self._batch.observation_space)
+        self._engine = settings.engine(1)
+        self.action_space = self._engine.action_space
+        self.observation_space = cast(spaces.Space[Observation], self._engine.observation_space)
         self.render_mode = render_mode
         self._renderer = make_renderer(render_mode, FRAMES_OR_WINDOW, settings, 1)
         self._seeded = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Classes are made from variants, so that is how pickles name them."""
+        return _blank, (self.variant_type,), self.__dict__
+
     @property
     def state(self) -> SystemState:
-        """What prices the next action, arrays (K,) in physical units; parts of it may be hidden from agents."""
-        return self._batch.state[0].copy()
+        """What prices the next action, arrays (K,) in physical units; parts of it may be hidden from agents.
+
+        Raises
+        ------
+        RuntimeError
+            Before `reset`.
+        """
+        self._check_seeded("state")
+        return self._engine.state[0].copy()
 
     @property
     def assumptions(self) -> Assumptions:
@@ -55,15 +67,15 @@ class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
 
     def encode_action(self, decision: Decision) -> NDArray[np.float32]:
         """Return the action that decodes to this decision (K,) in the current round."""
-        return self._batch.actions.encode(decision, self._batch.planned[0])
+        return self._engine.encode(decision, copy=0)
 
     def decode_action(self, action: NDArray[Any]) -> Decision:
         """Return the decision (K,) that an action means in the current round."""
-        return self._batch.actions.decode(action, self._batch.planned[0])
+        return self._engine.decode(action, copy=0)
 
     def decode_observation(self, observation: Observation) -> Observed:
         """Return what an observation shows, arrays (K,) in physical units."""
-        return self._batch.observations.decode(observation)
+        return self._engine.decode_observation(observation)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -71,23 +83,35 @@ class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
         """Draw new devices and a first round of fading."""
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
-            self._batch.seed(0, self.np_random)
+            self._engine.seed(0, self.np_random)
             self._seeded = True
-        observation = _first(self._batch.reset())
+        observation = _first(self._engine.reset())
         if self._renderer is not None:
             self._renderer.begin()
         return observation, {}
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Play one round; episodes never terminate, and ``max_episode_steps`` of ``gym.make`` truncates them."""
-        if not self._seeded:
-            raise RuntimeError("step: got a call before reset, allowed is reset first")
-        self._batch.actions.check_shape(action, self.scenario.num_users)
-        step = self._batch.step(np.asarray(action)[None])
+        """Play one step; ``max_episode_steps`` of ``gym.make`` truncates episodes besides.
+
+        Raises
+        ------
+        RuntimeError
+            Before `reset`.
+        ValueError
+            For a wrong shape, NaN or an entry outside [-1, 1]; nothing has changed then.
+        """
+        self._check_seeded("step")
+        self._engine.actions.check_shape(action, self.scenario.num_users)
+        step = self._engine.step(np.asarray(action)[None])
         if self._renderer is not None:
             self._renderer.add(step)
         info = {key: value[0] if value.ndim > 1 else float(value[0]) for key, value in step.info.items()}
-        return _first(step.observation), float(step.reward[0]), False, False, info
+        ended = bool(step.terminated[0]), bool(step.truncated[0])
+        return _first(step.observation), float(step.reward[0]), *ended, info
+
+    def _check_seeded(self, what: str) -> None:
+        if not self._seeded:
+            raise RuntimeError(f"{what}: got a call before reset, allowed is reset first")
 
     def render(self) -> NDArray[np.uint8] | None:
         """Picture of the last round, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
@@ -101,3 +125,19 @@ class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
 
 def _first(observation: Observation) -> Observation:
     return {key: value[0].copy() for key, value in observation.items()}
+
+
+@cache
+def single_class(variant: type[Variant]) -> type[MultiSpinEnv]:
+    """Single environment of a variant; its help is the variant's page."""
+    fields = {"variant_type": variant, "__doc__": variant.__doc__, "__module__": variant.__module__}
+    return type(f"{variant.__name__}Env", (MultiSpinEnv,), fields)
+
+
+def _blank(variant: type[Variant]) -> MultiSpinEnv:
+    return object.__new__(single_class(variant))
+
+
+def make_single(env_id: str, **arguments: Any) -> MultiSpinEnv:
+    """Make the single environment of a registered id; the entry point for ``gym.make``."""
+    return single_class(ENVIRONMENTS.load(env_id))(**arguments)

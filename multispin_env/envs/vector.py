@@ -1,6 +1,6 @@
-"""The vector environments: a Gymnasium shell around a batch of n, for ``gym.make_vec``."""
+"""The vector environments: a Gymnasium shell around an engine of n copies, for ``gym.make_vec``."""
 
-from collections.abc import Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,19 +9,26 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer
 from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.envs.autoreset import (
+    Seeds,
+    checked_mask,
+    checked_mode,
+    checked_seeds,
+    checked_steps,
+    final_infos,
+    infos_of,
+)
+from multispin_env.envs.engine import Observation
 from multispin_env.envs.rendering.renderers import FRAMES, make_renderer, metadata_of
 from multispin_env.envs.rendering.views import View
-from multispin_env.envs.rounds.engine import Batch, Step
 from multispin_env.envs.rounds.objectives import Objective
-from multispin_env.envs.rounds.observations import Observation
 from multispin_env.envs.settings import Settings, Variant
 from multispin_env.physics.types import Decision, Observed, SystemState
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
-
-Seeds = int | Sequence[int | None] | None
 
 
 class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
@@ -79,19 +86,19 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             "autoreset_mode": autoreset_mode,
             "copy": copy,
         }
-        settings = Settings.make(type(self), self.variant_type, scenario, chosen, overrides)
+        settings = Settings.make(type(self).__name__, self.variant_type, scenario, chosen, overrides)
         self.num_envs = check_integer("num_envs", num_envs, 1)
         self.settings = settings
         self.scenario = settings.scenario
         self.variant = settings.variant
         self.render_mode = render_mode
-        self.max_episode_steps = _checked_steps(max_episode_steps)
-        self.autoreset_mode = _checked_mode(autoreset_mode)
+        self.max_episode_steps = checked_steps(max_episode_steps)
+        self.autoreset_mode = checked_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.copy = copy
-        self._batch = Batch(settings, num_envs)
-        self.single_action_space = self._batch.action_space
-        self.single_observation_space = self._batch.observation_space
+        self._engine = settings.engine(num_envs)
+        self.single_action_space = self._engine.action_space
+        self.single_observation_space = self._engine.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._renderer = make_renderer(render_mode, FRAMES, settings, num_envs)
@@ -99,15 +106,26 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._over = np.zeros(num_envs, dtype=bool)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Classes are made from variants, so that is how pickles name them."""
+        return _blank, (self.variant_type,), self.__dict__
+
     @property
     def state(self) -> SystemState:
-        """What prices the next actions, arrays (n, K) in physical units; parts of it may be hidden from agents."""
-        return self._batch.state.copy()
+        """What prices the next actions, arrays (n, K) in physical units; parts of it may be hidden from agents.
+
+        Raises
+        ------
+        RuntimeError
+            Before `reset` of all copies.
+        """
+        self._check_seeded("state")
+        return self._engine.state.copy()
 
     @property
     def objective(self) -> Objective:
         """What rounds are rewarded for."""
-        return self._batch.objective
+        return self._engine.objective
 
     @property
     def assumptions(self) -> Assumptions:
@@ -116,11 +134,11 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 
     def encode_action(self, decision: Decision) -> NDArray[np.float32]:
         """Return the actions that decode to these decisions (n, K) in the current round."""
-        return self._batch.actions.encode(decision, self._batch.planned)
+        return self._engine.encode(decision)
 
     def decode_action(self, action: NDArray[Any]) -> Decision:
         """Return the decisions (n, K) that actions mean in the current round."""
-        return self._batch.actions.decode(action, self._batch.planned)
+        return self._engine.decode(action)
 
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None) -> FloatArray:
         """Derivatives (n, K, columns) of the next expected reward by the actions (n, K, columns), for training alone.
@@ -141,14 +159,14 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         ValueError
             For bad actions, or a worth of another shape.
         """
-        shape = self._batch.state.draft_time.shape
+        shape = self._engine.state.draft_time.shape
         if worth is not None and np.shape(worth) != shape:
             raise ValueError(f"worth: got shape {np.shape(worth)}, allowed is {shape}")
-        return self._batch.reward_slopes(action, worth)
+        return self._engine.reward_slopes(action, worth)
 
     def decode_observation(self, observation: Observation) -> Observed:
         """Return what observations show, arrays (n, K) in physical units."""
-        return self._batch.observations.decode(observation)
+        return self._engine.decode_observation(observation)
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None
@@ -167,23 +185,23 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         ValueError
             For a wrong number of seeds, a bad seed or mask.
         """
-        seeds = _checked_seeds(seed, self.num_envs)
-        mask = _checked_mask(options, self.num_envs)
+        seeds = checked_seeds(seed, self.num_envs)
+        mask = checked_mask(options, self.num_envs)
         copies = None if mask.all() else np.flatnonzero(mask)
         for copy in np.flatnonzero(mask).tolist():
             if seeds[copy] is not None or not self._seeded[copy]:
-                self._batch.seed(copy, seeding.np_random(seeds[copy])[0])
+                self._engine.seed(copy, seeding.np_random(seeds[copy])[0])
         self._seeded |= mask
         self._elapsed[mask] = 0
         self._over = self._over & ~mask
         if self._renderer is not None:
             self._renderer.begin(np.flatnonzero(mask))
-        return self._handed_out(self._batch.reset(copies)), {}
+        return self._handed_out(self._engine.reset(copies)), {}
 
     def step(
         self, actions: NDArray[Any]
     ) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Play one round in every copy; episodes never terminate.
+        """Play one step in every copy.
 
         Raises
         ------
@@ -194,25 +212,25 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """
         self._check_ready()
         over = self._over
-        step = self._batch.step(actions, over)
+        step = self._engine.step(actions, over)
         if self._renderer is not None:
             self._renderer.add(step, over)
         self._elapsed += 1
         self._elapsed[over] = 0
-        truncated = self._elapsed == self.max_episode_steps
+        truncated = step.truncated | (self._elapsed == self.max_episode_steps)
+        ended = step.terminated | truncated
         observation = step.observation
-        if self.autoreset_mode is AutoresetMode.SAME_STEP and truncated.any():
-            infos = _final_infos(step, truncated)
-            copies = np.flatnonzero(truncated)
-            observation = self._batch.reset(copies)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and ended.any():
+            infos = final_infos(step, ended)
+            copies = np.flatnonzero(ended)
+            observation = self._engine.reset(copies)
             self._elapsed[copies] = 0
             if self._renderer is not None:
                 self._renderer.begin(copies)
         else:
-            infos = _infos(step, ~over)
-            self._over = truncated
-        terminated = np.zeros(self.num_envs, dtype=bool)
-        return self._handed_out(observation), step.reward, terminated, truncated.copy(), infos
+            infos = infos_of(step, ~over)
+            self._over = ended
+        return self._handed_out(observation), step.reward, step.terminated.copy(), truncated, infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
         """Picture of every copy's last round, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
@@ -227,10 +245,13 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             raise RuntimeError('view: got render_mode None, allowed is "rgb_array"')
         return self._renderer.view(copy)
 
-    def _check_ready(self) -> None:
+    def _check_seeded(self, what: str) -> None:
         if not self._seeded.all():
             missing = np.flatnonzero(~self._seeded)[:5].tolist()
-            raise RuntimeError(f"step: got a call before reset of copies {missing}, allowed is reset first")
+            raise RuntimeError(f"{what}: got a call before reset of copies {missing}, allowed is reset first")
+
+    def _check_ready(self) -> None:
+        self._check_seeded("step")
         if self.autoreset_mode is AutoresetMode.DISABLED and self._over.any():
             ended = np.flatnonzero(self._over)[:5].tolist()
             raise RuntimeError(f"step: copies {ended} are over, allowed is a reset with options['reset_mask'] first")
@@ -239,60 +260,17 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         return {key: value.copy() for key, value in observation.items()} if self.copy else dict(observation)
 
 
-def _checked_steps(steps: int | None) -> int:
-    return -1 if steps is None or steps == -1 else check_integer("max_episode_steps", steps, 1)
+@cache
+def vector_class(variant: type[Variant]) -> type[MultiSpinVectorEnv]:
+    """Vector environment of a variant; its help is the variant's page."""
+    fields = {"variant_type": variant, "__doc__": variant.__doc__, "__module__": variant.__module__}
+    return type(f"{variant.__name__}VectorEnv", (MultiSpinVectorEnv,), fields)
 
 
-def _checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    try:
-        return AutoresetMode(mode)
-    except ValueError:
-        allowed = [mode.value for mode in AutoresetMode]
-        raise ValueError(f"autoreset_mode: got {mode!r}, allowed is one of {allowed}") from None
+def _blank(variant: type[Variant]) -> MultiSpinVectorEnv:
+    return object.__new__(vector_class(variant))
 
 
-def _checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:
-    if seed is None:
-        return [None] * num_envs
-    if isinstance(seed, int | np.integer):
-        return [check_integer("seed", seed, 0) + copy for copy in range(num_envs)]
-    if len(seed) != num_envs:
-        raise ValueError(f"seed: got {len(seed)} seeds, allowed are {num_envs}, one for each copy")
-    return [None if one is None else check_integer(f"seed[{i}]", one, 0) for i, one in enumerate(seed)]
-
-
-def _checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
-    mask: Any = None if options is None else options.get("reset_mask")
-    if mask is None:
-        return np.ones(num_envs, dtype=bool)
-    if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (num_envs,) or not mask.any():
-        raise ValueError(f"reset_mask: got {mask!r}, allowed is a bool array ({num_envs},) that is true somewhere")
-    return mask
-
-
-def _infos(step: Step, given: BoolArray) -> dict[str, Any]:
-    """Gymnasium's vector infos: arrays (n, ...), and under ``"_key"`` which copies have them; nothing if none has."""
-    if not given.any():
-        return {}
-    infos: dict[str, Any] = dict(step.info)
-    infos |= {f"_{key}": given for key in step.info}
-    return infos
-
-
-def _final_infos(step: Step, ended: BoolArray) -> dict[str, Any]:
-    """Infos where these copies ended and started again: theirs move to ``final_obs`` and ``final_info``."""
-    copies: IntArray = np.flatnonzero(ended)
-    last = {key: value[copies] for key, value in step.observation.items()}
-    final_obs = np.full(len(ended), None, dtype=object)
-    for row, copy in enumerate(copies):
-        final_obs[copy] = {key: value[row] for key, value in last.items()}
-    final_info: dict[str, Any] = {}
-    infos: dict[str, Any] = {}
-    for key, value in step.info.items():
-        moved = np.zeros_like(value)
-        moved[copies] = value[copies]
-        final_info |= {key: moved, f"_{key}": ended}
-        if len(copies) < len(ended):
-            value[copies] = 0
-            infos |= {key: value, f"_{key}": ~ended}
-    return infos | {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended}
+def make_vector(env_id: str, **arguments: Any) -> MultiSpinVectorEnv:
+    """Make the vector environment of a registered id; the entry point for ``gym.make_vec``."""
+    return vector_class(ENVIRONMENTS.load(env_id))(**arguments)

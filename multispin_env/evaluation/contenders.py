@@ -10,7 +10,7 @@ from multispin_env.controllers.base import Controller
 from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
 from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.rounds.observations import Observation
+from multispin_env.envs.engine import Observation
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import Decision, Observed

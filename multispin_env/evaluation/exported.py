@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.envs.rounds.observations import SHARED, Observation
+from multispin_env.envs.engine import Observation
+from multispin_env.envs.rounds.observations import SHARED
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state
@@ -153,7 +154,7 @@ def read_about(folder: Path) -> dict[str, Any]:
 def settings_of(about: Mapping[str, Any], path: Path) -> Settings:
     """Environment that ``policy.json`` describes; ``ValueError`` if there is none like it."""
     try:
-        variant = ENVIRONMENTS.load(about["env"]).variant_type(**about["arguments"])
+        variant = ENVIRONMENTS.load(about["env"])(**about["arguments"])
         settings = Settings(Scenario.from_dict(about["scenario"]), variant, about["action"])
         shown = list(settings.observations.space.spaces)
         if shown != about["inputs"]:

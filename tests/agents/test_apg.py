@@ -3,6 +3,7 @@
 import csv
 import shutil
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
@@ -22,7 +23,7 @@ TINY = ["--agent", "apg", "--num-users", "6", "--seed", "3"]
 
 def vector(env_id=FULL, action="lengths", copies=8, users=5):
     scenario = ms.Scenario.preset("llama2", num_users=users)
-    settings = Settings(scenario, ms.ENVIRONMENTS.load(env_id).variant_type(), action)
+    settings = Settings(scenario, ms.ENVIRONMENTS.load(env_id)(), action)
     return make_vec_env(env_id, settings, copies, max_episode_steps=64, seed=0)
 
 
@@ -58,7 +59,7 @@ def test_derivatives_that_lead_outside_count_as_nothing():
 
 
 def test_other_vectors_know_no_derivatives():
-    env = DummyVecEnv([lambda: ms.ENVIRONMENTS.load(FULL)()])
+    env = DummyVecEnv([lambda: gym.make(FULL)])
     with pytest.raises(ValueError, match="env: got DummyVecEnv, allowed is NativeVecEnv"):
         AGENTS.load("apg").build(env, lambda progress: progress, seed=0, device="cpu")
 

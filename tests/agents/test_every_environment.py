@@ -18,7 +18,7 @@ from multispin_env.evaluation.scores import EPISODE_SEED, SEED_ROOM, TUNING_SEED
 
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"
-PARTIAL = [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name).variant_type.independent_rounds]
+PARTIAL = [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name).independent_rounds]
 TINY = ["--num-users", "3", "--timesteps", "3000"]
 
 
@@ -61,7 +61,7 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
     folder = runs(env_id)
     table = json.loads((folder / "table.json").read_text())
     rows = [EpisodeRow(**row) for row in table["rows"]]
-    variant = ms.ENVIRONMENTS.load(env_id).variant_type
+    variant = ms.ENVIRONMENTS.load(env_id)
     assert {row.name for row in rows} == {*variant.contenders, "ppo (residual)"}
     assert table["about"]["seed"] == EPISODE_SEED
     assert table["about"]["episodes"] == 4

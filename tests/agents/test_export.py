@@ -146,7 +146,7 @@ def test_it_decides_as_the_model_for_any_number_of_users(exported, runs):
 def ms_settings(scenario):
     from multispin_env.envs.settings import Settings
 
-    return Settings(scenario, ms.ENVIRONMENTS.load(FULL).variant_type(), "lengths")
+    return Settings(scenario, ms.ENVIRONMENTS.load(FULL)(), "lengths")
 
 
 def arrays(state):

@@ -20,7 +20,7 @@ WINDOW = 32.0
 def vector(env_id=FAIR, copies=16, rounds=64, **arguments):
     cls = ms.ENVIRONMENTS.load(env_id)
     chosen = {"action": "lengths", "reward": "expected", "optimum": False}
-    settings = Settings.make(cls, cls.variant_type, "llama2", chosen, {"num_users": 3, **arguments})
+    settings = Settings.make(env_id, cls, "llama2", chosen, {"num_users": 3, **arguments})
     return make_vec_env(env_id, settings, copies, max_episode_steps=rounds, seed=0)
 
 

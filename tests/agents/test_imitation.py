@@ -22,7 +22,7 @@ TINY = ["--agent", "imitation", "--num-users", "10", "--seed", "3", "--timesteps
 
 def teacher(action="lengths", env_id=FULL, seed=0, **options):
     scenario = ms.Scenario.preset("llama2")
-    settings = Settings(scenario, ms.ENVIRONMENTS.load(env_id).variant_type(), action)
+    settings = Settings(scenario, ms.ENVIRONMENTS.load(env_id)(), action)
     systems = Systems(scenarios_like(settings), 2, 14, **options)
     return Teacher(settings, systems, np.random.default_rng(seed))
 
@@ -43,7 +43,7 @@ def test_lessons_differ_in_users_budgets_and_presets():
 
 
 def like(scenario, env_id=FULL):
-    return scenarios_like(Settings(scenario, ms.ENVIRONMENTS.load(env_id).variant_type(), "lengths"))
+    return scenarios_like(Settings(scenario, ms.ENVIRONMENTS.load(env_id)(), "lengths"))
 
 
 def test_presets_are_taught_beside_the_own_scenario():
@@ -57,9 +57,7 @@ def test_presets_are_taught_beside_the_own_scenario():
 
 
 def test_presets_have_the_ranges_of_the_environment():
-    own = ms.Scenario.preset("llama2").replace(
-        **ms.ENVIRONMENTS.load("MultiSpin/Fair-v0").variant_type.scenario_defaults
-    )
+    own = ms.Scenario.preset("llama2").replace(**ms.ENVIRONMENTS.load("MultiSpin/Fair-v0").scenario_defaults)
     found = like(own, "MultiSpin/Fair-v0")
     assert [one.name for one in found] == ["llama2", "qwen3.5"]
     assert {one.draft_time_spread for one in found} == {0.8}
@@ -160,7 +158,7 @@ def test_the_common_length_is_imitated_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "env_id", [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name).variant_type.fully_observed]
+    "env_id", [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name).fully_observed]
 )
 def test_nothing_hidden_can_be_imitated(env_id, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:

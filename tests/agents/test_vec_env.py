@@ -12,7 +12,7 @@ FULL = "MultiSpin/Heterogeneous-v0"
 
 def settings(env_id=FULL, **options):
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    return Settings(scenario, ms.ENVIRONMENTS.load(env_id).variant_type(), **options)
+    return Settings(scenario, ms.ENVIRONMENTS.load(env_id)(), **options)
 
 
 @pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())

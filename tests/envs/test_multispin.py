@@ -10,6 +10,7 @@ from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import multispin_env as ms
+from multispin_env.envs.single import make_single
 from multispin_env.registry import ENCODINGS
 
 IDS = ms.ENVIRONMENTS.names()
@@ -176,7 +177,7 @@ def test_bad_arguments(options, error, message):
 
 
 def test_step_before_reset():
-    env = ms.ENVIRONMENTS.load(FULL)()
+    env = make_single(FULL)
     with pytest.raises(RuntimeError, match="step: got a call before reset"):
         env.step(np.zeros((20, 2)))
 

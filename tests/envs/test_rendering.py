@@ -16,6 +16,7 @@ import multispin_env as ms
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.charts import every_nth
 from multispin_env.envs.rendering.views import Scales, round_up
+from multispin_env.envs.single import make_single
 
 FULL = "MultiSpin/Heterogeneous-v0"
 IDS = ms.ENVIRONMENTS.names()
@@ -233,7 +234,7 @@ def test_nothing_is_remembered_without_a_mode():
 
 def test_bad_mode():
     with pytest.raises(ValueError, match=r"render_mode: got 'humann'.*did you mean 'human'"):
-        ms.ENVIRONMENTS.load(FULL)(render_mode="humann")
+        make_single(FULL, render_mode="humann")
 
 
 def test_missing_pygame_is_one_sentence():

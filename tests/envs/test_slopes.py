@@ -25,7 +25,7 @@ def played(env_id, action, **arguments):
 
 def relaxed_reward(env, action):
     """Reward (n,) at real lengths, with expected tokens between those of the whole lengths beside them."""
-    batch = env.unwrapped._batch
+    batch = env.unwrapped._engine
     relaxed = batch.actions.relaxed(action, batch.planned)
     low = np.floor(relaxed.draft_length).astype(int)
     expected = batch._core.dynamics.acceptance.expectation(batch._core.requests)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray, IntArray
 from multispin_env.checks import check_name
 from multispin_env.envs.rendering.picture import Picture
-from multispin_env.envs.rendering.views import Episodes, View
+from multispin_env.envs.rendering.views import Histories, View
 from multispin_env.envs.rendering.window import Window
-from multispin_env.envs.rounds.engine import Step
+from multispin_env.envs.rounds.engine import RoundStep
 from multispin_env.envs.settings import Settings
 
 RENDER_FPS = 4
@@ -34,20 +34,20 @@ class Renderer:
 
     def __init__(self, settings: Settings, num_copies: int) -> None:
         drawn = settings.variant.draws_tokens or settings.reward == "sampled"
-        self._episodes = Episodes(settings.scenario, drawn, num_copies)
+        self._histories = Histories(settings.scenario, drawn, num_copies)
         self._picture = Picture()
 
     def begin(self, copies: IntArray = FIRST) -> None:
         """Take in that these copies were reset."""
-        self._episodes.begin(copies)
+        self._histories.begin(copies)
 
-    def add(self, step: Step, over: BoolArray | None = None) -> None:
+    def add(self, step: RoundStep, over: BoolArray | None = None) -> None:
         """Take in a round; copies that are ``over`` began anew."""
-        self._episodes.add(step, over)
+        self._histories.add(step, over)
 
     def view(self, copy: int = 0) -> View:
         """What there is to show of a copy."""
-        return self._episodes.view(copy)
+        return self._histories.view(copy)
 
     def frame(self, copy: int = 0) -> NDArray[np.uint8] | None:
         """Picture of a copy's last round, (450, 800, 3)."""
@@ -70,7 +70,7 @@ class WindowRenderer(Renderer):
         super().begin(copies)
         self._show()
 
-    def add(self, step: Step, over: BoolArray | None = None) -> None:
+    def add(self, step: RoundStep, over: BoolArray | None = None) -> None:
         """Take in a round, and show it."""
         super().add(step, over)
         self._show()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.envs.rounds.engine import Step
+from multispin_env.envs.rounds.engine import RoundStep
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.scenario import Scenario
 
@@ -72,7 +72,7 @@ class View:
         return replace(self, reference=other.goodput, reference_name=name)
 
 
-class Memory:
+class History:
     """An episode of one copy, as far as pictures need it."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ def _append_to_mean(means: list[float], value: float) -> None:
     means.append(value if count == 0 else means[-1] + (value - means[-1]) / (count + 1))
 
 
-class Episodes:
+class Histories:
     """Episodes of n copies, as far as pictures need them.
 
     Parameters
@@ -127,36 +127,36 @@ class Episodes:
     def __init__(self, scenario: Scenario, drawn: bool, num_copies: int) -> None:
         self.scenario = scenario
         self.drawn = drawn
-        self._memories = [Memory() for _ in range(num_copies)]
+        self._histories = [History() for _ in range(num_copies)]
 
     def begin(self, copies: IntArray) -> None:
         """Forget the episodes of these copies."""
         for copy in copies.tolist():
-            self._memories[copy] = Memory()
+            self._histories[copy] = History()
 
-    def add(self, step: Step, over: BoolArray | None = None) -> None:
+    def add(self, step: RoundStep, over: BoolArray | None = None) -> None:
         """Take in a round of all copies; those that are ``over`` begin anew."""
         best = step.info.get("optimal_goodput")
-        for copy, memory in enumerate(self._memories):
+        for copy, history in enumerate(self._histories):
             if over is not None and over[copy]:
-                self._memories[copy] = Memory()
+                self._histories[copy] = History()
             else:
-                memory.add(_round_of(step, copy), None if best is None else float(best[copy]))
+                history.add(_round_of(step, copy), None if best is None else float(best[copy]))
 
     def view(self, copy: int = 0) -> View:
         """What there is to show of a copy; it does not change with the next round."""
-        memory = self._memories[copy]
+        history = self._histories[copy]
         return View(
             self.scenario,
             self.drawn,
-            memory.last,
-            tuple(memory.goodput),
-            tuple(memory.optimum),
+            history.last,
+            tuple(history.goodput),
+            tuple(history.optimum),
             "optimum (expected)" if self.drawn else "optimum",
-            memory.scales,
+            history.scales,
         )
 
 
-def _round_of(step: Step, copy: int) -> Round:
+def _round_of(step: RoundStep, copy: int) -> Round:
     decision = Decision(step.decision.draft_length[copy].copy(), step.decision.bandwidth[copy].copy())
     return Round(decision, step.outcome[copy], step.info["accepted_tokens"][copy].copy())

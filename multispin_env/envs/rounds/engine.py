@@ -1,60 +1,100 @@
-"""A batch of environments: observation, action and reward around the core. Single and vector shells call it."""
+"""The engine of rounds: observation, action and reward around the core. Single and vector shells call it."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.controllers.base import Controller
+from multispin_env.envs.engine import Observation, Step
+from multispin_env.envs.rounds.actions import ActionCodec
 from multispin_env.envs.rounds.core import ALL, Core, Rows
-from multispin_env.envs.rounds.observations import Observation
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.rounds.memories import Memory
+from multispin_env.envs.rounds.objectives import Objective
+from multispin_env.envs.rounds.observations import ObservationCodec
+from multispin_env.physics.dynamics import Dynamics
 from multispin_env.physics.rounds import price, slopes
-from multispin_env.physics.types import Decision, Outcome, SystemState
+from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
+from multispin_env.scenario import Scenario
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)
+class RoundStep(Step):
     """One round of all copies."""
 
-    observation: Observation  # of the next round, arrays (n, ...), to be read only
-    reward: FloatArray  # (n,)
-    info: dict[str, NDArray[Any]]  # arrays (n,) and (n, K)
     decision: Decision  # (n, K)
     outcome: Outcome  # (n, ...)
 
 
-class Batch:
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What one environment of this family is made of.
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    dynamics
+        What changes between rounds.
+    actions, observations
+        Codecs.
+    objective, memories
+        What rounds are rewarded for, and what is remembered beside; of as many copies as the engine has.
+    plan
+        Makes of what is reported, (n, K), and of the mean gains the state that actions are decoded with.
+    prices_drawn
+        Whether rewards are of tokens that are drawn, or of expected ones.
+    draws_tokens
+        Whether tokens are drawn also where their expectation is priced; ``info`` then holds those drawn.
+    tells_hidden
+        Whether ``info`` holds the true state.
+    best
+        Controller that regret is measured against; ``None`` for no regret.
+    """
+
+    scenario: Scenario
+    dynamics: Dynamics
+    actions: ActionCodec
+    observations: ObservationCodec
+    objective: Objective
+    memories: tuple[Memory, ...]
+    plan: Callable[[SystemState, FloatArray], SystemState]
+    prices_drawn: bool
+    draws_tokens: bool
+    tells_hidden: bool
+    best: Controller | None
+
+
+class RoundsEngine:
     """n copies of one environment, with actions and observations as arrays (n, ...).
 
     Parameters
     ----------
-    settings
+    parts
         The environment.
     num_copies
         n.
     """
 
-    def __init__(self, settings: Settings, num_copies: int) -> None:
-        variant, scenario = settings.variant, settings.scenario
-        self.settings = settings
+    def __init__(self, parts: Parts, num_copies: int) -> None:
+        self.scenario = parts.scenario
         self.num_copies = num_copies
-        self.actions = settings.actions
-        self.observations = settings.observations
+        self.actions = parts.actions
+        self.observations = parts.observations
+        self.objective = parts.objective
+        self._parts = parts
         self._core = Core(
-            scenario,
-            variant.dynamics(scenario),
-            num_copies,
-            priced=settings.reward == "sampled",
-            drawn=variant.draws_tokens,
+            parts.scenario, parts.dynamics, num_copies, priced=parts.prices_drawn, drawn=parts.draws_tokens
         )
-        self.objective = variant.objective(scenario, num_copies)
-        self._memories = variant.memories(scenario, num_copies)
-        self._best = settings.best_controller if settings.optimum else None
+        self._never = np.zeros(num_copies, dtype=bool)
         self._entries = [(key, entry.field) for key, entry in self.observations.entries.items()]
         self._shared = self.observations.encode_shared((num_copies,))
         self.planned = self._core.reported
-        """State that actions are decoded with, arrays (n, K): as reported, or what the variant makes of it."""
+        """State that actions are decoded with, arrays (n, K): as reported, or what the plan makes of it."""
         self._seen: dict[str, tuple[Any, NDArray[np.float32]]] = {}  # key: field, and the entry made of it
 
     @property
@@ -83,7 +123,7 @@ class Batch:
         self._forget(rows)
         return self._observe()
 
-    def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
+    def step(self, action: NDArray[Any], over: BoolArray | None = None) -> RoundStep:
         """Play actions (n, K, columns); a bad action raises and changes nothing.
 
         Parameters
@@ -95,7 +135,7 @@ class Batch:
         """
         if over is None or not np.count_nonzero(over):
             return self._play(self.actions.decode(action, self.planned), None)
-        self.actions.check_shape(action, self.num_copies, self.settings.scenario.num_users)
+        self.actions.check_shape(action, self.num_copies, self.scenario.num_users)
         ended = np.flatnonzero(over)
         read = np.array(action)
         read[ended] = 0
@@ -104,26 +144,38 @@ class Batch:
             array[ended] = 0
         return step
 
+    def encode(self, decision: Decision, copy: int | None = None) -> NDArray[np.float32]:
+        """Return the actions that decode to decisions (n, K), or the action of one copy, (K,)."""
+        return self.actions.encode(decision, self.planned if copy is None else self.planned[copy])
+
+    def decode(self, action: NDArray[Any], copy: int | None = None) -> Decision:
+        """Return the decisions (n, K) that actions mean in this round, or that of one copy, (K,)."""
+        return self.actions.decode(action, self.planned if copy is None else self.planned[copy])
+
+    def decode_observation(self, observation: Observation) -> Observed:
+        """Return what observations show, arrays (..., K) in physical units."""
+        return self.observations.decode(observation)
+
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None) -> FloatArray:
-        """Derivatives (n, K, columns) of the expected reward by actions (n, K, columns), see `MultiSpinVectorEnv`."""
+        """Derivatives (n, K, columns) of the expected reward by actions (n, K, columns), as in the shell."""
         relaxed = self.actions.relaxed(action, self.planned)
         tokens, token_slope = self._core.interpolated_tokens(relaxed.draft_length)
-        outcome = price(self.settings.scenario, self.state, relaxed, tokens)
+        outcome = price(self.scenario, self.state, relaxed, tokens)
         weights = self.objective.weights(outcome) if worth is None else worth
         return self.actions.pull_back(action, self.planned, slopes(relaxed, outcome, token_slope, weights))
 
     def _forget(self, rows: Rows) -> None:
-        for memory in (*self._memories, self.objective):
+        for memory in (*self._parts.memories, self.objective):
             memory.reset(rows)
 
-    def _play(self, decision: Decision, over: BoolArray | None) -> Step:
-        variant = self.settings.variant
-        hidden = self._hidden_info() if variant.privileged else {}
-        best = None if self._best is None else self._core.expected(self._best.decide(self._core.state)).goodput
+    def _play(self, decision: Decision, over: BoolArray | None) -> RoundStep:
+        parts = self._parts
+        hidden = self._hidden_info() if parts.tells_hidden else {}
+        best = None if parts.best is None else self._core.expected(parts.best.decide(self._core.state)).goodput
         outcome, tokens = self._core.step(decision, over)
         info: dict[str, NDArray[Any]] = {
             "goodput": outcome.goodput,
-            "accepted_tokens": tokens if variant.draws_tokens else outcome.tokens,  # expected ones would tell the rate
+            "accepted_tokens": tokens if parts.draws_tokens else outcome.tokens,  # expected ones would tell the rate
             "round_latency": outcome.round_latency,
             "draft_length": decision.draft_length,
             "bandwidth": decision.bandwidth,
@@ -131,13 +183,14 @@ class Batch:
         }
         if best is not None:
             info |= {"optimal_goodput": best, "regret": best - outcome.goodput}
-        for memory in self._memories:
+        for memory in self._parts.memories:
             memory.advance(decision.draft_length, tokens, self._core.requests.age)
         reward = self.objective.reward(outcome)
         info |= self.objective.info()
         if over is not None:
             self._forget(np.flatnonzero(over))
-        return Step(self._observe(), reward, info, decision, outcome)
+        never = self._never
+        return RoundStep(self._observe(), reward, never, never, outcome.round_latency, info, decision, outcome)
 
     def _hidden_info(self) -> dict[str, NDArray[Any]]:
         state = self._core.state
@@ -158,14 +211,13 @@ class Batch:
             "mean_gain": self._core.mean_gain,
             "planned_efficiency": self.planned.spectral_efficiency,
         }
-        for memory in (*self._memories, self.objective):
+        for memory in (*self._parts.memories, self.objective):
             fields |= memory.fields()
         return fields
 
     def _observe(self) -> Observation:
         """Entries that are shown; those whose field has not been replaced since are the same arrays again."""
-        core, settings = self._core, self.settings
-        self.planned = settings.variant.planned(settings.scenario, core.reported, core.mean_gain)
+        self.planned = self._parts.plan(self._core.reported, self._core.mean_gain)
         fields = self._fields()
         for key, name in self._entries:
             field = fields[name]

@@ -10,11 +10,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
+from multispin_env.envs.engine import Observation
 from multispin_env.physics.types import Observed, SystemState
 from multispin_env.physics.uplink import channel_gain, full_share_token_time, spectral_efficiency
 from multispin_env.scenario import Scenario
-
-Observation = dict[str, NDArray[np.float32]]
 
 LARGEST_FADE = 64.0
 """H / H̄ never exceeds it: the largest standard exponential that NumPy can draw is below 45."""

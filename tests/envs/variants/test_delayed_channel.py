@@ -91,7 +91,7 @@ def test_fading_is_stationary_and_correlated():
 def test_mean_gain_is_shown_or_hidden():
     env = make()
     observation, _ = env.reset(seed=0)
-    assert env.decode_observation(observation).mean_gain == pytest.approx(env._batch._core.mean_gain, rel=1e-5)
+    assert env.decode_observation(observation).mean_gain == pytest.approx(env._engine._core.mean_gain, rel=1e-5)
     hidden = make(mean_gain_visible=False)
     observation, _ = hidden.reset(seed=0)
     assert "mean_channel" not in observation

@@ -167,17 +167,17 @@ def test_unknown_keyword_names_those_of_the_variant():
 
 
 def test_agents_are_measured_on_texts_they_did_not_learn_from():
-    variant = ms.ENVIRONMENTS.load(RECORDED).variant_type
+    variant = ms.ENVIRONMENTS.load(RECORDED)
     learnt = variant(half=0, modelled=True, history=True)
     assert learnt.held_out == variant(half=1, history=True)
     assert variant(half=1).held_out == variant(half=0)
     assert variant().held_out == variant()
-    hidden = ms.ENVIRONMENTS.load(HIDDEN).variant_type()
+    hidden = ms.ENVIRONMENTS.load(HIDDEN)()
     assert hidden.held_out is hidden
 
 
 def test_a_model_of_the_record_has_its_means_and_spreads():
-    variant, scenario = ms.ENVIRONMENTS.load(RECORDED).variant_type, ms.Scenario.preset("llama2")
+    variant, scenario = ms.ENVIRONMENTS.load(RECORDED), ms.Scenario.preset("llama2")
     for half in (None, 0, 1):
         replayed, modelled = (variant(half=half, modelled=flag).dynamics(scenario).acceptance for flag in (False, True))
         for own, other in zip(replayed.prior(scenario), modelled.prior(scenario), strict=True):

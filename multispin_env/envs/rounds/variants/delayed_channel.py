@@ -6,9 +6,7 @@ from typing import ClassVar
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool, check_integer, check_real
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.envs.settings import Variant
-from multispin_env.envs.single import MultiSpinEnv
-from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.physics.channels.gauss_markov import GaussMarkov, predictive_quantile
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.physics.types import SystemState
@@ -17,81 +15,7 @@ from multispin_env.scenario import Scenario
 
 
 @dataclass(frozen=True, kw_only=True)
-class DelayedChannel(Variant):
-    """Gauss-Markov fading, seen some rounds late.
-
-    Parameters
-    ----------
-    correlation
-        ρ in [0, 1] between the amplitudes of successive rounds; `clarke_correlation` gives it for a Doppler frequency.
-    delay
-        d ≥ 0: rounds that a report is old.
-    mean_gain_visible
-        Whether the mean gain H̄ of each device is observed.
-    plan_quantile
-        Quantile q in (0, 1) of what the present gain may be, given the report, that the equal-latency root in the
-        encodings plans with and that is observed; ``None`` plans with the report. Needs the mean gain to be visible.
-    privileged
-        Whether ``info`` holds the true spectral efficiency.
-
-    Raises
-    ------
-    ValueError
-        For a value out of range.
-    """
-
-    independent_rounds: ClassVar[bool] = False
-    fully_observed: ClassVar[bool] = False
-    contenders: ClassVar[tuple[str, ...]] = (
-        "optimal+clairvoyant",
-        "optimal+quantile",
-        "optimal+last-report",
-        "optimal+mmse",
-        "homogeneous+last-report",
-        "fixed",
-    )
-
-    correlation: float = 0.9
-    delay: int = 1
-    mean_gain_visible: bool = True
-    plan_quantile: float | None = None
-    privileged: bool = False
-
-    def __post_init__(self) -> None:
-        GaussMarkov(self.correlation)  # refuses what is out of range
-        check_integer("delay", self.delay, 0)
-        check_bool("mean_gain_visible", self.mean_gain_visible)
-        check_bool("privileged", self.privileged)
-        if self.plan_quantile is not None:
-            check_real("plan_quantile", self.plan_quantile, 0.0, 1.0, open_low=True, open_high=True)
-            if not self.mean_gain_visible:
-                raise ValueError("plan_quantile: got a number, allowed is None where mean_gain_visible is False")
-
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """What was reported, and the mean gain."""
-        mean = ("mean_channel",) if self.mean_gain_visible else ()
-        plan = () if self.plan_quantile is None else ("planned_channel",)
-        return ("compute", "channel", *mean, *plan, "acceptance")
-
-    def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
-        """What is reported, or the quantile of what the gain may be by now."""
-        if self.plan_quantile is None:
-            return reported
-        gain = channel_gain(scenario, reported.spectral_efficiency)
-        quantile = predictive_quantile(self.plan_quantile, gain, mean_gain, self.correlation, self.delay)
-        return SystemState(reported.draft_time, spectral_efficiency(scenario, quantile), reported.acceptance_rate)
-
-    def dynamics(self, scenario: Scenario) -> Dynamics:
-        """Gauss-Markov fading with old reports."""
-        return Dynamics(GaussMarkov(self.correlation), Dynamics.of(scenario).acceptance, self.delay)
-
-    def assumptions(self, scenario: Scenario) -> Assumptions:
-        """Correlation and delay are known."""
-        return replace(super().assumptions(scenario), correlation=self.correlation)
-
-
-class DelayedChannelEnv(MultiSpinEnv):
+class DelayedChannel(RoundsVariant):
     """The channel is observed as it was some rounds ago.
 
     ## Description
@@ -146,10 +70,57 @@ class DelayedChannelEnv(MultiSpinEnv):
     - v0: first version.
     """
 
-    variant_type = DelayedChannel
+    independent_rounds: ClassVar[bool] = False
+    fully_observed: ClassVar[bool] = False
+    contenders: ClassVar[tuple[str, ...]] = (
+        "optimal+clairvoyant",
+        "optimal+quantile",
+        "optimal+last-report",
+        "optimal+mmse",
+        "homogeneous+last-report",
+        "fixed",
+    )
 
+    correlation: float = 0.9
+    delay: int = 1
+    mean_gain_visible: bool = True
+    plan_quantile: float | None = None
+    privileged: bool = False
 
-class DelayedChannelVectorEnv(MultiSpinVectorEnv):
-    """Vector of `DelayedChannelEnv`, bit for bit."""
+    def __post_init__(self) -> None:
+        GaussMarkov(self.correlation)  # refuses what is out of range
+        check_integer("delay", self.delay, 0)
+        check_bool("mean_gain_visible", self.mean_gain_visible)
+        check_bool("privileged", self.privileged)
+        if self.plan_quantile is not None:
+            check_real("plan_quantile", self.plan_quantile, 0.0, 1.0, open_low=True, open_high=True)
+            if not self.mean_gain_visible:
+                raise ValueError("plan_quantile: got a number, allowed is None where mean_gain_visible is False")
 
-    variant_type = DelayedChannel
+    @property
+    def late_reports(self) -> bool:
+        """Unless reports are of the present round."""
+        return self.delay > 0
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What was reported, and the mean gain."""
+        mean = ("mean_channel",) if self.mean_gain_visible else ()
+        plan = () if self.plan_quantile is None else ("planned_channel",)
+        return ("compute", "channel", *mean, *plan, "acceptance")
+
+    def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
+        """What is reported, or the quantile of what the gain may be by now."""
+        if self.plan_quantile is None:
+            return reported
+        gain = channel_gain(scenario, reported.spectral_efficiency)
+        quantile = predictive_quantile(self.plan_quantile, gain, mean_gain, self.correlation, self.delay)
+        return SystemState(reported.draft_time, spectral_efficiency(scenario, quantile), reported.acceptance_rate)
+
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        """Gauss-Markov fading with old reports."""
+        return Dynamics(GaussMarkov(self.correlation), Dynamics.of(scenario).acceptance, self.delay)
+
+    def assumptions(self, scenario: Scenario) -> Assumptions:
+        """Correlation and delay are known."""
+        return replace(super().assumptions(scenario), correlation=self.correlation)

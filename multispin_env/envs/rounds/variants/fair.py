@@ -8,67 +8,14 @@ from typing import Any, ClassVar
 from multispin_env.checks import check_real
 from multispin_env.envs.rounds.objectives import Objective, ProportionalFairness
 from multispin_env.envs.rounds.observations import SHOWN
-from multispin_env.envs.settings import Variant
-from multispin_env.envs.single import MultiSpinEnv
-from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.scenario import Scenario
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fair(Variant):
-    """The reward is the growth of Σ_k ln of discounted throughput; devices differ widely.
-
-    Parameters
-    ----------
-    window
-        Rounds ≥ 1 over which throughput is discounted.
-    spread
-        Standard deviation of acceptance rates over the devices of a task; ``None`` for the ± of the scenario's tasks.
-
-    Raises
-    ------
-    ValueError
-        For a value out of range.
-    """
-
-    optimum: ClassVar[str | None] = None
-    independent_rounds: ClassVar[bool] = False
-    fully_observed: ClassVar[bool] = False
-    scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {"draft_time_spread": 0.8, "mean_gain_low": 0.02, "mean_gain_high": 1.0}
-    )
-    contenders: ClassVar[tuple[str, ...]] = (
-        "optimal+gradient",
-        "optimal",
-        "homogeneous",
-        "uniform-bandwidth",
-        "fixed",
-        "optimal+round-robin",
-    )
-
-    window: float = 32.0
-    spread: float | None = 0.15
-
-    def __post_init__(self) -> None:
-        check_real("window", self.window, 1.0)
-
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """Everything, and the throughput so far."""
-        return (*SHOWN, "throughput")
-
-    def objective(self, scenario: Scenario, num_copies: int) -> Objective:
-        """Growth of the utility of discounted throughput."""
-        return ProportionalFairness(scenario, self.window, num_copies)
-
-    def dynamics(self, scenario: Scenario) -> Dynamics:
-        """Each device keeps its own acceptance rate for an episode."""
-        return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, float("inf")))
-
-
-class FairEnv(MultiSpinEnv):
+class Fair(RoundsVariant):
     """Long-run fairness between very different devices.
 
     ## Description
@@ -121,10 +68,36 @@ class FairEnv(MultiSpinEnv):
     - v0: first version.
     """
 
-    variant_type = Fair
+    optimum: ClassVar[str | None] = None
+    independent_rounds: ClassVar[bool] = False
+    fully_observed: ClassVar[bool] = False
+    scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"draft_time_spread": 0.8, "mean_gain_low": 0.02, "mean_gain_high": 1.0}
+    )
+    contenders: ClassVar[tuple[str, ...]] = (
+        "optimal+gradient",
+        "optimal",
+        "homogeneous",
+        "uniform-bandwidth",
+        "fixed",
+        "optimal+round-robin",
+    )
 
+    window: float = 32.0
+    spread: float | None = 0.15
 
-class FairVectorEnv(MultiSpinVectorEnv):
-    """Vector of `FairEnv`, bit for bit."""
+    def __post_init__(self) -> None:
+        check_real("window", self.window, 1.0)
 
-    variant_type = Fair
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Everything, and the throughput so far."""
+        return (*SHOWN, "throughput")
+
+    def objective(self, scenario: Scenario, num_copies: int) -> Objective:
+        """Growth of the utility of discounted throughput."""
+        return ProportionalFairness(scenario, self.window, num_copies)
+
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        """Each device keeps its own acceptance rate for an episode."""
+        return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, float("inf")))

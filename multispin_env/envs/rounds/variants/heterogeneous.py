@@ -2,17 +2,11 @@
 
 from dataclasses import dataclass
 
-from multispin_env.envs.settings import Variant
-from multispin_env.envs.single import MultiSpinEnv
-from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.envs.rounds.variant import RoundsVariant
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heterogeneous(Variant):
-    """A draft length and a bandwidth for each device, everything known."""
-
-
-class HeterogeneousEnv(MultiSpinEnv):
+class Heterogeneous(RoundsVariant):
     """The full problem of Multi-SPIN: a draft length and a bandwidth for each device.
 
     ## Description
@@ -76,11 +70,3 @@ class HeterogeneousEnv(MultiSpinEnv):
 
     - v0: first version.
     """
-
-    variant_type = Heterogeneous
-
-
-class HeterogeneousVectorEnv(MultiSpinVectorEnv):
-    """Vector of `HeterogeneousEnv`, bit for bit."""
-
-    variant_type = Heterogeneous

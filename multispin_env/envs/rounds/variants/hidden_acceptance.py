@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 from multispin_env.envs.rounds.variants.hidden_rate import HiddenRate
-from multispin_env.envs.single import MultiSpinEnv
-from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.scenario import Scenario
@@ -12,24 +10,6 @@ from multispin_env.scenario import Scenario
 
 @dataclass(frozen=True, kw_only=True)
 class HiddenAcceptance(HiddenRate):
-    """The rate of a request is drawn from a Beta law round the mean of its task.
-
-    Parameters
-    ----------
-    spread
-        Standard deviation of the rate over the requests of a task; ``None`` for the ± of the scenario's tasks.
-    mean_rounds, task_visible, history, privileged
-        See `HiddenRate`.
-    """
-
-    spread: float | None = 0.08
-
-    def dynamics(self, scenario: Scenario) -> Dynamics:
-        """Rates by request."""
-        return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, self.mean_rounds))
-
-
-class HiddenAcceptanceEnv(MultiSpinEnv):
     """Acceptance rates are hidden: they must be learnt from how many drafted tokens are accepted.
 
     ## Description
@@ -92,10 +72,8 @@ class HiddenAcceptanceEnv(MultiSpinEnv):
     - v0: first version.
     """
 
-    variant_type = HiddenAcceptance
+    spread: float | None = 0.08
 
-
-class HiddenAcceptanceVectorEnv(MultiSpinVectorEnv):
-    """Vector of `HiddenAcceptanceEnv`, bit for bit."""
-
-    variant_type = HiddenAcceptance
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        """Rates by request."""
+        return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, self.mean_rounds))

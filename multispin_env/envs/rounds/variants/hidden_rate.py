@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from multispin_env.checks import check_bool
 from multispin_env.envs.rounds.memories import Counts, Memory
-from multispin_env.envs.settings import Variant
+from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.physics.acceptance.requests import check_mean_rounds
 from multispin_env.scenario import Scenario
 
@@ -13,7 +13,7 @@ FLAGS = ("task_visible", "history", "privileged")
 
 
 @dataclass(frozen=True, kw_only=True)
-class HiddenRate(Variant):
+class HiddenRate(RoundsVariant):
     """Acceptance rates are not observed; tokens drafted and accepted are.
 
     Parameters

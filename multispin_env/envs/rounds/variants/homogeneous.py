@@ -3,20 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from multispin_env.envs.settings import Variant
-from multispin_env.envs.single import MultiSpinEnv
-from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.envs.rounds.variant import RoundsVariant
 
 
 @dataclass(frozen=True, kw_only=True)
-class Homogeneous(Variant):
-    """One draft length for all devices, everything known."""
-
-    common_draft_length: ClassVar[bool] = True
-    optimum: ClassVar[str | None] = "homogeneous"
-
-
-class HomogeneousEnv(MultiSpinEnv):
+class Homogeneous(RoundsVariant):
     """One common draft length, and a bandwidth for each device.
 
     ## Description
@@ -60,10 +51,5 @@ class HomogeneousEnv(MultiSpinEnv):
     - v0: first version.
     """
 
-    variant_type = Homogeneous
-
-
-class HomogeneousVectorEnv(MultiSpinVectorEnv):
-    """Vector of `HomogeneousEnv`, bit for bit."""
-
-    variant_type = Homogeneous
+    common_draft_length: ClassVar[bool] = True
+    optimum: ClassVar[str | None] = "homogeneous"

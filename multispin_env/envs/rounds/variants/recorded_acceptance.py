@@ -5,8 +5,6 @@ from functools import lru_cache
 
 from multispin_env.checks import check_bool, check_integer
 from multispin_env.envs.rounds.variants.hidden_rate import HiddenRate
-from multispin_env.envs.single import MultiSpinEnv
-from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.physics.acceptance import Acceptance
 from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.acceptance.recorded import Recorded
@@ -27,54 +25,6 @@ def _half(records: Records, which: int) -> Records:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedAcceptance(HiddenRate):
-    """Drafted tokens are accepted as they were in a record of real decoding.
-
-    Parameters
-    ----------
-    records
-        A file that `load_records` reads, or `Records`; ``None`` for those of the package.
-    half
-        0 or 1: every second text of each task, from the first or from the second on; ``None`` for all.
-    modelled
-        Whether texts are not replayed, but drawn from what `HiddenAcceptance` would be with their mean and spread. A
-        record has few texts, and whoever learns from their replay learns them by heart; what is learnt from a model of
-        one half is measured on the replay of the other, `held_out`.
-    mean_rounds, task_visible, history, privileged
-        See `HiddenRate`.
-    """
-
-    records: str | Records | None = None
-    half: int | None = None
-    modelled: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_bool("modelled", self.modelled)
-        if self.half is not None:
-            check_integer("half", self.half, 0, 1)
-
-    @property
-    def held_out(self) -> "RecordedAcceptance":
-        """Replay of the other half of the texts, or of all of them if all are played."""
-        return replace(self, half=None if self.half is None else 1 - self.half, modelled=False)
-
-    def dynamics(self, scenario: Scenario) -> Dynamics:
-        """Replay; ``ValueError`` for a record that can't be read."""
-        records = self.records
-        if records is None:
-            records = _packaged()
-        elif not isinstance(records, Records):
-            records = load_records(records)
-        if self.half is not None:
-            records = _half(records, self.half)
-        acceptance: Acceptance = Recorded(records, self.mean_rounds)
-        if self.modelled:
-            mean, spread = acceptance.prior(scenario)
-            acceptance = ByRequest(tuple(spread.tolist()), self.mean_rounds, tuple(mean.tolist()))
-        return Dynamics(Dynamics.of(scenario).channel, acceptance)
-
-
-class RecordedAcceptanceEnv(MultiSpinEnv):
     """Acceptance is replayed from real speculative decoding, and hidden.
 
     ## Description
@@ -135,10 +85,32 @@ class RecordedAcceptanceEnv(MultiSpinEnv):
     - v0: first version.
     """
 
-    variant_type = RecordedAcceptance
+    records: str | Records | None = None
+    half: int | None = None
+    modelled: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bool("modelled", self.modelled)
+        if self.half is not None:
+            check_integer("half", self.half, 0, 1)
 
-class RecordedAcceptanceVectorEnv(MultiSpinVectorEnv):
-    """Vector of `RecordedAcceptanceEnv`, bit for bit."""
+    @property
+    def held_out(self) -> "RecordedAcceptance":
+        """Replay of the other half of the texts, or of all of them if all are played."""
+        return replace(self, half=None if self.half is None else 1 - self.half, modelled=False)
 
-    variant_type = RecordedAcceptance
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        """Replay; ``ValueError`` for a record that can't be read."""
+        records = self.records
+        if records is None:
+            records = _packaged()
+        elif not isinstance(records, Records):
+            records = load_records(records)
+        if self.half is not None:
+            records = _half(records, self.half)
+        acceptance: Acceptance = Recorded(records, self.mean_rounds)
+        if self.modelled:
+            mean, spread = acceptance.prior(scenario)
+            acceptance = ByRequest(tuple(spread.tolist()), self.mean_rounds, tuple(mean.tolist()))
+        return Dynamics(Dynamics.of(scenario).channel, acceptance)

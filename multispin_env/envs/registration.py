@@ -1,0 +1,48 @@
+"""One door for environments: an id is known here and to Gymnasium, single and vector."""
+
+import gymnasium as gym
+
+from multispin_env.envs.settings import Variant
+from multispin_env.registry import ENVIRONMENTS
+
+MAX_EPISODE_STEPS = 64
+"""Rounds of an episode unless ``gym.make(..., max_episode_steps=...)`` says otherwise."""
+
+
+def register_environment(env_id: str, variant: type[Variant], max_episode_steps: int = MAX_EPISODE_STEPS) -> None:
+    """Make an environment of one's own known: to ``gym.make``, ``gym.make_vec`` and to everything that lists them.
+
+    Parameters
+    ----------
+    env_id
+        New, as ``"Mine/Fast-v0"``.
+    variant
+        A frozen dataclass derived from `Variant`; its fields are the environment's own arguments.
+    max_episode_steps
+        Steps after which ``gym.make`` truncates an episode.
+
+    Raises
+    ------
+    ValueError
+        If the id is taken.
+    """
+    ENVIRONMENTS.register(env_id, variant)
+    tell_gymnasium(env_id, max_episode_steps)
+
+
+def unregister_environment(env_id: str) -> None:
+    """Forget an environment; ``ValueError`` if it is unknown."""
+    ENVIRONMENTS.unregister(env_id)
+    gym.registry.pop(env_id, None)
+
+
+def tell_gymnasium(env_id: str, max_episode_steps: int = MAX_EPISODE_STEPS) -> None:
+    """Register an id of `ENVIRONMENTS` with Gymnasium, unless it is known there."""
+    if env_id not in gym.registry:
+        gym.register(
+            env_id,
+            entry_point="multispin_env.envs.single:make_single",
+            vector_entry_point="multispin_env.envs.vector:make_vector",
+            max_episode_steps=max_episode_steps,
+            kwargs={"env_id": env_id},
+        )

@@ -1,0 +1,77 @@
+"""What every environment of rounds is."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.envs.rounds.engine import Parts, RoundsEngine
+from multispin_env.envs.rounds.memories import Memory
+from multispin_env.envs.rounds.objectives import Goodput, Objective
+from multispin_env.envs.rounds.observations import SHOWN, ObservationCodec
+from multispin_env.envs.settings import Settings, Variant
+from multispin_env.physics.dynamics import Dynamics
+from multispin_env.physics.types import SystemState
+from multispin_env.scenario import Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundsVariant(Variant):
+    """Base of the environments in which everybody waits for everybody; by itself, everything is known.
+
+    A subclass replaces what is special: what is shown, what changes between rounds, what is rewarded or remembered.
+    """
+
+    @property
+    def privileged(self) -> bool:
+        """Whether ``info`` holds what the observation hides."""
+        return False
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Entries of the observation beside ``shared``."""
+        return SHOWN
+
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        """What changes between rounds; ``ValueError`` where the scenario does not allow it."""
+        return Dynamics.of(scenario)
+
+    def objective(self, scenario: Scenario, num_copies: int) -> Objective:
+        """What the rounds of n copies are rewarded for."""
+        return Goodput(scenario)
+
+    def memories(self, scenario: Scenario, num_copies: int) -> tuple[Memory, ...]:
+        """What n copies remember of past rounds beside that."""
+        return ()
+
+    def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
+        """State (n, K) that encodings with the equal-latency root take for the true one; what is reported."""
+        return reported
+
+    def observations(self, scenario: Scenario) -> ObservationCodec:
+        """Codec of what is shown."""
+        return ObservationCodec(scenario, self.shown)
+
+    def assumptions(self, scenario: Scenario) -> Assumptions:
+        """Mean and spread of acceptance by task, and how old reports are."""
+        dynamics = self.dynamics(scenario)
+        prior = dynamics.acceptance.prior(scenario)
+        return Assumptions(tuple(prior.mean.tolist()), tuple(prior.spread.tolist()), 0.0, dynamics.delay)
+
+    def engine(self, settings: Settings, num_copies: int) -> RoundsEngine:
+        """Engine of its parts."""
+        scenario = settings.scenario
+        parts = Parts(
+            scenario=scenario,
+            dynamics=self.dynamics(scenario),
+            actions=settings.actions,
+            observations=settings.observations,
+            objective=self.objective(scenario, num_copies),
+            memories=self.memories(scenario, num_copies),
+            plan=partial(self.planned, scenario),
+            prices_drawn=settings.reward == "sampled",
+            draws_tokens=self.draws_tokens,
+            tells_hidden=self.privileged,
+            best=settings.best_controller if settings.optimum else None,
+        )
+        return RoundsEngine(parts, num_copies)
