@@ -124,11 +124,7 @@ def api_page() -> Page:
     classes = [name for name, value in values.items() if inspect.isclass(value)]
     functions = [name for name, value in values.items() if inspect.isfunction(value)]
     rest = [name for name in values if name not in classes and name not in functions and name not in TABLES]
-    lines = [
-        f"| `{name}` | {', '.join(f'`{entry}`' for entry in table.names())} |"
-        for name, table in TABLES.items()
-        if name != "VECTOR_ENVIRONMENTS"
-    ]
+    lines = [f"| `{name}` | {', '.join(f'`{entry}`' for entry in table.names())} |" for name, table in TABLES.items()]
     parts = [
         "# API",
         "All public names of `multispin_env`; what is not here may change without notice.",
@@ -138,7 +134,7 @@ def api_page() -> Page:
         *_entries(classes + rest),
         "## Tables of names",
         "`register(name, target)` adds a part of your own, `unregister(name)` removes it, `names()` lists them, "
-        "`load(name)` gives the object. `VECTOR_ENVIRONMENTS` has the names of `ENVIRONMENTS`.",
+        "`load(name)` gives the object.",
         "\n".join(["| table | names |", "| --- | --- |", *lines]),
         "::: multispin_env.registry.Registry",
     ]

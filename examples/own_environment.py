@@ -1,0 +1,67 @@
+"""An environment of your own: a reward for the slowest user, and an id that gym.make and the comparison know."""
+
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+
+import multispin_env as ms
+from multispin_env.arrays import FloatArray
+from multispin_env.envs.rounds.objectives import Objective
+from multispin_env.envs.rounds.variant import RoundsVariant
+from multispin_env.evaluation.comparison import EpisodeRow, compare, play_all
+from multispin_env.evaluation.episodes import make_episode_env
+
+
+class SlowestUser(Objective):
+    """Tokens per second of the user who gains the fewest in the round."""
+
+    metric = "return"
+
+    def reward(self, outcome: ms.Outcome) -> FloatArray:
+        """Take in a round; returns its reward, (n,)."""
+        return self.rates(outcome).min(-1)
+
+    def weights(self, outcome: ms.Outcome) -> FloatArray:
+        """Derivatives by the users' rates, (n, K): 1 for the slowest."""
+        rates = self.rates(outcome)
+        return (np.arange(rates.shape[-1]) == rates.argmin(-1)[:, None]).astype(np.float64)
+
+    @staticmethod
+    def rates(outcome: ms.Outcome) -> FloatArray:
+        """N_k / T_e2e, (n, K)."""
+        return outcome.tokens / outcome.round_latency[..., None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slowest(RoundsVariant):
+    """As `MultiSpin/Heterogeneous-v0`, but the reward is the rate of the slowest user."""
+
+    optimum = None
+    independent_rounds = False
+    contenders = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
+
+    def objective(self, scenario: ms.Scenario, num_copies: int) -> Objective:
+        """The slowest user's rate."""
+        return SlowestUser()
+
+
+def main() -> list[EpisodeRow]:
+    """Register it, play it as a single environment, and compare controllers in it."""
+    ms.register_environment("Mine/Slowest-v0", Slowest)
+    try:
+        env = gym.make("Mine/Slowest-v0", num_users=4)
+        env.reset(seed=0)
+        _, reward, *_ = env.step(env.action_space.sample())
+        print(f"reward of a random action: {reward:.2f} tokens/s")
+        episodes = make_episode_env("Mine/Slowest-v0", 20, "llama2", {"num_users": 4})
+        rows = compare(play_all(episodes, Slowest.contenders), "optimal", SlowestUser.metric)
+        for row in rows:
+            print(f"{row.name:18} {row.mean:.1f}")
+        return rows
+    finally:
+        ms.unregister_environment("Mine/Slowest-v0")
+
+
+if __name__ == "__main__":
+    main()
