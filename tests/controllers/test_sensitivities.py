@@ -58,5 +58,9 @@ def test_each_device(case):
 
 
 def test_the_relaxed_optimum_is_above_the_integers(case):
-    scenario, state, _ = case
-    assert (sensitivities(scenario, state).goodput * (1.0 + 2e-6) >= upper_bound(scenario, state)).all()
+    scenario, state, of = case
+    goodput = of(scenario, state).goodput
+    assert (goodput * (1.0 + 2e-6) >= upper_bound(scenario, state, of.keywords["weights"])).all()
+    if of.keywords["weights"] is not None:
+        assert sensitivities(scenario, state, 2.0 * of.keywords["weights"]).goodput == pytest.approx(2.0 * goodput)
+        assert (abs(sensitivities(scenario, state).goodput / goodput - 1.0) > 0.01).all()
