@@ -61,7 +61,8 @@ def test_imports_only_look_left(path):
 
 def test_import_is_light():
     code = (
-        "import sys, multispin_env; heavy = {'torch', 'matplotlib', 'stable_baselines3', 'pygame', 'tensorboard'}"
+        "import sys, multispin_env; heavy = {'torch', 'matplotlib', 'stable_baselines3', 'pygame', 'tensorboard', "
+        "'PIL', 'rich', 'onnx', 'onnxruntime', 'optuna'}"
         "; sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

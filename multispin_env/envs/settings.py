@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from multispin_env.checks import FloatArray, check_keywords, check_name
+from multispin_env.checks import FloatArray, check_bool, check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import Controller, make_controller
 from multispin_env.envs.actions import ActionCodec
@@ -87,6 +87,7 @@ class Settings:
     def __post_init__(self) -> None:
         check_name("action", self.action, ENCODINGS.names())
         check_name("reward", self.reward, REWARDS)
+        check_bool("optimum", self.optimum)
         if self.optimum and self.variant.optimum is None:
             raise ValueError(
                 f"optimum: got True, allowed is False: no optimum of {type(self.variant).__name__} is known"

@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from multispin_env.checks import BoolArray, FloatArray, IntArray, check_integer
+from multispin_env.checks import BoolArray, FloatArray, IntArray, check_bool, check_integer
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.batch import Batch, Step
 from multispin_env.envs.observations import Observation
@@ -86,7 +86,7 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self.max_episode_steps = _checked_steps(max_episode_steps)
         self.autoreset_mode = _checked_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.copy = copy
+        self.copy = check_bool("copy", copy)
         self._batch = Batch(settings, num_envs)
         self.single_action_space = self._batch.action_space
         self.single_observation_space = self._batch.observation_space

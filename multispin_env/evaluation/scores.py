@@ -34,7 +34,7 @@ EPISODE_SEED = TUNING_SEED + SEED_ROOM
 
 
 def held_out_states(scenario: Scenario, size: int = 500) -> SystemState:
-    """Return the same independent states for everyone, arrays (size, K); they depend on the scenario alone."""
+    """Return the same independent states for everyone, arrays (size, K), by default 500; the scenario alone decides."""
     return sample_state(scenario, np.random.default_rng(HELD_OUT_SEED), size)
 
 

@@ -1,6 +1,7 @@
 """``multispin solve``: the decision of the package for devices from a file."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -143,14 +144,16 @@ def test_the_page_shows_what_is_printed():
     assert f"```text\n{done.stdout.decode()}```" in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 
 
-def test_standard_input_gives_the_same_bytes():
-    from_file, from_pipe = pipe("examples/devices.csv"), pipe("-", content=EXAMPLE.read_bytes())
-    assert from_pipe.stdout == from_file.stdout
+def test_standard_input_gives_the_same_bytes(monkeypatch, capsys):
+    from_pipe = pipe("-", content=EXAMPLE.read_bytes())
+    assert from_pipe.returncode == 0
+    assert main([str(EXAMPLE)]) == 0
+    assert from_pipe.stdout.decode() == capsys.readouterr().out
     rows = b'[{"name": "a", "draft_time_ms": 12, "snr_db": 15, "acceptance_rate": 1}]'
-    assert json.loads(pipe("--json", "-", content=rows).stdout)["rows"][0]["share"] == 1.0
-    broken = pipe("-", content=b'[{"name": 1')
-    assert broken.returncode == 2
-    assert broken.stderr.startswith(b"multispin solve: stdin: got broken JSON")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(rows)))
+    assert solve_json(capsys, "-")["rows"][0]["share"] == 1.0
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'[{"name": 1')))
+    assert refused(capsys, "-").startswith("multispin solve: stdin: got broken JSON")
 
 
 @pytest.mark.parametrize(
