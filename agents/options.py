@@ -75,8 +75,9 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_folder(name: str) -> Path:
-    """Folder of a run's name or path."""
-    return Path(name) if Path(name).parts[:-1] else RUNS / name
+    """Folder of a run's name or path; ``.`` and ``..`` are paths."""
+    path = Path(name)
+    return path if path.parts[:-1] or path.name in ("", "..") else RUNS / path
 
 
 def fail(program: str, error: Exception) -> NoReturn:

@@ -200,6 +200,8 @@ def _of_run(cell: Cell, folder: Path, console: Console) -> Content:
     config = RunConfig(cell.system.env, settings.scenario, cell.agent, settings.action, cell.seed, settings.arguments)
     make_folder(run)
     resume = (run / CONFIG).is_file() and (run / CHECKPOINT).is_file()
+    if not resume:
+        (run / CONFIG).unlink(missing_ok=True)  # it was stopped before its first checkpoint
     stopped = train(load_config(run)[0] if resume else config, run, Limits(cell.rounds), resume, "cpu", console)
     if stopped is not None:
         raise Stopped(stopped)

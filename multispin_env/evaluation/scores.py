@@ -23,6 +23,9 @@ CERTIFICATE = 1e-6
 VALIDATION_SEED = 2606_04582
 """Seed of the states that a training run watches itself on."""
 
+STATE_ROOM = 2 * 10**6
+"""Seeds from the first of the two above on that are kept for states, so that fresh ones can be drawn."""
+
 SEED_ROOM = 10**8
 """Episodes that each of the two seeds below may start: copy i of a vector environment is seeded with seed + i."""
 
