@@ -18,6 +18,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.runs import write_atomically
 from multispin_env.checks import check_integer, check_real
+from multispin_env.files import MIB, parse_json
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 
@@ -26,6 +27,9 @@ OLD_CHECKPOINT = "checkpoint.pt"
 
 SCHEMA = 2
 """Version of the files; a reader refuses another."""
+
+LARGEST = 1024 * MIB
+"""Bytes of a checkpoint: thousands of times ours."""
 
 KIND = "multispin_env checkpoint"
 OPTIMIZER = ".optimizer"
@@ -106,10 +110,12 @@ def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
     if not path.is_file():
         raise ValueError(_missing(folder, name))
     try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"size: got {path.stat().st_size} bytes, allowed are at most {LARGEST}")
         with safe_open(path, framework="pt", device="cpu") as file:
             about = _checked_metadata(file.metadata())
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-        counters = json.loads(about["counters"])
+        counters = parse_json(about["counters"])
         if counters["checksum"] != _checksum(tensors):
             raise ValueError("its numbers have changed since it was written")
         return Checkpoint(

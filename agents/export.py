@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from agents.decider import load_model
-from agents.options import fail, run_folder
+from agents.options import REFUSED, fail, run_folder
 from agents.policies.deterministic import Deterministic
 from agents.runs import RunConfig, load_config, make_folder, write_atomically
 from multispin_env.envs.settings import Settings
@@ -200,6 +200,8 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     contents = {name: FORMATS[name].write(network, config.settings) for name in names}
     for name, content in contents.items():
         write_atomically(out / name, content)
+    for name, path in config.files.items():
+        write_atomically(out / name, path.read_bytes())
     about = describe(config.settings, config.env, config.arguments, contents)
     write_atomically(out / POLICY, json.dumps(about, indent=2, ensure_ascii=False).encode())
     found = {}
@@ -221,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_config(folder)
         make_folder(out)
         found = export(folder, out, formats or [ONNX])
-    except (ValueError, TypeError, ModuleNotFoundError) as error:
+    except (*REFUSED, ModuleNotFoundError) as error:
         fail("agents.export", error)
     for name, difference in found.items():
         cases = f"{len(CHECKED_USERS) * CHECKED} random observations"

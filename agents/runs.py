@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.budget import Limits
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments
+from multispin_env.envs.settings import Settings, Variant
+from multispin_env.files import read_json
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
@@ -53,7 +55,17 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return {**asdict(self), "scenario": self.scenario.to_dict()}
+        arguments = saved_arguments(self._variant, self.arguments)
+        return {**asdict(self), "scenario": self.scenario.to_dict(), "arguments": arguments}
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files that its arguments name, by the names of their copies in the run's folder."""
+        return named_files(self._variant, self.arguments)
+
+    @property
+    def _variant(self) -> type[Variant]:
+        return ENVIRONMENTS.load(self.env).variant_type
 
 
 def _version(package: str) -> str | None:
@@ -83,7 +95,7 @@ def make_folder(folder: Path) -> None:
 
 
 def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
-    """Write ``config.json`` with the budget and the versions that are installed."""
+    """Write ``config.json`` with the budget and the versions that are installed, and beside it the files it names."""
     versions = {package: _version(package) for package in PACKAGES}
     content = {
         "format": FORMAT,
@@ -93,15 +105,20 @@ def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
         "versions": versions,
     }
     write_atomically(folder / CONFIG, json.dumps(content, indent=2, ensure_ascii=False).encode())
+    for name, path in config.files.items():
+        write_atomically(folder / name, path.read_bytes())
 
 
-def load_config(folder: Path) -> tuple[RunConfig, Limits]:
-    """Read what ``config.json`` says of a run and its budget; ``ValueError`` if it is missing or not one of ours."""
+def load_config(folder: Path, given: Mapping[str, Any] | None = None) -> tuple[RunConfig, Limits]:
+    """Read what ``config.json`` says of a run and its budget; ``ValueError`` if it is missing or not one of ours.
+
+    It names files of its folder alone. Arguments ``given`` by the user take the place of names of other files.
+    """
     path = folder / CONFIG
     if not path.is_file():
         raise ValueError(f"run: got {str(folder)!r}, allowed is the folder of a run, with its {CONFIG}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content["format"] != FORMAT:
             raise ValueError(f"format is {content['format']!r}, not {FORMAT}")
         config = RunConfig(
@@ -110,9 +127,11 @@ def load_config(folder: Path) -> tuple[RunConfig, Limits]:
             agent=content["agent"],
             action=content["action"],
             seed=content["seed"],
-            arguments=content.get("arguments", {}),  # absent in runs from before there were any
+            arguments=loaded_arguments(
+                ENVIRONMENTS.load(content["env"]).variant_type, content.get("arguments", {}), folder, given or {}
+            ),
         )
         _ = config.settings  # refuses arguments that the environment does not take
         return config, Limits(**content["limits"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise ValueError(f"{path}: can't be read as the configuration of a run ({error})") from None
