@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import agents
-from agents import checkpoints, cli, evaluate
+from agents import checkpoints, cli, evaluate, export
 from agents.base import fit_to
 from agents.budget import Limits
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.pretrained.policies import ROOT, SCORE, read
 from agents.runs import CONFIG, RunConfig, load_config, make_folder, save_config
 from agents.vec_env import make_vec_env
+from multispin_env.evaluation.exported import ONNX, POLICY, read_about, settings_of
 from multispin_env.physics.acceptance.records import load_records
 from multispin_env.registry import ENVIRONMENTS
 
@@ -105,6 +106,19 @@ def test_a_run_names_no_record_outside_its_folder(run, record, tmp_path, name, c
         assert said in refused(main, arguments, capsys)
     with pytest.raises(ValueError, match="allowed is a file beside the configuration"):
         read(folder)
+
+
+def test_an_export_takes_the_record_along(run, record, tmp_path, monkeypatch):
+    folder, out = run(), tmp_path / "out"
+    add_network(folder)
+    shutil.copy(record, folder / "records.npz")
+    name_record(folder, "records.npz")
+    same = export.Format(lambda *_: b"network", lambda _, network: lambda entries: network(*entries).numpy())
+    monkeypatch.setitem(export.FORMATS, ONNX, same)
+    make_folder(out)
+    export.export(folder, out, [ONNX])
+    assert settings_of(read_about(out), out / POLICY).variant.records == str(out / "records.npz")
+    assert (out / "records.npz").read_bytes() == record.read_bytes()
 
 
 class PlayedError(Exception):
