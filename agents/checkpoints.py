@@ -18,8 +18,12 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.runs import DIGEST, SCHEMA, check_unchanged, digest, write_atomically
 from multispin_env.checks import check_integer, check_real
+from multispin_env.files import MIB, parse_json
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
+
+LARGEST = 1024 * MIB
+"""Bytes of a checkpoint: thousands of times ours."""
 
 KIND = "multispin_env checkpoint"
 OPTIMIZER = ".optimizer"
@@ -110,6 +114,8 @@ def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
     if not path.is_file():
         raise ValueError(f"run: got {str(folder)!r}, allowed is a run that has a {name}")
     try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"size: got {path.stat().st_size} bytes, allowed are at most {LARGEST}")
         with safe_open(path, framework="pt", device="cpu") as file:
             about = _about(file.metadata())
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
@@ -129,7 +135,7 @@ def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
 
 def _about(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     """What the header says beside tensors."""
-    about: Any = json.loads(metadata[ABOUT]) if metadata is not None and list(metadata) == [ABOUT] else None
+    about: Any = parse_json(metadata[ABOUT]) if metadata is not None and list(metadata) == [ABOUT] else None
     if not isinstance(about, dict) or about.get("kind") != KIND:
         raise ValueError("it was made by something else")
     return about

@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT, MODEL
 from agents.decider import load_model
 from agents.measures import measure_of
-from agents.options import RUNS, add_system_options, fail, run_folder, settings_from
+from agents.options import REFUSED, RUNS, add_system_options, fail, run_folder, settings_from
 from agents.report import agent_label, draw, show, write
 from agents.runs import CONFIG, RunConfig, check_run_name, load_config, make_folder, make_next_folder
 from agents.training import train
 from multispin_env.checks import check_name
+from multispin_env.envs.named_files import with_same_files
+from multispin_env.evaluation.cli import chosen_arguments
 from multispin_env.registry import ENCODINGS, ENVIRONMENTS
 
 DEFAULTS: dict[str, Any] = {"env": "MultiSpin/Heterogeneous-v0", "agent": "ppo", "action": "residual", "seed": 0}
@@ -83,12 +86,13 @@ def _new_folder(options: argparse.Namespace, config: RunConfig) -> Path:
 
 def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
     folder = run_folder(options.resume)
-    config, limits = load_config(folder)
+    config, limits = load_config(folder, chosen_arguments(options))
     for name in DEFAULTS:
         given, saved = getattr(options, name), getattr(config, name)
         if given is not None and given != saved:
             raise ValueError(f"{name}: got {given!r}, allowed is {saved!r}, which the run {options.resume!r} has")
     settings = settings_from(options, config.env, config.action, config)
+    settings = replace(settings, variant=with_same_files(settings.variant, config.settings.variant))
     for part in ("scenario", "variant"):
         if getattr(settings, part) != getattr(config.settings, part):
             raise ValueError(f"{part}: got other values than the run {options.resume!r}, allowed are the same or none")
@@ -130,7 +134,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         config, folder, limits = _prepare(options)
         console.print(f"run {folder}: {config.agent} on {config.env}, {config.action} actions, seed {config.seed}")
         stopped_by = train(config, folder, limits, options.resume is not None, options.device, console)
-    except (ValueError, TypeError) as error:
+    except REFUSED as error:
         fail(program, error)
     except RuntimeError as error:  # torch: unknown or missing device
         fail(program, ValueError(f"device: got {options.device!r}, allowed is a device of torch here ({error})"))

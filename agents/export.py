@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from agents.decider import load_model
-from agents.options import fail, run_folder
+from agents.options import REFUSED, fail, run_folder
 from agents.policies.deterministic import Deterministic
 from agents.runs import RunConfig, load_config, make_folder
 from multispin_env.envs.settings import Settings
@@ -201,6 +201,7 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     network = network_of(folder, config)
     contents = {name: FORMATS[name].write(network, config.settings) for name in names}
     about = describe(config.settings, config.env, config.arguments, contents)
+    contents |= {name: path.read_bytes() for name, path in config.files.items()}
     contents[POLICY] = json.dumps(about, indent=2, ensure_ascii=False).encode()
     found = {}
     with TemporaryDirectory(dir=out, prefix="export-") as drafts_folder:
@@ -226,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_config(folder)
         make_folder(out)
         found = export(folder, out, formats or [ONNX])
-    except (ValueError, TypeError, ModuleNotFoundError) as error:
+    except (*REFUSED, ModuleNotFoundError) as error:
         fail("agents.export", error)
     for name, difference in found.items():
         cases = f"{len(CHECKED_USERS) * CHECKED} random observations"

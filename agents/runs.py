@@ -15,8 +15,10 @@ from typing import Any
 from agents import AGENTS
 from agents.budget import Limits
 from multispin_env.checks import check_integer, check_name
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments
+from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.exported import checksum
+from multispin_env.files import read_json
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
@@ -71,7 +73,17 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return {**asdict(self), "scenario": self.scenario.to_dict()}
+        arguments = saved_arguments(self._variant, self.arguments)
+        return {**asdict(self), "scenario": self.scenario.to_dict(), "arguments": arguments}
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files that its arguments name, by the names of their copies in the run's folder."""
+        return named_files(self._variant, self.arguments)
+
+    @property
+    def _variant(self) -> type[Variant]:
+        return ENVIRONMENTS.load(self.env).variant_type
 
 
 def _version(package: str) -> str | None:
@@ -122,7 +134,13 @@ def check_run_name(name: str) -> str:
 
 
 def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
-    """Write ``config.json`` with the budget and the versions that are installed; ``ValueError`` if there is one."""
+    """Write ``config.json`` with budget and installed versions, and beside it the files it names.
+
+    Raises
+    ------
+    ValueError
+        If there is a configuration already.
+    """
     content = {
         "schema": SCHEMA,
         **config.to_dict(),
@@ -136,6 +154,8 @@ def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
             file.write(text)
     except FileExistsError:
         raise ValueError(f"name: got {str(folder)!r}, which exists; allowed is a new name, or --resume") from None
+    for name, path in config.files.items():
+        write_atomically(folder / name, path.read_bytes())
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -153,15 +173,20 @@ def check_unchanged(content: Mapping[str, Any]) -> None:
         raise ValueError("it has changed since it was written; put the original back, or train again under a new name")
 
 
-def load_config(folder: Path) -> tuple[RunConfig, Limits]:
-    """Read what ``config.json`` says of a run and its budget; ``ValueError`` if it is missing or not one of ours."""
+def load_config(folder: Path, given: Mapping[str, Any] | None = None) -> tuple[RunConfig, Limits]:
+    """Read what ``config.json`` says of a run and its budget; ``ValueError`` if it is missing or not one of ours.
+
+    It names files of its folder alone. Arguments ``given`` by the user take the place of names of other files.
+    """
     path = folder / CONFIG
     if not os.path.isfile(path):  # Path.is_file raises for names that are too long
         raise ValueError(f"run: got {str(folder)!r}, allowed is the folder of a run, with its {CONFIG}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         check_unchanged(content)
         own = {entry.name: content[entry.name] for entry in fields(RunConfig)}
+        variant = ENVIRONMENTS.load(content["env"]).variant_type
+        own["arguments"] = loaded_arguments(variant, content["arguments"], folder, given or {})
         config = RunConfig(**{**own, "scenario": Scenario.from_dict(content["scenario"])})
         return config, Limits(**content["limits"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:

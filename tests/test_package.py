@@ -9,7 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    ("multispin_env.units", "multispin_env.checks", "multispin_env.registry", "multispin_env.scenario"),
+    (
+        "multispin_env.units",
+        "multispin_env.checks",
+        "multispin_env.files",
+        "multispin_env.registry",
+        "multispin_env.scenario",
+    ),
     ("multispin_env.physics",),
     ("multispin_env.scenarios",),
     ("multispin_env.controllers",),

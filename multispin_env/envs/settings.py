@@ -34,6 +34,9 @@ class Variant:
     contenders: ClassVar[tuple[str, ...]] = ()
     """What a comparison plays if it is told nothing else; empty for all controllers."""
 
+    files: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Arguments that may be paths, each with the name that its file has beside a configuration."""
+
     @property
     def window(self) -> float | None:
         """Rounds over which throughput is discounted, if its utility is the reward."""

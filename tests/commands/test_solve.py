@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.commands import devices
 from multispin_env.commands.devices import read_devices
 from multispin_env.commands.solve import main
 
@@ -232,6 +233,45 @@ def test_bad_options_are_one_sentence(arguments, words, write, capsys):
 def test_a_file_that_is_not_there(tmp_path, capsys):
     assert "nowhere.csv', allowed is a CSV or JSON file (No such file" in refused(capsys, tmp_path / "nowhere.csv")
     assert "allowed is a CSV or JSON file" in refused(capsys, tmp_path)
+
+
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "words"),
+    [
+        (GOOD + f"{LONG},15,0.8\n", "state.csv", "row 3, draft_time_ms: got 'xxx"),
+        (GOOD + f"{LONG}{LONG},15,0.8\n", "state.csv", "got broken CSV (field larger than field limit (131072))"),
+        (GOOD.replace("snr_db", LONG), "state.csv", "header, column: got 'xxx"),
+        (GOOD + "1\0 2,15,0.8\n", "state.csv", r"row 3, draft_time_ms: got '1\x00 2', allowed is a finite number"),
+        (f"{HEADER},name\n12,15,0.8,a\0b\n", "state.csv", r"row 1, name: got 'a\x00b', allowed is a text of one line"),
+        (f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n", "state.csv", "row 1, name: got 'xxx"),
+        ("[" * 900 + "]" * 900, "state.json", "got broken JSON (JSON: got lists or objects nested deeper than 32"),
+        (f'[["{LONG}"]]', "state.json", "row 1: got ['xxx"),
+        (f'[{{"{LONG}": 1}}]', "state.json", "row 1, column: got 'xxx"),
+    ],
+    ids=range(9),
+)
+def test_long_and_deep_values_are_short_sentences(text, name, words, write, capsys):
+    printed = refused(capsys, write(text, name))
+    assert words in printed
+    assert len(printed) < 800
+
+
+@pytest.mark.parametrize("name", ["state.csv", "state.json", "/dev/zero"])
+def test_a_file_without_end_is_refused(name, tmp_path, capsys):
+    if not name.startswith("/"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2**40)  # a terabyte of nothing
+    printed = refused(capsys, tmp_path / name)
+    assert f"{name}: size: got more than 16777216 bytes, allowed are at most 16777216\n" in printed
+
+
+def test_standard_input_has_a_limit_too(monkeypatch, capsys):
+    monkeypatch.setattr(devices, "LARGEST_FILE", len(GOOD) - 1)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode())))
+    assert f"stdin: size: got more than {len(GOOD) - 1} bytes" in refused(capsys, "-")
 
 
 def test_numbers_at_the_ends_of_what_is_allowed(write, capsys):
