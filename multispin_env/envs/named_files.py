@@ -41,8 +41,11 @@ def loaded_arguments(
     Raises
     ------
     ValueError
-        For a name that is not one of a file in the folder, unless the user has given that argument.
+        For arguments that are no table, or a name that is not one of a file in the folder, unless the user has given
+        that argument.
     """
+    if not isinstance(arguments, Mapping):
+        raise ValueError(f"arguments: got {shown(arguments)}, allowed is a table of names and values")
     found = dict(arguments)
     for name in variant.files:
         if found.get(name) is None:

@@ -14,7 +14,7 @@ from agents.base import fit_to
 from agents.budget import Limits
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.pretrained.policies import ROOT, SCORE, read
-from agents.runs import CONFIG, RunConfig, load_config, make_folder, save_config
+from agents.runs import CONFIG, DIGEST, RunConfig, digest, load_config, make_folder, save_config
 from agents.vec_env import make_vec_env
 from multispin_env.evaluation.exported import ONNX, POLICY, read_about, settings_of
 from multispin_env.physics.acceptance.records import load_records
@@ -48,9 +48,10 @@ def run(tmp_path):
 
 
 def rewrite(folder, change):
-    """Change what a configuration says."""
+    """Change what a configuration says, as somebody who makes its digest anew."""
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     change(content)
+    content[DIGEST] = digest(content)
     (folder / CONFIG).write_text(json.dumps(content), encoding="utf-8")
 
 

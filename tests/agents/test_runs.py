@@ -186,8 +186,8 @@ def test_the_layout_is_no_content(saved):
     ("changes", "message"),
     [
         ({"schema": 2}, "its schema is 2, not 3: another version of this project made it"),
-        ({"env": "MultiSpin/Heterogenous-v0"}, "env: got .* did you mean 'MultiSpin/Heterogeneous-v0'"),
-        ({"env": ["x"]}, r"env: got \['x'\], allowed is one of"),
+        ({"env": "MultiSpin/Heterogenous-v0"}, "environment: got .* did you mean 'MultiSpin/Heterogeneous-v0'"),
+        ({"env": ["x"]}, r"environment: got \['x'\], allowed is one of"),
         ({"agent": "pp"}, "agent: got 'pp', allowed is one of"),
         ({"agent": None}, "agent: got None, allowed is one of"),
         ({"agent": "imitation", "env": HIDDEN}, "agent: got 'imitation' for HiddenAcceptance"),
