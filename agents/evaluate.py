@@ -77,9 +77,9 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         if options.out is not None:
             make_folder(options.out)
         model = load_model(folder, env, settings)
+        report = measure.report(model, agent_label(config), size)
     except REFUSED as error:
         fail(program, error)
-    report = measure.report(model, agent_label(config), size)
     if options.out is not None:
         write(report, options.out)
     if options.json is not None:
