@@ -3,6 +3,8 @@
 import time
 from dataclasses import dataclass, field
 
+from multispin_env.checks import check_integer, check_real
+
 
 @dataclass
 class Budget:
@@ -21,7 +23,7 @@ class Budget:
     timesteps: int | None
     seconds: float | None
     spent_seconds: float = 0.0
-    _start: float = field(default_factory=time.monotonic)
+    _start: float = field(default_factory=lambda: time.monotonic())
 
     @property
     def elapsed(self) -> float:
@@ -43,10 +45,16 @@ class Budget:
 
 @dataclass(frozen=True)
 class Limits:
-    """Budget of a run: rounds, else minutes, else the agent's default rounds."""
+    """Budget of a run: rounds, else minutes, else the agent's default rounds; ``ValueError`` for one of nothing."""
 
     timesteps: int | None = None
     minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.timesteps is not None:
+            check_integer("timesteps", self.timesteps, 1)
+        if self.minutes is not None:
+            check_real("minutes", self.minutes, 0.0, open_low=True)
 
     def budget(self, default_timesteps: int, spent_seconds: float) -> Budget:
         """Start the clock."""

@@ -4,8 +4,8 @@ A run has two. ``checkpoint.safetensors`` is where training goes on; ``model.saf
 the validation cases, and the run's result.
 """
 
+import hashlib
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +16,26 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.runs import write_atomically
+from agents.runs import DIGEST, SCHEMA, check_unchanged, digest, write_atomically
 from multispin_env.checks import check_integer, check_real
+from multispin_env.files import MIB, parse_json
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 
-OLD_CHECKPOINT = "checkpoint.pt"
-"""What runs had in schema 1."""
-
-SCHEMA = 2
-"""Version of the files; a reader refuses another."""
+LARGEST = 1024 * MIB
+"""Bytes of a checkpoint: thousands of times ours."""
 
 KIND = "multispin_env checkpoint"
 OPTIMIZER = ".optimizer"
+
+ABOUT = "about"
+"""The one entry of the header beside tensors: all that is none, as JSON."""
+
+MOST = 10**15
+"""Of a counter."""
+
+UNREADABLE = (SafetensorError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
+"""What a foreign or damaged file can raise."""
 
 Tensors = dict[str, th.Tensor]
 
@@ -71,7 +78,7 @@ class Checkpoint:
         """
         try:
             model.set_parameters(self.parameters, exact_match=True, device=model.device)
-        except (RuntimeError, ValueError, KeyError, AttributeError) as error:
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"checkpoint: got networks that do not fit this agent and environment ({_first_line(error)})"
             ) from None
@@ -82,16 +89,17 @@ class Checkpoint:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint in one step: a kill leaves the old or the new file."""
     tensors, groups = _flat(checkpoint.parameters)
-    counters = {
+    about = {
+        "kind": KIND,
+        "schema": SCHEMA,
         "num_timesteps": checkpoint.num_timesteps,
         "updates": checkpoint.updates,
         "seconds": checkpoint.seconds,
         "score": checkpoint.score,
         "param_groups": groups,
-        "checksum": _checksum(tensors),
     }
-    about = {"kind": KIND, "schema": str(SCHEMA), "counters": json.dumps(counters)}
-    write_atomically(path, save(tensors, about))
+    stamp = digest({**about, "tensors": _checksum(tensors)})
+    write_atomically(path, save(tensors, {ABOUT: json.dumps({**about, DIGEST: stamp})}))
 
 
 def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
@@ -104,41 +112,32 @@ def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
     """
     path = folder / name
     if not path.is_file():
-        raise ValueError(_missing(folder, name))
+        raise ValueError(f"run: got {str(folder)!r}, allowed is a run that has a {name}")
     try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"size: got {path.stat().st_size} bytes, allowed are at most {LARGEST}")
         with safe_open(path, framework="pt", device="cpu") as file:
-            about = _checked_metadata(file.metadata())
+            about = _about(file.metadata())
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-        counters = json.loads(about["counters"])
-        if counters["checksum"] != _checksum(tensors):
-            raise ValueError("its numbers have changed since it was written")
+        check_unchanged({**about, "tensors": _checksum(tensors)})
         return Checkpoint(
-            _nested(tensors, counters["param_groups"]),
-            check_integer("num_timesteps", counters["num_timesteps"], 0),
-            check_integer("updates", counters["updates"], 0),
-            check_real("seconds", counters["seconds"], 0.0),
-            None if counters["score"] is None else check_real("score", counters["score"]),
+            _nested(tensors, about["param_groups"]),
+            check_integer("num_timesteps", about["num_timesteps"], 0, MOST),
+            check_integer("updates", about["updates"], 0, MOST),
+            check_real("seconds", about["seconds"], 0.0),
+            None if about["score"] is None else check_real("score", about["score"]),
         )
-    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"{path}: can't be read safely as a checkpoint of this project ({_first_line(error)})"
         ) from None
 
 
-def _missing(folder: Path, name: str) -> str:
-    if (folder / OLD_CHECKPOINT).is_file():
-        return (
-            f"run: got {str(folder)!r}, which has the {OLD_CHECKPOINT} of an older version; "
-            f"allowed after: python -m agents.convert {folder}"
-        )
-    return f"run: got {str(folder)!r}, allowed is a run that has a {name}"
-
-
-def _checked_metadata(about: Mapping[str, str] | None) -> Mapping[str, str]:
-    if about is None or about.get("kind") != KIND:
+def _about(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    """What the header says beside tensors."""
+    about: Any = parse_json(metadata[ABOUT]) if metadata is not None and list(metadata) == [ABOUT] else None
+    if not isinstance(about, dict) or about.get("kind") != KIND:
         raise ValueError("it was made by something else")
-    if about["schema"] != str(SCHEMA):
-        raise ValueError(f"its schema is {about['schema']!r}, not {SCHEMA}: another version of this project made it")
     return about
 
 
@@ -169,13 +168,14 @@ def _nested(tensors: Tensors, groups: Mapping[str, Any]) -> dict[str, dict[Any, 
     return found
 
 
-def _checksum(tensors: Tensors) -> int:
-    """CRC-32 of names and numbers."""
-    found = 0
+def _checksum(tensors: Tensors) -> str:
+    """SHA-256 of names, types, shapes and numbers."""
+    found = hashlib.sha256()
     for name in sorted(tensors):
-        found = zlib.crc32(name.encode(), found)
-        found = zlib.crc32(tensors[name].numpy().tobytes(), found)
-    return found
+        tensor = tensors[name]
+        found.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        found.update(tensor.numpy().tobytes())
+    return found.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,25 +1,28 @@
 """``python train.py``: train an agent and compare it with every controller."""
 
 import argparse
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from agents.base import AgentSettings
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT, MODEL
 from agents.decider import load_model
 from agents.measures import measure_of
-from agents.options import RUNS, add_system_options, fail, run_folder, settings_from
+from agents.options import REFUSED, RUNS, add_system_options, fail, run_folder, settings_from
 from agents.registry import AGENTS
 from agents.report import agent_label, draw, show, write
-from agents.runs import CONFIG, RunConfig, load_config, make_folder
+from agents.runs import CONFIG, RunConfig, check_run_name, load_config, make_folder, make_next_folder
 from agents.training import train
-from multispin_env.checks import check_integer, check_name, check_real
+from multispin_env.checks import check_name
+from multispin_env.envs.named_files import with_same_files
+from multispin_env.evaluation.cli import chosen_arguments
 from multispin_env.registry import ENCODINGS, ENVIRONMENTS
 
 DEFAULTS: dict[str, Any] = {"env": "MultiSpin/Heterogeneous-v0", "agent": "ppo", "action": "residual", "seed": 0}
@@ -66,48 +69,34 @@ def _config(options: argparse.Namespace) -> RunConfig:
     values = {name: getattr(options, name) for name in DEFAULTS if getattr(options, name) is not None}
     chosen = DEFAULTS | values
     check_name("env", chosen["env"], ENVIRONMENTS.names())
-    check_name("agent", chosen["agent"], AGENTS.names())
-    check_integer("seed", chosen["seed"], 0)
     settings = settings_from(options, chosen["env"], chosen["action"])
-    agent: AgentSettings = AGENTS.load(chosen["agent"])
-    agent.check(settings)
     return RunConfig(scenario=settings.scenario, arguments=settings.arguments, **chosen)
-
-
-def _limits(options: argparse.Namespace) -> Limits:
-    if options.timesteps is not None:
-        check_integer("timesteps", options.timesteps, 1)
-    if options.minutes is not None:
-        check_real("minutes", options.minutes, 0.0, open_low=True)
-    return Limits(options.timesteps, options.minutes)
 
 
 def _new_folder(options: argparse.Namespace, config: RunConfig) -> Path:
     if options.name is not None:
         folder = run_folder(options.name)
-        if (folder / CONFIG).exists():
-            raise ValueError(f"name: got {options.name!r}, which exists; allowed is a new name, or --resume")
+        check_run_name(folder.name)
+        make_folder(folder)
         return folder
     variant = config.env.split("/")[-1].split("-")[0].lower()
     stem = f"{variant}-{config.scenario.name}-k{config.scenario.num_users}-{config.agent}-{config.action}"
-    number = 1
-    while (RUNS / f"{stem}-{number}").exists():
-        number += 1
-    return RUNS / f"{stem}-{number}"
+    return make_next_folder(RUNS, check_run_name(stem))
 
 
 def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
     folder = run_folder(options.resume)
-    config, limits = load_config(folder)
+    config, limits = load_config(folder, chosen_arguments(options))
     for name in DEFAULTS:
         given, saved = getattr(options, name), getattr(config, name)
         if given is not None and given != saved:
             raise ValueError(f"{name}: got {given!r}, allowed is {saved!r}, which the run {options.resume!r} has")
     settings = settings_from(options, config.env, config.action, config)
+    settings = replace(settings, variant=with_same_files(settings.variant, config.settings.variant))
     for part in ("scenario", "variant"):
         if getattr(settings, part) != getattr(config.settings, part):
             raise ValueError(f"{part}: got other values than the run {options.resume!r}, allowed are the same or none")
-    given_limits = _limits(options)
+    given_limits = Limits(options.timesteps, options.minutes)
     return config, folder, limits if given_limits == Limits() else given_limits
 
 
@@ -116,12 +105,10 @@ def _prepare(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
         if options.name is not None:
             raise ValueError("name: got it together with --resume, allowed is one of them")
         config, folder, limits = _resumed(options)
-    else:
-        config, limits = _config(options), _limits(options)
-        folder = _new_folder(options, config)
-    make_folder(folder)
-    _ = config.settings.observations  # refuses scenarios beyond the observation's bounds before anything starts
-    return config, folder, limits
+        make_folder(folder)
+        return config, folder, limits
+    config, limits = _config(options), Limits(options.timesteps, options.minutes)
+    return config, _new_folder(options, config), limits
 
 
 def _finish(config: RunConfig, folder: Path, console: Console) -> None:
@@ -142,18 +129,19 @@ def _finish(config: RunConfig, folder: Path, console: Console) -> None:
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run the command; returns the exit status."""
     options = parser(program).parse_args(arguments)
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)  # names are shown as they are
     try:
         config, folder, limits = _prepare(options)
         console.print(f"run {folder}: {config.agent} on {config.env}, {config.action} actions, seed {config.seed}")
         stopped_by = train(config, folder, limits, options.resume is not None, options.device, console)
-    except (ValueError, TypeError) as error:
+    except REFUSED as error:
         fail(program, error)
     except RuntimeError as error:  # torch: unknown or missing device
         fail(program, ValueError(f"device: got {options.device!r}, allowed is a device of torch here ({error})"))
     if stopped_by is not None:
         name = signal.Signals(stopped_by).name
-        console.print(f"stopped by {name}; continue with: {program} --resume {folder}")
+        command = f"{program} --resume {shlex.quote(str(folder))}"
+        console.print(f"stopped by {name}; continue with: {command}", soft_wrap=True)
         return 128 + stopped_by
     _finish(config, folder, console)
     return 0

@@ -40,7 +40,7 @@ def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
     ValueError
         For a checkpoint that can't be read, or an environment with other entries.
     """
-    config, _ = load_config(folder)
+    config, _ = load_config(folder, settings.arguments)
     _check_same_entries(config.settings, settings, env_id)
     agent: AgentSettings = AGENTS.load(config.agent)
     env = make_vec_env(env_id, settings, agent.num_envs, max_episode_steps=1, seed=0)

@@ -71,8 +71,8 @@ class DirectLearner(BaseAlgorithm):
         called.on_training_start(locals(), globals())
         self.policy.set_training_mode(True)
         while self.num_timesteps < total:
+            self._update_current_progress_remaining(self.num_timesteps, total)  # a resumed run is not at its start
             self.num_timesteps += self._improve()
-            self._update_current_progress_remaining(self.num_timesteps, total)
             if not called.on_step():
                 break
         called.on_training_end()

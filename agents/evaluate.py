@@ -9,10 +9,11 @@ from rich.console import Console
 
 from agents.decider import load_model
 from agents.measures import EpisodeMeasure, Measure, StateMeasure, measure_of
-from agents.options import add_system_options, fail, run_folder, settings_from
+from agents.options import REFUSED, add_system_options, fail, run_folder, settings_from
 from agents.report import agent_label, show, write
 from agents.runs import load_config, make_folder
 from multispin_env.checks import check_integer, check_name
+from multispin_env.evaluation.cli import chosen_arguments
 from multispin_env.evaluation.printing import STDOUT, check_outputs, write_output
 from multispin_env.evaluation.table import to_json
 from multispin_env.registry import ENVIRONMENTS
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     try:
         check_outputs(options.json)
         folder = run_folder(options.run)
-        config, _ = load_config(folder)
+        config, _ = load_config(folder, chosen_arguments(options))
         env = config.env if options.env is None else options.env
         check_name("env", env, ENVIRONMENTS.names())
         settings = settings_from(options, env, config.action, config)
@@ -76,9 +77,9 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         if options.out is not None:
             make_folder(options.out)
         model = load_model(folder, env, settings)
-    except (ValueError, TypeError) as error:
+        report = measure.report(model, agent_label(config), size)
+    except REFUSED as error:
         fail(program, error)
-    report = measure.report(model, agent_label(config), size)
     if options.out is not None:
         write(report, options.out)
     if options.json is not None:

@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -20,9 +22,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from agents.decider import load_model
-from agents.options import fail, run_folder
+from agents.options import REFUSED, fail, run_folder
 from agents.policies.deterministic import Deterministic
-from agents.runs import RunConfig, load_config, make_folder, write_atomically
+from agents.runs import RunConfig, load_config, make_folder
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.exported import ONNX, OUTPUT, POLICY, ExportedPolicy, describe
 
@@ -181,7 +183,7 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     folder
         Of the run.
     out
-        An existing folder.
+        An existing folder; what it holds is replaced only when all files have passed.
     names
         Some of `FORMATS`.
 
@@ -198,16 +200,20 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     config, _ = load_config(folder)
     network = network_of(folder, config)
     contents = {name: FORMATS[name].write(network, config.settings) for name in names}
-    for name, content in contents.items():
-        write_atomically(out / name, content)
     about = describe(config.settings, config.env, config.arguments, contents)
-    write_atomically(out / POLICY, json.dumps(about, indent=2, ensure_ascii=False).encode())
+    contents |= {name: path.read_bytes() for name, path in config.files.items()}
+    contents[POLICY] = json.dumps(about, indent=2, ensure_ascii=False).encode()
     found = {}
-    for name in names:
-        found[name] = largest_difference(network, config.settings, FORMATS[name].read(out, network))
-        if not found[name] <= TOLERANCE:
-            (out / name).unlink()
-            raise ValueError(f"{out / name}: differs from the original by {found[name]:.1e}, allowed is {TOLERANCE:g}")
+    with TemporaryDirectory(dir=out, prefix="export-") as drafts_folder:
+        drafts = Path(drafts_folder)
+        for name, content in contents.items():
+            (drafts / name).write_bytes(content)
+        for name in names:
+            found[name] = largest_difference(network, config.settings, FORMATS[name].read(drafts, network))
+            if not found[name] <= TOLERANCE:
+                raise ValueError(f"{name}: differs from the original by {found[name]:.1e}, allowed is {TOLERANCE:g}")
+        for name in contents:  # what describes the others comes last
+            os.replace(drafts / name, out / name)
     return found
 
 
@@ -221,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_config(folder)
         make_folder(out)
         found = export(folder, out, formats or [ONNX])
-    except (ValueError, TypeError, ModuleNotFoundError) as error:
+    except (*REFUSED, ModuleNotFoundError) as error:
         fail("agents.export", error)
     for name, difference in found.items():
         cases = f"{len(CHECKED_USERS) * CHECKED} random observations"

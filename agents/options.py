@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from agents.runs import RunConfig
 from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.cli import add_set_option, chosen_arguments
+from multispin_env.evaluation.printing import sentence
 from multispin_env.registry import ENVIRONMENTS
 
 RUNS = Path("runs")
@@ -23,6 +24,9 @@ last report says all. With ``plan_quantile`` zero actions there mean the bandwid
 network learns on top of it. With ``half`` and ``modelled`` agents learn from a model of half of the recorded texts, and
 are measured on the replay of the others.
 """
+
+REFUSED = (ValueError, TypeError, MemoryError)
+"""Errors of what the user asks for, which `fail` says in one sentence."""
 
 OWN_OPTIONS = ("action", "reward", "optimum", "render_mode", "scenario")
 """Arguments of environments that are no part of what ``--set`` chooses here."""
@@ -75,11 +79,12 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_folder(name: str) -> Path:
-    """Folder of a run's name or path."""
-    return Path(name) if Path(name).parts[:-1] else RUNS / name
+    """Folder of a run's name or path; ``.`` and ``..`` are paths."""
+    path = Path(name)
+    return path if path.parts[:-1] or path.name in ("", "..") else RUNS / path
 
 
 def fail(program: str, error: Exception) -> NoReturn:
     """One sentence on stderr, exit status 2."""
-    print(f"{program}: {error}", file=sys.stderr)
+    print(f"{program}: {sentence(error)}", file=sys.stderr)
     raise SystemExit(2)

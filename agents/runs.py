@@ -1,29 +1,42 @@
 """Run folders: what a run is, and its configuration."""
 
+import itertools
 import json
 import os
 import platform
+import re
+import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from agents.budget import Limits
-from multispin_env.envs.settings import Settings
+from agents.registry import AGENTS
+from multispin_env.checks import check_integer, check_name
+from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments
+from multispin_env.envs.settings import Settings, Variant
+from multispin_env.evaluation.exported import checksum
+from multispin_env.files import read_json
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
-FORMAT = 1
-"""Version of the configuration's file; a reader refuses another."""
+SCHEMA = 3
+"""Version of a run's files; a reader refuses another."""
+
+DIGEST = "sha256"
+"""Entry of a file that holds the SHA-256 of all else in it."""
 
 CONFIG, CURVE = "config.json", "curve.csv"
+NAME = re.compile(r"\w[\w.+=-]*")
+LONGEST_NAME = 100
 PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-baselines3", "safetensors")
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that decides what a run trains, but for its budget.
+    """All that decides what a run trains, but for its budget; ``ValueError`` or ``TypeError`` if it can't be trained.
 
     Parameters
     ----------
@@ -46,6 +59,13 @@ class RunConfig:
     seed: int
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_name("env", self.env, ENVIRONMENTS.names())
+        check_name("agent", self.agent, AGENTS.names())
+        check_integer("seed", self.seed, 0)
+        AGENTS.load(self.agent).check(self.settings)
+        _ = self.settings.observations  # refuses scenarios beyond the observation's bounds
+
     @property
     def settings(self) -> Settings:
         """The environment it trains on."""
@@ -53,7 +73,17 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return {**asdict(self), "scenario": self.scenario.to_dict()}
+        arguments = saved_arguments(self._variant, self.arguments)
+        return {**asdict(self), "scenario": self.scenario.to_dict(), "arguments": arguments}
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files that its arguments name, by the names of their copies in the run's folder."""
+        return named_files(self._variant, self.arguments)
+
+    @property
+    def _variant(self) -> type[Variant]:
+        return ENVIRONMENTS.load(self.env)
 
 
 def _version(package: str) -> str | None:
@@ -71,48 +101,93 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create the run folder; ``ValueError`` if it can't be written."""
+    """Create a folder; ``ValueError`` if it can't be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / ".writable", b"")
-        (folder / ".writable").unlink()
+        with tempfile.TemporaryFile(dir=folder):  # of a name that no other process has
+            pass
     except OSError as error:
+        raise ValueError(f"folder: got {str(folder)!r}, allowed is a folder that can be written ({error})") from None
+
+
+def make_next_folder(parent: Path, stem: str) -> Path:
+    """Create the first of ``stem-1``, ``stem-2``, ... that is not there, which no other process can get too."""
+    make_folder(parent)
+    for number in itertools.count(1):
+        folder = parent / f"{stem}-{number}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError
+
+
+def check_run_name(name: str) -> str:
+    """Return the name of a new run, the last part of its folder; ``ValueError`` if it is none."""
+    if not NAME.fullmatch(name) or len(os.fsencode(name)) > LONGEST_NAME:
         raise ValueError(
-            f"run folder: got {str(folder)!r}, allowed is a folder that can be written ({error})"
-        ) from None
+            f"name: got {name!r}, allowed are letters, digits and _ . + = -, {LONGEST_NAME} bytes at most, the first a "
+            "letter, digit or _"
+        )
+    return name
 
 
 def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
-    """Write ``config.json`` with the budget and the versions that are installed."""
-    versions = {package: _version(package) for package in PACKAGES}
+    """Write ``config.json`` with budget and installed versions, and beside it the files it names.
+
+    Raises
+    ------
+    ValueError
+        If there is a configuration already.
+    """
     content = {
-        "format": FORMAT,
+        "schema": SCHEMA,
         **config.to_dict(),
         "limits": asdict(limits),
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": {package: _version(package) for package in PACKAGES},
     }
-    write_atomically(folder / CONFIG, json.dumps(content, indent=2, ensure_ascii=False).encode())
+    text = json.dumps({**content, DIGEST: digest(content)}, indent=2, ensure_ascii=False)
+    try:
+        with (folder / CONFIG).open("x", encoding="utf-8") as file:  # of two processes one creates it
+            file.write(text)
+    except FileExistsError:
+        raise ValueError(f"name: got {str(folder)!r}, which exists; allowed is a new name, or --resume") from None
+    for name, path in config.files.items():
+        write_atomically(folder / name, path.read_bytes())
 
 
-def load_config(folder: Path) -> tuple[RunConfig, Limits]:
-    """Read what ``config.json`` says of a run and its budget; ``ValueError`` if it is missing or not one of ours."""
+def digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of what JSON says, however it is laid out; the entry that holds it is left out."""
+    others = {key: value for key, value in content.items() if key != DIGEST}
+    return checksum(json.dumps(others, sort_keys=True).encode())
+
+
+def check_unchanged(content: Mapping[str, Any]) -> None:
+    """``ValueError`` unless a file's content is of today's schema and has the digest that it was written with."""
+    schema = content.get("schema")
+    if schema != SCHEMA:
+        raise ValueError(f"its schema is {schema!r}, not {SCHEMA}: another version of this project made it")
+    if content.get(DIGEST) != digest(content):
+        raise ValueError("it has changed since it was written; put the original back, or train again under a new name")
+
+
+def load_config(folder: Path, given: Mapping[str, Any] | None = None) -> tuple[RunConfig, Limits]:
+    """Read what ``config.json`` says of a run and its budget; ``ValueError`` if it is missing or not one of ours.
+
+    It names files of its folder alone. Arguments ``given`` by the user take the place of names of other files.
+    """
     path = folder / CONFIG
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises for names that are too long
         raise ValueError(f"run: got {str(folder)!r}, allowed is the folder of a run, with its {CONFIG}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise ValueError(f"format is {content['format']!r}, not {FORMAT}")
-        config = RunConfig(
-            env=content["env"],
-            scenario=Scenario.from_dict(content["scenario"]),
-            agent=content["agent"],
-            action=content["action"],
-            seed=content["seed"],
-            arguments=content.get("arguments", {}),  # absent in runs from before there were any
-        )
-        _ = config.settings  # refuses arguments that the environment does not take
+        content = read_json(path)
+        check_unchanged(content)
+        own = {entry.name: content[entry.name] for entry in fields(RunConfig)}
+        variant = ENVIRONMENTS.load(content["env"])
+        own["arguments"] = loaded_arguments(variant, content["arguments"], folder, given or {})
+        config = RunConfig(**{**own, "scenario": Scenario.from_dict(content["scenario"])})
         return config, Limits(**content["limits"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path}: can't be read as the configuration of a run ({error})") from None

@@ -11,9 +11,12 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from multispin_env.envs.settings import Settings
 from multispin_env.envs.vector import MultiSpinVectorEnv, vector_class
-from multispin_env.evaluation.scores import EPISODE_SEED, SEED_ROOM, TUNING_SEED
+from multispin_env.evaluation.scores import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, STATE_ROOM, TUNING_SEED
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
+
+RESERVED = (range(HELD_OUT_SEED, HELD_OUT_SEED + STATE_ROOM), range(TUNING_SEED, EPISODE_SEED + SEED_ROOM))
+"""Seeds of the states and episodes that agents are watched and measured on."""
 
 Indices = None | int | Iterable[int]
 
@@ -103,9 +106,16 @@ class NativeVecEnv(VecEnv):
 
 def first_seed(seed: int, part: int, copies: int) -> int:
     """Seed of the first copy of a part of a run: parts play other episodes, and never those agents are measured on."""
-    found = int(np.random.SeedSequence([seed, part]).generate_state(1)[0] >> 1)
-    reserved = range(TUNING_SEED - copies, EPISODE_SEED + SEED_ROOM)
-    return found + len(reserved) if found in reserved else found
+    return apart(int(np.random.SeedSequence([seed, part]).generate_state(1)[0] >> 1), copies)
+
+
+def apart(first: int, copies: int) -> int:
+    """Seed of the first of so many copies, moved up if one of them would have a seed that is `RESERVED`."""
+    for reserved in RESERVED:
+        refused = range(reserved.start - copies, reserved.stop)
+        if first in refused:
+            first += len(refused)
+    return first
 
 
 def make_vec_env(env_id: str, settings: Settings, num_envs: int, max_episode_steps: int, seed: int) -> NativeVecEnv:

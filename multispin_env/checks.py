@@ -10,9 +10,29 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray
 
+LARGEST = 2**63 - 1
+"""Of whole numbers, unless something smaller is said: arrays hold no larger ones."""
+
+MOST_SHOWN = 200
+"""Letters of a value that a message shows."""
+
+
+def shown(value: object) -> str:
+    """A value as messages show it, cut off where it is long."""
+    try:
+        return cut(repr(value))
+    except (ValueError, RecursionError):  # too many digits, too deep
+        return f"a very large {type(value).__name__}"
+
+
+def cut(text: str) -> str:
+    """The first line of a text, `MOST_SHOWN` letters of it at most."""
+    line = (text.splitlines() or [""])[0]
+    return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]}..."
+
 
 def _suggestion(name: object, allowed: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name[:MOST_SHOWN], allowed, n=1, cutoff=0.5) if isinstance(name, str) else []
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -20,7 +40,7 @@ def check_name(kind: str, name: object, allowed: Iterable[str]) -> None:
     """``ValueError`` unless ``name`` is one of ``allowed``; the nearest is suggested."""
     names = tuple(allowed)
     if name not in names:
-        raise ValueError(f"{kind}: got {name!r}, allowed is one of {list(names)}{_suggestion(name, names)}")
+        raise ValueError(f"{kind}: got {shown(name)}, allowed is one of {list(names)}{_suggestion(name, names)}")
 
 
 def check_keywords(owner: str, given: Iterable[str], allowed: Iterable[str]) -> None:
@@ -29,24 +49,34 @@ def check_keywords(owner: str, given: Iterable[str], allowed: Iterable[str]) -> 
     for keyword in given:
         if keyword not in names:
             raise TypeError(
-                f"{owner}: unknown keyword {keyword!r}, allowed are {list(names)}{_suggestion(keyword, names)}"
+                f"{owner}: unknown keyword {shown(keyword)}, allowed are {list(names)}{_suggestion(keyword, names)}"
             )
 
 
 def check_bool(field: str, value: Any) -> bool:
     """Return ``value``, or ``ValueError`` if it is neither true nor false."""
     if not isinstance(value, bool | np.bool_):
-        raise ValueError(f"{field}: got {value!r}, allowed is True or False")
+        raise ValueError(f"{field}: got {shown(value)}, allowed is True or False")
     return bool(value)
 
 
 def check_integer(field: str, value: Any, low: int, high: int | None = None) -> int:
-    """Return ``value`` as ``int``, or ``ValueError`` if it is no integer in [low, high]."""
-    allowed = f"an integer ≥ {low}" if high is None else f"an integer in {low}..{high}"
+    """Return ``value`` as ``int``, or ``ValueError`` if it is no integer in [low, high], by default to `LARGEST`."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or int(value) < low or (high is not None and int(value) > high):
-        raise ValueError(f"{field}: got {value!r}, allowed is {allowed}")
+    most = LARGEST if high is None else high
+    if not whole or not low <= int(value) <= most:
+        too_large = whole and int(value) > most
+        allowed = f"an integer ≥ {low}" if high is None and not too_large else f"an integer in {low}..{most}"
+        raise ValueError(f"{field}: got {shown(value)}, allowed is {allowed}")
     return int(value)
+
+
+def as_float(value: Real) -> float:
+    """Return a number as ``float``; infinite where it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf if value > 0 else -np.inf  # type: ignore[operator]
 
 
 def check_real(
@@ -60,10 +90,10 @@ def check_real(
 ) -> float:
     """Return ``value`` as ``float``, or ``ValueError`` if it is not a finite number in the interval."""
     interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or np.isinf(high) else ']'}"
-    problem = f"{field}: got {value!r}, allowed is a finite number in {interval}"
-    if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(float(value)):
+    problem = f"{field}: got {shown(value)}, allowed is a finite number in {interval}"
+    number = np.nan if isinstance(value, bool) or not isinstance(value, Real) else as_float(value)
+    if not np.isfinite(number):
         raise ValueError(problem)
-    number = float(value)
     below = number <= low if open_low else number < low
     above = number >= high if open_high else number > high
     if below or above:
@@ -75,8 +105,8 @@ def check_array(field: str, value: Any) -> FloatArray:
     """Return ``value`` as a float64 array, or ``ValueError`` if it is not numeric and finite everywhere."""
     try:
         array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{field}: got {value!r}, allowed is an array of numbers") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{field}: got {shown(value)}, allowed is an array of numbers") from error
     require(field, array, np.isfinite(array), "finite numbers")
     return array
 

@@ -20,13 +20,13 @@ CHECKS = {
     "oracle": (lambda regret: regret < 1e-6, {}),
     "partial_knowledge": (
         lambda goodput: goodput["task-mean"] < goodput["filter"] < goodput["clairvoyant"],
-        {"episodes": 8},
+        {"episodes": 4},
     ),
     "hyperparameters": (
         lambda share: 0.5 < share <= 1.0,
         {"trials": 2, "timesteps": 2048, "study": "{folder}/s.sqlite"},
     ),
-    "training": (lambda reward: reward > 1.0, {"timesteps": 2048}),
+    "training": (lambda reward: reward > 1.0, {"timesteps": 512}),
     "own_controller": (lambda rows: "same-time" in [row.name for row in rows] and rows[0].share <= 1 + 1e-12, {}),
     "own_environment": (lambda rows: [row.name for row in rows][:2] == ["homogeneous", "optimal"], {}),
     "own_scenario": (lambda goodput: goodput > 12 / (0.030 + 12 * 0.008), {}),

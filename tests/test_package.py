@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    ("multispin_env.arrays", "multispin_env.units", "multispin_env.checks"),
+    ("multispin_env.arrays", "multispin_env.units", "multispin_env.checks", "multispin_env.files"),
     ("multispin_env.registry", "multispin_env.scenario"),
     ("multispin_env.physics",),
     ("multispin_env.scenarios",),
@@ -63,7 +63,8 @@ def test_imports_only_look_left(path):
 
 def test_import_is_light():
     code = (
-        "import sys, multispin_env; heavy = {'torch', 'matplotlib', 'stable_baselines3', 'pygame', 'tensorboard'}"
+        "import sys, multispin_env; heavy = {'torch', 'matplotlib', 'stable_baselines3', 'pygame', 'tensorboard', "
+        "'PIL', 'rich', 'onnx', 'onnxruntime', 'optuna'}"
         "; sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -16,6 +16,10 @@ def blocks(page):
 ALL = [pytest.param(block, id=f"{page.name}-{i}") for page in PAGES for i, block in enumerate(blocks(page))]
 
 
+def test_there_are_blocks():
+    assert len(ALL) >= 12
+
+
 @pytest.mark.parametrize("block", ALL)
 def test_blocks_run(block):
     exec(block, {})  # the text a reader would paste

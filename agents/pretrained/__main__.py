@@ -15,7 +15,7 @@ import numpy as np
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.cli import DEFAULTS
 from agents.measures import EpisodeMeasure, StateMeasure
-from agents.options import fail, own_arguments, run_folder
+from agents.options import REFUSED, fail, own_arguments, run_folder
 from agents.pretrained.policies import ROOT, SCORE, PretrainedAgent, read
 from agents.pretrained.scoring import Trial, best_plug_in
 from agents.registry import PRETRAINED
@@ -23,6 +23,7 @@ from agents.runs import CONFIG, RunConfig, load_config, write_atomically
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import BOOTSTRAP_SEED
+from multispin_env.files import read_json
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
@@ -130,9 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         target = pack(run_folder(options.run), options.commit, options.size, options.out)
-    except (ValueError, TypeError) as error:
+    except REFUSED as error:
         fail("agents.pretrained", error)
-    found = json.loads((target / SCORE).read_text(encoding="utf-8"))
+    found = read_json(target / SCORE)
     print(json.dumps({name: found[name] for name in ("command", "commit", "score")}, indent=2, ensure_ascii=False))
     return 0
 

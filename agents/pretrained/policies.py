@@ -1,6 +1,5 @@
 """Networks that are read from the package, and what decides with them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +19,7 @@ from agents.vec_env import make_vec_env
 from multispin_env.envs.engine import Observation
 from multispin_env.envs.rounds.observations import SHARED
 from multispin_env.envs.settings import Settings
+from multispin_env.files import read_json
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state
 from multispin_env.scenario import Scenario
@@ -136,7 +136,7 @@ def _network(config: RunConfig, folder: Path) -> EquivariantActorCritic:
 
 def _read_score(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         if not isinstance(found, dict):
             raise ValueError("it is no table")
         return found

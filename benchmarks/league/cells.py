@@ -23,6 +23,7 @@ from agents.registry import AGENTS
 from agents.runs import CONFIG, RunConfig, load_config, make_folder, write_atomically
 from agents.training import train
 from multispin_env.envs.settings import Settings
+from multispin_env.files import read_json
 from multispin_env.registry import ENVIRONMENTS
 
 ENCODINGS = {"MultiSpin/DelayedChannel-v0": "residual"}
@@ -152,7 +153,7 @@ def shipped(size: int | None) -> Iterator[Cell]:
 def kept(path: Path, spec: Content, make: Callable[[], Content]) -> Content:
     """What a file holds, if it was made for this; else make it and write it."""
     if path.is_file():
-        found: Content = json.loads(path.read_text(encoding="utf-8"))
+        found: Content = read_json(path)
         if found["spec"] == spec:
             return found
     content = {"spec": spec, **make()}
@@ -200,6 +201,8 @@ def _of_run(cell: Cell, folder: Path, console: Console) -> Content:
     config = RunConfig(cell.system.env, settings.scenario, cell.agent, settings.action, cell.seed, settings.arguments)
     make_folder(run)
     resume = (run / CONFIG).is_file() and (run / CHECKPOINT).is_file()
+    if not resume:
+        (run / CONFIG).unlink(missing_ok=True)  # it was stopped before its first checkpoint
     stopped = train(load_config(run)[0] if resume else config, run, Limits(cell.rounds), resume, "cpu", console)
     if stopped is not None:
         raise Stopped(stopped)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_name, check_real
+from multispin_env.checks import check_name, check_real, shown
 from multispin_env.evaluation.printing import STDOUT
+from multispin_env.files import MIB, parse_json, read_limited
 from multispin_env.physics.types import SystemState
 from multispin_env.units import BITS_PER_NAT, MS, db_to_linear
 
@@ -53,6 +53,9 @@ OPTIONAL = ("name", "weight")
 
 NAMES = ("name", *COLUMNS)
 
+LARGEST_FILE = 16 * MIB
+"""Bytes of a file of devices: some hundred thousand rows."""
+
 
 @dataclass(frozen=True, eq=False)
 class Devices:
@@ -89,12 +92,16 @@ def read_devices(file: Path) -> Devices:
 
 def _text(file: Path, where: str) -> str:
     try:
-        content = sys.stdin.buffer.read() if file == STDOUT else file.read_bytes()
-        return content.decode("utf-8-sig")
+        if file == STDOUT:
+            return read_limited(sys.stdin.buffer, LARGEST_FILE).decode("utf-8-sig")
+        with file.open("rb") as stream:  # which may be a pipe
+            return read_limited(stream, LARGEST_FILE).decode("utf-8-sig")
     except OSError as error:
         raise ValueError(f"file: got {where!r}, allowed is a CSV or JSON file ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}: got the byte {error.object[error.start]:#x}, allowed is text in UTF-8") from None
+    except ValueError as error:  # too large, or no name of a file
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _csv_records(text: str, where: str) -> list[Record]:
@@ -127,14 +134,14 @@ def _number(name: str, cell: str) -> float | str:
 
 def _json_records(text: str, where: str) -> list[Record]:
     try:
-        found = json.loads(text, parse_int=float)
-    except (ValueError, RecursionError) as error:
+        found = parse_json(text, parse_int=float)
+    except ValueError as error:
         raise ValueError(f"{where}: got broken JSON ({error}), allowed is a list of objects") from None
     if not isinstance(found, list):
         raise ValueError(f"{where}: got a JSON {type(found).__name__}, allowed is a list of objects")
     for row, record in enumerate(found, start=1):
         if not isinstance(record, dict):
-            raise ValueError(f"{where}, row {row}: got {record!r}, allowed is an object with columns as its keys")
+            raise ValueError(f"{where}, row {row}: got {shown(record)}, allowed is an object with columns as its keys")
         _check_columns(record, f"{where}, row {row}")
     return [{name: value for name, value in record.items() if value is not None} for record in found]
 
@@ -177,7 +184,7 @@ def _checked(value: Any, name: str, place: str) -> float:
 def _name(record: Record, default: str, place: str) -> str:
     name = record.get("name", default)
     if not isinstance(name, str) or not name.isprintable():
-        raise ValueError(f"{place}, name: got {name!r}, allowed is a text of one line")
+        raise ValueError(f"{place}, name: got {shown(name)}, allowed is a text of one line")
     return name
 
 

@@ -46,6 +46,6 @@ class Assumptions:
 
     @classmethod
     def of(cls, scenario: Scenario, *, spread: float = 0.08, correlation: float = 0.9, delay: int = 1) -> Self:
-        """Task means of a scenario, with one spread for all tasks."""
+        """Task means of a scenario, with one spread for all tasks (0.08), ρ = 0.9 and d = 1, unless told otherwise."""
         means = tuple(task.acceptance_rate for task in scenario.tasks)
         return cls(means, (spread,) * len(means), correlation, delay)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from multispin_env.checks import check_keywords, check_name
+from multispin_env.checks import check_bool, check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.factory import make_controller
@@ -47,6 +47,9 @@ class Variant(ABC):
     draws_tokens: ClassVar[bool] = False
     """Whether tokens are drawn in every round, also where their expectation is priced."""
 
+    files: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Arguments that may be paths, each with the name that its file has beside a configuration."""
+
     @property
     def late_reports(self) -> bool:
         """Whether what is observed of the channel is old."""
@@ -83,6 +86,7 @@ class Settings:
     def __post_init__(self) -> None:
         check_name("action", self.action, ENCODINGS.names())
         check_name("reward", self.reward, REWARDS)
+        check_bool("optimum", self.optimum)
         if self.optimum and self.variant.optimum is None:
             raise ValueError(
                 f"optimum: got True, allowed is False: no optimum of {type(self.variant).__name__} is known"

@@ -10,7 +10,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_integer
+from multispin_env.checks import check_bool, check_integer
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.autoreset import (
     Seeds,
@@ -95,7 +95,7 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self.max_episode_steps = checked_steps(max_episode_steps)
         self.autoreset_mode = checked_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.copy = copy
+        self.copy = check_bool("copy", copy)
         self._engine = settings.engine(num_envs)
         self.single_action_space = self._engine.action_space
         self.single_observation_space = self._engine.observation_space

@@ -12,7 +12,7 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv
 
-from multispin_env.checks import check_integer, check_name
+from multispin_env.checks import check_integer, check_name, shown
 from multispin_env.controllers.names import ContenderName
 from multispin_env.evaluation.comparison import (
     METRICS,
@@ -41,6 +41,9 @@ DEFAULT_ENV = "MultiSpin/Heterogeneous-v0"
 
 TAKEN = ("id", "scenario", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers", "autoreset_mode")
 """Arguments of ``gymnasium.make_vec`` that this command sets itself."""
+
+LONGEST_SETTING = 4096
+"""Letters of a ``NAME=VALUE``: those of the longest path."""
 
 PATIENCE = 5.0
 """Seconds between two lines of progress."""
@@ -95,10 +98,13 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        For a text without ``=`` or name, a name given twice, or one that the command sets itself.
+        For a text without ``=`` or name, a name given twice, one that the command sets itself, a text of more than
+        `LONGEST_SETTING` letters, or a value that is nested too deeply for Python.
     """
     found: dict[str, Any] = {}
     for text in settings:
+        if len(text) > LONGEST_SETTING:
+            raise ValueError(f"set: got {shown(text)} of {len(text)} letters, allowed are at most {LONGEST_SETTING}")
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise ValueError(f"set: got {text!r}, allowed is NAME=VALUE")
@@ -106,15 +112,17 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
             raise ValueError(f"set: got {name!r}, allowed is an argument of the environment other than {list(TAKEN)}")
         if name in found:
             raise ValueError(f"set: got {name!r} twice, allowed is once")
-        found[name] = _literal(value)
+        found[name] = _literal(name, value)
     return found
 
 
-def _literal(text: str) -> Any:
+def _literal(name: str, text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError):
         return text
+    except (RecursionError, MemoryError):  # of the parser, for thousands of signs or brackets
+        raise ValueError(f"set: got {name}={shown(text)}, allowed is a value as in Python, or a word") from None
 
 
 def add_set_option(parser: argparse.ArgumentParser, explanation: str) -> None:

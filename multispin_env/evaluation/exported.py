@@ -1,7 +1,6 @@
 """Exported policies as controllers and agents, without torch: onnxruntime alone runs them."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.envs.engine import Observation
+from multispin_env.envs.named_files import loaded_arguments, saved_arguments
 from multispin_env.envs.rounds.observations import SHARED
 from multispin_env.envs.settings import Settings
+from multispin_env.files import MIB, read_bytes, read_json
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state
 from multispin_env.registry import ENVIRONMENTS
@@ -24,6 +25,9 @@ KIND = "multispin_env policy"
 
 SCHEMA = 1
 """Version of ``policy.json``; a reader refuses another."""
+
+LARGEST_ONNX = 64 * MIB
+"""Bytes of a network: hundreds of times ours."""
 
 OUTPUT = "action"
 """Name of the network's output; its inputs are called as the entries of the observation."""
@@ -60,8 +64,11 @@ class ExportedPolicy:
         """
         folder = Path(folder)
         about = read_about(folder)
-        content = (folder / ONNX).read_bytes() if (folder / ONNX).is_file() else None
-        if content is None or checksum(content) != about["sha256"].get(ONNX):
+        try:
+            content = read_bytes(folder / ONNX, LARGEST_ONNX) if (folder / ONNX).is_file() else b""
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{folder / ONNX}: can't be read as a network ({error})") from None
+        if checksum(content) != about["sha256"].get(ONNX):
             raise ValueError(f"{folder / ONNX}: allowed is the file that {POLICY} was written with")
         return cls(settings_of(about, folder / POLICY), _session(content, list(about["inputs"]), folder / ONNX))
 
@@ -119,7 +126,7 @@ def describe(settings: Settings, env: str, arguments: Mapping[str, Any], files: 
         "schema": SCHEMA,
         "env": env,
         "action": settings.action,
-        "arguments": dict(arguments),
+        "arguments": saved_arguments(type(settings.variant), arguments),
         "inputs": list(settings.observations.space.spaces),
         "scenario": settings.scenario.to_dict(),
         "sha256": {name: checksum(content) for name, content in files.items()},
@@ -139,7 +146,7 @@ def read_about(folder: Path) -> dict[str, Any]:
             f"policy: got {str(folder)!r}, allowed is a folder with a {POLICY}, from python -m agents.export"
         )
     try:
-        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        about: dict[str, Any] = read_json(path)
         if about["kind"] != KIND:
             raise ValueError(f"kind is {about['kind']!r}, not {KIND!r}")
         if about["schema"] != SCHEMA:
@@ -147,20 +154,21 @@ def read_about(folder: Path) -> dict[str, Any]:
         if not isinstance(about["sha256"], dict):
             raise ValueError("sha256 is no table of files")
         return about
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None
 
 
 def settings_of(about: Mapping[str, Any], path: Path) -> Settings:
     """Environment that ``policy.json`` describes; ``ValueError`` if there is none like it."""
     try:
-        variant = ENVIRONMENTS.load(about["env"])(**about["arguments"])
-        settings = Settings(Scenario.from_dict(about["scenario"]), variant, about["action"])
+        variant = ENVIRONMENTS.load(about["env"])
+        arguments = loaded_arguments(variant, about["arguments"], path.parent)
+        settings = Settings(Scenario.from_dict(about["scenario"]), variant(**arguments), about["action"])
         shown = list(settings.observations.space.spaces)
         if shown != about["inputs"]:
             raise ValueError(f"inputs are {about['inputs']}, not {shown}")
         return settings
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None
 
 

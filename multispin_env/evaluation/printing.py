@@ -79,13 +79,20 @@ def closed_pipe() -> int:
     return CLOSED_PIPE
 
 
+def sentence(error: BaseException) -> str:
+    """What an error says to the user of a command."""
+    if isinstance(error, MemoryError):
+        return f"memory: got too little ({error or 'for Python'}), allowed are sizes that fit, as of users or episodes"
+    return str(error)
+
+
 def exit_status(program: str, run: Callable[[], None]) -> int:
     """Run a command; returns its exit status: 2, with one sentence on stderr, for what cannot be done."""
     try:
         run()
     except BrokenPipeError:
         return closed_pipe()
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+        print(f"{program}: {sentence(error)}", file=sys.stderr)
         return 2
     return 0

@@ -23,6 +23,9 @@ CERTIFICATE = 1e-6
 VALIDATION_SEED = 2606_04582
 """Seed of the states that a training run watches itself on."""
 
+STATE_ROOM = 2 * 10**6
+"""Seeds from the first of the two above on that are kept for states, so that fresh ones can be drawn."""
+
 SEED_ROOM = 10**8
 """Episodes that each of the two seeds below may start: copy i of a vector environment is seeded with seed + i."""
 
@@ -34,7 +37,7 @@ EPISODE_SEED = TUNING_SEED + SEED_ROOM
 
 
 def held_out_states(scenario: Scenario, size: int = 500) -> SystemState:
-    """Return the same independent states for everyone, arrays (size, K); they depend on the scenario alone."""
+    """Return the same independent states for everyone, arrays (size, K), by default 500; the scenario alone decides."""
     return sample_state(scenario, np.random.default_rng(HELD_OUT_SEED), size)
 
 

@@ -32,5 +32,5 @@ def upload_time(
     rate = bandwidth * spectral_efficiency
     if scenario.min_draft_length == 0:
         rate = np.where(draft_length == 0, 1.0, rate)
-    time: FloatArray = draft_length * scenario.bits_per_token / rate
+    time: FloatArray = draft_length * float(scenario.bits_per_token) / rate  # whole numbers would run over
     return time

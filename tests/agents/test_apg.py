@@ -58,6 +58,32 @@ def test_derivatives_that_lead_outside_count_as_nothing():
     assert (play.slopes(-outside) <= 0.0).all()
 
 
+class Known:
+    """A play whose derivatives are given."""
+
+    observation = None
+
+    def __init__(self, env, slopes):
+        self.env = env
+        self.given = th.tensor(slopes)
+
+    def slopes(self, action):
+        return self.given
+
+
+def test_the_loss_of_a_known_action_by_hand(monkeypatch):
+    """Gains 0.5 · 3 + 1 · (−1) = 0.5 and 2 · (−2) + 0.25 · 4 = −3: minus their mean is 1.25."""
+    env = vector(copies=2, users=2)
+    model = APGSettings(users=()).build(env, lambda progress: progress, seed=1, device="cpu")
+    action = th.tensor([[3.0, -1.0], [-2.0, 4.0]], requires_grad=True)
+    monkeypatch.setattr(model, "actions_for", lambda observation: action)
+    model._plays = [Known(env, [[0.5, 1.0], [2.0, 0.25]])]
+    loss, cases = model.loss()
+    loss.backward()
+    assert (loss.item(), cases) == (1.25, 2)
+    assert action.grad.tolist() == [[-0.25, -0.5], [-1.0, -0.125]]  # minus half the derivatives: up, per case
+
+
 def test_other_vectors_know_no_derivatives():
     env = DummyVecEnv([lambda: gym.make(FULL)])
     with pytest.raises(ValueError, match="env: got DummyVecEnv, allowed is NativeVecEnv"):

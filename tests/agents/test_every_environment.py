@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 
-import numpy as np
 import pytest
 
 import multispin_env as ms
@@ -12,9 +11,8 @@ from agents import cli, evaluate
 from agents.checkpoints import load_checkpoint
 from agents.measures import EpisodeMeasure, episodes
 from agents.runs import load_config
-from agents.vec_env import first_seed
 from multispin_env.evaluation.comparison import EpisodeRow
-from multispin_env.evaluation.scores import EPISODE_SEED, SEED_ROOM, TUNING_SEED
+from multispin_env.evaluation.scores import EPISODE_SEED
 
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"
@@ -42,14 +40,6 @@ def runs(tmp_path_factory):
         return made[env_id]
 
     return run
-
-
-def refused(main, arguments, capsys):
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    return capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_the_new_environments_are_tested():
@@ -80,6 +70,7 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
 def test_resume_and_evaluate_keep_the_environment(env_id, runs, tmp_path, capsys):
     folder = tmp_path / "copy"
     shutil.copytree(runs(env_id), folder)
+    capsys.readouterr()  # of the run, if it was made just now
     assert cli.main(["--resume", str(folder), "--timesteps", "6000"]) == 0
     assert load_checkpoint(folder).num_timesteps >= 6000
     printed = capsys.readouterr().out
@@ -90,7 +81,7 @@ def test_resume_and_evaluate_keep_the_environment(env_id, runs, tmp_path, capsys
     assert "K = 5, B = 10 MHz" in capsys.readouterr().out
 
 
-def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys):
+def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     folder = tmp_path / "run"
     chosen = ["--set", "spread=0.2", "mean_rounds=8", "--action", "lengths", "--agent", "sac"]
     assert cli.main(["--env", HIDDEN, "--name", str(folder), *TINY, *chosen]) == 0
@@ -102,7 +93,7 @@ def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys):
     assert evaluate.main([str(folder), "--episodes", "2", "--set", "spread=0.1"]) == 0
     assert "mean_rounds=8, history=True, spread=0.1, 2 held-out episodes" in capsys.readouterr().out
     assert evaluate.main([str(folder), "--env", "MultiSpin/RecordedAcceptance-v0", "--episodes", "2"]) == 0
-    message = refused(cli.main, ["--resume", str(folder), "--set", "spread=0.1"], capsys)
+    message = refused(cli.main, ["--resume", str(folder), "--set", "spread=0.1"])
     assert "variant: got other values than the run" in message
 
 
@@ -118,15 +109,6 @@ def test_fair_presets_have_their_own_ranges(runs):
     assert config.settings.variant.window == 32.0
 
 
-def test_a_run_from_before_there_were_arguments(runs, tmp_path):
-    folder = tmp_path / "old"
-    shutil.copytree(runs(FAIR), folder)
-    content = json.loads((folder / "config.json").read_text())
-    del content["arguments"]
-    (folder / "config.json").write_text(json.dumps(content))
-    assert load_config(folder)[0].settings == load_config(runs(FAIR))[0].settings
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -140,9 +122,9 @@ def test_a_run_from_before_there_were_arguments(runs, tmp_path):
         (["num_users=4"], "set: got 'num_users', allowed is once: there is --num-users too"),
     ],
 )
-def test_wrong_arguments_are_one_sentence(arguments, message, tmp_path, capsys):
+def test_wrong_arguments_are_one_sentence(arguments, message, tmp_path, refused):
     given = ["--env", HIDDEN, "--name", str(tmp_path / "run"), *TINY, "--set", *arguments]
-    assert message in refused(cli.main, given, capsys)
+    assert message in refused(cli.main, given)
     assert not (tmp_path / "run").exists()
 
 
@@ -155,19 +137,5 @@ def test_wrong_arguments_are_one_sentence(arguments, message, tmp_path, capsys):
         (["--set", "window=0"], "window: got 0"),
     ],
 )
-def test_wrong_evaluations_are_one_sentence(runs, arguments, message, capsys):
-    assert message in refused(evaluate.main, [str(runs(FAIR)), *arguments], capsys)
-
-
-def test_damaged_arguments_are_refused(runs, tmp_path, capsys):
-    folder = tmp_path / "damaged"
-    shutil.copytree(runs(FAIR), folder)
-    text = (folder / "config.json").read_text().replace('"window": 32.0', '"widow": 32.0')
-    (folder / "config.json").write_text(text)
-    assert "can't be read as the configuration of a run" in refused(evaluate.main, [str(folder)], capsys)
-
-
-def test_training_never_plays_episodes_that_are_measured():
-    first = np.array([first_seed(seed, 0, 128) for seed in range(500)])
-    assert ((first + 128 <= TUNING_SEED) | (first >= EPISODE_SEED + SEED_ROOM)).all()
-    assert first.max() + 128 < 2**32
+def test_wrong_evaluations_are_one_sentence(runs, arguments, message, refused):
+    assert message in refused(evaluate.main, [str(runs(FAIR)), *arguments])

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import multispin_env as ms
 from agents import cli, export
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.decider import ModelDecider, load_model
+from agents.measures.episodes import ModelAgent
 from agents.runs import load_config
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.exported import ExportedPolicy, checksum
@@ -66,14 +68,6 @@ def make_run(folder, options):
         save_checkpoint(folder / name, Checkpoint.of(model, 1.0, 0.5))
 
 
-def refused(arguments, capsys):
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        export.main(arguments)
-    assert caught.value.code == 2
-    return capsys.readouterr().err.strip().splitlines()[-1]
-
-
 @pytest.mark.parametrize("case", CASES, ids=["-".join(case).replace("/", "-") for case in CASES])
 def test_onnx_equals_the_original(case, runs, tmp_path, capsys):
     pytest.importorskip("onnxruntime")
@@ -101,21 +95,28 @@ def test_torch_export_equals_the_original(case, runs, tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {"policy.pt2", "policy.json"}
 
 
-def test_an_export_that_differs_is_refused(runs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(export, "largest_difference", lambda *_: 0.1)
-    message = refused([str(runs(*CASES[0])), "--torch-export", "--out", str(tmp_path)], capsys)
-    assert "differs from the original by 1.0e-01, allowed is 0.0001" in message
-    assert not (tmp_path / "policy.pt2").exists()
+def test_an_export_that_differs_is_refused_and_leaves_an_earlier_one(runs, tmp_path, refused, monkeypatch):
+    """Both files pass or none is replaced, and nothing else is left behind."""
+    earlier = {"policy.onnx": b"good", "policy.pt2": b"good too", "policy.json": b"{}"}
+    for name, content in earlier.items():
+        (tmp_path / name).write_bytes(content)
+    written = export.FORMATS[export.PROGRAM]
+    monkeypatch.setitem(export.FORMATS, export.ONNX, written._replace(read=lambda folder, network: None))
+    differences = iter([0.0, 0.1])
+    monkeypatch.setattr(export, "largest_difference", lambda *_: next(differences))
+    message = refused(export.main, [str(runs(*CASES[0])), "--onnx", "--torch-export", "--out", str(tmp_path)])
+    assert "policy.pt2: differs from the original by 1.0e-01, allowed is 0.0001" in message
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == earlier
 
 
-def test_a_missing_package_is_said(runs, tmp_path, capsys, monkeypatch):
+def test_a_missing_package_is_said(runs, tmp_path, refused, monkeypatch):
     monkeypatch.setattr(export, "find_spec", lambda name: None)
-    message = refused([str(runs(*CASES[0])), "--out", str(tmp_path)], capsys)
+    message = refused(export.main, [str(runs(*CASES[0])), "--out", str(tmp_path)])
     assert "the package 'onnx' is missing, allowed after: pip install" in message
 
 
-def test_foreign_runs_are_refused(tmp_path, capsys):
-    assert "allowed is the folder of a run" in refused([str(tmp_path / "nothing")], capsys)
+def test_foreign_runs_are_refused(tmp_path, refused):
+    assert "allowed is the folder of a run" in refused(export.main, [str(tmp_path / "nothing")])
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +167,12 @@ def test_where_something_is_hidden_it_answers_observations(runs, tmp_path):
     pytest.importorskip("onnxscript")
     assert export.main([str(runs(*CASES[3])), "--out", str(tmp_path)]) == 0
     policy = ExportedPolicy.load(tmp_path)
-    env = make_episode_env(HIDDEN, 3, ms.Scenario.preset("llama2", num_users=5), {"history": True})
-    assert play_episodes(env, policy.act).goodput.mean() > 0.0
+    scenario = ms.Scenario.preset("llama2", num_users=5)
+    settings = replace(load_config(runs(*CASES[3]))[0].settings, scenario=scenario)
+    agent = ModelAgent(load_model(runs(*CASES[3]), HIDDEN, settings))
+    env = make_episode_env(HIDDEN, 3, scenario, {"history": True})
+    found, wanted = (play_episodes(env, one).goodput for one in (policy.act, agent))
+    assert found == pytest.approx(wanted, rel=1e-3)  # a length may be a rounding from the next
     with pytest.raises(ValueError, match="state: got a SystemState, allowed for a policy of HiddenAcceptance"):
         policy(ms.sample_state(ms.Scenario.preset("llama2", num_users=3), np.random.default_rng(0)))
 

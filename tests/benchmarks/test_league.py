@@ -5,13 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from agents import AGENTS, cli
+from agents import AGENTS, PRETRAINED, callbacks, cli
 from agents.checkpoints import MODEL, load_checkpoint
 from benchmarks.league import __main__ as league
 from benchmarks.league import cells, studies
 from benchmarks.league.statistics import Task, all_scores, crossed, iqm, iqm_interval, profile, weights_of
+from multispin_env.registry import Registry
 
 pytest.importorskip("matplotlib")
+
+SHIPPED = ("MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0")
+"""Pretrained agents that are studied here: one is measured on states, one over episodes."""
 
 
 def rng():
@@ -59,11 +63,19 @@ def test_scores_are_normalised_and_paired():
 
 
 def run(out, *more):
-    return league.main(["--quick", "--timesteps", "3000", "--size", "4", "--out", str(out), *more])
+    return league.main(["--quick", "--timesteps", "2000", "--size", "4", "--out", str(out), *more])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_validations():
+    """Most of so short a training would be validation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks, "VALIDATIONS", 2)
+        yield
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory):
+def played(few_validations, tmp_path_factory):
     out = tmp_path_factory.mktemp("league")
     assert run(out) == 0
     return out
@@ -74,6 +86,7 @@ def test_a_league_leaves_tables_cells_and_a_picture(played):
     assert len(content["cells"]) == 6
     assert all(cell["commit"] is not None and cell["hyperparameters"]["learning_rate"] for cell in content["cells"])
     agents_found = [row for row in content["rows"] if row["role"] == "agent"]
+    assert {row["name"] for row in agents_found} == {"ppo", "imitation"}
     assert {row["verdict"] for row in agents_found} <= {"ahead", "behind", "undecided"}
     assert all(row["seeds"] == "0 1" for row in agents_found)
     assert any("imitation, MultiSpin/DelayedChannel-v0" in line for line in content["left_out"])
@@ -107,7 +120,7 @@ def test_a_second_call_repeats_nothing(played, monkeypatch):
 
 
 def test_a_stopped_league_shows_what_is_done_and_goes_on(tmp_path, monkeypatch, capsys):
-    options = ("--seeds", "1", "--agents", "ppo")
+    options = ("--seeds", "2", "--agents", "ppo", "--envs", "MultiSpin/Heterogeneous-v0")
     train, calls = cells.train, []
 
     def second_is_stopped(*given):
@@ -123,12 +136,14 @@ def test_a_stopped_league_shows_what_is_done_and_goes_on(tmp_path, monkeypatch, 
     assert len(json.loads((tmp_path / "results.json").read_text())["cells"]) == 2
 
 
-def test_cells_are_the_runs_of_the_training_command(played, tmp_path):
-    """The same seed by ``train.py`` makes the same network."""
-    options = ["--num-users", "3", "--timesteps", "3000", "--seed", "1", "--action", "lengths"]
+def test_cells_are_the_runs_of_the_training_command(played, tmp_path, monkeypatch):
+    """The same seed by ``train.py`` makes the same network; the table that it prints afterwards has no part in it."""
+    monkeypatch.setattr(cli, "_finish", lambda *given: None)
+    options = ["--num-users", "3", "--timesteps", "2000", "--seed", "1", "--action", "lengths"]
     assert cli.main(["--name", str(tmp_path / "run"), *options]) == 0
-    folders = (tmp_path / "run", played / "runs" / "heterogeneous-llama2-k3-ppo-s1-r3000")
+    folders = (tmp_path / "run", played / "runs" / "heterogeneous-llama2-k3-ppo-s1-r2000")
     own, other = (load_checkpoint(folder, MODEL).parameters["policy"] for folder in folders)
+    assert own.keys() == other.keys() != set()
     assert all((value == other[key]).all() for key, value in own.items())
 
 
@@ -140,8 +155,10 @@ def test_pretrained_agents_play(tmp_path):
 
 
 def test_studies_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(studies, "USERS", (2, 3))
-    monkeypatch.setattr(studies, "TIMED_USERS", 3)
+    shipped = Registry("pretrained agent", {name: PRETRAINED.target(name) for name in SHIPPED})
+    monkeypatch.setattr(studies.agents, "PRETRAINED", shipped)
+    for name, value in {"USERS": (2, 3), "TIMED_USERS": 3, "ALONE": 2, "BATCHES": 1}.items():
+        monkeypatch.setattr(studies, name, value)
     for name, study in studies.STUDIES.items():
         assert "pretrained" in study(tmp_path, 3)
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000

@@ -1,6 +1,7 @@
 """``multispin solve``: the decision of the package for devices from a file."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.commands import devices
 from multispin_env.commands.devices import read_devices
 from multispin_env.commands.solve import main
 
@@ -143,14 +145,16 @@ def test_the_page_shows_what_is_printed():
     assert f"```text\n{done.stdout.decode()}```" in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 
 
-def test_standard_input_gives_the_same_bytes():
-    from_file, from_pipe = pipe("examples/devices.csv"), pipe("-", content=EXAMPLE.read_bytes())
-    assert from_pipe.stdout == from_file.stdout
+def test_standard_input_gives_the_same_bytes(monkeypatch, capsys):
+    from_pipe = pipe("-", content=EXAMPLE.read_bytes())
+    assert from_pipe.returncode == 0
+    assert main([str(EXAMPLE)]) == 0
+    assert from_pipe.stdout.decode() == capsys.readouterr().out
     rows = b'[{"name": "a", "draft_time_ms": 12, "snr_db": 15, "acceptance_rate": 1}]'
-    assert json.loads(pipe("--json", "-", content=rows).stdout)["rows"][0]["share"] == 1.0
-    broken = pipe("-", content=b'[{"name": 1')
-    assert broken.returncode == 2
-    assert broken.stderr.startswith(b"multispin solve: stdin: got broken JSON")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(rows)))
+    assert solve_json(capsys, "-")["rows"][0]["share"] == 1.0
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'[{"name": 1')))
+    assert refused(capsys, "-").startswith("multispin solve: stdin: got broken JSON")
 
 
 @pytest.mark.parametrize(
@@ -229,6 +233,45 @@ def test_bad_options_are_one_sentence(arguments, words, write, capsys):
 def test_a_file_that_is_not_there(tmp_path, capsys):
     assert "nowhere.csv', allowed is a CSV or JSON file (No such file" in refused(capsys, tmp_path / "nowhere.csv")
     assert "allowed is a CSV or JSON file" in refused(capsys, tmp_path)
+
+
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "words"),
+    [
+        (GOOD + f"{LONG},15,0.8\n", "state.csv", "row 3, draft_time_ms: got 'xxx"),
+        (GOOD + f"{LONG}{LONG},15,0.8\n", "state.csv", "got broken CSV (field larger than field limit (131072))"),
+        (GOOD.replace("snr_db", LONG), "state.csv", "header, column: got 'xxx"),
+        (GOOD + "1\0 2,15,0.8\n", "state.csv", r"row 3, draft_time_ms: got '1\x00 2', allowed is a finite number"),
+        (f"{HEADER},name\n12,15,0.8,a\0b\n", "state.csv", r"row 1, name: got 'a\x00b', allowed is a text of one line"),
+        (f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n", "state.csv", "row 1, name: got 'xxx"),
+        ("[" * 900 + "]" * 900, "state.json", "got broken JSON (JSON: got lists or objects nested deeper than 32"),
+        (f'[["{LONG}"]]', "state.json", "row 1: got ['xxx"),
+        (f'[{{"{LONG}": 1}}]', "state.json", "row 1, column: got 'xxx"),
+    ],
+    ids=range(9),
+)
+def test_long_and_deep_values_are_short_sentences(text, name, words, write, capsys):
+    printed = refused(capsys, write(text, name))
+    assert words in printed
+    assert len(printed) < 800
+
+
+@pytest.mark.parametrize("name", ["state.csv", "state.json", "/dev/zero"])
+def test_a_file_without_end_is_refused(name, tmp_path, capsys):
+    if not name.startswith("/"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2**40)  # a terabyte of nothing
+    printed = refused(capsys, tmp_path / name)
+    assert f"{name}: size: got more than 16777216 bytes, allowed are at most 16777216\n" in printed
+
+
+def test_standard_input_has_a_limit_too(monkeypatch, capsys):
+    monkeypatch.setattr(devices, "LARGEST_FILE", len(GOOD) - 1)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode())))
+    assert f"stdin: size: got more than {len(GOOD) - 1} bytes" in refused(capsys, "-")
 
 
 def test_numbers_at_the_ends_of_what_is_allowed(write, capsys):

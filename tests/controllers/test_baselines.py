@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.controllers import batching
 
 
 def test_fixed_is_eight_for_all(scenario, rng):
@@ -44,10 +45,13 @@ def test_random_uses_its_generator(scenario, rng):
 
 def alone(scenario, alpha, token_latency):
     t_ver = scenario.verification_fixed_time + scenario.verification_time_per_draft
-    return max(sum(alpha**i for i in range(n + 1)) / (n * token_latency + t_ver) for n in range(1, 26))
+    lengths = range(scenario.min_draft_length, scenario.max_draft_length + 1)
+    return max(sum(alpha**i for i in range(n + 1)) / (n * token_latency + t_ver) for n in lengths)
 
 
-def test_systems_by_hand(scenario, rng):
+@pytest.mark.parametrize(("low", "bandwidth"), [(1, 1e7), (1, 1e5), (0, 1e5)])  # where none is best, one is too many
+def test_systems_by_hand(preset, rng, low, bandwidth):
+    scenario = ms.Scenario.preset(preset, min_draft_length=low, total_bandwidth=bandwidth)
     state = ms.sample_state(scenario, rng)
     upload = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
     p2p = [alone(scenario, a, t) for a, t in zip(state.acceptance_rate, state.draft_time + upload, strict=True)]
@@ -80,3 +84,25 @@ def test_misspelt_option_and_bad_state(name, scenario):
     bad = ms.SystemState(np.full(20, np.nan), np.ones(20), np.full(20, 0.5))
     with pytest.raises(ValueError, match=r"draft_time\[0\]: got nan"):
         ms.make_controller(name, scenario)(bad)
+
+
+@pytest.mark.parametrize("name", [name for name in ms.controller_names() if name != "random"])
+def test_pieces_of_a_batch_are_joined_in_their_order(name, rng, monkeypatch):
+    scenario = ms.Scenario.preset("llama2", num_users=3, max_draft_length=6)
+    state = ms.sample_state(scenario, rng, 11)
+    options = {"phi_points": 4, "lambda_points": 4} if name == "algorithm1" else {}
+    controllers = [ms.make_controller(name, scenario, **options)]
+    if name == "optimal":
+        controllers.append(ms.make_controller(name, scenario, certify=1e-6))
+    whole = [controller(state) for controller in controllers]
+    sizes = []
+    monkeypatch.setattr(batching, "CHUNK_ENTRIES", 4 * 18)
+    monkeypatch.setattr(batching, "SOLVER_ENTRIES", 4 * 3)
+    problem_rows = batching.Problem.rows
+    monkeypatch.setattr(batching.Problem, "rows", lambda self, rows: sizes.append(rows) or problem_rows(self, rows))
+    for controller, decision in zip(controllers, whole, strict=True):
+        pieces = controller(state)
+        assert (pieces.draft_length == decision.draft_length).all()
+        assert (pieces.bandwidth == decision.bandwidth).all()
+    if name == "optimal":
+        assert [s for s in sizes if isinstance(s, slice)][:3] == [slice(0, 4), slice(4, 8), slice(8, 12)]

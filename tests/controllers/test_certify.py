@@ -32,7 +32,8 @@ def test_no_decision_exceeds_the_bound(scenario, state):
     bound = ms.upper_bound(scenario, state)
     assert bound.shape == (30,)
     for name in ms.controller_names():
-        decision = ms.make_controller(name, scenario)(state)
+        options = {"phi_points": 20, "lambda_points": 20} if name == "algorithm1" else {}
+        decision = ms.make_controller(name, scenario, **options)(state)
         assert (ms.expected_outcome(scenario, state, decision).goodput <= bound).all()
 
 
@@ -62,3 +63,15 @@ def test_fixed_lengths_are_kept(scenario, state):
 def test_bad_options(scenario, state, option, value, message):
     with pytest.raises(ValueError, match=message):
         ms.make_controller("optimal", scenario, **{option: value})(state)
+
+
+def test_gaps_by_hand():
+    """Relative to the value; where that is 0, none if the bound is 0 too, else endless."""
+    shape = (4, 2)
+    found = ms.CertifiedDecision(
+        np.ones(shape, dtype=int), np.ones(shape), np.array([2.0, 4.0, 0.0, 0.0]), np.array([3.0, 4.0, 0.0, 1.0]), 0.5
+    )
+    assert found.gap.tolist() == [0.5, 0.0, 0.0, np.inf]
+    assert found.certified.tolist() == [True, True, True, False]
+    assert found[1:].gap.tolist() == [0.0, 0.0, np.inf]
+    assert found[0].tolerance == 0.5

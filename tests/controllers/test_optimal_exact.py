@@ -47,8 +47,7 @@ def test_presets_are_certified_and_the_rule_is_close(name, bandwidth):
     priced = expected_outcome(scenario, state, found).goodput
     np.testing.assert_allclose(priced, found.value, rtol=1e-9)
     quick = expected_outcome(scenario, state, make_controller("optimal", scenario)(state)).goodput
-    assert (quick >= found.value * 0.999).all()
-    assert (quick >= found.value * (1.0 - 1e-6)).mean() >= 0.97
+    assert (quick >= found.value * (1.0 - 1e-14)).all()  # 3e-16 are measured
     for other in ("fixed", "uniform-bandwidth", "homogeneous", "algorithm1", "random"):
         options = {"phi_points": 20, "lambda_points": 20} if other == "algorithm1" else {}
         value = expected_outcome(scenario, state, make_controller(other, scenario, **options)(state)).goodput

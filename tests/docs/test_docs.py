@@ -72,6 +72,12 @@ def test_results_are_those_of_the_readme():
     assert table(DOCS / "agents.md", head) == table(ROOT / "README.md", head)
 
 
+def test_every_environment_has_stored_scores():
+    assert {json.loads(path.read_text(encoding="utf-8"))["about"]["env"] for path in STORED} == set(
+        ms.ENVIRONMENTS.names()
+    )
+
+
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
 def test_stored_reference_scores(path):
     stored = json.loads(path.read_text(encoding="utf-8"))

@@ -118,3 +118,25 @@ def test_bad_actions(encoding, scenario, rng):
         found.decode(np.zeros((19, found.columns)), state)
     with pytest.raises(ValueError, match="sum of bandwidth"):
         found.encode(ms.Decision(np.ones(20), np.full(20, 1e6)), state)
+
+
+def test_encodings_by_hand(rng):
+    """The scales between their ends: 5 or 13 of 1..25 in the middle, and shares as a softmax of ln(1e4) x."""
+    scenario = ms.Scenario.preset("llama2", num_users=2)
+    state = ms.sample_state(scenario, rng)
+    for encoding, middle in (("lengths", 5), ("residual", 5), ("shares", 13)):
+        found = codec(encoding, scenario)
+        assert found.relaxed(np.zeros((2, found.columns)), state).draft_length == pytest.approx([middle] * 2)
+    shares = codec("shares", scenario).decode(np.array([[0.0, 0.5], [0.0, 0.25]]), state).bandwidth
+    assert shares[0] / shares[1] == pytest.approx(10.0)
+    assert shares.sum() == pytest.approx(1e7)
+    factor = np.exp(np.log(1e4) * np.sinh(5.0 * 0.3) / np.sinh(5.0))
+    assert residual_factor(np.array(0.3)) == pytest.approx(factor)
+
+
+def test_rounding_beyond_the_edge_is_clipped(scenario, rng):
+    found, state = codec("residual", scenario), ms.sample_state(scenario, rng)
+    at, beyond, far = (np.full((20, 2), 1.0 + more) for more in (0.0, 0.9e-6, 1.1e-6))
+    assert (found.decode(beyond, state).bandwidth == found.decode(at, state).bandwidth).all()
+    with pytest.raises(ValueError, match=r"action\[0, 0\]: got 1\.0000011"):
+        found.decode(far, state)

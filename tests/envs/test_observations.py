@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.rounds.observations import LARGEST_FADE, ObservationCodec
+from multispin_env.envs.rounds.observations import ENTRIES, LARGEST_FADE, ObservationCodec
 
 
 def test_inverse_and_bounds(scenario, rng):
@@ -27,8 +27,8 @@ def test_bounds_are_finite_and_hold_the_largest_fade(scenario):
     for box in space.values():
         assert np.isfinite(box.low).all()
         assert np.isfinite(box.high).all()
-    draws = np.random.default_rng(0).standard_exponential(2_000_000)
-    assert draws.max() < LARGEST_FADE
+    # NumPy's tail begins at 7.7 and adds −ln(1 − u), with u at most 1 − 2^-53
+    assert 7.7 + 53 * np.log(2.0) < LARGEST_FADE
 
 
 def test_shared_quantities_tell_users_and_budget():
@@ -44,3 +44,44 @@ def test_shared_quantities_tell_users_and_budget():
 def test_scenario_beyond_the_bounds_is_refused():
     with pytest.raises(ValueError, match=r"scenario: log10 of .* allowed are magnitudes below 20"):
         ObservationCodec(ms.Scenario.preset("llama2", total_bandwidth=1e-20))
+
+
+def test_entries_by_hand():
+    """Scaled as the table of `ObservationCodec` says, and back."""
+    scenario = ms.Scenario.preset("llama2", num_users=2)
+    codec = ObservationCodec(scenario, tuple(ENTRIES))
+    snr = 10.0**2.35
+    middle = np.log2(1.0 + snr * 0.35)
+    two = {
+        "draft_time": ([0.012, 0.006], "compute", [1.0, 0.5]),
+        "spectral_efficiency": ([middle, 2 * middle], "channel", [1.0, 2.0]),
+        "acceptance_rate": ([0.25, 1.0], "acceptance", [0.25, 1.0]),
+        "task": ([1, 3], "task", [0, 1, 0, 0, 0, 0, 0, 1]),
+        "drafted": ([5, 25], "drafted", [0.2, 1.0]),
+        "accepted": ([0, 5], "accepted", [0.0, 0.2]),
+        "age": ([0, 16], "age", [0.0, 0.5]),
+        "hits": ([64, 192], "hits", [0.5, 0.75]),
+        "misses": ([16, 48], "misses", [0.5, 0.75]),
+        "mean_gain": ([0.35, 0.5], "mean_channel", [1.0, np.log2(1.0 + snr * 0.5) / middle]),
+        "planned_efficiency": ([middle, 0.0], "planned_channel", [1.0, 0.0]),
+        "throughput": (np.array([1.0, 3.0]) / scenario.verification_time, "throughput", [0.5, 0.75]),
+    }
+    assert {entry for _, entry, _ in two.values()} == set(ENTRIES)
+    observed = ms.Observed(**{field: np.array(values) for field, (values, _, _) in two.items()})
+    found = codec.encode(observed)
+    back = codec.decode(found)
+    for field, (values, entry, scaled) in two.items():
+        assert found[entry] == pytest.approx(scaled, rel=1e-6), entry
+        assert getattr(back, field) == pytest.approx(values, rel=1e-5), field
+    upload = 2 * scenario.bits_per_token / (1e7 * middle)
+    assert found["shared"] == pytest.approx(
+        np.log10([scenario.verification_time / 0.012, 2.0, upload / 0.012]), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize(("name", "scale"), [("age", 16), ("misses", 16), ("hits", 64)])
+def test_counts_are_exact_to_500_times_their_scale(name, scale):
+    codec = ObservationCodec(ms.Scenario.preset("llama2"), (name,))
+    counts = np.arange(500 * scale)
+    encoded = codec.encode_entry(name, counts)
+    assert (ENTRIES[name].decode(codec, encoded.astype(np.float64)) == counts).all()

@@ -2,7 +2,6 @@ import copy
 import pickle
 import subprocess
 import sys
-import time
 import warnings
 
 import gymnasium as gym
@@ -20,8 +19,6 @@ from multispin_env.envs.single import make_single
 
 FULL = "MultiSpin/Heterogeneous-v0"
 IDS = ms.ENVIRONMENTS.names()
-SLOWEST = 20.0
-"""Frames a second at least, also on a slow machine."""
 
 
 def make(env_id=FULL, **options):
@@ -127,19 +124,6 @@ def test_running_goodput_beside_the_optimums():
     )
     env.reset()
     assert env.unwrapped._renderer.view().goodput == ()
-
-
-@pytest.mark.parametrize("num_users", [8, 20])
-def test_frames_are_drawn_fast(num_users):
-    env = make(num_users=num_users)
-    played(env, 0.0)
-    spent = 0.0
-    for _ in range(20):
-        env.step(env.action_space.sample())
-        started = time.perf_counter()
-        env.render()
-        spent += time.perf_counter() - started
-    assert 20 / spent > SLOWEST
 
 
 @pytest.mark.parametrize("num_users", [1, 64, 300])

@@ -28,7 +28,7 @@ def same(one, other):
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, tuple):
-        return all(map(same, one, other))
+        return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, np.ndarray) and one.dtype == object:
         return all((a is None and b is None) or same(a, b) for a, b in zip(one, other, strict=True))
     return np.array_equal(one, other)

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -125,3 +126,30 @@ def test_values_are_literals_or_words():
     assert found == {
         "a": 1, "b": 0.5, "c": True, "d": None, "e": "word", "f": "quoted", "g": (1, 2), "h": "", "i": "x=y",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("reward=" + "-" * 100_000, "set: got 'reward=---.* of 100007 letters, allowed are at most 4096"),
+        ("reward=" + "-" * 4000 + "1", "set: got reward='---.*, allowed is a value as in Python, or a word"),
+        ("reward=" + "-" * 3000 + "1", "set: got reward='---.*, allowed is a value as in Python, or a word"),
+        ("reward=" + "-" * 1000, "reward: got '---.*allowed is one of"),
+        ("reward=" + "(" * 1000, r"reward: got '\(\(.*allowed is one of"),
+        (
+            "num_users=0x" + "f" * 4000,
+            r"num_users: got a very large int, allowed is an integer in 1\.\.9223372036854775807",
+        ),
+        ("num_users=" + "9" * 4000, "num_users: got 999.*allowed is an integer in"),
+        ("total_bandwidth=" + "9" * 400, "total_bandwidth: got 999.*allowed is a finite number"),
+        ("total_bandwidth=1e999", "total_bandwidth: got inf, allowed is a finite number"),
+        ("num_users=" + str(10**15), "memory: got too little .Unable to allocate .*allowed are sizes that fit"),
+    ],
+    ids=lambda text: text[:24],
+)
+def test_values_that_nothing_can_hold_are_one_short_sentence(setting, message, capsys):
+    assert cli.main(["--episodes", "2", "--set", setting]) == 2
+    printed = capsys.readouterr()
+    assert re.search(message, printed.err)
+    assert len(printed.err.splitlines()) == 1
+    assert len(printed.err) < 600

@@ -171,3 +171,14 @@ def test_means_of_its_own():
         ByRequest(mean=(0.5, 0.6)).prior(scenario)
     with pytest.raises(ValueError, match=r"mean\[0\]: got 1.5"):
         ByRequest(mean=(1.5,))
+
+
+def test_edges_of_ends_and_spreads(scenario):
+    """A uniform variable may be 0: still nothing ends where requests last for ever; no spread is the largest."""
+    process = ByRequest(mean_rounds=np.inf)
+    requests = process.first(scenario, tasks((20,)), fresh(process, (20,)))
+    assert (process.next(scenario, requests, np.ones(20), np.zeros((3, 20))).age == 1).all()
+    even = scenario.replace(tasks=(ms.Task(name="even", acceptance_rate=0.5),))
+    assert ByRequest(np.nextafter(0.5, 0)).prior(even).spread < 0.5
+    with pytest.raises(ValueError, match=r"spread of task 'even': got 0\.5, allowed is 0 or a number below 0\.5,"):
+        ByRequest(0.5).prior(even)

@@ -4,7 +4,7 @@ from scipy.stats import kstest
 
 import multispin_env as ms
 from multispin_env.physics.dynamics import users_from_uniforms
-from multispin_env.physics.streams import CopyStreams
+from multispin_env.physics.streams import CopyStreams, rows_ahead
 
 
 def test_states_have_the_stated_distribution(scenario):
@@ -35,6 +35,8 @@ def test_users_from_uniforms_at_the_ends(scenario):
     assert (zero.task == 0).all()
     assert (one.task == 3).all()
     assert zero.draft_time == pytest.approx(0.85 * scenario.mean_draft_time)
+    assert one.draft_time == pytest.approx(1.15 * scenario.mean_draft_time)
+    assert zero.mean_gain == pytest.approx(0.2)
     assert one.mean_gain == pytest.approx(0.5)
 
 
@@ -54,3 +56,8 @@ def test_stream_of_a_copy_depends_on_its_generator_alone(block):
 def test_stream_must_be_seeded():
     with pytest.raises(RuntimeError, match="copy 0: read before it was seeded"):
         CopyStreams(lambda rng, n: rng.random((n, 2)), 1, block=4).read(np.array([0]))
+
+
+@pytest.mark.parametrize(("numbers", "rows"), [(1, 64), (250_000, 64), (500_000, 32), (2_000_000, 8), (10**9, 8)])
+def test_what_is_drawn_ahead_is_bounded(numbers, rows):
+    assert rows_ahead(numbers) == rows

@@ -1,5 +1,8 @@
+import os
 import pickle
+import tracemalloc
 import zipfile
+from contextlib import contextmanager, suppress
 from importlib import resources
 
 import numpy as np
@@ -145,6 +148,152 @@ def test_bad_file(tmp_path, make, message):
     make(path)
     with pytest.raises(ValueError, match=message):
         load_records(path)
+
+
+def npy(dtype, shape, numbers=b"", header=None, version=b"\x01\x00"):
+    """An array's file with any header before any bytes."""
+    text = (header or f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape}}}").encode() + b"\n"
+    return b"\x93NUMPY" + version + len(text).to_bytes(2 if version == b"\x01\x00" else 4, "little") + text + numbers
+
+
+def with_accepted(path, content, **changes):
+    """A good record, but for the bytes of its last array, packed so well that millions take few."""
+    good = {name: npy(array.dtype.str, array.shape, array.tobytes()) for name, array in GOOD.items()}
+    with zipfile.ZipFile(path, "w", **{"compression": zipfile.ZIP_DEFLATED} | changes) as file:
+        for name, array in {**good, "accepted": content}.items():
+            file.writestr(f"{name}.npy", array)
+
+
+@contextmanager
+def little_memory():
+    """At no time is there more than a part of what the file would like to have."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def in_directory(path, sizes, content=None):
+    """Let the archive's directory say other sizes, packed and unpacked, of its last member."""
+    with_accepted(path, content or npy("|b1", (27,), bytes(27)), compression=zipfile.ZIP_STORED)
+    archive = bytearray(path.read_bytes())
+    place = archive.rindex(b"PK\x01\x02")
+    for at, size in zip((20, 24), sizes, strict=True):
+        archive[place + at : place + at + 4] = size.to_bytes(4, "little")
+    path.write_bytes(archive)
+
+
+MANY = 1_000_000
+UNREADABLE = "accepted: got unreadable data "
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (npy("|b1", (10**13,)), UNREADABLE + r".its shape is \(10000000000000,\), with more than 1000000 numbers"),
+        (npy("|b1", (10**13,), bytes(27)), UNREADABLE + ".*with more than 1000000 numbers"),
+        (npy("|b1", (10**6, 10**6, 10**6)), UNREADABLE + ".*with more than 1000000 numbers"),
+        (npy("|b1", (-27,), bytes(27)), UNREADABLE + ".*with more than"),
+        (npy("|b1", (MANY + 1,), bytes(MANY + 1)), UNREADABLE + ".*with more than 1000000 numbers"),
+        (npy("|b1", (MANY,), bytes(27)), UNREADABLE + ".its header declares 1000000 bytes, and it has 27"),
+        (npy("|b1", (27,), bytes(28)), UNREADABLE + ".its header declares 27 bytes, and it has 28"),
+        (npy("|b1", (27,), bytes(20_000_000)), "accepted: got 20000067 bytes, allowed are at most 16065536"),
+        (npy("|O", (27,), b"x"), UNREADABLE + ".it holds objects"),
+        (npy("<U2000000", (2,), bytes(16_000_000)), "accepted: got <U2000000 of shape .2,., allowed is .* booleans"),
+        (npy("|V0", (27,)), r"accepted: got \|V0 of shape .*allowed is .* booleans"),
+        (npy([("a", "|b1")], (27,), bytes(27)), "accepted: got .* of shape .27,., allowed is .* booleans"),
+        (npy("|b1", (), bytes(1)), r"accepted: got bool of shape \(\), allowed is a one-dimensional array"),
+        (npy("", "", header="-" * 9000), UNREADABLE),  # Python's parser fails without a ValueError
+        (npy("", "", header="(" * 150), UNREADABLE),
+        (npy("", "", header="{'descr': ("), UNREADABLE),
+        (npy("", "", header=" " * 20_000), UNREADABLE),
+        (npy("", "", header=" " * 15_000_000, version=b"\x02\x00"), UNREADABLE + r".version \(2, 0\)"),
+        (npy("|b1", (27,), bytes(27), version=b"\x03\x00"), UNREADABLE + r".version \(3, 0\) of the format"),
+        (b"", UNREADABLE),
+    ],
+    ids=lambda value: repr(value)[:24],
+)
+def test_an_array_is_refused_from_its_header(tmp_path, content, message):
+    path = tmp_path / "mine.npz"
+    with_accepted(path, content)
+    assert path.stat().st_size < 200_000
+    with little_memory(), pytest.raises(ValueError, match=message) as caught:
+        load_records(path)
+    assert len(str(caught.value)) < 500
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((2**32 - 2, 2**32 - 2), "accepted: got 4294967294 bytes, allowed are at most"),
+        ((94, 2**20), UNREADABLE + ".its header declares 27 bytes, and it has 1048509"),
+        ((80, 94), UNREADABLE),
+        ((94, 80), UNREADABLE),
+    ],
+)
+def test_a_directory_that_lies_is_refused(tmp_path, sizes, message):
+    path = tmp_path / "mine.npz"
+    in_directory(path, sizes)
+    with pytest.raises(ValueError, match=message):
+        load_records(path)
+
+
+def test_a_bomb_is_unpacked_no_further_than_its_directory_says(tmp_path):
+    path = tmp_path / "mine.npz"
+    with_accepted(path, npy("|b1", (27,), bytes(10_000_000)))
+    archive = bytearray(path.read_bytes())
+    place = archive.rindex(b"PK\x01\x02")
+    archive[place + 24 : place + 28] = len(npy("|b1", (27,), bytes(27))).to_bytes(4, "little")
+    path.write_bytes(archive)
+    with little_memory(), pytest.raises(ValueError, match=UNREADABLE + ".Bad CRC-32"):
+        load_records(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_other_ways_to_pack_are_refused(tmp_path, method):
+    path = tmp_path / "mine.npz"
+    with_accepted(path, npy("|b1", (27,), bytes(27)), compression=method)
+    with pytest.raises(ValueError, match=r"task: got unreadable data .it is packed in another way than by numpy"):
+        load_records(path)
+
+
+def test_a_large_file_is_refused_unread(tmp_path):
+    path = tmp_path / "mine.npz"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # a terabyte of nothing
+    with pytest.raises(ValueError, match="got more than 16000000 bytes, allowed are at most 16000000"):
+        load_records(path)
+
+
+def test_devices_and_pipes_are_no_records(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path / "pipe"):
+        with pytest.raises(ValueError, match=r"path: got .*no plain file.*allowed is a readable \.npz file"):
+            load_records(path)
+
+
+def test_lengths_whose_sum_runs_over_are_refused(write):
+    length = np.array([2**62, 2**62, 2**62, 2**62, 27])
+    with pytest.raises(
+        ValueError, match=r"length\[0\]: got 4611686018427387904, allowed are integers ≤ 27, the places"
+    ):
+        load_records(write(task=np.zeros(5, int), length=length))
+
+
+def test_damage_raises_nothing_but_value_errors(tmp_path, rng):
+    path = tmp_path / "mine.npz"
+    np.savez_compressed(path, **GOOD)
+    whole = path.read_bytes()
+    for _ in range(60):
+        content = bytearray(whole)
+        for place in rng.integers(len(content), size=rng.integers(1, 4)):
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        with suppress(ValueError):
+            load_records(path)
 
 
 def test_changed_file_of_the_package(monkeypatch):

@@ -82,7 +82,21 @@ def test_bad_decision(two, state, length, bandwidth, message):
 
 
 def test_budget_has_a_tolerance_for_rounding(two, state):
-    ms.expected_outcome(two, state, decide([1, 1], [5e5, 5e5 * (1 + 1e-7)]))
+    ms.expected_outcome(two, state, decide([1, 1], [5e5, 5e5 * (1 + 1.9e-6)]))
+    with pytest.raises(ValueError, match=r"sum of bandwidth: got 1000001\."):
+        ms.expected_outcome(two, state, decide([1, 1], [5e5, 5e5 * (1 + 2.1e-6)]))
+
+
+def test_who_drafts_nothing_may_have_bandwidth_or_none(state):
+    scenario = ms.Scenario.preset("llama2", num_users=2, min_draft_length=0, total_bandwidth=1e6)
+    for bandwidth in ([0.0, 1e6], [5e5, 5e5]):
+        outcome = ms.expected_outcome(scenario, state, decide([0, 1], bandwidth))
+        assert outcome.upload_time == pytest.approx([0.0, 31_744 / (bandwidth[1] * 2.0)])
+        assert outcome.tokens == pytest.approx([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"bandwidth\[0\]: got -1\.0, allowed are numbers > 0 Hz"):
+        ms.expected_outcome(scenario, state, decide([0, 1], [-1.0, 5e5]))
+    with pytest.raises(ValueError, match=r"bandwidth\[1\]: got 0\.0, allowed are numbers > 0 Hz"):
+        ms.expected_outcome(scenario, state, decide([0, 1], [5e5, 0.0]))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class ChannelEstimator(Estimator):
     ----------
     mean_gain_strength
         s > 0: reports that the middle of the range is worth. Reports of a slow channel repeat themselves, so it is
-        larger than the 17 or so that independent ones would call for.
+        larger than the 17 or so that independent ones would call for; default 100.
     """
 
     part: ClassVar[Part] = "spectral_efficiency"

@@ -18,7 +18,7 @@ class Gradient(Estimator):
     Parameters
     ----------
     floor
-        Throughput in tokens/s > 0 that a user without any counts as having.
+        Throughput in tokens/s > 0 that a user without any counts as having; default 1e-3.
     """
 
     part: ClassVar[Part] = "weights"

@@ -32,9 +32,9 @@ class Algorithm1(Controller):
     Parameters
     ----------
     phi_points, lambda_points
-        Grid sizes.
+        Grid sizes, default 100 each.
     epsilon
-        Smallest λ as a fraction of the largest.
+        Smallest λ as a fraction of the largest, default 1e-4.
     """
 
     phi_points: int = 100

@@ -82,7 +82,7 @@ def homogeneous_draft_length(
     verification_time
         T_ver in s, > 0.
     max_draft_length
-        L_max.
+        L_max, default 25.
 
     Returns
     -------

@@ -43,7 +43,7 @@ class Entry:
 
 
 def _saturating(scale: float) -> dict[str, Any]:
-    """x / (x + scale), for whole numbers x ≥ 0 without a largest one; exact up to some thousand times ``scale``."""
+    """x / (x + scale), for whole numbers x ≥ 0 without a largest one; exact up to 500 times ``scale``."""
     return {
         "bounds": lambda codec: (0.0, 1.0),
         "encode": lambda codec, x: x / (x + scale),

@@ -52,9 +52,9 @@ class ByRequest(IndependentTokens):
     spread
         Standard deviation of the rate over the requests of a task, ≥ 0: one number for all tasks, one for each, or
         ``None`` for the ± that the scenario's tasks state. That ± is mostly the spread between tokens, so it makes
-        requests differ far more than recorded ones do. 0 is the mean itself.
+        requests differ far more than recorded ones do. 0 is the mean itself; the default is 0.08.
     mean_rounds
-        Rounds that a request lasts on average, ≥ 1; infinite means that requests never end.
+        Rounds that a request lasts on average, ≥ 1; infinite means that requests never end; default 16.
     mean
         Mean rate of the requests of each task, in [0, 1]; ``None`` for those of the scenario's tasks.
 

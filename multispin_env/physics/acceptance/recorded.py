@@ -41,7 +41,7 @@ class Recorded:
     records
         What is replayed; by default the record of the package.
     mean_rounds
-        Rounds that a request lasts on average, ≥ 1; infinite means that requests never end.
+        Rounds that a request lasts on average, ≥ 1; infinite means that requests never end; default 16.
 
     Raises
     ------

@@ -1,28 +1,41 @@
 """Recorded speculative decoding: the file, its checks, and the record that comes with the package."""
 
 import hashlib
+import math
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from io import BytesIO
 from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_integer, require
+from multispin_env.checks import check_integer, cut, require, shown
+from multispin_env.files import read_bytes
 
 PACKAGED = "records/acceptance.npz"
 PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b56e"
 
 MIN_PLACES = 8
 """Fewest places of a prompt: a shorter text would mostly repeat itself."""
+
+MOST_PLACES = 1_000_000
+"""Numbers in an array of a record's file: a replay keeps some 600 bytes for each place, so no more than 0.6 GB."""
+
+LARGEST_FILE = 16 * MOST_PLACES
+"""Bytes of a record's file: so many places as float64 and boolean take 9 each."""
+
+_LARGEST_ITEM = 16
+"""Bytes of the longest number of numpy."""
+
+_LONGEST_HEADER = 2**16
+"""Bytes before an array's numbers; numpy writes 128."""
 
 _KINDS = {
     "task": ("iu", "integers"),
@@ -68,7 +81,7 @@ class Records:
             array = np.array(getattr(self, field), dtype=dtype)
             array.setflags(write=False)
             object.__setattr__(self, field, array)
-        _check_prompts(self.task, self.length)
+        _check_prompts(self.task, self.length, len(self.probability))
         _check_places(int(self.length.sum()), self.probability, self.accepted)
 
     @property
@@ -114,20 +127,28 @@ class Records:
 
 def _check_types(task: Any, length: Any, probability: Any, accepted: Any) -> None:
     for field, array in zip(_KINDS, (task, length, probability, accepted), strict=True):
-        kinds, allowed = _KINDS[field]
-        kind = getattr(array, "dtype", np.dtype(object)).kind
-        if kind not in kinds or array.ndim != 1:
-            got = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-            raise ValueError(f"{field}: got {got}, allowed is a one-dimensional array of {allowed}")
+        if not isinstance(array, np.ndarray):
+            kind = type(array).__name__
+            raise ValueError(f"{field}: got {kind}, allowed is a one-dimensional array of {_KINDS[field][1]}")
+        _check_type(field, array.dtype, array.shape)
 
 
-def _check_prompts(task: IntArray, length: IntArray) -> None:
+def _check_type(field: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    kinds, allowed = _KINDS[field]
+    if dtype.kind not in kinds or len(shape) != 1:
+        got = f"{dtype} of shape {shape}"
+        raise ValueError(f"{field}: got {got}, allowed is a one-dimensional array of {allowed}")
+
+
+def _check_prompts(task: IntArray, length: IntArray, places: int) -> None:
     if len(task) == 0 or len(task) != len(length):
         raise ValueError(
             f"length: got {len(length)} prompts, allowed are as many as task has ({len(task)}), at least 1"
         )
     require("task", task, task >= 0, "integers ≥ 0")
     require("length", length, length >= MIN_PLACES, f"integers ≥ {MIN_PLACES}")
+    # their sum can then not run over, as 2⁶² + 2⁶² + 2⁶² + 2⁶² + N would, which is N to numpy
+    require("length", length, length <= places, f"integers ≤ {places}, the places in accept_probability")
     tasks = np.unique(task)
     gaps = np.flatnonzero(tasks != np.arange(len(tasks)))
     if len(gaps):
@@ -155,7 +176,9 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
         - ``accept_probability``, floating point (N,): β of the token proposed at each place, prompt after prompt;
         - ``accepted``, booleans (N,): the outcome there.
 
-        Other arrays, such as ``overlap`` (β averaged over what could have been proposed), are not read.
+        Other arrays, such as ``overlap`` (β averaged over what could have been proposed), are not read. No array may
+        have more than `MOST_PLACES` numbers, the file no more than `LARGEST_FILE` bytes. Sizes are checked before
+        anything is unpacked.
 
     Raises
     ------
@@ -179,28 +202,69 @@ def _content(path: str | PathLike[str] | None) -> tuple[bytes, str]:
             raise ValueError(f"{PACKAGED}: got a changed file, allowed is the one with SHA-256 {PACKAGED_SHA256}")
         return content, PACKAGED
     try:
-        return Path(path).read_bytes(), str(path)
+        return read_bytes(path, LARGEST_FILE), str(path)
     except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"path: got {path!r} ({error}), allowed is a readable .npz file") from None
+        raise ValueError(f"path: got {shown(path)} ({error}), allowed is a readable .npz file") from None
 
 
-def _opened(content: bytes) -> "np.lib.npyio.NpzFile":
+def _opened(content: bytes) -> zipfile.ZipFile:
     try:
-        file = np.load(BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile):
-        file = None
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise ValueError(f"file: got {content[:8]!r} at its start, allowed is an .npz archive")
-    return file
+        return zipfile.ZipFile(BytesIO(content))
+    except Exception:  # what broken archives raise has no common base but this
+        raise ValueError(f"file: got {content[:8]!r} at its start, allowed is an .npz archive") from None
 
 
-def _array(file: Mapping[str, Any], name: str) -> NDArray[Any]:
-    if name not in file:
-        raise ValueError(f"{name}: got only {sorted(file)}, allowed is an archive with the arrays {list(_KINDS)}")
-    try:
-        array = file[name]
-    except (ValueError, EOFError, OSError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{name}: got unreadable data ({error}), allowed is a plain array without objects") from None
-    if not isinstance(array, np.ndarray):
+def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    """One array of an archive, its sizes and type checked before its numbers are unpacked."""
+    members = archive.namelist()
+    if name in members:
         raise ValueError(f"{name}: got raw bytes, allowed is an array as numpy.savez writes it")
-    return array
+    if f"{name}.npy" not in members:
+        found = sorted(member.removesuffix(".npy") for member in members)
+        raise ValueError(f"{name}: got only {shown(found)}, allowed is an archive with the arrays {list(_KINDS)}")
+    member = archive.getinfo(f"{name}.npy")
+    most = MOST_PLACES * _LARGEST_ITEM + _LONGEST_HEADER
+    if member.file_size > most:
+        raise ValueError(f"{name}: got {member.file_size} bytes, allowed are at most {most}")
+    with _reading(name):
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for gigabytes
+            raise ValueError("it is packed in another way than by numpy")
+        file = archive.open(member)
+        dtype, shape = _header(file)
+        size = member.file_size - file.tell()
+        _check_size(dtype, shape, size)
+    _check_type(name, dtype, shape)
+    with _reading(name), file:
+        content = file.read(size)  # behind the last byte the archive's checksum is compared
+        if len(content) != size:
+            raise EOFError(f"it ends after {len(content)} of {size} bytes")
+    return np.frombuffer(content, dtype)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # as above
+        reason = cut(str(error) or type(error).__name__)
+        raise ValueError(f"{name}: got unreadable data ({reason}), allowed is a plain array without objects") from None
+
+
+def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Type and shape that an array's header declares."""
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):  # later ones are for headers of more than 64 kB
+        raise ValueError(f"version {version} of the format, which no plain array needs")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return dtype, shape
+
+
+def _check_size(dtype: np.dtype[Any], shape: tuple[int, ...], size: int) -> None:
+    """``ValueError`` unless an array is none of objects, and exactly as large as its part of the archive."""
+    if dtype.hasobject:
+        raise ValueError("it holds objects")
+    numbers = math.prod(shape)
+    if min(shape, default=0) < 0 or numbers > MOST_PLACES:
+        raise ValueError(f"its shape is {shape}, with more than {MOST_PLACES} numbers")
+    if numbers * dtype.itemsize != size:
+        raise ValueError(f"its header declares {numbers * dtype.itemsize} bytes, and it has {size}")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.checks import as_float, shown
 from multispin_env.physics import tokens as law
 from multispin_env.scenario import Scenario
 
@@ -45,8 +46,8 @@ class IndependentTokens:
 def check_mean_rounds(value: float) -> float:
     """Return a mean lifetime in rounds, or ``ValueError`` unless it is a number ≥ 1 or infinite."""
     if isinstance(value, Real) and not isinstance(value, bool) and value >= 1.0:
-        return float(value)
-    raise ValueError(f"mean_rounds: got {value!r}, allowed is a number ≥ 1 or infinity")
+        return as_float(value)
+    raise ValueError(f"mean_rounds: got {shown(value)}, allowed is a number ≥ 1 or infinity")
 
 
 def task_means(scenario: Scenario) -> FloatArray:

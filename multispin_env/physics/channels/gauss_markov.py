@@ -119,7 +119,7 @@ class GaussMarkov:
     Parameters
     ----------
     correlation
-        ρ in [0, 1], of h between rounds: 0 is `Rayleigh`, 1 a gain that never changes.
+        ρ in [0, 1], of h between rounds: 0 is `Rayleigh`, 1 a gain that never changes; default 0.9.
 
     Raises
     ------

@@ -52,18 +52,18 @@ def test_rates_stay_for_an_episode():
 def test_gradient_weights_are_fairer_than_none():
     totals = {}
     for name in ("optimal+gradient", "optimal", "optimal+round-robin"):
-        env = make(100, max_episode_steps=None)
+        env = make(24, max_episode_steps=None)
         observation, _ = env.reset(seed=0)
         plug_in = ms.make_plug_in(name, env.scenario, assumptions=env.assumptions)
-        total = np.zeros(100)
-        for _ in range(64):
+        total = np.zeros(24)
+        for _ in range(24):
             decision = plug_in.decide(env.decode_observation(observation))
             observation, reward, *_ = env.step(env.encode_action(decision))
             total += reward
         totals[name] = total
     for other in ("optimal", "optimal+round-robin"):
         difference = totals["optimal+gradient"] - totals[other]
-        assert difference.mean() > 2 * difference.std() / 10
+        assert difference.mean() > 2 * difference.std() / np.sqrt(24)  # 3.7 and 16.9 are measured
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ class Fair(RoundsVariant):
     | entry        | shape | meaning                                 | unit     | min | max  |
     |--------------|-------|-----------------------------------------|----------|-----|------|
     | `compute`    | (K,)  | draft time of a token T_k / T̄          | s/token  | 0.2 | 1.8  |
-    | `channel`    | (K,)  | spectral efficiency r_k / r̄            | bit/s/Hz | 0   | 2.03 |
+    | `channel`    | (K,)  | spectral efficiency r_k / r̄            | bit/s/Hz | 0   | 2.02 |
     | `acceptance` | (K,)  | acceptance rate α_k                     | 1        | 0   | 1    |
     | `throughput` | (K,)  | x / (1 + x), x = R_k T_ver              | tokens/s | 0   | 1    |
     | `shared`     | (3,)  | log10 of T_ver / T̄, K, K Q / (B r̄ T̄) | 1        | -20 | 20   |

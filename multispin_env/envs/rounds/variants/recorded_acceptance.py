@@ -1,7 +1,10 @@
 """Acceptance replayed from recorded speculative decoding."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
+from typing import ClassVar
 
 from multispin_env.checks import check_bool, check_integer
 from multispin_env.envs.rounds.variants.hidden_rate import HiddenRate
@@ -84,6 +87,8 @@ class RecordedAcceptance(HiddenRate):
 
     - v0: first version.
     """
+
+    files: ClassVar[Mapping[str, str]] = MappingProxyType({"records": "records.npz"})
 
     records: str | Records | None = None
     half: int | None = None

@@ -1,0 +1,71 @@
+"""Files that the arguments of an environment name: how a configuration keeps them, and what it may name."""
+
+import filecmp
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from multispin_env.checks import shown
+from multispin_env.envs.settings import Variant
+from multispin_env.files import beside
+
+
+def named_files(variant: type[Variant], arguments: Mapping[str, Any]) -> dict[str, Path]:
+    """Paths of the files that arguments name, each by the name that its copy has beside a configuration."""
+    given = {name: arguments.get(name) for name in variant.files}
+    return {variant.files[name]: Path(value) for name, value in given.items() if isinstance(value, str | PathLike)}
+
+
+def saved_arguments(variant: type[Variant], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as a configuration holds them: names of the copies beside it instead of paths of this machine."""
+    copies = {name: copy for name, copy in variant.files.items() if isinstance(arguments.get(name), str | PathLike)}
+    return {**arguments, **copies}
+
+
+def loaded_arguments(
+    variant: type[Variant], arguments: Mapping[str, Any], folder: Path, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Arguments of a configuration, which may come from a stranger, with paths instead of names.
+
+    Parameters
+    ----------
+    variant
+        Whose arguments they are.
+    arguments, folder
+        What the configuration says, and the folder that it lies in.
+    given
+        What the user has said himself, which may be any path; ``None`` where he can't.
+
+    Raises
+    ------
+    ValueError
+        For arguments that are no table, or a name that is not one of a file in the folder, unless the user has given
+        that argument.
+    """
+    if not isinstance(arguments, Mapping):
+        raise ValueError(f"arguments: got {shown(arguments)}, allowed is a table of names and values")
+    found = dict(arguments)
+    for name in variant.files:
+        if found.get(name) is None:
+            continue
+        path = beside(folder, found[name])
+        if path is None and name not in (given or {}):
+            way = "" if given is None else f", or your own path by --set {name}=PATH"
+            raise ValueError(f"{name}: got {shown(found[name])}, allowed is a file beside the configuration{way}")
+        found[name] = given[name] if path is None and given is not None else str(path)
+    return found
+
+
+def with_same_files(variant: Variant, other: Variant) -> Variant:
+    """A variant with the paths of another, as long as the same bytes are there."""
+    paths = {name: (getattr(variant, name), getattr(other, name, None)) for name in variant.files}
+    return replace(variant, **{name: theirs for name, (own, theirs) in paths.items() if _same(own, theirs)})
+
+
+def _same(path: object, other: object) -> bool:
+    try:
+        return isinstance(path, str) and isinstance(other, str) and filecmp.cmp(path, other, shallow=False)
+    except OSError:
+        return False

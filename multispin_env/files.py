@@ -1,0 +1,105 @@
+"""Files of strangers: no more of one is read than a limit, JSON of any content is one error at worst."""
+
+import json
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO
+
+MIB = 2**20
+
+_PART = 2**16
+"""Bytes that are read at once, so that a short file takes little memory whatever the limit."""
+
+LARGEST_JSON = 16 * MIB
+"""Bytes of a JSON file: thousands of times our configurations; Python needs some ten times as much to hold them."""
+
+DEEPEST_JSON = 32
+"""Lists and objects within each other: ours have 4, and Python fails at some hundreds."""
+
+
+def read_limited(stream: BinaryIO, limit: int) -> bytes:
+    """Read a stream to its end; ``ValueError`` if it has more than ``limit`` bytes, and no more than that is read."""
+    content = bytearray()
+    while part := stream.read(min(_PART, limit + 1 - len(content))):
+        content += part
+    if len(content) > limit:
+        raise ValueError(f"size: got more than {limit} bytes, allowed are at most {limit}")
+    return bytes(content)
+
+
+def read_bytes(path: str | PathLike[str], limit: int) -> bytes:
+    """Read a file.
+
+    Raises
+    ------
+    ValueError
+        If it has more than ``limit`` bytes.
+    OSError
+        If it can't be read, or is no plain file but a pipe or a device, which may never end.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(f"no plain file: {str(path)!r}")
+    with path.open("rb") as file:
+        return read_limited(file, limit)
+
+
+def read_json(path: str | PathLike[str]) -> Any:
+    """Read a JSON file; ``ValueError`` or ``OSError`` as of `parse_json` and `read_bytes`."""
+    return parse_json(read_bytes(path, LARGEST_JSON))
+
+
+def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None) -> Any:
+    """Return what JSON says.
+
+    Parameters
+    ----------
+    text
+        As text, or as bytes in UTF-8.
+    parse_int
+        Makes numbers from the digits of whole ones; ``None`` for ``int``.
+
+    Raises
+    ------
+    ValueError
+        For anything that is no JSON, has more than `LARGEST_JSON` letters, or is nested deeper than `DEEPEST_JSON`.
+    """
+    if len(text) > LARGEST_JSON:
+        raise ValueError(f"size: got {len(text)} letters of JSON, allowed are at most {LARGEST_JSON}")
+    try:
+        found = json.loads(text.decode() if isinstance(text, bytes) else text, parse_int=parse_int)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"JSON: got the byte {error.object[error.start]:#x}, allowed is text in UTF-8") from None
+    except RecursionError:
+        found = None
+    else:
+        if _depth_within(found, DEEPEST_JSON):
+            return found
+    raise ValueError(f"JSON: got lists or objects nested deeper than {DEEPEST_JSON}, allowed is at most that")
+
+
+def _depth_within(found: Any, most: int) -> bool:
+    level = [found]
+    for _ in range(most + 1):
+        inside = [one for one in level if isinstance(one, list | dict)]
+        if not inside:
+            return True
+        level = [child for one in inside for child in (one.values() if isinstance(one, dict) else one)]
+    return False
+
+
+def beside(folder: Path, name: object) -> Path | None:
+    """Path of the file that another one in ``folder`` names, or ``None`` if it is not a plain file in that folder.
+
+    So a file that came from somebody else reaches no other folder: not by ``..``, not by an absolute path, and not by a
+    link.
+    """
+    if not isinstance(name, str) or Path(name).name != name:
+        return None
+    try:
+        path = folder / name
+        inside = path.resolve().parent == folder.resolve()
+        return path if inside and path.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # names that no file can have, and links in a circle
+        return None

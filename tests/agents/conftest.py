@@ -1,0 +1,43 @@
+"""What tests of agents share."""
+
+import pickle
+
+import pytest
+import torch as th
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """As in training: the networks are small, and more threads only wait for each other."""
+    th.set_num_threads(1)
+
+
+@pytest.fixture
+def refused(capsys):
+    """Call a command that is to refuse; returns the sentence, the last line of what it printed."""
+
+    def call(main, arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+        return capsys.readouterr().err.strip().splitlines()[-1]
+
+    return call
+
+
+@pytest.fixture
+def evil(tmp_path):
+    """Content of a pickle that leaves a file behind when it is loaded, and that file's path."""
+    trace = tmp_path / "executed"
+    return pickle.dumps(Evil(trace)), trace
+
+
+class Evil:
+    """Pickled, a call of ``open``."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return open, (str(self.trace), "w")

@@ -1,0 +1,128 @@
+"""Budgets, validations, checkpoints and lines of progress, by a clock that the test moves."""
+
+import io
+import re
+import time
+
+import pytest
+from rich.console import Console
+from stable_baselines3.common.logger import configure
+
+from agents import callbacks
+from agents.budget import Budget, Limits
+from agents.callbacks import EVERY_SECONDS, VALIDATIONS, Keeper
+from agents.checkpoints import CHECKPOINT, MODEL
+from agents.measures.base import Headline
+from agents.runs import CURVE
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds of the clock, in a list that the test writes into."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_budget_counts_rounds_or_seconds(clock):
+    by_rounds, by_time = Limits(timesteps=400).budget(7, 5.0), Limits(minutes=2.0).budget(7, 30.0)
+    by_default = Limits().budget(800, 0.0)
+    clock[0] += 30.0
+    assert (by_rounds.elapsed, by_time.elapsed) == (35.0, 60.0)
+    assert [budget.done(100) for budget in (by_rounds, by_time, by_default)] == [0.25, 0.5, 0.125]
+    assert [budget.remaining(0.7) for budget in (by_rounds, by_time, by_default)] == [0.7, 0.5, 0.7]
+    clock[0] += 600.0
+    assert (by_time.done(0), by_time.remaining(0.7), by_rounds.done(500)) == (1.0, 0.0, 1.0)
+    assert Limits(timesteps=100, minutes=60.0).budget(7, 0.0).done(60) == 0.6  # whichever comes first
+
+
+class Steady:
+    """A measure that answers a little more each time."""
+
+    headline = Headline("score", "of it", "share of it")
+
+    def validation(self):
+        scores = iter(range(10**6))
+        return lambda model: {"score": 0.5 + 1e-3 * next(scores)}
+
+
+class Model:
+    """As much of a model as a keeper looks at."""
+
+    num_timesteps = 0
+
+    def __init__(self):
+        self.logger = configure(None, [])
+
+    def get_env(self):
+        return None
+
+
+@pytest.fixture
+def saves(monkeypatch):
+    """Names of the files that were saved."""
+    found = []
+    monkeypatch.setattr(callbacks.Checkpoint, "of", lambda model, seconds, score: (seconds, score))
+    monkeypatch.setattr(callbacks, "save_checkpoint", lambda path, checkpoint: found.append((path.name, checkpoint)))
+    return found
+
+
+def keeper(folder, budget, terminal=False):
+    """A keeper in the middle of a training, and what it prints."""
+    printed = io.StringIO()
+    console = Console(file=printed, width=100, force_terminal=terminal, get_time=lambda: time.monotonic())
+    one = Keeper(folder, Steady(), budget, console)
+    one.init_callback(Model())
+    return one, printed
+
+
+def step(one, rounds):
+    one.model.num_timesteps = rounds
+    return one.on_step()
+
+
+def test_it_validates_fifty_times_by_what_is_used_of_the_budget(tmp_path, clock, saves):
+    one, _ = keeper(tmp_path, Budget(1000, None))
+    assert [step(one, rounds) for rounds in range(1, 1001)] == [True] * 999 + [False]
+    kept = [int(line.split(",")[0]) for line in (tmp_path / CURVE).read_text().splitlines()[1:]]
+    assert VALIDATIONS == 50
+    assert {rounds // 20 for rounds in kept} == set(range(51))
+    assert all(rounds % 20 <= 1 for rounds in kept)  # 580 / 1000 is a little less than 29 / 50
+    assert [name for name, _ in saves] == [MODEL, CHECKPOINT] * len(kept)
+
+
+def test_it_saves_when_five_seconds_have_gone(tmp_path, clock, saves):
+    assert EVERY_SECONDS == 5.0
+    one, _ = keeper(tmp_path, Budget(10**6, None))
+    step(one, 1)
+    saves.clear()
+    for seconds in (3.0, 2.0, 0.5, 5.0, 0.5):  # at 3, 5, 5.5, 10.5 and 11
+        clock[0] += seconds
+        step(one, 2)
+    assert saves == [(CHECKPOINT, (5.5, 0.5)), (CHECKPOINT, (11.0, 0.5))]
+
+
+def test_a_line_says_how_much_is_done_how_long_and_how_good(tmp_path, clock, saves):
+    one, printed = keeper(tmp_path, Budget(400, None, spent_seconds=7.0))
+    for rounds in (100, 200, 400):
+        clock[0] += 61.0
+        step(one, rounds)
+    assert printed.getvalue().splitlines() == [
+        "training  25%    68 s  0.5000 of it",
+        "training  50%   129 s  0.5010 of it",
+        "training 100%   190 s  0.5020 of it",
+    ]
+    assert (tmp_path / CURVE).read_text().splitlines()[:2] == ["timesteps,seconds,score", "100,68.0,0.5"]
+
+
+def test_a_terminal_has_a_bar_with_the_time_that_is_left(tmp_path, clock, saves):
+    one, printed = keeper(tmp_path, Budget(400, None), terminal=True)
+    one.on_training_start({}, {})
+    for rounds in (100, 200):
+        clock[0] += 10.0
+        step(one, rounds)
+    one._progress.refresh()
+    one._progress.stop()
+    last = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", printed.getvalue()).split("\r")[-1]
+    assert re.search(r"training .*  50 %  0\.5010 of it  left 0:00:20", last)
+    assert "s  0." not in last  # no lines of a log

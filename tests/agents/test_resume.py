@@ -1,0 +1,114 @@
+"""What a checkpoint restores, against the model that it was taken of: nothing of it may be lost."""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.logger import configure
+
+import multispin_env as ms
+from agents import AGENTS
+from agents.checkpoints import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
+from agents.vec_env import make_vec_env
+from multispin_env.envs.settings import Settings
+
+FULL, FAIR = "MultiSpin/Heterogeneous-v0", "MultiSpin/Fair-v0"
+
+AGENT = {
+    "ppo": (FULL, {"rollout_rounds": 4, "batch_size": 8}, 16),
+    "sac": (FULL, {"learning_starts": 8, "batch_size": 8, "buffer_size": 400, "gradient_steps": 1}, 24),
+    "imitation": (FULL, {"batch_size": 4, "most_users": 4}, 20),
+    "apg": (FAIR, {"users": (2,)}, 40),  # has a second network, and its optimiser
+}
+"""Environment, small settings, and rounds of half a training."""
+
+
+def vector(name, seed):
+    env_id = AGENT[name][0]
+    settings = Settings(ms.Scenario.preset("llama2", num_users=3), ms.ENVIRONMENTS.load(env_id)(), "lengths")
+    return make_vec_env(env_id, settings, 4, max_episode_steps=8, seed=seed)
+
+
+def built(name, seed):
+    settings = replace(AGENTS.load(name), num_envs=4, **AGENT[name][1])
+    model = settings.build(vector(name, seed), lambda progress: progress, seed, "cpu")
+    model.set_logger(configure(None, []))
+    return model
+
+
+def second_half(model, name):
+    """Go on in fresh episodes, with all that is random seeded anew."""
+    model.set_env(vector(name, 5))
+    model.__dict__.pop("_plays", None)  # of apg, with the episodes before
+    model.seed = 7
+    model.set_random_seed(7)
+    if name == "imitation":
+        model.teacher.rng = np.random.default_rng(7)
+    model.learn(AGENT[name][2], reset_num_timesteps=False)
+    return model
+
+
+def weights(model):
+    return {key: value for key, value in flat(model.get_parameters()).items() if ".optimizer" not in key}
+
+
+def flat(nest, name=""):
+    """Leaves of nested dictionaries and lists, by path."""
+    if isinstance(nest, dict | list | tuple):
+        items = nest.items() if isinstance(nest, dict) else enumerate(nest)
+        return {path: leaf for key, value in items for path, leaf in flat(value, f"{name}/{key}").items()}
+    return {name: nest}
+
+
+def equal(one, other):
+    """Whether leaves are the same, bit for bit."""
+    return one.keys() == other.keys() and all(
+        th.equal(value, other[key]) if isinstance(value, th.Tensor) else value == other[key]
+        for key, value in one.items()
+    )
+
+
+@pytest.fixture(scope="module", params=AGENT)
+def halfway(request, tmp_path_factory):
+    """Name, a model in the middle of its training, and the folder of its checkpoint."""
+    folder = tmp_path_factory.mktemp("half")
+    model = built(request.param, 1)
+    model.learn(AGENT[request.param][2])
+    save_checkpoint(folder / CHECKPOINT, Checkpoint.of(model, 2.5, 0.75))
+    return request.param, model, folder
+
+
+def test_everything_comes_back(halfway):
+    """All that the live model holds, the first and second moments and the steps of its optimisers among it."""
+    _, model, folder = halfway
+    found = load_checkpoint(folder)
+    live, kept = flat(model.get_parameters()), flat(found.parameters)
+    assert equal(kept, live)
+    moments = {path.rpartition("/")[2] for path, leaf in live.items() if isinstance(leaf, th.Tensor) and leaf.any()}
+    assert {"step", "exp_avg", "exp_avg_sq"} <= moments
+    counters = (found.num_timesteps, found.updates, found.seconds, found.score)
+    assert counters == (model.num_timesteps, model._n_updates, 2.5, 0.75)
+    assert found.updates > 0
+
+
+def test_a_resumed_model_learns_as_if_it_had_not_stopped(halfway):
+    """Bit for bit on the same data; without what the optimisers remember it would not."""
+    name, model, folder = halfway
+    resumed, forgetful = built(name, 2), built(name, 2)
+    load_checkpoint(folder).restore(resumed)
+    assert equal(weights(resumed), weights(model))
+    load_checkpoint(folder).restore(forgetful)
+    for key in forgetful._get_torch_save_params()[0]:
+        if key.endswith(".optimizer"):
+            optimizer = forgetful
+            for part in key.split("."):
+                optimizer = getattr(optimizer, part)
+            optimizer.state.clear()
+    if name == "sac":  # its past rounds are no part of a checkpoint
+        resumed.replay_buffer, forgetful.replay_buffer = deepcopy(model.replay_buffer), deepcopy(model.replay_buffer)
+    wanted = weights(second_half(model, name))
+    assert equal(weights(second_half(resumed, name)), wanted)
+    assert not equal(weights(second_half(forgetful, name)), wanted)
+    assert resumed.num_timesteps == model.num_timesteps

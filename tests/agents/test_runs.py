@@ -1,0 +1,231 @@
+"""What a run's folder is called, who gets it, and what of its configuration is refused."""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+import multispin_env as ms
+from agents import cli, evaluate, export
+from agents.budget import Limits
+from agents.runs import CONFIG, RunConfig, digest, load_config, make_next_folder, save_config
+from agents.training import train
+
+FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
+SCENARIO = ms.Scenario.preset("llama2", num_users=3)
+RACERS = 8
+
+
+def config(seed=1):
+    return RunConfig(FULL, SCENARIO, "ppo", "residual", seed)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Folder of a run that has only been named."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    save_config(folder, config(), Limits(timesteps=4000))
+    return folder
+
+
+def rewritten(folder, stamp=True, **changes):
+    """The configuration with other entries, and with the digest that suits them."""
+    content = json.loads((folder / CONFIG).read_text()) | changes
+    if stamp:
+        content["sha256"] = digest(content)
+    (folder / CONFIG).write_text(json.dumps(content))
+
+
+def raced(work):
+    """What calls of ``work(index)`` that begin at the same moment return or raise."""
+    start = Barrier(RACERS)
+
+    def one(index):
+        start.wait()
+        try:
+            return work(index)
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(RACERS) as pool:
+        return list(pool.map(one, range(RACERS)))
+
+
+def test_one_of_many_that_race_for_a_name_gets_it(tmp_path):
+    for turn in range(20):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        results = raced(lambda index, folder=folder: save_config(folder, config(index), Limits()))
+        winner = load_config(folder)[0].seed
+        assert results[winner] is None
+        lost = [results[index] for index in range(RACERS) if index != winner]
+        assert lost == [f"name: got {str(folder)!r}, which exists; allowed is a new name, or --resume"] * (RACERS - 1)
+
+
+def test_many_that_race_for_the_next_number_get_one_each(tmp_path):
+    for _ in range(20):
+        raced(lambda index: make_next_folder(tmp_path / "runs", "stem"))
+    numbers = sorted(int(path.name.removeprefix("stem-")) for path in (tmp_path / "runs").iterdir())
+    assert numbers == list(range(1, 20 * RACERS + 1))
+
+
+def test_a_second_training_of_one_name_is_refused_before_it_writes(saved, refused):
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    assert "which exists; allowed is a new name, or --resume" in refused(
+        cli.main, ["--name", str(saved), "--num-users", "3", "--timesteps", "4000"]
+    )
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+    with pytest.raises(ValueError, match="which exists"):  # so is one that had looked before the first began
+        train(config(2), saved, Limits(timesteps=4000), False, "cpu", None)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+NAMES = [
+    "..",
+    ".",
+    "",
+    "a" * 101,
+    "a" * 300,
+    "é" * 51,
+    "x[/red]",
+    "[bold]x",
+    "-x",
+    ".x",
+    "a b",
+    "a\nb",
+    "runs/..",
+    "a/x[/red]",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_name_is_refused_before_anything_is_written(name, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = refused(cli.main, [f"--name={name}"])
+    assert "name: got" in message
+    assert "allowed are letters, digits and _ . + = -, 100 bytes at most, the first a letter, digit or _" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_options_make_is_checked_too(refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "name: got 'heterogeneous-../x-k20-ppo-residual', allowed are letters" in refused(
+        cli.main, ["--set", "name=../x"]
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("main", "option"),
+    [(cli.main, "--resume="), (evaluate.main, ""), (export.main, "")],
+    ids=["resume", "eval", "export"],
+)
+def test_a_name_without_a_run_is_one_sentence(name, main, option, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = [option + name] if option else ["--", name]
+    assert "allowed is the folder of a run, with its config.json" in refused(main, given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_can_be_named_from_inside(saved, monkeypatch):
+    monkeypatch.chdir(saved)
+    assert cli.run_folder(".").resolve() == saved
+    monkeypatch.chdir(saved.parent)
+    assert [str(cli.run_folder(name)) for name in ("run", "./a/run", "/a/run", "..")] == [
+        "runs/run", "a/run", "/a/run", "..",
+    ]  # fmt: skip
+
+
+def test_names_are_printed_as_they_are(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "[red]x[/bold] :bug:" / "run"
+    monkeypatch.setattr(cli, "train", lambda *_: 15)
+    assert cli.main(["--name", str(folder), "--num-users", "3"]) == 128 + 15
+    printed = capsys.readouterr().err
+    assert printed.replace("\n", "").count("[red]x[/bold] :bug:/run") == 2
+    assert f"continue with: python train.py --resume '{folder}'" in printed
+
+
+def test_a_configuration_comes_back(saved):
+    assert load_config(saved) == (config(), Limits(timesteps=4000))
+
+
+def test_a_flipped_bit_is_refused_wherever_it_is(saved):
+    """What still loads says the same, as 1E-10 for 1e-10 does."""
+    content, refusals = (saved / CONFIG).read_bytes(), 0
+    wanted = json.loads(content)
+    for place in range(len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << (place * 5) % 8
+        (saved / CONFIG).write_bytes(flipped)
+        try:
+            load_config(saved)
+        except ValueError:
+            refusals += 1
+        else:
+            assert json.loads(flipped) == wanted
+    assert refusals >= len(content) - 5
+
+
+def test_a_changed_configuration_says_what_to_do(saved):
+    rewritten(saved, stamp=False, seed=2)
+    with pytest.raises(ValueError, match="it has changed since it was written; put the original back, or train again"):
+        load_config(saved)
+
+
+def test_the_layout_is_no_content(saved):
+    content = json.loads((saved / CONFIG).read_text())
+    (saved / CONFIG).write_text(json.dumps(dict(sorted(content.items()))))
+    assert load_config(saved)[0] == config()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": 2}, "its schema is 2, not 3: another version of this project made it"),
+        ({"env": "MultiSpin/Heterogenous-v0"}, "environment: got .* did you mean 'MultiSpin/Heterogeneous-v0'"),
+        ({"env": ["x"]}, r"environment: got \['x'\], allowed is one of"),
+        ({"agent": "pp"}, "agent: got 'pp', allowed is one of"),
+        ({"agent": None}, "agent: got None, allowed is one of"),
+        ({"agent": "imitation", "env": HIDDEN}, "agent: got 'imitation' for HiddenAcceptance"),
+        ({"action": "share"}, "action: got 'share', allowed is one of"),
+        ({"seed": -1}, "seed: got -1, allowed is an integer ≥ 0"),
+        ({"seed": 1.5}, "seed: got 1.5, allowed is an integer ≥ 0"),
+        ({"seed": True}, "seed: got True, allowed is an integer ≥ 0"),
+        ({"seed": "0"}, "seed: got '0', allowed is an integer ≥ 0"),
+        ({"limits": {"timesteps": 0}}, "timesteps: got 0, allowed is an integer ≥ 1"),
+        ({"limits": {"timesteps": 1e6}}, "timesteps: got 1000000.0, allowed is an integer ≥ 1"),
+        ({"limits": {"minutes": 0}}, r"minutes: got 0, allowed is a finite number in \(0, inf\)"),
+        ({"limits": {"minutes": float("nan")}}, "minutes: got nan"),
+        ({"limits": {"minutes": 10**400}}, "can't be read as the configuration of a run"),
+        ({"limits": {"hours": 1}}, "hours"),
+        ({"limits": []}, "can't be read as the configuration of a run"),
+        ({"arguments": {"spread": 1}}, "spread"),
+        ({"arguments": []}, "can't be read as the configuration of a run"),
+        ({"scenario": {**SCENARIO.to_dict(), "num_users": 0}}, "num_users: got 0, allowed is an integer ≥ 1"),
+        ({"scenario": "llama2"}, "can't be read as the configuration of a run"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_at_once(saved, changes, message):
+    rewritten(saved, **changes)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_config(saved)
+    assert str(caught.value).startswith(f"{saved / CONFIG}: can't be read as the configuration of a run (")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"3", b"\xff", b"", b"{}"])
+def test_other_files_are_refused(saved, content):
+    (saved / CONFIG).write_bytes(content)
+    with pytest.raises(ValueError, match="can't be read as the configuration of a run"):
+        load_config(saved)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_may_not_be_read_is_refused(saved):
+    (saved / CONFIG).chmod(0)
+    with pytest.raises(ValueError, match="can't be read as the configuration of a run"):
+        load_config(saved)

@@ -1,0 +1,119 @@
+"""What is learnt from, watched, tuned and measured on is drawn from seeds that have nothing in common."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from agents import AGENTS
+from agents.measures import EpisodeMeasure, StateMeasure, episodes, states
+from agents.pretrained.scoring import Trial
+from agents.vec_env import RESERVED, apart, first_seed, make_vec_env
+from multispin_env.envs.settings import Settings
+from multispin_env.evaluation import scores
+
+FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
+FRESH = 10**6
+"""As in the test of the pretrained agents' scores."""
+
+COPIES = 10**5
+"""More than any agent trains on at once."""
+
+
+def settings_of(env_id):
+    return Settings(ms.Scenario.preset("llama2", num_users=3), ms.ENVIRONMENTS.load(env_id)(), "lengths")
+
+
+def ranges():
+    """Every range of seeds that the project draws cases from, by what it is for."""
+    trial = Trial(HIDDEN, settings_of(HIDDEN), EpisodeMeasure.default_size)
+    fresh = Trial(HIDDEN, settings_of(HIDDEN), EpisodeMeasure.default_size, FRESH)
+    return {
+        "states of tables": range(scores.HELD_OUT_SEED, scores.HELD_OUT_SEED + 1),
+        "states of validation": range(scores.VALIDATION_SEED, scores.VALIDATION_SEED + 1),
+        "fresh states": range(scores.HELD_OUT_SEED + FRESH, scores.HELD_OUT_SEED + FRESH + 1),
+        "validation and tuning": range(scores.TUNING_SEED, scores.TUNING_SEED + scores.SEED_ROOM),
+        "episodes of tables": range(trial.seed, trial.seed + FRESH),
+        "fresh episodes": range(fresh.seed, fresh.seed + FRESH),
+    }
+
+
+def test_the_seeds_of_published_numbers_are_what_they_were():
+    assert (scores.HELD_OUT_SEED, scores.VALIDATION_SEED) == (260_604_581, 260_604_582)
+    assert (scores.TUNING_SEED, scores.EPISODE_SEED) == (1_000_000_000, 1_100_000_000)
+
+
+def test_ranges_are_apart():
+    for (name, one), (other, two) in itertools.combinations(ranges().items(), 2):
+        assert one.stop <= two.start or two.stop <= one.start, (name, other)
+    assert max(one.stop for one in ranges().values()) + COPIES < 2**32
+
+
+def test_training_stays_away_from_all_of_them():
+    assert max(AGENTS.load(name).num_envs for name in AGENTS.names()) < COPIES
+    for name, one in ranges().items():
+        for copies in (1, 64, COPIES):
+            edges = (one.start - copies, one.start - copies + 1, one.start - 1, one.start, one.stop - 1, one.stop)
+            for drawn in edges:
+                first = apart(drawn, copies)
+                assert first + copies <= one.start or one.stop <= first, (name, copies, drawn)
+    assert [apart(seed, 64) for seed in (0, 10**8, 2**31 - 1)] == [0, 10**8, 2**31 - 1]  # the rest is as it was drawn
+
+
+def test_training_is_seeded_so(monkeypatch):
+    """Of 3,000 runs some draw a seed of those that are kept."""
+    drawn = [int(np.random.SeedSequence([seed, 0]).generate_state(1)[0] >> 1) for seed in range(3000)]
+    assert any(seed in reserved for seed in drawn for reserved in RESERVED)
+    assert [first_seed(seed, 0, 128) for seed in range(3000)] == [apart(seed, 128) for seed in drawn]
+
+
+def test_parts_of_a_run_play_other_episodes():
+    firsts = sorted(first_seed(seed, part, 64) for seed in range(20) for part in (0, 1, 2, 4000))
+    assert np.diff(firsts).min() > 64
+
+
+def test_imitation_learns_from_none_of_them():
+    """Its seed is a pair, which numpy takes for the whole number seed + 2³²: more than any other."""
+    env = make_vec_env(FULL, settings_of(FULL), 1, 4, 0)
+    teacher = AGENTS.load("imitation").build(env, lambda progress: progress, 5, "cpu").teacher
+    assert teacher.rng.bit_generator.state == np.random.default_rng(5 + 2**32).bit_generator.state
+
+
+def test_states_are_drawn_from_the_seeds_of_their_use(monkeypatch):
+    """A run watches itself on other states than it is measured on."""
+    drawn = []
+
+    def sample(scenario, rng, size):
+        drawn.append(rng.bit_generator.state)
+        raise InterruptedError
+
+    monkeypatch.setattr(states, "sample_state", sample)
+    monkeypatch.setattr(scores, "sample_state", sample)
+    measure = StateMeasure(FULL, settings_of(FULL))
+    for call in (measure.validation, lambda: measure.report(None, "", 2)):
+        with pytest.raises(InterruptedError):
+            call()
+    wanted = [np.random.default_rng(seed).bit_generator.state for seed in (260_604_582, 260_604_581)]
+    assert drawn == wanted
+
+
+def test_episodes_are_drawn_from_the_seeds_of_their_use(monkeypatch):
+    """Whatever a validation plays begins at the one seed, whatever a report plays at the other."""
+    played = []
+
+    def play(env, contender, seed, *rest, **others):
+        played.append(seed)
+        return original(env, contender, seed, *rest, **others)
+
+    original = episodes.play_episodes
+    monkeypatch.setattr(episodes, "play_episodes", play)
+    monkeypatch.setattr(episodes, "play_all", lambda env, names, seed: {n: play(env, "fixed", seed) for n in names})
+    monkeypatch.setattr(episodes, "ModelAgent", lambda model: "fixed")
+    monkeypatch.setattr(episodes, "VALIDATION_EPISODES", 2)
+    measure = EpisodeMeasure(HIDDEN, settings_of(HIDDEN))
+    measure.validation()(None)
+    assert played == [1_000_000_000] * 2
+    played.clear()
+    assert measure.report(None, "agent", 2).about["seed"] == 1_100_000_000
+    assert set(played) == {1_100_000_000}

@@ -1,0 +1,91 @@
+"""Whatever is handed out is the caller's: written into, it changes nothing that the environment does later."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+
+import multispin_env as ms
+
+OPTIONS = {"num_users": 3, "reward": "sampled", "render_mode": "rgb_array"}
+OWN = {  # what fills the infos of each environment most
+    "MultiSpin/HiddenAcceptance-v0": {"privileged": True, "history": True, "optimum": True, "mean_rounds": 3},
+    "MultiSpin/RecordedAcceptance-v0": {"privileged": True, "history": True, "optimum": True, "mean_rounds": 3},
+    "MultiSpin/DelayedChannel-v0": {"privileged": True, "plan_quantile": 0.2, "delay": 2, "optimum": True},
+    "MultiSpin/Fair-v0": {},
+}
+
+
+def arrays(handed_out):
+    """Every array in what an environment returned, however deep."""
+    if isinstance(handed_out, dict):
+        handed_out = list(handed_out.values())
+    if isinstance(handed_out, np.ndarray) and handed_out.dtype != object:
+        yield handed_out
+    elif isinstance(handed_out, list | tuple | np.ndarray):
+        for part in handed_out:
+            yield from arrays(part)
+
+
+def spoilt(handed_out):
+    """Write garbage into every array; returns how many there were."""
+    found = list(arrays(handed_out))
+    for array in found:
+        assert array.flags.writeable
+        array[...] = True if array.dtype == bool else 7
+    return len(found)
+
+
+def parts(state):
+    return [state.draft_time, state.spectral_efficiency, state.acceptance_rate]
+
+
+def everything(env, action):
+    """What one more round hands out, and what can be asked for then."""
+    returned = env.step(action)
+    base = env.unwrapped
+    decision, seen = base.decode_action(action), base.decode_observation(returned[0])
+    asked = [*parts(base.state), decision.bandwidth, decision.draft_length, base.encode_action(decision)]
+    return [returned, asked, [getattr(seen, name) for name in seen.__dataclass_fields__]]
+
+
+def plays_on_unmoved(env, twin, rounds):
+    """Play two equal environments, spoil all that one hands out, and compare; returns how much was spoilt."""
+    rng, count = np.random.default_rng(0), 0
+    for _ in range(rounds):
+        action = rng.uniform(-1, 1, env.action_space.shape).astype(np.float32)
+        own, other = everything(env, action), everything(twin, action)
+        mine, theirs = list(arrays(own)), list(arrays(other))
+        assert len(mine) == len(theirs)
+        assert all(map(np.array_equal, mine, theirs))
+        count += spoilt(own)
+    pictures = [list(arrays(one.render())) for one in (env, twin)]
+    assert len(pictures[0]) > 0
+    assert all(map(np.array_equal, *pictures))
+    return count
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_single_environments_keep_nothing_that_they_hand_out(env_id):
+    env, twin = (gym.make(env_id, **OPTIONS, **OWN.get(env_id, {"optimum": True})) for _ in "ab")
+    twin.reset(seed=4)
+    assert spoilt(env.reset(seed=4)) >= 4
+    assert plays_on_unmoved(env, twin, 4) > 4 * 10
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP], ids=lambda mode: mode.value)
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_vectors_keep_nothing_that_they_hand_out(env_id, mode):
+    """One of two copies truncates before the other, so that ``final_info`` and restarts are met."""
+    arguments = {**OPTIONS, **OWN.get(env_id, {"optimum": True}), "max_episode_steps": 3, "autoreset_mode": mode}
+    env, twin = (gym.make_vec(env_id, num_envs=2, **arguments) for _ in "ab")
+    for one in (env, twin):
+        one.reset(seed=4)
+        returned = one.step(np.zeros(one.action_space.shape, np.float32))
+        if one is env:
+            spoilt(returned)
+    late = {"reset_mask": np.array([False, True])}
+    own, other = env.reset(options=late), twin.reset(options=late)
+    assert all(map(np.array_equal, arrays(own), arrays(other)))
+    assert spoilt(own) >= 4
+    assert plays_on_unmoved(env, twin, 7) > 7 * 10

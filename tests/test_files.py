@@ -1,0 +1,107 @@
+"""What is read of files that somebody else wrote."""
+
+import io
+import os
+
+import pytest
+
+from multispin_env import files
+from multispin_env.files import DEEPEST_JSON, beside, parse_json, read_bytes, read_json, read_limited
+
+
+def nested(depth):
+    return "[" * depth + "]" * depth
+
+
+class Endless(io.RawIOBase):
+    """Zeros without end, of which few may be asked for at once."""
+
+    def read(self, size=-1):
+        assert 0 <= size <= 101, "more was read than the limit allows"
+        return b"\0" * size
+
+
+def test_no_more_is_read_than_the_limit():
+    assert read_limited(io.BytesIO(b"ab"), 2) == b"ab"
+    with pytest.raises(ValueError, match="size: got more than 100 bytes, allowed are at most 100"):
+        read_limited(Endless(), 100)
+
+
+def test_pipes_and_folders_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
+        with pytest.raises(OSError, match="no plain file"):
+            read_bytes(path, 100)
+
+
+def test_json_is_what_it_says(tmp_path):
+    (tmp_path / "a.json").write_bytes('{"ä": [1, 2.5, null, Infinity]}'.encode())
+    assert read_json(tmp_path / "a.json") == {"ä": [1, 2.5, None, float("inf")]}
+    assert parse_json(nested(DEEPEST_JSON)) == eval(nested(DEEPEST_JSON))
+    assert isinstance(parse_json("[7]", parse_int=float)[0], float)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (nested(DEEPEST_JSON + 1), "JSON: got lists or objects nested deeper than 32, allowed is at most that"),
+        (nested(900), "nested deeper than 32"),  # Python reads it, and fails where it is shown
+        ("[" * 200_000, "nested deeper than 32"),
+        ('{"a":' * 100_000, "nested deeper than 32"),
+        (b'"\xff"', "JSON: got the byte 0xff, allowed is text in UTF-8"),
+        ("[1", "Expecting ',' delimiter"),
+        ("", "Expecting value"),
+        ("\0", "Expecting value"),
+        ("9" * 5000, "Exceeds the limit"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_bad_json_is_one_sentence(text, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        parse_json(text)
+    assert len(str(caught.value)) < 300
+
+
+def test_large_json_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGEST_JSON", 10)
+    monkeypatch.setattr(files.json, "loads", lambda *_, **__: pytest.fail("it was read"))
+    (tmp_path / "a.json").write_text("[1,2,3,4,5]")
+    with pytest.raises(ValueError, match="size: got more than 10 bytes"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(ValueError, match="size: got 11 letters of JSON, allowed are at most 10"):
+        parse_json("[1,2,3,4,5]")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    for path in (own / "file", tmp_path / "outside"):
+        path.write_text("text")
+    (own / "inner").mkdir()
+    (own / "inner" / "file").write_text("text")
+    (own / "link").symlink_to("file")
+    (own / "out").symlink_to(tmp_path / "outside")
+    (own / "hop").symlink_to("out")
+    (own / "circle").symlink_to("circle")
+    (own / "zero").symlink_to("/dev/zero")
+    os.mkfifo(own / "pipe")
+    return own
+
+
+@pytest.mark.parametrize("name", ["file", "link"])
+def test_a_file_in_the_folder_may_be_named(folder, name):
+    assert beside(folder, name) == folder / name
+    assert beside(folder.parent / "own" / ".." / "own", name).read_text() == "text"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../outside", "..", ".", "", "./file", "inner/file", "inner", "/etc/passwd", "missing"),
+        *("out", "hop", "circle", "zero", "pipe", "fi\0le", "x" * 300, "x" * 5000, 3, None, ["file"]),
+    ],
+    ids=lambda name: repr(name)[:20],
+)
+def test_nothing_else_may_be_named(folder, name):
+    assert beside(folder, name) is None
