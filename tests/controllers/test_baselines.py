@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers import batching
+from multispin_env.solver import batching
 
 
 def test_fixed_is_eight_for_all(scenario, rng):
