@@ -33,8 +33,8 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default 0)")
-    parser.add_argument("--count", type=int, default=60, help="faults (default 60)")
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="of the draws, one or several (default 0)")
+    parser.add_argument("--count", type=int, default=60, help="faults that each seed draws (default 60)")
     parser.add_argument("--paths", nargs="+", default=list(PACKAGES), help="files or folders (default: the packages)")
     parser.add_argument("--workers", type=int, default=2, help="faults at a time (default 2)")
     parser.add_argument("--out", type=Path, help="file of verdicts, a line each; those it has are not tried again")
@@ -85,10 +85,12 @@ def _say(text: str) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Draw, try and print."""
-    check_integer("seed", options.seed, 0)
+    for seed in options.seed:
+        check_integer("seed", seed, 0)
     check_integer("count", options.count, 1)
     check_integer("workers", options.workers, 1)
-    mutants = draw(ROOT, options.paths, options.count, np.random.default_rng(options.seed))
+    drawn = [draw(ROOT, options.paths, options.count, np.random.default_rng(seed)) for seed in options.seed]
+    mutants = list(dict.fromkeys(sum(drawn, [])))
     if options.list:
         print("\n".join(describe(Verdict(mutant, "drawn", 0.0)) for mutant in mutants))
         return
