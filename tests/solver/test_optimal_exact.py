@@ -8,7 +8,7 @@ from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import upper_bound
-from tests.controllers.hostile import best_of_all, hostile_instance
+from tests.solver.hostile import best_of_all, hostile_instance
 
 
 @pytest.mark.parametrize("seed", range(120))

@@ -7,7 +7,7 @@ import numpy as np
 from multispin_env.solver.branching import listed, split
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.windows import Nodes, evaluate
-from tests.controllers.hostile import hostile_instance
+from tests.solver.hostile import hostile_instance
 
 
 def case(seed):

@@ -11,7 +11,7 @@ from multispin_env.solver.lagrangian import lagrangian_lengths
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import relaxed_optimum, wright_omega
 from multispin_env.solver.rule import fast_lengths
-from tests.controllers.hostile import hostile_instance, root
+from tests.solver.hostile import hostile_instance, root
 
 
 def problems(count=40):
