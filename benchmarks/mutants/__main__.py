@@ -10,6 +10,7 @@ the faults of array code, and draw no seeded sample over kinds of faults.
 """
 
 import argparse
+import itertools
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -90,7 +91,7 @@ def run(options: argparse.Namespace) -> None:
     check_integer("count", options.count, 1)
     check_integer("workers", options.workers, 1)
     drawn = [draw(ROOT, options.paths, options.count, np.random.default_rng(seed)) for seed in options.seed]
-    mutants = list(dict.fromkeys(sum(drawn, [])))
+    mutants = list(dict.fromkeys(itertools.chain.from_iterable(drawn)))
     if options.list:
         print("\n".join(describe(Verdict(mutant, "drawn", 0.0)) for mutant in mutants))
         return
