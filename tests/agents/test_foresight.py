@@ -53,8 +53,7 @@ def test_it_learns_the_discounted_sum():
     for _ in range(3000):
         t = int(rng.integers(400))
         one.learn(rounds[t], rounds[t + 1], everyone, codec)
-    assert error() < 0.05
-    assert error() < 0.5 * before
+    assert error() < 0.015 < 0.5 * before
 
 
 def test_without_a_future_it_is_the_gradient_scheduler(monkeypatch):
@@ -69,7 +68,7 @@ def test_without_a_future_it_is_the_gradient_scheduler(monkeypatch):
         one.learn(rounds[step % 60], rounds[step % 60 + 1], np.ones(env.num_envs, dtype=bool), codec)
     found = np.array([one.worth(rounds[t], codec) for t in range(60)])
     wanted = np.array([1.0 / (WINDOW * throughput(env, rounds[t + 1])) for t in range(60)])
-    assert np.abs(found / wanted - 1.0).mean() < 0.02
+    assert np.abs(found / wanted - 1.0).mean() < 0.002
 
 
 def test_rounds_behind_which_an_episode_ended_teach_nothing():
@@ -98,7 +97,7 @@ def test_worth_is_bounded_by_what_can_be():
     bound = 1.0 / (WINDOW * throughput(env, observation) * (1.0 - 1.0 / WINDOW))
     codec = env.env.settings.observations
     settled = (1.0 - DISCOUNT) / (1.0 - one.kept)
-    assert one.worth(observation, codec) * throughput(env, observation) * WINDOW == pytest.approx(settled, rel=0.1)
+    assert one.worth(observation, codec) * throughput(env, observation) * WINDOW == pytest.approx(settled, rel=0.01)
     with th.no_grad():
         one.head.net[-1].bias += 1e3
     assert one.worth(observation, codec) == pytest.approx(bound, rel=1e-5)

@@ -37,9 +37,19 @@ def test_lessons_differ_in_users_budgets_and_presets():
     assert {users_of(lesson) for lesson in lessons} == set(range(2, 15))
     shared = np.array([lesson.observation["shared"][0] for lesson in lessons])
     assert shared[:, 1].max() > np.log10(100)  # larger systems than any that was drawn
-    assert np.mean(shared[:, 1] > np.log10(14.5)) == pytest.approx(0.3, abs=0.15)
     assert np.ptp(shared[:, 2]) > 1.0
     assert next(each.observation["compute"].shape for each in lessons if users_of(each) == 7) == (2, 7)
+
+
+def test_half_of_the_lessons_are_of_larger_systems():
+    """K from 2 to 14 alike; half of the sizes have a logarithm uniform from K to 128. Within four standard errors."""
+    systems, rng, draws = teacher().systems, np.random.default_rng(0), 2000
+    sizes = np.array([systems.draw(rng)[1] for _ in range(draws)])
+    for limit in (14.5, 40.5):
+        wanted = 0.5 * np.mean(np.log(128.0 / limit) / np.log(128.0 / np.arange(2, 15)))
+        error = np.sqrt(wanted * (1.0 - wanted) / draws)
+        assert np.mean(sizes > limit) == pytest.approx(wanted, abs=4.0 * error)
+    assert sizes.max() <= 128
 
 
 def like(scenario, env_id=FULL):
@@ -66,7 +76,7 @@ def test_presets_have_the_ranges_of_the_environment():
 @pytest.mark.parametrize("action", ["lengths", "residual", "shares"])
 def test_lessons_are_nearly_optimal(action):
     """The taught actions, decoded, are as good as rounding allows; without larger systems all is as observed."""
-    one = teacher(action, largest=1, budget_low=1.0, budget_high=1.0)
+    one, shares = teacher(action, largest=1, budget_low=1.0, budget_high=1.0), []
     for _ in range(10):
         lesson = one.lesson(50)
         assert lesson.action.shape == lesson.cost.shape
@@ -85,12 +95,14 @@ def test_lessons_are_nearly_optimal(action):
         state = ms.SystemState(seen.draft_time, seen.spectral_efficiency, seen.acceptance_rate)
         reached = ms.expected_outcome(scenario, state, settings.actions.decode(lesson.action, state)).goodput
         best = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state)).goodput
-        assert reached.mean() / best.mean() > 0.985
+        shares.append(reached.mean() / best.mean())
         assert (reached <= best * (1 + 1e-6)).all()
+    assert min(shares) > 0.99
+    assert np.mean(shares) > 0.999
 
 
 def test_residuals_are_taught_to_be_zero():
-    assert np.abs(teacher("residual").lesson(50).action[..., 1]).max() < 1e-3
+    assert np.abs(teacher("residual").lesson(50).action[..., 1]).max() < 1e-6
 
 
 def test_larger_systems_change_nothing_of_what_is_taught():
@@ -112,18 +124,18 @@ def test_larger_systems_change_nothing_of_what_is_taught():
 
 def test_costs_are_curvatures():
     """Against second differences of the goodput, in the many-user limit in which the rest is small."""
-    scenario = ms.Scenario.preset("qwen3.5", num_users=40)
+    scenario = ms.Scenario.preset("qwen3.5", num_users=200)
     problem = make_problem(scenario, ms.sample_state(scenario, np.random.default_rng(0), 5))
     length = relaxed_optimum(problem, 1e-10).length
     cost = cost_of_errors(problem, length)
     step = 0.05
-    for user in range(0, 40, 7):
-        moved = np.zeros(40)
+    for user in range(0, 200, 35):
+        moved = np.zeros(200)
         moved[user] = step
         low, middle, high = (problem.value((length + side * moved)[:, None])[:, 0] for side in (-1, 0, 1))
         inside = (length[:, user] > 1.2) & (length[:, user] < 24.8)
         curvature = -0.5 * (low - 2 * middle + high) / step**2 / middle
-        assert cost[inside, user] == pytest.approx(curvature[inside], rel=0.25)
+        assert cost[inside, user] == pytest.approx(curvature[inside], rel=0.01)
 
 
 @pytest.fixture(scope="module")

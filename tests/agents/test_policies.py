@@ -117,8 +117,8 @@ def test_features_are_of_order_one(env_id):
     settings = settings_of(env_id, 4)
     features = features_of(settings, played(env_id, settings, 200))
     assert np.isfinite(features).all()
-    assert np.abs(features).max() < 8.0
-    assert (np.abs(features.mean((0, 1))) < 2.0).all()
+    assert np.abs(features).max() < 6.0
+    assert (np.abs(features.mean((0, 1))) < 1.5).all()
 
 
 @pytest.mark.parametrize("arguments", [{"history": False}, {"task_visible": False}, {"mean_rounds": float("inf")}])

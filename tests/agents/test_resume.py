@@ -111,4 +111,4 @@ def test_a_resumed_model_learns_as_if_it_had_not_stopped(halfway):
     wanted = weights(second_half(model, name))
     assert equal(weights(second_half(resumed, name)), wanted)
     assert not equal(weights(second_half(forgetful, name)), wanted)
-    assert resumed.num_timesteps == model.num_timesteps
+    assert (resumed.num_timesteps, resumed._n_updates) == (model.num_timesteps, model._n_updates)
