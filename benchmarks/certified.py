@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.hostile import hostile_instance
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.dynamics import sample_state
@@ -21,7 +22,6 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import certified_lengths, upper_bound
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.rule import fast_lengths
-from tests.controllers.hostile import hostile_instance
 
 TOLERANCE = 1e-6
 

@@ -4,10 +4,10 @@ from itertools import product
 
 import numpy as np
 
+from benchmarks.hostile import hostile_instance
 from multispin_env.solver.branching import listed, split
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.windows import Nodes, evaluate
-from tests.solver.hostile import hostile_instance
 
 
 def case(seed):

@@ -1,8 +1,8 @@
 import itertools
 
-import brute_force
 import numpy as np
 import pytest
+import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +29,7 @@ def test_roots_agree_with_brentq(case):
         (lengths, equal_latency(lengths, draft_time, token_time)),
         (np.ones_like(lengths), common_latency(draft_time, token_time)),
     ):
-        assert found.latency == pytest.approx(brute_force.equal_latency(chosen, draft_time, token_time), rel=1e-10)
+        assert found.latency == pytest.approx(reference.equal_latency(chosen, draft_time, token_time), rel=1e-10)
         assert found.share.sum() == pytest.approx(1.0, rel=1e-12)
         assert (found.share > 0).all()
         ready = chosen * (draft_time + token_time / found.share)

@@ -2,19 +2,20 @@
 
 import numpy as np
 import pytest
+from reference import best_goodput
 
+from benchmarks.hostile import hostile_instance
 from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import upper_bound
-from tests.solver.hostile import best_of_all, hostile_instance
 
 
 @pytest.mark.parametrize("seed", range(120))
 def test_certified_equals_brute_force(seed):
     scenario, state, weights = hostile_instance(np.random.default_rng(seed), max_decisions=300)
-    best = best_of_all(scenario, state, weights)
+    best = best_goodput(scenario, state, weights)
     found = make_controller("optimal", scenario, certify=1e-9)(state, weights=weights)
     assert found.certified
     assert found.value == pytest.approx(best, rel=1e-9)
@@ -27,7 +28,7 @@ def test_fixed_lengths(seed):
     rng = np.random.default_rng(seed)
     scenario, state, weights = hostile_instance(rng, num_users=3, max_decisions=300)
     fixed = np.where(rng.random(3) < 0.5, scenario.max_draft_length, -1)
-    best = best_of_all(scenario, state, weights, fixed)
+    best = best_goodput(scenario, state, weights, fixed)
     found = make_controller("optimal", scenario, certify=1e-9)(state, weights=weights, fixed_length=fixed)
     assert (found.draft_length[fixed >= 0] == fixed[fixed >= 0]).all()
     assert found.value == pytest.approx(best, rel=1e-9)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from reference import equal_latency as root
 from scipy.optimize import minimize
 
+from benchmarks.hostile import hostile_instance
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
@@ -11,7 +13,6 @@ from multispin_env.solver.lagrangian import lagrangian_lengths
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import relaxed_optimum, wright_omega
 from multispin_env.solver.rule import fast_lengths
-from tests.solver.hostile import hostile_instance, root
 
 
 def problems(count=40):

@@ -1,6 +1,6 @@
-import brute_force
 import numpy as np
 import pytest
+import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import lambertw
@@ -10,7 +10,7 @@ from multispin_env.controllers.rounds.homogeneous import lambert_excess
 
 
 def best_common(alpha, theta, t_ver, longest):
-    values = [brute_force.expected_tokens(length, alpha) / (length * theta + t_ver) for length in range(1, longest + 1)]
+    values = [reference.expected_tokens(length, alpha) / (length * theta + t_ver) for length in range(1, longest + 1)]
     return 1 + int(np.argmax(values)), values
 
 

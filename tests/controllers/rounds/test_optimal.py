@@ -1,6 +1,6 @@
-import brute_force
 import numpy as np
 import pytest
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,11 +19,8 @@ def test_equals_brute_force(preset, users, longest, count, bandwidth):
     scenario = ms.Scenario.preset(preset, num_users=users, max_draft_length=longest, total_bandwidth=bandwidth)
     state = ms.sample_state(scenario, np.random.default_rng(users), count)
     found = value(scenario, state)
-    token_time = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
     for i in range(count):
-        best = brute_force.best_goodput(
-            state.draft_time[i], token_time[i], state.acceptance_rate[i], scenario.verification_time, longest
-        )
+        best = reference.best_goodput(scenario, state[i])
         assert found[i] == pytest.approx(best, rel=1e-6)
 
 

@@ -1,0 +1,44 @@
+"""Independent slow computations: scalar loops and scipy, no code of the package."""
+
+from itertools import product
+
+from scipy.optimize import brentq
+
+
+def equal_latency(lengths, draft_time, token_time):
+    """φ with Σ c L / (φ − L T) = 1, by bracketing, in δ = φ − max L T."""
+    work = [(c * n, n * t) for n, t, c in zip(lengths, draft_time, token_time, strict=True) if n > 0]
+    if not work:
+        return 0.0
+    slowest = max(t for _, t in work)
+    upload = sum(u for u, _ in work)
+
+    def excess(delta):
+        return sum(u / (delta + slowest - t) for u, t in work) - 1.0
+
+    return slowest + brentq(excess, 1e-9 * upload / len(work), upload * 1.001, xtol=1e-300, rtol=1e-14)
+
+
+def expected_tokens(length, alpha):
+    return sum(float(alpha) ** i for i in range(length + 1))
+
+
+def best_goodput(scenario, state, weights=None, fixed=None):
+    """The optimum, by trying every decision; those that free bandwidth could not make the best are left out."""
+    users = scenario.num_users
+    token_time = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
+    fixed = [-1] * users if fixed is None else fixed
+    weights = [1.0] * users if weights is None else weights
+    ranges = [range(scenario.min_draft_length, scenario.max_draft_length + 1) if f < 0 else [int(f)] for f in fixed]
+    tokens = [
+        {n: w * expected_tokens(n, a) for n in r}
+        for r, a, w in zip(ranges, state.acceptance_rate, weights, strict=True)
+    ]
+    best = 0.0
+    for lengths in product(*ranges):
+        won = sum(t[n] for t, n in zip(tokens, lengths, strict=True))
+        drafting = max(n * t for n, t in zip(lengths, state.draft_time, strict=True))
+        if won > best * (drafting + scenario.verification_time):
+            latency = equal_latency(lengths, state.draft_time, token_time)
+            best = max(best, won / (latency + scenario.verification_time))
+    return best
