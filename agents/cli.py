@@ -143,7 +143,10 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         command = f"{program} --resume {shlex.quote(str(folder))}"
         console.print(f"stopped by {name}; continue with: {command}", soft_wrap=True)
         return 128 + stopped_by
-    _finish(config, folder, console)
+    try:
+        _finish(config, folder, console)
+    except REFUSED as error:
+        fail(program, error)
     return 0
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import agents
-from agents import checkpoints, cli, evaluate, export
+from agents import checkpoints, cli, evaluate, export, report
 from agents.base import fit_to
 from agents.budget import Limits
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.pretrained.policies import ROOT, SCORE, read
-from agents.runs import CONFIG, DIGEST, RunConfig, digest, load_config, make_folder, save_config
+from agents.runs import CONFIG, CURVE, DIGEST, RunConfig, digest, load_config, make_folder, save_config
 from agents.vec_env import make_vec_env
 from multispin_env.evaluation.exported import ONNX, POLICY, read_about, settings_of
 from multispin_env.physics.acceptance.records import load_records
@@ -304,3 +304,22 @@ def test_configurations_hold_no_path(record, tmp_path):
         expected = given and str(tmp_path / "False" / variant.files["records"])
         assert found.records == expected
         assert not Path(str(own.to_dict()["arguments"]["records"])).is_absolute()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"timesteps\n1\n", b"timesteps,share_of_optimum\n1\n", b"\xff", b"timesteps,share_of_optimum\nx,1\n"],
+    ids=["missing", "no-score", "short-row", "no-text", "no-number"],
+)
+def test_a_foreign_curve_is_one_sentence(tmp_path, content):
+    if content is not None:
+        (tmp_path / CURVE).write_bytes(content)
+    with pytest.raises(ValueError, match=r"curve\.csv: can't be read as a learning curve"):
+        report._points(tmp_path / CURVE, "share_of_optimum")
+
+
+def test_a_large_curve_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "LARGEST_CURVE", 100)
+    (tmp_path / CURVE).write_bytes(b"timesteps,share_of_optimum\n" + b"1,1.0\n" * 100)
+    with pytest.raises(ValueError, match="got more than 100 bytes"):
+        report._points(tmp_path / CURVE, "share_of_optimum")
