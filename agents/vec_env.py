@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from multispin_env.envs.settings import Settings
 from multispin_env.envs.vector import MultiSpinVectorEnv, vector_class
-from multispin_env.evaluation.scores import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, STATE_ROOM, TUNING_SEED
+from multispin_env.evaluation.seeds import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, STATE_ROOM, TUNING_SEED
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 

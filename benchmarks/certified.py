@@ -14,10 +14,12 @@ import numpy as np
 
 from benchmarks.hostile import hostile_instance
 from multispin_env.arrays import FloatArray
-from multispin_env.controllers.factory import make_controller
+from multispin_env.controllers.factory import controller_names, make_controller
+from multispin_env.evaluation.scores import score
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState
+from multispin_env.registry import SCENARIOS
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import certified_lengths, upper_bound
 from multispin_env.solver.problem import Problem
@@ -131,6 +133,22 @@ def wide(users: int, instances: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def lead(name: str, users: int, bandwidth: float, instances: int) -> dict[str, Any]:
+    """How far the rule and the certified decision are ahead of the best of all other controllers."""
+    scenario = Scenario.preset(name, num_users=users, total_bandwidth=bandwidth * 1e6)
+    state = sample_state(scenario, np.random.default_rng(1), instances)
+    deciders = {other: make_controller(other, scenario) for other in controller_names()}
+    deciders["certified"] = make_controller("optimal", scenario, certify=1e-9)
+    values = score(scenario, state, deciders)
+    rule, certified = values.pop("optimal"), values.pop("certified")
+    others = np.max(list(values.values()), 0)
+    leads = {"rule": rule / others - 1.0, "certified": certified / others - 1.0}
+    row: dict[str, Any] = {"preset": name, "K": users, "MHz": bandwidth, "instances": instances}
+    for who, found in leads.items():
+        row |= {f"{who} below": int((found < -1e-12).sum()), f"{who} smallest lead": float(found.min())}
+    return row
+
+
 def report(row: dict[str, Any]) -> dict[str, Any]:
     """Print a row and pass it on."""
     print(
@@ -147,6 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hostile", type=int, default=2000, help="instances against brute force")
     parser.add_argument("--preset", type=int, default=1000, help="instances of each preset, K and budget")
+    parser.add_argument("--leads", type=int, default=250, help="instances of each K and budget against controllers")
     parser.add_argument("--wide", type=int, default=500, help="instances of each K")
     parser.add_argument("--budgets", type=float, nargs="+", default=[2, 5, 10, 20, 50, 100, 200], help="MHz")
     parser.add_argument("--out", type=Path, default=Path("results"))
@@ -164,6 +183,14 @@ def main() -> None:
     ]
     print("Very wide parameters")
     results["wide"] = [report(wide(users, options.wide)) for users in (3, 8, 20, 100) if options.wide]
+    print("Against the best of all other controllers")
+    results["leads"] = [
+        report(lead(name, users, budget, options.leads))
+        for users in (8, 20)
+        for name in SCENARIOS.names()
+        for budget in (5.0, 20.0)
+        if options.leads
+    ]
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "certified.json").write_text(json.dumps(results, indent=2))
 

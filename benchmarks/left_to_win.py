@@ -27,9 +27,9 @@ from multispin_env.envs.engine import Observation
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
-from multispin_env.evaluation.scores import HELD_OUT_SEED
+from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.statistics import mean_interval
-from multispin_env.evaluation.table import BOOTSTRAP_SEED, aligned
+from multispin_env.evaluation.table import aligned
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome, goodput
 from multispin_env.physics.types import Decision, Observed, SystemState
@@ -129,7 +129,7 @@ def row(preset: str, users: int, episodes: int) -> tuple[str, ...]:
     bayes = play_episodes(env, Bayes(native(env))).goodput
 
     def shown(difference: FloatArray) -> str:
-        one = mean_interval(difference, np.random.default_rng(BOOTSTRAP_SEED))
+        one = mean_interval(difference)
         return f"{one.mean:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
 
     return f"{preset}, K = {users}", f"{known.mean():.2f}", shown(plug_in - known), shown(bayes - plug_in)

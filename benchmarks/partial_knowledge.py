@@ -33,7 +33,7 @@ from multispin_env.evaluation.comparison import (
 )
 from multispin_env.evaluation.contenders import default_contenders, default_reference
 from multispin_env.evaluation.episodes import Episodes, make_episode_env
-from multispin_env.evaluation.scores import EPISODE_SEED
+from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.evaluation.statistics import Interval
 from multispin_env.evaluation.table import aligned, markdown
 

@@ -20,7 +20,7 @@ from typing import Any
 import multispin_env as ms
 from multispin_env.evaluation.contenders import make_contender
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
-from multispin_env.evaluation.scores import TUNING_SEED
+from multispin_env.evaluation.seeds import TUNING_SEED
 from multispin_env.evaluation.table import aligned
 from multispin_env.registry import ESTIMATORS
 

@@ -13,7 +13,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.commands import solve
 from multispin_env.evaluation import cli as compare
-from multispin_env.evaluation.scores import HELD_OUT_SEED
+from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.registry import ESTIMATORS
 from multispin_env.reproduce import cli as reproduce
 from multispin_env.watch import cli as watch

@@ -23,7 +23,7 @@ from multispin_env.evaluation.comparison import (
 )
 from multispin_env.evaluation.contenders import default_reference, native
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
-from multispin_env.evaluation.scores import EPISODE_SEED, TUNING_SEED
+from multispin_env.evaluation.seeds import EPISODE_SEED, TUNING_SEED
 from multispin_env.evaluation.table import aligned
 
 VALIDATION_EPISODES = 50

@@ -10,13 +10,8 @@ from agents.decider import ModelDecider
 from agents.measures.base import Bar, Headline, Report, Validation, title
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.scores import (
-    HELD_OUT_SEED,
-    VALIDATION_SEED,
-    held_out_states,
-    reference_scores,
-    score,
-)
+from multispin_env.evaluation.scores import held_out_states, reference_scores, score
+from multispin_env.evaluation.seeds import HELD_OUT_SEED, VALIDATION_SEED
 from multispin_env.evaluation.table import make_table, to_text
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome

@@ -10,8 +10,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.cli import DEFAULTS
 from agents.measures import EpisodeMeasure, StateMeasure
@@ -22,7 +20,6 @@ from agents.registry import PRETRAINED
 from agents.runs import CONFIG, RunConfig, load_config, write_atomically
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import mean_interval
-from multispin_env.evaluation.table import BOOTSTRAP_SEED
 from multispin_env.files import read_json
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
@@ -72,7 +69,7 @@ def _usual(config: RunConfig) -> dict[str, Any]:
 
 def interval(values: FloatArray) -> dict[str, float]:
     """Mean with its 95 % bootstrap interval, as JSON holds it."""
-    return mean_interval(values, np.random.default_rng(BOOTSTRAP_SEED))._asdict()
+    return mean_interval(values)._asdict()
 
 
 def measured(agent: PretrainedAgent, trial: Trial) -> dict[str, Any]:

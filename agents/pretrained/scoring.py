@@ -14,7 +14,8 @@ from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.comparison import METRICS, default_metric
 from multispin_env.evaluation.contenders import default_contenders, default_reference
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
-from multispin_env.evaluation.scores import CERTIFICATE, EPISODE_SEED, HELD_OUT_SEED, score
+from multispin_env.evaluation.scores import CERTIFICATE, score
+from multispin_env.evaluation.seeds import EPISODE_SEED, HELD_OUT_SEED
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import SystemState
 

@@ -10,7 +10,7 @@ from agents.report import COLOURS
 from benchmarks.league.cells import Content
 from benchmarks.league.report import League
 from benchmarks.league.statistics import all_scores, profile
-from multispin_env.evaluation.table import BOOTSTRAP_SEED
+from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
 
 POINTS = 201
 """Of a profile."""

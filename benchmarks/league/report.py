@@ -10,8 +10,9 @@ import numpy as np
 from benchmarks.league.cells import FLOOR, Cell, Content, System
 from benchmarks.league.statistics import Task, crossed, iqm_interval
 from multispin_env.arrays import FloatArray
+from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
 from multispin_env.evaluation.statistics import Interval
-from multispin_env.evaluation.table import BOOTSTRAP_SEED, Cells
+from multispin_env.evaluation.table import Cells
 
 PLUG_IN = "best plug-in"
 

@@ -18,8 +18,9 @@ from benchmarks.league.cells import FLOOR, Content
 from benchmarks.league.pictures import draw_generalisation, draw_time
 from benchmarks.league.statistics import Task, interval, weights_of
 from multispin_env.controllers.factory import make_controller
-from multispin_env.evaluation.scores import CERTIFICATE, HELD_OUT_SEED, Decide
-from multispin_env.evaluation.table import BOOTSTRAP_SEED, aligned
+from multispin_env.evaluation.scores import CERTIFICATE, Decide
+from multispin_env.evaluation.seeds import BOOTSTRAP_SEED, HELD_OUT_SEED
+from multispin_env.evaluation.table import aligned
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState

@@ -7,7 +7,7 @@ from pathlib import Path
 from multispin_env.evaluation.cli import chosen_names
 from multispin_env.evaluation.comparison import EpisodeRow, compare, comparison_cells, default_metric, play_all
 from multispin_env.evaluation.episodes import make_episode_env
-from multispin_env.evaluation.scores import EPISODE_SEED
+from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.evaluation.table import markdown, to_json
 from multispin_env.registry import ENVIRONMENTS
 

@@ -32,7 +32,7 @@ from multispin_env.evaluation.contenders import (
 )
 from multispin_env.evaluation.episodes import Progress, make_episode_env
 from multispin_env.evaluation.printing import STDOUT, check_outputs, exit_status, show_table, write_output
-from multispin_env.evaluation.scores import EPISODE_SEED
+from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.evaluation.table import to_csv, to_json
 
 PROGRAM = "python -m multispin_env.evaluation"

@@ -11,9 +11,9 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.episodes import Episodes, Progress, play_episodes
-from multispin_env.evaluation.scores import EPISODE_SEED
+from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.evaluation.statistics import Interval, mean_interval
-from multispin_env.evaluation.table import BOOTSTRAP_SEED, Cells
+from multispin_env.evaluation.table import Cells
 
 QUANTILES = (5, 25, 50, 75, 95)
 """Per cent of users, all episodes together, whose throughput is shown."""
@@ -137,21 +137,17 @@ def paired_difference(one: Episodes, other: Episodes, metric: str = "goodput") -
     """Mean of the metric of ``one`` less that of ``other`` in the same episodes, with its 95 % bootstrap interval."""
     check_name("metric", metric, METRICS)
     values = METRICS[metric].values
-    return _interval(values(one) - values(other))
-
-
-def _interval(values: FloatArray) -> Interval:
-    return mean_interval(values, np.random.default_rng(BOOTSTRAP_SEED))
+    return mean_interval(values(one) - values(other))
 
 
 def _row(name: str, played: Episodes, reference: Episodes, metric: Metric) -> EpisodeRow:
     values, others = metric.values(played), metric.values(reference)
-    mean = _interval(values)
+    mean = mean_interval(values)
     return EpisodeRow(
         name,
         *mean,
         mean.mean / float(others.mean()) if metric.has_share else None,
-        *_interval(values - others),
+        *mean_interval(values - others),
         goodput=float(played.goodput.mean()),
         throughput=float(played.throughput.mean()),
         reward=float(played.mean_reward.mean()),

@@ -13,7 +13,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
-from multispin_env.evaluation.scores import EPISODE_SEED
+from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.physics.fairness import jain_index, utility
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario

@@ -6,6 +6,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.factory import controller_names, make_controller
+from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, SystemState
@@ -14,26 +15,8 @@ from multispin_env.scenario import Scenario
 
 Decide = Callable[[SystemState], Decision]
 
-HELD_OUT_SEED = 2606_04581
-"""Seed of the states that everything is compared on; training never uses it."""
-
 CERTIFICATE = 1e-6
 """Relative gap to which the optimum of a table is proven."""
-
-VALIDATION_SEED = 2606_04582
-"""Seed of the states that a training run watches itself on."""
-
-STATE_ROOM = 2 * 10**6
-"""Seeds from the first of the two above on that are kept for states, so that fresh ones can be drawn."""
-
-SEED_ROOM = 10**8
-"""Episodes that each of the two seeds below may start: copy i of a vector environment is seeded with seed + i."""
-
-TUNING_SEED = 10**9
-"""First seed of the episodes that estimators are tuned on; whatever trains may use it and those below it."""
-
-EPISODE_SEED = TUNING_SEED + SEED_ROOM
-"""First seed of the episodes that contenders are compared on; training and tuning never use it or those above it."""
 
 
 def held_out_states(scenario: Scenario, size: int = 500) -> SystemState:

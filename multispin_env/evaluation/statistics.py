@@ -6,6 +6,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from multispin_env.arrays import FloatArray
+from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -19,8 +20,15 @@ class Interval(NamedTuple):
     high: float
 
 
-def mean_interval(values: FloatArray, rng: np.random.Generator) -> Interval:
+def mean_interval(values: FloatArray, rng: np.random.Generator | None = None) -> Interval:
     """Mean of ``values`` (n,) with the 95 % percentile bootstrap interval over its entries.
+
+    Parameters
+    ----------
+    values
+        At least two.
+    rng
+        Draws the resamples; ``None`` for a generator of `BOOTSTRAP_SEED`, so that the interval repeats to the bit.
 
     Raises
     ------
@@ -37,6 +45,6 @@ def mean_interval(values: FloatArray, rng: np.random.Generator) -> Interval:
         confidence_level=LEVEL,
         method="percentile",
         batch=100,
-        rng=rng,
+        rng=np.random.default_rng(BOOTSTRAP_SEED) if rng is None else rng,
     ).confidence_interval
     return Interval(float(values.mean()), float(found.low), float(found.high))

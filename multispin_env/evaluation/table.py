@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
 from multispin_env.evaluation.statistics import mean_interval
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
 
 Cells = tuple[str, ...]
 """One line of a table, as short strings."""
-
-BOOTSTRAP_SEED = 0
-"""Intervals are computed with a generator of this seed for each row, so that a table repeats to the bit."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +47,8 @@ def make_table(scores: Mapping[str, FloatArray], reference: str = "optimal") -> 
 
 
 def _row(name: str, values: FloatArray, reference: FloatArray) -> Row:
-    goodput = mean_interval(values, np.random.default_rng(BOOTSTRAP_SEED))
-    difference = mean_interval(values - reference, np.random.default_rng(BOOTSTRAP_SEED))
+    goodput = mean_interval(values)
+    difference = mean_interval(values - reference)
     return Row(name, *goodput, goodput.mean / float(reference.mean()), *difference)
 
 

@@ -12,8 +12,9 @@ from multispin_env.controllers.base import Controller
 from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.evaluation.scores import CERTIFICATE
+from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
 from multispin_env.evaluation.statistics import Interval, mean_interval
-from multispin_env.evaluation.table import BOOTSTRAP_SEED, Cells
+from multispin_env.evaluation.table import Cells
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.uplink import full_share_token_time
@@ -145,7 +146,7 @@ def _homogeneous_leads(scale: Scale, preset: str) -> list[float]:
 
 def _level(scale: Scale) -> list[ClaimRow]:
     values = [scores_of(scale, scenario_at(preset, 10.0))["optimal"] for preset in PRESETS]
-    levels = [mean_interval(value, np.random.default_rng(BOOTSTRAP_SEED)) for value in values]
+    levels = [mean_interval(value) for value in values]
     here = "; ".join(
         f"{level.mean:.0f} ({level.low:.0f} to {level.high:.0f}) {preset}"
         for level, preset in zip(levels, PRESETS, strict=True)
@@ -160,7 +161,7 @@ def _ranks(scale: Scale, controller: Controller) -> Rank:
     state = states_of(scale, controller.scenario)
     share = rankdata(controller(state).bandwidth, axis=-1)
     ranks = [rankdata(x, axis=-1) for x in (state.spectral_efficiency, state.acceptance_rate)]
-    return Rank(*(mean_interval(_correlation(share, x), np.random.default_rng(BOOTSTRAP_SEED)) for x in ranks))
+    return Rank(*(mean_interval(_correlation(share, x)) for x in ranks))
 
 
 def _correlation(x: FloatArray, y: FloatArray) -> FloatArray:

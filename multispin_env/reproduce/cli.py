@@ -7,7 +7,7 @@ from pathlib import Path
 
 from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.printing import exit_status
-from multispin_env.evaluation.scores import HELD_OUT_SEED
+from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import to_csv
 from multispin_env.registry import FIGURES
 from multispin_env.reproduce.drawing import check_matplotlib, save

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from multispin_env.evaluation.scores import HELD_OUT_SEED
+from multispin_env.evaluation.seeds import HELD_OUT_SEED
 
 Item = TypeVar("Item")
 

@@ -11,7 +11,6 @@ from multispin_env.arrays import FloatArray
 from multispin_env.controllers.factory import make_controller
 from multispin_env.evaluation.scores import CERTIFICATE, score
 from multispin_env.evaluation.statistics import mean_interval
-from multispin_env.evaluation.table import BOOTSTRAP_SEED
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.registry import SYSTEMS
@@ -74,6 +73,6 @@ def sweep(scale: Scale, settings: Sequence[tuple[int, float]]) -> list[SweepRow]
     for preset, (users, megahertz) in scale.over([(preset, setting) for preset in PRESETS for setting in settings]):
         scenario = Scenario.preset(preset, num_users=users, total_bandwidth=megahertz * 1e6)
         for system, values in scores_of(scale, scenario).items():
-            interval = mean_interval(values, np.random.default_rng(BOOTSTRAP_SEED))
+            interval = mean_interval(values)
             rows.append(SweepRow(preset, system, users, float(megahertz), scale.states, *interval))
     return rows

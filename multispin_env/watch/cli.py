@@ -13,7 +13,7 @@ from multispin_env.envs.rendering.window import Window, require_display
 from multispin_env.evaluation.cli import DEFAULT_ENV, PATIENCE, add_set_option, parse_settings
 from multispin_env.evaluation.contenders import default_reference
 from multispin_env.evaluation.printing import exit_status
-from multispin_env.evaluation.scores import EPISODE_SEED
+from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.watch.files import Pixels, writer_for
 from multispin_env.watch.film import Film, Frame, make_watched_env, watch
 

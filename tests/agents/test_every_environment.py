@@ -12,7 +12,7 @@ from agents.checkpoints import load_checkpoint
 from agents.measures import EpisodeMeasure, episodes
 from agents.runs import load_config
 from multispin_env.evaluation.comparison import EpisodeRow
-from multispin_env.evaluation.scores import EPISODE_SEED
+from multispin_env.evaluation.seeds import EPISODE_SEED
 
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"

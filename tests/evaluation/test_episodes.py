@@ -9,8 +9,7 @@ from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import default_contenders, default_reference, make_contender
 from multispin_env.evaluation.episodes import Episodes, play_episodes
-from multispin_env.evaluation.rollout import play
-from multispin_env.evaluation.scores import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, TUNING_SEED, VALIDATION_SEED
+from multispin_env.evaluation.seeds import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, TUNING_SEED, VALIDATION_SEED
 
 HETEROGENEOUS = "MultiSpin/Heterogeneous-v0"
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
@@ -25,11 +24,21 @@ def vector(env_id=HETEROGENEOUS, copies=3, **arguments):
 def test_episodes_are_those_of_single_environments(autoreset_mode):
     found = play_episodes(vector(autoreset_mode=autoreset_mode), "optimal", seed=7)
     single = gym.make(HETEROGENEOUS, num_users=4, max_episode_steps=5)
-    rows = play(single, "optimal", [7, 8, 9])
-    assert found.rounds == rows[0].rounds == 5
-    np.testing.assert_allclose(found.goodput, [row.mean_goodput for row in rows], rtol=1e-12)
-    np.testing.assert_allclose(found.throughput, [row.throughput for row in rows], rtol=1e-12)
-    np.testing.assert_allclose(found.returns, [row.total_reward for row in rows], rtol=1e-12)
+    controller = ms.make_controller("optimal", single.unwrapped.scenario)
+    for copy, seed in enumerate((7, 8, 9)):
+        single.reset(seed=seed)
+        rewards, infos, over = [], [], False
+        while not over:
+            action = single.unwrapped.encode_action(controller(single.unwrapped.state))
+            _, reward, _, over, info = single.step(action)
+            rewards.append(reward)
+            infos.append(info)
+        assert found.rounds == len(rewards) == 5
+        tokens = sum(info["accepted_tokens"].sum() for info in infos)
+        time = sum(info["round_latency"] for info in infos)
+        assert found.goodput[copy] == pytest.approx(np.mean([info["goodput"] for info in infos]), rel=1e-12)
+        assert found.throughput[copy] == pytest.approx(tokens / time, rel=1e-12)
+        assert found.returns[copy] == pytest.approx(sum(rewards), rel=1e-12)
     np.testing.assert_allclose(found.user_throughput.sum(-1), found.throughput, rtol=1e-12)
 
 

@@ -2,13 +2,11 @@ import csv
 import io
 import json
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.evaluation.rollout import play
-from multispin_env.evaluation.scores import held_out_states, score
+from multispin_env.evaluation.scores import held_out_states
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import make_table, to_csv, to_json, to_markdown, to_text
 
@@ -50,20 +48,3 @@ def test_table_by_hand_and_its_formats():
     assert len({len(line.rstrip()) for line in to_text(rows).splitlines()[1:]}) <= 2
     with pytest.raises(ValueError, match="reference: got 'best'"):
         make_table(scores, "best")
-
-
-def test_rollout_through_step_agrees_with_pricing():
-    env = gym.make("MultiSpin/Heterogeneous-v0", num_users=4, max_episode_steps=6)
-    rows = play(env, "optimal", [1, 2])
-    assert [(row.seed, row.rounds) for row in rows] == [(1, 6), (2, 6)]
-    assert rows[0] != rows[1]
-    env.reset(seed=1)
-    expected = []
-    for _ in range(6):
-        state = env.unwrapped.state
-        found = score(env.unwrapped.scenario, state, {"o": ms.make_controller("optimal", env.unwrapped.scenario)})
-        expected.append(float(found["o"]))
-        env.step(env.action_space.sample())
-    assert rows[0].mean_goodput == pytest.approx(np.mean(expected), rel=1e-6)
-    with pytest.raises(ValueError, match="env: got CartPoleEnv"):
-        play(gym.make("CartPole-v1"), "optimal", [1])

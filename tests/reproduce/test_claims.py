@@ -8,7 +8,16 @@ import pytest
 
 from multispin_env.evaluation.statistics import Interval
 from multispin_env.registry import FIGURES
-from multispin_env.reproduce.claims import best_and_last, claim_cells, claims, ratio_interval, scenario_at, verdict
+from multispin_env.reproduce.claims import (
+    BUDGETS,
+    best_and_last,
+    claim_cells,
+    claims,
+    ratio_interval,
+    scenario_at,
+    verdict,
+)
+from multispin_env.reproduce.figure import PRESETS
 from multispin_env.reproduce.page import markdown_table
 from multispin_env.reproduce.scale import Scale
 from multispin_env.reproduce.scores import LABELS, scores_of
@@ -55,6 +64,16 @@ def test_scores_are_those_of_the_readme():
         assert f"| {name} | {values.mean():.2f} |" in text
     assert tuple(scores) == tuple(LABELS)
     assert best_and_last(scores)
+
+
+def test_targets_of_the_project_are_met():
+    for preset in PRESETS:
+        for budget in BUDGETS:
+            assert best_and_last(scores_of(Scale(), scenario_at(preset, budget)))
+        scores = {name: values.mean() for name, values in scores_of(Scale(), scenario_at(preset, 5.0)).items()}
+        assert scores["optimal"] >= 1.8 * scores["fixed"]
+    scores = {name: values.mean() for name, values in scores_of(Scale(), scenario_at("llama2", 10.0)).items()}
+    assert scores["optimal"] >= 4.2 * scores["p2p"]
 
 
 def test_why_the_ratio_to_p2p_is_lower():

@@ -8,7 +8,6 @@ import numpy as np
 
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.evaluation.statistics import mean_interval
-from multispin_env.evaluation.table import BOOTSTRAP_SEED
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.uplink import full_share_token_time
@@ -48,7 +47,7 @@ def compute(scale: Scale) -> list[LengthRow]:
         for length in range(1, scenario.max_draft_length + 1):
             tokens = scenario.num_users * expected_tokens(np.array(length), np.array(rate))
             values = goodput(tokens, length * latency, scenario.verification_time)
-            interval = mean_interval(values, np.random.default_rng(BOOTSTRAP_SEED))
+            interval = mean_interval(values)
             rows.append(LengthRow(preset, rate, length, scale.states, *interval, length == chosen))
     return rows
 

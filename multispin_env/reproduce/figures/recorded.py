@@ -8,7 +8,6 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.evaluation.statistics import mean_interval
-from multispin_env.evaluation.table import BOOTSTRAP_SEED
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.acceptance.replay import accepted_runs, advance, prompt_rates
 from multispin_env.physics.tokens import expected_tokens
@@ -59,7 +58,7 @@ def compute(scale: Scale) -> list[RecordedRow]:
         tokens = replayed_tokens(records, length)
         for index, task in enumerate(TASKS):
             mine = records.task == index
-            interval = mean_interval(tokens[mine], np.random.default_rng(BOOTSTRAP_SEED))
+            interval = mean_interval(tokens[mine])
             means = [float(expected_tokens(np.array(length), rates[mine]).mean()) for rates in (fitted, plain)]
             rows.append(RecordedRow(task, length, int(mine.sum()), *interval, *means))
     return rows
