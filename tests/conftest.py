@@ -20,7 +20,7 @@ def rng():
     return np.random.default_rng(7)
 
 
-@pytest.fixture(params=["llama2", "qwen3.5"])
+@pytest.fixture(params=ms.SCENARIOS.names())
 def preset(request):
     return request.param
 

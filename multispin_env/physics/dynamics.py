@@ -6,8 +6,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.physics.acceptance import Acceptance
-from multispin_env.physics.channels import Channel
+from multispin_env.physics.acceptance.base import Acceptance
+from multispin_env.physics.channels.base import Channel
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.uplink import spectral_efficiency
 from multispin_env.registry import ACCEPTANCES, CHANNELS

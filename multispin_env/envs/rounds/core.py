@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.acceptance import Requests
+from multispin_env.physics.acceptance.requests import Requests
 from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Dynamics, Users, users_from_uniforms
 from multispin_env.physics.rounds import price
 from multispin_env.physics.streams import MOST_ROWS, CopyStreams, Draw, rows_ahead

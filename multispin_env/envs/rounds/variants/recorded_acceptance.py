@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from multispin_env.checks import check_bool, check_integer
 from multispin_env.envs.rounds.variants.hidden_rate import HiddenRate
-from multispin_env.physics.acceptance import Acceptance
+from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.acceptance.recorded import Recorded
 from multispin_env.physics.acceptance.records import Records, load_records

@@ -1,0 +1,213 @@
+"""Every entry of every registry plays, and so does one of each kind that is added from outside, by one registration."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import multispin_env as ms
+from multispin_env.controllers.estimators.base import Estimator
+from multispin_env.envs.rounds.actions import SharesCodec
+from multispin_env.envs.rounds.objectives import Goodput
+from multispin_env.envs.rounds.variant import RoundsVariant
+from multispin_env.evaluation.contenders import default_contenders
+from multispin_env.evaluation.episodes import make_episode_env, play_episodes
+from multispin_env.evaluation.scores import reference_scores
+from multispin_env.physics.acceptance.by_task import ByTask
+from multispin_env.physics.channels.rayleigh import Rayleigh
+from multispin_env.registry import ENCODINGS, SYSTEMS
+
+FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
+
+
+class Steady(Rayleigh):
+    """No fading at all."""
+
+    def first_gain(self, mean_gain, fresh):
+        return mean_gain * np.ones_like(fresh)
+
+
+class Halved(ByTask):
+    """Half of what the task says."""
+
+    def first(self, scenario, task, fresh):
+        requests = super().first(scenario, task, fresh)
+        return requests._replace(rate=0.5 * requests.rate)
+
+
+@dataclass(frozen=True, eq=False)
+class Constant(Estimator):
+    """The same rate for everyone."""
+
+    part: ClassVar = "acceptance_rate"
+    rate: float = 0.7
+
+    def estimate(self, observed):
+        return np.full(observed.draft_time.shape, self.rate)
+
+
+@dataclass(frozen=True, eq=False)
+class Shortest(ms.Controller):
+    """One token for everyone."""
+
+    def decide(self, state):
+        low = max(self.scenario.min_draft_length, 1)
+        return self.with_equal_latency(np.full(state.draft_time.shape, low), state)
+
+
+class Mirrored(SharesCodec):
+    """Shares with column 0 turned round."""
+
+    @staticmethod
+    def _length(x, low, high):
+        return SharesCodec._length(-x, low, high)
+
+    @staticmethod
+    def _length_inverse(length, low, high):
+        return -SharesCodec._length_inverse(length, low, high)
+
+    @staticmethod
+    def _length_slope(length, low, high):
+        return -SharesCodec._length_slope(length, low, high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubled(RoundsVariant):
+    """Twice the reward."""
+
+    factor: float = 2.0
+
+    def objective(self, scenario, num_copies):
+        factor = self.factor
+
+        class Twice(Goodput):
+            def reward(self, outcome):
+                return factor * super().reward(outcome)
+
+            def weights(self, outcome):
+                return factor * super().weights(outcome)
+
+        return Twice(scenario)
+
+
+def half_p2p(scenario, state):
+    return 0.5 * ms.p2p_goodput(scenario, state)
+
+
+OUTSIDE = {
+    "scenario": (ms.SCENARIOS, replace(ms.Scenario.preset("llama2"), name="mine")),
+    "channel": (ms.CHANNELS, Steady()),
+    "acceptance": (ms.ACCEPTANCES, Halved()),
+    "estimator": (ms.ESTIMATORS, Constant),
+    "controller": (ms.CONTROLLERS, Shortest),
+    "encoding": (ENCODINGS, Mirrored),
+    "system": (SYSTEMS, half_p2p),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def outside():
+    """One part of each kind, known to everything below as "mine"."""
+    for registry, part in OUTSIDE.values():
+        registry.register("mine", part)
+    ms.register_environment("Mine/Doubled-v0", Doubled)
+    yield
+    ms.unregister_environment("Mine/Doubled-v0")
+    for registry, _ in OUTSIDE.values():
+        registry.unregister("mine")
+
+
+def with_mine(registry):
+    return [*registry.names(), "mine"]
+
+
+def play(env_id=FULL, **arguments):
+    """Two rounds of a single environment; returns the info of the last."""
+    env = gym.make(env_id, num_users=3, **arguments)
+    env.reset(seed=0)
+    for _ in range(2):
+        observation, reward, _, _, info = env.step(env.action_space.sample() * 0.5)
+        assert env.observation_space.contains(observation)
+        assert np.isfinite(reward)
+    return info
+
+
+@pytest.mark.parametrize("name", with_mine(ms.SCENARIOS))
+def test_scenarios(name):
+    assert play(scenario=name)["goodput"] > 0.0
+
+
+@pytest.mark.parametrize("name", with_mine(ms.CHANNELS))
+def test_channels(name):
+    assert play(channel=name)["goodput"] > 0.0
+    scenario = ms.Scenario.preset("llama2", channel=name)
+    assert ms.sample_state(scenario, np.random.default_rng(0), 5).spectral_efficiency.min() > 0.0
+
+
+@pytest.mark.parametrize("name", with_mine(ms.ACCEPTANCES))
+def test_acceptance_processes(name):
+    assert (play(acceptance=name, reward="sampled")["accepted_tokens"] >= 1.0).all()
+
+
+@pytest.mark.parametrize("name", with_mine(ms.CONTROLLERS))
+def test_controllers(name):
+    options = {"phi_points": 10, "lambda_points": 10} if name == "algorithm1" else {}
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    state = ms.sample_state(scenario, np.random.default_rng(0), 20)
+    decision = ms.make_controller(name, scenario, **options)(state)
+    goodput = ms.expected_outcome(scenario, state, decision).goodput
+    assert (goodput > 0.0).all()
+    assert (goodput <= ms.upper_bound(scenario, state) * (1.0 + 1e-9)).all()
+    for encoding in ("residual", "shares", "mine"):
+        codec = ENCODINGS.load(encoding)(scenario, False)
+        again = codec.decode(codec.encode(decision, state), state)
+        assert (again.draft_length == decision.draft_length).all()
+
+
+@pytest.mark.parametrize("name", with_mine(ms.ESTIMATORS))
+def test_estimators(name):
+    env_id = {"acceptance_rate": HIDDEN, "weights": "MultiSpin/Fair-v0"}.get(
+        OUTSIDE["estimator"][1].part if name == "mine" else ms.ESTIMATORS.load(name).part, "MultiSpin/DelayedChannel-v0"
+    )
+    env = make_episode_env(env_id, 2, "llama2", {"num_users": 3, "max_episode_steps": 2})
+    assert (play_episodes(env, f"optimal+{name}").goodput > 0.0).all()
+
+
+@pytest.mark.parametrize("name", with_mine(ENCODINGS))
+def test_encodings(name):
+    assert play(action=name)["goodput"] > 0.0
+
+
+@pytest.mark.parametrize("env_id", [*ms.ENVIRONMENTS.names(), "Mine/Doubled-v0"])
+def test_environments(env_id):
+    check_env(gym.make(env_id, num_users=3).unwrapped, skip_render_check=True)
+    assert play(env_id)["round_latency"] > 0.0
+    env = make_episode_env(env_id, 2, "llama2", {"num_users": 3, "max_episode_steps": 2})
+    names = default_contenders(env)
+    assert names
+    assert (play_episodes(env, names[0]).goodput > 0.0).all()
+
+
+def test_an_environment_from_outside_is_what_its_variant_says():
+    ours, theirs = (gym.make(env_id, num_users=3) for env_id in ("Mine/Doubled-v0", FULL))
+    rewards = []
+    for env in (ours, theirs):
+        env.reset(seed=1)
+        rewards.append(env.step(np.zeros(env.action_space.shape, np.float32))[1])
+    assert rewards[0] == 2.0 * rewards[1]
+    assert "Twice the reward." in type(ours.unwrapped).__doc__
+    assert gym.make("Mine/Doubled-v0", factor=3.0).unwrapped.variant.factor == 3.0
+    vector = gym.make_vec("Mine/Doubled-v0", num_envs=2, vectorization_mode="vector_entry_point", num_users=3)
+    vector.reset(seed=[1, 1])
+    assert vector.step(np.zeros(vector.action_space.shape, np.float32))[1] == pytest.approx([rewards[0]] * 2, rel=1e-15)
+    with pytest.raises(ValueError, match="'Mine/Doubled-v0' is taken"):
+        ms.register_environment("Mine/Doubled-v0", Doubled)
+
+
+def test_tables_hold_controllers_and_systems_from_outside():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    found = reference_scores(scenario, ms.sample_state(scenario, np.random.default_rng(0), 3))
+    assert (found["mine"] == 0.5 * found["p2p"]).all()  # a system of that name stands for the controller of it
