@@ -11,9 +11,11 @@ the faults of array code, and draw no seeded sample over kinds of faults.
 
 import argparse
 import itertools
+import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -100,20 +102,30 @@ def run(options: argparse.Namespace) -> None:
 
 def _verdicts(mutants: Sequence[Mutant], workers: int, out: Path | None) -> list[Verdict]:
     lines = out.read_text(encoding="utf-8").splitlines() if out is not None and out.exists() else []
-    before = {verdict.mutant: verdict for verdict in map(Verdict.from_json, lines)}
+    seconds = {one["file"]: one["seconds"] for one in map(json.loads, lines) if "file" in one}
+    before = {one.mutant: one for one in map(Verdict.from_json, lines) if one is not None}
     found = [before[mutant] for mutant in mutants if mutant in before]
     left = [mutant for mutant in mutants if mutant not in before]
     if left:
         with Workshop(ROOT, workers).open() as workshop:
-            workshop.check(left, _say)
+            workshop.check(left, seconds, partial(_without_faults, out))
             for verdict in workshop.judge(left):
                 found.append(verdict)
                 _say(f"{len(found)}/{len(mutants)} {describe(verdict)} {verdict.seconds:.0f} s {verdict.killer}")
-                if out is not None:
-                    with out.open("a", encoding="utf-8") as file:
-                        file.write(verdict.to_json() + "\n")
+                _keep(out, verdict.to_json())
     order = {mutant: index for index, mutant in enumerate(mutants)}
     return sorted(found, key=lambda one: order[one.mutant])
+
+
+def _without_faults(out: Path | None, file: str, seconds: float) -> None:
+    _say(f"without faults: {file} {seconds:.0f} s")
+    _keep(out, json.dumps({"file": file, "seconds": seconds}))
+
+
+def _keep(out: Path | None, line: str) -> None:
+    if out is not None:
+        with out.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -62,10 +62,10 @@ class Verdict:
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, line: str) -> "Verdict":
-        """Inverse of `to_json`."""
+    def from_json(cls, line: str) -> "Verdict | None":
+        """Inverse of `to_json`; ``None`` for a line about something else."""
         found = json.loads(line)
-        return cls(Mutant(**found.pop("mutant")), **found)
+        return None if "mutant" not in found else cls(Mutant(**found.pop("mutant")), **found)
 
 
 class Workshop:
@@ -101,24 +101,34 @@ class Workshop:
             shutil.copy(self.root / name, place / name)
         return place
 
-    def check(self, mutants: Sequence[Mutant], say: Callable[[str], None]) -> None:
+    def check(self, mutants: Sequence[Mutant], seconds: dict[str, float], say: Callable[[str, float], None]) -> None:
         """Run every test file that is needed by itself, without faults, and keep how long each took.
+
+        Parameters
+        ----------
+        mutants
+            The faults.
+        seconds
+            What is known already; what is measured is added.
+        say
+            Called with each file and its seconds.
 
         Raises
         ------
         ValueError
             If one fails: nothing could be said of a fault.
         """
-        files = sorted({file for mutant in mutants for file in tests_of(self.root, mutant.path)})
+        self._seconds = seconds
+        files = sorted({file for mutant in mutants for file in tests_of(self.root, mutant.path)} - set(seconds))
 
         def one(file: str) -> tuple[str, int | None, float, str]:
             return file, *self._in_a_copy(lambda place: _pytest(place, [file], limit=None))
 
-        for number, (file, status, seconds, printed) in enumerate(self._all(one, files), 1):
-            say(f"without faults {number}/{len(files)}: {file} {seconds:.0f} s")
+        for file, status, taken, printed in self._all(one, files):
             if status != ALL_PASSED:
                 raise ValueError(f"tests: got a failure of {file} without any fault, allowed are none\n{printed}")
-            self._seconds[file] = seconds
+            seconds[file] = taken
+            say(file, taken)
 
     def judge(self, mutants: Sequence[Mutant]) -> Iterator[Verdict]:
         """Try faults, as many at a time as there are copies, and yield verdicts as they come."""
@@ -126,8 +136,11 @@ class Workshop:
 
     def _all(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         with ThreadPoolExecutor(self.workers) as pool:
-            for future in as_completed([pool.submit(work, item) for item in items]):
-                yield future.result()
+            try:
+                for future in as_completed([pool.submit(work, item) for item in items]):
+                    yield future.result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _in_a_copy(self, work: Callable[[Path], R]) -> R:
         place = self._free.get()

@@ -101,7 +101,7 @@ def test_verdicts(project, monkeypatch):
     faults = {one.after: one for one in draw(project, ["agents"], 100, np.random.default_rng(0))}
     chosen = [faults[after] for after in ("(n < 0)", "(n - n)", "pass")]
     with Workshop(project, workers=2).open() as workshop:
-        workshop.check(chosen, lambda text: None)
+        workshop.check(chosen, {}, lambda *_: None)
         verdicts = {one.mutant.after: one for one in workshop.judge(chosen)}
     assert [verdicts[one.after].outcome for one in chosen] == [KILLED, SURVIVED, TIMEOUT]
     assert verdicts["(n < 0)"].killer == "tests/agents/test_part.py::test_part"
@@ -118,7 +118,7 @@ def test_tests_that_fail_anyway_are_refused(project, monkeypatch):
         Workshop(project, workers=1).open() as workshop,
         pytest.raises(ValueError, match=r"got a failure of tests/agents/test_part.py without any fault"),
     ):
-        workshop.check(faults, lambda text: None)
+        workshop.check(faults, {}, lambda *_: None)
 
 
 def test_constants_are_counted_apart_and_what_is_done_is_not_tried_again(tmp_path, capsys):
