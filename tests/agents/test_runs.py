@@ -104,6 +104,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_no_name_is_refused_before_anything_is_written(name, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "train", lambda *_: 15)
     message = refused(cli.main, [f"--name={name}"])
     assert "name: got" in message
     assert "allowed are letters, digits and _ . + = -, 100 bytes at most, the first a letter, digit or _" in message
@@ -112,6 +113,7 @@ def test_what_is_no_name_is_refused_before_anything_is_written(name, refused, tm
 
 def test_a_name_that_options_make_is_checked_too(refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "train", lambda *_: 15)
     assert "name: got 'heterogeneous-../x-k20-ppo-residual', allowed are letters" in refused(
         cli.main, ["--set", "name=../x"]
     )
