@@ -132,7 +132,8 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     console = Console(stderr=True, markup=False, emoji=False)  # names are shown as they are
     try:
         config, folder, limits = _prepare(options)
-        console.print(f"run {folder}: {config.agent} on {config.env}, {config.action} actions, seed {config.seed}")
+        said = f"run {folder}: {config.agent} on {config.env}, {config.action} actions, seed {config.seed}"
+        console.print(said, soft_wrap=True)
         stopped_by = train(config, folder, limits, options.resume is not None, options.device, console)
     except REFUSED as error:
         fail(program, error)

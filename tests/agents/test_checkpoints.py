@@ -115,6 +115,15 @@ def test_a_flipped_bit_is_refused_wherever_it_is(tmp_path):
     assert refusals >= len(content) - 5
 
 
+def test_another_type_of_number_is_refused(tmp_path):
+    """Which has as many bytes."""
+    save_checkpoint(tmp_path / MODEL, small_checkpoint())
+    content = (tmp_path / MODEL).read_bytes()
+    (tmp_path / MODEL).write_bytes(content.replace(b'"F32"', b'"I32"', 1))
+    with pytest.raises(ValueError, match="it has changed since it was written"):
+        load_checkpoint(tmp_path, MODEL)
+
+
 def test_a_changed_score_is_refused(copied, refused):
     with safe_open(copied / MODEL, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
