@@ -22,11 +22,13 @@ ROOT = Path(__file__).parent.parent
 CONTROLLERS, ACCEPTANCE = "multispin_env.controllers", "multispin_env.physics.acceptance"
 BETA, FILTER = f"{CONTROLLERS}.estimators.beta:Beta", f"{CONTROLLERS}.estimators.filter:Filter"
 CHANNEL, VARIANTS = f"{CONTROLLERS}.estimators.channel:ChannelEstimator", "multispin_env.envs.rounds.variants"
-ALGORITHM1, OPTIMAL = f"{CONTROLLERS}.algorithm1:Algorithm1", f"{CONTROLLERS}.optimal:Optimal"
-BY_REQUEST, RULE = f"{ACCEPTANCE}.by_request:ByRequest", f"{CONTROLLERS}.rule"
+ALGORITHM1, OPTIMAL = f"{CONTROLLERS}.rounds.algorithm1:Algorithm1", f"{CONTROLLERS}.rounds.optimal:Optimal"
+SOLVER = "multispin_env.solver"
+BY_REQUEST, RULE = f"{ACCEPTANCE}.by_request:ByRequest", f"{SOLVER}.rule"
 ACTIONS, OBSERVATIONS = "multispin_env.envs.rounds.actions", "multispin_env.envs.rounds.observations"
 SCENARIO = "multispin_env.scenario:Scenario"
 VECTOR = "multispin_env.envs.vector:MultiSpinVectorEnv"
+REGISTRATION = "multispin_env.envs.registration"
 REPLAY, SCORES = f"{ACCEPTANCE}.replay", "multispin_env.evaluation.scores"
 
 
@@ -78,7 +80,7 @@ OF_PARTS = [  # owner, argument, default, where it is stated, and how
     (ALGORITHM1, "epsilon", 1e-4, ALGORITHM1, "a fraction of the largest, default 1e-4."),
     (OPTIMAL, "certify", None, OPTIMAL, "``None`` for the fast rule alone."),
     (OPTIMAL, "time_limit", None, OPTIMAL, "``None``: only the number of rounds is bounded"),
-    (OPTIMAL, "weights", None, OPTIMAL, "``None`` means 1."),
+    (f"{CONTROLLERS}.base:WeightedController", "weights", None, OPTIMAL, "``None`` means 1."),
     (OPTIMAL, "fixed_length", None, OPTIMAL, "``None``: all are free."),
     (BETA, "decay", 0.98, BETA, "one round later; default 0.98."),
     (BETA, "strength", 20.0, BETA, "Tokens that the prior is worth, > 0; default 20."),
@@ -89,14 +91,15 @@ OF_PARTS = [  # owner, argument, default, where it is stated, and how
     (f"{CONTROLLERS}.estimators.quantile:Quantile", "quantile", None, "docs/partial-knowledge.md", "at 1 / (K + 1)"),
     (f"{CONTROLLERS}.estimators.gradient:Gradient", "floor", 1e-3, f"{CONTROLLERS}.estimators.gradient:Gradient",
      "counts as having; default 1e-3."),
-    (f"{CONTROLLERS}.fixed:Fixed", "draft_length", None, f"{CONTROLLERS}.fixed:Fixed", "the default is the paper's 8"),
+    (f"{CONTROLLERS}.rounds.fixed:Fixed", "draft_length", None, f"{CONTROLLERS}.rounds.fixed:Fixed",
+     "the default is the paper's 8"),
     (f"{CONTROLLERS}.assumptions:Assumptions.of", "spread", 0.08, f"{CONTROLLERS}.assumptions:Assumptions.of",
      "with one spread for all tasks (0.08), ρ = 0.9 and d = 1"),
     (f"{CONTROLLERS}.assumptions:Assumptions.of", "correlation", 0.9, f"{CONTROLLERS}.assumptions:Assumptions.of",
      "ρ = 0.9"),
     (f"{CONTROLLERS}.assumptions:Assumptions.of", "delay", 1, f"{CONTROLLERS}.assumptions:Assumptions.of", "d = 1"),
-    (f"{CONTROLLERS}.homogeneous:homogeneous_draft_length", "max_draft_length", 25,
-     f"{CONTROLLERS}.homogeneous:homogeneous_draft_length", "L_max, default 25."),
+    (f"{CONTROLLERS}.rounds.homogeneous:homogeneous_draft_length", "max_draft_length", 25,
+     f"{CONTROLLERS}.rounds.homogeneous:homogeneous_draft_length", "L_max, default 25."),
     (BY_REQUEST, "spread", 0.08, BY_REQUEST, "the default is 0.08."),
     (BY_REQUEST, "mean_rounds", 16.0, BY_REQUEST, "requests never end; default 16."),
     (f"{ACCEPTANCE}.recorded:Recorded", "mean_rounds", 16.0, f"{ACCEPTANCE}.recorded:Recorded", "default 16."),
@@ -116,7 +119,7 @@ OF_PARTS = [  # owner, argument, default, where it is stated, and how
     (SCENARIO, "mean_gain_low", 0.2, "docs/model.md", "mean power gain, U(0.2, 0.5)"),
     (SCENARIO, "mean_gain_high", 0.5, "docs/model.md", "mean power gain, U(0.2, 0.5)"),
     (SCENARIO, "server_draft_time", 4e-3, "docs/model.md", "drafting on the server, 4 ms"),
-    (SCENARIO, "draft_time_spread", 0.15, f"{VARIANTS}.heterogeneous:HeterogeneousEnv", "T̄ U(0.85, 1.15)"),
+    (SCENARIO, "draft_time_spread", 0.15, f"{VARIANTS}.heterogeneous:Heterogeneous", "T̄ U(0.85, 1.15)"),
     (SCENARIO, "num_users", 20, "README.md", "K = 20, B = 10 MHz"),
     (SCENARIO, "total_bandwidth", 10e6, "README.md", "K = 20, B = 10 MHz"),
 ]  # fmt: skip
@@ -127,12 +130,12 @@ CONSTANTS = [  # place, value, where it is stated, and how
     (f"{RULE}:QUICK", (8.0, 13, 1), "docs/optimum.md", "instead of 13 points over 8 sd and one."),
     (f"{RULE}:THOROUGH", (20.0, 129, 4), "docs/optimum.md", "129 points over 20 sd and four starts"),
     (f"{RULE}:RUGGED", 0.4, "docs/optimum.md", "exceeds 0.4 of the time left for its upload"),
-    (f"{CONTROLLERS}.branching:LISTED", 32, "docs/optimum.md", "at most 32 decisions is listed"),
-    (f"{CONTROLLERS}.windows:SAFETY", 1e-11, "docs/optimum.md", "raised by 1e-11 of its terms"),
-    (f"{CONTROLLERS}.problem:SHORTEST", 1e-130, "docs/optimum.md", "Times are kept within 1e-130..1e130 s"),
-    (f"{CONTROLLERS}.problem:LONGEST", 1e130, "docs/optimum.md", "Times are kept within 1e-130..1e130 s"),
-    (f"{CONTROLLERS}.problem:LIGHTEST", 1e-150, "docs/optimum.md", "weights within 1e-150 (less counts as 0)..1e100"),
-    (f"{CONTROLLERS}.problem:HEAVIEST", 1e100, "docs/optimum.md", "weights within 1e-150 (less counts as 0)..1e100"),
+    (f"{SOLVER}.branching:LISTED", 32, "docs/optimum.md", "at most 32 decisions is listed"),
+    (f"{SOLVER}.windows:SAFETY", 1e-11, "docs/optimum.md", "raised by 1e-11 of its terms"),
+    (f"{SOLVER}.problem:SHORTEST", 1e-130, "docs/optimum.md", "Times are kept within 1e-130..1e130 s"),
+    (f"{SOLVER}.problem:LONGEST", 1e130, "docs/optimum.md", "Times are kept within 1e-130..1e130 s"),
+    (f"{SOLVER}.problem:LIGHTEST", 1e-150, "docs/optimum.md", "weights within 1e-150 (less counts as 0)..1e100"),
+    (f"{SOLVER}.problem:HEAVIEST", 1e100, "docs/optimum.md", "weights within 1e-150 (less counts as 0)..1e100"),
     (f"{SCORES}:CERTIFICATE", 1e-6, "docs/optimum.md", "certificate 1e-6"),
     (f"{ACTIONS}:LARGEST_FACTOR", 1e4, "docs/environments.md", "ln f(x) = ln(1e4) sinh(5x)/sinh 5"),
     (f"{ACTIONS}:SHARPNESS", 5.0, "docs/environments.md", "ln f(x) = ln(1e4) sinh(5x)/sinh 5"),
@@ -146,7 +149,7 @@ CONSTANTS = [  # place, value, where it is stated, and how
     ("multispin_env.physics.streams:MOST_NUMBERS", 16_000_000, "docs/environments.md", "more than 16 million numbers"),
     ("multispin_env.reproduce.scale:STATES", 500, "docs/reproduce.md", "20 devices, 500 states"),
     ("multispin_env.reproduce.scale:QUICK_STATES", 40, "docs/reproduce.md", "--quick # 40 states"),
-    ("multispin_env:MAX_EPISODE_STEPS", 64, "docs/environments.md", "**Episodes** truncate after 64 rounds"),
+    (f"{REGISTRATION}:MAX_EPISODE_STEPS", 64, "docs/environments.md", "**Episodes** truncate after 64 rounds"),
     ("multispin_env.watch.film:MOVES", 8, "docs/watch.md", "a round has 9, the last of which is held for 5"),
     ("multispin_env.watch.film:JUDGED", 5, "docs/watch.md", "a round has 9, the last of which is held for 5"),
 ]
@@ -168,7 +171,7 @@ OF_COMMANDS = [  # parser, option, default, and how its help or its page states 
 @pytest.mark.parametrize(("owner", "name", "value", "words"), OF_ENVIRONMENTS, ids=lambda given: str(given)[:40])
 def test_arguments_of_environments(owner, name, value, words):
     assert default(f"{VARIANTS}.{owner}", name) == value
-    assert words in text(f"{VARIANTS}.{owner}Env")
+    assert words in text(f"{VARIANTS}.{owner}")
 
 
 def test_every_argument_of_an_environment_is_in_the_table():

@@ -41,7 +41,7 @@ COMMANDS = {
     "train": Command("agents.cli:main", "train an agent, then compare it with every controller", "train"),
     "evaluate": Command("agents.evaluate:main", "the table of a saved agent, at home or elsewhere", "train"),
     "compare": Command("multispin_env.evaluation.cli:main", "controllers and plug-ins on the same episodes"),
-    "reproduce": Command("multispin_env.reproduce.cli:main", "the paper's figures and claims"),
+    "reproduce": Command("multispin_env.reproduce.cli:main", "the paper's figures and claims", "render"),
     "watch": Command("multispin_env.watch.cli:main", "look on while something decides", "render"),
     "solve": Command("multispin_env.commands.solve:main", "decide for your own devices, from CSV or JSON"),
 }

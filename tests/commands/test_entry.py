@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from multispin_env.commands import main as entry
+from multispin_env.reproduce.drawing import MISSING
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -56,6 +58,13 @@ def test_help_names_every_command_and_shows_examples():
 def test_names_in_the_page_are_those_of_the_table():
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert all(f"| `multispin {name}" in page for name in entry.COMMANDS)
+
+
+def test_the_page_names_the_extra_of_each_command():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    needs = re.findall(r"^\| `multispin (\w+)[^|]*\|[^|]*\| (?:`\[(\w+)\]` )?\|", page, re.MULTILINE)
+    assert dict(needs) == {name: command.extra for name, command in entry.COMMANDS.items()}
+    assert f"'multispin_env[{entry.COMMANDS['reproduce'].extra}]'" in MISSING  # what the command says without it
 
 
 @pytest.mark.parametrize("name", entry.COMMANDS)
