@@ -1,7 +1,7 @@
 """Analytic policy gradient: the policy climbs the derivatives of the expected reward, which the environment knows.
 
 As in Brax (Freeman et al. 2021, arXiv 2106.13281), over one round: γ = 0 suits all but one environment, as
-`agents.base.Fit` says. Where throughput is remembered, `agents.foresight` learns what later rounds make of this one.
+`agents.base.Tuning` says. Where throughput is remembered, `agents.foresight` learns what later rounds make of this one.
 What is hidden from the policy is known to the derivatives: their mean over all that looks alike is the derivative of
 what the policy can expect, so it learns the decision that is best on average, without the noise of returns.
 """
@@ -16,7 +16,7 @@ import torch as th
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.base import PLAIN, AnyEnvironment, CosineRate, Fit, Remaining, scenarios_like
+from agents.base import PLAIN, AnyEnvironment, CosineRate, Remaining, Tuning, scenarios_like
 from agents.direct import DirectLearner
 from agents.foresight import Foresight
 from agents.vec_env import NativeVecEnv
@@ -132,7 +132,7 @@ class APGSettings(AnyEnvironment):
     presets: bool = False
 
     def build(
-        self, env: VecEnv, remaining: Remaining, seed: int, device: str, fit: Fit = PLAIN
+        self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN
     ) -> AnalyticPolicyGradient:
         """Build the untrained model; ``ValueError`` for environments without derivatives."""
         if not isinstance(env, NativeVecEnv):
@@ -144,7 +144,7 @@ class APGSettings(AnyEnvironment):
             [scenario.replace(num_users=users) for users in self.users for scenario in scenarios],
             learning_rate=CosineRate(self.learning_rate, remaining),
             max_grad_norm=self.max_grad_norm,
-            policy_kwargs={"width": self.width, "bandwidth_init": fit.bandwidth},
+            policy_kwargs={"width": self.width, "bandwidth_init": tuning.bandwidth},
             seed=seed,
             device=device,
         )

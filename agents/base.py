@@ -17,7 +17,7 @@ Remaining = Callable[[float], float]
 
 
 @dataclass(frozen=True)
-class Fit:
+class Tuning:
     """What of learning depends on the environment.
 
     Parameters
@@ -40,16 +40,16 @@ class Fit:
     bandwidth: float = 0.0
 
 
-PLAIN = Fit()
+PLAIN = Tuning()
 
-LATE = Fit(log_std=0.5, bandwidth=0.4)
+LATE = Tuning(log_std=0.5, bandwidth=0.4)
 """Where reports of the channel are late: factors on bandwidth, that hedge, are worth much, and rewards are noisy.
 
 At 0.4 a step in the second column changes bandwidth almost four times as much as at 0; a common factor hardly matters.
 """
 
 
-def fit_to(settings: Settings) -> Fit:
+def tuning_for(settings: Settings) -> Tuning:
     """What suits an environment."""
     return LATE if settings.variant.late_reports else PLAIN
 
@@ -83,7 +83,7 @@ class AgentSettings(Protocol):
         """``ValueError`` for an environment in which it can't learn."""
         ...
 
-    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, fit: Fit = PLAIN) -> BaseAlgorithm:
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> BaseAlgorithm:
         """Build the untrained model."""
         ...
 

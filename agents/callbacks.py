@@ -56,7 +56,7 @@ class Best:
         return self._fallen and not before
 
 
-class Keeper(BaseCallback):
+class TrainingMonitor(BaseCallback):
     """Validates, logs, saves the present model and the best, warns and stops.
 
     Parameters

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.base import AgentSettings, fit_to
+from agents.base import AgentSettings, tuning_for
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.registry import AGENTS
 from agents.runs import load_config
@@ -44,7 +44,7 @@ def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
     _check_same_entries(config.settings, settings, env_id)
     agent: AgentSettings = AGENTS.load(config.agent)
     env = make_vec_env(env_id, settings, agent.num_envs, max_episode_steps=1, seed=0)
-    model = agent.build(env, lambda progress: progress, seed=0, device="cpu", fit=fit_to(settings))
+    model = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(settings))
     load_checkpoint(folder, MODEL).restore(model)
     return model
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.base import PLAIN, CosineRate, Fit, Remaining, scenarios_like
+from agents.base import PLAIN, CosineRate, Remaining, Tuning, scenarios_like
 from agents.direct import DirectLearner
 from agents.teacher import Systems, Teacher, check_teachable
 from multispin_env.envs.settings import Settings
@@ -63,8 +63,8 @@ class ImitationSettings:
         """Only where there is something to imitate."""
         check_teachable(settings)
 
-    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, fit: Fit = PLAIN) -> Imitation:
-        """Build the untrained model; ``fit`` is about exploration, of which there is none."""
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> Imitation:
+        """Build the untrained model; ``tuning`` is about exploration, of which there is none."""
         (settings,) = env.get_attr("settings", 0)
         self.check(settings)
         return Imitation(

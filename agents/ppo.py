@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.base import PLAIN, AnyEnvironment, Fit, LinearRate, Remaining
+from agents.base import PLAIN, AnyEnvironment, LinearRate, Remaining, Tuning
 from agents.policies.equivariant import EquivariantActorCritic
 
 
 @dataclass(frozen=True)
 class PPOSettings(AnyEnvironment):
-    """Hyperparameters; what depends on the environment is in `Fit`."""
+    """Hyperparameters; what depends on the environment is in `Tuning`."""
 
     num_envs: int = 128
     timesteps: int = 1_000_000
@@ -25,7 +25,7 @@ class PPOSettings(AnyEnvironment):
     width: int = 32
     log_std: float = -2.5
 
-    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, fit: Fit = PLAIN) -> PPO:
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> PPO:
         """Build the untrained model."""
         return PPO(
             EquivariantActorCritic,
@@ -34,15 +34,15 @@ class PPOSettings(AnyEnvironment):
             n_steps=self.rollout_rounds,
             batch_size=self.batch_size,
             n_epochs=self.epochs,
-            gamma=fit.gamma,
+            gamma=tuning.gamma,
             gae_lambda=1.0,
             clip_range=self.clip_range,
             target_kl=self.target_kl,
             max_grad_norm=self.max_grad_norm,
             policy_kwargs={
                 "width": self.width,
-                "log_std_init": self.log_std + fit.log_std,
-                "bandwidth_init": fit.bandwidth,
+                "log_std_init": self.log_std + tuning.log_std,
+                "bandwidth_init": tuning.bandwidth,
             },
             seed=seed,
             device=device,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.base import PLAIN, AnyEnvironment, Fit, LinearRate, Remaining
+from agents.base import PLAIN, AnyEnvironment, LinearRate, Remaining, Tuning
 from agents.policies.equivariant_sac import EquivariantSACPolicy
 
 
@@ -24,7 +24,7 @@ class SACSettings(AnyEnvironment):
     width: int = 32
     log_std: float = -2.5
 
-    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, fit: Fit = PLAIN) -> SAC:
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> SAC:
         """Build the untrained model."""
         return SAC(
             EquivariantSACPolicy,
@@ -35,12 +35,12 @@ class SACSettings(AnyEnvironment):
             batch_size=self.batch_size,
             train_freq=1,
             gradient_steps=self.gradient_steps,
-            gamma=fit.gamma,
+            gamma=tuning.gamma,
             ent_coef=self.entropy_coefficient,
             policy_kwargs={
                 "width": self.width,
-                "log_std_init": self.log_std + fit.log_std,
-                "bandwidth_init": fit.bandwidth,
+                "log_std_init": self.log_std + tuning.log_std,
+                "bandwidth_init": tuning.bandwidth,
             },
             seed=seed,
             device=device,

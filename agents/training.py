@@ -6,9 +6,9 @@ import torch as th
 from rich.console import Console
 from stable_baselines3.common.logger import configure
 
-from agents.base import AgentSettings, fit_to
+from agents.base import AgentSettings, tuning_for
 from agents.budget import Limits
-from agents.callbacks import Keeper
+from agents.callbacks import TrainingMonitor
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import measure_of
 from agents.registry import AGENTS
@@ -49,7 +49,7 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
     budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
     seed = first_seed(config.seed, done, agent.num_envs)
     env = make_vec_env(config.env, config.settings, agent.num_envs, EPISODE_ROUNDS, seed)
-    model = agent.build(env, budget.remaining, seed, device, fit_to(config.settings))
+    model = agent.build(env, budget.remaining, seed, device, tuning_for(config.settings))
     if checkpoint:
         checkpoint.restore(model)
     else:
@@ -58,8 +58,8 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
         return None
     model.set_logger(configure(str(folder / TENSORBOARD), ["tensorboard"]))
     best = load_checkpoint(folder, MODEL).score if resume else None
-    keeper = Keeper(folder, measure_of(config.env, config.settings), budget, console, best)
+    monitor = TrainingMonitor(folder, measure_of(config.env, config.settings), budget, console, best)
     left = 10**12 if budget.timesteps is None else budget.timesteps - done
-    with keeper.stop_on_signals():
-        model.learn(left, callback=keeper, reset_num_timesteps=checkpoint is None)
-    return keeper.stopped_by
+    with monitor.stop_on_signals():
+        model.learn(left, callback=monitor, reset_num_timesteps=checkpoint is None)
+    return monitor.stopped_by

@@ -7,7 +7,7 @@ import optuna
 import torch as th
 
 import multispin_env as ms
-from agents.base import fit_to
+from agents.base import tuning_for
 from agents.measures.states import StateMeasure
 from agents.ppo import SETTINGS
 from agents.vec_env import make_vec_env
@@ -32,7 +32,7 @@ def main(trials: int = 30, timesteps: int = 100_000, study: str = "results/hyper
             log_std=trial.suggest_float("log_std", -3.5, -1.0),
         )
         env = make_vec_env(ENV, settings, agent.num_envs, EPISODE_ROUNDS, seed=trial.number)
-        model = agent.build(env, lambda remaining: remaining, trial.number, "cpu", fit_to(settings))
+        model = agent.build(env, lambda remaining: remaining, trial.number, "cpu", tuning_for(settings))
         model.learn(timesteps)
         return validate(model)["share_of_optimum"]
 

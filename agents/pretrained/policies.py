@@ -10,7 +10,7 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
-from agents.base import AgentSettings, fit_to
+from agents.base import AgentSettings, tuning_for
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.policies.equivariant import EquivariantActorCritic
 from agents.registry import AGENTS
@@ -123,7 +123,7 @@ def _network(config: RunConfig, folder: Path) -> EquivariantActorCritic:
     settings = config.settings
     agent: AgentSettings = AGENTS.load(config.agent)
     env = make_vec_env(config.env, settings, agent.num_envs, max_episode_steps=1, seed=0)
-    policy = agent.build(env, lambda progress: progress, seed=0, device="cpu", fit=fit_to(settings)).policy
+    policy = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(settings)).policy
     assert isinstance(policy, EquivariantActorCritic)
     try:
         policy.load_state_dict(load_checkpoint(folder, MODEL).parameters["policy"])

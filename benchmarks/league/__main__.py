@@ -19,7 +19,7 @@ from agents.base import AgentSettings
 from agents.options import fail
 from agents.registry import AGENTS
 from agents.runs import make_folder
-from benchmarks.league.cells import Cell, Stopped, System, possible, references, result, shipped
+from benchmarks.league.cells import Cell, Stopped, System, obstacle, references, result, shipped
 from benchmarks.league.curves import draw_curves
 from benchmarks.league.files import to_text, write
 from benchmarks.league.pictures import draw_profile
@@ -104,7 +104,7 @@ def cells_of(options: argparse.Namespace) -> tuple[list[Cell], list[str]]:
         Cell(system, agent, seed, _rounds(options, agent), options.size)
         for seed, system, agent in itertools.product(range(options.seeds), systems, options.agents)
     ]
-    reasons = {cell: possible(cell) for cell in wanted}
+    reasons = {cell: obstacle(cell) for cell in wanted}
     found = [cell for cell in wanted if not reasons[cell]]
     if options.pretrained:
         found = [*(cell for cell in shipped(options.size) if cell.system.env in options.envs), *found]

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 import agents
-from agents.base import AgentSettings, fit_to
+from agents.base import AgentSettings, tuning_for
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT
 from agents.decider import ModelDecider, load_model
@@ -133,7 +133,7 @@ def commit() -> str:
     return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
-def possible(cell: Cell) -> str:
+def obstacle(cell: Cell) -> str:
     """Why an agent can't learn in a system, or nothing."""
     try:
         AGENTS.load(cell.agent).check(cell.system.settings)
@@ -219,6 +219,6 @@ def _content(config: RunConfig, rounds: int, about: Content, values: np.ndarray[
         "action": config.action,
         "arguments": dict(config.arguments),
         "rounds_trained": rounds,
-        "hyperparameters": {**asdict(settings), **asdict(fit_to(config.settings))},
+        "hyperparameters": {**asdict(settings), **asdict(tuning_for(config.settings))},
         "values": values.tolist(),
     }

@@ -23,8 +23,8 @@ FINALISTS = 16
 MAX_ROUNDS = 60
 """Every round improves the goodput; presets need about three."""
 
-TINY = 1e-150
-"""Stands in for zero below a fraction bar."""
+LEAST_DIVISOR = 1e-150
+"""Stands in for zero below a fraction bar; numerators reach 1e100 (`problem.HEAVIEST`), and quotients stay finite."""
 
 ROUNDING = 1e-13
 """Relative improvement that may be rounding."""
@@ -81,7 +81,7 @@ def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[Floa
     def estimate(moves: _Moves) -> FloatArray:
         """ΔE − G Δφ, at least, in tokens: positive if the move pays."""
         used = 1.0 + moves.share
-        latency = used * moves.share / np.maximum(slope + moves.slope, TINY)
+        latency = used * moves.share / np.maximum(slope + moves.slope, LEAST_DIVISOR)
         return np.where(np.isfinite(moves.share), moves.tokens - value * latency, -np.inf)
 
     alone = estimate(singles)
@@ -136,7 +136,9 @@ def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_M
 
 def pays(problem: Problem, candidates: FloatArray, value: FloatArray) -> BoolArray:
     """Whether candidates (n, m, K) are better than the goodput (n, 1), by more than rounding."""
-    needed = problem.tokens(candidates) / (np.maximum(value * (1.0 + ROUNDING), TINY)) - problem.verification_time
+    needed = (
+        problem.tokens(candidates) / (np.maximum(value * (1.0 + ROUNDING), LEAST_DIVISOR)) - problem.verification_time
+    )
     room = needed[..., None] - candidates * problem.draft_time[:, None]
     fits = (room > 0.0).all(-1)
     share = problem.token_time[:, None] * candidates / np.where(room > 0.0, room, 1.0)

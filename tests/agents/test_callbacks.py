@@ -10,7 +10,7 @@ from stable_baselines3.common.logger import configure
 
 from agents import callbacks
 from agents.budget import Budget, Limits
-from agents.callbacks import EVERY_SECONDS, VALIDATIONS, Keeper
+from agents.callbacks import EVERY_SECONDS, VALIDATIONS, TrainingMonitor
 from agents.checkpoints import CHECKPOINT, MODEL
 from agents.measures.base import Headline
 from agents.runs import CURVE
@@ -47,7 +47,7 @@ class Steady:
 
 
 class Model:
-    """As much of a model as a keeper looks at."""
+    """As much of a model as a monitor looks at."""
 
     num_timesteps = 0
 
@@ -67,11 +67,11 @@ def saves(monkeypatch):
     return found
 
 
-def keeper(folder, budget, terminal=False):
-    """A keeper in the middle of a training, and what it prints."""
+def monitor(folder, budget, terminal=False):
+    """A monitor in the middle of a training, and what it prints."""
     printed = io.StringIO()
     console = Console(file=printed, width=100, force_terminal=terminal, get_time=lambda: time.monotonic())
-    one = Keeper(folder, Steady(), budget, console)
+    one = TrainingMonitor(folder, Steady(), budget, console)
     one.init_callback(Model())
     return one, printed
 
@@ -82,7 +82,7 @@ def step(one, rounds):
 
 
 def test_it_validates_fifty_times_by_what_is_used_of_the_budget(tmp_path, clock, saves):
-    one, _ = keeper(tmp_path, Budget(1000, None))
+    one, _ = monitor(tmp_path, Budget(1000, None))
     assert [step(one, rounds) for rounds in range(1, 1001)] == [True] * 999 + [False]
     kept = [int(line.split(",")[0]) for line in (tmp_path / CURVE).read_text().splitlines()[1:]]
     assert VALIDATIONS == 50
@@ -93,7 +93,7 @@ def test_it_validates_fifty_times_by_what_is_used_of_the_budget(tmp_path, clock,
 
 def test_it_saves_when_five_seconds_have_gone(tmp_path, clock, saves):
     assert EVERY_SECONDS == 5.0
-    one, _ = keeper(tmp_path, Budget(10**6, None))
+    one, _ = monitor(tmp_path, Budget(10**6, None))
     step(one, 1)
     saves.clear()
     for seconds in (3.0, 2.0, 0.5, 5.0, 0.5):  # at 3, 5, 5.5, 10.5 and 11
@@ -103,7 +103,7 @@ def test_it_saves_when_five_seconds_have_gone(tmp_path, clock, saves):
 
 
 def test_a_line_says_how_much_is_done_how_long_and_how_good(tmp_path, clock, saves):
-    one, printed = keeper(tmp_path, Budget(400, None, spent_seconds=7.0))
+    one, printed = monitor(tmp_path, Budget(400, None, spent_seconds=7.0))
     for rounds in (100, 200, 400):
         clock[0] += 61.0
         step(one, rounds)
@@ -116,7 +116,7 @@ def test_a_line_says_how_much_is_done_how_long_and_how_good(tmp_path, clock, sav
 
 
 def test_a_terminal_has_a_bar_with_the_time_that_is_left(tmp_path, clock, saves):
-    one, printed = keeper(tmp_path, Budget(400, None), terminal=True)
+    one, printed = monitor(tmp_path, Budget(400, None), terminal=True)
     one.on_training_start({}, {})
     for rounds in (100, 200):
         clock[0] += 10.0

@@ -14,7 +14,7 @@ from stable_baselines3.common.logger import configure
 
 from agents import cli, evaluate
 from agents.budget import Limits
-from agents.callbacks import Best, Keeper
+from agents.callbacks import Best, TrainingMonitor
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, _checksum, load_checkpoint, save_checkpoint
 from agents.decider import load_model
 from agents.measures.base import Headline
@@ -187,16 +187,16 @@ class Clock:
 
 
 def kept(folder, scores, trained, best=None):
-    """What a keeper printed, and the scores of the files after each validation."""
+    """What a monitor printed, and the scores of the files after each validation."""
     config, _ = load_config(trained)
     with (folder / "printed").open("w") as printed:
         console = Console(file=printed, width=200)
-        keeper = Keeper(folder, Scripted(scores), Clock(), console, best)
-        keeper.init_callback(load_model(trained, config.env, config.settings))
-        keeper.model.set_logger(configure(None, []))
+        monitor = TrainingMonitor(folder, Scripted(scores), Clock(), console, best)
+        monitor.init_callback(load_model(trained, config.env, config.settings))
+        monitor.model.set_logger(configure(None, []))
         files = []
         for _ in scores:
-            keeper.keep()
+            monitor.keep()
             files.append([load_checkpoint(folder, name).score for name in (MODEL, CHECKPOINT)])
     return (folder / "printed").read_text(), files
 

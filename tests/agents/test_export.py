@@ -49,7 +49,7 @@ def runs(tmp_path_factory):
 
 def make_run(folder, options):
     """A run whose weights are random rather than trained."""
-    from agents.base import fit_to
+    from agents.base import tuning_for
     from agents.budget import Limits
     from agents.runs import make_folder, save_config
     from agents.vec_env import make_vec_env
@@ -60,7 +60,7 @@ def make_run(folder, options):
     save_config(folder, config, Limits())
     agent = cli.AGENTS.load(config.agent)
     env = make_vec_env(config.env, config.settings, agent.num_envs, 4, 0)
-    model = agent.build(env, lambda progress: progress, 0, "cpu", fit_to(config.settings))
+    model = agent.build(env, lambda progress: progress, 0, "cpu", tuning_for(config.settings))
     with th.no_grad():
         for parameter in model.policy.parameters():
             parameter.add_(0.2 * th.randn_like(parameter))

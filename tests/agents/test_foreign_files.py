@@ -10,7 +10,7 @@ import pytest
 
 import agents
 from agents import checkpoints, cli, evaluate, export, report
-from agents.base import fit_to
+from agents.base import tuning_for
 from agents.budget import Limits
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.pretrained.policies import ROOT, SCORE, read
@@ -64,7 +64,7 @@ def add_network(folder):
     config, _ = load_config(folder)
     agent = agents.AGENTS.load(config.agent)
     env = make_vec_env(config.env, config.settings, agent.num_envs, max_episode_steps=1, seed=0)
-    model = agent.build(env, lambda progress: progress, 0, "cpu", fit_to(config.settings))
+    model = agent.build(env, lambda progress: progress, 0, "cpu", tuning_for(config.settings))
     save_checkpoint(folder / MODEL, Checkpoint.of(model, 1.0))
 
 

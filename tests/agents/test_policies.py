@@ -4,7 +4,7 @@ import torch as th
 
 import multispin_env as ms
 from agents import AGENTS
-from agents.base import fit_to
+from agents.base import tuning_for
 from agents.options import TRAINING_DEFAULTS
 from agents.policies.features import UserFeatures
 from agents.vec_env import make_vec_env
@@ -35,7 +35,7 @@ PAIRS = [(agent, env_id) for agent in AGENTS.names() for env_id in ms.ENVIRONMEN
 def model(agent, settings, env_id):
     chosen = AGENTS.load(agent)
     env = make_vec_env(env_id, settings, chosen.num_envs, 64, 0)
-    built = chosen.build(env, lambda progress: progress, 0, "cpu", fit_to(settings))
+    built = chosen.build(env, lambda progress: progress, 0, "cpu", tuning_for(settings))
     with th.no_grad():  # untrained heads answer almost nothing: give them something to say
         for parameter in built.policy.parameters():
             parameter.add_(0.15 * th.randn_like(parameter))
@@ -148,6 +148,6 @@ def test_bandwidth_leans_on_the_weak_from_the_start_where_reports_are_late(agent
         settings = settings_of(env_id, 3, delay=delay)
         chosen = AGENTS.load(agent)
         env = make_vec_env(env_id, settings, chosen.num_envs, 64, 0)
-        built = chosen.build(env, lambda progress: progress, 0, "cpu", fit_to(settings))
+        built = chosen.build(env, lambda progress: progress, 0, "cpu", tuning_for(settings))
         actions, _ = built.predict(played(env_id, settings), deterministic=True)
         assert np.abs(actions - [0.0, wanted]).max() < 0.1

@@ -11,7 +11,7 @@ from agents.measures import EpisodeMeasure, StateMeasure, episodes, states
 from agents.pretrained.scoring import Trial
 from agents.vec_env import RESERVED, apart, first_seed, make_vec_env
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation import scores
+from multispin_env.evaluation import seeds
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 FRESH = 10**6
@@ -30,18 +30,18 @@ def ranges():
     trial = Trial(HIDDEN, settings_of(HIDDEN), EpisodeMeasure.default_size)
     fresh = Trial(HIDDEN, settings_of(HIDDEN), EpisodeMeasure.default_size, FRESH)
     return {
-        "states of tables": range(scores.HELD_OUT_SEED, scores.HELD_OUT_SEED + 1),
-        "states of validation": range(scores.VALIDATION_SEED, scores.VALIDATION_SEED + 1),
-        "fresh states": range(scores.HELD_OUT_SEED + FRESH, scores.HELD_OUT_SEED + FRESH + 1),
-        "validation and tuning": range(scores.TUNING_SEED, scores.TUNING_SEED + scores.SEED_ROOM),
+        "states of tables": range(seeds.HELD_OUT_SEED, seeds.HELD_OUT_SEED + 1),
+        "states of validation": range(seeds.VALIDATION_SEED, seeds.VALIDATION_SEED + 1),
+        "fresh states": range(seeds.HELD_OUT_SEED + FRESH, seeds.HELD_OUT_SEED + FRESH + 1),
+        "validation and tuning": range(seeds.TUNING_SEED, seeds.TUNING_SEED + seeds.SEED_ROOM),
         "episodes of tables": range(trial.seed, trial.seed + FRESH),
         "fresh episodes": range(fresh.seed, fresh.seed + FRESH),
     }
 
 
 def test_the_seeds_of_published_numbers_are_what_they_were():
-    assert (scores.HELD_OUT_SEED, scores.VALIDATION_SEED) == (260_604_581, 260_604_582)
-    assert (scores.TUNING_SEED, scores.EPISODE_SEED) == (1_000_000_000, 1_100_000_000)
+    assert (seeds.HELD_OUT_SEED, seeds.VALIDATION_SEED) == (260_604_581, 260_604_582)
+    assert (seeds.TUNING_SEED, seeds.EPISODE_SEED) == (1_000_000_000, 1_100_000_000)
 
 
 def test_ranges_are_apart():
