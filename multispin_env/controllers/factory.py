@@ -13,21 +13,28 @@ from multispin_env.scenario import Scenario
 
 
 def controller_names() -> tuple[str, ...]:
-    """Names that `make_controller` takes, in a stable order."""
+    """Return the names that `make_controller` takes, always in the same order.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> "optimal" in ms.controller_names()
+    True
+    """
     return CONTROLLERS.names()
 
 
 def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller:
-    """Make a controller, which decides for states that are known, from its name.
+    """Make a controller from its name. A controller decides for known states.
 
     Parameters
     ----------
     name
         One of `controller_names()`; ``"optimal+clairvoyant"`` is another name of ``"optimal"``.
     scenario
-        The system it controls.
+        The system that it controls.
     **options
-        Fields of that controller's class, e.g. ``phi_points=30`` for ``"algorithm1"``.
+        Fields of the controller's class, e.g. ``phi_points=30`` for ``"algorithm1"``.
 
     Raises
     ------
@@ -50,24 +57,24 @@ def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller
 
 
 def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None = None, **options: Any) -> PlugIn:
-    """Make a plug-in, a controller that is fed with estimates of what is hidden, from its name.
+    """Make a plug-in from its name. A plug-in is a controller that uses estimates of what is hidden.
 
     Parameters
     ----------
     name
-        A controller and any estimators of `ESTIMATORS`, at most one for each part, joined by ``+``:
+        A controller and estimators of `ESTIMATORS`, joined by ``+``, at most one for each part:
         ``"optimal+beta"``, ``"homogeneous+filter+quantile"``, ``"optimal+gradient+mmse"``.
     scenario
-        The system it controls.
+        The system that it controls.
     assumptions
-        What the estimators know from past data; ``None`` is ``Assumptions.of(scenario)``.
+        What the estimators know from past data; ``None`` means ``Assumptions.of(scenario)``.
     **options
-        Fields of the controller's class and of the estimators'.
+        Fields of the classes of the controller and the estimators.
 
     Raises
     ------
     ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), an option that two parts have, or a bad value.
+        For an unknown name or option (the nearest is suggested), an option of more than one part, or a bad value.
 
     Examples
     --------

@@ -10,12 +10,12 @@ MAX_EPISODE_STEPS = 64
 
 
 def register_environment(env_id: str, variant: type[Variant], max_episode_steps: int = MAX_EPISODE_STEPS) -> None:
-    """Make an environment of one's own known: to ``gym.make``, ``gym.make_vec`` and to everything that lists them.
+    """Register your own environment for ``gym.make``, ``gym.make_vec`` and everything that lists environments.
 
     Parameters
     ----------
     env_id
-        New, as ``"Mine/Fast-v0"``.
+        A new id, such as ``"Mine/Fast-v0"``.
     variant
         A frozen dataclass derived from `Variant`; its fields are the environment's own arguments.
     max_episode_steps
@@ -25,13 +25,32 @@ def register_environment(env_id: str, variant: type[Variant], max_episode_steps:
     ------
     ValueError
         If the id is taken.
+
+    Examples
+    --------
+    >>> import gymnasium as gym, multispin_env as ms
+    >>> from multispin_env.envs.rounds.variants.heterogeneous import Heterogeneous
+    >>> ms.register_environment("Mine/Short-v0", Heterogeneous, max_episode_steps=8)
+    >>> gym.make("Mine/Short-v0", num_users=2).action_space.shape
+    (2, 2)
+    >>> ms.unregister_environment("Mine/Short-v0")
     """
     ENVIRONMENTS.register(env_id, variant)
     tell_gymnasium(env_id, max_episode_steps)
 
 
 def unregister_environment(env_id: str) -> None:
-    """Forget an environment; ``ValueError`` if it is unknown."""
+    """Remove an environment from Gymnasium and from `ENVIRONMENTS`; ``ValueError`` if it is unknown.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> from multispin_env.envs.rounds.variants.heterogeneous import Heterogeneous
+    >>> ms.register_environment("Mine/Gone-v0", Heterogeneous)
+    >>> ms.unregister_environment("Mine/Gone-v0")
+    >>> "Mine/Gone-v0" in ms.ENVIRONMENTS.names()
+    False
+    """
     ENVIRONMENTS.unregister(env_id)
     gym.registry.pop(env_id, None)
 

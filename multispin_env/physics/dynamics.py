@@ -76,6 +76,13 @@ def sample_state(scenario: Scenario, rng: np.random.Generator, size: int | None 
     -------
     SystemState
         Arrays (size, K), or (K,).
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=3)
+    >>> ms.sample_state(scenario, np.random.default_rng(0), size=5).draft_time.shape
+    (5, 3)
     """
     count, num_users = (1 if size is None else size), scenario.num_users
     dynamics = Dynamics.of(scenario)

@@ -36,6 +36,23 @@ def utility(throughput: FloatArray) -> FloatArray:
 
 
 def jain_index(throughput: FloatArray) -> FloatArray:
-    """(Σ R_k)² / (K Σ R_k²) (...): 1 if all are equal, 1/K if one has all (Jain et al. 1984)."""
+    """Return Jain's index (Σ R_k)² / (K Σ R_k²): 1 if all are equal, 1/K if one has all (Jain et al. 1984).
+
+    Parameters
+    ----------
+    throughput
+        R_k ≥ 0, (..., K), not all 0, in any unit.
+
+    Returns
+    -------
+    FloatArray
+        Index (...) in [1/K, 1].
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> ms.jain_index(np.array([[5.0, 5.0], [5.0, 0.0]]))
+    array([1. , 0.5])
+    """
     index: FloatArray = throughput.sum(-1) ** 2 / (throughput.shape[-1] * (throughput**2).sum(-1))
     return index

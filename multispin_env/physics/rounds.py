@@ -110,14 +110,33 @@ def expected_outcome(scenario: Scenario, state: SystemState, decision: Decision)
     Raises
     ------
     ValueError
-        For a bad state or decision, naming the field, the value and what is allowed.
+        For a bad state or decision. The message names the field, the value and what is allowed.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=2)
+    >>> state = ms.SystemState(np.full(2, 0.012), np.full(2, 6.0), np.full(2, 0.5))
+    >>> decision = ms.Decision(np.array([1, 2]), np.full(2, scenario.total_bandwidth / 2))
+    >>> ms.expected_outcome(scenario, state, decision).tokens
+    array([1.5 , 1.75])
     """
     state, decision = _checked(scenario, state, decision)
     return price(scenario, state, decision, expected_tokens(decision.draft_length, state.acceptance_rate))
 
 
 def sampled_outcome(scenario: Scenario, state: SystemState, decision: Decision, rng: np.random.Generator) -> Outcome:
-    """As `expected_outcome`, with tokens drawn from [MS] (11) by ``rng``."""
+    """Price a decision as `expected_outcome` does, with tokens that ``rng`` draws from [MS] (11).
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=2)
+    >>> state = ms.SystemState(np.full(2, 0.012), np.full(2, 6.0), np.array([0.0, 1.0]))
+    >>> decision = ms.Decision(np.array([3, 3]), np.full(2, scenario.total_bandwidth / 2))
+    >>> ms.sampled_outcome(scenario, state, decision, np.random.default_rng(0)).tokens
+    array([1., 4.])
+    """
     state, decision = _checked(scenario, state, decision)
     return price(scenario, state, decision, sample_tokens(decision.draft_length, state.acceptance_rate, rng))
 

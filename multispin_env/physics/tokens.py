@@ -40,7 +40,7 @@ class TokenLaw:
 
 
 def expected_tokens(draft_length: FloatArray | IntArray, acceptance_rate: FloatArray) -> FloatArray:
-    """E[N | L] = (1 − α^{L+1}) / (1 − α), and L + 1 at α = 1 ([MS] 12).
+    """Return E[N | L] = (1 − α^{L+1}) / (1 − α), and L + 1 at α = 1 ([MS] 12).
 
     Parameters
     ----------
@@ -53,6 +53,12 @@ def expected_tokens(draft_length: FloatArray | IntArray, acceptance_rate: FloatA
     -------
     FloatArray
         Expected tokens, in [1, L + 1].
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> ms.expected_tokens(2, np.array([0.0, 0.5, 1.0]))
+    array([1.  , 1.75, 3.  ])
     """
     return TokenLaw.of(acceptance_rate).expected(draft_length)
 
@@ -77,12 +83,18 @@ def sample_tokens(draft_length: IntArray, acceptance_rate: FloatArray, rng: np.r
     draft_length, acceptance_rate
         L and α, broadcast together.
     rng
-        The only source of randomness; one draw an entry.
+        The only source of randomness; one draw for each entry.
 
     Returns
     -------
     FloatArray
         Whole numbers in 1..L + 1.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> ms.sample_tokens(2, np.array([0.0, 1.0]), np.random.default_rng(0))
+    array([1., 3.])
     """
     shape = np.broadcast_shapes(np.shape(draft_length), np.shape(acceptance_rate))
     return tokens_from_exponential(draft_length, acceptance_rate, rng.standard_exponential(shape))

@@ -68,10 +68,15 @@ def homogeneous_draft_length(
     verification_time: FloatArray | float,
     max_draft_length: int = 25,
 ) -> IntArray:
-    """Best common length in 1..L_max for devices with one common α ([MS] 23, 24).
+    """Return the best common draft length of devices with one common α, in closed form ([MS] 23, 24).
 
-    G(L) ∝ (1 − α^{L+1}) / (L ϑ* + T_ver) is unimodal. With x = T_ver/ϑ*, if x > (1 − α)/(α |ln α|) its real
-    optimum is L̃ = −ln(−W₋₁(−α^{x−1}/e))/ln α − 1, and the better of floor and ceiling is optimal; else L = 1.
+    It solves
+
+        maximise    E[N | L] / (L ϑ* + T_ver)    with E[N | L] = (1 − α^{L+1}) / (1 − α)
+        over        integers L in 1..L_max
+
+    The objective has a single peak. With x = T_ver/ϑ*, if x > (1 − α)/(α |ln α|), its real optimum is
+    L̃ = −ln(−W₋₁(−α^{x−1}/e))/ln α − 1, and the better of floor and ceiling is optimal. Otherwise L = 1 is optimal.
 
     Parameters
     ----------
@@ -92,7 +97,13 @@ def homogeneous_draft_length(
     Raises
     ------
     ValueError
-        For values out of range, naming the field, the value and what is allowed.
+        For values out of range. The message names the field, the value and what is allowed.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> ms.homogeneous_draft_length(np.array([0.5, 0.8, 0.95]), token_latency=0.02, verification_time=0.1)
+    array([ 1,  4, 10])
     """
     alpha = check_array("acceptance_rate", acceptance_rate)
     theta = check_array("token_latency", token_latency)

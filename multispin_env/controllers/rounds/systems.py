@@ -12,7 +12,7 @@ from multispin_env.solver.gains import token_gains
 
 
 def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
-    """P2P-SPIN: one device alone with all of B, a batch of one, its best length ([MS] §VI).
+    """Goodput of P2P-SPIN: one device alone uses all of B, in a batch of one, with its best length ([MS] §VI).
 
     Parameters
     ----------
@@ -24,7 +24,15 @@ def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     Returns
     -------
     FloatArray
-        Goodput in tokens/s (...), the mean over which device it is.
+        Goodput in tokens/s (...), the mean over the devices.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=3)
+    >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
+    >>> ms.p2p_goodput(scenario, state).shape
+    (5,)
     """
     state = checked_state(scenario, state)
     token_latency = state.draft_time + full_share_token_time(scenario, state.spectral_efficiency)
@@ -32,9 +40,18 @@ def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 
 
 def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
-    """Cen-SPIN: the server drafts and verifies one prompt at a time, E[N] / (L T_srv + T_fix + T_lin) ([MS] §VI).
+    """Goodput of Cen-SPIN: the server drafts and verifies one prompt at a time ([MS] §VI).
 
-    Parameters and result as for `p2p_goodput`; only the acceptance rates matter.
+    Its goodput is E[N] / (L T_srv + T_fix + T_lin) with the best L. Parameters and result are as for `p2p_goodput`;
+    only the acceptance rates matter.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=3)
+    >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
+    >>> ms.centralized_goodput(scenario, state).shape
+    (5,)
     """
     state = checked_state(scenario, state)
     return _best_alone(scenario, state, np.full_like(state.draft_time, scenario.server_draft_time))

@@ -16,16 +16,43 @@ LARGE_NONCENTRALITY = 1e4
 
 
 def clarke_correlation(doppler_frequency_hz: FloatArray | float, interval_s: FloatArray | float) -> FloatArray:
-    """J0(2π f τ): correlation of h over τ seconds in Clarke's ring of scatterers at Doppler frequency f in Hz (ours).
+    """Return J0(2π f τ), the correlation of h over τ seconds in Clarke's ring of scatterers (ours).
 
-    Falls from 1 at f τ = 0 to its first zero at f τ ≈ 0.38 and swings round zero behind it, where a first-order
-    model no longer describes it: `GaussMarkov` takes the values in [0, 1].
+    The correlation falls from 1 at f τ = 0 to its first zero at f τ ≈ 0.38. It then oscillates around zero, which a
+    first-order model cannot describe: `GaussMarkov` takes the values in [0, 1].
+
+    Parameters
+    ----------
+    doppler_frequency_hz
+        f in Hz.
+    interval_s
+        τ in seconds, broadcast against f.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> round(float(ms.clarke_correlation(10.0, 0.01)), 3)
+    0.904
     """
     return np.asarray(special.j0(2.0 * np.pi * np.asarray(doppler_frequency_hz) * interval_s))
 
 
 def doppler_frequency(speed_mps: FloatArray | float, carrier_hz: FloatArray | float) -> FloatArray:
-    """v f_c / c: largest Doppler frequency in Hz at a speed v in m/s and a carrier f_c in Hz (ours)."""
+    """Return v f_c / c, the largest Doppler frequency in Hz (ours).
+
+    Parameters
+    ----------
+    speed_mps
+        v in m/s.
+    carrier_hz
+        f_c in Hz, broadcast against v.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> round(float(ms.doppler_frequency(1.5, 3.5e9)), 2)
+    17.51
+    """
     return np.asarray(speed_mps) * carrier_hz / SPEED_OF_LIGHT
 
 

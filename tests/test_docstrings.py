@@ -1,0 +1,41 @@
+"""The examples in the docstrings of the public names run, and each public function has one."""
+
+import doctest
+import inspect
+
+import pytest
+
+import multispin_env as ms
+from multispin_env.controllers.rounds.algorithm1 import Algorithm1
+from multispin_env.controllers.rounds.optimal import Optimal
+
+PUBLIC = {name: getattr(ms, name) for name in ms.__all__}
+SOLVERS = {"Algorithm1": Algorithm1, "Optimal": Optimal}  # users make them by name, with `make_controller`
+FUNCTIONS = [name for name, value in PUBLIC.items() if inspect.isfunction(value)]
+
+
+def examples(name, value):
+    """Doctests of a function, or of a class and its methods."""
+    found = doctest.DocTestFinder().find(value, name, globs={})
+    return [test for test in found if test.examples]
+
+
+EXAMPLES = [test for name, value in (PUBLIC | SOLVERS).items() for test in examples(name, value)]
+
+
+def test_each_public_function_has_an_example():
+    assert {"upper_bound", "sensitivities", "make_controller"} <= set(FUNCTIONS)
+    assert set(FUNCTIONS) | set(SOLVERS) <= {test.name for test in EXAMPLES}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_examples_run(example, capsys):
+    failed = doctest.DocTestRunner(verbose=False).run(example).failed
+    assert failed == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("solver", [Optimal, Algorithm1, ms.upper_bound, ms.sensitivities, ms.homogeneous_draft_length])
+def test_solvers_state_their_problem(solver):
+    words = inspect.getdoc(solver)
+    assert "\n    maximise " in words
+    assert "\n    over " in words
