@@ -113,7 +113,7 @@ def test_fair_presets_have_their_own_ranges(runs):
     ("arguments", "message"),
     [
         (["spread=-1"], "spread: got -1"),
-        (["spreed=0.1"], "HiddenAcceptanceEnv: unknown keyword 'spreed', allowed are"),
+        (["spreed=0.1"], "HiddenAcceptance-v0: unknown keyword 'spreed', allowed are"),
         (["spreed=0.1"], "did you mean 'spread'"),
         (["history=3"], "history: got 3, allowed is True or False"),
         (["history"], "set: got 'history', allowed is NAME=VALUE"),

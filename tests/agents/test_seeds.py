@@ -11,7 +11,7 @@ from agents.measures import EpisodeMeasure, StateMeasure, episodes, states
 from agents.pretrained.scoring import Trial
 from agents.vec_env import RESERVED, apart, first_seed, make_vec_env
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation import seeds
+from multispin_env.evaluation import scores, seeds
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 FRESH = 10**6
