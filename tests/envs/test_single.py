@@ -1,3 +1,4 @@
+import copy
 import pickle
 import subprocess
 import sys
@@ -185,3 +186,29 @@ def test_step_before_reset():
 def test_gym_imports_the_package_by_prefix():
     code = f"import gymnasium as gym; gym.make('multispin_env:{FULL}').reset(seed=0)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_copies_and_pickles_go_on_alike(env_id, copied):
+    """Classes are made from variants, and still environments can be sent to other processes."""
+    single = gym.make(env_id, num_users=3).unwrapped
+    vector = gym.make_vec(env_id, num_envs=2, vectorization_mode="vector_entry_point", num_users=3).unwrapped
+    for env in (single, vector):
+        env.reset(seed=0)
+        other = copied(env)
+        assert type(other) is type(env)
+        action = np.zeros(env.action_space.shape, np.float32)
+        for _ in range(2):
+            assert (np.asarray(env.step(action)[1]) == np.asarray(other.step(action)[1])).all()
+
+
+@pytest.mark.parametrize(
+    "make", [gym.make, lambda env_id: gym.make_vec(env_id, vectorization_mode="vector_entry_point")]
+)
+def test_there_is_no_state_before_reset(make):
+    env = make(FULL)
+    with pytest.raises(RuntimeError, match=r"state: got a call before reset.*allowed is reset first"):
+        _ = env.unwrapped.state
+    env.reset(seed=0)
+    assert env.unwrapped.state.draft_time.min() > 0.0
