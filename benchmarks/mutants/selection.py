@@ -60,15 +60,15 @@ def _files(root: Path, path: str) -> list[str]:
 def tests_of(root: Path, path: str) -> list[str]:
     """Test files that must notice a fault in a file, the most likely first.
 
-    Those named after it, those that import it, then all of the folder that mirrors its own; the suite's own top where
+    Of the folder that mirrors its own those named after it, those that import it, then all of that folder; the suite's own top where
     there is no such folder.
     """
     module = Path(path).with_suffix("")
     name = ".".join(module.parts).removesuffix(".__init__")
-    files = sorted((root / "tests").rglob("test_*.py"))
-    named = [file for file in files if file.stem == f"test_{module.name}"]
-    importing = [file for file in files if name in _imports(file)]
-    return list(dict.fromkeys(file.relative_to(root).as_posix() for file in named + importing + _mirror(root, module)))
+    mirror = _mirror(root, module)
+    named = [file for file in mirror if file.stem == f"test_{module.name}"]
+    importing = [file for file in sorted((root / "tests").rglob("test_*.py")) if name in _imports(file)]
+    return list(dict.fromkeys(file.relative_to(root).as_posix() for file in named + importing + mirror))
 
 
 def _mirror(root: Path, module: Path) -> list[Path]:
