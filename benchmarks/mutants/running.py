@@ -155,7 +155,7 @@ class Workshop:
     def _judge_in(self, place: Path, mutant: Mutant) -> Verdict:
         file = place / mutant.path
         whole = file.read_bytes()
-        tests = tests_of(place, mutant.path)  # the project's own may change meanwhile
+        tests = tests_of(place, mutant.path, self._seconds)  # the project's own may change meanwhile
         limit = SLACK + PATIENCE * sum(self._seconds.get(test, SLACK) for test in tests)
         file.write_bytes(mutant.apply(whole))
         try:

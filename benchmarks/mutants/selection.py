@@ -2,9 +2,10 @@
 
 import ast
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -57,18 +58,27 @@ def _files(root: Path, path: str) -> list[str]:
     return [file.relative_to(root).as_posix() for file in found]
 
 
-def tests_of(root: Path, path: str) -> list[str]:
-    """Test files that must notice a fault in a file, the most likely first.
+def tests_of(root: Path, path: str, seconds: Mapping[str, float] = MappingProxyType({})) -> list[str]:
+    """Test files that must notice a fault in a file.
 
-    Of the folder that mirrors its own those named after it, those that import it, then all of that folder; the suite's own top where
-    there is no such folder.
+    First those named after it and those that import it, then all of the folder that mirrors its own, or of the suite's
+    top where there is no such folder; among these the shortest first.
+
+    Parameters
+    ----------
+    root, path
+        The project, and the file in it.
+    seconds
+        What is known of how long test files take.
     """
     module = Path(path).with_suffix("")
     name = ".".join(module.parts).removesuffix(".__init__")
     mirror = _mirror(root, module)
     named = [file for file in mirror if file.stem == f"test_{module.name}"]
     importing = [file for file in sorted((root / "tests").rglob("test_*.py")) if name in _imports(file)]
-    return list(dict.fromkeys(file.relative_to(root).as_posix() for file in named + importing + mirror))
+    near, rest = ([file.relative_to(root).as_posix() for file in group] for group in (named + importing, mirror))
+    ordered = [file for group in (near, rest) for file in sorted(group, key=lambda file: seconds.get(file, 0.0))]
+    return list(dict.fromkeys(ordered))
 
 
 def _mirror(root: Path, module: Path) -> list[Path]:
