@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.mutants.operators import Mutant
-from benchmarks.mutants.selection import tests_of
+from benchmarks.mutants.selection import files_of_tests
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -119,7 +119,7 @@ class Workshop:
             If one fails: nothing could be said of a fault.
         """
         self._seconds = seconds
-        files = sorted({file for mutant in mutants for file in tests_of(self.root, mutant.path)} - set(seconds))
+        files = sorted({file for mutant in mutants for file in files_of_tests(self.root, mutant.path)} - set(seconds))
 
         def one(file: str) -> tuple[str, int | None, float, str]:
             return file, *self._in_a_copy(lambda place: _pytest(place, [file], limit=None))
@@ -155,7 +155,7 @@ class Workshop:
     def _judge_in(self, place: Path, mutant: Mutant) -> Verdict:
         file = place / mutant.path
         whole = file.read_bytes()
-        tests = tests_of(place, mutant.path, self._seconds)  # the project's own may change meanwhile
+        tests = files_of_tests(place, mutant.path, self._seconds)  # the project's own may change meanwhile
         limit = SLACK + PATIENCE * sum(self._seconds.get(test, SLACK) for test in tests)
         file.write_bytes(mutant.apply(whole))
         try:

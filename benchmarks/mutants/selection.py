@@ -58,7 +58,7 @@ def _files(root: Path, path: str) -> list[str]:
     return [file.relative_to(root).as_posix() for file in found]
 
 
-def tests_of(root: Path, path: str, seconds: Mapping[str, float] = MappingProxyType({})) -> list[str]:
+def files_of_tests(root: Path, path: str, seconds: Mapping[str, float] = MappingProxyType({})) -> list[str]:
     """Test files that must notice a fault in a file.
 
     First those named after it and those that import it, then all of the folder that mirrors its own, or of the suite's

@@ -72,12 +72,12 @@ def test_one_seed_draws_the_same_faults():
 
 
 def test_tests_are_those_that_mirror_the_file():
-    assert selection.tests_of(ROOT, "multispin_env/physics/rounds.py")[0] == "tests/physics/test_rounds.py"
-    moves = selection.tests_of(ROOT, "multispin_env/solver/moves.py")
+    assert selection.files_of_tests(ROOT, "multispin_env/physics/rounds.py")[0] == "tests/physics/test_rounds.py"
+    moves = selection.files_of_tests(ROOT, "multispin_env/solver/moves.py")
     assert "tests/solver/test_optimal_exact.py" in moves
     assert not any(file.startswith("tests/agents") for file in moves)
     for path in command.PACKAGES:
-        assert all(selection.tests_of(ROOT, str(file.relative_to(ROOT))) for file in (ROOT / path).rglob("*.py"))
+        assert all(selection.files_of_tests(ROOT, str(file.relative_to(ROOT))) for file in (ROOT / path).rglob("*.py"))
 
 
 @pytest.fixture
