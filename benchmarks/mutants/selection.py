@@ -61,8 +61,8 @@ def _files(root: Path, path: str) -> list[str]:
 def files_of_tests(root: Path, path: str, seconds: Mapping[str, float] = MappingProxyType({})) -> list[str]:
     """Test files that must notice a fault in a file.
 
-    First those named after it and those that import it, then all of the folder that mirrors its own, or of the suite's
-    top where there is no such folder; among these the shortest first.
+    First those named after it and those that import it, then all of the folder that mirrors its own and of the folders
+    above that one; among these the shortest first.
 
     Parameters
     ----------
@@ -82,13 +82,12 @@ def files_of_tests(root: Path, path: str, seconds: Mapping[str, float] = Mapping
 
 
 def _mirror(root: Path, module: Path) -> list[Path]:
-    """Test files of the nearest folder of tests that mirrors a module's."""
+    """Test files of the nearest folder of tests that mirrors a module's, and those in the folders above it."""
     inside = module.parts[1:-1] if module.parts[0] == "multispin_env" else module.parts[:-1]
-    for depth in range(len(inside), 0, -1):
-        folder = root.joinpath("tests", *inside[:depth])
-        if folder.is_dir():
-            return sorted(folder.rglob("test_*.py"))
-    return sorted((root / "tests").glob("test_*.py"))
+    folders = [root.joinpath("tests", *inside[:depth]) for depth in range(len(inside), -1, -1)]
+    nearest, *above = (folder for folder in folders if folder.is_dir())
+    within = sorted(nearest.rglob("test_*.py") if above else nearest.glob("test_*.py"))
+    return within + [file for folder in above for file in sorted(folder.glob("test_*.py"))]
 
 
 @cache

@@ -67,3 +67,21 @@ def test_a_large_network_is_refused_unread(about, tmp_path, monkeypatch):
     monkeypatch.setattr(exported, "LARGEST_ONNX", 6)
     with pytest.raises(ValueError, match=f"{ONNX}: can't be read as a network .size: got more than 6 bytes"):
         ExportedPolicy.load(tmp_path)
+
+
+@pytest.mark.parametrize(("entry", "output"), [("shared", "other"), ("elsewhere", "action")])
+def test_networks_of_other_names_are_refused(tmp_path, entry, output):
+    """One of the names alone does not make a policy of a network."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    info = onnx.helper.make_tensor_value_info
+    shape, kind = [1, 3], onnx.TensorProto.FLOAT
+    node = onnx.helper.make_node("Identity", [entry], [output])
+    graph = onnx.helper.make_graph([node], "network", [info(entry, kind, shape)], [info(output, kind, shape)])
+    model = onnx.helper.make_model(graph, ir_version=9, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    content = model.SerializeToString()
+    settings = Settings(ms.Scenario.preset("llama2"), RecordedAcceptance())
+    (tmp_path / ONNX).write_bytes(content)
+    (tmp_path / POLICY).write_text(json.dumps(describe(settings, RECORDED, {}, {ONNX: content})))
+    with pytest.raises(ValueError, match=rf"got a network of \['{entry}'\], allowed is one of .* to 'action'"):
+        ExportedPolicy.load(tmp_path)

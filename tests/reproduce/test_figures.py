@@ -113,6 +113,19 @@ def test_shares_add_up_and_lengths_are_common(tables):
         assert case == "heterogeneous" or len({row.draft_length for row in rows}) == 1
 
 
+def test_panels_of_remark_2_show_their_own_preset(tables):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    FIGURES.load("remark-2").draw(tables["remark-2"], figure)
+    for axes, preset in zip(figure.axes[::2], PRESETS, strict=True):
+        shown = np.concatenate([points.get_offsets()[:, 0] for points in axes.collections])
+        expected = [row.spectral_efficiency for row in tables["remark-2"] if row.preset == preset]
+        assert sorted(shown) == sorted(expected)
+        assert preset in axes.get_ylabel()
+
+
 def test_calibration_has_no_line_where_uniform_bandwidth_equals_homogeneous(monkeypatch):
     """The optimum takes most of the time and has no part in it: another stands for it."""
     monkeypatch.setattr(
