@@ -56,6 +56,7 @@ def test_json_round_trip(scenario):
         ("channel", "rayleig"),
         ("acceptance", "by-tsk"),
         ("tasks", ()),
+        ("tasks", (ms.Task(name="chat", acceptance_rate=0.7), "chat")),
     ],
 )
 def test_bad_value_names_field_value_and_allowed(field, value):

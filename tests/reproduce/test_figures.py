@@ -79,6 +79,7 @@ def test_draft_length_star_is_at_most_one_token_beside_the_peak(tables):
     keys = {(row.preset, row.acceptance_rate) for row in tables["draft-length"]}
     for key in keys:
         rows = [row for row in tables["draft-length"] if (row.preset, row.acceptance_rate) == key]
+        assert [row.draft_length for row in rows] == list(range(1, 26))
         (star,) = (row for row in rows if row.closed_form)
         assert abs(max(rows, key=lambda row: row.goodput).draft_length - star.draft_length) <= 1
 

@@ -6,9 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multispin_env.controllers.factory import make_controller
+from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.validation import checked_decision
 from multispin_env.scenario import Scenario
+from multispin_env.solver.problem import make_problem
+from multispin_env.solver.relaxed import Relaxed
+from multispin_env.solver.rule import _numbers
 
 POSITIVE = st.sampled_from([5e-324, 1e-308, 1e-100, 1e-9, 1e-3, 1.0, 7.0, 1e5, 1e100, 1e308])
 RATE = st.sampled_from([0.0, 5e-324, 1e-12, 0.3, 0.9, 1.0 - 1e-12, 1.0 - 2.0**-53, 1.0])
@@ -36,3 +40,14 @@ def test_any_numbers(options, data):
         assert np.isfinite(found.value)
         assert np.isfinite(found.bound)
         assert found.bound >= found.value
+
+
+def test_numbers_that_are_none_are_replaced_by_a_place_to_start():
+    scenario = Scenario.preset("llama2", num_users=2)
+    problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 2))
+    nothing = np.full(2, np.nan)
+    found = _numbers(problem, Relaxed(np.array([[np.nan, 3.0], [2.0, np.inf]]), nothing, nothing, nothing))
+    assert (found.length == [[1.0, 3.0], [2.0, 1.0]]).all()
+    assert found.latency == pytest.approx(problem.latency(found.length[:, None])[:, 0], rel=1e-15)
+    assert (found.price == 1.0).all()
+    assert (found.value == 0.0).all()
