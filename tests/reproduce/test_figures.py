@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from multispin_env.controllers.factory import make_controller
 from multispin_env.evaluation.table import to_csv
 from multispin_env.registry import FIGURES
+from multispin_env.reproduce.allocations import CASES, device_rows
 from multispin_env.reproduce.drawing import DPI, draw_sweep
 from multispin_env.reproduce.figure import PRESETS
 from multispin_env.reproduce.figures import calibration
@@ -112,6 +113,17 @@ def test_shares_add_up_and_lengths_are_common(tables):
     for (_, case, _), rows in states.items():
         assert sum(row.bandwidth_share for row in rows) == pytest.approx(1.0)
         assert case == "heterogeneous" or len({row.draft_length for row in rows}) == 1
+
+
+def test_devices_are_those_of_the_first_states():
+    rows = device_rows(dataclasses.replace(SCALE, states=6), 2)
+    assert [(row.preset, row.case, row.state, row.device) for row in rows] == [
+        (preset, case, state, device)
+        for preset in PRESETS
+        for case in CASES
+        for state in range(2)
+        for device in range(20)
+    ]
 
 
 def test_panels_of_remark_2_show_their_own_preset(tables):
