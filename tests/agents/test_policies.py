@@ -4,7 +4,7 @@ import torch as th
 
 import multispin_env as ms
 from agents import AGENTS
-from agents.base import tuning_for
+from agents.base import Tuning, tuning_for
 from agents.options import TRAINING_DEFAULTS
 from agents.policies.features import UserFeatures
 from agents.vec_env import make_vec_env
@@ -151,3 +151,13 @@ def test_bandwidth_leans_on_the_weak_from_the_start_where_reports_are_late(agent
         built = chosen.build(env, lambda progress: progress, 0, "cpu", tuning_for(settings))
         actions, _ = built.predict(played(env_id, settings), deterministic=True)
         assert np.abs(actions - [0.0, wanted]).max() < 0.1
+
+
+@pytest.mark.parametrize("agent", ["ppo", "sac"])
+def test_exploration_is_the_agents_own_and_what_the_environment_adds(agent):
+    chosen, settings = AGENTS.load(agent), settings_of(FULL, 2)
+    env = make_vec_env(FULL, settings, chosen.num_envs, 64, 0)
+    built = chosen.build(env, lambda progress: progress, 0, "cpu", Tuning(gamma=0.25, log_std=0.5, bandwidth=0.125))
+    assert built.gamma == 0.25
+    assert built.policy_kwargs["log_std_init"] == chosen.log_std + 0.5
+    assert built.policy_kwargs["bandwidth_init"] == 0.125

@@ -12,12 +12,14 @@ from safetensors import safe_open
 import agents
 import multispin_env as ms
 from agents.checkpoints import MODEL, load_checkpoint
+from agents.pretrained import scoring
 from agents.pretrained.__main__ import command_of, main
 from agents.pretrained.policies import ROOT, SCORE, PretrainedDecider, read
 from agents.pretrained.scoring import Trial
 
 IDS = agents.PRETRAINED.names()
-STATES_ONLY = ("MultiSpin/Homogeneous-v0", "MultiSpin/Heterogeneous-v0")
+FULL = "MultiSpin/Heterogeneous-v0"
+STATES_ONLY = ("MultiSpin/Homogeneous-v0", FULL)
 LARGEST = 200_000
 FRESH = 10**6
 """Offset of seeds that no recorded score has seen."""
@@ -142,3 +144,19 @@ def test_what_is_no_run_is_refused(tmp_path, capsys):
         main([str(tmp_path / "none"), "--commit", "0" * 40])
     assert caught.value.code == 2
     assert "agents.pretrained: run: got" in capsys.readouterr().err
+
+
+def test_only_those_that_are_asked_for_are_scored_and_the_optimum_is_proven(monkeypatch):
+    made = []
+
+    def making(name, scenario, **options):
+        made.append((name, options))
+        return ms.make_controller(name, scenario, **options)
+
+    monkeypatch.setattr(scoring, "make_controller", making)
+    settings = Settings(ms.Scenario.preset("llama2", num_users=2), ms.ENVIRONMENTS.load(FULL)(), "lengths")
+    trial = Trial(FULL, settings, 2)
+    assert trial.references(["fixed"]).keys() == {"fixed"}
+    assert made == [("fixed", {})]
+    trial.references(["optimal"])
+    assert made[-1] == ("optimal", {"certify": scoring.CERTIFICATE})
