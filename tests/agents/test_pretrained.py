@@ -16,6 +16,7 @@ from agents.pretrained import scoring
 from agents.pretrained.__main__ import command_of, main
 from agents.pretrained.policies import ROOT, SCORE, PretrainedDecider, read
 from agents.pretrained.scoring import Trial
+from multispin_env.envs.settings import Settings
 
 IDS = agents.PRETRAINED.names()
 FULL = "MultiSpin/Heterogeneous-v0"
