@@ -74,6 +74,7 @@ def test_resume_and_evaluate_keep_the_environment(env_id, runs, tmp_path, capsys
     assert cli.main(["--resume", str(folder), "--timesteps", "6000"]) == 0
     assert load_checkpoint(folder).num_timesteps >= 6000
     printed = capsys.readouterr().out
+    assert ("Jain's index" in printed) == (env_id == FAIR)  # how users share is told where fairness counts
     assert evaluate.main([str(folder), "--out", str(tmp_path / "again")]) == 0
     assert capsys.readouterr().out.split() == printed.split()
     assert (tmp_path / "again" / "table.csv").read_text() == (folder / "table.csv").read_text()

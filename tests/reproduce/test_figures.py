@@ -147,6 +147,7 @@ def test_calibration_has_no_line_where_uniform_bandwidth_equals_homogeneous(monk
         lambda name, scenario: make_controller("fixed" if name == "optimal" else name, scenario),
     )
     rows = FIGURES.load("calibration").compute(dataclasses.replace(SCALE, states=200))
+    assert {row.states for row in rows} == {200}
     lead = {preset: [row.uniform_over_homogeneous for row in rows if row.preset == preset] for preset in PRESETS}
     assert max(lead["llama2"]) < 1.0 < min(lead["qwen3.5"])
 
