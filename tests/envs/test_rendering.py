@@ -92,6 +92,24 @@ def test_time_is_the_width_of_bars():
     assert blue / green == pytest.approx(outcome.draft_time[1] / outcome.verification_time, rel=0.1)
 
 
+def test_the_faster_wait_for_the_slowest():
+    """The server verifies when the last draft has come, and not before."""
+    env = make(num_users=2, action="shares")
+    env.reset(seed=0)
+    env.step(np.array([[0.0, 0.3], [0.0, 0.0]], np.float32))
+    outcome = env.unwrapped._renderer.view().last.outcome
+    ready = outcome.draft_time + outcome.upload_time
+    slowest = int(ready.argmax())
+    rows = env.render()[48:236, 34:538][[47, 141]]  # the middle of each device's row
+    waits = [pixels(row[None], style.WAITING) for row in rows]
+    assert waits[slowest] == 0
+    width = pixels(rows[:1], style.VERIFYING)
+    waited = float(ready[slowest] - ready[1 - slowest])
+    assert waits[1 - slowest] / width == pytest.approx(waited / outcome.verification_time, rel=0.1)
+    starts = [int(np.flatnonzero((row == style.VERIFYING).all(-1))[0]) for row in rows]
+    assert starts[0] == starts[1]
+
+
 def test_drawn_tokens_are_whole_cells_and_expected_ones_parts():
     blue = {}
     for reward in ("sampled", "expected"):
