@@ -308,3 +308,21 @@ def test_step_before_reset():
     env.reset(options={"reset_mask": np.array([True, False, True])})
     with pytest.raises(RuntimeError, match=r"before reset of copies \[1\]"):
         env.step(np.zeros((3, 4, 2)))
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_actions_are_read_and_never_written_into(mode):
+    """Those of copies that start anew are not read, and stay as they are too."""
+    envs = gym.make_vec(
+        "MultiSpin/Heterogeneous-v0",
+        num_envs=2,
+        vectorization_mode="vector_entry_point",
+        num_users=2,
+        max_episode_steps=1,
+        vector_kwargs={"autoreset_mode": mode},
+    )
+    envs.reset(seed=0)
+    actions = np.full(envs.action_space.shape, 0.5, np.float32)
+    for _ in range(3):
+        envs.step(actions)
+        assert (actions == 0.5).all()

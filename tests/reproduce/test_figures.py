@@ -13,7 +13,7 @@ from multispin_env.registry import FIGURES
 from multispin_env.reproduce.allocations import CASES, device_rows
 from multispin_env.reproduce.drawing import DPI, draw_sweep
 from multispin_env.reproduce.figure import PRESETS
-from multispin_env.reproduce.figures import calibration
+from multispin_env.reproduce.figures import calibration, verification
 from multispin_env.reproduce.scale import Scale
 
 SCALE = Scale(quick=True, states=12)
@@ -113,6 +113,12 @@ def test_shares_add_up_and_lengths_are_common(tables):
     for (_, case, _), rows in states.items():
         assert sum(row.bandwidth_share for row in rows) == pytest.approx(1.0)
         assert case == "heterogeneous" or len({row.draft_length for row in rows}) == 1
+
+
+def test_batches_are_those_up_to_the_largest(tables):
+    for preset in PRESETS:
+        batches = [row.batch for row in tables["verification"] if row.preset == preset]
+        assert batches == list(range(1, verification.LARGEST + 1))
 
 
 def test_devices_are_those_of_the_first_states():

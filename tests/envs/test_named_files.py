@@ -1,0 +1,42 @@
+"""Which files a configuration may name, and whose word counts."""
+
+import numpy as np
+import pytest
+
+from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments
+from multispin_env.envs.rounds.variants.recorded_acceptance import RecordedAcceptance
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "records.npz").write_bytes(b"")
+    return tmp_path
+
+
+def test_a_file_beside_it_is_taken_whatever_else_is_given(folder):
+    own = str(folder / "records.npz")
+    for given in (None, {}, {"half": 1}, {"records": "elsewhere.npz"}):
+        assert loaded_arguments(RecordedAcceptance, {"records": "records.npz", "half": 0}, folder, given) == {
+            "records": own,
+            "half": 0,
+        }
+    assert loaded_arguments(RecordedAcceptance, {"records": None}, folder) == {"records": None}
+
+
+def test_another_place_is_the_users_to_name(folder):
+    for named in ("missing.npz", "/etc/passwd"):
+        for given in (None, {}, {"half": 1}):
+            with pytest.raises(ValueError, match="records: got .* allowed is a file beside the configuration"):
+                loaded_arguments(RecordedAcceptance, {"records": named}, folder, given)
+        found = loaded_arguments(RecordedAcceptance, {"records": named}, folder, {"records": "mine.npz"})
+        assert found == {"records": "mine.npz"}
+    with pytest.raises(ValueError, match="arguments: got .*allowed is a table"):
+        loaded_arguments(RecordedAcceptance, [], folder)
+
+
+def test_what_is_saved_is_the_name_of_the_copy(folder):
+    arguments = {"records": folder / "other.npz", "half": 0}
+    assert saved_arguments(RecordedAcceptance, arguments) == {"records": "records.npz", "half": 0}
+    assert named_files(RecordedAcceptance, arguments) == {"records.npz": folder / "other.npz"}
+    for nothing in (None, np.zeros(1)):  # the package's own, or a record in memory
+        assert named_files(RecordedAcceptance, {"records": nothing}) == {}
