@@ -319,7 +319,7 @@ def test_actions_are_read_and_never_written_into(mode):
         vectorization_mode="vector_entry_point",
         num_users=2,
         max_episode_steps=1,
-        vector_kwargs={"autoreset_mode": mode},
+        autoreset_mode=mode,
     )
     envs.reset(seed=0)
     actions = np.full(envs.action_space.shape, 0.5, np.float32)
