@@ -139,8 +139,8 @@ def test_panels_of_remark_2_show_their_own_preset(tables):
     figure = Figure()
     FIGURES.load("remark-2").draw(tables["remark-2"], figure)
     for axes, preset in zip(figure.axes[::2], PRESETS, strict=True):
-        shown = np.concatenate([points.get_offsets()[:, 0] for points in axes.collections])
-        expected = [row.spectral_efficiency for row in tables["remark-2"] if row.preset == preset]
+        shown = np.concatenate([points.get_offsets()[:, 1] for points in axes.collections])
+        expected = [100.0 * row.bandwidth_share for row in tables["remark-2"] if row.preset == preset]
         assert sorted(shown) == sorted(expected)
         assert preset in axes.get_ylabel()
 
