@@ -152,8 +152,8 @@ def test_calibration_has_no_line_where_uniform_bandwidth_equals_homogeneous(monk
         "make_controller",
         lambda name, scenario: make_controller("fixed" if name == "optimal" else name, scenario),
     )
-    rows = FIGURES.load("calibration").compute(dataclasses.replace(SCALE, states=200))
-    assert {row.states for row in rows} == {200}
+    rows = FIGURES.load("calibration").compute(dataclasses.replace(SCALE, states=400))
+    assert {row.states for row in rows} == {200}  # no more than that, whatever the scale
     lead = {preset: [row.uniform_over_homogeneous for row in rows if row.preset == preset] for preset in PRESETS}
     assert max(lead["llama2"]) < 1.0 < min(lead["qwen3.5"])
 
