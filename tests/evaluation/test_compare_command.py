@@ -134,11 +134,11 @@ def test_values_are_literals_or_words():
         ("reward=" + "-" * 100_000, "set: got 'reward=---.* of 100007 letters, allowed are at most 4096"),
         (
             "reward=" + "-" * 4000 + "1",
-            "(set: got reward=|reward: got )'---.*, allowed is",
+            r"(set: got reward=|reward: got )'---.*, allowed is",
         ),  # by how deep Python parses
         (
             "reward=" + "-" * 3000 + "1",
-            "(set: got reward=|reward: got )'---.*, allowed is",
+            r"(set: got reward=|reward: got )'---.*, allowed is",
         ),  # by how deep Python parses
         ("reward=" + "-" * 1000, "reward: got '---.*allowed is one of"),
         ("reward=" + "(" * 1000, r"reward: got '\(\(.*allowed is one of"),
