@@ -72,30 +72,31 @@ def equal(one, other):
 
 @pytest.fixture(scope="module", params=AGENT)
 def halfway(request, tmp_path_factory):
-    """Name, a model in the middle of its training, and the folder of its checkpoint."""
+    """Name, a model in the middle of its training, the folder of its checkpoint, and what the model held then."""
     folder = tmp_path_factory.mktemp("half")
     model = built(request.param, 1)
     model.learn(AGENT[request.param][2])
     save_checkpoint(folder / CHECKPOINT, Checkpoint.of(model, 2.5, 0.75))
-    return request.param, model, folder
+    held = deepcopy(model.get_parameters()), (model.num_timesteps, model._n_updates)
+    return request.param, model, folder, held
 
 
 def test_everything_comes_back(halfway):
     """All that the live model holds, the first and second moments and the steps of its optimisers among it."""
-    _, model, folder = halfway
+    _, _, folder, (parameters, (timesteps, updates)) = halfway
     found = load_checkpoint(folder)
-    live, kept = flat(model.get_parameters()), flat(found.parameters)
+    live, kept = flat(parameters), flat(found.parameters)
     assert equal(kept, live)
     moments = {path.rpartition("/")[2] for path, leaf in live.items() if isinstance(leaf, th.Tensor) and leaf.any()}
     assert {"step", "exp_avg", "exp_avg_sq"} <= moments
     counters = (found.num_timesteps, found.updates, found.seconds, found.score)
-    assert counters == (model.num_timesteps, model._n_updates, 2.5, 0.75)
+    assert counters == (timesteps, updates, 2.5, 0.75)
     assert found.updates > 0
 
 
 def test_a_resumed_model_learns_as_if_it_had_not_stopped(halfway):
     """Bit for bit on the same data; without what the optimisers remember it would not."""
-    name, model, folder = halfway
+    name, model, folder, _ = halfway
     resumed, forgetful = built(name, 2), built(name, 2)
     load_checkpoint(folder).restore(resumed)
     assert equal(weights(resumed), weights(model))
