@@ -13,7 +13,9 @@ from gymnasium.wrappers import HumanRendering, RecordVideo
 
 import multispin_env as ms
 from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.canvas import Canvas
 from multispin_env.envs.rendering.charts import every_nth
+from multispin_env.envs.rendering.tokens import Cell, draw_refused
 from multispin_env.envs.rendering.views import Scales, round_up
 from multispin_env.envs.single import make_single
 
@@ -122,6 +124,16 @@ def test_drawn_tokens_are_whole_cells_and_expected_ones_parts():
     width = 15.0  # of a cell
     assert blue["sampled"][0] == width * blue["sampled"][1]
     assert blue["expected"][0] == pytest.approx(width * blue["expected"][1], abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("size", "crossed", "has_cross"), [(20.0, True, True), (20.0, False, False), (5.0, True, False)]
+)
+def test_refused_tokens_are_crossed_where_a_cross_fits(size, crossed, has_cross):
+    canvas = Canvas(40, 40)
+    draw_refused(canvas, Cell(5.0, 5.0, size, size), crossed=crossed)
+    inside = canvas.array()[8 : int(size) + 2, 8 : int(size) + 2]
+    assert (pixels(inside, style.REFUSED) > 0) == has_cross
 
 
 def test_counted_tokens_are_drawn_whatever_the_reward():
