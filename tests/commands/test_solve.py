@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,7 +106,9 @@ def test_weights_are_for_the_optimum(write, capsys):
     assert found["goodput"] <= plain["goodput"]
     assert all(row["goodput"] <= found["weighted_goodput"] for row in found["comparison"])
     assert main([str(file)]) == 0
-    assert "weighted goodput (tokens/s)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "weighted goodput (tokens/s)" in printed
+    assert re.search(rf"^weighted goodput +{found['weighted_goodput']:.2f} tokens/s$", printed, re.MULTILINE)
     assert "allowed with weights is one of ['optimal']" in refused(capsys, file, "--controller", "fixed")
 
 
