@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from multispin_env.envs.settings import Settings
-from multispin_env.envs.vector import MultiSpinVectorEnv, vector_class
+from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.seeds import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, STATE_ROOM, TUNING_SEED
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
@@ -120,7 +120,9 @@ def apart(first: int, copies: int) -> int:
 
 def make_vec_env(env_id: str, settings: Settings, num_envs: int, max_episode_steps: int, seed: int) -> NativeVecEnv:
     """Native vector of an environment id with these settings, ready for Stable-Baselines3."""
-    return NativeVecEnv(_native(vector_class(ENVIRONMENTS.load(env_id)), settings, num_envs, max_episode_steps), seed)
+    return NativeVecEnv(
+        _native(MultiSpinVectorEnv.of(ENVIRONMENTS.load(env_id)), settings, num_envs, max_episode_steps), seed
+    )
 
 
 def _native(

@@ -1,7 +1,6 @@
 """The single environments: a Gymnasium shell around an engine of one copy."""
 
-from functools import cache
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -11,17 +10,18 @@ from numpy.typing import NDArray
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.engine import Observation
 from multispin_env.envs.rendering.renderers import FRAMES_OR_WINDOW, make_renderer, metadata_of
-from multispin_env.envs.settings import Settings, Variant
+from multispin_env.envs.settings import Settings
+from multispin_env.envs.shells import Shell
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 
-class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
+class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
     """Base of the single environments, which are in `multispin_env.envs.rounds.variants`."""
 
     metadata: dict[str, Any] = metadata_of(FRAMES_OR_WINDOW)
-    variant_type: ClassVar[type[Variant]]
+    suffix = "Env"
 
     def __init__(
         self,
@@ -43,10 +43,6 @@ class MultiSpinEnv(gym.Env[Observation, NDArray[Any]]):
         self.render_mode = render_mode
         self._renderer = make_renderer(render_mode, FRAMES_OR_WINDOW, settings, 1)
         self._seeded = False
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Classes are made from variants, so that is how pickles name them."""
-        return _blank, (self.variant_type,), self.__dict__
 
     @property
     def state(self) -> SystemState:
@@ -127,17 +123,6 @@ def _first(observation: Observation) -> Observation:
     return {key: value[0].copy() for key, value in observation.items()}
 
 
-@cache
-def single_class(variant: type[Variant]) -> type[MultiSpinEnv]:
-    """Single environment of a variant; its help is the variant's page."""
-    fields = {"variant_type": variant, "__doc__": variant.__doc__, "__module__": variant.__module__}
-    return type(f"{variant.__name__}Env", (MultiSpinEnv,), fields)
-
-
-def _blank(variant: type[Variant]) -> MultiSpinEnv:
-    return object.__new__(single_class(variant))
-
-
 def make_single(env_id: str, **arguments: Any) -> MultiSpinEnv:
     """Make the single environment of a registered id; the entry point for ``gym.make``."""
-    return single_class(ENVIRONMENTS.load(env_id))(**arguments)
+    return MultiSpinEnv.of(ENVIRONMENTS.load(env_id))(**arguments)

@@ -1,7 +1,6 @@
 """The vector environments: a Gymnasium shell around an engine of n copies, for ``gym.make_vec``."""
 
-from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium.utils import seeding
@@ -25,13 +24,14 @@ from multispin_env.envs.engine import Observation
 from multispin_env.envs.rendering.renderers import FRAMES, make_renderer, metadata_of
 from multispin_env.envs.rendering.views import View
 from multispin_env.envs.rounds.objectives import Objective
-from multispin_env.envs.settings import Settings, Variant
+from multispin_env.envs.settings import Settings
+from multispin_env.envs.shells import Shell
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 
-class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
+class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     """n copies of a single environment, stepped by one call of the same core.
 
     Copy i equals a single environment reset with its seed, bit for bit; every argument of the single environment
@@ -57,7 +57,7 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         For a bad argument, naming it, its value and what is allowed.
     """
 
-    variant_type: ClassVar[type[Variant]]
+    suffix = "VectorEnv"
     metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
         **metadata_of(FRAMES),
         "autoreset_mode": AutoresetMode.NEXT_STEP,
@@ -105,10 +105,6 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self._seeded = np.zeros(num_envs, dtype=bool)
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._over = np.zeros(num_envs, dtype=bool)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Classes are made from variants, so that is how pickles name them."""
-        return _blank, (self.variant_type,), self.__dict__
 
     @property
     def state(self) -> SystemState:
@@ -260,17 +256,6 @@ class MultiSpinVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         return {key: value.copy() for key, value in observation.items()} if self.copy else dict(observation)
 
 
-@cache
-def vector_class(variant: type[Variant]) -> type[MultiSpinVectorEnv]:
-    """Vector environment of a variant; its help is the variant's page."""
-    fields = {"variant_type": variant, "__doc__": variant.__doc__, "__module__": variant.__module__}
-    return type(f"{variant.__name__}VectorEnv", (MultiSpinVectorEnv,), fields)
-
-
-def _blank(variant: type[Variant]) -> MultiSpinVectorEnv:
-    return object.__new__(vector_class(variant))
-
-
 def make_vector(env_id: str, **arguments: Any) -> MultiSpinVectorEnv:
     """Make the vector environment of a registered id; the entry point for ``gym.make_vec``."""
-    return vector_class(ENVIRONMENTS.load(env_id))(**arguments)
+    return MultiSpinVectorEnv.of(ENVIRONMENTS.load(env_id))(**arguments)
