@@ -24,9 +24,9 @@ def load(env_id: str) -> Any:
 
     Returns
     -------
-    PretrainedAgent
-        Called with observations it answers actions; see `agents.pretrained.policies`. For environments that show the
-        whole state a `PretrainedDecider`, called with a state as controllers are.
+    Pretrained
+        Its ``act`` answers observations with actions; see `multispin_env.evaluation.policy.Policy`. For environments
+        that show the whole state it may be called with a state, as controllers are.
 
     Raises
     ------

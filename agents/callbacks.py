@@ -16,7 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.budget import Budget
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, save_checkpoint
-from agents.measures.base import Measure
+from agents.measures import Measure
 from agents.runs import CURVE
 
 VALIDATIONS = 50

@@ -14,7 +14,7 @@ from rich.console import Console
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT, MODEL
 from agents.decider import load_model
-from agents.measures import measure_of
+from agents.measures import Measure
 from agents.options import REFUSED, RUNS, add_system_options, fail, run_folder, settings_from
 from agents.registry import AGENTS
 from agents.report import agent_label, draw, show, write
@@ -112,11 +112,10 @@ def _prepare(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
 
 
 def _finish(config: RunConfig, folder: Path, console: Console) -> None:
-    measure = measure_of(config.env, config.settings)
+    measure = Measure(config.env, config.settings)
     model = load_model(folder, config.env, config.settings)
-    size = measure.default_size
-    console.print(f"comparing on {size} held-out {measure.size_name} ...")
-    report = measure.report(model, agent_label(config), size)
+    console.print(f"comparing on {measure.kind.default_size} held-out {measure.kind.noun} ...")
+    report = measure.report(model, agent_label(config))
     write(report, folder)
     draw(report, agent_label(config), folder)
     show(report, Console())

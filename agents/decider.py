@@ -1,9 +1,7 @@
-"""A trained model: read back from its run, and as something that decides for states."""
+"""Read the model of a run back."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.base import AgentSettings, tuning_for
@@ -12,21 +10,6 @@ from agents.registry import AGENTS
 from agents.runs import load_config
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
-from multispin_env.physics.types import Decision, SystemState
-
-
-@dataclass(frozen=True)
-class ModelDecider:
-    """Deterministic decisions of a model, through the environment's own observation and action codecs."""
-
-    model: BaseAlgorithm
-    settings: Settings
-
-    def __call__(self, state: SystemState) -> Decision:
-        """Decide for states (n, K)."""
-        observation = self.settings.observations.encode(state)
-        action, _ = self.model.predict(observation, deterministic=True)
-        return self.settings.actions.decode(np.asarray(action), state)
 
 
 def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:

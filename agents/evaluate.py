@@ -8,11 +8,13 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.decider import load_model
-from agents.measures import EpisodeMeasure, Measure, StateMeasure, measure_of
+from agents.measures import Measure
 from agents.options import REFUSED, add_system_options, fail, run_folder, settings_from
 from agents.report import agent_label, show, write
 from agents.runs import load_config, make_folder
 from multispin_env.checks import check_integer, check_name
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.cli import chosen_arguments
 from multispin_env.evaluation.printing import STDOUT, check_outputs, write_output
 from multispin_env.evaluation.table import to_json
@@ -20,7 +22,7 @@ from multispin_env.registry import ENVIRONMENTS
 
 PROGRAM = "python -m agents.evaluate"
 
-SIZES = {measure.size_name: measure.default_size for measure in (StateMeasure, EpisodeMeasure)}
+SIZES = {kind.noun: kind.default_size for kind in (States, Episodes)}
 """Options that say how many cases to compare on, and their defaults."""
 
 
@@ -52,14 +54,14 @@ def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     return parser
 
 
-def _size(options: argparse.Namespace, measure: Measure, env: str) -> int:
-    """How many cases to compare on."""
+def _size(options: argparse.Namespace, noun: str, env: str) -> int | None:
+    """How many cases to compare on; ``None`` for as many as tables have."""
     for name in SIZES:
         given = getattr(options, name)
-        if given is not None and name != measure.size_name:
-            raise ValueError(f"{name}: got {given}, allowed for {env} is --{measure.size_name}")
-    given = getattr(options, measure.size_name)
-    return measure.default_size if given is None else check_integer(measure.size_name, given, 2)
+        if given is not None and name != noun:
+            raise ValueError(f"{name}: got {given}, allowed for {env} is --{noun}")
+    given = getattr(options, noun)
+    return None if given is None else check_integer(noun, given, 2)
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
@@ -72,8 +74,8 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         env = config.env if options.env is None else options.env
         check_name("env", env, ENVIRONMENTS.names())
         settings = settings_from(options, env, config.action, config)
-        measure = measure_of(env, settings)
-        size = _size(options, measure, env)
+        measure = Measure(env, settings)
+        size = _size(options, measure.kind.noun, env)
         if options.out is not None:
             make_folder(options.out)
         model = load_model(folder, env, settings)

@@ -26,7 +26,7 @@ from agents.options import REFUSED, fail, run_folder
 from agents.policies.deterministic import Deterministic
 from agents.runs import RunConfig, load_config, make_folder
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.exported import ONNX, OUTPUT, POLICY, ExportedPolicy, describe
+from multispin_env.evaluation.exported import ONNX, OUTPUT, POLICY, describe, load_policy
 
 PROGRAM = "policy.pt2"
 """File of ``--torch-export``; ``torch.export.load`` reads it."""
@@ -155,7 +155,7 @@ def largest_difference(network: Network, settings: Settings, exported: Exported)
 
 
 def _read_onnx(folder: Path, network: Network) -> Exported:
-    policy = ExportedPolicy.load(folder)
+    policy = load_policy(folder)
     return lambda entries: policy.act({key: one.numpy() for key, one in zip(network.entries, entries, strict=True)})
 
 

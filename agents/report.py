@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from agents.measures.base import Report
+from agents.measures import Report
 from agents.runs import CURVE, RunConfig, write_atomically
 from multispin_env.evaluation.printing import BEST
 from multispin_env.evaluation.table import to_csv, to_json
@@ -53,7 +53,7 @@ def draw(report: Report, label: str, folder: Path) -> None:
 
 
 def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
-    shown = report.bars[::-1]
+    shown = report.rows[::-1]
     values = [bar.mean for bar in shown]
     errors = [[bar.mean - bar.low for bar in shown], [bar.high - bar.mean for bar in shown]]
     colours = ["#D55E00" if bar.name == label else "#0072B2" for bar in shown]
@@ -68,8 +68,8 @@ def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
 def _curve(axes: Any, report: Report, label: str, folder: Path) -> None:
     steps, scores = _points(folder / CURVE, report.headline.key)
     axes.plot(steps, scores, color="#D55E00", marker="o", markersize=3, label=f"{label}, validation")
-    lowest = min(scores) - 0.1 * abs(max(bar.headline for bar in report.bars))
-    references = [bar for bar in report.bars if bar.name != label and bar.headline > lowest]
+    lowest = min(scores) - 0.1 * abs(max(bar.headline for bar in report.rows))
+    references = [bar for bar in report.rows if bar.name != label and bar.headline > lowest]
     for colour, bar in zip(COLOURS, references, strict=False):
         axes.axhline(bar.headline, color=colour, linestyle="--", linewidth=1, label=f"{bar.name}, {bar.headline:.4f}")
     axes.set_xlabel("rounds trained")

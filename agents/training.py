@@ -10,7 +10,7 @@ from agents.base import AgentSettings, tuning_for
 from agents.budget import Limits
 from agents.callbacks import TrainingMonitor
 from agents.checkpoints import MODEL, load_checkpoint
-from agents.measures import measure_of
+from agents.measures import Measure
 from agents.registry import AGENTS
 from agents.runs import RunConfig, save_config
 from agents.vec_env import first_seed, make_vec_env
@@ -58,7 +58,7 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
         return None
     model.set_logger(configure(str(folder / TENSORBOARD), ["tensorboard"]))
     best = load_checkpoint(folder, MODEL).score if resume else None
-    monitor = TrainingMonitor(folder, measure_of(config.env, config.settings), budget, console, best)
+    monitor = TrainingMonitor(folder, Measure(config.env, config.settings), budget, console, best)
     left = 10**12 if budget.timesteps is None else budget.timesteps - done
     with monitor.stop_on_signals():
         model.learn(left, callback=monitor, reset_num_timesteps=checkpoint is None)

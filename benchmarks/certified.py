@@ -6,6 +6,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from benchmarks.hostile import hostile_instance
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.factory import controller_names, make_controller
-from multispin_env.evaluation.scores import score
+from multispin_env.evaluation.cases.states import States
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState
@@ -137,10 +138,9 @@ def lead(name: str, users: int, bandwidth: float, instances: int) -> dict[str, A
     """How far the rule and the certified decision are ahead of the best of all other controllers."""
     scenario = Scenario.preset(name, num_users=users, total_bandwidth=bandwidth * 1e6)
     state = sample_state(scenario, np.random.default_rng(1), instances)
-    deciders = {other: make_controller(other, scenario) for other in controller_names()}
-    deciders["certified"] = make_controller("optimal", scenario, certify=1e-9)
-    values = score(scenario, state, deciders)
-    rule, certified = values.pop("optimal"), values.pop("certified")
+    states = States(scenario, state, seed=1, certify=None)
+    values = {other: states.values(other) for other in controller_names()}
+    rule, certified = values.pop("optimal"), replace(states, certify=1e-9).values("optimal")
     others = np.max(list(values.values()), 0)
     leads = {"rule": rule / others - 1.0, "certified": certified / others - 1.0}
     row: dict[str, Any] = {"preset": name, "K": users, "MHz": bandwidth, "instances": instances}

@@ -22,19 +22,11 @@ from time import monotonic
 from typing import Any
 
 import multispin_env as ms
-from multispin_env.evaluation.comparison import (
-    EpisodeRow,
-    compare,
-    comparison_cells,
-    default_metric,
-    paired_difference,
-    play_all,
-    user_cells,
-)
-from multispin_env.evaluation.contenders import default_contenders, default_reference
-from multispin_env.evaluation.episodes import Episodes, make_episode_env
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers, comparison_cells, user_cells
+from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.seeds import EPISODE_SEED
-from multispin_env.evaluation.statistics import Interval
+from multispin_env.evaluation.statistics import Interval, mean_interval
 from multispin_env.evaluation.table import aligned, markdown
 
 USERS: tuple[int, ...] = (8, 20)
@@ -105,7 +97,7 @@ class System:
     preset: str
     num_users: int
     metric: str
-    rows: list[EpisodeRow]
+    rows: list[Row]
     orders: list[Order]
 
     @property
@@ -116,19 +108,18 @@ class System:
 
 def run(case: Case, preset: str, num_users: int, episodes: int) -> System:
     """Play all contenders of a case in one system."""
-    env = make_episode_env(case.env, episodes, preset, {"num_users": num_users, **case.arguments})
-    metric = default_metric(env)
-    names = dict.fromkeys((*ALWAYS, *case.contenders, *default_contenders(env)))
+    cases = Episodes(case.env, episodes, preset, {"num_users": num_users, **case.arguments})
+    names = dict.fromkeys((*ALWAYS, *case.contenders, *cases.contenders))
     names.pop("optimal", None)  # the clairvoyant one by another name
-    played = play_all(env, names, EPISODE_SEED)
-    rows = compare(played, default_reference(env), metric)
-    return System(case, preset, num_users, metric, rows, _orders(case, played))
+    ledgers = {name: cases.play(name) for name in names}
+    rows = compare_ledgers(ledgers, cases.reference, cases.metric)
+    return System(case, preset, num_users, cases.metric, rows, _orders(case, ledgers))
 
 
-def _orders(case: Case, played: dict[str, Episodes]) -> list[Order]:
+def _orders(case: Case, ledgers: dict[str, Ledger]) -> list[Order]:
     return [
-        Order(ahead, behind, metric, paired_difference(played[ahead], played[behind], metric))
-        for metric in case.order_metrics
+        Order(ahead, behind, name, mean_interval(values(ledgers[ahead]) - values(ledgers[behind])))
+        for name, values in ((name, METRICS[name].values) for name in case.order_metrics)
         for ahead, behind in case.orders
     ]
 
@@ -174,7 +165,7 @@ def to_markdown(found: list[System], about: dict[str, Any]) -> str:
 def to_csv(found: list[System]) -> str:
     """All rows, each with its system."""
     lines = [
-        {"case": one.case.title, "preset": one.preset, "num_users": one.num_users, "metric": one.metric} | asdict(row)
+        {"case": one.case.title, "preset": one.preset, "num_users": one.num_users, "metric": one.metric} | row.to_dict()
         for one in found
         for row in one.rows
     ]
@@ -188,7 +179,10 @@ def to_csv(found: list[System]) -> str:
 def to_json(found: list[System], about: dict[str, Any]) -> str:
     """Everything."""
     results = [
-        asdict(one) | {"orders": [asdict(order) | {"verdict": order.verdict} for order in one.orders]} for one in found
+        asdict(one)
+        | {"rows": [row.to_dict() for row in one.rows]}
+        | {"orders": [asdict(order) | {"verdict": order.verdict} for order in one.orders]}
+        for one in found
     ]
     return json.dumps({"about": about, "systems": results}, indent=2, ensure_ascii=False) + "\n"
 

@@ -8,7 +8,7 @@ import torch as th
 
 import multispin_env as ms
 from agents.base import tuning_for
-from agents.measures.states import StateMeasure
+from agents.measures import Measure
 from agents.ppo import SETTINGS
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
@@ -20,7 +20,7 @@ EPISODE_ROUNDS = 64
 def main(trials: int = 30, timesteps: int = 100_000, study: str = "results/hyperparameters.sqlite") -> float:
     """Try some settings; returns the best share of the optimum, on validation states that no table uses."""
     settings = Settings(ms.Scenario.preset("llama2", num_users=8), ms.ENVIRONMENTS.load(ENV)(), "lengths")
-    validate = StateMeasure(ENV, settings).validation()
+    validate = Measure(ENV, settings).validation()
     th.set_num_threads(1)
 
     def share(trial: optuna.Trial) -> float:
@@ -34,7 +34,7 @@ def main(trials: int = 30, timesteps: int = 100_000, study: str = "results/hyper
         env = make_vec_env(ENV, settings, agent.num_envs, EPISODE_ROUNDS, seed=trial.number)
         model = agent.build(env, lambda remaining: remaining, trial.number, "cpu", tuning_for(settings))
         model.learn(timesteps)
-        return validate(model)["share_of_optimum"]
+        return validate(model)["share_of_reference"]
 
     Path(study).parent.mkdir(parents=True, exist_ok=True)
     search = optuna.create_study(

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 import multispin_env as ms
-from multispin_env.evaluation.scores import held_out_states, reference_scores
-from multispin_env.evaluation.table import Row, make_table, to_text
+from multispin_env.evaluation.cases.base import listed
+from multispin_env.evaluation.cases.states import States
+from multispin_env.evaluation.comparison import Row, comparison_cells
+from multispin_env.evaluation.table import aligned
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +30,9 @@ def main() -> list[Row]:
     ms.CONTROLLERS.register("same-time", SameTime)
     try:
         scenario = ms.Scenario.preset("llama2", num_users=8)
-        rows = make_table(reference_scores(scenario, held_out_states(scenario, 100)))
-        print(to_text(rows))
+        states = States.draw(scenario, 100)
+        rows = states.table(listed(states))
+        print(aligned(*comparison_cells(rows, states.metric, states.reference_title)))
         return rows
     finally:
         ms.CONTROLLERS.unregister("same-time")

@@ -9,8 +9,9 @@ import multispin_env as ms
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.rounds.objectives import Objective
 from multispin_env.envs.rounds.variant import RoundsVariant
-from multispin_env.evaluation.comparison import EpisodeRow, compare, play_all
-from multispin_env.evaluation.episodes import make_episode_env
+from multispin_env.evaluation.cases.base import listed
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.comparison import Row
 
 
 class SlowestUser(Objective):
@@ -46,7 +47,7 @@ class Slowest(RoundsVariant):
         return SlowestUser()
 
 
-def main() -> list[EpisodeRow]:
+def main() -> list[Row]:
     """Register it, play it as a single environment, and compare controllers in it."""
     ms.register_environment("Mine/Slowest-v0", Slowest)
     try:
@@ -54,8 +55,8 @@ def main() -> list[EpisodeRow]:
         env.reset(seed=0)
         _, reward, *_ = env.step(env.action_space.sample())
         print(f"reward of a random action: {reward:.2f} tokens/s")
-        episodes = make_episode_env("Mine/Slowest-v0", 20, "llama2", {"num_users": 4})
-        rows = compare(play_all(episodes, Slowest.contenders), "optimal", SlowestUser.metric)
+        episodes = Episodes("Mine/Slowest-v0", 20, "llama2", {"num_users": 4})
+        rows = episodes.table(listed(episodes))
         for row in rows:
             print(f"{row.name:18} {row.mean:.1f}")
         return rows

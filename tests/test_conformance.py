@@ -13,9 +13,9 @@ from multispin_env.controllers.estimators.base import Estimator
 from multispin_env.envs.rounds.actions import SharesCodec
 from multispin_env.envs.rounds.objectives import Goodput
 from multispin_env.envs.rounds.variant import RoundsVariant
-from multispin_env.evaluation.contenders import default_contenders
+from multispin_env.evaluation.cases.states import States
+from multispin_env.evaluation.contenders import contenders_of
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
-from multispin_env.evaluation.scores import reference_scores
 from multispin_env.physics.acceptance.by_task import ByTask
 from multispin_env.physics.channels.rayleigh import Rayleigh
 from multispin_env.registry import ENCODINGS, SYSTEMS
@@ -186,7 +186,7 @@ def test_environments(env_id):
     check_env(gym.make(env_id, num_users=3).unwrapped, skip_render_check=True)
     assert play(env_id)["round_latency"] > 0.0
     env = make_episode_env(env_id, 2, "llama2", {"num_users": 3, "max_episode_steps": 2})
-    names = default_contenders(env)
+    names = contenders_of(env.unwrapped.settings)
     assert names
     assert (play_episodes(env, names[0]).goodput > 0.0).all()
 
@@ -209,5 +209,6 @@ def test_an_environment_from_outside_is_what_its_variant_says():
 
 def test_tables_hold_controllers_and_systems_from_outside():
     scenario = ms.Scenario.preset("llama2", num_users=3)
-    found = reference_scores(scenario, ms.sample_state(scenario, np.random.default_rng(0), 3))
-    assert (found["mine"] == 0.5 * found["p2p"]).all()  # a system of that name stands for the controller of it
+    states = States.draw(scenario, 3)
+    assert states.contenders.count("mine") == 1
+    assert (states.values("mine") == 0.5 * states.values("p2p")).all()  # a system stands for the controller of its name

@@ -29,7 +29,7 @@ ACTIONS, OBSERVATIONS = "multispin_env.envs.rounds.actions", "multispin_env.envs
 SCENARIO = "multispin_env.scenario:Scenario"
 VECTOR = "multispin_env.envs.vector:MultiSpinVectorEnv"
 REGISTRATION = "multispin_env.envs.registration"
-REPLAY, SCORES = f"{ACCEPTANCE}.replay", "multispin_env.evaluation.scores"
+REPLAY, SCORES = f"{ACCEPTANCE}.replay", "multispin_env.evaluation.cases.states"
 
 
 def load(place):
@@ -107,7 +107,6 @@ OF_PARTS = [  # owner, argument, default, where it is stated, and how
      "multispin_env.physics.channels.gauss_markov:GaussMarkov", "a gain that never changes; default 0.9."),
     ("multispin_env.physics.dynamics:sample_state", "size", None, "multispin_env.physics.dynamics:sample_state",
      "``None`` gives one without a batch axis."),
-    (f"{SCORES}:held_out_states", "size", 500, f"{SCORES}:held_out_states", "by default 500"),
     (VECTOR, "num_envs", 1, "docs/environments.md", "| `num_envs` | 1 |"),
     (VECTOR, "autoreset_mode", "NextStep", "docs/environments.md", '| `autoreset_mode` | `"NextStep"` |'),
     (VECTOR, "copy", True, "docs/environments.md", "| `copy` | `True` |"),

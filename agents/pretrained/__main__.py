@@ -12,13 +12,14 @@ from typing import Any
 
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.cli import DEFAULTS
-from agents.measures import EpisodeMeasure, StateMeasure
 from agents.options import REFUSED, fail, own_arguments, run_folder
-from agents.pretrained.policies import ROOT, SCORE, PretrainedAgent, read
-from agents.pretrained.scoring import Trial, best_plug_in
+from agents.pretrained.policies import ROOT, SCORE, Pretrained, read
 from agents.registry import PRETRAINED
 from agents.runs import CONFIG, RunConfig, load_config, write_atomically
 from multispin_env.arrays import FloatArray
+from multispin_env.evaluation.cases.base import Cases, listed
+from multispin_env.evaluation.cases.choice import held_out
+from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.files import read_json
 from multispin_env.registry import ENVIRONMENTS
@@ -72,15 +73,15 @@ def interval(values: FloatArray) -> dict[str, float]:
     return mean_interval(values)._asdict()
 
 
-def measured(agent: PretrainedAgent, trial: Trial) -> dict[str, Any]:
+def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
     """Score of an agent beside the reference and the best plug-in, in pairs."""
-    others, own = trial.references(), trial.values(agent)
-    reference, plug_in = trial.reference, best_plug_in(others)
+    others, own = {name: cases.values(name) for name in listed(cases)}, cases.values(agent)
+    reference, plug_in = cases.reference, best_plug_in(others)
     return {
-        "metric": trial.metric,
-        "cases": trial.cases,
-        "size": trial.size,
-        "first_seed": trial.seed,
+        "metric": cases.metric,
+        "cases": cases.noun,
+        "size": cases.size,
+        "first_seed": cases.seed,
         "agent": interval(own),
         "best_plug_in": {"name": plug_in, **interval(others[plug_in])},
         "minus_best_plug_in": interval(own - others[plug_in]),
@@ -116,9 +117,8 @@ def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
         "arguments": dict(config.arguments),
         "scenario": config.scenario.to_dict(),
     }
-    default = StateMeasure if config.settings.variant.independent_rounds else EpisodeMeasure
-    trial = Trial(config.env, config.settings, default.default_size if size is None else size)
-    content = {**about, "score": measured(read(target), trial)}
+    cases = held_out(config.env, config.settings, size)
+    content = {**about, "score": measured(read(target), cases)}
     write_atomically(target / SCORE, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return target
 

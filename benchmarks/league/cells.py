@@ -14,15 +14,16 @@ import agents
 from agents.base import AgentSettings, tuning_for
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT
-from agents.decider import ModelDecider, load_model
-from agents.measures import EpisodeMeasure, StateMeasure
-from agents.measures.episodes import ModelAgent
+from agents.decider import load_model
 from agents.options import own_arguments
-from agents.pretrained.scoring import Trial, best_plug_in
+from agents.policies.network import policy_of
 from agents.registry import AGENTS
 from agents.runs import CONFIG, RunConfig, load_config, make_folder, write_atomically
 from agents.training import train
 from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.cases.base import Cases, listed
+from multispin_env.evaluation.cases.choice import held_out
+from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.files import read_json
 from multispin_env.registry import ENVIRONMENTS
 
@@ -81,10 +82,9 @@ class System:
         """Those of its environment: a result holds for no others."""
         return {"arguments": self.settings.arguments}
 
-    def trial(self, size: int | None) -> Trial:
+    def cases(self, size: int | None) -> Cases:
         """Held-out cases; as many as tables have unless told otherwise."""
-        measure = StateMeasure if self.settings.variant.independent_rounds else EpisodeMeasure
-        return Trial(self.env, self.settings, measure.default_size if size is None else size)
+        return held_out(self.env, self.settings, size)
 
 
 @dataclass(frozen=True)
@@ -163,15 +163,15 @@ def kept(path: Path, spec: Content, make: Callable[[], Content]) -> Content:
 
 def references(system: System, size: int | None, folder: Path) -> Content:
     """Values of everything that agents are compared with in a system."""
-    trial = system.trial(size)
-    spec = {**asdict(system), **system.arguments, "size": trial.size, "seed": trial.seed}
+    cases = system.cases(size)
+    spec = {**asdict(system), **system.arguments, "size": cases.size, "seed": cases.seed}
 
     def make() -> Content:
-        values = trial.references()
+        values = {name: cases.values(name) for name in listed(cases)}
         return {
-            "metric": trial.metric,
-            "cases": trial.cases,
-            "reference": trial.reference,
+            "metric": cases.metric,
+            "cases": cases.noun,
+            "reference": cases.reference,
             "plug_in": best_plug_in(values),
             "values": {name: array.tolist() for name, array in values.items()},
             "commit": commit(),
@@ -191,9 +191,9 @@ def result(cell: Cell, folder: Path, console: Console) -> Content:
 
 def _of_shipped(cell: Cell, folder: Path, console: Console) -> Content:
     agent = agents.load(cell.system.env)
-    trial = Trial(cell.system.env, agent.settings, cell.system.trial(cell.size).size)
+    cases = held_out(cell.system.env, agent.settings, cell.size)
     about = {"commit": agent.score["commit"], "command": agent.score["command"]}
-    return _content(agent.config, agent.score["rounds_trained"], about, trial.values(agent))
+    return _content(agent.config, agent.score["rounds_trained"], about, cases.values(agent))
 
 
 def _of_run(cell: Cell, folder: Path, console: Console) -> Content:
@@ -207,9 +207,8 @@ def _of_run(cell: Cell, folder: Path, console: Console) -> Content:
     if stopped is not None:
         raise Stopped(stopped)
     model = load_model(run, cell.system.env, settings)
-    trial = cell.system.trial(cell.size)
-    decide = ModelDecider(model, settings) if trial.on_states else ModelAgent(model)
-    return _content(config, cell.rounds, {"commit": commit()}, trial.values(decide))
+    values = cell.system.cases(cell.size).values(policy_of(model, settings))
+    return _content(config, cell.rounds, {"commit": commit()}, values)
 
 
 def _content(config: RunConfig, rounds: int, about: Content, values: np.ndarray[Any, Any]) -> Content:

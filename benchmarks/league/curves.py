@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.measures import measure_of
+from agents.measures import Measure
 from agents.report import COLOURS
 from agents.runs import CURVE
 from benchmarks.league.cells import Cell, System
@@ -55,7 +55,7 @@ def _curve(cell: Cell, folder: Path) -> tuple[FloatArray, FloatArray] | None:
     path = folder / "runs" / cell.stem / CURVE
     if not path.is_file():
         return None
-    headline = measure_of(cell.system.env, cell.system.settings).headline.key
+    headline = Measure(cell.system.env, cell.system.settings).headline.key
     with path.open(encoding="utf-8") as file:
         points = [(float(row["timesteps"]), float(row[headline])) for row in csv.DictReader(file)]
     rounds, scores = np.array(points).T

@@ -3,22 +3,24 @@
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from time import monotonic, perf_counter
+from types import MappingProxyType
 
 import numpy as np
 import torch as th
 
 import agents
 from agents.base import scenarios_like
-from agents.pretrained.scoring import Trial
 from agents.runs import write_atomically
 from benchmarks.league.cells import FLOOR, Content
 from benchmarks.league.pictures import draw_generalisation, draw_time
 from benchmarks.league.statistics import Task, interval, weights_of
 from multispin_env.controllers.factory import make_controller
-from multispin_env.evaluation.scores import CERTIFICATE, Decide
+from multispin_env.evaluation.cases.choice import cases_of, held_out
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases.states import CERTIFICATE, States
+from multispin_env.evaluation.contenders import Decide
 from multispin_env.evaluation.seeds import BOOTSTRAP_SEED, HELD_OUT_SEED
 from multispin_env.evaluation.table import aligned
 from multispin_env.physics.dynamics import sample_state
@@ -27,8 +29,8 @@ from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 
 USERS = (2, 5, 10, 20, 50, 100, 200)
-STATES, EPISODES = 50, 10
-"""Cases of the first study."""
+SIZES = MappingProxyType({States: 50, Episodes: 10})
+"""Cases of the first study, by their kind."""
 
 TIMED = "MultiSpin/Heterogeneous-v0"
 TIMED_USERS, TIMED_STATES, ALONE, BATCHES = 20, 100, 20, 3
@@ -42,23 +44,20 @@ def _save(name: str, rows: list[Content], folder: Path) -> None:
 def _at(env_id: str, scenario: Scenario, size: int | None) -> Content:
     """Scores of a pretrained agent and of the best plug-in in another scenario."""
     agent = agents.load(env_id)
-    settings = replace(agent.settings, scenario=scenario)
-    trial = Trial(env_id, settings, 2)
-    trial = replace(trial, size=size or (STATES if trial.on_states else EPISODES))
+    here = agent.on(scenario)
+    cases = held_out(env_id, here.settings, size or SIZES[cases_of(here.settings)])
     plug_in = agent.score["score"]["best_plug_in"]["name"]
-    values = trial.references((trial.reference, plug_in, FLOOR))
-    floor, top = values[FLOOR], values[trial.reference]
-    weights = weights_of(trial.size, np.random.default_rng(BOOTSTRAP_SEED))
-    even = np.full(trial.size, 1.0 / trial.size)
-    deciding = agent.on(scenario) if trial.on_states else agent
-    own, other = (Task(found[None], floor, top) for found in (trial.values(deciding), values[plug_in]))
+    floor, top = cases.values(FLOOR), cases.values(cases.reference)
+    weights = weights_of(cases.size, np.random.default_rng(BOOTSTRAP_SEED))
+    even = np.full(cases.size, 1.0 / cases.size)
+    own, other = (Task(cases.values(contender)[None], floor, top) for contender in (here, plug_in))
     found = interval(float(own.scores(even)[0]), own.scores(weights)[:, 0])
     return {
         "env": env_id,
         "preset": scenario.name,
         "num_users": scenario.num_users,
         "trained": f"{agent.settings.scenario.name}, K = {agent.settings.scenario.num_users}",
-        "cases": trial.size,
+        "cases": cases.size,
         "agent": found.mean,
         "agent_low": found.low,
         "agent_high": found.high,

@@ -11,7 +11,7 @@ OUT = Path(__file__).resolve().parents[1] / "images" / "architecture.png"
 ROOMS = (
     ("agents/", "registry, learners, policies, runs, pretrained (torch)"),
     ("commands/  watch/  reproduce/", "what a user runs"),
-    ("evaluation/", "contenders, episodes, comparison, tables, seeds"),
+    ("evaluation/", "cases, contenders, ledger, comparison, seeds"),
     ("envs/", "shells single and vector, engine protocol, registration"),
     ("envs/rounds/", "engine, core, actions, observations, objectives, memories, variants"),
     ("controllers/", "factory, names, plug-ins, estimators, beliefs, rounds/"),

@@ -12,8 +12,7 @@ from scores import SCENARIO, scores_of, slug
 
 import multispin_env as ms
 from multispin_env.controllers.names import ContenderName
-from multispin_env.evaluation.contenders import default_contenders, default_reference
-from multispin_env.evaluation.episodes import make_episode_env
+from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.registry import ENCODINGS, FIGURES, Registry
 from multispin_env.watch.cli import main
 
@@ -98,11 +97,9 @@ def _linked(text: str, own: str) -> str:
 
 def animate(env_id: str, path: Path) -> str:
     """Film the best that is known beside the next in the comparison; returns the command, but for its file."""
-    env = make_episode_env(env_id, 2, SCENARIO)
-    reference = default_reference(env)
-    other = next(
-        name for name in default_contenders(env) if ContenderName.parse(name) != ContenderName.parse(reference)
-    )
+    episodes = Episodes(env_id, 2, SCENARIO)
+    reference = episodes.reference
+    other = next(name for name in episodes.contenders if ContenderName.parse(name) != ContenderName.parse(reference))
     options = ["--env", env_id, "--controller", reference, "--beside", other]
     options += ["--num-users", str(USERS), "--rounds", str(ROUNDS), "--set", "reward=sampled"]
     with contextlib.redirect_stderr(io.StringIO()) as said:

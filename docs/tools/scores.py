@@ -4,10 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from multispin_env.evaluation.cli import chosen_names
-from multispin_env.evaluation.comparison import EpisodeRow, compare, comparison_cells, default_metric, play_all
-from multispin_env.evaluation.episodes import make_episode_env
-from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.evaluation.cases.base import listed
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.comparison import Row, comparison_cells
 from multispin_env.evaluation.table import markdown, to_json
 from multispin_env.registry import ENVIRONMENTS
 
@@ -28,7 +27,7 @@ class Scores:
     seed: int
     metric: str
     reference: str
-    rows: list[EpisodeRow]
+    rows: list[Row]
 
     def table(self) -> str:
         """Markdown table."""
@@ -47,11 +46,9 @@ def slug(env_id: str) -> str:
 
 def play(env_id: str, episodes: int) -> Scores:
     """Play what fits an environment: what ``python -m multispin_env.evaluation --env ID`` prints."""
-    env = make_episode_env(env_id, episodes, SCENARIO)
-    names, reference = chosen_names(env, None, None)
-    metric = default_metric(env)
-    rows = compare(play_all(env, names, EPISODE_SEED), reference, metric)
-    return Scores(env_id, SCENARIO, episodes, EPISODE_SEED, metric, reference, rows)
+    cases = Episodes(env_id, episodes, SCENARIO)
+    rows = cases.table(listed(cases))
+    return Scores(env_id, SCENARIO, episodes, cases.seed, cases.metric, cases.reference, rows)
 
 
 def write_scores() -> None:
@@ -69,4 +66,4 @@ def scores_of(env_id: str) -> Scores:
     if not path.exists():
         return play(env_id, FEW)
     stored = json.loads(path.read_text(encoding="utf-8"))
-    return Scores(**stored["about"], rows=[EpisodeRow(**row) for row in stored["rows"]])
+    return Scores(**stored["about"], rows=list(map(Row.from_dict, stored["rows"])))

@@ -138,6 +138,12 @@ class Settings:
         return {entry.name: getattr(self.variant, entry.name) for entry in fields(self.variant)}
 
     @property
+    def chosen_arguments(self) -> dict[str, Any]:
+        """Those of `arguments` that are not the variant's defaults."""
+        defaults = {entry.name: entry.default for entry in fields(self.variant)}
+        return {name: value for name, value in self.arguments.items() if value != defaults[name]}
+
+    @property
     def held_out(self) -> "Settings":
         """The environment that agents which learnt in this one are measured in."""
         return replace(self, variant=self.variant.held_out)

@@ -10,27 +10,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from gymnasium.vector import VectorEnv
-
 from multispin_env.checks import check_integer, check_name, shown
 from multispin_env.controllers.names import ContenderName
-from multispin_env.evaluation.comparison import (
-    METRICS,
-    EpisodeRow,
-    compare,
-    comparison_cells,
-    default_metric,
-    play_all,
-    user_cells,
-)
-from multispin_env.evaluation.contenders import (
-    SLOW,
-    default_contenders,
-    default_reference,
-    make_contender,
-    native,
-)
-from multispin_env.evaluation.episodes import Progress, make_episode_env
+from multispin_env.evaluation.cases.base import heading
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers, comparison_cells, user_cells
+from multispin_env.evaluation.contenders import SLOW, make_contender, native
+from multispin_env.evaluation.episodes import Progress
 from multispin_env.evaluation.printing import STDOUT, check_outputs, exit_status, show_table, write_output
 from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.evaluation.table import to_csv, to_json
@@ -142,9 +128,7 @@ def chosen_arguments(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def chosen_names(
-    env: VectorEnv[Any, Any, Any], controllers: Sequence[str] | None, reference: str | None
-) -> tuple[list[str], str]:
+def chosen_names(cases: Episodes, controllers: Sequence[str] | None, reference: str | None) -> tuple[list[str], str]:
     """Names to play, each once and the reference among them, and which of them is the reference.
 
     Raises
@@ -152,14 +136,14 @@ def chosen_names(
     ValueError, TypeError
         For an unknown name; the nearest is suggested.
     """
-    names = list(dict.fromkeys(default_contenders(env) if controllers is None else controllers))
-    wanted = default_reference(env) if reference is None else reference
-    found = next((name for name in names if ContenderName.parse(name) == ContenderName.parse(wanted)), None)
-    if found is None:
+    names = list(dict.fromkeys(cases.contenders if controllers is None else controllers))
+    wanted = cases.reference if reference is None else reference
+    same = next((name for name in names if ContenderName.parse(name) == ContenderName.parse(wanted)), None)
+    if same is None:
         names.append(wanted)
     for name in names:
-        make_contender(name, env)
-    return names, wanted if found is None else found
+        make_contender(name, cases.env())
+    return names, wanted if same is None else same
 
 
 class Reporter:
@@ -187,37 +171,13 @@ class Reporter:
         self.shown = monotonic()
 
 
-def about(
-    env: VectorEnv[Any, Any, Any], options: argparse.Namespace, reference: str, metric: str, command: str
-) -> dict[str, Any]:
+def about(cases: Episodes, reference: str, metric: str, command: str) -> dict[str, Any]:
     """What a table is about, for its JSON file."""
-    base = native(env)
-    return {
-        "env": options.env,
-        "arguments": {name: str(value) for name, value in chosen_arguments(options).items()},
-        "episodes": options.episodes,
-        "rounds": base.max_episode_steps,
-        "seed": options.seed,
-        "metric": metric,
-        "reference": reference,
-        "scenario": base.scenario.to_dict(),
-        "command": command,
-        "versions": {name: version(name) for name in ("multispin_env", "gymnasium", "numpy", "scipy")},
-    }
+    versions = {name: version(name) for name in ("multispin_env", "gymnasium", "numpy", "scipy")}
+    return {**cases.about, "metric": metric, "reference": reference, "command": command, "versions": versions}
 
 
-def _title(env: VectorEnv[Any, Any, Any], options: argparse.Namespace, reference: str) -> str:
-    base = native(env)
-    scenario = base.scenario
-    extra = "".join(f", {text}" for text in options.set)
-    return (
-        f"{options.env}{extra}, {scenario.name}, K = {scenario.num_users}, "
-        f"B = {scenario.total_bandwidth / 1e6:g} MHz, {options.episodes} episodes of {base.max_episode_steps} rounds; "
-        f"reference: {reference}"
-    )
-
-
-def _show(rows: list[EpisodeRow], metric: str, title: str, with_users: bool) -> None:
+def _show(rows: list[Row], metric: str, title: str, with_users: bool) -> None:
     print(f"{title}\n")
     show_table(*comparison_cells(rows, metric), best=0)
     if with_users:
@@ -228,19 +188,20 @@ def _show(rows: list[EpisodeRow], metric: str, title: str, with_users: bool) -> 
 def _run(options: argparse.Namespace, command: str) -> None:
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
-    env = make_episode_env(options.env, options.episodes, options.scenario, chosen_arguments(options))
-    fitting = default_metric(env)
-    metric = fitting if options.metric is None else options.metric
+    cases = Episodes(options.env, options.episodes, options.scenario, chosen_arguments(options), options.seed)
+    metric = cases.metric if options.metric is None else options.metric
     check_name("metric", metric, METRICS)
-    names, reference = chosen_names(env, options.controllers, options.reference)
-    rows = compare(play_all(env, names, options.seed, Reporter(len(names))), reference, metric)
+    names, reference = chosen_names(cases, options.controllers, options.reference)
+    report = Reporter(len(names))
+    rows = compare_ledgers({name: cases.play(name, report(name)) for name in names}, reference, metric)
     if options.json is not None:
-        text = to_json(rows, about(env, options, reference, metric, command))
-        write_output(f"{text}\n", options.json)
+        write_output(f"{to_json(rows, about(cases, reference, metric, command))}\n", options.json)
     if options.csv is not None:
         write_output(to_csv(rows), options.csv)
     if STDOUT not in (options.json, options.csv):
-        _show(rows, metric, _title(env, options, reference), with_users=fitting == "return")
+        scenario = native(cases.env()).scenario
+        title = heading(options.env, parse_settings(options.set), scenario, f"{cases.title}; reference: {reference}")
+        _show(rows, metric, title, with_users=cases.metric == "return")
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:

@@ -1,18 +1,16 @@
-"""Contenders compared on the same episodes, in pairs."""
+"""Contenders compared on the same cases, in pairs."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorEnv
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
-from multispin_env.evaluation.contenders import native
-from multispin_env.evaluation.episodes import Episodes, Progress, play_episodes
-from multispin_env.evaluation.seeds import EPISODE_SEED
-from multispin_env.evaluation.statistics import Interval, mean_interval
+from multispin_env.controllers.names import ContenderName
+from multispin_env.evaluation.ledger import Ledger
+from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells
 
 QUANTILES = (5, 25, 50, 75, 95)
@@ -28,7 +26,7 @@ class Metric:
     header
         Title of its column.
     values
-        One number (n,) for each episode.
+        One number (n,) for each case.
     has_share
         Whether a ratio of two means says something.
     digits
@@ -36,139 +34,121 @@ class Metric:
     """
 
     header: str
-    values: Callable[[Episodes], FloatArray]
+    values: Callable[[Ledger], FloatArray]
     has_share: bool
     digits: int = 2
 
 
 METRICS = {
-    "goodput": Metric("goodput (tokens/s)", lambda played: played.goodput, has_share=True),
-    "throughput": Metric("throughput (tokens/s)", lambda played: played.throughput, has_share=True),
-    "return": Metric("return", lambda played: played.returns, has_share=False, digits=3),
-    "utility": Metric("Σ ln throughput", lambda played: played.utility, has_share=False, digits=3),
+    "goodput": Metric("goodput (tokens/s)", lambda ledger: ledger.goodput, has_share=True),
+    "throughput": Metric("throughput (tokens/s)", lambda ledger: ledger.throughput, has_share=True),
+    "return": Metric("return", lambda ledger: ledger.returns, has_share=False, digits=3),
+    "utility": Metric("Σ ln throughput", lambda ledger: ledger.utility, has_share=False, digits=3),
 }
 """By name: mean goodput over rounds, tokens over time, sum of rewards, and Σ ln of the users' throughputs."""
 
 
 @dataclass(frozen=True)
-class EpisodeRow:
-    """One contender on the common episodes; means over them."""
+class Row:
+    """One contender on the common cases; means over them."""
 
     name: str
     mean: float  # of the metric
     low: float  # 95 % interval
     high: float
     share: float | None  # mean over the reference's mean; None where that says nothing
-    difference: float  # mean of the metric − the reference's in the same episode
+    difference: float  # mean of the metric − the reference's in the same case
     difference_low: float
     difference_high: float
-    goodput: float  # tokens/s, mean over rounds
-    throughput: float  # tokens/s, all tokens over all time
-    reward: float  # a round
-    utility: float  # Σ_k ln(throughput_k)
-    fairness: float  # Jain's index of the users' throughputs
-    user_throughput_5: float  # tokens/s, quantiles over users and episodes
-    user_throughput_25: float
-    user_throughput_50: float
-    user_throughput_75: float
-    user_throughput_95: float
+    details: Mapping[str, float] = field(default_factory=dict)  # other numbers, by name
+
+    @property
+    def headline(self) -> float:
+        """The share where it says something, else the mean."""
+        return self.mean if self.share is None else self.share
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers by name, the details among them; `from_dict` reads it."""
+        content = asdict(self)
+        details = content.pop("details")
+        return content | details
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Row":
+        """Inverse of `to_dict`."""
+        own = [entry.name for entry in fields(cls) if entry.name in content]
+        details = {name: value for name, value in content.items() if name not in own}
+        return cls(**{name: content[name] for name in own}, details=details)
 
 
-def default_metric(env: VectorEnv[Any, Any, Any]) -> str:
-    """Name of the metric that fits what the environment rewards."""
-    return native(env).objective.metric
-
-
-def play_all(
-    env: VectorEnv[Any, Any, Any],
-    contenders: Iterable[str],
-    seed: int = EPISODE_SEED,
-    progress: Callable[[str], Progress] | None = None,
-) -> dict[str, Episodes]:
-    """Play the same episodes by contenders of these names, one after the other; see `play_episodes`.
-
-    Parameters
-    ----------
-    env
-        One episode is played in each of its copies.
-    contenders
-        Names for `make_contender`.
-    seed
-        Of copy 0.
-    progress
-        Called at the start of each contender with its name; what it returns is called after each round.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown name, or a contender that cannot decide there.
-    """
-    found: dict[str, Episodes] = {}
-    for name in contenders:
-        found[name] = play_episodes(env, name, seed, None if progress is None else progress(name))
-    return found
-
-
-def compare(played: Mapping[str, Episodes], reference: str, metric: str = "goodput") -> list[EpisodeRow]:
-    """Compare contenders with a reference among them on the same episodes, best first.
+def compare(
+    values: Mapping[str, FloatArray],
+    reference: str,
+    has_share: bool = True,
+    details: Mapping[str, Mapping[str, float]] | None = None,
+) -> list[Row]:
+    """Compare contenders with a reference among them on the same cases, best first.
 
     Parameters
     ----------
-    played
-        Results of `play_episodes` with one seed in one environment, by name.
+    values
+        One number (n,) for each case, more is better, by the contender's name; n ≥ 2.
     reference
         One of the names.
-    metric
-        One of `METRICS`.
+    has_share
+        Whether a ratio of two means says something.
+    details
+        Other numbers of a row, by the contender's name.
 
     Raises
     ------
     ValueError
-        For another reference or metric (the nearest is suggested), or fewer than two episodes.
+        For another reference (the nearest is suggested), or fewer than two cases.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = compare({"half": np.array([1.0, 2.0]), "best": np.array([2.0, 4.0])}, reference="best")
+    >>> [(row.name, row.mean, row.share, row.difference) for row in rows]
+    [('best', 3.0, 1.0, 0.0), ('half', 1.5, 0.5, -1.5)]
     """
-    check_name("metric", metric, METRICS)
-    check_name("reference", reference, played)
-    rows = [_row(name, one, played[reference], METRICS[metric]) for name, one in played.items()]
+    check_name("reference", reference, values)
+    best = values[reference]
+    rows = [
+        Row(
+            name,
+            *(mean := mean_interval(own)),
+            mean.mean / float(best.mean()) if has_share else None,
+            *mean_interval(own - best),
+            details=(details or {}).get(name, {}),
+        )
+        for name, own in values.items()
+    ]
     # equal but for rounding: the reference first
     return sorted(rows, key=lambda row: (-round(row.mean, 9), row.name != reference))
 
 
-def paired_difference(one: Episodes, other: Episodes, metric: str = "goodput") -> Interval:
-    """Mean of the metric of ``one`` less that of ``other`` in the same episodes, with its 95 % bootstrap interval."""
+def compare_ledgers(ledgers: Mapping[str, Ledger], reference: str, metric: str) -> list[Row]:
+    """Compare what contenders earned in the same episodes, by one of `METRICS`; rows have `ledger_details`."""
     check_name("metric", metric, METRICS)
-    values = METRICS[metric].values
-    return mean_interval(values(one) - values(other))
+    shown = METRICS[metric]
+    values = {name: shown.values(ledger) for name, ledger in ledgers.items()}
+    return compare(values, reference, shown.has_share, {name: ledger_details(one) for name, one in ledgers.items()})
 
 
-def _row(name: str, played: Episodes, reference: Episodes, metric: Metric) -> EpisodeRow:
-    values, others = metric.values(played), metric.values(reference)
-    mean = mean_interval(values)
-    return EpisodeRow(
-        name,
-        *mean,
-        mean.mean / float(others.mean()) if metric.has_share else None,
-        *mean_interval(values - others),
-        goodput=float(played.goodput.mean()),
-        throughput=float(played.throughput.mean()),
-        reward=float(played.mean_reward.mean()),
-        utility=float(played.utility.mean()),
-        fairness=float(played.fairness.mean()),
-        **user_quantiles(played),
-    )
+def best_plug_in(values: Mapping[str, FloatArray]) -> str:
+    """Name of the best that is not told what an environment hides; where nothing is hidden, the optimum itself."""
+    names = [name for name in values if name != ContenderName.parse(name).as_clairvoyant]
+    return max(names, key=lambda name: float(values[name].mean()))
 
 
-def user_quantiles(played: Episodes) -> dict[str, float]:
-    """Quantiles of users' throughputs in tokens/s over all users and episodes, by their names in `EpisodeRow`."""
-    found = np.percentile(played.user_throughput, QUANTILES)
-    return {f"user_throughput_{q}": float(value) for q, value in zip(QUANTILES, found, strict=True)}
-
-
-def comparison_cells(rows: list[EpisodeRow], metric: str) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of the metric."""
+def comparison_cells(rows: Sequence[Row], metric: str, reference: str = "reference") -> tuple[Cells, list[Cells]]:
+    """Header and lines of the table of a metric; the columns name the ``reference`` so."""
+    check_name("metric", metric, METRICS)
     shown = METRICS[metric]
     digits = shown.digits
-    share = ("of reference",) if shown.has_share else ()
-    header = ("decided by", shown.header, "95 % interval", *share, "minus reference", "95 % interval")
+    share = (f"of {reference}",) if shown.has_share else ()
+    header = ("decided by", shown.header, "95 % interval", *share, f"minus {reference}", "95 % interval")
     lines = [
         (
             row.name,
@@ -183,8 +163,21 @@ def comparison_cells(rows: list[EpisodeRow], metric: str) -> tuple[Cells, list[C
     return header, lines
 
 
-def user_cells(rows: list[EpisodeRow]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of how users share the throughput."""
+def ledger_details(ledger: Ledger) -> dict[str, float]:
+    """Means over episodes of all that a ledger knows, and quantiles of users' throughputs over users and episodes."""
+    quantiles = np.percentile(ledger.user_throughput, QUANTILES)
+    return {
+        "goodput": float(ledger.goodput.mean()),
+        "throughput": float(ledger.throughput.mean()),
+        "reward": float(ledger.mean_reward.mean()),
+        "utility": float(ledger.utility.mean()),
+        "fairness": float(ledger.fairness.mean()),
+        **{f"user_throughput_{q}": float(value) for q, value in zip(QUANTILES, quantiles, strict=True)},
+    }
+
+
+def user_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the table of how users share the throughput; rows have `ledger_details`."""
     header = (
         "decided by",
         "throughput (tokens/s)",
@@ -195,10 +188,10 @@ def user_cells(rows: list[EpisodeRow]) -> tuple[Cells, list[Cells]]:
     lines = [
         (
             row.name,
-            f"{row.throughput:.2f}",
-            f"{row.utility:.3f}",
-            f"{row.fairness:.4f}",
-            *(f"{getattr(row, f'user_throughput_{q}'):.3f}" for q in QUANTILES),
+            f"{row.details['throughput']:.2f}",
+            f"{row.details['utility']:.3f}",
+            f"{row.details['fairness']:.4f}",
+            *(f"{row.details[f'user_throughput_{q}']:.3f}" for q in QUANTILES),
         )
         for row in rows
     ]

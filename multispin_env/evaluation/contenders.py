@@ -11,15 +11,20 @@ from multispin_env.controllers.factory import controller_names, make_controller,
 from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.engine import Observation
+from multispin_env.envs.settings import Settings
 from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.evaluation.policy import Policy
 from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.types import Decision, Observed
+from multispin_env.physics.types import Decision, Observed, SystemState
 
 Agent = Callable[[Observation], NDArray[Any]]
 """Observations of n copies to their actions (n, K, columns). Where it has ``reset()``, that begins new episodes."""
 
-Contender = Controller | PlugIn | Agent
-"""A controller sees the true state, a plug-in what may be observed, an agent the observations."""
+Contender = Controller | PlugIn | Policy | Agent
+"""A controller sees the true state, a plug-in what may be observed, a policy and any other agent the observations."""
+
+Decide = Callable[[SystemState], Decision]
+"""Decides for states (n, K), as controllers and policies do."""
 
 SLOW = ("algorithm1",)
 """Minutes for a table; compared only by request."""
@@ -61,32 +66,31 @@ def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None
     return make_plug_in(name, base.scenario, base.assumptions, **chosen)
 
 
-def default_contenders(env: Any) -> tuple[str, ...]:
-    """Names worth comparing in a vector environment.
+def contenders_of(settings: Settings) -> tuple[str, ...]:
+    """Names worth comparing in an environment.
 
     Those that its variant lists; else every controller whose decisions its actions can express, but the `SLOW` ones.
     """
-    base = native(env)
-    return base.variant.contenders or tuple(
-        name for name in controller_names() if name not in SLOW and _can_play(name, base)
+    return settings.variant.contenders or tuple(
+        name for name in controller_names() if name not in SLOW and _can_play(name, settings)
     )
 
 
-def default_reference(env: Any) -> str:
-    """Name of the best that is known for a vector environment.
+def reference_of(settings: Settings) -> str:
+    """Name of the best that is known for an environment.
 
     Its optimum, with the truth; where there is none, the first that its variant lists.
     """
-    variant = native(env).variant
+    variant = settings.variant
     return variant.contenders[0] if variant.optimum is None else ContenderName.parse(variant.optimum).as_clairvoyant
 
 
-def _can_play(name: str, base: MultiSpinVectorEnv) -> bool:
+def _can_play(name: str, settings: Settings) -> bool:
     """Whether this controller's decisions can be actions: not where one length is common and it wants several."""
-    if not base.variant.common_draft_length:
+    if not settings.variant.common_draft_length:
         return True
-    state = sample_state(base.scenario, np.random.default_rng(0), TRIALS)
-    length = make_controller(name, base.scenario)(state).draft_length
+    state = sample_state(settings.scenario, np.random.default_rng(0), TRIALS)
+    length = make_controller(name, settings.scenario)(state).draft_length
     return bool((length == length[:, :1]).all())
 
 
@@ -96,7 +100,7 @@ def deciding(contender: Contender, base: MultiSpinVectorEnv) -> Agent:
         return _of_controller(contender, base)
     if isinstance(contender, PlugIn):
         return _of_plug_in(contender, base.decode_observation, base.encode_action)
-    return contender
+    return contender.act if isinstance(contender, Policy) else contender
 
 
 def start(contender: Contender) -> None:

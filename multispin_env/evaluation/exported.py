@@ -1,21 +1,18 @@
-"""Exported policies as controllers and agents, without torch: onnxruntime alone runs them."""
+"""Exported policies without torch: onnxruntime alone runs them."""
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.envs.engine import Observation
 from multispin_env.envs.named_files import loaded_arguments, saved_arguments
-from multispin_env.envs.rounds.observations import SHARED
 from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.policy import Entries, Policy
 from multispin_env.files import MIB, read_bytes, read_json
-from multispin_env.physics.types import Decision, SystemState
-from multispin_env.physics.validation import checked_state
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
@@ -33,82 +30,39 @@ OUTPUT = "action"
 """Name of the network's output; its inputs are called as the entries of the observation."""
 
 
-@dataclass(frozen=True, eq=False)
-class ExportedPolicy:
-    """A trained policy, as ``python -m agents.export`` wrote it.
+def load_policy(folder: Path | str) -> Policy:
+    """Read ``policy.json`` and ``policy.onnx`` of a folder; nothing in them is executed but the network.
 
-    Called with a state it is a controller, where the environment shows the whole state; `act` answers observations of
-    any environment of this project, as agents do in `play_episodes`.
-
-    Parameters
-    ----------
-    settings
-        The environment it decides for.
-    session
-        The network in onnxruntime.
+    Raises
+    ------
+    ValueError
+        If a file is missing, damaged, of another version, or not one of this project.
+    ModuleNotFoundError
+        Without onnxruntime.
     """
+    folder = Path(folder)
+    about = read_about(folder)
+    try:
+        content = read_bytes(folder / ONNX, LARGEST_ONNX) if (folder / ONNX).is_file() else b""
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder / ONNX}: can't be read as a network ({error})") from None
+    if checksum(content) != about["sha256"].get(ONNX):
+        raise ValueError(f"{folder / ONNX}: allowed is the file that {POLICY} was written with")
+    session = _session(content, list(about["inputs"]), folder / ONNX)
+    return Policy(settings_of(about, folder / POLICY), OnnxNetwork(session))
 
-    settings: Settings
+
+@dataclass(frozen=True, eq=False)
+class OnnxNetwork:
+    """Network of a `Policy` that onnxruntime runs."""
+
     session: Any
 
-    @classmethod
-    def load(cls, folder: Path | str) -> "ExportedPolicy":
-        """Read ``policy.json`` and ``policy.onnx`` of a folder; nothing in them is executed but the network.
-
-        Raises
-        ------
-        ValueError
-            If a file is missing, damaged, of another version, or not one of this project.
-        ModuleNotFoundError
-            Without onnxruntime.
-        """
-        folder = Path(folder)
-        about = read_about(folder)
-        try:
-            content = read_bytes(folder / ONNX, LARGEST_ONNX) if (folder / ONNX).is_file() else b""
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{folder / ONNX}: can't be read as a network ({error})") from None
-        if checksum(content) != about["sha256"].get(ONNX):
-            raise ValueError(f"{folder / ONNX}: allowed is the file that {POLICY} was written with")
-        return cls(settings_of(about, folder / POLICY), _session(content, list(about["inputs"]), folder / ONNX))
-
-    def on(self, scenario: Scenario) -> "ExportedPolicy":
-        """Return the same policy for another scenario; any number of users will do."""
-        return replace(self, settings=replace(self.settings, scenario=scenario))
-
-    def __call__(self, state: SystemState) -> Decision:
-        """Decide for one state (K,) or a batch (..., K).
-
-        Raises
-        ------
-        ValueError
-            For a bad state, or where the policy expects observations that are not the state.
-        """
-        if not self.settings.variant.fully_observed:
-            raise ValueError(
-                f"state: got a SystemState, allowed for a policy of {type(self.settings.variant).__name__} are "
-                "observations, by act()"
-            )
-        state = checked_state(self.settings.scenario, state)
-        observation = self.settings.observations.encode(state)
-        return self.settings.actions.decode(self.act(observation), state)
-
-    def act(self, observation: Observation) -> NDArray[np.float32]:
-        """Actions (..., K, columns) for observations (..., entries).
-
-        Raises
-        ------
-        ValueError
-            If entries are missing.
-        """
-        wanted = [entry.name for entry in self.session.get_inputs()]
-        if not set(wanted) <= set(observation):
-            raise ValueError(f"observation: got {sorted(observation)}, allowed are entries {wanted}")
-        batch = np.shape(observation[SHARED])[:-1]
-        flat = {key: np.asarray(observation[key], np.float32) for key in wanted}
-        flat = {key: array.reshape(-1, array.shape[-1]) for key, array in flat.items()}
-        (action,) = self.session.run([OUTPUT], flat)
-        return action.reshape(*batch, *action.shape[1:])
+    def __call__(self, entries: Entries) -> NDArray[np.float32]:
+        """Actions (n, K, columns) for entries, each (n, size); those that the network does not read are left out."""
+        read = {entry.name: entries[entry.name] for entry in self.session.get_inputs()}
+        (action,) = self.session.run([OUTPUT], read)
+        return np.asarray(action)
 
 
 def describe(settings: Settings, env: str, arguments: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:

@@ -1,15 +1,11 @@
-"""Scores to a table, and the table to text, CSV, JSON and Markdown."""
+"""Tables as text, CSV, JSON and Markdown."""
 
 import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
-
-from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_name
-from multispin_env.evaluation.statistics import mean_interval
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -18,80 +14,24 @@ Cells = tuple[str, ...]
 """One line of a table, as short strings."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One decider on the common states."""
-
-    name: str
-    goodput: float  # mean, tokens/s
-    goodput_low: float  # 95 % interval
-    goodput_high: float
-    share: float  # mean goodput over the reference's mean goodput
-    difference: float  # mean of goodput − the reference's goodput on the same state, tokens/s
-    difference_low: float
-    difference_high: float
-
-
-def make_table(scores: Mapping[str, FloatArray], reference: str = "optimal") -> list[Row]:
-    """Compare goodputs (n,) on the same n states with a reference among them, best first.
-
-    Raises
-    ------
-    ValueError
-        If the reference is not among the scores.
-    """
-    check_name("reference", reference, scores)
-    rows = [_row(name, values, scores[reference]) for name, values in scores.items()]
-    # equal but for rounding: the reference first
-    return sorted(rows, key=lambda row: (-round(row.goodput, 9), row.name != reference))
-
-
-def _row(name: str, values: FloatArray, reference: FloatArray) -> Row:
-    goodput = mean_interval(values)
-    difference = mean_interval(values - reference)
-    return Row(name, *goodput, goodput.mean / float(reference.mean()), *difference)
+def _content(row: "DataclassInstance") -> dict[str, Any]:
+    to_dict = getattr(row, "to_dict", None)
+    return asdict(row) if to_dict is None else to_dict()
 
 
 def to_json(rows: "Sequence[DataclassInstance]", about: Mapping[str, Any]) -> str:
     """JSON text with what the table is about beside its rows, which are dataclasses."""
-    return json.dumps({"about": dict(about), "rows": [asdict(row) for row in rows]}, indent=2, ensure_ascii=False)
+    return json.dumps({"about": dict(about), "rows": list(map(_content, rows))}, indent=2, ensure_ascii=False)
 
 
 def to_csv(rows: "Sequence[DataclassInstance]") -> str:
     """CSV text with a header; the rows are dataclasses of one class, at least one, and of no nested fields."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(rows[0])], lineterminator="\n")
+    contents = list(map(_content, rows))
+    writer = csv.DictWriter(text, list(contents[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
+    writer.writerows(contents)
     return text.getvalue()
-
-
-HEADER = ("decided by", "goodput (tokens/s)", "95 % interval", "of optimum", "minus optimum", "95 % interval")
-
-
-def cells(rows: list[Row]) -> list[tuple[str, ...]]:
-    """Rows as short strings under `HEADER`."""
-    return [
-        (
-            row.name,
-            f"{row.goodput:.2f}",
-            f"{row.goodput_low:.2f} to {row.goodput_high:.2f}",
-            f"{row.share:.4f}",
-            f"{row.difference:+.2f}",
-            f"{row.difference_low:+.2f} to {row.difference_high:+.2f}",
-        )
-        for row in rows
-    ]
-
-
-def to_markdown(rows: list[Row]) -> str:
-    """Markdown table."""
-    return markdown(HEADER, cells(rows))
-
-
-def to_text(rows: list[Row]) -> str:
-    """Aligned plain text."""
-    return aligned(HEADER, cells(rows))
 
 
 def markdown(header: Cells, lines: Sequence[Cells]) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from multispin_env.controllers.factory import make_controller
-from multispin_env.evaluation.scores import CERTIFICATE
+from multispin_env.evaluation.cases.states import CERTIFICATE
 from multispin_env.reproduce.figure import PRESETS
 from multispin_env.reproduce.scale import Scale
 from multispin_env.reproduce.scores import states_of
@@ -32,7 +32,7 @@ def device_rows(scale: Scale, states: int) -> list[DeviceRow]:
     rows = []
     for preset in scale.over(PRESETS):
         scenario = Scenario.preset(preset)
-        state = states_of(scale, scenario)[:states]
+        state = states_of(scale, scenario).state[:states]
         makers = (make_controller("homogeneous", scenario), make_controller("optimal", scenario, certify=CERTIFICATE))
         for case, controller in zip(CASES, makers, strict=True):
             decision = controller(state)

@@ -11,7 +11,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
-from multispin_env.evaluation.scores import CERTIFICATE
+from multispin_env.evaluation.cases.states import CERTIFICATE
 from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
 from multispin_env.evaluation.statistics import Interval, mean_interval
 from multispin_env.evaluation.table import Cells
@@ -20,12 +20,13 @@ from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.reproduce.figure import PRESETS
 from multispin_env.reproduce.scale import Scale
-from multispin_env.reproduce.scores import CONTROLLED, scores_of, states_of
+from multispin_env.reproduce.scores import scores_of, states_of
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import common_latency
 from multispin_env.units import MHZ
 
 BUDGETS = (2.5, 5.0, 10.0, 20.0)
+CONTROLLED = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
 """Budgets in MHz at which the order of the systems is looked at."""
 
 RESAMPLES = 2000
@@ -75,7 +76,7 @@ def scenario_at(preset: str, megahertz: float) -> Scenario:
 
 def best_and_last(scores: dict[str, FloatArray]) -> bool:
     """Whether, of the controllers, the optimum has the highest mean goodput and Fixed BW&L the lowest."""
-    means = {name: float(scores[name].mean()) for name in ("optimal", *CONTROLLED)}
+    means = {name: float(scores[name].mean()) for name in CONTROLLED}
     return max(means, key=means.__getitem__) == "optimal" and min(means, key=means.__getitem__) == "fixed"
 
 
@@ -158,7 +159,7 @@ def _level(scale: Scale) -> list[ClaimRow]:
 
 
 def _ranks(scale: Scale, controller: Controller) -> Rank:
-    state = states_of(scale, controller.scenario)
+    state = states_of(scale, controller.scenario).state
     share = rankdata(controller(state).bandwidth, axis=-1)
     ranks = [rankdata(x, axis=-1) for x in (state.spectral_efficiency, state.acceptance_rate)]
     return Rank(*(mean_interval(_correlation(share, x)) for x in ranks))
@@ -206,7 +207,7 @@ def _closed_form(scale: Scale) -> list[ClaimRow]:
     right, total = 0, 0
     for preset in PRESETS:
         scenario = Scenario.preset(preset)
-        state = states_of(scale, scenario)
+        state = states_of(scale, scenario).state
         latency = common_latency(state.draft_time, full_share_token_time(scenario, state.spectral_efficiency)).latency
         lengths = np.arange(1, scenario.max_draft_length + 1)
         for task in scenario.tasks:

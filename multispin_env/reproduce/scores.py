@@ -5,15 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
-import numpy as np
-
 from multispin_env.arrays import FloatArray
-from multispin_env.controllers.factory import make_controller
-from multispin_env.evaluation.scores import CERTIFICATE, score
+from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.statistics import mean_interval
-from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.types import SystemState
-from multispin_env.registry import SYSTEMS
 from multispin_env.reproduce.figure import PRESETS
 from multispin_env.reproduce.scale import Scale
 from multispin_env.scenario import Scenario
@@ -30,8 +24,6 @@ LABELS = MappingProxyType(
 )
 """The systems of [MS] §VI by our names; Hete is the proven optimum instead of Algorithm 1's grid."""
 
-CONTROLLED = ("homogeneous", "uniform-bandwidth", "fixed")
-
 
 @dataclass(frozen=True)
 class SweepRow:
@@ -47,9 +39,9 @@ class SweepRow:
     high: float
 
 
-def states_of(scale: Scale, scenario: Scenario, size: int | None = None) -> SystemState:
-    """Independent states (n, K) of the run's seed; at the default seed they are the held-out states."""
-    return sample_state(scenario, np.random.default_rng(scale.seed), scale.states if size is None else size)
+def states_of(scale: Scale, scenario: Scenario, size: int | None = None) -> States:
+    """Independent states of the run's seed; at the default seed they are the held-out states."""
+    return States.draw(scenario, scale.states if size is None else size, scale.seed)
 
 
 def scores_of(scale: Scale, scenario: Scenario) -> dict[str, FloatArray]:
@@ -58,13 +50,9 @@ def scores_of(scale: Scale, scenario: Scenario) -> dict[str, FloatArray]:
 
 
 @lru_cache(maxsize=128)
-def _scores(seed: int, states: int, scenario: Scenario) -> dict[str, FloatArray]:
-    state = sample_state(scenario, np.random.default_rng(seed), states)
-    controllers = {name: make_controller(name, scenario) for name in CONTROLLED}
-    controllers["optimal"] = make_controller("optimal", scenario, certify=CERTIFICATE)
-    found = score(scenario, state, controllers)
-    found |= {name: SYSTEMS.load(name)(scenario, state) for name in SYSTEMS.names() if name in LABELS}
-    return {name: found[name] for name in LABELS}
+def _scores(seed: int, size: int, scenario: Scenario) -> dict[str, FloatArray]:
+    states = States.draw(scenario, size, seed)
+    return {name: states.values(name) for name in LABELS}
 
 
 def sweep(scale: Scale, settings: Sequence[tuple[int, float]]) -> list[SweepRow]:

@@ -11,7 +11,7 @@ from typing import Any
 from multispin_env.checks import check_real
 from multispin_env.envs.rendering.window import Window, require_display
 from multispin_env.evaluation.cli import DEFAULT_ENV, PATIENCE, add_set_option, parse_settings
-from multispin_env.evaluation.contenders import default_reference
+from multispin_env.evaluation.contenders import native, reference_of
 from multispin_env.evaluation.printing import exit_status
 from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.watch.files import Pixels, writer_for
@@ -67,7 +67,7 @@ def _film(options: argparse.Namespace) -> Film:
     arguments = _arguments(options)
     env = make_watched_env(options.env, options.rounds, options.scenario, arguments)
     episodes = []
-    for name in (options.controller or default_reference(env), options.beside):
+    for name in (options.controller or reference_of(native(env).settings), options.beside):
         _say(f"playing {options.rounds} rounds of {name}")
         episodes.append(watch(env, name, options.seed))
     return Film(*episodes)

@@ -13,9 +13,9 @@ import multispin_env as ms
 from agents import AGENTS, cli
 from agents.apg import APGSettings, Play
 from agents.checkpoints import load_checkpoint
-from agents.measures import EpisodeMeasure, episodes
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.cases.episodes import Episodes
 
 FULL, DELAYED = "MultiSpin/Heterogeneous-v0", "MultiSpin/DelayedChannel-v0"
 TINY = ["--agent", "apg", "--num-users", "6", "--seed", "3"]
@@ -99,7 +99,7 @@ def trained(tmp_path_factory):
 
 def test_it_learns(trained):
     with (trained / "curve.csv").open() as file:
-        points = [float(point["share_of_optimum"]) for point in csv.DictReader(file)]
+        points = [float(point["share_of_reference"]) for point in csv.DictReader(file)]
     assert points[-1] > 0.99 > points[0]
     assert "apg (lengths)" in (trained / "table.csv").read_text()
 
@@ -119,8 +119,8 @@ def test_it_resumes(trained, tmp_path):
 
 
 def test_it_learns_on_top_of_the_plug_in_where_channels_are_late(tmp_path, monkeypatch):
-    monkeypatch.setattr(EpisodeMeasure, "default_size", 20)
-    monkeypatch.setattr(episodes, "VALIDATION_EPISODES", 10)
+    monkeypatch.setattr(Episodes, "default_size", 20)
+    monkeypatch.setattr(Episodes, "watched_size", 10)
     folder = tmp_path / "late"
     assert cli.main(["--env", DELAYED, "--name", str(folder), *TINY, "--timesteps", "60000"]) == 0
     with (folder / "curve.csv").open() as file:

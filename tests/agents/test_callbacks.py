@@ -12,7 +12,7 @@ from agents import callbacks
 from agents.budget import Budget, Limits
 from agents.callbacks import EVERY_SECONDS, VALIDATIONS, TrainingMonitor
 from agents.checkpoints import CHECKPOINT, MODEL
-from agents.measures.base import Headline
+from agents.measures import Headline
 from agents.runs import CURVE
 
 

@@ -17,7 +17,7 @@ from agents.budget import Limits
 from agents.callbacks import Best, TrainingMonitor
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, _checksum, load_checkpoint, save_checkpoint
 from agents.decider import load_model
-from agents.measures.base import Headline
+from agents.measures import Headline
 from agents.runs import digest, load_config
 from agents.training import train
 

@@ -12,7 +12,7 @@ import torch as th
 
 from agents import cli, evaluate
 from agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
-from multispin_env.evaluation.table import Row
+from multispin_env.evaluation.comparison import Row
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = ["--num-users", "3", "--seed", "1"]
@@ -46,10 +46,10 @@ def test_a_run_leaves_everything(trained):
     config = json.loads((folder / "config.json").read_text())
     assert config["seed"] == 1
     assert config["versions"]["torch"]
-    rows = [Row(**row) for row in json.loads((folder / "table.json").read_text())["rows"]]
+    rows = [Row.from_dict(row) for row in json.loads((folder / "table.json").read_text())["rows"]]
     assert {"optimal", "algorithm1", "fixed", "p2p", "centralized", "ppo (residual)"} <= {row.name for row in rows}
     assert "of optimum" in printed
-    assert f"{rows[0].goodput:.2f}" in printed
+    assert f"{rows[0].mean:.2f}" in printed
 
 
 def test_evaluate_repeats_the_table(trained, tmp_path, capsys):

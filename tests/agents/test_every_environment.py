@@ -9,9 +9,9 @@ import pytest
 import multispin_env as ms
 from agents import cli, evaluate
 from agents.checkpoints import load_checkpoint
-from agents.measures import EpisodeMeasure, episodes
 from agents.runs import load_config
-from multispin_env.evaluation.comparison import EpisodeRow
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.comparison import Row
 from multispin_env.evaluation.seeds import EPISODE_SEED
 
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
@@ -23,8 +23,8 @@ TINY = ["--num-users", "3", "--timesteps", "3000"]
 @pytest.fixture(scope="module", autouse=True)
 def few_episodes():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EpisodeMeasure, "default_size", 4)
-        patch.setattr(episodes, "VALIDATION_EPISODES", 4)
+        patch.setattr(Episodes, "default_size", 4)
+        patch.setattr(Episodes, "watched_size", 4)
         yield
 
 
@@ -50,7 +50,7 @@ def test_the_new_environments_are_tested():
 def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
     folder = runs(env_id)
     table = json.loads((folder / "table.json").read_text())
-    rows = [EpisodeRow(**row) for row in table["rows"]]
+    rows = [Row.from_dict(row) for row in table["rows"]]
     variant = ms.ENVIRONMENTS.load(env_id)
     assert {row.name for row in rows} == {*variant.contenders, "ppo (residual)"}
     assert table["about"]["seed"] == EPISODE_SEED
@@ -92,7 +92,7 @@ def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     assert config.settings.variant.mean_rounds == 8
     capsys.readouterr()
     assert evaluate.main([str(folder), "--episodes", "2", "--set", "spread=0.1"]) == 0
-    assert "mean_rounds=8, history=True, spread=0.1, 2 held-out episodes" in capsys.readouterr().out
+    assert "HiddenAcceptance-v0, mean_rounds=8, history=True, spread=0.1, llama2, K = 3" in capsys.readouterr().out
     assert evaluate.main([str(folder), "--env", "MultiSpin/RecordedAcceptance-v0", "--episodes", "2"]) == 0
     message = refused(cli.main, ["--resume", str(folder), "--set", "spread=0.1"])
     assert "variant: got other values than the run" in message

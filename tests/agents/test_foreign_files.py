@@ -127,10 +127,10 @@ class PlayedError(Exception):
 
 
 def test_the_path_that_the_user_gives_is_taken(run, record, untrained, monkeypatch):
-    def report(measure, model, label, size):
+    def report(measure, model, label, size=None):
         raise PlayedError(measure.settings.variant.records)
 
-    monkeypatch.setattr(evaluate.EpisodeMeasure, "report", report)
+    monkeypatch.setattr(evaluate.Measure, "report", report)
     folder = run()
     add_network(folder)
     name_record(folder, "/nowhere/records.npz")
@@ -308,18 +308,18 @@ def test_configurations_hold_no_path(record, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [None, b"timesteps\n1\n", b"timesteps,share_of_optimum\n1\n", b"\xff", b"timesteps,share_of_optimum\nx,1\n"],
+    [None, b"timesteps\n1\n", b"timesteps,share_of_reference\n1\n", b"\xff", b"timesteps,share_of_reference\nx,1\n"],
     ids=["missing", "no-score", "short-row", "no-text", "no-number"],
 )
 def test_a_foreign_curve_is_one_sentence(tmp_path, content):
     if content is not None:
         (tmp_path / CURVE).write_bytes(content)
     with pytest.raises(ValueError, match=r"curve\.csv: can't be read as a learning curve"):
-        report._points(tmp_path / CURVE, "share_of_optimum")
+        report._points(tmp_path / CURVE, "share_of_reference")
 
 
 def test_a_large_curve_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "LARGEST_CURVE", 100)
-    (tmp_path / CURVE).write_bytes(b"timesteps,share_of_optimum\n" + b"1,1.0\n" * 100)
+    (tmp_path / CURVE).write_bytes(b"timesteps,share_of_reference\n" + b"1,1.0\n" * 100)
     with pytest.raises(ValueError, match="got more than 100 bytes"):
-        report._points(tmp_path / CURVE, "share_of_optimum")
+        report._points(tmp_path / CURVE, "share_of_reference")

@@ -9,9 +9,9 @@ from agents import cli, foresight
 from agents.apg import APGSettings
 from agents.checkpoints import load_checkpoint
 from agents.foresight import DISCOUNT, Foresight
-from agents.measures import EpisodeMeasure, episodes
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.cases.episodes import Episodes
 
 FAIR, FULL = "MultiSpin/Fair-v0", "MultiSpin/Heterogeneous-v0"
 WINDOW = 32.0
@@ -110,8 +110,8 @@ def test_only_remembered_throughput_needs_it():
 
 
 def test_runs_keep_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(EpisodeMeasure, "default_size", 4)
-    monkeypatch.setattr(episodes, "VALIDATION_EPISODES", 4)
+    monkeypatch.setattr(Episodes, "default_size", 4)
+    monkeypatch.setattr(Episodes, "watched_size", 4)
     folder = tmp_path / "run"
     arguments = ["--agent", "apg", "--num-users", "3", "--action", "lengths", "--timesteps", "3000"]
     assert cli.main(["--env", FAIR, "--name", str(folder), *arguments]) == 0

@@ -147,7 +147,7 @@ def trained(tmp_path_factory):
 
 def test_it_learns(trained):
     with (trained / "curve.csv").open() as file:
-        points = [float(point["share_of_optimum"]) for point in csv.DictReader(file)]
+        points = [float(point["share_of_reference"]) for point in csv.DictReader(file)]
     assert points[-1] > 0.98
     assert "imitation (lengths)" in (trained / "table.csv").read_text()
 

@@ -12,11 +12,10 @@ from safetensors import safe_open
 import agents
 import multispin_env as ms
 from agents.checkpoints import MODEL, load_checkpoint
-from agents.pretrained import scoring
 from agents.pretrained.__main__ import command_of, main
-from agents.pretrained.policies import ROOT, SCORE, PretrainedDecider, read
-from agents.pretrained.scoring import Trial
-from multispin_env.envs.settings import Settings
+from agents.pretrained.policies import ROOT, SCORE, read
+from multispin_env.evaluation.cases.base import listed
+from multispin_env.evaluation.cases.choice import held_out
 
 IDS = agents.PRETRAINED.names()
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -70,11 +69,12 @@ def test_fresh_cases_repeat_the_score(env_id, loaded):
     """Within four standard errors of both means; so is the paired difference to the best plug-in."""
     agent = loaded[env_id]
     recorded = agent.score["score"]
-    trial = Trial(env_id, agent.settings, 200 if env_id in STATES_ONLY else 24, FRESH)
-    others, own = trial.references(), trial.values(agent)
-    difference = own - others[recorded["best_plug_in"]["name"]]
+    cases = held_out(env_id, agent.settings, 200 if env_id in STATES_ONLY else 24, FRESH)
+    assert recorded["best_plug_in"]["name"] in listed(cases)
+    own = cases.values(agent)
+    difference = own - cases.values(recorded["best_plug_in"]["name"])
     for fresh, kept in ((own, recorded["agent"]), (difference, recorded["minus_best_plug_in"])):
-        error = spread_of(kept, recorded["size"]) * np.sqrt(1.0 / recorded["size"] + 1.0 / trial.size)
+        error = spread_of(kept, recorded["size"]) * np.sqrt(1.0 / recorded["size"] + 1.0 / cases.size)
         assert abs(fresh.mean() - kept["mean"]) < 4.0 * error + 1e-9
 
 
@@ -95,7 +95,6 @@ def test_any_number_of_users(env_id, users, loaded):
 @pytest.mark.parametrize("users", [3, 8, 30])
 def test_where_all_is_known_it_decides_for_states(env_id, users, loaded):
     agent = loaded[env_id]
-    assert isinstance(agent, PretrainedDecider)
     scenario = ms.Scenario.preset("llama2", num_users=users)
     state = ms.sample_state(scenario, np.random.default_rng(0), 5)
     decision = agent(state)
@@ -109,7 +108,7 @@ def test_where_all_is_known_it_decides_for_states(env_id, users, loaded):
 
 def test_an_observation_that_lacks_entries_is_refused(loaded):
     with pytest.raises(ValueError, match=r"observation: got .* allowed are entries"):
-        loaded["MultiSpin/Fair-v0"]({"shared": np.zeros(3)})
+        loaded["MultiSpin/Fair-v0"].act({"shared": np.zeros(3)})
 
 
 def test_unknown_ids_suggest_the_nearest():
@@ -145,19 +144,3 @@ def test_what_is_no_run_is_refused(tmp_path, capsys):
         main([str(tmp_path / "none"), "--commit", "0" * 40])
     assert caught.value.code == 2
     assert "agents.pretrained: run: got" in capsys.readouterr().err
-
-
-def test_only_those_that_are_asked_for_are_scored_and_the_optimum_is_proven(monkeypatch):
-    made = []
-
-    def making(name, scenario, **options):
-        made.append((name, options))
-        return ms.make_controller(name, scenario, **options)
-
-    monkeypatch.setattr(scoring, "make_controller", making)
-    settings = Settings(ms.Scenario.preset("llama2", num_users=2), ms.ENVIRONMENTS.load(FULL)(), "lengths")
-    trial = Trial(FULL, settings, 2)
-    assert trial.references(["fixed"]).keys() == {"fixed"}
-    assert made == [("fixed", {})]
-    trial.references(["optimal"])
-    assert made[-1] == ("optimal", {"certify": scoring.CERTIFICATE})

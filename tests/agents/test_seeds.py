@@ -7,11 +7,14 @@ import pytest
 
 import multispin_env as ms
 from agents import AGENTS
-from agents.measures import EpisodeMeasure, StateMeasure, episodes, states
-from agents.pretrained.scoring import Trial
+from agents.measures import Measure
 from agents.vec_env import RESERVED, apart, first_seed, make_vec_env
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation import scores, seeds
+from multispin_env.evaluation import seeds
+from multispin_env.evaluation.cases import episodes
+from multispin_env.evaluation.cases.choice import held_out
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases.states import States
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 FRESH = 10**6
@@ -27,14 +30,14 @@ def settings_of(env_id):
 
 def ranges():
     """Every range of seeds that the project draws cases from, by what it is for."""
-    trial = Trial(HIDDEN, settings_of(HIDDEN), EpisodeMeasure.default_size)
-    fresh = Trial(HIDDEN, settings_of(HIDDEN), EpisodeMeasure.default_size, FRESH)
+    table = held_out(HIDDEN, settings_of(HIDDEN))
+    fresh = held_out(HIDDEN, settings_of(HIDDEN), offset=FRESH)
     return {
         "states of tables": range(seeds.HELD_OUT_SEED, seeds.HELD_OUT_SEED + 1),
         "states of validation": range(seeds.VALIDATION_SEED, seeds.VALIDATION_SEED + 1),
         "fresh states": range(seeds.HELD_OUT_SEED + FRESH, seeds.HELD_OUT_SEED + FRESH + 1),
         "validation and tuning": range(seeds.TUNING_SEED, seeds.TUNING_SEED + seeds.SEED_ROOM),
-        "episodes of tables": range(trial.seed, trial.seed + FRESH),
+        "episodes of tables": range(table.seed, table.seed + FRESH),
         "fresh episodes": range(fresh.seed, fresh.seed + FRESH),
     }
 
@@ -80,40 +83,38 @@ def test_imitation_learns_from_none_of_them():
     assert teacher.rng.bit_generator.state == np.random.default_rng(5 + 2**32).bit_generator.state
 
 
-def test_states_are_drawn_from_the_seeds_of_their_use(monkeypatch):
-    """A run watches itself on other states than it is measured on."""
-    drawn = []
+@pytest.mark.parametrize("env_id", [FULL, HIDDEN])
+def test_cases_are_drawn_from_the_seeds_of_their_use(env_id):
+    """A run watches itself on other cases than it is measured on."""
+    measure = Measure(env_id, settings_of(env_id))
+    seen = []
 
-    def sample(scenario, rng, size):
-        drawn.append(rng.bit_generator.state)
-        raise InterruptedError
+    class SeenError(Exception):
+        pass
 
-    monkeypatch.setattr(states, "sample_state", sample)
-    monkeypatch.setattr(scores, "sample_state", sample)
-    measure = StateMeasure(FULL, settings_of(FULL))
-    for call in (measure.validation, lambda: measure.report(None, "", 2)):
-        with pytest.raises(InterruptedError):
-            call()
-    wanted = [np.random.default_rng(seed).bit_generator.state for seed in (260_604_582, 260_604_581)]
-    assert drawn == wanted
+    def play(cases, contender, progress=None):
+        seen.append(cases.seed)
+        raise SeenError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure.kind, "play", play)
+        for call in (measure.validation, lambda: measure.report(None, "", 2)):
+            with pytest.raises(SeenError):
+                call()
+    assert seen == {FULL: [260_604_582, 260_604_581], HIDDEN: [1_000_000_000, 1_100_000_000]}[env_id]
 
 
-def test_episodes_are_drawn_from_the_seeds_of_their_use(monkeypatch):
-    """Whatever a validation plays begins at the one seed, whatever a report plays at the other."""
+def test_states_are_those_of_their_seed():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    for seed in (260_604_581, 260_604_582):
+        drawn = ms.sample_state(scenario, np.random.default_rng(seed), 4)
+        assert (States.draw(scenario, 4, seed).state.draft_time == drawn.draft_time).all()
+    assert States.draw(scenario, 4).seed == 260_604_581
+
+
+def test_episodes_begin_at_their_seed(monkeypatch):
     played = []
-
-    def play(env, contender, seed, *rest, **others):
-        played.append(seed)
-        return original(env, contender, seed, *rest, **others)
-
-    original = episodes.play_episodes
-    monkeypatch.setattr(episodes, "play_episodes", play)
-    monkeypatch.setattr(episodes, "play_all", lambda env, names, seed: {n: play(env, "fixed", seed) for n in names})
-    monkeypatch.setattr(episodes, "ModelAgent", lambda model: "fixed")
-    monkeypatch.setattr(episodes, "VALIDATION_EPISODES", 2)
-    measure = EpisodeMeasure(HIDDEN, settings_of(HIDDEN))
-    measure.validation()(None)
-    assert played == [1_000_000_000] * 2
-    played.clear()
-    assert measure.report(None, "agent", 2).about["seed"] == 1_100_000_000
-    assert set(played) == {1_100_000_000}
+    monkeypatch.setattr(episodes, "play_episodes", lambda env, contender, seed, progress: played.append(seed))
+    Episodes(HIDDEN, 2, "llama2", seed=7).play("fixed")
+    Episodes(HIDDEN, 2, "llama2").play("fixed")
+    assert played == [7, 1_100_000_000]

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 import multispin_env as ms
-from multispin_env.evaluation.comparison import METRICS, play_all
-from multispin_env.evaluation.contenders import default_contenders
-from multispin_env.evaluation.episodes import make_episode_env
+from multispin_env.evaluation.cases.episodes import Episodes
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -82,13 +80,13 @@ def test_every_environment_has_stored_scores():
 def test_stored_reference_scores(path):
     stored = json.loads(path.read_text(encoding="utf-8"))
     about, rows = stored["about"], {row["name"]: row for row in stored["rows"]}
-    env = make_episode_env(about["env"], about["episodes"], about["scenario"])
+    cases = Episodes(about["env"], about["episodes"], about["scenario"], seed=about["seed"])
     assert about["env"] in ms.ENVIRONMENTS.names()
     assert {name.removesuffix("+clairvoyant") for name in rows} >= {
-        name.removesuffix("+clairvoyant") for name in default_contenders(env)
+        name.removesuffix("+clairvoyant") for name in cases.contenders
     }
-    played = play_all(env, ["fixed"], about["seed"])["fixed"]
-    assert METRICS[about["metric"]].values(played).mean() == pytest.approx(rows["fixed"]["mean"], rel=1e-9)
+    assert about["metric"] == cases.metric
+    assert cases.values("fixed").mean() == pytest.approx(rows["fixed"]["mean"], rel=1e-9)
 
 
 def test_citation_has_the_version():

@@ -2,52 +2,52 @@ import csv
 import io
 import json
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
 from multispin_env.evaluation.comparison import (
     METRICS,
+    Row,
+    best_plug_in,
     compare,
+    compare_ledgers,
     comparison_cells,
-    default_metric,
-    paired_difference,
-    play_all,
     user_cells,
 )
-from multispin_env.evaluation.episodes import Episodes
+from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.table import aligned, markdown, to_csv, to_json
 
 
-def episodes(goodput, users):
-    users = np.array(users)
-    goodput = np.array(goodput)
-    return Episodes(2, goodput, users.sum(-1), goodput / 10.0, users)
+def ledger(goodput, tokens):
+    """Of two rounds and as many seconds."""
+    goodput, tokens = np.array(goodput), np.array(tokens)
+    return Ledger(2, 2.0 * tokens, 4.0 * tokens, np.full(2, 2.0), goodput / 10.0, 2.0 * goodput)
 
 
 PLAYED = {
-    "best": episodes([10.0, 20.0], [[4.0, 4.0], [9.0, 9.0]]),
-    "half": episodes([5.0, 10.0], [[4.0, 0.5], [8.0, 1.0]]),
+    "best": ledger([10.0, 20.0], [[4.0, 4.0], [9.0, 9.0]]),
+    "half": ledger([5.0, 10.0], [[4.0, 0.5], [8.0, 1.0]]),
 }
 
 
 def test_rows_by_hand():
-    rows = compare(PLAYED, "best")
+    rows = compare_ledgers(PLAYED, "best", "goodput")
     assert [row.name for row in rows] == ["best", "half"]
     assert (rows[0].share, rows[1].share) == (1.0, 0.5)
     assert (rows[0].difference_low, rows[0].difference, rows[0].difference_high) == (0.0, 0.0, 0.0)
     assert rows[1].difference == -7.5
     assert -10.0 <= rows[1].difference_low <= rows[1].difference_high <= -5.0
-    assert rows[1].fairness == pytest.approx((4.5**2 / (2 * 16.25) + 81.0 / (2 * 65.0)) / 2)
-    assert rows[1].user_throughput_50 == pytest.approx(2.5)
-    assert rows[1].reward == pytest.approx(0.375)
-    difference = paired_difference(PLAYED["half"], PLAYED["best"])
-    assert difference == (rows[1].difference, rows[1].difference_low, rows[1].difference_high)
+    assert rows[1].details["fairness"] == pytest.approx((4.5**2 / (2 * 16.25) + 81.0 / (2 * 65.0)) / 2)
+    assert rows[1].details["user_throughput_50"] == pytest.approx(2.5)
+    assert rows[1].details["reward"] == pytest.approx(0.375)
+    assert [row.headline for row in rows] == [1.0, 0.5]
+    assert rows == [Row.from_dict(row.to_dict()) for row in rows]
+    assert rows[1].to_dict()["fairness"] == rows[1].details["fairness"]
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_tables_of_every_metric(metric):
-    rows = compare(PLAYED, "best", metric)
+    rows = compare_ledgers(PLAYED, "best", metric)
     assert rows[1].mean == pytest.approx(METRICS[metric].values(PLAYED["half"]).mean())
     assert (rows[1].share is None) != METRICS[metric].has_share
     header, lines = comparison_cells(rows, metric)
@@ -60,25 +60,40 @@ def test_tables_of_every_metric(metric):
 
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match=r"metric: got 'goodputs'.*did you mean 'goodput'"):
-        compare(PLAYED, "best", "goodputs")
+        compare_ledgers(PLAYED, "best", "goodputs")
     with pytest.raises(ValueError, match=r"reference: got 'bes'.*did you mean 'best'"):
-        compare(PLAYED, "bes")
+        compare_ledgers(PLAYED, "bes", "goodput")
 
 
-def vector(env_id, copies):
-    return gym.make_vec(
-        env_id, num_envs=copies, vectorization_mode="vector_entry_point", num_users=4, max_episode_steps=6
+def test_states_by_hand():
+    values = {"optimal": np.array([10.0, 20.0, 30.0]), "half": np.array([5.0, 10.0, 15.0])}
+    rows = compare(values, "optimal")
+    assert [row.name for row in rows] == ["optimal", "half"]
+    assert (rows[1].mean, rows[1].share, rows[1].difference) == (10.0, 0.5, -10.0)
+    assert rows[1].low <= 10.0 <= rows[1].high
+    assert (rows[0].difference, rows[0].difference_low, rows[0].difference_high) == (0.0, 0.0, 0.0)
+    assert compare(values, "optimal", has_share=False)[1].headline == 10.0
+    header, lines = comparison_cells(rows, "goodput", "optimum")
+    assert header == (
+        "decided by",
+        "goodput (tokens/s)",
+        "95 % interval",
+        "of optimum",
+        "minus optimum",
+        "95 % interval",
     )
+    assert lines[1][:2] == ("half", "10.00")
+    assert lines[1][3:5] == ("0.5000", "-10.00")
+    with pytest.raises(ValueError, match="reference: got 'best'"):
+        compare(values, "best")
 
 
-def test_play_all_pairs_the_episodes():
-    played = play_all(vector("MultiSpin/HiddenAcceptance-v0", 40), ["optimal", "optimal+filter"], seed=5)
-    apart = np.hypot(*(one.goodput.std() for one in played.values()))
-    together = (played["optimal"].goodput - played["optimal+filter"].goodput).std()
-    assert together < 0.3 * apart
-    assert compare(played, "optimal")[0].name == "optimal"
+def test_of_equals_the_reference_is_first():
+    values = {name: np.array([1.0, 2.0]) for name in ("other", "reference")}
+    assert [row.name for row in compare(values, "reference")] == ["reference", "other"]
 
 
-def test_metric_fits_the_environment():
-    assert default_metric(vector("MultiSpin/Heterogeneous-v0", 2)) == "goodput"
-    assert default_metric(vector("MultiSpin/Fair-v0", 2)) == "return"
+def test_the_best_plug_in_is_not_told_what_is_hidden():
+    values = {"optimal+clairvoyant": np.full(2, 3.0), "optimal+filter": np.full(2, 2.0), "optimal+beta": np.ones(2)}
+    assert best_plug_in(values) == "optimal+filter"
+    assert best_plug_in({"fixed": np.ones(2), "optimal": np.full(2, 2.0)}) == "optimal"

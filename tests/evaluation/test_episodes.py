@@ -7,8 +7,9 @@ import pytest
 import multispin_env as ms
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.vector import MultiSpinVectorEnv
-from multispin_env.evaluation.contenders import default_contenders, default_reference, make_contender
-from multispin_env.evaluation.episodes import Episodes, play_episodes
+from multispin_env.evaluation.contenders import contenders_of, make_contender, reference_of
+from multispin_env.evaluation.episodes import play_episodes
+from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.seeds import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, TUNING_SEED, VALIDATION_SEED
 
 HETEROGENEOUS = "MultiSpin/Heterogeneous-v0"
@@ -51,8 +52,13 @@ def test_one_environment_plays_again_and_again():
 
 
 def test_fairness_and_utility_by_hand():
-    users = np.array([[1.0, 1.0], [4.0, 1e-9], [3.0, 1.0]])
-    found = Episodes(2, np.ones(3), users.sum(-1), np.array([2.0, 4.0, 6.0]), users)
+    tokens, time = np.array([[2.0, 2.0], [4.0, 1e-9], [9.0, 3.0]]), np.array([2.0, 1.0, 3.0])
+    found = Ledger(2, tokens, 3.0 * tokens, time, np.array([2.0, 4.0, 6.0]), np.array([8.0, 6.0, 2.0]))
+    np.testing.assert_allclose(found.user_throughput, [[1.0, 1.0], [4.0, 1e-9], [3.0, 1.0]])
+    np.testing.assert_allclose(found.throughput, [2.0, 4.0, 4.0])
+    np.testing.assert_allclose(found.goodput, [4.0, 3.0, 1.0])
+    np.testing.assert_allclose(found.round_latency, [1.0, 0.5, 1.5])
+    np.testing.assert_allclose(found.draft_length, [3.0, 3.0, 9.0])
     np.testing.assert_allclose(found.fairness, [1.0, 0.5, 16.0 / 20.0])
     np.testing.assert_allclose(found.utility, [0.0, np.log(4e-9), np.log(3.0)])
     np.testing.assert_allclose(found.mean_reward, [1.0, 2.0, 3.0])
@@ -91,7 +97,7 @@ def test_a_plug_in_and_an_agent_never_get_the_state(monkeypatch):
 @pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
 def test_what_is_decided_is_what_is_played(env_id):
     env = vector(env_id)
-    name = default_contenders(env)[0]
+    name = contenders_of(env.unwrapped.settings)[0]
     contender = make_contender(name, env)
     observation, _ = env.reset(seed=2)
     decision = (
@@ -145,15 +151,15 @@ def test_estimators_need_what_they_count():
 def test_defaults_can_be_played_everywhere():
     for env_id in ms.ENVIRONMENTS.names():
         env = vector(env_id, copies=2, max_episode_steps=2)
-        names = default_contenders(env)
+        names = contenders_of(env.unwrapped.settings)
         assert len(names) >= 2
-        for name in {*names, default_reference(env)}:
+        for name in {*names, reference_of(env.unwrapped.settings)}:
             assert np.isfinite(play_episodes(env, name).returns).all()
     env = vector("MultiSpin/Homogeneous-v0", copies=2)
-    assert default_reference(env) == "homogeneous+clairvoyant"
-    assert default_reference(vector("MultiSpin/Fair-v0")) == "optimal+gradient"
-    assert {"homogeneous", "fixed"} <= set(default_contenders(env))
-    assert not {"optimal", "algorithm1"} & set(default_contenders(env))
+    assert reference_of(env.unwrapped.settings) == "homogeneous+clairvoyant"
+    assert reference_of(vector("MultiSpin/Fair-v0").unwrapped.settings) == "optimal+gradient"
+    assert {"homogeneous", "fixed"} <= set(contenders_of(env.unwrapped.settings))
+    assert not {"optimal", "algorithm1"} & set(contenders_of(env.unwrapped.settings))
 
 
 def test_bad_environments_are_refused():

@@ -8,7 +8,7 @@ import multispin_env as ms
 from multispin_env.envs.rounds.variants.recorded_acceptance import RecordedAcceptance
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation import exported
-from multispin_env.evaluation.exported import ONNX, POLICY, ExportedPolicy, describe, read_about, settings_of
+from multispin_env.evaluation.exported import ONNX, POLICY, describe, load_policy, read_about, settings_of
 
 RECORDED = "MultiSpin/RecordedAcceptance-v0"
 NESTED = "[" * 200_000
@@ -66,7 +66,7 @@ def test_a_large_network_is_refused_unread(about, tmp_path, monkeypatch):
     (tmp_path / ONNX).write_bytes(b"network")
     monkeypatch.setattr(exported, "LARGEST_ONNX", 6)
     with pytest.raises(ValueError, match=f"{ONNX}: can't be read as a network .size: got more than 6 bytes"):
-        ExportedPolicy.load(tmp_path)
+        load_policy(tmp_path)
 
 
 @pytest.mark.parametrize(("entry", "output"), [("shared", "other"), ("elsewhere", "action")])
@@ -84,4 +84,4 @@ def test_networks_of_other_names_are_refused(tmp_path, entry, output):
     (tmp_path / ONNX).write_bytes(content)
     (tmp_path / POLICY).write_text(json.dumps(describe(settings, RECORDED, {}, {ONNX: content})))
     with pytest.raises(ValueError, match=rf"got a network of \['{entry}'\], allowed is one of .* to 'action'"):
-        ExportedPolicy.load(tmp_path)
+        load_policy(tmp_path)

@@ -8,12 +8,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from multispin_env.controllers.factory import make_controller
+from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.table import to_csv
 from multispin_env.registry import FIGURES
 from multispin_env.reproduce.allocations import CASES, device_rows
 from multispin_env.reproduce.drawing import DPI, draw_sweep
 from multispin_env.reproduce.figure import PRESETS
-from multispin_env.reproduce.figures import calibration, verification
+from multispin_env.reproduce.figures import verification
 from multispin_env.reproduce.scale import Scale
 
 SCALE = Scale(quick=True, states=12)
@@ -148,9 +149,7 @@ def test_panels_of_remark_2_show_their_own_preset(tables):
 def test_calibration_has_no_line_where_uniform_bandwidth_equals_homogeneous(monkeypatch):
     """The optimum takes most of the time and has no part in it: another stands for it."""
     monkeypatch.setattr(
-        calibration,
-        "make_controller",
-        lambda name, scenario: make_controller("fixed" if name == "optimal" else name, scenario),
+        States, "make", lambda states, name: make_controller("fixed" if name == "optimal" else name, states.scenario)
     )
     rows = FIGURES.load("calibration").compute(dataclasses.replace(SCALE, states=400))
     assert {row.states for row in rows} == {200}  # no more than that, whatever the scale

@@ -9,7 +9,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.rounds.optimal import Optimal
-from multispin_env.evaluation.scores import CERTIFICATE, score
+from multispin_env.evaluation.cases.states import CERTIFICATE
 from multispin_env.reproduce.drawing import BLACK, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
 from multispin_env.reproduce.figure import PRESETS, FigureSpec
 from multispin_env.reproduce.scale import Scale
@@ -50,12 +50,12 @@ def compute(scale: Scale) -> list[StateRow]:
     rows = []
     for preset in scale.over(PRESETS):
         scenario = Scenario.preset(preset)
-        state = states_of(scale, scenario)
-        best = Optimal(scenario, certify=CERTIFICATE)(state)
+        states = states_of(scale, scenario)
+        best = Optimal(scenario, certify=CERTIFICATE)(states.state)
         if not isinstance(best, CertifiedDecision):
             raise TypeError(f"decision: got {type(best).__name__}, allowed is a CertifiedDecision")
-        rules = {column: make_controller(name, scenario) for column, name, _, _ in LOSSES}
-        regrets = [1.0 - values / best.value for values in score(scenario, state, rules).values()]
+        rules = (make_controller(name, scenario) for _, name, _, _ in LOSSES)
+        regrets = [1.0 - states.values(rule) / best.value for rule in rules]
         columns = np.stack([best.value, best.gap, *regrets], -1)
         rows += [StateRow(preset, i, *map(float, line)) for i, line in enumerate(columns)]
     return rows

@@ -40,7 +40,7 @@ def compute(scale: Scale) -> list[LengthRow]:
     rows = []
     for preset, rate in scale.over([(preset, rate) for preset in PRESETS for rate in RATES]):
         scenario = Scenario.preset(preset)
-        state = states_of(scale, scenario)
+        state = states_of(scale, scenario).state
         token_time = full_share_token_time(scenario, state.spectral_efficiency)
         latency = common_latency(state.draft_time, token_time).latency
         chosen = int(homogeneous_draft_length(np.array(rate), np.array(latency.mean()), scenario.verification_time))

@@ -1,0 +1,1 @@
+"""The same cases for everyone: independent states where all is known, else whole episodes."""

@@ -1,0 +1,141 @@
+"""Whole episodes, where something is hidden or remembered."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+from gymnasium.vector import VectorEnv
+
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.base import Controller
+from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers
+from multispin_env.evaluation.contenders import Contender, contenders_of, native, reference_of
+from multispin_env.evaluation.episodes import Progress, make_episode_env, play_episodes
+from multispin_env.evaluation.ledger import Ledger
+from multispin_env.evaluation.policy import Policy
+from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.scenario import Scenario
+
+ANY_DECISION = "residual"
+"""Action encoding that can express any decision; what is no agent plays with it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """Whole episodes of an environment, one in each copy.
+
+    Parameters
+    ----------
+    env_id
+        The environment.
+    size
+        n ≥ 2.
+    scenario
+        A preset's name or a `Scenario`, as `make_episode_env` takes it.
+    arguments
+        Of the environment, all but its action encoding.
+    seed
+        Of the first episode.
+    action
+        Encoding of agents that are plain functions. A `Policy` has its own; controllers and plug-ins play with
+        `ANY_DECISION`.
+
+    Examples
+    --------
+    >>> from multispin_env.evaluation.cases.episodes import Episodes
+    >>> episodes = Episodes("MultiSpin/HiddenAcceptance-v0", 4, "llama2", {"num_users": 3, "max_episode_steps": 5})
+    >>> episodes.reference
+    'optimal+clairvoyant'
+    >>> episodes.values("optimal+filter").shape
+    (4,)
+    """
+
+    noun: ClassVar[str] = "episodes"
+    default_size: ClassVar[int] = 200
+    watched_size: ClassVar[int] = 50
+    reference_title: ClassVar[str] = "reference"
+
+    env_id: str
+    size: int
+    scenario: Scenario | str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = EPISODE_SEED
+    action: str = ANY_DECISION
+
+    def env(self, action: str = ANY_DECISION) -> VectorEnv[Any, Any, Any]:
+        """The environment with an action encoding; made once."""
+        if action not in self._envs:
+            self._envs[action] = make_episode_env(
+                self.env_id, self.size, self.scenario, {"action": action, **self.arguments}
+            )
+        return self._envs[action]
+
+    @cached_property
+    def _envs(self) -> dict[str, VectorEnv[Any, Any, Any]]:
+        return {}
+
+    @cached_property
+    def metric(self) -> str:
+        """What fits that which the environment rewards."""
+        return self._base.objective.metric
+
+    @cached_property
+    def reference(self) -> str:
+        """The environment's optimum, with the truth; where there is none, the first that its variant lists."""
+        return reference_of(self._base.settings)
+
+    @cached_property
+    def contenders(self) -> tuple[str, ...]:
+        """What the environment's variant lists, else every controller whose decisions its actions can express."""
+        return contenders_of(self._base.settings)
+
+    def play(self, contender: Contender | str, progress: Progress | None = None) -> Ledger:
+        """Let a controller, a plug-in, an agent, or what has a name, play every episode; see `play_episodes`."""
+        return play_episodes(self.env(self._action_of(contender)), contender, self.seed, progress)
+
+    def _action_of(self, contender: Contender | str) -> str:
+        if isinstance(contender, Policy):
+            return contender.settings.action
+        return ANY_DECISION if isinstance(contender, str | Controller | PlugIn) else self.action
+
+    def values(self, contender: Contender | str) -> FloatArray:
+        """The metric (n,) of a contender, or of the one of a name."""
+        return METRICS[self.metric].values(self.play(contender))
+
+    def table(self, contenders: Mapping[str, Contender | str]) -> list[Row]:
+        """Compare by the metric; details are all that the ledgers know."""
+        return compare_ledgers(
+            {name: self.play(contender) for name, contender in contenders.items()}, self.reference, self.metric
+        )
+
+    @property
+    def best_known(self) -> str:
+        """Name of the reference."""
+        return self.reference
+
+    @property
+    def title(self) -> str:
+        """How many, and how long."""
+        kind = "held-out episodes" if self.seed == EPISODE_SEED else "episodes"
+        return f"{self.size} {kind} of {self._base.max_episode_steps} rounds"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Environment, sizes, seed, metric, reference and scenario."""
+        return {
+            "env": self.env_id,
+            "arguments": {name: str(value) for name, value in self.arguments.items()},
+            "episodes": self.size,
+            "rounds": self._base.max_episode_steps,
+            "seed": self.seed,
+            "metric": self.metric,
+            "reference": self.reference,
+            "scenario": self._base.scenario.to_dict(),
+        }
+
+    @property
+    def _base(self) -> MultiSpinVectorEnv:
+        return native(self.env())

@@ -1,0 +1,148 @@
+"""States and episodes: the same cases for everyone."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.cases.base import heading, listed
+from multispin_env.evaluation.cases.choice import cases_of, held_out, watched
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases.states import States
+from multispin_env.evaluation.episodes import play_episodes
+from multispin_env.evaluation.policy import Policy
+from multispin_env.registry import SYSTEMS
+
+FULL, COMMON, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/Homogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
+FAIR, RECORDED = "MultiSpin/Fair-v0", "MultiSpin/RecordedAcceptance-v0"
+SHORT = {"num_users": 3, "max_episode_steps": 5}
+
+
+def settings_of(env_id, action="lengths", **arguments):
+    return Settings(ms.Scenario.preset("llama2", num_users=3), ms.ENVIRONMENTS.load(env_id)(**arguments), action)
+
+
+def zeros(settings):
+    """A policy whose actions are all 0."""
+    columns = settings.actions.columns
+    return Policy(settings, lambda entries: np.zeros((len(entries["shared"]), 3 * columns), np.float32))
+
+
+def test_states_are_priced_as_expected_outcomes():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    states = States.draw(scenario, 6)
+    decision = ms.make_controller("fixed", scenario)(states.state)
+    outcome = ms.expected_outcome(scenario, states.state, decision)
+    ledger = states.play("fixed")
+    assert states.size == 6
+    assert (states.values("fixed") == outcome.goodput).all()
+    assert (ledger.goodput == outcome.goodput).all()
+    np.testing.assert_allclose(ledger.throughput, outcome.goodput, rtol=1e-12)
+    assert (ledger.round_latency == outcome.round_latency).all()
+    assert (ledger.draft_length == decision.draft_length.mean(-1)).all()
+    np.testing.assert_allclose(ledger.returns, outcome.goodput / scenario.autoregressive_goodput, rtol=1e-12)
+    assert (states.values(ms.make_controller("fixed", scenario)) == outcome.goodput).all()
+
+
+def test_the_optimum_of_a_table_is_certified():
+    states = States.draw(ms.Scenario.preset("llama2", num_users=3), 4)
+    assert states.make("optimal").certify == 1e-6
+    assert States.draw(states.scenario, 4, certify=None).make("optimal").certify is None
+    assert isinstance(states.make("fixed"), ms.Controller)
+
+
+def test_systems_are_values_too():
+    states = States.draw(ms.Scenario.preset("llama2", num_users=3), 4)
+    for name in SYSTEMS.names():
+        assert (states.values(name) == SYSTEMS.load(name)(states.scenario, states.state)).all()
+    assert {"optimal", "fixed", *SYSTEMS.names()} <= set(states.contenders)
+
+
+def test_a_table_of_states_by_hand():
+    states = States.draw(ms.Scenario.preset("llama2", num_users=3), 40)
+    rows = {row.name: row for row in states.table({"optimal": "optimal", "equal": "uniform-bandwidth"})}
+    share = states.values("uniform-bandwidth") / states.values("optimal")
+    assert rows["equal"].details == {
+        "share_mean": share.mean(),
+        "share_quantile_5": np.quantile(share, 0.05),
+        "share_lowest": share.min(),
+    }
+    assert rows["equal"].share == pytest.approx(
+        states.values("uniform-bandwidth").mean() / states.values("optimal").mean()
+    )
+    assert list(rows["optimal"].details.values()) == [1.0] * 3
+    with pytest.raises(ValueError, match="reference: got 'optimal', allowed"):
+        states.table({"fixed": "fixed"})
+
+
+def test_episodes_are_those_of_the_environment():
+    episodes = Episodes(HIDDEN, 4, "llama2", SHORT, seed=9)
+    env = gym.make_vec(HIDDEN, num_envs=4, vectorization_mode="vector_entry_point", **SHORT)
+    for name in ("fixed", "optimal+filter"):
+        expected = play_episodes(env, name, 9)
+        assert (episodes.values(name) == expected.goodput).all()
+    assert episodes.title == "4 episodes of 5 rounds"
+    assert Episodes(HIDDEN, 4, "llama2", SHORT).title == "4 held-out episodes of 5 rounds"
+    assert episodes.about["arguments"] == {"num_users": "3", "max_episode_steps": "5"}
+    assert (episodes.about["episodes"], episodes.about["rounds"], episodes.about["seed"]) == (4, 5, 9)
+    assert episodes.about["scenario"] == ms.Scenario.preset("llama2", num_users=3).to_dict()
+
+
+@pytest.mark.parametrize("action", ["lengths", "residual", "shares"])
+def test_policies_play_with_their_own_actions(action):
+    settings = settings_of(HIDDEN, action)
+    episodes = Episodes(HIDDEN, 4, settings.scenario, {"max_episode_steps": 5})
+    env = gym.make_vec(
+        HIDDEN, num_envs=4, vectorization_mode="vector_entry_point", scenario=settings.scenario, action=action,
+        max_episode_steps=5,
+    )  # fmt: skip
+    expected = play_episodes(env, lambda observation: np.zeros(env.action_space.shape, np.float32), episodes.seed)
+    assert (episodes.values(zeros(settings)) == expected.goodput).all()
+    plain = Episodes(HIDDEN, 4, settings.scenario, {"max_episode_steps": 5}, action=action)
+    given = plain.values(lambda observation: np.zeros(env.action_space.shape, np.float32))
+    assert (given == expected.goodput).all()
+
+
+def test_a_table_of_episodes_is_by_the_metric():
+    episodes = Episodes(FAIR, 3, "llama2", SHORT)
+    rows = episodes.table(listed(episodes))
+    assert (episodes.metric, episodes.reference) == ("return", "optimal+gradient")
+    assert {row.name for row in rows} == {episodes.reference, *episodes.contenders}
+    returns = episodes.play("fixed").returns
+    row = next(row for row in rows if row.name == "fixed") if "fixed" in episodes.contenders else None
+    assert row is None or row.mean == returns.mean()
+    assert all(row.share is None for row in rows)
+    assert all(row.details["fairness"] <= 1.0 for row in rows)
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_cases_of_every_environment(env_id):
+    settings = settings_of(env_id)
+    kind = cases_of(settings)
+    assert kind is (States if env_id in (FULL, COMMON) else Episodes)
+    cases, own = held_out(env_id, settings, 3), watched(env_id, settings)
+    assert (cases.size, own.size) == (3, kind.watched_size)
+    assert held_out(env_id, settings).size == kind.default_size
+    assert held_out(env_id, settings, 3, offset=5).seed == cases.seed + 5
+    assert own.reference == cases.reference
+    assert next(iter(listed(cases))) == cases.reference
+    assert set(listed(cases)) == {cases.reference, *cases.contenders}
+
+
+def test_where_one_length_is_common_the_best_of_them_is_the_reference():
+    cases = held_out(COMMON, settings_of(COMMON), 3)
+    assert cases.reference == "homogeneous"
+    assert "optimal" not in cases.contenders
+
+
+def test_what_learnt_from_a_model_is_measured_on_the_replay():
+    settings = settings_of(RECORDED, half=0, modelled=True)
+    assert held_out(RECORDED, settings, 2).arguments == {"half": 1}
+    assert watched(RECORDED, settings).arguments == {"half": 0, "modelled": True}
+
+
+def test_a_heading_says_what_a_table_is_about():
+    scenario = ms.Scenario.preset("qwen3.5", num_users=4, total_bandwidth=2.5e6)
+    found = heading(HIDDEN, {"spread": 0.2}, scenario, "9 cases")
+    assert found == f"{HIDDEN}, spread=0.2, qwen3.5, K = 4, B = 2.5 MHz, 9 cases"
