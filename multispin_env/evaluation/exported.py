@@ -48,8 +48,8 @@ def load_policy(folder: Path | str) -> Policy:
         raise ValueError(f"{folder / ONNX}: can't be read as a network ({error})") from None
     if checksum(content) != about["sha256"].get(ONNX):
         raise ValueError(f"{folder / ONNX}: allowed is the file that {POLICY} was written with")
-    session = _session(content, list(about["inputs"]), folder / ONNX)
-    return Policy(settings_of(about, folder / POLICY), OnnxNetwork(session))
+    settings = settings_of(about, folder / POLICY)
+    return Policy(settings, OnnxNetwork(_session(content, list(about["inputs"]), folder / ONNX)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """What is learnt from, watched, tuned and measured on is drawn from seeds that have nothing in common."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_cases_are_drawn_from_the_seeds_of_their_use(env_id):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure.kind, "play", play)
-        for call in (measure.validation, lambda: measure.report(None, "", 2)):
+        for call in (measure.validation, lambda: measure.report(SimpleNamespace(policy=None), "", 2)):
             with pytest.raises(SeenError):
                 call()
     assert seen == {FULL: [260_604_582, 260_604_581], HIDDEN: [1_000_000_000, 1_100_000_000]}[env_id]
