@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 import agents
-from agents.base import AgentSettings, tuning_for
+from agents.base import AGENTS, tuning_for
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT
 from agents.decider import ModelDecider, load_model
@@ -19,12 +19,10 @@ from agents.measures import EpisodeMeasure, StateMeasure
 from agents.measures.episodes import ModelAgent
 from agents.options import own_arguments
 from agents.pretrained.scoring import Trial, best_plug_in
-from agents.registry import AGENTS
 from agents.runs import CONFIG, RunConfig, load_config, make_folder, write_atomically
 from agents.training import train
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.settings import ENVIRONMENTS, Settings
 from multispin_env.files import read_json
-from multispin_env.registry import ENVIRONMENTS
 
 ENCODINGS = {"MultiSpin/DelayedChannel-v0": "residual"}
 """Action encodings of agents, where it is not the one below: on late reports they learn on top of the plug-in."""
@@ -113,8 +111,7 @@ class Cell:
     @property
     def rounds(self) -> int:
         """Budget."""
-        agent: AgentSettings = AGENTS.load(self.agent)
-        return agent.timesteps if self.timesteps is None else self.timesteps
+        return AGENTS.load(self.agent).timesteps if self.timesteps is None else self.timesteps
 
     @property
     def stem(self) -> str:

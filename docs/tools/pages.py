@@ -7,6 +7,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scores import SCENARIO, scores_of, slug
 
@@ -111,7 +112,7 @@ def animate(env_id: str, path: Path) -> str:
     return shlex.join(["python", "-m", "multispin_env.watch", *options])
 
 
-TABLES: dict[str, Registry] = {
+TABLES: dict[str, Registry[Any]] = {
     **{name: value for name in ms.__all__ if isinstance(value := getattr(ms, name), Registry)},
     "registry.ENCODINGS": ENCODINGS,
     "registry.FIGURES": FIGURES,

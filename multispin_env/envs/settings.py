@@ -6,14 +6,14 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import multispin_env.registry as tables
 from multispin_env.checks import check_bool, check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.factory import make_controller
-from multispin_env.envs.rounds.actions import ActionCodec
+from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
 from multispin_env.envs.rounds.engine import RoundsEngine
 from multispin_env.envs.rounds.observations import ObservationCodec
-from multispin_env.registry import ENCODINGS
 from multispin_env.scenario import Scenario
 
 REWARDS = ("expected", "sampled")
@@ -71,6 +71,10 @@ class Variant(ABC):
     @abstractmethod
     def assumptions(self, scenario: Scenario) -> Assumptions:
         """What an engineer may know of it from past data."""
+
+
+ENVIRONMENTS: tables.Registry[type[Variant]] = tables.ENVIRONMENTS
+"""The environments by their ids."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +149,7 @@ class Settings:
     @property
     def actions(self) -> ActionCodec:
         """Codec between actions and decisions."""
-        codec: type[ActionCodec] = ENCODINGS.load(self.action)
-        return codec(self.scenario, self.variant.common_draft_length)
+        return ENCODINGS.load(self.action)(self.scenario, self.variant.common_draft_length)
 
     @property
     def observations(self) -> ObservationCodec:

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.engine import Observation
 from multispin_env.envs.rendering.renderers import FRAMES_OR_WINDOW, make_renderer, metadata_of
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.settings import ENVIRONMENTS, Settings
 from multispin_env.envs.shells import Shell
 from multispin_env.physics.types import Decision, Observed, SystemState
-from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 

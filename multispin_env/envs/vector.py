@@ -24,10 +24,9 @@ from multispin_env.envs.engine import Observation
 from multispin_env.envs.rendering.renderers import FRAMES, make_renderer, metadata_of
 from multispin_env.envs.rendering.views import View
 from multispin_env.envs.rounds.objectives import Objective
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.settings import ENVIRONMENTS, Settings
 from multispin_env.envs.shells import Shell
 from multispin_env.physics.types import Decision, Observed, SystemState
-from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 

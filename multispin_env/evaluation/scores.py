@@ -6,11 +6,11 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.factory import controller_names, make_controller
+from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.registry import SYSTEMS
 from multispin_env.scenario import Scenario
 
 Decide = Callable[[SystemState], Decision]

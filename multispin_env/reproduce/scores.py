@@ -9,11 +9,11 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.factory import make_controller
+from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.evaluation.scores import CERTIFICATE, score
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import SystemState
-from multispin_env.registry import SYSTEMS
 from multispin_env.reproduce.figure import PRESETS
 from multispin_env.reproduce.scale import Scale
 from multispin_env.scenario import Scenario

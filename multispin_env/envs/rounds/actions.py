@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import require
 from multispin_env.physics.types import Decision, RealDecision, SystemState
@@ -212,6 +213,10 @@ class ActionCodec(ABC):
         self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
     ) -> tuple[FloatArray, list[FloatArray]]:
         """Derivatives by L, as far as L decides on bandwidth, and by the columns after the first."""
+
+
+ENCODINGS: tables.Registry[type[ActionCodec]] = tables.ENCODINGS
+"""The encodings that an environment's ``action`` can name."""
 
 
 class LengthsCodec(ActionCodec):
