@@ -45,7 +45,7 @@ def list_of_environments(pages: list[Page]) -> str:
 
 
 def _environment(env_id: str, stage: Path, animations: bool) -> Page:
-    summary, _, rest = (inspect.getdoc(ms.ENVIRONMENTS.load(env_id)) or "").partition("\n")
+    summary, _, rest = ms.ENVIRONMENTS.load(env_id).page().partition("\n")
     picture = ""
     if animations:
         name = f"{slug(env_id)}.gif"

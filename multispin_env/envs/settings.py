@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from inspect import cleandoc
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -18,12 +19,15 @@ from multispin_env.scenario import Scenario
 
 REWARDS = ("expected", "sampled")
 
+DEFAULT_SCENARIO = "llama2"
+"""Preset that an environment takes if its user chooses none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Variant(ABC):
     """What one environment id is; a subclass's fields are the environment's own keyword arguments.
 
-    Its docstring is the page of the environment, under Gymnasium's headings.
+    Its docstring is what `page` makes the page of the environment of, under Gymnasium's headings.
     """
 
     common_draft_length: ClassVar[bool] = False
@@ -59,6 +63,11 @@ class Variant(ABC):
     def held_out(self) -> "Variant":
         """Where agents that learnt here are measured: here, unless they could learn by heart what it is made of."""
         return self
+
+    @classmethod
+    def page(cls) -> str:
+        """What the help of the environment and its page in the documentation say."""
+        return cleandoc(cls.__doc__ or "")
 
     @abstractmethod
     def engine(self, settings: "Settings", num_copies: int) -> RoundsEngine:

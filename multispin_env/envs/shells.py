@@ -26,7 +26,7 @@ class Shell:
 
 @cache
 def _class_of(shell: Any, variant: Any) -> Any:
-    fields = {"variant_type": variant, "__doc__": variant.__doc__, "__module__": variant.__module__}
+    fields = {"variant_type": variant, "__doc__": variant.page(), "__module__": variant.__module__}
     return type(f"{variant.__name__}{shell.suffix}", (shell,), fields)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.engine import Observation
 from multispin_env.envs.rendering.renderers import FRAMES_OR_WINDOW, make_renderer, metadata_of
-from multispin_env.envs.settings import ENVIRONMENTS, Settings
+from multispin_env.envs.settings import DEFAULT_SCENARIO, ENVIRONMENTS, Settings
 from multispin_env.envs.shells import Shell
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.scenario import Scenario
@@ -24,7 +24,7 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
 
     def __init__(
         self,
-        scenario: Scenario | str = "llama2",
+        scenario: Scenario | str = DEFAULT_SCENARIO,
         *,
         action: str = "residual",
         reward: str = "expected",

@@ -24,7 +24,7 @@ from multispin_env.envs.engine import Observation
 from multispin_env.envs.rendering.renderers import FRAMES, make_renderer, metadata_of
 from multispin_env.envs.rendering.views import View
 from multispin_env.envs.rounds.objectives import Objective
-from multispin_env.envs.settings import ENVIRONMENTS, Settings
+from multispin_env.envs.settings import DEFAULT_SCENARIO, ENVIRONMENTS, Settings
 from multispin_env.envs.shells import Shell
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.scenario import Scenario
@@ -65,7 +65,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
     def __init__(
         self,
         num_envs: int = 1,
-        scenario: Scenario | str = "llama2",
+        scenario: Scenario | str = DEFAULT_SCENARIO,
         *,
         action: str = "residual",
         reward: str = "expected",
