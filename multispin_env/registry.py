@@ -136,9 +136,9 @@ SYSTEMS: Registry[Any] = Registry(
 ENCODINGS: Registry[Any] = Registry(
     "action",
     {
-        "residual": "multispin_env.envs.rounds.actions:ResidualCodec",
-        "shares": "multispin_env.envs.rounds.actions:SharesCodec",
-        "lengths": "multispin_env.envs.rounds.actions:LengthsCodec",
+        "residual": "multispin_env.envs.rounds.encodings.residual:ResidualCodec",
+        "shares": "multispin_env.envs.rounds.encodings.shares:SharesCodec",
+        "lengths": "multispin_env.envs.rounds.encodings.lengths:LengthsCodec",
     },
 )
 

@@ -10,7 +10,7 @@ from gymnasium.utils.env_checker import check_env
 
 import multispin_env as ms
 from multispin_env.controllers.estimators.base import Estimator
-from multispin_env.envs.rounds.actions import SharesCodec
+from multispin_env.envs.rounds.encodings.shares import SharesCodec
 from multispin_env.envs.rounds.objectives import Goodput
 from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.evaluation.contenders import default_contenders
