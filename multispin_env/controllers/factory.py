@@ -88,8 +88,8 @@ def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None 
         raise ValueError(f"plug-in: got {name!r}, which knows the truth, allowed for it is make_controller({base!r})")
     for part in parts:
         check_name("estimator", part, (*ESTIMATORS.names(), CLAIRVOYANT))
-    controller, estimators = CONTROLLERS.load(base), [ESTIMATORS.load(part) for part in parts]
-    allowed = [option_names(controller), *(option_names(cls) for cls in estimators)]
+    controller, classes = CONTROLLERS.load(base), [ESTIMATORS.load(part) for part in parts]
+    allowed = [option_names(controller), *(option_names(cls) for cls in classes)]
     check_keywords(f"controller {name!r}", options, (*dict.fromkeys(sum(allowed, ())), "assumptions"))
     for option in options:
         if sum(option in names for names in allowed) > 1:
@@ -98,8 +98,8 @@ def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None 
             )
     own, *others = ({key: value for key, value in options.items() if key in names} for names in allowed)
     known = Assumptions.of(scenario) if assumptions is None else assumptions
-    estimates = [cls(scenario, known, **kwargs) for cls, kwargs in zip(estimators, others, strict=True)]
-    return PlugIn(controller(scenario, **own), estimates)
+    estimators = [cls(scenario, known, **kwargs) for cls, kwargs in zip(classes, others, strict=True)]
+    return PlugIn(controller(scenario, **own), estimators)
 
 
 def option_names(cls: type[Controller | Estimator]) -> tuple[str, ...]:
