@@ -8,9 +8,10 @@ from typing import Protocol
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+import agents.registry as tables
 from multispin_env.envs.settings import Settings
-from multispin_env.registry import SCENARIOS
-from multispin_env.scenario import Scenario
+from multispin_env.registry import Registry
+from multispin_env.scenario import SCENARIOS, Scenario
 
 Remaining = Callable[[float], float]
 """Fraction of the budget that remains, from Stable-Baselines3's own fraction."""
@@ -86,6 +87,10 @@ class AgentSettings(Protocol):
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> BaseAlgorithm:
         """Build the untrained model."""
         ...
+
+
+AGENTS: Registry[AgentSettings] = tables.AGENTS
+"""What can be trained."""
 
 
 class AnyEnvironment:

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.base import AgentSettings, tuning_for
+from agents.base import AGENTS, AgentSettings, tuning_for
 from agents.checkpoints import MODEL, load_checkpoint
-from agents.registry import AGENTS
 from agents.runs import load_config
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings

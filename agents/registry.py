@@ -1,8 +1,10 @@
 """Tables of what can be trained and what is trained already."""
 
+from typing import Any
+
 from multispin_env.registry import Registry
 
-AGENTS = Registry(
+AGENTS: Registry[Any] = Registry(
     "agent",
     {
         "apg": "agents.apg:SETTINGS",
@@ -13,7 +15,7 @@ AGENTS = Registry(
     },
 )
 
-PRETRAINED = Registry(
+PRETRAINED: Registry[str] = Registry(
     "pretrained agent",
     {
         "MultiSpin/Homogeneous-v0": "homogeneous",

@@ -12,14 +12,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from agents.base import AGENTS
 from agents.budget import Limits
-from agents.registry import AGENTS
 from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments
-from multispin_env.envs.settings import Settings, Variant
+from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
 from multispin_env.evaluation.exported import checksum
 from multispin_env.files import read_json
-from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 SCHEMA = 3

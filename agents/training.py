@@ -6,12 +6,11 @@ import torch as th
 from rich.console import Console
 from stable_baselines3.common.logger import configure
 
-from agents.base import AgentSettings, tuning_for
+from agents.base import AGENTS, tuning_for
 from agents.budget import Limits
 from agents.callbacks import TrainingMonitor
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import Measure
-from agents.registry import AGENTS
 from agents.runs import RunConfig, save_config
 from agents.vec_env import first_seed, make_vec_env
 
@@ -44,7 +43,7 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
     """
     th.set_num_threads(1)  # the networks are small: more threads only wait for each other
     checkpoint = load_checkpoint(folder) if resume else None
-    agent: AgentSettings = AGENTS.load(config.agent)
+    agent = AGENTS.load(config.agent)
     done = checkpoint.num_timesteps if checkpoint else 0
     budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
     seed = first_seed(config.seed, done, agent.num_envs)

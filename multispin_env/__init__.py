@@ -5,29 +5,25 @@ Gymnasium and loads neither torch nor matplotlib.
 """
 
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import Controller
+from multispin_env.controllers.base import CONTROLLERS, Controller
+from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.controllers.rounds.systems import centralized_goodput, p2p_goodput
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
+from multispin_env.envs.settings import ENVIRONMENTS
+from multispin_env.physics.acceptance.base import ACCEPTANCES
 from multispin_env.physics.acceptance.records import Records, load_records
+from multispin_env.physics.channels.base import CHANNELS
 from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.fairness import jain_index
 from multispin_env.physics.rounds import expected_outcome, sampled_outcome
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
-from multispin_env.registry import (
-    ACCEPTANCES,
-    CHANNELS,
-    CONTROLLERS,
-    ENVIRONMENTS,
-    ESTIMATORS,
-    FIGURES,
-    SCENARIOS,
-)
-from multispin_env.scenario import Scenario, Task
+from multispin_env.registry import FIGURES  # what gives it its type needs scipy.stats, which is slow to import
+from multispin_env.scenario import SCENARIOS, Scenario, Task
 from multispin_env.solver.certify import CertifiedDecision, upper_bound
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 

@@ -1,16 +1,22 @@
 """Tables of names. A new part of the project is one new file and one line here.
 
 Values are ``"module:attribute"`` strings, so that a table costs no import; users may also register objects.
+
+This file is left of what it names, so it says where a part is, not what it is. The module of the base of each kind
+says that: there the same table has its type, as in ``physics.channels.base``: ``CHANNELS: Registry[Channel]``. Whoever
+loads a part takes the table from there.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from multispin_env.checks import check_name
 
+T = TypeVar("T")
 
-class Registry:
-    """Names of one kind of part, each with the place it is loaded from.
+
+class Registry(Generic[T]):
+    """Names of one kind of part T, each with the place it is loaded from.
 
     Parameters
     ----------
@@ -22,13 +28,13 @@ class Registry:
 
     def __init__(self, kind: str, entries: dict[str, str]) -> None:
         self.kind = kind
-        self._entries: dict[str, Any] = dict(entries)
+        self._entries: dict[str, T | str] = dict(entries)
 
     def names(self) -> tuple[str, ...]:
         """All names, in the order they were registered."""
         return tuple(self._entries)
 
-    def register(self, name: str, target: Any) -> None:
+    def register(self, name: str, target: T | str) -> None:
         """Add a part of the user's own.
 
         Parameters
@@ -54,21 +60,22 @@ class Registry:
         check_name(self.kind, name, self.names())
         del self._entries[name]
 
-    def target(self, name: str) -> Any:
+    def target(self, name: str) -> T | str:
         """Return what was registered, string or object; ``ValueError`` for an unknown name suggests the nearest."""
         check_name(self.kind, name, self.names())
         return self._entries[name]
 
-    def load(self, name: str) -> Any:
+    def load(self, name: str) -> T:
         """Return the object behind ``name``; ``ValueError`` for an unknown name suggests the nearest."""
         target = self.target(name)
         if not isinstance(target, str):
             return target
         module, _, attribute = target.partition(":")
-        return getattr(import_module(module), attribute)
+        part: T = getattr(import_module(module), attribute)
+        return part
 
 
-SCENARIOS = Registry(
+SCENARIOS: Registry[Any] = Registry(
     "scenario preset",
     {
         "llama2": "multispin_env.scenarios.llama2:SCENARIO",
@@ -76,7 +83,7 @@ SCENARIOS = Registry(
     },
 )
 
-CHANNELS = Registry(
+CHANNELS: Registry[Any] = Registry(
     "channel",
     {
         "rayleigh": "multispin_env.physics.channels.rayleigh:RAYLEIGH",
@@ -84,7 +91,7 @@ CHANNELS = Registry(
     },
 )
 
-ACCEPTANCES = Registry(
+ACCEPTANCES: Registry[Any] = Registry(
     "acceptance",
     {
         "by-task": "multispin_env.physics.acceptance.by_task:BY_TASK",
@@ -92,7 +99,7 @@ ACCEPTANCES = Registry(
     },
 )
 
-CONTROLLERS = Registry(
+CONTROLLERS: Registry[Any] = Registry(
     "controller",
     {
         "fixed": "multispin_env.controllers.rounds.fixed:Fixed",
@@ -104,7 +111,7 @@ CONTROLLERS = Registry(
     },
 )
 
-ESTIMATORS = Registry(
+ESTIMATORS: Registry[Any] = Registry(
     "estimator",
     {
         "task-mean": "multispin_env.controllers.estimators.task_mean:TaskMean",
@@ -118,7 +125,7 @@ ESTIMATORS = Registry(
     },
 )
 
-SYSTEMS = Registry(
+SYSTEMS: Registry[Any] = Registry(
     "system",
     {
         "p2p": "multispin_env.controllers.rounds.systems:p2p_goodput",
@@ -126,18 +133,18 @@ SYSTEMS = Registry(
     },
 )
 
-ENCODINGS = Registry(
+ENCODINGS: Registry[Any] = Registry(
     "action",
     {
-        "residual": "multispin_env.envs.rounds.actions:ResidualCodec",
-        "shares": "multispin_env.envs.rounds.actions:SharesCodec",
-        "lengths": "multispin_env.envs.rounds.actions:LengthsCodec",
+        "residual": "multispin_env.envs.rounds.encodings.residual:ResidualCodec",
+        "shares": "multispin_env.envs.rounds.encodings.shares:SharesCodec",
+        "lengths": "multispin_env.envs.rounds.encodings.lengths:LengthsCodec",
     },
 )
 
 _VARIANTS = "multispin_env.envs.rounds.variants."
 
-ENVIRONMENTS = Registry(
+ENVIRONMENTS: Registry[Any] = Registry(
     "environment",
     {
         "MultiSpin/Homogeneous-v0": _VARIANTS + "homogeneous:Homogeneous",
@@ -151,7 +158,7 @@ ENVIRONMENTS = Registry(
 
 _FIGURES = "multispin_env.reproduce.figures."
 
-FIGURES = Registry(
+FIGURES: Registry[Any] = Registry(
     "figure",
     {
         "draft-length": _FIGURES + "draft_length:FIGURE",
@@ -166,4 +173,3 @@ FIGURES = Registry(
         "claims": _FIGURES + "claims:FIGURE",
     },
 )
-"""What ``python -m multispin_env.reproduce`` computes and draws."""

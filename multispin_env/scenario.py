@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
+import multispin_env.registry as tables
 from multispin_env.checks import check_integer, check_keywords, check_name, check_real
-from multispin_env.registry import ACCEPTANCES, CHANNELS, SCENARIOS
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
 
@@ -118,8 +118,8 @@ class Scenario:
         check_real("draft_time_spread", self.draft_time_spread, 0.0, 1.0, open_high=True)
         check_real("mean_gain_high", self.mean_gain_high, self.mean_gain_low)
         check_real("transmit_snr_db", self.transmit_snr_db, -300.0, 300.0)
-        check_name("channel", self.channel, CHANNELS.names())
-        check_name("acceptance", self.acceptance, ACCEPTANCES.names())
+        check_name("channel", self.channel, tables.CHANNELS.names())
+        check_name("acceptance", self.acceptance, tables.ACCEPTANCES.names())
         if not self.tasks or not all(isinstance(task, Task) for task in self.tasks):
             raise ValueError(f"tasks: got {self.tasks!r}, allowed is a tuple of at least one Task")
         object.__setattr__(self, "tasks", tuple(self.tasks))  # a list would not hash
@@ -140,8 +140,7 @@ class Scenario:
         ValueError, TypeError
             For an unknown preset or field name (the nearest is suggested) or a bad value.
         """
-        scenario: Scenario = SCENARIOS.load(name)
-        return scenario.replace(**overrides)
+        return SCENARIOS.load(name).replace(**overrides)
 
     @classmethod
     def resolve(cls, scenario: "Scenario | str") -> "Scenario":
@@ -200,3 +199,7 @@ class Scenario:
     def autoregressive_goodput(self) -> float:
         """K / T_ver in tokens/s: the server alone, one token for each user a round; rewards are multiples of it."""
         return self.num_users / self.verification_time
+
+
+SCENARIOS: tables.Registry[Scenario] = tables.SCENARIOS
+"""The presets."""

@@ -1,16 +1,24 @@
 """Every entry of every registry plays, and so does one of each kind that is added from outside, by one registration."""
 
+import json
+import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from stable_baselines3 import A2C
 
 import multispin_env as ms
+from agents import AGENTS
+from agents.base import PLAIN, AnyEnvironment
+from agents.cli import main as train
+from multispin_env import registry
 from multispin_env.controllers.estimators.base import Estimator
-from multispin_env.envs.rounds.actions import SharesCodec
+from multispin_env.envs.rounds.encodings.shares import SharesCodec
 from multispin_env.envs.rounds.objectives import Goodput
 from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.evaluation.cases.states import States
@@ -19,7 +27,10 @@ from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance.by_task import ByTask
 from multispin_env.physics.channels.rayleigh import Rayleigh
 from multispin_env.registry import ENCODINGS, SYSTEMS
+from multispin_env.reproduce.cli import main as reproduce
+from multispin_env.reproduce.figure import FigureSpec
 
+ROOT = Path(__file__).parent.parent
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 
 
@@ -97,6 +108,33 @@ def half_p2p(scenario, state):
     return 0.5 * ms.p2p_goodput(scenario, state)
 
 
+@dataclass(frozen=True)
+class Learner(AnyEnvironment):
+    """A network and a method that are none of ours."""
+
+    num_envs: int = 4
+    timesteps: int = 40
+
+    def build(self, env, remaining, seed, device, tuning=PLAIN):
+        return A2C("MultiInputPolicy", env, n_steps=5, gamma=tuning.gamma, seed=seed, device=device)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row of the figure below."""
+
+    users: int
+    tokens: float
+
+
+def points(scale):
+    return [Point(users, float(scale.states * users)) for users in scale.over((2, 3))]
+
+
+def draw_points(rows, figure):
+    figure.subplots().plot([row.users for row in rows], [row.tokens for row in rows])
+
+
 OUTSIDE = {
     "scenario": (ms.SCENARIOS, replace(ms.Scenario.preset("llama2"), name="mine")),
     "channel": (ms.CHANNELS, Steady()),
@@ -105,23 +143,25 @@ OUTSIDE = {
     "controller": (ms.CONTROLLERS, Shortest),
     "encoding": (ENCODINGS, Mirrored),
     "system": (SYSTEMS, half_p2p),
+    "agent": (AGENTS, Learner()),
+    "figure": (ms.FIGURES, FigureSpec("Mine", "A line.", points, draw_points)),
 }
 
 
 @pytest.fixture(scope="module", autouse=True)
 def outside():
     """One part of each kind, known to everything below as "mine"."""
-    for registry, part in OUTSIDE.values():
-        registry.register("mine", part)
+    for table, part in OUTSIDE.values():
+        table.register("mine", part)
     ms.register_environment("Mine/Doubled-v0", Doubled)
     yield
     ms.unregister_environment("Mine/Doubled-v0")
-    for registry, _ in OUTSIDE.values():
-        registry.unregister("mine")
+    for table, _ in OUTSIDE.values():
+        table.unregister("mine")
 
 
-def with_mine(registry):
-    return [*registry.names(), "mine"]
+def with_mine(table):
+    return [*table.names(), "mine"]
 
 
 def play(env_id=FULL, **arguments):
@@ -212,3 +252,53 @@ def test_tables_hold_controllers_and_systems_from_outside():
     states = States.draw(scenario, 3)
     assert states.contenders.count("mine") == 1
     assert (states.values("mine") == 0.5 * states.values("p2p")).all()  # a system stands for the controller of its name
+
+
+def test_an_agent_from_outside_learns_and_is_compared_by_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(States, "default_size", 4)
+    monkeypatch.setattr(States, "watched_size", 4)
+    folder = tmp_path / "run"
+    assert train(["--agent", "mine", "--num-users", "3", "--name", str(folder)]) == 0
+    assert json.loads((folder / "config.json").read_text())["agent"] == "mine"
+    rows = json.loads((folder / "table.json").read_text())["rows"]
+    (ours,) = (row for row in rows if row["name"] == "mine (residual)")  # "mine" alone is the controller
+    assert 0.0 < ours["mean"] < max(row["mean"] for row in rows)
+    assert (folder / "learning_curve.png").exists()
+
+
+def test_a_figure_from_outside_is_drawn_by_the_command(tmp_path, capsys):
+    assert reproduce(["--quick", "--only", "mine", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "mine.csv").read_text().split() == ["users,tokens", "2,80.0", "3,120.0"]
+    assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")
+    assert "A line." in (tmp_path / "index.html").read_text()
+    assert reproduce(["--list"]) == 0
+    assert "mine" in capsys.readouterr().out
+
+
+TABLES = {name: table for name, table in vars(registry).items() if isinstance(table, registry.Registry)}
+TABLES["AGENTS"] = AGENTS
+ROW = re.compile(r"\| (\w[\w ]*?) +\| `([\w/]+/)` +\| `(\w+)` +\|")
+
+
+def edits():
+    """Table of `docs/extend.md`: kind of part, folder of its file, table of its line."""
+    return ROW.findall((ROOT / "docs" / "extend.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("kind", "folder", "name"), edits(), ids=[row[0] for row in edits()])
+def test_a_part_is_one_file_in_this_folder_and_one_line_in_this_table(kind, folder, name):
+    lines = (ROOT / ("agents" if name == "AGENTS" else "multispin_env") / "registry.py").read_text(encoding="utf-8")
+    for part in TABLES[name].names():
+        target = TABLES[name].target(part)
+        if isinstance(target, str):  # not one from outside
+            module, _, attribute = target.partition(":")
+            path = Path(*module.split(".")).with_suffix(".py")
+            assert path.parent == Path(folder)
+            assert attribute in (ROOT / path).read_text(encoding="utf-8")
+            assert len(re.findall(rf'"{re.escape(part)}": .*{re.escape(path.stem)}:{attribute}"', lines)) == 1
+
+
+def test_every_kind_of_part_has_its_edits_and_one_from_outside():
+    assert {name for _, _, name in edits()} == set(TABLES)
+    outside = {table.kind for table, _ in OUTSIDE.values()} | {ms.ENVIRONMENTS.kind}
+    assert outside == {table.kind for table in TABLES.values()}

@@ -26,6 +26,7 @@ ALGORITHM1, OPTIMAL = f"{CONTROLLERS}.rounds.algorithm1:Algorithm1", f"{CONTROLL
 SOLVER = "multispin_env.solver"
 BY_REQUEST, RULE = f"{ACCEPTANCE}.by_request:ByRequest", f"{SOLVER}.rule"
 ACTIONS, OBSERVATIONS = "multispin_env.envs.rounds.actions", "multispin_env.envs.rounds.observations"
+ENCODINGS = "multispin_env.envs.rounds.encodings"
 SCENARIO = "multispin_env.scenario:Scenario"
 VECTOR = "multispin_env.envs.vector:MultiSpinVectorEnv"
 REGISTRATION = "multispin_env.envs.registration"
@@ -137,11 +138,9 @@ CONSTANTS = [  # place, value, where it is stated, and how
     (f"{SOLVER}.problem:HEAVIEST", 1e100, "docs/optimum.md", "weights within 1e-150 (less counts as 0)..1e100"),
     (f"{SCORES}:CERTIFICATE", 1e-6, "docs/optimum.md", "certificate 1e-6"),
     (f"{ACTIONS}:LARGEST_FACTOR", 1e4, "docs/environments.md", "ln f(x) = ln(1e4) sinh(5x)/sinh 5"),
-    (f"{ACTIONS}:SHARPNESS", 5.0, "docs/environments.md", "ln f(x) = ln(1e4) sinh(5x)/sinh 5"),
-    (f"{OBSERVATIONS}:ROUNDS", 16.0, f"{OBSERVATIONS}:ObservationCodec", "a / (a + 16), a = rounds"),
-    (f"{OBSERVATIONS}:TOKENS", 64.0, f"{OBSERVATIONS}:ObservationCodec", "x / (x + 64), x = tokens accepted"),
-    (f"{OBSERVATIONS}:LARGEST_FADE", 64.0, f"{OBSERVATIONS}:ObservationCodec", "0 .. at H = 64 H̄"),
-    (f"{OBSERVATIONS}:SHARED_BOUND", 20.0, f"{OBSERVATIONS}:ObservationCodec", "± 20"),
+    (f"{ENCODINGS}.residual:SHARPNESS", 5.0, "docs/environments.md", "ln f(x) = ln(1e4) sinh(5x)/sinh 5"),
+    (f"{OBSERVATIONS}:LARGEST_FADE", 64.0, f"{OBSERVATIONS}:ObservationCodec", "which is r at H = 64 H̄"),
+    (f"{OBSERVATIONS}:LARGEST_FADE", 64.0, f"{VARIANTS}.heterogeneous:Heterogeneous", "is 64 times the largest mean"),
     ("multispin_env.evaluation.statistics:LEVEL", 0.95, "docs/reproduce.md", "95 % bootstrap intervals"),
     ("multispin_env.physics.streams:MOST_ROWS", 64, "docs/environments.md", "runs once in 64 rounds"),
     ("multispin_env.physics.streams:FEWEST_ROWS", 8, "docs/environments.md", "but at least 8"),

@@ -1,16 +1,53 @@
 import pytest
 
 import multispin_env as ms
-from multispin_env.registry import ENCODINGS, SYSTEMS
+from multispin_env import registry
+from multispin_env.controllers.estimators.base import Estimator
+from multispin_env.controllers.rounds.systems import SYSTEMS
+from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
+from multispin_env.envs.rounds.variant import RoundsVariant
+from multispin_env.physics.acceptance.base import Acceptance
+from multispin_env.physics.channels.base import Channel
+from multispin_env.reproduce.figure import FigureSpec
 
 
-@pytest.mark.parametrize(
-    "table", [ms.SCENARIOS, ms.CHANNELS, ms.ACCEPTANCES, ms.CONTROLLERS, ms.ENVIRONMENTS, ENCODINGS, SYSTEMS]
-)
-def test_every_entry_loads(table):
+def of(kind):
+    return lambda part: isinstance(part, kind)
+
+
+def derived(base):
+    return lambda part: issubclass(part, base) and part is not base
+
+
+def follows(protocol):
+    names = {name for name in vars(protocol) if not name.startswith("_")}
+    return lambda part: names and all(hasattr(part, name) for name in names)
+
+
+KINDS = [
+    (ms.SCENARIOS, of(ms.Scenario)),
+    (ms.CHANNELS, follows(Channel)),
+    (ms.ACCEPTANCES, follows(Acceptance)),
+    (ms.CONTROLLERS, derived(ms.Controller)),
+    (ms.ESTIMATORS, derived(Estimator)),
+    (SYSTEMS, callable),
+    (ENCODINGS, derived(ActionCodec)),
+    (ms.ENVIRONMENTS, derived(RoundsVariant)),
+    (ms.FIGURES, of(FigureSpec)),
+]
+
+
+@pytest.mark.parametrize(("table", "fits"), KINDS, ids=[table.kind for table, _ in KINDS])
+def test_every_entry_is_what_its_table_says(table, fits):
     assert table.names()
     for name in table.names():
-        assert table.load(name) is not None
+        assert fits(table.load(name)), name
+
+
+def test_these_are_all_tables():
+    """Each is given its type beside the base of its kind, and is the same table there."""
+    tables = [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
+    assert {id(table) for table, _ in KINDS} == {id(table) for table in tables}
 
 
 def test_unknown_name_suggests_the_nearest():

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents.base import AgentSettings, tuning_for
+from agents.base import AGENTS, AgentSettings, tuning_for
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.policies.equivariant import EquivariantActorCritic
 from agents.policies.network import TorchNetwork
-from agents.registry import AGENTS
 from agents.runs import RunConfig, load_config
 from agents.vec_env import make_vec_env
 from multispin_env.evaluation.policy import Policy

@@ -15,9 +15,8 @@ from time import monotonic
 
 from rich.console import Console
 
-from agents.base import AgentSettings
+from agents.base import AGENTS
 from agents.options import fail
-from agents.registry import AGENTS
 from agents.runs import make_folder
 from benchmarks.league.cells import Cell, Stopped, System, obstacle, references, result, shipped
 from benchmarks.league.curves import draw_curves
@@ -92,7 +91,7 @@ def _complete(options: argparse.Namespace) -> None:
 
 def _rounds(options: argparse.Namespace, name: str) -> int | None:
     """Budget of an agent, where it is not its own."""
-    agent: AgentSettings = AGENTS.load(name)
+    agent = AGENTS.load(name)
     rounds: int | None = options.timesteps
     return rounds if options.fraction is None else max(1, round(options.fraction * agent.timesteps))
 

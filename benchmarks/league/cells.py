@@ -11,21 +11,19 @@ import numpy as np
 from rich.console import Console
 
 import agents
-from agents.base import AgentSettings, tuning_for
+from agents.base import AGENTS, tuning_for
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT
 from agents.decider import load_model
 from agents.options import own_arguments
 from agents.policies.network import policy_of
-from agents.registry import AGENTS
 from agents.runs import CONFIG, RunConfig, load_config, make_folder, write_atomically
 from agents.training import train
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.settings import ENVIRONMENTS, Settings
 from multispin_env.evaluation.cases.base import Cases, listed
 from multispin_env.evaluation.cases.choice import held_out
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.files import read_json
-from multispin_env.registry import ENVIRONMENTS
 
 ENCODINGS = {"MultiSpin/DelayedChannel-v0": "residual"}
 """Action encodings of agents, where it is not the one below: on late reports they learn on top of the plug-in."""
@@ -113,8 +111,7 @@ class Cell:
     @property
     def rounds(self) -> int:
         """Budget."""
-        agent: AgentSettings = AGENTS.load(self.agent)
-        return agent.timesteps if self.timesteps is None else self.timesteps
+        return AGENTS.load(self.agent).timesteps if self.timesteps is None else self.timesteps
 
     @property
     def stem(self) -> str:

@@ -7,6 +7,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scores import SCENARIO, scores_of, slug
 
@@ -43,7 +44,7 @@ def list_of_environments(pages: list[Page]) -> str:
 
 
 def _environment(env_id: str, stage: Path, animations: bool) -> Page:
-    summary, _, rest = (inspect.getdoc(ms.ENVIRONMENTS.load(env_id)) or "").partition("\n")
+    summary, _, rest = ms.ENVIRONMENTS.load(env_id).page().partition("\n")
     picture = ""
     if animations:
         name = f"{slug(env_id)}.gif"
@@ -108,7 +109,7 @@ def animate(env_id: str, path: Path) -> str:
     return shlex.join(["python", "-m", "multispin_env.watch", *options])
 
 
-TABLES: dict[str, Registry] = {
+TABLES: dict[str, Registry[Any]] = {
     **{name: value for name in ms.__all__ if isinstance(value := getattr(ms, name), Registry)},
     "registry.ENCODINGS": ENCODINGS,
     "registry.FIGURES": FIGURES,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state
@@ -56,3 +57,7 @@ class WeightedController(Controller):
     @abstractmethod
     def __call__(self, state: SystemState, weights: FloatArray | None = None) -> Decision:
         """Decide for one state or a batch, with these weights or those given at construction."""
+
+
+CONTROLLERS: tables.Registry[type[Controller]] = tables.CONTROLLERS
+"""The controllers; `multispin_env.controllers.factory` makes them."""

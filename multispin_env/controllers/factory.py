@@ -5,10 +5,10 @@ from typing import Any
 
 from multispin_env.checks import check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import Controller
+from multispin_env.controllers.base import CONTROLLERS, Controller
+from multispin_env.controllers.estimators.base import ESTIMATORS, Estimator
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.registry import CONTROLLERS, ESTIMATORS
 from multispin_env.scenario import Scenario
 
 
@@ -51,7 +51,7 @@ def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller
     parsed = ContenderName.parse(name)
     if not parsed.knows_truth:
         raise ValueError(f"controller: got {name!r}, which is a plug-in, allowed for it is make_plug_in")
-    cls: type[Controller] = CONTROLLERS.load(parsed.controller)
+    cls = CONTROLLERS.load(parsed.controller)
     check_keywords(f"controller {name!r}", options, option_names(cls))
     return cls(scenario, **options)
 
@@ -88,20 +88,20 @@ def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None 
         raise ValueError(f"plug-in: got {name!r}, which knows the truth, allowed for it is make_controller({base!r})")
     for part in parts:
         check_name("estimator", part, (*ESTIMATORS.names(), CLAIRVOYANT))
-    classes: list[type[Any]] = [CONTROLLERS.load(base), *(ESTIMATORS.load(part) for part in parts)]
-    allowed = [option_names(cls) for cls in classes]
+    controller, classes = CONTROLLERS.load(base), [ESTIMATORS.load(part) for part in parts]
+    allowed = [option_names(controller), *(option_names(cls) for cls in classes)]
     check_keywords(f"controller {name!r}", options, (*dict.fromkeys(sum(allowed, ())), "assumptions"))
     for option in options:
         if sum(option in names for names in allowed) > 1:
             raise TypeError(
                 f"controller {name!r}: keyword {option!r} belongs to several parts, allowed is one of one part"
             )
-    own = [{key: value for key, value in options.items() if key in names} for names in allowed]
+    own, *others = ({key: value for key, value in options.items() if key in names} for names in allowed)
     known = Assumptions.of(scenario) if assumptions is None else assumptions
-    estimators = [cls(scenario, known, **kwargs) for cls, kwargs in zip(classes[1:], own[1:], strict=True)]
-    return PlugIn(classes[0](scenario, **own[0]), estimators)
+    estimators = [cls(scenario, known, **kwargs) for cls, kwargs in zip(classes, others, strict=True)]
+    return PlugIn(controller(scenario, **own), estimators)
 
 
-def option_names(cls: type[Any]) -> tuple[str, ...]:
+def option_names(cls: type[Controller | Estimator]) -> tuple[str, ...]:
     """Fields of a controller's or estimator's class that its user may set."""
     return tuple(field.name for field in fields(cls) if field.init and field.name not in ("scenario", "assumptions"))

@@ -8,9 +8,8 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import require
 from multispin_env.controllers.base import Controller, WeightedController
-from multispin_env.controllers.estimators.base import Estimator
+from multispin_env.controllers.estimators.base import ESTIMATORS, Estimator
 from multispin_env.physics.types import Decision, Observed, SystemState
-from multispin_env.registry import ESTIMATORS
 from multispin_env.scenario import Scenario
 
 
@@ -71,13 +70,13 @@ class PlugIn:
             return self.decide(observed[None])[0]
         _check_observed(self.base.scenario, observed)
         self._start_if_new(len(observed.draft_time))
-        found = {estimator.part: estimator.estimate(observed) for estimator in self.estimators}
+        estimates = {estimator.part: estimator.estimate(observed) for estimator in self.estimators}
         state = SystemState(
             observed.draft_time,
-            found.get("spectral_efficiency", observed.spectral_efficiency),
-            found["acceptance_rate"] if "acceptance_rate" in found else _visible_acceptance(observed),
+            estimates.get("spectral_efficiency", observed.spectral_efficiency),
+            estimates["acceptance_rate"] if "acceptance_rate" in estimates else _visible_acceptance(observed),
         )
-        weights = found.get("weights")
+        weights = estimates.get("weights")
         if weights is None or not isinstance(self.base, WeightedController):
             return self.base(state)
         own = self.base.weights

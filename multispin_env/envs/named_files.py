@@ -46,16 +46,16 @@ def loaded_arguments(
     """
     if not isinstance(arguments, Mapping):
         raise ValueError(f"arguments: got {shown(arguments)}, allowed is a table of names and values")
-    found = dict(arguments)
+    loaded = dict(arguments)
     for name in variant.files:
-        if found.get(name) is None:
+        if loaded.get(name) is None:
             continue
-        path = beside(folder, found[name])
+        path = beside(folder, loaded[name])
         if path is None and name not in (given or {}):
             way = "" if given is None else f", or your own path by --set {name}=PATH"
-            raise ValueError(f"{name}: got {shown(found[name])}, allowed is a file beside the configuration{way}")
-        found[name] = given[name] if path is None and given is not None else str(path)
-    return found
+            raise ValueError(f"{name}: got {shown(loaded[name])}, allowed is a file beside the configuration{way}")
+        loaded[name] = given[name] if path is None and given is not None else str(path)
+    return loaded
 
 
 def with_same_files(variant: Variant, other: Variant) -> Variant:

@@ -2,8 +2,7 @@
 
 import gymnasium as gym
 
-from multispin_env.envs.settings import Variant
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.envs.settings import ENVIRONMENTS, Variant
 
 MAX_EPISODE_STEPS = 64
 """Rounds of an episode unless ``gym.make(..., max_episode_steps=...)`` says otherwise."""

@@ -3,27 +3,31 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from inspect import cleandoc
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import multispin_env.registry as tables
 from multispin_env.checks import check_bool, check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.factory import make_controller
-from multispin_env.envs.rounds.actions import ActionCodec
+from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
 from multispin_env.envs.rounds.engine import RoundsEngine
 from multispin_env.envs.rounds.observations import ObservationCodec
-from multispin_env.registry import ENCODINGS
 from multispin_env.scenario import Scenario
 
 REWARDS = ("expected", "sampled")
+
+DEFAULT_SCENARIO = "llama2"
+"""Preset that an environment takes if its user chooses none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant(ABC):
     """What one environment id is; a subclass's fields are the environment's own keyword arguments.
 
-    Its docstring is the page of the environment, under Gymnasium's headings.
+    Its docstring is what `page` makes the page of the environment of, under Gymnasium's headings.
     """
 
     common_draft_length: ClassVar[bool] = False
@@ -60,6 +64,11 @@ class Variant(ABC):
         """Where agents that learnt here are measured: here, unless they could learn by heart what it is made of."""
         return self
 
+    @classmethod
+    def page(cls) -> str:
+        """What the help of the environment and its page in the documentation say."""
+        return cleandoc(cls.__doc__ or "")
+
     @abstractmethod
     def engine(self, settings: "Settings", num_copies: int) -> RoundsEngine:
         """What steps n copies; ``ValueError`` where the scenario does not allow it."""
@@ -71,6 +80,10 @@ class Variant(ABC):
     @abstractmethod
     def assumptions(self, scenario: Scenario) -> Assumptions:
         """What an engineer may know of it from past data."""
+
+
+ENVIRONMENTS: tables.Registry[type[Variant]] = tables.ENVIRONMENTS
+"""The environments by their ids."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +164,7 @@ class Settings:
     @property
     def actions(self) -> ActionCodec:
         """Codec between actions and decisions."""
-        codec: type[ActionCodec] = ENCODINGS.load(self.action)
-        return codec(self.scenario, self.variant.common_draft_length)
+        return ENCODINGS.load(self.action)(self.scenario, self.variant.common_draft_length)
 
     @property
     def observations(self) -> ObservationCodec:

@@ -1,9 +1,12 @@
-"""What both shells share: a class for each variant, so that its help is the variant's page, and pickles of it."""
+"""What both shells share: the engine of a variant, and a class for it, so that its help is the variant's page."""
 
 from functools import cache
 from typing import Any, ClassVar, Self
 
-from multispin_env.envs.settings import Variant
+from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.envs.engine import Observation
+from multispin_env.envs.settings import Settings, Variant
+from multispin_env.physics.types import Observed
 
 
 class Shell:
@@ -16,8 +19,24 @@ class Shell:
     @classmethod
     def of(cls, variant: type[Variant]) -> type[Self]:
         """Return the class for a variant, always the same one."""
-        found: type[Self] = _class_of(cls, variant)  # type: ignore[arg-type]
-        return found
+        made: type[Self] = _class_of(cls, variant)  # type: ignore[arg-type]
+        return made
+
+    def _start_engine(self, settings: Settings, num_copies: int) -> None:
+        """What every shell holds; ``ValueError`` where the scenario does not allow the variant."""
+        self.settings = settings
+        self.scenario = settings.scenario
+        self.variant = settings.variant
+        self._engine = settings.engine(num_copies)
+
+    @property
+    def assumptions(self) -> Assumptions:
+        """What an engineer may know of this environment from past data; plug-in controllers start from it."""
+        return self.variant.assumptions(self.scenario)
+
+    def decode_observation(self, observation: Observation) -> Observed:
+        """Return what an observation shows in physical units: arrays (K,), or (n, K) of a vector."""
+        return self._engine.decode_observation(observation)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Classes are made from variants, so that is how pickles name them."""
@@ -26,7 +45,7 @@ class Shell:
 
 @cache
 def _class_of(shell: Any, variant: Any) -> Any:
-    fields = {"variant_type": variant, "__doc__": variant.__doc__, "__module__": variant.__module__}
+    fields = {"variant_type": variant, "__doc__": variant.page(), "__module__": variant.__module__}
     return type(f"{variant.__name__}{shell.suffix}", (shell,), fields)
 
 

@@ -7,13 +7,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.engine import Observation
 from multispin_env.envs.rendering.renderers import FRAMES_OR_WINDOW, make_renderer, metadata_of
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.settings import DEFAULT_SCENARIO, ENVIRONMENTS, Settings
 from multispin_env.envs.shells import Shell
-from multispin_env.physics.types import Decision, Observed, SystemState
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
 
 
@@ -25,7 +23,7 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
 
     def __init__(
         self,
-        scenario: Scenario | str = "llama2",
+        scenario: Scenario | str = DEFAULT_SCENARIO,
         *,
         action: str = "residual",
         reward: str = "expected",
@@ -35,9 +33,7 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
     ) -> None:
         chosen = {"action": action, "reward": reward, "optimum": optimum, "render_mode": render_mode}
         settings = Settings.make(type(self).__name__, self.variant_type, scenario, chosen, overrides)
-        self.scenario = settings.scenario
-        self.variant = settings.variant
-        self._engine = settings.engine(1)
+        self._start_engine(settings, 1)
         self.action_space = self._engine.action_space
         self.observation_space = cast(spaces.Space[Observation], self._engine.observation_space)
         self.render_mode = render_mode
@@ -56,11 +52,6 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
         self._check_seeded("state")
         return self._engine.state[0].copy()
 
-    @property
-    def assumptions(self) -> Assumptions:
-        """What an engineer may know of this environment from past data; plug-in controllers start from it."""
-        return self.variant.assumptions(self.scenario)
-
     def encode_action(self, decision: Decision) -> NDArray[np.float32]:
         """Return the action that decodes to this decision (K,) in the current round."""
         return self._engine.encode(decision, copy=0)
@@ -68,10 +59,6 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
     def decode_action(self, action: NDArray[Any]) -> Decision:
         """Return the decision (K,) that an action means in the current round."""
         return self._engine.decode(action, copy=0)
-
-    def decode_observation(self, observation: Observation) -> Observed:
-        """Return what an observation shows, arrays (K,) in physical units."""
-        return self._engine.decode_observation(observation)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool, check_integer
-from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.autoreset import (
     Seeds,
     checked_mask,
@@ -24,10 +23,9 @@ from multispin_env.envs.engine import Observation
 from multispin_env.envs.rendering.renderers import FRAMES, make_renderer, metadata_of
 from multispin_env.envs.rendering.views import View
 from multispin_env.envs.rounds.objectives import Objective
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.settings import DEFAULT_SCENARIO, ENVIRONMENTS, Settings
 from multispin_env.envs.shells import Shell
-from multispin_env.physics.types import Decision, Observed, SystemState
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
 
 
@@ -66,7 +64,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
     def __init__(
         self,
         num_envs: int = 1,
-        scenario: Scenario | str = "llama2",
+        scenario: Scenario | str = DEFAULT_SCENARIO,
         *,
         action: str = "residual",
         reward: str = "expected",
@@ -88,15 +86,12 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         }
         settings = Settings.make(type(self).__name__, self.variant_type, scenario, chosen, overrides)
         self.num_envs = check_integer("num_envs", num_envs, 1)
-        self.settings = settings
-        self.scenario = settings.scenario
-        self.variant = settings.variant
         self.render_mode = render_mode
         self.max_episode_steps = checked_steps(max_episode_steps)
         self.autoreset_mode = checked_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.copy = check_bool("copy", copy)
-        self._engine = settings.engine(num_envs)
+        self._start_engine(settings, num_envs)
         self.single_action_space = self._engine.action_space
         self.single_observation_space = self._engine.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -122,11 +117,6 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
     def objective(self) -> Objective:
         """What rounds are rewarded for."""
         return self._engine.objective
-
-    @property
-    def assumptions(self) -> Assumptions:
-        """What an engineer may know of this environment from past data; plug-in controllers start from it."""
-        return self.variant.assumptions(self.scenario)
 
     def encode_action(self, decision: Decision) -> NDArray[np.float32]:
         """Return the actions that decode to these decisions (n, K) in the current round."""
@@ -159,10 +149,6 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         if worth is not None and np.shape(worth) != shape:
             raise ValueError(f"worth: got shape {np.shape(worth)}, allowed is {shape}")
         return self._engine.reward_slopes(action, worth)
-
-    def decode_observation(self, observation: Observation) -> Observed:
-        """Return what observations show, arrays (n, K) in physical units."""
-        return self._engine.decode_observation(observation)
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None

@@ -1,13 +1,35 @@
 """What flows through the model: state, decision, outcome. Leading batch axes ``(...)``, users K last."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from multispin_env.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SystemState:
+class Batched:
+    """Base of what is made of arrays with the same leading batch axes; where a field is ``None``, it stays so."""
+
+    unbatched: ClassVar[tuple[str, ...]] = ()
+    """Fields without batch axes: one value for the whole batch."""
+
+    def __getitem__(self, index: Any) -> Self:
+        """Select along the leading batch axes."""
+        return self._mapped(lambda array: array[index])
+
+    def copy(self) -> Self:
+        """Return the same numbers in memory of their own."""
+        return self._mapped(lambda array: array.copy())
+
+    def _mapped(self, function: Callable[[Any], Any]) -> Self:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        same = {name for name, value in values.items() if value is None or name in self.unbatched}
+        return type(self)(**{name: value if name in same else function(value) for name, value in values.items()})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SystemState(Batched):
     """All that a round depends on besides the decision."""
 
     # SLM time per drafted token T_k
@@ -17,17 +39,9 @@ class SystemState:
     # probability α_k that a drafted token is accepted
     acceptance_rate: FloatArray  # (..., K)
 
-    def __getitem__(self, index: Any) -> "SystemState":
-        """Select along the leading batch axes."""
-        return SystemState(self.draft_time[index], self.spectral_efficiency[index], self.acceptance_rate[index])
-
-    def copy(self) -> "SystemState":
-        """Return the same numbers in memory of their own."""
-        return SystemState(self.draft_time.copy(), self.spectral_efficiency.copy(), self.acceptance_rate.copy())
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Observed:
+class Observed(Batched):
     """What an agent may see before a round, of n copies or of one, in physical units; ``None`` is hidden (ours)."""
 
     # SLM time per drafted token T_k
@@ -53,25 +67,15 @@ class Observed:
     # uplink bits per second and hertz that the encoding of actions plans with
     planned_efficiency: FloatArray | None = None  # (n, K) bit/s/Hz
 
-    def __getitem__(self, index: Any) -> "Observed":
-        """Select along the leading batch axes."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        chosen: dict[str, Any] = {name: None if array is None else array[index] for name, array in arrays.items()}
-        return Observed(**chosen)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Decision:
+class Decision(Batched):
     """What the controller chooses in every round."""
 
     # drafted tokens L_k
     draft_length: IntArray  # (..., K) tokens
     # uplink bandwidth B_k, Σ B_k ≤ B
     bandwidth: FloatArray  # (..., K) Hz
-
-    def __getitem__(self, index: Any) -> "Decision":
-        """Select along the leading batch axes."""
-        return Decision(self.draft_length[index], self.bandwidth[index])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,8 +89,10 @@ class RealDecision:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class Outcome(Batched):
     """What a round gives."""
+
+    unbatched: ClassVar[tuple[str, ...]] = ("verification_time",)
 
     # sum token goodput G ([MS] 13)
     goodput: FloatArray  # (...) tokens/s
@@ -99,14 +105,3 @@ class Outcome:
     upload_time: FloatArray  # (..., K) s
     # T_ver of the whole batch
     verification_time: float  # s
-
-    def __getitem__(self, index: Any) -> "Outcome":
-        """Select along the leading batch axes."""
-        return Outcome(
-            self.goodput[index],
-            self.tokens[index],
-            self.round_latency[index],
-            self.draft_time[index],
-            self.upload_time[index],
-            self.verification_time,
-        )

@@ -9,9 +9,8 @@ from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.printing import exit_status
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import to_csv
-from multispin_env.registry import FIGURES
 from multispin_env.reproduce.drawing import check_matplotlib, save
-from multispin_env.reproduce.figure import FigureSpec
+from multispin_env.reproduce.figure import FIGURES
 from multispin_env.reproduce.page import Shown, markdown_table, page
 from multispin_env.reproduce.progress import Bar
 from multispin_env.reproduce.scale import QUICK_STATES, STATES, Scale
@@ -57,7 +56,7 @@ def command(name: str, options: argparse.Namespace) -> str:
 
 def make(name: str, scale: Scale, folder: Path, repeat: str) -> Shown:
     """Compute one figure and write its CSV file, its pictures and, if it has one, its table in Markdown."""
-    spec: FigureSpec = FIGURES.load(name)
+    spec = FIGURES.load(name)
     rows = spec.compute(scale)
     (folder / f"{name}.csv").write_text(to_csv(rows), encoding="utf-8")
     save(spec, rows, folder / name)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import multispin_env.registry as tables
 from multispin_env.evaluation.table import Cells
 from multispin_env.reproduce.scale import Scale
 
@@ -37,3 +38,7 @@ class FigureSpec:
     draw: Callable[[Sequence[Any], Any], None]
     size: tuple[float, float] = (9.0, 4.2)
     cells: Callable[[Sequence[Any]], tuple[Cells, list[Cells]]] | None = None
+
+
+FIGURES: tables.Registry[FigureSpec] = tables.FIGURES
+"""What ``python -m multispin_env.reproduce`` computes and draws."""

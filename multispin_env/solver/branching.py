@@ -110,7 +110,7 @@ def improvements(problem: Problem, listing: Listing, value: FloatArray) -> Listi
     part = problem.rows(listing.instance)
     better = pays(part, listing.lengths[:, None], value[listing.instance][:, None])[:, 0]
     instance, lengths = listing.instance[better], listing.lengths[better]
-    found = problem.rows(instance).value(lengths[:, None])[:, 0]
-    order = np.lexsort((-found, instance))
+    values = problem.rows(instance).value(lengths[:, None])[:, 0]
+    order = np.lexsort((-values, instance))
     instance, first = np.unique(instance[order], return_index=True)
     return Listing(instance, lengths[order][first])

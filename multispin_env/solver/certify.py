@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ BOUND_TOLERANCE = 1e-6
 class CertifiedDecision(Decision):
     """A decision, what it is worth, and what no decision exceeds."""
 
+    unbatched: ClassVar[tuple[str, ...]] = ("tolerance",)
+
     # Σ ω_k E[N_k] / T_e2e of this decision
     value: FloatArray  # (...) tokens/s
     # no decision has more
@@ -47,16 +49,6 @@ class CertifiedDecision(Decision):
     def certified(self) -> BoolArray:
         """Whether the proof reached the tolerance, (...)."""
         return self.gap <= self.tolerance
-
-    def __getitem__(self, index: Any) -> "CertifiedDecision":
-        """Select along the leading batch axes."""
-        return CertifiedDecision(
-            self.draft_length[index],
-            self.bandwidth[index],
-            self.value[index],
-            self.bound[index],
-            self.tolerance,
-        )
 
 
 def certified_lengths(problem: Problem, tolerance: float, time_limit: float | None = None) -> Search:

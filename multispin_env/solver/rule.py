@@ -92,8 +92,8 @@ def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Ef
     many = np.repeat(rows, effort.starts)
     lengths = improve(problem.rows(many), candidates[many, start.ravel()], latency[many, start.ravel()][:, None])
     ends = lengths.reshape(*start.shape, -1)
-    found: FloatArray = ends[rows, problem.value(ends).argmax(-1)]
-    return found
+    chosen: FloatArray = ends[rows, problem.value(ends).argmax(-1)]
+    return chosen
 
 
 def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:

@@ -12,7 +12,7 @@ from multispin_env.controllers.factory import make_plug_in
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.physics.types import Observed
 from multispin_env.registry import ESTIMATORS
-from tests.controllers.estimators.histories import history, part_of, system
+from tests.controllers.estimators.histories import history, system
 
 CERTAIN = {"correlation": 1.0, "delay": 0}
 
@@ -121,9 +121,9 @@ def test_copies_are_independent_and_reset_apart(name, rng):
         single = make_plug_in(name, scenario)
         single.reset(np.array([True]))  # before the first round there is nothing to forget
         for observed in [] if mask[row] else first:
-            single.decide(part_of(observed, slice(row, row + 1)))
+            single.decide(observed[row : row + 1])
         for observed, decision in zip(second, mixed, strict=True):
-            assert same(single.decide(part_of(observed, slice(row, row + 1))), decision[row : row + 1])
+            assert same(single.decide(observed[row : row + 1]), decision[row : row + 1])
 
 
 def test_reset_of_all_lets_the_number_change(rng):

@@ -113,3 +113,11 @@ def test_check_finds_what_is_broken(tmp_path):
         "index.html: script is loaded from elsewhere",
         "search.json: 'bandwidth' is not found",
     ]
+
+
+def test_the_overview_shows_the_observation_as_the_environment_does():
+    """Made from the entries; where it differs, put these lines into ``docs/environments.md``."""
+    page = ms.ENVIRONMENTS.load("MultiSpin/Heterogeneous-v0").page()
+    lines = [line for line in page.partition("## Observation Space")[2].splitlines() if line.startswith("| ")]
+    assert len(lines) == 6
+    assert "\n".join(lines) in (DOCS / "environments.md").read_text(encoding="utf-8")

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.envs.rounds.page import MARK
 
 IDS = ms.ENVIRONMENTS.names()
-LINE = r"\| `(\w+)` +\|.*\| +([-\d.]+) +\| ([-\d.]+)(?: \(presets\))? +\|"
+LINE = r"\| `(\w+)` +\| (\([K\d].*?\)) +\|.*\| ([-\d.]+) +\| ([-\d.]+) +\|"
 
 
 def own_arguments(env_id):
@@ -18,20 +19,55 @@ def own_arguments(env_id):
 
 
 def documented(env):
-    """Lowest and highest value of each entry, as printed."""
-    return {entry: (low, high) for entry, low, high in re.findall(LINE, type(env.unwrapped).__doc__)}
+    """Shape, lowest and highest value of each entry, as printed."""
+    return {entry: words for entry, *words in re.findall(LINE, type(env.unwrapped).__doc__)}
+
+
+def all_shown(env_id):
+    """Arguments with which an environment shows every entry that it can show."""
+    arguments = set(ms.ENVIRONMENTS.load(env_id).entries.values()) - {""}
+    return {name: 0.1 if name == "plan_quantile" else True for name in arguments}
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_ranges_are_those_of_the_space(env_id, preset):
-    env = gym.make(env_id, scenario=preset, **dict.fromkeys({"history"} & own_arguments(env_id), True))
+def test_shapes_and_ranges_are_those_of_the_space(env_id, preset):
+    """The numbers are of the default preset, and hold for the others."""
+    env = gym.make(env_id, scenario=preset, num_users=5, **all_shown(env_id))
     printed = documented(env)
     assert set(printed) == set(env.observation_space.spaces)
+    sizes = {"(K,)": 5, "(K · tasks,)": 5 * len(env.unwrapped.scenario.tasks), "(3,)": 3}
     for entry, box in env.observation_space.items():
-        for number, bound in zip(printed[entry], (box.low, box.high), strict=True):
+        shape, *range_ = printed[entry]
+        assert box.shape == (sizes[shape],)
+        for number, bound in zip(range_, (box.low, box.high), strict=True):
             assert bound.min() == bound.max()
             _, _, decimals = number.partition(".")
             assert float(number) == round(float(bound[0]), len(decimals)), entry
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_page_has_the_table_and_names_the_argument_that_shows_an_entry(env_id):
+    variant = ms.ENVIRONMENTS.load(env_id)
+    help_text = type(gym.make(env_id).unwrapped).__doc__
+    assert help_text == variant.page()
+    assert MARK in variant.__doc__
+    assert MARK not in help_text
+    without = variant(**{name: None if name == "plan_quantile" else False for name in all_shown(env_id)})
+    shown = without.observations(ms.Scenario.preset("llama2")).shown
+    for entry, argument in variant.entries.items():
+        (line,) = (line for line in help_text.splitlines() if line.startswith(f"| `{entry}` "))
+        assert (f"(`{argument}`)" in line) == bool(argument)
+        assert (entry in shown) == (not argument)
+
+
+def test_the_table_says_what_the_numbers_are():
+    """By hand: one line of a count, one of tasks."""
+    lines = [
+        " ".join(line.split()) for line in ms.ENVIRONMENTS.load("MultiSpin/HiddenAcceptance-v0").page().splitlines()
+    ]
+    hits = "| `hits` | (K,) | x / (x + 64) | x = tokens accepted since then (`history`) | tokens | 0 | 1 |"
+    task = "| `task` | (K · tasks,) | 0 or 1 | for each user a 1 at its task (`task_visible`) | 1 | 0 | 1 |"
+    assert {hits, task} <= set(lines)
 
 
 def test_the_channel_ends_at_64_times_the_largest_mean_gain():

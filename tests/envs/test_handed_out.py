@@ -1,5 +1,7 @@
 """Whatever is handed out is the caller's: written into, it changes nothing that the environment does later."""
 
+from dataclasses import fields
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -46,7 +48,7 @@ def everything(env, action):
     base = env.unwrapped
     decision, seen = base.decode_action(action), base.decode_observation(returned[0])
     asked = [*parts(base.state), decision.bandwidth, decision.draft_length, base.encode_action(decision)]
-    return [returned, asked, [getattr(seen, name) for name in seen.__dataclass_fields__]]
+    return [returned, asked, [getattr(seen, field.name) for field in fields(seen)]]
 
 
 def plays_on_unmoved(env, twin, rounds):

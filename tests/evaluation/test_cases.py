@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.base import heading, listed
 from multispin_env.evaluation.cases.choice import cases_of, held_out, watched
@@ -12,7 +13,6 @@ from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.evaluation.policy import Policy
-from multispin_env.registry import SYSTEMS
 
 FULL, COMMON, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/Homogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 FAIR, RECORDED = "MultiSpin/Fair-v0", "MultiSpin/RecordedAcceptance-v0"

@@ -96,14 +96,14 @@ class Optimal(WeightedController):
         if self.certify is None:
             lengths = in_chunks(_fast, problem)[0]
             return self.with_equal_latency(lengths.astype(np.int64).reshape(shape), state)
-        found = certified_lengths(problem, self.certify, self.time_limit)
-        decision = self.with_equal_latency(found.lengths.astype(np.int64).reshape(shape), state)
+        proven = certified_lengths(problem, self.certify, self.time_limit)
+        decision = self.with_equal_latency(proven.lengths.astype(np.int64).reshape(shape), state)
         batch = shape[:-1]
         return CertifiedDecision(
             decision.draft_length,
             decision.bandwidth,
-            found.value.reshape(batch),
-            found.bound.reshape(batch),
+            proven.value.reshape(batch),
+            proven.bound.reshape(batch),
             self.certify,
         )
 

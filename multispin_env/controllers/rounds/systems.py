@@ -1,7 +1,10 @@
 """P2P-SPIN and Cen-SPIN: other systems, not decisions; each gives a goodput ([MS] §VI)."""
 
+from collections.abc import Callable
+
 import numpy as np
 
+import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import SystemState
@@ -9,6 +12,12 @@ from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.validation import checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.gains import token_gains
+
+System = Callable[[Scenario, SystemState], FloatArray]
+"""Goodput (...) in tokens/s of another system, in states (..., K)."""
+
+SYSTEMS: tables.Registry[System] = tables.SYSTEMS
+"""What tables show beside the controllers."""
 
 
 def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:

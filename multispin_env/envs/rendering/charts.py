@@ -101,7 +101,7 @@ def _curve(area: Area, means: Sequence[float], rounds: int, scale: float) -> lis
 
 def _dashes(curve: Sequence[tuple[float, float]]) -> list[tuple[tuple[float, float], tuple[float, float]]]:
     """Cut a curve into dashes of equal width."""
-    found = []
+    dashes = []
     for (x, y), (x_end, y_end) in pairwise(curve):
         slope = (y_end - y) / (x_end - x)
         at = x
@@ -109,6 +109,6 @@ def _dashes(curve: Sequence[tuple[float, float]]) -> list[tuple[tuple[float, flo
             phase = at % (2 * DASH)
             stop = min(x_end, at - phase + (DASH if phase < DASH else 2 * DASH))
             if phase < DASH:
-                found.append(((at, y + slope * (at - x)), (stop, y + slope * (stop - x))))
+                dashes.append(((at, y + slope * (at - x)), (stop, y + slope * (stop - x))))
             at = stop
-    return found
+    return dashes

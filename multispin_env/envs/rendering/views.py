@@ -158,5 +158,4 @@ class Histories:
 
 
 def _round_of(step: RoundStep, copy: int) -> Round:
-    decision = Decision(step.decision.draft_length[copy].copy(), step.decision.bandwidth[copy].copy())
-    return Round(decision, step.outcome[copy], step.info["accepted_tokens"][copy].copy())
+    return Round(step.decision[copy].copy(), step.outcome[copy], step.info["accepted_tokens"][copy].copy())

@@ -1,4 +1,4 @@
-"""Actions in [-1, 1] to decisions and back; one class for each encoding, ``registry.ENCODINGS`` names them.
+"""Actions in [-1, 1] to decisions and back; one file for each encoding, ``registry.ENCODINGS`` names them.
 
 All have one row for each user. Column 0 is the draft length, column 1 (if there is one) the bandwidth. Where the
 draft length is common, it is read from the mean of column 0 over users.
@@ -13,10 +13,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import require
 from multispin_env.physics.types import Decision, RealDecision, SystemState
-from multispin_env.physics.uplink import full_share_token_time, upload_time
+from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.validation import checked_decision
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import Slopes, equal_latency, equal_latency_slopes
@@ -26,48 +27,8 @@ LARGEST_FACTOR = 1e4
 
 LOG_LARGEST_FACTOR = math.log(LARGEST_FACTOR)
 
-SHARPNESS = 5.0
-"""β of ln f(x) = ln(1e4) sinh(β x) / sinh β: slope 0.62 at x = 0, where learned policies work."""
-
-LOG_FACTOR_SCALE = LOG_LARGEST_FACTOR / math.sinh(SHARPNESS)
-
 EDGE = 1e-6
 """How far an entry may lie outside [-1, 1], for rounding to float32."""
-
-
-def linear_length(x: FloatArray, low: int, high: int) -> FloatArray:
-    """Real length low + (x + 1)/2 (high − low)."""
-    return low + (0.5 * (high - low)) * (x + 1.0)
-
-
-def linear_length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
-    """x of `linear_length`; 0 where there is only one length."""
-    return 2.0 * (length - low) / max(high - low, 1) - 1.0
-
-
-def log_length(x: FloatArray, low: int, high: int) -> FloatArray:
-    """Real length on a logarithmic scale: low − 1 + (1 + high − low)^{(x + 1)/2}."""
-    return low - 1.0 + np.exp((0.5 * math.log(1.0 + high - low)) * (x + 1.0))
-
-
-def log_length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
-    """x of `log_length`; −1 where there is only one length."""
-    return 2.0 * np.log(1.0 + length - low) / math.log(max(1.0 + high - low, 2.0)) - 1.0
-
-
-def residual_factor(x: FloatArray) -> FloatArray:
-    """f(x): f(0) = 1, fine near 0, 1e4 and 1e-4 at the ends."""
-    return np.exp(LOG_FACTOR_SCALE * np.sinh(SHARPNESS * x))
-
-
-def residual_factor_inverse(factor: FloatArray) -> FloatArray:
-    """x of `residual_factor`, for factors > 0."""
-    return np.arcsinh(np.log(factor) / LOG_FACTOR_SCALE) / SHARPNESS
-
-
-def log_factor_slope(x: FloatArray) -> FloatArray:
-    """Derivative of ln f at x."""
-    return LOG_FACTOR_SCALE * SHARPNESS * np.cosh(SHARPNESS * x)
 
 
 @dataclass(frozen=True)
@@ -189,11 +150,13 @@ class ActionCodec(ABC):
 
     @staticmethod
     def _length(x: FloatArray, low: int, high: int) -> FloatArray:
-        return log_length(x, low, high)
+        """On a logarithmic scale: low − 1 + (1 + high − low)^{(x + 1)/2}."""
+        return low - 1.0 + np.exp((0.5 * math.log(1.0 + high - low)) * (x + 1.0))
 
     @staticmethod
     def _length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
-        return log_length_inverse(length, low, high)
+        """−1 where there is only one length."""
+        return 2.0 * np.log(1.0 + length - low) / math.log(max(1.0 + high - low, 2.0)) - 1.0
 
     @staticmethod
     def _length_slope(length: FloatArray, low: int, high: int) -> FloatArray:
@@ -214,88 +177,5 @@ class ActionCodec(ABC):
         """Derivatives by L, as far as L decides on bandwidth, and by the columns after the first."""
 
 
-class LengthsCodec(ActionCodec):
-    """``"lengths"``, (K, 1): log-scale draft length; bandwidth is always the equal-latency root."""
-
-    columns = 1
-
-    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        return self._equalized(length, state, 1.0)
-
-    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
-        return []
-
-    def _bandwidth_slopes(
-        self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
-    ) -> tuple[FloatArray, list[FloatArray]]:
-        return self._equalized_slopes(length, state, 1.0, by_bandwidth).draft_length, []
-
-
-class ResidualCodec(ActionCodec):
-    """``"residual"``, (K, 2): log-scale draft length, and a factor on the closed form's bandwidth.
-
-    Bandwidth is the equal-latency root with Q/r_k replaced by (Q/r_k) f(x_k); zero is the closed form. The inverse
-    takes φ as the latency of the decision: f_k = (φ − L_k T_k) / upload time, which is 1 for the last device to
-    finish and more for the others; where that exceeds 1e4, it takes the largest φ at which all factors are in
-    range (any φ above max_k L_k T_k gives the same bandwidths). Factors more than 1e8 apart saturate. A decision
-    that leaves bandwidth unused decodes to one that spends all of it.
-    """
-
-    columns = 2
-
-    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        return self._equalized(length, state, residual_factor(x[..., 1]))
-
-    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
-        drafting = decision.draft_length * state.draft_time
-        uploading = upload_time(self.scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
-        nothing = decision.draft_length == 0  # needs no bandwidth, whatever the factor
-        latency = (drafting + uploading).max(-1, keepdims=True)
-        highest = np.where(nothing, np.inf, drafting + LARGEST_FACTOR * uploading).min(-1, keepdims=True)
-        factor = (np.minimum(latency, highest) - drafting) / np.where(nothing, 1.0, uploading)
-        return [residual_factor_inverse(np.where(nothing, 1.0, np.maximum(factor, 1.0 / LARGEST_FACTOR)))]
-
-    def _bandwidth_slopes(
-        self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
-    ) -> tuple[FloatArray, list[FloatArray]]:
-        slopes = self._equalized_slopes(length, state, residual_factor(x[..., 1]), by_bandwidth)
-        return slopes.draft_length, [slopes.log_token_time * log_factor_slope(x[..., 1])]
-
-
-class SharesCodec(ActionCodec):
-    """``"shares"``, (K, 2): linear draft length, and a softmax logit for the share; nothing of the closed form.
-
-    Shares are softmax(ln(1e4) x): any two differ by at most 1e8. The inverse centres the logits; shares further
-    apart than that saturate.
-    """
-
-    columns = 2
-
-    @staticmethod
-    def _length(x: FloatArray, low: int, high: int) -> FloatArray:
-        return linear_length(x, low, high)
-
-    @staticmethod
-    def _length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
-        return linear_length_inverse(length, low, high)
-
-    @staticmethod
-    def _length_slope(length: FloatArray, low: int, high: int) -> FloatArray:
-        return np.full_like(length, 0.5 * (high - low))
-
-    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        weight = np.exp(LOG_LARGEST_FACTOR * x[..., 1])
-        return self.scenario.total_bandwidth * weight / weight.sum(-1, keepdims=True)
-
-    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
-        smallest = self.scenario.total_bandwidth * np.exp(-2.0 * LOG_LARGEST_FACTOR)
-        logit = np.log(np.maximum(decision.bandwidth, smallest))  # a device that drafts nothing may have none
-        middle = 0.5 * (logit.max(-1, keepdims=True) + logit.min(-1, keepdims=True))
-        return [np.clip((logit - middle) / LOG_LARGEST_FACTOR, -1.0, 1.0)]
-
-    def _bandwidth_slopes(
-        self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
-    ) -> tuple[FloatArray, list[FloatArray]]:
-        bandwidth = self._bandwidth(x, length, state)
-        middle = (by_bandwidth * bandwidth).sum(-1, keepdims=True) / self.scenario.total_bandwidth
-        return np.zeros_like(length), [LOG_LARGEST_FACTOR * bandwidth * (by_bandwidth - middle)]
+ENCODINGS: tables.Registry[type[ActionCodec]] = tables.ENCODINGS
+"""The encodings that an environment's ``action`` can name."""

@@ -54,8 +54,8 @@ class Goodput(Objective):
 
     def reward(self, outcome: Outcome) -> FloatArray:
         """Σ_k N_k / T_e2e, as a multiple of K / T_ver."""
-        found: FloatArray = outcome.goodput / self._unit
-        return found
+        reward: FloatArray = outcome.goodput / self._unit
+        return reward
 
     def weights(self, outcome: Outcome) -> float:
         """A token a second is worth the same from everyone."""

@@ -32,38 +32,52 @@ TOKENS = 64.0
 
 
 @dataclass(frozen=True)
+class Words:
+    """What the pages of environments say of an entry, beside its range."""
+
+    symbol: str
+    meaning: str
+    unit: str  # before scaling
+    shape: str = "(K,)"
+
+
+@dataclass(frozen=True)
 class Entry:
     """One entry of the observation: a field of `Observed`, scaled to order one, and back."""
 
     field: str
+    words: Words
     bounds: Callable[["ObservationCodec"], tuple[float, float]]
     encode: Callable[["ObservationCodec", NDArray[Any]], NDArray[Any]]
     decode: Callable[["ObservationCodec", FloatArray], NDArray[Any]]
     numbers: Callable[["ObservationCodec"], int] = lambda codec: 1  # of each user, one user behind the other
 
 
-def _saturating(scale: float) -> dict[str, Any]:
+def _saturating(scale: float, meaning: str, unit: str) -> dict[str, Any]:
     """x / (x + scale), for whole numbers x ≥ 0 without a largest one; exact up to 500 times ``scale``."""
     return {
+        "words": Words(f"x / (x + {scale:g})", f"x = {meaning}", unit),
         "bounds": lambda codec: (0.0, 1.0),
         "encode": lambda codec, x: x / (x + scale),
         "decode": lambda codec, x: np.rint(scale * x / (1.0 - x)).astype(np.int64),
     }
 
 
-def _tokens() -> dict[str, Any]:
+def _tokens(meaning: str) -> dict[str, Any]:
     """Tokens of one draft over L_max."""
     return {
+        "words": Words("x / L_max", f"x = {meaning}", "tokens"),
         "bounds": lambda codec: (0.0, 1.0),
         "encode": lambda codec, x: x / codec.scenario.max_draft_length,
         "decode": lambda codec, x: np.rint(x * codec.scenario.max_draft_length).astype(np.int64),
     }
 
 
-def _efficiency(field: str) -> Entry:
+def _efficiency(field: str, symbol: str, meaning: str) -> Entry:
     """Spectral efficiency over r̄."""
     return Entry(
         field,
+        Words(symbol, meaning, "bit/s/Hz"),
         lambda codec: (0.0, codec.best_channel),
         lambda codec, x: x / codec.reference_efficiency,
         lambda codec, x: x * codec.reference_efficiency,
@@ -73,33 +87,43 @@ def _efficiency(field: str) -> Entry:
 ENTRIES = {
     "compute": Entry(
         "draft_time",
+        Words("T_k / T̄", "draft time of a token", "s/token"),
         lambda codec: (1.0 - codec.spread, 1.0 + codec.spread),
         lambda codec, x: x / codec.scenario.mean_draft_time,
         lambda codec, x: x * codec.scenario.mean_draft_time,
     ),
-    "channel": _efficiency("spectral_efficiency"),
-    "acceptance": Entry("acceptance_rate", lambda codec: (0.0, 1.0), lambda codec, x: x, lambda codec, x: x),
+    "channel": _efficiency("spectral_efficiency", "r_k / r̄", "spectral efficiency"),
+    "acceptance": Entry(
+        "acceptance_rate",
+        Words("α_k", "acceptance rate", "1"),
+        lambda codec: (0.0, 1.0),
+        lambda codec, x: x,
+        lambda codec, x: x,
+    ),
     "task": Entry(
         "task",
+        Words("0 or 1", "for each user a 1 at its task", "1", "(K · tasks,)"),
         lambda codec: (0.0, 1.0),
         lambda codec, x: (np.arange(codec.num_tasks) == x[..., None]).reshape(*x.shape[:-1], -1),
         lambda codec, x: x.reshape(*x.shape[:-1], -1, codec.num_tasks).argmax(-1),
         lambda codec: codec.num_tasks,
     ),
-    "drafted": Entry("drafted", **_tokens()),
-    "accepted": Entry("accepted", **_tokens()),
-    "age": Entry("age", **_saturating(ROUNDS)),
-    "hits": Entry("hits", **_saturating(TOKENS)),
-    "misses": Entry("misses", **_saturating(ROUNDS)),
+    "drafted": Entry("drafted", **_tokens("tokens drafted in the last round")),
+    "accepted": Entry("accepted", **_tokens("of these accepted")),
+    "age": Entry("age", **_saturating(ROUNDS, "rounds since the request began", "rounds")),
+    "hits": Entry("hits", **_saturating(TOKENS, "tokens accepted since then", "tokens")),
+    "misses": Entry("misses", **_saturating(ROUNDS, "rounds since then in which a token was refused", "rounds")),
     "mean_channel": Entry(
         "mean_gain",
+        Words("r(H̄_k) / r̄", "spectral efficiency at the mean gain H̄_k", "bit/s/Hz"),
         lambda codec: (0.0, codec.best_channel),
         lambda codec, x: spectral_efficiency(codec.scenario, x) / codec.reference_efficiency,
         lambda codec, x: channel_gain(codec.scenario, x * codec.reference_efficiency),
     ),
-    "planned_channel": _efficiency("planned_efficiency"),
+    "planned_channel": _efficiency("planned_efficiency", "r / r̄", "r = spectral efficiency that encodings plan with"),
     "throughput": Entry(
         "throughput",
+        Words("x / (1 + x)", "x = R_k T_ver, R_k = discounted throughput", "tokens/s"),
         lambda codec: (0.0, 1.0),
         lambda codec, x: x / (x + 1.0 / codec.scenario.verification_time),
         lambda codec, x: x / (1.0 - x) / codec.scenario.verification_time,
@@ -110,6 +134,19 @@ ENTRIES = {
 SHARED = "shared"
 """Entry of what all users share."""
 
+SHARED_WORDS = Words(
+    "log10 of T_ver / T̄, K, K Q / (B r̄ T̄)",
+    "verification time, users, upload time of a token at an equal share",
+    "1",
+    "(3,)",
+)
+
+
+def words_of(key: str) -> Words:
+    """What an entry of the observation is, ``shared`` too."""
+    return SHARED_WORDS if key == SHARED else ENTRIES[key].words
+
+
 SHOWN = ("compute", "channel", "acceptance")
 """Entries where everything is known."""
 
@@ -118,24 +155,8 @@ SHOWN = ("compute", "channel", "acceptance")
 class ObservationCodec:
     """Dimensionless observations of order one.
 
-    ========================  ===================================================================  ==============
-    entry                     meaning                                                              bounds
-    ========================  ===================================================================  ==============
-    ``compute`` (K,)          T_k / T̄                                                              1 ± spread
-    ``channel`` (K,)          r_k / r̄, r̄ = spectral efficiency at the middle of the mean gains    0 .. at H = 64 H̄
-    ``acceptance`` (K,)       α_k                                                                  0 .. 1
-    ``task`` (K · tasks,)     for each user a 1 at its task among zeros                            0 .. 1
-    ``drafted`` (K,)          L_k of the last round / L_max                                        0 .. 1
-    ``accepted`` (K,)         of these accepted / L_max                                            0 .. 1
-    ``age`` (K,)              a / (a + 16), a = rounds since the request began                     0 .. 1
-    ``hits`` (K,)             x / (x + 64), x = tokens accepted since then                         0 .. 1
-    ``misses`` (K,)           x / (x + 16), x = rounds since then in which a token was refused     0 .. 1
-    ``mean_channel`` (K,)     as ``channel``, at the mean gain H̄_k                                as ``channel``
-    ``planned_channel`` (K,)  as ``channel``, of the gain that the encoding plans with             as ``channel``
-    ``throughput`` (K,)       x / (1 + x), x = discounted throughput times T_ver                   0 .. 1
-    ``shared`` (3,)           log10 of T_ver / T̄, of K, and of K Q / (B r̄ T̄): upload time of a   ± 20
-                              token at an equal share, in draft times
-    ========================  ===================================================================  ==============
+    Its entries are those of `ENTRIES` that are shown, and ``shared``. r̄ is the spectral efficiency at the middle of the
+    mean gains, and no draw reaches the upper bound of the channel, which is r at H = 64 H̄ for the largest H̄.
 
     Parameters
     ----------

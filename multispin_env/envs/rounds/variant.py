@@ -1,7 +1,10 @@
 """What every environment of rounds is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
+from typing import ClassVar
 
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.assumptions import Assumptions
@@ -9,7 +12,8 @@ from multispin_env.envs.rounds.engine import Parts, RoundsEngine
 from multispin_env.envs.rounds.memories import Memory
 from multispin_env.envs.rounds.objectives import Goodput, Objective
 from multispin_env.envs.rounds.observations import SHOWN, ObservationCodec
-from multispin_env.envs.settings import Settings, Variant
+from multispin_env.envs.rounds.page import page
+from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Variant
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
@@ -20,17 +24,16 @@ class RoundsVariant(Variant):
     """Base of the environments in which everybody waits for everybody; by itself, everything is known.
 
     A subclass replaces what is special: what is shown, what changes between rounds, what is rewarded or remembered.
+    Where its docstring says ``{observation}``, its page has the table of what is shown; arguments then need defaults.
     """
+
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SHOWN, ""))
+    """Entries of the observation beside ``shared``, with the argument that shows them; empty for those always shown."""
 
     @property
     def privileged(self) -> bool:
         """Whether ``info`` holds what the observation hides."""
         return False
-
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """Entries of the observation beside ``shared``."""
-        return SHOWN
 
     def dynamics(self, scenario: Scenario) -> Dynamics:
         """What changes between rounds; ``ValueError`` where the scenario does not allow it."""
@@ -49,8 +52,15 @@ class RoundsVariant(Variant):
         return reported
 
     def observations(self, scenario: Scenario) -> ObservationCodec:
-        """Codec of what is shown."""
-        return ObservationCodec(scenario, self.shown)
+        """Codec of what is shown: entries that are always there, and those whose argument is set."""
+        shown = (key for key, argument in self.entries.items() if not argument or getattr(self, argument))
+        return ObservationCodec(scenario, tuple(shown))
+
+    @classmethod
+    def page(cls) -> str:
+        """Docstring with the table of every entry that can be shown; numbers are those of the default scenario."""
+        scenario = Scenario.preset(DEFAULT_SCENARIO, **cls.scenario_defaults)
+        return page(cls.__doc__, ObservationCodec(scenario, tuple(cls.entries)), cls.entries)
 
     def assumptions(self, scenario: Scenario) -> Assumptions:
         """Mean and spread of acceptance by task, and how old reports are."""

@@ -11,6 +11,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.factory import controller_names, make_controller
+from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.evaluation.comparison import Row, compare
 from multispin_env.evaluation.contenders import Decide
 from multispin_env.evaluation.episodes import Progress
@@ -19,7 +20,6 @@ from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState
-from multispin_env.registry import SYSTEMS
 from multispin_env.scenario import Scenario
 
 CERTIFICATE = 1e-6

@@ -227,8 +227,8 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     if name in members:
         raise ValueError(f"{name}: got raw bytes, allowed is an array as numpy.savez writes it")
     if f"{name}.npy" not in members:
-        found = sorted(member.removesuffix(".npy") for member in members)
-        raise ValueError(f"{name}: got only {shown(found)}, allowed is an archive with the arrays {list(_KINDS)}")
+        names = sorted(member.removesuffix(".npy") for member in members)
+        raise ValueError(f"{name}: got only {shown(names)}, allowed is an archive with the arrays {list(_KINDS)}")
     member = archive.getinfo(f"{name}.npy")
     most = MOST_PLACES * _LARGEST_ITEM + _LONGEST_HEADER
     if member.file_size > most:

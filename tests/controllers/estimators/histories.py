@@ -46,8 +46,3 @@ def history(rng: np.random.Generator, rounds: int, copies: int, users: int = USE
 def along(estimator: Estimator, seen: list[Observed]) -> list[np.ndarray]:
     estimator.start(len(seen[0].draft_time))
     return [estimator.estimate(observed) for observed in seen]
-
-
-def part_of(observed: Observed, rows: slice) -> Observed:
-    values = (getattr(observed, field) for field in Observed.__dataclass_fields__)
-    return Observed(*(None if value is None else value[rows] for value in values))

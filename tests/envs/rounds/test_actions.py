@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.rounds.actions import residual_factor, residual_factor_inverse
+from multispin_env.envs.rounds.encodings.residual import residual_factor, residual_factor_inverse
 from multispin_env.registry import ENCODINGS
 
 FASTER = {"algorithm1": {"phi_points": 10, "lambda_points": 10}}

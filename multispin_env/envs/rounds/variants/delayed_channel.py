@@ -1,6 +1,8 @@
 """The channel is correlated in time, and reported late."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import ClassVar
 
 from multispin_env.arrays import FloatArray
@@ -30,13 +32,9 @@ class DelayedChannel(RoundsVariant):
 
     ## Observation Space
 
-    | entry          | shape | meaning                                              | unit     | min  | max  |
-    |----------------|-------|------------------------------------------------------|----------|------|------|
-    | `compute`      | (K,)  | draft time of a token T_k / T̄                       | s/token  | 0.85 | 1.15 |
-    | `channel`      | (K,)  | spectral efficiency r_k / r̄, d rounds ago           | bit/s/Hz | 0    | 2.03 |
-    | `mean_channel` | (K,)  | the same at the mean gain H̄_k (`mean_gain_visible`) | bit/s/Hz | 0    | 2.03 |
-    | `acceptance`   | (K,)  | acceptance rate α_k                                  | 1        | 0    | 1    |
-    | `shared`       | (3,)  | log10 of T_ver / T̄, K, K Q / (B r̄ T̄)              | 1        | -20  | 20   |
+    {observation}
+
+    `channel` was reported d rounds ago.
 
     ## Rewards
 
@@ -72,6 +70,15 @@ class DelayedChannel(RoundsVariant):
 
     independent_rounds: ClassVar[bool] = False
     fully_observed: ClassVar[bool] = False
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "compute": "",
+            "channel": "",
+            "mean_channel": "mean_gain_visible",
+            "planned_channel": "plan_quantile",
+            "acceptance": "",
+        }
+    )
     contenders: ClassVar[tuple[str, ...]] = (
         "optimal+clairvoyant",
         "optimal+quantile",
@@ -101,13 +108,6 @@ class DelayedChannel(RoundsVariant):
     def late_reports(self) -> bool:
         """Unless reports are of the present round."""
         return self.delay > 0
-
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """What was reported, and the mean gain."""
-        mean = ("mean_channel",) if self.mean_gain_visible else ()
-        plan = () if self.plan_quantile is None else ("planned_channel",)
-        return ("compute", "channel", *mean, *plan, "acceptance")
 
     def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
         """What is reported, or the quantile of what the gain may be by now."""

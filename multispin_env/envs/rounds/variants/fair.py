@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from multispin_env.checks import check_real
 from multispin_env.envs.rounds.objectives import Objective, ProportionalFairness
-from multispin_env.envs.rounds.observations import SHOWN
 from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.dynamics import Dynamics
@@ -31,13 +30,7 @@ class Fair(RoundsVariant):
 
     ## Observation Space
 
-    | entry        | shape | meaning                                 | unit     | min | max  |
-    |--------------|-------|-----------------------------------------|----------|-----|------|
-    | `compute`    | (K,)  | draft time of a token T_k / T̄          | s/token  | 0.2 | 1.8  |
-    | `channel`    | (K,)  | spectral efficiency r_k / r̄            | bit/s/Hz | 0   | 2.02 |
-    | `acceptance` | (K,)  | acceptance rate α_k                     | 1        | 0   | 1    |
-    | `throughput` | (K,)  | x / (1 + x), x = R_k T_ver              | tokens/s | 0   | 1    |
-    | `shared`     | (3,)  | log10 of T_ver / T̄, K, K Q / (B r̄ T̄) | 1        | -20 | 20   |
+    {observation}
 
     ## Rewards
 
@@ -74,6 +67,7 @@ class Fair(RoundsVariant):
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"draft_time_spread": 0.8, "mean_gain_low": 0.02, "mean_gain_high": 1.0}
     )
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType({**RoundsVariant.entries, "throughput": ""})
     contenders: ClassVar[tuple[str, ...]] = (
         "optimal+gradient",
         "optimal",
@@ -88,11 +82,6 @@ class Fair(RoundsVariant):
 
     def __post_init__(self) -> None:
         check_real("window", self.window, 1.0)
-
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """Everything, and the throughput so far."""
-        return (*SHOWN, "throughput")
 
     def objective(self, scenario: Scenario, num_copies: int) -> Objective:
         """Growth of the utility of discounted throughput."""

@@ -32,12 +32,10 @@ class Heterogeneous(RoundsVariant):
 
     `Dict` of float32 `Box`es, dimensionless; the state observed is the state that prices the action.
 
-    | entry        | shape | meaning                               | unit before scaling | min  | max            |
-    |--------------|-------|---------------------------------------|---------------------|------|----------------|
-    | `compute`    | (K,)  | draft time of a token T_k / T̄         | s/token             | 0.85 | 1.15           |
-    | `channel`    | (K,)  | spectral efficiency r_k / r̄           | bit/s/Hz            | 0    | 2.03 (presets) |
-    | `acceptance` | (K,)  | acceptance rate α_k                   | 1                   | 0    | 1              |
-    | `shared`     | (3,)  | log10 of T_ver / T̄, K, K Q / (B r̄ T̄) | 1                   | -20  | 20             |
+    {observation}
+
+    min and max are those of the presets: `compute` is within 1 ± `draft_time_spread`, and `channel` ends where the gain
+    is 64 times the largest mean, which no draw reaches. r̄ is the spectral efficiency at the middle of the mean gains.
 
     ## Rewards
 

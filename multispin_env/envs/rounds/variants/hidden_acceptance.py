@@ -25,17 +25,7 @@ class HiddenAcceptance(HiddenRate):
 
     ## Observation Space
 
-    | entry      | shape      | meaning                                                  | unit     | min  | max  |
-    |------------|------------|----------------------------------------------------------|----------|------|------|
-    | `compute`  | (K,)       | draft time of a token T_k / T̄                           | s/token  | 0.85 | 1.15 |
-    | `channel`  | (K,)       | spectral efficiency r_k / r̄                             | bit/s/Hz | 0    | 2.03 |
-    | `task`     | (K·tasks,) | for each user a 1 at its task (`task_visible`)   | 1        | 0    | 1    |
-    | `drafted`  | (K,)       | tokens drafted in the last round, over L_max             | tokens   | 0    | 1    |
-    | `accepted` | (K,)       | of these accepted, over L_max                            | tokens   | 0    | 1    |
-    | `age`      | (K,)       | a / (a + 16), a = rounds since the request began         | rounds   | 0    | 1    |
-    | `hits`     | (K,)       | x / (x + 64), x = tokens accepted since then (`history`) | tokens   | 0    | 1    |
-    | `misses`   | (K,)       | x / (x + 16), x = refusals since then (`history`)        | rounds   | 0    | 1    |
-    | `shared`   | (3,)       | log10 of T_ver / T̄, K, K Q / (B r̄ T̄)                  | 1        | -20  | 20   |
+    {observation}
 
     At `age` 0 the request is new, and `drafted` and `accepted` belong to the one before.
 

@@ -1,6 +1,8 @@
 """What the environments with hidden acceptance share: requests that end, seen only through their counts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 from multispin_env.checks import check_bool
@@ -36,6 +38,14 @@ class HiddenRate(RoundsVariant):
     independent_rounds: ClassVar[bool] = False
     fully_observed: ClassVar[bool] = False
     draws_tokens: ClassVar[bool] = True
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            **dict.fromkeys(("compute", "channel"), ""),
+            "task": "task_visible",
+            **dict.fromkeys(("drafted", "accepted", "age"), ""),
+            **dict.fromkeys(("hits", "misses"), "history"),
+        }
+    )
     contenders: ClassVar[tuple[str, ...]] = (
         "optimal+clairvoyant",
         "optimal+filter",
@@ -58,10 +68,3 @@ class HiddenRate(RoundsVariant):
     def memories(self, scenario: Scenario, num_copies: int) -> tuple[Memory, ...]:
         """Counts of drafted and accepted tokens."""
         return (Counts(scenario.num_users, num_copies),)
-
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """Everything but the acceptance rate."""
-        task = ("task",) if self.task_visible else ()
-        history = ("hits", "misses") if self.history else ()
-        return ("compute", "channel", *task, "drafted", "accepted", "age", *history)

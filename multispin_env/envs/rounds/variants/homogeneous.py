@@ -23,12 +23,7 @@ class Homogeneous(RoundsVariant):
 
     As `MultiSpin/Heterogeneous-v0`.
 
-    | entry        | shape | meaning                               | unit before scaling | min  | max            |
-    |--------------|-------|---------------------------------------|---------------------|------|----------------|
-    | `compute`    | (K,)  | draft time of a token T_k / T̄         | s/token             | 0.85 | 1.15           |
-    | `channel`    | (K,)  | spectral efficiency r_k / r̄           | bit/s/Hz            | 0    | 2.03 (presets) |
-    | `acceptance` | (K,)  | acceptance rate α_k                   | 1                   | 0    | 1              |
-    | `shared`     | (3,)  | log10 of T_ver / T̄, K, K Q / (B r̄ T̄) | 1                   | -20  | 20             |
+    {observation}
 
     ## Rewards
 

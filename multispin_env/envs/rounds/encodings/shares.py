@@ -1,0 +1,48 @@
+"""Draft lengths, and shares of the bandwidth."""
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.envs.rounds.actions import LOG_LARGEST_FACTOR, ActionCodec
+from multispin_env.physics.types import Decision, SystemState
+
+
+class SharesCodec(ActionCodec):
+    """``"shares"``, (K, 2): linear draft length, and a softmax logit for the share; nothing of the closed form.
+
+    Shares are softmax(ln(1e4) x): any two differ by at most 1e8. The inverse centres the logits; shares further
+    apart than that saturate.
+    """
+
+    columns = 2
+
+    @staticmethod
+    def _length(x: FloatArray, low: int, high: int) -> FloatArray:
+        """On a linear scale: low + (x + 1)/2 (high − low)."""
+        return low + (0.5 * (high - low)) * (x + 1.0)
+
+    @staticmethod
+    def _length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
+        """0 where there is only one length."""
+        return 2.0 * (length - low) / max(high - low, 1) - 1.0
+
+    @staticmethod
+    def _length_slope(length: FloatArray, low: int, high: int) -> FloatArray:
+        return np.full_like(length, 0.5 * (high - low))
+
+    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
+        weight = np.exp(LOG_LARGEST_FACTOR * x[..., 1])
+        return self.scenario.total_bandwidth * weight / weight.sum(-1, keepdims=True)
+
+    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+        smallest = self.scenario.total_bandwidth * np.exp(-2.0 * LOG_LARGEST_FACTOR)
+        logit = np.log(np.maximum(decision.bandwidth, smallest))  # a device that drafts nothing may have none
+        middle = 0.5 * (logit.max(-1, keepdims=True) + logit.min(-1, keepdims=True))
+        return [np.clip((logit - middle) / LOG_LARGEST_FACTOR, -1.0, 1.0)]
+
+    def _bandwidth_slopes(
+        self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        bandwidth = self._bandwidth(x, length, state)
+        middle = (by_bandwidth * bandwidth).sum(-1, keepdims=True) / self.scenario.total_bandwidth
+        return np.zeros_like(length), [LOG_LARGEST_FACTOR * bandwidth * (by_bandwidth - middle)]

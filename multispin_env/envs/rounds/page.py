@@ -1,0 +1,57 @@
+"""The page of an environment: its docstring, with a table of its observation that is made from the entries."""
+
+from collections.abc import Mapping, Sequence
+from inspect import cleandoc
+from typing import Any
+from unicodedata import combining
+
+from gymnasium import spaces
+
+from multispin_env.envs.rounds.observations import SHARED, ObservationCodec, words_of
+
+MARK = "{observation}"
+"""Where the docstring of an environment wants the table."""
+
+HEAD = ("entry", "shape", "value", "meaning", "unit before scaling", "min", "max")
+
+
+def page(docstring: str | None, codec: ObservationCodec, arguments: Mapping[str, str]) -> str:
+    """Return the docstring without its indentation, and with the table in the place of `MARK`.
+
+    Parameters
+    ----------
+    docstring
+        Of the environment's variant.
+    codec
+        Shows every entry that the environment can show.
+    arguments
+        Entries with the arguments of the environment that show them; empty for those that are always there.
+    """
+    return cleandoc(docstring or "").replace(MARK, table(codec, arguments))
+
+
+def table(codec: ObservationCodec, arguments: Mapping[str, str]) -> str:
+    """Markdown table of the entries, with their lowest and highest values as numbers; parameters as for `page`."""
+    space = codec.space
+    return _aligned([HEAD, *(_line(key, space[key], arguments.get(key, "")) for key in (*codec.shown, SHARED))])
+
+
+def _line(key: str, box: spaces.Space[Any], argument: str) -> tuple[str, ...]:
+    assert isinstance(box, spaces.Box)
+    words = words_of(key)
+    meaning = words.meaning + (f" (`{argument}`)" if argument else "")
+    bounds = (f"{bound:.3g}" for bound in (box.low.min(), box.high.max()))
+    return (f"`{key}`", words.shape, words.symbol, meaning, words.unit, *bounds)
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell, so that the table can be read as it is."""
+    widths = [max(_width(cell) for cell in column) for column in zip(*lines, strict=True)]
+    rows = [[cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    rows.insert(1, ["-" * width for width in widths])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _width(text: str) -> int:
+    """Letters as they are seen: the bar of T̄ takes no place of its own."""
+    return sum(not combining(letter) for letter in text)
