@@ -73,17 +73,14 @@ class Shortest(ms.Controller):
 class Mirrored(SharesCodec):
     """Shares with column 0 turned round."""
 
-    @staticmethod
-    def _length(x, low, high):
-        return SharesCodec._length(-x, low, high)
+    def real_length(self, column):
+        return super().real_length(-column)
 
-    @staticmethod
-    def _length_inverse(length, low, high):
-        return -SharesCodec._length_inverse(length, low, high)
+    def length_column(self, length):
+        return -super().length_column(length)
 
-    @staticmethod
-    def _length_slope(length, low, high):
-        return -SharesCodec._length_slope(length, low, high)
+    def length_slope(self, length):
+        return -super().length_slope(length)
 
 
 @dataclass(frozen=True, kw_only=True)
