@@ -23,9 +23,11 @@ class Batched:
         return self._mapped(lambda array: array.copy())
 
     def _mapped(self, function: Callable[[Any], Any]) -> Self:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        same = {name for name, value in values.items() if value is None or name in self.unbatched}
-        return type(self)(**{name: value if name in same else function(value) for name, value in values.items()})
+        values = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            values.append(value if value is None or field.name in self.unbatched else function(value))
+        return type(self)(*values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
