@@ -4,7 +4,7 @@ from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.base import AGENTS, AgentSettings, tuning_for
+from agents.base import AGENTS, tuning_for
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.runs import load_config
 from agents.vec_env import make_vec_env
@@ -24,7 +24,7 @@ def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
     """
     config, _ = load_config(folder, settings.arguments)
     _check_same_entries(config.settings, settings, env_id)
-    agent: AgentSettings = AGENTS.load(config.agent)
+    agent = AGENTS.load(config.agent)
     env = make_vec_env(env_id, settings, agent.num_envs, max_episode_steps=1, seed=0)
     model = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(settings))
     load_checkpoint(folder, MODEL).restore(model)

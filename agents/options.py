@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agents.runs import RunConfig
-from multispin_env.envs.settings import Settings, Variant
+from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
 from multispin_env.evaluation.cli import add_set_option, chosen_arguments
 from multispin_env.evaluation.printing import sentence
-from multispin_env.registry import ENVIRONMENTS
 
 RUNS = Path("runs")
 

@@ -15,8 +15,8 @@ from stable_baselines3 import A2C
 import multispin_env as ms
 from agents import AGENTS
 from agents.base import PLAIN, AnyEnvironment
-from agents.cli import main as train
 from multispin_env import registry
+from multispin_env.commands.main import main as multispin
 from multispin_env.controllers.estimators.base import Estimator
 from multispin_env.envs.rounds.encodings.shares import SharesCodec
 from multispin_env.envs.rounds.objectives import Goodput
@@ -27,7 +27,6 @@ from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance.by_task import ByTask
 from multispin_env.physics.channels.rayleigh import Rayleigh
 from multispin_env.registry import ENCODINGS, SYSTEMS
-from multispin_env.reproduce.cli import main as reproduce
 from multispin_env.reproduce.figure import FigureSpec
 
 ROOT = Path(__file__).parent.parent
@@ -72,17 +71,14 @@ class Shortest(ms.Controller):
 class Mirrored(SharesCodec):
     """Shares with column 0 turned round."""
 
-    @staticmethod
-    def _length(x, low, high):
-        return SharesCodec._length(-x, low, high)
+    def real_length(self, column):
+        return super().real_length(-column)
 
-    @staticmethod
-    def _length_inverse(length, low, high):
-        return -SharesCodec._length_inverse(length, low, high)
+    def length_column(self, length):
+        return -super().length_column(length)
 
-    @staticmethod
-    def _length_slope(length, low, high):
-        return -SharesCodec._length_slope(length, low, high)
+    def length_slope(self, length):
+        return -super().length_slope(length)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +254,7 @@ def test_an_agent_from_outside_learns_and_is_compared_by_the_command(tmp_path, m
     monkeypatch.setattr(States, "default_size", 4)
     monkeypatch.setattr(States, "watched_size", 4)
     folder = tmp_path / "run"
-    assert train(["--agent", "mine", "--num-users", "3", "--name", str(folder)]) == 0
+    assert multispin(["train", "--agent", "mine", "--num-users", "3", "--name", str(folder)]) == 0
     assert json.loads((folder / "config.json").read_text())["agent"] == "mine"
     rows = json.loads((folder / "table.json").read_text())["rows"]
     (ours,) = (row for row in rows if row["name"] == "mine (residual)")  # "mine" alone is the controller
@@ -267,11 +263,11 @@ def test_an_agent_from_outside_learns_and_is_compared_by_the_command(tmp_path, m
 
 
 def test_a_figure_from_outside_is_drawn_by_the_command(tmp_path, capsys):
-    assert reproduce(["--quick", "--only", "mine", "--out", str(tmp_path)]) == 0
+    assert multispin(["reproduce", "--quick", "--only", "mine", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "mine.csv").read_text().split() == ["users,tokens", "2,80.0", "3,120.0"]
     assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")
     assert "A line." in (tmp_path / "index.html").read_text()
-    assert reproduce(["--list"]) == 0
+    assert multispin(["reproduce", "--list"]) == 0
     assert "mine" in capsys.readouterr().out
 
 

@@ -17,12 +17,12 @@ from agents.pretrained.policies import ROOT, SCORE, Pretrained, read
 from agents.registry import PRETRAINED
 from agents.runs import CONFIG, RunConfig, load_config, write_atomically
 from multispin_env.arrays import FloatArray
+from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.evaluation.cases.base import Cases, listed
 from multispin_env.evaluation.cases.choice import held_out
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.files import read_json
-from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 

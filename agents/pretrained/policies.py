@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents.base import AGENTS, AgentSettings, tuning_for
+from agents.base import AGENTS, tuning_for
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.policies.equivariant import EquivariantActorCritic
 from agents.policies.network import TorchNetwork
@@ -53,7 +53,7 @@ def read(folder: Path) -> Pretrained:
 def _network(config: RunConfig, folder: Path) -> EquivariantActorCritic:
     """The network alone; its file holds no optimiser."""
     settings = config.settings
-    agent: AgentSettings = AGENTS.load(config.agent)
+    agent = AGENTS.load(config.agent)
     env = make_vec_env(config.env, settings, agent.num_envs, max_episode_steps=1, seed=0)
     policy = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(settings)).policy
     assert isinstance(policy, EquivariantActorCritic)

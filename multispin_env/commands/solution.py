@@ -9,11 +9,11 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
 from multispin_env.commands.devices import Devices
+from multispin_env.controllers.base import CONTROLLERS
 from multispin_env.controllers.factory import controller_names, make_controller, option_names
 from multispin_env.evaluation.table import Cells
 from multispin_env.physics.rounds import expected_outcome, goodput
 from multispin_env.physics.types import Decision, Outcome
-from multispin_env.registry import CONTROLLERS
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.units import MHZ, MS

@@ -7,11 +7,11 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
 from multispin_env.checks import check_integer, check_name
+from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
 from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.seeds import EPISODE_SEED
-from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 Progress = Callable[[int, int], None]

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.envs.named_files import loaded_arguments, saved_arguments
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.settings import ENVIRONMENTS, Settings
 from multispin_env.evaluation.policy import Entries, Policy
 from multispin_env.files import MIB, read_bytes, read_json
-from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 POLICY, ONNX = "policy.json", "policy.onnx"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from multispin_env.arrays import FloatArray, IntArray
@@ -23,9 +24,17 @@ class Batched:
         return self._mapped(lambda array: array.copy())
 
     def _mapped(self, function: Callable[[Any], Any]) -> Self:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        same = {name for name, value in values.items() if value is None or name in self.unbatched}
-        return type(self)(**{name: value if name in same else function(value) for name, value in values.items()})
+        values = []
+        for name, batched in _fields(type(self)):
+            value = getattr(self, name)
+            values.append(function(value) if batched and value is not None else value)
+        return type(self)(*values)
+
+
+@cache
+def _fields(kind: type[Batched]) -> tuple[tuple[str, bool], ...]:
+    """Names of the fields, and whether each has batch axes; kept, because `dataclasses.fields` takes its time."""
+    return tuple((field.name, field.name not in kind.unbatched) for field in fields(kind))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

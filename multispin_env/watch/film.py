@@ -12,8 +12,8 @@ from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.rendering.canvas import Canvas
 from multispin_env.envs.rendering.picture import Picture
 from multispin_env.envs.rendering.views import Scales, View
+from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.evaluation.contenders import deciding, make_contender, native, start
-from multispin_env.registry import ENVIRONMENTS
 
 MOVES = 8
 """Frames of a round while it goes on."""

@@ -35,6 +35,9 @@ EDGE = 1e-6
 class ActionCodec(ABC):
     """Base of the encodings.
 
+    A subclass has `columns` and the three methods of the bandwidth; with another scale of lengths also `real_length`,
+    `length_column` and `length_slope`. `equalized` is the bandwidth with which all devices finish together.
+
     Parameters
     ----------
     scenario
@@ -52,6 +55,11 @@ class ActionCodec(ABC):
         """Box [-1, 1] of shape (K, columns)."""
         return spaces.Box(-1.0, 1.0, (self.scenario.num_users, self.columns), np.float32)
 
+    @property
+    def length_range(self) -> tuple[int, int]:
+        """L_min and L_max."""
+        return self.scenario.min_draft_length, self.scenario.max_draft_length
+
     def decode(self, action: NDArray[Any], state: SystemState) -> Decision:
         """Decision (..., K) of an action (..., K, columns) in a state (..., K).
 
@@ -62,13 +70,13 @@ class ActionCodec(ABC):
         """
         x = self._checked(action, state.draft_time.shape)
         length = np.rint(self._real_lengths(x))
-        return Decision(length.astype(np.int64), self._bandwidth(x, length, state))
+        return Decision(length.astype(np.int64), self.bandwidth(x, length, state))
 
     def relaxed(self, action: NDArray[Any], state: SystemState) -> RealDecision:
         """As `decode`, with lengths that are not rounded: a function of the action that has derivatives."""
         x = self._checked(action, state.draft_time.shape)
         length = self._real_lengths(x)
-        return RealDecision(length, self._bandwidth(x, length, state))
+        return RealDecision(length, self.bandwidth(x, length, state))
 
     def pull_back(self, action: NDArray[Any], state: SystemState, slopes: RealDecision) -> FloatArray:
         """Derivatives by the action (..., K, columns) of a number, from those by the decision that `relaxed` gives.
@@ -82,7 +90,7 @@ class ActionCodec(ABC):
         """
         x = self._checked(action, state.draft_time.shape)
         length = self._real_lengths(x)
-        by_length, by_columns = self._bandwidth_slopes(x, length, state, slopes.bandwidth)
+        by_length, by_columns = self.bandwidth_slopes(x, length, state, slopes.bandwidth)
         column = (slopes.draft_length + by_length) * self.length_slope(length)
         return np.stack([self._common(column), *by_columns], -1)
 
@@ -98,20 +106,43 @@ class ActionCodec(ABC):
         length = decision.draft_length
         if self.common_draft_length:
             require("draft_length", length, length == length[..., :1], "one common length in this environment")
-        columns = [self.length_column(length), *self._bandwidth_columns(decision, state)]
+        columns = [self.length_column(length), *self.bandwidth_columns(decision, state)]
         return np.clip(np.stack(columns, -1), -1.0, 1.0).astype(np.float32)
 
     def real_length(self, column: FloatArray) -> FloatArray:
-        """Length before rounding, of entries of column 0."""
-        return self._length(column, self.scenario.min_draft_length, self.scenario.max_draft_length)
+        """Length before rounding, of entries x of column 0.
+
+        It is low − 1 + (1 + high − low)^{(x + 1)/2}, a logarithmic scale.
+        """
+        low, high = self.length_range
+        return low - 1.0 + np.exp((0.5 * math.log(1.0 + high - low)) * (column + 1.0))
 
     def length_column(self, length: FloatArray | IntArray) -> FloatArray:
-        """Entries of column 0, of real lengths: the inverse of `real_length`."""
-        return self._length_inverse(length, self.scenario.min_draft_length, self.scenario.max_draft_length)
+        """Entries of column 0, of real lengths: the inverse of `real_length`; −1 where there is only one length."""
+        low, high = self.length_range
+        return 2.0 * np.log(1.0 + length - low) / math.log(max(1.0 + high - low, 2.0)) - 1.0
 
     def length_slope(self, length: FloatArray) -> FloatArray:
         """Derivative of `real_length` by the entry of column 0, at these real lengths."""
-        return self._length_slope(length, self.scenario.min_draft_length, self.scenario.max_draft_length)
+        low, high = self.length_range
+        return 0.5 * math.log(1.0 + high - low) * (1.0 + length - low)
+
+    @abstractmethod
+    def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
+        """Bandwidth (..., K) in Hz that an action x (..., K, columns) means with lengths (..., K), whole or real."""
+
+    @abstractmethod
+    def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+        """Columns after the first, (..., K) each, that mean the bandwidth of a decision."""
+
+    @abstractmethod
+    def bandwidth_slopes(
+        self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        """Derivatives of a number by L, as far as L decides on bandwidth, and by the columns after the first.
+
+        ``by_bandwidth`` are its derivatives by the bandwidth, (..., K).
+        """
 
     def check_shape(self, action: NDArray[Any], *batch_and_users: int) -> None:
         """``ValueError`` unless the action has the shape (..., K, columns)."""
@@ -136,45 +167,19 @@ class ActionCodec(ABC):
             return column
         return np.broadcast_to(column.mean(-1, keepdims=True), column.shape)
 
-    def _equalized(self, length: FloatArray, state: SystemState, factor: FloatArray | float) -> FloatArray:
+    def equalized(self, length: FloatArray, state: SystemState, factor: FloatArray | float) -> FloatArray:
+        """Bandwidth (..., K) in Hz with which all devices finish together if Q / r_k is ``factor`` times as large."""
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency)
         return self.scenario.total_bandwidth * equal_latency(length, state.draft_time, token_time * factor).share
 
-    def _equalized_slopes(
+    def equalized_slopes(
         self, length: FloatArray, state: SystemState, factor: FloatArray | float, by_bandwidth: FloatArray
     ) -> Slopes:
+        """Derivatives of a number by the lengths and by ln(Q / r_k), from those by the bandwidth of `equalized`."""
         token_time = full_share_token_time(self.scenario, state.spectral_efficiency) * factor
         at = equal_latency(length, state.draft_time, token_time)
         by_share = self.scenario.total_bandwidth * by_bandwidth
         return equal_latency_slopes(at, length, state.draft_time, token_time, by_share)
-
-    @staticmethod
-    def _length(x: FloatArray, low: int, high: int) -> FloatArray:
-        """On a logarithmic scale: low − 1 + (1 + high − low)^{(x + 1)/2}."""
-        return low - 1.0 + np.exp((0.5 * math.log(1.0 + high - low)) * (x + 1.0))
-
-    @staticmethod
-    def _length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
-        """−1 where there is only one length."""
-        return 2.0 * np.log(1.0 + length - low) / math.log(max(1.0 + high - low, 2.0)) - 1.0
-
-    @staticmethod
-    def _length_slope(length: FloatArray, low: int, high: int) -> FloatArray:
-        return 0.5 * math.log(1.0 + high - low) * (1.0 + length - low)
-
-    @abstractmethod
-    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        """Bandwidth (..., K) in Hz for whole numbers ``length``."""
-
-    @abstractmethod
-    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
-        """Columns after the first."""
-
-    @abstractmethod
-    def _bandwidth_slopes(
-        self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
-    ) -> tuple[FloatArray, list[FloatArray]]:
-        """Derivatives by L, as far as L decides on bandwidth, and by the columns after the first."""
 
 
 ENCODINGS: tables.Registry[type[ActionCodec]] = tables.ENCODINGS

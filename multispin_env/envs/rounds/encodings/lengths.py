@@ -10,13 +10,16 @@ class LengthsCodec(ActionCodec):
 
     columns = 1
 
-    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        return self._equalized(length, state, 1.0)
+    def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
+        """The equal-latency root."""
+        return self.equalized(length, state, 1.0)
 
-    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+    def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+        """None."""
         return []
 
-    def _bandwidth_slopes(
+    def bandwidth_slopes(
         self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
     ) -> tuple[FloatArray, list[FloatArray]]:
-        return self._equalized_slopes(length, state, 1.0, by_bandwidth).draft_length, []
+        """Through the root alone."""
+        return self.equalized_slopes(length, state, 1.0, by_bandwidth).draft_length, []

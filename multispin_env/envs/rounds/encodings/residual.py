@@ -42,10 +42,12 @@ class ResidualCodec(ActionCodec):
 
     columns = 2
 
-    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
-        return self._equalized(length, state, residual_factor(x[..., 1]))
+    def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
+        """The equal-latency root, for uploads f(x) times as long."""
+        return self.equalized(length, state, residual_factor(x[..., 1]))
 
-    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+    def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+        """x of the factors that the decision's bandwidth means."""
         drafting = decision.draft_length * state.draft_time
         uploading = upload_time(self.scenario, decision.draft_length, state.spectral_efficiency, decision.bandwidth)
         nothing = decision.draft_length == 0  # needs no bandwidth, whatever the factor
@@ -54,8 +56,9 @@ class ResidualCodec(ActionCodec):
         factor = (np.minimum(latency, highest) - drafting) / np.where(nothing, 1.0, uploading)
         return [residual_factor_inverse(np.where(nothing, 1.0, np.maximum(factor, 1.0 / LARGEST_FACTOR)))]
 
-    def _bandwidth_slopes(
+    def bandwidth_slopes(
         self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
     ) -> tuple[FloatArray, list[FloatArray]]:
-        slopes = self._equalized_slopes(length, state, residual_factor(x[..., 1]), by_bandwidth)
+        """Through the root, and through the factor."""
+        slopes = self.equalized_slopes(length, state, residual_factor(x[..., 1]), by_bandwidth)
         return slopes.draft_length, [slopes.log_token_time * log_factor_slope(x[..., 1])]

@@ -16,33 +16,37 @@ class SharesCodec(ActionCodec):
 
     columns = 2
 
-    @staticmethod
-    def _length(x: FloatArray, low: int, high: int) -> FloatArray:
-        """On a linear scale: low + (x + 1)/2 (high − low)."""
-        return low + (0.5 * (high - low)) * (x + 1.0)
+    def real_length(self, column: FloatArray) -> FloatArray:
+        """Length before rounding: low + (x + 1)/2 (high − low), a linear scale."""
+        low, high = self.length_range
+        return low + (0.5 * (high - low)) * (column + 1.0)
 
-    @staticmethod
-    def _length_inverse(length: FloatArray | IntArray, low: int, high: int) -> FloatArray:
-        """0 where there is only one length."""
+    def length_column(self, length: FloatArray | IntArray) -> FloatArray:
+        """Entries of column 0; −1 where there is only one length."""
+        low, high = self.length_range
         return 2.0 * (length - low) / max(high - low, 1) - 1.0
 
-    @staticmethod
-    def _length_slope(length: FloatArray, low: int, high: int) -> FloatArray:
+    def length_slope(self, length: FloatArray) -> FloatArray:
+        """Half the range of lengths, everywhere."""
+        low, high = self.length_range
         return np.full_like(length, 0.5 * (high - low))
 
-    def _bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
+    def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
+        """The budget times softmax(ln(1e4) x)."""
         weight = np.exp(LOG_LARGEST_FACTOR * x[..., 1])
         return self.scenario.total_bandwidth * weight / weight.sum(-1, keepdims=True)
 
-    def _bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+    def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
+        """Centred logits of the shares."""
         smallest = self.scenario.total_bandwidth * np.exp(-2.0 * LOG_LARGEST_FACTOR)
         logit = np.log(np.maximum(decision.bandwidth, smallest))  # a device that drafts nothing may have none
         middle = 0.5 * (logit.max(-1, keepdims=True) + logit.min(-1, keepdims=True))
         return [np.clip((logit - middle) / LOG_LARGEST_FACTOR, -1.0, 1.0)]
 
-    def _bandwidth_slopes(
+    def bandwidth_slopes(
         self, x: FloatArray, length: FloatArray, state: SystemState, by_bandwidth: FloatArray
     ) -> tuple[FloatArray, list[FloatArray]]:
-        bandwidth = self._bandwidth(x, length, state)
+        """Of the softmax; lengths have no part in it."""
+        bandwidth = self.bandwidth(x, length, state)
         middle = (by_bandwidth * bandwidth).sum(-1, keepdims=True) / self.scenario.total_bandwidth
         return np.zeros_like(length), [LOG_LARGEST_FACTOR * bandwidth * (by_bandwidth - middle)]
