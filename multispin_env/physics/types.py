@@ -25,7 +25,7 @@ class Batched:
 
     def _mapped(self, function: Callable[[Any], Any]) -> Self:
         values = []
-        for name, batched in _fields(type(self)):
+        for name, batched in _fields(type(self)):  # type: ignore[arg-type]  # mypy takes no class for hashable
             value = getattr(self, name)
             values.append(function(value) if batched and value is not None else value)
         return type(self)(*values)
