@@ -5,6 +5,7 @@ from pathlib import Path
 import torch as th
 from rich.console import Console
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.utils import get_device
 
 from agents.base import AgentSettings, tuning_for
 from agents.budget import Limits
@@ -14,9 +15,19 @@ from agents.measures import measure_of
 from agents.registry import AGENTS
 from agents.runs import RunConfig, save_config
 from agents.vec_env import first_seed, make_vec_env
+from multispin_env.checks import cut, shown
 
 EPISODE_ROUNDS = 64
 TENSORBOARD = "tensorboard"
+
+
+def check_device(name: str) -> None:
+    """``ValueError`` unless it is a device that torch can use here."""
+    try:
+        th.empty(1, device=get_device(name))
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # unknown, not built for, not there
+        reason = cut(str(error))
+        raise ValueError(f"device: got {shown(name)}, allowed is a device of torch here ({reason})") from None
 
 
 def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device: str, console: Console) -> int | None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from multispin_env.evaluation.cli import chosen_names
+from multispin_env.commands.compare import chosen_names
 from multispin_env.evaluation.comparison import EpisodeRow, compare, comparison_cells, default_metric, play_all
 from multispin_env.evaluation.episodes import make_episode_env
 from multispin_env.evaluation.seeds import EPISODE_SEED
@@ -46,7 +46,7 @@ def slug(env_id: str) -> str:
 
 
 def play(env_id: str, episodes: int) -> Scores:
-    """Play what fits an environment: what ``python -m multispin_env.evaluation --env ID`` prints."""
+    """Play what fits an environment: what ``multispin compare --env ID`` prints."""
     env = make_episode_env(env_id, episodes, SCENARIO)
     names, reference = chosen_names(env, None, None)
     metric = default_metric(env)
