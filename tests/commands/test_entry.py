@@ -228,7 +228,8 @@ def test_a_reader_that_was_never_there_is_no_traceback(arguments):
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "multispin_env", *arguments]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, cwd=ROOT)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # as users have it
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, cwd=ROOT, env=buffered)
     os.close(writer)
     assert done.returncode == 141
     assert done.stderr == b""
