@@ -5,7 +5,6 @@ from pathlib import Path
 import torch as th
 from rich.console import Console
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.utils import get_device
 
 from agents.base import AgentSettings, tuning_for
 from agents.budget import Limits
@@ -22,9 +21,9 @@ TENSORBOARD = "tensorboard"
 
 
 def check_device(name: str) -> None:
-    """``ValueError`` unless it is a device that torch can use here."""
+    """``ValueError`` unless it is a device that torch can use here, or ``auto``."""
     try:
-        th.empty(1, device=get_device(name))
+        th.empty(1, device=None if name == "auto" else name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # unknown, not built for, not there
         reason = cut(str(error))
         raise ValueError(f"device: got {shown(name)}, allowed is a device of torch here ({reason})") from None
