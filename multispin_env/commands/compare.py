@@ -38,6 +38,7 @@ from multispin_env.terminal.tables import STDOUT, check_outputs, show_table, wri
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     add_system_options(parser, "arguments of the environment, values as in Python")
+    parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO)
     parser.add_argument(
         "--controllers",
         nargs="+",
@@ -81,7 +82,7 @@ def about(env: VectorEnv[Any, Any, Any], options: argparse.Namespace, reference:
     """What a table is about, for its JSON file."""
     base = native(env)
     return {
-        "env": options.env or DEFAULT_ENV,
+        "env": options.env,
         "arguments": {name: str(value) for name, value in chosen_arguments(options).items()},
         "episodes": options.episodes,
         "rounds": base.max_episode_steps,
@@ -99,7 +100,7 @@ def _title(env: VectorEnv[Any, Any, Any], options: argparse.Namespace, reference
     scenario = base.scenario
     extra = "".join(f", {text}" for text in options.set)
     return (
-        f"{options.env or DEFAULT_ENV}{extra}, {scenario.name}, K = {scenario.num_users}, "
+        f"{options.env}{extra}, {scenario.name}, K = {scenario.num_users}, "
         f"B = {scenario.total_bandwidth / 1e6:g} MHz, {options.episodes} episodes of {base.max_episode_steps} rounds; "
         f"reference: {reference}"
     )
@@ -117,8 +118,7 @@ def run(options: argparse.Namespace) -> None:
     """Play, compare and show."""
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
-    scenario = options.scenario or DEFAULT_SCENARIO
-    env = make_episode_env(options.env or DEFAULT_ENV, options.episodes, scenario, chosen_arguments(options))
+    env = make_episode_env(options.env, options.episodes, options.scenario, chosen_arguments(options))
     fitting = default_metric(env)
     metric = fitting if options.metric is None else options.metric
     check_name("metric", metric, METRICS)

@@ -31,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("file", type=Path, help="devices as CSV or JSON, or - for standard input")
     add_scenario_options(parser)
+    parser.set_defaults(scenario=DEFAULT_SCENARIO)
     parser.add_argument(
         "--controller", default="optimal", help=f"one of {', '.join(controller_names())} (default optimal)"
     )
@@ -54,7 +55,7 @@ def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
     found = chosen_arguments(options)
     if "num_users" in found:
         raise ValueError(f"set: got 'num_users', allowed are other fields: K is the number of rows, {num_users}")
-    return Scenario.preset(options.scenario or DEFAULT_SCENARIO).replace(num_users=num_users, **found)
+    return Scenario.preset(options.scenario).replace(num_users=num_users, **found)
 
 
 def about(options: argparse.Namespace, scenario: Scenario) -> dict[str, Any]:

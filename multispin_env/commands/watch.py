@@ -33,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     settings = "arguments of the environment, as reward=sampled, values as in Python"
     add_system_options(parser, settings, DEFAULTS | {"num_users": str(USERS)})
+    parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO, num_users=USERS)
     parser.add_argument("--controller", metavar="NAME", help="shown left (default: the best known)")
     parser.add_argument("--beside", metavar="NAME", default="fixed", help="shown right (default fixed)")
     parser.add_argument("--rounds", type=int, default=64, help="rounds to play (default 64)")
@@ -42,9 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _film(options: argparse.Namespace, progress: Progress) -> Film:
-    arguments = {"num_users": USERS} | chosen_arguments(options, OWN)
-    scenario = options.scenario or DEFAULT_SCENARIO
-    env = make_watched_env(options.env or DEFAULT_ENV, options.rounds, scenario, arguments)
+    env = make_watched_env(options.env, options.rounds, options.scenario, chosen_arguments(options, OWN))
     episodes = []
     for name in (options.controller or default_reference(env), options.beside):
         progress.begin(f"playing {options.rounds} rounds of {name}")

@@ -16,7 +16,8 @@ INTERRUPTED, CLOSED_PIPE = 128 + 2, 128 + 13
 def sentence(error: BaseException, extra: str = "") -> str:
     """What an error says to the user of a command, which needs an extra of the package or none."""
     if isinstance(error, MemoryError):
-        return f"memory: got too little ({str(error) or 'for Python'}), allowed are sizes that fit, as of users or episodes"
+        got = str(error) or "for Python"
+        return f"memory: got too little ({got}), allowed are sizes that fit, as of users or episodes"
     if isinstance(error, ModuleNotFoundError) and error.name:
         return str(missing_package(error.name, extra))
     return str(error)
