@@ -1,14 +1,11 @@
-"""Train an agent on multispin_env and compare it with every controller; ``--help`` lists the options."""
+"""``python train.py``: the command ``multispin train``; ``--help`` lists the options."""
 
 import sys
 
 if __name__ == "__main__":
     try:
-        from agents.cli import main
+        from multispin_env.commands.main import run_alias
     except ModuleNotFoundError as error:
-        print(
-            f'train.py: the package {error.name!r} is missing, allowed after: pip install -e ".[train]"',
-            file=sys.stderr,
-        )
+        sys.stderr.write(f'train.py: the package {error.name!r} is missing, allowed after: pip install -e ".[train]"\n')
         sys.exit(2)
-    sys.exit(main())
+    sys.exit(run_alias("train"))

@@ -3,11 +3,11 @@
 from importlib.util import find_spec
 from typing import Any
 
+from multispin_env.checks import missing_package
+
 for _package in ("stable_baselines3", "torch", "safetensors", "tensorboard", "matplotlib", "rich"):
     if find_spec(_package) is None:
-        raise ModuleNotFoundError(
-            f'agents: the package {_package!r} is missing, allowed after: pip install -e ".[train]"', name=_package
-        )
+        raise missing_package(_package, "train")
 
 from agents.registry import AGENTS, PRETRAINED  # noqa: E402 (after the check above)
 

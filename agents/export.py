@@ -1,6 +1,5 @@
-"""``python -m agents.export runs/NAME``: the policy of a saved run for use without this package's training part."""
+"""The policy of a saved run as a file that needs none of this; ``python -m agents.export``: ``multispin export``."""
 
-import argparse
 import io
 import json
 import logging
@@ -22,9 +21,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from agents.decider import load_model
-from agents.options import REFUSED, fail, run_folder
 from agents.policies.deterministic import Deterministic
-from agents.runs import RunConfig, load_config, make_folder
+from agents.runs import RunConfig, load_config
+from multispin_env.checks import missing_package
+from multispin_env.commands.main import run_alias
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.exported import ONNX, OUTPUT, POLICY, describe, load_policy
 
@@ -61,20 +61,6 @@ class Network(nn.Module):
         return action.unflatten(-1, (-1, self.columns)).clamp(-1.0, 1.0)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m agents.export",
-        description=f"Write the best policy of a run as {ONNX} or {PROGRAM}, for any numbers of users and observations "
-        "at once, and check that it answers as the original does.",
-    )
-    parser.add_argument("run", help="folder or name of the run")
-    parser.add_argument("--onnx", action="store_true", help=f"write {ONNX} (the default)")
-    parser.add_argument("--torch-export", action="store_true", help=f"write {PROGRAM}")
-    parser.add_argument("--out", type=Path, help="folder to write to (default: the run's)")
-    return parser
-
-
 def network_of(folder: Path, config: RunConfig) -> Network:
     """The best policy of a run as a module of its own."""
     settings = config.settings
@@ -109,10 +95,10 @@ def program_of(network: Network, settings: Settings) -> th.export.ExportedProgra
 
 
 def onnx_of(network: Network, settings: Settings) -> bytes:
-    """Translate a network to ONNX; ``ValueError`` if a package is missing."""
+    """Translate a network to ONNX; ``ModuleNotFoundError`` if a package is missing."""
     for package in ONNX_PACKAGES:
         if find_spec(package) is None:
-            raise ValueError(f"onnx: the package {package!r} is missing, allowed after: pip install {package}")
+            raise missing_package(package, "export")
     program = program_of(network, settings)
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")  # of the translator about itself
@@ -195,7 +181,9 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     Raises
     ------
     ValueError
-        For a run that can't be read, a missing package, or an export that does not answer as its original.
+        For a run that can't be read, or an export that does not answer as its original.
+    ModuleNotFoundError
+        For a missing package.
     """
     config, _ = load_config(folder)
     network = network_of(folder, config)
@@ -217,23 +205,5 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    options = parser().parse_args(arguments)
-    formats = [name for name, wanted in ((ONNX, options.onnx), (PROGRAM, options.torch_export)) if wanted]
-    try:
-        folder = run_folder(options.run)
-        out = folder if options.out is None else options.out
-        load_config(folder)
-        make_folder(out)
-        found = export(folder, out, formats or [ONNX])
-    except (*REFUSED, ModuleNotFoundError) as error:
-        fail("agents.export", error)
-    for name, difference in found.items():
-        cases = f"{len(CHECKED_USERS) * CHECKED} random observations"
-        print(f"wrote {out / name}: largest difference of an action from the original {difference:.1e} on {cases}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_alias("export"))

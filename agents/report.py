@@ -9,9 +9,9 @@ from rich.console import Console
 
 from agents.measures import Report
 from agents.runs import CURVE, RunConfig, write_atomically
-from multispin_env.evaluation.printing import BEST
 from multispin_env.evaluation.table import to_csv, to_json
 from multispin_env.files import MIB, read_bytes
+from multispin_env.terminal.tables import BEST
 
 LARGEST_CURVE = 16 * MIB
 """Bytes of a learning curve: a run has fifty lines for each of its budgets."""

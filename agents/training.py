@@ -13,9 +13,19 @@ from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import Measure
 from agents.runs import RunConfig, save_config
 from agents.vec_env import first_seed, make_vec_env
+from multispin_env.checks import cut, shown
 
 EPISODE_ROUNDS = 64
 TENSORBOARD = "tensorboard"
+
+
+def check_device(name: str) -> None:
+    """``ValueError`` unless it is a device that torch can use here, or ``auto``."""
+    try:
+        th.empty(1, device=None if name == "auto" else name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # unknown, not built for, not there
+        reason = cut(str(error))
+        raise ValueError(f"device: got {shown(name)}, allowed is a device of torch here ({reason})") from None
 
 
 def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device: str, console: Console) -> int | None:

@@ -53,6 +53,13 @@ def check_keywords(owner: str, given: Iterable[str], allowed: Iterable[str]) -> 
             )
 
 
+def missing_package(package: str, extra: str = "") -> ModuleNotFoundError:
+    """What to raise where a package is not installed, which an extra of this one would bring."""
+    wanted = f'"multispin_env[{extra}]"' if extra else package
+    text = f"the package {package!r} is missing, allowed after: pip install {wanted}"
+    return ModuleNotFoundError(text, name=package)
+
+
 def check_bool(field: str, value: Any) -> bool:
     """Return ``value``, or ``ValueError`` if it is neither true nor false."""
     if not isinstance(value, bool | np.bool_):

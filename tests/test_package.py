@@ -17,9 +17,15 @@ LAYERS = (
     ("multispin_env.controllers",),
     ("multispin_env.envs",),
     ("multispin_env.evaluation",),
+    ("multispin_env.terminal",),
     ("multispin_env.watch",),
     ("multispin_env.reproduce",),
-    ("multispin_env.commands", "multispin_env.__main__"),
+    (
+        "multispin_env.commands",
+        "multispin_env.__main__",
+        "multispin_env.watch.__main__",
+        "multispin_env.reproduce.__main__",
+    ),
     ("multispin_env",),
     ("agents",),
     ("train",),
@@ -27,10 +33,14 @@ LAYERS = (
 
 
 def layer_of(module):
-    for index, names in enumerate(LAYERS):
-        if any(module == name or module.startswith(name + ".") for name in names if name != "multispin_env"):
-            return index
-    return LAYERS.index(("multispin_env",)) if module == "multispin_env" else None
+    """Of the longest name that fits; the package itself is only that, not what is in it."""
+    fitting = {
+        name: index
+        for index, names in enumerate(LAYERS)
+        for name in names
+        if module == name or (module.startswith(f"{name}.") and name != "multispin_env")
+    }
+    return fitting[max(fitting, key=len)] if fitting else None
 
 
 def module_name(path):

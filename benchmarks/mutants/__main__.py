@@ -24,8 +24,8 @@ from benchmarks.mutants.operators import CONSTANTS, Mutant
 from benchmarks.mutants.running import SURVIVED, Verdict, Workshop
 from benchmarks.mutants.selection import PACKAGES, draw
 from multispin_env.checks import check_integer
-from multispin_env.evaluation.printing import exit_status
 from multispin_env.evaluation.table import aligned
+from multispin_env.terminal.status import exit_status
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "python -m benchmarks.mutants"

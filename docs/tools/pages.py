@@ -12,10 +12,10 @@ from typing import Any
 from scores import SCENARIO, scores_of, slug
 
 import multispin_env as ms
+from multispin_env.commands.main import main
 from multispin_env.controllers.names import ContenderName
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.registry import ENCODINGS, FIGURES, Registry
-from multispin_env.watch.cli import main
 
 ROUNDS = 8
 USERS = 8
@@ -79,8 +79,8 @@ intervals; differences from `{scores.reference}` are paired, episode by episode.
 
 {scores.table()}
 
-`python -m multispin_env.evaluation --env {env_id} --episodes {scores.episodes}` plays them again;
-`python -m agents.evaluate runs/NAME` puts a trained agent beside its references.
+`multispin compare --env {env_id} --episodes {scores.episodes}` plays them again;
+`multispin evaluate NAME` puts a trained agent beside its references.
 """
     title = env_id.split("/")[-1].rsplit("-v", 1)[0]
     return Page(f"environments/{slug(env_id)}.md", title, text, summary)
@@ -104,9 +104,9 @@ def animate(env_id: str, path: Path) -> str:
     options = ["--env", env_id, "--controller", reference, "--beside", other]
     options += ["--num-users", str(USERS), "--rounds", str(ROUNDS), "--set", "reward=sampled"]
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        if main([*options, "--out", str(path)]):
+        if main(["watch", *options, "--out", str(path)]):
             raise SystemExit(said.getvalue())
-    return shlex.join(["python", "-m", "multispin_env.watch", *options])
+    return shlex.join(["multispin", "watch", *options])
 
 
 TABLES: dict[str, Registry[Any]] = {

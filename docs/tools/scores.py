@@ -45,7 +45,7 @@ def slug(env_id: str) -> str:
 
 
 def play(env_id: str, episodes: int) -> Scores:
-    """Play what fits an environment: what ``python -m multispin_env.evaluation --env ID`` prints."""
+    """Play what fits an environment: what ``multispin compare --env ID`` prints."""
     cases = Episodes(env_id, episodes, SCENARIO)
     rows = cases.table(listed(cases))
     return Scores(env_id, SCENARIO, episodes, cases.seed, cases.metric, cases.reference, rows)

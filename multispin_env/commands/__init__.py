@@ -1,1 +1,1 @@
-"""The console command ``multispin`` and what has no other home: ``multispin solve``."""
+"""The console command ``multispin`` and its commands that need no torch."""

@@ -1,127 +1,128 @@
 """``multispin``: one entry to every command of the project, which it imports only when it is called."""
 
-import argparse
-import inspect
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
+from typing import NamedTuple
 
 from multispin_env.checks import check_name
-from multispin_env.evaluation.printing import closed_pipe
+from multispin_env.terminal.command import Command
+from multispin_env.terminal.status import REFUSED, exit_status
 
 PROGRAM = "multispin"
 
-INTERRUPTED = 128 + 2
-"""Exit status after Ctrl-C, as shells have it."""
+OWN = ("multispin_env", "agents", "benchmarks")
+"""Packages of the repository; the last is in no installation but that of a checkout."""
 
 
-@dataclass(frozen=True)
-class Command:
-    """One sub-command.
+class Entry(NamedTuple):
+    """What is known of a command before it is imported."""
 
-    Parameters
-    ----------
-    target
-        ``"module:function"``. The function takes the arguments, and ``program``, the name in its messages, if it has
-        such a parameter; it returns the exit status.
-    summary
-        What it does, in a line.
-    extra
-        Extra of the package that it needs; empty for none.
-    """
-
-    target: str
+    module: str
+    """Its ``COMMAND`` is the `Command`."""
     summary: str
     extra: str = ""
+    """Extra of the package that it needs; empty for none."""
+    alias: str = ""
+    """Another way to call it, by a file that calls `run_alias`."""
 
+
+_HERE, _AGENTS = "multispin_env.commands.", "agents.commands."
 
 COMMANDS = {
-    "train": Command("agents.cli:main", "train an agent, then compare it with every controller", "train"),
-    "evaluate": Command("agents.evaluate:main", "the table of a saved agent, at home or elsewhere", "train"),
-    "compare": Command("multispin_env.evaluation.cli:main", "controllers and plug-ins on the same episodes"),
-    "reproduce": Command("multispin_env.reproduce.cli:main", "the paper's figures and claims", "render"),
-    "watch": Command("multispin_env.watch.cli:main", "look on while something decides", "render"),
-    "solve": Command("multispin_env.commands.solve:main", "decide for your own devices, from CSV or JSON"),
+    "train": Entry(
+        _AGENTS + "train", "train an agent, then compare it with every controller", "train", "python train.py"
+    ),
+    "evaluate": Entry(
+        _AGENTS + "evaluate", "the table of a saved agent, at home or elsewhere", "train", "python -m agents.evaluate"
+    ),
+    "compare": Entry(_HERE + "compare", "controllers and plug-ins on the same episodes"),
+    "reproduce": Entry(
+        _HERE + "reproduce", "the paper's figures and claims", "render", "python -m multispin_env.reproduce"
+    ),
+    "watch": Entry(_HERE + "watch", "look on while something decides", "render", "python -m multispin_env.watch"),
+    "solve": Entry(_HERE + "solve", "decide for your own devices, from CSV or JSON"),
+    "export": Entry(
+        _AGENTS + "export", "write a saved agent as ONNX or for PyTorch", "export", "python -m agents.export"
+    ),
+    "pack": Entry(_AGENTS + "pack", "make a pretrained agent of a saved one", "train"),
+    "league": Entry(
+        "benchmarks.league.command",
+        "train and compare all agents everywhere (needs a checkout)",
+        "train",
+        "python -m benchmarks.league",
+    ),
 }
 
-EXAMPLES = f"""examples:
-  {PROGRAM} solve --scenario llama2 examples/devices.csv
-  {PROGRAM} compare --num-users 8 --controllers optimal fixed
-  {PROGRAM} reproduce --quick --only draft-length
-  {PROGRAM} train --name mine --minutes 2
-  {PROGRAM} evaluate mine --scenario qwen3.5
-  {PROGRAM} solve --help
-"""
 
-
-def parser() -> argparse.ArgumentParser:
-    """Build the parser of what stands before the name of a command."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}s}  {command.summary}" for name, command in COMMANDS.items()]
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        usage=f"{PROGRAM} [-h] [--version] COMMAND ...",
-        description="Who drafts how much, and who gets how much of the uplink?\n\ncommands:\n" + "\n".join(lines),
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _add_options(parser: ArgumentParser) -> None:
+    parser.usage = f"{PROGRAM} [-h] [--version] COMMAND ..."
     parser.add_argument("--version", action="version", version=f"multispin_env {version('multispin_env')}")
-    return parser
 
 
-def load(name: str) -> Callable[..., int]:
-    """Import the function of a command.
+def _ask(options: Namespace) -> int:
+    """Nothing was asked for: say what can be."""
+    COMMAND.parser(PROGRAM).print_help(sys.stderr)
+    return REFUSED
+
+
+COMMAND = Command(
+    "Who drafts how much, and who gets how much of the uplink?\n\ncommands:\n"
+    + "\n".join(
+        f"  {name:10s} {one.summary}{f' [{one.extra}]' if one.extra else ''}" for name, one in COMMANDS.items()
+    ),
+    (
+        "solve --scenario llama2 examples/devices.csv",
+        "compare --num-users 8 --controllers optimal fixed",
+        "reproduce --quick --only draft-length",
+        "train --name mine --minutes 2",
+        "evaluate mine --scenario qwen3.5",
+        "solve --help",
+    ),
+    _add_options,
+    _ask,
+)
+
+
+def load(name: str) -> Command:
+    """Import a command.
 
     Raises
     ------
     ValueError
         For an unknown name; the nearest is suggested.
     ModuleNotFoundError
-        In one sentence, where the command, or a package that it needs, is not installed.
+        Where a package that it needs is not installed.
+    ImportError
+        In one sentence, where the installation does not have the command.
     """
     check_name("command", name, COMMANDS)
-    command = COMMANDS[name]
-    module, _, attribute = command.target.partition(":")
     try:
-        function: Callable[..., int] = getattr(import_module(module), attribute)
+        command: Command = import_module(COMMANDS[name].module).COMMAND
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{name}: {_missing(command, module, error.name or '')}", name=error.name) from error
-    return function
+        if str(error.name).partition(".")[0] in OWN:
+            where = "allowed is a checkout of the repository, installed by pip install -e ."
+            raise ImportError(f"the module {error.name!r} is missing, {where}") from error
+        raise
+    return command
 
 
-def _missing(command: Command, module: str, package: str) -> str:
-    """What to say where a module is missing."""
-    if module == package or module.startswith(f"{package}."):
-        return f"the module {package!r} is missing, allowed with an installation of multispin_env that has it"
-    extra = f"multispin_env[{command.extra}]" if command.extra else package
-    return f"the package {package!r} is missing, allowed after installing {extra}"
+def _run(program: str, name: str, arguments: Sequence[str]) -> int:
+    return exit_status(program, lambda: load(name)(program, arguments), COMMANDS[name].extra)
 
 
-def _call(name: str, arguments: Sequence[str]) -> int:
-    function = load(name)
-    if "program" in inspect.signature(function).parameters:
-        return function(arguments, program=f"{PROGRAM} {name}")
-    return function(arguments)
+def run_alias(name: str) -> int:
+    """Run a command with the arguments of this process, for the file that is its alias; returns the exit status."""
+    return _run(COMMANDS[name].alias, name, sys.argv[1:])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 2, with one sentence on stderr, for wrong use."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     if not given or given[0].startswith("-"):
-        parser().parse_args(given)
-        parser().print_help(sys.stderr)  # nothing was asked for
-        return 2
-    try:
-        status = _call(given[0], given[1:])
-        sys.stdout.flush()
-    except (ValueError, ModuleNotFoundError) as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        return closed_pipe()
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    return status
+        return exit_status(PROGRAM, lambda: COMMAND(PROGRAM, given))
+    if given[0] not in COMMANDS:
+        return exit_status(PROGRAM, lambda: load(given[0])(PROGRAM, []))
+    return _run(f"{PROGRAM} {given[0]}", given[0], given[1:])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from multispin_env.checks import missing_package
 from multispin_env.reproduce.figure import FigureSpec
 from multispin_env.reproduce.scores import LABELS, SweepRow
 
@@ -32,15 +33,13 @@ DPI = 92
 
 SETTINGS: dict[Any, Any] = {"svg.hashsalt": "multispin_env", "font.size": 9.0, "axes.grid": True, "grid.alpha": 0.3}
 
-MISSING = "matplotlib: not installed, the figures need the extra 'render': pip install 'multispin_env[render]'"
-
 
 def check_matplotlib() -> None:
-    """``ImportError`` that names the extra, where matplotlib is missing."""
+    """``ModuleNotFoundError`` that names the extra, where matplotlib is missing."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise ImportError(MISSING) from error
+        raise missing_package("matplotlib", "render") from error
 
 
 def save(spec: FigureSpec, rows: Sequence[Any], stem: Path) -> None:

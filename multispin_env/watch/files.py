@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.checks import check_name
+from multispin_env.checks import check_name, missing_package
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Colour
 
@@ -42,7 +42,7 @@ def write_gif(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Seque
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError('out: a GIF needs Pillow: pip install "multispin_env[render]"') from error
+        raise missing_package("Pillow", "render") from error
     palette = Image.new("P", (1, 1))
     palette.putpalette([part for colour in gif_colours() for part in colour])
     images = (Image.fromarray(picture()).quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)

@@ -10,10 +10,11 @@ import torch as th
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import multispin_env as ms
-from agents import AGENTS, cli
+from agents import AGENTS
 from agents.apg import APGSettings, Play
 from agents.checkpoints import load_checkpoint
 from agents.vec_env import make_vec_env
+from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.episodes import Episodes
 
@@ -93,7 +94,7 @@ def test_other_vectors_know_no_derivatives():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "apg"
-    assert cli.main(["--name", str(folder), "--action", "lengths", *TINY, "--timesteps", "60000"]) == 0
+    assert main(["train", "--name", str(folder), "--action", "lengths", *TINY, "--timesteps", "60000"]) == 0
     return folder
 
 
@@ -106,7 +107,7 @@ def test_it_learns(trained):
 
 def test_same_seed_same_weights(trained, tmp_path):
     again = tmp_path / "again"
-    assert cli.main(["--name", str(again), "--action", "lengths", *TINY, "--timesteps", "60000"]) == 0
+    assert main(["train", "--name", str(again), "--action", "lengths", *TINY, "--timesteps", "60000"]) == 0
     first, second = (load_checkpoint(path).parameters["policy"] for path in (trained, again))
     assert all(th.equal(first[key], second[key]) for key in first)
 
@@ -114,7 +115,7 @@ def test_same_seed_same_weights(trained, tmp_path):
 def test_it_resumes(trained, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(trained, folder)
-    assert cli.main(["--resume", str(folder), "--timesteps", "70000"]) == 0
+    assert main(["train", "--resume", str(folder), "--timesteps", "70000"]) == 0
     assert load_checkpoint(folder).num_timesteps >= 70_000
 
 
@@ -122,7 +123,7 @@ def test_it_learns_on_top_of_the_plug_in_where_channels_are_late(tmp_path, monke
     monkeypatch.setattr(Episodes, "default_size", 20)
     monkeypatch.setattr(Episodes, "watched_size", 10)
     folder = tmp_path / "late"
-    assert cli.main(["--env", DELAYED, "--name", str(folder), *TINY, "--timesteps", "60000"]) == 0
+    assert main(["train", "--env", DELAYED, "--name", str(folder), *TINY, "--timesteps", "60000"]) == 0
     with (folder / "curve.csv").open() as file:
         points = [float(point["share_of_reference"]) for point in csv.DictReader(file)]
     assert points[-1] > points[0] + 0.01

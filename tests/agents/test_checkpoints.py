@@ -12,7 +12,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from stable_baselines3.common.logger import configure
 
-from agents import cli, evaluate
 from agents.budget import Limits
 from agents.callbacks import Best, TrainingMonitor
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, _checksum, load_checkpoint, save_checkpoint
@@ -20,6 +19,7 @@ from agents.decider import load_model
 from agents.measures import Headline
 from agents.runs import digest, load_config
 from agents.training import train
+from multispin_env.commands.main import main
 
 TINY = ["--num-users", "3", "--seed", "1"]
 
@@ -27,7 +27,7 @@ TINY = ["--num-users", "3", "--seed", "1"]
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    assert cli.main(["--name", str(folder), "--timesteps", "4000", *TINY]) == 0
+    assert main(["train", "--name", str(folder), "--timesteps", "4000", *TINY]) == 0
     return folder
 
 
@@ -47,27 +47,27 @@ def test_only_numbers_and_one_text_are_in_the_file(trained):
 
 @pytest.mark.parametrize("content", ["pickle", b"", b"not a checkpoint"], ids=["pickle", "empty", "text"])
 @pytest.mark.parametrize(
-    ("name", "main", "option"),
-    [(MODEL, evaluate.main, []), (CHECKPOINT, cli.main, ["--resume"])],
+    ("name", "command", "option"),
+    [(MODEL, "evaluate", []), (CHECKPOINT, "train", ["--resume"])],
     ids=["model", "last"],
 )
-def test_foreign_files_are_refused_and_not_executed(copied, name, main, option, content, refused, evil):
+def test_foreign_files_are_refused_and_not_executed(copied, name, command, option, content, refused, evil):
     pickled, trace = evil
     (copied / name).write_bytes(pickled if content == "pickle" else content)
-    message = refused(main, [*option, str(copied)])
+    message = refused(command, [*option, str(copied)])
     assert f"{name}: can't be read safely as a checkpoint of this project" in message
     assert not trace.exists()
 
 
 def test_other_safetensors_are_refused(copied, refused):
     save_file({"policy/weight": th.zeros(3)}, copied / MODEL)
-    assert "it was made by something else" in refused(evaluate.main, [str(copied)])
+    assert "it was made by something else" in refused("evaluate", [str(copied)])
 
 
 def test_half_a_file_is_refused(copied, refused):
     whole = (copied / MODEL).read_bytes()
     (copied / MODEL).write_bytes(whole[: len(whole) // 2])
-    assert "can't be read safely" in refused(evaluate.main, [str(copied)])
+    assert "can't be read safely" in refused("evaluate", [str(copied)])
 
 
 def flips(content):
@@ -128,7 +128,7 @@ def test_a_changed_score_is_refused(copied, refused):
     with safe_open(copied / MODEL, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
     save_file(load_file(copied / MODEL), copied / MODEL, {"about": json.dumps({**about, "score": 2.0})})
-    message = refused(evaluate.main, [str(copied)])
+    message = refused("evaluate", [str(copied)])
     assert "it has changed since it was written; put the original back, or train again under a new name" in message
 
 
@@ -156,7 +156,7 @@ def stamped(folder, **changes):
 )
 def test_other_headers_are_refused(copied, changes, message, refused):
     stamped(copied, **changes)
-    assert message in refused(evaluate.main, [str(copied)])
+    assert message in refused("evaluate", [str(copied)])
 
 
 def test_networks_of_another_agent_are_refused(copied, refused):
@@ -164,7 +164,7 @@ def test_networks_of_another_agent_are_refused(copied, refused):
     policy = {**found.parameters["policy"], "log_std": th.zeros(7)}
     parameters = {**found.parameters, "policy": policy}
     save_checkpoint(copied / MODEL, Checkpoint(parameters, 1, 1, 1.0))
-    assert "networks that do not fit this agent" in refused(evaluate.main, [str(copied)])
+    assert "networks that do not fit this agent" in refused("evaluate", [str(copied)])
 
 
 class Scripted:
@@ -235,11 +235,11 @@ def test_a_resumed_run_remembers_its_best(copied, tmp_path):
 
 def test_the_table_is_of_the_best(copied, capsys):
     """A worse model in the last checkpoint changes nothing of the comparison."""
-    assert evaluate.main([str(copied), "--states", "20"]) == 0
+    assert main(["evaluate", str(copied), "--states", "20"]) == 0
     before = capsys.readouterr().out
     found = load_checkpoint(copied)
     policy = {key: th.zeros_like(value) for key, value in found.parameters["policy"].items()}
     save_checkpoint(copied / CHECKPOINT, Checkpoint({**found.parameters, "policy": policy}, 1, 1, 1.0))
-    assert evaluate.main([str(copied), "--states", "20"]) == 0
+    assert main(["evaluate", str(copied), "--states", "20"]) == 0
     assert capsys.readouterr().out == before
     assert json.loads((copied / "config.json").read_text())["versions"]["safetensors"]

@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 import multispin_env as ms
-from agents import cli, evaluate
 from agents.checkpoints import load_checkpoint
 from agents.runs import load_config
+from multispin_env.commands.main import main
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import Row
 from multispin_env.evaluation.seeds import EPISODE_SEED
@@ -36,7 +36,7 @@ def runs(tmp_path_factory):
     def run(env_id):
         if env_id not in made:
             made[env_id] = tmp_path_factory.mktemp("runs") / "tiny"
-            assert cli.main(["--env", env_id, "--name", str(made[env_id]), *TINY]) == 0
+            assert main(["train", "--env", env_id, "--name", str(made[env_id]), *TINY]) == 0
         return made[env_id]
 
     return run
@@ -71,36 +71,36 @@ def test_resume_and_evaluate_keep_the_environment(env_id, runs, tmp_path, capsys
     folder = tmp_path / "copy"
     shutil.copytree(runs(env_id), folder)
     capsys.readouterr()  # of the run, if it was made just now
-    assert cli.main(["--resume", str(folder), "--timesteps", "6000"]) == 0
+    assert main(["train", "--resume", str(folder), "--timesteps", "6000"]) == 0
     assert load_checkpoint(folder).num_timesteps >= 6000
     printed = capsys.readouterr().out
     assert ("Jain's index" in printed) == (env_id == FAIR)  # how users share is told where fairness counts
-    assert evaluate.main([str(folder), "--out", str(tmp_path / "again")]) == 0
+    assert main(["evaluate", str(folder), "--out", str(tmp_path / "again")]) == 0
     assert capsys.readouterr().out.split() == printed.split()
     assert (tmp_path / "again" / "table.csv").read_text() == (folder / "table.csv").read_text()
-    assert evaluate.main([str(folder), "--num-users", "5", "--episodes", "2"]) == 0
+    assert main(["evaluate", str(folder), "--num-users", "5", "--episodes", "2"]) == 0
     assert "K = 5, B = 10 MHz" in capsys.readouterr().out
 
 
 def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     folder = tmp_path / "run"
     chosen = ["--set", "spread=0.2", "mean_rounds=8", "--action", "lengths", "--agent", "sac"]
-    assert cli.main(["--env", HIDDEN, "--name", str(folder), *TINY, *chosen]) == 0
+    assert main(["train", "--env", HIDDEN, "--name", str(folder), *TINY, *chosen]) == 0
     config, _ = load_config(folder)
     assert config.arguments["spread"] == 0.2
     assert config.arguments["history"] is True
     assert config.settings.variant.mean_rounds == 8
     capsys.readouterr()
-    assert evaluate.main([str(folder), "--episodes", "2", "--set", "spread=0.1"]) == 0
+    assert main(["evaluate", str(folder), "--episodes", "2", "--set", "spread=0.1"]) == 0
     assert "HiddenAcceptance-v0, mean_rounds=8, history=True, spread=0.1, llama2, K = 3" in capsys.readouterr().out
-    assert evaluate.main([str(folder), "--env", "MultiSpin/RecordedAcceptance-v0", "--episodes", "2"]) == 0
-    message = refused(cli.main, ["--resume", str(folder), "--set", "spread=0.1"])
+    assert main(["evaluate", str(folder), "--env", "MultiSpin/RecordedAcceptance-v0", "--episodes", "2"]) == 0
+    message = refused("train", ["--resume", str(folder), "--set", "spread=0.1"])
     assert "variant: got other values than the run" in message
 
 
 def test_history_can_be_switched_off(tmp_path):
     folder = tmp_path / "run"
-    assert cli.main(["--env", HIDDEN, "--name", str(folder), *TINY, "--set", "history=False"]) == 0
+    assert main(["train", "--env", HIDDEN, "--name", str(folder), *TINY, "--set", "history=False"]) == 0
     assert not load_config(folder)[0].settings.variant.history
 
 
@@ -125,7 +125,7 @@ def test_fair_presets_have_their_own_ranges(runs):
 )
 def test_wrong_arguments_are_one_sentence(arguments, message, tmp_path, refused):
     given = ["--env", HIDDEN, "--name", str(tmp_path / "run"), *TINY, "--set", *arguments]
-    assert message in refused(cli.main, given)
+    assert message in refused("train", given)
     assert not (tmp_path / "run").exists()
 
 
@@ -139,4 +139,4 @@ def test_wrong_arguments_are_one_sentence(arguments, message, tmp_path, refused)
     ],
 )
 def test_wrong_evaluations_are_one_sentence(runs, arguments, message, refused):
-    assert message in refused(evaluate.main, [str(runs(FAIR)), *arguments])
+    assert message in refused("evaluate", [str(runs(FAIR)), *arguments])

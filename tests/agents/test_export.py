@@ -11,11 +11,13 @@ import pytest
 import torch as th
 
 import multispin_env as ms
-from agents import cli, export
+from agents import AGENTS, export
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
+from agents.commands import train as train_command
 from agents.decider import load_model
 from agents.policies.network import policy_of
 from agents.runs import load_config
+from multispin_env.commands.main import main
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.exported import checksum, load_policy
 
@@ -54,11 +56,11 @@ def make_run(folder, options):
     from agents.runs import make_folder, save_config
     from agents.vec_env import make_vec_env
 
-    parsed = cli.parser().parse_args(options)
-    config = cli._config(parsed)
+    parsed = train_command.COMMAND.parser("train").parse_args(options)
+    config = train_command._config(parsed)
     make_folder(folder)
     save_config(folder, config, Limits())
-    agent = cli.AGENTS.load(config.agent)
+    agent = AGENTS.load(config.agent)
     env = make_vec_env(config.env, config.settings, agent.num_envs, 4, 0)
     model = agent.build(env, lambda progress: progress, 0, "cpu", tuning_for(config.settings))
     with th.no_grad():
@@ -73,7 +75,7 @@ def test_onnx_equals_the_original(case, runs, tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     folder = runs(*case)
-    assert export.main([str(folder), "--out", str(tmp_path)]) == 0
+    assert main(["export", str(folder), "--out", str(tmp_path)]) == 0
     assert "policy.onnx: largest difference of an action from the original" in capsys.readouterr().out
     policy = load_policy(tmp_path)
     config, _ = load_config(folder)
@@ -90,7 +92,7 @@ def test_onnx_equals_the_original(case, runs, tmp_path, capsys):
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[3]], ids=["known", "hidden"])
 def test_torch_export_equals_the_original(case, runs, tmp_path, capsys):
-    assert export.main([str(runs(*case)), "--torch-export", "--out", str(tmp_path)]) == 0
+    assert main(["export", str(runs(*case)), "--torch-export", "--out", str(tmp_path)]) == 0
     assert "policy.pt2: largest difference of an action from the original 0.0e+00" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"policy.pt2", "policy.json"}
 
@@ -104,19 +106,19 @@ def test_an_export_that_differs_is_refused_and_leaves_an_earlier_one(runs, tmp_p
     monkeypatch.setitem(export.FORMATS, export.ONNX, written._replace(read=lambda folder, network: None))
     differences = iter([0.0, 0.1])
     monkeypatch.setattr(export, "largest_difference", lambda *_: next(differences))
-    message = refused(export.main, [str(runs(*CASES[0])), "--onnx", "--torch-export", "--out", str(tmp_path)])
+    message = refused("export", [str(runs(*CASES[0])), "--onnx", "--torch-export", "--out", str(tmp_path)])
     assert "policy.pt2: differs from the original by 1.0e-01, allowed is 0.0001" in message
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == earlier
 
 
 def test_a_missing_package_is_said(runs, tmp_path, refused, monkeypatch):
     monkeypatch.setattr(export, "find_spec", lambda name: None)
-    message = refused(export.main, [str(runs(*CASES[0])), "--out", str(tmp_path)])
-    assert "the package 'onnx' is missing, allowed after: pip install" in message
+    message = refused("export", [str(runs(*CASES[0])), "--out", str(tmp_path)])
+    assert message.endswith("the package 'onnx' is missing, allowed after: pip install \"multispin_env[export]\"")
 
 
 def test_foreign_runs_are_refused(tmp_path, refused):
-    assert "allowed is the folder of a run" in refused(export.main, [str(tmp_path / "nothing")])
+    assert "allowed is the folder of a run" in refused("export", [str(tmp_path / "nothing")])
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +126,7 @@ def exported(runs, tmp_path_factory):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     folder = tmp_path_factory.mktemp("exported")
-    assert export.main([str(runs(*CASES[2])), "--out", str(folder)]) == 0
+    assert main(["export", str(runs(*CASES[2])), "--out", str(folder)]) == 0
     return folder
 
 
@@ -165,7 +167,7 @@ def test_a_bad_state_is_refused(exported):
 def test_where_something_is_hidden_it_answers_observations(runs, tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    assert export.main([str(runs(*CASES[3])), "--out", str(tmp_path)]) == 0
+    assert main(["export", str(runs(*CASES[3])), "--out", str(tmp_path)]) == 0
     policy = load_policy(tmp_path)
     scenario = ms.Scenario.preset("llama2", num_users=5)
     settings = replace(load_config(runs(*CASES[3]))[0].settings, scenario=scenario)

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 import agents
-from agents import checkpoints, cli, evaluate, export, report
+from agents import checkpoints, export, report
 from agents.base import tuning_for
 from agents.budget import Limits
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
+from agents.commands import train as train_command
+from agents.measures import Measure
 from agents.pretrained.policies import ROOT, SCORE, read
 from agents.runs import CONFIG, CURVE, DIGEST, RunConfig, digest, load_config, make_folder, save_config
 from agents.vec_env import make_vec_env
+from multispin_env.commands.main import main
 from multispin_env.evaluation.exported import ONNX, POLICY, read_about, settings_of
 from multispin_env.physics.acceptance.records import load_records
 from multispin_env.registry import ENVIRONMENTS
@@ -68,11 +71,9 @@ def add_network(folder):
     save_checkpoint(folder / MODEL, Checkpoint.of(model, 1.0))
 
 
-def refused(main, arguments, capsys):
+def refused(command, arguments, capsys):
     capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        main([str(argument) for argument in arguments])
-    assert caught.value.code == 2
+    assert main([command, *map(str, arguments)]) == 2
     printed = capsys.readouterr().err
     assert len(printed.splitlines()) == 1
     assert "Traceback" not in printed
@@ -90,7 +91,7 @@ def untrained(monkeypatch):
             save_config(folder, config, limits)
         return STOPPED
 
-    monkeypatch.setattr(cli, "train", train)
+    monkeypatch.setattr(train_command, "train", train)
     return started
 
 
@@ -103,8 +104,8 @@ def test_a_run_names_no_record_outside_its_folder(run, record, tmp_path, name, c
     (folder / "link.npz").symlink_to(record)
     name_record(folder, name)
     said = f"records: got {name!r}, allowed is a file beside the configuration, or your own path by --set records=PATH"
-    for main, arguments in ((evaluate.main, [folder]), (cli.main, ["--resume", folder])):
-        assert said in refused(main, arguments, capsys)
+    for command, arguments in (("evaluate", [folder]), ("train", ["--resume", folder])):
+        assert said in refused(command, arguments, capsys)
     with pytest.raises(ValueError, match="allowed is a file beside the configuration"):
         read(folder)
 
@@ -130,14 +131,14 @@ def test_the_path_that_the_user_gives_is_taken(run, record, untrained, monkeypat
     def report(measure, model, label, size=None):
         raise PlayedError(measure.settings.variant.records)
 
-    monkeypatch.setattr(evaluate.Measure, "report", report)
+    monkeypatch.setattr(Measure, "report", report)
     folder = run()
     add_network(folder)
     name_record(folder, "/nowhere/records.npz")
     arguments = ["--set", f"records={record}"]
     with pytest.raises(PlayedError, match=record.name):
-        evaluate.main([str(folder), *arguments, "--num-users", "2"])
-    assert cli.main(["--resume", str(folder), *arguments]) == 128 + STOPPED
+        main(["evaluate", str(folder), *arguments, "--num-users", "2"])
+    assert main(["train", "--resume", str(folder), *arguments]) == 128 + STOPPED
     assert untrained[0].settings.variant.records == str(record)
 
 
@@ -146,37 +147,37 @@ def test_a_run_keeps_the_record_it_was_trained_with(record, untrained, tmp_path,
     shutil.copy(record, own)
     monkeypatch.chdir(tmp_path)
     arguments = ["--env", RECORDED, "--set", "records=own.npz", "--num-users", "2"]
-    assert cli.main(["--name", str(folder), *arguments]) == 128 + STOPPED
+    assert main(["train", "--name", str(folder), *arguments]) == 128 + STOPPED
     assert json.loads((folder / CONFIG).read_text(encoding="utf-8"))["arguments"]["records"] == "records.npz"
     assert (folder / "records.npz").read_bytes() == record.read_bytes()
 
     monkeypatch.chdir(folder)  # neither the place nor the first file matters from here on
     for given in ([], ["--set", "records=../own.npz"], ["--set", f"records={own}"]):
-        assert cli.main(["--resume", str(folder), *given]) == 128 + STOPPED
+        assert main(["train", "--resume", str(folder), *given]) == 128 + STOPPED
         assert untrained[-1].settings.variant.records == str(folder / "records.npz")
     own.unlink()
-    assert cli.main(["--resume", str(folder)]) == 128 + STOPPED
+    assert main(["train", "--resume", str(folder)]) == 128 + STOPPED
     assert load_records(untrained[-1].settings.variant.records).num_tasks == 4
 
 
 def test_a_run_does_not_go_on_with_another_record(record, untrained, tmp_path, capsys):
     folder, other = tmp_path / "run", tmp_path / "other.npz"
     arguments = ["--env", RECORDED, "--set", f"records={record}", "--num-users", "2"]
-    assert cli.main(["--name", str(folder), *arguments]) == 128 + STOPPED
+    assert main(["train", "--name", str(folder), *arguments]) == 128 + STOPPED
     with np.load(record) as arrays:
         np.savez(other, **{**arrays, "accepted": ~arrays["accepted"]})
-    printed = refused(cli.main, ["--resume", folder, "--set", f"records={other}"], capsys)
+    printed = refused("train", ["--resume", folder, "--set", f"records={other}"], capsys)
     assert "variant: got other values than the run" in printed
     (folder / "records.npz").unlink()
-    assert "allowed is a file beside the configuration, or your" in refused(cli.main, ["--resume", folder], capsys)
-    assert cli.main(["--resume", str(folder), "--set", f"records={record}"]) == 128 + STOPPED
+    assert "allowed is a file beside the configuration, or your" in refused("train", ["--resume", folder], capsys)
+    assert main(["train", "--resume", str(folder), "--set", f"records={record}"]) == 128 + STOPPED
 
 
 def test_a_bad_record_leaves_no_run(untrained, tmp_path, capsys):
     bad = tmp_path / "bad.npz"
     bad.write_bytes(b"x")
     arguments = ["--name", tmp_path / "run", "--env", RECORDED, "--set", f"records={bad}"]
-    assert "bad.npz: file: got b'x' at its start" in refused(cli.main, arguments, capsys)
+    assert "bad.npz: file: got b'x' at its start" in refused("train", arguments, capsys)
     assert not (tmp_path / "run").exists()
 
 
@@ -191,8 +192,8 @@ NESTED = "[" * 200_000
 def test_broken_configurations_are_refused(run, content, capsys):
     folder = run()
     (folder / CONFIG).write_bytes(content.encode() if isinstance(content, str) else content)
-    for main, arguments in ((evaluate.main, [folder]), (cli.main, ["--resume", folder])):
-        assert f"{CONFIG}: can't be read as the configuration of a run (" in refused(main, arguments, capsys)
+    for command, arguments in (("evaluate", [folder]), ("train", ["--resume", folder])):
+        assert f"{CONFIG}: can't be read as the configuration of a run (" in refused(command, arguments, capsys)
 
 
 @pytest.mark.parametrize("content", [NESTED, "\0", "[]", b"\xff"], ids=["deep", "nul", "list", "byte"])
@@ -223,7 +224,7 @@ HUGE = 10**4000
 def test_numbers_without_bounds_are_refused(run, part, field, value, capsys):
     folder = run()
     rewrite(folder, lambda content: content[part].update({field: value}))
-    assert "can't be read as the configuration of a run (" in refused(evaluate.main, [folder], capsys)
+    assert "can't be read as the configuration of a run (" in refused("evaluate", [folder], capsys)
 
 
 def test_an_endless_request_may_be_written_as_a_number_too_large_for_floats(run):
@@ -240,14 +241,14 @@ def test_more_users_than_memory_has_room_for_are_one_sentence(run, way, capsys):
     if way == "file":
         rewrite(folder, lambda content: content["scenario"].update(num_users=users))
     arguments = [folder] if way == "file" else [folder, "--num-users", users]
-    assert "memory: got too little (Unable to allocate" in refused(evaluate.main, arguments, capsys)
+    assert "memory: got too little (Unable to allocate" in refused("evaluate", arguments, capsys)
 
 
 def test_drafts_longer_than_memory_has_room_for_are_one_sentence(run, capsys):
     folder = run("MultiSpin/Heterogeneous-v0")
     rewrite(folder, lambda content: content["scenario"].update(max_draft_length=10**14))
     add_network(folder)
-    assert "memory: got too little (Unable to allocate" in refused(evaluate.main, [folder, "--states", "2"], capsys)
+    assert "memory: got too little (Unable to allocate" in refused("evaluate", [folder, "--states", "2"], capsys)
 
 
 def tensors_file(header, size=None, numbers=b""):
@@ -276,7 +277,7 @@ def tensor(shape, end):
 def test_networks_whose_header_lies_are_refused(run, content, capsys):
     folder = run()
     (folder / MODEL).write_bytes(content)
-    printed = refused(evaluate.main, [folder], capsys)
+    printed = refused("evaluate", [folder], capsys)
     assert f"{MODEL}: can't be read safely as a checkpoint of this project (" in printed
 
 

@@ -5,11 +5,12 @@ import pytest
 import torch as th
 
 import multispin_env as ms
-from agents import cli, foresight
+from agents import foresight
 from agents.apg import APGSettings
 from agents.checkpoints import load_checkpoint
 from agents.foresight import DISCOUNT, Foresight
 from agents.vec_env import make_vec_env
+from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.episodes import Episodes
 
@@ -114,10 +115,10 @@ def test_runs_keep_it(tmp_path, monkeypatch):
     monkeypatch.setattr(Episodes, "watched_size", 4)
     folder = tmp_path / "run"
     arguments = ["--agent", "apg", "--num-users", "3", "--action", "lengths", "--timesteps", "3000"]
-    assert cli.main(["--env", FAIR, "--name", str(folder), *arguments]) == 0
+    assert main(["train", "--env", FAIR, "--name", str(folder), *arguments]) == 0
     parameters = load_checkpoint(folder).parameters
     assert {"policy", "policy.optimizer", "foresight", "foresight.optimizer"} == set(parameters)
-    assert cli.main(["--resume", str(folder), "--timesteps", "4000"]) == 0
+    assert main(["train", "--resume", str(folder), "--timesteps", "4000"]) == 0
 
 
 def test_worth_decides_what_is_climbed():

@@ -8,10 +8,11 @@ import pytest
 import torch as th
 
 import multispin_env as ms
-from agents import AGENTS, cli
+from agents import AGENTS
 from agents.base import scenarios_like
 from agents.checkpoints import load_checkpoint
 from agents.teacher import Systems, Teacher, cost_of_errors
+from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import relaxed_optimum
@@ -141,7 +142,7 @@ def test_costs_are_curvatures():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "imitation"
-    assert cli.main(["--name", str(folder), "--action", "lengths", *TINY]) == 0
+    assert main(["train", "--name", str(folder), "--action", "lengths", *TINY]) == 0
     return folder
 
 
@@ -153,7 +154,7 @@ def test_it_learns(trained):
 
 
 def test_same_seed_same_weights(trained, tmp_path):
-    assert cli.main(["--name", str(tmp_path / "again"), "--action", "lengths", *TINY]) == 0
+    assert main(["train", "--name", str(tmp_path / "again"), "--action", "lengths", *TINY]) == 0
     first, second = (load_checkpoint(path).parameters["policy"] for path in (trained, tmp_path / "again"))
     assert all(th.equal(first[key], second[key]) for key in first)
 
@@ -161,12 +162,12 @@ def test_same_seed_same_weights(trained, tmp_path):
 def test_it_resumes_with_fresh_states(trained, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(trained, folder)
-    assert cli.main(["--resume", str(folder), "--timesteps", "50000"]) == 0
+    assert main(["train", "--resume", str(folder), "--timesteps", "50000"]) == 0
     assert 50_000 <= load_checkpoint(folder).num_timesteps < 50_200
 
 
 def test_the_common_length_is_imitated_too(tmp_path):
-    assert cli.main(["--name", str(tmp_path / "run"), "--env", COMMON, *TINY, "--timesteps", "5000"]) == 0
+    assert main(["train", "--name", str(tmp_path / "run"), "--env", COMMON, *TINY, "--timesteps", "5000"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_the_common_length_is_imitated_too(tmp_path):
 )
 def test_nothing_hidden_can_be_imitated(env_id, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
-        cli.main(["--agent", "imitation", "--env", env_id, "--name", str(tmp_path / "run")])
+        main(["train", "--agent", "imitation", "--env", env_id, "--name", str(tmp_path / "run")])
     assert caught.value.code == 2
     assert "agent: got 'imitation' for" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -12,8 +12,9 @@ from safetensors import safe_open
 import agents
 import multispin_env as ms
 from agents.checkpoints import MODEL, load_checkpoint
-from agents.pretrained.__main__ import command_of, main
+from agents.commands.pack import command_of
 from agents.pretrained.policies import ROOT, SCORE, read
+from multispin_env.commands.main import main
 from multispin_env.evaluation.cases.base import listed
 from multispin_env.evaluation.cases.choice import held_out
 
@@ -130,7 +131,7 @@ def test_nothing_is_executed(name, tmp_path, evil):
 def test_a_shipped_agent_is_packed_again(tmp_path, capsys):
     """Packing is idempotent, but for the score of fewer cases."""
     source = folder_of(STATES_ONLY[0])
-    assert main([str(source), "--commit", "0" * 40, "--size", "10", "--out", str(tmp_path)]) == 0
+    assert main(["pack", str(source), "--commit", "0" * 40, "--size", "10", "--out", str(tmp_path)]) == 0
     assert '"minus_best_plug_in"' in capsys.readouterr().out
     again = tmp_path / source.name
     assert (again / "config.json").read_bytes() == (source / "config.json").read_bytes()
@@ -140,7 +141,5 @@ def test_a_shipped_agent_is_packed_again(tmp_path, capsys):
 
 
 def test_what_is_no_run_is_refused(tmp_path, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main([str(tmp_path / "none"), "--commit", "0" * 40])
-    assert caught.value.code == 2
-    assert "agents.pretrained: run: got" in capsys.readouterr().err
+    assert main(["pack", str(tmp_path / "none"), "--commit", "0" * 40]) == 2
+    assert "multispin pack: run: got" in capsys.readouterr().err

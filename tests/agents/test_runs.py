@@ -8,10 +8,12 @@ from threading import Barrier
 import pytest
 
 import multispin_env as ms
-from agents import cli, evaluate, export
 from agents.budget import Limits
+from agents.commands import train as train_command
+from agents.options import run_folder
 from agents.runs import CONFIG, RunConfig, digest, load_config, make_next_folder, save_config
 from agents.training import train
+from multispin_env.commands.main import main
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
@@ -75,7 +77,7 @@ def test_many_that_race_for_the_next_number_get_one_each(tmp_path):
 def test_a_second_training_of_one_name_is_refused_before_it_writes(saved, refused):
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
     assert "which exists; allowed is a new name, or --resume" in refused(
-        cli.main, ["--name", str(saved), "--num-users", "3", "--timesteps", "4000"]
+        "train", ["--name", str(saved), "--num-users", "3", "--timesteps", "4000"]
     )
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
     with pytest.raises(ValueError, match="which exists"):  # so is one that had looked before the first began
@@ -104,8 +106,8 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_no_name_is_refused_before_anything_is_written(name, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "train", lambda *_: 15)
-    message = refused(cli.main, [f"--name={name}"])
+    monkeypatch.setattr(train_command, "train", lambda *_: 15)
+    message = refused("train", [f"--name={name}"])
     assert "name: got" in message
     assert "allowed are letters, digits and _ . + = -, 100 bytes at most, the first a letter, digit or _" in message
     assert not list(tmp_path.iterdir())
@@ -113,43 +115,43 @@ def test_what_is_no_name_is_refused_before_anything_is_written(name, refused, tm
 
 def test_a_name_that_options_make_is_checked_too(refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "train", lambda *_: 15)
+    monkeypatch.setattr(train_command, "train", lambda *_: 15)
     assert "name: got 'heterogeneous-../x-k20-ppo-residual', allowed are letters" in refused(
-        cli.main, ["--set", "name=../x"]
+        "train", ["--set", "name=../x"]
     )
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    ("main", "option"),
-    [(cli.main, "--resume="), (evaluate.main, ""), (export.main, "")],
+    ("command", "option"),
+    [("train", "--resume="), ("evaluate", ""), ("export", "")],
     ids=["resume", "eval", "export"],
 )
-def test_a_name_without_a_run_is_one_sentence(name, main, option, refused, tmp_path, monkeypatch):
+def test_a_name_without_a_run_is_one_sentence(name, command, option, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()  # without it nobody looks at what is too long
     given = [option + name] if option else ["--", name]
-    assert "allowed is the folder of a run, with its config.json" in refused(main, given)
+    assert "allowed is the folder of a run, with its config.json" in refused(command, given)
     assert [path.name for path in tmp_path.rglob("*")] == ["runs"]
 
 
 def test_a_run_can_be_named_from_inside(saved, monkeypatch):
     monkeypatch.chdir(saved)
-    assert cli.run_folder(".").resolve() == saved
+    assert run_folder(".").resolve() == saved
     monkeypatch.chdir(saved.parent)
-    assert [str(cli.run_folder(name)) for name in ("run", "./a/run", "/a/run", "..")] == [
+    assert [str(run_folder(name)) for name in ("run", "./a/run", "/a/run", "..")] == [
         "runs/run", "a/run", "/a/run", "..",
     ]  # fmt: skip
 
 
 def test_names_are_printed_as_they_are(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "[red]x[/bold] :bug:" / "run"
-    monkeypatch.setattr(cli, "train", lambda *_: 15)
-    assert cli.main(["--name", str(folder), "--num-users", "3"]) == 128 + 15
+    monkeypatch.setattr(train_command, "train", lambda *_: 15)
+    assert main(["train", "--name", str(folder), "--num-users", "3"]) == 128 + 15
     printed = capsys.readouterr().err
     assert f"run {folder}: ppo on" in printed
-    assert f"continue with: python train.py --resume '{folder}'" in printed
+    assert f"continue with: multispin train --resume '{folder}'" in printed
 
 
 def test_a_configuration_comes_back(saved):

@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from agents import AGENTS, PRETRAINED, callbacks, cli
+from agents import AGENTS, PRETRAINED, callbacks
 from agents.checkpoints import MODEL, load_checkpoint
-from benchmarks.league import __main__ as league
+from agents.commands import train as train_command
 from benchmarks.league import cells, studies
+from benchmarks.league import command as league
 from benchmarks.league.statistics import Task, all_scores, crossed, iqm, iqm_interval, profile, weights_of
+from multispin_env.commands.main import main
 from multispin_env.registry import Registry
 
 pytest.importorskip("matplotlib")
@@ -63,7 +65,7 @@ def test_scores_are_normalised_and_paired():
 
 
 def run(out, *more):
-    return league.main(["--quick", "--timesteps", "2000", "--size", "4", "--out", str(out), *more])
+    return main(["league", "--quick", "--timesteps", "2000", "--size", "4", "--out", str(out), *more])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -101,14 +103,13 @@ def test_a_league_leaves_tables_cells_and_a_picture(played):
 
 
 def test_a_fraction_is_of_each_agents_own_budget(capsys):
-    options = league.parser().parse_args(["--fraction", "0.25", "--envs", "MultiSpin/Heterogeneous-v0"])
+    options = league.COMMAND.parser("league").parse_args(["--fraction", "0.25", "--envs", "MultiSpin/Heterogeneous-v0"])
     league._complete(options)
     found, _ = league.cells_of(options)
     assert {(cell.agent, cell.rounds) for cell in found} == {
         (name, AGENTS.load(name).timesteps // 4) for name in AGENTS.names()
     }
-    with pytest.raises(SystemExit):
-        league.main(["--fraction", "2"])
+    assert main(["league", "--fraction", "2"]) == 2
     assert "fraction: got 2.0, allowed is a finite number in (0, 1]" in capsys.readouterr().err
 
 
@@ -138,9 +139,9 @@ def test_a_stopped_league_shows_what_is_done_and_goes_on(tmp_path, monkeypatch, 
 
 def test_cells_are_the_runs_of_the_training_command(played, tmp_path, monkeypatch):
     """The same seed by ``train.py`` makes the same network; the table that it prints afterwards has no part in it."""
-    monkeypatch.setattr(cli, "_finish", lambda *given: None)
+    monkeypatch.setattr(train_command, "_finish", lambda *given: None)
     options = ["--num-users", "3", "--timesteps", "2000", "--seed", "1", "--action", "lengths"]
-    assert cli.main(["--name", str(tmp_path / "run"), *options]) == 0
+    assert main(["train", "--name", str(tmp_path / "run"), *options]) == 0
     folders = (tmp_path / "run", played / "runs" / "heterogeneous-llama2-k3-ppo-s1-r2000")
     own, other = (load_checkpoint(folder, MODEL).parameters["policy"] for folder in folders)
     assert own.keys() == other.keys() != set()
@@ -149,7 +150,7 @@ def test_cells_are_the_runs_of_the_training_command(played, tmp_path, monkeypatc
 
 def test_pretrained_agents_play(tmp_path):
     options = ["--pretrained", "--agents", "--envs", "MultiSpin/Homogeneous-v0", "--size", "4", "--out", str(tmp_path)]
-    assert league.main(options) == 0
+    assert main(["league", *options]) == 0
     (cell,) = json.loads((tmp_path / "results.json").read_text())["cells"]
     assert cell["command"].startswith("python train.py")
 
@@ -176,7 +177,5 @@ def test_studies_run(tmp_path, monkeypatch):
     ],
 )
 def test_bad_options_are_refused_in_one_sentence(options, message, capsys):
-    with pytest.raises(SystemExit) as caught:
-        league.main(options)
-    assert caught.value.code == 2
+    assert main(["league", *options]) == 2
     assert message in capsys.readouterr().err.strip().splitlines()[-1]

@@ -1,6 +1,5 @@
 """``multispin`` as a user meets it: help, wrong use, missing parts, pipes."""
 
-import inspect
 import json
 import os
 import re
@@ -13,13 +12,20 @@ from pathlib import Path
 import pytest
 
 from multispin_env.commands import main as entry
-from multispin_env.reproduce.drawing import MISSING
 
 ROOT = Path(__file__).parent.parent.parent
 
+ALIASES = {name: command.alias for name, command in entry.COMMANDS.items() if command.alias}
 
-def run(*arguments, text=True, **options):
-    command = [sys.executable, "-m", "multispin_env", *arguments]
+
+@pytest.fixture(params=entry.COMMANDS)
+def name(request):
+    """Each command."""
+    return request.param
+
+
+def run(*arguments, program=("-m", "multispin_env"), text=True, **options):
+    command = [sys.executable, *program, *arguments]
     return subprocess.run(command, capture_output=True, text=text, check=False, cwd=ROOT, **options)
 
 
@@ -46,48 +52,88 @@ def test_the_console_script_is_this_function():
     assert getattr(import_module(module), name) is entry.main
 
 
-def test_help_names_every_command_and_shows_examples():
+def test_help_names_every_command_with_its_extra_and_shows_examples():
     done = run("--help")
     assert done.returncode == 0
     for name, command in entry.COMMANDS.items():
-        assert f"  {name} " in done.stdout
-        assert command.summary in done.stdout
+        extra = f" [{command.extra}]" if command.extra else ""
+        assert re.search(rf"^  {name} +{re.escape(command.summary + extra)}$", done.stdout, re.MULTILINE)
     assert "examples:\n  multispin solve --scenario llama2 examples/devices.csv\n" in done.stdout
 
 
-def test_names_in_the_page_are_those_of_the_table():
+def test_the_page_says_of_each_command_what_the_table_says():
+    """Its extra and its other name; the project file has the extra."""
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    assert all(f"| `multispin {name}" in page for name in entry.COMMANDS)
+    row = r"^\| `multispin (\w+)[^|]*\|[^|]*\| (?:`\[(\w+)\]`)? *\| (?:`([^`]+?)(?: NAME)?`)? *\|$"
+    found = {name: (extra, alias) for name, extra, alias in re.findall(row, page, re.MULTILINE)}
+    assert found == {name: (command.extra, command.alias) for name, command in entry.COMMANDS.items()}
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    assert {extra for extra, _ in found.values()} - {""} <= extras.keys()
 
 
-def test_the_page_names_the_extra_of_each_command():
-    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    needs = re.findall(r"^\| `multispin (\w+)[^|]*\|[^|]*\| (?:`\[(\w+)\]` )?\|", page, re.MULTILINE)
-    assert dict(needs) == {name: command.extra for name, command in entry.COMMANDS.items()}
-    assert f"'multispin_env[{entry.COMMANDS['reproduce'].extra}]'" in MISSING  # what the command says without it
-
-
-@pytest.mark.parametrize("name", entry.COMMANDS)
 def test_every_command_has_help_with_examples(name, capsys):
     with pytest.raises(SystemExit) as ended:
         entry.main([name, "--help"])
     assert ended.value.code == 0
     printed = capsys.readouterr()
     assert printed.err == ""
-    shown_as = f"multispin {name}" if "program" in inspect.signature(entry.load(name)).parameters else "python -m"
-    assert f"usage: {shown_as}" in printed.out
-    assert "examples:\n" in printed.out
-    assert shown_as in printed.out.split("examples:\n")[1]
+    assert printed.out.startswith(f"usage: multispin {name} ")
+    assert f"\nexamples:\n  multispin {name}" in printed.out
 
 
-@pytest.mark.parametrize("name", entry.COMMANDS)
+def test_examples_are_right_use(name):
+    """Parsers take them; a comment, after two spaces, is no part of them."""
+    command = entry.load(name)
+    parser = command.parser(name)
+    for line in command.examples:
+        words = re.split(r"  | <", line.strip())[0].replace("$(git rev-parse HEAD)", "abc").split()
+        if words[:1] != ["the"]:
+            parser.parse_args(words)
+
+
 def test_unknown_options_have_status_2_on_stderr(name, capsys):
     with pytest.raises(SystemExit) as ended:
         entry.main([name, "--no-such-option"])
     assert ended.value.code == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "error: " in printed.err
+    assert f"multispin {name}: error: " in printed.err
+
+
+BAD = {
+    "train": ["--num-users", "0"],
+    "evaluate": ["nowhere"],
+    "compare": ["--episodes", "1"],
+    "reproduce": ["--only", "nothing"],
+    "watch": ["--fps", "0"],
+    "solve": ["nowhere.csv"],
+    "export": ["nowhere"],
+    "pack": ["nowhere", "--commit", "abc"],
+    "league": ["--seeds", "0"],
+}
+
+
+def test_bad_values_are_one_sentence_and_status_2(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert entry.main([name, *BAD[name]]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.fullmatch(rf"multispin {name}: .*got .*allowed is .*\n", printed.err)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "alias"), ALIASES.items())
+def test_the_other_name_of_a_command_is_the_one_in_its_messages(name, alias):
+    program = alias.split()[1:]
+    done = run("--help", program=program)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: {alias} ")
+    assert f"\nexamples:\n  {alias}" in done.stdout
+    done = run(*BAD[name], program=program)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{alias}: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_nothing_asked_is_wrong_use():
@@ -109,20 +155,48 @@ def test_unknown_command_suggests_the_nearest(capsys):
     assert "did you mean 'solve'" in printed.err
 
 
+CHECKOUT = "allowed is a checkout of the repository"
+
+
 @pytest.mark.parametrize(
     ("package", "command", "words"),
     [
-        ("multispin_env.watch", "watch", "multispin: watch: the module 'multispin_env.watch' is missing"),
-        ("agents", "train", "multispin: train: the module 'agents' is missing"),
-        ("tensorboard", "train", "multispin: train: the package 'tensorboard' is missing"),
+        ("multispin_env.watch", "watch", f"the module 'multispin_env.watch' is missing, {CHECKOUT}"),
+        ("agents", "train", f"the module 'agents' is missing, {CHECKOUT}"),
+        ("benchmarks", "league", f"the module 'benchmarks' is missing, {CHECKOUT}"),
+        ("benchmarks.league", "league", f"the module 'benchmarks.league' is missing, {CHECKOUT}"),
+        ("tensorboard", "train", "the package 'tensorboard' is missing"),
         ("torch", "evaluate", "multispin_env[train]"),
     ],
 )
 def test_what_is_missing_is_one_sentence(package, command, words):
     done = without(package, command, "--help")
     assert done.returncode == 2
+    assert done.stderr.startswith(f"multispin {command}: ")
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments"),
+    [
+        ("torch", ["train"]),
+        ("rich", ["evaluate", "nowhere"]),
+        ("matplotlib", ["reproduce", "--quick", "--out", "results/none"]),
+        ("pygame", ["watch", "--out", "none.gif"]),
+        ("safetensors", ["export", "nowhere"]),
+        ("stable_baselines3", ["pack", "nowhere", "--commit", "abc"]),
+        ("matplotlib", ["league"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_a_missing_package_names_the_extra_of_the_table(package, arguments):
+    name = arguments[0]
+    done = without(package, *arguments)
+    assert done.returncode == 2
+    extra = entry.COMMANDS[name].extra
+    wanted = f'the package {package!r} is missing, allowed after: pip install "multispin_env[{extra}]"\n'
+    assert done.stderr == f"multispin {name}: {wanted}"
 
 
 def test_compare_is_told_its_name_and_prints_json_alone():
@@ -130,13 +204,6 @@ def test_compare_is_told_its_name_and_prints_json_alone():
     assert done.returncode == 0
     assert json.loads(done.stdout)["about"]["command"].startswith("multispin compare --num-users 3")
     assert "1 of " in done.stderr
-
-
-def test_mistakes_of_a_command_keep_its_status(capsys):
-    assert entry.main(["compare", "--episodes", "1"]) == 2
-    assert capsys.readouterr().err.startswith("multispin compare: episodes: got 1")
-    assert entry.main(["reproduce", "--only", "nothing"]) == 2
-    assert capsys.readouterr().err.startswith("multispin reproduce: figure: got 'nothing'")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes of POSIX")
@@ -154,3 +221,15 @@ def test_a_reader_that_has_gone_is_no_traceback(tmp_path):
     assert done.returncode == 141
     assert done.stdout == "{\n"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["reproduce", "--list"]], ids="-".join)
+def test_a_reader_that_was_never_there_is_no_traceback(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "multispin_env", *arguments]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # as users have it
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, cwd=ROOT, env=buffered)
+    os.close(writer)
+    assert done.returncode == 141
+    assert done.stderr == b""

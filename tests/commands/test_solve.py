@@ -14,7 +14,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.commands import devices
 from multispin_env.commands.devices import read_devices
-from multispin_env.commands.solve import main
+from multispin_env.commands.main import main
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "examples" / "devices.csv"
@@ -23,12 +23,12 @@ GOOD = f"{HEADER}\n12,15,0.8\n11,20,0.7\n"
 
 
 def solve_json(capsys, *arguments):
-    assert main(["--json", *map(str, arguments)]) == 0
+    assert main(["solve", "--json", *map(str, arguments)]) == 0
     return json.loads(capsys.readouterr().out)
 
 
 def refused(capsys, *arguments):
-    assert main([*map(str, arguments)]) == 2
+    assert main(["solve", *map(str, arguments)]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert len(printed.err.splitlines()) == 1
@@ -105,7 +105,7 @@ def test_weights_are_for_the_optimum(write, capsys):
     assert found["weighted_goodput"] > found["goodput"]
     assert found["goodput"] <= plain["goodput"]
     assert all(row["goodput"] <= found["weighted_goodput"] for row in found["comparison"])
-    assert main([str(file)]) == 0
+    assert main(["solve", str(file)]) == 0
     printed = capsys.readouterr().out
     assert "weighted goodput (tokens/s)" in printed
     assert re.search(rf"^weighted goodput +{found['weighted_goodput']:.2f} tokens/s$", printed, re.MULTILINE)
@@ -120,16 +120,16 @@ def test_set_reaches_the_scenario(write, capsys):
 
 @pytest.mark.parametrize("name", ms.controller_names())
 def test_every_controller_decides(name, capsys):
-    assert main([str(EXAMPLE), "--controller", name]) == 0
+    assert main(["solve", str(EXAMPLE), "--controller", name]) == 0
     printed = capsys.readouterr().out
     assert f"decided by {name}\n" in printed
     assert f"of {name}" in printed
 
 
 def test_csv_output_is_a_file_or_the_only_output(write, tmp_path, capsys):
-    assert main([str(EXAMPLE), "--csv", str(tmp_path / "out.csv")]) == 0
+    assert main(["solve", str(EXAMPLE), "--csv", str(tmp_path / "out.csv")]) == 0
     assert "goodput" in capsys.readouterr().out
-    assert main([str(EXAMPLE), "--csv", "-"]) == 0
+    assert main(["solve", str(EXAMPLE), "--csv", "-"]) == 0
     text = capsys.readouterr().out
     assert text == (tmp_path / "out.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
@@ -151,7 +151,7 @@ def test_the_page_shows_what_is_printed():
 def test_standard_input_gives_the_same_bytes(monkeypatch, capsys):
     from_pipe = pipe("-", content=EXAMPLE.read_bytes())
     assert from_pipe.returncode == 0
-    assert main([str(EXAMPLE)]) == 0
+    assert main(["solve", str(EXAMPLE)]) == 0
     assert from_pipe.stdout.decode() == capsys.readouterr().out
     rows = b'[{"name": "a", "draft_time_ms": 12, "snr_db": 15, "acceptance_rate": 1}]'
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(rows)))

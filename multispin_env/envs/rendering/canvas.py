@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from multispin_env.checks import missing_package
+
 Colour = tuple[int, int, int]
 
 MOST_TEXTS = 2_000
@@ -25,7 +27,7 @@ def load_pygame() -> ModuleType:
     try:
         import pygame
     except ImportError as error:
-        raise ImportError('rendering needs pygame: pip install "multispin_env[render]"') from error
+        raise missing_package("pygame", "render") from error
     return pygame
 
 

@@ -1,10 +1,8 @@
-"""``python train.py``: train an agent and compare it with every controller."""
+"""``multispin train``: train an agent and compare it with every controller."""
 
 import argparse
 import shlex
 import signal
-import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,42 +13,23 @@ from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT, MODEL
 from agents.decider import load_model
 from agents.measures import Measure
-from agents.options import REFUSED, RUNS, add_system_options, fail, run_folder, settings_from
+from agents.options import RUNS, SETTINGS, run_folder, settings_from
 from agents.registry import AGENTS
 from agents.report import agent_label, draw, show, write
 from agents.runs import CONFIG, RunConfig, check_run_name, load_config, make_folder, make_next_folder
-from agents.training import train
+from agents.training import check_device, train
 from multispin_env.checks import check_name
 from multispin_env.envs.named_files import with_same_files
-from multispin_env.evaluation.cli import chosen_arguments
 from multispin_env.registry import ENCODINGS, ENVIRONMENTS
+from multispin_env.terminal.arguments import DEFAULT_ENV, add_system_options, chosen_arguments
+from multispin_env.terminal.command import Command
 
-DEFAULTS: dict[str, Any] = {"env": "MultiSpin/Heterogeneous-v0", "agent": "ppo", "action": "residual", "seed": 0}
-
-PROGRAM = "python train.py"
-
-
-def _examples(program: str) -> str:
-    return f"""examples:
-  {program}                                    the default: about 3 minutes on two cores
-  {program} --scenario qwen3.5 --num-users 8 --minutes 2
-  {program} --name mine --agent sac --action lengths
-  {program} --agent imitation --action lengths  learn from the optimum instead of from rewards
-  {program} --env MultiSpin/HiddenAcceptance-v0 --set spread=0.2
-  {program} --resume mine --timesteps 2000000  go on where it stopped
-"""
+DEFAULTS: dict[str, Any] = {"env": DEFAULT_ENV, "agent": "ppo", "action": "residual", "seed": 0}
 
 
-def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog=program,
-        description="Train an agent, then compare it with every controller on held-out states, or, where something is "
-        "hidden or remembered, with plug-ins and the clairvoyant on held-out episodes.",
-        epilog=_examples(program),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_system_options(parser)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_system_options(parser, SETTINGS)
     parser.add_argument("--agent", help=f"one of {', '.join(AGENTS.names())} (default ppo)")
     parser.add_argument("--action", help=f"action encoding: {', '.join(ENCODINGS.names())} (default residual)")
     parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
@@ -62,7 +41,6 @@ def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--resume", metavar="NAME", help="continue the run of this name, to its own budget or a new one"
     )
     parser.add_argument("--device", default="cpu", help="as in torch (default cpu, the fastest for small networks)")
-    return parser
 
 
 def _config(options: argparse.Namespace) -> RunConfig:
@@ -125,30 +103,34 @@ def _finish(config: RunConfig, folder: Path, console: Console) -> None:
     )
 
 
-def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Run the command; returns the exit status."""
-    options = parser(program).parse_args(arguments)
+def run(options: argparse.Namespace) -> int | None:
+    """Train and compare; returns a status if a signal stops it."""
     console = Console(stderr=True, markup=False, emoji=False)  # names are shown as they are
-    try:
-        config, folder, limits = _prepare(options)
-        said = f"run {folder}: {config.agent} on {config.env}, {config.action} actions, seed {config.seed}"
-        console.print(said, soft_wrap=True)
-        stopped_by = train(config, folder, limits, options.resume is not None, options.device, console)
-    except REFUSED as error:
-        fail(program, error)
-    except RuntimeError as error:  # torch: unknown or missing device
-        fail(program, ValueError(f"device: got {options.device!r}, allowed is a device of torch here ({error})"))
+    check_device(options.device)
+    config, folder, limits = _prepare(options)
+    said = f"run {folder}: {config.agent} on {config.env}, {config.action} actions, seed {config.seed}"
+    console.print(said, soft_wrap=True)
+    stopped_by = train(config, folder, limits, options.resume is not None, options.device, console)
     if stopped_by is not None:
         name = signal.Signals(stopped_by).name
-        command = f"{program} --resume {shlex.quote(str(folder))}"
+        command = f"{options.program} --resume {shlex.quote(str(folder))}"
         console.print(f"stopped by {name}; continue with: {command}", soft_wrap=True)
         return 128 + stopped_by
-    try:
-        _finish(config, folder, console)
-    except REFUSED as error:
-        fail(program, error)
-    return 0
+    _finish(config, folder, console)
+    return None
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+COMMAND = Command(
+    "Train an agent, then compare it with every controller on held-out states, or, where something is hidden or "
+    "remembered, with plug-ins and the clairvoyant on held-out episodes.",
+    (
+        "                                    the default: about 3 minutes on two cores",
+        "--scenario qwen3.5 --num-users 8 --minutes 2",
+        "--name mine --agent sac --action lengths",
+        "--agent imitation --action lengths  learn from the optimum instead of from rewards",
+        "--env MultiSpin/HiddenAcceptance-v0 --set spread=0.2",
+        "--resume mine --timesteps 2000000   go on where it stopped",
+    ),
+    add_options,
+    run,
+)

@@ -1,13 +1,14 @@
-"""``python -m multispin_env.reproduce`` as a user meets it."""
+"""``multispin reproduce`` as a user meets it."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
+from multispin_env.commands.main import main
 from multispin_env.registry import FIGURES
-from multispin_env.reproduce.cli import main
 
 CHEAP = ("draft-length", "remark-2", "recorded", "claims")
 ARGUMENTS = ("--quick", "--only", *CHEAP, "--seed", "5", "--out")
@@ -20,7 +21,7 @@ def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reproduced") / "new"
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        assert main([*ARGUMENTS, str(folder)]) == 0
+        assert main(["reproduce", *ARGUMENTS, str(folder)]) == 0
     return folder
 
 
@@ -29,7 +30,7 @@ def test_two_processes_write_the_same_bytes(written, tmp_path):
     environment = {**os.environ, "PYTHONHASHSEED": "1"}  # this one's is random
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(tmp_path / "b" / "index.html")
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "b" / "index.html")
     assert "100 %" in done.stderr
     assert "4 of 4, claims" in done.stderr
     names = {path.name for path in written.iterdir()}
@@ -43,19 +44,31 @@ def test_page_shows_captions_commands_and_claims(written):
     text = (written / "index.html").read_text(encoding="utf-8")
     for name in CHEAP:
         assert FIGURES.load(name).title.split("'")[0] in text
-        assert f"python -m multispin_env.reproduce --only {name} --quick --seed 5" in text
+        assert f"multispin reproduce --only {name} --quick --seed 5" in text
         assert f'src="{name}.png"' in text
     assert "Uni-BW above Homo" in text
     assert "http" not in text
 
 
+def test_the_table_of_claims_is_printed(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    assert main(["reproduce", "--quick", "--only", "claims", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    written = (tmp_path / "claims.md").read_text(encoding="utf-8").splitlines()
+    assert printed[-1] == str(tmp_path / "index.html")
+    for row in written[2:]:
+        claim, paper, here, verdict, _ = row.strip("| ").split(" | ")
+        (line,) = (line for line in printed if line.startswith(f"{claim}  "))
+        assert re.split(" {2,}", line) == [claim, paper, here, verdict]
+
+
 def test_another_seed_gives_other_numbers(written, tmp_path):
-    assert main(["--quick", "--only", "remark-2", "--seed", "6", "--out", str(tmp_path)]) == 0
+    assert main(["reproduce", "--quick", "--only", "remark-2", "--seed", "6", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "remark-2.csv").read_text() != (written / "remark-2.csv").read_text()
 
 
 def test_list_names_every_figure(capsys):
-    assert main(["--list"]) == 0
+    assert main(["reproduce", "--list"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(FIGURES.names())
 
 
@@ -68,7 +81,7 @@ def test_list_names_every_figure(capsys):
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_status_2(arguments, message, tmp_path, capsys):
-    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert main(["reproduce", *arguments, "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
@@ -77,14 +90,14 @@ def test_what_cannot_be_done_is_one_sentence_and_status_2(arguments, message, tm
 
 def test_missing_matplotlib_names_the_extra(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert main(["--only", "users", "--out", str(tmp_path / "out")]) == 2
+    assert main(["reproduce", "--only", "users", "--out", str(tmp_path / "out")]) == 2
     assert "multispin_env[render]" in capsys.readouterr().err
 
 
 def test_own_figure_joins(tmp_path):
     FIGURES.register("mine", FIGURES.load("verification"))
     try:
-        assert main(["--quick", "--only", "mine", "--out", str(tmp_path)]) == 0
+        assert main(["reproduce", "--quick", "--only", "mine", "--out", str(tmp_path)]) == 0
     finally:
         FIGURES.unregister("mine")
     assert (tmp_path / "mine.png").exists()

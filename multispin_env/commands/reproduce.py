@@ -1,41 +1,25 @@
-"""``python -m multispin_env.reproduce``: the paper's figures and claims, as tables, pictures and one page."""
+"""``multispin reproduce``: the paper's figures and claims, as tables, pictures and one page."""
 
 import argparse
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from multispin_env.checks import check_integer, check_name
-from multispin_env.evaluation.printing import exit_status
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import to_csv
 from multispin_env.reproduce.drawing import check_matplotlib, save
 from multispin_env.reproduce.figure import FIGURES
 from multispin_env.reproduce.page import Shown, markdown_table, page
-from multispin_env.reproduce.progress import Bar
 from multispin_env.reproduce.scale import QUICK_STATES, STATES, Scale
-
-PROGRAM = "python -m multispin_env.reproduce"
+from multispin_env.terminal.command import Command
+from multispin_env.terminal.progress import Progress
+from multispin_env.terminal.tables import show_table
 
 TITLE = "Multi-SPIN (arXiv 2606.04581) on multispin_env"
 
 
-def _examples(program: str) -> str:
-    return f"""examples:
-  {program} --quick
-  {program} --only users claims --out figures
-  {program} --list
-"""
-
-
-def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog=program,
-        description="Compute and draw the paper's figures and check its claims on this model.",
-        epilog=_examples(program),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these figures (default: all; --list names them)")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the files (default results)")
     parser.add_argument("--seed", type=int, default=HELD_OUT_SEED, help=f"of the states (default {HELD_OUT_SEED})")
@@ -43,12 +27,11 @@ def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--quick", action="store_true", help=f"{QUICK_STATES} states instead of {STATES}, and coarse grids"
     )
     parser.add_argument("--list", action="store_true", help="name the figures and stop")
-    return parser
 
 
 def command(name: str, options: argparse.Namespace) -> str:
-    """Return the command that repeats one figure."""
-    parts = [PROGRAM, "--only", name]
+    """Return the command that repeats one figure, however this one was called."""
+    parts = ["multispin reproduce --only", name]
     parts += ["--quick"] if options.quick else []
     parts += [] if options.seed == HELD_OUT_SEED else ["--seed", str(options.seed)]
     return " ".join(parts)
@@ -66,7 +49,11 @@ def make(name: str, scale: Scale, folder: Path, repeat: str) -> Shown:
     return Shown(name, spec, repeat, cells)
 
 
-def _run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Compute the figures, write them, and print the tables that some of them have."""
+    if options.list:
+        print("\n".join(f"{name:14s} {FIGURES.load(name).title}" for name in FIGURES.names()))
+        return
     names = list(dict.fromkeys(options.only or FIGURES.names()))
     for name in names:
         check_name(FIGURES.kind, name, FIGURES.names())
@@ -74,20 +61,22 @@ def _run(options: argparse.Namespace) -> None:
     check_matplotlib()
     options.out.mkdir(parents=True, exist_ok=True)
     states = QUICK_STATES if options.quick else STATES
-    bar, shown = Bar(len(names)), []
-    for index, name in enumerate(names):
-        scale = Scale(options.quick, states, options.seed, bar.begin(index, name))
-        shown.append(make(name, scale, options.out, command(name, options)))
-    bar.end()
+    shown = []
+    with Progress(len(names)) as progress:
+        for name in names:
+            scale = Scale(options.quick, states, options.seed, progress.begin(name))
+            shown.append(make(name, scale, options.out, command(name, options)))
     about = f"multispin_env {version('multispin_env')}, {states} states, seed {options.seed}; intervals are 95 %."
     (options.out / "index.html").write_text(page(TITLE, about, shown), encoding="utf-8")
+    for header, lines in (one.cells for one in shown if one.cells is not None):
+        show_table(header[:-1], [line[:-1] for line in lines])  # the reasons, whole sentences, are in the files
+        print()
     print(options.out / "index.html")
 
 
-def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Run the command; returns the exit status: 2, with one sentence on stderr, for what cannot be done."""
-    options = parser(program).parse_args(arguments)
-    if options.list:
-        print("\n".join(f"{name:14s} {FIGURES.load(name).title}" for name in FIGURES.names()))
-        return 0
-    return exit_status(program, lambda: _run(options))
+COMMAND = Command(
+    "Compute and draw the paper's figures and check its claims on this model.",
+    ("--quick", "--only users claims --out figures", "--list"),
+    add_options,
+    run,
+)

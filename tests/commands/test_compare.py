@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import multispin_env as ms
-from multispin_env.evaluation import cli
+from multispin_env.commands.main import main
 
 TINY = ["--num-users", "3", "--episodes", "4", "--set", "max_episode_steps=3"]
 
@@ -22,8 +22,8 @@ class Missing:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Missing())
-from multispin_env.evaluation.cli import main
-sys.exit(main({TINY!r}))
+from multispin_env.commands.main import main
+sys.exit(main({["compare", *TINY]!r}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -32,17 +32,10 @@ sys.exit(main({TINY!r}))
     assert "4 of 5, optimal\n" in done.stderr
 
 
-def test_command_runs_as_a_module():
-    command = [sys.executable, "-m", "multispin_env.evaluation", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0
-    assert "examples:\n  python -m multispin_env.evaluation\n" in done.stdout
-
-
 def test_files_hold_the_table_and_how_it_was_made(tmp_path, capsys):
     names = ["fixed", "optimal"]
     files = ["--json", str(tmp_path / "t.json"), "--csv", str(tmp_path / "t.csv")]
-    assert cli.main([*TINY, "--controllers", *names, *files, "--set", "action=shares", "--seed", "9"]) == 0
+    assert main(["compare", *TINY, "--controllers", *names, *files, "--set", "action=shares", "--seed", "9"]) == 0
     printed = capsys.readouterr().out
     found = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
     rows = list(csv.DictReader((tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()))
@@ -51,14 +44,14 @@ def test_files_hold_the_table_and_how_it_was_made(tmp_path, capsys):
     assert found["about"]["arguments"] == {"max_episode_steps": "3", "action": "shares", "num_users": "3"}
     assert found["about"]["seed"] == 9
     assert found["about"]["rounds"] == 3
-    assert found["about"]["command"].startswith("python -m multispin_env.evaluation --num-users 3")
+    assert found["about"]["command"].startswith("multispin compare --num-users 3")
     assert set(found["about"]["versions"]) == {"multispin_env", "gymnasium", "numpy", "scipy"}
 
 
 def test_hidden_environments_are_played_by_plug_ins(capsys):
     names = ["optimal+filter", "optimal+task-mean", "fixed"]
     arguments = ["--set", "task_visible=False", "--set", "mean_rounds=4"]
-    assert cli.main(["--env", "MultiSpin/HiddenAcceptance-v0", *TINY, *arguments, "--controllers", *names]) == 0
+    assert main(["compare", "--env", "MultiSpin/HiddenAcceptance-v0", *TINY, *arguments, "--controllers", *names]) == 0
     printed = capsys.readouterr().out
     assert "task_visible=False, mean_rounds=4, llama2, K = 3" in printed
     assert "reference: optimal+clairvoyant" in printed
@@ -68,7 +61,7 @@ def test_hidden_environments_are_played_by_plug_ins(capsys):
 
 def test_fairness_has_a_table_of_users(tmp_path, capsys):
     file = tmp_path / "fair.json"
-    assert cli.main(["--env", "MultiSpin/Fair-v0", *TINY, "--json", str(file)]) == 0
+    assert main(["compare", "--env", "MultiSpin/Fair-v0", *TINY, "--json", str(file)]) == 0
     printed = capsys.readouterr().out
     assert "reference: optimal+gradient" in printed
     assert "Jain's index" in printed
@@ -80,7 +73,7 @@ def test_fairness_has_a_table_of_users(tmp_path, capsys):
 
 @pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
 def test_every_environment_has_defaults(env_id, capsys):
-    assert cli.main(["--env", env_id, *TINY]) == 0
+    assert main(["compare", "--env", env_id, *TINY]) == 0
     assert " +0.00" in capsys.readouterr().out
 
 
@@ -113,19 +106,12 @@ def test_every_environment_has_defaults(env_id, capsys):
     ],
 )
 def test_mistakes_are_one_sentence(arguments, words, capsys):
-    assert cli.main(arguments + (["--episodes", "2"] if "--episodes" not in arguments else [])) == 2
+    assert main(["compare", *arguments, *(["--episodes", "2"] if "--episodes" not in arguments else [])]) == 2
     printed = capsys.readouterr()
     assert words in printed.err
     assert printed.out == ""
-    assert printed.err.strip().splitlines()[-1].startswith("python -m multispin_env.evaluation: ")
+    assert printed.err.strip().splitlines()[-1].startswith("multispin compare: ")
     assert "Traceback" not in printed.err
-
-
-def test_values_are_literals_or_words():
-    found = cli.parse_settings(["a=1", "b=0.5", "c=True", "d=None", "e=word", "f='quoted'", "g=(1, 2)", "h=", "i=x=y"])
-    assert found == {
-        "a": 1, "b": 0.5, "c": True, "d": None, "e": "word", "f": "quoted", "g": (1, 2), "h": "", "i": "x=y",
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -154,7 +140,7 @@ def test_values_are_literals_or_words():
     ids=lambda text: text[:24],
 )
 def test_values_that_nothing_can_hold_are_one_short_sentence(setting, message, capsys):
-    assert cli.main(["--episodes", "2", "--set", setting]) == 2
+    assert main(["compare", "--episodes", "2", "--set", setting]) == 2
     printed = capsys.readouterr()
     assert re.search(message, printed.err)
     assert len(printed.err.splitlines()) == 1

@@ -1,8 +1,7 @@
 """Tables and files for standard output: by rich on a terminal, the same plain text everywhere else."""
 
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from multispin_env.evaluation.table import Cells, aligned
@@ -12,10 +11,6 @@ STDOUT = Path("-")
 
 BEST = "bold green"
 """Style of the best row; rich leaves out the colour where ``NO_COLOR`` is set."""
-
-
-CLOSED_PIPE = 128 + 13
-"""Exit status where whoever read the output has gone, as shells have it."""
 
 
 def show_table(header: Cells, lines: Sequence[Cells], best: int | None = None) -> None:
@@ -71,28 +66,3 @@ def write_output(text: str, file: Path) -> None:
         sys.stdout.write(text)
     else:
         file.write_text(text, encoding="utf-8")
-
-
-def closed_pipe() -> int:
-    """Say nothing more, not even at exit, to a reader that has gone; returns the exit status."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return CLOSED_PIPE
-
-
-def sentence(error: BaseException) -> str:
-    """What an error says to the user of a command."""
-    if isinstance(error, MemoryError):
-        return f"memory: got too little ({error or 'for Python'}), allowed are sizes that fit, as of users or episodes"
-    return str(error)
-
-
-def exit_status(program: str, run: Callable[[], None]) -> int:
-    """Run a command; returns its exit status: 2, with one sentence on stderr, for what cannot be done."""
-    try:
-        run()
-    except BrokenPipeError:
-        return closed_pipe()
-    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        print(f"{program}: {sentence(error)}", file=sys.stderr)
-        return 2
-    return 0

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from multispin_env.evaluation.printing import check_outputs
 from multispin_env.evaluation.table import aligned
+from multispin_env.terminal.tables import check_outputs
 
 HEADER = ("decided by", "goodput")
 LINES = [("[bold]optimal[/]", "172.13"), ("fixed", "9.28")]
-CODE = f"from multispin_env.evaluation.printing import show_table; show_table({HEADER!r}, {LINES!r}, best=0)"
+CODE = f"from multispin_env.terminal.tables import show_table; show_table({HEADER!r}, {LINES!r}, best=0)"
 NO_RICH = "import sys; sys.modules['rich'] = None; "
 GREEN, BOLD = "\x1b[1;32m", "\x1b[1m"
 

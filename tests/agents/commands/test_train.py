@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch as th
 
-from agents import cli, evaluate
 from agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
+from agents.commands import train as train_command
+from multispin_env.commands.main import main
 from multispin_env.evaluation.comparison import Row
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 TINY = ["--num-users", "3", "--seed", "1"]
 
 
@@ -54,7 +55,7 @@ def test_a_run_leaves_everything(trained):
 
 def test_evaluate_repeats_the_table(trained, tmp_path, capsys):
     folder, printed = trained
-    assert evaluate.main([str(folder), "--out", str(tmp_path)]) == 0
+    assert main(["evaluate", str(folder), "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.split() == printed.split()
     assert (tmp_path / "table.csv").read_text() == (folder / "table.csv").read_text()
 
@@ -62,13 +63,13 @@ def test_evaluate_repeats_the_table(trained, tmp_path, capsys):
 def test_evaluate_elsewhere(trained, capsys):
     folder, _ = trained
     arguments = [str(folder), "--num-users", "5", "--scenario", "qwen3.5", "--states", "20"]
-    assert evaluate.main([*arguments, "--env", "MultiSpin/Homogeneous-v0"]) == 0
+    assert main(["evaluate", *arguments, "--env", "MultiSpin/Homogeneous-v0"]) == 0
     assert "qwen3.5, K = 5" in capsys.readouterr().out
 
 
 def test_same_seed_same_weights(trained, tmp_path):
     folder, _ = trained
-    assert cli.main(["--name", str(tmp_path / "again"), "--timesteps", "6000", *TINY]) == 0
+    assert main(["train", "--name", str(tmp_path / "again"), "--timesteps", "6000", *TINY]) == 0
     for name in (CHECKPOINT, MODEL):  # the last model and the best
         first, second = (load_checkpoint(path, name).parameters["policy"] for path in (folder, tmp_path / "again"))
         assert all(th.equal(first[key], second[key]) for key in first)
@@ -78,17 +79,17 @@ def test_resume_goes_on(trained, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(trained[0], folder)
     before = load_checkpoint(folder).num_timesteps
-    assert cli.main(["--resume", str(folder), "--timesteps", "10000"]) == 0
+    assert main(["train", "--resume", str(folder), "--timesteps", "10000"]) == 0
     after = load_checkpoint(folder)
     assert before < 10_000 <= after.num_timesteps
     kept = [(folder / name).read_bytes() for name in (CHECKPOINT, MODEL, "curve.csv")]
-    assert cli.main(["--resume", str(folder)]) == 0  # its own budget of 6,000 is used up
+    assert main(["train", "--resume", str(folder)]) == 0  # its own budget of 6,000 is used up
     assert [(folder / name).read_bytes() for name in (CHECKPOINT, MODEL, "curve.csv")] == kept
 
 
 def test_sac_trains(tmp_path):
     arguments = ["--name", str(tmp_path / "sac"), "--agent", "sac", "--action", "lengths", "--timesteps", "5000"]
-    assert cli.main([*arguments, *TINY]) == 0
+    assert main(["train", *arguments, *TINY]) == 0
     assert "sac (lengths)" in (tmp_path / "sac" / "table.csv").read_text()
 
 
@@ -104,7 +105,7 @@ def test_signal_leaves_a_checkpoint_that_resumes(tmp_path, number):
     assert process.returncode == 128 + number
     assert f"stopped by {number.name}; continue with: python train.py --resume" in printed.replace("\n", " ")
     done = load_checkpoint(tmp_path / "cut").num_timesteps
-    assert cli.main(["--resume", str(tmp_path / "cut"), "--timesteps", str(done + 4000)]) == 0
+    assert main(["train", "--resume", str(tmp_path / "cut"), "--timesteps", str(done + 4000)]) == 0
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_signal_leaves_a_checkpoint_that_resumes(tmp_path, number):
 )
 def test_wrong_use_is_one_sentence(arguments, message, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert message in refused(cli.main, arguments)
+    assert message in refused("train", arguments)
     assert not (tmp_path / "runs").exists()
 
 
@@ -141,20 +142,25 @@ def test_wrong_use_is_one_sentence(arguments, message, refused, tmp_path, monkey
     ],
 )
 def test_resuming_something_else(trained, arguments, message, refused):
-    assert message in refused(cli.main, ["--resume", str(trained[0]), *arguments])
+    assert message in refused("train", ["--resume", str(trained[0]), *arguments])
 
 
 def test_unwritable_folder_is_said_before_training(tmp_path, refused):
     (tmp_path / "file").write_text("")
-    message = refused(cli.main, ["--name", str(tmp_path / "file" / "run")])
+    message = refused("train", ["--name", str(tmp_path / "file" / "run")])
     assert "allowed is a folder that can be written" in message
 
 
-def test_missing_extra_says_the_command(tmp_path):
-    (tmp_path / "stable_baselines3.py").write_text("raise ModuleNotFoundError('no', name='stable_baselines3')")
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [("stable_baselines3", 'pip install "multispin_env[train]"'), ("numpy", 'pip install -e ".[train]"')],
+    ids=["extra", "anything"],
+)
+def test_missing_extra_says_the_command(package, words, tmp_path):
+    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('no', name={package!r})")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py")],
+        [sys.executable, str(ROOT / "train.py"), "--minutes", "1"],
         capture_output=True,
         text=True,
         env=environment,
@@ -162,5 +168,21 @@ def test_missing_extra_says_the_command(tmp_path):
         check=False,
     )
     assert done.returncode == 2
-    assert 'pip install -e ".[train]"' in done.stderr
-    assert "Traceback" not in done.stderr
+    assert f"train.py: the package {package!r} is missing, allowed after: {words}\n" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cpu:x", "cuda:99"])
+def test_a_device_that_is_none_is_said_before_training(device, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"device: got {device!r}, allowed is a device of torch here (" in refused("train", ["--device", device])
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_errors_of_torch_are_not_called_a_device(tmp_path, monkeypatch):
+    def broken(*given):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(train_command, "train", broken)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        main(["train", "--name", str(tmp_path / "run"), *TINY])

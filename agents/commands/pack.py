@@ -1,18 +1,16 @@
-"""``python -m agents.pretrained runs/NAME --commit HASH``: a run as a pretrained agent, with its score."""
+"""``multispin pack NAME --commit HASH``: a run as a pretrained agent, with its score."""
 
 import argparse
 import json
 import shlex
 import shutil
-import sys
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.cli import DEFAULTS
-from agents.options import REFUSED, fail, own_arguments, run_folder
+from agents.commands.train import DEFAULTS
+from agents.options import own_arguments, run_folder
 from agents.pretrained.policies import ROOT, SCORE, Pretrained, read
 from agents.registry import PRETRAINED
 from agents.runs import CONFIG, RunConfig, load_config, write_atomically
@@ -24,20 +22,16 @@ from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.files import read_json
 from multispin_env.scenario import Scenario
+from multispin_env.terminal.arguments import DEFAULT_SCENARIO
+from multispin_env.terminal.command import Command
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m agents.pretrained",
-        description="Measure a run on the held-out cases, and put its configuration, network and score where "
-        "agents.load finds them.",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
     parser.add_argument("run", help="folder or name of the run")
     parser.add_argument("--commit", required=True, help="of the code that trained it")
     parser.add_argument("--size", type=int, help="held-out states or episodes (default 500 or 200)")
     parser.add_argument("--out", type=Path, default=ROOT, help="where the folder is made (default: in the package)")
-    return parser
 
 
 def command_of(folder: Path) -> str:
@@ -48,7 +42,7 @@ def command_of(folder: Path) -> str:
     for name in ("num_users", "total_bandwidth"):
         if getattr(config.scenario, name) != getattr(usual, name):
             given[name] = getattr(config.scenario, name)
-    if config.scenario.name != "llama2":
+    if config.scenario.name != DEFAULT_SCENARIO:
         given["scenario"] = config.scenario.name
     given |= {name: value for name, value in vars(limits).items() if value is not None}
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
@@ -123,17 +117,16 @@ def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
     return target
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    options = parser().parse_args(arguments)
-    try:
-        target = pack(run_folder(options.run), options.commit, options.size, options.out)
-    except REFUSED as error:
-        fail("agents.pretrained", error)
+def run(options: argparse.Namespace) -> None:
+    """Pack, and print what was measured."""
+    target = pack(run_folder(options.run), options.commit, options.size, options.out)
     found = read_json(target / SCORE)
     print(json.dumps({name: found[name] for name in ("command", "commit", "score")}, indent=2, ensure_ascii=False))
-    return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+COMMAND = Command(
+    "Measure a run on the held-out cases, and put its configuration, network and score where agents.load finds them.",
+    ("mine --commit $(git rev-parse HEAD)", "mine --commit $(git rev-parse HEAD) --size 50 --out elsewhere"),
+    add_options,
+    run,
+)

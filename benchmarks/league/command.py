@@ -1,0 +1,149 @@
+"""``multispin league``: agents, environments, presets and numbers of users, with seeds.
+
+Each cell, one training run measured on the held-out cases, is a JSON file in ``results/league/``: a second call does
+what is missing, and a run that was stopped goes on. The tables are written anew after each call.
+"""
+
+import argparse
+import itertools
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from agents.base import AGENTS
+from agents.runs import make_folder
+from benchmarks.league.cells import Cell, Stopped, System, obstacle, references, result, shipped
+from benchmarks.league.curves import draw_curves
+from benchmarks.league.files import to_text, write
+from benchmarks.league.pictures import draw_profile
+from benchmarks.league.report import League
+from benchmarks.league.studies import STUDIES
+from multispin_env.checks import check_integer, check_name, check_real
+from multispin_env.registry import ENVIRONMENTS, SCENARIOS
+from multispin_env.terminal.command import Command
+from multispin_env.terminal.progress import Progress
+
+OUT = Path("results/league")
+
+QUICK = {
+    "envs": ["MultiSpin/Heterogeneous-v0", "MultiSpin/DelayedChannel-v0"],
+    "agents": ["ppo", "imitation"],
+    "scenarios": ["llama2"],
+    "users": [3],
+    "seeds": 2,
+    "timesteps": 40_000,
+    "size": 10,
+    "out": Path("results/league-quick"),
+}
+"""A league that says nothing but that everything works."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--agents", nargs="*", metavar="NAME", help=f"of {', '.join(AGENTS.names())} (default: all)")
+    parser.add_argument("--envs", nargs="+", metavar="ID", help="environment ids (default: all)")
+    parser.add_argument("--scenarios", nargs="+", metavar="NAME", help="presets (default: all)")
+    parser.add_argument("--users", nargs="+", type=int, metavar="K", help="numbers of devices (default 8 20)")
+    parser.add_argument("--seeds", type=int, help="training seeds of each, from 0 on (default 5)")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--timesteps", type=int, help="rounds of each run (default: the agent's own)")
+    budget.add_argument("--fraction", type=float, help="part of the agents' own budgets, as 0.25")
+    parser.add_argument("--size", type=int, help="held-out states or episodes (default 500 or 200)")
+    parser.add_argument("--pretrained", action="store_true", help="let the agents that ship with the package play too")
+    parser.add_argument(
+        "--studies", nargs="*", default=[], metavar="NAME", help=f"of {', '.join(STUDIES)}: pretrained agents alone"
+    )
+    parser.add_argument("--quick", action="store_true", help="a tiny league, as a smoke test")
+    parser.add_argument("--out", type=Path, help=f"folder of the results (default {OUT})")
+
+
+def _complete(options: argparse.Namespace) -> None:
+    """Fill in what was not given, and refuse what is unknown."""
+    usual = {
+        "agents": list(AGENTS.names()), "envs": list(ENVIRONMENTS.names()), "scenarios": list(SCENARIOS.names()),
+        "users": [8, 20], "seeds": 5, "out": OUT,
+    }  # fmt: skip
+    quick = {name: value for name, value in QUICK.items() if name != "timesteps" or options.fraction is None}
+    for name, value in (usual | (quick if options.quick else {})).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    for kind, allowed in (("agents", AGENTS), ("envs", ENVIRONMENTS), ("scenarios", SCENARIOS), ("studies", STUDIES)):
+        for name in getattr(options, kind):
+            check_name(kind, name, allowed if isinstance(allowed, dict) else allowed.names())
+    for number in options.users:
+        check_integer("users", number, 1)
+    check_integer("seeds", options.seeds, 1)
+    if options.fraction is not None:
+        check_real("fraction", options.fraction, 0.0, 1.0, open_low=True)
+    for name, low in (("timesteps", 1), ("size", 2)):
+        if getattr(options, name) is not None:
+            check_integer(name, getattr(options, name), low)
+
+
+def _rounds(options: argparse.Namespace, name: str) -> int | None:
+    """Budget of an agent, where it is not its own."""
+    agent = AGENTS.load(name)
+    rounds: int | None = options.timesteps
+    return rounds if options.fraction is None else max(1, round(options.fraction * agent.timesteps))
+
+
+def cells_of(options: argparse.Namespace) -> tuple[list[Cell], list[str]]:
+    """What is to be run, and what can't be, with the reason."""
+    systems = [System(*one) for one in itertools.product(options.envs, options.scenarios, options.users)]
+    wanted = [
+        Cell(system, agent, seed, _rounds(options, agent), options.size)
+        for seed, system, agent in itertools.product(range(options.seeds), systems, options.agents)
+    ]
+    reasons = {cell: obstacle(cell) for cell in wanted}
+    found = [cell for cell in wanted if not reasons[cell]]
+    if options.pretrained:
+        found = [*(cell for cell in shipped(options.size) if cell.system.env in options.envs), *found]
+    skipped = dict.fromkeys(f"{cell.agent}, {cell.system.title}: {why}" for cell, why in reasons.items() if why)
+    return found, list(skipped)
+
+
+def play(cells: Sequence[Cell], folder: Path, league: League) -> int | None:
+    """Run the cells one after the other; returns the signal that stopped it, if any."""
+    quiet = Console(stderr=True, quiet=True)
+    try:
+        with Progress(len(cells)) as progress:
+            for cell in cells:
+                progress.begin(cell.stem)
+                found = references(cell.system, cell.size, folder)
+                league.results[cell] = result(cell, folder, quiet)
+                league.references[cell.system] = found
+    except Stopped as stopped:
+        return stopped.number
+    return None
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Play what is asked for and missing, and write the tables; returns a status if a signal stops it."""
+    league = League({}, {})
+    _complete(options)
+    make_folder(options.out)
+    cells, skipped = cells_of(options)
+    for name in options.studies:
+        print(f"{STUDIES[name](options.out, options.size)}\n")
+    stopped_by = play(cells, options.out, league)
+    if league.results:
+        write(league, options.out, options.command, skipped)
+        draw_profile(league, options.out)
+        draw_curves(league, options.out)
+        print(to_text(league))
+    if stopped_by is None:
+        return None
+    name = signal.Signals(stopped_by).name
+    print(f"stopped by {name}; tables hold what is done, and the same command goes on", file=sys.stderr)
+    return 128 + stopped_by
+
+
+COMMAND = Command(
+    str(__doc__).partition(": ")[2],
+    ("--quick", "--pretrained --agents", "--agents apg ppo --fraction 0.25", "--agents --studies generalisation time"),
+    add_options,
+    run,
+)

@@ -1,0 +1,116 @@
+"""``multispin compare``: contenders compared on whole episodes of an environment."""
+
+import argparse
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from multispin_env.checks import check_integer, check_name
+from multispin_env.controllers.names import ContenderName
+from multispin_env.evaluation.cases.base import heading
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers, comparison_cells, user_cells
+from multispin_env.evaluation.contenders import SLOW, make_contender, native
+from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.evaluation.table import to_csv, to_json
+from multispin_env.terminal.arguments import (
+    DEFAULT_ENV,
+    DEFAULT_SCENARIO,
+    add_system_options,
+    chosen_arguments,
+    parse_settings,
+)
+from multispin_env.terminal.command import Command
+from multispin_env.terminal.progress import Progress
+from multispin_env.terminal.tables import STDOUT, check_outputs, show_table, write_output
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_system_options(parser, "arguments of the environment, values as in Python")
+    parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO)
+    parser.add_argument(
+        "--controllers",
+        nargs="+",
+        metavar="NAME",
+        help="a controller, which sees the true state, or one with estimators, which does not, as optimal+filter "
+        f"(default: those that fit the environment; never {', '.join(SLOW)}, which takes minutes)",
+    )
+    parser.add_argument("--episodes", type=int, default=200, help="episodes of each (default 200)")
+    parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the first episode (default {EPISODE_SEED})")
+    parser.add_argument(
+        "--reference", metavar="NAME", help="what the others are compared with (default: the best known)"
+    )
+    parser.add_argument("--metric", help=f"one of {', '.join(METRICS)} (default: what fits the environment)")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the table there too, with how it was made; - prints it instead"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too; - prints it instead")
+
+
+def chosen_names(cases: Episodes, controllers: Sequence[str] | None, reference: str | None) -> tuple[list[str], str]:
+    """Names to play, each once and the reference among them, and which of them is the reference.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown name; the nearest is suggested.
+    """
+    names = list(dict.fromkeys(cases.contenders if controllers is None else controllers))
+    wanted = cases.reference if reference is None else reference
+    same = next((name for name in names if ContenderName.parse(name) == ContenderName.parse(wanted)), None)
+    if same is None:
+        names.append(wanted)
+    for name in names:
+        make_contender(name, cases.env())
+    return names, wanted if same is None else same
+
+
+def about(cases: Episodes, options: argparse.Namespace, reference: str, metric: str) -> dict[str, Any]:
+    """What a table is about, for its JSON file."""
+    versions = {name: version(name) for name in ("multispin_env", "gymnasium", "numpy", "scipy")}
+    return {**cases.about, "metric": metric, "reference": reference, "command": options.command, "versions": versions}
+
+
+def _show(rows: list[Row], metric: str, title: str, with_users: bool) -> None:
+    print(f"{title}\n")
+    show_table(*comparison_cells(rows, metric), best=0)
+    if with_users:
+        print()
+        show_table(*user_cells(rows), best=0)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Play, compare and show."""
+    check_outputs(options.json, options.csv)
+    check_integer("seed", options.seed, 0)
+    cases = Episodes(options.env, options.episodes, options.scenario, chosen_arguments(options), options.seed)
+    metric = cases.metric if options.metric is None else options.metric
+    check_name("metric", metric, METRICS)
+    names, reference = chosen_names(cases, options.controllers, options.reference)
+    with Progress(len(names)) as progress:
+        ledgers = {name: cases.play(name, progress.begin(name)) for name in names}
+    rows = compare_ledgers(ledgers, reference, metric)
+    if options.json is not None:
+        write_output(f"{to_json(rows, about(cases, options, reference, metric))}\n", options.json)
+    if options.csv is not None:
+        write_output(to_csv(rows), options.csv)
+    if STDOUT not in (options.json, options.csv):
+        scenario, what = native(cases.env()).scenario, f"{cases.title}; reference: {reference}"
+        title = heading(options.env, parse_settings(options.set), scenario, what)
+        _show(rows, metric, title, with_users=cases.metric == "return")
+
+
+COMMAND = Command(
+    "Compare controllers, and plug-ins of controllers and estimators, on the same whole episodes.",
+    (
+        "",
+        "--scenario qwen3.5 --num-users 8 --total-bandwidth 5e6",
+        "--env MultiSpin/Homogeneous-v0 --controllers homogeneous fixed --json table.json",
+        "--env MultiSpin/HiddenAcceptance-v0 --controllers optimal optimal+filter optimal+task-mean",
+        "--env MultiSpin/DelayedChannel-v0 --set delay=2 correlation=0.95",
+    ),
+    add_options,
+    run,
+)

@@ -1,0 +1,104 @@
+"""``multispin watch``: two contenders on the same states, side by side."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from multispin_env.checks import check_real
+from multispin_env.envs.rendering.window import Window, require_display
+from multispin_env.evaluation.contenders import native, reference_of
+from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.terminal.arguments import (
+    DEFAULT_ENV,
+    DEFAULT_SCENARIO,
+    DEFAULTS,
+    add_system_options,
+    chosen_arguments,
+)
+from multispin_env.terminal.command import Command
+from multispin_env.terminal.progress import Progress
+from multispin_env.watch.files import Pixels, writer_for
+from multispin_env.watch.film import Film, Frame, make_watched_env, watch
+
+USERS = 8
+"""Devices, unless others are asked for: their pictures are large enough to read."""
+
+OWN = ("max_episode_steps", "render_mode")
+"""Arguments of environments that this command sets itself."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    settings = "arguments of the environment, as reward=sampled, values as in Python"
+    add_system_options(parser, settings, DEFAULTS | {"num_users": str(USERS)})
+    parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO, num_users=USERS)
+    parser.add_argument("--controller", metavar="NAME", help="shown left (default: the best known)")
+    parser.add_argument("--beside", metavar="NAME", default="fixed", help="shown right (default fixed)")
+    parser.add_argument("--rounds", type=int, default=64, help="rounds to play (default 64)")
+    parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the episode (default {EPISODE_SEED})")
+    parser.add_argument("--fps", type=float, default=12.0, help="frames a second (default 12)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="a .gif or .mp4 to write (default: a window)")
+
+
+def _film(options: argparse.Namespace, progress: Progress) -> Film:
+    env = make_watched_env(options.env, options.rounds, options.scenario, chosen_arguments(options, OWN))
+    episodes = []
+    for name in (options.controller or reference_of(native(env).settings), options.beside):
+        progress.begin(f"playing {options.rounds} rounds of {name}")
+        episodes.append(watch(env, name, options.seed))
+    return Film(*episodes)
+
+
+def _write(film: Film, options: argparse.Namespace, progress: Progress) -> None:
+    """Write the film to its file."""
+    frames = film.frames()
+    progress.begin(f"drawing {options.out}")
+    pictures: list[Callable[[], Pixels]] = [partial(_drawn, film, frame, options.rounds, progress) for frame in frames]
+    writer_for(options.out)(options.out, pictures, [frame.times for frame in frames], options.fps)
+
+
+def _drawn(film: Film, frame: Frame, rounds: int, progress: Progress) -> Pixels:
+    progress(frame.number, rounds)
+    return film.draw(frame).array()
+
+
+def _show(film: Film, options: argparse.Namespace) -> None:
+    """Show the film in a window until it ends, or its user closes it."""
+    window = Window(options.program, options.fps)
+    try:
+        for frame in film.frames():
+            canvas = film.draw(frame)
+            if not all(window.show(canvas) for _ in range(frame.times)):
+                return
+    finally:
+        window.close()
+
+
+def run(options: argparse.Namespace) -> None:
+    """Play both, then show the film or write it."""
+    check_real("fps", options.fps, 1.0, 60.0)
+    if options.out is None:
+        require_display()
+        with Progress(2) as progress:
+            film = _film(options, progress)
+        _show(film, options)
+        return
+    writer_for(options.out)
+    with Progress(3) as progress:
+        _write(_film(options, progress), options, progress)
+    print(f"wrote {options.out}: {options.out.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
+
+
+COMMAND = Command(
+    "Watch two controllers, or plug-ins of controllers and estimators, on the same states.",
+    (
+        "--controller optimal --beside fixed",
+        "--controller optimal --beside fixed --set reward=sampled --rounds 24 --out watch.gif",
+        "--env MultiSpin/HiddenAcceptance-v0 --controller optimal+filter --beside optimal+task-mean",
+        "--env MultiSpin/DelayedChannel-v0 --set delay=2 --controller optimal+quantile --beside optimal+last-report",
+    ),
+    add_options,
+    run,
+)

@@ -1,0 +1,62 @@
+"""How far a command is, on stderr: one line that is written over on a terminal, a line now and then in a log."""
+
+import sys
+from time import monotonic
+from typing import Any
+
+WIDTH = 24
+"""Letters of the bar."""
+
+LINE = 79
+"""Letters of a line that is written over: a longer one would wrap."""
+
+PATIENCE = 5.0
+"""Seconds between two lines of a log about the same part."""
+
+
+class Progress:
+    """Parts that take some time each, one after the other.
+
+    Parameters
+    ----------
+    total
+        Parts in all.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._begun, self._name = 0, ""
+        self._started = self._shown = monotonic()
+        self._terminal = sys.stderr.isatty()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
+        """Say that all is done, unless an error says otherwise, and leave the line."""
+        if self._begun and error is None:
+            self._show(1.0)
+        if self._begun and self._terminal:
+            print(file=sys.stderr)
+
+    def begin(self, name: str) -> "Progress":
+        """Begin with the next part; the result is to be called with how far it is."""
+        self._begun, self._name = self._begun + 1, name
+        self._show(0.0)
+        return self
+
+    def __call__(self, done: float, of: float = 1.0) -> None:
+        """Report that so much ``of`` the part is done."""
+        if self._terminal or monotonic() - self._shown > PATIENCE:
+            self._show(done / of)
+
+    def _show(self, part: float) -> None:
+        self._shown = monotonic()
+        fraction = (self._begun - 1 + part) / self.total
+        bar = f"{'#' * round(WIDTH * fraction):-<{WIDTH}}"
+        seconds = self._shown - self._started
+        line = f"[{bar}] {100.0 * fraction:3.0f} %  {seconds:4.0f} s  {self._begun} of {self.total}, {self._name}"
+        if self._terminal:
+            print(f"\r{line[:LINE]:<{LINE}}", end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)

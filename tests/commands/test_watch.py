@@ -1,0 +1,133 @@
+"""``multispin watch`` as a user meets it."""
+
+import subprocess
+import sys
+
+import pytest
+
+import multispin_env as ms
+from multispin_env.commands.main import main
+from multispin_env.envs.rendering import style, window
+from multispin_env.envs.rendering.canvas import load_pygame
+from multispin_env.watch.film import END, JUDGED, MOVES
+
+TINY = ["--num-users", "3", "--rounds", "2"]
+
+
+def test_gif(tmp_path, capsys):
+    image = pytest.importorskip("PIL.Image")
+    file = tmp_path / "film.GIF"
+    assert (
+        main(["watch", *TINY, "--controller", "optimal", "--beside", "fixed", "--fps", "10", "--out", str(file)]) == 0
+    )
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines()[:2] == [
+        "[------------------------]   0 %     0 s  1 of 3, playing 2 rounds of optimal",
+        "[########----------------]  33 %     0 s  2 of 3, playing 2 rounds of fixed",
+    ]
+    with image.open(file) as film:
+        assert film.size == (800, 450)
+        assert film.n_frames == 2 * (MOVES + 1)
+        colours = {colour for _, colour in film.convert("RGB").getcolors()}
+        assert {style.DRAFTING, style.UPLOADING, style.VERIFYING, style.PAPER} <= colours
+        film.seek(film.n_frames - 1)
+        assert film.info["duration"] == 100 * END
+
+
+def test_one_seed_one_film(tmp_path):
+    pytest.importorskip("PIL.Image")
+    found = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        file = tmp_path / f"{name}.gif"
+        assert main(["watch", *TINY, "--seed", str(seed), "--out", str(file)]) == 0
+        found.append(file.read_bytes())
+    assert found[0] == found[1] != found[2]
+
+
+def test_mp4(tmp_path):
+    reader = pytest.importorskip("imageio_ffmpeg")
+    file = tmp_path / "film.mp4"
+    assert main(["watch", *TINY, "--out", str(file)]) == 0
+    assert reader.count_frames_and_secs(str(file))[0] == 2 * MOVES + JUDGED + END
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_every_environment_has_defaults(env_id, tmp_path):
+    assert main(["watch", "--env", env_id, *TINY, "--out", str(tmp_path / "film.gif")]) == 0
+
+
+def test_plug_ins_and_settings(tmp_path, capsys):
+    names = ["--controller", "optimal+filter", "--beside", "optimal+task-mean"]
+    arguments = ["--env", "MultiSpin/HiddenAcceptance-v0", "--set", "task_visible=False", "mean_rounds=4"]
+    assert main(["watch", *TINY, *arguments, *names, "--out", str(tmp_path / "film.gif")]) == 0
+    assert "playing 2 rounds of optimal+filter" in capsys.readouterr().err
+
+
+def test_window_ends_with_the_film(monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    shown = []
+    monkeypatch.setattr(window.Window, "show", lambda self, canvas: shown.append(canvas) or True)
+    assert main(["watch", *TINY]) == 0
+    assert len(shown) == 2 * MOVES + JUDGED + END
+
+
+def test_no_display_is_one_sentence(monkeypatch, capsys):
+    pygame = load_pygame()
+    monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
+    monkeypatch.setattr(pygame.display, "init", lambda: None)
+    monkeypatch.setattr(pygame.display, "get_driver", lambda: "offscreen")
+    assert main(["watch", *TINY]) == 2
+    assert capsys.readouterr().err == (
+        "multispin watch: display: got none, allowed is a machine with one, or --out FILE\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--env", "MultiSpin/Heterogenous-v0"], "did you mean 'MultiSpin/Heterogeneous-v0'"),
+        (["--controller", "optimel"], "did you mean 'optimal'"),
+        (["--beside", "optimal+bet"], "did you mean 'beta'"),
+        (["--scenario", "llama"], "did you mean 'llama2'"),
+        (["--num-users", "0"], "num_users: got 0"),
+        (["--rounds", "0"], "rounds: got 0"),
+        (["--seed", "-1"], "seed: got -1"),
+        (["--fps", "0"], "fps: got 0.0, allowed is a finite number in [1, 60]"),
+        (["--set", "num_users=4"], "set: got 'num_users'"),
+        (["--set", "render_mode=human"], "set: got 'render_mode'"),
+        (["--set", "rewards=1"], "did you mean 'reward'"),
+        (["--out", "film.avi"], "out: got '.avi', allowed is one of ['.gif', '.mp4']"),
+        (["--out", "nowhere/film.gif"], "out: got 'nowhere/film.gif'"),
+        (["--env", "MultiSpin/Homogeneous-v0", "--num-users", "9", "--controller", "optimal"], "one common length"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, words, capsys, tmp_path):
+    file = tmp_path / "film.gif"
+    assert main(["watch", *TINY, "--out", str(file), *arguments]) == 2
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert printed.err.strip().splitlines()[-1].startswith("multispin watch: ")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "ending", "words"),
+    [
+        ("PIL", ".gif", "the package 'Pillow' is missing, allowed after: pip install \"multispin_env[render]\""),
+        ("imageio_ffmpeg", ".mp4", "an MP4 needs imageio-ffmpeg"),
+    ],
+)
+def test_missing_writers_are_one_sentence(module, ending, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["watch", *TINY, "--out", str(tmp_path / f"film{ending}")]) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_command_needs_no_matplotlib(tmp_path):
+    arguments = ["watch", *TINY, "--out", str(tmp_path / "f.gif")]
+    code = (
+        "import sys; sys.modules |= {'matplotlib': None}\n"
+        f"from multispin_env.commands.main import main; sys.exit(main({arguments!r}))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

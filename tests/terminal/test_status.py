@@ -1,0 +1,57 @@
+"""How a command ends."""
+
+import pytest
+
+from multispin_env.checks import missing_package
+from multispin_env.terminal.status import exit_status
+
+
+def failing(error):
+    def run():
+        raise error
+
+    return run
+
+
+def test_a_command_says_its_status_or_nothing():
+    assert exit_status("x", lambda: None) == 0
+    assert exit_status("x", lambda: 143) == 143
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("seed: got -1"), "seed: got -1"),
+        (TypeError("unknown keyword"), "unknown keyword"),
+        (FileNotFoundError(2, "No such file", "a.csv"), "[Errno 2] No such file: 'a.csv'"),
+        (ImportError("an MP4 needs imageio-ffmpeg"), "an MP4 needs imageio-ffmpeg"),
+        (MemoryError(), "memory: got too little (for Python), allowed are sizes that fit, as of users or episodes"),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch"),
+            "the package 'torch' is missing, allowed after: pip install \"multispin_env[train]\"",
+        ),
+        (
+            missing_package("torch", "another"),
+            "the package 'torch' is missing, allowed after: pip install \"multispin_env[train]\"",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_cannot_be_done_is_one_sentence_and_status_2(error, words, capsys):
+    assert exit_status("multispin x", failing(error), "train") == 2
+    assert capsys.readouterr().err == f"multispin x: {words}\n"
+
+
+def test_without_an_extra_the_package_is_named(capsys):
+    assert exit_status("x", failing(ModuleNotFoundError("no", name="numpy"))) == 2
+    assert capsys.readouterr().err == "x: the package 'numpy' is missing, allowed after: pip install numpy\n"
+
+
+def test_ctrl_c_has_the_status_of_shells(capsys):
+    assert exit_status("x", failing(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "x: interrupted\n"
+
+
+def test_mistakes_of_the_program_are_not_hidden():
+    with pytest.raises(AttributeError):
+        exit_status("x", failing(AttributeError("a bug")))
