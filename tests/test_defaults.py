@@ -11,12 +11,9 @@ import gymnasium as gym
 import pytest
 
 import multispin_env as ms
-from multispin_env.commands import solve
-from multispin_env.evaluation import cli as compare
+from multispin_env.commands import compare, reproduce, solve, watch
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.registry import ESTIMATORS
-from multispin_env.reproduce import cli as reproduce
-from multispin_env.watch import cli as watch
 
 ROOT = Path(__file__).parent.parent
 CONTROLLERS, ACCEPTANCE = "multispin_env.controllers", "multispin_env.physics.acceptance"
@@ -152,7 +149,7 @@ CONSTANTS = [  # place, value, where it is stated, and how
     ("multispin_env.watch.film:JUDGED", 5, "docs/watch.md", "a round has 9, the last of which is held for 5"),
 ]
 
-OF_COMMANDS = [  # parser, option, default, and how its help or its page states it
+OF_COMMANDS = [  # module, option, default, and how its help or its page states it
     (compare, "episodes", 200, "--help", "(default 200)"),
     (compare, "seed", 1_100_000_000, "--help", "(default 1100000000)"),
     (compare, "scenario", "llama2", "--help", "(default llama2)"),
@@ -208,7 +205,7 @@ def test_constants_that_documents_state(constant, value, place, words):
 
 @pytest.mark.parametrize(("module", "name", "value", "place", "words"), OF_COMMANDS, ids=lambda given: str(given)[-30:])
 def test_defaults_of_commands(module, name, value, place, words):
-    parser = module.parser("multispin")
+    parser = module.COMMAND.parser("multispin")
     assert parser.get_default(name) == value
     (action,) = (action for action in parser._actions if action.dest == name)
     assert words in (action.help if place == "--help" else text(place))
