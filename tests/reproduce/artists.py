@@ -1,14 +1,18 @@
 """What is drawn on a figure of matplotlib, as plain numbers and texts."""
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from multispin_env.reproduce.drawing import SETTINGS
+
 
 def drawn(draw, rows):
-    """Axes of a figure by their order, and the figure."""
-    figure = Figure()
-    draw(rows, figure)
+    """Axes of a figure by their order, and the figure, drawn with the settings of the files."""
+    with rc_context(SETTINGS):
+        figure = Figure()
+        draw(rows, figure)
     return figure.axes, figure
 
 

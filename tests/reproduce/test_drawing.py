@@ -149,13 +149,17 @@ def test_recorded():
 
 def test_certificate():
     losses = [[1e-12, 1e-5, 1e-3, 0.02, 0.3], [1e-7, 1e-4, 0.1, 0.01, 0.5]]
-    rows = [StateRow(preset, i, 170.0, 1e-8 * (2 - i), *losses[i]) for preset in PRESETS for i in range(2)]
+    rows = [
+        StateRow(preset, i, 170.0, 1e-8 * (2 - i), *(loss / 2**p for loss in losses[i]))
+        for p, preset in enumerate(PRESETS)
+        for i in range(2)
+    ]
     axes, figure = drawn(certificate.draw, rows)
     percents = [0.0, 50.0, 100.0, 100.0]
     names = ["fast rule", "Algorithm 1, 100 × 100", "Homo", "Uni-BW", "Fixed BW&L"]
-    for one, preset in zip(axes, PRESETS, strict=True):
+    for p, (one, preset) in enumerate(zip(axes, PRESETS, strict=True)):
         expected = [
-            (name, [1e-9, *np.sort(np.maximum(pair, 1e-9)), 1.0], percents)
+            (name, [1e-9, *np.sort(np.maximum(pair / 2**p, 1e-9)), 1.0], percents)
             for name, pair in zip(names, np.transpose(losses), strict=True)
         ]
         assert lines(one) == [*expected, ("proven gap of the optimum", [1e-9, 1e-8, 2e-8, 1.0], percents)]
@@ -204,8 +208,8 @@ ALLOCATED = [
 
 def device_table(case, factor):
     return [
-        DeviceRow(preset, case, 0, k, r, 10.0, rate, factor * length, share)
-        for preset in PRESETS
+        DeviceRow(preset, case, 0, k, r, 10.0, rate, factor * length + 10 * p, share)
+        for p, preset in enumerate(PRESETS)
         for k, (rate, r, length, share) in enumerate(ALLOCATED)
     ]
 
@@ -213,15 +217,15 @@ def device_table(case, factor):
 def test_devices():
     axes, figure = drawn(devices.draw, device_table("homogeneous", 1) + device_table("heterogeneous", 2))
     for left, preset in enumerate(PRESETS):
-        for one, heights, factor in (
-            (axes[left], [2.0, 3.0, 9.0, 7.0, 8.0], 2.0),
-            (axes[2 + left], [6.25, 12.5, 50.0, 25.0, 6.25], 1.0),
+        for one, heights, factor, more in (
+            (axes[left], [2.0, 3.0, 9.0, 7.0, 8.0], 2.0, 10.0 * left),
+            (axes[2 + left], [6.25, 12.5, 50.0, 25.0, 6.25], 1.0, 0.0),
         ):
             common, own = one.containers
             for bars, offset, larger in ((common, -0.2, 1.0), (own, 0.2, factor)):
                 middles = [bar.get_x() + bar.get_width() / 2 for bar in bars]
                 assert middles == pytest.approx([k + offset for k in range(5)])
-                assert [bar.get_height() for bar in bars] == [larger * height for height in heights]
+                assert [bar.get_height() for bar in bars] == [larger * height + more for height in heights]
                 assert {round(bar.get_width(), 9) for bar in bars} == {0.4}
             assert [line.get_xdata() for line in one.lines] == [[1.5, 1.5]]  # between the groups
             assert not one.xaxis.get_gridlines()[0].get_visible()
@@ -289,18 +293,18 @@ def surfaces(monkeypatch):
 def test_calibration(surfaces):
     """Rows are by draft time, then by ratio; values rise with both, so that places are told apart."""
     rows = [
-        SurfaceRow(preset, time, ratio, 3, time + ratio, 1.5 + 0.125 * i + 0.25 * j, 4.0 + i + j, 1.0)
-        for preset in PRESETS
+        SurfaceRow(preset, time, ratio, 3, time + ratio + 100.0 * p, 1.5 + 0.125 * i + 0.25 * j, 4.0 + i + j, 1.0)
+        for p, preset in enumerate(PRESETS)
         for i, time in enumerate((4.0, 8.0))
         for j, ratio in enumerate((14.0, 20.0, 26.0))
     ]
     axes, figure = drawn(calibration.draw, rows)
     times, ratios = [4.0, 8.0], [14.0, 20.0, 26.0]
-    goodput = [[18.0, 22.0], [24.0, 28.0], [30.0, 34.0]]
+    goodput = np.array([[18.0, 22.0], [24.0, 28.0], [30.0, 34.0]])
     over_fixed = [[1.5, 1.625], [1.75, 1.875], [2.0, 2.125]]
     over_p2p = [[4.0, 5.0], [5.0, 6.0], [6.0, 7.0]]
     filled = [(axes.index(one), parts) for name, one, parts, _ in surfaces if name == "contourf"]
-    assert filled == [(panel, [times, ratios, goodput]) for panel in range(2)]
+    assert filled == [(panel, [times, ratios, (goodput + 100.0 * panel).tolist()]) for panel in range(2)]
     claimed = [
         (axes.index(one), parts[2], options["levels"], options["colors"], options["linestyles"])
         for name, one, parts, options in surfaces
