@@ -41,6 +41,22 @@ def test_rounds_are_shown_in_the_same_time():
     assert (right.reference, right.reference_name) == (left.goodput, "optimal")
 
 
+def test_frames_of_a_round():
+    one, other = episodes("optimal", "fixed", rounds=2)
+    assert [view.title for view in (*one, *other)] == ["optimal", "optimal", "fixed", "fixed"]
+    assert [len(view.goodput) for view in one] == [1, 2]
+    frames = Film(one, other).frames()
+    assert [frame.times for frame in frames] == [*[1] * MOVES, JUDGED, *[1] * MOVES, END]
+    assert [frame.number for frame in frames] == [0] * (MOVES + 1) + [1] * (MOVES + 1)
+    assert {frame.views[0].scales.rounds for frame in frames} == {2}
+    for index, frame in enumerate((frames[0], frames[-1])):
+        assert [view.goodput for view in frame.views] == [one[index].goodput, other[index].goodput]
+        scales = [view.scales for view in (one[index], other[index])]
+        assert frame.views[0].scales.goodput == max(scale.goodput for scale in scales)
+    again = watch(make_watched_env(FULL, 2, "llama2", {"num_users": 3}), "optimal", 8)
+    assert again[0].goodput != one[0].goodput  # of another seed
+
+
 def test_time_passes():
     film = Film(*episodes("optimal", "fixed", reward="sampled"))
     pictures = [film.draw(frame).array() for frame in film.frames()[: MOVES + 1]]
@@ -57,7 +73,10 @@ def test_gif(tmp_path, capsys):
     assert cli.main([*TINY, "--controller", "optimal", "--beside", "fixed", "--fps", "10", "--out", str(file)]) == 0
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.splitlines()[:2] == ["playing 2 rounds of optimal", "playing 2 rounds of fixed"]
+    assert printed.err.splitlines() == [
+        *("playing 2 rounds of optimal", "playing 2 rounds of fixed"),
+        f"wrote {file}: {file.stat().st_size / 1e6:.2f} MB",
+    ]
     with image.open(file) as film:
         assert film.size == (800, 450)
         assert film.n_frames == 2 * (MOVES + 1)
@@ -102,6 +121,16 @@ def test_window_ends_with_the_film(monkeypatch):
     monkeypatch.setattr(window.Window, "show", lambda self, canvas: shown.append(canvas) or True)
     assert cli.main(TINY) == 0
     assert len(shown) == 2 * MOVES + JUDGED + END
+
+
+def test_a_closed_window_ends_the_film(monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    shown, closed = [], []
+    monkeypatch.setattr(window.Window, "show", lambda self, canvas: shown.append(self.fps) or len(shown) < 4)
+    monkeypatch.setattr(window.Window, "close", lambda self: closed.append(self))
+    assert cli.main([*TINY, "--fps", "30"]) == 0
+    assert shown == [30.0] * 4
+    assert len(closed) == 1
 
 
 def test_window_can_be_closed(monkeypatch):
