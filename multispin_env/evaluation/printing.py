@@ -82,7 +82,7 @@ def closed_pipe() -> int:
 def sentence(error: BaseException) -> str:
     """What an error says to the user of a command."""
     if isinstance(error, MemoryError):
-        return f"memory: got too little ({error or 'for Python'}), allowed are sizes that fit, as of users or episodes"
+        return f"memory: got too little ({str(error) or 'for Python'}), allowed are sizes that fit, as of users or episodes"
     return str(error)
 
 
