@@ -82,7 +82,8 @@ def closed_pipe() -> int:
 def sentence(error: BaseException) -> str:
     """What an error says to the user of a command."""
     if isinstance(error, MemoryError):
-        return f"memory: got too little ({str(error) or 'for Python'}), allowed are sizes that fit, as of users or episodes"
+        what = str(error) or "for Python"
+        return f"memory: got too little ({what}), allowed are sizes that fit, as of users or episodes"
     return str(error)
 
 
