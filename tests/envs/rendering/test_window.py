@@ -112,6 +112,8 @@ def test_an_environment_shows_every_reset_and_round(monkeypatch):
     assert len(shown) == 2
     assert (shown[0][2] != shown[1][2]).any()
     assert env.render() is None
+    env.reset()
+    assert (shown[2][2] == shown[0][2]).all()  # nothing is left of the first episode
     env.close()
     assert len(closed) == 1
 
