@@ -45,14 +45,15 @@ def test_best_row_is_highlighted_on_a_terminal():
     assert "\x1b" not in other
 
 
-@pytest.mark.parametrize(("columns", "is_rich"), [(25, True), (24, False)])
-def test_columns_are_aligned_where_they_fit(columns, is_rich):
-    """16 columns for names, two between, 7 for numbers."""
+@pytest.mark.parametrize(("columns", "space", "rule"), [(26, 3, "─"), (25, 2, "-")], ids=["rich", "plain"])
+def test_columns_are_aligned_where_they_fit(columns, space, rule):
+    """16 columns for names, some between, 7 for numbers."""
     printed = re.sub(r"\x1b\[[\d;]*m", "", on_terminal(CODE, COLUMNS=str(columns)))
-    lines = printed.splitlines()
-    assert lines[0] == "decided by        goodput"
-    assert lines[2:] == ["[bold]optimal[/]   172.13", "fixed                9.28"]
-    assert ("-" in lines[1]) != is_rich
+    title, line, *rows = printed.splitlines()
+    between = " " * space
+    assert title == f"decided by      {between}goodput"
+    assert rows == [f"[bold]optimal[/]{between} 172.13", f"fixed           {between}   9.28"]
+    assert line.startswith(rule)
 
 
 def test_a_reader_that_has_gone_is_told_nothing():
