@@ -63,6 +63,8 @@ def test_unknown_names_are_refused():
         compare(PLAYED, "best", "goodputs")
     with pytest.raises(ValueError, match=r"reference: got 'bes'.*did you mean 'best'"):
         compare(PLAYED, "bes")
+    with pytest.raises(ValueError, match=r"metric: got 'goodputs'.*did you mean 'goodput'"):
+        paired_difference(PLAYED["half"], PLAYED["best"], "goodputs")
 
 
 def vector(env_id, copies):

@@ -31,6 +31,16 @@ def test_scales_before_and_after_rounds():
     assert history.optimum == [12.0, 13.5]
 
 
+def test_the_scale_of_goodput_fits_the_means():
+    slow, fast = (make_round([2], [goodput / 2], [0.2], [0.2]) for goodput in (8.0, 20.0))  # in 0.5 s
+    own, other = History(), History()
+    for last, optimum in ((slow, 12.0), (fast, 28.0)):
+        own.add(last, None)
+        other.add(slow, optimum)
+    assert (own.goodput, own.scales.goodput) == ([8.0, 14.0], 16.0)
+    assert (other.optimum, other.scales.goodput) == ([12.0, 20.0], 24.0)
+
+
 def test_scales_forget_what_is_long_past():
     history = History()
     history.add(make_round([20], [9.0], [0.1], [0.1], [9e6]), None)
