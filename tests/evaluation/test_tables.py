@@ -70,7 +70,7 @@ def test_intervals():
     assert mean == values.mean()
     assert [mean - low, high - mean] == pytest.approx([1.96 * values.std() / 20.0] * 2, rel=0.12)
     assert mean_interval(values) == (mean, low, high)  # to the bit
-    assert mean_interval(np.array([1, 3])) == (2.0, 1.0, 3.0)
+    assert mean_interval([1, 3]) == (2.0, 1.0, 3.0)
     for shape in ((1,), (0,), (2, 2)):
         with pytest.raises(ValueError, match="values: got shape"):
             mean_interval(np.ones(shape))

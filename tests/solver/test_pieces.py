@@ -1,5 +1,6 @@
 """The pieces of the search against loops over few lengths, and how far it comes in few rounds."""
 
+from dataclasses import replace
 from itertools import product
 from time import monotonic
 
@@ -160,6 +161,12 @@ def test_nothing_is_inside_where_the_shortest_lengths_do_not_fit():
     shortest = problem.latency(problem.low[:, None])[0, 0]
     assert evaluate(problem, nodes_of(problem, 0.5 * shortest, 0.99 * shortest), np.zeros(1)).bound[0] == 0.0
     assert evaluate(problem, nodes_of(problem, 0.5 * shortest, 1.01 * shortest), np.zeros(1)).bound[0] > 0.0
+
+
+def test_nothing_is_inside_where_one_device_alone_takes_too_long():
+    problem = replace(small_problem(0, users=3), draft_time=np.array([[0.2, 0.005, 0.005]]))
+    assert evaluate(problem, nodes_of(problem, 0.1, 0.15), np.zeros(1)).bound[0] == 0.0
+    assert evaluate(problem, nodes_of(problem, 0.1, 0.5), np.zeros(1)).bound[0] > 0.0
 
 
 def node(left=1.0, right=4.0, low=(1.0, 0.0), high=(5.0, 2.0), by_user=False, bound=10.0):

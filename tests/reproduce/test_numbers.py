@@ -309,6 +309,29 @@ def rank_correlation(x, y):
     return spearmanr(x, y).statistic
 
 
+@pytest.mark.parametrize(("side", "held"), [(0.5, "differs"), (0.1, "differs"), (-0.5, "holds")])
+def test_remark_2_must_hold_for_both_pairs(side, held, monkeypatch):
+    """In llama2 the share falls with r, and rises with α; in qwen3.5 so it is for a negative ``side`` alone."""
+
+    def ranks(scale, controller):
+        sign = 1.0 if controller.scenario.name == "llama2" else -np.sign(side)
+        middle = sign * abs(side)
+        return claims.Rank(
+            Interval(-middle, -middle - 0.1, -middle + 0.1), Interval(middle, middle - 0.1, middle + 0.1)
+        )
+
+    monkeypatch.setattr(claims, "_ranks", ranks)
+    rows = claims.claims(SCALE)[6:8]
+    assert [row.verdict for row in rows] == [held] * 2
+    if side == 0.5:
+        assert rows[0].here == "-0.50 (-0.60 to -0.40) llama2; +0.50 (+0.40 to +0.60) qwen3.5"
+
+
+def test_what_is_constant_correlates_with_nothing():
+    x = np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]])
+    assert claims._correlation(x, np.array([[2.0, 4.0, 6.0], [1.0, 2.0, 3.0]])).tolist() == pytest.approx([1.0, 0.0])
+
+
 def test_tables_of_texts():
     assert markdown_table(("a", "b"), [("1", "2"), ("3", "4")]) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | 4 |"
     assert html_table(("a", "<b>"), [("1", "2")]) == (
