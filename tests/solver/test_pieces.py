@@ -142,7 +142,8 @@ def slow_bounds(problem, left, right, target):
 def test_bounds_and_windows_are_those_of_a_loop(width):
     narrowed = 0
     for seed in range(25):
-        problem = small_problem(seed, users=3)
+        highest = np.random.default_rng(seed).integers(2, 6, (1, 3))
+        problem = replace(small_problem(seed, users=3), high=highest)
         middle = 0.5 * (problem.latency(problem.low[:, None]) + problem.latency(problem.high[:, None]))[0, 0]
         left, right = middle - width, middle + width
         target = 0.97 * slow_bounds(problem, left, right, 0.0)[0]
@@ -257,6 +258,9 @@ def test_long_batches_go_in_pieces(monkeypatch):
     assert sizes == [2, 2, 1]
     assert (found[0] == problem.draft_time).all()
     assert (found[1] == problem.weights.sum(-1)).all()
+    sizes.clear()
+    in_chunks(lambda part: (sizes.append(len(part)) or part.draft_time,), problem.rows(slice(0, 4)))
+    assert sizes == [2, 2]
     empty = in_chunks(lambda part: (part.draft_time, part.weights.sum(-1)), problem.rows(slice(0, 0)))
     assert [array.shape for array in empty] == [(0, 4), (0,)]
 
@@ -274,10 +278,35 @@ def test_how_far_few_rounds_come(name):
     assert problem.value(lengths[:, None])[:, 0] == pytest.approx(found.value, rel=1e-9)  # the rule was right already
 
 
-def test_a_deadline_that_has_passed_leaves_a_bound():
-    problem = small_problem(0, users=6, count=3, longest=12)
+def preset_problem(count):
+    scenario = ms.Scenario.preset("llama2")
+    return make_problem(scenario, ms.sample_state(scenario, np.random.default_rng(1), count))
+
+
+def test_a_deadline_that_has_passed_leaves_the_bound_of_one_round():
+    problem = preset_problem(4)
     lengths, relaxed = fast_lengths(problem)
-    cut = search(problem, lengths, relaxed, 1e-9, 100, monotonic() - 1.0)
-    once = search(problem, lengths, relaxed, 1e-9, 1)
-    assert (cut.bound == once.bound).all()
-    assert (search(problem, lengths, relaxed, 1e-9, 100, monotonic() + 60.0).bound <= cut.bound).all()
+    cut = search(problem, lengths, relaxed, 1e-6, 100, monotonic() - 1.0)
+    assert (cut.bound > 1.01 * cut.value).any()
+    assert (search(problem, lengths, relaxed, 1e-6, 1).bound == cut.bound).all()
+    whole = search(problem, lengths, relaxed, 1e-6, 100, monotonic() + 60.0)
+    assert (whole.bound <= 1.000002 * whole.value).all()
+
+
+def test_a_poor_start_is_left_behind():
+    problem = preset_problem(5)
+    lengths, relaxed = fast_lengths(problem)
+    start = problem.low.astype(float)
+    found = search(problem, start, relaxed, 1e-6, 60)
+    assert (start == problem.low).all()  # not written into
+    assert found.value == pytest.approx(problem.value(lengths[:, None])[:, 0], rel=1e-6)
+    assert problem.value(found.lengths[:, None])[:, 0] == pytest.approx(found.value, rel=1e-12)
+    assert (found.bound <= 1.000002 * found.value).all()
+
+
+def test_lengths_that_are_given_have_their_own_bound():
+    problem = replace(small_problem(3, users=3), high=np.ones((1, 3), dtype=np.int64))
+    latency = problem.latency(problem.low[:, None])[0, 0]
+    found = evaluate(problem, nodes_of(problem, latency, latency * (1.0 + 1e-9)), np.zeros(1))
+    assert found.bound[0] == pytest.approx(problem.value(problem.low[:, None])[0, 0])
+    assert (found.candidate == problem.low).all()
