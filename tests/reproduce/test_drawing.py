@@ -234,6 +234,7 @@ def test_devices():
         assert [text for _, text in ticks(axes[2 + left].xaxis)] == ["4.0", "5.0", "1.0", "2.0", "3.0"]
         assert [place for place, _ in ticks(axes[2 + left].xaxis)] == [0.0, 1.0, 2.0, 3.0, 4.0]
         assert axes[left].get_title() == preset
+        assert axes[2 + left].get_xlabel().startswith("devices: spectral efficiency r")
     assert (axes[0].get_ylabel(), axes[2].get_ylabel()) == ("draft length (tokens)", "bandwidth share (%)")
     assert legend(figure) == (["homogeneous", "heterogeneous"], 2, False)
 

@@ -309,4 +309,5 @@ def test_lengths_that_are_given_have_their_own_bound():
     latency = problem.latency(problem.low[:, None])[0, 0]
     found = evaluate(problem, nodes_of(problem, latency, latency * (1.0 + 1e-9)), np.zeros(1))
     assert found.bound[0] == pytest.approx(problem.value(problem.low[:, None])[0, 0])
+    assert found.bound.shape == (1,)
     assert (found.candidate == problem.low).all()
