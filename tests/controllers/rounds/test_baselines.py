@@ -18,6 +18,13 @@ def test_fixed_is_eight_for_all(scenario, rng):
         ms.make_controller("fixed", scenario, draft_length=99)
 
 
+@pytest.mark.parametrize(("longest", "length"), [(5, 5), (8, 8), (9, 8)])
+def test_fixed_is_the_nearest_to_eight(longest, length):
+    scenario = ms.Scenario.preset("llama2", num_users=2, max_draft_length=longest)
+    found = ms.make_controller("fixed", scenario)(ms.sample_state(scenario, np.random.default_rng(0)))
+    assert found.draft_length.tolist() == [length] * 2
+
+
 @pytest.mark.parametrize("low", [0, 1])
 def test_uniform_bandwidth_equals_brute_force(preset, rng, low):
     scenario = ms.Scenario.preset(preset, num_users=3, max_draft_length=7, min_draft_length=low, total_bandwidth=2e6)
