@@ -293,8 +293,14 @@ def test_a_deadline_that_has_passed_leaves_the_bound_of_one_round():
     assert (whole.bound <= 1.000002 * whole.value).all()
 
 
-def test_a_poor_start_is_left_behind():
+@pytest.mark.parametrize("given", [None, 7])
+def test_a_poor_start_is_left_behind(given):
+    """Also where the length of one device is given, so that windows differ."""
     problem = preset_problem(5)
+    if given is not None:
+        low, high = problem.low.copy(), problem.high.copy()
+        low[:, 3] = high[:, 3] = given
+        problem = replace(problem, low=low, high=high)
     lengths, relaxed = fast_lengths(problem)
     start = problem.low.astype(float)
     found = search(problem, start, relaxed, 1e-6, 60)
