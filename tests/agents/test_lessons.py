@@ -31,11 +31,11 @@ def model():
 
 def test_loss_of_a_known_lesson(model, monkeypatch):
     """Errors 1, 2, 0, 1 with costs 1, 0.5, 3, 2 in one state, none in the other: (1 + 2 + 0 + 2) / 2."""
-    wanted = np.zeros((2, 2, 2), np.float32)
+    wanted = np.array([[[0.5, -1.0], [2.0, 0.0]], [[0.25, 0.25], [0.25, 0.25]]], np.float32)
     cost = np.array([[[1.0, 0.5], [3.0, 2.0]], [[1.0, 1.0], [1.0, 1.0]]], np.float32)
     asked = []
     monkeypatch.setattr(model.teacher, "lesson", lambda size: asked.append(size) or Lesson({}, wanted, cost))
-    action = th.tensor([[1.0, 2.0, 0.0, -1.0], [0.0, 0.0, 0.0, 0.0]])
+    action = th.tensor([[1.5, 1.0, 2.0, -1.0], [0.25] * 4])
     monkeypatch.setattr(model, "actions_for", lambda observation: action)
     loss, cases = model.loss()
     assert (loss.item(), cases, asked) == (SCALE * 2.5, 3, [3])
@@ -74,6 +74,18 @@ def test_bandwidth_costs_as_much_as_a_length_does():
     for state in range(5):
         assert lesson.cost[state, :, 1] == pytest.approx([lesson.cost[state, :, 0].mean()] * 3)
     assert np.ptp(lesson.cost[:, 0, 1]) > 0.0
+
+
+def test_costs_of_actions_are_those_of_lengths_by_the_slope_squared():
+    """The encodings "shares" and "residual" tell the same lengths, with slopes 12 and ln(25) L / 2."""
+    found = {}
+    for action in ("shares", "residual"):
+        settings = settings_of(action=action)
+        lesson = Teacher(settings, Systems((settings.scenario,), 4, 4), np.random.default_rng(0)).lesson(20)
+        found[action] = lesson.cost[..., 0], settings.actions.real_length(lesson.action[..., 0].astype(float))
+    (linear, length), (logarithmic, same) = found.values()
+    assert same == pytest.approx(length, rel=1e-4)
+    assert logarithmic / (0.5 * np.log(25.0) * length) ** 2 == pytest.approx(linear / 144.0, rel=1e-3)
 
 
 def test_common_lengths_are_whole():

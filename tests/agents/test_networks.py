@@ -27,7 +27,7 @@ ENTRIES = {
     "misses": [0.5, 0.2],
     "mean_channel": [1.5, 1.0],
     "planned_channel": [0.25, 1.0],
-    "throughput": [0.5, 0.2],
+    "throughput": [0.5, 0.0],
     "shared": [0.25, 0.5, -0.5],
 }
 """An observation of two devices that shows everything."""
@@ -54,7 +54,7 @@ def test_every_feature_of_two_devices():
         ],
         [
             *(-0.5, 1.0, np.log(2.001), 1.0, -np.log(0.001) - 1.5, 0.0, np.log(1.001), 0.0, np.log(1.001)),
-            *(0.0, 1.0, 0.0, 0.0, 0.0, -1.0, *none, np.log(0.25), 0.25, 0.5, -0.5),
+            *(0.0, 1.0, 0.0, 0.0, 0.0, -1.0, *none, np.log(1e-6), 0.25, 0.5, -0.5),
         ],
     ]
     network = UserFeatures(space_of())
@@ -124,6 +124,9 @@ def test_policy_of_stable_baselines():
     assert policy.action_net.net[-1].bias.tolist() == [0.0, 0.5]
     assert policy.optimizer.param_groups[0]["lr"] == 0.125
     assert policy.mlp_extractor.policy_net.own[0].in_features == 23
+    narrow = EquivariantActorCritic(space_of(), spaces.Box(-1.0, 1.0, (2, 1), np.float32), lambda _: 0.125, width=8)
+    assert narrow.mlp_extractor.policy_net.own[0].in_features == 23
+    assert narrow.deterministic(tensors(copies=3)).shape == (3, 2)
     assert not policy.mlp_extractor.policy_net.largest
     with th.no_grad():
         policy.log_std.copy_(th.tensor([-1.0, -2.0]))

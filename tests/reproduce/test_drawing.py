@@ -206,9 +206,9 @@ ALLOCATED = [
 """Acceptance, spectral efficiency, length and share of devices, in no order; there are two groups."""
 
 
-def device_table(case, factor):
+def device_table(case, factor, part=1.0):
     return [
-        DeviceRow(preset, case, 0, k, r, 10.0, rate, factor * length + 10 * p, share)
+        DeviceRow(preset, case, 0, k, r, 10.0, rate, factor * length + 10 * p, part * share)
         for p, preset in enumerate(PRESETS)
         for k, (rate, r, length, share) in enumerate(ALLOCATED)
     ]
@@ -244,7 +244,7 @@ MEDIANS = [1.0, 1.0, 2.0, 3.0, 3.0, 4.0, 5.0, 5.0], [50.0, 50.0, 25.0, 6.25, 6.2
 
 
 def test_remark_2():
-    axes, figure = drawn(remark_2.draw, device_table("homogeneous", 1) * 8 + device_table("heterogeneous", 1) * 8)
+    axes, figure = drawn(remark_2.draw, device_table("homogeneous", 1) * 8 + device_table("heterogeneous", 1, 0.5) * 8)
     for row, preset in enumerate(PRESETS):
         channel, acceptance = axes[2 * row : 2 * row + 2]
         assert lines(channel) == [("", *MEDIANS)] * 2
