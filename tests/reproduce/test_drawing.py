@@ -247,16 +247,17 @@ def test_remark_2():
     axes, figure = drawn(remark_2.draw, device_table("homogeneous", 1) * 8 + device_table("heterogeneous", 1, 0.5) * 8)
     for row, preset in enumerate(PRESETS):
         channel, acceptance = axes[2 * row : 2 * row + 2]
-        assert lines(channel) == [("", *MEDIANS)] * 2
+        efficiencies, shares = MEDIANS
+        assert lines(channel) == [("", efficiencies, shares), ("", efficiencies, [0.5 * share for share in shares])]
         offset = 0.015 * 0.25
-        for line, label, side in zip(
-            lines(acceptance), ("homogeneous, line: median", "heterogeneous, line: median"), (-1.0, 1.0), strict=True
-        ):
+        labels = ("homogeneous, line: median", "heterogeneous, line: median")
+        sides, parts = (-1.0, 1.0), (1.0, 0.5)
+        for line, label, side, part in zip(lines(acceptance), labels, sides, parts, strict=True):
             assert line[0] == label
             assert line[1] == pytest.approx([0.6 + side * offset, 0.85 + side * offset])
-            assert line[2] == [9.375, 25.0]
-        for points, side in zip(acceptance.collections, (-1.0, 1.0), strict=True):
-            found = sorted({(round(x - side * offset, 6), y) for x, y in points.get_offsets().tolist()})
+            assert line[2] == [9.375 * part, 25.0 * part]
+        for points, side, part in zip(acceptance.collections, sides, parts, strict=True):
+            found = sorted({(round(x - side * offset, 6), y / part) for x, y in points.get_offsets().tolist()})
             assert found == [(0.6, 6.25), (0.6, 12.5), (0.85, 6.25), (0.85, 25.0), (0.85, 50.0)]
         found = {tuple(point) for point in channel.collections[0].get_offsets().tolist()}
         assert found == {(r, 100.0 * share) for _, r, _, share in ALLOCATED}
