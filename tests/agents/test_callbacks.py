@@ -36,6 +36,13 @@ def test_a_budget_counts_rounds_or_seconds(clock):
     assert Limits(timesteps=100, minutes=60.0).budget(7, 0.0).done(60) == 0.6  # whichever comes first
 
 
+@pytest.mark.parametrize("limit", [{"timesteps": 0}, {"minutes": 0.0}, {"minutes": -1.0}])
+def test_a_budget_of_nothing_is_refused(limit):
+    (name,) = limit
+    with pytest.raises(ValueError, match=f"^{name}: got "):
+        Limits(**limit)
+
+
 class Steady:
     """A measure that answers a little more each time."""
 

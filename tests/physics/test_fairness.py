@@ -66,3 +66,14 @@ def test_slopes_of_a_batch_are_differences(weighted):
             moves = [np.where(np.arange(4) == user, step, 0.0) for step in steps]
             ends = [worth(length + side * moves[0], bandwidth + side * moves[1]) for side in (1.0, -1.0)]
             assert slope[:, user] == pytest.approx((ends[0] - ends[1]) / (2.0 * sum(steps)), rel=1e-4, abs=1e-12)
+
+
+def test_a_device_that_drafts_nothing_is_not_waited_for():
+    scenario = ms.Scenario.preset("llama2", num_users=2, min_draft_length=0)
+    state = ms.sample_state(scenario, np.random.default_rng(0))
+    decision = RealDecision(np.array([0.0, 3.0]), np.array([0.0, 5e6]))
+    found = slopes(decision, price(scenario, state, decision, np.array([1.0, 2.0])), np.array([0.5, 0.25]), 1.0)
+    assert found.bandwidth[0] == 0.0
+    assert found.bandwidth[1] > 0.0
+    latency = price(scenario, state, decision, np.ones(2)).round_latency
+    assert found.draft_length[0] == pytest.approx(0.5 / latency)
