@@ -138,12 +138,13 @@ def slow_bounds(problem, left, right, target):
     return bound, [w[0] for w in wins], [w[-1] for w in wins], whole, critical
 
 
-@pytest.mark.parametrize("width", [0.0, 0.02])
-def test_bounds_and_windows_are_those_of_a_loop(width):
+@pytest.mark.parametrize(("width", "verification_time"), [(0.0, 0.1), (0.02, 0.1), (0.02, 2.0)])
+def test_bounds_and_windows_are_those_of_a_loop(width, verification_time):
+    """A long verification makes the right end of an interval the better one."""
     narrowed = 0
     for seed in range(25):
         highest = np.random.default_rng(seed).integers(2, 6, (1, 3))
-        problem = replace(small_problem(seed, users=3), high=highest)
+        problem = replace(small_problem(seed, users=3), high=highest, verification_time=verification_time)
         middle = 0.5 * (problem.latency(problem.low[:, None]) + problem.latency(problem.high[:, None]))[0, 0]
         left, right = middle - width, middle + width
         target = 0.97 * slow_bounds(problem, left, right, 0.0)[0]
