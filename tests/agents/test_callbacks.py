@@ -146,3 +146,12 @@ def test_the_bar_ends_with_the_training_and_so_does_a_last_validation(tmp_path, 
     assert not one._progress.live.is_started
     assert [name for name, _ in saves] == [MODEL, CHECKPOINT]
     assert (tmp_path / CURVE).read_text().splitlines()[-1].startswith("150,")
+
+
+def test_validations_are_logged(tmp_path, clock, saves):
+    one, _ = monitor(tmp_path, Budget(400, None))
+    logged = []
+    one.model.logger.record = lambda *pair: logged.append(pair)
+    one.model.logger.dump = logged.append
+    step(one, 7)
+    assert logged == [("validation/score", 0.5), 7]

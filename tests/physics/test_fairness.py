@@ -7,6 +7,7 @@ import multispin_env as ms
 from multispin_env.physics.fairness import discounted_throughput, initial_throughput, jain_index, utility
 from multispin_env.physics.rounds import largest, price, slopes
 from multispin_env.physics.types import Observed, Outcome, RealDecision, SystemState
+from multispin_env.physics.validation import checked_weights
 
 RATES = np.array([[1.0, 2.0, 4.0], [3.0, 3.0, 3.0]])
 
@@ -77,3 +78,12 @@ def test_a_device_that_drafts_nothing_is_not_waited_for():
     assert found.bandwidth[1] > 0.0
     latency = price(scenario, state, decision, np.ones(2)).round_latency
     assert found.draft_length[0] == pytest.approx(0.5 / latency)
+
+
+def test_weights_are_checked_and_broadcast():
+    assert checked_weights(None, (2, 3)) is None
+    assert checked_weights([0, 1, 2], (2, 3)).tolist() == [[0.0, 1.0, 2.0]] * 2
+    with pytest.raises(ValueError, match=r"weights\[1\]: got -1\.0, allowed are numbers ≥ 0"):
+        checked_weights([0, -1, 2], (2, 3))
+    with pytest.raises(ValueError, match=r"weights: got shape \(2,\), allowed is a shape that broadcasts to \(2, 3\)"):
+        checked_weights([0, 1], (2, 3))

@@ -69,6 +69,17 @@ def test_moves_end_where_no_pair_of_tokens_improves():
     assert lonely  # some need a pair
 
 
+def test_tokens_are_given_back_where_drafts_are_too_long():
+    problem = small_problem(0, count=60)
+    start = problem.high.astype(float)
+    found = improve(problem, start, problem.latency(start[:, None]))
+    assert (found[:, 0] < 5.0).any()
+    for row in range(60):
+        one = problem.rows(slice(row, row + 1))
+        near = np.array(list(neighbours(found[row], 2, one.low[0], one.high[0])))
+        assert one.value(near[None])[0].max() <= one.value(found[None, row : row + 1])[0, 0] * (1.0 + 1e-12)
+
+
 def test_what_pays_is_better_than_the_goodput_to_beat():
     problem = small_problem(1, users=3, count=2)
     candidates = np.array([list(product(range(6), repeat=3))] * 2, dtype=float)
