@@ -153,7 +153,7 @@ OF_COMMANDS = [  # module, option, default, and how its help or its page states 
     (compare, "episodes", 200, "--help", "(default 200)"),
     (compare, "seed", 1_100_000_000, "--help", "(default 1100000000)"),
     (compare, "scenario", "llama2", "--help", "(default llama2)"),
-    (watch, "num_users", 8, "docs/watch.md", "| `MultiSpin/Heterogeneous-v0`, `llama2`, 8 |"),
+    (watch, "num_users", 8, "docs/watch.md", "`MultiSpin/Heterogeneous-v0`, `llama2`, 8,"),
     (watch, "rounds", 64, "docs/watch.md", "| 64, that of the tables |"),
     (watch, "seed", 1_100_000_000, "docs/watch.md", "| 64, that of the tables |"),
     (watch, "fps", 12.0, "docs/watch.md", "| `--fps` | 12 |"),

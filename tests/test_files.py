@@ -105,3 +105,10 @@ def test_a_file_in_the_folder_may_be_named(folder, name):
 )
 def test_nothing_else_may_be_named(folder, name):
     assert beside(folder, name) is None
+
+
+def test_json_may_be_as_long_as_the_limit(monkeypatch):
+    monkeypatch.setattr(files, "LARGEST_JSON", 5)
+    assert parse_json("[123]") == [123]
+    with pytest.raises(ValueError, match="size: got 6 letters of JSON, allowed are at most 5"):
+        parse_json("[1234]")

@@ -67,3 +67,10 @@ def test_own_controller_and_scenario_are_known():
     finally:
         ms.SCENARIOS.unregister("mine")
     assert "mine" not in ms.SCENARIOS.names()
+
+
+def test_a_name_that_is_unknown_is_neither_found_nor_removed():
+    for ask in (ms.CONTROLLERS.unregister, ms.CONTROLLERS.target, ms.CONTROLLERS.load):
+        with pytest.raises(ValueError, match="controller: got 'mine', allowed is one of"):
+            ask("mine")
+    assert ms.CONTROLLERS.target("fixed") is not None

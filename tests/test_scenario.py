@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.scenario import Scenario, Task
 from multispin_env.units import BITS_PER_NAT, db_to_linear, index_bits, linear_to_db
 
 
@@ -82,3 +83,50 @@ def test_units():
     assert [db_to_linear(value) for value in (-10.0, 0.0, 20.0)] == pytest.approx([0.1, 1.0, 100.0])
     assert linear_to_db(db_to_linear(23.5)) == pytest.approx(23.5)
     assert pytest.approx(np.log2(7.0)) == BITS_PER_NAT * np.log(7.0)
+
+
+def test_what_follows_from_the_fields():
+    task = Task(name="one", acceptance_rate=0.5, acceptance_std=0.25)
+    scenario = Scenario(
+        name="mine",
+        vocabulary_size=1000,
+        verification_fixed_time=0.25,
+        verification_time_per_draft=0.125,
+        mean_draft_time=0.01,
+        tasks=[task],
+        num_users=4,
+        kept_probabilities=100,
+        transmit_snr_db=20.0,
+        noise_power=1e-3,
+    )
+    assert scenario.bits_per_token == 100 * (16 + 10)
+    assert (scenario.verification_time, scenario.single_verification_time) == (0.75, 0.375)
+    assert (scenario.transmit_snr, scenario.transmit_power) == pytest.approx((100.0, 0.1))
+    assert scenario.autoregressive_goodput == 4 / 0.75
+    assert scenario.server_draft_time == 0.004
+    assert scenario.total_bandwidth == 10e6
+    assert scenario.tasks == (task,)
+    assert hash(scenario) == hash(scenario.replace())
+    assert Scenario.resolve(scenario) is scenario
+    assert Scenario.resolve("llama2") == Scenario.preset("llama2")
+    with pytest.raises(TypeError, match="Scenario: unknown keyword 'colour'"):
+        Scenario.from_dict({**scenario.to_dict(), "colour": 1})
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"min_draft_length": 0, "max_draft_length": 0}, "max_draft_length: got 0, allowed is an integer ≥ 1"),
+        ({"min_draft_length": 2}, r"min_draft_length: got 2, allowed is an integer in 0\.\.1"),
+        ({"mean_gain_low": 0.6}, r"mean_gain_high: got 0\.5"),
+        ({"tasks": ()}, "tasks: got .*, allowed is a tuple of at least one Task"),
+    ],
+)
+def test_fields_that_do_not_fit_together(fields, words):
+    with pytest.raises(ValueError, match=words):
+        Scenario.preset("llama2", **fields)
+
+
+def test_a_spread_is_not_negative():
+    with pytest.raises(ValueError, match=r"acceptance_std of task 'one': got -0\.1"):
+        Task(name="one", acceptance_rate=0.5, acceptance_std=-0.1)

@@ -36,6 +36,13 @@ def test_a_budget_counts_rounds_or_seconds(clock):
     assert Limits(timesteps=100, minutes=60.0).budget(7, 0.0).done(60) == 0.6  # whichever comes first
 
 
+@pytest.mark.parametrize("limit", [{"timesteps": 0}, {"minutes": 0.0}, {"minutes": -1.0}])
+def test_a_budget_of_nothing_is_refused(limit):
+    (name,) = limit
+    with pytest.raises(ValueError, match=f"^{name}: got "):
+        Limits(**limit)
+
+
 class Steady:
     """A measure that answers a little more each time."""
 
@@ -126,3 +133,25 @@ def test_a_terminal_has_a_bar_with_the_time_that_is_left(tmp_path, clock, saves)
     last = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", printed.getvalue()).split("\r")[-1]
     assert re.search(r"training .*  50 %  0\.5010 of it  left 0:00:20", last)
     assert "s  0." not in last  # no lines of a log
+
+
+def test_the_bar_ends_with_the_training_and_so_does_a_last_validation(tmp_path, clock, saves):
+    one, _ = monitor(tmp_path, Budget(400, None), terminal=True)
+    one.on_training_start({}, {})
+    assert one._progress.live.is_started
+    step(one, 100)
+    saves.clear()
+    one.model.num_timesteps = one.num_timesteps = 150
+    one.on_training_end()
+    assert not one._progress.live.is_started
+    assert [name for name, _ in saves] == [MODEL, CHECKPOINT]
+    assert (tmp_path / CURVE).read_text().splitlines()[-1].startswith("150,")
+
+
+def test_validations_are_logged(tmp_path, clock, saves):
+    one, _ = monitor(tmp_path, Budget(400, None))
+    logged = []
+    one.model.logger.record = lambda *pair: logged.append(pair)
+    one.model.logger.dump = logged.append
+    step(one, 7)
+    assert logged == [("validation/score", 0.5), 7]

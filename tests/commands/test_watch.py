@@ -72,6 +72,16 @@ def test_window_ends_with_the_film(monkeypatch):
     assert len(shown) == 2 * MOVES + JUDGED + END
 
 
+def test_a_closed_window_ends_the_film(monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    shown, closed = [], []
+    monkeypatch.setattr(window.Window, "show", lambda self, canvas: shown.append(self.fps) or len(shown) < 4)
+    monkeypatch.setattr(window.Window, "close", lambda self: closed.append(self))
+    assert main(["watch", *TINY, "--fps", "30"]) == 0
+    assert shown == [30.0] * 4
+    assert len(closed) == 1
+
+
 def test_no_display_is_one_sentence(monkeypatch, capsys):
     pygame = load_pygame()
     monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)

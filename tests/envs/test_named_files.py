@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments
+from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments, with_same_files
+from multispin_env.envs.rounds.variants.heterogeneous import Heterogeneous
 from multispin_env.envs.rounds.variants.recorded_acceptance import RecordedAcceptance
 
 
@@ -40,3 +41,23 @@ def test_what_is_saved_is_the_name_of_the_copy(folder):
     assert named_files(RecordedAcceptance, arguments) == {"records.npz": folder / "other.npz"}
     for nothing in (None, np.zeros(1)):  # the package's own, or a record in memory
         assert named_files(RecordedAcceptance, {"records": nothing}) == {}
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "taken"),
+    [
+        ("a", "same", True),
+        ("a", "other", False),  # as long, of another content
+        ("a", "missing", False),
+        ("missing", "a", False),
+        ("a", None, False),
+        (None, "a", False),
+    ],
+)
+def test_another_path_is_taken_where_the_same_bytes_are(own, theirs, taken, tmp_path):
+    for name, content in (("a", b"12"), ("same", b"12"), ("other", b"34")):
+        (tmp_path / name).write_bytes(content)
+    mine, other = (None if name is None else str(tmp_path / name) for name in (own, theirs))
+    found = with_same_files(RecordedAcceptance(records=mine, half=1), RecordedAcceptance(records=other, half=0))
+    assert (found.records, found.half) == (other if taken else mine, 1)
+    assert with_same_files(RecordedAcceptance(records=mine), Heterogeneous()).records == mine

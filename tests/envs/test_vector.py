@@ -249,6 +249,43 @@ def test_frames():
     assert make().render() is None
 
 
+def test_disabled_autoreset_asks_for_a_reset_of_those_that_are_over():
+    env = make(num_envs=7, autoreset_mode=AutoresetMode.DISABLED, max_episode_steps=2)
+    env.reset(seed=0)
+    played = np.zeros((7, 4, 2), np.float32)
+    env.step(played)
+    env.reset(options={"reset_mask": np.arange(7) == 3})
+    assert env.step(played)[3].tolist() == [True] * 3 + [False] + [True] * 3
+    with pytest.raises(RuntimeError, match=r"copies \[0, 1, 2, 4, 5\] are over"):  # no more than five are named
+        env.step(played)
+    env.reset(options={"reset_mask": np.arange(7) != 3})
+    env.step(played)
+
+
+def test_all_copies_may_end_at_once():
+    """As in Gymnasium's own, there is no info then but the final one."""
+    options = {"num_users": 4, "max_episode_steps": 2}
+    native = make(autoreset_mode=AutoresetMode.SAME_STEP, max_episode_steps=2)
+    vector = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    sync = gym.make_vec(FULL, num_envs=3, vectorization_mode="sync", vector_kwargs=vector, **options)
+    assert same(native.reset(seed=0), sync.reset(seed=0))
+    played = np.zeros((3, 4, 2), np.float32)
+    for _ in range(4):
+        assert all(map(same, native.step(played), sync.step(played)))
+
+
+def test_worth_has_a_number_for_each_user():
+    env = make()
+    env.reset(seed=0)
+    played = np.zeros((3, 4, 2))
+    own = env.unwrapped.reward_slopes(played)
+    unit = 1.0 / env.unwrapped.scenario.autoregressive_goodput
+    np.testing.assert_allclose(env.unwrapped.reward_slopes(played, np.full((3, 4), unit)), own)
+    for shape in ((4,), (3, 5)):
+        with pytest.raises(ValueError, match=r"worth: got shape .*, allowed is \(3, 4\)"):
+            env.unwrapped.reward_slopes(played, np.ones(shape))
+
+
 def test_refused_actions_change_nothing():
     env, twin = make(), make()
     env.reset(seed=0)
@@ -285,13 +322,35 @@ def test_action_of_a_copy_that_starts_over_is_not_read():
         (lambda env: make(num_envs=0), "num_envs: got 0"),
         (lambda env: make(max_episode_steps=0), "max_episode_steps: got 0"),
         (lambda env: make(autoreset_mode="Never"), "autoreset_mode: got 'Never', allowed is one of"),
-        (lambda env: make(action="share"), "did you mean 'shares'"),
+        (lambda env: make(action="share"), r"^action: got 'share'.*did you mean 'shares'"),
+        (lambda env: make(reward="sample"), r"^reward: got 'sample'.*did you mean 'sampled'"),
+        (lambda env: make(optimum=1), "optimum: got 1, allowed is True or False"),
+        (lambda env: make(copy="yes"), "copy: got 'yes', allowed is True or False"),
+        (
+            lambda env: make(env_id="MultiSpin/Fair-v0").unwrapped.settings.best_controller,
+            "no optimum of Fair is known",
+        ),
         (lambda env: make(render_mode="human"), "render_mode: got 'human'"),
     ],
 )
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call(make())
+
+
+def test_an_environment_comes_and_goes():
+    variant = ms.ENVIRONMENTS.load(FULL)
+    for steps in (3, 5):  # nothing is left of the first
+        ms.register_environment("Mine/Brief-v0", variant, steps)
+        assert gym.spec("Mine/Brief-v0").max_episode_steps == steps
+        assert make("Mine/Brief-v0").unwrapped.max_episode_steps == steps
+        ms.unregister_environment("Mine/Brief-v0")
+        assert "Mine/Brief-v0" not in gym.registry
+        assert "Mine/Brief-v0" not in ms.ENVIRONMENTS.names()
+    with pytest.raises(ValueError, match="Mine/Brief-v0"):
+        ms.unregister_environment("Mine/Brief-v0")
+    with pytest.raises(ValueError, match=FULL):
+        ms.register_environment(FULL, variant)
 
 
 def test_unknown_keyword():
@@ -302,6 +361,10 @@ def test_unknown_keyword():
 
 
 def test_step_before_reset():
+    with pytest.raises(RuntimeError, match=r"step: got a call before reset of copies \[0, 1, 2, 3, 4\], allowed"):
+        make(num_envs=7).step(np.zeros((7, 4, 2)))
+    with pytest.raises(RuntimeError, match="state: got a call before reset"):
+        _ = make().unwrapped.state
     env = make()
     with pytest.raises(RuntimeError, match=r"before reset of copies \[0, 1, 2\], allowed is reset first"):
         env.step(np.zeros((3, 4, 2)))

@@ -8,9 +8,16 @@ import multispin_env as ms
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import contenders_of, make_contender, reference_of
-from multispin_env.evaluation.episodes import play_episodes
+from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.ledger import Ledger
-from multispin_env.evaluation.seeds import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, TUNING_SEED, VALIDATION_SEED
+from multispin_env.evaluation.seeds import (
+    EPISODE_SEED,
+    HELD_OUT_SEED,
+    SEED_ROOM,
+    STATE_ROOM,
+    TUNING_SEED,
+    VALIDATION_SEED,
+)
 
 HETEROGENEOUS = "MultiSpin/Heterogeneous-v0"
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
@@ -169,7 +176,23 @@ def test_bad_environments_are_refused():
         play_episodes(vector(max_episode_steps=None), "optimal")
 
 
+def test_environments_of_episodes():
+    env = make_episode_env(HETEROGENEOUS, 3, "qwen3.5", {"num_users": 2, "max_episode_steps": 4})
+    assert (env.num_envs, env.unwrapped.scenario.name, env.unwrapped.scenario.num_users) == (3, "qwen3.5", 2)
+    assert (
+        make_episode_env(HETEROGENEOUS, 2, ms.Scenario.preset("llama2", num_users=7)).unwrapped.max_episode_steps == 64
+    )
+    for env_id, episodes, arguments, words in (
+        ("MultiSpin/Heterogenous-v0", 2, None, r"env: got .*did you mean 'MultiSpin/Heterogeneous-v0'"),
+        (HETEROGENEOUS, 1, None, "episodes: got 1, allowed is an integer ≥ 2"),
+        (HETEROGENEOUS, 2, {"max_episode_steps": -1}, "max_episode_steps: got -1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make_episode_env(env_id, episodes, "llama2", arguments)
+
+
 def test_seeds_are_apart():
+    assert STATE_ROOM == 2_000_000
     assert (HELD_OUT_SEED, VALIDATION_SEED) == (2606_04581, 2606_04582)  # of stored tables
     assert (TUNING_SEED, EPISODE_SEED, SEED_ROOM) == (10**9, 11 * 10**8, 10**8)
     ranges = [(HELD_OUT_SEED, 1), (VALIDATION_SEED, 1), (TUNING_SEED, SEED_ROOM), (EPISODE_SEED, SEED_ROOM)]

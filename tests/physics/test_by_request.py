@@ -182,3 +182,12 @@ def test_edges_of_ends_and_spreads(scenario):
     assert ByRequest(np.nextafter(0.5, 0)).prior(even).spread < 0.5
     with pytest.raises(ValueError, match=r"spread of task 'even': got 0\.5, allowed is 0 or a number below 0\.5,"):
         ByRequest(0.5).prior(even)
+
+
+def test_old_requests_stay_as_they_are(scenario):
+    process = ByRequest(mean_rounds=1.5)
+    requests = process.first(scenario, tasks((3, 20)), fresh(process, (3, 20)))
+    before = [array.copy() for array in requests]
+    later = process.next(scenario, requests, np.ones((3, 20)), fresh(process, (3, 20), 5))
+    assert (later.rate != before[1]).any()
+    assert all(map(np.array_equal, requests, before))

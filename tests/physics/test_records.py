@@ -333,3 +333,14 @@ def test_what_cannot_be_halved_is_refused():
     single = Records(np.array([0, 0, 1]), np.array([8, 8, 8]), np.full(24, 0.5), np.ones(24, dtype=bool))
     with pytest.raises(ValueError, match="task: got 1 prompt of task 1, allowed for halves are at least 2 of each"):
         single.half(0)
+
+
+def test_a_record_keeps_numbers_of_its_own():
+    given = [GOOD["task"].astype(np.int64), np.array([8, 10, 9]), np.linspace(0.0, 1.0, 27), GOOD["accepted"].copy()]
+    records = Records(*given)
+    for array in given:
+        array[:] = 0  # it has not been made read-only
+    assert records.task.tolist() == [1, 0, 1]
+    assert records.length.tolist() == [8, 10, 9]
+    assert records.probability[-1] == 1.0
+    assert records.accepted.sum() == 18

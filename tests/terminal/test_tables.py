@@ -1,6 +1,7 @@
 """Tables on a terminal and elsewhere."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,27 @@ def test_best_row_is_highlighted_on_a_terminal():
     assert GREEN in best
     assert "[bold]optimal[/]" in best
     assert "\x1b" not in other
+
+
+@pytest.mark.parametrize(("columns", "space", "rule"), [(26, 3, "─"), (25, 2, "-")], ids=["rich", "plain"])
+def test_columns_are_aligned_where_they_fit(columns, space, rule):
+    """16 columns for names, some between, 7 for numbers."""
+    printed = re.sub(r"\x1b\[[\d;]*m", "", on_terminal(CODE, COLUMNS=str(columns)))
+    title, line, *rows = printed.splitlines()
+    between = " " * space
+    assert title == f"decided by      {between}goodput"
+    assert rows == [f"[bold]optimal[/]{between} 172.13", f"fixed           {between}   9.28"]
+    assert line.startswith(rule)
+
+
+def test_a_reader_that_has_gone_is_told_nothing():
+    code = "import sys; from multispin_env.terminal.status import exit_status\n"
+    code += "sys.exit(exit_status('p', lambda: print('x' * 10**6, flush=True)))"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141
 
 
 def test_no_color_is_honoured():

@@ -36,6 +36,22 @@ def test_rounds_are_shown_in_the_same_time():
     assert (right.reference, right.reference_name) == (left.goodput, "optimal")
 
 
+def test_frames_of_a_round():
+    one, other = episodes("optimal", "fixed", rounds=2)
+    assert [view.title for view in (*one, *other)] == ["optimal", "optimal", "fixed", "fixed"]
+    assert [len(view.goodput) for view in one] == [1, 2]
+    frames = Film(one, other).frames()
+    assert [frame.times for frame in frames] == [*[1] * MOVES, JUDGED, *[1] * MOVES, END]
+    assert [frame.number for frame in frames] == [0] * (MOVES + 1) + [1] * (MOVES + 1)
+    assert {frame.views[0].scales.rounds for frame in frames} == {2}
+    for index, frame in enumerate((frames[0], frames[-1])):
+        assert [view.goodput for view in frame.views] == [one[index].goodput, other[index].goodput]
+        scales = [view.scales for view in (one[index], other[index])]
+        assert frame.views[0].scales.goodput == max(scale.goodput for scale in scales)
+    again = watch(make_watched_env(FULL, 2, "llama2", {"num_users": 3}), "optimal", 8)
+    assert again[0].goodput != one[0].goodput  # of another seed
+
+
 def test_time_passes():
     film = Film(*episodes("optimal", "fixed", reward="sampled"))
     pictures = [film.draw(frame).array() for frame in film.frames()[: MOVES + 1]]

@@ -18,6 +18,13 @@ def test_fixed_is_eight_for_all(scenario, rng):
         ms.make_controller("fixed", scenario, draft_length=99)
 
 
+@pytest.mark.parametrize(("longest", "length"), [(5, 5), (8, 8), (9, 8)])
+def test_fixed_is_the_nearest_to_eight(longest, length):
+    scenario = ms.Scenario.preset("llama2", num_users=2, max_draft_length=longest)
+    found = ms.make_controller("fixed", scenario)(ms.sample_state(scenario, np.random.default_rng(0)))
+    assert found.draft_length.tolist() == [length] * 2
+
+
 @pytest.mark.parametrize("low", [0, 1])
 def test_uniform_bandwidth_equals_brute_force(preset, rng, low):
     scenario = ms.Scenario.preset(preset, num_users=3, max_draft_length=7, min_draft_length=low, total_bandwidth=2e6)
@@ -38,6 +45,9 @@ def test_random_uses_its_generator(scenario, rng):
 
     assert (play(1).bandwidth == play(1).bandwidth).all()
     assert (play(1).draft_length != play(2).draft_length).any()
+    share = play(1).bandwidth / scenario.total_bandwidth
+    assert share.sum(-1) == pytest.approx(np.ones(200))
+    assert (share**2).mean() == pytest.approx(2.0 / (20 * 21), rel=0.1)  # uniform over the simplex; 4,000 of them
     assert set(np.unique(play(1).draft_length)) == set(range(1, 26))
     with pytest.raises(ValueError, match=r"rng: got 3, allowed is a numpy\.random\.Generator"):
         ms.make_controller("random", scenario, rng=3)
@@ -58,6 +68,9 @@ def test_systems_by_hand(preset, rng, low, bandwidth):
     assert ms.p2p_goodput(scenario, state) == pytest.approx(np.mean(p2p))
     central = [alone(scenario, a, 0.004) for a in state.acceptance_rate]
     assert ms.centralized_goodput(scenario, state) == pytest.approx(np.mean(central))
+    batch = ms.sample_state(scenario, rng, 3)
+    for system in (ms.p2p_goodput, ms.centralized_goodput):
+        assert system(scenario, batch) == pytest.approx([float(system(scenario, batch[i])) for i in range(3)])
 
 
 @pytest.mark.parametrize("name", ms.controller_names())

@@ -75,3 +75,12 @@ def test_best_of_all_common_lengths(scenario, rng):
 def test_bad_input(alpha, theta, t_ver, message):
     with pytest.raises(ValueError, match=message):
         ms.homogeneous_draft_length(np.array(alpha), np.array(theta), t_ver)
+
+
+def test_excess_of_many_at_once():
+    """Those that are done early do not end it for the others."""
+    u = np.array([0.0, 1e-12, 1e-3, 0.5, 3.0, 40.0, 1e3, 1e6])
+    s = lambert_excess(u)
+    assert (s >= 0.0).all()
+    assert s[0] == 0.0
+    assert s - np.log1p(s) == pytest.approx(u, rel=1e-12, abs=1e-17)

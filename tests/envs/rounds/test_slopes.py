@@ -110,3 +110,16 @@ def test_climbing_the_slopes_reaches_the_optimum():
     reached = ms.expected_outcome(scenario, state, env.unwrapped.decode_action(actions)).goodput
     best = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state)).goodput
     assert (reached / best).mean() > 0.998
+
+
+def test_expected_tokens_lie_on_a_line_between_whole_lengths():
+    """At the longest one the line is the one below it."""
+    env = gym.make_vec("MultiSpin/Heterogeneous-v0", num_envs=2, num_users=3, max_draft_length=6)
+    env.reset(seed=0)
+    rate = env.unwrapped.state.acceptance_rate
+    core = env.unwrapped._engine._core
+    for length, low in ((1.0, 1), (2.25, 2), (5.5, 5), (6.0, 5)):
+        tokens, slope = core.interpolated_tokens(np.full((2, 3), length))
+        whole = [sum(rate**i for i in range(n + 1)) for n in (low, low + 1)]
+        assert slope == pytest.approx(whole[1] - whole[0])
+        assert tokens == pytest.approx(whole[0] + (length - low) * (whole[1] - whole[0]))

@@ -1,0 +1,217 @@
+"""Networks and features by hand: what each part makes of small inputs."""
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+
+from agents.base import LATE, PLAIN, CosineRate, LinearRate, tuning_for
+from agents.foresight import DISCOUNT, Foresight
+from agents.policies.equivariant import EquivariantActorCritic, EquivariantExtractor, SumHead, UserEncoder, UserHead
+from agents.policies.equivariant_sac import EquivariantSACPolicy, JointValue
+from agents.policies.features import UserFeatures
+from agents.vec_env import make_vec_env
+from multispin_env.envs.settings import Settings
+from multispin_env.registry import ENVIRONMENTS
+from multispin_env.scenario import Scenario
+
+ENTRIES = {
+    "compute": [1.1, 0.9],
+    "channel": [0.5, 2.0],
+    "acceptance": [0.75, 1.0],
+    "task": [1.0, 0.0, 0.0, 1.0],
+    "drafted": [0.5, 0.25],
+    "accepted": [0.5, 0.125],
+    "age": [0.5, 0.0],
+    "hits": [0.5, 0.0],
+    "misses": [0.5, 0.2],
+    "mean_channel": [1.5, 1.0],
+    "planned_channel": [0.25, 1.0],
+    "throughput": [0.5, 0.0],
+    "shared": [0.25, 0.5, -0.5],
+}
+"""An observation of two devices that shows everything."""
+
+
+def space_of(entries=ENTRIES):
+    return spaces.Dict({key: spaces.Box(-9.0, 9.0, (len(value),), np.float32) for key, value in entries.items()})
+
+
+def tensors(entries=ENTRIES, copies=1):
+    return {key: th.tensor([value] * copies) for key, value in entries.items()}
+
+
+def test_every_feature_of_two_devices():
+    def odds(tokens, accepted, refused):
+        return np.log(accepted / (0.75 * tokens) + 1.0) - np.log(refused / (0.25 * tokens) + 1.0)
+
+    hits = [odds(8.0, 64.0, 16.0), odds(32.0, 64.0, 16.0), 0.5 * np.log(81.0) - 1.0, np.log(17.0) - 0.5]
+    none = [odds(8.0, 0.0, 4.0), odds(32.0, 0.0, 4.0), 0.5 * np.log(5.0) - 1.0, np.log(5.0) - 0.5]
+    expected = [
+        [
+            *(0.5, -0.5, np.log(0.501), 0.0, np.log(4.0) - 1.5, 0.5, np.log(1.501), -0.75, np.log(0.251)),
+            *(1.0, 0.0, 2.0, 2.0, 1.0, 0.0, *hits, 0.0, 0.25, 0.5, -0.5),
+        ],
+        [
+            *(-0.5, 1.0, np.log(2.001), 1.0, -np.log(0.001) - 1.5, 0.0, np.log(1.001), 0.0, np.log(1.001)),
+            *(0.0, 1.0, 0.0, 0.0, 0.0, -1.0, *none, np.log(1e-6), 0.25, 0.5, -0.5),
+        ],
+    ]
+    network = UserFeatures(space_of())
+    assert network.features_dim == 2 * 23
+    assert network(tensors()).reshape(2, 23).numpy() == pytest.approx(np.array(expected), abs=1e-4)
+    refused = {**ENTRIES, "accepted": [0.25, 0.125], "age": [0.5, 0.5]}
+    found = network(tensors(refused)).reshape(2, 23)
+    assert found[0, 11:15].tolist() == pytest.approx([2.0, 1.0, 0.0, 0.0])  # not all were accepted
+    assert found[1, 11:15].tolist() == pytest.approx([1.0, 0.5, 0.0, 0.0])
+
+
+def test_features_without_what_is_hidden():
+    shown = {key: ENTRIES[key] for key in ("compute", "drafted", "age", "hits", "shared")}
+    network = UserFeatures(space_of(shown))
+    assert network.features_dim == 2 * 4  # counts are nothing without their fellows
+    assert network(tensors(shown, 3)).shape == (3, 8)
+
+
+@pytest.mark.parametrize("largest", [True, False])
+def test_users_know_themselves_and_their_context(largest):
+    th.manual_seed(0)
+    encoder = UserEncoder(4, 3, largest)
+    features = th.randn(2, 5 * 3)
+    own = encoder.own(features.reshape(2, 5, 3))
+    mean = sum(own[:, user] for user in range(5)) / 5.0
+    most = th.stack([own[:, user] for user in range(5)]).max(0).values
+    context = encoder.context(th.cat([mean, most], -1) if largest else mean)
+    found = encoder(features)
+    assert found.shape == (2, 5, 8)
+    assert th.allclose(found[..., :4], own)
+    for user in range(5):
+        assert th.allclose(found[:, user, 4:], context, atol=1e-6)
+
+
+def test_heads_begin_with_what_they_are_told():
+    th.manual_seed(0)
+    head = UserHead(64, 3, 0.25)
+    assert head.net[-1].bias.tolist() == [0.0, 0.25, 0.25]
+    assert head.net[-1].weight.std().item() == pytest.approx(0.01, rel=0.3)
+    codes = th.randn(2, 5, 128)
+    found = head(codes)
+    assert found.shape == (2, 15)
+    assert th.allclose(found.reshape(2, 5, 3)[1, 3], head.net(codes[1, 3]), atol=1e-6)
+    value = SumHead(64)
+    assert th.allclose(value(codes), sum(value.net(codes[:, user]) for user in range(5)) / 5.0, atol=1e-6)
+
+
+def test_actor_and_critic_have_encoders_of_their_own():
+    th.manual_seed(0)
+    extractor = EquivariantExtractor(4, 3, largest=False)
+    features = th.randn(2, 6)
+    actor, critic = extractor(features)
+    assert th.equal(actor, extractor.policy_net(features))
+    assert th.equal(critic, extractor.value_net(features))
+    assert not th.allclose(actor, critic)
+    assert (extractor.latent_dim_pi, extractor.latent_dim_vf) == (8, 8)
+    assert (extractor.policy_net.largest, extractor.value_net.largest) == (False, False)
+
+
+def test_policy_of_stable_baselines():
+    th.manual_seed(0)
+    box = spaces.Box(-1.0, 1.0, (2, 2), np.float32)
+    policy = EquivariantActorCritic(
+        space_of(), box, lambda _: 0.125, width=8, log_std_init=-1.0, bandwidth_init=0.5, largest=False
+    )
+    assert policy.log_std.tolist() == [-1.0, -1.0]
+    assert policy.action_net.net[-1].bias.tolist() == [0.0, 0.5]
+    assert policy.optimizer.param_groups[0]["lr"] == 0.125
+    assert policy.mlp_extractor.policy_net.own[0].in_features == 23
+    narrow = EquivariantActorCritic(space_of(), spaces.Box(-1.0, 1.0, (2, 1), np.float32), lambda _: 0.125, width=8)
+    assert narrow.mlp_extractor.policy_net.own[0].in_features == 23
+    assert narrow.deterministic(tensors(copies=3)).shape == (3, 2)
+    assert not policy.mlp_extractor.policy_net.largest
+    with th.no_grad():
+        policy.log_std.copy_(th.tensor([-1.0, -2.0]))
+    chosen = policy.get_distribution(tensors(copies=3)).distribution
+    assert chosen.stddev[1].tolist() == pytest.approx(np.exp([-1.0, -2.0, -1.0, -2.0]))
+    assert th.allclose(chosen.mean, policy.deterministic(tensors(copies=3)))
+    features = policy.features_extractor(tensors())
+    codes = policy.mlp_extractor.policy_net(features)
+    assert th.allclose(policy.deterministic(tensors()), policy.action_net(codes))
+
+
+def test_values_join_each_users_features_and_action():
+    th.manual_seed(0)
+    value = JointValue(8, 3, 2)
+    features, actions = th.randn(4, 5, 3), th.randn(4, 5, 2)
+    found = value(th.cat([features.flatten(1), actions.flatten(1)], -1))
+    joined = th.cat([features, actions], -1)
+    assert found.shape == (4, 1)
+    assert th.allclose(found, value.head(value.encoder(joined.flatten(1))))
+
+
+def test_policy_of_sac():
+    th.manual_seed(0)
+    box = spaces.Box(-1.0, 1.0, (2, 2), np.float32)
+    policy = EquivariantSACPolicy(space_of(), box, lambda _: 0.125, width=8, log_std_init=-3.0, bandwidth_init=0.5)
+    assert policy.actor.mu.net[-1].bias.tolist() == [0.0, 0.5]
+    assert policy.actor.log_std.net[-1].bias.tolist() == [-3.0, -3.0]
+    assert [(q.features, q.columns) for q in policy.critic.q_networks] == [(23, 2), (23, 2)]
+    names = {name.split(".")[0] for name, _ in policy.critic.named_parameters()}
+    assert {"qf0", "qf1"} <= names
+    mean, log_std, _ = policy.actor.get_action_dist_params(tensors())
+    assert mean.shape == log_std.shape == (1, 4)
+    assert th.allclose(policy.deterministic(tensors()), th.tanh(mean))
+
+
+def test_foresight_begins_where_throughput_stays():
+    space = space_of()
+    one = Foresight(space, 8, 4.0, learning_rate=0.5)
+    assert one.kept == pytest.approx(0.75 * DISCOUNT)
+    assert one.log_bound == pytest.approx(np.log(4.0 / 3.0))
+    settled = (1.0 - DISCOUNT) / (1.0 - 0.75 * DISCOUNT)
+    assert one.first == pytest.approx(np.log(0.75 * settled / (1.0 - 0.75 * settled)))
+    assert one.encoder.features == 23
+    assert [group["lr"] for group in one.optimizer.param_groups] == [0.5]
+    one.set_rate(0.25)
+    assert [group["lr"] for group in one.optimizer.param_groups] == [0.25]
+    with th.no_grad():
+        one.head.net[-1].weight.zero_()
+        one.head.net[-1].bias.fill_(0.5)
+    found = one({key: np.array([value], np.float32) for key, value in ENTRIES.items()})
+    assert found.tolist()[0] == pytest.approx([np.log(4.0 / 3.0) - np.log1p(np.exp(-one.first - 0.5))] * 2, abs=1e-6)
+
+
+def test_rates_of_learning():
+    linear, cosine = LinearRate(2.0, lambda x: x / 2.0), CosineRate(2.0, lambda x: x / 2.0)
+    assert [linear(x) for x in (2.0, 1.0, 0.2, 0.05, 0.0)] == pytest.approx([2.0, 1.0, 0.2, 0.1, 0.1])
+    assert [cosine(x) for x in (2.0, 1.0, 0.0)] == pytest.approx([2.0, 1.0, 0.0])
+    assert cosine(2.0 / 3.0) == pytest.approx(0.5)
+
+
+def settings(env_id="MultiSpin/Heterogeneous-v0", **arguments):
+    return Settings(Scenario.preset("llama2", num_users=2), ENVIRONMENTS.load(env_id)(**arguments))
+
+
+def test_late_reports_ask_for_more_exploration():
+    assert tuning_for(settings()) is PLAIN
+    assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=0)) is PLAIN
+    assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=1)) is LATE
+
+
+def test_vector_for_stable_baselines():
+    env = make_vec_env("MultiSpin/Heterogeneous-v0", settings(), 2, 3, seed=5)
+    first, again = env.reset(), env.reset()
+    assert (first["channel"] != again["channel"]).any()  # seeds are taken once
+    env.seed(5)
+    assert (env.reset()["channel"] == first["channel"]).all()
+    assert env.get_images() == [None, None]
+    assert env.get_attr("num_envs", [1]) == [2]
+    other = env.like(Scenario.preset("qwen3.5", num_users=3), 4, 7, 1)
+    assert (other.num_envs, other.env.scenario.num_users, other.env.max_episode_steps) == (4, 3, 3)
+    assert other.env.settings.variant == env.env.settings.variant
+    twins = [env.like(other.env.scenario, 4, 7, index).reset()["channel"] for index in (1, 1, 2)]
+    assert (twins[0] == twins[1]).all()
+    assert (twins[0] != twins[2]).any()
+    closed = []
+    env.env.close = lambda: closed.append(True)
+    env.close()
+    assert closed == [True]

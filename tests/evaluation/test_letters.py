@@ -1,0 +1,148 @@
+"""Tables to the letter, from numbers that were chosen by hand."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multispin_env.evaluation.comparison import Row, compare, compare_ledgers, comparison_cells, user_cells
+from multispin_env.evaluation.ledger import Ledger
+from multispin_env.evaluation.statistics import mean_interval
+from multispin_env.evaluation.table import aligned, markdown, to_csv, to_json
+from multispin_env.terminal.tables import check_outputs, show_table, write_output
+
+ROWS = [
+    Row("optimal", 171.234, 170.0, 172.5, 1.0, 0.0, 0.0, 0.0),
+    Row("fixed", 9.25, 9.0, 10.125, 0.05402, -161.984, -163.5, -160.0),
+]
+
+TEXT = """\
+decided by  goodput (tokens/s)     95 % interval  of optimum  minus optimum       95 % interval
+----------  ------------------  ----------------  ----------  -------------  ------------------
+optimal                 171.23  170.00 to 172.50      1.0000          +0.00      +0.00 to +0.00
+fixed                     9.25     9.00 to 10.12      0.0540        -161.98  -163.50 to -160.00
+"""
+
+MARKDOWN = """\
+| decided by | goodput (tokens/s) | 95 % interval | of optimum | minus optimum | 95 % interval |
+| --- | ---: | ---: | ---: | ---: | ---: |
+| optimal | 171.23 | 170.00 to 172.50 | 1.0000 | +0.00 | +0.00 to +0.00 |
+| fixed | 9.25 | 9.00 to 10.12 | 0.0540 | -161.98 | -163.50 to -160.00 |
+"""
+
+
+def test_text_and_markdown(capsys):
+    cells = comparison_cells(ROWS, "goodput", "optimum")
+    assert aligned(*cells) + "\n" == TEXT
+    assert markdown(*cells) + "\n" == MARKDOWN
+    show_table(("name", "n"), [("a", "10"), ("long name", "5")], best=0)
+    assert capsys.readouterr().out == "name        n\n---------  --\na          10\nlong name   5\n"
+    assert markdown(("name",), [("a",)]) == "| name |\n| --- |\n| a |"
+
+
+def test_json_and_csv():
+    assert to_csv(ROWS).splitlines() == [
+        "name,mean,low,high,share,difference,difference_low,difference_high",
+        "optimal,171.234,170.0,172.5,1.0,0.0,0.0,0.0",
+        "fixed,9.25,9.0,10.125,0.05402,-161.984,-163.5,-160.0",
+    ]
+    text = to_json([Row("α", *[1.0] * 7)], {"K": 3})
+    assert "α" in text
+    assert text.startswith('{\n  "about": {\n    "K": 3\n')
+    assert json.loads(text) == {"about": {"K": 3}, "rows": [Row("α", *[1.0] * 7).to_dict()]}
+
+
+def test_order_of_a_table():
+    """The best first; the reference before those that are equal but for rounding."""
+    near = 20.0 * (1.0 + 1e-13)
+    values = {"a": [near, near], "middle": [20.0, 20.0], "best": [30.0, 10.0 + 2e-8], "low": [5.0, 9.0]}
+    rows = compare({name: np.array(numbers) for name, numbers in values.items()}, "middle")
+    assert [row.name for row in rows] == ["best", "middle", "a", "low"]
+    low = rows[3]
+    assert (low.mean, low.low, low.high) == (7.0, 5.0, 9.0)
+    assert (low.share, low.difference) == (0.35, -13.0)
+    assert (low.difference_low, low.difference_high) == (-15.0, -11.0)
+
+
+def test_intervals():
+    values = np.random.default_rng(0).normal(3.0, 1.0, 400)
+    mean, low, high = mean_interval(values)
+    assert mean == values.mean()
+    assert [mean - low, high - mean] == pytest.approx([1.96 * values.std() / 20.0] * 2, rel=0.12)
+    assert mean_interval(values) == (mean, low, high)  # to the bit
+    assert mean_interval([1, 3]) == (2.0, 1.0, 3.0)
+    for shape in ((1,), (0,), (2, 2)):
+        with pytest.raises(ValueError, match="values: got shape"):
+            mean_interval(np.ones(shape))
+
+
+def played(goodput, users):
+    """A ledger of four rounds and four seconds."""
+    goodput, users = np.array(goodput), np.array(users)
+    return Ledger(4, 4.0 * users, 8.0 * users, np.full(len(users), 4.0), goodput * 2.0, 4.0 * goodput)
+
+
+def test_order_and_quantiles_of_a_comparison():
+    users = np.arange(1.0, 11.0).reshape(2, 5)
+    ledgers = {
+        "c": played([8.0, 2.0], users),
+        "a": played([20.0 + 1e-12, 20.0], users),
+        "b": played([20.0, 20.0], users),
+    }
+    rows = compare_ledgers(ledgers, "b", "goodput")
+    assert [row.name for row in rows] == ["b", "a", "c"]
+    last = rows[2]
+    assert (last.mean, last.low, last.high, last.share) == (5.0, 2.0, 8.0, 0.25)
+    assert (last.difference, last.difference_low, last.difference_high) == (-15.0, -18.0, -12.0)
+    details = last.details
+    assert (details["goodput"], details["throughput"], details["reward"]) == (5.0, 27.5, 2.5)
+    assert details["utility"] == pytest.approx((np.log(120.0) + np.log(30240.0)) / 2.0)
+    assert details["fairness"] == pytest.approx((225.0 / 275.0 + 1600.0 / 1650.0) / 2.0)
+    quantiles = [details[f"user_throughput_{q}"] for q in (5, 25, 50, 75, 95)]
+    assert quantiles == pytest.approx([1.45, 3.25, 5.5, 7.75, 9.55])
+
+
+NAMES = ("throughput", "utility", "fairness", *(f"user_throughput_{q}" for q in (5, 25, 50, 75, 95)))
+EPISODES = [
+    Row(*row, details=dict(zip(NAMES, details, strict=True)))
+    for row, details in (
+        (("best", 20.5, 19.0, 22.25, 1.0, 0.0, 0.0, 0.0), (21.0, 2.3456, 0.98765, 1.0, 2.0, 3.0, 4.0, 5.0)),
+        (("half", 10.25, 9.5, 11.0, 0.5, -10.25, -11.5, -9.0), (11.0, -2.0, 0.5, 0.1, 0.2, 0.3, 0.4, 0.5555)),
+    )
+]
+
+
+def test_cells_of_a_comparison():
+    header, lines = comparison_cells(EPISODES, "goodput")
+    assert header == (
+        *("decided by", "goodput (tokens/s)", "95 % interval", "of reference", "minus reference", "95 % interval"),
+    )
+    assert lines == [
+        ("best", "20.50", "19.00 to 22.25", "1.0000", "+0.00", "+0.00 to +0.00"),
+        ("half", "10.25", "9.50 to 11.00", "0.5000", "-10.25", "-11.50 to -9.00"),
+    ]
+    header, lines = comparison_cells([replace(EPISODES[1], share=None)], "return")
+    assert header == ("decided by", "return", "95 % interval", "minus reference", "95 % interval")
+    assert lines == [("half", "10.250", "9.500 to 11.000", "-10.250", "-11.500 to -9.000")]
+
+
+def test_cells_of_users():
+    header, lines = user_cells(EPISODES)
+    assert header[:4] == ("decided by", "throughput (tokens/s)", "Σ ln throughput", "Jain's index")
+    assert header[4:] == ("user's 5 %", "user's 25 %", "user's 50 %", "user's 75 %", "user's 95 %")
+    assert lines == [
+        ("best", "21.00", "2.346", "0.9877", "1.000", "2.000", "3.000", "4.000", "5.000"),
+        ("half", "11.00", "-2.000", "0.5000", "0.100", "0.200", "0.300", "0.400", "0.555"),
+    ]
+
+
+def test_outputs(tmp_path, capsys):
+    write_output("text\n", Path("-"))
+    assert capsys.readouterr().out == "text\n"
+    write_output("α\n", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == "α\n".encode()
+    check_outputs(Path("-"), None, tmp_path / "b", tmp_path / "c")
+    with pytest.raises(ValueError, match="file: got '-' twice"):
+        check_outputs(Path("-"), tmp_path / "b", Path("-"))
