@@ -7,7 +7,9 @@ import pytest
 import torch as th
 
 from agents import export
+from agents.commands import export as command
 from agents.export import Network, largest_difference, onnx_of, random_observations
+from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
@@ -85,23 +87,23 @@ def test_files_are_of_a_version_that_old_readers_know(newest, written, monkeypat
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
 def test_every_package_is_looked_for(missing, monkeypatch):
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == missing else name)
-    with pytest.raises(ValueError, match=f"onnx: the package '{missing}' is missing, allowed after: pip install"):
+    with pytest.raises(ModuleNotFoundError, match=f"the package '{missing}' is missing, allowed after: pip install"):
         onnx_of(Network(Shifted(), SPACE, 2), SETTINGS)
 
 
 def test_what_is_written_is_said(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(export, "run_folder", lambda name: tmp_path)
-    monkeypatch.setattr(export, "load_config", lambda folder: None)
+    monkeypatch.setattr(command, "run_folder", lambda name: tmp_path)
+    monkeypatch.setattr(command, "load_config", lambda folder: None)
     asked = []
-    monkeypatch.setattr(export, "export", lambda *given: asked.append(given) or dict.fromkeys(given[2], 2e-7))
+    monkeypatch.setattr(command, "export", lambda *given: asked.append(given) or dict.fromkeys(given[2], 2e-7))
     for options, names in (([], ["policy.onnx"]), (["--torch-export", "--onnx"], ["policy.onnx", "policy.pt2"])):
-        assert export.main(["run", *options]) == 0
+        assert main(["export", "run", *options]) == 0
         assert capsys.readouterr().out.splitlines() == [
             f"wrote {tmp_path / name}: largest difference of an action from the original 2.0e-07 "
             "on 384 random observations"
             for name in names
         ]
         assert asked[-1] == (tmp_path, tmp_path, names)
-    assert export.main(["run", "--out", str(tmp_path / "new")]) == 0
+    assert main(["export", "run", "--out", str(tmp_path / "new")]) == 0
     assert asked[-1] == (tmp_path, tmp_path / "new", ["policy.onnx"])
     assert (tmp_path / "new").is_dir()
