@@ -83,6 +83,16 @@ SCENARIOS: Registry[Any] = Registry(
     },
 )
 
+SERVERS: Registry[Any] = Registry(
+    "server",
+    {
+        "a100-7b-gemm": "multispin_env.servers.a100_7b_gemm:SERVER",
+        "a100-32b": "multispin_env.servers.a100_32b:SERVER",
+        "a100-70b": "multispin_env.servers.a100_70b:SERVER",
+        "cpu-1.5b": "multispin_env.servers.cpu_15b:SERVER",
+    },
+)
+
 CHANNELS: Registry[Any] = Registry(
     "channel",
     {

@@ -3,8 +3,11 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
+import numpy as np
+
 import multispin_env.registry as tables
-from multispin_env.checks import check_integer, check_keywords, check_name, check_real
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_bool, check_integer, check_keywords, check_name, check_real, shown
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
 
@@ -43,6 +46,15 @@ class Scenario:
         V, tokens in the vocabulary both models share.
     verification_fixed_time, verification_time_per_draft
         T_fix and T_lin in seconds: one verification of K drafts takes T_fix + K T_lin ([MS] 7).
+    verification_pieces
+        Pairs (a_j, b_j) in seconds and seconds per token: a pass of n tokens takes max_j (a_j + b_j n) in addition
+        (ours). None by default, as in the paper.
+    padded_verification
+        Whether a pass holds K (max L + 1) tokens, as of a server that pads its batch, instead of Σ_k (L_k + 1) (ours).
+    server
+        Name of the profile that the law of verification is from; empty for a law of its own.
+    round_trip_time
+        T_rtt in seconds, added to every round (ours).
     mean_draft_time
         T̄, mean SLM time per drafted token in seconds. Calibrated by this project, not stated in the paper.
     tasks
@@ -51,8 +63,11 @@ class Scenario:
         K, number of devices.
     total_bandwidth
         B, uplink budget in Hz.
+    payload
+        What is uploaded for each drafted token: ``"distributions"``, V̂ probabilities with their indices ([MS] 9), or
+        ``"ids"``, its index alone, for a server that verifies without probabilities (ours).
     kept_probabilities, bits_per_probability
-        V̂ and Q_B: what is uploaded for each drafted token ([MS] 9).
+        V̂ and Q_B, for ``"distributions"`` ([MS] 9).
     min_draft_length, max_draft_length
         Range of L_k in tokens. 0 means no draft, no uplink and one token of the server (ours).
     draft_time_spread
@@ -82,6 +97,11 @@ class Scenario:
     tasks: tuple[Task, ...]
     num_users: int = 20
     total_bandwidth: float = 10 * MHZ
+    verification_pieces: tuple[tuple[float, float], ...] = ()
+    padded_verification: bool = False
+    server: str = ""
+    round_trip_time: float = 0.0
+    payload: str = "distributions"
     kept_probabilities: int = 1024
     bits_per_probability: int = 16
     min_draft_length: int = 1
@@ -107,14 +127,14 @@ class Scenario:
         check_integer("max_draft_length", self.max_draft_length, max(1, self.min_draft_length))
         for field in (
             "total_bandwidth",
-            "verification_fixed_time",
-            "verification_time_per_draft",
             "mean_draft_time",
             "server_draft_time",
             "mean_gain_low",
             "noise_power",
         ):
             check_real(field, getattr(self, field), 0.0, open_low=True)
+        self._check_verification()
+        check_name("payload", self.payload, PAYLOADS)
         check_real("draft_time_spread", self.draft_time_spread, 0.0, 1.0, open_high=True)
         check_real("mean_gain_high", self.mean_gain_high, self.mean_gain_low)
         check_real("transmit_snr_db", self.transmit_snr_db, -300.0, 300.0)
@@ -123,6 +143,15 @@ class Scenario:
         if not self.tasks or not all(isinstance(task, Task) for task in self.tasks):
             raise ValueError(f"tasks: got {self.tasks!r}, allowed is a tuple of at least one Task")
         object.__setattr__(self, "tasks", tuple(self.tasks))  # a list would not hash
+
+    def _check_verification(self) -> None:
+        """Refuse a law that is not convex and rising, or takes no time at all."""
+        for field in ("verification_fixed_time", "verification_time_per_draft"):
+            check_real(field, getattr(self, field), 0.0, open_low=not self.verification_pieces)
+        check_real("round_trip_time", self.round_trip_time, 0.0)
+        check_bool("padded_verification", self.padded_verification)
+        object.__setattr__(self, "verification_pieces", checked_pieces(self.verification_pieces))
+        check_real("verification_time", self.verification_time, 0.0, open_low=True)
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "Scenario":
@@ -155,8 +184,17 @@ class Scenario:
         return tuple(field.name for field in fields(cls))
 
     def replace(self, **overrides: Any) -> Self:
-        """Return a copy with fields replaced; ``TypeError`` for an unknown field suggests the nearest."""
+        """Return a copy with fields replaced; ``TypeError`` for an unknown field suggests the nearest.
+
+        ``server`` names a profile of `SERVERS`, whose law of verification takes the place of the present one; fields
+        of the law that are given beside it count more. A law that is given without a name has none.
+        """
         check_keywords("Scenario", overrides, self.field_names())
+        server = overrides.get("server", self.server)
+        if server and server != self.server:
+            overrides = {**SERVERS.load(server).fields, **overrides}
+        elif "server" not in overrides and not LAW.isdisjoint(overrides):
+            overrides["server"] = ""
         return replace(self, **overrides)
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,20 +208,34 @@ class Scenario:
         tasks = tuple(Task(**task) for task in values["tasks"])
         return cls(**{**values, "tasks": tasks})
 
+    def pass_time(self, num_drafts: int, num_tokens: FloatArray | IntArray | int) -> FloatArray | float:
+        """T_ver in seconds of a pass of K drafts and n tokens, K of them the server's own: the law of verification.
+
+        T_fix + K T_lin ([MS] 7), and max_j (a_j + b_j n) where there are pieces (ours).
+
+        Parameters
+        ----------
+        num_drafts
+            K.
+        num_tokens
+            n, a number or an array of any shape, which the result has too.
+        """
+        time: FloatArray | float = self.verification_fixed_time + num_drafts * self.verification_time_per_draft
+        if self.verification_pieces:
+            start, slope = np.array(self.verification_pieces).T
+            time = time + (start + slope * np.asarray(num_tokens)[..., None]).max(-1)
+        return time
+
     @property
     def bits_per_token(self) -> int:
-        """Q in bits: V̂ probabilities of Q_B bits, each with its vocabulary index ([MS] 9)."""
-        return self.kept_probabilities * (self.bits_per_probability + index_bits(self.vocabulary_size))
+        """Q in bits: V̂ probabilities of Q_B bits, each with its vocabulary index ([MS] 9); for ids an index alone."""
+        index = index_bits(self.vocabulary_size)
+        return index if self.payload == "ids" else self.kept_probabilities * (self.bits_per_probability + index)
 
     @property
     def verification_time(self) -> float:
-        """T_ver in seconds for the drafts of all users ([MS] 7)."""
-        return self.verification_fixed_time + self.num_users * self.verification_time_per_draft
-
-    @property
-    def single_verification_time(self) -> float:
-        """T_fix + T_lin in seconds: a batch of one draft ([MS] 7)."""
-        return self.verification_fixed_time + self.verification_time_per_draft
+        """T_ver in seconds of a pass of all users in which nobody drafts; in the paper's law of any pass ([MS] 7)."""
+        return float(self.pass_time(self.num_users, self.num_users))
 
     @property
     def transmit_snr(self) -> float:
@@ -200,6 +252,66 @@ class Scenario:
         """K / T_ver in tokens/s: the server alone, one token for each user a round; rewards are multiples of it."""
         return self.num_users / self.verification_time
 
+
+PAYLOADS = ("distributions", "ids")
+"""What may be uploaded for each drafted token."""
+
+LAW = frozenset(
+    ("verification_fixed_time", "verification_time_per_draft", "verification_pieces", "padded_verification")
+)
+"""Fields of the law of verification."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A law of verification that was measured: how long a pass takes, and how it is known.
+
+    Parameters
+    ----------
+    name
+        As in `SERVERS`.
+    model, source
+        What was measured, and where the numbers are from.
+    pieces
+        (a_j, b_j) in seconds and seconds per token.
+    padded
+        Whether a pass holds K (max L + 1) tokens.
+    draft_time
+        T_srv in seconds, where the server was measured with a small model too; ``None`` leaves the scenario's.
+    """
+
+    name: str
+    model: str
+    source: str
+    pieces: tuple[tuple[float, float], ...]
+    padded: bool = False
+    draft_time: float | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Fields of `Scenario` with this law."""
+        law: dict[str, Any] = {
+            "verification_fixed_time": 0.0,
+            "verification_time_per_draft": 0.0,
+            "verification_pieces": self.pieces,
+            "padded_verification": self.padded,
+            "server": self.name,
+        }
+        return law if self.draft_time is None else law | {"server_draft_time": self.draft_time}
+
+
+def checked_pieces(pieces: Any) -> tuple[tuple[float, float], ...]:
+    """Return pieces (a_j, b_j) as floats; ``ValueError`` where one is no pair of finite numbers ≥ 0."""
+    for index, piece in enumerate(pieces):
+        if not isinstance(piece, tuple | list) or len(piece) != 2:
+            raise ValueError(f"verification_pieces[{index}]: got {shown(piece)}, allowed is a pair (s, s/token)")
+        for part in piece:
+            check_real(f"verification_pieces[{index}]", part, 0.0)
+    return tuple((float(start), float(slope)) for start, slope in pieces)
+
+
+SERVERS: tables.Registry[Server] = tables.SERVERS
+"""The laws of verification that were measured."""
 
 SCENARIOS: tables.Registry[Scenario] = tables.SCENARIOS
 """The presets."""

@@ -69,6 +69,7 @@ def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 def _best_alone(scenario: Scenario, state: SystemState, token_latency: FloatArray) -> FloatArray:
     counts = np.arange(scenario.max_draft_length + 1)
     tokens = token_gains(state.acceptance_rate, counts).cumsum(-1)  # (..., K, L_max + 1)
-    value = goodput(tokens, token_latency[..., None] * counts, scenario.single_verification_time)
+    rest = scenario.pass_time(1, counts + 1) + scenario.round_trip_time
+    value = goodput(tokens, token_latency[..., None] * counts, rest)
     best: FloatArray = value[..., scenario.min_draft_length :].max(-1).mean(-1)
     return best
