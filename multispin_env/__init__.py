@@ -9,8 +9,14 @@ from multispin_env.controllers.base import CONTROLLERS, Controller
 from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.controllers.rounds.capacity import capacity
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
-from multispin_env.controllers.rounds.systems import centralized_goodput, p2p_goodput
+from multispin_env.controllers.rounds.systems import (
+    autoregressive_goodput,
+    centralized_goodput,
+    colocated_goodput,
+    p2p_goodput,
+)
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
 from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.physics.acceptance.base import ACCEPTANCES
@@ -23,7 +29,7 @@ from multispin_env.physics.rounds import expected_outcome, sampled_outcome
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
 from multispin_env.registry import FIGURES  # what gives it its type needs scipy.stats, which is slow to import
-from multispin_env.scenario import SCENARIOS, Scenario, Task
+from multispin_env.scenario import SCENARIOS, SERVERS, Scenario, Server, Task
 from multispin_env.solver.certify import CertifiedDecision, upper_bound
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 
@@ -37,6 +43,7 @@ __all__ = [
     "ESTIMATORS",
     "FIGURES",
     "SCENARIOS",
+    "SERVERS",
     "Assumptions",
     "CertifiedDecision",
     "Controller",
@@ -47,10 +54,14 @@ __all__ = [
     "Records",
     "Scenario",
     "Sensitivities",
+    "Server",
     "SystemState",
     "Task",
+    "autoregressive_goodput",
+    "capacity",
     "centralized_goodput",
     "clarke_correlation",
+    "colocated_goodput",
     "controller_names",
     "doppler_frequency",
     "expected_outcome",

@@ -1,6 +1,7 @@
 """What stays the same for a whole experiment: devices, radio, server, tasks."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_integer, check_keywords, check_name, check_real, shown
+from multispin_env.scenario_files import is_file_name, read_scenario, write_scenario
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
 
@@ -173,10 +175,50 @@ class Scenario:
 
     @classmethod
     def resolve(cls, scenario: "Scenario | str") -> "Scenario":
-        """Return a `Scenario`, looked up by name where it is one."""
+        """Return a `Scenario`, looked up by name where it is one, and read where the name is that of a file."""
         if isinstance(scenario, Scenario):
             return scenario
-        return cls.preset(scenario)
+        return cls.load(scenario) if is_file_name(scenario) else cls.preset(scenario)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "Scenario":
+        """Read a scenario from a TOML or JSON file, as `save` writes it.
+
+        A file may name a ``preset``; then it holds only what differs. ``server`` names a profile of `SERVERS`, as in
+        `replace`.
+
+        Raises
+        ------
+        ValueError
+            If the file can't be read or a field is unknown or bad; it names the file and the line.
+
+        Examples
+        --------
+        >>> import tempfile, multispin_env as ms
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = f"{folder}/mine.toml"
+        ...     ms.Scenario.preset("llama2", num_users=8).save(file)
+        ...     ms.Scenario.load(file).num_users
+        8
+        """
+        return read_scenario(path, cls._from_file)
+
+    @classmethod
+    def _from_file(cls, values: dict[str, Any]) -> "Scenario":
+        preset = values.pop("preset", None)
+        if "tasks" in values:
+            values["tasks"] = _tasks(values["tasks"])
+        if preset is not None:
+            return cls.preset(preset).replace(**values)
+        check_keywords("Scenario", values, ("preset", *cls.field_names()))
+        needed = [entry.name for entry in fields(cls) if entry.default is MISSING and entry.name not in values]
+        if needed:
+            raise ValueError(f"{needed[0]}: missing, allowed is a value for each of {needed}, or a preset")
+        return cls(**values)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write every field to a TOML or JSON file, by the end of its name; in TOML with its meaning and unit."""
+        write_scenario(path, self.to_dict(), MEANINGS)
 
     @classmethod
     def field_names(cls) -> tuple[str, ...]:
@@ -205,8 +247,7 @@ class Scenario:
     def from_dict(cls, values: dict[str, Any]) -> "Scenario":
         """Rebuild the scenario that `to_dict` wrote."""
         check_keywords("Scenario", values, cls.field_names())
-        tasks = tuple(Task(**task) for task in values["tasks"])
-        return cls(**{**values, "tasks": tasks})
+        return cls(**{**values, "tasks": _tasks(values["tasks"])})
 
     def pass_time(self, num_drafts: int, num_tokens: FloatArray | IntArray | int) -> FloatArray | float:
         """T_ver in seconds of a pass of K drafts and n tokens, K of them the server's own: the law of verification.
@@ -253,6 +294,34 @@ class Scenario:
         return self.num_users / self.verification_time
 
 
+MEANINGS = {
+    "name": "label, shown in tables",
+    "vocabulary_size": "tokens of the vocabulary",
+    "verification_fixed_time": "s for each pass of the server",
+    "verification_time_per_draft": "s for each draft of a pass",
+    "mean_draft_time": "s of the small model for a token",
+    "num_users": "devices",
+    "total_bandwidth": "Hz of the uplink",
+    "verification_pieces": "pairs [s, s/token]: the largest a + b n for the n tokens of a pass",
+    "padded_verification": "whether a pass holds devices x (longest draft + 1) tokens",
+    "server": "profile that the law of verification is from",
+    "round_trip_time": "s in each round",
+    "payload": "what is uploaded for a token: distributions or ids",
+    "kept_probabilities": "probabilities for a token",
+    "bits_per_probability": "bit",
+    "min_draft_length": "tokens, 0 or 1",
+    "max_draft_length": "tokens",
+    "draft_time_spread": "draft times lie within mean (1 - spread) to mean (1 + spread)",
+    "mean_gain_low": "least mean power gain of a channel",
+    "mean_gain_high": "largest mean power gain",
+    "transmit_snr_db": "dB, transmit power over noise at gain 1",
+    "noise_power": "W",
+    "server_draft_time": "s of a small model on the server for a token",
+    "channel": "fading model",
+    "acceptance": "acceptance process",
+}
+"""Meaning and unit of each field but the tasks, as files of scenarios say them."""
+
 PAYLOADS = ("distributions", "ids")
 """What may be uploaded for each drafted token."""
 
@@ -298,6 +367,13 @@ class Server:
             "server": self.name,
         }
         return law if self.draft_time is None else law | {"server_draft_time": self.draft_time}
+
+
+def _tasks(tables: Any) -> tuple[Task, ...]:
+    """Tasks from what JSON or TOML says of them."""
+    if not isinstance(tables, list | tuple) or not all(isinstance(table, dict) for table in tables):
+        raise ValueError(f"tasks: got {shown(tables)}, allowed is a list of tables, one for each task")
+    return tuple(Task(**table) for table in tables)
 
 
 def checked_pieces(pieces: Any) -> tuple[tuple[float, float], ...]:

@@ -29,7 +29,8 @@ def verification_time(scenario: Scenario, draft_length: FloatArray | IntArray) -
     array([0.01 , 0.032])
     """
     if not scenario.verification_pieces:
-        return np.full(draft_length.shape[:-1], scenario.pass_time(draft_length.shape[-1], 0))
+        time: FloatArray = np.full(draft_length.shape[:-1], scenario.pass_time(draft_length.shape[-1], 0))[()]
+        return time
     return np.asarray(scenario.pass_time(draft_length.shape[-1], pass_tokens(scenario, draft_length)))
 
 
