@@ -87,6 +87,8 @@ def check_teachable(settings: Settings) -> None:
             f"agent: got 'imitation' for {type(variant).__name__}, allowed are environments that show the whole state "
             "and have an optimum to imitate"
         )
+    if settings.scenario.verification_pieces:
+        raise ValueError("agent: got 'imitation' for a server whose time depends on tokens, allowed is 'apg' or 'ppo'")
 
 
 class Teacher:

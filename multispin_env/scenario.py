@@ -268,6 +268,12 @@ class Scenario:
         return time
 
     @property
+    def label(self) -> str:
+        """Its name, and what is not as in the paper: the server whose law it has, and what is uploaded."""
+        server = f" on {self.server or 'a server of its own'}" if self.verification_pieces else ""
+        return f"{self.name}{server}{', ids' if self.payload == 'ids' else ''}"
+
+    @property
     def bits_per_token(self) -> int:
         """Q in bits: V̂ probabilities of Q_B bits, each with its vocabulary index ([MS] 9); for ids an index alone."""
         index = index_bits(self.vocabulary_size)
