@@ -11,6 +11,7 @@ from multispin_env.controllers.factory import controller_names, make_controller,
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.capacity import capacity
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
+from multispin_env.controllers.rounds.schedule import draft_schedule
 from multispin_env.controllers.rounds.systems import (
     autoregressive_goodput,
     centralized_goodput,
@@ -64,6 +65,7 @@ __all__ = [
     "colocated_goodput",
     "controller_names",
     "doppler_frequency",
+    "draft_schedule",
     "expected_outcome",
     "expected_tokens",
     "homogeneous_draft_length",
