@@ -1,5 +1,6 @@
 """Draft length by batch size, and the formats of servers, each read by a strict reader."""
 
+import itertools
 import json
 import re
 
@@ -33,12 +34,11 @@ def test_spans_equal_trying_every_length(fields):
         assert {best(scenario, size)[0] for size in range(span.first, span.last + 1)} == {span.draft_length}
         _, goodput, speed_up = best(scenario, span.last)
         assert (span.goodput, span.speed_up) == pytest.approx((goodput, speed_up), rel=1e-12)
-    assert all(one.draft_length != other.draft_length for one, other in zip(spans, spans[1:], strict=False))
+    assert all(one.draft_length != other.draft_length for one, other in itertools.pairwise(spans))
 
 
 def test_the_papers_law_always_wants_drafts():
-    (span,) = {one.draft_length: one for one in ms.draft_schedule(ms.Scenario.preset("llama2"), 8)}.values()
-    assert span.draft_length > 5
+    assert min(span.draft_length for span in ms.draft_schedule(ms.Scenario.preset("llama2"), 64)) > 5
 
 
 def printed(capsys, *arguments):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
@@ -24,8 +24,8 @@ class Span:
 def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
     """Best draft length for every batch size up to a largest, as spans of sizes with the same length (ours).
 
-    For a batch of n requests it is argmax_L n E[N | L] / (L T_srv + T_ver(n, n (L + 1))) over L = 0..L_max, with E[N | L]
-    the mean over the scenario's tasks. This is `multispin_env.colocated_goodput` for acceptance rates that are not
+    For a batch of n requests it is argmax_L n E[N | L] / (L T_srv + T_ver(n, n (L + 1))) over L = 0..L_max, with
+    E[N | L] the mean over the scenario's tasks. This is `multispin_env.colocated_goodput` for acceptance rates that are not
     known one by one.
 
     Parameters
@@ -63,7 +63,7 @@ def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
     ]
 
 
-def _pass_times(scenario: Scenario, sizes: FloatArray, lengths: FloatArray) -> FloatArray:
+def _pass_times(scenario: Scenario, sizes: IntArray, lengths: IntArray) -> FloatArray:
     """T_ver(n, n (L + 1)) of every size and length, (n, l)."""
     rows = [scenario.pass_time(int(size), size * (lengths + 1)) + np.zeros(len(lengths)) for size in sizes[:, 0]]
     return np.array(rows)
