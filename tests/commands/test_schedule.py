@@ -38,7 +38,7 @@ def test_spans_equal_trying_every_length(fields):
 
 
 def test_the_papers_law_always_wants_drafts():
-    assert min(span.draft_length for span in ms.draft_schedule(ms.Scenario.preset("llama2"), 64)) > 5
+    assert min(span.draft_length for span in ms.draft_schedule(ms.Scenario.preset("llama2"), 64)) >= 4
 
 
 def printed(capsys, *arguments):
