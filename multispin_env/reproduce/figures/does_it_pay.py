@@ -108,9 +108,7 @@ def draw(rows: Sequence[PayRow], figure: Any) -> None:
     for line, preset in zip(panels, presets, strict=True):
         for axes, server in zip(line, servers, strict=True):
             chosen = [
-                row
-                for row in rows
-                if (row.preset, row.server, row.bandwidth_mhz) == (preset, server, SHOWN_BUDGET)
+                row for row in rows if (row.preset, row.server, row.bandwidth_mhz) == (preset, server, SHOWN_BUDGET)
             ]
             _panel(axes, chosen)
             axes.set_title(f"{preset}, {server}", fontsize="medium")
@@ -171,9 +169,9 @@ def pay_cells(rows: Sequence[PayRow]) -> tuple[Cells, list[Cells]]:
 
 FIGURE = FigureSpec(
     title="Does it pay?",
-    caption="Goodput of the server alone, of a server that hosts both models and drafts for all, and of Multi-SPIN with "
-    "draft lengths from 0, at 10 MHz, on the paper's law and on measured servers; means with 95 % bands. Below, for 20 "
-    "and 60 devices, also the most devices that each serves with a token every 40 ms.",
+    caption="Goodput of the server alone, of a server that hosts both models and drafts for all, and of Multi-SPIN "
+    "with draft lengths from 0, at 10 MHz, on the paper's law and on measured servers; means with 95 % bands. Below, "
+    "for 20 and 60 devices, also the most devices that each serves with a token every 40 ms.",
     compute=compute,
     draw=draw,
     size=(11.0, 5.4),
