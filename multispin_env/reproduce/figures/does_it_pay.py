@@ -147,7 +147,7 @@ HEADER = (
 
 def pay_cells(rows: Sequence[PayRow]) -> tuple[Cells, list[Cells]]:
     """The rows of the picture's budget."""
-    lines = [
+    lines: list[Cells] = [
         (
             f"{row.preset}, {row.server}, {row.payload}",
             str(row.num_users),
