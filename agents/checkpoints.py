@@ -112,10 +112,10 @@ def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
     """
     path = folder / name
     if not path.is_file():
-        raise ValueError(f"run: got {str(folder)!r}, allowed is a run that has a {name}")
+        raise ValueError(f"run: expected a run that has a {name}, got {str(folder)!r}")
     try:
         if path.stat().st_size > LARGEST:
-            raise ValueError(f"size: got {path.stat().st_size} bytes, allowed are at most {LARGEST}")
+            raise ValueError(f"size: expected at most {LARGEST} bytes, got {path.stat().st_size}")
         with safe_open(path, framework="pt", device="cpu") as file:
             about = _about(file.metadata())
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)

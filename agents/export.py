@@ -199,7 +199,9 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
         for name in names:
             found[name] = largest_difference(network, config.settings, FORMATS[name].read(drafts, network))
             if not found[name] <= TOLERANCE:
-                raise ValueError(f"{name}: differs from the original by {found[name]:.1e}, allowed is {TOLERANCE:g}")
+                raise ValueError(
+                    f"{name}: expected a difference from the original of at most {TOLERANCE:g}, got {found[name]:.1e}"
+                )
         for name in contents:  # what describes the others comes last
             os.replace(drafts / name, out / name)
     return found

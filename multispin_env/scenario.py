@@ -71,7 +71,7 @@ class Scenario:
     Raises
     ------
     ValueError
-        For a value out of range, naming the field, the value and what is allowed.
+        For a value out of range, naming the field, what is expected and the value.
     """
 
     name: str
@@ -121,7 +121,7 @@ class Scenario:
         check_name("channel", self.channel, tables.CHANNELS.names())
         check_name("acceptance", self.acceptance, tables.ACCEPTANCES.names())
         if not self.tasks or not all(isinstance(task, Task) for task in self.tasks):
-            raise ValueError(f"tasks: got {self.tasks!r}, allowed is a tuple of at least one Task")
+            raise ValueError(f"tasks: expected a tuple of at least one Task, got {self.tasks!r}")
         object.__setattr__(self, "tasks", tuple(self.tasks))  # a list would not hash
 
     @classmethod

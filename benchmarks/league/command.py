@@ -70,9 +70,9 @@ def _complete(options: argparse.Namespace) -> None:
     for name, value in (usual | (quick if options.quick else {})).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
-    for kind, allowed in (("agents", AGENTS), ("envs", ENVIRONMENTS), ("scenarios", SCENARIOS), ("studies", STUDIES)):
+    for kind, known in (("agents", AGENTS), ("envs", ENVIRONMENTS), ("scenarios", SCENARIOS), ("studies", STUDIES)):
         for name in getattr(options, kind):
-            check_name(kind, name, allowed if isinstance(allowed, dict) else allowed.names())
+            check_name(kind, name, known if isinstance(known, dict) else known.names())
     for number in options.users:
         check_integer("users", number, 1)
     check_integer("seeds", options.seeds, 1)

@@ -126,7 +126,7 @@ class Workshop:
 
         for file, status, taken, printed in self._all(one, files):
             if status != ALL_PASSED:
-                raise ValueError(f"tests: got a failure of {file} without any fault, allowed are none\n{printed}")
+                raise ValueError(f"tests: expected none to fail without a fault, got a failure of {file}\n{printed}")
             seconds[file] = taken
             say(file, taken)
 

@@ -54,7 +54,7 @@ def _files(root: Path, path: str) -> list[str]:
     inside = any(place.is_relative_to(root / package) for package in PACKAGES)
     found = sorted(place.rglob("*.py")) if place.is_dir() else [place]
     if not inside or not found or not all(file.is_file() and file.suffix == ".py" for file in found):
-        raise ValueError(f"paths: got {path!r}, allowed is a Python file or folder in {' or '.join(PACKAGES)}")
+        raise ValueError(f"paths: expected a Python file or folder in {' or '.join(PACKAGES)}, got {path!r}")
     return [file.relative_to(root).as_posix() for file in found]
 
 

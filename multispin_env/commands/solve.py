@@ -54,7 +54,7 @@ def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
     """Scenario of the options; its number of users is that of the file's rows."""
     found = chosen_arguments(options)
     if "num_users" in found:
-        raise ValueError(f"set: got 'num_users', allowed are other fields: K is the number of rows, {num_users}")
+        raise ValueError(f"set: expected another field, since K is the number of rows, {num_users}, got 'num_users'")
     return Scenario.preset(options.scenario).replace(num_users=num_users, **found)
 
 

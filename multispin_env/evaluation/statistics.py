@@ -37,7 +37,7 @@ def mean_interval(values: FloatArray, rng: np.random.Generator | None = None) ->
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
-        raise ValueError(f"values: got shape {values.shape}, allowed is (n,) with n ≥ 2")
+        raise ValueError(f"values: expected shape (n,) with n ≥ 2, got {values.shape}")
     found = bootstrap(
         (values,),
         np.mean,
