@@ -38,9 +38,9 @@ class Assumptions:
             object.__setattr__(self, field, checked)  # a list would not hash
         tasks, spreads = len(self.acceptance_mean), len(self.acceptance_spread)
         if not tasks:
-            raise ValueError("acceptance_mean: expected at least one entry, one for each task, got none")
+            raise ValueError("acceptance_mean: expected one entry for each task, at least one, got none")
         if tasks != spreads:
-            raise ValueError(f"acceptance_spread: expected {tasks} entries, one for each task, got {spreads}")
+            raise ValueError(f"acceptance_spread: expected one entry for each task ({tasks}), got {spreads}")
         check_real("correlation", self.correlation, 0.0, 1.0)
         check_integer("delay", self.delay, 0)
 

@@ -34,7 +34,7 @@ def checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:
     if isinstance(seed, int | np.integer):
         return [check_integer("seed", seed, 0) + copy for copy in range(num_envs)]
     if len(seed) != num_envs:
-        raise ValueError(f"seed: expected {num_envs} seeds, one for each copy, got {len(seed)}")
+        raise ValueError(f"seed: expected one seed for each copy ({num_envs}), got {len(seed)}")
     return [None if one is None else check_integer(f"seed[{i}]", one, 0) for i, one in enumerate(seed)]
 
 

@@ -80,5 +80,5 @@ def test_otherwise_a_terminal_gets_the_plain_text(code, columns):
 def test_outputs_are_checked_before_work(tmp_path):
     check_outputs(None, Path("-"), tmp_path / "new.csv")
     for files in ([tmp_path], [tmp_path / "none" / "a.csv"], [Path("-"), Path("-")]):
-        with pytest.raises(ValueError, match="file: got"):
+        with pytest.raises(ValueError, match="file: expected a file in a folder that exists, got "):
             check_outputs(*files)

@@ -41,7 +41,7 @@ class Estimator(ABC):
     def __post_init__(self) -> None:
         known, tasks = len(self.assumptions.acceptance_mean), len(self.scenario.tasks)
         if known != tasks:
-            raise ValueError(f"acceptance_mean: expected {tasks} entries, one for each task, got {known}")
+            raise ValueError(f"acceptance_mean: expected one entry for each task ({tasks}), got {known}")
 
     def blank(self, n: int) -> dict[str, NDArray[Any]]:
         """Memory (n, ...) of copies that have seen nothing."""

@@ -131,7 +131,7 @@ class ByRequest(IndependentTokens):
     def _by_task(field: str, values: tuple[float, ...], scenario: Scenario) -> FloatArray:
         count = len(scenario.tasks)
         if len(values) != count:
-            raise ValueError(f"{field}: expected {count} numbers, one for each task of the scenario, got {len(values)}")
+            raise ValueError(f"{field}: expected one number for each task of the scenario ({count}), got {len(values)}")
         return np.array(values, dtype=np.float64)
 
     def _check_spread(self, name: str, mean: float, spread: float) -> None:

@@ -14,7 +14,7 @@ def test_fixed_is_eight_for_all(scenario, rng):
     assert (
         ms.make_controller("fixed", scenario, draft_length=3)(ms.sample_state(scenario, rng)).draft_length == 3
     ).all()
-    with pytest.raises(ValueError, match=r"draft_length: got 99, allowed is an integer in 1\.\.25"):
+    with pytest.raises(ValueError, match=r"draft_length: expected an integer in 1\.\.25, got 99"):
         ms.make_controller("fixed", scenario, draft_length=99)
 
 
@@ -49,7 +49,7 @@ def test_random_uses_its_generator(scenario, rng):
     assert share.sum(-1) == pytest.approx(np.ones(200))
     assert (share**2).mean() == pytest.approx(2.0 / (20 * 21), rel=0.1)  # uniform over the simplex; 4,000 of them
     assert set(np.unique(play(1).draft_length)) == set(range(1, 26))
-    with pytest.raises(ValueError, match=r"rng: got 3, allowed is a numpy\.random\.Generator"):
+    with pytest.raises(ValueError, match=r"rng: expected a numpy\.random\.Generator, got 3"):
         ms.make_controller("random", scenario, rng=3)
 
 
@@ -95,7 +95,7 @@ def test_misspelt_option_and_bad_state(name, scenario):
     with pytest.raises(TypeError, match=f"controller '{name}': unknown keyword 'colour'"):
         ms.make_controller(name, scenario, colour=1)
     bad = ms.SystemState(np.full(20, np.nan), np.ones(20), np.full(20, 0.5))
-    with pytest.raises(ValueError, match=r"draft_time\[0\]: got nan"):
+    with pytest.raises(ValueError, match=r"draft_time\[0\]: expected finite numbers, got nan"):
         ms.make_controller(name, scenario)(bad)
 
 
