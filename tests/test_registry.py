@@ -56,7 +56,7 @@ def test_unknown_name_suggests_the_nearest():
         match=r"scenario preset: expected one of \['llama2', 'qwen3\.5'\], got 'lama2'.*did you mean 'llama2'",
     ):
         ms.Scenario.preset("lama2")
-    with pytest.raises(ValueError, match=r"controller: got 'optimall'.*did you mean 'optimal'"):
+    with pytest.raises(ValueError, match=r"controller: expected one of .*, got 'optimall'; did you mean 'optimal'"):
         ms.make_controller("optimall", ms.Scenario.preset("llama2"))
 
 

@@ -116,7 +116,8 @@ def test_an_observation_that_lacks_entries_is_refused(loaded):
 
 def test_unknown_ids_suggest_the_nearest():
     with pytest.raises(
-        ValueError, match=r"pretrained agent: expected .*, got .*did you mean 'MultiSpin/Heterogeneous-v0'"
+        ValueError,
+        match=r"pretrained agent: expected .*, got .*-v0'; did you mean 'MultiSpin/Heterogeneous-v0'",
     ):
         agents.load("MultiSpin/Heterogenous-v0")
 

@@ -216,7 +216,7 @@ def test_copies_and_pickles_go_on_alike(env_id, copied):
 )
 def test_there_is_no_state_before_reset(make):
     env = make(FULL)
-    with pytest.raises(RuntimeError, match=r"state: expected reset\(\) first, got a call before it"):
+    with pytest.raises(RuntimeError, match=r"state: expected reset\(\) first, got a call before (it|.* copies \[0\])$"):
         _ = env.unwrapped.state
     env.reset(seed=0)
     assert env.unwrapped.state.draft_time.min() > 0.0

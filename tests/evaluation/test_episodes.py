@@ -192,7 +192,7 @@ def test_environments_of_episodes():
             "MultiSpin/Heterogenous-v0",
             2,
             None,
-            "env: expected one of .*, got .*did you mean 'MultiSpin/Heterogeneous-v0'",
+            "env: expected one of .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0'",
         ),
         (HETEROGENEOUS, 1, None, "episodes: expected an integer ≥ 2, got 1"),
         (HETEROGENEOUS, 2, {"max_episode_steps": -1}, "max_episode_steps: expected an integer ≥ 1, got -1"),
