@@ -157,25 +157,25 @@ def _flat(parameters: Mapping[str, Mapping[Any, Any]]) -> tuple[Tensors, dict[st
 
 def _nested(tensors: Tensors, groups: Mapping[str, Any]) -> dict[str, dict[Any, Any]]:
     """Inverse of `_flat`."""
-    found: dict[str, dict[Any, Any]] = {owner: {"state": {}, "param_groups": list(groups[owner])} for owner in groups}
+    owned: dict[str, dict[Any, Any]] = {owner: {"state": {}, "param_groups": list(groups[owner])} for owner in groups}
     for name, tensor in tensors.items():
         owner, _, key = name.partition("/")
         if owner in groups:
             index, _, key = key.partition("/")
-            found[owner]["state"].setdefault(int(index), {})[key] = tensor
+            owned[owner]["state"].setdefault(int(index), {})[key] = tensor
         else:
-            found.setdefault(owner, {})[key] = tensor
-    return found
+            owned.setdefault(owner, {})[key] = tensor
+    return owned
 
 
 def _checksum(tensors: Tensors) -> str:
     """SHA-256 of names, types, shapes and numbers."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
-        found.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        found.update(tensor.numpy().tobytes())
-    return found.hexdigest()
+        sha256.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        sha256.update(tensor.numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def _first_line(error: Exception) -> str:
