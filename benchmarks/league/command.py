@@ -98,11 +98,11 @@ def cells_of(options: argparse.Namespace) -> tuple[list[Cell], list[str]]:
         for seed, system, agent in itertools.product(range(options.seeds), systems, options.agents)
     ]
     reasons = {cell: obstacle(cell) for cell in wanted}
-    found = [cell for cell in wanted if not reasons[cell]]
+    cells = [cell for cell in wanted if not reasons[cell]]
     if options.pretrained:
-        found = [*(cell for cell in shipped(options.size) if cell.system.env in options.envs), *found]
+        cells = [*(cell for cell in shipped(options.size) if cell.system.env in options.envs), *cells]
     skipped = dict.fromkeys(f"{cell.agent}, {cell.system.title}: {why}" for cell, why in reasons.items() if why)
-    return found, list(skipped)
+    return cells, list(skipped)
 
 
 def play(cells: Sequence[Cell], folder: Path, league: League) -> int | None:
@@ -112,9 +112,9 @@ def play(cells: Sequence[Cell], folder: Path, league: League) -> int | None:
         with Progress(len(cells)) as progress:
             for cell in cells:
                 progress.begin(cell.stem)
-                found = references(cell.system, cell.size, folder)
+                about = references(cell.system, cell.size, folder)
                 league.results[cell] = result(cell, folder, quiet)
-                league.references[cell.system] = found
+                league.references[cell.system] = about
     except Stopped as stopped:
         return stopped.number
     return None

@@ -64,8 +64,8 @@ class Verdict:
     @classmethod
     def from_json(cls, line: str) -> "Verdict | None":
         """Inverse of `to_json`; ``None`` for a line about something else."""
-        found = json.loads(line)
-        return None if "mutant" not in found else cls(Mutant(**found.pop("mutant")), **found)
+        fields = json.loads(line)
+        return None if "mutant" not in fields else cls(Mutant(**fields.pop("mutant")), **fields)
 
 
 class Workshop:
