@@ -68,19 +68,19 @@ def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None)
     if len(text) > LARGEST_JSON:
         raise ValueError(f"size: expected at most {LARGEST_JSON} letters of JSON, got {len(text)}")
     try:
-        found = json.loads(text.decode() if isinstance(text, bytes) else text, parse_int=parse_int)
+        value = json.loads(text.decode() if isinstance(text, bytes) else text, parse_int=parse_int)
     except UnicodeDecodeError as error:
         raise ValueError(f"JSON: expected text in UTF-8, got the byte {error.object[error.start]:#x}") from None
     except RecursionError:
-        found = None
+        value = None
     else:
-        if _depth_within(found, DEEPEST_JSON):
-            return found
+        if _depth_within(value, DEEPEST_JSON):
+            return value
     raise ValueError(f"JSON: expected lists and objects nested at most {DEEPEST_JSON} deep, got deeper ones")
 
 
-def _depth_within(found: Any, most: int) -> bool:
-    level = [found]
+def _depth_within(value: Any, most: int) -> bool:
+    level = [value]
     for _ in range(most + 1):
         inside = [one for one in level if isinstance(one, list | dict)]
         if not inside:

@@ -134,16 +134,16 @@ def _number(name: str, cell: str) -> float | str:
 
 def _json_records(text: str, where: str) -> list[Record]:
     try:
-        found = parse_json(text, parse_int=float)
+        rows = parse_json(text, parse_int=float)
     except ValueError as error:
         raise ValueError(f"{where}: expected a list of objects, got broken JSON ({error})") from None
-    if not isinstance(found, list):
-        raise ValueError(f"{where}: expected a list of objects, got a JSON {type(found).__name__}")
-    for row, record in enumerate(found, start=1):
+    if not isinstance(rows, list):
+        raise ValueError(f"{where}: expected a list of objects, got a JSON {type(rows).__name__}")
+    for row, record in enumerate(rows, start=1):
         if not isinstance(record, dict):
             raise ValueError(f"{where}, row {row}: expected an object with columns as its keys, got {shown(record)}")
         _check_columns(record, f"{where}, row {row}")
-    return [{name: value for name, value in record.items() if value is not None} for record in found]
+    return [{name: value for name, value in record.items() if value is not None} for record in rows]
 
 
 def _check_columns(names: Iterable[str], where: str) -> None:

@@ -57,7 +57,7 @@ def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN) -> dic
         For a text without ``=`` or name, a name given twice, one of those ``taken``, which the command sets itself, a
         text of more than `LONGEST_SETTING` letters, or a value that is nested too deeply for Python.
     """
-    found: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     for text in settings:
         if len(text) > LONGEST_SETTING:
             raise ValueError(f"set: expected at most {LONGEST_SETTING} letters, got {shown(text)} of {len(text)}")
@@ -66,10 +66,10 @@ def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN) -> dic
             raise ValueError(f"set: expected NAME=VALUE, got {text!r}")
         if name in taken:
             raise ValueError(f"set: expected an argument other than {list(taken)}, got {name!r}")
-        if name in found:
+        if name in parsed:
             raise ValueError(f"set: expected {name!r} once, got it twice")
-        found[name] = _literal(name, value)
-    return found
+        parsed[name] = _literal(name, value)
+    return parsed
 
 
 def _literal(name: str, text: str) -> Any:
@@ -83,11 +83,11 @@ def _literal(name: str, text: str) -> Any:
 
 def chosen_arguments(options: Namespace, taken: Sequence[str] = ()) -> dict[str, Any]:
     """Arguments of the environment, by ``--set`` or an option of their own; `TAKEN` and those ``taken`` are refused."""
-    found = parse_settings(options.set, (*TAKEN, *taken))
+    chosen = parse_settings(options.set, (*TAKEN, *taken))
     for name in ("num_users", "total_bandwidth"):
         value = vars(options).get(name)
-        if value is not None and name in found:
+        if value is not None and name in chosen:
             raise ValueError(f"set: expected {name!r} once, got --{name.replace('_', '-')} too")
         if value is not None:
-            found[name] = value
-    return found
+            chosen[name] = value
+    return chosen
