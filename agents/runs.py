@@ -167,7 +167,7 @@ def check_unchanged(content: Mapping[str, Any]) -> None:
     """``ValueError`` unless a file's content is of today's schema and has the digest that it was written with."""
     schema = content.get("schema")
     if schema != SCHEMA:
-        raise ValueError(f"its schema is {schema!r}, not {SCHEMA}: another version of this project made it")
+        raise ValueError(f"schema: expected {SCHEMA}, got {schema!r}; another version of this project made it")
     if content.get(DIGEST) != digest(content):
         raise ValueError("it has changed since it was written; put the original back, or train again under a new name")
 

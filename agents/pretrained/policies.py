@@ -70,7 +70,7 @@ def _read_score(path: Path) -> dict[str, Any]:
     try:
         score = read_json(path)
         if not isinstance(score, dict):
-            raise ValueError("it is no table")
+            raise ValueError(f"expected a table, got a JSON {type(score).__name__}")
         return score
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: can't be read as the score of an agent ({error})") from None

@@ -101,11 +101,11 @@ def read_about(folder: Path) -> dict[str, Any]:
     try:
         about: dict[str, Any] = read_json(path)
         if about["kind"] != KIND:
-            raise ValueError(f"kind is {about['kind']!r}, not {KIND!r}")
+            raise ValueError(f"kind: expected {KIND!r}, got {about['kind']!r}")
         if about["schema"] != SCHEMA:
-            raise ValueError(f"schema is {about['schema']!r}, not {SCHEMA}; export the run again")
+            raise ValueError(f"schema: expected {SCHEMA}, got {about['schema']!r}; export the run again")
         if not isinstance(about["sha256"], dict):
-            raise ValueError("sha256 is no table of files")
+            raise ValueError(f"sha256: expected a table of files, got a JSON {type(about['sha256']).__name__}")
         return about
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None
@@ -119,7 +119,7 @@ def settings_of(about: Mapping[str, Any], path: Path) -> Settings:
         settings = Settings(Scenario.from_dict(about["scenario"]), variant(**arguments), about["action"])
         shown = list(settings.observations.space.spaces)
         if shown != about["inputs"]:
-            raise ValueError(f"inputs are {about['inputs']}, not {shown}")
+            raise ValueError(f"inputs: expected {shown}, got {about['inputs']}")
         return settings
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None

@@ -144,7 +144,7 @@ def stamped(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, "its schema is 2, not 3: another version of this project made it"),
+        ({"schema": 2}, "schema: expected 3, got 2; another version of this project made it"),
         ({"kind": "other"}, "it was made by something else"),
         ({"num_timesteps": -1}, "num_timesteps: expected an integer in 0..1000000000000000, got -1"),
         ({"updates": 10**400}, "updates: expected an integer in 0..1000000000000000, got 1000"),

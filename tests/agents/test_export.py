@@ -214,12 +214,12 @@ def test_without_onnxruntime_the_command_is_said(exported, monkeypatch):
         (
             "policy.json",
             lambda text: text.replace(b'"schema": 1', b'"schema": 9'),
-            "schema is 9, not 1; export the run",
+            "schema: expected 1, got 9; export the run",
         ),
         (
             "policy.json",
             lambda text: text.replace(b'"sha256": {', b'"sha256": 3, "other": {'),
-            "sha256 is no table of files",
+            "sha256: expected a table of files, got a JSON int",
         ),
         (
             "policy.json",
@@ -228,7 +228,11 @@ def test_without_onnxruntime_the_command_is_said(exported, monkeypatch):
         ),
         ("policy.json", lambda text: b"{}", "can't be read as an exported policy"),
         ("policy.json", lambda text: b"\xff", "can't be read as an exported policy"),
-        ("policy.json", lambda text: text.replace(b"compute", b"commute"), "inputs are"),
+        (
+            "policy.json",
+            lambda text: text.replace(b"compute", b"commute"),
+            "inputs: expected ['acceptance', 'channel', 'compute', ",
+        ),
         ("policy.json", lambda text: text.replace(b"Heterogeneous", b"Hetero"), "did you mean"),
     ],
 )

@@ -190,7 +190,7 @@ def test_the_layout_is_no_content(saved):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, "its schema is 2, not 3: another version of this project made it"),
+        ({"schema": 2}, "schema: expected 3, got 2; another version of this project made it"),
         (
             {"env": "MultiSpin/Heterogenous-v0"},
             "environment: expected .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0",
