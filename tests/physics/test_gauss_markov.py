@@ -151,3 +151,8 @@ def test_many_copies_equal_single_ones():
     together = channel.next_gain(gain, MEAN, fresh)
     assert (together == [channel.next_gain(gain[i], MEAN, fresh[i]) for i in range(7)]).all()
     assert (channel.first_gain(MEAN, fresh) == [channel.first_gain(MEAN, row) for row in fresh]).all()
+
+
+def test_a_quantile_stays_a_number_where_a_report_dwarfs_the_mean():
+    found = predictive_quantile(0.5, np.array([1e10, 1.0]), np.array([1e-300, 1e-300]), 0.9, 1)
+    assert found == pytest.approx([0.81e10, 0.81], rel=1e-12)

@@ -119,3 +119,17 @@ def test_pieces_of_a_batch_are_joined_in_their_order(name, rng, monkeypatch):
         assert (pieces.bandwidth == decision.bandwidth).all()
     if name == "optimal":
         assert [s for s in sizes if isinstance(s, slice)][:3] == [slice(0, 4), slice(4, 8), slice(8, 12)]
+
+
+class Zeros(np.random.Generator):
+    """A generator whose exponentials are all 0, as one in 2⁵³ is."""
+
+    def standard_exponential(self, size):
+        return np.zeros(size)
+
+
+def test_random_shares_are_never_nothing():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    state = ms.sample_state(scenario, np.random.default_rng(0), 2)
+    decision = ms.make_controller("random", scenario, rng=Zeros(np.random.PCG64(0)))(state)
+    assert decision.bandwidth == pytest.approx(np.full((2, 3), scenario.total_bandwidth / 3))
