@@ -6,6 +6,8 @@ if __name__ == "__main__":
     try:
         from multispin_env.commands.main import run_alias
     except ModuleNotFoundError as error:
-        sys.stderr.write(f'train.py: the package {error.name!r} is missing, allowed after: pip install -e ".[train]"\n')
+        sys.stderr.write(
+            f'train.py: the package {error.name!r} is missing; install it with: pip install -e ".[train]"\n'
+        )
         sys.exit(2)
     sys.exit(run_alias("train"))

@@ -136,7 +136,7 @@ class APGSettings(AnyEnvironment):
     ) -> AnalyticPolicyGradient:
         """Build the untrained model; ``ValueError`` for environments without derivatives."""
         if not isinstance(env, NativeVecEnv):
-            raise ValueError(f"env: got {type(env).__name__}, allowed is NativeVecEnv, which knows derivatives")
+            raise ValueError(f"env: expected a NativeVecEnv, which knows derivatives, got {type(env).__name__}")
         settings = env.env.settings
         scenarios = scenarios_like(settings) if self.presets else (settings.scenario,)
         return AnalyticPolicyGradient(

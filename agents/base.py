@@ -57,14 +57,14 @@ def tuning_for(settings: Settings) -> Tuning:
 
 def scenarios_like(settings: Settings) -> tuple[Scenario, ...]:
     """The scenario, and every preset in which the same network can act: of the same lengths, and as many tasks."""
-    own, found = settings.scenario, [settings.scenario]
+    own, scenarios = settings.scenario, [settings.scenario]
     for name in SCENARIOS.names():
         preset = Scenario.preset(name, num_users=own.num_users, total_bandwidth=own.total_bandwidth)
         preset = preset.replace(**settings.variant.scenario_defaults, **_server(own))
         shapes = [(one.min_draft_length, one.max_draft_length, len(one.tasks)) for one in (preset, own)]
-        if preset not in found and shapes[0] == shapes[1]:
-            found.append(preset)
-    return tuple(found)
+        if preset not in scenarios and shapes[0] == shapes[1]:
+            scenarios.append(preset)
+    return tuple(scenarios)
 
 
 def _server(scenario: Scenario) -> dict[str, Any]:

@@ -116,12 +116,12 @@ class TrainingMonitor(BaseCallback):
 
     def keep(self) -> None:
         """Validate, log and save now."""
-        found = self.validation(self.model)
+        measured = self.validation(self.model)
         seconds = self.budget.elapsed
-        for name, value in found.items():
+        for name, value in measured.items():
             self.logger.record(f"validation/{name}", value)
         self.logger.dump(self.num_timesteps)
-        row = {"timesteps": self.num_timesteps, "seconds": round(seconds, 2), **found}
+        row = {"timesteps": self.num_timesteps, "seconds": round(seconds, 2), **measured}
         path = self.folder / CURVE
         fresh = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
@@ -129,7 +129,7 @@ class TrainingMonitor(BaseCallback):
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
-        self._score = found[self.headline.key]
+        self._score = measured[self.headline.key]
         if self.best.take(self._score):  # first, so that whoever finds a checkpoint finds a result too
             save_checkpoint(self.folder / MODEL, self._checkpoint())
         self._save_checkpoint()

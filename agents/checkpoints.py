@@ -112,10 +112,10 @@ def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
     """
     path = folder / name
     if not path.is_file():
-        raise ValueError(f"run: got {str(folder)!r}, allowed is a run that has a {name}")
+        raise ValueError(f"run: expected a run that has a {name}, got {str(folder)!r}")
     try:
         if path.stat().st_size > LARGEST:
-            raise ValueError(f"size: got {path.stat().st_size} bytes, allowed are at most {LARGEST}")
+            raise ValueError(f"size: expected at most {LARGEST} bytes, got {path.stat().st_size}")
         with safe_open(path, framework="pt", device="cpu") as file:
             about = _about(file.metadata())
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
@@ -157,25 +157,25 @@ def _flat(parameters: Mapping[str, Mapping[Any, Any]]) -> tuple[Tensors, dict[st
 
 def _nested(tensors: Tensors, groups: Mapping[str, Any]) -> dict[str, dict[Any, Any]]:
     """Inverse of `_flat`."""
-    found: dict[str, dict[Any, Any]] = {owner: {"state": {}, "param_groups": list(groups[owner])} for owner in groups}
+    owned: dict[str, dict[Any, Any]] = {owner: {"state": {}, "param_groups": list(groups[owner])} for owner in groups}
     for name, tensor in tensors.items():
         owner, _, key = name.partition("/")
         if owner in groups:
             index, _, key = key.partition("/")
-            found[owner]["state"].setdefault(int(index), {})[key] = tensor
+            owned[owner]["state"].setdefault(int(index), {})[key] = tensor
         else:
-            found.setdefault(owner, {})[key] = tensor
-    return found
+            owned.setdefault(owner, {})[key] = tensor
+    return owned
 
 
 def _checksum(tensors: Tensors) -> str:
     """SHA-256 of names, types, shapes and numbers."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
-        found.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        found.update(tensor.numpy().tobytes())
-    return found.hexdigest()
+        sha256.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        sha256.update(tensor.numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -35,7 +35,7 @@ def _check_same_entries(trained: Settings, wanted: Settings, env_id: str) -> Non
     """``ValueError`` unless the network of one environment can read the other's observations."""
     own, other = (list(settings.observations.space.spaces) for settings in (trained, wanted))
     if own != other:
-        raise ValueError(f"env: got {env_id!r}, which shows {other}, allowed is one that shows {own}, as the run has")
+        raise ValueError(f"env: expected one that shows {own}, as the run does, got {env_id!r}, which shows {other}")
     tasks, others = (len(settings.scenario.tasks) for settings in (trained, wanted))
     if "task" in own and tasks != others:
-        raise ValueError(f"scenario: got {others} tasks, allowed are {tasks}, as the run has")
+        raise ValueError(f"scenario: expected {tasks} tasks, as the run has, got {others}")

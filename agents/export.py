@@ -72,11 +72,11 @@ def network_of(folder: Path, config: RunConfig) -> Network:
 def random_observations(settings: Settings, users: int, size: int) -> list[th.Tensor]:
     """Observations (size, entries) of so many users: uniform within their bounds, and of order one."""
     rng = np.random.default_rng(0)
-    found = []
+    observations = []
     for box in _boxes(settings, users):
         low, high = max(float(box.low[0]), -2.0), min(float(box.high[0]), 2.0)
-        found.append(th.as_tensor(rng.uniform(low, high, (size, *box.shape)), dtype=th.float32))
-    return found
+        observations.append(th.as_tensor(rng.uniform(low, high, (size, *box.shape)), dtype=th.float32))
+    return observations
 
 
 def _boxes(settings: Settings, users: int) -> list[spaces.Box]:
@@ -132,12 +132,12 @@ def _quiet() -> Iterator[None]:
 
 def largest_difference(network: Network, settings: Settings, exported: Exported) -> float:
     """Between actions of the original and of its export, on random observations of several numbers of users."""
-    found = 0.0
+    largest = 0.0
     for users in CHECKED_USERS:
         entries = random_observations(settings, users, CHECKED)
         expected = network(*entries).numpy()
-        found = max(found, float(np.abs(expected - exported(entries)).max()))
-    return found
+        largest = max(largest, float(np.abs(expected - exported(entries)).max()))
+    return largest
 
 
 def _read_onnx(folder: Path, network: Network) -> Exported:
@@ -191,18 +191,21 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     about = describe(config.settings, config.env, config.arguments, contents)
     contents |= {name: path.read_bytes() for name, path in config.files.items()}
     contents[POLICY] = json.dumps(about, indent=2, ensure_ascii=False).encode()
-    found = {}
+    differences = {}
     with TemporaryDirectory(dir=out, prefix="export-") as drafts_folder:
         drafts = Path(drafts_folder)
         for name, content in contents.items():
             (drafts / name).write_bytes(content)
         for name in names:
-            found[name] = largest_difference(network, config.settings, FORMATS[name].read(drafts, network))
-            if not found[name] <= TOLERANCE:
-                raise ValueError(f"{name}: differs from the original by {found[name]:.1e}, allowed is {TOLERANCE:g}")
+            largest = largest_difference(network, config.settings, FORMATS[name].read(drafts, network))
+            if not largest <= TOLERANCE:
+                raise ValueError(
+                    f"{name}: expected a difference from the original of at most {TOLERANCE:g}, got {largest:.1e}"
+                )
+            differences[name] = largest
         for name in contents:  # what describes the others comes last
             os.replace(drafts / name, out / name)
-    return found
+    return differences
 
 
 if __name__ == "__main__":

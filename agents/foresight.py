@@ -91,6 +91,6 @@ class Foresight(nn.Module):
 
 
 def _throughput(observation: Observation, codec: ObservationCodec) -> FloatArray:
-    found = codec.decode(observation).throughput
-    assert found is not None
-    return found
+    throughput = codec.decode(observation).throughput
+    assert throughput is not None
+    return throughput

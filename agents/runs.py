@@ -106,7 +106,7 @@ def make_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):  # of a name that no other process has
             pass
     except OSError as error:
-        raise ValueError(f"folder: got {str(folder)!r}, allowed is a folder that can be written ({error})") from None
+        raise ValueError(f"folder: expected a folder that can be written, got {str(folder)!r} ({error})") from None
 
 
 def make_next_folder(parent: Path, stem: str) -> Path:
@@ -126,8 +126,8 @@ def check_run_name(name: str) -> str:
     """Return the name of a new run, the last part of its folder; ``ValueError`` if it is none."""
     if not NAME.fullmatch(name) or len(os.fsencode(name)) > LONGEST_NAME:
         raise ValueError(
-            f"name: got {name!r}, allowed are letters, digits and _ . + = -, {LONGEST_NAME} bytes at most, the first a "
-            "letter, digit or _"
+            f"name: expected letters, digits and _ . + = -, {LONGEST_NAME} bytes at most, the first a "
+            f"letter, digit or _, got {name!r}"
         )
     return name
 
@@ -152,7 +152,7 @@ def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
         with (folder / CONFIG).open("x", encoding="utf-8") as file:  # of two processes one creates it
             file.write(text)
     except FileExistsError:
-        raise ValueError(f"name: got {str(folder)!r}, which exists; allowed is a new name, or --resume") from None
+        raise ValueError(f"name: expected a new name, or --resume, got {str(folder)!r}, which exists") from None
     for name, path in config.files.items():
         write_atomically(folder / name, path.read_bytes())
 
@@ -167,7 +167,7 @@ def check_unchanged(content: Mapping[str, Any]) -> None:
     """``ValueError`` unless a file's content is of today's schema and has the digest that it was written with."""
     schema = content.get("schema")
     if schema != SCHEMA:
-        raise ValueError(f"its schema is {schema!r}, not {SCHEMA}: another version of this project made it")
+        raise ValueError(f"schema: expected {SCHEMA}, got {schema!r}; another version of this project made it")
     if content.get(DIGEST) != digest(content):
         raise ValueError("it has changed since it was written; put the original back, or train again under a new name")
 
@@ -179,7 +179,7 @@ def load_config(folder: Path, given: Mapping[str, Any] | None = None) -> tuple[R
     """
     path = folder / CONFIG
     if not os.path.isfile(path):  # Path.is_file raises for names that are too long
-        raise ValueError(f"run: got {str(folder)!r}, allowed is the folder of a run, with its {CONFIG}")
+        raise ValueError(f"run: expected the folder of a run, with its {CONFIG}, got {str(folder)!r}")
     try:
         content = read_json(path)
         check_unchanged(content)

@@ -84,11 +84,11 @@ def check_teachable(settings: Settings) -> None:
     variant = settings.variant
     if variant.optimum is None or not variant.fully_observed:
         raise ValueError(
-            f"agent: got 'imitation' for {type(variant).__name__}, allowed are environments that show the whole state "
-            "and have an optimum to imitate"
+            "agent: expected an environment that shows the whole state and has an optimum for 'imitation', "
+            f"got {type(variant).__name__}"
         )
     if settings.scenario.verification_pieces:
-        raise ValueError("agent: got 'imitation' for a server whose time depends on tokens, allowed is 'apg' or 'ppo'")
+        raise ValueError("agent: expected 'apg' or 'ppo' for a server whose time depends on tokens, got 'imitation'")
 
 
 class Teacher:

@@ -25,7 +25,7 @@ def check_device(name: str) -> None:
         th.empty(1, device=None if name == "auto" else name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # unknown, not built for, not there
         reason = cut(str(error))
-        raise ValueError(f"device: got {shown(name)}, allowed is a device of torch here ({reason})") from None
+        raise ValueError(f"device: expected a device of torch here, got {shown(name)} ({reason})") from None
 
 
 def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device: str, console: Console) -> int | None:

@@ -40,7 +40,7 @@ class NativeVecEnv(VecEnv):
 
     def __init__(self, env: MultiSpinVectorEnv, seed: int) -> None:
         if env.autoreset_mode is not AutoresetMode.SAME_STEP:
-            raise ValueError(f"autoreset_mode: got {env.autoreset_mode.value!r}, allowed is 'SameStep'")
+            raise ValueError(f"autoreset_mode: expected 'SameStep', got {env.autoreset_mode.value!r}")
         self.env = env
         self.render_mode = env.render_mode
         self._actions: NDArray[Any] | None = None
@@ -92,11 +92,11 @@ class NativeVecEnv(VecEnv):
 
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
         """Refused: copies share their settings."""
-        raise NotImplementedError(f"set_attr: got {attr_name!r}, allowed is nothing: copies share their settings")
+        raise NotImplementedError(f"set_attr: expected no call, since copies share their settings, got {attr_name!r}")
 
     def env_method(self, method_name: str, *args: Any, indices: Indices = None, **kwargs: Any) -> list[Any]:
         """Refused: there are no single environments inside."""
-        raise NotImplementedError(f"env_method: got {method_name!r}, allowed is nothing: the copies are one batch")
+        raise NotImplementedError(f"env_method: expected no call, since the copies are one batch, got {method_name!r}")
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Indices = None) -> list[bool]:
         """No copy is wrapped."""

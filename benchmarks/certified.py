@@ -55,16 +55,16 @@ def hostile(instances: int, seed: int) -> dict[str, Any]:
     for _ in range(instances):
         scenario, state, weights = hostile_instance(rng, max_decisions=20_000)
         best = brute_force(scenario, state, weights)
-        found: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state, weights=weights)  # type: ignore[call-arg]
+        decision: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state, weights=weights)  # type: ignore[call-arg]
         quick: Any = make_controller("optimal", scenario)(state, weights=weights)  # type: ignore[call-arg]
         outcome = expected_outcome(scenario, state, quick)
         value = (weights * outcome.tokens).sum(-1) / outcome.round_latency
         scale = best if best > 0.0 else 1.0
-        error.append(abs(float(found.value) - best) / scale)
+        error.append(abs(float(decision.value) - best) / scale)
         loss.append(1.0 - float(value) / scale if best > 0.0 else 0.0)
         exact.append(loss[-1] <= 1e-9)
-        below += bool(upper_bound(scenario, state, weights) < best) + bool(found.bound < best)
-        open_ += not found.certified
+        below += bool(upper_bound(scenario, state, weights) < best) + bool(decision.bound < best)
+        open_ += not decision.certified
     return {
         "instances": instances,
         "largest error of the certified value": max(error),
@@ -81,13 +81,13 @@ def preset(name: str, users: int, bandwidth: float, instances: int) -> dict[str,
     scenario = Scenario.preset(name, num_users=users, total_bandwidth=bandwidth * 1e6)
     state = sample_state(scenario, np.random.default_rng(1), instances)
     start = perf_counter()
-    found: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state)
+    decision: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state)
     elapsed = perf_counter() - start
     quick = expected_outcome(scenario, state, make_controller("optimal", scenario)(state)).goodput
-    loss = 1.0 - quick / found.value
+    loss = 1.0 - quick / decision.value
     return {
         "preset": name, "K": users, "MHz": bandwidth, "instances": instances,
-        "certified": float(found.certified.mean()), "ms": 1e3 * elapsed / instances,
+        "certified": float(decision.certified.mean()), "ms": 1e3 * elapsed / instances,
         "rule exact": float((loss <= 1e-9).mean()), "rule worst loss": float(loss.max()),
     }  # fmt: skip
 
@@ -117,11 +117,11 @@ def wide(users: int, instances: int) -> dict[str, Any]:
     for _ in range(instances):
         problem = wide_problem(rng, users)
         start = perf_counter()
-        found = certified_lengths(problem, TOLERANCE)
+        certified = certified_lengths(problem, TOLERANCE)
         times.append(perf_counter() - start)
-        gap.append(found.bound[0] / found.value[0] - 1.0)
+        gap.append(certified.bound[0] / certified.value[0] - 1.0)
         quick = problem.value(fast_lengths(problem)[0][:, None])[0, 0]
-        loss.append(1.0 - quick / found.value[0])
+        loss.append(1.0 - quick / certified.value[0])
     return {
         "K": users, "instances": instances,
         "certified": float(np.mean(np.array(gap) <= TOLERANCE * 1.000001)),
@@ -143,8 +143,8 @@ def lead(name: str, users: int, bandwidth: float, instances: int) -> dict[str, A
     others = np.max(list(values.values()), 0)
     leads = {"rule": rule / others - 1.0, "certified": certified / others - 1.0}
     row: dict[str, Any] = {"preset": name, "K": users, "MHz": bandwidth, "instances": instances}
-    for who, found in leads.items():
-        row |= {f"{who} below": int((found < -1e-12).sum()), f"{who} smallest lead": float(found.min())}
+    for who, margin in leads.items():
+        row |= {f"{who} below": int((margin < -1e-12).sum()), f"{who} smallest lead": float(margin.min())}
     return row
 
 

@@ -41,16 +41,16 @@ def main() -> None:
     show_profiles(profiles)
     drawn = streams(grid.turns)
     show_streams(drawn)
-    found = targets(subjects)
+    goals = targets(subjects)
     print(f"\ntargets, K = {REFERENCE_K}")
-    for row in found:
+    for row in goals:
         met = "met   " if row["met"] else "MISSED"
         print(f"{met} {row['measured']:14,.3f} of {row['at_least']:>11,.1f}  {row['target']}")
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [{k: v for k, v in vars(s).items() if k != "play"} | {"steps_per_cpu_second": s.rate} for s in subjects]
     versions = {"python": platform.python_version(), "numpy": np.__version__, "gymnasium": gym.__version__}
     report = {"versions": versions, "grid": asdict(grid), "subjects": rows, "profiles": profiles, "streams": drawn}
-    report["targets"] = found
+    report["targets"] = goals
     (options.out / "env_speed.json").write_text(json.dumps(report, indent=2))
     draw(subjects, grid, options.out / "env_speed.png")
     print(f"written: {options.out}/env_speed.json, {options.out}/env_speed.png")

@@ -77,9 +77,9 @@ class Bayes:
             before = best
             for move in moves:
                 moved = (length + move).clip(scenario.min_draft_length, scenario.max_draft_length)
-                found = value(moved)
-                better = found > best
-                length, best = np.where(better[:, None], moved, length), np.where(better, found, best)
+                reached = value(moved)
+                better = reached > best
+                length, best = np.where(better[:, None], moved, length), np.where(better, reached, best)
             if (best <= before).all():
                 break
         share = equal_latency(length, observed.draft_time, token_time).share
@@ -116,8 +116,8 @@ def rounded(preset: str, users: int, states: int) -> tuple[str, ...]:
     optimal = make_controller("optimal", scenario)
     length = np.rint(relaxed_optimum(make_problem(scenario, state)).length).astype(np.int64)
     best = expected_outcome(scenario, state, optimal(state)).goodput
-    found = expected_outcome(scenario, state, optimal.with_equal_latency(length, state)).goodput
-    share, quantile = found.mean() / best.mean(), np.quantile(found / best, 0.05)
+    reached = expected_outcome(scenario, state, optimal.with_equal_latency(length, state)).goodput
+    share, quantile = reached.mean() / best.mean(), np.quantile(reached / best, 0.05)
     return f"{preset}, K = {users}", f"{length.mean():.1f}", f"{share:.5f}", f"{quantile:.4f}"
 
 

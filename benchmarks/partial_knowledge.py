@@ -130,9 +130,9 @@ def systems(
     """Results of all cases, one after the other; progress on stderr."""
     start = monotonic()
     for case, preset, num_users in itertools.product(cases, presets, users):
-        found = run(case, preset, num_users, episodes)
-        print(f"{monotonic() - start:4.0f} s: {found.title}", file=sys.stderr, flush=True)
-        yield found
+        system = run(case, preset, num_users, episodes)
+        print(f"{monotonic() - start:4.0f} s: {system.title}", file=sys.stderr, flush=True)
+        yield system
 
 
 def order_lines(system: System) -> list[str]:
@@ -151,10 +151,10 @@ def show(system: System) -> None:
         print(f"\n{aligned(*user_cells(system.rows))}")
 
 
-def to_markdown(found: list[System], about: dict[str, Any]) -> str:
+def to_markdown(played: list[System], about: dict[str, Any]) -> str:
     """All tables, with the orders below each."""
     parts = [f"# Partial knowledge\n\n`{about['command']}`: {about['episodes']} episodes each, seed {about['seed']}."]
-    for system in found:
+    for system in played:
         parts += [f"## {system.title}", markdown(*comparison_cells(system.rows, system.metric))]
         if system.metric == "return":
             parts.append(markdown(*user_cells(system.rows)))
@@ -162,11 +162,11 @@ def to_markdown(found: list[System], about: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def to_csv(found: list[System]) -> str:
+def to_csv(played: list[System]) -> str:
     """All rows, each with its system."""
     lines = [
         {"case": one.case.title, "preset": one.preset, "num_users": one.num_users, "metric": one.metric} | row.to_dict()
-        for one in found
+        for one in played
         for row in one.rows
     ]
     text = io.StringIO()
@@ -176,24 +176,24 @@ def to_csv(found: list[System]) -> str:
     return text.getvalue()
 
 
-def to_json(found: list[System], about: dict[str, Any]) -> str:
+def to_json(played: list[System], about: dict[str, Any]) -> str:
     """Everything."""
     results = [
         asdict(one)
         | {"rows": [row.to_dict() for row in one.rows]}
         | {"orders": [asdict(order) | {"verdict": order.verdict} for order in one.orders]}
-        for one in found
+        for one in played
     ]
     return json.dumps({"about": about, "systems": results}, indent=2, ensure_ascii=False) + "\n"
 
 
-def write(found: list[System], about: dict[str, Any], folder: Path) -> None:
+def write(played: list[System], about: dict[str, Any], folder: Path) -> None:
     """Write ``table.md``, ``table.csv`` and ``table.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (
-        ("table.md", to_markdown(found, about)),
-        ("table.csv", to_csv(found)),
-        ("table.json", to_json(found, about)),
+        ("table.md", to_markdown(played, about)),
+        ("table.csv", to_csv(played)),
+        ("table.json", to_json(played, about)),
     ):
         (folder / name).write_text(text, encoding="utf-8")
 
@@ -212,21 +212,21 @@ def main() -> int:
     if options.quick:
         presets, users, episodes = presets[:1], users[:1], 4
     cases = tuple(case for case in CASES if case.env in (options.env or [case.env]))
-    found = []
+    played = []
     for system in systems(cases, presets, users, episodes):
         show(system)
-        found.append(system)
+        played.append(system)
     about = {
         "command": shlex.join(["python", "benchmarks/partial_knowledge.py", *sys.argv[1:]]),
         "episodes": episodes,
         "seed": EPISODE_SEED,
         "versions": {name: version(name) for name in ("multispin_env", "gymnasium", "numpy", "scipy")},
     }
-    write(found, about, options.out)
-    for system in found:
+    write(played, about, options.out)
+    for system in played:
         print(f"\n{system.title}", *order_lines(system), sep="\n  ")
     print(f"\nsaved in {options.out}")
-    return int(any(order.verdict == "no" for system in found for order in system.orders))
+    return int(any(order.verdict == "no" for system in played for order in system.orders))
 
 
 if __name__ == "__main__":

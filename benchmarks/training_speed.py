@@ -139,9 +139,9 @@ def compare(users: int, settings: PPOSettings, rollouts: int, turns: int, seed: 
     }
 
 
-def show(users: int, found: dict[str, Any]) -> None:
+def show(users: int, measured: dict[str, Any]) -> None:
     """Print one K."""
-    best, ratio, same = found["microseconds_a_frame"], found["ratio"], found["same"]
+    best, ratio, same = measured["microseconds_a_frame"], measured["ratio"], measured["same"]
     print(f"\nPPO, residual, K = {users}: frames per CPU-second")
     print(f"{'':30}{'native':>12}{'dummy':>12}{'ratio':>8}")
     for stage, text in STAGES.items():

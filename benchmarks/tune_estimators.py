@@ -53,12 +53,12 @@ class Search:
 
     def combinations(self) -> list[Options]:
         """All combinations, the defaults first."""
-        found = [self.defaults]
+        tried = [self.defaults]
         for values in itertools.product(*self.grid.values()):
             options = dict(zip(self.grid, values, strict=True))
             if options != self.defaults:
-                found.append(options)
-        return found
+                tried.append(options)
+        return tried
 
 
 BETA = {"decay": (0.98, 1.0), "strength": (10.0, 20.0, 40.0, 80.0), "moment": (1.0, 4.0, 8.0, 16.0)}
@@ -94,11 +94,11 @@ def shares(search: Search, preset: str, num_users: int, episodes: int) -> list[f
     """Share of the clairvoyant optimum that each combination reaches in one system."""
     env = make_episode_env(search.env, episodes, preset, {"num_users": num_users, **search.arguments})
     best = play_episodes(env, "optimal+clairvoyant", TUNING_SEED).goodput.mean()
-    found = []
+    reached = []
     for options in search.combinations():
         contender = make_contender(f"optimal+{search.estimator}", env, options)
-        found.append(float(play_episodes(env, contender, TUNING_SEED).goodput.mean() / best))
-    return found
+        reached.append(float(play_episodes(env, contender, TUNING_SEED).goodput.mean() / best))
+    return reached
 
 
 def tune(search: Search, presets: Iterable[str], users: Iterable[int], episodes: int) -> list[Tried]:

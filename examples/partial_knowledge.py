@@ -21,7 +21,7 @@ def main(episodes: int = 50) -> dict[str, float]:
     )
     inner: Any = envs.unwrapped
     clairvoyant = ms.make_controller("optimal", inner.scenario)
-    found = {}
+    means = {}
     for name in ("task-mean", "beta", "filter", "clairvoyant"):
         observation, _ = envs.reset(seed=0)  # the same episodes for everyone: chance does not depend on actions
         plug_in = None if name == "clairvoyant" else make_plug_in(f"optimal+{name}", inner.scenario, inner.assumptions)
@@ -33,9 +33,9 @@ def main(episodes: int = 50) -> dict[str, float]:
                 decision = plug_in.decide(inner.decode_observation(observation))
             observation, _, _, _, info = envs.step(inner.encode_action(decision))
             goodputs.append(info["goodput"].mean())
-        found[name] = float(np.mean(goodputs))
-        print(f"optimal+{name}: {found[name]:.2f} tokens/s")
-    return found
+        means[name] = float(np.mean(goodputs))
+        print(f"optimal+{name}: {means[name]:.2f} tokens/s")
+    return means
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Checks of what users hand in; each error is one sentence: the field, the value, what is allowed."""
+"""Checks of what users hand in; each error is one sentence: the field, what is expected, the value."""
 
 import difflib
 from collections.abc import Iterable
@@ -31,39 +31,39 @@ def cut(text: str) -> str:
     return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]}..."
 
 
-def _suggestion(name: object, allowed: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name[:MOST_SHOWN], allowed, n=1, cutoff=0.5) if isinstance(name, str) else []
+def _suggestion(name: object, expected: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name[:MOST_SHOWN], expected, n=1, cutoff=0.5) if isinstance(name, str) else []
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def check_name(kind: str, name: object, allowed: Iterable[str]) -> None:
-    """``ValueError`` unless ``name`` is one of ``allowed``; the nearest is suggested."""
-    names = tuple(allowed)
+def check_name(kind: str, name: object, expected: Iterable[str]) -> None:
+    """``ValueError`` unless ``name`` is one of ``expected``; the nearest is suggested."""
+    names = tuple(expected)
     if name not in names:
-        raise ValueError(f"{kind}: got {shown(name)}, allowed is one of {list(names)}{_suggestion(name, names)}")
+        raise ValueError(f"{kind}: expected one of {list(names)}, got {shown(name)}{_suggestion(name, names)}")
 
 
-def check_keywords(owner: str, given: Iterable[str], allowed: Iterable[str]) -> None:
-    """``TypeError`` for the first keyword of ``given`` that is not in ``allowed``; the nearest is suggested."""
-    names = tuple(allowed)
+def check_keywords(owner: str, given: Iterable[str], expected: Iterable[str]) -> None:
+    """``TypeError`` for the first keyword of ``given`` that is not in ``expected``; the nearest is suggested."""
+    names = tuple(expected)
     for keyword in given:
         if keyword not in names:
             raise TypeError(
-                f"{owner}: unknown keyword {shown(keyword)}, allowed are {list(names)}{_suggestion(keyword, names)}"
+                f"{owner}: unknown keyword {shown(keyword)}, expected one of {list(names)}{_suggestion(keyword, names)}"
             )
 
 
 def missing_package(package: str, extra: str = "") -> ModuleNotFoundError:
     """What to raise where a package is not installed, which an extra of this one would bring."""
     wanted = f'"multispin_env[{extra}]"' if extra else package
-    text = f"the package {package!r} is missing, allowed after: pip install {wanted}"
+    text = f"the package {package!r} is missing; install it with: pip install {wanted}"
     return ModuleNotFoundError(text, name=package)
 
 
 def check_bool(field: str, value: Any) -> bool:
     """Return ``value``, or ``ValueError`` if it is neither true nor false."""
     if not isinstance(value, bool | np.bool_):
-        raise ValueError(f"{field}: got {shown(value)}, allowed is True or False")
+        raise ValueError(f"{field}: expected True or False, got {shown(value)}")
     return bool(value)
 
 
@@ -73,8 +73,8 @@ def check_integer(field: str, value: Any, low: int, high: int | None = None) -> 
     most = LARGEST if high is None else high
     if not whole or not low <= int(value) <= most:
         too_large = whole and int(value) > most
-        allowed = f"an integer ≥ {low}" if high is None and not too_large else f"an integer in {low}..{most}"
-        raise ValueError(f"{field}: got {shown(value)}, allowed is {allowed}")
+        expected = f"an integer ≥ {low}" if high is None and not too_large else f"an integer in {low}..{most}"
+        raise ValueError(f"{field}: expected {expected}, got {shown(value)}")
     return int(value)
 
 
@@ -97,7 +97,7 @@ def check_real(
 ) -> float:
     """Return ``value`` as ``float``, or ``ValueError`` if it is not a finite number in the interval."""
     interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or np.isinf(high) else ']'}"
-    problem = f"{field}: got {shown(value)}, allowed is a finite number in {interval}"
+    problem = f"{field}: expected a finite number in {interval}, got {shown(value)}"
     number = np.nan if isinstance(value, bool) or not isinstance(value, Real) else as_float(value)
     if not np.isfinite(number):
         raise ValueError(problem)
@@ -113,15 +113,15 @@ def check_array(field: str, value: Any) -> FloatArray:
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{field}: got {shown(value)}, allowed is an array of numbers") from error
+        raise ValueError(f"{field}: expected an array of numbers, got {shown(value)}") from error
     require(field, array, np.isfinite(array), "finite numbers")
     return array
 
 
-def require(field: str, array: NDArray[Any], good: BoolArray, allowed: str) -> None:
+def require(field: str, array: NDArray[Any], good: BoolArray, expected: str) -> None:
     """``ValueError`` naming the first entry of ``array`` that is not ``good``."""
     if good.all():
         return
     index = tuple(int(i) for i in np.argwhere(~good)[0])
     where = f"[{', '.join(map(str, index))}]" if index else ""
-    raise ValueError(f"{field}{where}: got {array[index]}, allowed are {allowed}")
+    raise ValueError(f"{field}{where}: expected {expected}, got {array[index]}")

@@ -24,7 +24,7 @@ def read_limited(stream: BinaryIO, limit: int) -> bytes:
     while part := stream.read(min(_PART, limit + 1 - len(content))):
         content += part
     if len(content) > limit:
-        raise ValueError(f"size: got more than {limit} bytes, allowed are at most {limit}")
+        raise ValueError(f"size: expected at most {limit} bytes, got more")
     return bytes(content)
 
 
@@ -66,21 +66,21 @@ def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None)
         For anything that is no JSON, has more than `LARGEST_JSON` letters, or is nested deeper than `DEEPEST_JSON`.
     """
     if len(text) > LARGEST_JSON:
-        raise ValueError(f"size: got {len(text)} letters of JSON, allowed are at most {LARGEST_JSON}")
+        raise ValueError(f"size: expected at most {LARGEST_JSON} letters of JSON, got {len(text)}")
     try:
-        found = json.loads(text.decode() if isinstance(text, bytes) else text, parse_int=parse_int)
+        value = json.loads(text.decode() if isinstance(text, bytes) else text, parse_int=parse_int)
     except UnicodeDecodeError as error:
-        raise ValueError(f"JSON: got the byte {error.object[error.start]:#x}, allowed is text in UTF-8") from None
+        raise ValueError(f"JSON: expected text in UTF-8, got the byte {error.object[error.start]:#x}") from None
     except RecursionError:
-        found = None
+        value = None
     else:
-        if _depth_within(found, DEEPEST_JSON):
-            return found
-    raise ValueError(f"JSON: got lists or objects nested deeper than {DEEPEST_JSON}, allowed is at most that")
+        if _depth_within(value, DEEPEST_JSON):
+            return value
+    raise ValueError(f"JSON: expected lists and objects nested at most {DEEPEST_JSON} deep, got deeper ones")
 
 
-def _depth_within(found: Any, most: int) -> bool:
-    level = [found]
+def _depth_within(value: Any, most: int) -> bool:
+    level = [value]
     for _ in range(most + 1):
         inside = [one for one in level if isinstance(one, list | dict)]
         if not inside:

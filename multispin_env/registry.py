@@ -50,9 +50,7 @@ class Registry(Generic[T]):
             If the name is taken.
         """
         if name in self._entries:
-            raise ValueError(
-                f"{self.kind}: the name {name!r} is taken; allowed is a name not among {list(self.names())}"
-            )
+            raise ValueError(f"{self.kind}: expected a new name, other than {list(self.names())}, got {name!r}")
         self._entries[name] = target
 
     def unregister(self, name: str) -> None:

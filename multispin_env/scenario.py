@@ -88,7 +88,7 @@ class Scenario:
     Raises
     ------
     ValueError
-        For a value out of range, naming the field, the value and what is allowed.
+        For a value out of range, naming the field, what is expected and the value.
     """
 
     name: str
@@ -143,7 +143,7 @@ class Scenario:
         check_name("channel", self.channel, tables.CHANNELS.names())
         check_name("acceptance", self.acceptance, tables.ACCEPTANCES.names())
         if not self.tasks or not all(isinstance(task, Task) for task in self.tasks):
-            raise ValueError(f"tasks: got {self.tasks!r}, allowed is a tuple of at least one Task")
+            raise ValueError(f"tasks: expected a tuple of at least one Task, got {self.tasks!r}")
         object.__setattr__(self, "tasks", tuple(self.tasks))  # a list would not hash
 
     def _check_verification(self) -> None:
@@ -213,7 +213,7 @@ class Scenario:
         check_keywords("Scenario", values, ("preset", *cls.field_names()))
         needed = [entry.name for entry in fields(cls) if entry.default is MISSING and entry.name not in values]
         if needed:
-            raise ValueError(f"{needed[0]}: missing, allowed is a value for each of {needed}, or a preset")
+            raise ValueError(f"{needed[0]}: expected a value for each of {needed}, or a preset, got none")
         return cls(**values)
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -378,7 +378,7 @@ class Server:
 def _tasks(tables: Any) -> tuple[Task, ...]:
     """Tasks from what JSON or TOML says of them."""
     if not isinstance(tables, list | tuple) or not all(isinstance(table, dict) for table in tables):
-        raise ValueError(f"tasks: got {shown(tables)}, allowed is a list of tables, one for each task")
+        raise ValueError(f"tasks: expected a list of tables, one for each task, got {shown(tables)}")
     return tuple(Task(**table) for table in tables)
 
 
@@ -386,7 +386,7 @@ def checked_pieces(pieces: Any) -> tuple[tuple[float, float], ...]:
     """Return pieces (a_j, b_j) as floats; ``ValueError`` where one is no pair of finite numbers ≥ 0."""
     for index, piece in enumerate(pieces):
         if not isinstance(piece, tuple | list) or len(piece) != 2:
-            raise ValueError(f"verification_pieces[{index}]: got {shown(piece)}, allowed is a pair (s, s/token)")
+            raise ValueError(f"verification_pieces[{index}]: expected a pair (s, s/token), got {shown(piece)}")
         for part in piece:
             check_real(f"verification_pieces[{index}]", part, 0.0)
     return tuple((float(start), float(slope)) for start, slope in pieces)

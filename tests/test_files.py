@@ -23,7 +23,7 @@ class Endless(io.RawIOBase):
 
 def test_no_more_is_read_than_the_limit():
     assert read_limited(io.BytesIO(b"ab"), 2) == b"ab"
-    with pytest.raises(ValueError, match="size: got more than 100 bytes, allowed are at most 100"):
+    with pytest.raises(ValueError, match="size: expected at most 100 bytes, got more"):
         read_limited(Endless(), 100)
 
 
@@ -44,11 +44,11 @@ def test_json_is_what_it_says(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (nested(DEEPEST_JSON + 1), "JSON: got lists or objects nested deeper than 32, allowed is at most that"),
-        (nested(900), "nested deeper than 32"),  # Python reads it, and fails where it is shown
-        ("[" * 200_000, "nested deeper than 32"),
-        ('{"a":' * 100_000, "nested deeper than 32"),
-        (b'"\xff"', "JSON: got the byte 0xff, allowed is text in UTF-8"),
+        (nested(DEEPEST_JSON + 1), "JSON: expected lists and objects nested at most 32 deep, got deeper ones"),
+        (nested(900), "nested at most 32 deep, got deeper ones"),  # Python reads it, and fails where it is shown
+        ("[" * 200_000, "nested at most 32 deep, got deeper ones"),
+        ('{"a":' * 100_000, "nested at most 32 deep, got deeper ones"),
+        (b'"\xff"', "JSON: expected text in UTF-8, got the byte 0xff"),
         ("[1", "Expecting ',' delimiter"),
         ("", "Expecting value"),
         ("\0", "Expecting value"),
@@ -66,9 +66,9 @@ def test_large_json_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LARGEST_JSON", 10)
     monkeypatch.setattr(files.json, "loads", lambda *_, **__: pytest.fail("it was read"))
     (tmp_path / "a.json").write_text("[1,2,3,4,5]")
-    with pytest.raises(ValueError, match="size: got more than 10 bytes"):
+    with pytest.raises(ValueError, match="size: expected at most 10 bytes, got more"):
         read_json(tmp_path / "a.json")
-    with pytest.raises(ValueError, match="size: got 11 letters of JSON, allowed are at most 10"):
+    with pytest.raises(ValueError, match="size: expected at most 10 letters of JSON, got 11"):
         parse_json("[1,2,3,4,5]")
 
 
@@ -110,5 +110,5 @@ def test_nothing_else_may_be_named(folder, name):
 def test_json_may_be_as_long_as_the_limit(monkeypatch):
     monkeypatch.setattr(files, "LARGEST_JSON", 5)
     assert parse_json("[123]") == [123]
-    with pytest.raises(ValueError, match="size: got 6 letters of JSON, allowed are at most 5"):
+    with pytest.raises(ValueError, match="size: expected at most 5 letters of JSON, got 6"):
         parse_json("[1234]")

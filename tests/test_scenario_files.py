@@ -46,7 +46,7 @@ BAD = [
     ("a.toml", 'preset = "llama2"\nnum_users = "three"\n', "a.toml, line 2: num_users: .*'three'"),
     ("a.toml", "num_users = \n", r"a.toml: .*line 1"),
     ("a.json", '{"num_users":\n', r"a.json, line 2: can't be read as JSON"),
-    ("a.toml", "num_users = 3\n", "a.toml: name: missing, .*'tasks'"),
+    ("a.toml", "num_users = 3\n", "a.toml: name: expected a value for each of .*'tasks'.*got none"),
     ("a.toml", 'preset = "lama2"\n', "a.toml, line 1: .*did you mean 'llama2'"),
     ("a.toml", 'preset = "llama2"\nserver = "a100-32"\n', "a.toml, line 2: server: .*did you mean 'a100-32b'"),
     ("a.toml", 'preset = "llama2"\nverification_pieces = [[1, -2]]\n', r"line 2: verification_pieces\[0\]: .*-2"),

@@ -40,7 +40,7 @@ def _size(options: argparse.Namespace, noun: str, env: str) -> int | None:
     for name in SIZES:
         given = getattr(options, name)
         if given is not None and name != noun:
-            raise ValueError(f"{name}: got {given}, allowed for {env} is --{noun}")
+            raise ValueError(f"{name}: expected --{noun} for {env}, got --{name} {given}")
     given = getattr(options, noun)
     return None if given is None else check_integer(noun, given, 2)
 

@@ -127,8 +127,8 @@ def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
 def run(options: argparse.Namespace) -> None:
     """Pack, and print what was measured."""
     target = pack(run_folder(options.run), options.commit, options.size, options.out)
-    found = read_json(target / SCORE)
-    print(json.dumps({name: found[name] for name in ("command", "commit", "score")}, indent=2, ensure_ascii=False))
+    score = read_json(target / SCORE)
+    print(json.dumps({name: score[name] for name in ("command", "commit", "score")}, indent=2, ensure_ascii=False))
 
 
 COMMAND = Command(

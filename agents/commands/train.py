@@ -68,12 +68,12 @@ def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
     for name in DEFAULTS:
         given, saved = getattr(options, name), getattr(config, name)
         if given is not None and given != saved:
-            raise ValueError(f"{name}: got {given!r}, allowed is {saved!r}, which the run {options.resume!r} has")
+            raise ValueError(f"{name}: expected {saved!r}, as the run {options.resume!r} has, got {given!r}")
     settings = settings_from(options, config.env, config.action, config)
     settings = replace(settings, variant=with_same_files(settings.variant, config.settings.variant))
     for part in ("scenario", "variant"):
         if getattr(settings, part) != getattr(config.settings, part):
-            raise ValueError(f"{part}: got other values than the run {options.resume!r}, allowed are the same or none")
+            raise ValueError(f"{part}: expected the values of the run {options.resume!r}, or none, got others")
     given_limits = Limits(options.timesteps, options.minutes)
     return config, folder, limits if given_limits == Limits() else given_limits
 
@@ -81,7 +81,7 @@ def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
 def _prepare(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
     if options.resume is not None:
         if options.name is not None:
-            raise ValueError("name: got it together with --resume, allowed is one of them")
+            raise ValueError("name: expected either --name or --resume, got both")
         config, folder, limits = _resumed(options)
         make_folder(folder)
         return config, folder, limits

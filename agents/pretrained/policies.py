@@ -68,9 +68,9 @@ def _network(config: RunConfig, folder: Path) -> EquivariantActorCritic:
 
 def _read_score(path: Path) -> dict[str, Any]:
     try:
-        found = read_json(path)
-        if not isinstance(found, dict):
-            raise ValueError("it is no table")
-        return found
+        score = read_json(path)
+        if not isinstance(score, dict):
+            raise ValueError(f"expected a table, got a JSON {type(score).__name__}")
+        return score
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: can't be read as the score of an agent ({error})") from None

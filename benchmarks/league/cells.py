@@ -150,9 +150,9 @@ def shipped(size: int | None) -> Iterator[Cell]:
 def kept(path: Path, spec: Content, make: Callable[[], Content]) -> Content:
     """What a file holds, if it was made for this; else make it and write it."""
     if path.is_file():
-        found: Content = read_json(path)
-        if found["spec"] == spec:
-            return found
+        saved: Content = read_json(path)
+        if saved["spec"] == spec:
+            return saved
     content = {"spec": spec, **make()}
     write_atomically(path, json.dumps(content, ensure_ascii=False).encode())
     return content

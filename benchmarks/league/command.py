@@ -70,9 +70,9 @@ def _complete(options: argparse.Namespace) -> None:
     for name, value in (usual | (quick if options.quick else {})).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
-    for kind, allowed in (("agents", AGENTS), ("envs", ENVIRONMENTS), ("scenarios", SCENARIOS), ("studies", STUDIES)):
+    for kind, known in (("agents", AGENTS), ("envs", ENVIRONMENTS), ("scenarios", SCENARIOS), ("studies", STUDIES)):
         for name in getattr(options, kind):
-            check_name(kind, name, allowed if isinstance(allowed, dict) else allowed.names())
+            check_name(kind, name, known if isinstance(known, dict) else known.names())
     for number in options.users:
         check_integer("users", number, 1)
     check_integer("seeds", options.seeds, 1)
@@ -98,11 +98,11 @@ def cells_of(options: argparse.Namespace) -> tuple[list[Cell], list[str]]:
         for seed, system, agent in itertools.product(range(options.seeds), systems, options.agents)
     ]
     reasons = {cell: obstacle(cell) for cell in wanted}
-    found = [cell for cell in wanted if not reasons[cell]]
+    cells = [cell for cell in wanted if not reasons[cell]]
     if options.pretrained:
-        found = [*(cell for cell in shipped(options.size) if cell.system.env in options.envs), *found]
+        cells = [*(cell for cell in shipped(options.size) if cell.system.env in options.envs), *cells]
     skipped = dict.fromkeys(f"{cell.agent}, {cell.system.title}: {why}" for cell, why in reasons.items() if why)
-    return found, list(skipped)
+    return cells, list(skipped)
 
 
 def play(cells: Sequence[Cell], folder: Path, league: League) -> int | None:
@@ -112,9 +112,9 @@ def play(cells: Sequence[Cell], folder: Path, league: League) -> int | None:
         with Progress(len(cells)) as progress:
             for cell in cells:
                 progress.begin(cell.stem)
-                found = references(cell.system, cell.size, folder)
+                about = references(cell.system, cell.size, folder)
                 league.results[cell] = result(cell, folder, quiet)
-                league.references[cell.system] = found
+                league.references[cell.system] = about
     except Stopped as stopped:
         return stopped.number
     return None

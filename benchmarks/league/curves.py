@@ -23,7 +23,7 @@ LOWEST = 0.2
 
 def draw_curves(league: League, folder: Path) -> None:
     """Draw ``curves.png``: for each system the mean of the seeds, in a band from the worst to the best."""
-    curves = {system: found for system in league.references if (found := _of_system(league, system, folder))}
+    curves = {system: of_system for system in league.references if (of_system := _of_system(league, system, folder))}
     if not curves:
         return
     colours = dict(zip(agents_of(league), COLOURS, strict=False))
@@ -31,8 +31,8 @@ def draw_curves(league: League, folder: Path) -> None:
     def plot(axes: Any) -> None:
         for panel in axes.flat[len(curves) :]:
             panel.set_axis_off()
-        for panel, (system, found) in zip(axes.flat, curves.items(), strict=False):
-            _panel(panel, system, found, colours)
+        for panel, (system, of_system) in zip(axes.flat, curves.items(), strict=False):
+            _panel(panel, system, of_system, colours)
         first = axes.flat[0]
         first.figure.legend(*first.get_legend_handles_labels(), loc="outside upper center", ncols=len(colours))
 
@@ -41,13 +41,13 @@ def draw_curves(league: League, folder: Path) -> None:
 
 def _of_system(league: League, system: System, folder: Path) -> dict[str, tuple[FloatArray, FloatArray]]:
     """Rounds (points,) and scores (seeds, points) of each agent."""
-    found = {}
+    curves_of = {}
     for name, cells in league.runs(system).items():
         curves = [curve for cell in cells if (curve := _curve(cell, folder)) is not None]
         if curves:
             rounds = curves[0][0]
-            found[name] = rounds, np.array([np.interp(rounds, *curve) for curve in curves])
-    return found
+            curves_of[name] = rounds, np.array([np.interp(rounds, *curve) for curve in curves])
+    return curves_of
 
 
 def _curve(cell: Cell, folder: Path) -> tuple[FloatArray, FloatArray] | None:
@@ -63,12 +63,12 @@ def _curve(cell: Cell, folder: Path) -> tuple[FloatArray, FloatArray] | None:
 
 
 def _panel(
-    axes: Any, system: System, found: Mapping[str, tuple[FloatArray, FloatArray]], colours: Mapping[str, str]
+    axes: Any, system: System, curves: Mapping[str, tuple[FloatArray, FloatArray]], colours: Mapping[str, str]
 ) -> None:
-    for name, (rounds, scores) in found.items():
+    for name, (rounds, scores) in curves.items():
         axes.plot(rounds, scores.mean(0), color=colours[name], linewidth=1, label=name)
         axes.fill_between(rounds, scores.min(0), scores.max(0), color=colours[name], alpha=0.2, linewidth=0.0)
-    best = max(float(scores.max()) for _, scores in found.values())
+    best = max(float(scores.max()) for _, scores in curves.values())
     axes.set_ylim(best - LOWEST * abs(best), best + 0.02 * abs(best))
     axes.set_xscale("log")
     axes.set_title(f"{system.env.split('/')[-1]}\n{system.preset}, K = {system.num_users}", fontsize="small")

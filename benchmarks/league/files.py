@@ -51,8 +51,8 @@ def write(league: League, folder: Path, command: str, skipped: Sequence[str]) ->
     """Write ``results.md``, ``results.csv`` and ``results.json``."""
     rows = flat(league)
     cells = [
-        {"cell": cell.stem, **{key: value for key, value in found.items() if key != "values"}}
-        for cell, found in league.results.items()
+        {"cell": cell.stem, **{key: value for key, value in about.items() if key != "values"}}
+        for cell, about in league.results.items()
     ]
     content = {"command": command, "rows": rows, "cells": cells, "left_out": list(skipped)}
     write_atomically(folder / "results.md", to_markdown(league, command, skipped).encode())

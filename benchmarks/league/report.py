@@ -59,11 +59,11 @@ class League:
 
     def runs(self, system: System) -> dict[str, list[Cell]]:
         """Cells of each agent in a system."""
-        found: dict[str, list[Cell]] = {}
+        cells: dict[str, list[Cell]] = {}
         for cell in self.results:
             if cell.system == system:
-                found.setdefault(self.label(cell), []).append(cell)
-        return found
+                cells.setdefault(self.label(cell), []).append(cell)
+        return cells
 
     def others(self, system: System, name: str) -> FloatArray:
         """Values (n,) of one that agents are compared with."""
@@ -79,13 +79,13 @@ class League:
     def _standings(self, system: System) -> list[Standing]:
         about = self.references[system]
         roles = {about["plug_in"]: PLUG_IN, about["reference"]: "reference", FLOOR: "fixed"}
-        found = [
+        standings = [
             self._standing(system, name, role, (), self.others(system, name)[None]) for name, role in roles.items()
         ]
         for name, cells in self.runs(system).items():
             values = np.array([self.results[cell]["values"] for cell in cells])
-            found.append(self._standing(system, name, "agent", tuple(cell.seed for cell in cells), values))
-        return sorted(found, key=lambda one: -one.mean.mean)
+            standings.append(self._standing(system, name, "agent", tuple(cell.seed for cell in cells), values))
+        return sorted(standings, key=lambda one: -one.mean.mean)
 
     def _standing(self, system: System, name: str, role: str, seeds: tuple[int, ...], values: FloatArray) -> Standing:
         about = self.references[system]
@@ -98,19 +98,19 @@ class League:
 
     def tasks(self) -> dict[str, list[Task]]:
         """Tasks of each agent, and of the best plug-in in all systems."""
-        found: dict[str, list[Task]] = {}
+        tasks: dict[str, list[Task]] = {}
         for system in self.references:
             for name, task in self._agents(system).items():
-                found.setdefault(name, []).append(task)
-        return {**found, PLUG_IN: [self._plug_in(system) for system in self.references]}
+                tasks.setdefault(name, []).append(task)
+        return {**tasks, PLUG_IN: [self._plug_in(system) for system in self.references]}
 
     def plug_ins(self) -> dict[str, list[Task]]:
         """For each name of `tasks`, those of the best plug-in in the same systems."""
-        found: dict[str, list[Task]] = {}
+        tasks: dict[str, list[Task]] = {}
         for system in self.references:
             for name in (*self._agents(system), PLUG_IN):
-                found.setdefault(name, []).append(self._plug_in(system))
-        return found
+                tasks.setdefault(name, []).append(self._plug_in(system))
+        return tasks
 
     def _agents(self, system: System) -> dict[str, Task]:
         floor, top = self.others(system, FLOOR), self.others(system, self.references[system]["reference"])
@@ -158,9 +158,9 @@ def aggregate_cells(league: League) -> tuple[Cells, list[Cells]]:
     lines: list[Cells] = []
     plug_ins = league.plug_ins()
     for name, tasks in league.tasks().items():
-        found, other = (iqm_interval(one, np.random.default_rng(BOOTSTRAP_SEED)) for one in (tasks, plug_ins[name]))
+        own, other = (iqm_interval(one, np.random.default_rng(BOOTSTRAP_SEED)) for one in (tasks, plug_ins[name]))
         runs = sum(len(task.values) for task in tasks)
-        lines.append((name, str(len(tasks)), str(runs), _shown(found, 4), _shown(other, 4)))
+        lines.append((name, str(len(tasks)), str(runs), _shown(own, 4), _shown(other, 4)))
     return ("decided by", "systems", "runs", "IQM of scores", "best plug-in in the same systems"), lines
 
 
@@ -170,11 +170,11 @@ def cell_cells(league: League) -> tuple[Cells, list[Cells]]:
     ``results.json`` has each cell by itself.
     """
     groups: dict[Cells, list[Cell]] = {}
-    for cell, found in league.results.items():
-        settings = found["arguments"] | found["hyperparameters"]
-        commit = found["commit"][:9] + ("+" if found["commit"].endswith("+") else "")
+    for cell, about in league.results.items():
+        settings = about["arguments"] | about["hyperparameters"]
+        commit = about["commit"][:9] + ("+" if about["commit"].endswith("+") else "")
         key = (
-            league.label(cell), cell.system.env, found["action"], str(found["rounds_trained"]), commit,
+            league.label(cell), cell.system.env, about["action"], str(about["rounds_trained"]), commit,
             ", ".join(f"{name}={value}" for name, value in settings.items()),
         )  # fmt: skip
         groups.setdefault(key, []).append(cell)

@@ -36,14 +36,14 @@ class Task:
     def scores(self, weights: FloatArray) -> FloatArray:
         """Normalised scores (..., seeds) with weights (..., n) of the cases."""
         floor, top = (weights @ ends for ends in (self.floor, self.top))
-        found: FloatArray = (weights @ self.values.T - floor[..., None]) / (top - floor)[..., None]
-        return found
+        scores: FloatArray = (weights @ self.values.T - floor[..., None]) / (top - floor)[..., None]
+        return scores
 
 
 def weights_of(size: int, rng: np.random.Generator) -> FloatArray:
     """Weights (resamples, size) of bootstrap samples."""
-    found: FloatArray = rng.multinomial(size, np.full(size, 1.0 / size), RESAMPLES) / size
-    return found
+    weights: FloatArray = rng.multinomial(size, np.full(size, 1.0 / size), RESAMPLES) / size
+    return weights
 
 
 def interval(mean: float, resampled: FloatArray) -> Interval:

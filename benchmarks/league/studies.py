@@ -51,16 +51,16 @@ def _at(env_id: str, scenario: Scenario, size: int | None) -> Content:
     weights = weights_of(cases.size, np.random.default_rng(BOOTSTRAP_SEED))
     even = np.full(cases.size, 1.0 / cases.size)
     own, other = (Task(cases.values(contender)[None], floor, top) for contender in (here, plug_in))
-    found = interval(float(own.scores(even)[0]), own.scores(weights)[:, 0])
+    score = interval(float(own.scores(even)[0]), own.scores(weights)[:, 0])
     return {
         "env": env_id,
         "preset": scenario.name,
         "num_users": scenario.num_users,
         "trained": f"{agent.settings.scenario.name}, K = {agent.settings.scenario.num_users}",
         "cases": cases.size,
-        "agent": found.mean,
-        "agent_low": found.low,
-        "agent_high": found.high,
+        "agent": score.mean,
+        "agent_low": score.low,
+        "agent_high": score.high,
         "plug_in_name": plug_in,
         "plug_in": float(other.scores(even)[0]),
     }
@@ -95,12 +95,12 @@ def generalisation(folder: Path, size: int | None) -> str:
 
 def _seconds(decide: Decide, states: list[SystemState]) -> float:
     """Median time of a call."""
-    found = []
+    seconds = []
     for state in states:
         start = perf_counter()
         decide(state)
-        found.append(perf_counter() - start)
-    return float(np.median(found))
+        seconds.append(perf_counter() - start)
+    return float(np.median(seconds))
 
 
 def time(folder: Path, size: int | None) -> str:

@@ -57,11 +57,11 @@ def score_cells(verdicts: Sequence[Verdict], key: Callable[[Mutant], str]) -> li
     for verdict in verdicts:
         groups[key(verdict.mutant)].append(verdict)
     rows = [*sorted(groups.items()), ("all", list(verdicts))]
-    found: list[tuple[str, ...]] = []
+    lines: list[tuple[str, ...]] = []
     for name, group in rows:
         killed = sum(verdict.outcome != SURVIVED for verdict in group)
-        found.append((name, str(len(group)), str(killed), f"{killed / len(group):.0%}" if group else "-"))
-    return found
+        lines.append((name, str(len(group)), str(killed), f"{killed / len(group):.0%}" if group else "-"))
+    return lines
 
 
 def report(verdicts: Sequence[Verdict]) -> str:
@@ -104,17 +104,17 @@ def _verdicts(mutants: Sequence[Mutant], workers: int, out: Path | None) -> list
     lines = out.read_text(encoding="utf-8").splitlines() if out is not None and out.exists() else []
     seconds = {one["file"]: one["seconds"] for one in map(json.loads, lines) if "file" in one}
     before = {one.mutant: one for one in map(Verdict.from_json, lines) if one is not None}
-    found = [before[mutant] for mutant in mutants if mutant in before]
+    verdicts = [before[mutant] for mutant in mutants if mutant in before]
     left = [mutant for mutant in mutants if mutant not in before]
     if left:
         with Workshop(ROOT, workers).open() as workshop:
             workshop.check(left, seconds, partial(_without_faults, out))
             for verdict in workshop.judge(left):
-                found.append(verdict)
-                _say(f"{len(found)}/{len(mutants)} {describe(verdict)} {verdict.seconds:.0f} s {verdict.killer}")
+                verdicts.append(verdict)
+                _say(f"{len(verdicts)}/{len(mutants)} {describe(verdict)} {verdict.seconds:.0f} s {verdict.killer}")
                 _keep(out, verdict.to_json())
     order = {mutant: index for index, mutant in enumerate(mutants)}
-    return sorted(found, key=lambda one: order[one.mutant])
+    return sorted(verdicts, key=lambda one: order[one.mutant])
 
 
 def _without_faults(out: Path | None, file: str, seconds: float) -> None:

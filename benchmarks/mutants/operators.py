@@ -85,7 +85,7 @@ def mutants_of(path: str, content: bytes) -> list[Mutant]:
     offsets = [0]
     for line in content.splitlines(keepends=True):
         offsets.append(offsets[-1] + len(line))
-    found = {}
+    mutants = {}
     for node in _nodes(ast.parse(content)):
         assert node.end_lineno is not None
         assert node.end_col_offset is not None
@@ -94,8 +94,8 @@ def mutants_of(path: str, content: bytes) -> list[Mutant]:
         for operator, after in _changes(node):
             one = Mutant(path, node.lineno, start, end, operator, before, after)
             if after != before:
-                found[start, end, after] = one
-    return list(found.values())
+                mutants[start, end, after] = one
+    return list(mutants.values())
 
 
 def _nodes(tree: ast.AST) -> Iterator[ast.expr | ast.stmt]:

@@ -64,8 +64,8 @@ class Verdict:
     @classmethod
     def from_json(cls, line: str) -> "Verdict | None":
         """Inverse of `to_json`; ``None`` for a line about something else."""
-        found = json.loads(line)
-        return None if "mutant" not in found else cls(Mutant(**found.pop("mutant")), **found)
+        fields = json.loads(line)
+        return None if "mutant" not in fields else cls(Mutant(**fields.pop("mutant")), **fields)
 
 
 class Workshop:
@@ -126,7 +126,7 @@ class Workshop:
 
         for file, status, taken, printed in self._all(one, files):
             if status != ALL_PASSED:
-                raise ValueError(f"tests: got a failure of {file} without any fault, allowed are none\n{printed}")
+                raise ValueError(f"tests: expected none to fail without a fault, got a failure of {file}\n{printed}")
             seconds[file] = taken
             say(file, taken)
 

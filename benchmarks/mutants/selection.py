@@ -37,25 +37,25 @@ def draw(root: Path, paths: Sequence[str], count: int, rng: np.random.Generator)
     for file in dict.fromkeys(file for path in paths for file in _files(root, path)):
         for mutant in mutants_of(file, (root / file).read_bytes()):
             by_operator[mutant.operator].append(mutant)
-    found: list[Mutant] = []
-    while by_operator and len(found) < count:
+    drawn: list[Mutant] = []
+    while by_operator and len(drawn) < count:
         operator = sorted(by_operator)[rng.integers(len(by_operator))]
         left = by_operator[operator]
         mutant = left.pop(rng.integers(len(left)))
         if mutant.compiles((root / mutant.path).read_bytes()):
-            found.append(mutant)
+            drawn.append(mutant)
         if not left:
             del by_operator[operator]
-    return found
+    return drawn
 
 
 def _files(root: Path, path: str) -> list[str]:
     place = (root / path).resolve()
     inside = any(place.is_relative_to(root / package) for package in PACKAGES)
-    found = sorted(place.rglob("*.py")) if place.is_dir() else [place]
-    if not inside or not found or not all(file.is_file() and file.suffix == ".py" for file in found):
-        raise ValueError(f"paths: got {path!r}, allowed is a Python file or folder in {' or '.join(PACKAGES)}")
-    return [file.relative_to(root).as_posix() for file in found]
+    files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
+    if not inside or not files or not all(file.is_file() and file.suffix == ".py" for file in files):
+        raise ValueError(f"paths: expected a Python file or folder in {' or '.join(PACKAGES)}, got {path!r}")
+    return [file.relative_to(root).as_posix() for file in files]
 
 
 def files_of_tests(root: Path, path: str, seconds: Mapping[str, float] = MappingProxyType({})) -> list[str]:
@@ -93,10 +93,10 @@ def _mirror(root: Path, module: Path) -> list[Path]:
 @cache
 def _imports(file: Path) -> set[str]:
     """Modules that a file imports, by ``from package import module`` too."""
-    found = set()
+    modules = set()
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return modules

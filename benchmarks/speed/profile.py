@@ -38,24 +38,24 @@ class Timers:
         modules = [module for name, module in sys.modules.items() if name.split(".")[0] == ms.__name__]
         owners: list[Any] = [*modules, *(x for module in modules for x in vars(module).values() if isclass(x))]
         for owner in dict.fromkeys(owners):
-            for name, found in list(vars(owner).items()):
-                part = self._part(found)
+            for name, member in list(vars(owner).items()):
+                part = self._part(member)
                 if part is not None:
-                    self._restore.append((owner, name, found))
-                    setattr(owner, name, self._timed(found, part))
+                    self._restore.append((owner, name, member))
+                    setattr(owner, name, self._timed(member, part))
         self._since = perf_counter_ns()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._charge()
-        for owner, name, found in reversed(self._restore):
-            setattr(owner, name, found)
+        for owner, name, member in reversed(self._restore):
+            setattr(owner, name, member)
 
     @staticmethod
-    def _part(found: Any) -> str | None:
-        if not isfunction(found) or not found.__module__.startswith(ms.__name__):
+    def _part(member: Any) -> str | None:
+        if not isfunction(member) or not member.__module__.startswith(ms.__name__):
             return None
-        matching = (part for part, names in PARTS.items() if any(fnmatch(found.__qualname__, name) for name in names))
+        matching = (part for part, names in PARTS.items() if any(fnmatch(member.__qualname__, name) for name in names))
         return next(matching, None)
 
     def _charge(self) -> None:

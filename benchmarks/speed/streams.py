@@ -80,8 +80,8 @@ def streams(turns: int) -> dict[str, float]:
     return {way: min(times[1:]) for way, times in spent.items()}
 
 
-def show_streams(found: dict[str, float]) -> None:
+def show_streams(drawn: dict[str, float]) -> None:
     """Print µs and ns a number of every way to draw."""
     print(f"\none row of fading, N = {REFERENCE_N}, K = {REFERENCE_K}: µs (ns a number)")
-    for way, spent in found.items():
+    for way, spent in drawn.items():
         print(f"{way:40}{spent:8.1f} ({spent * 1e3 / (REFERENCE_N * REFERENCE_K):.1f})")

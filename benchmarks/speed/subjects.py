@@ -147,16 +147,16 @@ def groups(grid: Grid) -> Iterator[Callable[[], list[Subject]]]:
         for users in grid.users:
 
             def compared(copies: int = copies, users: int = users) -> list[Subject]:
-                found = [Subject("floor", "", "", copies, users, play_floor(copies, users))]
+                subjects = [Subject("floor", "", "", copies, users, play_floor(copies, users))]
                 for action in ENCODINGS:
-                    found.append(native(DEFAULT_ID, action, copies, users))
+                    subjects.append(native(DEFAULT_ID, action, copies, users))
                     if copies == REFERENCE_N:
-                        found.append(staggered(DEFAULT_ID, action, copies, users))
+                        subjects.append(staggered(DEFAULT_ID, action, copies, users))
                     if copies <= grid.most_sync:
-                        found.append(sync(DEFAULT_ID, action, copies, users))
+                        subjects.append(sync(DEFAULT_ID, action, copies, users))
                     if copies == 1:
-                        found.append(single(DEFAULT_ID, action, users))
-                return found
+                        subjects.append(single(DEFAULT_ID, action, users))
+                return subjects
 
             yield compared
     others = [env_id for env_id in ms.ENVIRONMENTS.names() if env_id != DEFAULT_ID]

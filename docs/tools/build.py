@@ -76,16 +76,16 @@ class Stage:
 
     def _relinked(self, source: Path, text: str) -> str:
         parts = FENCED.split(text)
-        parts[::2] = [LINK.sub(lambda found: self._link(source, found), part) for part in parts[::2]]
+        parts[::2] = [LINK.sub(lambda match: self._link(source, match), part) for part in parts[::2]]
         return "".join(parts)
 
-    def _link(self, source: Path, found: re.Match[str]) -> str:
-        wanted = (source.parent / found[1]).resolve()
+    def _link(self, source: Path, match: re.Match[str]) -> str:
+        wanted = (source.parent / match[1]).resolve()
         if not wanted.is_file() or not wanted.is_relative_to(ROOT):
-            return found[0]  # pictures of the notebook; and what is broken, for the check to find
+            return match[0]  # pictures of the notebook; and what is broken, for the check to find
         if not wanted.is_relative_to(DOCS) and wanted != ROOT / "README.md":
             self.add(wanted)
-        return f"]({up(staged(source), staged(wanted))}{found[2] or ''})"
+        return f"]({up(staged(source), staged(wanted))}{match[2] or ''})"
 
 
 def stage(animations: bool) -> list[Page]:

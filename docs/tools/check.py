@@ -23,11 +23,11 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note what the element points to, and what may point to it."""
-        found = dict(attrs)
-        self.anchors |= {value for name in ("id", "name") if (value := found.get(name))}
+        attributes = dict(attrs)
+        self.anchors |= {value for name in ("id", "name") if (value := attributes.get(name))}
         for name in ("href", "src"):
-            target = found.get(name)
-            if target and found.get("rel") not in HARMLESS:
+            target = attributes.get(name)
+            if target and attributes.get("rel") not in HARMLESS:
                 self.targets.append((tag, target))
 
 

@@ -11,8 +11,8 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 def cells(notebook: Path) -> list[dict[str, Any]]:
     """Cells of a notebook file."""
-    found: list[dict[str, Any]] = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return found
+    listed: list[dict[str, Any]] = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return listed
 
 
 def text_of(lines: str | list[str]) -> str:

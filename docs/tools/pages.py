@@ -89,9 +89,9 @@ intervals; differences from `{scores.reference}` are paired, episode by episode.
 def _linked(text: str, own: str) -> str:
     """Other ids become links to their pages."""
 
-    def link(found: re.Match[str]) -> str:
-        known = found[1] in ms.ENVIRONMENTS.names() and found[1] != own
-        return f"[{found[0]}]({slug(found[1])}.md)" if known else found[0]
+    def link(match: re.Match[str]) -> str:
+        known = match[1] in ms.ENVIRONMENTS.names() and match[1] != own
+        return f"[{match[0]}]({slug(match[1])}.md)" if known else match[0]
 
     return NAMED.sub(link, text)
 

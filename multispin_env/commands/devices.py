@@ -78,7 +78,7 @@ def read_devices(file: Path) -> Devices:
     ------
     ValueError
         For a file that can't be read, or a missing, unknown or bad value: one sentence with the file, the row, counted
-        from 1 without the header, the column, the value and what is allowed.
+        from 1 without the header, the column, what is expected and the value.
     """
     where = "stdin" if file == STDOUT else str(file)
     text = _text(file, where)
@@ -86,7 +86,7 @@ def read_devices(file: Path) -> Devices:
     is_json = suffix == ".json" or (suffix != ".csv" and text.lstrip()[:1] in ("[", "{"))
     records = _json_records(text, where) if is_json else _csv_records(text, where)
     if not records:
-        raise ValueError(f"{where}: got no rows, allowed is at least one device")
+        raise ValueError(f"{where}: expected at least one device, got no rows")
     return _devices(records, where)
 
 
@@ -97,9 +97,9 @@ def _text(file: Path, where: str) -> str:
         with file.open("rb") as stream:  # which may be a pipe
             return read_limited(stream, LARGEST_FILE).decode("utf-8-sig")
     except OSError as error:
-        raise ValueError(f"file: got {where!r}, allowed is a CSV or JSON file ({error.strerror})") from None
+        raise ValueError(f"file: expected a CSV or JSON file, got {where!r} ({error.strerror})") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: got the byte {error.object[error.start]:#x}, allowed is text in UTF-8") from None
+        raise ValueError(f"{where}: expected text in UTF-8, got the byte {error.object[error.start]:#x}") from None
     except ValueError as error:  # too large, or no name of a file
         raise ValueError(f"{where}: {error}") from None
 
@@ -108,7 +108,7 @@ def _csv_records(text: str, where: str) -> list[Record]:
     try:
         lines = [line for line in csv.reader(io.StringIO(text), strict=True) if any(cell.strip() for cell in line)]
     except csv.Error as error:
-        raise ValueError(f"{where}: got broken CSV ({error}), allowed is CSV with commas and a header") from None
+        raise ValueError(f"{where}: expected CSV with commas and a header, got broken CSV ({error})") from None
     if not lines:
         return []
     header = [cell.strip() for cell in lines[0]]
@@ -117,7 +117,7 @@ def _csv_records(text: str, where: str) -> list[Record]:
     for row, line in enumerate(lines[1:], start=1):
         if len(line) > len(header):
             raise ValueError(
-                f"{where}, row {row}: got {len(line)} values, allowed are {len(header)}, as many as in the header"
+                f"{where}, row {row}: expected {len(header)} values, as many as in the header, got {len(line)}"
             )
         cells = dict(zip_longest(header, (cell.strip() for cell in line), fillvalue=""))
         records.append({name: _number(name, cell) for name, cell in cells.items() if cell or name not in OPTIONAL})
@@ -134,16 +134,16 @@ def _number(name: str, cell: str) -> float | str:
 
 def _json_records(text: str, where: str) -> list[Record]:
     try:
-        found = parse_json(text, parse_int=float)
+        rows = parse_json(text, parse_int=float)
     except ValueError as error:
-        raise ValueError(f"{where}: got broken JSON ({error}), allowed is a list of objects") from None
-    if not isinstance(found, list):
-        raise ValueError(f"{where}: got a JSON {type(found).__name__}, allowed is a list of objects")
-    for row, record in enumerate(found, start=1):
+        raise ValueError(f"{where}: expected a list of objects, got broken JSON ({error})") from None
+    if not isinstance(rows, list):
+        raise ValueError(f"{where}: expected a list of objects, got a JSON {type(rows).__name__}")
+    for row, record in enumerate(rows, start=1):
         if not isinstance(record, dict):
-            raise ValueError(f"{where}, row {row}: got {shown(record)}, allowed is an object with columns as its keys")
+            raise ValueError(f"{where}, row {row}: expected an object with columns as its keys, got {shown(record)}")
         _check_columns(record, f"{where}, row {row}")
-    return [{name: value for name, value in record.items() if value is not None} for record in found]
+    return [{name: value for name, value in record.items() if value is not None} for record in rows]
 
 
 def _check_columns(names: Iterable[str], where: str) -> None:
@@ -152,11 +152,11 @@ def _check_columns(names: Iterable[str], where: str) -> None:
     for name in columns:
         check_name(f"{where}, column", name, NAMES)
         if columns.count(name) > 1:
-            raise ValueError(f"{where}, column: got {name!r} twice, allowed is once")
+            raise ValueError(f"{where}, column: expected {name!r} once, got it twice")
     for group in NEEDED:
         given = [name for name in group if name in columns]
         if len(given) != 1:
-            raise ValueError(f"{where}, columns: got {given or columns}, allowed is exactly one of {list(group)}")
+            raise ValueError(f"{where}, columns: expected exactly one of {list(group)}, got {given or columns}")
 
 
 def _devices(records: list[Record], where: str) -> Devices:
@@ -171,7 +171,7 @@ def _needed(record: Record, group: tuple[str, ...], place: str) -> float:
     """The one number of a group of columns."""
     name = next((name for name in group if name in record), None)
     if name is None:
-        raise ValueError(f"{place}, {' or '.join(group)}: got nothing, allowed is a number")
+        raise ValueError(f"{place}, {' or '.join(group)}: expected a number, got nothing")
     return _checked(record[name], name, place)
 
 
@@ -184,7 +184,7 @@ def _checked(value: Any, name: str, place: str) -> float:
 def _name(record: Record, default: str, place: str) -> str:
     name = record.get("name", default)
     if not isinstance(name, str) or not name.isprintable():
-        raise ValueError(f"{place}, name: got {shown(name)}, allowed is a text of one line")
+        raise ValueError(f"{place}, name: expected a text of one line, got {shown(name)}")
     return name
 
 
@@ -194,5 +194,5 @@ def _weights(numbered: list[tuple[Record, str]], where: str) -> FloatArray | Non
         return None
     weights = np.array([_checked(record.get("weight", 1.0), "weight", place) for record, place in numbered])
     if not weights.any():
-        raise ValueError(f"{where}, weight: got only zeros, allowed is at least one number > 0")
+        raise ValueError(f"{where}, weight: expected at least one number > 0, got only zeros")
     return weights

@@ -104,8 +104,8 @@ def load(name: str) -> Command:
         command: Command = import_module(COMMANDS[name].module).COMMAND
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] in OWN:
-            where = "allowed is a checkout of the repository, installed by pip install -e ."
-            raise ImportError(f"the module {error.name!r} is missing, {where}") from error
+            how = "install a checkout of the repository with: pip install -e ."
+            raise ImportError(f"the module {error.name!r} is missing; {how}") from error
         raise
     return command
 

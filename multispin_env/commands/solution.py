@@ -101,7 +101,7 @@ def _solve(scenario: Scenario, devices: Devices, controller: str, certify: float
     outcome = expected_outcome(scenario, devices.state, decision)
     reached = _value(outcome, devices.weights)
     if not 0.0 < reached < np.inf:
-        raise ValueError(f"goodput: got {reached} tokens/s, allowed are numbers less extreme, which give some")
+        raise ValueError(f"goodput: expected a finite number > 0, got {reached} tokens/s; the inputs are too extreme")
     values = {controller: reached}
     for name in COMPARED:
         if name not in values:
@@ -125,7 +125,7 @@ def _decide(scenario: Scenario, devices: Devices, controller: str, certify: floa
     for name in options:
         able = [other for other in controller_names() if name in option_names(CONTROLLERS.load(other))]
         if controller not in able:
-            raise ValueError(f"controller: got {controller!r}, allowed with {name} is one of {able}")
+            raise ValueError(f"controller: expected one of {able}, which have {name}, got {controller!r}")
     return make_controller(controller, scenario, **options)(devices.state)
 
 

@@ -52,10 +52,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
     """Scenario of the options; its number of users is that of the file's rows."""
-    found = chosen_arguments(options)
-    if "num_users" in found:
-        raise ValueError(f"set: got 'num_users', allowed are other fields: K is the number of rows, {num_users}")
-    return Scenario.resolve(options.scenario).replace(num_users=num_users, **found)
+    chosen = chosen_arguments(options)
+    if "num_users" in chosen:
+        raise ValueError(f"set: expected another field, since K is the number of rows, {num_users}, got 'num_users'")
+    return Scenario.resolve(options.scenario).replace(num_users=num_users, **chosen)
 
 
 def about(options: argparse.Namespace, scenario: Scenario) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Assumptions:
     Raises
     ------
     ValueError
-        For a value out of range, naming the field, the value and what is allowed.
+        For a value out of range, naming the field, what is expected and the value.
     """
 
     acceptance_mean: tuple[float, ...]
@@ -38,9 +38,9 @@ class Assumptions:
             object.__setattr__(self, field, checked)  # a list would not hash
         tasks, spreads = len(self.acceptance_mean), len(self.acceptance_spread)
         if not tasks:
-            raise ValueError("acceptance_mean: got no entries, allowed is at least one, one for each task")
+            raise ValueError("acceptance_mean: expected one entry for each task, at least one, got none")
         if tasks != spreads:
-            raise ValueError(f"acceptance_spread: got {spreads} entries, allowed are {tasks}, one for each task")
+            raise ValueError(f"acceptance_spread: expected one entry for each task ({tasks}), got {spreads}")
         check_real("correlation", self.correlation, 0.0, 1.0)
         check_integer("delay", self.delay, 0)
 

@@ -50,7 +50,7 @@ def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller
     """
     parsed = ContenderName.parse(name)
     if not parsed.knows_truth:
-        raise ValueError(f"controller: got {name!r}, which is a plug-in, allowed for it is make_plug_in")
+        raise ValueError(f"controller: expected one that knows the truth, got {name!r}; use make_plug_in")
     cls = CONTROLLERS.load(parsed.controller)
     check_keywords(f"controller {name!r}", options, option_names(cls))
     return cls(scenario, **options)
@@ -85,18 +85,18 @@ def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None 
     """
     base, *parts = name.split("+")
     if CLAIRVOYANT in parts:
-        raise ValueError(f"plug-in: got {name!r}, which knows the truth, allowed for it is make_controller({base!r})")
+        raise ValueError(f"plug-in: expected one that estimates, got {name!r}; use make_controller({base!r})")
     for part in parts:
         check_name("estimator", part, (*ESTIMATORS.names(), CLAIRVOYANT))
     controller, classes = CONTROLLERS.load(base), [ESTIMATORS.load(part) for part in parts]
-    allowed = [option_names(controller), *(option_names(cls) for cls in classes)]
-    check_keywords(f"controller {name!r}", options, (*dict.fromkeys(sum(allowed, ())), "assumptions"))
+    names_by_part = [option_names(controller), *(option_names(cls) for cls in classes)]
+    check_keywords(f"controller {name!r}", options, (*dict.fromkeys(sum(names_by_part, ())), "assumptions"))
     for option in options:
-        if sum(option in names for names in allowed) > 1:
+        if sum(option in names for names in names_by_part) > 1:
             raise TypeError(
-                f"controller {name!r}: keyword {option!r} belongs to several parts, allowed is one of one part"
+                f"controller {name!r}: expected a keyword of one part, got {option!r}, which several parts have"
             )
-    own, *others = ({key: value for key, value in options.items() if key in names} for names in allowed)
+    own, *others = ({key: value for key, value in options.items() if key in names} for names in names_by_part)
     known = Assumptions.of(scenario) if assumptions is None else assumptions
     estimators = [cls(scenario, known, **kwargs) for cls, kwargs in zip(classes, others, strict=True)]
     return PlugIn(controller(scenario, **own), estimators)

@@ -42,10 +42,10 @@ class PlugIn:
         for part in parts:
             if parts.count(part) > 1:
                 names = [type(e).__name__ for e in self.estimators if e.part == part]
-                raise ValueError(f"estimators: got {names} for {part}, allowed is one for each part")
+                raise ValueError(f"estimators: expected one for each part, got {names} for {part}")
         if "weights" in parts and not isinstance(base, WeightedController):
             raise ValueError(
-                f"base: got {type(base).__name__}, allowed with an estimator of weights is a WeightedController"
+                f"base: expected a WeightedController for an estimator of weights, got {type(base).__name__}"
             )
 
     def decide(self, observed: Observed) -> Decision:
@@ -96,7 +96,7 @@ class PlugIn:
             given = np.asarray(mask)
             if given.dtype != np.bool_ or given.shape != (self._copies,):
                 raise ValueError(
-                    f"mask: got {given.dtype} of shape {given.shape}, allowed is bool of shape {(self._copies,)}"
+                    f"mask: expected bool of shape {(self._copies,)}, got {given.dtype} of shape {given.shape}"
                 )
             for estimator in self.estimators:
                 estimator.reset(given)
@@ -107,13 +107,13 @@ class PlugIn:
                 estimator.start(copies)
             self._copies = copies
         elif copies != self._copies:
-            raise ValueError(f"observed: got {copies} copies, allowed are {self._copies} until reset() is called")
+            raise ValueError(f"observed: expected {self._copies} copies until reset() is called, got {copies}")
 
 
 def _visible_acceptance(observed: Observed) -> FloatArray:
     if observed.acceptance_rate is None:
         known = [name for name in ESTIMATORS.names() if ESTIMATORS.load(name).part == "acceptance_rate"]
-        raise ValueError(f"acceptance_rate: got None, allowed is an array (n, K), or a plug-in with one of {known}")
+        raise ValueError(f"acceptance_rate: expected an array (n, K), or a plug-in with one of {known}, got None")
     return observed.acceptance_rate
 
 
@@ -123,7 +123,7 @@ def _check_observed(scenario: Scenario, observed: Observed) -> None:
     for field in fields(observed):
         array = getattr(observed, field.name)
         if array is not None and np.shape(array) != shape:
-            raise ValueError(f"{field.name}: got shape {np.shape(array)}, allowed is {shape}")
+            raise ValueError(f"{field.name}: expected shape {shape}, got {np.shape(array)}")
     tasks = len(scenario.tasks)
     if observed.task is not None:
         require("task", observed.task, (observed.task >= 0) & (observed.task < tasks), f"integers in 0..{tasks - 1}")

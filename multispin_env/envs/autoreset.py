@@ -23,8 +23,8 @@ def checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
     try:
         return AutoresetMode(mode)
     except ValueError:
-        allowed = [mode.value for mode in AutoresetMode]
-        raise ValueError(f"autoreset_mode: got {mode!r}, allowed is one of {allowed}") from None
+        modes = [mode.value for mode in AutoresetMode]
+        raise ValueError(f"autoreset_mode: expected one of {modes}, got {mode!r}") from None
 
 
 def checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:
@@ -34,7 +34,7 @@ def checked_seeds(seed: Seeds, num_envs: int) -> Sequence[int | None]:
     if isinstance(seed, int | np.integer):
         return [check_integer("seed", seed, 0) + copy for copy in range(num_envs)]
     if len(seed) != num_envs:
-        raise ValueError(f"seed: got {len(seed)} seeds, allowed are {num_envs}, one for each copy")
+        raise ValueError(f"seed: expected one seed for each copy ({num_envs}), got {len(seed)}")
     return [None if one is None else check_integer(f"seed[{i}]", one, 0) for i, one in enumerate(seed)]
 
 
@@ -44,7 +44,7 @@ def checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
     if mask is None:
         return np.ones(num_envs, dtype=bool)
     if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (num_envs,) or not mask.any():
-        raise ValueError(f"reset_mask: got {mask!r}, allowed is a bool array ({num_envs},) that is true somewhere")
+        raise ValueError(f"reset_mask: expected a bool array ({num_envs},) that is true somewhere, got {mask!r}")
     return mask
 
 

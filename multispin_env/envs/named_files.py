@@ -45,7 +45,7 @@ def loaded_arguments(
         that argument.
     """
     if not isinstance(arguments, Mapping):
-        raise ValueError(f"arguments: got {shown(arguments)}, allowed is a table of names and values")
+        raise ValueError(f"arguments: expected a table of names and values, got {shown(arguments)}")
     loaded = dict(arguments)
     for name in variant.files:
         if loaded.get(name) is None:
@@ -53,7 +53,7 @@ def loaded_arguments(
         path = beside(folder, loaded[name])
         if path is None and name not in (given or {}):
             way = "" if given is None else f", or your own path by --set {name}=PATH"
-            raise ValueError(f"{name}: got {shown(loaded[name])}, allowed is a file beside the configuration{way}")
+            raise ValueError(f"{name}: expected a file beside the configuration{way}, got {shown(loaded[name])}")
         loaded[name] = given[name] if path is None and given is not None else str(path)
     return loaded
 

@@ -103,7 +103,7 @@ class Settings:
         check_bool("optimum", self.optimum)
         if self.optimum and self.variant.optimum is None:
             raise ValueError(
-                f"optimum: got True, allowed is False: no optimum of {type(self.variant).__name__} is known"
+                f"optimum: expected False, since no optimum of {type(self.variant).__name__} is known, got True"
             )
 
     @classmethod

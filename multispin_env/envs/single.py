@@ -94,7 +94,7 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
 
     def _check_seeded(self, what: str) -> None:
         if not self._seeded:
-            raise RuntimeError(f"{what}: got a call before reset, allowed is reset first")
+            raise RuntimeError(f"{what}: expected reset() first, got a call before it")
 
     def render(self) -> NDArray[np.uint8] | None:
         """Picture of the last round, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""

@@ -52,7 +52,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
     Raises
     ------
     TypeError, ValueError
-        For a bad argument, naming it, its value and what is allowed.
+        For a bad argument, naming it, what is expected and its value.
     """
 
     suffix = "VectorEnv"
@@ -147,7 +147,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         """
         shape = self._engine.state.draft_time.shape
         if worth is not None and np.shape(worth) != shape:
-            raise ValueError(f"worth: got shape {np.shape(worth)}, allowed is {shape}")
+            raise ValueError(f"worth: expected shape {shape}, got {np.shape(worth)}")
         return self._engine.reward_slopes(action, worth)
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
@@ -224,19 +224,21 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
     def view(self, copy: int = 0) -> View:
         """What a picture shows of a copy; ``RuntimeError`` without ``render_mode="rgb_array"``."""
         if self._renderer is None:
-            raise RuntimeError('view: got render_mode None, allowed is "rgb_array"')
+            raise RuntimeError('view: expected render_mode "rgb_array", got None')
         return self._renderer.view(copy)
 
     def _check_seeded(self, what: str) -> None:
         if not self._seeded.all():
             missing = np.flatnonzero(~self._seeded)[:5].tolist()
-            raise RuntimeError(f"{what}: got a call before reset of copies {missing}, allowed is reset first")
+            raise RuntimeError(f"{what}: expected reset() first, got a call before the reset of copies {missing}")
 
     def _check_ready(self) -> None:
         self._check_seeded("step")
         if self.autoreset_mode is AutoresetMode.DISABLED and self._over.any():
             ended = np.flatnonzero(self._over)[:5].tolist()
-            raise RuntimeError(f"step: copies {ended} are over, allowed is a reset with options['reset_mask'] first")
+            raise RuntimeError(
+                f"step: expected a reset with options['reset_mask'] first, got copies {ended}, which are over"
+            )
 
     def _handed_out(self, observation: Observation) -> Observation:
         return {key: value.copy() for key, value in observation.items()} if self.copy else dict(observation)

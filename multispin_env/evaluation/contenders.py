@@ -38,7 +38,7 @@ def native(env: Any) -> MultiSpinVectorEnv:
     base = getattr(env, "unwrapped", env)
     if not isinstance(base, MultiSpinVectorEnv):
         kind = type(base).__name__
-        raise ValueError(f"env: got {kind}, allowed is a vector environment of multispin_env, from gymnasium.make_vec")
+        raise ValueError(f"env: expected a vector environment of multispin_env, from gymnasium.make_vec, got {kind}")
     return base
 
 

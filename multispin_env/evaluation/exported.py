@@ -46,7 +46,7 @@ def load_policy(folder: Path | str) -> Policy:
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder / ONNX}: can't be read as a network ({error})") from None
     if checksum(content) != about["sha256"].get(ONNX):
-        raise ValueError(f"{folder / ONNX}: allowed is the file that {POLICY} was written with")
+        raise ValueError(f"{folder / ONNX}: expected the file that {POLICY} was written with, got another")
     settings = settings_of(about, folder / POLICY)
     return Policy(settings, OnnxNetwork(_session(content, list(about["inputs"]), folder / ONNX)))
 
@@ -96,16 +96,16 @@ def read_about(folder: Path) -> dict[str, Any]:
     path = folder / POLICY
     if not path.is_file():
         raise ValueError(
-            f"policy: got {str(folder)!r}, allowed is a folder with a {POLICY}, from python -m agents.export"
+            f"policy: expected a folder with a {POLICY}, from python -m agents.export, got {str(folder)!r}"
         )
     try:
         about: dict[str, Any] = read_json(path)
         if about["kind"] != KIND:
-            raise ValueError(f"kind is {about['kind']!r}, not {KIND!r}")
+            raise ValueError(f"kind: expected {KIND!r}, got {about['kind']!r}")
         if about["schema"] != SCHEMA:
-            raise ValueError(f"schema is {about['schema']!r}, not {SCHEMA}; export the run again")
+            raise ValueError(f"schema: expected {SCHEMA}, got {about['schema']!r}; export the run again")
         if not isinstance(about["sha256"], dict):
-            raise ValueError("sha256 is no table of files")
+            raise ValueError(f"sha256: expected a table of files, got a JSON {type(about['sha256']).__name__}")
         return about
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None
@@ -119,7 +119,7 @@ def settings_of(about: Mapping[str, Any], path: Path) -> Settings:
         settings = Settings(Scenario.from_dict(about["scenario"]), variant(**arguments), about["action"])
         shown = list(settings.observations.space.spaces)
         if shown != about["inputs"]:
-            raise ValueError(f"inputs are {about['inputs']}, not {shown}")
+            raise ValueError(f"inputs: expected {shown}, got {about['inputs']}")
         return settings
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None
@@ -131,7 +131,8 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
         import onnxruntime
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f'exported policy: the package {error.name!r} is missing, allowed after: pip install "multispin_env[onnx]"',
+            f"exported policy: the package {error.name!r} is missing; "
+            'install it with: pip install "multispin_env[onnx]"',
             name=error.name,
         ) from None
     options = onnxruntime.SessionOptions()
@@ -144,5 +145,5 @@ def _session(content: bytes, inputs: list[str], path: Path) -> Any:
         raise ValueError(f"{path}: can't be read as a network ({reason})") from None
     names = [entry.name for entry in session.get_inputs()]
     if not set(names) <= set(inputs) or OUTPUT not in [entry.name for entry in session.get_outputs()]:
-        raise ValueError(f"{path}: got a network of {names}, allowed is one of {inputs} to {OUTPUT!r}")
+        raise ValueError(f"{path}: expected a network of {inputs} to {OUTPUT!r}, got one of {names}")
     return session

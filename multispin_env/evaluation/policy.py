@@ -58,7 +58,7 @@ class Policy:
         """
         wanted = list(self.settings.observations.space.spaces)
         if not set(wanted) <= set(observation):
-            raise ValueError(f"observation: got {sorted(observation)}, allowed are entries {wanted}")
+            raise ValueError(f"observation: expected the entries {wanted}, got {sorted(observation)}")
         batch = np.shape(observation[SHARED])[:-1]
         arrays = {name: np.asarray(observation[name], np.float32) for name in wanted}
         action = self.network({name: array.reshape(-1, array.shape[-1]) for name, array in arrays.items()})
@@ -74,8 +74,8 @@ class Policy:
         """
         if not self.settings.variant.fully_observed:
             raise ValueError(
-                f"state: got a SystemState, allowed for a policy of {type(self.settings.variant).__name__} are "
-                "observations, by act()"
+                f"state: expected observations, by act(), for a policy of {type(self.settings.variant).__name__}, "
+                "got a SystemState"
             )
         settings = self._for_users(np.shape(state.draft_time)[-1])
         checked = checked_state(settings.scenario, state)

@@ -37,8 +37,8 @@ def mean_interval(values: FloatArray, rng: np.random.Generator | None = None) ->
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
-        raise ValueError(f"values: got shape {values.shape}, allowed is (n,) with n ≥ 2")
-    found = bootstrap(
+        raise ValueError(f"values: expected shape (n,) with n ≥ 2, got {values.shape}")
+    limits = bootstrap(
         (values,),
         np.mean,
         n_resamples=RESAMPLES,
@@ -47,4 +47,4 @@ def mean_interval(values: FloatArray, rng: np.random.Generator | None = None) ->
         batch=100,
         rng=np.random.default_rng(BOOTSTRAP_SEED) if rng is None else rng,
     ).confidence_interval
-    return Interval(float(values.mean()), float(found.low), float(found.high))
+    return Interval(float(values.mean()), float(limits.low), float(limits.high))

@@ -120,7 +120,7 @@ def expected_outcome(scenario: Scenario, state: SystemState, decision: Decision)
     Raises
     ------
     ValueError
-        For a bad state or decision. The message names the field, the value and what is allowed.
+        For a bad state or decision. The message names the field, what is expected and the value.
 
     Examples
     --------
@@ -157,7 +157,7 @@ def _checked(scenario: Scenario, state: SystemState, decision: Decision) -> tupl
         np.broadcast_shapes(state.draft_time.shape, decision.draft_length.shape)
     except ValueError:
         raise ValueError(
-            f"decision: got shape {decision.draft_length.shape}, "
-            f"allowed is a shape that broadcasts with the state's {state.draft_time.shape}"
+            f"decision: expected a shape that broadcasts with the state's {state.draft_time.shape}, "
+            f"got {decision.draft_length.shape}"
         ) from None
     return state, decision

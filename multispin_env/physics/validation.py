@@ -13,7 +13,7 @@ BUDGET_TOLERANCE = 1e-6
 
 def _users_last(field: str, array: FloatArray, num_users: int) -> None:
     if array.ndim == 0 or array.shape[-1] != num_users:
-        raise ValueError(f"{field}: got shape {array.shape}, allowed is (..., {num_users}), one entry a user")
+        raise ValueError(f"{field}: expected shape (..., {num_users}), one entry a user, got {array.shape}")
 
 
 def _common_shape(arrays: dict[str, FloatArray]) -> tuple[int, ...]:
@@ -21,7 +21,7 @@ def _common_shape(arrays: dict[str, FloatArray]) -> tuple[int, ...]:
         return np.broadcast_shapes(*(array.shape for array in arrays.values()))
     except ValueError:
         shapes = ", ".join(f"{field} {array.shape}" for field, array in arrays.items())
-        raise ValueError(f"shapes: got {shapes}, allowed are shapes that broadcast together") from None
+        raise ValueError(f"shapes: expected shapes that broadcast together, got {shapes}") from None
 
 
 def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
@@ -30,7 +30,7 @@ def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     Raises
     ------
     ValueError
-        For NaN, infinite, wrongly shaped or out-of-range entries, naming field, value and what is allowed.
+        For NaN, infinite, wrongly shaped or out-of-range entries, naming the field, what is expected and the value.
     """
     arrays = {
         "draft_time": check_array("draft_time", state.draft_time),
@@ -56,7 +56,7 @@ def checked_weights(weights: object, shape: tuple[int, ...]) -> FloatArray | Non
     try:
         return np.ascontiguousarray(np.broadcast_to(array, shape))
     except ValueError:
-        raise ValueError(f"weights: got shape {array.shape}, allowed is a shape that broadcasts to {shape}") from None
+        raise ValueError(f"weights: expected a shape that broadcasts to {shape}, got {array.shape}") from None
 
 
 def checked_decision(scenario: Scenario, decision: Decision) -> Decision:

@@ -169,8 +169,8 @@ def _correlation(x: FloatArray, y: FloatArray) -> FloatArray:
     """Correlation along the last axis; 0 where one of them is constant."""
     x, y = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
     scale = np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
-    found: FloatArray = (x * y).sum(-1) / np.where(scale > 0.0, scale, 1.0)
-    return found
+    correlation: FloatArray = (x * y).sum(-1) / np.where(scale > 0.0, scale, 1.0)
+    return correlation
 
 
 def _remark_2(scale: Scale) -> list[ClaimRow]:

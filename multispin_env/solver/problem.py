@@ -143,6 +143,4 @@ def checked_fixed_length(scenario: Scenario, fixed_length: object, shape: tuple[
     try:
         return np.ascontiguousarray(np.broadcast_to(array, shape), dtype=np.int64)
     except ValueError:
-        raise ValueError(
-            f"fixed_length: got shape {array.shape}, allowed is a shape that broadcasts to {shape}"
-        ) from None
+        raise ValueError(f"fixed_length: expected a shape that broadcasts to {shape}, got {array.shape}") from None

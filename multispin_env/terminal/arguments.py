@@ -61,19 +61,19 @@ def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN) -> dic
         For a text without ``=`` or name, a name given twice, one of those ``taken``, which the command sets itself, a
         text of more than `LONGEST_SETTING` letters, or a value that is nested too deeply for Python.
     """
-    found: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     for text in settings:
         if len(text) > LONGEST_SETTING:
-            raise ValueError(f"set: got {shown(text)} of {len(text)} letters, allowed are at most {LONGEST_SETTING}")
+            raise ValueError(f"set: expected at most {LONGEST_SETTING} letters, got {shown(text)} of {len(text)}")
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise ValueError(f"set: got {text!r}, allowed is NAME=VALUE")
+            raise ValueError(f"set: expected NAME=VALUE, got {text!r}")
         if name in taken:
-            raise ValueError(f"set: got {name!r}, allowed is an argument other than {list(taken)}")
-        if name in found:
-            raise ValueError(f"set: got {name!r} twice, allowed is once")
-        found[name] = _literal(name, value)
-    return found
+            raise ValueError(f"set: expected an argument other than {list(taken)}, got {name!r}")
+        if name in parsed:
+            raise ValueError(f"set: expected {name!r} once, got it twice")
+        parsed[name] = _literal(name, value)
+    return parsed
 
 
 def _literal(name: str, text: str) -> Any:
@@ -82,16 +82,16 @@ def _literal(name: str, text: str) -> Any:
     except (ValueError, SyntaxError, TypeError):
         return text
     except (RecursionError, MemoryError):  # of the parser, for thousands of signs or brackets
-        raise ValueError(f"set: got {name}={shown(text)}, allowed is a value as in Python, or a word") from None
+        raise ValueError(f"set: expected a value as in Python, or a word, got {name}={shown(text)}") from None
 
 
 def chosen_arguments(options: Namespace, taken: Sequence[str] = ()) -> dict[str, Any]:
     """Arguments of the environment, by ``--set`` or an option of their own; `TAKEN` and those ``taken`` are refused."""
-    found = parse_settings(options.set, (*TAKEN, *taken))
+    chosen = parse_settings(options.set, (*TAKEN, *taken))
     for name in ("num_users", "total_bandwidth", "server"):
         value = vars(options).get(name)
-        if value is not None and name in found:
-            raise ValueError(f"set: got {name!r}, allowed is once: there is --{name.replace('_', '-')} too")
+        if value is not None and name in chosen:
+            raise ValueError(f"set: expected {name!r} once, got --{name.replace('_', '-')} too")
         if value is not None:
-            found[name] = value
-    return found
+            chosen[name] = value
+    return chosen

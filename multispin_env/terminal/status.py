@@ -16,8 +16,8 @@ INTERRUPTED, CLOSED_PIPE = 128 + 2, 128 + 13
 def sentence(error: BaseException, extra: str = "") -> str:
     """What an error says to the user of a command, which needs an extra of the package or none."""
     if isinstance(error, MemoryError):
-        got = str(error) or "for Python"
-        return f"memory: got too little ({got}), allowed are sizes that fit, as of users or episodes"
+        reason = str(error) or "for Python"
+        return f"memory: expected sizes that fit, as of users or episodes, got too large ones ({reason})"
     if isinstance(error, ModuleNotFoundError) and error.name:
         return str(missing_package(error.name, extra))
     return str(error)

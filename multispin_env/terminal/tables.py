@@ -55,9 +55,9 @@ def check_outputs(*files: Path | None) -> None:
     """``ValueError`` unless each is a file in a folder that exists, or `STDOUT`, which only one may be."""
     for file in files:
         if file not in (None, STDOUT) and (file.is_dir() or not file.resolve().parent.is_dir()):
-            raise ValueError(f"file: got {str(file)!r}, allowed is a file in a folder that exists")
+            raise ValueError(f"file: expected a file in a folder that exists, got {str(file)!r}")
     if sum(file == STDOUT for file in files) > 1:
-        raise ValueError("file: got '-' twice, allowed is once: standard output holds one of them")
+        raise ValueError("file: expected standard output ('-') once, got it twice")
 
 
 def write_output(text: str, file: Path) -> None:

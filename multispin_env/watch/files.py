@@ -97,5 +97,5 @@ def writer_for(path: Path) -> Writer:
     """Choose a writer by the file's name; ``ValueError`` if there is none, or no folder for the file."""
     check_name("out", path.suffix.lower(), WRITERS)
     if path.is_dir() or not path.resolve().parent.is_dir():
-        raise ValueError(f"out: got {str(path)!r}, allowed is a file in a folder that exists")
+        raise ValueError(f"out: expected a file in a folder that exists, got {str(path)!r}")
     return WRITERS[path.suffix.lower()]

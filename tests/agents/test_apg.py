@@ -87,7 +87,7 @@ def test_the_loss_of_a_known_action_by_hand(monkeypatch):
 
 def test_other_vectors_know_no_derivatives():
     env = DummyVecEnv([lambda: gym.make(FULL)])
-    with pytest.raises(ValueError, match="env: got DummyVecEnv, allowed is NativeVecEnv"):
+    with pytest.raises(ValueError, match="env: expected a NativeVecEnv, which knows derivatives, got DummyVecEnv"):
         AGENTS.load("apg").build(env, lambda progress: progress, seed=0, device="cpu")
 
 

@@ -39,7 +39,7 @@ def test_a_budget_counts_rounds_or_seconds(clock):
 @pytest.mark.parametrize("limit", [{"timesteps": 0}, {"minutes": 0.0}, {"minutes": -1.0}])
 def test_a_budget_of_nothing_is_refused(limit):
     (name,) = limit
-    with pytest.raises(ValueError, match=f"^{name}: got "):
+    with pytest.raises(ValueError, match=f"^{name}: expected .*, got {limit[name]}$"):
         Limits(**limit)
 
 

@@ -144,12 +144,12 @@ def stamped(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, "its schema is 2, not 3: another version of this project made it"),
+        ({"schema": 2}, "schema: expected 3, got 2; another version of this project made it"),
         ({"kind": "other"}, "it was made by something else"),
-        ({"num_timesteps": -1}, "num_timesteps: got -1, allowed is an integer in 0..1000000000000000"),
-        ({"updates": 10**400}, "updates: got 1000"),
+        ({"num_timesteps": -1}, "num_timesteps: expected an integer in 0..1000000000000000, got -1"),
+        ({"updates": 10**400}, "updates: expected an integer in 0..1000000000000000, got 1000"),
         ({"seconds": 10**400}, "can't be read safely"),
-        ({"score": "high"}, "score: got 'high', allowed is a finite number"),
+        ({"score": "high"}, "score: expected a finite number in [-inf, inf), got 'high'"),
         ({"param_groups": [1]}, "can't be read safely"),
         ({"param_groups": {"policy.optimizer": [3]}}, "networks that do not fit this agent"),
     ],

@@ -95,7 +95,7 @@ def test_arguments_are_saved_and_tried_elsewhere(tmp_path, capsys, refused):
     assert "HiddenAcceptance-v0, mean_rounds=8, history=True, spread=0.1, llama2, K = 3" in capsys.readouterr().out
     assert main(["evaluate", str(folder), "--env", "MultiSpin/RecordedAcceptance-v0", "--episodes", "2"]) == 0
     message = refused("train", ["--resume", str(folder), "--set", "spread=0.1"])
-    assert "variant: got other values than the run" in message
+    assert f"variant: expected the values of the run {str(folder)!r}, or none, got others" in message
 
 
 def test_history_can_be_switched_off(tmp_path):
@@ -113,14 +113,14 @@ def test_fair_presets_have_their_own_ranges(runs):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["spread=-1"], "spread: got -1"),
-        (["spreed=0.1"], "HiddenAcceptance-v0: unknown keyword 'spreed', allowed are"),
+        (["spread=-1"], "spread: expected a finite number in [0, inf), got -1"),
+        (["spreed=0.1"], "HiddenAcceptance-v0: unknown keyword 'spreed', expected one of ['scenario', 'action', "),
         (["spreed=0.1"], "did you mean 'spread'"),
-        (["history=3"], "history: got 3, allowed is True or False"),
-        (["history"], "set: got 'history', allowed is NAME=VALUE"),
-        (["spread=1", "spread=2"], "set: got 'spread' twice"),
-        (["action=lengths"], "set: got 'action', allowed is an argument other than"),
-        (["num_users=4"], "set: got 'num_users', allowed is once: there is --num-users too"),
+        (["history=3"], "history: expected True or False, got 3"),
+        (["history"], "set: expected NAME=VALUE, got 'history'"),
+        (["spread=1", "spread=2"], "set: expected 'spread' once, got it twice"),
+        (["action=lengths"], "'action', 'reward', 'optimum', 'render_mode'], got 'action'"),
+        (["num_users=4"], "set: expected 'num_users' once, got --num-users too"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(arguments, message, tmp_path, refused):
@@ -132,10 +132,10 @@ def test_wrong_arguments_are_one_sentence(arguments, message, tmp_path, refused)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--states", "20"], "states: got 20, allowed for MultiSpin/Fair-v0 is --episodes"),
-        (["--episodes", "1"], "episodes: got 1, allowed is an integer ≥ 2"),
-        (["--env", HIDDEN], "env: got 'MultiSpin/HiddenAcceptance-v0', which shows ['accepted', 'age',"),
-        (["--set", "window=0"], "window: got 0"),
+        (["--states", "20"], "states: expected --episodes for MultiSpin/Fair-v0, got --states 20"),
+        (["--episodes", "1"], "episodes: expected an integer ≥ 2, got 1"),
+        (["--env", HIDDEN], "as the run does, got 'MultiSpin/HiddenAcceptance-v0', which shows ['accepted', 'age',"),
+        (["--set", "window=0"], "window: expected a finite number in [1, inf), got 0"),
     ],
 )
 def test_wrong_evaluations_are_one_sentence(runs, arguments, message, refused):

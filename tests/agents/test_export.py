@@ -107,18 +107,19 @@ def test_an_export_that_differs_is_refused_and_leaves_an_earlier_one(runs, tmp_p
     differences = iter([0.0, 0.1])
     monkeypatch.setattr(export, "largest_difference", lambda *_: next(differences))
     message = refused("export", [str(runs(*CASES[0])), "--onnx", "--torch-export", "--out", str(tmp_path)])
-    assert "policy.pt2: differs from the original by 1.0e-01, allowed is 0.0001" in message
+    assert "policy.pt2: expected a difference from the original of at most 0.0001, got 1.0e-01" in message
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == earlier
 
 
 def test_a_missing_package_is_said(runs, tmp_path, refused, monkeypatch):
     monkeypatch.setattr(export, "find_spec", lambda name: None)
     message = refused("export", [str(runs(*CASES[0])), "--out", str(tmp_path)])
-    assert message.endswith("the package 'onnx' is missing, allowed after: pip install \"multispin_env[export]\"")
+    assert message.endswith("the package 'onnx' is missing; install it with: pip install \"multispin_env[export]\"")
 
 
 def test_foreign_runs_are_refused(tmp_path, refused):
-    assert "allowed is the folder of a run" in refused("export", [str(tmp_path / "nothing")])
+    folder = str(tmp_path / "nothing")
+    assert f"run: expected the folder of a run, with its config.json, got {folder!r}" in refused("export", [folder])
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,10 @@ def test_a_bad_state_is_refused(exported):
     policy = load_policy(exported)
     with pytest.raises(ValueError, match="draft_time"):
         policy(ms.SystemState(-np.ones(4), np.ones(4), np.ones(4)))
-    with pytest.raises(ValueError, match="allowed are entries"):
+    with pytest.raises(
+        ValueError,
+        match=r"observation: expected the entries \['acceptance', 'channel', 'compute', 'shared'\], got \['shared'\]",
+    ):
         policy.act({"shared": np.zeros((1, 3), np.float32)})
 
 
@@ -175,7 +179,10 @@ def test_where_something_is_hidden_it_answers_observations(runs, tmp_path):
     env = make_episode_env(HIDDEN, 3, scenario, {"history": True})
     found, wanted = (play_episodes(env, one).goodput for one in (policy, agent))
     assert found == pytest.approx(wanted, rel=1e-3)  # a length may be a rounding from the next
-    with pytest.raises(ValueError, match="state: got a SystemState, allowed for a policy of HiddenAcceptance"):
+    with pytest.raises(
+        ValueError,
+        match=r"state: expected observations, by act\(\), for a policy of HiddenAcceptance, got a SystemState",
+    ):
         policy(ms.sample_state(ms.Scenario.preset("llama2", num_users=3), np.random.default_rng(0)))
 
 
@@ -199,16 +206,20 @@ def test_without_onnxruntime_the_command_is_said(exported, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("policy.onnx", lambda text: b"", "allowed is the file that policy.json was written with"),
+        (
+            "policy.onnx",
+            lambda text: b"",
+            "policy.onnx: expected the file that policy.json was written with, got another",
+        ),
         (
             "policy.json",
             lambda text: text.replace(b'"schema": 1', b'"schema": 9'),
-            "schema is 9, not 1; export the run",
+            "schema: expected 1, got 9; export the run",
         ),
         (
             "policy.json",
             lambda text: text.replace(b'"sha256": {', b'"sha256": 3, "other": {'),
-            "sha256 is no table of files",
+            "sha256: expected a table of files, got a JSON int",
         ),
         (
             "policy.json",
@@ -217,7 +228,11 @@ def test_without_onnxruntime_the_command_is_said(exported, monkeypatch):
         ),
         ("policy.json", lambda text: b"{}", "can't be read as an exported policy"),
         ("policy.json", lambda text: b"\xff", "can't be read as an exported policy"),
-        ("policy.json", lambda text: text.replace(b"compute", b"commute"), "inputs are"),
+        (
+            "policy.json",
+            lambda text: text.replace(b"compute", b"commute"),
+            "inputs: expected ['acceptance', 'channel', 'compute', ",
+        ),
         ("policy.json", lambda text: text.replace(b"Heterogeneous", b"Hetero"), "did you mean"),
     ],
 )
@@ -242,7 +257,9 @@ def test_a_foreign_network_is_refused(exported, tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(ValueError, match=r"allowed is a folder with a policy.json, from python -m agents.export"):
+    with pytest.raises(
+        ValueError, match=r"policy: expected a folder with a policy\.json, from python -m agents\.export, got "
+    ):
         load_policy(tmp_path)
 
 

@@ -87,7 +87,7 @@ def test_files_are_of_a_version_that_old_readers_know(newest, written, monkeypat
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
 def test_every_package_is_looked_for(missing, monkeypatch):
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == missing else name)
-    with pytest.raises(ModuleNotFoundError, match=f"the package '{missing}' is missing, allowed after: pip install"):
+    with pytest.raises(ModuleNotFoundError, match=f"the package '{missing}' is missing; install it with: pip install"):
         onnx_of(Network(Shifted(), SPACE, 2), SETTINGS)
 
 

@@ -1,6 +1,7 @@
 """Runs that a stranger made: what their files may name, and what is refused before it is read."""
 
 import json
+import re
 import shutil
 import struct
 from pathlib import Path
@@ -103,10 +104,10 @@ def test_a_run_names_no_record_outside_its_folder(run, record, tmp_path, name, c
     shutil.copy(record, folder / "deeper" / "mine.npz")
     (folder / "link.npz").symlink_to(record)
     name_record(folder, name)
-    said = f"records: got {name!r}, allowed is a file beside the configuration, or your own path by --set records=PATH"
+    said = f"records: expected a file beside the configuration, or your own path by --set records=PATH, got {name!r}"
     for command, arguments in (("evaluate", [folder]), ("train", ["--resume", folder])):
         assert said in refused(command, arguments, capsys)
-    with pytest.raises(ValueError, match="allowed is a file beside the configuration"):
+    with pytest.raises(ValueError, match=re.escape(said)):
         read(folder)
 
 
@@ -167,9 +168,12 @@ def test_a_run_does_not_go_on_with_another_record(record, untrained, tmp_path, c
     with np.load(record) as arrays:
         np.savez(other, **{**arrays, "accepted": ~arrays["accepted"]})
     printed = refused("train", ["--resume", folder, "--set", f"records={other}"], capsys)
-    assert "variant: got other values than the run" in printed
+    assert f"variant: expected the values of the run {str(folder)!r}, or none, got others" in printed
     (folder / "records.npz").unlink()
-    assert "allowed is a file beside the configuration, or your" in refused("train", ["--resume", folder], capsys)
+    said = (
+        "records: expected a file beside the configuration, or your own path by --set records=PATH, got 'records.npz'"
+    )
+    assert said in refused("train", ["--resume", folder], capsys)
     assert main(["train", "--resume", str(folder), "--set", f"records={record}"]) == 128 + STOPPED
 
 
@@ -177,7 +181,7 @@ def test_a_bad_record_leaves_no_run(untrained, tmp_path, capsys):
     bad = tmp_path / "bad.npz"
     bad.write_bytes(b"x")
     arguments = ["--name", tmp_path / "run", "--env", RECORDED, "--set", f"records={bad}"]
-    assert "bad.npz: file: got b'x' at its start" in refused("train", arguments, capsys)
+    assert "bad.npz: file: expected an .npz archive, got b'x' at its start" in refused("train", arguments, capsys)
     assert not (tmp_path / "run").exists()
 
 
@@ -235,20 +239,23 @@ def test_an_endless_request_may_be_written_as_a_number_too_large_for_floats(run)
     assert load_config(folder)[0].settings.variant.mean_rounds == float("inf")
 
 
+TOO_LARGE = "memory: expected sizes that fit, as of users or episodes, got too large ones (Unable to allocate"
+
+
 @pytest.mark.parametrize("way", ["file", "option"])
 def test_more_users_than_memory_has_room_for_are_one_sentence(run, way, capsys):
     folder, users = run("MultiSpin/Heterogeneous-v0"), 10**15
     if way == "file":
         rewrite(folder, lambda content: content["scenario"].update(num_users=users))
     arguments = [folder] if way == "file" else [folder, "--num-users", users]
-    assert "memory: got too little (Unable to allocate" in refused("evaluate", arguments, capsys)
+    assert TOO_LARGE in refused("evaluate", arguments, capsys)
 
 
 def test_drafts_longer_than_memory_has_room_for_are_one_sentence(run, capsys):
     folder = run("MultiSpin/Heterogeneous-v0")
     rewrite(folder, lambda content: content["scenario"].update(max_draft_length=10**14))
     add_network(folder)
-    assert "memory: got too little (Unable to allocate" in refused("evaluate", [folder, "--states", "2"], capsys)
+    assert TOO_LARGE in refused("evaluate", [folder, "--states", "2"], capsys)
 
 
 def tensors_file(header, size=None, numbers=b""):
@@ -288,7 +295,7 @@ def test_large_networks_are_refused_unread(run, monkeypatch):
     assert load_checkpoint(folder, MODEL).num_timesteps > 0
     monkeypatch.setattr(checkpoints, "LARGEST", size - 1)
     monkeypatch.setattr(checkpoints, "safe_open", lambda *_, **__: pytest.fail("it was read"))
-    with pytest.raises(ValueError, match=f"size: got {size} bytes, allowed are at most {size - 1}"):
+    with pytest.raises(ValueError, match=f"size: expected at most {size - 1} bytes, got {size}"):
         load_checkpoint(folder, MODEL)
 
 
@@ -322,5 +329,5 @@ def test_a_foreign_curve_is_one_sentence(tmp_path, content):
 def test_a_large_curve_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "LARGEST_CURVE", 100)
     (tmp_path / CURVE).write_bytes(b"timesteps,share_of_reference\n" + b"1,1.0\n" * 100)
-    with pytest.raises(ValueError, match="got more than 100 bytes"):
+    with pytest.raises(ValueError, match="size: expected at most 100 bytes, got more"):
         report._points(tmp_path / CURVE, "share_of_reference")

@@ -108,12 +108,17 @@ def test_where_all_is_known_it_decides_for_states(env_id, users, loaded):
 
 
 def test_an_observation_that_lacks_entries_is_refused(loaded):
-    with pytest.raises(ValueError, match=r"observation: got .* allowed are entries"):
+    with pytest.raises(
+        ValueError, match=r"observation: expected the entries \['acceptance', 'channel', .*, got \['shared'\]"
+    ):
         loaded["MultiSpin/Fair-v0"].act({"shared": np.zeros(3)})
 
 
 def test_unknown_ids_suggest_the_nearest():
-    with pytest.raises(ValueError, match=r"pretrained agent: got .*did you mean 'MultiSpin/Heterogeneous-v0'"):
+    with pytest.raises(
+        ValueError,
+        match=r"pretrained agent: expected .*, got .*-v0'; did you mean 'MultiSpin/Heterogeneous-v0'",
+    ):
         agents.load("MultiSpin/Heterogenous-v0")
 
 
@@ -142,4 +147,4 @@ def test_a_shipped_agent_is_packed_again(tmp_path, capsys):
 
 def test_what_is_no_run_is_refused(tmp_path, capsys):
     assert main(["pack", str(tmp_path / "none"), "--commit", "0" * 40]) == 2
-    assert "multispin pack: run: got" in capsys.readouterr().err
+    assert "multispin pack: run: expected the folder of a run, with its config.json, got " in capsys.readouterr().err

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -64,7 +66,7 @@ def test_one_of_many_that_race_for_a_name_gets_it(tmp_path):
         winner = load_config(folder)[0].seed
         assert results[winner] is None
         lost = [results[index] for index in range(RACERS) if index != winner]
-        assert lost == [f"name: got {str(folder)!r}, which exists; allowed is a new name, or --resume"] * (RACERS - 1)
+        assert lost == [f"name: expected a new name, or --resume, got {str(folder)!r}, which exists"] * (RACERS - 1)
 
 
 def test_many_that_race_for_the_next_number_get_one_each(tmp_path):
@@ -76,15 +78,15 @@ def test_many_that_race_for_the_next_number_get_one_each(tmp_path):
 
 def test_a_second_training_of_one_name_is_refused_before_it_writes(saved, refused):
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
-    assert "which exists; allowed is a new name, or --resume" in refused(
-        "train", ["--name", str(saved), "--num-users", "3", "--timesteps", "4000"]
-    )
+    said = f"name: expected a new name, or --resume, got {str(saved)!r}, which exists"
+    assert said in refused("train", ["--name", str(saved), "--num-users", "3", "--timesteps", "4000"])
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
-    with pytest.raises(ValueError, match="which exists"):  # so is one that had looked before the first began
+    with pytest.raises(ValueError, match=re.escape(said)):  # so is one that had looked before the first began
         train(config(2), saved, Limits(timesteps=4000), False, "cpu", None)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
+LETTERS = "letters, digits and _ . + = -, 100 bytes at most, the first a letter, digit or _"
 NAMES = [
     "..",
     ".",
@@ -107,16 +109,14 @@ NAMES = [
 def test_what_is_no_name_is_refused_before_anything_is_written(name, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train_command, "train", lambda *_: 15)
-    message = refused("train", [f"--name={name}"])
-    assert "name: got" in message
-    assert "allowed are letters, digits and _ . + = -, 100 bytes at most, the first a letter, digit or _" in message
+    assert f"name: expected {LETTERS}, got {Path(name).name!r}" in refused("train", [f"--name={name}"])
     assert not list(tmp_path.iterdir())
 
 
 def test_a_name_that_options_make_is_checked_too(refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train_command, "train", lambda *_: 15)
-    assert "name: got 'heterogeneous-../x-k20-ppo-residual', allowed are letters" in refused(
+    assert f"name: expected {LETTERS}, got 'heterogeneous-../x-k20-ppo-residual'" in refused(
         "train", ["--set", "name=../x"]
     )
     assert not list(tmp_path.iterdir())
@@ -132,7 +132,7 @@ def test_a_name_without_a_run_is_one_sentence(name, command, option, refused, tm
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()  # without it nobody looks at what is too long
     given = [option + name] if option else ["--", name]
-    assert "allowed is the folder of a run, with its config.json" in refused(command, given)
+    assert "run: expected the folder of a run, with its config.json, got " in refused(command, given)
     assert [path.name for path in tmp_path.rglob("*")] == ["runs"]
 
 
@@ -190,27 +190,33 @@ def test_the_layout_is_no_content(saved):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, "its schema is 2, not 3: another version of this project made it"),
-        ({"env": "MultiSpin/Heterogenous-v0"}, "environment: got .* did you mean 'MultiSpin/Heterogeneous-v0'"),
-        ({"env": ["x"]}, r"environment: got \['x'\], allowed is one of"),
-        ({"agent": "pp"}, "agent: got 'pp', allowed is one of"),
-        ({"agent": None}, "agent: got None, allowed is one of"),
-        ({"agent": "imitation", "env": HIDDEN}, "agent: got 'imitation' for HiddenAcceptance"),
-        ({"action": "share"}, "action: got 'share', allowed is one of"),
-        ({"seed": -1}, "seed: got -1, allowed is an integer ≥ 0"),
-        ({"seed": 1.5}, "seed: got 1.5, allowed is an integer ≥ 0"),
-        ({"seed": True}, "seed: got True, allowed is an integer ≥ 0"),
-        ({"seed": "0"}, "seed: got '0', allowed is an integer ≥ 0"),
-        ({"limits": {"timesteps": 0}}, "timesteps: got 0, allowed is an integer ≥ 1"),
-        ({"limits": {"timesteps": 1e6}}, "timesteps: got 1000000.0, allowed is an integer ≥ 1"),
-        ({"limits": {"minutes": 0}}, r"minutes: got 0, allowed is a finite number in \(0, inf\)"),
-        ({"limits": {"minutes": float("nan")}}, "minutes: got nan"),
+        ({"schema": 2}, "schema: expected 3, got 2; another version of this project made it"),
+        (
+            {"env": "MultiSpin/Heterogenous-v0"},
+            "environment: expected .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0",
+        ),
+        ({"env": ["x"]}, r"environment: expected one of .*, got \['x'\]"),
+        ({"agent": "pp"}, r"agent: expected one of \['apg', 'ppo', 'sac', 'imitation', 'generalist'\], got 'pp'"),
+        ({"agent": None}, r"agent: expected one of \['apg', 'ppo', 'sac', 'imitation', 'generalist'\], got None"),
+        (
+            {"agent": "imitation", "env": HIDDEN},
+            r"agent: expected an environment that shows the whole state .*, got HiddenAcceptance",
+        ),
+        ({"action": "share"}, r"action: expected one of \['residual', 'shares', 'lengths'\], got 'share'"),
+        ({"seed": -1}, "seed: expected an integer ≥ 0, got -1"),
+        ({"seed": 1.5}, "seed: expected an integer ≥ 0, got 1.5"),
+        ({"seed": True}, "seed: expected an integer ≥ 0, got True"),
+        ({"seed": "0"}, "seed: expected an integer ≥ 0, got '0'"),
+        ({"limits": {"timesteps": 0}}, "timesteps: expected an integer ≥ 1, got 0"),
+        ({"limits": {"timesteps": 1e6}}, "timesteps: expected an integer ≥ 1, got 1000000.0"),
+        ({"limits": {"minutes": 0}}, r"minutes: expected a finite number in \(0, inf\), got 0"),
+        ({"limits": {"minutes": float("nan")}}, r"minutes: expected a finite number in \(0, inf\), got nan"),
         ({"limits": {"minutes": 10**400}}, "can't be read as the configuration of a run"),
         ({"limits": {"hours": 1}}, "hours"),
         ({"limits": []}, "can't be read as the configuration of a run"),
         ({"arguments": {"spread": 1}}, "spread"),
         ({"arguments": []}, "can't be read as the configuration of a run"),
-        ({"scenario": {**SCENARIO.to_dict(), "num_users": 0}}, "num_users: got 0, allowed is an integer ≥ 1"),
+        ({"scenario": {**SCENARIO.to_dict(), "num_users": 0}}, "num_users: expected an integer ≥ 1, got 0"),
         ({"scenario": "llama2"}, "can't be read as the configuration of a run"),
     ],
 )

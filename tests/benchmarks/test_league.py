@@ -110,7 +110,7 @@ def test_a_fraction_is_of_each_agents_own_budget(capsys):
         (name, AGENTS.load(name).timesteps // 4) for name in AGENTS.names()
     }
     assert main(["league", "--fraction", "2"]) == 2
-    assert "fraction: got 2.0, allowed is a finite number in (0, 1]" in capsys.readouterr().err
+    assert "fraction: expected a finite number in (0, 1], got 2.0" in capsys.readouterr().err
 
 
 def test_a_second_call_repeats_nothing(played, monkeypatch):
@@ -170,10 +170,10 @@ def test_studies_run(tmp_path, monkeypatch):
     ("options", "message"),
     [
         (["--envs", "MultiSpin/Fare-v0"], "did you mean 'MultiSpin/Fair-v0'"),
-        (["--agents", "pp"], "agents: got 'pp'"),
+        (["--agents", "pp"], "agents: expected one of ['apg', 'ppo', 'sac', 'imitation', 'generalist'], got 'pp'"),
         (["--studies", "tim"], "did you mean 'time'"),
-        (["--seeds", "0"], "seeds: got 0"),
-        (["--size", "1"], "size: got 1"),
+        (["--seeds", "0"], "seeds: expected an integer ≥ 1, got 0"),
+        (["--size", "1"], "size: expected an integer ≥ 2, got 1"),
     ],
 )
 def test_bad_options_are_refused_in_one_sentence(options, message, capsys):

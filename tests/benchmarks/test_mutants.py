@@ -116,7 +116,10 @@ def test_tests_that_fail_anyway_are_refused(project, monkeypatch):
     faults = draw(project, ["agents"], 1, np.random.default_rng(0))
     with (
         Workshop(project, workers=1).open() as workshop,
-        pytest.raises(ValueError, match=r"got a failure of tests/agents/test_part.py without any fault"),
+        pytest.raises(
+            ValueError,
+            match=r"tests: expected none to fail without a fault, got a failure of tests/agents/test_part\.py",
+        ),
     ):
         workshop.check(faults, {}, lambda *_: None)
 
@@ -137,11 +140,14 @@ def test_constants_are_counted_apart_and_what_is_done_is_not_tried_again(tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--paths", "tests"], "paths: got 'tests', allowed is a Python file or folder in multispin_env or agents"),
-        (["--paths", "multispin_env/nothing.py"], "paths: got 'multispin_env/nothing.py'"),
-        (["--count", "0"], "count: got 0"),
-        (["--workers", "0"], "workers: got 0"),
-        (["--seed", "-1"], "seed: got -1"),
+        (["--paths", "tests"], "paths: expected a Python file or folder in multispin_env or agents, got 'tests'"),
+        (
+            ["--paths", "multispin_env/nothing.py"],
+            "paths: expected a Python file or folder in multispin_env or agents, got 'multispin_env/nothing.py'",
+        ),
+        (["--count", "0"], "count: expected an integer ≥ 1, got 0"),
+        (["--workers", "0"], "workers: expected an integer ≥ 1, got 0"),
+        (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
     ],
 )
 def test_bad_options_are_one_sentence(options, message, capsys):

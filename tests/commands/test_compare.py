@@ -8,6 +8,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.commands.main import main
+from multispin_env.terminal.arguments import TAKEN
 
 TINY = ["--num-users", "3", "--episodes", "4", "--set", "max_episode_steps=3"]
 
@@ -84,24 +85,30 @@ def test_every_environment_has_defaults(env_id, capsys):
         (["--controllers", "optimel"], "did you mean 'optimal'"),
         (["--controllers", "optimal+bet"], "did you mean 'beta'"),
         (["--reference", "fixd"], "did you mean 'fixed'"),
-        (["--metric", "god"], "metric: got 'god'"),
+        (["--metric", "god"], "metric: expected one of ['goodput', 'throughput', 'return', 'utility'], got 'god'"),
         (["--scenario", "llama"], "did you mean 'llama2'"),
-        (["--num-users", "0"], "num_users: got 0"),
-        (["--total-bandwidth", "nan"], "total_bandwidth: got nan"),
-        (["--episodes", "1"], "episodes: got 1"),
-        (["--seed", "-1"], "seed: got -1"),
-        (["--num-users", "3", "--set", "num_users=4"], "set: got 'num_users', allowed is once"),
-        (["--env", "MultiSpin/DelayedChannel-v0", "--set", "correlation=2"], "correlation: got 2"),
-        (["--env", "MultiSpin/HiddenAcceptance-v0", "--set", "task_visible=yes"], "task_visible: got 'yes'"),
+        (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),
+        (["--total-bandwidth", "nan"], "total_bandwidth: expected a finite number in (0, inf), got nan"),
+        (["--episodes", "1"], "episodes: expected an integer ≥ 2, got 1"),
+        (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
+        (["--num-users", "3", "--set", "num_users=4"], "set: expected 'num_users' once, got --num-users too"),
+        (
+            ["--env", "MultiSpin/DelayedChannel-v0", "--set", "correlation=2"],
+            "correlation: expected a finite number in [0, 1], got 2",
+        ),
+        (
+            ["--env", "MultiSpin/HiddenAcceptance-v0", "--set", "task_visible=yes"],
+            "task_visible: expected True or False, got 'yes'",
+        ),
         (["--env", "MultiSpin/RecordedAcceptance-v0", "--set", "records=nowhere.json"], "nowhere.json"),
-        (["--controllers", "optimal+beta"], "drafted: got None"),
+        (["--controllers", "optimal+beta"], "drafted: expected an array (n, K) for the estimator 'beta', got None"),
         (["--set", "rewards=1"], "did you mean 'reward'"),
-        (["--set", "reward"], "allowed is NAME=VALUE"),
-        (["--set", "reward=1"], "reward: got 1"),
-        (["--set", "num_envs=3"], "set: got 'num_envs'"),
-        (["--set", "reward=expected", "reward=sampled"], "set: got 'reward' twice"),
-        (["--set", "max_episode_steps=None"], "max_episode_steps: got -1"),
-        (["--json", "nowhere/table.json"], "file: got 'nowhere/table.json'"),
+        (["--set", "reward"], "set: expected NAME=VALUE, got 'reward'"),
+        (["--set", "reward=1"], "reward: expected one of ['expected', 'sampled'], got 1"),
+        (["--set", "num_envs=3"], f"set: expected an argument other than {list(TAKEN)}, got 'num_envs'"),
+        (["--set", "reward=expected", "reward=sampled"], "set: expected 'reward' once, got it twice"),
+        (["--set", "max_episode_steps=None"], "max_episode_steps: expected an integer ≥ 1, got -1"),
+        (["--json", "nowhere/table.json"], "file: expected a file in a folder that exists, got 'nowhere/table.json'"),
         (["--env", "MultiSpin/Homogeneous-v0", "--controllers", "optimal"], "one common length"),
     ],
 )
@@ -114,28 +121,29 @@ def test_mistakes_are_one_sentence(arguments, words, capsys):
     assert "Traceback" not in printed.err
 
 
+AS_DEEP = r"(set: expected a value as in Python, or a word, got reward=|reward: expected one of .*, got )'---"
+"""By how deep Python parses."""
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("reward=" + "-" * 100_000, "set: got 'reward=---.* of 100007 letters, allowed are at most 4096"),
-        (
-            "reward=" + "-" * 4000 + "1",
-            r"(set: got reward=|reward: got )'---.*, allowed is",
-        ),  # by how deep Python parses
-        (
-            "reward=" + "-" * 3000 + "1",
-            r"(set: got reward=|reward: got )'---.*, allowed is",
-        ),  # by how deep Python parses
-        ("reward=" + "-" * 1000, "reward: got '---.*allowed is one of"),
-        ("reward=" + "(" * 1000, r"reward: got '\(\(.*allowed is one of"),
+        ("reward=" + "-" * 100_000, "set: expected at most 4096 letters, got 'reward=---.* of 100007"),
+        ("reward=" + "-" * 4000 + "1", AS_DEEP),
+        ("reward=" + "-" * 3000 + "1", AS_DEEP),
+        ("reward=" + "-" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '---"),
+        ("reward=" + "(" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '\(\("),
         (
             "num_users=0x" + "f" * 4000,
-            r"num_users: got a very large int, allowed is an integer in 1\.\.9223372036854775807",
+            r"num_users: expected an integer in 1\.\.9223372036854775807, got a very large int",
         ),
-        ("num_users=" + "9" * 4000, "num_users: got 999.*allowed is an integer in"),
-        ("total_bandwidth=" + "9" * 400, "total_bandwidth: got 999.*allowed is a finite number"),
-        ("total_bandwidth=1e999", "total_bandwidth: got inf, allowed is a finite number"),
-        ("num_users=" + str(10**15), "memory: got too little .Unable to allocate .*allowed are sizes that fit"),
+        ("num_users=" + "9" * 4000, r"num_users: expected an integer in 1\.\.9223372036854775807, got 999"),
+        ("total_bandwidth=" + "9" * 400, r"total_bandwidth: expected a finite number in \(0, inf\), got 999"),
+        ("total_bandwidth=1e999", r"total_bandwidth: expected a finite number in \(0, inf\), got inf"),
+        (
+            "num_users=" + str(10**15),
+            r"memory: expected sizes that fit, as of users or episodes, got too large ones \(Unable to allocate ",
+        ),
     ],
     ids=lambda text: text[:24],
 )

@@ -119,7 +119,7 @@ def test_bad_values_are_one_sentence_and_status_2(name, capsys, tmp_path, monkey
     assert entry.main([name, *BAD[name]]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert re.fullmatch(rf"multispin {name}: .*got .*allowed is .*\n", printed.err)
+    assert re.fullmatch(rf"multispin {name}: .*expected .*, got .*\n", printed.err)
     assert not list(tmp_path.iterdir())
 
 
@@ -151,20 +151,21 @@ def test_unknown_command_suggests_the_nearest(capsys):
     assert entry.main(["slove"]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.startswith("multispin: command: got 'slove'")
-    assert "did you mean 'solve'" in printed.err
+    assert printed.err == (
+        f"multispin: command: expected one of {list(entry.COMMANDS)}, got 'slove'; did you mean 'solve'?\n"
+    )
 
 
-CHECKOUT = "allowed is a checkout of the repository"
+CHECKOUT = "install a checkout of the repository with: pip install -e ."
 
 
 @pytest.mark.parametrize(
     ("package", "command", "words"),
     [
-        ("multispin_env.watch", "watch", f"the module 'multispin_env.watch' is missing, {CHECKOUT}"),
-        ("agents", "train", f"the module 'agents' is missing, {CHECKOUT}"),
-        ("benchmarks", "league", f"the module 'benchmarks' is missing, {CHECKOUT}"),
-        ("benchmarks.league", "league", f"the module 'benchmarks.league' is missing, {CHECKOUT}"),
+        ("multispin_env.watch", "watch", f"the module 'multispin_env.watch' is missing; {CHECKOUT}"),
+        ("agents", "train", f"the module 'agents' is missing; {CHECKOUT}"),
+        ("benchmarks", "league", f"the module 'benchmarks' is missing; {CHECKOUT}"),
+        ("benchmarks.league", "league", f"the module 'benchmarks.league' is missing; {CHECKOUT}"),
         ("tensorboard", "train", "the package 'tensorboard' is missing"),
         ("torch", "evaluate", "multispin_env[train]"),
     ],
@@ -195,7 +196,7 @@ def test_a_missing_package_names_the_extra_of_the_table(package, arguments):
     done = without(package, *arguments)
     assert done.returncode == 2
     extra = entry.COMMANDS[name].extra
-    wanted = f'the package {package!r} is missing, allowed after: pip install "multispin_env[{extra}]"\n'
+    wanted = f'the package {package!r} is missing; install it with: pip install "multispin_env[{extra}]"\n'
     assert done.stderr == f"multispin {name}: {wanted}"
 
 

@@ -76,8 +76,8 @@ def test_list_names_every_figure(capsys):
     ("arguments", "message"),
     [
         (["--only", "bandwith"], "did you mean 'bandwidth'"),
-        (["--only", "users", "nothing"], "allowed is one of"),
-        (["--seed", "-1"], "seed: got -1"),
+        (["--only", "users", "nothing"], f"figure: expected one of {list(FIGURES.names())}, got 'nothing'"),
+        (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_status_2(arguments, message, tmp_path, capsys):

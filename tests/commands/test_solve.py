@@ -13,7 +13,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.commands import devices
-from multispin_env.commands.devices import read_devices
+from multispin_env.commands.devices import NAMES, read_devices
 from multispin_env.commands.main import main
 
 ROOT = Path(__file__).parent.parent.parent
@@ -109,7 +109,9 @@ def test_weights_are_for_the_optimum(write, capsys):
     printed = capsys.readouterr().out
     assert "weighted goodput (tokens/s)" in printed
     assert re.search(rf"^weighted goodput +{found['weighted_goodput']:.2f} tokens/s$", printed, re.MULTILINE)
-    assert "allowed with weights is one of ['optimal']" in refused(capsys, file, "--controller", "fixed")
+    assert "controller: expected one of ['optimal'], which have weights, got 'fixed'" in refused(
+        capsys, file, "--controller", "fixed"
+    )
 
 
 def test_set_reaches_the_scenario(write, capsys):
@@ -157,31 +159,43 @@ def test_standard_input_gives_the_same_bytes(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(rows)))
     assert solve_json(capsys, "-")["rows"][0]["share"] == 1.0
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'[{"name": 1')))
-    assert refused(capsys, "-").startswith("multispin solve: stdin: got broken JSON")
+    assert refused(capsys, "-").startswith("multispin solve: stdin: expected a list of objects, got broken JSON (")
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "state.csv: got no rows, allowed is at least one device"),
-        (HEADER, "state.csv: got no rows"),
-        (GOOD + "12,15,1.2\n", "state.csv, row 3, acceptance_rate: got 1.2, allowed is a finite number in [0, 1]"),
-        (GOOD + "12,15,80%\n", "row 3, acceptance_rate: got '80%'"),
-        (GOOD + "12,,0.8\n", "row 3, snr_db: got '', allowed is a finite number in [-300, 300]"),
-        (GOOD + "12\n", "row 3, snr_db: got ''"),
-        (GOOD + "nan,15,0.8\n", "row 3, draft_time_ms: got nan"),
-        (GOOD + "0,15,0.8\n", "row 3, draft_time_ms: got 0.0, allowed is a finite number in (0, 1e+09]"),
-        (GOOD + "12,15,0.8,1\n", "row 3: got 4 values, allowed are 3"),
-        (GOOD.replace("snr_db", "snr"), "header, column: got 'snr', allowed is one of"),
+        ("", "state.csv: expected at least one device, got no rows"),
+        (HEADER, "state.csv: expected at least one device, got no rows"),
+        (GOOD + "12,15,1.2\n", "state.csv, row 3, acceptance_rate: expected a finite number in [0, 1], got 1.2"),
+        (GOOD + "12,15,80%\n", "row 3, acceptance_rate: expected a finite number in [0, 1], got '80%'"),
+        (GOOD + "12,,0.8\n", "row 3, snr_db: expected a finite number in [-300, 300], got ''"),
+        (GOOD + "12\n", "row 3, snr_db: expected a finite number in [-300, 300], got ''"),
+        (GOOD + "nan,15,0.8\n", "row 3, draft_time_ms: expected a finite number in (0, 1e+09], got nan"),
+        (GOOD + "0,15,0.8\n", "row 3, draft_time_ms: expected a finite number in (0, 1e+09], got 0.0"),
+        (GOOD + "12,15,0.8,1\n", "row 3: expected 3 values, as many as in the header, got 4"),
+        (
+            GOOD.replace("snr_db", "snr"),
+            f"header, column: expected one of {list(NAMES)}, got 'snr'; did you mean 'snr_db'?",
+        ),
         (GOOD.replace("snr_db", "acceptance_rat"), "did you mean 'acceptance_rate'"),
-        (GOOD.replace("snr_db", "draft_time_s"), "columns: got ['draft_time_s', 'draft_time_ms'], allowed is exactly"),
-        (GOOD.replace("snr_db", "weight"), "allowed is exactly one of ['spectral_efficiency', 'snr_db']"),
-        (GOOD.replace("snr_db", "draft_time_ms"), "column: got 'draft_time_ms' twice"),
-        (GOOD.replace(",", ";"), "header, column: got 'draft_time_ms;snr_db;acceptance_rate'"),
-        (f"{HEADER},weight\n12,15,0.8,-1\n", "row 1, weight: got -1.0, allowed is a finite number in [0, 1e+09]"),
-        (f"{HEADER},weight\n12,15,0.8,0\n", "weight: got only zeros"),
-        (f'{HEADER}\n"12,15', "got broken CSV"),
-        (b"\xff\xfe", "got the byte 0xff, allowed is text in UTF-8"),
+        (
+            GOOD.replace("snr_db", "draft_time_s"),
+            "header, columns: expected exactly one of ['draft_time_s', 'draft_time_ms'], got ['draft_time_s', ",
+        ),
+        (
+            GOOD.replace("snr_db", "weight"),
+            "columns: expected exactly one of ['spectral_efficiency', 'snr_db'], got ['draft_time_ms', 'w",
+        ),
+        (GOOD.replace("snr_db", "draft_time_ms"), "column: expected 'draft_time_ms' once, got it twice"),
+        (
+            GOOD.replace(",", ";"),
+            f"header, column: expected one of {list(NAMES)}, got 'draft_time_ms;snr_db;acceptance_rate'",
+        ),
+        (f"{HEADER},weight\n12,15,0.8,-1\n", "row 1, weight: expected a finite number in [0, 1e+09], got -1.0"),
+        (f"{HEADER},weight\n12,15,0.8,0\n", "weight: expected at least one number > 0, got only zeros"),
+        (f'{HEADER}\n"12,15', "state.csv: expected CSV with commas and a header, got broken CSV ("),
+        (b"\xff\xfe", "expected text in UTF-8, got the byte 0xff"),
         (b"a\0b", "state.csv"),
     ],
 )
@@ -192,18 +206,42 @@ def test_bad_csv_says_where(text, words, write, capsys):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{}", "state.json: got a JSON dict, allowed is a list of objects"),
-        ("[]", "state.json: got no rows"),
-        ("[3]", "state.json, row 1: got 3.0, allowed is an object"),
-        ("[" * 100_000, "got broken JSON"),
-        ('[{"draft_time_ms": 1, "snr_db": 2}]', "row 1, columns: got ['draft_time_ms', 'snr_db'], allowed is exactly"),
-        ('[{"draft_time_ms": "1", "snr_db": 2, "acceptance_rate": 1}]', "row 1, draft_time_ms: got '1'"),
-        ('[{"draft_time_ms": null, "snr_db": 2, "acceptance_rate": 1}]', "draft_time_s or draft_time_ms: got nothing"),
-        ('[{"draft_time_ms": 1, "snr_db": 2, "acceptance_rate": true}]', "acceptance_rate: got True"),
-        ('[{"draft_time_ms": 1, "snr_db": NaN, "acceptance_rate": 1}]', "snr_db: got nan"),
-        (f'[{{"draft_time_ms": 1{"0" * 5000}, "snr_db": 1, "acceptance_rate": 1}}]', "draft_time_ms: got inf"),
-        ('[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": "a\\nb"}]', "name: got 'a\\nb'"),
-        ('[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": 7}]', "name: got 7.0"),
+        ("{}", "state.json: expected a list of objects, got a JSON dict"),
+        ("[]", "state.json: expected at least one device, got no rows"),
+        ("[3]", "state.json, row 1: expected an object with columns as its keys, got 3.0"),
+        ("[" * 100_000, "state.json: expected a list of objects, got broken JSON ("),
+        (
+            '[{"draft_time_ms": 1, "snr_db": 2}]',
+            "row 1, columns: expected exactly one of ['acceptance_rate'], got ['draft_time_ms', 'snr_db']",
+        ),
+        (
+            '[{"draft_time_ms": "1", "snr_db": 2, "acceptance_rate": 1}]',
+            "row 1, draft_time_ms: expected a finite number in (0, 1e+09], got '1'",
+        ),
+        (
+            '[{"draft_time_ms": null, "snr_db": 2, "acceptance_rate": 1}]',
+            "draft_time_s or draft_time_ms: expected a number, got nothing",
+        ),
+        (
+            '[{"draft_time_ms": 1, "snr_db": 2, "acceptance_rate": true}]',
+            "acceptance_rate: expected a finite number in [0, 1], got True",
+        ),
+        (
+            '[{"draft_time_ms": 1, "snr_db": NaN, "acceptance_rate": 1}]',
+            "snr_db: expected a finite number in [-300, 300], got nan",
+        ),
+        (
+            f'[{{"draft_time_ms": 1{"0" * 5000}, "snr_db": 1, "acceptance_rate": 1}}]',
+            "draft_time_ms: expected a finite number in (0, 1e+09], got inf",
+        ),
+        (
+            '[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": "a\\nb"}]',
+            "name: expected a text of one line, got 'a\\nb'",
+        ),
+        (
+            '[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": 7}]',
+            "name: expected a text of one line, got 7.0",
+        ),
     ],
 )
 def test_bad_json_says_where(text, words, write, capsys):
@@ -215,18 +253,27 @@ def test_bad_json_says_where(text, words, write, capsys):
     [
         (["--scenario", "lama2"], "did you mean 'llama2'"),
         (["--controller", "optimel"], "did you mean 'optimal'"),
-        (["--controller", "optimal+filter"], "controller: got 'optimal+filter'"),
-        (["--certify", "2"], "certify: got 2.0"),
-        (["--certify", "1e-6", "--controller", "homogeneous"], "allowed with certify is one of ['optimal']"),
-        (["--total-bandwidth", "-1"], "total_bandwidth: got -1.0"),
-        (["--total-bandwidth", "1e-320"], "goodput: got 0.0 tokens/s"),
+        (
+            ["--controller", "optimal+filter"],
+            f"controller: expected one of {list(ms.CONTROLLERS.names())}, got 'optimal+filter'",
+        ),
+        (["--certify", "2"], "certify: expected a finite number in [1e-10, 1), got 2.0"),
+        (
+            ["--certify", "1e-6", "--controller", "homogeneous"],
+            "controller: expected one of ['optimal'], which have certify, got 'homogeneous'",
+        ),
+        (["--total-bandwidth", "-1"], "total_bandwidth: expected a finite number in (0, inf), got -1.0"),
+        (["--total-bandwidth", "1e-320"], "goodput: expected a finite number > 0, got 0.0 tokens/s"),
         (["--set", "max_draft=3"], "did you mean 'max_draft_length'"),
-        (["--set", "max_draft_length=0"], "max_draft_length: got 0"),
-        (["--set", "num_users=3"], "K is the number of rows, 2"),
-        (["--set", "total_bandwidth=1e6", "--total-bandwidth", "1e6"], "set: got 'total_bandwidth', allowed is once"),
-        (["--set", "x"], "allowed is NAME=VALUE"),
-        (["--csv", "nowhere/rows.csv"], "file: got 'nowhere/rows.csv'"),
-        (["--csv", "-", "--json"], "file: got '-' twice"),
+        (["--set", "max_draft_length=0"], "max_draft_length: expected an integer ≥ 1, got 0"),
+        (["--set", "num_users=3"], "set: expected another field, since K is the number of rows, 2, got 'num_users'"),
+        (
+            ["--set", "total_bandwidth=1e6", "--total-bandwidth", "1e6"],
+            "set: expected 'total_bandwidth' once, got --total-bandwidth too",
+        ),
+        (["--set", "x"], "set: expected NAME=VALUE, got 'x'"),
+        (["--csv", "nowhere/rows.csv"], "file: expected a file in a folder that exists, got 'nowhere/rows.csv'"),
+        (["--csv", "-", "--json"], "file: expected standard output ('-') once, got it twice"),
     ],
 )
 def test_bad_options_are_one_sentence(arguments, words, write, capsys):
@@ -234,8 +281,8 @@ def test_bad_options_are_one_sentence(arguments, words, write, capsys):
 
 
 def test_a_file_that_is_not_there(tmp_path, capsys):
-    assert "nowhere.csv', allowed is a CSV or JSON file (No such file" in refused(capsys, tmp_path / "nowhere.csv")
-    assert "allowed is a CSV or JSON file" in refused(capsys, tmp_path)
+    for path, reason in ((tmp_path / "nowhere.csv", "No such file"), (tmp_path, "Is a directory")):
+        assert f"file: expected a CSV or JSON file, got {str(path)!r} ({reason}" in refused(capsys, path)
 
 
 LONG = "x" * 100_000
@@ -244,15 +291,31 @@ LONG = "x" * 100_000
 @pytest.mark.parametrize(
     ("text", "name", "words"),
     [
-        (GOOD + f"{LONG},15,0.8\n", "state.csv", "row 3, draft_time_ms: got 'xxx"),
+        (
+            GOOD + f"{LONG},15,0.8\n",
+            "state.csv",
+            "row 3, draft_time_ms: expected a finite number in (0, 1e+09], got 'xxx",
+        ),
         (GOOD + f"{LONG}{LONG},15,0.8\n", "state.csv", "got broken CSV (field larger than field limit (131072))"),
-        (GOOD.replace("snr_db", LONG), "state.csv", "header, column: got 'xxx"),
-        (GOOD + "1\0 2,15,0.8\n", "state.csv", r"row 3, draft_time_ms: got '1\x00 2', allowed is a finite number"),
-        (f"{HEADER},name\n12,15,0.8,a\0b\n", "state.csv", r"row 1, name: got 'a\x00b', allowed is a text of one line"),
-        (f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n", "state.csv", "row 1, name: got 'xxx"),
-        ("[" * 900 + "]" * 900, "state.json", "got broken JSON (JSON: got lists or objects nested deeper than 32"),
-        (f'[["{LONG}"]]', "state.json", "row 1: got ['xxx"),
-        (f'[{{"{LONG}": 1}}]', "state.json", "row 1, column: got 'xxx"),
+        (GOOD.replace("snr_db", LONG), "state.csv", f"header, column: expected one of {list(NAMES)}, got 'xxx"),
+        (
+            GOOD + "1\0 2,15,0.8\n",
+            "state.csv",
+            "row 3, draft_time_ms: expected a finite number in (0, 1e+09], got '1\\x00 2'",
+        ),
+        (f"{HEADER},name\n12,15,0.8,a\0b\n", "state.csv", r"row 1, name: expected a text of one line, got 'a\x00b'"),
+        (
+            f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n",
+            "state.csv",
+            "row 1, name: expected a text of one line, got 'xxx",
+        ),
+        (
+            "[" * 900 + "]" * 900,
+            "state.json",
+            "got broken JSON (JSON: expected lists and objects nested at most 32 deep, got deeper ones)",
+        ),
+        (f'[["{LONG}"]]', "state.json", "row 1: expected an object with columns as its keys, got ['xxx"),
+        (f'[{{"{LONG}": 1}}]', "state.json", f"row 1, column: expected one of {list(NAMES)}, got 'xxx"),
     ],
     ids=range(9),
 )
@@ -268,16 +331,16 @@ def test_a_file_without_end_is_refused(name, tmp_path, capsys):
         with (tmp_path / name).open("wb") as file:
             file.truncate(2**40)  # a terabyte of nothing
     printed = refused(capsys, tmp_path / name)
-    assert f"{name}: size: got more than 16777216 bytes, allowed are at most 16777216\n" in printed
+    assert f"{name}: size: expected at most 16777216 bytes, got more\n" in printed
 
 
 def test_standard_input_has_a_limit_too(monkeypatch, capsys):
     monkeypatch.setattr(devices, "LARGEST_FILE", len(GOOD) - 1)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode())))
-    assert f"stdin: size: got more than {len(GOOD) - 1} bytes" in refused(capsys, "-")
+    assert f"stdin: size: expected at most {len(GOOD) - 1} bytes, got more" in refused(capsys, "-")
 
 
-def test_numbers_at_the_ends_of_what_is_allowed(write, capsys):
+def test_numbers_at_the_ends_of_their_ranges(write, capsys):
     ends = "1000000,1e-30,0\n1e-9,1e6,1\n1e-300,1e-30,0.5\n1000000,1e6,1e-300\n"
     file = write(f"draft_time_s,spectral_efficiency,acceptance_rate\n{ends}")
     found = solve_json(capsys, file, "--certify", "1e-6")

@@ -89,7 +89,7 @@ def test_no_display_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setattr(pygame.display, "get_driver", lambda: "offscreen")
     assert main(["watch", *TINY]) == 2
     assert capsys.readouterr().err == (
-        "multispin watch: display: got none, allowed is a machine with one, or --out FILE\n"
+        "multispin watch: display: expected a machine with one, or --out FILE, got none\n"
     )
 
 
@@ -100,15 +100,15 @@ def test_no_display_is_one_sentence(monkeypatch, capsys):
         (["--controller", "optimel"], "did you mean 'optimal'"),
         (["--beside", "optimal+bet"], "did you mean 'beta'"),
         (["--scenario", "llama"], "did you mean 'llama2'"),
-        (["--num-users", "0"], "num_users: got 0"),
-        (["--rounds", "0"], "rounds: got 0"),
-        (["--seed", "-1"], "seed: got -1"),
-        (["--fps", "0"], "fps: got 0.0, allowed is a finite number in [1, 60]"),
-        (["--set", "num_users=4"], "set: got 'num_users'"),
-        (["--set", "render_mode=human"], "set: got 'render_mode'"),
+        (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),
+        (["--rounds", "0"], "rounds: expected an integer ≥ 1, got 0"),
+        (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
+        (["--fps", "0"], "fps: expected a finite number in [1, 60], got 0.0"),
+        (["--set", "num_users=4"], "set: expected 'num_users' once, got --num-users too"),
+        (["--set", "render_mode=human"], "'max_episode_steps', 'render_mode'], got 'render_mode'"),
         (["--set", "rewards=1"], "did you mean 'reward'"),
-        (["--out", "film.avi"], "out: got '.avi', allowed is one of ['.gif', '.mp4']"),
-        (["--out", "nowhere/film.gif"], "out: got 'nowhere/film.gif'"),
+        (["--out", "film.avi"], "out: expected one of ['.gif', '.mp4'], got '.avi'"),
+        (["--out", "nowhere/film.gif"], "out: expected a file in a folder that exists, got 'nowhere/film.gif'"),
         (["--env", "MultiSpin/Homogeneous-v0", "--num-users", "9", "--controller", "optimal"], "one common length"),
     ],
 )
@@ -124,7 +124,7 @@ def test_mistakes_are_one_sentence(arguments, words, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("module", "ending", "words"),
     [
-        ("PIL", ".gif", "the package 'Pillow' is missing, allowed after: pip install \"multispin_env[render]\""),
+        ("PIL", ".gif", "the package 'Pillow' is missing; install it with: pip install \"multispin_env[render]\""),
         ("imageio_ffmpeg", ".mp4", "an MP4 needs imageio-ffmpeg"),
     ],
 )

@@ -129,11 +129,11 @@ def test_copies_are_independent_and_reset_apart(name, rng):
 def test_reset_of_all_lets_the_number_change(rng):
     plug_in = make_plug_in("fixed+beta", system())
     plug_in.decide(history(rng, 1, 3)[0])
-    with pytest.raises(ValueError, match=r"observed: got 2 copies, allowed are 3 until reset\(\) is called"):
+    with pytest.raises(ValueError, match=r"observed: expected 3 copies until reset\(\) is called, got 2"):
         plug_in.decide(history(rng, 1, 2)[0])
     plug_in.reset()
     plug_in.decide(history(rng, 1, 2)[0])
-    with pytest.raises(ValueError, match=r"mask: got bool of shape \(3,\), allowed is bool of shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"mask: expected bool of shape \(2,\), got bool of shape \(3,\)"):
         plug_in.reset(np.zeros(3, dtype=bool))
 
 
@@ -151,20 +151,35 @@ def test_copies_go_on_by_themselves(duplicate, rng):
 @pytest.mark.parametrize(
     ("name", "options", "error", "message"),
     [
-        ("optimal+betta", {}, ValueError, r"estimator: got 'betta'.*did you mean 'beta'"),
-        ("optimall+beta", {}, ValueError, r"controller: got 'optimall'.*did you mean 'optimal'"),
-        ("optimal+beta+filter", {}, ValueError, r"estimators: got \['Beta', 'Filter'\] for acceptance_rate"),
+        ("optimal+betta", {}, ValueError, "estimator: expected one of .*, got 'betta'.*did you mean 'beta'"),
+        ("optimall+beta", {}, ValueError, "controller: expected one of .*, got 'optimall'.*did you mean 'optimal'"),
+        (
+            "optimal+beta+filter",
+            {},
+            ValueError,
+            r"estimators: expected one for each part, got \['Beta', 'Filter'\] for acceptance_rate",
+        ),
         (
             "fixed+gradient",
             {},
             ValueError,
-            r"base: got Fixed, allowed with an estimator of weights is a Weighted",
+            "base: expected a WeightedController for an estimator of weights, got Fixed",
         ),
         ("optimal+beta", {"dekay": 1.0}, TypeError, r"unknown keyword 'dekay'.*did you mean 'decay'"),
         ("optimal+beta", {"memory": {}}, TypeError, r"unknown keyword 'memory'"),
-        ("optimal+beta", {"decay": 2.0}, ValueError, r"decay: got 2\.0"),
-        ("optimal+clairvoyant", {}, ValueError, r"plug-in: got 'optimal\+clairvoyant', which knows the truth"),
-        ("optimal+beta+clairvoyant", {}, ValueError, r"allowed for it is make_controller\('optimal'\)"),
+        ("optimal+beta", {"decay": 2.0}, ValueError, r"decay: expected a finite number in \[0, 1\], got 2\.0"),
+        (
+            "optimal+clairvoyant",
+            {},
+            ValueError,
+            r"plug-in: expected one that estimates, got 'optimal\+clairvoyant'; use make_controller\('optimal'\)",
+        ),
+        (
+            "optimal+beta+clairvoyant",
+            {},
+            ValueError,
+            r"plug-in: expected one that estimates, got .*; use make_controller\('optimal'\)",
+        ),
     ],
 )
 def test_bad_names_and_options(name, options, error, message):
@@ -175,7 +190,9 @@ def test_bad_names_and_options(name, options, error, message):
 
 def test_a_plug_in_is_no_controller():
     scenario = system()
-    with pytest.raises(ValueError, match=r"controller: got 'optimal\+beta', which is a plug-in"):
+    with pytest.raises(
+        ValueError, match=r"controller: expected one that knows the truth, got 'optimal\+beta'; use make_plug_in"
+    ):
         ms.make_controller("optimal+beta", scenario)
     plug_in = ms.make_plug_in("optimal+beta", scenario, assumptions=Assumptions.of(scenario))
     assert isinstance(plug_in, PlugIn)
@@ -189,16 +206,16 @@ def test_a_plug_in_is_no_controller():
     [
         (
             {"acceptance_rate": None},
-            r"acceptance_rate: got None, allowed is an array \(n, K\), or a plug-in with one of",
+            r"acceptance_rate: expected an array \(n, K\), or a plug-in with one of \[.*\], got None",
         ),
-        ({"task": np.full((4, 5), 4)}, r"task\[0, 0\]: got 4, allowed are integers in 0\.\.3"),
-        ({"age": np.zeros((4, 3))}, r"age: got shape \(4, 3\), allowed is \(4, 5\)"),
+        ({"task": np.full((4, 5), 4)}, r"task\[0, 0\]: expected integers in 0\.\.3, got 4"),
+        ({"age": np.zeros((4, 3))}, r"age: expected shape \(4, 5\), got \(4, 3\)"),
         (
             {"drafted": np.full((4, 5), 2), "accepted": np.full((4, 5), 3)},
-            r"accepted\[0, 0\]: got 3, allowed are integers from 0 to the drafted ones",
+            r"accepted\[0, 0\]: expected integers from 0 to the drafted ones, got 3",
         ),
-        ({"throughput": np.full((4, 5), np.nan)}, r"throughput\[0, 0\]: got nan"),
-        ({"mean_gain": np.full((4, 5), -1.0)}, r"mean_gain\[0, 0\]: got -1\.0"),
+        ({"throughput": np.full((4, 5), np.nan)}, r"throughput\[0, 0\]: expected finite numbers ≥ 0, got nan"),
+        ({"mean_gain": np.full((4, 5), -1.0)}, r"mean_gain\[0, 0\]: expected finite numbers ≥ 0, got -1\.0"),
     ],
 )
 def test_bad_observations(changes, message, rng):

@@ -242,12 +242,14 @@ def test_nothing_is_remembered_without_a_mode():
     assert env.unwrapped._renderer is None
     vector = gym.make_vec(FULL, num_envs=2, num_users=3)
     assert vector.render() is None
-    with pytest.raises(RuntimeError, match="view: got render_mode None"):
+    with pytest.raises(RuntimeError, match='view: expected render_mode "rgb_array", got None'):
         vector.unwrapped.view()
 
 
 def test_bad_mode():
-    with pytest.raises(ValueError, match=r"render_mode: got 'humann'.*did you mean 'human'"):
+    with pytest.raises(
+        ValueError, match=r"render_mode: expected one of \['rgb_array', 'human'\], got 'humann'.*did you mean 'human'"
+    ):
         make_single(FULL, render_mode="humann")
 
 
@@ -259,7 +261,7 @@ def test_missing_pygame_is_one_sentence():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ModuleNotFoundError: the package 'pygame' is missing, allowed after: pip install ")
+    assert last.startswith("ModuleNotFoundError: the package 'pygame' is missing; install it with: pip install ")
     assert last.endswith('"multispin_env[render]"')
 
 

@@ -142,7 +142,10 @@ def test_names_and_options():
         ("optimel", "did you mean 'optimal'"),
         ("optimal+bet", "did you mean 'beta'"),
         ("optimal+clairvoyan", "did you mean 'clairvoyant'"),
-        ("optimal+beta+filter", "allowed is one for each part"),
+        (
+            "optimal+beta+filter",
+            r"estimators: expected one for each part, got \['Beta', 'Filter'\] for acceptance_rate",
+        ),
     ):
         with pytest.raises(ValueError, match=words):
             make_contender(name, env)
@@ -151,7 +154,7 @@ def test_names_and_options():
 
 
 def test_estimators_need_what_they_count():
-    with pytest.raises(ValueError, match="drafted: got None, allowed for the estimator 'beta'"):
+    with pytest.raises(ValueError, match=r"drafted: expected an array \(n, K\) for the estimator 'beta', got None"):
         play_episodes(vector(), "optimal+beta")
 
 
@@ -170,9 +173,11 @@ def test_defaults_can_be_played_everywhere():
 
 
 def test_bad_environments_are_refused():
-    with pytest.raises(ValueError, match="env: got CartPoleVectorEnv"):
+    with pytest.raises(
+        ValueError, match=r"env: expected a vector environment of multispin_env, from .*, got CartPoleVectorEnv"
+    ):
         play_episodes(gym.make_vec("CartPole-v1"), "optimal")
-    with pytest.raises(ValueError, match="max_episode_steps: got -1"):
+    with pytest.raises(ValueError, match="max_episode_steps: expected an integer ≥ 1, got -1"):
         play_episodes(vector(max_episode_steps=None), "optimal")
 
 
@@ -183,9 +188,14 @@ def test_environments_of_episodes():
         make_episode_env(HETEROGENEOUS, 2, ms.Scenario.preset("llama2", num_users=7)).unwrapped.max_episode_steps == 64
     )
     for env_id, episodes, arguments, words in (
-        ("MultiSpin/Heterogenous-v0", 2, None, r"env: got .*did you mean 'MultiSpin/Heterogeneous-v0'"),
-        (HETEROGENEOUS, 1, None, "episodes: got 1, allowed is an integer ≥ 2"),
-        (HETEROGENEOUS, 2, {"max_episode_steps": -1}, "max_episode_steps: got -1"),
+        (
+            "MultiSpin/Heterogenous-v0",
+            2,
+            None,
+            "env: expected one of .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0'",
+        ),
+        (HETEROGENEOUS, 1, None, "episodes: expected an integer ≥ 2, got 1"),
+        (HETEROGENEOUS, 2, {"max_episode_steps": -1}, "max_episode_steps: expected an integer ≥ 1, got -1"),
     ):
         with pytest.raises(ValueError, match=words):
             make_episode_env(env_id, episodes, "llama2", arguments)

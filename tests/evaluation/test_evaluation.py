@@ -17,5 +17,5 @@ def test_interval_repeats_with_its_generator(rng):
     values = rng.normal(size=50)
     assert mean_interval(values, np.random.default_rng(1)) == mean_interval(values, np.random.default_rng(1))
     assert mean_interval(values, np.random.default_rng(1)) != mean_interval(values, np.random.default_rng(2))
-    with pytest.raises(ValueError, match=r"values: got shape \(1,\)"):
+    with pytest.raises(ValueError, match=r"values: expected shape \(n,\) with n ≥ 2, got \(1,\)"):
         mean_interval(np.ones(1), rng)

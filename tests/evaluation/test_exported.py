@@ -35,7 +35,7 @@ def test_a_policy_names_no_record_outside_its_folder(about, tmp_path, name):
     (tmp_path / "outside.npz").write_bytes(b"")
     (folder / "link.npz").symlink_to(tmp_path / "outside.npz")
     about["arguments"]["records"] = name
-    with pytest.raises(ValueError, match=rf"records: got {name!r}, allowed is a file beside the configuration\)"):
+    with pytest.raises(ValueError, match=rf"records: expected a file beside the configuration, got {name!r}\)"):
         settings_of(about, folder / POLICY)
 
 
@@ -65,7 +65,9 @@ def test_a_large_network_is_refused_unread(about, tmp_path, monkeypatch):
     (tmp_path / POLICY).write_text(json.dumps(about))
     (tmp_path / ONNX).write_bytes(b"network")
     monkeypatch.setattr(exported, "LARGEST_ONNX", 6)
-    with pytest.raises(ValueError, match=f"{ONNX}: can't be read as a network .size: got more than 6 bytes"):
+    with pytest.raises(
+        ValueError, match=f"{ONNX}: can't be read as a network .size: expected at most 6 bytes, got more"
+    ):
         load_policy(tmp_path)
 
 
@@ -83,5 +85,5 @@ def test_networks_of_other_names_are_refused(tmp_path, entry, output):
     settings = Settings(ms.Scenario.preset("llama2"), RecordedAcceptance())
     (tmp_path / ONNX).write_bytes(content)
     (tmp_path / POLICY).write_text(json.dumps(describe(settings, RECORDED, {}, {ONNX: content})))
-    with pytest.raises(ValueError, match=rf"got a network of \['{entry}'\], allowed is one of .* to 'action'"):
+    with pytest.raises(ValueError, match=rf"expected a network of .* to 'action', got one of \['{entry}'\]"):
         load_policy(tmp_path)

@@ -61,11 +61,17 @@ def test_arguments_make_its_environment():
 
 
 def test_what_it_can_not_read_is_refused():
-    with pytest.raises(ValueError, match=r"observation: got \['shared'\], allowed are entries \["):
+    with pytest.raises(
+        ValueError,
+        match=r"observation: expected the entries \['acceptance', 'channel', 'compute', 'shared'\], got \['shared'\]",
+    ):
         policy_of(FULL).act({"shared": np.zeros((1, 3), np.float32)})
     hidden = policy_of(HIDDEN)
     state = ms.sample_state(hidden.settings.scenario, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="state: got a SystemState, allowed for a policy of HiddenAcceptance are obs"):
+    with pytest.raises(
+        ValueError,
+        match=r"state: expected observations, by act\(\), for a policy of HiddenAcceptance, got a SystemState",
+    ):
         hidden(state)
     with pytest.raises(ValueError, match="draft_time"):
         policy_of(FULL)(ms.SystemState(-np.ones(3), np.ones(3), np.ones(3)))

@@ -123,10 +123,10 @@ def test_many_copies_equal_single_ones(scenario, process):
 @pytest.mark.parametrize(
     ("spread", "message"),
     [
-        (-0.1, r"spread: got -0\.1, allowed is a finite number in \[0, inf\)"),
-        (np.nan, "spread: got nan"),
-        ((0.1, -0.2, 0.1, 0.1), r"spread\[1\]: got -0\.2"),
-        ("wide", "spread: got 'wide'"),
+        (-0.1, r"spread: expected a finite number in \[0, inf\), got -0\.1"),
+        (np.nan, r"spread: expected a finite number in \[0, inf\), got nan"),
+        ((0.1, -0.2, 0.1, 0.1), r"spread\[1\]: expected a finite number in \[0, inf\), got -0\.2"),
+        ("wide", r"spread: expected a finite number in \[0, inf\), got 'wide'"),
     ],
 )
 def test_bad_spread(spread, message):
@@ -136,18 +136,18 @@ def test_bad_spread(spread, message):
 
 @pytest.mark.parametrize("value", [0.99, 0, -1, np.nan, -np.inf, "long", True, None])
 def test_bad_lifetime(value):
-    with pytest.raises(ValueError, match=r"mean_rounds: got .*allowed is a number ≥ 1 or infinity"):
+    with pytest.raises(ValueError, match=r"mean_rounds: expected a number ≥ 1 or infinity, got "):
         ByRequest(mean_rounds=value)
 
 
 def test_spread_that_no_beta_law_has(scenario):
     uncertain = scenario.replace(tasks=(ms.Task(name="sure", acceptance_rate=0.99, acceptance_std=0.2),))
-    message = r"of task 'sure': got 0\.2, allowed is 0 or a number below 0\.0994987, .*mean 0\.99 can have"
+    message = r"of task 'sure': expected 0 or a number below 0\.0994987, .*mean 0\.99 can have, got 0\.2"
     with pytest.raises(ValueError, match=f"^acceptance_std {message}"):
         ByRequest(None).prior(uncertain)
     with pytest.raises(ValueError, match=f"^spread {message}"):
         ByRequest(0.2).first(uncertain, np.zeros(3, dtype=int), np.zeros((3, 3)))
-    with pytest.raises(ValueError, match=r"spread: got 2 numbers, allowed are 4, one for each task"):
+    with pytest.raises(ValueError, match=r"spread: expected one number for each task of the scenario \(4\), got 2"):
         ByRequest((0.1, 0.1)).prior(scenario)
     certain = scenario.replace(tasks=(ms.Task(name="always", acceptance_rate=1.0),))
     assert ByRequest(0.0).prior(certain).mean == 1.0
@@ -167,9 +167,9 @@ def test_means_of_its_own():
     for index, mean in enumerate(process.mean):
         assert rate[task == index].mean() == pytest.approx(mean, abs=0.003)
         assert rate[task == index].std() == pytest.approx(0.05, abs=0.003)
-    with pytest.raises(ValueError, match="mean: got 2 numbers, allowed are 4"):
+    with pytest.raises(ValueError, match=r"mean: expected one number for each task of the scenario \(4\), got 2"):
         ByRequest(mean=(0.5, 0.6)).prior(scenario)
-    with pytest.raises(ValueError, match=r"mean\[0\]: got 1.5"):
+    with pytest.raises(ValueError, match=r"mean\[0\]: expected a finite number in .*, got 1\.5"):
         ByRequest(mean=(1.5,))
 
 
@@ -180,7 +180,7 @@ def test_edges_of_ends_and_spreads(scenario):
     assert (process.next(scenario, requests, np.ones(20), np.zeros((3, 20))).age == 1).all()
     even = scenario.replace(tasks=(ms.Task(name="even", acceptance_rate=0.5),))
     assert ByRequest(np.nextafter(0.5, 0)).prior(even).spread < 0.5
-    with pytest.raises(ValueError, match=r"spread of task 'even': got 0\.5, allowed is 0 or a number below 0\.5,"):
+    with pytest.raises(ValueError, match=r"spread of task 'even': expected 0 or a number below 0\.5, .*, got 0\.5"):
         ByRequest(0.5).prior(even)
 
 

@@ -84,7 +84,7 @@ def test_a_device_that_drafts_nothing_is_not_waited_for():
 def test_weights_are_checked_and_broadcast():
     assert checked_weights(None, (2, 3)) is None
     assert checked_weights([0, 1, 2], (2, 3)).tolist() == [[0.0, 1.0, 2.0]] * 2
-    with pytest.raises(ValueError, match=r"weights\[1\]: got -1\.0, allowed are numbers ≥ 0"):
+    with pytest.raises(ValueError, match=r"weights\[1\]: expected numbers ≥ 0, got -1\.0"):
         checked_weights([0, -1, 2], (2, 3))
-    with pytest.raises(ValueError, match=r"weights: got shape \(2,\), allowed is a shape that broadcasts to \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"weights: expected a shape that broadcasts to \(2, 3\), got \(2,\)"):
         checked_weights([0, 1], (2, 3))

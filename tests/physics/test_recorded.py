@@ -194,7 +194,7 @@ def test_many_copies_equal_single_ones(process, llama):
 
 def test_scenario_with_more_tasks_than_the_record(llama):
     process = Recorded(make(np.ones(8), np.ones(8)))
-    message = "tasks of the scenario: got 4, allowed are at most 1, the tasks of the record"
+    message = "tasks of the scenario: expected at most 1, the tasks of the record, got 4"
     requests = process.first(llama.replace(tasks=llama.tasks[:1]), np.zeros(3, int), fresh((3,)))
     with pytest.raises(ValueError, match=message):
         process.first(llama, np.zeros(3, int), fresh((3,)))
@@ -205,7 +205,7 @@ def test_scenario_with_more_tasks_than_the_record(llama):
 
 
 def test_bad_options():
-    with pytest.raises(ValueError, match="mean_rounds: got 0, allowed is a number ≥ 1 or infinity"):
+    with pytest.raises(ValueError, match="mean_rounds: expected a number ≥ 1 or infinity, got 0"):
         Recorded(mean_rounds=0)
-    with pytest.raises(ValueError, match=r"records: got 'mine\.npz', allowed are Records, as load_records returns"):
+    with pytest.raises(ValueError, match=r"records: expected Records, as load_records returns them, got 'mine\.npz'"):
         Recorded("mine.npz")

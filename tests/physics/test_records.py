@@ -56,36 +56,45 @@ def test_own_record(write):
     [
         (
             {"accepted": None},
-            r"accepted: got only \['accept_probability', 'length', 'task'\], allowed is an archive with",
+            r"accepted: expected an archive with the arrays .*, got only \['accept_probability', 'length', 'task'\]",
         ),
         (
             {"task": np.array([0.0, 1.0, 0.0])},
-            "task: got float64 of shape .3,., allowed is a one-dimensional array of int",
+            "task: expected a one-dimensional array of integers, got float64 of shape .3,.",
         ),
-        ({"task": np.zeros((3, 1), int)}, r"task: got int64 of shape \(3, 1\), allowed is a one-dimensional array"),
-        ({"length": np.array(["8", "10", "9"])}, "length: got <U2 of shape .*allowed is .* integers"),
+        (
+            {"task": np.zeros((3, 1), int)},
+            r"task: expected a one-dimensional array of integers, got int64 of shape \(3, 1\)",
+        ),
+        ({"length": np.array(["8", "10", "9"])}, "length: expected .* integers, got <U2 of shape"),
         (
             {"accept_probability": np.ones(27, int)},
-            "accept_probability: got int64 .*allowed is .* floating-point numbers",
+            "accept_probability: expected .* floating-point numbers, got int64",
         ),
-        ({"accepted": np.ones(27)}, "accepted: got float64 .*allowed is .* booleans"),
+        ({"accepted": np.ones(27)}, "accepted: expected .* booleans, got float64"),
         (
             {"accept_probability": np.full(27, np.nan)},
-            r"accept_probability\[0\]: got nan, allowed are numbers in \[0, 1\]",
+            r"accept_probability\[0\]: expected numbers in \[0, 1\], got nan",
         ),
         (
             {"accept_probability": np.full(27, 1.5)},
-            r"accept_probability\[0\]: got 1\.5, allowed are numbers in \[0, 1\]",
+            r"accept_probability\[0\]: expected numbers in \[0, 1\], got 1\.5",
         ),
-        ({"accept_probability": np.full(27, -0.1)}, r"accept_probability\[0\]: got -0\.1"),
-        ({"accept_probability": np.ones(26)}, "accept_probability: got 26 places, allowed are 27, the sum of length"),
-        ({"accepted": np.ones(28, bool)}, "accepted: got 28 places, allowed are 27, the sum of length"),
-        ({"length": np.array([8, 12, 7])}, r"length\[2\]: got 7, allowed are integers ≥ 8"),
-        ({"length": np.array([8, 19])}, r"length: got 2 prompts, allowed are as many as task has \(3\)"),
-        ({"task": np.array([], int), "length": np.array([], int)}, "length: got 0 prompts, allowed are .* at least 1"),
-        ({"task": np.array([0, -1, 1])}, r"task\[1\]: got -1, allowed are integers ≥ 0"),
-        ({"task": np.array([0, 3, 1])}, r"task: got no prompt of task 2, allowed is at least one for each of 0\.\.3"),
-        ({"task": np.array([0, 1, None])}, "task: got unreadable data .*allowed is a plain array without objects"),
+        (
+            {"accept_probability": np.full(27, -0.1)},
+            r"accept_probability\[0\]: expected numbers in \[0, 1\], got -0\.1",
+        ),
+        ({"accept_probability": np.ones(26)}, "accept_probability: expected 27 places, the sum of length, got 26"),
+        ({"accepted": np.ones(28, bool)}, "accepted: expected 27 places, the sum of length, got 28"),
+        ({"length": np.array([8, 12, 7])}, r"length\[2\]: expected integers ≥ 8, got 7"),
+        ({"length": np.array([8, 19])}, r"length: expected as many prompts as task has \(3\), at least 1, got 2"),
+        (
+            {"task": np.array([], int), "length": np.array([], int)},
+            r"length: expected as many prompts as task has \(0\), at least 1, got 0",
+        ),
+        ({"task": np.array([0, -1, 1])}, r"task\[1\]: expected integers ≥ 0, got -1"),
+        ({"task": np.array([0, 3, 1])}, r"task: expected at least one prompt for each of 0\.\.3, got none for 2"),
+        ({"task": np.array([0, 1, None])}, "task: expected a plain array without objects, got unreadable data"),
     ],
 )
 def test_bad_array(write, changes, message):
@@ -132,15 +141,15 @@ def raw_member(path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (pickled, r"file: got b'.*allowed is an \.npz archive"),
-        (pickled_inside, "accepted: got unreadable data .*allowed is a plain array without objects"),
-        (plain_array, r"file: got .*NUMPY.*allowed is an \.npz archive"),
-        (cut_off, r"file: got .*allowed is an \.npz archive"),
-        (damaged, "task: got unreadable data"),
-        (raw_member, "task: got raw bytes, allowed is an array"),
-        (lambda path: path.write_bytes(b""), r"file: got b'' at its start, allowed is an \.npz archive"),
-        (lambda path: path.mkdir(), r"path: got .*allowed is a readable \.npz file"),
-        (lambda path: None, r"path: got .*No such file.*allowed is a readable \.npz file"),
+        (pickled, r"file: expected an \.npz archive, got b'"),
+        (pickled_inside, "accepted: expected a plain array without objects, got unreadable data"),
+        (plain_array, r"file: expected an \.npz archive, got .*NUMPY"),
+        (cut_off, r"file: expected an \.npz archive, got "),
+        (damaged, "task: expected a plain array without objects, got unreadable data"),
+        (raw_member, r"task: expected an array as numpy\.savez writes it, got raw bytes"),
+        (lambda path: path.write_bytes(b""), r"file: expected an \.npz archive, got b'' at its start"),
+        (lambda path: path.mkdir(), r"path: expected a readable \.npz file, got "),
+        (lambda path: None, r"path: expected a readable \.npz file, got .*No such file"),
     ],
 )
 def test_bad_file(tmp_path, make, message):
@@ -186,7 +195,7 @@ def in_directory(path, sizes, content=None):
 
 
 MANY = 1_000_000
-UNREADABLE = "accepted: got unreadable data "
+UNREADABLE = "accepted: expected a plain array without objects, got unreadable data "
 
 
 @pytest.mark.parametrize(
@@ -199,12 +208,12 @@ UNREADABLE = "accepted: got unreadable data "
         (npy("|b1", (MANY + 1,), bytes(MANY + 1)), UNREADABLE + ".*with more than 1000000 numbers"),
         (npy("|b1", (MANY,), bytes(27)), UNREADABLE + ".its header declares 1000000 bytes, and it has 27"),
         (npy("|b1", (27,), bytes(28)), UNREADABLE + ".its header declares 27 bytes, and it has 28"),
-        (npy("|b1", (27,), bytes(20_000_000)), "accepted: got 20000067 bytes, allowed are at most 16065536"),
+        (npy("|b1", (27,), bytes(20_000_000)), "accepted: expected at most 16065536 bytes, got 20000067"),
         (npy("|O", (27,), b"x"), UNREADABLE + ".it holds objects"),
-        (npy("<U2000000", (2,), bytes(16_000_000)), "accepted: got <U2000000 of shape .2,., allowed is .* booleans"),
-        (npy("|V0", (27,)), r"accepted: got \|V0 of shape .*allowed is .* booleans"),
-        (npy([("a", "|b1")], (27,), bytes(27)), "accepted: got .* of shape .27,., allowed is .* booleans"),
-        (npy("|b1", (), bytes(1)), r"accepted: got bool of shape \(\), allowed is a one-dimensional array"),
+        (npy("<U2000000", (2,), bytes(16_000_000)), "accepted: expected .* booleans, got <U2000000 of shape .2,."),
+        (npy("|V0", (27,)), r"accepted: expected .* booleans, got \|V0 of shape"),
+        (npy([("a", "|b1")], (27,), bytes(27)), "accepted: expected .* booleans, got .* of shape .27,."),
+        (npy("|b1", (), bytes(1)), r"accepted: expected a one-dimensional array of booleans, got bool of shape \(\)"),
         (npy("", "", header="-" * 9000), UNREADABLE),  # Python's parser fails without a ValueError
         (npy("", "", header="(" * 150), UNREADABLE),
         (npy("", "", header="{'descr': ("), UNREADABLE),
@@ -228,7 +237,7 @@ def test_an_array_is_refused_from_its_header(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ((2**32 - 2, 2**32 - 2), "accepted: got 4294967294 bytes, allowed are at most"),
+        ((2**32 - 2, 2**32 - 2), "accepted: expected at most 16065536 bytes, got 4294967294"),
         ((94, 2**20), UNREADABLE + ".its header declares 27 bytes, and it has 1048509"),
         ((80, 94), UNREADABLE),
         ((94, 80), UNREADABLE),
@@ -256,7 +265,9 @@ def test_a_bomb_is_unpacked_no_further_than_its_directory_says(tmp_path):
 def test_other_ways_to_pack_are_refused(tmp_path, method):
     path = tmp_path / "mine.npz"
     with_accepted(path, npy("|b1", (27,), bytes(27)), compression=method)
-    with pytest.raises(ValueError, match=r"task: got unreadable data .it is packed in another way than by numpy"):
+    with pytest.raises(
+        ValueError, match=r"task: expected .*, got unreadable data .it is packed in another way than by numpy"
+    ):
         load_records(path)
 
 
@@ -264,21 +275,25 @@ def test_a_large_file_is_refused_unread(tmp_path):
     path = tmp_path / "mine.npz"
     with path.open("wb") as file:
         file.truncate(2**40)  # a terabyte of nothing
-    with pytest.raises(ValueError, match="got more than 16000000 bytes, allowed are at most 16000000"):
+    with pytest.raises(
+        ValueError,
+        match=r"path: expected a readable \.npz file, got .* \(size: expected at most 16000000 bytes, got more\)",
+    ):
         load_records(path)
 
 
 def test_devices_and_pipes_are_no_records(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in ("/dev/zero", tmp_path / "pipe"):
-        with pytest.raises(ValueError, match=r"path: got .*no plain file.*allowed is a readable \.npz file"):
+        with pytest.raises(ValueError, match=r"path: expected a readable \.npz file, got .*no plain file"):
             load_records(path)
 
 
 def test_lengths_whose_sum_runs_over_are_refused(write):
     length = np.array([2**62, 2**62, 2**62, 2**62, 27])
     with pytest.raises(
-        ValueError, match=r"length\[0\]: got 4611686018427387904, allowed are integers ≤ 27, the places"
+        ValueError,
+        match=r"length\[0\]: expected integers ≤ 27, the places in accept_probability, got 4611686018427387904",
     ):
         load_records(write(task=np.zeros(5, int), length=length))
 
@@ -298,18 +313,20 @@ def test_damage_raises_nothing_but_value_errors(tmp_path, rng):
 
 def test_changed_file_of_the_package(monkeypatch):
     monkeypatch.setattr(module, "PACKAGED_SHA256", "0" * 64)
-    with pytest.raises(ValueError, match=r"records/acceptance\.npz: got a changed file, allowed is .*SHA-256 0000"):
+    with pytest.raises(
+        ValueError, match=r"records/acceptance\.npz: expected the file with SHA-256 0{64}, got a changed one"
+    ):
         load_records()
 
 
 @pytest.mark.parametrize("path", [3, b"\0", "a\0b"])
 def test_bad_path(path):
-    with pytest.raises(ValueError, match=r"path: got .*allowed is a readable \.npz file"):
+    with pytest.raises(ValueError, match=r"path: expected a readable \.npz file, got "):
         load_records(path)
 
 
 def test_records_made_in_memory_are_checked():
-    with pytest.raises(ValueError, match="task: got list, allowed is a one-dimensional array of integers"):
+    with pytest.raises(ValueError, match="task: expected a one-dimensional array of integers, got list"):
         Records([0], np.array([8]), np.ones(8), np.ones(8, bool))
 
 
@@ -328,10 +345,10 @@ def test_halves_share_out_the_texts_of_each_task():
 
 
 def test_what_cannot_be_halved_is_refused():
-    with pytest.raises(ValueError, match=r"half: got 2, allowed is an integer in 0\.\.1"):
+    with pytest.raises(ValueError, match=r"half: expected an integer in 0\.\.1, got 2"):
         load_records().half(2)
     single = Records(np.array([0, 0, 1]), np.array([8, 8, 8]), np.full(24, 0.5), np.ones(24, dtype=bool))
-    with pytest.raises(ValueError, match="task: got 1 prompt of task 1, allowed for halves are at least 2 of each"):
+    with pytest.raises(ValueError, match="task: expected at least 2 prompts of each for halves, got 1 of task 1"):
         single.half(0)
 
 

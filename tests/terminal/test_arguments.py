@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from multispin_env.terminal.arguments import add_system_options, chosen_arguments, parse_settings
+from multispin_env.terminal.arguments import TAKEN, add_system_options, chosen_arguments, parse_settings
 
 
 def test_values_are_literals_or_words():
@@ -35,12 +35,15 @@ def test_options_and_settings_come_together(parse):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--num-users", "3", "--set", "num_users=3"], "got 'num_users', allowed is once: there is --num-users too"),
-        (["--total-bandwidth", "1", "--set", "total_bandwidth=1"], "there is --total-bandwidth too"),
-        (["--set", "scenario=llama2"], "got 'scenario', allowed is an argument other than"),
-        (["--set", "own=1"], "got 'own', allowed is an argument other than"),
-        (["--set", "a=1", "a=2"], "got 'a' twice"),
-        (["--set", "a"], "got 'a', allowed is NAME=VALUE"),
+        (["--num-users", "3", "--set", "num_users=3"], "set: expected 'num_users' once, got --num-users too"),
+        (
+            ["--total-bandwidth", "1", "--set", "total_bandwidth=1"],
+            "set: expected 'total_bandwidth' once, got --total-bandwidth too",
+        ),
+        (["--set", "scenario=llama2"], f"set: expected an argument other than {[*TAKEN, 'own']}, got 'scenario'"),
+        (["--set", "own=1"], f"set: expected an argument other than {[*TAKEN, 'own']}, got 'own'"),
+        (["--set", "a=1", "a=2"], "set: expected 'a' once, got it twice"),
+        (["--set", "a"], "set: expected NAME=VALUE, got 'a'"),
     ],
 )
 def test_what_is_said_twice_or_taken_is_refused(arguments, words, parse):

@@ -25,14 +25,14 @@ def test_a_command_says_its_status_or_nothing():
         (TypeError("unknown keyword"), "unknown keyword"),
         (FileNotFoundError(2, "No such file", "a.csv"), "[Errno 2] No such file: 'a.csv'"),
         (ImportError("an MP4 needs imageio-ffmpeg"), "an MP4 needs imageio-ffmpeg"),
-        (MemoryError(), "memory: got too little (for Python), allowed are sizes that fit, as of users or episodes"),
+        (MemoryError(), "memory: expected sizes that fit, as of users or episodes, got too large ones (for Python)"),
         (
             ModuleNotFoundError("No module named 'torch'", name="torch"),
-            "the package 'torch' is missing, allowed after: pip install \"multispin_env[train]\"",
+            "the package 'torch' is missing; install it with: pip install \"multispin_env[train]\"",
         ),
         (
             missing_package("torch", "another"),
-            "the package 'torch' is missing, allowed after: pip install \"multispin_env[train]\"",
+            "the package 'torch' is missing; install it with: pip install \"multispin_env[train]\"",
         ),
     ],
     ids=lambda value: type(value).__name__,
@@ -44,7 +44,7 @@ def test_what_cannot_be_done_is_one_sentence_and_status_2(error, words, capsys):
 
 def test_without_an_extra_the_package_is_named(capsys):
     assert exit_status("x", failing(ModuleNotFoundError("no", name="numpy"))) == 2
-    assert capsys.readouterr().err == "x: the package 'numpy' is missing, allowed after: pip install numpy\n"
+    assert capsys.readouterr().err == "x: the package 'numpy' is missing; install it with: pip install numpy\n"
 
 
 def test_ctrl_c_has_the_status_of_shells(capsys):

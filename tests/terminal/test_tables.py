@@ -79,6 +79,8 @@ def test_otherwise_a_terminal_gets_the_plain_text(code, columns):
 
 def test_outputs_are_checked_before_work(tmp_path):
     check_outputs(None, Path("-"), tmp_path / "new.csv")
-    for files in ([tmp_path], [tmp_path / "none" / "a.csv"], [Path("-"), Path("-")]):
-        with pytest.raises(ValueError, match="file: got"):
-            check_outputs(*files)
+    for file in (tmp_path, tmp_path / "none" / "a.csv"):
+        with pytest.raises(ValueError, match=f"file: expected a file in a folder that exists, got {str(file)!r}"):
+            check_outputs(file)
+    with pytest.raises(ValueError, match=r"file: expected standard output \('-'\) once, got it twice"):
+        check_outputs(Path("-"), Path("-"))

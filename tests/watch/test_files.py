@@ -96,5 +96,5 @@ def test_writers_by_the_name_of_the_file(tmp_path):
     assert writer_for(tmp_path / "a.mp4") is write_mp4
     (tmp_path / "folder.gif").mkdir()
     for file in (tmp_path / "folder.gif", tmp_path / "none" / "a.gif"):
-        with pytest.raises(ValueError, match="allowed is a file in a folder that exists"):
+        with pytest.raises(ValueError, match="out: expected a file in a folder that exists, got "):
             writer_for(file)

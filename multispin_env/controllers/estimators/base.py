@@ -41,7 +41,7 @@ class Estimator(ABC):
     def __post_init__(self) -> None:
         known, tasks = len(self.assumptions.acceptance_mean), len(self.scenario.tasks)
         if known != tasks:
-            raise ValueError(f"acceptance_mean: got {known} entries, allowed are {tasks}, one for each task")
+            raise ValueError(f"acceptance_mean: expected one entry for each task ({tasks}), got {known}")
 
     def blank(self, n: int) -> dict[str, NDArray[Any]]:
         """Memory (n, ...) of copies that have seen nothing."""
@@ -76,5 +76,5 @@ def visible(estimator: str, observed: Observed, field_name: str) -> NDArray[Any]
     """Return a field (n, K) that this estimator cannot do without; ``ValueError`` where it is hidden."""
     array: NDArray[Any] | None = getattr(observed, field_name)
     if array is None:
-        raise ValueError(f"{field_name}: got None, allowed for the estimator {estimator!r} is an array (n, K)")
+        raise ValueError(f"{field_name}: expected an array (n, K) for the estimator {estimator!r}, got None")
     return np.ascontiguousarray(array)

@@ -51,7 +51,7 @@ class Filter(Estimator):
         super().__post_init__()
         object.__setattr__(self, "spreads", tuple(self.spreads))
         if not self.spreads:
-            raise ValueError("spreads: got no entries, allowed is at least one number > 0")
+            raise ValueError("spreads: expected at least one number > 0, got none")
         for index, spread in enumerate(self.spreads):
             check_real(f"spreads[{index}]", spread, 0.0, open_low=True)
         check_real("moment", self.moment, 1e-3, 1e3)

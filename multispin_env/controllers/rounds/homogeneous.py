@@ -97,7 +97,7 @@ def homogeneous_draft_length(
     Raises
     ------
     ValueError
-        For values out of range. The message names the field, the value and what is allowed.
+        For values out of range. The message names the field, what is expected and the value.
 
     Examples
     --------

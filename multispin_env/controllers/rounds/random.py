@@ -22,7 +22,7 @@ class Random(Controller):
 
     def __post_init__(self) -> None:
         if not isinstance(self.rng, np.random.Generator):
-            raise ValueError(f"rng: got {self.rng!r}, allowed is a numpy.random.Generator")
+            raise ValueError(f"rng: expected a numpy.random.Generator, got {self.rng!r}")
 
     def decide(self, state: SystemState) -> Decision:
         """Ignore the state but for its shape."""

@@ -8,7 +8,7 @@ from multispin_env.envs.rendering.canvas import Canvas, load_pygame
 INVISIBLE = ("offscreen", "dummy")
 """Drivers that SDL takes where there is no display."""
 
-ALLOWED = "allowed is a machine with one, or --out FILE"
+EXPECTED = "display: expected a machine with one, or --out FILE"
 
 
 def require_display() -> None:
@@ -17,11 +17,11 @@ def require_display() -> None:
     try:
         pygame.display.init()
     except pygame.error as error:
-        raise ValueError(f"display: got {error!s}, {ALLOWED}") from None
+        raise ValueError(f"{EXPECTED}, got {error!s}") from None
     driver = pygame.display.get_driver()
     pygame.display.quit()
     if driver in INVISIBLE and not os.environ.get("SDL_VIDEODRIVER"):
-        raise ValueError(f"display: got none, {ALLOWED}")
+        raise ValueError(f"{EXPECTED}, got none")
 
 
 class Window:

@@ -148,7 +148,7 @@ class ActionCodec(ABC):
         """``ValueError`` unless the action has the shape (..., K, columns)."""
         wanted = (*batch_and_users, self.columns)
         if np.shape(action) != wanted:
-            raise ValueError(f"action: got shape {np.shape(action)}, allowed is {wanted}")
+            raise ValueError(f"action: expected shape {wanted}, got {np.shape(action)}")
 
     def _checked(self, action: NDArray[Any], shape: tuple[int, ...]) -> FloatArray:
         self.check_shape(action, *shape)

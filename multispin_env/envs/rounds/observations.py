@@ -175,8 +175,8 @@ class ObservationCodec:
     def __post_init__(self) -> None:
         if not (np.abs(self.shared) < SHARED_BOUND).all():
             raise ValueError(
-                f"scenario: log10 of T_ver/T̄, K, K Q/(B r̄ T̄) is {self.shared.tolist()}, "
-                f"allowed are magnitudes below {SHARED_BOUND:g}"
+                f"scenario: expected magnitudes below {SHARED_BOUND:g} of log10 of T_ver/T̄, K, K Q/(B r̄ T̄), "
+                f"got {self.shared.tolist()}"
             )
 
     @property

@@ -131,9 +131,7 @@ class ByRequest(IndependentTokens):
     def _by_task(field: str, values: tuple[float, ...], scenario: Scenario) -> FloatArray:
         count = len(scenario.tasks)
         if len(values) != count:
-            raise ValueError(
-                f"{field}: got {len(values)} numbers, allowed are {count}, one for each task of the scenario"
-            )
+            raise ValueError(f"{field}: expected one number for each task of the scenario ({count}), got {len(values)}")
         return np.array(values, dtype=np.float64)
 
     def _check_spread(self, name: str, mean: float, spread: float) -> None:
@@ -141,8 +139,8 @@ class ByRequest(IndependentTokens):
         if spread != 0.0 and not spread < limit:
             field = "acceptance_std" if self.spread is None else "spread"
             raise ValueError(
-                f"{field} of task {name!r}: got {spread!r}, allowed is 0 or a number below {limit:.6g}, "
-                f"the most that a Beta law with mean {mean!r} can have"
+                f"{field} of task {name!r}: expected 0 or a number below {limit:.6g}, "
+                f"the most that a Beta law with mean {mean!r} can have, got {spread!r}"
             )
 
 

@@ -54,7 +54,7 @@ class Recorded:
 
     def __post_init__(self) -> None:
         if not isinstance(self.records, Records):
-            raise ValueError(f"records: got {self.records!r}, allowed are Records, as load_records returns them")
+            raise ValueError(f"records: expected Records, as load_records returns them, got {self.records!r}")
         check_mean_rounds(self.mean_rounds)
 
     @property
@@ -121,6 +121,6 @@ class Recorded:
     def _check_tasks(self, scenario: Scenario) -> None:
         if len(scenario.tasks) > self.records.num_tasks:
             raise ValueError(
-                f"tasks of the scenario: got {len(scenario.tasks)}, "
-                f"allowed are at most {self.records.num_tasks}, the tasks of the record"
+                f"tasks of the scenario: expected at most {self.records.num_tasks}, "
+                f"the tasks of the record, got {len(scenario.tasks)}"
             )

@@ -100,7 +100,7 @@ class Records:
         check_integer("half", which, 0, 1)
         order, counts, first = self.prompts_by_task
         if counts.min() < 2:
-            raise ValueError(f"task: got 1 prompt of task {counts.argmin()}, allowed for halves are at least 2 of each")
+            raise ValueError(f"task: expected at least 2 prompts of each for halves, got 1 of task {counts.argmin()}")
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order)) - np.repeat(first, counts)
         chosen = rank % 2 == which
@@ -129,22 +129,20 @@ def _check_types(task: Any, length: Any, probability: Any, accepted: Any) -> Non
     for field, array in zip(_KINDS, (task, length, probability, accepted), strict=True):
         if not isinstance(array, np.ndarray):
             kind = type(array).__name__
-            raise ValueError(f"{field}: got {kind}, allowed is a one-dimensional array of {_KINDS[field][1]}")
+            raise ValueError(f"{field}: expected a one-dimensional array of {_KINDS[field][1]}, got {kind}")
         _check_type(field, array.dtype, array.shape)
 
 
 def _check_type(field: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    kinds, allowed = _KINDS[field]
+    kinds, numbers = _KINDS[field]
     if dtype.kind not in kinds or len(shape) != 1:
-        got = f"{dtype} of shape {shape}"
-        raise ValueError(f"{field}: got {got}, allowed is a one-dimensional array of {allowed}")
+        given = f"{dtype} of shape {shape}"
+        raise ValueError(f"{field}: expected a one-dimensional array of {numbers}, got {given}")
 
 
 def _check_prompts(task: IntArray, length: IntArray, places: int) -> None:
     if len(task) == 0 or len(task) != len(length):
-        raise ValueError(
-            f"length: got {len(length)} prompts, allowed are as many as task has ({len(task)}), at least 1"
-        )
+        raise ValueError(f"length: expected as many prompts as task has ({len(task)}), at least 1, got {len(length)}")
     require("task", task, task >= 0, "integers ≥ 0")
     require("length", length, length >= MIN_PLACES, f"integers ≥ {MIN_PLACES}")
     # their sum can then not run over, as 2⁶² + 2⁶² + 2⁶² + 2⁶² + N would, which is N to numpy
@@ -152,13 +150,13 @@ def _check_prompts(task: IntArray, length: IntArray, places: int) -> None:
     tasks = np.unique(task)
     gaps = np.flatnonzero(tasks != np.arange(len(tasks)))
     if len(gaps):
-        raise ValueError(f"task: got no prompt of task {gaps[0]}, allowed is at least one for each of 0..{tasks[-1]}")
+        raise ValueError(f"task: expected at least one prompt for each of 0..{tasks[-1]}, got none for {gaps[0]}")
 
 
 def _check_places(places: int, probability: FloatArray, accepted: BoolArray) -> None:
     for field, array in (("accept_probability", probability), ("accepted", accepted)):
         if len(array) != places:
-            raise ValueError(f"{field}: got {len(array)} places, allowed are {places}, the sum of length")
+            raise ValueError(f"{field}: expected {places} places, the sum of length, got {len(array)}")
     require("accept_probability", probability, (probability >= 0) & (probability <= 1), "numbers in [0, 1]")
 
 
@@ -183,8 +181,8 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
     Raises
     ------
     ValueError
-        For a file that cannot be read or holds anything else. The message names the field, the value and what is
-        allowed. Pickled objects are never loaded.
+        For a file that cannot be read or holds anything else. The message names the field, what is expected
+        and the value. Pickled objects are never loaded.
 
     Examples
     --------
@@ -206,33 +204,33 @@ def _content(path: str | PathLike[str] | None) -> tuple[bytes, str]:
     if path is None:
         content = resources.files("multispin_env").joinpath(PACKAGED).read_bytes()
         if hashlib.sha256(content).hexdigest() != PACKAGED_SHA256:
-            raise ValueError(f"{PACKAGED}: got a changed file, allowed is the one with SHA-256 {PACKAGED_SHA256}")
+            raise ValueError(f"{PACKAGED}: expected the file with SHA-256 {PACKAGED_SHA256}, got a changed one")
         return content, PACKAGED
     try:
         return read_bytes(path, LARGEST_FILE), str(path)
     except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"path: got {shown(path)} ({error}), allowed is a readable .npz file") from None
+        raise ValueError(f"path: expected a readable .npz file, got {shown(path)} ({error})") from None
 
 
 def _opened(content: bytes) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(BytesIO(content))
     except Exception:  # what broken archives raise has no common base but this
-        raise ValueError(f"file: got {content[:8]!r} at its start, allowed is an .npz archive") from None
+        raise ValueError(f"file: expected an .npz archive, got {content[:8]!r} at its start") from None
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     """One array of an archive, its sizes and type checked before its numbers are unpacked."""
     members = archive.namelist()
     if name in members:
-        raise ValueError(f"{name}: got raw bytes, allowed is an array as numpy.savez writes it")
+        raise ValueError(f"{name}: expected an array as numpy.savez writes it, got raw bytes")
     if f"{name}.npy" not in members:
         names = sorted(member.removesuffix(".npy") for member in members)
-        raise ValueError(f"{name}: got only {shown(names)}, allowed is an archive with the arrays {list(_KINDS)}")
+        raise ValueError(f"{name}: expected an archive with the arrays {list(_KINDS)}, got only {shown(names)}")
     member = archive.getinfo(f"{name}.npy")
     most = MOST_PLACES * _LARGEST_ITEM + _LONGEST_HEADER
     if member.file_size > most:
-        raise ValueError(f"{name}: got {member.file_size} bytes, allowed are at most {most}")
+        raise ValueError(f"{name}: expected at most {most} bytes, got {member.file_size}")
     with _reading(name):
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for gigabytes
             raise ValueError("it is packed in another way than by numpy")
@@ -254,7 +252,7 @@ def _reading(name: str) -> Iterator[None]:
         yield
     except Exception as error:  # as above
         reason = cut(str(error) or type(error).__name__)
-        raise ValueError(f"{name}: got unreadable data ({reason}), allowed is a plain array without objects") from None
+        raise ValueError(f"{name}: expected a plain array without objects, got unreadable data ({reason})") from None
 
 
 def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:

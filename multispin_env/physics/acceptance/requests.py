@@ -47,7 +47,7 @@ def check_mean_rounds(value: float) -> float:
     """Return a mean lifetime in rounds, or ``ValueError`` unless it is a number ≥ 1 or infinite."""
     if isinstance(value, Real) and not isinstance(value, bool) and value >= 1.0:
         return as_float(value)
-    raise ValueError(f"mean_rounds: got {shown(value)}, allowed is a number ≥ 1 or infinity")
+    raise ValueError(f"mean_rounds: expected a number ≥ 1 or infinity, got {shown(value)}")
 
 
 def task_means(scenario: Scenario) -> FloatArray:

@@ -53,7 +53,7 @@ def compute(scale: Scale) -> list[StateRow]:
         states = states_of(scale, scenario)
         best = Optimal(scenario, certify=CERTIFICATE)(states.state)
         if not isinstance(best, CertifiedDecision):
-            raise TypeError(f"decision: got {type(best).__name__}, allowed is a CertifiedDecision")
+            raise TypeError(f"decision: expected a CertifiedDecision, got {type(best).__name__}")
         rules = (make_controller(name, scenario) for _, name, _, _ in LOSSES)
         regrets = [1.0 - states.values(rule) / best.value for rule in rules]
         columns = np.stack([best.value, best.gap, *regrets], -1)

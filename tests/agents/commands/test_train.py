@@ -112,18 +112,18 @@ def test_signal_leaves_a_checkpoint_that_resumes(tmp_path, number):
     ("arguments", "message"),
     [
         (["--env", "MultiSpin/Heterogenous-v0"], "did you mean 'MultiSpin/Heterogeneous-v0'"),
-        (["--scenario", "lama2"], "scenario preset: got 'lama2'"),
-        (["--agent", "pp"], "agent: got 'pp', allowed is one of ['apg', 'ppo', 'sac', 'imitation', 'generalist']"),
-        (["--action", "share"], "action: got 'share'"),
-        (["--num-users", "0"], "num_users: got 0, allowed is an integer ≥ 1"),
+        (["--scenario", "lama2"], "scenario preset: expected one of ['llama2', 'qwen3.5'], got 'lama2'"),
+        (["--agent", "pp"], "agent: expected one of ['apg', 'ppo', 'sac', 'imitation', 'generalist'], got 'pp'"),
+        (["--action", "share"], "action: expected one of ['residual', 'shares', 'lengths'], got 'share'"),
+        (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),
         (["--num-users", "two"], "argument --num-users: invalid int value: 'two'"),
-        (["--total-bandwidth", "-1"], "total_bandwidth: got -1.0"),
-        (["--total-bandwidth", "nan"], "total_bandwidth: got nan"),
-        (["--timesteps", "0"], "timesteps: got 0, allowed is an integer ≥ 1"),
-        (["--minutes", "0"], "minutes: got 0.0"),
-        (["--seed", "-1"], "seed: got -1"),
-        (["--resume", "nowhere"], "run: got 'runs/nowhere', allowed is the folder of a run"),
-        (["--name", "a", "--resume", "b"], "name: got it together with --resume"),
+        (["--total-bandwidth", "-1"], "total_bandwidth: expected a finite number in (0, inf), got -1.0"),
+        (["--total-bandwidth", "nan"], "total_bandwidth: expected a finite number in (0, inf), got nan"),
+        (["--timesteps", "0"], "timesteps: expected an integer ≥ 1, got 0"),
+        (["--minutes", "0"], "minutes: expected a finite number in (0, inf), got 0.0"),
+        (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
+        (["--resume", "nowhere"], "run: expected the folder of a run, with its config.json, got 'runs/nowhere'"),
+        (["--name", "a", "--resume", "b"], "name: expected either --name or --resume, got both"),
     ],
 )
 def test_wrong_use_is_one_sentence(arguments, message, refused, tmp_path, monkeypatch):
@@ -135,20 +135,24 @@ def test_wrong_use_is_one_sentence(arguments, message, refused, tmp_path, monkey
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--agent", "sac"], "agent: got 'sac', allowed is 'ppo'"),
-        (["--env", "MultiSpin/Homogeneous-v0"], "env: got 'MultiSpin/Homogeneous-v0', allowed is"),
-        (["--action", "lengths"], "action: got 'lengths', allowed is 'residual'"),
-        (["--num-users", "4"], "scenario: got other values than the run"),
+        (["--agent", "sac"], "agent: expected 'ppo', as the run {run!r} has, got 'sac'"),
+        (
+            ["--env", "MultiSpin/Homogeneous-v0"],
+            "env: expected 'MultiSpin/Heterogeneous-v0', as the run {run!r} has, got 'MultiSpin/Homogeneous-v0'",
+        ),
+        (["--action", "lengths"], "action: expected 'residual', as the run {run!r} has, got 'lengths'"),
+        (["--num-users", "4"], "scenario: expected the values of the run {run!r}, or none, got others"),
     ],
 )
 def test_resuming_something_else(trained, arguments, message, refused):
-    assert message in refused("train", ["--resume", str(trained[0]), *arguments])
+    run = str(trained[0])
+    assert message.format(run=run) in refused("train", ["--resume", run, *arguments])
 
 
 def test_unwritable_folder_is_said_before_training(tmp_path, refused):
     (tmp_path / "file").write_text("")
-    message = refused("train", ["--name", str(tmp_path / "file" / "run")])
-    assert "allowed is a folder that can be written" in message
+    folder = str(tmp_path / "file" / "run")
+    assert f"folder: expected a folder that can be written, got {folder!r} (" in refused("train", ["--name", folder])
 
 
 @pytest.mark.parametrize(
@@ -168,14 +172,14 @@ def test_missing_extra_says_the_command(package, words, tmp_path):
         check=False,
     )
     assert done.returncode == 2
-    assert f"train.py: the package {package!r} is missing, allowed after: {words}\n" in done.stderr
+    assert f"train.py: the package {package!r} is missing; install it with: {words}\n" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cpu:x", "cuda:99"])
 def test_a_device_that_is_none_is_said_before_training(device, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert f"device: got {device!r}, allowed is a device of torch here (" in refused("train", ["--device", device])
+    assert f"device: expected a device of torch here, got {device!r} (" in refused("train", ["--device", device])
     assert not list(tmp_path.iterdir())
 
 

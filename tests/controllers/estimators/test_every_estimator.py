@@ -83,23 +83,27 @@ def test_observations_are_left_alone(name, rng):
 def test_what_is_needed_and_hidden_is_named(name, field):
     estimator = build(name)
     estimator.start(1)
-    with pytest.raises(ValueError, match=rf"{field}: got None, allowed for the estimator '{name}' is an array"):
+    with pytest.raises(ValueError, match=rf"{field}: expected an array \(n, K\) for the estimator '{name}', got None"):
         estimator.estimate(Observed(np.ones((1, 5)), np.ones((1, 5))))
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("beta", {"decay": 1.5}, r"decay: got 1\.5, allowed is a finite number in \[0, 1\]"),
-        ("beta", {"strength": 0.0}, r"strength: got 0\.0"),
-        ("beta", {"moment": 0.0}, r"moment: got 0\.0"),
-        ("filter", {"moment": np.inf}, r"moment: got inf"),
-        ("filter", {"spreads": ()}, r"spreads: got no entries"),
-        ("filter", {"spreads": (1.0, -1.0)}, r"spreads\[1\]: got -1\.0"),
-        ("quantile", {"quantile": 1.0}, r"quantile: got 1\.0, allowed is a finite number in \(0, 1\)"),
-        ("mmse", {"mean_gain_strength": 0.0}, r"mean_gain_strength: got 0\.0"),
-        ("gradient", {"floor": 0.0}, r"floor: got 0\.0"),
-        ("beta", {"assumptions": Assumptions((0.5,), (0.1,))}, r"acceptance_mean: got 1 entries, allowed are 4"),
+        ("beta", {"decay": 1.5}, r"decay: expected a finite number in \[0, 1\], got 1\.5"),
+        ("beta", {"strength": 0.0}, r"strength: expected a finite number in \[0\.001, 1e\+09\], got 0\.0"),
+        ("beta", {"moment": 0.0}, r"moment: expected a finite number in \[0\.001, 1000\], got 0\.0"),
+        ("filter", {"moment": np.inf}, r"moment: expected a finite number in \[0\.001, 1000\], got inf"),
+        ("filter", {"spreads": ()}, "spreads: expected at least one number > 0, got none"),
+        ("filter", {"spreads": (1.0, -1.0)}, r"spreads\[1\]: expected a finite number in \(0, inf\), got -1\.0"),
+        ("quantile", {"quantile": 1.0}, r"quantile: expected a finite number in \(0, 1\), got 1\.0"),
+        ("mmse", {"mean_gain_strength": 0.0}, r"mean_gain_strength: expected a finite number in \(0, inf\), got 0\.0"),
+        ("gradient", {"floor": 0.0}, r"floor: expected a finite number in \[1e-100, inf\), got 0\.0"),
+        (
+            "beta",
+            {"assumptions": Assumptions((0.5,), (0.1,))},
+            r"acceptance_mean: expected one entry for each task \(4\), got 1",
+        ),
     ],
 )
 def test_bad_options(name, options, message):
@@ -110,12 +114,12 @@ def test_bad_options(name, options, message):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (((0.5, 1.2), (0.1, 0.1)), r"acceptance_mean\[1\]: got 1\.2"),
-        (((0.5,), (0.7,)), r"acceptance_spread\[0\]: got 0\.7"),
-        (((0.5,), (0.1, 0.1)), r"acceptance_spread: got 2 entries, allowed are 1"),
-        (((), ()), r"acceptance_mean: got no entries"),
-        (((0.5,), (0.1,), 1.1), r"correlation: got 1\.1"),
-        (((0.5,), (0.1,), 1.0, -1), r"delay: got -1"),
+        (((0.5, 1.2), (0.1, 0.1)), r"acceptance_mean\[1\]: expected a finite number in \[0, 1\], got 1\.2"),
+        (((0.5,), (0.7,)), r"acceptance_spread\[0\]: expected a finite number in \[0, 0\.5\], got 0\.7"),
+        (((0.5,), (0.1, 0.1)), r"acceptance_spread: expected one entry for each task \(1\), got 2"),
+        (((), ()), "acceptance_mean: expected one entry for each task, at least one, got none"),
+        (((0.5,), (0.1,), 1.1), r"correlation: expected a finite number in \[0, 1\], got 1\.1"),
+        (((0.5,), (0.1,), 1.0, -1), "delay: expected an integer ≥ 0, got -1"),
     ],
 )
 def test_bad_assumptions(values, message):

@@ -22,7 +22,9 @@ def test_gradient_is_one_over_throughput_down_to_its_floor():
     expected = np.array([[1000.0, 1000.0, 0.5], [0.25, 0.125, 1000.0]])
     assert Gradient(SCENARIO, KNOWN).estimate(seen(throughput)) == pytest.approx(expected)
     assert Gradient(SCENARIO, KNOWN, floor=4.0).estimate(seen(throughput))[1] == pytest.approx([0.25, 0.125, 0.25])
-    with pytest.raises(ValueError, match="throughput: got None, allowed for the estimator 'gradient'"):
+    with pytest.raises(
+        ValueError, match=r"throughput: expected an array \(n, K\) for the estimator 'gradient', got None"
+    ):
         Gradient(SCENARIO, KNOWN).estimate(seen())
 
 

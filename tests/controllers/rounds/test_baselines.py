@@ -15,7 +15,7 @@ def test_fixed_is_eight_for_all(scenario, rng):
     assert (
         ms.make_controller("fixed", scenario, draft_length=3)(ms.sample_state(scenario, rng)).draft_length == 3
     ).all()
-    with pytest.raises(ValueError, match=r"draft_length: got 99, allowed is an integer in 1\.\.25"):
+    with pytest.raises(ValueError, match=r"draft_length: expected an integer in 1\.\.25, got 99"):
         ms.make_controller("fixed", scenario, draft_length=99)
 
 
@@ -50,7 +50,7 @@ def test_random_uses_its_generator(scenario, rng):
     assert share.sum(-1) == pytest.approx(np.ones(200))
     assert (share**2).mean() == pytest.approx(2.0 / (20 * 21), rel=0.1)  # uniform over the simplex; 4,000 of them
     assert set(np.unique(play(1).draft_length)) == set(range(1, 26))
-    with pytest.raises(ValueError, match=r"rng: got 3, allowed is a numpy\.random\.Generator"):
+    with pytest.raises(ValueError, match=r"rng: expected a numpy\.random\.Generator, got 3"):
         ms.make_controller("random", scenario, rng=3)
 
 
@@ -96,7 +96,7 @@ def test_misspelt_option_and_bad_state(name, scenario):
     with pytest.raises(TypeError, match=f"controller '{name}': unknown keyword 'colour'"):
         ms.make_controller(name, scenario, colour=1)
     bad = ms.SystemState(np.full(20, np.nan), np.ones(20), np.full(20, 0.5))
-    with pytest.raises(ValueError, match=r"draft_time\[0\]: got nan"):
+    with pytest.raises(ValueError, match=r"draft_time\[0\]: expected finite numbers, got nan"):
         ms.make_controller(name, scenario)(bad)
 
 
@@ -154,3 +154,17 @@ def test_systems_on_a_server_by_hand(rng):
     assert ms.p2p_goodput(SERVER, state) == pytest.approx((tokens / time).max(-1).mean(-1), rel=1e-12)
     far = SERVER.replace(round_trip_time=1.0)
     assert ms.p2p_goodput(far, state) == pytest.approx((tokens / (time + 1.0)).max(-1).mean(-1), rel=1e-12)
+
+
+class Zeros(np.random.Generator):
+    """A generator whose exponentials are all 0, as one in 2⁵³ is."""
+
+    def standard_exponential(self, size):
+        return np.zeros(size)
+
+
+def test_random_shares_are_never_nothing():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    state = ms.sample_state(scenario, np.random.default_rng(0), 2)
+    decision = ms.make_controller("random", scenario, rng=Zeros(np.random.PCG64(0)))(state)
+    assert decision.bandwidth == pytest.approx(np.full((2, 3), scenario.total_bandwidth / 3))

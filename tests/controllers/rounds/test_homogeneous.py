@@ -66,10 +66,10 @@ def test_best_of_all_common_lengths(scenario, rng):
 @pytest.mark.parametrize(
     ("alpha", "theta", "t_ver", "message"),
     [
-        (1.5, 1.0, 1.0, r"acceptance_rate: got 1\.5"),
-        (0.5, 0.0, 1.0, r"token_latency: got 0\.0"),
-        (0.5, 1.0, -1.0, r"verification_time: got -1\.0"),
-        (np.nan, 1.0, 1.0, "acceptance_rate: got nan"),
+        (1.5, 1.0, 1.0, r"acceptance_rate: expected numbers in \[0, 1\], got 1\.5"),
+        (0.5, 0.0, 1.0, r"token_latency: expected numbers > 0, got 0\.0"),
+        (0.5, 1.0, -1.0, r"verification_time: expected numbers > 0, got -1\.0"),
+        (np.nan, 1.0, 1.0, "acceptance_rate: expected finite numbers, got nan"),
     ],
 )
 def test_bad_input(alpha, theta, t_ver, message):

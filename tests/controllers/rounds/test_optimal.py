@@ -106,6 +106,9 @@ def test_weights_favour_their_users(rng):
     assert weighted.draft_length[:, 0].mean() > plain.draft_length[:, 0].mean()
     fixed = ms.make_controller("optimal", scenario, weights=weights)(state)
     assert (fixed.draft_length == weighted.draft_length).all()
-    for bad, message in ((-1.0, r"weights: got -1\.0"), (np.ones(3), r"weights: got shape \(3,\)")):
+    for bad, message in (
+        (-1.0, r"weights: expected numbers ≥ 0, got -1\.0"),
+        (np.ones(3), r"weights: expected a shape that broadcasts to \(.*\), got \(3,\)"),
+    ):
         with pytest.raises(ValueError, match=message):
             controller(state, weights=bad)

@@ -88,7 +88,7 @@ def test_a_display_is_required_and_left_alone(monkeypatch):
     monkeypatch.delenv("SDL_VIDEODRIVER")
     require_display()
     monkeypatch.setattr(pygame.display, "get_driver", lambda: "dummy")
-    with pytest.raises(ValueError, match=r"^display: got none, allowed is a machine with one, or --out FILE$"):
+    with pytest.raises(ValueError, match=r"^display: expected a machine with one, or --out FILE, got none$"):
         require_display()
 
 
@@ -97,7 +97,7 @@ def test_a_display_that_fails_is_one_sentence(monkeypatch):
         raise pygame.error("no such device")
 
     monkeypatch.setattr(pygame.display, "init", fail)
-    with pytest.raises(ValueError, match=r"^display: got no such device, allowed is a machine"):
+    with pytest.raises(ValueError, match=r"^display: expected a machine with one, or --out FILE, got no such device"):
         require_display()
 
 

@@ -92,7 +92,7 @@ def test_common_length_is_the_mean_of_the_column(scenario, rng):
     assert (length == length[0]).all()
     assert length[0] == codec("lengths", scenario).decode(np.full((20, 1), x.mean()), state).draft_length[0]
     mixed = ms.Decision(np.arange(1, 21), np.full(20, 5e5))
-    with pytest.raises(ValueError, match=r"draft_length\[1\]: got 2, allowed are one common length"):
+    with pytest.raises(ValueError, match=r"draft_length\[1\]: expected one common length in this environment, got 2"):
         found.encode(mixed, state)
 
 
@@ -103,10 +103,10 @@ def test_bad_actions(encoding, scenario, rng):
     action = np.zeros((20, found.columns))
     for value in (np.nan, np.inf, 1.5, -2.0):
         action[3, 0] = value
-        with pytest.raises(ValueError, match=rf"action\[3, 0\]: got {value}, allowed are numbers in \[-1, 1\]"):
+        with pytest.raises(ValueError, match=rf"action\[3, 0\]: expected numbers in \[-1, 1\], got {value}"):
             found.decode(action, state)
     with pytest.raises(
-        ValueError, match=rf"action: got shape \(19, {found.columns}\), allowed is \(20, {found.columns}\)"
+        ValueError, match=rf"action: expected shape \(20, {found.columns}\), got \(19, {found.columns}\)"
     ):
         found.decode(np.zeros((19, found.columns)), state)
     with pytest.raises(ValueError, match="sum of bandwidth"):
@@ -131,5 +131,5 @@ def test_rounding_beyond_the_edge_is_clipped(scenario, rng):
     found, state = codec("residual", scenario), ms.sample_state(scenario, rng)
     at, beyond, far = (np.full((20, 2), 1.0 + more) for more in (0.0, 0.9e-6, 1.1e-6))
     assert (found.decode(beyond, state).bandwidth == found.decode(at, state).bandwidth).all()
-    with pytest.raises(ValueError, match=r"action\[0, 0\]: got 1\.0000011"):
+    with pytest.raises(ValueError, match=r"action\[0, 0\]: expected numbers in \[-1, 1\], got 1\.0000011"):
         found.decode(far, state)

@@ -42,7 +42,7 @@ def test_shared_quantities_tell_users_and_budget():
 
 
 def test_scenario_beyond_the_bounds_is_refused():
-    with pytest.raises(ValueError, match=r"scenario: log10 of .* allowed are magnitudes below 20"):
+    with pytest.raises(ValueError, match=r"scenario: expected magnitudes below 20 of log10 of .*, got "):
         ObservationCodec(ms.Scenario.preset("llama2", total_bandwidth=1e-20))
 
 

@@ -102,7 +102,7 @@ class DelayedChannel(RoundsVariant):
         if self.plan_quantile is not None:
             check_real("plan_quantile", self.plan_quantile, 0.0, 1.0, open_low=True, open_high=True)
             if not self.mean_gain_visible:
-                raise ValueError("plan_quantile: got a number, allowed is None where mean_gain_visible is False")
+                raise ValueError("plan_quantile: expected None where mean_gain_visible is False, got a number")
 
     @property
     def late_reports(self) -> bool:

@@ -99,11 +99,11 @@ def test_mean_gain_is_shown_or_hidden():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"correlation": 1.5}, r"correlation: got 1\.5"),
-        ({"correlation": -0.1}, r"correlation: got -0\.1"),
-        ({"delay": -1}, "delay: got -1, allowed is an integer ≥ 0"),
-        ({"delay": 1.5}, r"delay: got 1\.5"),
-        ({"mean_gain_visible": "no"}, "mean_gain_visible: got 'no', allowed is True or False"),
+        ({"correlation": 1.5}, r"correlation: expected a finite number in \[0, 1\], got 1\.5"),
+        ({"correlation": -0.1}, r"correlation: expected a finite number in \[0, 1\], got -0\.1"),
+        ({"delay": -1}, "delay: expected an integer ≥ 0, got -1"),
+        ({"delay": 1.5}, r"delay: expected an integer ≥ 0, got 1\.5"),
+        ({"mean_gain_visible": "no"}, "mean_gain_visible: expected True or False, got 'no'"),
     ],
 )
 def test_bad_arguments(options, message):
@@ -129,8 +129,11 @@ def test_a_planned_quantile_is_that_of_the_plug_in():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"plan_quantile": 1.0}, r"plan_quantile: got 1\.0"),
-        ({"plan_quantile": 0.1, "mean_gain_visible": False}, "plan_quantile: got a number, allowed is None where"),
+        ({"plan_quantile": 1.0}, r"plan_quantile: expected a finite number in \(0, 1\), got 1\.0"),
+        (
+            {"plan_quantile": 0.1, "mean_gain_visible": False},
+            "plan_quantile: expected None where mean_gain_visible is False, got a number",
+        ),
     ],
 )
 def test_bad_plans(options, message):

@@ -69,9 +69,9 @@ def test_gradient_weights_are_fairer_than_none():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 0.5}, r"window: got 0\.5"),
-        ({"optimum": True}, "optimum: got True, allowed is False: no optimum of Fair is known"),
-        ({"spread": 0.9}, r"spread of task .*: got 0\.9"),
+        ({"window": 0.5}, r"window: expected a finite number in \[1, inf\), got 0\.5"),
+        ({"optimum": True}, "optimum: expected False, since no optimum of Fair is known, got True"),
+        ({"spread": 0.9}, r"spread of task .*: expected 0 or a number below 0\.348845, .*, got 0\.9"),
     ],
 )
 def test_bad_arguments(options, message):
