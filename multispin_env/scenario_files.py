@@ -44,7 +44,7 @@ def read_scenario(path: str | PathLike[str], make: Callable[[dict[str, Any]], Ma
     try:
         text = read_bytes(path, LARGEST).decode("utf-8-sig")
     except (OSError, ValueError) as error:
-        raise ValueError(f"scenario: got {str(path)!r}, which can't be read ({error})") from None
+        raise ValueError(f"scenario: expected a file that can be read, got {str(path)!r} ({error})") from None
     try:
         content = parse(text)
     except json.JSONDecodeError as error:

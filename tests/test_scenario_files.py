@@ -55,7 +55,7 @@ BAD = [
     ("a.json", "[1]", "a.json: expected a table of fields, got list"),
     ("a.json", "[" * 100_000, "a.json: can't be read as a scenario"),
     ("a.toml", "a = " + "[" * 100_000, "a.toml: can't be read as a scenario"),
-    ("a.json", "x" * (2**20 + 1), "scenario: .*more than 1048576 bytes"),
+    ("a.json", "x" * (2**20 + 1), "scenario: expected a file that can be read, .*1048576 bytes"),
 ]
 
 
@@ -68,12 +68,12 @@ def test_bad_files_are_one_sentence(name, text, words, tmp_path):
 
 
 def test_files_that_are_none(tmp_path):
-    with pytest.raises(ValueError, match=r"scenario: .*none.toml.*can't be read"):
+    with pytest.raises(ValueError, match=r"scenario: expected a file that can be read, got .*none.toml"):
         ms.Scenario.resolve(str(tmp_path / "none.toml"))
     with pytest.raises(ValueError, match=r"scenario: expected a file of .toml or .json, got .*x.yaml"):
         ms.Scenario.load(tmp_path / "x.yaml")
     with pytest.raises(ValueError, match=r"scenario: expected a file of .toml or .json, got .*x.yaml"):
         OWN.save(tmp_path / "x.yaml")
     (tmp_path / "b.toml").write_bytes(b"\xff")
-    with pytest.raises(ValueError, match=r"scenario: .*can't be read"):
+    with pytest.raises(ValueError, match=r"scenario: expected a file that can be read, got .*b.toml"):
         ms.Scenario.load(tmp_path / "b.toml")
