@@ -14,7 +14,7 @@ import agents
 from agents.base import AGENTS, tuning_for
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT
-from agents.decider import load_model
+from agents.models import load_model
 from agents.options import own_arguments
 from agents.policies.network import policy_of
 from agents.runs import CONFIG, RunConfig, load_config, make_folder, write_atomically
