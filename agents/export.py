@@ -20,7 +20,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
-from agents.decider import load_model
+from agents.models import load_model
 from agents.policies.deterministic import Deterministic
 from agents.runs import RunConfig, load_config
 from multispin_env.checks import missing_package

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from agents.decider import load_model
 from agents.measures import Measure
+from agents.models import load_model
 from agents.options import SETTINGS, run_folder, settings_from
 from agents.report import agent_label, show, write
 from agents.runs import load_config, make_folder

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT, MODEL
-from agents.decider import load_model
 from agents.measures import Measure
+from agents.models import load_model
 from agents.options import RUNS, SETTINGS, run_folder, settings_from
 from agents.registry import AGENTS
 from agents.report import agent_label, draw, show, write

@@ -1,4 +1,4 @@
-"""Cells of the league: one trained run in one system, and what it is compared with; each a JSON file."""
+"""Cells of the league: one trained run in one contest, and what it is compared with; each a JSON file."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ import agents
 from agents.base import AGENTS, tuning_for
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT
-from agents.decider import load_model
+from agents.models import load_model
 from agents.options import own_arguments
 from agents.policies.network import policy_of
 from agents.runs import CONFIG, RunConfig, load_config, make_folder, write_atomically
@@ -45,7 +45,7 @@ class Stopped(Exception):  # noqa: N818 (no error)
 
 
 @dataclass(frozen=True)
-class System:
+class Contest:
     """An environment with a preset and a number of users."""
 
     env: str
@@ -87,11 +87,11 @@ class System:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of an agent in a system.
+    """One run of an agent in a contest.
 
     Parameters
     ----------
-    system, agent, seed
+    contest, agent, seed
         What is trained.
     timesteps
         Budget in rounds; ``None`` for the agent's own.
@@ -101,7 +101,7 @@ class Cell:
         The agent that ships with the package, instead of a run.
     """
 
-    system: System
+    contest: Contest
     agent: str
     seed: int
     timesteps: int | None = None
@@ -117,7 +117,7 @@ class Cell:
     def stem(self) -> str:
         """Name of its file."""
         kind = "pretrained" if self.pretrained else f"r{self.rounds}"
-        return f"{self.system.stem}-{self.agent}-s{self.seed}-{kind}"
+        return f"{self.contest.stem}-{self.agent}-s{self.seed}-{kind}"
 
 
 def commit() -> str:
@@ -131,20 +131,20 @@ def commit() -> str:
 
 
 def obstacle(cell: Cell) -> str:
-    """Why an agent can't learn in a system, or nothing."""
+    """Why an agent can't learn in a contest, or nothing."""
     try:
-        AGENTS.load(cell.agent).check(cell.system.settings)
+        AGENTS.load(cell.agent).check(cell.contest.settings)
     except ValueError as error:
         return str(error)
     return ""
 
 
 def shipped(size: int | None) -> Iterator[Cell]:
-    """Cells of the pretrained agents, each in the system it was trained in."""
+    """Cells of the pretrained agents, each in the contest it was trained in."""
     for env_id in agents.PRETRAINED.names():
         config = agents.load(env_id).config
-        system = System(env_id, config.scenario.name, config.scenario.num_users)
-        yield Cell(system, config.agent, config.seed, None, size, pretrained=True)
+        contest = Contest(env_id, config.scenario.name, config.scenario.num_users)
+        yield Cell(contest, config.agent, config.seed, None, size, pretrained=True)
 
 
 def kept(path: Path, spec: Content, make: Callable[[], Content]) -> Content:
@@ -158,10 +158,10 @@ def kept(path: Path, spec: Content, make: Callable[[], Content]) -> Content:
     return content
 
 
-def references(system: System, size: int | None, folder: Path) -> Content:
-    """Values of everything that agents are compared with in a system."""
-    cases = system.cases(size)
-    spec = {**asdict(system), **system.arguments, "size": cases.size, "seed": cases.seed}
+def references(contest: Contest, size: int | None, folder: Path) -> Content:
+    """Values of everything that agents are compared with in a contest."""
+    cases = contest.cases(size)
+    spec = {**asdict(contest), **contest.arguments, "size": cases.size, "seed": cases.seed}
 
     def make() -> Content:
         values = {name: cases.values(name) for name in listed(cases)}
@@ -175,27 +175,27 @@ def references(system: System, size: int | None, folder: Path) -> Content:
         }
 
     make_folder(folder / "references")
-    return kept(folder / "references" / f"{system.stem}.json", spec, make)
+    return kept(folder / "references" / f"{contest.stem}.json", spec, make)
 
 
 def result(cell: Cell, folder: Path, console: Console) -> Content:
     """Values of a cell's run, trained if it is not there yet."""
-    spec = {**asdict(cell), **cell.system.arguments, "rounds": cell.rounds}
+    spec = {**asdict(cell), **cell.contest.arguments, "rounds": cell.rounds}
     make_folder(folder / "cells")
     make = _of_shipped if cell.pretrained else _of_run
     return kept(folder / "cells" / f"{cell.stem}.json", spec, lambda: make(cell, folder, console))
 
 
 def _of_shipped(cell: Cell, folder: Path, console: Console) -> Content:
-    agent = agents.load(cell.system.env)
-    cases = held_out(cell.system.env, agent.settings, cell.size)
+    agent = agents.load(cell.contest.env)
+    cases = held_out(cell.contest.env, agent.settings, cell.size)
     about = {"commit": agent.score["commit"], "command": agent.score["command"]}
     return _content(agent.config, agent.score["rounds_trained"], about, cases.values(agent))
 
 
 def _of_run(cell: Cell, folder: Path, console: Console) -> Content:
-    settings, run = cell.system.settings, folder / "runs" / cell.stem
-    config = RunConfig(cell.system.env, settings.scenario, cell.agent, settings.action, cell.seed, settings.arguments)
+    settings, run = cell.contest.settings, folder / "runs" / cell.stem
+    config = RunConfig(cell.contest.env, settings.scenario, cell.agent, settings.action, cell.seed, settings.arguments)
     make_folder(run)
     resume = (run / CONFIG).is_file() and (run / CHECKPOINT).is_file()
     if not resume:
@@ -203,8 +203,8 @@ def _of_run(cell: Cell, folder: Path, console: Console) -> Content:
     stopped = train(load_config(run)[0] if resume else config, run, Limits(cell.rounds), resume, "cpu", console)
     if stopped is not None:
         raise Stopped(stopped)
-    model = load_model(run, cell.system.env, settings)
-    values = cell.system.cases(cell.size).values(policy_of(model, settings))
+    model = load_model(run, cell.contest.env, settings)
+    values = cell.contest.cases(cell.size).values(policy_of(model, settings))
     return _content(config, cell.rounds, {"commit": commit()}, values)
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from agents.base import AGENTS
 from agents.runs import make_folder
-from benchmarks.league.cells import Cell, Stopped, System, obstacle, references, result, shipped
+from benchmarks.league.cells import Cell, Contest, Stopped, obstacle, references, result, shipped
 from benchmarks.league.curves import draw_curves
 from benchmarks.league.files import to_text, write
 from benchmarks.league.pictures import draw_profile
@@ -92,16 +92,16 @@ def _rounds(options: argparse.Namespace, name: str) -> int | None:
 
 def cells_of(options: argparse.Namespace) -> tuple[list[Cell], list[str]]:
     """What is to be run, and what can't be, with the reason."""
-    systems = [System(*one) for one in itertools.product(options.envs, options.scenarios, options.users)]
+    contests = [Contest(*one) for one in itertools.product(options.envs, options.scenarios, options.users)]
     wanted = [
-        Cell(system, agent, seed, _rounds(options, agent), options.size)
-        for seed, system, agent in itertools.product(range(options.seeds), systems, options.agents)
+        Cell(contest, agent, seed, _rounds(options, agent), options.size)
+        for seed, contest, agent in itertools.product(range(options.seeds), contests, options.agents)
     ]
     reasons = {cell: obstacle(cell) for cell in wanted}
     cells = [cell for cell in wanted if not reasons[cell]]
     if options.pretrained:
-        cells = [*(cell for cell in shipped(options.size) if cell.system.env in options.envs), *cells]
-    skipped = dict.fromkeys(f"{cell.agent}, {cell.system.title}: {why}" for cell, why in reasons.items() if why)
+        cells = [*(cell for cell in shipped(options.size) if cell.contest.env in options.envs), *cells]
+    skipped = dict.fromkeys(f"{cell.agent}, {cell.contest.title}: {why}" for cell, why in reasons.items() if why)
     return cells, list(skipped)
 
 
@@ -112,9 +112,9 @@ def play(cells: Sequence[Cell], folder: Path, league: League) -> int | None:
         with Progress(len(cells)) as progress:
             for cell in cells:
                 progress.begin(cell.stem)
-                about = references(cell.system, cell.size, folder)
+                about = references(cell.contest, cell.size, folder)
                 league.results[cell] = result(cell, folder, quiet)
-                league.references[cell.system] = about
+                league.references[cell.contest] = about
     except Stopped as stopped:
         return stopped.number
     return None

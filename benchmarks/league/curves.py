@@ -10,7 +10,7 @@ import numpy as np
 from agents.measures import Measure
 from agents.report import COLOURS
 from agents.runs import CURVE
-from benchmarks.league.cells import Cell, System
+from benchmarks.league.cells import Cell, Contest
 from benchmarks.league.overview import agents_of
 from benchmarks.league.pictures import draw
 from benchmarks.league.report import League
@@ -22,8 +22,10 @@ LOWEST = 0.2
 
 
 def draw_curves(league: League, folder: Path) -> None:
-    """Draw ``curves.png``: for each system the mean of the seeds, in a band from the worst to the best."""
-    curves = {system: of_system for system in league.references if (of_system := _of_system(league, system, folder))}
+    """Draw ``curves.png``: for each contest the mean of the seeds, in a band from the worst to the best."""
+    curves = {
+        contest: of_contest for contest in league.references if (of_contest := _curves_of(league, contest, folder))
+    }
     if not curves:
         return
     colours = dict(zip(agents_of(league), COLOURS, strict=False))
@@ -31,18 +33,18 @@ def draw_curves(league: League, folder: Path) -> None:
     def plot(axes: Any) -> None:
         for panel in axes.flat[len(curves) :]:
             panel.set_axis_off()
-        for panel, (system, of_system) in zip(axes.flat, curves.items(), strict=False):
-            _panel(panel, system, of_system, colours)
+        for panel, (contest, of_contest) in zip(axes.flat, curves.items(), strict=False):
+            _panel(panel, contest, of_contest, colours)
         first = axes.flat[0]
         first.figure.legend(*first.get_legend_handles_labels(), loc="outside upper center", ncols=len(colours))
 
     draw(folder / "curves.png", plot, (-(-len(curves) // COLUMNS), min(COLUMNS, len(curves))))
 
 
-def _of_system(league: League, system: System, folder: Path) -> dict[str, tuple[FloatArray, FloatArray]]:
+def _curves_of(league: League, contest: Contest, folder: Path) -> dict[str, tuple[FloatArray, FloatArray]]:
     """Rounds (points,) and scores (seeds, points) of each agent."""
     curves_of = {}
-    for name, cells in league.runs(system).items():
+    for name, cells in league.runs(contest).items():
         curves = [curve for cell in cells if (curve := _curve(cell, folder)) is not None]
         if curves:
             rounds = curves[0][0]
@@ -55,7 +57,7 @@ def _curve(cell: Cell, folder: Path) -> tuple[FloatArray, FloatArray] | None:
     path = folder / "runs" / cell.stem / CURVE
     if not path.is_file():
         return None
-    headline = Measure(cell.system.env, cell.system.settings).headline.key
+    headline = Measure(cell.contest.env, cell.contest.settings).headline.key
     with path.open(encoding="utf-8") as file:
         points = [(float(row["timesteps"]), float(row[headline])) for row in csv.DictReader(file)]
     rounds, scores = np.array(points).T
@@ -63,7 +65,7 @@ def _curve(cell: Cell, folder: Path) -> tuple[FloatArray, FloatArray] | None:
 
 
 def _panel(
-    axes: Any, system: System, curves: Mapping[str, tuple[FloatArray, FloatArray]], colours: Mapping[str, str]
+    axes: Any, contest: Contest, curves: Mapping[str, tuple[FloatArray, FloatArray]], colours: Mapping[str, str]
 ) -> None:
     for name, (rounds, scores) in curves.items():
         axes.plot(rounds, scores.mean(0), color=colours[name], linewidth=1, label=name)
@@ -71,6 +73,6 @@ def _panel(
     best = max(float(scores.max()) for _, scores in curves.values())
     axes.set_ylim(best - LOWEST * abs(best), best + 0.02 * abs(best))
     axes.set_xscale("log")
-    axes.set_title(f"{system.env.split('/')[-1]}\n{system.preset}, K = {system.num_users}", fontsize="small")
+    axes.set_title(f"{contest.env.split('/')[-1]}\n{contest.preset}, K = {contest.num_users}", fontsize="small")
     axes.tick_params(labelsize="x-small")
     axes.set_xlabel("rounds or states", fontsize="x-small")

@@ -24,16 +24,16 @@ OVERVIEW = (
 def to_markdown(league: League, command: str, skipped: Sequence[str]) -> str:
     """All tables."""
     parts = ["# League", f"`{command}`", EXPLAINED]
-    parts += ["## All systems", OVERVIEW, markdown(*overview_cells(league)), markdown(*aggregate_cells(league))]
+    parts += ["## All contests", OVERVIEW, markdown(*overview_cells(league)), markdown(*aggregate_cells(league))]
     header, lines = share_cells(league)
     if lines:
         parts += ["## Shares of the reference", markdown(header, lines)]
-    for system, about in league.references.items():
+    for contest, about in league.references.items():
         size = len(next(iter(about["values"].values())))
         parts += [
-            f"## {system.title}",
+            f"## {contest.title}",
             f"{size} held-out {about['cases']}",
-            markdown(*standing_cells(league.standings(system))),
+            markdown(*standing_cells(league.standings(contest))),
         ]
     parts += ["## Cells", markdown(*cell_cells(league))]
     if skipped:
@@ -43,7 +43,9 @@ def to_markdown(league: League, command: str, skipped: Sequence[str]) -> str:
 
 def to_text(league: League) -> str:
     """Tables for the terminal."""
-    parts = [f"{system.title}\n\n{aligned(*standing_cells(league.standings(system)))}" for system in league.references]
+    parts = [
+        f"{contest.title}\n\n{aligned(*standing_cells(league.standings(contest)))}" for contest in league.references
+    ]
     return "\n\n".join([*parts, aligned(*overview_cells(league)), aligned(*aggregate_cells(league))])
 
 

@@ -1,4 +1,4 @@
-"""Short tables of a long league: every agent in every system, and how near seeds and cases come to the reference."""
+"""Short tables of a long league: every agent in every contest, and how near seeds and cases come to the reference."""
 
 from collections.abc import Iterator
 
@@ -20,11 +20,11 @@ def agents_of(league: League) -> list[str]:
 def overview_cells(league: League) -> tuple[Cells, list[Cells]]:
     """Header and lines of the scores of the best plug-in and of every agent."""
     names, lines = agents_of(league), []
-    for system, about in league.references.items():
-        standings = {one.name: one for one in league.standings(system)}
+    for contest, about in league.references.items():
+        standings = {one.name: one for one in league.standings(contest)}
         scores = [_score(standings.get(name)) for name in names]
-        lines.append((system.title, f"{about['plug_in']} {standings[about['plug_in']].score:.4f}", *scores))
-    return ("system", PLUG_IN, *names), lines
+        lines.append((contest.title, f"{about['plug_in']} {standings[about['plug_in']].score:.4f}", *scores))
+    return ("contest", PLUG_IN, *names), lines
 
 
 def _score(one: Standing | None) -> str:
@@ -33,19 +33,19 @@ def _score(one: Standing | None) -> str:
 
 def share_cells(league: League) -> tuple[Cells, list[Cells]]:
     """Header and lines of shares of the reference: over all, by seed and by case, where a share says something."""
-    header: Cells = ("system", "decided by", "share of reference", "seeds", "5 % quantile of cases")
+    header: Cells = ("contest", "decided by", "share of reference", "seeds", "5 % quantile of cases")
     return header, list(_shares(league))
 
 
 def _shares(league: League) -> Iterator[Cells]:
-    for system, about in league.references.items():
+    for contest, about in league.references.items():
         if not METRICS[about["metric"]].has_share:
             continue
-        reference = league.others(system, about["reference"])
-        for one in league.standings(system):
+        reference = league.others(contest, about["reference"])
+        for one in league.standings(contest):
             if one.name in (about["reference"], FLOOR):
                 continue
             seeds = np.sort(one.values.mean(-1) / reference.mean())[::-1]
             shown = " ".join(f"{share:.4f}" for share in seeds) if one.seeds else "-"
             quantile = np.quantile(one.values / reference, 0.05)
-            yield system.title, one.name, f"{seeds.mean():.4f}", shown, f"{quantile:.4f}"
+            yield contest.title, one.name, f"{seeds.mean():.4f}", shown, f"{quantile:.4f}"

@@ -36,15 +36,21 @@ def draw(
 
 def draw_profile(league: League, folder: Path) -> None:
     """Draw ``profile.png``: share of runs above each score."""
-    tasks = league.tasks()
-    lowest = min(float(all_scores(its_tasks).min()) for its_tasks in tasks.values())
+    performances = league.performances()
+    lowest = min(float(all_scores(its_performances).min()) for its_performances in performances.values())
     grid = np.linspace(min(lowest - 0.02, 0.9), 1.02, POINTS)
 
     def plot(axes: Any) -> None:
-        for colour, (name, its_tasks) in zip(COLOURS, tasks.items(), strict=False):
-            share, low, high = profile(its_tasks, grid, np.random.default_rng(BOOTSTRAP_SEED))
-            runs = sum(len(task.values) for task in its_tasks)
-            axes.step(grid, share, where="post", color=colour, label=f"{name}, {runs} runs in {len(its_tasks)} systems")
+        for colour, (name, its_performances) in zip(COLOURS, performances.items(), strict=False):
+            share, low, high = profile(its_performances, grid, np.random.default_rng(BOOTSTRAP_SEED))
+            runs = sum(len(performance.values) for performance in its_performances)
+            axes.step(
+                grid,
+                share,
+                where="post",
+                color=colour,
+                label=f"{name}, {runs} runs in {len(its_performances)} contests",
+            )
             axes.fill_between(grid, low, high, step="post", color=colour, alpha=0.15, linewidth=0.0)
         axes.set_xlabel("score τ: 0 fixed controller, 1 optimum, clairvoyant or gradient scheduler")
         axes.set_ylabel("share of runs above τ")

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from benchmarks.league.cells import FLOOR, Cell, Content, System
-from benchmarks.league.statistics import Task, crossed, iqm_interval
+from benchmarks.league.cells import FLOOR, Cell, Content, Contest
+from benchmarks.league.statistics import Performance, crossed, iqm_interval
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
 from multispin_env.evaluation.statistics import Interval
@@ -22,9 +22,9 @@ DIGITS = {"return": 3}
 
 @dataclass(frozen=True, eq=False)
 class Standing:
-    """One contender in one system; an agent with all its seeds."""
+    """One contender in one contest; an agent with all its seeds."""
 
-    system: System
+    contest: Contest
     metric: str
     name: str
     role: str  # reference, best plug-in, or agent
@@ -49,78 +49,80 @@ class Standing:
 class League:
     """All that was found."""
 
-    references: dict[System, Content]
+    references: dict[Contest, Content]
     results: dict[Cell, Content]
-    _found: dict[tuple[System, int], list[Standing]] = field(default_factory=dict, init=False, repr=False)
+    _known: dict[tuple[Contest, int], list[Standing]] = field(default_factory=dict, init=False, repr=False)
 
     def label(self, cell: Cell) -> str:
         """Name of an agent in tables; pretrained ones stand alone, as their seed was not drawn for the league."""
         return f"{cell.agent}, pretrained" if cell.pretrained else cell.agent
 
-    def runs(self, system: System) -> dict[str, list[Cell]]:
-        """Cells of each agent in a system."""
+    def runs(self, contest: Contest) -> dict[str, list[Cell]]:
+        """Cells of each agent in a contest."""
         cells: dict[str, list[Cell]] = {}
         for cell in self.results:
-            if cell.system == system:
+            if cell.contest == contest:
                 cells.setdefault(self.label(cell), []).append(cell)
         return cells
 
-    def others(self, system: System, name: str) -> FloatArray:
+    def others(self, contest: Contest, name: str) -> FloatArray:
         """Values (n,) of one that agents are compared with."""
-        return np.asarray(self.references[system]["values"][name])
+        return np.asarray(self.references[contest]["values"][name])
 
-    def standings(self, system: System) -> list[Standing]:
+    def standings(self, contest: Contest) -> list[Standing]:
         """Reference, best plug-in and agents, best first; with the plug-in once where it is the reference."""
-        key = system, len(self.results)  # every table asks for them, and intervals take their time
-        if key not in self._found:
-            self._found[key] = self._standings(system)
-        return self._found[key]
+        key = contest, len(self.results)  # every table asks for them, and intervals take their time
+        if key not in self._known:
+            self._known[key] = self._standings(contest)
+        return self._known[key]
 
-    def _standings(self, system: System) -> list[Standing]:
-        about = self.references[system]
+    def _standings(self, contest: Contest) -> list[Standing]:
+        about = self.references[contest]
         roles = {about["plug_in"]: PLUG_IN, about["reference"]: "reference", FLOOR: "fixed"}
         standings = [
-            self._standing(system, name, role, (), self.others(system, name)[None]) for name, role in roles.items()
+            self._standing(contest, name, role, (), self.others(contest, name)[None]) for name, role in roles.items()
         ]
-        for name, cells in self.runs(system).items():
+        for name, cells in self.runs(contest).items():
             values = np.array([self.results[cell]["values"] for cell in cells])
-            standings.append(self._standing(system, name, "agent", tuple(cell.seed for cell in cells), values))
+            standings.append(self._standing(contest, name, "agent", tuple(cell.seed for cell in cells), values))
         return sorted(standings, key=lambda one: -one.mean.mean)
 
-    def _standing(self, system: System, name: str, role: str, seeds: tuple[int, ...], values: FloatArray) -> Standing:
-        about = self.references[system]
-        plug_in, reference = (self.others(system, about[key]) for key in ("plug_in", "reference"))
-        floor = self.others(system, FLOOR)
-        task = Task(values, floor, reference)
-        score = float(task.scores(np.full(len(floor), 1.0 / len(floor))).mean())
+    def _standing(self, contest: Contest, name: str, role: str, seeds: tuple[int, ...], values: FloatArray) -> Standing:
+        about = self.references[contest]
+        plug_in, reference = (self.others(contest, about[key]) for key in ("plug_in", "reference"))
+        floor = self.others(contest, FLOOR)
+        performance = Performance(values, floor, reference)
+        score = float(performance.scores(np.full(len(floor), 1.0 / len(floor))).mean())
         mean, minus_plug_in, minus_reference = (_interval(values - other) for other in (0.0, plug_in, reference))
-        return Standing(system, about["metric"], name, role, seeds, values, mean, minus_plug_in, minus_reference, score)
+        return Standing(
+            contest, about["metric"], name, role, seeds, values, mean, minus_plug_in, minus_reference, score
+        )
 
-    def tasks(self) -> dict[str, list[Task]]:
-        """Tasks of each agent, and of the best plug-in in all systems."""
-        tasks: dict[str, list[Task]] = {}
-        for system in self.references:
-            for name, task in self._agents(system).items():
-                tasks.setdefault(name, []).append(task)
-        return {**tasks, PLUG_IN: [self._plug_in(system) for system in self.references]}
+    def performances(self) -> dict[str, list[Performance]]:
+        """Performances of each agent, and of the best plug-in in all contests."""
+        performances: dict[str, list[Performance]] = {}
+        for contest in self.references:
+            for name, performance in self._agents(contest).items():
+                performances.setdefault(name, []).append(performance)
+        return {**performances, PLUG_IN: [self._plug_in(contest) for contest in self.references]}
 
-    def plug_ins(self) -> dict[str, list[Task]]:
-        """For each name of `tasks`, those of the best plug-in in the same systems."""
-        tasks: dict[str, list[Task]] = {}
-        for system in self.references:
-            for name in (*self._agents(system), PLUG_IN):
-                tasks.setdefault(name, []).append(self._plug_in(system))
-        return tasks
+    def plug_ins(self) -> dict[str, list[Performance]]:
+        """For each name of `performances`, those of the best plug-in in the same contests."""
+        performances: dict[str, list[Performance]] = {}
+        for contest in self.references:
+            for name in (*self._agents(contest), PLUG_IN):
+                performances.setdefault(name, []).append(self._plug_in(contest))
+        return performances
 
-    def _agents(self, system: System) -> dict[str, Task]:
-        floor, top = self.others(system, FLOOR), self.others(system, self.references[system]["reference"])
-        agents = [one for one in self.standings(system) if one.role == "agent"]
-        return {one.name: Task(one.values, floor, top) for one in agents}
+    def _agents(self, contest: Contest) -> dict[str, Performance]:
+        floor, top = self.others(contest, FLOOR), self.others(contest, self.references[contest]["reference"])
+        agents = [one for one in self.standings(contest) if one.role == "agent"]
+        return {one.name: Performance(one.values, floor, top) for one in agents}
 
-    def _plug_in(self, system: System) -> Task:
-        about = self.references[system]
-        plug_in, floor, top = (self.others(system, name) for name in (about["plug_in"], FLOOR, about["reference"]))
-        return Task(plug_in[None], floor, top)
+    def _plug_in(self, contest: Contest) -> Performance:
+        about = self.references[contest]
+        plug_in, floor, top = (self.others(contest, name) for name in (about["plug_in"], FLOOR, about["reference"]))
+        return Performance(plug_in[None], floor, top)
 
 
 def _interval(values: FloatArray) -> Interval:
@@ -132,7 +134,7 @@ def _shown(one: Interval, digits: int, sign: str = "") -> str:
 
 
 def standing_cells(standings: Sequence[Standing]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of a system's table."""
+    """Header and lines of a contest's table."""
     digits = DIGITS.get(standings[0].metric, 2)
     header: Cells = (
         "decided by", "what", "seeds", standings[0].metric, "minus best plug-in", "minus reference", "score", "verdict",
@@ -157,15 +159,17 @@ def aggregate_cells(league: League) -> tuple[Cells, list[Cells]]:
     """Header and lines of the interquartile means."""
     lines: list[Cells] = []
     plug_ins = league.plug_ins()
-    for name, tasks in league.tasks().items():
-        own, other = (iqm_interval(one, np.random.default_rng(BOOTSTRAP_SEED)) for one in (tasks, plug_ins[name]))
-        runs = sum(len(task.values) for task in tasks)
-        lines.append((name, str(len(tasks)), str(runs), _shown(own, 4), _shown(other, 4)))
-    return ("decided by", "systems", "runs", "IQM of scores", "best plug-in in the same systems"), lines
+    for name, performances in league.performances().items():
+        own, other = (
+            iqm_interval(one, np.random.default_rng(BOOTSTRAP_SEED)) for one in (performances, plug_ins[name])
+        )
+        runs = sum(len(performance.values) for performance in performances)
+        lines.append((name, str(len(performances)), str(runs), _shown(own, 4), _shown(other, 4)))
+    return ("decided by", "contests", "runs", "IQM of scores", "best plug-in in the same contests"), lines
 
 
 def cell_cells(league: League) -> tuple[Cells, list[Cells]]:
-    """Header and lines of what was trained, how and by which code; cells that differ in system and seed alone as one.
+    """Header and lines of what was trained, how and by which code; cells that differ in contest and seed alone as one.
 
     ``results.json`` has each cell by itself.
     """
@@ -174,7 +178,7 @@ def cell_cells(league: League) -> tuple[Cells, list[Cells]]:
         settings = about["arguments"] | about["hyperparameters"]
         commit = about["commit"][:9] + ("+" if about["commit"].endswith("+") else "")
         key = (
-            league.label(cell), cell.system.env, about["action"], str(about["rounds_trained"]), commit,
+            league.label(cell), cell.contest.env, about["action"], str(about["rounds_trained"]), commit,
             ", ".join(f"{name}={value}" for name, value in settings.items()),
         )  # fmt: skip
         groups.setdefault(key, []).append(cell)
@@ -183,11 +187,11 @@ def cell_cells(league: League) -> tuple[Cells, list[Cells]]:
 
 
 def flat(league: League) -> list[Content]:
-    """One row for each contender in each system."""
+    """One row for each contender in each contest."""
     rows = []
-    for system in league.references:
-        for one in league.standings(system):
-            row: Content = {**asdict(system), "metric": one.metric, "name": one.name, "role": one.role}
+    for contest in league.references:
+        for one in league.standings(contest):
+            row: Content = {**asdict(contest), "metric": one.metric, "name": one.name, "role": one.role}
             row |= {"seeds": " ".join(map(str, one.seeds)), "score": one.score, "verdict": one.verdict}
             for name in ("mean", "minus_plug_in", "minus_reference"):
                 row |= {f"{name}_{key}": value for key, value in getattr(one, name)._asdict().items()}

@@ -1,8 +1,8 @@
 """Intervals over cases and training seeds, and the aggregates of Agarwal et al. (2021), arXiv 2108.13264.
 
-A run's score in a system is normalised: 0 is the fixed controller, 1 the reference, which is the optimum, the
-clairvoyant, or the gradient scheduler where no optimum is known. Resampling is stratified: seeds within a system, and
-the cases of a system, the same for all who play there.
+A run's score in a contest is normalised: 0 is the fixed controller, 1 the reference, which is the optimum, the
+clairvoyant, or the gradient scheduler where no optimum is known. Resampling is stratified: seeds within a contest, and
+the cases of a contest, the same for all who play there.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ QUANTILES = (50.0 * (1.0 - LEVEL), 50.0 * (1.0 + LEVEL))
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """What the runs of one agent reached in one system.
+class Performance:
+    """What the runs of one agent reached in one contest.
 
     Parameters
     ----------
@@ -62,30 +62,32 @@ def iqm(scores: FloatArray) -> FloatArray:
     return np.asarray(trim_mean(scores, 0.25, axis=-1))
 
 
-def all_scores(tasks: Sequence[Task]) -> FloatArray:
-    """Normalised scores (runs,) of all systems together."""
-    return np.concatenate([task.scores(np.full(len(task.top), 1.0 / len(task.top))) for task in tasks])
+def all_scores(performances: Sequence[Performance]) -> FloatArray:
+    """Normalised scores (runs,) of all contests together."""
+    return np.concatenate(
+        [performance.scores(np.full(len(performance.top), 1.0 / len(performance.top))) for performance in performances]
+    )
 
 
-def resampled_scores(tasks: Sequence[Task], rng: np.random.Generator) -> FloatArray:
-    """Normalised scores (resamples, runs): cases and seeds drawn anew in each system."""
+def resampled_scores(performances: Sequence[Performance], rng: np.random.Generator) -> FloatArray:
+    """Normalised scores (resamples, runs): cases and seeds drawn anew in each contest."""
     parts = []
-    for task in tasks:
-        scores = task.scores(weights_of(len(task.top), rng))
-        seeds = len(task.values)
+    for performance in performances:
+        scores = performance.scores(weights_of(len(performance.top), rng))
+        seeds = len(performance.values)
         parts.append(np.take_along_axis(scores, rng.integers(seeds, size=(RESAMPLES, seeds)), axis=-1))
     return np.concatenate(parts, axis=-1)
 
 
-def iqm_interval(tasks: Sequence[Task], rng: np.random.Generator) -> Interval:
+def iqm_interval(performances: Sequence[Performance], rng: np.random.Generator) -> Interval:
     """Interquartile mean of the runs with its interval."""
-    return interval(float(iqm(all_scores(tasks))), iqm(resampled_scores(tasks, rng)))
+    return interval(float(iqm(all_scores(performances))), iqm(resampled_scores(performances, rng)))
 
 
-def profile(tasks: Sequence[Task], grid: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, ...]:
+def profile(performances: Sequence[Performance], grid: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, ...]:
     """Share of runs whose score is above each of the grid's (points,), and the ends of its interval."""
-    share = (all_scores(tasks)[:, None] > grid).mean(0)
-    scores = resampled_scores(tasks, rng)
+    share = (all_scores(performances)[:, None] > grid).mean(0)
+    scores = resampled_scores(performances, rng)
     resampled = np.stack([(scores > point).mean(-1) for point in grid], axis=-1)
     low, high = np.percentile(resampled, QUANTILES, axis=0)
     return share, low, high

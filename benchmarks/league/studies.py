@@ -15,7 +15,7 @@ from agents.base import scenarios_like
 from agents.runs import write_atomically
 from benchmarks.league.cells import FLOOR, Content
 from benchmarks.league.pictures import draw_generalisation, draw_time
-from benchmarks.league.statistics import Task, interval, weights_of
+from benchmarks.league.statistics import Performance, interval, weights_of
 from multispin_env.controllers.factory import make_controller
 from multispin_env.evaluation.cases.choice import cases_of, held_out
 from multispin_env.evaluation.cases.episodes import Episodes
@@ -50,7 +50,7 @@ def _at(env_id: str, scenario: Scenario, size: int | None) -> Content:
     floor, top = cases.values(FLOOR), cases.values(cases.reference)
     weights = weights_of(cases.size, np.random.default_rng(BOOTSTRAP_SEED))
     even = np.full(cases.size, 1.0 / cases.size)
-    own, other = (Task(cases.values(contender)[None], floor, top) for contender in (here, plug_in))
+    own, other = (Performance(cases.values(contender)[None], floor, top) for contender in (here, plug_in))
     score = interval(float(own.scores(even)[0]), own.scores(weights)[:, 0])
     return {
         "env": env_id,

@@ -15,8 +15,8 @@ from stable_baselines3.common.logger import configure
 from agents.budget import Limits
 from agents.callbacks import Best, TrainingMonitor
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, _checksum, load_checkpoint, save_checkpoint
-from agents.decider import load_model
 from agents.measures import Headline
+from agents.models import load_model
 from agents.runs import digest, load_config
 from agents.training import train
 from multispin_env.commands.main import main

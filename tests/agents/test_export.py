@@ -14,7 +14,7 @@ import multispin_env as ms
 from agents import AGENTS, export
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.commands import train as train_command
-from agents.decider import load_model
+from agents.models import load_model
 from agents.policies.network import policy_of
 from agents.runs import load_config
 from multispin_env.commands.main import main

@@ -10,7 +10,7 @@ from agents.checkpoints import MODEL, load_checkpoint
 from agents.commands import train as train_command
 from benchmarks.league import cells, studies
 from benchmarks.league import command as league
-from benchmarks.league.statistics import Task, all_scores, crossed, iqm, iqm_interval, profile, weights_of
+from benchmarks.league.statistics import Performance, all_scores, crossed, iqm, iqm_interval, profile, weights_of
 from multispin_env.commands.main import main
 from multispin_env.registry import Registry
 
@@ -51,14 +51,14 @@ def test_intervals_cover_the_truth():
 
 def test_scores_are_normalised_and_paired():
     floor, top = np.array([1.0, 3.0]), np.array([3.0, 7.0])
-    task = Task(np.array([floor, top, 0.5 * (floor + top)]), floor, top)
-    assert task.scores(np.array([0.5, 0.5])) == pytest.approx([0.0, 1.0, 0.5])
-    assert task.scores(weights_of(2, rng())).std(0) == pytest.approx([0.0, 0.0, 0.0], abs=1e-12)
-    assert all_scores([task, task]).shape == (6,)
-    found = iqm_interval([task, task], rng())
+    performance = Performance(np.array([floor, top, 0.5 * (floor + top)]), floor, top)
+    assert performance.scores(np.array([0.5, 0.5])) == pytest.approx([0.0, 1.0, 0.5])
+    assert performance.scores(weights_of(2, rng())).std(0) == pytest.approx([0.0, 0.0, 0.0], abs=1e-12)
+    assert all_scores([performance, performance]).shape == (6,)
+    found = iqm_interval([performance, performance], rng())
     assert found.mean == pytest.approx(0.5)
     assert found.low <= found.mean <= found.high
-    share, low, high = profile([task], np.array([-1.0, 0.25, 0.75, 2.0]), rng())
+    share, low, high = profile([performance], np.array([-1.0, 0.25, 0.75, 2.0]), rng())
     assert share == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
     assert (low <= share).all()
     assert (share <= high).all()
