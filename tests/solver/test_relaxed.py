@@ -9,6 +9,7 @@ from benchmarks.hostile import hostile_instance
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
+from multispin_env.solver import relaxed
 from multispin_env.solver.lagrangian import lagrangian_lengths
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import relaxed_optimum, wright_omega
@@ -88,3 +89,12 @@ def test_both_equations_hold_at_the_relaxed_optimum(bandwidth):
     worth = at.price * (share / room).sum(-1) * (at.latency + problem.verification_time)
     np.testing.assert_allclose(worth[inner], tokens[inner], rtol=1e-9)
     np.testing.assert_allclose(at.value, tokens / (at.latency + problem.verification_time), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["llama2", "qwen3.5"])
+@pytest.mark.parametrize("bandwidth", [2e6, 1e7, 5e7])
+def test_newton_alone_solves_the_presets(name, bandwidth, monkeypatch):
+    """The nested search, which takes many times as long, is for what is stranger."""
+    monkeypatch.setattr(relaxed, "_nested", lambda *_: pytest.fail("Newton's steps were not enough"))
+    scenario = Scenario.preset(name, total_bandwidth=bandwidth)
+    relaxed_optimum(make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 100)))
