@@ -220,3 +220,11 @@ def test_there_is_no_state_before_reset(make):
         _ = env.unwrapped.state
     env.reset(seed=0)
     assert env.unwrapped.state.draft_time.min() > 0.0
+
+
+def test_an_action_may_be_a_list():
+    one, other = (gym.make(FULL, num_users=3).unwrapped for _ in range(2))
+    one.reset(seed=0)
+    other.reset(seed=0)
+    action = np.linspace(-0.5, 0.5, 6, dtype=np.float32).reshape(3, 2)
+    assert one.step(action)[1] == other.step(action.tolist())[1]

@@ -9,6 +9,7 @@ from benchmarks.hostile import hostile_instance
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
+from multispin_env.solver import relaxed
 from multispin_env.solver.lagrangian import lagrangian_lengths
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import relaxed_optimum, wright_omega
@@ -71,3 +72,29 @@ def test_lagrangian_lengths_are_the_best_for_their_price():
                 assert mine >= np.nanmax(worth) - 1e-9 * (1.0 + abs(np.nanmax(worth)))
                 looked_at += len(lengths) > 1
     assert looked_at > 40
+
+
+@pytest.mark.parametrize("bandwidth", [2e6, 2e7, 2e8])
+def test_both_equations_hold_at_the_relaxed_optimum(bandwidth):
+    """Shares sum to one, and λ Σ c L / (φ − L T)² (φ + T_ver) = Σ E; nothing is at an end of its range here."""
+    scenario = Scenario.preset("qwen3.5", num_users=6, total_bandwidth=bandwidth, max_draft_length=200)
+    problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(2), 50))
+    at = relaxed_optimum(problem)
+    room = at.latency[:, None] - at.length * problem.draft_time
+    share = problem.token_time * at.length / room
+    tokens = expected_tokens(at.length, problem.acceptance_rate).sum(-1)
+    inner = ((at.length > 1.0) & (at.length < 200.0)).all(-1)
+    assert inner.mean() > 0.5
+    np.testing.assert_allclose(share.sum(-1), 1.0, rtol=1e-9)
+    worth = at.price * (share / room).sum(-1) * (at.latency + problem.verification_time)
+    np.testing.assert_allclose(worth[inner], tokens[inner], rtol=1e-9)
+    np.testing.assert_allclose(at.value, tokens / (at.latency + problem.verification_time), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["llama2", "qwen3.5"])
+@pytest.mark.parametrize("bandwidth", [2e6, 1e7, 5e7])
+def test_newton_alone_solves_the_presets(name, bandwidth, monkeypatch):
+    """The nested search, which takes many times as long, is for what is stranger."""
+    monkeypatch.setattr(relaxed, "_nested", lambda *_: pytest.fail("Newton's steps were not enough"))
+    scenario = Scenario.preset(name, total_bandwidth=bandwidth)
+    relaxed_optimum(make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 100)))

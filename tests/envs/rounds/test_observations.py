@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import multispin_env as ms
 from multispin_env.envs.rounds.observations import ENTRIES, LARGEST_FADE, ObservationCodec
+from multispin_env.physics.uplink import spectral_efficiency
 
 
 def test_inverse_and_bounds(scenario, rng):
@@ -27,6 +30,9 @@ def test_bounds_are_finite_and_hold_the_largest_fade(scenario):
     for box in space.values():
         assert np.isfinite(box.low).all()
         assert np.isfinite(box.high).all()
+    best = spectral_efficiency(scenario, np.full(scenario.num_users, scenario.mean_gain_high * LARGEST_FADE))
+    state = replace(ms.sample_state(scenario, np.random.default_rng(0)), spectral_efficiency=best)
+    assert space.contains(ObservationCodec(scenario).encode(state))
     # NumPy's tail begins at 7.7 and adds −ln(1 − u), with u at most 1 − 2^-53
     assert 7.7 + 53 * np.log(2.0) < LARGEST_FADE
 
