@@ -6,18 +6,21 @@ l-th token gains ω_k α_k^l, decreasing in l. At a price λ the best length is 
     ω α^l (φ − l T) (φ − (l − 1) T) ≥ λ c φ.
 
 With X = φ − (l − ½) T the product is X² − T²/4. Without the T²/4 the equation is that of `relaxed`, and its solution
-is too long by less than one token: the length one below passes whenever the length itself does not.
+is too long by less than one token: the length one below passes whenever the length itself does not. Where a token
+costs κ tokens in the pass, ω α^l − κ takes the place of ω α^l, and the same holds.
 """
 
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.solver.problem import Problem
-from multispin_env.solver.relaxed import TINY, wright_omega
+from multispin_env.solver.problem import TINY, Problem
+from multispin_env.solver.stationary import charged_omega, wright_omega
 
 
-def lagrangian_lengths(problem: Problem, latency: FloatArray, price: FloatArray) -> FloatArray:
-    """Lengths that maximise Σ ω E[N] − λ Σ w at m pairs (φ, λ) for each instance.
+def lagrangian_lengths(
+    problem: Problem, latency: FloatArray, price: FloatArray, charge: FloatArray | None = None
+) -> FloatArray:
+    """Lengths that maximise Σ (ω E[N] − κ L) − λ Σ w at m pairs (φ, λ) for each instance.
 
     Parameters
     ----------
@@ -25,6 +28,8 @@ def lagrangian_lengths(problem: Problem, latency: FloatArray, price: FloatArray)
         The batch, n instances.
     latency, price
         φ in s and λ in tokens for the whole budget, (n, m), positive.
+    charge
+        κ (n,) in tokens; ``None`` is 0.
 
     Returns
     -------
@@ -36,12 +41,19 @@ def lagrangian_lengths(problem: Problem, latency: FloatArray, price: FloatArray)
     weights = np.maximum(problem.weights[:, None], TINY)
     cost = np.log(price[..., None]) + np.log(problem.token_time[:, None] * phi / weights)
     half_rate = decay / (2.0 * draft)
-    y = wright_omega(0.5 * (cost + decay / 2.0) + half_rate * phi + np.log(half_rate), 3)
+    z = 0.5 * (cost + decay / 2.0) + half_rate * phi + np.log(half_rate)
+    if charge is None:
+        y = wright_omega(z, 3)
+    else:
+        scarcity = np.log(charge)[:, None, None] - np.log(weights)  # ln(κ / ω)
+        y = charged_omega(z, scarcity + 2.0 * half_rate * phi + decay / 2.0, 3)[0]
     length = np.floor(phi / draft + 0.5 - 2.0 * y / decay)
     length = np.where(np.isnan(length), 0.0, length)  # two infinities, from absurd times
     length = np.minimum(np.maximum(length, problem.low[:, None]), problem.high[:, None])
     room = phi - length * draft
     product = room * (room + draft)
-    earns = np.log(np.where(room > 0.0, product, TINY)) >= cost + decay * length
+    if charge is not None:
+        product = product * -np.expm1(np.minimum(scarcity + decay * length, 0.0))
+    earns = np.log(np.where((room > 0.0) & (product > 0.0), product, TINY)) >= cost + decay * length
     kept: FloatArray = np.maximum(length - (~earns), problem.low[:, None])
     return kept

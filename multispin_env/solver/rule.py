@@ -6,6 +6,7 @@ jump by large factors from token to token, φ sits just above some l T_k, and th
 instances get a longer ray, more points on it and several starts.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +15,15 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.solver.lagrangian import lagrangian_lengths
 from multispin_env.solver.moves import improve
-from multispin_env.solver.problem import Problem
-from multispin_env.solver.relaxed import TINY, Relaxed, relaxed_optimum
+from multispin_env.solver.problem import TINY, Problem
+from multispin_env.solver.relaxed import Relaxed, relaxed_optimum, relaxed_longest
+from multispin_env.solver.server import line_time
 
 RUGGED = 0.4
 """Largest T_k over the time left for its upload, from which on the search along the ray is the thorough one."""
+
+NEAR = np.array([-1, 0, 1, 2])
+"""Longest drafts of padded passes that are tried, from the whole number below the relaxed one."""
 
 RELAXED_TOLERANCE = 1e-3
 """Accuracy of the relaxed optimum: the ray is much longer."""
@@ -50,17 +55,39 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     tuple[FloatArray, Relaxed]
         Whole numbers (n, K), and the relaxed optimum to `RELAXED_TOLERANCE`.
     """
+    if problem.padded:
+        return _padded_lengths(problem)
     relaxed = _numbers(problem, relaxed_optimum(problem, RELAXED_TOLERANCE))
+    return _integer_lengths(problem, relaxed), relaxed
+
+
+def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
+    """The best of what the rule finds for the few longest drafts around the relaxed one, each of constant time."""
+    longest, relaxed = relaxed_longest(problem, RELAXED_TOLERANCE)
+    relaxed = _numbers(problem, relaxed)
+    ends = problem.low.max(-1), problem.high.max(-1)
+    near = np.clip(longest[:, None] + NEAR, ends[0][:, None], ends[1][:, None])
+    many = np.repeat(np.arange(len(problem)), near.shape[1])
+    part = problem.rows(many)
+    time = part.verification_time + line_time(problem.lines, near.ravel() * problem.low.shape[1])
+    high = np.minimum(part.high, near.ravel()[:, None].astype(np.int64))
+    part = replace(part, high=high, verification_time=time, lines=problem.lines[:0], padded=False)
+    found = fast_lengths(part)[0].reshape(*near.shape, -1)
+    rows = np.arange(len(problem))
+    return found[rows, problem.value(found).argmax(-1)], relaxed
+
+
+def _integer_lengths(problem: Problem, relaxed: Relaxed) -> FloatArray:
     room = _room(problem, relaxed)
     rugged: BoolArray = np.asarray((problem.draft_time > RUGGED * room).any(-1))
     lengths = np.empty_like(relaxed.length)
     for rows, effort in ((~rugged, QUICK), (rugged, THOROUGH)):
         if rows.all():
-            return _search_ray(problem, relaxed, room, effort), relaxed
+            return _search_ray(problem, relaxed, room, effort)
         if rows.any():
             part = Relaxed(*(array[rows] for array in relaxed))
             lengths[rows] = _search_ray(problem.rows(rows), part, room[rows], effort)
-    return lengths, relaxed
+    return lengths
 
 
 def _numbers(problem: Problem, relaxed: Relaxed) -> Relaxed:
@@ -71,7 +98,7 @@ def _numbers(problem: Problem, relaxed: Relaxed) -> Relaxed:
     latency = problem.latency(length[:, None])[:, 0]
     price = np.where(np.isfinite(relaxed.price), relaxed.price, 1.0)
     value = np.where(np.isfinite(relaxed.value), relaxed.value, 0.0)
-    return Relaxed(length, np.maximum(latency, TINY), price, value)
+    return Relaxed(length, np.maximum(latency, TINY), price, value, relaxed.slope)
 
 
 def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
@@ -83,7 +110,7 @@ def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
     candidates = _ray(problem, relaxed, room, effort)
     latency = problem.latency(candidates)
-    value = goodput(problem.tokens(candidates), latency, problem.verification_time)
+    value = goodput(problem.tokens(candidates), latency, problem.server_time(candidates))
     rows = np.arange(len(problem))
     if effort.starts == 1:
         best = value.argmax(-1)
@@ -104,7 +131,8 @@ def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -
     steps = np.linspace(-effort.reach, effort.reach, effort.points)
     factor = np.maximum(1.0 + spread[:, None] * steps, 0.05)
     price = np.maximum(relaxed.price, TINY)
-    return lagrangian_lengths(problem, relaxed.latency[:, None] * factor, price[:, None] * factor)
+    charge = relaxed.value * relaxed.slope if len(problem.lines) else None
+    return lagrangian_lengths(problem, relaxed.latency[:, None] * factor, price[:, None] * factor, charge)
 
 
 def _distinct_best(value: FloatArray, count: int) -> IntArray:

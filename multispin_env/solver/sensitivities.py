@@ -9,8 +9,8 @@ from multispin_env.physics.types import SystemState
 from multispin_env.physics.validation import checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.batching import in_chunks
-from multispin_env.solver.problem import Problem, checked_problem
-from multispin_env.solver.relaxed import TINY, relaxed_optimum
+from multispin_env.solver.problem import TINY, Problem, checked_problem
+from multispin_env.solver.relaxed import relaxed_optimum
 
 NEPER_PER_DB = np.log(10.0) / 10.0
 """d ln s / d dB of a power ratio s."""
@@ -85,7 +85,7 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
     shape = state.draft_time.shape
     problem = checked_problem(scenario, state, weights)
     goodput, length, latency, price, share, slope, pull = in_chunks(_solve, problem)
-    total = latency + scenario.verification_time
+    total = latency + problem.server_time(length[:, None])[:, 0]
     worth = (goodput / (total * pull))[:, None]  # of one share of the budget
     efficiency = state.spectral_efficiency.reshape(length.shape)
     per_db = -np.expm1(-efficiency * np.log(2.0)) * NEPER_PER_DB / np.log(2.0)  # dr / d dB
