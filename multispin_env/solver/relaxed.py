@@ -28,6 +28,9 @@ DINKELBACH_STEPS = 30
 COARSE, COARSE_STEPS = 1e-2, 2
 """Tolerance of the stationary points in the first steps of that iteration, and their number."""
 
+NEARLY = 0.999
+"""A draft this close to the longest counts as held back by it; if it is not, it earns nothing more."""
+
 
 class Relaxed(NamedTuple):
     """The optimum over real lengths of n instances."""
@@ -193,6 +196,6 @@ def _held_back(problem: Problem, length: FloatArray, value: FloatArray, longest:
     """What a longer draft of each device at its longest would earn more than it costs, ω e'(L) − G ∂φ/∂L, (n,)."""
     decay = problem.decay
     earns = problem.weights * (decay / -np.expm1(-decay)) * np.exp(-decay * (length + 1.0))
-    held = (length >= longest[:, None]) & (problem.high > longest[:, None])
+    held = (length >= NEARLY * longest[:, None]) & (problem.high > longest[:, None])
     surplus = earns - value[:, None] * problem.latency_slopes(length)
     return np.where(held, np.maximum(surplus, 0.0), 0.0).sum(-1)
