@@ -18,6 +18,7 @@ from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.solver.bracketing import bracketed_root
 from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.idle import idle
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.server import kinks, line_time
 from multispin_env.solver.stationary import Charge, Stationary, stationary_point
@@ -80,10 +81,10 @@ def _tokens(problem: Problem, length: FloatArray) -> FloatArray:
 
 def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArray]:
     """Lines in order of their slopes, until the optimum on one does not lie beyond the kink with the next."""
-    found = _Found(problem)
-    ends = kinks(problem.lines)
-    rows, charge = np.arange(len(problem)), np.zeros(len(problem))
-    for j in range(len(problem.lines)):
+    found, ends = _Found(problem), kinks(problem.lines)
+    rows = np.flatnonzero(~idle(problem))
+    charge = np.zeros(len(rows))
+    for j in range(len(problem.lines) if len(rows) else 0):
         part = problem.rows(rows)
         at, cost = _on_line(part, j, tolerance)
         x = at.length.sum(-1)

@@ -58,7 +58,13 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     if problem.padded:
         return _padded_lengths(problem)
     relaxed = _numbers(problem, relaxed_optimum(problem, RELAXED_TOLERANCE))
-    return _integer_lengths(problem, relaxed), relaxed
+    busy = relaxed.length.any(-1)
+    if busy.all() or not len(problem.lines):
+        return _integer_lengths(problem, relaxed), relaxed
+    lengths = np.zeros_like(relaxed.length)  # where nobody drafts in the relaxed optimum, nobody should
+    if busy.any():
+        lengths[busy] = _integer_lengths(problem.rows(busy), Relaxed(*(array[busy] for array in relaxed)))
+    return lengths, relaxed
 
 
 def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
@@ -129,6 +135,9 @@ def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -
     pull = np.maximum((per_token * relaxed.length).sum(-1), TINY)
     spread = np.sqrt((per_token * per_token).sum(-1) / 12.0) / pull  # sd / φ
     steps = np.linspace(-effort.reach, effort.reach, effort.points)
+    if len(problem.lines):  # where uploads take no time, φ moves by whole tokens of a device
+        longest = (relaxed.length > 0.0) * problem.draft_time
+        spread = np.maximum(spread, longest.max(-1) / np.maximum(effort.reach * relaxed.latency, TINY))
     factor = np.maximum(1.0 + spread[:, None] * steps, 0.05)
     price = np.maximum(relaxed.price, TINY)
     charge = relaxed.value * relaxed.slope if len(problem.lines) else None
