@@ -25,6 +25,9 @@ RUGGED = 0.4
 NEAR = np.array([-1, 0, 1, 2])
 """Longest drafts of padded passes that are tried, from the whole number below the relaxed one."""
 
+TOKENS = 2.0
+"""Tokens of the slowest device that the ray reaches at least, for laws by tokens."""
+
 RELAXED_TOLERANCE = 1e-3
 """Accuracy of the relaxed optimum: the ray is much longer."""
 
@@ -137,7 +140,7 @@ def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -
     steps = np.linspace(-effort.reach, effort.reach, effort.points)
     if len(problem.lines):  # where uploads take no time, φ moves by whole tokens of a device
         longest = (relaxed.length > 0.0) * problem.draft_time
-        spread = np.maximum(spread, longest.max(-1) / np.maximum(effort.reach * relaxed.latency, TINY))
+        spread = np.maximum(spread, TOKENS * longest.max(-1) / np.maximum(effort.reach * relaxed.latency, TINY))
     factor = np.maximum(1.0 + spread[:, None] * steps, 0.05)
     price = np.maximum(relaxed.price, TINY)
     charge = relaxed.value * relaxed.slope if len(problem.lines) else None
