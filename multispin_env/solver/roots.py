@@ -86,5 +86,3 @@ def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> t
     high = problem.low + (width - 1) - wins[..., ::-1].argmax(-1)
     high = np.minimum(high, problem.high)  # where nothing wins the range stays as it is
     return low.astype(np.float64), high.astype(np.float64)
-
-

@@ -16,7 +16,7 @@ from multispin_env.physics.rounds import goodput
 from multispin_env.solver.lagrangian import lagrangian_lengths
 from multispin_env.solver.moves import improve
 from multispin_env.solver.problem import TINY, Problem
-from multispin_env.solver.relaxed import Relaxed, relaxed_optimum, relaxed_longest
+from multispin_env.solver.relaxed import Relaxed, relaxed_longest, relaxed_optimum
 from multispin_env.solver.server import line_time
 
 RUGGED = 0.4
@@ -61,7 +61,7 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     if problem.padded:
         return _padded_lengths(problem)
     relaxed = _numbers(problem, relaxed_optimum(problem, RELAXED_TOLERANCE))
-    busy = relaxed.length.any(-1)
+    busy: BoolArray = np.asarray(relaxed.length.any(-1))
     if busy.all() or not len(problem.lines):
         return _integer_lengths(problem, relaxed), relaxed
     lengths = np.zeros_like(relaxed.length)  # where nobody drafts in the relaxed optimum, nobody should

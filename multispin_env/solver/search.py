@@ -28,6 +28,7 @@ from multispin_env.solver.windows import Nodes, evaluate, joined
 BREADTH = 64
 """Parts of an instance that are split in a round."""
 
+
 class Search(NamedTuple):
     """The best decision found, and what no decision exceeds."""
 

@@ -83,9 +83,7 @@ class _Terms(NamedTuple):
 
     def rows(self, rows: IntArray | BoolArray) -> "_Terms":
         scarcity = None if self.scarcity is None else self.scarcity[rows]
-        return _Terms(
-            self.decay_rate[rows], self.decay[rows], self.constant[rows], scarcity, self.charge.rows(rows)
-        )
+        return _Terms(self.decay_rate[rows], self.decay[rows], self.constant[rows], scarcity, self.charge.rows(rows))
 
 
 class _Point(NamedTuple):
@@ -181,8 +179,9 @@ def _evaluate(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> 
     draft, token = problem.draft_time, problem.token_time
     rate_phi = terms.decay_rate * column
     z = 0.5 * ((p + q)[:, None] + rate_phi + terms.constant)
+    part: FloatArray | float = 1.0  # of what a token must earn, what pays for bandwidth
     if terms.scarcity is None:
-        y, part = wright_omega(z), 1.0  # part of what a token must earn that pays for bandwidth
+        y = wright_omega(z)
     else:
         y, part = charged_omega(z, terms.scarcity + rate_phi)
     free = column / draft - 2.0 * y / terms.decay

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.hostile import hostile_instance
 from multispin_env.solver.branching import listed, split
 from multispin_env.solver.problem import make_problem
-from multispin_env.solver.windows import Nodes, evaluate
+from multispin_env.solver.windows import Nodes, evaluate, joined
 
 
 def case(seed):
@@ -75,7 +75,7 @@ def test_halves_hold_what_the_whole_holds():
 
 def test_listing_is_complete():
     node = case(3)[1]
-    two = Nodes(**{name: np.concatenate([array, array]) for name, array in vars(node).items()})
+    two = joined(node, node)
     low, high = two.low[0], two.high[0]
     expected = sorted(product(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True))))
     found = listed(two)

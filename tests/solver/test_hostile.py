@@ -46,7 +46,9 @@ def test_numbers_that_are_none_are_replaced_by_a_place_to_start():
     scenario = Scenario.preset("llama2", num_users=2)
     problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 2))
     nothing = np.full(2, np.nan)
-    found = rule._numbers(problem, Relaxed(np.array([[np.nan, 3.0], [2.0, np.inf]]), nothing, nothing, nothing))
+    found = rule._numbers(
+        problem, Relaxed(np.array([[np.nan, 3.0], [2.0, np.inf]]), nothing, nothing, nothing, np.zeros(2))
+    )
     assert (found.length == [[1.0, 3.0], [2.0, 1.0]]).all()
     assert found.latency == pytest.approx(problem.latency(found.length[:, None])[:, 0], rel=1e-15)
     assert (found.price == 1.0).all()
@@ -60,7 +62,6 @@ def test_rugged_instances_are_searched_thoroughly_and_others_quickly(monkeypatch
     parts = [make_problem(one, sample_state(one, np.random.default_rng(0), 3)) for one in (scenario, wide)]
     both = Problem(
         *(np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS),
-        verification_time=scenario.verification_time,
     )
     monkeypatch.setattr(
         rule, "_search_ray", lambda problem, relaxed, room, effort: np.full(problem.draft_time.shape, effort.points)
