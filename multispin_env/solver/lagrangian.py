@@ -7,14 +7,15 @@ l-th token gains ω_k α_k^l, decreasing in l. At a price λ the best length is 
 
 With X = φ − (l − ½) T the product is X² − T²/4. Without the T²/4 the equation is that of `relaxed`, and its solution
 is too long by less than one token: the length one below passes whenever the length itself does not. Where a token
-costs κ tokens in the pass, ω α^l − κ takes the place of ω α^l, and the same holds.
+costs κ tokens in the pass, ω α^l − κ takes the place of ω α^l, the condition still holds up to some l, and halving
+finds it.
 """
 
 import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.solver.problem import TINY, Problem
-from multispin_env.solver.stationary import charged_omega, wright_omega
+from multispin_env.solver.stationary import wright_omega
 
 
 def lagrangian_lengths(
@@ -36,24 +37,36 @@ def lagrangian_lengths(
     FloatArray
         Whole numbers (n, m, K) within the range of each length.
     """
+    if charge is not None:
+        return _charged_lengths(problem, latency[..., None], price[..., None], charge[:, None, None])
     draft, decay = problem.draft_time[:, None], problem.decay[:, None]
     phi = latency[..., None]
     weights = np.maximum(problem.weights[:, None], TINY)
     cost = np.log(price[..., None]) + np.log(problem.token_time[:, None] * phi / weights)
     half_rate = decay / (2.0 * draft)
-    z = 0.5 * (cost + decay / 2.0) + half_rate * phi + np.log(half_rate)
-    if charge is None:
-        y = wright_omega(z, 3)
-    else:
-        scarcity = np.log(charge)[:, None, None] - np.log(weights)  # ln(κ / ω)
-        y = charged_omega(z, scarcity + 2.0 * half_rate * phi + decay / 2.0, 3)[0]
+    y = wright_omega(0.5 * (cost + decay / 2.0) + half_rate * phi + np.log(half_rate), 3)
     length = np.floor(phi / draft + 0.5 - 2.0 * y / decay)
     length = np.where(np.isnan(length), 0.0, length)  # two infinities, from absurd times
     length = np.minimum(np.maximum(length, problem.low[:, None]), problem.high[:, None])
     room = phi - length * draft
     product = room * (room + draft)
-    if charge is not None:
-        product = product * -np.expm1(np.minimum(scarcity + decay * length, 0.0))
-    earns = np.log(np.where((room > 0.0) & (product > 0.0), product, TINY)) >= cost + decay * length
+    earns = np.log(np.where(room > 0.0, product, TINY)) >= cost + decay * length
     kept: FloatArray = np.maximum(length - (~earns), problem.low[:, None])
     return kept
+
+
+def _charged_lengths(problem: Problem, phi: FloatArray, price: FloatArray, charge: FloatArray) -> FloatArray:
+    """The longest drafts whose last token still earns what it costs; φ, λ, κ are (n, m, 1), (n, m, 1), (n, 1, 1)."""
+    draft, decay = problem.draft_time[:, None], problem.decay[:, None]
+    weights, high = problem.weights[:, None], problem.high[:, None].astype(np.float64)
+    cost = price * phi * problem.token_time[:, None]
+    length = np.broadcast_to(problem.low[:, None], cost.shape).astype(np.float64)
+    step = 2.0 ** int((problem.high - problem.low).max()).bit_length()
+    while step > 1.0:
+        step *= 0.5
+        longer = length + step
+        room = phi - longer * draft
+        net = weights * np.exp(-decay * longer) - charge
+        earns = (net * room * (room + draft) >= cost) & (net > 0.0) & (room > 0.0) & (longer <= high)
+        length += step * earns
+    return length

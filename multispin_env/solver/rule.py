@@ -25,9 +25,6 @@ RUGGED = 0.4
 NEAR = np.array([-1, 0, 1, 2])
 """Longest drafts of padded passes that are tried, from the whole number below the relaxed one."""
 
-TOKENS = 2.0
-"""Tokens of the slowest device that the ray reaches at least, for laws by tokens."""
-
 RELAXED_TOLERANCE = 1e-3
 """Accuracy of the relaxed optimum: the ray is much longer."""
 
@@ -38,10 +35,13 @@ class Effort(NamedTuple):
     reach: float  # largest |t|
     points: int  # number of t
     starts: int  # best distinct points that are improved by moves
+    tokens: float = 0.0  # of the slowest device, that the ray reaches at least
 
 
 QUICK = Effort(reach=8.0, points=13, starts=1)
 THOROUGH = Effort(reach=20.0, points=129, starts=4)
+WIDE = Effort(reach=20.0, points=65, starts=4, tokens=2.0)
+"""For laws by tokens: where uploads take no time, φ moves by whole tokens of a device."""
 
 
 @np.errstate(all="ignore")  # absurd numbers may overflow on the way; what is no number is replaced below
@@ -61,13 +61,18 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     if problem.padded:
         return _padded_lengths(problem)
     relaxed = _numbers(problem, relaxed_optimum(problem, RELAXED_TOLERANCE))
+    if not len(problem.lines):
+        return _integer_lengths(problem, relaxed, THOROUGH), relaxed
+    return _where_busy(problem, relaxed), relaxed
+
+
+def _where_busy(problem: Problem, relaxed: Relaxed) -> FloatArray:
+    """The lengths of a law by tokens; where nobody drafts in the relaxed optimum, nobody should."""
+    lengths = np.zeros_like(relaxed.length)
     busy: BoolArray = np.asarray(relaxed.length.any(-1))
-    if busy.all() or not len(problem.lines):
-        return _integer_lengths(problem, relaxed), relaxed
-    lengths = np.zeros_like(relaxed.length)  # where nobody drafts in the relaxed optimum, nobody should
     if busy.any():
-        lengths[busy] = _integer_lengths(problem.rows(busy), Relaxed(*(array[busy] for array in relaxed)))
-    return lengths, relaxed
+        lengths[busy] = _integer_lengths(problem.rows(busy), Relaxed(*(array[busy] for array in relaxed)), WIDE)
+    return lengths
 
 
 def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
@@ -81,16 +86,16 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     time = part.verification_time + line_time(problem.lines, near.ravel() * problem.low.shape[1])
     high = np.minimum(part.high, near.ravel()[:, None].astype(np.int64))
     part = replace(part, high=high, verification_time=time, lines=problem.lines[:0], padded=False)
-    found = fast_lengths(part)[0].reshape(*near.shape, -1)
+    found = _where_busy(part, Relaxed(*(array[many] for array in relaxed))).reshape(*near.shape, -1)
     rows = np.arange(len(problem))
     return found[rows, problem.value(found).argmax(-1)], relaxed
 
 
-def _integer_lengths(problem: Problem, relaxed: Relaxed) -> FloatArray:
+def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: Effort) -> FloatArray:
     room = _room(problem, relaxed)
     rugged: BoolArray = np.asarray((problem.draft_time > RUGGED * room).any(-1))
     lengths = np.empty_like(relaxed.length)
-    for rows, effort in ((~rugged, QUICK), (rugged, THOROUGH)):
+    for rows, effort in ((~rugged, QUICK), (rugged, thorough)):
         if rows.all():
             return _search_ray(problem, relaxed, room, effort)
         if rows.any():
@@ -138,9 +143,9 @@ def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -
     pull = np.maximum((per_token * relaxed.length).sum(-1), TINY)
     spread = np.sqrt((per_token * per_token).sum(-1) / 12.0) / pull  # sd / φ
     steps = np.linspace(-effort.reach, effort.reach, effort.points)
-    if len(problem.lines):  # where uploads take no time, φ moves by whole tokens of a device
-        longest = (relaxed.length > 0.0) * problem.draft_time
-        spread = np.maximum(spread, TOKENS * longest.max(-1) / np.maximum(effort.reach * relaxed.latency, TINY))
+    if effort.tokens:
+        slowest = ((relaxed.length > 0.0) * problem.draft_time).max(-1)
+        spread = np.maximum(spread, effort.tokens * slowest / np.maximum(effort.reach * relaxed.latency, TINY))
     factor = np.maximum(1.0 + spread[:, None] * steps, 0.05)
     price = np.maximum(relaxed.price, TINY)
     charge = relaxed.value * relaxed.slope if len(problem.lines) else None
