@@ -171,13 +171,13 @@ def _padded(problem: Problem, tolerance: float) -> Relaxed:
 
 
 def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Relaxed]:
-    """The whole number (n,) at or below the best longest draft M of padded passes, and the optimum with it."""
+    """The whole number (n,) at or below the best longest draft M of padded passes, and the optimum with the next."""
     low, high = problem.low.max(-1).astype(np.float64), problem.high.max(-1).astype(np.float64)
     while (high > low + 1.0).any():
         middle = np.floor(0.5 * (low + high))
         rises = _longer(problem, middle, tolerance)[1] > 0.0
         low, high = np.where(rises, middle, low), np.where(rises, high, np.maximum(middle, low))
-    return low, _priced(problem, _longer(problem, low, tolerance)[0], np.zeros(len(problem)))
+    return low, _priced(problem, _longer(problem, high, tolerance)[0], np.zeros(len(problem)))
 
 
 def _longer(problem: Problem, longest: FloatArray, tolerance: float) -> tuple[Stationary, FloatArray]:

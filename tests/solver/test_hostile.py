@@ -16,6 +16,7 @@ from multispin_env.solver.relaxed import Relaxed
 
 POSITIVE = st.sampled_from([5e-324, 1e-308, 1e-100, 1e-9, 1e-3, 1.0, 7.0, 1e5, 1e100, 1e308])
 RATE = st.sampled_from([0.0, 5e-324, 1e-12, 0.3, 0.9, 1.0 - 1e-12, 1.0 - 2.0**-53, 1.0])
+TIME = st.sampled_from([0.0, 5e-324, 1e-100, 1e-6, 1e-3, 1.0, 1e5, 1e100, 1e300])
 WEIGHT = st.sampled_from([0.0, 5e-324, 1e-3, 1.0, 1e3, 1e308])
 
 
@@ -33,6 +34,8 @@ def test_any_numbers(options, data):
         num_users=num_users,
         min_draft_length=data.draw(st.integers(0, 1)),
         max_draft_length=data.draw(st.sampled_from([1, 2, 25, 200])),
+        verification_pieces=data.draw(st.lists(st.tuples(TIME, TIME), max_size=3).map(tuple)),
+        padded_verification=data.draw(st.booleans()),
     )
     found = make_controller("optimal", scenario, **options)(SystemState(*arrays[:3]), weights=arrays[3])
     checked_decision(scenario, found)
