@@ -124,7 +124,9 @@ def test_nothing_near_the_relaxed_optimum_is_better(kind):
 
         def value(lengths, problem=problem, scenario=scenario):
             tokens = problem.tokens(lengths[None, None])[0, 0]
-            return tokens / (root(lengths, problem.draft_time[0], problem.token_time[0]) + server_time(scenario, lengths))
+            return tokens / (
+                root(lengths, problem.draft_time[0], problem.token_time[0]) + server_time(scenario, lengths)
+            )
 
         best = value(at.length[0])
         assert at.value[0] == pytest.approx(best, rel=1e-12)
@@ -166,7 +168,9 @@ def test_a_law_without_a_slope_is_the_papers_to_the_bit(scenario, rng):
                 assert (one.value == two.value).all()
                 assert (one.bound == two.bound).all()
         one, two = (ms.sensitivities(each, state) for each in (scenario, other))
-        assert all((getattr(one, name) == getattr(two, name)).all() for name in ("goodput", "bandwidth_price", "snr_db"))
+        assert all(
+            (getattr(one, name) == getattr(two, name)).all() for name in ("goodput", "bandwidth_price", "snr_db")
+        )
 
 
 BEFORE = {

@@ -45,10 +45,8 @@ def test_time_of_a_token_and_bandwidth_under_each_law(law):
         other = scenario.replace(verification_pieces=law, total_bandwidth=scenario.total_bandwidth + hertz)
         return sensitivities(other, state)
 
-    if law == "paper":  # no slope is negative
-        found = (moved(1e-7).goodput - at.goodput) / 1e-7
-    else:
-        found = slope(moved(1e-6), moved(-1e-6), 1e-6)
+    back = 0.0 if law == "paper" else -1e-6  # no slope is negative
+    found = (moved(1e-6).goodput - moved(back).goodput) / (1e-6 - back)
     np.testing.assert_allclose(at.token_time, found, rtol=1e-3)
     np.testing.assert_allclose(at.total_bandwidth, slope(moved(0.0, 1e2), moved(0.0, -1e2), 1e2), rtol=1e-3)
     np.testing.assert_allclose(at.token_time, at.verification_time * tokens, rtol=1e-12)

@@ -14,7 +14,9 @@ USERS = 3
 
 def law(seed):
     rng = np.random.default_rng(seed)
-    pieces = [(float(rng.uniform(0.0, 1.0)), float(rng.choice([0.0, 0.01, 0.02, 0.1]))) for _ in range(rng.integers(1, 6))]
+    pieces = [
+        (float(rng.uniform(0.0, 1.0)), float(rng.choice([0.0, 0.01, 0.02, 0.1]))) for _ in range(rng.integers(1, 6))
+    ]
     return ms.Scenario.preset("llama2", num_users=USERS).replace(verification_pieces=tuple(pieces))
 
 
