@@ -17,15 +17,19 @@ def server_lines(scenario: Scenario) -> FloatArray:
     """Lines (J, 2) of the law: start in s and slope in s for each x, by rising slope; none for the paper's law."""
     users = scenario.num_users
     found: list[tuple[float, float]] = []
-    for start, slope in sorted(scenario.verification_pieces, key=lambda piece: (piece[1], piece[0])):
-        slope = 0.0 if slope < SHORTEST else min(slope, LONGEST)
-        line = (min(start, LONGEST) + users * slope, slope)
+    for slope, start in sorted((_kept(slope), min(start, LONGEST)) for start, slope in scenario.verification_pieces):
+        line = (start + users * slope, slope)
         while found and line[0] >= found[-1][0]:  # a steeper line that starts higher is larger everywhere
             found.pop()
         while len(found) > 1 and _crossing(found[-1], line) <= _crossing(found[-2], found[-1]):
             found.pop()
         found.append(line)
     return np.array(found).reshape(-1, 2)
+
+
+def _kept(slope: float) -> float:
+    """A slope within bounds; what is smaller counts as zero."""
+    return 0.0 if slope < SHORTEST else min(slope, LONGEST)
 
 
 def _crossing(flat: tuple[float, float], steep: tuple[float, float]) -> float:
