@@ -1,4 +1,4 @@
-"""Where drafting does not pay at all (ours).
+"""Where drafting does not pay at all, under laws of verification by tokens (ours).
 
 φ(L) is homogeneous of degree 1 and E is concave, so that no draft is the best if and only if the first tokens of no mix
 of devices earn what they cost: max_L Σ g_k L_k / φ(L) ≤ G with g_k = ω α |ln α| / (1 − α) − G b, G = Σ ω / T_ver(0). In
@@ -11,21 +11,15 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.solver.problem import TINY, Problem
-from multispin_env.solver.server import line_time
 
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
 def idle(problem: Problem) -> BoolArray:
     """Which of the instances (n,) have their relaxed optimum, and so their best decision, where nobody drafts."""
     free: BoolArray = np.asarray((problem.low == 0).all(-1))
-    time = problem.verification_time
-    slope = 0.0
-    if len(problem.lines):
-        nothing = line_time(problem.lines, np.zeros(1))[0]
-        time = time + nothing
-        slope = problem.lines[(problem.lines[:, 0] == nothing).nonzero()[0][-1], 1]
-    value = problem.weights.sum(-1) / time
-    charge = value * slope * (0.0 if problem.padded else 1.0)
+    start, slope = problem.lines[0]  # the highest at x = 0
+    value = problem.weights.sum(-1) / (problem.verification_time + start)
+    charge = value * slope
     decay = problem.decay
     gain = problem.weights * (decay / -np.expm1(-decay)) * np.exp(-decay) - charge[:, None]
     return free & (_fastest_earnings(np.where(problem.high > 0, gain, 0.0), problem) <= value)

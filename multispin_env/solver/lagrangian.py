@@ -14,8 +14,8 @@ finds it.
 import numpy as np
 
 from multispin_env.arrays import FloatArray
+from multispin_env.solver.omega import wright_omega
 from multispin_env.solver.problem import TINY, Problem
-from multispin_env.solver.stationary import wright_omega
 
 
 def lagrangian_lengths(

@@ -12,30 +12,25 @@ A `Charge` takes κ tokens for every drafted one: E becomes E − κ (x − x₀
 exp(2 y) = κ' + exp(2 z) / y², which is concave in y: Newton climbs from the larger of the roots with one term less.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.tokens import expected_tokens
+from multispin_env.solver.bracketing import FLAT, falling_root
 from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.omega import charged_omega, wright_omega
 from multispin_env.solver.problem import TINY, Problem
 
 NEWTON_STEPS = 12
 """Steps of Newton in both unknowns; presets need 4 to 8. What is left goes to the nested search."""
-
-NESTED_STEPS = 80
-"""Most steps of each loop of the nested search; each of them at least halves a bracket where it is not faster."""
 
 LONGEST_STEP = 2.0
 """Most that ln λ may change in a step of Newton (ln φ: a quarter of it)."""
 
 NARROWEST_ROOM = 1e-9
 """Share of φ that drafting must leave for the upload while the iteration is underway."""
-
-FLAT = 1e-30
-"""Smallest determinant of the two equations; below it every length is at an end of its range."""
 
 WIDEST_PRICE = 650.0
 """Bracket of |ln λ|; e to this power still multiplies without overflow."""
@@ -123,28 +118,6 @@ def stationary_point(
     if len(open_rows):
         p[open_rows], q[open_rows] = _nested(problem.rows(open_rows), terms.rows(open_rows), tolerance)
     return Stationary(_evaluate(problem, terms, p, q).length, p, q)
-
-
-def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
-    """Y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15 (ours)."""
-    large = z > 1.0
-    u = np.where(large, np.log(np.where(large, z, 1.0)), z)
-    for _ in range(steps):
-        y = np.exp(u)
-        u = u - (y + u - z) / (1.0 + y)
-    result: FloatArray = np.exp(u)
-    return result
-
-
-def charged_omega(z: FloatArray, scarcity: FloatArray, steps: int = 5) -> tuple[FloatArray, FloatArray]:
-    """Y > 0 with exp(2 y) = κ' + exp(2 z) / y², ln κ' = ``scarcity``, and the share of the last term (ours)."""
-    y = np.maximum(np.maximum(0.5 * scarcity, wright_omega(z)), TINY)
-    for _ in range(steps):
-        log_y = np.log(y)
-        share = 1.0 / (1.0 + np.exp(scarcity - 2.0 * (z - log_y)))
-        y = y - (y - 0.5 * np.logaddexp(scarcity, 2.0 * (z - log_y))) / (1.0 + share / y)
-    share = 1.0 / (1.0 + np.exp(scarcity - 2.0 * (z - np.log(y))))
-    return y, share
 
 
 def _terms(problem: Problem, charge: Charge) -> _Terms:
@@ -254,7 +227,7 @@ def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArr
             return at.excess, at.excess_q
 
         widest = np.full_like(p, WIDEST_PRICE)
-        return _falling_root(excess, q, -widest, widest, 0.1 * tolerance)
+        return falling_root(excess, q, -widest, widest, 0.1 * tolerance)
 
     def tilt(p: FloatArray) -> tuple[FloatArray, FloatArray]:
         nonlocal q
@@ -268,30 +241,5 @@ def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArr
     longest = equal_latency(problem.high, problem.draft_time, problem.token_time).latency
     low = np.log(np.maximum(shortest, 1e-12 * terms.charge.time))
     high = np.maximum(np.log(np.maximum(longest, TINY)), low)
-    p = _falling_root(tilt, 0.5 * (low + high), low, high, tolerance)
+    p = falling_root(tilt, 0.5 * (low + high), low, high, tolerance)
     return p, price(p)
-
-
-def _falling_root(
-    function: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
-    x: FloatArray,
-    low: FloatArray,
-    high: FloatArray,
-    tolerance: float,
-) -> FloatArray:
-    """Roots of falling functions within brackets: Newton, and halving where it leaves them or is slow."""
-    before = np.full_like(x, np.inf)
-    done = high - low <= tolerance
-    for _ in range(NESTED_STEPS):
-        value, slope = function(x)
-        low = np.where(value > 0.0, x, low)
-        high = np.where(value > 0.0, high, x)
-        done = done | (np.abs(value) <= tolerance) | (high - low <= tolerance)
-        if done.all():
-            break
-        steep = np.abs(slope) > FLAT
-        newton = x - np.where(steep, value, 0.0) / np.where(steep, slope, 1.0)
-        fast = steep & (np.abs(value) <= 0.5 * before) & (low < newton) & (newton < high)
-        x = np.where(done, x, np.where(fast, newton, 0.5 * (low + high)))
-        before = np.where(fast, np.abs(value), np.inf)
-    return x
