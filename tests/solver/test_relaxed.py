@@ -11,8 +11,9 @@ from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 from multispin_env.solver import relaxed
 from multispin_env.solver.lagrangian import lagrangian_lengths
+from multispin_env.solver.omega import wright_omega
 from multispin_env.solver.problem import make_problem
-from multispin_env.solver.relaxed import relaxed_optimum, wright_omega
+from multispin_env.solver.relaxed import relaxed_optimum
 from multispin_env.solver.rule import fast_lengths
 
 

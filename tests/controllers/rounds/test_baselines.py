@@ -38,6 +38,41 @@ def test_uniform_bandwidth_equals_brute_force(preset, rng, low):
     assert found == pytest.approx(best, rel=1e-12)
 
 
+LAWS = {
+    "one piece": {"server": "a100-32b"},
+    "steep": {"verification_pieces": ((0.01, 0.02),)},
+    "a kink": {"verification_pieces": ((0.2, 0.0), (0.05, 0.0131))},  # at 11.45 tokens
+    "two kinks": {"verification_pieces": ((0.5, 0.0), (0.3, 0.02), (0.01, 0.0453)), "round_trip_time": 0.1},
+    "padded": {"server": "cpu-1.5b"},
+    "padded, a kink": {"verification_pieces": ((0.2, 0.0), (0.05, 0.0131)), "padded_verification": True},
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("low", [0, 1])
+def test_uniform_bandwidth_and_homogeneous_equal_brute_force_under_each_law(law, low):
+    seen = set()
+    for bandwidth in (5e5, 2e6, 2e7):
+        scenario = ms.Scenario.preset("qwen3.5", num_users=3, max_draft_length=7, total_bandwidth=bandwidth)
+        scenario = scenario.replace(min_draft_length=low, **LAWS[law])
+        state = ms.sample_state(scenario, np.random.default_rng(0), 20)
+        every = np.array(list(itertools.product(range(low, 8), repeat=3)))[:, None]
+        share = np.full(every.shape, scenario.total_bandwidth / 3)
+        best = ms.expected_outcome(scenario, state, ms.Decision(every, share)).goodput.max(0)
+        decision = ms.make_controller("uniform-bandwidth", scenario)(state)
+        assert ms.expected_outcome(scenario, state, decision).goodput == pytest.approx(best, rel=1e-12)
+        seen.update(decision.draft_length.sum(-1).tolist())
+        fixed = [
+            ms.make_controller("optimal", scenario, fixed_length=np.full(3, length))(state) for length in range(low, 8)
+        ]
+        best = np.max([ms.expected_outcome(scenario, state, one).goodput for one in fixed], 0)
+        decision = ms.make_controller("homogeneous", scenario)(state)
+        assert ms.expected_outcome(scenario, state, decision).goodput == pytest.approx(best, rel=1e-12)
+    assert len(seen) > 2
+    if "kink" in law and "padded" not in law:
+        assert seen & {8, 9}  # on both sides of 11.45 tokens, 3 of them the server's
+
+
 def test_random_uses_its_generator(scenario, rng):
     state = ms.sample_state(scenario, rng, 200)
 
