@@ -114,3 +114,9 @@ def test_references_within_a_tenth_below_the_curve_are_shown(headline, shown, pi
     bars = [BARS[0], BARS[1], bar("near", 1.0, 1.0, 1.0, headline)]
     axes = pictures(report(rows=bars))["learning_curve.png"]
     assert (len(axes.lines) == 3) == shown
+
+
+def test_a_tenth_is_of_the_highest_headline(pictures):
+    rows = [bar("optimal", 10.0, 9.0, 11.0, 10.0), BARS[1], bar("near", 1.0, 1.0, 1.0, -0.4)]
+    axes = pictures(report(rows=rows))["learning_curve.png"]
+    assert [line.get_label() for line in axes.lines][1:] == ["optimal, 10.0000", "near, -0.4000"]

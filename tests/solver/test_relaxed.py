@@ -99,3 +99,20 @@ def test_newton_alone_solves_the_presets(name, bandwidth, monkeypatch):
     monkeypatch.setattr(relaxed, "_nested", lambda *_: pytest.fail("Newton's steps were not enough"))
     scenario = Scenario.preset(name, total_bandwidth=bandwidth)
     relaxed_optimum(make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 100)))
+
+
+def test_one_equation_alone_is_no_solution(monkeypatch):
+    """From a start at which the shares sum to one, the latency is still found."""
+    scenario = Scenario.preset("llama2", num_users=4)
+    problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(5), 6))
+    at = relaxed_optimum(problem)
+    terms = relaxed._terms(problem)
+    p = np.log(1.5 * at.latency)
+    low, high = np.full(6, -40.0), np.full(6, 40.0)
+    for _ in range(200):  # more than bits of a number
+        q = 0.5 * (low + high)
+        wide = relaxed._evaluate(problem, terms, p, q).excess > 0.0
+        low, high = np.where(wide, q, low), np.where(wide, high, q)
+    assert np.abs(relaxed._evaluate(problem, terms, p, q).excess).max() < 1e-12
+    monkeypatch.setattr(relaxed, "_start", lambda problem: (p, q))
+    np.testing.assert_allclose(relaxed_optimum(problem).latency, at.latency, rtol=1e-9)

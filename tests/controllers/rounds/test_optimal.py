@@ -112,3 +112,10 @@ def test_weights_favour_their_users(rng):
     ):
         with pytest.raises(ValueError, match=message):
             controller(state, weights=bad)
+
+
+def test_a_short_time_limit_is_one():
+    scenario = ms.Scenario.preset("llama2", num_users=2)
+    assert ms.make_controller("optimal", scenario, certify=1e-6, time_limit=0.25).time_limit == 0.25
+    with pytest.raises(ValueError, match=r"time_limit: expected .*, got -0.25"):
+        ms.make_controller("optimal", scenario, certify=1e-6, time_limit=-0.25)
