@@ -60,7 +60,8 @@ class Problem:
 
     def rows(self, rows: IntArray | BoolArray | slice) -> "Problem":
         """Some of the instances."""
-        return Problem(*(getattr(self, name)[rows] for name in ARRAYS), self.lines, self.padded)
+        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ARRAYS}
+        return Problem(**arrays, lines=self.lines, padded=self.padded)
 
     def tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Σ_k ω_k E[N_k | L_k] of candidates (n, m, K), as (n, m)."""
