@@ -80,22 +80,22 @@ def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[Floa
     singles, slope = _singles(problem, lengths, phi)
     longer = _longer_passes(problem, lengths) if len(problem.lines) else None
 
-    def estimate(moves: _Moves, added: IntArray) -> FloatArray:
+    def estimate(moves: _Moves, added: IntArray | None) -> FloatArray:
         """ΔE − G (Δφ + ΔT_ver), at least, in tokens: positive if the move pays; ``added`` tokens are −2..2."""
         used = 1.0 + moves.share
         latency = used * moves.share / np.maximum(slope + moves.slope, LEAST_DIVISOR)
-        if longer is not None:
+        if longer is not None and added is not None:
             latency = latency + np.take_along_axis(longer, np.broadcast_to(added + 2, latency.shape), -1)
         return np.where(np.isfinite(moves.share), moves.tokens - value * latency, -np.inf)
 
-    added = np.repeat([1, -1], num_users)
+    added = np.repeat([1, -1], num_users) if longer is not None else None
     alone = estimate(singles, added)
     count = min(MOVERS, 2 * num_users)
     movers = _largest(alone, count)
     first, second = np.triu_indices(count, 1)
     chosen = _Moves(*(np.take_along_axis(effect, movers, -1) for effect in singles))
     pair = _Moves(*(effect[:, first] + effect[:, second] for effect in chosen))
-    both = estimate(pair, added[movers[:, first]] + added[movers[:, second]] if longer is not None else added)
+    both = estimate(pair, None if added is None else added[movers[:, first]] + added[movers[:, second]])
     same = movers[:, first] % num_users == movers[:, second] % num_users
     gain = np.concatenate([alone, np.where(same, -np.inf, both)], -1)
     best = _largest(gain, FINALISTS)

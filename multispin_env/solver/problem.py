@@ -1,6 +1,6 @@
 """The optimisation problem as the solvers see it: a flat batch of instances in units of one share of the budget."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,8 @@ class Problem:
 
     def rows(self, rows: IntArray | BoolArray | slice) -> "Problem":
         """Some of the instances."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS})
+        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ARRAYS}
+        return Problem(**arrays, lines=self.lines, padded=self.padded)
 
     def tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Σ_k ω_k E[N_k | L_k] of candidates (n, m, K), as (n, m)."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import Problem
@@ -27,7 +27,7 @@ def roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
     if problem.padded:
         parts = [_of_longest(problem, relaxed, target, *one) for one in longest_drafts(problem)]
         return joined(*parts)
-    whole = _root(problem, relaxed, target)
+    whole, _ = _root(problem, relaxed, target)
     if not len(problem.lines):
         return whole
     return joined(*(replace(whole, law=segment) for segment in segments(problem, relaxed.slope)))
@@ -39,17 +39,17 @@ def _of_longest(problem: Problem, relaxed: Relaxed, target: FloatArray, longest:
     part, relaxed = problem.rows(rows), Relaxed(*(array[rows] for array in relaxed))
     law, high = law.rows(rows), np.minimum(part.high, longest)
     part = replace(part, high=high, verification_time=law.start, lines=problem.lines[:0], padded=False)
-    nodes = _root(part, relaxed, target[rows])
-    return replace(nodes, instance=rows, law=law)
+    nodes, wins = _root(part, relaxed, target[rows])
+    return replace(nodes, instance=rows, law=law).rows(wins)
 
 
-def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
-    """One part for each instance: all latencies, and the windows that a linear bound leaves."""
-    low, high = _linear_windows(problem, relaxed, target)
+def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes, BoolArray]:
+    """One part for each instance: all latencies, and the windows a linear bound leaves; whether it leaves any, (n,)."""
+    low, high, wins = _linear_windows(problem, relaxed, target)
     shortest = equal_latency(low, problem.draft_time, problem.token_time).latency
     longest = equal_latency(high, problem.draft_time, problem.token_time).latency
     n = len(problem)
-    return Nodes(
+    nodes = Nodes(
         instance=np.arange(n),
         left=shortest * (1.0 - OVERLAP),
         right=longest * (1.0 + OVERLAP),
@@ -58,11 +58,12 @@ def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
         bound=np.full(n, np.inf),
         by_user=np.zeros(n, dtype=bool),
     )
+    return nodes, wins
 
 
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
-def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Lengths that can win by the tangent of φ(L) at the relaxed optimum.
+def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Lengths that can win by the tangent of φ(L) at the relaxed optimum, and the instances (n,) that have any.
 
     φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a, and L wins against G only if
     Σ (ω e(L_k) − G a_k L_k) ≥ G T_ver: the terms are separate, and each may lose at most what the best leave over.
@@ -85,4 +86,4 @@ def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> t
     low = problem.low + wins.argmax(-1)
     high = problem.low + (width - 1) - wins[..., ::-1].argmax(-1)
     high = np.minimum(high, problem.high)  # where nothing wins the range stays as it is
-    return low.astype(np.float64), high.astype(np.float64)
+    return low.astype(np.float64), high.astype(np.float64), wins.any((-1, -2))

@@ -22,7 +22,7 @@ from multispin_env.solver.server import line_time
 RUGGED = 0.4
 """Largest T_k over the time left for its upload, from which on the search along the ray is the thorough one."""
 
-NEAR = np.array([-1, 0, 1, 2])
+NEAR = np.array([-3, -2, -1, 0, 1, 2])
 """Longest drafts of padded passes that are tried, from the whole number below the relaxed one."""
 
 RELAXED_TOLERANCE = 1e-3
