@@ -11,7 +11,8 @@ from stable_baselines3.common.vec_env import VecEnv
 import agents.registry as tables
 from multispin_env.envs.settings import Settings
 from multispin_env.registry import Registry
-from multispin_env.scenario import LAW, SCENARIOS, Scenario
+from multispin_env.scenario import SCENARIOS, Scenario
+from multispin_env.server import LAW
 
 Remaining = Callable[[float], float]
 """Fraction of the budget that remains, from Stable-Baselines3's own fraction."""

@@ -15,7 +15,7 @@ from scipy.optimize import linprog
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.evaluation.table import aligned
-from multispin_env.scenario import SERVERS
+from multispin_env.server import SERVERS
 from multispin_env.units import MS
 
 

@@ -22,7 +22,8 @@ from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.verification import pass_tokens
-from multispin_env.scenario import SERVERS, Scenario
+from multispin_env.scenario import Scenario
+from multispin_env.server import SERVERS
 from multispin_env.solver.certify import upper_bound
 
 KINDS = {"one piece": (1, False), "two pieces": (2, False), "padded": (1, True), "padded, two pieces": (2, True)}

@@ -30,7 +30,8 @@ from multispin_env.physics.rounds import expected_outcome, sampled_outcome
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
 from multispin_env.registry import FIGURES  # what gives it its type needs scipy.stats, which is slow to import
-from multispin_env.scenario import SCENARIOS, SERVERS, Scenario, Server, Task
+from multispin_env.scenario import SCENARIOS, Scenario, Task
+from multispin_env.server import SERVERS, Server
 from multispin_env.solver.certify import CertifiedDecision, upper_bound
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 

@@ -136,8 +136,6 @@ ESTIMATORS: Registry[Any] = Registry(
 SYSTEMS: Registry[Any] = Registry(
     "system",
     {
-        "autoregressive": "multispin_env.controllers.rounds.systems:autoregressive_goodput",
-        "colocated": "multispin_env.controllers.rounds.systems:colocated_goodput",
         "p2p": "multispin_env.controllers.rounds.systems:p2p_goodput",
         "centralized": "multispin_env.controllers.rounds.systems:centralized_goodput",
     },

@@ -10,6 +10,7 @@ import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_integer, check_keywords, check_name, check_real, shown
 from multispin_env.scenario_files import is_file_name, read_scenario, write_scenario
+from multispin_env.server import LAW, SERVERS, checked_pieces
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
 
@@ -218,7 +219,7 @@ class Scenario:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write every field to a TOML or JSON file, by the end of its name; in TOML with its meaning and unit."""
-        write_scenario(path, self.to_dict(), MEANINGS)
+        write_scenario(path, self.to_dict())
 
     @classmethod
     def field_names(cls) -> tuple[str, ...]:
@@ -300,79 +301,8 @@ class Scenario:
         return self.num_users / self.verification_time
 
 
-MEANINGS = {
-    "name": "label, shown in tables",
-    "vocabulary_size": "tokens of the vocabulary",
-    "verification_fixed_time": "s for each pass of the server",
-    "verification_time_per_draft": "s for each draft of a pass",
-    "mean_draft_time": "s of the small model for a token",
-    "num_users": "devices",
-    "total_bandwidth": "Hz of the uplink",
-    "verification_pieces": "pairs [s, s/token]: the largest a + b n for the n tokens of a pass",
-    "padded_verification": "whether a pass holds devices x (longest draft + 1) tokens",
-    "server": "profile that the law of verification is from",
-    "round_trip_time": "s in each round",
-    "payload": "what is uploaded for a token: distributions or ids",
-    "kept_probabilities": "probabilities for a token",
-    "bits_per_probability": "bit",
-    "min_draft_length": "tokens, 0 or 1",
-    "max_draft_length": "tokens",
-    "draft_time_spread": "draft times lie within mean (1 - spread) to mean (1 + spread)",
-    "mean_gain_low": "least mean power gain of a channel",
-    "mean_gain_high": "largest mean power gain",
-    "transmit_snr_db": "dB, transmit power over noise at gain 1",
-    "noise_power": "W",
-    "server_draft_time": "s of a small model on the server for a token",
-    "channel": "fading model",
-    "acceptance": "acceptance process",
-}
-"""Meaning and unit of each field but the tasks, as files of scenarios say them."""
-
 PAYLOADS = ("distributions", "ids")
 """What may be uploaded for each drafted token."""
-
-LAW = frozenset(
-    ("verification_fixed_time", "verification_time_per_draft", "verification_pieces", "padded_verification")
-)
-"""Fields of the law of verification."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    """A law of verification that was measured: how long a pass takes, and how it is known.
-
-    Parameters
-    ----------
-    name
-        As in `SERVERS`.
-    model, source
-        What was measured, and where the numbers are from.
-    pieces
-        (a_j, b_j) in seconds and seconds per token.
-    padded
-        Whether a pass holds K (max L + 1) tokens.
-    draft_time
-        T_srv in seconds, where the server was measured with a small model too; ``None`` leaves the scenario's.
-    """
-
-    name: str
-    model: str
-    source: str
-    pieces: tuple[tuple[float, float], ...]
-    padded: bool = False
-    draft_time: float | None = None
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """Fields of `Scenario` with this law."""
-        law: dict[str, Any] = {
-            "verification_fixed_time": 0.0,
-            "verification_time_per_draft": 0.0,
-            "verification_pieces": self.pieces,
-            "padded_verification": self.padded,
-            "server": self.name,
-        }
-        return law if self.draft_time is None else law | {"server_draft_time": self.draft_time}
 
 
 def _tasks(tables: Any) -> tuple[Task, ...]:
@@ -381,19 +311,6 @@ def _tasks(tables: Any) -> tuple[Task, ...]:
         raise ValueError(f"tasks: expected a list of tables, one for each task, got {shown(tables)}")
     return tuple(Task(**table) for table in tables)
 
-
-def checked_pieces(pieces: Any) -> tuple[tuple[float, float], ...]:
-    """Return pieces (a_j, b_j) as floats; ``ValueError`` where one is no pair of finite numbers ≥ 0."""
-    for index, piece in enumerate(pieces):
-        if not isinstance(piece, tuple | list) or len(piece) != 2:
-            raise ValueError(f"verification_pieces[{index}]: expected a pair (s, s/token), got {shown(piece)}")
-        for part in piece:
-            check_real(f"verification_pieces[{index}]", part, 0.0)
-    return tuple((float(start), float(slope)) for start, slope in pieces)
-
-
-SERVERS: tables.Registry[Server] = tables.SERVERS
-"""The laws of verification that were measured."""
 
 SCENARIOS: tables.Registry[Scenario] = tables.SCENARIOS
 """The presets."""

@@ -19,6 +19,35 @@ LARGEST = MIB
 """Bytes of a file: hundreds of times what a scenario takes."""
 
 
+MEANINGS = {
+    "name": "label, shown in tables",
+    "vocabulary_size": "tokens of the vocabulary",
+    "verification_fixed_time": "s for each pass of the server",
+    "verification_time_per_draft": "s for each draft of a pass",
+    "mean_draft_time": "s of the small model for a token",
+    "num_users": "devices",
+    "total_bandwidth": "Hz of the uplink",
+    "verification_pieces": "pairs [s, s/token]: the largest a + b n for the n tokens of a pass",
+    "padded_verification": "whether a pass holds devices x (longest draft + 1) tokens",
+    "server": "profile that the law of verification is from",
+    "round_trip_time": "s in each round",
+    "payload": "what is uploaded for a token: distributions or ids",
+    "kept_probabilities": "probabilities for a token",
+    "bits_per_probability": "bit",
+    "min_draft_length": "tokens, 0 or 1",
+    "max_draft_length": "tokens",
+    "draft_time_spread": "draft times lie within mean (1 - spread) to mean (1 + spread)",
+    "mean_gain_low": "least mean power gain of a channel",
+    "mean_gain_high": "largest mean power gain",
+    "transmit_snr_db": "dB, transmit power over noise at gain 1",
+    "noise_power": "W",
+    "server_draft_time": "s of a small model on the server for a token",
+    "channel": "fading model",
+    "acceptance": "acceptance process",
+}
+"""Meaning and unit of each field but the tasks, as files of scenarios say them."""
+
+
 def is_file_name(name: str) -> bool:
     """Whether the name of a scenario is that of a file."""
     return name.lower().endswith(FORMATS)
@@ -77,22 +106,19 @@ def _line_of(message: str, text: str) -> str:
     return ""
 
 
-def write_scenario(path: str | PathLike[str], fields: Mapping[str, Any], meanings: Mapping[str, str]) -> None:
+def write_scenario(path: str | PathLike[str], fields: Mapping[str, Any]) -> None:
     """Write fields as `read_scenario` reads them; in TOML each with its meaning behind it."""
     path = Path(path)
     _parser(path)
-    if path.suffix.lower() == ".json":
-        text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
-    else:
-        text = _toml(fields, meanings)
-    path.write_text(text, encoding="utf-8")
+    as_json = path.suffix.lower() == ".json"
+    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n" if as_json else _toml(fields), "utf-8")
 
 
-def _toml(fields: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
+def _toml(fields: Mapping[str, Any]) -> str:
     """Plain values first, then lists of tables, as TOML wants it."""
     plain = [(name, _value(value)) for name, value in fields.items() if not _is_tables(value)]
     width = max((len(f"{name} = {value}") for name, value in plain), default=0)
-    lines = [f"{f'{name} = {value}':{width}s}  # {meanings[name]}" for name, value in plain]
+    lines = [f"{f'{name} = {value}':{width}s}  # {MEANINGS[name]}" for name, value in plain]
     for name, tables in fields.items():
         if _is_tables(tables):
             for table in tables:

@@ -1,6 +1,6 @@
 """Qwen2.5-32B on four A100."""
 
-from multispin_env.scenario import Server
+from multispin_env.server import Server
 from multispin_env.units import MS
 
 SERVER = Server(

@@ -1,6 +1,6 @@
 """Llama-3.1-70B on several A100."""
 
-from multispin_env.scenario import Server
+from multispin_env.server import Server
 from multispin_env.units import MS
 
 SERVER = Server(

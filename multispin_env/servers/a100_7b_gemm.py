@@ -1,6 +1,6 @@
 """Llama-2-7B on one A100: matrix products alone, which no server is faster than."""
 
-from multispin_env.scenario import Server
+from multispin_env.server import Server
 from multispin_env.units import MS
 
 SERVER = Server(

@@ -1,6 +1,6 @@
 """Qwen2.5-Coder-1.5B on one thread of a CPU."""
 
-from multispin_env.scenario import Server
+from multispin_env.server import Server
 from multispin_env.units import MS
 
 SERVER = Server(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fit_servers import TABLES, error_of, fit, main
-from multispin_env.scenario import SERVERS
+from multispin_env.server import SERVERS
 
 
 def test_a_table_that_is_a_law_is_found():

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from multispin_env.controllers.rounds.capacity import capacity
+from multispin_env.controllers.rounds.systems import autoregressive_goodput, colocated_goodput
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells
@@ -80,7 +81,8 @@ def _row(scale: Scale, preset: str, server: str, payload: str, megahertz: float,
     size = min(scale.states, MOST_STATES)
     scenario = _scenario(preset, server, payload, megahertz).replace(num_users=users)
     cases = States.draw(scenario, size, scale.seed, certify=None)
-    alone, colocated = (float(cases.values(system).mean()) for system in SYSTEMS[:2])
+    alone = float(autoregressive_goodput(scenario))
+    colocated = float(colocated_goodput(scenario, cases.state).mean())
     ledger = cases.play("optimal")
     reached = mean_interval(ledger.goodput)
     values = dict(zip(SYSTEMS, (alone, colocated, reached.mean), strict=True))
