@@ -179,5 +179,6 @@ FIGURES: Registry[Any] = Registry(
         "recorded": _FIGURES + "recorded:FIGURE",
         "certificate": _FIGURES + "certificate:FIGURE",
         "claims": _FIGURES + "claims:FIGURE",
+        "does-it-pay": _FIGURES + "does_it_pay:FIGURE",
     },
 )

@@ -51,11 +51,15 @@ def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecis
     draft = draft_length * state.draft_time
     upload = upload_time(scenario, draft_length, state.spectral_efficiency, decision.bandwidth)
     access_latency = largest(draft + upload)
-    verified = verification_time(scenario, np.broadcast_to(draft_length, draft.shape))
+    if scenario.verification_pieces:
+        verified = verification_time(scenario, np.broadcast_to(draft_length, draft.shape))
+    else:  # the same for every round, and asked for at every step of an environment
+        verified = np.full(access_latency.shape, scenario.verification_time)[()]
+    rest = verified + scenario.round_trip_time if scenario.round_trip_time else verified
     return Outcome(
-        goodput=goodput(np.add.reduce(tokens, -1), access_latency, verified + scenario.round_trip_time),
+        goodput=goodput(np.add.reduce(tokens, -1), access_latency, rest),
         tokens=tokens,
-        round_latency=access_latency + (verified + scenario.round_trip_time),
+        round_latency=access_latency + rest,
         draft_time=draft,
         upload_time=upload,
         verification_time=verified,

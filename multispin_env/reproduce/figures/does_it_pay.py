@@ -18,6 +18,8 @@ from multispin_env.scenario import PAYLOADS, Scenario
 SERVERS = ("", "a100-7b-gemm", "a100-32b", "a100-70b")
 """Profiles, and the paper's own law."""
 
+QUICK_SERVERS = ("", "a100-32b")
+
 USERS = (2, 5, 10, 20, 40, 60)
 QUICK_USERS = (5, 20)
 BUDGETS = (2.0, 10.0, 50.0)
@@ -60,7 +62,7 @@ class PayRow:
 def compute(scale: Scale) -> list[PayRow]:
     """Every pair of models on every server, with both payloads, for several numbers of devices and budgets."""
     users, budgets = scale.pick(USERS, QUICK_USERS), scale.pick(BUDGETS, QUICK_BUDGETS)
-    servers = scale.pick(SERVERS, SERVERS[:3])
+    servers = scale.pick(SERVERS, QUICK_SERVERS)
     settings = [
         (preset, server, payload, budget, count)
         for preset in PRESETS
