@@ -163,10 +163,6 @@ def cost_of_errors(problem: Problem, length: FloatArray) -> FloatArray:
     pull = (token * length / room**2).sum(-1, keepdims=True)
     decay = problem.decay
     bends = decay**2 * np.exp(-decay * (length + 1.0)) / -np.expm1(-decay)
-<<<<<<< HEAD
-    price = tokens / (phi + problem.verification_time[:, None])
-=======
     price = tokens / (phi + problem.server_time(length[:, None]))
->>>>>>> w-solver
     cost: FloatArray = 0.5 * (bends + price * 2.0 * token * phi * draft / room**3 / pull) / tokens
     return cost
