@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
@@ -12,6 +12,7 @@ import agents.registry as tables
 from multispin_env.envs.settings import Settings
 from multispin_env.registry import Registry
 from multispin_env.scenario import SCENARIOS, Scenario
+from multispin_env.server import LAW
 
 Remaining = Callable[[float], float]
 """Fraction of the budget that remains, from Stable-Baselines3's own fraction."""
@@ -60,11 +61,17 @@ def scenarios_like(settings: Settings) -> tuple[Scenario, ...]:
     own, scenarios = settings.scenario, [settings.scenario]
     for name in SCENARIOS.names():
         preset = Scenario.preset(name, num_users=own.num_users, total_bandwidth=own.total_bandwidth)
-        preset = preset.replace(**settings.variant.scenario_defaults)
+        preset = preset.replace(**settings.variant.scenario_defaults, **_server(own))
         shapes = [(one.min_draft_length, one.max_draft_length, len(one.tasks)) for one in (preset, own)]
         if preset not in scenarios and shapes[0] == shapes[1]:
             scenarios.append(preset)
     return tuple(scenarios)
+
+
+def _server(scenario: Scenario) -> dict[str, Any]:
+    """Fields that are not about the pair of models: what is uploaded, and the server where its law costs tokens."""
+    law = (*LAW, "server", "min_draft_length") if scenario.verification_pieces else ()
+    return {name: getattr(scenario, name) for name in ("payload", "round_trip_time", *law)}
 
 
 class AgentSettings(Protocol):

@@ -87,6 +87,8 @@ def check_teachable(settings: Settings) -> None:
             "agent: expected an environment that shows the whole state and has an optimum for 'imitation', "
             f"got {type(variant).__name__}"
         )
+    if settings.scenario.verification_pieces:
+        raise ValueError("agent: expected 'apg' or 'ppo' for a server whose time depends on tokens, got 'imitation'")
 
 
 class Teacher:
@@ -161,6 +163,6 @@ def cost_of_errors(problem: Problem, length: FloatArray) -> FloatArray:
     pull = (token * length / room**2).sum(-1, keepdims=True)
     decay = problem.decay
     bends = decay**2 * np.exp(-decay * (length + 1.0)) / -np.expm1(-decay)
-    price = tokens / (phi + problem.verification_time)
+    price = tokens / (phi + problem.server_time(length[:, None]))
     cost: FloatArray = 0.5 * (bends + price * 2.0 * token * phi * draft / room**3 / pull) / tokens
     return cost

@@ -20,6 +20,7 @@ from multispin_env.evaluation.cases.states import States
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState
+from multispin_env.physics.verification import verification_time
 from multispin_env.scenario import SCENARIOS, Scenario
 from multispin_env.solver.certify import certified_lengths, upper_bound
 from multispin_env.solver.problem import Problem
@@ -44,7 +45,8 @@ def brute_force(scenario: Scenario, state: SystemState, weights: FloatArray) -> 
         low, high = np.where(used > 1.0, middle, low), np.where(used > 1.0, high, middle)
     powers = state.acceptance_rate[:, None] ** np.arange(scenario.max_draft_length + 1)
     tokens = powers.cumsum(-1)[np.arange(users), lengths.astype(int)]
-    value = (weights * tokens).sum(-1) / (drafting.max(-1) + high + scenario.verification_time)
+    rest = verification_time(scenario, lengths) + scenario.round_trip_time
+    value = (weights * tokens).sum(-1) / (drafting.max(-1) + high + rest)
     return float(value.max())
 
 
@@ -106,7 +108,7 @@ def wide_problem(rng: np.random.Generator, users: int) -> Problem:
         weights=np.ones((1, users)),
         low=np.ones((1, users), dtype=np.int64),
         high=np.full((1, users), 25),
-        verification_time=float(decades(3e-3, 5.0, 1)[0]),
+        verification_time=decades(3e-3, 5.0, 1),
     )
 
 

@@ -1,4 +1,4 @@
-"""Instances made to break a solver."""
+"""Instances made to break a solver, with laws of verification by tokens."""
 
 import numpy as np
 
@@ -33,3 +33,23 @@ def hostile_instance(
         )
     weights = rng.choice([0.0, 1.0, 1.0, 1e3], num_users) if rng.random() < 0.5 else np.ones(num_users)
     return scenario, state, weights
+
+
+def hostile_law(rng: np.random.Generator, scenario: Scenario, pieces: int, padded: bool = False) -> Scenario:
+    """The scenario with a law of one or two pieces over many decades, with a kink where decisions can reach it."""
+    users = scenario.num_users
+    tokens = rng.uniform(users, users * (scenario.max_draft_length + 1))
+    fixed = scenario.verification_fixed_time
+    steep = fixed * float(10.0 ** rng.uniform(-3.0, 1.0)) / tokens
+    law = [(fixed, steep)]
+    if pieces == 2:
+        flat = steep * float(rng.choice([0.0, 0.1, 0.7]))
+        law = [(fixed + (steep - flat) * tokens, flat), (fixed, steep)]
+    paper = bool(rng.random() < 0.3)
+    return scenario.replace(
+        verification_fixed_time=0.1 * fixed if paper else 0.0,
+        verification_time_per_draft=0.02 * fixed if paper else 0.0,
+        verification_pieces=tuple(law),
+        padded_verification=padded,
+        round_trip_time=float(rng.choice([0.0, 0.02, 0.3])),
+    )

@@ -9,8 +9,15 @@ from multispin_env.controllers.base import CONTROLLERS, Controller
 from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.controllers.rounds.capacity import capacity
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
-from multispin_env.controllers.rounds.systems import centralized_goodput, p2p_goodput
+from multispin_env.controllers.rounds.schedule import draft_schedule
+from multispin_env.controllers.rounds.systems import (
+    autoregressive_goodput,
+    centralized_goodput,
+    colocated_goodput,
+    p2p_goodput,
+)
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
 from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.physics.acceptance.base import ACCEPTANCES
@@ -24,6 +31,7 @@ from multispin_env.physics.tokens import expected_tokens, sample_tokens
 from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
 from multispin_env.registry import FIGURES  # what gives it its type needs scipy.stats, which is slow to import
 from multispin_env.scenario import SCENARIOS, Scenario, Task
+from multispin_env.server import SERVERS, Server
 from multispin_env.solver.certify import CertifiedDecision, upper_bound
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 
@@ -37,6 +45,7 @@ __all__ = [
     "ESTIMATORS",
     "FIGURES",
     "SCENARIOS",
+    "SERVERS",
     "Assumptions",
     "CertifiedDecision",
     "Controller",
@@ -47,12 +56,17 @@ __all__ = [
     "Records",
     "Scenario",
     "Sensitivities",
+    "Server",
     "SystemState",
     "Task",
+    "autoregressive_goodput",
+    "capacity",
     "centralized_goodput",
     "clarke_correlation",
+    "colocated_goodput",
     "controller_names",
     "doppler_frequency",
+    "draft_schedule",
     "expected_outcome",
     "expected_tokens",
     "homogeneous_draft_length",

@@ -81,6 +81,16 @@ SCENARIOS: Registry[Any] = Registry(
     },
 )
 
+SERVERS: Registry[Any] = Registry(
+    "server",
+    {
+        "a100-7b-gemm": "multispin_env.servers.a100_7b_gemm:SERVER",
+        "a100-32b": "multispin_env.servers.a100_32b:SERVER",
+        "a100-70b": "multispin_env.servers.a100_70b:SERVER",
+        "cpu-1.5b": "multispin_env.servers.cpu_15b:SERVER",
+    },
+)
+
 CHANNELS: Registry[Any] = Registry(
     "channel",
     {
@@ -169,5 +179,6 @@ FIGURES: Registry[Any] = Registry(
         "recorded": _FIGURES + "recorded:FIGURE",
         "certificate": _FIGURES + "certificate:FIGURE",
         "claims": _FIGURES + "claims:FIGURE",
+        "does-it-pay": _FIGURES + "does_it_pay:FIGURE",
     },
 )

@@ -1,10 +1,16 @@
 """What stays the same for a whole experiment: devices, radio, server, tasks."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from os import PathLike
 from typing import Any, Self
 
+import numpy as np
+
 import multispin_env.registry as tables
-from multispin_env.checks import check_integer, check_keywords, check_name, check_real
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_bool, check_integer, check_keywords, check_name, check_real, shown
+from multispin_env.scenario_files import is_file_name, read_scenario, write_scenario
+from multispin_env.server import LAW, SERVERS, checked_pieces
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
 
@@ -43,6 +49,15 @@ class Scenario:
         V, tokens in the vocabulary both models share.
     verification_fixed_time, verification_time_per_draft
         T_fix and T_lin in seconds: one verification of K drafts takes T_fix + K T_lin ([MS] 7).
+    verification_pieces
+        Pairs (a_j, b_j) in seconds and seconds per token: a pass of n tokens takes max_j (a_j + b_j n) in addition
+        (ours). None by default, as in the paper.
+    padded_verification
+        Whether a pass holds K (max L + 1) tokens, as of a server that pads its batch, instead of Σ_k (L_k + 1) (ours).
+    server
+        Name of the profile that the law of verification is from; empty for a law of its own.
+    round_trip_time
+        T_rtt in seconds, added to every round (ours).
     mean_draft_time
         T̄, mean SLM time per drafted token in seconds. Calibrated by this project, not stated in the paper.
     tasks
@@ -51,8 +66,11 @@ class Scenario:
         K, number of devices.
     total_bandwidth
         B, uplink budget in Hz.
+    payload
+        What is uploaded for each drafted token: ``"distributions"``, V̂ probabilities with their indices ([MS] 9), or
+        ``"ids"``, its index alone, for a server that verifies without probabilities (ours).
     kept_probabilities, bits_per_probability
-        V̂ and Q_B: what is uploaded for each drafted token ([MS] 9).
+        V̂ and Q_B, for ``"distributions"`` ([MS] 9).
     min_draft_length, max_draft_length
         Range of L_k in tokens. 0 means no draft, no uplink and one token of the server (ours).
     draft_time_spread
@@ -82,6 +100,11 @@ class Scenario:
     tasks: tuple[Task, ...]
     num_users: int = 20
     total_bandwidth: float = 10 * MHZ
+    verification_pieces: tuple[tuple[float, float], ...] = ()
+    padded_verification: bool = False
+    server: str = ""
+    round_trip_time: float = 0.0
+    payload: str = "distributions"
     kept_probabilities: int = 1024
     bits_per_probability: int = 16
     min_draft_length: int = 1
@@ -107,14 +130,14 @@ class Scenario:
         check_integer("max_draft_length", self.max_draft_length, max(1, self.min_draft_length))
         for field in (
             "total_bandwidth",
-            "verification_fixed_time",
-            "verification_time_per_draft",
             "mean_draft_time",
             "server_draft_time",
             "mean_gain_low",
             "noise_power",
         ):
             check_real(field, getattr(self, field), 0.0, open_low=True)
+        self._check_verification()
+        check_name("payload", self.payload, PAYLOADS)
         check_real("draft_time_spread", self.draft_time_spread, 0.0, 1.0, open_high=True)
         check_real("mean_gain_high", self.mean_gain_high, self.mean_gain_low)
         check_real("transmit_snr_db", self.transmit_snr_db, -300.0, 300.0)
@@ -123,6 +146,15 @@ class Scenario:
         if not self.tasks or not all(isinstance(task, Task) for task in self.tasks):
             raise ValueError(f"tasks: expected a tuple of at least one Task, got {self.tasks!r}")
         object.__setattr__(self, "tasks", tuple(self.tasks))  # a list would not hash
+
+    def _check_verification(self) -> None:
+        """Refuse a law that is not convex and rising, or takes no time at all."""
+        for field in ("verification_fixed_time", "verification_time_per_draft"):
+            check_real(field, getattr(self, field), 0.0, open_low=not self.verification_pieces)
+        check_real("round_trip_time", self.round_trip_time, 0.0)
+        check_bool("padded_verification", self.padded_verification)
+        object.__setattr__(self, "verification_pieces", checked_pieces(self.verification_pieces))
+        check_real("verification_time", self.verification_time, 0.0, open_low=True)
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "Scenario":
@@ -144,10 +176,50 @@ class Scenario:
 
     @classmethod
     def resolve(cls, scenario: "Scenario | str") -> "Scenario":
-        """Return a `Scenario`, looked up by name where it is one."""
+        """Return a `Scenario`, looked up by name where it is one, and read where the name is that of a file."""
         if isinstance(scenario, Scenario):
             return scenario
-        return cls.preset(scenario)
+        return cls.load(scenario) if is_file_name(scenario) else cls.preset(scenario)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "Scenario":
+        """Read a scenario from a TOML or JSON file, as `save` writes it.
+
+        A file may name a ``preset``; then it holds only what differs. ``server`` names a profile of `SERVERS`, as in
+        `replace`.
+
+        Raises
+        ------
+        ValueError
+            If the file can't be read or a field is unknown or bad; it names the file and the line.
+
+        Examples
+        --------
+        >>> import tempfile, multispin_env as ms
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = f"{folder}/mine.toml"
+        ...     ms.Scenario.preset("llama2", num_users=8).save(file)
+        ...     ms.Scenario.load(file).num_users
+        8
+        """
+        return read_scenario(path, cls._from_file)
+
+    @classmethod
+    def _from_file(cls, values: dict[str, Any]) -> "Scenario":
+        preset = values.pop("preset", None)
+        if "tasks" in values:
+            values["tasks"] = _tasks(values["tasks"])
+        if preset is not None:
+            return cls.preset(preset).replace(**values)
+        check_keywords("Scenario", values, ("preset", *cls.field_names()))
+        needed = [entry.name for entry in fields(cls) if entry.default is MISSING and entry.name not in values]
+        if needed:
+            raise ValueError(f"{needed[0]}: expected a value for each of {needed}, or a preset, got none")
+        return cls(**values)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write every field to a TOML or JSON file, by the end of its name; in TOML with its meaning and unit."""
+        write_scenario(path, self.to_dict())
 
     @classmethod
     def field_names(cls) -> tuple[str, ...]:
@@ -155,8 +227,17 @@ class Scenario:
         return tuple(field.name for field in fields(cls))
 
     def replace(self, **overrides: Any) -> Self:
-        """Return a copy with fields replaced; ``TypeError`` for an unknown field suggests the nearest."""
+        """Return a copy with fields replaced; ``TypeError`` for an unknown field suggests the nearest.
+
+        ``server`` names a profile of `SERVERS`, whose law of verification takes the place of the present one; fields
+        of the law that are given beside it count more. A law that is given without a name has none.
+        """
         check_keywords("Scenario", overrides, self.field_names())
+        server = overrides.get("server", self.server)
+        if server and server != self.server:
+            overrides = {**SERVERS.load(server).fields, **overrides}
+        elif "server" not in overrides and not LAW.isdisjoint(overrides):
+            overrides["server"] = ""
         return replace(self, **overrides)
 
     def to_dict(self) -> dict[str, Any]:
@@ -167,23 +248,42 @@ class Scenario:
     def from_dict(cls, values: dict[str, Any]) -> "Scenario":
         """Rebuild the scenario that `to_dict` wrote."""
         check_keywords("Scenario", values, cls.field_names())
-        tasks = tuple(Task(**task) for task in values["tasks"])
-        return cls(**{**values, "tasks": tasks})
+        return cls(**{**values, "tasks": _tasks(values["tasks"])})
+
+    def pass_time(self, num_drafts: int, num_tokens: FloatArray | IntArray | int) -> FloatArray | float:
+        """T_ver in seconds of a pass of K drafts and n tokens, K of them the server's own: the law of verification.
+
+        T_fix + K T_lin ([MS] 7), and max_j (a_j + b_j n) where there are pieces (ours).
+
+        Parameters
+        ----------
+        num_drafts
+            K.
+        num_tokens
+            n, a number or an array of any shape, which the result has too.
+        """
+        time: FloatArray | float = self.verification_fixed_time + num_drafts * self.verification_time_per_draft
+        if self.verification_pieces:
+            start, slope = np.array(self.verification_pieces).T
+            time = time + (start + slope * np.asarray(num_tokens)[..., None]).max(-1)
+        return time
+
+    @property
+    def label(self) -> str:
+        """Its name, and what is not as in the paper: the server whose law it has, and what is uploaded."""
+        server = f" on {self.server or 'a server of its own'}" if self.verification_pieces else ""
+        return f"{self.name}{server}{', ids' if self.payload == 'ids' else ''}"
 
     @property
     def bits_per_token(self) -> int:
-        """Q in bits: V̂ probabilities of Q_B bits, each with its vocabulary index ([MS] 9)."""
-        return self.kept_probabilities * (self.bits_per_probability + index_bits(self.vocabulary_size))
+        """Q in bits: V̂ probabilities of Q_B bits, each with its vocabulary index ([MS] 9); for ids an index alone."""
+        index = index_bits(self.vocabulary_size)
+        return index if self.payload == "ids" else self.kept_probabilities * (self.bits_per_probability + index)
 
     @property
     def verification_time(self) -> float:
-        """T_ver in seconds for the drafts of all users ([MS] 7)."""
-        return self.verification_fixed_time + self.num_users * self.verification_time_per_draft
-
-    @property
-    def single_verification_time(self) -> float:
-        """T_fix + T_lin in seconds: a batch of one draft ([MS] 7)."""
-        return self.verification_fixed_time + self.verification_time_per_draft
+        """T_ver in seconds of a pass of all users in which nobody drafts; in the paper's law of any pass ([MS] 7)."""
+        return float(self.pass_time(self.num_users, self.num_users))
 
     @property
     def transmit_snr(self) -> float:
@@ -199,6 +299,17 @@ class Scenario:
     def autoregressive_goodput(self) -> float:
         """K / T_ver in tokens/s: the server alone, one token for each user a round; rewards are multiples of it."""
         return self.num_users / self.verification_time
+
+
+PAYLOADS = ("distributions", "ids")
+"""What may be uploaded for each drafted token."""
+
+
+def _tasks(tables: Any) -> tuple[Task, ...]:
+    """Tasks from what JSON or TOML says of them."""
+    if not isinstance(tables, list | tuple) or not all(isinstance(table, dict) for table in tables):
+        raise ValueError(f"tasks: expected a list of tables, one for each task, got {shown(tables)}")
+    return tuple(Task(**table) for table in tables)
 
 
 SCENARIOS: tables.Registry[Scenario] = tables.SCENARIOS

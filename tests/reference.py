@@ -23,6 +23,15 @@ def expected_tokens(length, alpha):
     return sum(float(alpha) ** i for i in range(length + 1))
 
 
+def server_time(scenario, lengths):
+    """T_ver + T_rtt by the scenario's law."""
+    users = len(lengths)
+    tokens = users * (max(lengths) + 1) if scenario.padded_verification else sum(lengths) + users
+    slowest = max((a + b * tokens for a, b in scenario.verification_pieces), default=0.0)
+    constant = scenario.verification_fixed_time + users * scenario.verification_time_per_draft
+    return constant + scenario.round_trip_time + slowest
+
+
 def best_goodput(scenario, state, weights=None, fixed=None):
     """The optimum, by trying every decision; those that free bandwidth could not make the best are left out."""
     users = scenario.num_users
@@ -38,7 +47,8 @@ def best_goodput(scenario, state, weights=None, fixed=None):
     for lengths in product(*ranges):
         won = sum(t[n] for t, n in zip(tokens, lengths, strict=True))
         drafting = max(n * t for n, t in zip(lengths, state.draft_time, strict=True))
-        if won > best * (drafting + scenario.verification_time):
+        server = server_time(scenario, lengths)
+        if won > best * (drafting + server):
             latency = equal_latency(lengths, state.draft_time, token_time)
-            best = max(best, won / (latency + scenario.verification_time))
+            best = max(best, won / (latency + server))
     return best

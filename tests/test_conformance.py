@@ -133,6 +133,7 @@ def draw_points(rows, figure):
 
 OUTSIDE = {
     "scenario": (ms.SCENARIOS, replace(ms.Scenario.preset("llama2"), name="mine")),
+    "server": (ms.SERVERS, ms.Server(name="mine", model="m", source="s", pieces=((0.02, 1e-4), (0.0, 1e-3)))),
     "channel": (ms.CHANNELS, Steady()),
     "acceptance": (ms.ACCEPTANCES, Halved()),
     "estimator": (ms.ESTIMATORS, Constant),
@@ -174,6 +175,11 @@ def play(env_id=FULL, **arguments):
 @pytest.mark.parametrize("name", with_mine(ms.SCENARIOS))
 def test_scenarios(name):
     assert play(scenario=name)["goodput"] > 0.0
+
+
+@pytest.mark.parametrize("name", with_mine(ms.SERVERS))
+def test_servers(name):
+    assert play(server=name, min_draft_length=0, payload="ids")["goodput"] > 0.0
 
 
 @pytest.mark.parametrize("name", with_mine(ms.CHANNELS))

@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     ("multispin_env.arrays", "multispin_env.units", "multispin_env.checks", "multispin_env.files"),
-    ("multispin_env.registry", "multispin_env.scenario"),
+    ("multispin_env.registry", "multispin_env.server", "multispin_env.scenario", "multispin_env.scenario_files"),
     ("multispin_env.physics",),
-    ("multispin_env.scenarios",),
+    ("multispin_env.scenarios", "multispin_env.servers"),
     ("multispin_env.solver",),
     ("multispin_env.controllers",),
     ("multispin_env.envs",),

@@ -26,6 +26,7 @@ def follows(protocol):
 
 KINDS = [
     (ms.SCENARIOS, of(ms.Scenario)),
+    (ms.SERVERS, of(ms.Server)),
     (ms.CHANNELS, follows(Channel)),
     (ms.ACCEPTANCES, follows(Acceptance)),
     (ms.CONTROLLERS, derived(ms.Controller)),

@@ -25,6 +25,9 @@ from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import DEFAULT_SCENARIO
 from multispin_env.terminal.command import Command
 
+OPTIONS = ("num_users", "total_bandwidth")
+"""Fields of a scenario that ``train.py`` has options for."""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
@@ -39,20 +42,24 @@ def command_of(folder: Path) -> str:
     config, limits = load_config(folder)
     given = {name: getattr(config, name) for name, default in DEFAULTS.items() if getattr(config, name) != default}
     usual = _usual_scenario(config)
-    for name in ("num_users", "total_bandwidth"):
-        if getattr(config.scenario, name) != getattr(usual, name):
-            given[name] = getattr(config.scenario, name)
+    own = {name: getattr(config.scenario, name) for name in Scenario.field_names()}
+    others = {name: value for name, value in own.items() if value != getattr(usual, name)}
+    given |= {name: others.pop(name) for name in OPTIONS if name in others}
     if config.scenario.name != DEFAULT_SCENARIO:
         given["scenario"] = config.scenario.name
+    if config.scenario.server:
+        given["server"] = config.scenario.server
     given |= {name: value for name, value in vars(limits).items() if value is not None}
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     changed = [f"{name}={value}" for name, value in config.arguments.items() if value != _usual(config)[name]]
+    changed += [f"{name}={value}" for name, value in others.items()]
     return shlex.join(["python", "train.py", *words, *(["--set", *changed] if changed else [])])
 
 
 def _usual_scenario(config: RunConfig) -> Scenario:
     variant = ENVIRONMENTS.load(config.env)
-    return Scenario.preset(config.scenario.name).replace(**variant.scenario_defaults)
+    preset = Scenario.preset(config.scenario.name).replace(**variant.scenario_defaults)
+    return preset.replace(server=config.scenario.server) if config.scenario.server else preset
 
 
 def _usual(config: RunConfig) -> dict[str, Any]:

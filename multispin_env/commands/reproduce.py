@@ -68,9 +68,11 @@ def run(options: argparse.Namespace) -> None:
             shown.append(make(name, scale, options.out, command(name, options)))
     about = f"multispin_env {version('multispin_env')}, {states} states, seed {options.seed}; intervals are 95 %."
     (options.out / "index.html").write_text(page(TITLE, about, shown), encoding="utf-8")
-    for header, lines in (one.cells for one in shown if one.cells is not None):
-        show_table(header[:-1], [line[:-1] for line in lines])  # the reasons, whole sentences, are in the files
-        print()
+    for one in shown:
+        if one.cells is not None:
+            header, lines = one.cells
+            show_table(header[: one.spec.printed], [line[: one.spec.printed] for line in lines])
+            print()
     print(options.out / "index.html")
 
 

@@ -12,7 +12,7 @@ from multispin_env.commands.devices import Devices
 from multispin_env.controllers.base import CONTROLLERS
 from multispin_env.controllers.factory import controller_names, make_controller, option_names
 from multispin_env.evaluation.table import Cells
-from multispin_env.physics.rounds import expected_outcome, goodput
+from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
@@ -112,7 +112,7 @@ def _solve(scenario: Scenario, devices: Devices, controller: str, certify: float
         goodput=float(outcome.goodput),
         weighted_goodput=None if devices.weights is None else reached,
         round_latency=float(outcome.round_latency),
-        verification_time=outcome.verification_time,
+        verification_time=float(outcome.verification_time),
         certificate=_certificate(decision),
         devices=_device_rows(scenario, devices, decision, outcome),
         rivals=sorted(rivals, key=lambda row: -row.goodput),
@@ -133,8 +133,7 @@ def _value(outcome: Outcome, weights: FloatArray | None) -> float:
     """Σ ω_k E[N_k] / T_e2e; without weights the goodput."""
     if weights is None:
         return float(outcome.goodput)
-    access = outcome.round_latency - outcome.verification_time
-    return float(goodput((weights * outcome.tokens).sum(-1), access, outcome.verification_time))
+    return float((weights * outcome.tokens).sum(-1) / outcome.round_latency)
 
 
 def _certificate(decision: Decision) -> Certificate | None:

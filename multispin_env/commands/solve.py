@@ -55,7 +55,7 @@ def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
     chosen = chosen_arguments(options)
     if "num_users" in chosen:
         raise ValueError(f"set: expected another field, since K is the number of rows, {num_users}, got 'num_users'")
-    return Scenario.preset(options.scenario).replace(num_users=num_users, **chosen)
+    return Scenario.resolve(options.scenario).replace(num_users=num_users, **chosen)
 
 
 def about(options: argparse.Namespace, scenario: Scenario) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def about(options: argparse.Namespace, scenario: Scenario) -> dict[str, Any]:
 
 def _show(solution: Solution, scenario: Scenario, controller: str) -> None:
     print(
-        f"{scenario.name}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz, "
+        f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz, "
         f"decided by {controller}\n"
     )
     show_table(*device_cells(solution.devices))
@@ -100,6 +100,7 @@ COMMAND = Command(
         "examples/devices.csv",
         "--scenario qwen3.5 --total-bandwidth 5e6 --certify 1e-6 examples/devices.csv",
         "--set max_draft_length=12 --set verification_fixed_time=0.04 examples/devices.csv",
+        "--scenario qwen3.5 --server a100-32b --set payload=ids --set min_draft_length=0 examples/devices.csv",
         "--json - < examples/devices.csv",
     ),
     add_options,

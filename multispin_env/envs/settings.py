@@ -16,6 +16,7 @@ from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
 from multispin_env.envs.rounds.engine import RoundsEngine
 from multispin_env.envs.rounds.observations import ObservationCodec
 from multispin_env.scenario import Scenario
+from multispin_env.scenario_files import is_file_name
 
 REWARDS = ("expected", "sampled")
 
@@ -123,7 +124,7 @@ class Settings:
         variant
             What its id fixes.
         scenario
-            A preset's name or a `Scenario`.
+            A preset's name, that of a file, or a `Scenario`.
         chosen
             Keyword arguments that the class itself knows.
         others
@@ -137,7 +138,7 @@ class Settings:
         own = {entry.name for entry in fields(variant)}
         check_keywords(owner, others, ("scenario", *chosen, *sorted(own), *Scenario.field_names()))
         overrides = {name: value for name, value in others.items() if name not in own}
-        if isinstance(scenario, str):
+        if isinstance(scenario, str) and not is_file_name(scenario):
             overrides = {**variant.scenario_defaults, **overrides}
         return cls(
             Scenario.resolve(scenario).replace(**overrides),

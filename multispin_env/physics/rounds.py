@@ -7,6 +7,7 @@ from multispin_env.physics.tokens import expected_tokens, sample_tokens
 from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState
 from multispin_env.physics.uplink import upload_time
 from multispin_env.physics.validation import checked_decision, checked_state
+from multispin_env.physics.verification import verification_slopes, verification_time
 from multispin_env.scenario import Scenario
 
 FEWEST_NUMBERS, MOST_USERS = 1_000, 64
@@ -43,33 +44,45 @@ def largest(array: FloatArray) -> FloatArray:
 def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecision, tokens: FloatArray) -> Outcome:
     """Outcome of a round in which device k gains ``tokens[k]``; nothing is checked here.
 
-    The server waits for the last device: T_ma = max_k (L_k T_k + L_k Q / (B_k r_k)) ([MS] 26).
+    The server waits for the last device: T_ma = max_k (L_k T_k + L_k Q / (B_k r_k)) ([MS] 26). A round lasts
+    T_ma + T_ver + T_rtt; the paper has no round trip.
     """
     draft_length = np.asarray(decision.draft_length, dtype=np.float64)
     draft = draft_length * state.draft_time
     upload = upload_time(scenario, draft_length, state.spectral_efficiency, decision.bandwidth)
     access_latency = largest(draft + upload)
-    verification_time = scenario.verification_time
+    if scenario.verification_pieces:
+        verified = verification_time(scenario, np.broadcast_to(draft_length, draft.shape))
+    else:  # the same for every round, and asked for at every step of an environment
+        verified = np.full(access_latency.shape, scenario.verification_time)[()]
+    rest = verified + scenario.round_trip_time if scenario.round_trip_time else verified
     return Outcome(
-        goodput=goodput(np.add.reduce(tokens, -1), access_latency, verification_time),
+        goodput=goodput(np.add.reduce(tokens, -1), access_latency, rest),
         tokens=tokens,
-        round_latency=access_latency + verification_time,
+        round_latency=access_latency + rest,
         draft_time=draft,
         upload_time=upload,
-        verification_time=verification_time,
+        verification_time=verified,
     )
 
 
 def slopes(
-    decision: RealDecision, outcome: Outcome, token_slope: FloatArray, weights: FloatArray | float
+    scenario: Scenario,
+    decision: RealDecision,
+    outcome: Outcome,
+    token_slope: FloatArray,
+    weights: FloatArray | float,
 ) -> RealDecision:
     """Derivatives of Σ_k ω_k N_k / T_e2e by lengths and bandwidths (ours).
 
-    By L_k, tokens grow with E[N_k]'; and the latency of the device that the server waits for, the first of these if
-    there are several, grows by T_k + Q / (B_k r_k) with L_k and by −L_k Q / (B_k² r_k) with B_k.
+    By L_k, tokens grow with E[N_k]'; the verification by its own slope; and the latency of the device that the server
+    waits for, the first of these if there are several, by T_k + Q / (B_k r_k). With B_k that latency grows by
+    −L_k Q / (B_k² r_k).
 
     Parameters
     ----------
+    scenario
+        The system.
     decision
         Arrays (..., K); a device without a draft or without bandwidth is not waited for.
     outcome
@@ -85,9 +98,10 @@ def slopes(
     rates = np.add.reduce(weights * outcome.tokens, -1)[..., None] / total
     waited = np.where(last, rates / total, 0.0)
     length, bandwidth = (np.where(x > 0.0, x, 1.0) for x in (decision.draft_length, decision.bandwidth))
-    return RealDecision(
-        weights * token_slope / total - waited * latency / length, waited * outcome.upload_time / bandwidth
-    )
+    won = weights * token_slope / total
+    if scenario.verification_pieces:
+        won = won - rates / total * verification_slopes(scenario, decision.draft_length)
+    return RealDecision(won - waited * latency / length, waited * outcome.upload_time / bandwidth)
 
 
 def expected_outcome(scenario: Scenario, state: SystemState, decision: Decision) -> Outcome:

@@ -101,16 +101,14 @@ class RealDecision:
 class Outcome(Batched):
     """What a round gives."""
 
-    unbatched: ClassVar[tuple[str, ...]] = ("verification_time",)
-
     # sum token goodput G ([MS] 13)
     goodput: FloatArray  # (...) tokens/s
     # tokens N_k gained, expected or drawn
     tokens: FloatArray  # (..., K) tokens
-    # T_e2e = T_ma + T_ver
+    # T_e2e = T_ma + T_ver + T_rtt
     round_latency: FloatArray  # (...) s
     # drafting L_k T_k and uploading L_k Q / (B_k r_k)
     draft_time: FloatArray  # (..., K) s
     upload_time: FloatArray  # (..., K) s
     # T_ver of the whole batch
-    verification_time: float  # s
+    verification_time: FloatArray  # (...) s

@@ -30,6 +30,8 @@ class FigureSpec:
         Width and height in inches.
     cells
         Header and lines of a table to show under the picture, if there is one.
+    printed
+        How many of its columns the terminal shows too; ``None`` for all.
     """
 
     title: str
@@ -38,6 +40,7 @@ class FigureSpec:
     draw: Callable[[Sequence[Any], Any], None]
     size: tuple[float, float] = (9.0, 4.2)
     cells: Callable[[Sequence[Any]], tuple[Cells, list[Cells]]] | None = None
+    printed: int | None = None
 
 
 FIGURES: tables.Registry[FigureSpec] = tables.FIGURES

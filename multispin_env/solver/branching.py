@@ -43,7 +43,7 @@ def listed(nodes: Nodes) -> Listing:
 
 
 def split(
-    nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: BoolArray, verification_time: float
+    nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: BoolArray, verification_time: FloatArray
 ) -> Nodes:
     """Halve every node: its interval, or the window of its critical user where ``by_user``.
 
@@ -58,7 +58,7 @@ def split(
     by_user
         Which nodes (m,) split a window.
     verification_time
-        T_ver in s.
+        T_ver (m,) in s, about.
 
     Returns
     -------

@@ -4,7 +4,7 @@ A move changes the tokens by ΔE, the shares at the present latency by ΔS and t
 The new latency is the root of S = 1; since 1/S is increasing and concave, one step of Newton ends left of that root
 from wherever it starts, and so prices every move by a few numbers, never too low: a move that does not pay by this
 estimate does not pay. Those that may pay are tested exactly, and still without a root: the decision L is better than G
-if and only if its shares at φ = E(L)/G − T_ver sum to less than one.
+if and only if its shares at φ = E(L)/G − T_ver(L) sum to less than one. How much longer a pass takes is known exactly.
 """
 
 from typing import NamedTuple
@@ -13,6 +13,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.solver.problem import Problem
+from multispin_env.solver.server import line_time
 
 MOVERS = 14
 """Single moves of least estimated loss that are also tried in pairs."""
@@ -74,22 +75,27 @@ def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[Floa
     num_users = lengths.shape[-1]
     rows = np.arange(len(lengths))[:, None]
     tokens = problem.tokens(lengths[:, None])
-    total = phi + problem.verification_time
+    total = phi + problem.server_time(lengths[:, None])
     value = tokens / total
     singles, slope = _singles(problem, lengths, phi)
+    longer = _longer_passes(problem, lengths) if len(problem.lines) else None
 
-    def estimate(moves: _Moves) -> FloatArray:
-        """ΔE − G Δφ, at least, in tokens: positive if the move pays."""
+    def estimate(moves: _Moves, added: IntArray | None) -> FloatArray:
+        """ΔE − G (Δφ + ΔT_ver), at least, in tokens: positive if the move pays; ``added`` tokens are −2..2."""
         used = 1.0 + moves.share
         latency = used * moves.share / np.maximum(slope + moves.slope, LEAST_DIVISOR)
+        if longer is not None and added is not None:
+            latency = latency + np.take_along_axis(longer, np.broadcast_to(added + 2, latency.shape), -1)
         return np.where(np.isfinite(moves.share), moves.tokens - value * latency, -np.inf)
 
-    alone = estimate(singles)
+    added = np.repeat([1, -1], num_users) if longer is not None else None
+    alone = estimate(singles, added)
     count = min(MOVERS, 2 * num_users)
     movers = _largest(alone, count)
     first, second = np.triu_indices(count, 1)
     chosen = _Moves(*(np.take_along_axis(effect, movers, -1) for effect in singles))
-    both = estimate(_Moves(*(effect[:, first] + effect[:, second] for effect in chosen)))
+    pair = _Moves(*(effect[:, first] + effect[:, second] for effect in chosen))
+    both = estimate(pair, None if added is None else added[movers[:, first]] + added[movers[:, second]])
     same = movers[:, first] % num_users == movers[:, second] % num_users
     gain = np.concatenate([alone, np.where(same, -np.inf, both)], -1)
     best = _largest(gain, FINALISTS)
@@ -106,6 +112,13 @@ def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[Floa
     better = hopeful & pays(problem, candidates, value)
     pick = better.argmax(-1)
     return candidates[rows[:, 0], pick], np.asarray(better.any(-1))
+
+
+def _longer_passes(problem: Problem, lengths: FloatArray) -> FloatArray:
+    """How much longer a pass of −2, −1, 0, 1 or 2 drafted tokens more takes, (n, 5) s."""
+    x = lengths.sum(-1)[:, None]
+    longer: FloatArray = line_time(problem.lines, x + np.arange(-2.0, 3.0)) - line_time(problem.lines, x)
+    return longer
 
 
 def _largest(score: FloatArray, count: int) -> IntArray:
@@ -136,9 +149,8 @@ def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_M
 
 def pays(problem: Problem, candidates: FloatArray, value: FloatArray) -> BoolArray:
     """Whether candidates (n, m, K) are better than the goodput (n, 1), by more than rounding."""
-    needed = (
-        problem.tokens(candidates) / (np.maximum(value * (1.0 + ROUNDING), LEAST_DIVISOR)) - problem.verification_time
-    )
+    round_time = problem.tokens(candidates) / np.maximum(value * (1.0 + ROUNDING), LEAST_DIVISOR)
+    needed = round_time - problem.server_time(candidates)
     room = needed[..., None] - candidates * problem.draft_time[:, None]
     fits = (room > 0.0).all(-1)
     share = problem.token_time[:, None] * candidates / np.where(room > 0.0, room, 1.0)

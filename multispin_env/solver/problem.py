@@ -1,6 +1,7 @@
 """The optimisation problem as the solvers see it: a flat batch of instances in units of one share of the budget."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.validation import checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.server import LONGEST, SHORTEST, line_time, server_lines
 
 NEARLY_CERTAIN = 1.0 - 1e-12
 """α from here on has a relaxed optimum that is the one of α = 1 to rounding."""
@@ -20,11 +22,11 @@ NEARLY_CERTAIN = 1.0 - 1e-12
 NEARLY_IMPOSSIBLE = 1e-300
 """Likewise at the other end, where ln α must stay finite."""
 
-SHORTEST, LONGEST = 1e-130, 1e130
-"""Times in s outside this range are moved to its ends, so that products of a few of them stay finite."""
+ARRAYS = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high", "verification_time")
+"""Fields of a `Problem` with a row for each instance."""
 
-ARRAYS = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high")
-"""Fields of a `Problem` with an entry for each instance and user."""
+TINY = 1e-300
+"""Stands in for zero below a fraction bar or a logarithm."""
 
 LIGHTEST, HEAVIEST = 1e-150, 1e100
 """Likewise for weights; what is lighter counts as zero."""
@@ -32,7 +34,10 @@ LIGHTEST, HEAVIEST = 1e-150, 1e100
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Maximise Σ_k ω_k E[N_k | L_k] / (φ(L) + T_ver) over low ≤ L ≤ high, n instances of K users."""
+    """Maximise Σ_k ω_k E[N_k | L_k] / (φ(L) + T_ver(L)) over low ≤ L ≤ high, n instances of K users.
+
+    T_ver(L) is a constant and, for laws by tokens, the largest of a few lines in Σ L, or in K max L (`server`).
+    """
 
     draft_time: FloatArray  # T (n, K) s/token
     token_time: FloatArray  # c (n, K) s/token with the whole budget
@@ -40,7 +45,9 @@ class Problem:
     weights: FloatArray  # ω (n, K) ≥ 0
     low: IntArray  # (n, K) tokens
     high: IntArray  # (n, K) tokens
-    verification_time: float  # T_ver s
+    verification_time: FloatArray  # (n,) s, of every round: T_fix + K T_lin + T_rtt
+    lines: FloatArray = field(default_factory=lambda: np.empty((0, 2)))  # (J, 2) s and s/token
+    padded: bool = False  # lines are in K max L
 
     def __len__(self) -> int:
         """Return the number of instances."""
@@ -53,7 +60,8 @@ class Problem:
 
     def rows(self, rows: IntArray | BoolArray | slice) -> "Problem":
         """Some of the instances."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS})
+        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ARRAYS}
+        return Problem(**arrays, lines=self.lines, padded=self.padded)
 
     def tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Σ_k ω_k E[N_k | L_k] of candidates (n, m, K), as (n, m)."""
@@ -65,9 +73,26 @@ class Problem:
         """φ of candidates (n, m, K), as (n, m)."""
         return equal_latency(lengths, self.draft_time[:, None], self.token_time[:, None]).latency
 
+    def latency_slopes(self, length: FloatArray) -> FloatArray:
+        """∂φ/∂L_k in s at real lengths (n, K); φ is homogeneous, so that φ = Σ L_k ∂φ/∂L_k."""
+        latency, share = equal_latency(length, self.draft_time, self.token_time)
+        uploading = self.token_time * length
+        # the shares keep the digits that φ − L T loses where drafting fills φ
+        room = np.where(share > 0.0, uploading / np.where(share > 0.0, share, 1.0), np.maximum(latency, TINY)[:, None])
+        pull = np.maximum((share / room).sum(-1, keepdims=True), TINY)
+        slopes = self.token_time / room / pull * (latency[:, None] / room)
+        return np.where(np.isfinite(slopes), slopes, 0.0)
+
     def value(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Goodput with the best bandwidth of candidates (n, m, K), as (n, m) tokens/s."""
-        return goodput(self.tokens(lengths), self.latency(lengths), self.verification_time)
+        return goodput(self.tokens(lengths), self.latency(lengths), self.server_time(lengths))
+
+    def server_time(self, lengths: FloatArray | IntArray) -> FloatArray:
+        """T_ver + T_rtt of candidates (n, m, K), as (n, m) s; (n, 1) for the paper's law."""
+        time: FloatArray = self.verification_time[:, None]
+        if not len(self.lines):
+            return time
+        return time + line_time(self.lines, lengths.shape[-1] * lengths.max(-1) if self.padded else lengths.sum(-1))
 
 
 def user_times(scenario: Scenario, state: SystemState) -> tuple[FloatArray, FloatArray]:
@@ -104,8 +129,23 @@ def make_problem(
         weights=np.ones_like(draft_time) if weights is None else _bounded_weights(weights.reshape(flat)),
         low=np.where(free < 0, scenario.min_draft_length, free),
         high=np.where(free < 0, scenario.max_draft_length, free),
-        verification_time=scenario.verification_time,
+        **_law(scenario, len(draft_time)),
     )
+
+
+def _law(scenario: Scenario, count: int) -> dict[str, Any]:
+    """Fields of the law for so many instances; a single line that does not rise is part of the constant time."""
+    users = scenario.num_users
+    constant = scenario.verification_fixed_time + users * scenario.verification_time_per_draft
+    constant = constant + scenario.round_trip_time
+    lines = server_lines(scenario)
+    if len(lines) == 1 and lines[0, 1] == 0.0:
+        constant, lines = constant + float(lines[0, 0]), lines[:0]
+    return {
+        "verification_time": np.full(count, constant),
+        "lines": lines,
+        "padded": scenario.padded_verification and len(lines) > 0,
+    }
 
 
 def checked_problem(

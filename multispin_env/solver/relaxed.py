@@ -1,45 +1,36 @@
-"""The relaxed optimum: real draft lengths, by root finding in (φ, λ) alone (ours; system-model §4).
+"""The relaxed optimum: the best real draft lengths, for every law of verification (ours; system-model §4).
 
-Given the latency φ and the price λ of the whole budget, device k drafts the real L_k at which a further token earns
-what its share costs, ω e'(L) = λ c φ / (φ − L T)² ([MS] 37). In y = d (φ − L T) / (2 T), d = |ln α|, this reads
-y + ln y = z with z = ½ (ln λ + ln φ + d φ / T + C): the Wright omega function, which does not overflow.
-
-Two equations remain: the shares sum to one, S = Σ c L / (φ − L T) = 1, and φ is stationary, λ P (φ + T_ver) = ΣE
-with P = Σ c L / (φ − L T)². E is concave and the latency of real lengths is convex and homogeneous, so the solution
-is the only one and its goodput bounds that of every integer decision.
+For the paper's law it is one stationary point. For a line a + b n of a law by tokens, Dinkelbach's iteration charges
+every token κ = b G at the goodput G found so far, which rises to the optimum and converges quadratically. Of several
+lines the optimum lies on one, between its kinks, or at a kink. There κ is what makes the best lengths fill the pass
+exactly up to the kink, and κ / G is between the slopes of the two lines. For padded passes the goodput has a single
+peak in the longest draft M, a real number here: it rises where longer drafts of the devices that M holds back earn
+more than the pass costs.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
+from multispin_env.solver.bracketing import bracketed_root
 from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.idle import idle
 from multispin_env.solver.problem import Problem
+from multispin_env.solver.server import kinks, line_time
+from multispin_env.solver.stationary import Charge, Stationary, stationary_point
 
-NEWTON_STEPS = 12
-"""Steps of Newton in both unknowns; presets need 4 to 8. What is left goes to the nested search."""
+DINKELBACH_STEPS = 30
+"""Most steps of Dinkelbach's iteration; about four are needed."""
 
-NESTED_STEPS = 80
-"""Most steps of each loop of the nested search; each of them at least halves a bracket where it is not faster."""
+COARSE, COARSE_STEPS = 1e-2, 2
+"""Tolerance of the stationary points in the first steps of that iteration, and their number."""
 
-LONGEST_STEP = 2.0
-"""Most that ln λ may change in a step of Newton (ln φ: a quarter of it)."""
-
-NARROWEST_ROOM = 1e-9
-"""Share of φ that drafting must leave for the upload while the iteration is underway."""
-
-TINY = 1e-300
-"""Stands in for zero below a fraction bar or a logarithm."""
-
-FLAT = 1e-30
-"""Smallest determinant of the two equations; below it every length is at an end of its range."""
-
-WIDEST_PRICE = 650.0
-"""Bracket of |ln λ|; e to this power still multiplies without overflow."""
+NEARLY = 0.999
+"""A draft this close to the longest counts as held back by it; if it is not, it earns nothing more."""
 
 
 class Relaxed(NamedTuple):
@@ -49,29 +40,9 @@ class Relaxed(NamedTuple):
     latency: FloatArray  # φ (n,) s
     price: FloatArray  # λ (n,) tokens a round for the whole budget once more
     value: FloatArray  # μ = G (n,) tokens/s
+    slope: FloatArray  # (n,) s a token, of the line that supports T_ver there; 0 for the paper's law and padded passes
 
 
-class _Terms(NamedTuple):
-    """What does not change during the iteration."""
-
-    decay_rate: FloatArray  # d / T (n, K) 1/s
-    decay: FloatArray  # d (n, K)
-    constant: FloatArray  # C (n, K)
-
-
-class _Point(NamedTuple):
-    """Residuals and their derivatives by p = ln φ and q = ln λ, all (n,)."""
-
-    length: FloatArray  # (n, K)
-    excess: FloatArray  # ln S
-    tilt: FloatArray  # ln(λ P (φ + T_ver) / E)
-    excess_p: FloatArray
-    excess_q: FloatArray
-    tilt_p: FloatArray
-    tilt_q: FloatArray
-
-
-@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
 def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
     """Maximise the goodput over real lengths within their range.
 
@@ -87,165 +58,145 @@ def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
     Relaxed
         Lengths (n, K), φ, λ and the optimum (n,). The value is that of a feasible point.
     """
-    terms = _terms(problem)
-    p, q = _start(problem)
-    p, q, done = _newton(problem, terms, p, q, tolerance)
-    open_rows = np.flatnonzero(~done)
-    if len(open_rows):
-        part = _Terms(*(term[open_rows] for term in terms))
-        p[open_rows], q[open_rows] = _nested(problem.rows(open_rows), part, tolerance)
-    length = _evaluate(problem, terms, p, q).length
-    latency = equal_latency(length, problem.draft_time, problem.token_time).latency
-    tokens = (problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1)
-    return Relaxed(length, latency, np.exp(q), goodput(tokens, latency, problem.verification_time))
+    if problem.padded:
+        return _padded(problem, tolerance)
+    if len(problem.lines):
+        at, slope = _on_lines(problem, tolerance)
+    else:
+        at, slope = stationary_point(problem, tolerance), np.zeros(len(problem))
+    return _priced(problem, at, slope)
 
 
-def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
-    """Y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15 (ours)."""
-    large = z > 1.0
-    u = np.where(large, np.log(np.where(large, z, 1.0)), z)
-    for _ in range(steps):
-        y = np.exp(u)
-        u = u - (y + u - z) / (1.0 + y)
-    result: FloatArray = np.exp(u)
-    return result
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+def _priced(problem: Problem, at: Stationary, slope: FloatArray) -> Relaxed:
+    latency = equal_latency(at.length, problem.draft_time, problem.token_time).latency
+    time = problem.server_time(at.length[:, None])[:, 0]
+    return Relaxed(at.length, latency, np.exp(at.log_price), goodput(_tokens(problem, at.length), latency, time), slope)
 
 
-def _terms(problem: Problem) -> _Terms:
-    decay = problem.decay
-    half_rate = decay / (2.0 * problem.draft_time)
-    # ω e'(L) = ω d α^{L+1} / (1 − α); a weight of zero never buys a token
-    worth = np.maximum(problem.weights, TINY) * (decay / -np.expm1(-decay))
-    constant = np.log(problem.token_time) + decay - np.log(worth) + 2.0 * np.log(half_rate)
-    return _Terms(2.0 * half_rate, decay, constant)
+def _tokens(problem: Problem, length: FloatArray) -> FloatArray:
+    tokens: FloatArray = (problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1)
+    return tokens
 
 
-def _start(problem: Problem) -> tuple[FloatArray, FloatArray]:
-    """(ln φ, ln λ) of a common length of five tokens, moved into each range."""
-    length = np.clip(5.0, problem.low, problem.high)
-    drafting = length * problem.draft_time
-    uploading = length * problem.token_time
-    phi = np.maximum(drafting.mean(-1) + uploading.sum(-1), 1.05 * (drafting + uploading).max(-1))
-    phi = np.maximum(phi, 1e-12 * problem.verification_time)
-    slope = (uploading / (phi[:, None] - drafting) ** 2).sum(-1)
-    tokens = (problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1)
-    price = tokens / (np.maximum(slope, TINY) * (phi + problem.verification_time))
-    return np.log(phi), np.log(np.maximum(price, TINY))
-
-
-def _evaluate(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> _Point:
-    """Lengths, residuals and derivatives at (φ, λ) = (e^p, e^q)."""
-    phi = np.exp(p)
-    column = phi[:, None]
-    draft, token = problem.draft_time, problem.token_time
-    rate_phi = terms.decay_rate * column
-    y = wright_omega(0.5 * ((p + q)[:, None] + rate_phi + terms.constant))
-    free = column / draft - 2.0 * y / terms.decay
-    length = np.minimum(np.maximum(free, problem.low), problem.high)
-    room = np.maximum(column - length * draft, NARROWEST_ROOM * column)
-    inside = length == free
-    damped = inside * (y / ((1.0 + y) * terms.decay))
-    length_p = inside * (column / draft) - damped * (1.0 + rate_phi)
-    room_p = column - draft * length_p
-    per_token = token / room
-    share = per_token * length
-    slope = share / room
-    per_token_slope = per_token / room
-    used, pull = np.maximum(share.sum(-1), TINY), np.maximum(slope.sum(-1), TINY)
-    used_p = (per_token * length_p - slope * room_p).sum(-1)
-    used_q = -((per_token + slope * draft) * damped).sum(-1)
-    curve = 2.0 * slope / room
-    pull_p = (per_token_slope * length_p - curve * room_p).sum(-1)
-    pull_q = -((per_token_slope + curve * draft) * damped).sum(-1)
-    tokens = np.maximum((problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1), TINY)
-    buys = np.exp(q) * phi / tokens  # times c ΔL / room² is ΔE / E
-    total = phi + problem.verification_time
-    return _Point(
-        length,
-        np.log(used),
-        q + np.log(pull) + np.log(total) - np.log(tokens),
-        used_p / used,
-        used_q / used,
-        pull_p / pull + phi / total - buys * (per_token_slope * length_p).sum(-1),
-        1.0 + pull_q / pull + buys * (per_token_slope * damped).sum(-1),
-    )
-
-
-def _newton(
-    problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, tolerance: float
-) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Newton in both unknowns; rows that are done stay as they are. Returns p, q and which rows are done."""
-    p, q = p.copy(), q.copy()
-    done = np.zeros(len(p), dtype=bool)
-    active = np.arange(len(p))
-    for _ in range(NEWTON_STEPS):
-        at = _evaluate(problem, terms, p[active], q[active])
-        good = np.maximum(np.abs(at.excess), np.abs(at.tilt)) <= tolerance
-        determinant = at.excess_p * at.tilt_q - at.excess_q * at.tilt_p
-        determinant = np.where(np.abs(determinant) < FLAT, FLAT, determinant)
-        step_p = (at.excess * at.tilt_q - at.tilt * at.excess_q) / determinant
-        step_q = (at.excess_p * at.tilt - at.tilt_p * at.excess) / determinant
-        size = np.maximum(4.0 * np.abs(step_p), np.abs(step_q))
-        damping = np.where(good, 0.0, LONGEST_STEP / np.maximum(size, LONGEST_STEP))
-        p[active] -= damping * step_p
-        q[active] -= damping * step_q
-        done[active] = good
-        if good.any():
-            active = active[~good]
-            if not len(active):
-                break
-            problem, terms = problem.rows(~good), _Terms(*(term[~good] for term in terms))
-    return p, q, done
-
-
-def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArray, FloatArray]:
-    """Root of the second equation in φ, with λ from the first for every φ: both fall through zero once."""
-    q = np.zeros(len(problem))
-
-    def price(p: FloatArray) -> FloatArray:
-        def excess(q: FloatArray) -> tuple[FloatArray, FloatArray]:
-            at = _evaluate(problem, terms, p, q)
-            return at.excess, at.excess_q
-
-        widest = np.full_like(p, WIDEST_PRICE)
-        return _falling_root(excess, q, -widest, widest, 0.1 * tolerance)
-
-    def tilt(p: FloatArray) -> tuple[FloatArray, FloatArray]:
-        nonlocal q
-        q = price(p)
-        at = _evaluate(problem, terms, p, q)
-        elastic = np.abs(at.excess_q) > FLAT
-        along = np.where(elastic, at.excess_p / np.where(elastic, at.excess_q, 1.0), 0.0)
-        return at.tilt, at.tilt_p - at.tilt_q * along
-
-    shortest = equal_latency(problem.low, problem.draft_time, problem.token_time).latency
-    longest = equal_latency(problem.high, problem.draft_time, problem.token_time).latency
-    low = np.log(np.maximum(shortest, 1e-12 * problem.verification_time))
-    high = np.maximum(np.log(np.maximum(longest, TINY)), low)
-    p = _falling_root(tilt, 0.5 * (low + high), low, high, tolerance)
-    return p, price(p)
-
-
-def _falling_root(
-    function: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
-    x: FloatArray,
-    low: FloatArray,
-    high: FloatArray,
-    tolerance: float,
-) -> FloatArray:
-    """Roots of falling functions within brackets: Newton, and halving where it leaves them or is slow."""
-    before = np.full_like(x, np.inf)
-    done = high - low <= tolerance
-    for _ in range(NESTED_STEPS):
-        value, slope = function(x)
-        low = np.where(value > 0.0, x, low)
-        high = np.where(value > 0.0, high, x)
-        done = done | (np.abs(value) <= tolerance) | (high - low <= tolerance)
-        if done.all():
+def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArray]:
+    """Lines in order of their slopes, until the optimum on one does not lie beyond the kink with the next."""
+    found, ends = _Found(problem), kinks(problem.lines)
+    rows = np.flatnonzero(~idle(problem))
+    charge = np.zeros(len(rows))
+    for j in range(len(problem.lines) if len(rows) else 0):
+        part = problem.rows(rows)
+        at, cost = _on_line(part, j, tolerance)
+        x = at.length.sum(-1)
+        before = x < ends[j - 1] if j else np.zeros(len(rows), dtype=bool)
+        found.keep(rows, at, np.full(len(rows), problem.lines[j, 1]))
+        if before.any():
+            bracket = charge[before], cost[before]
+            found.keep(rows[before], *_at_kink(part.rows(before), float(ends[j - 1]), *bracket, tolerance))
+        beyond = x > ends[j] if j < len(ends) else np.zeros(len(rows), dtype=bool)
+        rows, charge = rows[beyond], cost[beyond]
+        if not len(rows):
             break
-        steep = np.abs(slope) > FLAT
-        newton = x - np.where(steep, value, 0.0) / np.where(steep, slope, 1.0)
-        fast = steep & (np.abs(value) <= 0.5 * before) & (low < newton) & (newton < high)
-        x = np.where(done, x, np.where(fast, newton, 0.5 * (low + high)))
-        before = np.where(fast, np.abs(value), np.inf)
-    return x
+    return found.at, found.slope
+
+
+class _Found:
+    """Stationary points and slopes of the instances, as they are found."""
+
+    def __init__(self, problem: Problem) -> None:
+        n = len(problem)
+        self.at = Stationary(np.zeros(problem.low.shape), np.zeros(n), np.zeros(n))
+        self.slope = np.zeros(n)
+
+    def keep(self, rows: IntArray, at: Stationary, slope: FloatArray) -> None:
+        for whole, part in zip((*self.at, self.slope), (*at, slope), strict=True):
+            whole[rows] = part
+
+
+def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary, FloatArray]:
+    """The optimum with one line for the whole law, and κ (n,), by Dinkelbach's iteration."""
+    start, slope = problem.lines[line]
+    found, value, rows, part = _Found(problem), np.zeros(len(problem)), np.arange(len(problem)), problem
+    begin = None
+    for step in range(DINKELBACH_STEPS):
+        origin = part.low.sum(-1).astype(np.float64)
+        charge = Charge(slope * value[rows], origin, part.verification_time + (start + slope * origin))
+        at = stationary_point(part, max(tolerance, COARSE) if step < COARSE_STEPS else tolerance, charge, begin)
+        time = charge.time + slope * (at.length.sum(-1) - origin)
+        better = goodput(_tokens(part, at.length), np.exp(at.log_latency), time)
+        found.keep(rows, at, slope * value[rows])
+        going = ~(np.abs(better - value[rows]) <= 10.0 * tolerance * better) | (step < COARSE_STEPS)
+        value[rows] = better
+        rows, part, begin = rows[going], part.rows(going), (at.log_latency[going], at.log_price[going])
+        if not len(rows):
+            break
+    return found.at, found.slope
+
+
+def _at_kink(
+    problem: Problem, kink: float, low: FloatArray, high: FloatArray, tolerance: float
+) -> tuple[Stationary, FloatArray]:
+    """The optimum with exactly so many drafted tokens, by the charge between two (n,) that leads to them; and κ / G."""
+    time = problem.verification_time + line_time(problem.lines, np.array(kink))
+    found = _Found(problem)
+
+    def surplus(token: FloatArray, rows: IntArray) -> FloatArray:
+        part = problem.rows(rows)
+        charge = Charge(token, np.full(len(rows), kink), time[rows])
+        at = stationary_point(part, tolerance, charge)
+        net = charge.net(_tokens(part, at.length), at.length)
+        found.keep(rows, at, token / goodput(net, np.exp(at.log_latency), charge.time))
+        return at.length.sum(-1) - kink
+
+    every = np.arange(len(problem))
+    ends = surplus(low, every), surplus(high, every)
+    surplus(bracketed_root(surplus, low, high, ends, tolerance), every)
+    return found.at, np.clip(found.slope, problem.lines[0, 1], problem.lines[-1, 1])
+
+
+def _padded(problem: Problem, tolerance: float) -> Relaxed:
+    """The optimum of padded passes: M between the two whole numbers around it."""
+    low, _ = relaxed_longest(problem, tolerance)
+    found = _Found(problem)
+
+    def worth(longest: FloatArray, rows: IntArray) -> FloatArray:
+        at, value = _longer(problem.rows(rows), longest, tolerance)
+        found.keep(rows, at, longest)
+        return value
+
+    every, high = np.arange(len(problem)), np.minimum(low + 1.0, problem.high.max(-1))
+    ends = worth(low, every), worth(high, every)
+    worth(bracketed_root(worth, low, high, ends, tolerance), every)
+    return _priced(problem, found.at, np.zeros(len(problem)))
+
+
+def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Relaxed]:
+    """The whole number (n,) at or below the best longest draft M of padded passes, and the optimum with the next."""
+    low, high = problem.low.max(-1).astype(np.float64), problem.high.max(-1).astype(np.float64)
+    while (high > low + 1.0).any():
+        middle = np.floor(0.5 * (low + high))
+        rises = _longer(problem, middle, tolerance)[1] > 0.0
+        low, high = np.where(rises, middle, low), np.where(rises, high, np.maximum(middle, low))
+    return low, _priced(problem, _longer(problem, high, tolerance)[0], np.zeros(len(problem)))
+
+
+def _longer(problem: Problem, longest: FloatArray, tolerance: float) -> tuple[Stationary, FloatArray]:
+    """The optimum with a given M (n,), and what a longer M earns less its time, in tokens for each token of M."""
+    users = problem.low.shape[-1]
+    start, slope = problem.lines.T
+    time = problem.verification_time + line_time(problem.lines, users * longest)
+    part = replace(problem, high=np.minimum(problem.high, longest[:, None]), verification_time=time)
+    at = stationary_point(part, tolerance)
+    steepest = slope[(start + slope * (users * longest)[:, None]).argmax(-1)]
+    value = goodput(_tokens(problem, at.length), np.exp(at.log_latency), time)
+    return at, _held_back(problem, at.length, value, longest) - value * users * steepest
+
+
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+def _held_back(problem: Problem, length: FloatArray, value: FloatArray, longest: FloatArray) -> FloatArray:
+    """What a longer draft of each device at its longest would earn more than it costs, ω e'(L) − G ∂φ/∂L, (n,)."""
+    decay = problem.decay
+    earns = problem.weights * (decay / -np.expm1(-decay)) * np.exp(-decay * (length + 1.0))
+    held = (length >= NEARLY * longest[:, None]) & (problem.high > longest[:, None])
+    surplus = earns - value[:, None] * problem.latency_slopes(length)
+    return np.where(held, np.maximum(surplus, 0.0), 0.0).sum(-1)

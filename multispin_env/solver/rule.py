@@ -6,6 +6,7 @@ jump by large factors from token to token, φ sits just above some l T_k, and th
 instances get a longer ray, more points on it and several starts.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +15,15 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.solver.lagrangian import lagrangian_lengths
 from multispin_env.solver.moves import improve
-from multispin_env.solver.problem import Problem
-from multispin_env.solver.relaxed import TINY, Relaxed, relaxed_optimum
+from multispin_env.solver.problem import TINY, Problem
+from multispin_env.solver.relaxed import Relaxed, relaxed_longest, relaxed_optimum
+from multispin_env.solver.server import line_time
 
 RUGGED = 0.4
 """Largest T_k over the time left for its upload, from which on the search along the ray is the thorough one."""
+
+NEAR = np.array([-3, -2, -1, 0, 1, 2])
+"""Longest drafts of padded passes that are tried, from the whole number below the relaxed one."""
 
 RELAXED_TOLERANCE = 1e-3
 """Accuracy of the relaxed optimum: the ray is much longer."""
@@ -30,10 +35,13 @@ class Effort(NamedTuple):
     reach: float  # largest |t|
     points: int  # number of t
     starts: int  # best distinct points that are improved by moves
+    tokens: float = 0.0  # of the slowest device, that the ray reaches at least
 
 
 QUICK = Effort(reach=8.0, points=13, starts=1)
 THOROUGH = Effort(reach=20.0, points=129, starts=4)
+WIDE = Effort(reach=20.0, points=65, starts=3, tokens=2.0)
+"""For laws by tokens: where uploads take no time, φ moves by whole tokens of a device."""
 
 
 @np.errstate(all="ignore")  # absurd numbers may overflow on the way; what is no number is replaced below
@@ -50,17 +58,50 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     tuple[FloatArray, Relaxed]
         Whole numbers (n, K), and the relaxed optimum to `RELAXED_TOLERANCE`.
     """
+    if problem.padded:
+        return _padded_lengths(problem)
     relaxed = _numbers(problem, relaxed_optimum(problem, RELAXED_TOLERANCE))
+    if not len(problem.lines):
+        return _integer_lengths(problem, relaxed, THOROUGH), relaxed
+    return _where_busy(problem, relaxed), relaxed
+
+
+def _where_busy(problem: Problem, relaxed: Relaxed) -> FloatArray:
+    """The lengths of a law by tokens; where nobody drafts in the relaxed optimum, nobody should."""
+    lengths = np.zeros_like(relaxed.length)
+    busy: BoolArray = np.asarray(relaxed.length.any(-1))
+    if busy.any():
+        lengths[busy] = _integer_lengths(problem.rows(busy), Relaxed(*(array[busy] for array in relaxed)), WIDE)
+    return lengths
+
+
+def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
+    """The best of what the rule finds for the few longest drafts around the relaxed one, each of constant time."""
+    longest, relaxed = relaxed_longest(problem, RELAXED_TOLERANCE)
+    relaxed = _numbers(problem, relaxed)
+    ends = problem.low.max(-1), problem.high.max(-1)
+    near = np.clip(longest[:, None] + NEAR, ends[0][:, None], ends[1][:, None])
+    many = np.repeat(np.arange(len(problem)), near.shape[1])
+    part = problem.rows(many)
+    time = part.verification_time + line_time(problem.lines, near.ravel() * problem.low.shape[1])
+    high = np.minimum(part.high, near.ravel()[:, None].astype(np.int64))
+    part = replace(part, high=high, verification_time=time, lines=problem.lines[:0], padded=False)
+    found = _where_busy(part, Relaxed(*(array[many] for array in relaxed))).reshape(*near.shape, -1)
+    rows = np.arange(len(problem))
+    return found[rows, problem.value(found).argmax(-1)], relaxed
+
+
+def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: Effort) -> FloatArray:
     room = _room(problem, relaxed)
     rugged: BoolArray = np.asarray((problem.draft_time > RUGGED * room).any(-1))
     lengths = np.empty_like(relaxed.length)
-    for rows, effort in ((~rugged, QUICK), (rugged, THOROUGH)):
+    for rows, effort in ((~rugged, QUICK), (rugged, thorough)):
         if rows.all():
-            return _search_ray(problem, relaxed, room, effort), relaxed
+            return _search_ray(problem, relaxed, room, effort)
         if rows.any():
             part = Relaxed(*(array[rows] for array in relaxed))
             lengths[rows] = _search_ray(problem.rows(rows), part, room[rows], effort)
-    return lengths, relaxed
+    return lengths
 
 
 def _numbers(problem: Problem, relaxed: Relaxed) -> Relaxed:
@@ -71,7 +112,7 @@ def _numbers(problem: Problem, relaxed: Relaxed) -> Relaxed:
     latency = problem.latency(length[:, None])[:, 0]
     price = np.where(np.isfinite(relaxed.price), relaxed.price, 1.0)
     value = np.where(np.isfinite(relaxed.value), relaxed.value, 0.0)
-    return Relaxed(length, np.maximum(latency, TINY), price, value)
+    return Relaxed(length, np.maximum(latency, TINY), price, value, relaxed.slope)
 
 
 def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
@@ -83,7 +124,7 @@ def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
     candidates = _ray(problem, relaxed, room, effort)
     latency = problem.latency(candidates)
-    value = goodput(problem.tokens(candidates), latency, problem.verification_time)
+    value = goodput(problem.tokens(candidates), latency, problem.server_time(candidates))
     rows = np.arange(len(problem))
     if effort.starts == 1:
         best = value.argmax(-1)
@@ -102,9 +143,13 @@ def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -
     pull = np.maximum((per_token * relaxed.length).sum(-1), TINY)
     spread = np.sqrt((per_token * per_token).sum(-1) / 12.0) / pull  # sd / φ
     steps = np.linspace(-effort.reach, effort.reach, effort.points)
+    if effort.tokens:
+        slowest = ((relaxed.length > 0.0) * problem.draft_time).max(-1)
+        spread = np.maximum(spread, effort.tokens * slowest / np.maximum(effort.reach * relaxed.latency, TINY))
     factor = np.maximum(1.0 + spread[:, None] * steps, 0.05)
     price = np.maximum(relaxed.price, TINY)
-    return lagrangian_lengths(problem, relaxed.latency[:, None] * factor, price[:, None] * factor)
+    charge = relaxed.value * relaxed.slope if len(problem.lines) else None
+    return lagrangian_lengths(problem, relaxed.latency[:, None] * factor, price[:, None] * factor, charge)
 
 
 def _distinct_best(value: FloatArray, count: int) -> IntArray:

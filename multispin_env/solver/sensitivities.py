@@ -7,10 +7,11 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.validation import checked_state
+from multispin_env.physics.verification import pass_tokens
 from multispin_env.scenario import Scenario
 from multispin_env.solver.batching import in_chunks
-from multispin_env.solver.problem import Problem, checked_problem
-from multispin_env.solver.relaxed import TINY, relaxed_optimum
+from multispin_env.solver.problem import TINY, Problem, checked_problem
+from multispin_env.solver.relaxed import relaxed_optimum
 
 NEPER_PER_DB = np.log(10.0) / 10.0
 """d ln s / d dB of a power ratio s."""
@@ -34,6 +35,8 @@ class Sensitivities:
     snr_db: FloatArray  # (..., K) tokens/s/dB
     # ∂G / ∂T_ver, negative
     verification_time: FloatArray  # (...) tokens/s/s
+    # ∂G / ∂b, negative: of a pass that takes so much longer for each of its tokens
+    token_time: FloatArray  # (...) tokens/s/(s/token)
     # ∂G / ∂T_k, not positive
     draft_time: FloatArray  # (..., K) tokens/s/s
 
@@ -43,13 +46,14 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
 
     The relaxed problem allows real draft lengths:
 
-        maximise    G = Σ_k ω_k E[N_k | L_k] / (T_ma + T_ver)
+        maximise    G = Σ_k ω_k E[N_k | L_k] / (T_ma + T_ver(L) + T_rtt)
         over        real L_k in [L_min, L_max] and bandwidths B_k ≥ 0 with Σ_k B_k ≤ B,
         where       T_ma = max_k L_k (T_k + Q / (B_k r_k)) and E[N | L] = (1 − α^{L+1}) / (1 − α)
 
     The derivatives follow from the envelope theorem, which holds the lengths constant. With c = Q / (B r),
     S(φ) = Σ c L / (φ − L T) = 1 and P = −S', a change of the shares by dS changes φ by dS / P, and a change of φ by
-    dφ changes G by −G dφ / (φ + T_ver).
+    dφ changes G by −G dφ / (φ + T_ver + T_rtt). So does a change of T_ver, which is n db for a pass of n tokens,
+    also at a kink, where all pieces give the same time.
 
     Parameters
     ----------
@@ -85,7 +89,8 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
     shape = state.draft_time.shape
     problem = checked_problem(scenario, state, weights)
     goodput, length, latency, price, share, slope, pull = in_chunks(_solve, problem)
-    total = latency + scenario.verification_time
+    total = latency + problem.server_time(length[:, None])[:, 0]
+    tokens = pass_tokens(scenario, length)
     worth = (goodput / (total * pull))[:, None]  # of one share of the budget
     efficiency = state.spectral_efficiency.reshape(length.shape)
     per_db = -np.expm1(-efficiency * np.log(2.0)) * NEPER_PER_DB / np.log(2.0)  # dr / d dB
@@ -98,6 +103,7 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
         total_bandwidth=(worth[:, 0] * share.sum(-1) / scenario.total_bandwidth).reshape(batch),
         snr_db=(worth * share * per_db / efficiency).reshape(shape),
         verification_time=(-goodput / total).reshape(batch),
+        token_time=(-goodput / total * tokens).reshape(batch),
         draft_time=(-worth * slope * length).reshape(shape),
     )
 

@@ -9,6 +9,10 @@ w is convex in φ, so its tangent at φ₂ stays below it. With the tangent N is
 convex, and N(φ) / (φ + T_ver) is largest at an end of the interval: two evaluations bound the goodput of every
 decision in it, with an error of second order in the width. A length whose own term falls short of the best one by
 more than the slack to the goodput to beat, at both ends, cannot win and leaves the window of its user.
+
+Where T_ver grows with the tokens, by a line of slope b, a token more costs G b tokens at the goodput G to beat. With
+ω e(l) − G b (l − low) in place of ω e(l), and T_ver of the shortest lengths, N(φ) / (φ + T_ver) is still a bound
+wherever it exceeds G.
 """
 
 from dataclasses import dataclass
@@ -19,6 +23,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.solver.problem import Problem
+from multispin_env.solver.segments import Segment, joined_segments
 
 SAFETY = 1e-11
 """Relative amount added to every bound, above the rounding of its sums."""
@@ -38,6 +43,7 @@ class Nodes:
     high: FloatArray  # (m, K) longest
     bound: FloatArray  # (m,) tokens/s, no decision inside is better
     by_user: BoolArray  # (m,) the last split was of a window, not of the interval
+    law: Segment | None = None  # how the pass is priced where its time grows with the drafts
 
     def __len__(self) -> int:
         """Return the number of nodes."""
@@ -45,12 +51,16 @@ class Nodes:
 
     def rows(self, rows: IntArray | BoolArray) -> "Nodes":
         """Some of the nodes."""
-        return Nodes(**{name: array[rows] for name, array in vars(self).items()})
+        fields = {name: array[rows] for name, array in vars(self).items() if name != "law"}
+        return Nodes(**fields, law=None if self.law is None else self.law.rows(rows))
 
 
 def joined(*parts: Nodes) -> Nodes:
     """All nodes of several sets."""
-    return Nodes(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
+    names = [name for name in vars(parts[0]) if name != "law"]
+    laws = [part.law for part in parts if part.law is not None]
+    fields = {name: np.concatenate([vars(part)[name] for part in parts]) for name in names}
+    return Nodes(**fields, law=joined_segments(laws) if laws else None)
 
 
 class Bounds(NamedTuple):
@@ -67,7 +77,7 @@ class _Table(NamedTuple):
     """Every length of every window, (m, K, W) with the widest W; what is beyond a window is not ``inside``."""
 
     inside: BoolArray
-    tokens: FloatArray  # ω e(l)
+    tokens: FloatArray  # ω e(l), less what l costs in the pass
     share: FloatArray  # w(l; φ₂)
     steeper: FloatArray  # tangent at φ₁ less the share at φ₂
 
@@ -91,18 +101,24 @@ def evaluate(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
         Bounds, windows, candidates and the users to branch on.
     """
     table = _tabulate(problem, nodes)
-    price, candidate, critical = _price(table, nodes.low)
-    dead = ~table.inside[..., 0].all(-1) | (table.share[..., 0].sum(-1) > 1.0 + SAFETY)
+    server, scale, dead = problem.verification_time, table.tokens.max(-1).sum(-1), np.zeros(len(nodes), dtype=bool)
+    if nodes.law is not None:
+        server, more, dead = nodes.law.shortest(nodes.low, nodes.high)
+        charge = target * nodes.law.slope
+        table = table._replace(tokens=table.tokens - charge[:, None, None] * np.arange(table.tokens.shape[-1]))
+        scale = scale + charge * more
+    price, candidate, critical = _price(table, nodes.low, DEAREST * scale)
+    dead = dead | ~table.inside[..., 0].all(-1) | (table.share[..., 0].sum(-1) > 1.0 + SAFETY)
     column = price[:, None, None]
     right = np.where(table.inside, table.tokens - column * table.share, -np.inf)
     left = right - column * table.steeper
     best_right, best_left = right.max(-1, keepdims=True), left.max(-1, keepdims=True)
     best_right, best_left = (np.maximum(best, -1e300) for best in (best_right, best_left))
-    rounding = SAFETY * (price + table.tokens.max(-1).sum(-1))
+    rounding = SAFETY * (price + scale)
     most_right = price + best_right.sum((-1, -2)) + rounding
     most_left = price + best_left.sum((-1, -2)) + rounding
-    time_right = nodes.right + problem.verification_time
-    time_left = nodes.left + problem.verification_time
+    time_right = nodes.right + server
+    time_left = nodes.left + server
     bound = np.maximum(most_right / time_right, most_left / time_left)
     slack_right = (most_right - target * time_right)[:, None, None]
     slack_left = (most_left - target * time_left)[:, None, None]
@@ -128,7 +144,7 @@ def _tabulate(problem: Problem, nodes: Nodes) -> _Table:
     return _Table(inside, tokens, share, share * ((nodes.right - nodes.left)[:, None, None] / room))
 
 
-def _price(table: _Table, low: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
+def _price(table: _Table, low: FloatArray, dearest: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
     """λ of the best bound at φ₂: tokens in order of gain per share, up to the one that no longer fits."""
     shape = table.share.shape
     possible = table.inside[..., 1:]
@@ -145,5 +161,5 @@ def _price(table: _Table, low: FloatArray) -> tuple[FloatArray, FloatArray, IntA
     crossing = np.take_along_axis(used, first, -1) > 1.0
     price = np.where(crossing, np.maximum(np.take_along_axis(worth, token, -1), 0.0), 0.0)
     taken = (worth > price).reshape(possible.shape) & possible
-    price = np.minimum(price[:, 0], DEAREST * table.tokens.max(-1).sum(-1))
+    price = np.minimum(price[:, 0], dearest)
     return price, low + taken.sum(-1), token[:, 0] // (shape[2] - 1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from multispin_env.checks import shown
-from multispin_env.registry import ENVIRONMENTS, SCENARIOS
+from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS
 
 DEFAULT_ENV, DEFAULT_SCENARIO = "MultiSpin/Heterogeneous-v0", "llama2"
 
@@ -21,7 +21,7 @@ LONGEST_SETTING = 4096
 
 
 def add_system_options(parser: ArgumentParser, settings: str, defaults: Mapping[str, str] = DEFAULTS) -> None:
-    """``--env --scenario --num-users --total-bandwidth --set``; ``None`` where not given.
+    """``--env --scenario --server --num-users --total-bandwidth --set``; ``None`` where not given.
 
     Parameters
     ----------
@@ -41,9 +41,13 @@ def add_system_options(parser: ArgumentParser, settings: str, defaults: Mapping[
 
 
 def add_scenario_options(parser: ArgumentParser, defaults: Mapping[str, str] = DEFAULTS) -> None:
-    """``--scenario --total-bandwidth``; ``None`` where not given."""
+    """``--scenario --server --total-bandwidth``; ``None`` where not given."""
     names = ", ".join(SCENARIOS.names())
-    parser.add_argument("--scenario", metavar="NAME", help=f"preset: {names} (default {defaults['scenario']})")
+    scenario = f"preset: {names}, or a .toml or .json file (default {defaults['scenario']})"
+    parser.add_argument("--scenario", metavar="NAME", help=scenario)
+    parser.add_argument(
+        "--server", metavar="NAME", help=f"law of verification: {', '.join(SERVERS.names())} (default: the scenario's)"
+    )
     budget = f"B, uplink budget in Hz (default {defaults['total_bandwidth']})"
     parser.add_argument("--total-bandwidth", type=float, metavar="HZ", help=budget)
 
@@ -84,7 +88,7 @@ def _literal(name: str, text: str) -> Any:
 def chosen_arguments(options: Namespace, taken: Sequence[str] = ()) -> dict[str, Any]:
     """Arguments of the environment, by ``--set`` or an option of their own; `TAKEN` and those ``taken`` are refused."""
     chosen = parse_settings(options.set, (*TAKEN, *taken))
-    for name in ("num_users", "total_bandwidth"):
+    for name in ("num_users", "total_bandwidth", "server"):
         value = vars(options).get(name)
         if value is not None and name in chosen:
             raise ValueError(f"set: expected {name!r} once, got --{name.replace('_', '-')} too")

@@ -61,7 +61,7 @@ def test_slopes_of_a_batch_are_differences(weighted):
         return (weights * outcome.tokens).sum(-1) / outcome.round_latency
 
     decision = RealDecision(length, bandwidth)
-    found = slopes(decision, price(scenario, state, decision, base), token_slope, weights)
+    found = slopes(scenario, decision, price(scenario, state, decision, base), token_slope, weights)
     for user in range(4):
         for slope, steps in ((found.draft_length, (1e-6, 0.0)), (found.bandwidth, (0.0, 1.0))):
             moves = [np.where(np.arange(4) == user, step, 0.0) for step in steps]
@@ -73,7 +73,8 @@ def test_a_device_that_drafts_nothing_is_not_waited_for():
     scenario = ms.Scenario.preset("llama2", num_users=2, min_draft_length=0)
     state = ms.sample_state(scenario, np.random.default_rng(0))
     decision = RealDecision(np.array([0.0, 3.0]), np.array([0.0, 5e6]))
-    found = slopes(decision, price(scenario, state, decision, np.array([1.0, 2.0])), np.array([0.5, 0.25]), 1.0)
+    outcome = price(scenario, state, decision, np.array([1.0, 2.0]))
+    found = slopes(scenario, decision, outcome, np.array([0.5, 0.25]), 1.0)
     assert found.bandwidth[0] == 0.0
     assert found.bandwidth[1] > 0.0
     latency = price(scenario, state, decision, np.ones(2)).round_latency

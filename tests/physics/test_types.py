@@ -10,7 +10,7 @@ WHOLES = [
     STATE,
     ms.Observed(STATE.draft_time, STATE.spectral_efficiency, age=np.arange(6).reshape(3, 2)),
     ms.Decision(np.arange(6).reshape(3, 2), STATE.draft_time),
-    ms.Outcome(np.arange(3.0), STATE.draft_time, np.arange(3.0), STATE.draft_time, STATE.draft_time, 0.5),
+    ms.Outcome(np.arange(3.0), STATE.draft_time, np.arange(3.0), STATE.draft_time, STATE.draft_time, np.arange(3.0)),
     ms.CertifiedDecision(np.arange(6).reshape(3, 2), STATE.draft_time, np.arange(3.0), np.arange(3.0), 1e-6),
 ]
 

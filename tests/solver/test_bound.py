@@ -4,10 +4,11 @@ from itertools import product
 
 import numpy as np
 
-from benchmarks.hostile import hostile_instance
+from benchmarks.hostile import hostile_instance, hostile_law
 from multispin_env.solver.branching import listed, split
 from multispin_env.solver.problem import make_problem
-from multispin_env.solver.windows import Nodes, evaluate
+from multispin_env.solver.segments import segments
+from multispin_env.solver.windows import Nodes, evaluate, joined
 
 
 def case(seed):
@@ -49,6 +50,39 @@ def test_bound_is_above_and_windows_keep_every_winner():
     assert np.median(tight) < 1.5  # a bound that is always huge would pass the rest
 
 
+def test_bounds_of_laws_by_tokens_hold_for_the_decisions_of_their_segment():
+    tight = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        scenario, state, weights = hostile_instance(rng, max_decisions=300)
+        scenario = hostile_law(rng, scenario, pieces=1 + seed % 2)
+        problem = make_problem(scenario, state, weights)
+        ranges = [range(low, high + 1) for low, high in zip(problem.low[0], problem.high[0], strict=True)]
+        lengths = np.array(list(product(*ranges)), dtype=float)
+        latency, value = problem.latency(lengths[None])[0], problem.value(lengths[None])[0]
+        left, right = latency.min(), np.quantile(latency, rng.uniform(0.2, 1.0))
+        slope = np.array([rng.uniform(problem.lines[0, 1], problem.lines[-1, 1])])  # none of them breaks a bound
+        found, covered = [], np.zeros(len(lengths), dtype=bool)
+        for law in segments(problem, slope):
+            low, high = problem.low.astype(float), problem.high.astype(float)
+            node = Nodes(*map(np.array, ([0], [left], [right])), low, high, np.array([np.inf]), np.array([False]), law)
+            drafted = lengths.sum(-1)
+            inside = (latency <= right) & (drafted >= law.fewest[0]) & (drafted <= law.most[0])
+            covered |= inside
+            if not inside.any():
+                continue
+            target = np.array([np.quantile(value[inside], 0.8)])
+            at = evaluate(problem, node, target)
+            assert max(at.bound[0], target[0]) >= value[inside].max()
+            winners = lengths[inside][value[inside] > target[0]]
+            assert (winners >= at.low[0]).all()
+            assert (winners <= at.high[0]).all()
+            found.append(at.bound[0] / max(value[inside].max(), 1e-300))
+        assert covered[latency <= right].all()
+        tight += found
+    assert np.median(tight) < 1.5
+
+
 def test_halves_hold_what_the_whole_holds():
     looked_at = 0
     for seed in range(40):
@@ -75,7 +109,7 @@ def test_halves_hold_what_the_whole_holds():
 
 def test_listing_is_complete():
     node = case(3)[1]
-    two = Nodes(**{name: np.concatenate([array, array]) for name, array in vars(node).items()})
+    two = joined(node, node)
     low, high = two.low[0], two.high[0]
     expected = sorted(product(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True))))
     found = listed(two)

@@ -16,6 +16,7 @@ from multispin_env.solver.relaxed import Relaxed
 
 POSITIVE = st.sampled_from([5e-324, 1e-308, 1e-100, 1e-9, 1e-3, 1.0, 7.0, 1e5, 1e100, 1e308])
 RATE = st.sampled_from([0.0, 5e-324, 1e-12, 0.3, 0.9, 1.0 - 1e-12, 1.0 - 2.0**-53, 1.0])
+TIME = st.sampled_from([0.0, 5e-324, 1e-100, 1e-6, 1e-3, 1.0, 1e5, 1e100, 1e300])
 WEIGHT = st.sampled_from([0.0, 5e-324, 1e-3, 1.0, 1e3, 1e308])
 
 
@@ -33,6 +34,8 @@ def test_any_numbers(options, data):
         num_users=num_users,
         min_draft_length=data.draw(st.integers(0, 1)),
         max_draft_length=data.draw(st.sampled_from([1, 2, 25, 200])),
+        verification_pieces=data.draw(st.lists(st.tuples(TIME, TIME), max_size=3).map(tuple)),
+        padded_verification=data.draw(st.booleans()),
     )
     found = make_controller("optimal", scenario, **options)(SystemState(*arrays[:3]), weights=arrays[3])
     checked_decision(scenario, found)
@@ -46,7 +49,9 @@ def test_numbers_that_are_none_are_replaced_by_a_place_to_start():
     scenario = Scenario.preset("llama2", num_users=2)
     problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 2))
     nothing = np.full(2, np.nan)
-    found = rule._numbers(problem, Relaxed(np.array([[np.nan, 3.0], [2.0, np.inf]]), nothing, nothing, nothing))
+    found = rule._numbers(
+        problem, Relaxed(np.array([[np.nan, 3.0], [2.0, np.inf]]), nothing, nothing, nothing, np.zeros(2))
+    )
     assert (found.length == [[1.0, 3.0], [2.0, 1.0]]).all()
     assert found.latency == pytest.approx(problem.latency(found.length[:, None])[:, 0], rel=1e-15)
     assert (found.price == 1.0).all()
@@ -60,7 +65,6 @@ def test_rugged_instances_are_searched_thoroughly_and_others_quickly(monkeypatch
     parts = [make_problem(one, sample_state(one, np.random.default_rng(0), 3)) for one in (scenario, wide)]
     both = Problem(
         *(np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS),
-        verification_time=scenario.verification_time,
     )
     monkeypatch.setattr(
         rule, "_search_ray", lambda problem, relaxed, room, effort: np.full(problem.draft_time.shape, effort.points)

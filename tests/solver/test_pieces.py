@@ -28,7 +28,7 @@ def small_problem(seed, users=4, count=1, longest=5):
         weights=rng.uniform(0.5, 2.0, shape),
         low=np.ones(shape, dtype=np.int64),
         high=np.full(shape, longest),
-        verification_time=0.1,
+        verification_time=np.full(count, 0.1),
     )
 
 

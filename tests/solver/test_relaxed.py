@@ -9,10 +9,11 @@ from benchmarks.hostile import hostile_instance
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
-from multispin_env.solver import relaxed
+from multispin_env.solver import stationary
 from multispin_env.solver.lagrangian import lagrangian_lengths
+from multispin_env.solver.omega import wright_omega
 from multispin_env.solver.problem import make_problem
-from multispin_env.solver.relaxed import relaxed_optimum, wright_omega
+from multispin_env.solver.relaxed import relaxed_optimum
 from multispin_env.solver.rule import fast_lengths
 
 
@@ -95,7 +96,7 @@ def test_both_equations_hold_at_the_relaxed_optimum(bandwidth):
 @pytest.mark.parametrize("bandwidth", [2e6, 1e7, 5e7])
 def test_newton_alone_solves_the_presets(name, bandwidth, monkeypatch):
     """The nested search, which takes many times as long, is for what is stranger."""
-    monkeypatch.setattr(relaxed, "_nested", lambda *_: pytest.fail("Newton's steps were not enough"))
+    monkeypatch.setattr(stationary, "_nested", lambda *_: pytest.fail("Newton's steps were not enough"))
     scenario = Scenario.preset(name, total_bandwidth=bandwidth)
     relaxed_optimum(make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 100)))
 
@@ -105,13 +106,13 @@ def test_one_equation_alone_is_no_solution(monkeypatch):
     scenario = Scenario.preset("llama2", num_users=4)
     problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(5), 6))
     at = relaxed_optimum(problem)
-    terms = relaxed._terms(problem)
+    terms = stationary._terms(problem, stationary.Charge.none(problem))
     p = np.log(1.5 * at.latency)
     low, high = np.full(6, -40.0), np.full(6, 40.0)
     for _ in range(200):  # more than bits of a number
         q = 0.5 * (low + high)
-        wide = relaxed._evaluate(problem, terms, p, q).excess > 0.0
+        wide = stationary._evaluate(problem, terms, p, q).excess > 0.0
         low, high = np.where(wide, q, low), np.where(wide, high, q)
-    assert np.abs(relaxed._evaluate(problem, terms, p, q).excess).max() < 1e-12
-    monkeypatch.setattr(relaxed, "_start", lambda problem: (p, q))
+    assert np.abs(stationary._evaluate(problem, terms, p, q).excess).max() < 1e-12
+    monkeypatch.setattr(stationary, "_start", lambda problem, time: (p, q))
     np.testing.assert_allclose(relaxed_optimum(problem).latency, at.latency, rtol=1e-9)

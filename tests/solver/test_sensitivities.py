@@ -7,6 +7,7 @@ import pytest
 
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import SystemState
+from multispin_env.physics.verification import pass_tokens
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import upper_bound
 from multispin_env.solver.sensitivities import sensitivities
@@ -18,6 +19,37 @@ def case(request):
     scenario = Scenario.preset(name, num_users=num_users, total_bandwidth=bandwidth)
     weights = np.linspace(0.5, 2.0, num_users) if weighted else None
     return scenario, sample_state(scenario, np.random.default_rng(0), 6), partial(sensitivities, weights=weights)
+
+
+LAWS = {
+    "paper": ({}, 1),
+    "one piece": ({"server": "a100-32b"}, 1),
+    "at a kink": ({"verification_pieces": ((0.607, 0.0001), (0.01, 0.02))}, 2),  # 30 tokens
+    "padded": ({"server": "cpu-1.5b"}, 1),
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_time_of_a_token_and_bandwidth_under_each_law(law):
+    fields, pieces = LAWS[law]
+    scenario = Scenario.preset("qwen3.5", num_users=4, total_bandwidth=5e6, min_draft_length=0).replace(**fields)
+    state = sample_state(scenario, np.random.default_rng(0), 6)
+    at = sensitivities(scenario, state)
+    tokens = pass_tokens(scenario, at.draft_length)
+    if pieces == 2:
+        assert tokens == pytest.approx(np.full(6, 30.0), rel=1e-6)
+
+    def moved(seconds, hertz=0.0):
+        law = scenario.verification_pieces or ((0.0, 0.0),)
+        law = tuple((a, b + seconds) for a, b in law)
+        other = scenario.replace(verification_pieces=law, total_bandwidth=scenario.total_bandwidth + hertz)
+        return sensitivities(other, state)
+
+    back = 0.0 if law == "paper" else -1e-6  # no slope is negative
+    found = (moved(1e-6).goodput - moved(back).goodput) / (1e-6 - back)
+    np.testing.assert_allclose(at.token_time, found, rtol=1e-3)
+    np.testing.assert_allclose(at.total_bandwidth, slope(moved(0.0, 1e2), moved(0.0, -1e2), 1e2), rtol=1e-3)
+    np.testing.assert_allclose(at.token_time, at.verification_time * tokens, rtol=1e-12)
 
 
 def slope(up, down, step):

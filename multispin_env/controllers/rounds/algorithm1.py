@@ -12,6 +12,7 @@ from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.physics.verification import verification_time
 from multispin_env.solver.batching import lengths_in_chunks
 from multispin_env.solver.equalization import equal_latency
 
@@ -28,13 +29,14 @@ class Algorithm1(Controller):
 
     The controller approximates the solution of
 
-        maximise    G = Σ_k E[N_k | L_k] / (T_ma + T_ver)
+        maximise    G = Σ_k E[N_k | L_k] / (T_ma + T_ver(L) + T_rtt)
         over        integers L_k in L_min..L_max and bandwidths B_k ≥ 0 with Σ_k B_k ≤ B,
         where       T_ma = max_k L_k (T_k + Q / (B_k r_k)) and E[N | L] = (1 − α^{L+1}) / (1 − α)
 
     For each latency φ and price λ of the grid, every device gets the real length that maximises E[N_k | L_k] − λ B_k,
     where B_k is the bandwidth that meets φ. The lengths are rounded and kept in range, and all devices get the
-    bandwidth of equal latency. The best goodput wins. Both axes are geometric, because their ranges span decades.
+    bandwidth of equal latency. The best goodput wins, by the scenario's law of verification. Both axes are geometric,
+    because their ranges span decades.
 
     Parameters
     ----------
@@ -80,7 +82,8 @@ class Algorithm1(Controller):
             lengths = self._column(state, token_time, phi)
             latency = equal_latency(lengths, state.draft_time[:, None], token_time[:, None]).latency
             tokens = expected_tokens(lengths, state.acceptance_rate[:, None]).sum(-1)
-            value = goodput(tokens, latency, self.scenario.verification_time)  # (n, λ)
+            server = verification_time(self.scenario, lengths) + self.scenario.round_trip_time
+            value = goodput(tokens, latency, server)  # (n, λ)
             pick = value.argmax(-1)[:, None]
             value = np.take_along_axis(value, pick, -1)[:, 0]
             lengths = np.take_along_axis(lengths, pick[..., None], 1)[:, 0]

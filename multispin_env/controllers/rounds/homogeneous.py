@@ -19,9 +19,9 @@ from multispin_env.solver.problem import user_times
 class Homogeneous(Controller):
     """The best common length with the bandwidth of equal latency ([MS] 20, 21; "Homo-Multi-SPIN").
 
-    ϑ* does not depend on L, and G(L) = Σ_k E[N_k | L] / (L ϑ* + T_ver) is concave over affine, hence unimodal: the
-    first L that the next one does not improve is found by halving, exactly and for any α_k (ours; for a common α
-    `homogeneous_draft_length` is the closed form).
+    ϑ* does not depend on L, and G(L) = Σ_k E[N_k | L] / (L ϑ* + T_ver(L)) is concave over convex, hence unimodal: a
+    pass holds K (L + 1) tokens, padded or not. The first L that the next one does not improve is found by halving,
+    exactly and for any α_k (ours; for a common α and the paper's law `homogeneous_draft_length` is the closed form).
     """
 
     def decide(self, state: SystemState) -> Decision:
@@ -35,7 +35,8 @@ class Homogeneous(Controller):
 
         def value(length: IntArray) -> FloatArray:
             tokens = expected_tokens(length[:, None], state.acceptance_rate)
-            return goodput(tokens.sum(-1), latency * length, scenario.verification_time)
+            server = scenario.pass_time(scenario.num_users, scenario.num_users * (length + 1))
+            return goodput(tokens.sum(-1), latency * length, server + scenario.round_trip_time)
 
         low = np.full(latency.shape, scenario.min_draft_length)
         high = np.full(latency.shape, scenario.max_draft_length)

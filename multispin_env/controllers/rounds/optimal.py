@@ -21,7 +21,7 @@ class Optimal(WeightedController):
 
     The controller solves
 
-        maximise    G = Σ_k ω_k E[N_k | L_k] / (T_ma + T_ver)
+        maximise    G = Σ_k ω_k E[N_k | L_k] / (T_ma + T_ver(L) + T_rtt)
         over        integers L_k in L_min..L_max and bandwidths B_k ≥ 0 with Σ_k B_k ≤ B,
         where       T_ma = max_k L_k (T_k + Q / (B_k r_k)) and E[N | L] = (1 − α^{L+1}) / (1 − α)
 

@@ -1,4 +1,4 @@
-"""P2P-SPIN and Cen-SPIN: other systems, not decisions; each gives a goodput ([MS] §VI)."""
+"""Other systems, not decisions: each gives a goodput. P2P-SPIN and Cen-SPIN are the paper's ([MS] §VI)."""
 
 from collections.abc import Callable
 
@@ -66,9 +66,61 @@ def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     return _best_alone(scenario, state, np.full_like(state.draft_time, scenario.server_draft_time))
 
 
+def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None) -> FloatArray:
+    """Goodput K / T_ver(K, K) of the server alone: a token for each device in every pass, and no drafts (ours).
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    state
+        Arrays (..., K); only their shape matters. ``None`` gives one number.
+
+    Returns
+    -------
+    FloatArray
+        Goodput in tokens/s (...).
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b")
+    >>> round(float(ms.autoregressive_goodput(scenario)))
+    658
+    """
+    batch = () if state is None else checked_state(scenario, state).draft_time.shape[:-1]
+    goodput: FloatArray = np.full(batch, scenario.autoregressive_goodput)[()]
+    return goodput
+
+
+def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
+    """Goodput of a server that hosts both models and drafts for all devices in batches (ours).
+
+    It is Σ_k E[N_k | L] / (L T_srv + T_ver(K, K (L + 1))) with the best common L ≥ 0, so never less than
+    `autoregressive_goodput`. Nothing is uploaded. Parameters and result are as for `p2p_goodput`; only the acceptance
+    rates matter.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b")
+    >>> state = ms.sample_state(scenario, np.random.default_rng(0), size=5)
+    >>> bool((ms.colocated_goodput(scenario, state) >= ms.autoregressive_goodput(scenario)).all())
+    True
+    """
+    state = checked_state(scenario, state)
+    lengths = np.arange(scenario.max_draft_length + 1)
+    tokens = token_gains(state.acceptance_rate, lengths).cumsum(-1).sum(-2)  # (..., L_max + 1)
+    drafting = np.asarray(scenario.server_draft_time * lengths, dtype=np.float64)
+    verification = scenario.pass_time(scenario.num_users, scenario.num_users * (lengths + 1))
+    best: FloatArray = goodput(tokens, drafting, verification).max(-1)
+    return best
+
+
 def _best_alone(scenario: Scenario, state: SystemState, token_latency: FloatArray) -> FloatArray:
     counts = np.arange(scenario.max_draft_length + 1)
     tokens = token_gains(state.acceptance_rate, counts).cumsum(-1)  # (..., K, L_max + 1)
-    value = goodput(tokens, token_latency[..., None] * counts, scenario.single_verification_time)
+    rest = scenario.pass_time(1, counts + 1) + scenario.round_trip_time
+    value = goodput(tokens, token_latency[..., None] * counts, rest)
     best: FloatArray = value[..., scenario.min_draft_length :].max(-1).mean(-1)
     return best

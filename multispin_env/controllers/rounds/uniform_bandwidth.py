@@ -1,25 +1,46 @@
 """Uni-BW Multi-SPIN: equal bandwidth, the best lengths for it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import heappush, heappushpop
+from typing import NamedTuple
 
 import numpy as np
 
-from multispin_env.arrays import IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.base import Controller
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.scenario import Scenario
 from multispin_env.solver.batching import lengths_in_chunks
 from multispin_env.solver.gains import token_gains
+from multispin_env.solver.server import kinks, line_time, server_lines
+
+MOST_STEPS = 100
+"""Most steps of Dinkelbach's iteration over a finite set; about four are needed."""
+
+
+class _Tokens(NamedTuple):
+    """Tokens of n states in the order in which they are ready, m of them for each state."""
+
+    ready: FloatArray  # (n, m) s; from here on a round may hold the token
+    gain: FloatArray  # (n, m)
+    number: IntArray  # (n, m) which token of its device it is, l
+    order: IntArray  # (n, m) its place in (K, l)
+    shortest: FloatArray  # (n,) s, no round is shorter
+    base: FloatArray  # (n,) tokens of the shortest drafts
 
 
 @dataclass(frozen=True, eq=False)
 class UniformBandwidth(Controller):
     """B/K for each device, and the lengths that are exactly optimal for it ([MS] §VI, "Uni-BW Multi-SPIN").
 
-    With bandwidth given, the l-th token of device k is ready at l τ_k, τ_k = T_k + K Q / (B r_k). A round that
-    lasts φ takes all tokens ready by then, so sorting all K L_max tokens by that time lists every candidate; the
-    best prefix is the optimum (ours).
+    With bandwidth given, the l-th token of device k is ready at l τ_k, τ_k = T_k + K Q / (B r_k). By the paper's law a
+    round that lasts φ takes all tokens ready by then, so sorting all K L_max tokens by that time lists every
+    candidate; the best prefix is the optimum (ours). Where the pass takes longer for every token, a round takes those
+    that earn more than their time at the goodput G to beat; Dinkelbach's iteration finds that G. Padded passes take as
+    long for every token up to the longest draft: the best prefix for each longest draft.
     """
 
     def decide(self, state: SystemState) -> Decision:
@@ -31,23 +52,180 @@ class UniformBandwidth(Controller):
         return Decision(lengths, bandwidth)
 
     def _lengths(self, state: SystemState) -> IntArray:
-        scenario = self.scenario
-        full = full_share_token_time(scenario, state.spectral_efficiency)
-        token_latency = state.draft_time + scenario.num_users * full
-        low, high = scenario.min_draft_length, scenario.max_draft_length
-        shortest = (low * token_latency).max(-1)  # (n,) no round is shorter
-        counts = np.arange(low + 1, high + 1)
-        ready = np.maximum(token_latency[..., None] * counts, shortest[:, None, None])  # (n, K, l)
-        gains = token_gains(state.acceptance_rate, counts)
-        order = ready.reshape(len(ready), -1).argsort(-1, kind="stable")
-        ready = np.take_along_axis(ready.reshape(order.shape), order, -1)
-        won = np.take_along_axis(gains.reshape(order.shape), order, -1).cumsum(-1)
-        base = token_gains(state.acceptance_rate, np.arange(low + 1)).sum((-1, -2))
-        candidates = np.concatenate([shortest[:, None], ready], -1)
-        won = base[:, None] + np.concatenate([np.zeros_like(base)[:, None], won], -1)
-        best = goodput(won, candidates, scenario.verification_time).argmax(-1)
-        taken = np.empty_like(order)
-        np.put_along_axis(taken, order, np.broadcast_to(np.arange(order.shape[-1]), order.shape), -1)
-        inside = (taken < best[:, None]).reshape(gains.shape)
-        lengths: IntArray = low + inside.sum(-1, dtype=np.int64)
+        tokens = _sorted_tokens(self.scenario, state)
+        if not self.scenario.verification_pieces:
+            inside = _best_prefix(self.scenario, tokens)
+        elif self.scenario.padded_verification:
+            inside = _best_padded(self.scenario, tokens)
+        else:
+            inside = _best_by_tokens(self.scenario, tokens)
+        taken = np.empty_like(inside)
+        np.put_along_axis(taken, tokens.order, inside, -1)
+        low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
+        taken = taken.reshape(*state.draft_time.shape, high - low)
+        lengths: IntArray = low + taken.sum(-1, dtype=np.int64)
         return lengths
+
+
+def _sorted_tokens(scenario: Scenario, state: SystemState) -> _Tokens:
+    full = full_share_token_time(scenario, state.spectral_efficiency)
+    token_latency = state.draft_time + scenario.num_users * full
+    low, high = scenario.min_draft_length, scenario.max_draft_length
+    shortest = (low * token_latency).max(-1)
+    counts = np.arange(low + 1, high + 1)
+    ready = np.maximum(token_latency[..., None] * counts, shortest[:, None, None])  # (n, K, l)
+    gains = token_gains(state.acceptance_rate, counts)
+    order = ready.reshape(len(ready), -1).argsort(-1, kind="stable")
+    sorted_ready, gain, number = (
+        np.take_along_axis(array.reshape(order.shape), order, -1)
+        for array in (ready, gains, np.broadcast_to(counts, ready.shape))
+    )
+    base = token_gains(state.acceptance_rate, np.arange(low + 1)).sum((-1, -2))
+    return _Tokens(sorted_ready, gain, number, order, shortest, base)
+
+
+def _ends(tokens: _Tokens) -> FloatArray:
+    """φ (n, m + 1) of rounds that wait for none, the first, the second … token."""
+    return np.concatenate([tokens.shortest[:, None], tokens.ready], -1)
+
+
+def _from_none(sums: FloatArray) -> FloatArray:
+    """The sums (n, m), with one over no token first."""
+    return np.concatenate([np.zeros((len(sums), 1)), sums], -1)
+
+
+def _waited(tokens: _Tokens, best: IntArray) -> BoolArray:
+    """Which tokens are ready when the round of number ``best`` (n,) ends, (n, m)."""
+    early: BoolArray = np.arange(tokens.gain.shape[1]) < best[:, None]
+    return early
+
+
+def _best_prefix(scenario: Scenario, tokens: _Tokens) -> BoolArray:
+    """All that are ready, by the paper's law."""
+    won = tokens.base[:, None] + _from_none(tokens.gain.cumsum(-1))
+    server = scenario.verification_time + scenario.round_trip_time
+    return _waited(tokens, goodput(won, _ends(tokens), server).argmax(-1))
+
+
+def _best_padded(scenario: Scenario, tokens: _Tokens) -> BoolArray:
+    """All that are ready of the first M of each device, for the best M."""
+    inside, most, users = (
+        np.zeros(tokens.gain.shape, dtype=bool),
+        np.full(len(tokens.base), -np.inf),
+        scenario.num_users,
+    )
+    for longest in range(scenario.min_draft_length, scenario.max_draft_length + 1):
+        allowed = tokens.number <= longest
+        won = tokens.base[:, None] + _from_none((tokens.gain * allowed).cumsum(-1))
+        server = scenario.pass_time(users, users * (longest + 1)) + scenario.round_trip_time
+        value = goodput(won, _ends(tokens), server)
+        better = value.max(-1) > most
+        most = np.maximum(most, value.max(-1))
+        inside[better] = (allowed & _waited(tokens, value.argmax(-1)))[better]
+    return inside
+
+
+def _best_by_tokens(scenario: Scenario, tokens: _Tokens) -> BoolArray:
+    """Dinkelbach's iteration: the best tokens for a goodput G to beat, until they have no higher one."""
+    choices = _choices(scenario, tokens)
+    inside = np.zeros(tokens.gain.shape, dtype=bool)
+    value = _value(scenario, tokens, inside)
+    for _ in range(MOST_STEPS):
+        better = _best_for(choices, tokens, value)
+        raised = _value(scenario, tokens, better)
+        rises = raised > value
+        if not rises.any():
+            break
+        inside[rises], value = better[rises], np.maximum(raised, value)
+    return inside
+
+
+def _value(scenario: Scenario, tokens: _Tokens, inside: BoolArray) -> FloatArray:
+    """Goodput (n,) of tokens (n, m)."""
+    least = scenario.num_users * (scenario.min_draft_length + 1)
+    latency = np.where(inside, tokens.ready, tokens.shortest[:, None]).max(-1, initial=0.0)
+    server = scenario.pass_time(scenario.num_users, least + inside.sum(-1)) + scenario.round_trip_time
+    won = tokens.base + (tokens.gain * inside).sum(-1)
+    return goodput(won, np.maximum(latency, tokens.shortest), server)
+
+
+class _Choices(NamedTuple):
+    """The law, between its kinks and at the whole numbers of tokens around each of them."""
+
+    lines: FloatArray  # (J, 2) s, s a token, in tokens beside those of the shortest drafts
+    fewest: FloatArray  # (J,) of them, where a line holds
+    most: FloatArray  # (J,)
+    sizes: list[int]  # whole numbers around kinks
+    times: list[float]  # s, their passes
+    sums: list[FloatArray]  # the largest gains, so many, of the first 0, 1, 2 … tokens, (n, m + 1)
+
+
+def _choices(scenario: Scenario, tokens: _Tokens) -> _Choices:
+    users = scenario.num_users
+    least, rest = users * scenario.min_draft_length, scenario.round_trip_time
+    rest += scenario.verification_fixed_time + users * scenario.verification_time_per_draft
+    lines = server_lines(scenario)
+    lines = np.stack([lines[:, 0] + lines[:, 1] * least + rest, lines[:, 1]], -1)
+    ends = kinks(lines)
+    near = {int(size) for end in ends for size in (np.floor(end), np.ceil(end)) if 0.0 <= size <= tokens.gain.shape[1]}
+    sizes = sorted(near)
+    return _Choices(
+        lines,
+        np.concatenate([[-np.inf], np.ceil(ends)]),
+        np.concatenate([np.floor(ends), [np.inf]]),
+        sizes,
+        [float(line_time(lines, np.array(size))) for size in sizes],
+        [_largest_sums(tokens.gain, size) for size in sizes],
+    )
+
+
+def _largest_sums(gain: FloatArray, size: int) -> FloatArray:
+    """Sum of the largest ``size`` of the first i gains, (n, m + 1); −∞ for fewer than so many."""
+    sums = np.full((len(gain), gain.shape[1] + 1), -np.inf)
+    for row, out in zip(gain.tolist(), sums, strict=True):
+        heap: list[float] = []
+        total = 0.0
+        for i, one in enumerate(row):
+            if i < size:
+                heappush(heap, one)
+                total += one
+            else:
+                total += one - (heappushpop(heap, one) if heap else one)
+            out[i + 1] = total if i + 1 >= size else -np.inf
+        out[0] = 0.0 if size == 0 else -np.inf
+    return sums
+
+
+def _best_for(choices: _Choices, tokens: _Tokens, value: FloatArray) -> BoolArray:
+    """The tokens with the largest Σ gains − G (φ + T_ver)."""
+    inside = np.zeros(tokens.gain.shape, dtype=bool)
+    most, waits = np.full(len(value), -np.inf), value[:, None] * _ends(tokens)
+
+    def offer(surplus: FloatArray, chosen: Callable[[IntArray], BoolArray]) -> None:
+        nonlocal most
+        best = surplus.argmax(-1)
+        better = surplus.max(-1) > most
+        if better.any():
+            most = np.where(better, surplus.max(-1), most)
+            inside[better] = chosen(best)[better]
+
+    for (start, slope), fewest, last in zip(choices.lines, choices.fewest, choices.most, strict=True):
+        pays = tokens.gain > (value * slope)[:, None]
+        count = _from_none(pays.cumsum(-1).astype(np.float64))
+        net = _from_none((pays * tokens.gain).cumsum(-1)) - value[:, None] * (start + slope * count)
+        held = (count >= fewest) & (count <= last)
+        offer(np.where(held, net - waits, -np.inf), lambda best, pays=pays: pays & _waited(tokens, best))  # type: ignore[misc]
+    for size, time, sums in zip(choices.sizes, choices.times, choices.sums, strict=True):
+        offer(
+            sums - value[:, None] * time - waits,
+            lambda best, size=size: _largest_of(tokens.gain, _waited(tokens, best), size),  # type: ignore[misc]
+        )
+    return inside
+
+
+def _largest_of(gain: FloatArray, allowed: BoolArray, size: int) -> BoolArray:
+    """The tokens (n, m) with the largest gains, so many of those allowed."""
+    order = np.argsort(np.where(allowed, -gain, np.inf), -1, kind="stable")[:, :size]
+    chosen: BoolArray = np.zeros(gain.shape, dtype=bool)
+    np.put_along_axis(chosen, order, True, -1)
+    return chosen

@@ -48,7 +48,7 @@ def _is_over(last: Round, clock: float | None) -> bool:
 
 def _draw_titles(canvas: Canvas, area: Area, layout: Layout, view: View, now: float | None) -> None:
     scenario = view.scenario
-    size = f"{scenario.name}, K = {scenario.num_users}, B = {scenario.total_bandwidth / MHZ:g} MHz"
+    size = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / MHZ:g} MHz"
     canvas.text(view.title or size, area.x, area.y + 10.0, style.TITLE, style.INK)
     canvas.text(_news(view, now), area.right, area.y + 10.0, style.BODY, style.INK, "right")
     headings = area.y + HEADER - 11.0

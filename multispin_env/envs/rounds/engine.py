@@ -162,7 +162,8 @@ class RoundsEngine:
         tokens, token_slope = self._core.interpolated_tokens(relaxed.draft_length)
         outcome = price(self.scenario, self.state, relaxed, tokens)
         weights = self.objective.weights(outcome) if worth is None else worth
-        return self.actions.pull_back(action, self.planned, slopes(relaxed, outcome, token_slope, weights))
+        by_decision = slopes(self.scenario, relaxed, outcome, token_slope, weights)
+        return self.actions.pull_back(action, self.planned, by_decision)
 
     def _forget(self, rows: Rows) -> None:
         for memory in (*self._parts.memories, self.objective):

@@ -131,6 +131,9 @@ ENTRIES = {
 }
 """Entries beside ``shared``, in the order of the observation."""
 
+MIDDLE = 4
+"""Draft length at which ``shared`` also says how long a pass takes, where that depends on it."""
+
 SHARED = "shared"
 """Entry of what all users share."""
 
@@ -205,11 +208,16 @@ class ObservationCodec:
 
     @cached_property  # read at every step, and the same at all of them
     def shared(self) -> FloatArray:
-        """What all users share, (3,)."""
+        """What all users share, (3,); (5,) where verification costs tokens."""
         scenario = self.scenario
         upload = scenario.num_users * full_share_token_time(scenario, np.array(self.reference_efficiency))
-        draft = scenario.mean_draft_time
-        return np.log10([scenario.verification_time / draft, scenario.num_users, float(upload) / draft])
+        draft, users = scenario.mean_draft_time, scenario.num_users
+        rest = scenario.verification_time + scenario.round_trip_time
+        numbers = [rest / draft, users, float(upload) / draft]
+        if scenario.verification_pieces:
+            passes = users * (np.array([MIDDLE, scenario.max_draft_length]) + 1)
+            numbers += list(np.asarray(scenario.pass_time(users, passes) + scenario.round_trip_time) / draft)
+        return np.log10(numbers)
 
     @property
     def space(self) -> spaces.Dict:
@@ -219,10 +227,10 @@ class ObservationCodec:
             key: spaces.Box(*entry.bounds(self), (num_users * entry.numbers(self),), np.float32)
             for key, entry in self.entries.items()
         }
-        return spaces.Dict({**boxes, SHARED: spaces.Box(-SHARED_BOUND, SHARED_BOUND, (3,), np.float32)})
+        return spaces.Dict({**boxes, SHARED: spaces.Box(-SHARED_BOUND, SHARED_BOUND, self.shared.shape, np.float32)})
 
     def encode(self, observed: Observed | SystemState) -> Observation:
-        """Observation arrays (..., K), ``task`` (..., K · tasks), ``shared`` (..., 3) of what is seen (..., K)."""
+        """Observation arrays (..., K), ``task`` (..., K · tasks), ``shared`` (..., 3 or 5) of what is seen (..., K)."""
         batch = observed.draft_time.shape[:-1]
         arrays = {key: self.encode_entry(key, getattr(observed, entry.field)) for key, entry in self.entries.items()}
         return {**arrays, SHARED: self.encode_shared(batch)}
@@ -232,8 +240,8 @@ class ObservationCodec:
         return ENTRIES[key].encode(self, array).astype(np.float32)
 
     def encode_shared(self, batch: tuple[int, ...]) -> NDArray[np.float32]:
-        """What all users share, (..., 3)."""
-        return np.broadcast_to(self.shared, (*batch, 3)).astype(np.float32)
+        """What all users share, (..., 3 or 5)."""
+        return np.broadcast_to(self.shared, (*batch, len(self.shared))).astype(np.float32)
 
     def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> Observed:
         """What is seen in an observation, to the precision of float32; counts are exact."""

@@ -87,4 +87,4 @@ def heading(env_id: str, arguments: Mapping[str, Any], scenario: Scenario, what:
     """The system that a table is about, and what it shows of it, in a line."""
     chosen = "".join(f", {name}={value}" for name, value in arguments.items())
     megahertz = scenario.total_bandwidth / 1e6
-    return f"{env_id}{chosen}, {scenario.name}, K = {scenario.num_users}, B = {megahertz:g} MHz, {what}"
+    return f"{env_id}{chosen}, {scenario.label}, K = {scenario.num_users}, B = {megahertz:g} MHz, {what}"

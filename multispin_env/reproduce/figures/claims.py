@@ -34,4 +34,5 @@ FIGURE = FigureSpec(
     draw=draw,
     size=(8.0, 2.8),
     cells=claim_cells,
+    printed=4,  # the reasons, whole sentences, are in the files
 )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.solver import batching
 
 
@@ -35,6 +36,41 @@ def test_uniform_bandwidth_equals_brute_force(preset, rng, low):
     decisions = ms.Decision(every[:, None], np.broadcast_to(share, every[:, None].shape))
     best = ms.expected_outcome(scenario, state, decisions).goodput.max(0)
     assert found == pytest.approx(best, rel=1e-12)
+
+
+LAWS = {
+    "one piece": {"server": "a100-32b"},
+    "steep": {"verification_pieces": ((0.01, 0.02),)},
+    "a kink": {"verification_pieces": ((0.2, 0.0), (0.05, 0.0131))},  # at 11.45 tokens
+    "two kinks": {"verification_pieces": ((0.5, 0.0), (0.3, 0.02), (0.01, 0.0453)), "round_trip_time": 0.1},
+    "padded": {"server": "cpu-1.5b"},
+    "padded, a kink": {"verification_pieces": ((0.2, 0.0), (0.05, 0.0131)), "padded_verification": True},
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("low", [0, 1])
+def test_uniform_bandwidth_and_homogeneous_equal_brute_force_under_each_law(law, low):
+    seen = set()
+    for bandwidth in (5e5, 2e6, 2e7):
+        scenario = ms.Scenario.preset("qwen3.5", num_users=3, max_draft_length=7, total_bandwidth=bandwidth)
+        scenario = scenario.replace(min_draft_length=low, **LAWS[law])
+        state = ms.sample_state(scenario, np.random.default_rng(0), 20)
+        every = np.array(list(itertools.product(range(low, 8), repeat=3)))[:, None]
+        share = np.full(every.shape, scenario.total_bandwidth / 3)
+        best = ms.expected_outcome(scenario, state, ms.Decision(every, share)).goodput.max(0)
+        decision = ms.make_controller("uniform-bandwidth", scenario)(state)
+        assert ms.expected_outcome(scenario, state, decision).goodput == pytest.approx(best, rel=1e-12)
+        seen.update(decision.draft_length.sum(-1).tolist())
+        fixed = [
+            ms.make_controller("optimal", scenario, fixed_length=np.full(3, length))(state) for length in range(low, 8)
+        ]
+        best = np.max([ms.expected_outcome(scenario, state, one).goodput for one in fixed], 0)
+        decision = ms.make_controller("homogeneous", scenario)(state)
+        assert ms.expected_outcome(scenario, state, decision).goodput == pytest.approx(best, rel=1e-12)
+    assert len(seen) > 2
+    if "kink" in law and "padded" not in law:
+        assert seen & {8, 9}  # on both sides of 11.45 tokens, 3 of them the server's
 
 
 def test_random_uses_its_generator(scenario, rng):
@@ -119,6 +155,40 @@ def test_pieces_of_a_batch_are_joined_in_their_order(name, rng, monkeypatch):
         assert (pieces.bandwidth == decision.bandwidth).all()
     if name == "optimal":
         assert [s for s in sizes if isinstance(s, slice)][:3] == [slice(0, 4), slice(4, 8), slice(8, 12)]
+
+
+SERVER = ms.Scenario.preset("qwen3.5", server="a100-7b-gemm", num_users=3, min_draft_length=0)
+
+
+def test_systems_on_a_server_equal_a_simulation_that_draws_tokens(rng):
+    """Tokens of many rounds over their time, with the length that the closed form finds best."""
+    state = ms.sample_state(SERVER, rng)
+    rounds = 200_000
+    rate = np.broadcast_to(state.acceptance_rate, (rounds, 3))
+    values = []
+    for length in range(SERVER.max_draft_length + 1):
+        time = length * SERVER.server_draft_time + SERVER.pass_time(3, 3 * (length + 1))
+        tokens = ms.sample_tokens(np.full((rounds, 3), length), rate, rng)
+        values.append(tokens.sum() / (rounds * time))
+    assert ms.colocated_goodput(SERVER, state) == pytest.approx(max(values), rel=0.01)
+    assert ms.autoregressive_goodput(SERVER) == pytest.approx(values[0], rel=1e-12)
+
+
+def test_systems_on_a_server_by_hand(rng):
+    state = ms.sample_state(SERVER, rng, 4)
+    alone = ms.autoregressive_goodput(SERVER)
+    assert alone == 3 / SERVER.pass_time(3, 3)
+    assert (ms.autoregressive_goodput(SERVER, state) == np.full(4, alone)).all()
+    assert (ms.colocated_goodput(SERVER, state) >= alone).all()
+    slow = SERVER.replace(server_draft_time=10.0)
+    assert (ms.colocated_goodput(slow, state) == alone).all()  # drafting does not pay
+    upload = full_share_token_time(SERVER, state.spectral_efficiency)
+    lengths = np.arange(26)
+    tokens = (1.0 - state.acceptance_rate[..., None] ** (lengths + 1)) / (1.0 - state.acceptance_rate[..., None])
+    time = lengths * (state.draft_time + upload)[..., None] + SERVER.pass_time(1, lengths + 1)
+    assert ms.p2p_goodput(SERVER, state) == pytest.approx((tokens / time).max(-1).mean(-1), rel=1e-12)
+    far = SERVER.replace(round_trip_time=1.0)
+    assert ms.p2p_goodput(far, state) == pytest.approx((tokens / (time + 1.0)).max(-1).mean(-1), rel=1e-12)
 
 
 class Zeros(np.random.Generator):

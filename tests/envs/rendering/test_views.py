@@ -60,7 +60,7 @@ def step_of(tokens, optimum=None):
     """A round of as many copies as there are lines of tokens."""
     gained = np.array(tokens)
     copies, ones = len(gained), np.ones_like(gained)
-    outcome = Outcome(gained.sum(-1), gained, np.ones(copies), 0.4 * ones, 0.4 * ones, 0.2)
+    outcome = Outcome(gained.sum(-1), gained, np.ones(copies), 0.4 * ones, 0.4 * ones, np.full(copies, 0.2))
     info = {"accepted_tokens": gained} | ({} if optimum is None else {"optimal_goodput": np.array(optimum)})
     nothing = np.zeros(copies)
     steps = (nothing, nothing > 0.0, nothing > 0.0, nothing)

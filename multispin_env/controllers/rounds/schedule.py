@@ -1,0 +1,69 @@
+"""Draft length by batch size, for a server that hosts both models (ours)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_integer
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Span:
+    """Batch sizes that are served best with one draft length."""
+
+    first: int
+    last: int
+    draft_length: int  # tokens; 0 where drafting does not pay
+    goodput: float  # tokens/s at the last of these sizes
+    speed_up: float  # goodput over that of no drafting, at the last of these sizes
+
+
+def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
+    """Best draft length for every batch size up to a largest, as spans of sizes with the same length (ours).
+
+    For a batch of n requests it is argmax_L n E[N | L] / (L T_srv + T_ver(n, n (L + 1))) over L = 0..L_max, with
+    E[N | L] the mean over the scenario's tasks. This is `multispin_env.colocated_goodput` for acceptance rates that
+    are not known one by one.
+
+    Parameters
+    ----------
+    scenario
+        Law of verification, T_srv (``server_draft_time``), tasks and L_max; the number of users does not matter.
+    max_batch
+        Largest batch, ≥ 1.
+
+    Raises
+    ------
+    ValueError
+        For a bad number.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b")
+    >>> spans = ms.draft_schedule(scenario, max_batch=64)
+    >>> (spans[0].first, spans[-1].last), spans[0].draft_length > spans[-1].draft_length
+    ((1, 64), True)
+    """
+    check_integer("max_batch", max_batch, 1)
+    lengths = np.arange(scenario.max_draft_length + 1)
+    rates = np.array([task.acceptance_rate for task in scenario.tasks])
+    tokens = expected_tokens(lengths, rates[:, None]).mean(0)
+    sizes = np.arange(1, max_batch + 1)[:, None]
+    value = sizes * tokens / (lengths * scenario.server_draft_time + _pass_times(scenario, sizes, lengths))
+    best = value.argmax(-1)
+    ends = np.append(np.flatnonzero(np.diff(best)), max_batch - 1)
+    firsts = np.append(0, ends[:-1] + 1)
+    return [
+        Span(int(a) + 1, int(b) + 1, int(best[b]), float(value[b, best[b]]), float(value[b, best[b]] / value[b, 0]))
+        for a, b in zip(firsts, ends, strict=True)
+    ]
+
+
+def _pass_times(scenario: Scenario, sizes: IntArray, lengths: IntArray) -> FloatArray:
+    """T_ver(n, n (L + 1)) of every size and length, (n, l)."""
+    rows = [scenario.pass_time(int(size), size * (lengths + 1)) + np.zeros(len(lengths)) for size in sizes[:, 0]]
+    return np.array(rows)

@@ -1,0 +1,135 @@
+"""Scenarios as files: TOML or JSON, a field a line, errors that name the line."""
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+from multispin_env.files import MIB, parse_json, read_bytes
+
+Made = TypeVar("Made")
+
+FORMATS = (".toml", ".json")
+"""Ends of names that files of scenarios have."""
+
+LARGEST = MIB
+"""Bytes of a file: hundreds of times what a scenario takes."""
+
+
+MEANINGS = {
+    "name": "label, shown in tables",
+    "vocabulary_size": "tokens of the vocabulary",
+    "verification_fixed_time": "s for each pass of the server",
+    "verification_time_per_draft": "s for each draft of a pass",
+    "mean_draft_time": "s of the small model for a token",
+    "num_users": "devices",
+    "total_bandwidth": "Hz of the uplink",
+    "verification_pieces": "pairs [s, s/token]: the largest a + b n for the n tokens of a pass",
+    "padded_verification": "whether a pass holds devices x (longest draft + 1) tokens",
+    "server": "profile that the law of verification is from",
+    "round_trip_time": "s in each round",
+    "payload": "what is uploaded for a token: distributions or ids",
+    "kept_probabilities": "probabilities for a token",
+    "bits_per_probability": "bit",
+    "min_draft_length": "tokens, 0 or 1",
+    "max_draft_length": "tokens",
+    "draft_time_spread": "draft times lie within mean (1 - spread) to mean (1 + spread)",
+    "mean_gain_low": "least mean power gain of a channel",
+    "mean_gain_high": "largest mean power gain",
+    "transmit_snr_db": "dB, transmit power over noise at gain 1",
+    "noise_power": "W",
+    "server_draft_time": "s of a small model on the server for a token",
+    "channel": "fading model",
+    "acceptance": "acceptance process",
+}
+"""Meaning and unit of each field but the tasks, as files of scenarios say them."""
+
+
+def is_file_name(name: str) -> bool:
+    """Whether the name of a scenario is that of a file."""
+    return name.lower().endswith(FORMATS)
+
+
+def read_scenario(path: str | PathLike[str], make: Callable[[dict[str, Any]], Made]) -> Made:
+    """Read a file's fields and make a scenario of them.
+
+    Parameters
+    ----------
+    path
+        TOML or JSON, by the end of its name.
+    make
+        From fields to the scenario; ``ValueError`` or ``TypeError`` for a bad one.
+
+    Raises
+    ------
+    ValueError
+        If the file can't be read or a field is bad; it names the file, and the line where there is one.
+    """
+    path = Path(path)
+    parse = _parser(path)
+    try:
+        text = read_bytes(path, LARGEST).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"scenario: expected a file that can be read, got {str(path)!r} ({error})") from None
+    try:
+        content = parse(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}: can't be read as JSON ({error.msg})") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: can't be read as a scenario ({error or 'it is nested too deeply'})") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a table of fields, got {type(content).__name__}")
+    try:
+        return make(content)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{path}{_line_of(str(error), text)}: {error}") from None
+
+
+def _parser(path: Path) -> Callable[[str], Any]:
+    parsers: Mapping[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".json": parse_json}
+    parse = parsers.get(path.suffix.lower())
+    if parse is None:
+        raise ValueError(f"scenario: expected a file of {' or '.join(FORMATS)}, got {str(path)!r}")
+    return parse
+
+
+def _line_of(message: str, text: str) -> str:
+    """Which line a message about a field is about, if there is one."""
+    named = [name for name in re.findall(r"\w+", message) if len(name) > 2]
+    for name in named:
+        found = re.search(rf"^[ \t]*[\"']?{re.escape(name)}[\"']?[ \t]*[=:]", text, re.MULTILINE)
+        if found:
+            return f", line {text.count(chr(10), 0, found.start()) + 1}"
+    return ""
+
+
+def write_scenario(path: str | PathLike[str], fields: Mapping[str, Any]) -> None:
+    """Write fields as `read_scenario` reads them; in TOML each with its meaning behind it."""
+    path = Path(path)
+    _parser(path)
+    as_json = path.suffix.lower() == ".json"
+    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n" if as_json else _toml(fields), "utf-8")
+
+
+def _toml(fields: Mapping[str, Any]) -> str:
+    """Plain values first, then lists of tables, as TOML wants it."""
+    plain = [(name, _value(value)) for name, value in fields.items() if not _is_tables(value)]
+    width = max((len(f"{name} = {value}") for name, value in plain), default=0)
+    lines = [f"{f'{name} = {value}':{width}s}  # {MEANINGS[name]}" for name, value in plain]
+    for name, tables in fields.items():
+        if _is_tables(tables):
+            for table in tables:
+                lines += ["", f"[[{name}]]", *(f"{key} = {_value(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], dict)
+
+
+def _value(value: Any) -> str:
+    """A number, text, truth value or list as TOML writes it; JSON writes all of these the same way."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,64 @@
+"""Servers: laws of verification that were measured."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import multispin_env.registry as tables
+from multispin_env.checks import check_real, shown
+
+LAW = frozenset(
+    ("verification_fixed_time", "verification_time_per_draft", "verification_pieces", "padded_verification")
+)
+"""Fields of the law of verification."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A law of verification that was measured: how long a pass takes, and how it is known.
+
+    Parameters
+    ----------
+    name
+        As in `SERVERS`.
+    model, source
+        What was measured, and where the numbers are from.
+    pieces
+        (a_j, b_j) in seconds and seconds per token.
+    padded
+        Whether a pass holds K (max L + 1) tokens.
+    draft_time
+        T_srv in seconds, where the server was measured with a small model too; ``None`` leaves the scenario's.
+    """
+
+    name: str
+    model: str
+    source: str
+    pieces: tuple[tuple[float, float], ...]
+    padded: bool = False
+    draft_time: float | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Fields of `Scenario` with this law."""
+        law: dict[str, Any] = {
+            "verification_fixed_time": 0.0,
+            "verification_time_per_draft": 0.0,
+            "verification_pieces": self.pieces,
+            "padded_verification": self.padded,
+            "server": self.name,
+        }
+        return law if self.draft_time is None else law | {"server_draft_time": self.draft_time}
+
+
+def checked_pieces(pieces: Any) -> tuple[tuple[float, float], ...]:
+    """Return pieces (a_j, b_j) as floats; ``ValueError`` where one is no pair of finite numbers ≥ 0."""
+    for index, piece in enumerate(pieces):
+        if not isinstance(piece, tuple | list) or len(piece) != 2:
+            raise ValueError(f"verification_pieces[{index}]: expected a pair (s, s/token), got {shown(piece)}")
+        for part in piece:
+            check_real(f"verification_pieces[{index}]", part, 0.0)
+    return tuple((float(start), float(slope)) for start, slope in pieces)
+
+
+SERVERS: tables.Registry[Server] = tables.SERVERS
+"""The laws of verification that were measured."""

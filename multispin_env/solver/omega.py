@@ -1,0 +1,28 @@
+"""Solutions of y + ln y = z, and of the same equation under a charge (ours)."""
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray
+from multispin_env.solver.problem import TINY
+
+
+def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
+    """Y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15 (ours)."""
+    large = z > 1.0
+    u = np.where(large, np.log(np.where(large, z, 1.0)), z)
+    for _ in range(steps):
+        y = np.exp(u)
+        u = u - (y + u - z) / (1.0 + y)
+    result: FloatArray = np.exp(u)
+    return result
+
+
+def charged_omega(z: FloatArray, scarcity: FloatArray, steps: int = 5) -> tuple[FloatArray, FloatArray]:
+    """Y > 0 with exp(2 y) = κ' + exp(2 z) / y², ln κ' = ``scarcity``, and the share of the last term (ours)."""
+    y = np.maximum(np.maximum(0.5 * scarcity, wright_omega(z)), TINY)
+    for _ in range(steps):
+        log_y = np.log(y)
+        share = 1.0 / (1.0 + np.exp(scarcity - 2.0 * (z - log_y)))
+        y = y - (y - 0.5 * np.logaddexp(scarcity, 2.0 * (z - log_y))) / (1.0 + share / y)
+    share = 1.0 / (1.0 + np.exp(scarcity - 2.0 * (z - np.log(y))))
+    return y, share

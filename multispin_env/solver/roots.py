@@ -1,0 +1,89 @@
+"""The parts that branch and bound starts from (ours).
+
+One part holds every latency between those of the shortest and the longest lengths, and for each user the lengths that
+a linear bound leaves. Laws by tokens start with a part for each of their lines, and those of padded passes with one for
+each longest draft, in which the pass takes a constant time.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.problem import Problem
+from multispin_env.solver.relaxed import Relaxed
+from multispin_env.solver.segments import Segment, longest_drafts, segments
+from multispin_env.solver.server import support
+from multispin_env.solver.windows import SAFETY, Nodes, joined
+
+OVERLAP = 1e-12
+"""Relative margin of the outermost latencies, for rounding."""
+
+
+def roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
+    """Parts that hold every decision of n instances that is better than ``target`` (n,)."""
+    if problem.padded:
+        parts = [_of_longest(problem, relaxed, target, *one) for one in longest_drafts(problem)]
+        return joined(*parts)
+    whole, _ = _root(problem, relaxed, target)
+    if not len(problem.lines):
+        return whole
+    return joined(*(replace(whole, law=segment) for segment in segments(problem, relaxed.slope)))
+
+
+def _of_longest(problem: Problem, relaxed: Relaxed, target: FloatArray, longest: int, law: Segment) -> Nodes:
+    """The part in which no draft is longer than ``longest`` and a pass takes as long as if one were so long."""
+    rows = np.flatnonzero((problem.low.max(-1) <= longest) & (problem.high.max(-1) >= longest))
+    part, relaxed = problem.rows(rows), Relaxed(*(array[rows] for array in relaxed))
+    law, high = law.rows(rows), np.minimum(part.high, longest)
+    part = replace(part, high=high, verification_time=law.start, lines=problem.lines[:0], padded=False)
+    nodes, wins = _root(part, relaxed, target[rows])
+    return replace(nodes, instance=rows, law=law).rows(wins)
+
+
+def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes, BoolArray]:
+    """One part for each instance: all latencies, and the windows a linear bound leaves; whether it leaves any, (n,)."""
+    low, high, wins = _linear_windows(problem, relaxed, target)
+    shortest = equal_latency(low, problem.draft_time, problem.token_time).latency
+    longest = equal_latency(high, problem.draft_time, problem.token_time).latency
+    n = len(problem)
+    nodes = Nodes(
+        instance=np.arange(n),
+        left=shortest * (1.0 - OVERLAP),
+        right=longest * (1.0 + OVERLAP),
+        low=low,
+        high=high,
+        bound=np.full(n, np.inf),
+        by_user=np.zeros(n, dtype=bool),
+    )
+    return nodes, wins
+
+
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Lengths that can win by the tangent of φ(L) at the relaxed optimum, and the instances (n,) that have any.
+
+    φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a, and L wins against G only if
+    Σ (ω e(L_k) − G a_k L_k) ≥ G T_ver: the terms are separate, and each may lose at most what the best leave over.
+    A law by tokens lies above a line of any slope, which is added to the gradient.
+    """
+    gradient = problem.latency_slopes(relaxed.length)
+    time = problem.verification_time
+    if len(problem.lines):
+        ends = problem.low.sum(-1).astype(np.float64), problem.high.sum(-1).astype(np.float64)
+        time = time + support(problem.lines, relaxed.slope, *ends)
+        gradient = gradient + relaxed.slope[:, None]
+    width = int((problem.high - problem.low).max()) + 1
+    length = problem.low[..., None] + np.arange(width)
+    tokens = problem.weights[..., None] * expected_tokens(length, problem.acceptance_rate[..., None])
+    worth = tokens - (target[:, None] * gradient)[..., None] * length
+    worth = np.where(length <= problem.high[..., None], worth, -np.inf)
+    best = worth.max(-1, keepdims=True)
+    slack = best.sum((-1, -2)) - target * time
+    wins = worth >= best - (slack + SAFETY * tokens.max(-1).sum(-1))[:, None, None]
+    low = problem.low + wins.argmax(-1)
+    high = problem.low + (width - 1) - wins[..., ::-1].argmax(-1)
+    high = np.minimum(high, problem.high)  # where nothing wins the range stays as it is
+    return low.astype(np.float64), high.astype(np.float64), wins.any((-1, -2))

@@ -1,0 +1,97 @@
+"""Pieces of the law of verification inside branch and bound (ours).
+
+Between two kinks the law is one line, and there a part of the problem may be priced by any line that stays below it:
+one through its right end that is steeper, or one through its left end that is flatter. Which slope gives the least
+bound depends on the part. Too many tokens in the best lengths ask for a steeper one, too few for a flatter one.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.solver.problem import Problem
+from multispin_env.solver.server import kinks, line_time
+
+FIRST_STEP = 0.25
+"""First change of a slope, as a share of the difference between the slopes of the law."""
+
+SHORTER = 0.75
+"""Every later step is shorter by this factor."""
+
+LEAST_TIME = 1e-300
+"""Stands in for a pass of no time."""
+
+ROUNDING = 1e-13
+"""Share of the terms of a time by which it is lowered, so that rounding can't lift it above the law."""
+
+
+class ShortestPass(NamedTuple):
+    """What a segment says about m parts."""
+
+    time: FloatArray  # (m,) s, of the shortest lengths by the line; no decision inside has a shorter one
+    tokens: FloatArray  # (m,) x by which the longest lengths exceed the shortest
+    empty: BoolArray  # (m,) no decision of the part belongs to the segment
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """The line of the law that holds for each of m parts, and the slope its bound uses."""
+
+    start: FloatArray  # (m,) s at x = 0, constant times included
+    rise: FloatArray  # (m,) s for each x
+    fewest: FloatArray  # (m,) least x the part answers for
+    most: FloatArray  # (m,) largest
+    slope: FloatArray  # (m,) s for each x, of the line that bounds
+    step: FloatArray  # (m,) next change of the slope
+
+    def rows(self, rows: IntArray | BoolArray) -> "Segment":
+        """Some of the parts."""
+        return Segment(**{name: array[rows] for name, array in vars(self).items()})
+
+    def shortest(self, low: FloatArray, high: FloatArray) -> ShortestPass:
+        """Price windows (m, K) by the line of `slope` through an end of what is left of the segment."""
+        least, largest = low.sum(-1), high.sum(-1)
+        fewest, most = np.maximum(self.fewest, least), np.minimum(self.most, largest)
+        anchor = np.where(self.slope >= self.rise, most, fewest)
+        above, below = self.start + self.rise * anchor, self.slope * (anchor - least)
+        time = above - below - ROUNDING * (above + np.abs(below))
+        return ShortestPass(np.maximum(time, LEAST_TIME), largest - least, fewest > most)
+
+    def steered(self, lengths: FloatArray, slopes: FloatArray) -> "Segment":
+        """Change slopes, within those of the law, by the tokens of the best lengths (m, K)."""
+        x = lengths.sum(-1)
+        inside = (x >= self.fewest) & (x <= self.most)
+        back = np.clip(self.rise - self.slope, -self.step, self.step)
+        change = np.where(inside, back, np.where(x > self.most, self.step, -self.step))
+        slope = np.clip(self.slope + change, slopes[0], slopes[-1])
+        return replace(self, slope=slope, step=np.where(change == 0.0, self.step, SHORTER * self.step))
+
+
+def joined_segments(parts: list[Segment]) -> Segment:
+    """All parts of several sets."""
+    return Segment(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
+
+
+def segments(problem: Problem, slope: FloatArray) -> list[Segment]:
+    """One segment for each line of the law, of all n instances, with the slope (n,) of their relaxed optimum."""
+    ends = kinks(problem.lines)
+    fewest, most = np.concatenate([[-np.inf], np.ceil(ends)]), np.concatenate([np.floor(ends), [np.inf]])
+    step = FIRST_STEP * (problem.lines[-1, 1] - problem.lines[0, 1])
+    even = np.ones(len(problem))
+    return [
+        Segment(problem.verification_time + start, rise * even, first * even, last * even, slope, step * even)
+        for (start, rise), first, last in zip(problem.lines, fewest, most, strict=True)
+    ]
+
+
+def longest_drafts(problem: Problem) -> list[tuple[int, Segment]]:
+    """Each longest draft of padded passes, with a segment of constant time for all n instances."""
+    n, users = problem.low.shape
+    even = np.ones(n)
+    found = []
+    for longest in range(int(problem.low.max(-1).min()), int(problem.high.max()) + 1):
+        time = problem.verification_time + line_time(problem.lines, np.array(float(users * longest)))
+        found.append((longest, Segment(time, 0.0 * even, -np.inf * even, np.inf * even, 0.0 * even, 0.0 * even)))
+    return found

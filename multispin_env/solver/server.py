@@ -1,0 +1,60 @@
+"""What a pass adds to a round as its drafts grow: the largest of a few lines (ours).
+
+A pass of K drafts holds Σ L_k + K tokens, or K max L + K of them where drafts are padded. In x = Σ L_k, or x = K max L,
+the piece a + b n of the law is the line (a + b K) + b x. Lines that are nowhere the largest are left out.
+"""
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.scenario import Scenario
+
+SHORTEST, LONGEST = 1e-130, 1e130
+"""Times in s outside this range are moved to its ends, so that products of a few of them stay finite."""
+
+
+def server_lines(scenario: Scenario) -> FloatArray:
+    """Lines (J, 2) of the law: start in s and slope in s for each x, by rising slope; none for the paper's law."""
+    users = scenario.num_users
+    found: list[tuple[float, float]] = []
+    for slope, start in sorted((_kept(slope), min(start, LONGEST)) for start, slope in scenario.verification_pieces):
+        line = (start + users * slope, slope)
+        while found and line[0] >= found[-1][0]:  # a steeper line that starts higher is larger everywhere
+            found.pop()
+        while len(found) > 1 and _crossing(found[-1], line) <= _crossing(found[-2], found[-1]):
+            found.pop()
+        found.append(line)
+    return np.array(found).reshape(-1, 2)
+
+
+def _kept(slope: float) -> float:
+    """A slope within bounds; what is smaller counts as zero."""
+    return 0.0 if slope < SHORTEST else min(slope, LONGEST)
+
+
+def _crossing(flat: tuple[float, float], steep: tuple[float, float]) -> float:
+    return (flat[0] - steep[0]) / (steep[1] - flat[1])
+
+
+def kinks(lines: FloatArray) -> FloatArray:
+    """Where each line meets the next, x (J − 1,)."""
+    start, slope = lines.T
+    crossings: FloatArray = (start[:-1] - start[1:]) / (slope[1:] - slope[:-1])
+    return crossings
+
+
+def line_time(lines: FloatArray, x: FloatArray | IntArray) -> FloatArray:
+    """Largest of the lines at x (...), in s."""
+    time = lines[0, 0] + lines[0, 1] * x
+    for start, slope in lines[1:]:
+        time = np.maximum(time, start + slope * x)
+    return time
+
+
+def support(lines: FloatArray, slope: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """Start (...) of the highest line of this slope (...) below all of the law between x = low and x = high (...)."""
+    start: FloatArray = np.minimum(line_time(lines, low) - slope * low, line_time(lines, high) - slope * high)
+    for kink in kinks(lines):
+        x = np.clip(kink, low, high)
+        start = np.minimum(start, line_time(lines, x) - slope * x)
+    return start

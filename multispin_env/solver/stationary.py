@@ -1,0 +1,245 @@
+"""Real draft lengths that no small change improves, by root finding in (φ, λ) alone (ours; system-model §4).
+
+Given the latency φ and the price λ of the whole budget, device k drafts the real L_k at which a further token earns
+what its share costs, ω e'(L) = λ c φ / (φ − L T)² ([MS] 37). In y = d (φ − L T) / (2 T), d = |ln α|, this reads
+y + ln y = z with z = ½ (ln λ + ln φ + d φ / T + C): the Wright omega function, which does not overflow.
+
+Two equations remain: the shares sum to one, S = Σ c L / (φ − L T) = 1, and φ is stationary, λ P (φ + T_ver) = ΣE
+with P = Σ c L / (φ − L T)². E is concave and the latency of real lengths is convex and homogeneous, so the solution
+is the only one and its goodput bounds that of every integer decision.
+
+A `Charge` takes κ tokens for every drafted one: E becomes E − κ (x − x₀), and a token must earn κ more. Then y solves
+exp(2 y) = κ' + exp(2 z) / y², which is concave in y: Newton climbs from the larger of the roots with one term less.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.solver.bracketing import FLAT, falling_root
+from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.omega import charged_omega, wright_omega
+from multispin_env.solver.problem import TINY, Problem
+
+NEWTON_STEPS = 12
+"""Steps of Newton in both unknowns; presets need 4 to 8. What is left goes to the nested search."""
+
+LONGEST_STEP = 2.0
+"""Most that ln λ may change in a step of Newton (ln φ: a quarter of it)."""
+
+NARROWEST_ROOM = 1e-9
+"""Share of φ that drafting must leave for the upload while the iteration is underway."""
+
+WIDEST_PRICE = 650.0
+"""Bracket of |ln λ|; e to this power still multiplies without overflow."""
+
+
+class Stationary(NamedTuple):
+    """The optimum over real lengths of n instances."""
+
+    length: FloatArray  # L (n, K) tokens
+    log_latency: FloatArray  # ln φ (n,)
+    log_price: FloatArray  # ln λ (n,)
+
+
+class Charge(NamedTuple):
+    """What a drafted token costs in the pass, in tokens, and the time that the pass takes all the same."""
+
+    token: FloatArray | None  # κ (n,) tokens; None is 0
+    origin: FloatArray | None  # x₀ (n,) drafted tokens that cost nothing
+    time: FloatArray  # (n,) s, of the pass at the origin
+
+    @classmethod
+    def none(cls, problem: Problem) -> "Charge":
+        """A pass that always takes the constant time."""
+        return cls(None, None, problem.verification_time)
+
+    def net(self, tokens: FloatArray, length: FloatArray) -> FloatArray:
+        """What is left (n,) of these tokens with lengths (n, K)."""
+        if self.token is None or self.origin is None:
+            return tokens
+        return tokens - self.token * (length.sum(-1) - self.origin)
+
+    def rows(self, rows: IntArray | BoolArray) -> "Charge":
+        """Some of the instances."""
+        return Charge(*(None if array is None else array[rows] for array in self))  # type: ignore[arg-type]
+
+
+class _Terms(NamedTuple):
+    """What does not change during the iteration."""
+
+    decay_rate: FloatArray  # d / T (n, K) 1/s
+    decay: FloatArray  # d (n, K)
+    constant: FloatArray  # C (n, K)
+    scarcity: FloatArray | None  # ln κ' at φ = 0, (n, K)
+    charge: Charge
+
+    def rows(self, rows: IntArray | BoolArray) -> "_Terms":
+        scarcity = None if self.scarcity is None else self.scarcity[rows]
+        return _Terms(self.decay_rate[rows], self.decay[rows], self.constant[rows], scarcity, self.charge.rows(rows))
+
+
+class _Point(NamedTuple):
+    """Residuals and their derivatives by p = ln φ and q = ln λ, all (n,)."""
+
+    length: FloatArray  # (n, K)
+    excess: FloatArray  # ln S
+    tilt: FloatArray  # ln(λ P (φ + T_ver) / E)
+    excess_p: FloatArray
+    excess_q: FloatArray
+    tilt_p: FloatArray
+    tilt_q: FloatArray
+
+
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+def stationary_point(
+    problem: Problem, tolerance: float, charge: Charge | None = None, start: tuple[FloatArray, FloatArray] | None = None
+) -> Stationary:
+    """Maximise (Σ ω E[N] − κ (x − x₀)) / (φ + time) over real lengths within their range.
+
+    Parameters
+    ----------
+    problem
+        The batch, n instances; of its law only the constant time is used, and that only without ``charge``.
+    tolerance
+        Relative error of the residuals at which a row is done.
+    charge
+        κ, x₀ and the time; ``None``: κ = 0.
+    start
+        ln φ and ln λ (n,) to begin with.
+    """
+    charge = Charge.none(problem) if charge is None else charge
+    terms = _terms(problem, charge)
+    p, q = _start(problem, charge.time) if start is None else start
+    p, q, done = _newton(problem, terms, p, q, tolerance)
+    open_rows = np.flatnonzero(~done)
+    if len(open_rows):
+        p[open_rows], q[open_rows] = _nested(problem.rows(open_rows), terms.rows(open_rows), tolerance)
+    return Stationary(_evaluate(problem, terms, p, q).length, p, q)
+
+
+def _terms(problem: Problem, charge: Charge) -> _Terms:
+    decay = problem.decay
+    half_rate = decay / (2.0 * problem.draft_time)
+    # ω e'(L) = ω d α^{L+1} / (1 − α); a weight of zero never buys a token
+    worth = np.maximum(problem.weights, TINY) * (decay / -np.expm1(-decay))
+    constant = np.log(problem.token_time) + decay - np.log(worth) + 2.0 * np.log(half_rate)
+    scarcity = None
+    if charge.token is not None:
+        scarcity = np.log(charge.token)[:, None] + decay - np.log(worth)
+    return _Terms(2.0 * half_rate, decay, constant, scarcity, charge)
+
+
+def _start(problem: Problem, time: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(ln φ, ln λ) of a common length of five tokens, moved into each range."""
+    length = np.clip(5.0, problem.low, problem.high)
+    drafting = length * problem.draft_time
+    uploading = length * problem.token_time
+    phi = np.maximum(drafting.mean(-1) + uploading.sum(-1), 1.05 * (drafting + uploading).max(-1))
+    phi = np.maximum(phi, 1e-12 * time)
+    slope = (uploading / (phi[:, None] - drafting) ** 2).sum(-1)
+    tokens = (problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1)
+    price = tokens / (np.maximum(slope, TINY) * (phi + time))
+    return np.log(phi), np.log(np.maximum(price, TINY))
+
+
+def _evaluate(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> _Point:
+    """Lengths, residuals and derivatives at (φ, λ) = (e^p, e^q)."""
+    phi = np.exp(p)
+    column = phi[:, None]
+    draft, token = problem.draft_time, problem.token_time
+    rate_phi = terms.decay_rate * column
+    z = 0.5 * ((p + q)[:, None] + rate_phi + terms.constant)
+    part: FloatArray | float = 1.0  # of what a token must earn, what pays for bandwidth
+    if terms.scarcity is None:
+        y = wright_omega(z)
+    else:
+        y, part = charged_omega(z, terms.scarcity + rate_phi)
+    free = column / draft - 2.0 * y / terms.decay
+    length = np.minimum(np.maximum(free, problem.low), problem.high)
+    room = np.maximum(column - length * draft, NARROWEST_ROOM * column)
+    inside = length == free
+    damped = inside * (y / ((part + y) * terms.decay))
+    length_p = inside * (column / draft) - damped * (part + rate_phi)
+    damped = damped * part
+    room_p = column - draft * length_p
+    per_token = token / room
+    share = per_token * length
+    slope = share / room
+    per_token_slope = per_token / room
+    used, pull = np.maximum(share.sum(-1), TINY), np.maximum(slope.sum(-1), TINY)
+    used_p = (per_token * length_p - slope * room_p).sum(-1)
+    used_q = -((per_token + slope * draft) * damped).sum(-1)
+    curve = 2.0 * slope / room
+    pull_p = (per_token_slope * length_p - curve * room_p).sum(-1)
+    pull_q = -((per_token_slope + curve * draft) * damped).sum(-1)
+    won = (problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1)
+    tokens = np.maximum(terms.charge.net(won, length), TINY)
+    buys = np.exp(q) * phi / tokens  # times c ΔL / room² is ΔE / E
+    total = phi + terms.charge.time
+    return _Point(
+        length,
+        np.log(used),
+        q + np.log(pull) + np.log(total) - np.log(tokens),
+        used_p / used,
+        used_q / used,
+        pull_p / pull + phi / total - buys * (per_token_slope * length_p).sum(-1),
+        1.0 + pull_q / pull + buys * (per_token_slope * damped).sum(-1),
+    )
+
+
+def _newton(
+    problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, tolerance: float
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Newton in both unknowns; rows that are done stay as they are. Returns p, q and which rows are done."""
+    p, q = p.copy(), q.copy()
+    done = np.zeros(len(p), dtype=bool)
+    active = np.arange(len(p))
+    for _ in range(NEWTON_STEPS):
+        at = _evaluate(problem, terms, p[active], q[active])
+        good = np.maximum(np.abs(at.excess), np.abs(at.tilt)) <= tolerance
+        determinant = at.excess_p * at.tilt_q - at.excess_q * at.tilt_p
+        determinant = np.where(np.abs(determinant) < FLAT, FLAT, determinant)
+        step_p = (at.excess * at.tilt_q - at.tilt * at.excess_q) / determinant
+        step_q = (at.excess_p * at.tilt - at.tilt_p * at.excess) / determinant
+        size = np.maximum(4.0 * np.abs(step_p), np.abs(step_q))
+        damping = np.where(good, 0.0, LONGEST_STEP / np.maximum(size, LONGEST_STEP))
+        p[active] -= damping * step_p
+        q[active] -= damping * step_q
+        done[active] = good
+        if good.any():
+            active = active[~good]
+            if not len(active):
+                break
+            problem, terms = problem.rows(~good), terms.rows(~good)
+    return p, q, done
+
+
+def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArray, FloatArray]:
+    """Root of the second equation in φ, with λ from the first for every φ: both fall through zero once."""
+    q = np.zeros(len(problem))
+
+    def price(p: FloatArray) -> FloatArray:
+        def excess(q: FloatArray) -> tuple[FloatArray, FloatArray]:
+            at = _evaluate(problem, terms, p, q)
+            return at.excess, at.excess_q
+
+        widest = np.full_like(p, WIDEST_PRICE)
+        return falling_root(excess, q, -widest, widest, 0.1 * tolerance)
+
+    def tilt(p: FloatArray) -> tuple[FloatArray, FloatArray]:
+        nonlocal q
+        q = price(p)
+        at = _evaluate(problem, terms, p, q)
+        elastic = np.abs(at.excess_q) > FLAT
+        along = np.where(elastic, at.excess_p / np.where(elastic, at.excess_q, 1.0), 0.0)
+        return at.tilt, at.tilt_p - at.tilt_q * along
+
+    shortest = equal_latency(problem.low, problem.draft_time, problem.token_time).latency
+    longest = equal_latency(problem.high, problem.draft_time, problem.token_time).latency
+    low = np.log(np.maximum(shortest, 1e-12 * terms.charge.time))
+    high = np.maximum(np.log(np.maximum(longest, TINY)), low)
+    p = falling_root(tilt, 0.5 * (low + high), low, high, tolerance)
+    return p, price(p)

@@ -1,0 +1,205 @@
+"""Laws of verification by tokens: the certified optimum, the rule and the relaxed optimum against slow computations."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from reference import best_goodput, server_time
+from reference import equal_latency as root
+
+import multispin_env as ms
+from benchmarks.hostile import hostile_instance, hostile_law
+from multispin_env.physics.verification import pass_tokens
+from multispin_env.solver.idle import idle
+from multispin_env.solver.problem import make_problem
+from multispin_env.solver.relaxed import relaxed_optimum
+
+KINDS = {"one piece": (1, False), "two pieces": (2, False), "padded": (1, True), "padded, two pieces": (2, True)}
+
+
+def case(kind, seed, num_users=None):
+    pieces, padded = KINDS[kind]
+    rng = np.random.default_rng(seed)
+    scenario, state, weights = hostile_instance(rng, num_users, max_decisions=250)
+    return hostile_law(rng, scenario, pieces, padded), state, weights
+
+
+def weighted(scenario, state, weights, decision):
+    outcome = ms.expected_outcome(scenario, state, decision)
+    return float((weights * outcome.tokens).sum(-1) / outcome.round_latency)
+
+
+def side_of_kink(scenario, decision):
+    (a, b), (c, d) = scenario.verification_pieces
+    kink = (a - c) / (d - b)
+    beyond = pass_tokens(scenario, decision.draft_length) - kink
+    return "at" if abs(beyond) <= 1.0 else "left" if beyond < 0.0 else "right"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_certified_equals_brute_force(kind):
+    where = Counter()
+    for seed in range(36):
+        scenario, state, weights = case(kind, seed)
+        best = best_goodput(scenario, state, weights)
+        found = ms.make_controller("optimal", scenario, certify=1e-8)(state, weights=weights)
+        assert found.certified
+        assert found.bound >= best * (1.0 - 1e-14)
+        assert weighted(scenario, state, weights, found) == pytest.approx(best, rel=1e-8)
+        assert found.value == pytest.approx(best, rel=1e-8)
+        quick = ms.make_controller("optimal", scenario)(state, weights=weights)
+        assert weighted(scenario, state, weights, quick) >= 0.999 * best
+        if len(scenario.verification_pieces) == 2:
+            where[side_of_kink(scenario, found)] += 1
+    if kind == "two pieces":
+        assert min(where["left"], where["at"], where["right"]) >= 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fixed_lengths(kind):
+    for seed in range(8):
+        scenario, state, weights = case(kind, seed, num_users=3)
+        fixed = np.where(np.random.default_rng(seed).random(3) < 0.5, scenario.max_draft_length, -1)
+        best = best_goodput(scenario, state, weights, fixed)
+        for options in ({"certify": 1e-9}, {}):
+            found = ms.make_controller("optimal", scenario, **options)(state, weights=weights, fixed_length=fixed)
+            assert (found.draft_length[fixed >= 0] == fixed[fixed >= 0]).all()
+            assert weighted(scenario, state, weights, found) == pytest.approx(best, rel=1e-9 if options else 1e-3)
+        assert ms.upper_bound(scenario, state, weights, fixed) >= best * (1.0 - 1e-14)
+
+
+@pytest.mark.parametrize("server", ["a100-32b", "a100-70b", "a100-7b-gemm", "cpu-1.5b"])
+@pytest.mark.parametrize("name", ["llama2", "qwen3.5"])
+def test_servers_are_certified_and_the_rule_is_close(name, server):
+    for payload in ("ids", "distributions"):
+        scenario = ms.Scenario.preset(name, num_users=8, server=server, min_draft_length=0, payload=payload)
+        state = ms.sample_state(scenario, np.random.default_rng(1), 20)
+        found = ms.make_controller("optimal", scenario, certify=1e-6)(state)
+        assert found.certified.all()
+        assert ms.expected_outcome(scenario, state, found).goodput == pytest.approx(found.value, rel=1e-12)
+        quick = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state)).goodput
+        assert (quick >= 0.996 * found.value).all()
+        assert (quick >= 0.999 * found.value).mean() >= 0.9
+        for other in ("fixed", "uniform-bandwidth", "homogeneous", "algorithm1"):
+            options = {"phi_points": 10, "lambda_points": 10} if other == "algorithm1" else {}
+            value = ms.expected_outcome(scenario, state, ms.make_controller(other, scenario, **options)(state)).goodput
+            assert (value <= found.bound).all()
+
+
+def test_a_kink_in_reach_of_twenty_users_is_certified():
+    kinks = Counter()
+    for tokens in (60.0, 90.0, 120.0):
+        law = ((0.1 + 0.01 * tokens, 0.0), (0.1, 0.01))
+        scenario = ms.Scenario.preset("qwen3.5", server="a100-32b").replace(verification_pieces=law)
+        state = ms.sample_state(scenario, np.random.default_rng(2), 10)
+        found = ms.make_controller("optimal", scenario, certify=1e-6)(state)
+        assert found.certified.all()
+        quick = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state)).goodput
+        assert (quick >= 0.999 * found.value).all()
+        kinks.update(side_of_kink(scenario, found[i]) for i in range(10))
+    assert kinks["at"] >= 10
+
+
+def test_batch_does_not_matter():
+    for law in ({"server": "a100-32b"}, {"server": "cpu-1.5b"}, {"verification_pieces": ((1.0, 0.0), (0.1, 0.01))}):
+        scenario = ms.Scenario.preset("qwen3.5", num_users=6, min_draft_length=0, **law)
+        state = ms.sample_state(scenario, np.random.default_rng(3), 20)
+        for options in ({}, {"certify": 1e-6}):
+            controller = ms.make_controller("optimal", scenario, **options)
+            whole = controller(state)
+            for i in range(0, 20, 7):
+                assert (controller(state[i]).draft_length == whole.draft_length[i]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_near_the_relaxed_optimum_is_better(kind):
+    pieces, padded = KINDS[kind]
+    rng = np.random.default_rng(0)
+    for seed in range(8):
+        scenario = ms.Scenario.preset("qwen3.5", num_users=3, total_bandwidth=2e6, min_draft_length=0)
+        scenario = hostile_law(np.random.default_rng(seed), scenario, pieces, padded)
+        state = ms.sample_state(scenario, np.random.default_rng(seed))
+        problem = make_problem(scenario, state)
+        at = relaxed_optimum(problem)
+
+        def value(lengths, problem=problem, scenario=scenario):
+            tokens = problem.tokens(lengths[None, None])[0, 0]
+            return tokens / (
+                root(lengths, problem.draft_time[0], problem.token_time[0]) + server_time(scenario, lengths)
+            )
+
+        best = value(at.length[0])
+        assert at.value[0] == pytest.approx(best, rel=1e-12)
+        for scale in (3.0, 0.3, 0.01, 1e-4):
+            for _ in range(25):
+                other = np.clip(at.length[0] + scale * rng.normal(size=3), 0.0, 25.0)
+                assert value(other) <= best * (1.0 + 1e-10)
+                up = np.clip(at.length[0] + scale * rng.random(), 0.0, 25.0)  # all at once, as padding asks for
+                assert value(up) <= best * (1.0 + 1e-10)
+
+
+def test_nobody_drafts_exactly_where_the_relaxed_optimum_says_so():
+    found = Counter()
+    for seed in range(60):
+        scenario, state, weights = case("one piece", seed, num_users=2)
+        scenario = scenario.replace(min_draft_length=0, round_trip_time=0.0)
+        problem = make_problem(scenario, state, weights)
+        at_zero = problem.value(np.zeros((1, 1, 2)))[0, 0]
+        steps = 1e-6 * np.array([[a, 1.0 - a] for a in np.linspace(0.0, 1.0, 41)])
+        drafting = problem.value(steps[None])[0].max() > at_zero * (1.0 + 1e-13)
+        assert bool(idle(problem)[0]) == (not drafting)
+        found[drafting] += 1
+        if not drafting:
+            assert not ms.make_controller("optimal", scenario)(state, weights=weights).draft_length.any()
+    assert min(found.values()) >= 10
+
+
+def test_a_law_without_a_slope_is_the_papers_to_the_bit(scenario, rng):
+    state = ms.sample_state(scenario, rng, 12)
+    weights = np.linspace(0.0, 2.0, scenario.num_users)
+    flat = scenario.replace(verification_pieces=((0.0, 0.0),))
+    padded = flat.replace(padded_verification=True)
+    for other in (flat, padded):
+        for options in ({}, {"certify": 1e-6}, {"weights": weights}):
+            one, two = (ms.make_controller("optimal", each, **options)(state) for each in (scenario, other))
+            assert (one.draft_length == two.draft_length).all()
+            assert (one.bandwidth == two.bandwidth).all()
+            if "certify" in options:
+                assert (one.value == two.value).all()
+                assert (one.bound == two.bound).all()
+        one, two = (ms.sensitivities(each, state) for each in (scenario, other))
+        assert all(
+            (getattr(one, name) == getattr(two, name)).all() for name in ("goodput", "bandwidth_price", "snr_db")
+        )
+
+
+BEFORE = {
+    "llama2": ("90f3026475930756", 171.25332952846802, 171.25350061054422),
+    "qwen3.5": ("21a8c4cce21df94b", 239.44463737588217, 239.4448765810749),
+}
+"""Hash of lengths, and means of values and bounds, from before there were laws by tokens."""
+
+
+def test_the_papers_law_has_the_numbers_it_had(preset):
+    from hashlib import sha256
+
+    scenario = ms.Scenario.preset(preset)
+    state = ms.sample_state(scenario, np.random.default_rng(1), 40)
+    quick = ms.make_controller("optimal", scenario)(state)
+    found = ms.make_controller("optimal", scenario, certify=1e-6)(state)
+    lengths = np.stack([quick.draft_length, found.draft_length]).astype("<i8")
+    digest, value, bound = BEFORE[preset]
+    assert sha256(lengths.tobytes()).hexdigest()[:16] == digest
+    assert found.value.mean() == pytest.approx(value, rel=1e-13)
+    assert found.bound.mean() == pytest.approx(bound, rel=1e-13)
+
+
+def test_a_round_trip_is_time_of_every_round(scenario, rng):
+    state = ms.sample_state(scenario, rng, 10)
+    far = scenario.replace(round_trip_time=0.25)
+    slow = scenario.replace(verification_fixed_time=scenario.verification_fixed_time + 0.25)
+    for options in ({}, {"certify": 1e-6}):
+        one, two = (ms.make_controller("optimal", each, **options)(state) for each in (far, slow))
+        assert (one.draft_length == two.draft_length).all()
+    assert ms.upper_bound(far, state) == pytest.approx(ms.upper_bound(slow, state), rel=1e-9)
+    assert (ms.upper_bound(far, state) < 0.9 * ms.upper_bound(scenario, state)).all()

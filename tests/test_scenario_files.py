@@ -1,0 +1,79 @@
+"""Scenarios as TOML and JSON."""
+
+import json
+import tomllib
+
+import pytest
+
+import multispin_env as ms
+
+OWN = ms.Scenario.preset("qwen3.5", server="a100-7b-gemm", num_users=3, payload="ids").replace(name='Ünser "own"')
+
+
+@pytest.mark.parametrize("ending", ["toml", "json", "TOML"])
+@pytest.mark.parametrize("scenario", [OWN, ms.Scenario.preset("llama2")], ids=["own", "preset"])
+def test_what_is_saved_is_read_again(scenario, ending, tmp_path):
+    file = tmp_path / f"scenario.{ending}"
+    scenario.save(file)
+    assert ms.Scenario.load(file) == scenario
+    assert ms.Scenario.resolve(str(file)) == scenario
+
+
+def test_every_field_stands_there_with_its_meaning(tmp_path):
+    OWN.save(tmp_path / "own.toml")
+    text = (tmp_path / "own.toml").read_text(encoding="utf-8")
+    assert set(tomllib.loads(text)) == set(ms.Scenario.field_names())
+    lines = [line for line in text.splitlines() if " = " in line.partition("#")[0]]
+    plain = [line for line in lines if not line.startswith(('name = "M', 'name = "G', 'name = "S', "acceptance_"))]
+    assert all("# " in line for line in plain)
+    assert "total_bandwidth = 10000000.0" in text
+    assert "# Hz of the uplink" in text
+
+
+def test_a_file_may_begin_with_a_preset(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('preset = "llama2"\nserver = "a100-32b"\nnum_users = 4\nround_trip_time = 0.02\n')
+    assert ms.Scenario.load(file) == ms.Scenario.preset("llama2", server="a100-32b", num_users=4, round_trip_time=0.02)
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"preset": "llama2", "tasks": [{"name": "chat", "acceptance_rate": 0.5}]}))
+    assert ms.Scenario.load(file).tasks == (ms.Task(name="chat", acceptance_rate=0.5),)
+
+
+BAD = [
+    ("a.toml", 'preset = "llama2"\n\nnum_user = 3\n', "a.toml, line 3: .*'num_user'.*did you mean 'num_users'"),
+    ("a.json", '{\n "preset": "llama2",\n "num_user": 3}', "a.json, line 3: .*did you mean 'num_users'"),
+    ("a.toml", 'preset = "llama2"\nnum_users = -3\n', "a.toml, line 2: num_users: .*-3"),
+    ("a.toml", 'preset = "llama2"\nnum_users = "three"\n', "a.toml, line 2: num_users: .*'three'"),
+    ("a.toml", "num_users = \n", r"a.toml: .*line 1"),
+    ("a.json", '{"num_users":\n', r"a.json, line 2: can't be read as JSON"),
+    ("a.toml", "num_users = 3\n", "a.toml: name: expected a value for each of .*'tasks'.*got none"),
+    ("a.toml", 'preset = "lama2"\n', "a.toml, line 1: .*did you mean 'llama2'"),
+    ("a.toml", 'preset = "llama2"\nserver = "a100-32"\n', "a.toml, line 2: server: .*did you mean 'a100-32b'"),
+    ("a.toml", 'preset = "llama2"\nverification_pieces = [[1, -2]]\n', r"line 2: verification_pieces\[0\]: .*-2"),
+    ("a.toml", 'preset = "llama2"\ntasks = 3\n', "a.toml, line 2: tasks: .*3"),
+    ("a.toml", 'preset = "llama2"\n[[tasks]]\nname = "x"\n', "a.toml.*acceptance_rate"),
+    ("a.json", "[1]", "a.json: expected a table of fields, got list"),
+    ("a.json", "[" * 100_000, "a.json: can't be read as a scenario"),
+    ("a.toml", "a = " + "[" * 100_000, "a.toml: can't be read as a scenario"),
+    ("a.json", "x" * (2**20 + 1), "scenario: expected a file that can be read, .*1048576 bytes"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "words"), BAD, ids=range(len(BAD)))
+def test_bad_files_are_one_sentence(name, text, words, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=words) as caught:
+        ms.Scenario.load(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(ValueError, match=r"scenario: expected a file that can be read, got .*none.toml"):
+        ms.Scenario.resolve(str(tmp_path / "none.toml"))
+    with pytest.raises(ValueError, match=r"scenario: expected a file of .toml or .json, got .*x.yaml"):
+        ms.Scenario.load(tmp_path / "x.yaml")
+    with pytest.raises(ValueError, match=r"scenario: expected a file of .toml or .json, got .*x.yaml"):
+        OWN.save(tmp_path / "x.yaml")
+    (tmp_path / "b.toml").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"scenario: expected a file that can be read, got .*b.toml"):
+        ms.Scenario.load(tmp_path / "b.toml")
