@@ -13,11 +13,11 @@ ROOMS = (
     ("commands/  watch/  reproduce/  terminal/", "what a user runs; options, tables, progress, exit status"),
     ("evaluation/", "cases, contenders, ledger, comparison, seeds"),
     ("envs/", "shells single and vector, engine protocol, registration"),
-    ("envs/rounds/", "engine, core, actions, observations, objectives, memories, variants"),
+    ("envs/rounds/", "engine, core, actions, encodings, observations, objectives, memories, variants"),
     ("controllers/", "factory, names, plug-ins, estimators, beliefs, rounds/"),
-    ("solver/", "problem, equalization, relaxed, rule, search, certify"),
-    ("physics/", "tokens, uplink, rounds, channels, acceptance, streams"),
-    ("scenario, registry", "what there is, by name"),
+    ("solver/", "problem, server, equalization, relaxed, rule, search, certify"),
+    ("physics/", "tokens, uplink, verification, rounds, channels, acceptance, streams"),
+    ("scenario, server, registry", "what there is, by name"),
     ("arrays, units, checks, files", "types, constants, what users hand in"),
 )
 """Folders from the top to the bottom, each with what it holds; imports go down."""
