@@ -262,11 +262,15 @@ class Scenario:
         num_tokens
             n, a number or an array of any shape, which the result has too.
         """
-        time: FloatArray | float = self.verification_fixed_time + num_drafts * self.verification_time_per_draft
+        time: FloatArray | float = self.pass_time_without_pieces(num_drafts)
         if self.verification_pieces:
             start, slope = np.array(self.verification_pieces).T
             time = time + (start + slope * np.asarray(num_tokens)[..., None]).max(-1)
         return time
+
+    def pass_time_without_pieces(self, num_drafts: int) -> float:
+        """T_fix + K T_lin in seconds ([MS] 7): what a pass of K drafts takes whatever the tokens in it."""
+        return self.verification_fixed_time + num_drafts * self.verification_time_per_draft
 
     @property
     def label(self) -> str:

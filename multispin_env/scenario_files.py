@@ -6,14 +6,15 @@ import tomllib
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from multispin_env.files import MIB, parse_json, read_bytes
 
 Made = TypeVar("Made")
 
-FORMATS = (".toml", ".json")
-"""Ends of names that files of scenarios have."""
+PARSERS: Mapping[str, Callable[[str], Any]] = MappingProxyType({".toml": tomllib.loads, ".json": parse_json})
+"""What reads the text of a file, by the end of its name."""
 
 LARGEST = MIB
 """Bytes of a file: hundreds of times what a scenario takes."""
@@ -50,7 +51,7 @@ MEANINGS = {
 
 def is_file_name(name: str) -> bool:
     """Whether the name of a scenario is that of a file."""
-    return name.lower().endswith(FORMATS)
+    return name.lower().endswith(tuple(PARSERS))
 
 
 def read_scenario(path: str | PathLike[str], make: Callable[[dict[str, Any]], Made]) -> Made:
@@ -89,10 +90,9 @@ def read_scenario(path: str | PathLike[str], make: Callable[[dict[str, Any]], Ma
 
 
 def _parser(path: Path) -> Callable[[str], Any]:
-    parsers: Mapping[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".json": parse_json}
-    parse = parsers.get(path.suffix.lower())
+    parse = PARSERS.get(path.suffix.lower())
     if parse is None:
-        raise ValueError(f"scenario: expected a file of {' or '.join(FORMATS)}, got {str(path)!r}")
+        raise ValueError(f"scenario: expected a file of {' or '.join(PARSERS)}, got {str(path)!r}")
     return parse
 
 

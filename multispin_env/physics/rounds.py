@@ -50,11 +50,11 @@ def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecis
     draft_length = np.asarray(decision.draft_length, dtype=np.float64)
     draft = draft_length * state.draft_time
     upload = upload_time(scenario, draft_length, state.spectral_efficiency, decision.bandwidth)
-    access_latency = largest(draft + upload)
-    if scenario.verification_pieces:
-        verified = verification_time(scenario, np.broadcast_to(draft_length, draft.shape))
-    else:  # the same for every round, and asked for at every step of an environment
-        verified = np.full(access_latency.shape, scenario.verification_time)[()]
+    latency = draft + upload
+    access_latency = largest(latency)
+    if draft_length.shape != latency.shape:
+        draft_length = np.broadcast_to(draft_length, latency.shape)
+    verified = verification_time(scenario, draft_length)
     rest = verified + scenario.round_trip_time if scenario.round_trip_time else verified
     return Outcome(
         goodput=goodput(np.add.reduce(tokens, -1), access_latency, rest),

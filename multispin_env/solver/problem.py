@@ -135,9 +135,7 @@ def make_problem(
 
 def _law(scenario: Scenario, count: int) -> dict[str, Any]:
     """Fields of the law for so many instances; a single line that does not rise is part of the constant time."""
-    users = scenario.num_users
-    constant = scenario.verification_fixed_time + users * scenario.verification_time_per_draft
-    constant = constant + scenario.round_trip_time
+    constant = scenario.pass_time_without_pieces(scenario.num_users) + scenario.round_trip_time
     lines = server_lines(scenario)
     if len(lines) == 1 and lines[0, 1] == 0.0:
         constant, lines = constant + float(lines[0, 0]), lines[:0]

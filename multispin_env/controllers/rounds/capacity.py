@@ -7,6 +7,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_name, check_real
+from multispin_env.controllers.rounds.systems import colocated_round_time
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import SystemState
@@ -174,8 +175,7 @@ def _autoregressive(scenario: Scenario, state: SystemState, tpot: float) -> Bool
 def _colocated(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray:
     lengths = np.arange(scenario.max_draft_length + 1)
     slowest = token_gains(state.acceptance_rate, lengths).cumsum(-1).min(-2)  # (n, l)
-    users = scenario.num_users
-    rounds = scenario.server_draft_time * lengths + scenario.pass_time(users, users * (lengths + 1))
+    rounds = colocated_round_time(scenario, scenario.num_users, lengths)
     served: BoolArray = (rounds <= tpot * slowest).any(-1)
     return served
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer
+from multispin_env.controllers.rounds.systems import colocated_round_time
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 
@@ -52,8 +52,8 @@ def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
     lengths = np.arange(scenario.max_draft_length + 1)
     rates = np.array([task.acceptance_rate for task in scenario.tasks])
     tokens = expected_tokens(lengths, rates[:, None]).mean(0)
-    sizes = np.arange(1, max_batch + 1)[:, None]
-    value = sizes * tokens / (lengths * scenario.server_draft_time + _pass_times(scenario, sizes, lengths))
+    sizes = range(1, max_batch + 1)
+    value = np.array([size * tokens / colocated_round_time(scenario, size, lengths) for size in sizes])
     best = value.argmax(-1)
     ends = np.append(np.flatnonzero(np.diff(best)), max_batch - 1)
     firsts = np.append(0, ends[:-1] + 1)
@@ -61,9 +61,3 @@ def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
         Span(int(a) + 1, int(b) + 1, int(best[b]), float(value[b, best[b]]), float(value[b, best[b]] / value[b, 0]))
         for a, b in zip(firsts, ends, strict=True)
     ]
-
-
-def _pass_times(scenario: Scenario, sizes: IntArray, lengths: IntArray) -> FloatArray:
-    """T_ver(n, n (L + 1)) of every size and length, (n, l)."""
-    rows = [scenario.pass_time(int(size), size * (lengths + 1)) + np.zeros(len(lengths)) for size in sizes[:, 0]]
-    return np.array(rows)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 import multispin_env.registry as tables
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.uplink import full_share_token_time
@@ -111,10 +111,14 @@ def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
     state = checked_state(scenario, state)
     lengths = np.arange(scenario.max_draft_length + 1)
     tokens = token_gains(state.acceptance_rate, lengths).cumsum(-1).sum(-2)  # (..., L_max + 1)
-    drafting = np.asarray(scenario.server_draft_time * lengths, dtype=np.float64)
-    verification = scenario.pass_time(scenario.num_users, scenario.num_users * (lengths + 1))
-    best: FloatArray = goodput(tokens, drafting, verification).max(-1)
+    best: FloatArray = (tokens / colocated_round_time(scenario, scenario.num_users, lengths)).max(-1)
     return best
+
+
+def colocated_round_time(scenario: Scenario, batch: int, draft_length: IntArray) -> FloatArray:
+    """L T_srv + T_ver(n, n (L + 1)) in seconds of common lengths (l,): a server drafts for a batch and verifies it."""
+    drafting = scenario.server_draft_time * np.asarray(draft_length, dtype=np.float64)
+    return drafting + scenario.pass_time(batch, batch * (draft_length + 1))
 
 
 def _best_alone(scenario: Scenario, state: SystemState, token_latency: FloatArray) -> FloatArray:
