@@ -250,7 +250,7 @@ class Scenario:
         check_keywords("Scenario", values, cls.field_names())
         return cls(**{**values, "tasks": _tasks(values["tasks"])})
 
-    def pass_time(self, num_drafts: int, num_tokens: FloatArray | IntArray | int) -> FloatArray | float:
+    def pass_time(self, num_drafts: IntArray | int, num_tokens: FloatArray | IntArray | int) -> FloatArray | float:
         """T_ver in seconds of a pass of K drafts and n tokens, K of them the server's own: the law of verification.
 
         T_fix + K T_lin ([MS] 7), and max_j (a_j + b_j n) where there are pieces (ours).
@@ -262,13 +262,13 @@ class Scenario:
         num_tokens
             n, a number or an array of any shape, which the result has too.
         """
-        time: FloatArray | float = self.pass_time_without_pieces(num_drafts)
+        time = self.pass_time_without_pieces(num_drafts)
         if self.verification_pieces:
             start, slope = np.array(self.verification_pieces).T
             time = time + (start + slope * np.asarray(num_tokens)[..., None]).max(-1)
         return time
 
-    def pass_time_without_pieces(self, num_drafts: int) -> float:
+    def pass_time_without_pieces(self, num_drafts: IntArray | int) -> FloatArray | float:
         """T_fix + K T_lin in seconds ([MS] 7): what a pass of K drafts takes whatever the tokens in it."""
         return self.verification_fixed_time + num_drafts * self.verification_time_per_draft
 

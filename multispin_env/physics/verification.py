@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.scenario import Scenario
 
 
@@ -51,3 +51,17 @@ def verification_slopes(scenario: Scenario, draft_length: FloatArray) -> FloatAr
     users = draft_length.shape[-1]
     longest = np.arange(users) == draft_length.argmax(-1)[..., None]
     return np.where(longest, users * per_token, 0.0)
+
+
+def batch_time(scenario: Scenario, draft_length: IntArray, verified: BoolArray) -> FloatArray:
+    """T_ver (...) in seconds of a pass that holds only some of the drafts (..., K), those that are ``verified``.
+
+    Where all are, it is `verification_time`, to the bit.
+    """
+    drafts = np.add.reduce(verified, -1)
+    if not scenario.verification_pieces:
+        return np.asarray(scenario.pass_time(drafts, 0))
+    held = np.where(verified, draft_length, 0)
+    if scenario.padded_verification:
+        return np.asarray(scenario.pass_time(drafts, drafts * (held.max(-1) + 1)))
+    return np.asarray(scenario.pass_time(drafts, np.add.reduce(held, -1) + drafts))

@@ -169,11 +169,18 @@ class GaussMarkov:
 
     def next_gain(self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
         """Gains H' (..., K) of the next round; fresh is (..., 2, K)."""
-        rho = self.correlation
-        if rho == 1.0:
+        if self.correlation == 1.0:
             return gain.copy()  # squaring the root would drift by rounding
-        noise = np.sqrt((1.0 - rho) * (1.0 + rho) * mean_gain / 2.0)
-        return (rho * np.sqrt(gain) + noise * fresh[..., 0, :]) ** 2 + (noise * fresh[..., 1, :]) ** 2
+        return gauss_markov_step(gain, mean_gain, self.correlation, fresh[..., 0, :], fresh[..., 1, :])
+
+
+def gauss_markov_step(
+    gain: FloatArray, mean_gain: FloatArray, correlation: FloatArray | float, real: FloatArray, imaginary: FloatArray
+) -> FloatArray:
+    """Gains H' = (ρ sqrt(H) + s w_r)² + (s w_i)² with s² = (1 − ρ²) H̄ / 2, broadcast; w are standard normal (ours)."""
+    noise = np.sqrt((1.0 - correlation) * (1.0 + correlation) * mean_gain / 2.0)
+    step: FloatArray = (correlation * np.sqrt(gain) + noise * real) ** 2 + (noise * imaginary) ** 2
+    return step
 
 
 GAUSS_MARKOV = GaussMarkov()

@@ -1,0 +1,1 @@
+"""Verification without the barrier: time passes from one verification to the next (ours)."""

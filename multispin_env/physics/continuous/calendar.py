@@ -1,0 +1,131 @@
+"""From one end of a verification to the next, for all copies at once (ours; docs/continuous.md).
+
+Between the two nothing is decided, so everything follows from the standing order: when drafts end, when uploads end on
+the uplink, when the batch may start, and how long it takes. No events are played.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
+from multispin_env.physics.continuous.uplink import UplinkDiscipline, Uploads
+from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.physics.verification import batch_time
+from multispin_env.scenario import Scenario
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """What happens until the next verification ends; times count from the end of the last one."""
+
+    draft_length: IntArray  # (n, K) tokens of the drafts under way, the new ones too
+    drafted_at: FloatArray  # (n, K) s, 0 where a draft had ended before
+    air: FloatArray  # (n, K) s of the whole band needed
+    uploads: Uploads
+    verified: BoolArray  # (n, K) who is in the batch
+    start: FloatArray  # (n,) s
+    verification_time: FloatArray  # (n,) s
+
+    @property
+    def duration(self) -> FloatArray:
+        """Seconds until the verification ends, (n,)."""
+        return self.start + self.verification_time
+
+
+def started(scenario: Scenario, state: ContinuousState, order: Order) -> ContinuousState:
+    """State (n, K) in which free devices have begun the drafts that an order (n, K) names for them.
+
+    Parameters
+    ----------
+    scenario
+        Payload, bandwidth and round trip.
+    state
+        With free devices.
+    order
+        Checked; its draft length is read for free devices alone.
+    """
+    free = state.phase == Phase.FREE
+    length = np.where(free, order.draft_length, state.draft_length)
+    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    aim = state.batch[:, None] if order.aim is None else order.aim
+    return ContinuousState(
+        state.draft_time,
+        state.spectral_efficiency,
+        state.acceptance_rate,
+        np.where(free, Phase.DRAFTING, state.phase),
+        length,
+        np.where(free, scenario.round_trip_time + length * state.draft_time, state.drafting_left),
+        np.where(free, length * token_air, state.air_left),
+        np.where(free, 0.0, state.age),
+        np.where(free, aim, state.aim),
+        state.batch,
+        state.time,
+    )
+
+
+def course(scenario: Scenario, discipline: UplinkDiscipline, state: ContinuousState, order: Order) -> Course:
+    """What a standing order (n, K) leads to, in a state (n, K) where no device is free.
+
+    The batch starts when those that it waits for are there, and as many as it needs, or when its patience ends; in any
+    case with one device at least.
+
+    Parameters
+    ----------
+    scenario
+        Law of verification.
+    discipline
+        Of the uplink; it gets the order's priorities, or its shares.
+    state
+        As `started` gives it.
+    order
+        Checked.
+    """
+    key = order.priority if order.share is None else order.share
+    assert key is not None  # a checked order has one of them
+    uploads = discipline(state.drafting_left, state.air_left, key)
+    start = _batch_start(uploads.ends, order)
+    verified = (order.join >= Join.TAKE) & (uploads.ends <= start[:, None])
+    time = batch_time(scenario, state.draft_length, verified)
+    return Course(state.draft_length, state.drafting_left, state.air_left, uploads, verified, start, time)
+
+
+def _batch_start(ends: FloatArray, order: Order) -> FloatArray:
+    """When the batch starts, (n,) s; infinite where it never does."""
+    there = np.where(order.join >= Join.TAKE, ends, np.inf)
+    first = there.min(-1)
+    start = np.maximum(np.where(order.join == Join.WAIT, ends, 0.0).max(-1), first)
+    if order.least_batch is not None:
+        fewest = np.clip(order.least_batch, 1, (order.join >= Join.TAKE).sum(-1).clip(1))
+        nth = np.take_along_axis(np.sort(there, -1), (fewest - 1)[:, None], -1)[:, 0]
+        start = np.maximum(start, nth)
+    if order.patience is not None:
+        start = np.minimum(start, np.maximum(order.patience, first))
+    return start
+
+
+def after(course: Course, state: ContinuousState) -> ContinuousState:
+    """State (n, K) at the end of the verification: the batch is free, the others have gone on.
+
+    Channels and acceptance of free devices are still those of the cycle that ended.
+    """
+    duration = course.duration
+    span = duration[:, None]
+    drafting = np.maximum(course.drafted_at - span, 0.0)
+    left = course.uploads.left_at(duration)
+    phase = np.where(drafting > 0.0, Phase.DRAFTING, np.where(course.uploads.ends > span, Phase.UPLOADING, Phase.READY))
+    free = course.verified
+    return ContinuousState(
+        state.draft_time,
+        state.spectral_efficiency,
+        state.acceptance_rate,
+        np.where(free, Phase.FREE, phase),
+        np.where(free, 0, state.draft_length),
+        np.where(free, 0.0, drafting),
+        np.where(free, 0.0, left),
+        np.where(free, 0.0, state.age + span),
+        state.aim,
+        state.batch + 1,
+        state.time + duration,
+    )

@@ -1,0 +1,248 @@
+"""Copies of the system without the barrier, stepped together from verification to verification (ours)."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.acceptance.base import ACCEPTANCES, Acceptance
+from multispin_env.physics.acceptance.requests import Requests
+from multispin_env.physics.continuous.calendar import Course, after, course, started
+from multispin_env.physics.continuous.channels import CycleChannel, channel_law
+from multispin_env.physics.continuous.types import ContinuousState, Order, Passage, Phase
+from multispin_env.physics.continuous.uplink import UplinkDiscipline, discipline_of
+from multispin_env.physics.continuous.validation import checked_order
+from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Users, users_from_uniforms
+from multispin_env.physics.streams import CopyStreams
+from multispin_env.physics.types import SystemState
+from multispin_env.physics.uplink import channel_gain, spectral_efficiency
+from multispin_env.scenario import Scenario
+
+CYCLES = 256
+"""Cycles of a device for which random numbers are drawn ahead."""
+
+EPISODES = 8
+"""Episodes for which devices are drawn ahead."""
+
+
+@dataclass(frozen=True)
+class ContinuousSystem:
+    """What does not change while time passes.
+
+    Parameters
+    ----------
+    scenario
+        Devices, radio, server, tasks. Its ``channel`` is not read: `channel` is.
+    channel
+        Law of gains by cycle.
+    uplink
+        How uploads share the band.
+    acceptance
+        What devices ask for.
+    """
+
+    scenario: Scenario
+    channel: CycleChannel
+    uplink: UplinkDiscipline
+    acceptance: Acceptance
+
+    @classmethod
+    def of(cls, scenario: Scenario, channel: str = "independent", discipline: str = "serial") -> "ContinuousSystem":
+        """From names; ``ValueError`` for an unknown one."""
+        acceptance = ACCEPTANCES.load(scenario.acceptance)
+        return cls(scenario, channel_law(channel), discipline_of(discipline), acceptance)
+
+
+class ContinuousCore:
+    """n copies of a system without the barrier.
+
+    Every device of every copy has random streams of its own: for its channels, its requests and its tokens, read once a
+    cycle. So what a device sees in its c-th cycle does not depend on anything that was decided, and schedulers can be
+    compared on the same random numbers.
+
+    Parameters
+    ----------
+    system
+        What does not change.
+    num_copies
+        n.
+    drawn
+        Whether tokens are drawn, or expected.
+    """
+
+    def __init__(self, system: ContinuousSystem, num_copies: int, *, drawn: bool) -> None:
+        scenario = system.scenario
+        system.acceptance.prior(scenario)  # refuses a scenario that it can't serve
+        self.system = system
+        self.num_copies = num_copies
+        self._drawn = drawn
+        self._columns = system.acceptance.columns
+        device_rows = partial(_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
+        self._devices = CopyStreams(device_rows, num_copies, EPISODES)
+        cycles = num_copies * scenario.num_users
+        self._fading = CopyStreams(system.channel.draw, cycles, CYCLES)
+        self._tokens = CopyStreams(lambda rng, rows: rng.standard_exponential((rows, 1)), cycles, CYCLES)
+        self._renewals = CopyStreams(lambda rng, rows: rng.random((rows, self._columns)), cycles, CYCLES)
+        shape = (num_copies, scenario.num_users)
+        zeros = np.zeros(shape, dtype=np.int64)
+        self.users = Users(np.ones(shape), np.ones(shape), zeros)
+        self.requests = Requests(zeros, np.ones(shape), zeros, zeros)
+        self.state = _idle_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))
+        """What the next order may depend on, arrays (n, K)."""
+
+    def seed(self, copy: int, generator: np.random.Generator) -> None:
+        """Give a copy fresh streams, spawned from ``generator``."""
+        devices, *others = generator.spawn(4)
+        self._devices.seed(copy, devices)
+        users = self.system.scenario.num_users
+        for stream, child in zip((self._fading, self._tokens, self._renewals), others, strict=True):
+            for user, own in enumerate(child.spawn(users)):
+                stream.seed(copy * users + user, own)
+
+    def reset(self, copies: IntArray | None = None) -> None:
+        """New devices, all of them free, for these copies (default all)."""
+        chosen = np.arange(self.num_copies) if copies is None else copies
+        scenario = self.system.scenario
+        drawn = users_from_uniforms(scenario, self._devices.read(copies))
+        self.users = Users._make(_put(old, chosen, new) for old, new in zip(self.users, drawn, strict=True))
+        cells = self._cells(chosen)
+        fresh = self._read(self._renewals, cells)
+        requests = self.system.acceptance.first(scenario, drawn.task, np.moveaxis(fresh, -1, -2))
+        self.requests = Requests._make(_put(old, chosen, new) for old, new in zip(self.requests, requests, strict=True))
+        gain = self.system.channel.first_gain(drawn.mean_gain, self._read(self._fading, cells))
+        system = SystemState(drawn.draft_time, spectral_efficiency(scenario, gain), requests.rate)
+        self._hold(chosen, _idle_state(system))
+
+    def hold(self, state: SystemState) -> None:
+        """Put all copies into a state (n, K) with free devices, in place of what `reset` draws."""
+        zeros = np.zeros(state.draft_time.shape, dtype=np.int64)
+        gain = channel_gain(self.system.scenario, state.spectral_efficiency)
+        self.users = Users(state.draft_time, gain, zeros)
+        self.requests = Requests(zeros, state.acceptance_rate, zeros, zeros)
+        self.state = _idle_state(state)
+
+    def step(self, order: Order, over: BoolArray | None = None) -> Passage:
+        """Let time pass until the next verification ends.
+
+        Parameters
+        ----------
+        order
+            Arrays (n, K).
+        over
+            Copies (n,) that start anew instead, by default none; what is returned for them is void.
+
+        Raises
+        ------
+        ValueError
+            For a bad order, or one under which a batch never starts; nothing has changed then.
+        """
+        scenario = self.system.scenario
+        order = checked_order(scenario, self.system.uplink, order, self.num_copies)
+        begun = started(scenario, self.state, order)
+        path = course(scenario, self.system.uplink, begun, order)
+        _check_starts(path, over)
+        tokens = np.where(path.verified, self._tokens_of(path), 0.0)
+        air = np.maximum(path.air - path.uploads.left_at(path.duration), 0.0)
+        passage = Passage(
+            tokens,
+            path.verified,
+            path.drafted_at,
+            path.uploads.ends,
+            air,
+            path.start,
+            path.verification_time,
+            path.duration,
+        )
+        self._go_on(path, begun, tokens)
+        if over is not None and over.any():
+            self.reset(np.flatnonzero(over))
+        return passage
+
+    def _go_on(self, path: Course, begun: ContinuousState, tokens: FloatArray) -> None:
+        """New channels and requests for the devices that were verified."""
+        state = after(path, begun)
+        elapsed = begun.age + path.duration[:, None]
+        copies, users = np.nonzero(path.verified)
+        cells = copies * self.system.scenario.num_users + users
+        mean, fresh = self.users.mean_gain[copies, users], self._fading.read(cells)
+        old = channel_gain(self.system.scenario, state.spectral_efficiency[copies, users])
+        gain = self.system.channel.next_gain(old, mean, elapsed[copies, users], fresh)
+        efficiency = state.spectral_efficiency.copy()
+        efficiency[copies, users] = spectral_efficiency(self.system.scenario, gain)
+        if self.system.acceptance.changes:
+            self._renew(path.verified, cells, tokens)
+        self.state = replace(state, spectral_efficiency=efficiency, acceptance_rate=self.requests.rate)
+
+    def _renew(self, verified: BoolArray, cells: IntArray, tokens: FloatArray) -> None:
+        fresh = np.zeros((*verified.shape, self._columns))
+        fresh[verified] = self._renewals.read(cells)
+        gained = np.where(verified, tokens, 1.0)
+        later = self.system.acceptance.next(
+            self.system.scenario, self.requests, gained, np.moveaxis(fresh, -1, -2)
+        )
+        self.requests = Requests._make(
+            np.where(verified, new, old) for old, new in zip(self.requests, later, strict=True)
+        )
+
+    def _tokens_of(self, path: Course) -> FloatArray:
+        acceptance = self.system.acceptance
+        if not self._drawn:
+            return acceptance.expectation(self.requests)(path.draft_length)
+        variable = np.zeros(path.verified.shape)
+        variable[path.verified] = self._tokens.read(np.flatnonzero(path.verified))[:, 0]
+        return acceptance.sampled_tokens(self.requests, path.draft_length, variable)
+
+    def _hold(self, chosen: IntArray, new: ContinuousState) -> None:
+        pairs = ((getattr(self.state, name), getattr(new, name)) for name in ContinuousState.__slots__)
+        self.state = ContinuousState(*(_put(old, chosen, values) for old, values in pairs))
+
+    def _cells(self, copies: IntArray) -> IntArray:
+        users = self.system.scenario.num_users
+        cells: IntArray = copies[:, None] * users + np.arange(users)
+        return cells
+
+    @staticmethod
+    def _read(stream: CopyStreams, cells: IntArray) -> FloatArray:
+        rows = stream.read(cells.reshape(-1))
+        return rows.reshape(*cells.shape, rows.shape[-1])
+
+
+def _uniforms(rng: np.random.Generator, rows: int, columns: int, num_users: int) -> FloatArray:
+    return rng.random((rows, columns, num_users))
+
+
+def _put(old: FloatArray | IntArray, rows: IntArray, values: FloatArray | IntArray) -> FloatArray | IntArray:
+    """Array with new rows, in memory of its own."""
+    array = old.copy()
+    array[rows] = values
+    return array
+
+
+def _idle_state(system: SystemState) -> ContinuousState:
+    """All devices (n, K) free, at the start of everything."""
+    shape = system.draft_time.shape
+    zeros, whole, copies = np.zeros(shape), np.zeros(shape, dtype=np.int64), shape[:-1]
+    return ContinuousState(
+        system.draft_time,
+        system.spectral_efficiency,
+        system.acceptance_rate,
+        np.full(shape, Phase.FREE, dtype=np.int64),
+        whole,
+        zeros,
+        zeros,
+        zeros,
+        whole,
+        np.zeros(copies, dtype=np.int64),
+        np.zeros(copies),
+    )
+
+
+def _check_starts(path: Course, over: BoolArray | None) -> None:
+    never = ~np.isfinite(path.duration)
+    if over is not None:
+        never &= ~over
+    if never.any():
+        raise ValueError(
+            f"order[{int(np.flatnonzero(never)[0])}]: expected one under which a batch starts, got one that waits for ever"
+        )

@@ -1,0 +1,113 @@
+"""What flows through the system without the barrier: state, standing order, passage. Batch axes lead, users K last."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.types import Batched, SystemState
+
+
+class Phase(IntEnum):
+    """What a device does at the end of a verification."""
+
+    FREE = 0  # it starts a draft now
+    DRAFTING = 1
+    UPLOADING = 2
+    READY = 3  # its draft waits at the server
+
+
+class Join:
+    """What the next batch does with a device."""
+
+    LEAVE = 0  # it leaves the draft for a later batch
+    TAKE = 1  # it takes the draft if it is there
+    WAIT = 2  # it waits for the draft
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContinuousState(Batched):
+    """All that a standing order may depend on, at the end of a verification (ours)."""
+
+    # SLM time per drafted token T_k
+    draft_time: FloatArray  # (..., K) s/token
+    # uplink bits per second and hertz r_k of the cycle under way; of a free device, of the cycle that starts now
+    spectral_efficiency: FloatArray  # (..., K) bit/s/Hz
+    # probability α_k that a drafted token is accepted
+    acceptance_rate: FloatArray  # (..., K)
+    # what each device does, one of `Phase`
+    phase: IntArray  # (..., K)
+    # tokens of the draft under way, 0 for a free device
+    draft_length: IntArray  # (..., K) tokens
+    # time until its draft ends, 0 where it has
+    drafting_left: FloatArray  # (..., K) s
+    # time that its upload still takes with the whole band
+    air_left: FloatArray  # (..., K) s
+    # time since its cycle started
+    age: FloatArray  # (..., K) s
+    # number of the batch that its draft aims at; for the scheduler alone, nothing here reads it
+    aim: IntArray  # (..., K)
+    # number of the next batch, from 0
+    batch: IntArray  # (...)
+    # time since the start
+    time: FloatArray  # (...) s
+
+    @property
+    def system(self) -> SystemState:
+        """Draft times, channels and acceptance, as the other family knows them."""
+        return SystemState(self.draft_time, self.spectral_efficiency, self.acceptance_rate)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Order(Batched):
+    """A standing order: it holds from the end of one verification to the end of the next (ours).
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> order = ms.Order(draft_length=np.array([4, 6]), join=np.array([2, 1]))  # wait for the first device alone
+    >>> order.patience is None, order.join.tolist()
+    (True, [2, 1])
+    """
+
+    # tokens L_k of a draft that starts now
+    draft_length: IntArray  # (..., K) tokens
+    # one of `Join`
+    join: IntArray  # (..., K)
+    # the smaller, the earlier on a serial uplink; ties go to the shorter upload. None: all alike
+    priority: FloatArray | None = None  # (..., K)
+    # share of the band on a reserved uplink (sum ≤ 1), weight on a shared one. None: all alike
+    share: FloatArray | None = None  # (..., K)
+    # time after which the batch starts with what is there. None: never
+    patience: FloatArray | None = None  # (...) s
+    # drafts that the batch waits for besides. None: 1
+    least_batch: IntArray | None = None  # (...)
+    # number of the batch that a draft that starts now aims at; kept in the state. None: the next
+    aim: IntArray | None = None  # (..., K)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Passage(Batched):
+    """What happens between two ends of verifications; all times are counted from the first."""
+
+    # tokens N_k gained, expected or drawn; 0 for a device that was not in the batch
+    tokens: FloatArray  # (..., K) tokens
+    # whether a device was in the batch
+    verified: BoolArray  # (..., K)
+    # time when its draft ends, or 0
+    drafted_at: FloatArray  # (..., K) s
+    # time when its upload ends, or 0; perhaps after the passage
+    uploaded_at: FloatArray  # (..., K) s
+    # air time of the whole band that it got
+    air_time: FloatArray  # (..., K) s
+    # time when the batch starts: how long the server was idle
+    start_delay: FloatArray  # (...) s
+    # how long the server verifies
+    verification_time: FloatArray  # (...) s
+    # time of the whole passage
+    duration: FloatArray  # (...) s
+
+    @property
+    def batch_size(self) -> IntArray:
+        """Devices in the batch, (...)."""
+        size: IntArray = self.verified.sum(-1)
+        return size

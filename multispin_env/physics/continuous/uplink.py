@@ -1,0 +1,165 @@
+"""Three ways to share one uplink among devices that start to upload at different times (ours; docs/continuous.md).
+
+An upload needs w seconds of the whole band. All three serve at most one second of it a second. `UplinkDiscipline`
+says when each upload ends, and how much of it is left at any time, for one order that does not change meanwhile.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.checks import check_name
+
+
+@dataclass(frozen=True, eq=False)
+class Uploads:
+    """Uploads under one standing order; times count from when it was given."""
+
+    ends: FloatArray  # (n, K) s, infinite where an upload never ends
+    left_at: Callable[[FloatArray], FloatArray]  # times (n,) to air time left (n, K)
+
+
+UplinkDiscipline = Callable[[FloatArray, FloatArray, FloatArray], Uploads]
+"""Release times (n, K) ≥ 0, air times (n, K) ≥ 0, and priorities or shares (n, K), to `Uploads`."""
+
+
+def reserved(release: FloatArray, air: FloatArray, share: FloatArray) -> Uploads:
+    """Every device has its share of the band, and nobody else uses it: the paper's uplink ([MS] 9).
+
+    Parameters
+    ----------
+    release
+        (n, K) s, when drafts end.
+    air
+        (n, K) s of the whole band.
+    share
+        (n, K), at most one for all together; with none, an upload never ends.
+    """
+    nothing = air == 0.0
+    with np.errstate(divide="ignore"):
+        ends = release + np.where(nothing, 0.0, air) / np.where(nothing, 1.0, share)
+
+    def left_at(time: FloatArray) -> FloatArray:
+        served = share * np.maximum(time[:, None] - release, 0.0)
+        return np.where(ends <= time[:, None], 0.0, np.maximum(air - served, 0.0))
+
+    return Uploads(ends, left_at)
+
+
+def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> Uploads:
+    """The whole band to one upload after the other: the smallest priority first, the shorter one where these are equal.
+
+    An upload that comes first interrupts another. No events are needed: with the devices that come before device k and
+    with k itself alone, the band is busy in periods, whoever is served in them; the upload of k ends with the period in
+    which it begins. What is left of it is the work left of these devices less that of the devices before k.
+
+    Parameters
+    ----------
+    release, air
+        As in `reserved`.
+    priority
+        (n, K), any numbers.
+    """
+    users = release.shape[-1]
+    copies = np.arange(len(release))[:, None]
+    by_release = np.argsort(release, -1, kind="stable")
+    start, work, key = release[copies, by_release], air[copies, by_release], priority[copies, by_release]
+    by_priority = np.lexsort((work, key))  # of those sorted by release
+    place = np.empty_like(by_priority)
+    place[copies, by_priority] = np.arange(users)
+    finish = _busy_until(start, work, place)  # (n, K, K)
+    later = np.append(start[:, 1:], np.full((len(start), 1), np.inf), -1)[:, None, :]
+    ends = np.where((finish <= later) & _not_before(users), finish, np.inf).min(-1)
+    ends = np.where(work == 0.0, start, ends)
+    back = np.empty_like(by_release)
+    back[copies, by_release] = np.arange(users)
+
+    def left_at(time: FloatArray) -> FloatArray:
+        now = time[:, None]
+        begun = np.where(start[:, None, :] <= now[..., None], finish, 0.0).max(-1)
+        waiting = np.maximum(begun - now, 0.0)[copies, by_priority]  # of a device and of those before it
+        own = np.diff(waiting, prepend=0.0, axis=-1)[copies, place]
+        left = np.where(start >= now, work, np.minimum(np.maximum(own, 0.0), work))
+        return np.where(ends <= now, 0.0, left)[copies, back]
+
+    return Uploads(ends[copies, back], left_at)
+
+
+def _busy_until(start: FloatArray, work: FloatArray, place: IntArray) -> FloatArray:
+    """When all work of devices at most as late as k by place, released up to the j-th release, is done: (n, K, K)."""
+    counted = np.where(place[:, None, :] <= place[..., None], work[:, None, :], 0.0)
+    done = np.add.accumulate(counted, -1)
+    idle = np.maximum.accumulate(start[:, None, :] - (done - counted), -1)
+    return np.add(done, idle, out=done)
+
+
+def _not_before(users: int) -> BoolArray:
+    """Whether j is not before k, (K, K)."""
+    after: BoolArray = np.tri(users, dtype=bool).T
+    return after
+
+
+def shared(release: FloatArray, air: FloatArray, weight: FloatArray) -> Uploads:
+    """The band is divided among those who upload now, in proportion to their weights.
+
+    The rates change with every start and end of an upload, so this one goes from event to event, all copies together.
+
+    Parameters
+    ----------
+    release, air
+        As in `reserved`.
+    weight
+        (n, K), positive.
+    """
+    times, amounts = _shared_course(release, air, weight)
+    ended = amounts <= 0.0
+    first = ended.argmax(0)
+    never = ~ended[-1]
+    ends = np.where(never, np.inf, np.maximum(np.take_along_axis(times[..., None], first[None], 0)[0], release))
+
+    def left_at(time: FloatArray) -> FloatArray:
+        segment = np.maximum((times <= time).sum(0) - 1, 0)
+        following = np.minimum(segment + 1, len(times) - 1)
+        rows = np.arange(len(release))
+        before, after = amounts[segment, rows], amounts[following, rows]
+        length = times[following, rows] - times[segment, rows]
+        part = np.where(length > 0.0, (time - times[segment, rows]) / np.where(length > 0.0, length, 1.0), 0.0)
+        left = before + np.clip(part, 0.0, 1.0)[:, None] * (after - before)
+        return np.where(ends <= time[:, None], 0.0, left)
+
+    return Uploads(ends, left_at)
+
+
+def _shared_course(release: FloatArray, air: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Times (e, n) of starts and ends of uploads, and what is left at each, (e, n, K)."""
+    now, left = np.zeros(len(release)), air.copy()
+    times, amounts = [now], [left]
+    for _ in range(2 * release.shape[-1]):
+        started = release <= now[:, None]
+        active = started & (left > 0.0)
+        total = np.where(active, weight, 0.0).sum(-1, keepdims=True)
+        rate = np.where(active, weight, 0.0) / np.where(total > 0.0, total, 1.0)
+        needed = np.where(active, left / np.where(active, rate, 1.0), np.inf)
+        first_end = needed.min(-1)
+        next_start = np.where(started, np.inf, release).min(-1)
+        until = np.minimum(now + first_end, next_start)
+        moving = np.isfinite(until)
+        elapsed = np.where(moving, until - now, 0.0)[:, None]
+        ending = active & (needed == first_end[:, None]) & (now + first_end <= next_start)[:, None]
+        left = np.where(ending, 0.0, np.where(active, np.maximum(left - rate * elapsed, 0.0), left))
+        now = np.where(moving, until, now)
+        times.append(now)
+        amounts.append(left)
+    return np.array(times), np.array(amounts)
+
+
+DISCIPLINES: dict[str, UplinkDiscipline] = {"serial": serial, "shared": shared, "reserved": reserved}
+"""The ways to share the uplink."""
+
+
+def discipline_of(name: str) -> UplinkDiscipline:
+    """Return the discipline of a name; ``ValueError`` for an unknown one suggests the nearest."""
+    check_name("discipline", name, DISCIPLINES)
+    return DISCIPLINES[name]

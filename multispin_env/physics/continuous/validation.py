@@ -1,0 +1,68 @@
+"""The door for standing orders: they are checked once, here; code behind works on clean arrays."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import require
+from multispin_env.physics.continuous.types import Order
+from multispin_env.physics.continuous.uplink import UplinkDiscipline, serial
+from multispin_env.physics.validation import BUDGET_TOLERANCE
+from multispin_env.scenario import Scenario
+
+
+def checked_order(scenario: Scenario, uplink: UplinkDiscipline, order: Order, num_copies: int) -> Order:
+    """Return the order as arrays of shapes (n, K) and (n,), with either priorities or shares, as the uplink needs them.
+
+    Raises
+    ------
+    ValueError
+        For NaN, a wrong shape, lengths out of the scenario's range, shares that sum to more than one, a patience below
+        zero, or a batch that takes nobody.
+    """
+    shape, copies = (num_copies, scenario.num_users), (num_copies,)
+    low, high = scenario.min_draft_length, scenario.max_draft_length
+    length = _whole("draft_length", order.draft_length, shape, low, high)
+    join = _whole("join", order.join, shape, 0, 2)
+    require("join", join, np.broadcast_to((join > 0).any(-1, keepdims=True), shape), "1 or 2 for one device at least")
+    by_priority = uplink is serial
+    key = _key(order.priority, shape) if by_priority else _shares(order.share, shape)
+    patience = order.patience
+    if patience is not None:
+        patience = _array("patience", patience, copies)
+        require("patience", patience, patience >= 0.0, "seconds ≥ 0")
+    fewest = None if order.least_batch is None else _whole("least_batch", order.least_batch, copies, 1, shape[1])
+    aim = None if order.aim is None else _array("aim", order.aim, shape).astype(np.int64)
+    return Order(length, join, key if by_priority else None, None if by_priority else key, patience, fewest, aim)
+
+
+def _key(priority: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:
+    if priority is None:
+        return np.zeros(shape)
+    array = _array("priority", priority, shape)
+    require("priority", array, np.isfinite(array), "finite numbers")
+    return array
+
+
+def _shares(share: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:
+    if share is None:
+        return np.full(shape, 1.0 / shape[1])
+    array = _array("share", share, shape)
+    require("share", array, array > 0.0, "numbers > 0")
+    total = array.sum(-1)
+    require("sum of share", total, total <= 1.0 + BUDGET_TOLERANCE, "at most 1")
+    return array
+
+
+def _array(field: str, value: object, shape: tuple[int, ...]) -> FloatArray:
+    array: NDArray[np.float64] = np.asarray(value, dtype=np.float64)
+    if array.shape != shape:
+        raise ValueError(f"{field}: expected shape {shape}, got {array.shape}")
+    require(field, array, ~np.isnan(array), "numbers")
+    return array
+
+
+def _whole(field: str, value: object, shape: tuple[int, ...], low: int, high: int) -> IntArray:
+    array = _array(field, value, shape)
+    require(field, array, (array == np.round(array)) & (array >= low) & (array <= high), f"integers in {low}..{high}")
+    return array.astype(np.int64)
