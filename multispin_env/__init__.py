@@ -24,6 +24,7 @@ from multispin_env.physics.acceptance.base import ACCEPTANCES
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.channels.base import CHANNELS
 from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
+from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Passage, Phase
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.fairness import jain_index
 from multispin_env.physics.rounds import expected_outcome, sampled_outcome
@@ -48,10 +49,15 @@ __all__ = [
     "SERVERS",
     "Assumptions",
     "CertifiedDecision",
+    "ContinuousState",
     "Controller",
     "Decision",
+    "Join",
     "Observed",
+    "Order",
     "Outcome",
+    "Passage",
+    "Phase",
     "PlugIn",
     "Records",
     "Scenario",

@@ -135,7 +135,7 @@ def make_problem(
 
 def _law(scenario: Scenario, count: int) -> dict[str, Any]:
     """Fields of the law for so many instances; a single line that does not rise is part of the constant time."""
-    constant = scenario.pass_time_without_pieces(scenario.num_users) + scenario.round_trip_time
+    constant = float(scenario.pass_time_without_pieces(scenario.num_users)) + scenario.round_trip_time
     lines = server_lines(scenario)
     if len(lines) == 1 and lines[0, 1] == 0.0:
         constant, lines = constant + float(lines[0, 0]), lines[:0]

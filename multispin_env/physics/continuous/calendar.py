@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
-from multispin_env.physics.continuous.uplink import UplinkDiscipline, Uploads
+from multispin_env.physics.continuous.uplink import UplinkDiscipline
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.verification import batch_time
 from multispin_env.scenario import Scenario
@@ -20,18 +20,13 @@ from multispin_env.scenario import Scenario
 class Course:
     """What happens until the next verification ends; times count from the end of the last one."""
 
-    draft_length: IntArray  # (n, K) tokens of the drafts under way, the new ones too
-    drafted_at: FloatArray  # (n, K) s, 0 where a draft had ended before
-    air: FloatArray  # (n, K) s of the whole band needed
-    uploads: Uploads
+    begun: ContinuousState  # (n, K) the drafts under way, the new ones too
+    uploaded_at: FloatArray  # (n, K) s, when uploads end; perhaps later than all the rest
     verified: BoolArray  # (n, K) who is in the batch
     start: FloatArray  # (n,) s
     verification_time: FloatArray  # (n,) s
-
-    @property
-    def duration(self) -> FloatArray:
-        """Seconds until the verification ends, (n,)."""
-        return self.start + self.verification_time
+    duration: FloatArray  # (n,) s until the verification ends
+    air_left: FloatArray  # (n, K) s of the whole band that uploads then still need
 
 
 def started(scenario: Scenario, state: ContinuousState, order: Order) -> ContinuousState:
@@ -88,7 +83,8 @@ def course(scenario: Scenario, discipline: UplinkDiscipline, state: ContinuousSt
     start = _batch_start(uploads.ends, order)
     verified = (order.join >= Join.TAKE) & (uploads.ends <= start[:, None])
     time = batch_time(scenario, state.draft_length, verified)
-    return Course(state.draft_length, state.drafting_left, state.air_left, uploads, verified, start, time)
+    left = uploads.left_at(start + time)
+    return Course(state, uploads.ends, verified, start, time, start + time, left)
 
 
 def _batch_start(ends: FloatArray, order: Order) -> FloatArray:
@@ -105,27 +101,25 @@ def _batch_start(ends: FloatArray, order: Order) -> FloatArray:
     return start
 
 
-def after(course: Course, state: ContinuousState) -> ContinuousState:
+def after(course: Course) -> ContinuousState:
     """State (n, K) at the end of the verification: the batch is free, the others have gone on.
 
-    Channels and acceptance of free devices are still those of the cycle that ended.
+    Channels and acceptance of free devices are still those of the cycle that ended, and so is their age.
     """
-    duration = course.duration
-    span = duration[:, None]
-    drafting = np.maximum(course.drafted_at - span, 0.0)
-    left = course.uploads.left_at(duration)
-    phase = np.where(drafting > 0.0, Phase.DRAFTING, np.where(course.uploads.ends > span, Phase.UPLOADING, Phase.READY))
-    free = course.verified
+    begun, span = course.begun, course.duration[:, None]
+    going = ~course.verified
+    drafting = np.maximum(begun.drafting_left - span, 0.0)
+    uploading = np.where(course.uploaded_at > span, Phase.UPLOADING, Phase.READY)
     return ContinuousState(
-        state.draft_time,
-        state.spectral_efficiency,
-        state.acceptance_rate,
-        np.where(free, Phase.FREE, phase),
-        np.where(free, 0, state.draft_length),
-        np.where(free, 0.0, drafting),
-        np.where(free, 0.0, left),
-        np.where(free, 0.0, state.age + span),
-        state.aim,
-        state.batch + 1,
-        state.time + duration,
+        begun.draft_time,
+        begun.spectral_efficiency,
+        begun.acceptance_rate,
+        np.where(course.verified, Phase.FREE, np.where(drafting > 0.0, Phase.DRAFTING, uploading)),
+        begun.draft_length * going,
+        drafting * going,
+        course.air_left * going,
+        begun.age + span,
+        begun.aim,
+        begun.batch + 1,
+        begun.time + course.duration,
     )

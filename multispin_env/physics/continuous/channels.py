@@ -4,7 +4,7 @@ A gain is drawn when a cycle starts and holds for the cycle, as that of the pape
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -16,6 +16,11 @@ from multispin_env.physics.channels.rayleigh import RAYLEIGH
 
 class CycleChannel(Protocol):
     """A law of gains by cycle; ``fresh`` are variables that `draw` gives for each cycle and device."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether gains ever change; if not, `next_gain` is not called."""
+        ...
 
     def draw(self, rng: np.random.Generator, cycles: int) -> FloatArray:
         """Fresh randomness of one device, (cycles, m); drawing 1 + 1 cycles equals drawing 2."""
@@ -34,6 +39,8 @@ class CycleChannel(Protocol):
 class Independent:
     """Rayleigh fading, drawn anew for every cycle ([MS] §VI for a round)."""
 
+    changes: ClassVar[bool] = True
+
     def draw(self, rng: np.random.Generator, cycles: int) -> FloatArray:
         """Standard exponential variables (cycles, 1)."""
         return RAYLEIGH.draw(rng, cycles, 1)
@@ -51,9 +58,7 @@ class Independent:
 class Static(Independent):
     """Rayleigh fading, drawn once; the gain then stays as it is."""
 
-    def next_gain(self, gain: FloatArray, mean_gain: FloatArray, elapsed: FloatArray, fresh: FloatArray) -> FloatArray:
-        """The same gains."""
-        return gain
+    changes: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class GaussMarkovInTime:
         τ in seconds, > 0.
     """
 
+    changes: ClassVar[bool] = True
     coherence_time: float = 0.5
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -76,18 +77,18 @@ class ContinuousCore:
         system.acceptance.prior(scenario)  # refuses a scenario that it can't serve
         self.system = system
         self.num_copies = num_copies
-        self._drawn = drawn
-        self._columns = system.acceptance.columns
         device_rows = partial(_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
         self._devices = CopyStreams(device_rows, num_copies, EPISODES)
         cycles = num_copies * scenario.num_users
         self._fading = CopyStreams(system.channel.draw, cycles, CYCLES)
-        self._tokens = CopyStreams(lambda rng, rows: rng.standard_exponential((rows, 1)), cycles, CYCLES)
-        self._renewals = CopyStreams(lambda rng, rows: rng.random((rows, self._columns)), cycles, CYCLES)
+        self._tokens = CopyStreams(_exponentials, cycles, CYCLES) if drawn else None
+        columns = system.acceptance.columns
+        self._renewals = CopyStreams(lambda rng, rows: rng.random((rows, columns)), cycles, CYCLES) if columns else None
         shape = (num_copies, scenario.num_users)
         zeros = np.zeros(shape, dtype=np.int64)
         self.users = Users(np.ones(shape), np.ones(shape), zeros)
         self.requests = Requests(zeros, np.ones(shape), zeros, zeros)
+        self._gain = np.ones(shape)
         self.state = _idle_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))
         """What the next order may depend on, arrays (n, K)."""
 
@@ -97,8 +98,9 @@ class ContinuousCore:
         self._devices.seed(copy, devices)
         users = self.system.scenario.num_users
         for stream, child in zip((self._fading, self._tokens, self._renewals), others, strict=True):
-            for user, own in enumerate(child.spawn(users)):
-                stream.seed(copy * users + user, own)
+            if stream is not None:
+                for user, own in enumerate(child.spawn(users)):
+                    stream.seed(copy * users + user, own)
 
     def reset(self, copies: IntArray | None = None) -> None:
         """New devices, all of them free, for these copies (default all)."""
@@ -107,18 +109,22 @@ class ContinuousCore:
         drawn = users_from_uniforms(scenario, self._devices.read(copies))
         self.users = Users._make(_put(old, chosen, new) for old, new in zip(self.users, drawn, strict=True))
         cells = self._cells(chosen)
-        fresh = self._read(self._renewals, cells)
+        fresh = self._fresh_uniforms(cells)
         requests = self.system.acceptance.first(scenario, drawn.task, np.moveaxis(fresh, -1, -2))
         self.requests = Requests._make(_put(old, chosen, new) for old, new in zip(self.requests, requests, strict=True))
-        gain = self.system.channel.first_gain(drawn.mean_gain, self._read(self._fading, cells))
+        rows = self._fading.read(cells.reshape(-1))
+        gain = self.system.channel.first_gain(drawn.mean_gain, rows.reshape(*cells.shape, -1))
+        self._gain = _put(self._gain, chosen, gain)
         system = SystemState(drawn.draft_time, spectral_efficiency(scenario, gain), requests.rate)
-        self._hold(chosen, _idle_state(system))
+        new = _idle_state(system)
+        pairs = ((getattr(self.state, name), getattr(new, name)) for name in ContinuousState.__slots__)
+        self.state = ContinuousState(*(_put(old, chosen, values) for old, values in pairs))
 
     def hold(self, state: SystemState) -> None:
         """Put all copies into a state (n, K) with free devices, in place of what `reset` draws."""
         zeros = np.zeros(state.draft_time.shape, dtype=np.int64)
-        gain = channel_gain(self.system.scenario, state.spectral_efficiency)
-        self.users = Users(state.draft_time, gain, zeros)
+        self._gain = channel_gain(self.system.scenario, state.spectral_efficiency)
+        self.users = Users(state.draft_time, self._gain, zeros)
         self.requests = Requests(zeros, state.acceptance_rate, zeros, zeros)
         self.state = _idle_state(state)
 
@@ -142,77 +148,81 @@ class ContinuousCore:
         begun = started(scenario, self.state, order)
         path = course(scenario, self.system.uplink, begun, order)
         _check_starts(path, over)
-        tokens = np.where(path.verified, self._tokens_of(path), 0.0)
-        air = np.maximum(path.air - path.uploads.left_at(path.duration), 0.0)
+        tokens = self._tokens_of(path) * path.verified
         passage = Passage(
             tokens,
             path.verified,
-            path.drafted_at,
-            path.uploads.ends,
-            air,
+            begun.drafting_left,
+            path.uploaded_at,
+            begun.air_left - path.air_left,
             path.start,
             path.verification_time,
             path.duration,
         )
-        self._go_on(path, begun, tokens)
+        self._go_on(path, tokens)
         if over is not None and over.any():
             self.reset(np.flatnonzero(over))
         return passage
 
-    def _go_on(self, path: Course, begun: ContinuousState, tokens: FloatArray) -> None:
+    def _go_on(self, path: Course, tokens: FloatArray) -> None:
         """New channels and requests for the devices that were verified."""
-        state = after(path, begun)
-        elapsed = begun.age + path.duration[:, None]
-        copies, users = np.nonzero(path.verified)
-        cells = copies * self.system.scenario.num_users + users
-        mean, fresh = self.users.mean_gain[copies, users], self._fading.read(cells)
-        old = channel_gain(self.system.scenario, state.spectral_efficiency[copies, users])
-        gain = self.system.channel.next_gain(old, mean, elapsed[copies, users], fresh)
-        efficiency = state.spectral_efficiency.copy()
-        efficiency[copies, users] = spectral_efficiency(self.system.scenario, gain)
+        state = after(path)
+        cells = np.flatnonzero(path.verified)
         if self.system.acceptance.changes:
             self._renew(path.verified, cells, tokens)
-        self.state = replace(state, spectral_efficiency=efficiency, acceptance_rate=self.requests.rate)
+            state = replace(state, acceptance_rate=self.requests.rate)
+        if self.system.channel.changes:
+            state = replace(state, spectral_efficiency=self._later_efficiency(state, cells))
+        self.state = state
+
+    def _later_efficiency(self, state: ContinuousState, cells: IntArray) -> FloatArray:
+        mean, elapsed, old = (array.take(cells) for array in (self.users.mean_gain, state.age, self._gain))
+        gain = self.system.channel.next_gain(old, mean, elapsed, self._fading.read(cells))
+        self._gain = self._gain.copy()
+        self._gain.put(cells, gain)
+        efficiency = state.spectral_efficiency.copy()
+        efficiency.put(cells, spectral_efficiency(self.system.scenario, gain))
+        return efficiency
 
     def _renew(self, verified: BoolArray, cells: IntArray, tokens: FloatArray) -> None:
-        fresh = np.zeros((*verified.shape, self._columns))
-        fresh[verified] = self._renewals.read(cells)
+        drawn = self._fresh_uniforms(cells)
+        fresh = np.zeros((*verified.shape, drawn.shape[-1]))
+        fresh[verified] = drawn
         gained = np.where(verified, tokens, 1.0)
-        later = self.system.acceptance.next(
-            self.system.scenario, self.requests, gained, np.moveaxis(fresh, -1, -2)
-        )
+        later = self.system.acceptance.next(self.system.scenario, self.requests, gained, np.moveaxis(fresh, -1, -2))
         self.requests = Requests._make(
             np.where(verified, new, old) for old, new in zip(self.requests, later, strict=True)
         )
 
     def _tokens_of(self, path: Course) -> FloatArray:
         acceptance = self.system.acceptance
-        if not self._drawn:
-            return acceptance.expectation(self.requests)(path.draft_length)
+        if self._tokens is None:
+            return acceptance.expectation(self.requests)(path.begun.draft_length)
         variable = np.zeros(path.verified.shape)
         variable[path.verified] = self._tokens.read(np.flatnonzero(path.verified))[:, 0]
-        return acceptance.sampled_tokens(self.requests, path.draft_length, variable)
+        return acceptance.sampled_tokens(self.requests, path.begun.draft_length, variable)
 
-    def _hold(self, chosen: IntArray, new: ContinuousState) -> None:
-        pairs = ((getattr(self.state, name), getattr(new, name)) for name in ContinuousState.__slots__)
-        self.state = ContinuousState(*(_put(old, chosen, values) for old, values in pairs))
+    def _fresh_uniforms(self, cells: IntArray) -> FloatArray:
+        """Uniform variables (..., columns) for the requests of these devices."""
+        if self._renewals is None:
+            return np.zeros((*cells.shape, 0))
+        return self._renewals.read(cells.reshape(-1)).reshape(*cells.shape, -1)
 
     def _cells(self, copies: IntArray) -> IntArray:
         users = self.system.scenario.num_users
         cells: IntArray = copies[:, None] * users + np.arange(users)
         return cells
 
-    @staticmethod
-    def _read(stream: CopyStreams, cells: IntArray) -> FloatArray:
-        rows = stream.read(cells.reshape(-1))
-        return rows.reshape(*cells.shape, rows.shape[-1])
-
 
 def _uniforms(rng: np.random.Generator, rows: int, columns: int, num_users: int) -> FloatArray:
     return rng.random((rows, columns, num_users))
 
 
-def _put(old: FloatArray | IntArray, rows: IntArray, values: FloatArray | IntArray) -> FloatArray | IntArray:
+def _exponentials(rng: np.random.Generator, rows: int) -> FloatArray:
+    return rng.standard_exponential((rows, 1))
+
+
+def _put(old: Any, rows: IntArray, values: Any) -> Any:
     """Array with new rows, in memory of its own."""
     array = old.copy()
     array[rows] = values
@@ -244,5 +254,6 @@ def _check_starts(path: Course, over: BoolArray | None) -> None:
         never &= ~over
     if never.any():
         raise ValueError(
-            f"order[{int(np.flatnonzero(never)[0])}]: expected one under which a batch starts, got one that waits for ever"
+            f"order[{int(np.flatnonzero(never)[0])}]: expected one under which a batch starts, "
+            "got one that waits for ever"
         )

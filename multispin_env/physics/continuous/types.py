@@ -42,7 +42,7 @@ class ContinuousState(Batched):
     drafting_left: FloatArray  # (..., K) s
     # time that its upload still takes with the whole band
     air_left: FloatArray  # (..., K) s
-    # time since its cycle started
+    # time since its cycle started; of a free device, since the one that ended did
     age: FloatArray  # (..., K) s
     # number of the batch that its draft aims at; for the scheduler alone, nothing here reads it
     aim: IntArray  # (..., K)

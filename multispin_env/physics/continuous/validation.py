@@ -48,7 +48,7 @@ def _shares(share: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:
     if share is None:
         return np.full(shape, 1.0 / shape[1])
     array = _array("share", share, shape)
-    require("share", array, array > 0.0, "numbers > 0")
+    require("share", array, array >= 0.0, "numbers ≥ 0")
     total = array.sum(-1)
     require("sum of share", total, total <= 1.0 + BUDGET_TOLERANCE, "at most 1")
     return array
