@@ -270,7 +270,7 @@ class Scenario:
 
     def pass_time_without_pieces(self, num_drafts: IntArray | int) -> FloatArray | float:
         """T_fix + K T_lin in seconds ([MS] 7): what a pass of K drafts takes whatever the tokens in it."""
-        time: FloatArray | float = self.verification_fixed_time + num_drafts * self.verification_time_per_draft
+        time: Any = self.verification_fixed_time + num_drafts * self.verification_time_per_draft
         return time
 
     @property
