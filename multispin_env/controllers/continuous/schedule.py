@@ -1,0 +1,145 @@
+"""What a table of lengths earns: batches of a period by devices, each with a length or none (ours; docs/continuous.md).
+
+For a table the best execution is known: uploads go in the order of their batches, and each batch starts when the server
+is free and its last upload has ended. Starting later, or in another order, makes nothing earlier.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.physics.types import SystemState
+from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.physics.verification import batch_time
+from multispin_env.scenario import Scenario
+
+PERIODS = 3
+"""Periods that are played; the first is not counted, since it starts with an idle system."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """The same n devices' systems that tables are made for.
+
+    Parameters
+    ----------
+    scenario
+        Law of verification, round trip, limits of lengths.
+    draft_time, token_air
+        T_k and u_k in seconds a token, (n, K).
+    gains
+        E[N | L] of lengths 0..L_max, (n, K, L_max + 1), with 0 instead for no draft at all.
+    """
+
+    scenario: Scenario
+    draft_time: FloatArray
+    token_air: FloatArray
+    gains: FloatArray
+
+    @classmethod
+    def of(cls, scenario: Scenario, state: SystemState) -> "Tables":
+        """For devices (n, K) in a static channel."""
+        gains = expected_tokens(np.arange(scenario.max_draft_length + 1), state.acceptance_rate[..., None])
+        gains[..., 0] = 0.0
+        return cls(scenario, state.draft_time, full_share_token_time(scenario, state.spectral_efficiency), gains)
+
+    def __getitem__(self, rows: IntArray) -> "Tables":
+        """Select systems, perhaps some of them several times."""
+        return Tables(self.scenario, self.draft_time[rows], self.token_air[rows], self.gains[rows])
+
+    def rate(self, table: IntArray) -> FloatArray:
+        """Long-run tokens/s (n,) of tables (n, P, K), 0 for no draft; -inf where a batch or a device is left out.
+
+        Tokens of a period over its growth: `PERIODS` are played from an idle system, the first is not counted.
+        """
+        inside = table > 0
+        valid = inside.any(-1).all(-1) & inside.any(-2).all(-1)
+        tokens = np.take_along_axis(self.gains, np.moveaxis(table, 1, 2), -1).sum((-1, -2))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rate = tokens * (PERIODS - 1) / self._elapsed(table, inside)
+        return np.where(valid, rate, -np.inf)
+
+    def _elapsed(self, table: IntArray, inside: BoolArray) -> FloatArray:
+        """Seconds (n,) of all periods but the first."""
+        rows = table.shape[1]
+        gap = _gaps(inside)
+        passes = np.stack([batch_time(self.scenario, table[:, row], inside[:, row]) for row in range(rows)], -1)
+        copies = np.arange(len(table))[:, None]
+        ahead = inside.argmax(1)  # (n, K) batches until each device's first
+        following = np.take_along_axis(table, ahead[:, None], 1)[:, 0]
+        release = self._drafted(following)
+        air = following * self.token_air
+        waiting = np.zeros((len(table), rows))  # released work of the batches ahead, s
+        elapsed = np.zeros(len(table))
+        for number in range(PERIODS * rows):
+            row = number % rows
+            start = _all_uploaded(release, air * (ahead == 0), waiting[:, 0])
+            end = start + passes[:, row]
+            if number >= rows:
+                elapsed += end
+            waiting = _later_work(release, air, ahead, waiting, end)
+            pending = release > end[:, None]
+            air = air * pending
+            release = np.maximum(release - end[:, None], 0.0)
+            free = ahead == 0
+            step = gap[:, row]
+            following = table[copies, (row + step) % rows, np.arange(table.shape[2])]
+            ahead = np.where(free, step, ahead) - 1
+            release = np.where(free, self._drafted(following), release)
+            air = np.where(free, following * self.token_air, air)
+        return elapsed
+
+    def _drafted(self, length: IntArray) -> FloatArray:
+        drafted: FloatArray = self.scenario.round_trip_time + length * self.draft_time
+        return drafted
+
+
+def _gaps(inside: BoolArray) -> IntArray:
+    """Batches from each row to the next that holds the device, (n, P, K) of (n, P, K)."""
+    rows = inside.shape[1]
+    gap = np.empty(inside.shape, dtype=np.int64)
+    following = np.zeros(inside[:, 0].shape, dtype=np.int64)
+    for number in range(2 * rows - 1, -1, -1):
+        row = number % rows
+        following = following + 1
+        gap[:, row] = following
+        following = np.where(inside[:, row], 0, following)
+    return gap
+
+
+def _all_uploaded(release: FloatArray, air: FloatArray, waiting: FloatArray) -> FloatArray:
+    """When the work that waits (n,) and uploads (n, K) released later, some of them of no air, are all done."""
+    order = np.argsort(np.where(air > 0.0, release, 0.0), -1)
+    air = np.take_along_axis(air, order, -1)
+    release = np.where(air > 0.0, np.take_along_axis(release, order, -1), 0.0)
+    total = air.sum(-1)
+    after = release + air + (total[:, None] - np.cumsum(air, -1))
+    done: FloatArray = np.maximum(waiting + total, after.max(-1))
+    return done
+
+
+def _later_work(
+    release: FloatArray, air: FloatArray, ahead: IntArray, waiting: FloatArray, end: FloatArray
+) -> FloatArray:
+    """Released work (n, P) left at ``end`` (n,), of the batches from the next one on, earlier ones served first.
+
+    The loop goes over devices in the order of their release, for all batches ahead at once.
+    """
+    batches = waiting.shape[1]
+    order = np.argsort(release, -1)
+    time = np.minimum(np.take_along_axis(release, order, -1), end[:, None])
+    begun = np.take_along_axis(release, order, -1) <= end[:, None]
+    work = np.take_along_axis(air, order, -1) * begun
+    place = np.take_along_axis(ahead, order, -1)
+    counted = work.T[..., None] * (place.T[..., None] <= np.arange(batches))
+    begins = np.ascontiguousarray(time.T)[..., None]
+    done = np.cumsum(waiting, -1)
+    for j in range(len(counted)):
+        np.maximum(done, begins[j], out=done)
+        done += counted[j]
+    left = np.maximum(done - end[:, None], 0.0)
+    later = np.zeros_like(waiting)
+    later[:, :-1] = np.diff(left, axis=-1)
+    return np.maximum(later, 0.0)
