@@ -23,6 +23,34 @@ SURVIVAL = 200
 """Moves after which the worse half of the chains go on from the better half."""
 
 
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Random numbers for the chains of each system, the same for all systems: what is found does not depend on others.
+
+    Parameters
+    ----------
+    rng
+        Source of randomness.
+    systems
+        n; rows are theirs in turn.
+    """
+
+    rng: np.random.Generator
+    systems: int
+
+    def random(self, rows: int, *shape: int) -> FloatArray:
+        """Uniform variables (rows, *shape) in [0, 1)."""
+        return np.concatenate([self.rng.random((rows // self.systems, *shape))] * self.systems)
+
+    def integers(self, high: int, rows: int) -> IntArray:
+        """Whole numbers (rows,) from 0 to below ``high``."""
+        return (self.random(rows) * high).astype(np.int64)
+
+    def choice(self, values: tuple[int, ...], rows: int) -> IntArray:
+        """Some of these values, (rows,)."""
+        return np.array(values)[self.integers(len(values), rows)]
+
+
 @dataclass(frozen=True)
 class Annealing:
     """How long and how wide to search.
@@ -60,12 +88,13 @@ class Annealing:
         """
         best: list[tuple[float, IntArray]] = [(-np.inf, np.zeros((1, 1), dtype=np.int64))] * len(state.draft_time)
         total, done = 2 * self.moves * len(PERIODS), 0
+        draws = Draws(rng, len(best))
         for periods in PERIODS:
             tables = Tables.of(scenario, state)[np.repeat(np.arange(len(best)), self.chains)]
             found = _start(tables, periods)
             for repeat, hot in ((1, HOT), (2, REHEATED)):
                 told = None if progress is None else _shifted(progress, done, total)
-                found = self._anneal(tables, np.tile(found, (1, repeat, 1)), hot, rng, told)
+                found = self._anneal(tables, np.tile(found, (1, repeat, 1)), hot, draws, told)
                 done += self.moves
                 best = _better(best, found, tables.rate(found), self.chains)
         return [table for _, table in best]
@@ -75,7 +104,7 @@ class Annealing:
         tables: Tables,
         table: IntArray,
         hot: float,
-        rng: np.random.Generator,
+        draws: Draws,
         progress: Callable[[int], None] | None,
     ) -> IntArray:
         """Best tables (n, P, K) that chains meet on their way from these."""
@@ -83,10 +112,10 @@ class Annealing:
         best, best_rate = table.copy(), rate.copy()
         temperatures = np.geomspace(hot, COLD, self.moves) / table.shape[1]
         for number, temperature in enumerate(temperatures.tolist()):
-            tried = _moved(table, tables.gains.shape[-1] - 1, rng)
+            tried = _moved(table, tables.gains.shape[-1] - 1, draws)
             value = tables.rate(tried)
             with np.errstate(divide="ignore", invalid="ignore"):
-                taken = np.log(value / rate) > temperature * np.log(rng.random(len(rate)))
+                taken = np.log(value / rate) > temperature * np.log(draws.random(len(rate)))
             table = np.where(taken[:, None, None], tried, table)
             rate = np.where(taken, value, rate)
             better = rate > best_rate
@@ -140,45 +169,45 @@ def _survivors(rate: FloatArray, chains: int) -> IntArray:
     return kept
 
 
-def _moved(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
+def _moved(table: IntArray, longest: int, draws: Draws) -> IntArray:
     """Tables (n, P, K) after one random move each; a move that makes no sense leaves the table as it is."""
     tried = table.copy()
-    kind = rng.integers(len(MOVES), size=len(table))
+    kind = draws.integers(len(MOVES), len(table))
     for number in np.unique(kind):
         rows = np.flatnonzero(kind == number)
-        tried[rows] = MOVES[number](tried[rows], longest, rng)
+        tried[rows] = MOVES[number](tried[rows], longest, draws)
     return tried
 
 
-def _cells(table: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray, IntArray]:
+def _cells(table: IntArray, draws: Draws) -> tuple[IntArray, IntArray, IntArray]:
     """A random cell of each table that holds a draft: copy, batch, device."""
     copies = np.arange(len(table))
-    weight = rng.random(table.shape) * (table > 0)
+    weight = draws.random(*table.shape) * (table > 0)
     cell = weight.reshape(len(table), -1).argmax(-1)
     return copies, cell // table.shape[2], cell % table.shape[2]
 
 
-def _lengthen(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
+def _lengthen(table: IntArray, longest: int, draws: Draws) -> IntArray:
     """One draft is one or two tokens longer or shorter."""
-    cell = _cells(table, rng)
-    change = rng.choice(np.array([-2, -1, 1, 2]), len(table))
+    cell = _cells(table, draws)
+    change = draws.choice((-2, -1, 1, 2), len(table))
     table[cell] = np.clip(table[cell] + change, 1, longest)
     return table
 
 
-def _trade(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
+def _trade(table: IntArray, longest: int, draws: Draws) -> IntArray:
     """One draft gets a token of another."""
-    giver, taker = _cells(table, rng), _cells(table, rng)
+    giver, taker = _cells(table, draws), _cells(table, draws)
     fits = (table[giver] > 1) & (table[taker] < longest)
     table[giver] -= fits
     table[taker] += fits
     return table
 
 
-def _shift(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
+def _shift(table: IntArray, longest: int, draws: Draws) -> IntArray:
     """One draft goes to the batch before or behind, if its device has none there."""
-    copies, row, user = _cells(table, rng)
-    target = (row + rng.choice(np.array([-1, 1]), len(table))) % table.shape[1]
+    copies, row, user = _cells(table, draws)
+    target = (row + draws.choice((-1, 1), len(table))) % table.shape[1]
     free = table[copies, target, user] == 0
     length = table[copies, row, user]
     table[copies, target, user] += length * free
@@ -186,22 +215,22 @@ def _shift(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
     return table
 
 
-def _join_or_leave(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
+def _join_or_leave(table: IntArray, longest: int, draws: Draws) -> IntArray:
     """One device joins a batch, with a length of another of its drafts, or leaves one of several."""
     copies = np.arange(len(table))
-    row, user = rng.integers(table.shape[1], size=len(table)), rng.integers(table.shape[2], size=len(table))
+    row, user = (draws.integers(size, len(table)) for size in table.shape[1:])
     own = table[copies, :, user]
     inside = own[copies, row] > 0
     several = (own > 0).sum(-1) > 1
-    length = np.clip(own.max(-1) + rng.integers(-4, 2, len(table)), 1, longest)
+    length = np.clip(own.max(-1) + draws.integers(6, len(table)) - 4, 1, longest)
     table[copies, row, user] = np.where(inside, np.where(several, 0, own[copies, row]), length)
     return table
 
 
-def _swap(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
+def _swap(table: IntArray, longest: int, draws: Draws) -> IntArray:
     """Two devices change places."""
     copies = np.arange(len(table))
-    one, other = rng.integers(table.shape[2], size=(2, len(table)))
+    one, other = (draws.integers(table.shape[2], len(table)) for _ in range(2))
     first, second = table[copies, :, one], table[copies, :, other]
     table[copies, :, one], table[copies, :, other] = second, first
     return table
