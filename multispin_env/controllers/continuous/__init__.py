@@ -1,1 +1,1 @@
-"""Controllers of the continuous family, where nobody waits for everybody, and what no policy exceeds (ours)."""
+"""The family without the barrier: schedulers, and the bound that none of them exceeds (ours)."""
