@@ -6,6 +6,7 @@ Gymnasium and loads neither torch nor matplotlib.
 
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import CONTROLLERS, Controller
+from multispin_env.controllers.continuous.bound import RatePrices, rate_bound, rate_prices
 from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
 from multispin_env.controllers.plug_in import PlugIn
@@ -53,6 +54,7 @@ __all__ = [
     "Observed",
     "Outcome",
     "PlugIn",
+    "RatePrices",
     "Records",
     "Scenario",
     "Sensitivities",
@@ -75,6 +77,8 @@ __all__ = [
     "make_controller",
     "make_plug_in",
     "p2p_goodput",
+    "rate_bound",
+    "rate_prices",
     "register_environment",
     "sample_state",
     "sample_tokens",

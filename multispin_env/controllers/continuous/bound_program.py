@@ -12,6 +12,9 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 GAP = 1e-7
 """Relative distance of the bound from the program's value at which no more variables come in."""
 
+NEAR = 6000
+"""Variables that count as near."""
+
 ROUNDS = 60
 """Most times that variables come in."""
 
@@ -25,7 +28,7 @@ class Solution(NamedTuple):
     bound: float  # no feasible x is worth more
     prices: FloatArray  # of the rows
     amounts: FloatArray  # x of all variables
-    active: BoolArray  # variables that were needed
+    near: BoolArray  # variables that are worth nearly what they cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,7 @@ class Program:
         self.group.append(first + own.ravel())
         return found
 
-    def put(self, row: IntArray, variable: IntArray, value: FloatArray | float) -> None:
+    def put(self, row: IntArray, variable: IntArray, value: FloatArray | IntArray | float) -> None:
         """Add value · variable to a row; the three are broadcast together."""
         at, of, amount = np.broadcast_arrays(row, variable, np.asarray(value, dtype=np.float64))
         used = amount != 0.0
@@ -105,8 +108,8 @@ class _Shares:
             amounts[active] = -found.ineqlin.marginals
             if bound < best.bound:
                 best = best._replace(bound=bound, prices=prices)
-            best = best._replace(amounts=amounts, active=active)
-            wanted = _largest(np.where(active, 0.0, missing))
+            best = best._replace(amounts=amounts, near=_largest(self.gain - self.matrix @ prices, NEAR))
+            wanted = _largest(np.where(active, 0.0, missing), ADDED, 0.0)
             if best.bound - found.fun <= GAP * abs(best.bound) or not wanted.any():
                 break
             active = active | wanted
@@ -122,12 +125,11 @@ class _Shares:
         return float(loss.sum())
 
 
-def _largest(missing: FloatArray) -> BoolArray:
-    """Where something is missing, in `ADDED` places at most."""
-    wanted: BoolArray = missing > 0.0
-    if wanted.sum() > ADDED:
-        wanted = missing >= np.partition(missing, -ADDED)[-ADDED]
-    return wanted
+def _largest(values: FloatArray, count: int, above: float = -np.inf) -> BoolArray:
+    """Where the largest values are, so many of them and those level with the last, and above a number."""
+    if len(values) > count:
+        above = max(above, np.nextafter(np.partition(values, -count)[-count], -np.inf))
+    return values > above
 
 
 def _flat(value: FloatArray | float, shape: tuple[int, ...]) -> FloatArray:

@@ -19,6 +19,7 @@ DECADES = 3
 class System:
     """One instance as the bound sees it: K devices, whose channel has m states."""
 
+    delay: float  # s of each cycle before its draft: the round trip
     draft_time: FloatArray  # T (K,) s/token
     token_time: FloatArray  # u (K, m) s/token with the whole band
     probability: FloatArray  # p (K, m), each row 1 in all
@@ -35,8 +36,8 @@ class System:
 
     @property
     def drafting(self) -> FloatArray:
-        """Seconds l T (K, 1, L)."""
-        return (self.draft_time[:, None] * self.lengths)[:, None]
+        """Seconds (K, 1, L) from the start of a cycle to the end of its draft: l T and the round trip."""
+        return self.delay + (self.draft_time[:, None] * self.lengths)[:, None]
 
     @property
     def air(self) -> FloatArray:
@@ -128,18 +129,20 @@ def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
     places, knots = system.sizes[:size], _knots(system)
     together = program.rows(at_most=float(size))
     place, knot = program.rows(size), program.rows(len(knots))
-    uploads = program.variables(len(knots), size, most=1.0 / system.batch_time[0], group=np.arange(size))
+    seconds = knots[:, None] * places
+    most = 2.0 / (system.batch_time[0] + seconds / size)  # each is ≤ half of it by its batches and by row `together`
+    uploads = program.variables(len(knots), size, most=most, group=np.arange(size))
     program.put(place, uploads, 1.0)
     program.put(place[:, None], rates.batches, np.where(system.sizes >= places[:, None], -1.0, 0.0))
     program.put(knot[:, None], uploads, -1.0)
-    program.put(together, uploads, knots[:, None] * places)
+    program.put(together, uploads, seconds)
     cycles = rates.cycles[member]
     below, share = _between(knots, system.air[member])
     program.put(knot[below][:, :, None], cycles, 1.0 - share[:, :, None])
     program.put(knot[below + 1][:, :, None], cycles, share[:, :, None])
     program.put(together, cycles, system.drafting[member][:, :, None])
-    seconds = np.broadcast_to(rates.waiting.seconds, rates.waiting.variable.shape)
-    program.put(together, rates.waiting.variable[member], seconds[member])
+    waiting = np.broadcast_to(rates.waiting.seconds, rates.waiting.variable.shape)
+    program.put(together, rates.waiting.variable[member], waiting[member])
     return together
 
 

@@ -8,7 +8,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.continuous.bound_program import Solution
 from multispin_env.controllers.continuous.bound_rows import Rates, System
 
-CLASSES = 9
+CLASSES = 20
 """Most classes of sizes of batches."""
 
 LOOKS_BACK = 3
@@ -97,7 +97,7 @@ def solve_with_uploads(rates: Rates, system: System, kinds: Kinds, slack: IntArr
             break
         for each, limit in cuts:
             _add_uploads(rates, system, kinds, slack, spare, each, limit)
-        found = _better(rates.program.solve(found.active), found)
+        found = _better(rates.program.solve(found.near), found)
     return found
 
 

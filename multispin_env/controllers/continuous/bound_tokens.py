@@ -17,8 +17,8 @@ def with_token_times(rates: Rates, system: System) -> Rates:
     passes = Amount(program.variables(len(users), most=1.0, group=0), 1.0)
     waiting = Amount(program.variables(len(users), len(users), most=1.0, group=users[:, None]), 1.0)
     most = system.lengths[-1] / system.batch_time
-    own = program.variables(len(users), len(users), most=np.maximum(most, 1.0))
-    whole = program.variables(len(users), len(users), most=np.maximum(system.sizes * most, 1.0))
+    own = program.variables(len(users), len(users), most=most)
+    whole = program.variables(len(users), len(users), most=system.sizes * most)
     _token_rows(rates, system, own, whole)
     start, slope = np.moveaxis(system.token_lines, -1, 0)  # (K, J)
     line = program.rows(*start.shape)
