@@ -12,8 +12,8 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 GAP = 1e-7
 """Relative distance of the bound from the program's value at which no more variables come in."""
 
-NEAR = 6000
-"""Variables that count as near."""
+NEAR = 4
+"""Variables for each row that count as near."""
 
 ROUNDS = 60
 """Most times that variables come in."""
@@ -108,7 +108,7 @@ class _Shares:
             amounts[active] = -found.ineqlin.marginals
             if bound < best.bound:
                 best = best._replace(bound=bound, prices=prices)
-            best = best._replace(amounts=amounts, near=_largest(self.gain - self.matrix @ prices, NEAR))
+            best = best._replace(amounts=amounts, near=_largest(self.gain - self.matrix @ prices, NEAR * len(prices)))
             wanted = _largest(np.where(active, 0.0, missing), ADDED, 0.0)
             if best.bound - found.fun <= GAP * abs(best.bound) or not wanted.any():
                 break
