@@ -7,6 +7,7 @@ Gymnasium and loads neither torch nor matplotlib.
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import CONTROLLERS, Controller
 from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
+from multispin_env.controllers.continuous.bound import RatePrices, rate_bound, rate_prices
 from multispin_env.controllers.continuous.factory import make_scheduler, scheduler_names
 from multispin_env.controllers.continuous.rates import long_run_rate
 from multispin_env.controllers.estimators.base import ESTIMATORS
@@ -63,6 +64,7 @@ __all__ = [
     "Passage",
     "Phase",
     "PlugIn",
+    "RatePrices",
     "Records",
     "Scenario",
     "Scheduler",
@@ -88,6 +90,8 @@ __all__ = [
     "make_plug_in",
     "make_scheduler",
     "p2p_goodput",
+    "rate_bound",
+    "rate_prices",
     "register_environment",
     "sample_state",
     "sample_tokens",

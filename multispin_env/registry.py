@@ -130,6 +130,7 @@ SCHEDULERS: Registry[Any] = Registry(
         "groups": _SCHEDULERS + "groups:Groups",
         "clock": _SCHEDULERS + "clock:Clock",
         "prices": _SCHEDULERS + "prices:Prices",
+        "plan": _SCHEDULERS + "plan:Plan",
     },
 )
 

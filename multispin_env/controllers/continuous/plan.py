@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import BoolArray, IntArray
 from multispin_env.checks import check_integer
 from multispin_env.controllers.continuous.annealing import Annealing
 from multispin_env.controllers.continuous.base import Scheduler
@@ -91,7 +91,7 @@ class Plan(Scheduler):
         return periods, np.stack([table[rows % len(table)] for table in tables])
 
 
-def _until_next(inside: FloatArray, periods: IntArray) -> IntArray:
+def _until_next(inside: BoolArray, periods: IntArray) -> IntArray:
     """Batches from each row to the first, itself or later, that holds the device, (n, P, K)."""
     copies, rows = np.arange(len(inside))[:, None], np.arange(inside.shape[1])
     later = np.stack([inside[copies, (rows + step) % periods[:, None]] for step in rows])

@@ -1,0 +1,226 @@
+"""Tokens/s that no policy exceeds where nobody waits for everybody, and what its time is worth (ours)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_array, check_bool, check_name, require
+from multispin_env.controllers.continuous.bound_channel import rayleigh_states
+from multispin_env.controllers.continuous.bound_program import Solution
+from multispin_env.controllers.continuous.bound_rows import Rates, System, add_set, add_times, rates_of, useful_sets
+from multispin_env.controllers.continuous.bound_tight import add_idle, add_skips, kinds_of, solve_with_uploads
+from multispin_env.controllers.continuous.bound_tokens import with_token_times
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.physics.types import Batched, SystemState
+from multispin_env.physics.validation import checked_state
+from multispin_env.scenario import Scenario
+from multispin_env.solver.problem import user_times
+
+CHANNEL_LAWS = ("static", "rayleigh")
+"""How channels change that `rate_bound` knows."""
+
+NO_BOUND = "gauss-markov"
+"""A channel that a policy can wait for, so that the share of its states is no longer given."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RatePrices(Batched):
+    """What no policy exceeds, and what one more second a second of each resource is worth.
+
+    The bound is their sum: ``server + uplink + device.sum(-1)``.
+    """
+
+    # tokens/s of all devices
+    bound: FloatArray  # (...) tokens/s
+    # a second of the server
+    server: FloatArray  # (...) tokens/s
+    # a second of the whole uplink band
+    uplink: FloatArray  # (...) tokens/s
+    # a second of a device
+    device: FloatArray  # (..., K) tokens/s
+
+
+def rate_bound(
+    scenario: Scenario,
+    state: SystemState,
+    *,
+    channel_law: str = "static",
+    mean_gain: FloatArray | None = None,
+    tight: bool = False,
+) -> FloatArray:
+    """Long-run tokens/s that no policy exceeds where the server verifies what is there and nobody waits (ours).
+
+    It bounds the best value of this problem from above, by weak duality of a linear program:
+
+        maximise    the limit superior of (tokens gained until t) / t
+        over        all policies: who drafts how much and when, who has the uplink, who is in a batch and when it starts
+        where       the server verifies one batch at a time, the band is one, and a device has one draft at a time
+
+    Parameters
+    ----------
+    scenario
+        The system. Where verification costs tokens, every line of the law bounds the time of a pass; a padded pass
+        counts as one that is not, which leaves the bound valid. A round trip delays the draft of each cycle.
+    state
+        Arrays (..., K).
+    channel_law
+        ``"static"``: the spectral efficiencies of the state hold for ever. ``"rayleigh"``: each cycle of a device draws
+        a gain of its own, exponential with its mean gain; the spectral efficiencies of the state are not used.
+    mean_gain
+        H̄ (..., K) > 0, for ``"rayleigh"`` only.
+    tight
+        Whether to count also what devices miss in batches that they sit out, which is slow: static channels only.
+
+    Returns
+    -------
+    FloatArray
+        Bound (...) in tokens/s. It is valid to rounding, however well the program was solved.
+
+    Raises
+    ------
+    ValueError
+        For a bad state, an unknown channel law, or one that has no bound, such as a correlated channel.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=3)
+    >>> state = ms.sample_state(scenario, np.random.default_rng(0))
+    >>> barrier = ms.upper_bound(scenario, state)  # of all decisions of rounds
+    >>> bool(ms.rate_bound(scenario, state) > barrier)
+    True
+    """
+    return rate_prices(scenario, state, channel_law=channel_law, mean_gain=mean_gain, tight=tight).bound
+
+
+def rate_prices(
+    scenario: Scenario,
+    state: SystemState,
+    *,
+    channel_law: str = "static",
+    mean_gain: FloatArray | None = None,
+    tight: bool = False,
+) -> RatePrices:
+    """Return `rate_bound` with the prices that prove it: what scarce time is worth (ours).
+
+    Parameters and errors are those of `rate_bound`.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=8)
+    >>> prices = ms.rate_prices(scenario, ms.sample_state(scenario, np.random.default_rng(0)))
+    >>> bool(prices.server > 10.0 * prices.uplink)  # the server is what is scarce
+    True
+    """
+    state = checked_state(scenario, state)
+    _check_law(scenario, channel_law, tight)
+    gains = _checked_gains(mean_gain, channel_law, state.draft_time.shape)
+    draft_time, token_time = user_times(scenario, state)
+    shape, users = draft_time.shape[:-1], scenario.num_users
+    flat = [array.reshape(-1, users) for array in (draft_time, token_time, state.acceptance_rate, gains)]
+    found = [_priced(scenario, *row, fading=channel_law == "rayleigh", tight=tight) for row in zip(*flat, strict=True)]
+    bound, server, uplink, device = (
+        (np.array(parts) for parts in zip(*found, strict=True)) if found else [np.empty(0)] * 4
+    )
+    return RatePrices(
+        bound=bound.reshape(shape),
+        server=server.reshape(shape),
+        uplink=uplink.reshape(shape),
+        device=device.reshape(*shape, users),
+    )
+
+
+def _check_law(scenario: Scenario, channel_law: str, tight: bool) -> None:
+    if channel_law == NO_BOUND:
+        raise ValueError(
+            f"channel_law: expected one of {list(CHANNEL_LAWS)}, got {NO_BOUND!r}, a correlated channel, of which a "
+            "policy can wait for the better states"
+        )
+    check_name("channel_law", channel_law, CHANNEL_LAWS)
+    if check_bool("tight", tight) and channel_law != "static":
+        raise ValueError(f"tight: expected False unless channels are static, got True with {channel_law!r}")
+    if tight and _costs_tokens(scenario):
+        raise ValueError("tight: expected False where a pass takes longer for each of its tokens, got True")
+
+
+def _checked_gains(mean_gain: FloatArray | None, channel_law: str, shape: tuple[int, ...]) -> FloatArray:
+    if channel_law == "static":
+        if mean_gain is not None:
+            raise ValueError("mean_gain: expected None for channels that are static, got an array")
+        return np.ones(shape)
+    if mean_gain is None:
+        raise ValueError(f"mean_gain: expected an array of {shape} for {channel_law!r}, got None")
+    array = check_array("mean_gain", mean_gain)
+    require("mean_gain", array, array > 0.0, "numbers > 0")
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(f"mean_gain: expected a shape that broadcasts to {shape}, got {array.shape}") from None
+
+
+def _costs_tokens(scenario: Scenario) -> bool:
+    return any(slope > 0.0 for _, slope in scenario.verification_pieces)
+
+
+def _priced(
+    scenario: Scenario,
+    draft_time: FloatArray,
+    token_time: FloatArray,
+    acceptance_rate: FloatArray,
+    mean_gain: FloatArray,
+    *,
+    fading: bool,
+    tight: bool,
+) -> tuple[float, float, float, FloatArray]:
+    """Bound and prices of server, uplink and devices (K,) of one instance; times are in units of the shortest pass."""
+    air, probability = token_time[:, None], np.ones((len(token_time), 1))
+    if fading:
+        air, probability = rayleigh_states(scenario, mean_gain)
+    lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
+    least, lines = _law(scenario)
+    unit = least[0]
+    system = System(
+        delay=scenario.round_trip_time / unit,
+        draft_time=draft_time / unit,
+        token_time=air / unit,
+        probability=probability,
+        acceptance_rate=acceptance_rate,
+        lengths=lengths,
+        tokens=expected_tokens(lengths, acceptance_rate[:, None]),
+        batch_time=least / unit,
+        token_lines=lines / unit,
+    )
+    rates, together, found = _solved(system, tight)
+    device = found.prices[rates.device] + sum(found.prices[row] * member for row, member in together)
+    uplink = float(found.prices[rates.uplink])
+    server = found.bound - uplink - float(device.sum())
+    return found.bound / unit, server / unit, uplink / unit, device / unit
+
+
+def _solved(system: System, tight: bool) -> tuple[Rates, list[tuple[int, FloatArray]], Solution]:
+    """The program, the row and the members of each set, and the solution."""
+    kinds = kinds_of(system)
+    rates = rates_of(system, len(kinds) if tight else 1)
+    if system.token_lines.size:
+        rates = with_token_times(rates, system)
+    add_times(rates)
+    together = [(int(add_set(rates, system, member)), member.astype(np.float64)) for member in useful_sets(system)]
+    if not tight:
+        return rates, together, rates.program.solve()
+    add_skips(rates, kinds)
+    slack = add_idle(rates, system, kinds)
+    return rates, together, solve_with_uploads(rates, system, kinds, slack)
+
+
+def _law(scenario: Scenario) -> tuple[FloatArray, FloatArray]:
+    """Least time (K,) of a pass of 1..K drafts, and lines (K, J, 2) by the drafted tokens in it, if they cost time."""
+    sizes = range(1, scenario.num_users + 1)
+    least = np.array([float(scenario.pass_time(n, n * (1 + scenario.min_draft_length))) for n in sizes])
+    if not _costs_tokens(scenario):
+        return least, np.empty((len(sizes), 0, 2))
+    start, slope = np.array(scenario.verification_pieces).T
+    fixed = np.array([scenario.pass_time_without_pieces(n) for n in sizes])
+    starts = fixed[:, None] + start + np.array(sizes)[:, None] * slope
+    return least, np.stack(np.broadcast_arrays(starts, slope), axis=-1)
