@@ -63,8 +63,8 @@ class Annealing:
         Of each system and first period; an even number.
     """
 
-    moves: int = 4000
-    chains: int = 8
+    moves: int = 500
+    chains: int = 16
 
     def search(
         self,
