@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.rendering import style
@@ -47,19 +48,47 @@ def draw_bandwidth(canvas: Canvas, area: Area, bandwidth: FloatArray, scale: flo
             canvas.text(str(user + 1), x + 0.5 * column, area.bottom + 9.0, style.SMALL, style.INK, "centre")
 
 
+class Curve(NamedTuple):
+    """A mean that changes as an episode goes on."""
+
+    name: str
+    points: Sequence[tuple[float, float]]  # parts of the axis, and tokens/s
+
+
 def draw_goodput(canvas: Canvas, area: Area, view: View, rounds: int) -> None:
     """Draw the mean goodput over the rounds so far, and that of the reference, dashed."""
     scales = view.scales
-    _draw_frame(canvas, area, f"{scales.goodput:.3g}" if scales.goodput else "")
+    own, other = (
+        [((index + 1) / scales.rounds, mean) for index, mean in enumerate(means[:rounds])]
+        for means in (view.goodput, view.reference)
+    )
+    curves = Curve("mean goodput", own), Curve(view.reference_name, other)
+    draw_curves(canvas, area, *curves, top=scales.goodput, end=f"{scales.rounds} rounds")
+
+
+def draw_curves(canvas: Canvas, area: Area, own: Curve, other: Curve, top: float, end: str) -> None:
+    """Draw one mean, and another dashed.
+
+    Parameters
+    ----------
+    canvas, area
+        Where to.
+    own, other
+        The means; the other may have no points.
+    top
+        Tokens/s at the upper edge of the area.
+    end
+        Label of the axis at its right end.
+    """
+    _draw_frame(canvas, area, f"{top:.3g}" if top else "")
     canvas.text("0", area.x, area.bottom + 9.0, style.SMALL, style.GREY)
-    canvas.text(f"{scales.rounds} rounds", area.right, area.bottom + 9.0, style.SMALL, style.GREY, "right")
-    own, other = view.goodput[:rounds], view.reference[:rounds]
-    _draw_heading(canvas, area, view.reference_name, own, other)
-    curve = _curve(area, own, scales.rounds, scales.goodput)
+    canvas.text(end, area.right, area.bottom + 9.0, style.SMALL, style.GREY, "right")
+    _draw_heading(canvas, area, own, other)
+    curve = _curve(area, own.points, top)
     canvas.line(curve, style.INK, 2)
-    reference = _curve(area, other, scales.rounds, scales.goodput)
-    for start, end in _dashes(reference):
-        canvas.line([start, end], style.REFUSED, 2)
+    reference = _curve(area, other.points, top)
+    for start, stop in _dashes(reference):
+        canvas.line([start, stop], style.REFUSED, 2)
     for points, colour in ((curve, style.INK), (reference, style.REFUSED)):
         if points:
             canvas.disc(*points[-1], 3, colour)
@@ -71,13 +100,11 @@ def _draw_frame(canvas: Canvas, area: Area, top: str) -> None:
     canvas.text(top, area.x - 4.0, area.y + 1.0, style.SMALL, style.GREY, "right")
 
 
-def _draw_heading(
-    canvas: Canvas, area: Area, reference_name: str, own: Sequence[float], other: Sequence[float]
-) -> None:
+def _draw_heading(canvas: Canvas, area: Area, own: Curve, other: Curve) -> None:
     x, y = area.x - 24.0, area.y - 22.0
-    _draw_key(canvas, x, y - 7.0, f"mean goodput {_last(own)}", style.INK)
-    if other:
-        _draw_key(canvas, x, y + 7.0, f"{reference_name} {_last(other)}", style.REFUSED, dashed=True)
+    _draw_key(canvas, x, y - 7.0, f"{own.name} {_last(own)}", style.INK)
+    if other.points:
+        _draw_key(canvas, x, y + 7.0, f"{other.name} {_last(other)}", style.REFUSED, dashed=True)
 
 
 def _draw_key(canvas: Canvas, x: float, y: float, text: str, colour: Colour, *, dashed: bool = False) -> None:
@@ -86,15 +113,15 @@ def _draw_key(canvas: Canvas, x: float, y: float, text: str, colour: Colour, *, 
     canvas.text(text, x + 24.0, y, style.SMALL, colour)
 
 
-def _last(means: Sequence[float]) -> str:
-    return f"{means[-1]:.1f} tokens/s" if means else "(tokens/s)"
+def _last(curve: Curve) -> str:
+    return f"{curve.points[-1][1]:.1f} tokens/s" if curve.points else "(tokens/s)"
 
 
-def _curve(area: Area, means: Sequence[float], rounds: int, scale: float) -> list[tuple[float, float]]:
-    step = every_nth(MOST_POINTS, len(means)) if means else 1
-    shown = sorted({*range(0, len(means), step), len(means) - 1}) if means else []
+def _curve(area: Area, points: Sequence[tuple[float, float]], top: float) -> list[tuple[float, float]]:
+    step = every_nth(MOST_POINTS, len(points)) if points else 1
+    shown = sorted({*range(0, len(points), step), len(points) - 1}) if points else []
     return [
-        (area.x + (index + 1) / rounds * area.width, area.bottom - min(means[index] / scale, 1.0) * area.height)
+        (area.x + points[index][0] * area.width, area.bottom - min(points[index][1] / top, 1.0) * area.height)
         for index in shown
     ]
 

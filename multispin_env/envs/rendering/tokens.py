@@ -32,22 +32,50 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
     last = view.last
     assert last is not None
     rows = area.height / len(last.tokens)
-    pitch = min(WIDEST_CELL, (area.width - COUNT_WIDTH) / view.scales.cells)
     lengths = last.decision.draft_length
     if now is not None:
         lengths = _drafted(lengths, last.outcome.draft_time, now)
-    right = area.x + pitch * view.scales.cells + COUNT_WIDTH
     step = every_nth(rows, 11.0)
     for user, (length, gained) in enumerate(zip(lengths.tolist(), last.tokens.tolist(), strict=True)):
-        middle = area.y + (user + 0.5) * rows
-        row = _cells(area.x, middle, pitch, rows, length + 1)
+        row = place_cells(area, area.y + (user + 0.5) * rows, view.scales.cells, rows, length + 1)
         if now is not None:
-            _draw_drafted(canvas, row[:-1])
-            continue
-        _draw_judged(canvas, row, gained - 1.0, view.drawn)
-        if user % step == 0:
-            count = f"{gained:.0f}" if view.drawn else f"{gained:.1f}"
-            canvas.text(count, right, middle, style.SMALL, style.INK, "right")
+            _draw_drafted(canvas, row.cells[:-1])
+        else:
+            draw_judged_row(canvas, row, gained, view.drawn, counted=user % step == 0)
+
+
+class CellRow(NamedTuple):
+    """Places for the tokens of a draft and the server's, and for their number."""
+
+    cells: list[Cell]
+    right: float
+    middle: float
+
+
+def place_cells(area: Area, middle: float, most: int, rows: float, count: int) -> CellRow:
+    """Places for ``count`` tokens at a height, in an area that ``most`` would fill, with rows of a height in pixels."""
+    pitch = min(WIDEST_CELL, (area.width - COUNT_WIDTH) / most)
+    return CellRow(_cells(area.x, middle, pitch, rows, count), area.x + pitch * most + COUNT_WIDTH, middle)
+
+
+def draw_judged_row(canvas: Canvas, row: CellRow, gained: float, drawn: bool, *, counted: bool) -> None:
+    """Draw what the server made of a draft, and how many tokens it gained.
+
+    Parameters
+    ----------
+    canvas, row
+        Where to.
+    gained
+        Tokens, drawn or expected; one of them is the server's.
+    drawn
+        Whether they are drawn.
+    counted
+        Whether their number is written too.
+    """
+    _draw_judged(canvas, row.cells, gained - 1.0, drawn)
+    if counted:
+        count = f"{gained:.0f}" if drawn else f"{gained:.1f}"
+        canvas.text(count, row.right, row.middle, style.SMALL, style.INK, "right")
 
 
 def _drafted(length: IntArray, draft_time: FloatArray, now: float) -> IntArray:

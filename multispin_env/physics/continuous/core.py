@@ -151,6 +151,7 @@ class ContinuousCore:
         tokens = self._tokens_of(path) * path.verified
         passage = Passage(
             tokens,
+            begun.draft_length * path.verified,
             path.verified,
             begun.drafting_left,
             path.uploaded_at,

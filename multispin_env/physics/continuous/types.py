@@ -91,6 +91,8 @@ class Passage(Batched):
 
     # tokens N_k gained, expected or drawn; 0 for a device that was not in the batch
     tokens: FloatArray  # (..., K) tokens
+    # tokens of its draft; 0 for a device that was not in the batch
+    draft_length: IntArray  # (..., K) tokens
     # whether a device was in the batch
     verified: BoolArray  # (..., K)
     # time when its draft ends, or 0

@@ -1,0 +1,1 @@
+"""The family without the barrier: one step is one verification (ours)."""

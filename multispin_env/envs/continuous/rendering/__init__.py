@@ -1,0 +1,1 @@
+"""Pictures of the family without the barrier."""

@@ -1,0 +1,172 @@
+"""One trace in one area: a line of time for every device and the server, scrolling; tokens and their rate beside it."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from multispin_env.envs.continuous.rendering.traces import Trace
+from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.canvas import Canvas, Colour
+from multispin_env.envs.rendering.charts import draw_curves, every_nth
+from multispin_env.envs.rendering.layout import HEADER, Area, Layout
+from multispin_env.envs.rendering.tokens import draw_judged_row, place_cells
+from multispin_env.physics.continuous.types import Passage
+from multispin_env.units import MHZ
+
+SHORTEST_WINDOW, PASSAGES = 1.0, 5.0
+"""Simulated time that is seen at once: so many seconds, or so many usual passages if they take longer."""
+
+SERVER = 1.4
+"""Height of the server's row, in rows of devices."""
+
+
+class Axes(NamedTuple):
+    """Ends of the axes, the same for two traces beside each other."""
+
+    window: float  # s seen at once
+    horizon: float  # s of the whole curve
+    rate: float  # tokens/s
+    cells: int  # tokens of a draft and the server's
+
+    @classmethod
+    def of(cls, *traces: Trace) -> "Axes":
+        """Return axes that fit all of these."""
+        usual = [float(np.median([0.0, *map(_duration, trace.passages)])) for trace in traces]
+        return cls(
+            max([SHORTEST_WINDOW, *(PASSAGES * duration for duration in usual)]),
+            max([SHORTEST_WINDOW, *(trace.duration for trace in traces)]),
+            max(trace.highest(np.inf) for trace in traces),
+            max(trace.most_cells for trace in traces),
+        )
+
+
+def _duration(passage: Passage) -> float:
+    return float(passage.duration)
+
+
+class Stretch(NamedTuple):
+    """A piece of a row."""
+
+    colour: Colour
+    begin: float  # s
+    end: float  # s
+
+
+def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, axes: Axes, clock: float) -> None:
+    """Draw a trace at a time.
+
+    Parameters
+    ----------
+    canvas, area
+        Where to; 800 by 400 pixels and half as wide both look well.
+    trace
+        What to draw.
+    other
+        What its tokens per second are compared with.
+    axes
+        Ends of all axes.
+    clock
+        Seconds since the start.
+    """
+    layout = Layout.of(area)
+    _draw_titles(canvas, area, layout, trace, clock)
+    users = trace.scenario.num_users
+    row = layout.times.height / (users + SERVER)
+    start = max(0.0, clock - axes.window)
+    _draw_axis(canvas, layout.times, start, axes.window)
+    for user in range(users):
+        top = layout.times.y + user * row
+        if user % every_nth(row, 11.0) == 0:
+            canvas.text(str(user + 1), layout.times.x - 6.0, top + 0.5 * row, style.SMALL, style.INK, "right")
+        for stretch in _device(trace, user, start, clock):
+            _fill(canvas, layout.times, stretch, start, axes.window, top + 1.0, row - 2.0)
+    _draw_server(canvas, layout.times, trace, start, clock, axes.window, row)
+    _draw_gained(canvas, layout.tokens, trace, axes.cells, clock, row)
+    below = Area(
+        layout.bandwidth.x, layout.bandwidth.y, layout.goodput.right - layout.bandwidth.x, layout.goodput.height
+    )
+    against = trace if other is None else other
+    shown = against.curve(against.title, clock if other is not None else -1.0, axes.horizon)
+    own = trace.curve("so far", clock, axes.horizon)
+    draw_curves(canvas, below, own, shown, top=axes.rate, end=f"{axes.horizon:.3g} s")
+
+
+def _draw_titles(canvas: Canvas, area: Area, layout: Layout, trace: Trace, clock: float) -> None:
+    scenario = trace.scenario
+    size = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / MHZ:g} MHz"
+    canvas.text(trace.title or size, area.x, area.y + 10.0, style.TITLE, style.INK)
+    news = f"{trace.rate(clock):.0f} tokens/s" if trace.over(clock) else "before the first batch"
+    canvas.text(news, area.right, area.y + 10.0, style.BODY, style.INK, "right")
+    headings = area.y + HEADER - 11.0
+    canvas.text("device and server", area.x, headings, style.SMALL, style.GREY)
+    heading = "tokens gained last" if trace.drawn else "tokens, expected"
+    canvas.text(heading, layout.tokens.x, headings, style.SMALL, style.GREY)
+
+
+def _draw_axis(canvas: Canvas, times: Area, start: float, window: float) -> None:
+    """Draw a line at every half second, or more where many would fit, and label them."""
+    step = 0.5 * max(1, round(window / 2.0))
+    for number in range(int(np.ceil(start / step)), int((start + window) / step) + 1):
+        x = times.x + (number * step - start) / window * times.width
+        canvas.line([(x, times.y), (x, times.bottom)], style.FAINT)
+        align = "right" if x > times.right - 12.0 else "left" if x < times.x + 12.0 else "centre"
+        canvas.text(f"{number * step:g} s", x, times.bottom + 10.0, style.SMALL, style.GREY, align)
+
+
+def _seen(trace: Trace, start: float, clock: float) -> Iterator[tuple[float, Passage]]:
+    """Passages between two times, each with its begin."""
+    first = trace.over(start)
+    for number in range(first, len(trace.passages)):
+        begin = trace.ends[number - 1] if number else 0.0
+        if begin >= clock:
+            return
+        yield begin, trace.passages[number]
+
+
+def _device(trace: Trace, user: int, start: float, clock: float) -> Iterator[Stretch]:
+    """What a device does between two times."""
+    for begin, passage in _seen(trace, start, clock):
+        end = float(passage.duration)
+        ready = float(passage.start_delay) if passage.verified[user] else end
+        drafted, uploaded = float(passage.drafted_at[user]), float(passage.uploaded_at[user])
+        marks = [0.0, min(drafted, end), min(uploaded, end), ready, end]
+        colours = (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING)
+        for colour, left, right in zip(colours, marks[:-1], marks[1:], strict=True):
+            if right > left:
+                yield Stretch(colour, max(begin + left, start), min(begin + right, clock))
+
+
+def _draw_server(
+    canvas: Canvas, times: Area, trace: Trace, start: float, clock: float, window: float, row: float
+) -> None:
+    top, height = times.bottom - SERVER * row + 2.0, SERVER * row - 2.0
+    canvas.text("S", times.x - 6.0, top + 0.5 * height, style.SMALL, style.INK, "right")
+    for begin, passage in _seen(trace, start, clock):
+        stretch = Stretch(style.VERIFYING, begin + float(passage.start_delay), begin + float(passage.duration))
+        left, right = max(stretch.begin, start), min(stretch.end, clock)
+        _fill(canvas, times, Stretch(stretch.colour, left, right), start, window, top, height)
+        middle = 0.5 * (stretch.begin + stretch.end)
+        if left <= middle <= right and height >= 11.0:
+            x = times.x + (middle - start) / window * times.width
+            canvas.text(str(int(passage.batch_size)), x, top + 0.5 * height, style.SMALL, style.PAPER, "centre")
+
+
+def _fill(canvas: Canvas, times: Area, stretch: Stretch, start: float, window: float, y: float, height: float) -> None:
+    if stretch.end <= stretch.begin:
+        return
+    x = times.x + (stretch.begin - start) / window * times.width
+    canvas.rectangle(x, y, (stretch.end - stretch.begin) / window * times.width, max(1.0, height), stretch.colour)
+
+
+def _draw_gained(canvas: Canvas, area: Area, trace: Trace, cells: int, clock: float, row: float) -> None:
+    """Draw the tokens of each device's last verified draft."""
+    over = trace.over(clock)
+    step = every_nth(row, 11.0)
+    for user in range(trace.scenario.num_users):
+        last = next((p for p in reversed(trace.passages[:over]) if p.verified[user]), None)
+        if last is None:
+            continue
+        middle = area.y + (user + 0.5) * row
+        places = place_cells(area, middle, cells, row, int(last.draft_length[user]) + 1)
+        draw_judged_row(canvas, places, float(last.tokens[user]), trace.drawn, counted=user % step == 0)

@@ -1,0 +1,82 @@
+"""What pictures show of an episode without the barrier: its passages, and the tokens per second so far."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
+
+from multispin_env.envs.rendering.charts import Curve
+from multispin_env.envs.rendering.views import round_up
+from multispin_env.physics.continuous.types import Passage
+from multispin_env.scenario import Scenario
+
+FEWEST_CELLS = 8
+"""Cells for tokens of a draft and the server's, at least."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One copy, as far as it has come; it does not change with the next step.
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    drawn
+        Whether tokens are drawn, or expected.
+    passages
+        One behind the other from time 0, each (K,).
+    title
+        Above the picture.
+    """
+
+    scenario: Scenario
+    drawn: bool
+    passages: Sequence[Passage]
+    title: str = ""
+
+    def titled(self, title: str) -> "Trace":
+        """Return the same trace with a title."""
+        return replace(self, title=title)
+
+    @cached_property
+    def ends(self) -> list[float]:
+        """When each passage ends, in seconds."""
+        return list(accumulate(float(passage.duration) for passage in self.passages))
+
+    @cached_property
+    def gained(self) -> list[float]:
+        """Tokens gained up to the end of each passage."""
+        return list(accumulate(float(passage.tokens.sum()) for passage in self.passages))
+
+    @property
+    def duration(self) -> float:
+        """Of all passages, in seconds."""
+        return self.ends[-1] if self.ends else 0.0
+
+    @cached_property
+    def most_cells(self) -> int:
+        """Tokens of the longest verified draft and the server's."""
+        return max([FEWEST_CELLS, *(int(passage.draft_length.max()) + 1 for passage in self.passages)])
+
+    def over(self, time: float) -> int:
+        """Passages that are over at a time."""
+        return bisect_right(self.ends, time)
+
+    def rate(self, time: float) -> float:
+        """Tokens/s from the start to the end of the last passage that is over; 0 before the first."""
+        over = self.over(time)
+        return self.gained[over - 1] / self.ends[over - 1] if over else 0.0
+
+    def curve(self, name: str, time: float, horizon: float) -> Curve:
+        """Tokens/s so far at the end of each passage that is over, on an axis of ``horizon`` seconds."""
+        over = self.over(time)
+        pairs = zip(self.ends[:over], self.gained[:over], strict=True)
+        return Curve(name, [(min(end / horizon, 1.0), gained / end) for end, gained in pairs])
+
+    def highest(self, time: float) -> float:
+        """End of an axis for tokens/s that fits what is reached up to a time."""
+        over = self.over(time)
+        rates = [gained / end for gained, end in zip(self.gained[:over], self.ends[:over], strict=True)]
+        return round_up(1.1 * max(rates, default=0.0))
