@@ -147,6 +147,8 @@ class ContinuousCore:
         order = checked_order(scenario, self.system.uplink, order, self.num_copies)
         begun = started(scenario, self.state, order)
         path = course(scenario, self.system.uplink, begun, order)
+        if over is not None:
+            path = replace(path, verified=path.verified & ~over[:, None])  # nothing is drawn for them
         _check_starts(path, over)
         tokens = self._tokens_of(path) * path.verified
         passage = Passage(

@@ -76,6 +76,7 @@ def test_what_is_conserved(seed, users, way, law):
         assert (passage.uploaded_at[passage.verified] <= passage.start_delay).all()
         assert (passage.uploaded_at >= passage.drafted_at).all()
         assert (passage.tokens[~passage.verified] == 0.0).all()
+        assert (passage.draft_length == np.where(passage.verified, drafted, 0)).all()
         gained = passage.tokens[passage.verified]
         assert ((gained >= 1.0) & (gained <= drafted[passage.verified] + 1.0)).all()
         assert ((state.phase == ms.Phase.FREE) == passage.verified).all()
