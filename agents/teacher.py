@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.engine import Observation
+from multispin_env.envs.observations import SHARED
 from multispin_env.envs.rounds.actions import ActionCodec
-from multispin_env.envs.rounds.observations import SHARED
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import Decision, SystemState

@@ -11,13 +11,13 @@ from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.factory import make_controller
 from multispin_env.envs.engine import MakeRenderer
+from multispin_env.envs.page import page
 from multispin_env.envs.rendering.renderers import FRAMES_OR_WINDOW
 from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
 from multispin_env.envs.rounds.engine import Parts, RoundsEngine
 from multispin_env.envs.rounds.memories import Memory
 from multispin_env.envs.rounds.objectives import Goodput, Objective
 from multispin_env.envs.rounds.observations import SHOWN, ObservationCodec
-from multispin_env.envs.rounds.page import page
 from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Variant
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.physics.types import SystemState
