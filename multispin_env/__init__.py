@@ -6,6 +6,9 @@ Gymnasium and loads neither torch nor matplotlib.
 
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import CONTROLLERS, Controller
+from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
+from multispin_env.controllers.continuous.factory import make_scheduler, scheduler_names
+from multispin_env.controllers.continuous.rates import long_run_rate
 from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
 from multispin_env.controllers.plug_in import PlugIn
@@ -46,6 +49,7 @@ __all__ = [
     "ESTIMATORS",
     "FIGURES",
     "SCENARIOS",
+    "SCHEDULERS",
     "SERVERS",
     "Assumptions",
     "CertifiedDecision",
@@ -61,6 +65,7 @@ __all__ = [
     "PlugIn",
     "Records",
     "Scenario",
+    "Scheduler",
     "Sensitivities",
     "Server",
     "SystemState",
@@ -78,13 +83,16 @@ __all__ = [
     "homogeneous_draft_length",
     "jain_index",
     "load_records",
+    "long_run_rate",
     "make_controller",
     "make_plug_in",
+    "make_scheduler",
     "p2p_goodput",
     "register_environment",
     "sample_state",
     "sample_tokens",
     "sampled_outcome",
+    "scheduler_names",
     "sensitivities",
     "unregister_environment",
     "upper_bound",

@@ -119,6 +119,20 @@ CONTROLLERS: Registry[Any] = Registry(
     },
 )
 
+_SCHEDULERS = "multispin_env.controllers.continuous."
+
+SCHEDULERS: Registry[Any] = Registry(
+    "scheduler",
+    {
+        "barrier": _SCHEDULERS + "barrier:Barrier",
+        "synchronous": _SCHEDULERS + "synchronous:Synchronous",
+        "greedy": _SCHEDULERS + "greedy:Greedy",
+        "groups": _SCHEDULERS + "groups:Groups",
+        "clock": _SCHEDULERS + "clock:Clock",
+        "prices": _SCHEDULERS + "prices:Prices",
+    },
+)
+
 ESTIMATORS: Registry[Any] = Registry(
     "estimator",
     {

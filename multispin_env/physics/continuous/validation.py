@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import require
-from multispin_env.physics.continuous.types import Order
+from multispin_env.physics.continuous.types import ContinuousState, Order, Phase
 from multispin_env.physics.continuous.uplink import UplinkDiscipline, serial
-from multispin_env.physics.validation import BUDGET_TOLERANCE
+from multispin_env.physics.validation import BUDGET_TOLERANCE, checked_state
 from multispin_env.scenario import Scenario
 
 
@@ -66,3 +66,27 @@ def _whole(field: str, value: object, shape: tuple[int, ...], low: int, high: in
     array = _array(field, value, shape)
     require(field, array, (array == np.round(array)) & (array >= low) & (array <= high), f"integers in {low}..{high}")
     return array.astype(np.int64)
+
+
+def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> ContinuousState:
+    """Return the state as arrays of one shape (..., K), and (...) of the batch's number and the time.
+
+    Raises
+    ------
+    ValueError
+        For NaN, a wrong shape or an entry out of range.
+    """
+    system = checked_state(scenario, state.system)
+    shape = system.draft_time.shape
+    phase = _whole("phase", state.phase, shape, min(Phase), max(Phase))
+    length = _whole("draft_length", state.draft_length, shape, 0, scenario.max_draft_length)
+    times = []
+    for field in ("drafting_left", "air_left", "age"):
+        array = _array(field, getattr(state, field), shape)
+        require(field, array, (array >= 0.0) & np.isfinite(array), "seconds ≥ 0")
+        times.append(array)
+    aim = _array("aim", state.aim, shape).astype(np.int64)
+    batch = _array("batch", state.batch, shape[:-1]).astype(np.int64)
+    time = _array("time", state.time, shape[:-1])
+    rates = system.draft_time, system.spectral_efficiency, system.acceptance_rate
+    return ContinuousState(*rates, phase, length, *times, aim, batch, time)

@@ -1,0 +1,157 @@
+"""Drafts that start together for one batch: what any lengths of theirs bring and cost (ours; docs/continuous.md)."""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.continuous.types import ContinuousState
+from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.physics.verification import batch_time
+from multispin_env.scenario import Scenario
+
+FEW_ROWS = 64
+"""Rows up to which NumPy accumulates faster along the last axis than column by column; the bits are the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class Launch:
+    """Devices that start drafts now, for a batch that can start ``due`` seconds from now, of n copies.
+
+    Parameters
+    ----------
+    scenario
+        Law of verification and range of lengths.
+    starts
+        (n, K), who starts a draft for the batch.
+    draft_time, token_air
+        (n, K) s a token, to draft it and to upload it with the whole band; 0 for others.
+    acceptance_rate
+        (n, K) α.
+    gain
+        (n, K, L_max + 1), what drafts of 0, 1 .. tokens are expected to gain, weighted; 0 for others.
+    release
+        (n, K) s, when a draft without tokens would end, or, of others, when the draft under way does.
+    air
+        (n, K) s of the whole band that the uploads of others need, which this batch has to wait for.
+    due
+        (n,) s, when the server is free for the batch.
+    delay_price
+        (n,) tokens/s, ρ > 0, what a second of delay costs.
+    air_price
+        λ ≥ 0, tokens a second of the whole band.
+    """
+
+    scenario: Scenario
+    starts: BoolArray
+    draft_time: FloatArray
+    token_air: FloatArray
+    acceptance_rate: FloatArray
+    gain: FloatArray
+    release: FloatArray
+    air: FloatArray
+    due: FloatArray
+    delay_price: FloatArray
+    air_price: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        scenario: Scenario,
+        state: ContinuousState,
+        starts: BoolArray,
+        background: tuple[FloatArray, FloatArray],
+        due: FloatArray,
+        delay_price: FloatArray,
+        *,
+        air_price: float = 0.0,
+        weight: FloatArray | float = 1.0,
+    ) -> Self:
+        """From a state (n, K); ``background`` are release and air times (n, K) of others, 0 where nothing is sent."""
+        release, air = background
+        return cls(
+            scenario,
+            starts,
+            state.draft_time * starts,
+            full_share_token_time(scenario, state.spectral_efficiency) * starts,
+            state.acceptance_rate,
+            _gains(scenario, state.acceptance_rate, weight * starts),
+            np.where(starts, scenario.round_trip_time, release),
+            np.where(starts, 0.0, air),
+            due,
+            delay_price,
+            air_price,
+        )
+
+    def __getitem__(self, rows: BoolArray | IntArray) -> Self:
+        """Some of the copies."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return type(self)(*(value[rows] if isinstance(value, np.ndarray) else value for value in values))
+
+    def ready(self, lengths: IntArray) -> FloatArray:
+        """When all uploads have ended, (n, C) s, for lengths (n, C, K) (ours; docs/continuous.md, 1)."""
+        release = lengths * self.draft_time[:, None] + self.release[:, None]
+        air = lengths * self.token_air[:, None] + self.air[:, None]
+        return all_sent(release, air)
+
+    def server_time(self, lengths: IntArray) -> FloatArray:
+        """How long the batch is verified, (n, C) s."""
+        starts = np.broadcast_to(self.starts[:, None], lengths.shape)
+        return batch_time(self.scenario, lengths, starts)
+
+    def tokens(self, lengths: IntArray) -> FloatArray:
+        """What the drafts are expected to gain, (n, C), weighted."""
+        first = np.arange(0, self.gain.size, self.gain.shape[-1]).reshape(self.starts.shape)
+        return in_order(self.gain.take(lengths + first[:, None]))
+
+    def value(self, lengths: IntArray) -> FloatArray:
+        """Tokens less what air, delay and the server's time cost, (n, C), for lengths (n, C, K)."""
+        gain = self.tokens(lengths)
+        if self.air_price:
+            gain -= self.air_price * in_order(lengths * self.token_air[:, None])
+        late = np.maximum(self.ready(lengths) - self.due[:, None], 0.0)
+        if self.scenario.verification_pieces:
+            late += self.server_time(lengths)
+        return gain - self.delay_price[:, None] * late
+
+
+def _gains(scenario: Scenario, acceptance_rate: FloatArray, weight: FloatArray) -> FloatArray:
+    """Weighted E[N | L] of L = 0..L_max, (n, K, L_max + 1): sums of powers of α, as [MS] (12) has them."""
+    powers = np.repeat(acceptance_rate[..., None], scenario.max_draft_length + 1, -1)
+    powers[..., 0] = weight
+    np.multiply.accumulate(powers, -1, out=powers)
+    return np.add.accumulate(powers, -1, out=powers)
+
+
+def all_sent(release: FloatArray, air: FloatArray) -> FloatArray:
+    """When a work-conserving uplink has served uploads (..., K) of ``air`` seconds that start at ``release``, (...) s.
+
+    The greatest of: the start of an upload, plus all that starts then or later.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from multispin_env.controllers.continuous.launch import all_sent
+    >>> all_sent(np.array([0.0, 3.0, 3.5]), np.array([1.0, 1.0, 2.0]))
+    array(6.)
+    """
+    users = release.shape[-1]
+    order = release.argsort(-1).reshape(-1, users)
+    order += np.arange(0, release.size, users)[:, None]
+    if len(order) <= FEW_ROWS:
+        work = np.add.accumulate(air.take(order[:, ::-1]), -1)
+        work += release.take(order[:, ::-1])
+        return np.asarray(work.max(-1).reshape(release.shape[:-1]))
+    columns = np.ascontiguousarray(order.T)
+    start, work = release.take(columns), air.take(columns)
+    for i in range(users - 1, 0, -1):
+        work[i - 1] += work[i]
+    start += work
+    return np.asarray(start.max(0).reshape(release.shape[:-1]))
+
+
+def in_order(array: FloatArray) -> FloatArray:
+    """Sums (...) over the last axis from left to right, to the same bits in any batch."""
+    total: FloatArray = np.add.accumulate(array, -1)[..., -1]
+    return total
