@@ -84,7 +84,7 @@ class OrderCodec(BoxCodec, ABC):
         """Priority and share, one of them, that entries of a column mean."""
         if self.uplink is serial:
             return x, None
-        weight = np.exp(LOG_LARGEST_SHARE * x)
+        weight = np.exp(LOG_LARGEST_SHARE * np.clip(x, -1.0, 1.0))
         share: FloatArray = weight / weight.sum(-1, keepdims=True)
         return None, share
 
@@ -94,8 +94,7 @@ class OrderCodec(BoxCodec, ABC):
             assert order.priority is not None
             return rank_column(order.priority)
         log = np.log(np.maximum(order.share, SMALLEST_SHARE)) / LOG_LARGEST_SHARE
-        centred: FloatArray = log - 0.5 * (log.max(-1, keepdims=True) + log.min(-1, keepdims=True))
-        return centred
+        return np.asarray(log - 0.5 * (log.max(-1, keepdims=True) + log.min(-1, keepdims=True)))
 
 
 def join_of(x: FloatArray) -> IntArray:
@@ -106,7 +105,7 @@ def join_of(x: FloatArray) -> IntArray:
 
 def join_column(join: IntArray) -> FloatArray:
     """Middles of the thirds."""
-    return (2.0 / JOINS) * (join - 1.0)
+    return np.asarray((2.0 / JOINS) * (join - 1.0))
 
 
 def rank_column(priority: FloatArray) -> FloatArray:
@@ -119,6 +118,11 @@ def rank_column(priority: FloatArray) -> FloatArray:
     found = np.empty_like(rank)
     np.put_along_axis(found, by_priority, np.where(last > 0.0, 2.0 * rank / np.maximum(last, 1.0) - 1.0, 0.0), -1)
     return found
+
+
+def next_batch(state: ContinuousState) -> IntArray:
+    """Number of the next batch, (..., 1), to be compared with aims (..., K)."""
+    return np.asarray(state.batch)[..., None]
 
 
 def stacked(columns: list[FloatArray]) -> NDArray[np.float32]:

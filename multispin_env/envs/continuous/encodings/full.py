@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.continuous.actions import OrderCodec, join_column, join_of, stacked
+from multispin_env.envs.continuous.actions import OrderCodec, join_column, join_of, next_batch, stacked
 from multispin_env.physics.continuous.types import ContinuousState, Order
 
 FARTHEST = 63
@@ -42,15 +42,14 @@ class FullCodec(OrderCodec):
             *self.uplink_fields(key),
             patience=_patience_of(patience),
             least_batch=np.rint(1.0 + 0.5 * (fewest + 1.0) * (self.scenario.num_users - 1)).astype(np.int64),
-            aim=np.asarray(state.batch)[..., None] + np.rint(0.5 * FARTHEST * (aim + 1.0)).astype(np.int64),
+            aim=next_batch(state) + np.rint(0.5 * FARTHEST * (aim + 1.0)).astype(np.int64),
         )
 
     def encode(self, order: Order, state: ContinuousState) -> NDArray[np.float32]:
         """Inverse of `decode`; without an aim, the next batch; without patience, for ever."""
         shape, users = state.phase.shape, self.scenario.num_users
         order = self.checked_order(order, shape)
-        next_batch = np.asarray(state.batch)[..., None]
-        aim = np.broadcast_to(next_batch, shape) if order.aim is None else order.aim
+        aim = np.broadcast_to(next_batch(state), shape) if order.aim is None else order.aim
         fewest = np.ones(shape[:-1]) if order.least_batch is None else order.least_batch
         patience = np.full(shape[:-1], np.inf) if order.patience is None else order.patience
         common = [_patience_column(patience), 2.0 * (fewest - 1.0) / max(users - 1, 1) - 1.0]
@@ -59,7 +58,7 @@ class FullCodec(OrderCodec):
                 self.length_column(order.draft_length),
                 join_column(order.join),
                 self.uplink_column(order),
-                2.0 * (aim - next_batch) / FARTHEST - 1.0,
+                2.0 * (aim - next_batch(state)) / FARTHEST - 1.0,
                 *(np.broadcast_to(column[..., None], shape) for column in common),
             ]
         )

@@ -1,13 +1,16 @@
 """How a standing order differs from that of a rule."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.envs.continuous.actions import OrderCodec, stacked
-from multispin_env.envs.continuous.reference import reference_order
+from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.continuous.factory import make_scheduler
+from multispin_env.envs.continuous.actions import OrderCodec, next_batch, stacked
+from multispin_env.envs.continuous.reference import REFERENCE
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
 from multispin_env.physics.continuous.uplink import serial
 
@@ -17,6 +20,9 @@ ENDS = (-0.6, -0.2, 0.2)
 ASIDE, EARLIER, OWN, LATER = (-0.8, -0.4, 0.0, 0.6)
 """Middles of these intervals."""
 
+NEVER = np.iinfo(np.int64).max
+"""Batch that nobody aims at."""
+
 BEHIND = 6.0
 """Added to the priority of a device that is put aside; those of all others are within ±3."""
 
@@ -24,7 +30,7 @@ BEHIND = 6.0
 class ResidualCodec(OrderCodec):
     """``"residual"``, (K, 3): length around the rule's, on a log scale; shift of the batch; uplink around the rule's.
 
-    Zero is the rule of `reference_order`, with the environment's patience where the rule has none. The second column
+    Zero is the scheduler ``"groups"``, with the environment's patience where the rule has none. The second column
     puts a device aside (the batch takes it if it is there, its upload comes last), or lets it aim at the batch before
     or after the rule's: the batch waits for all that aim at it. What else an order may say is lost.
     """
@@ -43,7 +49,8 @@ class ResidualCodec(OrderCodec):
         key = self.uplink_column(rule) + 2.0 * x[..., 2]
         fields = self.uplink_fields(key + BEHIND * aside if self.uplink is serial else key)
         patience = self.waits(state.phase.shape[:-1]) if rule.patience is None else rule.patience
-        return Order(self.length(length), join, *fields, patience, rule.least_batch, aim + shift)
+        aim = np.maximum(aim + shift, next_batch(state))
+        return Order(self.length(length), join, *fields, patience, rule.least_batch, aim)
 
     def encode(self, order: Order, state: ContinuousState) -> NDArray[np.float32]:
         """The differences; those that are too large are cut."""
@@ -52,18 +59,24 @@ class ResidualCodec(OrderCodec):
         key = self.uplink_column(order) - self.uplink_column(rule)
         return stacked([0.5 * length, _batch_column(order, rule, state), 0.5 * key])
 
+    @cached_property
+    def rule(self) -> Scheduler:
+        """What zero is."""
+        return make_scheduler(REFERENCE, self.scenario)
+
     def _rule(self, state: ContinuousState) -> Order:
-        return self.checked_order(reference_order(self.scenario, state), state.phase.shape)
+        return self.checked_order(self.rule(state), state.phase.shape)
 
 
 def _aim(order: Order, state: ContinuousState) -> IntArray:
     """Batches that devices aim at: of free ones what the order says, of others what an earlier one said."""
-    next_batch = np.broadcast_to(np.asarray(state.batch)[..., None], state.phase.shape)
-    return np.where(state.phase == Phase.FREE, next_batch if order.aim is None else order.aim, state.aim)
+    own = next_batch(state) if order.aim is None else order.aim
+    return np.where(state.phase == Phase.FREE, own, state.aim)
 
 
 def _moved_join(rule: Order, aside: BoolArray, shift: IntArray, aim: IntArray, state: ContinuousState) -> IntArray:
-    due = aim + shift <= np.asarray(state.batch)[..., None]
+    waited = np.where(rule.join == Join.WAIT, aim, NEVER).min(-1, keepdims=True)
+    due = aim + shift <= np.where(waited == NEVER, next_batch(state), waited)
     join = np.where(shift == 0, rule.join, np.where(due, Join.WAIT, Join.LEAVE))
     join = np.where(aside, Join.TAKE, join)
     return np.where(join.any(-1, keepdims=True), join, Join.TAKE)

@@ -20,14 +20,17 @@ class Continuous(ContinuousVariant):
 
     `Box(-1, 1, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
 
-    | `action`     | columns | meaning                                                                           |
-    |--------------|---------|-----------------------------------------------------------------------------------|
-    | `"plain"`    | 3       | draft length, log scale; leave, take or wait; priority on the uplink, or share     |
-    | `"full"`     | 6       | the same; batch aimed at; patience and drafts to wait for (means over users)       |
+    | `action`               | columns | meaning                                                                     |
+    |------------------------|---------|-----------------------------------------------------------------------------|
+    | `"residual"` (default) | 3       | how the order differs from that of the scheduler `groups`, which is 0       |
+    | `"plain"`              | 3       | draft length, log scale; leave, take or wait; priority on the uplink or share |
+    | `"full"`               | 6       | the same; batch aimed at; patience, drafts to wait for (means over users)   |
 
-    The length is for devices that are free now. The next batch takes a device that is there if the second column is
-    above -1/3, and waits for it if it is above 1/3; where all are below, it takes all. On a serial uplink the smallest
-    priority comes first, and interrupts; else the column is the logarithm of a share of the band.
+    `"residual"`: the length around the rule's, on a log scale; aside (below -0.6), a batch earlier (to -0.2), the
+    rule's own (to 0.2) or a batch later; uplink order around the rule's. `"plain"` has nothing of any rule inside: the
+    next batch takes a device that is there if the second column is above -1/3, and waits for it if it is above 1/3;
+    where all are below, it takes all. On a serial uplink the smallest priority comes first, and interrupts; else the
+    column is the logarithm of a share of the band. Lengths are for devices that are free now.
     `env.unwrapped.encode_action(order)` and `decode_action(action)` translate to and from `ms.Order`.
 
     ## Observation Space
@@ -68,7 +71,7 @@ class Continuous(ContinuousVariant):
       elapsed time, or `"static"`.
     - `coherence_time`: τ of `"gauss-markov"` in seconds, > 0, default 0.5.
     - `horizon`: seconds of simulated time until truncation, at least one verification, default 20.
-    - `rho`: ρ in tokens/s, > 0; default `None`, the rate of a simple rule in this scenario, measured once.
+    - `rho`: ρ in tokens/s, > 0; default `None`, the rate of the scheduler `groups` in this scenario, measured once.
     - `patience`: seconds that a batch waits at most in encodings that do not say it, ≥ 0, default 2; `None` for ever.
       A device in a deep fade then holds nobody up for longer. Somebody is always waited for.
     - `action`, `reward`: see above.
