@@ -9,7 +9,7 @@ what the policy can expect, so it learns the decision that is best on average, w
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch as th
@@ -21,6 +21,7 @@ from agents.direct import DirectLearner
 from agents.foresight import Foresight
 from agents.vec_env import NativeVecEnv
 from multispin_env.arrays import FloatArray
+from multispin_env.envs.rounds.observations import ObservationCodec
 from multispin_env.scenario import Scenario
 
 FORESIGHT_RATE = 0.2
@@ -41,7 +42,7 @@ class Play:
     def __init__(self, env: NativeVecEnv, foresight: Foresight | None = None) -> None:
         self.env = env
         self.foresight = foresight
-        self.codec = env.env.settings.observations
+        self.codec = cast(ObservationCodec, env.env.settings.observations)  # of a reward that has slopes
         self.observation: Any = env.reset()
 
     def slopes(self, action: th.Tensor) -> th.Tensor:

@@ -1,14 +1,15 @@
 """Lessons for imitation: fresh states of many systems, with the actions of the optimum and what errors in them cost."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.engine import Observation
-from multispin_env.envs.rounds.observations import SHARED
+from multispin_env.envs.observations import SHARED
+from multispin_env.envs.rounds.actions import ActionCodec
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import Decision, SystemState
@@ -140,7 +141,7 @@ def _target(
     settings: Settings, problem: Problem, length: FloatArray, decision: Decision, state: SystemState
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Actions and what errors in them cost."""
-    codec = settings.actions
+    codec = cast(ActionCodec, settings.actions)  # of an environment that is teachable
     action = codec.encode(decision, state)
     column = np.clip(codec.length_column(length), -1.0, 1.0)
     action[..., 0] = column

@@ -26,7 +26,7 @@ import multispin_env as ms
 from agents.ppo import SETTINGS, PPOSettings
 from agents.runs import RunConfig
 from agents.vec_env import make_vec_env
-from multispin_env.envs.registration import MAX_EPISODE_STEPS
+from multispin_env.envs.settings import MAX_EPISODE_STEPS
 
 ENV_ID = "MultiSpin/Heterogeneous-v0"
 TARGET = 3.0

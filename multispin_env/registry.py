@@ -165,6 +165,15 @@ ENCODINGS: Registry[Any] = Registry(
     },
 )
 
+ORDER_ENCODINGS: Registry[Any] = Registry(
+    "action of orders",
+    {
+        "residual": "multispin_env.envs.continuous.encodings.residual:ResidualCodec",
+        "plain": "multispin_env.envs.continuous.encodings.plain:PlainCodec",
+        "full": "multispin_env.envs.continuous.encodings.full:FullCodec",
+    },
+)
+
 _VARIANTS = "multispin_env.envs.rounds.variants."
 
 ENVIRONMENTS: Registry[Any] = Registry(
@@ -176,6 +185,7 @@ ENVIRONMENTS: Registry[Any] = Registry(
         "MultiSpin/DelayedChannel-v0": _VARIANTS + "delayed_channel:DelayedChannel",
         "MultiSpin/RecordedAcceptance-v0": _VARIANTS + "recorded_acceptance:RecordedAcceptance",
         "MultiSpin/Fair-v0": _VARIANTS + "fair:Fair",
+        "MultiSpin/Continuous-v0": "multispin_env.envs.continuous.variants.continuous:Continuous",
     },
 )
 

@@ -26,7 +26,7 @@ ACTIONS, OBSERVATIONS = "multispin_env.envs.rounds.actions", "multispin_env.envs
 ENCODINGS = "multispin_env.envs.rounds.encodings"
 SCENARIO = "multispin_env.scenario:Scenario"
 VECTOR = "multispin_env.envs.vector:MultiSpinVectorEnv"
-REGISTRATION = "multispin_env.envs.registration"
+REGISTRATION, ENVS = "multispin_env.envs.settings", "multispin_env.envs"
 REPLAY, SCORES = f"{ACCEPTANCE}.replay", "multispin_env.evaluation.cases.states"
 
 
@@ -136,8 +136,18 @@ CONSTANTS = [  # place, value, where it is stated, and how
     (f"{SCORES}:CERTIFICATE", 1e-6, "docs/optimum.md", "certificate 1e-6"),
     (f"{ACTIONS}:LARGEST_FACTOR", 1e4, "docs/environments.md", "ln f(x) = ln(1e4) sinh(5x)/sinh 5"),
     (f"{ENCODINGS}.residual:SHARPNESS", 5.0, "docs/environments.md", "ln f(x) = ln(1e4) sinh(5x)/sinh 5"),
-    (f"{OBSERVATIONS}:LARGEST_FADE", 64.0, f"{OBSERVATIONS}:ObservationCodec", "which is r at H = 64 H̄"),
-    (f"{OBSERVATIONS}:LARGEST_FADE", 64.0, f"{VARIANTS}.heterogeneous:Heterogeneous", "is 64 times the largest mean"),
+    (
+        f"{ENVS}.observations:LARGEST_FADE",
+        64.0,
+        f"{OBSERVATIONS}:ObservationCodec",
+        "which is r at H = 64 H̄",
+    ),
+    (
+        f"{ENVS}.observations:LARGEST_FADE",
+        64.0,
+        f"{VARIANTS}.heterogeneous:Heterogeneous",
+        "is 64 times the largest mean",
+    ),
     ("multispin_env.evaluation.statistics:LEVEL", 0.95, "docs/reproduce.md", "95 % bootstrap intervals"),
     ("multispin_env.physics.streams:MOST_ROWS", 64, "docs/environments.md", "runs once in 64 rounds"),
     ("multispin_env.physics.streams:FEWEST_ROWS", 8, "docs/environments.md", "but at least 8"),

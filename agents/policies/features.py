@@ -12,7 +12,8 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
-from multispin_env.envs.rounds.observations import ROUNDS, SHARED, TOKENS
+from multispin_env.envs.observations import SHARED
+from multispin_env.envs.rounds.observations import ROUNDS, TOKENS
 
 SMALLEST_CHANNEL = 1e-3
 """Added before the logarithm of a relative spectral efficiency."""

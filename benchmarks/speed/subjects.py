@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 import multispin_env as ms
-from multispin_env.envs.registration import MAX_EPISODE_STEPS
+from multispin_env.envs.settings import MAX_EPISODE_STEPS
 
 DEFAULT_ID = "MultiSpin/Heterogeneous-v0"
 ENCODINGS = ("residual", "shares", "lengths")

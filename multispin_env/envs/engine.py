@@ -1,5 +1,9 @@
-"""What the shells know of whatever they step: an engine of n copies. Each family of environments has its own."""
+"""What the shells know of whatever they step: an engine of n copies, and what it is made of.
 
+Each family of environments has its own.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,8 +29,103 @@ class Step:
     info: dict[str, NDArray[Any]]  # arrays (n,) and (n, K)
 
 
+class Actions(Protocol):
+    """Codec between actions in [-1, 1] and what is decided."""
+
+    @property
+    def columns(self) -> int:
+        """Numbers of an action for each user."""
+        ...
+
+    @property
+    def space(self) -> spaces.Box:
+        """Action space of one copy, (K, columns)."""
+        ...
+
+    def check_shape(self, action: NDArray[Any], *batch_and_users: int) -> None:
+        """``ValueError`` unless the action has the shape (..., K, columns)."""
+        ...
+
+    def decode(self, action: NDArray[Any], state: Any) -> Any:
+        """What actions (..., K, columns) mean in states (..., K); ``ValueError`` for bad actions."""
+        ...
+
+    def encode(self, decision: Any, state: Any) -> NDArray[np.float32]:
+        """Actions (..., K, columns) that decode to decisions (..., K) in these states."""
+        ...
+
+
+class Observations(Protocol):
+    """Codec between what is seen, in physical units, and observations."""
+
+    @property
+    def space(self) -> spaces.Dict:
+        """Observation space of one copy."""
+        ...
+
+    def encode(self, observed: Any) -> Observation:
+        """Observations of what is seen."""
+        ...
+
+    def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> Any:
+        """What observations show."""
+        ...
+
+
+class Aim(Protocol):
+    """What steps are rewarded for."""
+
+    @property
+    def metric(self) -> str:
+        """Name of what whole episodes are compared by, one of `multispin_env.evaluation.comparison.METRICS`."""
+        ...
+
+    @property
+    def remembered_rounds(self) -> float:
+        """Steps over which the past counts for the reward; 1 where each counts by itself."""
+        ...
+
+
+class Renderer(Protocol):
+    """What draws or shows steps."""
+
+    def begin(self, copies: IntArray = ...) -> None:
+        """Take in that these copies were reset."""
+        ...
+
+    def add(self, step: Any, over: BoolArray | None = None) -> None:
+        """Take in a step; copies that are ``over`` began anew."""
+        ...
+
+    def view(self, copy: int = 0) -> Any:
+        """What there is to show of a copy."""
+        ...
+
+    def frame(self, copy: int = 0) -> NDArray[np.uint8] | None:
+        """Picture of a copy's last step."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open."""
+        ...
+
+
+MakeRenderer = Callable[[Any, int], Renderer]
+"""Settings of an environment and the number of its copies to what draws or shows them."""
+
+
 class Engine(Protocol):
     """n copies of one environment. A single environment is an engine of one copy."""
+
+    @property
+    def actions(self) -> Actions:
+        """Codec of actions."""
+        ...
+
+    @property
+    def objective(self) -> Aim:
+        """What steps are rewarded for."""
+        ...
 
     @property
     def action_space(self) -> spaces.Box:
@@ -68,4 +167,8 @@ class Engine(Protocol):
 
     def decode_observation(self, observation: Observation) -> Any:
         """Return what observations show, in physical units."""
+        ...
+
+    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None) -> FloatArray:
+        """Derivatives of the next reward by actions; ``ValueError`` where it has none."""
         ...

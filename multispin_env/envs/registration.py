@@ -4,11 +4,8 @@ import gymnasium as gym
 
 from multispin_env.envs.settings import ENVIRONMENTS, Variant
 
-MAX_EPISODE_STEPS = 64
-"""Rounds of an episode unless ``gym.make(..., max_episode_steps=...)`` says otherwise."""
 
-
-def register_environment(env_id: str, variant: type[Variant], max_episode_steps: int = MAX_EPISODE_STEPS) -> None:
+def register_environment(env_id: str, variant: type[Variant], max_episode_steps: int | None = None) -> None:
     """Register your own environment for ``gym.make``, ``gym.make_vec`` and everything that lists environments.
 
     Parameters
@@ -18,7 +15,7 @@ def register_environment(env_id: str, variant: type[Variant], max_episode_steps:
     variant
         A frozen dataclass derived from `Variant`; its fields are the environment's own arguments.
     max_episode_steps
-        Steps after which ``gym.make`` truncates an episode.
+        Steps after which ``gym.make`` truncates an episode; ``None`` for what the variant says.
 
     Raises
     ------
@@ -54,13 +51,14 @@ def unregister_environment(env_id: str) -> None:
     gym.registry.pop(env_id, None)
 
 
-def tell_gymnasium(env_id: str, max_episode_steps: int = MAX_EPISODE_STEPS) -> None:
+def tell_gymnasium(env_id: str, max_episode_steps: int | None = None) -> None:
     """Register an id of `ENVIRONMENTS` with Gymnasium, unless it is known there."""
     if env_id not in gym.registry:
+        steps = ENVIRONMENTS.load(env_id).max_episode_steps if max_episode_steps is None else max_episode_steps
         gym.register(
             env_id,
             entry_point="multispin_env.envs.single:make_single",
             vector_entry_point="multispin_env.envs.vector:make_vector",
-            max_episode_steps=max_episode_steps,
+            max_episode_steps=steps,
             kwargs={"env_id": env_id},
         )

@@ -11,14 +11,14 @@ import multispin_env.registry as tables
 from multispin_env.checks import check_bool, check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import Controller
-from multispin_env.controllers.factory import make_controller
-from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
-from multispin_env.envs.rounds.engine import RoundsEngine
-from multispin_env.envs.rounds.observations import ObservationCodec
+from multispin_env.envs.engine import Actions, Engine, MakeRenderer, Observations
 from multispin_env.scenario import Scenario
 from multispin_env.scenario_files import is_file_name
 
 REWARDS = ("expected", "sampled")
+
+MAX_EPISODE_STEPS = 64
+"""Steps of an episode unless the environment or ``gym.make(..., max_episode_steps=...)`` says otherwise."""
 
 DEFAULT_SCENARIO = "llama2"
 """Preset that an environment takes if its user chooses none."""
@@ -30,6 +30,18 @@ class Variant(ABC):
 
     Its docstring is what `page` makes the page of the environment of, under Gymnasium's headings.
     """
+
+    encodings: ClassVar[tables.Registry[Any]]
+    """Encodings that its ``action`` can name."""
+
+    renderers: ClassVar[Mapping[str, MakeRenderer]] = MappingProxyType({})
+    """Render modes, each with what makes a renderer of the settings and the number of copies."""
+
+    max_episode_steps: ClassVar[int | None] = MAX_EPISODE_STEPS
+    """Steps after which ``gym.make`` truncates an episode; ``None`` where the environment truncates by itself."""
+
+    has_slopes: ClassVar[bool] = True
+    """Whether its rewards have derivatives by actions."""
 
     common_draft_length: ClassVar[bool] = False
     """Whether all devices draft the same number of tokens."""
@@ -71,12 +83,20 @@ class Variant(ABC):
         return cleandoc(cls.__doc__ or "")
 
     @abstractmethod
-    def engine(self, settings: "Settings", num_copies: int) -> RoundsEngine:
+    def engine(self, settings: "Settings", num_copies: int) -> Engine:
         """What steps n copies; ``ValueError`` where the scenario does not allow it."""
 
     @abstractmethod
-    def observations(self, scenario: Scenario) -> ObservationCodec:
+    def actions(self, scenario: Scenario, encoding: str) -> Actions:
+        """Codec between actions and what is decided."""
+
+    @abstractmethod
+    def observations(self, scenario: Scenario) -> Observations:
         """Codec between what is seen and observations."""
+
+    def best_controller(self, scenario: Scenario) -> Controller:
+        """The controller that regret is measured against; it knows the state. ``ValueError`` if there is none."""
+        raise ValueError(f"optimum: no optimum of {type(self).__name__} is known")
 
     @abstractmethod
     def assumptions(self, scenario: Scenario) -> Assumptions:
@@ -98,7 +118,7 @@ class Settings:
     optimum: bool = False
 
     def __post_init__(self) -> None:
-        check_name("action", self.action, ENCODINGS.names())
+        check_name("action", self.action, self.variant.encodings.names())
         check_name("reward", self.reward, REWARDS)
         check_bool("optimum", self.optimum)
         if self.optimum and self.variant.optimum is None:
@@ -163,22 +183,20 @@ class Settings:
         return replace(self, variant=self.variant.held_out)
 
     @property
-    def actions(self) -> ActionCodec:
-        """Codec between actions and decisions."""
-        return ENCODINGS.load(self.action)(self.scenario, self.variant.common_draft_length)
+    def actions(self) -> Actions:
+        """Codec between actions and what is decided."""
+        return self.variant.actions(self.scenario, self.action)
 
     @property
-    def observations(self) -> ObservationCodec:
+    def observations(self) -> Observations:
         """Codec between what is seen and observations."""
         return self.variant.observations(self.scenario)
 
     @property
     def best_controller(self) -> Controller:
         """The controller that regret is measured against; it knows the state. ``ValueError`` if there is none."""
-        if self.variant.optimum is None:
-            raise ValueError(f"optimum: no optimum of {type(self.variant).__name__} is known")
-        return make_controller(self.variant.optimum, self.scenario)
+        return self.variant.best_controller(self.scenario)
 
-    def engine(self, num_copies: int) -> RoundsEngine:
+    def engine(self, num_copies: int) -> Engine:
         """What steps n copies of the environment."""
         return self.variant.engine(self, num_copies)

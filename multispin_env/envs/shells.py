@@ -1,12 +1,19 @@
 """What both shells share: the engine of a variant, and a class for it, so that its help is the variant's page."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar, Self
 
+from multispin_env.checks import check_name
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.envs.engine import Observation
+from multispin_env.envs.engine import MakeRenderer, Observation, Renderer
 from multispin_env.envs.settings import Settings, Variant
-from multispin_env.physics.types import Observed
+
+RENDER_FPS = 4
+"""Steps a second, in a window or a film."""
+
+WINDOW = "human"
+"""Render mode of a window, which shows one copy."""
 
 
 class Shell:
@@ -15,6 +22,9 @@ class Shell:
     variant_type: ClassVar[type[Variant]]
     suffix: ClassVar[str]
     """End of the names of its classes; they begin with the variant's."""
+    window: ClassVar[bool]
+    """Whether it can show itself in a window."""
+    metadata: dict[str, Any]
 
     @classmethod
     def of(cls, variant: type[Variant]) -> type[Self]:
@@ -29,12 +39,25 @@ class Shell:
         self.variant = settings.variant
         self._engine = settings.engine(num_copies)
 
+    @classmethod
+    def modes(cls, variant: type[Variant]) -> Mapping[str, MakeRenderer]:
+        """Render modes, and what makes them."""
+        return {mode: made for mode, made in variant.renderers.items() if cls.window or mode != WINDOW}
+
+    def _make_renderer(self, mode: str | None, num_copies: int) -> Renderer | None:
+        """What a render mode asks for; ``None`` if nothing is to be drawn, ``ValueError`` for an unknown mode."""
+        if mode is None:
+            return None
+        modes = self.modes(self.variant_type)
+        check_name("render_mode", mode, modes)
+        return modes[mode](self.settings, num_copies)
+
     @property
     def assumptions(self) -> Assumptions:
         """What an engineer may know of this environment from past data; plug-in controllers start from it."""
         return self.variant.assumptions(self.scenario)
 
-    def decode_observation(self, observation: Observation) -> Observed:
+    def decode_observation(self, observation: Observation) -> Any:
         """Return what an observation shows in physical units: arrays (K,), or (n, K) of a vector."""
         return self._engine.decode_observation(observation)
 
@@ -45,8 +68,9 @@ class Shell:
 
 @cache
 def _class_of(shell: Any, variant: Any) -> Any:
-    fields = {"variant_type": variant, "__doc__": variant.page(), "__module__": variant.__module__}
-    return type(f"{variant.__name__}{shell.suffix}", (shell,), fields)
+    metadata = {**shell.metadata, "render_modes": list(shell.modes(variant))}
+    about = {"__doc__": variant.page(), "__module__": variant.__module__, "metadata": metadata}
+    return type(f"{variant.__name__}{shell.suffix}", (shell,), {"variant_type": variant, **about})
 
 
 def _blank(shell: type[Shell], variant: type[Variant]) -> Any:

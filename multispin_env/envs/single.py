@@ -8,18 +8,17 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.envs.engine import Observation
-from multispin_env.envs.rendering.renderers import FRAMES_OR_WINDOW, make_renderer, metadata_of
 from multispin_env.envs.settings import DEFAULT_SCENARIO, ENVIRONMENTS, Settings
-from multispin_env.envs.shells import Shell
-from multispin_env.physics.types import Decision, SystemState
+from multispin_env.envs.shells import RENDER_FPS, Shell
 from multispin_env.scenario import Scenario
 
 
 class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
-    """Base of the single environments, which are in `multispin_env.envs.rounds.variants`."""
+    """Base of the single environments; what each of them is, its variant says."""
 
-    metadata: dict[str, Any] = metadata_of(FRAMES_OR_WINDOW)
+    metadata: dict[str, Any] = {"render_modes": [], "render_fps": RENDER_FPS}  # noqa: RUF012 (type of the base)
     suffix = "Env"
+    window = True
 
     def __init__(
         self,
@@ -37,11 +36,11 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
         self.action_space = self._engine.action_space
         self.observation_space = cast(spaces.Space[Observation], self._engine.observation_space)
         self.render_mode = render_mode
-        self._renderer = make_renderer(render_mode, FRAMES_OR_WINDOW, settings, 1)
+        self._renderer = self._make_renderer(render_mode, 1)
         self._seeded = False
 
     @property
-    def state(self) -> SystemState:
+    def state(self) -> Any:
         """What prices the next action, arrays (K,) in physical units; parts of it may be hidden from agents.
 
         Raises
@@ -50,20 +49,21 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
             Before `reset`.
         """
         self._check_seeded("state")
-        return self._engine.state[0].copy()
+        state: Any = self._engine.state[0]
+        return state.copy()
 
-    def encode_action(self, decision: Decision) -> NDArray[np.float32]:
-        """Return the action that decodes to this decision (K,) in the current round."""
+    def encode_action(self, decision: Any) -> NDArray[np.float32]:
+        """Return the action that decodes to this decision (K,) now."""
         return self._engine.encode(decision, copy=0)
 
-    def decode_action(self, action: NDArray[Any]) -> Decision:
-        """Return the decision (K,) that an action means in the current round."""
+    def decode_action(self, action: NDArray[Any]) -> Any:
+        """Return the decision (K,) that an action means now."""
         return self._engine.decode(action, copy=0)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Draw new devices and a first round of fading."""
+        """Draw new devices and their first channels."""
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
             self._engine.seed(0, self.np_random)
@@ -97,7 +97,7 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
             raise RuntimeError(f"{what}: expected reset() first, got a call before it")
 
     def render(self) -> NDArray[np.uint8] | None:
-        """Picture of the last round, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
+        """Picture of the last step, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
         return None if self._renderer is None else self._renderer.frame()
 
     def close(self) -> None:

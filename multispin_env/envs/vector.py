@@ -19,13 +19,9 @@ from multispin_env.envs.autoreset import (
     final_infos,
     infos_of,
 )
-from multispin_env.envs.engine import Observation
-from multispin_env.envs.rendering.renderers import FRAMES, make_renderer, metadata_of
-from multispin_env.envs.rendering.views import View
-from multispin_env.envs.rounds.objectives import Objective
+from multispin_env.envs.engine import Aim, Observation
 from multispin_env.envs.settings import DEFAULT_SCENARIO, ENVIRONMENTS, Settings
-from multispin_env.envs.shells import Shell
-from multispin_env.physics.types import Decision, SystemState
+from multispin_env.envs.shells import RENDER_FPS, Shell
 from multispin_env.scenario import Scenario
 
 
@@ -40,7 +36,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
     num_envs
         n.
     max_episode_steps
-        Rounds until a copy truncates; ``None`` or -1 for never.
+        Steps until a copy truncates; ``None`` or -1 for never.
     autoreset_mode
         When a copy that truncated starts its next episode: with the next step (its action is then not read, its
         reward and info are 0), in the same step (the last observation and info are in ``final_obs`` and
@@ -56,8 +52,10 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
     """
 
     suffix = "VectorEnv"
+    window = False
     metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
-        **metadata_of(FRAMES),
+        "render_modes": [],
+        "render_fps": RENDER_FPS,
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
 
@@ -96,13 +94,13 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         self.single_observation_space = self._engine.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._renderer = make_renderer(render_mode, FRAMES, settings, num_envs)
+        self._renderer = self._make_renderer(render_mode, num_envs)
         self._seeded = np.zeros(num_envs, dtype=bool)
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._over = np.zeros(num_envs, dtype=bool)
 
     @property
-    def state(self) -> SystemState:
+    def state(self) -> Any:
         """What prices the next actions, arrays (n, K) in physical units; parts of it may be hidden from agents.
 
         Raises
@@ -111,19 +109,20 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
             Before `reset` of all copies.
         """
         self._check_seeded("state")
-        return self._engine.state.copy()
+        state: Any = self._engine.state
+        return state.copy()
 
     @property
-    def objective(self) -> Objective:
-        """What rounds are rewarded for."""
+    def objective(self) -> Aim:
+        """What steps are rewarded for."""
         return self._engine.objective
 
-    def encode_action(self, decision: Decision) -> NDArray[np.float32]:
-        """Return the actions that decode to these decisions (n, K) in the current round."""
+    def encode_action(self, decision: Any) -> NDArray[np.float32]:
+        """Return the actions that decode to these decisions (n, K) now."""
         return self._engine.encode(decision)
 
-    def decode_action(self, action: NDArray[Any]) -> Decision:
-        """Return the decisions (n, K) that actions mean in the current round."""
+    def decode_action(self, action: NDArray[Any]) -> Any:
+        """Return the decisions (n, K) that actions mean now."""
         return self._engine.decode(action)
 
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None) -> FloatArray:
@@ -143,7 +142,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         Raises
         ------
         ValueError
-            For bad actions, or a worth of another shape.
+            For bad actions, a worth of another shape, or a reward without derivatives.
         """
         shape = self._engine.state.draft_time.shape
         if worth is not None and np.shape(worth) != shape:
@@ -215,13 +214,13 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         return self._handed_out(observation), step.reward, step.terminated.copy(), truncated, infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
-        """Picture of every copy's last round, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
+        """Picture of every copy's last step, (450, 800, 3) uint8; ``None`` without ``render_mode="rgb_array"``."""
         if self._renderer is None:
             return None
         frames = (self._renderer.frame(copy) for copy in range(self.num_envs))
         return tuple(frame for frame in frames if frame is not None)
 
-    def view(self, copy: int = 0) -> View:
+    def view(self, copy: int = 0) -> Any:
         """What a picture shows of a copy; ``RuntimeError`` without ``render_mode="rgb_array"``."""
         if self._renderer is None:
             raise RuntimeError('view: expected render_mode "rgb_array", got None')

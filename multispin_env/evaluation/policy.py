@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.envs.engine import Observation
-from multispin_env.envs.rounds.observations import SHARED
+from multispin_env.envs.observations import SHARED
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state

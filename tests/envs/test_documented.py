@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.rounds.page import MARK
+from multispin_env.envs.page import MARK
 
 IDS = ms.ENVIRONMENTS.names()
 LINE = r"\| `(\w+)` +\| (\([K\d].*?\)) +\|.*\| ([-\d.]+) +\| ([-\d.]+) +\|"

@@ -1,21 +1,17 @@
 """What an environment with a render mode has beside its batch: it remembers rounds, and draws or shows them."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, IntArray
-from multispin_env.checks import check_name
 from multispin_env.envs.rendering.picture import Picture
 from multispin_env.envs.rendering.views import Histories, View
 from multispin_env.envs.rendering.window import Window
 from multispin_env.envs.rounds.engine import RoundStep
 from multispin_env.envs.settings import Settings
-
-RENDER_FPS = 4
-"""Rounds a second, in a window or a film."""
+from multispin_env.envs.shells import RENDER_FPS
 
 FIRST = np.zeros(1, dtype=np.int64)
 """The only copy of a single environment."""
@@ -90,18 +86,3 @@ class WindowRenderer(Renderer):
 
 FRAMES: Mapping[str, type[Renderer]] = {"rgb_array": Renderer}
 FRAMES_OR_WINDOW: Mapping[str, type[Renderer]] = {**FRAMES, "human": WindowRenderer}
-
-
-def make_renderer(
-    mode: str | None, allowed: Mapping[str, type[Renderer]], settings: Settings, num_copies: int
-) -> Renderer | None:
-    """Make what a render mode asks for; ``None`` if nothing is to be drawn, ``ValueError`` for an unknown mode."""
-    if mode is None:
-        return None
-    check_name("render_mode", mode, allowed)
-    return allowed[mode](settings, num_copies)
-
-
-def metadata_of(allowed: Mapping[str, type[Renderer]]) -> dict[str, Any]:
-    """Gymnasium's metadata of an environment with these modes."""
-    return {"render_modes": list(allowed), "render_fps": RENDER_FPS}

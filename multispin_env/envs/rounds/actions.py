@@ -7,19 +7,18 @@ draft length is common, it is read from the mean of column 0 over users.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 import multispin_env.registry as tables
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import FloatArray
 from multispin_env.checks import require
+from multispin_env.envs.codec import BoxCodec
 from multispin_env.physics.types import Decision, RealDecision, SystemState
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.validation import checked_decision
-from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import Slopes, equal_latency, equal_latency_slopes
 
 LARGEST_FACTOR = 1e4
@@ -27,12 +26,9 @@ LARGEST_FACTOR = 1e4
 
 LOG_LARGEST_FACTOR = math.log(LARGEST_FACTOR)
 
-EDGE = 1e-6
-"""How far an entry may lie outside [-1, 1], for rounding to float32."""
-
 
 @dataclass(frozen=True)
-class ActionCodec(ABC):
+class ActionCodec(BoxCodec, ABC):
     """Base of the encodings.
 
     A subclass has `columns` and the three methods of the bandwidth; with another scale of lengths also `real_length`,
@@ -46,19 +42,7 @@ class ActionCodec(ABC):
         Whether all devices draft the same number of tokens.
     """
 
-    columns: ClassVar[int]
-    scenario: Scenario
     common_draft_length: bool
-
-    @property
-    def space(self) -> spaces.Box:
-        """Box [-1, 1] of shape (K, columns)."""
-        return spaces.Box(-1.0, 1.0, (self.scenario.num_users, self.columns), np.float32)
-
-    @property
-    def length_range(self) -> tuple[int, int]:
-        """L_min and L_max."""
-        return self.scenario.min_draft_length, self.scenario.max_draft_length
 
     def decode(self, action: NDArray[Any], state: SystemState) -> Decision:
         """Decision (..., K) of an action (..., K, columns) in a state (..., K).
@@ -68,13 +52,13 @@ class ActionCodec(ABC):
         ValueError
             For a wrong shape, NaN, or an entry outside [-1, 1].
         """
-        x = self._checked(action, state.draft_time.shape)
+        x = self.checked(action, state.draft_time.shape)
         length = np.rint(self._real_lengths(x))
         return Decision(length.astype(np.int64), self.bandwidth(x, length, state))
 
     def relaxed(self, action: NDArray[Any], state: SystemState) -> RealDecision:
         """As `decode`, with lengths that are not rounded: a function of the action that has derivatives."""
-        x = self._checked(action, state.draft_time.shape)
+        x = self.checked(action, state.draft_time.shape)
         length = self._real_lengths(x)
         return RealDecision(length, self.bandwidth(x, length, state))
 
@@ -88,7 +72,7 @@ class ActionCodec(ABC):
         slopes
             ∂ / ∂L_k and ∂ / ∂B_k, arrays (..., K).
         """
-        x = self._checked(action, state.draft_time.shape)
+        x = self.checked(action, state.draft_time.shape)
         length = self._real_lengths(x)
         by_length, by_columns = self.bandwidth_slopes(x, length, state, slopes.bandwidth)
         column = (slopes.draft_length + by_length) * self.length_slope(length)
@@ -109,24 +93,6 @@ class ActionCodec(ABC):
         columns = [self.length_column(length), *self.bandwidth_columns(decision, state)]
         return np.clip(np.stack(columns, -1), -1.0, 1.0).astype(np.float32)
 
-    def real_length(self, column: FloatArray) -> FloatArray:
-        """Length before rounding, of entries x of column 0.
-
-        It is low − 1 + (1 + high − low)^{(x + 1)/2}, a logarithmic scale.
-        """
-        low, high = self.length_range
-        return low - 1.0 + np.exp((0.5 * math.log(1.0 + high - low)) * (column + 1.0))
-
-    def length_column(self, length: FloatArray | IntArray) -> FloatArray:
-        """Entries of column 0, of real lengths: the inverse of `real_length`; −1 where there is only one length."""
-        low, high = self.length_range
-        return 2.0 * np.log(1.0 + length - low) / math.log(max(1.0 + high - low, 2.0)) - 1.0
-
-    def length_slope(self, length: FloatArray) -> FloatArray:
-        """Derivative of `real_length` by the entry of column 0, at these real lengths."""
-        low, high = self.length_range
-        return 0.5 * math.log(1.0 + high - low) * (1.0 + length - low)
-
     @abstractmethod
     def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
         """Bandwidth (..., K) in Hz that an action x (..., K, columns) means with lengths (..., K), whole or real."""
@@ -143,20 +109,6 @@ class ActionCodec(ABC):
 
         ``by_bandwidth`` are its derivatives by the bandwidth, (..., K).
         """
-
-    def check_shape(self, action: NDArray[Any], *batch_and_users: int) -> None:
-        """``ValueError`` unless the action has the shape (..., K, columns)."""
-        wanted = (*batch_and_users, self.columns)
-        if np.shape(action) != wanted:
-            raise ValueError(f"action: expected shape {wanted}, got {np.shape(action)}")
-
-    def _checked(self, action: NDArray[Any], shape: tuple[int, ...]) -> FloatArray:
-        self.check_shape(action, *shape)
-        x = np.asarray(action, dtype=np.float64)
-        if not np.maximum.reduce(np.abs(x), None, initial=0.0) <= 1.0:  # also for NaN
-            require("action", x, np.abs(x) <= 1.0 + EDGE, "numbers in [-1, 1]")
-            x = np.clip(x, -1.0, 1.0)
-        return x
 
     def _real_lengths(self, x: FloatArray) -> FloatArray:
         return self.real_length(self._common(x[..., 0]))

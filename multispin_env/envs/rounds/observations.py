@@ -1,6 +1,6 @@
 """What may be seen to observation and back: the one place where observations are scaled."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,46 +11,23 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.engine import Observation
+from multispin_env.envs.observations import (
+    DEVICE_ENTRIES,
+    SHARED,
+    SHARED_BOUND,
+    Entry,
+    Scales,
+    Words,
+    efficiency_entry,
+)
 from multispin_env.physics.types import Observed, SystemState
 from multispin_env.physics.uplink import channel_gain, full_share_token_time, spectral_efficiency
-from multispin_env.scenario import Scenario
-
-LARGEST_FADE = 64.0
-"""H / H̄ never exceeds it: the largest standard exponential that NumPy can draw is below 45."""
-
-SHARED_BOUND = 20.0
-"""|log10| of the shared quantities must stay below it."""
-
-ROUNDING = 1e-6
-"""Slack of the bounds for the rounding to float32."""
 
 ROUNDS = 16.0
 """Age of a request, and refusals, that count as one half."""
 
 TOKENS = 64.0
 """Accepted tokens of a request that count as one half."""
-
-
-@dataclass(frozen=True)
-class Words:
-    """What the pages of environments say of an entry, beside its range."""
-
-    symbol: str
-    meaning: str
-    unit: str  # before scaling
-    shape: str = "(K,)"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry of the observation: a field of `Observed`, scaled to order one, and back."""
-
-    field: str
-    words: Words
-    bounds: Callable[["ObservationCodec"], tuple[float, float]]
-    encode: Callable[["ObservationCodec", NDArray[Any]], NDArray[Any]]
-    decode: Callable[["ObservationCodec", FloatArray], NDArray[Any]]
-    numbers: Callable[["ObservationCodec"], int] = lambda codec: 1  # of each user, one user behind the other
 
 
 def _saturating(scale: float, meaning: str, unit: str) -> dict[str, Any]:
@@ -73,33 +50,8 @@ def _tokens(meaning: str) -> dict[str, Any]:
     }
 
 
-def _efficiency(field: str, symbol: str, meaning: str) -> Entry:
-    """Spectral efficiency over r̄."""
-    return Entry(
-        field,
-        Words(symbol, meaning, "bit/s/Hz"),
-        lambda codec: (0.0, codec.best_channel),
-        lambda codec, x: x / codec.reference_efficiency,
-        lambda codec, x: x * codec.reference_efficiency,
-    )
-
-
 ENTRIES = {
-    "compute": Entry(
-        "draft_time",
-        Words("T_k / T̄", "draft time of a token", "s/token"),
-        lambda codec: (1.0 - codec.spread, 1.0 + codec.spread),
-        lambda codec, x: x / codec.scenario.mean_draft_time,
-        lambda codec, x: x * codec.scenario.mean_draft_time,
-    ),
-    "channel": _efficiency("spectral_efficiency", "r_k / r̄", "spectral efficiency"),
-    "acceptance": Entry(
-        "acceptance_rate",
-        Words("α_k", "acceptance rate", "1"),
-        lambda codec: (0.0, 1.0),
-        lambda codec, x: x,
-        lambda codec, x: x,
-    ),
+    **DEVICE_ENTRIES,
     "task": Entry(
         "task",
         Words("0 or 1", "for each user a 1 at its task", "1", "(K · tasks,)"),
@@ -120,7 +72,9 @@ ENTRIES = {
         lambda codec, x: spectral_efficiency(codec.scenario, x) / codec.reference_efficiency,
         lambda codec, x: channel_gain(codec.scenario, x * codec.reference_efficiency),
     ),
-    "planned_channel": _efficiency("planned_efficiency", "r / r̄", "r = spectral efficiency that encodings plan with"),
+    "planned_channel": efficiency_entry(
+        "planned_efficiency", "r / r̄", "r = spectral efficiency that encodings plan with"
+    ),
     "throughput": Entry(
         "throughput",
         Words("x / (1 + x)", "x = R_k T_ver, R_k = discounted throughput", "tokens/s"),
@@ -134,9 +88,6 @@ ENTRIES = {
 MIDDLE = 4
 """Draft length at which ``shared`` also says how long a pass takes, where that depends on it."""
 
-SHARED = "shared"
-"""Entry of what all users share."""
-
 SHARED_WORDS = Words(
     "log10 of T_ver / T̄, K, K Q / (B r̄ T̄)",
     "verification time, users, upload time of a token at an equal share",
@@ -145,17 +96,12 @@ SHARED_WORDS = Words(
 )
 
 
-def words_of(key: str) -> Words:
-    """What an entry of the observation is, ``shared`` too."""
-    return SHARED_WORDS if key == SHARED else ENTRIES[key].words
-
-
 SHOWN = ("compute", "channel", "acceptance")
 """Entries where everything is known."""
 
 
 @dataclass(frozen=True)
-class ObservationCodec:
+class ObservationCodec(Scales):
     """Dimensionless observations of order one.
 
     Its entries are those of `ENTRIES` that are shown, and ``shared``. r̄ is the spectral efficiency at the middle of the
@@ -169,7 +115,6 @@ class ObservationCodec:
         Which entries there are beside ``shared``.
     """
 
-    scenario: Scenario
     shown: tuple[str, ...] = SHOWN
 
     def __post_init__(self) -> None:
@@ -185,26 +130,9 @@ class ObservationCodec:
         return {key: ENTRIES[key] for key in self.shown}
 
     @property
-    def num_tasks(self) -> int:
-        """Tasks of the scenario."""
-        return len(self.scenario.tasks)
-
-    @property
-    def spread(self) -> float:
-        """Largest |T_k / T̄ − 1|."""
-        return self.scenario.draft_time_spread + ROUNDING
-
-    @cached_property
-    def reference_efficiency(self) -> float:
-        """r̄ in bit/s/Hz."""
-        middle = 0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high)
-        return float(spectral_efficiency(self.scenario, np.array(middle)))
-
-    @property
-    def best_channel(self) -> float:
-        """Largest r_k / r̄."""
-        best_gain = np.array(self.scenario.mean_gain_high * LARGEST_FADE)
-        return float(spectral_efficiency(self.scenario, best_gain)) / self.reference_efficiency * (1.0 + ROUNDING)
+    def words(self) -> dict[str, Words]:
+        """What each entry is, ``shared`` too."""
+        return {**{key: entry.words for key, entry in self.entries.items()}, SHARED: SHARED_WORDS}
 
     @cached_property  # read at every step, and the same at all of them
     def shared(self) -> FloatArray:

@@ -8,14 +8,20 @@ from typing import ClassVar
 
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.controllers.base import Controller
+from multispin_env.controllers.factory import make_controller
+from multispin_env.envs.engine import MakeRenderer
+from multispin_env.envs.page import page
+from multispin_env.envs.rendering.renderers import FRAMES_OR_WINDOW
+from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
 from multispin_env.envs.rounds.engine import Parts, RoundsEngine
 from multispin_env.envs.rounds.memories import Memory
 from multispin_env.envs.rounds.objectives import Goodput, Objective
 from multispin_env.envs.rounds.observations import SHOWN, ObservationCodec
-from multispin_env.envs.rounds.page import page
 from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Variant
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.physics.types import SystemState
+from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
 
 
@@ -26,6 +32,9 @@ class RoundsVariant(Variant):
     A subclass replaces what is special: what is shown, what changes between rounds, what is rewarded or remembered.
     Where its docstring says ``{observation}``, its page has the table of what is shown; arguments then need defaults.
     """
+
+    encodings: ClassVar[Registry[type[ActionCodec]]] = ENCODINGS
+    renderers: ClassVar[Mapping[str, MakeRenderer]] = FRAMES_OR_WINDOW
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SHOWN, ""))
     """Entries of the observation beside ``shared``, with the argument that shows them; empty for those always shown."""
@@ -51,6 +60,14 @@ class RoundsVariant(Variant):
         """State (n, K) that encodings with the equal-latency root take for the true one; what is reported."""
         return reported
 
+    def actions(self, scenario: Scenario, encoding: str) -> ActionCodec:
+        """Codec between actions and decisions."""
+        return self.encodings.load(encoding)(scenario, self.common_draft_length)
+
+    def best_controller(self, scenario: Scenario) -> Controller:
+        """The controller of its optimum."""
+        return super().best_controller(scenario) if self.optimum is None else make_controller(self.optimum, scenario)
+
     def observations(self, scenario: Scenario) -> ObservationCodec:
         """Codec of what is shown: entries that are always there, and those whose argument is set."""
         shown = (key for key, argument in self.entries.items() if not argument or getattr(self, argument))
@@ -74,14 +91,14 @@ class RoundsVariant(Variant):
         parts = Parts(
             scenario=scenario,
             dynamics=self.dynamics(scenario),
-            actions=settings.actions,
-            observations=settings.observations,
+            actions=self.actions(scenario, settings.action),
+            observations=self.observations(scenario),
             objective=self.objective(scenario, num_copies),
             memories=self.memories(scenario, num_copies),
             plan=partial(self.planned, scenario),
             prices_drawn=settings.reward == "sampled",
             draws_tokens=self.draws_tokens,
             tells_hidden=self.privileged,
-            best=settings.best_controller if settings.optimum else None,
+            best=self.best_controller(scenario) if settings.optimum else None,
         )
         return RoundsEngine(parts, num_copies)

@@ -83,8 +83,9 @@ def course(scenario: Scenario, discipline: UplinkDiscipline, state: ContinuousSt
     start = _batch_start(uploads.ends, order)
     verified = (order.join >= Join.TAKE) & (uploads.ends <= start[:, None])
     time = batch_time(scenario, state.draft_length, verified)
-    left = uploads.left_at(start + time)
-    return Course(state, uploads.ends, verified, start, time, start + time, left)
+    end = start + time
+    left = uploads.left_at(np.where(np.isfinite(end), end, 0.0))  # one without an end is refused
+    return Course(state, uploads.ends, verified, start, time, end, left)
 
 
 def _batch_start(ends: FloatArray, order: Order) -> FloatArray:

@@ -143,10 +143,15 @@ class ContinuousCore:
         ValueError
             For a bad order, or one under which a batch never starts; nothing has changed then.
         """
+        return self.advance(checked_order(self.system.scenario, self.system.uplink, order, self.num_copies), over)
+
+    def advance(self, order: Order, over: BoolArray | None = None) -> Passage:
+        """As `step`, for an order as `checked_order` gives it."""
         scenario = self.system.scenario
-        order = checked_order(scenario, self.system.uplink, order, self.num_copies)
         begun = started(scenario, self.state, order)
         path = course(scenario, self.system.uplink, begun, order)
+        if over is not None:
+            path = replace(path, verified=path.verified & ~over[:, None])  # nothing is drawn for them
         _check_starts(path, over)
         tokens = self._tokens_of(path) * path.verified
         passage = Passage(

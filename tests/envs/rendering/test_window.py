@@ -5,9 +5,9 @@ import pytest
 
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas, load_pygame
-from multispin_env.envs.rendering.renderers import FRAMES, FRAMES_OR_WINDOW, metadata_of
 from multispin_env.envs.rendering.window import Window, require_display
 from multispin_env.envs.single import make_single
+from multispin_env.envs.vector import make_vector
 
 pygame = load_pygame()
 
@@ -119,8 +119,9 @@ def test_an_environment_shows_every_reset_and_round(monkeypatch):
 
 
 def test_modes_are_told_to_gymnasium():
-    assert metadata_of(FRAMES) == {"render_modes": ["rgb_array"], "render_fps": 4}
-    assert metadata_of(FRAMES_OR_WINDOW) == {"render_modes": ["rgb_array", "human"], "render_fps": 4}
+    single, vector = (make(env_id="MultiSpin/Fair-v0", num_users=2).metadata for make in (make_single, make_vector))
+    assert single == {"render_modes": ["rgb_array", "human"], "render_fps": 4}
+    assert (vector["render_modes"], vector["render_fps"]) == (["rgb_array"], 4)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.rounds.observations import ENTRIES, LARGEST_FADE, ObservationCodec
+from multispin_env.envs.observations import LARGEST_FADE
+from multispin_env.envs.rounds.observations import ENTRIES, ObservationCodec
 from multispin_env.physics.uplink import spectral_efficiency
 
 

@@ -1,0 +1,73 @@
+"""Actions in [-1, 1], one row for each user: their space, their checks, and lengths on a logarithmic scale."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import require
+from multispin_env.scenario import Scenario
+
+EDGE = 1e-6
+"""How far an entry may lie outside [-1, 1], for rounding to float32."""
+
+
+@dataclass(frozen=True)
+class BoxCodec:
+    """Base of the encodings of every family.
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    """
+
+    columns: ClassVar[int]
+    scenario: Scenario
+
+    @property
+    def space(self) -> spaces.Box:
+        """Box [-1, 1] of shape (K, columns)."""
+        return spaces.Box(-1.0, 1.0, (self.scenario.num_users, self.columns), np.float32)
+
+    @property
+    def length_range(self) -> tuple[int, int]:
+        """L_min and L_max."""
+        return self.scenario.min_draft_length, self.scenario.max_draft_length
+
+    def real_length(self, column: FloatArray) -> FloatArray:
+        """Length before rounding, of entries x of column 0.
+
+        It is low − 1 + (1 + high − low)^{(x + 1)/2}, a logarithmic scale.
+        """
+        low, high = self.length_range
+        return low - 1.0 + np.exp((0.5 * math.log(1.0 + high - low)) * (column + 1.0))
+
+    def length_column(self, length: FloatArray | IntArray) -> FloatArray:
+        """Entries of column 0, of real lengths: the inverse of `real_length`; −1 where there is only one length."""
+        low, high = self.length_range
+        return 2.0 * np.log(1.0 + length - low) / math.log(max(1.0 + high - low, 2.0)) - 1.0
+
+    def length_slope(self, length: FloatArray) -> FloatArray:
+        """Derivative of `real_length` by the entry of column 0, at these real lengths."""
+        low, high = self.length_range
+        return 0.5 * math.log(1.0 + high - low) * (1.0 + length - low)
+
+    def check_shape(self, action: NDArray[Any], *batch_and_users: int) -> None:
+        """``ValueError`` unless the action has the shape (..., K, columns)."""
+        wanted = (*batch_and_users, self.columns)
+        if np.shape(action) != wanted:
+            raise ValueError(f"action: expected shape {wanted}, got {np.shape(action)}")
+
+    def checked(self, action: NDArray[Any], shape: tuple[int, ...]) -> FloatArray:
+        """Actions (*shape, columns) as float64; ``ValueError`` for a wrong shape, NaN or an entry outside [-1, 1]."""
+        self.check_shape(action, *shape)
+        x = np.asarray(action, dtype=np.float64)
+        if not np.maximum.reduce(np.abs(x), None, initial=0.0) <= 1.0:  # also for NaN
+            require("action", x, np.abs(x) <= 1.0 + EDGE, "numbers in [-1, 1]")
+            x = np.clip(x, -1.0, 1.0)
+        return x

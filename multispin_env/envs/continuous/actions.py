@@ -1,0 +1,148 @@
+"""Actions in [-1, 1] to standing orders and back; ``registry.ORDER_ENCODINGS`` names the encodings.
+
+All have one row for each user. Column 0 is the draft length.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import multispin_env.registry as tables
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.envs.codec import BoxCodec
+from multispin_env.physics.continuous.types import ContinuousState, Join, Order
+from multispin_env.physics.continuous.uplink import UplinkDiscipline, serial
+from multispin_env.physics.continuous.validation import checked_order
+
+LOG_LARGEST_SHARE = math.log(1e4)
+"""ln of how many times the share of a device at 1 is that of one at 0."""
+
+SMALLEST_SHARE = 1e-8
+"""A device that has less of the band is encoded as having so much."""
+
+JOINS = 3
+"""Leave, take, wait."""
+
+
+@dataclass(frozen=True)
+class OrderCodec(BoxCodec, ABC):
+    """Base of the encodings.
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    uplink
+        How uploads share the band; a serial one reads priorities, the others shares.
+    patience
+        Seconds that the orders of actions wait at most, where an action does not say it; ``None``: for ever.
+    """
+
+    uplink: UplinkDiscipline
+    patience: float | None = None
+
+    @abstractmethod
+    def decode(self, action: NDArray[Any], state: ContinuousState) -> Order:
+        """Order (..., K) of an action (..., K, columns) in a state (..., K).
+
+        Raises
+        ------
+        ValueError
+            For a wrong shape, NaN, or an entry outside [-1, 1].
+        """
+
+    @abstractmethod
+    def encode(self, order: Order, state: ContinuousState) -> NDArray[np.float32]:
+        """Action (..., K, columns) that decodes to this order (..., K) in this state, as far as the encoding can say.
+
+        Raises
+        ------
+        ValueError
+            For a bad order.
+        """
+
+    def checked_order(self, order: Order, shape: tuple[int, ...]) -> Order:
+        """The order (*shape) as arrays with all that the uplink needs; ``ValueError`` for a bad one."""
+        batch = shape[:-1]
+        checked = checked_order(self.scenario, self.uplink, _mapped(order, lambda x: _rows(x, batch)), math.prod(batch))
+        return _mapped(checked, lambda x: x.reshape(*batch, *x.shape[1:]))
+
+    def length(self, x: FloatArray) -> IntArray:
+        """Draft lengths of entries of column 0."""
+        return np.rint(self.real_length(x)).astype(np.int64)
+
+    def waits(self, batch: tuple[int, ...]) -> FloatArray | None:
+        """Patience of orders (*batch) whose actions do not say it."""
+        return None if self.patience is None else np.full(batch, self.patience)
+
+    def uplink_fields(self, x: FloatArray) -> tuple[FloatArray | None, FloatArray | None]:
+        """Priority and share, one of them, that entries of a column mean."""
+        if self.uplink is serial:
+            return x, None
+        weight = np.exp(LOG_LARGEST_SHARE * np.clip(x, -1.0, 1.0))
+        share: FloatArray = weight / weight.sum(-1, keepdims=True)
+        return None, share
+
+    def uplink_column(self, order: Order) -> FloatArray:
+        """Entries that mean the priority or share of a checked order: ranks for priorities."""
+        if order.share is None:
+            assert order.priority is not None
+            return rank_column(order.priority)
+        log = np.log(np.maximum(order.share, SMALLEST_SHARE)) / LOG_LARGEST_SHARE
+        return np.asarray(log - 0.5 * (log.max(-1, keepdims=True) + log.min(-1, keepdims=True)))
+
+
+def join_of(x: FloatArray) -> IntArray:
+    """Thirds of [-1, 1]: leave, take, wait; where a copy would leave everybody, it takes everybody."""
+    join = np.minimum((0.5 * JOINS * (x + 1.0)).astype(np.int64), Join.WAIT)
+    return np.where(join.any(-1, keepdims=True), join, Join.TAKE)
+
+
+def join_column(join: IntArray) -> FloatArray:
+    """Middles of the thirds."""
+    return np.asarray((2.0 / JOINS) * (join - 1.0))
+
+
+def rank_column(priority: FloatArray) -> FloatArray:
+    """Numbers in [-1, 1] in the order of priorities (..., K), equal where these are equal; 0 where all are."""
+    by_priority = np.argsort(priority, -1, kind="stable")
+    ordered = np.take_along_axis(priority, by_priority, -1)
+    rank = np.zeros(priority.shape)
+    rank[..., 1:] = np.cumsum(ordered[..., 1:] > ordered[..., :-1], -1)
+    last = rank[..., -1:]
+    found = np.empty_like(rank)
+    np.put_along_axis(found, by_priority, np.where(last > 0.0, 2.0 * rank / np.maximum(last, 1.0) - 1.0, 0.0), -1)
+    return found
+
+
+def next_batch(state: ContinuousState) -> IntArray:
+    """Number of the next batch, (..., 1), to be compared with aims (..., K)."""
+    return np.asarray(state.batch)[..., None]
+
+
+def stacked(columns: list[FloatArray]) -> NDArray[np.float32]:
+    """Action of its columns."""
+    return np.clip(np.stack(columns, -1), -1.0, 1.0).astype(np.float32)
+
+
+def _mapped(order: Order, function: Callable[[Any], Any]) -> Order:
+    values: list[Any] = [getattr(order, name) for name in Order.__slots__]
+    mapped: list[Any] = [None if value is None else function(value) for value in values]
+    return Order(*mapped)
+
+
+def _rows(value: Any, batch: tuple[int, ...]) -> NDArray[Any]:
+    """Arrays with one batch axis, of those with any number."""
+    array = np.asarray(value)
+    if array.shape[: len(batch)] != batch:
+        return array  # wrong, and refused
+    return array.reshape(math.prod(batch), *array.shape[len(batch) :])
+
+
+ORDER_ENCODINGS: tables.Registry[type[OrderCodec]] = tables.ORDER_ENCODINGS
+"""The encodings that ``action`` of an environment without the barrier can name."""

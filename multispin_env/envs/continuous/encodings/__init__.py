@@ -1,0 +1,1 @@
+"""Encodings of standing orders, one file each; ``multispin_env.registry.ORDER_ENCODINGS`` names them."""

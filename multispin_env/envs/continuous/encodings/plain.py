@@ -1,0 +1,30 @@
+"""Length, batch and uplink of every device, and nothing of any rule."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.envs.continuous.actions import OrderCodec, join_column, join_of, stacked
+from multispin_env.physics.continuous.types import ContinuousState, Order
+
+
+class PlainCodec(OrderCodec):
+    """``"plain"``, (K, 3): log-scale draft length; leave, take or wait in thirds; priority or log share.
+
+    An order's patience is that of the environment, and it waits for no number of drafts; what it says of these, and of
+    the batches that drafts aim at, is lost. Of priorities, the order is kept.
+    """
+
+    columns = 3
+
+    def decode(self, action: NDArray[Any], state: ContinuousState) -> Order:
+        """The three columns, as they are."""
+        x = self.checked(action, state.phase.shape)
+        length, join, key = x[..., 0], x[..., 1], x[..., 2]
+        return Order(self.length(length), join_of(join), *self.uplink_fields(key), patience=self.waits(x.shape[:-2]))
+
+    def encode(self, order: Order, state: ContinuousState) -> NDArray[np.float32]:
+        """Middles of the thirds, ranks of the priorities."""
+        order = self.checked_order(order, state.phase.shape)
+        return stacked([self.length_column(order.draft_length), join_column(order.join), self.uplink_column(order)])

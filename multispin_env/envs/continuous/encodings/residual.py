@@ -1,0 +1,90 @@
+"""How a standing order differs from that of a rule."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.continuous.factory import make_scheduler
+from multispin_env.envs.continuous.actions import OrderCodec, next_batch, stacked
+from multispin_env.envs.continuous.reference import REFERENCE
+from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
+from multispin_env.physics.continuous.uplink import serial
+
+ENDS = (-0.6, -0.2, 0.2)
+"""Where the second column changes from aside to a batch earlier, the rule's own, and a batch later."""
+
+ASIDE, EARLIER, OWN, LATER = (-0.8, -0.4, 0.0, 0.6)
+"""Middles of these intervals."""
+
+NEVER = np.iinfo(np.int64).max
+"""Batch that nobody aims at."""
+
+BEHIND = 6.0
+"""Added to the priority of a device that is put aside; those of all others are within ±3."""
+
+
+class ResidualCodec(OrderCodec):
+    """``"residual"``, (K, 3): length around the rule's, on a log scale; shift of the batch; uplink around the rule's.
+
+    Zero is the scheduler ``"groups"``, with the environment's patience where the rule has none. The second column
+    puts a device aside (the batch takes it if it is there, its upload comes last), or lets it aim at the batch before
+    or after the rule's: the batch waits for all that aim at it. What else an order may say is lost.
+    """
+
+    columns = 3
+
+    def decode(self, action: NDArray[Any], state: ContinuousState) -> Order:
+        """The rule's order, moved."""
+        x = self.checked(action, state.phase.shape)
+        rule = self._rule(state)
+        length = np.clip(self.length_column(rule.draft_length) + 2.0 * x[..., 0], -1.0, 1.0)
+        place = np.digitize(x[..., 1], ENDS)  # aside, earlier, own, later
+        aside, shift = place == 0, np.where(place == 0, 0, place - 2)
+        aim = _aim(rule, state)
+        join = _moved_join(rule, aside, shift, aim, state)
+        key = self.uplink_column(rule) + 2.0 * x[..., 2]
+        fields = self.uplink_fields(key + BEHIND * aside if self.uplink is serial else key)
+        patience = self.waits(state.phase.shape[:-1]) if rule.patience is None else rule.patience
+        aim = np.maximum(aim + shift, next_batch(state))
+        return Order(self.length(length), join, *fields, patience, rule.least_batch, aim)
+
+    def encode(self, order: Order, state: ContinuousState) -> NDArray[np.float32]:
+        """The differences; those that are too large are cut."""
+        order, rule = self.checked_order(order, state.phase.shape), self._rule(state)
+        length = self.length_column(order.draft_length) - self.length_column(rule.draft_length)
+        key = self.uplink_column(order) - self.uplink_column(rule)
+        return stacked([0.5 * length, _batch_column(order, rule, state), 0.5 * key])
+
+    @cached_property
+    def rule(self) -> Scheduler:
+        """What zero is."""
+        return make_scheduler(REFERENCE, self.scenario)
+
+    def _rule(self, state: ContinuousState) -> Order:
+        return self.checked_order(self.rule(state), state.phase.shape)
+
+
+def _aim(order: Order, state: ContinuousState) -> IntArray:
+    """Batches that devices aim at: of free ones what the order says, of others what an earlier one said."""
+    own = next_batch(state) if order.aim is None else order.aim
+    return np.where(state.phase == Phase.FREE, own, state.aim)
+
+
+def _moved_join(rule: Order, aside: BoolArray, shift: IntArray, aim: IntArray, state: ContinuousState) -> IntArray:
+    waited = np.where(rule.join == Join.WAIT, aim, NEVER).min(-1, keepdims=True)
+    due = aim + shift <= np.where(waited == NEVER, next_batch(state), waited)
+    join = np.where(shift == 0, rule.join, np.where(due, Join.WAIT, Join.LEAVE))
+    join = np.where(aside, Join.TAKE, join)
+    return np.where(join.any(-1, keepdims=True), join, Join.TAKE)
+
+
+def _batch_column(order: Order, rule: Order, state: ContinuousState) -> FloatArray:
+    """The shift if there is one, else what leads to the order's join."""
+    shift = np.sign(_aim(order, state) - _aim(rule, state))
+    wanted = np.where(order.join == Join.TAKE, ASIDE, np.where(order.join == Join.WAIT, EARLIER, LATER))
+    same = np.where(order.join == rule.join, OWN, wanted)
+    return np.where(shift == 0, same, np.where(shift < 0, EARLIER, LATER))

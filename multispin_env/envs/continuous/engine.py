@@ -1,0 +1,169 @@
+"""The engine without the barrier: observation, action and reward around the core. Single and vector shells call it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.envs.continuous.actions import OrderCodec
+from multispin_env.envs.continuous.objectives import TokensMinusTime
+from multispin_env.envs.continuous.observations import ContinuousObservations
+from multispin_env.envs.engine import Observation, Step
+from multispin_env.envs.observations import SHARED
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.types import ContinuousState, Order, Passage
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PassageStep(Step):
+    """One verification of all copies."""
+
+    before: ContinuousState  # (n, K) when the order was given
+    order: Order  # (n, K)
+    passage: Passage  # (n, K)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What one environment of this family is made of.
+
+    Parameters
+    ----------
+    system
+        What does not change while time passes.
+    actions, observations
+        Codecs.
+    objective
+        What verifications are rewarded for.
+    horizon
+        Seconds after which an episode is truncated, by the verification that ends then or later.
+    draws_tokens
+        Whether tokens are drawn, or expected.
+    """
+
+    system: ContinuousSystem
+    actions: OrderCodec
+    observations: ContinuousObservations
+    objective: TokensMinusTime
+    horizon: float
+    draws_tokens: bool
+
+
+class ContinuousEngine:
+    """n copies of one environment, with actions and observations as arrays (n, ...).
+
+    Parameters
+    ----------
+    parts
+        The environment.
+    num_copies
+        n.
+    """
+
+    def __init__(self, parts: Parts, num_copies: int) -> None:
+        self.scenario = parts.system.scenario
+        self.num_copies = num_copies
+        self.actions = parts.actions
+        self.observations = parts.observations
+        self.objective = parts.objective
+        self._horizon = parts.horizon
+        self._core = ContinuousCore(parts.system, num_copies, drawn=parts.draws_tokens)
+        self._never = np.zeros(num_copies, dtype=bool)
+        self._tokens = np.zeros(num_copies)  # of the episode so far
+        self._seen: dict[str, tuple[Any, NDArray[np.float32]]] = {}  # key: field, and the entry made of it
+
+    @property
+    def state(self) -> ContinuousState:
+        """What the next order may depend on, arrays (n, K)."""
+        return self._core.state
+
+    @property
+    def action_space(self) -> spaces.Box:
+        """Action space of one copy."""
+        return self.actions.space
+
+    @property
+    def observation_space(self) -> spaces.Dict:
+        """Observation space of one copy."""
+        return self.observations.space
+
+    def seed(self, copy: int, generator: np.random.Generator) -> None:
+        """Give a copy fresh random streams."""
+        self._core.seed(copy, generator)
+
+    def reset(self, copies: IntArray | None = None) -> Observation:
+        """Start new episodes in some copies (default all); returns the observation of all, to be read only."""
+        self._core.reset(copies)
+        self._tokens[slice(None) if copies is None else copies] = 0.0
+        return self._observe()
+
+    def step(self, action: NDArray[Any], over: BoolArray | None = None) -> PassageStep:
+        """Play actions (n, K, columns) until the next verification ends; a bad action raises and changes nothing.
+
+        Parameters
+        ----------
+        action
+            In [-1, 1].
+        over
+            Copies (n,) that start a new episode instead: their action is not read, their reward and info are 0.
+        """
+        if over is None or not np.count_nonzero(over):
+            return self._play(self.actions.decode(action, self._core.state), None)
+        self.actions.check_shape(action, self.num_copies, self.scenario.num_users)
+        read = np.array(action)
+        read[over] = 0
+        step = self._play(self.actions.decode(read, self._core.state), over)
+        for array in (step.reward, step.duration, *step.info.values()):
+            array[over] = 0
+        return step
+
+    def encode(self, decision: Order, copy: int | None = None) -> NDArray[np.float32]:
+        """Return the actions that decode to orders (n, K), or the action of one copy, (K,)."""
+        return self.actions.encode(decision, self.state if copy is None else self.state[copy])
+
+    def decode(self, action: NDArray[Any], copy: int | None = None) -> Order:
+        """Return the orders (n, K) that actions mean now, or that of one copy, (K,)."""
+        return self.actions.decode(action, self.state if copy is None else self.state[copy])
+
+    def decode_observation(self, observation: Observation) -> ContinuousState:
+        """Return what observations show, arrays (..., K) in physical units."""
+        return self.observations.decode(observation)
+
+    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None) -> FloatArray:
+        """There are none: who is in a batch changes at once."""
+        raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got Continuous")
+
+    def _play(self, order: Order, over: BoolArray | None) -> PassageStep:
+        before = self._core.state
+        passage = self._core.advance(order, over)
+        gained = np.add.reduce(passage.tokens, -1)
+        reward = self.objective.reward(gained, passage.duration)
+        time = before.time + passage.duration
+        self._tokens += gained
+        info: dict[str, NDArray[Any]] = {
+            "tokens": passage.tokens,
+            "duration": passage.duration.copy(),
+            "batch_size": passage.batch_size,
+            "start_delay": passage.start_delay.copy(),
+            "time": time,
+            "episode_tokens": self._tokens.copy(),
+            "token_goodput": self._tokens / time,
+        }
+        truncated = time >= self._horizon
+        if over is not None:
+            self._tokens[over] = 0.0
+            truncated &= ~over
+        return PassageStep(
+            self._observe(), reward, self._never, truncated, passage.duration, info, before, order, passage
+        )
+
+    def _observe(self) -> Observation:
+        """Entries whose field has not been replaced since are the same arrays again."""
+        state = self._core.state
+        for key, field in self.observations.fields(state).items():
+            if self._seen.get(key, (None,))[0] is not field:
+                self._seen[key] = field, self.observations.encode_entry(key, field)
+        return {**{key: seen[1] for key, seen in self._seen.items()}, SHARED: self.observations.encode_shared(state)}

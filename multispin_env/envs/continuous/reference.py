@@ -1,0 +1,37 @@
+"""The rule that actions and prices are measured by."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from multispin_env.controllers.continuous.factory import make_scheduler
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+
+REFERENCE = "groups"
+"""Scheduler that `ResidualCodec` plays at zero, and whose rate is the price of a second unless it is chosen."""
+
+COPIES = 8
+"""Copies that are played to measure it."""
+
+WARM_UP, MEASURED = 1.0, 5.0
+"""Seconds of each that do not count, and that do."""
+
+SEED = 1_500_000_000
+"""Of the first copy: no episode that is trained, tuned or measured on has it."""
+
+
+@lru_cache(maxsize=256)
+def reference_rate(system: ContinuousSystem) -> float:
+    """Tokens a second of the reference rule in a system, with random numbers of its own: always the same number."""
+    core = ContinuousCore(system, COPIES, drawn=False)
+    for copy in range(COPIES):
+        core.seed(copy, np.random.default_rng(SEED + copy))
+    core.reset()
+    rule = make_scheduler(REFERENCE, system.scenario)
+    tokens, time = np.zeros(COPIES), np.zeros(COPIES)
+    while (core.state.time < WARM_UP + MEASURED).any():
+        counted = (core.state.time >= WARM_UP) & (core.state.time < WARM_UP + MEASURED)
+        passage = core.step(rule(core.state))
+        tokens += counted * passage.tokens.sum(-1)
+        time += counted * passage.duration
+    return float(tokens.sum() / time.sum())

@@ -1,0 +1,105 @@
+"""What every environment without the barrier is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+from multispin_env.checks import check_name, check_real
+from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.envs.continuous.actions import ORDER_ENCODINGS, OrderCodec
+from multispin_env.envs.continuous.engine import ContinuousEngine, Parts
+from multispin_env.envs.continuous.objectives import TokensMinusTime
+from multispin_env.envs.continuous.observations import ENTRIES, ContinuousObservations
+from multispin_env.envs.continuous.reference import reference_rate
+from multispin_env.envs.page import page
+from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Variant
+from multispin_env.physics.acceptance.base import ACCEPTANCES
+from multispin_env.physics.continuous.channels import CHANNEL_LAWS, GaussMarkovInTime, channel_law
+from multispin_env.physics.continuous.core import ContinuousSystem
+from multispin_env.physics.continuous.uplink import DISCIPLINES, discipline_of
+from multispin_env.registry import Registry
+from multispin_env.scenario import Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuousVariant(Variant):
+    """Base of the environments without the barrier; its fields are arguments of all of them.
+
+    Where its docstring says ``{observation}``, its page has the table of what is shown.
+    """
+
+    encodings: ClassVar[Registry[type[OrderCodec]]] = ORDER_ENCODINGS
+    max_episode_steps: ClassVar[int | None] = None
+    has_slopes: ClassVar[bool] = False
+    optimum: ClassVar[str | None] = None
+    independent_rounds: ClassVar[bool] = False
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ENTRIES, ""))
+    """Entries of the observation beside ``shared``; all are always shown."""
+
+    discipline: str = "serial"
+    channel_law: str = "independent"
+    coherence_time: float = GaussMarkovInTime.coherence_time
+    horizon: float = 20.0
+    rho: float | None = None
+    patience: float | None = 2.0
+
+    def __post_init__(self) -> None:
+        check_name("discipline", self.discipline, DISCIPLINES)
+        check_name("channel_law", self.channel_law, CHANNEL_LAWS)
+        check_real("coherence_time", self.coherence_time, 0.0, open_low=True)
+        check_real("horizon", self.horizon, 0.0, open_low=True)
+        if self.rho is not None:
+            check_real("rho", self.rho, 0.0, open_low=True)
+        if self.patience is not None:
+            check_real("patience", self.patience, 0.0)
+
+    def system(self, scenario: Scenario) -> ContinuousSystem:
+        """What does not change while time passes; ``ValueError`` where the scenario names a channel by round."""
+        if scenario.channel != Scenario.channel:
+            raise ValueError(
+                f"channel: expected {Scenario.channel!r}, since channel_law says how channels change here, "
+                f"got {scenario.channel!r}"
+            )
+        acceptance = ACCEPTANCES.load(scenario.acceptance)
+        law = channel_law(self.channel_law, self.coherence_time)
+        return ContinuousSystem(scenario, law, discipline_of(self.discipline), acceptance)
+
+    def price(self, scenario: Scenario) -> float:
+        """ρ in tokens a second: what was chosen, else the rate of the reference rule, measured once."""
+        return reference_rate(self.system(scenario)) if self.rho is None else self.rho
+
+    def actions(self, scenario: Scenario, encoding: str) -> OrderCodec:
+        """Codec between actions and standing orders."""
+        return self.encodings.load(encoding)(scenario, discipline_of(self.discipline), self.patience)
+
+    def observations(self, scenario: Scenario) -> ContinuousObservations:
+        """Codec of what is shown: the whole state."""
+        return ContinuousObservations(scenario, self.price(scenario))
+
+    def assumptions(self, scenario: Scenario) -> Assumptions:
+        """Mean and spread of acceptance by task."""
+        prior = self.system(scenario).acceptance.prior(scenario)
+        return Assumptions(tuple(prior.mean.tolist()), tuple(prior.spread.tolist()), 0.0, 0)
+
+    @classmethod
+    def page(cls) -> str:
+        """Docstring with the table of the observation; numbers are those of the default scenario."""
+        scenario = Scenario.preset(DEFAULT_SCENARIO, **cls.scenario_defaults)
+        return page(cls.__doc__, ContinuousObservations(scenario, scenario.autoregressive_goodput), cls.entries)
+
+    def engine(self, settings: Settings, num_copies: int) -> ContinuousEngine:
+        """Engine of its parts."""
+        scenario = settings.scenario
+        shortest = float(scenario.pass_time(1, 1 + scenario.min_draft_length))
+        if self.horizon < shortest:
+            raise ValueError(f"horizon: expected at least one verification, {shortest:g} s, got {self.horizon!r}")
+        parts = Parts(
+            system=self.system(scenario),
+            actions=self.actions(scenario, settings.action),
+            observations=self.observations(scenario),
+            objective=TokensMinusTime(self.price(scenario), scale=float(scenario.num_users)),
+            horizon=self.horizon,
+            draws_tokens=settings.reward == "sampled",
+        )
+        return ContinuousEngine(parts, num_copies)

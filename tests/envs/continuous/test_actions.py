@@ -1,0 +1,201 @@
+"""Standing orders to actions and back, in every encoding."""
+
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.controllers.continuous.factory import make_scheduler
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.uplink import DISCIPLINES, serial
+from multispin_env.registry import ORDER_ENCODINGS
+
+ID = "MultiSpin/Continuous-v0"
+RULES = ("barrier", "synchronous", "groups")
+
+
+def codec_of(name, scenario, uplink=serial, patience=None):
+    return ORDER_ENCODINGS.load(name)(scenario, uplink, patience)
+
+
+def states_of(scenario, copies=6, steps=7, scheduler="groups"):
+    """States that a scheduler meets."""
+    core = ContinuousCore(ContinuousSystem.of(scenario), copies, drawn=False)
+    for copy in range(copies):
+        core.seed(copy, np.random.default_rng(copy))
+    core.reset()
+    rule = make_scheduler(scheduler, scenario)
+    for _ in range(steps):
+        yield core.state
+        core.step(rule(core.state))
+
+
+def random_orders(scenario, rng, copies, by_priority=True):
+    shape = (copies, scenario.num_users)
+    join = rng.integers(0, 3, shape)
+    join[:, 0] = 1
+    key = rng.integers(-3, 4, shape).astype(float) if by_priority else rng.dirichlet(np.ones(shape[1]), copies)
+    length = rng.integers(scenario.min_draft_length, scenario.max_draft_length, shape, endpoint=True)
+    return ms.Order(length, join, *((key, None) if by_priority else (None, key)))
+
+
+def same_ranking(one, other):
+    return (np.sign(one[..., None] - one[..., None, :]) == np.sign(other[..., None] - other[..., None, :])).all()
+
+
+@pytest.mark.parametrize("name", ["plain", "full"])
+@pytest.mark.parametrize("way", DISCIPLINES)
+def test_orders_come_back(name, way, rng):
+    for users in (1, 2, 7, 30):
+        scenario = ms.Scenario.preset("llama2", num_users=users, min_draft_length=users % 2)
+        codec = codec_of(name, scenario, DISCIPLINES[way])
+        order = random_orders(scenario, rng, 40, way == "serial")
+        state = next(states_of(scenario, 40, 1))
+        action = codec.encode(order, state)
+        assert action.shape == (40, users, codec.columns)
+        assert action.dtype == np.float32
+        again = codec.decode(action, state)
+        assert (again.draft_length == order.draft_length).all()
+        assert (again.join == order.join).all()
+        if way == "serial":
+            assert again.share is None
+            assert same_ranking(again.priority, order.priority)
+        else:
+            assert again.priority is None
+            large = order.share > 1e-3 * order.share.max(-1, keepdims=True)
+            assert again.share[large] == pytest.approx(order.share[large], rel=1e-5, abs=1e-5)
+        assert (codec.encode(again, state)[..., :2] == action[..., :2]).all()
+
+
+def test_full_says_everything(rng):
+    scenario = ms.Scenario.preset("llama2", num_users=5)
+    codec = codec_of("full", scenario)
+    (*_, state) = states_of(scenario, 6, 4)
+    order = replace(
+        random_orders(scenario, rng, 6),
+        patience=np.array([0.0, 1e-4, 0.02, 3.0, 1e4, np.inf]),
+        least_batch=np.array([1, 2, 3, 4, 5, 1]),
+        aim=state.batch[:, None] + rng.integers(0, 64, (6, 5)),
+    )
+    again = codec.decode(codec.encode(order, state), state)
+    assert again.patience == pytest.approx(order.patience, rel=1e-5)
+    assert again.patience[[0, 5]].tolist() == [0.0, np.inf]
+    assert (again.least_batch == order.least_batch).all()
+    assert (again.aim == order.aim).all()
+
+
+@pytest.mark.parametrize("users", [2, 8])
+@pytest.mark.parametrize("name", RULES)
+def test_schedulers_play_through_full(name, users):
+    """What follows from the decoded order is what follows from the order, to the bit on a serial uplink."""
+    scenario = ms.Scenario.preset("qwen3.5", num_users=users)
+    rule = make_scheduler(name, scenario)
+    way = rule.discipline
+    codec = codec_of("full", scenario, DISCIPLINES[way])
+    cores = [ContinuousCore(ContinuousSystem.of(scenario, discipline=way), 3, drawn=False) for _ in range(2)]
+    for core in cores:
+        for copy in range(3):
+            core.seed(copy, np.random.default_rng(copy))
+        core.reset()
+    for _ in range(12):
+        order = rule(cores[0].state)
+        passages = [
+            cores[0].step(order),
+            cores[1].step(codec.decode(codec.encode(order, cores[1].state), cores[1].state)),
+        ]
+        times = [passage.duration for passage in passages]
+        assert times[1] == pytest.approx(times[0], rel=1e-12 if way == "serial" else 1e-4)
+        assert (passages[0].verified == passages[1].verified).all()
+        assert (cores[0].state.aim == cores[1].state.aim).all()
+
+
+def test_zero_of_residual_is_groups():
+    scenario = ms.Scenario.preset("llama2", num_users=6)
+    codec, rule = codec_of("residual", scenario), make_scheduler("groups", scenario)
+    for state in states_of(scenario):
+        order = rule(state)
+        decoded = codec.decode(np.zeros((6, 6, 3), np.float32), state)
+        assert (decoded.draft_length == order.draft_length).all()
+        assert (decoded.join == order.join).all()
+        free = state.phase == ms.Phase.FREE
+        assert (decoded.aim[free] == order.aim[free]).all()
+        assert same_ranking(decoded.priority, order.priority)
+        assert decoded.patience is order.patience is None
+        assert (codec.encode(order, state) == 0.0).all()
+
+
+def test_residual_moves_what_it_says():
+    scenario = ms.Scenario.preset("llama2", num_users=6)
+    codec, rule = codec_of("residual", scenario, patience=0.7), make_scheduler("groups", scenario)
+    (*_, state) = (one for one in states_of(scenario, steps=6) if (one.phase[:, 0] == ms.Phase.FREE).any())
+    order = rule(state)
+    nothing = np.zeros((6, 6, 3), np.float32)
+
+    def moved(column, value, device=0):
+        action = nothing.copy()
+        action[:, device, column] = value
+        return codec.decode(action, state)
+
+    assert (codec.decode(nothing, state).patience == 0.7).all()
+    assert (moved(0, 1.0).draft_length[:, 0] == scenario.max_draft_length).all()
+    assert (moved(0, -1.0).draft_length[:, 0] == scenario.min_draft_length).all()
+    assert (moved(0, 0.2).draft_length[:, 1:] == order.draft_length[:, 1:]).all()
+    aside = moved(1, -0.9)
+    assert (aside.join[:, 0] == ms.Join.TAKE).all()
+    assert (aside.priority[:, 0] > aside.priority[:, 1:].max(-1)).all()
+    later = moved(1, 0.9)
+    free = state.phase[:, 0] == ms.Phase.FREE
+    assert (later.aim[free, 0] == order.aim[free, 0] + 1).all()
+    waited = order.join[:, 0] == ms.Join.WAIT
+    others = (order.join[:, 1:] == ms.Join.WAIT).any(-1)
+    assert (later.join[waited & others, 0] == ms.Join.LEAVE).all()
+    assert (moved(1, -0.4).join[order.join[:, 0] == ms.Join.LEAVE, 0] == ms.Join.WAIT).all()
+    for end, extreme in ((1.0, np.max), (-1.0, np.min)):
+        priority = moved(2, end).priority
+        assert (priority[:, 0] == extreme(priority, -1)).all()
+
+
+@pytest.mark.parametrize("name", ORDER_ENCODINGS.names())
+@pytest.mark.parametrize("way", DISCIPLINES)
+def test_any_action_is_an_order_under_which_a_batch_starts(name, way):
+    env = gym.make_vec(ID, num_envs=20, num_users=4, action=name, discipline=way, rho=100.0, horizon=1e15)
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    for step in range(60):
+        action = rng.uniform(-1.0, 1.0, env.action_space.shape)
+        action = np.sign(action) if step % 3 == 0 else action
+        *_, info = env.step(action.astype(np.float32))
+        assert np.isfinite(info["duration"]).all()
+        assert (info["batch_size"] >= 1).all()
+
+
+def test_where_all_are_left_all_are_taken():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    state = next(states_of(scenario, 1, 1))
+    action = np.zeros((1, 3, 3), np.float32)
+    action[..., 1] = -1.0
+    assert (codec_of("plain", scenario).decode(action, state).join == ms.Join.TAKE).all()
+    action[0, 1, 1] = 1.0
+    assert codec_of("plain", scenario).decode(action, state).join.tolist() == [[0, 2, 0]]
+
+
+@pytest.mark.parametrize("name", ORDER_ENCODINGS.names())
+def test_bad_actions_and_orders_are_one_sentence(name):
+    env = gym.make(ID, num_users=3, action=name, rho=100.0).unwrapped
+    env.reset(seed=0)
+    columns = env.action_space.shape[-1]
+    for bad, message in (
+        (np.zeros((2, columns)), rf"^action: expected shape \(3, {columns}\), got \(2, {columns}\)$"),
+        (np.full((3, columns), np.nan), r"^action\[0, 0, 0\]: expected numbers in \[-1, 1\], got nan$"),
+        (np.full((3, columns), 1.1), r"^action\[0, 0, 0\]: expected numbers in \[-1, 1\], got 1.1$"),
+    ):
+        before = env.state
+        with pytest.raises(ValueError, match=message):
+            env.step(bad)
+        assert (env.state.time, env.state.batch) == (before.time, before.batch)
+    with pytest.raises(ValueError, match=r"^join\[0, 0\]: expected 1 or 2 for one device at least, got 0$"):
+        env.encode_action(ms.Order(np.full(3, 4), np.zeros(3, int)))
+    with pytest.raises(ValueError, match=r"^draft_length: expected shape \(1, 3\), got \(1, 2\)$"):
+        env.encode_action(ms.Order(np.full(2, 4), np.ones(3, int)))

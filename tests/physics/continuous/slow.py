@@ -1,0 +1,185 @@
+"""One copy of the system without the barrier, event by event, in plain Python; no code of the package."""
+
+import heapq
+import math
+from dataclasses import dataclass, field
+
+FREE, DRAFTING, UPLOADING, READY = range(4)
+DRAFT_ENDS, UPLOAD_ENDS, VERIFICATION_ENDS, ORDER_IS_GIVEN, PATIENCE_ENDS = range(5)  # what comes first at one instant
+
+
+@dataclass
+class Device:
+    """Seconds are absolute, air times are of the whole band."""
+
+    draft_time: float
+    mean_gain: float
+    acceptance: float
+    fading: object  # iterator of numbers
+    luck: object  # iterator of exponential variables; None for expected tokens
+    gain: float = 0.0
+    phase: int = FREE
+    length: int = 0
+    draft_ends: float = 0.0
+    left: float = 0.0
+    began: float = 0.0
+    in_batch: bool = False
+
+
+@dataclass
+class Passage:
+    start: float = 0.0
+    duration: float = 0.0
+    verified: list = field(default_factory=list)
+    tokens: list = field(default_factory=list)
+    drafted_at: dict = field(default_factory=dict)  # of those that end in it
+    uploaded_at: dict = field(default_factory=dict)
+    air: list = field(default_factory=list)
+
+
+class Slow:
+    """Plays standing orders: dictionaries of lists and numbers."""
+
+    def __init__(self, scenario, discipline, law, devices, coherence_time=0.5):
+        self.scenario, self.discipline, self.law, self.tau = scenario, discipline, law, coherence_time
+        self.devices = devices
+        self.now = self.epoch = 0.0
+        self.heap, self.rates, self.version = [], {}, 0
+
+    def efficiency(self, device):
+        return math.log1p(10.0 ** (self.scenario.transmit_snr_db / 10.0) * device.gain) / math.log(2.0)
+
+    def token_air(self, device):
+        return self.scenario.bits_per_token / (self.scenario.total_bandwidth * self.efficiency(device))
+
+    def first_gains(self):
+        for device in self.devices:
+            device.gain = self._fresh_gain(device)
+
+    def _fresh_gain(self, device):
+        if self.law != "gauss-markov":
+            return device.mean_gain * next(device.fading)
+        real, imaginary = next(device.fading), next(device.fading)
+        return device.mean_gain * (real**2 + imaginary**2) / 2.0
+
+    def _next_gain(self, device, elapsed):
+        if self.law == "static":
+            return device.gain
+        if self.law == "independent":
+            return self._fresh_gain(device)
+        kept = math.exp(-elapsed / self.tau)
+        scale = math.sqrt((1.0 - kept**2) * device.mean_gain / 2.0)
+        amplitude = complex(kept * math.sqrt(device.gain)) + scale * complex(next(device.fading), next(device.fading))
+        return abs(amplitude) ** 2
+
+    def play(self, order):
+        """Until the next verification ends."""
+        self.epoch = epoch = self.now
+        order = {"priority": None, "share": None, "patience": math.inf, "least_batch": 1} | order
+        self.order, self.passage = order, Passage(air=[0.0] * len(self.devices), tokens=[0.0] * len(self.devices))
+        for k, device in enumerate(self.devices):
+            if device.phase == FREE:
+                self._begin(k, device, order["draft_length"][k])
+        self.keys = [self._key(k, device) for k, device in enumerate(self.devices)]
+        self._share_out()
+        self.patient, self.busy = True, False
+        heapq.heappush(self.heap, (epoch, ORDER_IS_GIVEN, 0, 0))
+        heapq.heappush(self.heap, (epoch + order["patience"], PATIENCE_ENDS, 0, 0))
+        while True:
+            self._forget_old_rates()
+            time, kind, k, _ = heapq.heappop(self.heap)
+            assert self.now <= time < math.inf
+            self._serve_until(time)
+            if kind == VERIFICATION_ENDS:
+                return self._finish()
+            self._happen(kind, k)
+            self._forget_old_rates()
+            if not self.busy and not (self.heap and self.heap[0][0] == self.now):
+                self._perhaps_start()
+
+    def _forget_old_rates(self):
+        while self.heap and self.heap[0][1] == UPLOAD_ENDS and self.heap[0][3] != self.version:
+            heapq.heappop(self.heap)
+
+    def _begin(self, k, device, length):
+        device.phase, device.length, device.began = DRAFTING, length, self.now
+        device.draft_ends = self.now + self.scenario.round_trip_time + length * device.draft_time
+        device.left = length * self.token_air(device)
+        heapq.heappush(self.heap, (device.draft_ends, DRAFT_ENDS, k, 0))
+
+    def _key(self, k, device):
+        priority = self.order["priority"][k] if self.order["priority"] else 0.0
+        return priority, device.left, max(device.draft_ends, self.epoch), k
+
+    def _serve_until(self, time):
+        for k, rate in self.rates.items():
+            served = rate * (time - self.now)
+            self.devices[k].left -= served
+            self.passage.air[k] += served
+        self.now = time
+
+    def _share_out(self):
+        """New rates, and the ends that they lead to."""
+        sending = [k for k, device in enumerate(self.devices) if device.phase == UPLOADING]
+        share = self.order["share"] or [1.0 / len(self.devices)] * len(self.devices)
+        if self.discipline == "serial":
+            self.rates = {min(sending, key=lambda k: self.keys[k]): 1.0} if sending else {}
+        elif self.discipline == "reserved":
+            self.rates = {k: share[k] for k in sending}
+        else:
+            total = sum(share[k] for k in sending)
+            self.rates = {k: share[k] / total for k in sending if share[k] > 0.0}
+        self.version += 1
+        for k, rate in self.rates.items():
+            heapq.heappush(self.heap, (self.now + self.devices[k].left / rate, UPLOAD_ENDS, k, self.version))
+
+    def _happen(self, kind, k):
+        if kind >= ORDER_IS_GIVEN:
+            self.patient &= kind != PATIENCE_ENDS
+            return
+        ended = [j for j in self.rates if self._ends_now(j)]  # at this very instant: new rates are nothing to them
+        if kind == DRAFT_ENDS:
+            self.passage.drafted_at[k] = self.now - self.epoch
+            self.devices[k].phase = UPLOADING
+            ended += [k] if self.devices[k].left == 0.0 else []
+        for j in ended + [k] * (kind == UPLOAD_ENDS):
+            self.passage.uploaded_at[j] = self.now - self.epoch
+            self.devices[j].phase, self.devices[j].left = READY, 0.0
+        self._share_out()
+
+    def _ends_now(self, j):
+        return (self.now, UPLOAD_ENDS, j, self.version) in self.heap
+
+    def _perhaps_start(self):
+        join, scenario = self.order["join"], self.scenario
+        there = [k for k, d in enumerate(self.devices) if join[k] >= 1 and d.phase == READY]
+        wanted = any(join[k] == 2 and d.phase != READY for k, d in enumerate(self.devices))
+        enough = len(there) >= min(self.order["least_batch"], sum(j >= 1 for j in join))
+        if not there or (self.patient and (wanted or not enough)):
+            return
+        self.busy = True
+        self.passage.start, self.passage.verified = self.now - self.epoch, there
+        lengths = [self.devices[k].length for k in there]
+        tokens = len(there) * (max(lengths) + 1) if scenario.padded_verification else sum(lengths) + len(there)
+        time = scenario.verification_fixed_time + len(there) * scenario.verification_time_per_draft
+        time += max((a + b * tokens for a, b in scenario.verification_pieces), default=0.0)
+        heapq.heappush(self.heap, (self.now + time, VERIFICATION_ENDS, 0, 0))
+
+    def _finish(self):
+        self.heap = [event for event in self.heap if event[1] != PATIENCE_ENDS]
+        heapq.heapify(self.heap)
+        self.passage.duration = self.now - self.epoch
+        for k in self.passage.verified:
+            device = self.devices[k]
+            self.passage.tokens[k] = self._tokens(device)
+            device.gain = self._next_gain(device, self.now - device.began)
+            device.phase, device.length = FREE, 0
+        return self.passage
+
+    def _tokens(self, device):
+        if device.luck is None:
+            return sum(device.acceptance**i for i in range(device.length + 1))
+        variable, gained = next(device.luck), 1
+        while gained <= device.length and variable >= -gained * math.log(device.acceptance):
+            gained += 1
+        return float(gained)

@@ -1,0 +1,225 @@
+"""The barrier as a special case, what is conserved, common random numbers, and bad orders."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import multispin_env as ms
+from multispin_env.physics.continuous.channels import GaussMarkovInTime, channel_law
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from tests.physics.continuous.pairs import DISCIPLINES, LAWS, fields, random_order
+
+SERVERS = [None, *ms.SERVERS.names()]
+
+
+def core_of(scenario, copies=1, law="independent", discipline="serial", drawn=False, seed=0):
+    core = ContinuousCore(ContinuousSystem.of(scenario, law, discipline), copies, drawn=drawn)
+    for copy in range(copies):
+        core.seed(copy, np.random.default_rng(seed + copy))
+    core.reset()
+    return core
+
+
+def orders_of(dictionaries):
+    """One order (n, K) of several as `random_order` gives them, those fields alone that all of them have."""
+    rows = zip(*(fields(one) for one in dictionaries), strict=True)
+    return ms.Order(*(None if None in row else np.asarray(row) for row in rows))
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("preset", ms.SCENARIOS.names())
+def test_waiting_for_everybody_is_a_round(preset, server):
+    named = {} if server is None else {"server": server, "min_draft_length": 0, "payload": "ids"}
+    scenario = ms.Scenario.preset(preset, num_users=6, round_trip_time=0.005, **named)
+    core = core_of(scenario, copies=8, discipline="reserved")
+    optimal = ms.make_controller("optimal", scenario)
+    everybody = np.full((8, 6), ms.Join.WAIT)
+    for _ in range(4):
+        state = core.state.system
+        decision = optimal(state)
+        outcome = ms.expected_outcome(scenario, state, decision)
+        order = ms.Order(decision.draft_length, everybody, share=decision.bandwidth / scenario.total_bandwidth)
+        passage = core.step(order)
+        np.testing.assert_allclose(passage.tokens, outcome.tokens, rtol=1e-12)
+        np.testing.assert_allclose(passage.duration, outcome.round_latency, rtol=1e-12)
+        assert passage.verified.all()
+        assert (core.state.phase == ms.Phase.FREE).all()
+        assert (core.state.spectral_efficiency != state.spectral_efficiency).all()  # a new channel each round
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    users=st.integers(1, 12),
+    way=st.sampled_from(DISCIPLINES),
+    law=st.sampled_from(LAWS),
+)
+def test_what_is_conserved(seed, users, way, law):
+    rng = np.random.default_rng(seed)
+    scenario = ms.Scenario.preset("llama2", num_users=users, total_bandwidth=4e6, min_draft_length=0)
+    core = core_of(scenario, law=law, discipline=way, drawn=True, seed=seed)
+    drafted = np.zeros(users)  # tokens of drafts under way
+    for _ in range(12):
+        before = core.state[0]
+        order = random_order(scenario, way, rng)
+        passage = core.step(orders_of([order]))[0]
+        state = core.state[0]
+        free = before.phase == ms.Phase.FREE
+        drafted = np.where(free, order["draft_length"], drafted)
+        assert passage.duration == passage.start_delay + passage.verification_time
+        assert passage.air_time.sum() <= passage.duration * (1.0 + 1e-12)
+        assert (passage.air_time >= 0.0).all()
+        assert passage.batch_size >= 1
+        assert (np.array(order["join"])[passage.verified] >= ms.Join.TAKE).all()
+        assert (passage.uploaded_at[passage.verified] <= passage.start_delay).all()
+        assert (passage.uploaded_at >= passage.drafted_at).all()
+        assert (passage.tokens[~passage.verified] == 0.0).all()
+        assert (passage.draft_length == np.where(passage.verified, drafted, 0)).all()
+        gained = passage.tokens[passage.verified]
+        assert ((gained >= 1.0) & (gained <= drafted[passage.verified] + 1.0)).all()
+        assert ((state.phase == ms.Phase.FREE) == passage.verified).all()
+        assert ((state.drafting_left > 0.0) == (state.phase == ms.Phase.DRAFTING)).all()
+        assert (state.air_left[(state.phase == ms.Phase.READY) | passage.verified] == 0.0).all()
+        assert (state.air_left[state.phase == ms.Phase.UPLOADING] > 0.0).all()
+        assert (state.draft_length == np.where(passage.verified, 0, drafted)).all()
+        assert state.time == pytest.approx(before.time + passage.duration, rel=1e-12)
+        assert (passage.drafted_at[free] >= np.array(order["draft_length"])[free] * before.draft_time[free]).all()
+
+
+def cycles_of(core, rng, steps):
+    """What each device sees in its cycles, one after the other: channels, and tokens if they are drawn."""
+    scenario, users = core.system.scenario, core.system.scenario.num_users
+    channels = [[float(r)] for r in core.state.spectral_efficiency[0]]
+    tokens = [[] for _ in range(users)]
+    for _ in range(steps):
+        order = random_order(scenario, "serial", rng) | {"draft_length": [scenario.max_draft_length] * users}
+        passage = core.step(orders_of([order]))
+        for k in np.flatnonzero(passage.verified[0]):
+            channels[k].append(float(core.state.spectral_efficiency[0, k]))
+            tokens[k].append(float(passage.tokens[0, k]))
+    return channels, tokens
+
+
+def test_what_a_device_sees_does_not_depend_on_the_orders():
+    scenario = ms.Scenario.preset("llama2", num_users=4)
+    first, second = (cycles_of(core_of(scenario, drawn=True), np.random.default_rng(s), 60) for s in (1, 2))
+    for one, other in zip((*first[0], *first[1]), (*second[0], *second[1]), strict=True):
+        common = min(len(one), len(other))
+        assert common >= 3
+        assert one[:common] == other[:common]
+    assert [len(one) for one in first[0]] != [len(other) for other in second[0]]
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_copies_are_each_as_one_alone(law):
+    """Also where some start anew in the middle."""
+    scenario = ms.Scenario.preset("qwen3.5", num_users=5, acceptance="by-request")
+    rng = np.random.default_rng(3)
+    many = core_of(scenario, 3, law, drawn=True, seed=10)
+    alone = [core_of(scenario, 1, law, drawn=True, seed=10 + copy) for copy in range(3)]
+    for step in range(30):
+        orders = [
+            {name: given[name] for name in ("draft_length", "join", "priority")}
+            for given in (random_order(scenario, "serial", rng) for _ in range(3))
+        ]
+        over = np.array([step == 11, False, step % 10 == 9])
+        passage = many.step(orders_of(orders), over)
+        for copy, core in enumerate(alone):
+            if over[copy]:
+                core.reset()
+                one = None
+            else:
+                one = core.step(orders_of([orders[copy]]))
+            for name in ms.ContinuousState.__slots__:
+                assert (getattr(many.state, name)[copy] == getattr(core.state, name)[0]).all(), name
+            if one is not None:
+                assert (one.tokens[0] == passage.tokens[copy]).all()
+                assert one.duration[0] == passage.duration[copy]
+
+
+def test_gauss_markov_forgets_with_time():
+    law, rng = GaussMarkovInTime(coherence_time=0.2), np.random.default_rng(4)
+    gain = law.first_gain(np.ones(200_000), law.draw(rng, 200_000))
+    for elapsed in (0.0, 0.1, 5.0):
+        later = law.next_gain(gain, np.ones_like(gain), np.full(gain.shape, elapsed), law.draw(rng, 200_000))
+        found = np.corrcoef(gain, later)[0, 1]
+        assert found == pytest.approx(np.exp(-2.0 * elapsed / 0.2), abs=0.01)
+        assert later.mean() == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_static_channel_stays():
+    core = core_of(ms.Scenario.preset("llama2", num_users=3), law="static")
+    first = core.state.spectral_efficiency
+    for _ in range(5):
+        core.step(ms.Order(np.full((1, 3), 4), np.full((1, 3), 2)))
+    assert (core.state.spectral_efficiency == first).all()
+
+
+GOOD = ms.Order(np.full((2, 3), 4), np.full((2, 3), 1))
+NOT_A_NUMBER = np.full((2, 3), np.nan)
+
+
+@pytest.mark.parametrize("discipline", DISCIPLINES)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"draft_length": np.full((2, 2), 4)}, r"draft_length: expected shape \(2, 3\), got \(2, 2\)"),
+        ({"draft_length": np.full((2, 3), 0)}, r"draft_length\[0, 0\]: expected integers in 1..25, got 0.0"),
+        ({"draft_length": np.full((2, 3), 2.5)}, r"draft_length\[0, 0\]: expected integers in 1..25, got 2.5"),
+        ({"draft_length": NOT_A_NUMBER}, r"draft_length\[0, 0\]: expected numbers, got nan"),
+        ({"join": np.full((2, 3), 3)}, r"join\[0, 0\]: expected integers in 0..2, got 3.0"),
+        ({"join": np.array([[1, 1, 1], [0, 0, 0]])}, r"join\[1, 0\]: expected 1 or 2 for one device at least, got 0"),
+        ({"patience": np.array([0.1, -0.1])}, r"patience\[1\]: expected seconds ≥ 0, got -0.1"),
+        ({"patience": np.array([np.nan, 0.1])}, r"patience\[0\]: expected numbers, got nan"),
+        ({"patience": np.array([0.1])}, r"patience: expected shape \(2,\), got \(1,\)"),
+        ({"least_batch": np.array([0, 1])}, r"least_batch\[0\]: expected integers in 1..3, got 0.0"),
+        ({"least_batch": np.array([1, 4])}, r"least_batch\[1\]: expected integers in 1..3, got 4.0"),
+        ({"aim": np.zeros(3)}, r"aim: expected shape \(2, 3\), got \(3,\)"),
+    ],
+)
+def test_bad_orders_are_one_sentence_and_change_nothing(discipline, change, message):
+    core = core_of(ms.Scenario.preset("llama2", num_users=3), 2, discipline=discipline)
+    core.step(GOOD)
+    before = core.state
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        core.step(replace(GOOD, **change))
+    assert core.state is before
+    core.step(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("discipline", "change", "message"),
+    [
+        ("serial", {"priority": NOT_A_NUMBER}, r"priority\[0, 0\]: expected numbers, got nan"),
+        ("serial", {"priority": np.full((2, 3), np.inf)}, r"priority\[0, 0\]: expected finite numbers, got inf"),
+        ("shared", {"share": np.full((2, 3), -0.1)}, r"share\[0, 0\]: expected numbers ≥ 0, got -0.1"),
+        ("reserved", {"share": np.full((2, 3), 0.4)}, r"sum of share\[0\]: expected at most 1, got 1.2\d*"),
+        (
+            "reserved",
+            {"share": np.array([[0.0, 0.5, 0.5], [0.3, 0.3, 0.4]]), "join": np.array([[2, 0, 0], [1, 1, 1]])},
+            r"order\[0\]: expected one under which a batch starts, got one that waits for ever",
+        ),
+    ],
+)
+def test_orders_that_do_not_fit_the_uplink(discipline, change, message):
+    core = core_of(ms.Scenario.preset("llama2", num_users=3), 2, discipline=discipline)
+    before = core.state
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        core.step(replace(GOOD, **change))
+    assert core.state is before
+
+
+def test_unknown_names():
+    scenario = ms.Scenario.preset("llama2")
+    with pytest.raises(
+        ValueError, match=r"^discipline: expected one of \['serial', 'shared', 'reserved'\], got 'seriell'"
+    ):
+        ContinuousSystem.of(scenario, discipline="seriell")
+    with pytest.raises(
+        ValueError, match=r"^channel_law: expected one of \[.*\], got 'statik'; did you mean 'static'\?$"
+    ):
+        ContinuousSystem.of(scenario, "statik")
+    with pytest.raises(ValueError, match=r"^coherence_time: expected a finite number in \(0, inf\), got 0$"):
+        channel_law("gauss-markov", 0)
