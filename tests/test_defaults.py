@@ -155,8 +155,8 @@ CONSTANTS = [  # place, value, where it is stated, and how
     ("multispin_env.reproduce.scale:STATES", 500, "docs/reproduce.md", "20 devices, 500 states"),
     ("multispin_env.reproduce.scale:QUICK_STATES", 40, "docs/reproduce.md", "--quick # 40 states"),
     (f"{REGISTRATION}:MAX_EPISODE_STEPS", 64, "docs/environments.md", "**Episodes** truncate after 64 rounds"),
-    ("multispin_env.watch.film:MOVES", 8, "docs/watch.md", "a round has 9, the last of which is held for 5"),
-    ("multispin_env.watch.film:JUDGED", 5, "docs/watch.md", "a round has 9, the last of which is held for 5"),
+    ("multispin_env.envs.rendering.film:MOVES", 8, "docs/watch.md", "a round has 9, the last of which is held for 5"),
+    ("multispin_env.envs.rendering.film:JUDGED", 5, "docs/watch.md", "a round has 9, the last of which is held for 5"),
 ]
 
 OF_COMMANDS = [  # module, option, default, and how its help or its page states it

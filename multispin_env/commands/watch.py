@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from multispin_env.checks import check_real
+from multispin_env.envs.rendering.renderers import Film, Frame
 from multispin_env.envs.rendering.window import Window, require_display
 from multispin_env.evaluation.contenders import native, reference_of
 from multispin_env.evaluation.seeds import EPISODE_SEED
@@ -20,7 +21,7 @@ from multispin_env.terminal.arguments import (
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
 from multispin_env.watch.files import Pixels, writer_for
-from multispin_env.watch.film import Film, Frame, make_watched_env, watch
+from multispin_env.watch.film import film_of, make_watched_env, watch
 
 USERS = 8
 """Devices, unless others are asked for: their pictures are large enough to read."""
@@ -48,7 +49,7 @@ def _film(options: argparse.Namespace, progress: Progress) -> Film:
     for name in (options.controller or reference_of(native(env).settings), options.beside):
         progress.begin(f"playing {options.rounds} rounds of {name}")
         episodes.append(watch(env, name, options.seed))
-    return Film(*episodes)
+    return film_of(env, *episodes)
 
 
 def _write(film: Film, options: argparse.Namespace, progress: Progress) -> None:

@@ -37,6 +37,9 @@ class Variant(ABC):
     renderers: ClassVar[Mapping[str, MakeRenderer]] = MappingProxyType({})
     """Render modes, each with what makes a renderer of the settings and the number of copies."""
 
+    film: ClassVar[type[Any]]
+    """What makes a film of what there was to see of two episodes, step by step."""
+
     max_episode_steps: ClassVar[int | None] = MAX_EPISODE_STEPS
     """Steps after which ``gym.make`` truncates an episode; ``None`` where the environment truncates by itself."""
 

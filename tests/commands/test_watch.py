@@ -9,7 +9,7 @@ import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.envs.rendering import style, window
 from multispin_env.envs.rendering.canvas import load_pygame
-from multispin_env.watch.film import END, JUDGED, MOVES
+from multispin_env.envs.rendering.film import END, JUDGED, MOVES
 
 TINY = ["--num-users", "3", "--rounds", "2"]
 

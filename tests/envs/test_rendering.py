@@ -44,14 +44,15 @@ def test_frames_follow_the_action_and_the_seed(env_id):
     env = make(env_id)
     env.reset(seed=0)
     empty = env.render()
-    frame = played(env, [0.5, 0.0])
+    long, short = ([[length] + [0.0] * (env.action_space.shape[1] - 1)] for length in (0.5, -0.5))
+    frame = played(env, long)
     assert empty.shape == frame.shape == (450, 800, 3)
     assert empty.dtype == frame.dtype == np.uint8
     assert (frame != empty).any()
-    assert (frame != played(env, [-0.5, 0.0])).any()
-    assert (frame != played(env, [0.5, 0.0], seed=1)).any()
-    assert (frame == played(env, [0.5, 0.0])).all()
-    assert (frame == played(make(env_id), [0.5, 0.0])).all()
+    assert (frame != played(env, short)).any()
+    assert (frame != played(env, long, seed=1)).any()
+    assert (frame == played(env, long)).all()
+    assert (frame == played(make(env_id), long)).all()
 
 
 @pytest.mark.parametrize("env_id", IDS)

@@ -3,8 +3,10 @@ import pytest
 
 from multispin_env.envs.rendering import style, window
 from multispin_env.envs.rendering.canvas import load_pygame
+from multispin_env.envs.rendering.film import END, JUDGED, MOVES
+from multispin_env.envs.rendering.film import RoundsFilm as Film
 from multispin_env.watch import files
-from multispin_env.watch.film import END, JUDGED, MOVES, Film, make_watched_env, watch
+from multispin_env.watch.film import make_watched_env, watch
 
 FULL = "MultiSpin/Heterogeneous-v0"
 

@@ -12,7 +12,12 @@ from multispin_env.envs.continuous.engine import ContinuousEngine, Parts
 from multispin_env.envs.continuous.objectives import TokensMinusTime
 from multispin_env.envs.continuous.observations import ENTRIES, ContinuousObservations
 from multispin_env.envs.continuous.reference import reference_rate
+from multispin_env.envs.continuous.rendering.film import TraceFilm
+from multispin_env.envs.continuous.rendering.picture import TracePicture
+from multispin_env.envs.continuous.rendering.traces import Traces
+from multispin_env.envs.engine import MakeRenderer
 from multispin_env.envs.page import page
+from multispin_env.envs.rendering.renderers import Film, renderers
 from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Variant
 from multispin_env.physics.acceptance.base import ACCEPTANCES
 from multispin_env.physics.continuous.channels import CHANNEL_LAWS, GaussMarkovInTime, channel_law
@@ -30,6 +35,8 @@ class ContinuousVariant(Variant):
     """
 
     encodings: ClassVar[Registry[type[OrderCodec]]] = ORDER_ENCODINGS
+    renderers: ClassVar[Mapping[str, MakeRenderer]] = renderers(Traces, TracePicture)
+    film: ClassVar[type[Film]] = TraceFilm
     max_episode_steps: ClassVar[int | None] = None
     has_slopes: ClassVar[bool] = False
     optimum: ClassVar[str | None] = None

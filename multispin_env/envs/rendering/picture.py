@@ -1,6 +1,7 @@
 """Whole pictures: one panel or two beside each other, above a legend."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from multispin_env.envs.rendering.layout import Area
 from multispin_env.envs.rendering.panel import draw_panel
 from multispin_env.envs.rendering.tokens import Cell, draw_refused
 from multispin_env.envs.rendering.views import View
+
+V = TypeVar("V")
 
 SIZE = (800, 450)
 MARGIN, BETWEEN, LEGEND = 10.0, 24.0, 26.0
@@ -24,24 +27,23 @@ TIMES: tuple[tuple[str, Colour], ...] = (
 """Of the timeline."""
 
 
-class Picture:
-    """Draws views of one or two environments, 800 by 450 pixels; the canvas and its letters are made once."""
+class Sheet:
+    """What all pictures have: 800 by 450 pixels, areas for views, a legend. Canvas and letters are made once."""
 
     def __init__(self) -> None:
         self.canvas = Canvas(*SIZE)
 
-    def draw(self, views: Sequence[View], clock: float | None = None) -> None:
-        """Draw views beside each other, ``clock`` seconds into their rounds; ``None`` for rounds that are over."""
+    def _panels(self, views: Sequence[V]) -> Iterator[tuple[Area, V]]:
+        """Begin a picture; then each view with its area, and lines between them."""
         canvas = self.canvas
         canvas.fill(style.PAPER)
         width = (canvas.width - 2 * MARGIN - (len(views) - 1) * BETWEEN) / len(views)
         for place, view in enumerate(views):
             x = MARGIN + place * (width + BETWEEN)
-            draw_panel(canvas, Area(x, 4.0, width, canvas.height - LEGEND - 8.0), view, clock)
+            yield Area(x, 4.0, width, canvas.height - LEGEND - 8.0), view
             if place:
                 middle = x - 0.5 * BETWEEN
                 canvas.line([(middle, 6.0), (middle, canvas.height - LEGEND - 6.0)], style.FAINT)
-        self._draw_legend(views[0].drawn, animated=clock is not None)
 
     def array(self) -> NDArray[np.uint8]:
         """Return what was drawn, (450, 800, 3)."""
@@ -68,6 +70,16 @@ class Picture:
 
     def _name(self, x: float, y: float, text: str) -> float:
         return x + 16.0 + self.canvas.text(text, x + 16.0, y, style.SMALL, style.INK) + 12.0
+
+
+class Picture(Sheet):
+    """Draws views of one or two environments."""
+
+    def draw(self, views: Sequence[View], clock: float | None = None) -> None:
+        """Draw views beside each other, ``clock`` seconds into their rounds; ``None`` for rounds that are over."""
+        for area, view in self._panels(views):
+            draw_panel(self.canvas, area, view, clock)
+        self._draw_legend(views[0].drawn, animated=clock is not None)
 
 
 def _swatch(x: float, y: float) -> Cell:

@@ -1,15 +1,21 @@
-"""What an environment with a render mode has beside its batch: it remembers rounds, and draws or shows them."""
+"""What an environment with a render mode has beside its batch: it remembers steps, and draws or shows them.
 
-from collections.abc import Mapping
+A family hands in what it remembers of an episode, and what draws it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, IntArray
-from multispin_env.envs.rendering.picture import Picture
-from multispin_env.envs.rendering.views import Histories, View
+from multispin_env.envs.engine import MakeRenderer
+from multispin_env.envs.rendering.canvas import Canvas
 from multispin_env.envs.rendering.window import Window
-from multispin_env.envs.rounds.engine import RoundStep
 from multispin_env.envs.settings import Settings
 from multispin_env.envs.shells import RENDER_FPS
 
@@ -17,48 +23,98 @@ FIRST = np.zeros(1, dtype=np.int64)
 """The only copy of a single environment."""
 
 
+class Memory(Protocol):
+    """Episodes of n copies, as far as pictures need them."""
+
+    def begin(self, copies: IntArray) -> None:
+        """Forget the episodes of these copies."""
+        ...
+
+    def add(self, step: Any, over: BoolArray | None = None) -> None:
+        """Take in a step of all copies; those that are ``over`` begin anew."""
+        ...
+
+    def view(self, copy: int = 0) -> Any:
+        """What there is to show of a copy; it does not change with the next step."""
+        ...
+
+
+class Drawing(Protocol):
+    """Draws views of one or two environments beside each other."""
+
+    @property
+    def canvas(self) -> Canvas:
+        """What it draws on."""
+        ...
+
+    def draw(self, views: Sequence[Any], clock: float | None = None) -> None:
+        """Draw views at a time; ``None`` for the end of all that they show."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture of a film."""
+
+    number: int  # of the step that it shows, or of the frame where steps differ
+    views: tuple[Any, ...]
+    clock: float | None  # seconds, as the family counts them; None for the end
+    times: int  # frames of the film that show it
+
+
+class Film(Protocol):
+    """Two episodes side by side."""
+
+    def frames(self) -> list[Frame]:
+        """All that there is to draw."""
+        ...
+
+    def draw(self, frame: Frame) -> Canvas:
+        """Draw a frame; the canvas is the same for all."""
+        ...
+
+
 class Renderer:
     """``render_mode="rgb_array"``: pictures when they are asked for.
 
     Parameters
     ----------
-    settings
-        The environment.
-    num_copies
-        Of it.
+    memory
+        Of as many copies as there are.
+    drawing
+        Of its views.
     """
 
-    def __init__(self, settings: Settings, num_copies: int) -> None:
-        drawn = settings.variant.draws_tokens or settings.reward == "sampled"
-        self._histories = Histories(settings.scenario, drawn, num_copies)
-        self._picture = Picture()
+    def __init__(self, memory: Memory, drawing: Drawing) -> None:
+        self._memory = memory
+        self._drawing = drawing
 
     def begin(self, copies: IntArray = FIRST) -> None:
         """Take in that these copies were reset."""
-        self._histories.begin(copies)
+        self._memory.begin(copies)
 
-    def add(self, step: RoundStep, over: BoolArray | None = None) -> None:
-        """Take in a round; copies that are ``over`` began anew."""
-        self._histories.add(step, over)
+    def add(self, step: Any, over: BoolArray | None = None) -> None:
+        """Take in a step; copies that are ``over`` began anew."""
+        self._memory.add(step, over)
 
-    def view(self, copy: int = 0) -> View:
+    def view(self, copy: int = 0) -> Any:
         """What there is to show of a copy."""
-        return self._histories.view(copy)
+        return self._memory.view(copy)
 
     def frame(self, copy: int = 0) -> NDArray[np.uint8] | None:
-        """Picture of a copy's last round, (450, 800, 3)."""
-        self._picture.draw([self.view(copy)])
-        return self._picture.array()
+        """Picture of a copy's last step, (450, 800, 3)."""
+        self._drawing.draw([self.view(copy)])
+        return self._drawing.canvas.array()
 
     def close(self) -> None:
         """Close what is open."""
 
 
 class WindowRenderer(Renderer):
-    """``render_mode="human"``: every reset and every round is shown at once, and nothing when asked."""
+    """``render_mode="human"``: every reset and every step is shown at once, and nothing when asked."""
 
-    def __init__(self, settings: Settings, num_copies: int) -> None:
-        super().__init__(settings, num_copies)
+    def __init__(self, memory: Memory, drawing: Drawing) -> None:
+        super().__init__(memory, drawing)
         self._window = Window("multispin_env", RENDER_FPS)
 
     def begin(self, copies: IntArray = FIRST) -> None:
@@ -66,8 +122,8 @@ class WindowRenderer(Renderer):
         super().begin(copies)
         self._show()
 
-    def add(self, step: RoundStep, over: BoolArray | None = None) -> None:
-        """Take in a round, and show it."""
+    def add(self, step: Any, over: BoolArray | None = None) -> None:
+        """Take in a step, and show it."""
         super().add(step, over)
         self._show()
 
@@ -80,9 +136,24 @@ class WindowRenderer(Renderer):
         self._window.close()
 
     def _show(self) -> None:
-        self._picture.draw([self.view()])
-        self._window.show(self._picture.canvas)
+        self._drawing.draw([self.view()])
+        self._window.show(self._drawing.canvas)
 
 
-FRAMES: Mapping[str, type[Renderer]] = {"rgb_array": Renderer}
-FRAMES_OR_WINDOW: Mapping[str, type[Renderer]] = {**FRAMES, "human": WindowRenderer}
+RENDERERS: Mapping[str, type[Renderer]] = MappingProxyType({"rgb_array": Renderer, "human": WindowRenderer})
+"""By render mode."""
+
+
+def renderers(memory: Callable[[Settings, int], Memory], drawing: Callable[[], Drawing]) -> Mapping[str, MakeRenderer]:
+    """Render modes of a family, each with what makes a renderer of the settings and the number of copies."""
+    return {mode: partial(_made, made, memory, drawing) for mode, made in RENDERERS.items()}
+
+
+def _made(
+    made: type[Renderer],
+    memory: Callable[[Settings, int], Memory],
+    drawing: Callable[[], Drawing],
+    settings: Settings,
+    num_copies: int,
+) -> Renderer:
+    return made(memory(settings, num_copies), drawing())

@@ -10,6 +10,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.envs.rounds.engine import RoundStep
+from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.scenario import Scenario
 
@@ -71,6 +72,10 @@ class View:
         """Return this view, compared with another of that name."""
         return replace(self, reference=other.goodput, reference_name=name)
 
+    def titled(self, title: str) -> "View":
+        """Return this view with a title."""
+        return replace(self, title=title)
+
 
 class History:
     """An episode of one copy, as far as pictures need it."""
@@ -116,17 +121,15 @@ class Histories:
 
     Parameters
     ----------
-    scenario
-        The system.
-    drawn
-        Whether tokens are drawn, or expected.
+    settings
+        The environment.
     num_copies
         n.
     """
 
-    def __init__(self, scenario: Scenario, drawn: bool, num_copies: int) -> None:
-        self.scenario = scenario
-        self.drawn = drawn
+    def __init__(self, settings: Settings, num_copies: int) -> None:
+        self.scenario = settings.scenario
+        self.drawn = settings.variant.draws_tokens or settings.reward == "sampled"
         self._histories = [History() for _ in range(num_copies)]
 
     def begin(self, copies: IntArray) -> None:

@@ -12,7 +12,10 @@ from multispin_env.controllers.base import Controller
 from multispin_env.controllers.factory import make_controller
 from multispin_env.envs.engine import MakeRenderer
 from multispin_env.envs.page import page
-from multispin_env.envs.rendering.renderers import FRAMES_OR_WINDOW
+from multispin_env.envs.rendering.film import RoundsFilm
+from multispin_env.envs.rendering.picture import Picture
+from multispin_env.envs.rendering.renderers import Film, renderers
+from multispin_env.envs.rendering.views import Histories
 from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
 from multispin_env.envs.rounds.engine import Parts, RoundsEngine
 from multispin_env.envs.rounds.memories import Memory
@@ -34,7 +37,8 @@ class RoundsVariant(Variant):
     """
 
     encodings: ClassVar[Registry[type[ActionCodec]]] = ENCODINGS
-    renderers: ClassVar[Mapping[str, MakeRenderer]] = FRAMES_OR_WINDOW
+    renderers: ClassVar[Mapping[str, MakeRenderer]] = renderers(Histories, Picture)
+    film: ClassVar[type[Film]] = RoundsFilm
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SHOWN, ""))
     """Entries of the observation beside ``shared``, with the argument that shows them; empty for those always shown."""

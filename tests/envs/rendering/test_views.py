@@ -6,6 +6,8 @@ import pytest
 import multispin_env as ms
 from multispin_env.envs.rendering.views import Histories, History, Scales, round_up
 from multispin_env.envs.rounds.engine import RoundStep
+from multispin_env.envs.rounds.variants.heterogeneous import Heterogeneous
+from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, Outcome
 from tests.envs.rendering.strokes import make_round
 
@@ -67,9 +69,13 @@ def step_of(tokens, optimum=None):
     return RoundStep({}, *steps, info, Decision(gained.astype(np.int64), ones.copy()), outcome)
 
 
+def settings_of(reward):
+    return Settings(ms.Scenario.preset("llama2", num_users=2), Heterogeneous(), reward=reward)
+
+
 @pytest.fixture
 def histories():
-    return Histories(ms.Scenario.preset("llama2", num_users=2), drawn=True, num_copies=2)
+    return Histories(settings_of("sampled"), num_copies=2)
 
 
 def test_copies_have_episodes_of_their_own(histories):
@@ -83,7 +89,7 @@ def test_copies_have_episodes_of_their_own(histories):
     assert histories.view(1).last is None
     histories.begin(np.array([0]))
     assert histories.view(0).goodput == ()
-    assert Histories(histories.scenario, drawn=False, num_copies=1).view().reference_name == "optimum"
+    assert Histories(settings_of("expected"), num_copies=1).view().reference_name == "optimum"
 
 
 def test_a_view_stays_as_it_is(histories):

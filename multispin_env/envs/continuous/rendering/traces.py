@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
+from multispin_env.arrays import BoolArray, IntArray
+from multispin_env.envs.continuous.engine import PassageStep
 from multispin_env.envs.rendering.charts import Curve
 from multispin_env.envs.rendering.views import round_up
+from multispin_env.envs.settings import Settings
 from multispin_env.physics.continuous.types import Passage
 from multispin_env.scenario import Scenario
 
@@ -80,3 +83,37 @@ class Trace:
         over = self.over(time)
         rates = [gained / end for gained, end in zip(self.gained[:over], self.ends[:over], strict=True)]
         return round_up(1.1 * max(rates, default=0.0))
+
+
+class Traces:
+    """Episodes of n copies, as far as pictures need them.
+
+    Parameters
+    ----------
+    settings
+        The environment.
+    num_copies
+        n.
+    """
+
+    def __init__(self, settings: Settings, num_copies: int) -> None:
+        self._scenario = settings.scenario
+        self._drawn = settings.reward == "sampled"
+        self._passages: list[list[Passage]] = [[] for _ in range(num_copies)]
+
+    def begin(self, copies: IntArray) -> None:
+        """Forget the episodes of these copies."""
+        for copy in copies.tolist():
+            self._passages[copy] = []
+
+    def add(self, step: PassageStep, over: BoolArray | None = None) -> None:
+        """Take in a passage of all copies; those that are ``over`` begin anew."""
+        for copy, passages in enumerate(self._passages):
+            if over is not None and over[copy]:
+                self._passages[copy] = []
+            else:
+                passages.append(step.passage[copy].copy())
+
+    def view(self, copy: int = 0) -> Trace:
+        """What there is to show of a copy; it does not change with the next step."""
+        return Trace(self._scenario, self._drawn, tuple(self._passages[copy]))
