@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from multispin_env.arrays import IntArray
-from multispin_env.controllers.continuous.launch import Launch, in_order
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.controllers.continuous.launch import Launch, in_order, longest_paying
 from multispin_env.controllers.continuous.moves import improved
 
 WINDOWS = 8
@@ -27,15 +27,24 @@ RATIO_STEPS = 3
 """Prices that are tried for a ratio."""
 
 
-def fit(launch: Launch) -> IntArray:
+def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
     """Lengths (n, K) of the drafts that start now; L_min for devices that do not start.
 
     Parameters
     ----------
     launch
         Who starts, and what else goes on.
+    thorough
+        Whether to search from the best point of every time φ, which takes longer, not from the best of all. It pays
+        where the batch may start at once, since nothing says then how long drafts should be.
     """
-    return improved(launch, _best(launch, _by_price(launch)))
+    starts = _by_price(launch)
+    if not thorough:
+        return improved(launch, _best(launch, starts))
+    copies, _, users = starts.shape
+    every = launch[np.repeat(np.arange(copies), WINDOWS)]
+    firsts = _best(every, starts.reshape(copies * WINDOWS, -1, users))
+    return _best(launch, improved(every, firsts).reshape(copies, WINDOWS, users))
 
 
 def fit_ratio(launch: Launch) -> IntArray:
@@ -44,7 +53,7 @@ def fit_ratio(launch: Launch) -> IntArray:
     ``launch.delay_price`` is where the search for it begins (Dinkelbach's).
     """
     for _ in range(RATIO_STEPS):
-        lengths = fit(launch)
+        lengths = fit(launch, thorough=True)
         chosen = lengths[:, None]
         time = np.maximum(launch.ready(chosen)[:, 0], launch.due) + launch.server_time(chosen)[:, 0]
         launch = replace(launch, delay_price=in_order(launch.gains(chosen))[:, 0] / time)
@@ -86,6 +95,4 @@ def _paying(launch: Launch) -> IntArray:
         slopes = np.array([0.0, *(slope for _, slope in scenario.verification_pieces)])
         price = (air[:, :, None] + (rho * slopes)[:, None, :, None]).reshape(len(rho), -1, air.shape[-1])
     weight = np.where(launch.starts, launch.gain[..., 0], 1.0)[:, None]
-    decay = np.minimum(np.log(np.maximum(launch.acceptance_rate, 1e-300)), -1e-12)[:, None]
-    count = np.log(np.maximum(price / weight, 1e-12)) / decay
-    return np.clip(np.floor(count), scenario.min_draft_length, scenario.max_draft_length).astype(np.int64)
+    return longest_paying(scenario, launch.acceptance_rate[:, None], price / weight)

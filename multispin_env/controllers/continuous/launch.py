@@ -134,6 +134,13 @@ def _gains(scenario: Scenario, acceptance_rate: FloatArray, weight: FloatArray) 
     return np.add.accumulate(powers, -1, out=powers)
 
 
+def longest_paying(scenario: Scenario, acceptance_rate: FloatArray, price: FloatArray) -> IntArray:
+    """The longest draft of which every token is accepted with a probability ≥ price: α^L ≥ price (...), L in range."""
+    decay = np.minimum(np.log(np.maximum(acceptance_rate, 1e-300)), -1e-12)
+    count = np.log(np.maximum(price, 1e-12)) / decay
+    return np.clip(np.floor(count), scenario.min_draft_length, scenario.max_draft_length).astype(np.int64)
+
+
 def all_sent(release: FloatArray, air: FloatArray) -> FloatArray:
     """When a work-conserving uplink has served uploads (..., K) of ``air`` seconds that start at ``release``, (...) s.
 

@@ -58,8 +58,10 @@ def _longer_and_shorter(launch: Launch, lengths: IntArray) -> IntArray:
     air = np.where(launch.starts, launch.token_air, 1.0)
     longer = _ones(launch, np.where(misfit, -1.0, more / air))
     shorter = _ones(launch, less / air)
-    several = [np.add.accumulate(ones, 1)[:, 1:] for ones in (longer, shorter)]
-    changes = (longer, -shorter, several[0], -several[1])
+    soon = _ones(launch, -late)
+    ups = [np.add.accumulate(ones, 1)[:, 1:] for ones in (longer, soon)]
+    downs = [np.add.accumulate(ones, 1)[:, 1:] for ones in (shorter, _ones(launch,late))]
+    changes = (longer, -shorter, *ups, *[-d for d in downs])
     tried: IntArray = np.clip(now + np.concatenate([np.zeros_like(now), *changes], 1), low, high)
     return tried
 
