@@ -1,8 +1,8 @@
 """Evidence about the bound without the barrier: its values beside a prototype's, its prices, its speed.
 
 ``python -m benchmarks.bound --out results`` prints the tables and writes them as JSON; ``--tight 4`` adds the tight
-bound, which takes minutes. The prototype's instances are not known, so its values are comparable by the ratio to the barrier:
-*over barrier* divides the mean bound by the mean goodput of the best rounds on the same instances. Systems are
+bound, which takes minutes. The prototype's instances are not known, so its values are comparable by their ratio to the
+barrier: *over barrier* divides the mean bound by the mean goodput of the best rounds on the same instances. Systems are
 ``narrow`` as the presets are, and ``wide`` with T_k = T̄ 10^U(−.5, .5).
 """
 
