@@ -98,31 +98,38 @@ class _Shares:
     group: IntArray
 
     def solve(self, active: BoolArray) -> Solution:
-        best = Solution(np.inf, np.empty(0), np.empty(0), active)
+        nothing = np.zeros(len(self.limits))
+        best = Solution(self._bound(nothing), nothing, np.zeros(len(self.gain)), active)
         for _ in range(ROUNDS):
             found = self._prices(active)
+            if found.x is None:  # the bound of the prices so far is valid
+                break
             prices = np.where(self.free, found.x, np.maximum(found.x, 0.0))
-            missing = np.maximum(self.gain - self.matrix @ prices, 0.0)
-            bound = float(self.limits @ prices) + self._loss(missing)
-            amounts = np.zeros(len(self.gain))
-            amounts[active] = -found.ineqlin.marginals
+            bound = self._bound(prices)
             if bound < best.bound:
                 best = best._replace(bound=bound, prices=prices)
-            best = best._replace(amounts=amounts, near=_largest(self.gain - self.matrix @ prices, NEAR * len(prices)))
-            wanted = _largest(np.where(active, 0.0, missing), ADDED, 0.0)
+            amounts, profit = np.zeros(len(self.gain)), self._profit(prices)
+            amounts[active] = -found.ineqlin.marginals
+            best = best._replace(amounts=amounts, near=_largest(profit, NEAR * len(prices)))
+            wanted = _largest(np.where(active, 0.0, profit), ADDED, 0.0)
             if best.bound - found.fun <= GAP * abs(best.bound) or not wanted.any():
                 break
             active = active | wanted
         return best
 
+    def _profit(self, prices: FloatArray) -> FloatArray:
+        """What a full share of each variable seems to win."""
+        profit: FloatArray = self.gain - self.matrix @ prices
+        return profit
+
+    def _bound(self, prices: FloatArray) -> float:
+        won = np.zeros(self.group[-1] + 1)
+        np.maximum.at(won, self.group, self._profit(prices))
+        return float(self.limits @ prices + won.sum())
+
     def _prices(self, active: BoolArray) -> "linprog.OptimizeResult":
         bounds = np.stack([np.where(self.free, -np.inf, 0.0), np.full(len(self.free), np.inf)], -1)
         return linprog(self.limits, -self.matrix[active], -self.gain[active], bounds=bounds, method="highs-ds")
-
-    def _loss(self, missing: FloatArray) -> float:
-        loss = np.zeros(self.group[-1] + 1)
-        np.maximum.at(loss, self.group, missing)
-        return float(loss.sum())
 
 
 def _largest(values: FloatArray, count: int, above: float = -np.inf) -> BoolArray:

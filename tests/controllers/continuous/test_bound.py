@@ -6,7 +6,7 @@ from controllers.continuous import periodic
 from scipy import integrate, optimize
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.bound_channel import rayleigh_states
+from multispin_env.controllers.continuous.bound_channel import DEEPEST, rayleigh_states
 from multispin_env.solver.problem import user_times
 
 LAWS = {
@@ -159,13 +159,13 @@ def test_price_of_the_uplink_is_a_slope():
 
 
 def fading_alone(scenario, state, mean_gain):
-    """The root of E max_l [E N − ρ (l (T + u) + V)] = 0 by quadrature: one device in a channel drawn for each cycle."""
+    """The root of E max_l [E N − ρ (l (T + u) + V)] = 0 by quadrature: one device, and no fade below the last state."""
     lengths = np.arange(1, scenario.max_draft_length + 1)
     tokens = ms.expected_tokens(lengths, state.acceptance_rate)
     log_gain = np.linspace(np.log(1e-12), np.log(40.0), 40_001)
     gain = np.exp(log_gain)
     bits = scenario.bits_per_token / scenario.total_bandwidth
-    air = bits * np.log(2.0) / np.log1p(scenario.transmit_snr * mean_gain * gain)
+    air = bits * np.log(2.0) / np.log1p(scenario.transmit_snr * mean_gain * np.maximum(gain, -np.log1p(-DEEPEST)))
     cycle = lengths * (state.draft_time + air)[:, None] + scenario.pass_time(1, 0)
 
     def surplus(rate):
@@ -179,7 +179,7 @@ def test_one_device_in_a_fading_channel(seed):
     scenario, state = tiny(seed, 1, 10)
     exact = fading_alone(scenario, state, 0.3)
     bound = float(ms.rate_bound(scenario, state, channel_law="rayleigh", mean_gain=np.array([0.3])))
-    assert exact * (1.0 - 1e-6) <= bound <= 1.003 * exact
+    assert exact * (1.0 - 1e-6) <= bound <= 1.0005 * exact
 
 
 def test_states_of_the_channel_keep_the_mean():
@@ -195,7 +195,7 @@ def test_states_of_the_channel_keep_the_mean():
             air = bits * np.log(2.0) / np.log1p(scenario.transmit_snr * mean_gain * gain)
             return min(air, times[k, -1]) * gain * np.exp(-gain)
 
-        mean = integrate.quad(capped, -40.0, 4.0, limit=500, points=[np.log(1e-4)], epsabs=1e-14)[0]
+        mean = integrate.quad(capped, -40.0, 4.0, limit=500, points=[np.log(DEEPEST)], epsabs=1e-14)[0]
         assert (times * probability)[k].sum() == pytest.approx(mean, rel=1e-7)
 
 
@@ -221,7 +221,7 @@ def test_hostile_systems_have_a_finite_bound(seed):
     )
     bound = ms.rate_bound(scenario, state)
     assert alone(scenario, state).max() / ROUNDING <= bound <= alone(scenario, state).sum() * (1.0 + 1e-6)
-    assert ms.rate_bound(scenario, state, tight=True) <= bound * ROUNDING
+    assert ms.rate_bound(scenario, state, tight=True) <= bound * (1.0 + 1e-6)
     faded = ms.rate_bound(scenario, state, channel_law="rayleigh", mean_gain=10.0 ** rng.uniform(-100, 3, users))
     assert np.isfinite(faded)
 
