@@ -67,7 +67,9 @@ class Groups(Scheduler):
         self, state: ContinuousState, work: Background, starts: BoolArray, place: int, rho: FloatArray
     ) -> IntArray:
         due = work.due(place)
-        launch = Launch.of(self.scenario, state, starts, work.up_to(place), due, rho, air_price=self.air_price)
+        launch = Launch.of(
+            self.scenario, state, starts, work.up_to(place), due, rho, air_price=self.air_price
+        )
         if self.rho is not None or self.groups > 1:
             return fit(launch)
         return fit_ratio(launch)
