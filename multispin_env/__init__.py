@@ -9,7 +9,7 @@ from multispin_env.controllers.base import CONTROLLERS, Controller
 from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
 from multispin_env.controllers.continuous.bound import RatePrices, rate_bound, rate_prices
 from multispin_env.controllers.continuous.factory import make_scheduler, scheduler_names
-from multispin_env.controllers.continuous.rates import long_run_rate
+from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate
 from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
 from multispin_env.controllers.plug_in import PlugIn
@@ -58,6 +58,7 @@ __all__ = [
     "Controller",
     "Decision",
     "Join",
+    "LongRun",
     "Observed",
     "Order",
     "Outcome",
@@ -85,6 +86,7 @@ __all__ = [
     "homogeneous_draft_length",
     "jain_index",
     "load_records",
+    "long_run",
     "long_run_rate",
     "make_controller",
     "make_plug_in",

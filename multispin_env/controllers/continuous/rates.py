@@ -1,4 +1,6 @@
-"""The long-run rate of a scheduler, by simulation."""
+"""What a scheduler makes of a system in the long run, by simulation."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -6,8 +8,33 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.types import SystemState
+from multispin_env.physics.continuous.types import Passage
+from multispin_env.physics.types import Batched, SystemState
 from multispin_env.physics.validation import checked_state
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LongRun(Batched):
+    """What a scheduler makes of a system, and what everybody does meanwhile; shares are of the time."""
+
+    # expected tokens of each device
+    device_rate: FloatArray  # (..., K) tokens/s
+    # verifications
+    batch_rate: FloatArray  # (...) 1/s
+    # share in which the server verifies
+    server: FloatArray  # (...)
+    # share of the band that is used
+    uplink: FloatArray  # (...)
+    # shares in which devices draft, upload, are ready and are in verification, means over devices
+    drafting: FloatArray  # (...)
+    uploading: FloatArray  # (...)
+    ready: FloatArray  # (...)
+    verifying: FloatArray  # (...)
+
+    @property
+    def rate(self) -> FloatArray:
+        """Expected tokens/s of all devices together, (...)."""
+        return np.asarray(self.device_rate.sum(-1))[()]
 
 
 def long_run_rate(
@@ -57,21 +84,73 @@ def long_run_rate(
     >>> bool(ms.long_run_rate(groups, state, horizon=5.0) > ms.long_run_rate(barrier, state, horizon=5.0))
     True
     """
+    return long_run(scheduler, state, warm_up=warm_up, horizon=horizon, channel=channel, seed=seed).rate
+
+
+def long_run(
+    scheduler: Scheduler,
+    state: SystemState,
+    *,
+    warm_up: float = 10.0,
+    horizon: float = 45.0,
+    channel: str = "static",
+    seed: int = 0,
+) -> LongRun:
+    """As `long_run_rate`, with what everybody does meanwhile.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=4)
+    >>> state = ms.sample_state(scenario, np.random.default_rng(0))
+    >>> barrier, groups = (ms.make_scheduler(name, scenario) for name in ("barrier", "groups"))
+    >>> bool(ms.long_run(groups, state, horizon=5.0).server > ms.long_run(barrier, state, horizon=5.0).server)
+    True
+    """
     check_real("warm_up", warm_up, 0.0)
     check_real("horizon", horizon, 0.0, open_low=True)
     checked = checked_state(scheduler.scenario, state)
     shape = checked.draft_time.shape
     core = _held(scheduler, SystemState(*(_rows(array, shape) for array in _arrays(checked))), channel, seed)
-    tokens, counted = np.zeros(core.num_copies), np.zeros(core.num_copies)
     begun, ended = core.state.time >= warm_up, np.zeros(core.num_copies, dtype=np.bool_)
+    totals = Totals(core.num_copies, shape[-1])
     while not ended.all():
         passage = core.step(scheduler(core.state))
-        running = begun & ~ended
-        tokens += np.where(running, passage.tokens.sum(-1), 0.0)
-        counted += np.where(running, passage.duration, 0.0)
+        totals.add(passage, begun & ~ended)
         begun |= core.state.time >= warm_up
-        ended = counted >= horizon
-    return (tokens / counted).reshape(shape[:-1])[()]
+        ended = totals.time >= horizon
+    return totals.shares(shape)
+
+
+class Totals:
+    """Sums over the passages of n copies."""
+
+    def __init__(self, num_copies: int, num_users: int) -> None:
+        self._users = num_users
+        self.time = np.zeros(num_copies)  # s
+        self._tokens = np.zeros((num_copies, num_users))
+        self._batches = np.zeros(num_copies)
+        self._seconds = np.zeros((6, num_copies))  # of the server, the uplink, and four phases of all devices
+
+    def add(self, passage: Passage, counted: FloatArray) -> None:
+        """Take in a passage of the copies that are ``counted`` (n,)."""
+        span = passage.duration[:, None]
+        drafted = np.minimum(passage.drafted_at, span)
+        uploaded = np.minimum(passage.uploaded_at, span) - drafted
+        verifying = passage.verification_time[:, None] * passage.verified
+        ready = span - drafted - uploaded - verifying
+        phases = (each.sum(-1) for each in (passage.air_time, drafted, uploaded, ready, verifying))
+        self.time += counted * passage.duration
+        self._tokens += counted[:, None] * passage.tokens
+        self._batches += counted
+        self._seconds += counted * np.stack([passage.verification_time, *phases])
+
+    def shares(self, shape: tuple[int, ...]) -> LongRun:
+        """Totals by time, for states (..., K) of this shape."""
+        server, uplink, *phases = (seconds.reshape(shape[:-1])[()] for seconds in self._seconds / self.time)
+        rate = (self._tokens / self.time[:, None]).reshape(shape)
+        batches = (self._batches / self.time).reshape(shape[:-1])[()]
+        return LongRun(rate, batches, server, uplink, *(phase / self._users for phase in phases))
 
 
 def _held(scheduler: Scheduler, state: SystemState, channel: str, seed: int) -> ContinuousCore:
