@@ -205,5 +205,6 @@ FIGURES: Registry[Any] = Registry(
         "certificate": _FIGURES + "certificate:FIGURE",
         "claims": _FIGURES + "claims:FIGURE",
         "does-it-pay": _FIGURES + "does_it_pay:FIGURE",
+        "barrier": _FIGURES + "barrier:FIGURE",
     },
 )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
@@ -132,7 +132,7 @@ class Totals:
         self._batches = np.zeros(num_copies)
         self._seconds = np.zeros((6, num_copies))  # of the server, the uplink, and four phases of all devices
 
-    def add(self, passage: Passage, counted: FloatArray) -> None:
+    def add(self, passage: Passage, counted: BoolArray) -> None:
         """Take in a passage of the copies that are ``counted`` (n,)."""
         span = passage.duration[:, None]
         drafted = np.minimum(passage.drafted_at, span)

@@ -1,0 +1,193 @@
+"""What the barrier costs: tokens per second with and without it, beside the bound on every policy (ours)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from multispin_env.controllers.continuous.bound import rate_bound
+from multispin_env.controllers.continuous.factory import make_scheduler
+from multispin_env.controllers.continuous.rates import LongRun, long_run
+from multispin_env.evaluation.statistics import mean_interval
+from multispin_env.evaluation.table import Cells
+from multispin_env.physics.dynamics import sample_state
+from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
+from multispin_env.reproduce.figure import PRESETS, FigureSpec
+from multispin_env.reproduce.scale import Scale
+from multispin_env.scenario import Scenario
+
+BARRIER, BASE, BOUND = "barrier", "synchronous", "bound"
+SCHEDULERS = (BARRIER, BASE, "greedy", "groups")
+"""The paper's round, the best with the barrier, and those without."""
+
+STYLES = {
+    BARRIER: (RED, "v", "-"),
+    BASE: (ORANGE, "s", "-"),
+    "greedy": (GREEN, "^", "-"),
+    "groups": (BLUE, "o", "-"),
+    "prices": (PURPLE, "D", "-"),
+    BOUND: (BLACK, "", "--"),
+}
+
+SHOWN_USERS, SHOWN_BUDGET = 20, 10.0
+USERS, QUICK_USERS = (2, 4, 8, 12, 20, 30), (4, 8)
+BUDGETS, QUICK_BUDGETS = (2.5, 5.0, 20.0), ()
+SERVERS, QUICK_SERVERS = ("a100-7b-gemm", "a100-32b", "a100-70b"), ()
+"""Profiles beside the paper's own law; there ids are uploaded and lengths may be 0."""
+
+STATES, QUICK_STATES = 24, 4
+WARM_UP, HORIZON, QUICK_HORIZON = 5.0, 30.0, 5.0
+
+
+@dataclass(frozen=True)
+class BarrierRow:
+    """What one scheduler makes in one setting, mean over static systems."""
+
+    preset: str
+    server: str  # profile, or "paper"
+    num_users: int
+    bandwidth_mhz: float
+    scheduler: str  # or "bound"
+    states: int
+    rate: float  # tokens/s
+    low: float  # 95 % interval
+    high: float
+    of_bound: float  # mean share
+    gain: float  # mean of its rate over that of `synchronous`, system by system
+    gain_low: float  # 95 % interval
+    gain_high: float
+    least_device: float  # tokens/s of the device that gets least
+    server_busy: float  # shares of the time
+    uplink_busy: float
+    drafting: float
+    uploading: float
+    ready: float
+    verifying: float
+
+
+def compute(scale: Scale) -> list[BarrierRow]:
+    """Every preset over the number of devices, over the budget, and over the law of verification."""
+    settings = [
+        (preset, *rest)
+        for preset in PRESETS
+        for rest in (
+            *(("", users, SHOWN_BUDGET) for users in scale.pick(USERS, QUICK_USERS)),
+            *(("", SHOWN_USERS, budget) for budget in scale.pick(BUDGETS, QUICK_BUDGETS)),
+            *((server, SHOWN_USERS, SHOWN_BUDGET) for server in scale.pick(SERVERS, QUICK_SERVERS)),
+        )
+    ]
+    return [row for setting in scale.over(settings) for row in _rows(scale, *setting)]
+
+
+def scenario_of(preset: str, server: str, users: int, megahertz: float) -> Scenario:
+    """The system of a setting."""
+    scenario = Scenario.preset(preset, num_users=users, total_bandwidth=megahertz * 1e6)
+    return scenario.replace(server=server, payload="ids", min_draft_length=0) if server else scenario
+
+
+def _rows(scale: Scale, preset: str, server: str, users: int, megahertz: float) -> list[BarrierRow]:
+    scenario = scenario_of(preset, server, users, megahertz)
+    states = min(scale.states, scale.pick((STATES,), (QUICK_STATES,))[0])
+    state = sample_state(scenario, np.random.default_rng(scale.seed), states)
+    horizon = scale.pick((HORIZON,), (QUICK_HORIZON,))[0]
+    runs = {
+        name: long_run(make_scheduler(name, scenario), state, warm_up=WARM_UP, horizon=horizon) for name in SCHEDULERS
+    }
+    bound = rate_bound(scenario, state)
+    base = runs[BASE].rate
+    head = preset, server or "paper", users, megahertz
+    rows = [_row(head, name, run, bound, base) for name, run in runs.items()]
+    return [
+        *rows,
+        BarrierRow(*head, BOUND, states, *mean_interval(bound), 1.0, *mean_interval(bound / base), *[0.0] * 7),
+    ]
+
+
+def _row(head: tuple[str, str, int, float], name: str, run: LongRun, bound: Any, base: Any) -> BarrierRow:
+    least = run.device_rate.min(-1)
+    busy = least, run.server, run.uplink, run.drafting, run.uploading, run.ready, run.verifying
+    return BarrierRow(
+        *head,
+        name,
+        len(bound),
+        *mean_interval(run.rate),
+        float((run.rate / bound).mean()),
+        *mean_interval(run.rate / base),
+        *(float(share.mean()) for share in busy),
+    )
+
+
+def draw(rows: Sequence[BarrierRow], figure: Any) -> None:
+    """A line of panels for each preset: over devices, over bandwidth, and what everybody does meanwhile."""
+    presets = list(dict.fromkeys(row.preset for row in rows))
+    panels = figure.subplots(len(presets), 3, squeeze=False)
+    for line, preset in zip(panels, presets, strict=True):
+        own = [row for row in rows if row.preset == preset and row.server == "paper"]
+        by_users = [row for row in own if row.bandwidth_mhz == SHOWN_BUDGET]
+        most = max(row.num_users for row in own)
+        by_budget = [row for row in own if row.num_users == min(SHOWN_USERS, most)]
+        _lines(line[0], by_users, lambda row: row.num_users, f"devices K, {SHOWN_BUDGET:g} MHz")
+        _lines(line[1], by_budget, lambda row: row.bandwidth_mhz, f"MHz, K = {min(SHOWN_USERS, most)}")
+        _bars(line[2], [row for row in by_budget if row.bandwidth_mhz == SHOWN_BUDGET and row.scheduler != BOUND])
+        for axes in line[:2]:
+            axes.set_ylabel("tokens/s")
+            axes.set_title(preset)
+        line[2].set_title(f"{preset}: shares of the time")
+    legend_below(figure, panels[0][0], len(STYLES))
+
+
+def _lines(axes: Any, rows: Sequence[BarrierRow], position: Any, label: str) -> None:
+    for name, (colour, marker, line) in STYLES.items():
+        points = sorted((row for row in rows if row.scheduler == name), key=position)
+        x, rates = [position(row) for row in points], [row.rate for row in points]
+        axes.plot(x, rates, color=colour, marker=marker, linestyle=line, markersize=4, linewidth=1.3, label=name)
+    axes.set_xlabel(label)
+    axes.set_ylim(bottom=0.0)
+
+
+PHASES = (("drafting", BLUE), ("uploading", ORANGE), ("ready", "#D0D0D0"), ("verifying", GREEN))
+"""Of devices, with their colours in films."""
+
+
+def _bars(axes: Any, rows: Sequence[BarrierRow]) -> None:
+    """For each scheduler, what devices do, stacked, and how busy server and uplink are, as marks."""
+    places = np.arange(len(rows))
+    left = np.zeros(len(rows))
+    for phase, colour in PHASES:
+        widths = np.array([getattr(row, phase) for row in rows])
+        axes.barh(places, widths, left=left, color=colour, label=f"devices {phase}")
+        left += widths
+    server, uplink = ([getattr(row, name) for row in rows] for name in ("server_busy", "uplink_busy"))
+    axes.plot(server, places, "k|", markersize=14, markeredgewidth=2.5, label="server busy")
+    axes.plot(uplink, places, color=SKY, linestyle="", marker="d", markeredgecolor="k", label="uplink busy")
+    axes.set_yticks(places, [row.scheduler for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlim(0.0, 1.0)
+    axes.grid(False)
+    axes.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, frameon=False)
+
+
+def cells(rows: Sequence[BarrierRow]) -> tuple[Cells, list[Cells]]:
+    """Rates, and gains over the best with the barrier."""
+    header = ("setting", "scheduler", "tokens/s", "over synchronous", "of the bound", "least device")
+    return header, [_line(row) for row in rows]
+
+
+def _line(row: BarrierRow) -> Cells:
+    setting = f"{row.preset}, {row.server}, K = {row.num_users}, {row.bandwidth_mhz:g} MHz"
+    gain = f"{row.gain:.2f} ({row.gain_low:.2f} to {row.gain_high:.2f})"
+    least = "" if row.scheduler == BOUND else f"{row.least_device:.1f}"
+    return setting, row.scheduler, f"{row.rate:.1f}", gain, f"{row.of_bound:.3f}", least
+
+
+FIGURE = FigureSpec(
+    title="What the barrier costs",
+    caption="Without the barrier the server verifies while devices draft and upload, and is almost always busy. Means "
+    "over static systems; no policy is above the dashed bound. Servers other than the paper's are in the table, "
+    "with ids.",
+    compute=compute,
+    draw=draw,
+    size=(12.0, 7.4),
+    cells=cells,
+)
