@@ -32,7 +32,7 @@ STYLES = {
 
 SHOWN_USERS, SHOWN_BUDGET = 20, 10.0
 USERS, QUICK_USERS = (2, 4, 8, 12, 20, 30), (4, 8)
-BUDGETS, QUICK_BUDGETS = (2.5, 5.0, 20.0), ()
+BUDGETS, QUICK_BUDGETS = (2.5, 5.0, 20.0), (5.0,)
 SERVERS, QUICK_SERVERS = ("a100-7b-gemm", "a100-32b", "a100-70b"), ()
 """Profiles beside the paper's own law; there ids are uploaded and lengths may be 0."""
 
@@ -68,13 +68,15 @@ class BarrierRow:
 
 def compute(scale: Scale) -> list[BarrierRow]:
     """Every preset over the number of devices, over the budget, and over the law of verification."""
+    users = scale.pick(USERS, QUICK_USERS)
+    shown = min(SHOWN_USERS, users[-1])
     settings = [
         (preset, *rest)
         for preset in PRESETS
         for rest in (
-            *(("", users, SHOWN_BUDGET) for users in scale.pick(USERS, QUICK_USERS)),
-            *(("", SHOWN_USERS, budget) for budget in scale.pick(BUDGETS, QUICK_BUDGETS)),
-            *((server, SHOWN_USERS, SHOWN_BUDGET) for server in scale.pick(SERVERS, QUICK_SERVERS)),
+            *(("", count, SHOWN_BUDGET) for count in users),
+            *(("", shown, budget) for budget in scale.pick(BUDGETS, QUICK_BUDGETS)),
+            *((server, shown, SHOWN_BUDGET) for server in scale.pick(SERVERS, QUICK_SERVERS)),
         )
     ]
     return [row for setting in scale.over(settings) for row in _rows(scale, *setting)]
@@ -163,7 +165,7 @@ def _bars(axes: Any, rows: Sequence[BarrierRow]) -> None:
     axes.plot(uplink, places, color=SKY, linestyle="", marker="d", markeredgecolor="k", label="uplink busy")
     axes.set_yticks(places, [row.scheduler for row in rows])
     axes.invert_yaxis()
-    axes.set_xlim(0.0, 1.0)
+    axes.set_xlim(0.0, 1.02)
     axes.grid(False)
     axes.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, frameon=False)
 
