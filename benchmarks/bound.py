@@ -103,6 +103,23 @@ def prices(instances: int) -> Iterator[dict[str, Any]]:
         }
 
 
+def mix(instances: int) -> Iterator[dict[str, Any]]:
+    """Share of devices with the first task in the prototype's instances, if its bound differs by the tasks alone.
+
+    The bound is fitted, linearly, by the shares of the first and the last task in instances of ours.
+    """
+    for system, (_, bound, _) in PROTOTYPE.items():
+        drawn = [instance(*system, seed)[:2] for seed in range(instances)]
+        rates = np.array([rate_bound(*one) for one in drawn])
+        alphas = [[one.tasks[0].acceptance_rate, one.tasks[-1].acceptance_rate] for one, _ in drawn]
+        shares = [
+            (state.acceptance_rate[:, None] == alpha).mean(0) for (_, state), alpha in zip(drawn, alphas, strict=True)
+        ]
+        fit = np.linalg.lstsq(np.column_stack([np.ones(instances), shares]), rates, rcond=None)[0]
+        needed = (bound - fit[0] - fit[2] / 4.0) / fit[1]
+        yield {"system": " ".join(map(str, system)), "prototype": bound, "share": float(needed)}
+
+
 def _barrier(scenario: Scenario, state: SystemState) -> float:
     return float(expected_outcome(scenario, state, make_controller("optimal", scenario)(state)).goodput)
 
@@ -117,6 +134,8 @@ def main() -> None:
     results = {}
     print("Bounds")
     results["bound"] = [report(row) for row in beside_prototype(options.instances)]
+    print("Tasks of the prototype's instances")
+    results["mix"] = [report(row) for row in mix(5 * options.instances)]
     print("Prices, as shares of the bound")
     results["prices"] = [report(row) for row in prices(options.instances)]
     print("Tight bound")

@@ -9,7 +9,7 @@ from scipy.optimize import linprog
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 
-GAP = 1e-7
+GAP = 3e-5
 """Relative distance of the bound from the program's value at which no more variables come in."""
 
 NEAR = 4
