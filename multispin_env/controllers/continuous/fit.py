@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.controllers.continuous.launch import Launch
+from multispin_env.controllers.continuous.launch import Launch, in_order, longest_paying
+from multispin_env.controllers.continuous.moves import improved
 
 WINDOWS = 8
 """Times φ that drafts may take, from D to where no gain could pay for the delay."""
@@ -22,26 +23,28 @@ WINDOWS = 8
 AIR_PRICES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Prices of an air second, as parts of ρ, beyond which nobody would pay."""
 
-LEAST_GAIN = 1e-9
-"""Tokens that a move has to bring."""
-
 RATIO_STEPS = 3
 """Prices that are tried for a ratio."""
 
-MOST_MOVES = 60
-"""Steps of the local search."""
 
-
-def fit(launch: Launch) -> IntArray:
+def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
     """Lengths (n, K) of the drafts that start now; L_min for devices that do not start.
 
     Parameters
     ----------
     launch
         Who starts, and what else goes on.
+    thorough
+        Whether to search from the best point of every time φ, which takes longer, not from the best of all. It pays
+        where the batch may start at once, since nothing says then how long drafts should be.
     """
-    best = _best(launch, _by_price(launch))
-    return _moved(launch, best)
+    starts = _by_price(launch)
+    if not thorough:
+        return improved(launch, _best(launch, starts))
+    copies, _, users = starts.shape
+    every = launch[np.repeat(np.arange(copies), WINDOWS)]
+    firsts = _best(every, starts.reshape(copies * WINDOWS, -1, users))
+    return _best(launch, improved(every, firsts).reshape(copies, WINDOWS, users))
 
 
 def fit_ratio(launch: Launch) -> IntArray:
@@ -50,10 +53,10 @@ def fit_ratio(launch: Launch) -> IntArray:
     ``launch.delay_price`` is where the search for it begins (Dinkelbach's).
     """
     for _ in range(RATIO_STEPS):
-        lengths = fit(launch)
+        lengths = fit(launch, thorough=True)
         chosen = lengths[:, None]
         time = np.maximum(launch.ready(chosen)[:, 0], launch.due) + launch.server_time(chosen)[:, 0]
-        launch = replace(launch, delay_price=launch.tokens(chosen)[:, 0] / time)
+        launch = replace(launch, delay_price=in_order(launch.gains(chosen))[:, 0] / time)
     return lengths
 
 
@@ -70,7 +73,7 @@ def _by_price(launch: Launch) -> IntArray:
     pay = _paying(launch)
     shortest = np.full_like(pay[:, :1], low)
     first = np.maximum(launch.due, launch.ready(shortest)[:, 0])
-    possible = launch.tokens(pay[:, :1]) - launch.value(shortest)
+    possible = in_order(launch.gains(pay[:, :1])) - launch.value(shortest)
     most = launch.due + possible[:, 0] / launch.delay_price
     ratio = np.maximum(most / np.where(first > 0.0, first, 1.0), 1.0)
     windows = first[:, None] * ratio[:, None] ** (np.arange(WINDOWS) / (WINDOWS - 1))
@@ -92,46 +95,4 @@ def _paying(launch: Launch) -> IntArray:
         slopes = np.array([0.0, *(slope for _, slope in scenario.verification_pieces)])
         price = (air[:, :, None] + (rho * slopes)[:, None, :, None]).reshape(len(rho), -1, air.shape[-1])
     weight = np.where(launch.starts, launch.gain[..., 0], 1.0)[:, None]
-    decay = np.minimum(np.log(np.maximum(launch.acceptance_rate, 1e-300)), -1e-12)[:, None]
-    count = np.log(np.maximum(price / weight, 1e-12)) / decay
-    return np.clip(np.floor(count), scenario.min_draft_length, scenario.max_draft_length).astype(np.int64)
-
-
-def _moved(launch: Launch, lengths: IntArray) -> IntArray:
-    """Lengths (n, K) that no move betters: one token more or less, or one more here and one or two less there."""
-    lengths = lengths.copy()
-    value = launch.value(lengths[:, None])[:, 0]
-    rows = np.arange(len(lengths))
-    moves = _moves(launch)
-    for _ in range(MOST_MOVES):
-        here = launch if rows.size == len(lengths) else launch[rows]
-        tried, possible = _apply(here, lengths[rows], moves[rows])
-        values = np.where(possible, here.value(tried), -np.inf)
-        best = values.argmax(-1)
-        chosen = np.arange(len(rows)), best
-        better = values[chosen] > value[rows] + LEAST_GAIN
-        rows = rows[better]
-        if not rows.size:
-            break
-        lengths[rows] = tried[chosen][better]
-        value[rows] = values[chosen][better]
-    return lengths
-
-
-def _moves(launch: Launch) -> IntArray:
-    """Changes of lengths, (n, C, K)."""
-    users = launch.starts.shape[-1]
-    most = int(launch.starts.sum(-1).max())
-    columns = np.argsort(~launch.starts, -1, kind="stable")[:, :most]
-    one = (columns[..., None] == np.arange(users)) & launch.starts[:, None]
-    one = one.astype(np.int64)
-    pairs = [one[:, :, None] - less * one[:, None] for less in (1, 2)]
-    flat = [pair.reshape(len(one), -1, users) for pair in pairs]
-    return np.concatenate([one, -one, *flat], 1)
-
-
-def _apply(launch: Launch, lengths: IntArray, moves: IntArray):
-    scenario = launch.scenario
-    tried = lengths[:, None] + moves
-    possible = ((tried >= scenario.min_draft_length) & (tried <= scenario.max_draft_length)).all(-1)
-    return np.clip(tried, scenario.min_draft_length, scenario.max_draft_length), possible
+    return longest_paying(scenario, launch.acceptance_rate[:, None], price / weight)

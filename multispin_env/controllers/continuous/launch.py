@@ -1,7 +1,7 @@
 """Drafts that start together for one batch: what any lengths of theirs bring and cost (ours; docs/continuous.md)."""
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from multispin_env.scenario import Scenario
 
 FEW_ROWS = 64
 """Rows up to which NumPy accumulates faster along the last axis than column by column; the bits are the same."""
+
+ALL: Any = (slice(None), None)
+"""Arrays (n, ...) to go with candidates (n, C, ...) of all copies."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,31 +92,38 @@ class Launch:
         values = (getattr(self, field.name) for field in fields(self))
         return type(self)(*(value[rows] if isinstance(value, np.ndarray) else value for value in values))
 
-    def ready(self, lengths: IntArray) -> FloatArray:
-        """When all uploads have ended, (n, C) s, for lengths (n, C, K) (ours; docs/continuous.md, 1)."""
-        release = lengths * self.draft_time[:, None] + self.release[:, None]
-        air = lengths * self.token_air[:, None] + self.air[:, None]
+    def ready(self, lengths: IntArray, at: Any = ALL) -> FloatArray:
+        """When all uploads have ended, (...) s, for lengths (..., K) (ours; docs/continuous.md, 1).
+
+        Here and below, ``at`` says of which copies: what turns arrays (n, K) into such that go with the lengths.
+        """
+        release = lengths * self.draft_time[at] + self.release[at]
+        air = lengths * self.token_air[at] + self.air[at]
         return all_sent(release, air)
 
-    def server_time(self, lengths: IntArray) -> FloatArray:
-        """How long the batch is verified, (n, C) s."""
-        starts = np.broadcast_to(self.starts[:, None], lengths.shape)
-        return batch_time(self.scenario, lengths, starts)
+    def server_time(self, lengths: IntArray, at: Any = ALL) -> FloatArray:
+        """How long the batch is verified, (...) s, for lengths (..., K)."""
+        return batch_time(self.scenario, lengths, np.broadcast_to(self.starts[at], lengths.shape))
 
-    def tokens(self, lengths: IntArray) -> FloatArray:
-        """What the drafts are expected to gain, (n, C), weighted."""
+    def gains(self, lengths: IntArray) -> FloatArray:
+        """What each draft is expected to gain, weighted, less the price of its air, for lengths (n, ..., K)."""
         first = np.arange(0, self.gain.size, self.gain.shape[-1]).reshape(self.starts.shape)
-        return in_order(self.gain.take(lengths + first[:, None]))
+        between = (slice(None), *(None,) * (lengths.ndim - 2))
+        gain: FloatArray = self.gain.take(lengths + first[between])
+        if self.air_price:
+            gain -= self.air_price * (lengths * self.token_air[between])
+        return gain
+
+    def cost(self, lengths: IntArray, at: Any = ALL) -> FloatArray:
+        """What delay, and the server's time where tokens change it, cost (...), for lengths (..., K)."""
+        late = np.maximum(self.ready(lengths, at) - self.due[at], 0.0)
+        if self.scenario.verification_pieces:
+            late += self.server_time(lengths, at)
+        return late * self.delay_price[at]
 
     def value(self, lengths: IntArray) -> FloatArray:
-        """Tokens less what air, delay and the server's time cost, (n, C), for lengths (n, C, K)."""
-        gain = self.tokens(lengths)
-        if self.air_price:
-            gain -= self.air_price * in_order(lengths * self.token_air[:, None])
-        late = np.maximum(self.ready(lengths) - self.due[:, None], 0.0)
-        if self.scenario.verification_pieces:
-            late += self.server_time(lengths)
-        return gain - self.delay_price[:, None] * late
+        """Gains less costs, (n, C), for lengths (n, C, K)."""
+        return in_order(self.gains(lengths)) - self.cost(lengths)
 
 
 def _gains(scenario: Scenario, acceptance_rate: FloatArray, weight: FloatArray) -> FloatArray:
@@ -122,6 +132,13 @@ def _gains(scenario: Scenario, acceptance_rate: FloatArray, weight: FloatArray) 
     powers[..., 0] = weight
     np.multiply.accumulate(powers, -1, out=powers)
     return np.add.accumulate(powers, -1, out=powers)
+
+
+def longest_paying(scenario: Scenario, acceptance_rate: FloatArray, price: FloatArray) -> IntArray:
+    """The longest draft of which every token is accepted with a probability ≥ price: α^L ≥ price (...), L in range."""
+    decay = np.minimum(np.log(np.maximum(acceptance_rate, 1e-300)), -1e-12)
+    count = np.log(np.maximum(price, 1e-12)) / decay
+    return np.clip(np.floor(count), scenario.min_draft_length, scenario.max_draft_length).astype(np.int64)
 
 
 def all_sent(release: FloatArray, air: FloatArray) -> FloatArray:

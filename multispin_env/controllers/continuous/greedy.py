@@ -1,0 +1,72 @@
+"""Verify what is there, with one draft length for all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_integer
+from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.physics.continuous.types import ContinuousState, Join, Order
+from multispin_env.physics.tokens import TokenLaw
+from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.scenario import Scenario
+
+ROUNDS = 30
+"""Steps towards the size of a batch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Greedy(Scheduler):
+    """The server takes whatever is there as soon as it is free; all drafts have one length (ours).
+
+    Parameters
+    ----------
+    draft_length
+        L; ``None``: the length with the greatest estimated rate (`estimated_rates`), from each state.
+    """
+
+    draft_length: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.draft_length is not None:
+            low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
+            check_integer("draft_length", self.draft_length, low, high)
+
+    def decide(self, state: ContinuousState) -> Order:
+        """One length, all drafts taken, the shortest upload first."""
+        shape = state.phase.shape
+        length = np.full(shape, self.draft_length) if self.draft_length is not None else self._best(state)
+        return Order(length, np.full(shape, Join.TAKE), priority=np.zeros(shape))
+
+    def _best(self, state: ContinuousState) -> IntArray:
+        lengths = np.arange(self.scenario.min_draft_length, self.scenario.max_draft_length + 1)
+        best = lengths[estimated_rates(self.scenario, state, lengths).argmax(-1)]
+        return np.repeat(best[:, None], state.phase.shape[-1], -1)
+
+
+def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArray) -> FloatArray:
+    """Tokens/s (n, C) if all drafts have one of these lengths (C,), without simulation (ours).
+
+    A device drafts, uploads, waits for half a batch, and is verified; the server is always busy, so that a batch holds
+    the devices that come back while the last one is verified, K at most. The size is found by repetition. The uplink
+    makes an upload longer as a queue does, by its load.
+    """
+    token_air = full_share_token_time(scenario, state.spectral_efficiency)[:, None]
+    each = lengths[:, None]
+    tokens = TokenLaw.of(state.acceptance_rate[:, None]).expected(each)
+    draft, air = scenario.round_trip_time + each * state.draft_time[:, None], each * token_air
+    size = np.full((len(token_air), len(lengths)), scenario.num_users / 2)
+    for _ in range(ROUNDS):
+        server = np.asarray(scenario.pass_time(size, size * (lengths + 1)))  # type: ignore[arg-type]
+        cycle = draft + air + 1.5 * server[..., None]
+        load = np.minimum(_total(air / cycle), 0.95)[..., None]
+        cycle += air * load / (1.0 - load)
+        served = server * _total(1.0 / cycle)
+        size = 0.5 * (size + np.clip(served, 1.0, scenario.num_users))
+    return _total(tokens / cycle)
+
+
+def _total(array: FloatArray) -> FloatArray:
+    total: FloatArray = np.add.accumulate(array, -1)[..., -1]
+    return total
