@@ -19,7 +19,7 @@ from multispin_env import registry
 from multispin_env.commands.main import main as multispin
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.estimators.base import Estimator
-from multispin_env.envs.continuous.encodings.plain import PlainCodec
+from multispin_env.envs.continuous.encodings.plain import PlainOrders
 from multispin_env.envs.rounds.encodings.shares import SharesCodec
 from multispin_env.envs.rounds.objectives import Goodput
 from multispin_env.envs.rounds.variant import RoundsVariant
@@ -83,7 +83,7 @@ class Mirrored(SharesCodec):
         return -super().length_slope(length)
 
 
-class Turned(PlainCodec):
+class Turned(PlainOrders):
     """Column 0 turned round."""
 
     def real_length(self, column):
