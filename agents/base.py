@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -53,7 +53,8 @@ At 0.4 a step in the second column changes bandwidth almost four times as much a
 
 def tuning_for(settings: Settings) -> Tuning:
     """What suits an environment."""
-    return LATE if settings.variant.late_reports else PLAIN
+    tuning = LATE if settings.variant.late_reports else PLAIN
+    return replace(tuning, gamma=settings.variant.discount)
 
 
 def scenarios_like(settings: Settings) -> tuple[Scenario, ...]:

@@ -15,7 +15,6 @@ from agents.runs import RunConfig, save_config
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.checks import cut, shown
 
-EPISODE_ROUNDS = 64
 TENSORBOARD = "tensorboard"
 
 
@@ -57,7 +56,7 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
     done = checkpoint.num_timesteps if checkpoint else 0
     budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
     seed = first_seed(config.seed, done, agent.num_envs)
-    env = make_vec_env(config.env, config.settings, agent.num_envs, EPISODE_ROUNDS, seed)
+    env = make_vec_env(config.env, config.settings, agent.num_envs, config.settings.variant.max_episode_steps, seed)
     model = agent.build(env, budget.remaining, seed, device, tuning_for(config.settings))
     if checkpoint:
         checkpoint.restore(model)

@@ -117,7 +117,9 @@ def apart(first: int, copies: int) -> int:
     return first
 
 
-def make_vec_env(env_id: str, settings: Settings, num_envs: int, max_episode_steps: int, seed: int) -> NativeVecEnv:
+def make_vec_env(
+    env_id: str, settings: Settings, num_envs: int, max_episode_steps: int | None, seed: int
+) -> NativeVecEnv:
     """Native vector of an environment id with these settings, ready for Stable-Baselines3."""
     return NativeVecEnv(
         _native(MultiSpinVectorEnv.of(ENVIRONMENTS.load(env_id)), settings, num_envs, max_episode_steps), seed

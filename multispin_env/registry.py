@@ -168,9 +168,9 @@ ENCODINGS: Registry[Any] = Registry(
 ORDER_ENCODINGS: Registry[Any] = Registry(
     "action of orders",
     {
-        "residual": "multispin_env.envs.continuous.encodings.residual:ResidualCodec",
-        "plain": "multispin_env.envs.continuous.encodings.plain:PlainCodec",
-        "full": "multispin_env.envs.continuous.encodings.full:FullCodec",
+        "residual": "multispin_env.envs.continuous.encodings.residual:ResidualOrders",
+        "plain": "multispin_env.envs.continuous.encodings.plain:PlainOrders",
+        "full": "multispin_env.envs.continuous.encodings.full:FullOrders",
     },
 )
 

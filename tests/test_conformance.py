@@ -17,7 +17,9 @@ from agents import AGENTS
 from agents.base import PLAIN, AnyEnvironment
 from multispin_env import registry
 from multispin_env.commands.main import main as multispin
+from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.estimators.base import Estimator
+from multispin_env.envs.continuous.encodings.plain import PlainOrders
 from multispin_env.envs.rounds.encodings.shares import SharesCodec
 from multispin_env.envs.rounds.objectives import Goodput
 from multispin_env.envs.rounds.variant import RoundsVariant
@@ -26,11 +28,11 @@ from multispin_env.evaluation.contenders import contenders_of
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance.by_task import ByTask
 from multispin_env.physics.channels.rayleigh import Rayleigh
-from multispin_env.registry import ENCODINGS, SYSTEMS
+from multispin_env.registry import ENCODINGS, ORDER_ENCODINGS, SCHEDULERS, SYSTEMS
 from multispin_env.reproduce.figure import FigureSpec
 
 ROOT = Path(__file__).parent.parent
-FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
+FULL, HIDDEN, WITHOUT = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0", "MultiSpin/Continuous-v0"
 
 
 class Steady(Rayleigh):
@@ -79,6 +81,24 @@ class Mirrored(SharesCodec):
 
     def length_slope(self, length):
         return -super().length_slope(length)
+
+
+class Turned(PlainOrders):
+    """Column 0 turned round."""
+
+    def real_length(self, column):
+        return super().real_length(-column)
+
+    def length_column(self, length):
+        return -super().length_column(length)
+
+
+@dataclass(frozen=True, eq=False)
+class Everybody(Scheduler):
+    """One token each, and wait for all."""
+
+    def decide(self, state):
+        return ms.Order(np.full(state.phase.shape, 1), np.full(state.phase.shape, ms.Join.WAIT))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +159,8 @@ OUTSIDE = {
     "estimator": (ms.ESTIMATORS, Constant),
     "controller": (ms.CONTROLLERS, Shortest),
     "encoding": (ENCODINGS, Mirrored),
+    "order encoding": (ORDER_ENCODINGS, Turned),
+    "scheduler": (SCHEDULERS, Everybody),
     "system": (SYSTEMS, half_p2p),
     "agent": (AGENTS, Learner()),
     "figure": (ms.FIGURES, FigureSpec("Mine", "A line.", points, draw_points)),
@@ -223,10 +245,22 @@ def test_encodings(name):
     assert play(action=name)["goodput"] > 0.0
 
 
+@pytest.mark.parametrize("name", with_mine(ORDER_ENCODINGS))
+def test_encodings_of_orders(name):
+    assert play(WITHOUT, action=name)["token_goodput"] > 0.0
+
+
+@pytest.mark.parametrize("name", ["barrier", "synchronous", "groups", "mine"])
+def test_schedulers(name):
+    env = make_episode_env(WITHOUT, 2, "llama2", {"num_users": 3, "horizon": 0.5, "action": "full"})
+    assert (play_episodes(env, name).throughput > 0.0).all()
+
+
 @pytest.mark.parametrize("env_id", [*ms.ENVIRONMENTS.names(), "Mine/Doubled-v0"])
 def test_environments(env_id):
     check_env(gym.make(env_id, num_users=3).unwrapped, skip_render_check=True)
-    assert play(env_id)["round_latency"] > 0.0
+    told = ms.ENVIRONMENTS.load(env_id).told
+    assert play(env_id)[told.time] > 0.0
     env = make_episode_env(env_id, 2, "llama2", {"num_users": 3, "max_episode_steps": 2})
     names = contenders_of(env.unwrapped.settings)
     assert names
@@ -289,15 +323,16 @@ def edits():
     return ROW.findall((ROOT / "docs" / "extend.md").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(("kind", "folder", "name"), edits(), ids=[row[0] for row in edits()])
-def test_a_part_is_one_file_in_this_folder_and_one_line_in_this_table(kind, folder, name):
+@pytest.mark.parametrize("name", dict.fromkeys(row[2] for row in edits()))
+def test_a_part_is_one_file_in_its_folder_and_one_line_in_this_table(name):
+    folders = {Path(folder) for _, folder, table in edits() if table == name}
     lines = (ROOT / ("agents" if name == "AGENTS" else "multispin_env") / "registry.py").read_text(encoding="utf-8")
     for part in TABLES[name].names():
         target = TABLES[name].target(part)
         if isinstance(target, str):  # not one from outside
             module, _, attribute = target.partition(":")
             path = Path(*module.split(".")).with_suffix(".py")
-            assert path.parent == Path(folder)
+            assert path.parent in folders
             assert attribute in (ROOT / path).read_text(encoding="utf-8")
             assert len(re.findall(rf'"{re.escape(part)}": .*{re.escape(path.stem)}:{attribute}"', lines)) == 1
 

@@ -14,6 +14,7 @@ import multispin_env as ms
 from multispin_env.commands import compare, reproduce, solve, watch
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.registry import ESTIMATORS
+from tests.families import ROUNDS
 
 ROOT = Path(__file__).parent.parent
 CONTROLLERS, ACCEPTANCE = "multispin_env.controllers", "multispin_env.physics.acceptance"
@@ -69,6 +70,17 @@ OF_ENVIRONMENTS = [  # environment, argument, default, what its docstring says
     ("recorded_acceptance:RecordedAcceptance", "half", None, "from the first or the second on; default `None`, all."),
     ("recorded_acceptance:RecordedAcceptance", "modelled", False, "instead of replayed; default false."),
     ("recorded_acceptance:RecordedAcceptance", "records", None, "or `Records`; default those of the package"),
+    *(
+        ("continuous:Continuous", *rest)
+        for rest in (
+            ("discipline", "serial", '`"serial"` (default)'),
+            ("channel_law", "independent", '`"independent"` (default)'),
+            ("coherence_time", 0.5, "in seconds, > 0, default 0.5."),
+            ("horizon", 20.0, "at least one verification, default 20."),
+            ("rho", None, "default `None`, the rate of the scheduler `groups` in this scenario, measured once."),
+            ("patience", 2.0, "in encodings that do not say it, ≥ 0, default 2;"),
+        )
+    ),
     ("recorded_acceptance:RecordedAcceptance", "mean_rounds", 16.0, "As `MultiSpin/HiddenAcceptance-v0` without"),
 ]
 
@@ -175,8 +187,10 @@ OF_COMMANDS = [  # module, option, default, and how its help or its page states 
 
 @pytest.mark.parametrize(("owner", "name", "value", "words"), OF_ENVIRONMENTS, ids=lambda given: str(given)[:40])
 def test_arguments_of_environments(owner, name, value, words):
-    assert default(f"{VARIANTS}.{owner}", name) == value
-    assert words in text(f"{VARIANTS}.{owner}")
+    family = "continuous" if owner.startswith("continuous") else "rounds"
+    place = f"multispin_env.envs.{family}.variants.{owner}"
+    assert default(place, name) == value
+    assert words in text(place)
 
 
 def test_every_argument_of_an_environment_is_in_the_table():
@@ -242,7 +256,7 @@ def test_what_none_stands_for(rng):
     made = [ms.make_plug_in("optimal+quantile", scenario, **options) for options in ({}, {"quantile": 1 / 5})]
     assert (made[0].decide(observed).bandwidth == made[1].decide(observed).bandwidth).all()
     for env_id in ms.ENVIRONMENTS.names():
-        assert gym.spec(env_id).max_episode_steps == 64
+        assert gym.spec(env_id).max_episode_steps == (64 if env_id in ROUNDS else None)
 
 
 def test_defaults_of_estimators_are_near_the_best_that_were_tried():

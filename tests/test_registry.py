@@ -2,10 +2,12 @@ import pytest
 
 import multispin_env as ms
 from multispin_env import registry
+from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
 from multispin_env.controllers.estimators.base import Estimator
 from multispin_env.controllers.rounds.systems import SYSTEMS
+from multispin_env.envs.continuous.actions import ORDER_ENCODINGS, OrderCodec
 from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
-from multispin_env.envs.rounds.variant import RoundsVariant
+from multispin_env.envs.settings import Variant
 from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.channels.base import Channel
 from multispin_env.reproduce.figure import FigureSpec
@@ -30,10 +32,12 @@ KINDS = [
     (ms.CHANNELS, follows(Channel)),
     (ms.ACCEPTANCES, follows(Acceptance)),
     (ms.CONTROLLERS, derived(ms.Controller)),
+    (SCHEDULERS, derived(Scheduler)),
     (ms.ESTIMATORS, derived(Estimator)),
     (SYSTEMS, callable),
     (ENCODINGS, derived(ActionCodec)),
-    (ms.ENVIRONMENTS, derived(RoundsVariant)),
+    (ORDER_ENCODINGS, derived(OrderCodec)),
+    (ms.ENVIRONMENTS, derived(Variant)),
     (ms.FIGURES, of(FigureSpec)),
 ]
 

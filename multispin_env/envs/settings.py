@@ -17,6 +17,17 @@ from multispin_env.scenario_files import is_file_name
 
 REWARDS = ("expected", "sampled")
 
+
+@dataclass(frozen=True)
+class Told:
+    """Names of what ``info`` tells of a step and comparisons add up."""
+
+    tokens: str  # (K,) gained
+    drafted: str  # (K,) tokens that were drafted for them
+    time: str  # s
+    goodput: str | None  # tokens/s; None where steps are not what is to be averaged
+
+
 MAX_EPISODE_STEPS = 64
 """Steps of an episode unless the environment or ``gym.make(..., max_episode_steps=...)`` says otherwise."""
 
@@ -45,6 +56,15 @@ class Variant(ABC):
 
     has_slopes: ClassVar[bool] = True
     """Whether its rewards have derivatives by actions."""
+
+    told: ClassVar[Told]
+    """What its ``info`` tells."""
+
+    any_decision: ClassVar[str] = "residual"
+    """Encoding that can express whatever a contender decides."""
+
+    discount: ClassVar[float] = 0.0
+    """γ of a step that suits learning: 0 where a decision has no influence on what later ones earn."""
 
     common_draft_length: ClassVar[bool] = False
     """Whether all devices draft the same number of tokens."""
@@ -100,6 +120,22 @@ class Variant(ABC):
     def best_controller(self, scenario: Scenario) -> Controller:
         """The controller that regret is measured against; it knows the state. ``ValueError`` if there is none."""
         raise ValueError(f"optimum: no optimum of {type(self).__name__} is known")
+
+    @abstractmethod
+    def contender(self, scenario: Scenario, name: str, **options: Any) -> Any:
+        """Make what decides here from its name; ``ValueError`` or ``TypeError`` for an unknown name or option."""
+
+    @abstractmethod
+    def checked_state(self, scenario: Scenario, state: Any) -> Any:
+        """States as arrays; ``ValueError`` for bad ones."""
+
+    def suited(self, contender: Any) -> "Variant":
+        """The same environment, as a contender needs it to play its decisions."""
+        return self
+
+    def span(self, max_episode_steps: int) -> str:
+        """How long an episode is, in words."""
+        return f"{max_episode_steps} rounds"
 
     @abstractmethod
     def assumptions(self, scenario: Scenario) -> Assumptions:

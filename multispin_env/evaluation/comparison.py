@@ -42,10 +42,12 @@ class Metric:
 METRICS = {
     "goodput": Metric("goodput (tokens/s)", lambda ledger: ledger.goodput, has_share=True),
     "throughput": Metric("throughput (tokens/s)", lambda ledger: ledger.throughput, has_share=True),
+    "token_goodput": Metric("token goodput (tokens/s)", lambda ledger: ledger.throughput, has_share=True),
     "return": Metric("return", lambda ledger: ledger.returns, has_share=False, digits=3),
     "utility": Metric("Σ ln throughput", lambda ledger: ledger.utility, has_share=False, digits=3),
 }
-"""By name: mean goodput over rounds, tokens over time, sum of rewards, and Σ ln of the users' throughputs."""
+"""By name: mean goodput over rounds, tokens over time, the same by the name that servers have for it, sum of rewards,
+and Σ ln of the users' throughputs."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.controllers.base import Controller
-from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
+from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.engine import Observation
@@ -20,8 +21,8 @@ from multispin_env.physics.types import Decision, Observed, SystemState
 Agent = Callable[[Observation], NDArray[Any]]
 """Observations of n copies to their actions (n, K, columns). Where it has ``reset()``, that begins new episodes."""
 
-Contender = Controller | PlugIn | Policy | Agent
-"""A controller sees the true state, a plug-in what may be observed, a policy and any other agent the observations."""
+Contender = Controller | Scheduler | PlugIn | Policy | Agent
+"""Controllers and schedulers see the true state, plug-ins what may be observed, all others the observations."""
 
 Decide = Callable[[SystemState], Decision]
 """Decides for states (n, K), as controllers and policies do."""
@@ -42,14 +43,15 @@ def native(env: Any) -> MultiSpinVectorEnv:
     return base
 
 
-def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None) -> Controller | PlugIn:
-    """Make a controller or a plug-in for an environment from its name.
+def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None) -> Controller | PlugIn | Scheduler:
+    """Make a controller, a plug-in or a scheduler for an environment from its name.
 
     Parameters
     ----------
     name
-        A controller (``"optimal"``, or ``"optimal+clairvoyant"``, the same): it will know the truth. A controller with
-        estimators (``"optimal+filter"``): it will know what may be observed, and ``env.unwrapped.assumptions``.
+        A scheduler, or a controller (``"optimal"``, or ``"optimal+clairvoyant"``, the same): it will know the truth. A
+        controller with estimators (``"optimal+filter"``): it will know what may be observed, and
+        ``env.unwrapped.assumptions``.
     env
         The vector environment that it is for.
     options
@@ -60,10 +62,9 @@ def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None
     ValueError, TypeError
         For an unknown name or option (the nearest is suggested), or a bad value.
     """
-    base, chosen = native(env), dict(options or {})
-    if ContenderName.parse(name).knows_truth:
-        return make_controller(name, base.scenario, **chosen)
-    return make_plug_in(name, base.scenario, base.assumptions, **chosen)
+    base = native(env)
+    made: Controller | PlugIn | Scheduler = base.variant.contender(base.scenario, name, **dict(options or {}))
+    return made
 
 
 def contenders_of(settings: Settings) -> tuple[str, ...]:
@@ -95,8 +96,8 @@ def _can_play(name: str, settings: Settings) -> bool:
 
 
 def deciding(contender: Contender, base: MultiSpinVectorEnv) -> Agent:
-    """Observations to actions, by a contender; nothing but a controller gets at the state."""
-    if isinstance(contender, Controller):
+    """Observations to actions, by a contender; nothing but a controller or a scheduler gets at the state."""
+    if isinstance(contender, Controller | Scheduler):
         return _of_controller(contender, base)
     if isinstance(contender, PlugIn):
         return _of_plug_in(contender, base.decode_observation, base.encode_action)
@@ -110,7 +111,7 @@ def start(contender: Contender) -> None:
         reset()
 
 
-def _of_controller(controller: Controller, base: MultiSpinVectorEnv) -> Agent:
+def _of_controller(controller: Controller | Scheduler, base: MultiSpinVectorEnv) -> Agent:
     def decide(observation: Observation) -> NDArray[np.float32]:
         return base.encode_action(controller(base.state))
 

@@ -4,10 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.vector import VectorEnv
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
 
+from multispin_env.arrays import BoolArray
 from multispin_env.checks import check_integer, check_name
-from multispin_env.envs.settings import ENVIRONMENTS
+from multispin_env.envs.settings import ENVIRONMENTS, Told
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
 from multispin_env.evaluation.ledger import Ledger
@@ -61,7 +64,7 @@ def play_episodes(
     Parameters
     ----------
     env
-        From ``gymnasium.make_vec`` with an id of this project, so that all copies truncate after as many rounds.
+        From ``gymnasium.make_vec`` with an id of this project, whose episodes end.
     contender
         A controller, which gets the true state; a plug-in, which gets what may be observed; a policy, or any function
         from observations to actions; or a name for `make_contender`. Its ``reset()``, if there is one, is called
@@ -69,7 +72,7 @@ def play_episodes(
     seed
         Of copy 0. Numbers to report come from `EPISODE_SEED` and above it, tuning and training use `TUNING_SEED`.
     progress
-        Called after each round.
+        Called after each round; where episodes end by themselves, with those that have ended and all.
 
     Raises
     ------
@@ -78,19 +81,43 @@ def play_episodes(
     """
     base = native(env)
     rounds = rounds_of(base)
+    told = base.variant.told
     chosen = make_contender(contender, env) if isinstance(contender, str) else contender
     decide = deciding(chosen, base)
     start(chosen)
-    ledger = Ledger.empty(base.num_envs, base.scenario.num_users)
+    ledger = Ledger.empty(base.num_envs, base.scenario.num_users, told.goodput is not None)
     observation, _ = env.reset(seed=seed)
-    for played in range(1, rounds + 1):
-        observation, reward, _, _, info = env.step(decide(observation))
-        ledger.add(reward, info.get("final_info", info))  # of autoreset in the same step
+    playing = np.ones(base.num_envs, dtype=bool)
+    played = 0
+    while playing.any():
+        observation, reward, terminated, truncated, info = env.step(decide(observation))
+        ledger.add(reward, _told(info, told), told, playing)
+        ended = terminated | truncated
+        playing &= ~ended
+        if base.autoreset_mode is AutoresetMode.DISABLED and ended.any() and playing.any():
+            observation, _ = env.reset(options={"reset_mask": ended})
+        played += 1
         if progress is not None:
-            progress(played, rounds)
+            progress(*((int((~playing).sum()), base.num_envs) if rounds is None else (played, rounds)))
     return ledger
 
 
-def rounds_of(base: MultiSpinVectorEnv) -> int:
-    """Rounds of an episode; ``ValueError`` where it never ends."""
+def rounds_of(base: MultiSpinVectorEnv) -> int | None:
+    """Rounds of an episode, ``None`` where it ends by itself; ``ValueError`` where it never ends."""
+    if base.max_episode_steps == -1 and base.variant.max_episode_steps is None:
+        return None
     return check_integer("max_episode_steps", base.max_episode_steps, 1)
+
+
+def _told(info: Mapping[str, Any], told: Told) -> Mapping[str, Any]:
+    """What a step tells of all copies: with autoreset in the same step, those that ended have theirs elsewhere."""
+    final = info.get("final_info")
+    if final is None:
+        return info
+    ended = info["_final_info"]
+    names = [name for name in (told.tokens, told.drafted, told.time, told.goodput) if name is not None]
+    return {name: _merged(ended, final[name], info.get(name)) for name in names}
+
+
+def _merged(ended: BoolArray, final: NDArray[Any], going: NDArray[Any] | None) -> NDArray[Any]:
+    return final if going is None else np.where(ended.reshape(-1, *[1] * (final.ndim - 1)), final, going)

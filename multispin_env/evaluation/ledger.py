@@ -1,12 +1,14 @@
 """What contenders earned: tokens, time and rewards of n cases, round after round."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.envs.settings import Told
 from multispin_env.physics.fairness import jain_index, utility
 
 
@@ -17,7 +19,7 @@ class Ledger:
     Parameters
     ----------
     rounds
-        Rounds so far, the same in every case.
+        Rounds so far, (n,).
     tokens
         Accepted tokens, (n, K).
     drafted
@@ -27,35 +29,37 @@ class Ledger:
     returns
         Rewards, (n,).
     goodputs
-        Goodput of each round in tokens/s, (n,).
+        Goodput of each round in tokens/s, (n,); ``None`` where rounds are not what is to be averaged.
     """
 
-    rounds: int
+    rounds: IntArray | int
     tokens: FloatArray
     drafted: FloatArray
     time: FloatArray
     returns: FloatArray
-    goodputs: FloatArray
+    goodputs: FloatArray | None
 
     @classmethod
-    def empty(cls, cases: int, users: int) -> Self:
-        """Before the first round."""
+    def empty(cls, cases: int, users: int, by_round: bool = True) -> Self:
+        """Before the first round; ``by_round`` says whether goodput is that of rounds."""
         per_user, per_case = (cases, users), (cases,)
-        return cls(0, np.zeros(per_user), np.zeros(per_user), *(np.zeros(per_case) for _ in range(3)))
+        rounds, goodputs = np.zeros(per_case, dtype=np.int64), np.zeros(per_case) if by_round else None
+        return cls(rounds, np.zeros(per_user), np.zeros(per_user), np.zeros(per_case), np.zeros(per_case), goodputs)
 
-    def add(self, reward: NDArray[Any], info: dict[str, Any]) -> None:
-        """Take in one round: its rewards (n,), and what ``info`` of the environment tells of it."""
-        self.rounds += 1
-        self.tokens += info["accepted_tokens"]
-        self.drafted += info["draft_length"]
-        self.time += info["round_latency"]
-        self.returns += reward
-        self.goodputs += info["goodput"]
+    def add(self, reward: NDArray[Any], info: Mapping[str, Any], told: Told, playing: BoolArray) -> None:
+        """Take in one round: its rewards (n,), and what ``info`` tells of it; only of cases that are ``playing``."""
+        self.rounds += playing
+        self.tokens += _of(playing, info[told.tokens])
+        self.drafted += _of(playing, info[told.drafted])
+        self.time += _of(playing, info[told.time])
+        self.returns += _of(playing, reward)
+        if self.goodputs is not None and told.goodput is not None:
+            self.goodputs += _of(playing, info[told.goodput])
 
     @property
     def goodput(self) -> FloatArray:
-        """Mean over rounds of each round's goodput, (n,) tokens/s."""
-        return self.goodputs / self.rounds
+        """Mean over rounds of each round's goodput, (n,) tokens/s; where that says nothing, `throughput`."""
+        return self.throughput if self.goodputs is None else self.goodputs / self.rounds
 
     @property
     def throughput(self) -> FloatArray:
@@ -93,3 +97,8 @@ class Ledger:
     def utility(self) -> FloatArray:
         """Σ_k ln of the users' throughputs in tokens/s, (n,)."""
         return utility(self.user_throughput)
+
+
+def _of(playing: BoolArray, values: NDArray[Any]) -> NDArray[Any]:
+    """Values (n,) or (n, K) with 0 where nobody plays any more."""
+    return np.where(playing if values.ndim == 1 else playing[:, None], values, 0)

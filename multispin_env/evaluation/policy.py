@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from multispin_env.envs.engine import Observation
 from multispin_env.envs.observations import SHARED
 from multispin_env.envs.settings import Settings
-from multispin_env.physics.types import Decision, SystemState
-from multispin_env.physics.validation import checked_state
 from multispin_env.scenario import Scenario
 
 Entries = dict[str, NDArray[np.float32]]
@@ -64,7 +62,7 @@ class Policy:
         action = self.network({name: array.reshape(-1, array.shape[-1]) for name, array in arrays.items()})
         return action.reshape(*batch, -1, self.settings.actions.columns)
 
-    def __call__(self, state: SystemState) -> Decision:
+    def __call__(self, state: Any) -> Any:
         """Decide for one state (K,) or a batch (..., K); K may differ from the scenario's.
 
         Raises
@@ -78,7 +76,7 @@ class Policy:
                 "got a SystemState"
             )
         settings = self._for_users(np.shape(state.draft_time)[-1])
-        checked = checked_state(settings.scenario, state)
+        checked = settings.variant.checked_state(settings.scenario, state)
         return settings.actions.decode(self.act(settings.observations.encode(checked)), checked)
 
     def _for_users(self, users: int) -> Settings:

@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.envs.rendering import style, window
 from multispin_env.envs.rendering.canvas import load_pygame
 from multispin_env.envs.rendering.film import END, JUDGED, MOVES
+from tests.families import DRAWN
 
 TINY = ["--num-users", "3", "--rounds", "2"]
 
@@ -52,7 +52,7 @@ def test_mp4(tmp_path):
     assert reader.count_frames_and_secs(str(file))[0] == 2 * MOVES + JUDGED + END
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", DRAWN)
 def test_every_environment_has_defaults(env_id, tmp_path):
     assert main(["watch", "--env", env_id, *TINY, "--out", str(tmp_path / "film.gif")]) == 0
 

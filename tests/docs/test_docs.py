@@ -11,6 +11,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.evaluation.cases.episodes import Episodes
+from tests.families import ROUNDS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -71,9 +72,7 @@ def test_results_are_those_of_the_readme():
 
 
 def test_every_environment_has_stored_scores():
-    assert {json.loads(path.read_text(encoding="utf-8"))["about"]["env"] for path in STORED} == set(
-        ms.ENVIRONMENTS.names()
-    )
+    assert {json.loads(path.read_text(encoding="utf-8"))["about"]["env"] for path in STORED} >= set(ROUNDS)
 
 
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)

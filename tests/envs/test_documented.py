@@ -35,7 +35,13 @@ def test_shapes_and_ranges_are_those_of_the_space(env_id, preset):
     env = gym.make(env_id, scenario=preset, num_users=5, **all_shown(env_id))
     printed = documented(env)
     assert set(printed) == set(env.observation_space.spaces)
-    sizes = {"(K,)": 5, "(K · tasks,)": 5 * len(env.unwrapped.scenario.tasks), "(3,)": 3}
+    sizes = {
+        "(K,)": 5,
+        "(K · tasks,)": 5 * len(env.unwrapped.scenario.tasks),
+        "(K · phases,)": 5 * len(ms.Phase),
+        "(3,)": 3,
+        "(6,)": 6,
+    }
     for entry, box in env.observation_space.items():
         shape, *range_ = printed[entry]
         assert box.shape == (sizes[shape],)
@@ -53,7 +59,7 @@ def test_the_page_has_the_table_and_names_the_argument_that_shows_an_entry(env_i
     assert MARK in variant.__doc__
     assert MARK not in help_text
     without = variant(**{name: None if name == "plan_quantile" else False for name in all_shown(env_id)})
-    shown = without.observations(ms.Scenario.preset("llama2")).shown
+    shown = without.observations(ms.Scenario.preset("llama2", num_users=3)).space.spaces
     for entry, argument in variant.entries.items():
         (line,) = (line for line in help_text.splitlines() if line.startswith(f"| `{entry}` "))
         assert (f"(`{argument}`)" in line) == bool(argument)
@@ -101,6 +107,17 @@ REFUSED = {
         *({"window": value} for value in ("long", True, None, 0.9)),
         *({"spread": value} for value in ("wide", True, (0.1,), -0.1)),
     ],
+    "Continuous": [
+        *({"optimum": value} for value in ("no", 1, None, True)),
+        *({"discipline": value} for value in ("seriell", 3, None)),
+        *({"channel_law": value} for value in ("rayleigh", 3, None)),
+        *({"channel": value} for value in ("gauss-markov",)),
+        *({"coherence_time": value} for value in ("long", True, None, 0.0, float("inf"))),
+        *({"horizon": value} for value in ("long", True, None, 0.0, 0.01)),
+        *({"rho": value} for value in ("high", True, 0.0, -1.0, float("nan"))),
+        *({"patience": value} for value in ("long", True, -0.1)),
+        *({"action": value} for value in ("shares", "lengths", None)),
+    ],
 }
 
 
@@ -120,7 +137,7 @@ def test_own_arguments_of_a_wrong_type_or_size_are_refused(env_id):
         for make in (gym.make, gym.make_vec):
             if (make, argument) == (gym.make, "render_mode"):
                 continue  # Gymnasium itself looks at it first
-            with pytest.raises(ValueError, match=rf"^{argument}: expected [^\n]+, got {got}$"):
+            with pytest.raises(ValueError, match=rf"^{argument}: expected [^\n]+, got {got}(; did you mean '.*'\?)?$"):
                 make(env_id, **options)
 
 

@@ -118,7 +118,7 @@ def test_a_table_of_episodes_is_by_the_metric():
 
 @pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
 def test_cases_of_every_environment(env_id):
-    settings = settings_of(env_id)
+    settings = settings_of(env_id, "residual")
     kind = cases_of(settings)
     assert kind is (States if env_id in (FULL, COMMON) else Episodes)
     cases, own = held_out(env_id, settings, 3), watched(env_id, settings)

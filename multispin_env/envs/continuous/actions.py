@@ -70,7 +70,7 @@ class OrderCodec(BoxCodec, ABC):
         """The order (*shape) as arrays with all that the uplink needs; ``ValueError`` for a bad one."""
         batch = shape[:-1]
         checked = checked_order(self.scenario, self.uplink, _mapped(order, lambda x: _rows(x, batch)), math.prod(batch))
-        return _mapped(checked, lambda x: x.reshape(*batch, *x.shape[1:]))
+        return _mapped(checked, lambda x: x.reshape((*batch, *x.shape[1:])))
 
     def length(self, x: FloatArray) -> IntArray:
         """Draft lengths of entries of column 0."""
@@ -141,7 +141,7 @@ def _rows(value: Any, batch: tuple[int, ...]) -> NDArray[Any]:
     array = np.asarray(value)
     if array.shape[: len(batch)] != batch:
         return array  # wrong, and refused
-    return array.reshape(math.prod(batch), *array.shape[len(batch) :])
+    return array.reshape((math.prod(batch), *array.shape[len(batch) :]))
 
 
 ORDER_ENCODINGS: tables.Registry[type[OrderCodec]] = tables.ORDER_ENCODINGS

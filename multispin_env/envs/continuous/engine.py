@@ -145,6 +145,7 @@ class ContinuousEngine:
         self._tokens += gained
         info: dict[str, NDArray[Any]] = {
             "tokens": passage.tokens,
+            "draft_length": passage.draft_length,
             "duration": passage.duration.copy(),
             "batch_size": passage.batch_size,
             "start_delay": passage.start_delay.copy(),

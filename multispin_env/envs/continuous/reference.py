@@ -8,7 +8,7 @@ from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
 REFERENCE = "groups"
-"""Scheduler that `ResidualCodec` plays at zero, and whose rate is the price of a second unless it is chosen."""
+"""Scheduler that `ResidualOrders` plays at zero, and whose rate is the price of a second unless it is chosen."""
 
 COPIES = 8
 """Copies that are played to measure it."""

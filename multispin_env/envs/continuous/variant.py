@@ -1,12 +1,15 @@
 """What every environment without the barrier is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from multispin_env.checks import check_name, check_real
 from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.continuous.factory import make_scheduler
+from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.continuous.actions import ORDER_ENCODINGS, OrderCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, Parts
 from multispin_env.envs.continuous.objectives import TokensMinusTime
@@ -18,11 +21,13 @@ from multispin_env.envs.continuous.rendering.traces import Traces
 from multispin_env.envs.engine import MakeRenderer
 from multispin_env.envs.page import page
 from multispin_env.envs.rendering.renderers import Film, renderers
-from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Variant
+from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Told, Variant
 from multispin_env.physics.acceptance.base import ACCEPTANCES
 from multispin_env.physics.continuous.channels import CHANNEL_LAWS, GaussMarkovInTime, channel_law
 from multispin_env.physics.continuous.core import ContinuousSystem
+from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.continuous.uplink import DISCIPLINES, discipline_of
+from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
 
@@ -37,6 +42,9 @@ class ContinuousVariant(Variant):
     encodings: ClassVar[Registry[type[OrderCodec]]] = ORDER_ENCODINGS
     renderers: ClassVar[Mapping[str, MakeRenderer]] = renderers(Traces, TracePicture)
     film: ClassVar[type[Film]] = TraceFilm
+    told: ClassVar[Told] = Told("tokens", "draft_length", "duration", None)
+    any_decision: ClassVar[str] = "full"
+    discount: ClassVar[float] = 0.95
     max_episode_steps: ClassVar[int | None] = None
     has_slopes: ClassVar[bool] = False
     optimum: ClassVar[str | None] = None
@@ -71,6 +79,23 @@ class ContinuousVariant(Variant):
         acceptance = ACCEPTANCES.load(scenario.acceptance)
         law = channel_law(self.channel_law, self.coherence_time)
         return ContinuousSystem(scenario, law, discipline_of(self.discipline), acceptance)
+
+    def contender(self, scenario: Scenario, name: str, **options: Any) -> Scheduler:
+        """A scheduler; it sees the true state."""
+        parsed = ContenderName.parse(name)
+        return make_scheduler(parsed.controller if parsed.knows_truth else name, scenario, **options)
+
+    def checked_state(self, scenario: Scenario, state: ContinuousState) -> ContinuousState:
+        """States (..., K) as arrays."""
+        return checked_continuous_state(scenario, state)
+
+    def suited(self, contender: Any) -> "ContinuousVariant":
+        """With the uplink that a scheduler's orders are for, and as patient as they say."""
+        return replace(self, discipline=contender.discipline) if isinstance(contender, Scheduler) else self
+
+    def span(self, max_episode_steps: int) -> str:
+        """Simulated time."""
+        return f"{self.horizon:g} s"
 
     def price(self, scenario: Scenario) -> float:
         """ρ in tokens a second: what was chosen, else the rate of the reference rule, measured once."""

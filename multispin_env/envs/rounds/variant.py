@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import Controller
-from multispin_env.controllers.factory import make_controller
+from multispin_env.controllers.factory import make_controller, make_plug_in
+from multispin_env.controllers.names import ContenderName
+from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.engine import MakeRenderer
 from multispin_env.envs.page import page
 from multispin_env.envs.rendering.film import RoundsFilm
@@ -21,9 +23,10 @@ from multispin_env.envs.rounds.engine import Parts, RoundsEngine
 from multispin_env.envs.rounds.memories import Memory
 from multispin_env.envs.rounds.objectives import Goodput, Objective
 from multispin_env.envs.rounds.observations import SHOWN, ObservationCodec
-from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Variant
+from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Told, Variant
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.physics.types import SystemState
+from multispin_env.physics.validation import checked_state
 from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
 
@@ -39,6 +42,7 @@ class RoundsVariant(Variant):
     encodings: ClassVar[Registry[type[ActionCodec]]] = ENCODINGS
     renderers: ClassVar[Mapping[str, MakeRenderer]] = renderers(Histories, Picture)
     film: ClassVar[type[Film]] = RoundsFilm
+    told: ClassVar[Told] = Told("accepted_tokens", "draft_length", "round_latency", "goodput")
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SHOWN, ""))
     """Entries of the observation beside ``shared``, with the argument that shows them; empty for those always shown."""
@@ -71,6 +75,16 @@ class RoundsVariant(Variant):
     def best_controller(self, scenario: Scenario) -> Controller:
         """The controller of its optimum."""
         return super().best_controller(scenario) if self.optimum is None else make_controller(self.optimum, scenario)
+
+    def contender(self, scenario: Scenario, name: str, **options: Any) -> Controller | PlugIn:
+        """A controller, which will know the truth, or one with estimators, which will know what may be observed."""
+        if ContenderName.parse(name).knows_truth:
+            return make_controller(name, scenario, **options)
+        return make_plug_in(name, scenario, self.assumptions(scenario), **options)
+
+    def checked_state(self, scenario: Scenario, state: SystemState) -> SystemState:
+        """States (..., K) as arrays."""
+        return checked_state(scenario, state)
 
     def observations(self, scenario: Scenario) -> ObservationCodec:
         """Codec of what is shown: entries that are always there, and those whose argument is set."""

@@ -1,26 +1,26 @@
 """Whole episodes, where something is hidden or remembered."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar
 
 from gymnasium.vector import VectorEnv
 
 from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_name
 from multispin_env.controllers.base import Controller
+from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.envs.settings import ENVIRONMENTS, Variant
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers
-from multispin_env.evaluation.contenders import Contender, contenders_of, native, reference_of
+from multispin_env.evaluation.contenders import Contender, contenders_of, make_contender, native, reference_of
 from multispin_env.evaluation.episodes import Progress, make_episode_env, play_episodes
 from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.scenario import Scenario
-
-ANY_DECISION = "residual"
-"""Action encoding that can express any decision; what is no agent plays with it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +40,8 @@ class Episodes:
     seed
         Of the first episode.
     action
-        Encoding of agents that are plain functions. A `Policy` has its own; controllers and plug-ins play with
-        `ANY_DECISION`.
+        Encoding of agents that are plain functions; ``None`` for the environment's default. A `Policy` has its own;
+        controllers, schedulers and plug-ins play with one that can express whatever they decide.
 
     Examples
     --------
@@ -63,19 +63,29 @@ class Episodes:
     scenario: Scenario | str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     seed: int = EPISODE_SEED
-    action: str = ANY_DECISION
+    action: str | None = None
 
-    def env(self, action: str = ANY_DECISION) -> VectorEnv[Any, Any, Any]:
-        """The environment with an action encoding; made once."""
-        if action not in self._envs:
-            self._envs[action] = make_episode_env(
-                self.env_id, self.size, self.scenario, {"action": action, **self.arguments}
-            )
-        return self._envs[action]
+    def env(self, action: str | None = None, variant: Variant | None = None) -> VectorEnv[Any, Any, Any]:
+        """The environment with an action encoding, by default one for any decision, and as a contender needs it."""
+        kind = self._variant if variant is None else variant
+        chosen, changed = self._variant.any_decision if action is None else action, differing(kind, self._variant)
+        key = (chosen, repr(changed))
+        if key not in self._envs:
+            arguments = {**self.arguments, **changed, "action": chosen}
+            self._envs[key] = make_episode_env(self.env_id, self.size, self.scenario, arguments)
+        return self._envs[key]
 
     @cached_property
-    def _envs(self) -> dict[str, VectorEnv[Any, Any, Any]]:
+    def _envs(self) -> dict[tuple[str, str], VectorEnv[Any, Any, Any]]:
         return {}
+
+    @cached_property
+    def _variant(self) -> Variant:
+        """What the environment is for agents."""
+        check_name("env", self.env_id, ENVIRONMENTS.names())
+        kind = ENVIRONMENTS.load(self.env_id)
+        own = {field.name for field in fields(kind)}
+        return kind(**{name: value for name, value in self.arguments.items() if name in own})
 
     @cached_property
     def metric(self) -> str:
@@ -94,12 +104,14 @@ class Episodes:
 
     def play(self, contender: Contender | str, progress: Progress | None = None) -> Ledger:
         """Let a controller, a plug-in, an agent, or what has a name, play every episode; see `play_episodes`."""
-        return play_episodes(self.env(self._action_of(contender)), contender, self.seed, progress)
+        chosen = make_contender(contender, self.env()) if isinstance(contender, str) else contender
+        env = self.env(self._action_of(chosen), self._variant.suited(chosen))
+        return play_episodes(env, chosen, self.seed, progress)
 
-    def _action_of(self, contender: Contender | str) -> str:
+    def _action_of(self, contender: Contender) -> str | None:
         if isinstance(contender, Policy):
             return contender.settings.action
-        return ANY_DECISION if isinstance(contender, str | Controller | PlugIn) else self.action
+        return None if isinstance(contender, Controller | Scheduler | PlugIn) else self.action
 
     def values(self, contender: Contender | str) -> FloatArray:
         """The metric (n,) of a contender, or of the one of a name."""
@@ -120,7 +132,7 @@ class Episodes:
     def title(self) -> str:
         """How many, and how long."""
         kind = "held-out episodes" if self.seed == EPISODE_SEED else "episodes"
-        return f"{self.size} {kind} of {self._base.max_episode_steps} rounds"
+        return f"{self.size} {kind} of {self._variant.span(self._base.max_episode_steps)}"
 
     @property
     def about(self) -> dict[str, Any]:
@@ -139,3 +151,9 @@ class Episodes:
     @property
     def _base(self) -> MultiSpinVectorEnv:
         return native(self.env())
+
+
+def differing(variant: Variant, other: Variant) -> dict[str, Any]:
+    """Arguments of an environment that are not those of another."""
+    pairs = ((entry.name, getattr(variant, entry.name)) for entry in fields(variant))
+    return {name: value for name, value in pairs if value != getattr(other, name)}

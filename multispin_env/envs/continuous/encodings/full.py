@@ -22,7 +22,7 @@ INSIDE = 0.99
 """Entries of patience up to it are on a logarithmic scale; -1 is none, 1 is for ever."""
 
 
-class FullCodec(OrderCodec):
+class FullOrders(OrderCodec):
     """``"full"``, (K, 6): as ``"plain"``, then the batch that a draft aims at, patience, and drafts to wait for.
 
     The last two are for all: means over users are read. Of priorities the order is kept; numbers are kept to the

@@ -9,7 +9,7 @@ from multispin_env.envs.continuous.actions import OrderCodec, join_column, join_
 from multispin_env.physics.continuous.types import ContinuousState, Order
 
 
-class PlainCodec(OrderCodec):
+class PlainOrders(OrderCodec):
     """``"plain"``, (K, 3): log-scale draft length; leave, take or wait in thirds; priority or log share.
 
     An order's patience is that of the environment, and it waits for no number of drafts; what it says of these, and of

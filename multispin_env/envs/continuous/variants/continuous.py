@@ -1,6 +1,7 @@
 """The system without the barrier, with endless requests."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from multispin_env.envs.continuous.variant import ContinuousVariant
 
@@ -78,10 +79,13 @@ class Continuous(ContinuousVariant):
 
     ## Info
 
-    `tokens` (K,), `duration` (s), `batch_size`, `start_delay` (s, how long the server was idle), and of the episode so
-    far `time` (s), `episode_tokens` and `token_goodput` (tokens/s); after the last step they are those of the episode.
+    `tokens` and `draft_length` (K,) of what was verified, `duration` (s), `batch_size`, `start_delay` (s, how long the
+    server was idle), and of the episode so far `time` (s), `episode_tokens` and `token_goodput` (tokens/s); after the
+    last step they are those of the episode.
 
     ## Version History
 
     - v0: first version.
     """
+
+    contenders: ClassVar[tuple[str, ...]] = ("groups", "synchronous", "barrier")

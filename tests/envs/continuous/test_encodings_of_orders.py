@@ -11,6 +11,7 @@ from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.uplink import DISCIPLINES, serial
 from multispin_env.registry import ORDER_ENCODINGS
+from tests.envs.continuous.played import states_of
 
 ID = "MultiSpin/Continuous-v0"
 RULES = ("barrier", "synchronous", "groups")
@@ -18,18 +19,6 @@ RULES = ("barrier", "synchronous", "groups")
 
 def codec_of(name, scenario, uplink=serial, patience=None):
     return ORDER_ENCODINGS.load(name)(scenario, uplink, patience)
-
-
-def states_of(scenario, copies=6, steps=7, scheduler="groups"):
-    """States that a scheduler meets."""
-    core = ContinuousCore(ContinuousSystem.of(scenario), copies, drawn=False)
-    for copy in range(copies):
-        core.seed(copy, np.random.default_rng(copy))
-    core.reset()
-    rule = make_scheduler(scheduler, scenario)
-    for _ in range(steps):
-        yield core.state
-        core.step(rule(core.state))
 
 
 def random_orders(scenario, rng, copies, by_priority=True):

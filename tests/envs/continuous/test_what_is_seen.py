@@ -5,7 +5,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.continuous.observations import ContinuousObservations
-from tests.envs.continuous.test_actions import states_of
+from tests.envs.continuous.played import states_of
 
 
 @pytest.mark.parametrize("preset", ms.SCENARIOS.names())

@@ -1,0 +1,15 @@
+"""Environments by what applies to them."""
+
+import multispin_env as ms
+from multispin_env.envs.rounds.variant import RoundsVariant
+
+VARIANTS = {env_id: ms.ENVIRONMENTS.load(env_id) for env_id in ms.ENVIRONMENTS.names()}
+
+ROUNDS = tuple(env_id for env_id, variant in VARIANTS.items() if issubclass(variant, RoundsVariant))
+"""Those in which everybody waits for everybody."""
+
+DRAWN = tuple(env_id for env_id, variant in VARIANTS.items() if variant.renderers)
+"""Those that can be seen."""
+
+ENCODED = tuple((env_id, name) for env_id, variant in VARIANTS.items() for name in variant.encodings.names())
+"""Environments with each of their encodings."""
