@@ -30,6 +30,7 @@ KINDS = [
     (ms.CHANNELS, follows(Channel)),
     (ms.ACCEPTANCES, follows(Acceptance)),
     (ms.CONTROLLERS, derived(ms.Controller)),
+    (ms.SCHEDULERS, derived(ms.Scheduler)),
     (ms.ESTIMATORS, derived(Estimator)),
     (SYSTEMS, callable),
     (ENCODINGS, derived(ActionCodec)),
