@@ -32,7 +32,7 @@ KINDS = [
     (ms.CHANNELS, follows(Channel)),
     (ms.ACCEPTANCES, follows(Acceptance)),
     (ms.CONTROLLERS, derived(ms.Controller)),
-    (SCHEDULERS, derived(Scheduler)),
+    (ms.SCHEDULERS, derived(ms.Scheduler)),
     (ms.ESTIMATORS, derived(Estimator)),
     (SYSTEMS, callable),
     (ENCODINGS, derived(ActionCodec)),

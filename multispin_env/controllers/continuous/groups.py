@@ -10,7 +10,7 @@ from multispin_env.controllers.continuous.background import Background, aside
 from multispin_env.controllers.continuous.base import Scheduler, checked_rate
 from multispin_env.controllers.continuous.fit import fit, fit_ratio
 from multispin_env.controllers.continuous.launch import Launch
-from multispin_env.controllers.continuous.price import fluid_rate
+from multispin_env.controllers.continuous.price import price_of_delay
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
 
 LAST = 1e9
@@ -51,39 +51,49 @@ class Groups(Scheduler):
         free = state.phase == Phase.FREE
         aim = np.where(free, self._aim(state), state.aim)
         work = Background.of(scenario, state, faded)
-        length = np.where(free, scenario.min_draft_length, state.draft_length)
-        rho = self._price(state)
-        for place in range(self.groups):
-            starts = free & ~faded & (aim - state.batch[:, None] == place)
-            rows = np.flatnonzero(starts.any(-1))
-            if rows.size:
-                some, begin = state[rows], starts[rows]
-                fitted = self._fitted(some, work[rows], begin, place, rho[rows])
-                length[rows] = np.where(begin, fitted, length[rows])
-                work = work.add(state, starts, length, place)
+        rho = price_of_delay(scenario, state, self.rho, self.groups)
+        place = aim - state.batch[:, None]
+        by_ratio = self.rho is None and self.groups == 1
+        length = launched(state, work, free, faded, place, rho, air_price=self.air_price, by_ratio=by_ratio)
         return ordered(state, length, aim, faded)
 
-    def _fitted(
-        self, state: ContinuousState, work: Background, starts: BoolArray, place: int, rho: FloatArray
-    ) -> IntArray:
-        due = work.due(place)
-        launch = Launch.of(
-            self.scenario, state, starts, work.up_to(place), due, rho, air_price=self.air_price
-        )
-        if self.rho is not None or self.groups > 1:
-            return fit(launch)
-        return fit_ratio(launch)
-
     def _aim(self, state: ContinuousState) -> IntArray:
-        """Batches (n, K) that free devices aim at: G after the last, and at the start the groups one after the other."""
+        """Batches (n, K) that free devices aim at: G after the last; at the start one group after the other."""
         turn = np.arange(self.scenario.num_users) % self.groups
         batch = state.batch[:, None]
         return np.where(batch == 0, turn, batch - 1 + self.groups)
 
-    def _price(self, state: ContinuousState) -> FloatArray:
-        if self.rho is None:
-            return fluid_rate(self.scenario, state, self.groups)
-        return np.broadcast_to(np.asarray(self.rho, dtype=np.float64).reshape(-1), state.batch.shape)
+
+def launched(
+    state: ContinuousState,
+    work: Background,
+    free: BoolArray,
+    faded: BoolArray,
+    place: IntArray,
+    rho: FloatArray,
+    *,
+    air_price: float = 0.0,
+    by_ratio: bool = False,
+) -> IntArray:
+    """Lengths (n, K) of drafts that start for batches in these places (n, K), fitted batch by batch.
+
+    A device that is not free keeps its length; one in a deep fade drafts as little as it may.
+    """
+    low = work.scenario.min_draft_length
+    length = np.where(free, low, state.draft_length)
+    starts = free & ~faded
+    for batch in range(int(np.where(starts, place, -1).max()) + 1):
+        begin = starts & (place == batch)
+        rows = np.flatnonzero(begin.any(-1))
+        if rows.size:
+            some, now = work[rows], begin[rows]
+            launch = Launch.of(
+                work.scenario, state[rows], now, some.up_to(batch), some.due(batch), rho[rows], air_price=air_price
+            )
+            fitted = fit_ratio(launch) if by_ratio else fit(launch)
+            length[rows] = np.where(now, fitted, length[rows])
+            work = work.add(state, begin, length, batch)
+    return length
 
 
 def ordered(state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray) -> Order:
