@@ -15,6 +15,8 @@ from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.verification import batch_time
 from multispin_env.scenario import Scenario
 
+FREE, DRAFTING, UPLOADING, READY = (int(phase) for phase in Phase)  # plain numbers, which NumPy takes at once
+
 
 @dataclass(frozen=True, eq=False)
 class Course:
@@ -41,7 +43,7 @@ def started(scenario: Scenario, state: ContinuousState, order: Order) -> Continu
     order
         Checked; its draft length is read for free devices alone.
     """
-    free = state.phase == Phase.FREE
+    free = state.phase == FREE
     length = np.where(free, order.draft_length, state.draft_length)
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
     aim = state.batch[:, None] if order.aim is None else order.aim
@@ -49,7 +51,7 @@ def started(scenario: Scenario, state: ContinuousState, order: Order) -> Continu
         state.draft_time,
         state.spectral_efficiency,
         state.acceptance_rate,
-        np.where(free, Phase.DRAFTING, state.phase),
+        np.where(free, DRAFTING, state.phase),
         length,
         np.where(free, scenario.round_trip_time + length * state.draft_time, state.drafting_left),
         np.where(free, length * token_air, state.air_left),
@@ -110,12 +112,12 @@ def after(course: Course) -> ContinuousState:
     begun, span = course.begun, course.duration[:, None]
     going = ~course.verified
     drafting = np.maximum(begun.drafting_left - span, 0.0)
-    uploading = np.where(course.uploaded_at > span, Phase.UPLOADING, Phase.READY)
+    uploading = np.where(course.uploaded_at > span, UPLOADING, READY)
     return ContinuousState(
         begun.draft_time,
         begun.spectral_efficiency,
         begun.acceptance_rate,
-        np.where(course.verified, Phase.FREE, np.where(drafting > 0.0, Phase.DRAFTING, uploading)),
+        np.where(course.verified, FREE, np.where(drafting > 0.0, DRAFTING, uploading)),
         begun.draft_length * going,
         drafting * going,
         course.air_left * going,

@@ -176,9 +176,9 @@ class ContinuousCore:
         cells = np.flatnonzero(path.verified)
         if self.system.acceptance.changes:
             self._renew(path.verified, cells, tokens)
-            state = replace(state, acceptance_rate=self.requests.rate)
+            state = state.changed(acceptance_rate=self.requests.rate)
         if self.system.channel.changes:
-            state = replace(state, spectral_efficiency=self._later_efficiency(state, cells))
+            state = state.changed(spectral_efficiency=self._later_efficiency(state, cells))
         self.state = state
 
     def _later_efficiency(self, state: ContinuousState, cells: IntArray) -> FloatArray:

@@ -1,0 +1,183 @@
+"""The environment without the barrier: rewards, episodes, arguments."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.controllers.continuous.factory import make_scheduler
+from multispin_env.envs.continuous.reference import reference_rate
+from multispin_env.physics.continuous.core import ContinuousSystem
+
+ID, ROUNDS = "MultiSpin/Continuous-v0", "MultiSpin/Heterogeneous-v0"
+
+
+def play(env, seed, steps, action=None):
+    """Infos and rewards of random actions."""
+    env.reset(seed=seed)
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        chosen = rng.uniform(-1, 1, env.action_space.shape).astype(np.float32) if action is None else action
+        _, reward, terminated, truncated, info = env.step(chosen)
+        yield reward, terminated, truncated, info
+
+
+@pytest.mark.parametrize("reward", ["expected", "sampled"])
+def test_rewards_and_totals(reward):
+    env = gym.make(ID, num_users=4, action="plain", reward=reward, rho=120.0)
+    time = tokens = 0.0
+    for value, terminated, _, info in play(env, 3, 30):
+        assert value == pytest.approx((info["tokens"].sum() - 120.0 * info["duration"]) / 4.0, rel=1e-12)
+        assert not terminated
+        assert info["batch_size"] == (info["tokens"] > 0.0).sum()
+        assert 0.0 <= info["start_delay"] < info["duration"]
+        assert (info["draft_length"] >= info["tokens"] - 1.0 - 1e-9).all()
+        whole = (info["tokens"] == np.round(info["tokens"])).all()
+        assert whole or reward == "expected"
+        time, tokens = time + info["duration"], tokens + info["tokens"].sum()
+        assert info["time"] == pytest.approx(time, rel=1e-12)
+        assert info["episode_tokens"] == pytest.approx(tokens, rel=1e-12)
+        assert info["token_goodput"] == pytest.approx(tokens / time, rel=1e-12)
+
+
+def test_episodes_end_with_simulated_time_whatever_the_number_of_steps():
+    for action in (np.full((4, 3), -0.2, np.float32), np.full((4, 3), 0.9, np.float32)):
+        env = gym.make(ID, num_users=4, action="plain", horizon=3.0, rho=120.0)
+        *before, last = _episode(env, action)
+        assert not any(truncated for _, _, truncated, _ in before)
+        assert last[2]
+        assert last[3]["time"] >= 3.0 > before[-1][3]["time"]
+    assert gym.spec(ID).max_episode_steps is None
+    assert gym.make_vec(ID, num_envs=2, num_users=2, rho=50.0).unwrapped.max_episode_steps == -1
+
+
+def _episode(env, action):
+    steps = []
+    for step in play(env, 1, 1000, action):
+        steps.append(step)
+        if step[2]:
+            return steps
+    raise AssertionError("it never ended")
+
+
+def test_steps_may_be_counted_besides():
+    env = gym.make(ID, num_users=3, action="plain", rho=90.0, max_episode_steps=4)
+    assert [truncated for _, _, truncated, _ in play(env, 0, 4)] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("preset", ms.SCENARIOS.names())
+def test_the_barrier_earns_what_rounds_do(preset):
+    """In the mean: the same decisions for the same law of states; the standard error is about a per cent."""
+    options = {"scenario": preset, "num_users": 4}
+    env = gym.make_vec(ID, num_envs=60, action="full", discipline="reserved", rho=90.0, **options)
+    rounds = gym.make_vec(ROUNDS, num_envs=60, vectorization_mode="vector_entry_point", **options)
+    scenario = env.unwrapped.scenario
+    barrier, optimal = make_scheduler("barrier", scenario), ms.make_controller("optimal", scenario)
+    env.reset(seed=0)
+    rounds.reset(seed=0)
+    assert (env.unwrapped.state.draft_time == rounds.unwrapped.state.draft_time).all()  # the same devices
+    tokens, time = np.zeros((2, 60)), np.zeros((2, 60))
+    for _ in range(25):
+        *_, info = env.step(env.unwrapped.encode_action(barrier(env.unwrapped.state)))
+        *_, other = rounds.step(rounds.unwrapped.encode_action(optimal(rounds.unwrapped.state)))
+        assert (info["batch_size"] == 4).all()
+        tokens += [info["tokens"].sum(-1), other["accepted_tokens"].sum(-1)]
+        time += [info["duration"], other["round_latency"]]
+    rate = tokens / time
+    difference = rate[0] - rate[1]
+    assert abs(difference.mean()) < 4.0 * difference.std() / np.sqrt(60)
+    assert rate.mean(1) == pytest.approx([rate.mean()] * 2, rel=0.02)
+
+
+@pytest.mark.parametrize("law", ["independent", "gauss-markov", "static"])
+@pytest.mark.parametrize("discipline", ["serial", "shared", "reserved"])
+def test_every_law_and_discipline_plays(law, discipline):
+    env = gym.make(ID, num_users=3, action="plain", channel_law=law, discipline=discipline, rho=90.0)
+    env.reset(seed=0)
+    channels = []
+    for _ in range(30):
+        observation, *_ = env.step(np.zeros((3, 3), np.float32))
+        channels.append(observation["channel"])
+    assert (np.ptp(channels, 0) == 0.0).all() == (law == "static")
+
+
+def test_coherence_time_is_that_of_the_channel():
+    spread = []
+    for seconds in (1e6, 1e-6):
+        env = gym.make(ID, num_users=3, action="plain", channel_law="gauss-markov", coherence_time=seconds, rho=90.0)
+        env.reset(seed=0)
+        spread.append(np.ptp([env.step(np.zeros((3, 3), np.float32))[0]["channel"] for _ in range(20)], 0).max())
+    assert spread[0] < 0.05 < 0.5 < spread[1]
+
+
+def test_the_price_is_the_rate_of_groups_unless_it_is_chosen():
+    env = gym.make(ID, num_users=3).unwrapped
+    scenario = env.scenario
+    rate = reference_rate(ContinuousSystem.of(scenario))
+    assert env._engine.objective.rho == rate == env.variant.price(scenario)
+    reference_rate.cache_clear()
+    assert reference_rate(ContinuousSystem.of(scenario)) == rate  # the same number each time
+    shared = env.reset(seed=0)[0]["shared"]
+    assert 10.0 ** shared[4] == pytest.approx(rate * scenario.verification_time / 3, rel=1e-5)
+    assert gym.make(ID, num_users=3, rho=77.0).unwrapped._engine.objective.rho == 77.0
+
+
+def test_groups_earns_about_nothing_at_its_own_price():
+    """At zero of the residual encoding; a poor rule is well below, whatever the length of its steps."""
+    env = gym.make_vec(ID, num_envs=40, num_users=4)
+    env.reset(seed=0)
+    poor = np.zeros(env.action_space.shape, np.float32)
+    poor[..., 0] = 1.0
+    totals = []
+    for action in (np.zeros_like(poor), poor):
+        env.reset(seed=0)
+        tokens, time, rewards = 0.0, 0.0, 0.0
+        for _ in range(40):
+            _, reward, _, _, info = env.step(action)
+            tokens, time, rewards = tokens + info["tokens"].sum(), time + info["duration"].sum(), rewards + reward.sum()
+        totals.append((tokens / time, rewards / time))
+    rho = env.unwrapped.objective.rho
+    assert totals[0][0] == pytest.approx(rho, rel=0.05)
+    assert totals[1][0] < 0.8 * rho
+    for rate, reward in totals:
+        assert reward == pytest.approx((rate - rho) / 4.0, rel=1e-9)
+
+
+def test_patience_bounds_the_wait():
+    wait = np.zeros((3, 3), np.float32)
+    wait[:, 0], wait[:, 1] = 1.0, 1.0
+    delays = {}
+    for patience in (None, 0.05, 0.0):
+        env = gym.make(ID, num_users=3, action="plain", total_bandwidth=1e5, rho=90.0, patience=patience)
+        delays[patience] = [info["start_delay"] for *_, info in play(env, 0, 20, wait)]
+    assert min(delays[None]) > 1.0
+    sizes = [info["batch_size"] for *_, info in play(env, 0, 20, wait)]
+    assert min(sizes) >= 1
+    assert np.mean(delays[0.0]) <= np.mean(delays[0.05]) < np.mean(delays[None])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"horizon": 0.03}, r"^horizon: expected at least one verification, 0.0354 s, got 0.03$"),
+        ({"rho": 0}, r"^rho: expected a finite number in \(0, inf\), got 0$"),
+        ({"rho": -3.0}, r"^rho: expected a finite number in \(0, inf\), got -3.0$"),
+        ({"patience": -1}, r"^patience: expected a finite number in \[0, inf\), got -1$"),
+        ({"channel": "gauss-markov"}, r"^channel: expected 'rayleigh', since channel_law says how .* 'gauss-markov'$"),
+        ({"discipline": "seriel"}, r"^discipline: expected one of \[.*\], got 'seriel'; did you mean 'serial'\?$"),
+        ({"channel_law": "statc"}, r"^channel_law: expected one of \[.*\], got 'statc'; did you mean 'static'\?$"),
+        ({"optimum": True}, r"^optimum: expected False, since no optimum of Continuous is known, got True$"),
+        ({"action": "shares"}, r"^action: expected one of \['residual', 'plain', 'full'\], got 'shares'"),
+        ({"render_mode": "human"}, r"^render_mode: expected one of "),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gym.make_vec(ID, num_envs=2, **arguments)
+
+
+def test_there_are_no_slopes():
+    env = gym.make_vec(ID, num_envs=2, num_users=3, rho=90.0)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"^reward_slopes: expected an environment whose reward has derivatives"):
+        env.unwrapped.reward_slopes(np.zeros((2, 3, 3)))
