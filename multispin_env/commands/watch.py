@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_system_options(parser, settings, DEFAULTS | {"num_users": str(USERS)})
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO, num_users=USERS)
     parser.add_argument("--controller", metavar="NAME", help="shown left (default: the best known)")
-    parser.add_argument("--beside", metavar="NAME", default="fixed", help="shown right (default fixed)")
+    parser.add_argument("--beside", metavar="NAME", help="shown right (default: a simple one)")
     parser.add_argument("--rounds", type=int, default=64, help="rounds to play (default 64)")
     parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the episode (default {EPISODE_SEED})")
     parser.add_argument("--fps", type=float, default=12.0, help="frames a second (default 12)")
@@ -46,7 +46,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _film(options: argparse.Namespace, progress: Progress) -> Film:
     env = make_watched_env(options.env, options.rounds, options.scenario, chosen_arguments(options, OWN))
     episodes = []
-    for name in (options.controller or reference_of(native(env).settings), options.beside):
+    settings = native(env).settings
+    for name in (options.controller or reference_of(settings), options.beside or settings.variant.baseline):
         progress.begin(f"playing {options.rounds} rounds of {name}")
         episodes.append(watch(env, name, options.seed))
     return film_of(env, *episodes)

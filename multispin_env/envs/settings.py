@@ -75,6 +75,9 @@ class Variant(ABC):
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Fields of a scenario that is given by name, unless its user chooses others."""
 
+    baseline: ClassVar[str] = "fixed"
+    """What the best known is shown beside, if nothing else is asked for."""
+
     contenders: ClassVar[tuple[str, ...]] = ()
     """What a comparison plays if it is told nothing else; empty for all controllers."""
 

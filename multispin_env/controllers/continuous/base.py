@@ -23,6 +23,8 @@ class Scheduler(ABC):
     scenario: Scenario
     discipline: ClassVar[str] = "serial"
     """How the uplink is to be shared for its orders."""
+    static_channel: ClassVar[bool] = False
+    """Whether it needs channels that stay as they are."""
 
     def __call__(self, state: ContinuousState) -> Order:
         """Order for one state or a batch of them; ``ValueError`` for a bad state."""

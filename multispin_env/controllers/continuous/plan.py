@@ -1,6 +1,7 @@
 """A periodic table of lengths, annealed once for the devices and then followed (ours; docs/continuous.md)."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,6 +36,8 @@ class Plan(Scheduler):
     ValueError
         For devices that have changed since the start, as in a channel that is not static.
     """
+
+    static_channel: ClassVar[bool] = True
 
     moves: int = Annealing.moves
     chains: int = Annealing.chains

@@ -7,9 +7,19 @@ import numpy as np
 import multispin_env as ms
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
+QUICK = {"plan": {"moves": 10, "chains": 2, "stored": False}}
+"""Options of schedulers that else would take long."""
 
-def core_for(scheduler, copies, channel="independent", seed=0):
+
+def make(name, scenario):
+    """A scheduler that decides soon."""
+    return ms.make_scheduler(name, scenario, **QUICK.get(name, {}))
+
+
+def core_for(scheduler, copies, channel=None, seed=0):
     """Copies that the scheduler can step, reset on seeds of their own."""
+    if channel is None:
+        channel = "static" if scheduler.static_channel else "independent"
     system = ContinuousSystem.of(scheduler.scenario, channel, scheduler.discipline)
     core = ContinuousCore(system, copies, drawn=False)
     for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
@@ -18,7 +28,7 @@ def core_for(scheduler, copies, channel="independent", seed=0):
     return core
 
 
-def visited(scheduler, copies=6, steps=7, channel="independent"):
+def visited(scheduler, copies=6, steps=7, channel=None):
     """A batch of states after some steps, not all copies at the same one."""
     core = core_for(scheduler, copies, channel)
     for step in range(steps):

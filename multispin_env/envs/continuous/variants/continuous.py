@@ -88,4 +88,5 @@ class Continuous(ContinuousVariant):
     - v0: first version.
     """
 
-    contenders: ClassVar[tuple[str, ...]] = ("groups", "synchronous", "barrier")
+    contenders: ClassVar[tuple[str, ...]] = ("groups", "prices", "greedy", "clock", "synchronous", "barrier")
+    baseline: ClassVar[str] = "barrier"
