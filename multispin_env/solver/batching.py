@@ -59,7 +59,7 @@ def in_chunks(solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Probl
     num_users = problem.draft_time.shape[-1]
     if not len(problem):  # the shapes of the answer are those for one instance
         ones, one = np.ones((1, num_users)), np.ones((1, num_users), dtype=np.int64)
-        example = Problem(ones, ones, ones, ones, one, one, ones[:, 0], problem.lines, problem.padded)
+        example = Problem(ones, ones, ones, ones, one, one, ones[:, 0], problem.lines, problem.padded, problem.tpot)
         return tuple(array[:0] for array in solve(example))
     parts_of_one = int(problem.high.max()) + 1 if problem.padded else 1  # one for each longest draft
     rows = max(1, SOLVER_ENTRIES // (num_users * parts_of_one))

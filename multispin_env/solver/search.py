@@ -14,15 +14,18 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.solver.branching import (
     Listing,
+    branch_on_pass,
     branch_on_user,
     few_decisions,
     improvements,
     listed,
     split,
 )
+from multispin_env.solver.pace import in_time, timely_windows
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.roots import roots
+from multispin_env.solver.segments import slope_range
 from multispin_env.solver.windows import Nodes, evaluate, joined
 
 BREADTH = 64
@@ -44,6 +47,8 @@ class _Incumbent:
         self.problem = problem
         self.lengths = lengths.copy()
         self.value = problem.value(lengths[:, None])[:, 0]
+        if problem.tpot < np.inf:
+            self.value[~in_time(problem, lengths)] = 0.0
 
     def offer(self, listing: Listing) -> None:
         best = improvements(self.problem, listing, self.value)
@@ -68,7 +73,7 @@ def search(
     problem
         The batch, n instances.
     lengths
-        Start (n, K), whole numbers.
+        Start (n, K), whole numbers; in time wherever any lengths are.
     relaxed
         Relaxed optimum of the batch; only how well the search starts depends on it.
     tolerance
@@ -85,6 +90,8 @@ def search(
     """
     incumbent = _Incumbent(problem, lengths)
     waiting = roots(problem, relaxed, incumbent.value * (1.0 + tolerance))
+    if problem.tpot < np.inf:
+        waiting = waiting.rows(np.asarray(in_time(problem, lengths))[waiting.instance])
     for _ in range(rounds):
         if not len(waiting):
             break
@@ -120,15 +127,19 @@ def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
     nodes, critical = nodes.rows(rest), critical[rest]
     by_user = branch_on_user(nodes, before[rest], target[rest], critical)
     time = incumbent.problem.verification_time[nodes.instance] if nodes.law is None else nodes.law.start
-    return split(nodes, candidate[rest], critical, by_user, time)
+    by_pass = branch_on_pass(nodes) if incumbent.problem.tpot < np.inf else False
+    return split(nodes, candidate[rest], critical, by_user, time, by_pass)
 
 
 def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nodes, FloatArray, IntArray]:
     """Parts with their bounds and narrower windows, the candidates, and the users to branch on."""
     target = (incumbent.value * (1.0 + tolerance))[nodes.instance]
-    at = evaluate(incumbent.problem.rows(nodes.instance), nodes, target)
+    part = incumbent.problem.rows(nodes.instance)
+    if part.tpot < np.inf:
+        nodes = timely_windows(part, nodes)
+    at = evaluate(part, nodes, target)
     bound = np.where(at.bound > target, np.minimum(at.bound, nodes.bound), 0.0)
     law = nodes.law
     if law is not None and not incumbent.problem.padded:
-        law = law.steered(at.candidate, incumbent.problem.lines[:, 1])
+        law = law.steered(at.candidate, slope_range(incumbent.problem))
     return replace(nodes, low=at.low, high=at.high, bound=bound, law=law), at.candidate, at.critical

@@ -17,6 +17,9 @@ from multispin_env.solver.server import kinks, line_time
 FIRST_STEP = 0.25
 """First change of a slope, as a share of the difference between the slopes of the law."""
 
+STEEPER = 8.0
+"""How much more than its time a token may cost where a TPOT limits the round."""
+
 SHORTER = 0.75
 """Every later step is shorter by this factor."""
 
@@ -59,13 +62,23 @@ class Segment:
         time = above - below - ROUNDING * (above + np.abs(below))
         return ShortestPass(np.maximum(time, LEAST_TIME), largest - least, fewest > most)
 
-    def steered(self, lengths: FloatArray, slopes: FloatArray) -> "Segment":
-        """Change slopes, within those of the law, by the tokens of the best lengths (m, K)."""
+    def between(self, fewest: FloatArray, most: FloatArray) -> "Segment":
+        """The part of it between two x (m,)."""
+        return replace(self, fewest=np.maximum(self.fewest, fewest), most=np.minimum(self.most, most))
+
+    def halves(self, rows: BoolArray) -> tuple["Segment", "Segment"]:
+        """Cut in the middle of its x where ``rows`` (m,) says so; elsewhere both are the whole."""
+        middle = np.floor(0.5 * (self.fewest + self.most))
+        below = replace(self, most=np.where(rows, middle, self.most))
+        return below, replace(self, fewest=np.where(rows, middle + 1.0, self.fewest))
+
+    def steered(self, lengths: FloatArray, slopes: tuple[float, float]) -> "Segment":
+        """Change slopes, within two ends, by the tokens of the best lengths (m, K)."""
         x = lengths.sum(-1)
         inside = (x >= self.fewest) & (x <= self.most)
         back = np.clip(self.rise - self.slope, -self.step, self.step)
         change = np.where(inside, back, np.where(x > self.most, self.step, -self.step))
-        slope = np.clip(self.slope + change, slopes[0], slopes[-1])
+        slope = np.clip(self.slope + change, *slopes)
         return replace(self, slope=slope, step=np.where(change == 0.0, self.step, SHORTER * self.step))
 
 
@@ -74,11 +87,22 @@ def joined_segments(parts: list[Segment]) -> Segment:
     return Segment(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
 
 
+def slope_range(problem: Problem) -> tuple[float, float]:
+    """The slopes that may give the least bound: those of the law, and any up to `STEEPER` times them for a TPOT.
+
+    A round that may not last longer holds fewer tokens than are best, as if each of them took longer.
+    """
+    if problem.tpot < np.inf:
+        return 0.0, STEEPER * float(problem.lines[-1, 1])
+    return float(problem.lines[0, 1]), float(problem.lines[-1, 1])
+
+
 def segments(problem: Problem, slope: FloatArray) -> list[Segment]:
     """One segment for each line of the law, of all n instances, with the slope (n,) of their relaxed optimum."""
     ends = kinks(problem.lines)
     fewest, most = np.concatenate([[-np.inf], np.ceil(ends)]), np.concatenate([np.floor(ends), [np.inf]])
-    step = FIRST_STEP * (problem.lines[-1, 1] - problem.lines[0, 1])
+    flattest, steepest = slope_range(problem)
+    step = FIRST_STEP * (steepest - flattest)
     even = np.ones(len(problem))
     return [
         Segment(problem.verification_time + start, rise * even, first * even, last * even, slope, step * even)

@@ -7,7 +7,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.controllers.rounds import capacity as module
-from multispin_env.controllers.rounds.capacity import FEASIBLE, least_length
+from multispin_env.controllers.rounds.capacity import FEASIBLE
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.solver.equalization import equal_latency
