@@ -77,6 +77,7 @@ OF_PARTS = [  # owner, argument, default, where it is stated, and how
     (ALGORITHM1, "lambda_points", 100, "docs/optimum.md", "`algorithm1` on 100 × 100"),
     (ALGORITHM1, "epsilon", 1e-4, ALGORITHM1, "a fraction of the largest, default 1e-4."),
     (OPTIMAL, "certify", None, OPTIMAL, "``None`` for the fast rule alone."),
+    (OPTIMAL, "tpot", None, OPTIMAL, "wait for each of its tokens, > 0; ``None``: any."),
     (OPTIMAL, "time_limit", None, OPTIMAL, "``None``: only the number of rounds is bounded"),
     (f"{CONTROLLERS}.base:WeightedController", "weights", None, OPTIMAL, "``None`` means 1."),
     (OPTIMAL, "fixed_length", None, OPTIMAL, "``None``: all are free."),

@@ -47,8 +47,8 @@ def split(
     candidate: FloatArray,
     critical: IntArray,
     by_user: BoolArray,
+    by_pass: BoolArray,
     verification_time: FloatArray,
-    by_pass: BoolArray | bool = False,
 ) -> Nodes:
     """Halve every node: its interval, the window of its critical user where ``by_user``, or its passes.
 
@@ -62,10 +62,10 @@ def split(
         Users (m,).
     by_user
         Which nodes (m,) split a window.
+    by_pass
+        Which of the others halve the sizes of their passes instead of the interval.
     verification_time
         T_ver (m,) in s, about.
-    by_pass
-        Where the sizes of the pass are halved instead of the interval, (m,).
 
     Returns
     -------
@@ -94,13 +94,22 @@ def split(
     )
 
 
-def branch_on_pass(nodes: Nodes) -> BoolArray:
-    """Whether the times of the passes in a node (m,) differ by more than its latencies, and can be halved."""
+def branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
+    """Whether to halve the passes of each node: their times differ by more than its latencies, and some are late.
+
+    Parameters
+    ----------
+    problem
+        One row for each node.
+    nodes
+        m nodes.
+    """
     law = nodes.law
-    if law is None:
+    if problem.tpot == np.inf or law is None or problem.padded:
         return np.zeros(len(nodes), dtype=bool)
-    differ: BoolArray = law.rise * (law.most - law.fewest) > nodes.right - nodes.left
-    return differ & (law.most > law.fewest) & np.isfinite(law.most)
+    wide = (law.most > law.fewest) & (law.rise * (law.most - law.fewest) > nodes.right - nodes.left)
+    late: BoolArray = nodes.right + law.start + law.rise * law.most > problem.longest_round(nodes.low[:, None])[:, 0]
+    return wide & late
 
 
 def branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:

@@ -1,10 +1,10 @@
 """Rounds in which every device gets its tokens in time (ours; servers.md §3).
 
-At a time per output token TPOT a round of T seconds is in time if T ≤ TPOT E[N_k | L_k] for each k. So device k needs the
-least length L_k(T) = min {l : E[N_k | l] ≥ T / TPOT}. Longer drafts only make the round longer. Therefore some lengths
-are in time if and only if the least lengths for one of the numbers E[N_k | l] are, and the least TPOT of all lengths is
-the smallest T(L(v)) / v over those numbers v. T grows with v, so that the ends of a block of them bound the ratios
-inside, and most blocks are ruled out at once.
+At a time per output token TPOT a round of T seconds is in time if T ≤ TPOT E[N_k | L_k] for each k. So device k needs
+the least length L_k(T) = min {l : E[N_k | l] ≥ T / TPOT}. Longer drafts only make the round longer. Therefore some
+lengths are in time if and only if the least lengths for one of the numbers E[N_k | l] are, and the least TPOT of all
+lengths is the smallest T(L(v)) / v over those numbers v. T grows with v, so that the ends of a block of them bound the
+ratios inside, and most blocks are ruled out at once.
 """
 
 from dataclasses import replace
@@ -84,7 +84,10 @@ def _least_pace(problem: Problem, enough: float) -> Pace:
     while len(rows):
         most = max(1, ENTRIES // problem.low.shape[1])
         time = np.concatenate(
-            [_offer(problem, ladder, needs, best, rows[i : i + most], first[i : i + most]) for i in range(0, len(rows), most)]
+            [
+                _offer(problem, ladder, needs, best, rows[i : i + most], first[i : i + most])
+                for i in range(0, len(rows), most)
+            ]
         )
         hopeful = (time < best.tpot[rows] * needs[rows, last - 1]) & (last - first > 1) & (best.tpot[rows] > enough)
         rows, first, last = _cut(rows[hopeful], first[hopeful] + 1, last[hopeful])
@@ -94,7 +97,7 @@ def _least_pace(problem: Problem, enough: float) -> Pace:
 def _offer(
     problem: Problem, ladder: FloatArray, needs: FloatArray, best: Pace, rows: IntArray, place: IntArray
 ) -> FloatArray:
-    """T (m,) of the least lengths for the numbers at ``place`` (m,) of ``rows`` (m,); ``best`` becomes what is better."""
+    """T (m,) of the least lengths for the numbers at ``place`` (m,) of ``rows`` (m,); ``best`` takes the better."""
     wanted = needs[rows, place]
     part = problem.rows(rows)
     length = (part.low + steps_to(ladder, rows, wanted)).astype(np.float64)
@@ -150,7 +153,9 @@ def _timely_passes(nodes: Nodes, longest: FloatArray) -> Nodes:
     law = nodes.law
     assert law is not None
     left = longest - nodes.left - law.start
-    room = np.where(law.rise > 0.0, left / np.where(law.rise > 0.0, law.rise, 1.0), np.where(left >= 0.0, np.inf, -np.inf))
+    room = np.where(
+        law.rise > 0.0, left / np.where(law.rise > 0.0, law.rise, 1.0), np.where(left >= 0.0, np.inf, -np.inf)
+    )
     fewest, most = nodes.low.sum(-1), nodes.high.sum(-1)
     law = law.between(fewest, np.minimum(most, np.floor(room * (1.0 + SAFETY) + SAFETY)))
     # what one device drafts, the others do not

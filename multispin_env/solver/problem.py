@@ -106,7 +106,7 @@ class Problem:
         return time
 
     def longest_round(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """Seconds (n, m) that a round of candidates (n, m, K) may last, so that every device gets its tokens in time."""
+        """Seconds (n, m) that a round of candidates (n, m, K) may last for every device to get its tokens in time."""
         tokens = expected_tokens(lengths, self.acceptance_rate[:, None])
         longest: FloatArray = self.tpot * (1.0 + ROUNDING) * tokens.min(-1)
         return longest

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.solver.lagrangian import lagrangian_lengths
+from multispin_env.solver.moves import improve
 from multispin_env.solver.problem import TINY, Problem
 from multispin_env.solver.relaxed import Relaxed, relaxed_longest, relaxed_optimum
 from multispin_env.solver.server import line_time
-from multispin_env.solver.starts import improve_best
 from multispin_env.solver.timely import timely_lengths
 
 RUGGED = 0.4
@@ -134,7 +134,16 @@ def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Ef
     candidates = _ray(problem, relaxed, room, effort)
     latency = problem.latency(candidates)
     value = goodput(problem.tokens(candidates), latency, problem.server_time(candidates))
-    return improve_best(problem, candidates, latency, value, effort.starts)
+    rows = np.arange(len(problem))
+    if effort.starts == 1:
+        best = value.argmax(-1)
+        return improve(problem, candidates[rows, best], latency[rows, best][:, None])
+    start = _distinct_best(value, effort.starts)
+    many = np.repeat(rows, effort.starts)
+    lengths = improve(problem.rows(many), candidates[many, start.ravel()], latency[many, start.ravel()][:, None])
+    ends = lengths.reshape(*start.shape, -1)
+    chosen: FloatArray = ends[rows, problem.value(ends).argmax(-1)]
+    return chosen
 
 
 def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
@@ -150,3 +159,14 @@ def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -
     price = np.maximum(relaxed.price, TINY)
     charge = relaxed.value * relaxed.slope if len(problem.lines) else None
     return lagrangian_lengths(problem, relaxed.latency[:, None] * factor, price[:, None] * factor, charge)
+
+
+def _distinct_best(value: FloatArray, count: int) -> IntArray:
+    """Positions (n, count) of the largest values (n, m); of equal ones the first counts as large."""
+    order = np.argsort(-value, -1, kind="stable")
+    ranked = np.take_along_axis(value, order, -1)
+    repeated: BoolArray = np.zeros(value.shape, dtype=bool)
+    repeated[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
+    first = np.argsort(repeated, -1, kind="stable")[:, :count]
+    positions: IntArray = np.take_along_axis(order, first, -1)
+    return positions

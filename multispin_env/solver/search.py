@@ -126,9 +126,9 @@ def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
     rest = np.flatnonzero(~few & (nodes.bound > target))
     nodes, critical = nodes.rows(rest), critical[rest]
     by_user = branch_on_user(nodes, before[rest], target[rest], critical)
+    by_pass = branch_on_pass(incumbent.problem.rows(nodes.instance), nodes)
     time = incumbent.problem.verification_time[nodes.instance] if nodes.law is None else nodes.law.start
-    by_pass = branch_on_pass(nodes) if incumbent.problem.tpot < np.inf else False
-    return split(nodes, candidate[rest], critical, by_user, time, by_pass)
+    return split(nodes, candidate[rest], critical, by_user, by_pass, time)
 
 
 def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nodes, FloatArray, IntArray]:

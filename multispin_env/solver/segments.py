@@ -20,8 +20,8 @@ FIRST_STEP = 0.25
 STEEPER = 8.0
 """How much more than its time a token may cost where a TPOT limits the round."""
 
-SHORTER = 0.75
-"""Every later step is shorter by this factor."""
+LONGER, SHORTER = 1.3, 0.5
+"""Factors of the next step, after one to the same side and one to the other."""
 
 LEAST_TIME = 1e-300
 """Stands in for a pass of no time."""
@@ -47,7 +47,7 @@ class Segment:
     fewest: FloatArray  # (m,) least x the part answers for
     most: FloatArray  # (m,) largest
     slope: FloatArray  # (m,) s for each x, of the line that bounds
-    step: FloatArray  # (m,) next change of the slope
+    step: FloatArray  # (m,) next change of the slope; its sign is that of the last one
 
     def rows(self, rows: IntArray | BoolArray) -> "Segment":
         """Some of the parts."""
@@ -68,18 +68,19 @@ class Segment:
 
     def halves(self, rows: BoolArray) -> tuple["Segment", "Segment"]:
         """Cut in the middle of its x where ``rows`` (m,) says so; elsewhere both are the whole."""
-        middle = np.floor(0.5 * (self.fewest + self.most))
+        middle = np.floor(0.5 * (np.where(rows, self.fewest, 0.0) + np.where(rows, self.most, 0.0)))
         below = replace(self, most=np.where(rows, middle, self.most))
         return below, replace(self, fewest=np.where(rows, middle + 1.0, self.fewest))
 
     def steered(self, lengths: FloatArray, slopes: tuple[float, float]) -> "Segment":
         """Change slopes, within two ends, by the tokens of the best lengths (m, K)."""
-        x = lengths.sum(-1)
-        inside = (x >= self.fewest) & (x <= self.most)
-        back = np.clip(self.rise - self.slope, -self.step, self.step)
-        change = np.where(inside, back, np.where(x > self.most, self.step, -self.step))
+        x, size = lengths.sum(-1), np.abs(self.step)
+        tight = ((x == self.most) & (self.slope >= self.rise)) | ((x == self.fewest) & (self.slope <= self.rise))
+        back = np.where(tight, 0.0, np.clip(self.rise - self.slope, -size, size))
+        change = np.where(x > self.most, size, np.where(x < self.fewest, -size, back))
         slope = np.clip(self.slope + change, *slopes)
-        return replace(self, slope=slope, step=np.where(change == 0.0, self.step, SHORTER * self.step))
+        longer = np.where(change * self.step > 0.0, LONGER, SHORTER) * size
+        return replace(self, slope=slope, step=np.where(change == 0.0, self.step, np.copysign(longer, change)))
 
 
 def joined_segments(parts: list[Segment]) -> Segment:

@@ -93,7 +93,9 @@ def test_halves_hold_what_the_whole_holds():
             at = evaluate(problem, node, np.zeros(1))
             if by_user and node.high[0, at.critical[0]] == node.low[0, at.critical[0]]:
                 continue
-            halves = split(node, at.candidate, at.critical, np.array([by_user]), problem.verification_time)
+            halves = split(
+                node, at.candidate, at.critical, np.array([by_user]), np.array([False]), problem.verification_time
+            )
             latency = problem.latency(lengths[None])[0]
             looked_at += 1
             for row, phi in zip(lengths, latency, strict=True):

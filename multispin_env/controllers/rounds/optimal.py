@@ -30,9 +30,9 @@ class Optimal(WeightedController):
     decision can be better by more than that relative tolerance. The result is then a `CertifiedDecision` with the gap
     that was reached.
 
-    With ``tpot`` every device must get its tokens in time, T_ma + T_ver(L) + T_rtt ≤ TPOT E[N_k | L_k] for each k. Where
-    no decision can, the answer is the one whose slowest device waits least for a token. As a certified decision it has
-    the value and the bound 0 there and is not ``feasible``.
+    With ``tpot`` every device must get its tokens in time, T_ma + T_ver(L) + T_rtt ≤ TPOT E[N_k | L_k] for each k.
+    Where no decision can, the answer is the one whose slowest device waits least for a token. As a certified decision
+    it has the value and the bound 0 there and is not ``feasible``.
 
     Parameters
     ----------
