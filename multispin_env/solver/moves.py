@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.server import line_time
 from multispin_env.solver.problem import Problem
-from multispin_env.solver.server import line_time
 
 MOVERS = 14
 """Single moves of least estimated loss that are also tried in pairs."""

@@ -13,8 +13,9 @@ from multispin_env.physics.types import SystemState
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.validation import checked_weights
 from multispin_env.scenario import Scenario
+from multispin_env.server import line_time
 from multispin_env.solver.equalization import equal_latency
-from multispin_env.solver.server import LONGEST, SHORTEST, line_time, server_lines
+from multispin_env.solver.server import LONGEST, SHORTEST, server_lines
 
 NEARLY_CERTAIN = 1.0 - 1e-12
 """α from here on has a relaxed optimum that is the one of α = 1 to rounding."""

@@ -16,11 +16,12 @@ import numpy as np
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
+from multispin_env.server import line_time
 from multispin_env.solver.bracketing import bracketed_root
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.idle import idle
 from multispin_env.solver.problem import Problem
-from multispin_env.solver.server import kinks, line_time
+from multispin_env.solver.server import kinks
 from multispin_env.solver.stationary import Charge, Stationary, stationary_point
 
 DINKELBACH_STEPS = 30

@@ -13,11 +13,11 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
+from multispin_env.server import line_time
 from multispin_env.solver.lagrangian import lagrangian_lengths
 from multispin_env.solver.moves import improve
 from multispin_env.solver.problem import TINY, Problem
 from multispin_env.solver.relaxed import Relaxed, relaxed_longest, relaxed_optimum
-from multispin_env.solver.server import line_time
 from multispin_env.solver.timely import timely_lengths
 
 RUGGED = 0.4

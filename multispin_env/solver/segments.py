@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.server import line_time
 from multispin_env.solver.problem import Problem
-from multispin_env.solver.server import kinks, line_time
+from multispin_env.solver.server import kinks
 
 FIRST_STEP = 0.25
 """First change of a slope, as a share of the difference between the slopes of the law."""

@@ -6,8 +6,9 @@ the piece a + b n of the law is the line (a + b K) + b x. Lines that are nowhere
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import FloatArray
 from multispin_env.scenario import Scenario
+from multispin_env.server import line_time
 
 SHORTEST, LONGEST = 1e-130, 1e130
 """Times in s outside this range are moved to its ends, so that products of a few of them stay finite."""
@@ -41,14 +42,6 @@ def kinks(lines: FloatArray) -> FloatArray:
     start, slope = lines.T
     crossings: FloatArray = (start[:-1] - start[1:]) / (slope[1:] - slope[:-1])
     return crossings
-
-
-def line_time(lines: FloatArray, x: FloatArray | IntArray) -> FloatArray:
-    """Largest of the lines at x (...), in s."""
-    time = lines[0, 0] + lines[0, 1] * x
-    for start, slope in lines[1:]:
-        time = np.maximum(time, start + slope * x)
-    return time
 
 
 def support(lines: FloatArray, slope: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
