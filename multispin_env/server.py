@@ -74,7 +74,7 @@ def line_time(lines: Iterable[Any], x: FloatArray | IntArray | int) -> FloatArra
 
 
 def line_slope(lines: Iterable[Any], x: FloatArray | IntArray) -> FloatArray:
-    """b_j in seconds for each x of the line that is largest at x (...), of the steeper of two; one line has one for all."""
+    """b_j in seconds for each x of the line that is largest at x (...), of two the steeper; one number for one line."""
     (start, slope), *others = sorted(lines, key=lambda line: float(line[1]))
     time, steepest = start + slope * x, np.asarray(slope)
     for start, slope in others:

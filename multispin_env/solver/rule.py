@@ -30,6 +30,10 @@ RELAXED_TOLERANCE = 1e-3
 """Accuracy of the relaxed optimum: the ray is much longer."""
 
 
+RAY_ENTRIES = 32_768
+"""Numbers of candidates that are priced at once: their arrays stay in the core's cache."""
+
+
 class Effort(NamedTuple):
     """How thoroughly the ray is searched."""
 
@@ -131,19 +135,28 @@ def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
 
 
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
+    size = max(1, RAY_ENTRIES // (effort.points * problem.low.shape[1]))
+    blocks = [slice(start, start + size) for start in range(0, len(problem), size)]
+    starts = [_best_on_ray(problem.rows(i), Relaxed(*(x[i] for x in relaxed)), room[i], effort) for i in blocks]
+    lengths, latency = (np.concatenate(parts) for parts in zip(*starts, strict=True))
+    many = np.repeat(np.arange(len(problem)), effort.starts)
+    improved = improve(problem.rows(many), lengths.reshape(len(many), -1), latency.reshape(-1, 1))
+    ends = improved.reshape(lengths.shape)
+    if effort.starts == 1:
+        return ends[:, 0]
+    chosen: FloatArray = ends[np.arange(len(problem)), problem.value(ends).argmax(-1)]
+    return chosen
+
+
+def _best_on_ray(
+    problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort
+) -> tuple[FloatArray, FloatArray]:
+    """The best candidates (n, starts, K) of the ray, and their latencies (n, starts)."""
     candidates = _ray(problem, relaxed, room, effort)
     latency = problem.latency(candidates)
     value = goodput(problem.tokens(candidates), latency, problem.server_time(candidates))
-    rows = np.arange(len(problem))
-    if effort.starts == 1:
-        best = value.argmax(-1)
-        return improve(problem, candidates[rows, best], latency[rows, best][:, None])
-    start = _distinct_best(value, effort.starts)
-    many = np.repeat(rows, effort.starts)
-    lengths = improve(problem.rows(many), candidates[many, start.ravel()], latency[many, start.ravel()][:, None])
-    ends = lengths.reshape(*start.shape, -1)
-    chosen: FloatArray = ends[rows, problem.value(ends).argmax(-1)]
-    return chosen
+    best = value.argmax(-1)[:, None] if effort.starts == 1 else _distinct_best(value, effort.starts)
+    return np.take_along_axis(candidates, best[..., None], 1), np.take_along_axis(latency, best, -1)
 
 
 def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
