@@ -45,7 +45,7 @@ class Effort(NamedTuple):
 
 QUICK = Effort(reach=8.0, points=13, starts=1)
 THOROUGH = Effort(reach=20.0, points=129, starts=4)
-WIDE = Effort(reach=20.0, points=65, starts=3, tokens=2.0)
+WIDE = Effort(reach=20.0, points=65, starts=2, tokens=2.0)
 """For laws by tokens: where uploads take no time, φ moves by whole tokens of a device."""
 
 
