@@ -148,9 +148,7 @@ def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Ef
     return chosen
 
 
-def _best_on_ray(
-    problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort
-) -> tuple[FloatArray, FloatArray]:
+def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> tuple[FloatArray, FloatArray]:
     """The best candidates (n, starts, K) of the ray, and their latencies (n, starts)."""
     candidates = _ray(problem, relaxed, room, effort)
     latency = problem.latency(candidates)

@@ -26,10 +26,13 @@ from multispin_env.solver.problem import Problem
 from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.roots import roots
 from multispin_env.solver.segments import slope_range
-from multispin_env.solver.windows import Nodes, evaluate, joined
+from multispin_env.solver.windows import Bounds, Nodes, evaluate, joined
 
 BREADTH = 64
 """Parts of an instance that are split in a round."""
+
+GROUPS, FEWEST_TO_SORT = 4, 64
+"""Groups of parts by the width of their windows, and the number of parts from which on it pays to make them."""
 
 
 class Search(NamedTuple):
@@ -137,9 +140,22 @@ def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nod
     part = incumbent.problem.rows(nodes.instance)
     if part.tpot < np.inf:
         nodes = timely_windows(part, nodes)
-    at = evaluate(part, nodes, target)
+    at = _evaluate_by_width(part, nodes, target)
     bound = np.where(at.bound > target, np.minimum(at.bound, nodes.bound), 0.0)
     law = nodes.law
     if law is not None and not incumbent.problem.padded:
         law = law.steered(at.candidate, slope_range(incumbent.problem))
-    return replace(nodes, low=at.low, high=at.high, bound=bound, law=law), at.candidate, at.critical
+    nodes = replace(nodes, low=at.low, high=at.high, left=at.left, right=at.right, bound=bound, law=law)
+    return nodes, at.candidate, at.critical
+
+
+def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
+    """`evaluate`, for laws by tokens with nodes of similar widths together: tables are as wide as their widest node."""
+    if nodes.law is None or len(nodes) < FEWEST_TO_SORT:
+        return evaluate(problem, nodes, target)
+    width = (nodes.high - nodes.low).max(-1)
+    order = np.argsort(width, kind="stable")
+    groups = np.array_split(order, GROUPS)
+    parts = [evaluate(problem.rows(rows), nodes.rows(rows), target[rows]) for rows in groups]
+    back = np.argsort(order, kind="stable")
+    return Bounds(*(np.concatenate(arrays)[back] for arrays in zip(*parts, strict=True)))
