@@ -13,7 +13,7 @@ from multispin_env.solver.batching import in_chunks
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
 from multispin_env.solver.pace import in_time
 from multispin_env.solver.problem import Problem, checked_problem
-from multispin_env.solver.rule import fast_lengths
+from multispin_env.solver.rule import NEAR, fast_lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ class Optimal(WeightedController):
         shape = state.draft_time.shape
         problem = checked_problem(self.scenario, state, weights, fixed_length, self.tpot)
         if self.certify is None:
-            lengths = in_chunks(_fast, problem)[0]
+            lengths = in_chunks(_fast, problem, len(NEAR))[0]
             return self.with_equal_latency(lengths.astype(np.int64).reshape(shape), state)
         proven = certified_lengths(problem, self.certify, self.time_limit)
         decision = self.with_equal_latency(proven.lengths.astype(np.int64).reshape(shape), state)
