@@ -47,6 +47,11 @@ QUICK = Effort(reach=8.0, points=13, starts=1)
 THOROUGH = Effort(reach=20.0, points=129, starts=4)
 WIDE = Effort(reach=20.0, points=65, starts=2, tokens=2.0)
 """For laws by tokens: where uploads take no time, φ moves by whole tokens of a device."""
+CROWDED = Effort(reach=20.0, points=17, starts=1, tokens=2.0)
+"""Likewise for at least `CROWD` users: a token of one of them is a smaller part of the round."""
+
+CROWD = 256
+"""Users from which on fewer points lose nothing."""
 
 
 @np.errstate(all="ignore")  # absurd numbers may overflow on the way; what is no number is replaced below
@@ -83,8 +88,9 @@ def _where_busy(problem: Problem, relaxed: Relaxed) -> FloatArray:
     """The lengths of a law by tokens; where nobody drafts in the relaxed optimum, nobody should."""
     lengths = np.zeros_like(relaxed.length)
     busy: BoolArray = np.asarray(relaxed.length.any(-1))
+    effort = WIDE if lengths.shape[1] < CROWD else CROWDED
     if busy.any():
-        lengths[busy] = _integer_lengths(problem.rows(busy), Relaxed(*(array[busy] for array in relaxed)), WIDE)
+        lengths[busy] = _integer_lengths(problem.rows(busy), Relaxed(*(array[busy] for array in relaxed)), effort)
     return lengths
 
 
