@@ -105,9 +105,9 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     time = part.verification_time + line_time(problem.lines, near.ravel() * problem.low.shape[1])
     high = np.minimum(part.high, near.ravel()[:, None].astype(np.int64))
     part = replace(part, high=high, verification_time=time, lines=problem.lines[:0], padded=False)
-    found = _where_busy(part, Relaxed(*(array[many] for array in relaxed))).reshape(*near.shape, -1)
+    lengths = _where_busy(part, Relaxed(*(array[many] for array in relaxed))).reshape(*near.shape, -1)
     rows = np.arange(len(problem))
-    return found[rows, problem.value(found).argmax(-1)], relaxed
+    return lengths[rows, problem.value(lengths).argmax(-1)], relaxed
 
 
 def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: Effort) -> FloatArray:

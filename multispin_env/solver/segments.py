@@ -116,8 +116,8 @@ def longest_drafts(problem: Problem) -> list[tuple[int, Segment]]:
     """Each longest draft of padded passes, with a segment of constant time for all n instances."""
     n, users = problem.low.shape
     even = np.ones(n)
-    found = []
+    parts = []
     for longest in range(int(problem.low.max(-1).min()), int(problem.high.max()) + 1):
         time = problem.verification_time + line_time(problem.lines, np.array(float(users * longest)))
-        found.append((longest, Segment(time, 0.0 * even, -np.inf * even, np.inf * even, 0.0 * even, 0.0 * even)))
-    return found
+        parts.append((longest, Segment(time, 0.0 * even, -np.inf * even, np.inf * even, 0.0 * even, 0.0 * even)))
+    return parts

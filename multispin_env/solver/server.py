@@ -17,15 +17,15 @@ SHORTEST, LONGEST = 1e-130, 1e130
 def server_lines(scenario: Scenario) -> FloatArray:
     """Lines (J, 2) of the law: start in s and slope in s for each x, by rising slope; none for the paper's law."""
     users = scenario.num_users
-    found: list[tuple[float, float]] = []
+    lines: list[tuple[float, float]] = []
     for slope, start in sorted((_kept(slope), min(start, LONGEST)) for start, slope in scenario.verification_pieces):
         line = (start + users * slope, slope)
-        while found and line[0] >= found[-1][0]:  # a steeper line that starts higher is larger everywhere
-            found.pop()
-        while len(found) > 1 and _crossing(found[-1], line) <= _crossing(found[-2], found[-1]):
-            found.pop()
-        found.append(line)
-    return np.array(found).reshape(-1, 2)
+        while lines and line[0] >= lines[-1][0]:  # a steeper line that starts higher is larger everywhere
+            lines.pop()
+        while len(lines) > 1 and _crossing(lines[-1], line) <= _crossing(lines[-2], lines[-1]):
+            lines.pop()
+        lines.append(line)
+    return np.array(lines).reshape(-1, 2)
 
 
 def _kept(slope: float) -> float:
