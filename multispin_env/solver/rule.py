@@ -41,11 +41,13 @@ class Effort(NamedTuple):
     points: int  # number of t
     starts: int  # best distinct points that are improved by moves
     tokens: float = 0.0  # of the slowest device, that the ray reaches at least
+    between: int = 0  # further points to both sides of the best ones, before the next of the first points
+    centres: int = 3  # best points that get them
 
 
 QUICK = Effort(reach=8.0, points=13, starts=1)
 THOROUGH = Effort(reach=20.0, points=129, starts=4)
-WIDE = Effort(reach=20.0, points=65, starts=2, tokens=2.0)
+WIDE = Effort(reach=20.0, points=33, starts=2, tokens=2.0, between=1)
 """For laws by tokens: where uploads take no time, φ moves by whole tokens of a device."""
 CROWDED = Effort(reach=20.0, points=17, starts=1, tokens=2.0)
 """Likewise for at least `CROWD` users: a token of one of them is a smaller part of the round."""
@@ -156,19 +158,34 @@ def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Ef
 
 def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> tuple[FloatArray, FloatArray]:
     """The best candidates (n, starts, K) of the ray, and their latencies (n, starts)."""
-    candidates = _ray(problem, relaxed, room, effort)
-    latency = problem.latency(candidates)
-    value = goodput(problem.tokens(candidates), latency, problem.server_time(candidates))
+    steps = np.linspace(-effort.reach, effort.reach, effort.points)
+    candidates, latency, value = _on_ray(problem, relaxed, room, effort, steps)
+    if effort.between:
+        centres = steps[_distinct_best(value, effort.centres)]
+        spacing = steps[1] - steps[0]
+        near = np.linspace(-spacing, spacing, 2 * effort.between + 3)
+        near = near[(near != 0.0) & (np.abs(near) < spacing)]
+        more = _on_ray(problem, relaxed, room, effort, (centres[..., None] + near).reshape(len(problem), -1))
+        pairs = zip((candidates, latency, value), more, strict=True)
+        candidates, latency, value = (np.concatenate(pair, 1) for pair in pairs)
     best = value.argmax(-1)[:, None] if effort.starts == 1 else _distinct_best(value, effort.starts)
     return np.take_along_axis(candidates, best[..., None], 1), np.take_along_axis(latency, best, -1)
 
 
-def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
+def _on_ray(
+    problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, steps: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Candidates (n, points, K) at ``steps`` (points,) or (n, points) of the ray, their latencies and goodputs."""
+    candidates = _ray(problem, relaxed, room, effort, steps)
+    latency = problem.latency(candidates)
+    return candidates, latency, goodput(problem.tokens(candidates), latency, problem.server_time(candidates))
+
+
+def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, steps: FloatArray) -> FloatArray:
     """Candidates (n, points, K)."""
     per_token = problem.token_time / (room * room)  # ∂φ/∂L_k, times P / φ
     pull = np.maximum((per_token * relaxed.length).sum(-1), TINY)
     spread = np.sqrt((per_token * per_token).sum(-1) / 12.0) / pull  # sd / φ
-    steps = np.linspace(-effort.reach, effort.reach, effort.points)
     if effort.tokens:
         slowest = ((relaxed.length > 0.0) * problem.draft_time).max(-1)
         spread = np.maximum(spread, effort.tokens * slowest / np.maximum(effort.reach * relaxed.latency, TINY))

@@ -31,7 +31,7 @@ from multispin_env.solver.windows import Bounds, Nodes, evaluate, joined
 BREADTH = 64
 """Parts of an instance that are split in a round."""
 
-GROUPS, FEWEST_TO_SORT = 4, 64
+GROUPS, FEWEST_TO_SORT = 6, 64
 """Groups of parts by the width of their windows, and the number of parts from which on it pays to make them."""
 
 

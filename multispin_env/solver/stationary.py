@@ -29,6 +29,9 @@ NEWTON_STEPS = 12
 LONGEST_STEP = 2.0
 """Most that ln λ may change in a step of Newton (ln φ: a quarter of it)."""
 
+ROUGH, ROUGH_STEPS, EXACT_STEPS = 1e-4, 3, 5
+"""Tolerance from which on lengths under a charge need fewer steps, and these numbers of steps."""
+
 NARROWEST_ROOM = 1e-9
 """Share of φ that drafting must leave for the upload while the iteration is underway."""
 
@@ -75,10 +78,12 @@ class _Terms(NamedTuple):
     constant: FloatArray  # C (n, K)
     scarcity: FloatArray | None  # ln κ' at φ = 0, (n, K)
     charge: Charge
+    steps: int  # of the iteration for y under a charge
 
     def rows(self, rows: IntArray | BoolArray) -> "_Terms":
         scarcity = None if self.scarcity is None else self.scarcity[rows]
-        return _Terms(self.decay_rate[rows], self.decay[rows], self.constant[rows], scarcity, self.charge.rows(rows))
+        arrays = self.decay_rate[rows], self.decay[rows], self.constant[rows]
+        return _Terms(*arrays, scarcity, self.charge.rows(rows), self.steps)
 
 
 class _Point(NamedTuple):
@@ -111,7 +116,7 @@ def stationary_point(
         ln φ and ln λ (n,) to begin with.
     """
     charge = Charge.none(problem) if charge is None else charge
-    terms = _terms(problem, charge)
+    terms = _terms(problem, charge, EXACT_STEPS if tolerance < ROUGH else ROUGH_STEPS)
     p, q = _start(problem, charge.time) if start is None else start
     p, q, done = _newton(problem, terms, p, q, tolerance)
     open_rows = np.flatnonzero(~done)
@@ -120,7 +125,7 @@ def stationary_point(
     return Stationary(_evaluate(problem, terms, p, q).length, p, q)
 
 
-def _terms(problem: Problem, charge: Charge) -> _Terms:
+def _terms(problem: Problem, charge: Charge, steps: int) -> _Terms:
     decay = problem.decay
     half_rate = decay / (2.0 * problem.draft_time)
     # ω e'(L) = ω d α^{L+1} / (1 − α); a weight of zero never buys a token
@@ -129,7 +134,7 @@ def _terms(problem: Problem, charge: Charge) -> _Terms:
     scarcity = None
     if charge.token is not None:
         scarcity = np.log(charge.token)[:, None] + decay - np.log(worth)
-    return _Terms(2.0 * half_rate, decay, constant, scarcity, charge)
+    return _Terms(2.0 * half_rate, decay, constant, scarcity, charge, steps)
 
 
 def _start(problem: Problem, time: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -165,7 +170,7 @@ def _draft(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, column
     if terms.scarcity is None:
         y = wright_omega(z)
     else:
-        y, part = charged_omega(z, terms.scarcity + rate_phi)
+        y, part = charged_omega(z, terms.scarcity + rate_phi, terms.steps)
     free = column / problem.draft_time - 2.0 * y / terms.decay
     length = np.minimum(np.maximum(free, problem.low), problem.high)
     room = np.maximum(column - length * problem.draft_time, NARROWEST_ROOM * column)
