@@ -1,6 +1,7 @@
 """The optimum where every device must get its tokens in time, against trying every decision."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -9,8 +10,10 @@ from reference import equal_latency, expected_tokens, server_time
 
 import multispin_env as ms
 from benchmarks.hostile import hostile_instance, hostile_law
-from multispin_env.solver.pace import least_pace
+from multispin_env.solver.pace import least_pace, timely_windows
 from multispin_env.solver.problem import make_problem
+from multispin_env.solver.segments import segments
+from multispin_env.solver.windows import Nodes
 
 KINDS = {
     "paper": (0, False),
@@ -114,6 +117,38 @@ def test_the_least_time_for_a_token(kind):
         assert least_pace(make_problem(scenario, state)).tpot[0] == pytest.approx(
             (times / tokens.min(-1)).min(), rel=1e-9
         )
+
+
+@pytest.mark.parametrize("kind", ["paper", "one piece", "two pieces"])
+def test_parts_keep_what_is_in_time(kind):
+    narrower = 0
+    for seed in range(25):
+        scenario, state, weights = case(kind, seed)
+        problem = make_problem(scenario, state, weights, tpot=1.0)
+        ranges = [range(low, high + 1) for low, high in zip(problem.low[0], problem.high[0], strict=True)]
+        lengths = np.array(list(product(*ranges)), dtype=float)
+        latency = problem.latency(lengths[None])[0]
+        time = latency + problem.server_time(lengths[None])[0]
+        waits = time / problem.longest_round(lengths[None])[0]
+        problem = replace(problem, tpot=float(np.quantile(waits, 0.3)))
+        ends = [np.array([np.quantile(latency, part)]) for part in (0.2, 0.9)]
+        shape = problem.low.astype(float), problem.high.astype(float)
+        for law in segments(problem, np.zeros(1)) if len(problem.lines) else [None]:
+            node = Nodes(np.array([0]), *ends, *shape, np.array([np.inf]), np.array([False]), law)
+            left = timely_windows(problem, node)
+            x = lengths.sum(-1)
+            held = (ends[0] <= latency) & (latency <= ends[1]) & (waits <= problem.tpot)
+            if law is not None:
+                held &= (law.fewest <= x) & (x <= law.most)
+                assert ((left.law.fewest <= x) & (x <= left.law.most))[held].all()
+            narrower += bool((left.low > node.low).any() or left.right[0] < node.right[0] or left.bound[0] == 0.0)
+            if not held.any():
+                continue
+            assert left.bound[0] == np.inf
+            assert (left.low <= lengths[held]).all()
+            assert (lengths[held] <= left.high).all()
+            assert ((left.left <= latency) & (latency <= left.right))[held].all()
+    assert narrower >= 10
 
 
 def test_twenty_devices_in_time():
