@@ -218,7 +218,7 @@ def main() -> None:
         for name, pair, payload in chosen
         if options.speed
     ]
-    results["targets"] = [report(row) for row in targets(results["speed"])]
+    results["targets"] = [report(row) for row in targets(results["speed"]) if row["rows"]]
     write(results, options.out, "servers")
 
 

@@ -42,7 +42,6 @@ class Effort(NamedTuple):
     starts: int  # best distinct points that are improved by moves
     tokens: float = 0.0  # of the slowest device, that the ray reaches at least
     between: int = 0  # further points to both sides of the best ones, before the next of the first points
-    centres: int = 3  # best points that get them
 
 
 QUICK = Effort(reach=8.0, points=13, starts=1)
@@ -51,6 +50,9 @@ WIDE = Effort(reach=20.0, points=33, starts=3, tokens=2.0, between=1)
 """For laws by tokens: where uploads take no time, φ moves by whole tokens of a device."""
 CROWDED = Effort(reach=20.0, points=17, starts=1, tokens=2.0)
 """Likewise for at least `CROWD` users: a token of one of them is a smaller part of the round."""
+
+CENTRES = 3
+"""Best points of the ray that get more points beside them."""
 
 CROWD = 256
 """Users from which on fewer points lose nothing."""
@@ -161,7 +163,7 @@ def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: E
     steps = np.linspace(-effort.reach, effort.reach, effort.points)
     candidates, latency, value = _on_ray(problem, relaxed, room, effort, steps)
     if effort.between:
-        centres = steps[_distinct_best(value, effort.centres)]
+        centres = steps[_distinct_best(value, CENTRES)]
         spacing = steps[1] - steps[0]
         near = np.linspace(-spacing, spacing, 2 * effort.between + 3)
         near = near[(near != 0.0) & (np.abs(near) < spacing)]
