@@ -4,15 +4,13 @@
 1e-9 of the certified value; *loss* is of the fast rule.
 """
 
-import argparse
-import json
 from dataclasses import replace
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from benchmarks.evidence import parser_of, report, write
 from benchmarks.hostile import hostile_instance
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.factory import controller_names, make_controller
@@ -150,26 +148,17 @@ def lead(name: str, users: int, bandwidth: float, instances: int) -> dict[str, A
     return row
 
 
-def report(row: dict[str, Any]) -> dict[str, Any]:
-    """Print a row and pass it on."""
-    print(
-        "  ".join(
-            f"{key}: {value:.6g}" if isinstance(value, float) else f"{key}: {value}" for key, value in row.items()
-        ),
-        flush=True,
-    )
-    return row
-
-
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hostile", type=int, default=2000, help="instances against brute force")
-    parser.add_argument("--preset", type=int, default=1000, help="instances of each preset, K and budget")
-    parser.add_argument("--leads", type=int, default=250, help="instances of each K and budget against controllers")
-    parser.add_argument("--wide", type=int, default=500, help="instances of each K")
-    parser.add_argument("--budgets", type=float, nargs="+", default=[2, 5, 10, 20, 50, 100, 200], help="MHz")
-    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser = parser_of(
+        __doc__,
+        {
+            "hostile": (2000, "instances against brute force"),
+            "preset": (1000, "instances of each preset, K and budget"),
+            "leads": (250, "instances of each K and budget against controllers"),
+            "wide": (500, "instances of each K"),
+        },
+    )
     options = parser.parse_args()
     results: dict[str, Any] = {}
     print("Hostile instances against brute force")
@@ -192,8 +181,7 @@ def main() -> None:
         for budget in (5.0, 20.0)
         if options.leads
     ]
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "certified.json").write_text(json.dumps(results, indent=2))
+    write(results, options.out, "certified")
 
 
 if __name__ == "__main__":

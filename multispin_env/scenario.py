@@ -4,13 +4,11 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from os import PathLike
 from typing import Any, Self
 
-import numpy as np
-
 import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_integer, check_keywords, check_name, check_real, shown
 from multispin_env.scenario_files import is_file_name, read_scenario, write_scenario
-from multispin_env.server import LAW, SERVERS, checked_pieces
+from multispin_env.server import LAW, SERVERS, checked_pieces, line_time
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
 
@@ -264,8 +262,7 @@ class Scenario:
         """
         time = self.pass_time_without_pieces(num_drafts)
         if self.verification_pieces:
-            start, slope = np.array(self.verification_pieces).T
-            time = time + (start + slope * np.asarray(num_tokens)[..., None]).max(-1)
+            time = time + line_time(self.verification_pieces, num_tokens)
         return time
 
     def pass_time_without_pieces(self, num_drafts: IntArray | int) -> FloatArray | float:

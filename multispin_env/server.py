@@ -1,9 +1,13 @@
 """Servers: laws of verification that were measured."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 import multispin_env.registry as tables
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real, shown
 
 LAW = frozenset(
@@ -58,6 +62,26 @@ def checked_pieces(pieces: Any) -> tuple[tuple[float, float], ...]:
         for part in piece:
             check_real(f"verification_pieces[{index}]", part, 0.0)
     return tuple((float(start), float(slope)) for start, slope in pieces)
+
+
+def line_time(lines: Iterable[Any], x: FloatArray | IntArray | int) -> FloatArray:
+    """max_j (a_j + b_j x) in seconds at x (...), for pairs (a_j, b_j) of which there is at least one."""
+    (start, slope), *others = lines
+    time: FloatArray = np.add(start, slope * x)
+    for start, slope in others:
+        time = np.maximum(time, start + slope * x)
+    return time
+
+
+def line_slope(lines: Iterable[Any], x: FloatArray | IntArray) -> FloatArray:
+    """b_j in seconds for each x of the line that is largest at x (...), of two the steeper; one number for one line."""
+    (start, slope), *others = sorted(lines, key=lambda line: float(line[1]))
+    time, steepest = start + slope * x, np.asarray(slope)
+    for start, slope in others:
+        other = start + slope * x
+        steepest = np.where(other >= time, slope, steepest)
+        time = np.maximum(time, other)
+    return steepest
 
 
 SERVERS: tables.Registry[Server] = tables.SERVERS

@@ -89,6 +89,7 @@ OF_PARTS = [  # owner, argument, default, where it is stated, and how
     (ALGORITHM1, "lambda_points", 100, "docs/optimum.md", "`algorithm1` on 100 × 100"),
     (ALGORITHM1, "epsilon", 1e-4, ALGORITHM1, "a fraction of the largest, default 1e-4."),
     (OPTIMAL, "certify", None, OPTIMAL, "``None`` for the fast rule alone."),
+    (OPTIMAL, "tpot", None, OPTIMAL, "wait for each of its tokens, > 0; ``None``: any."),
     (OPTIMAL, "time_limit", None, OPTIMAL, "``None``: only the number of rounds is bounded"),
     (f"{CONTROLLERS}.base:WeightedController", "weights", None, OPTIMAL, "``None`` means 1."),
     (OPTIMAL, "fixed_length", None, OPTIMAL, "``None``: all are free."),
@@ -136,8 +137,8 @@ OF_PARTS = [  # owner, argument, default, where it is stated, and how
 CONSTANTS = [  # place, value, where it is stated, and how
     (f"{REPLAY}:FITTED_ROUNDS", 16, f"{REPLAY}:prompt_rates", "That mean is over 16 rounds from every place"),
     (f"{REPLAY}:FITTED_LENGTHS.tolist", list(range(1, 17)), f"{REPLAY}:prompt_rates", "over L = 1..16"),
-    (f"{RULE}:QUICK", (8.0, 13, 1, 0.0), "docs/optimum.md", "instead of 13 points over 8 sd and one."),
-    (f"{RULE}:THOROUGH", (20.0, 129, 4, 0.0), "docs/optimum.md", "129 points over 20 sd and four starts"),
+    (f"{RULE}:QUICK", (8.0, 13, 1, 0.0, 0), "docs/optimum.md", "instead of 13 points over 8 sd and one."),
+    (f"{RULE}:THOROUGH", (20.0, 129, 4, 0.0, 0), "docs/optimum.md", "129 points over 20 sd and four starts"),
     (f"{RULE}:RUGGED", 0.4, "docs/optimum.md", "exceeds 0.4 of the time left for its upload"),
     (f"{SOLVER}.branching:LISTED", 32, "docs/optimum.md", "at most 32 decisions is listed"),
     (f"{SOLVER}.windows:SAFETY", 1e-11, "docs/optimum.md", "raised by 1e-11 of its terms"),

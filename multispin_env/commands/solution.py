@@ -22,6 +22,10 @@ COMPARED = ("uniform-bandwidth", "fixed")
 """What needs no optimizer: equal bandwidth with the best lengths, and one length for all."""
 
 
+LATE = 1e-9
+"""Part of a TPOT by which a round may exceed it, for rounding."""
+
+
 @dataclass(frozen=True)
 class DeviceRow:
     """What one device is told, and what comes of it."""
@@ -42,6 +46,7 @@ class RivalRow:
     name: str
     goodput: float  # tokens/s, weighted where the devices have weights
     share: float  # of the goodput of the decision
+    token_time: float | None = None  # s, that the slowest device waits for a token; None where no TPOT was asked for
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,13 @@ class Solution:
     verification_time: float  # s
     certificate: Certificate | None
     devices: list[DeviceRow]
-    rivals: list[RivalRow]  # best first
+    rivals: list[RivalRow]  # best first, those that are late for a device last
+    token_time: float | None = None  # s, that the slowest device waits for a token; None where no TPOT was asked for
 
 
-def solve(scenario: Scenario, devices: Devices, controller: str, certify: float | None = None) -> Solution:
+def solve(
+    scenario: Scenario, devices: Devices, controller: str, certify: float | None = None, tpot: float | None = None
+) -> Solution:
     """Decide for the devices, price the decision and compare it.
 
     Parameters
@@ -84,44 +92,52 @@ def solve(scenario: Scenario, devices: Devices, controller: str, certify: float 
         Name of a controller.
     certify
         Relative gap to prove, or ``None``.
+    tpot
+        Most seconds that a device may wait for each of its tokens, or ``None``.
 
     Raises
     ------
     ValueError
-        For an unknown controller, one that does not take weights or a certificate but should, a bad gap, or numbers so
-        extreme that nothing is left of the goodput.
+        For an unknown controller, one that does not take weights, a certificate or a TPOT but should, a bad gap, a TPOT
+        that no decision reaches, or numbers so extreme that nothing is left of the goodput.
     """
     check_name("controller", controller, controller_names())
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the goodput shows it
-        return _solve(scenario, devices, controller, certify)
+        return _solve(scenario, devices, controller, certify, tpot)
 
 
-def _solve(scenario: Scenario, devices: Devices, controller: str, certify: float | None) -> Solution:
-    decision = _decide(scenario, devices, controller, certify)
+def _solve(
+    scenario: Scenario, devices: Devices, controller: str, certify: float | None, tpot: float | None
+) -> Solution:
+    decision = _decide(scenario, devices, controller, {"certify": certify, "tpot": tpot})
     outcome = expected_outcome(scenario, devices.state, decision)
+    slowest = None if tpot is None else _slowest(outcome)
+    if tpot is not None and _late(slowest, tpot):
+        raise ValueError(f"tpot: expected at least {slowest:.6g} s, the least for these devices, got {tpot:g}")
     reached = _value(outcome, devices.weights)
     if not 0.0 < reached < np.inf:
         raise ValueError(f"goodput: expected a finite number > 0, got {reached} tokens/s; the inputs are too extreme")
-    values = {controller: reached}
+    rivals = [RivalRow(controller, reached, 1.0, slowest)]
     for name in COMPARED:
-        if name not in values:
-            rival = make_controller(name, scenario)(devices.state)
-            values[name] = _value(expected_outcome(scenario, devices.state, rival), devices.weights)
-    rivals = [RivalRow(name, value, value / reached) for name, value in values.items()]
+        if name != controller:
+            rival = expected_outcome(scenario, devices.state, make_controller(name, scenario)(devices.state))
+            value = _value(rival, devices.weights)
+            rivals.append(RivalRow(name, value, value / reached, None if tpot is None else _slowest(rival)))
     return Solution(
         goodput=float(outcome.goodput),
         weighted_goodput=None if devices.weights is None else reached,
         round_latency=float(outcome.round_latency),
         verification_time=float(outcome.verification_time),
+        token_time=slowest,
         certificate=_certificate(decision),
         devices=_device_rows(scenario, devices, decision, outcome),
-        rivals=sorted(rivals, key=lambda row: -row.goodput),
+        rivals=sorted(rivals, key=lambda row: (_late(row.token_time, tpot), -row.goodput)),
     )
 
 
-def _decide(scenario: Scenario, devices: Devices, controller: str, certify: float | None) -> Decision:
-    wanted: dict[str, Any] = {"weights": devices.weights, "certify": certify}
-    options = {name: value for name, value in wanted.items() if value is not None}
+def _decide(scenario: Scenario, devices: Devices, controller: str, wanted: Mapping[str, float | None]) -> Decision:
+    given: dict[str, Any] = {"weights": devices.weights, **wanted}
+    options = {name: value for name, value in given.items() if value is not None}
     for name in options:
         able = [other for other in controller_names() if name in option_names(CONTROLLERS.load(other))]
         if controller not in able:
@@ -134,6 +150,15 @@ def _value(outcome: Outcome, weights: FloatArray | None) -> float:
     if weights is None:
         return float(outcome.goodput)
     return float((weights * outcome.tokens).sum(-1) / outcome.round_latency)
+
+
+def _slowest(outcome: Outcome) -> float:
+    """Seconds that the slowest device waits for each of its tokens."""
+    return float((outcome.round_latency / outcome.tokens).max())
+
+
+def _late(token_time: float | None, tpot: float | None) -> bool:
+    return token_time is not None and tpot is not None and token_time > tpot * (1.0 + LATE)
 
 
 def _certificate(decision: Decision) -> Certificate | None:
@@ -184,8 +209,12 @@ def device_cells(rows: list[DeviceRow]) -> tuple[Cells, list[Cells]]:
 def rival_cells(rows: list[RivalRow], controller: str, weighted: bool) -> tuple[Cells, list[Cells]]:
     """Header and lines of the comparison."""
     kind = "weighted goodput" if weighted else "goodput"
-    header = ("decided by", f"{kind} (tokens/s)", f"of {controller}")
-    return header, [(row.name, f"{row.goodput:.2f}", f"{row.share:.4f}") for row in rows]
+    header: Cells = ("decided by", f"{kind} (tokens/s)", f"of {controller}")
+    lines: list[Cells] = [(row.name, f"{row.goodput:.2f}", f"{row.share:.4f}") for row in rows]
+    if rows[0].token_time is None:
+        return header, lines
+    times = [f"{(row.token_time or 0.0) / MS:.2f}" for row in rows]
+    return (*header, "slowest device (ms a token)"), [(*line, time) for line, time in zip(lines, times, strict=True)]
 
 
 def summary(solution: Solution) -> str:
@@ -195,6 +224,8 @@ def summary(solution: Solution) -> str:
     if solution.weighted_goodput is not None:
         lines["weighted goodput"] = f"{solution.weighted_goodput:.2f} tokens/s"
     lines["round latency"] = f"{latency:.2f} ms, of which verification {verification:.2f} ms"
+    if solution.token_time is not None:
+        lines["slowest device"] = f"a token every {solution.token_time / MS:.2f} ms"
     proof = solution.certificate
     if proof is not None:
         lines["upper bound"] = f"{proof.upper_bound:.2f} tokens/s"
@@ -212,6 +243,7 @@ def to_record(solution: Solution, about: Mapping[str, Any]) -> dict[str, Any]:
         "weighted_goodput": solution.weighted_goodput,
         "round_latency": solution.round_latency,
         "verification_time": solution.verification_time,
+        "token_time": solution.token_time,
         "upper_bound": None if proof is None else proof.upper_bound,
         "gap": proof.gap if proof is not None and np.isfinite(proof.gap) else None,
         "certified": None if proof is None else proof.reached,

@@ -39,6 +39,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--certify", type=float, metavar="GAP", help="prove that no decision is better by more than this, as 1e-6"
     )
     parser.add_argument(
+        "--tpot",
+        type=float,
+        metavar="MS",
+        help="give every device a token at least each so many ms (default: any time)",
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -84,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
     check_outputs(STDOUT if options.json else None, options.csv)
     devices = read_devices(options.file)
     scenario = _scenario(options, len(devices.names))
-    solution = solve(scenario, devices, options.controller, options.certify)
+    solution = solve(scenario, devices, options.controller, options.certify, options.tpot)
     if options.csv is not None:
         write_output(to_csv(solution.devices), options.csv)
     if options.json:
@@ -101,6 +107,7 @@ COMMAND = Command(
         "--scenario qwen3.5 --total-bandwidth 5e6 --certify 1e-6 examples/devices.csv",
         "--set max_draft_length=12 --set verification_fixed_time=0.04 examples/devices.csv",
         "--scenario qwen3.5 --server a100-32b --set payload=ids --set min_draft_length=0 examples/devices.csv",
+        "--tpot 0.065 --certify 1e-6 examples/devices.csv",
         "--json - < examples/devices.csv",
     ),
     add_options,

@@ -4,6 +4,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.scenario import Scenario
+from multispin_env.server import line_slope
 
 
 def pass_tokens(scenario: Scenario, draft_length: FloatArray | IntArray) -> FloatArray | IntArray:
@@ -34,18 +35,12 @@ def verification_time(scenario: Scenario, draft_length: FloatArray | IntArray) -
     return np.asarray(scenario.pass_time(draft_length.shape[-1], pass_tokens(scenario, draft_length)))
 
 
-def verification_slopes(scenario: Scenario, draft_length: FloatArray) -> FloatArray | float:
-    """Derivatives of T_ver by lengths (..., K) in seconds a token; at a kink that of the steeper piece (ours).
+def verification_slopes(scenario: Scenario, draft_length: FloatArray) -> FloatArray:
+    """Derivatives of T_ver by lengths (..., K) in seconds a token, for laws with pieces (ours).
 
-    In a padded pass the longest draft alone counts, the first of several.
+    At a kink it is that of the steeper piece. In a padded pass the longest draft alone counts, the first of several.
     """
-    if not scenario.verification_pieces:
-        return 0.0
-    start, slope = np.array(sorted(scenario.verification_pieces, key=lambda piece: piece[1])).T
-    tokens = np.asarray(pass_tokens(scenario, draft_length))
-    times = start + slope * tokens[..., None]
-    steepest = slope.size - 1 - times[..., ::-1].argmax(-1)
-    per_token = slope[steepest][..., None]
+    per_token = line_slope(scenario.verification_pieces, pass_tokens(scenario, draft_length))[..., None]
     if not scenario.padded_verification:
         return np.broadcast_to(per_token, draft_length.shape)
     users = draft_length.shape[-1]

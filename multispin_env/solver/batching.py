@@ -46,7 +46,9 @@ def lengths_in_chunks(
     return lengths.reshape(shape)
 
 
-def in_chunks(solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Problem) -> tuple[FloatArray, ...]:
+def in_chunks(
+    solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Problem, parts: int | None = None
+) -> tuple[FloatArray, ...]:
     """Apply ``solve`` to pieces of a problem and join what it returns along the instances.
 
     Parameters
@@ -55,14 +57,16 @@ def in_chunks(solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Probl
         Takes n instances; returns arrays (n, ...).
     problem
         Instances of any number, none included.
+    parts
+        Parts in which an instance of a padded law is solved; ``None``: one for each longest draft.
     """
     num_users = problem.draft_time.shape[-1]
     if not len(problem):  # the shapes of the answer are those for one instance
         ones, one = np.ones((1, num_users)), np.ones((1, num_users), dtype=np.int64)
-        example = Problem(ones, ones, ones, ones, one, one, ones[:, 0], problem.lines, problem.padded)
+        example = Problem(ones, ones, ones, ones, one, one, ones[:, 0], problem.lines, problem.padded, problem.tpot)
         return tuple(array[:0] for array in solve(example))
-    parts_of_one = int(problem.high.max()) + 1 if problem.padded else 1  # one for each longest draft
+    parts_of_one = (parts or int(problem.high.max()) + 1) if problem.padded else 1
     rows = max(1, SOLVER_ENTRIES // (num_users * parts_of_one))
     pieces = range(0, len(problem), rows)
-    parts = [solve(problem.rows(slice(start, start + rows))) for start in pieces]
-    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    solved = [solve(problem.rows(slice(start, start + rows))) for start in pieces]
+    return tuple(np.concatenate(arrays) for arrays in zip(*solved, strict=True))

@@ -43,9 +43,14 @@ def listed(nodes: Nodes) -> Listing:
 
 
 def split(
-    nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: BoolArray, verification_time: FloatArray
+    nodes: Nodes,
+    candidate: FloatArray,
+    critical: IntArray,
+    by_user: BoolArray,
+    by_pass: BoolArray,
+    verification_time: FloatArray,
 ) -> Nodes:
-    """Halve every node: its interval, or the window of its critical user where ``by_user``.
+    """Halve every node: its interval, the window of its critical user where ``by_user``, or its passes.
 
     Parameters
     ----------
@@ -57,6 +62,8 @@ def split(
         Users (m,).
     by_user
         Which nodes (m,) split a window.
+    by_pass
+        Which of the others halve the sizes of their passes instead of the interval.
     verification_time
         T_ver (m,) in s, about.
 
@@ -71,17 +78,38 @@ def split(
     middle = np.clip(rounds - verification_time, nodes.left, nodes.right)
     stuck = (middle <= nodes.left) | (middle >= nodes.right)
     middle = np.where(stuck, 0.5 * (nodes.left + nodes.right), middle)
-    middle = np.where(by_user, nodes.right, middle)
+    by_pass = by_pass & ~by_user
+    whole = by_user | by_pass
+    middle = np.where(whole, nodes.right, middle)
     low_end, high_end = nodes.low[rows, critical], nodes.high[rows, critical]
     cut = np.clip(candidate[rows, critical], low_end, np.maximum(high_end - 1.0, low_end))
     shorter, longer = nodes.high.copy(), nodes.low.copy()
     shorter[rows, critical] = np.where(by_user, cut, high_end)
     longer[rows, critical] = np.where(by_user, cut + 1.0, low_end)
     nodes = replace(nodes, by_user=by_user)
+    smaller, larger = (None, None) if nodes.law is None else nodes.law.halves(by_pass)
     return joined(
-        replace(nodes, right=middle, high=shorter),
-        replace(nodes, left=np.where(by_user, nodes.left, middle), low=longer),
+        replace(nodes, right=middle, high=shorter, law=smaller),
+        replace(nodes, left=np.where(whole, nodes.left, middle), low=longer, law=larger),
     )
+
+
+def branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
+    """Whether to halve the passes of each node: their times differ by more than its latencies, and some are late.
+
+    Parameters
+    ----------
+    problem
+        One row for each node.
+    nodes
+        m nodes.
+    """
+    law = nodes.law
+    if problem.tpot == np.inf or law is None or problem.padded:
+        return np.zeros(len(nodes), dtype=bool)
+    wide = (law.most > law.fewest) & (law.rise * (law.most - law.fewest) > nodes.right - nodes.left)
+    late: BoolArray = nodes.right + law.start + law.rise * law.most > problem.longest_round(nodes.low[:, None])[:, 0]
+    return wide & late
 
 
 def branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:

@@ -31,12 +31,14 @@ class CertifiedDecision(Decision):
 
     unbatched: ClassVar[tuple[str, ...]] = ("tolerance",)
 
-    # Σ ω_k E[N_k] / T_e2e of this decision
+    # Σ ω_k E[N_k] / T_e2e of this decision; 0 if it is late for a device
     value: FloatArray  # (...) tokens/s
     # no decision has more
     bound: FloatArray  # (...) tokens/s
     # relative gap that was asked for
     tolerance: float
+    # every device gets its tokens at the TPOT that was asked for; where not, no decision gives them. None: no TPOT
+    feasible: BoolArray | None = None  # (...)
 
     @property
     def gap(self) -> FloatArray:
@@ -77,6 +79,7 @@ def upper_bound(
     state: SystemState,
     weights: FloatArray | None = None,
     fixed_length: IntArray | None = None,
+    tpot: float | None = None,
 ) -> FloatArray:
     """Goodput that no decision exceeds, refined to within `BOUND_TOLERANCE` of the optimum (ours).
 
@@ -86,7 +89,7 @@ def upper_bound(
         over        integers L_k in L_min..L_max and bandwidths B_k ≥ 0 with Σ_k B_k ≤ B,
         where       T_ma = max_k L_k (T_k + Q / (B_k r_k)) and E[N | L] = (1 − α^{L+1}) / (1 − α)
 
-    With ``fixed_length`` the given L_k are not chosen.
+    With ``fixed_length`` the given L_k are not chosen. With ``tpot`` also T_e2e ≤ TPOT E[N_k | L_k] for each k.
 
     Parameters
     ----------
@@ -98,16 +101,19 @@ def upper_bound(
         ω (..., K) ≥ 0; ``None`` means 1.
     fixed_length
         Given lengths, integers (..., K); −1 leaves a length free. ``None``: all are free.
+    tpot
+        Most seconds that a device may wait for each of its tokens; ``None``: any.
 
     Returns
     -------
     FloatArray
-        Bound (...) in tokens/s. It is valid at every precision.
+        Bound (...) in tokens/s. It is valid at every precision. 0 where no decision gives every device its tokens at
+        the TPOT.
 
     Raises
     ------
     ValueError
-        For a bad state, weights or lengths.
+        For a bad state, weights or lengths, or a bad TPOT.
 
     Examples
     --------
@@ -120,5 +126,5 @@ def upper_bound(
     True
     """
     state = checked_state(scenario, state)
-    problem = checked_problem(scenario, state, weights, fixed_length)
+    problem = checked_problem(scenario, state, weights, fixed_length, tpot)
     return certified_lengths(problem, BOUND_TOLERANCE).bound.reshape(state.draft_time.shape[:-1])

@@ -58,17 +58,18 @@ def lagrangian_lengths(
 def _charged_lengths(problem: Problem, phi: FloatArray, price: FloatArray, charge: FloatArray) -> FloatArray:
     """The longest drafts whose last token still earns what it costs; φ, λ, κ are (n, m, 1), (n, m, 1), (n, 1, 1)."""
     draft, decay = problem.draft_time[:, None], problem.decay[:, None]
-    cost = price * phi * problem.token_time[:, None]
+    cost = np.maximum(price * phi * problem.token_time[:, None], TINY)  # so that no token without a gain pays it
     length = np.broadcast_to(problem.low[:, None], cost.shape).astype(np.float64)
     gain = problem.weights[:, None] * np.exp(-decay * problem.low[:, None])  # ω α^l
-    gain, high = np.broadcast_to(gain, cost.shape), problem.high[:, None].astype(np.float64)
+    gain = np.broadcast_to(gain, cost.shape)
+    longest = np.minimum(np.ceil(phi / draft) - 1.0, problem.high[:, None])  # that drafting leaves time to upload
     step = 2.0 ** int((problem.high - problem.low).max()).bit_length()
     while step > 1.0:
         step *= 0.5
         longer = length + step
         room = phi - longer * draft
         less = gain * np.exp(-decay * step)
-        net = less - charge
-        earns = (net * room * (room + draft) >= cost) & (net > 0.0) & (room > 0.0) & (longer <= high)
+        earns = (less - charge) * room * (room + draft) >= cost
+        earns &= longer <= longest
         length, gain = np.where(earns, longer, length), np.where(earns, less, gain)
     return length

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.server import line_time
 from multispin_env.solver.problem import Problem
-from multispin_env.solver.server import line_time
 
 MOVERS = 14
 """Single moves of least estimated loss that are also tried in pairs."""
@@ -148,8 +148,15 @@ def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_M
 
 
 def pays(problem: Problem, candidates: FloatArray, value: FloatArray) -> BoolArray:
-    """Whether candidates (n, m, K) are better than the goodput (n, 1), by more than rounding."""
+    """Whether candidates (n, m, K) are better than the goodput (n, 1), by more than rounding, and in time."""
     round_time = problem.tokens(candidates) / np.maximum(value * (1.0 + ROUNDING), LEAST_DIVISOR)
+    if problem.tpot < np.inf:
+        round_time = np.minimum(round_time, problem.longest_round(candidates) * (1.0 - ROUNDING))
+    return ready(problem, candidates, round_time)
+
+
+def ready(problem: Problem, candidates: FloatArray, round_time: FloatArray) -> BoolArray:
+    """Whether rounds of candidates (n, m, K) need no longer than (n, m) s: their shares then sum to at most one."""
     needed = round_time - problem.server_time(candidates)
     room = needed[..., None] - candidates * problem.draft_time[:, None]
     fits = (room > 0.0).all(-1)

@@ -19,10 +19,17 @@ def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
 
 def charged_omega(z: FloatArray, scarcity: FloatArray, steps: int = 5) -> tuple[FloatArray, FloatArray]:
     """Y > 0 with exp(2 y) = κ' + exp(2 z) / y², ln κ' = ``scarcity``, and the share of the last term (ours)."""
-    y = np.maximum(np.maximum(0.5 * scarcity, wright_omega(z)), TINY)
+    y = np.maximum(np.maximum(0.5 * scarcity, wright_omega(z, steps)), TINY)
     for _ in range(steps):
-        log_y = np.log(y)
-        share = 1.0 / (1.0 + np.exp(scarcity - 2.0 * (z - log_y)))
-        y = y - (y - 0.5 * np.logaddexp(scarcity, 2.0 * (z - log_y))) / (1.0 + share / y)
-    share = 1.0 / (1.0 + np.exp(scarcity - 2.0 * (z - np.log(y))))
-    return y, share
+        target, share = _logarithm(z, scarcity, y)
+        y = y - (y - 0.5 * target) / (1.0 + share / y)
+    return y, _logarithm(z, scarcity, y)[1]
+
+
+def _logarithm(z: FloatArray, scarcity: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """ln(κ' + exp(2 z) / y²), and the share of the last term in the sum."""
+    last = 2.0 * (z - np.log(y))
+    less = scarcity - last
+    ratio = np.exp(-np.abs(less))
+    sum_of_both = 1.0 + ratio
+    return np.maximum(scarcity, last) + np.log(sum_of_both), np.where(less > 0.0, ratio, 1.0) / sum_of_both

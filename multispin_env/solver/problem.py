@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import require
+from multispin_env.checks import check_real, require
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.validation import checked_weights
 from multispin_env.scenario import Scenario
+from multispin_env.server import line_time
 from multispin_env.solver.equalization import equal_latency
-from multispin_env.solver.server import LONGEST, SHORTEST, line_time, server_lines
+from multispin_env.solver.server import LONGEST, SHORTEST, server_lines
 
 NEARLY_CERTAIN = 1.0 - 1e-12
 """α from here on has a relaxed optimum that is the one of α = 1 to rounding."""
@@ -31,12 +32,16 @@ TINY = 1e-300
 LIGHTEST, HEAVIEST = 1e-150, 1e100
 """Likewise for weights; what is lighter counts as zero."""
 
+ROUNDING = 1e-12
+"""Part of the tokens by which a round may be too short for them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
     """Maximise Σ_k ω_k E[N_k | L_k] / (φ(L) + T_ver(L)) over low ≤ L ≤ high, n instances of K users.
 
-    T_ver(L) is a constant and, for laws by tokens, the largest of a few lines in Σ L, or in K max L (`server`).
+    T_ver(L) is a constant and, for laws by tokens, the largest of a few lines in Σ L, or in K max L (`server`). With a
+    TPOT only rounds count in which every device gets its tokens in time (`pace`).
     """
 
     draft_time: FloatArray  # T (n, K) s/token
@@ -48,6 +53,7 @@ class Problem:
     verification_time: FloatArray  # (n,) s, of every round: T_fix + K T_lin + T_rtt
     lines: FloatArray = field(default_factory=lambda: np.empty((0, 2)))  # (J, 2) s and s/token
     padded: bool = False  # lines are in K max L
+    tpot: float = np.inf  # s, most that a round may last for each token of each device
 
     def __len__(self) -> int:
         """Return the number of instances."""
@@ -61,7 +67,7 @@ class Problem:
     def rows(self, rows: IntArray | BoolArray | slice) -> "Problem":
         """Some of the instances."""
         arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ARRAYS}
-        return Problem(**arrays, lines=self.lines, padded=self.padded)
+        return Problem(**arrays, lines=self.lines, padded=self.padded, tpot=self.tpot)
 
     def tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Σ_k ω_k E[N_k | L_k] of candidates (n, m, K), as (n, m)."""
@@ -94,6 +100,18 @@ class Problem:
             return time
         return time + line_time(self.lines, lengths.shape[-1] * lengths.max(-1) if self.padded else lengths.sum(-1))
 
+    def round_time(self, length: FloatArray) -> FloatArray:
+        """T_e2e of one decision (n, K) for each instance, (n,) s."""
+        latency = equal_latency(length, self.draft_time, self.token_time).latency
+        time: FloatArray = latency + self.server_time(length[:, None])[:, 0]
+        return time
+
+    def longest_round(self, lengths: FloatArray | IntArray) -> FloatArray:
+        """Seconds (n, m) that a round of candidates (n, m, K) may last for every device to get its tokens in time."""
+        tokens = expected_tokens(lengths, self.acceptance_rate[:, None])
+        longest: FloatArray = self.tpot * (1.0 + ROUNDING) * tokens.min(-1)
+        return longest
+
 
 def user_times(scenario: Scenario, state: SystemState) -> tuple[FloatArray, FloatArray]:
     """T and c (..., K) of a checked state, kept within `SHORTEST` and `LONGEST`."""
@@ -107,6 +125,7 @@ def make_problem(
     state: SystemState,
     weights: FloatArray | None = None,
     fixed_length: IntArray | None = None,
+    tpot: float | None = None,
 ) -> Problem:
     """Flatten a checked state (..., K) into instances (n, K).
 
@@ -118,6 +137,8 @@ def make_problem(
         ω ≥ 0 of the same shape; ``None`` is 1.
     fixed_length
         Lengths that are given, of the same shape; a negative entry leaves the length free. ``None``: all are free.
+    tpot
+        Seconds that every device may wait for a token; ``None``: any.
     """
     flat = (-1, state.draft_time.shape[-1])
     draft_time, token_time = (time.reshape(flat) for time in user_times(scenario, state))
@@ -130,6 +151,7 @@ def make_problem(
         low=np.where(free < 0, scenario.min_draft_length, free),
         high=np.where(free < 0, scenario.max_draft_length, free),
         **_law(scenario, len(draft_time)),
+        tpot=np.inf if tpot is None else tpot,
     )
 
 
@@ -151,18 +173,20 @@ def checked_problem(
     state: SystemState,
     weights: FloatArray | None = None,
     fixed_length: IntArray | None = None,
+    tpot: float | None = None,
 ) -> Problem:
-    """Instances of a checked state (..., K), with weights and fixed lengths as users hand them in.
+    """Instances of a checked state (..., K), with weights, fixed lengths and TPOT as users hand them in.
 
     Raises
     ------
     ValueError
-        For bad weights or lengths.
+        For bad weights or lengths, or a bad TPOT.
     """
     shape = state.draft_time.shape
-    return make_problem(
-        scenario, state, checked_weights(weights, shape), checked_fixed_length(scenario, fixed_length, shape)
-    )
+    if tpot is not None:
+        check_real("tpot", tpot, 0.0, open_low=True)
+    lengths = checked_fixed_length(scenario, fixed_length, shape)
+    return make_problem(scenario, state, checked_weights(weights, shape), lengths, tpot)
 
 
 def _bounded_weights(weights: FloatArray) -> FloatArray:

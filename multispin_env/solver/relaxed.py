@@ -16,11 +16,12 @@ import numpy as np
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
+from multispin_env.server import line_time
 from multispin_env.solver.bracketing import bracketed_root
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.idle import idle
 from multispin_env.solver.problem import Problem
-from multispin_env.solver.server import kinks, line_time
+from multispin_env.solver.server import kinks
 from multispin_env.solver.stationary import Charge, Stationary, stationary_point
 
 DINKELBACH_STEPS = 30
@@ -81,7 +82,7 @@ def _tokens(problem: Problem, length: FloatArray) -> FloatArray:
 
 def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArray]:
     """Lines in order of their slopes, until the optimum on one does not lie beyond the kink with the next."""
-    found, ends = _Found(problem), kinks(problem.lines)
+    points, ends = _Points(problem), kinks(problem.lines)
     rows = np.flatnonzero(~idle(problem))
     charge = np.zeros(len(rows))
     for j in range(len(problem.lines) if len(rows) else 0):
@@ -89,19 +90,19 @@ def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArra
         at, cost = _on_line(part, j, tolerance)
         x = at.length.sum(-1)
         before = x < ends[j - 1] if j else np.zeros(len(rows), dtype=bool)
-        found.keep(rows, at, np.full(len(rows), problem.lines[j, 1]))
+        points.keep(rows, at, np.full(len(rows), problem.lines[j, 1]))
         if before.any():
             bracket = charge[before], cost[before]
-            found.keep(rows[before], *_at_kink(part.rows(before), float(ends[j - 1]), *bracket, tolerance))
+            points.keep(rows[before], *_at_kink(part.rows(before), float(ends[j - 1]), *bracket, tolerance))
         beyond = x > ends[j] if j < len(ends) else np.zeros(len(rows), dtype=bool)
         rows, charge = rows[beyond], cost[beyond]
         if not len(rows):
             break
-    return found.at, found.slope
+    return points.at, points.slope
 
 
-class _Found:
-    """Stationary points and slopes of the instances, as they are found."""
+class _Points:
+    """Stationary points and slopes of the instances; rows are filled in as they are known."""
 
     def __init__(self, problem: Problem) -> None:
         n = len(problem)
@@ -116,7 +117,7 @@ class _Found:
 def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary, FloatArray]:
     """The optimum with one line for the whole law, and κ (n,), by Dinkelbach's iteration."""
     start, slope = problem.lines[line]
-    found, value, rows, part = _Found(problem), np.zeros(len(problem)), np.arange(len(problem)), problem
+    points, value, rows, part = _Points(problem), np.zeros(len(problem)), np.arange(len(problem)), problem
     begin = None
     for step in range(DINKELBACH_STEPS):
         origin = part.low.sum(-1).astype(np.float64)
@@ -124,13 +125,13 @@ def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary,
         at = stationary_point(part, max(tolerance, COARSE) if step < COARSE_STEPS else tolerance, charge, begin)
         time = charge.time + slope * (at.length.sum(-1) - origin)
         better = goodput(_tokens(part, at.length), np.exp(at.log_latency), time)
-        found.keep(rows, at, slope * value[rows])
+        points.keep(rows, at, slope * value[rows])
         going = ~(np.abs(better - value[rows]) <= 10.0 * tolerance * better) | (step < COARSE_STEPS)
         value[rows] = better
         rows, part, begin = rows[going], part.rows(going), (at.log_latency[going], at.log_price[going])
         if not len(rows):
             break
-    return found.at, found.slope
+    return points.at, points.slope
 
 
 def _at_kink(
@@ -138,36 +139,36 @@ def _at_kink(
 ) -> tuple[Stationary, FloatArray]:
     """The optimum with exactly so many drafted tokens, by the charge between two (n,) that leads to them; and κ / G."""
     time = problem.verification_time + line_time(problem.lines, np.array(kink))
-    found = _Found(problem)
+    points = _Points(problem)
 
     def surplus(token: FloatArray, rows: IntArray) -> FloatArray:
         part = problem.rows(rows)
         charge = Charge(token, np.full(len(rows), kink), time[rows])
         at = stationary_point(part, tolerance, charge)
         net = charge.net(_tokens(part, at.length), at.length)
-        found.keep(rows, at, token / goodput(net, np.exp(at.log_latency), charge.time))
+        points.keep(rows, at, token / goodput(net, np.exp(at.log_latency), charge.time))
         return at.length.sum(-1) - kink
 
     every = np.arange(len(problem))
     ends = surplus(low, every), surplus(high, every)
     surplus(bracketed_root(surplus, low, high, ends, tolerance), every)
-    return found.at, np.clip(found.slope, problem.lines[0, 1], problem.lines[-1, 1])
+    return points.at, np.clip(points.slope, problem.lines[0, 1], problem.lines[-1, 1])
 
 
 def _padded(problem: Problem, tolerance: float) -> Relaxed:
     """The optimum of padded passes: M between the two whole numbers around it."""
     low, _ = relaxed_longest(problem, tolerance)
-    found = _Found(problem)
+    points = _Points(problem)
 
     def worth(longest: FloatArray, rows: IntArray) -> FloatArray:
         at, value = _longer(problem.rows(rows), longest, tolerance)
-        found.keep(rows, at, longest)
+        points.keep(rows, at, longest)
         return value
 
     every, high = np.arange(len(problem)), np.minimum(low + 1.0, problem.high.max(-1))
     ends = worth(low, every), worth(high, every)
     worth(bracketed_root(worth, low, high, ends, tolerance), every)
-    return _priced(problem, found.at, np.zeros(len(problem)))
+    return _priced(problem, points.at, np.zeros(len(problem)))
 
 
 def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Relaxed]:

@@ -13,11 +13,12 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
+from multispin_env.server import line_time
 from multispin_env.solver.lagrangian import lagrangian_lengths
 from multispin_env.solver.moves import improve
 from multispin_env.solver.problem import TINY, Problem
 from multispin_env.solver.relaxed import Relaxed, relaxed_longest, relaxed_optimum
-from multispin_env.solver.server import line_time
+from multispin_env.solver.timely import timely_lengths
 
 RUGGED = 0.4
 """Largest T_k over the time left for its upload, from which on the search along the ray is the thorough one."""
@@ -29,6 +30,10 @@ RELAXED_TOLERANCE = 1e-3
 """Accuracy of the relaxed optimum: the ray is much longer."""
 
 
+RAY_ENTRIES = 32_768
+"""Numbers of candidates that are priced at once: their arrays stay in the core's cache."""
+
+
 class Effort(NamedTuple):
     """How thoroughly the ray is searched."""
 
@@ -36,12 +41,21 @@ class Effort(NamedTuple):
     points: int  # number of t
     starts: int  # best distinct points that are improved by moves
     tokens: float = 0.0  # of the slowest device, that the ray reaches at least
+    between: int = 0  # further points to both sides of the best ones, before the next of the first points
 
 
 QUICK = Effort(reach=8.0, points=13, starts=1)
 THOROUGH = Effort(reach=20.0, points=129, starts=4)
-WIDE = Effort(reach=20.0, points=65, starts=3, tokens=2.0)
+WIDE = Effort(reach=20.0, points=33, starts=3, tokens=2.0, between=1)
 """For laws by tokens: where uploads take no time, φ moves by whole tokens of a device."""
+CROWDED = Effort(reach=20.0, points=17, starts=1, tokens=2.0)
+"""Likewise for at least `CROWD` users: a token of one of them is a smaller part of the round."""
+
+CENTRES = 3
+"""Best points of the ray that get more points beside them."""
+
+CROWD = 256
+"""Users from which on fewer points lose nothing."""
 
 
 @np.errstate(all="ignore")  # absurd numbers may overflow on the way; what is no number is replaced below
@@ -56,8 +70,16 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     Returns
     -------
     tuple[FloatArray, Relaxed]
-        Whole numbers (n, K), and the relaxed optimum to `RELAXED_TOLERANCE`.
+        Whole numbers (n, K), and the relaxed optimum to `RELAXED_TOLERANCE`, which knows no TPOT. Where no lengths are
+        in time, those with the shortest time per output token.
     """
+    if problem.tpot == np.inf:
+        return _fast_lengths(problem)
+    lengths, relaxed = _fast_lengths(replace(problem, tpot=np.inf))
+    return timely_lengths(problem, lengths, relaxed), relaxed
+
+
+def _fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     if problem.padded:
         return _padded_lengths(problem)
     relaxed = _numbers(problem, relaxed_optimum(problem, RELAXED_TOLERANCE))
@@ -70,8 +92,9 @@ def _where_busy(problem: Problem, relaxed: Relaxed) -> FloatArray:
     """The lengths of a law by tokens; where nobody drafts in the relaxed optimum, nobody should."""
     lengths = np.zeros_like(relaxed.length)
     busy: BoolArray = np.asarray(relaxed.length.any(-1))
+    effort = WIDE if lengths.shape[1] < CROWD else CROWDED
     if busy.any():
-        lengths[busy] = _integer_lengths(problem.rows(busy), Relaxed(*(array[busy] for array in relaxed)), WIDE)
+        lengths[busy] = _integer_lengths(problem.rows(busy), Relaxed(*(array[busy] for array in relaxed)), effort)
     return lengths
 
 
@@ -86,9 +109,9 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     time = part.verification_time + line_time(problem.lines, near.ravel() * problem.low.shape[1])
     high = np.minimum(part.high, near.ravel()[:, None].astype(np.int64))
     part = replace(part, high=high, verification_time=time, lines=problem.lines[:0], padded=False)
-    found = _where_busy(part, Relaxed(*(array[many] for array in relaxed))).reshape(*near.shape, -1)
+    lengths = _where_busy(part, Relaxed(*(array[many] for array in relaxed))).reshape(*near.shape, -1)
     rows = np.arange(len(problem))
-    return found[rows, problem.value(found).argmax(-1)], relaxed
+    return lengths[rows, problem.value(lengths).argmax(-1)], relaxed
 
 
 def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: Effort) -> FloatArray:
@@ -122,27 +145,49 @@ def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
 
 
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
-    candidates = _ray(problem, relaxed, room, effort)
-    latency = problem.latency(candidates)
-    value = goodput(problem.tokens(candidates), latency, problem.server_time(candidates))
-    rows = np.arange(len(problem))
+    size = max(1, RAY_ENTRIES // (effort.points * problem.low.shape[1]))
+    blocks = [slice(start, start + size) for start in range(0, len(problem), size)]
+    starts = [_best_on_ray(problem.rows(i), Relaxed(*(x[i] for x in relaxed)), room[i], effort) for i in blocks]
+    lengths, latency = (np.concatenate(parts) for parts in zip(*starts, strict=True))
+    many = np.repeat(np.arange(len(problem)), effort.starts)
+    improved = improve(problem.rows(many), lengths.reshape(len(many), -1), latency.reshape(-1, 1))
+    ends = improved.reshape(lengths.shape)
     if effort.starts == 1:
-        best = value.argmax(-1)
-        return improve(problem, candidates[rows, best], latency[rows, best][:, None])
-    start = _distinct_best(value, effort.starts)
-    many = np.repeat(rows, effort.starts)
-    lengths = improve(problem.rows(many), candidates[many, start.ravel()], latency[many, start.ravel()][:, None])
-    ends = lengths.reshape(*start.shape, -1)
-    chosen: FloatArray = ends[rows, problem.value(ends).argmax(-1)]
+        return ends[:, 0]
+    chosen: FloatArray = ends[np.arange(len(problem)), problem.value(ends).argmax(-1)]
     return chosen
 
 
-def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
+def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> tuple[FloatArray, FloatArray]:
+    """The best candidates (n, starts, K) of the ray, and their latencies (n, starts)."""
+    steps = np.linspace(-effort.reach, effort.reach, effort.points)
+    candidates, latency, value = _on_ray(problem, relaxed, room, effort, steps)
+    if effort.between:
+        centres = steps[_distinct_best(value, CENTRES)]
+        spacing = steps[1] - steps[0]
+        near = np.linspace(-spacing, spacing, 2 * effort.between + 3)
+        near = near[(near != 0.0) & (np.abs(near) < spacing)]
+        more = _on_ray(problem, relaxed, room, effort, (centres[..., None] + near).reshape(len(problem), -1))
+        pairs = zip((candidates, latency, value), more, strict=True)
+        candidates, latency, value = (np.concatenate(pair, 1) for pair in pairs)
+    best = value.argmax(-1)[:, None] if effort.starts == 1 else _distinct_best(value, effort.starts)
+    return np.take_along_axis(candidates, best[..., None], 1), np.take_along_axis(latency, best, -1)
+
+
+def _on_ray(
+    problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, steps: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Candidates (n, points, K) at ``steps`` (points,) or (n, points) of the ray, their latencies and goodputs."""
+    candidates = _ray(problem, relaxed, room, effort, steps)
+    latency = problem.latency(candidates)
+    return candidates, latency, goodput(problem.tokens(candidates), latency, problem.server_time(candidates))
+
+
+def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, steps: FloatArray) -> FloatArray:
     """Candidates (n, points, K)."""
     per_token = problem.token_time / (room * room)  # ∂φ/∂L_k, times P / φ
     pull = np.maximum((per_token * relaxed.length).sum(-1), TINY)
     spread = np.sqrt((per_token * per_token).sum(-1) / 12.0) / pull  # sd / φ
-    steps = np.linspace(-effort.reach, effort.reach, effort.points)
     if effort.tokens:
         slowest = ((relaxed.length > 0.0) * problem.draft_time).max(-1)
         spread = np.maximum(spread, effort.tokens * slowest / np.maximum(effort.reach * relaxed.latency, TINY))

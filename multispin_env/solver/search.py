@@ -14,19 +14,25 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.solver.branching import (
     Listing,
+    branch_on_pass,
     branch_on_user,
     few_decisions,
     improvements,
     listed,
     split,
 )
+from multispin_env.solver.pace import in_time, timely_windows
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.roots import roots
-from multispin_env.solver.windows import Nodes, evaluate, joined
+from multispin_env.solver.segments import slope_range
+from multispin_env.solver.windows import Bounds, Nodes, evaluate, joined
 
 BREADTH = 64
 """Parts of an instance that are split in a round."""
+
+GROUPS, FEWEST_TO_SORT = 6, 64
+"""Groups of parts by the width of their windows, and the number of parts from which on it pays to make them."""
 
 
 class Search(NamedTuple):
@@ -44,6 +50,8 @@ class _Incumbent:
         self.problem = problem
         self.lengths = lengths.copy()
         self.value = problem.value(lengths[:, None])[:, 0]
+        if problem.tpot < np.inf:
+            self.value[~in_time(problem, lengths)] = 0.0
 
     def offer(self, listing: Listing) -> None:
         best = improvements(self.problem, listing, self.value)
@@ -68,7 +76,7 @@ def search(
     problem
         The batch, n instances.
     lengths
-        Start (n, K), whole numbers.
+        Start (n, K), whole numbers; in time wherever any lengths are.
     relaxed
         Relaxed optimum of the batch; only how well the search starts depends on it.
     tolerance
@@ -85,6 +93,8 @@ def search(
     """
     incumbent = _Incumbent(problem, lengths)
     waiting = roots(problem, relaxed, incumbent.value * (1.0 + tolerance))
+    if problem.tpot < np.inf:
+        waiting = waiting.rows(np.asarray(in_time(problem, lengths))[waiting.instance])
     for _ in range(rounds):
         if not len(waiting):
             break
@@ -119,16 +129,33 @@ def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
     rest = np.flatnonzero(~few & (nodes.bound > target))
     nodes, critical = nodes.rows(rest), critical[rest]
     by_user = branch_on_user(nodes, before[rest], target[rest], critical)
+    by_pass = branch_on_pass(incumbent.problem.rows(nodes.instance), nodes)
     time = incumbent.problem.verification_time[nodes.instance] if nodes.law is None else nodes.law.start
-    return split(nodes, candidate[rest], critical, by_user, time)
+    return split(nodes, candidate[rest], critical, by_user, by_pass, time)
 
 
 def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nodes, FloatArray, IntArray]:
     """Parts with their bounds and narrower windows, the candidates, and the users to branch on."""
     target = (incumbent.value * (1.0 + tolerance))[nodes.instance]
-    at = evaluate(incumbent.problem.rows(nodes.instance), nodes, target)
+    part = incumbent.problem.rows(nodes.instance)
+    if part.tpot < np.inf:
+        nodes = timely_windows(part, nodes)
+    at = _evaluate_by_width(part, nodes, target)
     bound = np.where(at.bound > target, np.minimum(at.bound, nodes.bound), 0.0)
     law = nodes.law
     if law is not None and not incumbent.problem.padded:
-        law = law.steered(at.candidate, incumbent.problem.lines[:, 1])
-    return replace(nodes, low=at.low, high=at.high, bound=bound, law=law), at.candidate, at.critical
+        law = law.steered(at.candidate, slope_range(incumbent.problem))
+    nodes = replace(nodes, low=at.low, high=at.high, left=at.left, right=at.right, bound=bound, law=law)
+    return nodes, at.candidate, at.critical
+
+
+def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
+    """`evaluate`, for laws by tokens with nodes of similar widths together: tables are as wide as their widest node."""
+    if nodes.law is None or len(nodes) < FEWEST_TO_SORT:
+        return evaluate(problem, nodes, target)
+    width = (nodes.high - nodes.low).max(-1)
+    order = np.argsort(width, kind="stable")
+    groups = np.array_split(order, GROUPS)
+    parts = [evaluate(problem.rows(rows), nodes.rows(rows), target[rows]) for rows in groups]
+    back = np.argsort(order, kind="stable")
+    return Bounds(*(np.concatenate(arrays)[back] for arrays in zip(*parts, strict=True)))

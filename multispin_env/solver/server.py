@@ -6,8 +6,9 @@ the piece a + b n of the law is the line (a + b K) + b x. Lines that are nowhere
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import FloatArray
 from multispin_env.scenario import Scenario
+from multispin_env.server import line_time
 
 SHORTEST, LONGEST = 1e-130, 1e130
 """Times in s outside this range are moved to its ends, so that products of a few of them stay finite."""
@@ -16,15 +17,15 @@ SHORTEST, LONGEST = 1e-130, 1e130
 def server_lines(scenario: Scenario) -> FloatArray:
     """Lines (J, 2) of the law: start in s and slope in s for each x, by rising slope; none for the paper's law."""
     users = scenario.num_users
-    found: list[tuple[float, float]] = []
+    lines: list[tuple[float, float]] = []
     for slope, start in sorted((_kept(slope), min(start, LONGEST)) for start, slope in scenario.verification_pieces):
         line = (start + users * slope, slope)
-        while found and line[0] >= found[-1][0]:  # a steeper line that starts higher is larger everywhere
-            found.pop()
-        while len(found) > 1 and _crossing(found[-1], line) <= _crossing(found[-2], found[-1]):
-            found.pop()
-        found.append(line)
-    return np.array(found).reshape(-1, 2)
+        while lines and line[0] >= lines[-1][0]:  # a steeper line that starts higher is larger everywhere
+            lines.pop()
+        while len(lines) > 1 and _crossing(lines[-1], line) <= _crossing(lines[-2], lines[-1]):
+            lines.pop()
+        lines.append(line)
+    return np.array(lines).reshape(-1, 2)
 
 
 def _kept(slope: float) -> float:
@@ -41,14 +42,6 @@ def kinks(lines: FloatArray) -> FloatArray:
     start, slope = lines.T
     crossings: FloatArray = (start[:-1] - start[1:]) / (slope[1:] - slope[:-1])
     return crossings
-
-
-def line_time(lines: FloatArray, x: FloatArray | IntArray) -> FloatArray:
-    """Largest of the lines at x (...), in s."""
-    time = lines[0, 0] + lines[0, 1] * x
-    for start, slope in lines[1:]:
-        time = np.maximum(time, start + slope * x)
-    return time
 
 
 def support(lines: FloatArray, slope: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:

@@ -29,6 +29,9 @@ NEWTON_STEPS = 12
 LONGEST_STEP = 2.0
 """Most that ln λ may change in a step of Newton (ln φ: a quarter of it)."""
 
+ROUGH, ROUGH_STEPS, EXACT_STEPS = 1e-4, 3, 5
+"""Tolerance from which on lengths under a charge need fewer steps, and these numbers of steps."""
+
 NARROWEST_ROOM = 1e-9
 """Share of φ that drafting must leave for the upload while the iteration is underway."""
 
@@ -75,10 +78,12 @@ class _Terms(NamedTuple):
     constant: FloatArray  # C (n, K)
     scarcity: FloatArray | None  # ln κ' at φ = 0, (n, K)
     charge: Charge
+    steps: int  # of the iteration for y under a charge
 
     def rows(self, rows: IntArray | BoolArray) -> "_Terms":
         scarcity = None if self.scarcity is None else self.scarcity[rows]
-        return _Terms(self.decay_rate[rows], self.decay[rows], self.constant[rows], scarcity, self.charge.rows(rows))
+        arrays = self.decay_rate[rows], self.decay[rows], self.constant[rows]
+        return _Terms(*arrays, scarcity, self.charge.rows(rows), self.steps)
 
 
 class _Point(NamedTuple):
@@ -111,7 +116,7 @@ def stationary_point(
         ln φ and ln λ (n,) to begin with.
     """
     charge = Charge.none(problem) if charge is None else charge
-    terms = _terms(problem, charge)
+    terms = _terms(problem, charge, EXACT_STEPS if tolerance < ROUGH else ROUGH_STEPS)
     p, q = _start(problem, charge.time) if start is None else start
     p, q, done = _newton(problem, terms, p, q, tolerance)
     open_rows = np.flatnonzero(~done)
@@ -120,7 +125,7 @@ def stationary_point(
     return Stationary(_evaluate(problem, terms, p, q).length, p, q)
 
 
-def _terms(problem: Problem, charge: Charge) -> _Terms:
+def _terms(problem: Problem, charge: Charge, steps: int) -> _Terms:
     decay = problem.decay
     half_rate = decay / (2.0 * problem.draft_time)
     # ω e'(L) = ω d α^{L+1} / (1 − α); a weight of zero never buys a token
@@ -129,7 +134,7 @@ def _terms(problem: Problem, charge: Charge) -> _Terms:
     scarcity = None
     if charge.token is not None:
         scarcity = np.log(charge.token)[:, None] + decay - np.log(worth)
-    return _Terms(2.0 * half_rate, decay, constant, scarcity, charge)
+    return _Terms(2.0 * half_rate, decay, constant, scarcity, charge, steps)
 
 
 def _start(problem: Problem, time: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -145,27 +150,53 @@ def _start(problem: Problem, time: FloatArray) -> tuple[FloatArray, FloatArray]:
     return np.log(phi), np.log(np.maximum(price, TINY))
 
 
+class _Draft(NamedTuple):
+    """Lengths for a latency and a price, and the terms that their derivatives have in common, all (n, K)."""
+
+    length: FloatArray
+    inside: BoolArray  # neither shortest nor longest
+    rate_phi: FloatArray  # d φ / T
+    part: FloatArray | float  # of what a token must earn, what pays for bandwidth
+    damped: FloatArray  # −∂L/∂q, where the range does not hold L, over the part
+    per_token: FloatArray  # share for each token
+    room: FloatArray  # φ − L T in s
+
+
+def _draft(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, column: FloatArray) -> _Draft:
+    """Lengths at (φ, λ) = (e^p, e^q); ``column`` (n, 1) is φ."""
+    rate_phi = terms.decay_rate * column
+    z = 0.5 * ((p + q)[:, None] + rate_phi + terms.constant)
+    part: FloatArray | float = 1.0
+    if terms.scarcity is None:
+        y = wright_omega(z)
+    else:
+        y, part = charged_omega(z, terms.scarcity + rate_phi, terms.steps)
+    free = column / problem.draft_time - 2.0 * y / terms.decay
+    length = np.minimum(np.maximum(free, problem.low), problem.high)
+    room = np.maximum(column - length * problem.draft_time, NARROWEST_ROOM * column)
+    inside = length == free
+    damped = inside * (y / ((part + y) * terms.decay))
+    return _Draft(length, inside, rate_phi, part, damped, problem.token_time / room, room)
+
+
+def _excess(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """ln S (n,) at (φ, λ) = (e^p, e^q), and its derivative by q."""
+    at = _draft(problem, terms, p, q, np.exp(p)[:, None])
+    share = at.per_token * at.length
+    used = np.maximum(share.sum(-1), TINY)
+    used_q = -((at.per_token + share / at.room * problem.draft_time) * (at.damped * at.part)).sum(-1)
+    return np.log(used), used_q / used
+
+
 def _evaluate(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> _Point:
     """Lengths, residuals and derivatives at (φ, λ) = (e^p, e^q)."""
     phi = np.exp(p)
     column = phi[:, None]
-    draft, token = problem.draft_time, problem.token_time
-    rate_phi = terms.decay_rate * column
-    z = 0.5 * ((p + q)[:, None] + rate_phi + terms.constant)
-    part: FloatArray | float = 1.0  # of what a token must earn, what pays for bandwidth
-    if terms.scarcity is None:
-        y = wright_omega(z)
-    else:
-        y, part = charged_omega(z, terms.scarcity + rate_phi)
-    free = column / draft - 2.0 * y / terms.decay
-    length = np.minimum(np.maximum(free, problem.low), problem.high)
-    room = np.maximum(column - length * draft, NARROWEST_ROOM * column)
-    inside = length == free
-    damped = inside * (y / ((part + y) * terms.decay))
+    draft = problem.draft_time
+    length, inside, rate_phi, part, damped, per_token, room = _draft(problem, terms, p, q, column)
     length_p = inside * (column / draft) - damped * (part + rate_phi)
     damped = damped * part
     room_p = column - draft * length_p
-    per_token = token / room
     share = per_token * length
     slope = share / room
     per_token_slope = per_token / room
@@ -222,12 +253,8 @@ def _nested(problem: Problem, terms: _Terms, tolerance: float) -> tuple[FloatArr
     q = np.zeros(len(problem))
 
     def price(p: FloatArray) -> FloatArray:
-        def excess(q: FloatArray) -> tuple[FloatArray, FloatArray]:
-            at = _evaluate(problem, terms, p, q)
-            return at.excess, at.excess_q
-
         widest = np.full_like(p, WIDEST_PRICE)
-        return falling_root(excess, q, -widest, widest, 0.1 * tolerance)
+        return falling_root(lambda q: _excess(problem, terms, p, q), q, -widest, widest, 0.1 * tolerance)
 
     def tilt(p: FloatArray) -> tuple[FloatArray, FloatArray]:
         nonlocal q

@@ -71,6 +71,8 @@ class Bounds(NamedTuple):
     high: FloatArray
     candidate: FloatArray  # lengths (m, K) that fit at φ₂
     critical: IntArray  # (m,) user whose next token no longer fits
+    left: FloatArray  # latencies (m,) s between which a decision can win, for laws by tokens
+    right: FloatArray
 
 
 class _Table(NamedTuple):
@@ -120,13 +122,25 @@ def evaluate(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     time_right = nodes.right + server
     time_left = nodes.left + server
     bound = np.maximum(most_right / time_right, most_left / time_left)
-    slack_right = (most_right - target * time_right)[:, None, None]
-    slack_left = (most_left - target * time_left)[:, None, None]
-    wins = (right >= best_right - slack_right) | (left >= best_left - slack_left)
+    slack_right, slack_left = most_right - target * time_right, most_left - target * time_left
+    wins = right >= best_right - slack_right[:, None, None]
+    wins |= left >= best_left - slack_left[:, None, None]
     low = nodes.low + wins.argmax(-1)
     high = np.minimum(nodes.low + (wins.shape[-1] - 1) - wins[..., ::-1].argmax(-1), nodes.high)
     dead |= ~wins.any(-1).all(-1)
-    return Bounds(np.where(dead, 0.0, bound), low, high, candidate, critical)
+    ends = (nodes.left, nodes.right) if nodes.law is None else _winning(nodes, slack_left, slack_right)
+    return Bounds(np.where(dead, 0.0, bound), low, high, candidate, critical, *ends)
+
+
+def _winning(nodes: Nodes, slack_left: FloatArray, slack_right: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The latencies at which the slack may be positive: it is convex, so it stays below the chord between the ends."""
+    width = nodes.right - nodes.left
+    crosses = (slack_left > 0.0) != (slack_right > 0.0)
+    part = slack_left / np.where(crosses, slack_left - slack_right, 1.0)
+    crossing = nodes.left + width * np.clip(part, 0.0, 1.0)
+    left = np.where(crosses & (slack_right > 0.0), crossing * (1.0 - SAFETY), nodes.left)
+    right = np.where(crosses & (slack_left > 0.0), crossing * (1.0 + SAFETY), nodes.right)
+    return np.maximum(left, nodes.left), np.minimum(right, nodes.right)
 
 
 def _tabulate(problem: Problem, nodes: Nodes) -> _Table:

@@ -74,6 +74,7 @@ def test_record():
         "weighted_goodput": None,
         "round_latency": 0.45678,
         "verification_time": 0.2771,
+        "token_time": None,
         "upper_bound": None,
         "gap": None,
         "certified": None,
@@ -125,6 +126,35 @@ def test_weights_count_in_every_goodput():
     fixed = ms.expected_outcome(SCENARIO, STATE, ms.make_controller("fixed", SCENARIO)(STATE))
     worth = float((weights * fixed.tokens).sum() / fixed.round_latency)
     assert {row.name: row.goodput for row in found.rivals}["fixed"] == pytest.approx(worth)
+
+
+def test_a_tpot_is_kept_and_those_that_miss_it_come_last():
+    devices = Devices(("a", "b", "c"), STATE, None)
+    tpot = 0.056
+    found = solve(SCENARIO, devices, "optimal", 1e-6, tpot)
+    decision = ms.make_controller("optimal", SCENARIO, certify=1e-6, tpot=tpot)(STATE)
+    outcome = ms.expected_outcome(SCENARIO, STATE, decision)
+    assert [row.draft_length for row in found.devices] == decision.draft_length.tolist()
+    assert found.token_time == pytest.approx(float((outcome.round_latency / outcome.tokens).max()))
+    assert found.token_time <= tpot < found.rivals[-1].token_time
+    assert [row.name for row in found.rivals] == ["optimal", "uniform-bandwidth", "fixed"]
+    assert found.rivals[1].goodput > found.goodput
+    assert summary(found).splitlines()[2] == f"slowest device  a token every {1e3 * found.token_time:.2f} ms"
+    header, lines = rival_cells(found.rivals, "optimal", weighted=False)
+    assert header[-1] == "slowest device (ms a token)"
+    assert [line[-1] for line in lines] == [f"{1e3 * row.token_time:.2f}" for row in found.rivals]
+
+
+def test_a_tpot_out_of_reach_names_the_least():
+    devices = Devices(("a", "b", "c"), STATE, None)
+    with pytest.raises(
+        ValueError, match=r"tpot: expected at least 0\.\d+ s, the least for these .*, got 0.05"
+    ) as refused:
+        solve(SCENARIO, devices, "optimal", None, 0.05)
+    least = float(str(refused.value).split("at least ")[1].split()[0])
+    assert solve(SCENARIO, devices, "optimal", None, least * 1.00001).token_time <= least * 1.00001
+    with pytest.raises(ValueError, match=r"controller: expected one of .*, which have tpot, got 'fixed'"):
+        solve(SCENARIO, devices, "fixed", None, 0.1)
 
 
 def read(tmp_path, text, name="state.csv"):

@@ -51,7 +51,7 @@ def test_bound_is_above_and_windows_keep_every_winner():
 
 
 def test_bounds_of_laws_by_tokens_hold_for_the_decisions_of_their_segment():
-    tight = []
+    tight, cut = [], 0
     for seed in range(150):
         rng = np.random.default_rng(seed)
         scenario, state, weights = hostile_instance(rng, max_decisions=300)
@@ -74,13 +74,18 @@ def test_bounds_of_laws_by_tokens_hold_for_the_decisions_of_their_segment():
             target = np.array([np.quantile(value[inside], 0.8)])
             at = evaluate(problem, node, target)
             assert max(at.bound[0], target[0]) >= value[inside].max()
-            winners = lengths[inside][value[inside] > target[0]]
+            wins = value[inside] > target[0]
+            winners = lengths[inside][wins]
             assert (winners >= at.low[0]).all()
             assert (winners <= at.high[0]).all()
+            assert (at.left[0] * (1.0 - 1e-12) <= latency[inside][wins]).all()
+            assert (latency[inside][wins] <= at.right[0] * (1.0 + 1e-12)).all()
+            cut += at.right[0] - at.left[0] < 0.9 * (right - left)
             found.append(at.bound[0] / max(value[inside].max(), 1e-300))
         assert covered[latency <= right].all()
         tight += found
     assert np.median(tight) < 1.5
+    assert cut >= 10  # latencies at which nothing can win are left out
 
 
 def test_halves_hold_what_the_whole_holds():
@@ -93,7 +98,9 @@ def test_halves_hold_what_the_whole_holds():
             at = evaluate(problem, node, np.zeros(1))
             if by_user and node.high[0, at.critical[0]] == node.low[0, at.critical[0]]:
                 continue
-            halves = split(node, at.candidate, at.critical, np.array([by_user]), problem.verification_time)
+            halves = split(
+                node, at.candidate, at.critical, np.array([by_user]), np.array([False]), problem.verification_time
+            )
             latency = problem.latency(lengths[None])[0]
             looked_at += 1
             for row, phi in zip(lengths, latency, strict=True):

@@ -188,7 +188,9 @@ def node(left=1.0, right=4.0, low=(1.0, 0.0), high=(5.0, 2.0), by_user=False, bo
 
 
 def halves(one, candidate=(3.0, 1.0), critical=0, by_user=False, verification_time=0.0):
-    found = split(one, np.array([candidate]), np.array([critical]), np.array([by_user]), verification_time)
+    found = split(
+        one, np.array([candidate]), np.array([critical]), np.array([by_user]), np.array([False]), verification_time
+    )
     assert found.by_user.tolist() == [by_user] * 2
     intervals = list(zip(found.left.tolist(), found.right.tolist(), strict=True))
     return intervals, list(zip(found.low.tolist(), found.high.tolist(), strict=True))

@@ -5,9 +5,10 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.verification import verification_time
+from multispin_env.server import line_time
 from multispin_env.solver.bracketing import bracketed_root
 from multispin_env.solver.problem import make_problem
-from multispin_env.solver.server import kinks, line_time, server_lines, support
+from multispin_env.solver.server import kinks, server_lines, support
 
 USERS = 3
 

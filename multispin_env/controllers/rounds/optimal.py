@@ -11,8 +11,9 @@ from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state
 from multispin_env.solver.batching import in_chunks
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
+from multispin_env.solver.pace import in_time
 from multispin_env.solver.problem import Problem, checked_problem
-from multispin_env.solver.rule import fast_lengths
+from multispin_env.solver.rule import NEAR, fast_lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,10 @@ class Optimal(WeightedController):
     decision can be better by more than that relative tolerance. The result is then a `CertifiedDecision` with the gap
     that was reached.
 
+    With ``tpot`` every device must get its tokens in time, T_ma + T_ver(L) + T_rtt ≤ TPOT E[N_k | L_k] for each k.
+    Where no decision can, the answer is the one whose slowest device waits least for a token. As a certified decision
+    it has the value and the bound 0 there and is not ``feasible``.
+
     Parameters
     ----------
     weights
@@ -41,6 +46,8 @@ class Optimal(WeightedController):
     time_limit
         Seconds after which a certified call stops; ``None``: only the number of rounds is bounded, and the result
         does not depend on the speed of the machine.
+    tpot
+        Most seconds that a device may wait for each of its tokens, > 0; ``None``: any.
 
     Examples
     --------
@@ -50,17 +57,24 @@ class Optimal(WeightedController):
     >>> decision = ms.make_controller("optimal", scenario, certify=1e-6)(state)
     >>> bool(decision.certified), bool(np.isclose(decision.bandwidth.sum(), scenario.total_bandwidth))
     (True, True)
+    >>> decision = ms.make_controller("optimal", scenario, tpot=0.15)(state)
+    >>> outcome = ms.expected_outcome(scenario, state, decision)
+    >>> bool((outcome.round_latency <= 0.15 * outcome.tokens * (1.0 + 1e-9)).all())
+    True
     """
 
     fixed_length: IntArray | None = None
     certify: float | None = None
     time_limit: float | None = None
+    tpot: float | None = None
 
     def __post_init__(self) -> None:
         if self.certify is not None:
             check_real("certify", self.certify, 1e-10, 1.0, open_high=True)
         if self.time_limit is not None:
             check_real("time_limit", self.time_limit, 0.0)
+        if self.tpot is not None:
+            check_real("tpot", self.tpot, 0.0, open_low=True)
 
     def __call__(
         self,
@@ -92,9 +106,9 @@ class Optimal(WeightedController):
 
     def _decide(self, state: SystemState, weights: FloatArray | None, fixed_length: IntArray | None) -> Decision:
         shape = state.draft_time.shape
-        problem = checked_problem(self.scenario, state, weights, fixed_length)
+        problem = checked_problem(self.scenario, state, weights, fixed_length, self.tpot)
         if self.certify is None:
-            lengths = in_chunks(_fast, problem)[0]
+            lengths = in_chunks(_fast, problem, len(NEAR))[0]
             return self.with_equal_latency(lengths.astype(np.int64).reshape(shape), state)
         proven = certified_lengths(problem, self.certify, self.time_limit)
         decision = self.with_equal_latency(proven.lengths.astype(np.int64).reshape(shape), state)
@@ -105,6 +119,7 @@ class Optimal(WeightedController):
             proven.value.reshape(batch),
             proven.bound.reshape(batch),
             self.certify,
+            None if self.tpot is None else np.asarray(in_time(problem, proven.lengths)).reshape(batch),
         )
 
 

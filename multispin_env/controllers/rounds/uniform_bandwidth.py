@@ -13,9 +13,10 @@ from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.scenario import Scenario
+from multispin_env.server import line_time
 from multispin_env.solver.batching import lengths_in_chunks
 from multispin_env.solver.gains import token_gains
-from multispin_env.solver.server import kinks, line_time, server_lines
+from multispin_env.solver.server import kinks, server_lines
 
 MOST_STEPS = 100
 """Most steps of Dinkelbach's iteration over a finite set; about four are needed."""

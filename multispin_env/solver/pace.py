@@ -1,0 +1,179 @@
+"""Rounds in which every device gets its tokens in time (ours; servers.md §3).
+
+At a time per output token TPOT a round of T seconds is in time if T ≤ TPOT E[N_k | L_k] for each k. So device k needs
+the least length L_k(T) = min {l : E[N_k | l] ≥ T / TPOT}. Longer drafts only make the round longer. Therefore some
+lengths are in time if and only if the least lengths for one of the numbers E[N_k | l] are, and the least TPOT of all
+lengths is the smallest T(L(v)) / v over those numbers v. T grows with v, so that the ends of a block of them bound the
+ratios inside, and most blocks are ruled out at once.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.solver.batching import in_chunks
+from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.problem import ROUNDING, Problem
+from multispin_env.solver.windows import SAFETY, Nodes
+
+BLOCKS, PIECES = 64, 8
+"""Blocks of the numbers v that are looked at first, and pieces into which one that is still open is cut."""
+
+ENTRIES = 500_000
+"""Numbers of an array that are worked on at once."""
+
+
+class Pace(NamedTuple):
+    """The shortest time per output token that all devices of n instances can get together."""
+
+    tpot: FloatArray  # (n,) s
+    length: FloatArray  # (n, K) tokens, that give it
+
+
+def expected_ladder(problem: Problem) -> FloatArray:
+    """E[N_k | low + j] of every length in range, (n, K, W) with the widest W; ∞ beyond a range."""
+    length = problem.low[..., None] + np.arange(int((problem.high - problem.low).max()) + 1)
+    tokens = expected_tokens(length, problem.acceptance_rate[..., None])
+    return np.where(length <= problem.high[..., None], tokens, np.inf)
+
+
+def useful_needs(ladder: FloatArray) -> FloatArray:
+    """All numbers v of the ladder (n, K, W) that every device can reach, rising, (n, K W); the largest is repeated."""
+    reach = np.where(np.isfinite(ladder), ladder, 0.0).max(-1).min(-1)
+    needs: FloatArray = np.sort(np.minimum(ladder.reshape(len(ladder), -1), reach[:, None]))
+    return needs
+
+
+def steps_to(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntArray:
+    """How many of a device's lengths give fewer tokens than ``needs`` (m,), (m, K), in ``rows`` (m,) of the ladder."""
+    bar = (needs * (1.0 - ROUNDING))[:, None]
+    short = np.zeros((len(rows), ladder.shape[1]), dtype=np.int64)
+    for column in np.moveaxis(ladder, -1, 0):  # over lengths
+        short += column[rows] < bar
+    return short
+
+
+def least_pace(problem: Problem, enough: float = 0.0) -> Pace:
+    """The shortest TPOT that any lengths give to all devices, or the first that is at most ``enough``.
+
+    Parameters
+    ----------
+    problem
+        The batch, n instances of any number; its own TPOT does not matter.
+    enough
+        Seconds below which nothing better is looked for.
+    """
+
+    def solve(part: Problem) -> Pace:
+        return _least_pace(part, enough)
+
+    return Pace(*in_chunks(solve, problem))
+
+
+def _least_pace(problem: Problem, enough: float) -> Pace:
+    n = len(problem)
+    ladder = expected_ladder(problem)
+    needs = useful_needs(ladder)
+    best = Pace(np.full(n, np.inf), problem.low.astype(np.float64))
+    edges = np.linspace(0, needs.shape[1], BLOCKS + 1).astype(np.int64)
+    rows, block = (index.ravel() for index in np.indices((n, BLOCKS)))
+    first, last = edges[block], edges[block + 1]
+    while len(rows):
+        most = max(1, ENTRIES // problem.low.shape[1])
+        time = np.concatenate(
+            [
+                _offer(problem, ladder, needs, best, rows[i : i + most], first[i : i + most])
+                for i in range(0, len(rows), most)
+            ]
+        )
+        hopeful = (time < best.tpot[rows] * needs[rows, last - 1]) & (last - first > 1) & (best.tpot[rows] > enough)
+        rows, first, last = _cut(rows[hopeful], first[hopeful] + 1, last[hopeful])
+    return best
+
+
+def _offer(
+    problem: Problem, ladder: FloatArray, needs: FloatArray, best: Pace, rows: IntArray, place: IntArray
+) -> FloatArray:
+    """T (m,) of the least lengths for the numbers at ``place`` (m,) of ``rows`` (m,); ``best`` takes the better."""
+    wanted = needs[rows, place]
+    part = problem.rows(rows)
+    length = (part.low + steps_to(ladder, rows, wanted)).astype(np.float64)
+    time = part.round_time(length)
+    order = np.lexsort((time / wanted, rows))
+    winner = order[np.unique(rows[order], return_index=True)[1]]
+    winner = winner[time[winner] < best.tpot[rows[winner]] * wanted[winner]]
+    best.tpot[rows[winner]] = time[winner] / wanted[winner]
+    best.length[rows[winner]] = length[winner]
+    return time
+
+
+def _cut(rows: IntArray, first: IntArray, last: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Blocks first ≤ place < last (m,) in `PIECES` each, those without a place left out."""
+    bounds = first[:, None] + (last - first)[:, None] * np.arange(PIECES + 1) // PIECES
+    left, right = bounds[:, :-1], bounds[:, 1:]
+    some = right > left
+    return np.broadcast_to(rows[:, None], some.shape)[some], left[some], right[some]
+
+
+def timely_windows(problem: Problem, nodes: Nodes) -> Nodes:
+    """Parts of the problem without latencies and lengths that are in time for no decision inside.
+
+    The shortest round of a part asks for a least length of every device, and no round lasts longer than the longest
+    lengths allow.
+
+    Parameters
+    ----------
+    problem
+        One row for each node.
+    nodes
+        m nodes. Where nothing is left the bound becomes 0.
+    """
+    server = _shortest_server_time(problem, nodes)
+    length = nodes.low[..., None] + np.arange(int((nodes.high - nodes.low).max(initial=0)) + 1)
+    tokens = expected_tokens(length, problem.acceptance_rate[..., None])
+    needs = (nodes.left + server) / problem.tpot * (1.0 - SAFETY)
+    low = nodes.low + (tokens < needs[:, None, None]).sum(-1)
+    reach = expected_tokens(nodes.high, problem.acceptance_rate).min(-1)
+    late = np.asarray((low > nodes.high).any(-1))
+    low = np.minimum(low, nodes.high)
+    nodes = replace(nodes, low=low, bound=np.where(late, 0.0, nodes.bound))
+    latency = equal_latency(low, problem.draft_time, problem.token_time).latency
+    left = np.maximum(nodes.left, latency * (1.0 - SAFETY))
+    longest = reach * problem.tpot * (1.0 + SAFETY)
+    right = np.minimum(nodes.right, longest - _shortest_server_time(problem, nodes))
+    nodes = replace(nodes, left=left, right=np.maximum(right, left), bound=np.where(right < left, 0.0, nodes.bound))
+    return nodes if nodes.law is None or problem.padded else _timely_passes(nodes, longest)
+
+
+def _timely_passes(nodes: Nodes, longest: FloatArray) -> Nodes:
+    """Parts of laws by tokens without passes that take too long in rounds of ``longest`` (m,) s."""
+    law = nodes.law
+    assert law is not None
+    left = longest - nodes.left - law.start
+    room = np.where(
+        law.rise > 0.0, left / np.where(law.rise > 0.0, law.rise, 1.0), np.where(left >= 0.0, np.inf, -np.inf)
+    )
+    fewest, most = nodes.low.sum(-1), nodes.high.sum(-1)
+    law = law.between(fewest, np.minimum(most, np.floor(room * (1.0 + SAFETY) + SAFETY)))
+    # what one device drafts, the others do not
+    low = np.maximum(nodes.low, law.fewest[:, None] - (most[:, None] - nodes.high))
+    high = np.minimum(nodes.high, law.most[:, None] - (fewest[:, None] - nodes.low))
+    none = (law.fewest > law.most) | (low > high).any(-1)
+    high = np.maximum(high, low)
+    return replace(nodes, low=low, high=high, law=law, bound=np.where(none, 0.0, nodes.bound))
+
+
+def _shortest_server_time(problem: Problem, nodes: Nodes) -> FloatArray:
+    """Seconds (m,) that no pass of a decision in a node is shorter than."""
+    if nodes.law is None:
+        return problem.verification_time
+    return nodes.law.start + nodes.law.rise * np.maximum(nodes.law.fewest, nodes.low.sum(-1))
+
+
+def in_time(problem: Problem, length: FloatArray) -> BoolArray:
+    """Whether each device gets its tokens in time with lengths (n, K), (n,)."""
+    timely: BoolArray = problem.round_time(length) <= problem.longest_round(length[:, None])[:, 0]
+    return timely

@@ -1,0 +1,192 @@
+"""The optimum where every device must get its tokens in time, against trying every decision."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from reference import equal_latency, expected_tokens, server_time
+
+import multispin_env as ms
+from benchmarks.hostile import hostile_instance, hostile_law
+from multispin_env.solver.pace import least_pace, timely_windows
+from multispin_env.solver.problem import make_problem
+from multispin_env.solver.segments import segments
+from multispin_env.solver.windows import Nodes
+
+KINDS = {
+    "paper": (0, False),
+    "one piece": (1, False),
+    "two pieces": (2, False),
+    "padded": (1, True),
+    "padded, two pieces": (2, True),
+}
+
+
+def case(kind, seed):
+    pieces, padded = KINDS[kind]
+    rng = np.random.default_rng(seed)
+    scenario, state, weights = hostile_instance(rng, int(rng.integers(2, 5)), max_decisions=130)
+    return hostile_law(rng, scenario, pieces, padded) if pieces else scenario, state, weights
+
+
+def every_round(scenario, state, fixed=None):
+    """E[N_k] (m, K) and T_e2e (m,) of every decision."""
+    token_time = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
+    fixed = [-1] * scenario.num_users if fixed is None else fixed
+    ranges = [range(scenario.min_draft_length, scenario.max_draft_length + 1) if f < 0 else [int(f)] for f in fixed]
+    tokens, times = [], []
+    for lengths in product(*ranges):
+        tokens.append([expected_tokens(n, a) for n, a in zip(lengths, state.acceptance_rate, strict=True)])
+        times.append(equal_latency(lengths, state.draft_time, token_time) + server_time(scenario, lengths))
+    return np.array(tokens), np.array(times)
+
+
+def waits(scenario, state, decision):
+    """Seconds for a token of the slowest device, and Σ ω E / T for weights that follow."""
+    outcome = ms.expected_outcome(scenario, state, decision)
+    return float((outcome.round_latency / outcome.tokens).max()), outcome
+
+
+def weighted(outcome, weights):
+    return float((weights * outcome.tokens).sum(-1) / outcome.round_latency)
+
+
+def check(scenario, state, weights, tpot, fixed=None):
+    """Compare with every decision; say what was found."""
+    tokens, times = every_round(scenario, state, fixed)
+    timely = times <= tpot * (1.0 + 1e-12) * tokens.min(-1)
+    options = {"weights": weights, "fixed_length": fixed}
+    found = ms.make_controller("optimal", scenario, certify=1e-8, tpot=tpot)(state, **options)
+    quick = ms.make_controller("optimal", scenario, tpot=tpot)(state, **options)
+    bound = ms.upper_bound(scenario, state, weights, fixed, tpot=tpot)
+    assert found.certified
+    assert bool(found.feasible) == timely.any()
+    if not timely.any():
+        assert found.value == found.bound == bound == 0.0
+        least = (times / tokens.min(-1)).min()
+        for decision in (found, quick):
+            assert waits(scenario, state, decision)[0] == pytest.approx(least, rel=1e-9)
+        return "none in time"
+    best = ((weights * tokens).sum(-1) / times)[timely].max()
+    assert min(found.bound, bound) >= best * (1.0 - 1e-14)
+    for decision, error in ((found, 1e-8), (quick, 1e-3)):
+        wait, outcome = waits(scenario, state, decision)
+        assert wait <= tpot * (1.0 + 1e-9)
+        assert weighted(outcome, weights) == pytest.approx(best, rel=error)
+    free = ms.make_controller("optimal", scenario)(state, **options)
+    return "free" if waits(scenario, state, free)[0] <= tpot else "binds"
+
+
+def paces(scenario, state, weights, fixed=None):
+    """The least TPOT, and that of the optimum without one."""
+    tokens, times = every_round(scenario, state, fixed)
+    free = ms.make_controller("optimal", scenario)(state, weights=weights, fixed_length=fixed)
+    return (times / tokens.min(-1)).min(), waits(scenario, state, free)[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_certified_in_time_equals_brute_force(kind):
+    found = Counter()
+    for seed in range(20):
+        scenario, state, weights = case(kind, seed)
+        least, free = paces(scenario, state, weights)
+        part = np.random.default_rng(seed).choice([0.02, 0.3, 0.6, 0.9, 1.1])
+        found[check(scenario, state, weights, least + part * (free - least) + 1e-3 * least)] += 1
+        if seed % 4 == 0:
+            found[check(scenario, state, weights, 0.97 * least)] += 1
+    assert min(found[kind] for kind in ("free", "binds", "none in time")) >= 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fixed_lengths_in_time(kind):
+    for seed in range(4):
+        scenario, state, weights = case(kind, seed)
+        fixed = np.where(np.random.default_rng(seed).random(scenario.num_users) < 0.5, scenario.max_draft_length, -1)
+        least, free = paces(scenario, state, weights, fixed)
+        check(scenario, state, weights, least + 0.4 * (free - least), fixed)
+        check(scenario, state, weights, 0.9 * least, fixed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_least_time_for_a_token(kind):
+    for seed in range(20, 32):
+        scenario, state, _ = case(kind, seed)
+        tokens, times = every_round(scenario, state)
+        assert least_pace(make_problem(scenario, state)).tpot[0] == pytest.approx(
+            (times / tokens.min(-1)).min(), rel=1e-9
+        )
+
+
+@pytest.mark.parametrize("kind", ["paper", "one piece", "two pieces"])
+def test_parts_keep_what_is_in_time(kind):
+    narrower = 0
+    for seed in range(25):
+        scenario, state, weights = case(kind, seed)
+        problem = make_problem(scenario, state, weights, tpot=1.0)
+        ranges = [range(low, high + 1) for low, high in zip(problem.low[0], problem.high[0], strict=True)]
+        lengths = np.array(list(product(*ranges)), dtype=float)
+        latency = problem.latency(lengths[None])[0]
+        time = latency + problem.server_time(lengths[None])[0]
+        waits = time / problem.longest_round(lengths[None])[0]
+        problem = replace(problem, tpot=float(np.quantile(waits, 0.3)))
+        ends = [np.array([np.quantile(latency, part)]) for part in (0.2, 0.9)]
+        shape = problem.low.astype(float), problem.high.astype(float)
+        for law in segments(problem, np.zeros(1)) if len(problem.lines) else [None]:
+            node = Nodes(np.array([0]), *ends, *shape, np.array([np.inf]), np.array([False]), law)
+            left = timely_windows(problem, node)
+            x = lengths.sum(-1)
+            held = (ends[0] <= latency) & (latency <= ends[1]) & (waits <= problem.tpot)
+            if law is not None:
+                held &= (law.fewest <= x) & (x <= law.most)
+                assert ((left.law.fewest <= x) & (x <= left.law.most))[held].all()
+            narrower += bool((left.low > node.low).any() or left.right[0] < node.right[0] or left.bound[0] == 0.0)
+            if not held.any():
+                continue
+            assert left.bound[0] == np.inf
+            assert (left.low <= lengths[held]).all()
+            assert (lengths[held] <= left.high).all()
+            assert ((left.left <= latency) & (latency <= left.right))[held].all()
+    assert narrower >= 10
+
+
+def test_twenty_devices_in_time():
+    for law in ({}, {"server": "a100-32b", "payload": "ids", "min_draft_length": 0}, {"server": "cpu-1.5b"}):
+        scenario = ms.Scenario.preset("qwen3.5", **law)
+        state = ms.sample_state(scenario, np.random.default_rng(1), 6)
+        free = ms.upper_bound(scenario, state)
+        least = least_pace(make_problem(scenario, state)).tpot
+        tpot = float(np.median(least))
+        found = ms.make_controller("optimal", scenario, certify=1e-6, tpot=tpot)(state)
+        assert found.certified.all()
+        assert (found.feasible == (least <= tpot)).all()
+        assert 0 < found.feasible.sum() < 6
+        outcome = ms.expected_outcome(scenario, state, found)
+        assert (
+            (outcome.round_latency[:, None] <= tpot * (1.0 + 1e-9) * outcome.tokens).all(-1) == found.feasible
+        ).all()
+        assert (found.bound < 0.999 * free).all()
+        for i in (0, 5):
+            alone = ms.make_controller("optimal", scenario, certify=1e-6, tpot=tpot)(state[i])
+            assert (alone.draft_length == found.draft_length[i]).all()
+
+
+def test_a_wide_tpot_changes_nothing(scenario, rng):
+    state = ms.sample_state(scenario, rng, 8)
+    for options in ({}, {"certify": 1e-6}):
+        one, two = (ms.make_controller("optimal", scenario, tpot=tpot, **options)(state) for tpot in (None, 1e3))
+        assert (one.draft_length == two.draft_length).all()
+    assert one.feasible is None
+    assert two.feasible.all()
+
+
+def test_no_states_and_no_tpot_that_is_none():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    none = ms.SystemState(*(np.ones((0, 3)),) * 3)
+    assert ms.make_controller("optimal", scenario, certify=1e-6, tpot=0.1)(none).feasible.shape == (0,)
+    for tpot in (0.0, -1.0, np.nan, "slow"):
+        with pytest.raises(ValueError, match="tpot: expected a finite number"):
+            ms.make_controller("optimal", scenario, tpot=tpot)
+        with pytest.raises(ValueError, match="tpot: expected a finite number"):
+            ms.upper_bound(scenario, none, tpot=tpot)
