@@ -73,9 +73,9 @@ def main(argv: list[str] | None = None) -> list[tuple[float, Options]]:
         parts = np.divide(rates(arguments.scheduler, options, systems, arguments.seconds), reference)
         rows.append((float(parts.mean()), options))
         text = ", ".join(f"{key}={value}" for key, value in options.items()) or "defaults"
-        cells.append([f"{parts.mean():.4f}", *(f"{part:.3f}" for part in parts), text])
+        cells.append((f"{parts.mean():.4f}", *(f"{part:.3f}" for part in parts), text))
     cells.sort(reverse=True)
-    print(aligned(["mean", *(system.name for system in systems), "options"], cells))
+    print(aligned(("mean", *(system.name for system in systems), "options"), cells))
     return rows
 
 
