@@ -1,6 +1,7 @@
 """Groups that draft while others are verified."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -11,7 +12,13 @@ from multispin_env.controllers.continuous.base import Scheduler, checked_rate
 from multispin_env.controllers.continuous.fit import fit, fit_ratio
 from multispin_env.controllers.continuous.launch import Launch
 from multispin_env.controllers.continuous.price import price_of_delay
+from multispin_env.controllers.continuous.rates import long_run_rate
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
+from multispin_env.physics.dynamics import sample_state
+from multispin_env.scenario import Scenario
+
+PILOTS, PILOT_TIME, PILOT_SEED = 4, 3.0, 10**9
+"""Systems, simulated seconds and seed that tell whether two or three groups are better; no table uses this seed."""
 
 LAST = 1e9
 """Priority behind all batches."""
@@ -27,7 +34,7 @@ class Groups(Scheduler):
     Parameters
     ----------
     groups
-        G ≥ 1. One group is `Synchronous`.
+        G ≥ 1. One group is `Synchronous`. ``None``: what `usual_groups` finds for the scenario.
     rho
         ρ > 0 in tokens/s, what a second of delay costs: the rate itself is right. ``None``: an estimate from each
         state (`fluid_rate`). An array has the batch shape of the states.
@@ -35,11 +42,13 @@ class Groups(Scheduler):
         λ ≥ 0, tokens for a second of the whole band.
     """
 
-    groups: int = 2
+    groups: int = None  # type: ignore[assignment]  # the number itself once the object is made
     rho: FloatArray | float | None = None
     air_price: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.groups is None:
+            object.__setattr__(self, "groups", usual_groups(self.scenario))
         check_integer("groups", self.groups, 1)
         checked_rate("rho", self.rho)
         check_real("air_price", self.air_price, 0.0)
@@ -62,6 +71,20 @@ class Groups(Scheduler):
         turn = np.arange(self.scenario.num_users) % self.groups
         batch = state.batch[:, None]
         return np.where(batch == 0, turn, batch - 1 + self.groups)
+
+
+@cache
+def usual_groups(scenario: Scenario) -> int:
+    """The better of 2 and 3 groups by a short simulation of a few drawn systems in static channels (ours).
+
+    It runs once for a scenario. For devices of your own compare `long_run_rate` of both.
+    """
+    state = sample_state(scenario, np.random.default_rng(PILOT_SEED), PILOTS)
+    rates = [
+        long_run_rate(Groups(scenario, groups), state, warm_up=PILOT_TIME / 2, horizon=PILOT_TIME).sum()
+        for groups in (2, 3)
+    ]
+    return 3 if rates[1] > rates[0] else 2
 
 
 def launched(

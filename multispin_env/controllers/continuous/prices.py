@@ -42,11 +42,11 @@ class Prices(Scheduler):
         As in `Groups`.
     """
 
-    ahead: int = 2
-    size: float = 0.45
-    server_price: float = 0.5
+    ahead: int = 3
+    size: float = 0.55
+    server_price: float = 0.3
     penalty: float = 1.0
-    queue: float = 2.0
+    queue: float = 1.5
     air_price: float = 0.0
     rho: FloatArray | float | None = None
 
