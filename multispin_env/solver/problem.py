@@ -151,7 +151,7 @@ def make_problem(
         low=np.where(free < 0, scenario.min_draft_length, free),
         high=np.where(free < 0, scenario.max_draft_length, free),
         **_law(scenario, len(draft_time)),
-        tpot=np.inf if tpot is None else tpot,
+        tpot=np.inf if tpot is None else min(max(tpot, SHORTEST), LONGEST),
     )
 
 

@@ -181,6 +181,20 @@ def test_a_wide_tpot_changes_nothing(scenario, rng):
     assert two.feasible.all()
 
 
+@pytest.mark.parametrize("tpot", [5e-324, 1e-9, 1.0, 1e308])
+@pytest.mark.filterwarnings("error")
+def test_absurd_times(tpot, rng):
+    numbers = np.array([5e-324, 1e-100, 1e-3, 1.0, 1e100, 1e308])
+    for pieces in ((), ((0.0, 5e-324), (1.0, 1e-9)), ((1e300, 1e-100),)):
+        scenario = ms.Scenario.preset("llama2", num_users=3, verification_pieces=pieces, min_draft_length=0)
+        for _ in range(6):
+            state = ms.SystemState(rng.choice(numbers, 3), rng.choice(numbers, 3), rng.random(3))
+            found = ms.make_controller("optimal", scenario, certify=1e-6, tpot=tpot)(state)
+            assert np.isfinite(found.bound)
+            assert found.value <= found.bound
+            assert (found.value > 0.0) == found.feasible
+
+
 def test_no_states_and_no_tpot_that_is_none():
     scenario = ms.Scenario.preset("llama2", num_users=3)
     none = ms.SystemState(*(np.ones((0, 3)),) * 3)
