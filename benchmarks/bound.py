@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.certified import report
+from benchmarks.evidence import report
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.continuous.bound import rate_bound, rate_prices
 from multispin_env.controllers.factory import make_controller
