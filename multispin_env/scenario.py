@@ -174,7 +174,8 @@ class Scenario:
         Parameters
         ----------
         name
-            ``"llama2"``, ``"qwen3.5"``, or one registered by the user in ``multispin_env.SCENARIOS``.
+            ``"llama2"``, ``"qwen3.5"``, ``"qwen2.5"``, ``"r1"``, or one registered by the user in
+            ``multispin_env.SCENARIOS``.
         **overrides
             Any field of `Scenario` by its name.
 

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.vector import VectorEnv
 
 from multispin_env.checks import check_integer, check_name
+from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
@@ -86,6 +88,50 @@ def play_episodes(
     for played in range(1, rounds + 1):
         observation, reward, _, _, info = env.step(decide(observation))
         ledger.add(reward, info.get("final_info", info))  # of autoreset in the same step
+        if progress is not None:
+            progress(played, rounds)
+    return ledger
+
+
+def play_system(
+    env: VectorEnv[Any, Any, Any], name: str, seed: int = EPISODE_SEED, progress: Progress | None = None
+) -> Ledger:
+    """What another system gains in the states of the episodes of `play_episodes`, a second in each of them.
+
+    Parameters
+    ----------
+    env, seed, progress
+        As for `play_episodes`.
+    name
+        One of `SYSTEMS`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or an environment whose rounds depend on what was decided before, or hide something: a
+        system decides nothing.
+    """
+    base = native(env)
+    check_name("system", name, SYSTEMS.names())
+    if not base.settings.variant.independent_rounds:
+        variant = type(base.settings.variant).__name__
+        raise ValueError(f"system: expected an environment whose rounds are independent for {name!r}, got {variant}")
+    system, rounds, users = SYSTEMS.load(name), rounds_of(base), base.scenario.num_users
+    nothing = np.zeros_like(env.action_space.sample())
+    ledger = Ledger.empty(base.num_envs, users)
+    env.reset(seed=seed)
+    for played in range(1, rounds + 1):
+        goodput = system(base.scenario, base.state)
+        ledger.add(
+            goodput / base.scenario.autoregressive_goodput,
+            {
+                "accepted_tokens": np.repeat(goodput[:, None] / users, users, -1),
+                "draft_length": 0,
+                "round_latency": 1.0,
+                "goodput": goodput,
+            },
+        )
+        env.step(nothing)
         if progress is not None:
             progress(played, rounds)
     return ledger

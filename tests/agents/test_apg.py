@@ -34,15 +34,15 @@ def test_it_learns_in_its_own_system_and_in_others():
     model.loss()
     plays = model._plays
     systems = [(play.env.num_envs, play.env.env.scenario.num_users, play.env.env.scenario.name) for play in plays]
-    other = [(copies, users, name) for copies, users in ((80, 2), (16, 10)) for name in ("llama2", "qwen3.5")]
+    other = [(copies, users, name) for copies, users in ((80, 2), (16, 10)) for name in ms.SCENARIOS.names()]
     assert systems == [(40, 4, "llama2"), *other]
     turns = []
-    for updates in range(8):
+    for updates in range(12):
         model._n_updates = updates
         turns.append(model.loss()[1])
-    assert turns == [40, 80, 40, 80, 40, 16, 40, 16]
+    assert turns == [40, 80] * 4 + [40, 16] * 2
     first = [play.env.env.state.draft_time.ravel()[0] for play in plays]
-    assert len(set(first)) == 5  # episodes of their own
+    assert len(set(first)) == 9  # episodes of their own
     plain = APGSettings(users=(2, 10)).build(env, lambda progress: progress, seed=1, device="cpu")
     assert [one.num_users for one in plain.others] == [2, 10]
     assert {one.name for one in plain.others} == {"llama2"}

@@ -10,10 +10,11 @@ from gymnasium.vector import VectorEnv
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers
 from multispin_env.evaluation.contenders import Contender, contenders_of, native, reference_of
-from multispin_env.evaluation.episodes import Progress, make_episode_env, play_episodes
+from multispin_env.evaluation.episodes import Progress, make_episode_env, play_episodes, play_system
 from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.seeds import EPISODE_SEED
@@ -92,8 +93,18 @@ class Episodes:
         """What the environment's variant lists, else every controller whose decisions its actions can express."""
         return contenders_of(self._base.settings)
 
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """Other systems to compare with: all where rounds are independent, else none."""
+        return SYSTEMS.names() if self._base.settings.variant.independent_rounds else ()
+
     def play(self, contender: Contender | str, progress: Progress | None = None) -> Ledger:
-        """Let a controller, a plug-in, an agent, or what has a name, play every episode; see `play_episodes`."""
+        """Let a controller, a plug-in, an agent, or what has a name, play every episode; see `play_episodes`.
+
+        For the name of a system see `play_system`.
+        """
+        if isinstance(contender, str) and contender in SYSTEMS.names():
+            return play_system(self.env(), contender, self.seed, progress)
         return play_episodes(self.env(self._action_of(contender)), contender, self.seed, progress)
 
     def _action_of(self, contender: Contender | str) -> str:
