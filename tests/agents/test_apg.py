@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 import multispin_env as ms
 from agents import AGENTS
-from agents.apg import APGSettings, Play
+from agents.apg import WINDOW, APGSettings, Play
 from agents.checkpoints import load_checkpoint
 from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
@@ -68,7 +68,7 @@ class Known:
         self.env = env
         self.given = th.tensor(slopes)
 
-    def slopes(self, action):
+    def slopes(self, action, rounded=0.0):
         return self.given
 
 
@@ -83,6 +83,20 @@ def test_the_loss_of_a_known_action_by_hand(monkeypatch):
     loss.backward()
     assert (loss.item(), cases) == (1.25, 2)
     assert action.grad.tolist() == [[-0.25, -0.5], [-1.0, -0.125]]  # minus half the derivatives: up, per case
+
+
+def test_lengths_are_real_at_first_and_then_rounded():
+    model = APGSettings(users=()).build(vector(), lambda progress: progress, seed=1, device="cpu")
+    parts = []
+    for left in (1.0, 0.95, 0.85, 0.8, 0.0):
+        model._current_progress_remaining = left
+        parts.append(model._rounded)
+    assert parts == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0])
+    (play,) = model._plays
+    action = th.full((8, 5), -0.3)
+    real, whole = (play.env.env.reward_slopes(action.numpy()[..., None], window=window) for window in (0.0, WINDOW))
+    found = play.slopes(action, 0.25).numpy()
+    assert found == pytest.approx((0.75 * real + 0.25 * whole)[..., 0], rel=1e-5, abs=1e-7)
 
 
 def test_other_vectors_know_no_derivatives():
