@@ -1,6 +1,7 @@
 """Imitation: what its teacher teaches, that it learns it, and where it refuses to."""
 
 import csv
+import itertools
 import shutil
 
 import numpy as np
@@ -67,6 +68,18 @@ def test_presets_are_taught_beside_the_own_scenario():
     assert like(fewer) == (fewer,)
 
 
+def test_presets_are_taught_on_all_servers_whose_time_depends_on_tokens():
+    def servers_of(scenario):
+        found = scenarios_like(Settings(scenario, ms.ENVIRONMENTS.load(FULL)(), "lengths"), servers=True)
+        return [(one.name, one.server, one.payload) for one in found]
+
+    every = list(itertools.product(ms.SCENARIOS.names(), ms.SERVERS.names(), ("distributions", "ids")))
+    assert sorted(servers_of(ms.Scenario.preset("r1", server="a100-70b"))) == sorted(every)
+    assert servers_of(ms.Scenario.preset("r1")) == [("r1", "", "distributions")] + [
+        (name, "", "distributions") for name in ms.SCENARIOS.names() if name != "r1"
+    ]
+
+
 def test_presets_have_the_ranges_of_the_environment():
     own = ms.Scenario.preset("llama2").replace(**ms.ENVIRONMENTS.load("MultiSpin/Fair-v0").scenario_defaults)
     found = like(own, "MultiSpin/Fair-v0")
@@ -99,6 +112,41 @@ def test_lessons_are_nearly_optimal(action):
         assert (reached <= best * (1 + 1e-6)).all()
     assert min(shares) > 0.99
     assert np.mean(shares) > 0.999
+
+
+def server_teacher(**options):
+    scenario = ms.Scenario.preset("qwen3.5", server="a100-32b", min_draft_length=0, payload="ids")
+    settings = Settings(scenario, ms.ENVIRONMENTS.load(FULL)(), "lengths")
+    return Teacher(settings, Systems((scenario,), 2, 14, **options), np.random.default_rng(0))
+
+
+def test_lessons_for_a_server_are_its_best_whole_lengths():
+    one = server_teacher(largest=1, budget_low=1.0, budget_high=1.0)
+    for _ in range(5):
+        lesson = one.lesson(20)
+        scenario = one.systems.scenarios[0].replace(num_users=users_of(lesson))
+        settings = Settings(scenario, one.settings.variant, "lengths")
+        seen = settings.observations.decode(lesson.observation)
+        state = ms.SystemState(seen.draft_time, seen.spectral_efficiency, seen.acceptance_rate)
+        reached, best = (
+            ms.expected_outcome(scenario, state, decision).goodput.mean()
+            for decision in (
+                settings.actions.decode(lesson.action, state),
+                ms.make_controller("optimal", scenario)(state),
+            )
+        )
+        assert reached == pytest.approx(best, rel=1e-4)
+
+
+def test_a_sample_of_a_larger_system_on_a_server_is_told_its_verification_time():
+    one = server_teacher(budget_low=1.0, budget_high=1.0)
+    (base,) = one.systems.scenarios
+    for _ in range(20):
+        scenario, size = one.systems.draw(one.rng)
+        users, large = scenario.num_users, base.replace(num_users=size)
+        for length in (0, 4, 25):
+            there = large.pass_time(size, size * (length + 1))
+            assert scenario.pass_time(users, users * (length + 1)) == pytest.approx(there, rel=1e-12)
 
 
 def test_residuals_are_taught_to_be_zero():
