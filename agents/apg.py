@@ -26,14 +26,17 @@ from multispin_env.scenario import Scenario
 FORESIGHT_RATE = 0.2
 """Learning rate of the foresight, as part of the policy's."""
 
-WINDOW = 0.2
-"""Tokens round the middle between two lengths in which the one more counts, where lengths are rounded."""
+WIDE, WINDOW = 0.4, 0.2
+"""Tokens round the middle between two lengths in which the one more counts, where lengths are rounded: at first, later.
 
-REAL, CHANGE = 0.1, 0.1
-"""Parts of the budget: in the first lengths are real, and in the next that gives way to rounded ones.
+The wide one finds the right length where all have the same, and the other the right ones where they differ.
+"""
 
-Real lengths show from afar where to go. Derivatives by rounded ones are larger, which the optimiser does not expect if
-it happens at once.
+REAL, CHANGE, NARROW = 0.1, 0.1, 0.4
+"""Parts of the budget: lengths are real in the first, and give way to rounded ones in the second.
+
+The third says where the window narrows. Real lengths show from afar where to go. Derivatives by rounded ones are
+larger, which the optimiser does not expect if it happens at once.
 """
 
 
@@ -54,25 +57,25 @@ class Play:
         self.codec = env.env.settings.observations
         self.observation: Any = env.reset()
 
-    def slopes(self, action: th.Tensor, rounded: float = 0.0) -> th.Tensor:
+    def slopes(self, action: th.Tensor, rounded: float = 0.0, window: float = WINDOW) -> th.Tensor:
         """Play actions, flat (n, K · columns); returns the derivatives of what they were expected to give.
 
         Actions are played inside their bounds; derivatives that lead outside count as 0. Of the derivatives this part
-        is of lengths that are ``rounded``, the rest of real ones.
+        is of lengths that are ``rounded``, in this window; the rest of real ones.
         """
         shape = (self.env.num_envs, *self.env.action_space.shape)  # type: ignore[misc]
         wanted = action.detach().cpu().numpy().reshape(shape)
         played = wanted.clip(-1.0, 1.0)
-        slopes = self._slopes(played, rounded)
+        slopes = self._slopes(played, rounded, window)
         slopes[(wanted != played) & (wanted * slopes > 0.0)] = 0.0
         self._step(played)
         return th.as_tensor(slopes.astype(np.float32), device=action.device).flatten(1)
 
-    def _slopes(self, played: NDArray[Any], rounded: float) -> FloatArray:
+    def _slopes(self, played: NDArray[Any], rounded: float, window: float) -> FloatArray:
         worth, of = self._worth(), self.env.env.reward_slopes
         if rounded == 0.0:
             return of(played, worth)
-        whole = of(played, worth, WINDOW)
+        whole = of(played, worth, window)
         return whole if rounded == 1.0 else rounded * whole + (1.0 - rounded) * of(played, worth)
 
     def _worth(self) -> FloatArray | None:
@@ -124,14 +127,14 @@ class AnalyticPolicyGradient(DirectLearner):
         turn, is_other = divmod(self._n_updates, 2)
         play = others[turn % len(others)] if is_other and others else own
         action = self.actions_for(play.observation)
-        gain = (play.slopes(action, self._rounded) * action).sum(-1).mean()
+        gain = (play.slopes(action, *self._stage) * action).sum(-1).mean()
         return -gain, play.env.num_envs
 
     @property
-    def _rounded(self) -> float:
-        """How much of the derivatives is of rounded lengths, by what is left of the budget."""
+    def _stage(self) -> tuple[float, float]:
+        """How much of the derivatives is of rounded lengths, and the window, by what is left of the budget."""
         done = 1.0 - self.remaining(self._current_progress_remaining)
-        return min(1.0, max(0.0, (done - REAL) / CHANGE))
+        return min(1.0, max(0.0, (done - REAL) / CHANGE)), WIDE if done < NARROW else WINDOW
 
     @cached_property
     def _plays(self) -> list[Play]:

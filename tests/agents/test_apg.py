@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 import multispin_env as ms
 from agents import AGENTS
-from agents.apg import WINDOW, APGSettings, Play
+from agents.apg import WIDE, WINDOW, APGSettings, Play
 from agents.checkpoints import load_checkpoint
 from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
@@ -68,7 +68,7 @@ class Known:
         self.env = env
         self.given = th.tensor(slopes)
 
-    def slopes(self, action, rounded=0.0):
+    def slopes(self, action, rounded=0.0, window=0.2):
         return self.given
 
 
@@ -90,8 +90,9 @@ def test_lengths_are_real_at_first_and_then_rounded():
     parts = []
     for left in (1.0, 0.95, 0.85, 0.8, 0.0):
         model._current_progress_remaining = left
-        parts.append(model._rounded)
-    assert parts == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0])
+        parts.append(model._stage)
+    assert [part for part, _ in parts] == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0])
+    assert [window for _, window in parts] == [WIDE, WIDE, WIDE, WIDE, WINDOW]
     (play,) = model._plays
     action = th.full((8, 5), -0.3)
     real, whole = (play.env.env.reward_slopes(action.numpy()[..., None], window=window) for window in (0.0, WINDOW))

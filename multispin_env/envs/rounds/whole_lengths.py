@@ -7,7 +7,7 @@ there depends smoothly on the policy. So a length within half a window of such a
 to the derivative of the mean reward.
 
 A round lasts as long as its slowest device, so that a token more rarely pays for one device alone, and often for all
-together. What all lengths together change is therefore looked at from further off, `COMMON` tokens apart.
+together. What all lengths together change is therefore looked at from further off, `COMMON` windows apart.
 """
 
 from typing import NamedTuple
@@ -20,11 +20,10 @@ from multispin_env.envs.rounds.core import Core
 from multispin_env.physics.rounds import price
 from multispin_env.physics.types import Decision, SystemState
 
-COMMON = 0.5
-"""Tokens between the two sets of lengths, all longer and all shorter, whose difference is the sum of the derivatives.
+COMMON = 2.5
+"""Windows between the two sets of lengths, all longer and all shorter, whose difference is the sum of the derivatives.
 
-Without it policies got stuck at lengths, or at 0, from which no single step leads away. With 1 they learnt too long
-drafts for a server whose time depends on tokens; with .25 and .5 there was no difference.
+Without it policies got stuck at lengths, or at 0, from which no single step leads away.
 """
 
 
@@ -76,9 +75,9 @@ def whole_length_slopes(
     index, user = np.nonzero(users)
     slopes[rows[index], user] = gain[index] * side[rows[index], user]
     longer, shorter = (
-        _shifted(core, codec, planned, action, length + side * 0.5 * COMMON, weights) for side in (1.0, -1.0)
+        _shifted(core, codec, planned, action, length + side * 0.5 * COMMON * window, weights) for side in (1.0, -1.0)
     )
-    missing = (longer - shorter) / COMMON - slopes.sum(-1)
+    missing = (longer - shorter) / (COMMON * window) - slopes.sum(-1)
     return slopes + (missing / length.shape[-1])[:, None]
 
 

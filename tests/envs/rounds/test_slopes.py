@@ -145,7 +145,7 @@ def test_slopes_of_whole_lengths_add_up_to_the_change_of_the_reward(variant, act
     total = 0.0
     for column in path[:-1] + 0.5 * step:
         actions[:, users, 0] = column
-        slopes = env.unwrapped.reward_slopes(actions, window=0.5)[:, users, 0]
+        slopes = env.unwrapped.reward_slopes(actions, window=0.3)[:, users, 0]
         total = total + (slopes.sum(-1) if slopes.ndim == 2 else slopes) * step
     rewards = []
     for column in ends:
