@@ -32,7 +32,7 @@ WIDE, WINDOW = 0.4, 0.2
 The wide one finds the right length where all have the same, and the other the right ones where they differ.
 """
 
-REAL, CHANGE, NARROW = 0.1, 0.1, 0.4
+REAL, CHANGE, NARROW = 0.1, 0.1, 0.2
 """Parts of the budget: lengths are real in the first, and give way to rounded ones in the second.
 
 The third says where the window narrows. Real lengths show from afar where to go. Derivatives by rounded ones are
