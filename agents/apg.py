@@ -27,6 +27,19 @@ from multispin_env.scenario import Scenario
 FORESIGHT_RATE = 0.2
 """Learning rate of the foresight, as part of the policy's."""
 
+WIDE, WINDOW = 0.4, 0.2
+"""Tokens round the middle between two lengths in which the one more counts, where lengths are rounded: at first, later.
+
+The wide one finds the right length where all have the same, and the other the right ones where they differ.
+"""
+
+REAL, CHANGE, NARROW = 0.1, 0.1, 0.2
+"""Parts of the budget: lengths are real in the first, and give way to rounded ones in the second.
+
+The third says where the window narrows. Real lengths show from afar where to go. Derivatives by rounded ones are
+larger, which the optimiser does not expect if it happens at once.
+"""
+
 
 class Play:
     """Rounds of one vector of environments, played by a policy that learns.
@@ -45,18 +58,26 @@ class Play:
         self.codec = cast(ObservationCodec, env.env.settings.observations)  # of a reward that has slopes
         self.observation: Any = env.reset()
 
-    def slopes(self, action: th.Tensor) -> th.Tensor:
+    def slopes(self, action: th.Tensor, rounded: float = 0.0, window: float = WINDOW) -> th.Tensor:
         """Play actions, flat (n, K · columns); returns the derivatives of what they were expected to give.
 
-        Actions are played inside their bounds; derivatives that lead outside count as 0.
+        Actions are played inside their bounds; derivatives that lead outside count as 0. Of the derivatives this part
+        is of lengths that are ``rounded``, in this window; the rest of real ones.
         """
         shape = (self.env.num_envs, *self.env.action_space.shape)  # type: ignore[misc]
         wanted = action.detach().cpu().numpy().reshape(shape)
         played = wanted.clip(-1.0, 1.0)
-        slopes = self.env.env.reward_slopes(played, self._worth())
+        slopes = self._slopes(played, rounded, window)
         slopes[(wanted != played) & (wanted * slopes > 0.0)] = 0.0
         self._step(played)
         return th.as_tensor(slopes.astype(np.float32), device=action.device).flatten(1)
+
+    def _slopes(self, played: NDArray[Any], rounded: float, window: float) -> FloatArray:
+        worth, of = self._worth(), self.env.env.reward_slopes
+        if rounded == 0.0:
+            return of(played, worth)
+        whole = of(played, worth, window)
+        return whole if rounded == 1.0 else rounded * whole + (1.0 - rounded) * of(played, worth)
 
     def _worth(self) -> FloatArray | None:
         return None if self.foresight is None else self.foresight.worth(self.observation, self.codec)
@@ -77,11 +98,14 @@ class AnalyticPolicyGradient(DirectLearner):
         What it is to learn.
     others
         Scenarios of the others; empty for none.
+    remaining
+        Fraction of the budget that remains, from Stable-Baselines3's own.
     learning_rate, max_grad_norm, policy_kwargs, seed, device
         As in Stable-Baselines3.
     """
 
-    def __init__(self, env: NativeVecEnv, others: Sequence[Scenario], **common: Any) -> None:
+    def __init__(self, env: NativeVecEnv, others: Sequence[Scenario], remaining: Remaining, **common: Any) -> None:
+        self.remaining = remaining
         super().__init__(env, **common)
         self.others = tuple(others)
 
@@ -104,8 +128,14 @@ class AnalyticPolicyGradient(DirectLearner):
         turn, is_other = divmod(self._n_updates, 2)
         play = others[turn % len(others)] if is_other and others else own
         action = self.actions_for(play.observation)
-        gain = (play.slopes(action) * action).sum(-1).mean()
+        gain = (play.slopes(action, *self._stage) * action).sum(-1).mean()
         return -gain, play.env.num_envs
+
+    @property
+    def _stage(self) -> tuple[float, float]:
+        """How much of the derivatives is of rounded lengths, and the window, by what is left of the budget."""
+        done = 1.0 - self.remaining(self._current_progress_remaining)
+        return min(1.0, max(0.0, (done - REAL) / CHANGE)), WIDE if done < NARROW else WINDOW
 
     @cached_property
     def _plays(self) -> list[Play]:
@@ -126,8 +156,8 @@ class APGSettings(AnyEnvironment):
 
     num_envs: int = 64
     timesteps: int = 500_000
-    learning_rate: float = 1e-2
-    max_grad_norm: float = 1.0
+    learning_rate: float = 3e-3
+    max_grad_norm: float = 0.3
     width: int = 64
     users: tuple[int, ...] = (2, 3, 5, 8, 12, 20, 32, 50)
     presets: bool = False
@@ -139,10 +169,11 @@ class APGSettings(AnyEnvironment):
         if not isinstance(env, NativeVecEnv):
             raise ValueError(f"env: expected a NativeVecEnv, which knows derivatives, got {type(env).__name__}")
         settings = env.env.settings
-        scenarios = scenarios_like(settings) if self.presets else (settings.scenario,)
+        scenarios = scenarios_like(settings, servers=True) if self.presets else (settings.scenario,)
         return AnalyticPolicyGradient(
             env,
             [scenario.replace(num_users=users) for users in self.users for scenario in scenarios],
+            remaining,
             learning_rate=CosineRate(self.learning_rate, remaining),
             max_grad_norm=self.max_grad_norm,
             policy_kwargs={"width": self.width, "bandwidth_init": tuning.bandwidth},
@@ -154,4 +185,7 @@ class APGSettings(AnyEnvironment):
 SETTINGS = APGSettings()
 
 GENERALIST = APGSettings(timesteps=3_000_000, users=(2, 3, 5, 8, 12, 20, 32, 50, 100, 200), presets=True)
-"""For agents that are handed on: a little less exact in their own system, and good in all presets."""
+"""For agents that are handed on: a little less exact in their own system, and good in all presets.
+
+Where the time of the server depends on tokens, it learns every preset on every such server and with both payloads.
+"""

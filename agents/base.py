@@ -1,5 +1,6 @@
 """What an agent is: its hyperparameters, and how its model is built."""
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,8 +12,8 @@ from stable_baselines3.common.vec_env import VecEnv
 import agents.registry as tables
 from multispin_env.envs.settings import Settings
 from multispin_env.registry import Registry
-from multispin_env.scenario import SCENARIOS, Scenario
-from multispin_env.server import LAW
+from multispin_env.scenario import PAYLOADS, SCENARIOS, Scenario
+from multispin_env.server import LAW, SERVERS
 
 Remaining = Callable[[float], float]
 """Fraction of the budget that remains, from Stable-Baselines3's own fraction."""
@@ -57,16 +58,27 @@ def tuning_for(settings: Settings) -> Tuning:
     return replace(tuning, gamma=settings.variant.discount)
 
 
-def scenarios_like(settings: Settings) -> tuple[Scenario, ...]:
-    """The scenario, and every preset in which the same network can act: of the same lengths, and as many tasks."""
+def scenarios_like(settings: Settings, servers: bool = False) -> tuple[Scenario, ...]:
+    """The scenario, and every preset in which the same network can act: of the same lengths, and as many tasks.
+
+    With ``servers``, and where the time of the own one depends on tokens, each preset on all such servers and with both
+    payloads.
+    """
     own, scenarios = settings.scenario, [settings.scenario]
     for name in SCENARIOS.names():
         preset = Scenario.preset(name, num_users=own.num_users, total_bandwidth=own.total_bandwidth)
         preset = preset.replace(**settings.variant.scenario_defaults, **_server(own))
         shapes = [(one.min_draft_length, one.max_draft_length, len(one.tasks)) for one in (preset, own)]
-        if preset not in scenarios and shapes[0] == shapes[1]:
-            scenarios.append(preset)
-    return tuple(scenarios)
+        if shapes[0] == shapes[1]:
+            scenarios += [preset, *(_on_servers(preset) if servers and own.verification_pieces else ())]
+    return tuple(dict.fromkeys(scenarios))
+
+
+def _on_servers(scenario: Scenario) -> list[Scenario]:
+    return [
+        scenario.replace(server=server, payload=payload)
+        for server, payload in itertools.product(SERVERS.names(), PAYLOADS)
+    ]
 
 
 def _server(scenario: Scenario) -> dict[str, Any]:

@@ -20,6 +20,12 @@ from multispin_env.solver.relaxed import relaxed_optimum
 TOLERANCE = 1e-3
 """Accuracy of the real-valued optimum; networks are far from it."""
 
+REAL_ROOM, WHOLE_ROOM = 1e-6, 0.1
+"""Parts of φ: the least time that a device is taken to have for its upload, where the cost of errors is computed."""
+
+NO_TIME = 1e-12
+"""Seconds that stand in for none, where nobody drafts."""
+
 USERS_ENTRY = 1
 """Position of log10 K in the observation's ``shared``."""
 
@@ -68,10 +74,12 @@ class Systems:
         size = size if sampled else users
         budget = scenario.total_bandwidth * _log_uniform(rng, self.budget_low, self.budget_high)
         extra = (size - users) * scenario.verification_time_per_draft
+        pieces = tuple((start, slope * size / users) for start, slope in scenario.verification_pieces)
         chosen = scenario.replace(
             num_users=users,
             total_bandwidth=budget * users / size,
             verification_fixed_time=scenario.verification_fixed_time + extra,
+            verification_pieces=pieces,
         )
         return chosen, size
 
@@ -88,8 +96,6 @@ def check_teachable(settings: Settings) -> None:
             "agent: expected an environment that shows the whole state and has an optimum for 'imitation', "
             f"got {type(variant).__name__}"
         )
-    if settings.scenario.verification_pieces:
-        raise ValueError("agent: expected 'apg' or 'ppo' for a server whose time depends on tokens, got 'imitation'")
 
 
 class Teacher:
@@ -115,7 +121,8 @@ class Teacher:
         """Draw a lesson of so many states.
 
         Lengths are those of the optimum over real lengths: they change smoothly from state to state, and a network
-        learnt them faster and no worse than the whole ones. Where one length is common they are whole.
+        learnt them faster and no worse than the whole ones. They are whole where one length is common, and for a server
+        whose time depends on tokens: lengths are short there, and real ones, each rounded, lose 1 to 7 %.
         """
         scenario, system = self.systems.draw(self.rng)
         settings = Settings(scenario, self.settings.variant, self.settings.action)
@@ -123,7 +130,7 @@ class Teacher:
         observation = settings.observations.encode(state)
         observation[SHARED][:, USERS_ENTRY] = np.log10(system)
         problem = make_problem(scenario, state)
-        if settings.variant.common_draft_length:  # the optimum over real lengths has none
+        if settings.variant.common_draft_length or scenario.verification_pieces:
             decision = settings.best_controller(state)
             length = decision.draft_length.astype(np.float64)
         else:
@@ -156,12 +163,14 @@ def cost_of_errors(problem: Problem, length: FloatArray) -> FloatArray:
     """Half of −∂²G/∂L_k² / G at lengths (n, K), leaving out that others feel a change of φ and of the shares.
 
     Two parts: tokens are worth less and less, and, φ held, the share of the budget that a token needs grows as
-    1 / (φ − L T).
+    1 / (φ − L T). On a server whose time depends on tokens lengths are whole, and the longest fill φ: there that
+    difference is taken to be `WHOLE_ROOM` of φ at least.
     """
     draft, token = problem.draft_time, problem.token_time
     phi, tokens = problem.latency(length[:, None]), problem.tokens(length[:, None])
-    room = np.maximum(phi - length * draft, 1e-6 * phi)
-    pull = (token * length / room**2).sum(-1, keepdims=True)
+    least = WHOLE_ROOM if len(problem.lines) else REAL_ROOM
+    room = np.maximum(phi - length * draft, np.maximum(least * phi, NO_TIME))
+    pull = np.maximum((token * length / room**2).sum(-1, keepdims=True), NO_TIME)
     decay = problem.decay
     bends = decay**2 * np.exp(-decay * (length + 1.0)) / -np.expm1(-decay)
     price = tokens / (phi + problem.server_time(length[:, None]))

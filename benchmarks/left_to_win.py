@@ -34,6 +34,7 @@ from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome, goodput
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.reproduce.figure import PRESETS
 from multispin_env.scenario import SCENARIOS
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import make_problem
@@ -142,7 +143,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=100, help="held-out episodes (default 100)")
     parser.add_argument("--users", type=int, nargs="+", default=[8, 20], help="numbers of devices (default 8 20)")
     options = parser.parse_args()
-    systems = list(itertools.product(SCENARIOS.names(), options.users))
+    systems = list(itertools.product(PRESETS, options.users))
     lines = [rounded(*system, options.states) for system in systems]
     print(aligned(("system", "mean length", "rounded, share of optimum", "5 % quantile"), lines), end="\n\n")
     lines = [row(*system, options.episodes) for system in systems]

@@ -21,13 +21,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import multispin_env as ms
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers, comparison_cells, user_cells
 from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.evaluation.statistics import Interval, mean_interval
 from multispin_env.evaluation.table import aligned, markdown
+from multispin_env.reproduce.figure import PRESETS
 
 USERS: tuple[int, ...] = (8, 20)
 OUT = Path("results/partial_knowledge")
@@ -208,7 +208,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="4 episodes of one system each, to see that it runs")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder (default {OUT})")
     options = parser.parse_args()
-    presets, users, episodes = ms.SCENARIOS.names(), USERS, options.episodes
+    presets, users, episodes = PRESETS, USERS, options.episodes
     if options.quick:
         presets, users, episodes = presets[:1], users[:1], 4
     cases = tuple(case for case in CASES if case.env in (options.env or [case.env]))

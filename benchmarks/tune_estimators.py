@@ -17,12 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import multispin_env as ms
 from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.evaluation.contenders import make_contender
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.seeds import TUNING_SEED
 from multispin_env.evaluation.table import aligned
+from multispin_env.reproduce.figure import PRESETS
 
 USERS: tuple[int, ...] = (8, 20)
 OUT = Path("results/tune_estimators.json")
@@ -183,7 +183,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="4 episodes of one system, to see that it runs")
     parser.add_argument("--out", type=Path, default=OUT, help=f"JSON file (default {OUT})")
     options = parser.parse_args()
-    presets, users, episodes = ms.SCENARIOS.names(), USERS, options.episodes
+    presets, users, episodes = PRESETS, USERS, options.episodes
     if options.quick:
         presets, users, episodes = presets[:1], users[:1], 4
     searches = [

@@ -78,6 +78,8 @@ SCENARIOS: Registry[Any] = Registry(
     {
         "llama2": "multispin_env.scenarios.llama2:SCENARIO",
         "qwen3.5": "multispin_env.scenarios.qwen35:SCENARIO",
+        "qwen2.5": "multispin_env.scenarios.qwen25:SCENARIO",
+        "r1": "multispin_env.scenarios.r1:SCENARIO",
     },
 )
 
@@ -153,6 +155,8 @@ SYSTEMS: Registry[Any] = Registry(
     {
         "p2p": "multispin_env.controllers.rounds.systems:p2p_goodput",
         "centralized": "multispin_env.controllers.rounds.systems:centralized_goodput",
+        "autoregressive": "multispin_env.controllers.rounds.systems:autoregressive_goodput",
+        "colocated": "multispin_env.controllers.rounds.systems:colocated_goodput",
     },
 )
 

@@ -8,7 +8,7 @@ import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_integer, check_keywords, check_name, check_real, shown
 from multispin_env.scenario_files import is_file_name, read_scenario, write_scenario
-from multispin_env.server import LAW, SERVERS, checked_pieces, line_time
+from multispin_env.server import LAW, checked_pieces, line_time, with_law
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
 
@@ -53,7 +53,8 @@ class Scenario:
     padded_verification
         Whether a pass holds K (max L + 1) tokens, as of a server that pads its batch, instead of Σ_k (L_k + 1) (ours).
     server
-        Name of the profile that the law of verification is from; empty for a law of its own.
+        Name of the profile that the law of verification is from; empty for a law of its own. It names a law and does
+        not set it: `preset`, `replace` and files do.
     round_trip_time
         T_rtt in seconds, added to every round (ours).
     mean_draft_time
@@ -152,7 +153,17 @@ class Scenario:
         check_real("round_trip_time", self.round_trip_time, 0.0)
         check_bool("padded_verification", self.padded_verification)
         object.__setattr__(self, "verification_pieces", checked_pieces(self.verification_pieces))
+        self._check_server()
         check_real("verification_time", self.verification_time, 0.0, open_low=True)
+
+    def _check_server(self) -> None:
+        """Refuse the name of a server with a law that is not its own."""
+        law = {name: getattr(self, name) for name in LAW}
+        if with_law({**law, "server": self.server})["server"] != self.server:
+            raise ValueError(
+                f"server: expected the law of {self.server!r}, which Scenario.replace(server={self.server!r}) sets, "
+                f"got {law}"
+            )
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "Scenario":
@@ -161,7 +172,8 @@ class Scenario:
         Parameters
         ----------
         name
-            ``"llama2"``, ``"qwen3.5"``, or one registered by the user in ``multispin_env.SCENARIOS``.
+            ``"llama2"``, ``"qwen3.5"``, ``"qwen2.5"``, ``"r1"``, or one registered by the user in
+            ``multispin_env.SCENARIOS``.
         **overrides
             Any field of `Scenario` by its name.
 
@@ -210,6 +222,7 @@ class Scenario:
         if preset is not None:
             return cls.preset(preset).replace(**values)
         check_keywords("Scenario", values, ("preset", *cls.field_names()))
+        values = with_law(values)
         needed = [entry.name for entry in fields(cls) if entry.default is MISSING and entry.name not in values]
         if needed:
             raise ValueError(f"{needed[0]}: expected a value for each of {needed}, or a preset, got none")
@@ -228,15 +241,12 @@ class Scenario:
         """Return a copy with fields replaced; ``TypeError`` for an unknown field suggests the nearest.
 
         ``server`` names a profile of `SERVERS`, whose law of verification takes the place of the present one; fields
-        of the law that are given beside it count more. A law that is given without a name has none.
+        of the law that are given beside it count more. A law that is not that of a profile has no name.
         """
         check_keywords("Scenario", overrides, self.field_names())
-        server = overrides.get("server", self.server)
-        if server and server != self.server:
-            overrides = {**SERVERS.load(server).fields, **overrides}
-        elif "server" not in overrides and not LAW.isdisjoint(overrides):
-            overrides["server"] = ""
-        return replace(self, **overrides)
+        same = overrides.get("server", self.server) == self.server
+        present = {name: getattr(self, name) for name in (*LAW, "server", "server_draft_time") if same}
+        return replace(self, **with_law({**present, **overrides}))
 
     def to_dict(self) -> dict[str, Any]:
         """Every field as JSON can hold it."""
@@ -244,9 +254,9 @@ class Scenario:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Scenario":
-        """Rebuild the scenario that `to_dict` wrote."""
+        """Rebuild the scenario that `to_dict` wrote; a law that its server no longer has loses the name."""
         check_keywords("Scenario", values, cls.field_names())
-        return cls(**{**values, "tasks": _tasks(values["tasks"])})
+        return cls(**with_law({**values, "tasks": _tasks(values["tasks"])}))
 
     def pass_time(self, num_drafts: IntArray | int, num_tokens: FloatArray | IntArray | int) -> FloatArray | float:
         """T_ver in seconds of a pass of K drafts and n tokens, K of them the server's own: the law of verification.

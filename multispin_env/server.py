@@ -1,6 +1,6 @@
 """Servers: laws of verification that were measured."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,7 @@ import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real, shown
 
-LAW = frozenset(
-    ("verification_fixed_time", "verification_time_per_draft", "verification_pieces", "padded_verification")
-)
+LAW = ("verification_fixed_time", "verification_time_per_draft", "verification_pieces", "padded_verification")
 """Fields of the law of verification."""
 
 
@@ -56,6 +54,8 @@ class Server:
 
 def checked_pieces(pieces: Any) -> tuple[tuple[float, float], ...]:
     """Return pieces (a_j, b_j) as floats; ``ValueError`` where one is no pair of finite numbers ≥ 0."""
+    if not isinstance(pieces, tuple | list):
+        raise ValueError(f"verification_pieces: expected pairs (s, s/token), got {shown(pieces)}")
     for index, piece in enumerate(pieces):
         if not isinstance(piece, tuple | list) or len(piece) != 2:
             raise ValueError(f"verification_pieces[{index}]: expected a pair (s, s/token), got {shown(piece)}")
@@ -86,3 +86,29 @@ def line_slope(lines: Iterable[Any], x: FloatArray | IntArray) -> FloatArray:
 
 SERVERS: tables.Registry[Server] = tables.SERVERS
 """The laws of verification that were measured."""
+
+
+def with_law(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a scenario, with the law of the server that they name.
+
+    A field of the law that is given counts more. Where that makes another law than the server's, it has no name.
+
+    Raises
+    ------
+    ValueError
+        For an unknown server; the nearest is suggested.
+
+    Examples
+    --------
+    >>> from multispin_env.server import with_law
+    >>> with_law({"server": "a100-32b"})["verification_fixed_time"]
+    0.0
+    >>> with_law({"server": "a100-32b", "verification_fixed_time": 0.01})["server"]
+    ''
+    """
+    if not fields.get("server"):
+        return dict(fields)
+    profile = SERVERS.load(fields["server"]).fields
+    law = {**profile, **fields}
+    law["verification_pieces"] = checked_pieces(law["verification_pieces"])
+    return law if all(law[name] == profile[name] for name in LAW) else law | {"server": ""}

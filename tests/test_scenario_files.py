@@ -39,6 +39,28 @@ def test_a_file_may_begin_with_a_preset(tmp_path):
     assert ms.Scenario.load(file).tasks == (ms.Task(name="chat", acceptance_rate=0.5),)
 
 
+FULL = """
+name = "mine"
+vocabulary_size = 32000
+mean_draft_time = 0.01
+server = "a100-32b"
+tasks = [{name = "chat", acceptance_rate = 0.5}]
+"""
+
+
+def test_a_file_without_a_preset_takes_the_law_of_its_server(tmp_path):
+    file = tmp_path / "full.toml"
+    file.write_text(FULL)
+    scenario = ms.Scenario.load(file)
+    assert scenario == scenario.replace(server="").replace(server="a100-32b")
+    assert scenario.verification_pieces == ms.SERVERS.load("a100-32b").pieces
+    file.write_text(f"verification_fixed_time = 0.01\n{FULL}")
+    assert ms.Scenario.load(file) == scenario.replace(verification_fixed_time=0.01)
+    file.write_text(FULL.replace("a100-32b", "a100-32"))
+    with pytest.raises(ValueError, match=r"line 5: server: .*did you mean 'a100-32b'"):
+        ms.Scenario.load(file)
+
+
 BAD = [
     ("a.toml", 'preset = "llama2"\n\nnum_user = 3\n', "a.toml, line 3: .*'num_user'.*did you mean 'num_users'"),
     ("a.json", '{\n "preset": "llama2",\n "num_user": 3}', "a.json, line 3: .*did you mean 'num_users'"),

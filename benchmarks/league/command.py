@@ -23,6 +23,7 @@ from benchmarks.league.report import League
 from benchmarks.league.studies import STUDIES
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS
+from multispin_env.reproduce.figure import PRESETS
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
 
@@ -45,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--agents", nargs="*", metavar="NAME", help=f"of {', '.join(AGENTS.names())} (default: all)")
     parser.add_argument("--envs", nargs="+", metavar="ID", help="environment ids (default: all)")
-    parser.add_argument("--scenarios", nargs="+", metavar="NAME", help="presets (default: all)")
+    parser.add_argument("--scenarios", nargs="+", metavar="NAME", help=f"presets (default: {', '.join(PRESETS)})")
     parser.add_argument("--users", nargs="+", type=int, metavar="K", help="numbers of devices (default 8 20)")
     parser.add_argument("--seeds", type=int, help="training seeds of each, from 0 on (default 5)")
     budget = parser.add_mutually_exclusive_group()
@@ -63,7 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _complete(options: argparse.Namespace) -> None:
     """Fill in what was not given, and refuse what is unknown."""
     usual = {
-        "agents": list(AGENTS.names()), "envs": list(ENVIRONMENTS.names()), "scenarios": list(SCENARIOS.names()),
+        "agents": list(AGENTS.names()), "envs": list(ENVIRONMENTS.names()), "scenarios": list(PRESETS),
         "users": [8, 20], "seeds": 5, "out": OUT,
     }  # fmt: skip
     quick = {name: value for name, value in QUICK.items() if name != "timesteps" or options.fraction is None}

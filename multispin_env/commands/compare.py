@@ -8,6 +8,7 @@ from typing import Any
 
 from multispin_env.checks import check_integer, check_name
 from multispin_env.controllers.names import ContenderName
+from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.evaluation.cases.base import heading
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers, comparison_cells, user_cells
@@ -35,7 +36,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
         help="a controller, which sees the true state, or one with estimators, which does not, as optimal+filter "
-        f"(default: those that fit the environment; never {', '.join(SLOW)}, which takes minutes)",
+        f"(default: those that fit the environment; never {', '.join(SLOW)}, which takes minutes), or a system: "
+        f"{', '.join(SYSTEMS.names())} (where rounds are independent)",
     )
     parser.add_argument("--episodes", type=int, default=200, help="episodes of each (default 200)")
     parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the first episode (default {EPISODE_SEED})")
@@ -57,13 +59,14 @@ def chosen_names(cases: Episodes, controllers: Sequence[str] | None, reference: 
     ValueError, TypeError
         For an unknown name; the nearest is suggested.
     """
-    names = list(dict.fromkeys(cases.contenders if controllers is None else controllers))
+    names = list(dict.fromkeys((*cases.contenders, *cases.systems) if controllers is None else controllers))
     wanted = cases.reference if reference is None else reference
     same = next((name for name in names if ContenderName.parse(name) == ContenderName.parse(wanted)), None)
     if same is None:
         names.append(wanted)
     for name in names:
-        make_contender(name, cases.env())
+        if name not in cases.systems:
+            make_contender(name, cases.env())
     return names, wanted if same is None else same
 
 

@@ -169,6 +169,6 @@ class Engine(Protocol):
         """Return what observations show, in physical units."""
         ...
 
-    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None) -> FloatArray:
+    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Derivatives of the next reward by actions; ``ValueError`` where it has none."""
         ...

@@ -9,7 +9,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_bool, check_integer
+from multispin_env.checks import check_bool, check_integer, check_real
 from multispin_env.envs.autoreset import (
     Seeds,
     checked_mask,
@@ -125,7 +125,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         """Return the decisions (n, K) that actions mean now."""
         return self._engine.decode(action)
 
-    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None) -> FloatArray:
+    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Derivatives (n, K, columns) of the next expected reward by the actions (n, K, columns), for training alone.
 
         Lengths are not rounded, and between whole ones expected tokens lie on a line. What an environment hides is
@@ -138,16 +138,21 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
             In [-1, 1].
         worth
             What a token a second of each user is worth, (n, K); ``None`` for what the reward gives for it.
+        window
+            0 for real lengths. Else lengths are rounded, as they are when they are played, and the derivative is that
+            of the mean over many rounds: a length within window / 2 tokens of the middle between two whole ones has
+            the difference of their rewards divided by the window, any other length has 0. At most 1.
 
         Raises
         ------
         ValueError
-            For bad actions, a worth of another shape, or a reward without derivatives.
+            For bad actions, a worth of another shape, a window that is not in [0, 1], or a reward without derivatives.
         """
         shape = self._engine.state.draft_time.shape
         if worth is not None and np.shape(worth) != shape:
             raise ValueError(f"worth: expected shape {shape}, got {np.shape(worth)}")
-        return self._engine.reward_slopes(action, worth)
+        check_real("window", window, 0.0, 1.0)
+        return self._engine.reward_slopes(action, worth, window)
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None

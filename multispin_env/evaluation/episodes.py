@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray
 from multispin_env.checks import check_integer, check_name
+from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.settings import ENVIRONMENTS, Told
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
@@ -99,6 +100,55 @@ def play_episodes(
         played += 1
         if progress is not None:
             progress(*((int((~playing).sum()), base.num_envs) if rounds is None else (played, rounds)))
+    return ledger
+
+
+def play_system(
+    env: VectorEnv[Any, Any, Any], name: str, seed: int = EPISODE_SEED, progress: Progress | None = None
+) -> Ledger:
+    """What another system gains in the states of the episodes of `play_episodes`, a second in each of them.
+
+    Parameters
+    ----------
+    env, seed, progress
+        As for `play_episodes`.
+    name
+        One of `SYSTEMS`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or an environment whose rounds depend on what was decided before, or hide something: a
+        system decides nothing.
+    """
+    base = native(env)
+    check_name("system", name, SYSTEMS.names())
+    if not base.settings.variant.independent_rounds:
+        variant = type(base.settings.variant).__name__
+        raise ValueError(f"system: expected an environment whose rounds are independent for {name!r}, got {variant}")
+    system, rounds, users = SYSTEMS.load(name), rounds_of(base), base.scenario.num_users
+    assert rounds is not None  # independent rounds never end by themselves
+    nothing = np.zeros_like(env.action_space.sample())
+    ledger, told = Ledger.empty(base.num_envs, users), base.variant.told
+    everywhere = np.ones(base.num_envs, dtype=np.bool_)
+    assert told.goodput is not None  # so it is of independent rounds
+    env.reset(seed=seed)
+    for played in range(1, rounds + 1):
+        goodput = system(base.scenario, base.state)
+        ledger.add(
+            goodput / base.scenario.autoregressive_goodput,
+            {
+                told.tokens: np.repeat(goodput[:, None] / users, users, -1),
+                told.drafted: np.zeros((base.num_envs, users)),
+                told.time: np.ones(base.num_envs),
+                told.goodput: goodput,
+            },
+            told,
+            everywhere,
+        )
+        env.step(nothing)
+        if progress is not None:
+            progress(played, rounds)
     return ledger
 
 

@@ -8,7 +8,7 @@ import multispin_env.registry as tables
 from multispin_env.evaluation.table import Cells
 from multispin_env.reproduce.scale import Scale
 
-PRESETS = ("llama2", "qwen3.5")
+PRESETS: tuple[str, ...] = ("llama2", "qwen3.5")
 """The model pairs of the paper, in the order of its figures."""
 
 

@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 import multispin_env as ms
 from agents import AGENTS
-from agents.apg import APGSettings, Play
+from agents.apg import WIDE, WINDOW, APGSettings, Play
 from agents.checkpoints import load_checkpoint
 from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
@@ -34,15 +34,15 @@ def test_it_learns_in_its_own_system_and_in_others():
     model.loss()
     plays = model._plays
     systems = [(play.env.num_envs, play.env.env.scenario.num_users, play.env.env.scenario.name) for play in plays]
-    other = [(copies, users, name) for copies, users in ((80, 2), (16, 10)) for name in ("llama2", "qwen3.5")]
+    other = [(copies, users, name) for copies, users in ((80, 2), (16, 10)) for name in ms.SCENARIOS.names()]
     assert systems == [(40, 4, "llama2"), *other]
     turns = []
-    for updates in range(8):
+    for updates in range(12):
         model._n_updates = updates
         turns.append(model.loss()[1])
-    assert turns == [40, 80, 40, 80, 40, 16, 40, 16]
+    assert turns == [40, 80] * 4 + [40, 16] * 2
     first = [play.env.env.state.draft_time.ravel()[0] for play in plays]
-    assert len(set(first)) == 5  # episodes of their own
+    assert len(set(first)) == 9  # episodes of their own
     plain = APGSettings(users=(2, 10)).build(env, lambda progress: progress, seed=1, device="cpu")
     assert [one.num_users for one in plain.others] == [2, 10]
     assert {one.name for one in plain.others} == {"llama2"}
@@ -68,7 +68,7 @@ class Known:
         self.env = env
         self.given = th.tensor(slopes)
 
-    def slopes(self, action):
+    def slopes(self, action, rounded=0.0, window=0.2):
         return self.given
 
 
@@ -83,6 +83,21 @@ def test_the_loss_of_a_known_action_by_hand(monkeypatch):
     loss.backward()
     assert (loss.item(), cases) == (1.25, 2)
     assert action.grad.tolist() == [[-0.25, -0.5], [-1.0, -0.125]]  # minus half the derivatives: up, per case
+
+
+def test_lengths_are_real_at_first_and_then_rounded():
+    model = APGSettings(users=()).build(vector(), lambda progress: progress, seed=1, device="cpu")
+    parts = []
+    for left in (1.0, 0.95, 0.85, 0.8, 0.0):
+        model._current_progress_remaining = left
+        parts.append(model._stage)
+    assert [part for part, _ in parts] == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0])
+    assert [window for _, window in parts] == [WIDE, WIDE, WIDE, WIDE, WINDOW]
+    (play,) = model._plays
+    action = th.full((8, 5), -0.3)
+    real, whole = (play.env.env.reward_slopes(action.numpy()[..., None], window=window) for window in (0.0, WINDOW))
+    found = play.slopes(action, 0.25).numpy()
+    assert found == pytest.approx((0.75 * real + 0.25 * whole)[..., 0], rel=1e-5, abs=1e-7)
 
 
 def test_other_vectors_know_no_derivatives():

@@ -1,6 +1,7 @@
 """Imitation: what its teacher teaches, that it learns it, and where it refuses to."""
 
 import csv
+import itertools
 import shutil
 
 import numpy as np
@@ -59,18 +60,30 @@ def like(scenario, env_id=FULL):
 
 def test_presets_are_taught_beside_the_own_scenario():
     own = ms.Scenario.preset("llama2", draft_time_spread=0.3)
-    assert like(own) == (own, ms.Scenario.preset("llama2"), ms.Scenario.preset("qwen3.5"))
-    assert len(like(ms.Scenario.preset("llama2"))) == 2
+    assert like(own) == (own, *(ms.Scenario.preset(name) for name in ms.SCENARIOS.names()))
+    assert like(ms.Scenario.preset("llama2")) == like(own)[1:]
     short = ms.Scenario.preset("llama2", max_draft_length=9)
     assert like(short) == (short,)
     fewer = ms.Scenario.preset("llama2", tasks=own.tasks[:2])
     assert like(fewer) == (fewer,)
 
 
+def test_presets_are_taught_on_all_servers_whose_time_depends_on_tokens():
+    def servers_of(scenario):
+        found = scenarios_like(Settings(scenario, ms.ENVIRONMENTS.load(FULL)(), "lengths"), servers=True)
+        return [(one.name, one.server, one.payload) for one in found]
+
+    every = list(itertools.product(ms.SCENARIOS.names(), ms.SERVERS.names(), ("distributions", "ids")))
+    assert sorted(servers_of(ms.Scenario.preset("r1", server="a100-70b"))) == sorted(every)
+    assert servers_of(ms.Scenario.preset("r1")) == [("r1", "", "distributions")] + [
+        (name, "", "distributions") for name in ms.SCENARIOS.names() if name != "r1"
+    ]
+
+
 def test_presets_have_the_ranges_of_the_environment():
     own = ms.Scenario.preset("llama2").replace(**ms.ENVIRONMENTS.load("MultiSpin/Fair-v0").scenario_defaults)
     found = like(own, "MultiSpin/Fair-v0")
-    assert [one.name for one in found] == ["llama2", "qwen3.5"]
+    assert tuple(one.name for one in found) == ms.SCENARIOS.names()
     assert {one.draft_time_spread for one in found} == {0.8}
 
 
@@ -83,15 +96,14 @@ def test_lessons_are_nearly_optimal(action):
         assert lesson.action.shape == lesson.cost.shape
         assert np.abs(lesson.action).max() <= 1.0
         assert (lesson.cost > 0).all()
-        name = "llama2" if lesson.observation["shared"][0, 0] < np.log10(20) else "qwen3.5"
-        base = next(s for s in one.systems.scenarios if s.name == name)
         # a system of K of its own budget has the bandwidth of the scenario
-        scenario = base.replace(num_users=users_of(lesson))
-        settings = Settings(scenario, one.settings.variant, action)
-        if not np.allclose(settings.observations.shared, lesson.observation["shared"][0], atol=1e-5):
-            scenario = next(s for s in one.systems.scenarios if s.name != name).replace(num_users=users_of(lesson))
-            settings = Settings(scenario, one.settings.variant, action)
-        assert settings.observations.shared == pytest.approx(lesson.observation["shared"][0], abs=1e-5)
+        found = [
+            Settings(base.replace(num_users=users_of(lesson)), one.settings.variant, action)
+            for base in one.systems.scenarios
+        ]
+        shared = lesson.observation["shared"][0]
+        (settings,) = (each for each in found if each.observations.shared == pytest.approx(shared, abs=1e-5))
+        scenario = settings.scenario
         seen = settings.observations.decode(lesson.observation)
         state = ms.SystemState(seen.draft_time, seen.spectral_efficiency, seen.acceptance_rate)
         reached = ms.expected_outcome(scenario, state, settings.actions.decode(lesson.action, state)).goodput
@@ -100,6 +112,41 @@ def test_lessons_are_nearly_optimal(action):
         assert (reached <= best * (1 + 1e-6)).all()
     assert min(shares) > 0.99
     assert np.mean(shares) > 0.999
+
+
+def server_teacher(**options):
+    scenario = ms.Scenario.preset("qwen3.5", server="a100-32b", min_draft_length=0, payload="ids")
+    settings = Settings(scenario, ms.ENVIRONMENTS.load(FULL)(), "lengths")
+    return Teacher(settings, Systems((scenario,), 2, 14, **options), np.random.default_rng(0))
+
+
+def test_lessons_for_a_server_are_its_best_whole_lengths():
+    one = server_teacher(largest=1, budget_low=1.0, budget_high=1.0)
+    for _ in range(5):
+        lesson = one.lesson(20)
+        scenario = one.systems.scenarios[0].replace(num_users=users_of(lesson))
+        settings = Settings(scenario, one.settings.variant, "lengths")
+        seen = settings.observations.decode(lesson.observation)
+        state = ms.SystemState(seen.draft_time, seen.spectral_efficiency, seen.acceptance_rate)
+        reached, best = (
+            ms.expected_outcome(scenario, state, decision).goodput.mean()
+            for decision in (
+                settings.actions.decode(lesson.action, state),
+                ms.make_controller("optimal", scenario)(state),
+            )
+        )
+        assert reached == pytest.approx(best, rel=1e-4)
+
+
+def test_a_sample_of_a_larger_system_on_a_server_is_told_its_verification_time():
+    one = server_teacher(budget_low=1.0, budget_high=1.0)
+    (base,) = one.systems.scenarios
+    for _ in range(20):
+        scenario, size = one.systems.draw(one.rng)
+        users, large = scenario.num_users, base.replace(num_users=size)
+        for length in (0, 4, 25):
+            there = large.pass_time(size, size * (length + 1))
+            assert scenario.pass_time(users, users * (length + 1)) == pytest.approx(there, rel=1e-12)
 
 
 def test_residuals_are_taught_to_be_zero():

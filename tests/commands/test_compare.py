@@ -30,7 +30,8 @@ sys.exit(main({["compare", *TINY]!r}))
     assert done.returncode == 0, done.stderr
     assert "MultiSpin/Heterogeneous-v0, max_episode_steps=3, llama2, K = 3, B = 10 MHz" in done.stdout
     assert "minus reference" in done.stdout
-    assert "4 of 5, optimal\n" in done.stderr
+    assert "4 of 9, optimal\n" in done.stderr
+    assert "\ncolocated " in done.stdout
 
 
 def test_files_hold_the_table_and_how_it_was_made(tmp_path, capsys):

@@ -146,3 +146,28 @@ def test_a_heading_says_what_a_table_is_about():
     scenario = ms.Scenario.preset("qwen3.5", num_users=4, total_bandwidth=2.5e6)
     found = heading(HIDDEN, {"spread": 0.2}, scenario, "9 cases")
     assert found == f"{HIDDEN}, spread=0.2, qwen3.5, K = 4, B = 2.5 MHz, 9 cases"
+
+
+def test_systems_play_the_states_of_episodes():
+    episodes = Episodes(FULL, 3, "llama2", SHORT, seed=5)
+    assert episodes.systems == SYSTEMS.names()
+    env = gym.make_vec(FULL, num_envs=3, vectorization_mode="vector_entry_point", **SHORT)
+    env.reset(seed=5)
+    base, expected = env.unwrapped, []
+    for _ in range(5):
+        expected.append(ms.colocated_goodput(base.scenario, base.state))
+        env.step(env.action_space.sample())
+    ledger = episodes.play("colocated")
+    assert ledger.goodput == pytest.approx(np.mean(expected, 0), rel=1e-12)
+    assert ledger.throughput == pytest.approx(ledger.goodput, rel=1e-12)
+    assert ledger.mean_reward == pytest.approx(ledger.goodput / base.scenario.autoregressive_goodput, rel=1e-12)
+    assert episodes.play("autoregressive").returns == pytest.approx(np.full(3, 5.0))
+    assert (ledger.drafted == 0.0).all()
+
+
+@pytest.mark.parametrize("env_id", [HIDDEN, FAIR])
+def test_systems_that_decide_nothing_have_no_place_where_rounds_depend_on_each_other(env_id):
+    episodes = Episodes(env_id, 2, "llama2", SHORT)
+    assert episodes.systems == ()
+    with pytest.raises(ValueError, match="system: expected an environment whose rounds are independent for 'p2p', got"):
+        episodes.play("p2p")

@@ -180,6 +180,7 @@ BEFORE = {
 """Hash of lengths, and means of values and bounds, from before there were laws by tokens."""
 
 
+@pytest.mark.parametrize("preset", BEFORE)
 def test_the_papers_law_has_the_numbers_it_had(preset):
     from hashlib import sha256
 

@@ -132,7 +132,7 @@ class ContinuousEngine:
         """Return what observations show, arrays (..., K) in physical units."""
         return self.observations.decode(observation)
 
-    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None) -> FloatArray:
+    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """There are none: who is in a batch changes at once."""
         raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got Continuous")
 

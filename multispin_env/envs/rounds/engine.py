@@ -16,9 +16,10 @@ from multispin_env.envs.rounds.core import ALL, Core, Rows
 from multispin_env.envs.rounds.memories import Memory
 from multispin_env.envs.rounds.objectives import Objective
 from multispin_env.envs.rounds.observations import ObservationCodec
+from multispin_env.envs.rounds.whole_lengths import whole_length_slopes
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.physics.rounds import price, slopes
-from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
+from multispin_env.physics.types import Decision, Observed, Outcome, RealDecision, SystemState
 from multispin_env.scenario import Scenario
 
 
@@ -156,14 +157,21 @@ class RoundsEngine:
         """Return what observations show, arrays (..., K) in physical units."""
         return self.observations.decode(observation)
 
-    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None) -> FloatArray:
+    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Derivatives (n, K, columns) of the expected reward by actions (n, K, columns), as in the shell."""
         relaxed = self.actions.relaxed(action, self.planned)
         tokens, token_slope = self._core.interpolated_tokens(relaxed.draft_length)
         outcome = price(self.scenario, self.state, relaxed, tokens)
         weights = self.objective.weights(outcome) if worth is None else worth
         by_decision = slopes(self.scenario, relaxed, outcome, token_slope, weights)
-        return self.actions.pull_back(action, self.planned, by_decision)
+        found = self.actions.pull_back(action, self.planned, by_decision)
+        if window:
+            by_length = whole_length_slopes(
+                self._core, self.actions, self.planned, action, relaxed.draft_length, weights, window
+            )
+            alone = RealDecision(by_length, np.zeros_like(by_length))
+            found[..., 0] = self.actions.pull_back(action, self.planned, alone)[..., 0]
+        return found
 
     def _forget(self, rows: Rows) -> None:
         for memory in (*self._parts.memories, self.objective):

@@ -12,11 +12,12 @@ from multispin_env.checks import check_name
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.settings import ENVIRONMENTS, Variant
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers
 from multispin_env.evaluation.contenders import Contender, contenders_of, make_contender, native, reference_of
-from multispin_env.evaluation.episodes import Progress, make_episode_env, play_episodes
+from multispin_env.evaluation.episodes import Progress, make_episode_env, play_episodes, play_system
 from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.seeds import EPISODE_SEED
@@ -102,8 +103,18 @@ class Episodes:
         """What the environment's variant lists, else every controller whose decisions its actions can express."""
         return contenders_of(self._base.settings)
 
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """Other systems to compare with: all where rounds are independent, else none."""
+        return SYSTEMS.names() if self._base.settings.variant.independent_rounds else ()
+
     def play(self, contender: Contender | str, progress: Progress | None = None) -> Ledger:
-        """Let a controller, a plug-in, an agent, or what has a name, play every episode; see `play_episodes`."""
+        """Let a controller, a plug-in, an agent, or what has a name, play every episode; see `play_episodes`.
+
+        For the name of a system see `play_system`.
+        """
+        if isinstance(contender, str) and contender in self.systems:
+            return play_system(self.env(), contender, self.seed, progress)
         chosen = make_contender(contender, self.env()) if isinstance(contender, str) else contender
         env = self.env(self._action_of(chosen), self._variant.suited(chosen))
         return play_episodes(env, chosen, self.seed, progress)

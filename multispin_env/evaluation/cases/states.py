@@ -41,7 +41,7 @@ class States:
     reference
         A controller.
     contenders
-        Controllers, and systems of the paper.
+        Controllers, and other systems.
     certify
         Relative gap to which the optimum is proven; ``None`` for the rule alone.
 

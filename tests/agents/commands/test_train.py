@@ -112,7 +112,7 @@ def test_signal_leaves_a_checkpoint_that_resumes(tmp_path, number):
     ("arguments", "message"),
     [
         (["--env", "MultiSpin/Heterogenous-v0"], "did you mean 'MultiSpin/Heterogeneous-v0'"),
-        (["--scenario", "lama2"], "scenario preset: expected one of ['llama2', 'qwen3.5'], got 'lama2'"),
+        (["--scenario", "lama2"], "got 'lama2'; did you mean 'llama2'"),
         (["--agent", "pp"], "agent: expected one of ['apg', 'ppo', 'sac', 'imitation', 'generalist'], got 'pp'"),
         (["--action", "share"], "action: expected one of ['residual', 'shares', 'lengths'], got 'share'"),
         (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),

@@ -124,3 +124,42 @@ def test_expected_tokens_lie_on_a_line_between_whole_lengths():
         whole = [sum(rate**i for i in range(n + 1)) for n in (low, low + 1)]
         assert slope == pytest.approx(whole[1] - whole[0])
         assert tokens == pytest.approx(whole[0] + (length - low) * (whole[1] - whole[0]))
+
+
+def whole_reward(env, action):
+    """Expected reward (n,) of an action as it is played, which it is not."""
+    batch = env.unwrapped._engine
+    outcome = batch._core.expected(batch.decode(action))
+    return copy(batch.objective).reward(outcome)
+
+
+@pytest.mark.parametrize("action", ENCODINGS.names())
+@pytest.mark.parametrize("variant", ["Heterogeneous", "Homogeneous", "DelayedChannel"])
+def test_slopes_of_whole_lengths_add_up_to_the_change_of_the_reward(variant, action):
+    """Along a path of one user's length, or of the common one, from and to where no window is."""
+    env, actions = played(f"MultiSpin/{variant}-v0", action, num_users=4, server="a100-32b", min_draft_length=0)
+    codec = env.unwrapped.settings.actions
+    users = slice(None) if codec.common_draft_length else 1
+    ends = codec.length_column(np.array([2.0, 4.0]))
+    path, step = np.linspace(*ends, 401, retstep=True)
+    actions[:, :, 0] = codec.length_column(np.array(3.0))
+    total = 0.0
+    for column in path[:-1] + 0.5 * step:
+        actions[:, users, 0] = column
+        slopes = env.unwrapped.reward_slopes(actions, window=0.3)[:, users, 0]
+        total = total + (slopes.sum(-1) if slopes.ndim == 2 else slopes) * step
+    rewards = []
+    for column in ends:
+        actions[:, users, 0] = column
+        rewards.append(whole_reward(env, actions))
+    assert total == pytest.approx(rewards[1] - rewards[0], rel=0.02, abs=1e-3)
+
+
+def test_slopes_of_whole_lengths_leave_bandwidth_alone():
+    env, actions = played("MultiSpin/Heterogeneous-v0", "residual", num_users=4)
+    real, whole = (env.unwrapped.reward_slopes(actions, window=window) for window in (0.0, 0.3))
+    assert (real[..., 1] == whole[..., 1]).all()
+    assert (real[..., 0] != whole[..., 0]).any()
+    for window in (-0.1, 1.1, np.nan):
+        with pytest.raises(ValueError, match="window: expected a finite number"):
+            env.unwrapped.reward_slopes(actions, window=window)

@@ -53,7 +53,7 @@ class Heterogeneous(RoundsVariant):
 
     ## Arguments
 
-    - `scenario`: preset name (`"llama2"`, `"qwen3.5"`) or a `Scenario`.
+    - `scenario`: preset name (`"llama2"`, `"qwen3.5"`, `"qwen2.5"`, `"r1"`) or a `Scenario`.
     - any field of `Scenario` by name, e.g. `num_users=8`, `total_bandwidth=5e6`.
     - `action`, `reward`: see above.
     - `optimum`: whether `info` holds `optimal_goodput` and `regret`, in tokens/s of expected goodput.
