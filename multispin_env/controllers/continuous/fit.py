@@ -17,7 +17,7 @@ from multispin_env.arrays import IntArray
 from multispin_env.controllers.continuous.launch import Launch, in_order, longest_paying
 from multispin_env.controllers.continuous.moves import improved
 
-WINDOWS = 8
+WINDOWS = 6
 """Times φ that drafts may take, from D to where no gain could pay for the delay."""
 
 AIR_PRICES = (0.0, 0.3, 0.6, 1.0)
