@@ -28,6 +28,7 @@ CHECKS = {
     ),
     "training": (lambda reward: reward > 1.0, {"timesteps": 512}),
     "own_controller": (lambda rows: "same-time" in [row.name for row in rows] and rows[0].share <= 1 + 1e-12, {}),
+    "own_scheduler": (lambda rates: rates["in-time"] > rates["barrier"], {}),
     "own_environment": (lambda rows: [row.name for row in rows][:2] == ["homogeneous", "optimal"], {}),
     "own_scenario": (lambda goodput: goodput > 12 / (0.030 + 12 * 0.008), {}),
 }

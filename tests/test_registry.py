@@ -2,7 +2,6 @@ import pytest
 
 import multispin_env as ms
 from multispin_env import registry
-from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
 from multispin_env.controllers.estimators.base import Estimator
 from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.continuous.actions import ORDER_ENCODINGS, OrderCodec
@@ -32,7 +31,7 @@ KINDS = [
     (ms.CHANNELS, follows(Channel)),
     (ms.ACCEPTANCES, follows(Acceptance)),
     (ms.CONTROLLERS, derived(ms.Controller)),
-    (SCHEDULERS, derived(Scheduler)),
+    (ms.SCHEDULERS, derived(ms.Scheduler)),
     (ms.ESTIMATORS, derived(Estimator)),
     (SYSTEMS, callable),
     (ENCODINGS, derived(ActionCodec)),

@@ -56,8 +56,7 @@ class Background:
 
     def __getitem__(self, rows: IntArray) -> Self:
         """Some of the copies."""
-        arrays = (self.length, self.release, self.air, self.place)
-        return type(self)(self.scenario, *(array[rows] for array in arrays))
+        return type(self)(self.scenario, self.length[rows], self.release[rows], self.air[rows], self.place[rows])
 
     def up_to(self, place: int) -> tuple[FloatArray, FloatArray]:
         """Release and air times (n, K) of all that must be sent for the batch in this place; 0 for others."""

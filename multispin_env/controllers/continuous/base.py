@@ -4,8 +4,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-import numpy as np
-
 import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_array, require

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import IntArray
 from multispin_env.controllers.continuous.launch import Launch, in_order, longest_paying
 from multispin_env.controllers.continuous.moves import improved
 

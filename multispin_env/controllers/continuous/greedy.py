@@ -12,6 +12,9 @@ from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.scenario import Scenario
 
+MOST_LOAD = 0.97
+"""Of an uplink, beyond which a queue does not grow here."""
+
 ROUNDS = 30
 """Steps towards the size of a batch."""
 
@@ -49,21 +52,26 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
     """Tokens/s (n, C) if all drafts have one of these lengths (C,), without simulation (ours).
 
     A device drafts, uploads, waits for half a batch, and is verified; the server is always busy, so that a batch holds
-    the devices that come back while the last one is verified, K at most. The size is found by repetition. The uplink
-    makes an upload longer as a queue does, by its load.
+    the devices that come back while the last one is verified, K at most. The size is found by repetition. An upload
+    takes as long as one of a queue in which the shorter ones go first, w / (1 − load of these).
     """
-    token_air = full_share_token_time(scenario, state.spectral_efficiency)[:, None]
+    users = scenario.num_users
+    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    order = np.argsort(token_air, -1, kind="stable")
+    pace, air, alpha = (
+        np.take_along_axis(array, order, -1)[:, None] for array in (state.draft_time, token_air, state.acceptance_rate)
+    )
     each = lengths[:, None]
-    tokens = TokenLaw.of(state.acceptance_rate[:, None]).expected(each)
-    draft, air = scenario.round_trip_time + each * state.draft_time[:, None], each * token_air
-    size = np.full((len(token_air), len(lengths)), scenario.num_users / 2)
+    tokens = TokenLaw.of(alpha).expected(each)
+    draft, need = scenario.round_trip_time + each * pace, each * air
+    size, upload = np.full((len(air), len(lengths)), users / 2), need
     for _ in range(ROUNDS):
         server = np.asarray(scenario.pass_time(size, size * (lengths + 1)))  # type: ignore[arg-type]
-        cycle = draft + air + 1.5 * server[..., None]
-        load = np.minimum(_total(air / cycle), 0.95)[..., None]
-        cycle += air * load / (1.0 - load)
-        served = server * _total(1.0 / cycle)
-        size = 0.5 * (size + np.clip(served, 1.0, scenario.num_users))
+        cycle = draft + upload + 1.5 * server[..., None]
+        load = np.add.accumulate(need / cycle, -1)
+        shorter = np.concatenate([np.zeros_like(load[..., :1]), load[..., :-1]], -1)
+        upload = 0.5 * (upload + need / (1.0 - np.minimum(shorter, MOST_LOAD)))
+        size = 0.5 * (size + np.clip(server * _total(1.0 / cycle), 1.0, users))
     return _total(tokens / cycle)
 
 

@@ -1,6 +1,7 @@
 """Groups that draft while others are verified."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -10,8 +11,14 @@ from multispin_env.controllers.continuous.background import Background, aside
 from multispin_env.controllers.continuous.base import Scheduler, checked_rate
 from multispin_env.controllers.continuous.fit import fit, fit_ratio
 from multispin_env.controllers.continuous.launch import Launch
-from multispin_env.controllers.continuous.price import fluid_rate
+from multispin_env.controllers.continuous.price import price_of_delay
+from multispin_env.controllers.continuous.rates import long_run_rate
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
+from multispin_env.physics.dynamics import sample_state
+from multispin_env.scenario import Scenario
+
+PILOTS, PILOT_TIME, PILOT_SEED = 4, 3.0, 10**9
+"""Systems, simulated seconds and seed that tell whether two or three groups are better; no table uses this seed."""
 
 LAST = 1e9
 """Priority behind all batches."""
@@ -27,7 +34,7 @@ class Groups(Scheduler):
     Parameters
     ----------
     groups
-        G ≥ 1. One group is `Synchronous`.
+        G ≥ 1. One group is `Synchronous`. ``None``: what `usual_groups` finds for the scenario.
     rho
         ρ > 0 in tokens/s, what a second of delay costs: the rate itself is right. ``None``: an estimate from each
         state (`fluid_rate`). An array has the batch shape of the states.
@@ -35,11 +42,13 @@ class Groups(Scheduler):
         λ ≥ 0, tokens for a second of the whole band.
     """
 
-    groups: int = 2
+    groups: int = None  # type: ignore[assignment]  # the number itself once the object is made
     rho: FloatArray | float | None = None
     air_price: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.groups is None:
+            object.__setattr__(self, "groups", usual_groups(self.scenario))
         check_integer("groups", self.groups, 1)
         checked_rate("rho", self.rho)
         check_real("air_price", self.air_price, 0.0)
@@ -51,39 +60,63 @@ class Groups(Scheduler):
         free = state.phase == Phase.FREE
         aim = np.where(free, self._aim(state), state.aim)
         work = Background.of(scenario, state, faded)
-        length = np.where(free, scenario.min_draft_length, state.draft_length)
-        rho = self._price(state)
-        for place in range(self.groups):
-            starts = free & ~faded & (aim - state.batch[:, None] == place)
-            rows = np.flatnonzero(starts.any(-1))
-            if rows.size:
-                some, begin = state[rows], starts[rows]
-                fitted = self._fitted(some, work[rows], begin, place, rho[rows])
-                length[rows] = np.where(begin, fitted, length[rows])
-                work = work.add(state, starts, length, place)
+        rho = price_of_delay(scenario, state, self.rho, self.groups)
+        place = aim - state.batch[:, None]
+        by_ratio = self.rho is None and self.groups == 1
+        length = launched(state, work, free, faded, place, rho, air_price=self.air_price, by_ratio=by_ratio)
         return ordered(state, length, aim, faded)
 
-    def _fitted(
-        self, state: ContinuousState, work: Background, starts: BoolArray, place: int, rho: FloatArray
-    ) -> IntArray:
-        due = work.due(place)
-        launch = Launch.of(
-            self.scenario, state, starts, work.up_to(place), due, rho, air_price=self.air_price
-        )
-        if self.rho is not None or self.groups > 1:
-            return fit(launch)
-        return fit_ratio(launch)
-
     def _aim(self, state: ContinuousState) -> IntArray:
-        """Batches (n, K) that free devices aim at: G after the last, and at the start the groups one after the other."""
+        """Batches (n, K) that free devices aim at: G after the last; at the start one group after the other."""
         turn = np.arange(self.scenario.num_users) % self.groups
         batch = state.batch[:, None]
         return np.where(batch == 0, turn, batch - 1 + self.groups)
 
-    def _price(self, state: ContinuousState) -> FloatArray:
-        if self.rho is None:
-            return fluid_rate(self.scenario, state, self.groups)
-        return np.broadcast_to(np.asarray(self.rho, dtype=np.float64).reshape(-1), state.batch.shape)
+
+@cache
+def usual_groups(scenario: Scenario) -> int:
+    """The better of 2 and 3 groups by a short simulation of a few drawn systems in static channels (ours).
+
+    It runs once for a scenario. For devices of your own compare `long_run_rate` of both.
+    """
+    state = sample_state(scenario, np.random.default_rng(PILOT_SEED), PILOTS)
+    rates = [
+        long_run_rate(Groups(scenario, groups), state, warm_up=PILOT_TIME / 2, horizon=PILOT_TIME).sum()
+        for groups in (2, 3)
+    ]
+    return 3 if rates[1] > rates[0] else 2
+
+
+def launched(
+    state: ContinuousState,
+    work: Background,
+    free: BoolArray,
+    faded: BoolArray,
+    place: IntArray,
+    rho: FloatArray,
+    *,
+    air_price: float = 0.0,
+    by_ratio: bool = False,
+) -> IntArray:
+    """Lengths (n, K) of drafts that start for batches in these places (n, K), fitted batch by batch.
+
+    A device that is not free keeps its length; one in a deep fade drafts as little as it may.
+    """
+    low = work.scenario.min_draft_length
+    length = np.where(free, low, state.draft_length)
+    starts = free & ~faded
+    for batch in range(int(np.where(starts, place, -1).max()) + 1):
+        begin = starts & (place == batch)
+        rows = np.flatnonzero(begin.any(-1))
+        if rows.size:
+            some, now = work[rows], begin[rows]
+            launch = Launch.of(
+                work.scenario, state[rows], now, some.up_to(batch), some.due(batch), rho[rows], air_price=air_price
+            )
+            fitted = fit_ratio(launch) if by_ratio else fit(launch)
+            length[rows] = np.where(now, fitted, length[rows])
+            work = work.add(state, begin, length, batch)
+    return length
 
 
 def ordered(state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray) -> Order:

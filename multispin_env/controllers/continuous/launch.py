@@ -1,6 +1,6 @@
 """Drafts that start together for one batch: what any lengths of theirs bring and cost (ours; docs/continuous.md)."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -79,7 +79,7 @@ class Launch:
             state.draft_time * starts,
             full_share_token_time(scenario, state.spectral_efficiency) * starts,
             state.acceptance_rate,
-            _gains(scenario, state.acceptance_rate, weight * starts),
+            _gains(scenario, state.acceptance_rate, np.where(starts, weight, 0.0)),
             np.where(starts, scenario.round_trip_time, release),
             np.where(starts, 0.0, air),
             due,
@@ -89,8 +89,12 @@ class Launch:
 
     def __getitem__(self, rows: BoolArray | IntArray) -> Self:
         """Some of the copies."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return type(self)(*(value[rows] if isinstance(value, np.ndarray) else value for value in values))
+        arrays = {
+            field.name: getattr(self, field.name)[rows]
+            for field in fields(self)
+            if field.name not in ("scenario", "air_price")
+        }
+        return replace(self, **arrays)
 
     def ready(self, lengths: IntArray, at: Any = ALL) -> FloatArray:
         """When all uploads have ended, (...) s, for lengths (..., K) (ours; docs/continuous.md, 1).

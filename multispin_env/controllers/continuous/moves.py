@@ -60,7 +60,7 @@ def _longer_and_shorter(launch: Launch, lengths: IntArray) -> IntArray:
     shorter = _ones(launch, less / air)
     soon = _ones(launch, -late)
     ups = [np.add.accumulate(ones, 1)[:, 1:] for ones in (longer, soon)]
-    downs = [np.add.accumulate(ones, 1)[:, 1:] for ones in (shorter, _ones(launch,late))]
+    downs = [np.add.accumulate(ones, 1)[:, 1:] for ones in (shorter, _ones(launch, late))]
     changes = (longer, -shorter, *ups, *[-d for d in downs])
     tried: IntArray = np.clip(now + np.concatenate([np.zeros_like(now), *changes], 1), low, high)
     return tried

@@ -31,3 +31,15 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: int) -> Float
     rates: FloatArray = tokens / np.maximum(np.maximum(window + server, groups * server), air)
     best: FloatArray = rates.max(-1)
     return best
+
+
+def price_of_delay(
+    scenario: Scenario, state: ContinuousState, rho: FloatArray | float | None, groups: int
+) -> FloatArray:
+    """ρ (n,) tokens/s of states (n, K): what was given, or `fluid_rate`."""
+    if rho is None:
+        return fluid_rate(scenario, state, groups)
+    given = np.asarray(rho, dtype=np.float64).reshape(-1)
+    if given.size not in (1, len(state.batch)):
+        raise ValueError(f"rho: expected one number, or one for each of {len(state.batch)} states, got {given.size}")
+    return np.broadcast_to(given, state.batch.shape)

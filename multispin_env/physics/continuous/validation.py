@@ -80,13 +80,17 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
     shape = system.draft_time.shape
     phase = _whole("phase", state.phase, shape, min(Phase), max(Phase))
     length = _whole("draft_length", state.draft_length, shape, 0, scenario.max_draft_length)
-    times = []
-    for field in ("drafting_left", "air_left", "age"):
-        array = _array(field, getattr(state, field), shape)
-        require(field, array, (array >= 0.0) & np.isfinite(array), "seconds ≥ 0")
-        times.append(array)
     aim = _array("aim", state.aim, shape).astype(np.int64)
     batch = _array("batch", state.batch, shape[:-1]).astype(np.int64)
     time = _array("time", state.time, shape[:-1])
+    left = _seconds("drafting_left", state.drafting_left, shape)
+    air = _seconds("air_left", state.air_left, shape)
+    age = _seconds("age", state.age, shape)
     rates = system.draft_time, system.spectral_efficiency, system.acceptance_rate
-    return ContinuousState(*rates, phase, length, *times, aim, batch, time)
+    return ContinuousState(*rates, phase, length, left, air, age, aim, batch, time)
+
+
+def _seconds(field: str, value: object, shape: tuple[int, ...]) -> FloatArray:
+    array = _array(field, value, shape)
+    require(field, array, (array >= 0.0) & np.isfinite(array), "seconds ≥ 0")
+    return array

@@ -88,4 +88,4 @@ class Continuous(ContinuousVariant):
     - v0: first version.
     """
 
-    contenders: ClassVar[tuple[str, ...]] = ("groups", "synchronous", "barrier")
+    contenders: ClassVar[tuple[str, ...]] = ("groups", "prices", "greedy", "clock", "synchronous", "barrier")

@@ -1,0 +1,68 @@
+"""Systems without the barrier that schedulers are tuned and compared on (docs/continuous.md)."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+import multispin_env as ms
+from multispin_env.units import MHZ
+
+
+@dataclass(frozen=True)
+class System:
+    """A preset with K devices and a bandwidth; in a wide one draft times differ by a factor of up to ten.
+
+    Parameters
+    ----------
+    preset
+        Name of the scenario.
+    users
+        K.
+    megahertz
+        B in MHz.
+    wide
+        Whether T_k = T̄ 10^U(−.5, .5), in place of T̄ U(.85, 1.15).
+    """
+
+    preset: str
+    users: int
+    megahertz: int
+    wide: bool
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+        return f"{self.preset} K{self.users} B{self.megahertz} {'wide' if self.wide else 'narrow'}"
+
+    @property
+    def scenario(self) -> ms.Scenario:
+        """The preset with these numbers."""
+        return ms.Scenario.preset(self.preset, num_users=self.users, total_bandwidth=self.megahertz * MHZ)
+
+    def states(self, seed: int, count: int) -> ms.SystemState:
+        """Devices (count, K) with one draw of their channels."""
+        state = ms.sample_state(self.scenario, np.random.default_rng(seed), count)
+        if not self.wide:
+            return state
+        scenario = self.scenario
+        spread = scenario.draft_time_spread
+        uniform = (state.draft_time / scenario.mean_draft_time - 1.0 + spread) / (2.0 * spread)
+        return replace(state, draft_time=scenario.mean_draft_time * 10.0 ** (uniform - 0.5))
+
+
+SYSTEMS = tuple(
+    System(preset, users, megahertz, wide)
+    for users in (8, 20)
+    for preset in ("llama2", "qwen3.5")
+    for megahertz in (5, 10)
+    for wide in (False, True)
+)
+"""The sixteen systems of the table."""
+
+
+def chosen(text: str) -> list[System]:
+    """Systems whose names hold all words of a text; ``ValueError`` for none."""
+    systems = [system for system in SYSTEMS if all(word in system.name.split() for word in text.split())]
+    if not systems:
+        raise ValueError(f"systems: expected words of {[system.name for system in SYSTEMS]}, got {text!r}")
+    return systems

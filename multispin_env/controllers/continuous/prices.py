@@ -1,0 +1,94 @@
+"""Every device picks its batch by prices of the server's, the uplink's and its own time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.checks import check_integer, check_real
+from multispin_env.controllers.continuous.background import Background, aside
+from multispin_env.controllers.continuous.base import Scheduler, checked_rate
+from multispin_env.controllers.continuous.groups import launched, ordered
+from multispin_env.controllers.continuous.market import Market, Tariff
+from multispin_env.controllers.continuous.price import price_of_delay
+from multispin_env.physics.continuous.types import ContinuousState, Order, Phase
+from multispin_env.physics.uplink import full_share_token_time
+
+
+@dataclass(frozen=True, eq=False)
+class Prices(Scheduler):
+    """As `Groups`, but a device that is free picks the batch that is worth most to all (ours; docs/continuous.md).
+
+    A batch j that can start D_j from now brings the tokens of the draft that fits, less λ for its air, μ for its part
+    of the server's time, what the longer pass costs the other devices in it, ν_k for the time of the device, ρ for the
+    delay if even the shortest draft is late, and a penalty for a batch above its usual size. Devices pick one after
+    the other, the slowest first. Then `fit` finds the lengths, batch by batch.
+
+    Parameters
+    ----------
+    ahead
+        J ≥ 1: the latest batch that may be picked, counted from the next one.
+    size
+        n̄ as a part of K, in (0, 1]: usual size of a batch.
+    server_price
+        μ as a part of ρ, in [0, 1].
+    penalty
+        Tokens ≥ 0 for each device above n̄.
+    queue
+        κ ≥ 1: seconds that an upload takes for each second of the whole band.
+    air_price
+        λ ≥ 0, tokens for a second of the whole band.
+    rho
+        As in `Groups`.
+    """
+
+    ahead: int = 3
+    size: float = 0.55
+    server_price: float = 0.3
+    penalty: float = 1.0
+    queue: float = 1.5
+    air_price: float = 0.0
+    rho: FloatArray | float | None = None
+
+    def __post_init__(self) -> None:
+        check_integer("ahead", self.ahead, 1)
+        check_real("size", self.size, 0.0, 1.0, open_low=True)
+        check_real("server_price", self.server_price, 0.0, 1.0)
+        check_real("queue", self.queue, 1.0)
+        for name in ("penalty", "air_price"):
+            check_real(name, getattr(self, name), 0.0)
+        checked_rate("rho", self.rho)
+
+    def decide(self, state: ContinuousState) -> Order:
+        """Batches by prices, then lengths by `fit`; the next batch waits for the devices that aim at it."""
+        faded = aside(self.scenario, state)
+        free = state.phase == Phase.FREE
+        work = Background.of(self.scenario, state, faded)
+        rho = price_of_delay(self.scenario, state, self.rho, self._groups)
+        picked = self._picked(state, work, free & ~faded, rho)
+        place = np.where(state.batch[:, None] == 0, self._turn, picked)
+        aim = np.where(free, state.batch[:, None] + place, state.aim)
+        length = launched(state, work, free, faded, place, rho, air_price=self.air_price)
+        return ordered(state, length, aim, faded)
+
+    @property
+    def _groups(self) -> int:
+        return max(round(1.0 / self.size), 1)
+
+    @property
+    def _turn(self) -> IntArray:
+        """Batches that devices aim at when everything starts."""
+        return np.arange(self.scenario.num_users) % self._groups
+
+    def _picked(self, state: ContinuousState, work: Background, starts: BoolArray, rho: FloatArray) -> IntArray:
+        """Places (n, K) of the batches that starting devices pick."""
+        usual = self.size * self.scenario.num_users
+        tariff = Tariff(self.scenario, self.ahead, usual, self.penalty, self.queue, self.air_price)
+        market = Market.of(tariff, state, work, rho, self.server_price)
+        token_air = full_share_token_time(self.scenario, state.spectral_efficiency)
+        pace = np.where(starts, state.draft_time + self.queue * token_air, -1.0)
+        order = np.argsort(-pace, -1, kind="stable")
+        place, rows = np.zeros(starts.shape, dtype=np.int64), np.arange(len(order))
+        for device in order.T[: starts.sum(-1).max()]:
+            place[rows, device] = market.pick(device, starts[rows, device])
+        return place

@@ -1,0 +1,139 @@
+"""What every scheduler keeps to."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from tests.controllers.continuous.states import core_for, hostile, visited
+
+NAMES = ms.scheduler_names()
+LAWS = {
+    "paper": {},
+    "tokens": {"verification_pieces": ((0.0, 0.001), (0.01, 0.0))},
+    "padded": {"verification_pieces": ((0.0, 0.001),), "padded_verification": True},
+    "empty drafts, round trip": {"min_draft_length": 0, "round_trip_time": 0.02},
+}
+
+
+def equal(one, other):
+    return all(
+        np.array_equal(getattr(one, field.name), getattr(other, field.name))
+        for field in fields(one)
+        if getattr(one, field.name) is not None or getattr(other, field.name) is not None
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_state_and_a_batch_get_the_same_orders_to_the_bit(name):
+    scheduler = ms.make_scheduler(name, ms.Scenario.preset("llama2", num_users=5))
+    state = visited(scheduler)
+    together = scheduler(state)
+    assert together.draft_length.shape == state.phase.shape
+    for copy in range(len(state.time)):
+        assert equal(scheduler(state[copy]), together[copy])
+    assert equal(scheduler(state[:, None]), together[:, None])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_a_function_of_the_state(name):
+    scheduler = ms.make_scheduler(name, ms.Scenario.preset("llama2", num_users=4))
+    state = visited(scheduler)
+    before = state.copy()
+    assert equal(scheduler(state), scheduler(before))
+    assert equal(state, before)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("name", NAMES)
+def test_its_orders_keep_a_system_going(name, law):
+    """The core refuses bad orders and those that wait for ever."""
+    scheduler = ms.make_scheduler(name, ms.Scenario.preset("qwen3.5", num_users=4, **LAWS[law]))
+    core = core_for(scheduler, 3)
+    served = np.zeros((3, 4))
+    for _ in range(30):
+        served += core.step(scheduler(core.state)).tokens
+    assert (served.sum(-1) > 0).all()
+
+
+@pytest.mark.parametrize("users", [1, 2, 6])
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_states(name, users):
+    scenario = ms.Scenario.preset("llama2", num_users=users)
+    scheduler = ms.make_scheduler(name, scenario)
+    core = ContinuousCore(ContinuousSystem.of(scenario, "static", scheduler.discipline), 40, drawn=False)
+    core.hold(hostile(scenario, np.random.default_rng(users), 40))
+    with np.errstate(invalid="raise", divide="raise", over="raise"):
+        for _ in range(10):
+            passage = core.step(scheduler(core.state))
+            assert np.isfinite(passage.duration).all()
+            assert (passage.batch_size > 0).all()
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"barrier", "synchronous", "greedy", "clock"}))
+def test_no_batch_waits_for_a_deep_fade(name):
+    scenario = ms.Scenario.preset("llama2", num_users=6)
+    state = ms.sample_state(scenario, np.random.default_rng(3))
+    good = ms.long_run_rate(ms.make_scheduler(name, scenario), state, horizon=5.0)
+    state.spectral_efficiency[2] = 1e-4
+    faded = ms.long_run_rate(ms.make_scheduler(name, scenario), state, horizon=5.0)
+    assert faded > 0.7 * good
+
+
+def test_faster_than_waiting_for_all():
+    for preset in ("llama2", "qwen3.5"):
+        scenario = ms.Scenario.preset(preset, num_users=8)
+        state = ms.sample_state(scenario, np.random.default_rng(0), 4)
+        rates = {
+            name: ms.long_run_rate(ms.make_scheduler(name, scenario), state, warm_up=1.0, horizon=4.0) for name in NAMES
+        }
+        assert (rates["synchronous"] >= rates["barrier"]).all()
+        for name in set(NAMES) - {"barrier", "synchronous"}:
+            assert (rates[name] > 1.1 * rates["synchronous"]).all(), name
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        ("grups", {}, ValueError, "scheduler: expected one of .*, got 'grups'; did you mean 'groups'"),
+        ("groups", {"grups": 2}, TypeError, "scheduler 'groups': unknown keyword 'grups'"),
+        ("groups", {"groups": 0}, ValueError, "groups: expected an integer ≥ 1, got 0"),
+        ("groups", {"rho": 0.0}, ValueError, "rho: expected tokens/s > 0, got 0.0"),
+        ("prices", {"rho": np.array([1.0, np.nan])}, ValueError, r"rho\[1\]: expected finite numbers, got nan"),
+        ("prices", {"size": 0.0}, ValueError, "size: expected a finite number in"),
+        ("greedy", {"draft_length": 99}, ValueError, "draft_length: expected "),
+        ("clock", {"period": -1.0}, ValueError, "period: expected a finite number"),
+    ],
+)
+def test_bad_options(name, options, error, message):
+    with pytest.raises(error, match=message):
+        ms.make_scheduler(name, ms.Scenario.preset("llama2", num_users=3), **options)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("air_left", np.full(3, np.nan), r"air_left\[0\]: expected numbers, got nan"),
+        ("phase", np.array([0, 7, 0]), r"phase\[1\]: expected integers in 0..3, got 7"),
+        ("drafting_left", np.array([0.0, -1.0, 0.0]), r"drafting_left\[1\]: expected seconds ≥ 0, got -1"),
+        ("aim", np.zeros(2), r"aim: expected shape \(3,\), got \(2,\)"),
+        ("time", np.zeros(4), r"time: expected shape \(\), got \(4,\)"),
+        ("draft_time", np.zeros(3), r"draft_time\[0\]: expected numbers > 0"),
+        ("acceptance_rate", np.full(2, 0.5), "acceptance_rate: expected shape"),
+    ],
+)
+def test_bad_states(field, value, message):
+    scheduler = ms.make_scheduler("groups", ms.Scenario.preset("llama2", num_users=3))
+    state = visited(scheduler, copies=1)[0]
+    arrays = {each.name: getattr(state, each.name) for each in fields(state)}
+    with pytest.raises(ValueError, match=message):
+        scheduler(ms.ContinuousState(**{**arrays, field: value}))
+
+
+def test_prices_of_a_second_for_another_batch():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    scheduler = ms.make_scheduler("groups", scenario, rho=np.array([90.0, 100.0]))
+    with pytest.raises(ValueError, match="rho: expected one number, or one for each of 6 states, got 2"):
+        scheduler(visited(ms.make_scheduler("groups", scenario)))
