@@ -16,12 +16,13 @@ import torch as th
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.base import PLAIN, AnyEnvironment, CosineRate, Remaining, Tuning, scenarios_like
+from agents.base import PLAIN, CosineRate, Remaining, Tuning, scenarios_like
 from agents.direct import DirectLearner
 from agents.foresight import Foresight
 from agents.vec_env import NativeVecEnv
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.rounds.observations import ObservationCodec
+from multispin_env.envs.settings import Settings
 from multispin_env.scenario import Scenario
 
 FORESIGHT_RATE = 0.2
@@ -151,7 +152,7 @@ class AnalyticPolicyGradient(DirectLearner):
 
 
 @dataclass(frozen=True)
-class APGSettings(AnyEnvironment):
+class APGSettings:
     """Hyperparameters; it learns other numbers of users beside its own, and other presets if it is to."""
 
     num_envs: int = 64
@@ -162,6 +163,14 @@ class APGSettings(AnyEnvironment):
     users: tuple[int, ...] = (2, 3, 5, 8, 12, 20, 32, 50)
     presets: bool = False
 
+    def check(self, settings: Settings) -> None:
+        """Only where the reward has derivatives."""
+        if not settings.variant.has_slopes:
+            raise ValueError(
+                "agent: expected an environment whose reward has derivatives for 'apg', "
+                f"got {type(settings.variant).__name__}"
+            )
+
     def build(
         self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN
     ) -> AnalyticPolicyGradient:
@@ -169,6 +178,7 @@ class APGSettings(AnyEnvironment):
         if not isinstance(env, NativeVecEnv):
             raise ValueError(f"env: expected a NativeVecEnv, which knows derivatives, got {type(env).__name__}")
         settings = env.env.settings
+        self.check(settings)
         scenarios = scenarios_like(settings, servers=True) if self.presets else (settings.scenario,)
         return AnalyticPolicyGradient(
             env,

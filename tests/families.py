@@ -8,6 +8,9 @@ VARIANTS = {env_id: ms.ENVIRONMENTS.load(env_id) for env_id in ms.ENVIRONMENTS.n
 ROUNDS = tuple(env_id for env_id, variant in VARIANTS.items() if issubclass(variant, RoundsVariant))
 """Those in which everybody waits for everybody."""
 
+SLOPING = tuple(env_id for env_id, variant in VARIANTS.items() if variant.has_slopes)
+"""Those whose rewards have derivatives."""
+
 DRAWN = tuple(env_id for env_id, variant in VARIANTS.items() if variant.renderers)
 """Those that can be seen."""
 

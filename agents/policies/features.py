@@ -70,6 +70,11 @@ FEATURES = (
     Feature(("task",), lambda x: [x]),
     Feature(("drafted", "accepted", "age"), _last_round),
     Feature(("hits", "misses"), _odds),
+    Feature(("phase",), lambda x: [x]),
+    Feature(("draft",), lambda x: [4.0 * x]),
+    Feature(("ready",), lambda x: [2.0 * x]),
+    Feature(("cycle",), lambda x: [2.0 * x - 1.0]),
+    Feature(("aim",), lambda x: [4.0 * x]),
     Feature(("throughput",), lambda x: [th.log(x + 1e-6) - th.log1p(-x.clamp(max=0.999))]),
 )
 """All of them; the quantities of ``shared`` follow as they are."""

@@ -17,6 +17,7 @@ from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.episodes import Episodes
+from tests.families import SLOPING
 
 FULL, DELAYED = "MultiSpin/Heterogeneous-v0", "MultiSpin/DelayedChannel-v0"
 TINY = ["--agent", "apg", "--num-users", "6", "--seed", "3"]
@@ -147,7 +148,13 @@ def test_it_learns_on_top_of_the_plug_in_where_channels_are_late(tmp_path, monke
     assert means["optimal+last-report"] < means["apg (residual)"] < means["optimal+clairvoyant"]
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_it_needs_derivatives():
+    settings = Settings(ms.Scenario.preset("llama2", num_users=3), ms.ENVIRONMENTS.load("MultiSpin/Continuous-v0")())
+    with pytest.raises(ValueError, match=r"^agent: expected an environment whose reward has derivatives"):
+        APGSettings().check(settings)
+
+
+@pytest.mark.parametrize("env_id", SLOPING)
 def test_every_environment_gives_it_finite_gradients(env_id):
     env = vector(env_id, "residual", copies=4, users=3)
     model = APGSettings(users=(2,)).build(env, lambda progress: progress, seed=1, device="cpu")

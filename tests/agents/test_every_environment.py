@@ -43,7 +43,7 @@ def runs(tmp_path_factory):
 
 
 def test_the_new_environments_are_tested():
-    assert len(PARTIAL) == 4
+    assert len(PARTIAL) == 5
 
 
 @pytest.mark.parametrize("env_id", PARTIAL)

@@ -192,9 +192,10 @@ def settings(env_id="MultiSpin/Heterogeneous-v0", **arguments):
 
 
 def test_late_reports_ask_for_more_exploration():
-    assert tuning_for(settings()) is PLAIN
-    assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=0)) is PLAIN
-    assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=1)) is LATE
+    assert tuning_for(settings()) == PLAIN
+    assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=0)) == PLAIN
+    assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=1)) == LATE
+    assert tuning_for(settings("MultiSpin/Continuous-v0")).gamma == 0.95
 
 
 def test_vector_for_stable_baselines():

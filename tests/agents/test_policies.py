@@ -47,7 +47,8 @@ def played(env_id, settings, copies=10):
     env = make_vec_env(env_id, settings, copies, 64, seed=3)
     observation, rng = env.reset(), np.random.default_rng(0)
     for _ in range(ROUNDS):
-        observation, *_ = env.step(rng.uniform(-1, 1, (copies, settings.scenario.num_users, 2)).astype(np.float32))
+        action = rng.uniform(-1, 1, (copies, *env.action_space.shape))
+        observation, *_ = env.step(action.astype(np.float32))
     return observation
 
 
@@ -75,7 +76,7 @@ def test_a_model_of_one_size_runs_on_another(agent, env_id, users):
     built = model(agent, other, env_id)
     built.set_parameters(model(agent, small, env_id).get_parameters(), exact_match=True)
     actions, _ = built.predict(played(env_id, other), deterministic=True)
-    assert actions.shape == (10, users, 2)
+    assert actions.shape == (10, users, other.actions.columns)
     assert np.isfinite(actions).all()
 
 

@@ -27,7 +27,7 @@ def test_every_copy_equals_a_single_environment_bit_for_bit(env_id, reward):
         assert all((observations[key][i] == value).all() for key, value in observation.items())
     rng = np.random.default_rng(0)
     for _ in range(75):
-        actions = rng.uniform(-1, 1, (3, 4, 2)).astype(np.float32)
+        actions = rng.uniform(-1, 1, (3, *batch.action_space.shape)).astype(np.float32)
         observations, rewards, dones, infos = batch.step(actions)
         for i, env in enumerate(singles):
             observation, reward, _, truncated, _ = env.step(actions[i])

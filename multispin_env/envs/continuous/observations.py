@@ -63,7 +63,7 @@ ENTRIES = {
         lambda codec, x: np.rint(x * codec.scenario.max_draft_length).astype(np.int64),
     ),
     "ready": _time("ready_in", "time until the draft is ready if it has the band alone"),
-    "age": _time("age", "time since the cycle started"),
+    "cycle": _time("age", "time since the cycle started"),
     "aim": Entry(
         "aim",
         Words("x / (|x| + 4)", "x = batches from the next one to the one aimed at", "batches"),
@@ -147,7 +147,7 @@ class ContinuousObservations(Scales):
             "acceptance": state.acceptance_rate,
             "draft": state.draft_length,
             "ready": state.drafting_left + state.air_left,
-            "age": state.age,
+            "cycle": state.age,
             "aim": state.aim - np.asarray(state.batch)[..., None],
         }
 
@@ -180,7 +180,7 @@ class ContinuousObservations(Scales):
             length,
             np.where(drafting, np.maximum(ready - upload, 0.0), 0.0),
             np.where(drafting, upload, np.where(phase == Phase.UPLOADING, ready, 0.0)),
-            seen["age"],
+            seen["cycle"],
             seen["aim"],
             np.zeros(batch, dtype=np.int64),
             np.zeros(batch),

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.envs.continuous.reference import reference_rate
 from multispin_env.physics.continuous.core import ContinuousSystem
 
@@ -72,7 +71,7 @@ def test_the_barrier_earns_what_rounds_do(preset):
     env = gym.make_vec(ID, num_envs=60, action="full", discipline="reserved", rho=90.0, **options)
     rounds = gym.make_vec(ROUNDS, num_envs=60, vectorization_mode="vector_entry_point", **options)
     scenario = env.unwrapped.scenario
-    barrier, optimal = make_scheduler("barrier", scenario), ms.make_controller("optimal", scenario)
+    barrier, optimal = ms.make_scheduler("barrier", scenario), ms.make_controller("optimal", scenario)
     env.reset(seed=0)
     rounds.reset(seed=0)
     assert (env.unwrapped.state.draft_time == rounds.unwrapped.state.draft_time).all()  # the same devices

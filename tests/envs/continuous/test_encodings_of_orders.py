@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.uplink import DISCIPLINES, serial
 from multispin_env.registry import ORDER_ENCODINGS
@@ -80,7 +79,7 @@ def test_full_says_everything(rng):
 def test_schedulers_play_through_full(name, users):
     """What follows from the decoded order is what follows from the order, to the bit on a serial uplink."""
     scenario = ms.Scenario.preset("qwen3.5", num_users=users)
-    rule = make_scheduler(name, scenario)
+    rule = ms.make_scheduler(name, scenario)
     way = rule.discipline
     codec = codec_of("full", scenario, DISCIPLINES[way])
     cores = [ContinuousCore(ContinuousSystem.of(scenario, discipline=way), 3, drawn=False) for _ in range(2)]
@@ -102,7 +101,7 @@ def test_schedulers_play_through_full(name, users):
 
 def test_zero_of_residual_is_groups():
     scenario = ms.Scenario.preset("llama2", num_users=6)
-    codec, rule = codec_of("residual", scenario), make_scheduler("groups", scenario)
+    codec, rule = codec_of("residual", scenario), ms.make_scheduler("groups", scenario)
     for state in states_of(scenario):
         order = rule(state)
         decoded = codec.decode(np.zeros((6, 6, 3), np.float32), state)
@@ -117,7 +116,7 @@ def test_zero_of_residual_is_groups():
 
 def test_residual_moves_what_it_says():
     scenario = ms.Scenario.preset("llama2", num_users=6)
-    codec, rule = codec_of("residual", scenario, patience=0.7), make_scheduler("groups", scenario)
+    codec, rule = codec_of("residual", scenario, patience=0.7), ms.make_scheduler("groups", scenario)
     (*_, state) = (one for one in states_of(scenario, steps=6) if (one.phase[:, 0] == ms.Phase.FREE).any())
     order = rule(state)
     nothing = np.zeros((6, 6, 3), np.float32)
