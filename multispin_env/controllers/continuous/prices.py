@@ -42,7 +42,7 @@ class Prices(Scheduler):
         As in `Groups`.
 
     The defaults are the best of 24 random choices in the mean over sixteen systems
-    (``benchmarks/tune_schedulers.py prices --seconds 4``). A law of verification by tokens counts with drafts of
+    (``python -m benchmarks.tune_schedulers prices --seconds 4``). A law of verification by tokens counts with drafts of
     `USUAL_LENGTH` where devices pick, and as it is where `fit` finds the lengths.
     """
 
