@@ -18,7 +18,7 @@ from multispin_env.reproduce.scale import Scale
 from multispin_env.scenario import Scenario
 
 BARRIER, BASE, BOUND = "barrier", "synchronous", "bound"
-SCHEDULERS = (BARRIER, BASE, "greedy", "groups")
+SCHEDULERS = (BARRIER, BASE, "greedy", "groups", "prices")
 """The paper's round, the best with the barrier, and those without."""
 
 STYLES = {
