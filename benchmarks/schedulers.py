@@ -2,14 +2,15 @@
 
 1. Long-run tokens/s of each scheduler in the sixteen systems, or in those whose names hold the words given, as means
    over the same instances, with a static channel or with fading for every cycle; and `groups` and `prices`, the better
-   one, over `synchronous` and `barrier`, with the standard error of the mean of the paired ratios.
-2. How long `groups` takes to decide, for a batch of 256 copies with 8 devices and for one copy with 20, beside a step of
-   the system, in CPU time.
+   one, over `barrier` and `synchronous`, with the standard error of the mean of the paired ratios.
+2. How long `groups` takes to decide, for a batch of 256 copies with 8 devices and for one copy with 20, and how long a
+   step of the system takes, in CPU time.
 """
 
 import argparse
 from dataclasses import replace
 from time import process_time
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSyst
 from multispin_env.physics.dynamics import users_from_uniforms
 from multispin_env.physics.uplink import spectral_efficiency
 
-COLUMNS = {
+COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
     "barrier": ("barrier", {}),
     "synchronous": ("synchronous", {}),
     "greedy": ("greedy", {}),
@@ -48,14 +49,14 @@ def instances(system: System, count: int, channel: str) -> ms.SystemState:
     return replace(state, spectral_efficiency=spectral_efficiency(scenario, mean))
 
 
-def price(scheduler: ms.Scheduler, state: ms.SystemState, channel: str) -> ms.Scheduler:
+def priced(scheduler: Any, state: ms.SystemState, channel: str) -> ms.Scheduler:
     """The scheduler with its own rate as ρ, where it has one and channels fade: two steps to the fixed point."""
-    if channel == "static" or not hasattr(scheduler, "rho"):
-        return scheduler
-    for _ in range(2):
-        rate = ms.long_run_rate(scheduler, state, warm_up=2.0, horizon=10.0, channel=channel, seed=1)
-        scheduler = replace(scheduler, rho=rate)
-    return scheduler
+    decided: Any = scheduler
+    if channel != "static" and hasattr(scheduler, "rho"):
+        for _ in range(2):
+            rate = ms.long_run_rate(decided, state, warm_up=2.0, horizon=10.0, channel=channel, seed=1)
+            decided = replace(scheduler, rho=rate)
+    return decided  # type: ignore[no-any-return]
 
 
 def rates(system: System, count: int, channel: str, seconds: float) -> dict[str, FloatArray]:
@@ -63,14 +64,14 @@ def rates(system: System, count: int, channel: str, seconds: float) -> dict[str,
     state = instances(system, count, channel)
     found = {}
     for head, (name, options) in COLUMNS.items():
-        scheduler = price(ms.make_scheduler(name, system.scenario, **options), state, channel)
+        scheduler = priced(ms.make_scheduler(name, system.scenario, **options), state, channel)
         alike = channel == "static" and name in ("barrier", "synchronous")
         window = (0.0, SHORT) if alike else (10.0, seconds)
         found[head] = ms.long_run_rate(scheduler, state, warm_up=window[0], horizon=window[1], channel=channel)
     return found
 
 
-def line(system: System, found: dict[str, FloatArray]) -> list[str]:
+def line(system: System, found: dict[str, FloatArray]) -> tuple[str, ...]:
     """Cells of a system."""
     means = {head: values.mean() for head, values in found.items()}
     best = found[max(("groups 2", "groups 3", "prices"), key=lambda head: means[head])]
@@ -79,7 +80,7 @@ def line(system: System, found: dict[str, FloatArray]) -> list[str]:
         ratio = best / found[head]
         error = ratio.std(ddof=1) / len(ratio) ** 0.5
         cells.append(f"{best.mean() / found[head].mean():.3f} ± {error:.3f}")
-    return cells
+    return tuple(cells)
 
 
 def decision_time(users: int, copies: int, steps: int = 40) -> tuple[float, float]:
@@ -113,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
         line(system, rates(system, arguments.instances, arguments.channel, arguments.seconds))
         for system in chosen(arguments.systems)
     ]
-    print(aligned([arguments.channel, *COLUMNS, "best/barrier", "best/synchronous"], lines))
+    print(aligned((arguments.channel, *COLUMNS, "best/barrier", "best/synchronous"), lines))
     for users, copies in ((8, 256), (20, 1)):
         decide, step = decision_time(users, copies)
         speed = copies / (decide + step) * 1e3

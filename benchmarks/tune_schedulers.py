@@ -6,6 +6,7 @@ of two groups on the same instances, best first. The default options are the bes
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,9 +74,10 @@ def main(argv: list[str] | None = None) -> list[tuple[float, Options]]:
         parts = np.divide(rates(arguments.scheduler, options, systems, arguments.seconds), reference)
         rows.append((float(parts.mean()), options))
         text = ", ".join(f"{key}={value}" for key, value in options.items()) or "defaults"
-        cells.append([f"{parts.mean():.4f}", *(f"{part:.3f}" for part in parts), text])
+        print(f"{len(rows)} of {arguments.tries}: {parts.mean():.4f} {options}", file=sys.stderr, flush=True)
+        cells.append((f"{parts.mean():.4f}", *(f"{part:.3f}" for part in parts), text))
     cells.sort(reverse=True)
-    print(aligned(["mean", *(system.name for system in systems), "options"], cells))
+    print(aligned(("mean", *(system.name for system in systems), "options"), cells))
     return rows
 
 

@@ -7,7 +7,7 @@ Gymnasium and loads neither torch nor matplotlib.
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import CONTROLLERS, Controller
 from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
-from multispin_env.controllers.continuous.factory import make_scheduler, scheduler_names
+from multispin_env.controllers.continuous.factory import make_scheduler, make_scheduler_plug_in, scheduler_names
 from multispin_env.controllers.continuous.rates import long_run_rate
 from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
@@ -87,6 +87,7 @@ __all__ = [
     "make_controller",
     "make_plug_in",
     "make_scheduler",
+    "make_scheduler_plug_in",
     "p2p_goodput",
     "register_environment",
     "sample_state",

@@ -9,6 +9,7 @@ from multispin_env.controllers.base import CONTROLLERS, Controller
 from multispin_env.controllers.estimators.base import ESTIMATORS, Estimator
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
 
 
@@ -83,25 +84,38 @@ def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None 
     >>> plug_in.estimators[0].part
     'acceptance_rate'
     """
+    base, estimators = joined("controller", CONTROLLERS, name, scenario, assumptions, options)
+    return PlugIn(base, estimators)
+
+
+def joined(
+    kind: str,
+    table: Registry[Any],
+    name: str,
+    scenario: Scenario,
+    assumptions: Assumptions | None,
+    options: dict[str, Any],
+) -> tuple[Any, list[Estimator]]:
+    """What decides, from its table, and the estimators, of a name such as ``"optimal+beta"``; see `make_plug_in`."""
     base, *parts = name.split("+")
     if CLAIRVOYANT in parts:
-        raise ValueError(f"plug-in: expected one that estimates, got {name!r}; use make_controller({base!r})")
+        raise ValueError(f"plug-in: expected one that estimates, got {name!r}; use make_{kind}({base!r})")
     for part in parts:
         check_name("estimator", part, (*ESTIMATORS.names(), CLAIRVOYANT))
-    controller, classes = CONTROLLERS.load(base), [ESTIMATORS.load(part) for part in parts]
+    controller, classes = table.load(base), [ESTIMATORS.load(part) for part in parts]
     names_by_part = [option_names(controller), *(option_names(cls) for cls in classes)]
-    check_keywords(f"controller {name!r}", options, (*dict.fromkeys(sum(names_by_part, ())), "assumptions"))
+    check_keywords(f"{kind} {name!r}", options, (*dict.fromkeys(sum(names_by_part, ())), "assumptions"))
     for option in options:
         if sum(option in names for names in names_by_part) > 1:
             raise TypeError(
-                f"controller {name!r}: expected a keyword of one part, got {option!r}, which several parts have"
+                f"{kind} {name!r}: expected a keyword of one part, got {option!r}, which several parts have"
             )
     own, *others = ({key: value for key, value in options.items() if key in names} for names in names_by_part)
     known = Assumptions.of(scenario) if assumptions is None else assumptions
     estimators = [cls(scenario, known, **kwargs) for cls, kwargs in zip(classes, others, strict=True)]
-    return PlugIn(controller(scenario, **own), estimators)
+    return controller(scenario, **own), estimators
 
 
-def option_names(cls: type[Controller | Estimator]) -> tuple[str, ...]:
-    """Fields of a controller's or estimator's class that its user may set."""
+def option_names(cls: type[Any]) -> tuple[str, ...]:
+    """Fields of a controller's, scheduler's or estimator's class that its user may set."""
     return tuple(field.name for field in fields(cls) if field.init and field.name not in ("scenario", "assumptions"))

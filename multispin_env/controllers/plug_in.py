@@ -8,79 +8,43 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import require
 from multispin_env.controllers.base import Controller, WeightedController
-from multispin_env.controllers.estimators.base import ESTIMATORS, Estimator
+from multispin_env.controllers.estimators.base import ESTIMATORS, Estimator, Part
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.scenario import Scenario
 
 
-class PlugIn:
-    """Decides for n copies at once from what may be seen of them, round after round.
-
-    It is no `Controller`: it takes `Observed`, never the true `SystemState`, and it remembers. What no estimator gives
-    is taken from the observation. Estimators of ``weights`` turn a controller into a scheduler: ``gradient`` into that
-    of proportional fairness, ``round-robin`` into the one that serves a user at a time; without one the sum of goodput
-    is what counts.
+class Estimates:
+    """Estimators, and how many copies they remember things of.
 
     Parameters
     ----------
-    base
-        The controller.
     estimators
         At most one for each part.
 
     Raises
     ------
     ValueError
-        For two estimators of one part, or one of weights with a controller that takes none.
+        For two estimators of one part.
     """
 
-    def __init__(self, base: Controller, estimators: Iterable[Estimator] = ()) -> None:
-        self.base = base
+    def __init__(self, estimators: Iterable[Estimator] = ()) -> None:
         self.estimators = tuple(estimators)
         self._copies: int | None = None  # None: the next decision starts anew
-        parts = [estimator.part for estimator in self.estimators]
+        parts = self.parts
         for part in parts:
             if parts.count(part) > 1:
                 names = [type(e).__name__ for e in self.estimators if e.part == part]
                 raise ValueError(f"estimators: expected one for each part, got {names} for {part}")
-        if "weights" in parts and not isinstance(base, WeightedController):
-            raise ValueError(
-                f"base: expected a WeightedController for an estimator of weights, got {type(base).__name__}"
-            )
 
-    def decide(self, observed: Observed) -> Decision:
-        """Take in one round of every copy, and decide for the next; to be called exactly once a round.
+    @property
+    def parts(self) -> list[Part]:
+        """What is estimated."""
+        return [estimator.part for estimator in self.estimators]
 
-        Parameters
-        ----------
-        observed
-            Arrays (n, K), or (K,) of a single environment. n may change only after `reset` of all copies.
-
-        Returns
-        -------
-        Decision
-            Arrays (n, K), or (K,).
-
-        Raises
-        ------
-        ValueError
-            For a bad observation, or where a part is hidden and not estimated.
-        """
-        if np.ndim(observed.draft_time) == 1:  # one copy without its axis
-            return self.decide(observed[None])[0]
-        _check_observed(self.base.scenario, observed)
+    def take(self, observed: Observed) -> dict[Part, FloatArray]:
+        """Estimate each part, (n, K), from what copies have shown since the last call."""
         self._start_if_new(len(observed.draft_time))
-        estimates = {estimator.part: estimator.estimate(observed) for estimator in self.estimators}
-        state = SystemState(
-            observed.draft_time,
-            estimates.get("spectral_efficiency", observed.spectral_efficiency),
-            estimates["acceptance_rate"] if "acceptance_rate" in estimates else _visible_acceptance(observed),
-        )
-        weights = estimates.get("weights")
-        if weights is None or not isinstance(self.base, WeightedController):
-            return self.base(state)
-        own = self.base.weights
-        return self.base(state, weights=weights if own is None else weights * own)
+        return {estimator.part: estimator.estimate(observed) for estimator in self.estimators}
 
     def reset(self, mask: BoolArray | None = None) -> None:
         """Forget what the copies in ``mask`` (n,) have seen; ``None``: all, and their number.
@@ -110,6 +74,69 @@ class PlugIn:
             raise ValueError(f"observed: expected {self._copies} copies until reset() is called, got {copies}")
 
 
+class PlugIn(Estimates):
+    """Decides for n copies at once from what may be seen of them, round after round.
+
+    It is no `Controller`: it takes `Observed`, never the true `SystemState`, and it remembers. What no estimator gives
+    is taken from the observation. Estimators of ``weights`` turn a controller into a scheduler: ``gradient`` into that
+    of proportional fairness, ``round-robin`` into the one that serves a user at a time; without one the sum of goodput
+    is what counts.
+
+    Parameters
+    ----------
+    base
+        The controller.
+    estimators
+        At most one for each part.
+
+    Raises
+    ------
+    ValueError
+        For two estimators of one part, or one of weights with a controller that takes none.
+    """
+
+    def __init__(self, base: Controller, estimators: Iterable[Estimator] = ()) -> None:
+        self.base = base
+        super().__init__(estimators)
+        if "weights" in self.parts and not isinstance(base, WeightedController):
+            raise ValueError(
+                f"base: expected a WeightedController for an estimator of weights, got {type(base).__name__}"
+            )
+
+    def decide(self, observed: Observed) -> Decision:
+        """Take in one round of every copy, and decide for the next; to be called exactly once a round.
+
+        Parameters
+        ----------
+        observed
+            Arrays (n, K), or (K,) of a single environment. n may change only after `reset` of all copies.
+
+        Returns
+        -------
+        Decision
+            Arrays (n, K), or (K,).
+
+        Raises
+        ------
+        ValueError
+            For a bad observation, or where a part is hidden and not estimated.
+        """
+        if np.ndim(observed.draft_time) == 1:  # one copy without its axis
+            return self.decide(observed[None])[0]
+        check_observed(self.base.scenario, observed)
+        estimates = self.take(observed)
+        state = SystemState(
+            observed.draft_time,
+            estimates.get("spectral_efficiency", observed.spectral_efficiency),
+            estimates["acceptance_rate"] if "acceptance_rate" in estimates else _visible_acceptance(observed),
+        )
+        weights = estimates.get("weights")
+        if weights is None or not isinstance(self.base, WeightedController):
+            return self.base(state)
+        own = self.base.weights
+        return self.base(state, weights=weights if own is None else weights * own)
+
+
 def _visible_acceptance(observed: Observed) -> FloatArray:
     if observed.acceptance_rate is None:
         known = [name for name in ESTIMATORS.names() if ESTIMATORS.load(name).part == "acceptance_rate"]
@@ -117,7 +144,7 @@ def _visible_acceptance(observed: Observed) -> FloatArray:
     return observed.acceptance_rate
 
 
-def _check_observed(scenario: Scenario, observed: Observed) -> None:
+def check_observed(scenario: Scenario, observed: Observed) -> None:
     """``ValueError`` for arrays of other shapes than (n, K), or values that no round gives."""
     shape = (len(observed.draft_time), scenario.num_users)
     for field in fields(observed):

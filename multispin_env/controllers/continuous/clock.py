@@ -32,10 +32,10 @@ class Clock(Scheduler):
         κ ≥ 0, seconds that an upload takes for each second of the whole band.
     """
 
-    period: float = 0.5
+    period: float = 0.3
     time_price: float = 8.0
-    air_price: float = 20.0
-    queue: float = 2.0
+    air_price: float = 0.0
+    queue: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("period", "time_price", "air_price", "queue"):

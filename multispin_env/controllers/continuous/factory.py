@@ -1,10 +1,12 @@
 """Schedulers from their names."""
 
-from dataclasses import fields
 from typing import Any
 
 from multispin_env.checks import check_keywords
+from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
+from multispin_env.controllers.continuous.plug_in import SchedulerPlugIn
+from multispin_env.controllers.factory import joined, option_names
 from multispin_env.scenario import Scenario
 
 
@@ -45,6 +47,34 @@ def make_scheduler(name: str, scenario: Scenario, **options: Any) -> Scheduler:
     3
     """
     cls = SCHEDULERS.load(name)
-    own = tuple(field.name for field in fields(cls) if field.init and field.name != "scenario")
-    check_keywords(f"scheduler {name!r}", options, own)
+    check_keywords(f"scheduler {name!r}", options, option_names(cls))
     return cls(scenario, **options)
+
+
+def make_scheduler_plug_in(
+    name: str, scenario: Scenario, assumptions: Assumptions | None = None, **options: Any
+) -> SchedulerPlugIn:
+    """Make a scheduler that estimates hidden acceptance from what verifications show (ours).
+
+    Parameters
+    ----------
+    name
+        A scheduler and an estimator of acceptance, joined by ``+``: ``"groups+filter"``.
+    scenario, assumptions, **options
+        As for `make_plug_in`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown name or option (the nearest is suggested), an option of both parts, a bad value, or an estimator
+        of something else.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> plug_in = ms.make_scheduler_plug_in("groups+beta", ms.Scenario.preset("llama2"), groups=2, strength=10.0)
+    >>> plug_in.base.groups, plug_in.parts
+    (2, ['acceptance_rate'])
+    """
+    base, estimators = joined("scheduler", SCHEDULERS, name, scenario, assumptions, options)
+    return SchedulerPlugIn(base, estimators)

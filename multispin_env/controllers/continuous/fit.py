@@ -17,10 +17,10 @@ from multispin_env.arrays import IntArray
 from multispin_env.controllers.continuous.launch import Launch, in_order, longest_paying
 from multispin_env.controllers.continuous.moves import improved
 
-WINDOWS = 8
+WINDOWS = 6
 """Times φ that drafts may take, from D to where no gain could pay for the delay."""
 
-AIR_PRICES = (0.0, 0.25, 0.5, 0.75, 1.0)
+AIR_PRICES = (0.0, 0.3, 0.6, 1.0)
 """Prices of an air second, as parts of ρ, beyond which nobody would pay."""
 
 RATIO_STEPS = 3

@@ -15,6 +15,7 @@ from multispin_env.controllers.continuous.price import price_of_delay
 from multispin_env.controllers.continuous.rates import long_run_rate
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
 from multispin_env.physics.dynamics import sample_state
+from multispin_env.physics.validation import checked_weights
 from multispin_env.scenario import Scenario
 
 PILOTS, PILOT_TIME, PILOT_SEED = 4, 3.0, 10**9
@@ -40,11 +41,14 @@ class Groups(Scheduler):
         state (`fluid_rate`). An array has the batch shape of the states.
     air_price
         λ ≥ 0, tokens for a second of the whole band.
+    weights
+        ω ≥ 0, what a token of each device is worth, broadcast to the states; ``None`` means 1.
     """
 
     groups: int = None  # type: ignore[assignment]  # the number itself once the object is made
     rho: FloatArray | float | None = None
     air_price: float = 0.0
+    weights: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if self.groups is None:
@@ -63,8 +67,18 @@ class Groups(Scheduler):
         rho = price_of_delay(scenario, state, self.rho, self.groups)
         place = aim - state.batch[:, None]
         by_ratio = self.rho is None and self.groups == 1
-        length = launched(state, work, free, faded, place, rho, air_price=self.air_price, by_ratio=by_ratio)
+        weight = self._weight(state)
+        length = launched(
+            state, work, free, faded, place, rho, air_price=self.air_price, weight=weight, by_ratio=by_ratio
+        )
         return ordered(state, length, aim, faded)
+
+    def _weight(self, state: ContinuousState) -> FloatArray | None:
+        if self.weights is None:
+            return None
+        users = self.scenario.num_users
+        flat = np.asarray(self.weights, dtype=np.float64)
+        return checked_weights(flat if flat.ndim < 2 else flat.reshape(-1, users), state.phase.shape)
 
     def _aim(self, state: ContinuousState) -> IntArray:
         """Batches (n, K) that free devices aim at: G after the last; at the start one group after the other."""
@@ -96,6 +110,7 @@ def launched(
     rho: FloatArray,
     *,
     air_price: float = 0.0,
+    weight: FloatArray | None = None,
     by_ratio: bool = False,
 ) -> IntArray:
     """Lengths (n, K) of drafts that start for batches in these places (n, K), fitted batch by batch.
@@ -111,7 +126,14 @@ def launched(
         if rows.size:
             some, now = work[rows], begin[rows]
             launch = Launch.of(
-                work.scenario, state[rows], now, some.up_to(batch), some.due(batch), rho[rows], air_price=air_price
+                work.scenario,
+                state[rows],
+                now,
+                some.up_to(batch),
+                some.due(batch),
+                rho[rows],
+                air_price=air_price,
+                weight=1.0 if weight is None else weight[rows],
             )
             fitted = fit_ratio(launch) if by_ratio else fit(launch)
             length[rows] = np.where(now, fitted, length[rows])

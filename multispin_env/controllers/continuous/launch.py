@@ -101,9 +101,12 @@ class Launch:
 
         Here and below, ``at`` says of which copies: what turns arrays (n, K) into such that go with the lengths.
         """
-        release = lengths * self.draft_time[at] + self.release[at]
-        air = lengths * self.token_air[at] + self.air[at]
-        return all_sent(release, air)
+        count = lengths.astype(np.float64)  # once, not for each product
+        release = count * self.draft_time[at]
+        release += self.release[at]
+        count *= self.token_air[at]
+        count += self.air[at]
+        return all_sent(release, count)
 
     def server_time(self, lengths: IntArray, at: Any = ALL) -> FloatArray:
         """How long the batch is verified, (...) s, for lengths (..., K)."""

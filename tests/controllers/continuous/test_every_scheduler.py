@@ -137,3 +137,18 @@ def test_prices_of_a_second_for_another_batch():
     scheduler = ms.make_scheduler("groups", scenario, rho=np.array([90.0, 100.0]))
     with pytest.raises(ValueError, match="rho: expected one number, or one for each of 6 states, got 2"):
         scheduler(visited(ms.make_scheduler("groups", scenario)))
+
+
+def test_weights_lengthen_the_drafts_of_who_counts_more():
+    scenario = ms.Scenario.preset("llama2", num_users=6, total_bandwidth=2e6)
+    state = visited(ms.make_scheduler("groups", scenario, groups=2))
+    plain = ms.make_scheduler("groups", scenario, groups=2)(state)
+    even = ms.make_scheduler("groups", scenario, groups=2, weights=np.ones(6))(state)
+    weights = np.array([3.0, 1.0, 1.0, 0.1, 1.0, 1.0])
+    order = ms.make_scheduler("groups", scenario, groups=2, weights=weights)(state)
+    assert (plain.draft_length == even.draft_length).all()
+    assert (order.draft_length[:, 0] >= plain.draft_length[:, 0]).all()
+    assert order.draft_length[:, 0].sum() > plain.draft_length[:, 0].sum()
+    assert order.draft_length[:, 3].sum() < plain.draft_length[:, 3].sum()
+    with pytest.raises(ValueError, match=r"weights\[1\]: expected numbers ≥ 0"):
+        ms.make_scheduler("groups", scenario, groups=2, weights=np.array([1.0, -1.0, 1, 1, 1, 1]))(state)
