@@ -1,6 +1,6 @@
 """Copies of the system without the barrier, stepped together from verification to verification (ours)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -162,7 +162,7 @@ class ContinuousCore:
         begun = started(scenario, self.state, order)
         path = course(scenario, self.system.uplink, begun, order)
         if over is not None:
-            path = replace(path, verified=path.verified & ~over[:, None])  # nothing is drawn for them
+            path.verified[over] = False  # nothing is drawn for them
         _check_starts(path, over)
         tokens = self._tokens_of(path) * path.verified
         passage = Passage(
