@@ -3,7 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.subjects import DEFAULT_ID, ENCODINGS, REFERENCE_K, REFERENCE_N, Grid, Subject
+from benchmarks.speed.subjects import (
+    DEFAULT_ID,
+    ENCODINGS,
+    FEW,
+    REFERENCE_K,
+    REFERENCE_N,
+    WITHOUT_BARRIER,
+    Grid,
+    Subject,
+)
 
 
 def table(subjects: list[Subject], users: int) -> None:
@@ -52,6 +61,8 @@ def targets(subjects: list[Subject]) -> list[dict[str, Any]]:
         (f"native, staggered, residual, N = {n}: {unit}", rates["staggered", "residual", n], 5e5),
         (f"single residual: {unit}", rates["single", "residual", 1], 15e3),
     ]
+    (without,) = (s for s in subjects if (s.name, s.env_id, s.users) == ("native", WITHOUT_BARRIER, FEW))
+    wanted.append((f"without the barrier, plain, K = {FEW}, N = {n}: {unit}", without.rate, 3e5))
     natives = [s for s in subjects if (s.name, s.env_id) == ("native", DEFAULT_ID)]
     native_rates = {(s.users, s.action, s.copies): s.rate for s in natives}
     for users in sorted({users for users, _, copies in native_rates if copies == many}):

@@ -23,6 +23,13 @@ DRAWN = 8
 
 REFERENCE_N, REFERENCE_K = 256, 20
 
+WITHOUT_BARRIER = "MultiSpin/Continuous-v0"
+PLAYED = {WITHOUT_BARRIER: "plain"}
+"""Encodings where residuals are those of a rule that takes its own time."""
+
+FEW = 8
+"""Users of the target without the barrier."""
+
 Play = Callable[[int], None]
 
 
@@ -164,10 +171,11 @@ def groups(grid: Grid) -> Iterator[Callable[[], list[Subject]]]:
         subject
         for env_id in others
         for subject in (
-            native(env_id, "residual", REFERENCE_N, REFERENCE_K),
-            single(env_id, "residual", REFERENCE_K),
+            native(env_id, PLAYED.get(env_id, "residual"), REFERENCE_N, REFERENCE_K),
+            single(env_id, PLAYED.get(env_id, "residual"), REFERENCE_K),
         )
     ]
+    yield lambda: [native(WITHOUT_BARRIER, PLAYED[WITHOUT_BARRIER], REFERENCE_N, FEW)]
     yield mobile_env
 
 

@@ -14,8 +14,9 @@ from scores import SCENARIO, scores_of, slug
 import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.controllers.names import ContenderName
+from multispin_env.envs.settings import MAX_EPISODE_STEPS
 from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.registry import ENCODINGS, FIGURES, Registry
+from multispin_env.registry import ENCODINGS, FIGURES, ORDER_ENCODINGS, Registry
 
 ROUNDS = 8
 USERS = 8
@@ -44,9 +45,10 @@ def list_of_environments(pages: list[Page]) -> str:
 
 
 def _environment(env_id: str, stage: Path, animations: bool) -> Page:
-    summary, _, rest = ms.ENVIRONMENTS.load(env_id).page().partition("\n")
+    variant = ms.ENVIRONMENTS.load(env_id)
+    summary, _, rest = variant.page().partition("\n")
     picture = ""
-    if animations:
+    if animations and variant.renderers:
         name = f"{slug(env_id)}.gif"
         folder = stage / "environments" / "images"
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +58,7 @@ def _environment(env_id: str, stage: Path, animations: bool) -> Page:
             f"The best that is known beside another, on the same {ROUNDS} rounds; [watching](../watch.md) says what "
             f"is in the picture.\n\n```bash\n{command}\n```"
         )
-    scores = scores_of(env_id)
+    scores, span = scores_of(env_id), variant().span(MAX_EPISODE_STEPS)
     text = f"""# {env_id}
 
 {summary}
@@ -74,8 +76,8 @@ envs = gym.make_vec("{env_id}", num_envs=256)  # the native vector of it
 
 ## Reference scores
 
-`{scores.scenario}`, 20 devices, 10 MHz, {scores.episodes} held-out episodes of 64 rounds, means with 95 % bootstrap
-intervals; differences from `{scores.reference}` are paired, episode by episode.
+`{scores.scenario}`, 20 devices, 10 MHz, {scores.episodes} held-out episodes of {span}, means with 95 %
+bootstrap intervals; differences from `{scores.reference}` are paired, episode by episode.
 
 {scores.table()}
 
@@ -112,6 +114,7 @@ def animate(env_id: str, path: Path) -> str:
 TABLES: dict[str, Registry[Any]] = {
     **{name: value for name in ms.__all__ if isinstance(value := getattr(ms, name), Registry)},
     "registry.ENCODINGS": ENCODINGS,
+    "registry.ORDER_ENCODINGS": ORDER_ENCODINGS,
     "registry.FIGURES": FIGURES,
 }
 

@@ -36,11 +36,15 @@ class CopyStreams:
         Number of copies; each must be given a generator with `seed` before it is read.
     block
         Rows drawn ahead.
+    apart
+        Whether copies mostly read each at their own time. Then the rows of a copy lie together in memory, so that they
+        are written fast; else those that all copies read at once do. The numbers are the same.
     """
 
-    def __init__(self, draw: Draw, num_copies: int, block: int) -> None:
+    def __init__(self, draw: Draw, num_copies: int, block: int, apart: bool = False) -> None:
         self._draw = draw
         self._block = block
+        self._apart = apart
         self._generators: list[np.random.Generator | None] = [None] * num_copies
         self._rows = np.empty((block, num_copies, 0))  # (block, num_copies, *shape) from the first draw on
         self._next = np.full(num_copies, block, dtype=np.int64)  # row each copy reads next, unless it is common
@@ -83,6 +87,12 @@ class CopyStreams:
             self._next[:] = self._common
             self._common = None
 
+    def _empty_rows(self, shape: tuple[int, ...]) -> FloatArray:
+        copies = len(self._next)
+        if self._apart:
+            return np.empty((copies, self._block, *shape)).swapaxes(0, 1)
+        return np.empty((self._block, copies, *shape))
+
     def _refill(self, copies: Iterable[int]) -> None:
         for copy in copies:
             generator = self._generators[copy]
@@ -90,6 +100,6 @@ class CopyStreams:
                 raise RuntimeError(f"copy {copy}: read before it was seeded; call reset first")
             drawn = self._draw(generator, self._block)
             if self._rows.shape[2:] != drawn.shape[1:]:
-                self._rows = np.empty((self._block, len(self._next), *drawn.shape[1:]))
+                self._rows = self._empty_rows(drawn.shape[1:])
             self._rows[:, copy] = drawn
             self._next[copy] = 0

@@ -100,7 +100,8 @@ class OrderCodec(BoxCodec, ABC):
 def join_of(x: FloatArray) -> IntArray:
     """Thirds of [-1, 1]: leave, take, wait; where a copy would leave everybody, it takes everybody."""
     join = np.minimum((0.5 * JOINS * (x + 1.0)).astype(np.int64), Join.WAIT)
-    return np.where(join.any(-1, keepdims=True), join, Join.TAKE)
+    somebody = join.any(-1, keepdims=True)
+    return join if somebody.all() else np.where(somebody, join, Join.TAKE)
 
 
 def join_column(join: IntArray) -> FloatArray:

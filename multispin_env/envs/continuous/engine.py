@@ -113,11 +113,12 @@ class ContinuousEngine:
         if over is None or not np.count_nonzero(over):
             return self._play(self.actions.decode(action, self._core.state), None)
         self.actions.check_shape(action, self.num_copies, self.scenario.num_users)
+        ended = np.flatnonzero(over)
         read = np.array(action)
-        read[over] = 0
+        read[ended] = 0
         step = self._play(self.actions.decode(read, self._core.state), over)
         for array in (step.reward, step.duration, *step.info.values()):
-            array[over] = 0
+            array[ended] = 0
         return step
 
     def encode(self, decision: Order, copy: int | None = None) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
 from multispin_env.physics.continuous.uplink import UplinkDiscipline
+from multispin_env.physics.rounds import largest
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.verification import batch_time
 from multispin_env.scenario import Scenario
@@ -93,8 +94,8 @@ def course(scenario: Scenario, discipline: UplinkDiscipline, state: ContinuousSt
 def _batch_start(ends: FloatArray, order: Order) -> FloatArray:
     """When the batch starts, (n,) s; infinite where it never does."""
     there = np.where(order.join >= Join.TAKE, ends, np.inf)
-    first = there.min(-1)
-    start = np.maximum(np.where(order.join == Join.WAIT, ends, 0.0).max(-1), first)
+    first = -largest(-there)
+    start = np.maximum(largest(np.where(order.join == Join.WAIT, ends, 0.0)), first)
     if order.least_batch is not None:
         fewest = np.clip(order.least_batch, 1, (order.join >= Join.TAKE).sum(-1).clip(1))
         nth = np.take_along_axis(np.sort(there, -1), (fewest - 1)[:, None], -1)[:, 0]

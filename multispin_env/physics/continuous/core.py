@@ -1,6 +1,6 @@
 """Copies of the system without the barrier, stepped together from verification to verification (ours)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -80,10 +80,11 @@ class ContinuousCore:
         device_rows = partial(_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
         self._devices = CopyStreams(device_rows, num_copies, EPISODES)
         cycles = num_copies * scenario.num_users
-        self._fading = CopyStreams(system.channel.draw, cycles, CYCLES)
-        self._tokens = CopyStreams(_exponentials, cycles, CYCLES) if drawn else None
+        self._fading = CopyStreams(system.channel.draw, cycles, CYCLES, apart=True)
+        self._tokens = CopyStreams(_exponentials, cycles, CYCLES, apart=True) if drawn else None
         columns = system.acceptance.columns
-        self._renewals = CopyStreams(lambda rng, rows: rng.random((rows, columns)), cycles, CYCLES) if columns else None
+        renewal_rows = partial(_request_rows, columns=columns)
+        self._renewals = CopyStreams(renewal_rows, cycles, CYCLES, apart=True) if columns else None
         shape = (num_copies, scenario.num_users)
         zeros = np.zeros(shape, dtype=np.int64)
         self.users = Users(np.ones(shape), np.ones(shape), zeros)
@@ -104,9 +105,13 @@ class ContinuousCore:
 
     def reset(self, copies: IntArray | None = None) -> None:
         """New devices, all of them free, for these copies (default all)."""
-        chosen = np.arange(self.num_copies) if copies is None else copies
+        self.state = self.state.copy()  # what was handed out keeps its numbers
+        self._begin_anew(np.arange(self.num_copies) if copies is None else copies)
+
+    def _begin_anew(self, chosen: IntArray) -> None:
+        """New devices in a state whose own arrays nobody else has."""
         scenario = self.system.scenario
-        drawn = users_from_uniforms(scenario, self._devices.read(copies))
+        drawn = users_from_uniforms(scenario, self._devices.read(chosen))
         self.users = Users._make(_put(old, chosen, new) for old, new in zip(self.users, drawn, strict=True))
         cells = self._cells(chosen)
         fresh = self._fresh_uniforms(cells)
@@ -115,10 +120,16 @@ class ContinuousCore:
         rows = self._fading.read(cells.reshape(-1))
         gain = self.system.channel.first_gain(drawn.mean_gain, rows.reshape(*cells.shape, -1))
         self._gain = _put(self._gain, chosen, gain)
-        system = SystemState(drawn.draft_time, spectral_efficiency(scenario, gain), requests.rate)
-        new = _idle_state(system)
-        pairs = ((getattr(self.state, name), getattr(new, name)) for name in ContinuousState.__slots__)
-        self.state = ContinuousState(*(_put(old, chosen, values) for old, values in pairs))
+        state = self.state
+        for array in (state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim):
+            array[chosen] = 0  # `Phase.FREE` is 0
+        state.batch[chosen] = 0
+        state.time[chosen] = 0.0
+        self.state = state.changed(
+            draft_time=_put(state.draft_time, chosen, drawn.draft_time),
+            spectral_efficiency=_put(state.spectral_efficiency, chosen, spectral_efficiency(scenario, gain)),
+            acceptance_rate=_put(state.acceptance_rate, chosen, requests.rate),
+        )
 
     def hold(self, state: SystemState) -> None:
         """Put all copies into a state (n, K) with free devices, in place of what `reset` draws."""
@@ -151,7 +162,7 @@ class ContinuousCore:
         begun = started(scenario, self.state, order)
         path = course(scenario, self.system.uplink, begun, order)
         if over is not None:
-            path = replace(path, verified=path.verified & ~over[:, None])  # nothing is drawn for them
+            path.verified[over] = False  # nothing is drawn for them
         _check_starts(path, over)
         tokens = self._tokens_of(path) * path.verified
         passage = Passage(
@@ -167,7 +178,7 @@ class ContinuousCore:
         )
         self._go_on(path, tokens)
         if over is not None and over.any():
-            self.reset(np.flatnonzero(over))
+            self._begin_anew(np.flatnonzero(over))
         return passage
 
     def _go_on(self, path: Course, tokens: FloatArray) -> None:
@@ -222,6 +233,10 @@ class ContinuousCore:
 
 def _uniforms(rng: np.random.Generator, rows: int, columns: int, num_users: int) -> FloatArray:
     return rng.random((rows, columns, num_users))
+
+
+def _request_rows(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
+    return rng.random((rows, columns))
 
 
 def _exponentials(rng: np.random.Generator, rows: int) -> FloatArray:

@@ -78,7 +78,8 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> Upload
         begun = np.maximum((start <= now).sum(-1) - 1, 0)  # the last upload that began
         waiting = np.maximum(finish[begun, np.arange(len(time))] - now, 0.0).take(by_priority)
         left = np.empty_like(release)
-        left.put(by_release.take(by_priority), np.diff(waiting, prepend=0.0, axis=-1))
+        waiting[:, 1:] -= waiting[:, :-1].copy()
+        left.put(by_release.take(by_priority), waiting)
         bounded = np.minimum(np.maximum(left, 0.0), air)
         return np.where(ends <= now, 0.0, np.where(release >= now, air, bounded))
 
