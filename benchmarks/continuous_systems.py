@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import multispin_env as ms
+from multispin_env.arrays import FloatArray
+from multispin_env.physics.dynamics import UNIFORMS_PER_USER, users_from_uniforms
 from multispin_env.units import MHZ
 
 
@@ -48,6 +50,11 @@ class System:
         spread = scenario.draft_time_spread
         uniform = (state.draft_time / scenario.mean_draft_time - 1.0 + spread) / (2.0 * spread)
         return replace(state, draft_time=scenario.mean_draft_time * 10.0 ** (uniform - 0.5))
+
+    def mean_gains(self, seed: int, count: int) -> FloatArray:
+        """Mean gains (count, K) of the devices that `states` draws."""
+        rows = np.random.default_rng(seed).random((count, UNIFORMS_PER_USER, self.users))  # as `sample_state` does
+        return users_from_uniforms(self.scenario, rows).mean_gain
 
 
 SYSTEMS = tuple(

@@ -7,29 +7,28 @@ many instances, which takes minutes at K = 20.
 """
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
 import multispin_env as ms
-from benchmarks.bound import instance
-from multispin_env.arrays import FloatArray, IntArray
+from benchmarks.continuous_systems import System, chosen
+from multispin_env.arrays import IntArray
 from multispin_env.controllers.continuous.annealing import Annealing
 from multispin_env.controllers.continuous.schedule import Tables
 from multispin_env.controllers.continuous.stored import FILE, key_of
+from multispin_env.evaluation.seeds import HELD_OUT_SEED
 
-SYSTEMS = (
-    ("llama2", 8, 10.0, "narrow"),
-    ("qwen3.5", 8, 10.0, "narrow"),
-    ("llama2", 20, 10.0, "wide"),
-    ("qwen3.5", 20, 5.0, "narrow"),
-)
-"""Preset, devices, MHz, and spread of the draft times as in `benchmarks.bound`."""
+SYSTEMS = ("llama2 K8 B10 narrow", "qwen3.5 K8 B10 narrow", "llama2 K20 B10 wide", "qwen3.5 K20 B5 narrow")
+"""As in `benchmarks.continuous_systems`, on the same instances as the other benchmarks."""
 
-SEARCHES = {8: Annealing(moves=2000, chains=32), 20: Annealing(moves=4000, chains=64)}
+INSTANCES = 12
+
+SEARCHES = {8: Annealing(moves=800, chains=32), 20: Annealing(moves=2500, chains=48)}
 """By the number of devices."""
+
+RULES = ("groups", "prices", "plan")
 
 PATH = Path(ms.__file__).parent / "controllers" / "continuous" / FILE
 
@@ -42,66 +41,52 @@ def stored() -> dict[str, IntArray]:
         return {name: arrays[name] for name in arrays.files}
 
 
-def make(instances: int) -> None:
+def make(systems: list[System]) -> None:
     """Search for the tables that are missing."""
     tables = stored()
-    for system in SYSTEMS:
-        for seed in range(instances):
-            scenario, state, _ = instance(*system, seed)
-            name = key_of(scenario, state).hex()
+    for system in systems:
+        scenario, states = system.scenario, system.states(HELD_OUT_SEED, INSTANCES)
+        for number in range(INSTANCES):
+            state = states[number : number + 1]
+            name = key_of(scenario, state[0]).hex()
             if name in tables:
                 continue
             begin = perf_counter()
-            (table,) = SEARCHES[system[1]].search(scenario, state[None], np.random.default_rng(0))
+            (table,) = SEARCHES[system.users].search(scenario, state, np.random.default_rng(0))
             tables[name] = table.astype(np.int8)
             np.savez_compressed(PATH, **tables)  # type: ignore[arg-type]
-            rate = float(Tables.of(scenario, state[None]).rate(table[None])[0])
-            seconds = perf_counter() - begin
-            print(f"{system} {seed}: {rate:.2f} tokens/s, {len(table)} batches, {seconds:.0f} s", flush=True)
+            rate, seconds = float(Tables.of(scenario, state).rate(table[None])[0]), perf_counter() - begin
+            words = f"{rate:.2f} tokens/s, {len(table)} batches, {seconds:.0f} s"
+            print(f"{system.name}, instance {number}: {words}", flush=True)
 
 
-def rates(system: tuple[str, int, float, str], instances: int) -> Iterator[tuple[str, FloatArray]]:
-    """Rates (instances,) of schedulers, and the bound."""
-    drawn = [instance(*system, seed) for seed in range(instances)]
-    scenario = drawn[0][0]
-    state = ms.SystemState(
-        *(np.stack([getattr(own, name) for _, own, _ in drawn]) for name in ms.SystemState.__slots__)
-    )
-    for name in ("synchronous", "groups", "prices", "plan"):
-        yield name, ms.long_run_rate(ms.make_scheduler(name, scenario), state)
-    yield "bound", ms.rate_bound(scenario, state)
-
-
-def show(instances: int, tight: int) -> None:
-    """Print a line for each system."""
-    for system in SYSTEMS:
-        found = dict(rates(system, instances))
-        print("\n{} K = {} {:g} MHz {}".format(*system))
-        for name, rate in found.items():
-            ratio = found["plan"] / rate
-            error = ratio.std(ddof=1) / np.sqrt(instances)
-            print(f"  {name:<12s} {rate.mean():7.1f}   plan over it {ratio.mean():.4f} ± {error:.4f}")
-        if tight:
-            bound = np.array([_tight(system, seed) for seed in range(tight)])
-            best = np.max([found[name][:tight] for name in ("groups", "prices", "plan")], 0)
-            shares = {name: (found[name][:tight] / bound).mean() for name in ("groups", "prices", "plan")}
-            words = ", ".join(f"{name} {share:.4f}" for name, share in shares.items())
-            print(f"  tight bound  {bound.mean():7.1f}   of it: {words}, best {(best / bound).mean():.4f}")
-
-
-def _tight(system: tuple[str, int, float, str], seed: int) -> float:
-    scenario, state, _ = instance(*system, seed)
-    return float(ms.rate_bound(scenario, state, tight=True))
+def show(system: System, tight: int) -> None:
+    """Print mean rates of a system, and `plan` over them."""
+    scenario, state = system.scenario, system.states(HELD_OUT_SEED, INSTANCES)
+    rates = {name: ms.long_run_rate(ms.make_scheduler(name, scenario), state) for name in ("synchronous", *RULES)}
+    print(f"\n{system.name}")
+    for name, rate in (rates | {"bound": ms.rate_bound(scenario, state)}).items():
+        ratio = rates["plan"] / rate
+        error = ratio.std(ddof=1) / np.sqrt(INSTANCES)
+        print(f"  {name:<12s} {rate.mean():7.1f}   plan over it {ratio.mean():.4f} ± {error:.4f}")
+    if tight:
+        bound = ms.rate_bound(scenario, state[:tight], tight=True)
+        shares = {name: rates[name][:tight] / bound for name in RULES}
+        best = np.max(list(shares.values()), 0)
+        words = ", ".join(f"{name} {share.mean():.4f}" for name, share in (shares | {"best": best}).items())
+        print(f"  tight bound of {tight}: {bound.mean():.1f}; of it {words}", flush=True)
 
 
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--instances", type=int, default=12)
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), metavar="NAME", help="as in the tables")
     parser.add_argument("--tight", type=int, default=0, help="instances with the tight bound (default none)")
     options = parser.parse_args()
-    make(options.instances)
-    show(options.instances, options.tight)
+    systems = [system for name in options.systems for system in chosen(name)]
+    make(systems)
+    for system in systems:
+        show(system, options.tight)
 
 
 if __name__ == "__main__":

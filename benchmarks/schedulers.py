@@ -20,7 +20,6 @@ from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import aligned
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.dynamics import users_from_uniforms
 from multispin_env.physics.uplink import spectral_efficiency
 
 COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -43,10 +42,8 @@ def instances(system: System, count: int, channel: str) -> ms.SystemState:
     state = system.states(HELD_OUT_SEED, count)
     if channel == "static":
         return state
-    scenario = system.scenario
-    rows = np.random.default_rng(HELD_OUT_SEED).random((count, 3, scenario.num_users))  # as `sample_state` draws them
-    mean = users_from_uniforms(scenario, rows).mean_gain
-    return replace(state, spectral_efficiency=spectral_efficiency(scenario, mean))
+    mean = system.mean_gains(HELD_OUT_SEED, count)
+    return replace(state, spectral_efficiency=spectral_efficiency(system.scenario, mean))
 
 
 def priced(scheduler: Any, state: ms.SystemState, channel: str) -> ms.Scheduler:
