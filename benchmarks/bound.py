@@ -1,7 +1,7 @@
 """The bound without the barrier, its prices and its speed: ``python -m benchmarks.bound --tight 2``.
 
-For the sixteen systems of `benchmarks.continuous_systems`, on held-out instances with static channels: the mean bound on
-tokens/s, also over the goodput of the best rounds with the barrier; what a second of the server, the uplink and the
+For the sixteen systems of `benchmarks.continuous_systems`, on held-out instances with static channels: the mean bound
+on tokens/s, also over the goodput of the best rounds with the barrier; what a second of the server, the uplink and the
 devices is worth, as shares of the bound; and seconds an instance. ``--fading 2`` and ``--tight 2`` add the bound with
 fading and the tight bound of two instances each, which takes minutes for 20 devices. Writes all as JSON.
 """

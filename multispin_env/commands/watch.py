@@ -2,9 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+from gymnasium.vector import VectorEnv
 
 from multispin_env.checks import check_real
 from multispin_env.envs.rendering.renderers import Film, Frame
@@ -21,7 +24,7 @@ from multispin_env.terminal.arguments import (
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
 from multispin_env.watch.files import Pixels, writer_for
-from multispin_env.watch.film import film_of, make_watched_env, watch
+from multispin_env.watch.film import film_of, make_watched_env, suited_env, watch
 
 USERS = 8
 """Devices, unless others are asked for: their pictures are large enough to read."""
@@ -37,19 +40,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO, num_users=USERS)
     parser.add_argument("--controller", metavar="NAME", help="shown left (default: the best known)")
     parser.add_argument("--beside", metavar="NAME", help="shown right (default: a simple one)")
-    parser.add_argument("--rounds", type=int, default=64, help="rounds to play (default 64)")
+    rounds = "rounds to play (default 64); where there are none, --set horizon=SECONDS"
+    parser.add_argument("--rounds", type=int, default=64, help=rounds)
     parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the episode (default {EPISODE_SEED})")
     parser.add_argument("--fps", type=float, default=12.0, help="frames a second (default 12)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .gif or .mp4 to write (default: a window)")
 
 
 def _film(options: argparse.Namespace, progress: Progress) -> Film:
-    env = make_watched_env(options.env, options.rounds, options.scenario, chosen_arguments(options, OWN))
-    episodes = []
+    arguments = chosen_arguments(options, OWN)
+
+    def make(others: Mapping[str, Any]) -> VectorEnv[Any, Any, Any]:
+        return make_watched_env(options.env, options.rounds, options.scenario, arguments | dict(others))
+
+    env, episodes = make({}), []
     settings = native(env).settings
     for name in (options.controller or reference_of(settings), options.beside or settings.variant.baseline):
-        progress.begin(f"playing {options.rounds} rounds of {name}")
-        episodes.append(watch(env, name, options.seed))
+        length = "" if settings.variant.max_episode_steps is None else f"{options.rounds} rounds of "
+        progress.begin(f"playing {length}{name}")
+        episodes.append(watch(suited_env(env, name, make), name, options.seed))
     return film_of(env, *episodes)
 
 
@@ -98,6 +107,7 @@ COMMAND = Command(
     (
         "--controller optimal --beside fixed",
         "--controller optimal --beside fixed --set reward=sampled --rounds 24 --out watch.gif",
+        "--env MultiSpin/Continuous-v0 --controller groups --beside barrier --set horizon=6 reward=sampled",
         "--env MultiSpin/HiddenAcceptance-v0 --controller optimal+filter --beside optimal+task-mean",
         "--env MultiSpin/DelayedChannel-v0 --set delay=2 --controller optimal+quantile --beside optimal+last-report",
     ),

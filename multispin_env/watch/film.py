@@ -1,6 +1,6 @@
 """What is played for a film."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -9,6 +9,7 @@ from gymnasium.vector import VectorEnv
 from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.rendering.renderers import Film
 from multispin_env.envs.settings import ENVIRONMENTS
+from multispin_env.evaluation.cases.episodes import differing
 from multispin_env.evaluation.contenders import deciding, make_contender, native, start
 
 
@@ -24,7 +25,8 @@ def make_watched_env(env_id: str, rounds: int, scenario: str, arguments: Mapping
     """
     check_name("env", env_id, ENVIRONMENTS.names())
     steps = check_integer("rounds", rounds, 1)
-    by_itself = ENVIRONMENTS.load(env_id).max_episode_steps is None
+    variant = ENVIRONMENTS.load(env_id)
+    by_itself = variant.max_episode_steps is None
     return gym.make_vec(
         env_id,
         num_envs=1,
@@ -32,8 +34,17 @@ def make_watched_env(env_id: str, rounds: int, scenario: str, arguments: Mapping
         scenario=scenario,
         max_episode_steps=None if by_itself else steps,
         render_mode="rgb_array",
-        **arguments,
+        **{"action": variant.any_decision, **arguments},
     )
+
+
+def suited_env(
+    env: VectorEnv[Any, Any, Any], name: str, make: Callable[[Mapping[str, Any]], VectorEnv[Any, Any, Any]]
+) -> VectorEnv[Any, Any, Any]:
+    """Return the environment, or one of ``make`` with other arguments where the contender of a name needs them."""
+    variant = native(env).variant
+    changed = differing(variant.suited(make_contender(name, env)), variant)
+    return make(changed) if changed else env
 
 
 def watch(env: VectorEnv[Any, Any, Any], name: str, seed: int) -> list[Any]:
