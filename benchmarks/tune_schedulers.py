@@ -1,8 +1,9 @@
-"""How the defaults of schedulers were found: ``python benchmarks/tune_schedulers.py prices``.
+"""How the defaults of schedulers were found: ``python -m benchmarks.tune_schedulers prices``.
 
 Random search: the defaults and 23 random choices of the options of a scheduler run in each system in static channels,
 for instances of a seed that no table uses. The table has the mean over systems of each choice's rate, as a part of that
-of two groups on the same instances, best first. The default options are the best choice.
+of two groups on the same instances, best first. The default options are the best choice of such a search, which began
+with other ones.
 """
 
 import argparse
