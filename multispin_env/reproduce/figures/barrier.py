@@ -36,8 +36,8 @@ BUDGETS, QUICK_BUDGETS = (2.5, 5.0, 20.0), (5.0,)
 SERVERS, QUICK_SERVERS = ("a100-7b-gemm", "a100-32b", "a100-70b"), ()
 """Profiles beside the paper's own law; there ids are uploaded and lengths may be 0."""
 
-STATES, QUICK_STATES = 16, 4
-WARM_UP, HORIZON, QUICK_HORIZON = 5.0, 25.0, 5.0
+STATES, QUICK_STATES = 12, 4
+WARM_UP, HORIZON, QUICK_HORIZON = 3.0, 15.0, 5.0
 ALIKE = 0.5
 """Seconds with the barrier: in a static channel all rounds are alike."""
 
