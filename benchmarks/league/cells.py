@@ -156,7 +156,7 @@ def obstacle(cell: Cell) -> str:
     """Why an agent can't learn in a contest, or nothing."""
     try:
         AGENTS.load(cell.agent).check(cell.contest.settings)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         return str(error)
     return ""
 

@@ -104,17 +104,17 @@ def _chosen(options: argparse.Namespace) -> str:
 
 
 def cells_of(options: argparse.Namespace) -> tuple[list[Cell], list[str]]:
-    """What is to be run, and what can't be, with the reason."""
+    """What is to be run, and what can't be, with the reason; ``ValueError`` with the first if nothing can be."""
     chosen = _chosen(options)
     contests = [Contest(*one, chosen) for one in itertools.product(options.envs, options.scenarios, options.users)]
-    for contest in contests:
-        _ = contest.settings  # refuses what an environment does not have
     wanted = [
         Cell(contest, agent, seed, _rounds(options, agent), options.size)
         for seed, contest, agent in itertools.product(range(options.seeds), contests, options.agents)
     ]
     reasons = {cell: obstacle(cell) for cell in wanted}
     cells = [cell for cell in wanted if not reasons[cell]]
+    if wanted and not cells:
+        raise ValueError(reasons[wanted[0]])
     if options.pretrained:
         cells = [*(cell for cell in shipped(options.size) if cell.contest.env in options.envs), *cells]
     skipped = dict.fromkeys(f"{cell.agent}, {cell.contest.title}: {why}" for cell, why in reasons.items() if why)

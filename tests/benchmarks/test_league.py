@@ -131,6 +131,14 @@ def test_a_contest_can_be_on_a_server(tmp_path):
     assert found == pytest.approx(there.values("optimal"), rel=1e-6)
 
 
+def test_what_agents_cannot_play_is_left_out_of_a_whole_league():
+    options = league.COMMAND.parser("league").parse_args(["--set", "spread=0.1"])
+    league._complete(options)
+    found, skipped = league.cells_of(options)
+    assert {cell.contest.env for cell in found} == {"MultiSpin/HiddenAcceptance-v0", "MultiSpin/Fair-v0"}
+    assert any("MultiSpin/Homogeneous-v0: unknown keyword 'spread'" in line for line in skipped)
+
+
 def test_a_second_call_repeats_nothing(played, monkeypatch):
     before = (played / "results.csv").read_text()
     monkeypatch.setattr(cells, "train", lambda *given: pytest.fail("trained again"))
