@@ -1,6 +1,8 @@
 """Cells of the league: one trained run in one contest, and what it is compared with; each a JSON file."""
 
 import json
+import re
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -24,6 +26,7 @@ from multispin_env.evaluation.cases.base import Cases, listed
 from multispin_env.evaluation.cases.choice import held_out
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.files import read_json
+from multispin_env.terminal.arguments import parse_settings
 
 ENCODINGS = {"MultiSpin/DelayedChannel-v0": "residual"}
 """Action encodings of agents, where it is not the one below: on late reports they learn on top of the plug-in."""
@@ -46,34 +49,53 @@ class Stopped(Exception):  # noqa: N818 (no error)
 
 @dataclass(frozen=True)
 class Contest:
-    """An environment with a preset and a number of users."""
+    """An environment with a preset and a number of users.
+
+    Parameters
+    ----------
+    env, preset, num_users
+        What is played.
+    chosen
+        Other arguments of the environment, such as the server, in the words of ``--set``; empty for the usual ones.
+    """
 
     env: str
     preset: str
     num_users: int
+    chosen: str = ""
 
     @property
     def stem(self) -> str:
         """Beginning of its files' names."""
-        return f"{self.env.split('/')[-1].split('-')[0].lower()}-{self.preset}-k{self.num_users}"
+        words = (self.env.split("/")[-1].split("-")[0].lower(), self.preset, f"k{self.num_users}", *self._settings)
+        return "-".join(re.sub(r"[^\w.-]+", "-", word) for word in words)
 
     @property
     def title(self) -> str:
         """What a table of it is called."""
-        return f"{self.env}, {self.preset}, K = {self.num_users}"
+        return ", ".join((self.env, self.preset, f"K = {self.num_users}", *self._settings))
+
+    @property
+    def _settings(self) -> list[str]:
+        return shlex.split(self.chosen)
 
     @property
     def settings(self) -> Settings:
-        """As ``train.py`` makes it."""
+        """As ``train.py`` makes it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments that the environment does not have, and bad ones.
+        """
         variant = ENVIRONMENTS.load(self.env)
         chosen = {
             "action": ENCODINGS.get(self.env, ENCODING),
             "reward": "expected",
             "optimum": False,
         }
-        return Settings.make(
-            self.env, variant, self.preset, chosen, own_arguments(variant) | {"num_users": self.num_users}
-        )
+        others = own_arguments(variant) | {"num_users": self.num_users} | parse_settings(self._settings)
+        return Settings.make(self.env, variant, self.preset, chosen, others)
 
     @property
     def arguments(self) -> Content:
@@ -134,7 +156,7 @@ def obstacle(cell: Cell) -> str:
     """Why an agent can't learn in a contest, or nothing."""
     try:
         AGENTS.load(cell.agent).check(cell.contest.settings)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         return str(error)
     return ""
 

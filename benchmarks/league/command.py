@@ -6,6 +6,7 @@ what is missing, and a run that was stopped goes on. The tables are written anew
 
 import argparse
 import itertools
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.base import AGENTS
+from agents.options import OWN_OPTIONS, SETTINGS
 from agents.runs import make_folder
 from benchmarks.league.cells import Cell, Contest, Stopped, obstacle, references, result, shipped
 from benchmarks.league.curves import draw_curves
@@ -22,8 +24,9 @@ from benchmarks.league.pictures import draw_profile
 from benchmarks.league.report import League
 from benchmarks.league.studies import STUDIES
 from multispin_env.checks import check_integer, check_name, check_real
-from multispin_env.registry import ENVIRONMENTS, SCENARIOS
+from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS
 from multispin_env.reproduce.figure import PRESETS
+from multispin_env.terminal.arguments import chosen_arguments
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
 
@@ -48,6 +51,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--envs", nargs="+", metavar="ID", help="environment ids (default: all)")
     parser.add_argument("--scenarios", nargs="+", metavar="NAME", help=f"presets (default: {', '.join(PRESETS)})")
     parser.add_argument("--users", nargs="+", type=int, metavar="K", help="numbers of devices (default 8 20)")
+    parser.add_argument("--server", metavar="NAME", help=f"of {', '.join(SERVERS.names())} (default: the presets' own)")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=SETTINGS)
     parser.add_argument("--seeds", type=int, help="training seeds of each, from 0 on (default 5)")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--timesteps", type=int, help="rounds of each run (default: the agent's own)")
@@ -91,15 +96,25 @@ def _rounds(options: argparse.Namespace, name: str) -> int | None:
     return rounds if options.fraction is None else max(1, round(options.fraction * agent.timesteps))
 
 
+def _chosen(options: argparse.Namespace) -> str:
+    """Arguments of all contests in the words of ``--set``, the server among them."""
+    chosen_arguments(options, (*OWN_OPTIONS, "num_users"))  # refuses what is given twice or has an option of its own
+    server = [] if options.server is None else [f"server={options.server}"]
+    return shlex.join([*server, *options.set])
+
+
 def cells_of(options: argparse.Namespace) -> tuple[list[Cell], list[str]]:
-    """What is to be run, and what can't be, with the reason."""
-    contests = [Contest(*one) for one in itertools.product(options.envs, options.scenarios, options.users)]
+    """What is to be run, and what can't be, with the reason; ``ValueError`` with the first if nothing can be."""
+    chosen = _chosen(options)
+    contests = [Contest(*one, chosen) for one in itertools.product(options.envs, options.scenarios, options.users)]
     wanted = [
         Cell(contest, agent, seed, _rounds(options, agent), options.size)
         for seed, contest, agent in itertools.product(range(options.seeds), contests, options.agents)
     ]
     reasons = {cell: obstacle(cell) for cell in wanted}
     cells = [cell for cell in wanted if not reasons[cell]]
+    if wanted and not cells:
+        raise ValueError(reasons[wanted[0]])
     if options.pretrained:
         cells = [*(cell for cell in shipped(options.size) if cell.contest.env in options.envs), *cells]
     skipped = dict.fromkeys(f"{cell.agent}, {cell.contest.title}: {why}" for cell, why in reasons.items() if why)

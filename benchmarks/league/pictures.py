@@ -64,13 +64,13 @@ def draw_generalisation(rows: Sequence[Content], folder: Path) -> None:
     presets = list(dict.fromkeys(row["preset"] for row in rows))
 
     def plot(axes: Any) -> None:
-        for panel, preset in zip(axes.flat, presets, strict=True):
+        for panel, preset in zip(axes.flat, presets, strict=False):
             _generalisation(panel, [row for row in rows if row["preset"] == preset])
             panel.set_title(preset, fontsize="medium")
         axes[0, 0].set_ylabel("score: 0 fixed, 1 reference")
         axes[0, 0].figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
-    draw(folder / "generalisation.png", plot, (1, len(presets)), (5.0, 5.0))
+    draw(folder / "generalisation.png", plot, (-(-len(presets) // 2), min(2, len(presets))), (5.0, 4.0))
 
 
 def _generalisation(axes: Any, rows: Sequence[Content]) -> None:

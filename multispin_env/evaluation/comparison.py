@@ -12,6 +12,7 @@ from multispin_env.controllers.names import ContenderName
 from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells
+from multispin_env.registry import SYSTEMS
 
 QUANTILES = (5, 25, 50, 75, 95)
 """Per cent of users, all episodes together, whose throughput is shown."""
@@ -139,8 +140,12 @@ def compare_ledgers(ledgers: Mapping[str, Ledger], reference: str, metric: str) 
 
 
 def best_plug_in(values: Mapping[str, FloatArray]) -> str:
-    """Name of the best that is not told what an environment hides; where nothing is hidden, the optimum itself."""
-    names = [name for name in values if name != ContenderName.parse(name).as_clairvoyant]
+    """Name of the best that is not told what an environment hides; where nothing is hidden, the optimum itself.
+
+    Other systems decide nothing in this one, so they are no plug-ins, also where they reach more.
+    """
+    decide = [name for name in values if name not in SYSTEMS.names()]
+    names = [name for name in decide if name != ContenderName.parse(name).as_clairvoyant]
     return max(names, key=lambda name: float(values[name].mean()))
 
 

@@ -12,7 +12,9 @@ from benchmarks.league import cells, studies
 from benchmarks.league import command as league
 from benchmarks.league.statistics import Performance, all_scores, crossed, iqm, iqm_interval, profile, weights_of
 from multispin_env.commands.main import main
+from multispin_env.evaluation.cases.states import States
 from multispin_env.registry import Registry
+from multispin_env.scenario import Scenario
 
 pytest.importorskip("matplotlib")
 
@@ -113,6 +115,30 @@ def test_a_fraction_is_of_each_agents_own_budget(capsys):
     assert "fraction: expected a finite number in (0, 1], got 2.0" in capsys.readouterr().err
 
 
+def test_a_contest_can_be_on_a_server(tmp_path):
+    """The reference is the optimum there, and cells of it have files of their own."""
+    options = ["--agents", "imitation", "--seeds", "1", "--envs", "MultiSpin/Heterogeneous-v0"]
+    law = ["--server", "a100-32b", "--set", "payload=ids", "min_draft_length=0"]
+    assert run(tmp_path, *options, *law) == 0
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert {row["chosen"] for row in rows} == {"server=a100-32b payload=ids min_draft_length=0"}
+    title = "llama2, K = 3, server=a100-32b, payload=ids, min_draft_length=0"
+    assert f"MultiSpin/Heterogeneous-v0, {title}" in (tmp_path / "results.md").read_text()
+    stem = "heterogeneous-llama2-k3-server-a100-32b-payload-ids-min_draft_length-0"
+    found = json.loads((tmp_path / "references" / f"{stem}.json").read_text())["values"]["optimal"]
+    scenario = Scenario.preset("llama2", num_users=3, server="a100-32b", payload="ids", min_draft_length=0)
+    there = States.draw(scenario, 4)
+    assert found == pytest.approx(there.values("optimal"), rel=1e-6)
+
+
+def test_what_agents_cannot_play_is_left_out_of_a_whole_league():
+    options = league.COMMAND.parser("league").parse_args(["--set", "spread=0.1"])
+    league._complete(options)
+    found, skipped = league.cells_of(options)
+    assert {cell.contest.env for cell in found} == {"MultiSpin/HiddenAcceptance-v0", "MultiSpin/Fair-v0"}
+    assert any("MultiSpin/Homogeneous-v0: unknown keyword 'spread'" in line for line in skipped)
+
+
 def test_a_second_call_repeats_nothing(played, monkeypatch):
     before = (played / "results.csv").read_text()
     monkeypatch.setattr(cells, "train", lambda *given: pytest.fail("trained again"))
@@ -174,6 +200,10 @@ def test_studies_run(tmp_path, monkeypatch):
         (["--studies", "tim"], "did you mean 'time'"),
         (["--seeds", "0"], "seeds: expected an integer ≥ 1, got 0"),
         (["--size", "1"], "size: expected an integer ≥ 2, got 1"),
+        (["--server", "a100-32"], "server: expected one of"),
+        (["--server", "a100-32b", "--set", "server=a100-70b"], "set: expected 'server' once, got --server too"),
+        (["--set", "num_users=3"], "set: expected an argument other than"),
+        (["--set", "sprea=0.1"], "MultiSpin/Homogeneous-v0: unknown keyword 'sprea'"),
     ],
 )
 def test_bad_options_are_refused_in_one_sentence(options, message, capsys):

@@ -97,3 +97,8 @@ def test_the_best_plug_in_is_not_told_what_is_hidden():
     values = {"optimal+clairvoyant": np.full(2, 3.0), "optimal+filter": np.full(2, 2.0), "optimal+beta": np.ones(2)}
     assert best_plug_in(values) == "optimal+filter"
     assert best_plug_in({"fixed": np.ones(2), "optimal": np.full(2, 2.0)}) == "optimal"
+
+
+def test_another_system_is_no_plug_in():
+    values = {"optimal": np.ones(2), "fixed": np.zeros(2), "colocated": np.full(2, 2.0)}
+    assert best_plug_in(values) == "optimal"
