@@ -21,7 +21,8 @@ def test_there_are_blocks():
 
 
 @pytest.mark.parametrize("block", ALL)
-def test_blocks_run(block):
+def test_blocks_run(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
     exec(block, {})  # the text a reader would paste
 
 
