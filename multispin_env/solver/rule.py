@@ -29,7 +29,7 @@ NEAR = np.array([-3, -2, -1, 0, 1, 2])
 RELAXED_TOLERANCE = 1e-3
 """Accuracy of the relaxed optimum: the ray is much longer."""
 
-LONGEST_TOLERANCE = 1e-6
+LONGEST_TOLERANCE = 1e-10
 """The same where the longest draft of padded passes is searched for: what it earns nearly equals what it costs."""
 
 RAY_ENTRIES = 32_768

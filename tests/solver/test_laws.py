@@ -147,7 +147,7 @@ def test_a_padded_relaxed_optimum_reaches_the_ends_of_its_ranges():
     assert (at.value >= whole * (1.0 - 1e-14)).all()
 
 
-@pytest.mark.parametrize(("seed", "pieces"), [(210, 2), (266, 2), (280, 2), (132, 1)])
+@pytest.mark.parametrize(("seed", "pieces"), [(210, 2), (266, 2), (280, 2), (132, 1), (9, 1), (137, 1)])
 def test_the_rule_finds_the_longest_draft_where_padding_earns_little(seed, pieces):
     rng = np.random.default_rng(seed)
     scenario, state, weights = hostile_instance(rng, max_decisions=1000)
