@@ -33,6 +33,9 @@ COARSE, COARSE_STEPS = 1e-2, 2
 NEARLY = 0.999
 """A draft this close to the longest counts as held back by it; if it is not, it earns nothing more."""
 
+CORNER = 1e-6
+"""Share of a length by which the search may miss an end of its range."""
+
 
 class Relaxed(NamedTuple):
     """The optimum over real lengths of n instances."""
@@ -168,7 +171,25 @@ def _padded(problem: Problem, tolerance: float) -> Relaxed:
     every, high = np.arange(len(problem)), np.minimum(low + 1.0, problem.high.max(-1))
     ends = worth(low, every), worth(high, every)
     worth(bracketed_root(worth, low, high, ends, tolerance), every)
-    return _priced(problem, points.at, np.zeros(len(problem)))
+    return _cornered(problem, points.at, points.slope)
+
+
+def _cornered(problem: Problem, at: Stationary, longest: FloatArray) -> Relaxed:
+    """Price lengths cut at M (n,), those that nearly reach an end of their range moved there if that is better.
+
+    Where all lengths are at ends, one φ belongs to a whole range of λ, and close to it lengths change fast with φ: its
+    last digits decide some 1e-9 of a token.
+    """
+    whole = np.round(longest)
+    longest = np.where(np.abs(longest - whole) <= CORNER * whole, whole, longest)
+    low, high = problem.low, np.minimum(problem.high, longest[:, None])
+    moved = np.where(at.length - low <= CORNER * high, low, at.length)
+    moved = np.where(high - at.length <= CORNER * high, high, moved)
+    constant = np.zeros(len(problem))
+    one, two = _priced(problem, at, constant), _priced(problem, at._replace(length=moved), constant)
+    better = two.value > one.value
+    pairs = zip(one, two, strict=True)
+    return Relaxed(*(np.where(better if a.ndim == 1 else better[:, None], b, a) for a, b in pairs))
 
 
 def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Relaxed]:

@@ -29,6 +29,8 @@ NEAR = np.array([-3, -2, -1, 0, 1, 2])
 RELAXED_TOLERANCE = 1e-3
 """Accuracy of the relaxed optimum: the ray is much longer."""
 
+LONGEST_TOLERANCE = 1e-10
+"""The same where the longest draft of padded passes is searched for: what it earns nearly equals what it costs."""
 
 RAY_ENTRIES = 32_768
 """Numbers of candidates that are priced at once: their arrays stay in the core's cache."""
@@ -100,7 +102,7 @@ def _where_busy(problem: Problem, relaxed: Relaxed) -> FloatArray:
 
 def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     """The best of what the rule finds for the few longest drafts around the relaxed one, each of constant time."""
-    longest, relaxed = relaxed_longest(problem, RELAXED_TOLERANCE)
+    longest, relaxed = relaxed_longest(problem, LONGEST_TOLERANCE)
     relaxed = _numbers(problem, relaxed)
     ends = problem.low.max(-1), problem.high.max(-1)
     near = np.clip(longest[:, None] + NEAR, ends[0][:, None], ends[1][:, None])

@@ -138,6 +138,25 @@ def test_nothing_near_the_relaxed_optimum_is_better(kind):
                 assert value(up) <= best * (1.0 + 1e-10)
 
 
+def test_a_padded_relaxed_optimum_reaches_the_ends_of_its_ranges():
+    rng = np.random.default_rng(280)
+    scenario, state, weights = hostile_instance(rng, max_decisions=1000)
+    problem = make_problem(hostile_law(rng, scenario, 2, True), state, weights)
+    at = relaxed_optimum(problem)
+    whole = problem.value(np.round(at.length)[:, None])[:, 0]
+    assert (at.value >= whole * (1.0 - 1e-14)).all()
+
+
+@pytest.mark.parametrize(("seed", "pieces"), [(210, 2), (266, 2), (280, 2), (132, 1), (9, 1), (137, 1)])
+def test_the_rule_finds_the_longest_draft_where_padding_earns_little(seed, pieces):
+    rng = np.random.default_rng(seed)
+    scenario, state, weights = hostile_instance(rng, max_decisions=1000)
+    scenario = hostile_law(rng, scenario, pieces, True)
+    best = best_goodput(scenario, state, weights)
+    quick = ms.make_controller("optimal", scenario)(state, weights=weights)
+    assert weighted(scenario, state, weights, quick) >= 0.999 * best
+
+
 def test_nobody_drafts_exactly_where_the_relaxed_optimum_says_so():
     found = Counter()
     for seed in range(60):
