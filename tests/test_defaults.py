@@ -180,7 +180,7 @@ OF_COMMANDS = [  # module, option, default, and how its help or its page states 
     (watch, "rounds", 64, "docs/watch.md", "| 64, that of the tables |"),
     (watch, "seed", 1_100_000_000, "docs/watch.md", "| 64, that of the tables |"),
     (watch, "fps", 12.0, "docs/watch.md", "| `--fps` | 12 |"),
-    (watch, "beside", "fixed", "docs/watch.md", "| the best known, `fixed` |"),
+    (watch, "beside", None, "docs/watch.md", "| the best known, `fixed`; without the barrier `barrier` |"),
     (solve, "controller", "optimal", "--help", "(default optimal)"),
     (reproduce, "seed", HELD_OUT_SEED, "docs/reproduce.md", "the default is the seed of the held-out states"),
 ]

@@ -27,7 +27,10 @@ CHECKS = {
         {"trials": 2, "timesteps": 2048, "study": "{folder}/s.sqlite"},
     ),
     "training": (lambda reward: reward > 1.0, {"timesteps": 512}),
-    "own_controller": (lambda rows: "same-time" in [row.name for row in rows] and rows[0].share <= 1 + 1e-12, {}),
+    "own_controller": (
+        lambda rows: {row.name: row.share for row in rows}["same-time"] <= 1 + 1e-12 and rows[1].name == "optimal",
+        {},
+    ),
     "own_scheduler": (lambda rates: rates["in-time"] > rates["barrier"], {}),
     "own_environment": (lambda rows: [row.name for row in rows][:2] == ["homogeneous", "optimal"], {}),
     "own_scenario": (lambda goodput: goodput > 12 / (0.030 + 12 * 0.008), {}),

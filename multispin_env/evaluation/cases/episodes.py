@@ -113,7 +113,7 @@ class Episodes:
 
         For the name of a system see `play_system`.
         """
-        if isinstance(contender, str) and contender in self.systems:
+        if isinstance(contender, str) and contender in SYSTEMS.names():
             return play_system(self.env(), contender, self.seed, progress)
         chosen = make_contender(contender, self.env()) if isinstance(contender, str) else contender
         env = self.env(self._action_of(chosen), self._variant.suited(chosen))

@@ -12,7 +12,7 @@ from multispin_env.controllers.continuous.rates import LongRun, long_run
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells
 from multispin_env.physics.dynamics import sample_state
-from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
+from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY
 from multispin_env.reproduce.figure import PRESETS, FigureSpec
 from multispin_env.reproduce.scale import Scale
 from multispin_env.scenario import Scenario
@@ -139,8 +139,12 @@ def draw(rows: Sequence[BarrierRow], figure: Any) -> None:
         for axes in line[:2]:
             axes.set_ylabel("tokens/s")
             axes.set_title(preset)
-        line[2].set_title(f"{preset}: shares of the time")
-    legend_below(figure, panels[0][0], len(STYLES))
+        line[2].set_title(preset)
+    entries: dict[str, Any] = {}
+    for axes in panels[0][::2]:
+        handles, labels = axes.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=len(STYLES), frameon=False)
 
 
 def _lines(axes: Any, rows: Sequence[BarrierRow], position: Any, label: str) -> None:
@@ -171,7 +175,7 @@ def _bars(axes: Any, rows: Sequence[BarrierRow]) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0.0, 1.02)
     axes.grid(False)
-    axes.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, frameon=False)
+    axes.set_xlabel("share of the time")
 
 
 def cells(rows: Sequence[BarrierRow]) -> tuple[Cells, list[Cells]]:
