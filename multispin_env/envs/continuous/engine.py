@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.envs.continuous.actions import OrderCodec
 from multispin_env.envs.continuous.objectives import TokensMinusTime
 from multispin_env.envs.continuous.observations import ContinuousObservations
+from multispin_env.envs.copies import CopiesEngine
 from multispin_env.envs.engine import Observation, Step
 from multispin_env.envs.observations import SHARED
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
@@ -52,7 +52,7 @@ class Parts:
     draws_tokens: bool
 
 
-class ContinuousEngine:
+class ContinuousEngine(CopiesEngine):
     """n copies of one environment, with actions and observations as arrays (n, ...).
 
     Parameters
@@ -66,8 +66,8 @@ class ContinuousEngine:
     def __init__(self, parts: Parts, num_copies: int) -> None:
         self.scenario = parts.system.scenario
         self.num_copies = num_copies
-        self.actions = parts.actions
-        self.observations = parts.observations
+        self.actions: OrderCodec = parts.actions
+        self.observations: ContinuousObservations = parts.observations
         self.objective = parts.objective
         self._horizon = parts.horizon
         self._core = ContinuousCore(parts.system, num_copies, drawn=parts.draws_tokens)
@@ -81,57 +81,15 @@ class ContinuousEngine:
         return self._core.state
 
     @property
-    def action_space(self) -> spaces.Box:
-        """Action space of one copy."""
-        return self.actions.space
-
-    @property
-    def observation_space(self) -> spaces.Dict:
-        """Observation space of one copy."""
-        return self.observations.space
-
-    def seed(self, copy: int, generator: np.random.Generator) -> None:
-        """Give a copy fresh random streams."""
-        self._core.seed(copy, generator)
+    def decoded_with(self) -> ContinuousState:
+        """The state itself."""
+        return self.state
 
     def reset(self, copies: IntArray | None = None) -> Observation:
         """Start new episodes in some copies (default all); returns the observation of all, to be read only."""
         self._core.reset(copies)
         self._tokens[slice(None) if copies is None else copies] = 0.0
         return self._observe()
-
-    def step(self, action: NDArray[Any], over: BoolArray | None = None) -> PassageStep:
-        """Play actions (n, K, columns) until the next verification ends; a bad action raises and changes nothing.
-
-        Parameters
-        ----------
-        action
-            In [-1, 1].
-        over
-            Copies (n,) that start a new episode instead: their action is not read, their reward and info are 0.
-        """
-        if over is None or not np.count_nonzero(over):
-            return self._play(self.actions.decode(action, self._core.state), None)
-        self.actions.check_shape(action, self.num_copies, self.scenario.num_users)
-        ended = np.flatnonzero(over)
-        read = np.array(action)
-        read[ended] = 0
-        step = self._play(self.actions.decode(read, self._core.state), over)
-        for array in (step.reward, step.duration, *step.info.values()):
-            array[ended] = 0
-        return step
-
-    def encode(self, decision: Order, copy: int | None = None) -> NDArray[np.float32]:
-        """Return the actions that decode to orders (n, K), or the action of one copy, (K,)."""
-        return self.actions.encode(decision, self.state if copy is None else self.state[copy])
-
-    def decode(self, action: NDArray[Any], copy: int | None = None) -> Order:
-        """Return the orders (n, K) that actions mean now, or that of one copy, (K,)."""
-        return self.actions.decode(action, self.state if copy is None else self.state[copy])
-
-    def decode_observation(self, observation: Observation) -> ContinuousState:
-        """Return what observations show, arrays (..., K) in physical units."""
-        return self.observations.decode(observation)
 
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """There are none: who is in a batch changes at once."""

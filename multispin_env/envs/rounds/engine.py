@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.base import Controller
+from multispin_env.envs.copies import CopiesEngine
 from multispin_env.envs.engine import Observation, Step
 from multispin_env.envs.rounds.actions import ActionCodec
 from multispin_env.envs.rounds.core import ALL, Core, Rows
@@ -19,7 +19,7 @@ from multispin_env.envs.rounds.observations import ObservationCodec
 from multispin_env.envs.rounds.whole_lengths import whole_length_slopes
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.physics.rounds import price, slopes
-from multispin_env.physics.types import Decision, Observed, Outcome, RealDecision, SystemState
+from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState
 from multispin_env.scenario import Scenario
 
 
@@ -70,7 +70,7 @@ class Parts:
     best: Controller | None
 
 
-class RoundsEngine:
+class RoundsEngine(CopiesEngine):
     """n copies of one environment, with actions and observations as arrays (n, ...).
 
     Parameters
@@ -84,8 +84,8 @@ class RoundsEngine:
     def __init__(self, parts: Parts, num_copies: int) -> None:
         self.scenario = parts.scenario
         self.num_copies = num_copies
-        self.actions = parts.actions
-        self.observations = parts.observations
+        self.actions: ActionCodec = parts.actions
+        self.observations: ObservationCodec = parts.observations
         self.objective = parts.objective
         self._parts = parts
         self._core = Core(
@@ -104,18 +104,9 @@ class RoundsEngine:
         return self._core.state
 
     @property
-    def action_space(self) -> spaces.Box:
-        """Action space of one copy."""
-        return self.actions.space
-
-    @property
-    def observation_space(self) -> spaces.Dict:
-        """Observation space of one copy."""
-        return self.observations.space
-
-    def seed(self, copy: int, generator: np.random.Generator) -> None:
-        """Give a copy fresh random streams."""
-        self._core.seed(copy, generator)
+    def decoded_with(self) -> SystemState:
+        """As reported, or what the plan makes of it."""
+        return self.planned
 
     def reset(self, copies: IntArray | None = None) -> Observation:
         """Start new episodes in some copies (default all); returns the observation of all, to be read only."""
@@ -123,39 +114,6 @@ class RoundsEngine:
         rows: Rows = ALL if copies is None else copies
         self._forget(rows)
         return self._observe()
-
-    def step(self, action: NDArray[Any], over: BoolArray | None = None) -> RoundStep:
-        """Play actions (n, K, columns); a bad action raises and changes nothing.
-
-        Parameters
-        ----------
-        action
-            In [-1, 1].
-        over
-            Copies (n,) that start a new episode instead: their action is not read, their reward and info are 0.
-        """
-        if over is None or not np.count_nonzero(over):
-            return self._play(self.actions.decode(action, self.planned), None)
-        self.actions.check_shape(action, self.num_copies, self.scenario.num_users)
-        ended = np.flatnonzero(over)
-        read = np.array(action)
-        read[ended] = 0
-        step = self._play(self.actions.decode(read, self.planned), over)
-        for array in (step.reward, *step.info.values()):
-            array[ended] = 0
-        return step
-
-    def encode(self, decision: Decision, copy: int | None = None) -> NDArray[np.float32]:
-        """Return the actions that decode to decisions (n, K), or the action of one copy, (K,)."""
-        return self.actions.encode(decision, self.planned if copy is None else self.planned[copy])
-
-    def decode(self, action: NDArray[Any], copy: int | None = None) -> Decision:
-        """Return the decisions (n, K) that actions mean in this round, or that of one copy, (K,)."""
-        return self.actions.decode(action, self.planned if copy is None else self.planned[copy])
-
-    def decode_observation(self, observation: Observation) -> Observed:
-        """Return what observations show, arrays (..., K) in physical units."""
-        return self.observations.decode(observation)
 
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Derivatives (n, K, columns) of the expected reward by actions (n, K, columns), as in the shell."""
