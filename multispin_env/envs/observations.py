@@ -25,6 +25,9 @@ ROUNDING = 1e-6
 SHARED = "shared"
 """Entry of what all users share."""
 
+MIDDLE = 4
+"""Draft length at which ``shared`` also says how long a pass takes, where that depends on it."""
+
 
 @dataclass(frozen=True)
 class Words:

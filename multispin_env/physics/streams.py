@@ -16,6 +16,19 @@ MOST_NUMBERS = 16_000_000
 
 FEWEST_ROWS = 8
 
+EPISODES = 8
+"""Episodes for which devices are drawn ahead."""
+
+
+def user_uniforms(rng: np.random.Generator, rows: int, columns: int, num_users: int) -> FloatArray:
+    """Uniform variables (rows, columns, K) in [0, 1)."""
+    return rng.random((rows, columns, num_users))
+
+
+def user_exponentials(rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
+    """Standard exponential variables (rows, K)."""
+    return rng.standard_exponential((rows, num_users))
+
 
 def rows_ahead(numbers_per_row: int) -> int:
     """How many rows to draw ahead; the numbers of a copy do not depend on it."""

@@ -7,6 +7,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer
 from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.continuous.launch import in_order
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
@@ -71,10 +72,5 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
         load = np.add.accumulate(need / cycle, -1)
         shorter = np.concatenate([np.zeros_like(load[..., :1]), load[..., :-1]], -1)
         upload = 0.5 * (upload + need / (1.0 - np.minimum(shorter, MOST_LOAD)))
-        size = 0.5 * (size + np.clip(server * _total(1.0 / cycle), 1.0, users))
-    return _total(tokens / cycle)
-
-
-def _total(array: FloatArray) -> FloatArray:
-    total: FloatArray = np.add.accumulate(array, -1)[..., -1]
-    return total
+        size = 0.5 * (size + np.clip(server * in_order(1.0 / cycle), 1.0, users))
+    return in_order(tokens / cycle)

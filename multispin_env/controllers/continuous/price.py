@@ -3,6 +3,7 @@
 import numpy as np
 
 from multispin_env.arrays import FloatArray
+from multispin_env.controllers.continuous.launch import in_order
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
@@ -24,9 +25,9 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: int) -> Float
     window = WINDOWS * float(scenario.pass_time(size, size)) + scenario.round_trip_time  # type: ignore[arg-type]
     pace = (state.draft_time + token_air)[:, None]
     length = np.minimum((window - scenario.round_trip_time)[:, None] / pace, scenario.max_draft_length)
-    tokens = np.add.accumulate(TokenLaw.of(state.acceptance_rate[:, None]).expected(length), -1)[..., -1]
-    air = np.add.accumulate(length * token_air[:, None], -1)[..., -1]
-    total = np.add.accumulate(length, -1)[..., -1]
+    tokens = in_order(TokenLaw.of(state.acceptance_rate[:, None]).expected(length))
+    air = in_order(length * token_air[:, None])
+    total = in_order(length)
     server = scenario.pass_time(size, size + total / groups)  # type: ignore[arg-type]
     rates: FloatArray = tokens / np.maximum(np.maximum(window + server, groups * server), air)
     best: FloatArray = rates.max(-1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.controllers.continuous.launch import all_sent
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.uplink import full_share_token_time
@@ -111,12 +112,7 @@ def _gaps(inside: BoolArray) -> IntArray:
 
 def _all_uploaded(release: FloatArray, air: FloatArray, waiting: FloatArray) -> FloatArray:
     """When the work that waits (n,) and uploads (n, K) released later, some of them of no air, are all done."""
-    order = np.argsort(np.where(air > 0.0, release, 0.0), -1)
-    air = np.take_along_axis(air, order, -1)
-    release = np.where(air > 0.0, np.take_along_axis(release, order, -1), 0.0)
-    total = air.sum(-1)
-    after = release + air + (total[:, None] - np.cumsum(air, -1))
-    done: FloatArray = np.maximum(waiting + total, after.max(-1))
+    done: FloatArray = np.maximum(waiting + air.sum(-1), all_sent(release * (air > 0.0), air))
     return done
 
 

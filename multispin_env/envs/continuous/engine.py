@@ -21,8 +21,6 @@ from multispin_env.physics.continuous.types import ContinuousState, Order, Passa
 class PassageStep(Step):
     """One verification of all copies."""
 
-    before: ContinuousState  # (n, K) when the order was given
-    order: Order  # (n, K)
     passage: Passage  # (n, K)
 
 
@@ -96,11 +94,11 @@ class ContinuousEngine(CopiesEngine):
         raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got Continuous")
 
     def _play(self, order: Order, over: BoolArray | None) -> PassageStep:
-        before = self._core.state
+        begun = self._core.state.time
         passage = self._core.advance(order, over)
         gained = np.add.reduce(passage.tokens, -1)
         reward = self.objective.reward(gained, passage.duration)
-        time = before.time + passage.duration
+        time = begun + passage.duration
         self._tokens += gained
         info: dict[str, NDArray[Any]] = {
             "tokens": passage.tokens,
@@ -116,9 +114,7 @@ class ContinuousEngine(CopiesEngine):
         if over is not None:
             self._tokens[over] = 0.0
             truncated &= ~over
-        return PassageStep(
-            self._observe(), reward, self._never, truncated, passage.duration, info, before, order, passage
-        )
+        return PassageStep(self._observe(), reward, self._never, truncated, passage.duration, info, passage)
 
     def _observe(self) -> Observation:
         """Entries whose field has not been replaced since are the same arrays again."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.engine import Observation
-from multispin_env.envs.observations import DEVICE_ENTRIES, SHARED, SHARED_BOUND, Entry, Scales, Words
+from multispin_env.envs.observations import DEVICE_ENTRIES, MIDDLE, SHARED, SHARED_BOUND, Entry, Scales, Words
 from multispin_env.physics.continuous.types import ContinuousState, Phase
 from multispin_env.physics.uplink import full_share_token_time
 
@@ -19,9 +19,6 @@ PHASES = len(Phase)
 
 BATCHES = 4.0
 """Batches from the next to the aim that count as one half."""
-
-MIDDLE = 4
-"""Draft length at which ``shared`` also says how long a pass takes, where that depends on it."""
 
 NEARLY_ONE = 1.0 - 2.0**-24
 """The largest float32 below 1; more is for ever."""

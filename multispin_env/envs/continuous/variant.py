@@ -22,8 +22,7 @@ from multispin_env.envs.engine import MakeRenderer
 from multispin_env.envs.page import page
 from multispin_env.envs.rendering.renderers import Film, renderers
 from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Told, Variant
-from multispin_env.physics.acceptance.base import ACCEPTANCES
-from multispin_env.physics.continuous.channels import CHANNEL_LAWS, GaussMarkovInTime, channel_law
+from multispin_env.physics.continuous.channels import CHANNEL_LAWS, GaussMarkovInTime
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.continuous.uplink import DISCIPLINES, discipline_of
@@ -76,9 +75,7 @@ class ContinuousVariant(Variant):
                 f"channel: expected {Scenario.channel!r}, since channel_law says how channels change here, "
                 f"got {scenario.channel!r}"
             )
-        acceptance = ACCEPTANCES.load(scenario.acceptance)
-        law = channel_law(self.channel_law, self.coherence_time)
-        return ContinuousSystem(scenario, law, discipline_of(self.discipline), acceptance)
+        return ContinuousSystem.of(scenario, self.channel_law, self.discipline, self.coherence_time)
 
     def contender(self, scenario: Scenario, name: str, **options: Any) -> Scheduler:
         """A scheduler; it sees the true state."""

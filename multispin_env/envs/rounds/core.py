@@ -2,32 +2,27 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.physics.acceptance.requests import Requests
 from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Dynamics, Users, users_from_uniforms
 from multispin_env.physics.rounds import price
-from multispin_env.physics.streams import MOST_ROWS, CopyStreams, Draw, rows_ahead
+from multispin_env.physics.streams import (
+    EPISODES,
+    MOST_ROWS,
+    CopyStreams,
+    Draw,
+    rows_ahead,
+    user_exponentials,
+    user_uniforms,
+)
 from multispin_env.physics.types import Decision, Outcome, SystemState
 from multispin_env.physics.uplink import spectral_efficiency
 from multispin_env.scenario import Scenario
 
-Rows = IntArray | slice
 ALL = slice(None)
-
-EPISODES = 8
-"""Episodes for which devices are drawn ahead."""
-
-
-def _uniform_rows(rng: np.random.Generator, rows: int, columns: int, num_users: int) -> FloatArray:
-    return rng.random((rows, columns, num_users))
-
-
-def _token_rows(rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
-    return rng.standard_exponential((rows, num_users))
 
 
 def _streams(draw: Draw, num_copies: int, most_rows: int = MOST_ROWS) -> CopyStreams:
@@ -67,11 +62,11 @@ class Core:
         self._priced = priced
         self._drawn = priced or drawn
         num_users = scenario.num_users
-        uniform_rows = partial(_uniform_rows, columns=dynamics.acceptance.columns, num_users=num_users)
-        device_rows = partial(_uniform_rows, columns=UNIFORMS_PER_USER, num_users=num_users)
+        uniform_rows = partial(user_uniforms, columns=dynamics.acceptance.columns, num_users=num_users)
+        device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=num_users)
         self._devices = _streams(device_rows, num_copies, EPISODES)
         self._fading = _streams(partial(dynamics.channel.draw, num_users=num_users), num_copies)
-        self._tokens = _streams(partial(_token_rows, num_users=num_users), num_copies)
+        self._tokens = _streams(partial(user_exponentials, num_users=num_users), num_copies)
         self._renewals = _streams(uniform_rows, num_copies)
         ones, zeros = np.ones((num_copies, num_users)), np.zeros((num_copies, num_users), dtype=np.int64)
         self.mean_gain = ones
@@ -202,12 +197,3 @@ class Core:
         """`state` with the spectral efficiency of the last report, arrays (n, K)."""
         if self.dynamics.delay:
             self.reported = SystemState(self._draft_time, self._reports[0], self.requests.rate)
-
-
-def replaced(array: Any, rows: Rows, values: Any) -> Any:
-    """Array with new rows, in memory of its own."""
-    if isinstance(rows, slice):
-        return values
-    array = array.copy()
-    array[rows] = values
-    return array

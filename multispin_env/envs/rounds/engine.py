@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows
 from multispin_env.controllers.base import Controller
 from multispin_env.envs.copies import CopiesEngine
 from multispin_env.envs.engine import Observation, Step
 from multispin_env.envs.rounds.actions import ActionCodec
-from multispin_env.envs.rounds.core import ALL, Core, Rows
+from multispin_env.envs.rounds.core import ALL, Core
 from multispin_env.envs.rounds.memories import Memory
 from multispin_env.envs.rounds.objectives import Objective
 from multispin_env.envs.rounds.observations import ObservationCodec

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.envs.rounds.core import Rows, replaced
+from multispin_env.arrays import FloatArray, IntArray, Rows, replaced
 
 
 class Remembering:

@@ -5,8 +5,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from multispin_env.arrays import FloatArray
-from multispin_env.envs.rounds.core import Rows, replaced
+from multispin_env.arrays import FloatArray, Rows, replaced
 from multispin_env.envs.rounds.memories import Remembering
 from multispin_env.physics.fairness import discounted_throughput, initial_throughput, utility
 from multispin_env.physics.types import Outcome

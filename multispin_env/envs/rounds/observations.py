@@ -13,6 +13,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.envs.engine import Observation
 from multispin_env.envs.observations import (
     DEVICE_ENTRIES,
+    MIDDLE,
     SHARED,
     SHARED_BOUND,
     Entry,
@@ -84,9 +85,6 @@ ENTRIES = {
     ),
 }
 """Entries beside ``shared``, in the order of the observation."""
-
-MIDDLE = 4
-"""Draft length at which ``shared`` also says how long a pass takes, where that depends on it."""
 
 SHARED_WORDS = Words(
     "log10 of T_ver / T̄, K, K Q / (B r̄ T̄)",

@@ -83,7 +83,7 @@ class GaussMarkovInTime:
 
     def first_gain(self, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
         """Exponential with means H̄."""
-        return mean_gain * (fresh[..., 0] ** 2 + fresh[..., 1] ** 2) / 2.0
+        return GaussMarkov().first_gain(mean_gain, np.moveaxis(fresh, -1, -2))
 
     def next_gain(self, gain: FloatArray, mean_gain: FloatArray, elapsed: FloatArray, fresh: FloatArray) -> FloatArray:
         """One step of the chain, with the correlation that the elapsed time leaves."""

@@ -2,29 +2,25 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, replaced
 from multispin_env.physics.acceptance.base import ACCEPTANCES, Acceptance
 from multispin_env.physics.acceptance.requests import Requests
 from multispin_env.physics.continuous.calendar import Course, after, course, started
-from multispin_env.physics.continuous.channels import CycleChannel, channel_law
+from multispin_env.physics.continuous.channels import CycleChannel, GaussMarkovInTime, channel_law
 from multispin_env.physics.continuous.types import ContinuousState, Order, Passage, Phase
 from multispin_env.physics.continuous.uplink import UplinkDiscipline, discipline_of
 from multispin_env.physics.continuous.validation import checked_order
 from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Users, users_from_uniforms
-from multispin_env.physics.streams import CopyStreams
+from multispin_env.physics.streams import EPISODES, CopyStreams, user_exponentials, user_uniforms
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.uplink import channel_gain, spectral_efficiency
 from multispin_env.scenario import Scenario
 
 CYCLES = 256
 """Cycles of a device for which random numbers are drawn ahead."""
-
-EPISODES = 8
-"""Episodes for which devices are drawn ahead."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +45,16 @@ class ContinuousSystem:
     acceptance: Acceptance
 
     @classmethod
-    def of(cls, scenario: Scenario, channel: str = "independent", discipline: str = "serial") -> "ContinuousSystem":
+    def of(
+        cls,
+        scenario: Scenario,
+        channel: str = "independent",
+        discipline: str = "serial",
+        coherence_time: float = GaussMarkovInTime.coherence_time,
+    ) -> "ContinuousSystem":
         """From names; ``ValueError`` for an unknown one."""
         acceptance = ACCEPTANCES.load(scenario.acceptance)
-        return cls(scenario, channel_law(channel), discipline_of(discipline), acceptance)
+        return cls(scenario, channel_law(channel, coherence_time), discipline_of(discipline), acceptance)
 
 
 class ContinuousCore:
@@ -77,11 +79,13 @@ class ContinuousCore:
         system.acceptance.prior(scenario)  # refuses a scenario that it can't serve
         self.system = system
         self.num_copies = num_copies
-        device_rows = partial(_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
+        device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
         self._devices = CopyStreams(device_rows, num_copies, EPISODES)
         cycles = num_copies * scenario.num_users
         self._fading = CopyStreams(system.channel.draw, cycles, CYCLES, apart=True)
-        self._tokens = CopyStreams(_exponentials, cycles, CYCLES, apart=True) if drawn else None
+        self._tokens = (
+            CopyStreams(partial(user_exponentials, num_users=1), cycles, CYCLES, apart=True) if drawn else None
+        )
         columns = system.acceptance.columns
         renewal_rows = partial(_request_rows, columns=columns)
         self._renewals = CopyStreams(renewal_rows, cycles, CYCLES, apart=True) if columns else None
@@ -112,23 +116,25 @@ class ContinuousCore:
         """New devices in a state whose own arrays nobody else has."""
         scenario = self.system.scenario
         drawn = users_from_uniforms(scenario, self._devices.read(chosen))
-        self.users = Users._make(_put(old, chosen, new) for old, new in zip(self.users, drawn, strict=True))
+        self.users = Users._make(replaced(old, chosen, new) for old, new in zip(self.users, drawn, strict=True))
         cells = self._cells(chosen)
         fresh = self._fresh_uniforms(cells)
         requests = self.system.acceptance.first(scenario, drawn.task, np.moveaxis(fresh, -1, -2))
-        self.requests = Requests._make(_put(old, chosen, new) for old, new in zip(self.requests, requests, strict=True))
+        self.requests = Requests._make(
+            replaced(old, chosen, new) for old, new in zip(self.requests, requests, strict=True)
+        )
         rows = self._fading.read(cells.reshape(-1))
         gain = self.system.channel.first_gain(drawn.mean_gain, rows.reshape(*cells.shape, -1))
-        self._gain = _put(self._gain, chosen, gain)
+        self._gain = replaced(self._gain, chosen, gain)
         state = self.state
         for array in (state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim):
             array[chosen] = 0  # `Phase.FREE` is 0
         state.batch[chosen] = 0
         state.time[chosen] = 0.0
         self.state = state.changed(
-            draft_time=_put(state.draft_time, chosen, drawn.draft_time),
-            spectral_efficiency=_put(state.spectral_efficiency, chosen, spectral_efficiency(scenario, gain)),
-            acceptance_rate=_put(state.acceptance_rate, chosen, requests.rate),
+            draft_time=replaced(state.draft_time, chosen, drawn.draft_time),
+            spectral_efficiency=replaced(state.spectral_efficiency, chosen, spectral_efficiency(scenario, gain)),
+            acceptance_rate=replaced(state.acceptance_rate, chosen, requests.rate),
         )
 
     def hold(self, state: SystemState) -> None:
@@ -231,23 +237,8 @@ class ContinuousCore:
         return cells
 
 
-def _uniforms(rng: np.random.Generator, rows: int, columns: int, num_users: int) -> FloatArray:
-    return rng.random((rows, columns, num_users))
-
-
 def _request_rows(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
     return rng.random((rows, columns))
-
-
-def _exponentials(rng: np.random.Generator, rows: int) -> FloatArray:
-    return rng.standard_exponential((rows, 1))
-
-
-def _put(old: Any, rows: IntArray, values: Any) -> Any:
-    """Array with new rows, in memory of its own."""
-    array = old.copy()
-    array[rows] = values
-    return array
 
 
 def _idle_state(system: SystemState) -> ContinuousState:
