@@ -109,6 +109,8 @@ ACCEPTANCES: Registry[Any] = Registry(
     },
 )
 
+ARRIVALS: Registry[Any] = Registry("arrivals", {})
+
 CONTROLLERS: Registry[Any] = Registry(
     "controller",
     {

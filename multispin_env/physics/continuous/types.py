@@ -14,6 +14,7 @@ class Phase(IntEnum):
     DRAFTING = 1
     UPLOADING = 2
     READY = 3  # its draft waits at the server
+    IDLE = 4  # it has no request; where requests are endless, never
 
 
 class Join:
@@ -22,6 +23,29 @@ class Join:
     LEAVE = 0  # it leaves the draft for a later batch
     TAKE = 1  # it takes the draft if it is there
     WAIT = 2  # it waits for the draft
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Demand(Batched):
+    """The request that each device serves, and how many wait behind it (ours; docs/serving.md)."""
+
+    # tokens still to come; 0 for a device without a request
+    wanted: IntArray  # (..., K) tokens
+    # tokens of the whole answer, 0 without a request
+    output: IntArray  # (..., K) tokens
+    # prompt tokens that the next verification holds besides; 0 once the first verification has ended
+    prompt: IntArray  # (..., K) tokens
+    # when it arrived at the device, on the clock of the state's time; 0 without a request
+    arrived: FloatArray  # (..., K) s
+    # when the first token is due; infinite without such a limit, and once that token has come
+    first_due: FloatArray  # (..., K) s
+    # when the last token is due, if all tokens so far were in time, else when that was over; infinite without a limit
+    due: FloatArray  # (..., K) s
+    # requests that wait behind it, first come, first served
+    queue: IntArray  # (..., K)
+    # tokens of its draft in the last verification, and of these, accepted; 0 if it was not in it
+    drafted: IntArray  # (..., K) tokens
+    accepted: IntArray  # (..., K) tokens
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +74,8 @@ class ContinuousState(Batched):
     batch: IntArray  # (...)
     # time since the start
     time: FloatArray  # (...) s
+    # requests that end; None where they are endless
+    demand: Demand | None = None
 
     @property
     def system(self) -> SystemState:
@@ -69,7 +95,7 @@ class Order(Batched):
     (True, [2, 1])
     """
 
-    # tokens L_k of a draft that starts now
+    # tokens L_k of a draft that starts now or, where a request arrives meanwhile, then; no longer than the request needs
     draft_length: IntArray  # (..., K) tokens
     # one of `Join`
     join: IntArray  # (..., K)
@@ -83,6 +109,29 @@ class Order(Batched):
     least_batch: IntArray | None = None  # (...)
     # number of the batch that a draft that starts now aims at; kept in the state. None: the next
     aim: IntArray | None = None  # (..., K)
+    # whether the device gives up its request, and its draft. None: nobody does
+    drop: BoolArray | None = None  # (..., K)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served(Batched):
+    """What becomes of requests in a passage; a token counts when it is delivered, at the end of the verification."""
+
+    # requests that arrived at the device, on the clock of the state's time in (begin, end]
+    arrivals: IntArray  # (..., K)
+    # whether its request was dropped when the passage began, and how long after it had arrived
+    dropped: BoolArray  # (..., K)
+    dropped_after: FloatArray  # (..., K) s, 0 without
+    # whether the last token of its request came, and whether the request was within all limits
+    finished: BoolArray  # (..., K)
+    in_time: BoolArray  # (..., K)
+    # of requests that finished, else 0: tokens, time to first token, time per token after it, time to the last token
+    output: IntArray  # (..., K) tokens
+    ttft: FloatArray  # (..., K) s
+    tpot: FloatArray  # (..., K) s/token
+    e2el: FloatArray  # (..., K) s
+    # time since the tokens before of the same request; 0 where there are none or nothing came
+    gap: FloatArray  # (..., K) s
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +156,8 @@ class Passage(Batched):
     verification_time: FloatArray  # (...) s
     # time of the whole passage
     duration: FloatArray  # (...) s
+    # what becomes of requests; None where they are endless
+    served: Served | None = None
 
     @property
     def batch_size(self) -> IntArray:
