@@ -15,7 +15,7 @@ from multispin_env.envs.observations import DEVICE_ENTRIES, MIDDLE, SHARED, SHAR
 from multispin_env.physics.continuous.types import ContinuousState, Phase
 from multispin_env.physics.uplink import full_share_token_time
 
-PHASES = len(Phase)
+PHASES = len(Phase) - 1  # a device is never idle where requests are endless
 
 BATCHES = 4.0
 """Batches from the next to the aim that count as one half."""

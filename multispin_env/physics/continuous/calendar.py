@@ -16,7 +16,7 @@ from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.verification import batch_time
 from multispin_env.scenario import Scenario
 
-FREE, DRAFTING, UPLOADING, READY = (int(phase) for phase in Phase)  # plain numbers, which NumPy takes at once
+FREE, DRAFTING, UPLOADING, READY, IDLE = (int(phase) for phase in Phase)  # plain numbers, which NumPy takes at once
 
 
 @dataclass(frozen=True, eq=False)
