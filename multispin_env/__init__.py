@@ -8,6 +8,7 @@ from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import CONTROLLERS, Controller
 from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
 from multispin_env.controllers.continuous.bound import RatePrices, rate_bound, rate_prices
+from multispin_env.controllers.continuous.capacity import ServiceCapacity, service_capacity
 from multispin_env.controllers.continuous.factory import make_scheduler, make_scheduler_plug_in, scheduler_names
 from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate
 from multispin_env.controllers.continuous.serve import serve
@@ -81,6 +82,7 @@ __all__ = [
     "Scheduler",
     "Sensitivities",
     "Server",
+    "ServiceCapacity",
     "ServiceLevel",
     "ServiceRun",
     "SystemState",
@@ -119,6 +121,7 @@ __all__ = [
     "scheduler_names",
     "sensitivities",
     "serve",
+    "service_capacity",
     "unregister_environment",
     "upper_bound",
 ]

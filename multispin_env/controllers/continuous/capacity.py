@@ -10,8 +10,8 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.factory import make_scheduler
-from multispin_env.controllers.continuous.serve import COPIES, HORIZON, WARM_UP, serve
+from multispin_env.controllers.continuous.factory import make_scheduler, scheduler_names
+from multispin_env.controllers.continuous.serve import HORIZON, WARM_UP, serve
 from multispin_env.controllers.continuous.server_only import SERVER_ONLY
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.workload import Workload
@@ -19,6 +19,9 @@ from multispin_env.scenario import Scenario
 
 PERCENT = 95.0
 """Of the requests that have to be within all limits."""
+
+COPIES = 64
+"""Of a system; the time of a run grows by less than their number."""
 
 MOST_USERS = 512
 """Devices beyond which no capacity is looked for."""
@@ -152,7 +155,7 @@ def service_capacity(
     check_real("horizon", horizon, 0.0, open_low=True)
     _check_workload(workload, by)
     run = partial(serve, copies=copies, warm_up=warm_up, channel=channel, seed=seed)
-    trial = _Trial(_candidates(rule), scenario, workload, run, REQUESTS / copies, horizon, by == "users")
+    trial = _Trial(candidates_of(rule), scenario, workload, run, REQUESTS / copies, horizon, by == "users")
     points = _searched(trial, percent / 100.0, report)
     return _answer(points, percent, by, np.random.default_rng([seed, 1]))
 
@@ -173,9 +176,16 @@ Candidates = Callable[[Scenario], Sequence[Scheduler]]
 """Schedulers for a system, of which the best counts."""
 
 
-def _candidates(rule: Rule) -> Candidates:
+def rule_names() -> tuple[str, ...]:
+    """Names that `service_capacity` takes."""
+    return (*scheduler_names(), *SERVER_ONLY)
+
+
+def candidates_of(rule: Rule) -> Candidates:
+    """What a rule stands for; ``ValueError`` for an unknown name suggests the nearest."""
     if not isinstance(rule, str):
         return lambda scenario: (rule(scenario),)
+    check_name("controller", rule, rule_names())
     return SERVER_ONLY.get(rule) or (lambda scenario: (make_scheduler(rule, scenario),))
 
 
