@@ -1,7 +1,6 @@
 """Controllers and plug-ins from their names."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from multispin_env.checks import check_keywords, check_name
@@ -10,7 +9,8 @@ from multispin_env.controllers.base import CONTROLLERS, Controller
 from multispin_env.controllers.estimators.base import ESTIMATORS, Estimator
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.registry import Registry
+from multispin_env.registry import Registry, made
+from multispin_env.registry import option_names as options_of
 from multispin_env.scenario import Scenario
 
 
@@ -57,9 +57,7 @@ def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller
     parsed = ContenderName.parse(name)
     if not parsed.knows_truth:
         raise ValueError(f"controller: expected one that knows the truth, got {name!r}; use make_plug_in")
-    cls = CONTROLLERS.load(parsed.controller)
-    check_keywords(f"controller {name!r}", options, option_names(cls))
-    return cls(scenario, **options)
+    return made(CONTROLLERS, parsed.controller, options, scenario=scenario)
 
 
 def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None = None, **options: Any) -> PlugIn:
@@ -134,4 +132,4 @@ def options_by_part(
 
 def option_names(cls: type[Any]) -> tuple[str, ...]:
     """Fields of a controller's, scheduler's or estimator's class that its user may set."""
-    return tuple(field.name for field in fields(cls) if field.init and field.name not in FIXED)
+    return options_of(cls, *FIXED)
