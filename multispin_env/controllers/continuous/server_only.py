@@ -5,7 +5,6 @@ from types import MappingProxyType
 
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.greedy import Greedy
-from multispin_env.controllers.rounds.schedule import draft_schedule
 from multispin_env.scenario import Scenario
 
 NO_TIME = 1e-12
@@ -28,10 +27,9 @@ def colocated(scenario: Scenario) -> tuple[Scheduler, ...]:
     """A server that drafts for all requests that are there, in batches, and verifies them.
 
     One step takes L T_srv + T_ver(n, n (L + 1)), as in `colocated_goodput`: L T_srv is added to the fixed time of a
-    pass, and drafts of devices take none. Lengths: every one that `draft_schedule` has for a batch of up to K.
+    pass, and drafts of devices take none. One for each L from 0, which is `autoregressive`.
     """
-    spans = draft_schedule(scenario, scenario.num_users)
-    return tuple(_greedy(scenario, length) for length in sorted({span.draft_length for span in spans}))
+    return tuple(_greedy(scenario, length) for length in range(scenario.max_draft_length + 1))
 
 
 def _greedy(scenario: Scenario, draft_length: int) -> Scheduler:
@@ -48,4 +46,4 @@ def _greedy(scenario: Scenario, draft_length: int) -> Scheduler:
 SERVER_ONLY: MappingProxyType[str, Callable[[Scenario], tuple[Scheduler, ...]]] = MappingProxyType(
     {"autoregressive": autoregressive, "colocated": colocated}
 )
-"""By name; where there are several, the best for a load is meant."""
+"""By name; where there are several, in order, the best for a load is meant."""
