@@ -1,5 +1,7 @@
 """Requests that arrive and end: the engine and the simulator that plays events agree, and no request is lost."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -37,32 +39,29 @@ def requests_of(rng, users, kind, closed, level, most=40):
 
 
 def order_with_drops(pair, rng, dyadic=False):
-    """As `random_order`, but seldom one that waits for requests that never come."""
-    order = random_order(pair.scenario, pair.discipline, rng, dyadic)
+    """As `random_order`, but none that waits for requests that never come; None where nothing else is left."""
+    order, devices = random_order(pair.scenario, pair.discipline, rng, dyadic), pair.slow.devices
     low, high = pair.scenario.min_draft_length, pair.scenario.max_draft_length
     if rng.random() < 0.5:  # short drafts, so that many end at one time
-        order["draft_length"] = rng.integers(low, min(low + 3, high), len(order["join"]), endpoint=True).tolist()
-    devices = pair.slow.devices
+        order["draft_length"] = rng.integers(low, min(low + 3, high), len(devices), endpoint=True).tolist()
     serving = np.array([device.request is not None for device in devices])
-    if rng.random() < 0.3:
-        order["drop"] = (serving & (rng.random(len(serving)) < rng.random())).tolist()
-    lively = np.flatnonzero(serving | [len(device.line.rows) > 1 for device in devices])
-    if lively.size:
-        order["join"][rng.choice(lively)] = int(rng.integers(1, 3))
+    drop = serving & (rng.random(len(devices)) < rng.random()) & (rng.random() < 0.3)
+    if drop.any():
+        order["drop"] = drop.tolist()
+    more = [len(device.line.waiting) > 0 or len(device.line.rows) > 1 for device in devices]
+    lively = np.flatnonzero((serving & ~drop) | more)
     if lively.size < len(devices):
         order.setdefault("patience", 0.0625)
+    if lively.size == 0:
+        return None
+    order["join"][rng.choice(lively)] = int(rng.integers(1, 3))
     return order
 
 
 def played(pair, rng, steps, **how):
-    """Passages, until there is nothing more to wait for, or so many."""
-    passages = []
-    for _ in range(steps):
-        passage = pair.play(order_with_drops(pair, rng, **how))
-        if passage is None:
-            break
-        passages.append(passage)
-    return passages
+    """Passages, until nothing is left, or so many."""
+    orders = iter(lambda: order_with_drops(pair, rng, **how), None)
+    return [pair.play(order) for order in itertools.islice(orders, steps)]
 
 
 def check_accounts(pair, passages):
