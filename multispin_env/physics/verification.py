@@ -48,15 +48,19 @@ def verification_slopes(scenario: Scenario, draft_length: FloatArray) -> FloatAr
     return np.where(longest, users * per_token, 0.0)
 
 
-def batch_time(scenario: Scenario, draft_length: IntArray, verified: BoolArray) -> FloatArray:
+def batch_time(
+    scenario: Scenario, draft_length: IntArray, verified: BoolArray, prompt: IntArray | None = None
+) -> FloatArray:
     """T_ver (...) in seconds of a pass that holds only some of the drafts (..., K), those that are ``verified``.
 
-    Where all are, it is `verification_time`, to the bit.
+    Where all are, it is `verification_time`, to the bit. ``prompt`` (..., K) are tokens that the pass holds besides for
+    drafts in it, never padded.
     """
     drafts = np.add.reduce(verified, -1)
     if not scenario.verification_pieces:
         return np.asarray(scenario.pass_time(drafts, 0))
     held = np.where(verified, draft_length, 0)
-    if scenario.padded_verification:
-        return np.asarray(scenario.pass_time(drafts, drafts * (held.max(-1) + 1)))
-    return np.asarray(scenario.pass_time(drafts, np.add.reduce(held, -1) + drafts))
+    tokens = drafts * (held.max(-1) + 1) if scenario.padded_verification else np.add.reduce(held, -1) + drafts
+    if prompt is not None:
+        tokens = tokens + np.add.reduce(np.where(verified, prompt, 0), -1)
+    return np.asarray(scenario.pass_time(drafts, tokens))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_array, require
-from multispin_env.physics.continuous.types import ContinuousState, Order
+from multispin_env.physics.continuous.types import ContinuousState, Demand, Order
 from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.scenario import Scenario
 
@@ -30,7 +30,9 @@ class Scheduler(ABC):
         """Order for one state or a batch of them; ``ValueError`` for a bad state."""
         checked = checked_continuous_state(self.scenario, state)
         shape = checked.phase.shape
-        flat = ContinuousState(*(_flat(checked, field.name, shape[-1]) for field in fields(checked)))
+        flat = ContinuousState(
+            *(_flat(getattr(checked, field.name), field.name, shape[-1]) for field in fields(checked))
+        )
         order = self.decide(flat)
         return Order(*(_shaped(getattr(order, field.name), shape) for field in fields(order)))
 
@@ -39,8 +41,12 @@ class Scheduler(ABC):
         """Order for states that have been checked: arrays (n, K) and (n,)."""
 
 
-def _flat(state: ContinuousState, name: str, users: int) -> Any:
-    return getattr(state, name).reshape(-1) if name in ("batch", "time") else getattr(state, name).reshape(-1, users)
+def _flat(value: Any, name: str, users: int) -> Any:
+    if isinstance(value, Demand):
+        return Demand(*(_flat(getattr(value, field.name), field.name, users) for field in fields(value)))
+    if value is None:
+        return None
+    return value.reshape(-1) if name in ("batch", "time") else value.reshape(-1, users)
 
 
 def _shaped(value: Any, shape: tuple[int, ...]) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
 from multispin_env.physics.continuous.uplink import UplinkDiscipline
 from multispin_env.physics.rounds import largest
@@ -32,7 +32,13 @@ class Course:
     air_left: FloatArray  # (n, K) s of the whole band that uploads then still need
 
 
-def started(scenario: Scenario, state: ContinuousState, order: Order) -> ContinuousState:
+def started(
+    scenario: Scenario,
+    state: ContinuousState,
+    order: Order,
+    wait: FloatArray | None = None,
+    longest: IntArray | None = None,
+) -> ContinuousState:
     """State (n, K) in which free devices have begun the drafts that an order (n, K) names for them.
 
     Parameters
@@ -40,30 +46,46 @@ def started(scenario: Scenario, state: ContinuousState, order: Order) -> Continu
     scenario
         Payload, bandwidth and round trip.
     state
-        With free devices.
+        With free devices, and idle ones.
     order
-        Checked; its draft length is read for free devices alone.
+        Checked; its draft length is read for these devices alone.
+    wait
+        (n, K) s until idle devices have a request and start, so that their drafts have a negative age until then.
+        ``None``: nobody is idle.
+    longest
+        (n, K), tokens beyond which a draft is of no use to the request; ``None``: no limit.
     """
-    free = state.phase == FREE
-    length = np.where(free, order.draft_length, state.draft_length)
+    starts = (state.phase == FREE) | (state.phase == IDLE)
+    length = order.draft_length
+    if longest is not None:
+        length = np.minimum(length, np.maximum(longest, scenario.min_draft_length))
+    length = np.where(starts, length, state.draft_length)
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
     aim = state.batch[:, None] if order.aim is None else order.aim
+    ends = scenario.round_trip_time + length * state.draft_time
     return ContinuousState(
         state.draft_time,
         state.spectral_efficiency,
         state.acceptance_rate,
-        np.where(free, DRAFTING, state.phase),
+        np.where(starts, DRAFTING, state.phase),
         length,
-        np.where(free, scenario.round_trip_time + length * state.draft_time, state.drafting_left),
-        np.where(free, length * token_air, state.air_left),
-        np.where(free, 0.0, state.age),
-        np.where(free, aim, state.aim),
+        np.where(starts, ends if wait is None else wait + ends, state.drafting_left),
+        np.where(starts, length * token_air, state.air_left),
+        np.where(starts, 0.0 if wait is None else -wait, state.age),
+        np.where(starts, aim, state.aim),
         state.batch,
         state.time,
+        state.demand,
     )
 
 
-def course(scenario: Scenario, discipline: UplinkDiscipline, state: ContinuousState, order: Order) -> Course:
+def course(
+    scenario: Scenario,
+    discipline: UplinkDiscipline,
+    state: ContinuousState,
+    order: Order,
+    prompt: IntArray | None = None,
+) -> Course:
     """What a standing order (n, K) leads to, in a state (n, K) where no device is free.
 
     The batch starts when those that it waits for are there, and as many as it needs, or when its patience ends; in any
@@ -79,13 +101,15 @@ def course(scenario: Scenario, discipline: UplinkDiscipline, state: ContinuousSt
         As `started` gives it.
     order
         Checked.
+    prompt
+        (n, K) tokens that the verification of each draft holds besides; ``None``: none.
     """
     key = order.priority if order.share is None else order.share
     assert key is not None  # a checked order has one of them
     uploads = discipline(state.drafting_left, state.air_left, key)
     start = _batch_start(uploads.ends, order)
     verified = (order.join >= Join.TAKE) & (uploads.ends <= start[:, None])
-    time = batch_time(scenario, state.draft_length, verified)
+    time = batch_time(scenario, state.draft_length, verified, prompt)
     end = start + time
     left = uploads.left_at(np.where(np.isfinite(end), end, 0.0))  # one without an end is refused
     return Course(state, uploads.ends, verified, start, time, end, left)
@@ -126,4 +150,5 @@ def after(course: Course) -> ContinuousState:
         begun.aim,
         begun.batch + 1,
         begun.time + course.duration,
+        begun.demand,
     )

@@ -2,17 +2,20 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import NoReturn
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, replaced
 from multispin_env.physics.acceptance.base import ACCEPTANCES, Acceptance
 from multispin_env.physics.acceptance.requests import Requests
-from multispin_env.physics.continuous.calendar import Course, after, course, started
+from multispin_env.physics.continuous.calendar import Course, course
 from multispin_env.physics.continuous.channels import CycleChannel, GaussMarkovInTime, channel_law
+from multispin_env.physics.continuous.lines import Lines, Requested
+from multispin_env.physics.continuous.service import Closing, Ending, Endless, Service
 from multispin_env.physics.continuous.types import ContinuousState, Order, Passage, Phase
 from multispin_env.physics.continuous.uplink import UplinkDiscipline, discipline_of
-from multispin_env.physics.continuous.validation import checked_order
+from multispin_env.physics.continuous.validation import check_drop, checked_order
 from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Users, users_from_uniforms
 from multispin_env.physics.streams import EPISODES, CopyStreams, user_exponentials, user_uniforms
 from multispin_env.physics.types import SystemState
@@ -37,12 +40,15 @@ class ContinuousSystem:
         How uploads share the band.
     acceptance
         What devices ask for.
+    workload
+        When requests arrive, how long they are and when they are due; ``None``: every device always has one.
     """
 
     scenario: Scenario
     channel: CycleChannel
     uplink: UplinkDiscipline
     acceptance: Acceptance
+    workload: Requested | None = None
 
     @classmethod
     def of(
@@ -51,10 +57,12 @@ class ContinuousSystem:
         channel: str = "independent",
         discipline: str = "serial",
         coherence_time: float = GaussMarkovInTime.coherence_time,
+        workload: Requested | None = None,
     ) -> "ContinuousSystem":
         """From names; ``ValueError`` for an unknown one."""
         acceptance = ACCEPTANCES.load(scenario.acceptance)
-        return cls(scenario, channel_law(channel, coherence_time), discipline_of(discipline), acceptance)
+        law = channel_law(channel, coherence_time)
+        return cls(scenario, law, discipline_of(discipline), acceptance, workload)
 
 
 class ContinuousCore:
@@ -71,11 +79,13 @@ class ContinuousCore:
     num_copies
         n.
     drawn
-        Whether tokens are drawn, or expected.
+        Whether tokens are drawn, or expected; where requests end they have to be drawn.
     """
 
     def __init__(self, system: ContinuousSystem, num_copies: int, *, drawn: bool) -> None:
         scenario = system.scenario
+        if system.workload is not None and not drawn:
+            raise ValueError("drawn: expected True where requests end, since a request has a whole number of tokens")
         system.acceptance.prior(scenario)  # refuses a scenario that it can't serve
         self.system = system
         self.num_copies = num_copies
@@ -93,14 +103,17 @@ class ContinuousCore:
         zeros = np.zeros(shape, dtype=np.int64)
         self.users = Users(np.ones(shape), np.ones(shape), zeros)
         self.requests = Requests(zeros, np.ones(shape), zeros, zeros)
-        self._gain = np.ones(shape)
-        self.state = _idle_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))
+        self._gain, self._gain_at = np.ones(shape), np.zeros(shape)  # and when it was drawn
+        self.service = _service_of(system, num_copies)
+        """How requests begin and end."""
+        self.state = _free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))
         """What the next order may depend on, arrays (n, K)."""
 
     def seed(self, copy: int, generator: np.random.Generator) -> None:
         """Give a copy fresh streams, spawned from ``generator``."""
-        devices, *others = generator.spawn(4)
+        devices, *others, requests = generator.spawn(5)
         self._devices.seed(copy, devices)
+        self.service.seed(copy, requests)
         users = self.system.scenario.num_users
         for stream, child in zip((self._fading, self._tokens, self._renewals), others, strict=True):
             if stream is not None:
@@ -125,25 +138,27 @@ class ContinuousCore:
         )
         rows = self._fading.read(cells.reshape(-1))
         gain = self.system.channel.first_gain(drawn.mean_gain, rows.reshape(*cells.shape, -1))
-        self._gain = replaced(self._gain, chosen, gain)
+        self._gain, self._gain_at[chosen] = replaced(self._gain, chosen, gain), 0.0
         state = self.state
         for array in (state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim):
             array[chosen] = 0  # `Phase.FREE` is 0
         state.batch[chosen] = 0
         state.time[chosen] = 0.0
-        self.state = state.changed(
+        state = state.changed(
             draft_time=replaced(state.draft_time, chosen, drawn.draft_time),
             spectral_efficiency=replaced(state.spectral_efficiency, chosen, spectral_efficiency(scenario, gain)),
             acceptance_rate=replaced(state.acceptance_rate, chosen, requests.rate),
         )
+        self.state = self.service.reset(state, chosen)
 
     def hold(self, state: SystemState) -> None:
-        """Put all copies into a state (n, K) with free devices, in place of what `reset` draws."""
+        """Put all copies into a state (n, K) without any draft, in place of what `reset` draws."""
         zeros = np.zeros(state.draft_time.shape, dtype=np.int64)
         self._gain = channel_gain(self.system.scenario, state.spectral_efficiency)
         self.users = Users(state.draft_time, self._gain, zeros)
         self.requests = Requests(zeros, state.acceptance_rate, zeros, zeros)
-        self.state = _idle_state(state)
+        self._gain_at = np.zeros(zeros.shape)
+        self.state = self.service.reset(_free_state(state), np.arange(self.num_copies))
 
     def step(self, order: Order, over: BoolArray | None = None) -> Passage:
         """Let time pass until the next verification ends.
@@ -160,19 +175,27 @@ class ContinuousCore:
         ValueError
             For a bad order, or one under which a batch never starts; nothing has changed then.
         """
-        return self.advance(checked_order(self.system.scenario, self.system.uplink, order, self.num_copies), over)
+        checked = checked_order(self.system.scenario, self.system.uplink, order, self.num_copies)
+        check_drop(checked, self.state, over)
+        return self.advance(checked, over)
 
     def advance(self, order: Order, over: BoolArray | None = None) -> Passage:
         """As `step`, for an order as `checked_order` gives it."""
-        scenario = self.system.scenario
-        begun = started(scenario, self.state, order)
-        path = course(scenario, self.system.uplink, begun, order)
+        opening = self.service.begin(self.state, order, over)
+        begun = opening.begun
+        path = course(self.system.scenario, self.system.uplink, begun, opening.order, opening.prompt)
         if over is not None:
             path.verified[over] = False  # nothing is drawn for them
-        _check_starts(path, over)
+        if not _starts(path, over):
+            if opening.undo is not None:
+                opening.undo()
+            _refuse(path, over)
+        if opening.before is not None:
+            self._new_rates(opening.before.dropped)
         tokens = self._tokens_of(path) * path.verified
+        closing = self.service.close(opening, path, tokens, over)
         passage = Passage(
-            tokens,
+            closing.tokens,
             begun.draft_length * path.verified,
             path.verified,
             begun.drafting_left,
@@ -181,28 +204,46 @@ class ContinuousCore:
             path.start,
             path.verification_time,
             path.duration,
+            closing.served,
         )
-        self._go_on(path, tokens)
+        self._go_on(closing, path, tokens)
         if over is not None and over.any():
             self._begin_anew(np.flatnonzero(over))
         return passage
 
-    def _go_on(self, path: Course, tokens: FloatArray) -> None:
-        """New channels and requests for the devices that were verified."""
-        state = after(path)
+    def _go_on(self, closing: Closing, path: Course, tokens: FloatArray) -> None:
+        """New channels for the devices that were verified, and new rates of acceptance, by request or by draft."""
+        state = closing.state
         cells = np.flatnonzero(path.verified)
-        if self.system.acceptance.changes:
+        if closing.replaced is not None:
+            self._new_rates(closing.replaced)
+        elif self.system.acceptance.changes:
             self._renew(path.verified, cells, tokens)
+        if self.requests.rate is not state.acceptance_rate:
             state = state.changed(acceptance_rate=self.requests.rate)
         if self.system.channel.changes:
             state = state.changed(spectral_efficiency=self._later_efficiency(state, cells))
         self.state = state
 
+    def _new_rates(self, replaced: BoolArray) -> None:
+        """Acceptance of requests that came to the front of these lines (n, K); a device keeps its task."""
+        cells = np.flatnonzero(replaced)
+        if self._renewals is None or not cells.size:
+            return
+        task = self.requests.task.take(cells)
+        fresh = np.moveaxis(self._fresh_uniforms(cells), -1, 0)
+        new = self.system.acceptance.first(self.system.scenario, task, fresh)
+        for old, values in zip(self.requests, new, strict=True):
+            old.put(cells, values)
+
     def _later_efficiency(self, state: ContinuousState, cells: IntArray) -> FloatArray:
-        mean, elapsed, old = (array.take(cells) for array in (self.users.mean_gain, state.age, self._gain))
+        now = np.broadcast_to(state.time[:, None], state.age.shape)
+        elapsed = now.take(cells) - self._gain_at.take(cells)
+        mean, old = (array.take(cells) for array in (self.users.mean_gain, self._gain))
         gain = self.system.channel.next_gain(old, mean, elapsed, self._fading.read(cells))
-        self._gain = self._gain.copy()
+        self._gain, self._gain_at = self._gain.copy(), self._gain_at.copy()
         self._gain.put(cells, gain)
+        self._gain_at.put(cells, now.take(cells))
         efficiency = state.spectral_efficiency.copy()
         efficiency.put(cells, spectral_efficiency(self.system.scenario, gain))
         return efficiency
@@ -237,11 +278,17 @@ class ContinuousCore:
         return cells
 
 
+def _service_of(system: ContinuousSystem, num_copies: int) -> Service:
+    if system.workload is None:
+        return Endless(system.scenario)
+    return Ending(system.scenario, Lines(system.workload, num_copies, system.scenario.num_users))
+
+
 def _request_rows(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
     return rng.random((rows, columns))
 
 
-def _idle_state(system: SystemState) -> ContinuousState:
+def _free_state(system: SystemState) -> ContinuousState:
     """All devices (n, K) free, at the start of everything."""
     shape = system.draft_time.shape
     zeros, whole, copies = np.zeros(shape), np.zeros(shape, dtype=np.int64), shape[:-1]
@@ -260,12 +307,15 @@ def _idle_state(system: SystemState) -> ContinuousState:
     )
 
 
-def _check_starts(path: Course, over: BoolArray | None) -> None:
+def _starts(path: Course, over: BoolArray | None) -> bool:
+    ends = np.isfinite(path.duration)
+    return bool((ends if over is None else ends | over).all())
+
+
+def _refuse(path: Course, over: BoolArray | None) -> NoReturn:
     never = ~np.isfinite(path.duration)
     if over is not None:
         never &= ~over
-    if never.any():
-        raise ValueError(
-            f"order[{int(np.flatnonzero(never)[0])}]: expected one under which a batch starts, "
-            "got one that waits for ever"
-        )
+    raise ValueError(
+        f"order[{int(np.flatnonzero(never)[0])}]: expected one under which a batch starts, got one that waits for ever"
+    )

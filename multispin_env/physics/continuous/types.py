@@ -95,7 +95,7 @@ class Order(Batched):
     (True, [2, 1])
     """
 
-    # tokens L_k of a draft that starts now or, where a request arrives meanwhile, then; no longer than the request needs
+    # tokens L_k of a draft that starts now or, where a request arrives meanwhile, then; cut to what the request needs
     draft_length: IntArray  # (..., K) tokens
     # one of `Join`
     join: IntArray  # (..., K)

@@ -3,12 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import require
-from multispin_env.physics.continuous.types import ContinuousState, Order, Phase
+from multispin_env.physics.continuous.types import ContinuousState, Demand, Order, Phase
 from multispin_env.physics.continuous.uplink import UplinkDiscipline, serial
 from multispin_env.physics.validation import BUDGET_TOLERANCE, checked_state
 from multispin_env.scenario import Scenario
+
+MOST_TOKENS = 2**53
+"""Of a request."""
 
 
 def checked_order(scenario: Scenario, uplink: UplinkDiscipline, order: Order, num_copies: int) -> Order:
@@ -33,7 +36,18 @@ def checked_order(scenario: Scenario, uplink: UplinkDiscipline, order: Order, nu
         require("patience", patience, patience >= 0.0, "seconds ≥ 0")
     fewest = None if order.least_batch is None else _whole("least_batch", order.least_batch, copies, 1, shape[1])
     aim = None if order.aim is None else _array("aim", order.aim, shape).astype(np.int64)
-    return Order(length, join, key if by_priority else None, None if by_priority else key, patience, fewest, aim)
+    drop = None if order.drop is None else _whole("drop", order.drop, shape, 0, 1).astype(np.bool_)
+    return Order(length, join, key if by_priority else None, None if by_priority else key, patience, fewest, aim, drop)
+
+
+def check_drop(order: Order, state: ContinuousState, over: BoolArray | None = None) -> None:
+    """``ValueError`` where an order (n, K) gives up a request that isn't there; copies ``over`` don't matter."""
+    if order.drop is None:
+        return
+    allowed = (state.phase != Phase.IDLE) & (state.demand is not None)
+    if over is not None:
+        allowed = allowed | over[:, None]
+    require("drop", order.drop, allowed | ~order.drop, "False for a device without a request that can end")
 
 
 def _key(priority: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:
@@ -87,7 +101,18 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
     air = _seconds("air_left", state.air_left, shape)
     age = _seconds("age", state.age, shape)
     rates = system.draft_time, system.spectral_efficiency, system.acceptance_rate
-    return ContinuousState(*rates, phase, length, left, air, age, aim, batch, time)
+    demand = None if state.demand is None else checked_demand(state.demand, shape)
+    return ContinuousState(*rates, phase, length, left, air, age, aim, batch, time, demand)
+
+
+def checked_demand(demand: Demand, shape: tuple[int, ...]) -> Demand:
+    """Return what is wanted as arrays (..., K); ``ValueError`` for NaN, a wrong shape or an entry out of range."""
+    wanted, output, prompt, queue, drafted, accepted = (
+        _whole(name, getattr(demand, name), shape, 0, MOST_TOKENS)
+        for name in ("wanted", "output", "prompt", "queue", "drafted", "accepted")
+    )
+    arrived, first_due, due = (_array(name, getattr(demand, name), shape) for name in ("arrived", "first_due", "due"))
+    return Demand(wanted, output, prompt, arrived, first_due, due, queue, drafted, accepted)
 
 
 def _seconds(field: str, value: object, shape: tuple[int, ...]) -> FloatArray:

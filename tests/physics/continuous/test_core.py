@@ -132,7 +132,7 @@ def test_copies_are_each_as_one_alone(law):
                 one = None
             else:
                 one = core.step(orders_of([orders[copy]]))
-            for name in ms.ContinuousState.__slots__:
+            for name in set(ms.ContinuousState.__slots__) - {"demand"}:
                 assert (getattr(many.state, name)[copy] == getattr(core.state, name)[0]).all(), name
             if one is not None:
                 assert (one.tokens[0] == passage.tokens[copy]).all()

@@ -117,7 +117,11 @@ def test_tokens_are_those_of_the_last_verified_draft():
 
 class Step:
     def __init__(self, *passages):
-        parts = (np.stack([np.asarray(getattr(one, name)) for one in passages]) for name in ms.Passage.__slots__)
+        parts = (
+            np.stack([np.asarray(getattr(one, name)) for one in passages])
+            for name in ms.Passage.__slots__
+            if name != "served"
+        )
         self.passage = ms.Passage(*parts)
 
 

@@ -1,0 +1,205 @@
+"""What a passage means for requests: endless ones, or such that arrive, end and are dropped (ours; docs/serving.md)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.continuous.calendar import FREE, IDLE, Course, after, started
+from multispin_env.physics.continuous.lines import Lines
+from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Served
+from multispin_env.scenario import Scenario
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Before:
+    """What the end of a passage needs to know of its beginning, (n, K)."""
+
+    idle: BoolArray  # devices without a request
+    dropped: BoolArray
+    dropped_after: FloatArray  # s between arrival and drop, 0 without
+    arrivals: IntArray  # requests that arrived at the very moment
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Opening:
+    """What an order starts."""
+
+    begun: ContinuousState  # (n, K), no device is free or idle
+    order: Order  # as the batch takes it
+    prompt: IntArray | None = None  # (n, K) tokens that the verification of each draft holds besides
+    before: Before | None = None
+    undo: Callable[[], None] | None = None  # takes back what was dropped
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Closing:
+    """What is left behind it."""
+
+    state: ContinuousState  # (n, K), channels and acceptance still those of before
+    tokens: FloatArray  # (n, K) delivered
+    served: Served | None = None
+    replaced: BoolArray | None = None  # (n, K) where a request finished, so that another one is in front
+
+
+class Service(Protocol):
+    """How requests begin and end in a passage."""
+
+    def seed(self, copy: int, generator: np.random.Generator) -> None:
+        """Give a copy its generator."""
+        ...
+
+    def reset(self, state: ContinuousState, copies: IntArray) -> ContinuousState:
+        """State in which these copies begin anew; their arrays are those of free devices."""
+        ...
+
+    def begin(self, state: ContinuousState, order: Order, over: BoolArray | None) -> Opening:
+        """What an order (n, K) starts in a state (n, K); copies that are ``over`` (n,) don't matter."""
+        ...
+
+    def close(self, opening: Opening, path: Course, tokens: FloatArray, over: BoolArray | None) -> Closing:
+        """What is left behind a verification that gave ``tokens`` (n, K), 0 for those that were not in it."""
+        ...
+
+
+class Endless:
+    """A device always has something to ask."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+
+    def seed(self, copy: int, generator: np.random.Generator) -> None:
+        """Nothing is random."""
+
+    def reset(self, state: ContinuousState, copies: IntArray) -> ContinuousState:
+        """The same."""
+        return state
+
+    def begin(self, state: ContinuousState, order: Order, over: BoolArray | None) -> Opening:
+        """Free devices start drafts."""
+        return Opening(started(self._scenario, state, order), order)
+
+    def close(self, opening: Opening, path: Course, tokens: FloatArray, over: BoolArray | None) -> Closing:
+        """Those that were verified are free."""
+        return Closing(after(path), tokens)
+
+
+class Ending:
+    """Requests of `Lines`: they arrive, are served one after the other, and end.
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    lines
+        Of all copies and devices.
+    """
+
+    def __init__(self, scenario: Scenario, lines: Lines) -> None:
+        self._scenario = scenario
+        self._lines = lines
+
+    def seed(self, copy: int, generator: np.random.Generator) -> None:
+        """Of the requests."""
+        self._lines.seed(copy, generator)
+
+    def reset(self, state: ContinuousState, copies: IntArray) -> ContinuousState:
+        """Devices without a request."""
+        self._lines.reset(copies)
+        state.phase[copies] = IDLE
+        nothing = np.zeros(state.phase.shape, dtype=np.int64)
+        old = state.demand
+        drafted, accepted = (nothing, nothing.copy()) if old is None else (old.drafted, old.accepted)
+        for array in (drafted, accepted):
+            array[copies] = 0
+        return state.changed(demand=self._lines.demand(drafted, accepted))
+
+    def begin(self, state: ContinuousState, order: Order, over: BoolArray | None) -> Opening:
+        """Requests are dropped, free devices start drafts, and idle ones will as soon as a request arrives."""
+        lines, undo, shape = self._lines, None, state.phase.shape
+        dropped, age = np.zeros(shape, dtype=np.bool_), np.zeros(shape)
+        arrivals = np.zeros(shape, dtype=np.int64)
+        if order.drop is not None and order.drop.any():
+            dropped, undo = order.drop if over is None else order.drop & ~over[:, None], lines.kept()
+            age = np.where(dropped, state.time[:, None] - lines.shaped("arrived"), 0.0)
+            arrivals = self._end(dropped, state.time)
+            state = _without(state, dropped, lines.idle)
+        idle = lines.idle
+        wait = np.where(idle, lines.shaped("arrived") - state.time[:, None], 0.0)
+        begun = started(self._scenario, state, order, wait, lines.shaped("wanted") - 1)
+        order = order.changed(join=np.where(idle, np.minimum(order.join, Join.TAKE), order.join))
+        return Opening(begun, order, lines.shaped("prompt"), Before(idle, dropped, age, arrivals), undo)
+
+    def _end(self, ended: BoolArray, now: FloatArray) -> IntArray:
+        """The requests in front of these lines (n, K) end, (n,) s; how many others arrive at that very moment."""
+        cells = np.flatnonzero(ended)
+        if cells.size:
+            self._lines.end(cells, now.repeat(ended.shape[1]).take(cells))
+        return self._lines.arrive(now)
+
+    def close(self, opening: Opening, path: Course, tokens: FloatArray, over: BoolArray | None) -> Closing:
+        """Tokens are delivered, requests arrive and end, and the next in line are served."""
+        lines, before = self._lines, opening.before
+        assert before is not None  # as `begin` makes it
+        now = path.begun.time + path.duration
+        if over is not None:
+            now = np.where(over, path.begun.time, now)
+        arrivals = before.arrivals + lines.arrive(now)
+        verified, arrived = path.verified, lines.shaped("arrived")
+        absent = before.idle & ~verified & (arrived >= now[:, None])
+        gained = np.minimum(tokens, lines.shaped("wanted")) * verified
+        last = lines.shaped("last_at").copy()
+        cells = np.flatnonzero(verified)
+        lines.deliver(cells, gained.take(cells).astype(np.int64), now.repeat(verified.shape[1]).take(cells))
+        finished = verified & (lines.shaped("wanted") == 0)
+        clock = now[:, None]
+        gap = np.where(verified & (last > 0.0), clock - last, 0.0)
+        in_time, output, ttft, tpot, e2el = self._times(finished, clock)
+        arrivals += self._end(finished, now)
+        state = _left(after(path), absent, lines.idle)
+        accepted = (tokens - 1.0) * verified
+        demand = lines.demand(path.begun.draft_length * verified, accepted.astype(np.int64))
+        ends = before.dropped, before.dropped_after, finished, in_time, output
+        served = Served(arrivals, *ends, ttft, tpot, e2el, gap)
+        return Closing(state.changed(demand=demand), gained, served, finished)
+
+    def _times(
+        self, finished: BoolArray, clock: FloatArray
+    ) -> tuple[BoolArray, IntArray, FloatArray, FloatArray, FloatArray]:
+        """Of requests that finish, (n, K), at ``clock`` (n, 1): in time or not, tokens, TTFT, TPOT, E2EL; else 0."""
+        lines = self._lines
+        output, arrived, first = (lines.shaped(name) for name in ("output", "arrived", "first_at"))
+        ttft, e2el = first - arrived, clock - arrived
+        tpot = np.where(output > 1, (clock - first) / np.maximum(output - 1, 1), 0.0)
+        in_time = finished & lines.workload.level.met(ttft, tpot, e2el, output)
+        ttft, tpot, e2el = (np.where(finished, time, 0.0) for time in (ttft, tpot, e2el))
+        return in_time, output * finished, ttft, tpot, e2el
+
+    def overdue(self, now: FloatArray) -> tuple[IntArray, IntArray]:
+        """Requests (n, K) that have arrived and not ended: those that are late already, and others."""
+        return self._lines.overdue(now)
+
+
+def _without(state: ContinuousState, dropped: BoolArray, idle: BoolArray) -> ContinuousState:
+    """State in which the drafts of devices that dropped theirs are gone."""
+    kept = ~dropped
+    return state.changed(
+        phase=np.where(dropped, np.where(idle, IDLE, FREE), state.phase),
+        draft_length=state.draft_length * kept,
+        drafting_left=state.drafting_left * kept,
+        air_left=state.air_left * kept,
+    )
+
+
+def _left(state: ContinuousState, absent: BoolArray, idle: BoolArray) -> ContinuousState:
+    """State behind a passage, in which ``absent`` devices have begun no draft, and ``idle`` ones have no request."""
+    present, busy = ~absent, ~(absent | idle)
+    return state.changed(
+        phase=np.where(idle, IDLE, np.where(absent, FREE, state.phase)),
+        draft_length=state.draft_length * present,
+        drafting_left=state.drafting_left * present,
+        air_left=state.air_left * present,
+        age=state.age * busy,
+    )
