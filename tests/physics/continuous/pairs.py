@@ -60,10 +60,10 @@ class Pair:
         _, fading, tokens, renewals = np.random.default_rng(seed).spawn(4)
         fades = [numbers(rng, law == "gauss-markov") for rng in fading.spawn(users)]
         luck = [numbers(rng, False) if drawn else None for rng in tokens.spawn(users)]
-        if held is None or requests is not None:
+        if held is None:
             self.core.reset()
-        if held is not None:
-            hold(self.core, held)
+        else:
+            self.core.hold(held)
         mean = self.core.users.mean_gain[0].tolist()
         state = self.core.state[0]
         columns = (state.draft_time.tolist(), mean, state.acceptance_rate.tolist(), fades, luck)
@@ -74,6 +74,8 @@ class Pair:
             device.gain = mean_gain if held is not None else device.gain
         if requests is not None:
             self._serve(requests, renewals.spawn(users))
+        if held is None:
+            self._compare_states()
 
     def _serve(self, requests, renewals):
         for device, task, rng in zip(self.slow.devices, self.core.users.task[0], renewals, strict=True):
@@ -81,7 +83,6 @@ class Pair:
             if device.rates:
                 assert next(device.rates) == device.acceptance  # what a reset draws
         self.slow.serve([[*own, NEVER] for own in requests.rows], requests.closed, astuple(requests.level))
-        self._compare_states()
 
     def play(self, order):
         """Both play an order (K,), and are compared."""
@@ -158,20 +159,6 @@ class Pair:
         self._close(demand.arrived, [r.arrived if r else 0.0 for r in requests])
         self._close(demand.first_due, [level.first_due(r) if r else math.inf for r in requests])
         self._close(demand.due, [level.due(r) if r else math.inf for r in requests])
-
-
-def hold(core, held):
-    """Put a core, of requests perhaps, into a state (1, K); its law of channels is static."""
-    if core.state.demand is None:
-        core.hold(held)
-        return
-    core.users = core.users._replace(draft_time=held.draft_time)
-    core.requests = core.requests._replace(rate=held.acceptance_rate)
-    core.state = core.state.changed(
-        draft_time=held.draft_time,
-        spectral_efficiency=held.spectral_efficiency,
-        acceptance_rate=held.acceptance_rate,
-    )
 
 
 def acceptance_rates(scenario, task, rng):

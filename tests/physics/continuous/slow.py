@@ -52,7 +52,7 @@ class Slow:
     def __init__(self, scenario, discipline, law, devices, coherence_time=0.5):
         self.scenario, self.discipline, self.law, self.tau = scenario, discipline, law, coherence_time
         self.devices, self.level = devices, Level()
-        self.now = self.epoch = 0.0
+        self.now, self.epoch, self.passage = 0.0, 0.0, Passage()
         self.heap, self.rates, self.version, self.batch = [], {}, 0, 0
         self.air_of_drafts = self.air_dropped = 0.0
 
