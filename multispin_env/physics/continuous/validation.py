@@ -92,7 +92,8 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
     """
     system = checked_state(scenario, state.system)
     shape = system.draft_time.shape
-    phase = _whole("phase", state.phase, shape, min(Phase), max(Phase))
+    last = Phase.READY if state.demand is None else Phase.IDLE
+    phase = _whole("phase", state.phase, shape, Phase.FREE, last)
     length = _whole("draft_length", state.draft_length, shape, 0, scenario.max_draft_length)
     aim = _array("aim", state.aim, shape).astype(np.int64)
     batch = _array("batch", state.batch, shape[:-1]).astype(np.int64)
