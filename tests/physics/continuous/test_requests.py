@@ -11,6 +11,7 @@ import multispin_env as ms
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.workload import Arriving, ServiceLevel
 from tests.physics.continuous.pairs import DISCIPLINES, LAWS, Fixed, random_order
+from tests.physics.continuous.test_against_events import dyadic
 from tests.physics.continuous.test_core import GOOD, core_of, orders_of
 
 LEVEL = ServiceLevel(ttft=0.5, tpot=0.1)
@@ -122,7 +123,7 @@ def check_passage(order, before, passage, state):
     way=st.sampled_from(DISCIPLINES),
     law=st.sampled_from(LAWS),
     server=st.sampled_from([{}, {"server": "a100-32b"}, {"server": "a100-7b-gemm", "padded_verification": True}]),
-    low=st.integers(0, 2),
+    low=st.integers(0, 1),
     workload=WILD,
 )
 def test_no_request_and_no_token_is_lost(seed, users, way, law, server, low, workload):
@@ -155,6 +156,34 @@ def test_no_request_and_no_token_is_lost(seed, users, way, law, server, low, wor
         assert (has.due <= had.due * (1.0 + 1e-12))[goes_on].all() or workload.level.tpot < np.inf
         within = workload.level.met(served.ttft, served.tpot, served.e2el, served.output)
         assert (served.in_time == (within & served.finished)).all()
+
+
+def test_one_request_by_hand():
+    """A draft of 4 and one of 3 tokens, all accepted; another request arrives just when the first batch ends."""
+    rng, endless = np.random.default_rng(0), [(1e9, 0, 1)] * 100
+    scenario, _ = dyadic(2, rng, 0.0)  # a token takes 1/32 s and 1/128 s of air, a batch of n 1/32 + n/64 s
+    rows = [[(0.0, 70, 9), *endless], [(13 / 64, 0, 5), *endless]]
+    level = ServiceLevel(ttft=13 / 64, tpot=21 / 1024)
+    core = served_core(scenario, Fixed(rows, False, level), law="static")
+    core.hold(ms.SystemState(np.full((1, 2), 1 / 32), np.ones((1, 2)), np.ones((1, 2))))
+    order = ms.Order(np.full((1, 2), 4), np.array([[2, 1]]))
+    first = core.step(order)[0]
+    assert first.duration == 4 / 32 + 4 / 128 + 3 / 64 == 13 / 64
+    assert first.tokens.tolist() == [5.0, 0.0]
+    assert first.served.arrivals.tolist() == [1, 1]
+    state = core.state[0]
+    assert state.phase.tolist() == [ms.Phase.FREE, ms.Phase.FREE]
+    assert state.age.tolist() == [13 / 64, 0.0]
+    assert state.demand.wanted.tolist() == [4, 5]
+    assert state.demand.first_due.tolist() == [np.inf, 26 / 64]
+    assert state.demand.due.tolist() == [13 / 64 + 8 * 21 / 1024, 26 / 64 + 4 * 21 / 1024]
+    second = core.step(replace(order, join=np.array([[2, 0]])))[0]
+    assert second.draft_length.tolist() == [3, 0]  # the fourth token comes from the server
+    assert second.duration == 3 / 32 + 3 / 128 + 3 / 64 == 21 / 128
+    served = second.served
+    assert served.finished.tolist() == served.in_time.tolist() == [True, False]
+    assert [served.ttft[0], served.tpot[0], served.e2el[0], served.gap[0]] == [13 / 64, 21 / 1024, 47 / 128, 21 / 128]
+    assert core.state[0].phase.tolist() == [ms.Phase.IDLE, ms.Phase.READY]
 
 
 def requests_seen(core, rng, steps):
