@@ -257,3 +257,18 @@ def test_endless_requests_are_not_dropped():
     with pytest.raises(ValueError, match=r"^drop.*: expected .*, got "):
         core.step(replace(GOOD, drop=drop))
     assert core.state is before
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_refused_order_drops_nothing(closed):
+    scenario, workload = ms.Scenario.preset("llama2", num_users=3), Wild(closed, gap=0.01)
+    tried, other = (served_core(scenario, workload, discipline="reserved") for _ in range(2))
+    good = replace(GOOD, draft_length=GOOD.draft_length[:1], join=GOOD.join[:1])
+    for _ in range(20):
+        serving = tried.state.demand.output > 0
+        never = replace(good, share=np.zeros((1, 3)), drop=serving)  # without a share no upload ends
+        with pytest.raises(ValueError, match="waits for ever"):
+            tried.step(never)
+        drop = serving & [True, False, False]
+        same(tried.step(replace(good, drop=drop)), other.step(replace(good, drop=drop)))
+        same(tried.state, other.state)
