@@ -197,8 +197,8 @@ class ContinuousCore:
             closing.tokens,
             begun.draft_length * path.verified,
             path.verified,
-            begun.drafting_left,
-            path.uploaded_at,
+            _present(begun.drafting_left, closing.absent),
+            _present(path.uploaded_at, closing.absent),
             begun.air_left - path.air_left,
             path.start,
             path.verification_time,
@@ -282,6 +282,11 @@ def _service_of(system: ContinuousSystem, num_copies: int) -> Service:
     if system.workload is None:
         return Endless(system.scenario)
     return Ending(system.scenario, Lines(system.workload, num_copies, system.scenario.num_users))
+
+
+def _present(times: FloatArray, absent: BoolArray | None) -> FloatArray:
+    """Times (n, K), 0 for devices that are absent."""
+    return times if absent is None else np.where(absent, 0.0, times)
 
 
 def _request_rows(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:

@@ -42,6 +42,7 @@ class Closing:
     tokens: FloatArray  # (n, K) delivered
     served: Served | None = None
     next_began: BoolArray | None = None  # (n, K) where a request finished, and the next one had arrived
+    absent: BoolArray | None = None  # (n, K) devices that had no request to draft for before the verification ended
 
 
 class Service(Protocol):
@@ -179,7 +180,7 @@ class Ending:
         demand = lines.demand(path.begun.draft_length * verified, accepted.astype(np.int64))
         ends = before.dropped, before.dropped_after, finished, in_time, output
         served = Served(arrivals, *ends, ttft, tpot, e2el, gap)
-        return Closing(state.changed(demand=demand), gained, served, finished & ~lines.idle)
+        return Closing(state.changed(demand=demand), gained, served, finished & ~lines.idle, absent)
 
     def _times(
         self, finished: BoolArray, clock: FloatArray
