@@ -100,6 +100,7 @@ class Pair:
     def _close(self, ours, theirs):
         """To 1e-12 s, or of the clock, whose differences times are; NumPy's own check takes longer than a step."""
         ours, theirs = np.asarray(ours), np.asarray(theirs)
+        assert ours.shape == theirs.shape
         with np.errstate(invalid="ignore"):  # inf − inf
             near = np.abs(ours - theirs) <= 1e-12 * (np.abs(theirs) + max(1.0, self.slow.now))
         assert ((ours == theirs) | near).all(), f"{ours} against {theirs}"
@@ -112,9 +113,12 @@ class Pair:
         close([first.start_delay, first.duration], [second.start, second.duration])
         close(first.verification_time, second.duration - second.start)
         close(first.air_time, second.air)
+        without_draft = [k for k, device in enumerate(self.slow.devices) if device.phase in (FREE, IDLE)]
+        absent = [k for k in without_draft if k not in second.verified]
         for name in ("drafted_at", "uploaded_at"):
             happened = getattr(second, name)
             close(getattr(first, name)[list(happened)], list(happened.values()))
+            assert not getattr(first, name)[absent].any(), name
         if self.requests is None:
             assert first.served is None
         else:
