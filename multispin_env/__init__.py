@@ -9,6 +9,7 @@ from multispin_env.controllers.base import CONTROLLERS, Controller
 from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
 from multispin_env.controllers.continuous.bound import RatePrices, rate_bound, rate_prices
 from multispin_env.controllers.continuous.factory import make_scheduler, make_scheduler_plug_in, scheduler_names
+from multispin_env.controllers.continuous.modifier import MODIFIERS, Modifier
 from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate
 from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
@@ -30,7 +31,7 @@ from multispin_env.physics.arrivals.base import ARRIVALS
 from multispin_env.physics.arrivals.factory import make_arrivals
 from multispin_env.physics.channels.base import CHANNELS
 from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Passage, Phase
+from multispin_env.physics.continuous.types import ContinuousState, Demand, Join, Order, Passage, Phase, Served
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.fairness import jain_index
 from multispin_env.physics.lengths.base import LENGTHS
@@ -57,6 +58,7 @@ __all__ = [
     "ESTIMATORS",
     "FIGURES",
     "LENGTHS",
+    "MODIFIERS",
     "SCENARIOS",
     "SCHEDULERS",
     "SERVERS",
@@ -65,8 +67,10 @@ __all__ = [
     "ContinuousState",
     "Controller",
     "Decision",
+    "Demand",
     "Join",
     "LongRun",
+    "Modifier",
     "Observed",
     "Order",
     "Outcome",
@@ -78,6 +82,7 @@ __all__ = [
     "Scenario",
     "Scheduler",
     "Sensitivities",
+    "Served",
     "Server",
     "ServiceLevel",
     "SystemState",
