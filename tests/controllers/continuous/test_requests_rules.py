@@ -113,7 +113,7 @@ def test_load_aware_is_own_pace_with_deadlines():
 
 @pytest.mark.parametrize("name", [*RULES, *(f"{name}+deadlines" for name in RULES[:-2])])
 def test_its_orders_keep_a_system_with_requests_going(name):
-    """The core refuses bad orders and those that wait for ever; all devices get something."""
+    """The core refuses bad orders and those that wait for ever; no device is left out."""
     scheduler = ms.make_scheduler(name, SCENARIO)
     core = core_for(scheduler)
     tokens = np.zeros((4, 5))
@@ -125,7 +125,7 @@ def test_its_orders_keep_a_system_with_requests_going(name):
                 together = getattr(order, field.name)
                 assert together is None or np.array_equal(together[1], getattr(one, field.name)), field.name
             tokens += core.step(order).tokens
-    assert (tokens > 0).all()
+    assert (tokens.sum(0) > 0).all()
 
 
 def test_nobody_waits_for_idle_devices():
