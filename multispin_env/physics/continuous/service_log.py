@@ -1,0 +1,221 @@
+"""What becomes of requests, added up: tokens and requests in time, shares missed, latencies (ours; docs/serving.md)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.continuous.types import Passage, Served
+from multispin_env.physics.types import Batched
+
+QUANTILES = (0.5, 0.95, 0.99)
+"""Of latencies: p50, p95 and p99, along the last axis."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Latencies(Batched):
+    """Quantiles p50, p95 and p99 of latencies, along the last axis; 0 where nothing finished."""
+
+    # of requests that finished: time to first token, time per token after it, time to the last token
+    ttft: FloatArray  # (..., 3) s
+    tpot: FloatArray  # (..., 3) s/token
+    e2el: FloatArray  # (..., 3) s
+    # time to the last token divided by the number of tokens
+    per_token: FloatArray  # (..., 3) s/token
+    # of all deliveries after the first of a request: time since the one before
+    gap: FloatArray  # (..., 3) s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServiceRun(Batched):
+    """What became of requests, by copy (...) and device K (ours; docs/serving.md).
+
+    A request is in time if it finished within all limits, and missed if it finished late, was dropped, or was overdue
+    at the end. One that had time left at the end is neither.
+    """
+
+    unbatched: ClassVar[tuple[str, ...]] = ("pooled",)
+
+    # what was counted
+    time: FloatArray  # (...) s
+    # tokens delivered, and of these, tokens of requests in time, which count when the request finishes
+    tokens: FloatArray  # (..., K) tokens
+    timely_tokens: FloatArray  # (..., K) tokens
+    # requests that arrived, that finished, and of these in time, and others that were dropped or missed in any way
+    arrivals: IntArray  # (..., K)
+    finished: IntArray  # (..., K)
+    in_time: IntArray  # (..., K)
+    dropped: IntArray  # (..., K)
+    missed: IntArray  # (..., K)
+    # of each copy, and of all of them together
+    latency: Latencies  # (..., 3)
+    pooled: Latencies  # (3,)
+
+    @property
+    def tokens_in_time(self) -> FloatArray:
+        """Tokens/s of requests that were in time, all devices together, (...)."""
+        return _ratio(self.timely_tokens.sum(-1), self.time)
+
+    @property
+    def request_goodput(self) -> FloatArray:
+        """Requests/s in time, all devices together, (...)."""
+        return _ratio(self.in_time.sum(-1), self.time)
+
+    @property
+    def share_missed(self) -> FloatArray:
+        """Requests missed, as a share of those in time or missed, (...); 0 where there are none."""
+        missed = self.missed.sum(-1)
+        return _ratio(missed, missed + self.in_time.sum(-1))
+
+    @property
+    def least_served(self) -> FloatArray:
+        """Tokens/s in time of the device that has least, (...)."""
+        return _ratio(self.timely_tokens.min(-1), self.time)
+
+
+def _ratio(part: FloatArray | IntArray, whole: FloatArray | IntArray) -> FloatArray:
+    """Their quotient, and 0 where the whole is 0."""
+    return np.asarray(part / np.where(whole > 0, whole, 1))[()]
+
+
+class ServiceLog:
+    """Adds up what becomes of requests in n copies with K devices each.
+
+    A passage that begins at or after the warm-up counts, as a whole; so does every request that ends in it.
+
+    Parameters
+    ----------
+    num_copies, num_users
+        n and K.
+    warm_up
+        Seconds on the clock of the state's time.
+    """
+
+    def __init__(self, num_copies: int, num_users: int, warm_up: float = 0.0) -> None:
+        self._warm_up = warm_up
+        self._time = np.zeros(num_copies)
+        self._tokens, self._timely_tokens = (np.zeros((num_copies, num_users)) for _ in range(2))
+        self._counts = np.zeros((5, num_copies, num_users), dtype=np.int64)
+        self._arrivals, self._finished, self._in_time, self._dropped, self._overdue = self._counts  # views
+        self._requests, self._gaps = _CopyLists(4, num_copies), _CopyLists(1, num_copies)
+
+    def reset(self, copies: IntArray | None = None) -> None:
+        """Forget all of these copies (default all)."""
+        chosen = np.arange(len(self._time)) if copies is None else copies
+        self._time[chosen] = 0.0
+        self._tokens[chosen], self._timely_tokens[chosen] = 0.0, 0.0
+        self._counts[:, chosen] = 0
+        self._requests.length[chosen], self._gaps.length[chosen] = 0, 0
+
+    def add(self, passage: Passage, begun: FloatArray, playing: BoolArray | None = None) -> None:
+        """Take in a passage.
+
+        Parameters
+        ----------
+        passage
+            Arrays (n, K), of requests that end.
+        begun
+            (n,) s, the state's time when it began.
+        playing
+            Copies (n,) whose passage counts; ``None``: all.
+        """
+        served = passage.served
+        if served is None:
+            raise ValueError("passage.served: expected what became of requests, got None: without a workload none end")
+        counted = begun >= self._warm_up
+        if playing is not None:
+            counted = counted & playing
+        own = counted[:, None]
+        self._time += counted * passage.duration
+        self._tokens += own * passage.tokens
+        self._timely_tokens += (own & served.in_time) * served.output
+        self._arrivals += own * served.arrivals
+        self._finished += own & served.finished
+        self._in_time += own & served.in_time
+        self._dropped += own & served.dropped
+        self._listed(served, own)
+
+    def _listed(self, served: Served, own: BoolArray) -> None:
+        """Latencies, for the quantiles."""
+        finished = served.finished & own
+        if finished.any():
+            per_token = served.e2el / np.maximum(served.output, 1)
+            self._requests.append(finished, served.ttft, served.tpot, served.e2el, per_token)
+        self._gaps.append((served.gap > 0.0) & own, served.gap)
+
+    def close(self, copies: IntArray | BoolArray, overdue: IntArray) -> None:
+        """Count requests that are overdue at the end of an episode as missed.
+
+        Parameters
+        ----------
+        copies
+            Numbers of those whose episode ends, or a mask (n,).
+        overdue
+            (n, K), of all copies, as `Ending.overdue` counts them.
+        """
+        self._overdue[copies] += overdue[copies]
+
+    def result(self, copies: IntArray | None = None) -> ServiceRun:
+        """What became of the requests of these copies (default all), arrays (n, K) and (n,)."""
+        chosen = np.arange(len(self._time)) if copies is None else copies
+        arrivals, finished, in_time, dropped, overdue = self._counts[:, chosen]
+        requests, gaps = (lists.rows(chosen) for lists in (self._requests, self._gaps))
+        return ServiceRun(
+            self._time[chosen],
+            self._tokens[chosen],
+            self._timely_tokens[chosen],
+            arrivals,
+            finished,
+            in_time,
+            dropped,
+            finished - in_time + dropped + overdue,
+            Latencies(*_quantiles(requests), *_quantiles(gaps)),
+            Latencies(*_quantiles(_pooled(requests)), *_quantiles(_pooled(gaps))),
+        )
+
+
+class _CopyLists:
+    """Lists of numbers, one for each copy and each of some fields, as rows of a table that grows."""
+
+    def __init__(self, num_fields: int, num_copies: int) -> None:
+        self._table = np.zeros((num_fields, num_copies, 64))
+        self.length = np.zeros(num_copies, dtype=np.int64)
+
+    def append(self, chosen: BoolArray, *fields: FloatArray) -> None:
+        """Add the entries of these devices (n, K), from arrays (n, K) by field."""
+        cells = np.flatnonzero(chosen)
+        if not cells.size:
+            return
+        copies = cells // chosen.shape[1]
+        more = np.bincount(copies, minlength=len(self.length))
+        places = np.arange(cells.size) - (np.add.accumulate(more) - more - self.length).take(copies)
+        self.length += more
+        while self.length.max() > self._table.shape[-1]:
+            self._table = np.concatenate([self._table, np.zeros_like(self._table)], -1)
+        for row, field in zip(self._table, fields, strict=True):
+            row[copies, places] = field.take(cells)
+
+    def rows(self, copies: IntArray) -> FloatArray:
+        """Numbers by field and copy, (fields, n, m), infinite behind the end of a list."""
+        length = self.length[copies]
+        most = int(length.max(initial=0))
+        return np.where(np.arange(most) < length[:, None], self._table[:, copies, :most], np.inf)
+
+
+def _pooled(rows: FloatArray) -> FloatArray:
+    return rows.reshape(len(rows), -1)
+
+
+def _quantiles(rows: FloatArray) -> FloatArray:
+    """`QUANTILES` (fields, ..., q) of what is finite in rows (fields, ..., m), as NumPy has them; else 0."""
+    count = np.isfinite(rows[0]).sum(-1)
+    if not count.any():
+        return np.zeros((*rows.shape[:-1], len(QUANTILES)))
+    in_order = np.sort(rows, -1)
+    in_order[np.isinf(in_order)] = 0.0
+    place = np.multiply.outer(np.maximum(count - 1, 0), QUANTILES)
+    low = np.floor(place).astype(np.int64)
+    high = np.minimum(low + 1, np.maximum(count - 1, 0)[..., None])
+    below, above = (np.take_along_axis(in_order, each[None], -1) for each in (low, high))
+    return np.asarray(below + (place - low) * (above - below))

@@ -1,0 +1,139 @@
+"""Every request is counted once; quantiles are NumPy's; copies are apart; what began before the warm-up is left out."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog
+from multispin_env.physics.workload import Arriving, ServiceLevel
+
+SCENARIO = ms.Scenario.preset("llama2", num_users=3)
+LEVEL = ServiceLevel(e2el=0.5, e2el_per_token=0.05)
+EVERYBODY = np.ones((5, 3), dtype=np.int64)
+
+
+class Poisson:
+    """A request of a device each second on average, of 1 to 40 tokens."""
+
+    level, closed = LEVEL, False
+
+    def open(self, rng, num_users):
+        def rows(count):
+            fresh = rng.random((count, num_users, 2))
+            return Arriving(
+                -np.log1p(-fresh[..., 0]),
+                np.zeros((count, num_users), np.int64),
+                1 + (40 * fresh[..., 1]).astype(np.int64),
+            )
+
+        return rows
+
+
+def played(steps=150):
+    """Passages with the times when they begin, and the core at the end."""
+    core = ContinuousCore(ContinuousSystem.of(SCENARIO, "static", workload=Poisson()), 5, drawn=True)
+    for copy in range(5):
+        core.seed(copy, np.random.default_rng(copy))
+    core.reset()
+    passages = []
+    for _ in range(steps):
+        demand, begun = core.state.demand, core.state.time
+        late = (demand.due < begun[:, None]) & (demand.wanted > 0) & (np.arange(3) > 0)  # the first never drops
+        passages.append((core.step(ms.Order(6 * EVERYBODY, EVERYBODY, drop=late)), begun))
+    return passages, core
+
+
+@pytest.fixture(scope="module")
+def course():
+    return played()
+
+
+def logged(passages, warm_up=0.0):
+    log = ServiceLog(5, 3, warm_up)
+    for passage, begun in passages:
+        log.add(passage, begun)
+    return log
+
+
+def same(one, other):
+    for field in ("time", "tokens", "timely_tokens", "arrivals", "finished", "in_time", "dropped", "missed"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+    for field in ("ttft", "tpot", "e2el", "per_token", "gap"):
+        np.testing.assert_array_equal(getattr(one.latency, field), getattr(other.latency, field))
+
+
+def test_every_request_is_counted_once(course):
+    passages, core = course
+    log = logged(passages)
+    late, cut = core.service.overdue(core.state.time)
+    log.close(np.ones(5, dtype=np.bool_), late)
+    run = log.result()
+    assert run.dropped.sum() > 0
+    assert run.in_time.sum() > 0
+    assert (run.finished - run.in_time).sum() > 0
+    assert late.sum() > 0
+    np.testing.assert_array_equal(run.arrivals, run.finished + run.dropped + late + cut)
+    np.testing.assert_array_equal(run.in_time + run.missed, run.finished + run.dropped + late)
+    np.testing.assert_array_equal(run.time, core.state.time)
+    ended = run.in_time.sum(-1) + run.missed.sum(-1)
+    np.testing.assert_allclose(run.share_missed, run.missed.sum(-1) / ended)
+    np.testing.assert_allclose(run.request_goodput * run.time, run.in_time.sum(-1))
+    np.testing.assert_allclose(run.tokens_in_time * run.time, run.timely_tokens.sum(-1))
+    np.testing.assert_allclose(run.least_served * run.time, run.timely_tokens.min(-1))
+    assert (run.timely_tokens <= run.tokens).all()
+
+
+def test_quantiles_are_those_of_the_requests(course):
+    passages, _ = course
+    run = logged(passages).result()
+    for copy in range(5):
+        served = [passage.served[copy] for passage, _ in passages]
+        finished, gaps = (np.array([getattr(each, name) for each in served]) for name in ("finished", "gap"))
+        np.testing.assert_allclose(run.latency.gap[copy], np.quantile(gaps[gaps > 0.0], QUANTILES))
+        for name in ("e2el", "ttft"):
+            expected = np.quantile(np.array([getattr(each, name) for each in served])[finished], QUANTILES)
+            np.testing.assert_allclose(getattr(run.latency, name)[copy], expected)
+    per_token = np.concatenate(
+        [(p.served.e2el / np.maximum(p.served.output, 1))[p.served.finished] for p, _ in passages]
+    )
+    np.testing.assert_allclose(run.pooled.per_token, np.quantile(per_token, QUANTILES))
+
+
+def test_what_began_before_the_warm_up_is_left_out(course):
+    passages, _ = course
+    warm_up = 4.0
+    run = logged(passages, warm_up).result()
+    finished = sum(p.served.finished * (begun >= warm_up)[:, None] for p, begun in passages)
+    np.testing.assert_array_equal(run.finished, finished)
+    np.testing.assert_allclose(run.time, sum(p.duration * (begun >= warm_up) for p, begun in passages))
+
+
+def test_copies_are_apart(course):
+    passages, _ = course
+    whole, log = logged(passages).result(), ServiceLog(5, 3)
+    half = len(passages) // 2
+    for number, (passage, begun) in enumerate(passages):
+        if number == half:
+            log.reset(np.array([1, 4]))
+        log.add(passage, begun, playing=np.array([True, True, False, True, True]))
+    same(log.result(np.array([0, 3])), whole[[0, 3]])
+    same(log.result(np.array([1, 4])), logged(passages[half:]).result()[[1, 4]])
+    assert log.result().time[2] == 0.0
+
+
+def test_nothing_is_no_number_that_is_not_one():
+    log = ServiceLog(2, 3)
+    run = log.result()
+    for name in ("tokens_in_time", "request_goodput", "share_missed", "least_served"):
+        np.testing.assert_array_equal(getattr(run, name), [0.0, 0.0])
+    assert (run.latency.e2el == 0.0).all()
+    assert (run.pooled.gap == 0.0).all()
+
+
+def test_endless_requests_are_refused(course):
+    passage = SimpleNamespace(served=None)
+    with pytest.raises(ValueError, match=r"passage\.served: expected what became of requests, got None"):
+        ServiceLog(1, 3).add(passage, np.zeros(1))
