@@ -41,7 +41,7 @@ class Deadlines(Modifier):
         assert state.demand is not None  # as `decide` has seen
         cycle = Cycle.of(self.scenario, state, SHORTEST)
         each = cycle.token_time(order.draft_length) if self.need is None else self.need
-        left = laxity(state, state.demand, each, cycle.fixed)
+        left = laxity(state, state.demand, each, cycle.time(order.draft_length))
         drop = (state.phase != Phase.IDLE) & (left < 0.0)
         if order.drop is not None:
             drop = drop | order.drop
@@ -61,7 +61,7 @@ def laxity(state: ContinuousState, demand: Demand, each: FloatArray | float, fir
     each
         Seconds a token until the last is due.
     first
-        Seconds until the first token can come.
+        Seconds (n, K) until the first token can come.
     """
     now = state.time[:, None]
     last_token, first_token = demand.due - now - each * demand.wanted, demand.first_due - now - first

@@ -82,7 +82,7 @@ def test_laxities_and_drops():
     before = base(state)
     order = Deadlines(SCENARIO, base, need=0.05)(state)
     laxity = demand.due - now - 0.05 * demand.wanted
-    first = Cycle.of(SCENARIO, state, SHORTEST).fixed
+    first = Cycle.of(SCENARIO, state, SHORTEST).time(before.draft_length)
     laxity = np.clip(np.minimum(laxity, demand.first_due - now - first), -NO_HURRY, NO_HURRY)
     busy = state.phase != ms.Phase.IDLE
     assert (order.drop == (busy & (laxity < 0.0))).all()
