@@ -272,7 +272,7 @@ class Scenario:
         num_tokens
             n, a number or an array of any shape, which the result has too.
         """
-        time = self.pass_time_without_pieces(num_drafts)
+        time: Any = self.pass_time_without_pieces(num_drafts)
         if self.verification_pieces:
             time = time + line_time(self.verification_pieces, num_tokens)
         return time
