@@ -26,14 +26,20 @@ from multispin_env.envs.registration import register_environment, tell_gymnasium
 from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.physics.acceptance.base import ACCEPTANCES
 from multispin_env.physics.acceptance.records import Records, load_records
+from multispin_env.physics.arrivals.base import ARRIVALS
+from multispin_env.physics.arrivals.factory import make_arrivals
 from multispin_env.physics.channels.base import CHANNELS
 from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Passage, Phase
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.fairness import jain_index
+from multispin_env.physics.lengths.base import LENGTHS
+from multispin_env.physics.lengths.factory import make_lengths
 from multispin_env.physics.rounds import expected_outcome, sampled_outcome
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
+from multispin_env.physics.traces import Trace, load_trace
 from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
+from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import FIGURES  # what gives it its type needs scipy.stats, which is slow to import
 from multispin_env.scenario import SCENARIOS, Scenario, Task
 from multispin_env.server import SERVERS, Server
@@ -44,11 +50,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ACCEPTANCES",
+    "ARRIVALS",
     "CHANNELS",
     "CONTROLLERS",
     "ENVIRONMENTS",
     "ESTIMATORS",
     "FIGURES",
+    "LENGTHS",
     "SCENARIOS",
     "SCHEDULERS",
     "SERVERS",
@@ -71,8 +79,11 @@ __all__ = [
     "Scheduler",
     "Sensitivities",
     "Server",
+    "ServiceLevel",
     "SystemState",
     "Task",
+    "Trace",
+    "Workload",
     "autoregressive_goodput",
     "capacity",
     "centralized_goodput",
@@ -86,9 +97,12 @@ __all__ = [
     "homogeneous_draft_length",
     "jain_index",
     "load_records",
+    "load_trace",
     "long_run",
     "long_run_rate",
+    "make_arrivals",
     "make_controller",
+    "make_lengths",
     "make_plug_in",
     "make_scheduler",
     "make_scheduler_plug_in",

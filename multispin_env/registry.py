@@ -7,10 +7,12 @@ says that: there the same table has its type, as in ``physics.channels.base``: `
 loads a part takes the table from there.
 """
 
+from collections.abc import Mapping
+from dataclasses import fields
 from importlib import import_module
 from typing import Any, Generic, TypeVar
 
-from multispin_env.checks import check_name
+from multispin_env.checks import check_keywords, check_name
 
 T = TypeVar("T")
 
@@ -73,6 +75,35 @@ class Registry(Generic[T]):
         return part
 
 
+def option_names(cls: type[Any], *handed_in: str) -> tuple[str, ...]:
+    """Fields of a part's class that its user may set: all but those that are handed in."""
+    return tuple(field.name for field in fields(cls) if field.init and field.name not in handed_in)
+
+
+def made(table: Registry[type[T]], name: str, options: Mapping[str, Any], **handed_in: Any) -> T:
+    """Make a part from its name.
+
+    Parameters
+    ----------
+    table
+        Of dataclasses.
+    name
+        One of its names.
+    options
+        Fields that its user sets.
+    **handed_in
+        Other fields.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown name or option (the nearest is suggested), or a bad value.
+    """
+    cls = table.load(name)
+    check_keywords(f"{table.kind} {name!r}", options, option_names(cls, *handed_in))
+    return cls(**handed_in, **options)
+
+
 SCENARIOS: Registry[Any] = Registry(
     "scenario preset",
     {
@@ -109,7 +140,27 @@ ACCEPTANCES: Registry[Any] = Registry(
     },
 )
 
-ARRIVALS: Registry[Any] = Registry("arrivals", {})
+_ARRIVALS = "multispin_env.physics.arrivals."
+
+ARRIVALS: Registry[Any] = Registry(
+    "arrivals",
+    {
+        "poisson": _ARRIVALS + "poisson:Poisson",
+        "gamma": _ARRIVALS + "gamma:Gamma",
+        "think": _ARRIVALS + "think:Think",
+        "ramp": _ARRIVALS + "ramp:Ramp",
+        "trace": _ARRIVALS + "trace:TraceArrivals",
+    },
+)
+
+LENGTHS: Registry[Any] = Registry(
+    "lengths",
+    {
+        "geometric": "multispin_env.physics.lengths.geometric:Geometric",
+        "log-normal": "multispin_env.physics.lengths.log_normal:LogNormal",
+        "trace": "multispin_env.physics.lengths.trace:TraceLengths",
+    },
+)
 
 CONTROLLERS: Registry[Any] = Registry(
     "controller",

@@ -9,7 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    ("multispin_env.arrays", "multispin_env.units", "multispin_env.checks", "multispin_env.files"),
+    (
+        "multispin_env.arrays",
+        "multispin_env.units",
+        "multispin_env.checks",
+        "multispin_env.files",
+        "multispin_env.npz",
+    ),
     ("multispin_env.registry", "multispin_env.server", "multispin_env.scenario", "multispin_env.scenario_files"),
     ("multispin_env.physics",),
     ("multispin_env.scenarios", "multispin_env.servers"),

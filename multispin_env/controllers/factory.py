@@ -1,6 +1,5 @@
 """Controllers and plug-ins from their names."""
 
-from dataclasses import fields
 from typing import Any
 
 from multispin_env.checks import check_keywords, check_name
@@ -9,7 +8,8 @@ from multispin_env.controllers.base import CONTROLLERS, Controller
 from multispin_env.controllers.estimators.base import ESTIMATORS, Estimator
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.registry import Registry
+from multispin_env.registry import Registry, made
+from multispin_env.registry import option_names as options_of
 from multispin_env.scenario import Scenario
 
 
@@ -52,9 +52,7 @@ def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller
     parsed = ContenderName.parse(name)
     if not parsed.knows_truth:
         raise ValueError(f"controller: expected one that knows the truth, got {name!r}; use make_plug_in")
-    cls = CONTROLLERS.load(parsed.controller)
-    check_keywords(f"controller {name!r}", options, option_names(cls))
-    return cls(scenario, **options)
+    return made(CONTROLLERS, parsed.controller, options, scenario=scenario)
 
 
 def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None = None, **options: Any) -> PlugIn:
@@ -118,4 +116,4 @@ def joined(
 
 def option_names(cls: type[Any]) -> tuple[str, ...]:
     """Fields of a controller's, scheduler's or estimator's class that its user may set."""
-    return tuple(field.name for field in fields(cls) if field.init and field.name not in ("scenario", "assumptions"))
+    return options_of(cls, "scenario", "assumptions")

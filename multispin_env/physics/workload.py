@@ -1,14 +1,22 @@
 """Requests that arrive at devices, how long they are, and when their tokens are due (ours; docs/serving.md)."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import numpy as np
 
-import multispin_env.registry as tables
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_real
+from multispin_env.checks import check_real, shown
+from multispin_env.physics.arrivals.base import Arrivals, Arriving, Source
+from multispin_env.physics.lengths.base import Lengths
+
+__all__ = ["Arrivals", "Arriving", "ServiceLevel", "Source", "Workload"]
+
+SLOWEST, FASTEST = 1e-9, 1e9
+"""Requests/s of all devices."""
+
+MOST_UNEQUAL = 1e3
+"""Largest share of a device over the smallest: for the rarest, a trace is read so far ahead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +37,8 @@ class ServiceLevel:
     --------
     >>> from multispin_env.physics.workload import ServiceLevel
     >>> level = ServiceLevel(e2el=0.5, e2el_per_token=0.08)
-    >>> level.due(10.0, 100)
-    np.float64(18.5)
+    >>> float(level.due(10.0, 100))
+    18.5
     """
 
     ttft: float = np.inf
@@ -69,26 +77,163 @@ class ServiceLevel:
         return np.minimum(paced, arrived + (self.e2el + self.e2el_per_token * np.asarray(output)))
 
 
-class Arriving(NamedTuple):
-    """The next requests of each device, arrays (rows, K)."""
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """Who asks for how much, and when (ours).
 
-    gap: FloatArray  # s since the device's request before arrived or, of closed arrivals, since it ended; ≥ 0
-    prompt: IntArray  # tokens ≥ 0
-    output: IntArray  # tokens ≥ 1
+    Parameters
+    ----------
+    arrivals
+        When requests come; `make_arrivals` makes it from a name.
+    rate
+        Requests/s of all devices together, > 0. A pair (low, high): each episode draws one uniformly. None: the pace
+        that the arrivals have themselves, as a trace does.
+    level
+        When tokens are due; by default never.
+    lengths
+        Tokens of prompts and answers; `make_lengths` makes it from a name. None: those that the arrivals have
+        themselves, as a trace does.
+    shares
+        Relative rates of the devices, K numbers > 0, of which none is more than 1,000 times another. None: all alike.
 
+    Raises
+    ------
+    ValueError
+        For a value out of range, naming the field, what is expected and the value.
 
-Source = Callable[[int], Arriving]
-"""Gives the next rows of one episode; asking for a + b rows equals asking for a, then for b."""
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> workload = ms.Workload(
+    ...     arrivals=ms.make_arrivals("poisson"),
+    ...     rate=1.5,
+    ...     lengths=ms.make_lengths("geometric", mean_output=40.0),
+    ...     level=ms.ServiceLevel(e2el=0.5, e2el_per_token=0.08),
+    ... )
+    >>> workload.tokens_per_second
+    60.0
+    >>> more = workload.open(np.random.default_rng(0), num_users=8)  # one episode
+    >>> more(16).gap.shape
+    (16, 8)
+    """
 
+    arrivals: Arrivals
+    rate: float | tuple[float, float] | None = None
+    level: ServiceLevel = ServiceLevel()
+    lengths: Lengths | None = None
+    shares: tuple[float, ...] | None = None
 
-class Arrivals(Protocol):
-    """When requests arrive."""
+    def __post_init__(self) -> None:
+        _check_part("arrivals", self.arrivals, Arrivals, "an object that make_arrivals makes")
+        _check_part("level", self.level, ServiceLevel, "a ServiceLevel")
+        if self.lengths is not None:
+            _check_part("lengths", self.lengths, Lengths, "an object that make_lengths makes, or None")
+        elif self.arrivals.own_output is None:
+            raise ValueError("lengths: expected a law of lengths, as these arrivals have none of their own, got None")
+        object.__setattr__(self, "rate", self._checked_rate())
+        if self.shares is not None:
+            object.__setattr__(self, "shares", _checked_shares(self.shares))
+
+    @classmethod
+    def at_load(cls, tokens_per_second: float | tuple[float, float], **parts: Any) -> Self:
+        """Make a workload of so many requested tokens/s of all devices together: rate = tokens/s over mean tokens.
+
+        Parameters
+        ----------
+        tokens_per_second
+            A number, or a pair (low, high) as for ``rate``.
+        **parts
+            Fields other than ``rate``.
+
+        Examples
+        --------
+        >>> import multispin_env as ms
+        >>> parts = {"arrivals": ms.make_arrivals("poisson"), "lengths": ms.make_lengths("geometric")}
+        >>> ms.Workload.at_load(120.0, **parts).rate
+        2.0
+        """
+        workload = cls(rate=tokens_per_second, **parts)
+        low, high = (rate / workload.mean_output for rate in workload.rates)
+        return replace(workload, rate=low if low == high else (low, high))
 
     @property
     def closed(self) -> bool:
-        """Whether the gap to the next request of a device starts when its last one ends (a person waits and asks)."""
-        ...
+        """Whether a device's next request waits for the end of its last."""
+        return self.arrivals.closed
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Least and largest requests/s of all devices together, among episodes."""
+        own = self.rate if self.rate is not None else self.arrivals.own_rate
+        low, high = own if isinstance(own, tuple) else (own, own)
+        return float(low), float(high)  # type: ignore[arg-type]  # one of both rates is there
+
+    @property
+    def mean_output(self) -> float:
+        """Mean tokens of an answer."""
+        known = self.arrivals.own_output if self.lengths is None else self.lengths.mean_output
+        return float(known)  # type: ignore[arg-type]  # as above
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Mean tokens/s that all devices together ask for; where arrivals are closed, if answers took no time."""
+        return sum(self.rates) / 2.0 * self.mean_output
+
+    def open(self, rng: np.random.Generator, num_users: int) -> Source:
+        """Begin an episode.
+
+        Parameters
+        ----------
+        rng
+            A generator for this episode alone.
+        num_users
+            K.
+
+        Raises
+        ------
+        ValueError
+            If there are shares, and not one for each device.
+        """
+        self.check_users(num_users)
+        low, high = self.rates
+        total = low if low == high else rng.uniform(low, high)
+        if self.shares is None:
+            rate = np.full(num_users, total / num_users)
+        else:
+            shares = np.array(self.shares)
+            rate = total * (shares / shares.sum())
+        return self.arrivals.open(rng, rate, self.lengths)
+
+    def check_users(self, num_users: int) -> None:
+        """``ValueError`` if there are shares, and not one for each of so many devices."""
+        if self.shares is not None and len(self.shares) != num_users:
+            raise ValueError(f"shares: expected one number for each of {num_users} devices, got {len(self.shares)}")
+
+    def _checked_rate(self) -> float | tuple[float, float] | None:
+        if self.rate is None:
+            if self.arrivals.own_rate is None:
+                expected = "requests/s, as these arrivals have no pace of their own"
+                raise ValueError(f"rate: expected {expected}, got None")
+            return None
+        if not isinstance(self.rate, tuple | list):
+            return check_real("rate", self.rate, SLOWEST, FASTEST)
+        if len(self.rate) != 2:
+            raise ValueError(f"rate: expected a number or a pair (low, high), got {shown(self.rate)}")
+        low = check_real("rate[0]", self.rate[0], SLOWEST, FASTEST)
+        return low, check_real("rate[1]", self.rate[1], low, FASTEST)
 
 
-ARRIVALS: tables.Registry[type[Arrivals]] = tables.ARRIVALS
-"""The arrival processes."""
+def _check_part(field: str, part: object, kind: type[Any], expected: str) -> None:
+    if isinstance(part, type) or not isinstance(part, kind):
+        raise ValueError(f"{field}: expected {expected}, got {shown(part)}")
+
+
+def _checked_shares(shares: Any) -> tuple[float, ...]:
+    if not isinstance(shares, tuple | list) or not shares:
+        raise ValueError(f"shares: expected a tuple of one number for each device, got {shown(shares)}")
+    checked = tuple(check_real(f"shares[{k}]", share, 0.0, open_low=True) for k, share in enumerate(shares))
+    if max(checked) > MOST_UNEQUAL * min(checked):
+        place = checked.index(min(checked))
+        least = f"at least 1/{MOST_UNEQUAL:.0f} of the largest, {max(checked)!r}"
+        raise ValueError(f"shares[{place}]: expected {least}, got {checked[place]!r}")
+    return checked

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from multispin_env.checks import check_keywords
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
 from multispin_env.controllers.continuous.plug_in import SchedulerPlugIn
-from multispin_env.controllers.factory import joined, option_names
+from multispin_env.controllers.factory import joined
+from multispin_env.registry import made
 from multispin_env.scenario import Scenario
 
 
@@ -46,9 +46,7 @@ def make_scheduler(name: str, scenario: Scenario, **options: Any) -> Scheduler:
     >>> ms.make_scheduler("groups", scenario, groups=3).groups
     3
     """
-    cls = SCHEDULERS.load(name)
-    check_keywords(f"scheduler {name!r}", options, option_names(cls))
-    return cls(scenario, **options)
+    return made(SCHEDULERS, name, options, scenario=scenario)
 
 
 def make_scheduler_plug_in(

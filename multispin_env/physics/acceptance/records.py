@@ -1,23 +1,15 @@
 """Recorded speculative decoding: the file, its checks, and the record that comes with the package."""
 
-import hashlib
-import math
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
-from io import BytesIO
 from os import PathLike
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import check_integer, cut, require, shown
-from multispin_env.files import read_bytes
+from multispin_env.checks import check_integer, require
+from multispin_env.npz import BOOLEANS, FLOATS, INTEGERS, MOST_NUMBERS, check_type, packaged, read_arrays, read_file
 
 PACKAGED = "records/acceptance.npz"
 PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b56e"
@@ -25,24 +17,13 @@ PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b
 MIN_PLACES = 8
 """Fewest places of a prompt: a shorter text would mostly repeat itself."""
 
-MOST_PLACES = 1_000_000
-"""Numbers in an array of a record's file: a replay keeps some 600 bytes for each place, so no more than 0.6 GB."""
+MOST_PLACES = MOST_NUMBERS
+"""Of a record's file: a replay keeps some 600 bytes for each place, so no more than 0.6 GB."""
 
 LARGEST_FILE = 16 * MOST_PLACES
 """Bytes of a record's file: so many places as float64 and boolean take 9 each."""
 
-_LARGEST_ITEM = 16
-"""Bytes of the longest number of numpy."""
-
-_LONGEST_HEADER = 2**16
-"""Bytes before an array's numbers; numpy writes 128."""
-
-_KINDS = {
-    "task": ("iu", "integers"),
-    "length": ("iu", "integers"),
-    "accept_probability": ("f", "floating-point numbers"),
-    "accepted": ("b", "booleans"),
-}
+_KINDS = {"task": INTEGERS, "length": INTEGERS, "accept_probability": FLOATS, "accepted": BOOLEANS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,15 +110,8 @@ def _check_types(task: Any, length: Any, probability: Any, accepted: Any) -> Non
     for field, array in zip(_KINDS, (task, length, probability, accepted), strict=True):
         if not isinstance(array, np.ndarray):
             kind = type(array).__name__
-            raise ValueError(f"{field}: expected a one-dimensional array of {_KINDS[field][1]}, got {kind}")
-        _check_type(field, array.dtype, array.shape)
-
-
-def _check_type(field: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    kinds, numbers = _KINDS[field]
-    if dtype.kind not in kinds or len(shape) != 1:
-        given = f"{dtype} of shape {shape}"
-        raise ValueError(f"{field}: expected a one-dimensional array of {numbers}, got {given}")
+            raise ValueError(f"{field}: expected a one-dimensional array of {_KINDS[field].numbers}, got {kind}")
+        check_type(field, array.dtype, array.shape, _KINDS[field])
 
 
 def _check_prompts(task: IntArray, length: IntArray, places: int) -> None:
@@ -191,85 +165,8 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
     >>> len(records.length), len(records.accepted), records.num_tasks
     (48, 4331, 4)
     """
-    content, source = _content(path)
+    content = packaged(PACKAGED, PACKAGED_SHA256) if path is None else read_file(path, LARGEST_FILE)
     try:
-        with _opened(content) as file:
-            arrays = [_array(file, name) for name in _KINDS]
-        return Records(*arrays)
+        return Records(*read_arrays(content, _KINDS).values())
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
-
-
-def _content(path: str | PathLike[str] | None) -> tuple[bytes, str]:
-    if path is None:
-        content = resources.files("multispin_env").joinpath(PACKAGED).read_bytes()
-        if hashlib.sha256(content).hexdigest() != PACKAGED_SHA256:
-            raise ValueError(f"{PACKAGED}: expected the file with SHA-256 {PACKAGED_SHA256}, got a changed one")
-        return content, PACKAGED
-    try:
-        return read_bytes(path, LARGEST_FILE), str(path)
-    except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"path: expected a readable .npz file, got {shown(path)} ({error})") from None
-
-
-def _opened(content: bytes) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(BytesIO(content))
-    except Exception:  # what broken archives raise has no common base but this
-        raise ValueError(f"file: expected an .npz archive, got {content[:8]!r} at its start") from None
-
-
-def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    """One array of an archive, its sizes and type checked before its numbers are unpacked."""
-    members = archive.namelist()
-    if name in members:
-        raise ValueError(f"{name}: expected an array as numpy.savez writes it, got raw bytes")
-    if f"{name}.npy" not in members:
-        names = sorted(member.removesuffix(".npy") for member in members)
-        raise ValueError(f"{name}: expected an archive with the arrays {list(_KINDS)}, got only {shown(names)}")
-    member = archive.getinfo(f"{name}.npy")
-    most = MOST_PLACES * _LARGEST_ITEM + _LONGEST_HEADER
-    if member.file_size > most:
-        raise ValueError(f"{name}: expected at most {most} bytes, got {member.file_size}")
-    with _reading(name):
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for gigabytes
-            raise ValueError("it is packed in another way than by numpy")
-        file = archive.open(member)
-        dtype, shape = _header(file)
-        size = member.file_size - file.tell()
-        _check_size(dtype, shape, size)
-    _check_type(name, dtype, shape)
-    with _reading(name), file:
-        content = file.read(size)  # behind the last byte the archive's checksum is compared
-        if len(content) != size:
-            raise EOFError(f"it ends after {len(content)} of {size} bytes")
-    return np.frombuffer(content, dtype)
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # as above
-        reason = cut(str(error) or type(error).__name__)
-        raise ValueError(f"{name}: expected a plain array without objects, got unreadable data ({reason})") from None
-
-
-def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Type and shape that an array's header declares."""
-    version = np.lib.format.read_magic(file)
-    if version != (1, 0):  # later ones are for headers of more than 64 kB
-        raise ValueError(f"version {version} of the format, which no plain array needs")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    return dtype, shape
-
-
-def _check_size(dtype: np.dtype[Any], shape: tuple[int, ...], size: int) -> None:
-    """``ValueError`` unless an array is none of objects, and exactly as large as its part of the archive."""
-    if dtype.hasobject:
-        raise ValueError("it holds objects")
-    numbers = math.prod(shape)
-    if min(shape, default=0) < 0 or numbers > MOST_PLACES:
-        raise ValueError(f"its shape is {shape}, with more than {MOST_PLACES} numbers")
-    if numbers * dtype.itemsize != size:
-        raise ValueError(f"its header declares {numbers * dtype.itemsize} bytes, and it has {size}")
+        raise ValueError(f"{PACKAGED if path is None else path}: {error}") from None

@@ -1,0 +1,144 @@
+"""Files of arrays, ``.npz``, ours and those of strangers: sizes and types are checked before anything is unpacked."""
+
+import hashlib
+import math
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import resources
+from io import BytesIO
+from os import PathLike
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.checks import cut, shown
+from multispin_env.files import read_bytes
+
+MOST_NUMBERS = 1_000_000
+"""In an array of a file."""
+
+_LARGEST_ITEM = 16
+"""Bytes of the longest number of numpy."""
+
+_LONGEST_HEADER = 2**16
+"""Bytes before an array's numbers; numpy writes 128."""
+
+
+class Kind(NamedTuple):
+    """What the numbers of an array are: letters of numpy, and a word for messages."""
+
+    letters: str
+    numbers: str
+
+
+INTEGERS = Kind("iu", "integers")
+FLOATS = Kind("f", "floating-point numbers")
+BOOLEANS = Kind("b", "booleans")
+
+
+def packaged(name: str, sha256: str) -> bytes:
+    """A file of the package; ``ValueError`` if it is not the one with this sum."""
+    content = resources.files("multispin_env").joinpath(name).read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(f"{name}: expected the file with SHA-256 {sha256}, got a changed one")
+    return content
+
+
+def read_file(path: str | PathLike[str], limit: int, suffix: str = ".npz") -> bytes:
+    """Read a stranger's file; ``ValueError`` if it can't be read or has more than ``limit`` bytes."""
+    try:
+        return read_bytes(path, limit)
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"path: expected a readable {suffix} file, got {shown(path)} ({error})") from None
+
+
+def read_arrays(content: bytes, kinds: Mapping[str, Kind]) -> dict[str, NDArray[Any]]:
+    """Take one-dimensional arrays out of an archive as ``numpy.savez`` writes it; others in it are not read.
+
+    Parameters
+    ----------
+    content
+        Of the file.
+    kinds
+        Names of the arrays, and what each holds.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, is damaged, has more than `MOST_NUMBERS` numbers or is of another kind. Pickled objects are
+        never loaded.
+    """
+    with _opened(content) as archive:
+        return {name: _array(archive, name, kinds) for name in kinds}
+
+
+def check_type(field: str, dtype: np.dtype[Any], shape: tuple[int, ...], kind: Kind) -> None:
+    """``ValueError`` unless an array has one dimension and numbers of this kind."""
+    if dtype.kind not in kind.letters or len(shape) != 1:
+        given = f"{dtype} of shape {shape}"
+        raise ValueError(f"{field}: expected a one-dimensional array of {kind.numbers}, got {given}")
+
+
+def _opened(content: bytes) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(BytesIO(content))
+    except Exception:  # what broken archives raise has no common base but this
+        raise ValueError(f"file: expected an .npz archive, got {content[:8]!r} at its start") from None
+
+
+def _array(archive: zipfile.ZipFile, name: str, kinds: Mapping[str, Kind]) -> NDArray[Any]:
+    """One array of an archive, its sizes and type checked before its numbers are unpacked."""
+    members = archive.namelist()
+    if name in members:
+        raise ValueError(f"{name}: expected an array as numpy.savez writes it, got raw bytes")
+    if f"{name}.npy" not in members:
+        names = sorted(member.removesuffix(".npy") for member in members)
+        raise ValueError(f"{name}: expected an archive with the arrays {list(kinds)}, got only {shown(names)}")
+    member = archive.getinfo(f"{name}.npy")
+    most = MOST_NUMBERS * _LARGEST_ITEM + _LONGEST_HEADER
+    if member.file_size > most:
+        raise ValueError(f"{name}: expected at most {most} bytes, got {member.file_size}")
+    with _reading(name):
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for gigabytes
+            raise ValueError("it is packed in another way than by numpy")
+        file = archive.open(member)
+        dtype, shape = _header(file)
+        size = member.file_size - file.tell()
+        _check_size(dtype, shape, size)
+    check_type(name, dtype, shape, kinds[name])
+    with _reading(name), file:
+        content = file.read(size)  # behind the last byte the archive's checksum is compared
+        if len(content) != size:
+            raise EOFError(f"it ends after {len(content)} of {size} bytes")
+    return np.frombuffer(content, dtype)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # as above
+        reason = cut(str(error) or type(error).__name__)
+        raise ValueError(f"{name}: expected a plain array without objects, got unreadable data ({reason})") from None
+
+
+def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Type and shape that an array's header declares."""
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):  # later ones are for headers of more than 64 kB
+        raise ValueError(f"version {version} of the format, which no plain array needs")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return dtype, shape
+
+
+def _check_size(dtype: np.dtype[Any], shape: tuple[int, ...], size: int) -> None:
+    """``ValueError`` unless an array is none of objects, and exactly as large as its part of the archive."""
+    if dtype.hasobject:
+        raise ValueError("it holds objects")
+    numbers = math.prod(shape)
+    if min(shape, default=0) < 0 or numbers > MOST_NUMBERS:
+        raise ValueError(f"its shape is {shape}, with more than {MOST_NUMBERS} numbers")
+    if numbers * dtype.itemsize != size:
+        raise ValueError(f"its header declares {numbers * dtype.itemsize} bytes, and it has {size}")

@@ -1,0 +1,1 @@
+"""Arrival processes, one file each; ``multispin_env.registry.ARRIVALS`` names them."""

@@ -1,0 +1,60 @@
+"""What every arrival process is."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+import multispin_env.registry as tables
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.physics.lengths.base import Lengths
+
+
+class Arriving(NamedTuple):
+    """The next requests of each device, arrays (rows, K)."""
+
+    gap: FloatArray  # s since the device's request before arrived or, of closed arrivals, since it ended; ≥ 0
+    prompt: IntArray  # tokens ≥ 0
+    output: IntArray  # tokens ≥ 1
+
+
+Source = Callable[[int], Arriving]
+"""Gives the next rows of one episode; asking for a + b rows equals asking for a, then for b."""
+
+
+@runtime_checkable
+class Arrivals(Protocol):
+    """When requests arrive; hashable. One that is gaps alone derives from `GapArrivals`."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the gap to the next request of a device starts when its last one ends (a person waits and asks)."""
+        ...
+
+    @property
+    def own_rate(self) -> float | None:
+        """Requests/s of all devices at a pace of its own; None if it has none."""
+        ...
+
+    @property
+    def own_output(self) -> float | None:
+        """Mean tokens of an answer, if it knows the lengths of its requests; None if not."""
+        ...
+
+    def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
+        """Requests of one episode.
+
+        Parameters
+        ----------
+        rng
+            Of this episode; the source reads it, or children spawned from it, as it is asked.
+        rate
+            Mean requests/s of each device (K,).
+        lengths
+            What draws their lengths; None: those that it knows itself.
+        """
+        ...
+
+
+ARRIVALS: tables.Registry[type[Arrivals]] = tables.ARRIVALS
+"""The arrival processes."""

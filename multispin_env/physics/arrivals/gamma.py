@@ -1,0 +1,63 @@
+"""Bursty or regular arrivals."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_real
+from multispin_env.physics.arrivals.gaps import GapArrivals, GapSource
+
+LEAST_BURSTINESS = 1e-3
+"""Gaps then have a standard deviation of 32 means; with less, nearly all are 0 in float64."""
+
+
+@dataclass(frozen=True)
+class Gamma(GapArrivals):
+    """Gaps follow a gamma law, as in the benchmark of vLLM.
+
+    Its shape changes the variation of the gaps, std / mean = 1 / sqrt(shape), and not their mean. Time 0 is any time
+    of the process, not one of a request: the first gap is what is left of one, so that the expected number of
+    requests until t is rate · t for every t.
+
+    Parameters
+    ----------
+    burstiness
+        Shape of the law, ≥ 0.001, in the word of vLLM: 1 is `Poisson`, smaller is burstier; default 0.25.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from multispin_env.physics.arrivals.gamma import Gamma
+    >>> gap = Gamma(burstiness=0.25).gaps(np.random.default_rng(0), np.array([2.0]))(100_000)
+    >>> round(float(gap.mean()), 2), round(float(gap.std() / gap.mean()), 1)
+    (0.5, 2.0)
+    """
+
+    burstiness: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_real("burstiness", self.burstiness, LEAST_BURSTINESS, 1e6)
+
+    def gaps(self, rng: np.random.Generator, rate: FloatArray) -> GapSource:
+        """Gamma gaps with means 1 / rate."""
+        return _GammaGaps(rng, rate, self.burstiness)
+
+
+@dataclass
+class _GammaGaps:
+    rng: np.random.Generator
+    rate: FloatArray
+    shape: float
+    first: list[FloatArray] = field(init=False)  # empty once it has been given
+
+    def __post_init__(self) -> None:
+        # a gap that holds a given time is longer in proportion to itself, and that time lies anywhere in it
+        users = len(self.rate)
+        self.first = [self.rng.random(users) * self.rng.standard_gamma(self.shape + 1.0, users)]
+
+    def __call__(self, rows: int) -> FloatArray:
+        head = [self.first.pop()] if self.first and rows else []
+        drawn = self.rng.standard_gamma(self.shape, (rows - len(head), len(self.rate)))
+        gaps: FloatArray = np.concatenate([*([row] for row in head), drawn]) / (self.shape * self.rate)
+        return gaps

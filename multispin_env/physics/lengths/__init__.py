@@ -1,0 +1,1 @@
+"""Laws of the lengths of requests, one file each; ``multispin_env.registry.LENGTHS`` names them."""

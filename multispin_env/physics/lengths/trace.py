@@ -1,0 +1,49 @@
+"""Lengths of recorded requests."""
+
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+
+from multispin_env.arrays import IntArray
+from multispin_env.physics.traces import Trace, load_trace
+
+
+@dataclass(frozen=True)
+class TraceLengths:
+    """Each request is as long as one of a record, its prompt and its answer together, drawn with replacement (ours).
+
+    Parameters
+    ----------
+    trace
+        As for `load_trace`; kept as a `Trace`. Default ``"azure-chat"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from multispin_env.physics.lengths.trace import TraceLengths
+    >>> prompt, output = TraceLengths("azure-code").draw(np.random.default_rng(0), 1000, 8)
+    >>> int(np.median(output))
+    13
+    """
+
+    trace: str | PathLike[str] | Trace = "azure-chat"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trace", load_trace(self.trace))
+
+    @property
+    def record(self) -> Trace:
+        """The requests."""
+        return load_trace(self.trace)
+
+    @property
+    def mean_output(self) -> float:
+        """Mean tokens of an answer of the record."""
+        return float(self.record.output.mean())
+
+    def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
+        """Prompts and answers (rows, K)."""
+        record = self.record
+        place = (rng.random((rows, num_users)) * len(record.output)).astype(np.int64)
+        return record.prompt[place], record.output[place]

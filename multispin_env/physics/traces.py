@@ -1,0 +1,222 @@
+"""Recorded requests, when they came and how long they were: the files, their checks, two hours in the package."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.checks import check_name, cut, shown
+from multispin_env.files import MIB
+from multispin_env.npz import INTEGERS, MOST_NUMBERS, packaged, read_arrays, read_file
+
+PACKAGED = "records/requests.npz"
+PACKAGED_SHA256 = "b84937204b7217fca372cfb7a5cbcfcdb5d6209834708bef46846d84120db615"
+
+TRACES = {"azure-chat": "conv_", "azure-code": "code_"}
+"""Traces of the package, and how the names of their arrays begin in its file."""
+
+LARGEST_FILE = 32 * MIB
+"""Bytes of a file of requests: a million rows."""
+
+LONGEST_TIME = 1e9
+"""Seconds from the first request to the last, 31 years: so microseconds stay exact in float64."""
+
+MOST_TOKENS = 1e9
+"""Of a prompt or an answer."""
+
+MICROSECONDS = 1e6
+"""In a second."""
+
+_COLUMNS = ("arrived_at", "prompt", "output")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Requests as they came, n of them (ours); two are equal if all their numbers are.
+
+    Parameters
+    ----------
+    arrived_at
+        Times (n,) in s, on any clock, which never fall. They are kept to the microsecond, from the first on.
+    prompt
+        Tokens of the prompts (n,), ≥ 0.
+    output
+        Tokens of the answers (n,), ≥ 1.
+
+    Raises
+    ------
+    ValueError
+        For no request, or a bad number; the message names the row, counted from 1.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> trace = ms.Trace([7.0, 8.5, 9.0], prompt=[0, 20, 5], output=[1, 60, 3])
+    >>> trace.arrived_at.tolist(), trace.period, trace.rate
+    ([0.0, 1.5, 2.0], 3.0, 1.0)
+    """
+
+    arrived_at: FloatArray = field(compare=False, repr=False)
+    prompt: IntArray = field(compare=False, repr=False)
+    output: IntArray = field(compare=False, repr=False)
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        arrived_at, prompt, output = (_numbers(name, getattr(self, name)) for name in _COLUMNS)
+        if len({len(arrived_at), len(prompt), len(output)}) != 1 or not len(arrived_at):
+            lengths = [len(arrived_at), len(prompt), len(output)]
+            raise ValueError(f"requests: expected as many numbers in each of {list(_COLUMNS)}, ≥ 1, got {lengths}")
+        kept = {"arrived_at": _times(arrived_at), "prompt": _tokens("prompt", prompt, 0)}
+        kept["output"] = _tokens("output", output, 1)
+        for name, array in kept.items():
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        digest = hashlib.sha256(b"".join(array.tobytes() for array in kept.values())).hexdigest()
+        object.__setattr__(self, "digest", digest)
+
+    @property
+    def period(self) -> float:
+        """Seconds until the first request comes again, if the trace goes round: its mean gap lies behind the last.
+
+        Raises
+        ------
+        ValueError
+            If all requests come at one time, so that they have no rate.
+        """
+        last = float(self.arrived_at[-1])
+        if last == 0.0:
+            raise ValueError(f"arrived_at: expected requests at two times at least, got {len(self.arrived_at)} at one")
+        return last + max(round(last * MICROSECONDS / (len(self.arrived_at) - 1)), 1) / MICROSECONDS
+
+    @property
+    def rate(self) -> float:
+        """Requests/s."""
+        return len(self.arrived_at) / self.period
+
+
+def _numbers(name: str, values: Any) -> FloatArray:
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        array = np.empty(())
+    if array.ndim != 1:
+        raise ValueError(f"{name}: expected one number for each request, got {shown(values)}")
+    return array
+
+
+def _times(given: FloatArray) -> FloatArray:
+    """Times from the first on, in whole microseconds."""
+    _check_rows("arrived_at", given, np.isfinite(given), "a finite number of seconds")
+    before = np.concatenate([given[:1], given[:-1]])
+    _check_rows("arrived_at", given, given >= before, "a time no earlier than that of the row before")
+    times = given - given[0]
+    _check_rows("arrived_at", given, times <= LONGEST_TIME, f"at most {LONGEST_TIME:g} s after the first row")
+    return np.rint(times * MICROSECONDS) / MICROSECONDS
+
+
+def _tokens(name: str, given: FloatArray, low: int) -> IntArray:
+    whole = (given >= low) & (given <= MOST_TOKENS) & (given == np.floor(given))
+    _check_rows(name, given, whole, f"an integer in {low}..{MOST_TOKENS:.0f}")
+    return given.astype(np.int64)
+
+
+def _check_rows(name: str, array: FloatArray, good: BoolArray, expected: str) -> None:
+    if not good.all():
+        row = int(np.argmin(good))
+        raise ValueError(f"row {row + 1}, {name}: expected {expected}, got {array[row]:.15g}")
+
+
+def load_trace(trace: str | PathLike[str] | Trace) -> Trace:
+    """Return recorded requests.
+
+    Parameters
+    ----------
+    trace
+        One of
+
+        - ``"azure-chat"`` or ``"azure-code"``: an hour of a chat and of a code completion service, from the Azure LLM
+          inference trace 2023 (P. Patel et al., "Splitwise", ISCA 2024; CC-BY 4.0);
+        - the path of a ``.csv`` file with a header and the columns ``arrived_at`` (s, on any clock), ``prompt`` and
+          ``output`` (tokens); others are not read;
+        - the path of an ``.npz`` file with the integers ``gap_us`` (microseconds since the request before; the first
+          is 0), ``prompt`` and ``output``;
+        - a `Trace`, which is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name (the nearest is suggested), or a file that cannot be read or holds anything else. The
+        message names the file and the row, counted from 1 without the header.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> trace = ms.load_trace("azure-chat")
+    >>> len(trace.output), round(trace.rate, 2), round(float(trace.output.mean()))
+    (19366, 5.53, 211)
+    """
+    if isinstance(trace, Trace):
+        return trace
+    suffix = Path(trace).suffix.lower() if isinstance(trace, str | PathLike) else ""
+    reader = {".csv": _from_csv, ".npz": _from_npz}.get(suffix)
+    if reader is None:
+        check_name("trace, by its name or as a .csv or .npz file", trace, TRACES)
+        return _packaged(str(trace))
+    content = read_file(trace, LARGEST_FILE, suffix)
+    try:
+        return reader(content)
+    except ValueError as error:
+        raise ValueError(f"{fspath(trace)}: {error}") from None
+
+
+@cache
+def _packaged(name: str) -> Trace:
+    return _from_npz(packaged(PACKAGED, PACKAGED_SHA256), TRACES[name])
+
+
+def _from_npz(content: bytes, prefix: str = "") -> Trace:
+    names = [f"{prefix}{name}" for name in ("gap_us", "prompt", "output")]
+    gap, prompt, output = read_arrays(content, dict.fromkeys(names, INTEGERS)).values()
+    longest = int(LONGEST_TIME * MICROSECONDS) // MOST_NUMBERS  # so that their sum can not run over
+    _check_rows(names[0], gap, (gap >= 0) & (gap <= longest), f"microseconds in 0..{longest}")
+    _check_rows(names[0], gap[:1], gap[:1] == 0, "0, as nothing comes before")
+    return Trace(np.cumsum(gap.astype(np.int64)) / MICROSECONDS, prompt, output)
+
+
+def _from_csv(content: bytes) -> Trace:
+    try:
+        rows = list(_csv_rows(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"expected text in UTF-8, got the byte {error.object[error.start]:#x}") from None
+    except csv.Error as error:
+        raise ValueError(f"expected CSV with commas and a header, got broken CSV ({cut(str(error))})") from None
+    return Trace(*np.array(rows, dtype=np.float64).reshape(-1, len(_COLUMNS)).T)
+
+
+def _csv_rows(text: io.StringIO) -> Iterator[list[float]]:
+    """The three numbers of each row."""
+    lines = (line for line in csv.reader(text, strict=True) if any(cell.strip() for cell in line))
+    header = [cell.strip() for cell in next(lines, [])]
+    for name in _COLUMNS:
+        if header.count(name) != 1:
+            raise ValueError(f"header: expected the columns {list(_COLUMNS)}, each once, got {shown(header)}")
+    places = [header.index(name) for name in _COLUMNS]
+    for row, line in enumerate(lines, start=1):
+        if row > MOST_NUMBERS:
+            raise ValueError(f"rows: expected at most {MOST_NUMBERS}, got more")
+        yield [_cell(row, header[place], line[place] if place < len(line) else "") for place in places]
+
+
+def _cell(row: int, name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"row {row}, {name}: expected a number, got {shown(text)}") from None
