@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.continuous.service import Ending
-from multispin_env.physics.continuous.service_log import ServiceLog, ServiceRun
+from multispin_env.physics.continuous.service_log import ServiceLog
 from multispin_env.physics.continuous.types import Passage, Served
 
 Told = dict[str, NDArray[Any]]
@@ -19,6 +19,14 @@ LATENCIES = ("ttft", "tpot", "e2el")
 """Of which ``info`` has p50, p95 and p99."""
 
 PERCENTS = (50, 95, 99)
+
+LATENCY_NAMES = (*(f"{name}_p{percent}" for name in LATENCIES for percent in PERCENTS), f"gap_p{PERCENTS[-1]}")
+
+RATES = ("tokens_in_time", "request_goodput", "share_missed", "least_served")
+"""Of `ServiceRun`, of the episode so far."""
+
+OF_SERVICE = (*RATES, *LATENCY_NAMES)
+"""Entries of ``info`` that tell what became of requests in an episode, (n,)."""
 
 
 class Account(Protocol):
@@ -104,7 +112,9 @@ class ServiceAccount(TokenAccount):
         if ended.size:
             self._close(ended, begun + passage.duration)
         assert passage.served is not None  # as above
-        return {**told, **_of_step(passage.served), **_of_episode(self._log.counts()), **self._latencies(ended)}
+        run = self._log.counts()
+        rates = {name: getattr(run, name) for name in RATES}
+        return {**told, **_of_step(passage.served), **rates, **self._latencies(ended)}
 
     def _close(self, ended: IntArray, now: FloatArray) -> None:
         """What is overdue is missed; once, also where somebody plays on."""
@@ -123,22 +133,9 @@ class ServiceAccount(TokenAccount):
         return told
 
 
-LATENCY_NAMES = (*(f"{name}_p{percent}" for name in LATENCIES for percent in PERCENTS), f"gap_p{PERCENTS[-1]}")
-
-
 def _of_step(served: Served) -> Told:
     return {
         "timely_tokens": (served.output * served.in_time).astype(np.float64),
         "finished": served.finished,
         "dropped": served.dropped,
-    }
-
-
-def _of_episode(run: ServiceRun) -> Told:
-    """Of the episode so far."""
-    return {
-        "tokens_in_time": run.tokens_in_time,
-        "request_goodput": run.request_goodput,
-        "share_missed": run.share_missed,
-        "least_served": run.least_served,
     }

@@ -217,7 +217,7 @@ def _pooled(rows: FloatArray) -> FloatArray:
 
 
 def _quantiles(rows: FloatArray) -> FloatArray:
-    """`QUANTILES` (fields, ..., q) of what is finite in rows (fields, ..., m), as NumPy has them; 0 where nothing is."""
+    """`QUANTILES` (fields, ..., q) of what is finite in rows (fields, ..., m), as NumPy has them; else 0."""
     count = np.isfinite(rows[0]).sum(-1)
     if not count.any():
         return np.zeros((*rows.shape[:-1], len(QUANTILES)))
