@@ -186,6 +186,15 @@ SCHEDULERS: Registry[Any] = Registry(
         "clock": _SCHEDULERS + "clock:Clock",
         "prices": _SCHEDULERS + "prices:Prices",
         "plan": _SCHEDULERS + "plan:Plan",
+        "own-pace": _SCHEDULERS + "own_pace:OwnPace",
+        "load-aware": _SCHEDULERS + "own_pace:LoadAware",
+    },
+)
+
+MODIFIERS: Registry[Any] = Registry(
+    "modifier of schedulers",
+    {
+        "deadlines": _SCHEDULERS + "deadlines:Deadlines",
     },
 )
 

@@ -27,6 +27,7 @@ from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.contenders import contenders_of
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance.by_task import ByTask
+from multispin_env.physics.arrivals.gaps import GapArrivals
 from multispin_env.physics.channels.rayleigh import Rayleigh
 from multispin_env.registry import ENCODINGS, ORDER_ENCODINGS, SCHEDULERS, SYSTEMS
 from multispin_env.reproduce.figure import FigureSpec
@@ -48,6 +49,26 @@ class Halved(ByTask):
     def first(self, scenario, task, fresh):
         requests = super().first(scenario, task, fresh)
         return requests._replace(rate=0.5 * requests.rate)
+
+
+@dataclass(frozen=True)
+class Clockwork(GapArrivals):
+    """A request of each device every so often."""
+
+    late: float = 0.0
+
+    def gaps(self, rng, rate):
+        return lambda rows: np.full((rows, len(rate)), self.late + 1.0 / rate)
+
+
+@dataclass(frozen=True)
+class Single:
+    """One token, no prompt."""
+
+    mean_output: float = 1.0
+
+    def draw(self, rng, rows, num_users):
+        return np.zeros((rows, num_users), np.int64), np.ones((rows, num_users), np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +177,8 @@ OUTSIDE = {
     "server": (ms.SERVERS, ms.Server(name="mine", model="m", source="s", pieces=((0.02, 1e-4), (0.0, 1e-3)))),
     "channel": (ms.CHANNELS, Steady()),
     "acceptance": (ms.ACCEPTANCES, Halved()),
+    "arrivals": (ms.ARRIVALS, Clockwork),
+    "lengths": (ms.LENGTHS, Single),
     "estimator": (ms.ESTIMATORS, Constant),
     "controller": (ms.CONTROLLERS, Shortest),
     "encoding": (ENCODINGS, Mirrored),
@@ -214,6 +237,19 @@ def test_channels(name):
 @pytest.mark.parametrize("name", with_mine(ms.ACCEPTANCES))
 def test_acceptance_processes(name):
     assert (play(acceptance=name, reward="sampled")["accepted_tokens"] >= 1.0).all()
+
+
+@pytest.mark.parametrize("lengths", with_mine(ms.LENGTHS))
+@pytest.mark.parametrize("arrivals", with_mine(ms.ARRIVALS))
+def test_workloads(arrivals, lengths):
+    workload = ms.Workload(arrivals=ms.make_arrivals(arrivals), rate=3.0, lengths=ms.make_lengths(lengths))
+    coming = workload.open(np.random.default_rng(0), 3)(5)
+    assert all(array.shape == (5, 3) for array in coming)
+    if arrivals == "mine":
+        assert (coming.gap == 1.0).all()
+        assert ms.make_arrivals("mine", late=2.0).late == 2.0
+    if lengths == "mine":
+        assert (coming.output == 1).all()
 
 
 @pytest.mark.parametrize("name", with_mine(ms.CONTROLLERS))

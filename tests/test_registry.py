@@ -8,7 +8,9 @@ from multispin_env.envs.continuous.actions import ORDER_ENCODINGS, OrderCodec
 from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
 from multispin_env.envs.settings import Variant
 from multispin_env.physics.acceptance.base import Acceptance
+from multispin_env.physics.arrivals.base import Arrivals
 from multispin_env.physics.channels.base import Channel
+from multispin_env.physics.lengths.base import Lengths
 from multispin_env.reproduce.figure import FigureSpec
 
 
@@ -30,6 +32,8 @@ KINDS = [
     (ms.SERVERS, of(ms.Server)),
     (ms.CHANNELS, follows(Channel)),
     (ms.ACCEPTANCES, follows(Acceptance)),
+    (ms.ARRIVALS, follows(Arrivals)),
+    (ms.LENGTHS, follows(Lengths)),
     (ms.CONTROLLERS, derived(ms.Controller)),
     (ms.SCHEDULERS, derived(ms.Scheduler)),
     (ms.ESTIMATORS, derived(Estimator)),

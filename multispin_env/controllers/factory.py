@@ -1,5 +1,6 @@
 """Controllers and plug-ins from their names."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from multispin_env.checks import check_keywords, check_name
@@ -23,6 +24,10 @@ def controller_names() -> tuple[str, ...]:
     True
     """
     return CONTROLLERS.names()
+
+
+FIXED = ("scenario", "assumptions", "base")
+"""Fields that are handed in, so that nobody chooses them."""
 
 
 def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller:
@@ -101,19 +106,30 @@ def joined(
     for part in parts:
         check_name("estimator", part, (*ESTIMATORS.names(), CLAIRVOYANT))
     controller, classes = table.load(base), [ESTIMATORS.load(part) for part in parts]
-    names_by_part = [option_names(controller), *(option_names(cls) for cls in classes)]
-    check_keywords(f"{kind} {name!r}", options, (*dict.fromkeys(sum(names_by_part, ())), "assumptions"))
-    for option in options:
-        if sum(option in names for names in names_by_part) > 1:
-            raise TypeError(
-                f"{kind} {name!r}: expected a keyword of one part, got {option!r}, which several parts have"
-            )
-    own, *others = ({key: value for key, value in options.items() if key in names} for names in names_by_part)
+    own, *others = options_by_part(f"{kind} {name!r}", [controller, *classes], options, "assumptions")
     known = Assumptions.of(scenario) if assumptions is None else assumptions
     estimators = [cls(scenario, known, **kwargs) for cls, kwargs in zip(classes, others, strict=True)]
     return controller(scenario, **own), estimators
 
 
+def options_by_part(
+    owner: str, parts: Sequence[type[Any]], options: Mapping[str, Any], *besides: str
+) -> list[dict[str, Any]]:
+    """Options of each of the classes that ``owner`` is made of.
+
+    Raises
+    ------
+    TypeError
+        For an option of none of them (the nearest is suggested, also of what is allowed ``besides``), or of several.
+    """
+    names_by_part = [option_names(cls) for cls in parts]
+    check_keywords(owner, options, (*dict.fromkeys(sum(names_by_part, ())), *besides))
+    for option in options:
+        if sum(option in names for names in names_by_part) > 1:
+            raise TypeError(f"{owner}: expected a keyword of one part, got {option!r}, which several parts have")
+    return [{key: value for key, value in options.items() if key in names} for names in names_by_part]
+
+
 def option_names(cls: type[Any]) -> tuple[str, ...]:
     """Fields of a controller's, scheduler's or estimator's class that its user may set."""
-    return options_of(cls, "scenario", "assumptions")
+    return options_of(cls, *FIXED)

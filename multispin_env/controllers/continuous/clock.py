@@ -52,7 +52,8 @@ class Clock(Scheduler):
 
     def _last_pass(self, state: ContinuousState) -> FloatArray:
         """How long ago the last batch started, (n,) s."""
-        freed = (state.phase == Phase.FREE).sum(-1)
+        demand = state.demand
+        freed = (state.phase == Phase.FREE if demand is None else demand.drafted + demand.accepted > 0).sum(-1)
         time = np.asarray(self.scenario.pass_time(freed, freed))
         return np.where(state.batch == 0, 0.0, time)
 

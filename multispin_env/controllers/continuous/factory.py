@@ -4,9 +4,9 @@ from typing import Any
 
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
+from multispin_env.controllers.continuous.modifier import MODIFIERS
 from multispin_env.controllers.continuous.plug_in import SchedulerPlugIn
-from multispin_env.controllers.factory import joined
-from multispin_env.registry import made
+from multispin_env.controllers.factory import joined, options_by_part
 from multispin_env.scenario import Scenario
 
 
@@ -28,16 +28,16 @@ def make_scheduler(name: str, scenario: Scenario, **options: Any) -> Scheduler:
     Parameters
     ----------
     name
-        One of `scheduler_names()`.
+        One of `scheduler_names()`, perhaps with what changes its orders, of `MODIFIERS`: ``"greedy+deadlines"``.
     scenario
         The system that it controls.
     **options
-        Fields of the scheduler's class, e.g. ``groups=3`` for ``"groups"``.
+        Fields of the classes, e.g. ``groups=3`` for ``"groups"``.
 
     Raises
     ------
     ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), or a bad value.
+        For an unknown name or option (the nearest is suggested), an option of more than one part, or a bad value.
 
     Examples
     --------
@@ -45,8 +45,16 @@ def make_scheduler(name: str, scenario: Scenario, **options: Any) -> Scheduler:
     >>> scenario = ms.Scenario.preset("llama2", num_users=8)
     >>> ms.make_scheduler("groups", scenario, groups=3).groups
     3
+    >>> ms.make_scheduler("groups+deadlines", scenario, groups=3, need=0.04).base.groups
+    3
     """
-    return made(SCHEDULERS, name, options, scenario=scenario)
+    base, *others = name.split("+")
+    first, modifiers = SCHEDULERS.load(base), [MODIFIERS.load(other) for other in others]
+    own, *changes = options_by_part(f"scheduler {name!r}", [first, *modifiers], options)
+    scheduler = first(scenario, **own)
+    for modifier, chosen in zip(modifiers, changes, strict=True):
+        scheduler = modifier(scenario, scheduler, **chosen)
+    return scheduler
 
 
 def make_scheduler_plug_in(

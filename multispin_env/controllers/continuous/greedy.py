@@ -1,13 +1,13 @@
-"""Verify what is there, with one draft length for all."""
+"""Verify what is there."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_integer
+from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.launch import in_order
+from multispin_env.controllers.continuous.launch import in_order, longest_paying
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
@@ -16,37 +16,56 @@ from multispin_env.scenario import Scenario
 MOST_LOAD = 0.97
 """Of an uplink, beyond which a queue does not grow here."""
 
+LEAST_CHANCE = 0.1
+"""With which the last token of a draft is accepted."""
+
 ROUNDS = 30
 """Steps towards the size of a batch."""
 
 
 @dataclass(frozen=True, eq=False)
 class Greedy(Scheduler):
-    """The server takes whatever is there as soon as it is free; all drafts have one length (ours).
+    """The server takes whatever is there as soon as it is free (ours).
 
     Parameters
     ----------
     draft_length
-        L; ``None``: the length with the greatest estimated rate (`estimated_rates`), from each state.
+        L of all drafts. ``None``: with endless requests the one with the greatest estimated rate (`estimated_rates`),
+        from each state; with requests that end, what fits into the budget.
+    budget
+        Seconds > 0 that a draft may take, as a part of the time of a pass of all devices: the longest L with
+        L (T_k + 2 u_k) within it, of which the last token is accepted with a probability of `LEAST_CHANCE` at least.
     """
 
     draft_length: int | None = None
+    budget: float = 0.6
 
     def __post_init__(self) -> None:
         if self.draft_length is not None:
             low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
             check_integer("draft_length", self.draft_length, low, high)
+        check_real("budget", self.budget, 0.0, open_low=True)
 
     def decide(self, state: ContinuousState) -> Order:
-        """One length, all drafts taken, the shortest upload first."""
+        """All drafts taken, the shortest upload first."""
         shape = state.phase.shape
-        length = np.full(shape, self.draft_length) if self.draft_length is not None else self._best(state)
+        if self.draft_length is not None:
+            length = np.full(shape, self.draft_length)
+        else:
+            length = self._best(state) if state.demand is None else self._within_budget(state)
         return Order(length, np.full(shape, Join.TAKE), priority=np.zeros(shape))
 
     def _best(self, state: ContinuousState) -> IntArray:
         lengths = np.arange(self.scenario.min_draft_length, self.scenario.max_draft_length + 1)
         best = lengths[estimated_rates(self.scenario, state, lengths).argmax(-1)]
         return np.repeat(best[:, None], state.phase.shape[-1], -1)
+
+    def _within_budget(self, state: ContinuousState) -> IntArray:
+        scenario = self.scenario
+        pace = state.draft_time + 2.0 * full_share_token_time(scenario, state.spectral_efficiency)
+        most = np.floor(self.budget * scenario.verification_time / pace).astype(np.int64)
+        likely = longest_paying(scenario, state.acceptance_rate, np.full(pace.shape, LEAST_CHANCE))
+        return np.clip(most, scenario.min_draft_length, likely)
 
 
 def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArray) -> FloatArray:

@@ -9,6 +9,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.continuous.background import Background, aside
 from multispin_env.controllers.continuous.base import Scheduler, checked_rate
+from multispin_env.controllers.continuous.cycle import Cycle
 from multispin_env.controllers.continuous.fit import fit, fit_ratio
 from multispin_env.controllers.continuous.launch import Launch
 from multispin_env.controllers.continuous.price import price_of_delay
@@ -60,9 +61,9 @@ class Groups(Scheduler):
     def decide(self, state: ContinuousState) -> Order:
         """Lengths by `fit`; the next batch waits for the devices that aim at it."""
         scenario = self.scenario
-        faded = aside(scenario, state) & (self.groups > 1)
-        free = state.phase == Phase.FREE
-        aim = np.where(free, self._aim(state), state.aim)
+        free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
+        faded = (aside(scenario, state) & (self.groups > 1)) | idle
+        aim = np.where(free | idle, self._aim(state), state.aim)
         work = Background.of(scenario, state, faded)
         rho = price_of_delay(scenario, state, self.rho, self.groups)
         place = aim - state.batch[:, None]
@@ -71,7 +72,7 @@ class Groups(Scheduler):
         length = launched(
             state, work, free, faded, place, rho, air_price=self.air_price, weight=weight, by_ratio=by_ratio
         )
-        return ordered(state, length, aim, faded)
+        return ordered(state, length_for_idle(scenario, state, length), aim, faded)
 
     def _weight(self, state: ContinuousState) -> FloatArray | None:
         if self.weights is None:
@@ -139,6 +140,13 @@ def launched(
             length[rows] = np.where(now, fitted, length[rows])
             work = work.add(state, begin, length, batch)
     return length
+
+
+def length_for_idle(scenario: Scenario, state: ContinuousState, length: IntArray) -> IntArray:
+    """Lengths (n, K), of devices without a request those that are best for themselves, if one arrives (`Cycle`)."""
+    if state.demand is None:
+        return length
+    return np.where(state.phase == Phase.IDLE, Cycle.of(scenario, state).best_length(), length)
 
 
 def ordered(state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray) -> Order:

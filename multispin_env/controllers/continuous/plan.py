@@ -54,6 +54,8 @@ class Plan(Scheduler):
 
     def decide(self, state: ContinuousState) -> Order:
         """Wait for the devices of the next batch; new drafts get the length of their device's next batch."""
+        if state.demand is not None:
+            raise ValueError("plan: expected endless requests, since its table holds for the same devices for ever")
         periods, table = self._padded(self._tables_for(state))
         copies, users = np.arange(len(table))[:, None], np.arange(state.phase.shape[-1])
         row = (state.batch % periods)[:, None]

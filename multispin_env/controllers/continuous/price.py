@@ -4,7 +4,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.continuous.launch import in_order
-from multispin_env.physics.continuous.types import ContinuousState
+from multispin_env.physics.continuous.types import ContinuousState, Phase
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.scenario import Scenario
@@ -16,19 +16,19 @@ WINDOWS = 1.3 ** np.arange(-8, 9)
 def fluid_rate(scenario: Scenario, state: ContinuousState, groups: int) -> FloatArray:
     """Tokens/s (n,) that groups of equal size would get if lengths were real numbers and no device waited long.
 
-    Every device drafts and sends for a time φ, the server serves the groups in turn, and the uplink is shared:
-    Σ_k E[N_k] / max(φ + V, G V, Σ_k w_k), at the best φ of a grid.
+    Every device with a request drafts and sends for a time φ, the server serves the groups in turn, and the uplink is
+    shared: Σ_k E[N_k] / max(φ + V, G V, Σ_k w_k), at the best φ of a grid.
     """
-    users = scenario.num_users
-    size = max(users / groups, 1.0)
+    busy = (state.phase != Phase.IDLE)[:, None]
+    size = np.maximum(busy.sum(-1) / groups, 1.0)
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
-    window = WINDOWS * float(scenario.pass_time(size, size)) + scenario.round_trip_time  # type: ignore[arg-type]
+    window = WINDOWS * np.asarray(scenario.pass_time(size, size)) + scenario.round_trip_time
     pace = (state.draft_time + token_air)[:, None]
-    length = np.minimum((window - scenario.round_trip_time)[:, None] / pace, scenario.max_draft_length)
-    tokens = in_order(TokenLaw.of(state.acceptance_rate[:, None]).expected(length))
-    air = in_order(length * token_air[:, None])
-    total = in_order(length)
-    server = scenario.pass_time(size, size + total / groups)  # type: ignore[arg-type]
+    length = np.minimum((window - scenario.round_trip_time)[..., None] / pace, scenario.max_draft_length)
+    tokens = in_order(TokenLaw.of(state.acceptance_rate[:, None]).expected(length) * busy)
+    air = in_order(length * token_air[:, None] * busy)
+    total = in_order(length * busy)
+    server = np.asarray(scenario.pass_time(size, size + total / groups))
     rates: FloatArray = tokens / np.maximum(np.maximum(window + server, groups * server), air)
     best: FloatArray = rates.max(-1)
     return best

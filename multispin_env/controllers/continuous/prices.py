@@ -8,7 +8,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.continuous.background import Background, aside
 from multispin_env.controllers.continuous.base import Scheduler, checked_rate
-from multispin_env.controllers.continuous.groups import launched, ordered
+from multispin_env.controllers.continuous.groups import launched, length_for_idle, ordered
 from multispin_env.controllers.continuous.market import Market, Tariff
 from multispin_env.controllers.continuous.price import price_of_delay
 from multispin_env.physics.continuous.types import ContinuousState, Order, Phase
@@ -65,15 +65,15 @@ class Prices(Scheduler):
 
     def decide(self, state: ContinuousState) -> Order:
         """Batches by prices, then lengths by `fit`; the next batch waits for the devices that aim at it."""
-        faded = aside(self.scenario, state)
-        free = state.phase == Phase.FREE
+        free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
+        faded = aside(self.scenario, state) | idle
         work = Background.of(self.scenario, state, faded)
         rho = price_of_delay(self.scenario, state, self.rho, self._groups)
         picked = self._picked(state, work, free & ~faded, rho)
         place = np.where(state.batch[:, None] == 0, self._turn, picked)
-        aim = np.where(free, state.batch[:, None] + place, state.aim)
+        aim = np.where(free | idle, state.batch[:, None] + place, state.aim)
         length = launched(state, work, free, faded, place, rho, air_price=self.air_price)
-        return ordered(state, length, aim, faded)
+        return ordered(state, length_for_idle(self.scenario, state, length), aim, faded)
 
     @property
     def _groups(self) -> int:

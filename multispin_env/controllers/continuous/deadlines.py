@@ -1,0 +1,65 @@
+"""Least laxity first, and no time for what will be late."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_real
+from multispin_env.controllers.continuous.cycle import SHORTEST, Cycle
+from multispin_env.controllers.continuous.modifier import Modifier
+from multispin_env.physics.continuous.types import ContinuousState, Demand, Order, Phase
+
+NO_HURRY = 1e9
+"""Seconds of laxity of what is never due."""
+
+
+@dataclass(frozen=True, eq=False)
+class Deadlines(Modifier):
+    """The upload with the least laxity goes first, and a request with none is dropped (ours; docs/serving.md).
+
+    The laxity of a request is the time that is left until it is due, less the time that its tokens need. On an uplink
+    that is not serial nothing goes first, so requests are dropped only.
+
+    Parameters
+    ----------
+    need
+        Seconds > 0 that a token is taken to need. ``None``: what it needs in a cycle of the device that is as short as
+        can be hoped for (`Cycle`), with the length of the order.
+    """
+
+    need: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.need is not None:
+            check_real("need", self.need, 0.0, open_low=True)
+
+    def changed(self, state: ContinuousState, order: Order) -> Order:
+        """Laxities as priorities, and drops."""
+        assert state.demand is not None  # as `decide` has seen
+        cycle = Cycle.of(self.scenario, state, SHORTEST)
+        each = cycle.token_time(order.draft_length) if self.need is None else self.need
+        left = laxity(state, state.demand, each, cycle.fixed)
+        drop = (state.phase != Phase.IDLE) & (left < 0.0)
+        if order.drop is not None:
+            drop = drop | order.drop
+        priority = order.priority if order.share is not None else left
+        return order.changed(priority=priority, drop=drop)
+
+
+def laxity(state: ContinuousState, demand: Demand, each: FloatArray | float, first: FloatArray) -> FloatArray:
+    """Seconds (n, K) that requests have more than they need; `NO_HURRY` where nothing is due.
+
+    Parameters
+    ----------
+    state, demand
+        Of arrays (n, K).
+    each
+        Seconds a token until the last is due.
+    first
+        Seconds until the first token can come.
+    """
+    now = state.time[:, None]
+    last_token, first_token = demand.due - now - each * demand.wanted, demand.first_due - now - first
+    return np.minimum(np.minimum(last_token, first_token), NO_HURRY)

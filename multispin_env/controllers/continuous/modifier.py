@@ -1,0 +1,40 @@
+"""What changes the orders of any scheduler."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import multispin_env.registry as tables
+from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.physics.continuous.types import ContinuousState, Order
+
+
+@dataclass(frozen=True, eq=False)
+class Modifier(Scheduler):
+    """A scheduler that changes the orders of another one; in names it is joined by ``+``: ``"greedy+deadlines"``.
+
+    Where requests are endless it changes nothing.
+
+    Parameters
+    ----------
+    base
+        The other one.
+    """
+
+    base: Scheduler
+
+    def __post_init__(self) -> None:
+        for name in ("discipline", "static_channel"):  # as its orders are for what those of the other one are for
+            object.__setattr__(self, name, getattr(self.base, name))
+
+    def decide(self, state: ContinuousState) -> Order:
+        """The other one's order, changed."""
+        order = self.base.decide(state)
+        return order if state.demand is None else self.changed(state, order)
+
+    @abstractmethod
+    def changed(self, state: ContinuousState, order: Order) -> Order:
+        """The order that takes the place of this one, arrays (n, K) and (n,); the state has requests."""
+
+
+MODIFIERS: tables.Registry[type[Modifier]] = tables.MODIFIERS
+"""What may follow the name of a scheduler."""
