@@ -12,7 +12,7 @@ from multispin_env.physics.continuous.types import Passage
 REFERENCE = "groups"
 """Scheduler that `ResidualOrders` plays at zero, and whose rate is the price of a second unless it is chosen."""
 
-WITH_REQUESTS = "greedy"
+WITH_REQUESTS = "greedy+deadlines"
 """The same where requests end."""
 
 COPIES = 8
@@ -21,7 +21,7 @@ COPIES = 8
 WARM_UP, MEASURED = 1.0, 5.0
 """Seconds of each that do not count, and that do."""
 
-SERVED_WARM_UP, SERVED = 5.0, 40.0
+SERVED_WARM_UP, SERVED = 5.0, 20.0
 """The same where requests end: they are long and few."""
 
 SEED = 1_500_000_000

@@ -21,7 +21,7 @@ from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.lengths.base import LENGTHS, Lengths
 from multispin_env.physics.traces import TRACES
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.registry import SCHEDULERS, Registry, made, option_names
+from multispin_env.registry import Registry, made, option_names
 from multispin_env.scenario import Scenario
 
 REWARDED = ("tokens", "requests")
@@ -60,7 +60,7 @@ class Serving(ContinuousVariant):
 
     The columns before the last are those of `Continuous-v0`. The last one drops the request of a device: above 0 in
     `"plain"` and `"full"`; in `"residual"` the scheduler decides in the middle third, below it the request is kept,
-    above it dropped. A device without a request drops nothing. The scheduler of `"residual"` is `greedy`. Lengths are
+    above it dropped. A device without a request drops nothing. The scheduler of `"residual"` is `greedy+deadlines`. Lengths are
     for devices that are free now, and for idle ones whose request arrives before the next verification ends; they are
     cut to one token less than the request still wants.
 
@@ -137,13 +137,9 @@ class Serving(ContinuousVariant):
     reference: ClassVar[str] = WITH_REQUESTS
     drops: ClassVar[bool] = True
     told: ClassVar[Told] = Told("tokens", "draft_length", "duration", None, OF_SERVICE)
-    contenders: ClassVar[tuple[str, ...]] = tuple(
-        name
-        for name in (
-            *("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines"),
-            *("greedy", "groups", "synchronous", "barrier"),
-        )
-        if name in SCHEDULERS.names()
+    contenders: ClassVar[tuple[str, ...]] = (
+        *("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines"),
+        *("greedy", "groups", "synchronous", "barrier"),
     )
     baseline: ClassVar[str] = "barrier"
 
