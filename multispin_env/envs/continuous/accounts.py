@@ -94,7 +94,8 @@ class ServiceAccount(TokenAccount):
         super().__init__(core)
         assert isinstance(core.service, Ending)  # as the system has a workload
         self._service = core.service
-        self._log = ServiceLog(core.num_copies, core.system.scenario.num_users, warm_up)
+        self._users = core.system.scenario.num_users
+        self._log = ServiceLog(core.num_copies, self._users, warm_up)
         self._closed = np.zeros(core.num_copies, dtype=np.bool_)
 
     def begin(self, copies: IntArray | BoolArray | slice) -> None:
@@ -118,9 +119,11 @@ class ServiceAccount(TokenAccount):
 
     def _close(self, ended: IntArray, now: FloatArray) -> None:
         """What is overdue is missed; once, also where somebody plays on."""
-        late, _ = self._service.overdue(now)
-        self._log.close(ended[~self._closed[ended]], late)
-        self._closed[ended] = True
+        ending = ended[~self._closed[ended]]
+        late = np.zeros((len(now), self._users), dtype=np.int64)
+        late[ending], _ = self._service.overdue(now[ending], ending)
+        self._log.close(ending, late)
+        self._closed[ending] = True
 
     def _latencies(self, ended: IntArray) -> Told:
         """Quantiles of the copies that end, and 0 of the others."""
