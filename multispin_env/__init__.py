@@ -8,8 +8,10 @@ from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import CONTROLLERS, Controller
 from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
 from multispin_env.controllers.continuous.bound import RatePrices, rate_bound, rate_prices
+from multispin_env.controllers.continuous.capacity import ServiceCapacity, service_capacity
 from multispin_env.controllers.continuous.factory import make_scheduler, make_scheduler_plug_in, scheduler_names
 from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate
+from multispin_env.controllers.continuous.serve import serve
 from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
 from multispin_env.controllers.plug_in import PlugIn
@@ -30,6 +32,7 @@ from multispin_env.physics.arrivals.base import ARRIVALS
 from multispin_env.physics.arrivals.factory import make_arrivals
 from multispin_env.physics.channels.base import CHANNELS
 from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
+from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Passage, Phase
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.fairness import jain_index
@@ -79,7 +82,9 @@ __all__ = [
     "Scheduler",
     "Sensitivities",
     "Server",
+    "ServiceCapacity",
     "ServiceLevel",
+    "ServiceRun",
     "SystemState",
     "Task",
     "Trace",
@@ -115,6 +120,8 @@ __all__ = [
     "sampled_outcome",
     "scheduler_names",
     "sensitivities",
+    "serve",
+    "service_capacity",
     "unregister_environment",
     "upper_bound",
 ]

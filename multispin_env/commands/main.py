@@ -44,6 +44,7 @@ COMMANDS = {
     ),
     "watch": Entry(_HERE + "watch", "look on while something decides", "render", "python -m multispin_env.watch"),
     "solve": Entry(_HERE + "solve", "decide for your own devices, from CSV or JSON"),
+    "capacity": Entry(_HERE + "capacity", "the largest load within limits of TTFT, TPOT and E2EL"),
     "schedule": Entry(_HERE + "schedule", "draft length by batch size, for vLLM, TensorRT-LLM or SGLang"),
     "export": Entry(
         _AGENTS + "export", "write a saved agent as ONNX or for PyTorch", "export", "python -m agents.export"

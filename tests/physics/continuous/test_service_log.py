@@ -16,7 +16,7 @@ EVERYBODY = np.ones((5, 3), dtype=np.int64)
 
 
 class Poisson:
-    """A request of a device each 2 s on average, of 1 to 40 tokens."""
+    """A request of a device each second on average, of 1 to 40 tokens."""
 
     level, closed = LEVEL, False
 
@@ -24,7 +24,7 @@ class Poisson:
         def rows(count):
             fresh = rng.random((count, num_users, 2))
             return Arriving(
-                -2.0 * np.log1p(-fresh[..., 0]),
+                -np.log1p(-fresh[..., 0]),
                 np.zeros((count, num_users), np.int64),
                 1 + (40 * fresh[..., 1]).astype(np.int64),
             )

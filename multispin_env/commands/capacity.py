@@ -1,0 +1,276 @@
+"""``multispin capacity``: the largest load, or the most devices, within limits of the latency of requests."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multispin_env.checks import check_integer, check_name, check_real
+from multispin_env.controllers.continuous.capacity import (
+    COPIES,
+    PERCENT,
+    UNITS,
+    LoadPoint,
+    ServiceCapacity,
+    rule_names,
+    service_capacity,
+)
+from multispin_env.evaluation.seeds import HELD_OUT_SEED
+from multispin_env.evaluation.table import Cells, to_csv, to_json
+from multispin_env.physics.arrivals.base import ARRIVALS
+from multispin_env.physics.arrivals.factory import make_arrivals
+from multispin_env.physics.continuous.channels import CHANNEL_LAWS
+from multispin_env.physics.continuous.service_log import Latencies
+from multispin_env.physics.lengths.base import LENGTHS
+from multispin_env.physics.lengths.factory import make_lengths
+from multispin_env.physics.workload import ServiceLevel, Workload
+from multispin_env.scenario import Scenario
+from multispin_env.terminal.arguments import (
+    DEFAULT_SCENARIO,
+    add_scenario_options,
+    chosen_arguments,
+    parse_settings,
+)
+from multispin_env.terminal.command import Command
+from multispin_env.terminal.progress import Progress
+from multispin_env.terminal.tables import STDOUT, check_outputs, show_table, write_output
+
+DESCRIPTION = """The largest load at which a share of the requests is within all limits of a service level, by
+simulation: for each controller, for a server alone (autoregressive) and for one that drafts for all (colocated).
+
+Requests/s of K devices together; with --rate-per-user, devices, each of which sends so many requests/s."""
+
+CONTROLLERS = ("greedy", "colocated", "autoregressive")
+
+EXPECTED_TRIES = 10
+"""Loads that a search tries, more or less."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_scenario_options(parser)
+    parser.set_defaults(scenario=DEFAULT_SCENARIO)
+    parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default 20)")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="fields of the scenario"
+    )
+    parser.add_argument(
+        "--controllers",
+        nargs="+",
+        default=CONTROLLERS,
+        metavar="NAME",
+        help=f"of {', '.join(rule_names())} (default {' '.join(CONTROLLERS)})",
+    )
+    _add_level(parser)
+    _add_requests(parser)
+    parser.add_argument("--channel", default="independent", help=f"one of {', '.join(CHANNEL_LAWS)}, by cycle")
+    parser.add_argument("--copies", type=int, default=COPIES, help=f"of the system, in parallel (default {COPIES})")
+    parser.add_argument(
+        "--seed", type=int, default=HELD_OUT_SEED, help=f"of devices and requests (default {HELD_OUT_SEED})"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the table there too, with how it was made; - prints it instead"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too; - prints it instead")
+
+
+def _add_level(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ttft", type=float, default=np.inf, metavar="S", help="limit of the time to first token, s")
+    parser.add_argument("--tpot", type=float, default=np.inf, metavar="S", help="limit of the time per token after, s")
+    parser.add_argument("--e2el", type=float, default=np.inf, metavar="S", help="limit of the end-to-end latency, s")
+    parser.add_argument(
+        "--e2el-per-token", type=float, default=0.0, metavar="S", help="what each token adds to that limit (default 0)"
+    )
+    parser.add_argument(
+        "--percent", type=float, default=PERCENT, help=f"of the requests within all limits (default {PERCENT:g})"
+    )
+
+
+def _add_requests(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--arrivals",
+        nargs="+",
+        default=["poisson"],
+        metavar=("NAME", "FIELD=VALUE"),
+        help=f"one of {', '.join(ARRIVALS.names())}, and fields of it, as: gamma burstiness=0.25 (default poisson)",
+    )
+    parser.add_argument(
+        "--lengths",
+        nargs="+",
+        metavar=("NAME", "FIELD=VALUE"),
+        help=f"one of {', '.join(LENGTHS.names())}, and fields of it (default geometric; of a trace its own)",
+    )
+    parser.add_argument(
+        "--rate-per-user",
+        type=float,
+        metavar="RATE",
+        help="requests/s of a device: find how many devices can be served",
+    )
+
+
+@dataclass(frozen=True)
+class CapacityRow:
+    """What one controller reaches; times are of the largest load tried that meets the service level, 0 without."""
+
+    controller: str
+    capacity: float
+    low: float  # 95 % interval
+    high: float
+    unit: str
+    verdict: str
+    percent_in_time: float
+    tokens_in_time: float  # tokens/s
+    least_served: float  # tokens/s in time of the device that has least, mean over copies
+    ttft_p50: float  # s
+    ttft_p95: float
+    ttft_p99: float
+    tpot_p50: float
+    tpot_p95: float
+    tpot_p99: float
+    e2el_p50: float
+    e2el_p95: float
+    e2el_p99: float
+
+    @classmethod
+    def of(cls, controller: str, found: ServiceCapacity) -> "CapacityRow":
+        """Of a capacity."""
+        head = controller, found.value, found.low, found.high, UNITS[found.by], found.verdict
+        run = found.run
+        if run is None:
+            return cls(*head, *[0.0] * 12)
+        in_time, missed = float(run.in_time.sum()), float(run.missed.sum())
+        percent = 100.0 * in_time / max(in_time + missed, 1.0)
+        return cls(
+            *head,
+            percent,
+            float(run.tokens_in_time.mean()),
+            float(run.least_served.mean()),
+            *_times(run.pooled),
+        )
+
+
+def _times(latency: Latencies) -> list[float]:
+    return [float(time) for each in (latency.ttft, latency.tpot, latency.e2el) for time in each]
+
+
+HEADER = ("controller", "{unit}", "95 % interval", "tokens/s in time", "TTFT p50 / p95 / p99 s", "TPOT ms", "E2EL s")
+
+
+def cells(rows: Sequence[CapacityRow]) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the table."""
+    return tuple(title.format(unit=rows[0].unit) for title in HEADER), [_line(row) for row in rows]
+
+
+def _line(row: CapacityRow) -> Cells:
+    digits = 0 if row.unit == UNITS["users"] else 3
+    value, low, high = (f"{number:.{digits}f}" for number in (row.capacity, row.low, row.high))
+    if row.capacity == 0.0:
+        return row.controller, "0", *[""] * 5
+    ttft, e2el = (
+        " / ".join(f"{time:.2f}" for time in each)
+        for each in ((row.ttft_p50, row.ttft_p95, row.ttft_p99), (row.e2el_p50, row.e2el_p95, row.e2el_p99))
+    )
+    tpot = " / ".join(f"{1e3 * time:.0f}" for time in (row.tpot_p50, row.tpot_p95, row.tpot_p99))
+    return row.controller, value, f"{low} to {high}", f"{row.tokens_in_time:.1f}", ttft, tpot, e2el
+
+
+def _named(texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """A name, and settings behind it."""
+    return texts[0], parse_settings(texts[1:], ())
+
+
+def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
+    """Requests; without a rate the search begins where half of what a server alone makes is asked for."""
+    name, fields = _named(options.arrivals)
+    arrivals = make_arrivals(name, **fields)
+    name, fields = _named(options.lengths or ["geometric"])
+    lengths = None if options.lengths is None and arrivals.own_output is not None else make_lengths(name, **fields)
+    level = ServiceLevel(ttft=options.ttft, tpot=options.tpot, e2el=options.e2el, e2el_per_token=options.e2el_per_token)
+    parts: dict[str, Any] = {"arrivals": arrivals, "lengths": lengths, "level": level}
+    if options.rate_per_user is None:
+        return Workload.at_load(scenario.autoregressive_goodput / 2.0, **parts)
+    each = check_real("rate_per_user", options.rate_per_user, 0.0, open_low=True)
+    return Workload(rate=each * scenario.num_users, **parts)
+
+
+def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, ServiceCapacity]) -> dict[str, Any]:
+    """What a table is about, for its JSON file."""
+    limits = {name: vars(options)[name] for name in ("ttft", "tpot", "e2el") if vars(options)[name] < np.inf}
+    return {
+        "scenario": scenario.to_dict(),
+        "level": {**limits, "e2el_per_token": options.e2el_per_token, "percent": options.percent},
+        "arrivals": options.arrivals,
+        "lengths": options.lengths,
+        "tried": {name: [[point.load, point.share] for point in one.tries] for name, one in found.items()},
+        "command": options.command,
+        "versions": {name: version(name) for name in ("multispin_env", "numpy")},
+    }
+
+
+def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload) -> dict[str, ServiceCapacity]:
+    by = "rate" if options.rate_per_user is None else "users"
+    names = list(dict.fromkeys(options.controllers))
+    chosen = {"percent": options.percent, "copies": options.copies, "channel": options.channel, "seed": options.seed}
+    with Progress(len(names)) as progress:
+        return {
+            name: service_capacity(name, scenario, workload, by=by, report=_Report(progress.begin(name)), **chosen)
+            for name in names
+        }
+
+
+@dataclass
+class _Report:
+    """Counts the loads that were tried."""
+
+    progress: Progress
+    tried: int = 0
+
+    def __call__(self, point: LoadPoint) -> None:
+        self.tried = min(self.tried + 1, EXPECTED_TRIES - 1)
+        self.progress(self.tried, EXPECTED_TRIES)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Search and show."""
+    check_outputs(options.json, options.csv)
+    check_integer("seed", options.seed, 0)
+    for name in options.controllers:
+        check_name("controller", name, rule_names())
+    check_name("channel", options.channel, CHANNEL_LAWS)
+    scenario = Scenario.resolve(options.scenario).replace(**chosen_arguments(options))
+    found = _search(options, scenario, _workload(options, scenario))
+    rows = [CapacityRow.of(name, one) for name, one in found.items()]
+    if options.json is not None:
+        write_output(f"{to_json(rows, _about(options, scenario, found))}\n", options.json)
+    if options.csv is not None:
+        write_output(to_csv(rows), options.csv)
+    if STDOUT not in (options.json, options.csv):
+        _show(rows, scenario, options)
+
+
+def _show(rows: Sequence[CapacityRow], scenario: Scenario, options: argparse.Namespace) -> None:
+    users = (
+        f"K = {scenario.num_users}, " if options.rate_per_user is None else f"{options.rate_per_user:g}/s a device, "
+    )
+    print(f"{scenario.label}, {users}B = {scenario.total_bandwidth / 1e6:g} MHz, {' '.join(options.arrivals)}\n")
+    show_table(*cells(rows), best=int(np.argmax([row.capacity for row in rows])))
+    for row in rows:
+        print(f"\n{row.controller}: {row.verdict}", end="")
+    print()
+
+
+COMMAND = Command(
+    DESCRIPTION,
+    (
+        "--num-users 8 --e2el 0.5 --e2el-per-token 0.08 --percent 90",
+        "--scenario qwen3.5 --server a100-32b --ttft 0.5 --tpot 0.04 --set payload=ids min_draft_length=0",
+        "--ttft 1 --tpot 0.1 --arrivals gamma burstiness=0.25 --lengths geometric mean_output=100",
+        "--ttft 1 --tpot 0.1 --rate-per-user 0.05 --arrivals trace --controllers greedy autoregressive",
+    ),
+    add_options,
+    run,
+)

@@ -1,0 +1,289 @@
+"""The largest load, or the most devices, at which requests are still within their limits (ours; docs/serving.md)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_integer, check_name, check_real
+from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.continuous.factory import make_scheduler, scheduler_names
+from multispin_env.controllers.continuous.serve import HORIZON, WARM_UP, serve
+from multispin_env.controllers.continuous.server_only import SERVER_ONLY
+from multispin_env.physics.continuous.service_log import ServiceRun
+from multispin_env.physics.workload import Workload
+from multispin_env.scenario import Scenario
+
+PERCENT = 95.0
+"""Of the requests that have to be within all limits."""
+
+COPIES = 64
+"""Of a system; the time of a run grows by less than their number."""
+
+MOST_USERS = 512
+"""Devices beyond which no capacity is looked for."""
+
+REQUESTS = 600
+"""Requests that a run holds at least; one of few requests/s takes longer."""
+
+FINE = 1.02
+"""Ratio of two loads between which a capacity is not looked for any more."""
+
+STEPS = 10
+"""Doublings or halvings of a load before the search gives up."""
+
+RESAMPLES = 2000
+"""Of the copies, for intervals."""
+
+Rule = str | Callable[[Scenario], Scheduler]
+"""Name of a scheduler or of `SERVER_ONLY`, or what makes a scheduler for a scenario."""
+
+
+@dataclass(frozen=True)
+class LoadPoint:
+    """What was found at one load."""
+
+    load: float  # requests/s, or devices
+    run: ServiceRun
+
+    @property
+    def share(self) -> float:
+        """Requests in time, as a share of those in time or missed; 1 where there are none."""
+        in_time, ended = self.run.in_time.sum(), self.run.in_time.sum() + self.run.missed.sum()
+        return float(in_time / ended) if ended else 1.0
+
+
+@dataclass(frozen=True)
+class ServiceCapacity:
+    """A capacity with its 95 % interval, and all loads that were tried.
+
+    Where even the least load misses the service level, the value is 0 and there is no ``run``; where the largest that
+    was tried meets it, that is the value.
+    """
+
+    value: float  # requests/s, or devices
+    low: float
+    high: float
+    percent: float
+    by: str  # "rate" or "users"
+    tries: tuple[LoadPoint, ...]  # by load
+    run: ServiceRun | None  # at the largest load tried that meets the level
+
+    @property
+    def verdict(self) -> str:
+        """What was found, in a sentence."""
+        unit = UNITS[self.by]
+        if self.run is None:
+            first = self.tries[0]
+            found = f"{100.0 * first.share:.1f} % of requests are within all limits, below {self.percent:g} %"
+            least = "with one device" if self.by == "users" else f"at {first.load:.3g} {unit}"
+            return f"No load meets the service level: even {least} only {found}."
+        if self.run is self.tries[-1].run:
+            return f"All loads up to {self.value:.4g} {unit} meet the service level; larger ones were not tried."
+        interval = f"95 % interval {self.low:.4g} to {self.high:.4g}"
+        return f"{self.percent:g} % of requests are within all limits up to {self.value:.4g} {unit} ({interval})."
+
+
+def service_capacity(
+    rule: Rule,
+    scenario: Scenario,
+    workload: Workload,
+    *,
+    by: str = "rate",
+    percent: float = PERCENT,
+    copies: int = COPIES,
+    warm_up: float = WARM_UP,
+    horizon: float = HORIZON,
+    channel: str = "independent",
+    seed: int = 0,
+    report: Callable[[LoadPoint], None] | None = None,
+) -> ServiceCapacity:
+    """Largest load at which a share of the requests is within all limits of a service level, by simulation (ours).
+
+    `capacity` is another question: how many devices that always ask get a token in time, by the formulas of a round.
+
+    Every load is tried with the same seeds. By ``"rate"``, the same requests come faster or slower, so that the share
+    falls with the load, up to the noise of what waits. The search doubles or halves the load until the capacity lies
+    between two, then halves what is between, to 2 % or to one device. The value is where the line between the last two
+    crosses ``percent``; its interval is that of copies drawn again, as of the loads that were tried.
+
+    Parameters
+    ----------
+    rule
+        Name of a scheduler, ``"autoregressive"`` (the server alone), ``"colocated"`` (the server drafts for all; the
+        best length for each load), or what makes a scheduler for a scenario.
+    scenario
+        The system.
+    workload
+        Requests and their limits.
+    by
+        ``"rate"``: requests/s of the scenario's K devices together; the search begins with the workload's. ``"users"``:
+        devices, each with the rate that one has here, that of the workload divided by K.
+    percent
+        Of the requests that end, in (0, 100).
+    copies, warm_up, horizon, channel, seed
+        As for `serve`. A run with few requests takes longer, so that it holds at least `REQUESTS`.
+    report
+        Told each load that was tried.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a number out of range, or a workload without limits.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=4)
+    >>> workload = ms.Workload(
+    ...     arrivals=ms.make_arrivals("poisson"),
+    ...     lengths=ms.make_lengths("geometric", mean_output=20.0),
+    ...     rate=1.0,
+    ...     level=ms.ServiceLevel(ttft=3.0),
+    ... )
+    >>> few = {"copies": 4, "warm_up": 2.0, "horizon": 10.0}
+    >>> drafts, alone = (ms.service_capacity(rule, scenario, workload, **few) for rule in ("greedy", "autoregressive"))
+    >>> drafts.value > alone.value
+    True
+    """
+    check_real("percent", percent, 0.0, 100.0, open_low=True, open_high=True)
+    check_name("by", by, UNITS)
+    check_integer("copies", copies, 2)
+    check_real("horizon", horizon, 0.0, open_low=True)
+    _check_workload(workload, by)
+    run = partial(serve, copies=copies, warm_up=warm_up, channel=channel, seed=seed)
+    trial = _Trial(candidates_of(rule), scenario, workload, run, REQUESTS / copies, horizon, by == "users")
+    points = _searched(trial, percent / 100.0, report)
+    return _answer(points, percent, by, np.random.default_rng([seed, 1]))
+
+
+UNITS = MappingProxyType({"rate": "requests/s", "users": "devices"})
+"""What a capacity counts, by what is searched."""
+
+
+def _check_workload(workload: Workload, by: str) -> None:
+    level = workload.level
+    if np.isinf([level.ttft, level.tpot, level.e2el]).all():
+        raise ValueError("level: expected a limit of ttft, tpot or e2el at least, got none, which every load meets")
+    if by == "users" and workload.shares is not None:
+        raise ValueError(f"shares: expected None where the number of devices changes, got {workload.shares}")
+
+
+Candidates = Callable[[Scenario], Sequence[Scheduler]]
+"""Schedulers for a system, of which the best counts."""
+
+
+def rule_names() -> tuple[str, ...]:
+    """Names that `service_capacity` takes."""
+    return (*scheduler_names(), *SERVER_ONLY)
+
+
+def candidates_of(rule: Rule) -> Candidates:
+    """What a rule stands for; ``ValueError`` for an unknown name suggests the nearest."""
+    if not isinstance(rule, str):
+        return lambda scenario: (rule(scenario),)
+    check_name("controller", rule, rule_names())
+    return SERVER_ONLY.get(rule) or (lambda scenario: (make_scheduler(rule, scenario),))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Plays one load."""
+
+    candidates: Candidates
+    scenario: Scenario
+    workload: Workload
+    run: Callable[..., ServiceRun]  # `serve` with what does not change
+    requests: float  # of a copy at least
+    horizon: float
+    by_users: bool
+
+    @property
+    def rate(self) -> float:
+        """Requests/s of all devices in the workload."""
+        return sum(self.workload.rates) / 2.0
+
+    def __call__(self, load: float) -> LoadPoint:
+        """Of the candidate with the largest share."""
+        scenario, rate = self.scenario, load
+        if self.by_users:
+            rate = load * self.rate / scenario.num_users
+            scenario = scenario.replace(num_users=int(load))
+        workload, horizon = replace(self.workload, rate=rate), max(self.horizon, self.requests / rate)
+        runs = (self.run(each, workload, horizon=horizon) for each in self.candidates(scenario))
+        return max((LoadPoint(load, run) for run in runs), key=lambda point: point.share)
+
+    def between(self, low: float, high: float) -> float | None:
+        """A load to try next, ``None`` if these two are close enough."""
+        if self.by_users:
+            return (low + high) // 2 if high - low > 1.0 else None
+        return float(np.sqrt(low * high)) if high / low > FINE else None
+
+
+def _searched(trial: _Trial, share: float, report: Callable[[LoadPoint], None] | None) -> list[LoadPoint]:
+    """Loads that were tried, in order, so that those that meet the share come first."""
+    points: list[LoadPoint] = []
+
+    def meets(load: float) -> bool:
+        points.append(trial(load))
+        if report is not None:
+            report(points[-1])
+        return points[-1].share >= share
+
+    start = 1.0 if trial.by_users else trial.rate
+    good = meets(start)
+    low, high = _bracket(trial, meets, start, good)
+    while np.isfinite(high) and low > 0.0 and (middle := trial.between(low, high)) is not None:
+        low, high = (middle, high) if meets(middle) else (low, middle)
+    return sorted(points, key=lambda point: point.load)
+
+
+def _bracket(trial: _Trial, meets: Callable[[float], bool], load: float, good: bool) -> tuple[float, float]:
+    """The largest load that is known to meet the share, or 0, and the smallest that is known not to, or infinity."""
+    if good:
+        most = MOST_USERS if trial.by_users else load * 2.0**STEPS
+        while load < most:
+            if not meets(2.0 * load):
+                return load, 2.0 * load
+            load *= 2.0
+        return load, np.inf
+    for _ in range(0 if trial.by_users else STEPS):
+        if meets(load / 2.0):
+            return load / 2.0, load
+        load /= 2.0
+    return 0.0, load
+
+
+def _answer(points: list[LoadPoint], percent: float, by: str, rng: np.random.Generator) -> ServiceCapacity:
+    share, tries = percent / 100.0, tuple(points)
+    meeting = [point.run for point in points if point.share >= share]
+    if not meeting:
+        return ServiceCapacity(0.0, 0.0, 0.0, percent, by, tries, None)
+    loads = np.array([point.load for point in points])
+    in_time = np.array([point.run.in_time.sum(-1) for point in points])
+    missed = np.array([point.run.missed.sum(-1) for point in points])
+    copies = in_time.shape[-1]
+    weights = rng.multinomial(copies, np.full(copies, 1.0 / copies), RESAMPLES)
+    drawn = _crossing(loads, weights @ in_time.T, weights @ missed.T, share)
+    found = [
+        _crossing(loads, in_time.sum(-1)[None], missed.sum(-1)[None], share)[0],
+        *np.quantile(drawn, (0.025, 0.975)),
+    ]
+    value, low, high = np.floor(found) if by == "users" else found
+    return ServiceCapacity(float(value), float(low), float(high), percent, by, tries, meeting[-1])
+
+
+def _crossing(loads: FloatArray, in_time: FloatArray, missed: FloatArray, share: float) -> FloatArray:
+    """Where the line through shares of requests in time, (resamples, loads), falls below ``share``."""
+    ended = in_time + missed
+    shares = np.minimum.accumulate(np.where(ended > 0, in_time / np.maximum(ended, 1), 1.0), -1)
+    below = shares < share
+    first = np.where(below.any(-1), below.argmax(-1), len(loads) - 1)
+    before, rows = np.maximum(first - 1, 0), np.arange(len(shares))
+    high, low = shares[rows, before], shares[rows, first]
+    part = np.clip((high - share) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
+    crossed: FloatArray = loads[before] + part * (loads[first] - loads[before])
+    return np.where(below.any(-1), crossed, loads[-1])

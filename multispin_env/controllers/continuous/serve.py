@@ -1,0 +1,117 @@
+"""What becomes of requests under a scheduler, by simulation (ours; docs/serving.md)."""
+
+import numpy as np
+
+from multispin_env.checks import check_integer, check_real
+from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.lines import Requested
+from multispin_env.physics.continuous.service import Ending
+from multispin_env.physics.continuous.service_log import ServiceLog, ServiceRun
+from multispin_env.physics.types import SystemState
+from multispin_env.physics.validation import checked_state
+
+COPIES, WARM_UP, HORIZON = 24, 10.0, 45.0
+"""Of a run, where nothing else is said."""
+
+
+def serve(
+    scheduler: Scheduler,
+    workload: Requested,
+    *,
+    copies: int = COPIES,
+    warm_up: float = WARM_UP,
+    horizon: float = HORIZON,
+    channel: str = "independent",
+    state: SystemState | None = None,
+    seed: int = 0,
+) -> ServiceRun:
+    """What becomes of requests under a scheduler, in copies of its system (ours).
+
+    Passages count that begin at or after ``warm_up`` and before ``horizon`` seconds later, as wholes, and so does what
+    happens to requests in them. A copy has the same devices, requests, channels and luck under every scheduler, so runs
+    of the same seed can be compared copy by copy.
+
+    Parameters
+    ----------
+    scheduler
+        Any `Scheduler`; its scenario is the system.
+    workload
+        A `Workload`.
+    copies
+        n.
+    warm_up, horizon
+        Simulated seconds.
+    channel
+        Law of gains by cycle, one of `CHANNEL_LAWS`: ``"independent"``, ``"static"``, ``"gauss-markov"``.
+    state
+        Devices (n, K), with their first channels; with a fading ``channel``, these are the mean gains too. By default
+        each copy draws its own.
+    seed
+        Of everything that is drawn.
+
+    Returns
+    -------
+    ServiceRun
+        Arrays (n,) and (n, K).
+
+    Raises
+    ------
+    ValueError
+        For a number out of range, a bad state, or an order that a batch never starts under.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=8)
+    >>> workload = ms.Workload(
+    ...     arrivals=ms.make_arrivals("poisson"),
+    ...     lengths=ms.make_lengths("geometric", mean_output=60.0),
+    ...     rate=2.0,
+    ...     level=ms.ServiceLevel(e2el=0.5, e2el_per_token=0.08),
+    ... )
+    >>> barrier, greedy = (ms.make_scheduler(name, scenario) for name in ("barrier", "greedy"))
+    >>> slow, fast = (ms.serve(each, workload, copies=4, horizon=20.0) for each in (barrier, greedy))
+    >>> bool(slow.share_missed.mean() > fast.share_missed.mean())
+    True
+    >>> bool(slow.pooled.ttft[0] > fast.pooled.ttft[0])  # the median
+    True
+    """
+    check_integer("copies", copies, 1)
+    check_real("warm_up", warm_up, 0.0)
+    check_real("horizon", horizon, 0.0, open_low=True)
+    check_integer("seed", seed, 0)
+    core, service = _seeded(scheduler, workload, channel, copies, seed)
+    if state is None:
+        core.reset()
+    else:
+        core.hold(_checked(scheduler, state, copies))
+    log = ServiceLog(copies, scheduler.scenario.num_users, warm_up)
+    playing = np.ones(copies, dtype=np.bool_)
+    while playing.any():
+        begun = core.state.time
+        log.add(core.step(scheduler(core.state)), begun, playing)
+        ended = playing & (core.state.time >= warm_up + horizon)
+        if ended.any():
+            log.close(ended, service.overdue(core.state.time)[0])
+            playing &= ~ended
+    return log.result()
+
+
+def _seeded(
+    scheduler: Scheduler, workload: Requested, channel: str, copies: int, seed: int
+) -> tuple[ContinuousCore, Ending]:
+    system = ContinuousSystem.of(scheduler.scenario, channel, scheduler.discipline, workload=workload)
+    core = ContinuousCore(system, copies, drawn=True)
+    for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
+        core.seed(copy, generator)
+    assert isinstance(core.service, Ending)  # as there is a workload
+    return core, core.service
+
+
+def _checked(scheduler: Scheduler, state: SystemState, copies: int) -> SystemState:
+    checked = checked_state(scheduler.scenario, state)
+    expected = copies, scheduler.scenario.num_users
+    if checked.draft_time.shape != expected:
+        raise ValueError(f"state: expected shape {expected}, copies and devices, got {checked.draft_time.shape}")
+    return checked
