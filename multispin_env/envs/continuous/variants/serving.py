@@ -205,20 +205,15 @@ class Serving(ContinuousVariant):
 
     def _full_rate(self, scenario: Scenario) -> float:
         """Tokens/s with endless requests, on a serial uplink whatever a contender's is: all get the same requests."""
-        return reference_rate(self._serial.endless(scenario))
-
-    @property
-    def _serial(self) -> "Serving":
-        return replace(self, discipline="serial")
+        return reference_rate(replace(self, discipline="serial").endless(scenario))
 
     def price(self, scenario: Scenario) -> float:
         """ρ in tokens a second: what was chosen, else what the reference rule reaches at the mean load."""
         if self.rho is not None:
             return self.rho
-        mean = replace(self._serial, load=float(np.mean(self.load)))
-        system = mean.system(scenario)
-        assert system.workload is not None  # its own
-        return max(reference_tokens_in_time(system), LEAST_PRICE * mean.workload(scenario).tokens_per_second)
+        workload = replace(self, load=float(np.mean(self.load))).workload(scenario)
+        rate = reference_tokens_in_time(scenario, workload, self.channel_law, self.coherence_time)
+        return max(rate, LEAST_PRICE * workload.tokens_per_second)
 
     def objective(self, scenario: Scenario) -> PassageAim:
         """What verifications are rewarded for."""
