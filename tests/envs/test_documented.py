@@ -112,7 +112,10 @@ REFUSED = {
     "Serving": [
         *({"optimum": value} for value in ("no", True)),
         *({"reward": value} for value in ("expected", 3)),
-        *({"load": value} for value in (0, -0.5, "high", True, None, float("inf"), (0.8, 0.4), (0.1, 0.2, 0.3), (0, 1))),
+        *(
+            {"load": value}
+            for value in (0, -0.5, "high", True, None, float("inf"), (0.8, 0.4), (0.1, 0.2, 0.3), (0, 1))
+        ),
         *({"arrivals": value} for value in ("poison", 3, None, ["poisson"])),
         *({"lengths": value} for value in ("geometrical", 3)),
         *({"burstiness": value} for value in (0.5, 0.0, "no")),  # Poisson arrivals have none
