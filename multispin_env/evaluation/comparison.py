@@ -32,23 +32,43 @@ class Metric:
         Whether a ratio of two means says something.
     digits
         Digits shown after the point.
+    below
+        Header and lines of another table of the same rows, where one number does not say all.
     """
 
     header: str
     values: Callable[[Ledger], FloatArray]
     has_share: bool
     digits: int = 2
+    below: Callable[[Sequence["Row"]], tuple[Cells, list[Cells]]] | None = None
 
 
 METRICS = {
     "goodput": Metric("goodput (tokens/s)", lambda ledger: ledger.goodput, has_share=True),
     "throughput": Metric("throughput (tokens/s)", lambda ledger: ledger.throughput, has_share=True),
     "token_goodput": Metric("token goodput (tokens/s)", lambda ledger: ledger.throughput, has_share=True),
-    "return": Metric("return", lambda ledger: ledger.returns, has_share=False, digits=3),
-    "utility": Metric("Σ ln throughput", lambda ledger: ledger.utility, has_share=False, digits=3),
+    "tokens_in_time": Metric(
+        "tokens in time/s",
+        lambda ledger: ledger.told("tokens_in_time"),
+        has_share=True,
+        below=lambda rows: service_cells(rows),
+    ),
+    "request_goodput": Metric(
+        "request goodput (requests/s)",
+        lambda ledger: ledger.told("request_goodput"),
+        has_share=True,
+        digits=3,
+        below=lambda rows: service_cells(rows),
+    ),
+    "return": Metric(
+        "return", lambda ledger: ledger.returns, has_share=False, digits=3, below=lambda rows: user_cells(rows)
+    ),
+    "utility": Metric(
+        "Σ ln throughput", lambda ledger: ledger.utility, has_share=False, digits=3, below=lambda rows: user_cells(rows)
+    ),
 }
-"""By name: mean goodput over rounds, tokens over time, the same by the name that servers have for it, sum of rewards,
-and Σ ln of the users' throughputs."""
+"""By name: mean goodput over rounds, tokens over time, the same by the name that servers have for it, tokens/s and
+requests/s of requests in time, sum of rewards, and Σ ln of the users' throughputs."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +200,7 @@ def ledger_details(ledger: Ledger) -> dict[str, float]:
         "utility": float(ledger.utility.mean()),
         "fairness": float(ledger.fairness.mean()),
         **{f"user_throughput_{q}": float(value) for q, value in zip(QUANTILES, quantiles, strict=True)},
+        **{name: float(values.mean()) for name, values in ledger.episode.items()},
     }
 
 
@@ -203,3 +224,36 @@ def user_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
         for row in rows
     ]
     return header, lines
+
+
+def service_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the table of what becomes of requests; rows have `ledger_details` of such an environment.
+
+    The least device's number is tokens in time/s. Latencies are means over episodes of the quantiles of each.
+    """
+    header = (
+        "decided by",
+        "requests in time/s",
+        "missed",
+        "least device",
+        "TTFT p50/p95 s",
+        "TPOT p50/p95 ms",
+        "E2EL p50/p95/p99 s",
+        "gap p99 s",
+    )
+    return header, [(row.name, *_service_line(row.details)) for row in rows]
+
+
+def _service_line(details: Mapping[str, float]) -> Cells:
+    ttft, tpot, e2el = (
+        [details[f"{name}_p{percent}"] for percent in (50, 95, 99)] for name in ("ttft", "tpot", "e2el")
+    )
+    return (
+        f"{details['request_goodput']:.3f}",
+        f"{details['share_missed']:.3f}",
+        f"{details['least_served']:.2f}",
+        f"{ttft[0]:.2f}/{ttft[1]:.2f}",
+        f"{1000.0 * tpot[0]:.0f}/{1000.0 * tpot[1]:.0f}",
+        f"{e2el[0]:.2f}/{e2el[1]:.2f}/{e2el[2]:.2f}",
+        f"{details['gap_p99']:.2f}",
+    )

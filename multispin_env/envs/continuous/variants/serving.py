@@ -60,9 +60,9 @@ class Serving(ContinuousVariant):
 
     The columns before the last are those of `Continuous-v0`. The last one drops the request of a device: above 0 in
     `"plain"` and `"full"`; in `"residual"` the scheduler decides in the middle third, below it the request is kept,
-    above it dropped. A device without a request drops nothing. The scheduler of `"residual"` is `greedy+deadlines`. Lengths are
-    for devices that are free now, and for idle ones whose request arrives before the next verification ends; they are
-    cut to one token less than the request still wants.
+    above it dropped. A device without a request drops nothing. The scheduler of `"residual"` is `greedy+deadlines`.
+    Lengths are for devices that are free now, and for idle ones whose request arrives before the next verification
+    ends; they are cut to one token less than the request still wants.
 
     ## Observation Space
 
