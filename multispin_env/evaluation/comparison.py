@@ -79,7 +79,7 @@ class Row:
     mean: float  # of the metric
     low: float  # 95 % interval
     high: float
-    share: float | None  # mean over the reference's mean; None where that says nothing
+    share: float | None  # mean over the reference's mean; None where that says nothing, or is 0
     difference: float  # mean of the metric − the reference's in the same case
     difference_low: float
     difference_high: float
@@ -141,7 +141,7 @@ def compare(
         Row(
             name,
             *(mean := mean_interval(own)),
-            mean.mean / float(best.mean()) if has_share else None,
+            mean.mean / float(best.mean()) if has_share and best.any() else None,
             *mean_interval(own - best),
             details=(details or {}).get(name, {}),
         )
@@ -181,7 +181,7 @@ def comparison_cells(rows: Sequence[Row], metric: str, reference: str = "referen
             row.name,
             f"{row.mean:.{digits}f}",
             f"{row.low:.{digits}f} to {row.high:.{digits}f}",
-            *(() if row.share is None else (f"{row.share:.4f}",)),
+            *(("–" if row.share is None else f"{row.share:.4f}",) if shown.has_share else ()),
             f"{row.difference:+.{digits}f}",
             f"{row.difference_low:+.{digits}f} to {row.difference_high:+.{digits}f}",
         )
@@ -197,7 +197,8 @@ def ledger_details(ledger: Ledger) -> dict[str, float]:
         "goodput": float(ledger.goodput.mean()),
         "throughput": float(ledger.throughput.mean()),
         "reward": float(ledger.mean_reward.mean()),
-        "utility": float(ledger.utility.mean()),
+        # where requests end, a device may have had none, and its logarithm would be infinite
+        **({} if ledger.episode else {"utility": float(ledger.utility.mean())}),
         "fairness": float(ledger.fairness.mean()),
         **{f"user_throughput_{q}": float(value) for q, value in zip(QUANTILES, quantiles, strict=True)},
         **{name: float(values.mean()) for name, values in ledger.episode.items()},
