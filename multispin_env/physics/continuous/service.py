@@ -194,9 +194,12 @@ class Ending:
         ttft, tpot, e2el = (np.where(finished, time, 0.0) for time in (ttft, tpot, e2el))
         return in_time, output * finished, ttft, tpot, e2el
 
-    def overdue(self, now: FloatArray) -> tuple[IntArray, IntArray]:
-        """Requests (n, K) that have arrived and not ended: those that are late already, and others."""
-        return self._lines.overdue(now)
+    def overdue(self, now: FloatArray, copies: IntArray | None = None) -> tuple[IntArray, IntArray]:
+        """Requests (m, K) of these copies (m,), default all, that have arrived and not ended at ``now`` (m,).
+
+        Those that are late already, and others.
+        """
+        return self._lines.overdue(now, copies)
 
 
 def _without(state: ContinuousState, dropped: BoolArray, idle: BoolArray) -> ContinuousState:
