@@ -12,7 +12,7 @@ from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.base import Cases, heading, listed
 from multispin_env.evaluation.cases.choice import cases_of, held_out, watched
 from multispin_env.evaluation.cases.states import States
-from multispin_env.evaluation.comparison import METRICS, Row, comparison_cells, user_cells
+from multispin_env.evaluation.comparison import METRICS, Row, comparison_cells
 from multispin_env.evaluation.table import aligned
 
 Validation = Callable[[BaseAlgorithm], dict[str, float]]
@@ -133,4 +133,5 @@ def _below(cases: Cases, rows: list[Row], label: str) -> str:
             f"\n\n{label}, share of the optimum in each state: mean {spread['share_mean']:.5f}, "
             f"5 % quantile {spread['share_quantile_5']:.5f}, lowest {spread['share_lowest']:.5f}"
         )
-    return "" if METRICS[cases.metric].has_share else f"\n\n{aligned(*user_cells(rows))}"
+    cells = METRICS[cases.metric].below
+    return "" if cells is None else f"\n\n{aligned(*cells(rows))}"

@@ -51,7 +51,7 @@ def settings_from(options: argparse.Namespace, env_id: str, action: str, base: R
     kept = TRAINING_DEFAULTS if base is None else base.arguments
     others = own_arguments(variant, kept) | chosen_arguments(options, OWN_OPTIONS)
     scenario = options.scenario or (DEFAULT_SCENARIO if base is None else base.scenario)
-    chosen = {"action": action, "reward": "expected", "optimum": False}
+    chosen = {"action": action, "reward": None, "optimum": False}
     settings = Settings.make(env_id, variant, scenario, chosen, others)
     settings.variant.assumptions(settings.scenario)  # refuses what the scenario does not allow
     return settings

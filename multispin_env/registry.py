@@ -252,6 +252,7 @@ ENVIRONMENTS: Registry[Any] = Registry(
         "MultiSpin/RecordedAcceptance-v0": _VARIANTS + "recorded_acceptance:RecordedAcceptance",
         "MultiSpin/Fair-v0": _VARIANTS + "fair:Fair",
         "MultiSpin/Continuous-v0": "multispin_env.envs.continuous.variants.continuous:Continuous",
+        "MultiSpin/Serving-v0": "multispin_env.envs.continuous.variants.serving:Serving",
     },
 )
 

@@ -14,5 +14,8 @@ SLOPING = tuple(env_id for env_id, variant in VARIANTS.items() if variant.has_sl
 DRAWN = tuple(env_id for env_id, variant in VARIANTS.items() if variant.renderers)
 """Those that can be seen."""
 
+REWARDED = tuple((env_id, reward) for env_id, variant in VARIANTS.items() for reward in variant.rewards)
+"""Environments with each of their rewards."""
+
 ENCODED = tuple((env_id, name) for env_id, variant in VARIANTS.items() for name in variant.encodings.names())
 """Environments with each of their encodings."""

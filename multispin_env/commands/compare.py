@@ -11,7 +11,7 @@ from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.evaluation.cases.base import heading
 from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers, comparison_cells, user_cells
+from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers, comparison_cells
 from multispin_env.evaluation.contenders import SLOW, make_contender, native
 from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.evaluation.table import to_csv, to_json
@@ -76,12 +76,14 @@ def about(cases: Episodes, options: argparse.Namespace, reference: str, metric: 
     return {**cases.about, "metric": metric, "reference": reference, "command": options.command, "versions": versions}
 
 
-def _show(rows: list[Row], metric: str, title: str, with_users: bool) -> None:
+def _show(rows: list[Row], metric: str, title: str, below: str) -> None:
+    """Print the table of a metric, and what stands below that of another one, which fits the environment."""
     print(f"{title}\n")
     show_table(*comparison_cells(rows, metric), best=0)
-    if with_users:
+    cells = METRICS[below].below
+    if cells is not None:
         print()
-        show_table(*user_cells(rows), best=0)
+        show_table(*cells(rows), best=0)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -102,7 +104,7 @@ def run(options: argparse.Namespace) -> None:
     if STDOUT not in (options.json, options.csv):
         scenario, what = native(cases.env()).scenario, f"{cases.title}; reference: {reference}"
         title = heading(options.env, parse_settings(options.set), scenario, what)
-        _show(rows, metric, title, with_users=cases.metric == "return")
+        _show(rows, metric, title, cases.metric)
 
 
 COMMAND = Command(
@@ -113,6 +115,7 @@ COMMAND = Command(
         "--env MultiSpin/Homogeneous-v0 --controllers homogeneous fixed --json table.json",
         "--env MultiSpin/HiddenAcceptance-v0 --controllers optimal optimal+filter optimal+task-mean",
         "--env MultiSpin/DelayedChannel-v0 --set delay=2 correlation=0.95",
+        "--env MultiSpin/Serving-v0 --num-users 8 --set load=0.85",
     ),
     add_options,
     run,

@@ -1,8 +1,9 @@
 """Actions in [-1, 1], one row for each user: their space, their checks, and lengths on a logarithmic scale."""
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -26,8 +27,12 @@ class BoxCodec:
         The system.
     """
 
-    columns: ClassVar[int]
     scenario: Scenario
+
+    @property
+    @abstractmethod
+    def columns(self) -> int:
+        """Numbers for each user."""
 
     @property
     def space(self) -> spaces.Box:

@@ -26,6 +26,7 @@ class Told:
     drafted: str  # (K,) tokens that were drafted for them
     time: str  # s
     goodput: str | None  # tokens/s; None where steps are not what is to be averaged
+    episode: tuple[str, ...] = ()  # (n,), of the episode so far; after its last step they are those of the episode
 
 
 MAX_EPISODE_STEPS = 64
@@ -59,6 +60,9 @@ class Variant(ABC):
 
     told: ClassVar[Told]
     """What its ``info`` tells."""
+
+    rewards: ClassVar[tuple[str, ...]] = REWARDS
+    """Values of ``reward``; the first is the default."""
 
     any_decision: ClassVar[str] = "residual"
     """Encoding that can express whatever a contender decides."""
@@ -156,12 +160,14 @@ class Settings:
     scenario: Scenario
     variant: Variant
     action: str = "residual"
-    reward: str = "expected"
+    reward: str | None = None  # None: the variant's first
     optimum: bool = False
 
     def __post_init__(self) -> None:
+        if self.reward is None:
+            object.__setattr__(self, "reward", self.variant.rewards[0])
         check_name("action", self.action, self.variant.encodings.names())
-        check_name("reward", self.reward, REWARDS)
+        check_name("reward", self.reward, self.variant.rewards)
         check_bool("optimum", self.optimum)
         if self.optimum and self.variant.optimum is None:
             raise ValueError(

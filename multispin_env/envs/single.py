@@ -25,7 +25,7 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
         scenario: Scenario | str = DEFAULT_SCENARIO,
         *,
         action: str = "residual",
-        reward: str = "expected",
+        reward: str | None = None,
         optimum: bool = False,
         render_mode: str | None = None,
         **overrides: Any,

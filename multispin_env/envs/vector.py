@@ -65,7 +65,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         scenario: Scenario | str = DEFAULT_SCENARIO,
         *,
         action: str = "residual",
-        reward: str = "expected",
+        reward: str | None = None,
         optimum: bool = False,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,

@@ -32,23 +32,43 @@ class Metric:
         Whether a ratio of two means says something.
     digits
         Digits shown after the point.
+    below
+        Header and lines of another table of the same rows, where one number does not say all.
     """
 
     header: str
     values: Callable[[Ledger], FloatArray]
     has_share: bool
     digits: int = 2
+    below: Callable[[Sequence["Row"]], tuple[Cells, list[Cells]]] | None = None
 
 
 METRICS = {
     "goodput": Metric("goodput (tokens/s)", lambda ledger: ledger.goodput, has_share=True),
     "throughput": Metric("throughput (tokens/s)", lambda ledger: ledger.throughput, has_share=True),
     "token_goodput": Metric("token goodput (tokens/s)", lambda ledger: ledger.throughput, has_share=True),
-    "return": Metric("return", lambda ledger: ledger.returns, has_share=False, digits=3),
-    "utility": Metric("Σ ln throughput", lambda ledger: ledger.utility, has_share=False, digits=3),
+    "tokens_in_time": Metric(
+        "tokens in time/s",
+        lambda ledger: ledger.told("tokens_in_time"),
+        has_share=True,
+        below=lambda rows: service_cells(rows),
+    ),
+    "request_goodput": Metric(
+        "request goodput (requests/s)",
+        lambda ledger: ledger.told("request_goodput"),
+        has_share=True,
+        digits=3,
+        below=lambda rows: service_cells(rows),
+    ),
+    "return": Metric(
+        "return", lambda ledger: ledger.returns, has_share=False, digits=3, below=lambda rows: user_cells(rows)
+    ),
+    "utility": Metric(
+        "Σ ln throughput", lambda ledger: ledger.utility, has_share=False, digits=3, below=lambda rows: user_cells(rows)
+    ),
 }
-"""By name: mean goodput over rounds, tokens over time, the same by the name that servers have for it, sum of rewards,
-and Σ ln of the users' throughputs."""
+"""By name: mean goodput over rounds, tokens over time, the same by the name that servers have for it, tokens/s and
+requests/s of requests in time, sum of rewards, and Σ ln of the users' throughputs."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +79,7 @@ class Row:
     mean: float  # of the metric
     low: float  # 95 % interval
     high: float
-    share: float | None  # mean over the reference's mean; None where that says nothing
+    share: float | None  # mean over the reference's mean; None where that says nothing, or is 0
     difference: float  # mean of the metric − the reference's in the same case
     difference_low: float
     difference_high: float
@@ -121,7 +141,7 @@ def compare(
         Row(
             name,
             *(mean := mean_interval(own)),
-            mean.mean / float(best.mean()) if has_share else None,
+            mean.mean / float(best.mean()) if has_share and best.any() else None,
             *mean_interval(own - best),
             details=(details or {}).get(name, {}),
         )
@@ -161,7 +181,7 @@ def comparison_cells(rows: Sequence[Row], metric: str, reference: str = "referen
             row.name,
             f"{row.mean:.{digits}f}",
             f"{row.low:.{digits}f} to {row.high:.{digits}f}",
-            *(() if row.share is None else (f"{row.share:.4f}",)),
+            *(("–" if row.share is None else f"{row.share:.4f}",) if shown.has_share else ()),
             f"{row.difference:+.{digits}f}",
             f"{row.difference_low:+.{digits}f} to {row.difference_high:+.{digits}f}",
         )
@@ -177,9 +197,11 @@ def ledger_details(ledger: Ledger) -> dict[str, float]:
         "goodput": float(ledger.goodput.mean()),
         "throughput": float(ledger.throughput.mean()),
         "reward": float(ledger.mean_reward.mean()),
-        "utility": float(ledger.utility.mean()),
+        # where requests end, a device may have had none, and its logarithm would be infinite
+        **({} if ledger.episode else {"utility": float(ledger.utility.mean())}),
         "fairness": float(ledger.fairness.mean()),
         **{f"user_throughput_{q}": float(value) for q, value in zip(QUANTILES, quantiles, strict=True)},
+        **{name: float(values.mean()) for name, values in ledger.episode.items()},
     }
 
 
@@ -203,3 +225,36 @@ def user_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
         for row in rows
     ]
     return header, lines
+
+
+def service_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the table of what becomes of requests; rows have `ledger_details` of such an environment.
+
+    The least device's number is tokens in time/s. Latencies are means over episodes of the quantiles of each.
+    """
+    header = (
+        "decided by",
+        "requests in time/s",
+        "missed",
+        "least device",
+        "TTFT p50/p95 s",
+        "TPOT p50/p95 ms",
+        "E2EL p50/p95/p99 s",
+        "gap p99 s",
+    )
+    return header, [(row.name, *_service_line(row.details)) for row in rows]
+
+
+def _service_line(details: Mapping[str, float]) -> Cells:
+    ttft, tpot, e2el = (
+        [details[f"{name}_p{percent}"] for percent in (50, 95, 99)] for name in ("ttft", "tpot", "e2el")
+    )
+    return (
+        f"{details['request_goodput']:.3f}",
+        f"{details['share_missed']:.3f}",
+        f"{details['least_served']:.2f}",
+        f"{ttft[0]:.2f}/{ttft[1]:.2f}",
+        f"{1000.0 * tpot[0]:.0f}/{1000.0 * tpot[1]:.0f}",
+        f"{e2el[0]:.2f}/{e2el[1]:.2f}/{e2el[2]:.2f}",
+        f"{details['gap_p99']:.2f}",
+    )

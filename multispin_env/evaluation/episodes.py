@@ -165,7 +165,8 @@ def _told(info: Mapping[str, Any], told: Told) -> Mapping[str, Any]:
     if final is None:
         return info
     ended = info["_final_info"]
-    names = [name for name in (told.tokens, told.drafted, told.time, told.goodput) if name is not None]
+    steps = (told.tokens, told.drafted, told.time, told.goodput)
+    names = [name for name in (*steps, *told.episode) if name is not None]
     return {name: _merged(ended, final[name], info.get(name)) for name in names}
 
 

@@ -1,7 +1,7 @@
 """What contenders earned: tokens, time and rewards of n cases, round after round."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -30,6 +30,8 @@ class Ledger:
         Rewards, (n,).
     goodputs
         Goodput of each round in tokens/s, (n,); ``None`` where rounds are not what is to be averaged.
+    episode
+        What the environment tells of episodes so far, (n,) by name, as `Told.episode` names it.
     """
 
     rounds: IntArray | int
@@ -38,6 +40,7 @@ class Ledger:
     time: FloatArray
     returns: FloatArray
     goodputs: FloatArray | None
+    episode: dict[str, FloatArray] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, cases: int, users: int, by_round: bool = True) -> Self:
@@ -55,6 +58,14 @@ class Ledger:
         self.returns += _of(playing, reward)
         if self.goodputs is not None and told.goodput is not None:
             self.goodputs += _of(playing, info[told.goodput])
+        for name in told.episode:
+            self.episode[name] = np.where(playing, info[name], self.episode.get(name, 0.0))
+
+    def told(self, name: str) -> FloatArray:
+        """What the environment tells of whole episodes, (n,); ``ValueError`` for what it does not tell."""
+        if name not in self.episode:
+            raise ValueError(f"metric: expected one of an environment that tells of it, got {name!r}")
+        return self.episode[name]
 
     @property
     def goodput(self) -> FloatArray:

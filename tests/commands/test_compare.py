@@ -88,7 +88,8 @@ def test_every_environment_has_defaults(env_id, capsys):
         (["--reference", "fixd"], "did you mean 'fixed'"),
         (
             ["--metric", "god"],
-            "metric: expected one of ['goodput', 'throughput', 'token_goodput', 'return', 'utility'], got 'god'",
+            "metric: expected one of ['goodput', 'throughput', 'token_goodput', 'tokens_in_time', 'request_goodput', "
+            "'return', 'utility'], got 'god'",
         ),
         (["--scenario", "llama"], "did you mean 'llama2'"),
         (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),
@@ -112,6 +113,8 @@ def test_every_environment_has_defaults(env_id, capsys):
         (["--set", "num_envs=3"], f"set: expected an argument other than {list(TAKEN)}, got 'num_envs'"),
         (["--set", "reward=expected", "reward=sampled"], "set: expected 'reward' once, got it twice"),
         (["--set", "max_episode_steps=None"], "max_episode_steps: expected an integer ≥ 1, got -1"),
+        (["--metric", "tokens_in_time"], "metric: expected one of an environment that tells of it, got 'tokens_in_t"),
+        (["--env", "MultiSpin/Serving-v0", "--set", "reward=expected"], "reward: expected one of ['sampled'], got"),
         (["--json", "nowhere/table.json"], "file: expected a file in a folder that exists, got 'nowhere/table.json'"),
         (["--env", "MultiSpin/Homogeneous-v0", "--controllers", "optimal"], "one common length"),
     ],

@@ -38,9 +38,11 @@ def test_shapes_and_ranges_are_those_of_the_space(env_id, preset):
     sizes = {
         "(K,)": 5,
         "(K · tasks,)": 5 * len(env.unwrapped.scenario.tasks),
-        "(K · phases,)": 5 * len(ms.Phase),
+        "(K · phases,)": 5 * ms.Phase.IDLE,  # all but the last
+        "(K · 5,)": 5 * len(ms.Phase),
         "(3,)": 3,
         "(6,)": 6,
+        "(8,)": 8,
     }
     for entry, box in env.observation_space.items():
         shape, *range_ = printed[entry]
@@ -106,6 +108,30 @@ REFUSED = {
     "Fair": [
         *({"window": value} for value in ("long", True, None, 0.9)),
         *({"spread": value} for value in ("wide", True, (0.1,), -0.1)),
+    ],
+    "Serving": [
+        *({"optimum": value} for value in ("no", True)),
+        *({"reward": value} for value in ("expected", 3)),
+        *(
+            {"load": value}
+            for value in (0, -0.5, "high", True, None, float("inf"), (0.8, 0.4), (0.1, 0.2, 0.3), (0, 1))
+        ),
+        *({"arrivals": value} for value in ("poison", 3, None, ["poisson"])),
+        *({"lengths": value} for value in ("geometrical", 3)),
+        *({"burstiness": value} for value in (0.5, 0.0, "no")),  # Poisson arrivals have none
+        *({"mean_output": value} for value in (0.5, "long", True, float("nan"))),
+        *({"mean_prompt": value} for value in (0.5, -1, "long", True)),
+        *({"trace": value} for value in ("azure", 3, "azure-chat")),  # Poisson arrivals have none
+        *({name: value} for name in ("ttft", "tpot", "e2el") for value in (0.0, -1, "soon", True, float("inf"))),
+        *({"e2el_per_token": value} for value in (-0.1, "soon", True, float("nan"))),
+        *({"horizon": value} for value in ("long", True, None, 0.0)),
+        *({"warm_up": value} for value in (-1.0, "long", True, None, 30.0, float("nan"))),
+        *({"rewarded": value} for value in ("token", 3, None)),
+        *({"discipline": value} for value in ("seriell", None)),
+        *({"channel_law": value} for value in ("rayleigh", None)),
+        *({"coherence_time": value} for value in (0.0, None)),
+        *({"rho": value} for value in ("high", True, 0.0, -1.0)),
+        *({"patience": value} for value in ("long", -0.1)),
     ],
     "Continuous": [
         *({"optimum": value} for value in ("no", 1, None, True)),

@@ -12,7 +12,7 @@ from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import multispin_env as ms
 from multispin_env.envs.single import make_single
-from tests.families import ENCODED
+from tests.families import ENCODED, REWARDED
 
 IDS = ms.ENVIRONMENTS.names()
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -41,8 +41,7 @@ def test_both_checkers_without_warnings(env_id, preset, action):
             check_gymnasium(gym.make(env_id, scenario=preset, action=action, render_mode="rgb_array").unwrapped)
 
 
-@pytest.mark.parametrize("env_id", IDS)
-@pytest.mark.parametrize("reward", ["expected", "sampled"])
+@pytest.mark.parametrize(("env_id", "reward"), REWARDED)
 def test_one_seed_one_result(env_id, reward):
     env = gym.make(env_id, reward=reward, num_users=5)
     first = episode(env, 3)

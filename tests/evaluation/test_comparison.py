@@ -12,22 +12,30 @@ from multispin_env.evaluation.comparison import (
     compare,
     compare_ledgers,
     comparison_cells,
+    service_cells,
     user_cells,
 )
 from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.table import aligned, markdown, to_csv, to_json
 
 
-def ledger(goodput, tokens):
+def ledger(goodput, tokens, served=False):
     """Of two rounds and as many seconds."""
     goodput, tokens = np.array(goodput), np.array(tokens)
-    return Ledger(2, 2.0 * tokens, 4.0 * tokens, np.full(2, 2.0), goodput / 10.0, 2.0 * goodput)
+    names = ("tokens_in_time", "request_goodput", "share_missed", "least_served", "gap_p99")
+    latencies = (f"{name}_p{percent}" for name in ("ttft", "tpot", "e2el") for percent in (50, 95, 99))
+    told = {name: place + goodput for place, name in enumerate((*names, *latencies))}
+    return Ledger(2, 2.0 * tokens, 4.0 * tokens, np.full(2, 2.0), goodput / 10.0, 2.0 * goodput, told if served else {})
 
 
-PLAYED = {
-    "best": ledger([10.0, 20.0], [[4.0, 4.0], [9.0, 9.0]]),
-    "half": ledger([5.0, 10.0], [[4.0, 0.5], [8.0, 1.0]]),
-}
+def played(served=False):
+    return {
+        "best": ledger([10.0, 20.0], [[4.0, 4.0], [9.0, 9.0]], served),
+        "half": ledger([5.0, 10.0], [[4.0, 0.5], [8.0, 1.0]], served),
+    }
+
+
+PLAYED, SERVED = played(), played(served=True)
 
 
 def test_rows_by_hand():
@@ -47,13 +55,14 @@ def test_rows_by_hand():
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_tables_of_every_metric(metric):
-    rows = compare_ledgers(PLAYED, "best", metric)
-    assert rows[1].mean == pytest.approx(METRICS[metric].values(PLAYED["half"]).mean())
+    ledgers = SERVED if METRICS[metric].below is not None and METRICS[metric].has_share else PLAYED
+    rows = compare_ledgers(ledgers, "best", metric)
+    assert rows[1].mean == pytest.approx(METRICS[metric].values(ledgers["half"]).mean())
     assert (rows[1].share is None) != METRICS[metric].has_share
     header, lines = comparison_cells(rows, metric)
     assert {len(line) for line in lines} == {len(header)}
     assert METRICS[metric].header in aligned(header, lines)
-    assert markdown(*user_cells(rows)).count("\n") == 3
+    assert markdown(*METRICS[metric].below(rows) if METRICS[metric].below else user_cells(rows)).count("\n") == 3
     assert json.loads(to_json(rows, {}))["rows"][1]["mean"] == rows[1].mean
     assert float(list(csv.DictReader(io.StringIO(to_csv(rows))))[1]["difference"]) == rows[1].difference
 
@@ -63,6 +72,25 @@ def test_unknown_names_are_refused():
         compare_ledgers(PLAYED, "best", "goodputs")
     with pytest.raises(ValueError, match=r"reference: expected one of .*, got 'bes'; did you mean 'best'"):
         compare_ledgers(PLAYED, "bes", "goodput")
+
+
+def test_the_table_of_requests_by_hand():
+    rows = compare_ledgers(SERVED, "best", "tokens_in_time")
+    header, lines = service_cells(rows)
+    best = dict(zip(header, lines[0], strict=True))
+    assert rows[0].mean == 15.0
+    assert best["requests in time/s"] == "16.000"
+    assert best["missed"] == "17.000"
+    assert best["least device"] == "18.00"
+    assert best["TTFT p50/p95 s"] == "20.00/21.00"
+    assert best["TPOT p50/p95 ms"] == "23000/24000"
+    assert best["E2EL p50/p95/p99 s"] == "26.00/27.00/28.00"
+    assert best["gap p99 s"] == "19.00"
+
+
+def test_what_no_environment_told_is_no_metric():
+    with pytest.raises(ValueError, match=r"^metric: expected one of an environment that tells of it, got 'tokens_in_t"):
+        compare_ledgers({"best": Ledger.empty(2, 2)}, "best", "tokens_in_time")
 
 
 def test_states_by_hand():
@@ -86,6 +114,13 @@ def test_states_by_hand():
     assert lines[1][3:5] == ("0.5000", "-10.00")
     with pytest.raises(ValueError, match=r"reference: expected one of \['optimal', 'half'\], got 'best'"):
         compare(values, "best")
+
+
+def test_nothing_is_a_share_of_nothing():
+    rows = compare({"one": np.zeros(2), "best": np.zeros(2)}, "best")
+    assert [row.share for row in rows] == [None, None]
+    header, lines = comparison_cells(rows, "goodput")
+    assert [len(line) for line in lines] == [len(header)] * 2
 
 
 def test_of_equals_the_reference_is_first():

@@ -8,6 +8,7 @@ import multispin_env as ms
 from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.contenders import contenders_of, make_contender, reference_of
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.ledger import Ledger
@@ -23,6 +24,7 @@ from multispin_env.evaluation.seeds import (
 HETEROGENEOUS = "MultiSpin/Heterogeneous-v0"
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 WITHOUT = "MultiSpin/Continuous-v0"
+SERVING = "MultiSpin/Serving-v0"
 
 
 def vector(env_id=HETEROGENEOUS, copies=3, **arguments):
@@ -76,6 +78,32 @@ def test_episodes_of_simulated_time_end_each_for_itself(autoreset_mode):
         assert info["time"] - info["duration"] < 0.6
     assert len(set(found.rounds.tolist())) > 1
     assert shown[-1] == (4, 4)
+
+
+@pytest.mark.parametrize("autoreset_mode", ["NextStep", "SameStep", "Disabled"])
+def test_what_is_told_of_episodes_is_that_of_their_last_step(autoreset_mode):
+    arguments = {"num_users": 3, "horizon": 5.0, "warm_up": 1.0, "action": "full", "rho": 30.0, "mean_output": 9.0}
+    env = gym.make_vec(SERVING, num_envs=3, autoreset_mode=autoreset_mode, **arguments)
+    found = play_episodes(env, "greedy+deadlines", seed=7)
+    single = gym.make(SERVING, **arguments)
+    rule = make_scheduler("greedy+deadlines", single.unwrapped.scenario)
+    for copy in range(3):
+        single.reset(seed=7 + copy)
+        over = False
+        while not over:
+            *_, over, info = single.step(single.unwrapped.encode_action(rule(single.unwrapped.state)))
+        assert info["e2el_p99"] > 0.0
+        for name in env.unwrapped.variant.told.episode:
+            assert found.told(name)[copy] == info[name], name
+
+
+def test_every_contender_serves_the_same_requests():
+    cases = Episodes(SERVING, 3, "llama2", {"num_users": 3, "horizon": 5.0, "warm_up": 0.0, "rho": 30.0}, seed=7)
+    rows = cases.table({name: name for name in cases.contenders})
+    assert {row.name for row in rows} == set(ms.ENVIRONMENTS.load(SERVING).contenders)
+    assert cases.reference == "greedy+deadlines"
+    assert cases.metric == "tokens_in_time"
+    assert min(row.details["request_goodput"] for row in rows) > 0.0
 
 
 def test_one_environment_plays_again_and_again():

@@ -4,6 +4,7 @@ import numpy as np
 
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.physics.continuous.channels import GaussMarkovInTime
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.lines import Requested
 from multispin_env.physics.continuous.service import Ending
@@ -23,6 +24,7 @@ def serve(
     warm_up: float = WARM_UP,
     horizon: float = HORIZON,
     channel: str = "independent",
+    coherence_time: float = GaussMarkovInTime.coherence_time,
     state: SystemState | None = None,
     seed: int = 0,
 ) -> ServiceRun:
@@ -44,6 +46,8 @@ def serve(
         Simulated seconds.
     channel
         Law of gains by cycle, one of `CHANNEL_LAWS`: ``"independent"``, ``"static"``, ``"gauss-markov"``.
+    coherence_time
+        Seconds > 0, of ``"gauss-markov"``.
     state
         Devices (n, K), with their first channels; with a fading ``channel``, these are the mean gains too. By default
         each copy draws its own.
@@ -81,7 +85,8 @@ def serve(
     check_real("warm_up", warm_up, 0.0)
     check_real("horizon", horizon, 0.0, open_low=True)
     check_integer("seed", seed, 0)
-    core, service = _seeded(scheduler, workload, channel, copies, seed)
+    system = ContinuousSystem.of(scheduler.scenario, channel, scheduler.discipline, coherence_time, workload)
+    core, service = _seeded(system, copies, seed)
     if state is None:
         core.reset()
     else:
@@ -98,10 +103,7 @@ def serve(
     return log.result()
 
 
-def _seeded(
-    scheduler: Scheduler, workload: Requested, channel: str, copies: int, seed: int
-) -> tuple[ContinuousCore, Ending]:
-    system = ContinuousSystem.of(scheduler.scenario, channel, scheduler.discipline, workload=workload)
+def _seeded(system: ContinuousSystem, copies: int, seed: int) -> tuple[ContinuousCore, Ending]:
     core = ContinuousCore(system, copies, drawn=True)
     for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
         core.seed(copy, generator)

@@ -1,21 +1,22 @@
 """Actions in [-1, 1] to standing orders and back; ``registry.ORDER_ENCODINGS`` names the encodings.
 
-All have one row for each user. Column 0 is the draft length.
+All have one row for each user. Column 0 is the draft length; where requests can be dropped, that is the last column.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 import multispin_env.registry as tables
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank
 from multispin_env.envs.codec import BoxCodec
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order
+from multispin_env.envs.continuous.reference import REFERENCE
+from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
 from multispin_env.physics.continuous.uplink import UplinkDiscipline, serial
 from multispin_env.physics.continuous.validation import checked_order
 
@@ -41,10 +42,24 @@ class OrderCodec(BoxCodec, ABC):
         How uploads share the band; a serial one reads priorities, the others shares.
     patience
         Seconds that the orders of actions wait at most, where an action does not say it; ``None``: for ever.
+    drops
+        Whether requests end, so that there is one more column, by which a device gives up its own.
+    reference
+        Scheduler that encodings start from which have a rule inside.
     """
+
+    own_columns: ClassVar[int]
+    """Columns of the encoding, without that of drops."""
 
     uplink: UplinkDiscipline
     patience: float | None = None
+    drops: bool = False
+    reference: str = REFERENCE
+
+    @property
+    def columns(self) -> int:
+        """Numbers for each user."""
+        return self.own_columns + self.drops
 
     @abstractmethod
     def decode(self, action: NDArray[Any], state: ContinuousState) -> Order:
@@ -80,6 +95,25 @@ class OrderCodec(BoxCodec, ABC):
         """Patience of orders (*batch) whose actions do not say it."""
         return None if self.patience is None else np.full(batch, self.patience)
 
+    def drop_field(self, x: FloatArray, state: ContinuousState, rule: BoolArray | None = None) -> BoolArray | None:
+        """Who gives up a request, by the last column of actions x (..., K, columns); ``None`` without such a column.
+
+        It is whoever has one and is above 0. Around what a ``rule`` (..., K) drops, the middle third is the rule's own.
+        """
+        if not self.drops:
+            return None
+        column = x[..., -1]
+        wanted = column > 0.0 if rule is None else np.where(np.abs(column) <= 1.0 / JOINS, rule, column > 0.0)
+        return wanted & (state.phase != Phase.IDLE)
+
+    def drop_columns(self, order: Order, state: ContinuousState, rule: BoolArray | None = None) -> list[FloatArray]:
+        """The last column of actions that mean what an order drops, if there is such a column."""
+        if not self.drops:
+            return []
+        wanted = dropped_by(order, state)
+        column = np.where(wanted, 1.0, -1.0)
+        return [column if rule is None else np.where(wanted == rule, 0.0, column)]
+
     def uplink_fields(self, x: FloatArray) -> tuple[FloatArray | None, FloatArray | None]:
         """Priority and share, one of them, that entries of a column mean."""
         if self.uplink is serial:
@@ -97,6 +131,11 @@ class OrderCodec(BoxCodec, ABC):
         return np.asarray(log - 0.5 * (log.max(-1, keepdims=True) + log.min(-1, keepdims=True)))
 
 
+def dropped_by(order: Order, state: ContinuousState) -> BoolArray:
+    """Who gives up a request, (..., K)."""
+    return np.zeros(state.phase.shape, dtype=np.bool_) if order.drop is None else order.drop
+
+
 def join_of(x: FloatArray) -> IntArray:
     """Thirds of [-1, 1]: leave, take, wait; where a copy would leave everybody, it takes everybody."""
     join = np.minimum((0.5 * JOINS * (x + 1.0)).astype(np.int64), Join.WAIT)
@@ -111,14 +150,9 @@ def join_column(join: IntArray) -> FloatArray:
 
 def rank_column(priority: FloatArray) -> FloatArray:
     """Numbers in [-1, 1] in the order of priorities (..., K), equal where these are equal; 0 where all are."""
-    by_priority = np.argsort(priority, -1, kind="stable")
-    ordered = np.take_along_axis(priority, by_priority, -1)
-    rank = np.zeros(priority.shape)
-    rank[..., 1:] = np.cumsum(ordered[..., 1:] > ordered[..., :-1], -1)
-    last = rank[..., -1:]
-    found = np.empty_like(rank)
-    np.put_along_axis(found, by_priority, np.where(last > 0.0, 2.0 * rank / np.maximum(last, 1.0) - 1.0, 0.0), -1)
-    return found
+    rank = dense_rank(priority)
+    last = rank.max(-1, keepdims=True)
+    return np.where(last > 0, 2.0 * rank / np.maximum(last, 1) - 1.0, 0.0)
 
 
 def next_batch(state: ContinuousState) -> IntArray:

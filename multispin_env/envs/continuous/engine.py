@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.envs.continuous.accounts import OpenAccount, TokenAccount
 from multispin_env.envs.continuous.actions import OrderCodec
-from multispin_env.envs.continuous.objectives import TokensMinusTime
+from multispin_env.envs.continuous.objectives import PassageAim
 from multispin_env.envs.continuous.observations import ContinuousObservations
 from multispin_env.envs.copies import CopiesEngine
 from multispin_env.envs.engine import Observation, Step
@@ -40,14 +41,17 @@ class Parts:
         Seconds after which an episode is truncated, by the verification that ends then or later.
     draws_tokens
         Whether tokens are drawn, or expected.
+    account
+        Opens what is added up over episodes.
     """
 
     system: ContinuousSystem
     actions: OrderCodec
     observations: ContinuousObservations
-    objective: TokensMinusTime
+    objective: PassageAim
     horizon: float
     draws_tokens: bool
+    account: OpenAccount = TokenAccount
 
 
 class ContinuousEngine(CopiesEngine):
@@ -70,7 +74,7 @@ class ContinuousEngine(CopiesEngine):
         self._horizon = parts.horizon
         self._core = ContinuousCore(parts.system, num_copies, drawn=parts.draws_tokens)
         self._never = np.zeros(num_copies, dtype=bool)
-        self._tokens = np.zeros(num_copies)  # of the episode so far
+        self._account = parts.account(self._core)
         self._seen: dict[str, tuple[Any, NDArray[np.float32]]] = {}  # key: field, and the entry made of it
 
     @property
@@ -86,7 +90,7 @@ class ContinuousEngine(CopiesEngine):
     def reset(self, copies: IntArray | None = None) -> Observation:
         """Start new episodes in some copies (default all); returns the observation of all, to be read only."""
         self._core.reset(copies)
-        self._tokens[slice(None) if copies is None else copies] = 0.0
+        self._account.begin(slice(None) if copies is None else copies)
         return self._observe()
 
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
@@ -96,10 +100,9 @@ class ContinuousEngine(CopiesEngine):
     def _play(self, order: Order, over: BoolArray | None) -> PassageStep:
         begun = self._core.state.time
         passage = self._core.advance(order, over)
-        gained = np.add.reduce(passage.tokens, -1)
-        reward = self.objective.reward(gained, passage.duration)
+        reward = self.objective.reward(passage)
         time = begun + passage.duration
-        self._tokens += gained
+        truncated = time >= self._horizon
         info: dict[str, NDArray[Any]] = {
             "tokens": passage.tokens,
             "draft_length": passage.draft_length,
@@ -107,12 +110,10 @@ class ContinuousEngine(CopiesEngine):
             "batch_size": passage.batch_size,
             "start_delay": passage.start_delay.copy(),
             "time": time,
-            "episode_tokens": self._tokens.copy(),
-            "token_goodput": self._tokens / time,
+            **self._account.add(passage, begun, truncated, over),
         }
-        truncated = time >= self._horizon
         if over is not None:
-            self._tokens[over] = 0.0
+            self._account.begin(over)
             truncated &= ~over
         return PassageStep(self._observe(), reward, self._never, truncated, passage.duration, info, passage)
 

@@ -1,9 +1,21 @@
 """What a verification is rewarded for."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
+
+import numpy as np
 
 from multispin_env.arrays import FloatArray
+from multispin_env.envs.engine import Aim
+from multispin_env.physics.continuous.types import Passage
+
+
+class PassageAim(Aim, Protocol):
+    """What an engine without the barrier needs of an objective."""
+
+    def reward(self, passage: Passage) -> FloatArray:
+        """Rewards (n,) of a passage (n, K)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,48 @@ class TokensMinusTime:
     rho: float
     scale: float
 
-    def reward(self, tokens: FloatArray, duration: FloatArray) -> FloatArray:
-        """Rewards (n,) of tokens (n,) of all devices and durations (n,) in seconds."""
-        return (tokens - self.rho * duration) / self.scale
+    def reward(self, passage: Passage) -> FloatArray:
+        """Rewards (n,) of the tokens of all devices, and of time."""
+        return (self.tokens(passage) - self.rho * passage.duration) / self.scale
+
+    def tokens(self, passage: Passage) -> FloatArray:
+        """Tokens (n,) that count."""
+        total: FloatArray = np.add.reduce(passage.tokens, -1)
+        return total
+
+
+@dataclass(frozen=True)
+class TokensInTimeMinusTime(TokensMinusTime):
+    """The same with the tokens of requests that were within all limits; they count when their request finishes."""
+
+    metric: ClassVar[str] = "tokens_in_time"
+
+    def tokens(self, passage: Passage) -> FloatArray:
+        """Tokens (n,) of requests that finished in time."""
+        served = passage.served
+        assert served is not None  # requests end
+        total: FloatArray = np.add.reduce(served.output * served.in_time, -1, dtype=np.float64)
+        return total
+
+
+@dataclass(frozen=True)
+class RequestsInTime:
+    """Requests that finished within all limits, over scale.
+
+    How many come in an episode does not depend on what is decided, so that time needs no price.
+
+    Parameters
+    ----------
+    scale
+        Requests that count as one.
+    """
+
+    metric: ClassVar[str] = "request_goodput"
+    remembered_rounds: ClassVar[float] = 1.0
+    scale: float
+
+    def reward(self, passage: Passage) -> FloatArray:
+        """Rewards (n,)."""
+        served = passage.served
+        assert served is not None  # requests end
+        return np.add.reduce(served.in_time, -1, dtype=np.float64) / self.scale

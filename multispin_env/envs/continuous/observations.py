@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -15,8 +16,6 @@ from multispin_env.envs.observations import DEVICE_ENTRIES, MIDDLE, SHARED, SHAR
 from multispin_env.physics.continuous.types import ContinuousState, Phase
 from multispin_env.physics.uplink import full_share_token_time
 
-PHASES = len(Phase) - 1  # a device is never idle where requests are endless
-
 BATCHES = 4.0
 """Batches from the next to the aim that count as one half."""
 
@@ -26,7 +25,19 @@ NEARLY_ONE = 1.0 - 2.0**-24
 TINY = 1e-300
 
 
-def _time(field: str, meaning: str) -> Entry:
+def phase_entry(phases: int, meaning: str, shape: str = "(K · phases,)") -> Entry:
+    """The first ``phases`` of `Phase`, one-hot."""
+    return Entry(
+        "phase",
+        Words("0 or 1", f"for each user a 1 at {meaning}", "1", shape),
+        lambda codec: (0.0, 1.0),
+        lambda codec, x: (x[..., None] == np.arange(phases)).reshape(*x.shape[:-1], -1),
+        lambda codec, x: x.reshape(*x.shape[:-1], -1, phases).argmax(-1),
+        lambda codec: phases,
+    )
+
+
+def time_entry(field: str, meaning: str) -> Entry:
     """x / (x + T_ver) of a time x ≥ 0."""
 
     def decode(codec: Any, x: FloatArray) -> FloatArray:
@@ -43,14 +54,8 @@ def _time(field: str, meaning: str) -> Entry:
 
 
 ENTRIES = {
-    "phase": Entry(
-        "phase",
-        Words("0 or 1", "for each user a 1 at free, drafting, uploading or ready", "1", "(K · phases,)"),
-        lambda codec: (0.0, 1.0),
-        lambda codec, x: (x[..., None] == np.arange(PHASES)).reshape(*x.shape[:-1], -1),
-        lambda codec, x: x.reshape(*x.shape[:-1], -1, PHASES).argmax(-1),
-        lambda codec: PHASES,
-    ),
+    # a device is never idle where requests are endless
+    "phase": phase_entry(len(Phase) - 1, "free, drafting, uploading or ready"),
     **DEVICE_ENTRIES,
     "draft": Entry(
         "draft_length",
@@ -59,8 +64,8 @@ ENTRIES = {
         lambda codec, x: x / codec.scenario.max_draft_length,
         lambda codec, x: np.rint(x * codec.scenario.max_draft_length).astype(np.int64),
     ),
-    "ready": _time("ready_in", "time until the draft is ready if it has the band alone"),
-    "cycle": _time("age", "time since the cycle started"),
+    "ready": time_entry("ready_in", "time until the draft is ready if it has the band alone"),
+    "cycle": time_entry("age", "time since the cycle started"),
     "aim": Entry(
         "aim",
         Words("x / (|x| + 4)", "x = batches from the next one to the one aimed at", "batches"),
@@ -91,6 +96,12 @@ class ContinuousObservations(Scales):
         Price of a second in tokens.
     """
 
+    entries: ClassVar[Mapping[str, Entry]] = MappingProxyType(ENTRIES)
+    """Entries beside ``shared``, in their order."""
+    shared_words: ClassVar[Words] = SHARED_WORDS
+    changing: ClassVar[int] = 1
+    """Numbers of ``shared`` that change from step to step; they are the last ones."""
+
     rho: float
 
     def __post_init__(self) -> None:
@@ -103,7 +114,7 @@ class ContinuousObservations(Scales):
     @property
     def words(self) -> dict[str, Words]:
         """What each entry is, ``shared`` too."""
-        return {**{key: entry.words for key, entry in ENTRIES.items()}, SHARED: SHARED_WORDS}
+        return {**{key: entry.words for key, entry in self.entries.items()}, SHARED: self.shared_words}
 
     @cached_property
     def common(self) -> FloatArray:
@@ -125,9 +136,9 @@ class ContinuousObservations(Scales):
         users = self.scenario.num_users
         boxes = {
             key: spaces.Box(*entry.bounds(self), (users * entry.numbers(self),), np.float32)
-            for key, entry in ENTRIES.items()
+            for key, entry in self.entries.items()
         }
-        shared = spaces.Box(-SHARED_BOUND, SHARED_BOUND, (len(self.common) + 1,), np.float32)
+        shared = spaces.Box(-SHARED_BOUND, SHARED_BOUND, (len(self.common) + self.changing,), np.float32)
         return spaces.Dict({**boxes, SHARED: shared})
 
     def encode(self, observed: ContinuousState) -> Observation:
@@ -150,21 +161,32 @@ class ContinuousObservations(Scales):
 
     def encode_entry(self, key: str, array: NDArray[Any]) -> NDArray[np.float32]:
         """One entry of the observation, from its field (..., K)."""
-        return ENTRIES[key].encode(self, array).astype(np.float32)
+        return self.entries[key].encode(self, array).astype(np.float32)
 
     def encode_shared(self, state: ContinuousState) -> NDArray[np.float32]:
-        """What all users share, (..., 6 or 8)."""
-        pending = np.add.reduce(state.air_left, -1)
-        shared = np.empty((*pending.shape, len(self.common) + 1), dtype=np.float32)
-        shared[..., :-1] = self.common
-        shared[..., -1] = pending / (pending + self.scenario.verification_time)
+        """What all users share, (..., numbers)."""
+        changing = self.changing_now(state)
+        shared = np.empty((*changing[0].shape, len(self.common) + self.changing), dtype=np.float32)
+        shared[..., : -self.changing] = self.common
+        for place, number in enumerate(changing, start=-self.changing):
+            shared[..., place] = number
         return shared
+
+    def changing_now(self, state: ContinuousState) -> list[FloatArray]:
+        """The last numbers of ``shared``, (...) each."""
+        pending = np.add.reduce(state.air_left, -1)
+        return [np.asarray(pending / (pending + self.scenario.verification_time))]
+
+    def seen(self, observation: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+        """Inverse of `fields`, to the precision of float32."""
+        return {
+            key: entry.decode(self, np.asarray(observation[key], dtype=np.float64))
+            for key, entry in self.entries.items()
+        }
 
     def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> ContinuousState:
         """State that an observation shows, to the precision of float32; batches and time count from now."""
-        seen = {
-            key: entry.decode(self, np.asarray(observation[key], dtype=np.float64)) for key, entry in ENTRIES.items()
-        }
+        seen = self.seen(observation)
         phase, length, ready = seen["phase"], seen["draft"], seen["ready"]
         upload = length * full_share_token_time(self.scenario, seen["channel"])
         drafting = phase == Phase.DRAFTING

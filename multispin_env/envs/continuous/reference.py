@@ -1,20 +1,29 @@
-"""The rule that actions and prices are measured by."""
+"""The rules that actions and prices are measured by."""
 
 from functools import lru_cache
 
 import numpy as np
 
 from multispin_env.controllers.continuous.factory import make_scheduler
+from multispin_env.controllers.continuous.serve import serve
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.workload import Workload
+from multispin_env.scenario import Scenario
 
 REFERENCE = "groups"
 """Scheduler that `ResidualOrders` plays at zero, and whose rate is the price of a second unless it is chosen."""
 
-COPIES = 8
-"""Copies that are played to measure it."""
+WITH_REQUESTS = "greedy+deadlines"
+"""The same where requests end."""
+
+COPIES, SERVED_COPIES = 8, 32
+"""Copies that are played to measure it; the second where requests end, which are long and few."""
 
 WARM_UP, MEASURED = 1.0, 5.0
 """Seconds of each that do not count, and that do."""
+
+SERVED_WARM_UP, SERVED = 5.0, 20.0
+"""The same where requests end."""
 
 SEED = 1_500_000_000
 """Of the first copy: no episode that is trained, tuned or measured on has it."""
@@ -35,3 +44,19 @@ def reference_rate(system: ContinuousSystem) -> float:
         tokens += counted * passage.tokens.sum(-1)
         time += counted * passage.duration
     return float(tokens.sum() / time.sum())
+
+
+@lru_cache(maxsize=256)
+def reference_tokens_in_time(scenario: Scenario, workload: Workload, channel: str, coherence_time: float) -> float:
+    """Tokens a second, of requests in time, of the reference rule where requests end: always the same number."""
+    run = serve(
+        make_scheduler(WITH_REQUESTS, scenario),
+        workload,
+        copies=SERVED_COPIES,
+        warm_up=SERVED_WARM_UP,
+        horizon=SERVED,
+        channel=channel,
+        coherence_time=coherence_time,
+        seed=SEED,
+    )
+    return float(run.timely_tokens.sum() / run.time.sum())

@@ -10,11 +10,12 @@ from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.controllers.names import ContenderName
+from multispin_env.envs.continuous.accounts import OpenAccount, TokenAccount
 from multispin_env.envs.continuous.actions import ORDER_ENCODINGS, OrderCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, Parts
-from multispin_env.envs.continuous.objectives import TokensMinusTime
+from multispin_env.envs.continuous.objectives import PassageAim, TokensMinusTime
 from multispin_env.envs.continuous.observations import ENTRIES, ContinuousObservations
-from multispin_env.envs.continuous.reference import reference_rate
+from multispin_env.envs.continuous.reference import REFERENCE, reference_rate
 from multispin_env.envs.continuous.rendering.film import TraceFilm
 from multispin_env.envs.continuous.rendering.picture import TracePicture
 from multispin_env.envs.continuous.rendering.traces import Traces
@@ -48,6 +49,12 @@ class ContinuousVariant(Variant):
     has_slopes: ClassVar[bool] = False
     optimum: ClassVar[str | None] = None
     independent_rounds: ClassVar[bool] = False
+    observed: ClassVar[type[ContinuousObservations]] = ContinuousObservations
+    """Codec of what is shown."""
+    reference: ClassVar[str] = REFERENCE
+    """Scheduler that action 0 of encodings is which have a rule inside."""
+    drops: ClassVar[bool] = False
+    """Whether devices can give up requests."""
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ENTRIES, ""))
     """Entries of the observation beside ``shared``; all are always shown."""
 
@@ -70,6 +77,10 @@ class ContinuousVariant(Variant):
 
     def system(self, scenario: Scenario) -> ContinuousSystem:
         """What does not change while time passes; ``ValueError`` where the scenario names a channel by round."""
+        return self.endless(scenario)
+
+    def endless(self, scenario: Scenario) -> ContinuousSystem:
+        """The same, with requests that never end."""
         if scenario.channel != Scenario.channel:
             raise ValueError(
                 f"channel: expected {Scenario.channel!r}, since channel_law says how channels change here, "
@@ -100,22 +111,32 @@ class ContinuousVariant(Variant):
 
     def actions(self, scenario: Scenario, encoding: str) -> OrderCodec:
         """Codec between actions and standing orders."""
-        return self.encodings.load(encoding)(scenario, discipline_of(self.discipline), self.patience)
+        uplink = discipline_of(self.discipline)
+        return self.encodings.load(encoding)(scenario, uplink, self.patience, self.drops, self.reference)
 
     def observations(self, scenario: Scenario) -> ContinuousObservations:
         """Codec of what is shown: the whole state."""
-        return ContinuousObservations(scenario, self.price(scenario))
+        return self.observed(scenario, self.price(scenario))
+
+    def objective(self, scenario: Scenario) -> PassageAim:
+        """What verifications are rewarded for."""
+        return TokensMinusTime(self.price(scenario), scale=float(scenario.num_users))
+
+    @property
+    def account(self) -> OpenAccount:
+        """What is added up over episodes."""
+        return TokenAccount
 
     def assumptions(self, scenario: Scenario) -> Assumptions:
         """Mean and spread of acceptance by task."""
-        prior = self.system(scenario).acceptance.prior(scenario)
+        prior = self.endless(scenario).acceptance.prior(scenario)
         return Assumptions(tuple(prior.mean.tolist()), tuple(prior.spread.tolist()), 0.0, 0)
 
     @classmethod
     def page(cls) -> str:
         """Docstring with the table of the observation; numbers are those of the default scenario."""
         scenario = Scenario.preset(DEFAULT_SCENARIO, **cls.scenario_defaults)
-        return page(cls.__doc__, ContinuousObservations(scenario, scenario.autoregressive_goodput), cls.entries)
+        return page(cls.__doc__, cls.observed(scenario, scenario.autoregressive_goodput), cls.entries)
 
     def engine(self, settings: Settings, num_copies: int) -> ContinuousEngine:
         """Engine of its parts."""
@@ -127,8 +148,9 @@ class ContinuousVariant(Variant):
             system=self.system(scenario),
             actions=self.actions(scenario, settings.action),
             observations=self.observations(scenario),
-            objective=TokensMinusTime(self.price(scenario), scale=float(scenario.num_users)),
+            objective=self.objective(scenario),
             horizon=self.horizon,
             draws_tokens=settings.reward == "sampled",
+            account=self.account,
         )
         return ContinuousEngine(parts, num_copies)

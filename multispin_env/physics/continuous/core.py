@@ -190,16 +190,15 @@ class ContinuousCore:
             if opening.undo is not None:
                 opening.undo()
             _refuse(path, over)
-        if opening.before is not None:
-            self._new_rates(opening.before.dropped)
+        self._new_rates(self.service.newcomers(opening, path, over))
         tokens = self._tokens_of(path) * path.verified
         closing = self.service.close(opening, path, tokens, over)
         passage = Passage(
             closing.tokens,
             begun.draft_length * path.verified,
             path.verified,
-            begun.drafting_left,
-            path.uploaded_at,
+            _present(begun.drafting_left, closing.absent),
+            _present(path.uploaded_at, closing.absent),
             begun.air_left - path.air_left,
             path.start,
             path.verification_time,
@@ -215,8 +214,8 @@ class ContinuousCore:
         """New channels for the devices that were verified, and new rates of acceptance, by request or by draft."""
         state = closing.state
         cells = np.flatnonzero(path.verified)
-        if closing.replaced is not None:
-            self._new_rates(closing.replaced)
+        if closing.next_began is not None:
+            self._new_rates(closing.next_began)
         elif self.system.acceptance.changes:
             self._renew(path.verified, cells, tokens)
         if self.requests.rate is not state.acceptance_rate:
@@ -225,16 +224,17 @@ class ContinuousCore:
             state = state.changed(spectral_efficiency=self._later_efficiency(state, cells))
         self.state = state
 
-    def _new_rates(self, replaced: BoolArray) -> None:
-        """Acceptance of requests that came to the front of these lines (n, K); a device keeps its task."""
-        cells = np.flatnonzero(replaced)
-        if self._renewals is None or not cells.size:
+    def _new_rates(self, began: BoolArray | None) -> None:
+        """Acceptance of requests that these devices (n, K) have now begun to serve; a device keeps its task."""
+        if self._renewals is None or began is None or not began.any():
             return
-        task = self.requests.task.take(cells)
+        cells = np.flatnonzero(began)
         fresh = np.moveaxis(self._fresh_uniforms(cells), -1, 0)
-        new = self.system.acceptance.first(self.system.scenario, task, fresh)
-        for old, values in zip(self.requests, new, strict=True):
-            old.put(cells, values)
+        new = self.system.acceptance.first(self.system.scenario, self.requests.task.take(cells), fresh)
+        later = Requests._make(array.copy() for array in self.requests)  # what was handed out keeps its numbers
+        for array, values in zip(later, new, strict=True):
+            array.put(cells, values)
+        self.requests = later
 
     def _later_efficiency(self, state: ContinuousState, cells: IntArray) -> FloatArray:
         now = np.broadcast_to(state.time[:, None], state.age.shape)
@@ -282,6 +282,11 @@ def _service_of(system: ContinuousSystem, num_copies: int) -> Service:
     if system.workload is None:
         return Endless(system.scenario)
     return Ending(system.scenario, Lines(system.workload, num_copies, system.scenario.num_users))
+
+
+def _present(times: FloatArray, absent: BoolArray | None) -> FloatArray:
+    """Times (n, K), 0 for devices that are absent."""
+    return times if absent is None else np.where(absent, 0.0, times)
 
 
 def _request_rows(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:

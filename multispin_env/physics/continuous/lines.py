@@ -208,13 +208,19 @@ class Lines:
             accepted,
         )
 
-    def overdue(self, now: FloatArray) -> tuple[IntArray, IntArray]:
-        """Requests (n, K) that have arrived and not ended: those that are late already at ``now`` (n,), and others."""
-        rows = np.arange(self._gap.shape[1])
-        front, until = self.front, np.repeat(now, self._shape[1])
-        behind = (rows > self._ended[:, None]) & (rows < self._came[:, None])
-        due = self.workload.level
-        late = np.minimum(due.first_due(self._time), due.due(self._time, self._output)) < until[:, None]
-        first = (self._came > self._ended) & (np.minimum(front.first_due, front.due) < until)
-        count = (late & behind).sum(-1) + first
-        return count.reshape(self._shape), (self._came - self._ended - count).reshape(self._shape)
+    def overdue(self, now: FloatArray, copies: IntArray | None = None) -> tuple[IntArray, IntArray]:
+        """Requests (m, K) that have arrived and not ended: those that are late already at ``now`` (m,), and others.
+
+        Of these copies (m,), default all.
+        """
+        users, level = self._shape[1], self.workload.level
+        chosen = np.arange(self._shape[0]) if copies is None else copies
+        cells = (chosen[:, None] * users + np.arange(users)).reshape(-1)
+        ended, came, until = self._ended[cells], self._came[cells], np.repeat(now, users)
+        rows = np.arange(came.max(initial=0))
+        behind = (rows > ended[:, None]) & (rows < came[:, None])
+        time, output = self._time[cells, : len(rows)], self._output[cells, : len(rows)]
+        late = np.minimum(level.first_due(time), level.due(time, output)) < until[:, None]
+        front = np.minimum(self.front.first_due[cells], self.front.due[cells])
+        count = (late & behind).sum(-1) + ((came > ended) & (front < until))
+        return count.reshape(-1, users), (came - ended - count).reshape(-1, users)

@@ -41,7 +41,8 @@ class Closing:
     state: ContinuousState  # (n, K), channels and acceptance still those of before
     tokens: FloatArray  # (n, K) delivered
     served: Served | None = None
-    replaced: BoolArray | None = None  # (n, K) where a request finished, so that another one is in front
+    next_began: BoolArray | None = None  # (n, K) where a request finished, and the next one had arrived
+    absent: BoolArray | None = None  # (n, K) devices that had no request to draft for before the verification ended
 
 
 class Service(Protocol):
@@ -57,6 +58,10 @@ class Service(Protocol):
 
     def begin(self, state: ContinuousState, order: Order, over: BoolArray | None) -> Opening:
         """What an order (n, K) starts in a state (n, K); copies that are ``over`` (n,) don't matter."""
+        ...
+
+    def newcomers(self, opening: Opening, path: Course, over: BoolArray | None) -> BoolArray | None:
+        """Devices (n, K) that get a request before the verification ends, or just then; ``None``: nobody."""
         ...
 
     def close(self, opening: Opening, path: Course, tokens: FloatArray, over: BoolArray | None) -> Closing:
@@ -80,6 +85,10 @@ class Endless:
     def begin(self, state: ContinuousState, order: Order, over: BoolArray | None) -> Opening:
         """Free devices start drafts."""
         return Opening(started(self._scenario, state, order), order)
+
+    def newcomers(self, opening: Opening, path: Course, over: BoolArray | None) -> BoolArray | None:
+        """Nobody: who has a request keeps it."""
+        return None
 
     def close(self, opening: Opening, path: Course, tokens: FloatArray, over: BoolArray | None) -> Closing:
         """Those that were verified are free."""
@@ -139,6 +148,14 @@ class Ending:
             self._lines.end(cells, now.repeat(ended.shape[1]).take(cells))
         return self._lines.arrive(now)
 
+    def newcomers(self, opening: Opening, path: Course, over: BoolArray | None) -> BoolArray | None:
+        """Devices that were idle, or dropped a request, and have one that has arrived."""
+        before = opening.before
+        assert before is not None  # as `begin` makes it
+        arrived = self._lines.shaped("arrived") <= (path.begun.time + path.duration)[:, None]
+        new: BoolArray = (before.dropped & ~before.idle) | (before.idle & arrived)
+        return new if over is None else new & ~over[:, None]
+
     def close(self, opening: Opening, path: Course, tokens: FloatArray, over: BoolArray | None) -> Closing:
         """Tokens are delivered, requests arrive and end, and the next in line are served."""
         lines, before = self._lines, opening.before
@@ -163,7 +180,7 @@ class Ending:
         demand = lines.demand(path.begun.draft_length * verified, accepted.astype(np.int64))
         ends = before.dropped, before.dropped_after, finished, in_time, output
         served = Served(arrivals, *ends, ttft, tpot, e2el, gap)
-        return Closing(state.changed(demand=demand), gained, served, finished)
+        return Closing(state.changed(demand=demand), gained, served, finished & ~lines.idle, absent)
 
     def _times(
         self, finished: BoolArray, clock: FloatArray
@@ -177,9 +194,12 @@ class Ending:
         ttft, tpot, e2el = (np.where(finished, time, 0.0) for time in (ttft, tpot, e2el))
         return in_time, output * finished, ttft, tpot, e2el
 
-    def overdue(self, now: FloatArray) -> tuple[IntArray, IntArray]:
-        """Requests (n, K) that have arrived and not ended: those that are late already, and others."""
-        return self._lines.overdue(now)
+    def overdue(self, now: FloatArray, copies: IntArray | None = None) -> tuple[IntArray, IntArray]:
+        """Requests (m, K) of these copies (m,), default all, that have arrived and not ended at ``now`` (m,).
+
+        Those that are late already, and others.
+        """
+        return self._lines.overdue(now, copies)
 
 
 def _without(state: ContinuousState, dropped: BoolArray, idle: BoolArray) -> ContinuousState:

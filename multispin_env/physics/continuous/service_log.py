@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows
 from multispin_env.physics.continuous.types import Passage, Served
 from multispin_env.physics.types import Batched
 
@@ -159,8 +159,17 @@ class ServiceLog:
     def result(self, copies: IntArray | None = None) -> ServiceRun:
         """What became of the requests of these copies (default all), arrays (n, K) and (n,)."""
         chosen = np.arange(len(self._time)) if copies is None else copies
-        arrivals, finished, in_time, dropped, overdue = self._counts[:, chosen]
         requests, gaps = (lists.rows(chosen) for lists in (self._requests, self._gaps))
+        latency = Latencies(*_quantiles(requests), *_quantiles(gaps))
+        return self._run(chosen, latency, Latencies(*_quantiles(_pooled(requests)), *_quantiles(_pooled(gaps))))
+
+    def counts(self) -> ServiceRun:
+        """As `result` of all copies, in less time, since all latencies are 0."""
+        none = np.zeros((len(self._time), len(QUANTILES)))
+        return self._run(slice(None), Latencies(*[none] * 5), Latencies(*[np.zeros(len(QUANTILES))] * 5))
+
+    def _run(self, chosen: Rows, latency: Latencies, pooled: Latencies) -> ServiceRun:
+        arrivals, finished, in_time, dropped, overdue = self._counts[:, chosen]
         return ServiceRun(
             self._time[chosen],
             self._tokens[chosen],
@@ -170,8 +179,8 @@ class ServiceLog:
             in_time,
             dropped,
             finished - in_time + dropped + overdue,
-            Latencies(*_quantiles(requests), *_quantiles(gaps)),
-            Latencies(*_quantiles(_pooled(requests)), *_quantiles(_pooled(gaps))),
+            latency,
+            pooled,
         )
 
 

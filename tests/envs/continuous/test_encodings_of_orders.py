@@ -10,14 +10,15 @@ import multispin_env as ms
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.uplink import DISCIPLINES, serial
 from multispin_env.registry import ORDER_ENCODINGS
-from tests.envs.continuous.played import states_of
+from tests.envs.continuous.played import BUSY, states_of
 
 ID = "MultiSpin/Continuous-v0"
 RULES = ("barrier", "synchronous", "groups")
+DEADLINES = {"drops": True, "reference": "greedy+deadlines"}
 
 
-def codec_of(name, scenario, uplink=serial, patience=None):
-    return ORDER_ENCODINGS.load(name)(scenario, uplink, patience)
+def codec_of(name, scenario, uplink=serial, patience=None, **options):
+    return ORDER_ENCODINGS.load(name)(scenario, uplink, patience, **options)
 
 
 def random_orders(scenario, rng, copies, by_priority=True):
@@ -143,6 +144,85 @@ def test_residual_moves_what_it_says():
     for end, extreme in ((1.0, np.max), (-1.0, np.min)):
         priority = moved(2, end).priority
         assert (priority[:, 0] == extreme(priority, -1)).all()
+
+
+@pytest.mark.parametrize("name", ORDER_ENCODINGS.names())
+def test_drops_come_back_and_are_of_devices_with_a_request(name, rng):
+    scenario = ms.Scenario.preset("llama2", num_users=5)
+    plain, codec = codec_of(name, scenario), codec_of(name, scenario, **DEADLINES)
+    assert codec.columns == plain.columns + 1
+    assert codec.space.shape == (5, codec.columns)
+    idle = 0
+    for state in states_of(scenario, 20, 30, "greedy", BUSY):
+        busy = state.phase != ms.Phase.IDLE
+        order = replace(random_orders(scenario, rng, 20), drop=busy & (rng.random((20, 5)) < 0.4))
+        action = codec.encode(order, state)
+        again = codec.decode(action, state)
+        assert (again.drop == order.drop).all()
+        assert (codec.encode(again, state)[..., -1] == action[..., -1]).all()
+        action[..., -1] = rng.choice([0.5, 1.0], (20, 5))
+        assert (codec.decode(action, state).drop == busy).all()
+        action[..., -1] = rng.choice([-1.0, -0.5], (20, 5))
+        assert not codec.decode(action, state).drop.any()
+        assert codec.decode(codec.encode(replace(order, drop=None), state), state).drop.sum() == 0
+        idle += (~busy).sum()
+    assert idle > 0
+
+
+@pytest.mark.parametrize("name", ["plain", "full"])
+def test_the_other_columns_are_the_same_with_drops(name, rng):
+    scenario = ms.Scenario.preset("llama2", num_users=5)
+    plain, codec = codec_of(name, scenario), codec_of(name, scenario, **DEADLINES)
+    (*_, state) = states_of(scenario, 20, 9, "greedy", BUSY)
+    order = random_orders(scenario, rng, 20)
+    assert (codec.encode(order, state)[..., :-1] == plain.encode(order, state)).all()
+    action = rng.uniform(-1.0, 1.0, (20, 5, codec.columns))
+    one, other = codec.decode(action, state), plain.decode(action[..., :-1], state)
+    assert other.drop is None
+    for field in ("draft_length", "join", "priority"):
+        assert (getattr(one, field) == getattr(other, field)).all()
+
+
+def test_zero_of_residual_with_requests_is_the_rule_with_deadlines():
+    """Its drops, too; outside of the middle third of the last column they are the agent's."""
+    scenario = ms.Scenario.preset("llama2", num_users=5)
+    codec, rule = codec_of("residual", scenario, **DEADLINES), ms.make_scheduler("greedy+deadlines", scenario)
+    dropped = 0
+    for state in states_of(scenario, 6, 60, "greedy", BUSY):
+        order = rule(state)
+        for column in (0.0, 0.33, -0.33):
+            action = np.zeros((6, 5, 4), np.float32)
+            action[..., 3] = column
+            decoded = codec.decode(action, state)
+            assert (decoded.draft_length == order.draft_length).all()
+            assert (decoded.join == order.join).all()
+            assert (decoded.drop == order.drop).all()
+            assert same_ranking(decoded.priority, order.priority)
+        assert (codec.encode(order, state) == 0.0).all()
+        dropped += order.drop.sum()
+    assert dropped > 0
+
+
+@pytest.mark.parametrize("name", ["greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "barrier"])
+def test_schedulers_with_requests_play_through_full(name):
+    """What follows from the decoded order is what follows from the order."""
+    scenario = ms.Scenario.preset("llama2", num_users=4)
+    rule = ms.make_scheduler(name, scenario)
+    codec = codec_of("full", scenario, DISCIPLINES[rule.discipline], **DEADLINES)
+    system = ContinuousSystem.of(scenario, discipline=rule.discipline, workload=BUSY)
+    cores = [ContinuousCore(system, 3, drawn=True) for _ in range(2)]
+    for core in cores:
+        for copy in range(3):
+            core.seed(copy, np.random.default_rng(copy))
+        core.reset()
+    for _ in range(60):
+        order = rule(cores[0].state)
+        orders = [order, codec.decode(codec.encode(order, cores[1].state), cores[1].state)]
+        passages = [core.step(one) for core, one in zip(cores, orders, strict=True)]
+        exact = rule.discipline == "serial"
+        assert passages[1].duration == pytest.approx(passages[0].duration, rel=1e-12 if exact else 1e-3)
+        assert (passages[0].tokens == passages[1].tokens).all()
+        assert (passages[0].served.dropped == passages[1].served.dropped).all()
 
 
 @pytest.mark.parametrize("name", ORDER_ENCODINGS.names())

@@ -1,11 +1,15 @@
 """States to observations and back."""
 
+from dataclasses import replace
+
+import gymnasium as gym
 import numpy as np
 import pytest
 
 import multispin_env as ms
 from multispin_env.envs.continuous.observations import ContinuousObservations
-from tests.envs.continuous.played import states_of
+from multispin_env.envs.continuous.serving_observations import ServingObservations
+from tests.envs.continuous.played import BUSY, states_of
 
 
 @pytest.mark.parametrize("preset", ms.SCENARIOS.names())
@@ -63,3 +67,66 @@ def test_scenarios_beyond_the_bounds_are_refused():
     scenario = ms.Scenario.preset("llama2", num_users=2)
     with pytest.raises(ValueError, match=r"^scenario: expected magnitudes below 20 of log10 of T_ver/T̄"):
         ContinuousObservations(scenario, rho=1e30)
+
+
+@pytest.mark.parametrize("limits", [{}, {"ttft": 1.5, "e2el": 1.0, "e2el_per_token": 0.08}])
+def test_states_with_requests_come_back(limits):
+    scenario = ms.Scenario.preset("llama2", num_users=5, total_bandwidth=4e6)
+    codec, seen, late = ServingObservations(scenario, rho=90.0), set(), 0
+    workload = replace(BUSY, level=ms.ServiceLevel(**limits))
+    for state in states_of(scenario, 8, 60, "greedy", workload):
+        observation = codec.encode(state)
+        assert all(codec.space.contains({key: value[i] for key, value in observation.items()}) for i in range(8))
+        again, now, demand = codec.decode(observation), state.time[:, None], state.demand
+        assert (again.phase == state.phase).all()
+        for name in ("wanted", "output", "prompt", "queue"):
+            assert (getattr(again.demand, name) == getattr(demand, name)).all(), name
+        busy = state.phase != ms.Phase.IDLE
+        assert again.demand.arrived == pytest.approx(np.where(busy, demand.arrived - now, 0.0), rel=1e-4, abs=1e-5)
+        for name in ("first_due", "due"):
+            expected = getattr(demand, name) - now
+            assert getattr(again.demand, name) == pytest.approx(expected, rel=1e-4, abs=1e-5), name
+            assert (np.isinf(expected) == (observation[name] == 1.0)).all()
+            late += (expected < 0.0).sum()
+        seen |= set(state.phase.ravel().tolist())
+        ms.make_scheduler("greedy+deadlines", scenario)(again)  # a state like any other
+    assert seen == {0, 1, 2, 3, 4}
+    assert (late > 0) == bool(limits)
+
+
+def test_shared_numbers_of_requests_by_hand():
+    scenario = ms.Scenario.preset("llama2", num_users=4)
+    codec = ServingObservations(scenario, rho=90.0)
+    (*_, state) = states_of(scenario, 6, 40, "greedy", BUSY)
+    shared = codec.encode(state)["shared"]
+    assert shared.shape == (6, 8)
+    assert (shared[:, :6] == ContinuousObservations(scenario, rho=90.0).encode(state)["shared"]).all()
+    assert shared[:, 6] == pytest.approx((state.demand.wanted > 0).sum(-1) / 4.0)
+    waiting = state.demand.queue.sum(-1)
+    assert waiting.max() > 0
+    assert shared[:, 7] == pytest.approx(waiting / (waiting + 4.0))
+
+
+def test_observations_with_endless_requests_are_as_they_were():
+    """Numbers of version 0, kept."""
+    env = gym.make("MultiSpin/Continuous-v0", num_users=2, rho=80.0)
+    observation, _ = env.reset(seed=0)
+    assert list(observation) == [
+        "phase",
+        "compute",
+        "channel",
+        "acceptance",
+        "draft",
+        "ready",
+        "cycle",
+        "aim",
+        "shared",
+    ]
+    for _ in range(3):
+        observation, *_ = env.step(np.full((2, 3), 0.1, np.float32))
+    kept = [
+        *(0.739, 0.7393, -0.2, 0.0, 1.2370058, 1.1960572, 1.1328813, 0.9449012, 0.7149712, 0.5696179, 0.0, 0.28),
+        *(1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.2790821),
+        *(0.6031443, 0.30103, -1.0765364, 0.469822, 0.2843856, 0.057656),
+    ]
+    assert np.concatenate([observation[key] for key in sorted(observation)]).tolist() == pytest.approx(kept, abs=1e-6)

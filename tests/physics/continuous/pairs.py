@@ -1,10 +1,16 @@
 """The engine's core and the slow simulator, with the same devices and random numbers."""
 
+import itertools
+import math
+from dataclasses import astuple, dataclass
+
 import numpy as np
 
 import multispin_env as ms
+from multispin_env.physics.acceptance.base import ACCEPTANCES
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from tests.physics.continuous.slow import Device, Slow
+from multispin_env.physics.workload import Arriving, ServiceLevel
+from tests.physics.continuous.slow import DRAFTING, FREE, IDLE, READY, UPLOADING, Device, Slow
 
 LAWS = ("independent", "gauss-markov", "static")
 DISCIPLINES = ("serial", "reserved", "shared")
@@ -16,15 +22,42 @@ def numbers(rng, normal):
         yield rng.standard_normal() if normal else rng.standard_exponential()
 
 
-class Pair:
-    """One copy twice."""
+NEVER = (1e9, 0, 1)
+"""The row behind the last one of a list."""
 
-    def __init__(self, scenario, discipline, law, seed=0, drawn=False, held=None):
-        self.scenario, self.discipline = scenario, discipline
-        self.core = ContinuousCore(ContinuousSystem.of(scenario, law, discipline), 1, drawn=drawn)
+
+@dataclass(frozen=True)
+class Fixed:
+    """A workload of lists of (gap, prompt, output), one for each device."""
+
+    rows: list
+    closed: bool
+    level: ServiceLevel
+
+    def open(self, rng, num_users):
+        assert len(self.rows) == num_users
+        place = 0
+
+        def source(count):
+            nonlocal place
+            rows = [[(own[place:] + [NEVER] * count)[i] for own in self.rows] for i in range(count)]
+            place += count
+            gap, prompt, output = (np.array(rows)[..., column] for column in range(3))
+            return Arriving(gap, prompt.astype(np.int64), output.astype(np.int64))
+
+        return source
+
+
+class Pair:
+    """One copy twice; with requests (a `Fixed`), those are served, else endless ones."""
+
+    def __init__(self, scenario, discipline, law, seed=0, drawn=False, held=None, requests=None):
+        self.scenario, self.discipline, self.requests = scenario, discipline, requests
+        workload = {} if requests is None else {"workload": requests}
+        self.core = ContinuousCore(ContinuousSystem.of(scenario, law, discipline, **workload), 1, drawn=drawn)
         self.core.seed(0, np.random.default_rng(seed))
         users = scenario.num_users
-        _, fading, tokens, _ = np.random.default_rng(seed).spawn(4)
+        _, fading, tokens, renewals = np.random.default_rng(seed).spawn(4)
         fades = [numbers(rng, law == "gauss-markov") for rng in fading.spawn(users)]
         luck = [numbers(rng, False) if drawn else None for rng in tokens.spawn(users)]
         if held is None:
@@ -39,43 +72,118 @@ class Pair:
             self.slow.first_gains()
         for device, mean_gain in zip(self.slow.devices, mean, strict=True):
             device.gain = mean_gain if held is not None else device.gain
+        if requests is not None:
+            self._serve(requests, renewals.spawn(users))
+        if held is None:
+            self._compare_states()
+
+    def _serve(self, requests, renewals):
+        for device, task, rng in zip(self.slow.devices, self.core.users.task[0], renewals, strict=True):
+            device.rates = acceptance_rates(self.scenario, task, rng)
+            if device.rates:
+                assert next(device.rates) == device.acceptance  # what a reset draws
+        self.slow.serve([[*own, NEVER] for own in requests.rows], requests.closed, astuple(requests.level))
 
     def play(self, order):
         """Both play an order (K,), and are compared."""
-        first = self.core.step(ms.Order(*(None if x is None else np.asarray(x)[None] for x in fields(order))))[0]
         second = self.slow.play({name: value for name, value in order.items() if value is not None})
+        assert self.slow.now < NEVER[0]
+        first = self.core.step(ms.Order(*(None if x is None else np.asarray(x)[None] for x in fields(order))))[0]
         self._compare_passages(first, second)
         self._compare_states()
         return first
 
+    def _by_device(self, values):
+        """A list (K,) with 0 where nothing is."""
+        return [values.get(k, 0) for k in range(self.scenario.num_users)]
+
+    def _close(self, ours, theirs):
+        """To 1e-12 s, or of the clock, whose differences times are; NumPy's own check takes longer than a step."""
+        ours, theirs = np.asarray(ours), np.asarray(theirs)
+        assert ours.shape == theirs.shape
+        with np.errstate(invalid="ignore"):  # inf − inf
+            near = np.abs(ours - theirs) <= 1e-12 * (np.abs(theirs) + max(1.0, self.slow.now))
+        assert ((ours == theirs) | near).all(), f"{ours} against {theirs}"
+
     def _compare_passages(self, first, second):
+        close = self._close
         assert np.flatnonzero(first.verified).tolist() == second.verified
+        assert first.draft_length.tolist() == self._by_device(second.lengths)
         close(first.tokens, second.tokens)
         close([first.start_delay, first.duration], [second.start, second.duration])
+        close(first.verification_time, second.duration - second.start)
         close(first.air_time, second.air)
+        without_draft = [k for k, device in enumerate(self.slow.devices) if device.phase in (FREE, IDLE)]
+        absent = [k for k in without_draft if k not in second.verified]
         for name in ("drafted_at", "uploaded_at"):
             happened = getattr(second, name)
             close(getattr(first, name)[list(happened)], list(happened.values()))
+            assert not getattr(first, name)[absent].any(), name
+        if self.requests is None:
+            assert first.served is None
+        else:
+            self._compare_served(first.served, second.served)
+
+    def _compare_served(self, first, second):
+        of, finished = self._by_device, second.finished
+        assert first.arrivals.tolist() == of(second.arrivals)
+        assert np.flatnonzero(first.dropped).tolist() == sorted(second.dropped)
+        assert np.flatnonzero(first.finished).tolist() == sorted(finished)
+        assert first.in_time.tolist() == of({k: self.slow.level.met(one) for k, one in finished.items()})
+        assert first.output.tolist() == of({k: one.output for k, one in finished.items()})
+        self._close(first.dropped_after, of(second.dropped))
+        self._close(first.gap, of(second.gaps))
+        for name in ("ttft", "tpot", "e2el"):
+            self._close(getattr(first, name), of({k: getattr(one, name) for k, one in finished.items()}))
 
     def _compare_states(self):
-        state, devices, now = self.core.state[0], self.slow.devices, self.slow.now
+        state, devices, now, close = self.core.state[0], self.slow.devices, self.slow.now, self._close
+        at_work = [device.phase in (DRAFTING, UPLOADING, READY) for device in devices]
         assert state.phase.tolist() == [device.phase for device in devices]
         assert state.draft_length.tolist() == [device.length for device in devices]
+        assert state.batch == self.slow.batch
+        assert state.aim[at_work].tolist() == [device.aim for device in devices if device.phase not in (FREE, IDLE)]
         close(state.time, now)
-        close(state.age, [now - device.began for device in devices])
-        busy = state.phase > 0
-        close(state.air_left[busy], [device.left for device in devices if device.phase])
-        drafting = [max(device.draft_ends - now, 0.0) if device.phase == 1 else 0.0 for device in devices]
+        close(state.age, [now - device.began if device.phase != IDLE else 0.0 for device in devices])
+        close(state.air_left[state.phase != FREE], [device.left for device in devices if device.phase != FREE])
+        drafting = [max(device.draft_ends - now, 0.0) if device.phase == DRAFTING else 0.0 for device in devices]
         close(state.drafting_left, drafting)
         close(state.spectral_efficiency, [self.slow.efficiency(device) for device in devices])
+        close(state.acceptance_rate, [device.acceptance for device in devices])
+        if self.requests is None:
+            assert state.demand is None
+        else:
+            self._compare_demands(state.demand)
+
+    def _compare_demands(self, demand):
+        requests, level = [device.request for device in self.slow.devices], self.slow.level
+        drafts = self.slow.passage.served.drafts
+        counts = [(r.wanted, r.output, r.prompt if r.first is None else 0) if r else (0, 0, 0) for r in requests]
+        assert np.stack([demand.wanted, demand.output, demand.prompt], -1).tolist() == list(map(list, counts))
+        assert demand.queue.tolist() == [len(device.line.waiting) for device in self.slow.devices]
+        assert demand.drafted.tolist() == self._by_device({k: length for k, (length, _) in drafts.items()})
+        assert demand.accepted.tolist() == self._by_device({k: one for k, (_, one) in drafts.items()})
+        self._close(demand.arrived, [r.arrived if r else 0.0 for r in requests])
+        self._close(demand.first_due, [level.first_due(r) if r else math.inf for r in requests])
+        self._close(demand.due, [level.due(r) if r else math.inf for r in requests])
 
 
-def close(ours, theirs):
-    np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+def acceptance_rates(scenario, task, rng):
+    """Rates of one device's requests, one after the other; None where they never change."""
+    acceptance = ACCEPTANCES.load(scenario.acceptance)
+    if not acceptance.columns:
+        return None
+    return (
+        float(acceptance.first(scenario, np.array([task]), rng.random((acceptance.columns, 1))).rate[0])
+        for _ in itertools.count()
+    )
+
+
+ORDER = ("draft_length", "join", "priority", "share", "patience", "least_batch", "aim", "drop")
 
 
 def fields(order):
-    return [order.get(name) for name in ("draft_length", "join", "priority", "share", "patience", "least_batch", "aim")]
+    return [order.get(name) for name in ORDER]
 
 
 def random_order(scenario, discipline, rng, dyadic=False):
@@ -95,6 +203,8 @@ def random_order(scenario, discipline, rng, dyadic=False):
         order["share"] = rng.dirichlet(np.ones(users)).tolist()
     if rng.random() < 0.5:
         order["patience"] = rng.integers(8) / 32.0 if dyadic else float(rng.exponential(0.1))
+    if rng.random() < 0.2:
+        order["aim"] = rng.integers(0, 100, users).tolist()
     if rng.random() < 0.5:
         order["least_batch"] = int(rng.integers(1, users, endpoint=True))
     return order

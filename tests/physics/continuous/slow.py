@@ -4,8 +4,11 @@ import heapq
 import math
 from dataclasses import dataclass, field
 
-FREE, DRAFTING, UPLOADING, READY = range(4)
-DRAFT_ENDS, UPLOAD_ENDS, VERIFICATION_ENDS, ORDER_IS_GIVEN, PATIENCE_ENDS = range(5)  # what comes first at one instant
+from tests.physics.continuous.slow_requests import Level, Line, Request, Served
+
+FREE, DRAFTING, UPLOADING, READY, IDLE = range(5)
+# what comes first at one instant; a request that arrives when a verification ends finds a device without a draft
+DRAFT_ENDS, UPLOAD_ENDS, VERIFICATION_ENDS, REQUEST_ARRIVES, ORDER_IS_GIVEN, PATIENCE_ENDS = range(6)
 
 
 @dataclass
@@ -17,13 +20,17 @@ class Device:
     acceptance: float
     fading: object  # iterator of numbers
     luck: object  # iterator of exponential variables; None for expected tokens
+    rates: object = None  # iterator of acceptance rates, one for each request; None if all are alike
     gain: float = 0.0
     phase: int = FREE
     length: int = 0
     draft_ends: float = 0.0
     left: float = 0.0
+    aim: int = 0
     began: float = 0.0
-    in_batch: bool = False
+    gain_drawn: float = 0.0
+    line: Line | None = None  # None for endless requests
+    request: Request | None = None
 
 
 @dataclass
@@ -35,6 +42,8 @@ class Passage:
     drafted_at: dict = field(default_factory=dict)  # of those that end in it
     uploaded_at: dict = field(default_factory=dict)
     air: list = field(default_factory=list)
+    lengths: dict = field(default_factory=dict)  # of the drafts in the batch
+    served: Served = field(default_factory=Served)
 
 
 class Slow:
@@ -42,9 +51,17 @@ class Slow:
 
     def __init__(self, scenario, discipline, law, devices, coherence_time=0.5):
         self.scenario, self.discipline, self.law, self.tau = scenario, discipline, law, coherence_time
-        self.devices = devices
-        self.now = self.epoch = 0.0
-        self.heap, self.rates, self.version = [], {}, 0
+        self.devices, self.level = devices, Level()
+        self.now, self.epoch, self.passage = 0.0, 0.0, Passage()
+        self.heap, self.rates, self.version, self.batch = [], {}, 0, 0
+        self.air_of_drafts = self.air_dropped = 0.0
+
+    def serve(self, requests, closed, level):
+        """Requests that end: rows (gap, prompt, output) by device, and limits (ttft, tpot, e2el, e2el_per_token)."""
+        self.level = Level(*level)
+        for k, (device, rows) in enumerate(zip(self.devices, requests, strict=True)):
+            device.line, device.phase = Line(rows, closed), IDLE
+            self._await_request(k)
 
     def efficiency(self, device):
         return math.log1p(10.0 ** (self.scenario.transmit_snr_db / 10.0) * device.gain) / math.log(2.0)
@@ -77,10 +94,14 @@ class Slow:
         self.epoch = epoch = self.now
         order = {"priority": None, "share": None, "patience": math.inf, "least_batch": 1} | order
         self.order, self.passage = order, Passage(air=[0.0] * len(self.devices), tokens=[0.0] * len(self.devices))
+        if any(order.get("drop", ())):
+            self._drop([k for k, dropped in enumerate(order["drop"]) if dropped])
+        self.keys = [None] * len(self.devices)
         for k, device in enumerate(self.devices):
             if device.phase == FREE:
-                self._begin(k, device, order["draft_length"][k])
-        self.keys = [self._key(k, device) for k, device in enumerate(self.devices)]
+                self._begin(k, device)
+            self.keys[k] = self._key(k, device)
+        self.awaited = [k for k, d in enumerate(self.devices) if order["join"][k] == 2 and d.phase != IDLE]
         self._share_out()
         self.patient, self.busy = True, False
         heapq.heappush(self.heap, (epoch, ORDER_IS_GIVEN, 0, 0))
@@ -101,10 +122,16 @@ class Slow:
         while self.heap and self.heap[0][1] == UPLOAD_ENDS and self.heap[0][3] != self.version:
             heapq.heappop(self.heap)
 
-    def _begin(self, k, device, length):
+    def _begin(self, k, device):
+        """A draft, now; no longer than what is wanted, since the server adds a token of its own."""
+        length = self.order["draft_length"][k]
+        if device.request:
+            length = min(length, max(self.scenario.min_draft_length, device.request.wanted - 1))
         device.phase, device.length, device.began = DRAFTING, length, self.now
+        device.aim = self.order["aim"][k] if "aim" in self.order else self.batch
         device.draft_ends = self.now + self.scenario.round_trip_time + length * device.draft_time
         device.left = length * self.token_air(device)
+        self.air_of_drafts += device.left
         heapq.heappush(self.heap, (device.draft_ends, DRAFT_ENDS, k, 0))
 
     def _key(self, k, device):
@@ -137,6 +164,13 @@ class Slow:
         if kind >= ORDER_IS_GIVEN:
             self.patient &= kind != PATIENCE_ENDS
             return
+        if kind == REQUEST_ARRIVES:
+            self._arrive(k)
+            if self.devices[k].phase == IDLE:
+                self._serve_next(self.devices[k])
+                self._begin(k, self.devices[k])
+                self.keys[k] = self._key(k, self.devices[k])
+            return
         ended = [j for j in self.rates if self._ends_now(j)]  # at this very instant: new rates are nothing to them
         if kind == DRAFT_ENDS:
             self.passage.drafted_at[k] = self.now - self.epoch
@@ -153,14 +187,16 @@ class Slow:
     def _perhaps_start(self):
         join, scenario = self.order["join"], self.scenario
         there = [k for k, d in enumerate(self.devices) if join[k] >= 1 and d.phase == READY]
-        wanted = any(join[k] == 2 and d.phase != READY for k, d in enumerate(self.devices))
+        wanted = any(self.devices[k].phase != READY for k in self.awaited)
         enough = len(there) >= min(self.order["least_batch"], sum(j >= 1 for j in join))
         if not there or (self.patient and (wanted or not enough)):
             return
         self.busy = True
         self.passage.start, self.passage.verified = self.now - self.epoch, there
         lengths = [self.devices[k].length for k in there]
+        self.passage.lengths = dict(zip(there, lengths, strict=True))
         tokens = len(there) * (max(lengths) + 1) if scenario.padded_verification else sum(lengths) + len(there)
+        tokens += sum(r.prompt for r in (self.devices[k].request for k in there) if r and r.first is None)
         time = scenario.verification_fixed_time + len(there) * scenario.verification_time_per_draft
         time += max((a + b * tokens for a, b in scenario.verification_pieces), default=0.0)
         heapq.heappush(self.heap, (self.now + time, VERIFICATION_ENDS, 0, 0))
@@ -169,11 +205,16 @@ class Slow:
         self.heap = [event for event in self.heap if event[1] != PATIENCE_ENDS]
         heapq.heapify(self.heap)
         self.passage.duration = self.now - self.epoch
+        self.batch += 1
         for k in self.passage.verified:
             device = self.devices[k]
             self.passage.tokens[k] = self._tokens(device)
-            device.gain = self._next_gain(device, self.now - device.began)
+            device.gain = self._next_gain(device, self.now - device.gain_drawn)
+            device.gain_drawn = self.now
+            if device.request:
+                self._deliver(k, device)
             device.phase, device.length = FREE, 0
+        self._take_up()
         return self.passage
 
     def _tokens(self, device):
@@ -183,3 +224,65 @@ class Slow:
         while gained <= device.length and variable >= -gained * math.log(device.acceptance):
             gained += 1
         return float(gained)
+
+    # requests that end
+
+    def _await_request(self, k):
+        heapq.heappush(self.heap, (self.devices[k].line.next_after(self.now), REQUEST_ARRIVES, k, 0))
+
+    def _arrive(self, k):
+        """The line of a device grows."""
+        line, count = self.devices[k].line, self.passage.served.arrivals
+        line.arrive(self.now)
+        count[k] = count.get(k, 0) + 1
+        if not line.closed:
+            self._await_request(k)
+
+    def _take_up(self):
+        """Devices without a request take the next one in line, with all that arrive at this very instant."""
+        self._forget_old_rates()
+        while self.heap and self.heap[0][:2] == (self.now, REQUEST_ARRIVES):
+            self._arrive(heapq.heappop(self.heap)[2])
+        for device in self.devices:
+            if device.line and not device.request:
+                if device.phase == IDLE:
+                    device.began = self.now
+                device.phase, device.length = IDLE, 0
+                if device.line.waiting:
+                    self._serve_next(device)
+
+    def _serve_next(self, device):
+        device.request, device.phase = device.line.waiting.popleft(), FREE
+        if device.rates:
+            device.acceptance = next(device.rates)
+
+    def _deliver(self, k, device):
+        request, served, drawn = device.request, self.passage.served, self.passage.tokens[k]
+        served.drafts[k] = device.length, drawn - 1.0
+        self.passage.tokens[k] = gained = min(drawn, request.wanted)
+        request.wanted -= int(gained)
+        if request.first is None:
+            request.first = self.now
+        else:
+            served.gaps[k] = self.now - request.last
+        request.last = self.now
+        if request.wanted == 0:
+            served.finished[k] = request
+            self._end(k, device, "finished")
+
+    def _drop(self, dropped):
+        """Their drafts are lost, whatever they do; what was sent of these was sent in vain."""
+        for k in dropped:
+            device = self.devices[k]
+            self.passage.served.dropped[k] = self.now - device.request.arrived
+            self.air_dropped += device.left
+            device.left = 0.0
+            self._end(k, device, "dropped")
+        self.heap = [event for event in self.heap if event[1] != DRAFT_ENDS or event[2] not in dropped]
+        heapq.heapify(self.heap)
+        self._take_up()
+
+    def _end(self, k, device, fate):
+        device.request.fate, device.request = fate, None
+        if device.line.closed:
+            self._await_request(k)

@@ -25,11 +25,11 @@ INSIDE = 0.99
 class FullOrders(OrderCodec):
     """``"full"``, (K, 6): as ``"plain"``, then the batch that a draft aims at, patience, and drafts to wait for.
 
-    The last two are for all: means over users are read. Of priorities the order is kept; numbers are kept to the
-    precision of float32. Every scheduler can play with it.
+    The last two are for all: means over users are read; drops, where there are any, come behind them. Of priorities the
+    order is kept; numbers are kept to the precision of float32. Every scheduler can play with it.
     """
 
-    columns: ClassVar[int] = 6
+    own_columns: ClassVar[int] = 6
 
     def decode(self, action: NDArray[Any], state: ContinuousState) -> Order:
         """All columns."""
@@ -43,6 +43,7 @@ class FullOrders(OrderCodec):
             patience=_patience_of(patience),
             least_batch=np.rint(1.0 + 0.5 * (fewest + 1.0) * (self.scenario.num_users - 1)).astype(np.int64),
             aim=next_batch(state) + np.rint(0.5 * FARTHEST * (aim + 1.0)).astype(np.int64),
+            drop=self.drop_field(x, state),
         )
 
     def encode(self, order: Order, state: ContinuousState) -> NDArray[np.float32]:
@@ -60,6 +61,7 @@ class FullOrders(OrderCodec):
                 self.uplink_column(order),
                 2.0 * (aim - next_batch(state)) / FARTHEST - 1.0,
                 *(np.broadcast_to(column[..., None], shape) for column in common),
+                *self.drop_columns(order, state),
             ]
         )
 

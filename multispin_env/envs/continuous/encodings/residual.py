@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.factory import make_scheduler
-from multispin_env.envs.continuous.actions import OrderCodec, next_batch, stacked
-from multispin_env.envs.continuous.reference import REFERENCE
+from multispin_env.envs.continuous.actions import OrderCodec, dropped_by, next_batch, stacked
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
 from multispin_env.physics.continuous.uplink import serial
 
@@ -30,12 +29,13 @@ BEHIND = 6.0
 class ResidualOrders(OrderCodec):
     """``"residual"``, (K, 3): length around the rule's, on a log scale; shift of the batch; uplink around the rule's.
 
-    Zero is the scheduler ``"groups"``, with the environment's patience where the rule has none. The second column
+    Zero is the reference rule, with the environment's patience where the rule has none. The second column
     puts a device aside (the batch takes it if it is there, its upload comes last), or lets it aim at the batch before
-    or after the rule's: the batch waits for all that aim at it. What else an order may say is lost.
+    or after the rule's: the batch waits for all that aim at it. Where requests can be dropped, the last
+    column is the rule's own in the middle third, keep below it and drop above. What else an order may say is lost.
     """
 
-    columns = 3
+    own_columns = 3
 
     def decode(self, action: NDArray[Any], state: ContinuousState) -> Order:
         """The rule's order, moved."""
@@ -44,34 +44,37 @@ class ResidualOrders(OrderCodec):
         length = np.clip(self.length_column(rule.draft_length) + 2.0 * x[..., 0], -1.0, 1.0)
         place = np.digitize(x[..., 1], ENDS)  # aside, earlier, own, later
         aside, shift = place == 0, np.where(place == 0, 0, place - 2)
-        aim = _aim(rule, state)
+        drop = self.drop_field(x, state, dropped_by(rule, state))
+        aim = _aim(rule, state, drop)
         join = _moved_join(rule, aside, shift, aim, state)
         key = self.uplink_column(rule) + 2.0 * x[..., 2]
         fields = self.uplink_fields(key + BEHIND * aside if self.uplink is serial else key)
         patience = self.waits(state.phase.shape[:-1]) if rule.patience is None else rule.patience
         aim = np.maximum(aim + shift, next_batch(state))
-        return Order(self.length(length), join, *fields, patience, rule.least_batch, aim)
+        return Order(self.length(length), join, *fields, patience, rule.least_batch, aim, drop)
 
     def encode(self, order: Order, state: ContinuousState) -> NDArray[np.float32]:
         """The differences; those that are too large are cut."""
         order, rule = self.checked_order(order, state.phase.shape), self._rule(state)
         length = self.length_column(order.draft_length) - self.length_column(rule.draft_length)
         key = self.uplink_column(order) - self.uplink_column(rule)
-        return stacked([0.5 * length, _batch_column(order, rule, state), 0.5 * key])
+        columns = [0.5 * length, _batch_column(order, rule, state), 0.5 * key]
+        return stacked([*columns, *self.drop_columns(order, state, dropped_by(rule, state))])
 
     @cached_property
     def rule(self) -> Scheduler:
         """What zero is."""
-        return make_scheduler(REFERENCE, self.scenario)
+        return make_scheduler(self.reference, self.scenario)
 
     def _rule(self, state: ContinuousState) -> Order:
         return self.checked_order(self.rule(state), state.phase.shape)
 
 
-def _aim(order: Order, state: ContinuousState) -> IntArray:
-    """Batches that devices aim at: of free ones what the order says, of others what an earlier one said."""
+def _aim(order: Order, state: ContinuousState, drop: BoolArray | None) -> IntArray:
+    """Batches that devices aim at: of those that can start a draft what the order says, of others what one said."""
     own = next_batch(state) if order.aim is None else order.aim
-    return np.where(state.phase == Phase.FREE, own, state.aim)
+    starts = (state.phase == Phase.FREE) | (state.phase == Phase.IDLE)
+    return np.where(starts if drop is None else starts | drop, own, state.aim)
 
 
 def _moved_join(rule: Order, aside: BoolArray, shift: IntArray, aim: IntArray, state: ContinuousState) -> IntArray:
@@ -84,7 +87,7 @@ def _moved_join(rule: Order, aside: BoolArray, shift: IntArray, aim: IntArray, s
 
 def _batch_column(order: Order, rule: Order, state: ContinuousState) -> FloatArray:
     """The shift if there is one, else what leads to the order's join."""
-    shift = np.sign(_aim(order, state) - _aim(rule, state))
+    shift = np.sign(_aim(order, state, order.drop) - _aim(rule, state, order.drop))
     wanted = np.where(order.join == Join.TAKE, ASIDE, np.where(order.join == Join.WAIT, EARLIER, LATER))
     same = np.where(order.join == rule.join, OWN, wanted)
     return np.where(shift == 0, same, np.where(shift < 0, EARLIER, LATER))

@@ -1,0 +1,132 @@
+"""Observations where requests end: besides, what is still wanted, until when, and what waits behind it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.arrays import FloatArray
+from multispin_env.envs.continuous.observations import (
+    ENTRIES,
+    NEARLY_ONE,
+    SHARED_WORDS,
+    ContinuousObservations,
+    phase_entry,
+    time_entry,
+)
+from multispin_env.envs.observations import Entry, Words
+from multispin_env.physics.continuous.types import ContinuousState, Demand, Phase
+
+SLACK = 16.0
+"""Verifications of all, T_ver each, after which a time until something is due counts as one half."""
+
+TOKENS, PROMPT, REQUESTS = 64.0, 256.0, 4.0
+"""Tokens of an answer and of a prompt, and requests, that count as one half."""
+
+
+def _count(field: str, half: float, meaning: str, unit: str) -> Entry:
+    """x / (x + half) of a whole number x ≥ 0."""
+    return Entry(
+        field,
+        Words(f"x / (x + {half:g})", f"x = {meaning}", unit),
+        lambda codec: (0.0, 1.0),
+        lambda codec, x: x / (x + half),
+        lambda codec, x: np.rint(half * x / (1.0 - np.minimum(x, NEARLY_ONE))).astype(np.int64),
+    )
+
+
+def _until(field: str, meaning: str) -> Entry:
+    """x / (|x| + 16 T_ver) of a time x, which may be infinite."""
+
+    def encode(codec: Any, x: NDArray[Any]) -> NDArray[Any]:
+        half = SLACK * codec.scenario.verification_time
+        return np.copysign(1.0 - half / (np.abs(x) + half), x)  # 1 where it is infinite
+
+    def decode(codec: Any, x: FloatArray) -> FloatArray:
+        size = np.minimum(np.abs(x), NEARLY_ONE)
+        time = SLACK * codec.scenario.verification_time * size / (1.0 - size)
+        return np.where(x >= 1.0, np.inf, np.copysign(time, x))
+
+    return Entry(
+        field,
+        Words(f"x / (|x| + {SLACK:g} T_ver)", f"x = {meaning}; 1 for no limit", "s"),
+        lambda codec: (-1.0, 1.0),
+        encode,
+        decode,
+    )
+
+
+SERVING_ENTRIES = {
+    **ENTRIES,
+    "phase": phase_entry(len(Phase), "free, drafting, uploading, ready or idle", "(K · 5,)"),
+    "wanted": _count("wanted", TOKENS, "tokens still to come", "tokens"),
+    "answer": _count("output", TOKENS, "tokens of the whole answer", "tokens"),
+    "prompt": _count("prompt", PROMPT, "prompt tokens of the next verification", "tokens"),
+    "waited": time_entry("waited", "time since the request arrived"),
+    "first_due": _until("first_due", "time until the first token is due"),
+    "due": _until("due", "time until the last token is due"),
+    "queue": _count("queue", REQUESTS, "requests that wait behind it", "requests"),
+}
+"""Entries beside ``shared``, in the order of the observation."""
+
+
+@dataclass(frozen=True)
+class ServingObservations(ContinuousObservations):
+    """Dimensionless observations of order one of states with `Demand`; parameters as of `ContinuousObservations`."""
+
+    entries: ClassVar[Mapping[str, Entry]] = MappingProxyType(SERVING_ENTRIES)
+    shared_words: ClassVar[Words] = Words(
+        f"{SHARED_WORDS.symbol}; busy users / K; y / (y + K)",
+        f"{SHARED_WORDS.meaning}; users that have a request; y = requests that wait behind others",
+        "1",
+        "(8,)",
+    )
+    changing: ClassVar[int] = 3
+
+    def fields(self, state: ContinuousState) -> dict[str, NDArray[Any]]:
+        """What the entries show, arrays (..., K) in physical units."""
+        demand, now = _demand_of(state), np.asarray(state.time)[..., None]
+        return {
+            **super().fields(state),
+            "wanted": demand.wanted,
+            "answer": demand.output,
+            "prompt": demand.prompt,
+            "waited": np.where(state.phase == Phase.IDLE, 0.0, now - demand.arrived),
+            "first_due": demand.first_due - now,
+            "due": demand.due - now,
+            "queue": demand.queue,
+        }
+
+    def changing_now(self, state: ContinuousState) -> list[FloatArray]:
+        """The last numbers of ``shared``, (...) each."""
+        busy = np.add.reduce(state.phase != Phase.IDLE, -1) / self.scenario.num_users
+        waiting = np.add.reduce(_demand_of(state).queue, -1)
+        return [*super().changing_now(state), busy, waiting / (waiting + self.scenario.num_users)]
+
+    def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> ContinuousState:
+        """State that an observation shows, to the precision of float32; batches and times count from now.
+
+        What the last verification accepted is not shown, and 0.
+        """
+        seen = self.seen(observation)
+        nothing = np.zeros_like(seen["wanted"])
+        demand = Demand(
+            seen["wanted"],
+            seen["answer"],
+            seen["prompt"],
+            -seen["waited"],
+            seen["first_due"],
+            seen["due"],
+            seen["queue"],
+            nothing,
+            nothing.copy(),
+        )
+        return super().decode(observation).changed(demand=demand)
+
+
+def _demand_of(state: ContinuousState) -> Demand:
+    assert state.demand is not None  # requests end
+    return state.demand

@@ -1,0 +1,252 @@
+"""The system without the barrier, with requests that arrive, end and have deadlines."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass, replace
+from functools import partial
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from multispin_env.checks import check_name, check_real, shown
+from multispin_env.envs.continuous.accounts import OF_SERVICE, OpenAccount, ServiceAccount
+from multispin_env.envs.continuous.objectives import PassageAim, RequestsInTime, TokensInTimeMinusTime
+from multispin_env.envs.continuous.observations import ContinuousObservations
+from multispin_env.envs.continuous.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
+from multispin_env.envs.continuous.serving_observations import SERVING_ENTRIES, ServingObservations
+from multispin_env.envs.continuous.variant import ContinuousVariant
+from multispin_env.envs.settings import Told
+from multispin_env.physics.arrivals.base import ARRIVALS, Arrivals
+from multispin_env.physics.continuous.core import ContinuousSystem
+from multispin_env.physics.lengths.base import LENGTHS, Lengths
+from multispin_env.physics.traces import TRACES
+from multispin_env.physics.workload import ServiceLevel, Workload
+from multispin_env.registry import Registry, made, option_names
+from multispin_env.scenario import Scenario
+
+REWARDED = ("tokens", "requests")
+
+OPTIONS = ("burstiness", "mean_output", "mean_prompt", "trace")
+"""Arguments that arrivals or lengths take."""
+
+PACE = 2.0
+"""How many times the time for which a device waits for a token, where all always have a request, a token may take."""
+
+LEAST_PRICE = 1e-3
+"""Of the tokens that are requested."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving(ContinuousVariant):
+    """No barrier, and requests that arrive at devices, end, and have deadlines.
+
+    ## Description
+
+    As `MultiSpin/Continuous-v0`, but a device does not always have something to ask. Requests arrive at each device and
+    wait in its line, first come, first served. A request wants so many tokens, and the last one should come in time.
+    A device without a request is idle; it starts a draft by itself when one arrives. One step is one verification, and
+    the decision is a standing order, which can also drop the request of a device: what is late anyway only makes
+    others late. What to maximise is the tokens of requests that end in time (ours).
+
+    ## Action Space
+
+    `Box(-1, 1, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
+
+    | `action`               | columns | meaning                                                                     |
+    |------------------------|---------|-----------------------------------------------------------------------------|
+    | `"residual"` (default) | 4       | how the order differs from that of a scheduler, which is 0                  |
+    | `"plain"`              | 4       | draft length, log scale; leave, take or wait; priority or share; drop       |
+    | `"full"`               | 7       | the same; batch aimed at; patience, drafts to wait for (means); drop        |
+
+    The columns before the last are those of `Continuous-v0`. The last one drops the request of a device: above 0 in
+    `"plain"` and `"full"`; in `"residual"` the scheduler decides in the middle third, below it the request is kept,
+    above it dropped. A device without a request drops nothing. The scheduler of `"residual"` is `greedy+deadlines`.
+    Lengths are for devices that are free now, and for idle ones whose request arrives before the next verification
+    ends; they are cut to one token less than the request still wants.
+
+    ## Observation Space
+
+    `Dict` of float32 `Box`es, dimensionless: the state when a verification ends.
+
+    {observation}
+
+    min and max are those of the presets: `compute` is within 1 ± `draft_time_spread`, and `channel` ends where the gain
+    is 64 times the largest mean. V(1) is the time to verify one draft, T_ver that of all. A device without a request
+    has 0 in `wanted`, `answer`, `prompt`, `waited` and `queue`, and 1 in `first_due` and `due`. `due` is when the last
+    token is due if the first comes in time, and once a limit is missed, when that was. Where verification costs tokens,
+    `shared` also has the log10 of T_ver / T̄ for drafts of 4 tokens and of the most, behind ρ T_ver / K.
+
+    ## Rewards
+
+    `rewarded="tokens"`: (tokens of requests that end in time − ρ · duration) / mean tokens of an answer; they count
+    when their request ends. `rewarded="requests"`: requests that end in time. In both, 1 is a request of mean length.
+    Tokens are always drawn, so `reward="sampled"` is all there is.
+
+    ## Starting State
+
+    Draft times T̄ U(0.85, 1.15), mean gains U(0.2, 0.5) and tasks are drawn for each device; all devices are idle.
+
+    ## Episode End
+
+    Never terminates. Truncates with the verification that ends after `horizon` seconds of simulated time, whatever the
+    number of steps. Requests that are overdue then are missed; others that have not ended count for nothing.
+
+    ## Arguments
+
+    - `scenario`, any field of `Scenario`, `discipline`, `channel_law`, `coherence_time`, `patience`, `action`: as for
+      `Continuous-v0`.
+    - `load`: requested tokens/s over those of the scheduler `groups` on a serial uplink with endless requests, > 0,
+      default 0.6; a pair (low, high) is drawn from uniformly for each episode, so that one policy learns all loads.
+    - `arrivals`: `"poisson"` (default), `"gamma"`, `"think"`, `"ramp"` or `"trace"`, or what `ms.make_arrivals` makes.
+    - `lengths`: `"geometric"`, `"log-normal"` or `"trace"`, or what `ms.make_lengths` makes; default `None`, those that
+      the arrivals have themselves, as a trace does, else geometric ones.
+    - `burstiness` (of `"gamma"`), `mean_output` and `mean_prompt` (tokens, of `"geometric"`), `trace` (a name, of
+      `"trace"`): default `None`, as `ms.make_arrivals` and `ms.make_lengths` have them. A mean answer has 60 tokens.
+    - `ttft`, `tpot`: limits of the time to first token and of the time per token after it, in seconds > 0; default
+      `None`, none.
+    - `e2el`, `e2el_per_token`: the last of n tokens is due `e2el` + n `e2el_per_token` seconds after the arrival.
+      `e2el` is > 0, default 0.5, `None` for no such limit. `e2el_per_token` is ≥ 0; default `None`, twice the time for
+      which a device waits for a token where all of them always have a request, 2 K / (tokens/s of `groups`): 83 ms for
+      `llama2` with K = 8 and 10 MHz, 108 ms for `qwen3.5` with K = 20 and 5 MHz.
+    - `horizon`: seconds of simulated time until truncation, at least one verification, default 30.
+    - `warm_up`: seconds of them that requests are not counted in, ≥ 0 and below `horizon`, default 5.
+    - `rewarded`: `"tokens"` (default) or `"requests"`.
+    - `rho`: ρ in tokens/s, > 0; default `None`, the tokens/s in time of the scheduler of `"residual"` at the mean load,
+      measured once.
+
+    ## Info
+
+    Of the step: `tokens` and `draft_length` (K,) of what was verified, `timely_tokens` (K,) of requests that ended in
+    time, `finished` and `dropped` (K,), `duration` (s), `batch_size`, `start_delay` (s). Of the episode so far: `time`
+    (s), `episode_tokens`, `token_goodput` (tokens/s), and, of the passages that begin after the warm-up,
+    `tokens_in_time` (tokens/s of requests in time), `request_goodput` (requests/s in time), `share_missed` (of requests
+    in time or missed) and `least_served` (tokens/s in time of the device with least). After the last step also the
+    quantiles `ttft_p50`, `ttft_p95`, `ttft_p99`, the same of `tpot` and `e2el`, and `gap_p99`, the time between two
+    deliveries of a request (s); before it they are 0.
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+    rewards: ClassVar[tuple[str, ...]] = ("sampled",)
+    draws_tokens: ClassVar[bool] = True
+    discount: ClassVar[float] = 0.99
+    observed: ClassVar[type[ContinuousObservations]] = ServingObservations
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SERVING_ENTRIES, ""))
+    reference: ClassVar[str] = WITH_REQUESTS
+    drops: ClassVar[bool] = True
+    told: ClassVar[Told] = Told("tokens", "draft_length", "duration", None, OF_SERVICE)
+    contenders: ClassVar[tuple[str, ...]] = (
+        *("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines"),
+        *("greedy", "groups", "synchronous", "barrier"),
+    )
+    baseline: ClassVar[str] = "barrier"
+
+    load: float | tuple[float, float] = 0.6
+    arrivals: str | Arrivals = "poisson"
+    lengths: str | Lengths | None = None
+    burstiness: float | None = None
+    mean_output: float | None = None
+    mean_prompt: float | None = None
+    trace: str | None = None
+    ttft: float | None = None
+    tpot: float | None = None
+    e2el: float | None = 0.5
+    e2el_per_token: float | None = None
+    horizon: float = 30.0
+    warm_up: float = 5.0
+    rewarded: str = "tokens"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "load", _checked_load(self.load))
+        check_real("warm_up", self.warm_up, 0.0, self.horizon, open_high=True)
+        check_name("rewarded", self.rewarded, REWARDED)
+        if self.trace is not None:
+            check_name("trace", self.trace, TRACES)
+        for name in ("ttft", "tpot", "e2el", "e2el_per_token"):
+            if getattr(self, name) is not None:
+                check_real(name, getattr(self, name), 0.0, open_low=name != "e2el_per_token")
+        self._workload(1.0, ServiceLevel())  # refuses bad values
+
+    def system(self, scenario: Scenario) -> ContinuousSystem:
+        """What does not change while time passes."""
+        return replace(self.endless(scenario), workload=self.workload(scenario))
+
+    def workload(self, scenario: Scenario) -> Workload:
+        """Who asks for how much, and when."""
+        full = self._full_rate(scenario)
+        low, high = self.load if isinstance(self.load, tuple) else (self.load, self.load)
+        return self._workload((low * full, high * full), self._level(scenario))
+
+    def _workload(self, tokens_per_second: float | tuple[float, float], level: ServiceLevel) -> Workload:
+        arrivals, lengths = self._parts()
+        return Workload.at_load(tokens_per_second, arrivals=arrivals, lengths=lengths, level=level)
+
+    def _parts(self) -> tuple[Any, Any]:
+        """Arrivals and lengths; ``ValueError`` for an unknown name, or an option that neither of them has."""
+        given = {name: getattr(self, name) for name in OPTIONS if getattr(self, name) is not None}
+        arrivals = _part(ARRIVALS, self.arrivals, given)
+        own = getattr(arrivals, "own_output", None) is not None
+        lengths = _part(LENGTHS, "geometric" if self.lengths is None and not own else self.lengths, given)
+        used = {name for part in (arrivals, lengths) if is_dataclass(part) for name in option_names(type(part))}
+        for name, value in given.items():
+            if name not in used:
+                raise ValueError(f"{name}: expected None, since neither arrivals nor lengths take it, got {value!r}")
+        return arrivals, lengths
+
+    def _level(self, scenario: Scenario) -> ServiceLevel:
+        """Limits of requests."""
+        pace = self.e2el_per_token
+        if pace is None:
+            pace = PACE * scenario.num_users / self._full_rate(scenario)
+        return ServiceLevel(ttft=_limit(self.ttft), tpot=_limit(self.tpot), e2el=_limit(self.e2el), e2el_per_token=pace)
+
+    def _full_rate(self, scenario: Scenario) -> float:
+        """Tokens/s with endless requests, on a serial uplink whatever a contender's is: all get the same requests."""
+        return reference_rate(replace(self, discipline="serial").endless(scenario))
+
+    def price(self, scenario: Scenario) -> float:
+        """ρ in tokens a second: what was chosen, else what the reference rule reaches at the mean load."""
+        if self.rho is not None:
+            return self.rho
+        workload = replace(self, load=float(np.mean(self.load))).workload(scenario)
+        rate = reference_tokens_in_time(scenario, workload, self.channel_law, self.coherence_time)
+        return max(rate, LEAST_PRICE * workload.tokens_per_second)
+
+    def objective(self, scenario: Scenario) -> PassageAim:
+        """What verifications are rewarded for."""
+        if self.rewarded == "requests":
+            return RequestsInTime(1.0)
+        return TokensInTimeMinusTime(self.price(scenario), self.workload(scenario).mean_output)
+
+    @property
+    def account(self) -> OpenAccount:
+        """What is added up over episodes."""
+        return partial(ServiceAccount, warm_up=self.warm_up)
+
+
+def _checked_load(load: Any) -> float | tuple[float, float]:
+    pair = tuple(load) if isinstance(load, tuple | list) else (load, load)
+    try:
+        if len(pair) != len(("low", "high")):
+            raise ValueError
+        low = check_real("load", pair[0], 0.0, open_low=True)
+        high = check_real("load", pair[1], low)
+    except ValueError:
+        expected = "a number > 0, or a pair (low, high) of them with low ≤ high"
+        raise ValueError(f"load: expected {expected}, got {shown(load)}") from None
+    return low if low == high else (low, high)
+
+
+def _part(table: Registry[Any], part: Any, given: Mapping[str, Any]) -> Any:
+    """A part from its name, with those options that it has; what is no name is the part itself."""
+    if not isinstance(part, str):
+        return part
+    names = option_names(table.load(part))
+    return made(table, part, {name: value for name, value in given.items() if name in names})
+
+
+def _limit(seconds: float | None) -> float:
+    return np.inf if seconds is None else seconds

@@ -1,0 +1,256 @@
+"""The environment with requests: rewards, counts, episodes, arguments."""
+
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env as check_gymnasium
+from stable_baselines3.common.env_checker import check_env as check_sb3
+
+import multispin_env as ms
+from multispin_env.envs.continuous.reference import reference_rate
+from multispin_env.physics.continuous.core import ContinuousSystem
+from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog
+
+ID = "MultiSpin/Serving-v0"
+SMALL = {"num_users": 3, "horizon": 12.0, "warm_up": 2.0, "rho": 40.0}
+QUANTILE_NAMES = [f"{name}_p{percent}" for name in ("ttft", "tpot", "e2el") for percent in (50, 95, 99)] + ["gap_p99"]
+
+
+def episode(env, seed, action=None):
+    """Passages' begins, rewards and infos of an episode of random actions that seldom drop, or of one action."""
+    env.reset(seed=seed)
+    rng = np.random.default_rng(0)
+    begun = 0.0
+    for _ in range(5000):
+        chosen = rng.uniform(-1, 1, env.action_space.shape) if action is None else action
+        if action is None:
+            chosen[:, -1] = np.where(rng.random(len(chosen)) < 0.02, 1.0, -1.0)
+        _, reward, terminated, truncated, info = env.step(chosen.astype(np.float32))
+        assert not terminated
+        yield begun, reward, truncated, info
+        begun = info["time"]
+        if truncated:
+            return
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.parametrize("rewarded", ["tokens", "requests"])
+def test_rewards_are_of_requests_in_time(rewarded):
+    env = gym.make(ID, action="plain", rewarded=rewarded, e2el=3.0, mean_output=10.0, **SMALL)
+    served = 0
+    for _, reward, _, info in episode(env, 3):
+        timely = info["timely_tokens"]
+        assert (timely[~info["finished"]] == 0.0).all()
+        served += (timely > 0.0).sum()
+        expected = (timely.sum() - 40.0 * info["duration"]) / 10.0 if rewarded == "tokens" else (timely > 0.0).sum()
+        assert reward == pytest.approx(expected, rel=1e-12)
+    assert served > 3
+
+
+def test_what_is_told_is_what_a_log_of_the_same_passages_says():
+    """The core played beside it, with the orders that the actions mean."""
+    env = gym.make(ID, action="plain", **SMALL).unwrapped
+    steps = []
+    play = env._engine._play
+    env._engine._play = lambda order, over: steps.append(play(order, over)) or steps[-1]
+    *_, (_, _, _, last) = told = list(episode(env, 1))
+    assert sum(info["dropped"].sum() for *_, info in told) > 0
+    log = ServiceLog(1, 3, 2.0)
+    for (begun, _, _, info), step in zip(told, steps, strict=True):
+        log.add(step.passage, np.array([begun]))
+        run = log.result()
+        for name in ("tokens_in_time", "request_goodput", "least_served"):
+            assert info[name] == pytest.approx(float(getattr(run, name)[0]), rel=1e-12)
+        ended = info is last
+        assert ended or info["share_missed"] == pytest.approx(float(run.share_missed[0]), rel=1e-12)
+        assert ended or not any(info[name] for name in QUANTILE_NAMES)
+    late, _ = env._engine._core.service.overdue(env._engine.state.time)
+    assert last["share_missed"] * (run.missed.sum() + late.sum() + run.in_time.sum()) == pytest.approx(
+        run.missed.sum() + late.sum()
+    )
+    for name in ("ttft", "tpot", "e2el"):
+        for place, percent in enumerate((50, 95, 99)):
+            assert QUANTILES[place] == pytest.approx(percent / 100.0)
+            assert last[f"{name}_p{percent}"] == pytest.approx(getattr(run.latency, name)[0, place], rel=1e-12)
+    assert last["gap_p99"] == pytest.approx(run.latency.gap[0, 2], rel=1e-12)
+    assert last["e2el_p95"] > last["ttft_p95"] > 0.0
+
+
+def test_playing_on_after_the_end_counts_what_is_overdue_once():
+    env = gym.make(ID, action="plain", load=3.0, e2el_per_token=0.0, **SMALL).unwrapped
+    *_, (_, _, _, last) = episode(env, 1, np.full((3, 4), -0.2))
+    shares = [env.step(np.full((3, 4), -0.2, np.float32))[-1]["share_missed"] for _ in range(5)]
+    assert 0.5 < last["share_missed"] < 1.0 or shares == pytest.approx([1.0] * 5)
+    assert shares == pytest.approx([last["share_missed"]] * 5, abs=0.05)
+
+
+def test_episodes_end_with_simulated_time():
+    env = gym.make(ID, action="plain", **SMALL)
+    *before, last = episode(env, 1)
+    assert last[3]["time"] >= 12.0 > before[-1][3]["time"]
+    assert gym.spec(ID).max_episode_steps is None
+
+
+def test_at_the_start_all_are_idle_and_a_drop_needs_a_request():
+    for action in ("residual", "plain", "full"):
+        env = gym.make(ID, action=action, **SMALL).unwrapped
+        observation, _ = env.reset(seed=0)
+        assert (env.state.phase == ms.Phase.IDLE).all()
+        assert observation["phase"].reshape(3, 5)[:, 4].tolist() == [1.0] * 3
+        chosen = np.zeros(env.action_space.shape, np.float32)
+        chosen[:, -1] = 1.0
+        assert not env.decode_action(chosen).drop.any()
+        for _ in range(30):
+            busy = env.state.phase != ms.Phase.IDLE
+            assert (env.decode_action(chosen).drop == busy).all()
+            info = env.step(chosen)[-1]
+            assert (info["dropped"] == busy).all()
+
+
+def test_the_workload_is_what_the_arguments_say():
+    scenario = ms.Scenario.preset("llama2", num_users=8)
+    env = gym.make(ID, num_users=8, load=0.5, rho=90.0).unwrapped
+    full = reference_rate(ContinuousSystem.of(scenario))
+    workload = env.variant.workload(scenario)
+    assert workload.tokens_per_second == pytest.approx(0.5 * full)
+    assert workload.level.e2el == 0.5
+    assert workload.level.e2el_per_token == pytest.approx(2.0 * 8 / full)
+    assert workload.mean_output == 60.0
+    chosen = gym.make(
+        ID,
+        num_users=8,
+        rho=90.0,
+        load=[0.2, 0.9],
+        arrivals="gamma",
+        burstiness=0.5,
+        mean_output=20,
+        ttft=1.0,
+        tpot=0.2,
+        e2el=None,
+        e2el_per_token=0.1,
+    ).unwrapped
+    workload = chosen.variant.workload(scenario)
+    assert workload.rate == pytest.approx((0.2 * full / 20.0, 0.9 * full / 20.0))
+    assert workload.arrivals == ms.make_arrivals("gamma", burstiness=0.5)
+    assert (workload.level.ttft, workload.level.tpot, workload.level.e2el) == (1.0, 0.2, np.inf)
+
+
+def test_the_limit_of_both_presets_is_that_of_the_page():
+    """About 80 and 110 ms."""
+    for preset, users, bandwidth, limit in (("llama2", 8, 10e6, 0.083), ("qwen3.5", 20, 5e6, 0.108)):
+        scenario = ms.Scenario.preset(preset, num_users=users, total_bandwidth=bandwidth)
+        variant = ms.ENVIRONMENTS.load(ID)()
+        assert variant.workload(scenario).level.e2el_per_token == pytest.approx(limit, abs=5e-4)
+        assert f"{1000 * limit:.0f} ms" in variant.page()
+
+
+def test_every_contender_gets_the_same_requests():
+    """Also where its uplink is another one."""
+    scenario = ms.Scenario.preset("llama2", num_users=4)
+    variant = ms.ENVIRONMENTS.load(ID)()
+    barrier = variant.suited(ms.make_scheduler("barrier", scenario))
+    assert barrier.discipline == "reserved"
+    assert barrier.workload(scenario) == variant.workload(scenario)
+    assert barrier.price(scenario) == variant.price(scenario)
+
+
+@pytest.mark.parametrize("arrivals", ms.ARRIVALS.names())
+@pytest.mark.parametrize("lengths", [None, *ms.LENGTHS.names()])
+def test_every_arrival_process_with_every_length(arrivals, lengths):
+    env = gym.make(ID, action="plain", arrivals=arrivals, lengths=lengths, **SMALL)
+    env.reset(seed=0)
+    action = np.full((3, 4), -0.2, np.float32)
+    steps = [env.step(action)[-1] for _ in range(20)]
+    assert sum(info["tokens"].sum() for info in steps) > 0.0
+
+
+def test_parts_may_be_handed_in():
+    arrivals = ms.make_arrivals("ramp", low=0.0, high=2.0, period=5.0)
+    env = gym.make(ID, arrivals=arrivals, lengths=ms.make_lengths("geometric", mean_output=9.0), **SMALL).unwrapped
+    workload = env.variant.workload(env.scenario)
+    assert workload.arrivals is arrivals
+    assert workload.mean_output == 9.0
+
+
+def test_load_is_drawn_for_each_episode():
+    """With a pair, episodes of one environment differ in how many requests come; the mean is in between."""
+    counts = {}
+    for load in (0.2, 2.0, (0.2, 2.0)):
+        env = gym.make_vec(ID, num_envs=60, action="plain", load=load, num_users=3, horizon=9.0, rho=40.0)
+        env.reset(seed=0)
+        lines = env.unwrapped._engine._core.service._lines
+        counts[load] = (lines._time[:, :16] < 30.0).reshape(60, 3, 16).sum((-1, -2))
+    assert counts[0.2].mean() < 0.6 * counts[0.2, 2.0].mean() < 0.9 * counts[2.0].mean()
+    assert counts[0.2, 2.0].std() > 1.3 * max(counts[0.2].std(), 1.0)
+
+
+def test_load_makes_requests_late():
+    shares = []
+    for load in (0.3, 2.0):
+        env = gym.make_vec(ID, num_envs=20, load=load, num_users=4, horizon=15.0, rho=60.0)
+        env.reset(seed=0)
+        share = np.full(20, np.nan)
+        while np.isnan(share).any():
+            _, _, _, ended, info = env.step(np.zeros(env.action_space.shape, np.float32))
+            share[ended] = info["share_missed"][ended]
+        shares.append(share.mean())
+    assert shares[0] < 0.25 < 0.5 < shares[1]
+
+
+def test_the_reference_earns_about_nothing_at_its_own_price():
+    env = gym.make_vec(ID, num_envs=40, num_users=4)
+    observation, _ = env.reset(seed=0)
+    rho = env.unwrapped.objective.rho
+    rates, rewards = np.zeros(40), np.zeros(40)
+    going = np.ones(40, dtype=bool)
+    while going.any():
+        _, reward, _, ended, info = env.step(np.zeros(env.action_space.shape, np.float32))
+        rewards += going * reward
+        rates[ended & going] = info["tokens_in_time"][ended & going]
+        going &= ~ended
+    assert rates.mean() == pytest.approx(rho, rel=0.25)  # standard errors of 3 in both, of 54
+    assert rewards.mean() == pytest.approx((rates.mean() - rho) * 30.0 / 60.0, abs=4.0)  # but for the warm-up
+    assert 10.0 ** observation["shared"][0, 4] == pytest.approx(
+        rho * env.unwrapped.scenario.verification_time / 4, rel=1e-5
+    )
+
+
+def test_tokens_are_drawn():
+    assert gym.make(ID, **SMALL).unwrapped.settings.reward == "sampled"
+    assert gym.make("MultiSpin/Continuous-v0", num_users=2, rho=40.0).unwrapped.settings.reward == "expected"
+    with pytest.raises(ValueError, match=r"^reward: expected one of \['sampled'\], got 'expected'"):
+        gym.make(ID, reward="expected", **SMALL)
+
+
+@pytest.mark.parametrize("server", ["a100-32b"])
+def test_both_checkers_where_tokens_take_time(server):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = gym.make(ID, server=server, min_draft_length=0, mean_prompt=50, **SMALL)
+        check_gymnasium(env.unwrapped, skip_render_check=True)
+        check_sb3(env)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"load": 0}, r"^load: expected a number > 0, or a pair \(low, high\) of them with low ≤ high, got 0$"),
+        ({"load": (0.9, 0.2)}, r"^load: expected a number > 0, or a pair .*, got \(0.9, 0.2\)$"),
+        ({"load": float("nan")}, r"^load: expected a number > 0, or a pair .*, got nan$"),
+        ({"arrivals": "poison"}, r"^arrivals: expected one of \[.*\], got 'poison'; did you mean 'poisson'\?$"),
+        ({"arrivals": "gamma", "burstiness": 0.0}, r"^burstiness: expected a finite number in .*, got 0.0$"),
+        ({"burstiness": 0.5}, r"^burstiness: expected None, since neither arrivals nor lengths take it, got 0.5$"),
+        ({"arrivals": "trace", "mean_output": 9.0}, r"^mean_output: expected None, since neither .* got 9.0$"),
+        ({"arrivals": "trace", "trace": "a.csv"}, r"^trace: expected one of \['azure-chat', .*\], got 'a.csv'"),
+        ({"ttft": 0.0}, r"^ttft: expected a finite number in \(0, inf\), got 0.0$"),
+        ({"e2el": -1}, r"^e2el: expected a finite number in \(0, inf\), got -1$"),
+        ({"warm_up": 30}, r"^warm_up: expected a finite number in \[0, 30\), got 30$"),
+        ({"horizon": 4.0}, r"^warm_up: expected a finite number in \[0, 4\), got 5.0$"),
+        ({"rewarded": "token"}, r"^rewarded: expected one of \['tokens', 'requests'\], got 'token'; did you mean"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gym.make_vec(ID, num_envs=2, **arguments)

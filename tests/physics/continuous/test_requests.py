@@ -1,0 +1,274 @@
+"""What holds of requests, whatever arrives and is ordered; each copy as one alone; bad drops."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import multispin_env as ms
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.workload import Arriving, ServiceLevel
+from tests.physics.continuous.pairs import DISCIPLINES, LAWS, Fixed, random_order
+from tests.physics.continuous.test_against_events import dyadic
+from tests.physics.continuous.test_core import GOOD, core_of, orders_of
+
+LEVEL = ServiceLevel(ttft=0.5, tpot=0.1)
+
+
+@dataclass(frozen=True)
+class Wild:
+    """Gaps of mean `gap` s, a share `together` of them 0; prompts up to `prompt`, answers up to `output` tokens."""
+
+    closed: bool = False
+    level: ServiceLevel = LEVEL
+    gap: float = 0.1
+    together: float = 0.5
+    prompt: int = 100
+    output: int = 20
+
+    def open(self, rng, num_users):
+        def source(rows):
+            gap, together, prompt, output = np.moveaxis(rng.random((rows, num_users, 4)), -1, 0)
+            return Arriving(
+                -np.log1p(-gap) * self.gap * (together >= self.together),
+                np.floor(prompt * (self.prompt + 1)).astype(np.int64),
+                np.floor((self.output + 0.5) ** output).astype(np.int64),
+            )
+
+        return source
+
+
+RATES = ((0.02, 0.0), (0.02, 0.5), (1.0, 0.0), (1.0, 0.99), (1e4, 0.5), (1e4, 0.995))  # mean gaps, shares of 0
+WILD = st.builds(
+    lambda rate, **fields: Wild(gap=rate[0], together=rate[1], **fields),
+    rate=st.sampled_from(RATES),
+    closed=st.booleans(),
+    level=st.sampled_from(
+        [ServiceLevel(), ServiceLevel(ttft=1e-9, e2el=1e-9), LEVEL, ServiceLevel(e2el=9.0, e2el_per_token=1.0)]
+    ),
+    prompt=st.sampled_from([0, 1, 100_000]),
+    output=st.sampled_from([1, 2, 30, 10**6]),
+)
+
+
+def served_core(scenario, workload, copies=1, law="independent", discipline="serial", seed=0):
+    core = ContinuousCore(ContinuousSystem.of(scenario, law, discipline, workload=workload), copies, drawn=True)
+    for copy in range(copies):
+        core.seed(copy, np.random.default_rng(seed + copy))
+    core.reset()
+    return core
+
+
+def orders(core, rng, discipline="serial"):
+    """One order (n, K), with drops."""
+    many = [random_order(core.system.scenario, discipline, rng) for _ in range(core.num_copies)]
+    serving = core.state.demand.output > 0
+    drop = serving & (rng.random(serving.shape) < 0.3) & (rng.random() < 0.5)
+    return replace(orders_of(many), drop=drop)
+
+
+def check_state(scenario, state):
+    demand, idle = state.demand, state.phase == ms.Phase.IDLE
+    assert (idle == (demand.output == 0)).all()
+    for name in ("wanted", "output", "prompt", "arrived", "queue"):
+        assert (getattr(demand, name)[idle] == 0).all(), name
+        assert (getattr(demand, name) >= 0).all(), name
+    assert np.isinf(demand.first_due[idle]).all()
+    assert np.isinf(demand.due[idle]).all()
+    for name in ("draft_length", "drafting_left", "air_left", "age"):
+        assert (getattr(state, name)[idle] == 0).all(), name
+        assert (getattr(state, name) >= 0).all(), name
+    assert ((demand.wanted >= 1) & (demand.wanted <= demand.output))[~idle].all()
+    assert (demand.arrived <= state.time[:, None]).all()
+    longest = np.maximum(scenario.min_draft_length, demand.wanted - 1)
+    assert (state.draft_length <= longest)[~idle].all()
+    assert (demand.accepted <= demand.drafted).all()
+
+
+def check_passage(order, before, passage, state):
+    served, had = passage.served, before.demand.output > 0
+    assert (served.dropped == order.drop).all()
+    assert (served.dropped_after[~order.drop] == 0.0).all()
+    np.testing.assert_allclose(passage.duration, passage.start_delay + passage.verification_time)
+    np.testing.assert_allclose(state.time, before.time + passage.duration)
+    assert (passage.air_time >= 0.0).all()
+    assert (passage.air_time.sum(-1) <= passage.duration * (1.0 + 1e-9)).all()
+    assert passage.verified.any(-1).all()
+    assert (order.join[passage.verified] >= ms.Join.TAKE).all()
+    start = passage.start_delay[:, None]
+    assert ((passage.uploaded_at <= start) | ~passage.verified).all()
+    assert ((passage.tokens >= 1.0) == passage.verified).all()
+    assert (passage.tokens <= passage.draft_length + 1.0).all()
+    awaited = (order.join == ms.Join.WAIT) & had & ~order.drop
+    if order.patience is None:
+        assert passage.verified[awaited].all()
+        needed = np.minimum(1 if order.least_batch is None else order.least_batch, (order.join > 0).sum(-1))
+        assert (passage.batch_size >= needed).all()
+    assert (passage.verified | ~served.finished).all()
+    assert (served.finished | ~served.in_time).all()
+    for name in ("output", "ttft", "tpot", "e2el"):
+        assert (getattr(served, name)[~served.finished] == 0).all(), name
+    assert (served.e2el >= served.ttft).all()
+    assert (served.tpot >= 0.0).all()
+    assert ((served.ttft > 0.0) == served.finished).all()
+    assert ((served.gap > 0.0) <= passage.verified).all()
+    assert (state.demand.drafted == np.where(passage.verified, passage.draft_length, 0)).all()
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    users=st.integers(1, 12),
+    way=st.sampled_from(DISCIPLINES),
+    law=st.sampled_from(LAWS),
+    server=st.sampled_from([{}, {"server": "a100-32b"}, {"server": "a100-7b-gemm", "padded_verification": True}]),
+    low=st.integers(0, 1),
+    workload=WILD,
+)
+def test_no_request_and_no_token_is_lost(seed, users, way, law, server, low, workload):
+    rng = np.random.default_rng(seed)
+    named = {"min_draft_length": low, **server}
+    scenario = ms.Scenario.preset("qwen3.5", num_users=users, total_bandwidth=5e6, acceptance="by-request", **named)
+    core = served_core(scenario, workload, 2, law, way, seed)
+    shape = core.state.phase.shape
+    assert (core.state.phase == ms.Phase.IDLE).all()
+    came, ended, tokens, closed_books = (np.zeros(shape) for _ in range(4))
+    for _ in range(8):
+        order, before, kept = orders(core, rng, way), core.state, core.state.copy()
+        had = before.demand
+        passage, state = core.step(order), core.state
+        same(before, kept)  # what was handed out stays as it was
+        check_state(scenario, state)
+        check_passage(order, before, passage, state)
+        served, has = passage.served, state.demand
+        came += served.arrivals
+        ended += served.finished.astype(int) + served.dropped
+        assert (came == ended + (has.output > 0) + has.queue).all()
+        if workload.closed:
+            assert (has.queue == 0).all()
+        tokens += passage.tokens
+        closed_books += served.output + np.where(order.drop, had.output - had.wanted, 0)
+        assert (tokens == closed_books + has.output - has.wanted).all()
+        goes_on = (had.output > 0) & ~order.drop & ~served.finished
+        for name in ("arrived", "output"):
+            assert (getattr(has, name) == getattr(had, name))[goes_on].all()
+        assert (has.due <= had.due * (1.0 + 1e-12))[goes_on].all() or workload.level.tpot < np.inf
+        within = workload.level.met(served.ttft, served.tpot, served.e2el, served.output)
+        assert (served.in_time == (within & served.finished)).all()
+
+
+def test_one_request_by_hand():
+    """A draft of 4 and one of 3 tokens, all accepted; another request arrives just when the first batch ends."""
+    rng, endless = np.random.default_rng(0), [(1e9, 0, 1)] * 100
+    scenario, _ = dyadic(2, rng, 0.0)  # a token takes 1/32 s and 1/128 s of air, a batch of n 1/32 + n/64 s
+    rows = [[(0.0, 70, 9), *endless], [(13 / 64, 0, 5), *endless]]
+    level = ServiceLevel(ttft=13 / 64, tpot=21 / 1024)
+    core = served_core(scenario, Fixed(rows, False, level), law="static")
+    core.hold(ms.SystemState(np.full((1, 2), 1 / 32), np.ones((1, 2)), np.ones((1, 2))))
+    order = ms.Order(np.full((1, 2), 4), np.array([[2, 1]]))
+    first = core.step(order)[0]
+    assert first.duration == 4 / 32 + 4 / 128 + 3 / 64 == 13 / 64
+    assert first.tokens.tolist() == [5.0, 0.0]
+    assert first.served.arrivals.tolist() == [1, 1]
+    state = core.state[0]
+    assert state.phase.tolist() == [ms.Phase.FREE, ms.Phase.FREE]
+    assert state.age.tolist() == [13 / 64, 0.0]
+    assert state.demand.wanted.tolist() == [4, 5]
+    assert state.demand.first_due.tolist() == [np.inf, 26 / 64]
+    assert state.demand.due.tolist() == [13 / 64 + 8 * 21 / 1024, 26 / 64 + 4 * 21 / 1024]
+    second = core.step(replace(order, join=np.array([[2, 0]])))[0]
+    assert second.draft_length.tolist() == [3, 0]  # the fourth token comes from the server
+    assert second.duration == 3 / 32 + 3 / 128 + 3 / 64 == 21 / 128
+    served = second.served
+    assert served.finished.tolist() == served.in_time.tolist() == [True, False]
+    assert [served.ttft[0], served.tpot[0], served.e2el[0], served.gap[0]] == [13 / 64, 21 / 1024, 47 / 128, 21 / 128]
+    assert core.state[0].phase.tolist() == [ms.Phase.IDLE, ms.Phase.READY]
+
+
+def requests_seen(core, rng, steps):
+    """Tokens of the requests that each device of the only copy had, by the time when they came."""
+    seen = [{} for _ in range(core.system.scenario.num_users)]
+    for _ in range(steps):
+        core.step(orders(core, rng))
+        demand = core.state.demand[0]
+        for k in np.flatnonzero(demand.output):
+            seen[k][float(demand.arrived[k])] = int(demand.output[k])
+    return seen
+
+
+def test_what_arrives_does_not_depend_on_the_orders():
+    scenario, workload = ms.Scenario.preset("llama2", num_users=4), Wild(gap=0.5, together=0.0)
+    one, other = (requests_seen(served_core(scenario, workload), np.random.default_rng(s), 80) for s in (1, 2))
+    for first, second in zip(one, other, strict=True):
+        common = first.keys() & second.keys()
+        assert len(common) >= 3  # to the bit, though they were served at other times
+        assert all(first[time] == second[time] for time in common)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_copies_are_each_as_one_alone(closed):
+    """Also where some start anew in the middle, with requests of their own."""
+    scenario = ms.Scenario.preset("qwen3.5", num_users=5, acceptance="by-request")
+    rng, workload = np.random.default_rng(3), Wild(closed=closed)
+    many = served_core(scenario, workload, 3, "gauss-markov", seed=10)
+    alone = [served_core(scenario, workload, 1, "gauss-markov", seed=10 + copy) for copy in range(3)]
+    for step in range(40):
+        order = orders(many, rng)
+        over = np.array([step == 11, False, step % 10 == 9])
+        passage = many.step(order, over)
+        for copy, core in enumerate(alone):
+            if over[copy]:
+                core.reset()
+            else:
+                one = core.step(order[copy : copy + 1])
+                same(one[0], passage[copy])
+            same(core.state[0], many.state[copy])
+
+
+def same(one, other):
+    """Two that are made of arrays are equal to the bit."""
+    for field in fields(one):
+        first, second = getattr(one, field.name), getattr(other, field.name)
+        if hasattr(first, "__dataclass_fields__"):
+            same(first, second)
+        else:
+            assert np.array_equal(first, second), field.name
+
+
+def test_an_idle_device_has_nothing_to_drop():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    rows = [[(0.1, 0, 500)], [], [(0.0, 0, 500)]]
+    core = served_core(scenario, Fixed([own + [(1e9, 0, 1)] * 300 for own in rows], False, ServiceLevel()), 2)
+    core.step(GOOD)
+    before, drop = core.state, np.zeros((2, 3), dtype=bool)
+    drop[1, 1] = True
+    with pytest.raises(ValueError, match=r"^drop\[1, 1\]: expected .*, got "):
+        core.step(replace(GOOD, drop=drop))
+    assert core.state is before
+    core.step(replace(GOOD, drop=np.roll(drop, 1, -1)))
+
+
+def test_endless_requests_are_not_dropped():
+    core = core_of(ms.Scenario.preset("llama2", num_users=3), 2)
+    before, drop = core.state, np.zeros((2, 3), dtype=bool)
+    core.step(replace(GOOD, drop=drop))
+    before, drop[0, 2] = core.state, True
+    with pytest.raises(ValueError, match=r"^drop.*: expected .*, got "):
+        core.step(replace(GOOD, drop=drop))
+    assert core.state is before
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_refused_order_drops_nothing(closed):
+    scenario, workload = ms.Scenario.preset("llama2", num_users=3), Wild(closed, gap=0.01)
+    tried, other = (served_core(scenario, workload, discipline="reserved") for _ in range(2))
+    good = replace(GOOD, draft_length=GOOD.draft_length[:1], join=GOOD.join[:1])
+    for _ in range(20):
+        serving = tried.state.demand.output > 0
+        never = replace(good, share=np.zeros((1, 3)), drop=serving)  # without a share no upload ends
+        with pytest.raises(ValueError, match="waits for ever"):
+            tried.step(never)
+        drop = serving & [True, False, False]
+        same(tried.step(replace(good, drop=drop)), other.step(replace(good, drop=drop)))
+        same(tried.state, other.state)

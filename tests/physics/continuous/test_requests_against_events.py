@@ -1,0 +1,149 @@
+"""Requests that arrive and end: the engine and the simulator that plays events agree, and no request is lost."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.physics.workload import ServiceLevel
+from tests.physics.continuous.pairs import DISCIPLINES, LAWS, Fixed, Pair, random_order
+from tests.physics.continuous.test_against_events import SERVERS, dyadic, scenario_of
+
+LEVELS = (
+    ServiceLevel(),
+    ServiceLevel(ttft=0.4),
+    ServiceLevel(ttft=0.6, tpot=0.05),
+    ServiceLevel(tpot=0.08),
+    ServiceLevel(e2el=0.5, e2el_per_token=0.08),
+)
+
+
+def gaps(rng, kind, count):
+    """Seconds; dense ones and bursts bring several requests in one passage, long ones leave everything idle."""
+    if kind == "dyadic":
+        return rng.integers(0, 2 ** rng.integers(1, 7), count) / 32.0
+    if kind == "bursts":
+        return rng.exponential(1.0, count) * (rng.random(count) < 0.3)
+    return rng.exponential({"dense": 0.03, "sparse": 1.5, "long": 60.0}[kind], count)
+
+
+def requests_of(rng, users, kind, closed, level, most=40):
+    """Lists for a `Fixed`; answers are mostly short, many are of one token."""
+    rows = []
+    for _ in range(users):
+        count = int(rng.integers(0, most))
+        output = rng.geometric(1.0 / rng.integers(1, 30), count)
+        prompt = rng.integers(0, 400, count) * rng.integers(0, 2, count)
+        rows.append(list(zip(gaps(rng, kind, count).tolist(), prompt.tolist(), output.tolist(), strict=True)))
+    return Fixed(rows, closed, level)
+
+
+def order_with_drops(pair, rng, dyadic=False):
+    """As `random_order`, but none that waits for requests that never come; None where nothing else is left."""
+    order, devices = random_order(pair.scenario, pair.discipline, rng, dyadic), pair.slow.devices
+    low, high = pair.scenario.min_draft_length, pair.scenario.max_draft_length
+    if dyadic and rng.random() < 0.7:  # times on a coarser grid, on which more things meet
+        order["draft_length"] = (4 * rng.integers(0, 3, len(devices))).tolist()
+    elif rng.random() < 0.5:  # short drafts, so that many end at one time
+        order["draft_length"] = rng.integers(low, min(low + 3, high), len(devices), endpoint=True).tolist()
+    serving = np.array([device.request is not None for device in devices])
+    drop = serving & (rng.random(len(devices)) < rng.random()) & (rng.random() < 0.3)
+    if drop.any():
+        order["drop"] = drop.tolist()
+    more = [len(device.line.waiting) > 0 or len(device.line.rows) > 1 for device in devices]
+    lively = np.flatnonzero((serving & ~drop) | more)
+    if lively.size < len(devices):
+        order.setdefault("patience", 0.0625)
+    if lively.size == 0:
+        return None
+    order["join"][rng.choice(lively)] = int(rng.integers(1, 3))
+    return order
+
+
+def played(pair, rng, steps, **how):
+    """Passages, until nothing is left, or so many."""
+    orders = iter(lambda: order_with_drops(pair, rng, **how), None)
+    return [pair.play(order) for order in itertools.islice(orders, steps)]
+
+
+def check_accounts(pair, passages):
+    """Each request ends once, or goes on; each token is of one request; each second of air, of one draft."""
+    slow, state = pair.slow, pair.core.state[0]
+    if not passages:  # no request ever comes
+        return 0, 0
+    served = [passage.served for passage in passages]
+    came, finished, dropped = (
+        sum(getattr(one, name) for one in served) for name in ("arrivals", "finished", "dropped")
+    )
+    assert (came == finished + dropped + (state.demand.output > 0) + state.demand.queue).all()
+    requests = [device.line.arrived for device in slow.devices]
+    for fate, count in (("finished", finished), ("dropped", dropped)):
+        assert count.tolist() == [sum(one.fate == fate for one in own) for own in requests]
+    tokens = sum(passage.tokens for passage in passages)
+    assert tokens.tolist() == [sum(one.output - one.wanted for one in own) for own in requests]
+    whole = sum(one.output for one in served)
+    assert whole.tolist() == [sum(one.output for one in own if one.fate == "finished") for own in requests]
+    air = sum(passage.air_time.sum() for passage in passages)
+    assert air == pytest.approx(slow.air_of_drafts - slow.air_dropped - state.air_left.sum(), rel=1e-9, abs=1e-9)
+    busy = sum(passage.verification_time for passage in passages)
+    assert state.time == pytest.approx(busy + sum(passage.start_delay for passage in passages), rel=1e-12)
+    return int(finished.sum()), int(dropped.sum())
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("discipline", DISCIPLINES)
+def test_random_orders(discipline, law):
+    rng = np.random.default_rng(11)
+    ended = np.zeros(2, dtype=int)
+    kinds = ("dense", "sparse", "bursts", "long")
+    for seed, users in enumerate((1, 2, 3, 5, 8, 13, 20, 4)):
+        for closed in (False, True):
+            requests = requests_of(rng, users, kinds[(seed + closed) % 4], closed, LEVELS[seed % 5])
+            acceptance = ("by-task", "by-request")[seed // 2 % 2]
+            scenario = scenario_of(users, acceptance=acceptance).replace(min_draft_length=seed % 2)
+            pair = Pair(scenario, discipline, law, seed, True, requests=requests)
+            passages = played(pair, rng, 20)
+            ended += check_accounts(pair, passages)
+    assert (ended > 20).all()
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("discipline", DISCIPLINES)
+def test_laws_of_the_server(discipline, server):
+    rng = np.random.default_rng(12)
+    for closed in (False, True):
+        requests = requests_of(rng, 6, "dense", closed, LEVELS[2], most=120)
+        pair = Pair(scenario_of(6, **SERVERS[server]), discipline, "independent", 3, True, requests=requests)
+        finished, dropped = check_accounts(pair, played(pair, rng, 60))
+        assert finished > 10
+        assert dropped > 3
+
+
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("discipline", DISCIPLINES)
+def test_simultaneous_events(discipline, closed):
+    """Requests arrive when drafts, uploads and verifications end, and several at one instant."""
+    rng = np.random.default_rng(13)
+    most = 2 if discipline == "shared" else 9  # thirds of a band are not exact
+    at_ends = from_idle = 0
+    for seed in range(18):
+        scenario, held = dyadic(1 + seed % most, rng, (seed % 3) / 64.0)
+        if seed % 2:
+            scenario = scenario.replace(verification_pieces=((0.0, 2.0**-12), (2.0**-6, 2.0**-14)))
+        level = ServiceLevel(ttft=0.25, tpot=1.0 / 16) if seed % 4 < 2 else ServiceLevel(e2el=0.5, e2el_per_token=1 / 8)
+        requests = requests_of(rng, scenario.num_users, "dyadic", closed, level)
+        pair = Pair(scenario, discipline, "static", 0, True, held[None], requests)
+        for device, efficiency in zip(pair.slow.devices, held.spectral_efficiency.tolist(), strict=True):
+            device.gain = efficiency
+        pair.slow.efficiency = lambda device: device.gain  # through a logarithm it would not be exact
+        passages = []
+        for _ in range(40):
+            idle = pair.core.state.phase == ms.Phase.IDLE
+            passages += played(pair, rng, 1, dyadic=True)
+            came = [one.arrived for device in pair.slow.devices for one in device.line.arrived]
+            at_ends += came.count(pair.slow.now)
+            from_idle += (idle & (pair.core.state.phase == ms.Phase.FREE)).sum()
+        check_accounts(pair, passages)
+    assert at_ends > 10
+    assert from_idle > 3, from_idle
