@@ -158,12 +158,9 @@ def service_capacity(
     >>> drafts.value > alone.value
     True
     """
-    check_real("percent", percent, 0.0, 100.0, open_low=True, open_high=True)
-    check_name("by", by, UNITS)
-    check_integer("copies", copies, 2)
+    check_question(workload, by, percent, copies)
     check_integer("requests", requests, 1)
     check_real("horizon", horizon, 0.0, open_low=True)
-    _check_workload(workload, by)
     run = partial(serve, copies=copies, warm_up=warm_up, channel=channel, seed=seed)
     trial = _Trial(candidates_of(rule), scenario, workload, run, requests / copies, horizon, by == "users")
     points = _searched(trial, percent / 100.0, report)
@@ -174,7 +171,11 @@ UNITS = MappingProxyType({"rate": "requests/s", "users": "devices"})
 """What a capacity counts, by what is searched."""
 
 
-def _check_workload(workload: Workload, by: str) -> None:
+def check_question(workload: Workload, by: str, percent: float, copies: int) -> None:
+    """``ValueError`` for what `service_capacity` can't answer."""
+    check_real("percent", percent, 0.0, 100.0, open_low=True, open_high=True)
+    check_name("by", by, UNITS)
+    check_integer("copies", copies, 2)
     level = workload.level
     if np.isinf([level.ttft, level.tpot, level.e2el]).all():
         raise ValueError("level: expected a limit of ttft, tpot or e2el at least, got none, which every load meets")

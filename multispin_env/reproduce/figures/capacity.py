@@ -11,7 +11,7 @@ from multispin_env.evaluation.table import Cells
 from multispin_env.physics.arrivals.factory import make_arrivals
 from multispin_env.physics.lengths.factory import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE
+from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED
 from multispin_env.reproduce.figure import PRESETS, FigureSpec
 from multispin_env.reproduce.scale import Scale
 from multispin_env.scenario import Scenario
@@ -19,11 +19,12 @@ from multispin_env.scenario import Scenario
 COLOURS = {
     "autoregressive": BLACK,
     "colocated": ORANGE,
-    "barrier": PURPLE,
+    "barrier": RED,
     "greedy": GREEN,
     "groups": BLUE,
     "greedy+deadlines": GREEN,
     "groups+deadlines": BLUE,
+    "load-aware": PURPLE,
 }
 """Servers without devices that draft, and rules."""
 

@@ -16,7 +16,7 @@ from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.lengths.factory import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, RED, legend_below
+from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, PURPLE, RED, legend_below
 from multispin_env.reproduce.figure import PRESETS, FigureSpec
 from multispin_env.reproduce.scale import Scale
 from multispin_env.scenario import Scenario
@@ -28,6 +28,7 @@ STYLES = {
     "barrier+deadlines": (RED, "v", "-"),
     "greedy+deadlines": (GREEN, "^", "-"),
     "groups+deadlines": (BLUE, "o", "-"),
+    "load-aware": (PURPLE, "D", "-"),
 }
 """Rules, with colour, marker and line: dashed where nothing is dropped."""
 
