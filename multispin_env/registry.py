@@ -135,6 +135,12 @@ SCHEDULERS: Registry[Any] = Registry(
         "clock": _SCHEDULERS + "clock:Clock",
         "prices": _SCHEDULERS + "prices:Prices",
         "plan": _SCHEDULERS + "plan:Plan",
+        "minedraft": _SCHEDULERS + "minedraft:MineDraft",
+        "earliest-deadline": _SCHEDULERS + "earliest_deadline:EarliestDeadline",
+        "turbospec": _SCHEDULERS + "turbospec:TurboSpec",
+        "tetris": _SCHEDULERS + "tetris:Tetris",
+        "ema-tiers": _SCHEDULERS + "ema_tiers:EmaTiers",
+        "plus-two-minus-one": _SCHEDULERS + "plus_two_minus_one:PlusTwoMinusOne",
     },
 )
 
