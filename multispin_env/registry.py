@@ -137,6 +137,7 @@ SCHEDULERS: Registry[Any] = Registry(
         "plan": _SCHEDULERS + "plan:Plan",
         "minedraft": _SCHEDULERS + "minedraft:MineDraft",
         "earliest-deadline": _SCHEDULERS + "earliest_deadline:EarliestDeadline",
+        "value-density": _SCHEDULERS + "value_density:ValueDensity",
         "turbospec": _SCHEDULERS + "turbospec:TurboSpec",
         "tetris": _SCHEDULERS + "tetris:Tetris",
         "ema-tiers": _SCHEDULERS + "ema_tiers:EmaTiers",

@@ -92,13 +92,15 @@ def _rates_by_upload(
     count = in_order(counted)
     drafted = lengths.max(-1) if scenario.padded_verification else in_order(counted * lengths) / count
     order = np.argsort(lengths * token_air[:, None], -1, kind="stable")
-    counted, length = (np.take_along_axis(array, order, -1) for array in (counted, lengths))
+    counted = np.take_along_axis(counted, order, -1)
+    length: IntArray = np.take_along_axis(lengths, order, -1)
     pace, air, alpha = (
         np.take_along_axis(np.broadcast_to(array[:, None], order.shape), order, -1)
         for array in (state.draft_time, token_air, state.acceptance_rate)
     )
     draft, need = scenario.round_trip_time + length * pace, length * air
-    size, upload = count / 2, need
+    size: FloatArray = count / 2
+    upload: FloatArray = need
     for _ in range(ROUNDS):
         server = np.asarray(scenario.pass_time(size, size * (drafted + 1)))  # type: ignore[arg-type]
         cycle = draft + upload + 1.5 * server[..., None]

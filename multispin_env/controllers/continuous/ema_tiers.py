@@ -42,7 +42,7 @@ class EmaTiers(Remembering):
         Verifications of the device before the first.
     """
 
-    tiers: tuple[int, ...] = (1, 3, 5, 7)
+    tiers: tuple[int, ...] = (1, 3, 7, 15)
     first: int | None = None
     smoothing: float = 0.2
     up: float = 0.0

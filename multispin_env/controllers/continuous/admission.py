@@ -1,0 +1,63 @@
+"""Requests that would be late are not begun."""
+
+from dataclasses import dataclass
+
+from multispin_env.arrays import BoolArray
+from multispin_env.checks import check_real
+from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.continuous.cycles import device_rates, present
+from multispin_env.physics.continuous.types import ContinuousState, Order
+from multispin_env.physics.tokens import expected_tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Admission(Scheduler):
+    """A scheduler that does not begin requests which would be late, by the load of now (ours).
+
+    Of a request without any tokens yet the end is predicted: the tokens that it wants, at the rate that its device has
+    while all devices with a request take part (`device_rates`, for the lengths that the base orders). It is dropped if
+    that is after it is due, or if its first draft would be verified after its first token is due; so those behind it in
+    line do not wait for nothing. What has begun is never dropped. With endless requests it is its base.
+
+    To ask more of a request that others wait behind gains nothing beyond a greater ``margin``.
+
+    Parameters
+    ----------
+    base
+        What orders all else.
+    margin
+        Predicted times count so many times, ≥ 0. Below 1 it begins what would be a little late: the load may fall.
+    """
+
+    base: Scheduler
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_real("margin", self.margin, 0.0)
+        for name in ("discipline", "static_channel"):  # an instance has those of its base
+            object.__setattr__(self, name, getattr(self.base, name))
+
+    def reset(self) -> None:
+        """Let the base forget what it remembers, if it does."""
+        forget = getattr(self.base, "reset", None)
+        if forget is not None:
+            forget()
+
+    def decide(self, state: ContinuousState) -> Order:
+        """The order of the base, with requests that are given up."""
+        order = self.base.decide(state)
+        if state.demand is None:
+            return order
+        drop = self.too_late(state, order)
+        return order.changed(drop=drop if order.drop is None else order.drop | drop)
+
+    def too_late(self, state: ContinuousState, order: Order) -> BoolArray:
+        """Requests (n, K) that have not begun and would be late."""
+        demand, length = state.demand, order.draft_length
+        assert demand is not None  # where requests are endless nothing is late
+        rate = device_rates(self.scenario, state, length[:, None], present(state))[:, 0]
+        token, now = self.margin / rate, state.time[:, None]
+        late = now + token * demand.wanted > demand.due
+        late |= now + token * expected_tokens(length, state.acceptance_rate) > demand.first_due
+        new: BoolArray = (demand.wanted > 0) & (demand.wanted == demand.output)
+        return new & late
