@@ -16,12 +16,13 @@ from multispin_env.physics.tokens import expected_tokens
 class EmaTiers(Remembering):
     """Drafts have one of a few lengths, which follows a moving average of accepted tokens (SGLang).
 
-    It is SGLang's adaptive speculative decoding (``AdaptiveSpeculativeParams``): with A the average, a tier rises where
-    A > L − 1/2 + ``up``, and falls to the length l below where A ≤ l − 1/2 + ``down``. The first A is L − 1. Theirs
-    has one average, over the requests of a batch, and one length for all of them; which lengths, depends on the size of
-    the batch, and a large one ends speculation. Here each device has its own average and length, the lengths don't
-    depend on the batch, and a device moves by one tier at a time, where theirs may pass several. Defaults are theirs
-    for small batches. What a device has learned is kept for its next request. The server takes whatever is there.
+    It is SGLang's adaptive speculative decoding (pull requests 21599 and 24055), its rule ``ema``: with A the average,
+    a tier rises where A > L − 1/2 + ``up``, and falls to the length l below where A ≤ l − 1/2 + ``down``; A begins at L
+    − 1. Theirs has one average, over the requests of a batch, and one length for all of them; its lengths, (1, 3, 5, 7)
+    for small batches, depend on the size of the batch, and a large one ends speculation. Here each device has its own
+    average and length, which do not depend on the batch, and moves by one tier at a time, where theirs may pass
+    several. The lengths here are of a longer list that was tried there (pull request 23629); all else is as there. What
+    a device has learned is kept for its next request. The server takes whatever is there.
 
     With endless requests there are no counts: a device then has the tier where it would come to rest if A were the
     tokens that are accepted in the mean, from the first tier.

@@ -16,14 +16,16 @@ from multispin_env.physics.continuous.types import ContinuousState, Order
 class Tetris(Scheduler):
     """Of all that devices could draft, the tokens of greatest survival are drafted, up to a budget (arXiv 2502.15197).
 
-    The j-th token of a draft survives with probability α^j, if all before it are accepted. TETRIS takes, of the tokens
-    that were drafted, those of greatest survival up to the capacity of the server, which is given; adaptive
-    verification in vLLM (pull request 47808) takes as many as maximise the tokens accepted in a second by a measured
-    table of times. Both drop the others before verification, token by token, and know the survival of this very draft
-    from the small model. Here a draft is uploaded whole and verified whole. So the budget sets lengths when drafts
-    start, by the mean survival, as if all devices with a request started now; what is not taken is never drafted. The
-    budget is that with the greatest goodput by `device_rates`: the next tokens would cost more time than they bring.
-    Tokens that a request does not want don't survive. The server takes whatever is there.
+    The j-th token of a draft survives with probability α^j, if all before it are accepted too. TETRIS takes, of the
+    tokens that were drafted for a batch, those of greatest survival, as many as the server has room for; adaptive
+    verification in vLLM (pull request 47808) takes as many as maximise the accepted tokens in a second, by a measured
+    table of times. Both cut drafts that exist: what is left out was drafted and is not verified.
+
+    Here a draft is uploaded whole and verified whole, so the budget sets lengths when drafts start: what is left out is
+    never drafted. Survival is that of α, not of this very draft, which nobody knows yet. The budget is shared as if all
+    devices with a request started now, though some have begun before; it is the one with the greatest goodput by
+    `device_rates`, beyond which more tokens bring less than their time is worth. Tokens beyond what a request wants
+    don't survive. The server takes whatever is there.
 
     Parameters
     ----------
