@@ -99,13 +99,16 @@ def _rates_by_upload(
         for array in (state.draft_time, token_air, state.acceptance_rate)
     )
     draft, need = scenario.round_trip_time + length * pace, length * air
+    work = counted * need
     size: FloatArray = count / 2
     upload: FloatArray = need
+    room = np.ones_like(need)  # what shorter uploads leave of the uplink
     for _ in range(ROUNDS):
         server = np.asarray(scenario.pass_time(size, size * (drafted + 1)))  # type: ignore[arg-type]
-        cycle = draft + upload + 1.5 * server[..., None]
-        load = np.add.accumulate(counted * need / cycle, -1)
-        shorter = np.concatenate([np.zeros_like(load[..., :1]), load[..., :-1]], -1)
-        upload = 0.5 * (upload + need / (1.0 - np.minimum(shorter, MOST_LOAD)))
+        cycle = draft + upload
+        cycle += 1.5 * server[..., None]
+        load = np.add.accumulate(work / cycle, -1)
+        np.subtract(1.0, np.minimum(load[..., :-1], MOST_LOAD), out=room[..., 1:])
+        upload = 0.5 * (upload + need / room)
         size = 0.5 * (size + np.clip(server * in_order(counted / cycle), 1.0, np.maximum(count, 1.0)))
     return TokenLaw.of(alpha).expected(length) / cycle, order
