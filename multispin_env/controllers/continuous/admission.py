@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from multispin_env.arrays import BoolArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.cycles import device_rates, present
+from multispin_env.controllers.continuous.goodput import device_rates, present
 from multispin_env.physics.continuous.types import ContinuousState, Order
 from multispin_env.physics.tokens import expected_tokens
 
@@ -46,8 +46,10 @@ class Admission(Scheduler):
     def decide(self, state: ContinuousState) -> Order:
         """The order of the base, with requests that are given up."""
         order = self.base.decide(state)
-        if state.demand is None:
-            return order
+        return order if state.demand is None else self.changed(state, order)
+
+    def changed(self, state: ContinuousState, order: Order) -> Order:
+        """The order with requests that are given up; the state has some that end."""
         drop = self.too_late(state, order)
         return order.changed(drop=drop if order.drop is None else order.drop | drop)
 

@@ -7,7 +7,7 @@ import numpy as np
 from multispin_env.arrays import IntArray
 from multispin_env.checks import check_integer
 from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.cycles import estimated_rates
+from multispin_env.controllers.continuous.goodput import estimated_rates
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.cycles import busy, estimated_rates, present
+from multispin_env.controllers.continuous.goodput import busy, estimated_rates, present
 from multispin_env.controllers.continuous.greedy import take_all
 from multispin_env.physics.continuous.types import ContinuousState, Order
 

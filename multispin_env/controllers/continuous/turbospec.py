@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.cycles import estimated_rates, present
+from multispin_env.controllers.continuous.goodput import estimated_rates, present
 from multispin_env.controllers.continuous.greedy import take_all
 from multispin_env.physics.continuous.types import ContinuousState, Order
 

@@ -7,7 +7,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.background import Background
-from multispin_env.controllers.continuous.cycles import busy, device_rates, present
+from multispin_env.controllers.continuous.goodput import busy, device_rates, present
 from multispin_env.controllers.continuous.launch import in_order
 from multispin_env.controllers.continuous.turbospec import TurboSpec
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase

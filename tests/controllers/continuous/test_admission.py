@@ -4,7 +4,7 @@ import numpy as np
 
 import multispin_env as ms
 from multispin_env.controllers.continuous.admission import Admission
-from multispin_env.controllers.continuous.cycles import device_rates, present
+from multispin_env.controllers.continuous.goodput import device_rates, present
 from multispin_env.physics.continuous.types import Phase
 from tests.controllers.continuous.served import core_of, in_phase, shown
 

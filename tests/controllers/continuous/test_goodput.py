@@ -1,4 +1,4 @@
-"""Estimates of cycles, and the lengths that are best by them."""
+"""Estimates of goodput, and the lengths that are best by them."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.cycles import device_rates, estimated_rates, present
+from multispin_env.controllers.continuous.goodput import device_rates, estimated_rates, present
 from multispin_env.controllers.continuous.tetris import by_survival
 from multispin_env.physics.continuous.types import Phase
 from tests.controllers.continuous.served import LAWS, core_of, in_phase

@@ -1,4 +1,4 @@
-"""How long the cycles of devices take if their drafts have some lengths, without simulation (ours)."""
+"""Estimated goodput of drafts of some lengths, from the cycles of devices, without simulation (ours)."""
 
 import numpy as np
 
