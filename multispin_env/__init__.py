@@ -10,6 +10,7 @@ from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
 from multispin_env.controllers.continuous.bound import RatePrices, rate_bound, rate_prices
 from multispin_env.controllers.continuous.capacity import ServiceCapacity, service_capacity
 from multispin_env.controllers.continuous.factory import make_scheduler, make_scheduler_plug_in, scheduler_names
+from multispin_env.controllers.continuous.modifier import MODIFIERS, Modifier
 from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate
 from multispin_env.controllers.continuous.serve import serve
 from multispin_env.controllers.estimators.base import ESTIMATORS
@@ -33,7 +34,7 @@ from multispin_env.physics.arrivals.factory import make_arrivals
 from multispin_env.physics.channels.base import CHANNELS
 from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
 from multispin_env.physics.continuous.service_log import ServiceRun
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Passage, Phase
+from multispin_env.physics.continuous.types import ContinuousState, Demand, Join, Order, Passage, Phase, Served
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.fairness import jain_index
 from multispin_env.physics.lengths.base import LENGTHS
@@ -60,6 +61,7 @@ __all__ = [
     "ESTIMATORS",
     "FIGURES",
     "LENGTHS",
+    "MODIFIERS",
     "SCENARIOS",
     "SCHEDULERS",
     "SERVERS",
@@ -68,8 +70,10 @@ __all__ = [
     "ContinuousState",
     "Controller",
     "Decision",
+    "Demand",
     "Join",
     "LongRun",
+    "Modifier",
     "Observed",
     "Order",
     "Outcome",
@@ -81,6 +85,7 @@ __all__ = [
     "Scenario",
     "Scheduler",
     "Sensitivities",
+    "Served",
     "Server",
     "ServiceCapacity",
     "ServiceLevel",

@@ -20,3 +20,22 @@ def replaced(array: Any, rows: Rows, values: Any) -> Any:
     array = array.copy()
     array[rows] = values
     return array
+
+
+def dense_rank(array: FloatArray) -> IntArray:
+    """How many different numbers of its row (..., K) are smaller than each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from multispin_env.arrays import dense_rank
+    >>> dense_rank(np.array([0.5, -2.0, 0.5, 9.0]))
+    array([1, 0, 1, 2])
+    """
+    by_size = np.argsort(array, -1, kind="stable")
+    ordered = np.take_along_axis(array, by_size, -1)
+    rank = np.zeros(array.shape, dtype=np.int64)
+    rank[..., 1:] = np.cumsum(ordered[..., 1:] > ordered[..., :-1], -1)
+    found = np.empty_like(rank)
+    np.put_along_axis(found, by_size, rank, -1)
+    return found

@@ -258,7 +258,9 @@ class Scenario:
         check_keywords("Scenario", values, cls.field_names())
         return cls(**with_law({**values, "tasks": _tasks(values["tasks"])}))
 
-    def pass_time(self, num_drafts: IntArray | int, num_tokens: FloatArray | IntArray | int) -> FloatArray | float:
+    def pass_time(
+        self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float
+    ) -> FloatArray | float:
         """T_ver in seconds of a pass of K drafts and n tokens, K of them the server's own: the law of verification.
 
         T_fix + K T_lin ([MS] 7), and max_j (a_j + b_j n) where there are pieces (ours).
@@ -266,16 +268,16 @@ class Scenario:
         Parameters
         ----------
         num_drafts
-            K.
+            K; for means also a number that is not whole.
         num_tokens
             n, a number or an array of any shape, which the result has too.
         """
-        time = self.pass_time_without_pieces(num_drafts)
+        time: Any = self.pass_time_without_pieces(num_drafts)
         if self.verification_pieces:
             time = time + line_time(self.verification_pieces, num_tokens)
         return time
 
-    def pass_time_without_pieces(self, num_drafts: IntArray | int) -> FloatArray | float:
+    def pass_time_without_pieces(self, num_drafts: FloatArray | IntArray | float) -> FloatArray | float:
         """T_fix + K T_lin in seconds ([MS] 7): what a pass of K drafts takes whatever the tokens in it."""
         time: Any = self.verification_fixed_time + num_drafts * self.verification_time_per_draft
         return time

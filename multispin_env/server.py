@@ -64,7 +64,7 @@ def checked_pieces(pieces: Any) -> tuple[tuple[float, float], ...]:
     return tuple((float(start), float(slope)) for start, slope in pieces)
 
 
-def line_time(lines: Iterable[Any], x: FloatArray | IntArray | int) -> FloatArray:
+def line_time(lines: Iterable[Any], x: FloatArray | IntArray | float) -> FloatArray:
     """max_j (a_j + b_j x) in seconds at x (...), for pairs (a_j, b_j) of which there is at least one."""
     (start, slope), *others = lines
     time: FloatArray = np.add(start, slope * x)

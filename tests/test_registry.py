@@ -36,6 +36,7 @@ KINDS = [
     (ms.LENGTHS, follows(Lengths)),
     (ms.CONTROLLERS, derived(ms.Controller)),
     (ms.SCHEDULERS, derived(ms.Scheduler)),
+    (ms.MODIFIERS, derived(ms.Modifier)),
     (ms.ESTIMATORS, derived(Estimator)),
     (SYSTEMS, callable),
     (ENCODINGS, derived(ActionCodec)),

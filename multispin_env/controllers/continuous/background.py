@@ -21,7 +21,7 @@ def aside(scenario: Scenario, state: ContinuousState) -> BoolArray:
     """
     half = scenario.num_users / 2
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
-    late: BoolArray = state.draft_time + 3.0 * token_air > scenario.pass_time(half, half)  # type: ignore[arg-type]
+    late: BoolArray = state.draft_time + 3.0 * token_air > scenario.pass_time(half, half)
     return late
 
 

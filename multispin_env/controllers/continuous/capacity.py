@@ -10,7 +10,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.factory import make_scheduler, scheduler_names
+from multispin_env.controllers.continuous.factory import make_scheduler, modified, scheduler_names
 from multispin_env.controllers.continuous.serve import HORIZON, WARM_UP, serve
 from multispin_env.controllers.continuous.server_only import SERVER_ONLY
 from multispin_env.physics.continuous.service_log import ServiceRun
@@ -114,7 +114,8 @@ def service_capacity(
     ----------
     rule
         Name of a scheduler, ``"autoregressive"`` (the server alone), ``"colocated"`` (the server drafts for all; the
-        best length for each load), or what makes a scheduler for a scenario.
+        best length for each load), one of these with what changes its orders, ``"greedy+deadlines"``, or what makes a
+        scheduler for a scenario.
     scenario
         The system.
     workload
@@ -177,7 +178,7 @@ Candidates = Callable[[Scenario], Sequence[Scheduler]]
 
 
 def rule_names() -> tuple[str, ...]:
-    """Names that `service_capacity` takes."""
+    """Names that `service_capacity` takes; each may be followed by those of `MODIFIERS`, as ``"greedy+deadlines"``."""
     return (*scheduler_names(), *SERVER_ONLY)
 
 
@@ -185,8 +186,11 @@ def candidates_of(rule: Rule) -> Candidates:
     """What a rule stands for; ``ValueError`` for an unknown name suggests the nearest."""
     if not isinstance(rule, str):
         return lambda scenario: (rule(scenario),)
-    check_name("controller", rule, rule_names())
-    return SERVER_ONLY.get(rule) or (lambda scenario: (make_scheduler(rule, scenario),))
+    base, *others = rule.split("+")
+    check_name("controller", base, rule_names())
+    if base not in SERVER_ONLY:
+        return lambda scenario: (make_scheduler(rule, scenario),)
+    return lambda scenario: [modified(each, others) for each in SERVER_ONLY[base](scenario)]
 
 
 @dataclass(frozen=True)

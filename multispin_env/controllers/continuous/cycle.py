@@ -33,40 +33,45 @@ class Cycle:
     Parameters
     ----------
     scenario
-        Range of lengths.
+        Law of verification, round trip and range of lengths.
     acceptance_rate
         (n, K) α.
     pace
-        (n, K) s that a token takes.
-    fixed
-        (n, 1) s that a cycle takes besides.
+        (n, K) s that a token takes, T_k + κ u_k.
+    batch
+        (n, 1), drafts in a pass: half of the devices that are busy. They are taken to be as long as its own.
+    passes
+        m.
     """
 
     scenario: Scenario
     acceptance_rate: FloatArray
     pace: FloatArray
-    fixed: FloatArray
+    batch: FloatArray
+    passes: float
 
     @classmethod
     def of(cls, scenario: Scenario, state: ContinuousState, kind: tuple[float, float] = USUAL) -> Self:
         """With as many devices busy as are in the state."""
         queue, passes = kind
-        half = np.maximum(0.5 * (state.phase != Phase.IDLE).sum(-1), 1.0)
+        half = np.maximum(0.5 * (state.phase != Phase.IDLE).sum(-1, keepdims=True), 1.0)
         token_air = full_share_token_time(scenario, state.spectral_efficiency)
-        verification = np.asarray(scenario.pass_time(half, half))
-        pace = state.draft_time + queue * token_air
-        return cls(scenario, state.acceptance_rate, pace, (passes * verification + scenario.round_trip_time)[:, None])
+        return cls(scenario, state.acceptance_rate, state.draft_time + queue * token_air, half, passes)
+
+    def time(self, length: IntArray | int) -> FloatArray:
+        """Seconds (..., n, K) of cycles with drafts of these lengths, (..., n, K) or (..., 1, 1)."""
+        verification = np.asarray(self.scenario.pass_time(self.batch, self.batch * (length + 1)))
+        fixed = self.passes * verification + self.scenario.round_trip_time
+        return np.asarray(length * self.pace + fixed)
 
     def best_length(self) -> IntArray:
         """Lengths (n, K) with the most tokens a second of the device."""
         low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
         lengths = np.arange(low, high + 1)[:, None, None]
         tokens = TokenLaw.of(self.acceptance_rate).expected(lengths)
-        best: IntArray = low + (tokens / (lengths * self.pace + self.fixed)).argmax(0)
+        best: IntArray = low + (tokens / self.time(lengths)).argmax(0)
         return best
 
     def token_time(self, length: IntArray) -> FloatArray:
         """Seconds (n, K) a token of a device with drafts of these lengths."""
-        tokens = TokenLaw.of(self.acceptance_rate).expected(length)
-        time: FloatArray = (length * self.pace + self.fixed) / tokens
-        return time
+        return self.time(length) / TokenLaw.of(self.acceptance_rate).expected(length)

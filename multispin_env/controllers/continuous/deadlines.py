@@ -4,22 +4,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import FloatArray, dense_rank
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.cycle import SHORTEST, Cycle
 from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.physics.continuous.types import ContinuousState, Demand, Order, Phase
 
-NO_HURRY = 1e9
-"""Seconds of laxity of what is never due."""
+NO_HURRY = 1e6
+"""Seconds of laxity of what is never due; beyond it, and below minus that, laxities do not differ."""
 
 
 @dataclass(frozen=True, eq=False)
 class Deadlines(Modifier):
     """The upload with the least laxity goes first, and a request with none is dropped (ours; docs/serving.md).
 
-    The laxity of a request is the time that is left until it is due, less the time that its tokens need. On an uplink
-    that is not serial nothing goes first, so requests are dropped only.
+    The laxity of a request is the time that is left until it is due, less the time that its tokens need. Among uploads
+    that the order puts in different places, such as those of different batches, its own priority counts more. On an
+    uplink that is not serial nothing goes first, so requests are dropped only.
 
     Parameters
     ----------
@@ -40,12 +41,14 @@ class Deadlines(Modifier):
         assert state.demand is not None  # as `decide` has seen
         cycle = Cycle.of(self.scenario, state, SHORTEST)
         each = cycle.token_time(order.draft_length) if self.need is None else self.need
-        left = laxity(state, state.demand, each, cycle.fixed)
+        left = laxity(state, state.demand, each, cycle.time(order.draft_length))
         drop = (state.phase != Phase.IDLE) & (left < 0.0)
         if order.drop is not None:
             drop = drop | order.drop
-        priority = order.priority if order.share is not None else left
-        return order.changed(priority=priority, drop=drop)
+        if order.share is not None:
+            return order.changed(drop=drop)
+        place = 0.0 if order.priority is None else 2.0 * NO_HURRY * dense_rank(order.priority)
+        return order.changed(priority=place + left, drop=drop)
 
 
 def laxity(state: ContinuousState, demand: Demand, each: FloatArray | float, first: FloatArray) -> FloatArray:
@@ -58,8 +61,8 @@ def laxity(state: ContinuousState, demand: Demand, each: FloatArray | float, fir
     each
         Seconds a token until the last is due.
     first
-        Seconds until the first token can come.
+        Seconds (n, K) until the first token can come.
     """
     now = state.time[:, None]
     last_token, first_token = demand.due - now - each * demand.wanted, demand.first_due - now - first
-    return np.minimum(np.minimum(last_token, first_token), NO_HURRY)
+    return np.clip(np.minimum(last_token, first_token), -NO_HURRY, NO_HURRY)

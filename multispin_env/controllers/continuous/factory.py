@@ -1,10 +1,11 @@
 """Schedulers from their names."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
-from multispin_env.controllers.continuous.modifier import MODIFIERS
+from multispin_env.controllers.continuous.modifier import MODIFIERS, Modifier
 from multispin_env.controllers.continuous.plug_in import SchedulerPlugIn
 from multispin_env.controllers.factory import joined, options_by_part
 from multispin_env.scenario import Scenario
@@ -51,9 +52,19 @@ def make_scheduler(name: str, scenario: Scenario, **options: Any) -> Scheduler:
     base, *others = name.split("+")
     first, modifiers = SCHEDULERS.load(base), [MODIFIERS.load(other) for other in others]
     own, *changes = options_by_part(f"scheduler {name!r}", [first, *modifiers], options)
-    scheduler = first(scenario, **own)
-    for modifier, chosen in zip(modifiers, changes, strict=True):
-        scheduler = modifier(scenario, scheduler, **chosen)
+    return _changed(first(scenario, **own), modifiers, changes)
+
+
+def modified(scheduler: Scheduler, names: Sequence[str]) -> Scheduler:
+    """A scheduler whose orders are changed by `MODIFIERS` of these names, one after the other."""
+    return _changed(scheduler, [MODIFIERS.load(name) for name in names], [{} for _ in names])
+
+
+def _changed(
+    scheduler: Scheduler, modifiers: Sequence[type[Modifier]], options: Sequence[Mapping[str, Any]]
+) -> Scheduler:
+    for modifier, chosen in zip(modifiers, options, strict=True):
+        scheduler = modifier(scheduler.scenario, scheduler, **chosen)
     return scheduler
 
 

@@ -86,7 +86,7 @@ def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArra
     draft, need = scenario.round_trip_time + each * pace, each * air
     size, upload = np.full((len(air), len(lengths)), users / 2), need
     for _ in range(ROUNDS):
-        server = np.asarray(scenario.pass_time(size, size * (lengths + 1)))  # type: ignore[arg-type]
+        server = np.asarray(scenario.pass_time(size, size * (lengths + 1)))
         cycle = draft + upload + 1.5 * server[..., None]
         load = np.add.accumulate(need / cycle, -1)
         shorter = np.concatenate([np.zeros_like(load[..., :1]), load[..., :-1]], -1)

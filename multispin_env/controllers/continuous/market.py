@@ -31,7 +31,7 @@ class Tariff:
     def server_time(self, size: FloatArray | float) -> FloatArray:
         """Seconds that a batch of so many devices (...) takes; none for nobody."""
         size = np.asarray(size, dtype=np.float64)
-        return np.where(size > 0.0, self.scenario.pass_time(size, size * (USUAL_LENGTH + 1)), 0.0)  # type: ignore[arg-type]
+        return np.where(size > 0.0, self.scenario.pass_time(size, size * (USUAL_LENGTH + 1)), 0.0)
 
     @property
     def one_more(self) -> float:

@@ -71,7 +71,7 @@ class Prices(Scheduler):
         rho = price_of_delay(self.scenario, state, self.rho, self._groups)
         picked = self._picked(state, work, free & ~faded, rho)
         place = np.where(state.batch[:, None] == 0, self._turn, picked)
-        aim = np.where(free | idle, state.batch[:, None] + place, state.aim)
+        aim = np.where(free | idle, state.batch[:, None] + np.where(free, place, 1), state.aim)
         length = launched(state, work, free, faded, place, rho, air_price=self.air_price)
         return ordered(state, length_for_idle(self.scenario, state, length), aim, faded)
 

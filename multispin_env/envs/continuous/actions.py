@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import multispin_env.registry as tables
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank
 from multispin_env.envs.codec import BoxCodec
 from multispin_env.envs.continuous.reference import REFERENCE
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
@@ -150,14 +150,9 @@ def join_column(join: IntArray) -> FloatArray:
 
 def rank_column(priority: FloatArray) -> FloatArray:
     """Numbers in [-1, 1] in the order of priorities (..., K), equal where these are equal; 0 where all are."""
-    by_priority = np.argsort(priority, -1, kind="stable")
-    ordered = np.take_along_axis(priority, by_priority, -1)
-    rank = np.zeros(priority.shape)
-    rank[..., 1:] = np.cumsum(ordered[..., 1:] > ordered[..., :-1], -1)
-    last = rank[..., -1:]
-    found = np.empty_like(rank)
-    np.put_along_axis(found, by_priority, np.where(last > 0.0, 2.0 * rank / np.maximum(last, 1.0) - 1.0, 0.0), -1)
-    return found
+    rank = dense_rank(priority)
+    last = rank.max(-1, keepdims=True)
+    return np.where(last > 0, 2.0 * rank / np.maximum(last, 1) - 1.0, 0.0)
 
 
 def next_batch(state: ContinuousState) -> IntArray:

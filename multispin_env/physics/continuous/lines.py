@@ -219,7 +219,7 @@ class Lines:
         ended, came, until = self._ended[cells], self._came[cells], np.repeat(now, users)
         rows = np.arange(came.max(initial=0))
         behind = (rows > ended[:, None]) & (rows < came[:, None])
-        time, output = (array[cells, : len(rows)] for array in (self._time, self._output))
+        time, output = self._time[cells, : len(rows)], self._output[cells, : len(rows)]
         late = np.minimum(level.first_due(time), level.due(time, output)) < until[:, None]
         front = np.minimum(self.front.first_due[cells], self.front.due[cells])
         count = (late & behind).sum(-1) + ((came > ended) & (front < until))

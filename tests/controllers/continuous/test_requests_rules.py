@@ -1,0 +1,158 @@
+"""Rules where requests arrive, end and are due: cycles, budgets, deadlines, idle devices."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.controllers.continuous.cycle import SHORTEST, Cycle
+from multispin_env.controllers.continuous.deadlines import NO_HURRY, Deadlines
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+
+SCENARIO = ms.Scenario.preset("qwen3.5", num_users=5, total_bandwidth=5e6)
+LEVEL = ms.ServiceLevel(ttft=1.0, e2el=0.5, e2el_per_token=0.11)
+RULES = ("barrier", "synchronous", "greedy", "groups", "clock", "prices", "own-pace", "load-aware")
+
+
+def core_for(scheduler, copies=4, rate=3.0, seed=0):
+    """Copies with requests."""
+    lengths = ms.make_lengths("geometric", mean_output=20.0)
+    workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), rate=rate, level=LEVEL, lengths=lengths)
+    system = ContinuousSystem.of(scheduler.scenario, discipline=scheduler.discipline, workload=workload)
+    core = ContinuousCore(system, copies, drawn=True)
+    for copy in range(copies):
+        core.seed(copy, np.random.default_rng(seed + copy))
+    core.reset()
+    return core
+
+
+def visited(rate=12.0, steps=40, copies=6):
+    core = core_for(ms.make_scheduler("greedy", SCENARIO), copies, rate)
+    for _ in range(steps):
+        core.step(ms.make_scheduler("greedy", SCENARIO)(core.state))
+    return core.state
+
+
+def test_the_best_length_of_a_cycle_is_the_best():
+    state = visited()
+    cycle = Cycle.of(SCENARIO, state)
+    best = cycle.best_length()
+    busy = (state.phase != ms.Phase.IDLE).sum(-1)
+    for copy, device in np.ndindex(best.shape):
+        upload = SCENARIO.bits_per_token / (SCENARIO.total_bandwidth * state.spectral_efficiency[copy, device])
+        half = max(busy[copy] / 2, 1)
+        fixed = 2.0 * (SCENARIO.verification_fixed_time + half * SCENARIO.verification_time_per_draft)
+        alpha = state.acceptance_rate[copy, device]
+        times = [
+            (length * (state.draft_time[copy, device] + 3.0 * upload) + fixed)
+            / sum(alpha**i for i in range(length + 1))
+            for length in range(1, 26)
+        ]
+        assert best[copy, device] == 1 + np.argmin(times)
+        assert cycle.token_time(best)[copy, device] == pytest.approx(min(times), rel=1e-12)
+
+
+def test_drafts_are_longer_the_more_devices_are_busy():
+    state = visited()
+    quiet, all_busy = (
+        state.changed(phase=np.full(state.phase.shape, phase)) for phase in (ms.Phase.IDLE, ms.Phase.READY)
+    )
+    few, many = (ms.make_scheduler("own-pace", SCENARIO)(one).draft_length for one in (quiet, all_busy))
+    assert (few <= many).all()
+    assert (few < many).any()
+
+
+def test_budget_of_greedy():
+    state = visited()
+    length = ms.make_scheduler("greedy", SCENARIO, budget=0.5)(state).draft_length
+    upload = SCENARIO.bits_per_token / (SCENARIO.total_bandwidth * state.spectral_efficiency)
+    pace, time = state.draft_time + 2.0 * upload, 0.5 * SCENARIO.verification_time
+    within = (length * pace <= time) | (length == 1)
+    likely = state.acceptance_rate**length >= 0.1
+    assert (within & (likely | (length == 1))).all()
+    longer = length + 1
+    assert ((longer * pace > time) | (state.acceptance_rate**longer < 0.1) | (length == 25)).all()
+
+
+def test_laxities_and_drops():
+    state = visited()
+    demand, now = state.demand, state.time[:, None]
+    base = ms.make_scheduler("groups", SCENARIO)
+    before = base(state)
+    order = Deadlines(SCENARIO, base, need=0.05)(state)
+    laxity = demand.due - now - 0.05 * demand.wanted
+    first = Cycle.of(SCENARIO, state, SHORTEST).time(before.draft_length)
+    laxity = np.clip(np.minimum(laxity, demand.first_due - now - first), -NO_HURRY, NO_HURRY)
+    busy = state.phase != ms.Phase.IDLE
+    assert (order.drop == (busy & (laxity < 0.0))).all()
+    assert order.drop.any()
+    assert not order.drop.all()
+    assert (order.draft_length == before.draft_length).all()
+    assert (order.join == before.join).all()
+    for row in range(len(laxity)):
+        ranked = sorted(range(5), key=lambda k: (before.priority[row, k], laxity[row, k]))
+        assert (np.diff(order.priority[row, ranked]) >= 0).all()
+
+
+def test_deadlines_change_nothing_where_requests_are_endless():
+    state = ms.sample_state(SCENARIO, np.random.default_rng(0), 3)
+    for name in ("groups", "barrier"):
+        plain, changed = (
+            ms.long_run_rate(ms.make_scheduler(which, SCENARIO), state, warm_up=0.5, horizon=2.0)
+            for which in (name, f"{name}+deadlines")
+        )
+        assert (plain == changed).all()
+
+
+def test_load_aware_is_own_pace_with_deadlines():
+    state = visited()
+    one, other = (ms.make_scheduler(name, SCENARIO)(state) for name in ("load-aware", "own-pace+deadlines"))
+    assert all(np.array_equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+
+
+@pytest.mark.parametrize("name", [*RULES, *(f"{name}+deadlines" for name in RULES[:-2])])
+def test_its_orders_keep_a_system_with_requests_going(name):
+    """The core refuses bad orders and those that wait for ever; no device is left out."""
+    scheduler = ms.make_scheduler(name, SCENARIO)
+    core = core_for(scheduler)
+    tokens = np.zeros((4, 5))
+    with np.errstate(invalid="raise", divide="raise", over="raise"):
+        while (core.state.time < 8.0).all():
+            order = scheduler(core.state)
+            one = scheduler(core.state[1])
+            for field in fields(order):
+                together = getattr(order, field.name)
+                assert together is None or np.array_equal(together[1], getattr(one, field.name)), field.name
+            tokens += core.step(order).tokens
+    assert (tokens.sum(0) > 0).all()
+
+
+def test_nobody_waits_for_idle_devices():
+    """With one request in the system its device has the server alone, whatever the rule."""
+    for name in RULES:
+        scheduler = ms.make_scheduler(name, SCENARIO)
+        core = core_for(scheduler, rate=0.002)
+        alone = 0
+        for _ in range(30):
+            working = (core.state.demand.wanted > 0).sum(-1)
+            assert (working <= 1).all()
+            passage = core.step(scheduler(core.state))
+            assert (passage.duration[working == 1] < 1.0).all(), name
+            alone += (working == 1).sum()
+        assert alone > 30
+
+
+def test_bad_options():
+    with pytest.raises(
+        ValueError, match=r"modifier of schedulers: expected one of .*, got 'deadline'; did you mean 'dead"
+    ):
+        ms.make_scheduler("greedy+deadline", SCENARIO)
+    with pytest.raises(ValueError, match="need: expected a finite number"):
+        ms.make_scheduler("greedy+deadlines", SCENARIO, need=0.0)
+    with pytest.raises(TypeError, match=r"scheduler 'greedy\+deadlines': unknown keyword 'groups'"):
+        ms.make_scheduler("greedy+deadlines", SCENARIO, groups=2)
+    with pytest.raises(ValueError, match="plan: expected endless requests"):
+        ms.make_scheduler("plan", SCENARIO)(visited())
+    with pytest.raises(ValueError, match="budget: expected a finite number"):
+        ms.make_scheduler("greedy", SCENARIO, budget=-1.0)
