@@ -186,6 +186,13 @@ SCHEDULERS: Registry[Any] = Registry(
         "clock": _SCHEDULERS + "clock:Clock",
         "prices": _SCHEDULERS + "prices:Prices",
         "plan": _SCHEDULERS + "plan:Plan",
+        "minedraft": _SCHEDULERS + "minedraft:MineDraft",
+        "earliest-deadline": _SCHEDULERS + "earliest_deadline:EarliestDeadline",
+        "value-density": _SCHEDULERS + "value_density:ValueDensity",
+        "turbospec": _SCHEDULERS + "turbospec:TurboSpec",
+        "tetris": _SCHEDULERS + "tetris:Tetris",
+        "ema-tiers": _SCHEDULERS + "ema_tiers:EmaTiers",
+        "plus-two-minus-one": _SCHEDULERS + "plus_two_minus_one:PlusTwoMinusOne",
         "own-pace": _SCHEDULERS + "own_pace:OwnPace",
         "load-aware": _SCHEDULERS + "own_pace:LoadAware",
     },
@@ -195,6 +202,7 @@ MODIFIERS: Registry[Any] = Registry(
     "modifier of schedulers",
     {
         "deadlines": _SCHEDULERS + "deadlines:Deadlines",
+        "admission": _SCHEDULERS + "admission:Admission",
     },
 )
 

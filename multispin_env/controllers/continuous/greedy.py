@@ -4,23 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.launch import in_order, longest_paying
+from multispin_env.controllers.continuous.goodput import estimated_rates
+from multispin_env.controllers.continuous.launch import longest_paying
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order
-from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
-from multispin_env.scenario import Scenario
-
-MOST_LOAD = 0.97
-"""Of an uplink, beyond which a queue does not grow here."""
 
 LEAST_CHANCE = 0.1
 """With which the last token of a draft is accepted."""
-
-ROUNDS = 30
-"""Steps towards the size of a batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +46,7 @@ class Greedy(Scheduler):
             length = np.full(shape, self.draft_length)
         else:
             length = self._best(state) if state.demand is None else self._within_budget(state)
-        return Order(length, np.full(shape, Join.TAKE), priority=np.zeros(shape))
+        return take_all(length)
 
     def _best(self, state: ContinuousState) -> IntArray:
         lengths = np.arange(self.scenario.min_draft_length, self.scenario.max_draft_length + 1)
@@ -68,28 +61,6 @@ class Greedy(Scheduler):
         return np.clip(most, scenario.min_draft_length, likely)
 
 
-def estimated_rates(scenario: Scenario, state: ContinuousState, lengths: IntArray) -> FloatArray:
-    """Tokens/s (n, C) if all drafts have one of these lengths (C,), without simulation (ours).
-
-    A device drafts, uploads, waits for half a batch, and is verified; the server is always busy, so that a batch holds
-    the devices that come back while the last one is verified, K at most. The size is found by repetition. An upload
-    takes as long as one of a queue in which the shorter ones go first, w / (1 − load of these).
-    """
-    users = scenario.num_users
-    token_air = full_share_token_time(scenario, state.spectral_efficiency)
-    order = np.argsort(token_air, -1, kind="stable")
-    pace, air, alpha = (
-        np.take_along_axis(array, order, -1)[:, None] for array in (state.draft_time, token_air, state.acceptance_rate)
-    )
-    each = lengths[:, None]
-    tokens = TokenLaw.of(alpha).expected(each)
-    draft, need = scenario.round_trip_time + each * pace, each * air
-    size, upload = np.full((len(air), len(lengths)), users / 2), need
-    for _ in range(ROUNDS):
-        server = np.asarray(scenario.pass_time(size, size * (lengths + 1)))
-        cycle = draft + upload + 1.5 * server[..., None]
-        load = np.add.accumulate(need / cycle, -1)
-        shorter = np.concatenate([np.zeros_like(load[..., :1]), load[..., :-1]], -1)
-        upload = 0.5 * (upload + need / (1.0 - np.minimum(shorter, MOST_LOAD)))
-        size = 0.5 * (size + np.clip(server * in_order(1.0 / cycle), 1.0, users))
-    return in_order(tokens / cycle)
+def take_all(length: IntArray) -> Order:
+    """The order (n, K) under which the server takes whatever is there, the shortest upload first."""
+    return Order(length, np.full(length.shape, Join.TAKE), priority=np.zeros(length.shape))

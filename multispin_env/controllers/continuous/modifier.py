@@ -31,6 +31,12 @@ class Modifier(Scheduler):
         order = self.base.decide(state)
         return order if state.demand is None else self.changed(state, order)
 
+    def reset(self) -> None:
+        """Let the other one forget what it remembers, if it does."""
+        forget = getattr(self.base, "reset", None)
+        if forget is not None:
+            forget()
+
     @abstractmethod
     def changed(self, state: ContinuousState, order: Order) -> Order:
         """The order that takes the place of this one, arrays (n, K) and (n,); the state has requests."""

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.cycle import Cycle
 from multispin_env.controllers.continuous.deadlines import Deadlines
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order
+from multispin_env.controllers.continuous.greedy import take_all
+from multispin_env.physics.continuous.types import ContinuousState, Order
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,9 +18,7 @@ class OwnPace(Scheduler):
 
     def decide(self, state: ContinuousState) -> Order:
         """Lengths by `Cycle`, all drafts taken, the shortest upload first."""
-        shape = state.phase.shape
-        length = Cycle.of(self.scenario, state).best_length()
-        return Order(length, np.full(shape, Join.TAKE), priority=np.zeros(shape))
+        return take_all(Cycle.of(self.scenario, state).best_length())
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,127 @@
+"""Rules that production servers use: legal in any state, with requests that end and without."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import multispin_env as ms
+from multispin_env.controllers.continuous.admission import Admission
+from multispin_env.physics.continuous.core import ContinuousSystem
+from multispin_env.physics.continuous.types import Demand, Join, Phase
+from multispin_env.physics.continuous.validation import check_drop, checked_order
+from tests.controllers.continuous.served import LAWS, core_of, in_phase
+
+RULES = ("earliest-deadline", "value-density", "turbospec", "tetris", "ema-tiers", "plus-two-minus-one")
+
+
+def made(name, scenario):
+    if name == "admission":
+        return Admission(scenario, base=ms.make_scheduler("turbospec", scenario))
+    return ms.make_scheduler(name, scenario)
+
+
+@st.composite
+def states(draw, users):
+    """Any state with requests that the door of schedulers lets in, some of it far from what a core would reach."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    shape = (draw(st.integers(1, 3)), users)
+    phase = rng.choice(draw(st.sampled_from([(0, 1, 2, 3, 4), (4,), (0,), (3, 4), (0, 4)])), shape)
+    has, under_way = phase != Phase.IDLE, (phase != Phase.IDLE) & (phase != Phase.FREE)
+    output = rng.integers(1, 300, shape) * has
+    wanted = np.where(rng.random(shape) < 0.5, output, (output * rng.random(shape)).astype(int).clip(1)) * has
+    time = rng.random(shape[0]) * 100.0
+    due = np.where(has & (rng.random(shape) < 0.8), time[:, None] + rng.normal(0.0, 5.0, shape), np.inf)
+    drafted = rng.integers(0, 9, shape)
+    first_due = np.where(rng.random(shape) < 0.5, due - 1.0, np.inf)
+    demand = Demand(
+        *(wanted, output, rng.integers(0, 99, shape) * has, time[:, None] * has * 0.5, first_due, due),
+        *(rng.integers(0, 3, shape) * has, drafted, (drafted * rng.random(shape)).astype(int)),
+    )
+    alpha = rng.choice([0.0, 0.3, 0.9, 1.0], shape) if draw(st.booleans()) else rng.random(shape)
+    work = rng.choice([0.0, 0.01, 3.0], (2, *shape))
+    return ms.ContinuousState(
+        rng.choice([1e-3, 0.01, 10.0], shape),
+        rng.choice([1e-4, 0.5, 8.0], shape),
+        *(alpha, phase, rng.integers(1, 26, shape) * under_way),
+        *(work[0] * (phase == Phase.DRAFTING), work[1] * under_way * (phase != Phase.READY), np.zeros(shape)),
+        *(np.zeros(shape, dtype=np.int64), rng.integers(0, 2, shape[0]), time, demand),
+    )
+
+
+@pytest.mark.parametrize("name", [*RULES, "admission"])
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_orders_are_legal_in_any_state(name, data):
+    """With requests and without, whatever the law; and a batch gets what its states get one by one."""
+    scenario = ms.Scenario.preset("llama2", num_users=4, **data.draw(st.sampled_from(LAWS)))
+    state = data.draw(states(4))
+    if data.draw(st.booleans()):
+        state = state.changed(demand=None, phase=state.phase % 4)
+    together = made(name, scenario)
+    with np.errstate(all="raise", under="ignore"):
+        order = together(state)
+    core = ContinuousSystem.of(scenario)
+    check_drop(checked_order(scenario, core.uplink, order, len(state.time)), state)
+    busy = state.phase != Phase.IDLE
+    assert ((order.join > Join.LEAVE).any(-1) & ((order.join > 0) & busy | ~busy.any(-1)[:, None]).any(-1)).all()
+    for copy in range(len(state.time)):
+        alone = made(name, scenario)(state[copy])
+        for field in ("draft_length", "join", "priority", "drop"):
+            values = getattr(order, field)
+            assert np.array_equal(getattr(alone, field), None if values is None else values[copy])
+
+
+@pytest.mark.parametrize("name", [*RULES, "admission"])
+def test_a_system_goes_on_and_single_is_batch(name):
+    """Rules with memory too: what one copy was shown does not reach another."""
+    scenario = ms.Scenario.preset("qwen3.5", num_users=3, acceptance="by-request")
+    core, batch = core_of(scenario, 3), made(name, scenario)
+    alone, finished = [made(name, scenario) for _ in range(3)], 0
+    for step in range(150):
+        order = batch(core.state)
+        for copy, scheduler in enumerate(alone):
+            own = scheduler(core.state[copy])
+            assert (own.draft_length == order.draft_length[copy]).all()
+            assert (own.join == order.join[copy]).all()
+        over = np.zeros(3, dtype=np.bool_)
+        over[1] = step == 70
+        finished += core.step(order, over).served.finished.sum()
+    assert finished > 20
+
+
+def test_minedraft_has_two_batches_that_take_turns():
+    scenario = ms.Scenario.preset("llama2", num_users=6)
+    state = ms.sample_state(scenario, np.random.default_rng(0), 2)
+    scheduler = ms.make_scheduler("minedraft", scenario)
+    groups = ms.make_scheduler("groups", scenario, groups=2)
+    rates = [ms.long_run_rate(each, state, warm_up=0.5, horizon=1.0) for each in (scheduler, groups)]
+    assert (rates[0] == rates[1]).all()
+    with pytest.raises(TypeError, match="unknown keyword 'groups'"):
+        ms.make_scheduler("minedraft", scenario, groups=3)
+
+
+def test_the_uplink_goes_by_deadline():
+    core = core_of(ms.Scenario.preset("llama2", num_users=4), 1)
+    state = in_phase(core.state, np.array([[Phase.FREE, Phase.FREE, Phase.FREE, Phase.IDLE]]))
+    due, first = np.array([[9.0, 7.0, 8.0, np.inf]]), np.array([[np.inf, np.inf, 1.0, np.inf]])
+    order = ms.make_scheduler("earliest-deadline", core.system.scenario)(
+        state.changed(demand=state.demand.changed(due=due, first_due=first))
+    )
+    assert order.priority.argsort().tolist() == [[2, 1, 0, 3]]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("ema-tiers", {"tiers": (3, 3)}, "tiers: expected rising lengths ≥ 1"),
+        ("ema-tiers", {"down": 1.0}, "down: expected a finite number in"),
+        ("ema-tiers", {"first": 4}, r"first: expected an integer in 0\.\.3, got 4"),
+        ("plus-two-minus-one", {"start": 0}, r"start: expected an integer in 1\.\.25, got 0"),
+        ("tetris", {"budget": -1.0}, "budget: expected a finite number in"),
+        ("value-density", {"least": 0.7}, "least: expected a finite number in"),
+    ],
+)
+def test_bad_options(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        ms.make_scheduler(name, ms.Scenario.preset("llama2", num_users=3), **options)
