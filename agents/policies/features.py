@@ -12,6 +12,8 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
+from multispin_env.envs.continuous.serving_observations import SLACK
+from multispin_env.envs.continuous.serving_observations import TOKENS as ANSWER
 from multispin_env.envs.observations import SHARED
 from multispin_env.envs.rounds.observations import ROUNDS, TOKENS
 
@@ -61,6 +63,13 @@ def _last_round(drafted: th.Tensor, accepted: th.Tensor, age: th.Tensor) -> list
     return [4.0 * same * drafted, 4.0 * same * accepted, same * (accepted >= drafted).float(), 2.0 * age - 1.0]
 
 
+def _pace(due: th.Tensor, wanted: th.Tensor) -> list[th.Tensor]:
+    """The time until the last token is due, and so much of it for each token still wanted, in pieces of order one."""
+    left = SLACK * due / (1.0 - due.abs()).clamp(min=1e-6)  # in verifications
+    each = left / _count(wanted, ANSWER).clamp(min=1.0)
+    return [due, each / (each.abs() + 1.0)]
+
+
 FEATURES = (
     Feature(("compute",), lambda x: [5.0 * (x - 1.0)]),
     Feature(("channel",), lambda x: [x - 1.0, th.log(x + SMALLEST_CHANNEL)]),
@@ -75,6 +84,13 @@ FEATURES = (
     Feature(("ready",), lambda x: [2.0 * x]),
     Feature(("cycle",), lambda x: [2.0 * x - 1.0]),
     Feature(("aim",), lambda x: [4.0 * x]),
+    Feature(("wanted",), lambda x: [2.0 * x, 0.5 * th.log1p(_count(x, ANSWER)) - 1.0]),
+    Feature(("answer",), lambda x: [2.0 * x]),
+    Feature(("prompt",), lambda x: [x]),
+    Feature(("waited",), lambda x: [x]),
+    Feature(("first_due",), lambda x: [x]),
+    Feature(("due", "wanted"), _pace),
+    Feature(("queue",), lambda x: [4.0 * x]),
     Feature(("throughput",), lambda x: [th.log(x + 1e-6) - th.log1p(-x.clamp(max=0.999))]),
 )
 """All of them; the quantities of ``shared`` follow as they are."""

@@ -9,6 +9,7 @@ from benchmarks.speed.subjects import (
     FEW,
     REFERENCE_K,
     REFERENCE_N,
+    SERVING,
     WITHOUT_BARRIER,
     Grid,
     Subject,
@@ -61,8 +62,9 @@ def targets(subjects: list[Subject]) -> list[dict[str, Any]]:
         (f"native, staggered, residual, N = {n}: {unit}", rates["staggered", "residual", n], 5e5),
         (f"single residual: {unit}", rates["single", "residual", 1], 15e3),
     ]
-    (without,) = (s for s in subjects if (s.name, s.env_id, s.users) == ("native", WITHOUT_BARRIER, FEW))
-    wanted.append((f"without the barrier, plain, K = {FEW}, N = {n}: {unit}", without.rate, 3e5))
+    for env_id, what, least in ((WITHOUT_BARRIER, "without the barrier", 3e5), (SERVING, "requests", 1e5)):
+        (found,) = (s for s in subjects if (s.name, s.env_id, s.users) == ("native", env_id, FEW))
+        wanted.append((f"{what}, plain, K = {FEW}, N = {n}: {unit}", found.rate, least))
     natives = [s for s in subjects if (s.name, s.env_id) == ("native", DEFAULT_ID)]
     native_rates = {(s.users, s.action, s.copies): s.rate for s in natives}
     for users in sorted({users for users, _, copies in native_rates if copies == many}):

@@ -24,7 +24,8 @@ DRAWN = 8
 REFERENCE_N, REFERENCE_K = 256, 20
 
 WITHOUT_BARRIER = "MultiSpin/Continuous-v0"
-PLAYED = {WITHOUT_BARRIER: "plain"}
+SERVING = "MultiSpin/Serving-v0"
+PLAYED = {WITHOUT_BARRIER: "plain", SERVING: "plain"}
 """Encodings where residuals are those of a rule that takes its own time."""
 
 FEW = 8
@@ -65,11 +66,20 @@ class Subject:
         return 1.0 / min(self.turns)
 
 
+def drawn_actions(env: Any) -> list[Any]:
+    """Random actions; where they can drop requests, they don't, since it would leave little to serve."""
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(DRAWN)]
+    if getattr(getattr(env.unwrapped, "variant", None), "drops", False):
+        for action in actions:
+            action[..., -1] = -1.0
+    return actions
+
+
 def play_vector(env: Any) -> Play:
     """Calls of a vector environment that restarts its copies itself."""
     env.reset(seed=0)
-    env.action_space.seed(0)
-    actions = [env.action_space.sample() for _ in range(DRAWN)]
+    actions = drawn_actions(env)
 
     def play(calls: int) -> None:
         for call in range(calls):
@@ -81,8 +91,7 @@ def play_vector(env: Any) -> Play:
 def play_single(env: Any) -> Play:
     """Calls of a single environment, reset at the end of every episode."""
     env.reset(seed=0)
-    env.action_space.seed(0)
-    actions = [env.action_space.sample() for _ in range(DRAWN)]
+    actions = drawn_actions(env)
 
     def play(calls: int) -> None:
         for call in range(calls):
@@ -175,7 +184,7 @@ def groups(grid: Grid) -> Iterator[Callable[[], list[Subject]]]:
             single(env_id, PLAYED.get(env_id, "residual"), REFERENCE_K),
         )
     ]
-    yield lambda: [native(WITHOUT_BARRIER, PLAYED[WITHOUT_BARRIER], REFERENCE_N, FEW)]
+    yield lambda: [native(env_id, PLAYED[env_id], REFERENCE_N, FEW) for env_id in (WITHOUT_BARRIER, SERVING)]
     yield mobile_env
 
 

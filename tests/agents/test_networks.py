@@ -66,6 +66,28 @@ def test_every_feature_of_two_devices():
     assert found[1, 11:15].tolist() == pytest.approx([1.0, 0.5, 0.0, 0.0])
 
 
+def test_features_of_requests_of_two_devices():
+    """The first has 64 tokens to come in 32 verifications' time; the second has no request."""
+    shown = {
+        "compute": [1.0, 1.0],
+        "wanted": [0.5, 0.0],
+        "answer": [0.75, 0.0],
+        "prompt": [0.25, 0.0],
+        "waited": [0.5, 0.0],
+        "first_due": [-0.5, 1.0],
+        "due": [2.0 / 3.0, 1.0],
+        "queue": [0.5, 0.0],
+        "shared": [0.1],
+    }
+    expected = [
+        [0.0, 1.0, 0.5 * np.log(65.0) - 1.0, 1.5, 0.25, 0.5, -0.5, 2.0 / 3.0, 1.0 / 3.0, 2.0, 0.1],
+        [0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.1],
+    ]
+    assert UserFeatures(space_of(shown))(tensors(shown)).reshape(2, 11).numpy() == pytest.approx(
+        np.array(expected), abs=1e-4
+    )
+
+
 def test_features_without_what_is_hidden():
     shown = {key: ENTRIES[key] for key in ("compute", "drafted", "age", "hits", "shared")}
     network = UserFeatures(space_of(shown))
@@ -196,6 +218,7 @@ def test_late_reports_ask_for_more_exploration():
     assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=0)) == PLAIN
     assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=1)) == LATE
     assert tuning_for(settings("MultiSpin/Continuous-v0")).gamma == 0.95
+    assert tuning_for(settings("MultiSpin/Serving-v0")).gamma == 0.99
 
 
 def test_vector_for_stable_baselines():

@@ -16,7 +16,7 @@ ROUNDS = 5
 
 def settings_of(env_id, users, **arguments):
     cls = ms.ENVIRONMENTS.load(env_id)
-    chosen = {"action": "residual", "reward": "expected", "optimum": False}
+    chosen = {"action": "residual", "reward": None, "optimum": False}
     others = {name: value for name, value in TRAINING_DEFAULTS.items() if hasattr(cls(), name)}
     return Settings.make(env_id, cls, "llama2", chosen, {**others, "num_users": users, **arguments})
 

@@ -27,7 +27,7 @@ def test_env_speed_measures_every_environment(tmp_path, monkeypatch, capsys):
     measured = {row["env_id"] for row in report["subjects"]}
     assert {*ms.ENVIRONMENTS.names(), "CartPole-v1"} <= measured
     assert all(row["steps_per_cpu_second"] > 0.0 for row in report["subjects"])
-    assert out.count("\nmet ") + out.count("\nMISSED ") == len(report["targets"]) == 8
+    assert out.count("\nmet ") + out.count("\nMISSED ") == len(report["targets"]) == 9
     assert (tmp_path / "env_speed.png").stat().st_size > 10_000
 
 

@@ -16,7 +16,8 @@ from multispin_env.envs.rendering.views import View
 V = TypeVar("V")
 
 SIZE = (800, 450)
-MARGIN, BETWEEN, LEGEND = 10.0, 24.0, 26.0
+MARGIN, BETWEEN, LEGEND, MORE_LEGEND = 10.0, 24.0, 26.0, 18.0
+"""Pixels beside, between and below panels, and of one more line there."""
 
 TIMES: tuple[tuple[str, Colour], ...] = (
     ("drafting", style.DRAFTING),
@@ -33,25 +34,25 @@ class Sheet:
     def __init__(self) -> None:
         self.canvas = Canvas(*SIZE)
 
-    def _panels(self, views: Sequence[V]) -> Iterator[tuple[Area, V]]:
-        """Begin a picture; then each view with its area, and lines between them."""
+    def _panels(self, views: Sequence[V], legend: float = LEGEND) -> Iterator[tuple[Area, V]]:
+        """Begin a picture; then each view with its area above a ``legend`` so high, and lines between them."""
         canvas = self.canvas
         canvas.fill(style.PAPER)
         width = (canvas.width - 2 * MARGIN - (len(views) - 1) * BETWEEN) / len(views)
         for place, view in enumerate(views):
             x = MARGIN + place * (width + BETWEEN)
-            yield Area(x, 4.0, width, canvas.height - LEGEND - 8.0), view
+            yield Area(x, 4.0, width, canvas.height - legend - 8.0), view
             if place:
                 middle = x - 0.5 * BETWEEN
-                canvas.line([(middle, 6.0), (middle, canvas.height - LEGEND - 6.0)], style.FAINT)
+                canvas.line([(middle, 6.0), (middle, canvas.height - legend - 6.0)], style.FAINT)
 
     def array(self) -> NDArray[np.uint8]:
         """Return what was drawn, (450, 800, 3)."""
         return self.canvas.array()
 
-    def _draw_legend(self, drawn: bool, *, animated: bool) -> None:
+    def _draw_legend(self, drawn: bool, *, animated: bool, legend: float = LEGEND) -> None:
         canvas = self.canvas
-        y = canvas.height - 0.5 * LEGEND
+        y = canvas.height - legend + 0.5 * LEGEND
         canvas.line([(0.0, y - 0.5 * LEGEND), (canvas.width, y - 0.5 * LEGEND)], style.FAINT)
         x = MARGIN
         for text, colour in TIMES:

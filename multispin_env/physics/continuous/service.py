@@ -179,7 +179,8 @@ class Ending:
         accepted = (tokens - 1.0) * verified
         demand = lines.demand(path.begun.draft_length * verified, accepted.astype(np.int64))
         ends = before.dropped, before.dropped_after, finished, in_time, output
-        served = Served(arrivals, *ends, ttft, tpot, e2el, gap)
+        idle_time = np.where(before.idle, np.minimum(-path.begun.age, path.duration[:, None]), 0.0)
+        served = Served(arrivals, *ends, ttft, tpot, e2el, gap, idle_time)
         return Closing(state.changed(demand=demand), gained, served, finished & ~lines.idle, absent)
 
     def _times(

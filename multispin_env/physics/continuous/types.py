@@ -132,6 +132,8 @@ class Served(Batched):
     e2el: FloatArray  # (..., K) s
     # time since the tokens before of the same request; 0 where there are none or nothing came
     gap: FloatArray  # (..., K) s
+    # time from the begin of the passage for which it had no request
+    idle_time: FloatArray  # (..., K) s
 
 
 @dataclass(frozen=True, slots=True, eq=False)

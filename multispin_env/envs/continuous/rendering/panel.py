@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from multispin_env.envs.continuous.rendering.requests import draw_requests
 from multispin_env.envs.continuous.rendering.traces import Trace
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas, Colour
@@ -14,8 +15,11 @@ from multispin_env.envs.rendering.tokens import draw_judged_row, place_cells
 from multispin_env.physics.continuous.types import Passage
 from multispin_env.units import MHZ
 
-SHORTEST_WINDOW, PASSAGES = 1.0, 5.0
-"""Simulated time that is seen at once: so many seconds, or so many usual passages if they take longer."""
+SHORTEST_WINDOW, SERVING_WINDOW, PASSAGES = 1.0, 2.0, 5.0
+"""Simulated time that is seen at once: so many seconds, where requests end so many, or usual passages if longer."""
+
+NUMBER = 8.0
+"""Pixels that the size of a batch needs."""
 
 SERVER = 1.4
 """Height of the server's row, in rows of devices."""
@@ -32,9 +36,10 @@ class Axes(NamedTuple):
     @classmethod
     def of(cls, *traces: Trace) -> "Axes":
         """Return axes that fit all of these."""
+        shortest = SERVING_WINDOW if traces[0].serving else SHORTEST_WINDOW
         usual = [float(np.median([0.0, *map(_duration, trace.passages)])) for trace in traces]
         return cls(
-            max([SHORTEST_WINDOW, *(PASSAGES * duration for duration in usual)]),
+            max([shortest, *(PASSAGES * duration for duration in usual)]),
             max([SHORTEST_WINDOW, *(trace.duration for trace in traces)]),
             max(trace.highest(np.inf) for trace in traces),
             max(trace.most_cells for trace in traces),
@@ -81,6 +86,8 @@ def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, ax
             canvas.text(str(user + 1), layout.times.x - 6.0, top + 0.5 * row, style.SMALL, style.INK, "right")
         for stretch in _device(trace, user, start, clock):
             _fill(canvas, layout.times, stretch, start, axes.window, top + 1.0, row - 2.0)
+    if trace.serving:
+        draw_requests(canvas, layout.times, trace, start, clock, axes.window, row)
     _draw_server(canvas, layout.times, trace, start, clock, axes.window, row)
     _draw_gained(canvas, layout.tokens, trace, axes.cells, clock, row)
     below = Area(
@@ -88,7 +95,7 @@ def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, ax
     )
     against = trace if other is None else other
     shown = against.curve(against.title, clock if other is not None else -1.0, axes.horizon)
-    own = trace.curve("so far", clock, axes.horizon)
+    own = trace.curve("in time" if trace.serving else "so far", clock, axes.horizon)
     draw_curves(canvas, below, own, shown, top=axes.rate, end=f"{axes.horizon:.3g} s")
 
 
@@ -96,12 +103,17 @@ def _draw_titles(canvas: Canvas, area: Area, layout: Layout, trace: Trace, clock
     scenario = trace.scenario
     size = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / MHZ:g} MHz"
     canvas.text(trace.title or size, area.x, area.y + 10.0, style.TITLE, style.INK)
-    news = f"{trace.rate(clock):.0f} tokens/s" if trace.over(clock) else "before the first batch"
+    news = _news(trace, clock) if trace.over(clock) else "before the first batch"
     canvas.text(news, area.right, area.y + 10.0, style.BODY, style.INK, "right")
     headings = area.y + HEADER - 11.0
     canvas.text("device and server", area.x, headings, style.SMALL, style.GREY)
     heading = "tokens gained last" if trace.drawn else "tokens, expected"
     canvas.text(heading, layout.tokens.x, headings, style.SMALL, style.GREY)
+
+
+def _news(trace: Trace, clock: float) -> str:
+    rate = f"{trace.rate(clock):.0f} tokens/s"
+    return f"{rate} in time, {trace.missed[trace.over(clock) - 1]} missed" if trace.serving else rate
 
 
 def _draw_axis(canvas: Canvas, times: Area, start: float, window: float) -> None:
@@ -114,23 +126,14 @@ def _draw_axis(canvas: Canvas, times: Area, start: float, window: float) -> None
         canvas.text(f"{number * step:g} s", x, times.bottom + 10.0, style.SMALL, style.GREY, align)
 
 
-def _seen(trace: Trace, start: float, clock: float) -> Iterator[tuple[float, Passage]]:
-    """Passages between two times, each with its begin."""
-    first = trace.over(start)
-    for number in range(first, len(trace.passages)):
-        begin = trace.ends[number - 1] if number else 0.0
-        if begin >= clock:
-            return
-        yield begin, trace.passages[number]
-
-
 def _device(trace: Trace, user: int, start: float, clock: float) -> Iterator[Stretch]:
     """What a device does between two times."""
-    for begin, passage in _seen(trace, start, clock):
+    for begin, passage in trace.seen(start, clock):
         end = float(passage.duration)
+        idle = 0.0 if passage.served is None else float(passage.served.idle_time[user])
         ready = float(passage.start_delay) if passage.verified[user] else end
         drafted, uploaded = float(passage.drafted_at[user]), float(passage.uploaded_at[user])
-        marks = [0.0, min(drafted, end), min(uploaded, end), ready, end]
+        marks = [min(idle, end), min(max(drafted, idle), end), min(max(uploaded, idle), end), ready, end]
         colours = (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING)
         for colour, left, right in zip(colours, marks[:-1], marks[1:], strict=True):
             if right > left:
@@ -142,12 +145,13 @@ def _draw_server(
 ) -> None:
     top, height = times.bottom - SERVER * row + 2.0, SERVER * row - 2.0
     canvas.text("S", times.x - 6.0, top + 0.5 * height, style.SMALL, style.INK, "right")
-    for begin, passage in _seen(trace, start, clock):
+    for begin, passage in trace.seen(start, clock):
         stretch = Stretch(style.VERIFYING, begin + float(passage.start_delay), begin + float(passage.duration))
         left, right = max(stretch.begin, start), min(stretch.end, clock)
         _fill(canvas, times, Stretch(stretch.colour, left, right), start, window, top, height)
         middle = 0.5 * (stretch.begin + stretch.end)
-        if left <= middle <= right and height >= 11.0:
+        wide = (stretch.end - stretch.begin) / window * times.width >= NUMBER
+        if wide and left <= middle <= right and height >= 11.0:
             x = times.x + (middle - start) / window * times.width
             canvas.text(str(int(passage.batch_size)), x, top + 0.5 * height, style.SMALL, style.PAPER, "centre")
 

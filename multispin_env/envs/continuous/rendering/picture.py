@@ -3,8 +3,16 @@
 from collections.abc import Sequence
 
 from multispin_env.envs.continuous.rendering.panel import Axes, draw_trace
+from multispin_env.envs.continuous.rendering.requests import ARRIVED, DROPPED, IN_TIME, LATE, draw_mark
 from multispin_env.envs.continuous.rendering.traces import Trace
-from multispin_env.envs.rendering.picture import Sheet
+from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.picture import LEGEND, MARGIN, MORE_LEGEND, Sheet
+
+ROW = 14.0
+"""Pixels of a row with marks of full size."""
+
+MARKS = {ARRIVED: "request", IN_TIME: "answered in time", LATE: "late", DROPPED: "dropped"}
+"""Names in the legend."""
 
 
 class TracePicture(Sheet):
@@ -23,7 +31,19 @@ class TracePicture(Sheet):
     def draw(self, views: Sequence[Trace], clock: float | None = None) -> None:
         """Draw traces at a time in simulated seconds; ``None`` for their end."""
         axes = Axes.of(*views) if self._axes is None else self._axes
-        for place, (area, view) in enumerate(self._panels(views)):
+        legend = LEGEND + MORE_LEGEND if views[0].serving else LEGEND
+        for place, (area, view) in enumerate(self._panels(views, legend)):
             other = views[1 - place] if len(views) > 1 else None
             draw_trace(self.canvas, area, view, other, axes, view.duration if clock is None else clock)
-        self._draw_legend(views[0].drawn, animated=False)
+        self._draw_legend(views[0].drawn, animated=False, legend=legend)
+        if views[0].serving:
+            self._draw_marks()
+
+    def _draw_marks(self) -> None:
+        """The legend's line of requests."""
+        x, y = MARGIN, self.canvas.height - 0.5 * MORE_LEGEND - 4.0
+        for kind, text in MARKS.items():
+            draw_mark(self.canvas, kind, x + 5.5, y, ROW)
+            x = self._name(x, y, text)
+        self.canvas.rectangle(x, y - 1.0, 11.0, 3.0, style.INK)
+        self._name(x, y, "requests that wait")

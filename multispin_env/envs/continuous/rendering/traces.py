@@ -1,10 +1,12 @@
 """What pictures show of an episode without the barrier: its passages, and the tokens per second so far."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
+
+import numpy as np
 
 from multispin_env.arrays import BoolArray, IntArray
 from multispin_env.envs.continuous.engine import PassageStep
@@ -32,12 +34,15 @@ class Trace:
         One behind the other from time 0, each (K,).
     title
         Above the picture.
+    serving
+        Whether requests end.
     """
 
     scenario: Scenario
     drawn: bool
     passages: Sequence[Passage]
     title: str = ""
+    serving: bool = False
 
     def titled(self, title: str) -> "Trace":
         """Return the same trace with a title."""
@@ -50,8 +55,34 @@ class Trace:
 
     @cached_property
     def gained(self) -> list[float]:
-        """Tokens gained up to the end of each passage."""
-        return list(accumulate(float(passage.tokens.sum()) for passage in self.passages))
+        """Tokens gained up to the end of each passage; where requests end, those of requests in time."""
+        return list(accumulate(map(_tokens, self.passages)))
+
+    @cached_property
+    def missed(self) -> list[int]:
+        """Requests dropped or late up to the end of each passage."""
+        return list(accumulate(map(_missed, self.passages)))
+
+    @cached_property
+    def waiting(self) -> list[IntArray]:
+        """Requests (K,) that wait behind others at the end of each passage."""
+        inside = accumulate(map(_more, self.passages), np.add)
+        return [np.maximum(here - 1, 0) for here in inside]
+
+    def seen(self, start: float, clock: float) -> Iterator[tuple[float, Passage]]:
+        """Passages between two times, each with its begin."""
+        for number in range(self.over(start), len(self.passages)):
+            begin = self.ends[number - 1] if number else 0.0
+            if begin >= clock:
+                return
+            yield begin, self.passages[number]
+
+    def queues(self, start: float, clock: float) -> Iterator[tuple[float, Passage, IntArray]]:
+        """The same where requests end, each with the requests (K,) that wait when it begins."""
+        first = self.over(start)
+        for number, (begin, passage) in enumerate(self.seen(start, clock), start=first):
+            if passage.served is not None and number:
+                yield begin, passage, self.waiting[number - 1]
 
     @property
     def duration(self) -> float:
@@ -85,6 +116,24 @@ class Trace:
         return round_up(1.1 * max(rates, default=0.0))
 
 
+def _tokens(passage: Passage) -> float:
+    served = passage.served
+    return float(passage.tokens.sum() if served is None else (served.output * served.in_time).sum())
+
+
+def _missed(passage: Passage) -> int:
+    served = passage.served
+    return 0 if served is None else int(served.dropped.sum() + (served.finished & ~served.in_time).sum())
+
+
+def _more(passage: Passage) -> IntArray:
+    """How many more requests (K,) there are at the end than at the begin."""
+    served = passage.served
+    if served is None:
+        return np.zeros(passage.tokens.shape, dtype=np.int64)
+    return served.arrivals - served.dropped - served.finished
+
+
 class Traces:
     """Episodes of n copies, as far as pictures need them.
 
@@ -99,6 +148,7 @@ class Traces:
     def __init__(self, settings: Settings, num_copies: int) -> None:
         self._scenario = settings.scenario
         self._drawn = settings.reward == "sampled"
+        self._serving = bool(settings.variant.told.episode)
         self._passages: list[list[Passage]] = [[] for _ in range(num_copies)]
 
     def begin(self, copies: IntArray) -> None:
@@ -116,4 +166,4 @@ class Traces:
 
     def view(self, copy: int = 0) -> Trace:
         """What there is to show of a copy; it does not change with the next step."""
-        return Trace(self._scenario, self._drawn, tuple(self._passages[copy]))
+        return Trace(self._scenario, self._drawn, tuple(self._passages[copy]), serving=self._serving)
