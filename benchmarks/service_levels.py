@@ -3,8 +3,8 @@
     python -m benchmarks.service_levels [--preset llama2] [--arrivals poisson] [--rules barrier load-aware]
 
 Each user asks once in two minutes. 90 % of the requests have to be within the limits of TTFT and TPOT. Poisson requests
-have answers of 60 tokens in the mean; ``trace`` is an hour of recorded chat, with its own lengths, thinned to the users and
-stretched in time to their rate. Capacities in devices at 10 MHz, with 95 % intervals; a search ends at 512 devices.
+have answers of 60 tokens in the mean; ``trace`` is an hour of recorded chat with its own lengths, thinned to the users
+and stretched in time to their rate. Capacities in devices at 10 MHz, with 95 % intervals; a search ends at 512 devices.
 """
 
 import argparse

@@ -22,6 +22,7 @@ import numpy as np
 
 import multispin_env as ms
 from multispin_env.arrays import FloatArray
+from multispin_env.controllers.continuous.greedy import Greedy
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import aligned
@@ -60,8 +61,22 @@ class System:
         return f"{self.name} K{self.users} B{self.megahertz:g}"
 
 
-RULES = ("synchronous", "greedy", "groups", "synchronous+deadlines", "greedy+deadlines", "groups+deadlines")
+BARRIER = "wait-for-all"
+
+RULES = (BARRIER, "greedy", "groups", f"{BARRIER}+deadlines", "greedy+deadlines", "groups+deadlines")
 """Of the table; the first is the barrier of the prototype, with a work-conserving uplink."""
+
+
+class WaitForAll(Greedy):
+    """Every batch waits for all devices that have a request; lengths are those of `Greedy`."""
+
+    def decide(self, state: ms.ContinuousState) -> ms.Order:
+        """Its order, but no draft is left behind."""
+        order = super().decide(state)
+        return order.changed(join=np.full(order.join.shape, ms.Join.WAIT))
+
+
+ms.SCHEDULERS.register(BARRIER, WaitForAll)
 
 SYSTEMS = (
     System(
@@ -83,7 +98,11 @@ SYSTEMS = (
 )  # fmt: skip
 
 REFERENCE = "greedy+deadlines"
-RIVALS = ("greedy", "groups+deadlines", "load-aware")
+RIVALS = (
+    *("greedy", "load-aware", "groups+deadlines", "prices+deadlines", "greedy+admission", "earliest-deadline"),
+    *("value-density+deadlines", "turbospec+deadlines", "tetris+deadlines", "ema-tiers+deadlines"),
+    *("plus-two-minus-one+deadlines", "minedraft+deadlines"),
+)
 """Compared with `REFERENCE`."""
 
 ARRIVALS = {
