@@ -18,6 +18,7 @@ from agents.base import PLAIN, AnyEnvironment
 from multispin_env import registry
 from multispin_env.commands.main import main as multispin
 from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.controllers.estimators.base import Estimator
 from multispin_env.envs.continuous.encodings.plain import PlainOrders
 from multispin_env.envs.rounds.encodings.shares import SharesCodec
@@ -29,11 +30,12 @@ from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance.by_task import ByTask
 from multispin_env.physics.arrivals.gaps import GapArrivals
 from multispin_env.physics.channels.rayleigh import Rayleigh
-from multispin_env.registry import ENCODINGS, ORDER_ENCODINGS, SCHEDULERS, SYSTEMS
+from multispin_env.registry import ENCODINGS, MODIFIERS, ORDER_ENCODINGS, SCHEDULERS, SYSTEMS
 from multispin_env.reproduce.figure import FigureSpec
 
 ROOT = Path(__file__).parent.parent
 FULL, HIDDEN, WITHOUT = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0", "MultiSpin/Continuous-v0"
+SERVING = "MultiSpin/Serving-v0"
 
 
 class Steady(Rayleigh):
@@ -122,6 +124,14 @@ class Everybody(Scheduler):
         return ms.Order(np.full(state.phase.shape, 1), np.full(state.phase.shape, ms.Join.WAIT))
 
 
+@dataclass(frozen=True, eq=False)
+class Stubborn(Modifier):
+    """Nobody gives up a request."""
+
+    def changed(self, state, order):
+        return order.changed(drop=None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Doubled(RoundsVariant):
     """Twice the reward."""
@@ -184,6 +194,7 @@ OUTSIDE = {
     "encoding": (ENCODINGS, Mirrored),
     "order encoding": (ORDER_ENCODINGS, Turned),
     "scheduler": (SCHEDULERS, Everybody),
+    "modifier": (MODIFIERS, Stubborn),
     "system": (SYSTEMS, half_p2p),
     "agent": (AGENTS, Learner()),
     "figure": (ms.FIGURES, FigureSpec("Mine", "A line.", points, draw_points)),
@@ -290,6 +301,13 @@ def test_encodings_of_orders(name):
 def test_schedulers(name):
     env = make_episode_env(WITHOUT, 2, "llama2", {"num_users": 3, "horizon": 0.5, "action": "full"})
     assert (play_episodes(env, name).throughput > 0.0).all()
+
+
+@pytest.mark.parametrize("name", with_mine(MODIFIERS))
+def test_modifiers(name):
+    arguments = {"num_users": 3, "horizon": 4.0, "warm_up": 0.0, "load": 1.5, "action": "full"}
+    played = play_episodes(make_episode_env(SERVING, 2, "llama2", arguments), f"greedy+{name}")
+    assert (played.throughput > 0.0).all()
 
 
 @pytest.mark.parametrize("env_id", [*ms.ENVIRONMENTS.names(), "Mine/Doubled-v0"])

@@ -81,6 +81,35 @@ OF_ENVIRONMENTS = [  # environment, argument, default, what its docstring says
             ("patience", 2.0, "in encodings that do not say it, ≥ 0, default 2;"),
         )
     ),
+    *(
+        ("serving:Serving", name, value, "`discipline`, `channel_law`, `coherence_time`, `patience`, `action`: as for")
+        for name, value in (
+            ("discipline", "serial"),
+            ("channel_law", "independent"),
+            ("coherence_time", 0.5),
+            ("patience", 2.0),
+        )
+    ),
+    *(
+        ("serving:Serving", *rest)
+        for rest in (
+            ("load", 0.6, "with endless requests, > 0, default 0.6;"),
+            ("arrivals", "poisson", '`arrivals`: `"poisson"` (default)'),
+            ("lengths", None, "default `None`, those that the arrivals have themselves"),
+            *(
+                (name, None, "default `None`, as `ms.make_arrivals` and `ms.make_lengths` have them.")
+                for name in ("burstiness", "mean_output", "mean_prompt", "trace")
+            ),
+            ("ttft", None, "in seconds > 0; default `None`, none."),
+            ("tpot", None, "in seconds > 0; default `None`, none."),
+            ("e2el", 0.5, "`e2el` is > 0, default 0.5, `None` for no such limit."),
+            ("e2el_per_token", None, "`e2el_per_token` is ≥ 0; default `None`, twice the time"),
+            ("horizon", 30.0, "at least one verification, default 30."),
+            ("warm_up", 5.0, "≥ 0 and below `horizon`, default 5."),
+            ("rewarded", "tokens", '`rewarded`: `"tokens"` (default)'),
+            ("rho", None, "default `None`, the tokens/s in time of the scheduler"),
+        )
+    ),
     ("recorded_acceptance:RecordedAcceptance", "mean_rounds", 16.0, "As `MultiSpin/HiddenAcceptance-v0` without"),
 ]
 
@@ -188,7 +217,7 @@ OF_COMMANDS = [  # module, option, default, and how its help or its page states 
 
 @pytest.mark.parametrize(("owner", "name", "value", "words"), OF_ENVIRONMENTS, ids=lambda given: str(given)[:40])
 def test_arguments_of_environments(owner, name, value, words):
-    family = "continuous" if owner.startswith("continuous") else "rounds"
+    family = "continuous" if owner.startswith(("continuous", "serving")) else "rounds"
     place = f"multispin_env.envs.{family}.variants.{owner}"
     assert default(place, name) == value
     assert words in text(place)

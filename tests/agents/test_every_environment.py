@@ -18,6 +18,11 @@ HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"
 PARTIAL = [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name).independent_rounds]
 TINY = ["--num-users", "3", "--timesteps", "3000"]
+BRIEF = {
+    "MultiSpin/Continuous-v0": ["--set", "horizon=3"],
+    "MultiSpin/Serving-v0": ["--set", "horizon=6", "warm_up=0"],
+}
+"""Where episodes take simulated time."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,14 +41,14 @@ def runs(tmp_path_factory):
     def run(env_id):
         if env_id not in made:
             made[env_id] = tmp_path_factory.mktemp("runs") / "tiny"
-            assert main(["train", "--env", env_id, "--name", str(made[env_id]), *TINY]) == 0
+            assert main(["train", "--env", env_id, "--name", str(made[env_id]), *TINY, *BRIEF.get(env_id, [])]) == 0
         return made[env_id]
 
     return run
 
 
 def test_the_new_environments_are_tested():
-    assert len(PARTIAL) == 5
+    assert len(PARTIAL) == 6
 
 
 @pytest.mark.parametrize("env_id", PARTIAL)

@@ -6,6 +6,7 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 import multispin_env as ms
 from agents.vec_env import NativeVecEnv, make_vec_env
 from multispin_env.envs.settings import Settings
+from tests.families import REWARDED
 
 FULL = "MultiSpin/Heterogeneous-v0"
 
@@ -15,8 +16,7 @@ def settings(env_id=FULL, **options):
     return Settings(scenario, ms.ENVIRONMENTS.load(env_id)(), **options)
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
-@pytest.mark.parametrize("reward", ["expected", "sampled"])
+@pytest.mark.parametrize(("env_id", "reward"), REWARDED)
 def test_every_copy_equals_a_single_environment_bit_for_bit(env_id, reward):
     batch = make_vec_env(env_id, settings(env_id, reward=reward), 3, max_episode_steps=10, seed=5)
     scenario = ms.Scenario.preset("llama2", num_users=4)

@@ -87,8 +87,8 @@ def test_the_channel_ends_at_64_times_the_largest_mean_gain():
 
 
 REFUSED = {
-    "Homogeneous": [{"optimum": "no"}, {"optimum": 1}, {"reward": None}, {"action": 3}, {"render_mode": "no"}],
-    "Heterogeneous": [{"optimum": "no"}, {"optimum": 1}, {"reward": None}, {"action": 3}, {"render_mode": "no"}],
+    "Homogeneous": [{"optimum": "no"}, {"optimum": 1}, {"reward": 3}, {"action": 3}, {"render_mode": "no"}],
+    "Heterogeneous": [{"optimum": "no"}, {"optimum": 1}, {"reward": 3}, {"action": 3}, {"render_mode": "no"}],
     "HiddenAcceptance": [
         *({flag: value} for flag in ("task_visible", "history", "privileged", "optimum") for value in ("no", 1, None)),
         *({"mean_rounds": value} for value in ("long", True, None, 0.5, float("nan"))),

@@ -227,8 +227,9 @@ def test_schedulers_with_requests_play_through_full(name):
 
 @pytest.mark.parametrize("name", ORDER_ENCODINGS.names())
 @pytest.mark.parametrize("way", DISCIPLINES)
-def test_any_action_is_an_order_under_which_a_batch_starts(name, way):
-    env = gym.make_vec(ID, num_envs=20, num_users=4, action=name, discipline=way, rho=100.0, horizon=1e15)
+@pytest.mark.parametrize("env_id", [ID, "MultiSpin/Serving-v0"])
+def test_any_action_is_an_order_under_which_a_batch_starts(env_id, name, way):
+    env = gym.make_vec(env_id, num_envs=20, num_users=4, action=name, discipline=way, rho=100.0, horizon=1e15)
     env.reset(seed=0)
     rng = np.random.default_rng(0)
     for step in range(60):
