@@ -281,5 +281,7 @@ FIGURES: Registry[Any] = Registry(
         "claims": _FIGURES + "claims:FIGURE",
         "does-it-pay": _FIGURES + "does_it_pay:FIGURE",
         "barrier": _FIGURES + "barrier:FIGURE",
+        "load": _FIGURES + "load:FIGURE",
+        "capacity": _FIGURES + "capacity:FIGURE",
     },
 )

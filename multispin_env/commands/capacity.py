@@ -16,6 +16,8 @@ from multispin_env.controllers.continuous.capacity import (
     UNITS,
     LoadPoint,
     ServiceCapacity,
+    candidates_of,
+    check_question,
     rule_names,
     service_capacity,
 )
@@ -44,7 +46,7 @@ simulation: for each controller, for a server alone (autoregressive) and for one
 
 Requests/s of K devices together; with --rate-per-user, devices, each of which sends so many requests/s."""
 
-CONTROLLERS = ("greedy", "colocated", "autoregressive")
+CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
 
 EXPECTED_TRIES = 10
 """Loads that a search tries, more or less."""
@@ -63,7 +65,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=CONTROLLERS,
         metavar="NAME",
-        help=f"of {', '.join(rule_names())} (default {' '.join(CONTROLLERS)})",
+        help=f"of {', '.join(rule_names())}, perhaps with what changes its orders, as greedy+deadlines "
+        f"(default {' '.join(CONTROLLERS)})",
     )
     _add_level(parser)
     _add_requests(parser)
@@ -214,6 +217,9 @@ def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Ser
 def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload) -> dict[str, ServiceCapacity]:
     by = "rate" if options.rate_per_user is None else "users"
     names = list(dict.fromkeys(options.controllers))
+    check_question(workload, by, options.percent, options.copies)
+    for name in names:
+        candidates_of(name)(scenario)  # refuses an unknown one before anything is played
     chosen = {"percent": options.percent, "copies": options.copies, "channel": options.channel, "seed": options.seed}
     with Progress(len(names)) as progress:
         return {
@@ -238,8 +244,6 @@ def run(options: argparse.Namespace) -> None:
     """Search and show."""
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
-    for name in options.controllers:
-        check_name("controller", name, rule_names())
     check_name("channel", options.channel, CHANNEL_LAWS)
     scenario = Scenario.resolve(options.scenario).replace(**chosen_arguments(options))
     found = _search(options, scenario, _workload(options, scenario))

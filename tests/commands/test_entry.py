@@ -108,6 +108,7 @@ BAD = {
     "reproduce": ["--only", "nothing"],
     "watch": ["--fps", "0"],
     "solve": ["nowhere.csv"],
+    "capacity": ["--ttft", "0"],
     "schedule": ["--max-batch", "0"],
     "export": ["nowhere"],
     "pack": ["nowhere", "--commit", "abc"],

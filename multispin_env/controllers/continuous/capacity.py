@@ -27,7 +27,7 @@ MOST_USERS = 512
 """Devices beyond which no capacity is looked for."""
 
 REQUESTS = 600
-"""Requests that a run holds at least; one of few requests/s takes longer."""
+"""That a run holds at least; one of few requests/s takes longer."""
 
 FINE = 1.02
 """Ratio of two loads between which a capacity is not looked for any more."""
@@ -54,6 +54,11 @@ class LoadPoint:
         """Requests in time, as a share of those in time or missed; 1 where there are none."""
         in_time, ended = self.run.in_time.sum(), self.run.in_time.sum() + self.run.missed.sum()
         return float(in_time / ended) if ended else 1.0
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The larger, the better: by share, then by how soon requests end."""
+        return self.share, -float(self.run.pooled.e2el[0])
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,7 @@ def service_capacity(
     horizon: float = HORIZON,
     channel: str = "independent",
     seed: int = 0,
+    requests: int = REQUESTS,
     report: Callable[[LoadPoint], None] | None = None,
 ) -> ServiceCapacity:
     """Largest load at which a share of the requests is within all limits of a service level, by simulation (ours).
@@ -107,7 +113,7 @@ def service_capacity(
 
     Every load is tried with the same seeds. By ``"rate"``, the same requests come faster or slower, so that the share
     falls with the load, up to the noise of what waits. The search doubles or halves the load until the capacity lies
-    between two, then halves what is between, to 2 % or to one device. The value is where the line between the last two
+    between two, then halves what is between, to 2 % or one device. The value is where the line between the last two
     crosses ``percent``; its interval is that of copies drawn again, as of the loads that were tried.
 
     Parameters
@@ -122,11 +128,13 @@ def service_capacity(
         Requests and their limits.
     by
         ``"rate"``: requests/s of the scenario's K devices together; the search begins with the workload's. ``"users"``:
-        devices, each with the rate that one has here, that of the workload divided by K.
+        devices, each with the rate that one has here, that of the workload divided by K; the search begins with K.
     percent
         Of the requests that end, in (0, 100).
     copies, warm_up, horizon, channel, seed
-        As for `serve`. A run with few requests takes longer, so that it holds at least `REQUESTS`.
+        As for `serve`.
+    requests
+        That a run holds at least, more or less: at small loads it takes longer.
     report
         Told each load that was tried.
 
@@ -150,13 +158,11 @@ def service_capacity(
     >>> drafts.value > alone.value
     True
     """
-    check_real("percent", percent, 0.0, 100.0, open_low=True, open_high=True)
-    check_name("by", by, UNITS)
-    check_integer("copies", copies, 2)
+    check_question(workload, by, percent, copies)
+    check_integer("requests", requests, 1)
     check_real("horizon", horizon, 0.0, open_low=True)
-    _check_workload(workload, by)
     run = partial(serve, copies=copies, warm_up=warm_up, channel=channel, seed=seed)
-    trial = _Trial(candidates_of(rule), scenario, workload, run, REQUESTS / copies, horizon, by == "users")
+    trial = _Trial(candidates_of(rule), scenario, workload, run, requests / copies, horizon, by == "users")
     points = _searched(trial, percent / 100.0, report)
     return _answer(points, percent, by, np.random.default_rng([seed, 1]))
 
@@ -165,7 +171,11 @@ UNITS = MappingProxyType({"rate": "requests/s", "users": "devices"})
 """What a capacity counts, by what is searched."""
 
 
-def _check_workload(workload: Workload, by: str) -> None:
+def check_question(workload: Workload, by: str, percent: float, copies: int) -> None:
+    """``ValueError`` for what `service_capacity` can't answer."""
+    check_real("percent", percent, 0.0, 100.0, open_low=True, open_high=True)
+    check_name("by", by, UNITS)
+    check_integer("copies", copies, 2)
     level = workload.level
     if np.isinf([level.ttft, level.tpot, level.e2el]).all():
         raise ValueError("level: expected a limit of ttft, tpot or e2el at least, got none, which every load meets")
@@ -174,7 +184,7 @@ def _check_workload(workload: Workload, by: str) -> None:
 
 
 Candidates = Callable[[Scenario], Sequence[Scheduler]]
-"""Schedulers for a system, of which the best counts."""
+"""Schedulers for a system. The best counts: the first, or one from which neighbours are worse."""
 
 
 def rule_names() -> tuple[str, ...]:
@@ -193,7 +203,7 @@ def candidates_of(rule: Rule) -> Candidates:
     return lambda scenario: [modified(each, others) for each in SERVER_ONLY[base](scenario)]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Trial:
     """Plays one load."""
 
@@ -204,27 +214,58 @@ class _Trial:
     requests: float  # of a copy at least
     horizon: float
     by_users: bool
+    place: int = 0  # of the best candidate, from where that of the next load is looked for
 
     @property
     def rate(self) -> float:
         """Requests/s of all devices in the workload."""
         return sum(self.workload.rates) / 2.0
 
+    @property
+    def start(self) -> float:
+        """The load that is tried first."""
+        return float(self.scenario.num_users) if self.by_users else self.rate
+
+    @property
+    def least(self) -> float:
+        """Below it nothing is tried."""
+        return 1.0 if self.by_users else self.rate / 2.0**STEPS
+
+    @property
+    def most(self) -> float:
+        """From it on nothing larger is tried."""
+        return float(MOST_USERS) if self.by_users else self.rate * 2.0**STEPS
+
     def __call__(self, load: float) -> LoadPoint:
-        """Of the candidate with the largest share."""
+        """What the best candidate makes of it."""
         scenario, rate = self.scenario, load
         if self.by_users:
             rate = load * self.rate / scenario.num_users
             scenario = scenario.replace(num_users=int(load))
         workload, horizon = replace(self.workload, rate=rate), max(self.horizon, self.requests / rate)
-        runs = (self.run(each, workload, horizon=horizon) for each in self.candidates(scenario))
-        return max((LoadPoint(load, run) for run in runs), key=lambda point: point.share)
+        candidates, found = self.candidates(scenario), dict[int, LoadPoint]()
+
+        def rank(place: int) -> tuple[float, float]:
+            if place not in found:
+                found[place] = LoadPoint(load, self.run(candidates[place], workload, horizon=horizon))
+            return found[place].rank
+
+        best = -1
+        while best != self.place:
+            best = self.place
+            near = (place for place in (best, best - 1, best + 1, 0) if 0 <= place < len(candidates))
+            self.place = max(near, key=rank)
+        return found[best]
+
+    def half(self, load: float) -> float:
+        """Half of it, in whole devices."""
+        return load // 2.0 if self.by_users else load / 2.0
 
     def between(self, low: float, high: float) -> float | None:
         """A load to try next, ``None`` if these two are close enough."""
-        if self.by_users:
-            return (low + high) // 2 if high - low > 1.0 else None
-        return float(np.sqrt(low * high)) if high / low > FINE else None
+        if high / low <= FINE or (self.by_users and high - low <= 1.0):
+            return None
+        return (low + high) // 2.0 if self.by_users else float(np.sqrt(low * high))
 
 
 def _searched(trial: _Trial, share: float, report: Callable[[LoadPoint], None] | None) -> list[LoadPoint]:
@@ -237,27 +278,25 @@ def _searched(trial: _Trial, share: float, report: Callable[[LoadPoint], None] |
             report(points[-1])
         return points[-1].share >= share
 
-    start = 1.0 if trial.by_users else trial.rate
-    good = meets(start)
-    low, high = _bracket(trial, meets, start, good)
+    low, high = _bracket(trial, meets)
     while np.isfinite(high) and low > 0.0 and (middle := trial.between(low, high)) is not None:
         low, high = (middle, high) if meets(middle) else (low, middle)
     return sorted(points, key=lambda point: point.load)
 
 
-def _bracket(trial: _Trial, meets: Callable[[float], bool], load: float, good: bool) -> tuple[float, float]:
+def _bracket(trial: _Trial, meets: Callable[[float], bool]) -> tuple[float, float]:
     """The largest load that is known to meet the share, or 0, and the smallest that is known not to, or infinity."""
-    if good:
-        most = MOST_USERS if trial.by_users else load * 2.0**STEPS
-        while load < most:
+    load = trial.start
+    if meets(load):
+        while load < trial.most:
             if not meets(2.0 * load):
                 return load, 2.0 * load
             load *= 2.0
         return load, np.inf
-    for _ in range(0 if trial.by_users else STEPS):
-        if meets(load / 2.0):
-            return load / 2.0, load
-        load /= 2.0
+    while load > trial.least:
+        if meets(trial.half(load)):
+            return trial.half(load), load
+        load = trial.half(load)
     return 0.0, load
 
 

@@ -1,11 +1,13 @@
 """Servers that need no drafts of devices, as schedulers of the same engine (ours; docs/serving.md)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import MappingProxyType
 
+import numpy as np
+
 from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.greedy import Greedy
-from multispin_env.controllers.rounds.schedule import draft_schedule
+from multispin_env.physics.continuous.types import ContinuousState, Join, Order
 from multispin_env.scenario import Scenario
 
 NO_TIME = 1e-12
@@ -15,26 +17,43 @@ NO_LIMIT = 1e30
 """Hz of an uplink on which nothing takes any time."""
 
 
+@dataclass(frozen=True, eq=False)
+class AtServer(Scheduler):
+    """One length for all, and every pass takes all requests that are there when it starts.
+
+    Parameters
+    ----------
+    draft_length
+        L, 0 for no drafts.
+    """
+
+    draft_length: int
+
+    def decide(self, state: ContinuousState) -> Order:
+        """Wait for all drafts, since they take next to no time."""
+        shape = state.phase.shape
+        return Order(np.full(shape, self.draft_length), np.full(shape, Join.WAIT), priority=np.zeros(shape))
+
+
 def autoregressive(scenario: Scenario) -> tuple[Scheduler, ...]:
     """The server alone: a token for each request in every pass, as with continuous batching.
 
     A pass holds all requests that are there, T_ver(n, n), and the prompts of new ones. A device has one request at a
     time, as everywhere here; nothing is drafted, nothing uploaded and no round trip waited for.
     """
-    return (_greedy(scenario, 0),)
+    return (_at_server(scenario, 0),)
 
 
 def colocated(scenario: Scenario) -> tuple[Scheduler, ...]:
     """A server that drafts for all requests that are there, in batches, and verifies them.
 
     One step takes L T_srv + T_ver(n, n (L + 1)), as in `colocated_goodput`: L T_srv is added to the fixed time of a
-    pass, and drafts of devices take none. Lengths: every one that `draft_schedule` has for a batch of up to K.
+    pass, and drafts of devices take none. One for each L from 0, which is `autoregressive`.
     """
-    spans = draft_schedule(scenario, scenario.num_users)
-    return tuple(_greedy(scenario, length) for length in sorted({span.draft_length for span in spans}))
+    return tuple(_at_server(scenario, length) for length in range(scenario.max_draft_length + 1))
 
 
-def _greedy(scenario: Scenario, draft_length: int) -> Scheduler:
+def _at_server(scenario: Scenario, draft_length: int) -> Scheduler:
     at_server = scenario.replace(
         verification_fixed_time=scenario.verification_fixed_time + draft_length * scenario.server_draft_time,
         mean_draft_time=NO_TIME,
@@ -42,10 +61,10 @@ def _greedy(scenario: Scenario, draft_length: int) -> Scheduler:
         round_trip_time=0.0,
         min_draft_length=0,
     )
-    return Greedy(at_server, draft_length)
+    return AtServer(at_server, draft_length)
 
 
 SERVER_ONLY: MappingProxyType[str, Callable[[Scenario], tuple[Scheduler, ...]]] = MappingProxyType(
     {"autoregressive": autoregressive, "colocated": colocated}
 )
-"""By name; where there are several, the best for a load is meant."""
+"""By name; where there are several, in order, the best for a load is meant."""

@@ -1,0 +1,91 @@
+"""``multispin capacity``: the table, its files, and wrong use."""
+
+import csv
+import json
+import re
+
+import pytest
+
+import multispin_env as ms
+from multispin_env.commands.main import main
+
+SMALL = ["--num-users", "3", "--copies", "2", "--percent", "80", "--channel", "static"]
+LIMITS = ["--e2el", "0.5", "--e2el-per-token", "0.08"]
+QUICK = [*SMALL, "--controllers", "autoregressive"]
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Runs that hold next to nothing: here only what is made of them counts."""
+    monkeypatch.setattr("multispin_env.controllers.continuous.capacity.FINE", 1.5)
+    monkeypatch.setattr(ms.service_capacity, "__kwdefaults__", ms.service_capacity.__kwdefaults__ | SHORT)
+
+
+SHORT = {"warm_up": 0.5, "horizon": 2.0, "requests": 8}
+
+
+def printed(capsys, *arguments):
+    assert main(["capacity", *arguments]) == 0
+    return capsys.readouterr()
+
+
+def test_table_and_files_say_the_same(capsys, tmp_path):
+    files = ["--json", str(tmp_path / "t.json"), "--csv", str(tmp_path / "t.csv")]
+    shown = printed(capsys, *QUICK, "greedy+deadlines", *LIMITS, *files)
+    content = json.loads((tmp_path / "t.json").read_text())
+    with (tmp_path / "t.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["controller"] for row in rows] == ["autoregressive", "greedy+deadlines"]
+    for row, same in zip(rows, content["rows"], strict=True):
+        assert {key: str(value) for key, value in same.items()} == row
+        assert float(row["low"]) <= float(row["capacity"]) <= float(row["high"])
+        assert float(row["percent_in_time"]) >= 80.0
+        value, low, high = (f"{float(row[key]):.3f}" for key in ("capacity", "low", "high"))
+        assert re.search(rf"^{re.escape(row['controller'])} +{value} +{low} to {high} ", shown.out, re.M)
+        assert f"{row['controller']}: {row['verdict']}\n" in shown.out
+    about = content["about"]
+    assert about["level"] == {"e2el": 0.5, "e2el_per_token": 0.08, "percent": 80.0}
+    assert ms.Scenario.from_dict(about["scenario"]).num_users == 3
+    assert about["tried"]["autoregressive"] == sorted(about["tried"]["autoregressive"])
+    assert "2 of 2, greedy+deadlines" in shown.err
+
+
+def test_users_of_a_trace_with_a_pace_of_their_own(capsys):
+    more = ["--rate-per-user", "0.05", "--arrivals", "trace", "trace=azure-code", "--json", "-"]
+    content = json.loads(printed(capsys, *QUICK, "--ttft", "2", *more).out)
+    (row,) = content["rows"]
+    assert row["unit"] == "devices"
+    assert row["capacity"] == int(row["capacity"])
+    assert all(load == int(load) for load, _ in content["about"]["tried"]["autoregressive"])
+
+
+def test_limits_that_no_load_meets_are_a_sentence(capsys):
+    shown = printed(capsys, *QUICK, "--ttft", "0.001").out
+    assert re.search(
+        r"^autoregressive: No load meets the service level: even at \S+ requests/s only 0\.0 %", shown, re.M
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "level: expected a limit of ttft, tpot or e2el at least, got none"),
+        (["--ttft", "0"], "ttft: .*0.0"),
+        (["--tpot", "-1"], "tpot: .*-1.0"),
+        ([*LIMITS, "--percent", "101"], "percent: .*101"),
+        ([*LIMITS, "--controllers", "gredy"], "did you mean 'greedy'"),
+        ([*LIMITS, "--controllers", "greedy+deadline"], "did you mean 'deadlines'"),
+        ([*LIMITS, "--arrivals", "poison"], "did you mean 'poisson'"),
+        ([*LIMITS, "--arrivals", "gamma", "burst=1"], "unknown keyword 'burst'"),
+        ([*LIMITS, "--lengths", "geometric", "mean_output"], "expected NAME=VALUE"),
+        ([*LIMITS, "--rate-per-user", "0"], "rate_per_user: .*0.0"),
+        ([*LIMITS, "--channel", "fading"], "channel: expected one of"),
+        ([*LIMITS, "--seed", "-1"], "seed: .*-1"),
+        ([*LIMITS, "--csv", "nowhere/table.csv"], "file: expected a file in a folder that exists"),
+    ],
+)
+def test_bad_questions_are_one_sentence(arguments, words, capsys):
+    assert main(["capacity", *SMALL, *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("multispin capacity: ")
+    assert re.search(words, line)

@@ -1,0 +1,97 @@
+"""Runs repeat copy by copy, count what they say, and servers without devices that draft make what formulas say."""
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.controllers.continuous.server_only import SERVER_ONLY
+from multispin_env.physics.tokens import expected_tokens
+
+SCENARIO = ms.Scenario.preset("llama2", num_users=3)
+GREEDY = ms.make_scheduler("greedy", SCENARIO, draft_length=4)
+SHORT = {"warm_up": 2.0, "horizon": 6.0}
+
+
+def workload(arrivals="poisson", rate=2.0, mean_output=15.0, **level):
+    limits = ms.ServiceLevel(**(level or {"e2el": 0.5, "e2el_per_token": 0.08}))
+    lengths = ms.make_lengths("geometric", mean_output=mean_output)
+    return ms.Workload(arrivals=ms.make_arrivals(arrivals), lengths=lengths, rate=rate, level=limits)
+
+
+FIELDS = ("time", "tokens", "timely_tokens", "arrivals", "finished", "in_time", "dropped", "missed")
+
+
+def test_a_copy_is_the_same_whatever_others_there_are():
+    few, many = (ms.serve(GREEDY, workload(), copies=copies, **SHORT) for copies in (2, 5))
+    other = ms.serve(GREEDY, workload(), copies=2, seed=1, **SHORT)
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(few, name), getattr(many, name)[:2])
+    np.testing.assert_array_equal(few.latency.e2el, many.latency.e2el[:2])
+    assert (few.tokens != other.tokens).any()
+
+
+def test_requests_are_the_same_for_every_scheduler():
+    """Those that ask for next to nothing are served at once, so the last passage ends with the last arrival."""
+    asked = workload(mean_output=1.0)
+    runs = [
+        ms.serve(scheduler, asked, copies=4, warm_up=0.0, horizon=20.0)
+        for scheduler in (GREEDY, ms.make_scheduler("groups", SCENARIO), SERVER_ONLY["autoregressive"](SCENARIO)[0])
+    ]
+    for run in runs[1:]:
+        assert (np.abs(run.arrivals - runs[0].arrivals) <= 1).all()  # one that came in the very last passage
+    assert runs[0].arrivals.sum() > 100
+
+
+def test_the_window_is_that_which_was_asked_for():
+    longest = 1.0  # s, more than a passage with work
+    run = ms.serve(GREEDY, workload(rate=20.0), copies=4, **SHORT)
+    assert (run.time > SHORT["horizon"] - longest).all()
+    assert (run.time < SHORT["horizon"] + longest).all()
+
+
+def test_held_devices_are_those_that_were_handed_in():
+    states = ms.sample_state(SCENARIO, np.random.default_rng(3), 2)
+    first = ms.serve(GREEDY, workload(), copies=2, channel="static", state=states, **SHORT)
+    slow = ms.SystemState(10.0 * states.draft_time, states.spectral_efficiency, states.acceptance_rate)
+    second = ms.serve(GREEDY, workload(), copies=2, channel="static", state=slow, **SHORT)
+    assert (second.pooled.ttft > first.pooled.ttft).all()
+
+
+ENDLESS = workload("think", rate=3e3, mean_output=1e6, ttft=60.0)
+"""All devices ask at once, and for ever."""
+
+
+@pytest.mark.parametrize("server", ["", "a100-32b"])
+def test_the_server_alone_makes_what_the_formula_says(server):
+    scenario = SCENARIO.replace(server=server, num_users=5) if server else SCENARIO
+    (alone,) = SERVER_ONLY["autoregressive"](scenario)
+    run = ms.serve(alone, ENDLESS, copies=2, warm_up=1.0, horizon=3.0)
+    np.testing.assert_allclose(run.tokens.sum(-1) / run.time, scenario.autoregressive_goodput, rtol=1e-9)
+
+
+@pytest.mark.parametrize("length", [1, 5])
+def test_a_server_that_drafts_makes_what_the_formula_says(length):
+    scenario = SCENARIO.replace(server="a100-32b", num_users=5)
+    drafts = SERVER_ONLY["colocated"](scenario)[length]
+    alpha = np.array([[0.6, 0.7, 0.8, 0.9, 0.3]])
+    state = ms.SystemState(np.full((1, 5), 1e-12), np.ones((1, 5)), alpha)
+    run = ms.serve(drafts, ENDLESS, copies=1, warm_up=0.5, horizon=60.0, channel="static", state=state)
+    step = length * scenario.server_draft_time + scenario.pass_time(5, 5 * (length + 1))
+    np.testing.assert_allclose(run.tokens[0] / run.time, expected_tokens(length, alpha[0]) / step, rtol=0.06)
+    np.testing.assert_allclose(run.pooled.gap, step, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"copies": 0}, "copies: expected an integer ≥ 1, got 0"),
+        ({"horizon": 0.0}, r"horizon: expected a finite number in \(0, inf\), got 0.0"),
+        ({"warm_up": -1.0}, "warm_up: expected a finite number"),
+        ({"seed": -1}, "seed: expected an integer ≥ 0, got -1"),
+        ({"channel": "statics"}, "did you mean 'static'"),
+        ({"state": ms.sample_state(SCENARIO, np.random.default_rng(0), 3)}, r"state: expected shape \(2, 3\)"),
+    ],
+)
+def test_bad_arguments_are_one_sentence(bad, message):
+    with pytest.raises(ValueError, match=message):
+        ms.serve(GREEDY, workload(), **{"copies": 2, **SHORT, **bad})
