@@ -227,16 +227,20 @@ def test_schedulers_with_requests_play_through_full(name):
 
 @pytest.mark.parametrize("name", ORDER_ENCODINGS.names())
 @pytest.mark.parametrize("way", DISCIPLINES)
-def test_any_action_is_an_order_under_which_a_batch_starts(name, way):
-    env = gym.make_vec(ID, num_envs=20, num_users=4, action=name, discipline=way, rho=100.0, horizon=1e15)
+@pytest.mark.parametrize("env_id", [ID, "MultiSpin/Serving-v0"])
+def test_any_action_is_an_order_under_which_a_batch_starts(env_id, name, way):
+    env = gym.make_vec(env_id, num_envs=20, num_users=4, action=name, discipline=way, rho=100.0, horizon=1e3)
     env.reset(seed=0)
-    rng = np.random.default_rng(0)
+    rng, counts = np.random.default_rng(0), []
     for step in range(60):
         action = rng.uniform(-1.0, 1.0, env.action_space.shape)
         action = np.sign(action) if step % 3 == 0 else action
         *_, info = env.step(action.astype(np.float32))
+        playing = info["_duration"]  # others begin anew
         assert np.isfinite(info["duration"]).all()
-        assert (info["batch_size"] >= 1).all()
+        assert (info["batch_size"][playing] >= 1).all()
+        counts.append(playing.sum())
+    assert np.mean(counts) > 10
 
 
 def test_where_all_are_left_all_are_taken():

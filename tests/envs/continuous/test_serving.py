@@ -9,6 +9,7 @@ from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import multispin_env as ms
+from multispin_env.envs.continuous.ebbing import Ebbing
 from multispin_env.envs.continuous.reference import reference_rate
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog
@@ -254,3 +255,33 @@ def test_both_checkers_where_tokens_take_time(server):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         gym.make_vec(ID, num_envs=2, **arguments)
+
+
+def test_few_requests_come_long_after_the_episode():
+    """And those before are the workload's own, however many rows are asked for at once."""
+    workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), rate=6.0, lengths=ms.make_lengths("geometric"))
+    source, twin, plain = (
+        kind.open(np.random.default_rng(3), 2) for kind in (Ebbing(workload, 20.0), Ebbing(workload, 20.0), workload)
+    )
+    rows = source(300)
+    parts = [twin(count) for count in (7, 100, 193)]
+    assert all((rows[i] == np.concatenate([part[i] for part in parts])).all() for i in range(3))
+    times, own = np.cumsum(rows.gap, 0), np.cumsum(plain(300).gap, 0)
+    before = own <= 20.0
+    assert before.sum(0).min() > 30
+    assert (times[before] == own[before]).all()
+    assert ((times > 20.0) & (times < 1e6)).sum(0).max() < 40
+    assert np.isfinite(times).all()
+
+
+def test_an_order_without_end_ends_and_takes_no_memory():
+    """One device sends with next to no share: as long as 1e5 s, in which others have requests."""
+    env = gym.make(ID, action="plain", discipline="reserved", total_bandwidth=1e5, **SMALL | {"num_users": 2}).unwrapped
+    env.reset(seed=0)
+    action = np.array([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]], np.float32)
+    time, over = 0.0, False
+    while not over:
+        *_, over, info = env.step(action)
+        time = info["time"]
+    assert time > 1e4
+    assert env._engine._core.service._lines._gap.shape[1] <= 128

@@ -10,6 +10,7 @@ import numpy as np
 
 from multispin_env.checks import check_name, check_real, shown
 from multispin_env.envs.continuous.accounts import OF_SERVICE, OpenAccount, ServiceAccount
+from multispin_env.envs.continuous.ebbing import Ebbing
 from multispin_env.envs.continuous.objectives import PassageAim, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.continuous.observations import ContinuousObservations
 from multispin_env.envs.continuous.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
@@ -31,6 +32,9 @@ OPTIONS = ("burstiness", "mean_output", "mean_prompt", "trace")
 
 PACE = 2.0
 """How many times the time for which a device waits for a token, where all always have a request, a token may take."""
+
+EBB = 2.0
+"""Horizons after which requests become rare: longer than an episode, but for a verification without end."""
 
 LEAST_PRICE = 1e-3
 """Of the tokens that are requested."""
@@ -89,7 +93,8 @@ class Serving(ContinuousVariant):
     ## Episode End
 
     Never terminates. Truncates with the verification that ends after `horizon` seconds of simulated time, whatever the
-    number of steps. Requests that are overdue then are missed; others that have not ended count for nothing.
+    number of steps. Requests that are overdue then are missed; others that have not ended count for nothing. Requests
+    become rare after two horizons, for those who play on, and for orders under which a verification takes so long.
 
     ## Arguments
 
@@ -172,7 +177,8 @@ class Serving(ContinuousVariant):
 
     def system(self, scenario: Scenario) -> ContinuousSystem:
         """What does not change while time passes."""
-        return replace(self.endless(scenario), workload=self.workload(scenario))
+        workload = Ebbing(self.workload(scenario), EBB * self.horizon)
+        return replace(self.endless(scenario), workload=workload)
 
     def workload(self, scenario: Scenario) -> Workload:
         """Who asks for how much, and when."""
