@@ -11,7 +11,7 @@ from multispin_env.evaluation.table import Cells
 from multispin_env.physics.arrivals.factory import make_arrivals
 from multispin_env.physics.lengths.factory import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED
+from multispin_env.reproduce.drawing import BLACK, GREEN, ORANGE, PURPLE, RED
 from multispin_env.reproduce.figure import PRESETS, FigureSpec
 from multispin_env.reproduce.scale import Scale
 from multispin_env.scenario import Scenario
@@ -21,12 +21,10 @@ COLOURS = {
     "colocated": ORANGE,
     "barrier": RED,
     "greedy": GREEN,
-    "groups": BLUE,
     "greedy+deadlines": GREEN,
-    "groups+deadlines": BLUE,
     "load-aware": PURPLE,
 }
-"""Servers without devices that draft, and rules."""
+"""Servers without devices that draft, and rules; those that plan for batches take minutes with hundreds of devices."""
 
 QUICK = ("autoregressive", "greedy")
 
