@@ -153,7 +153,7 @@ def service_capacity(
     ...     rate=1.0,
     ...     level=ms.ServiceLevel(ttft=3.0),
     ... )
-    >>> few = {"copies": 4, "warm_up": 2.0, "horizon": 10.0}
+    >>> few = {"copies": 4, "warm_up": 2.0, "horizon": 10.0, "requests": 60}
     >>> drafts, alone = (ms.service_capacity(rule, scenario, workload, **few) for rule in ("greedy", "autoregressive"))
     >>> drafts.value > alone.value
     True
