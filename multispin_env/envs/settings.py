@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from inspect import cleandoc
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -235,7 +236,7 @@ class Settings:
         """Codec between actions and what is decided."""
         return self.variant.actions(self.scenario, self.action)
 
-    @property
+    @cached_property
     def observations(self) -> Observations:
         """Codec between what is seen and observations."""
         return self.variant.observations(self.scenario)

@@ -18,11 +18,11 @@ HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"
 PARTIAL = [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name).independent_rounds]
 TINY = ["--num-users", "3", "--timesteps", "3000"]
-BRIEF = {
-    "MultiSpin/Continuous-v0": ["--set", "horizon=3"],
-    "MultiSpin/Serving-v0": ["--set", "horizon=6", "warm_up=0"],
+SHORT = {
+    "MultiSpin/Continuous-v0": ["--timesteps", "1000", "--set", "horizon=2"],
+    "MultiSpin/Serving-v0": ["--timesteps", "1000", "--set", "horizon=6", "warm_up=1", "load=1.5"],
 }
-"""Where episodes take simulated time."""
+"""Where an episode ends after some seconds, and a step takes longer."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,7 +41,7 @@ def runs(tmp_path_factory):
     def run(env_id):
         if env_id not in made:
             made[env_id] = tmp_path_factory.mktemp("runs") / "tiny"
-            assert main(["train", "--env", env_id, "--name", str(made[env_id]), *TINY, *BRIEF.get(env_id, [])]) == 0
+            assert main(["train", "--env", env_id, "--name", str(made[env_id]), *TINY, *SHORT.get(env_id, [])]) == 0
         return made[env_id]
 
     return run
@@ -76,8 +76,9 @@ def test_resume_and_evaluate_keep_the_environment(env_id, runs, tmp_path, capsys
     folder = tmp_path / "copy"
     shutil.copytree(runs(env_id), folder)
     capsys.readouterr()  # of the run, if it was made just now
-    assert main(["train", "--resume", str(folder), "--timesteps", "6000"]) == 0
-    assert load_checkpoint(folder).num_timesteps >= 6000
+    more = 2 * load_checkpoint(folder).num_timesteps
+    assert main(["train", "--resume", str(folder), "--timesteps", str(more)]) == 0
+    assert load_checkpoint(folder).num_timesteps >= more
     printed = capsys.readouterr().out
     assert ("Jain's index" in printed) == (env_id == FAIR)  # how users share is told where fairness counts
     assert main(["evaluate", str(folder), "--out", str(tmp_path / "again")]) == 0

@@ -1,7 +1,8 @@
 """What is in time, and how late the latest are, over the load, for every rule (ours; docs/serving.md)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from multispin_env.reproduce.figure import PRESETS, FigureSpec
 from multispin_env.reproduce.scale import Scale
 from multispin_env.scenario import Scenario
 
+ALONE = "nothing shared"
+"""Every device has a server and a band of its own, and `load-aware`: out of reach, but not a bound on other rules."""
+
 STYLES = {
     "barrier": (RED, "v", "--"),
     "greedy": (GREEN, "^", "--"),
@@ -29,6 +33,7 @@ STYLES = {
     "greedy+deadlines": (GREEN, "^", "-"),
     "groups+deadlines": (BLUE, "o", "-"),
     "load-aware": (PURPLE, "D", "-"),
+    ALONE: (BLACK, "", "-."),
 }
 """Rules, with colour, marker and line: dashed where nothing is dropped."""
 
@@ -96,29 +101,35 @@ def _full_rate(preset: str, scale: Scale) -> float:
 
 
 def _row(scale: Scale, full: float, preset: str, load: float, rule: str) -> LoadRow:
-    scenario = scenario_of(preset)
+    scenario, copies = scenario_of(preset), scale.pick((COPIES,), (QUICK_COPIES,))[0]
     workload = Workload.at_load(
         load * full, arrivals=make_arrivals("poisson"), lengths=make_lengths("geometric"), level=LEVELS[preset]
     )
-    run = serve(
-        make_scheduler(rule, scenario),
-        workload,
-        copies=scale.pick((COPIES,), (QUICK_COPIES,))[0],
+    played = partial(
+        serve,
         warm_up=scale.pick((WARM_UP,), (0.0,))[0],
         horizon=scale.pick((HORIZON,), (QUICK_HORIZON,))[0],
         channel="static",
         seed=scale.seed,
     )
-    return LoadRow(preset, *SYSTEMS[preset], rule, load, load * full, len(run.time), *_numbers(run))
+    head = preset, *SYSTEMS[preset], rule, load, load * full, copies
+    if rule != ALONE:
+        return LoadRow(*head, *_numbers(played(make_scheduler(rule, scenario), workload, copies=copies), 1))
+    users = scenario.num_users
+    single = make_scheduler("load-aware", scenario.replace(num_users=1))
+    own = replace(workload, rate=sum(workload.rates) / 2.0 / users)
+    return LoadRow(*head, *_numbers(played(single, own, copies=copies * users), users))
 
 
-def _numbers(run: ServiceRun) -> tuple[float, ...]:
-    means = run.request_goodput.mean(), run.share_missed.mean(), run.least_served.mean()
-    return (
-        *mean_interval(run.tokens_in_time),
-        *map(float, means),
-        *(float(1e3 * time) for time in run.pooled.per_token),
+def _numbers(run: ServiceRun, parts: int) -> tuple[float, ...]:
+    """Of copies of which so many are one system."""
+    in_time, goodput, devices = (
+        array.reshape(-1, parts) for array in (run.tokens_in_time, run.request_goodput, run.least_served)
     )
+    means = goodput.sum(-1).mean(), run.missed.sum() / max(run.missed.sum() + run.in_time.sum(), 1)
+    rest = (*means, devices.min(-1).mean())
+    latencies = (float(1e3 * time) for time in run.pooled.per_token)
+    return (*mean_interval(in_time.sum(-1)), *map(float, rest), *latencies)
 
 
 def draw(rows: Sequence[LoadRow], figure: Any) -> None:
@@ -173,7 +184,7 @@ FIGURE = FigureSpec(
     title="Requests in time over the load",
     caption="Poisson requests of 60 tokens on average, due 0.5 s and then 80 ms (llama2) or 110 ms (qwen3.5) a token "
     "after they arrive; static channels. Dashed: no request is dropped. Latencies are of requests that finished, so "
-    "rules that drop the late ones show short ones.",
+    "rules that drop the late ones show short ones. With nothing shared, every device has a server and a band.",
     compute=compute,
     draw=draw,
     size=(12.0, 7.4),
