@@ -19,6 +19,7 @@ from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.registry import ENCODINGS, FIGURES, ORDER_ENCODINGS, Registry
 
 ROUNDS = 8
+SECONDS = 8
 USERS = 8
 NAMED = re.compile(r"`(MultiSpin/\w+-v\d+)`")
 
@@ -53,9 +54,10 @@ def _environment(env_id: str, stage: Path, animations: bool) -> Page:
         folder = stage / "environments" / "images"
         folder.mkdir(parents=True, exist_ok=True)
         command = animate(env_id, folder / name)
+        length = f"{ROUNDS} rounds" if variant.max_episode_steps else f"{SECONDS} s"
         picture = (
-            f"![{ROUNDS} rounds of {env_id}](images/{name})\n\n"
-            f"The best that is known beside another, on the same {ROUNDS} rounds; [watching](../watch.md) says what "
+            f"![{length} of {env_id}](images/{name})\n\n"
+            f"The best that is known beside another, on the same {length}; [watching](../watch.md) says what "
             f"is in the picture.\n\n```bash\n{command}\n```"
         )
     scores, span = scores_of(env_id), variant().span(MAX_EPISODE_STEPS)
@@ -104,7 +106,11 @@ def animate(env_id: str, path: Path) -> str:
     reference = episodes.reference
     other = next(name for name in episodes.contenders if ContenderName.parse(name) != ContenderName.parse(reference))
     options = ["--env", env_id, "--controller", reference, "--beside", other]
-    options += ["--num-users", str(USERS), "--rounds", str(ROUNDS), "--set", "reward=sampled"]
+    options += ["--num-users", str(USERS)]
+    if ms.ENVIRONMENTS.load(env_id).max_episode_steps:
+        options += ["--rounds", str(ROUNDS), "--set", "reward=sampled"]
+    else:
+        options += ["--set", "reward=sampled", f"horizon={SECONDS}"]
     with contextlib.redirect_stderr(io.StringIO()) as said:
         if main(["watch", *options, "--out", str(path)]):
             raise SystemExit(said.getvalue())

@@ -144,7 +144,7 @@ class Serving(ContinuousVariant):
     told: ClassVar[Told] = Told("tokens", "draft_length", "duration", None, OF_SERVICE)
     contenders: ClassVar[tuple[str, ...]] = (
         *("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines"),
-        *("greedy", "groups", "synchronous", "barrier"),
+        *("greedy", "groups", "barrier"),
     )
     baseline: ClassVar[str] = "barrier"
 
