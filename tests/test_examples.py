@@ -32,6 +32,10 @@ CHECKS = {
         {},
     ),
     "own_scheduler": (lambda rates: rates["in-time"] > rates["barrier"], {}),
+    "serving": (
+        lambda goodput: goodput["barrier"] < goodput["greedy"] < goodput["load-aware"],
+        {"copies": 8, "horizon": 15.0},
+    ),
     "own_environment": (lambda rows: [row.name for row in rows][:2] == ["homogeneous", "optimal"], {}),
     "own_scenario": (lambda goodput: goodput > 12 / (0.030 + 12 * 0.008), {}),
 }
