@@ -58,6 +58,12 @@ class Cycle:
         token_air = full_share_token_time(scenario, state.spectral_efficiency)
         return cls(scenario, state.acceptance_rate, state.draft_time + queue * token_air, half, passes)
 
+    @classmethod
+    def alone(cls, scenario: Scenario, state: ContinuousState) -> Self:
+        """Of devices that have the band and the server for themselves: nothing can be faster."""
+        token_air = full_share_token_time(scenario, state.spectral_efficiency)
+        return cls(scenario, state.acceptance_rate, state.draft_time + token_air, np.ones((len(token_air), 1)), 1.0)
+
     def time(self, length: IntArray | int) -> FloatArray:
         """Seconds (..., n, K) of cycles with drafts of these lengths, (..., n, K) or (..., 1, 1)."""
         verification = np.asarray(self.scenario.pass_time(self.batch, self.batch * (length + 1)))

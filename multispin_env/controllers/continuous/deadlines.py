@@ -18,7 +18,8 @@ NO_HURRY = 1e6
 class Deadlines(Modifier):
     """The upload with the least laxity goes first, and a request with none is dropped (ours; docs/serving.md).
 
-    The laxity of a request is the time that is left until it is due, less the time that its tokens need. Among uploads
+    The laxity of a request is the time that is left until it is due, less the time that its tokens need; before its
+    first token also that until this one is due, less the shortest time in which it can come. Among uploads
     that the order puts in different places, such as those of different batches, its own priority counts more. On an
     uplink that is not serial nothing goes first, so requests are dropped only.
 
@@ -39,9 +40,11 @@ class Deadlines(Modifier):
     def changed(self, state: ContinuousState, order: Order) -> Order:
         """Laxities as priorities, and drops."""
         assert state.demand is not None  # as `decide` has seen
-        cycle = Cycle.of(self.scenario, state, SHORTEST)
-        each = cycle.token_time(order.draft_length) if self.need is None else self.need
-        left = laxity(state, state.demand, each, cycle.time(order.draft_length))
+        each: FloatArray | float | None = self.need
+        if each is None:
+            each = Cycle.of(self.scenario, state, SHORTEST).token_time(order.draft_length)
+        first = Cycle.alone(self.scenario, state).time(self.scenario.min_draft_length)
+        left = laxity(state, state.demand, each, first)
         drop = (state.phase != Phase.IDLE) & (left < 0.0)
         if order.drop is not None:
             drop = drop | order.drop
