@@ -9,6 +9,7 @@ from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.cycle import SHORTEST, Cycle
 from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.physics.continuous.types import ContinuousState, Demand, Order, Phase
+from multispin_env.scenario import Scenario
 
 NO_HURRY = 1e6
 """Seconds of laxity of what is never due; beyond it, and below minus that, laxities do not differ."""
@@ -19,7 +20,7 @@ class Deadlines(Modifier):
     """The upload with the least laxity goes first, and a request with none is dropped (ours; docs/serving.md).
 
     The laxity of a request is the time that is left until it is due, less the time that its tokens need; before its
-    first token also that until this one is due, less the shortest time in which it can come. Among uploads
+    first token also that until this one is due, less the shortest time in which it can come (`soonest`). Among uploads
     that the order puts in different places, such as those of different batches, its own priority counts more. On an
     uplink that is not serial nothing goes first, so requests are dropped only.
 
@@ -43,8 +44,7 @@ class Deadlines(Modifier):
         each: FloatArray | float | None = self.need
         if each is None:
             each = Cycle.of(self.scenario, state, SHORTEST).token_time(order.draft_length)
-        first = Cycle.alone(self.scenario, state).time(self.scenario.min_draft_length)
-        left = laxity(state, state.demand, each, first)
+        left = laxity(state, state.demand, each, soonest(self.scenario, state))
         drop = (state.phase != Phase.IDLE) & (left < 0.0)
         if order.drop is not None:
             drop = drop | order.drop
@@ -52,6 +52,14 @@ class Deadlines(Modifier):
             return order.changed(drop=drop)
         place = 0.0 if order.priority is None else 2.0 * NO_HURRY * dense_rank(order.priority)
         return order.changed(priority=place + left, drop=drop)
+
+
+def soonest(scenario: Scenario, state: ContinuousState) -> FloatArray:
+    """Seconds (n, K) until the next tokens can come, if the device had the band and the server for itself."""
+    low = scenario.min_draft_length
+    begun = (state.phase != Phase.FREE) & (state.phase != Phase.IDLE)
+    under_way = state.drafting_left + state.air_left + np.asarray(scenario.pass_time(1, 1 + state.draft_length))
+    return np.where(begun, under_way, Cycle.alone(scenario, state).time(low))
 
 
 def laxity(state: ContinuousState, demand: Demand, each: FloatArray | float, first: FloatArray) -> FloatArray:

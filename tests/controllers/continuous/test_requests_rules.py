@@ -83,7 +83,9 @@ def test_laxities_and_drops():
     order = Deadlines(SCENARIO, base, need=0.05)(state)
     laxity = demand.due - now - 0.05 * demand.wanted
     upload = SCENARIO.bits_per_token / (SCENARIO.total_bandwidth * state.spectral_efficiency)
-    first = state.draft_time + upload + SCENARIO.verification_fixed_time + SCENARIO.verification_time_per_draft
+    begun = (state.phase != ms.Phase.FREE) & (state.phase != ms.Phase.IDLE)
+    first = np.where(begun, state.drafting_left + state.air_left, state.draft_time + upload)
+    first += SCENARIO.verification_fixed_time + SCENARIO.verification_time_per_draft
     laxity = np.clip(np.minimum(laxity, demand.first_due - now - first), -NO_HURRY, NO_HURRY)
     busy = state.phase != ms.Phase.IDLE
     assert (order.drop == (busy & (laxity < 0.0))).all()
