@@ -13,6 +13,9 @@ from multispin_env.physics.workload import ServiceLevel, Source
 ROWS = 16
 """Requests of a device that are drawn ahead at first; twice as many whenever a copy needs more."""
 
+MOST_REQUESTS = 2**26
+"""Of all devices and copies that are kept, 2 GB."""
+
 
 class Requested(Protocol):
     """What a system needs to know of its workload."""
@@ -110,6 +113,11 @@ class Lines:
     def _grow(self) -> None:
         """Twice as many rows for all."""
         rows = self._gap.shape[1]
+        if 2 * self._gap.size > MOST_REQUESTS:
+            raise ValueError(
+                f"requests: expected at most {MOST_REQUESTS:,} of all devices and copies, got more: the time is too "
+                "long for their rate, or an order lets a batch wait for too long"
+            )
         for name in ("_gap", "_time", "_prompt", "_output"):
             array = getattr(self, name)
             setattr(self, name, np.concatenate([array, np.zeros_like(array)], -1))

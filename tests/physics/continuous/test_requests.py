@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import multispin_env as ms
+from multispin_env.physics.continuous import lines
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.workload import Arriving, ServiceLevel
 from tests.physics.continuous.pairs import DISCIPLINES, LAWS, Fixed, random_order
@@ -272,3 +273,12 @@ def test_a_refused_order_drops_nothing(closed):
         drop = serving & [True, False, False]
         same(tried.step(replace(good, drop=drop)), other.step(replace(good, drop=drop)))
         same(tried.state, other.state)
+
+
+def test_more_requests_than_fit_into_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(lines, "MOST_REQUESTS", 200)
+    scenario = ms.Scenario.preset("llama2", num_users=2)
+    arrivals, lengths = ms.make_arrivals("poisson"), ms.make_lengths("geometric", mean_output=5.0)
+    workload = ms.Workload(arrivals=arrivals, lengths=lengths, rate=1000.0, level=ms.ServiceLevel(ttft=1.0))
+    with pytest.raises(ValueError, match="requests: expected at most 200 of all devices and copies, got more"):
+        ms.serve(ms.make_scheduler("greedy", scenario), workload, copies=2, warm_up=0.0, horizon=5.0)
