@@ -14,8 +14,8 @@ from itertools import product
 import numpy as np
 
 import multispin_env as ms
+from benchmarks.serving import SYSTEMS, System
 from multispin_env.arrays import FloatArray
-from multispin_env.units import MHZ
 
 BUDGETS, NEEDS = (0.3, 0.45, 0.6, 0.8), (0.03, 0.045, 0.06)
 """Of the grid: parts of the time of a pass of all, and seconds a token."""
@@ -32,23 +32,15 @@ class Setting:
 
     Parameters
     ----------
-    preset, users, megahertz
-        The system.
-    full
-        Tokens/s that are a load of one.
-    per_token
-        Seconds a token until the last is due, beside half a second.
+    system
+        With its service level.
     load
-        Requested tokens/s over ``full``.
+        Of the system.
     burstiness
         Shape of the gaps; 1 is Poisson.
     """
 
-    preset: str
-    users: int
-    megahertz: float
-    full: float
-    per_token: float
+    system: System
     load: float
     burstiness: float
 
@@ -56,34 +48,17 @@ class Setting:
     def name(self) -> str:
         """As the table shows it."""
         kind = "Poisson" if self.burstiness == 1.0 else f"bursts ({self.burstiness:g})"
-        return f"{self.preset} K{self.users} B{self.megahertz:g}, load {self.load:g}, {kind}"
-
-    @property
-    def scenario(self) -> ms.Scenario:
-        """The system."""
-        return ms.Scenario.preset(self.preset, num_users=self.users, total_bandwidth=self.megahertz * MHZ)
-
-    @property
-    def workload(self) -> ms.Workload:
-        """Answers of 60 tokens in the mean."""
-        return ms.Workload(
-            arrivals=ms.make_arrivals("gamma", burstiness=self.burstiness),
-            lengths=ms.make_lengths("geometric", mean_output=60.0),
-            rate=self.load * self.full / 60.0,
-            level=ms.ServiceLevel(e2el=0.5, e2el_per_token=self.per_token),
-        )
+        return f"{self.system.title}, load {self.load:g}, {kind}"
 
     def tokens(self, rule: str, copies: int, seed: int, **options: float) -> FloatArray:
         """Tokens in time per second, (copies,)."""
-        scheduler = ms.make_scheduler(rule, self.scenario, **options)
-        return ms.serve(scheduler, self.workload, copies=copies, channel="static", seed=seed).tokens_in_time
+        scheduler = ms.make_scheduler(rule, self.system.scenario, **options)
+        workload = self.system.workload(self.load, ms.make_arrivals("gamma", burstiness=self.burstiness))
+        return ms.serve(scheduler, workload, copies=copies, channel="static", seed=seed).tokens_in_time
 
 
 SETTINGS = tuple(
-    Setting(*system, load, burstiness)
-    for system in (("llama2", 8, 10.0, 196.0, 0.08), ("qwen3.5", 20, 5.0, 350.0, 0.11))
-    for burstiness in (1.0, 0.25)
-    for load in (0.6, 0.85)
+    Setting(system, load, burstiness) for system in SYSTEMS for burstiness in (1.0, 0.25) for load in (0.6, 0.85)
 )
 """The settings of the table."""
 

@@ -10,10 +10,11 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
 from multispin_env.commands.devices import Devices
 from multispin_env.controllers.base import CONTROLLERS
-from multispin_env.controllers.factory import controller_names, make_controller, option_names
+from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.evaluation.table import Cells
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, Outcome
+from multispin_env.registry import option_names
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.units import MHZ, MS
@@ -139,7 +140,7 @@ def _decide(scenario: Scenario, devices: Devices, controller: str, wanted: Mappi
     given: dict[str, Any] = {"weights": devices.weights, **wanted}
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
-        able = [other for other in controller_names() if name in option_names(CONTROLLERS.load(other))]
+        able = [other for other in controller_names() if name in option_names(CONTROLLERS.load(other), "scenario")]
         if controller not in able:
             raise ValueError(f"controller: expected one of {able}, which have {name}, got {controller!r}")
     return make_controller(controller, scenario, **options)(devices.state)

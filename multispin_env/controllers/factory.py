@@ -9,8 +9,7 @@ from multispin_env.controllers.base import CONTROLLERS, Controller
 from multispin_env.controllers.estimators.base import ESTIMATORS, Estimator
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.registry import Registry, made
-from multispin_env.registry import option_names as options_of
+from multispin_env.registry import Registry, made, option_names
 from multispin_env.scenario import Scenario
 
 
@@ -122,14 +121,9 @@ def options_by_part(
     TypeError
         For an option of none of them (the nearest is suggested, also of what is allowed ``besides``), or of several.
     """
-    names_by_part = [option_names(cls) for cls in parts]
+    names_by_part = [option_names(cls, *FIXED) for cls in parts]
     check_keywords(owner, options, (*dict.fromkeys(sum(names_by_part, ())), *besides))
     for option in options:
         if sum(option in names for names in names_by_part) > 1:
             raise TypeError(f"{owner}: expected a keyword of one part, got {option!r}, which several parts have")
     return [{key: value for key, value in options.items() if key in names} for names in names_by_part]
-
-
-def option_names(cls: type[Any]) -> tuple[str, ...]:
-    """Fields of a controller's, scheduler's or estimator's class that its user may set."""
-    return options_of(cls, *FIXED)

@@ -1,6 +1,6 @@
 """What all pictures share: colours, panels, legends outside the data, and files that repeat to the bit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,20 @@ STYLES = {
 }
 """Colour, marker and line of each system."""
 
+Style = tuple[str, str, str]
+"""Colour, marker and line."""
+
 DPI = 92
 
 SETTINGS: dict[Any, Any] = {"svg.hashsalt": "multispin_env", "font.size": 9.0, "axes.grid": True, "grid.alpha": 0.3}
+
+
+def draw_lines(axes: Any, styles: Mapping[str, Style], points: Callable[[str], Iterable[tuple[float, float]]]) -> None:
+    """A line for each name that has a style, through its points (x, y)."""
+    for name, (colour, marker, line) in styles.items():
+        pairs = sorted(points(name))
+        x, y = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        axes.plot(x, y, color=colour, marker=marker, linestyle=line, markersize=4, linewidth=1.3, label=name)
 
 
 def check_matplotlib() -> None:

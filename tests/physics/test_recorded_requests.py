@@ -6,6 +6,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics import traces as module
+from tests.physics.damage import with_damage
 
 GOOD = {
     "gap_us": np.array([0, 1_500_000, 500_000], dtype=np.uint32),
@@ -145,11 +146,7 @@ def test_damage_raises_nothing_but_value_errors(tmp_path, rng):
     np.savez_compressed(tmp_path / "mine.npz", **GOOD)
     (tmp_path / "mine.csv").write_text("arrived_at,prompt,output\n5,0,1\n6.5,20,60\n7,5,3\n")
     for path in (tmp_path / "mine.npz", tmp_path / "mine.csv"):
-        whole = path.read_bytes()
-        for _ in range(60):
-            content = bytearray(whole)
-            for place in rng.integers(len(content), size=rng.integers(1, 4)):
-                content[place] = rng.integers(256)
+        for content in with_damage(path.read_bytes(), rng):
             path.write_bytes(content)
             with suppress(ValueError):
                 ms.load_trace(path)

@@ -10,6 +10,7 @@ import pytest
 
 from multispin_env.physics.acceptance import records as module
 from multispin_env.physics.acceptance.records import Records, load_records
+from tests.physics.damage import with_damage
 
 GOOD = {
     "task": np.array([1, 0, 1]),
@@ -301,11 +302,7 @@ def test_lengths_whose_sum_runs_over_are_refused(write):
 def test_damage_raises_nothing_but_value_errors(tmp_path, rng):
     path = tmp_path / "mine.npz"
     np.savez_compressed(path, **GOOD)
-    whole = path.read_bytes()
-    for _ in range(60):
-        content = bytearray(whole)
-        for place in rng.integers(len(content), size=rng.integers(1, 4)):
-            content[place] = rng.integers(256)
+    for content in with_damage(path.read_bytes(), rng):
         path.write_bytes(content)
         with suppress(ValueError):
             load_records(path)

@@ -7,7 +7,7 @@ import numpy as np
 
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.rounds.optimal import Optimal
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
+from multispin_env.physics.continuous.types import ContinuousState, Join, Order
 from multispin_env.physics.types import Decision, SystemState
 
 LIGHT = 1e-4
@@ -32,7 +32,7 @@ class Barrier(Scheduler):
         return Order(decision.draft_length, join, share=share)
 
     def _optimal(self, state: ContinuousState) -> Decision:
-        busy = state.phase != Phase.IDLE
+        busy = state.busy
         if busy.all():
             return Optimal(self.scenario).decide(state.system)
         counted = busy | ~busy.any(-1, keepdims=True)  # where all are idle, whoever comes first has its share

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.physics.continuous.types import ContinuousState, Phase
+from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.scenario import Scenario
@@ -54,7 +54,7 @@ class Cycle:
     def of(cls, scenario: Scenario, state: ContinuousState, kind: tuple[float, float] = USUAL) -> Self:
         """With as many devices busy as are in the state."""
         queue, passes = kind
-        half = np.maximum(0.5 * (state.phase != Phase.IDLE).sum(-1, keepdims=True), 1.0)
+        half = np.maximum(0.5 * state.busy.sum(-1, keepdims=True), 1.0)
         token_air = full_share_token_time(scenario, state.spectral_efficiency)
         return cls(scenario, state.acceptance_rate, state.draft_time + queue * token_air, half, passes)
 

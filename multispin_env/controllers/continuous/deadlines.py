@@ -45,7 +45,7 @@ class Deadlines(Modifier):
         if each is None:
             each = Cycle.of(self.scenario, state, SHORTEST).token_time(order.draft_length)
         left = laxity(state, state.demand, each, soonest(self.scenario, state))
-        drop = (state.phase != Phase.IDLE) & (left < 0.0)
+        drop = state.busy & (left < 0.0)
         if order.drop is not None:
             drop = drop | order.drop
         if order.share is not None:
@@ -57,7 +57,7 @@ class Deadlines(Modifier):
 def soonest(scenario: Scenario, state: ContinuousState) -> FloatArray:
     """Seconds (n, K) until the next tokens can come, if the device had the band and the server for itself."""
     low = scenario.min_draft_length
-    begun = (state.phase != Phase.FREE) & (state.phase != Phase.IDLE)
+    begun = state.busy & (state.phase != Phase.FREE)
     under_way = state.drafting_left + state.air_left + np.asarray(scenario.pass_time(1, 1 + state.draft_length))
     return np.where(begun, under_way, Cycle.alone(scenario, state).time(low))
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.continuous.launch import in_order
-from multispin_env.physics.continuous.types import ContinuousState, Phase
+from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.scenario import Scenario
@@ -16,18 +16,12 @@ ROUNDS = 30
 """Steps towards the size of a batch."""
 
 
-def busy(state: ContinuousState) -> BoolArray:
-    """Devices (n, K) with a request; with endless requests, all."""
-    has: BoolArray = state.phase != Phase.IDLE
-    return has
-
-
 def present(state: ContinuousState) -> FloatArray:
     """How much each device (n, K) counts in estimates of the load: 1 with a request, 0 without.
 
     Where nobody has one, the next request comes from any device: each counts 1 / K.
     """
-    has = busy(state)
+    has = state.busy
     return np.where(has.any(-1, keepdims=True), has, 1.0 / has.shape[-1])
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.continuous.launch import in_order
-from multispin_env.physics.continuous.types import ContinuousState, Phase
+from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.scenario import Scenario
@@ -19,7 +19,7 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: int) -> Float
     Every device with a request drafts and sends for a time φ, the server serves the groups in turn, and the uplink is
     shared: Σ_k E[N_k] / max(φ + V, G V, Σ_k w_k), at the best φ of a grid.
     """
-    busy = (state.phase != Phase.IDLE)[:, None]
+    busy = state.busy[:, None]
     size = np.maximum(busy.sum(-1) / groups, 1.0)
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
     window = WINDOWS * np.asarray(scenario.pass_time(size, size)) + scenario.round_trip_time

@@ -7,7 +7,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.goodput import busy, estimated_rates, present
+from multispin_env.controllers.continuous.goodput import estimated_rates, present
 from multispin_env.controllers.continuous.greedy import take_all
 from multispin_env.physics.continuous.types import ContinuousState, Order
 
@@ -52,7 +52,7 @@ class Tetris(Scheduler):
 
 def counted(state: ContinuousState) -> BoolArray:
     """Devices (n, K) that share the budget: those with a request, or all where nobody has one."""
-    has = busy(state)
+    has = state.busy
     return has | ~has.any(-1, keepdims=True)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.background import Background
-from multispin_env.controllers.continuous.goodput import busy, device_rates, present
+from multispin_env.controllers.continuous.goodput import device_rates, present
 from multispin_env.controllers.continuous.launch import in_order
 from multispin_env.controllers.continuous.turbospec import TurboSpec
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
@@ -59,7 +59,7 @@ class ValueDensity(TurboSpec):
     def decide(self, state: ContinuousState) -> Order:
         """Lengths of `TurboSpec`; wait for some drafts, leave some others."""
         order = super().decide(state)
-        has = busy(state)
+        has = state.busy
         length = under_way(self.scenario, state, order.draft_length)
         rate = device_rates(self.scenario, state, order.draft_length[:, None], present(state))[:, 0]
         worth = self._worth(state, rate)

@@ -16,7 +16,7 @@ import multispin_env.registry as tables
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank
 from multispin_env.envs.codec import BoxCodec
 from multispin_env.envs.continuous.reference import REFERENCE
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
+from multispin_env.physics.continuous.types import ContinuousState, Join, Order
 from multispin_env.physics.continuous.uplink import UplinkDiscipline, serial
 from multispin_env.physics.continuous.validation import checked_order
 
@@ -104,7 +104,7 @@ class OrderCodec(BoxCodec, ABC):
             return None
         column = x[..., -1]
         wanted = column > 0.0 if rule is None else np.where(np.abs(column) <= 1.0 / JOINS, rule, column > 0.0)
-        return wanted & (state.phase != Phase.IDLE)
+        return wanted & state.busy
 
     def drop_columns(self, order: Order, state: ContinuousState, rule: BoolArray | None = None) -> list[FloatArray]:
         """The last column of actions that mean what an order drops, if there is such a column."""

@@ -102,7 +102,7 @@ class ServingObservations(ContinuousObservations):
 
     def changing_now(self, state: ContinuousState) -> list[FloatArray]:
         """The last numbers of ``shared``, (...) each."""
-        busy = np.add.reduce(state.phase != Phase.IDLE, -1) / self.scenario.num_users
+        busy = np.add.reduce(state.busy, -1) / self.scenario.num_users
         waiting = np.add.reduce(_demand_of(state).queue, -1)
         return [*super().changing_now(state), busy, waiting / (waiting + self.scenario.num_users)]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -205,22 +205,17 @@ class Ending:
 
 def _without(state: ContinuousState, dropped: BoolArray, idle: BoolArray) -> ContinuousState:
     """State in which the drafts of devices that dropped theirs are gone."""
-    kept = ~dropped
-    return state.changed(
-        phase=np.where(dropped, np.where(idle, IDLE, FREE), state.phase),
-        draft_length=state.draft_length * kept,
-        drafting_left=state.drafting_left * kept,
-        air_left=state.air_left * kept,
-    )
+    phase = np.where(dropped, np.where(idle, IDLE, FREE), state.phase)
+    return state.changed(phase=phase, **_drafts_but(dropped, state))
 
 
 def _left(state: ContinuousState, absent: BoolArray, idle: BoolArray) -> ContinuousState:
     """State behind a passage, in which ``absent`` devices have begun no draft, and ``idle`` ones have no request."""
-    present, busy = ~absent, ~(absent | idle)
-    return state.changed(
-        phase=np.where(idle, IDLE, np.where(absent, FREE, state.phase)),
-        draft_length=state.draft_length * present,
-        drafting_left=state.drafting_left * present,
-        air_left=state.air_left * present,
-        age=state.age * busy,
-    )
+    phase = np.where(idle, IDLE, np.where(absent, FREE, state.phase))
+    return state.changed(phase=phase, age=state.age * ~(absent | idle), **_drafts_but(absent, state))
+
+
+def _drafts_but(gone: BoolArray, state: ContinuousState) -> dict[str, Any]:
+    """Fields of a state's drafts, without those that are gone, (n, K)."""
+    kept = ~gone
+    return {name: getattr(state, name) * kept for name in ("draft_length", "drafting_left", "air_left")}

@@ -82,6 +82,12 @@ class ContinuousState(Batched):
         """Draft times, channels and acceptance, as the other family knows them."""
         return SystemState(self.draft_time, self.spectral_efficiency, self.acceptance_rate)
 
+    @property
+    def busy(self) -> BoolArray:
+        """Devices (..., K) with a request; with endless requests, all."""
+        has: BoolArray = self.phase != Phase.IDLE
+        return has
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Order(Batched):

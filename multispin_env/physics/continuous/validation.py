@@ -44,7 +44,7 @@ def check_drop(order: Order, state: ContinuousState, over: BoolArray | None = No
     """``ValueError`` where an order (n, K) gives up a request that isn't there; copies ``over`` don't matter."""
     if order.drop is None:
         return
-    allowed = (state.phase != Phase.IDLE) & (state.demand is not None)
+    allowed = state.busy & (state.demand is not None)
     if over is not None:
         allowed = allowed | over[:, None]
     require("drop", order.drop, allowed | ~order.drop, "False for a device without a request that can end")

@@ -12,7 +12,7 @@ from multispin_env.controllers.continuous.rates import LongRun, long_run
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells
 from multispin_env.physics.dynamics import sample_state
-from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY
+from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, draw_lines
 from multispin_env.reproduce.figure import PRESETS, FigureSpec
 from multispin_env.reproduce.scale import Scale
 from multispin_env.scenario import Scenario
@@ -148,10 +148,7 @@ def draw(rows: Sequence[BarrierRow], figure: Any) -> None:
 
 
 def _lines(axes: Any, rows: Sequence[BarrierRow], position: Any, label: str) -> None:
-    for name, (colour, marker, line) in STYLES.items():
-        points = sorted((row for row in rows if row.scheduler == name), key=position)
-        x, rates = [position(row) for row in points], [row.rate for row in points]
-        axes.plot(x, rates, color=colour, marker=marker, linestyle=line, markersize=4, linewidth=1.3, label=name)
+    draw_lines(axes, STYLES, lambda name: ((position(row), row.rate) for row in rows if row.scheduler == name))
     axes.set_xlabel(label)
     axes.set_ylim(bottom=0.0)
 

@@ -17,7 +17,7 @@ from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.lengths.factory import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, PURPLE, RED, legend_below
+from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, PURPLE, RED, draw_lines, legend_below
 from multispin_env.reproduce.figure import PRESETS, FigureSpec
 from multispin_env.reproduce.scale import Scale
 from multispin_env.scenario import Scenario
@@ -160,10 +160,7 @@ def _minor(value: float, _: int) -> str:
 
 
 def _lines(axes: Any, rows: Sequence[LoadRow], value: Callable[[LoadRow], float], label: str) -> None:
-    for rule, (colour, marker, line) in STYLES.items():
-        points = sorted((row for row in rows if row.rule == rule), key=lambda row: row.requested)
-        x, y = [row.requested for row in points], [value(row) for row in points]
-        axes.plot(x, y, color=colour, marker=marker, linestyle=line, markersize=4, linewidth=1.3, label=rule)
+    draw_lines(axes, STYLES, lambda rule: ((row.requested, value(row)) for row in rows if row.rule == rule))
     axes.set_ylabel(label)
 
 
