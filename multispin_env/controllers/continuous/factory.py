@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from multispin_env.checks import check_name
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
 from multispin_env.controllers.continuous.modifier import MODIFIERS, Modifier
@@ -21,6 +22,15 @@ def scheduler_names() -> tuple[str, ...]:
     True
     """
     return SCHEDULERS.names()
+
+
+def check_scheduler_name(field: str, name: str) -> str:
+    """Return a name that `make_scheduler` takes; ``ValueError`` names the field and suggests the nearest."""
+    base, *others = name.split("+") if isinstance(name, str) else [name]
+    check_name(field, base, SCHEDULERS.names())
+    for other in others:
+        check_name(field, other, MODIFIERS.names())
+    return name
 
 
 def make_scheduler(name: str, scenario: Scenario, **options: Any) -> Scheduler:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from multispin_env.checks import check_name, check_real
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.factory import make_scheduler
+from multispin_env.controllers.continuous.factory import check_scheduler_name, make_scheduler
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.continuous.accounts import OpenAccount, TokenAccount
 from multispin_env.envs.continuous.actions import ORDER_ENCODINGS, OrderCodec
@@ -51,8 +51,6 @@ class ContinuousVariant(Variant):
     independent_rounds: ClassVar[bool] = False
     observed: ClassVar[type[ContinuousObservations]] = ContinuousObservations
     """Codec of what is shown."""
-    reference: ClassVar[str] = REFERENCE
-    """Scheduler that action 0 of encodings is which have a rule inside."""
     drops: ClassVar[bool] = False
     """Whether devices can give up requests."""
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ENTRIES, ""))
@@ -64,6 +62,7 @@ class ContinuousVariant(Variant):
     horizon: float = 20.0
     rho: float | None = None
     patience: float | None = 2.0
+    reference: str = REFERENCE
 
     def __post_init__(self) -> None:
         check_name("discipline", self.discipline, DISCIPLINES)
@@ -74,6 +73,7 @@ class ContinuousVariant(Variant):
             check_real("rho", self.rho, 0.0, open_low=True)
         if self.patience is not None:
             check_real("patience", self.patience, 0.0)
+        check_scheduler_name("reference", self.reference)
 
     def system(self, scenario: Scenario) -> ContinuousSystem:
         """What does not change while time passes; ``ValueError`` where the scenario names a channel by round."""

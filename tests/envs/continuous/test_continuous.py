@@ -165,6 +165,9 @@ def test_patience_bounds_the_wait():
         ({"channel": "gauss-markov"}, r"^channel: expected 'rayleigh', since channel_law says how .* 'gauss-markov'$"),
         ({"discipline": "seriel"}, r"^discipline: expected one of \[.*\], got 'seriel'; did you mean 'serial'\?$"),
         ({"channel_law": "statc"}, r"^channel_law: expected one of \[.*\], got 'statc'; did you mean 'static'\?$"),
+        ({"reference": "group"}, r"^reference: expected one of \[.*\], got 'group'; did you mean 'groups'\?$"),
+        ({"reference": "groups+deadline"}, r"^reference: expected one of .* did you mean 'deadlines'\?$"),
+        ({"reference": 3}, r"^reference: expected one of \[.*\], got 3$"),
         ({"optimum": True}, r"^optimum: expected False, since no optimum of Continuous is known, got True$"),
         ({"action": "shares"}, r"^action: expected one of \['residual', 'plain', 'full'\], got 'shares'"),
         ({"render_mode": "human"}, r"^render_mode: expected one of "),
@@ -173,6 +176,19 @@ def test_patience_bounds_the_wait():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         gym.make_vec(ID, num_envs=2, **arguments)
+
+
+@pytest.mark.parametrize(("env_id", "reference"), [(ID, "own-pace"), ("MultiSpin/Serving-v0", "load-aware")])
+def test_zero_of_residual_is_the_scheduler_that_was_chosen(env_id, reference):
+    env = gym.make(env_id, num_users=3, reference=reference, rho=100.0).unwrapped
+    env.reset(seed=0)
+    nothing = np.zeros(env.action_space.shape, np.float32)
+    for _ in range(20):
+        expected = ms.make_scheduler(reference, env.scenario)(env.state)
+        decoded = env.decode_action(nothing)
+        assert (decoded.draft_length == expected.draft_length).all()
+        assert (decoded.join == expected.join).all()
+        env.step(nothing)
 
 
 def test_there_are_no_slopes():

@@ -23,7 +23,7 @@ class Continuous(ContinuousVariant):
 
     | `action`               | columns | meaning                                                                     |
     |------------------------|---------|-----------------------------------------------------------------------------|
-    | `"residual"` (default) | 3       | how the order differs from that of the scheduler `groups`, which is 0       |
+    | `"residual"` (default) | 3       | how the order differs from that of the scheduler `reference`, which is 0    |
     | `"plain"`              | 3       | draft length, log scale; leave, take or wait; priority on the uplink or share |
     | `"full"`               | 6       | the same; batch aimed at; patience, drafts to wait for (means over users)   |
 
@@ -75,6 +75,7 @@ class Continuous(ContinuousVariant):
     - `rho`: ρ in tokens/s, > 0; default `None`, the rate of the scheduler `groups` in this scenario, measured once.
     - `patience`: seconds that a batch waits at most in encodings that do not say it, ≥ 0, default 2; `None` for ever.
       A device in a deep fade then holds nobody up for longer. Somebody is always waited for.
+    - `reference`: scheduler that `"residual"` starts from, default `"groups"`; any of `ms.scheduler_names()`.
     - `action`, `reward`: see above.
 
     ## Info

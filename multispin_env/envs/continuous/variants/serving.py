@@ -64,7 +64,7 @@ class Serving(ContinuousVariant):
 
     The columns before the last are those of `Continuous-v0`. The last one drops the request of a device: above 0 in
     `"plain"` and `"full"`; in `"residual"` the scheduler decides in the middle third, below it the request is kept,
-    above it dropped. A device without a request drops nothing. The scheduler of `"residual"` is `greedy+deadlines`.
+    above it dropped. A device without a request drops nothing. The scheduler of `"residual"` is that of `reference`.
     Lengths are for devices that are free now, and for idle ones whose request arrives before the next verification
     ends; they are cut to one token less than the request still wants.
 
@@ -100,6 +100,7 @@ class Serving(ContinuousVariant):
 
     - `scenario`, any field of `Scenario`, `discipline`, `channel_law`, `coherence_time`, `patience`, `action`: as for
       `Continuous-v0`.
+    - `reference`: scheduler that `"residual"` starts from, default `"greedy+deadlines"`.
     - `load`: requested tokens/s over those of the scheduler `groups` on a serial uplink with endless requests, > 0,
       default 0.6; a pair (low, high) is drawn from uniformly for each episode, so that one policy learns all loads.
     - `arrivals`: `"poisson"` (default), `"gamma"`, `"think"`, `"ramp"` or `"trace"`, or what `ms.make_arrivals` makes.
@@ -116,8 +117,8 @@ class Serving(ContinuousVariant):
     - `horizon`: seconds of simulated time until truncation, at least one verification, default 30.
     - `warm_up`: seconds of them that requests are not counted in, ≥ 0 and below `horizon`, default 5.
     - `rewarded`: `"tokens"` (default) or `"requests"`.
-    - `rho`: ρ in tokens/s, > 0; default `None`, the tokens/s in time of the scheduler of `"residual"` at the mean load,
-      measured once.
+    - `rho`: ρ in tokens/s, > 0; default `None`, the tokens/s in time of `greedy+deadlines` at the mean load, measured
+      once.
 
     ## Info
 
@@ -139,7 +140,6 @@ class Serving(ContinuousVariant):
     discount: ClassVar[float] = 0.99
     observed: ClassVar[type[ContinuousObservations]] = ServingObservations
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SERVING_ENTRIES, ""))
-    reference: ClassVar[str] = WITH_REQUESTS
     drops: ClassVar[bool] = True
     told: ClassVar[Told] = Told("tokens", "draft_length", "duration", None, OF_SERVICE)
     contenders: ClassVar[tuple[str, ...]] = (
@@ -160,6 +160,7 @@ class Serving(ContinuousVariant):
     e2el: float | None = 0.5
     e2el_per_token: float | None = None
     horizon: float = 30.0
+    reference: str = WITH_REQUESTS
     warm_up: float = 5.0
     rewarded: str = "tokens"
 
