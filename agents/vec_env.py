@@ -53,6 +53,15 @@ class NativeVecEnv(VecEnv):
         native = _native(type(self.env), settings, num_envs, self.env.max_episode_steps)
         return NativeVecEnv(native, first_seed(seed, index, num_envs))
 
+    def stepwise(self, scenario: Scenario, num_envs: int) -> MultiSpinVectorEnv:
+        """Native vector of so many copies for another scenario, which restarts copies with the step after their last.
+
+        So all that is in ``info`` is there for every step.
+        """
+        settings = replace(self.env.settings, scenario=scenario)
+        mode = AutoresetMode.NEXT_STEP
+        return _native(type(self.env), settings, num_envs, self.env.max_episode_steps, mode)
+
     def reset(self) -> Any:
         """Start a new episode in every copy; seeds given to `seed` since the last reset take effect."""
         observation, _ = self.env.reset(seed=self._seeds)
@@ -127,7 +136,11 @@ def make_vec_env(
 
 
 def _native(
-    cls: type[MultiSpinVectorEnv], settings: Settings, num_envs: int, max_episode_steps: int | None
+    cls: type[MultiSpinVectorEnv],
+    settings: Settings,
+    num_envs: int,
+    max_episode_steps: int | None,
+    autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
 ) -> MultiSpinVectorEnv:
     return cls(
         num_envs,
@@ -135,7 +148,7 @@ def _native(
         action=settings.action,
         reward=settings.reward,
         max_episode_steps=max_episode_steps,
-        autoreset_mode=AutoresetMode.SAME_STEP,
+        autoreset_mode=autoreset_mode,
         copy=False,  # Stable-Baselines3 never writes into observations
         **settings.arguments,
     )
