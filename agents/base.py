@@ -10,6 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 import agents.registry as tables
+from agents.policies.equivariant import LAST_STD
 from multispin_env.envs.settings import Settings
 from multispin_env.registry import Registry
 from multispin_env.scenario import PAYLOADS, SCENARIOS, Scenario
@@ -17,6 +18,31 @@ from multispin_env.server import LAW, SERVERS
 
 Remaining = Callable[[float], float]
 """Fraction of the budget that remains, from Stable-Baselines3's own fraction."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What of learning depends on steps that take different times.
+
+    Parameters
+    ----------
+    gamma
+        Discount γ of a second.
+    trace
+        λ of generalised advantages, of a second.
+    learning_rate
+        First learning rate.
+    rollout_steps
+        Steps of each copy in a rollout.
+    batch_size
+        Steps in a step of the optimiser.
+    """
+
+    gamma: float
+    trace: float = 0.5
+    learning_rate: float = 3e-4
+    rollout_steps: int = 64
+    batch_size: int = 2048
 
 
 @dataclass(frozen=True)
@@ -36,11 +62,20 @@ class Tuning:
         Added to the agent's own logarithm of the exploration's first standard deviation.
     bandwidth
         First mean of the actions' second column, if there is one.
+    column_log_std
+        Added to the logarithm of the exploration's first standard deviation in single columns of the actions.
+    last_std
+        Standard deviation of the first weights of the actor's last layer.
+    timing
+        Where steps take different times: how returns are computed there; ``None`` elsewhere.
     """
 
     gamma: float = 0.0
     log_std: float = 0.0
     bandwidth: float = 0.0
+    column_log_std: tuple[float, ...] = ()
+    last_std: float = LAST_STD
+    timing: Timing | None = None
 
 
 PLAIN = Tuning()
@@ -51,11 +86,24 @@ LATE = Tuning(log_std=0.5, bandwidth=0.4)
 At 0.4 a step in the second column changes bandwidth almost four times as much as at 0; a common factor hardly matters.
 """
 
+RESIDUAL_LOG_STD = (0.0, -1.0, -1.0)
+"""Where a step is a verification, and actions are added to a rule's."""
+
 
 def tuning_for(settings: Settings) -> Tuning:
     """What suits an environment."""
-    tuning = LATE if settings.variant.late_reports else PLAIN
-    return replace(tuning, gamma=settings.variant.discount)
+    variant = settings.variant
+    if variant.discount_of == "second":
+        return _timed(settings)
+    return replace(LATE if variant.late_reports else PLAIN, gamma=variant.discount)
+
+
+def _timed(settings: Settings) -> Tuning:
+    """Where a step is a verification: of about half of the devices, for agents that discount steps."""
+    gamma, users = settings.variant.discount, settings.scenario.num_users
+    step = float(settings.scenario.pass_time(0.5 * users, users))
+    columns = RESIDUAL_LOG_STD if settings.action == "residual" else ()
+    return Tuning(gamma**step, column_log_std=columns, last_std=0.0, timing=Timing(gamma))
 
 
 def scenarios_like(settings: Settings, servers: bool = False) -> tuple[Scenario, ...]:
