@@ -30,19 +30,10 @@ class Timing:
         Discount γ of a second.
     trace
         λ of generalised advantages, of a second.
-    learning_rate
-        First learning rate.
-    rollout_steps
-        Steps of each copy in a rollout.
-    batch_size
-        Steps in a step of the optimiser.
     """
 
     gamma: float
-    trace: float = 0.5
-    learning_rate: float = 3e-4
-    rollout_steps: int = 64
-    batch_size: int = 2048
+    trace: float
 
 
 @dataclass(frozen=True)
@@ -52,12 +43,14 @@ class Tuning:
     Parameters
     ----------
     gamma
-        Discount γ a round. 0 everywhere: what is decided in a round has no influence on later ones but through what is
-        learnt of a request, which every round reveals some of anyway, and through remembered throughput. There the
-        reward is the growth of a concave utility, and to maximise the next growth is to play the gradient scheduler.
+        Discount γ of a step. 0 where a step is a round: what is decided in a round has no influence on later ones but
+        through what is learnt of a request, which every round reveals some of anyway, and through remembered
+        throughput. There the reward is the growth of a concave utility, and to maximise the next growth is to play the
+        gradient scheduler.
         With γ = 0 the reward itself is the return, which makes learning far less noisy: with γ = 1 − 1 / window the
         same minute of training closed 22 % of the gap to that scheduler, with 0 it closed 79 %.
-        What later rounds make of remembered throughput, `agents.foresight` learns without returns.
+        What later rounds make of remembered throughput, `agents.foresight` learns without returns. Where steps take
+        different times it is about γ of a second to the power of a step, for agents that do not know ``timing``.
     log_std
         Added to the agent's own logarithm of the exploration's first standard deviation.
     bandwidth
@@ -86,6 +79,9 @@ LATE = Tuning(log_std=0.5, bandwidth=0.4)
 At 0.4 a step in the second column changes bandwidth almost four times as much as at 0; a common factor hardly matters.
 """
 
+TRACE = 0.1
+"""λ of a second, where a step is a verification of about .06 s."""
+
 RESIDUAL_LOG_STD = (0.0, -1.0, -1.0)
 """Where a step is a verification, and actions are added to a rule's."""
 
@@ -103,7 +99,7 @@ def _timed(settings: Settings) -> Tuning:
     gamma, users = settings.variant.discount, settings.scenario.num_users
     step = float(settings.scenario.pass_time(0.5 * users, users))
     columns = RESIDUAL_LOG_STD if settings.action == "residual" else ()
-    return Tuning(gamma**step, column_log_std=columns, last_std=0.0, timing=Timing(gamma))
+    return Tuning(gamma**step, column_log_std=columns, last_std=0.0, timing=Timing(gamma, TRACE))
 
 
 def scenarios_like(settings: Settings, servers: bool = False) -> tuple[Scenario, ...]:

@@ -29,13 +29,13 @@ class PPOSettings(AnyEnvironment):
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> PPO:
         """Build the untrained model; ``ValueError`` where steps take different times that ``env`` does not know."""
-        timing = tuning.timing or Timing(tuning.gamma, 1.0, self.learning_rate, self.rollout_rounds, self.batch_size)
+        timing = tuning.timing or Timing(tuning.gamma, trace=1.0)
         return self._kind(env, tuning)(
             EquivariantActorCritic,
             env,
-            learning_rate=LinearRate(timing.learning_rate, remaining),
-            n_steps=timing.rollout_steps,
-            batch_size=timing.batch_size,
+            learning_rate=LinearRate(self.learning_rate, remaining),
+            n_steps=self.rollout_rounds,
+            batch_size=self.batch_size,
             n_epochs=self.epochs,
             gamma=timing.gamma,
             gae_lambda=timing.trace,

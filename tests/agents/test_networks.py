@@ -217,8 +217,6 @@ def test_late_reports_ask_for_more_exploration():
     assert tuning_for(settings()) == PLAIN
     assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=0)) == PLAIN
     assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=1)) == LATE
-    assert tuning_for(settings("MultiSpin/Continuous-v0")).gamma == 0.95
-    assert tuning_for(settings("MultiSpin/Serving-v0")).gamma == 0.99
 
 
 def test_vector_for_stable_baselines():

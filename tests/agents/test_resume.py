@@ -19,12 +19,12 @@ FULL, FAIR, CONTINUOUS = "MultiSpin/Heterogeneous-v0", "MultiSpin/Fair-v0", "Mul
 
 AGENT = {
     "ppo": (FULL, {"rollout_rounds": 4, "batch_size": 8}, 16),
-    "timed ppo": (CONTINUOUS, {}, 48),  # knows its own rate
+    "timed ppo": (CONTINUOUS, {"rollout_rounds": 4, "batch_size": 8}, 48),  # knows its own rate
     "sac": (FULL, {"learning_starts": 8, "batch_size": 8, "buffer_size": 400, "gradient_steps": 1}, 24),
     "imitation": (FULL, {"batch_size": 4, "most_users": 4}, 20),
     "apg": (FAIR, {"users": (2,)}, 40),  # has a second network, and its optimiser
 }
-"""Environment, small settings, and rounds of half a training, by the agent; of two for one agent the first has a word more."""
+"""Environment, small settings, and rounds of half a training, by name; its last word is the agent."""
 
 
 def vector(name, seed):
@@ -40,8 +40,6 @@ def settings_of(env_id):
 def built(name, seed):
     settings = replace(AGENTS.load(name.split()[-1]), num_envs=4, **AGENT[name][1])
     tuning = tuning_for(settings_of(AGENT[name][0]))
-    if tuning.timing is not None:
-        tuning = replace(tuning, timing=replace(tuning.timing, rollout_steps=4, batch_size=8))
     model = settings.build(vector(name, seed), lambda progress: progress, seed, "cpu", tuning)
     model.set_logger(configure(None, []))
     return model

@@ -1,7 +1,5 @@
 """Returns where steps take different times, against slow sums, Stable-Baselines3's own, and other prices of time."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch as th
@@ -22,7 +20,10 @@ STEPS, COPIES = 12, 5
 GAMMA, TRACE = 0.3, 0.6
 SPACES = spaces.Dict({"x": spaces.Box(-1, 1, (2,))}), spaces.Box(-1, 1, (3,))
 CONTINUOUS, SERVING = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
-SHORT = {CONTINUOUS: {"horizon": 0.5, "reference": "own-pace"}, SERVING: {"horizon": 1.0, "warm_up": 0.2, "mean_output": 5.0}}
+SHORT = {
+    CONTINUOUS: {"horizon": 0.5, "reference": "own-pace"},
+    SERVING: {"horizon": 1.0, "warm_up": 0.2, "mean_output": 5.0},
+}
 """Episodes of which several end in a rollout."""
 
 
@@ -35,9 +36,8 @@ def settings_of(env_id, **arguments):
 def fresh(env_id, **arguments):
     """An untrained model."""
     settings = settings_of(env_id, **arguments)
-    env, tuning = make_vec_env(env_id, settings, COPIES, None, seed=3), tuning_for(settings)
-    short = replace(tuning, timing=replace(tuning.timing, rollout_steps=40, batch_size=100))
-    model = PPOSettings(num_envs=COPIES).build(env, lambda progress: progress, 0, "cpu", short)
+    env, small = make_vec_env(env_id, settings, COPIES, None, seed=3), PPOSettings(COPIES, 1, 40, 100)
+    model = small.build(env, lambda progress: progress, 0, "cpu", tuning_for(settings))
     model.set_logger(configure(None, []))
     return model
 
@@ -70,9 +70,7 @@ class Data:
 
 
 def timed_buffer(objective):
-    return TimedRolloutBuffer(
-        STEPS, *SPACES, gamma=GAMMA, gae_lambda=TRACE, n_envs=COPIES, own_rate=OwnRate(objective)
-    )
+    return TimedRolloutBuffer(STEPS, *SPACES, gamma=GAMMA, gae_lambda=TRACE, n_envs=COPIES, own_rate=OwnRate(objective))
 
 
 def test_advantages_are_the_sum_that_they_are():

@@ -63,7 +63,9 @@ def test_untrained_it_is_the_scheduler_that_actions_start_from(env_id):
         own, wanted = policy(state), settings.actions.checked_order(rule(state), state.phase.shape)
         assert np.array_equal(own.draft_length, wanted.draft_length)
         assert np.array_equal(own.join, wanted.join)
-        assert np.array_equal(np.argsort(own.priority, -1, kind="stable"), np.argsort(wanted.priority, -1, kind="stable"))
+        assert np.array_equal(
+            np.argsort(own.priority, -1, kind="stable"), np.argsort(wanted.priority, -1, kind="stable")
+        )
         env.step(rng.uniform(-1, 1, (6, *env.action_space.shape)).astype(np.float32))
     with th.no_grad():
         assert not policy.network(env.reset()).any()
