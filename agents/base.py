@@ -56,7 +56,8 @@ class Tuning:
     bandwidth
         First mean of the actions' second column, if there is one.
     column_log_std
-        Added to the logarithm of the exploration's first standard deviation in single columns of the actions.
+        Added to the logarithm of the exploration's first standard deviation in single columns of the actions. PPO
+        alone reads this and what follows.
     last_std
         Standard deviation of the first weights of the actor's last layer.
     timing
@@ -80,10 +81,18 @@ At 0.4 a step in the second column changes bandwidth almost four times as much a
 """
 
 TRACE = 0.1
-"""λ of a second, where a step is a verification of about .06 s."""
+"""λ of a second, where a step is a verification of about .06 s.
+
+With `own-pace` as reference, K = 8 and 300,000 steps, values from .1 to .8 gained 1.0 to 2.0 % on validation, whether γ
+was .2, .5 or .8; larger rollouts, of 64 steps with batches of 2,048, gained .1 to .5 %.
+"""
 
 RESIDUAL_LOG_STD = (0.0, -1.0, -1.0)
-"""Where a step is a verification, and actions are added to a rule's."""
+"""Added in the columns of length, batch and uplink where actions are added to a rule's orders.
+
+Exploration costs tokens: with a standard deviation of .08 in the column of batches `groups` loses 14 % of its rate, and
+`own-pace` 3 %; with .03 none does, since a batch changes from .2 on.
+"""
 
 
 def tuning_for(settings: Settings) -> Tuning:

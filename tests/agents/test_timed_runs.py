@@ -97,6 +97,13 @@ def test_discounts_are_of_seconds_there():
     assert tuning_for(settings_of(FULL)).timing is None
 
 
+def test_batches_and_uplink_are_explored_less_where_they_are_those_of_a_rule():
+    env_id = "MultiSpin/Continuous-v0"
+    residual, plain = (tuning_for(settings_of(env_id, action)).column_log_std for action in ("residual", "plain"))
+    assert residual[0] == 0.0 > max(residual[1:])
+    assert plain == ()
+
+
 def test_rounds_are_learnt_by_stable_baselines_alone_and_as_ever():
     """Bit for bit what PPO learns with hyperparameters written down here."""
     settings, small = settings_of(FULL), PPOSettings(num_envs=4, rollout_rounds=8, batch_size=16)
