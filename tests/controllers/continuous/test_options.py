@@ -20,14 +20,14 @@ def test_arrays_of_options_are_as_one_rule_for_each_copy(name, rng):
             values = rng.uniform(tunable.low, tunable.high, 3)
             together = rule.tuned({option: values[:, None] if tunable.by_device else values})(state)
             for copy, value in enumerate(values):
-                alone = ms.make_scheduler(name, scenario, **{option: float(value)})(state[copy])
+                alone = rule.tuned({option: float(value)})(state[copy])
                 assert (together.draft_length[copy] == alone.draft_length).all()
                 assert (together.join[copy] == alone.join).all()
 
 
 @pytest.mark.parametrize("name", TUNABLE)
 def test_defaults_are_inside_and_every_option_matters(name):
-    scenario = ms.Scenario.preset("qwen3.5", num_users=6)
+    scenario = ms.Scenario.preset("llama2", num_users=9)
     rule = ms.make_scheduler(name, scenario)
     states = list(states_of(scenario, 6, 25, name))
     for option, tunable in rule.tunable.items():
