@@ -11,10 +11,11 @@ from stable_baselines3.common.vec_env import VecEnv
 
 import agents.registry as tables
 from agents.policies.equivariant import LAST_STD
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.settings import ENVIRONMENTS, Settings
 from multispin_env.registry import Registry
 from multispin_env.scenario import PAYLOADS, SCENARIOS, Scenario
 from multispin_env.server import LAW, SERVERS
+from multispin_env.terminal.arguments import DEFAULT_ENV
 
 Remaining = Callable[[float], float]
 """Fraction of the budget that remains, from Stable-Baselines3's own fraction."""
@@ -93,6 +94,16 @@ RESIDUAL_LOG_STD = (0.0, -1.0, -1.0)
 Exploration costs tokens: with a standard deviation of .08 in the column of batches `groups` loses 14 % of its rate, and
 `own-pace` 3 %; with .03 none does, since a batch changes from .2 on.
 """
+
+
+def usual_choice(env_id: str) -> dict[str, Any]:
+    """Environment, agent, action encoding and seed of a run where nothing is said, but that it is in this environment.
+
+    Where steps take different times, PPO finds little beyond the rule that it starts from, and evolution does.
+    """
+    by_time = ENVIRONMENTS.load(env_id).discount_of == "second"
+    agent, action = ("evolution", "tuned") if by_time else ("ppo", "residual")
+    return {"env": DEFAULT_ENV, "agent": agent, "action": action, "seed": 0}
 
 
 def tuning_for(settings: Settings) -> Tuning:

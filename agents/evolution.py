@@ -7,8 +7,9 @@ price of time can be cheated: with rewards (tokens − ρ · duration) / scale, 
 time is that by tokens over time, whatever ρ is.
 """
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from agents.base import PLAIN, CosineRate, Remaining, Tuning
+from agents.base import PLAIN, CosineRate, Remaining, Tuning, scenarios_like
 from agents.direct import DirectLearner
 from agents.vec_env import NativeVecEnv, first_seed
 from multispin_env.arrays import FloatArray
@@ -49,6 +50,11 @@ class Trial:
     noise: float
     warm_up: float
     seconds: float
+
+    @property
+    def end(self) -> float:
+        """Seconds of a case."""
+        return self.warm_up + self.seconds
 
     @property
     def copies(self) -> int:
@@ -103,11 +109,6 @@ class Evolution(DirectLearner):
         super().__init__(env, **common)
         self.others = tuple(others)
 
-    def _setup_model(self) -> None:
-        super()._setup_model()
-        last: Any = self.policy.action_net.net[-1]  # type: ignore[union-attr, index]
-        nn.init.zeros_(last.weight)  # the untrained policy is exactly what actions of zero are
-
     def loss(self) -> tuple[th.Tensor, int]:
         """What has minus the estimated gradient of earnings as its own, and how many steps were played."""
         rng = np.random.default_rng([self.seed or 0, self._n_updates])
@@ -126,7 +127,6 @@ class Evolution(DirectLearner):
         first = first_seed(self.seed or 0, self._n_updates, self.trial.cases)
         seeds = np.tile(first + np.arange(self.trial.cases), 2 * self.trial.pairs)
         observation, _ = env.reset(seed=seeds.tolist())
-        end = self.trial.warm_up + self.trial.seconds
         reward, time = np.zeros(env.num_envs), np.zeros(env.num_envs)
         now, steps, playing = np.zeros(env.num_envs), 0, np.ones(env.num_envs, dtype=np.bool_)
         while playing.any():
@@ -135,7 +135,7 @@ class Evolution(DirectLearner):
             reward += counted * gained
             time += counted * info["duration"]
             now, steps = info["time"], steps + int(playing.sum())
-            playing &= now < end
+            playing &= now < self.trial.end
         return (reward / time).reshape(-1, self.trial.cases), steps
 
     def _decide(self, observation: Observation, population: Population) -> NDArray[np.float32]:
@@ -155,8 +155,11 @@ class Evolution(DirectLearner):
         """Its own environment, then the others."""
         own = self.env
         assert isinstance(own, NativeVecEnv)
-        scenarios = [own.env.scenario, *self.others]
-        return [own.stepwise(scenario, self.trial.copies) for scenario in scenarios]
+        settings = own.env.settings
+        variant: Any = settings.variant  # of a family with a horizon
+        longer = replace(settings, variant=replace(variant, horizon=max(variant.horizon, self.trial.end)))
+        scenarios = [settings.scenario, *self.others]
+        return [own.stepwise(replace(longer, scenario=scenario), self.trial.copies) for scenario in scenarios]
 
 
 def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
@@ -169,20 +172,36 @@ def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class EvolutionSettings:
-    """Hyperparameters."""
+    """Hyperparameters; it learns other systems beside its own if it is told which.
+
+    Parameters
+    ----------
+    num_envs
+        Of the vector that gives the spaces; trials make their own.
+    timesteps, learning_rate, max_grad_norm, width
+        As of other agents.
+    trial
+        What policies are compared on.
+    users, spreads, budgets
+        K, spreads of draft times and factors on bandwidth of the other systems, of all presets; no users for its own
+        system alone.
+    """
 
     num_envs: int = 1
-    timesteps: int = 20_000_000
+    timesteps: int = 1_000_000
     learning_rate: float = 2e-2
     max_grad_norm: float = 10.0
     width: int = 16
-    trial: Trial = Trial(pairs=48, cases=8, noise=0.05, warm_up=1.0, seconds=5.0)
+    trial: Trial = Trial(pairs=16, cases=12, noise=0.1, warm_up=1.0, seconds=5.0)
+    users: tuple[int, ...] = ()
+    spreads: tuple[float, ...] = (0.15, 0.8)
+    budgets: tuple[float, ...] = (0.5, 1.0)
 
     def check(self, settings: Settings) -> None:
-        """Only where steps take time, and episodes end with it."""
-        if settings.variant.max_episode_steps is not None:
+        """Only where steps take different times."""
+        if settings.variant.discount_of != "second":
             raise ValueError(
-                "agent: expected an environment whose steps take time for 'evolution', "
+                "agent: expected an environment whose steps take different times for 'evolution', "
                 f"got {type(settings.variant).__name__}"
             )
 
@@ -193,14 +212,24 @@ class EvolutionSettings:
         self.check(env.env.settings)
         return Evolution(
             env,
-            (),
+            self._others(env.env.settings),
             self.trial,
             learning_rate=CosineRate(self.learning_rate, remaining),
             max_grad_norm=self.max_grad_norm,
-            policy_kwargs={"width": self.width},
+            policy_kwargs={"width": self.width, "last_std": tuning.last_std},
             seed=seed,
             device=device,
         )
 
+    def _others(self, settings: Settings) -> list[Scenario]:
+        systems = itertools.product(self.users, self.spreads, self.budgets, scenarios_like(settings))
+        return [
+            like.replace(num_users=users, draft_time_spread=spread, total_bandwidth=budget * like.total_bandwidth)
+            for users, spread, budget, like in systems
+        ]
+
 
 SETTINGS = EvolutionSettings()
+
+GENERALIST = EvolutionSettings(timesteps=4_000_000, users=(8, 20))
+"""For agents that are handed on: all presets, few and many devices, alike or not."""

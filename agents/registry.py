@@ -12,6 +12,7 @@ AGENTS: Registry[Any] = Registry(
         "sac": "agents.sac:SETTINGS",
         "imitation": "agents.imitation:SETTINGS",
         "evolution": "agents.evolution:SETTINGS",
+        "evolution-generalist": "agents.evolution:GENERALIST",
         "generalist": "agents.apg:GENERALIST",
     },
 )

@@ -55,12 +55,11 @@ class NativeVecEnv(VecEnv):
         native = _native(type(self.env), settings, num_envs, self.env.max_episode_steps)
         return NativeVecEnv(native, first_seed(seed, index, num_envs))
 
-    def stepwise(self, scenario: Scenario, num_envs: int) -> MultiSpinVectorEnv:
-        """Native vector of so many copies for another scenario, which restarts copies with the step after their last.
+    def stepwise(self, settings: Settings, num_envs: int) -> MultiSpinVectorEnv:
+        """Native vector of so many copies with other settings, which restarts copies with the step after their last.
 
         So all that is in ``info`` is there for every step.
         """
-        settings = replace(self.env.settings, scenario=scenario)
         mode = AutoresetMode.NEXT_STEP
         return _native(type(self.env), settings, num_envs, self.env.max_episode_steps, mode)
 

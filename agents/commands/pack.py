@@ -8,8 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from agents.base import usual_choice
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.commands.train import DEFAULTS
 from agents.options import own_arguments, run_folder
 from agents.pretrained.policies import ROOT, SCORE, Pretrained, read
 from agents.registry import PRETRAINED
@@ -40,10 +40,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def command_of(folder: Path) -> str:
     """The command that trains a run like this one."""
     config, limits = load_config(folder)
-    given = {name: getattr(config, name) for name, default in DEFAULTS.items() if getattr(config, name) != default}
-    usual = _usual_scenario(config)
+    usual = usual_choice(config.env)
+    given = {name: getattr(config, name) for name, value in usual.items() if getattr(config, name) != value}
+    preset = _usual_scenario(config)
     own = {name: getattr(config.scenario, name) for name in Scenario.field_names()}
-    others = {name: value for name, value in own.items() if value != getattr(usual, name)}
+    others = {name: value for name, value in own.items() if value != getattr(preset, name)}
     given |= {name: others.pop(name) for name in OPTIONS if name in others}
     if config.scenario.name != DEFAULT_SCENARIO:
         given["scenario"] = config.scenario.name

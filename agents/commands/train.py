@@ -5,10 +5,10 @@ import shlex
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
+from agents.base import usual_choice
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT, MODEL
 from agents.measures import Measure
@@ -20,18 +20,19 @@ from agents.runs import CONFIG, RunConfig, check_run_name, load_config, make_fol
 from agents.training import check_device, train
 from multispin_env.checks import check_name
 from multispin_env.envs.named_files import with_same_files
-from multispin_env.registry import ENCODINGS, ENVIRONMENTS
+from multispin_env.envs.settings import ENVIRONMENTS
+from multispin_env.registry import ENCODINGS, ORDER_ENCODINGS
 from multispin_env.terminal.arguments import DEFAULT_ENV, add_system_options, chosen_arguments
 from multispin_env.terminal.command import Command
-
-DEFAULTS: dict[str, Any] = {"env": DEFAULT_ENV, "agent": "ppo", "action": "residual", "seed": 0}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     add_system_options(parser, SETTINGS)
-    parser.add_argument("--agent", help=f"one of {', '.join(AGENTS.names())} (default ppo)")
-    parser.add_argument("--action", help=f"action encoding: {', '.join(ENCODINGS.names())} (default residual)")
+    names = ", ".join(AGENTS.names())
+    parser.add_argument("--agent", help=f"one of {names} (default ppo; without the barrier evolution)")
+    encodings = ", ".join(dict.fromkeys((*ENCODINGS.names(), *ORDER_ENCODINGS.names())))
+    parser.add_argument("--action", help=f"action encoding: {encodings} (default residual; without the barrier tuned)")
     parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--timesteps", type=int, help="rounds to train, all copies together (default: the agent's)")
@@ -44,9 +45,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _config(options: argparse.Namespace) -> RunConfig:
-    values = {name: getattr(options, name) for name in DEFAULTS if getattr(options, name) is not None}
-    chosen = DEFAULTS | values
-    check_name("env", chosen["env"], ENVIRONMENTS.names())
+    env_id = DEFAULT_ENV if options.env is None else options.env
+    check_name("env", env_id, ENVIRONMENTS.names())
+    given = {name: getattr(options, name) for name in usual_choice(env_id) if getattr(options, name) is not None}
+    chosen = {**usual_choice(env_id), **given}
     settings = settings_from(options, chosen["env"], chosen["action"])
     return RunConfig(scenario=settings.scenario, arguments=settings.arguments, **chosen)
 
@@ -65,7 +67,7 @@ def _new_folder(options: argparse.Namespace, config: RunConfig) -> Path:
 def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
     folder = run_folder(options.resume)
     config, limits = load_config(folder, chosen_arguments(options))
-    for name in DEFAULTS:
+    for name in usual_choice(config.env):
         given, saved = getattr(options, name), getattr(config, name)
         if given is not None and given != saved:
             raise ValueError(f"{name}: expected {saved!r}, as the run {options.resume!r} has, got {given!r}")

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 import multispin_env as ms
+from agents.base import usual_choice
 from agents.checkpoints import load_checkpoint
 from agents.runs import load_config
 from multispin_env.commands.main import main
@@ -57,7 +58,7 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
     table = json.loads((folder / "table.json").read_text())
     rows = [Row.from_dict(row) for row in table["rows"]]
     variant = ms.ENVIRONMENTS.load(env_id)
-    assert {row.name for row in rows} == {*variant.contenders, "ppo (residual)"}
+    assert {row.name for row in rows} == {*variant.contenders, "{agent} ({action})".format(**usual_choice(env_id))}
     assert table["about"]["seed"] == EPISODE_SEED
     assert table["about"]["episodes"] == 4
     reference = next(row for row in rows if row.name == table["about"]["reference"])

@@ -52,6 +52,8 @@ class ContinuousVariant(Variant):
     independent_rounds: ClassVar[bool] = False
     observed: ClassVar[type[ContinuousObservations]] = ContinuousObservations
     """Codec of what is shown."""
+    usual_references: ClassVar[Mapping[str, str]] = MappingProxyType({"residual": REFERENCE, "tuned": "prices"})
+    """Schedulers that action 0 is, by the encodings that have a rule inside, where ``reference`` is None."""
     drops: ClassVar[bool] = False
     """Whether devices can give up requests."""
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ENTRIES, ""))
@@ -63,7 +65,7 @@ class ContinuousVariant(Variant):
     horizon: float = 20.0
     rho: float | None = None
     patience: float | None = 2.0
-    reference: str = REFERENCE
+    reference: str | None = None
 
     def __post_init__(self) -> None:
         check_name("discipline", self.discipline, DISCIPLINES)
@@ -74,7 +76,8 @@ class ContinuousVariant(Variant):
             check_real("rho", self.rho, 0.0, open_low=True)
         if self.patience is not None:
             check_real("patience", self.patience, 0.0)
-        check_scheduler_name("reference", self.reference)
+        if self.reference is not None:
+            check_scheduler_name("reference", self.reference)
 
     def system(self, scenario: Scenario) -> ContinuousSystem:
         """What does not change while time passes; ``ValueError`` where the scenario names a channel by round."""
@@ -113,7 +116,8 @@ class ContinuousVariant(Variant):
     def actions(self, scenario: Scenario, encoding: str) -> OrderCodec:
         """Codec between actions and standing orders."""
         uplink = discipline_of(self.discipline)
-        return self.encodings.load(encoding)(scenario, uplink, self.patience, self.drops, self.reference)
+        reference = self.usual_references.get(encoding, REFERENCE) if self.reference is None else self.reference
+        return self.encodings.load(encoding)(scenario, uplink, self.patience, self.drops, reference)
 
     def observations(self, scenario: Scenario) -> ContinuousObservations:
         """Codec of what is shown: the whole state."""

@@ -26,12 +26,15 @@ class Continuous(ContinuousVariant):
     | `"residual"` (default) | 3       | how the order differs from that of the scheduler `reference`, which is 0    |
     | `"plain"`              | 3       | draft length, log scale; leave, take or wait; priority on the uplink or share |
     | `"full"`               | 6       | the same; batch aimed at; patience, drafts to wait for (means over users)   |
+    | `"tuned"`              | 5       | options of the scheduler `reference`: at 0 its own, at ±1 their ends        |
 
     `"residual"`: the length around the rule's, on a log scale; aside (below -0.6), a batch earlier (to -0.2), the
     rule's own (to 0.2) or a batch later; uplink order around the rule's. `"plain"` has nothing of any rule inside: the
     next batch takes a device that is there if the second column is above -1/3, and waits for it if it is above 1/3;
     where all are below, it takes all. On a serial uplink the smallest priority comes first, and interrupts; else the
     column is the logarithm of a share of the band. Lengths are for devices that are free now.
+    `"tuned"` has a column for each option that `ms.make_scheduler(reference, scenario).tunable` lists; of options that
+    all devices share, the mean over users is read. So an agent sets the constants of a rule, from what it sees.
     `env.unwrapped.encode_action(order)` and `decode_action(action)` translate to and from `ms.Order`.
 
     ## Observation Space
@@ -75,7 +78,7 @@ class Continuous(ContinuousVariant):
     - `rho`: ρ in tokens/s, > 0; default `None`, the rate of the scheduler `groups` in this scenario, measured once.
     - `patience`: seconds that a batch waits at most in encodings that do not say it, ≥ 0, default 2; `None` for ever.
       A device in a deep fade then holds nobody up for longer. Somebody is always waited for.
-    - `reference`: scheduler that `"residual"` starts from, default `"groups"`; any of `ms.scheduler_names()`.
+    - `reference`: scheduler that action 0 is; default `None`, `"groups"` for `"residual"` and `"prices"` for `"tuned"`.
     - `action`, `reward`: see above.
 
     ## Info

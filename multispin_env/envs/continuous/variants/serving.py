@@ -61,10 +61,12 @@ class Serving(ContinuousVariant):
     | `"residual"` (default) | 4       | how the order differs from that of a scheduler, which is 0                  |
     | `"plain"`              | 4       | draft length, log scale; leave, take or wait; priority or share; drop       |
     | `"full"`               | 7       | the same; batch aimed at; patience, drafts to wait for (means); drop        |
+    | `"tuned"`              | 5       | options of a scheduler: at 0 its own, at ±1 their ends                      |
 
     The columns before the last are those of `Continuous-v0`. The last one drops the request of a device: above 0 in
     `"plain"` and `"full"`; in `"residual"` the scheduler decides in the middle third, below it the request is kept,
     above it dropped. A device without a request drops nothing. The scheduler of `"residual"` is that of `reference`.
+    `"tuned"` has the options of that scheduler, as in `Continuous-v0`, and its drops.
     Lengths are for devices that are free now, and for idle ones whose request arrives before the next verification
     ends; they are cut to one token less than the request still wants.
 
@@ -100,7 +102,8 @@ class Serving(ContinuousVariant):
 
     - `scenario`, any field of `Scenario`, `discipline`, `channel_law`, `coherence_time`, `patience`, `action`: as for
       `Continuous-v0`.
-    - `reference`: scheduler that `"residual"` starts from, default `"greedy+deadlines"`.
+    - `reference`: scheduler that action 0 is; default `None`, `"greedy+deadlines"` for `"residual"` and
+      `"own-pace+deadlines"`, which is `load-aware`, for `"tuned"`.
     - `load`: requested tokens/s over those of the scheduler `groups` on a serial uplink with endless requests, > 0,
       default 0.6; a pair (low, high) is drawn from uniformly for each episode, so that one policy learns all loads.
     - `arrivals`: `"poisson"` (default), `"gamma"`, `"think"`, `"ramp"` or `"trace"`, or what `ms.make_arrivals` makes.
@@ -140,6 +143,9 @@ class Serving(ContinuousVariant):
     discount: ClassVar[float] = 0.8
     observed: ClassVar[type[ContinuousObservations]] = ServingObservations
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SERVING_ENTRIES, ""))
+    usual_references: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"residual": WITH_REQUESTS, "tuned": "own-pace+deadlines"}
+    )
     drops: ClassVar[bool] = True
     told: ClassVar[Told] = Told("tokens", "draft_length", "duration", None, OF_SERVICE)
     contenders: ClassVar[tuple[str, ...]] = (
@@ -160,7 +166,6 @@ class Serving(ContinuousVariant):
     e2el: float | None = 0.5
     e2el_per_token: float | None = None
     horizon: float = 30.0
-    reference: str = WITH_REQUESTS
     warm_up: float = 5.0
     rewarded: str = "tokens"
 
