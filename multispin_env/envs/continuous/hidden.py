@@ -3,12 +3,14 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 from multispin_env.checks import check_bool, check_name, shown
 from multispin_env.controllers.names import CLAIRVOYANT
 from multispin_env.envs.continuous.entries import COUNTED
 from multispin_env.envs.settings import Variant
 from multispin_env.physics.acceptance.by_request import ByRequest
+from multispin_env.physics.acceptance.requests import check_mean_rounds
 
 REPORTS = ("fresh", "old")
 """Whether the channel shown of a device that starts a draft is that of the new cycle, or of the last one."""
@@ -16,11 +18,11 @@ REPORTS = ("fresh", "old")
 HIDDEN = ("filter", "beta", "task-mean")
 """Estimators to compare where acceptance is hidden, the best first."""
 
-LATE = ("quantile", "last-report", "mmse")
+LATE = ("mmse", "quantile", "last-report")
 """The same where only reports of channels are old."""
 
 RIVALS = 2
-"""Contenders beside the first that are compared with an estimator."""
+"""Other contenders that are compared with an estimator, beside the baseline."""
 
 OF_ACCEPTANCE = ("task_visible", "spread", "mean_cycles")
 """Arguments that say something only where acceptance is hidden."""
@@ -48,6 +50,9 @@ class PartlyHidden(Variant):
         For a bad value, or one that says nothing since acceptance is visible.
     """
 
+    leader: ClassVar[str]
+    """The best that is known where something is hidden, if it has the truth."""
+
     acceptance_visible: bool = True
     task_visible: bool = True
     spread: float | tuple[float, ...] | None = ByRequest.spread
@@ -58,7 +63,8 @@ class PartlyHidden(Variant):
         check_bool("acceptance_visible", self.acceptance_visible)
         check_bool("task_visible", self.task_visible)
         check_name("channel_report", self.channel_report, REPORTS)
-        _ = self.hidden_acceptance  # refuses a bad law
+        check_mean_rounds(self.mean_cycles, "mean_cycles")
+        _ = self.hidden_acceptance  # refuses a bad spread
         for entry in fields(self):
             value = getattr(self, entry.name)
             if self.acceptance_visible and entry.name in OF_ACCEPTANCE and value != entry.default:
@@ -93,14 +99,15 @@ class PartlyHidden(Variant):
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """Its contenders; where something is hidden, the first with the truth, then that and some others that guess."""
+        """Its contenders; where something is hidden, the leader with the truth, and it and some others that guess."""
         if self.fully_observed:
             return self.contenders
-        best, *others = self.contenders
         estimators = LATE if self.acceptance_visible else HIDDEN
-        guessing = [f"{best}+{estimator}" for estimator in estimators]
-        rivals = (f"{name}+{estimators[0]}" for name in (*others[:RIVALS], self.baseline))
-        return (f"{best}+{CLAIRVOYANT}", *guessing, *rivals)
+        if self.late_reports and not self.acceptance_visible:
+            estimators = tuple(f"{name}+{LATE[0]}" for name in HIDDEN)
+        leading = [f"{self.leader}+{name}" for name in (CLAIRVOYANT, *estimators)]
+        others = [name for name in self.contenders if name != self.leader]
+        return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:RIVALS], self.baseline)))
 
     def shown(self, table: Iterable[str], whole: Iterable[str]) -> tuple[str, ...]:
         """Entries of the observation beside ``shared``: of a table of all, in its order.

@@ -104,6 +104,7 @@ class Continuous(ContinuousVariant):
     """
 
     contenders: ClassVar[tuple[str, ...]] = ("groups", "prices", "greedy", "clock", "synchronous", "barrier")
+    leader: ClassVar[str] = "prices"
     baseline: ClassVar[str] = "barrier"
 
     mean_cycles: float = ByRequest.mean_rounds

@@ -149,6 +149,7 @@ class Serving(ContinuousVariant):
         *("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines"),
         *("greedy", "groups", "barrier"),
     )
+    leader: ClassVar[str] = "prices+deadlines"
     baseline: ClassVar[str] = "barrier"
 
     load: float | tuple[float, float] = 0.6
