@@ -1,7 +1,7 @@
 """What environments without the barrier may hide: acceptance, and channels before they are used."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
@@ -102,9 +102,9 @@ class PartlyHidden(Variant):
         """Its contenders; where something is hidden, the leader with the truth, and it and some others that guess."""
         if self.fully_observed:
             return self.contenders
-        estimators = LATE if self.acceptance_visible else HIDDEN
+        estimators: Sequence[str] = LATE if self.acceptance_visible else HIDDEN
         if self.late_reports and not self.acceptance_visible:
-            estimators = tuple(f"{name}+{LATE[0]}" for name in HIDDEN)
+            estimators = [f"{name}+{LATE[0]}" for name in HIDDEN]
         leading = [f"{self.leader}+{name}" for name in (CLAIRVOYANT, *estimators)]
         others = [name for name in self.contenders if name != self.leader]
         return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:RIVALS], self.baseline)))
