@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from multispin_env.registry import MODIFIERS
+from multispin_env.registry import MODIFIERS, SCHEDULERS
 
 CLAIRVOYANT = "clairvoyant"
 """Stands for the true state where the names of estimators may stand."""
@@ -28,7 +28,7 @@ class ContenderName:
     def parse(cls, name: str) -> Self:
         """Parts of ``"optimal"``, ``"optimal+clairvoyant"`` (the same) or ``"greedy+deadlines+filter+mmse"``."""
         first, *parts = name.split("+")
-        changes = MODIFIERS.names()
+        changes = MODIFIERS.names() if first in SCHEDULERS.names() else ()
         controller = "+".join([first, *(part for part in parts if part in changes)])
         others = tuple(part for part in parts if part not in changes)
         return cls(controller, () if others == (CLAIRVOYANT,) else others)
