@@ -17,9 +17,9 @@ from multispin_env.envs.continuous.accounts import OpenAccount, TokenAccount
 from multispin_env.envs.continuous.actions import ORDER_ENCODINGS, OrderCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, Parts
 from multispin_env.envs.continuous.entries import ENTRIES
-from multispin_env.envs.continuous.hidden import PartlyHidden
 from multispin_env.envs.continuous.objectives import PassageAim, TokensMinusTime
 from multispin_env.envs.continuous.observations import ContinuousObservations
+from multispin_env.envs.continuous.partly_hidden import PartlyHidden
 from multispin_env.envs.continuous.reference import REFERENCE, reference_rate
 from multispin_env.envs.continuous.rendering.film import TraceFilm
 from multispin_env.envs.continuous.rendering.picture import TracePicture
