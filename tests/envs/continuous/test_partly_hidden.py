@@ -138,3 +138,11 @@ def test_the_price_is_that_of_the_system_in_which_requests_differ(env_id):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         gym.make(ENDLESS, num_users=3, **arguments)
+
+
+@pytest.mark.parametrize("reward", ["expected", "sampled"])
+def test_pictures_show_tokens_that_were_drawn(reward):
+    env = make(ENDLESS, 1, render_mode="rgb_array", reward=reward, **HIDDEN)
+    env.reset(seed=0)
+    env.step(np.zeros(env.action_space.shape, np.float32))
+    assert env.view().drawn
