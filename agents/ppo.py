@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.base import PLAIN, AnyEnvironment, LinearRate, Remaining, Tuning
+from agents.base import PLAIN, AnyEnvironment, LinearRate, Remaining, Timing, Tuning
 from agents.policies.equivariant import EquivariantActorCritic
+from agents.timed import TimedPPO
+from agents.vec_env import NativeVecEnv
 
 
 @dataclass(frozen=True)
@@ -26,27 +28,37 @@ class PPOSettings(AnyEnvironment):
     log_std: float = -2.5
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> PPO:
-        """Build the untrained model."""
-        return PPO(
+        """Build the untrained model; ``ValueError`` where steps take different times that ``env`` does not know."""
+        timing = tuning.timing or Timing(tuning.gamma, trace=1.0)
+        return self._kind(env, tuning)(
             EquivariantActorCritic,
             env,
             learning_rate=LinearRate(self.learning_rate, remaining),
             n_steps=self.rollout_rounds,
             batch_size=self.batch_size,
             n_epochs=self.epochs,
-            gamma=tuning.gamma,
-            gae_lambda=1.0,
+            gamma=timing.gamma,
+            gae_lambda=timing.trace,
             clip_range=self.clip_range,
             target_kl=self.target_kl,
             max_grad_norm=self.max_grad_norm,
             policy_kwargs={
                 "width": self.width,
                 "log_std_init": self.log_std + tuning.log_std,
+                "column_log_std": tuning.column_log_std,
                 "bandwidth_init": tuning.bandwidth,
+                "last_std": tuning.last_std,
             },
             seed=seed,
             device=device,
         )
+
+    def _kind(self, env: VecEnv, tuning: Tuning) -> type[PPO]:
+        if tuning.timing is None:
+            return PPO
+        if not isinstance(env, NativeVecEnv):
+            raise ValueError(f"env: expected a NativeVecEnv, which knows durations, got {type(env).__name__}")
+        return TimedPPO
 
 
 SETTINGS = PPOSettings()

@@ -11,6 +11,7 @@ AGENTS: Registry[Any] = Registry(
         "ppo": "agents.ppo:SETTINGS",
         "sac": "agents.sac:SETTINGS",
         "imitation": "agents.imitation:SETTINGS",
+        "evolution": "agents.evolution:SETTINGS",
         "generalist": "agents.apg:GENERALIST",
     },
 )

@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from multispin_env.arrays import FloatArray
 from multispin_env.envs.settings import ENVIRONMENTS, Settings
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.seeds import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, STATE_ROOM, TUNING_SEED
@@ -44,6 +45,7 @@ class NativeVecEnv(VecEnv):
         self.env = env
         self.render_mode = env.render_mode
         self._actions: NDArray[Any] | None = None
+        self._told: dict[str, Any] = {}  # of the last step
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self.seed(seed)
 
@@ -52,6 +54,15 @@ class NativeVecEnv(VecEnv):
         settings = replace(self.env.settings, scenario=scenario)
         native = _native(type(self.env), settings, num_envs, self.env.max_episode_steps)
         return NativeVecEnv(native, first_seed(seed, index, num_envs))
+
+    def stepwise(self, scenario: Scenario, num_envs: int) -> MultiSpinVectorEnv:
+        """Native vector of so many copies for another scenario, which restarts copies with the step after their last.
+
+        So all that is in ``info`` is there for every step.
+        """
+        settings = replace(self.env.settings, scenario=scenario)
+        mode = AutoresetMode.NEXT_STEP
+        return _native(type(self.env), settings, num_envs, self.env.max_episode_steps, mode)
 
     def reset(self) -> Any:
         """Start a new episode in every copy; seeds given to `seed` since the last reset take effect."""
@@ -67,6 +78,7 @@ class NativeVecEnv(VecEnv):
         """Play the actions; copies that ended have started again, with the last observation in their info."""
         assert self._actions is not None
         observation, reward, _, truncated, vector_info = self.env.step(self._actions)
+        self._told = vector_info
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for copy in np.flatnonzero(truncated):
             infos[copy] = {
@@ -74,6 +86,14 @@ class NativeVecEnv(VecEnv):
                 "TimeLimit.truncated": True,
             }
         return observation, reward.astype(np.float32), truncated, infos
+
+    @property
+    def durations(self) -> FloatArray:
+        """Seconds (n,) that the last step took; also of copies that have started again, whose info is the last one."""
+        name = self.env.settings.variant.told.time
+        ended = self._told.get("final_info", {}).get(name, 0.0)
+        durations: FloatArray = self._told.get(name, 0.0) + ended  # each is 0 where the other one counts
+        return durations
 
     def close(self) -> None:
         """Close the vector environment."""
@@ -127,7 +147,11 @@ def make_vec_env(
 
 
 def _native(
-    cls: type[MultiSpinVectorEnv], settings: Settings, num_envs: int, max_episode_steps: int | None
+    cls: type[MultiSpinVectorEnv],
+    settings: Settings,
+    num_envs: int,
+    max_episode_steps: int | None,
+    autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
 ) -> MultiSpinVectorEnv:
     return cls(
         num_envs,
@@ -135,7 +159,7 @@ def _native(
         action=settings.action,
         reward=settings.reward,
         max_episode_steps=max_episode_steps,
-        autoreset_mode=AutoresetMode.SAME_STEP,
+        autoreset_mode=autoreset_mode,
         copy=False,  # Stable-Baselines3 never writes into observations
         **settings.arguments,
     )

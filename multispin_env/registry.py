@@ -245,6 +245,7 @@ ORDER_ENCODINGS: Registry[Any] = Registry(
         "residual": "multispin_env.envs.continuous.encodings.residual:ResidualOrders",
         "plain": "multispin_env.envs.continuous.encodings.plain:PlainOrders",
         "full": "multispin_env.envs.continuous.encodings.full:FullOrders",
+        "tuned": "multispin_env.envs.continuous.encodings.tuned:TunedOrders",
     },
 )
 

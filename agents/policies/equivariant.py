@@ -4,7 +4,7 @@ Every user's features pass through the same encoder; the mean and the maximum ov
 context; the same head turns each user's own code and the context into that user's action row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch as th
@@ -14,6 +14,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
 from agents.policies.features import UserFeatures
+
+LAST_STD = 0.01
+"""Standard deviation of the first weights of an actor's last layer: its actions are almost 0 at first."""
 
 
 class UserEncoder(nn.Module):
@@ -54,16 +57,18 @@ class UserHead(nn.Module):
         Numbers of a row.
     bandwidth
         What the columns after the first are at the beginning; the first is 0.
+    last_std
+        Standard deviation of the last layer's first weights; 0 for rows that are the same in all states at first.
     """
 
-    def __init__(self, width: int, columns: int, bandwidth: float = 0.0) -> None:
+    def __init__(self, width: int, columns: int, bandwidth: float = 0.0, last_std: float = LAST_STD) -> None:
         super().__init__()
         self.net = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, columns))
         last = self.net[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.bias)
         nn.init.constant_(last.bias[1:], bandwidth)
-        nn.init.normal_(last.weight, std=0.01)
+        nn.init.normal_(last.weight, std=last_std)
 
     def forward(self, codes: th.Tensor) -> th.Tensor:
         """Action rows of all users."""
@@ -115,9 +120,13 @@ class EquivariantActorCritic(ActorCriticPolicy):
     width
         Width of all layers.
     log_std_init
-        Logarithm of the exploration's initial standard deviation, one number a column.
+        Logarithm of the exploration's initial standard deviation, the same in all columns.
+    column_log_std
+        Added to it in single columns, from the first on; 0 in those behind.
     bandwidth_init
         Initial mean of the columns after the first.
+    last_std
+        As in `UserHead`; with 0 the first deterministic actions are exactly the initial means.
     largest
         Whether a user's context knows the largest over users beside the mean. The mean alone fits numbers of users
         better that were never seen.
@@ -132,14 +141,18 @@ class EquivariantActorCritic(ActorCriticPolicy):
         lr_schedule: Callable[[float], float],
         width: int = 64,
         log_std_init: float = -1.5,
+        column_log_std: Sequence[float] = (),
         bandwidth_init: float = 0.0,
+        last_std: float = LAST_STD,
         largest: bool = True,
         use_sde: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
         self.width = width
+        self.column_log_std = tuple(column_log_std)
         self.bandwidth_init = bandwidth_init
+        self.last_std = last_std
         self.largest = largest
         super().__init__(
             observation_space,
@@ -162,8 +175,11 @@ class EquivariantActorCritic(ActorCriticPolicy):
         self._build_mlp_extractor()
         assert self.action_space.shape is not None
         columns = self.action_space.shape[-1]
-        self.action_net = UserHead(self.width, columns, self.bandwidth_init)
-        self.log_std = nn.Parameter(th.full((columns,), self.log_std_init))
+        self.action_net = UserHead(self.width, columns, self.bandwidth_init, self.last_std)
+        log_std = th.full((columns,), self.log_std_init)
+        for column, added in enumerate(self.column_log_std[:columns]):
+            log_std[column] += added
+        self.log_std = nn.Parameter(log_std)
         self.value_net = SumHead(self.width)  # type: ignore[assignment]
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 

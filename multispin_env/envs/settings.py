@@ -69,7 +69,10 @@ class Variant(ABC):
     """Encoding that can express whatever a contender decides."""
 
     discount: ClassVar[float] = 0.0
-    """γ of a step that suits learning: 0 where a decision has no influence on what later ones earn."""
+    """γ that suits learning: 0 where a decision has no influence on what later ones earn."""
+
+    discount_of: ClassVar[str] = "step"
+    """What γ is of: a ``"step"``, or a ``"second"`` where steps take times that depend on what is decided."""
 
     common_draft_length: ClassVar[bool] = False
     """Whether all devices draft the same number of tokens."""

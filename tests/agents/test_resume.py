@@ -10,30 +10,37 @@ from stable_baselines3.common.logger import configure
 
 import multispin_env as ms
 from agents import AGENTS
+from agents.base import tuning_for
 from agents.checkpoints import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
 
-FULL, FAIR = "MultiSpin/Heterogeneous-v0", "MultiSpin/Fair-v0"
+FULL, FAIR, CONTINUOUS = "MultiSpin/Heterogeneous-v0", "MultiSpin/Fair-v0", "MultiSpin/Continuous-v0"
 
 AGENT = {
     "ppo": (FULL, {"rollout_rounds": 4, "batch_size": 8}, 16),
+    "timed ppo": (CONTINUOUS, {"rollout_rounds": 4, "batch_size": 8}, 48),  # knows its own rate
     "sac": (FULL, {"learning_starts": 8, "batch_size": 8, "buffer_size": 400, "gradient_steps": 1}, 24),
     "imitation": (FULL, {"batch_size": 4, "most_users": 4}, 20),
     "apg": (FAIR, {"users": (2,)}, 40),  # has a second network, and its optimiser
 }
-"""Environment, small settings, and rounds of half a training."""
+"""Environment, small settings, and rounds of half a training, by name; its last word is the agent."""
 
 
 def vector(name, seed):
     env_id = AGENT[name][0]
-    settings = Settings(ms.Scenario.preset("llama2", num_users=3), ms.ENVIRONMENTS.load(env_id)(), "lengths")
-    return make_vec_env(env_id, settings, 4, max_episode_steps=8, seed=seed)
+    return make_vec_env(env_id, settings_of(env_id), 4, max_episode_steps=8, seed=seed)
+
+
+def settings_of(env_id):
+    action = "residual" if env_id == CONTINUOUS else "lengths"
+    return Settings(ms.Scenario.preset("llama2", num_users=3), ms.ENVIRONMENTS.load(env_id)(), action)
 
 
 def built(name, seed):
-    settings = replace(AGENTS.load(name), num_envs=4, **AGENT[name][1])
-    model = settings.build(vector(name, seed), lambda progress: progress, seed, "cpu")
+    settings = replace(AGENTS.load(name.split()[-1]), num_envs=4, **AGENT[name][1])
+    tuning = tuning_for(settings_of(AGENT[name][0]))
+    model = settings.build(vector(name, seed), lambda progress: progress, seed, "cpu", tuning)
     model.set_logger(configure(None, []))
     return model
 

@@ -30,7 +30,8 @@ def test_every_copy_equals_a_single_environment_bit_for_bit(env_id, reward):
         actions = rng.uniform(-1, 1, (3, *batch.action_space.shape)).astype(np.float32)
         observations, rewards, dones, infos = batch.step(actions)
         for i, env in enumerate(singles):
-            observation, reward, _, truncated, _ = env.step(actions[i])
+            observation, reward, _, truncated, info = env.step(actions[i])
+            assert batch.durations[i] == info[batch.env.settings.variant.told.time]
             assert rewards[i] == np.float32(reward)
             assert dones[i] == truncated
             if truncated:

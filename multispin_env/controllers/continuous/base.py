@@ -1,12 +1,15 @@
 """What every scheduler is."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_array, require
+from multispin_env.controllers.continuous.options import Option, Tunable
 from multispin_env.physics.continuous.types import ContinuousState, Demand, Order
 from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.scenario import Scenario
@@ -25,6 +28,8 @@ class Scheduler(ABC):
     """How the uplink is to be shared for its orders."""
     static_channel: ClassVar[bool] = False
     """Whether it needs channels that stay as they are."""
+    tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType({})
+    """Options that may be arrays, and how far they may be tuned."""
 
     def __call__(self, state: ContinuousState) -> Order:
         """Order for one state or a batch of them; ``ValueError`` for a bad state."""
@@ -35,6 +40,15 @@ class Scheduler(ABC):
         )
         order = self.decide(flat)
         return Order(*(_shaped(getattr(order, field.name), shape) for field in fields(order)))
+
+    def option(self, name: str) -> Any:
+        """Value of an option of `tunable`."""
+        return getattr(self, name)
+
+    def tuned(self, options: Mapping[str, Option]) -> "Scheduler":
+        """The same with other values of options of `tunable`, numbers or arrays with the batch shape of the states."""
+        values: dict[str, Any] = dict(options)
+        return replace(self, **values)
 
     @abstractmethod
     def decide(self, state: ContinuousState) -> Order:

@@ -14,6 +14,7 @@ from typing import Self
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.controllers.continuous.options import Option
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
@@ -41,18 +42,18 @@ class Cycle:
     batch
         (n, 1), drafts in a pass: half of the devices that are busy. They are taken to be as long as its own.
     passes
-        m.
+        m, a number or (n, K).
     """
 
     scenario: Scenario
     acceptance_rate: FloatArray
     pace: FloatArray
     batch: FloatArray
-    passes: float
+    passes: Option
 
     @classmethod
-    def of(cls, scenario: Scenario, state: ContinuousState, kind: tuple[float, float] = USUAL) -> Self:
-        """With as many devices busy as are in the state."""
+    def of(cls, scenario: Scenario, state: ContinuousState, kind: tuple[Option, Option] = USUAL) -> Self:
+        """With as many devices busy as are in the state; ``kind`` has κ and m, numbers or (n, K)."""
         queue, passes = kind
         half = np.maximum(0.5 * state.busy.sum(-1, keepdims=True), 1.0)
         token_air = full_share_token_time(scenario, state.spectral_efficiency)
@@ -70,12 +71,12 @@ class Cycle:
         fixed = self.passes * verification + self.scenario.round_trip_time
         return np.asarray(length * self.pace + fixed)
 
-    def best_length(self) -> IntArray:
-        """Lengths (n, K) with the most tokens a second of the device."""
+    def best_length(self, token_price: Option = 0.0) -> IntArray:
+        """Lengths (n, K) with the most tokens a second of the device, if each token of a draft costs so many."""
         low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
         lengths = np.arange(low, high + 1)[:, None, None]
         tokens = TokenLaw.of(self.acceptance_rate).expected(lengths)
-        best: IntArray = low + (tokens / self.time(lengths)).argmax(0)
+        best: IntArray = low + ((tokens - token_price * lengths) / self.time(lengths)).argmax(0)
         return best
 
     def token_time(self, length: IntArray) -> FloatArray:

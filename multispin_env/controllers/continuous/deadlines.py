@@ -1,6 +1,9 @@
 """Least laxity first, and no time for what will be late."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 
@@ -8,6 +11,7 @@ from multispin_env.arrays import FloatArray, dense_rank
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.cycle import SHORTEST, Cycle
 from multispin_env.controllers.continuous.modifier import Modifier
+from multispin_env.controllers.continuous.options import Option, Tunable, by_device, check_option
 from multispin_env.physics.continuous.types import ContinuousState, Demand, Order, Phase
 from multispin_env.scenario import Scenario
 
@@ -29,14 +33,21 @@ class Deadlines(Modifier):
     need
         Seconds > 0 that a token is taken to need. ``None``: what it needs in a cycle of the device that is as short as
         can be hoped for (`Cycle`), with the length of the order.
+    haste
+        > 0, a factor on that time: with more of it, requests are hurried and dropped earlier. It may be an array that
+        broadcasts to the states (..., K).
     """
 
+    tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType({"haste": Tunable(0.25, 2.5, by_device=True)})
+
     need: float | None = None
+    haste: Option = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.need is not None:
             check_real("need", self.need, 0.0, open_low=True)
+        check_option("haste", self.haste, 0.0, open_low=True)
 
     def changed(self, state: ContinuousState, order: Order) -> Order:
         """Laxities as priorities, and drops."""
@@ -44,6 +55,7 @@ class Deadlines(Modifier):
         each: FloatArray | float | None = self.need
         if each is None:
             each = Cycle.of(self.scenario, state, SHORTEST).token_time(order.draft_length)
+        each = each * by_device("haste", self.haste, state.phase.shape)
         left = laxity(state, state.demand, each, soonest(self.scenario, state))
         drop = state.busy & (left < 0.0)
         if order.drop is not None:

@@ -1,14 +1,18 @@
 """Verify what is there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 
 from multispin_env.arrays import IntArray
-from multispin_env.checks import check_integer, check_real
+from multispin_env.checks import check_integer
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.goodput import estimated_rates
 from multispin_env.controllers.continuous.launch import longest_paying
+from multispin_env.controllers.continuous.options import Option, Tunable, by_device, check_option
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order
 from multispin_env.physics.uplink import full_share_token_time
 
@@ -27,17 +31,20 @@ class Greedy(Scheduler):
         from each state; with requests that end, what fits into the budget.
     budget
         Seconds > 0 that a draft may take, as a part of the time of a pass of all devices: the longest L with
-        L (T_k + 2 u_k) within it, of which the last token is accepted with a probability of `LEAST_CHANCE` at least.
+        L (T_k + 2 u_k) within it, of which the last token is accepted with a probability of `LEAST_CHANCE` at least. It
+        may be an array that broadcasts to the states (..., K).
     """
 
+    tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType({"budget": Tunable(0.1, 1.5, by_device=True)})
+
     draft_length: int | None = None
-    budget: float = 0.6
+    budget: Option = 0.6
 
     def __post_init__(self) -> None:
         if self.draft_length is not None:
             low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
             check_integer("draft_length", self.draft_length, low, high)
-        check_real("budget", self.budget, 0.0, open_low=True)
+        check_option("budget", self.budget, 0.0, open_low=True)
 
     def decide(self, state: ContinuousState) -> Order:
         """All drafts taken, the shortest upload first."""
@@ -55,8 +62,9 @@ class Greedy(Scheduler):
 
     def _within_budget(self, state: ContinuousState) -> IntArray:
         scenario = self.scenario
+        budget = by_device("budget", self.budget, state.phase.shape)
         pace = state.draft_time + 2.0 * full_share_token_time(scenario, state.spectral_efficiency)
-        most = np.floor(self.budget * scenario.verification_time / pace).astype(np.int64)
+        most = np.floor(budget * scenario.verification_time / pace).astype(np.int64)
         likely = longest_paying(scenario, state.acceptance_rate, np.full(pace.shape, LEAST_CHANCE))
         return np.clip(most, scenario.min_draft_length, likely)
 

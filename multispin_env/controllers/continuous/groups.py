@@ -1,7 +1,10 @@
 """Groups that draft while others are verified."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,6 +15,7 @@ from multispin_env.controllers.continuous.base import Scheduler, checked_rate
 from multispin_env.controllers.continuous.cycle import Cycle
 from multispin_env.controllers.continuous.fit import fit, fit_ratio
 from multispin_env.controllers.continuous.launch import Launch
+from multispin_env.controllers.continuous.options import Option, Tunable, by_copy, check_option
 from multispin_env.controllers.continuous.price import price_of_delay
 from multispin_env.controllers.continuous.rates import long_run_rate
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
@@ -40,14 +44,19 @@ class Groups(Scheduler):
     rho
         ρ > 0 in tokens/s, what a second of delay costs: the rate itself is right. ``None``: an estimate from each
         state (`fluid_rate`). An array has the batch shape of the states.
+    delay_weight
+        > 0, a factor on ρ; it may be an array with the batch shape of the states.
     air_price
         λ ≥ 0, tokens for a second of the whole band.
     weights
         ω ≥ 0, what a token of each device is worth, broadcast to the states; ``None`` means 1.
     """
 
+    tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType({"delay_weight": Tunable(0.25, 4.0)})
+
     groups: int = None  # type: ignore[assignment]  # the number itself once the object is made
     rho: FloatArray | float | None = None
+    delay_weight: Option = 1.0
     air_price: float = 0.0
     weights: FloatArray | None = None
 
@@ -56,6 +65,7 @@ class Groups(Scheduler):
             object.__setattr__(self, "groups", usual_groups(self.scenario))
         check_integer("groups", self.groups, 1)
         checked_rate("rho", self.rho)
+        check_option("delay_weight", self.delay_weight, 0.0, open_low=True)
         check_real("air_price", self.air_price, 0.0)
 
     def decide(self, state: ContinuousState) -> Order:
@@ -66,6 +76,7 @@ class Groups(Scheduler):
         aim = np.where(free | idle, self._aim(state), state.aim)
         work = Background.of(scenario, state, faded)
         rho = price_of_delay(scenario, state, self.rho, self.groups)
+        rho = rho * by_copy("delay_weight", self.delay_weight, len(rho))
         place = aim - state.batch[:, None]
         by_ratio = self.rho is None and self.groups == 1
         weight = self._weight(state)

@@ -17,15 +17,15 @@ USUAL_LENGTH = 6
 """Tokens of a draft, where a law of verification by tokens needs some before lengths are known."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tariff:
     """Prices, and what is usual; see `Prices`."""
 
     scenario: Scenario
     ahead: int
-    usual: float  # n̄ devices
-    penalty: float  # tokens a device
-    queue: float  # κ
+    usual: FloatArray  # (n, 1) n̄ devices
+    penalty: FloatArray  # (n, 1) tokens a device
+    queue: FloatArray  # (n, 1) κ
     air_price: float  # λ tokens/s
 
     def server_time(self, size: FloatArray | float) -> FloatArray:
@@ -34,9 +34,9 @@ class Tariff:
         return np.where(size > 0.0, self.scenario.pass_time(size, size * (USUAL_LENGTH + 1)), 0.0)
 
     @property
-    def one_more(self) -> float:
-        """Seconds by which one more device makes a usual batch longer."""
-        return float(self.server_time(self.usual + 1.0) - self.server_time(self.usual))
+    def one_more(self) -> FloatArray:
+        """Seconds (n, 1) by which one more device makes a usual batch longer."""
+        return self.server_time(self.usual + 1.0) - self.server_time(self.usual)
 
 
 def own_prices(tariff: Tariff, state: ContinuousState, server_price: FloatArray) -> FloatArray:
@@ -44,10 +44,12 @@ def own_prices(tariff: Tariff, state: ContinuousState, server_price: FloatArray)
     scenario = tariff.scenario
     length = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1.0)
     token_air = full_share_token_time(scenario, state.spectral_efficiency)[..., None]
-    server = float(tariff.server_time(tariff.usual))
+    server = tariff.server_time(tariff.usual)
     tokens = TokenLaw.of(state.acceptance_rate[..., None]).expected(length)
-    gain = tokens - tariff.air_price * length * token_air - server_price[:, None, None] * server / tariff.usual
-    cycle = scenario.round_trip_time + length * (state.draft_time[..., None] + tariff.queue * token_air) + server
+    part = (server_price[:, None] * server / tariff.usual)[..., None]
+    gain = tokens - tariff.air_price * length * token_air - part
+    pace = state.draft_time[..., None] + tariff.queue[..., None] * token_air
+    cycle = scenario.round_trip_time + length * pace + server[..., None]
     price: FloatArray = np.maximum((gain / cycle).max(-1), 0.0)
     return price
 
@@ -66,8 +68,8 @@ class Market:
     owned: FloatArray  # (n, J + 1) tokens/s, Σ ν of them
 
     @classmethod
-    def of(cls, tariff: Tariff, state: ContinuousState, work: Background, price: FloatArray, share: float) -> Self:
-        """With the drafts under way; ``share`` is μ / ρ."""
+    def of(cls, tariff: Tariff, state: ContinuousState, work: Background, price: FloatArray, share: FloatArray) -> Self:
+        """With the drafts under way; ``share`` (n,) is μ / ρ."""
         own = own_prices(tariff, state, share * price)
         places = range(tariff.ahead + 1)
         inside = [work.place == place for place in places]
@@ -106,6 +108,7 @@ class Market:
         """When the server is free for each batch, (n, J + 1) s, if the later ones become as large as usual."""
         due = np.zeros_like(self.sent)
         for place in range(1, due.shape[-1]):
-            size = self.size[:, place - 1] if place == 1 else np.maximum(self.size[:, place - 1], self.tariff.usual)
+            size, usual = self.size[:, place - 1], self.tariff.usual[:, 0]
+            size = size if place == 1 else np.maximum(size, usual)
             due[:, place] = np.maximum(due[:, place - 1], self.sent[:, place - 1]) + self.tariff.server_time(size)
         return due

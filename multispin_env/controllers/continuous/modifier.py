@@ -1,10 +1,13 @@
 """What changes the orders of any scheduler."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import multispin_env.registry as tables
 from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.continuous.options import Option
 from multispin_env.physics.continuous.types import ContinuousState, Order
 
 
@@ -25,6 +28,17 @@ class Modifier(Scheduler):
     def __post_init__(self) -> None:
         for name in ("discipline", "static_channel"):  # as its orders are for what those of the other one are for
             object.__setattr__(self, name, getattr(self.base, name))
+        object.__setattr__(self, "tunable", {**self.base.tunable, **type(self).tunable})
+
+    def option(self, name: str) -> Any:
+        """Value of an option of its own, or of the other one."""
+        return getattr(self, name) if name in type(self).tunable else self.base.option(name)
+
+    def tuned(self, options: Mapping[str, Option]) -> Scheduler:
+        """With other values of its own options, and of those of the other one."""
+        own: dict[str, Any] = {name: value for name, value in options.items() if name in type(self).tunable}
+        others = {name: value for name, value in options.items() if name not in own}
+        return replace(self, base=self.base.tuned(others), **own)
 
     def decide(self, state: ContinuousState) -> Order:
         """The other one's order, changed."""

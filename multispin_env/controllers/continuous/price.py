@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.continuous.launch import in_order
+from multispin_env.controllers.continuous.options import by_copy
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
@@ -13,8 +14,10 @@ WINDOWS = 1.3 ** np.arange(-8, 9)
 """Times that devices may draft and send, as parts of the time of a pass."""
 
 
-def fluid_rate(scenario: Scenario, state: ContinuousState, groups: int) -> FloatArray:
-    """Tokens/s (n,) that groups of equal size would get if lengths were real numbers and no device waited long.
+def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | int) -> FloatArray:
+    """Tokens/s (n,) that groups of equal size, one number of them or (n, 1), would get without rounding or waiting.
+
+    Lengths are real numbers, and no device waits long.
 
     Every device with a request drafts and sends for a time φ, the server serves the groups in turn, and the uplink is
     shared: Σ_k E[N_k] / max(φ + V, G V, Σ_k w_k), at the best φ of a grid.
@@ -35,12 +38,9 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: int) -> Float
 
 
 def price_of_delay(
-    scenario: Scenario, state: ContinuousState, rho: FloatArray | float | None, groups: int
+    scenario: Scenario, state: ContinuousState, rho: FloatArray | float | None, groups: IntArray | int
 ) -> FloatArray:
     """ρ (n,) tokens/s of states (n, K): what was given, or `fluid_rate`."""
     if rho is None:
         return fluid_rate(scenario, state, groups)
-    given = np.asarray(rho, dtype=np.float64).reshape(-1)
-    if given.size not in (1, len(state.batch)):
-        raise ValueError(f"rho: expected one number, or one for each of {len(state.batch)} states, got {given.size}")
-    return np.broadcast_to(given, state.batch.shape)
+    return by_copy("rho", rho, len(state.batch))

@@ -1,6 +1,9 @@
 """Every device picks its batch by prices of the server's, the uplink's and its own time."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 
@@ -10,6 +13,7 @@ from multispin_env.controllers.continuous.background import Background, aside
 from multispin_env.controllers.continuous.base import Scheduler, checked_rate
 from multispin_env.controllers.continuous.groups import launched, length_for_idle, ordered
 from multispin_env.controllers.continuous.market import Market, Tariff
+from multispin_env.controllers.continuous.options import Option, Tunable, by_copy, check_option
 from multispin_env.controllers.continuous.price import price_of_delay
 from multispin_env.physics.continuous.types import ContinuousState, Order, Phase
 from multispin_env.physics.uplink import full_share_token_time
@@ -36,31 +40,46 @@ class Prices(Scheduler):
         Tokens ≥ 0 for each device above n̄.
     queue
         κ ≥ 1: seconds that an upload takes for each second of the whole band.
+    delay_weight
+        > 0, a factor on ρ where `fit` finds lengths.
     air_price
         λ ≥ 0, tokens for a second of the whole band.
     rho
         As in `Groups`.
 
-    The defaults are the best of 24 random choices in the mean over sixteen systems
-    (``python -m benchmarks.tune_schedulers prices --seconds 4``). A law of verification by tokens counts with drafts of
-    `USUAL_LENGTH` where devices pick, and as it is where `fit` finds the lengths.
+    Options of `tunable` may be arrays with the batch shape of the states. The defaults are the best of 24 random
+    choices in the mean over sixteen systems (``python -m benchmarks.tune_schedulers prices --seconds 4``). A law of
+    verification by tokens counts with drafts of `USUAL_LENGTH` where devices pick, and as it is where `fit` finds the
+    lengths.
     """
 
+    tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType(
+        {
+            "size": Tunable(0.2, 0.9),
+            "server_price": Tunable(0.0, 1.0),
+            "penalty": Tunable(0.0, 8.0),
+            "queue": Tunable(1.0, 8.0),
+            "delay_weight": Tunable(0.25, 4.0),
+        }
+    )
+
     ahead: int = 2
-    size: float = 0.5
-    server_price: float = 0.2
-    penalty: float = 3.0
-    queue: float = 3.0
+    size: Option = 0.5
+    server_price: Option = 0.2
+    penalty: Option = 3.0
+    queue: Option = 3.0
+    delay_weight: Option = 1.0
     air_price: float = 20.0
     rho: FloatArray | float | None = None
 
     def __post_init__(self) -> None:
         check_integer("ahead", self.ahead, 1)
-        check_real("size", self.size, 0.0, 1.0, open_low=True)
-        check_real("server_price", self.server_price, 0.0, 1.0)
-        check_real("queue", self.queue, 1.0)
-        for name in ("penalty", "air_price"):
-            check_real(name, getattr(self, name), 0.0)
+        check_option("size", self.size, 0.0, 1.0, open_low=True)
+        check_option("server_price", self.server_price, 0.0, 1.0)
+        check_option("queue", self.queue, 1.0)
+        check_option("delay_weight", self.delay_weight, 0.0, open_low=True)
+        check_option("penalty", self.penalty, 0.0)
+        check_real("air_price", self.air_price, 0.0)
         checked_rate("rho", self.rho)
 
     def decide(self, state: ContinuousState) -> Order:
@@ -68,29 +87,28 @@ class Prices(Scheduler):
         free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
         faded = aside(self.scenario, state) | idle
         work = Background.of(self.scenario, state, faded)
-        rho = price_of_delay(self.scenario, state, self.rho, self._groups)
+        usual = self._common("size", state)
+        groups = np.maximum(np.rint(1.0 / usual), 1.0).astype(np.int64)
+        rho = price_of_delay(self.scenario, state, self.rho, groups)
         picked = self._picked(state, work, free & ~faded, rho)
-        place = np.where(state.batch[:, None] == 0, self._turn, picked)
+        turn = np.arange(self.scenario.num_users) % groups  # batches that devices aim at when everything starts
+        place = np.where(state.batch[:, None] == 0, turn, picked)
         aim = np.where(free | idle, state.batch[:, None] + np.where(free, place, 1), state.aim)
-        length = launched(state, work, free, faded, place, rho, air_price=self.air_price)
+        price = rho * by_copy("delay_weight", self.delay_weight, len(rho))
+        length = launched(state, work, free, faded, place, price, air_price=self.air_price)
         return ordered(state, length_for_idle(self.scenario, state, length), aim, faded)
 
-    @property
-    def _groups(self) -> int:
-        return max(round(1.0 / self.size), 1)
-
-    @property
-    def _turn(self) -> IntArray:
-        """Batches that devices aim at when everything starts."""
-        return np.arange(self.scenario.num_users) % self._groups
+    def _common(self, name: str, state: ContinuousState) -> FloatArray:
+        """An option of all devices, (n, 1)."""
+        return by_copy(name, getattr(self, name), len(state.batch))[:, None]
 
     def _picked(self, state: ContinuousState, work: Background, starts: BoolArray, rho: FloatArray) -> IntArray:
         """Places (n, K) of the batches that starting devices pick."""
-        usual = self.size * self.scenario.num_users
-        tariff = Tariff(self.scenario, self.ahead, usual, self.penalty, self.queue, self.air_price)
-        market = Market.of(tariff, state, work, rho, self.server_price)
+        usual, penalty, queue = (self._common(name, state) for name in ("size", "penalty", "queue"))
+        tariff = Tariff(self.scenario, self.ahead, usual * self.scenario.num_users, penalty, queue, self.air_price)
+        market = Market.of(tariff, state, work, rho, by_copy("server_price", self.server_price, len(rho)))
         token_air = full_share_token_time(self.scenario, state.spectral_efficiency)
-        pace = np.where(starts, state.draft_time + self.queue * token_air, -1.0)
+        pace = np.where(starts, state.draft_time + queue * token_air, -1.0)
         order = np.argsort(-pace, -1, kind="stable")
         place, rows = np.zeros(starts.shape, dtype=np.int64), np.arange(len(order))
         for device in order.T[: starts.sum(-1).max()]:

@@ -50,7 +50,8 @@ class ContinuousVariant(PartlyHidden):
     film: ClassVar[type[Film]] = TraceFilm
     told: ClassVar[Told] = Told("tokens", "draft_length", "duration", None)
     any_decision: ClassVar[str] = "full"
-    discount: ClassVar[float] = 0.95
+    discount: ClassVar[float] = 0.5
+    discount_of: ClassVar[str] = "second"
     max_episode_steps: ClassVar[int | None] = None
     has_slopes: ClassVar[bool] = False
     optimum: ClassVar[str | None] = None

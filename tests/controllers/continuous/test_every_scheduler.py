@@ -102,7 +102,7 @@ def test_faster_than_waiting_for_all():
         ("groups", {"groups": 0}, ValueError, "groups: expected an integer ≥ 1, got 0"),
         ("groups", {"rho": 0.0}, ValueError, "rho: expected tokens/s > 0, got 0.0"),
         ("prices", {"rho": np.array([1.0, np.nan])}, ValueError, r"rho\[1\]: expected finite numbers, got nan"),
-        ("prices", {"size": 0.0}, ValueError, "size: expected a finite number in"),
+        ("prices", {"size": 0.0}, ValueError, r"size: expected numbers in \(0, 1\], got 0.0"),
         ("greedy", {"draft_length": 99}, ValueError, "draft_length: expected "),
         ("clock", {"period": -1.0}, ValueError, "period: expected a finite number"),
     ],

@@ -157,5 +157,5 @@ def test_bad_options():
         ms.make_scheduler("greedy+deadlines", SCENARIO, groups=2)
     with pytest.raises(ValueError, match="plan: expected endless requests"):
         ms.make_scheduler("plan", SCENARIO)(visited())
-    with pytest.raises(ValueError, match="budget: expected a finite number"):
+    with pytest.raises(ValueError, match="budget: expected numbers in"):
         ms.make_scheduler("greedy", SCENARIO, budget=-1.0)

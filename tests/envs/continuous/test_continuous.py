@@ -169,7 +169,7 @@ def test_patience_bounds_the_wait():
         ({"reference": "groups+deadline"}, r"^reference: expected one of .* did you mean 'deadlines'\?$"),
         ({"reference": 3}, r"^reference: expected one of \[.*\], got 3$"),
         ({"optimum": True}, r"^optimum: expected False, since no optimum of Continuous is known, got True$"),
-        ({"action": "shares"}, r"^action: expected one of \['residual', 'plain', 'full'\], got 'shares'"),
+        ({"action": "shares"}, r"^action: expected one of \['residual', 'plain', 'full', 'tuned'\], got 'shares'"),
         ({"render_mode": "human"}, r"^render_mode: expected one of "),
     ],
 )

@@ -146,7 +146,7 @@ def test_residual_moves_what_it_says():
         assert (priority[:, 0] == extreme(priority, -1)).all()
 
 
-@pytest.mark.parametrize("name", ORDER_ENCODINGS.names())
+@pytest.mark.parametrize("name", [name for name in ORDER_ENCODINGS.names() if name != "tuned"])
 def test_drops_come_back_and_are_of_devices_with_a_request(name, rng):
     scenario = ms.Scenario.preset("llama2", num_users=5)
     plain, codec = codec_of(name, scenario), codec_of(name, scenario, **DEADLINES)
@@ -271,3 +271,33 @@ def test_bad_actions_and_orders_are_one_sentence(name):
         env.encode_action(ms.Order(np.full(3, 4), np.zeros(3, int)))
     with pytest.raises(ValueError, match=r"^draft_length: expected shape \(1, 3\), got \(1, 2\)$"):
         env.encode_action(ms.Order(np.full(2, 4), np.ones(3, int)))
+
+
+@pytest.mark.parametrize(("reference", "rules"), [("prices", {}), ("own-pace", {}), ("groups+deadlines", DEADLINES)])
+def test_tuned_options_are_those_of_the_rule(reference, rules):
+    """Zero is the rule; the ends of a column are those of its option, of each device or of the mean of all."""
+    scenario = ms.Scenario.preset("llama2", num_users=5)
+    codec = codec_of("tuned", scenario, **{**rules, "reference": reference})
+    rule = ms.make_scheduler(reference, scenario)
+    assert codec.columns == len(rule.tunable) == len(codec.rule.tunable)
+    for state in states_of(scenario, 6, 12, reference, BUSY if rules else None):
+        order, decoded = rule(state), codec.decode(np.zeros((6, 5, codec.columns), np.float32), state)
+        assert (decoded.draft_length == order.draft_length).all()
+        assert (decoded.join == order.join).all()
+        assert (decoded.drop is None) == (order.drop is None)
+        assert not codec.encode(order, state).any()
+        for column, (name, tunable) in enumerate(rule.tunable.items()):
+            action = np.zeros((6, 5, codec.columns), np.float32)
+            action[:3, :, column], action[3:, :, column] = -1.0, 1.0
+            ends = np.repeat([tunable.low, tunable.high], 3)
+            ends = np.repeat(ends[:, None], 5, -1) if tunable.by_device else ends
+            expected, moved = rule.tuned({name: ends})(state), codec.decode(action, state)
+            assert (moved.draft_length == expected.draft_length).all()
+            assert (moved.priority == expected.priority).all()
+
+
+def test_a_rule_without_options_can_not_be_tuned():
+    scenario = ms.Scenario.preset("llama2", num_users=5)
+    message = "^reference: expected a scheduler whose options can be tuned, for 'tuned', got 'clock'$"
+    with pytest.raises(ValueError, match=message):
+        _ = codec_of("tuned", scenario, reference="clock").columns

@@ -140,7 +140,7 @@ class Serving(ContinuousVariant):
 
     rewards: ClassVar[tuple[str, ...]] = ("sampled",)
     draws_tokens: ClassVar[bool] = True
-    discount: ClassVar[float] = 0.99
+    discount: ClassVar[float] = 0.8
     observed: ClassVar[type[ContinuousObservations]] = ServingObservations
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SERVING_ENTRIES, ""))
     drops: ClassVar[bool] = True

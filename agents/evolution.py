@@ -1,0 +1,206 @@
+"""Evolution: whole policies play the same cases, and the network moves towards those that earned more a second.
+
+Where there is no barrier a decision shows its worth over many verifications, and rewards by step are noisy. Here noise
+is put on the network's weights, not on its actions (Salimans et al. 2017): each pair of perturbed networks, θ ± σ ε,
+plays the same systems, channels and requests, and what is compared is reward over time. That has no discount, and no
+price of time can be cheated: with rewards (tokens − ρ · duration) / scale, the order of two policies by reward over
+time is that by tokens over time, whatever ρ is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
+
+from agents.base import PLAIN, CosineRate, Remaining, Tuning
+from agents.direct import DirectLearner
+from agents.vec_env import NativeVecEnv, first_seed
+from multispin_env.arrays import FloatArray
+from multispin_env.envs.engine import Observation
+from multispin_env.envs.settings import Settings
+from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What policies are compared on in one step of learning.
+
+    Parameters
+    ----------
+    pairs
+        Perturbed networks θ + σ ε, each with its opposite.
+    cases
+        Systems that all of them play.
+    noise
+        σ.
+    warm_up, seconds
+        Simulated time of a case that does not count, and that does.
+    """
+
+    pairs: int
+    cases: int
+    noise: float
+    warm_up: float
+    seconds: float
+
+    @property
+    def copies(self) -> int:
+        """Of the environment."""
+        return 2 * self.pairs * self.cases
+
+
+class Population:
+    """Networks of one shape with weights of their own, as one network.
+
+    Parameters
+    ----------
+    network
+        Gives the shape.
+    weights
+        (P, parameters) of each.
+    """
+
+    def __init__(self, network: nn.Module, weights: th.Tensor) -> None:
+        named = dict(network.named_parameters())
+        parts = weights.split([parameter.numel() for parameter in named.values()], dim=-1)
+        self._weights = {
+            name: part.unflatten(-1, parameter.shape)
+            for (name, parameter), part in zip(named.items(), parts, strict=True)
+        }
+        self._answer = th.vmap(lambda own, features: th.func.functional_call(network, own, (features,)))
+
+    def __call__(self, features: th.Tensor) -> th.Tensor:
+        """Outputs (P · cases, ...) for features (P · cases, ...), those of each network together."""
+        size = next(iter(self._weights.values())).shape[0]
+        answers: th.Tensor = self._answer(self._weights, features.unflatten(0, (size, -1)))
+        return answers.flatten(0, 1)
+
+
+class Evolution(DirectLearner):
+    """Learns in its own environment and others in turn.
+
+    Parameters
+    ----------
+    env
+        What it is to learn.
+    others
+        Scenarios of the others; empty for none.
+    trial
+        What policies are compared on.
+    learning_rate, max_grad_norm, policy_kwargs, seed, device
+        As in Stable-Baselines3.
+    """
+
+    def __init__(self, env: NativeVecEnv, others: Sequence[Scenario], trial: Trial, **common: Any) -> None:
+        self.trial = trial
+        super().__init__(env, **common)
+        self.others = tuple(others)
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        last: Any = self.policy.action_net.net[-1]  # type: ignore[union-attr, index]
+        nn.init.zeros_(last.weight)  # the untrained policy is exactly what actions of zero are
+
+    def loss(self) -> tuple[th.Tensor, int]:
+        """What has minus the estimated gradient of earnings as its own, and how many steps were played."""
+        rng = np.random.default_rng([self.seed or 0, self._n_updates])
+        vectors = self._vectors
+        env = vectors[self._n_updates % len(vectors)]
+        own = nn.utils.parameters_to_vector(self._actor.parameters())
+        noise = th.as_tensor(rng.standard_normal((self.trial.pairs, len(own)), dtype=np.float32), device=own.device)
+        weights = own.detach() + self.trial.noise * th.cat([noise, -noise])
+        earned, steps = self._play(env, Population(self._actor, weights))
+        rank = th.as_tensor(centred_ranks(earned.mean(-1)), device=own.device)
+        gradient = (rank[: self.trial.pairs] - rank[self.trial.pairs :]) @ noise / self.trial.pairs
+        return -(gradient * own).sum(), steps
+
+    def _play(self, env: MultiSpinVectorEnv, population: Population) -> tuple[FloatArray, int]:
+        """Reward a second (2 · pairs, cases), and steps that were played."""
+        first = first_seed(self.seed or 0, self._n_updates, self.trial.cases)
+        seeds = np.tile(first + np.arange(self.trial.cases), 2 * self.trial.pairs)
+        observation, _ = env.reset(seed=seeds.tolist())
+        end = self.trial.warm_up + self.trial.seconds
+        reward, time = np.zeros(env.num_envs), np.zeros(env.num_envs)
+        now, steps, playing = np.zeros(env.num_envs), 0, np.ones(env.num_envs, dtype=np.bool_)
+        while playing.any():
+            observation, gained, _, _, info = env.step(self._decide(observation, population))
+            counted = playing & (now >= self.trial.warm_up)
+            reward += counted * gained
+            time += counted * info["duration"]
+            now, steps = info["time"], steps + int(playing.sum())
+            playing &= now < end
+        return (reward / time).reshape(-1, self.trial.cases), steps
+
+    def _decide(self, observation: Observation, population: Population) -> NDArray[np.float32]:
+        with th.no_grad():
+            tensors = {key: th.as_tensor(array, device=self.device) for key, array in observation.items()}
+            actions = population(self.policy.features_extractor(tensors)).clamp(-1.0, 1.0)
+        played: NDArray[np.float32] = actions.cpu().numpy()
+        return played.reshape(len(played), -1, self.action_space.shape[-1])  # type: ignore[index]
+
+    @cached_property
+    def _actor(self) -> nn.Module:
+        """Features to actions; of the policy, what decides."""
+        return nn.Sequential(self.policy.mlp_extractor.policy_net, self.policy.action_net)
+
+    @cached_property
+    def _vectors(self) -> list[MultiSpinVectorEnv]:
+        """Its own environment, then the others."""
+        own = self.env
+        assert isinstance(own, NativeVecEnv)
+        scenarios = [own.env.scenario, *self.others]
+        return [own.stepwise(scenario, self.trial.copies) for scenario in scenarios]
+
+
+def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
+    """Ranks (n,) from -0.5 for the least to 0.5 for the largest; equal numbers share the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    middles = np.cumsum(counts) - 0.5 * (counts + 1)
+    ranks: NDArray[np.float32] = (middles[inverse] / max(len(values) - 1, 1) - 0.5).astype(np.float32)
+    return ranks
+
+
+@dataclass(frozen=True)
+class EvolutionSettings:
+    """Hyperparameters."""
+
+    num_envs: int = 1
+    timesteps: int = 20_000_000
+    learning_rate: float = 2e-2
+    max_grad_norm: float = 10.0
+    width: int = 16
+    trial: Trial = Trial(pairs=48, cases=8, noise=0.05, warm_up=1.0, seconds=5.0)
+
+    def check(self, settings: Settings) -> None:
+        """Only where steps take time, and episodes end with it."""
+        if settings.variant.max_episode_steps is not None:
+            raise ValueError(
+                "agent: expected an environment whose steps take time for 'evolution', "
+                f"got {type(settings.variant).__name__}"
+            )
+
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> Evolution:
+        """Build the untrained model; ``ValueError`` for other environments."""
+        if not isinstance(env, NativeVecEnv):
+            raise ValueError(f"env: expected a NativeVecEnv, got {type(env).__name__}")
+        self.check(env.env.settings)
+        return Evolution(
+            env,
+            (),
+            self.trial,
+            learning_rate=CosineRate(self.learning_rate, remaining),
+            max_grad_norm=self.max_grad_norm,
+            policy_kwargs={"width": self.width},
+            seed=seed,
+            device=device,
+        )
+
+
+SETTINGS = EvolutionSettings()

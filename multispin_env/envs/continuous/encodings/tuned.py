@@ -1,0 +1,51 @@
+"""Options of a rule, read from the state."""
+
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.continuous.factory import make_scheduler
+from multispin_env.envs.continuous.actions import OrderCodec
+from multispin_env.physics.continuous.types import ContinuousState, Order
+
+
+class TunedOrders(OrderCodec):
+    """``"tuned"``, (K, options): the reference scheduler, with options read from the action.
+
+    Zero is the scheduler as it is. Of options that all devices share, the mean over users is read. What a scheduler
+    can't be told by its options is lost; drops, where requests end, are the scheduler's own.
+    """
+
+    own_columns: ClassVar[int] = 0
+
+    @property
+    def columns(self) -> int:
+        """One for each option; ``ValueError`` for a scheduler without any."""
+        if not self.rule.tunable:
+            raise ValueError(
+                f"reference: expected a scheduler whose options can be tuned, for 'tuned', got {self.reference!r}"
+            )
+        return len(self.rule.tunable)
+
+    def decode(self, action: NDArray[Any], state: ContinuousState) -> Order:
+        """The order of the rule with these options."""
+        x = self.checked(action, state.phase.shape)
+        options = {}
+        for column, (name, tunable) in enumerate(self.rule.tunable.items()):
+            entries = x[..., column] if tunable.by_device else x[..., column].mean(-1)
+            options[name] = tunable.moved(self.rule.option(name), entries)
+        order = self.checked_order(self.rule.tuned(options)(state), state.phase.shape)
+        return order if order.patience is not None else order.changed(patience=self.waits(state.phase.shape[:-1]))
+
+    def encode(self, order: Order, state: ContinuousState) -> NDArray[np.float32]:
+        """Zero, the rule as it is."""
+        self.checked_order(order, state.phase.shape)
+        return np.zeros((*state.phase.shape, self.columns), dtype=np.float32)
+
+    @cached_property
+    def rule(self) -> Scheduler:
+        """What zero is."""
+        return make_scheduler(self.reference, self.scenario)

@@ -1,0 +1,193 @@
+"""Returns where steps take different times, against slow sums, Stable-Baselines3's own, and other prices of time."""
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import DictRolloutBuffer
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import VecMonitor
+
+import multispin_env as ms
+from agents.base import tuning_for
+from agents.ppo import PPOSettings
+from agents.timed import MEMORY, OwnRate, TimedPPO, TimedRolloutBuffer
+from agents.vec_env import make_vec_env
+from multispin_env.envs.continuous.objectives import RequestsInTime, TokensMinusTime
+from multispin_env.envs.settings import Settings
+
+STEPS, COPIES = 12, 5
+GAMMA, TRACE = 0.3, 0.6
+SPACES = spaces.Dict({"x": spaces.Box(-1, 1, (2,))}), spaces.Box(-1, 1, (3,))
+CONTINUOUS, SERVING = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
+SHORT = {
+    CONTINUOUS: {"horizon": 0.5, "reference": "own-pace"},
+    SERVING: {"horizon": 1.0, "warm_up": 0.2, "mean_output": 5.0},
+}
+"""Episodes of which several end in a rollout."""
+
+
+def settings_of(env_id, **arguments):
+    chosen = {"action": "residual", "reward": None, "optimum": False}
+    given = {**SHORT[env_id], "num_users": 3, **arguments}
+    return Settings.make(env_id, ms.ENVIRONMENTS.load(env_id), "llama2", chosen, given)
+
+
+def fresh(env_id, **arguments):
+    """An untrained model."""
+    settings = settings_of(env_id, **arguments)
+    env, small = make_vec_env(env_id, settings, COPIES, None, seed=3), PPOSettings(COPIES, 1, 40, 100)
+    model = small.build(env, lambda progress: progress, 0, "cpu", tuning_for(settings))
+    model.set_logger(configure(None, []))
+    return model
+
+
+def model_of(env_id, **arguments):
+    """A model that has learnt from one rollout."""
+    model = fresh(env_id, **arguments)
+    return model.learn(COPIES * model.n_steps)
+
+
+class Data:
+    """What a rollout may be, with episodes that end within it and with it."""
+
+    def __init__(self, durations=None):
+        rng = np.random.default_rng(0)
+        self.durations = rng.uniform(0.01, 2.0, (STEPS, COPIES)) if durations is None else durations
+        self.rewards, self.values = rng.standard_normal((2, STEPS + 1, COPIES)).astype(np.float32)
+        self.starts = (rng.random((STEPS + 1, COPIES)) < 0.3).astype(np.float32)
+        self.starts[-1, :2] = 1.0, 0.0
+
+    def filled(self, buffer):
+        for step in range(STEPS):
+            if isinstance(buffer, TimedRolloutBuffer):
+                buffer.note(self.rewards[step], self.durations[step])
+            nothing, action = {"x": np.zeros((COPIES, 2))}, np.zeros((COPIES, 3))
+            values = th.as_tensor(self.values[step])
+            buffer.add(nothing, action, self.rewards[step], self.starts[step], values, th.zeros(COPIES))
+        buffer.compute_returns_and_advantage(th.as_tensor(self.values[-1]), self.starts[-1])
+        return buffer
+
+
+def timed_buffer(objective):
+    return TimedRolloutBuffer(STEPS, *SPACES, gamma=GAMMA, gae_lambda=TRACE, n_envs=COPIES, own_rate=OwnRate(objective))
+
+
+def test_advantages_are_the_sum_that_they_are():
+    """Σ_s (γ λ) ** (time from t to s) δ_s until the episode ends, with δ_s = r_s + γ ** d_s V_{s+1} − V_s."""
+    data = Data()
+    found = data.filled(timed_buffer(RequestsInTime(1.0)))
+    for copy in range(COPIES):
+        for t in range(STEPS):
+            wanted, time = 0.0, 0.0
+            for s in range(t, STEPS):
+                ended = data.starts[s + 1, copy] == 1.0
+                later = 0.0 if ended else GAMMA ** data.durations[s, copy] * float(data.values[s + 1, copy])
+                delta = float(data.rewards[s, copy]) + later - float(data.values[s, copy])
+                wanted += (GAMMA * TRACE) ** time * delta
+                time += data.durations[s, copy]
+                if ended:
+                    break
+            assert found.advantages[t, copy] == pytest.approx(wanted, abs=1e-5)
+            assert found.returns[t, copy] == pytest.approx(wanted + data.values[t, copy], abs=1e-5)
+
+
+@pytest.mark.parametrize("step", [0.05, 1.0, 3.0])
+def test_equal_durations_are_those_of_stable_baselines(step):
+    data = Data(np.full((STEPS, COPIES), step))
+    found = data.filled(timed_buffer(RequestsInTime(1.0)))
+    own = DictRolloutBuffer(STEPS, *SPACES, gamma=GAMMA**step, gae_lambda=TRACE**step, n_envs=COPIES)
+    wanted = data.filled(own)
+    assert found.advantages == pytest.approx(wanted.advantages, abs=1e-5)
+    assert found.returns == pytest.approx(wanted.returns, abs=1e-5)
+    assert found.advantages.dtype == found.returns.dtype == found.rewards.dtype == np.float32
+
+
+def test_an_agent_that_always_makes_the_same_rate_gains_nothing():
+    """Whatever the environment's price of time is, and however long its steps are."""
+    data = Data()
+    data.values[:] = 0.0
+    rate, price, scale = 150.0, 200.0, 8.0
+    data.rewards[:-1] = (rate - price) / scale * data.durations
+    found = data.filled(timed_buffer(TokensMinusTime(price, scale)))
+    assert found.own_rate.rate == pytest.approx(rate)
+    assert found.advantages == pytest.approx(np.zeros((STEPS, COPIES)), abs=1e-4)
+
+
+def test_the_own_rate_follows_what_is_measured():
+    own = OwnRate(TokensMinusTime(100.0, 4.0))
+    durations = np.random.default_rng(0).uniform(0.0, 1.0, (20, COPIES))
+    assert own.rate == 100.0
+    assert not own.correction(durations).any()
+    for rate in (130.0, 90.0):
+        for _ in range(30):  # about 300 s of each copy
+            own.take((rate - 100.0) / 4.0 * durations, durations)
+        assert own.rate == pytest.approx(rate, rel=1e-5)
+    assert own.correction(durations) == pytest.approx(10.0 / 4.0 * durations, rel=1e-3)
+    assert float(own.seconds) / COPIES == pytest.approx(MEMORY, rel=0.4)
+
+
+def test_it_does_not_depend_on_lengths_of_rollouts():
+    one, other = (OwnRate(TokensMinusTime(100.0, 4.0)) for _ in range(2))
+    rng = np.random.default_rng(0)
+    rewards, durations = rng.normal(0.0, 1.0, (8, COPIES)), rng.uniform(0.0, 0.01, (8, COPIES))
+    one.take(rewards, durations)
+    for half in (slice(0, 4), slice(4, 8)):
+        other.take(rewards[half], durations[half])
+    assert one.rate == pytest.approx(other.rate, rel=0.1)
+    assert float(one.seconds) == pytest.approx(float(other.seconds), rel=0.01)
+
+
+def test_without_a_price_rewards_stay_as_they_are():
+    data = Data()
+    found = data.filled(timed_buffer(RequestsInTime(1.0)))
+    assert np.array_equal(found.rewards, data.rewards[:-1])
+    model = model_of(SERVING, rewarded="requests")
+    assert not model.own_rate.priced
+
+
+@pytest.mark.parametrize("env_id", [CONTINUOUS, SERVING])
+def test_rewards_of_a_rollout(env_id):
+    """Tokens at the own rate, and the value behind an episode that is cut off, discounted by its own last step."""
+    model = model_of(env_id)
+    untrained = fresh(env_id)
+    buffer, env = model.rollout_buffer, untrained.env
+    objective, ends, key = env.env.objective, 0, "tokens" if env_id == CONTINUOUS else "timely_tokens"
+    tokens, durations, later = (np.zeros((model.n_steps, COPIES)) for _ in range(3))
+    env.reset()
+    actions = buffer.actions.reshape(COPIES, model.n_steps, -1).swapaxes(0, 1)  # flattened copy by copy
+    for step in range(model.n_steps):
+        played = actions[step].reshape(COPIES, *env.action_space.shape).clip(-1.0, 1.0)
+        _, _, _, truncated, info = env.env.step(played)
+        for copy in range(COPIES):
+            told = info["final_info"] if truncated[copy] else info
+            tokens[step, copy], durations[step, copy] = told[key][copy].sum(), told["duration"][copy]
+            if truncated[copy]:
+                value = untrained.policy.predict_values(untrained.policy.obs_to_tensor(info["final_obs"][copy])[0])
+                later[step, copy] = buffer.gamma ** durations[step, copy] * value.item()
+                ends += 1
+    assert ends > COPIES
+    assert np.array_equal(buffer.durations, durations)
+    rate = tokens.sum() / durations.sum()
+    assert model.own_rate.rate == pytest.approx(rate, rel=1e-5)
+    wanted = (tokens - rate * durations) / objective.scale + later
+    assert buffer.rewards == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_wrong_price_of_the_environment_teaches_the_same():
+    price = settings_of(CONTINUOUS).variant.price(settings_of(CONTINUOUS).scenario)
+    low, high = (model_of(CONTINUOUS, rho=factor * price) for factor in (0.8, 1.2))
+    one, other = low.rollout_buffer, high.rollout_buffer
+    assert np.array_equal(one.durations, other.durations)
+    assert np.abs(one.given - other.given).max() > 0.5
+    ends = np.vstack([one.episode_starts[1:], np.zeros((1, COPIES))]) == 1.0  # their values see the price
+    assert ends.any()
+    assert one.rewards[~ends] == pytest.approx(other.rewards[~ends], abs=1e-4)
+    assert low.own_rate.rate == pytest.approx(high.own_rate.rate, rel=1e-5)
+
+
+def test_it_wants_to_know_durations():
+    model = fresh(CONTINUOUS)
+    assert isinstance(model, TimedPPO)
+    with pytest.raises(ValueError, match="env: expected a NativeVecEnv, which knows durations, got VecMonitor"):
+        PPOSettings().build(VecMonitor(model.env), lambda x: x, 0, "cpu", tuning_for(settings_of(CONTINUOUS)))
