@@ -39,7 +39,7 @@ def test_counts_are_those_of_an_independent_count(env_id):
     assert absent > 50
 
 
-@pytest.mark.parametrize("action", ["residual", "full"])
+@pytest.mark.parametrize("action", ["residual", "tuned", "full"])
 @pytest.mark.parametrize("env_id", BOTH)
 def test_acceptance_is_seen_in_tokens_alone(env_id, action):
     """Copies with other rates and the same luck are the same to the bit, until one gains other tokens."""

@@ -89,8 +89,8 @@ class Continuous(ContinuousVariant):
       was in its last cycle, before the first as the mean gain has it. The new one is known once the draft is under way.
       `mean_channel` is shown besides, r at the mean gain over r̄.
 
-    Where something is hidden, actions are decoded with what is seen: the scheduler inside `"residual"` takes the old
-    channel, and for acceptance what the estimator `filter` makes of the counts and the task.
+    Where something is hidden, actions are decoded with what is seen: the scheduler inside `"residual"` or `"tuned"`
+    takes the old channel, and for acceptance what the estimator `filter` makes of the counts and the task.
 
     ## Info
 
