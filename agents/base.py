@@ -31,10 +31,14 @@ class Timing:
         Discount γ of a second.
     trace
         λ of generalised advantages, of a second.
+    warm_up, seconds
+        Simulated time of a case, on which whole policies are compared, that does not count, and that does.
     """
 
     gamma: float
     trace: float
+    warm_up: float = 1.0
+    seconds: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,10 @@ Exploration costs tokens: with a standard deviation of .08 in the column of batc
 """
 
 
+ANSWERS = 3.0, 12.0
+"""Times of a case where requests end: they take seconds, and queues grow slowly."""
+
+
 def usual_choice(env_id: str) -> dict[str, Any]:
     """Environment, agent, action encoding and seed of a run where nothing is said, but that it is in this environment.
 
@@ -119,7 +127,8 @@ def _timed(settings: Settings) -> Tuning:
     gamma, users = settings.variant.discount, settings.scenario.num_users
     step = float(settings.scenario.pass_time(0.5 * users, users))
     columns = RESIDUAL_LOG_STD if settings.action == "residual" else ()
-    return Tuning(gamma**step, column_log_std=columns, last_std=0.0, timing=Timing(gamma, TRACE))
+    timing = Timing(gamma, TRACE, *(ANSWERS if settings.variant.drops else ()))
+    return Tuning(gamma**step, column_log_std=columns, last_std=0.0, timing=timing)
 
 
 def scenarios_like(settings: Settings, servers: bool = False) -> tuple[Scenario, ...]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from agents.base import PLAIN, CosineRate, Remaining, Tuning, scenarios_like
+from agents.base import PLAIN, CosineRate, Remaining, Timing, Tuning, scenarios_like
 from agents.direct import DirectLearner
 from agents.vec_env import NativeVecEnv, first_seed
 from multispin_env.arrays import FloatArray
@@ -180,8 +180,8 @@ class EvolutionSettings:
         Of the vector that gives the spaces; trials make their own.
     timesteps, learning_rate, max_grad_norm, width
         As of other agents.
-    trial
-        What policies are compared on.
+    pairs, cases, noise
+        As of `Trial`.
     users, spreads, budgets
         K, spreads of draft times and factors on bandwidth of the other systems, of all presets; no users for its own
         system alone.
@@ -192,7 +192,9 @@ class EvolutionSettings:
     learning_rate: float = 2e-2
     max_grad_norm: float = 10.0
     width: int = 16
-    trial: Trial = Trial(pairs=16, cases=12, noise=0.1, warm_up=1.0, seconds=5.0)
+    pairs: int = 16
+    cases: int = 12
+    noise: float = 0.1
     users: tuple[int, ...] = ()
     spreads: tuple[float, ...] = (0.15, 0.8)
     budgets: tuple[float, ...] = (0.5, 1.0)
@@ -210,10 +212,11 @@ class EvolutionSettings:
         if not isinstance(env, NativeVecEnv):
             raise ValueError(f"env: expected a NativeVecEnv, got {type(env).__name__}")
         self.check(env.env.settings)
+        timing = Timing(tuning.gamma, 1.0) if tuning.timing is None else tuning.timing
         return Evolution(
             env,
             self._others(env.env.settings),
-            self.trial,
+            Trial(self.pairs, self.cases, self.noise, timing.warm_up, timing.seconds),
             learning_rate=CosineRate(self.learning_rate, remaining),
             max_grad_norm=self.max_grad_norm,
             policy_kwargs={"width": self.width, "last_std": tuning.last_std},

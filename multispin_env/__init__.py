@@ -34,7 +34,16 @@ from multispin_env.physics.arrivals.factory import make_arrivals
 from multispin_env.physics.channels.base import CHANNELS
 from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
 from multispin_env.physics.continuous.service_log import ServiceRun
-from multispin_env.physics.continuous.types import ContinuousState, Demand, Join, Order, Passage, Phase, Served
+from multispin_env.physics.continuous.types import (
+    ContinuousState,
+    Demand,
+    Glimpse,
+    Join,
+    Order,
+    Passage,
+    Phase,
+    Served,
+)
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.fairness import jain_index
 from multispin_env.physics.lengths.base import LENGTHS
@@ -71,6 +80,7 @@ __all__ = [
     "Controller",
     "Decision",
     "Demand",
+    "Glimpse",
     "Join",
     "LongRun",
     "Modifier",

@@ -79,6 +79,12 @@ OF_ENVIRONMENTS = [  # environment, argument, default, what its docstring says
             ("horizon", 20.0, "at least one verification, default 20."),
             ("rho", None, "default `None`, the rate of the scheduler `groups` in this scenario, measured once."),
             ("patience", 2.0, "in encodings that do not say it, ≥ 0, default 2;"),
+            ("reference", "groups", 'starts from, default `"groups"`;'),
+            ("acceptance_visible", True, "whether acceptance is observed, default true."),
+            ("task_visible", True, "whether the task is then observed, default true."),
+            ("spread", 0.08, "over the requests of a task, default 0.08;"),
+            ("mean_cycles", 16.0, "such a request lasts on average, ≥ 1, default 16."),
+            ("channel_report", "fresh", '`channel_report`: `"fresh"` (default)'),
         )
     ),
     *(
@@ -107,7 +113,17 @@ OF_ENVIRONMENTS = [  # environment, argument, default, what its docstring says
             ("horizon", 30.0, "at least one verification, default 30."),
             ("warm_up", 5.0, "≥ 0 and below `horizon`, default 5."),
             ("rewarded", "tokens", '`rewarded`: `"tokens"` (default)'),
-            ("rho", None, "default `None`, the tokens/s in time of the scheduler"),
+            ("rho", None, "default `None`, the tokens/s in time of `greedy+deadlines`"),
+            ("reference", "greedy+deadlines", 'starts from, default `"greedy+deadlines"`.'),
+            *(
+                (name, value, "`spread`, `channel_report`: what is hidden, as for `Continuous-v0`.")
+                for name, value in (
+                    ("acceptance_visible", True),
+                    ("task_visible", True),
+                    ("spread", 0.08),
+                    ("channel_report", "fresh"),
+                )
+            ),
         )
     ),
     ("recorded_acceptance:RecordedAcceptance", "mean_rounds", 16.0, "As `MultiSpin/HiddenAcceptance-v0` without"),

@@ -14,8 +14,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from multispin_env.envs.continuous.serving_observations import SLACK
 from multispin_env.envs.continuous.serving_observations import TOKENS as ANSWER
-from multispin_env.envs.observations import SHARED
-from multispin_env.envs.rounds.observations import ROUNDS, TOKENS
+from multispin_env.envs.observations import ROUNDS, SHARED, TOKENS
 
 SMALLEST_CHANNEL = 1e-3
 """Added before the logarithm of a relative spectral efficiency."""

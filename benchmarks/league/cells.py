@@ -28,13 +28,17 @@ from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.files import read_json
 from multispin_env.terminal.arguments import parse_settings
 
-ENCODINGS = {"MultiSpin/DelayedChannel-v0": "residual"}
-"""Action encodings of agents, where it is not the one below: on late reports they learn on top of the plug-in."""
+ENCODINGS = {
+    "MultiSpin/DelayedChannel-v0": "residual",
+    "MultiSpin/Continuous-v0": "tuned",
+    "MultiSpin/Serving-v0": "tuned",
+}
+"""Action encodings of agents, where it is not the one below.
+
+On late reports they learn on top of the plug-in, and without the barrier the options of a rule.
+"""
 
 ENCODING = "lengths"
-
-FLOOR = "fixed"
-"""What counts as a score of 0."""
 
 Content = dict[str, Any]
 
@@ -76,6 +80,11 @@ class Contest:
         return ", ".join((self.env, self.preset, f"K = {self.num_users}", *self._settings))
 
     @property
+    def floor(self) -> str:
+        """What counts as a score of 0."""
+        return self.settings.variant.baseline
+
+    @property
     def _settings(self) -> list[str]:
         return shlex.split(self.chosen)
 
@@ -91,7 +100,7 @@ class Contest:
         variant = ENVIRONMENTS.load(self.env)
         chosen = {
             "action": ENCODINGS.get(self.env, ENCODING),
-            "reward": "expected",
+            "reward": variant.rewards[0],
             "optimum": False,
         }
         others = own_arguments(variant) | {"num_users": self.num_users} | parse_settings(self._settings)

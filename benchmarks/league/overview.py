@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.league.cells import FLOOR
 from benchmarks.league.report import PLUG_IN, League, Standing
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.table import Cells
@@ -43,7 +42,7 @@ def _shares(league: League) -> Iterator[Cells]:
             continue
         reference = league.others(contest, about["reference"])
         for one in league.standings(contest):
-            if one.name in (about["reference"], FLOOR):
+            if one.name in (about["reference"], contest.floor):
                 continue
             seeds = np.sort(one.values.mean(-1) / reference.mean())[::-1]
             shown = " ".join(f"{share:.4f}" for share in seeds) if one.seeds else "-"

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from benchmarks.league.cells import FLOOR, Cell, Content, Contest
+from benchmarks.league.cells import Cell, Content, Contest
 from benchmarks.league.statistics import Performance, crossed, iqm_interval
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
@@ -78,7 +78,7 @@ class League:
 
     def _standings(self, contest: Contest) -> list[Standing]:
         about = self.references[contest]
-        roles = {about["plug_in"]: PLUG_IN, about["reference"]: "reference", FLOOR: "fixed"}
+        roles = {about["plug_in"]: PLUG_IN, about["reference"]: "reference", contest.floor: "floor"}
         standings = [
             self._standing(contest, name, role, (), self.others(contest, name)[None]) for name, role in roles.items()
         ]
@@ -90,7 +90,7 @@ class League:
     def _standing(self, contest: Contest, name: str, role: str, seeds: tuple[int, ...], values: FloatArray) -> Standing:
         about = self.references[contest]
         plug_in, reference = (self.others(contest, about[key]) for key in ("plug_in", "reference"))
-        floor = self.others(contest, FLOOR)
+        floor = self.others(contest, contest.floor)
         performance = Performance(values, floor, reference)
         score = float(performance.scores(np.full(len(floor), 1.0 / len(floor))).mean())
         mean, minus_plug_in, minus_reference = (_interval(values - other) for other in (0.0, plug_in, reference))
@@ -115,13 +115,15 @@ class League:
         return performances
 
     def _agents(self, contest: Contest) -> dict[str, Performance]:
-        floor, top = self.others(contest, FLOOR), self.others(contest, self.references[contest]["reference"])
+        floor, top = self.others(contest, contest.floor), self.others(contest, self.references[contest]["reference"])
         agents = [one for one in self.standings(contest) if one.role == "agent"]
         return {one.name: Performance(one.values, floor, top) for one in agents}
 
     def _plug_in(self, contest: Contest) -> Performance:
         about = self.references[contest]
-        plug_in, floor, top = (self.others(contest, name) for name in (about["plug_in"], FLOOR, about["reference"]))
+        plug_in, floor, top = (
+            self.others(contest, name) for name in (about["plug_in"], contest.floor, about["reference"])
+        )
         return Performance(plug_in[None], floor, top)
 
 

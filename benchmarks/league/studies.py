@@ -13,7 +13,7 @@ import torch as th
 import agents
 from agents.base import scenarios_like
 from agents.runs import write_atomically
-from benchmarks.league.cells import FLOOR, Content
+from benchmarks.league.cells import Content
 from benchmarks.league.pictures import draw_generalisation, draw_time
 from benchmarks.league.statistics import Performance, interval, weights_of
 from multispin_env.controllers.factory import make_controller
@@ -47,7 +47,7 @@ def _at(env_id: str, scenario: Scenario, size: int | None) -> Content:
     here = agent.on(scenario)
     cases = held_out(env_id, here.settings, size or SIZES[cases_of(here.settings)])
     plug_in = agent.score["score"]["best_plug_in"]["name"]
-    floor, top = cases.values(FLOOR), cases.values(cases.reference)
+    floor, top = cases.values(here.settings.variant.baseline), cases.values(cases.reference)
     weights = weights_of(cases.size, np.random.default_rng(BOOTSTRAP_SEED))
     even = np.full(cases.size, 1.0 / cases.size)
     own, other = (Performance(cases.values(contender)[None], floor, top) for contender in (here, plug_in))
@@ -114,7 +114,7 @@ def time(folder: Path, size: int | None) -> str:
         "certified": make_controller("optimal", scenario, certify=CERTIFICATE),
         "algorithm1": make_controller("algorithm1", scenario),
         "homogeneous": make_controller("homogeneous", scenario),
-        "fixed": make_controller(FLOOR, scenario),
+        "fixed": make_controller("fixed", scenario),
         "pretrained agent": agent.on(scenario),
     }
     best = expected_outcome(scenario, state, subjects["certified"](state)).goodput

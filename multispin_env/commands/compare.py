@@ -35,7 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--controllers",
         nargs="+",
         metavar="NAME",
-        help="a controller, which sees the true state, or one with estimators, which does not, as optimal+filter "
+        help="a controller or scheduler, which sees the true state, or one with estimators, which does not, as "
+        "optimal+filter or greedy+deadlines+filter "
         f"(default: those that fit the environment; never {', '.join(SLOW)}, which takes minutes), or a system: "
         f"{', '.join(SYSTEMS.names())} (where rounds are independent)",
     )
@@ -116,6 +117,7 @@ COMMAND = Command(
         "--env MultiSpin/HiddenAcceptance-v0 --controllers optimal optimal+filter optimal+task-mean",
         "--env MultiSpin/DelayedChannel-v0 --set delay=2 correlation=0.95",
         "--env MultiSpin/Serving-v0 --num-users 8 --set load=0.85",
+        "--env MultiSpin/Continuous-v0 --num-users 8 --set acceptance_visible=False",
     ),
     add_options,
     run,

@@ -9,7 +9,7 @@ from multispin_env.controllers.base import CONTROLLERS, Controller
 from multispin_env.controllers.estimators.base import ESTIMATORS, Estimator
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.registry import Registry, made, option_names
+from multispin_env.registry import made, option_names
 from multispin_env.scenario import Scenario
 
 
@@ -86,29 +86,58 @@ def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None 
     >>> plug_in.estimators[0].part
     'acceptance_rate'
     """
-    base, estimators = joined("controller", CONTROLLERS, name, scenario, assumptions, options)
-    return PlugIn(base, estimators)
+    parsed = estimating("controller", name)
+    owner, first = f"controller {name!r}", CONTROLLERS.load(parsed.controller)
+    (own,), estimators = with_estimators(owner, parsed, scenario, [first], assumptions, options)
+    return PlugIn(first(scenario, **own), estimators)
 
 
-def joined(
-    kind: str,
-    table: Registry[Any],
-    name: str,
-    scenario: Scenario,
-    assumptions: Assumptions | None,
-    options: dict[str, Any],
-) -> tuple[Any, list[Estimator]]:
-    """What decides, from its table, and the estimators, of a name such as ``"optimal+beta"``; see `make_plug_in`."""
-    base, *parts = name.split("+")
-    if CLAIRVOYANT in parts:
+def estimating(kind: str, name: str, *others: str) -> ContenderName:
+    """Parts of a name such as ``"optimal+beta"``.
+
+    Parameters
+    ----------
+    kind
+        What decides: ``"controller"`` or ``"scheduler"``.
+    name
+        Of what decides and estimators.
+    *others
+        What besides an estimator may stand behind what decides.
+
+    Raises
+    ------
+    ValueError
+        For what is neither (the nearest is suggested), or a name of what knows the truth.
+    """
+    parsed = ContenderName.parse(name)
+    if CLAIRVOYANT in name.split("+"):
+        base = parsed.controller
         raise ValueError(f"plug-in: expected one that estimates, got {name!r}; use make_{kind}({base!r})")
-    for part in parts:
-        check_name("estimator", part, (*ESTIMATORS.names(), CLAIRVOYANT))
-    controller, classes = table.load(base), [ESTIMATORS.load(part) for part in parts]
-    own, *others = options_by_part(f"{kind} {name!r}", [controller, *classes], options, "assumptions")
+    for part in parsed.estimators:
+        check_name("estimator", part, (*ESTIMATORS.names(), *others, CLAIRVOYANT))
+    return parsed
+
+
+def with_estimators(
+    owner: str,
+    parsed: ContenderName,
+    scenario: Scenario,
+    classes: Sequence[type[Any]],
+    assumptions: Assumptions | None,
+    options: Mapping[str, Any],
+) -> tuple[list[dict[str, Any]], list[Estimator]]:
+    """Options of each of the ``classes`` of what decides, and the estimators of its name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an option of no part (the nearest is suggested) or of several, or a bad value.
+    """
+    made_of = [ESTIMATORS.load(part) for part in parsed.estimators]
+    chosen = options_by_part(owner, [*classes, *made_of], options, "assumptions")
     known = Assumptions.of(scenario) if assumptions is None else assumptions
-    estimators = [cls(scenario, known, **kwargs) for cls, kwargs in zip(classes, others, strict=True)]
-    return controller(scenario, **own), estimators
+    others = zip(made_of, chosen[len(classes) :], strict=True)
+    return chosen[: len(classes)], [cls(scenario, known, **kwargs) for cls, kwargs in others]
 
 
 def options_by_part(

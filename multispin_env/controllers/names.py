@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Self
 
+from multispin_env.registry import MODIFIERS, SCHEDULERS
+
 CLAIRVOYANT = "clairvoyant"
 """Stands for the true state where the names of estimators may stand."""
 
@@ -14,7 +16,7 @@ class ContenderName:
     Parameters
     ----------
     controller
-        Name of a controller.
+        Name of a controller, or of a scheduler with what changes its orders: ``"greedy+deadlines"``.
     estimators
         Names of what replaces hidden parts of the state; none for a controller that knows the truth.
     """
@@ -24,9 +26,12 @@ class ContenderName:
 
     @classmethod
     def parse(cls, name: str) -> Self:
-        """Parts of ``"optimal"``, ``"optimal+clairvoyant"`` (the same) or ``"optimal+filter+mmse"``."""
-        controller, *parts = name.split("+")
-        return cls(controller, () if parts == [CLAIRVOYANT] else tuple(parts))
+        """Parts of ``"optimal"``, ``"optimal+clairvoyant"`` (the same) or ``"greedy+deadlines+filter+mmse"``."""
+        first, *parts = name.split("+")
+        changes = MODIFIERS.names() if first in SCHEDULERS.names() else ()
+        controller = "+".join([first, *(part for part in parts if part in changes)])
+        others = tuple(part for part in parts if part not in changes)
+        return cls(controller, () if others == (CLAIRVOYANT,) else others)
 
     @property
     def knows_truth(self) -> bool:

@@ -1,6 +1,6 @@
 """A controller for known states, fed with estimates of what is hidden (ours; system-model §7)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 
 import numpy as np
@@ -128,7 +128,7 @@ class PlugIn(Estimates):
         state = SystemState(
             observed.draft_time,
             estimates.get("spectral_efficiency", observed.spectral_efficiency),
-            estimates["acceptance_rate"] if "acceptance_rate" in estimates else _visible_acceptance(observed),
+            acceptance_of(observed, estimates),
         )
         weights = estimates.get("weights")
         if weights is None or not isinstance(self.base, WeightedController):
@@ -137,7 +137,10 @@ class PlugIn(Estimates):
         return self.base(state, weights=weights if own is None else weights * own)
 
 
-def _visible_acceptance(observed: Observed) -> FloatArray:
+def acceptance_of(observed: Observed, estimates: Mapping[Part, FloatArray]) -> FloatArray:
+    """Acceptance (n, K) as it was estimated, else as it is seen; ``ValueError`` where it is neither."""
+    if "acceptance_rate" in estimates:
+        return estimates["acceptance_rate"]
     if observed.acceptance_rate is None:
         known = [name for name in ESTIMATORS.names() if ESTIMATORS.load(name).part == "acceptance_rate"]
         raise ValueError(f"acceptance_rate: expected an array (n, K), or a plug-in with one of {known}, got None")

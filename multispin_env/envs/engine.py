@@ -142,6 +142,11 @@ class Engine(Protocol):
         """What prices the next action, arrays (n, K)."""
         ...
 
+    @property
+    def glimpse(self) -> Any:
+        """What plug-ins may know of it, arrays (n, K)."""
+        ...
+
     def seed(self, copy: int, generator: np.random.Generator) -> None:
         """Give a copy fresh random streams, spawned from ``generator``."""
         ...

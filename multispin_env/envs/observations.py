@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.physics.uplink import spectral_efficiency
+from multispin_env.physics.uplink import channel_gain, spectral_efficiency
 from multispin_env.scenario import Scenario
 
 LARGEST_FADE = 64.0
@@ -24,6 +24,12 @@ ROUNDING = 1e-6
 
 SHARED = "shared"
 """Entry of what all users share."""
+
+ROUNDS = 16.0
+"""Age of a request, and refusals, that count as one half."""
+
+TOKENS = 64.0
+"""Accepted tokens of a request that count as one half."""
 
 MIDDLE = 4
 """Draft length at which ``shared`` also says how long a pass takes, where that depends on it."""
@@ -80,6 +86,62 @@ DEVICE_ENTRIES = {
     ),
 }
 """What is known of a device where nothing is hidden."""
+
+MEAN_CHANNEL = Entry(
+    "mean_gain",
+    Words("r(H̄_k) / r̄", "spectral efficiency at the mean gain H̄_k", "bit/s/Hz"),
+    lambda codec: (0.0, codec.best_channel),
+    lambda codec, x: spectral_efficiency(codec.scenario, x) / codec.reference_efficiency,
+    lambda codec, x: channel_gain(codec.scenario, x * codec.reference_efficiency),
+)
+"""What is known of a channel whose reports are old."""
+
+
+def past_entries(step: str) -> dict[str, Entry]:
+    """What is seen of acceptance where it is hidden: the task, and counts of the steps of a family.
+
+    Parameters
+    ----------
+    step
+        What a step is: ``"round"`` or ``"verification"``.
+    """
+    return {
+        "task": Entry(
+            "task",
+            Words("0 or 1", "for each user a 1 at its task", "1", "(K · tasks,)"),
+            lambda codec: (0.0, 1.0),
+            lambda codec, x: (np.arange(codec.num_tasks) == x[..., None]).reshape(*x.shape[:-1], -1),
+            lambda codec, x: x.reshape(*x.shape[:-1], -1, codec.num_tasks).argmax(-1),
+            lambda codec: codec.num_tasks,
+        ),
+        "drafted": Entry("drafted", **_tokens(f"tokens drafted in the last {step}")),
+        "accepted": Entry("accepted", **_tokens("of these accepted")),
+        "age": Entry("age", **_saturating(ROUNDS, f"{step}s since the request began", f"{step}s")),
+        "hits": Entry("hits", **_saturating(TOKENS, "tokens accepted since then", "tokens")),
+        "misses": Entry(
+            "misses", **_saturating(ROUNDS, f"{step}s since then in which a token was refused", f"{step}s")
+        ),
+    }
+
+
+def _saturating(scale: float, meaning: str, unit: str) -> dict[str, Any]:
+    """x / (x + scale), for whole numbers x ≥ 0 without a largest one; exact up to 500 times ``scale``."""
+    return {
+        "words": Words(f"x / (x + {scale:g})", f"x = {meaning}", unit),
+        "bounds": lambda codec: (0.0, 1.0),
+        "encode": lambda codec, x: x / (x + scale),
+        "decode": lambda codec, x: np.rint(scale * x / (1.0 - x)).astype(np.int64),
+    }
+
+
+def _tokens(meaning: str) -> dict[str, Any]:
+    """Tokens of one draft over L_max."""
+    return {
+        "words": Words("x / L_max", f"x = {meaning}", "tokens"),
+        "bounds": lambda codec: (0.0, 1.0),
+        "encode": lambda codec, x: x / codec.scenario.max_draft_length,
+        "decode": lambda codec, x: np.rint(x * codec.scenario.max_draft_length).astype(np.int64),
+    }
 
 
 @dataclass(frozen=True)

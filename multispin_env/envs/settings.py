@@ -62,6 +62,8 @@ class Variant(ABC):
     told: ClassVar[Told]
     """What its ``info`` tells."""
 
+    drops: ClassVar[bool] = False
+    """Whether devices can give up requests."""
     rewards: ClassVar[tuple[str, ...]] = REWARDS
     """Values of ``reward``; the first is the default."""
 
@@ -92,14 +94,23 @@ class Variant(ABC):
     independent_rounds: ClassVar[bool] = True
     """Whether rounds have nothing to do with each other, so that states can be compared instead of whole episodes."""
 
-    fully_observed: ClassVar[bool] = True
-    """Whether an observation is the state, no less and no more, so that a policy can decide for states."""
-
-    draws_tokens: ClassVar[bool] = False
-    """Whether tokens are drawn in every round, also where their expectation is priced."""
-
     files: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Arguments that may be paths, each with the name that its file has beside a configuration."""
+
+    @property
+    def fully_observed(self) -> bool:
+        """Whether an observation is the state, no less and no more, so that a policy can decide for states."""
+        return True
+
+    @property
+    def draws_tokens(self) -> bool:
+        """Whether tokens are drawn in every step, also where their expectation is priced."""
+        return False
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Its `contenders`, as what its user chose makes them."""
+        return self.contenders
 
     @property
     def late_reports(self) -> bool:

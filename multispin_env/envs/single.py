@@ -52,6 +52,20 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
         state: Any = self._engine.state[0]
         return state.copy()
 
+    @property
+    def glimpse(self) -> Any:
+        """What plug-ins may know before the next action: what the observation shows, arrays (K,) that are not rounded.
+
+        `Observed`, and without the barrier a `Glimpse`.
+
+        Raises
+        ------
+        RuntimeError
+            Before `reset`.
+        """
+        self._check_seeded("glimpse")
+        return self._engine.glimpse[0].copy()
+
     def encode_action(self, decision: Any) -> NDArray[np.float32]:
         """Return the action that decodes to this decision (K,) now."""
         return self._engine.encode(decision, copy=0)

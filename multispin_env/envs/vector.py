@@ -113,6 +113,20 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         return state.copy()
 
     @property
+    def glimpse(self) -> Any:
+        """What plug-ins may know before the next actions: what observations show, arrays (n, K) that are not rounded.
+
+        `Observed`, and without the barrier a `Glimpse`.
+
+        Raises
+        ------
+        RuntimeError
+            Before `reset` of all copies.
+        """
+        self._check_seeded("glimpse")
+        return self._engine.glimpse.copy()
+
+    @property
     def objective(self) -> Aim:
         """What steps are rewarded for."""
         return self._engine.objective

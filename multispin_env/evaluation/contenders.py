@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.continuous.plug_in import SchedulerPlugIn
 from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
@@ -21,7 +22,10 @@ from multispin_env.physics.types import Decision, Observed, SystemState
 Agent = Callable[[Observation], NDArray[Any]]
 """Observations of n copies to their actions (n, K, columns). Where it has ``reset()``, that begins new episodes."""
 
-Contender = Controller | Scheduler | PlugIn | Policy | Agent
+Named = Controller | Scheduler | PlugIn | SchedulerPlugIn
+"""What has a name."""
+
+Contender = Named | Policy | Agent
 """Controllers and schedulers see the true state, plug-ins what may be observed, all others the observations."""
 
 Decide = Callable[[SystemState], Decision]
@@ -43,14 +47,14 @@ def native(env: Any) -> MultiSpinVectorEnv:
     return base
 
 
-def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None) -> Controller | PlugIn | Scheduler:
-    """Make a controller, a plug-in or a scheduler for an environment from its name.
+def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None) -> Named:
+    """Make a controller, a scheduler or a plug-in of one for an environment from its name.
 
     Parameters
     ----------
     name
-        A scheduler, or a controller (``"optimal"``, or ``"optimal+clairvoyant"``, the same): it will know the truth. A
-        controller with estimators (``"optimal+filter"``): it will know what may be observed, and
+        A controller or a scheduler (``"optimal"``, or ``"optimal+clairvoyant"``, the same): it will know the truth. One
+        with estimators (``"optimal+filter"``, ``"greedy+deadlines+filter"``): it will know what may be observed, and
         ``env.unwrapped.assumptions``.
     env
         The vector environment that it is for.
@@ -63,7 +67,7 @@ def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None
         For an unknown name or option (the nearest is suggested), or a bad value.
     """
     base = native(env)
-    made: Controller | PlugIn | Scheduler = base.variant.contender(base.scenario, name, **dict(options or {}))
+    made: Named = base.variant.contender(base.scenario, name, **dict(options or {}))
     return made
 
 
@@ -72,7 +76,7 @@ def contenders_of(settings: Settings) -> tuple[str, ...]:
 
     Those that its variant lists; else every controller whose decisions its actions can express, but the `SLOW` ones.
     """
-    return settings.variant.contenders or tuple(
+    return settings.variant.compared or tuple(
         name for name in controller_names() if name not in SLOW and _can_play(name, settings)
     )
 
@@ -83,7 +87,7 @@ def reference_of(settings: Settings) -> str:
     Its optimum, with the truth; where there is none, the first that its variant lists.
     """
     variant = settings.variant
-    return variant.contenders[0] if variant.optimum is None else ContenderName.parse(variant.optimum).as_clairvoyant
+    return variant.compared[0] if variant.optimum is None else ContenderName.parse(variant.optimum).as_clairvoyant
 
 
 def _can_play(name: str, settings: Settings) -> bool:
@@ -101,6 +105,8 @@ def deciding(contender: Contender, base: MultiSpinVectorEnv) -> Agent:
         return _of_controller(contender, base)
     if isinstance(contender, PlugIn):
         return _of_plug_in(contender, base.decode_observation, base.encode_action)
+    if isinstance(contender, SchedulerPlugIn):
+        return _of_scheduler_plug_in(contender, base)
     return contender.act if isinstance(contender, Policy) else contender
 
 
@@ -125,5 +131,14 @@ def _of_plug_in(
 ) -> Agent:
     def decide(observation: Observation) -> NDArray[np.float32]:
         return encode(plug_in.decide(decode(observation)))
+
+    return decide
+
+
+def _of_scheduler_plug_in(plug_in: SchedulerPlugIn, base: MultiSpinVectorEnv) -> Agent:
+    """It knows the numbers that observations show, before they are rounded, and which batch is next."""
+
+    def decide(observation: Observation) -> NDArray[np.float32]:
+        return base.encode_action(plug_in.decide(base.glimpse))
 
     return decide

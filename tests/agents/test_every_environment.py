@@ -72,6 +72,21 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
     assert all(float(point[key]) > 0.0 for point in points)
 
 
+@pytest.mark.parametrize("env_id", SHORT)
+def test_a_run_where_the_family_without_the_barrier_hides(env_id, tmp_path, capsys):
+    folder, hidden = tmp_path / "run", ["acceptance_visible=False", "channel_report=old"]
+    given = ["--env", env_id, "--name", str(folder), *TINY, *SHORT[env_id], *hidden]
+    assert main(["train", *given]) == 0
+    config, _ = load_config(folder)
+    table = json.loads((folder / "table.json").read_text())
+    assert {row["name"] for row in table["rows"]} == {*config.settings.variant.compared, "ppo (residual)"}
+    assert table["about"]["reference"] == f"{config.settings.variant.leader}+clairvoyant"
+    capsys.readouterr()
+    assert main(["evaluate", str(folder), "--num-users", "4", "--episodes", "2"]) == 0
+    (title,) = (line for line in capsys.readouterr().out.splitlines() if "K = 4" in line)
+    assert all(argument in title for argument in hidden)
+
+
 @pytest.mark.parametrize("env_id", PARTIAL)
 def test_resume_and_evaluate_keep_the_environment(env_id, runs, tmp_path, capsys):
     folder = tmp_path / "copy"

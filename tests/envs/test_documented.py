@@ -86,6 +86,13 @@ def test_the_channel_ends_at_64_times_the_largest_mean_gain():
         assert env.observation_space[entry].high == pytest.approx(most, rel=2e-6)  # rounding of float32: 1e-6
 
 
+HIDING = [
+    *({"acceptance_visible": value} for value in ("no", 1, None)),
+    *({"acceptance_visible": False, "task_visible": value} for value in ("no", 1, None)),
+    *({"acceptance_visible": False, "spread": value} for value in ("wide", True, (0.1,), -0.1)),
+    *({"channel_report": value} for value in ("late", 1, None)),
+]
+
 REFUSED = {
     "Homogeneous": [{"optimum": "no"}, {"optimum": 1}, {"reward": 3}, {"action": 3}, {"render_mode": "no"}],
     "Heterogeneous": [{"optimum": "no"}, {"optimum": 1}, {"reward": 3}, {"action": 3}, {"render_mode": "no"}],
@@ -132,6 +139,8 @@ REFUSED = {
         *({"coherence_time": value} for value in (0.0, None)),
         *({"rho": value} for value in ("high", True, 0.0, -1.0)),
         *({"patience": value} for value in ("long", -0.1)),
+        *({"reference": value} for value in ("group", 3, None)),
+        *HIDING,
     ],
     "Continuous": [
         *({"optimum": value} for value in ("no", 1, None, True)),
@@ -143,6 +152,9 @@ REFUSED = {
         *({"rho": value} for value in ("high", True, 0.0, -1.0, float("nan"))),
         *({"patience": value} for value in ("long", True, -0.1)),
         *({"action": value} for value in ("shares", "lengths", None)),
+        *({"reference": value} for value in ("group", 3, None)),
+        *HIDING,
+        *({"acceptance_visible": False, "mean_cycles": value} for value in ("long", True, None, 0.5)),
     ],
 }
 
@@ -158,7 +170,7 @@ def test_own_arguments_of_a_wrong_type_or_size_are_refused(env_id):
     tried = {argument for options in REFUSED[name] for argument in options}
     assert own_arguments(env_id) - tried <= {"records"}  # a path, see test_hidden.py
     for options in REFUSED[name]:
-        ((argument, value),) = options.items()
+        *_, (argument, value) = options.items()
         got = "1" if value == (0.1,) else re.escape(repr(value))
         for make in (gym.make, gym.make_vec):
             if (make, argument) == (gym.make, "render_mode"):

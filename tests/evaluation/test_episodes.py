@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -9,7 +10,7 @@ from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.evaluation.contenders import contenders_of, make_contender, reference_of
+from multispin_env.evaluation.contenders import contenders_of, deciding, make_contender, reference_of
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.seeds import (
@@ -106,6 +107,37 @@ def test_every_contender_serves_the_same_requests():
     assert min(row.details["request_goodput"] for row in rows) > 0.0
 
 
+BLIND = {"acceptance_visible": False, "channel_report": "old"}
+
+
+@pytest.mark.parametrize("hidden", [{"acceptance_visible": False}, {"channel_report": "old"}, BLIND])
+@pytest.mark.parametrize("env_id", [WITHOUT, SERVING])
+def test_estimates_play_where_something_is_hidden(env_id, hidden):
+    short = {"num_users": 3, "horizon": 2.0, "rho": 30.0, **({"warm_up": 0.0} if env_id == SERVING else {})}
+    cases = Episodes(env_id, 3, "llama2", {**short, **hidden}, seed=7)
+    assert cases.reference == cases.contenders[0] == f"{ms.ENVIRONMENTS.load(env_id).leader}+clairvoyant"
+    assert all(ContenderName.parse(name).estimators for name in cases.contenders[1:])
+    estimators = "mmse" if "channel_report" in hidden and len(hidden) == 1 else "beta+mmse"
+    names = [*cases.contenders, *(f"{name}+{estimators}" for name in ("own-pace", "load-aware", "greedy+admission"))]
+    rows = cases.table({name: name for name in names})
+    truth = next(row for row in rows if row.name == cases.reference)
+    assert any(row.mean != truth.mean for row in rows)
+
+
+def test_a_plug_in_of_a_scheduler_knows_no_truth():
+    """Copies with other rates get the same first orders; from a clairvoyant they do not."""
+    env = gym.make_vec(WITHOUT, num_envs=9, num_users=3, rho=90.0, action="full", acceptance_visible=False)
+    core, actions = env.unwrapped._engine._core, {}
+    for name in ("groups+filter", "groups+clairvoyant"):
+        for means in (None, (0.3, 0.3, 0.3, 0.3)):
+            core.system = replace(core.system, acceptance=replace(core.system.acceptance, mean=means))
+            observation, _ = env.reset(seed=5)
+            decide = deciding(make_contender(name, env), env.unwrapped)
+            actions.setdefault(name, []).append(decide(observation))
+    assert (actions["groups+filter"][0] == actions["groups+filter"][1]).all()
+    assert (actions["groups+clairvoyant"][0] != actions["groups+clairvoyant"][1]).any()
+
+
 def test_one_environment_plays_again_and_again():
     env = vector()
     first = play_episodes(env, "optimal", seed=3)
@@ -198,6 +230,11 @@ def test_names_and_options():
     assert make_contender("optimal", env, {"certify": 1e-3}).certify == 1e-3
     assert ContenderName.parse("optimal") == ContenderName.parse("optimal+clairvoyant")
     assert ContenderName.parse("optimal") != ContenderName.parse("optimal+beta")
+    parsed = ContenderName.parse("greedy+deadlines+filter+mmse")
+    assert (parsed.controller, parsed.estimators) == ("greedy+deadlines", ("filter", "mmse"))
+    assert parsed == ContenderName.parse("greedy+filter+deadlines+mmse")
+    assert ContenderName.parse("greedy+deadlines+clairvoyant") == ContenderName.parse("greedy+deadlines")
+    assert ContenderName.parse("greedy+deadlines").knows_truth
     for name, words in (
         ("optimel", "did you mean 'optimal'"),
         ("optimal+bet", "did you mean 'beta'"),

@@ -8,7 +8,7 @@ from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
 from multispin_env.controllers.continuous.modifier import MODIFIERS, Modifier
 from multispin_env.controllers.continuous.plug_in import SchedulerPlugIn
-from multispin_env.controllers.factory import joined, options_by_part
+from multispin_env.controllers.factory import estimating, options_by_part, with_estimators
 from multispin_env.scenario import Scenario
 
 
@@ -59,10 +59,14 @@ def make_scheduler(name: str, scenario: Scenario, **options: Any) -> Scheduler:
     >>> ms.make_scheduler("groups+deadlines", scenario, groups=3, need=0.04).base.groups
     3
     """
-    base, *others = name.split("+")
-    first, modifiers = SCHEDULERS.load(base), [MODIFIERS.load(other) for other in others]
+    first, modifiers = _classes(name)
     own, *changes = options_by_part(f"scheduler {name!r}", [first, *modifiers], options)
     return _changed(first(scenario, **own), modifiers, changes)
+
+
+def _classes(name: str) -> tuple[type[Scheduler], list[type[Modifier]]]:
+    base, *others = name.split("+")
+    return SCHEDULERS.load(base), [MODIFIERS.load(other) for other in others]
 
 
 def modified(scheduler: Scheduler, names: Sequence[str]) -> Scheduler:
@@ -81,20 +85,21 @@ def _changed(
 def make_scheduler_plug_in(
     name: str, scenario: Scenario, assumptions: Assumptions | None = None, **options: Any
 ) -> SchedulerPlugIn:
-    """Make a scheduler that estimates hidden acceptance from what verifications show (ours).
+    """Make a scheduler that estimates what is hidden from what verifications show (ours).
 
     Parameters
     ----------
     name
-        A scheduler and an estimator of acceptance, joined by ``+``: ``"groups+filter"``.
+        A scheduler, perhaps with what changes its orders, and estimators of acceptance, of the channel or of both,
+        joined by ``+``: ``"groups+filter"``, ``"greedy+deadlines+filter"``, ``"groups+beta+quantile"``.
     scenario, assumptions, **options
         As for `make_plug_in`.
 
     Raises
     ------
     ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), an option of both parts, a bad value, or an estimator
-        of something else.
+        For an unknown name or option (the nearest is suggested), an option of several parts, a bad value, or an
+        estimator of something else.
 
     Examples
     --------
@@ -103,5 +108,9 @@ def make_scheduler_plug_in(
     >>> plug_in.base.groups, plug_in.parts
     (2, ['acceptance_rate'])
     """
-    base, estimators = joined("scheduler", SCHEDULERS, name, scenario, assumptions, options)
-    return SchedulerPlugIn(base, estimators)
+    parsed = estimating("scheduler", name, *MODIFIERS.names())
+    first, modifiers = _classes(parsed.controller)
+    owner = f"scheduler {name!r}"
+    chosen, estimators = with_estimators(owner, parsed, scenario, [first, *modifiers], assumptions, options)
+    own, *changes = chosen
+    return SchedulerPlugIn(_changed(first(scenario, **own), modifiers, changes), estimators)

@@ -1,87 +1,69 @@
-"""A scheduler fed with estimates of hidden acceptance (ours)."""
+"""A scheduler fed with estimates of what is hidden (ours)."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 
-from multispin_env.arrays import IntArray
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.estimators.base import Estimator
-from multispin_env.controllers.plug_in import Estimates, check_observed
-from multispin_env.physics.continuous.types import ContinuousState, Order, Passage
-from multispin_env.physics.types import Observed
+from multispin_env.controllers.plug_in import Estimates, acceptance_of, check_observed
+from multispin_env.physics.continuous.types import Glimpse, Order
+
+PARTS = ("acceptance_rate", "spectral_efficiency")
+"""What can be estimated for a scheduler."""
 
 
 class SchedulerPlugIn(Estimates):
-    """Orders for n copies from states without acceptance, and from what the last verification showed.
+    """Orders for n copies from what may be known of them, verification after verification.
 
-    It is no `Scheduler`: it remembers. To be called exactly once a verification.
+    It is no `Scheduler`: it remembers. What no estimator gives is taken as it is seen. An estimator of the channel is
+    asked for devices whose next draft starts: of others, the channel of the cycle under way is known.
 
     Parameters
     ----------
     base
         The scheduler.
     estimators
-        One of acceptance.
+        Of acceptance, of the channel, or of both.
 
     Raises
     ------
     ValueError
-        For estimators of another part, or several.
+        For none, for estimators of another part, or two of one.
     """
 
     def __init__(self, base: Scheduler, estimators: Iterable[Estimator]) -> None:
         self.base = base
         super().__init__(estimators)
-        if self.parts != ["acceptance_rate"]:
-            raise ValueError(f"estimators: expected one of acceptance_rate, got {self.parts}")
+        if not self.parts or not set(self.parts) <= set(PARTS):
+            raise ValueError(f"estimators: expected one of {' or '.join(PARTS)}, or of both, got {self.parts}")
 
-    def decide(self, state: ContinuousState, observed: Observed) -> Order:
-        """Take in one verification of every copy, and order for the time to the next.
+    def decide(self, glimpse: Glimpse) -> Order:
+        """Take in one verification of every copy, and order for the time to the next; to be called once for each.
 
         Parameters
         ----------
-        state
-            Arrays (n, K); its acceptance is not read.
-        observed
-            What was seen, (n, K), as `seen` gives it; before anything was verified, counts of 0.
+        glimpse
+            Arrays (n, K), as ``env.unwrapped.glimpse``, or (K,) of a single environment. The acceptance of its state is
+            not read.
+
+        Returns
+        -------
+        Order
+            Arrays (n, K), or (K,).
+
+        Raises
+        ------
+        ValueError
+            For a bad observation, or where a part is hidden and not estimated.
         """
+        state, observed = glimpse.state, glimpse.observed
+        if np.ndim(observed.draft_time) == 1:  # one copy without its axis
+            return self.decide(glimpse[None])[0]
         check_observed(self.base.scenario, observed)
-        estimate = self.take(observed)["acceptance_rate"]
-        return self.base(replace(state, acceptance_rate=estimate))
-
-
-def seen(
-    state: ContinuousState,
-    drafted: IntArray,
-    passage: Passage | None = None,
-    *,
-    task: IntArray | None = None,
-    age: IntArray | None = None,
-) -> Observed:
-    """What a verification shows of acceptance: counts of the devices that were in the batch, 0 of all others (ours).
-
-    Parameters
-    ----------
-    state
-        Behind the verification, arrays (n, K).
-    drafted
-        (n, K) tokens of the drafts under way in it.
-    passage
-        Its outcome with drawn tokens; ``None`` before the first.
-    task, age
-        (n, K), where they are visible: the task, and the cycles that the request is old. A device that was not in the
-        batch keeps its request, whatever its age.
-    """
-    nothing = np.zeros(state.phase.shape, dtype=np.int64)
-    verified = nothing > 0 if passage is None else passage.verified
-    tokens = nothing if passage is None else passage.tokens.astype(np.int64)
-    return Observed(
-        state.draft_time,
-        state.spectral_efficiency,
-        task=task,
-        drafted=np.where(verified, drafted, 0),
-        accepted=np.where(verified, tokens - 1, 0),
-        age=None if age is None else np.where(verified | (passage is None), age, 1),
-    )
+        estimates = self.take(observed)
+        channel = state.spectral_efficiency
+        if "spectral_efficiency" in estimates:
+            channel = np.where(state.starting, estimates["spectral_efficiency"], channel)
+        acceptance = acceptance_of(observed, estimates)
+        return self.base(state.changed(spectral_efficiency=channel, acceptance_rate=acceptance))

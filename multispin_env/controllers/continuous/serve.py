@@ -86,12 +86,26 @@ def serve(
     check_real("horizon", horizon, 0.0, open_low=True)
     check_integer("seed", seed, 0)
     system = ContinuousSystem.of(scheduler.scenario, channel, scheduler.discipline, coherence_time, workload)
+    held = None if state is None else _checked(scheduler, state, copies)
+    return serve_in(system, scheduler, copies, warm_up, horizon, seed, held)
+
+
+def serve_in(
+    system: ContinuousSystem,
+    scheduler: Scheduler,
+    copies: int,
+    warm_up: float,
+    horizon: float,
+    seed: int,
+    state: SystemState | None = None,
+) -> ServiceRun:
+    """As `serve`, in a system with a workload that is there; what it takes has been checked."""
     core, service = _seeded(system, copies, seed)
     if state is None:
         core.reset()
     else:
-        core.hold(_checked(scheduler, state, copies))
-    log = ServiceLog(copies, scheduler.scenario.num_users, warm_up)
+        core.hold(state)
+    log = ServiceLog(copies, system.scenario.num_users, warm_up)
     playing = np.ones(copies, dtype=np.bool_)
     while playing.any():
         begun = core.state.time

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.beliefs.counts import blank_counts, take_counts
 from multispin_env.controllers.beliefs.log_moments import log_likelihood, log_moment
@@ -71,17 +71,24 @@ class Filter(Estimator):
 
     def estimate(self, observed: Observed) -> FloatArray:
         """Count the last round; return the moment of the posterior."""
-        hits, misses = (count[..., None] for count in take_counts("filter", self.memory, observed))
-        a, b = (self._of_users(array, observed) for array in self.components)  # (n, K, C), or (C,)
-        weight = log_likelihood(a, b, hits, misses)
-        moments = log_moment(a + hits, b + misses, self.moment)
+        return self.given(*take_counts("filter", self.memory, observed), observed.task)
+
+    def given(self, hits: FloatArray | IntArray, misses: FloatArray | IntArray, task: IntArray | None) -> FloatArray:
+        """Moment of the posterior (..., K) from all that a request has shown, without memory.
+
+        Parameters
+        ----------
+        hits, misses
+            Tokens accepted and drafts with a refusal since the request began, (..., K).
+        task
+            (..., K), ``None`` where it is hidden.
+        """
+        accepted, refused = (np.asarray(count, dtype=np.float64)[..., None] for count in (hits, misses))
+        a, b = (array.ravel() if task is None else array[task] for array in self.components)  # (C,), or (..., K, C)
+        weight = log_likelihood(a, b, accepted, refused)
+        moments = log_moment(a + accepted, b + refused, self.moment)
         mixed = _log_sum_exp(weight + moments) - _log_sum_exp(weight)
         return np.clip(np.exp(mixed / self.moment), 0.0, 1.0)
-
-    def _of_users(self, array: FloatArray, observed: Observed) -> FloatArray:
-        """Components that each user may have."""
-        chosen: FloatArray = array.ravel() if observed.task is None else array[observed.task]
-        return chosen
 
 
 def _log_sum_exp(terms: FloatArray) -> FloatArray:

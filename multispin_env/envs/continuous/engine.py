@@ -6,16 +6,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows
 from multispin_env.envs.continuous.accounts import OpenAccount, TokenAccount
 from multispin_env.envs.continuous.actions import OrderCodec
+from multispin_env.envs.continuous.memories import Onlooker, glimpse_of
 from multispin_env.envs.continuous.objectives import PassageAim
 from multispin_env.envs.continuous.observations import ContinuousObservations
 from multispin_env.envs.copies import CopiesEngine
 from multispin_env.envs.engine import Observation, Step
 from multispin_env.envs.observations import SHARED
+from multispin_env.physics.acceptance.requests import Requests
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.continuous.types import ContinuousState, Order, Passage
+from multispin_env.physics.continuous.types import ContinuousState, Glimpse, Order, Passage
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -39,8 +41,10 @@ class Parts:
         What verifications are rewarded for.
     horizon
         Seconds after which an episode is truncated, by the verification that ends then or later.
+    prices_drawn
+        Whether rewards are of tokens that are drawn, or of expected ones.
     draws_tokens
-        Whether tokens are drawn, or expected.
+        Whether tokens are drawn also where their expectation is priced; ``info`` then holds those drawn.
     account
         Opens what is added up over episodes.
     """
@@ -50,6 +54,7 @@ class Parts:
     observations: ContinuousObservations
     objective: PassageAim
     horizon: float
+    prices_drawn: bool
     draws_tokens: bool
     account: OpenAccount = TokenAccount
 
@@ -72,7 +77,10 @@ class ContinuousEngine(CopiesEngine):
         self.observations: ContinuousObservations = parts.observations
         self.objective = parts.objective
         self._horizon = parts.horizon
-        self._core = ContinuousCore(parts.system, num_copies, drawn=parts.draws_tokens)
+        drawn = parts.prices_drawn or parts.draws_tokens
+        self._core = ContinuousCore(parts.system, num_copies, drawn=drawn)
+        self._prices_expected = drawn and not parts.prices_drawn
+        self._onlooker = Onlooker(self._core, self.observations) if self.observations.partial else None
         self._never = np.zeros(num_copies, dtype=bool)
         self._account = parts.account(self._core)
         self._seen: dict[str, tuple[Any, NDArray[np.float32]]] = {}  # key: field, and the entry made of it
@@ -83,14 +91,22 @@ class ContinuousEngine(CopiesEngine):
         return self._core.state
 
     @property
+    def glimpse(self) -> Glimpse:
+        """What plug-ins may know before the next order, arrays (n, K)."""
+        return glimpse_of(self.state) if self._onlooker is None else self._onlooker.glimpse
+
+    @property
     def decoded_with(self) -> ContinuousState:
-        """The state itself."""
-        return self.state
+        """The state itself, or what stands in for it where parts of it are hidden."""
+        return self.state if self._onlooker is None else self._onlooker.glimpse.state
 
     def reset(self, copies: IntArray | None = None) -> Observation:
         """Start new episodes in some copies (default all); returns the observation of all, to be read only."""
         self._core.reset(copies)
-        self._account.begin(slice(None) if copies is None else copies)
+        rows: Rows = slice(None) if copies is None else copies
+        self._account.begin(rows)
+        if self._onlooker is not None:
+            self._onlooker.reset(rows)
         return self._observe()
 
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
@@ -98,9 +114,11 @@ class ContinuousEngine(CopiesEngine):
         raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got Continuous")
 
     def _play(self, order: Order, over: BoolArray | None) -> PassageStep:
-        begun = self._core.state.time
-        passage = self._core.advance(order, over)
-        reward = self.objective.reward(passage)
+        before, requests = self._core.state, self._core.requests
+        passage, begun = self._core.advance(order, over), before.time
+        reward = self.objective.reward(self._expected(passage, requests) if self._prices_expected else passage)
+        if self._onlooker is not None:
+            self._onlooker.add(before, passage, over)
         time = begun + passage.duration
         truncated = time >= self._horizon
         info: dict[str, NDArray[Any]] = {
@@ -117,10 +135,16 @@ class ContinuousEngine(CopiesEngine):
             truncated &= ~over
         return PassageStep(self._observe(), reward, self._never, truncated, passage.duration, info, passage)
 
+    def _expected(self, passage: Passage, requests: Requests) -> Passage:
+        """The same with expected tokens, for the requests that were there; they are endless."""
+        tokens = self._core.system.acceptance.expectation(requests)(passage.draft_length)
+        return passage.changed(tokens=tokens * passage.verified)
+
     def _observe(self) -> Observation:
         """Entries whose field has not been replaced since are the same arrays again."""
         state = self._core.state
-        for key, field in self.observations.fields(state).items():
+        seen = state if self._onlooker is None else self._onlooker.glimpse
+        for key, field in self.observations.fields(seen).items():
             if self._seen.get(key, (None,))[0] is not field:
                 self._seen[key] = field, self.observations.encode_entry(key, field)
         return {**{key: seen[1] for key, seen in self._seen.items()}, SHARED: self.observations.encode_shared(state)}

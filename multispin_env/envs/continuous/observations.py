@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,70 +10,13 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
+from multispin_env.controllers.estimators.filter import Filter
+from multispin_env.envs.continuous.entries import ENTRIES, PARTIAL, with_partial
 from multispin_env.envs.engine import Observation
-from multispin_env.envs.observations import DEVICE_ENTRIES, MIDDLE, SHARED, SHARED_BOUND, Entry, Scales, Words
-from multispin_env.physics.continuous.types import ContinuousState, Phase
+from multispin_env.envs.observations import MIDDLE, SHARED, SHARED_BOUND, Entry, Scales, Words
+from multispin_env.physics.continuous.types import ContinuousState, Glimpse, Phase
+from multispin_env.physics.types import Observed
 from multispin_env.physics.uplink import full_share_token_time
-
-BATCHES = 4.0
-"""Batches from the next to the aim that count as one half."""
-
-NEARLY_ONE = 1.0 - 2.0**-24
-"""The largest float32 below 1; more is for ever."""
-
-TINY = 1e-300
-
-
-def phase_entry(phases: int, meaning: str, shape: str = "(K · phases,)") -> Entry:
-    """The first ``phases`` of `Phase`, one-hot."""
-    return Entry(
-        "phase",
-        Words("0 or 1", f"for each user a 1 at {meaning}", "1", shape),
-        lambda codec: (0.0, 1.0),
-        lambda codec, x: (x[..., None] == np.arange(phases)).reshape(*x.shape[:-1], -1),
-        lambda codec, x: x.reshape(*x.shape[:-1], -1, phases).argmax(-1),
-        lambda codec: phases,
-    )
-
-
-def time_entry(field: str, meaning: str) -> Entry:
-    """x / (x + T_ver) of a time x ≥ 0."""
-
-    def decode(codec: Any, x: FloatArray) -> FloatArray:
-        time: FloatArray = codec.scenario.verification_time / (1.0 / np.clip(x, TINY, NEARLY_ONE) - 1.0)
-        return np.where(x > 0.0, time, 0.0)
-
-    return Entry(
-        field,
-        Words("x / (x + T_ver)", f"x = {meaning}", "s"),
-        lambda codec: (0.0, 1.0),
-        lambda codec, x: x / (x + codec.scenario.verification_time),
-        decode,
-    )
-
-
-ENTRIES = {
-    # a device is never idle where requests are endless
-    "phase": phase_entry(len(Phase) - 1, "free, drafting, uploading or ready"),
-    **DEVICE_ENTRIES,
-    "draft": Entry(
-        "draft_length",
-        Words("L_k / L_max", "tokens of the draft under way", "tokens"),
-        lambda codec: (0.0, 1.0),
-        lambda codec, x: x / codec.scenario.max_draft_length,
-        lambda codec, x: np.rint(x * codec.scenario.max_draft_length).astype(np.int64),
-    ),
-    "ready": time_entry("ready_in", "time until the draft is ready if it has the band alone"),
-    "cycle": time_entry("age", "time since the cycle started"),
-    "aim": Entry(
-        "aim",
-        Words("x / (|x| + 4)", "x = batches from the next one to the one aimed at", "batches"),
-        lambda codec: (-1.0, 1.0),
-        lambda codec, x: x / (np.abs(x) + BATCHES),
-        lambda codec, x: np.rint(BATCHES * x / (1.0 - np.minimum(np.abs(x), NEARLY_ONE))).astype(np.int64),
-    ),
-}
-"""Entries beside ``shared``, in the order of the observation."""
 
 SHARED_WORDS = Words(
     "log10 of T_ver / T̄, K, K Q / (B r̄ T̄), V(1) / T̄, ρ T_ver / K; x / (x + T_ver)",
@@ -94,15 +36,21 @@ class ContinuousObservations(Scales):
         The system.
     rho
         Price of a second in tokens.
+    shown
+        Which entries there are beside ``shared``, in their order; by default the whole state.
+    belief
+        Says what acceptance may be where it is hidden.
     """
 
-    entries: ClassVar[Mapping[str, Entry]] = MappingProxyType(ENTRIES)
-    """Entries beside ``shared``, in their order."""
+    table: ClassVar[Mapping[str, Entry]] = with_partial(ENTRIES)
+    """All entries that can be shown beside ``shared``."""
     shared_words: ClassVar[Words] = SHARED_WORDS
     changing: ClassVar[int] = 1
     """Numbers of ``shared`` that change from step to step; they are the last ones."""
 
     rho: float
+    shown: tuple[str, ...] = tuple(ENTRIES)
+    belief: Filter | None = None
 
     def __post_init__(self) -> None:
         if not (np.abs(self.common) < SHARED_BOUND).all():
@@ -110,6 +58,16 @@ class ContinuousObservations(Scales):
                 f"scenario: expected magnitudes below {SHARED_BOUND:g} of log10 of T_ver/T̄, K, K Q/(B r̄ T̄), V(1)/T̄, "
                 f"ρ T_ver/K, got {self.common.tolist()}"
             )
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """Entries beside ``shared``."""
+        return {key: self.table[key] for key in self.shown}
+
+    @cached_property  # asked for at every step
+    def partial(self) -> bool:
+        """Whether something is hidden, so that what is seen is a `Glimpse`, not a state."""
+        return not PARTIAL.keys().isdisjoint(self.shown)
 
     @property
     def words(self) -> dict[str, Words]:
@@ -141,13 +99,22 @@ class ContinuousObservations(Scales):
         shared = spaces.Box(-SHARED_BOUND, SHARED_BOUND, (len(self.common) + self.changing,), np.float32)
         return spaces.Dict({**boxes, SHARED: shared})
 
-    def encode(self, observed: ContinuousState) -> Observation:
-        """Observations of states (..., K)."""
+    def encode(self, observed: ContinuousState | Glimpse) -> Observation:
+        """Observations of what is seen (..., K)."""
+        state = observed.state if isinstance(observed, Glimpse) else observed
         seen = {key: self.encode_entry(key, field) for key, field in self.fields(observed).items()}
-        return {**seen, SHARED: self.encode_shared(observed)}
+        return {**seen, SHARED: self.encode_shared(state)}
 
-    def fields(self, state: ContinuousState) -> dict[str, NDArray[Any]]:
+    def fields(self, observed: ContinuousState | Glimpse) -> dict[str, NDArray[Any]]:
         """What the entries show, arrays (..., K) in physical units."""
+        if not isinstance(observed, Glimpse):
+            return self.fields_of(observed)
+        fields = self.fields_of(observed.state)
+        partial = {key: getattr(observed.observed, entry.field) for key, entry in PARTIAL.items()}
+        return {key: {**fields, **partial}[key] for key in self.shown}
+
+    def fields_of(self, state: ContinuousState) -> dict[str, NDArray[Any]]:
+        """Fields of the entries of a whole state."""
         return {
             "phase": state.phase,
             "compute": state.draft_time,
@@ -161,7 +128,7 @@ class ContinuousObservations(Scales):
 
     def encode_entry(self, key: str, array: NDArray[Any]) -> NDArray[np.float32]:
         """One entry of the observation, from its field (..., K)."""
-        return self.entries[key].encode(self, array).astype(np.float32)
+        return self.table[key].encode(self, array).astype(np.float32)
 
     def encode_shared(self, state: ContinuousState) -> NDArray[np.float32]:
         """What all users share, (..., numbers)."""
@@ -184,9 +151,26 @@ class ContinuousObservations(Scales):
             for key, entry in self.entries.items()
         }
 
-    def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> ContinuousState:
-        """State that an observation shows, to the precision of float32; batches and time count from now."""
+    def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> ContinuousState | Glimpse:
+        """What an observation shows, to the precision of float32; batches and time count from now."""
         seen = self.seen(observation)
+        if not self.partial:
+            return self.state_of(seen, seen["acceptance"])
+        past = {entry.field: seen.get(key) for key, entry in PARTIAL.items()}
+        known = Observed(seen["compute"], seen["channel"], seen.get("acceptance"), **past)
+        return Glimpse(self.state_of(seen, self.believed(known)), known)
+
+    def believed(self, observed: Observed) -> FloatArray:
+        """Acceptance (..., K) where it is known, else what the counts let one believe."""
+        if observed.acceptance_rate is not None:
+            return observed.acceptance_rate
+        assert self.belief is not None  # as it is hidden
+        assert observed.hits is not None
+        assert observed.misses is not None
+        return self.belief.given(observed.hits, observed.misses, observed.task)
+
+    def state_of(self, seen: Mapping[str, NDArray[Any]], acceptance: FloatArray) -> ContinuousState:
+        """State (..., K) of what was seen, as `seen` gives it, and acceptance."""
         phase, length, ready = seen["phase"], seen["draft"], seen["ready"]
         upload = length * full_share_token_time(self.scenario, seen["channel"])
         drafting = phase == Phase.DRAFTING
@@ -194,7 +178,7 @@ class ContinuousObservations(Scales):
         return ContinuousState(
             seen["compute"],
             seen["channel"],
-            seen["acceptance"],
+            acceptance,
             phase,
             length,
             np.where(drafting, np.maximum(ready - upload, 0.0), 0.0),

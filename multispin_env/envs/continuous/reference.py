@@ -5,10 +5,8 @@ from functools import lru_cache
 import numpy as np
 
 from multispin_env.controllers.continuous.factory import make_scheduler
-from multispin_env.controllers.continuous.serve import serve
+from multispin_env.controllers.continuous.serve import serve_in
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.workload import Workload
-from multispin_env.scenario import Scenario
 
 REFERENCE = "groups"
 """Scheduler that `ResidualOrders` plays at zero, and whose rate is the price of a second unless it is chosen."""
@@ -47,16 +45,8 @@ def reference_rate(system: ContinuousSystem) -> float:
 
 
 @lru_cache(maxsize=256)
-def reference_tokens_in_time(scenario: Scenario, workload: Workload, channel: str, coherence_time: float) -> float:
+def reference_tokens_in_time(system: ContinuousSystem) -> float:
     """Tokens a second, of requests in time, of the reference rule where requests end: always the same number."""
-    run = serve(
-        make_scheduler(WITH_REQUESTS, scenario),
-        workload,
-        copies=SERVED_COPIES,
-        warm_up=SERVED_WARM_UP,
-        horizon=SERVED,
-        channel=channel,
-        coherence_time=coherence_time,
-        seed=SEED,
-    )
+    rule = make_scheduler(WITH_REQUESTS, system.scenario)
+    run = serve_in(system, rule, SERVED_COPIES, SERVED_WARM_UP, SERVED, SEED)
     return float(run.timely_tokens.sum() / run.time.sum())

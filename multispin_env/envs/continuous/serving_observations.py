@@ -2,21 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.continuous.observations import (
-    ENTRIES,
-    NEARLY_ONE,
-    SHARED_WORDS,
-    ContinuousObservations,
-    phase_entry,
-    time_entry,
-)
+from multispin_env.envs.continuous.entries import ENTRIES, NEARLY_ONE, phase_entry, time_entry, with_partial
+from multispin_env.envs.continuous.observations import SHARED_WORDS, ContinuousObservations
 from multispin_env.envs.observations import Entry, Words
 from multispin_env.physics.continuous.types import ContinuousState, Demand, Phase
 
@@ -59,7 +52,7 @@ def _until(field: str, meaning: str) -> Entry:
     )
 
 
-SERVING_ENTRIES = {
+SERVING_ENTRIES: dict[str, Entry] = {
     **ENTRIES,
     "phase": phase_entry(len(Phase), "free, drafting, uploading, ready or idle", "(K · 5,)"),
     "wanted": _count("wanted", TOKENS, "tokens still to come", "tokens"),
@@ -70,14 +63,14 @@ SERVING_ENTRIES = {
     "due": _until("due", "time until the last token is due"),
     "queue": _count("queue", REQUESTS, "requests that wait behind it", "requests"),
 }
-"""Entries beside ``shared``, in the order of the observation."""
+"""Entries beside ``shared`` where everything is known, in the order of the observation."""
 
 
 @dataclass(frozen=True)
 class ServingObservations(ContinuousObservations):
     """Dimensionless observations of order one of states with `Demand`; parameters as of `ContinuousObservations`."""
 
-    entries: ClassVar[Mapping[str, Entry]] = MappingProxyType(SERVING_ENTRIES)
+    table: ClassVar[Mapping[str, Entry]] = with_partial(SERVING_ENTRIES)
     shared_words: ClassVar[Words] = Words(
         f"{SHARED_WORDS.symbol}; busy users / K; y / (y + K)",
         f"{SHARED_WORDS.meaning}; users that have a request; y = requests that wait behind others",
@@ -86,11 +79,13 @@ class ServingObservations(ContinuousObservations):
     )
     changing: ClassVar[int] = 3
 
-    def fields(self, state: ContinuousState) -> dict[str, NDArray[Any]]:
-        """What the entries show, arrays (..., K) in physical units."""
+    shown: tuple[str, ...] = tuple(SERVING_ENTRIES)
+
+    def fields_of(self, state: ContinuousState) -> dict[str, NDArray[Any]]:
+        """Fields of the entries of a whole state."""
         demand, now = _demand_of(state), np.asarray(state.time)[..., None]
         return {
-            **super().fields(state),
+            **super().fields_of(state),
             "wanted": demand.wanted,
             "answer": demand.output,
             "prompt": demand.prompt,
@@ -106,12 +101,8 @@ class ServingObservations(ContinuousObservations):
         waiting = np.add.reduce(_demand_of(state).queue, -1)
         return [*super().changing_now(state), busy, waiting / (waiting + self.scenario.num_users)]
 
-    def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> ContinuousState:
-        """State that an observation shows, to the precision of float32; batches and times count from now.
-
-        What the last verification accepted is not shown, and 0.
-        """
-        seen = self.seen(observation)
+    def state_of(self, seen: Mapping[str, NDArray[Any]], acceptance: FloatArray) -> ContinuousState:
+        """State (..., K) of what was seen and acceptance; what the last verification accepted is left out, and 0."""
         nothing = np.zeros_like(seen["wanted"])
         demand = Demand(
             seen["wanted"],
@@ -124,7 +115,7 @@ class ServingObservations(ContinuousObservations):
             nothing,
             nothing.copy(),
         )
-        return super().decode(observation).changed(demand=demand)
+        return super().state_of(seen, acceptance).changed(demand=demand)
 
 
 def _demand_of(state: ContinuousState) -> Demand:

@@ -1,5 +1,6 @@
 """What every environment without the barrier is."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -8,21 +9,26 @@ from typing import Any, ClassVar
 from multispin_env.checks import check_name, check_real
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.factory import check_scheduler_name, make_scheduler
+from multispin_env.controllers.continuous.factory import check_scheduler_name, make_scheduler, make_scheduler_plug_in
+from multispin_env.controllers.continuous.plug_in import SchedulerPlugIn
+from multispin_env.controllers.estimators.filter import Filter
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.continuous.accounts import OpenAccount, TokenAccount
 from multispin_env.envs.continuous.actions import ORDER_ENCODINGS, OrderCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, Parts
+from multispin_env.envs.continuous.entries import ENTRIES
 from multispin_env.envs.continuous.objectives import PassageAim, TokensMinusTime
-from multispin_env.envs.continuous.observations import ENTRIES, ContinuousObservations
+from multispin_env.envs.continuous.observations import ContinuousObservations
+from multispin_env.envs.continuous.partly_hidden import PartlyHidden
 from multispin_env.envs.continuous.reference import REFERENCE, reference_rate
 from multispin_env.envs.continuous.rendering.film import TraceFilm
 from multispin_env.envs.continuous.rendering.picture import TracePicture
 from multispin_env.envs.continuous.rendering.traces import Traces
 from multispin_env.envs.engine import MakeRenderer
+from multispin_env.envs.observations import MIDDLE
 from multispin_env.envs.page import page
 from multispin_env.envs.rendering.renderers import Film, renderers
-from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Told, Variant
+from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Told
 from multispin_env.physics.continuous.channels import CHANNEL_LAWS, GaussMarkovInTime
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousState
@@ -33,7 +39,7 @@ from multispin_env.scenario import Scenario
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinuousVariant(Variant):
+class ContinuousVariant(PartlyHidden):
     """Base of the environments without the barrier; its fields are arguments of all of them.
 
     Where its docstring says ``{observation}``, its page has the table of what is shown.
@@ -54,8 +60,6 @@ class ContinuousVariant(Variant):
     """Codec of what is shown."""
     usual_references: ClassVar[Mapping[str, str]] = MappingProxyType({"residual": REFERENCE, "tuned": "prices"})
     """Schedulers that action 0 is, by the encodings that have a rule inside, where ``reference`` is None."""
-    drops: ClassVar[bool] = False
-    """Whether devices can give up requests."""
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ENTRIES, ""))
     """Entries of the observation beside ``shared``; all are always shown."""
 
@@ -78,6 +82,7 @@ class ContinuousVariant(Variant):
             check_real("patience", self.patience, 0.0)
         if self.reference is not None:
             check_scheduler_name("reference", self.reference)
+        self.check_hidden()
 
     def system(self, scenario: Scenario) -> ContinuousSystem:
         """What does not change while time passes; ``ValueError`` where the scenario names a channel by round."""
@@ -90,12 +95,15 @@ class ContinuousVariant(Variant):
                 f"channel: expected {Scenario.channel!r}, since channel_law says how channels change here, "
                 f"got {scenario.channel!r}"
             )
-        return ContinuousSystem.of(scenario, self.channel_law, self.discipline, self.coherence_time)
+        system = ContinuousSystem.of(scenario, self.channel_law, self.discipline, self.coherence_time)
+        return system if self.acceptance_visible else replace(system, acceptance=self.hidden_acceptance)
 
-    def contender(self, scenario: Scenario, name: str, **options: Any) -> Scheduler:
-        """A scheduler; it sees the true state."""
+    def contender(self, scenario: Scenario, name: str, **options: Any) -> Scheduler | SchedulerPlugIn:
+        """A scheduler, which will know the true state, or one with estimators, which will know what may be seen."""
         parsed = ContenderName.parse(name)
-        return make_scheduler(parsed.controller if parsed.knows_truth else name, scenario, **options)
+        if parsed.knows_truth:
+            return make_scheduler(parsed.controller, scenario, **options)
+        return make_scheduler_plug_in(name, scenario, self.assumptions(scenario), **options)
 
     def checked_state(self, scenario: Scenario, state: ContinuousState) -> ContinuousState:
         """States (..., K) as arrays."""
@@ -103,7 +111,8 @@ class ContinuousVariant(Variant):
 
     def suited(self, contender: Any) -> "ContinuousVariant":
         """With the uplink that a scheduler's orders are for, and as patient as they say."""
-        return replace(self, discipline=contender.discipline) if isinstance(contender, Scheduler) else self
+        rule = contender.base if isinstance(contender, SchedulerPlugIn) else contender
+        return replace(self, discipline=rule.discipline) if isinstance(rule, Scheduler) else self
 
     def span(self, max_episode_steps: int) -> str:
         """Simulated time."""
@@ -120,8 +129,10 @@ class ContinuousVariant(Variant):
         return self.encodings.load(encoding)(scenario, uplink, self.patience, self.drops, reference)
 
     def observations(self, scenario: Scenario) -> ContinuousObservations:
-        """Codec of what is shown: the whole state."""
-        return self.observed(scenario, self.price(scenario))
+        """Codec of what is shown: the whole state, or what may be known of it."""
+        whole = self.observed(scenario, self.price(scenario))
+        belief = None if self.acceptance_visible else Filter(scenario, self.assumptions(scenario))
+        return replace(whole, shown=self.shown(whole.table, whole.shown), belief=belief)
 
     def objective(self, scenario: Scenario) -> PassageAim:
         """What verifications are rewarded for."""
@@ -133,9 +144,22 @@ class ContinuousVariant(Variant):
         return TokenAccount
 
     def assumptions(self, scenario: Scenario) -> Assumptions:
-        """Mean and spread of acceptance by task."""
+        """Mean and spread of acceptance by task, and what an old report says of the channel."""
         prior = self.endless(scenario).acceptance.prior(scenario)
-        return Assumptions(tuple(prior.mean.tolist()), tuple(prior.spread.tolist()), 0.0, 0)
+        known = tuple(prior.mean.tolist()), tuple(prior.spread.tolist())
+        return Assumptions(*known, self._correlation(scenario), int(self.late_reports))
+
+    def _correlation(self, scenario: Scenario) -> float:
+        """Of the channels of a device's cycles, where reports are old.
+
+        Where they change with time, over that of a draft of 4 tokens and of the verification of all.
+        """
+        if not self.late_reports or self.channel_law == "independent":
+            return 0.0
+        if self.channel_law == "static":
+            return 1.0
+        cycle = MIDDLE * scenario.mean_draft_time + scenario.verification_time
+        return math.exp(-cycle / self.coherence_time)
 
     @classmethod
     def page(cls) -> str:
@@ -155,7 +179,8 @@ class ContinuousVariant(Variant):
             observations=self.observations(scenario),
             objective=self.objective(scenario),
             horizon=self.horizon,
-            draws_tokens=settings.reward == "sampled",
+            prices_drawn=settings.reward == "sampled",
+            draws_tokens=self.draws_tokens,
             account=self.account,
         )
         return ContinuousEngine(parts, num_copies)

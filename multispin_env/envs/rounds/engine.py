@@ -19,7 +19,7 @@ from multispin_env.envs.rounds.observations import ObservationCodec
 from multispin_env.envs.rounds.whole_lengths import whole_length_slopes
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.physics.rounds import price, slopes
-from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState
+from multispin_env.physics.types import Decision, Observed, Outcome, RealDecision, SystemState
 from multispin_env.scenario import Scenario
 
 
@@ -102,6 +102,12 @@ class RoundsEngine(CopiesEngine):
     def state(self) -> SystemState:
         """What prices the next action, arrays (n, K)."""
         return self._core.state
+
+    @property
+    def glimpse(self) -> Observed:
+        """What observations show, arrays (n, K)."""
+        fields = self._fields()
+        return Observed(**{name: fields[name] for _, name in self._entries})
 
     @property
     def decoded_with(self) -> SystemState:

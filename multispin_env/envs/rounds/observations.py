@@ -13,6 +13,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.envs.engine import Observation
 from multispin_env.envs.observations import (
     DEVICE_ENTRIES,
+    MEAN_CHANNEL,
     MIDDLE,
     SHARED,
     SHARED_BOUND,
@@ -20,59 +21,15 @@ from multispin_env.envs.observations import (
     Scales,
     Words,
     efficiency_entry,
+    past_entries,
 )
 from multispin_env.physics.types import Observed, SystemState
-from multispin_env.physics.uplink import channel_gain, full_share_token_time, spectral_efficiency
-
-ROUNDS = 16.0
-"""Age of a request, and refusals, that count as one half."""
-
-TOKENS = 64.0
-"""Accepted tokens of a request that count as one half."""
-
-
-def _saturating(scale: float, meaning: str, unit: str) -> dict[str, Any]:
-    """x / (x + scale), for whole numbers x ≥ 0 without a largest one; exact up to 500 times ``scale``."""
-    return {
-        "words": Words(f"x / (x + {scale:g})", f"x = {meaning}", unit),
-        "bounds": lambda codec: (0.0, 1.0),
-        "encode": lambda codec, x: x / (x + scale),
-        "decode": lambda codec, x: np.rint(scale * x / (1.0 - x)).astype(np.int64),
-    }
-
-
-def _tokens(meaning: str) -> dict[str, Any]:
-    """Tokens of one draft over L_max."""
-    return {
-        "words": Words("x / L_max", f"x = {meaning}", "tokens"),
-        "bounds": lambda codec: (0.0, 1.0),
-        "encode": lambda codec, x: x / codec.scenario.max_draft_length,
-        "decode": lambda codec, x: np.rint(x * codec.scenario.max_draft_length).astype(np.int64),
-    }
-
+from multispin_env.physics.uplink import full_share_token_time
 
 ENTRIES = {
     **DEVICE_ENTRIES,
-    "task": Entry(
-        "task",
-        Words("0 or 1", "for each user a 1 at its task", "1", "(K · tasks,)"),
-        lambda codec: (0.0, 1.0),
-        lambda codec, x: (np.arange(codec.num_tasks) == x[..., None]).reshape(*x.shape[:-1], -1),
-        lambda codec, x: x.reshape(*x.shape[:-1], -1, codec.num_tasks).argmax(-1),
-        lambda codec: codec.num_tasks,
-    ),
-    "drafted": Entry("drafted", **_tokens("tokens drafted in the last round")),
-    "accepted": Entry("accepted", **_tokens("of these accepted")),
-    "age": Entry("age", **_saturating(ROUNDS, "rounds since the request began", "rounds")),
-    "hits": Entry("hits", **_saturating(TOKENS, "tokens accepted since then", "tokens")),
-    "misses": Entry("misses", **_saturating(ROUNDS, "rounds since then in which a token was refused", "rounds")),
-    "mean_channel": Entry(
-        "mean_gain",
-        Words("r(H̄_k) / r̄", "spectral efficiency at the mean gain H̄_k", "bit/s/Hz"),
-        lambda codec: (0.0, codec.best_channel),
-        lambda codec, x: spectral_efficiency(codec.scenario, x) / codec.reference_efficiency,
-        lambda codec, x: channel_gain(codec.scenario, x * codec.reference_efficiency),
-    ),
+    **past_entries("round"),
+    "mean_channel": MEAN_CHANNEL,
     "planned_channel": efficiency_entry(
         "planned_efficiency", "r / r̄", "r = spectral efficiency that encodings plan with"
     ),

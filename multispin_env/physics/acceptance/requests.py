@@ -43,11 +43,11 @@ class IndependentTokens:
         return law.tokens_from_exponential(draft_length, requests.rate, exponential)
 
 
-def check_mean_rounds(value: float) -> float:
+def check_mean_rounds(value: float, field: str = "mean_rounds") -> float:
     """Return a mean lifetime in rounds, or ``ValueError`` unless it is a number ≥ 1 or infinite."""
     if isinstance(value, Real) and not isinstance(value, bool) and value >= 1.0:
         return as_float(value)
-    raise ValueError(f"mean_rounds: expected a number ≥ 1 or infinity, got {shown(value)}")
+    raise ValueError(f"{field}: expected a number ≥ 1 or infinity, got {shown(value)}")
 
 
 def task_means(scenario: Scenario) -> FloatArray:

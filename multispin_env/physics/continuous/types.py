@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.types import Batched, SystemState
+from multispin_env.physics.types import Batched, Observed, SystemState
 
 
 class Phase(IntEnum):
@@ -87,6 +87,22 @@ class ContinuousState(Batched):
         """Devices (..., K) with a request; with endless requests, all."""
         has: BoolArray = self.phase != Phase.IDLE
         return has
+
+    @property
+    def starting(self) -> BoolArray:
+        """Devices (..., K) whose next draft starts now, or as soon as a request arrives."""
+        starts: BoolArray = (self.phase == Phase.FREE) | (self.phase == Phase.IDLE)
+        return starts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Glimpse(Batched):
+    """What may be known of the system at the end of a verification, where parts of it are hidden (ours)."""
+
+    # the state with what stands in for its hidden parts: old channels, and acceptance as counts let one believe
+    state: ContinuousState
+    # what was seen of the devices, hidden parts ``None``; rounds are verifications, and counts those of the last one
+    observed: Observed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

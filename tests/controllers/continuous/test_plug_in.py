@@ -1,38 +1,38 @@
-"""Schedulers that learn acceptance from what is verified."""
+"""Schedulers that estimate what is hidden from what verifications show."""
 
+from dataclasses import replace
+
+import gymnasium as gym
 import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.plug_in import seen
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.continuous.types import Phase
+from multispin_env.physics.continuous.types import Glimpse
+from multispin_env.physics.uplink import spectral_efficiency
 
-SCENARIO = ms.Scenario.preset("llama2", num_users=4, acceptance="by-request")
+SCENARIO = ms.Scenario.preset("llama2", num_users=4)
 
 
-def mean_error(name, steps=120, copies=8):
+def make(num_envs=8, **options):
+    env = gym.make_vec("MultiSpin/Continuous-v0", num_envs=num_envs, num_users=4, rho=90.0, action="full", **options)
+    env.reset(seed=0)
+    return env.unwrapped
+
+
+def mean_error(name, steps=120):
     """Mean distance of the estimate from the truth, over all decisions."""
-    plug_in = ms.make_scheduler_plug_in(name, SCENARIO, groups=2)
-    core = ContinuousCore(ContinuousSystem.of(SCENARIO, "static"), copies, drawn=True)
-    for copy, generator in enumerate(np.random.default_rng(0).spawn(copies)):
-        core.seed(copy, generator)
-    core.reset()
+    env = make(acceptance_visible=False, channel_law="static")
+    plug_in = ms.make_scheduler_plug_in(name, env.scenario, env.assumptions, groups=2)
     base, errors = plug_in.base, []
 
     def spied(state):
-        errors.append(np.abs(state.acceptance_rate - core.state.acceptance_rate).mean())
+        errors.append(np.abs(state.acceptance_rate - env.state.acceptance_rate).mean())
         return base(state)
 
     plug_in.base = spied
-    spied.scenario = SCENARIO
-    passage, drafted = None, np.zeros((copies, 4), dtype=np.int64)
+    spied.scenario = env.scenario
     for _ in range(steps):
-        observed = seen(core.state, drafted, passage, task=core.users.task, age=core.requests.age)
-        order = plug_in.decide(core.state, observed)
-        drafted = np.where(core.state.phase == Phase.FREE, order.draft_length, core.state.draft_length)
-        passage = core.step(order)
-        assert (passage.tokens <= drafted + 1).all()
+        env.step(env.encode_action(plug_in.decide(env.glimpse)))
     return np.mean(errors)
 
 
@@ -41,26 +41,80 @@ def test_counts_are_worth_something():
 
 
 def test_it_does_not_see_acceptance():
-    scheduler = ms.make_scheduler_plug_in("groups+filter", SCENARIO, groups=2)
-    core = ContinuousCore(ContinuousSystem.of(SCENARIO, "static"), 2, drawn=True)
-    core.hold(ms.sample_state(SCENARIO, np.random.default_rng(0), 2))
-    first = scheduler.decide(core.state, seen(core.state, np.zeros((2, 4), dtype=np.int64)))
-    core.state.acceptance_rate[:] = 0.1
+    env = make(2, acceptance_visible=False)
+    scheduler = ms.make_scheduler_plug_in("groups+filter", env.scenario, env.assumptions, groups=2)
+    glimpse = env.glimpse
+    first = scheduler.decide(glimpse)
     scheduler.reset()
-    again = scheduler.decide(core.state, seen(core.state, np.zeros((2, 4), dtype=np.int64)))
+    again = scheduler.decide(replace(glimpse, state=glimpse.state.changed(acceptance_rate=np.full((2, 4), 0.1))))
     assert (first.draft_length == again.draft_length).all()
+
+
+def test_the_channel_is_estimated_only_where_it_may_be_old():
+    """With independent cycles the expected gain is the mean one; of a cycle under way the channel is known."""
+    env = make(4, channel_report="old")
+    plug_in = ms.make_scheduler_plug_in("groups+mmse", env.scenario, env.assumptions)
+    base, taken = plug_in.base, []
+
+    def spied(state):
+        taken.append(state)
+        return base(state)
+
+    plug_in.base = spied
+    spied.scenario = env.scenario
+    under_way = 0
+    for _ in range(20):
+        glimpse = env.glimpse
+        env.step(env.encode_action(plug_in.decide(glimpse)))
+        mean = spectral_efficiency(env.scenario, glimpse.observed.mean_gain)
+        expected = np.where(glimpse.state.starting, mean, glimpse.state.spectral_efficiency)
+        assert taken[-1].spectral_efficiency == pytest.approx(expected, rel=1e-12)
+        assert (taken[-1].acceptance_rate == glimpse.observed.acceptance_rate).all()
+        under_way += (~glimpse.state.starting).sum()
+    assert under_way > 0
 
 
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
         ("groups+filtre", ValueError, "estimator: expected one of .*did you mean 'filter'"),
+        ("groups+deadlinez+filter", ValueError, "estimator: expected one of .*did you mean 'deadlines'"),
         ("grops+filter", ValueError, "scheduler: expected one of .*did you mean 'groups'"),
-        ("groups", ValueError, "estimators: expected one of acceptance_rate, got"),
-        ("groups+mmse", ValueError, "estimators: expected one of acceptance_rate, got"),
+        ("groups", ValueError, "estimators: expected one of acceptance_rate or spectral_efficiency, or of both, got"),
+        ("groups+gradient", ValueError, r"estimators: expected one of acceptance_rate .*, got \['weights'\]"),
+        ("groups+filter+beta", ValueError, "estimators: expected one for each part, got .* for acceptance_rate"),
         ("groups+clairvoyant", ValueError, r"plug-in: expected one that estimates.*make_scheduler\('groups'\)"),
     ],
 )
 def test_bad_names(name, error, message):
     with pytest.raises(error, match=message):
         ms.make_scheduler_plug_in(name, SCENARIO)
+
+
+@pytest.mark.parametrize("name", ["greedy+deadlines+filter", "greedy+filter+deadlines"])
+def test_modifiers_and_estimators_stand_in_any_order(name):
+    plug_in = ms.make_scheduler_plug_in(name, SCENARIO, need=0.04, moment=3.0)
+    assert plug_in.base.need == 0.04
+    assert type(plug_in.base.base).__name__ == "Greedy"
+    assert plug_in.estimators[0].moment == 3.0
+
+
+def test_a_single_copy_is_one_of_many():
+    many = make(1, acceptance_visible=False)
+    one = gym.make("MultiSpin/Continuous-v0", num_users=4, rho=90.0, action="full", acceptance_visible=False).unwrapped
+    one.reset(seed=0)
+    plug_ins = [ms.make_scheduler_plug_in("groups+beta", many.scenario, many.assumptions) for _ in "ab"]
+    for _ in range(15):
+        orders = [plug_in.decide(env.glimpse) for plug_in, env in zip(plug_ins, (many, one), strict=True)]
+        assert orders[1].draft_length.shape == (4,)
+        assert (orders[0][0].draft_length == orders[1].draft_length).all()
+        for env, order in zip((many, one), orders, strict=True):
+            env.step(env.encode_action(order))
+
+
+@pytest.mark.parametrize(("name", "hidden"), [("groups+mmse", "acceptance_rate"), ("groups+filter", "drafted")])
+def test_what_is_neither_seen_nor_estimated(name, hidden):
+    env = make(2, acceptance_visible=False)
+    seen = replace(env.glimpse.observed, drafted=None)
+    with pytest.raises(ValueError, match=rf"^{hidden}: expected an array \(n, K\)"):
+        ms.make_scheduler_plug_in(name, env.scenario, env.assumptions).decide(Glimpse(env.glimpse.state, seen))

@@ -10,7 +10,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.envs.continuous.actions import OrderCodec, dropped_by, next_batch, stacked
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
+from multispin_env.physics.continuous.types import ContinuousState, Join, Order
 from multispin_env.physics.continuous.uplink import serial
 
 ENDS = (-0.6, -0.2, 0.2)
@@ -73,8 +73,7 @@ class ResidualOrders(OrderCodec):
 def _aim(order: Order, state: ContinuousState, drop: BoolArray | None) -> IntArray:
     """Batches that devices aim at: of those that can start a draft what the order says, of others what one said."""
     own = next_batch(state) if order.aim is None else order.aim
-    starts = (state.phase == Phase.FREE) | (state.phase == Phase.IDLE)
-    return np.where(starts if drop is None else starts | drop, own, state.aim)
+    return np.where(state.starting if drop is None else state.starting | drop, own, state.aim)
 
 
 def _moved_join(rule: Order, aside: BoolArray, shift: IntArray, aim: IntArray, state: ContinuousState) -> IntArray:

@@ -147,7 +147,7 @@ class Traces:
 
     def __init__(self, settings: Settings, num_copies: int) -> None:
         self._scenario = settings.scenario
-        self._drawn = settings.reward == "sampled"
+        self._drawn = settings.variant.draws_tokens or settings.reward == "sampled"
         self._serving = bool(settings.variant.told.episode)
         self._passages: list[list[Passage]] = [[] for _ in range(num_copies)]
 

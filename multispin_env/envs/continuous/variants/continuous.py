@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from multispin_env.envs.continuous.variant import ContinuousVariant
+from multispin_env.physics.acceptance.by_request import ByRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,19 @@ class Continuous(ContinuousVariant):
       A device in a deep fade then holds nobody up for longer. Somebody is always waited for.
     - `reference`: scheduler that action 0 is; default `None`, `"groups"` for `"residual"` and `"prices"` for `"tuned"`.
     - `action`, `reward`: see above.
+    - `acceptance_visible`: whether acceptance is observed, default true. If not, requests have rates of their own, as
+      in `MultiSpin/HiddenAcceptance-v0`. In the place of `acceptance` there are its `task`, `drafted`, `accepted`,
+      `age`, `hits` and `misses`, of verifications: a device that was not in the last one has 0 in `drafted` and
+      `accepted`. Tokens are then drawn also with `reward="expected"`; only the reward takes their expectation.
+    - `task_visible`: whether the task is then observed, default true.
+    - `spread`: standard deviation of the rate over the requests of a task, default 0.08; `None` takes the scenario's ±.
+    - `mean_cycles`: how many of its device's cycles such a request lasts on average, ≥ 1, default 16.
+    - `channel_report`: `"fresh"` (default), or `"old"`: the channel of a device that starts a draft is observed as it
+      was in its last cycle, before the first as the mean gain has it. The new one is known once the draft is under way.
+      `mean_channel` is shown besides, r at the mean gain over r̄.
+
+    Where something is hidden, actions are decoded with what is seen: the scheduler inside `"residual"` or `"tuned"`
+    takes the old channel, and for acceptance what the estimator `filter` makes of the counts and the task.
 
     ## Info
 
@@ -93,4 +107,7 @@ class Continuous(ContinuousVariant):
     """
 
     contenders: ClassVar[tuple[str, ...]] = ("groups", "prices", "greedy", "clock", "synchronous", "barrier")
+    leader: ClassVar[str] = "prices"
     baseline: ClassVar[str] = "barrier"
+
+    mean_cycles: float = ByRequest.mean_rounds

@@ -104,6 +104,9 @@ class Serving(ContinuousVariant):
       `Continuous-v0`.
     - `reference`: scheduler that action 0 is; default `None`, `"greedy+deadlines"` for `"residual"` and
       `"own-pace+deadlines"`, which is `load-aware`, for `"tuned"`.
+    - `acceptance_visible`, `task_visible`, `spread`, `channel_report`: what is hidden, as for `Continuous-v0`. A
+      request keeps its rate to its end. If a device drops one and the draft of the next is verified in the same step,
+      that draft is not counted.
     - `load`: requested tokens/s over those of the scheduler `groups` on a serial uplink with endless requests, > 0,
       default 0.6; a pair (low, high) is drawn from uniformly for each episode, so that one policy learns all loads.
     - `arrivals`: `"poisson"` (default), `"gamma"`, `"think"`, `"ramp"` or `"trace"`, or what `ms.make_arrivals` makes.
@@ -152,6 +155,7 @@ class Serving(ContinuousVariant):
         *("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines"),
         *("greedy", "groups", "barrier"),
     )
+    leader: ClassVar[str] = "prices+deadlines"
     baseline: ClassVar[str] = "barrier"
 
     load: float | tuple[float, float] = 0.6
@@ -217,14 +221,17 @@ class Serving(ContinuousVariant):
 
     def _full_rate(self, scenario: Scenario) -> float:
         """Tokens/s with endless requests, on a serial uplink whatever a contender's is: all get the same requests."""
-        return reference_rate(replace(self, discipline="serial").endless(scenario))
+        return reference_rate(self._serial(scenario))
+
+    def _serial(self, scenario: Scenario) -> ContinuousSystem:
+        return replace(self, discipline="serial").endless(scenario)
 
     def price(self, scenario: Scenario) -> float:
         """ρ in tokens a second: what was chosen, else what the reference rule reaches at the mean load."""
         if self.rho is not None:
             return self.rho
         workload = replace(self, load=float(np.mean(self.load))).workload(scenario)
-        rate = reference_tokens_in_time(scenario, workload, self.channel_law, self.coherence_time)
+        rate = reference_tokens_in_time(replace(self._serial(scenario), workload=workload))
         return max(rate, LEAST_PRICE * workload.tokens_per_second)
 
     def objective(self, scenario: Scenario) -> PassageAim:

@@ -83,6 +83,20 @@ def test_info_holds_the_rate_only_on_request(env_id):
         assert (info["accepted_tokens"] == np.round(info["accepted_tokens"])).all()
 
 
+@pytest.mark.parametrize("env_id", [HIDDEN, RECORDED, "MultiSpin/DelayedChannel-v0"])
+def test_a_glimpse_is_what_the_observation_shows(env_id):
+    env = make(env_id)
+    with pytest.raises(RuntimeError, match=r"glimpse: expected reset\(\) first"):
+        _ = env.glimpse
+    env.reset(seed=0)
+    observation = env.step(np.zeros((20, 5, 2), np.float32))[0]
+    shown, known = env.decode_observation(observation), env.glimpse
+    for name in ms.Observed.__slots__:
+        one, other = getattr(shown, name), getattr(known, name)
+        assert (one is None) == (other is None), name
+        assert one is None or other == pytest.approx(one, rel=1e-5), name
+
+
 def test_hidden_task():
     env = make(task_visible=False)
     observation, _ = env.reset(seed=0)

@@ -1,0 +1,148 @@
+"""Environments that hide something: what is shown, what is rewarded, what actions start from, bad arguments."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.env_checker import check_env as check_for_sb3
+
+import multispin_env as ms
+from multispin_env.envs.observations import past_entries
+from tests.envs.continuous.hiding import BLIND, BOTH, ENDLESS, FAST, HIDDEN, OLD, SERVING, anything, make, same
+
+
+@pytest.mark.parametrize("hidden", [HIDDEN, OLD, BLIND], ids=["acceptance", "channel", "both"])
+@pytest.mark.parametrize("env_id", BOTH)
+def test_what_is_shown(env_id, hidden):
+    whole, partial = (list(make(env_id, **options).single_observation_space) for options in ({}, hidden))
+    expected = set(whole)
+    if hidden is not OLD:
+        expected = expected - {"acceptance"} | past_entries("verification").keys()
+    if hidden is BLIND:
+        expected -= {"task"}
+    if hidden is not HIDDEN:
+        expected |= {"mean_channel"}
+    assert set(partial) == expected
+    kept = [key for key in whole if key in partial]
+    assert [key for key in partial if key in kept] == kept  # in the order that they always have
+    env = make(env_id, **hidden)
+    assert env.variant.fully_observed is False
+    assert make(env_id).variant.fully_observed is True
+
+
+@pytest.mark.parametrize("hidden", [HIDDEN, OLD, BLIND], ids=["acceptance", "channel", "both"])
+@pytest.mark.parametrize("env_id", BOTH)
+def test_the_checkers_pass(env_id, hidden):
+    env = gym.make(env_id, num_users=3, rho=80.0, **hidden).unwrapped
+    check_env(env, skip_render_check=True)
+    check_for_sb3(env)
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP], ids=lambda mode: mode.value)
+@pytest.mark.parametrize("encoding", ["residual", "full"])
+@pytest.mark.parametrize("env_id", BOTH)
+def test_a_vector_equals_single_environments_bit_for_bit(env_id, encoding, mode):
+    """Copies are reset at different times, and so end at different times."""
+    options = {"num_users": 3, "action": encoding, "max_episode_steps": 7, **FAST[env_id], **HIDDEN, **OLD}
+    native = gym.make_vec(env_id, num_envs=3, vectorization_mode="vector_entry_point", autoreset_mode=mode, **options)
+    sync = gym.make_vec(
+        env_id, num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **options
+    )
+    rng = np.random.default_rng(0)
+    assert same(native.reset(seed=[7, 3, 11])[0], sync.reset(seed=[7, 3, 11])[0])
+    for step in range(60):
+        if step in (2, 5, 40):
+            masked = {"reset_mask": np.arange(3) == step % 3}
+            assert same(*(env.reset(seed=[None, step, None], options=masked)[0] for env in (native, sync)))
+        played = rng.uniform(-1, 1, native.action_space.shape).astype(np.float32)
+        (seen, *one), (other_seen, *other) = native.step(played), sync.step(played)
+        assert same(seen, other_seen)
+        assert all((x == y).all() for x, y in zip(one[:3], other[:3], strict=True))
+
+
+def test_only_the_reward_takes_expected_tokens():
+    """By hand: E[N] = (1 − α^(L + 1)) / (1 − α) of the rates that there were, and whole tokens in the info."""
+    rewards = []
+    for reward in ("expected", "sampled"):
+        env, rng = make(ENDLESS, reward=reward, **HIDDEN), np.random.default_rng(0)
+        env.reset(seed=0)
+        for _ in range(20):
+            rate = env.state.acceptance_rate
+            _, value, _, _, info = env.step(anything(env, rng))
+            assert (info["tokens"] == np.round(info["tokens"])).all()
+            expected = (1.0 - rate ** (info["draft_length"] + 1.0)) / (1.0 - rate) * (info["tokens"] > 0.0)
+            tokens = expected if reward == "expected" else info["tokens"]
+            assert value == pytest.approx((tokens.sum(-1) - 90.0 * info["duration"]) / 4.0, rel=1e-9, abs=1e-12)
+            rewards.append(value)
+    assert (rewards[0] != rewards[20]).any()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "name"), [(ENDLESS, "groups+filter"), (SERVING, "groups+deadlines+filter")], ids=["endless", "serving"]
+)
+def test_zero_of_residual_is_the_scheduler_with_what_the_counts_say(env_id, name):
+    """The same posterior, whether an estimator counts or the environment does."""
+    rule = name.removesuffix("+filter")
+    env = make(env_id, reference=rule, **HIDDEN)
+    plug_in = ms.make_scheduler_plug_in(name, env.scenario, env.assumptions)
+    truth = ms.make_scheduler(rule, env.scenario)
+    env.reset(seed=0)
+    nothing, differ = np.zeros(env.action_space.shape, np.float32), 0
+    for _ in range(40):
+        expected, decoded, known = plug_in.decide(env.glimpse), env.decode_action(nothing), truth(env.state)
+        assert (decoded.draft_length == expected.draft_length).all()
+        assert (decoded.join == expected.join).all()
+        differ += (decoded.draft_length != known.draft_length).sum()
+        *_, truncated, _ = env.step(nothing)
+        if truncated.any():
+            break
+    assert differ > 0
+
+
+def test_without_spread_requests_have_the_rates_of_their_tasks():
+    env, plain = make(ENDLESS, acceptance_visible=False, spread=0.0, mean_cycles=float("inf")), make(ENDLESS)
+    env.reset(seed=0)
+    plain.reset(seed=0)
+    assert (env.state.acceptance_rate == plain.state.acceptance_rate).all()
+    assert env.glimpse.state.acceptance_rate == pytest.approx(env.state.acceptance_rate, rel=1e-4)
+    assert env.assumptions.acceptance_spread == (0.0,) * 4
+
+
+@pytest.mark.parametrize("env_id", BOTH)
+def test_the_price_is_that_of_the_system_in_which_requests_differ(env_id):
+    plain, same_rates, others = (
+        gym.make(env_id, num_users=2, **options).unwrapped.variant.price(ms.Scenario.preset("llama2", num_users=2))
+        for options in ({}, {**HIDDEN, "spread": 0.0}, {**HIDDEN, "spread": 0.3})
+    )
+    assert plain != others
+    if env_id == SERVING:  # a device keeps its task there
+        assert plain == same_rates
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"acceptance_visible": "no"}, "^acceptance_visible: expected True or False, got 'no'$"),
+        (
+            {"channel_report": "olt"},
+            r"^channel_report: expected one of \['fresh', 'old'\], got 'olt'; did you mean 'old'",
+        ),
+        ({"spread": 0.2}, "^spread: expected 0.08 where acceptance_visible is True, got 0.2$"),
+        ({"mean_cycles": 3}, "^mean_cycles: expected 16.0 where acceptance_visible is True, got 3$"),
+        ({"task_visible": False}, "^task_visible: expected True where acceptance_visible is True, got False$"),
+        ({**HIDDEN, "mean_cycles": 0.5}, "^mean_cycles: expected a number ≥ 1 or infinity, got 0.5$"),
+        ({**HIDDEN, "spread": 0.7}, "^spread of task 'MBPP.*': expected 0 or a number below"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gym.make(ENDLESS, num_users=3, **arguments)
+
+
+@pytest.mark.parametrize("reward", ["expected", "sampled"])
+def test_pictures_show_tokens_that_were_drawn(reward):
+    env = make(ENDLESS, 1, render_mode="rgb_array", reward=reward, **HIDDEN)
+    env.reset(seed=0)
+    env.step(np.zeros(env.action_space.shape, np.float32))
+    assert env.view().drawn
