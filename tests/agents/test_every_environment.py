@@ -79,7 +79,7 @@ def test_a_run_where_the_family_without_the_barrier_hides(env_id, tmp_path, caps
     assert main(["train", *given]) == 0
     config, _ = load_config(folder)
     table = json.loads((folder / "table.json").read_text())
-    assert {row["name"] for row in table["rows"]} == {*config.settings.variant.compared, "ppo (residual)"}
+    assert {row["name"] for row in table["rows"]} == {*config.settings.variant.compared, "evolution (tuned)"}
     assert table["about"]["reference"] == f"{config.settings.variant.leader}+clairvoyant"
     capsys.readouterr()
     assert main(["evaluate", str(folder), "--num-users", "4", "--episodes", "2"]) == 0

@@ -1,0 +1,169 @@
+"""Evolution: what it compares, which way it moves, and that runs repeat."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from torch import nn
+
+import multispin_env as ms
+from agents import AGENTS
+from agents.base import tuning_for, usual_choice
+from agents.evolution import EvolutionSettings, Population, Trial, centred_ranks
+from agents.policies.network import policy_of
+from agents.vec_env import first_seed, make_vec_env
+from multispin_env.envs.settings import Settings
+
+CLOSED, OPEN = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
+SMALL = EvolutionSettings(pairs=3, cases=2, width=8)
+
+
+def settings_of(env_id=CLOSED, action="tuned", **arguments):
+    scenario = ms.Scenario.preset("llama2", num_users=4)
+    return Settings(scenario, ms.ENVIRONMENTS.load(env_id)(**{"reference": "own-pace", **arguments}), action)
+
+
+def model_of(settings=None, agent=SMALL, seed=0, env_id=CLOSED):
+    settings = settings_of() if settings is None else settings
+    env = make_vec_env(env_id, settings, agent.num_envs, None, seed=0)
+    return agent.build(env, lambda progress: progress, seed=seed, device="cpu", tuning=tuning_for(settings))
+
+
+def test_a_population_is_its_networks_one_by_one(rng):
+    network = nn.Sequential(nn.Linear(3, 5), nn.SiLU(), nn.Linear(5, 2))
+    size = sum(parameter.numel() for parameter in network.parameters())
+    weights = th.as_tensor(rng.standard_normal((4, size)), dtype=th.float32)
+    features = th.as_tensor(rng.standard_normal((4 * 6, 3)), dtype=th.float32)
+    with th.no_grad():
+        together = Population(network, weights)(features)
+        for member in range(4):
+            nn.utils.vector_to_parameters(weights[member], network.parameters())
+            rows = slice(6 * member, 6 * member + 6)
+            assert th.allclose(together[rows], network(features[rows]), atol=1e-6)
+
+
+@pytest.mark.parametrize(("env_id", "reference"), [(CLOSED, "own-pace"), (OPEN, "own-pace+deadlines")])
+def test_the_untrained_policy_is_the_rule(env_id, reference):
+    settings = settings_of(env_id, reference=reference, rho=100.0)
+    policy = policy_of(model_of(settings, env_id=env_id), settings)
+    env = make_vec_env(env_id, settings, 3, None, seed=5).env
+    observation, _ = env.reset(seed=5)
+    for _ in range(10):
+        action = policy.act(observation)
+        assert not action.any()
+        order = ms.make_scheduler(reference, settings.scenario)(env.state)
+        assert (env.decode_action(action).draft_length == order.draft_length).all()
+        observation, *_ = env.step(action)
+
+
+def test_all_play_the_same_cases():
+    """So networks that decide alike earn the same, to the bit; and others do not."""
+    model = model_of()
+    own = nn.utils.parameters_to_vector(model._actor.parameters()).detach()
+    (env,) = model._vectors
+    earned, steps = model._play(env, Population(model._actor, own.expand(6, -1)))
+    assert earned.shape == (6, 2)
+    assert (earned == earned[0]).all()
+    assert (earned[:, 0] != earned[:, 1]).all()
+    assert steps > 6 * 2 * 10
+    changed = own + th.as_tensor(np.random.default_rng(0).standard_normal((6, len(own))), dtype=th.float32)
+    others, _ = model._play(env, Population(model._actor, changed))
+    assert len(np.unique(others[:, 0])) > 1
+
+
+def test_what_is_earned_is_reward_over_time():
+    """Against a loop over single steps of one case, from the warm-up to the end."""
+    settings = settings_of()
+    model = model_of(settings)
+    own = nn.utils.parameters_to_vector(model._actor.parameters()).detach()
+    earned, _ = model._play(model._vectors[0], Population(model._actor, own.expand(6, -1)))
+    single = gym.make(CLOSED, num_users=4, reference="own-pace", action="tuned")
+    for case in range(2):
+        single.reset(seed=first_seed(0, 0, 2) + case)
+        reward = time = now = 0.0
+        while now < model.trial.end:
+            _, gained, _, _, info = single.step(np.zeros(single.action_space.shape, np.float32))
+            if now >= model.trial.warm_up:
+                reward, time = reward + gained, time + info["duration"]
+            now = info["time"]
+        assert earned[0, case] == pytest.approx(reward / time, rel=1e-12)
+
+
+def test_it_moves_towards_what_earns_more(monkeypatch):
+    """With earnings that are a weight, the step raises that weight."""
+    model = model_of(agent=EvolutionSettings(pairs=200, cases=2, width=8))
+    own = nn.utils.parameters_to_vector(model._actor.parameters()).detach()
+    place = len(own) - 1
+
+    def play(env, population):
+        last = list(population._weights.values())[-1]
+        return np.repeat(last[:, -1:].double().numpy(), 2, -1), 1
+
+    monkeypatch.setattr(model, "_play", play)
+    loss, _ = model.loss()
+    loss.backward()
+    gradient = th.cat([parameter.grad.flatten() for parameter in model._actor.parameters()])
+    assert gradient[place] < 0.0  # the optimiser goes down
+    assert gradient[place].abs() == gradient.abs().max()
+
+
+def test_wrong_prices_change_nothing():
+    """The order of policies by reward over time is that by tokens over time, so learning is the same to the bit."""
+    gradients = []
+    for rho in (80.0, 100.0, 120.0):
+        model = model_of(settings_of(rho=rho))
+        model.policy.features_extractor.forward = masked(model.policy.features_extractor.forward)
+        loss, _ = model.loss()
+        loss.backward()
+        gradients.append(th.cat([parameter.grad.flatten() for parameter in model._actor.parameters()]))
+    assert (gradients[0] == gradients[1]).all()
+    assert (gradients[1] == gradients[2]).all()
+
+
+def masked(forward):
+    """Features without ρ, which the observation shows."""
+
+    def without(observations):
+        shared = observations["shared"].clone()
+        shared[:, 4] = 0.0
+        return forward({**observations, "shared": shared})
+
+    return without
+
+
+def test_other_systems_take_turns():
+    agent = EvolutionSettings(pairs=1, cases=1, width=8, users=(2, 5), spreads=(0.1, 0.5), budgets=(0.5,))
+    model = model_of(agent=agent)
+    systems = [(one.num_users, one.draft_time_spread, one.total_bandwidth, one.name) for one in model.others]
+    assert len(systems) == len(set(systems)) == 2 * 2 * len(ms.SCENARIOS.names())
+    assert {bandwidth for *_, bandwidth, _ in systems} == {5e6}
+    assert len(model._vectors) == 1 + len(systems)
+    steps = []
+    for updates in range(len(model._vectors)):
+        model._n_updates = updates
+        steps.append(model.loss()[1])
+    assert min(steps) > 10
+
+
+def test_ranks():
+    assert centred_ranks(np.array([3.0, -1.0, 7.0])).tolist() == [0.0, -0.5, 0.5]
+    assert centred_ranks(np.array([1.0, 1.0, 2.0])).tolist() == [-0.25, -0.25, 0.5]
+    assert centred_ranks(np.array([4.0, 4.0])).tolist() == [0.0, 0.0]
+
+
+def test_a_trial_counts_its_copies():
+    trial = Trial(pairs=3, cases=4, noise=0.1, warm_up=1.0, seconds=2.0)
+    assert (trial.copies, trial.end) == (24, 3.0)
+
+
+def test_only_where_steps_take_different_times():
+    rounds = Settings(ms.Scenario.preset("llama2", num_users=4), ms.ENVIRONMENTS.load("MultiSpin/Homogeneous-v0")())
+    with pytest.raises(
+        ValueError, match=r"^agent: expected an environment whose steps take different times for .*, got Homogeneous$"
+    ):
+        AGENTS.load("evolution").check(rounds)
+
+
+def test_it_is_the_usual_agent_without_the_barrier():
+    assert usual_choice(CLOSED)["agent"] == usual_choice(OPEN)["agent"] == "evolution"
+    assert usual_choice("MultiSpin/Heterogeneous-v0")["agent"] == "ppo"
