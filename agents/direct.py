@@ -70,11 +70,11 @@ class DirectLearner(BaseAlgorithm):
         total, called = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
         called.on_training_start(locals(), globals())
         self.policy.set_training_mode(True)
-        while self.num_timesteps < total:
+        going = called.on_step()  # the untrained policy may be the best there will be
+        while going and self.num_timesteps < total:
             self._update_current_progress_remaining(self.num_timesteps, total)  # a resumed run is not at its start
             self.num_timesteps += self._improve()
-            if not called.on_step():
-                break
+            going = called.on_step()
         called.on_training_end()
         return self
 

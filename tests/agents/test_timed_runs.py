@@ -54,7 +54,7 @@ def zero(settings):
 def test_untrained_it_is_the_scheduler_that_actions_start_from(env_id):
     settings = settings_of(env_id)
     model = untrained(env_id, settings)
-    rule = settings.variant.contender(settings.scenario, settings.variant.reference)
+    rule = settings.variant.contender(settings.scenario, settings.actions.reference)
     env, rng = make_vec_env(env_id, settings, 6, None, seed=5), np.random.default_rng(0)
     env.reset()
     policy = policy_of(model, settings)
