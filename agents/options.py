@@ -2,15 +2,20 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from agents.runs import RunConfig
 from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.seeds import TUNING_SEED
 from multispin_env.terminal.arguments import DEFAULT_SCENARIO, chosen_arguments
 
 RUNS = Path("runs")
+
+PILOTS = 8
+"""Episodes that tell which rule to start from."""
 
 TRAINING_DEFAULTS: dict[str, Any] = {"history": True, "plan_quantile": 0.05, "half": 0, "modelled": True}
 """Arguments with another default here than in the environments that have them.
@@ -52,9 +57,20 @@ def settings_from(options: argparse.Namespace, env_id: str, action: str, base: R
     others = own_arguments(variant, kept) | chosen_arguments(options, OWN_OPTIONS)
     scenario = options.scenario or (DEFAULT_SCENARIO if base is None else base.scenario)
     chosen = {"action": action, "reward": None, "optimum": False}
-    settings = Settings.make(env_id, variant, scenario, chosen, others)
+    settings = with_start(env_id, Settings.make(env_id, variant, scenario, chosen, others))
     settings.variant.assumptions(settings.scenario)  # refuses what the scenario does not allow
     return settings
+
+
+def with_start(env_id: str, settings: Settings) -> Settings:
+    """Settings that say which rule action 0 is: of several that are worth it, the best in a few episodes."""
+    names = settings.variant.starts.get(settings.action, ())
+    if len(names) < 2 or settings.arguments["reference"] is not None:
+        return settings
+    cases = Episodes(env_id, PILOTS, settings.scenario, settings.arguments, seed=TUNING_SEED)
+    best = max(names, key=lambda name: float(cases.values(name).mean()))
+    variant: Any = settings.variant
+    return replace(settings, variant=replace(variant, reference=best))
 
 
 def run_folder(name: str) -> Path:

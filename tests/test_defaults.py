@@ -79,7 +79,7 @@ OF_ENVIRONMENTS = [  # environment, argument, default, what its docstring says
             ("horizon", 20.0, "at least one verification, default 20."),
             ("rho", None, "default `None`, the rate of the scheduler `groups` in this scenario, measured once."),
             ("patience", 2.0, "in encodings that do not say it, ≥ 0, default 2;"),
-            ("reference", "groups", 'starts from, default `"groups"`;'),
+            ("reference", None, 'default `None`, `"groups"` for `"residual"` and `"prices"` for `"tuned"`.'),
             ("acceptance_visible", True, "whether acceptance is observed, default true."),
             ("task_visible", True, "whether the task is then observed, default true."),
             ("spread", 0.08, "over the requests of a task, default 0.08;"),
@@ -114,7 +114,7 @@ OF_ENVIRONMENTS = [  # environment, argument, default, what its docstring says
             ("warm_up", 5.0, "≥ 0 and below `horizon`, default 5."),
             ("rewarded", "tokens", '`rewarded`: `"tokens"` (default)'),
             ("rho", None, "default `None`, the tokens/s in time of `greedy+deadlines`"),
-            ("reference", "greedy+deadlines", 'starts from, default `"greedy+deadlines"`.'),
+            ("reference", None, 'default `None`, `"greedy+deadlines"` for `"residual"` and'),
             *(
                 (name, value, "`spread`, `channel_report`: what is hidden, as for `Continuous-v0`.")
                 for name, value in (

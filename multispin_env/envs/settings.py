@@ -64,6 +64,8 @@ class Variant(ABC):
 
     drops: ClassVar[bool] = False
     """Whether devices can give up requests."""
+    starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    """Rules worth starting from, by the encodings whose action 0 is a rule; the first is usual."""
     rewards: ClassVar[tuple[str, ...]] = REWARDS
     """Values of ``reward``; the first is the default."""
 

@@ -58,8 +58,9 @@ class ContinuousVariant(PartlyHidden):
     independent_rounds: ClassVar[bool] = False
     observed: ClassVar[type[ContinuousObservations]] = ContinuousObservations
     """Codec of what is shown."""
-    usual_references: ClassVar[Mapping[str, str]] = MappingProxyType({"residual": REFERENCE, "tuned": "prices"})
-    """Schedulers that action 0 is, by the encodings that have a rule inside, where ``reference`` is None."""
+    starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {"residual": (REFERENCE,), "tuned": ("prices", REFERENCE)}
+    )
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ENTRIES, ""))
     """Entries of the observation beside ``shared``; all are always shown."""
 
@@ -125,7 +126,7 @@ class ContinuousVariant(PartlyHidden):
     def actions(self, scenario: Scenario, encoding: str) -> OrderCodec:
         """Codec between actions and standing orders."""
         uplink = discipline_of(self.discipline)
-        reference = self.usual_references.get(encoding, REFERENCE) if self.reference is None else self.reference
+        reference = self.starts.get(encoding, (REFERENCE,))[0] if self.reference is None else self.reference
         return self.encodings.load(encoding)(scenario, uplink, self.patience, self.drops, reference)
 
     def observations(self, scenario: Scenario) -> ContinuousObservations:

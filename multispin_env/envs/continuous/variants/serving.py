@@ -146,8 +146,8 @@ class Serving(ContinuousVariant):
     discount: ClassVar[float] = 0.8
     observed: ClassVar[type[ContinuousObservations]] = ServingObservations
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SERVING_ENTRIES, ""))
-    usual_references: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {"residual": WITH_REQUESTS, "tuned": "own-pace+deadlines"}
+    starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {"residual": (WITH_REQUESTS,), "tuned": ("own-pace+deadlines", "prices+deadlines")}
     )
     drops: ClassVar[bool] = True
     told: ClassVar[Told] = Told("tokens", "draft_length", "duration", None, OF_SERVICE)
