@@ -188,7 +188,7 @@ class EvolutionSettings:
     """
 
     num_envs: int = 1
-    timesteps: int = 1_000_000
+    timesteps: int = 600_000
     learning_rate: float = 2e-2
     max_grad_norm: float = 10.0
     width: int = 16
