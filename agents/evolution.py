@@ -234,5 +234,5 @@ class EvolutionSettings:
 
 SETTINGS = EvolutionSettings()
 
-GENERALIST = EvolutionSettings(timesteps=4_000_000, users=(8, 20))
+GENERALIST = EvolutionSettings(timesteps=2_000_000, cases=8, users=(8, 20))
 """For agents that are handed on: all presets, few and many devices, alike or not."""

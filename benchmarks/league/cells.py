@@ -6,6 +6,7 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from agents.base import AGENTS, tuning_for
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT
 from agents.models import load_model
-from agents.options import own_arguments
+from agents.options import own_arguments, with_start
 from agents.policies.network import policy_of
 from agents.runs import CONFIG, RunConfig, load_config, make_folder, write_atomically
 from agents.training import train
@@ -88,7 +89,7 @@ class Contest:
     def _settings(self) -> list[str]:
         return shlex.split(self.chosen)
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
         """As ``train.py`` makes it.
 
@@ -104,7 +105,7 @@ class Contest:
             "optimum": False,
         }
         others = own_arguments(variant) | {"num_users": self.num_users} | parse_settings(self._settings)
-        return Settings.make(self.env, variant, self.preset, chosen, others)
+        return with_start(self.env, Settings.make(self.env, variant, self.preset, chosen, others))
 
     @property
     def arguments(self) -> Content:

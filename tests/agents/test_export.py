@@ -28,6 +28,8 @@ CASES = [
     ("imitation", FULL, "lengths"),
     ("ppo", HIDDEN, "residual"),
     ("apg", "MultiSpin/Fair-v0", "lengths"),  # has a network beside the policy
+    ("evolution", "MultiSpin/Continuous-v0", "tuned"),
+    ("ppo", "MultiSpin/Serving-v0", "residual"),
 ]
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's exporters warn of themselves
