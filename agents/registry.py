@@ -26,6 +26,8 @@ PRETRAINED: Registry[str] = Registry(
         "MultiSpin/DelayedChannel-v0": "delayed_channel",
         "MultiSpin/RecordedAcceptance-v0": "recorded_acceptance",
         "MultiSpin/Fair-v0": "fair",
+        "MultiSpin/Continuous-v0": "continuous",
+        "MultiSpin/Serving-v0": "serving",
     },
 )
 """Environment ids with the folders in ``agents/pretrained`` of the agents trained for them."""

@@ -52,9 +52,14 @@ def command_of(folder: Path) -> str:
         given["server"] = config.scenario.server
     given |= {name: value for name, value in vars(limits).items() if value is not None}
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    changed = [f"{name}={value}" for name, value in config.arguments.items() if value != _usual(config)[name]]
-    changed += [f"{name}={value}" for name, value in others.items()]
+    changed = [*changed_arguments(config), *(f"{name}={value}" for name, value in others.items())]
     return shlex.join(["python", "train.py", *words, *(["--set", *changed] if changed else [])])
+
+
+def changed_arguments(config: RunConfig) -> list[str]:
+    """Arguments of its environment that are not what training takes if it is told none, in the words of ``--set``."""
+    usual = _usual(config)
+    return [f"{name}={value}" for name, value in config.arguments.items() if value != usual[name]]
 
 
 def _usual_scenario(config: RunConfig) -> Scenario:

@@ -17,6 +17,7 @@ import agents
 from agents.base import AGENTS, tuning_for
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT
+from agents.commands.pack import changed_arguments
 from agents.models import load_model
 from agents.options import own_arguments, with_start
 from agents.policies.network import policy_of
@@ -175,7 +176,8 @@ def shipped(size: int | None) -> Iterator[Cell]:
     """Cells of the pretrained agents, each in the contest it was trained in."""
     for env_id in agents.PRETRAINED.names():
         config = agents.load(env_id).config
-        contest = Contest(env_id, config.scenario.name, config.scenario.num_users)
+        chosen = shlex.join(changed_arguments(config))
+        contest = Contest(env_id, config.scenario.name, config.scenario.num_users, chosen)
         yield Cell(contest, config.agent, config.seed, None, size, pretrained=True)
 
 

@@ -7,8 +7,10 @@ import shutil
 import pytest
 
 import multispin_env as ms
+from agents import evolution
 from agents.base import usual_choice
 from agents.checkpoints import load_checkpoint
+from agents.evolution import EvolutionSettings
 from agents.runs import load_config
 from multispin_env.commands.main import main
 from multispin_env.evaluation.cases.episodes import Episodes
@@ -19,9 +21,11 @@ HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"
 PARTIAL = [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name).independent_rounds]
 TINY = ["--num-users", "3", "--timesteps", "3000"]
+SERVING = ("--set", "horizon=6", "warm_up=1", "load=1.5", "reference=own-pace+deadlines")
+
 SHORT = {
     "MultiSpin/Continuous-v0": ["--timesteps", "1000", "--set", "horizon=2"],
-    "MultiSpin/Serving-v0": ["--timesteps", "1000", "--set", "horizon=6", "warm_up=1", "load=1.5"],
+    "MultiSpin/Serving-v0": [*("--timesteps", "1000"), *SERVING],
 }
 """Where an episode ends after some seconds, and a step takes longer."""
 
@@ -31,6 +35,7 @@ def few_episodes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Episodes, "default_size", 4)
         patch.setattr(Episodes, "watched_size", 4)
+        patch.setattr(evolution, "SETTINGS", EvolutionSettings(pairs=2, cases=2))
         yield
 
 

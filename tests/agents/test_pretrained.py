@@ -17,7 +17,6 @@ from agents.pretrained.policies import ROOT, SCORE, read
 from multispin_env.commands.main import main
 from multispin_env.evaluation.cases.base import listed
 from multispin_env.evaluation.cases.choice import held_out
-from tests.families import ROUNDS
 
 IDS = agents.PRETRAINED.names()
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -42,7 +41,7 @@ def spread_of(interval, size):
 
 
 def test_every_environment_has_one():
-    assert set(IDS) == set(ROUNDS)
+    assert set(IDS) == set(ms.ENVIRONMENTS.names())
 
 
 @pytest.mark.parametrize("env_id", IDS)
