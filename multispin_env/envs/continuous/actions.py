@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 import multispin_env.registry as tables
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank
+from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.envs.codec import BoxCodec
 from multispin_env.envs.continuous.reference import REFERENCE
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order
@@ -61,6 +64,11 @@ class OrderCodec(BoxCodec, ABC):
         """Numbers for each user."""
         return self.own_columns + self.drops
 
+    @cached_property
+    def rule(self) -> Scheduler:
+        """The reference scheduler."""
+        return make_scheduler(self.reference, self.scenario)
+
     @abstractmethod
     def decode(self, action: NDArray[Any], state: ContinuousState) -> Order:
         """Order (..., K) of an action (..., K, columns) in a state (..., K).
@@ -94,6 +102,10 @@ class OrderCodec(BoxCodec, ABC):
     def waits(self, batch: tuple[int, ...]) -> FloatArray | None:
         """Patience of orders (*batch) whose actions do not say it."""
         return None if self.patience is None else np.full(batch, self.patience)
+
+    def patience_of(self, rule: Order, state: ContinuousState) -> FloatArray | None:
+        """A rule's own patience, else that of the environment."""
+        return self.waits(state.phase.shape[:-1]) if rule.patience is None else rule.patience
 
     def drop_field(self, x: FloatArray, state: ContinuousState, rule: BoolArray | None = None) -> BoolArray | None:
         """Who gives up a request, by the last column of actions x (..., K, columns); ``None`` without such a column.

@@ -1,14 +1,11 @@
 """How a standing order differs from that of a rule."""
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.envs.continuous.actions import OrderCodec, dropped_by, next_batch, stacked
 from multispin_env.physics.continuous.types import ContinuousState, Join, Order
 from multispin_env.physics.continuous.uplink import serial
@@ -49,7 +46,7 @@ class ResidualOrders(OrderCodec):
         join = _moved_join(rule, aside, shift, aim, state)
         key = self.uplink_column(rule) + 2.0 * x[..., 2]
         fields = self.uplink_fields(key + BEHIND * aside if self.uplink is serial else key)
-        patience = self.waits(state.phase.shape[:-1]) if rule.patience is None else rule.patience
+        patience = self.patience_of(rule, state)
         aim = np.maximum(aim + shift, next_batch(state))
         return Order(self.length(length), join, *fields, patience, rule.least_batch, aim, drop)
 
@@ -60,11 +57,6 @@ class ResidualOrders(OrderCodec):
         key = self.uplink_column(order) - self.uplink_column(rule)
         columns = [0.5 * length, _batch_column(order, rule, state), 0.5 * key]
         return stacked([*columns, *self.drop_columns(order, state, dropped_by(rule, state))])
-
-    @cached_property
-    def rule(self) -> Scheduler:
-        """What zero is."""
-        return make_scheduler(self.reference, self.scenario)
 
     def _rule(self, state: ContinuousState) -> Order:
         return self.checked_order(self.rule(state), state.phase.shape)

@@ -1,13 +1,10 @@
 """Options of a rule, read from the state."""
 
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.envs.continuous.actions import OrderCodec
 from multispin_env.physics.continuous.types import ContinuousState, Order
 
@@ -38,14 +35,9 @@ class TunedOrders(OrderCodec):
             entries = x[..., column] if tunable.by_device else x[..., column].mean(-1)
             options[name] = tunable.moved(self.rule.option(name), entries)
         order = self.checked_order(self.rule.tuned(options)(state), state.phase.shape)
-        return order if order.patience is not None else order.changed(patience=self.waits(state.phase.shape[:-1]))
+        return order.changed(patience=self.patience_of(order, state))
 
     def encode(self, order: Order, state: ContinuousState) -> NDArray[np.float32]:
         """Zero, the rule as it is."""
         self.checked_order(order, state.phase.shape)
         return np.zeros((*state.phase.shape, self.columns), dtype=np.float32)
-
-    @cached_property
-    def rule(self) -> Scheduler:
-        """What zero is."""
-        return make_scheduler(self.reference, self.scenario)
