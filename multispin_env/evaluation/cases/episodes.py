@@ -113,8 +113,11 @@ class Episodes:
         if isinstance(contender, str) and contender in SYSTEMS.names():
             return play_system(self.env(), contender, self.seed, progress)
         chosen = make_contender(contender, self.env()) if isinstance(contender, str) else contender
-        env = self.env(self._action_of(chosen), self._variant.suited(chosen))
-        return play_episodes(env, chosen, self.seed, progress)
+        return play_episodes(self.env_for(chosen), chosen, self.seed, progress)
+
+    def env_for(self, contender: Contender) -> VectorEnv[Any, Any, Any]:
+        """The environment in which a contender plays: with its action encoding, and as it needs it."""
+        return self.env(self._action_of(contender), self._variant.suited(contender))
 
     def _action_of(self, contender: Contender) -> str | None:
         if isinstance(contender, Policy):
