@@ -15,6 +15,7 @@ from benchmarks.league.overview import agents_of
 from benchmarks.league.pictures import draw
 from benchmarks.league.report import League
 from multispin_env.arrays import FloatArray
+from multispin_env.evaluation.comparison import METRICS
 
 COLUMNS = 4
 LOWEST = 0.2
@@ -22,7 +23,10 @@ LOWEST = 0.2
 
 
 def draw_curves(league: League, folder: Path) -> None:
-    """Draw ``curves.png``: for each contest the mean of the seeds, in a band from the worst to the best."""
+    """Draw ``curves.png``: for each contest the mean of the seeds, in a band from the worst to the best.
+
+    The dashed line is the best plug-in or rule.
+    """
     curves = {
         contest: of_contest for contest in league.references if (of_contest := _curves_of(league, contest, folder))
     }
@@ -35,6 +39,7 @@ def draw_curves(league: League, folder: Path) -> None:
             panel.set_axis_off()
         for panel, (contest, of_contest) in zip(axes.flat, curves.items(), strict=False):
             _panel(panel, contest, of_contest, colours)
+            _rule(panel, league, contest)
         first = axes.flat[0]
         first.figure.legend(*first.get_legend_handles_labels(), loc="outside upper center", ncols=len(colours))
 
@@ -75,4 +80,13 @@ def _panel(
     axes.set_xscale("log")
     axes.set_title(f"{contest.env.split('/')[-1]}\n{contest.preset}, K = {contest.num_users}", fontsize="small")
     axes.tick_params(labelsize="x-small")
+    axes.tick_params(axis="x", which="minor", labelbottom=False)
     axes.set_xlabel("rounds or states", fontsize="x-small")
+
+
+def _rule(axes: Any, league: League, contest: Contest) -> None:
+    """A dashed line at the best plug-in, where curves are shares of the reference."""
+    about = league.references[contest]
+    if METRICS[about["metric"]].has_share:
+        plug_in, reference = (league.others(contest, about[key]).mean() for key in ("plug_in", "reference"))
+        axes.axhline(plug_in / reference, color="0.4", linewidth=0.8, linestyle="--")
