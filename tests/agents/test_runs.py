@@ -196,8 +196,8 @@ def test_the_layout_is_no_content(saved):
             "environment: expected .*, got 'MultiSpin/Heterogenous-v0'; did you mean 'MultiSpin/Heterogeneous-v0",
         ),
         ({"env": ["x"]}, r"environment: expected one of .*, got \['x'\]"),
-        ({"agent": "pp"}, r"agent: expected one of \['apg', 'ppo', 'sac', 'imitation', 'generalist'\], got 'pp'"),
-        ({"agent": None}, r"agent: expected one of \['apg', 'ppo', 'sac', 'imitation', 'generalist'\], got None"),
+        ({"agent": "pp"}, r"agent: expected one of \['apg', .*\], got 'pp'"),
+        ({"agent": None}, r"agent: expected one of \['apg', .*\], got None"),
         (
             {"agent": "imitation", "env": HIDDEN},
             r"agent: expected an environment that shows the whole state .*, got HiddenAcceptance",

@@ -13,7 +13,7 @@ from agents.base import tuning_for
 from agents.evolution import EvolutionSettings
 from agents.policies.network import policy_of
 from agents.vec_env import make_vec_env
-from benchmarks.learned_schedulers import generalisation, habits, picture, price, timing
+from benchmarks.learned_schedulers import ablation, generalisation, habits, picture, price, timing
 from benchmarks.learned_schedulers.__main__ import main
 from benchmarks.learned_schedulers.recording import record
 from benchmarks.learned_schedulers.subjects import AGENT, CLOSED, OPEN, Learned, System
@@ -178,3 +178,32 @@ def test_the_command_writes_json(tmp_path, capsys, monkeypatch):
 def test_without_agents_it_says_so(tmp_path):
     with pytest.raises(SystemExit, match="expected a pretrained agent"):
         main(["--out", str(tmp_path)], [])
+
+
+def test_what_is_left_out_has_no_influence():
+    """On the actions of a network whose last layer says something."""
+    settings = learned(CLOSED).policy.settings
+    vector = make_vec_env(CLOSED, settings, 4, None, seed=3)
+    vector.reset()
+    for _ in range(3):
+        seen, *_ = vector.step(np.zeros(vector.action_space.shape, np.float32)[None].repeat(4, 0))
+    entries = {key: th.as_tensor(value) for key, value in seen.items()}
+    other = {**entries, "phase": 1.0 - entries["phase"], "aim": entries["aim"] + 0.3}
+    swapped = {**entries, "compute": entries["compute"].clone()}
+    swapped["compute"][:, 1:] += 0.5  # of all devices but the first
+    answers = {}
+    for name, change in ablation.CHANGES.items():
+        th.manual_seed(0)
+        agent = EvolutionSettings(pairs=1, cases=1, width=8)
+        env = make_vec_env(CLOSED, settings, 1, None, seed=0)
+        model = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(settings))
+        with th.no_grad():
+            model.policy.action_net.net[-1].weight.normal_()
+        change(model)
+        with th.no_grad():
+            answers[name] = [model.policy.deterministic(one) for one in (entries, other, swapped)]
+    columns = settings.actions.columns
+    for name, (plain, phases, devices) in answers.items():
+        assert th.equal(plain, phases) == (name in ("without phases", "one vector for all states"))
+        alike = th.equal(plain[:, :columns], devices[:, :columns])
+        assert alike == (name in ("without context", "one vector for all states"))

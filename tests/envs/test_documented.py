@@ -139,7 +139,7 @@ REFUSED = {
         *({"coherence_time": value} for value in (0.0, None)),
         *({"rho": value} for value in ("high", True, 0.0, -1.0)),
         *({"patience": value} for value in ("long", -0.1)),
-        *({"reference": value} for value in ("group", 3, None)),
+        *({"reference": value} for value in ("group", 3)),
         *HIDING,
     ],
     "Continuous": [
@@ -152,7 +152,7 @@ REFUSED = {
         *({"rho": value} for value in ("high", True, 0.0, -1.0, float("nan"))),
         *({"patience": value} for value in ("long", True, -0.1)),
         *({"action": value} for value in ("shares", "lengths", None)),
-        *({"reference": value} for value in ("group", 3, None)),
+        *({"reference": value} for value in ("group", 3)),
         *HIDING,
         *({"acceptance_visible": False, "mean_cycles": value} for value in ("long", True, None, 0.5)),
     ],

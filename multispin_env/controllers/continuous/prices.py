@@ -112,5 +112,6 @@ class Prices(Scheduler):
         order = np.argsort(-pace, -1, kind="stable")
         place, rows = np.zeros(starts.shape, dtype=np.int64), np.arange(len(order))
         for device in order.T[: starts.sum(-1).max()]:
-            place[rows, device] = market.pick(device, starts[rows, device])
+            choosing = starts[rows, device]  # others come last; how many of them do, depends on the other copies
+            place[rows, device] = np.where(choosing, market.pick(device, choosing), 0)
         return place

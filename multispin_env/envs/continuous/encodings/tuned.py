@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from multispin_env.controllers.continuous.launch import in_order
 from multispin_env.envs.continuous.actions import OrderCodec
 from multispin_env.physics.continuous.types import ContinuousState, Order
 
@@ -32,7 +33,7 @@ class TunedOrders(OrderCodec):
         x = self.checked(action, state.phase.shape)
         options = {}
         for column, (name, tunable) in enumerate(self.rule.tunable.items()):
-            entries = x[..., column] if tunable.by_device else x[..., column].mean(-1)
+            entries = x[..., column] if tunable.by_device else in_order(x[..., column]) / x.shape[-2]
             options[name] = tunable.moved(self.rule.option(name), entries)
         order = self.checked_order(self.rule.tuned(options)(state), state.phase.shape)
         return order.changed(patience=self.patience_of(order, state))
