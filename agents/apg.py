@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.base import PLAIN, CosineRate, Remaining, Tuning, scenarios_like
 from agents.direct import DirectLearner
 from agents.foresight import Foresight
-from agents.vec_env import NativeVecEnv
+from agents.vec_env import NativeVecEnv, checked_native
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.rounds.observations import ObservationCodec
 from multispin_env.envs.settings import Settings
@@ -175,13 +175,12 @@ class APGSettings:
         self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN
     ) -> AnalyticPolicyGradient:
         """Build the untrained model; ``ValueError`` for environments without derivatives."""
-        if not isinstance(env, NativeVecEnv):
-            raise ValueError(f"env: expected a NativeVecEnv, which knows derivatives, got {type(env).__name__}")
-        settings = env.env.settings
+        native = checked_native(env, "derivatives")
+        settings = native.env.settings
         self.check(settings)
         scenarios = scenarios_like(settings, servers=True) if self.presets else (settings.scenario,)
         return AnalyticPolicyGradient(
-            env,
+            native,
             [scenario.replace(num_users=users) for users in self.users for scenario in scenarios],
             remaining,
             learning_rate=CosineRate(self.learning_rate, remaining),

@@ -76,6 +76,11 @@ class Tuning:
     last_std: float = LAST_STD
     timing: Timing | None = None
 
+    @property
+    def times(self) -> Timing:
+        """How returns are computed: by seconds, or where steps are alike by steps, without a trace that falls."""
+        return self.timing or Timing(self.gamma, trace=1.0)
+
 
 PLAIN = Tuning()
 

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from agents.base import PLAIN, CosineRate, Remaining, Timing, Tuning, scenarios_like
+from agents.base import PLAIN, CosineRate, Remaining, Tuning, scenarios_like
 from agents.direct import DirectLearner
-from agents.vec_env import NativeVecEnv, first_seed
+from agents.vec_env import NativeVecEnv, checked_native, first_seed
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.engine import Observation
 from multispin_env.envs.settings import Settings
@@ -164,9 +165,7 @@ class Evolution(DirectLearner):
 
 def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
     """Ranks (n,) from -0.5 for the least to 0.5 for the largest; equal numbers share the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    middles = np.cumsum(counts) - 0.5 * (counts + 1)
-    ranks: NDArray[np.float32] = (middles[inverse] / max(len(values) - 1, 1) - 0.5).astype(np.float32)
+    ranks: NDArray[np.float32] = ((rankdata(values) - 1.0) / max(len(values) - 1, 1) - 0.5).astype(np.float32)
     return ranks
 
 
@@ -209,13 +208,12 @@ class EvolutionSettings:
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> Evolution:
         """Build the untrained model; ``ValueError`` for other environments."""
-        if not isinstance(env, NativeVecEnv):
-            raise ValueError(f"env: expected a NativeVecEnv, got {type(env).__name__}")
-        self.check(env.env.settings)
-        timing = Timing(tuning.gamma, 1.0) if tuning.timing is None else tuning.timing
+        native, timing = checked_native(env, "durations"), tuning.times
+        settings = native.env.settings
+        self.check(settings)
         return Evolution(
-            env,
-            self._others(env.env.settings),
+            native,
+            self._others(settings),
             Trial(self.pairs, self.cases, self.noise, timing.warm_up, timing.seconds),
             learning_rate=CosineRate(self.learning_rate, remaining),
             max_grad_norm=self.max_grad_norm,

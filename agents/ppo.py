@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.base import PLAIN, AnyEnvironment, LinearRate, Remaining, Timing, Tuning
+from agents.base import PLAIN, AnyEnvironment, LinearRate, Remaining, Tuning
 from agents.policies.equivariant import EquivariantActorCritic
 from agents.timed import TimedPPO
-from agents.vec_env import NativeVecEnv
+from agents.vec_env import checked_native
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class PPOSettings(AnyEnvironment):
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> PPO:
         """Build the untrained model; ``ValueError`` where steps take different times that ``env`` does not know."""
-        timing = tuning.timing or Timing(tuning.gamma, trace=1.0)
+        timing = tuning.times
         return self._kind(env, tuning)(
             EquivariantActorCritic,
             env,
@@ -56,8 +56,7 @@ class PPOSettings(AnyEnvironment):
     def _kind(self, env: VecEnv, tuning: Tuning) -> type[PPO]:
         if tuning.timing is None:
             return PPO
-        if not isinstance(env, NativeVecEnv):
-            raise ValueError(f"env: expected a NativeVecEnv, which knows durations, got {type(env).__name__}")
+        checked_native(env, "durations")
         return TimedPPO
 
 

@@ -122,6 +122,13 @@ class NativeVecEnv(VecEnv):
         return [False for _ in self._chosen(indices)]
 
 
+def checked_native(env: VecEnv, known: str) -> NativeVecEnv:
+    """The vector, if it is a native one; ``ValueError`` says what others do not know."""
+    if not isinstance(env, NativeVecEnv):
+        raise ValueError(f"env: expected a NativeVecEnv, which knows {known}, got {type(env).__name__}")
+    return env
+
+
 def first_seed(seed: int, part: int, copies: int) -> int:
     """Seed of the first copy of a part of a run: parts play other episodes, and never those agents are measured on."""
     return apart(int(np.random.SeedSequence([seed, part]).generate_state(1)[0] >> 1), copies)
