@@ -137,7 +137,8 @@ class Evolution(DirectLearner):
             time += counted * info["duration"]
             now, steps = info["time"], steps + int(playing.sum())
             playing &= now < self.trial.end
-        return (reward / time).reshape(-1, self.trial.cases), steps
+        worst = np.full(env.num_envs, -np.inf)  # of a case in which one step takes all the time that counts
+        return np.divide(reward, time, out=worst, where=time > 0.0).reshape(-1, self.trial.cases), steps
 
     def _decide(self, observation: Observation, population: Population) -> NDArray[np.float32]:
         with th.no_grad():

@@ -145,6 +145,15 @@ def test_other_systems_take_turns():
     assert min(steps) > 10
 
 
+def test_a_case_without_time_that_counts_is_the_worst():
+    """Not a number that is none, which would spoil all weights."""
+    model = model_of()
+    model.trial = Trial(3, 2, 0.1, warm_up=1e-6, seconds=1e-6)
+    loss, _ = model.loss()
+    loss.backward()
+    assert all((parameter.grad == 0.0).all() for parameter in model._actor.parameters())
+
+
 def test_ranks():
     assert centred_ranks(np.array([3.0, -1.0, 7.0])).tolist() == [0.0, -0.5, 0.5]
     assert centred_ranks(np.array([1.0, 1.0, 2.0])).tolist() == [-0.25, -0.25, 0.5]
