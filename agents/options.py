@@ -10,6 +10,7 @@ from agents.runs import RunConfig
 from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.seeds import TUNING_SEED
+from multispin_env.registry import ENCODINGS, ORDER_ENCODINGS
 from multispin_env.terminal.arguments import DEFAULT_SCENARIO, chosen_arguments
 
 RUNS = Path("runs")
@@ -33,6 +34,9 @@ SETTINGS = (
     + ")"
 )
 """Help of ``--set``."""
+
+ENCODING_NAMES = tuple(dict.fromkeys((*ENCODINGS.names(), *ORDER_ENCODINGS.names())))
+"""What ``--action`` takes, in rounds and without the barrier."""
 
 OWN_OPTIONS = ("action", "reward", "optimum", "render_mode")
 """Arguments of environments that are no part of what ``--set`` chooses here."""

@@ -13,7 +13,7 @@ from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT, MODEL
 from agents.measures import Measure
 from agents.models import load_model
-from agents.options import RUNS, SETTINGS, run_folder, settings_from
+from agents.options import ENCODING_NAMES, RUNS, SETTINGS, run_folder, settings_from
 from agents.registry import AGENTS
 from agents.report import agent_label, draw, show, write
 from agents.runs import CONFIG, RunConfig, check_run_name, load_config, make_folder, make_next_folder
@@ -21,7 +21,6 @@ from agents.training import check_device, train
 from multispin_env.checks import check_name
 from multispin_env.envs.named_files import with_same_files
 from multispin_env.envs.settings import ENVIRONMENTS
-from multispin_env.registry import ENCODINGS, ORDER_ENCODINGS
 from multispin_env.terminal.arguments import DEFAULT_ENV, add_system_options, chosen_arguments
 from multispin_env.terminal.command import Command
 
@@ -31,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_system_options(parser, SETTINGS)
     names = ", ".join(AGENTS.names())
     parser.add_argument("--agent", help=f"one of {names} (default ppo; without the barrier evolution)")
-    encodings = ", ".join(dict.fromkeys((*ENCODINGS.names(), *ORDER_ENCODINGS.names())))
+    encodings = ", ".join(ENCODING_NAMES)
     parser.add_argument("--action", help=f"action encoding: {encodings} (default residual; without the barrier tuned)")
     parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     budget = parser.add_mutually_exclusive_group()

@@ -63,23 +63,26 @@ class Contest:
         What is played.
     chosen
         Other arguments of the environment, such as the server, in the words of ``--set``; empty for the usual ones.
+    action
+        Action encoding; empty for the usual one.
     """
 
     env: str
     preset: str
     num_users: int
     chosen: str = ""
+    action: str = ""
 
     @property
     def stem(self) -> str:
         """Beginning of its files' names."""
-        words = (self.env.split("/")[-1].split("-")[0].lower(), self.preset, f"k{self.num_users}", *self._settings)
+        words = (self.env.split("/")[-1].split("-")[0].lower(), self.preset, f"k{self.num_users}", *self._others)
         return "-".join(re.sub(r"[^\w.-]+", "-", word) for word in words)
 
     @property
     def title(self) -> str:
         """What a table of it is called."""
-        return ", ".join((self.env, self.preset, f"K = {self.num_users}", *self._settings))
+        return ", ".join((self.env, self.preset, f"K = {self.num_users}", *self._others))
 
     @property
     def floor(self) -> str:
@@ -89,6 +92,10 @@ class Contest:
     @property
     def _settings(self) -> list[str]:
         return shlex.split(self.chosen)
+
+    @property
+    def _others(self) -> list[str]:
+        return [*([self.action] if self.action else []), *self._settings]
 
     @cached_property
     def settings(self) -> Settings:
@@ -101,7 +108,7 @@ class Contest:
         """
         variant = ENVIRONMENTS.load(self.env)
         chosen = {
-            "action": ENCODINGS.get(self.env, ENCODING),
+            "action": self.action or ENCODINGS.get(self.env, ENCODING),
             "reward": variant.rewards[0],
             "optimum": False,
         }

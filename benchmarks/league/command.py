@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.base import AGENTS
-from agents.options import OWN_OPTIONS, SETTINGS
+from agents.options import ENCODING_NAMES, OWN_OPTIONS, SETTINGS
 from agents.runs import make_folder
 from benchmarks.league.cells import Cell, Contest, Stopped, obstacle, references, result, shipped
 from benchmarks.league.curves import draw_curves
@@ -53,6 +53,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--users", nargs="+", type=int, metavar="K", help="numbers of devices (default 8 20)")
     parser.add_argument("--server", metavar="NAME", help=f"of {', '.join(SERVERS.names())} (default: the presets' own)")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=SETTINGS)
+    encodings = ", ".join(ENCODING_NAMES)
+    parser.add_argument("--action", default="", help=f"action encoding: {encodings} (default: the environment's)")
     parser.add_argument("--seeds", type=int, help="training seeds of each, from 0 on (default 5)")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--timesteps", type=int, help="rounds of each run (default: the agent's own)")
@@ -106,7 +108,10 @@ def _chosen(options: argparse.Namespace) -> str:
 def cells_of(options: argparse.Namespace) -> tuple[list[Cell], list[str]]:
     """What is to be run, and what can't be, with the reason; ``ValueError`` with the first if nothing can be."""
     chosen = _chosen(options)
-    contests = [Contest(*one, chosen) for one in itertools.product(options.envs, options.scenarios, options.users)]
+    contests = [
+        Contest(*one, chosen, options.action)
+        for one in itertools.product(options.envs, options.scenarios, options.users)
+    ]
     wanted = [
         Cell(contest, agent, seed, _rounds(options, agent), options.size)
         for seed, contest, agent in itertools.product(range(options.seeds), contests, options.agents)

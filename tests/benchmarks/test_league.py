@@ -1,6 +1,7 @@
 """The league resumes, pairs what it compares, and its aggregates are those of the paper it names."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from agents.checkpoints import MODEL, load_checkpoint
 from agents.commands import train as train_command
 from benchmarks.league import cells, studies
 from benchmarks.league import command as league
+from benchmarks.league.cells import Contest
 from benchmarks.league.statistics import Performance, all_scores, crossed, iqm, iqm_interval, profile, weights_of
 from multispin_env.commands.main import main
 from multispin_env.evaluation.cases.states import States
@@ -131,6 +133,16 @@ def test_a_contest_can_be_on_a_server(tmp_path):
     assert found == pytest.approx(there.values("optimal"), rel=1e-6)
 
 
+def test_a_contest_can_have_another_encoding():
+    """It is named in its files and its title, so that it is not taken for the contest with the usual one."""
+    usual = Contest("MultiSpin/Continuous-v0", "llama2", 3, "'reference=\"own-pace\"'")
+    other = replace(usual, action="residual")
+    assert usual.settings.action == "tuned"
+    assert other.settings.action == "residual"
+    assert other.stem == usual.stem.replace("-k3-", "-k3-residual-")
+    assert other.title == usual.title.replace("K = 3, ", "K = 3, residual, ")
+
+
 def test_what_agents_cannot_play_is_left_out_of_a_whole_league():
     options = league.COMMAND.parser("league").parse_args(["--set", "spread=0.1"])
     league._complete(options)
@@ -199,6 +211,7 @@ def test_studies_run(tmp_path, monkeypatch):
         (["--agents", "pp"], f"agents: expected one of {list(AGENTS.names())}, got 'pp'"),
         (["--studies", "tim"], "did you mean 'time'"),
         (["--seeds", "0"], "seeds: expected an integer ≥ 1, got 0"),
+        (["--envs", "MultiSpin/Continuous-v0", "--action", "shares"], "action: expected one of"),
         (["--size", "1"], "size: expected an integer ≥ 2, got 1"),
         (["--server", "a100-32"], "server: expected one of"),
         (["--server", "a100-32b", "--set", "server=a100-70b"], "set: expected 'server' once, got --server too"),
