@@ -24,8 +24,10 @@ from agents.policies.network import policy_of
 from agents.runs import CONFIG, RunConfig, load_config, make_folder, write_atomically
 from agents.training import train
 from multispin_env.envs.settings import ENVIRONMENTS, Settings
+from multispin_env.evaluation.bounds import bounds_of
 from multispin_env.evaluation.cases.base import Cases, listed
 from multispin_env.evaluation.cases.choice import held_out
+from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.files import read_json
 from multispin_env.terminal.arguments import parse_settings
@@ -41,6 +43,9 @@ On late reports they learn on top of the plug-in, and without the barrier the op
 """
 
 ENCODING = "lengths"
+
+BOUND = "bound"
+"""What the reference is called where it is no policy, but what no policy exceeds."""
 
 Content = dict[str, Any]
 
@@ -206,12 +211,15 @@ def references(contest: Contest, size: int | None, folder: Path) -> Content:
 
     def make() -> Content:
         values = {name: cases.values(name) for name in listed(cases)}
+        bounds = bounds_of(cases) if isinstance(cases, Episodes) else None
+        known = values if bounds is None else values | {BOUND: bounds}
         return {
             "metric": cases.metric,
             "cases": cases.noun,
-            "reference": cases.reference,
+            "reference": cases.reference if bounds is None else BOUND,
+            "validated_by": cases.reference,
             "plug_in": best_plug_in(values),
-            "values": {name: array.tolist() for name, array in values.items()},
+            "values": {name: array.tolist() for name, array in known.items()},
             "commit": commit(),
         }
 

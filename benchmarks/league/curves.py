@@ -10,7 +10,7 @@ import numpy as np
 from agents.measures import Measure
 from agents.report import COLOURS
 from agents.runs import CURVE
-from benchmarks.league.cells import Cell, Contest
+from benchmarks.league.cells import BOUND, Cell, Contest
 from benchmarks.league.overview import agents_of
 from benchmarks.league.pictures import draw
 from benchmarks.league.report import League
@@ -25,7 +25,7 @@ LOWEST = 0.2
 def draw_curves(league: League, folder: Path) -> None:
     """Draw ``curves.png``: for each contest the mean of the seeds, in a band from the worst to the best.
 
-    The dashed line is the best plug-in or rule.
+    The dashed line is the best plug-in or rule; the dotted one is the bound, where there is one.
     """
     curves = {
         contest: of_contest for contest in league.references if (of_contest := _curves_of(league, contest, folder))
@@ -39,7 +39,7 @@ def draw_curves(league: League, folder: Path) -> None:
             panel.set_axis_off()
         for panel, (contest, of_contest) in zip(axes.flat, curves.items(), strict=False):
             _panel(panel, contest, of_contest, colours)
-            _rule(panel, league, contest)
+            _lines(panel, league, contest)
         first = axes.flat[0]
         first.figure.legend(*first.get_legend_handles_labels(), loc="outside upper center", ncols=len(colours))
 
@@ -84,9 +84,14 @@ def _panel(
     axes.set_xlabel("rounds or states", fontsize="x-small")
 
 
-def _rule(axes: Any, league: League, contest: Contest) -> None:
-    """A dashed line at the best plug-in, where curves are shares of the reference."""
+def _lines(axes: Any, league: League, contest: Contest) -> None:
+    """The best plug-in and the bound, where curves are shares of what runs are validated by."""
     about = league.references[contest]
-    if METRICS[about["metric"]].has_share:
-        plug_in, reference = (league.others(contest, about[key]).mean() for key in ("plug_in", "reference"))
-        axes.axhline(plug_in / reference, color="0.4", linewidth=0.8, linestyle="--")
+    if not METRICS[about["metric"]].has_share:
+        return
+    one = league.others(contest, about["validated_by"]).mean()
+    axes.axhline(league.others(contest, about["plug_in"]).mean() / one, color="0.4", linewidth=0.8, linestyle="--")
+    if about["reference"] == BOUND:
+        bound = league.others(contest, BOUND).mean() / one
+        axes.axhline(bound, color="0.4", linewidth=0.8, linestyle=":")
+        axes.set_ylim(top=max(axes.get_ylim()[1], 1.01 * bound))

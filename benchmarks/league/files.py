@@ -10,8 +10,9 @@ from benchmarks.league.report import League, aggregate_cells, cell_cells, flat, 
 from multispin_env.evaluation.table import aligned, markdown
 
 EXPLAINED = (
-    "`score` is 0 for the fixed controller and 1 for the reference: the optimum, the clairvoyant, or, for fairness, "
-    "the gradient scheduler. Intervals are 95 % bootstrap intervals over cases and, where there are several, seeds; "
+    "`score` is 0 for the fixed controller and 1 for the reference: the optimum, the clairvoyant, for fairness the "
+    "gradient scheduler, or, without the barrier, a bound that no policy exceeds. Runs are compared with `validation` "
+    "while they learn. Intervals are 95 % bootstrap intervals over cases and, where there are several, seeds; "
     "differences are paired case by case. With one seed an interval says nothing of other trainings."
 )
 

@@ -27,7 +27,7 @@ class Standing:
     contest: Contest
     metric: str
     name: str
-    role: str  # reference, best plug-in, or agent
+    role: str  # reference, best plug-in, validation, floor, or agent
     seeds: tuple[int, ...]
     values: FloatArray  # (seeds, n)
     mean: Interval
@@ -78,7 +78,10 @@ class League:
 
     def _standings(self, contest: Contest) -> list[Standing]:
         about = self.references[contest]
-        roles = {about["plug_in"]: PLUG_IN, about["reference"]: "reference", contest.floor: "floor"}
+        roles = {
+            about["validated_by"]: "validation", about["plug_in"]: PLUG_IN, about["reference"]: "reference",
+            contest.floor: "floor",
+        }  # fmt: skip
         standings = [
             self._standing(contest, name, role, (), self.others(contest, name)[None]) for name, role in roles.items()
         ]

@@ -120,6 +120,11 @@ class Variant(ABC):
         return False
 
     @property
+    def bound_law(self) -> str | None:
+        """Law of the channels with which `rate_bound` holds for its tokens over time; ``None`` where it does not."""
+        return None
+
+    @property
     def held_out(self) -> "Variant":
         """Where agents that learnt here are measured: here, unless they could learn by heart what it is made of."""
         return self

@@ -143,6 +143,17 @@ def test_a_contest_can_have_another_encoding():
     assert other.title == usual.title.replace("K = 3, ", "K = 3, residual, ")
 
 
+def test_without_the_barrier_the_reference_is_the_bound(tmp_path):
+    options = ["--agents", "evolution", "--seeds", "1", "--envs", "MultiSpin/Continuous-v0"]
+    assert main(["league", "--quick", "--out", str(tmp_path), *options, "--timesteps", "2000"]) == 0
+    content = json.loads((tmp_path / "results.json").read_text())
+    rows = {row["name"]: row for row in content["rows"]}
+    assert rows["bound"]["score"] == 1.0
+    assert rows["barrier"]["score"] == 0.0
+    assert 0.0 < rows["groups"]["score"] <= rows["evolution"]["score"] < 1.0
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
 def test_what_agents_cannot_play_is_left_out_of_a_whole_league():
     options = league.COMMAND.parser("league").parse_args(["--set", "spread=0.1"])
     league._complete(options)

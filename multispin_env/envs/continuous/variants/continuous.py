@@ -111,3 +111,9 @@ class Continuous(ContinuousVariant):
     baseline: ClassVar[str] = "barrier"
 
     mean_cycles: float = ByRequest.mean_rounds
+
+    @property
+    def bound_law(self) -> str | None:
+        """That of its channels; nothing bounds requests with rates of their own, or channels that time changes."""
+        laws = {"independent": "rayleigh", "static": "static"}
+        return laws.get(self.channel_law) if self.acceptance_visible else None

@@ -1,0 +1,35 @@
+"""What no policy exceeds in the systems of episodes."""
+
+from dataclasses import replace
+from typing import Any
+
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.continuous.bound import rate_bound
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.contenders import native
+
+
+def bounds_of(episodes: Episodes) -> FloatArray | None:
+    """`rate_bound` of the system of each episode, (n,) tokens/s; ``None`` for environments that it does not bound.
+
+    An episode is short and lucky or not, so single episodes may exceed it; means over many do not.
+
+    Examples
+    --------
+    >>> from multispin_env.evaluation.bounds import bounds_of
+    >>> from multispin_env.evaluation.cases.episodes import Episodes
+    >>> episodes = Episodes("MultiSpin/Continuous-v0", 2, "llama2", {"num_users": 3, "horizon": 4.0})
+    >>> bool((bounds_of(episodes) > episodes.values("groups")).all())
+    True
+    >>> bounds_of(Episodes("MultiSpin/Serving-v0", 2, "llama2", {"num_users": 3})) is None
+    True
+    """
+    variant: Any = native(episodes.env()).variant
+    if variant.bound_law is None:
+        return None
+    old = replace(variant, channel_report="old")  # shows the mean gains, and draws the same devices
+    env = episodes.env(variant=old)
+    env.reset(seed=episodes.seed)
+    here = native(env)
+    gain = here.glimpse.observed.mean_gain if variant.bound_law == "rayleigh" else None
+    return rate_bound(here.scenario, here.state.system, channel_law=variant.bound_law, mean_gain=gain)
