@@ -7,8 +7,6 @@ price of time can be cheated: with rewards (tokens − ρ · duration) / scale, 
 time is that by tokens over time, whatever ρ is.
 """
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,14 +18,13 @@ from scipy.stats import rankdata
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from agents.base import PLAIN, CosineRate, Remaining, Tuning, scenarios_like
+from agents.base import PLAIN, CosineRate, Remaining, Tuning
 from agents.direct import DirectLearner
 from agents.vec_env import NativeVecEnv, checked_native, first_seed
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.engine import Observation
 from multispin_env.envs.settings import Settings
 from multispin_env.envs.vector import MultiSpinVectorEnv
-from multispin_env.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -91,34 +88,29 @@ class Population:
 
 
 class Evolution(DirectLearner):
-    """Learns in its own environment and others in turn.
+    """Learns by comparing whole policies.
 
     Parameters
     ----------
     env
         What it is to learn.
-    others
-        Scenarios of the others; empty for none.
     trial
         What policies are compared on.
     learning_rate, max_grad_norm, policy_kwargs, seed, device
         As in Stable-Baselines3.
     """
 
-    def __init__(self, env: NativeVecEnv, others: Sequence[Scenario], trial: Trial, **common: Any) -> None:
+    def __init__(self, env: NativeVecEnv, trial: Trial, **common: Any) -> None:
         self.trial = trial
         super().__init__(env, **common)
-        self.others = tuple(others)
 
     def loss(self) -> tuple[th.Tensor, int]:
         """What has minus the estimated gradient of earnings as its own, and how many steps were played."""
         rng = np.random.default_rng([self.seed or 0, self._n_updates])
-        vectors = self._vectors
-        env = vectors[self._n_updates % len(vectors)]
         own = nn.utils.parameters_to_vector(self._actor.parameters())
         noise = th.as_tensor(rng.standard_normal((self.trial.pairs, len(own)), dtype=np.float32), device=own.device)
         weights = own.detach() + self.trial.noise * th.cat([noise, -noise])
-        earned, steps = self._play(env, Population(self._actor, weights))
+        earned, steps = self._play(self._copies, Population(self._actor, weights))
         rank = th.as_tensor(centred_ranks(earned.mean(-1)), device=own.device)
         gradient = (rank[: self.trial.pairs] - rank[self.trial.pairs :]) @ noise / self.trial.pairs
         return -(gradient * own).sum(), steps
@@ -153,15 +145,14 @@ class Evolution(DirectLearner):
         return nn.Sequential(self.policy.mlp_extractor.policy_net, self.policy.action_net)
 
     @cached_property
-    def _vectors(self) -> list[MultiSpinVectorEnv]:
-        """Its own environment, then the others."""
+    def _copies(self) -> MultiSpinVectorEnv:
+        """Its environment, with a copy for each case of each network."""
         own = self.env
         assert isinstance(own, NativeVecEnv)
         settings = own.env.settings
         variant: Any = settings.variant  # of a family with a horizon
-        longer = replace(settings, variant=replace(variant, horizon=max(variant.horizon, self.trial.end)))
-        scenarios = [settings.scenario, *self.others]
-        return [own.stepwise(replace(longer, scenario=scenario), self.trial.copies) for scenario in scenarios]
+        longer = replace(variant, horizon=max(variant.horizon, self.trial.end))
+        return own.stepwise(replace(settings, variant=longer), self.trial.copies)
 
 
 def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
@@ -172,7 +163,7 @@ def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class EvolutionSettings:
-    """Hyperparameters; it learns other systems beside its own if it is told which.
+    """Hyperparameters.
 
     Parameters
     ----------
@@ -182,9 +173,6 @@ class EvolutionSettings:
         As of other agents.
     pairs, cases, noise
         As of `Trial`.
-    users, spreads, budgets
-        K, spreads of draft times and factors on bandwidth of the other systems, of all presets; no users for its own
-        system alone.
     """
 
     num_envs: int = 1
@@ -195,9 +183,6 @@ class EvolutionSettings:
     pairs: int = 16
     cases: int = 12
     noise: float = 0.1
-    users: tuple[int, ...] = ()
-    spreads: tuple[float, ...] = (0.15, 0.8)
-    budgets: tuple[float, ...] = (0.5, 1.0)
 
     def check(self, settings: Settings) -> None:
         """Only where steps take different times."""
@@ -214,7 +199,6 @@ class EvolutionSettings:
         self.check(settings)
         return Evolution(
             native,
-            self._others(settings),
             Trial(self.pairs, self.cases, self.noise, timing.warm_up, timing.seconds),
             learning_rate=CosineRate(self.learning_rate, remaining),
             max_grad_norm=self.max_grad_norm,
@@ -223,15 +207,5 @@ class EvolutionSettings:
             device=device,
         )
 
-    def _others(self, settings: Settings) -> list[Scenario]:
-        systems = itertools.product(self.users, self.spreads, self.budgets, scenarios_like(settings))
-        return [
-            like.replace(num_users=users, draft_time_spread=spread, total_bandwidth=budget * like.total_bandwidth)
-            for users, spread, budget, like in systems
-        ]
-
 
 SETTINGS = EvolutionSettings()
-
-GENERALIST = EvolutionSettings(timesteps=2_000_000, cases=8, users=(8, 20))
-"""For agents that are handed on: all presets, few and many devices, alike or not."""

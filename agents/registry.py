@@ -12,7 +12,6 @@ AGENTS: Registry[Any] = Registry(
         "sac": "agents.sac:SETTINGS",
         "imitation": "agents.imitation:SETTINGS",
         "evolution": "agents.evolution:SETTINGS",
-        "evolution-generalist": "agents.evolution:GENERALIST",
         "generalist": "agents.apg:GENERALIST",
     },
 )

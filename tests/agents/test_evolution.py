@@ -60,7 +60,7 @@ def test_all_play_the_same_cases():
     """So networks that decide alike earn the same, to the bit; and others do not."""
     model = model_of()
     own = nn.utils.parameters_to_vector(model._actor.parameters()).detach()
-    (env,) = model._vectors
+    env = model._copies
     earned, steps = model._play(env, Population(model._actor, own.expand(6, -1)))
     assert earned.shape == (6, 2)
     assert (earned == earned[0]).all()
@@ -76,7 +76,7 @@ def test_what_is_earned_is_reward_over_time():
     settings = settings_of()
     model = model_of(settings)
     own = nn.utils.parameters_to_vector(model._actor.parameters()).detach()
-    earned, _ = model._play(model._vectors[0], Population(model._actor, own.expand(6, -1)))
+    earned, _ = model._play(model._copies, Population(model._actor, own.expand(6, -1)))
     single = gym.make(CLOSED, num_users=4, reference="own-pace", action="tuned")
     for case in range(2):
         single.reset(seed=first_seed(0, 0, 2) + case)
@@ -129,20 +129,6 @@ def masked(forward):
         return forward({**observations, "shared": shared})
 
     return without
-
-
-def test_other_systems_take_turns():
-    agent = EvolutionSettings(pairs=1, cases=1, width=8, users=(2, 5), spreads=(0.1, 0.5), budgets=(0.5,))
-    model = model_of(agent=agent)
-    systems = [(one.num_users, one.draft_time_spread, one.total_bandwidth, one.name) for one in model.others]
-    assert len(systems) == len(set(systems)) == 2 * 2 * len(ms.SCENARIOS.names())
-    assert {bandwidth for *_, bandwidth, _ in systems} == {5e6}
-    assert len(model._vectors) == 1 + len(systems)
-    steps = []
-    for updates in range(len(model._vectors)):
-        model._n_updates = updates
-        steps.append(model.loss()[1])
-    assert min(steps) > 10
 
 
 def test_a_case_without_time_that_counts_is_the_worst():
