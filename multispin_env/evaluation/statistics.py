@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
@@ -38,6 +37,8 @@ def mean_interval(values: FloatArray, rng: np.random.Generator | None = None) ->
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"values: expected shape (n,) with n ≥ 2, got {values.shape}")
+    from scipy.stats import bootstrap  # late: it takes longer to import than all of this package
+
     limits = bootstrap(
         (values,),
         np.mean,

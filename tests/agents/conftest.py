@@ -5,13 +5,27 @@ import pickle
 import pytest
 import torch as th
 
+from agents import callbacks
 from multispin_env.commands.main import main
+from multispin_env.evaluation.cases.states import States
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """As in training: the networks are small, and more threads only wait for each other."""
     th.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_measures():
+    """Runs of tests are so short that most of their time would go into being measured.
+
+    `test_callbacks` holds how often a run validates, `tests/evaluation/test_cases.py` on how many cases.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks, "VALIDATIONS", 2)
+        patch.setattr(States, "default_size", 40)
+        yield
 
 
 @pytest.fixture

@@ -88,7 +88,8 @@ def step(one, rounds):
     return one.on_step()
 
 
-def test_it_validates_fifty_times_by_what_is_used_of_the_budget(tmp_path, clock, saves):
+def test_it_validates_fifty_times_by_what_is_used_of_the_budget(tmp_path, clock, saves, monkeypatch):
+    monkeypatch.setattr(callbacks, "VALIDATIONS", VALIDATIONS)  # as it was before tests made it small
     one, _ = monitor(tmp_path, Budget(1000, None))
     assert [step(one, rounds) for rounds in range(1, 1001)] == [True] * 999 + [False]
     kept = [int(line.split(",")[0]) for line in (tmp_path / CURVE).read_text().splitlines()[1:]]

@@ -1,7 +1,6 @@
 """Moments of Beta laws by their logarithms, for parameters of any size."""
 
 import numpy as np
-from scipy.special import gammaln
 
 from multispin_env.arrays import FloatArray
 
@@ -23,6 +22,8 @@ def log_rising(x: FloatArray, steps: FloatArray | float) -> FloatArray:
     The difference of the two values of ln Γ loses all digits for large x; Stirling's series, subtracted term by term,
     does not.
     """
+    from scipy.special import gammaln  # late: it takes as long to import as all of this package
+
     start = np.maximum(x, SERIES_FROM)
     series = (
         (start - 0.5) * np.log1p(steps / start)

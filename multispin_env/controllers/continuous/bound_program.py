@@ -1,13 +1,14 @@
 """Linear programs over rates, and a bound on their value that is valid whatever the prices are (ours)."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
-from scipy.optimize import linprog
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 GAP = 3e-5
 """Relative distance of the bound from the program's value at which no more variables come in."""
@@ -77,6 +78,8 @@ class Program:
 
     def solve(self, start: BoolArray | None = None) -> Solution:
         """Find prices. Only the variables ``start`` are there at first, and those that would win come in."""
+        from scipy import sparse  # late, as below: most processes need no program, and this takes long
+
         rows, columns, values = (np.concatenate(parts) for parts in zip(*self.entries, strict=True))
         most, limits = np.concatenate(self.most), np.concatenate(self.limits)
         matrix = sparse.csr_array((values * most[columns], (columns, rows)), shape=(len(most), len(limits)))
@@ -91,7 +94,7 @@ class Program:
 class _Shares:
     """The program with each variable in shares of its largest value, so that no entry is huge."""
 
-    matrix: sparse.csr_array
+    matrix: "sparse.csr_array"
     gain: FloatArray
     limits: FloatArray
     free: BoolArray
@@ -127,7 +130,9 @@ class _Shares:
         np.maximum.at(won, self.group, self._profit(prices))
         return float(self.limits @ prices + won.sum())
 
-    def _prices(self, active: BoolArray) -> "linprog.OptimizeResult":
+    def _prices(self, active: BoolArray) -> Any:  # scipy's OptimizeResult
+        from scipy.optimize import linprog
+
         bounds = np.stack([np.where(self.free, -np.inf, 0.0), np.full(len(self.free), np.inf)], -1)
         return linprog(self.limits, -self.matrix[active], -self.gain[active], bounds=bounds, method="highs-ds")
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import wrightomega
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
@@ -94,6 +93,8 @@ class Algorithm1(Controller):
 
     def _column(self, state: SystemState, token_time: FloatArray, phi: FloatArray) -> IntArray:
         """Rounded lengths (n, λ, K) for one φ (n,) and every λ, in units of one share instead of one hertz."""
+        from scipy.special import wrightomega  # late: it takes as long to import as all of this package
+
         scenario = self.scenario
         alpha = np.clip(state.acceptance_rate, IMPOSSIBLE, CERTAIN)
         decay = -np.log(alpha)

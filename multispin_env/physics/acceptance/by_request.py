@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real
@@ -36,6 +35,8 @@ def beta_quantile(mean: FloatArray, spread: FloatArray, uniform: FloatArray) -> 
     mean, spread, uniform
         m in [0, 1], s in [0, sqrt(m (1 − m))) and u in [0, 1), of one shape.
     """
+    from scipy import special  # late: it takes as long to import as all of this package
+
     random = spread >= NEGLIGIBLE
     middle, width = np.where(random, mean, 0.5), np.where(random, spread, 0.1)
     shape = middle * (1.0 - middle) / width**2 - 1.0

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_array, check_real, require
@@ -34,6 +33,8 @@ def clarke_correlation(doppler_frequency_hz: FloatArray | float, interval_s: Flo
     >>> round(float(ms.clarke_correlation(10.0, 0.01)), 3)
     0.904
     """
+    from scipy import special  # late: it takes as long to import as all of this package
+
     return np.asarray(special.j0(2.0 * np.pi * np.asarray(doppler_frequency_hz) * interval_s))
 
 
@@ -125,6 +126,8 @@ def predictive_quantile(
 
 def _chi_squared_quantile(probability: FloatArray, noncentrality: FloatArray) -> FloatArray:
     """Quantile of the noncentral chi-squared law with 2 degrees of freedom, for every noncentrality λ ≥ 0."""
+    from scipy import special
+
     large = noncentrality > LARGE_NONCENTRALITY
     exact = special.chndtrix(probability, 2.0, np.where(large, 0.0, noncentrality))
     # X = (a + n₁)² + n₂² with a = √λ: expanding √X in 1/a leaves an error of order a⁻³

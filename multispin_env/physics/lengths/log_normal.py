@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real
@@ -68,6 +67,8 @@ def _rounded(tokens: FloatArray) -> IntArray:
 def _rounded_mean(median: float, sigma: float) -> float:
     if sigma == 0.0:
         return float(_rounded(np.asarray(median)))
+    from scipy import special  # late: it takes as long to import as all of this package
+
     over = special.ndtr(np.log(median / (np.arange(1, SUMMED) + 0.5)) / sigma)
     # the rest of the sum is the integral of P(X > x) from here on, which is E[(X − x)⁺]
     place = np.log(median / SUMMED) / sigma

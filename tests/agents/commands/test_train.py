@@ -19,12 +19,21 @@ from multispin_env.evaluation.comparison import Row
 ROOT = Path(__file__).parents[3]
 TINY = ["--num-users", "3", "--seed", "1"]
 
+SMALL = f"""
+import runpy
+from agents import callbacks
+from multispin_env.evaluation.cases.states import States
+callbacks.VALIDATIONS, States.default_size = 2, 40
+runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
+"""
+"""``train.py``, measured as little as the runs of `tests/agents/conftest.py`."""
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """One tiny run through the command of the README."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    command = [sys.executable, str(ROOT / "train.py"), "--name", str(folder), "--timesteps", "6000", *TINY]
+    command = [sys.executable, "-c", SMALL, "--name", str(folder), "--timesteps", "6000", *TINY]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent, check=False)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
