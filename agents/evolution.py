@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
@@ -157,6 +156,8 @@ class Evolution(DirectLearner):
 
 def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
     """Ranks (n,) from -0.5 for the least to 0.5 for the largest; equal numbers share the mean of theirs."""
+    from scipy.stats import rankdata  # late: it takes longer to import than all of multispin_env
+
     ranks: NDArray[np.float32] = ((rankdata(values) - 1.0) / max(len(values) - 1, 1) - 0.5).astype(np.float32)
     return ranks
 

@@ -7,12 +7,27 @@ import pytest
 from hypothesis import settings
 
 import multispin_env as ms
+from multispin_env.envs.continuous import reference
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # windows of tests are not seen
 
 # the same examples in every run; explore others with --hypothesis-profile=default
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="module")
+def quick_prices():
+    """Prices of seconds from few and short copies, for tests in which any price will do."""
+    measured = (reference.reference_rate, reference.reference_tokens_in_time)
+    for one in measured:
+        one.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"COPIES": 2, "MEASURED": 1.0, "SERVED_COPIES": 4, "SERVED": 5.0}.items():
+            patch.setattr(reference, name, value)
+        yield
+    for one in measured:
+        one.cache_clear()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -54,7 +55,7 @@ class Policy:
         ValueError
             If entries are missing.
         """
-        wanted = list(self.settings.observations.space.spaces)
+        wanted = self._wanted
         if not set(wanted) <= set(observation):
             raise ValueError(f"observation: expected the entries {wanted}, got {sorted(observation)}")
         batch = np.shape(observation[SHARED])[:-1]
@@ -78,6 +79,11 @@ class Policy:
         settings = self._for_users(np.shape(state.draft_time)[-1])
         checked = settings.variant.checked_state(settings.scenario, state)
         return settings.actions.decode(self.act(settings.observations.encode(checked)), checked)
+
+    @cached_property
+    def _wanted(self) -> list[str]:
+        """Names of the entries that it reads; the space, which knows them, takes longer to make than a decision."""
+        return list(self.settings.observations.space.spaces)
 
     def _for_users(self, users: int) -> Settings:
         scenario = self.settings.scenario

@@ -16,7 +16,7 @@ def one_thread():
     th.set_num_threads(1)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def short_measures():
     """Runs of tests are so short that most of their time would go into being measured.
 

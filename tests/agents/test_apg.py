@@ -121,10 +121,11 @@ def test_it_learns(trained):
     assert "apg (lengths)" in (trained / "table.csv").read_text()
 
 
-def test_same_seed_same_weights(trained, tmp_path):
-    again = tmp_path / "again"
-    assert main(["train", "--name", str(again), "--action", "lengths", *TINY, "--timesteps", "60000"]) == 0
-    first, second = (load_checkpoint(path).parameters["policy"] for path in (trained, again))
+def test_same_seed_same_weights(tmp_path):
+    folders = [tmp_path / name for name in ("once", "again")]
+    for folder in folders:
+        assert main(["train", "--name", str(folder), "--action", "lengths", *TINY, "--timesteps", "6000"]) == 0
+    first, second = (load_checkpoint(path).parameters["policy"] for path in folders)
     assert all(th.equal(first[key], second[key]) for key in first)
 
 
@@ -136,10 +137,10 @@ def test_it_resumes(trained, tmp_path):
 
 
 def test_it_learns_on_top_of_the_plug_in_where_channels_are_late(tmp_path, monkeypatch):
-    monkeypatch.setattr(Episodes, "default_size", 20)
-    monkeypatch.setattr(Episodes, "watched_size", 10)
+    monkeypatch.setattr(Episodes, "default_size", 8)
+    monkeypatch.setattr(Episodes, "watched_size", 8)
     folder = tmp_path / "late"
-    assert main(["train", "--env", DELAYED, "--name", str(folder), *TINY, "--timesteps", "60000"]) == 0
+    assert main(["train", "--env", DELAYED, "--name", str(folder), *TINY, "--timesteps", "30000"]) == 0
     with (folder / "curve.csv").open() as file:
         points = [float(point["share_of_reference"]) for point in csv.DictReader(file)]
     assert points[-1] > points[0] + 0.01

@@ -21,20 +21,20 @@ HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"
 PARTIAL = [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name).independent_rounds]
 TINY = ["--num-users", "3", "--timesteps", "3000"]
-SERVING = ("--set", "horizon=6", "warm_up=1", "load=1.5", "reference=own-pace+deadlines")
+SERVING = ("--set", "horizon=2.5", "warm_up=0.5", "load=1.5", "reference=own-pace+deadlines")
 
 SHORT = {
-    "MultiSpin/Continuous-v0": ["--timesteps", "1000", "--set", "horizon=2"],
-    "MultiSpin/Serving-v0": [*("--timesteps", "1000"), *SERVING],
+    "MultiSpin/Continuous-v0": ["--timesteps", "300", "--set", "horizon=1"],
+    "MultiSpin/Serving-v0": [*("--timesteps", "300"), *SERVING],
 }
 """Where an episode ends after some seconds, and a step takes longer."""
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_episodes():
+def few_episodes(quick_prices):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Episodes, "default_size", 4)
-        patch.setattr(Episodes, "watched_size", 4)
+        patch.setattr(Episodes, "default_size", 2)
+        patch.setattr(Episodes, "watched_size", 2)
         patch.setattr(evolution, "SETTINGS", EvolutionSettings(pairs=2, cases=2))
         yield
 
@@ -65,7 +65,7 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
     variant = ms.ENVIRONMENTS.load(env_id)
     assert {row.name for row in rows} == {*variant.contenders, "{agent} ({action})".format(**usual_choice(env_id))}
     assert table["about"]["seed"] == EPISODE_SEED
-    assert table["about"]["episodes"] == 4
+    assert table["about"]["episodes"] == 2
     reference = next(row for row in rows if row.name == table["about"]["reference"])
     assert reference.difference == 0.0
     assert {"comparison.png", "learning_curve.png", "table.csv", "checkpoint.safetensors"} <= {

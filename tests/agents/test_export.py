@@ -32,11 +32,14 @@ CASES = [
     ("ppo", "MultiSpin/Serving-v0", "residual"),
 ]
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # torch's exporters warn of themselves
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # torch's exporters warn of themselves
+    pytest.mark.usefixtures("quick_prices"),
+]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(quick_prices, tmp_path_factory):
     """Folder of a run of each case, whose network says something."""
     made = {}
 

@@ -20,7 +20,9 @@ from benchmarks.learned_schedulers.subjects import AGENT, CLOSED, OPEN, Learned,
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.policy import Policy
 
-SHORT = {CLOSED: {"horizon": 2.0}, OPEN: {"horizon": 6.0, "warm_up": 1.0, "load": 0.85}}
+SHORT = {CLOSED: {"horizon": 1.0}, OPEN: {"horizon": 3.0, "warm_up": 0.5, "load": 0.85}}
+
+pytestmark = pytest.mark.usefixtures("quick_prices")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def trained():
 
 
 @pytest.fixture(scope="module", params=[CLOSED, OPEN])
-def subject(request):
+def subject(request, quick_prices):
     return learned(request.param)
 
 

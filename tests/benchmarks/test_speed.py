@@ -19,6 +19,7 @@ def run(module, monkeypatch, capsys, *options):
     return capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("quick_prices")
 def test_env_speed_measures_every_environment(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(env_speed, "QUICK", Grid((1, REFERENCE_N), (REFERENCE_K,), most_sync=1, turns=1, seconds=0.0))

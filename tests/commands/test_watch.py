@@ -52,6 +52,7 @@ def test_mp4(tmp_path):
     assert reader.count_frames_and_secs(str(file))[0] == 2 * MOVES + JUDGED + END
 
 
+@pytest.mark.usefixtures("quick_prices")
 @pytest.mark.parametrize("env_id", DRAWN)
 def test_every_environment_has_defaults(env_id, tmp_path):
     assert main(["watch", "--env", env_id, *TINY, "--out", str(tmp_path / "film.gif")]) == 0
