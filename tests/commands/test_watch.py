@@ -9,12 +9,14 @@ from multispin_env.commands.main import main
 from multispin_env.envs.rendering import style, window
 from multispin_env.envs.rendering.canvas import load_pygame
 from multispin_env.envs.rendering.film import END, JUDGED, MOVES
+from multispin_env.terminal import progress
 from tests.families import DRAWN
 
 TINY = ["--num-users", "3", "--rounds", "2"]
 
 
-def test_gif(tmp_path, capsys):
+def test_gif(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "monotonic", lambda: 100.0)  # 0 s, however busy the machine is
     image = pytest.importorskip("PIL.Image")
     file = tmp_path / "film.GIF"
     assert (
