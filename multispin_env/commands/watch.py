@@ -66,12 +66,14 @@ def _write(film: Film, options: argparse.Namespace, progress: Progress) -> None:
     """Write the film to its file."""
     frames = film.frames()
     progress.begin(f"drawing {options.out}")
-    pictures: list[Callable[[], Pixels]] = [partial(_drawn, film, frame, options.rounds, progress) for frame in frames]
+    pictures: list[Callable[[], Pixels]] = [
+        partial(_drawn, film, frame, drawn / len(frames), progress) for drawn, frame in enumerate(frames)
+    ]
     writer_for(options.out)(options.out, pictures, [frame.times for frame in frames], options.fps)
 
 
-def _drawn(film: Film, frame: Frame, rounds: int, progress: Progress) -> Pixels:
-    progress(frame.number, rounds)
+def _drawn(film: Film, frame: Frame, done: float, progress: Progress) -> Pixels:
+    progress(done)
     return film.draw(frame).array()
 
 

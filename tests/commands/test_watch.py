@@ -1,5 +1,6 @@
 """``multispin watch`` as a user meets it."""
 
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,12 @@ from multispin_env.terminal import progress
 from tests.families import DRAWN
 
 TINY = ["--num-users", "3", "--rounds", "2"]
+
+SHORT = {
+    "MultiSpin/Continuous-v0": ["--set", "horizon=1"],
+    "MultiSpin/Serving-v0": ["--set", "horizon=1", "warm_up=0"],
+}
+"""Where there are no rounds."""
 
 
 def test_gif(tmp_path, capsys, monkeypatch):
@@ -56,8 +63,13 @@ def test_mp4(tmp_path):
 
 @pytest.mark.usefixtures("quick_prices")
 @pytest.mark.parametrize("env_id", DRAWN)
-def test_every_environment_has_defaults(env_id, tmp_path):
-    assert main(["watch", "--env", env_id, *TINY, "--out", str(tmp_path / "film.gif")]) == 0
+def test_every_environment_has_defaults(env_id, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    assert main(["watch", "--env", env_id, *TINY, *SHORT.get(env_id, ()), "--out", str(tmp_path / "film.gif")]) == 0
+    parts = [float(part) for part in re.findall(r"(\d+) %", capsys.readouterr().err)]
+    assert parts == sorted(parts)
+    assert parts[-1] == 100.0
+    assert len(set(parts)) > 5  # between the beginnings of its three parts too
 
 
 def test_plug_ins_and_settings(tmp_path, capsys):
