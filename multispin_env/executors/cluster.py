@@ -35,7 +35,7 @@ class Cluster:
         return int(_ray(self).cluster_resources().get("CPU", 1))
 
     def outcomes(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Outcome]:
-        """See `Executor.outcomes`; ``ModuleNotFoundError`` where Ray is not installed."""
+        """See `Executor.outcomes`; ``ImportError`` where Ray is not installed."""
         ray = _ray(self)
         remote = ray.remote(num_cpus=1, max_retries=RETRIES)(attempt)
         waiting = {remote.remote(work, index, task): index for index, task in enumerate(tasks)}
@@ -50,7 +50,10 @@ class Cluster:
 
 def _ray(cluster: Cluster) -> Any:
     """The module, connected."""
-    ray: Any = importlib.import_module("ray")
+    try:
+        ray: Any = importlib.import_module("ray")
+    except ModuleNotFoundError:
+        raise ImportError('the package ray is missing; install it with: pip install "multispin_env[cluster]"') from None
     if not ray.is_initialized():
         folders = [str(Path(str(importlib.import_module(name).__file__)).parent) for name in cluster.packages]
         environment = {"py_modules": folders, "env_vars": dict.fromkeys(THREADS, "1")}
