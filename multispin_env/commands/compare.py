@@ -85,7 +85,7 @@ def play(part: Part) -> Ledger:
 
 
 def ledgers_of(cases: Episodes, names: Sequence[str], executor: Executor) -> dict[str, Ledger]:
-    """What each contender does in the same episodes; ``RuntimeError`` with what went wrong with one."""
+    """What each contender does in the same episodes; ``ValueError`` with what went wrong with one."""
     if isinstance(executor, Serial):  # which can say how far a contender is
         with Progress(len(names)) as progress:
             return {name: cases.play(name, progress.begin(name)) for name in names}
@@ -94,7 +94,7 @@ def ledgers_of(cases: Episodes, names: Sequence[str], executor: Executor) -> dic
     with Tally(len(names), executor.width) as tally:
         for outcome in executor.outcomes(play, parts):
             if outcome.error:
-                raise RuntimeError(f"{names[outcome.index]}: {outcome.error}")
+                raise ValueError(f"{names[outcome.index]}: {outcome.error.strip().splitlines()[-1]}")
             found[names[outcome.index]] = outcome.value
             tally.add(names[outcome.index])
     return {name: found[name] for name in names}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from multispin_env.checks import missing_package
 from multispin_env.executors.base import Outcome
 from multispin_env.executors.processes import THREADS
 from multispin_env.executors.serial import attempt
@@ -53,7 +54,7 @@ def _ray(cluster: Cluster) -> Any:
     try:
         ray: Any = importlib.import_module("ray")
     except ModuleNotFoundError:
-        raise ImportError('the package ray is missing; install it with: pip install "multispin_env[cluster]"') from None
+        raise ImportError(str(missing_package("ray", "cluster"))) from None  # of another extra than the command's
     if not ray.is_initialized():
         folders = [str(Path(str(importlib.import_module(name).__file__)).parent) for name in cluster.packages]
         environment = {"py_modules": folders, "env_vars": dict.fromkeys(THREADS, "1")}
