@@ -116,7 +116,7 @@ def write(study: optuna.Study, space: Sequence[Dimension], folder: Path, command
     write_atomically(folder / "results.csv", text.getvalue().encode())
     best = {"score": done[0].value, "values": done[0].params, **study.user_attrs["about"], "command": command}
     write_atomically(folder / "best.json", (json.dumps(best, indent=2, ensure_ascii=False) + "\n").encode())
-    _draw(done, names, folder / "sweep.png")
+    _draw(done, space, folder / "sweep.png")
     lines = [
         (str(trial.number), f"{trial.value:.5f}", *(f"{trial.params[name]:.4g}" for name in names))
         for trial in done[:SHOWN]
@@ -124,25 +124,31 @@ def write(study: optuna.Study, space: Sequence[Dimension], folder: Path, command
     return aligned(("trial", "score", *names), lines)
 
 
-def _draw(done: Sequence[FrozenTrial], names: Sequence[str], path: Path) -> None:
-    """Scores over the trials, and over each hyperparameter."""
+def _draw(done: Sequence[FrozenTrial], space: Sequence[Dimension], path: Path) -> None:
+    """Scores over the trials, and over each hyperparameter; the star is the best."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.0 * (1 + len(names)), 3.0), dpi=120, layout="constrained")
+    figure = Figure(figsize=(3.0 * (1 + len(space)), 3.0), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    first, *others = figure.subplots(1, 1 + len(names), sharey=True)
-    values = [float(trial.value or 0.0) for trial in done]
-    first.plot([trial.number for trial in done], values, "o", markersize=4)
-    first.set_xlabel("trial")
+    first, *others = figure.subplots(1, 1 + len(space), sharey=True)
+    scores_of = [float(trial.value or 0.0) for trial in done]
+    numbers = [trial.number for trial in done]
     first.set_ylabel("best validation")
-    for axes, name in zip(others, names, strict=True):
-        given = [trial.params[name] for trial in done]
-        axes.plot(given, values, "o", markersize=4)
-        axes.plot(given[:1], values[:1], "*", markersize=12)
+    panels = [(first, "trial", numbers, False)]
+    panels += [
+        (axes, one.name, [t.params[one.name] for t in done], one.log) for axes, one in zip(others, space, strict=True)
+    ]
+    for axes, name, given, log in panels:
+        axes.plot(given, scores_of, "o", markersize=4)
+        axes.plot(given[:1], scores_of[:1], "*", markersize=12)
         axes.set_xlabel(name)
-        if min(given) > 0.0 and max(given) > 30.0 * min(given):
+        if log:
             axes.set_xscale("log")
+        else:
+            axes.locator_params(axis="x", nbins=4, integer=name == "trial")
+            axes.ticklabel_format(axis="x", useOffset=False)
+    first.ticklabel_format(axis="y", useOffset=False)
     figure.savefig(path)
 
 
