@@ -6,7 +6,7 @@ import torch as th
 from rich.console import Console
 from stable_baselines3.common.logger import configure
 
-from agents.base import AGENTS, tuning_for
+from agents.base import AGENTS, AgentSettings, tuning_for
 from agents.budget import Limits
 from agents.callbacks import TrainingMonitor
 from agents.checkpoints import MODEL, load_checkpoint
@@ -27,7 +27,15 @@ def check_device(name: str) -> None:
         raise ValueError(f"device: expected a device of torch here, got {shown(name)} ({reason})") from None
 
 
-def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device: str, console: Console) -> int | None:
+def train(
+    config: RunConfig,
+    folder: Path,
+    limits: Limits,
+    resume: bool,
+    device: str,
+    console: Console,
+    settings: AgentSettings | None = None,
+) -> int | None:
     """Train, writing configuration, log, learning curve and checkpoints into the folder.
 
     Parameters
@@ -44,6 +52,8 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
         As in torch.
     console
         Where progress is shown.
+    settings
+        Hyperparameters; ``None`` for the agent's own.
 
     Returns
     -------
@@ -52,7 +62,7 @@ def train(config: RunConfig, folder: Path, limits: Limits, resume: bool, device:
     """
     th.set_num_threads(1)  # the networks are small: more threads only wait for each other
     checkpoint = load_checkpoint(folder) if resume else None
-    agent = AGENTS.load(config.agent)
+    agent = AGENTS.load(config.agent) if settings is None else settings
     done = checkpoint.num_timesteps if checkpoint else 0
     budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
     seed = first_seed(config.seed, done, agent.num_envs)

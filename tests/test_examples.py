@@ -22,10 +22,6 @@ CHECKS = {
         lambda goodput: goodput["task-mean"] < goodput["filter"] < goodput["clairvoyant"],
         {"episodes": 4},
     ),
-    "hyperparameters": (
-        lambda share: 0.5 < share <= 1.0,
-        {"trials": 2, "timesteps": 2048, "study": "{folder}/s.sqlite"},
-    ),
     "training": (lambda reward: reward > 1.0, {"timesteps": 512}),
     "own_controller": (
         lambda rows: {row.name: row.share for row in rows}["same-time"] <= 1 + 1e-12 and rows[1].name == "optimal",

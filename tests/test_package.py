@@ -23,6 +23,7 @@ LAYERS = (
     ("multispin_env.controllers",),
     ("multispin_env.envs",),
     ("multispin_env.evaluation",),
+    ("multispin_env.executors",),
     ("multispin_env.terminal",),
     ("multispin_env.watch",),
     ("multispin_env.reproduce",),

@@ -1,34 +1,40 @@
-"""Cells of the league: one trained run in one contest, and what it is compared with; each a JSON file."""
+"""Cells of the league: one trained run in one contest, and what it is compared with.
+
+Each is a task that anybody may do: it leaves nothing behind but what it returns, and whoever asked for it writes a JSON
+file, and the run's files beside it.
+"""
 
 import json
 import re
 import shlex
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 import agents
 from agents.base import AGENTS, tuning_for
 from agents.budget import Limits
-from agents.checkpoints import CHECKPOINT
+from agents.checkpoints import MODEL
 from agents.commands.pack import changed_arguments
 from agents.models import load_model
 from agents.options import own_arguments, with_start
 from agents.policies.network import policy_of
-from agents.runs import CONFIG, RunConfig, load_config, make_folder, write_atomically
+from agents.runs import CONFIG, CURVE, RunConfig, make_folder, write_atomically
 from agents.training import train
+from multispin_env.arrays import FloatArray
 from multispin_env.envs.settings import ENVIRONMENTS, Settings
 from multispin_env.evaluation.bounds import bounds_of
 from multispin_env.evaluation.cases.base import Cases, listed
 from multispin_env.evaluation.cases.choice import held_out
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import best_plug_in
+from multispin_env.executors.base import Stopped
 from multispin_env.files import read_json
 from multispin_env.terminal.arguments import parse_settings
 
@@ -50,12 +56,20 @@ BOUND = "bound"
 Content = dict[str, Any]
 
 
-class Stopped(Exception):  # noqa: N818 (no error)
-    """A signal stopped the training of a cell; what was trained is kept."""
+@dataclass(frozen=True)
+class Played:
+    """What came of a task.
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+    Parameters
+    ----------
+    content
+        Of its JSON file, but for the commit of the code, which is where it is not said.
+    files
+        Of its run, by name.
+    """
+
+    content: Content
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -164,6 +178,20 @@ class Cell:
         kind = "pretrained" if self.pretrained else f"r{self.rounds}"
         return f"{self.contest.stem}-{self.agent}-s{self.seed}-{kind}"
 
+    @property
+    def path(self) -> Path:
+        """Of its file, in the folder of the league."""
+        return Path("cells", f"{self.stem}.json")
+
+    @property
+    def spec(self) -> Content:
+        """What its file holds for."""
+        return {**asdict(self), **self.contest.arguments, "rounds": self.rounds}
+
+    def play(self) -> Played:
+        """Train it, or load what ships with the package, and measure it."""
+        return _of_shipped(self) if self.pretrained else _of_run(self)
+
 
 def commit() -> str:
     """Commit of the code, with a plus sign where files differ from it; empty outside a repository."""
@@ -193,74 +221,109 @@ def shipped(size: int | None) -> Iterator[Cell]:
         yield Cell(contest, config.agent, config.seed, None, size, pretrained=True)
 
 
-def kept(path: Path, spec: Content, make: Callable[[], Content]) -> Content:
-    """What a file holds, if it was made for this; else make it and write it."""
-    if path.is_file():
-        saved: Content = read_json(path)
-        if saved["spec"] == spec:
-            return saved
-    content = {"spec": spec, **make()}
-    write_atomically(path, json.dumps(content, ensure_ascii=False).encode())
-    return content
+@dataclass(frozen=True)
+class Others:
+    """All that agents are compared with in a contest.
 
+    Parameters
+    ----------
+    contest
+        What is played.
+    size
+        Held-out cases; ``None`` for as many as tables have.
+    """
 
-def references(contest: Contest, size: int | None, folder: Path) -> Content:
-    """Values of everything that agents are compared with in a contest."""
-    cases = contest.cases(size)
-    spec = {**asdict(contest), **contest.arguments, "size": cases.size, "seed": cases.seed}
+    contest: Contest
+    size: int | None
 
-    def make() -> Content:
+    @property
+    def stem(self) -> str:
+        """Name of its file."""
+        return self.contest.stem
+
+    @property
+    def path(self) -> Path:
+        """Of its file, in the folder of the league."""
+        return Path("references", f"{self.stem}.json")
+
+    @property
+    def spec(self) -> Content:
+        """What its file holds for."""
+        cases = self.contest.cases(self.size)
+        return {**asdict(self.contest), **self.contest.arguments, "size": cases.size, "seed": cases.seed}
+
+    def play(self) -> Played:
+        """Measure all of them."""
+        cases = self.contest.cases(self.size)
         values = {name: cases.values(name) for name in listed(cases)}
         bounds = bounds_of(cases) if isinstance(cases, Episodes) else None
         known = values if bounds is None else values | {BOUND: bounds}
-        return {
+        content = {
             "metric": cases.metric,
             "cases": cases.noun,
             "reference": cases.reference if bounds is None else BOUND,
             "validated_by": cases.reference,
             "plug_in": best_plug_in(values),
             "values": {name: array.tolist() for name, array in known.items()},
-            "commit": commit(),
         }
-
-    make_folder(folder / "references")
-    return kept(folder / "references" / f"{contest.stem}.json", spec, make)
+        return Played(content)
 
 
-def result(cell: Cell, folder: Path, console: Console) -> Content:
-    """Values of a cell's run, trained if it is not there yet."""
-    spec = {**asdict(cell), **cell.contest.arguments, "rounds": cell.rounds}
-    make_folder(folder / "cells")
-    make = _of_shipped if cell.pretrained else _of_run
-    return kept(folder / "cells" / f"{cell.stem}.json", spec, lambda: make(cell, folder, console))
+Task = Cell | Others
 
 
-def _of_shipped(cell: Cell, folder: Path, console: Console) -> Content:
+def play(task: Task) -> Played:
+    """Do a task, as executors call it."""
+    return task.play()
+
+
+def saved(task: Task, folder: Path) -> Content | None:
+    """What the file of a task holds, if it is there and was made for the same."""
+    path = folder / task.path
+    if not path.is_file():
+        return None
+    content: Content = read_json(path)
+    return content if content["spec"] == json.loads(json.dumps(task.spec)) else None  # which makes lists of tuples
+
+
+def save(task: Task, played: Played, folder: Path) -> Content:
+    """Write what came of a task; returns the content of its file."""
+    content = {"spec": task.spec, "commit": commit(), **played.content}
+    if played.files:
+        run = folder / "runs" / task.stem
+        make_folder(run)
+        for name, file in played.files.items():
+            write_atomically(run / name, file)
+    path = folder / task.path
+    make_folder(path.parent)
+    write_atomically(path, json.dumps(content, ensure_ascii=False).encode())
+    return content
+
+
+def _of_shipped(cell: Cell) -> Played:
     agent = agents.load(cell.contest.env)
     cases = held_out(cell.contest.env, agent.settings, cell.size)
     about = {"commit": agent.score["commit"], "command": agent.score["command"]}
-    return _content(agent.config, agent.score["rounds_trained"], about, cases.values(agent))
+    return Played(about | _content(agent.config, agent.score["rounds_trained"], cases.values(agent)))
 
 
-def _of_run(cell: Cell, folder: Path, console: Console) -> Content:
-    settings, run = cell.contest.settings, folder / "runs" / cell.stem
+def _of_run(cell: Cell) -> Played:
+    settings = cell.contest.settings
     config = RunConfig(cell.contest.env, settings.scenario, cell.agent, settings.action, cell.seed, settings.arguments)
-    make_folder(run)
-    resume = (run / CONFIG).is_file() and (run / CHECKPOINT).is_file()
-    if not resume:
-        (run / CONFIG).unlink(missing_ok=True)  # it was stopped before its first checkpoint
-    stopped = train(load_config(run)[0] if resume else config, run, Limits(cell.rounds), resume, "cpu", console)
-    if stopped is not None:
-        raise Stopped(stopped)
-    model = load_model(run, cell.contest.env, settings)
+    with TemporaryDirectory() as name:
+        run = Path(name)
+        stopped = train(config, run, Limits(cell.rounds), False, "cpu", Console(stderr=True, quiet=True))
+        if stopped is not None:
+            raise Stopped(stopped)
+        model = load_model(run, cell.contest.env, settings)
+        files = {path.name: path.read_bytes() for path in (run / CONFIG, run / CURVE, run / MODEL)}
     values = cell.contest.cases(cell.size).values(policy_of(model, settings))
-    return _content(config, cell.rounds, {"commit": commit()}, values)
+    return Played(_content(config, cell.rounds, values), files)
 
 
-def _content(config: RunConfig, rounds: int, about: Content, values: np.ndarray[Any, Any]) -> Content:
+def _content(config: RunConfig, rounds: int, values: FloatArray) -> Content:
     settings: Any = AGENTS.load(config.agent)
     return {
-        **about,
         "action": config.action,
         "arguments": dict(config.arguments),
         "rounds_trained": rounds,

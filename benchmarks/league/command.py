@@ -1,7 +1,7 @@
 """``multispin league``: agents, environments, presets and numbers of users, with seeds.
 
 Each cell, one training run measured on the held-out cases, is a JSON file in ``results/league/``: a second call does
-what is missing, and a run that was stopped goes on. The tables are written anew after each call.
+what is missing. The tables are written anew after each call, but for one of a ``--part``.
 """
 
 import argparse
@@ -12,25 +12,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from agents.base import AGENTS
 from agents.options import ENCODING_NAMES, OWN_OPTIONS, SETTINGS
-from agents.runs import make_folder
-from benchmarks.league.cells import Cell, Contest, Stopped, obstacle, references, result, shipped
+from agents.runs import make_folder, write_atomically
+from benchmarks.league.cells import Cell, Contest, Others, Task, obstacle, play, save, saved, shipped
 from benchmarks.league.curves import draw_curves
 from benchmarks.league.files import to_text, write
 from benchmarks.league.pictures import draw_profile
 from benchmarks.league.report import League
 from benchmarks.league.studies import STUDIES
 from multispin_env.checks import check_integer, check_name, check_real
+from multispin_env.executors.base import Executor, Stopped
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS
 from multispin_env.reproduce.figure import PRESETS
 from multispin_env.terminal.arguments import chosen_arguments
 from multispin_env.terminal.command import Command
-from multispin_env.terminal.progress import Progress
+from multispin_env.terminal.executors import add_executor_options, executor_of, part_of
+from multispin_env.terminal.progress import Tally
 
 OUT = Path("results/league")
+
+PACKAGES = ("multispin_env", "agents", "benchmarks")
+"""Whose code a node of a cluster needs."""
 
 QUICK = {
     "envs": ["MultiSpin/Heterogeneous-v0", "MultiSpin/DelayedChannel-v0"],
@@ -65,6 +68,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--studies", nargs="*", default=[], metavar="NAME", help=f"of {', '.join(STUDIES)}: pretrained agents alone"
     )
     parser.add_argument("--quick", action="store_true", help="a tiny league, as a smoke test")
+    add_executor_options(parser, "cells")
     parser.add_argument("--out", type=Path, help=f"folder of the results (default {OUT})")
 
 
@@ -126,37 +130,76 @@ def cells_of(options: argparse.Namespace) -> tuple[list[Cell], list[str]]:
     return cells, list(skipped)
 
 
-def play(cells: Sequence[Cell], folder: Path, league: League) -> int | None:
-    """Run the cells one after the other; returns the signal that stopped it, if any."""
-    quiet = Console(stderr=True, quiet=True)
-    try:
-        with Progress(len(cells)) as progress:
-            for cell in cells:
-                progress.begin(cell.stem)
-                about = references(cell.contest, cell.size, folder)
-                league.results[cell] = result(cell, folder, quiet)
-                league.references[cell.contest] = about
-    except Stopped as stopped:
-        return stopped.number
-    return None
+def tasks_of(cells: Sequence[Cell]) -> list[Task]:
+    """Each cell, and before the first of a contest what it is compared with."""
+    return list(dict.fromkeys(task for cell in cells for task in (Others(cell.contest, cell.size), cell)))
+
+
+def do(tasks: Sequence[Task], folder: Path, executor: Executor) -> list[str]:
+    """Do what is missing and write it; returns what failed, of which ``failed/`` has the errors.
+
+    Raises
+    ------
+    Stopped
+        After a signal.
+    """
+    missing = [task for task in tasks if saved(task, folder) is None]
+    failed = []
+    if missing:
+        with Tally(len(missing), executor.width) as tally:
+            for outcome in executor.outcomes(play, missing):
+                task = missing[outcome.index]
+                errors = folder / "failed" / f"{task.stem}.txt"
+                if outcome.error:
+                    make_folder(errors.parent)
+                    write_atomically(errors, outcome.error.encode())
+                    failed.append(task.stem)
+                else:
+                    save(task, outcome.value, folder)
+                    errors.unlink(missing_ok=True)
+                tally.add(task.stem, failed=bool(outcome.error))
+    return failed
+
+
+def found(cells: Sequence[Cell], folder: Path) -> League:
+    """What is written of these cells."""
+    league = League({}, {})
+    for cell in cells:
+        result, others = saved(cell, folder), saved(Others(cell.contest, cell.size), folder)
+        if result is not None and others is not None:
+            league.results[cell] = result
+            league.references[cell.contest] = others
+    return league
+
+
+def _write_tables(league: League, options: argparse.Namespace, skipped: Sequence[str]) -> None:
+    write(league, options.out, options.command, skipped)
+    draw_profile(league, options.out)
+    draw_curves(league, options.out)
+    print(to_text(league))
 
 
 def run(options: argparse.Namespace) -> int | None:
     """Play what is asked for and missing, and write the tables; returns a status if a signal stops it."""
-    league = League({}, {})
     _complete(options)
+    executor = executor_of(options, PACKAGES)
     make_folder(options.out)
     cells, skipped = cells_of(options)
+    own = part_of(cells, options.part)
     for name in options.studies:
         print(f"{STUDIES[name](options.out, options.size)}\n")
-    stopped_by = play(cells, options.out, league)
-    if league.results:
-        write(league, options.out, options.command, skipped)
-        draw_profile(league, options.out)
-        draw_curves(league, options.out)
-        print(to_text(league))
+    stopped_by, failed = None, []
+    try:
+        failed = do(tasks_of(own), options.out, executor)
+    except Stopped as stopped:
+        stopped_by = stopped.number
+    league = found(cells, options.out)
+    if league.results and options.part is None:
+        _write_tables(league, options, skipped)
+    if failed:
+        print(f"failed, see {options.out}/failed: {', '.join(failed)}", file=sys.stderr)
     if stopped_by is None:
-        return None
+        return 1 if failed else None
     name = signal.Signals(stopped_by).name
     print(f"stopped by {name}; tables hold what is done, and the same command goes on", file=sys.stderr)
     return 128 + stopped_by
@@ -164,7 +207,14 @@ def run(options: argparse.Namespace) -> int | None:
 
 COMMAND = Command(
     str(__doc__).partition(": ")[2],
-    ("--quick", "--pretrained --agents", "--agents apg ppo --fraction 0.25", "--agents --studies generalisation time"),
+    (
+        "--quick",
+        "--workers 2",
+        "--part 3/8",
+        "--pretrained --agents",
+        "--agents apg ppo --fraction 0.25",
+        "--agents --studies generalisation time",
+    ),
     add_options,
     run,
 )

@@ -10,7 +10,7 @@ OUT = Path(__file__).resolve().parents[1] / "images" / "architecture.png"
 
 ROOMS = (
     ("agents/", "registry, learners, policies, runs, pretrained (torch)"),
-    ("commands/  watch/  reproduce/  terminal/", "what a user runs; options, tables, progress, exit status"),
+    ("commands/  watch/  reproduce/  terminal/  executors/", "what a user runs; options, tables, progress, many tasks"),
     ("evaluation/", "cases, contenders, ledger, comparison, seeds"),
     ("envs/", "shells single and vector, engine protocol, registration"),
     ("envs/rounds/", "engine, core, actions, encodings, observations, objectives, memories, variants"),

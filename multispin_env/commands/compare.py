@@ -1,7 +1,8 @@
 """``multispin compare``: contenders compared on whole episodes of an environment."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,12 @@ from multispin_env.evaluation.cases.base import heading
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers, comparison_cells
 from multispin_env.evaluation.contenders import SLOW, make_contender, native
+from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.evaluation.table import to_csv, to_json
+from multispin_env.executors.base import Executor
+from multispin_env.executors.serial import Serial
+from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import (
     DEFAULT_ENV,
     DEFAULT_SCENARIO,
@@ -23,7 +28,8 @@ from multispin_env.terminal.arguments import (
     parse_settings,
 )
 from multispin_env.terminal.command import Command
-from multispin_env.terminal.progress import Progress
+from multispin_env.terminal.executors import add_executor_options, executor_of
+from multispin_env.terminal.progress import Progress, Tally
 from multispin_env.terminal.tables import STDOUT, check_outputs, show_table, write_output
 
 
@@ -50,6 +56,48 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--json", type=Path, metavar="FILE", help="write the table there too, with how it was made; - prints it instead"
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too; - prints it instead")
+    add_executor_options(parser, "controllers", parts=False)
+
+
+@dataclass(frozen=True)
+class Part:
+    """All episodes of one contender.
+
+    Parameters
+    ----------
+    env_id, size, scenario, arguments, seed
+        As of `Episodes`.
+    name
+        Of the contender.
+    """
+
+    env_id: str
+    size: int
+    scenario: Scenario | str
+    arguments: Mapping[str, Any]
+    seed: int
+    name: str
+
+
+def play(part: Part) -> Ledger:
+    """Play a part, as executors call it."""
+    return Episodes(part.env_id, part.size, part.scenario, part.arguments, part.seed).play(part.name)
+
+
+def ledgers_of(cases: Episodes, names: Sequence[str], executor: Executor) -> dict[str, Ledger]:
+    """What each contender does in the same episodes; ``ValueError`` with what went wrong with one."""
+    if isinstance(executor, Serial):  # which can say how far a contender is
+        with Progress(len(names)) as progress:
+            return {name: cases.play(name, progress.begin(name)) for name in names}
+    parts = [Part(cases.env_id, cases.size, cases.scenario, cases.arguments, cases.seed, name) for name in names]
+    found = {}
+    with Tally(len(names), executor.width) as tally:
+        for outcome in executor.outcomes(play, parts):
+            if outcome.error:
+                raise ValueError(f"{names[outcome.index]}: {outcome.error.strip().splitlines()[-1]}")
+            found[names[outcome.index]] = outcome.value
+            tally.add(names[outcome.index])
+    return {name: found[name] for name in names}
 
 
 def chosen_names(cases: Episodes, controllers: Sequence[str] | None, reference: str | None) -> tuple[list[str], str]:
@@ -91,13 +139,12 @@ def run(options: argparse.Namespace) -> None:
     """Play, compare and show."""
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
+    executor = executor_of(options)
     cases = Episodes(options.env, options.episodes, options.scenario, chosen_arguments(options), options.seed)
     metric = cases.metric if options.metric is None else options.metric
     check_name("metric", metric, METRICS)
     names, reference = chosen_names(cases, options.controllers, options.reference)
-    with Progress(len(names)) as progress:
-        ledgers = {name: cases.play(name, progress.begin(name)) for name in names}
-    rows = compare_ledgers(ledgers, reference, metric)
+    rows = compare_ledgers(ledgers_of(cases, names, executor), reference, metric)
     if options.json is not None:
         write_output(f"{to_json(rows, about(cases, options, reference, metric))}\n", options.json)
     if options.csv is not None:

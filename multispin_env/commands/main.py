@@ -50,6 +50,7 @@ COMMANDS = {
         _AGENTS + "export", "write a saved agent as ONNX or for PyTorch", "export", "python -m agents.export"
     ),
     "pack": Entry(_AGENTS + "pack", "make a pretrained agent of a saved one", "train"),
+    "sweep": Entry(_AGENTS + "sweep", "search for hyperparameters of an agent", "sweep"),
     "league": Entry(
         "benchmarks.league.command",
         "train and compare all agents everywhere (needs a checkout)",

@@ -53,10 +53,55 @@ class Progress:
     def _show(self, part: float) -> None:
         self._shown = monotonic()
         fraction = (self._begun - 1 + part) / self.total
-        bar = f"{'#' * round(WIDTH * fraction):-<{WIDTH}}"
         seconds = self._shown - self._started
-        line = f"[{bar}] {100.0 * fraction:3.0f} %  {seconds:4.0f} s  {self._begun} of {self.total}, {self._name}"
+        _print(fraction, f"{seconds:4.0f} s  {self._begun} of {self.total}, {self._name}", self._terminal)
+
+
+class Tally:
+    """Tasks of which several may run at a time.
+
+    Parameters
+    ----------
+    total
+        Tasks in all.
+    width
+        How many run at a time.
+    """
+
+    def __init__(self, total: int, width: int) -> None:
+        self.total, self.width = total, width
+        self.done, self.failed = 0, 0
+        self._started = monotonic()
+        self._terminal = sys.stderr.isatty()
+
+    def __enter__(self) -> "Tally":
+        self._show("")
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        """Leave the line."""
         if self._terminal:
-            print(f"\r{line[:LINE]:<{LINE}}", end="", file=sys.stderr, flush=True)
-        else:
-            print(line, file=sys.stderr, flush=True)
+            print(file=sys.stderr)
+
+    def add(self, name: str, failed: bool = False) -> None:
+        """Report that one more is done, or has failed."""
+        self.done, self.failed = self.done + (not failed), self.failed + failed
+        self._show(name)
+
+    def _show(self, name: str) -> None:
+        ended = self.done + self.failed
+        running = min(self.width, self.total - ended)
+        seconds = monotonic() - self._started
+        left = f"{seconds / ended * (self.total - ended):.0f} s left" if ended else "time left unknown"
+        failed = f", {self.failed} failed" if self.failed else ""
+        said = f"{self.done} of {self.total} done, {running} running{failed}, {left}"
+        _print(ended / self.total if self.total else 1.0, f"{said}  {name}".rstrip(), self._terminal)
+
+
+def _print(fraction: float, text: str, terminal: bool) -> None:
+    bar = f"{'#' * round(WIDTH * fraction):-<{WIDTH}}"
+    line = f"[{bar}] {100.0 * fraction:3.0f} %  {text}"
+    if terminal:
+        print(f"\r{line[:LINE]:<{LINE}}", end="", file=sys.stderr, flush=True)
+    else:
+        print(line, file=sys.stderr, flush=True)

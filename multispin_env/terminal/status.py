@@ -1,10 +1,12 @@
 """How a command ends: its exit status, and one sentence on stderr for what cannot be done."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 
 from multispin_env.checks import missing_package
+from multispin_env.executors.base import Stopped
 
 REFUSED = 2
 """Exit status for wrong use."""
@@ -45,6 +47,8 @@ def exit_status(program: str, run: Callable[[], int | None], extra: str = "") ->
         return _closed_pipe()
     except KeyboardInterrupt:
         return _say(f"{program}: interrupted", INTERRUPTED)
+    except Stopped as stopped:
+        return _say(f"{program}: stopped by {signal.Signals(stopped.number).name}", 128 + stopped.number)
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         return _say(f"{program}: {sentence(error, extra)}", REFUSED)
 

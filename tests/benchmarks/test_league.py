@@ -169,6 +169,44 @@ def test_a_second_call_repeats_nothing(played, monkeypatch):
     assert (played / "results.csv").read_text() == before
 
 
+def test_processes_and_parts_find_what_a_serial_league_finds(played, tmp_path, capsys):
+    """In every field, and in every byte of the files of runs that say nothing of time."""
+    for more in (("--workers", "2", "--part", "1/2"), ("--part", "2/2")):
+        assert run(tmp_path, *more) == 0
+        assert not (tmp_path / "results.json").exists()
+    said = capsys.readouterr().err
+    assert "2 running" in said
+    assert run(tmp_path, "--workers", "2") == 0
+    own, other = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path, played))
+    assert {key: value for key, value in own.items() if key != "command"} == {
+        key: value for key, value in other.items() if key != "command"
+    }
+    names = [sorted(path.relative_to(folder) for path in folder.rglob("*.*")) for folder in (tmp_path, played)]
+    assert names[0] == names[1]
+    for name in names[0]:
+        if name.parts[0] in ("cells", "references"):
+            assert (tmp_path / name).read_bytes() == (played / name).read_bytes()
+
+
+def test_a_cell_that_fails_is_said_and_the_others_are_done(tmp_path, monkeypatch, capsys):
+    options = ("--seeds", "2", "--agents", "ppo", "--envs", "MultiSpin/Heterogeneous-v0")
+    train, calls = cells.train, []
+
+    def first_fails(*given):
+        calls.append(given)
+        return train(*given) if len(calls) > 1 else [][0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cells, "train", first_fails)
+        assert run(tmp_path, *options) == 1
+    stem = "heterogeneous-llama2-k3-ppo-s0-r2000"
+    assert f"failed, see {tmp_path}/failed: {stem}" in capsys.readouterr().err
+    assert "IndexError" in (tmp_path / "failed" / f"{stem}.txt").read_text()
+    assert len(json.loads((tmp_path / "results.json").read_text())["cells"]) == 1
+    assert run(tmp_path, *options) == 0
+    assert not (tmp_path / "failed" / f"{stem}.txt").exists()
+
+
 def test_a_stopped_league_shows_what_is_done_and_goes_on(tmp_path, monkeypatch, capsys):
     options = ("--seeds", "2", "--agents", "ppo", "--envs", "MultiSpin/Heterogeneous-v0")
     train, calls = cells.train, []
@@ -223,6 +261,8 @@ def test_studies_run(tmp_path, monkeypatch):
         (["--studies", "tim"], "did you mean 'time'"),
         (["--seeds", "0"], "seeds: expected an integer ≥ 1, got 0"),
         (["--envs", "MultiSpin/Continuous-v0", "--action", "shares"], "action: expected one of"),
+        (["--workers", "0"], "workers: expected an integer ≥ 1, got 0"),
+        (["--part", "3/2"], "part: expected I/N with 1 ≤ I ≤ N, as 2/8, got '3/2'"),
         (["--size", "1"], "size: expected an integer ≥ 2, got 1"),
         (["--server", "a100-32"], "server: expected one of"),
         (["--server", "a100-32b", "--set", "server=a100-70b"], "set: expected 'server' once, got --server too"),

@@ -50,6 +50,17 @@ def test_files_hold_the_table_and_how_it_was_made(tmp_path, capsys):
     assert set(found["about"]["versions"]) == {"multispin_env", "gymnasium", "numpy", "scipy"}
 
 
+def test_workers_make_the_same_table(capsys):
+    options = ["--num-users", "3", "--episodes", "4", "--controllers", "optimal", "fixed", "--csv", "-"]
+    tables = []
+    for more in ([], ["--workers", "2"]):
+        assert main(["compare", *options, *more]) == 0
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1]
+    assert main(["compare", *options, "--workers", "0"]) == 2
+    assert "workers: expected an integer ≥ 1, got 0" in capsys.readouterr().err
+
+
 def test_hidden_environments_are_played_by_plug_ins(capsys):
     names = ["optimal+filter", "optimal+task-mean", "fixed"]
     arguments = ["--set", "task_visible=False", "--set", "mean_rounds=4"]

@@ -3,6 +3,7 @@
 import pytest
 
 from multispin_env.checks import missing_package
+from multispin_env.executors.base import Stopped
 from multispin_env.terminal.status import exit_status
 
 
@@ -16,6 +17,11 @@ def failing(error):
 def test_a_command_says_its_status_or_nothing():
     assert exit_status("x", lambda: None) == 0
     assert exit_status("x", lambda: 143) == 143
+
+
+def test_a_signal_is_said(capsys):
+    assert exit_status("x", failing(Stopped(15))) == 128 + 15
+    assert capsys.readouterr().err == "x: stopped by SIGTERM\n"
 
 
 @pytest.mark.parametrize(

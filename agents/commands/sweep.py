@@ -1,0 +1,206 @@
+"""``multispin sweep``: search for hyperparameters of an agent."""
+
+import argparse
+import csv
+import io
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from agents.base import AGENTS, usual_choice
+from agents.options import ENCODING_NAMES, SETTINGS, settings_from
+from agents.runs import RunConfig, make_folder, write_atomically
+from agents.search import EXPECTED, Candidate, Dimension, dimensions, scores
+from multispin_env.checks import check_integer, check_name
+from multispin_env.envs.settings import ENVIRONMENTS
+from multispin_env.evaluation.table import aligned
+from multispin_env.executors.base import Executor, Stopped
+from multispin_env.terminal.arguments import DEFAULT_ENV, add_system_options
+from multispin_env.terminal.command import Command
+from multispin_env.terminal.executors import add_executor_options, executor_of
+from multispin_env.terminal.progress import Tally
+
+OUT = Path("results/sweep")
+STUDY, SHOWN = "study.log", 10
+"""File of the study in its folder, and trials that the terminal shows."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_system_options(parser, SETTINGS)
+    parser.add_argument(
+        "--agent", help=f"one of {', '.join(AGENTS.names())} (default ppo; without the barrier evolution)"
+    )
+    parser.add_argument("--action", help=f"action encoding: {', '.join(ENCODING_NAMES)} (default: the environment's)")
+    parser.add_argument(
+        "--tune", nargs="+", action="extend", required=True, metavar="NAME=RANGE",
+        help=f"fields of the agent's dataclass that vary: {EXPECTED}",
+    )  # fmt: skip
+    parser.add_argument("--trials", type=int, default=20, help="choices in all, those of calls before too (default 20)")
+    parser.add_argument("--timesteps", type=int, help="rounds of each training (default: a quarter of the agent's)")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each choice (default 1)")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"folder of the study and its tables (default {OUT})")
+    add_executor_options(parser, "choices", parts=False)
+
+
+def study_in(folder: Path, about: dict[str, Any]) -> optuna.Study:
+    """The study of a folder, begun or continued; ``ValueError`` if it is of something else.
+
+    Processes that have the same file open share it.
+    """
+    study = optuna.create_study(
+        study_name="sweep",
+        storage=JournalStorage(JournalFileBackend(str(folder / STUDY))),
+        load_if_exists=True,
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),  # several choices are tried at a time
+    )
+    before = study.user_attrs.get("about")
+    if before is None:
+        study.set_user_attr("about", about)
+    elif before != about:
+        changed = [name for name in about if before.get(name) != about[name]]
+        raise ValueError(f"out: expected an empty folder, or the same {' and '.join(changed)}, got {str(folder)!r}")
+    return study
+
+
+def complete(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that have a score, best first."""
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(done, key=lambda trial: -float(trial.value or 0.0))
+
+
+def search(study: optuna.Study, space: Sequence[Dimension], base: Candidate, trials: int, executor: Executor) -> None:
+    """Try choices until there are so many, as many at a time as the executor does.
+
+    Raises
+    ------
+    Stopped
+        After a signal.
+    """
+    missing = trials - len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)))
+    if missing <= 0:
+        return
+    with Tally(missing, executor.width) as tally:
+        while missing > 0:
+            asked = [study.ask() for _ in range(min(missing, executor.width))]
+            choices = [{one.name: one.suggest(trial) for one in space} for trial in asked]
+            tasks = [Candidate(base.config, values, base.timesteps, base.seeds) for values in choices]
+            for outcome in executor.outcomes(scores, tasks):
+                trial = asked[outcome.index]
+                if outcome.error:
+                    trial.set_user_attr("error", outcome.error)
+                    study.tell(trial, state=TrialState.FAIL)
+                else:
+                    trial.set_user_attr("scores", outcome.value)
+                    study.tell(trial, sum(outcome.value) / len(outcome.value))
+                tally.add(f"trial {trial.number}", failed=bool(outcome.error))
+            missing -= len(asked)
+
+
+def write(study: optuna.Study, space: Sequence[Dimension], folder: Path, command: str) -> str:
+    """Write ``best.json``, ``results.csv`` and ``sweep.png``; returns the table of the best for the terminal."""
+    done, names = complete(study), [one.name for one in space]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("trial", "score", *names))
+    writer.writerows((trial.number, trial.value, *(trial.params[name] for name in names)) for trial in done)
+    write_atomically(folder / "results.csv", text.getvalue().encode())
+    best = {"score": done[0].value, "values": done[0].params, **study.user_attrs["about"], "command": command}
+    write_atomically(folder / "best.json", (json.dumps(best, indent=2, ensure_ascii=False) + "\n").encode())
+    _draw(done, space, folder / "sweep.png")
+    lines = [
+        (str(trial.number), f"{trial.value:.5f}", *(f"{trial.params[name]:.4g}" for name in names))
+        for trial in done[:SHOWN]
+    ]
+    return aligned(("trial", "score", *names), lines)
+
+
+def _draw(done: Sequence[FrozenTrial], space: Sequence[Dimension], path: Path) -> None:
+    """Scores over the trials, and over each hyperparameter; the star is the best."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.0 * (1 + len(space)), 3.0), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    first, *others = figure.subplots(1, 1 + len(space), sharey=True)
+    scores_of = [float(trial.value or 0.0) for trial in done]
+    numbers = [trial.number for trial in done]
+    first.set_ylabel("best validation")
+    panels = [(first, "trial", numbers, False)]
+    panels += [
+        (axes, one.name, [t.params[one.name] for t in done], one.log) for axes, one in zip(others, space, strict=True)
+    ]
+    for axes, name, given, log in panels:
+        axes.plot(given, scores_of, "o", markersize=4)
+        axes.plot(given[:1], scores_of[:1], "*", markersize=12)
+        axes.set_xlabel(name)
+        if log:
+            axes.set_xscale("log")
+        else:
+            axes.locator_params(axis="x", nbins=4, integer=name == "trial")
+            axes.ticklabel_format(axis="x", useOffset=False)
+    first.ticklabel_format(axis="y", useOffset=False)
+    figure.savefig(path)
+
+
+def _base(options: argparse.Namespace) -> Candidate:
+    env_id = DEFAULT_ENV if options.env is None else options.env
+    check_name("env", env_id, ENVIRONMENTS.names())
+    given = {name: getattr(options, name) for name in ("env", "agent", "action") if getattr(options, name) is not None}
+    chosen = {**usual_choice(env_id), **given}
+    settings = settings_from(options, chosen["env"], chosen["action"])
+    config = RunConfig(scenario=settings.scenario, arguments=settings.arguments, **chosen)
+    own = AGENTS.load(config.agent).timesteps // 4
+    return Candidate(config, {}, own if options.timesteps is None else options.timesteps, options.seeds)
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Search, and show the best; returns a status if a signal stops it, or nothing could be trained."""
+    for name in ("trials", "seeds", "timesteps"):
+        if getattr(options, name) is not None:
+            check_integer(name, getattr(options, name), 1)
+    executor = executor_of(options, ("multispin_env", "agents"))
+    base = _base(options)
+    space = dimensions(options.tune, AGENTS.load(base.config.agent))
+    make_folder(options.out)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    about = {
+        "run": base.config.to_dict(), "timesteps": base.timesteps, "seeds": base.seeds, "tune": sorted(options.tune),
+    }  # fmt: skip
+    study = study_in(options.out, json.loads(json.dumps(about)))
+    stopped_by = None
+    try:
+        search(study, space, base, options.trials, executor)
+    except Stopped as stopped:
+        stopped_by = stopped.number
+    if complete(study):
+        print(write(study, space, options.out, options.command))
+    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    for trial in failed:
+        print(f"trial {trial.number} failed: {trial.user_attrs['error'].strip().splitlines()[-1]}", file=sys.stderr)
+    if stopped_by is not None:
+        name = signal.Signals(stopped_by).name
+        print(f"stopped by {name}; the same command goes on", file=sys.stderr)
+        return 128 + stopped_by
+    return None if complete(study) else 1
+
+
+COMMAND = Command(
+    "Search for hyperparameters of an agent with Optuna: fields of its dataclass, by the best validation of a run.",
+    (
+        "--tune learning_rate=1e-4:1e-2:log width=16,32,64",
+        "--agent apg --num-users 8 --tune max_grad_norm=.1:1 --trials 40 --workers 2",
+        "--env MultiSpin/Continuous-v0 --num-users 8 --tune noise=.03:.3:log pairs=8,16 --timesteps 100000",
+    ),
+    add_options,
+    run,
+)

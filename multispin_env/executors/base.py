@@ -1,0 +1,59 @@
+"""What every executor offers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Stopped(BaseException):
+    """A signal asked for an end; what is done is kept."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a task.
+
+    Parameters
+    ----------
+    index
+        Of the task among those given.
+    value
+        What it returned; ``None`` if it failed.
+    error
+        The traceback, or why it could not be done; empty if it did not fail.
+    """
+
+    index: int
+    value: Any = None
+    error: str = ""
+
+
+class Executor(Protocol):
+    """Does tasks, in any order."""
+
+    @property
+    def width(self) -> int:
+        """How many tasks run at a time, as far as it is known."""
+        ...
+
+    def outcomes(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Outcome]:
+        """Outcomes as they come, one for each task.
+
+        Parameters
+        ----------
+        work
+            A function of a module, which can be pickled. It touches nothing that others can see, and returns all that
+            is to be kept.
+        tasks
+            What it is called with, one at a time; they can be pickled.
+
+        Raises
+        ------
+        Stopped
+            After a signal, and if a task raises it.
+        """
+        ...
