@@ -28,6 +28,7 @@ from agents.policies.network import policy_of
 from agents.runs import CONFIG, CURVE, RunConfig, make_folder, write_atomically
 from agents.training import train
 from multispin_env.arrays import FloatArray
+from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.settings import ENVIRONMENTS, Settings
 from multispin_env.evaluation.bounds import bounds_of
 from multispin_env.evaluation.cases.base import Cases, listed
@@ -102,11 +103,6 @@ class Contest:
     def title(self) -> str:
         """What a table of it is called."""
         return ", ".join((self.env, self.preset, f"K = {self.num_users}", *self._others))
-
-    @property
-    def floor(self) -> str:
-        """What counts as a score of 0."""
-        return self.settings.variant.baseline
 
     @property
     def _settings(self) -> list[str]:
@@ -258,12 +254,14 @@ class Others:
         values = {name: cases.values(name) for name in listed(cases)}
         bounds = bounds_of(cases) if isinstance(cases, Episodes) else None
         known = values if bounds is None else values | {BOUND: bounds}
+        baseline = self.contest.settings.variant.baseline  # where something is hidden, with an estimator
         content = {
             "metric": cases.metric,
             "cases": cases.noun,
             "reference": cases.reference if bounds is None else BOUND,
             "validated_by": cases.reference,
             "plug_in": best_plug_in(values),
+            "floor": next(name for name in values if ContenderName.parse(name).controller == baseline),
             "values": {name: array.tolist() for name, array in known.items()},
         }
         return Played(content)

@@ -42,7 +42,7 @@ def _shares(league: League) -> Iterator[Cells]:
             continue
         reference = league.others(contest, about["reference"])
         for one in league.standings(contest):
-            if one.name in (about["reference"], contest.floor):
+            if one.name in (about["reference"], about["floor"]):
                 continue
             seeds = np.sort(one.values.mean(-1) / reference.mean())[::-1]
             shown = " ".join(f"{share:.4f}" for share in seeds) if one.seeds else "-"

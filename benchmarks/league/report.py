@@ -80,7 +80,7 @@ class League:
         about = self.references[contest]
         roles = {
             about["validated_by"]: "validation", about["plug_in"]: PLUG_IN, about["reference"]: "reference",
-            contest.floor: "floor",
+            about["floor"]: "floor",
         }  # fmt: skip
         standings = [
             self._standing(contest, name, role, (), self.others(contest, name)[None]) for name, role in roles.items()
@@ -92,8 +92,7 @@ class League:
 
     def _standing(self, contest: Contest, name: str, role: str, seeds: tuple[int, ...], values: FloatArray) -> Standing:
         about = self.references[contest]
-        plug_in, reference = (self.others(contest, about[key]) for key in ("plug_in", "reference"))
-        floor = self.others(contest, contest.floor)
+        plug_in, reference, floor = (self.others(contest, about[key]) for key in ("plug_in", "reference", "floor"))
         performance = Performance(values, floor, reference)
         score = float(performance.scores(np.full(len(floor), 1.0 / len(floor))).mean())
         mean, minus_plug_in, minus_reference = (_interval(values - other) for other in (0.0, plug_in, reference))
@@ -118,15 +117,13 @@ class League:
         return performances
 
     def _agents(self, contest: Contest) -> dict[str, Performance]:
-        floor, top = self.others(contest, contest.floor), self.others(contest, self.references[contest]["reference"])
+        floor, top = (self.others(contest, self.references[contest][key]) for key in ("floor", "reference"))
         agents = [one for one in self.standings(contest) if one.role == "agent"]
         return {one.name: Performance(one.values, floor, top) for one in agents}
 
     def _plug_in(self, contest: Contest) -> Performance:
         about = self.references[contest]
-        plug_in, floor, top = (
-            self.others(contest, name) for name in (about["plug_in"], contest.floor, about["reference"])
-        )
+        plug_in, floor, top = (self.others(contest, about[key]) for key in ("plug_in", "floor", "reference"))
         return Performance(plug_in[None], floor, top)
 
 

@@ -11,7 +11,7 @@ from agents.checkpoints import MODEL, load_checkpoint
 from agents.commands import train as train_command
 from benchmarks.league import cells, studies
 from benchmarks.league import command as league
-from benchmarks.league.cells import Contest
+from benchmarks.league.cells import Contest, Others
 from benchmarks.league.statistics import Performance, all_scores, crossed, iqm, iqm_interval, profile, weights_of
 from multispin_env.commands.main import main
 from multispin_env.evaluation.cases.states import States
@@ -152,6 +152,13 @@ def test_without_the_barrier_the_reference_is_the_bound(tmp_path):
     assert rows["barrier"]["score"] == 0.0
     assert 0.0 < rows["groups"]["score"] <= rows["evolution"]["score"] < 1.0
     assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_where_something_is_hidden_the_floor_has_an_estimator(tmp_path):
+    others = Others(Contest("MultiSpin/Continuous-v0", "llama2", 2, "acceptance_visible=False horizon=4."), 2)
+    content = others.play().content
+    assert content["floor"] == "barrier+filter"
+    assert content["reference"] == content["validated_by"] == "prices+clairvoyant"  # nothing bounds it
 
 
 def test_what_agents_cannot_play_is_left_out_of_a_whole_league():
