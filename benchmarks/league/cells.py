@@ -51,6 +51,9 @@ On late reports they learn on top of the plug-in, and without the barrier the op
 
 ENCODING = "lengths"
 
+SCHEMA = 2
+"""Version of the files of references; others are made anew."""
+
 BOUND = "bound"
 """What the reference is called where it is no policy, but what no policy exceeds."""
 
@@ -246,7 +249,8 @@ class Others:
     def spec(self) -> Content:
         """What its file holds for."""
         cases = self.contest.cases(self.size)
-        return {**asdict(self.contest), **self.contest.arguments, "size": cases.size, "seed": cases.seed}
+        about = {"schema": SCHEMA, "size": cases.size, "seed": cases.seed}
+        return {**asdict(self.contest), **self.contest.arguments, **about}
 
     def play(self) -> Played:
         """Measure all of them."""
