@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.rounds import goodput
+from multispin_env.physics.rounds import goodput, largest
 from multispin_env.server import line_time
-from multispin_env.solver.lagrangian import lagrangian_lengths
+from multispin_env.solver.lagrangian import Ray, ray_lengths
 from multispin_env.solver.moves import improve
 from multispin_env.solver.problem import TINY, Problem
 from multispin_env.solver.relaxed import Relaxed, relaxed_longest, relaxed_optimum
@@ -53,6 +53,9 @@ WIDE = Effort(reach=20.0, points=33, starts=3, tokens=2.0, between=1)
 CROWDED = Effort(reach=20.0, points=17, starts=1, tokens=2.0)
 """Likewise for at least `CROWD` users: a token of one of them is a smaller part of the round."""
 
+STEPS = 2
+"""Of Newton, for the latency of a candidate on the ray: it starts close to it."""
+
 CENTRES = 3
 """Best points of the ray that get more points beside them."""
 
@@ -75,6 +78,7 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
         Whole numbers (n, K), and the relaxed optimum to `RELAXED_TOLERANCE`, which knows no TPOT. Where no lengths are
         in time, those with the shortest time per output token.
     """
+    problem = problem.tabulated()
     if problem.tpot == np.inf:
         return _fast_lengths(problem)
     lengths, relaxed = _fast_lengths(replace(problem, tpot=np.inf))
@@ -162,49 +166,61 @@ def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Ef
 
 def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> tuple[FloatArray, FloatArray]:
     """The best candidates (n, starts, K) of the ray, and their latencies (n, starts)."""
-    steps = np.linspace(-effort.reach, effort.reach, effort.points)
-    candidates, latency, value = _on_ray(problem, relaxed, room, effort, steps)
+    finer = effort.between + 1
+    ray = _ray(problem, relaxed, room, effort, (effort.points - 1) * finer + 1)
+    candidates = ray_lengths(problem, ray, relaxed.length)
+    coarse = np.arange(0, ray.points, finer)
+    latencies = ray.latencies
+    value = np.full(latencies.shape, -np.inf)
+    value[coarse] = _estimated(problem, candidates[coarse], latencies[coarse])
+    if effort.starts > 1:  # lengths rise along the ray
+        total = candidates[coarse].sum(-1)
+        value[coarse[1:]] = np.where(total[1:] == total[:-1], -np.inf, value[coarse[1:]])
+    columns = np.arange(len(problem))
+    best = _best(value, 1 if effort.starts == 1 and not effort.between else CENTRES)
     if effort.between:
-        centres = steps[_distinct_best(value, CENTRES)]
-        spacing = steps[1] - steps[0]
-        near = np.linspace(-spacing, spacing, 2 * effort.between + 3)
-        near = near[(near != 0.0) & (np.abs(near) < spacing)]
-        more = _on_ray(problem, relaxed, room, effort, (centres[..., None] + near).reshape(len(problem), -1))
-        pairs = zip((candidates, latency, value), more, strict=True)
-        candidates, latency, value = (np.concatenate(pair, 1) for pair in pairs)
-    best = value.argmax(-1)[:, None] if effort.starts == 1 else _distinct_best(value, effort.starts)
-    return np.take_along_axis(candidates, best[..., None], 1), np.take_along_axis(latency, best, -1)
+        near = best[:, None] + np.delete(np.arange(-effort.between, effort.between + 1), effort.between)[:, None]
+        near = np.clip(near, 0, ray.points - 1).reshape(-1, len(problem))
+        value[near, columns] = _estimated(problem, candidates[near, columns], latencies[near, columns])
+    best = _best(value, effort.starts)
+    lengths = candidates[best, columns].swapaxes(0, 1)
+    return lengths, problem.latency(lengths)
 
 
-def _on_ray(
-    problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, steps: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Candidates (n, points, K) at ``steps`` (points,) or (n, points) of the ray, their latencies and goodputs."""
-    candidates = _ray(problem, relaxed, room, effort, steps)
-    latency = problem.latency(candidates)
-    return candidates, latency, goodput(problem.tokens(candidates), latency, problem.server_time(candidates))
-
-
-def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, steps: FloatArray) -> FloatArray:
-    """Candidates (n, points, K)."""
+def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, points: int) -> Ray:
+    """So many points around the relaxed optimum."""
     per_token = problem.token_time / (room * room)  # ∂φ/∂L_k, times P / φ
     pull = np.maximum((per_token * relaxed.length).sum(-1), TINY)
     spread = np.sqrt((per_token * per_token).sum(-1) / 12.0) / pull  # sd / φ
     if effort.tokens:
         slowest = ((relaxed.length > 0.0) * problem.draft_time).max(-1)
         spread = np.maximum(spread, effort.tokens * slowest / np.maximum(effort.reach * relaxed.latency, TINY))
-    factor = np.maximum(1.0 + spread[:, None] * steps, 0.05)
-    price = np.maximum(relaxed.price, TINY)
+    reach = effort.reach * spread
     charge = relaxed.value * relaxed.slope if len(problem.lines) else None
-    return lagrangian_lengths(problem, relaxed.latency[:, None] * factor, price[:, None] * factor, charge)
+    price = np.maximum(relaxed.price, TINY)
+    return Ray(relaxed.latency, price, charge, 1.0 - reach, 2.0 * reach / (points - 1), points)
 
 
-def _distinct_best(value: FloatArray, count: int) -> IntArray:
-    """Positions (n, count) of the largest values (n, m); of equal ones the first counts as large."""
-    order = np.argsort(-value, -1, kind="stable")
-    ranked = np.take_along_axis(value, order, -1)
-    repeated: BoolArray = np.zeros(value.shape, dtype=bool)
-    repeated[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
-    first = np.argsort(repeated, -1, kind="stable")[:, :count]
-    positions: IntArray = np.take_along_axis(order, first, -1)
-    return positions
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+def _estimated(problem: Problem, candidates: FloatArray, latency: FloatArray) -> FloatArray:
+    """Goodputs (m, n) of candidates (m, n, K), by a few steps of Newton from latencies (m, n) close to theirs."""
+    drafting, uploading = candidates * problem.draft_time, candidates * problem.token_time
+    least = largest(drafting + uploading)
+    for _ in range(STEPS):
+        latency = np.maximum(latency, least)
+        gap = latency[..., None] - drafting
+        share = uploading / gap
+        used = np.add.reduce(share, -1)
+        share /= gap
+        latency = latency + used * (used - 1.0) / np.maximum(np.add.reduce(share, -1), TINY)
+    latency = np.where(used > 0.0, np.maximum(latency, least), 0.0)
+    tokens = np.add.reduce(problem.expected(candidates), -1)
+    value = goodput(tokens, latency, problem.server_time(candidates.swapaxes(0, 1)).T)
+    return np.where(np.isnan(value), -np.inf, value)
+
+
+def _best(value: FloatArray, count: int) -> IntArray:
+    """Positions (count, n) of the largest values (m, n)."""
+    if count == 1:
+        return np.asarray(value.argmax(0))[None]
+    return np.argsort(-value, 0, kind="stable")[:count]
