@@ -91,6 +91,7 @@ def search(
     Search
         Lengths, value and bound; closed where bound ≤ (1 + tolerance) value.
     """
+    problem = problem.tabulated()
     incumbent = _Incumbent(problem, lengths)
     waiting = roots(problem, relaxed, incumbent.value * (1.0 + tolerance))
     if problem.tpot < np.inf:
