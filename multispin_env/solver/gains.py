@@ -56,6 +56,11 @@ class TokenTable(NamedTuple):
         """The table of some of the n instances."""
         return self._replace(column=self.column[rows])
 
+    @property
+    def of_candidates(self) -> "TokenTable":
+        """The table for lengths (n, m, K), m of each instance."""
+        return self._replace(column=self.column[:, None])
+
     def gain(self, lengths: FloatArray | IntArray) -> FloatArray:
         """ω α^l of lengths (..., n, K)."""
         return self.gains.take(self._places(lengths))

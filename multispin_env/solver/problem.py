@@ -101,7 +101,7 @@ class Problem:
         if self.table is None:
             won = self.weights[:, None] * expected_tokens(lengths, self.acceptance_rate[:, None])
         else:
-            won = self.table.rows((slice(None), None)).expected(lengths)
+            won = self.table.of_candidates.expected(lengths)
         total: FloatArray = np.add.reduce(won, -1)
         return total
 

@@ -83,6 +83,5 @@ def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> t
     slack = best.sum(-1) - target * time
     wins = worth >= best - (slack + SAFETY * tokens[-1].sum(-1))[:, None]
     low, high, some = ends_of(wins)
-    low = problem.low + low
     high = np.minimum(problem.low + high, problem.high)  # where nothing wins the range stays as it is
-    return low.astype(np.float64), high.astype(np.float64), some.any(-1)
+    return problem.low + low, high, np.logical_or.reduce(some, -1)

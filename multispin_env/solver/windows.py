@@ -129,17 +129,17 @@ def evaluate(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     return Bounds(np.where(dead, 0.0, bound), low, high, candidate, critical, *ends)
 
 
-def ends_of(wins: BoolArray) -> tuple[IntArray, IntArray, BoolArray]:
+def ends_of(wins: BoolArray) -> tuple[FloatArray, FloatArray, BoolArray]:
     """The first and the last true entry of each column (m, K) of an array (W, m, K), and whether there is any.
 
     Where there is none, they are 0 and W − 1.
     """
     kind = np.uint8 if len(wins) <= 255 else np.int64  # small numbers are compared many at once
     place = np.arange(len(wins), dtype=kind)[:, None, None]
-    some: BoolArray = wins.any(0)
+    some: BoolArray = np.logical_or.reduce(wins, 0)
     first = np.where(wins, place, kind(len(wins) - 1)).min(0)
     last = np.where(wins, place, kind(0)).max(0)
-    return np.where(some, first, 0).astype(np.int64), np.where(some, last, len(wins) - 1).astype(np.int64), some
+    return np.where(some, first, 0.0), np.where(some, last, len(wins) - 1.0), some
 
 
 def _winning(nodes: Nodes, slack_left: FloatArray, slack_right: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -180,7 +180,8 @@ def _price(table: _Table, low: FloatArray, dearest: FloatArray) -> tuple[FloatAr
     used += table.share[0].sum(-1)[:, None]
     first = np.minimum(np.count_nonzero(used <= 1.0, -1), used.shape[1] - 1)
     rows = np.arange(m)
-    token = order[rows, first]
-    price = np.where(used[rows, first] > 1.0, np.maximum(by_node[rows, token], 0.0), 0.0)
+    last = by_node[rows, order[rows, first]]
+    price = np.where(used[rows, first] > 1.0, np.maximum(last, 0.0), 0.0)
     taken = np.add.reduce((worth > price[:, None]) & possible, 0, dtype=np.float64)
+    token = (by_node == last[:, None]).argmax(-1)  # the first of equal ones, whatever the sort makes of them
     return np.minimum(price, dearest), low + taken, token % users
