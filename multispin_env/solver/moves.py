@@ -7,6 +7,7 @@ estimate does not pay. Those that may pay are tested exactly, and still without 
 if and only if its shares at φ = E(L)/G − T_ver(L) sum to less than one. How much longer a pass takes is known exactly.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -82,21 +83,24 @@ def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[Floa
         """ΔE − G (Δφ + ΔT_ver), at least, in tokens: positive if the move pays; ``added`` tokens are −2..2."""
         latency = (1.0 + moves.share) * moves.share / np.maximum(slope + moves.slope, LEAST_DIVISOR)
         if longer is not None and added is not None:
-            latency = latency + np.take_along_axis(longer, np.broadcast_to(added + 2, latency.shape), 0)
+            latency = latency + longer[added + 2, np.arange(len(lengths))]
         estimated: FloatArray = moves.tokens - value * latency
         return estimated
 
     added = np.repeat([1, -1], num_users)[:, None] if longer is not None else None
     alone = estimate(singles, added)
     movers = _largest(alone, min(MOVERS, 2 * num_users))
-    first, second = np.triu_indices(len(movers), 1)
-    chosen = _Moves(*(np.take_along_axis(effect, movers, 0) for effect in singles))
+    first, second = _pairs(len(movers))
+    columns = np.arange(len(lengths))
+    chosen = _Moves(*(effect[movers, columns] for effect in singles))
     pair = _Moves(*(effect[first] + effect[second] for effect in chosen))
     both = estimate(pair, None if added is None else added[movers[first], 0] + added[movers[second], 0])
     users = movers % num_users
     both[users[first] == users[second]] = -np.inf
     gain = np.concatenate([alone, both])
     move, row = np.nonzero(_hopeful(gain, ROUNDING * tokens))
+    if not len(row):
+        return lengths, np.zeros(len(lengths), dtype=bool)
     single = move < 2 * num_users
     number = np.where(single, 0, move - 2 * num_users)
     one = np.where(single, move, movers[first[number], row]) if len(first) else move
@@ -108,10 +112,16 @@ def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[Floa
     return _best_moves(candidates, row, np.where(better, gain[move, row], -np.inf), lengths)
 
 
+@lru_cache
+def _pairs(count: int) -> tuple[IntArray, IntArray]:
+    """The first and the second of all pairs of so many."""
+    return np.triu_indices(count, 1)
+
+
 def _hopeful(gain: FloatArray, least: FloatArray) -> BoolArray:
     """The `FINALISTS` moves (m, n) of each instance with the largest gains, of those above ``least`` (n,)."""
     hopeful: BoolArray = gain > least
-    crowded = np.flatnonzero(np.count_nonzero(hopeful, 0) > FINALISTS)
+    crowded = np.flatnonzero(np.add.reduce(hopeful, 0) > FINALISTS)
     if len(crowded):
         part = gain[:, crowded]
         hopeful[:, crowded] &= part >= np.partition(part, -FINALISTS, 0)[-FINALISTS]
@@ -162,7 +172,7 @@ def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_M
         shares.append(moved - share)
         slopes.append(moved / space - slope)
     effects = (np.concatenate(effect, -1).T.copy() for effect in (tokens, shares, slopes))
-    return _Moves(*effects), slope.sum(-1)
+    return _Moves(*effects), np.add.reduce(slope, -1)
 
 
 def pays(problem: Problem, candidates: FloatArray, value: FloatArray) -> BoolArray:

@@ -107,6 +107,8 @@ class Problem:
 
     def latency(self, lengths: FloatArray | IntArray) -> FloatArray:
         """φ of candidates (n, m, K), as (n, m)."""
+        if lengths.shape[1] == 1:
+            return equal_latency(lengths[:, 0], self.draft_time, self.token_time).latency[:, None]
         return equal_latency(lengths, self.draft_time[:, None], self.token_time[:, None]).latency
 
     def latency_slopes(self, length: FloatArray) -> FloatArray:

@@ -122,7 +122,7 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
 
 def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: Effort) -> FloatArray:
     room = _room(problem, relaxed)
-    rugged: BoolArray = np.asarray((problem.draft_time > RUGGED * room).any(-1))
+    rugged: BoolArray = np.logical_or.reduce(problem.draft_time > RUGGED * room, -1)
     lengths = np.empty_like(relaxed.length)
     for rows, effort in ((~rugged, QUICK), (rugged, thorough)):
         if rows.all():
@@ -152,14 +152,16 @@ def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
 
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
     size = max(1, RAY_ENTRIES // (effort.points * problem.low.shape[1]))
-    blocks = [slice(start, start + size) for start in range(0, len(problem), size)]
-    starts = [_best_on_ray(problem.rows(i), Relaxed(*(x[i] for x in relaxed)), room[i], effort) for i in blocks]
-    lengths, latency = (np.concatenate(parts) for parts in zip(*starts, strict=True))
-    many = np.repeat(np.arange(len(problem)), effort.starts)
-    improved = improve(problem.rows(many), lengths.reshape(len(many), -1), latency.reshape(-1, 1))
-    ends = improved.reshape(lengths.shape)
+    if len(problem) <= size:
+        lengths, latency = _best_on_ray(problem, relaxed, room, effort)
+    else:
+        blocks = [slice(start, start + size) for start in range(0, len(problem), size)]
+        starts = [_best_on_ray(problem.rows(i), Relaxed(*(x[i] for x in relaxed)), room[i], effort) for i in blocks]
+        lengths, latency = (np.concatenate(parts) for parts in zip(*starts, strict=True))
     if effort.starts == 1:
-        return ends[:, 0]
+        return improve(problem, lengths[:, 0], latency)
+    many = np.repeat(np.arange(len(problem)), effort.starts)
+    ends = improve(problem.rows(many), lengths.reshape(len(many), -1), latency.reshape(-1, 1)).reshape(lengths.shape)
     chosen: FloatArray = ends[np.arange(len(problem)), problem.value(ends).argmax(-1)]
     return chosen
 
@@ -190,8 +192,8 @@ def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: E
 def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, points: int) -> Ray:
     """So many points around the relaxed optimum."""
     per_token = problem.token_time / (room * room)  # ∂φ/∂L_k, times P / φ
-    pull = np.maximum((per_token * relaxed.length).sum(-1), TINY)
-    spread = np.sqrt((per_token * per_token).sum(-1) / 12.0) / pull  # sd / φ
+    pull = np.maximum(np.add.reduce(per_token * relaxed.length, -1), TINY)
+    spread = np.sqrt(np.add.reduce(per_token * per_token, -1) / 12.0) / pull  # sd / φ
     if effort.tokens:
         slowest = ((relaxed.length > 0.0) * problem.draft_time).max(-1)
         spread = np.maximum(spread, effort.tokens * slowest / np.maximum(effort.reach * relaxed.latency, TINY))

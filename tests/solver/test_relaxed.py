@@ -134,5 +134,5 @@ def test_one_equation_alone_is_no_solution(monkeypatch):
         wide = stationary._evaluate(problem, terms, p, q).excess > 0.0
         low, high = np.where(wide, q, low), np.where(wide, high, q)
     assert np.abs(stationary._evaluate(problem, terms, p, q).excess).max() < 1e-12
-    monkeypatch.setattr(stationary, "_start", lambda problem, time: (p, q))
+    monkeypatch.setattr(stationary, "_start", lambda problem, law, time: (p, q))
     np.testing.assert_allclose(relaxed_optimum(problem).latency, at.latency, rtol=1e-9)
