@@ -175,17 +175,14 @@ def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: E
     latencies = ray.latencies
     value = np.full(latencies.shape, -np.inf)
     value[coarse] = _estimated(problem, candidates[coarse], latencies[coarse])
-    if effort.starts > 1:  # lengths rise along the ray
-        total = candidates[coarse].sum(-1)
-        value[coarse[1:]] = np.where(total[1:] == total[:-1], -np.inf, value[coarse[1:]])
+    tokens = np.add.reduce(candidates, -1) if effort.starts > 1 or effort.between else None
     columns = np.arange(len(problem))
-    best = _best(value, 1 if effort.starts == 1 and not effort.between else CENTRES)
     if effort.between:
-        near = best[:, None] + np.delete(np.arange(-effort.between, effort.between + 1), effort.between)[:, None]
+        centres = _distinct_best(value, tokens, CENTRES)
+        near = centres[:, None] + np.delete(np.arange(-effort.between, effort.between + 1), effort.between)[:, None]
         near = np.clip(near, 0, ray.points - 1).reshape(-1, len(problem))
         value[near, columns] = _estimated(problem, candidates[near, columns], latencies[near, columns])
-    best = _best(value, effort.starts)
-    lengths = candidates[best, columns].swapaxes(0, 1)
+    lengths = candidates[_distinct_best(value, tokens, effort.starts), columns].swapaxes(0, 1)
     return lengths, problem.latency(lengths)
 
 
@@ -221,8 +218,13 @@ def _estimated(problem: Problem, candidates: FloatArray, latency: FloatArray) ->
     return np.where(np.isnan(value), -np.inf, value)
 
 
-def _best(value: FloatArray, count: int) -> IntArray:
-    """Positions (count, n) of the largest values (m, n)."""
-    if count == 1:
-        return np.asarray(value.argmax(0))[None]
-    return np.argsort(-value, 0, kind="stable")[:count]
+def _distinct_best(value: FloatArray, tokens: FloatArray | None, count: int) -> IntArray:
+    """Positions (count, n) of the largest values (m, n), largest first, each with another number of tokens (m, n).
+
+    Lengths rise along the ray, so that points with equally many tokens have equal lengths.
+    """
+    columns, found = np.arange(value.shape[1]), [value.argmax(0)]
+    while len(found) < count and tokens is not None:
+        value = np.where(tokens == tokens[found[-1], columns], -np.inf, value)
+        found.append(value.argmax(0))
+    return np.array(found)
