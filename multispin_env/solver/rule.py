@@ -23,14 +23,14 @@ from multispin_env.solver.timely import timely_lengths
 RUGGED = 0.4
 """Largest T_k over the time left for its upload, from which on the search along the ray is the thorough one."""
 
-NEAR = np.array([-3, -2, -1, 0, 1, 2])
-"""Longest drafts of padded passes that are tried, from the whole number below the relaxed one."""
+NEAR = np.array([-2, -1, 0, 1, 2])
+"""Longest drafts of padded passes that are tried, from the best of the relaxed optima."""
 
 RELAXED_TOLERANCE = 1e-3
 """Accuracy of the relaxed optimum: the ray is much longer."""
 
-LONGEST_TOLERANCE = 1e-10
-"""The same where the longest draft of padded passes is searched for: what it earns nearly equals what it costs."""
+LONGEST_TOLERANCE = 1e-4
+"""The same where the longest draft of padded passes is searched for: neighbours are about equally good."""
 
 RAY_ENTRIES = 32_768
 """Numbers of candidates that are priced at once: their arrays stay in the core's cache."""
