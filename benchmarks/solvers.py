@@ -1,4 +1,4 @@
-"""Time and quality of every controller, in one run on one core.
+"""Time and quality of every controller, in one run on one core (``OMP_NUM_THREADS=1``).
 
 ``python -m benchmarks.solvers --out results`` prints a table for each number of users, and writes JSON and a picture
 of time against quality. Ratios are to ``algorithm1`` on a 100 × 100 grid in the same run. ``--plain`` adds times as on
@@ -9,7 +9,7 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -42,12 +42,12 @@ SLOW = 20
 
 
 def seconds(call: Callable[[], object], repeats: int) -> float:
-    """Median time of a call in s."""
+    """Median processor time of a call in s, which other work on the machine stretches less."""
     times = []
     for _ in range(repeats):
-        start = perf_counter()
+        start = process_time()
         call()
-        times.append(perf_counter() - start)
+        times.append(process_time() - start)
     return float(np.median(times))
 
 

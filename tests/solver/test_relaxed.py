@@ -12,7 +12,7 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver import stationary
 from multispin_env.solver.lagrangian import Ray, ray_lengths
 from multispin_env.solver.omega import wright_omega
-from multispin_env.solver.problem import make_problem
+from multispin_env.solver.problem import Problem, make_problem
 from multispin_env.solver.relaxed import relaxed_optimum
 from multispin_env.solver.rule import fast_lengths
 
@@ -136,3 +136,20 @@ def test_one_equation_alone_is_no_solution(monkeypatch):
     assert np.abs(stationary._evaluate(problem, terms, p, q).excess).max() < 1e-12
     monkeypatch.setattr(stationary, "_start", lambda problem, law, time: (p, q))
     np.testing.assert_allclose(relaxed_optimum(problem).latency, at.latency, rtol=1e-9)
+
+
+@pytest.mark.parametrize("longest", range(1, 13))
+def test_the_optimum_is_found_where_uploads_take_a_millionth_of_the_round(longest):
+    """One device drafts a single token for longer than the other drafts twelve."""
+    problem = Problem(
+        draft_time=np.array([[0.0123713, 0.83086496]]),
+        token_time=np.array([[4.76255e-06, 5.23673e-06]]),
+        acceptance_rate=np.array([[0.9, 0.99]]),
+        weights=np.ones((1, 2)),
+        low=np.ones((1, 2), dtype=np.int64),
+        high=np.full((1, 2), longest),
+        verification_time=np.array([0.0107]),
+    )
+    best = problem.value(np.array([[[longest, 1.0]]]))[0, 0]
+    assert relaxed_optimum(problem).value[0] == pytest.approx(best, rel=1e-5)
+    assert (fast_lengths(problem)[0] == [longest, 1.0]).all()
