@@ -37,6 +37,9 @@ CONTROLLERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 WRITTEN = "solvers.json"
 
+TURNS = 3
+"""Turns of a batch; the median counts."""
+
 SLOW = 20
 """One in so many instances is given to the grid searches, whose time for an instance does not depend on it."""
 
@@ -55,7 +58,7 @@ def measure(controller: Controller, state: SystemState, best: FloatArray, single
     """Batched and single time in s, share of the certified optimum."""
     count = len(state.draft_time)
     controller(state[:1])
-    batched = seconds(lambda: controller(state), 3 if count * singles < 2000 else 1) / count
+    batched = seconds(lambda: controller(state), TURNS) / count
     single = [seconds(lambda i=i: controller(state[i % count]), 1) for i in range(singles)]  # type: ignore[misc]
     share = expected_outcome(controller.scenario, state, controller(state)).goodput / best
     return {
