@@ -31,6 +31,11 @@ class TokenLaw:
             return cls(_log_acceptance(alpha), minus_miss, None)
         return cls(_log_acceptance(alpha), np.where(certain, -1.0, minus_miss), certain)
 
+    def rows(self, rows: IntArray | BoolArray) -> "TokenLaw":
+        """The law of some of the rows."""
+        certain = None if self.certain is None else self.certain[rows]
+        return TokenLaw(self.log_acceptance[rows], self.minus_miss[rows], certain)
+
     def expected(self, draft_length: FloatArray | IntArray) -> FloatArray:
         """`expected_tokens` of drafts of L tokens, broadcast against α."""
         count = np.add(draft_length, 1.0)

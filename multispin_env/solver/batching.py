@@ -67,6 +67,8 @@ def in_chunks(
         return tuple(array[:0] for array in solve(example))
     parts_of_one = (parts or int(problem.high.max()) + 1) if problem.padded else 1
     rows = max(1, SOLVER_ENTRIES // (num_users * parts_of_one))
+    if len(problem) <= rows:
+        return tuple(solve(problem))
     pieces = range(0, len(problem), rows)
     solved = [solve(problem.rows(slice(start, start + rows))) for start in pieces]
     return tuple(np.concatenate(arrays) for arrays in zip(*solved, strict=True))

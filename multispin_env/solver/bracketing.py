@@ -12,6 +12,12 @@ NESTED_STEPS = 80
 FLAT = 1e-30
 """Slopes, and determinants of two equations, below this one tell nothing."""
 
+ROUGH, NARROWEST = 1e-6, 1e-15
+"""Tolerance from which on a bracket this narrow is enough; below, the width of a bracket that is.
+
+Where uploads take hardly any time, a step in the function may be narrower than an exact tolerance.
+"""
+
 MOST_STEPS = 100
 """Every second one at least halves a bracket."""
 
@@ -70,12 +76,13 @@ def falling_root(
 ) -> FloatArray:
     """Roots of falling functions within brackets: Newton, and halving where it leaves them or is slow."""
     before = np.full_like(x, np.inf)
-    done = high - low <= tolerance
+    narrow = tolerance if tolerance >= ROUGH else NARROWEST
+    done = high - low <= narrow
     for _ in range(NESTED_STEPS):
         value, slope = function(x)
         low = np.where(value > 0.0, x, low)
         high = np.where(value > 0.0, high, x)
-        done = done | (np.abs(value) <= tolerance) | (high - low <= tolerance)
+        done = done | (np.abs(value) <= tolerance) | (high - low <= narrow)
         if done.all():
             break
         steep = np.abs(slope) > FLAT

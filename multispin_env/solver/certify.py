@@ -68,6 +68,7 @@ def certified_lengths(problem: Problem, tolerance: float, time_limit: float | No
     deadline = np.inf if time_limit is None else monotonic() + time_limit
 
     def solve(part: Problem) -> Search:
+        part = part.tabulated()
         lengths, relaxed = fast_lengths(part)
         return search(part, lengths, relaxed, STRICTER * tolerance, ROUNDS, deadline)
 

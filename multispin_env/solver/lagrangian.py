@@ -1,75 +1,96 @@
-"""Integer lengths for a latency and a price of bandwidth, without rounding anything (ours; system-model §4).
+"""Integer lengths along the ray of latencies and prices, without a root or a logarithm (ours; system-model §4).
 
 At latency φ device k needs the share w_k(l) = c_k l / (φ − l T_k) for l tokens, increasing and convex in l, while the
-l-th token gains ω_k α_k^l, decreasing in l. At a price λ the best length is therefore the number of l with
+l-th token gains ω_k α_k^l, decreasing in l, and costs κ in the pass. At a price λ it is drafted if and only if
 
-    ω α^l (φ − l T) (φ − (l − 1) T) ≥ λ c φ.
+    (ω α^l − κ) (φ − l T) (φ − (l − 1) T) ≥ λ c φ,
 
-With X = φ − (l − ½) T the product is X² − T²/4. Without the T²/4 the equation is that of `relaxed`, and its solution
-is too long by less than one token: the length one below passes whenever the length itself does not. Where a token
-costs κ tokens in the pass, ω α^l − κ takes the place of ω α^l, the condition still holds up to some l, and halving
-finds it.
+and the tokens that are drafted are those up to some l. On the ray λ / φ is constant. There, with
+r = (λ / φ) c / (ω α^l − κ), the l-th token is drafted from the latency on at which (φ − l T) (φ − (l − 1) T) = r φ²:
+
+    φ_l = T (2 l − 1 + √(1 + 4 l (l − 1) r)) / (2 (1 − r)),        or never if r ≥ 1.
+
+Each token is put into the first point of the ray that takes it; sums along the ray are the lengths.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.solver.omega import wright_omega
-from multispin_env.solver.problem import TINY, Problem
+from multispin_env.solver.problem import Problem
+
+LEAST_FACTOR = 0.05
+"""Points of the ray to the left of this part of its origin count as if they were there."""
+
+WINDOW = 64
+"""Lengths of a device that are told apart, around those of the origin."""
 
 
-def lagrangian_lengths(
-    problem: Problem, latency: FloatArray, price: FloatArray, charge: FloatArray | None = None
-) -> FloatArray:
-    """Lengths that maximise Σ (ω E[N] − κ L) − λ Σ w at m pairs (φ, λ) for each instance.
+class Ray(NamedTuple):
+    """Points (φ, λ) = f_i (φ₀, λ₀) with f_i = first + i spacing, for n instances."""
+
+    latency: FloatArray  # φ₀ (n,) s
+    price: FloatArray  # λ₀ (n,) tokens for the whole budget
+    charge: FloatArray | None  # κ (n,) tokens; None is 0
+    first: FloatArray  # f₀ (n,)
+    spacing: FloatArray  # (n,)
+    points: int
+
+    @property
+    def latencies(self) -> FloatArray:
+        """φ of all points, (points, n) s."""
+        steps = np.arange(float(self.points))[:, None]
+        return self.latency * np.maximum(self.first + self.spacing * steps, LEAST_FACTOR)
+
+
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # tokens that are never drafted, and absurd numbers
+def ray_lengths(problem: Problem, ray: Ray, around: FloatArray) -> FloatArray:
+    """Lengths that maximise Σ (ω E[N] − κ L) − λ Σ w at every point of a ray.
 
     Parameters
     ----------
     problem
         The batch, n instances.
-    latency, price
-        φ in s and λ in tokens for the whole budget, (n, m), positive.
-    charge
-        κ (n,) in tokens; ``None`` is 0.
+    ray
+        The points.
+    around
+        Lengths (n, K) from which they differ by less than half a `WINDOW`.
 
     Returns
     -------
     FloatArray
-        Whole numbers (n, m, K) within the range of each length.
+        Whole numbers (points, n, K) within the range of each length.
     """
-    if charge is not None:
-        return _charged_lengths(problem, latency[..., None], price[..., None], charge[:, None, None])
-    draft, decay = problem.draft_time[:, None], problem.decay[:, None]
-    phi = latency[..., None]
-    weights = np.maximum(problem.weights[:, None], TINY)
-    cost = np.log(price[..., None]) + np.log(problem.token_time[:, None] * phi / weights)
-    half_rate = decay / (2.0 * draft)
-    y = wright_omega(0.5 * (cost + decay / 2.0) + half_rate * phi + np.log(half_rate), 3)
-    length = np.floor(phi / draft + 0.5 - 2.0 * y / decay)
-    length = np.where(np.isnan(length), 0.0, length)  # two infinities, from absurd times
-    length = np.minimum(np.maximum(length, problem.low[:, None]), problem.high[:, None])
-    room = phi - length * draft
-    product = room * (room + draft)
-    earns = np.log(np.where(room > 0.0, product, TINY)) >= cost + decay * length
-    kept: FloatArray = np.maximum(length - (~earns), problem.low[:, None])
-    return kept
-
-
-def _charged_lengths(problem: Problem, phi: FloatArray, price: FloatArray, charge: FloatArray) -> FloatArray:
-    """The longest drafts whose last token still earns what it costs; φ, λ, κ are (n, m, 1), (n, m, 1), (n, 1, 1)."""
-    draft, decay = problem.draft_time[:, None], problem.decay[:, None]
-    cost = np.maximum(price * phi * problem.token_time[:, None], TINY)  # so that no token without a gain pays it
-    length = np.broadcast_to(problem.low[:, None], cost.shape).astype(np.float64)
-    gain = problem.weights[:, None] * np.exp(-decay * problem.low[:, None])  # ω α^l
-    gain = np.broadcast_to(gain, cost.shape)
-    longest = np.minimum(np.ceil(phi / draft) - 1.0, problem.high[:, None])  # that drafting leaves time to upload
-    step = 2.0 ** int((problem.high - problem.low).max()).bit_length()
-    while step > 1.0:
-        step *= 0.5
-        longer = length + step
-        room = phi - longer * draft
-        less = gain * np.exp(-decay * step)
-        earns = (less - charge) * room * (room + draft) >= cost
-        earns &= longer <= longest
-        length, gain = np.where(earns, longer, length), np.where(earns, less, gain)
-    return length
+    width = min(int((problem.high - problem.low).max()), WINDOW)
+    start = np.minimum(np.maximum(np.floor(around) - width // 2, problem.low), problem.high - width)
+    start = np.maximum(start, problem.low)
+    length = start + np.arange(1.0, width + 1.0)[:, None, None]
+    beyond = length > problem.high if (start + width > problem.high).any() else None
+    gain = problem.gain(length if beyond is None else np.minimum(length, problem.high))
+    if ray.charge is not None:
+        gain = gain - ray.charge[:, None]
+    ratio = (ray.price / ray.latency)[:, None] * problem.token_time / gain
+    taken = (ratio < 1.0) & (gain > 0.0)
+    # f_l, in place
+    factor = length * (length - 1.0)
+    factor *= 4.0 * ratio
+    factor += 1.0
+    np.sqrt(factor, out=factor)
+    factor += 2.0 * length - 1.0
+    factor *= 0.5 * problem.draft_time / ray.latency[:, None]
+    factor /= 1.0 - ratio
+    early = factor <= np.maximum(ray.first, LEAST_FACTOR)[:, None]
+    factor -= ray.first[:, None]
+    factor /= ray.spacing[:, None]
+    first = np.fmin(np.ceil(factor, out=factor), float(ray.points))
+    first[early] = 0.0
+    first[~taken if beyond is None else ~taken | beyond] = ray.points
+    first *= start.size
+    first += np.arange(float(start.size)).reshape(start.shape)
+    found = np.bincount(first.astype(np.intp).ravel(), minlength=(ray.points + 1) * start.size)
+    lengths = found[: ray.points * start.size].reshape(ray.points, *start.shape).astype(np.float64)
+    lengths[0] += start
+    for i in range(1, ray.points):
+        lengths[i] += lengths[i - 1]
+    return lengths

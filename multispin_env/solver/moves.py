@@ -7,6 +7,7 @@ estimate does not pay. Those that may pay are tested exactly, and still without 
 if and only if its shares at φ = E(L)/G − T_ver(L) sum to less than one. How much longer a pass takes is known exactly.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ ROUNDING = 1e-13
 
 
 class _Moves(NamedTuple):
-    """Effects of moves, arrays (n, m)."""
+    """Effects of moves, arrays (m, n); a move that is not allowed wins −∞ tokens."""
 
     tokens: FloatArray  # ΔE
     share: FloatArray  # ΔS at φ
@@ -73,64 +74,91 @@ def improve(problem: Problem, lengths: FloatArray, latency: FloatArray) -> Float
 def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[FloatArray, BoolArray]:
     """The best move for each instance, and whether it improves."""
     num_users = lengths.shape[-1]
-    rows = np.arange(len(lengths))[:, None]
-    tokens = problem.tokens(lengths[:, None])
-    total = phi + problem.server_time(lengths[:, None])
-    value = tokens / total
+    tokens = problem.tokens(lengths[:, None])[:, 0]
+    value = tokens / (phi + problem.server_time(lengths[:, None]))[:, 0]
     singles, slope = _singles(problem, lengths, phi)
     longer = _longer_passes(problem, lengths) if len(problem.lines) else None
 
     def estimate(moves: _Moves, added: IntArray | None) -> FloatArray:
         """ΔE − G (Δφ + ΔT_ver), at least, in tokens: positive if the move pays; ``added`` tokens are −2..2."""
-        used = 1.0 + moves.share
-        latency = used * moves.share / np.maximum(slope + moves.slope, LEAST_DIVISOR)
+        latency = (1.0 + moves.share) * moves.share / np.maximum(slope + moves.slope, LEAST_DIVISOR)
         if longer is not None and added is not None:
-            latency = latency + np.take_along_axis(longer, np.broadcast_to(added + 2, latency.shape), -1)
-        return np.where(np.isfinite(moves.share), moves.tokens - value * latency, -np.inf)
+            latency = latency + longer[added + 2, np.arange(len(lengths))]
+        estimated: FloatArray = moves.tokens - value * latency
+        return estimated
 
-    added = np.repeat([1, -1], num_users) if longer is not None else None
+    added = np.repeat([1, -1], num_users)[:, None] if longer is not None else None
     alone = estimate(singles, added)
-    count = min(MOVERS, 2 * num_users)
-    movers = _largest(alone, count)
-    first, second = np.triu_indices(count, 1)
-    chosen = _Moves(*(np.take_along_axis(effect, movers, -1) for effect in singles))
-    pair = _Moves(*(effect[:, first] + effect[:, second] for effect in chosen))
-    both = estimate(pair, None if added is None else added[movers[:, first]] + added[movers[:, second]])
-    same = movers[:, first] % num_users == movers[:, second] % num_users
-    gain = np.concatenate([alone, np.where(same, -np.inf, both)], -1)
-    best = _largest(gain, FINALISTS)
-    start = np.arange(2 * num_users)
-    one = np.concatenate([np.broadcast_to(start, alone.shape), movers[:, first]], -1)
-    two = np.concatenate([np.broadcast_to(start, alone.shape), movers[:, second]], -1)
-    candidates = np.repeat(lengths[:, None], best.shape[-1], 1)
-    single = best < 2 * num_users
-    slot = np.arange(best.shape[-1])
-    one, two = one[rows, best], two[rows, best]
-    candidates[rows, slot, one % num_users] += np.where(one < num_users, 1.0, -1.0)
-    candidates[rows, slot, two % num_users] += np.where(single, 0.0, np.where(two < num_users, 1.0, -1.0))
-    hopeful = np.take_along_axis(gain, best, -1) > ROUNDING * tokens
-    better = hopeful & pays(problem, candidates, value)
-    pick = better.argmax(-1)
-    return candidates[rows[:, 0], pick], np.asarray(better.any(-1))
+    movers = _largest(alone, min(MOVERS, 2 * num_users))
+    first, second = _pairs(len(movers))
+    columns = np.arange(len(lengths))
+    chosen = _Moves(*(effect[movers, columns] for effect in singles))
+    pair = _Moves(*(effect[first] + effect[second] for effect in chosen))
+    both = estimate(pair, None if added is None else added[movers[first], 0] + added[movers[second], 0])
+    users = movers % num_users
+    both[users[first] == users[second]] = -np.inf
+    gain = np.concatenate([alone, both])
+    move, row = np.nonzero(_hopeful(gain, ROUNDING * tokens))
+    if not len(row):
+        return lengths, np.zeros(len(lengths), dtype=bool)
+    single = move < 2 * num_users
+    number = np.where(single, 0, move - 2 * num_users)
+    one = np.where(single, move, movers[first[number], row]) if len(first) else move
+    two = movers[second[number], row] if len(first) else move
+    candidates, each = lengths[row], np.arange(len(row))
+    candidates[each, one % num_users] += np.where(one < num_users, 1.0, -1.0)
+    candidates[each, two % num_users] += np.where(single, 0.0, np.where(two < num_users, 1.0, -1.0))
+    better = pays(problem.rows(row), candidates[:, None], value[row][:, None])[:, 0]
+    return _best_moves(candidates, row, np.where(better, gain[move, row], -np.inf), lengths)
+
+
+@lru_cache
+def _pairs(count: int) -> tuple[IntArray, IntArray]:
+    """The first and the second of all pairs of so many."""
+    return np.triu_indices(count, 1)
+
+
+def _hopeful(gain: FloatArray, least: FloatArray) -> BoolArray:
+    """The `FINALISTS` moves (m, n) of each instance with the largest gains, of those above ``least`` (n,)."""
+    hopeful: BoolArray = gain > least
+    crowded = np.flatnonzero(np.add.reduce(hopeful, 0) > FINALISTS)
+    if len(crowded):
+        part = gain[:, crowded]
+        hopeful[:, crowded] &= part >= np.partition(part, -FINALISTS, 0)[-FINALISTS]
+    return hopeful
+
+
+def _best_moves(
+    candidates: FloatArray, row: IntArray, gain: FloatArray, lengths: FloatArray
+) -> tuple[FloatArray, BoolArray]:
+    """Lengths (n, K) with the candidate (j, K) of each row that gains most, if any gains; and which rows have one."""
+    order = np.lexsort((-gain, row))
+    order = order[gain[order] > -np.inf]
+    moved, first = np.unique(row[order], return_index=True)
+    lengths, better = lengths.copy(), np.zeros(len(lengths), dtype=bool)
+    lengths[moved], better[moved] = candidates[order[first]], True
+    return lengths, better
 
 
 def _longer_passes(problem: Problem, lengths: FloatArray) -> FloatArray:
-    """How much longer a pass of −2, −1, 0, 1 or 2 drafted tokens more takes, (n, 5) s."""
-    x = lengths.sum(-1)[:, None]
-    longer: FloatArray = line_time(problem.lines, x + np.arange(-2.0, 3.0)) - line_time(problem.lines, x)
+    """How much longer a pass of −2, −1, 0, 1 or 2 drafted tokens more takes, (5, n) s."""
+    x = lengths.sum(-1)
+    longer: FloatArray = line_time(problem.lines, x + np.arange(-2.0, 3.0)[:, None]) - line_time(problem.lines, x)
     return longer
 
 
 def _largest(score: FloatArray, count: int) -> IntArray:
-    """Positions of the ``count`` largest entries of each row, largest first."""
-    order: IntArray = np.argsort(-score, -1, kind="stable")[:, :count]
+    """Positions (count, n) of the largest entries of each column (m, n), in any order."""
+    if count == len(score):
+        return np.broadcast_to(np.arange(count)[:, None], score.shape)
+    order: IntArray = np.argpartition(-score.T, count - 1, -1)[:, :count].T
     return order
 
 
 def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_Moves, FloatArray]:
-    """Add a token to each user, then drop one of each: (n, 2K); and P (n, 1)."""
+    """Add a token to each user, then drop one of each: (2K, n); and P (n,)."""
     draft, token = problem.draft_time, problem.token_time
-    gain = problem.weights * np.exp(-problem.decay * lengths)
+    gain = problem.gain(lengths)
     room = phi - lengths * draft
     share = token * lengths / room
     slope = share / room
@@ -140,11 +168,11 @@ def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_M
         allowed = allowed & (space > 0.0)
         space = np.where(allowed, space, 1.0)
         moved = token * (lengths + sign) / space
-        tokens.append(gain * problem.acceptance_rate if sign > 0.0 else -gain)
-        shares.append(np.where(allowed, moved - share, np.inf))
+        tokens.append(np.where(allowed, gain * problem.acceptance_rate if sign > 0.0 else -gain, -np.inf))
+        shares.append(moved - share)
         slopes.append(moved / space - slope)
-    effects = (np.concatenate(effect, -1) for effect in (tokens, shares, slopes))
-    return _Moves(*effects), slope.sum(-1)[:, None]
+    effects = (np.concatenate(effect, -1).T.copy() for effect in (tokens, shares, slopes))
+    return _Moves(*effects), np.add.reduce(slope, -1)
 
 
 def pays(problem: Problem, candidates: FloatArray, value: FloatArray) -> BoolArray:

@@ -162,6 +162,7 @@ def _timely_passes(nodes: Nodes, longest: FloatArray) -> Nodes:
     low = np.maximum(nodes.low, law.fewest[:, None] - (most[:, None] - nodes.high))
     high = np.minimum(nodes.high, law.most[:, None] - (fewest[:, None] - nodes.low))
     none = (law.fewest > law.most) | (low > high).any(-1)
+    low = np.minimum(low, nodes.high)  # where none is left, any lengths in range will do
     high = np.maximum(high, low)
     return replace(nodes, low=low, high=high, law=law, bound=np.where(none, 0.0, nodes.bound))
 

@@ -1,6 +1,6 @@
 """The optimisation problem as the solvers see it: a flat batch of instances in units of one share of the budget."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from multispin_env.physics.validation import checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.server import line_time
 from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.gains import TokenTable
 from multispin_env.solver.server import LONGEST, SHORTEST, server_lines
 
 NEARLY_CERTAIN = 1.0 - 1e-12
@@ -31,6 +32,9 @@ TINY = 1e-300
 
 LIGHTEST, HEAVIEST = 1e-150, 1e100
 """Likewise for weights; what is lighter counts as zero."""
+
+LONGEST_TABLE = 256
+"""Longest drafts for which expected tokens are looked up; for longer ones they are computed."""
 
 ROUNDING = 1e-12
 """Part of the tokens by which a round may be too short for them."""
@@ -54,6 +58,7 @@ class Problem:
     lines: FloatArray = field(default_factory=lambda: np.empty((0, 2)))  # (J, 2) s and s/token
     padded: bool = False  # lines are in K max L
     tpot: float = np.inf  # s, most that a round may last for each token of each device
+    table: TokenTable | None = None  # expected tokens of whole lengths, where they have been tabulated
 
     def __len__(self) -> int:
         """Return the number of instances."""
@@ -67,16 +72,43 @@ class Problem:
     def rows(self, rows: IntArray | BoolArray | slice) -> "Problem":
         """Some of the instances."""
         arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ARRAYS}
-        return Problem(**arrays, lines=self.lines, padded=self.padded, tpot=self.tpot)
+        table = None if self.table is None else self.table.rows(rows)
+        return Problem(**arrays, lines=self.lines, padded=self.padded, tpot=self.tpot, table=table)
+
+    def tabulated(self) -> "Problem":
+        """The same with a table of expected tokens, after which all lengths must be whole numbers in range."""
+        longest = int(self.high.max(initial=0))
+        if self.table is not None or longest > LONGEST_TABLE:
+            return self
+        return replace(self, table=TokenTable.of(self.acceptance_rate, self.weights, longest))
+
+    def gain(self, lengths: FloatArray | IntArray) -> FloatArray:
+        """What the last token of each draft earns, ω α^l, of whole lengths (..., n, K)."""
+        if self.table is not None:
+            return self.table.gain(lengths)
+        with np.errstate(divide="ignore", invalid="ignore"):  # α = 0
+            power = np.where(lengths > 0, np.exp(lengths * np.log(self.acceptance_rate)), 1.0)
+        return self.weights * power
+
+    def expected(self, lengths: FloatArray | IntArray) -> FloatArray:
+        """ω E[N | L] of lengths (..., n, K)."""
+        if self.table is not None:
+            return self.table.expected(lengths)
+        return self.weights * expected_tokens(lengths, self.acceptance_rate)
 
     def tokens(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Σ_k ω_k E[N_k | L_k] of candidates (n, m, K), as (n, m)."""
-        won = self.weights[:, None] * expected_tokens(lengths, self.acceptance_rate[:, None])
-        total: FloatArray = won.sum(-1)
+        if self.table is None:
+            won = self.weights[:, None] * expected_tokens(lengths, self.acceptance_rate[:, None])
+        else:
+            won = self.table.of_candidates.expected(lengths)
+        total: FloatArray = np.add.reduce(won, -1)
         return total
 
     def latency(self, lengths: FloatArray | IntArray) -> FloatArray:
         """φ of candidates (n, m, K), as (n, m)."""
+        if lengths.shape[1] == 1:
+            return equal_latency(lengths[:, 0], self.draft_time, self.token_time).latency[:, None]
         return equal_latency(lengths, self.draft_time[:, None], self.token_time[:, None]).latency
 
     def latency_slopes(self, length: FloatArray) -> FloatArray:

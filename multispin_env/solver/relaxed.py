@@ -159,8 +159,8 @@ def _at_kink(
 
 
 def _padded(problem: Problem, tolerance: float) -> Relaxed:
-    """The optimum of padded passes: M between the two whole numbers around it."""
-    low, _ = relaxed_longest(problem, tolerance)
+    """The optimum of padded passes: M between the neighbours of the best whole number."""
+    whole, _ = relaxed_longest(problem, tolerance)
     points = _Points(problem)
 
     def worth(longest: FloatArray, rows: IntArray) -> FloatArray:
@@ -168,7 +168,8 @@ def _padded(problem: Problem, tolerance: float) -> Relaxed:
         points.keep(rows, at, longest)
         return value
 
-    every, high = np.arange(len(problem)), np.minimum(low + 1.0, problem.high.max(-1))
+    every = np.arange(len(problem))
+    low, high = np.maximum(whole - 1.0, problem.low.max(-1)), np.minimum(whole + 1.0, problem.high.max(-1))
     ends = worth(low, every), worth(high, every)
     worth(bracketed_root(worth, low, high, ends, tolerance), every)
     return _cornered(problem, points.at, points.slope)
@@ -193,13 +194,28 @@ def _cornered(problem: Problem, at: Stationary, longest: FloatArray) -> Relaxed:
 
 
 def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Relaxed]:
-    """The whole number (n,) at or below the best longest draft M of padded passes, and the optimum with the next."""
+    """The whole number M (n,) with the best optimum of padded passes whose longest draft has M tokens; and that one.
+
+    The goodput rises up to one M and falls from there. It is that of real lengths, so that a wrong λ does no harm.
+    """
     low, high = problem.low.max(-1).astype(np.float64), problem.high.max(-1).astype(np.float64)
-    while (high > low + 1.0).any():
+    twice = problem.rows(np.tile(np.arange(len(problem)), 2))
+    while (high > low).any():
         middle = np.floor(0.5 * (low + high))
-        rises = _longer(problem, middle, tolerance)[1] > 0.0
-        low, high = np.where(rises, middle, low), np.where(rises, high, np.maximum(middle, low))
-    return low, _priced(problem, _longer(problem, high, tolerance)[0], np.zeros(len(problem)))
+        pair = np.concatenate([middle, np.minimum(middle + 1.0, high)])
+        shorter, longer = _with_longest(twice, pair, tolerance).reshape(2, -1)
+        rises = longer > shorter
+        low, high = np.where(rises, np.minimum(middle + 1.0, high), low), np.where(rises, high, middle)
+    return low, _priced(problem, _longer(problem, low, tolerance)[0], np.zeros(len(problem)))
+
+
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+def _with_longest(problem: Problem, longest: FloatArray, tolerance: float) -> FloatArray:
+    """Goodput (n,) of the optimum with a given M (n,), in passes of this M even where all drafts are shorter."""
+    length = _longer(problem, longest, tolerance)[0].length
+    latency = equal_latency(length, problem.draft_time, problem.token_time).latency
+    time = problem.verification_time + line_time(problem.lines, problem.low.shape[-1] * longest)
+    return goodput(_tokens(problem, length), latency, time)
 
 
 def _longer(problem: Problem, longest: FloatArray, tolerance: float) -> tuple[Stationary, FloatArray]:

@@ -10,13 +10,12 @@ from dataclasses import replace
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.segments import Segment, longest_drafts, segments
 from multispin_env.solver.server import support
-from multispin_env.solver.windows import SAFETY, Nodes, joined
+from multispin_env.solver.windows import SAFETY, Nodes, ends_of, joined
 
 OVERLAP = 1e-12
 """Relative margin of the outermost latencies, for rounding."""
@@ -76,14 +75,13 @@ def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> t
         time = time + support(problem.lines, relaxed.slope, *ends)
         gradient = gradient + relaxed.slope[:, None]
     width = int((problem.high - problem.low).max()) + 1
-    length = problem.low[..., None] + np.arange(width)
-    tokens = problem.weights[..., None] * expected_tokens(length, problem.acceptance_rate[..., None])
-    worth = tokens - (target[:, None] * gradient)[..., None] * length
-    worth = np.where(length <= problem.high[..., None], worth, -np.inf)
-    best = worth.max(-1, keepdims=True)
-    slack = best.sum((-1, -2)) - target * time
-    wins = worth >= best - (slack + SAFETY * tokens.max(-1).sum(-1))[:, None, None]
-    low = problem.low + wins.argmax(-1)
-    high = problem.low + (width - 1) - wins[..., ::-1].argmax(-1)
-    high = np.minimum(high, problem.high)  # where nothing wins the range stays as it is
-    return low.astype(np.float64), high.astype(np.float64), wins.any((-1, -2))
+    length = problem.low + np.arange(width)[:, None, None]
+    tokens = problem.expected(np.minimum(length, problem.high))
+    worth = tokens - (target[:, None] * gradient) * length
+    worth = np.where(length <= problem.high, worth, -np.inf)
+    best = worth.max(0)
+    slack = best.sum(-1) - target * time
+    wins = worth >= best - (slack + SAFETY * tokens[-1].sum(-1))[:, None]
+    low, high, some = ends_of(wins)
+    high = np.minimum(problem.low + high, problem.high)  # where nothing wins the range stays as it is
+    return problem.low + low, high, np.logical_or.reduce(some, -1)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.rounds import goodput
+from multispin_env.physics.rounds import goodput, largest
 from multispin_env.server import line_time
-from multispin_env.solver.lagrangian import lagrangian_lengths
+from multispin_env.solver.lagrangian import Ray, ray_lengths
 from multispin_env.solver.moves import improve
 from multispin_env.solver.problem import TINY, Problem
 from multispin_env.solver.relaxed import Relaxed, relaxed_longest, relaxed_optimum
@@ -23,14 +23,14 @@ from multispin_env.solver.timely import timely_lengths
 RUGGED = 0.4
 """Largest T_k over the time left for its upload, from which on the search along the ray is the thorough one."""
 
-NEAR = np.array([-3, -2, -1, 0, 1, 2])
-"""Longest drafts of padded passes that are tried, from the whole number below the relaxed one."""
+NEAR = np.array([-2, -1, 0, 1, 2])
+"""Longest drafts of padded passes that are tried, from the best of the relaxed optima."""
 
 RELAXED_TOLERANCE = 1e-3
 """Accuracy of the relaxed optimum: the ray is much longer."""
 
-LONGEST_TOLERANCE = 1e-10
-"""The same where the longest draft of padded passes is searched for: what it earns nearly equals what it costs."""
+LONGEST_TOLERANCE = 1e-4
+"""The same where the longest draft of padded passes is searched for: neighbours are about equally good."""
 
 RAY_ENTRIES = 32_768
 """Numbers of candidates that are priced at once: their arrays stay in the core's cache."""
@@ -52,6 +52,9 @@ WIDE = Effort(reach=20.0, points=33, starts=3, tokens=2.0, between=1)
 """For laws by tokens: where uploads take no time, φ moves by whole tokens of a device."""
 CROWDED = Effort(reach=20.0, points=17, starts=1, tokens=2.0)
 """Likewise for at least `CROWD` users: a token of one of them is a smaller part of the round."""
+
+STEPS = 2
+"""Of Newton, for the latency of a candidate on the ray: it starts close to it."""
 
 CENTRES = 3
 """Best points of the ray that get more points beside them."""
@@ -75,6 +78,7 @@ def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
         Whole numbers (n, K), and the relaxed optimum to `RELAXED_TOLERANCE`, which knows no TPOT. Where no lengths are
         in time, those with the shortest time per output token.
     """
+    problem = problem.tabulated()
     if problem.tpot == np.inf:
         return _fast_lengths(problem)
     lengths, relaxed = _fast_lengths(replace(problem, tpot=np.inf))
@@ -118,7 +122,7 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
 
 def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: Effort) -> FloatArray:
     room = _room(problem, relaxed)
-    rugged: BoolArray = np.asarray((problem.draft_time > RUGGED * room).any(-1))
+    rugged: BoolArray = np.logical_or.reduce(problem.draft_time > RUGGED * room, -1)
     lengths = np.empty_like(relaxed.length)
     for rows, effort in ((~rugged, QUICK), (rugged, thorough)):
         if rows.all():
@@ -148,63 +152,79 @@ def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
 
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
     size = max(1, RAY_ENTRIES // (effort.points * problem.low.shape[1]))
-    blocks = [slice(start, start + size) for start in range(0, len(problem), size)]
-    starts = [_best_on_ray(problem.rows(i), Relaxed(*(x[i] for x in relaxed)), room[i], effort) for i in blocks]
-    lengths, latency = (np.concatenate(parts) for parts in zip(*starts, strict=True))
-    many = np.repeat(np.arange(len(problem)), effort.starts)
-    improved = improve(problem.rows(many), lengths.reshape(len(many), -1), latency.reshape(-1, 1))
-    ends = improved.reshape(lengths.shape)
+    if len(problem) <= size:
+        lengths, latency = _best_on_ray(problem, relaxed, room, effort)
+    else:
+        blocks = [slice(start, start + size) for start in range(0, len(problem), size)]
+        starts = [_best_on_ray(problem.rows(i), Relaxed(*(x[i] for x in relaxed)), room[i], effort) for i in blocks]
+        lengths, latency = (np.concatenate(parts) for parts in zip(*starts, strict=True))
     if effort.starts == 1:
-        return ends[:, 0]
+        return improve(problem, lengths[:, 0], latency)
+    many = np.repeat(np.arange(len(problem)), effort.starts)
+    ends = improve(problem.rows(many), lengths.reshape(len(many), -1), latency.reshape(-1, 1)).reshape(lengths.shape)
     chosen: FloatArray = ends[np.arange(len(problem)), problem.value(ends).argmax(-1)]
     return chosen
 
 
 def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> tuple[FloatArray, FloatArray]:
     """The best candidates (n, starts, K) of the ray, and their latencies (n, starts)."""
-    steps = np.linspace(-effort.reach, effort.reach, effort.points)
-    candidates, latency, value = _on_ray(problem, relaxed, room, effort, steps)
+    finer = effort.between + 1
+    ray = _ray(problem, relaxed, room, effort, (effort.points - 1) * finer + 1)
+    candidates = ray_lengths(problem, ray, relaxed.length)
+    coarse = np.arange(0, ray.points, finer)
+    latencies = ray.latencies
+    value = np.full(latencies.shape, -np.inf)
+    value[coarse] = _estimated(problem, candidates[coarse], latencies[coarse])
+    tokens = np.add.reduce(candidates, -1) if effort.starts > 1 or effort.between else None
+    columns = np.arange(len(problem))
     if effort.between:
-        centres = steps[_distinct_best(value, CENTRES)]
-        spacing = steps[1] - steps[0]
-        near = np.linspace(-spacing, spacing, 2 * effort.between + 3)
-        near = near[(near != 0.0) & (np.abs(near) < spacing)]
-        more = _on_ray(problem, relaxed, room, effort, (centres[..., None] + near).reshape(len(problem), -1))
-        pairs = zip((candidates, latency, value), more, strict=True)
-        candidates, latency, value = (np.concatenate(pair, 1) for pair in pairs)
-    best = value.argmax(-1)[:, None] if effort.starts == 1 else _distinct_best(value, effort.starts)
-    return np.take_along_axis(candidates, best[..., None], 1), np.take_along_axis(latency, best, -1)
+        centres = _distinct_best(value, tokens, CENTRES)
+        near = centres[:, None] + np.delete(np.arange(-effort.between, effort.between + 1), effort.between)[:, None]
+        near = np.clip(near, 0, ray.points - 1).reshape(-1, len(problem))
+        value[near, columns] = _estimated(problem, candidates[near, columns], latencies[near, columns])
+    lengths = candidates[_distinct_best(value, tokens, effort.starts), columns].swapaxes(0, 1)
+    return lengths, problem.latency(lengths)
 
 
-def _on_ray(
-    problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, steps: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Candidates (n, points, K) at ``steps`` (points,) or (n, points) of the ray, their latencies and goodputs."""
-    candidates = _ray(problem, relaxed, room, effort, steps)
-    latency = problem.latency(candidates)
-    return candidates, latency, goodput(problem.tokens(candidates), latency, problem.server_time(candidates))
-
-
-def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, steps: FloatArray) -> FloatArray:
-    """Candidates (n, points, K)."""
+def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, points: int) -> Ray:
+    """So many points around the relaxed optimum."""
     per_token = problem.token_time / (room * room)  # ∂φ/∂L_k, times P / φ
-    pull = np.maximum((per_token * relaxed.length).sum(-1), TINY)
-    spread = np.sqrt((per_token * per_token).sum(-1) / 12.0) / pull  # sd / φ
+    pull = np.maximum(np.add.reduce(per_token * relaxed.length, -1), TINY)
+    spread = np.sqrt(np.add.reduce(per_token * per_token, -1) / 12.0) / pull  # sd / φ
     if effort.tokens:
         slowest = ((relaxed.length > 0.0) * problem.draft_time).max(-1)
         spread = np.maximum(spread, effort.tokens * slowest / np.maximum(effort.reach * relaxed.latency, TINY))
-    factor = np.maximum(1.0 + spread[:, None] * steps, 0.05)
-    price = np.maximum(relaxed.price, TINY)
+    reach = effort.reach * spread
     charge = relaxed.value * relaxed.slope if len(problem.lines) else None
-    return lagrangian_lengths(problem, relaxed.latency[:, None] * factor, price[:, None] * factor, charge)
+    price = np.maximum(relaxed.price, TINY)
+    return Ray(relaxed.latency, price, charge, 1.0 - reach, 2.0 * reach / (points - 1), points)
 
 
-def _distinct_best(value: FloatArray, count: int) -> IntArray:
-    """Positions (n, count) of the largest values (n, m); of equal ones the first counts as large."""
-    order = np.argsort(-value, -1, kind="stable")
-    ranked = np.take_along_axis(value, order, -1)
-    repeated: BoolArray = np.zeros(value.shape, dtype=bool)
-    repeated[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
-    first = np.argsort(repeated, -1, kind="stable")[:, :count]
-    positions: IntArray = np.take_along_axis(order, first, -1)
-    return positions
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+def _estimated(problem: Problem, candidates: FloatArray, latency: FloatArray) -> FloatArray:
+    """Goodputs (m, n) of candidates (m, n, K), by a few steps of Newton from latencies (m, n) close to theirs."""
+    drafting, uploading = candidates * problem.draft_time, candidates * problem.token_time
+    least = largest(drafting + uploading)
+    for _ in range(STEPS):
+        latency = np.maximum(latency, least)
+        gap = latency[..., None] - drafting
+        share = uploading / gap
+        used = np.add.reduce(share, -1)
+        share /= gap
+        latency = latency + used * (used - 1.0) / np.maximum(np.add.reduce(share, -1), TINY)
+    latency = np.where(used > 0.0, np.maximum(latency, least), 0.0)
+    tokens = np.add.reduce(problem.expected(candidates), -1)
+    value = goodput(tokens, latency, problem.server_time(candidates.swapaxes(0, 1)).T)
+    return np.where(np.isnan(value), -np.inf, value)
+
+
+def _distinct_best(value: FloatArray, tokens: FloatArray | None, count: int) -> IntArray:
+    """Positions (count, n) of the largest values (m, n), largest first, each with another number of tokens (m, n).
+
+    Lengths rise along the ray, so that points with equally many tokens have equal lengths.
+    """
+    columns, found = np.arange(value.shape[1]), [value.argmax(0)]
+    while len(found) < count and tokens is not None:
+        value = np.where(tokens == tokens[found[-1], columns], -np.inf, value)
+        found.append(value.argmax(0))
+    return np.array(found)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.physics.rounds import largest
 from multispin_env.solver.branching import (
     Listing,
     branch_on_pass,
@@ -31,8 +32,8 @@ from multispin_env.solver.windows import Bounds, Nodes, evaluate, joined
 BREADTH = 64
 """Parts of an instance that are split in a round."""
 
-GROUPS, FEWEST_TO_SORT = 6, 64
-"""Groups of parts by the width of their windows, and the number of parts from which on it pays to make them."""
+BLOCK = 32_768
+"""Numbers of a table of lengths that are worked on together: they stay in the core's cache."""
 
 
 class Search(NamedTuple):
@@ -91,6 +92,7 @@ def search(
     Search
         Lengths, value and bound; closed where bound ≤ (1 + tolerance) value.
     """
+    problem = problem.tabulated()
     incumbent = _Incumbent(problem, lengths)
     waiting = roots(problem, relaxed, incumbent.value * (1.0 + tolerance))
     if problem.tpot < np.inf:
@@ -150,12 +152,13 @@ def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nod
 
 
 def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
-    """`evaluate`, for laws by tokens with nodes of similar widths together: tables are as wide as their widest node."""
-    if nodes.law is None or len(nodes) < FEWEST_TO_SORT:
+    """`evaluate`, narrow nodes first, in blocks: a table is as wide as its widest node."""
+    width = largest(nodes.high - nodes.low) + 1.0
+    if (width.max() if len(nodes) else 0.0) * len(nodes) * problem.low.shape[-1] <= BLOCK:
         return evaluate(problem, nodes, target)
-    width = (nodes.high - nodes.low).max(-1)
     order = np.argsort(width, kind="stable")
-    groups = np.array_split(order, GROUPS)
+    blocks = (width[order].cumsum() * problem.low.shape[-1] // BLOCK).astype(np.int64)
+    groups = np.split(order, np.flatnonzero(np.diff(blocks)) + 1)
     parts = [evaluate(problem.rows(rows), nodes.rows(rows), target[rows]) for rows in groups]
     back = np.argsort(order, kind="stable")
     return Bounds(*(np.concatenate(arrays)[back] for arrays in zip(*parts, strict=True)))

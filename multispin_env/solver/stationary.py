@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.physics.rounds import largest
+from multispin_env.physics.tokens import TokenLaw
 from multispin_env.solver.bracketing import FLAT, falling_root
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.omega import charged_omega, wright_omega
@@ -30,10 +31,13 @@ LONGEST_STEP = 2.0
 """Most that ln λ may change in a step of Newton (ln φ: a quarter of it)."""
 
 ROUGH, ROUGH_STEPS, EXACT_STEPS = 1e-4, 3, 5
-"""Tolerance from which on lengths under a charge need fewer steps, and these numbers of steps."""
+"""Tolerance from which on y needs fewer steps, and these numbers of steps."""
 
 NARROWEST_ROOM = 1e-9
 """Share of φ that drafting must leave for the upload while the iteration is underway."""
+
+_total = np.add.reduce
+"""`numpy.sum` without its wrapper."""
 
 WIDEST_PRICE = 650.0
 """Bracket of |ln λ|; e to this power still multiplies without overflow."""
@@ -63,7 +67,7 @@ class Charge(NamedTuple):
         """What is left (n,) of these tokens with lengths (n, K)."""
         if self.token is None or self.origin is None:
             return tokens
-        return tokens - self.token * (length.sum(-1) - self.origin)
+        return tokens - self.token * (_total(length, -1) - self.origin)
 
     def rows(self, rows: IntArray | BoolArray) -> "Charge":
         """Some of the instances."""
@@ -77,13 +81,14 @@ class _Terms(NamedTuple):
     decay: FloatArray  # d (n, K)
     constant: FloatArray  # C (n, K)
     scarcity: FloatArray | None  # ln κ' at φ = 0, (n, K)
+    law: TokenLaw  # of α
     charge: Charge
-    steps: int  # of the iteration for y under a charge
+    steps: int  # of the iteration for y
 
     def rows(self, rows: IntArray | BoolArray) -> "_Terms":
         scarcity = None if self.scarcity is None else self.scarcity[rows]
         arrays = self.decay_rate[rows], self.decay[rows], self.constant[rows]
-        return _Terms(*arrays, scarcity, self.charge.rows(rows), self.steps)
+        return _Terms(*arrays, scarcity, self.law.rows(rows), self.charge.rows(rows), self.steps)
 
 
 class _Point(NamedTuple):
@@ -117,12 +122,12 @@ def stationary_point(
     """
     charge = Charge.none(problem) if charge is None else charge
     terms = _terms(problem, charge, EXACT_STEPS if tolerance < ROUGH else ROUGH_STEPS)
-    p, q = _start(problem, charge.time) if start is None else start
+    p, q = _start(problem, terms.law, charge.time) if start is None else start
     p, q, done = _newton(problem, terms, p, q, tolerance)
     open_rows = np.flatnonzero(~done)
     if len(open_rows):
         p[open_rows], q[open_rows] = _nested(problem.rows(open_rows), terms.rows(open_rows), tolerance)
-    return Stationary(_evaluate(problem, terms, p, q).length, p, q)
+    return Stationary(_draft(problem, terms, p, q, np.exp(p)[:, None]).length, p, q)
 
 
 def _terms(problem: Problem, charge: Charge, steps: int) -> _Terms:
@@ -134,18 +139,19 @@ def _terms(problem: Problem, charge: Charge, steps: int) -> _Terms:
     scarcity = None
     if charge.token is not None:
         scarcity = np.log(charge.token)[:, None] + decay - np.log(worth)
-    return _Terms(2.0 * half_rate, decay, constant, scarcity, charge, steps)
+    return _Terms(2.0 * half_rate, decay, constant, scarcity, TokenLaw.of(problem.acceptance_rate), charge, steps)
 
 
-def _start(problem: Problem, time: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _start(problem: Problem, law: TokenLaw, time: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(ln φ, ln λ) of a common length of five tokens, moved into each range."""
-    length = np.clip(5.0, problem.low, problem.high)
+    length = np.minimum(np.maximum(5.0, problem.low), problem.high)
     drafting = length * problem.draft_time
     uploading = length * problem.token_time
-    phi = np.maximum(drafting.mean(-1) + uploading.sum(-1), 1.05 * (drafting + uploading).max(-1))
+    mean = _total(drafting, -1) / drafting.shape[-1]
+    phi = np.maximum(mean + _total(uploading, -1), 1.05 * largest(drafting + uploading))
     phi = np.maximum(phi, 1e-12 * time)
-    slope = (uploading / (phi[:, None] - drafting) ** 2).sum(-1)
-    tokens = (problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1)
+    slope = _total(uploading / (phi[:, None] - drafting) ** 2, -1)
+    tokens = _total(problem.weights * law.expected(length), -1)
     price = tokens / (np.maximum(slope, TINY) * (phi + time))
     return np.log(phi), np.log(np.maximum(price, TINY))
 
@@ -168,7 +174,7 @@ def _draft(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, column
     z = 0.5 * ((p + q)[:, None] + rate_phi + terms.constant)
     part: FloatArray | float = 1.0
     if terms.scarcity is None:
-        y = wright_omega(z)
+        y = wright_omega(z, terms.steps)
     else:
         y, part = charged_omega(z, terms.scarcity + rate_phi, terms.steps)
     free = column / problem.draft_time - 2.0 * y / terms.decay
@@ -183,8 +189,8 @@ def _excess(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> tu
     """ln S (n,) at (φ, λ) = (e^p, e^q), and its derivative by q."""
     at = _draft(problem, terms, p, q, np.exp(p)[:, None])
     share = at.per_token * at.length
-    used = np.maximum(share.sum(-1), TINY)
-    used_q = -((at.per_token + share / at.room * problem.draft_time) * (at.damped * at.part)).sum(-1)
+    used = np.maximum(_total(share, -1), TINY)
+    used_q = -_total((at.per_token + share / at.room * problem.draft_time) * (at.damped * at.part), -1)
     return np.log(used), used_q / used
 
 
@@ -200,13 +206,13 @@ def _evaluate(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> 
     share = per_token * length
     slope = share / room
     per_token_slope = per_token / room
-    used, pull = np.maximum(share.sum(-1), TINY), np.maximum(slope.sum(-1), TINY)
-    used_p = (per_token * length_p - slope * room_p).sum(-1)
-    used_q = -((per_token + slope * draft) * damped).sum(-1)
+    used, pull = np.maximum(_total(share, -1), TINY), np.maximum(_total(slope, -1), TINY)
+    used_p = _total(per_token * length_p - slope * room_p, -1)
+    used_q = -_total((per_token + slope * draft) * damped, -1)
     curve = 2.0 * slope / room
-    pull_p = (per_token_slope * length_p - curve * room_p).sum(-1)
-    pull_q = -((per_token_slope + curve * draft) * damped).sum(-1)
-    won = (problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1)
+    pull_p = _total(per_token_slope * length_p - curve * room_p, -1)
+    pull_q = -_total((per_token_slope + curve * draft) * damped, -1)
+    won = _total(problem.weights * terms.law.expected(length), -1)
     tokens = np.maximum(terms.charge.net(won, length), TINY)
     buys = np.exp(q) * phi / tokens  # times c ΔL / room² is ΔE / E
     total = phi + terms.charge.time
@@ -216,8 +222,8 @@ def _evaluate(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray) -> 
         q + np.log(pull) + np.log(total) - np.log(tokens),
         used_p / used,
         used_q / used,
-        pull_p / pull + phi / total - buys * (per_token_slope * length_p).sum(-1),
-        1.0 + pull_q / pull + buys * (per_token_slope * damped).sum(-1),
+        pull_p / pull + phi / total - buys * _total(per_token_slope * length_p, -1),
+        1.0 + pull_q / pull + buys * _total(per_token_slope * damped, -1),
     )
 
 

@@ -21,7 +21,6 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.tokens import expected_tokens
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.segments import Segment, joined_segments
 
@@ -76,12 +75,12 @@ class Bounds(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """Every length of every window, (m, K, W) with the widest W; what is beyond a window is not ``inside``."""
+    """Every length of every window, (W, m, K) with the widest W; what is beyond a window is not ``inside``."""
 
     inside: BoolArray
     tokens: FloatArray  # ω e(l), less what l costs in the pass
-    share: FloatArray  # w(l; φ₂)
-    steeper: FloatArray  # tangent at φ₁ less the share at φ₂
+    share: FloatArray  # w(l; φ₂); 0 where not inside
+    slope: FloatArray  # −∂w/∂φ there
 
 
 @np.errstate(over="ignore")  # −∞ is meant where a tangent is that steep
@@ -103,33 +102,44 @@ def evaluate(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
         Bounds, windows, candidates and the users to branch on.
     """
     table = _tabulate(problem, nodes)
-    server, scale, dead = problem.verification_time, table.tokens.max(-1).sum(-1), np.zeros(len(nodes), dtype=bool)
+    server, scale, dead = problem.verification_time, table.tokens[-1].sum(-1), np.zeros(len(nodes), dtype=bool)
     if nodes.law is not None:
         server, more, dead = nodes.law.shortest(nodes.low, nodes.high)
         charge = target * nodes.law.slope
-        table = table._replace(tokens=table.tokens - charge[:, None, None] * np.arange(table.tokens.shape[-1]))
+        table = table._replace(tokens=table.tokens - charge[:, None] * np.arange(len(table.tokens))[:, None, None])
         scale = scale + charge * more
     price, candidate, critical = _price(table, nodes.low, DEAREST * scale)
-    dead = dead | ~table.inside[..., 0].all(-1) | (table.share[..., 0].sum(-1) > 1.0 + SAFETY)
-    column = price[:, None, None]
-    right = np.where(table.inside, table.tokens - column * table.share, -np.inf)
-    left = right - column * table.steeper
-    best_right, best_left = right.max(-1, keepdims=True), left.max(-1, keepdims=True)
-    best_right, best_left = (np.maximum(best, -1e300) for best in (best_right, best_left))
+    dead = dead | ~table.inside[0].all(-1) | (table.share[0].sum(-1) > 1.0 + SAFETY)
+    right = np.where(table.inside, table.tokens - price[:, None] * table.share, -np.inf)
+    left = right - (price * (nodes.right - nodes.left))[:, None] * table.slope
+    best_right, best_left = (np.maximum(terms.max(0), -1e300) for terms in (right, left))
     rounding = SAFETY * (price + scale)
-    most_right = price + best_right.sum((-1, -2)) + rounding
-    most_left = price + best_left.sum((-1, -2)) + rounding
+    most_right = price + best_right.sum(-1) + rounding
+    most_left = price + best_left.sum(-1) + rounding
     time_right = nodes.right + server
     time_left = nodes.left + server
     bound = np.maximum(most_right / time_right, most_left / time_left)
     slack_right, slack_left = most_right - target * time_right, most_left - target * time_left
-    wins = right >= best_right - slack_right[:, None, None]
-    wins |= left >= best_left - slack_left[:, None, None]
-    low = nodes.low + wins.argmax(-1)
-    high = np.minimum(nodes.low + (wins.shape[-1] - 1) - wins[..., ::-1].argmax(-1), nodes.high)
-    dead |= ~wins.any(-1).all(-1)
+    wins = right >= best_right - slack_right[:, None]
+    wins |= left >= best_left - slack_left[:, None]
+    low, high, some = ends_of(wins)
+    low, high = nodes.low + low, np.minimum(nodes.low + high, nodes.high)
+    dead |= ~some.all(-1)
     ends = (nodes.left, nodes.right) if nodes.law is None else _winning(nodes, slack_left, slack_right)
     return Bounds(np.where(dead, 0.0, bound), low, high, candidate, critical, *ends)
+
+
+def ends_of(wins: BoolArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """The first and the last true entry of each column (m, K) of an array (W, m, K), and whether there is any.
+
+    Where there is none, they are 0 and W − 1.
+    """
+    kind = np.uint8 if len(wins) <= 255 else np.int64  # small numbers are compared many at once
+    place = np.arange(len(wins), dtype=kind)[:, None, None]
+    some: BoolArray = np.logical_or.reduce(wins, 0)
+    first = np.where(wins, place, kind(len(wins) - 1)).min(0)
+    last = np.where(wins, place, kind(0)).max(0)
+    return np.where(some, first, 0.0), np.where(some, last, len(wins) - 1.0), some
 
 
 def _winning(nodes: Nodes, slack_left: FloatArray, slack_right: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -145,35 +155,33 @@ def _winning(nodes: Nodes, slack_left: FloatArray, slack_right: FloatArray) -> t
 
 def _tabulate(problem: Problem, nodes: Nodes) -> _Table:
     width = int((nodes.high - nodes.low).max()) + 1
-    length = nodes.low[..., None] + np.arange(width)
-    room = nodes.right[:, None, None] - length * problem.draft_time[..., None]
-    inside = (length <= nodes.high[..., None]) & ((room > 0.0) | (length == 0.0))
-    uploading = problem.token_time[..., None] * length
-    inside &= uploading <= room * (1.0 + SAFETY)  # a share above one fits in no decision
-    room = np.where(inside & (room > 0.0), room, 1.0)
-    share = np.where(inside, uploading / room, 0.0)
-    tokens = np.where(
-        inside, problem.weights[..., None] * expected_tokens(length, problem.acceptance_rate[..., None]), 0.0
-    )
-    return _Table(inside, tokens, share, share * ((nodes.right - nodes.left)[:, None, None] / room))
+    length = nodes.low + np.arange(float(width))[:, None, None]
+    room = nodes.right[:, None] - length * problem.draft_time
+    share = problem.token_time * length
+    inside = length <= nodes.high
+    inside &= share <= room * (1.0 + SAFETY)  # a share above one fits in no decision
+    room[~(inside & (room > 0.0))] = np.inf
+    share /= room
+    return _Table(inside, problem.expected(np.minimum(length, nodes.high)), share, share / room)
 
 
 def _price(table: _Table, low: FloatArray, dearest: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
     """λ of the best bound at φ₂: tokens in order of gain per share, up to the one that no longer fits."""
-    shape = table.share.shape
-    possible = table.inside[..., 1:]
-    extra = np.where(possible, table.share[..., 1:] - table.share[..., :-1], 0.0)
-    gain = table.tokens[..., 1:] - table.tokens[..., :-1]
-    flat = (shape[0], -1)
-    worth = np.where(possible, gain / np.where(extra > 0.0, extra, 1.0), -1.0).reshape(flat)
-    if not worth.shape[1]:
-        return np.zeros(shape[0]), low, np.zeros(shape[0], dtype=np.int64)
-    order = np.argsort(-worth, -1, kind="stable")
-    used = np.take_along_axis(extra.reshape(flat), order, -1).cumsum(-1) + table.share[..., 0].sum(-1)[:, None]
-    first = np.minimum((used <= 1.0).sum(-1), used.shape[1] - 1)[:, None]
-    token = np.take_along_axis(order, first, -1)
-    crossing = np.take_along_axis(used, first, -1) > 1.0
-    price = np.where(crossing, np.maximum(np.take_along_axis(worth, token, -1), 0.0), 0.0)
-    taken = (worth > price).reshape(possible.shape) & possible
-    price = np.minimum(price[:, 0], dearest)
-    return price, low + taken.sum(-1), token[:, 0] // (shape[2] - 1)
+    possible = table.inside[1:]
+    more, m, users = possible.shape
+    if not more:
+        return np.zeros(m), low, np.zeros(m, dtype=np.int64)
+    extra = np.where(possible, table.share[1:] - table.share[:-1], 0.0)
+    gain = table.tokens[1:] - table.tokens[:-1]
+    worth = np.where(possible, gain / np.where(extra > 0.0, extra, 1.0), -1.0)
+    by_node = worth.swapaxes(0, 1).reshape(m, -1)
+    order = np.argsort(-by_node, -1)
+    used = np.take_along_axis(extra.swapaxes(0, 1).reshape(m, -1), order, -1).cumsum(-1)
+    used += table.share[0].sum(-1)[:, None]
+    first = np.minimum(np.count_nonzero(used <= 1.0, -1), used.shape[1] - 1)
+    rows = np.arange(m)
+    last = by_node[rows, order[rows, first]]
+    price = np.where(used[rows, first] > 1.0, np.maximum(last, 0.0), 0.0)
+    taken = np.add.reduce((worth > price[:, None]) & possible, 0, dtype=np.float64)
+    token = (by_node == last[:, None]).argmax(-1)  # the first of equal ones, whatever the sort makes of them
+    return np.minimum(price, dearest), low + taken, token % users

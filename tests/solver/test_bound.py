@@ -5,10 +5,11 @@ from itertools import product
 import numpy as np
 
 from benchmarks.hostile import hostile_instance, hostile_law
+from multispin_env.solver import search
 from multispin_env.solver.branching import listed, split
-from multispin_env.solver.problem import make_problem
+from multispin_env.solver.problem import ARRAYS, Problem, make_problem
 from multispin_env.solver.segments import segments
-from multispin_env.solver.windows import Nodes, evaluate, joined
+from multispin_env.solver.windows import Nodes, ends_of, evaluate, joined
 
 
 def case(seed):
@@ -122,3 +123,31 @@ def test_listing_is_complete():
     found = listed(two)
     assert sorted(map(tuple, found.lengths[: len(expected)])) == expected
     assert len(found.lengths) == 2 * len(expected)
+
+
+def test_bounds_do_not_depend_on_the_blocks_of_parts(monkeypatch):
+    """Tables are as wide as the widest part of a block, and narrow parts come first."""
+    cases = [case(seed)[:2] for seed in range(60)]
+    cases = [one for one in cases if one[0].low.shape[1] == cases[0][0].low.shape[1]]
+    problems = [problem for problem, _ in cases]
+    many = Problem(*(np.concatenate([getattr(problem, name) for problem in problems]) for name in ARRAYS))
+    nodes = joined(*(node for _, node in cases))
+    target = many.value(many.low[:, None])[:, 0]
+    assert len(nodes) > 5
+    whole = search._evaluate_by_width(many, nodes, target)
+    monkeypatch.setattr(search, "BLOCK", 40)
+    for one, other in zip(whole, search._evaluate_by_width(many, nodes, target), strict=True):
+        assert (one == other).all()
+
+
+def test_ends_of_what_wins():
+    rng = np.random.default_rng(0)
+    for width in (1, 3, 300):
+        wins = rng.random((width, 5, 4)) < 0.3
+        wins[:, 0] = False
+        first, last, some = ends_of(wins)
+        for m, k in np.ndindex(5, 4):
+            places = np.flatnonzero(wins[:, m, k])
+            assert some[m, k] == (len(places) > 0)
+            assert first[m, k] == (places[0] if len(places) else 0)
+            assert last[m, k] == (places[-1] if len(places) else width - 1)

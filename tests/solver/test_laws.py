@@ -223,3 +223,16 @@ def test_a_round_trip_is_time_of_every_round(scenario, rng):
         assert (one.draft_length == two.draft_length).all()
     assert ms.upper_bound(far, state) == pytest.approx(ms.upper_bound(slow, state), rel=1e-9)
     assert (ms.upper_bound(far, state) < 0.9 * ms.upper_bound(scenario, state)).all()
+
+
+@pytest.mark.parametrize("seed", [51, 101])
+@pytest.mark.parametrize("kind", ["padded", "padded, two pieces"])
+def test_the_longest_draft_of_padded_passes_is_found_where_uploads_take_no_time(kind, seed):
+    """λ has few digits there, so that a rule that trusts it loses a third."""
+    pieces, padded = KINDS[kind]
+    rng = np.random.default_rng(seed)
+    scenario, state, weights = hostile_instance(rng, max_decisions=1000)
+    scenario = hostile_law(rng, scenario, pieces, padded)
+    found = ms.make_controller("optimal", scenario)(state, weights=weights)
+    best = best_goodput(scenario, state, weights)
+    assert weighted(scenario, state, weights, found) == pytest.approx(best, rel=1e-9)

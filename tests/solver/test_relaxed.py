@@ -10,9 +10,9 @@ from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 from multispin_env.solver import stationary
-from multispin_env.solver.lagrangian import lagrangian_lengths
+from multispin_env.solver.lagrangian import Ray, ray_lengths
 from multispin_env.solver.omega import wright_omega
-from multispin_env.solver.problem import make_problem
+from multispin_env.solver.problem import Problem, make_problem
 from multispin_env.solver.relaxed import relaxed_optimum
 from multispin_env.solver.rule import fast_lengths
 
@@ -55,24 +55,44 @@ def test_the_relaxed_optimum_bounds_the_integers():
         assert (relaxed >= integers * (1.0 - 1e-9)).all()
 
 
-def test_lagrangian_lengths_are_the_best_for_their_price():
+@pytest.mark.parametrize("charge", [None, 0.2])
+@pytest.mark.parametrize("tabulated", [True, False])
+def test_lengths_on_a_ray_are_the_best_for_their_price(tabulated, charge):
     rng, looked_at = np.random.default_rng(0), 0
     for problem in problems():
+        problem = problem.tabulated() if tabulated else problem
         low = problem.latency(problem.low[:, None])[:, 0]
         high = problem.latency(problem.high[:, None])[:, 0]
         phi = low + (high - low) * rng.uniform(0.05, 1.0) + 1e-9
         price = np.exp(rng.uniform(-6.0, 3.0, 1))
-        found = lagrangian_lengths(problem, phi[:, None], price[:, None])[0, 0]
-        for k in range(found.size):
-            lengths = np.arange(problem.low[0, k], problem.high[0, k] + 1)
-            room = phi[0] - lengths * problem.draft_time[0, k]
-            share = problem.token_time[0, k] * lengths / np.where(room > 0.0, room, np.nan)
-            worth = problem.weights[0, k] * expected_tokens(lengths, problem.acceptance_rate[0, k]) - price[0] * share
-            mine = worth[int(found[k]) - problem.low[0, k]]
-            if not np.isnan(worth).all() and not np.isnan(worth[0]):
-                assert mine >= np.nanmax(worth) - 1e-9 * (1.0 + abs(np.nanmax(worth)))
-                looked_at += len(lengths) > 1
-    assert looked_at > 40
+        kappa = None if charge is None else np.array([charge])
+        ray = Ray(phi, price, kappa, np.array([0.4]), np.array([0.15]), 9)
+        assert ray.latencies == pytest.approx(phi * (0.4 + 0.15 * np.arange(9.0))[:, None], rel=1e-14)
+        for i, found in enumerate(ray_lengths(problem, ray, problem.low)[:, 0]):
+            latency, worth_of_share = ray.latencies[i, 0], price[0] * ray.latencies[i, 0] / phi[0]
+            for k in range(found.size):
+                lengths = np.arange(problem.low[0, k], problem.high[0, k] + 1)
+                room = latency - lengths * problem.draft_time[0, k]
+                share = problem.token_time[0, k] * lengths / np.where(room > 0.0, room, np.nan)
+                tokens = problem.weights[0, k] * expected_tokens(lengths, problem.acceptance_rate[0, k])
+                worth = tokens - (charge or 0.0) * lengths - worth_of_share * share
+                mine = worth[int(found[k]) - problem.low[0, k]]
+                if not np.isnan(worth[0]):
+                    assert mine >= np.nanmax(worth) - 1e-9 * (1.0 + abs(np.nanmax(worth)))
+                    looked_at += len(lengths) > 1
+    assert looked_at > 300
+
+
+def test_of_long_ranges_a_window_of_lengths_is_told_apart():
+    """Far from both ends it does not matter where the window lies."""
+    scenario = Scenario.preset("qwen3.5", num_users=6, max_draft_length=400)
+    problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(2), 3))
+    at = relaxed_optimum(problem)
+    ray = Ray(at.latency, at.price, None, np.full(3, 0.9), np.full(3, 0.05), 5)
+    found, moved = (ray_lengths(problem, ray, at.length + shift) for shift in (0.0, 7.0))
+    assert (np.abs(found - at.length) < 8.0).all()
+    assert (found == moved).all()
+    assert (np.diff(found, axis=0).sum((0, -1)) > 0.0).all()
 
 
 @pytest.mark.parametrize("bandwidth", [2e6, 2e7, 2e8])
@@ -114,5 +134,22 @@ def test_one_equation_alone_is_no_solution(monkeypatch):
         wide = stationary._evaluate(problem, terms, p, q).excess > 0.0
         low, high = np.where(wide, q, low), np.where(wide, high, q)
     assert np.abs(stationary._evaluate(problem, terms, p, q).excess).max() < 1e-12
-    monkeypatch.setattr(stationary, "_start", lambda problem, time: (p, q))
+    monkeypatch.setattr(stationary, "_start", lambda problem, law, time: (p, q))
     np.testing.assert_allclose(relaxed_optimum(problem).latency, at.latency, rtol=1e-9)
+
+
+@pytest.mark.parametrize("longest", range(1, 13))
+def test_the_optimum_is_found_where_uploads_take_a_millionth_of_the_round(longest):
+    """One device drafts a single token for longer than the other drafts twelve."""
+    problem = Problem(
+        draft_time=np.array([[0.0123713, 0.83086496]]),
+        token_time=np.array([[4.76255e-06, 5.23673e-06]]),
+        acceptance_rate=np.array([[0.9, 0.99]]),
+        weights=np.ones((1, 2)),
+        low=np.ones((1, 2), dtype=np.int64),
+        high=np.full((1, 2), longest),
+        verification_time=np.array([0.0107]),
+    )
+    best = problem.value(np.array([[[longest, 1.0]]]))[0, 0]
+    assert relaxed_optimum(problem).value[0] == pytest.approx(best, rel=1e-5)
+    assert (fast_lengths(problem)[0] == [longest, 1.0]).all()
