@@ -7,7 +7,8 @@ them in the same run Gymnasium's own native CartPole, mobile-env where it is ins
 round of fading.
 
 Whole episodes are timed, with their restarts. The things compared take turns, so that a busy machine slows all of
-them, and the best of the turns counts. ``--quick`` is a smoke test of less than 20 s.
+them, and the best of the turns counts. ``--quick`` is a smoke test of less than 20 s. ``--plain`` runs all of it once
+more as on a processor without AVX-512 and prints both columns.
 """
 
 import argparse
@@ -15,14 +16,41 @@ import json
 import platform
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
+from benchmarks import plain
 from benchmarks.speed.profile import profile, show_profiles
 from benchmarks.speed.report import draw, show, targets
 from benchmarks.speed.streams import show_streams, streams
 from benchmarks.speed.subjects import ENCODINGS, QUICK, REFERENCE_K, REFERENCE_N, Grid, measure
+
+WRITTEN = "env_speed.json"
+
+
+def compare(usual: dict[str, Any], plainly: dict[str, Any]) -> None:
+    """Print both columns: env-steps per CPU-second, parts of a step, targets."""
+    plain.show("env-steps per CPU-second", _rates(usual), _rates(plainly))
+    plain.show("µs of one call of step", _parts(usual), _parts(plainly), ",.1f")
+    plain.show("targets", _goals(usual), _goals(plainly), ",.3f")
+
+
+def _rates(report: dict[str, Any]) -> dict[str, float]:
+    rates = {}
+    for row in report["subjects"]:
+        name = " ".join(filter(None, (row["name"], row["env_id"].rpartition("/")[2], row["action"])))
+        rates[f"{name}, K = {row['users'] or '-'}, N = {row['copies']}"] = row["steps_per_cpu_second"]
+    return rates
+
+
+def _parts(report: dict[str, Any]) -> dict[str, float]:
+    return {f"{label}: {part}": spent for label, parts in report["profiles"].items() for part, spent in parts.items()}
+
+
+def _goals(report: dict[str, Any]) -> dict[str, float]:
+    return {row["target"]: row["measured"] for row in report["targets"]}
 
 
 def main() -> None:
@@ -30,6 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a smoke test: few N, one K, short turns")
     parser.add_argument("--out", type=Path, default=Path("results/env_speed"))
+    plain.add_option(parser)
     options = parser.parse_args()
     grid = QUICK if options.quick else Grid()
     subjects = measure(grid)
@@ -51,9 +80,13 @@ def main() -> None:
     versions = {"python": platform.python_version(), "numpy": np.__version__, "gymnasium": gym.__version__}
     report = {"versions": versions, "grid": asdict(grid), "subjects": rows, "profiles": profiles, "streams": drawn}
     report["targets"] = goals
-    (options.out / "env_speed.json").write_text(json.dumps(report, indent=2))
+    plainly = plain.rerun("benchmarks.env_speed", WRITTEN) if options.plain else None
+    if plainly is not None:
+        compare(report, plainly)
+        report["plain"] = plainly
+    (options.out / WRITTEN).write_text(json.dumps(report, indent=2))
     draw(subjects, grid, options.out / "env_speed.png")
-    print(f"written: {options.out}/env_speed.json, {options.out}/env_speed.png")
+    print(f"written: {options.out}/{WRITTEN}, {options.out}/env_speed.png")
 
 
 if __name__ == "__main__":

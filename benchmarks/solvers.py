@@ -1,7 +1,8 @@
 """Time and quality of every controller, in one run on one core.
 
 ``python -m benchmarks.solvers --out results`` prints a table for each number of users, and writes JSON and a picture
-of time against quality. Ratios are to ``algorithm1`` on a 100 × 100 grid in the same run.
+of time against quality. Ratios are to ``algorithm1`` on a 100 × 100 grid in the same run. ``--plain`` adds times as on
+a processor without AVX-512.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import plain
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.factory import make_controller
@@ -32,6 +34,8 @@ CONTROLLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "optimal": ("optimal", {}),
     "optimal certified 1e-6": ("optimal", {"certify": 1e-6}),
 }
+
+WRITTEN = "solvers.json"
 
 SLOW = 20
 """One in so many instances is given to the grid searches, whose time for an instance does not depend on it."""
@@ -118,6 +122,16 @@ def draw(results: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
     figure.savefig(path)
 
 
+def times(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
+    """µs of a decision, in a batch and alone."""
+    return {
+        f"K = {users}, {label}, {way}": row[f"{key}_s"] * 1e6
+        for users, rows in results.items()
+        for label, row in rows.items()
+        for key, way in (("batched", "batched"), ("single", "alone"))
+    }
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -127,6 +141,7 @@ def main() -> None:
     parser.add_argument("--user-instances", type=int, default=20_000, help="instances times users of a table")
     parser.add_argument("--singles", type=int, default=100, help="single calls timed")
     parser.add_argument("--out", type=Path, default=Path("results"))
+    plain.add_option(parser)
     options = parser.parse_args()
     results = {}
     for users in options.num_users:
@@ -135,8 +150,12 @@ def main() -> None:
         results[str(users)] = table(scenario, count, min(options.singles, 10 * count))
         show(scenario, results[str(users)])
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "solvers.json").write_text(json.dumps(results, indent=2))
+    (options.out / WRITTEN).write_text(json.dumps(results, indent=2))
     draw(results, options.out / "solvers.png")
+    plainly = plain.rerun("benchmarks.solvers", WRITTEN) if options.plain else None
+    if plainly is not None:
+        plain.show("µs of a decision", times(results), times(plainly), ",.1f")
+        (options.out / "solvers_plain.json").write_text(json.dumps(plainly, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """The speed benchmarks run, count what they say, and leave the package as it was."""
 
 import json
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import multispin_env as ms
-from benchmarks import env_speed, rendering, training_speed
+from benchmarks import env_speed, plain, rendering, training_speed, transcendental
 from benchmarks.speed import subjects
 from benchmarks.speed.profile import PARTS, profile
 from benchmarks.speed.subjects import REFERENCE_K, REFERENCE_N, Grid
@@ -44,6 +46,42 @@ def test_an_env_step_is_one_round_of_one_copy():
     subject.turns = [2.0, 0.5]
     assert subject.rate == 2.0
     subject.play(subjects.PERIOD)
+
+
+def test_plain_is_the_same_benchmark_without_avx_512(tmp_path, monkeypatch, capsys):
+    if not plain.wide_features():
+        pytest.skip("there is nothing to switch off")
+    (tmp_path / "told.py").write_text(
+        "import json, pathlib, sys\n"
+        "from benchmarks.plain import wide_features\n"
+        "pathlib.Path(sys.argv[-1], 'told.json').write_text(json.dumps([wide_features(), sys.argv[1:-1]]))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}")
+    monkeypatch.setattr("sys.argv", ["told", "--plain", "--quick"])
+    assert plain.rerun("told", "told.json") == [[], ["--quick", "--out"]]
+    assert ", ".join(plain.wide_features()) in capsys.readouterr().out
+
+
+def test_without_avx_512_there_is_one_column(monkeypatch, capsys):
+    monkeypatch.setattr(plain, "wide_features", list)
+    assert plain.rerun("nothing", "nothing.json") is None
+    assert "no AVX-512" in capsys.readouterr().out
+
+
+def test_both_columns_and_their_ratio(capsys):
+    plain.show("rate", {"a": 4.0, "b": 3.0}, {"a": 1.0})
+    assert [line.split() for line in capsys.readouterr().out.splitlines() if line] == [
+        ["rate", "usual", "plain", "plain/usual"],
+        ["a", "4", "1", "0.25"],
+    ]
+
+
+def test_numbers_through_transcendental_functions_are_counted():
+    before = np.exp
+    calls, numbers = transcendental.counts(lambda: np.log(np.exp(np.ones((2, 3)))) + np.exp(1.0), 2)
+    assert calls == 1.5
+    assert numbers == {"exp": 3.5, "log": 3.0}
+    assert np.exp is before
 
 
 def test_pictures_are_counted(monkeypatch, capsys):
