@@ -105,7 +105,7 @@ def test_tokens_are_those_of_the_independent_law(scenario, process):
     requests = process.first(scenario, tasks((3, 20)), fresh(process, (3, 20)))
     length = np.random.default_rng(3).integers(0, 25, (3, 20))
     exponential = np.random.default_rng(4).standard_exponential((3, 20))
-    assert (process.expectation(requests)(length) == ms.expected_tokens(length, requests.rate)).all()
+    assert (process.expectation(scenario, requests)(length) == ms.expected_tokens(length, requests.rate)).all()
     drawn = process.sampled_tokens(requests, length, exponential)
     assert (drawn == ms.sample_tokens(length, requests.rate, np.random.default_rng(4))).all()
 

@@ -1,11 +1,13 @@
 """Acceptance known from the task."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.acceptance.requests import IndependentTokens, Prior, Requests, started, task_means
+from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 
 
@@ -32,6 +34,20 @@ class ByTask(IndependentTokens):
     ) -> Requests:
         """Return the same requests (..., K); their age, which would never end, is not counted."""
         return requests
+
+    def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
+        """E[N | L] of [MS] (12) as a function of L, read from a table where rates are those of the tasks."""
+        means = task_means(scenario)
+        if np.count_nonzero(means.take(requests.task) != requests.rate):  # of a state that was put in
+            return super().expectation(scenario, requests)
+        lengths = np.arange(scenario.max_draft_length + 1)
+        table = expected_tokens(lengths, means[:, None]).ravel()
+        row = requests.task * len(lengths)
+
+        def expected(draft_length: IntArray) -> FloatArray:
+            return table.take(row + draft_length)
+
+        return expected
 
     def prior(self, scenario: Scenario) -> Prior:
         """Mean rate of each task; its requests do not differ."""

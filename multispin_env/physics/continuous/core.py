@@ -1,5 +1,6 @@
 """Copies of the system without the barrier, stepped together from verification to verification (ours)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
@@ -104,6 +105,8 @@ class ContinuousCore:
         self.users = Users(np.ones(shape), np.ones(shape), zeros)
         self.requests = Requests(zeros, np.ones(shape), zeros, zeros)
         self._gain, self._gain_at = np.ones(shape), np.zeros(shape)  # and when it was drawn
+        self._expectation: Callable[[IntArray], FloatArray] | None = None
+        self._expectation_of: Requests | None = None
         self.service = _service_of(system, num_copies)
         """How requests begin and end."""
         self.state = _free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))
@@ -261,7 +264,10 @@ class ContinuousCore:
     def _tokens_of(self, path: Course) -> FloatArray:
         acceptance = self.system.acceptance
         if self._tokens is None:
-            return acceptance.expectation(self.requests)(path.begun.draft_length)
+            if self._expectation is None or self._expectation_of is not self.requests:
+                self._expectation_of = self.requests
+                self._expectation = acceptance.expectation(self.system.scenario, self.requests)
+            return self._expectation(path.begun.draft_length)
         variable = np.zeros(path.verified.shape)
         variable[path.verified] = self._tokens.read(np.flatnonzero(path.verified))[:, 0]
         return acceptance.sampled_tokens(self.requests, path.begun.draft_length, variable)
