@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -37,12 +38,10 @@ class ByTask(IndependentTokens):
 
     def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
         """E[N | L] of [MS] (12) as a function of L, read from a table where rates are those of the tasks."""
-        means = task_means(scenario)
+        means, table = _table(tuple(task.acceptance_rate for task in scenario.tasks), scenario.max_draft_length)
         if np.count_nonzero(means.take(requests.task) != requests.rate):  # of a state that was put in
             return super().expectation(scenario, requests)
-        lengths = np.arange(scenario.max_draft_length + 1)
-        table = expected_tokens(lengths, means[:, None]).ravel()
-        row = requests.task * len(lengths)
+        row = requests.task * (scenario.max_draft_length + 1)
 
         def expected(draft_length: IntArray) -> FloatArray:
             return table.take(row + draft_length)
@@ -53,6 +52,13 @@ class ByTask(IndependentTokens):
         """Mean rate of each task; its requests do not differ."""
         mean = task_means(scenario)
         return Prior(mean=mean, spread=np.zeros_like(mean))
+
+
+@lru_cache(maxsize=32)
+def _table(rates: tuple[float, ...], longest: int) -> tuple[FloatArray, FloatArray]:
+    """Rates (m,), and E[N | L] of each for L up to ``longest``, one rate behind the other; to be read only."""
+    means = np.array(rates)
+    return means, expected_tokens(np.arange(longest + 1), means[:, None]).ravel()
 
 
 BY_TASK = ByTask()

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, replaced
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replaced
 from multispin_env.physics.acceptance.base import ACCEPTANCES, Acceptance
 from multispin_env.physics.acceptance.requests import Requests
 from multispin_env.physics.continuous.calendar import Course, course
@@ -236,19 +236,19 @@ class ContinuousCore:
         new = self.system.acceptance.first(self.system.scenario, self.requests.task.take(cells), fresh)
         later = Requests._make(array.copy() for array in self.requests)  # what was handed out keeps its numbers
         for array, values in zip(later, new, strict=True):
-            array.put(cells, values)
+            put(array, cells, values)
         self.requests = later
 
     def _later_efficiency(self, state: ContinuousState, cells: IntArray) -> FloatArray:
-        now = np.broadcast_to(state.time[:, None], state.age.shape)
-        elapsed = now.take(cells) - self._gain_at.take(cells)
+        now = np.repeat(state.time, state.age.shape[-1]).take(cells)
+        elapsed = now - self._gain_at.take(cells)
         mean, old = (array.take(cells) for array in (self.users.mean_gain, self._gain))
         gain = self.system.channel.next_gain(old, mean, elapsed, self._fading.read(cells))
         self._gain, self._gain_at = self._gain.copy(), self._gain_at.copy()
-        self._gain.put(cells, gain)
-        self._gain_at.put(cells, now.take(cells))
+        put(self._gain, cells, gain)
+        put(self._gain_at, cells, now)
         efficiency = state.spectral_efficiency.copy()
-        efficiency.put(cells, spectral_efficiency(self.system.scenario, gain))
+        put(efficiency, cells, spectral_efficiency(self.system.scenario, gain))
         return efficiency
 
     def _renew(self, verified: BoolArray, cells: IntArray, tokens: FloatArray) -> None:
