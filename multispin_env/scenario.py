@@ -1,6 +1,7 @@
 """What stays the same for a whole experiment: devices, radio, server, tasks."""
 
 from dataclasses import MISSING, asdict, dataclass, fields, replace
+from functools import cached_property
 from os import PathLike
 from typing import Any, Self
 
@@ -288,7 +289,7 @@ class Scenario:
         server = f" on {self.server or 'a server of its own'}" if self.verification_pieces else ""
         return f"{self.name}{server}{', ids' if self.payload == 'ids' else ''}"
 
-    @property
+    @cached_property  # read several times in every step
     def bits_per_token(self) -> int:
         """Q in bits: V̂ probabilities of Q_B bits, each with its vocabulary index ([MS] 9); for ids an index alone."""
         index = index_bits(self.vocabulary_size)

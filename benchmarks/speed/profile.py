@@ -13,7 +13,7 @@ from benchmarks.speed.subjects import DEFAULT_ID, PERIOD, REFERENCE_K, Play, nat
 PARTS = {
     "equal-latency root": ("equal_latency",),
     "rest of decode": ("*Codec.decode", "decode"),
-    "tokens": ("*.expectation", "TokenLaw.expected", "tokens_from_exponential"),
+    "tokens": ("*.expectation", "Core.expected_tokens", "TokenLaw.expected", "tokens_from_exponential"),
     "price": ("price",),
     "random numbers": ("*Streams.read",),
     "fading and rate": ("*.next_gain", "spectral_efficiency"),

@@ -50,7 +50,8 @@ class BoxCodec:
         It is low − 1 + (1 + high − low)^{(x + 1)/2}, a logarithmic scale.
         """
         low, high = self.length_range
-        return low - 1.0 + np.exp((0.5 * math.log(1.0 + high - low)) * (column + 1.0))
+        above = np.exp((0.5 * math.log(1.0 + high - low)) * (column + 1.0))
+        return above if low == 1 else low - 1.0 + above
 
     def length_column(self, length: FloatArray | IntArray) -> FloatArray:
         """Entries of column 0, of real lengths: the inverse of `real_length`; −1 where there is only one length."""
@@ -72,7 +73,8 @@ class BoxCodec:
         """Actions (*shape, columns) as float64; ``ValueError`` for a wrong shape, NaN or an entry outside [-1, 1]."""
         self.check_shape(action, *shape)
         x = np.asarray(action, dtype=np.float64)
-        if not np.maximum.reduce(np.abs(x), None, initial=0.0) <= 1.0:  # also for NaN
+        few = action if getattr(action, "dtype", None) == np.float32 else x  # half the bytes to look through
+        if not np.maximum.reduce(np.abs(few), None, initial=0.0) <= 1.0:  # also for NaN
             require("action", x, np.abs(x) <= 1.0 + EDGE, "numbers in [-1, 1]")
             x = np.clip(x, -1.0, 1.0)
         return x

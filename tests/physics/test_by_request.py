@@ -105,9 +105,18 @@ def test_tokens_are_those_of_the_independent_law(scenario, process):
     requests = process.first(scenario, tasks((3, 20)), fresh(process, (3, 20)))
     length = np.random.default_rng(3).integers(0, 25, (3, 20))
     exponential = np.random.default_rng(4).standard_exponential((3, 20))
-    assert (process.expectation(requests)(length) == ms.expected_tokens(length, requests.rate)).all()
+    assert (process.expectation(scenario, requests)(length) == ms.expected_tokens(length, requests.rate)).all()
     drawn = process.sampled_tokens(requests, length, exponential)
     assert (drawn == ms.sample_tokens(length, requests.rate, np.random.default_rng(4))).all()
+
+
+def test_tokens_of_rates_that_were_put_in_are_theirs(scenario):
+    requests = BY_TASK.first(scenario, tasks((3, 20)), fresh(BY_TASK, (3, 20)))
+    changed = requests._replace(rate=requests.rate + np.where(np.arange(20) == 7, 0.01, 0.0))
+    length = np.full((3, 20), scenario.max_draft_length)
+    found = BY_TASK.expectation(scenario, changed)(length)
+    assert (found == ms.expected_tokens(length, changed.rate)).all()
+    assert (BY_TASK.expectation(scenario, requests)(length) != found)[:, 7].all()
 
 
 @pytest.mark.parametrize("process", [BY_TASK, ByRequest(), ByRequest(None, 2)])

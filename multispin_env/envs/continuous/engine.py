@@ -137,7 +137,8 @@ class ContinuousEngine(CopiesEngine):
 
     def _expected(self, passage: Passage, requests: Requests) -> Passage:
         """The same with expected tokens, for the requests that were there; they are endless."""
-        tokens = self._core.system.acceptance.expectation(requests)(passage.draft_length)
+        system = self._core.system
+        tokens = system.acceptance.expectation(system.scenario, requests)(passage.draft_length)
         return passage.changed(tokens=tokens * passage.verified)
 
     def _observe(self) -> Observation:

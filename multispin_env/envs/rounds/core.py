@@ -130,7 +130,7 @@ class Core:
     def expected_tokens(self, draft_length: IntArray) -> FloatArray:
         """Expected tokens (n, K) of whole lengths in the present requests."""
         if self._expectation is None:
-            self._expectation = self.dynamics.acceptance.expectation(self.requests)
+            self._expectation = self.dynamics.acceptance.expectation(self.scenario, self.requests)
         return self._expectation(draft_length)
 
     def _drawn_tokens(self, draft_length: IntArray, over: BoolArray | None) -> FloatArray:

@@ -35,8 +35,8 @@ class Acceptance(Protocol):
         """Requests behind a round that gained ``tokens``, whole numbers (..., K) in 1..L + 1."""
         ...
 
-    def expectation(self, requests: Requests) -> Callable[[IntArray], FloatArray]:
-        """E[N] (..., K) as a function of the drafts' L (..., K), given all that the process knows now.
+    def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
+        """E[N] (..., K) as a function of the drafts' L (..., K) up to L_max, given all that the process knows now.
 
         It is asked for once for the same requests, and called for every draft of theirs.
         """

@@ -1,11 +1,14 @@
 """Acceptance known from the task."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.acceptance.requests import IndependentTokens, Prior, Requests, started, task_means
+from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 
 
@@ -33,10 +36,29 @@ class ByTask(IndependentTokens):
         """Return the same requests (..., K); their age, which would never end, is not counted."""
         return requests
 
+    def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
+        """E[N | L] of [MS] (12) as a function of L, read from a table where rates are those of the tasks."""
+        means, table = _table(tuple(task.acceptance_rate for task in scenario.tasks), scenario.max_draft_length)
+        if np.count_nonzero(means.take(requests.task) != requests.rate):  # of a state that was put in
+            return super().expectation(scenario, requests)
+        row = requests.task * (scenario.max_draft_length + 1)
+
+        def expected(draft_length: IntArray) -> FloatArray:
+            return table.take(row + draft_length)
+
+        return expected
+
     def prior(self, scenario: Scenario) -> Prior:
         """Mean rate of each task; its requests do not differ."""
         mean = task_means(scenario)
         return Prior(mean=mean, spread=np.zeros_like(mean))
+
+
+@lru_cache(maxsize=32)
+def _table(rates: tuple[float, ...], longest: int) -> tuple[FloatArray, FloatArray]:
+    """Rates (m,), and E[N | L] of each for L up to ``longest``, one rate behind the other; to be read only."""
+    means = np.array(rates)
+    return means, expected_tokens(np.arange(longest + 1), means[:, None]).ravel()
 
 
 BY_TASK = ByTask()

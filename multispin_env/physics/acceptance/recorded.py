@@ -83,7 +83,7 @@ class Recorded:
         place[new] = self._random_place(requests.task[new], fresh[..., PROMPT, :][new], fresh[..., PLACE, :][new])
         return requests._replace(rate=self._rates(place), position=place)
 
-    def expectation(self, requests: Requests) -> Callable[[IntArray], FloatArray]:
+    def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
         """`expected_tokens` as a function of L."""
         return partial(self.expected_tokens, requests)
 

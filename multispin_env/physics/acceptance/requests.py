@@ -34,7 +34,7 @@ class Prior(NamedTuple):
 class IndependentTokens:
     """Tokens of requests whose drafted tokens are accepted independently, with one rate ([MS] 10–12)."""
 
-    def expectation(self, requests: Requests) -> Callable[[FloatArray | IntArray], FloatArray]:
+    def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
         """E[N | L] of [MS] (12) as a function of L, for the rates of the requests, (..., K)."""
         return law.TokenLaw.of(requests.rate).expected
 

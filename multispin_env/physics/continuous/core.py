@@ -1,12 +1,13 @@
 """Copies of the system without the barrier, stepped together from verification to verification (ours)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
 import numpy as np
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, replaced
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replaced
 from multispin_env.physics.acceptance.base import ACCEPTANCES, Acceptance
 from multispin_env.physics.acceptance.requests import Requests
 from multispin_env.physics.continuous.calendar import Course, course
@@ -104,6 +105,8 @@ class ContinuousCore:
         self.users = Users(np.ones(shape), np.ones(shape), zeros)
         self.requests = Requests(zeros, np.ones(shape), zeros, zeros)
         self._gain, self._gain_at = np.ones(shape), np.zeros(shape)  # and when it was drawn
+        self._expectation: Callable[[IntArray], FloatArray] | None = None
+        self._expectation_of: Requests | None = None
         self.service = _service_of(system, num_copies)
         """How requests begin and end."""
         self.state = _free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))
@@ -233,19 +236,19 @@ class ContinuousCore:
         new = self.system.acceptance.first(self.system.scenario, self.requests.task.take(cells), fresh)
         later = Requests._make(array.copy() for array in self.requests)  # what was handed out keeps its numbers
         for array, values in zip(later, new, strict=True):
-            array.put(cells, values)
+            put(array, cells, values)
         self.requests = later
 
     def _later_efficiency(self, state: ContinuousState, cells: IntArray) -> FloatArray:
-        now = np.broadcast_to(state.time[:, None], state.age.shape)
-        elapsed = now.take(cells) - self._gain_at.take(cells)
+        now = np.repeat(state.time, state.age.shape[-1]).take(cells)
+        elapsed = now - self._gain_at.take(cells)
         mean, old = (array.take(cells) for array in (self.users.mean_gain, self._gain))
         gain = self.system.channel.next_gain(old, mean, elapsed, self._fading.read(cells))
         self._gain, self._gain_at = self._gain.copy(), self._gain_at.copy()
-        self._gain.put(cells, gain)
-        self._gain_at.put(cells, now.take(cells))
+        put(self._gain, cells, gain)
+        put(self._gain_at, cells, now)
         efficiency = state.spectral_efficiency.copy()
-        efficiency.put(cells, spectral_efficiency(self.system.scenario, gain))
+        put(efficiency, cells, spectral_efficiency(self.system.scenario, gain))
         return efficiency
 
     def _renew(self, verified: BoolArray, cells: IntArray, tokens: FloatArray) -> None:
@@ -261,7 +264,10 @@ class ContinuousCore:
     def _tokens_of(self, path: Course) -> FloatArray:
         acceptance = self.system.acceptance
         if self._tokens is None:
-            return acceptance.expectation(self.requests)(path.begun.draft_length)
+            if self._expectation is None or self._expectation_of is not self.requests:
+                self._expectation_of = self.requests
+                self._expectation = acceptance.expectation(self.system.scenario, self.requests)
+            return self._expectation(path.begun.draft_length)
         variable = np.zeros(path.verified.shape)
         variable[path.verified] = self._tokens.read(np.flatnonzero(path.verified))[:, 0]
         return acceptance.sampled_tokens(self.requests, path.begun.draft_length, variable)

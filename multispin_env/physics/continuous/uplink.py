@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import FloatArray, IntArray, put
 from multispin_env.checks import check_name
 
 
@@ -68,18 +68,19 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> Upload
     start, work, key = (array.take(by_release) for array in (release, air, priority))
     by_priority = np.lexsort((work, key)) + first  # of those sorted by release
     place = np.empty_like(cells)
-    place.put(by_priority, cells - first)
-    finish = _busy_until(start.T, work.T, place)
+    put(place, by_priority, cells - first)
+    by_user = start.T.copy()
+    finish = _busy_until(by_user, work.T, place.T)
     ends = np.empty_like(release)
-    ends.put(by_release, np.where(work == 0.0, start, _first_idle(start.T, finish)))
+    put(ends, by_release, np.where(work == 0.0, start, _first_idle(by_user, finish).T))
 
     def left_at(time: FloatArray) -> FloatArray:
         now = time[:, None]
         begun = np.maximum((start <= now).sum(-1) - 1, 0)  # the last upload that began
-        waiting = np.maximum(finish[begun, np.arange(len(time))] - now, 0.0).take(by_priority)
+        waiting = np.maximum(finish[begun, :, np.arange(len(time))] - now, 0.0).take(by_priority)
         left = np.empty_like(release)
         waiting[:, 1:] -= waiting[:, :-1].copy()
-        left.put(by_release.take(by_priority), waiting)
+        put(left, by_release.take(by_priority), waiting)
         bounded = np.minimum(np.maximum(left, 0.0), air)
         return np.where(ends <= now, 0.0, np.where(release >= now, air, bounded))
 
@@ -87,29 +88,26 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> Upload
 
 
 def _busy_until(start: FloatArray, work: FloatArray, place: IntArray) -> FloatArray:
-    """When the work that devices up to k by place, and up to j by release (K, n), bring is done: (K of j, n, K of k).
+    """When the work is done that devices up to k by place, and up to j by release, bring: (K of j, K of k, n).
 
-    The loop goes row by row, since NumPy accumulates along a first axis entry by entry, which takes ten times as long.
+    All arrays have users first, (K, n), so that loops run over long rows. The sum goes row by row, since NumPy
+    accumulates along a first axis entry by entry, which takes ten times as long.
     """
-    users, rows = start.shape
-    done = np.empty((users, rows, users))
-    start, work = np.ascontiguousarray(start)[..., None], np.ascontiguousarray(work)[..., None]
-    before = place.astype(np.int32)  # half the numbers to compare
-    by_device = np.ascontiguousarray(before.T)[..., None]
-    counts = np.empty((rows, users), dtype=np.bool_)
-    for j in range(users):
-        np.less_equal(by_device[j], before, out=counts)
-        np.multiply(counts, work[j], out=done[j])
-        done[j] += np.maximum(done[j - 1], start[j]) if j else start[0]
+    before = place.astype(np.int32, order="C")  # half the numbers to compare
+    done = np.multiply(before[:, None] <= before, np.ascontiguousarray(work)[:, None])
+    done[0] += start[0]
+    later = np.empty(start.shape)
+    for earlier, now, begins in zip(done, done[1:], start[1:], strict=False):
+        now += np.maximum(earlier, begins, out=later)
     return done
 
 
 def _first_idle(start: FloatArray, finish: FloatArray) -> FloatArray:
-    """The end of the busy period in which each upload begins, (n, K): the first from j = k on without work left."""
-    users = len(start)
+    """The end of the busy period in which each upload begins, (K, n): the first from j = k on without work left."""
     ends = finish[-1].copy()
-    for j in range(users - 2, -1, -1):
-        np.copyto(ends[:, : j + 1], finish[j, :, : j + 1], where=finish[j, :, : j + 1] <= start[j + 1, :, None])
+    idle = finish[:-1] <= start[1:, None]
+    for j in range(len(start) - 2, -1, -1):
+        np.copyto(ends[: j + 1], finish[j, : j + 1], where=idle[j, : j + 1])
     return ends
 
 

@@ -29,7 +29,7 @@ def relaxed_reward(env, action):
     batch = env.unwrapped._engine
     relaxed = batch.actions.relaxed(action, batch.planned)
     low = np.floor(relaxed.draft_length).astype(int)
-    expected = batch._core.dynamics.acceptance.expectation(batch._core.requests)
+    expected = batch._core.dynamics.acceptance.expectation(env.unwrapped.scenario, batch._core.requests)
     part = relaxed.draft_length - low
     tokens = (1.0 - part) * expected(low) + part * expected(low + 1)
     outcome = price(env.unwrapped.scenario, batch.state, relaxed, tokens)

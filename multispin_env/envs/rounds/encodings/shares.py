@@ -34,7 +34,7 @@ class SharesCodec(ActionCodec):
     def bandwidth(self, x: FloatArray, length: FloatArray, state: SystemState) -> FloatArray:
         """The budget times softmax(ln(1e4) x)."""
         weight = np.exp(LOG_LARGEST_FACTOR * x[..., 1])
-        return self.scenario.total_bandwidth * weight / weight.sum(-1, keepdims=True)
+        return weight * (self.scenario.total_bandwidth / np.add.reduce(weight, -1, keepdims=True))
 
     def bandwidth_columns(self, decision: Decision, state: SystemState) -> list[FloatArray]:
         """Centred logits of the shares."""
