@@ -2,6 +2,7 @@
 
 import csv
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -157,7 +158,13 @@ class TrainingMonitor(BaseCallback):
 
     @contextmanager
     def stop_on_signals(self) -> Iterator[None]:
-        """Turn Ctrl-C and SIGTERM into a clean stop after the current step, with a checkpoint."""
+        """Turn Ctrl-C and SIGTERM into a clean stop after the current step, with a checkpoint.
+
+        Only the main thread can: elsewhere whoever started the thread stops it.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
 
         def stop(number: int, frame: FrameType | None) -> Any:
             self.stopped_by = number

@@ -26,7 +26,8 @@ LARGEST = 1024 * MIB
 """Bytes of a checkpoint: thousands of times ours."""
 
 KIND = "multispin_env checkpoint"
-OPTIMIZER = ".optimizer"
+OPTIMIZER = "optimizer"
+"""End of the names of optimisers, such as ``policy.optimizer`` and ``ent_coef_optimizer``."""
 
 ABOUT = "about"
 """The one entry of the header beside tensors: all that is none, as JSON."""

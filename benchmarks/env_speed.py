@@ -84,7 +84,7 @@ def main() -> None:
     if plainly is not None:
         compare(report, plainly)
         report["plain"] = plainly
-    (options.out / WRITTEN).write_text(json.dumps(report, indent=2))
+    (options.out / WRITTEN).write_text(json.dumps(report, indent=2), encoding="utf-8")
     draw(subjects, grid, options.out / "env_speed.png")
     print(f"written: {options.out}/{WRITTEN}, {options.out}/env_speed.png")
 

@@ -8,7 +8,6 @@
 
 import argparse
 import itertools
-import resource
 from collections.abc import Iterator
 from time import perf_counter
 
@@ -83,8 +82,16 @@ def main() -> None:
     state = ms.sample_state(scenario, np.random.default_rng(0), options.long)
     start = perf_counter()
     ms.make_controller("optimal", scenario)(state)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{options.long} instances of K = 20 in one call: {perf_counter() - start:.1f} s, peak memory {peak:.0f} MB")
+    print(f"{options.long} instances of K = 20 in one call: {perf_counter() - start:.1f} s{peak_memory()}")
+
+
+def peak_memory() -> str:
+    """What this process used at most, in words; nothing on Windows, which has no `resource`."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return ""
+    return f", peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
 
 
 if __name__ == "__main__":

@@ -159,13 +159,13 @@ def main() -> None:
         results[str(users)] = table(scenario, count, min(options.singles, 10 * count))
         show(scenario, results[str(users)])
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / WRITTEN).write_text(json.dumps(results, indent=2))
+    (options.out / WRITTEN).write_text(json.dumps(results, indent=2), encoding="utf-8")
     draw(results, options.out / "solvers.png")
     plainly = plain.rerun("benchmarks.solvers", WRITTEN) if options.plain else None
     if plainly is not None:
         plain.show("µs of a decision", times(results), times(plainly), ",.1f")
         plain.show("times as fast as algorithm1 100x100", speeds(results), speeds(plainly), ",.1f")
-        (options.out / "solvers_plain.json").write_text(json.dumps(plainly, indent=2))
+        (options.out / "solvers_plain.json").write_text(json.dumps(plainly, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ def main() -> None:
         results[users] = compare(users, settings, rollouts, turns, options.seed)
         show(users, results[users])
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "training_speed.json").write_text(json.dumps(results, indent=2))
+    (options.out / "training_speed.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
     print(f"written: {options.out}/training_speed.json")
 
 

@@ -49,7 +49,8 @@ def check_keywords(owner: str, given: Iterable[str], expected: Iterable[str]) ->
     for keyword in given:
         if keyword not in names:
             raise TypeError(
-                f"{owner}: unknown keyword {shown(keyword)}, expected one of {list(names)}{_suggestion(keyword, names)}"
+                f"{owner}: got an unexpected keyword argument {shown(keyword)}, "  # words that other libraries look for
+                f"expected one of {list(names)}{_suggestion(keyword, names)}"
             )
 
 

@@ -1,5 +1,6 @@
 """What stays the same for a whole experiment: devices, radio, server, tasks."""
 
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from os import PathLike
@@ -186,10 +187,20 @@ class Scenario:
         return SCENARIOS.load(name).replace(**overrides)
 
     @classmethod
-    def resolve(cls, scenario: "Scenario | str") -> "Scenario":
-        """Return a `Scenario`, looked up by name where it is one, and read where the name is that of a file."""
+    def resolve(cls, scenario: "Scenario | str | Mapping[str, Any]") -> "Scenario":
+        """Return a `Scenario`, looked up by name, read where the name is that of a file, or made of a table of fields.
+
+        A table holds what a file holds, as `to_dict` gives it. So does what JSON makes of an environment's arguments.
+        """
         if isinstance(scenario, Scenario):
             return scenario
+        if isinstance(scenario, Mapping):
+            return cls._from_table(dict(scenario))
+        if not isinstance(scenario, str):
+            raise ValueError(
+                f"scenario: expected a Scenario, the name of a preset or file, or a table of fields, "
+                f"got {shown(scenario)}"
+            )
         return cls.load(scenario) if is_file_name(scenario) else cls.preset(scenario)
 
     @classmethod
@@ -213,10 +224,10 @@ class Scenario:
         ...     ms.Scenario.load(file).num_users
         8
         """
-        return read_scenario(path, cls._from_file)
+        return read_scenario(path, cls._from_table)
 
     @classmethod
-    def _from_file(cls, values: dict[str, Any]) -> "Scenario":
+    def _from_table(cls, values: dict[str, Any]) -> "Scenario":
         preset = values.pop("preset", None)
         if "tasks" in values:
             values["tasks"] = _tasks(values["tasks"])

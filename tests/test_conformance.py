@@ -351,8 +351,8 @@ def test_an_agent_from_outside_learns_and_is_compared_by_the_command(tmp_path, m
     monkeypatch.setattr(States, "watched_size", 4)
     folder = tmp_path / "run"
     assert multispin(["train", "--agent", "mine", "--num-users", "3", "--name", str(folder)]) == 0
-    assert json.loads((folder / "config.json").read_text())["agent"] == "mine"
-    rows = json.loads((folder / "table.json").read_text())["rows"]
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["agent"] == "mine"
+    rows = json.loads((folder / "table.json").read_text(encoding="utf-8"))["rows"]
     (ours,) = (row for row in rows if row["name"] == "mine (residual)")  # "mine" alone is the controller
     assert 0.0 < ours["mean"] < max(row["mean"] for row in rows)
     assert (folder / "learning_curve.png").exists()
@@ -360,9 +360,9 @@ def test_an_agent_from_outside_learns_and_is_compared_by_the_command(tmp_path, m
 
 def test_a_figure_from_outside_is_drawn_by_the_command(tmp_path, capsys):
     assert multispin(["reproduce", "--quick", "--only", "mine", "--out", str(tmp_path)]) == 0
-    assert (tmp_path / "mine.csv").read_text().split() == ["users,tokens", "2,80.0", "3,120.0"]
+    assert (tmp_path / "mine.csv").read_text(encoding="utf-8").split() == ["users,tokens", "2,80.0", "3,120.0"]
     assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")
-    assert "A line." in (tmp_path / "index.html").read_text()
+    assert "A line." in (tmp_path / "index.html").read_text(encoding="utf-8")
     assert multispin(["reproduce", "--list"]) == 0
     assert "mine" in capsys.readouterr().out
 

@@ -65,7 +65,7 @@ def test_bad_json_is_one_sentence(text, message):
 def test_large_json_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LARGEST_JSON", 10)
     monkeypatch.setattr(files.json, "loads", lambda *_, **__: pytest.fail("it was read"))
-    (tmp_path / "a.json").write_text("[1,2,3,4,5]")
+    (tmp_path / "a.json").write_text("[1,2,3,4,5]", encoding="utf-8")
     with pytest.raises(ValueError, match="size: expected at most 10 bytes, got more"):
         read_json(tmp_path / "a.json")
     with pytest.raises(ValueError, match="size: expected at most 10 letters of JSON, got 11"):
@@ -77,9 +77,9 @@ def folder(tmp_path):
     own = tmp_path / "own"
     own.mkdir()
     for path in (own / "file", tmp_path / "outside"):
-        path.write_text("text")
+        path.write_text("text", encoding="utf-8")
     (own / "inner").mkdir()
-    (own / "inner" / "file").write_text("text")
+    (own / "inner" / "file").write_text("text", encoding="utf-8")
     (own / "link").symlink_to("file")
     (own / "out").symlink_to(tmp_path / "outside")
     (own / "hop").symlink_to("out")
@@ -92,7 +92,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize("name", ["file", "link"])
 def test_a_file_in_the_folder_may_be_named(folder, name):
     assert beside(folder, name) == folder / name
-    assert beside(folder.parent / "own" / ".." / "own", name).read_text() == "text"
+    assert beside(folder.parent / "own" / ".." / "own", name).read_text(encoding="utf-8") == "text"
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,25 @@ def test_sizes():
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 350, path
 
 
+def without_encoding(path):
+    """Lines that read or write text by the encoding of the machine, which Windows has another of."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or any(keyword.arg == "encoding" for keyword in node.keywords):
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", None))
+        modes = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+        places = {"read_text": 1, "write_text": 2}
+        by_mode = name == "open" and any(set(mode) <= set("rwaxt+") for mode in modes)
+        if by_mode or (name in places and len(node.args) < places[name]):
+            yield node.lineno
+
+
+@pytest.mark.parametrize("folder", ["multispin_env", "agents", "benchmarks", "examples", "docs", "tests"])
+def test_text_has_an_encoding(folder):
+    found = {str(path): lines for path in (ROOT / folder).rglob("*.py") if (lines := list(without_encoding(path)))}
+    assert not found
+
+
 def test_decibels_are_written_once():
     for path in FILES:
         if path.name != "units.py":

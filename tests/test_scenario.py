@@ -76,7 +76,7 @@ def test_bad_task(alpha):
 
 
 def test_misspelt_field_suggests_the_nearest():
-    with pytest.raises(TypeError, match=r"unknown keyword 'num_user'.*did you mean 'num_users'"):
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'num_user'.*did you mean 'num_users'"):
         ms.Scenario.preset("llama2", num_user=3)
 
 
@@ -111,7 +111,11 @@ def test_what_follows_from_the_fields():
     assert hash(scenario) == hash(scenario.replace())
     assert Scenario.resolve(scenario) is scenario
     assert Scenario.resolve("llama2") == Scenario.preset("llama2")
-    with pytest.raises(TypeError, match="Scenario: unknown keyword 'colour'"):
+    assert Scenario.resolve(json.loads(json.dumps(scenario.to_dict()))) == scenario
+    assert Scenario.resolve({"preset": "llama2", "num_users": 3}) == Scenario.preset("llama2", num_users=3)
+    with pytest.raises(ValueError, match=r"^scenario: expected a Scenario, the name of .*, or a table of fields, got 3$"):
+        Scenario.resolve(3)
+    with pytest.raises(TypeError, match="Scenario: got an unexpected keyword argument 'colour'"):
         Scenario.from_dict({**scenario.to_dict(), "colour": 1})
 
 

@@ -32,10 +32,12 @@ def test_every_field_stands_there_with_its_meaning(tmp_path):
 
 def test_a_file_may_begin_with_a_preset(tmp_path):
     file = tmp_path / "mine.toml"
-    file.write_text('preset = "llama2"\nserver = "a100-32b"\nnum_users = 4\nround_trip_time = 0.02\n')
+    file.write_text('preset = "llama2"\nserver = "a100-32b"\nnum_users = 4\nround_trip_time = 0.02\n', encoding="utf-8")
     assert ms.Scenario.load(file) == ms.Scenario.preset("llama2", server="a100-32b", num_users=4, round_trip_time=0.02)
     file = tmp_path / "mine.json"
-    file.write_text(json.dumps({"preset": "llama2", "tasks": [{"name": "chat", "acceptance_rate": 0.5}]}))
+    file.write_text(
+        json.dumps({"preset": "llama2", "tasks": [{"name": "chat", "acceptance_rate": 0.5}]}), encoding="utf-8"
+    )
     assert ms.Scenario.load(file).tasks == (ms.Task(name="chat", acceptance_rate=0.5),)
 
 
@@ -50,13 +52,13 @@ tasks = [{name = "chat", acceptance_rate = 0.5}]
 
 def test_a_file_without_a_preset_takes_the_law_of_its_server(tmp_path):
     file = tmp_path / "full.toml"
-    file.write_text(FULL)
+    file.write_text(FULL, encoding="utf-8")
     scenario = ms.Scenario.load(file)
     assert scenario == scenario.replace(server="").replace(server="a100-32b")
     assert scenario.verification_pieces == ms.SERVERS.load("a100-32b").pieces
-    file.write_text(f"verification_fixed_time = 0.01\n{FULL}")
+    file.write_text(f"verification_fixed_time = 0.01\n{FULL}", encoding="utf-8")
     assert ms.Scenario.load(file) == scenario.replace(verification_fixed_time=0.01)
-    file.write_text(FULL.replace("a100-32b", "a100-32"))
+    file.write_text(FULL.replace("a100-32b", "a100-32"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"line 5: server: .*did you mean 'a100-32b'"):
         ms.Scenario.load(file)
 
@@ -83,7 +85,7 @@ BAD = [
 
 @pytest.mark.parametrize(("name", "text", "words"), BAD, ids=range(len(BAD)))
 def test_bad_files_are_one_sentence(name, text, words, tmp_path):
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=words) as caught:
         ms.Scenario.load(tmp_path / name)
     assert "\n" not in str(caught.value)

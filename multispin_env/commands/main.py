@@ -5,6 +5,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 from multispin_env.checks import check_name
@@ -15,6 +17,9 @@ PROGRAM = "multispin"
 
 OWN = ("multispin_env", "agents", "benchmarks")
 """Packages of the repository; the last is in no installation but that of a checkout."""
+
+MARK = "multispin_env"
+"""Word in the ``__init__.py`` of each of them; those of other packages of these names do not have it."""
 
 
 class Entry(NamedTuple):
@@ -99,17 +104,34 @@ def load(name: str) -> Command:
     ModuleNotFoundError
         Where a package that it needs is not installed.
     ImportError
-        In one sentence, where the installation does not have the command.
+        In one sentence, where the installation does not have the command, or another package hides it.
     """
     check_name("command", name, COMMANDS)
+    module = COMMANDS[name].module
     try:
-        command: Command = import_module(COMMANDS[name].module).COMMAND
-    except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] in OWN:
+        command: Command = import_module(module).COMMAND
+    except ImportError as error:
+        own, missing = module.partition(".")[0], str(error.name)
+        place = None if missing == own else _another(own)
+        if place is not None:
+            raise ImportError(
+                f"the package {own!r} in {place} is another one of that name, which hides the one of multispin_env; "
+                "uninstall it (openai-agents brings such a one), or use an environment that does not have it"
+            ) from error
+        if missing.partition(".")[0] in OWN:
             how = "install a checkout of the repository with: pip install -e ."
-            raise ImportError(f"the module {error.name!r} is missing; {how}") from error
+            raise ImportError(f"the module {missing!r} is missing; {how}") from error
         raise
     return command
+
+
+def _another(package: str) -> str | None:
+    """Folder of a package that has the name of one of ours and is not ours; ``None`` where ours is found."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    init = Path(spec.origin)
+    return None if MARK in init.read_text(encoding="utf-8") else str(init.parent)
 
 
 def _run(program: str, name: str, arguments: Sequence[str]) -> int:

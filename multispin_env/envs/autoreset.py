@@ -1,10 +1,11 @@
 """Seeds, masks, autoreset modes and infos of vector environments, as Gymnasium has them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, IntArray
 from multispin_env.checks import check_integer
@@ -48,13 +49,9 @@ def checked_mask(options: dict[str, Any] | None, num_envs: int) -> BoolArray:
     return mask
 
 
-def infos_of(step: Step, given: BoolArray) -> dict[str, Any]:
-    """Gymnasium's vector infos: arrays (n, ...), and under ``"_key"`` which copies have them; nothing if none has."""
-    if not given.any():
-        return {}
-    infos: dict[str, Any] = dict(step.info)
-    infos |= {f"_{key}": given for key in step.info}
-    return infos
+def infos_of(info: Mapping[str, NDArray[Any]], given: BoolArray) -> dict[str, Any]:
+    """Gymnasium's vector infos: arrays (n, ...), and under ``"_key"`` which copies have them."""
+    return {**info, **{f"_{key}": given for key in info}}
 
 
 def final_infos(step: Step, ended: BoolArray) -> dict[str, Any]:
@@ -64,13 +61,14 @@ def final_infos(step: Step, ended: BoolArray) -> dict[str, Any]:
     final_obs = np.full(len(ended), None, dtype=object)
     for row, copy in enumerate(copies):
         final_obs[copy] = {key: value[row] for key, value in last.items()}
-    final_info: dict[str, Any] = {}
-    infos: dict[str, Any] = {}
+    final_info = {key: np.zeros_like(value) for key, value in step.info.items()}
     for key, value in step.info.items():
-        moved = np.zeros_like(value)
-        moved[copies] = value[copies]
-        final_info |= {key: moved, f"_{key}": ended}
-        if len(copies) < len(ended):
-            value[copies] = 0
-            infos |= {key: value, f"_{key}": ~ended}
-    return infos | {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended}
+        final_info[key][copies] = value[copies]
+        value[copies] = 0  # as after a reset
+    return {
+        **infos_of(step.info, np.ones_like(ended)),
+        "final_obs": final_obs,
+        "_final_obs": ended,
+        "final_info": infos_of(final_info, ended),
+        "_final_info": ended,
+    }

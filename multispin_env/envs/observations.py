@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
+from multispin_env.envs.engine import Observation
 from multispin_env.physics.uplink import channel_gain, spectral_efficiency
 from multispin_env.scenario import Scenario
 
@@ -142,6 +143,11 @@ def _tokens(meaning: str) -> dict[str, Any]:
         "encode": lambda codec, x: x / codec.scenario.max_draft_length,
         "decode": lambda codec, x: np.rint(x * codec.scenario.max_draft_length).astype(np.int64),
     }
+
+
+def in_order(entries: Observation) -> Observation:
+    """An observation in the order of its space, which Gymnasium sorts by name."""
+    return dict(sorted(entries.items()))
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ class Settings:
         cls,
         owner: str,
         variant: type[Variant],
-        scenario: Scenario | str,
+        scenario: Scenario | str | Mapping[str, Any],
         chosen: Mapping[str, Any],
         others: Mapping[str, Any],
     ) -> "Settings":
@@ -214,7 +214,7 @@ class Settings:
         variant
             What its id fixes.
         scenario
-            A preset's name, that of a file, or a `Scenario`.
+            A preset's name, that of a file, a `Scenario`, or a table of its fields.
         chosen
             Keyword arguments that the class itself knows.
         others
@@ -223,7 +223,7 @@ class Settings:
         Raises
         ------
         TypeError, ValueError
-            For an unknown keyword or a bad value.
+            For an unexpected keyword or a bad value.
         """
         own = {entry.name for entry in fields(variant)}
         check_keywords(owner, others, ("scenario", *chosen, *sorted(own), *Scenario.field_names()))

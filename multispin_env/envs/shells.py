@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from multispin_env.checks import check_name
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.engine import MakeRenderer, Observation, Renderer
@@ -38,6 +41,7 @@ class Shell:
         self.scenario = settings.scenario
         self.variant = settings.variant
         self._engine = settings.engine(num_copies)
+        self._told: dict[str, NDArray[Any]] | None = None  # by a step
 
     @classmethod
     def modes(cls, variant: type[Variant]) -> Mapping[str, MakeRenderer]:
@@ -56,6 +60,18 @@ class Shell:
     def assumptions(self) -> Assumptions:
         """What an engineer may know of this environment from past data; plug-in controllers start from it."""
         return self.variant.assumptions(self.scenario)
+
+    def _unplayed(self, copies: int) -> dict[str, NDArray[Any]]:
+        """Info of so many copies that have not played: the arrays of a step's, all 0. Some libraries want them.
+
+        A step of a copy that nobody sees says which there are.
+        """
+        if self._told is None:
+            engine = self.settings.engine(1)
+            engine.seed(0, np.random.default_rng(0))
+            engine.reset()
+            self._told = engine.step(np.zeros((1, *engine.action_space.shape))).info
+        return {key: np.zeros((copies, *value.shape[1:]), value.dtype) for key, value in self._told.items()}
 
     def decode_observation(self, observation: Observation) -> Any:
         """Return what an observation shows in physical units: arrays (K,), or (n, K) of a vector."""

@@ -1,5 +1,6 @@
 """The single environments: a Gymnasium shell around an engine of one copy."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import gymnasium as gym
@@ -22,7 +23,7 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
 
     def __init__(
         self,
-        scenario: Scenario | str = DEFAULT_SCENARIO,
+        scenario: Scenario | str | Mapping[str, Any] = DEFAULT_SCENARIO,
         *,
         action: str = "residual",
         reward: str | None = None,
@@ -77,7 +78,7 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Draw new devices and their first channels."""
+        """Draw new devices and their first channels; info has the entries of a step's, all 0."""
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
             self._engine.seed(0, self.np_random)
@@ -85,7 +86,7 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
         observation = _first(self._engine.reset())
         if self._renderer is not None:
             self._renderer.begin()
-        return observation, {}
+        return observation, _info(self._unplayed(1))
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play one step; ``max_episode_steps`` of ``gym.make`` truncates episodes besides.
@@ -102,9 +103,8 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
         step = self._engine.step(np.asarray(action)[None])
         if self._renderer is not None:
             self._renderer.add(step)
-        info = {key: value[0] if value.ndim > 1 else float(value[0]) for key, value in step.info.items()}
         ended = bool(step.terminated[0]), bool(step.truncated[0])
-        return _first(step.observation), float(step.reward[0]), *ended, info
+        return _first(step.observation), float(step.reward[0]), *ended, _info(step.info)
 
     def _check_seeded(self, what: str) -> None:
         if not self._seeded:
@@ -122,6 +122,10 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
 
 def _first(observation: Observation) -> Observation:
     return {key: value[0].copy() for key, value in observation.items()}
+
+
+def _info(info: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    return {key: value[0] if value.ndim > 1 else float(value[0]) for key, value in info.items()}
 
 
 def make_single(env_id: str, **arguments: Any) -> MultiSpinEnv:

@@ -1,5 +1,6 @@
 """The vector environments: a Gymnasium shell around an engine of n copies, for ``gym.make_vec``."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         Steps until a copy truncates; ``None`` or -1 for never.
     autoreset_mode
         When a copy that truncated starts its next episode: with the next step (its action is then not read, its
-        reward and info are 0), in the same step (the last observation and info are in ``final_obs`` and
-        ``final_info``), or only by ``reset(options={"reset_mask": ...})``.
+        reward is 0), in the same step (the last observation and info are in ``final_obs`` and ``final_info``), or only
+        by ``reset(options={"reset_mask": ...})``. The info of a copy that has just been reset is 0.
     copy
         Whether observations are copies. Without, arrays are shared between steps: reading and keeping them is
         safe, writing into them is not.
@@ -62,7 +63,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
     def __init__(
         self,
         num_envs: int = 1,
-        scenario: Scenario | str = DEFAULT_SCENARIO,
+        scenario: Scenario | str | Mapping[str, Any] = DEFAULT_SCENARIO,
         *,
         action: str = "residual",
         reward: str | None = None,
@@ -196,7 +197,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         self._over = self._over & ~mask
         if self._renderer is not None:
             self._renderer.begin(np.flatnonzero(mask))
-        return self._handed_out(self._engine.reset(copies)), {}
+        return self._handed_out(self._engine.reset(copies)), infos_of(self._unplayed(self.num_envs), mask.copy())
 
     def step(
         self, actions: NDArray[Any]
@@ -228,7 +229,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
             if self._renderer is not None:
                 self._renderer.begin(copies)
         else:
-            infos = infos_of(step, ~over)
+            infos = infos_of(step.info, np.ones_like(over))
             self._over = ended
         return self._handed_out(observation), step.reward, step.terminated.copy(), truncated, infos
 

@@ -167,8 +167,8 @@ def _told(info: Mapping[str, Any], told: Told) -> Mapping[str, Any]:
     ended = info["_final_info"]
     steps = (told.tokens, told.drafted, told.time, told.goodput)
     names = [name for name in (*steps, *told.episode) if name is not None]
-    return {name: _merged(ended, final[name], info.get(name)) for name in names}
+    return {name: _merged(ended, final[name], info[name]) for name in names}
 
 
-def _merged(ended: BoolArray, final: NDArray[Any], going: NDArray[Any] | None) -> NDArray[Any]:
-    return final if going is None else np.where(ended.reshape(-1, *[1] * (final.ndim - 1)), final, going)
+def _merged(ended: BoolArray, final: NDArray[Any], going: NDArray[Any]) -> NDArray[Any]:
+    return np.where(ended.reshape(-1, *[1] * (final.ndim - 1)), final, going)

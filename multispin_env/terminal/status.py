@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 
 from multispin_env.checks import missing_package
 from multispin_env.executors.base import Stopped
@@ -38,6 +39,7 @@ def exit_status(program: str, run: Callable[[], int | None], extra: str = "") ->
     extra
         Extra of the package that it needs.
     """
+    _print_anything()
     try:
         try:
             return run() or 0
@@ -51,6 +53,12 @@ def exit_status(program: str, run: Callable[[], int | None], extra: str = "") ->
         return _say(f"{program}: stopped by {signal.Signals(stopped.number).name}", 128 + stopped.number)
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         return _say(f"{program}: {sentence(error, extra)}", REFUSED)
+
+
+def _print_anything() -> None:
+    """Let standard output write a letter that its encoding lacks, such as Σ, as an escape, as standard error does."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _say(line: str, status: int) -> int:

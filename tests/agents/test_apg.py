@@ -115,10 +115,10 @@ def trained(tmp_path_factory):
 
 
 def test_it_learns(trained):
-    with (trained / "curve.csv").open() as file:
+    with (trained / "curve.csv").open(encoding="utf-8") as file:
         points = [float(point["share_of_reference"]) for point in csv.DictReader(file)]
     assert points[-1] > 0.99 > points[0]
-    assert "apg (lengths)" in (trained / "table.csv").read_text()
+    assert "apg (lengths)" in (trained / "table.csv").read_text(encoding="utf-8")
 
 
 def test_same_seed_same_weights(tmp_path):
@@ -141,10 +141,10 @@ def test_it_learns_on_top_of_the_plug_in_where_channels_are_late(tmp_path, monke
     monkeypatch.setattr(Episodes, "watched_size", 8)
     folder = tmp_path / "late"
     assert main(["train", "--env", DELAYED, "--name", str(folder), *TINY, "--timesteps", "30000"]) == 0
-    with (folder / "curve.csv").open() as file:
+    with (folder / "curve.csv").open(encoding="utf-8") as file:
         points = [float(point["share_of_reference"]) for point in csv.DictReader(file)]
     assert points[-1] > points[0] + 0.01
-    with (folder / "table.csv").open() as file:
+    with (folder / "table.csv").open(encoding="utf-8") as file:
         means = {row["name"]: float(row["mean"]) for row in csv.DictReader(file)}
     assert means["optimal+last-report"] < means["apg (residual)"] < means["optimal+clairvoyant"]
 

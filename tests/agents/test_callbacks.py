@@ -2,7 +2,9 @@
 
 import io
 import re
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rich.console import Console
@@ -34,6 +36,21 @@ def test_a_budget_counts_rounds_or_seconds(clock):
     clock[0] += 600.0
     assert (by_time.done(0), by_time.remaining(0.7), by_rounds.done(500)) == (1.0, 0.0, 1.0)
     assert Limits(timesteps=100, minutes=60.0).budget(7, 0.0).done(60) == 0.6  # whichever comes first
+
+
+def test_signals_are_caught_in_the_main_thread_alone(tmp_path):
+    """Python allows no other thread to; libraries that run trials in threads train all the same."""
+    monitor = TrainingMonitor(tmp_path, Steady(), Limits(timesteps=10).budget(7, 0.0), Console(quiet=True))
+    before = signal.getsignal(signal.SIGTERM)
+
+    def caught():
+        with monitor.stop_on_signals():
+            return signal.getsignal(signal.SIGTERM) is not before
+
+    assert caught()
+    with ThreadPoolExecutor() as pool:
+        assert not pool.submit(caught).result()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("limit", [{"timesteps": 0}, {"minutes": 0.0}, {"minutes": -1.0}])
@@ -92,7 +109,7 @@ def test_it_validates_fifty_times_by_what_is_used_of_the_budget(tmp_path, clock,
     monkeypatch.setattr(callbacks, "VALIDATIONS", VALIDATIONS)  # as it was before tests made it small
     one, _ = monitor(tmp_path, Budget(1000, None))
     assert [step(one, rounds) for rounds in range(1, 1001)] == [True] * 999 + [False]
-    kept = [int(line.split(",")[0]) for line in (tmp_path / CURVE).read_text().splitlines()[1:]]
+    kept = [int(line.split(",")[0]) for line in (tmp_path / CURVE).read_text(encoding="utf-8").splitlines()[1:]]
     assert VALIDATIONS == 50
     assert {rounds // 20 for rounds in kept} == set(range(51))
     assert all(rounds % 20 <= 1 for rounds in kept)  # 580 / 1000 is a little less than 29 / 50
@@ -120,7 +137,10 @@ def test_a_line_says_how_much_is_done_how_long_and_how_good(tmp_path, clock, sav
         "training  50%   129 s  0.5010 of it",
         "training 100%   190 s  0.5020 of it",
     ]
-    assert (tmp_path / CURVE).read_text().splitlines()[:2] == ["timesteps,seconds,score", "100,68.0,0.5"]
+    assert (tmp_path / CURVE).read_text(encoding="utf-8").splitlines()[:2] == [
+        "timesteps,seconds,score",
+        "100,68.0,0.5",
+    ]
 
 
 def test_a_terminal_has_a_bar_with_the_time_that_is_left(tmp_path, clock, saves):
@@ -146,7 +166,7 @@ def test_the_bar_ends_with_the_training_and_so_does_a_last_validation(tmp_path, 
     one.on_training_end()
     assert not one._progress.live.is_started
     assert [name for name, _ in saves] == [MODEL, CHECKPOINT]
-    assert (tmp_path / CURVE).read_text().splitlines()[-1].startswith("150,")
+    assert (tmp_path / CURVE).read_text(encoding="utf-8").splitlines()[-1].startswith("150,")
 
 
 def test_validations_are_logged(tmp_path, clock, saves):

@@ -84,7 +84,11 @@ def small_checkpoint():
     optimizer = th.optim.Adam(layer.parameters(), lr=0.01)
     layer(th.ones(3)).sum().backward()
     optimizer.step()
-    parameters = {"policy": layer.state_dict(), "policy.optimizer": optimizer.state_dict()}
+    parameters = {
+        "policy": layer.state_dict(),
+        "policy.optimizer": optimizer.state_dict(),
+        "ent_coef_optimizer": optimizer.state_dict(),  # as SAC has it
+    }
     return Checkpoint(parameters, 1200, 34, 5.6, 0.789)
 
 
@@ -189,7 +193,7 @@ class Clock:
 def kept(folder, scores, trained, best=None):
     """What a monitor printed, and the scores of the files after each validation."""
     config, _ = load_config(trained)
-    with (folder / "printed").open("w") as printed:
+    with (folder / "printed").open("w", encoding="utf-8") as printed:
         console = Console(file=printed, width=200)
         monitor = TrainingMonitor(folder, Scripted(scores), Clock(), console, best)
         monitor.init_callback(load_model(trained, config.env, config.settings))
@@ -198,7 +202,7 @@ def kept(folder, scores, trained, best=None):
         for _ in scores:
             monitor.keep()
             files.append([load_checkpoint(folder, name).score for name in (MODEL, CHECKPOINT)])
-    return (folder / "printed").read_text(), files
+    return (folder / "printed").read_text(encoding="utf-8"), files
 
 
 def test_the_best_is_the_result_and_falls_are_said_once(trained, tmp_path):
@@ -242,4 +246,4 @@ def test_the_table_is_of_the_best(copied, capsys):
     save_checkpoint(copied / CHECKPOINT, Checkpoint({**found.parameters, "policy": policy}, 1, 1, 1.0))
     assert main(["evaluate", str(copied), "--states", "20"]) == 0
     assert capsys.readouterr().out == before
-    assert json.loads((copied / "config.json").read_text())["versions"]["safetensors"]
+    assert json.loads((copied / "config.json").read_text(encoding="utf-8"))["versions"]["safetensors"]

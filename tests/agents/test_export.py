@@ -253,10 +253,10 @@ def test_foreign_exports_are_refused(exported, tmp_path, name, change, message):
 def test_a_foreign_network_is_refused(exported, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(exported, folder)
-    about = json.loads((folder / "policy.json").read_text())
+    about = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
     (folder / "policy.onnx").write_bytes(b"nonsense")
     about["sha256"]["policy.onnx"] = checksum(b"nonsense")
-    (folder / "policy.json").write_text(json.dumps(about))
+    (folder / "policy.json").write_text(json.dumps(about), encoding="utf-8")
     with pytest.raises(ValueError, match="can't be read as a network"):
         load_policy(folder)
 

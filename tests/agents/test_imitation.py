@@ -194,10 +194,10 @@ def trained(tmp_path_factory):
 
 
 def test_it_learns(trained):
-    with (trained / "curve.csv").open() as file:
+    with (trained / "curve.csv").open(encoding="utf-8") as file:
         points = [float(point["share_of_reference"]) for point in csv.DictReader(file)]
     assert points[-1] > 0.98
-    assert "imitation (lengths)" in (trained / "table.csv").read_text()
+    assert "imitation (lengths)" in (trained / "table.csv").read_text(encoding="utf-8")
 
 
 def test_same_seed_same_weights(trained, tmp_path):

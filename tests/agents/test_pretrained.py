@@ -142,7 +142,7 @@ def test_a_shipped_agent_is_packed_again(tmp_path, capsys):
     assert (again / "config.json").read_bytes() == (source / "config.json").read_bytes()
     kept, packed = (load_checkpoint(folder, MODEL).parameters["policy"] for folder in (source, again))
     assert all((value == packed[key]).all() for key, value in kept.items())
-    assert json.loads((again / SCORE).read_text())["score"]["size"] == 10
+    assert json.loads((again / SCORE).read_text(encoding="utf-8"))["score"]["size"] == 10
 
 
 def test_what_is_no_run_is_refused(tmp_path, capsys):

@@ -54,15 +54,17 @@ def test_table_on_a_console(terminal):
 
 def test_files_of_a_table(tmp_path):
     write(report(rows=ROWS), tmp_path)
-    found = json.loads((tmp_path / "table.json").read_text())
+    found = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
     assert found == {"about": {"K": 2}, "rows": [row.to_dict() for row in ROWS]}
-    assert (tmp_path / "table.csv").read_text().splitlines()[1] == "optimal,10.0,9.0,11.0,1.0,0.0,0.0,0.0"
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()[
+        1
+    ] == "optimal,10.0,9.0,11.0,1.0,0.0,0.0,0.0"
 
 
 @pytest.fixture
 def pictures(monkeypatch, tmp_path):
     """Draws a report and returns the axes of its pictures by the name of their files."""
-    (tmp_path / "curve.csv").write_text("timesteps,seconds,share\n100,1.0,0.5\n200,2.0,0.625\n")
+    (tmp_path / "curve.csv").write_text("timesteps,seconds,share\n100,1.0,0.5\n200,2.0,0.625\n", encoding="utf-8")
 
     def drawn(one, label="ppo (lengths)"):
         found = {}

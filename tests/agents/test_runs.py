@@ -37,10 +37,10 @@ def saved(tmp_path):
 
 def rewritten(folder, stamp=True, **changes):
     """The configuration with other entries, and with the digest that suits them."""
-    content = json.loads((folder / CONFIG).read_text()) | changes
+    content = json.loads((folder / CONFIG).read_text(encoding="utf-8")) | changes
     if stamp:
         content["sha256"] = digest(content)
-    (folder / CONFIG).write_text(json.dumps(content))
+    (folder / CONFIG).write_text(json.dumps(content), encoding="utf-8")
 
 
 def raced(work):
@@ -182,8 +182,8 @@ def test_a_changed_configuration_says_what_to_do(saved):
 
 
 def test_the_layout_is_no_content(saved):
-    content = json.loads((saved / CONFIG).read_text())
-    (saved / CONFIG).write_text(json.dumps(dict(sorted(content.items()))))
+    content = json.loads((saved / CONFIG).read_text(encoding="utf-8"))
+    (saved / CONFIG).write_text(json.dumps(dict(sorted(content.items()))), encoding="utf-8")
     assert load_config(saved)[0] == config()
 
 

@@ -82,7 +82,7 @@ def test_a_run_never_ends_below_the_scheduler_that_it_starts_from(env_id, tmp_pa
     cases, key = measure._watched, measure.headline.key
     wanted = cases.values(zero(settings)).mean()
     assert cases.values(policy_of(load_model(tmp_path, env_id, settings), settings)).mean() >= wanted
-    with (tmp_path / "curve.csv").open() as file:
+    with (tmp_path / "curve.csv").open(encoding="utf-8") as file:
         scores = [float(row[key]) for row in csv.DictReader(file)]
     assert scores[0] == pytest.approx(wanted / cases.values(cases.reference).mean())
     assert load_checkpoint(tmp_path, MODEL).score == max(scores)

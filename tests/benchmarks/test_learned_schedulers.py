@@ -169,7 +169,7 @@ def test_the_picture_shows_every_cell(tmp_path):
 def test_the_command_writes_json(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(habits, "USERS", 3)
     main(["--only", "habits", "--size", "2", "--out", str(tmp_path)], [learned(CLOSED)])
-    content = json.loads((tmp_path / "habits.json").read_text())
+    content = json.loads((tmp_path / "habits.json").read_text(encoding="utf-8"))
     assert content["about"]["size"] == 2
     assert [row["name"] for row in content["rows"][:2]] == [AGENT, "prices"]
     assert "mean batch" in capsys.readouterr().out

@@ -85,11 +85,11 @@ def project(tmp_path):
     """A project of one file, whose test sees some faults and not others."""
     (tmp_path / "agents").mkdir()
     (tmp_path / "tests" / "agents").mkdir(parents=True)
-    (tmp_path / "agents" / "__init__.py").write_text("")
+    (tmp_path / "agents" / "__init__.py").write_text("", encoding="utf-8")
     code = "def f(n):\n    while n > 0:\n        n -= 1\n    return n\n\n\ndef g(n):\n    return n + n\n"
-    (tmp_path / "agents" / "part.py").write_text(code)
+    (tmp_path / "agents" / "part.py").write_text(code, encoding="utf-8")
     test = "from agents.part import f, g\n\n\ndef test_part():\n    assert f(3) == 0\n    g(1)\n"
-    (tmp_path / "tests" / "agents" / "test_part.py").write_text(test)
+    (tmp_path / "tests" / "agents" / "test_part.py").write_text(test, encoding="utf-8")
     return tmp_path
 
 
@@ -105,14 +105,16 @@ def test_verdicts(project, monkeypatch):
         verdicts = {one.mutant.after: one for one in workshop.judge(chosen)}
     assert [verdicts[one.after].outcome for one in chosen] == [KILLED, SURVIVED, TIMEOUT]
     assert verdicts["(n < 0)"].killer == "tests/agents/test_part.py::test_part"
-    assert "n > 0" in (project / "agents" / "part.py").read_text()  # the project itself is never written to
+    assert "n > 0" in (project / "agents" / "part.py").read_text(
+        encoding="utf-8"
+    )  # the project itself is never written to
     assert Verdict.from_json(verdicts["pass"].to_json()) == verdicts["pass"]
 
 
 def test_tests_that_fail_anyway_are_refused(project, monkeypatch):
     monkeypatch.setattr("benchmarks.mutants.running.COPIED", ("agents", "tests"))
     monkeypatch.setattr("benchmarks.mutants.running.FILES", ())
-    (project / "tests" / "agents" / "test_part.py").write_text("def test_part():\n    assert False\n")
+    (project / "tests" / "agents" / "test_part.py").write_text("def test_part():\n    assert False\n", encoding="utf-8")
     faults = draw(project, ["agents"], 1, np.random.default_rng(0))
     with (
         Workshop(project, workers=1).open() as workshop,
@@ -129,7 +131,7 @@ def test_constants_are_counted_apart_and_what_is_done_is_not_tried_again(tmp_pat
     outcomes = [SURVIVED if one.operator == "constants" else KILLED for one in drawn]
     done = [Verdict(one, outcome, 1.0).to_json() for one, outcome in zip(drawn, outcomes, strict=True)]
     assert {SURVIVED, KILLED} == set(outcomes)
-    (tmp_path / "done.jsonl").write_text("\n".join(done))
+    (tmp_path / "done.jsonl").write_text("\n".join(done), encoding="utf-8")
     options = ["--paths", "multispin_env/units.py", "--count", "12", "--out", str(tmp_path / "done.jsonl")]
     assert command.main(options) == 0
     printed = capsys.readouterr().out

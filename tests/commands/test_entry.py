@@ -46,6 +46,34 @@ sys.exit(main({list(arguments)!r}))
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
 
 
+def test_another_package_named_agents_is_noticed(tmp_path):
+    """Its modules are not ours, or it needs what is not there."""
+    for content in ("", "import nowhere_to_be_found"):
+        package = tmp_path / ("empty" if content == "" else "broken")
+        (package / "agents").mkdir(parents=True)
+        (package / "agents" / "__init__.py").write_text(content, encoding="utf-8")
+        code = f"""
+import sys
+sys.path.insert(0, {str(package)!r})
+from multispin_env.commands.main import main
+sys.exit(main(["train", "--help"]))
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode == 2
+        assert done.stderr.startswith(
+            f"multispin train: the package 'agents' in {package / 'agents'} is another one of that name"
+        )
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_standard_output_without_greek_letters():
+    """What it can't encode is an escape, as in standard error."""
+    done = run("compare", "--env", "MultiSpin/Fair-v0", "--num-users", "2", "--episodes", "2", "--controllers", "fixed",
+               env={**os.environ, "PYTHONIOENCODING": "cp1252"}, text=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert rb"\u03a3" in done.stdout
+
+
 def test_the_console_script_is_this_function():
     with (ROOT / "pyproject.toml").open("rb") as file:
         module, _, name = tomllib.load(file)["project"]["scripts"]["multispin"].partition(":")
@@ -213,7 +241,7 @@ def test_compare_is_told_its_name_and_prints_json_alone():
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes of POSIX")
 def test_a_reader_that_has_gone_is_no_traceback(tmp_path):
     rows = "\n".join("12,15,0.8" for _ in range(3000))  # more than a pipe holds
-    (tmp_path / "many.csv").write_text(f"draft_time_ms,snr_db,acceptance_rate\n{rows}\n")
+    (tmp_path / "many.csv").write_text(f"draft_time_ms,snr_db,acceptance_rate\n{rows}\n", encoding="utf-8")
     command = f"{sys.executable} -m multispin_env solve --json {tmp_path / 'many.csv'}"
     done = subprocess.run(
         ["bash", "-c", f"{command} | head -n 1; exit ${{PIPESTATUS[0]}}"],

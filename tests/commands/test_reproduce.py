@@ -64,7 +64,9 @@ def test_the_table_of_claims_is_printed(tmp_path, capsys):
 
 def test_another_seed_gives_other_numbers(written, tmp_path):
     assert main(["reproduce", "--quick", "--only", "remark-2", "--seed", "6", "--out", str(tmp_path)]) == 0
-    assert (tmp_path / "remark-2.csv").read_text() != (written / "remark-2.csv").read_text()
+    assert (tmp_path / "remark-2.csv").read_text(encoding="utf-8") != (written / "remark-2.csv").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_list_names_every_figure(capsys):

@@ -102,7 +102,7 @@ def test_json_and_table(capsys):
         (["--draft-time", "-1"], "draft_time: .*-1"),
         (["--format", "vlm"], "did you mean 'vllm'"),
         (["--server", "a100-32"], "did you mean 'a100-32b'"),
-        (["--set", "users=3"], "unknown keyword 'users'"),
+        (["--set", "users=3"], "got an unexpected keyword argument 'users'"),
     ],
 )
 def test_bad_questions_are_one_sentence(arguments, words, capsys):

@@ -165,8 +165,13 @@ def test_copies_go_on_by_themselves(duplicate, rng):
             ValueError,
             "base: expected a WeightedController for an estimator of weights, got Fixed",
         ),
-        ("optimal+beta", {"dekay": 1.0}, TypeError, r"unknown keyword 'dekay'.*did you mean 'decay'"),
-        ("optimal+beta", {"memory": {}}, TypeError, r"unknown keyword 'memory'"),
+        (
+            "optimal+beta",
+            {"dekay": 1.0},
+            TypeError,
+            r"got an unexpected keyword argument 'dekay'.*did you mean 'decay'",
+        ),
+        ("optimal+beta", {"memory": {}}, TypeError, r"got an unexpected keyword argument 'memory'"),
         ("optimal+beta", {"decay": 2.0}, ValueError, r"decay: expected a finite number in \[0, 1\], got 2\.0"),
         (
             "optimal+clairvoyant",

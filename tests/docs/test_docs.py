@@ -100,16 +100,19 @@ def test_citation_has_the_version():
 
 def test_check_finds_what_is_broken(tmp_path):
     check_site = tool("check").check_site
-    (tmp_path / "search.json").write_text('{"text": "Bandwidth"}')
+    (tmp_path / "search.json").write_text('{"text": "Bandwidth"}', encoding="utf-8")
     page = tmp_path / "index.html"
-    page.write_text('<h1 id="top"><a href="other/#there">x</a><a href="https://example.org">y</a></h1>')
+    page.write_text(
+        '<h1 id="top"><a href="other/#there">x</a><a href="https://example.org">y</a></h1>', encoding="utf-8"
+    )
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "index.html").write_text('<p id="there"><a href="..">up</a></p>')
+    (tmp_path / "other" / "index.html").write_text('<p id="there"><a href="..">up</a></p>', encoding="utf-8")
     assert check_site(tmp_path) == []
     page.write_text(
-        '<a href="nowhere/">a</a><a href="other/#nothing">b</a><img src="none.png"><script src="https://example.org/x.js">'
+        '<a href="nowhere/">a</a><a href="other/#nothing">b</a><img src="none.png"><script src="https://example.org/x.js">',
+        encoding="utf-8",
     )
-    (tmp_path / "search.json").write_text("{}")
+    (tmp_path / "search.json").write_text("{}", encoding="utf-8")
     assert [problem.split(", ")[0] for problem in check_site(tmp_path)] == [
         "index.html: broken link nowhere/",
         "index.html: no such anchor",

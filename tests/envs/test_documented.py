@@ -187,7 +187,7 @@ def test_no_environment_takes_no_for_false(env_id):
     error, message = (
         (ValueError, "privileged: expected True or False, got 'no'")
         if hides
-        else (TypeError, "unknown keyword 'privileged'")
+        else (TypeError, "got an unexpected keyword argument 'privileged'")
     )
     for make in (gym.make, gym.make_vec):
         with pytest.raises(error, match=message):

@@ -75,6 +75,41 @@ def plays_on_unmoved(env, twin, rounds):
     return count
 
 
+def shapes(info):
+    return {key: (np.shape(value), np.asarray(value).dtype) for key, value in info.items()}
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_entries_stand_in_the_order_of_their_space(env_id):
+    """Whoever joins the values of an observation gets what joining the entries of the space says."""
+    env = gym.make(env_id, **options_of(env_id))
+    envs = gym.make_vec(env_id, num_envs=2, **options_of(env_id), max_episode_steps=2)
+    for one, space in ((env, env.observation_space), (envs, envs.single_observation_space)):
+        assert list(one.reset(seed=0)[0]) == list(space) == list(one.observation_space)
+        for _ in range(4):
+            assert list(one.step(np.zeros(one.action_space.shape, np.float32))[0]) == list(space)
+    observations = env.unwrapped.settings.observations
+    if env.unwrapped.variant.fully_observed:
+        assert list(observations.encode(env.unwrapped.state)) == list(observations.space)
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_a_reset_tells_what_a_step_tells(env_id):
+    """The same entries, of the same shapes and types, all 0; single and vector, whatever its autoreset mode."""
+    env = gym.make(env_id, **options_of(env_id))
+    _, before = env.reset(seed=0)
+    assert shapes(before) == shapes(env.step(np.zeros(env.action_space.shape, np.float32))[-1])
+    assert not any(np.any(value) for value in before.values())
+    for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
+        envs = gym.make_vec(env_id, num_envs=2, autoreset_mode=mode, max_episode_steps=2, **options_of(env_id))
+        _, before = envs.reset(seed=0)
+        told = shapes(envs.step(np.zeros(envs.action_space.shape, np.float32))[-1])
+        assert shapes(before) == told
+        for _ in range(4):
+            later = envs.step(np.zeros(envs.action_space.shape, np.float32))[-1]
+            assert {key: value for key, value in shapes(later).items() if "final" not in key} == told
+
+
 @pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
 def test_single_environments_keep_nothing_that_they_hand_out(env_id):
     env, twin = (gym.make(env_id, **options_of(env_id)) for _ in "ab")

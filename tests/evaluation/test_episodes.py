@@ -246,7 +246,7 @@ def test_names_and_options():
     ):
         with pytest.raises(ValueError, match=words):
             make_contender(name, env)
-    with pytest.raises(TypeError, match="unknown keyword 'moments'"):
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'moments'"):
         make_contender("optimal+filter", env, {"moments": 1.0})
 
 

@@ -62,7 +62,7 @@ def test_numbers_without_bounds_are_refused(about, tmp_path, field, value):
 
 
 def test_a_large_network_is_refused_unread(about, tmp_path, monkeypatch):
-    (tmp_path / POLICY).write_text(json.dumps(about))
+    (tmp_path / POLICY).write_text(json.dumps(about), encoding="utf-8")
     (tmp_path / ONNX).write_bytes(b"network")
     monkeypatch.setattr(exported, "LARGEST_ONNX", 6)
     with pytest.raises(
@@ -84,6 +84,6 @@ def test_networks_of_other_names_are_refused(tmp_path, entry, output):
     content = model.SerializeToString()
     settings = Settings(ms.Scenario.preset("llama2"), RecordedAcceptance())
     (tmp_path / ONNX).write_bytes(content)
-    (tmp_path / POLICY).write_text(json.dumps(describe(settings, RECORDED, {}, {ONNX: content})))
+    (tmp_path / POLICY).write_text(json.dumps(describe(settings, RECORDED, {}, {ONNX: content})), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"expected a network of .* to 'action', got one of \['{entry}'\]"):
         load_policy(tmp_path)

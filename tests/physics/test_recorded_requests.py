@@ -43,7 +43,9 @@ def test_changed_file_of_the_package(monkeypatch):
 
 def test_one_trace_in_every_form(tmp_path):
     np.savez(tmp_path / "mine.npz", other=np.ones(2), **GOOD)
-    (tmp_path / "mine.csv").write_text("id, output ,arrived_at,prompt\na,1,5,0\n\nb,60,6.5,20\n c ,3.0,7.0,5\n")
+    (tmp_path / "mine.csv").write_text(
+        "id, output ,arrived_at,prompt\na,1,5,0\n\nb,60,6.5,20\n c ,3.0,7.0,5\n", encoding="utf-8"
+    )
     assert ms.load_trace(tmp_path / "mine.npz") == SAME
     assert ms.load_trace(str(tmp_path / "mine.csv")) == SAME
     assert ms.load_trace(SAME) is SAME
@@ -137,14 +139,14 @@ def test_unreadable_files(tmp_path, suffix, monkeypatch):
 
 def test_too_many_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MOST_NUMBERS", 2)
-    (tmp_path / "mine.csv").write_text("arrived_at,prompt,output\n" + "1,2,3\n" * 3)
+    (tmp_path / "mine.csv").write_text("arrived_at,prompt,output\n" + "1,2,3\n" * 3, encoding="utf-8")
     with pytest.raises(ValueError, match=r"mine\.csv: rows: expected at most 2, got more"):
         ms.load_trace(tmp_path / "mine.csv")
 
 
 def test_damage_raises_nothing_but_value_errors(tmp_path, rng):
     np.savez_compressed(tmp_path / "mine.npz", **GOOD)
-    (tmp_path / "mine.csv").write_text("arrived_at,prompt,output\n5,0,1\n6.5,20,60\n7,5,3\n")
+    (tmp_path / "mine.csv").write_text("arrived_at,prompt,output\n5,0,1\n6.5,20,60\n7,5,3\n", encoding="utf-8")
     for path in (tmp_path / "mine.npz", tmp_path / "mine.csv"):
         for content in with_damage(path.read_bytes(), rng):
             path.write_bytes(content)

@@ -163,7 +163,11 @@ def test_unknown_names():
         ms.make_arrivals("poison")
     with pytest.raises(ValueError, match=r"^lengths: expected one of .*, got 'lognormal'; did you mean 'log-normal'\?"):
         ms.make_lengths("lognormal")
-    with pytest.raises(TypeError, match=r"^arrivals 'gamma': unknown keyword 'burstines',.*'burstiness'\?"):
+    with pytest.raises(
+        TypeError, match=r"^arrivals 'gamma': got an unexpected keyword argument 'burstines',.*'burstiness'\?"
+    ):
         ms.make_arrivals("gamma", burstines=1.0)
-    with pytest.raises(TypeError, match=r"^lengths 'geometric': unknown keyword 'mean_outputs',.*'mean_output'\?"):
+    with pytest.raises(
+        TypeError, match=r"^lengths 'geometric': got an unexpected keyword argument 'mean_outputs',.*'mean_output'\?"
+    ):
         ms.make_lengths("geometric", mean_outputs=1.0)

@@ -28,7 +28,7 @@ def test_a_signal_is_said(capsys):
     ("error", "words"),
     [
         (ValueError("seed: got -1"), "seed: got -1"),
-        (TypeError("unknown keyword"), "unknown keyword"),
+        (TypeError("got an unexpected keyword argument"), "got an unexpected keyword argument"),
         (FileNotFoundError(2, "No such file", "a.csv"), "[Errno 2] No such file: 'a.csv'"),
         (ImportError("an MP4 needs imageio-ffmpeg"), "an MP4 needs imageio-ffmpeg"),
         (MemoryError(), "memory: expected sizes that fit, as of users or episodes, got too large ones (for Python)"),

@@ -83,7 +83,10 @@ class ContinuousEngine(CopiesEngine):
         self._onlooker = Onlooker(self._core, self.observations) if self.observations.partial else None
         self._never = np.zeros(num_copies, dtype=bool)
         self._account = parts.account(self._core)
-        self._seen: dict[str, tuple[Any, NDArray[np.float32]]] = {}  # key: field, and the entry made of it
+        self._seen: dict[str, tuple[Any, NDArray[np.float32]]] = dict.fromkeys(
+            self.observation_space, (None, np.empty(0, np.float32))
+        )
+        """The field and the entry made of it, in the order of the space."""
 
     @property
     def state(self) -> ContinuousState:
@@ -146,6 +149,7 @@ class ContinuousEngine(CopiesEngine):
         state = self._core.state
         seen = state if self._onlooker is None else self._onlooker.glimpse
         for key, field in self.observations.fields(seen).items():
-            if self._seen.get(key, (None,))[0] is not field:
+            if self._seen[key][0] is not field:
                 self._seen[key] = field, self.observations.encode_entry(key, field)
-        return {**{key: seen[1] for key, seen in self._seen.items()}, SHARED: self.observations.encode_shared(state)}
+        self._seen[SHARED] = None, self.observations.encode_shared(state)
+        return {key: seen[1] for key, seen in self._seen.items()}

@@ -13,7 +13,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.controllers.estimators.filter import Filter
 from multispin_env.envs.continuous.entries import ENTRIES, PARTIAL, with_partial
 from multispin_env.envs.engine import Observation
-from multispin_env.envs.observations import MIDDLE, SHARED, SHARED_BOUND, Entry, Scales, Words
+from multispin_env.envs.observations import MIDDLE, SHARED, SHARED_BOUND, Entry, Scales, Words, in_order
 from multispin_env.physics.continuous.types import ContinuousState, Glimpse, Phase
 from multispin_env.physics.types import Observed
 from multispin_env.physics.uplink import full_share_token_time
@@ -103,7 +103,7 @@ class ContinuousObservations(Scales):
         """Observations of what is seen (..., K)."""
         state = observed.state if isinstance(observed, Glimpse) else observed
         seen = {key: self.encode_entry(key, field) for key, field in self.fields(observed).items()}
-        return {**seen, SHARED: self.encode_shared(state)}
+        return in_order({**seen, SHARED: self.encode_shared(state)})
 
     def fields(self, observed: ContinuousState | Glimpse) -> dict[str, NDArray[Any]]:
         """What the entries show, arrays (..., K) in physical units."""

@@ -93,10 +93,11 @@ class RoundsEngine(CopiesEngine):
         )
         self._never = np.zeros(num_copies, dtype=bool)
         self._entries = [(key, entry.field) for key, entry in self.observations.entries.items()]
-        self._shared = self.observations.encode_shared((num_copies,))
         self.planned = self._core.reported
         """State that actions are decoded with, arrays (n, K): as reported, or what the plan makes of it."""
-        self._seen: dict[str, tuple[Any, NDArray[np.float32]]] = {}  # key: field, and the entry made of it
+        shared = self.observations.encode_shared((num_copies,))
+        self._seen: dict[str, tuple[Any, NDArray[np.float32]]] = dict.fromkeys(self.observation_space, (None, shared))
+        """The field and the entry made of it, in the order of the space; ``shared`` is made of none."""
 
     @property
     def state(self) -> SystemState:
@@ -194,6 +195,6 @@ class RoundsEngine(CopiesEngine):
         fields = self._fields()
         for key, name in self._entries:
             field = fields[name]
-            if self._seen.get(key, (None,))[0] is not field:
+            if self._seen[key][0] is not field:
                 self._seen[key] = field, self.observations.encode_entry(key, field)
-        return {**{key: seen[1] for key, seen in self._seen.items()}, "shared": self._shared}
+        return {key: seen[1] for key, seen in self._seen.items()}

@@ -21,6 +21,7 @@ from multispin_env.envs.observations import (
     Scales,
     Words,
     efficiency_entry,
+    in_order,
     past_entries,
 )
 from multispin_env.physics.types import Observed, SystemState
@@ -41,7 +42,7 @@ ENTRIES = {
         lambda codec, x: x / (1.0 - x) / codec.scenario.verification_time,
     ),
 }
-"""Entries beside ``shared``, in the order of the observation."""
+"""Entries beside ``shared``, in the order of the tables."""
 
 SHARED_WORDS = Words(
     "log10 of T_ver / T̄, K, K Q / (B r̄ T̄)",
@@ -116,7 +117,7 @@ class ObservationCodec(Scales):
         """Observation arrays (..., K), ``task`` (..., K · tasks), ``shared`` (..., 3 or 5) of what is seen (..., K)."""
         batch = observed.draft_time.shape[:-1]
         arrays = {key: self.encode_entry(key, getattr(observed, entry.field)) for key, entry in self.entries.items()}
-        return {**arrays, SHARED: self.encode_shared(batch)}
+        return in_order({**arrays, SHARED: self.encode_shared(batch)})
 
     def encode_entry(self, key: str, array: NDArray[Any]) -> NDArray[np.float32]:
         """One entry of the observation, from its field of `Observed` (..., K)."""

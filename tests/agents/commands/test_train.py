@@ -54,10 +54,10 @@ def test_a_run_leaves_everything(trained):
     }
     assert expected <= names
     assert list((folder / "tensorboard").iterdir())
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["seed"] == 1
     assert config["versions"]["torch"]
-    rows = [Row.from_dict(row) for row in json.loads((folder / "table.json").read_text())["rows"]]
+    rows = [Row.from_dict(row) for row in json.loads((folder / "table.json").read_text(encoding="utf-8"))["rows"]]
     assert {"optimal", "algorithm1", "fixed", "p2p", "centralized", "ppo (residual)"} <= {row.name for row in rows}
     assert "of optimum" in printed
     assert f"{rows[0].mean:.2f}" in printed
@@ -67,7 +67,7 @@ def test_evaluate_repeats_the_table(trained, tmp_path, capsys):
     folder, printed = trained
     assert main(["evaluate", str(folder), "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.split() == printed.split()
-    assert (tmp_path / "table.csv").read_text() == (folder / "table.csv").read_text()
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8") == (folder / "table.csv").read_text(encoding="utf-8")
 
 
 def test_evaluate_elsewhere(trained, capsys):
@@ -100,7 +100,7 @@ def test_resume_goes_on(trained, tmp_path):
 def test_sac_trains(tmp_path):
     arguments = ["--name", str(tmp_path / "sac"), "--agent", "sac", "--action", "lengths", "--timesteps", "5000"]
     assert main(["train", *arguments, *TINY]) == 0
-    assert "sac (lengths)" in (tmp_path / "sac" / "table.csv").read_text()
+    assert "sac (lengths)" in (tmp_path / "sac" / "table.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -160,7 +160,7 @@ def test_resuming_something_else(trained, arguments, message, refused):
 
 
 def test_unwritable_folder_is_said_before_training(tmp_path, refused):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     folder = str(tmp_path / "file" / "run")
     assert f"folder: expected a folder that can be written, got {folder!r} (" in refused("train", ["--name", folder])
 
@@ -171,7 +171,7 @@ def test_unwritable_folder_is_said_before_training(tmp_path, refused):
     ids=["extra", "anything"],
 )
 def test_missing_extra_says_the_command(package, words, tmp_path):
-    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('no', name={package!r})")
+    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('no', name={package!r})", encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, str(ROOT / "train.py"), "--minutes", "1"],

@@ -98,7 +98,7 @@ def test_faster_than_waiting_for_all():
     ("name", "options", "error", "message"),
     [
         ("grups", {}, ValueError, "scheduler: expected one of .*, got 'grups'; did you mean 'groups'"),
-        ("groups", {"grups": 2}, TypeError, "scheduler 'groups': unknown keyword 'grups'"),
+        ("groups", {"grups": 2}, TypeError, "scheduler 'groups': got an unexpected keyword argument 'grups'"),
         ("groups", {"groups": 0}, ValueError, "groups: expected an integer ≥ 1, got 0"),
         ("groups", {"rho": 0.0}, ValueError, "rho: expected tokens/s > 0, got 0.0"),
         ("prices", {"rho": np.array([1.0, np.nan])}, ValueError, r"rho\[1\]: expected finite numbers, got nan"),

@@ -97,7 +97,7 @@ def test_minedraft_has_two_batches_that_take_turns():
     groups = ms.make_scheduler("groups", scenario, groups=2)
     rates = [ms.long_run_rate(each, state, warm_up=0.5, horizon=1.0) for each in (scheduler, groups)]
     assert (rates[0] == rates[1]).all()
-    with pytest.raises(TypeError, match="unknown keyword 'groups'"):
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'groups'"):
         ms.make_scheduler("minedraft", scenario, groups=3)
 
 

@@ -153,7 +153,7 @@ def test_bad_options():
         ms.make_scheduler("greedy+deadline", SCENARIO)
     with pytest.raises(ValueError, match="need: expected a finite number"):
         ms.make_scheduler("greedy+deadlines", SCENARIO, need=0.0)
-    with pytest.raises(TypeError, match=r"scheduler 'greedy\+deadlines': unknown keyword 'groups'"):
+    with pytest.raises(TypeError, match=r"scheduler 'greedy\+deadlines': got an unexpected keyword argument 'groups'"):
         ms.make_scheduler("greedy+deadlines", SCENARIO, groups=2)
     with pytest.raises(ValueError, match="plan: expected endless requests"):
         ms.make_scheduler("plan", SCENARIO)(visited())

@@ -128,7 +128,7 @@ def test_every_controller_decides_for_any_batch_shape(name, scenario, rng):
 
 @pytest.mark.parametrize("name", ms.controller_names())
 def test_misspelt_option_and_bad_state(name, scenario):
-    with pytest.raises(TypeError, match=f"controller '{name}': unknown keyword 'colour'"):
+    with pytest.raises(TypeError, match=f"controller '{name}': got an unexpected keyword argument 'colour'"):
         ms.make_controller(name, scenario, colour=1)
     bad = ms.SystemState(np.full(20, np.nan), np.ones(20), np.full(20, 0.5))
     with pytest.raises(ValueError, match=r"draft_time\[0\]: expected finite numbers, got nan"):

@@ -177,9 +177,9 @@ def test_bad_arguments(env_id, options, message):
 
 
 def test_unknown_keyword_names_those_of_the_variant():
-    with pytest.raises(TypeError, match=r"unknown keyword 'spred'.*did you mean 'spread'"):
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'spred'.*did you mean 'spread'"):
         make(spred=0.1)
-    with pytest.raises(TypeError, match=r"unknown keyword 'records'"):
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'records'"):
         make(HIDDEN, records=None)
 
 
