@@ -1,6 +1,7 @@
 """Proximal policy optimisation (Schulman et al. 2017) with the equivariant policy."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
@@ -14,6 +15,8 @@ from agents.vec_env import checked_native
 @dataclass(frozen=True)
 class PPOSettings(AnyEnvironment):
     """Hyperparameters; what depends on the environment is in `Tuning`."""
+
+    policy: ClassVar[type[EquivariantActorCritic]] = EquivariantActorCritic
 
     num_envs: int = 128
     timesteps: int = 1_000_000
@@ -31,7 +34,7 @@ class PPOSettings(AnyEnvironment):
         """Build the untrained model; ``ValueError`` where steps take different times that ``env`` does not know."""
         timing = tuning.times
         return self._kind(env, tuning)(
-            EquivariantActorCritic,
+            self.policy,
             env,
             learning_rate=LinearRate(self.learning_rate, remaining),
             n_steps=self.rollout_rounds,

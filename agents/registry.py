@@ -10,6 +10,7 @@ AGENTS: Registry[Any] = Registry(
         "apg": "agents.apg:SETTINGS",
         "ppo": "agents.ppo:SETTINGS",
         "sac": "agents.sac:SETTINGS",
+        "decentralised": "agents.decentralised:SETTINGS",
         "imitation": "agents.imitation:SETTINGS",
         "evolution": "agents.evolution:SETTINGS",
         "generalist": "agents.apg:GENERALIST",

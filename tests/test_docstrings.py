@@ -6,10 +6,13 @@ import inspect
 import pytest
 
 import multispin_env as ms
+from multispin_env import wrappers
 from multispin_env.controllers.rounds.algorithm1 import Algorithm1
 from multispin_env.controllers.rounds.optimal import Optimal
+from multispin_env.parallel import parallel_env
 
 PUBLIC = {name: getattr(ms, name) for name in ms.__all__}
+WRAPPERS = {name: getattr(wrappers, name) for name in wrappers.__all__} | {"parallel_env": parallel_env}
 SOLVERS = {"Algorithm1": Algorithm1, "Optimal": Optimal}  # users make them by name, with `make_controller`
 FUNCTIONS = [name for name, value in PUBLIC.items() if inspect.isfunction(value)]
 
@@ -20,12 +23,12 @@ def examples(name, value):
     return [test for test in found if test.examples]
 
 
-EXAMPLES = [test for name, value in (PUBLIC | SOLVERS).items() for test in examples(name, value)]
+EXAMPLES = [test for name, value in (PUBLIC | SOLVERS | WRAPPERS).items() for test in examples(name, value)]
 
 
 def test_each_public_function_has_an_example():
     assert {"upper_bound", "sensitivities", "make_controller"} <= set(FUNCTIONS)
-    assert set(FUNCTIONS) | set(SOLVERS) <= {test.name for test in EXAMPLES}
+    assert set(FUNCTIONS) | set(SOLVERS) | set(WRAPPERS) <= {test.name for test in EXAMPLES}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)

@@ -22,6 +22,7 @@ LAYERS = (
     ("multispin_env.solver",),
     ("multispin_env.controllers",),
     ("multispin_env.envs",),
+    ("multispin_env.wrappers", "multispin_env.parallel"),
     ("multispin_env.evaluation",),
     ("multispin_env.executors",),
     ("multispin_env.terminal",),
@@ -104,7 +105,7 @@ def modules_of(path):
 
 HEAVY = (
     *("torch", "stable_baselines3", "tensorboard", "safetensors", "rich", "onnx", "onnxruntime", "optuna"),
-    *("matplotlib", "pygame", "PIL", "pandas", "scipy"),
+    *("matplotlib", "pygame", "PIL", "pandas", "scipy", "pettingzoo", "multispin_env.wrappers"),
 )
 """Packages that take longer to import than this one."""
 

@@ -113,7 +113,7 @@ def test_what_follows_from_the_fields():
     assert Scenario.resolve("llama2") == Scenario.preset("llama2")
     assert Scenario.resolve(json.loads(json.dumps(scenario.to_dict()))) == scenario
     assert Scenario.resolve({"preset": "llama2", "num_users": 3}) == Scenario.preset("llama2", num_users=3)
-    with pytest.raises(ValueError, match=r"^scenario: expected a Scenario, the name of .*, or a table of fields, got 3$"):
+    with pytest.raises(ValueError, match=r"^scenario: expected a Scenario, the name .*, or a table of fields, got 3$"):
         Scenario.resolve(3)
     with pytest.raises(TypeError, match="Scenario: got an unexpected keyword argument 'colour'"):
         Scenario.from_dict({**scenario.to_dict(), "colour": 1})

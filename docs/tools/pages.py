@@ -125,6 +125,10 @@ TABLES: dict[str, Registry[Any]] = {
 }
 
 
+DOORS = ("wrappers.flat", "wrappers.flat_vector", "wrappers.by_device", "parallel.parallel_env")
+"""Public functions that are imported only when they are used."""
+
+
 def api_page() -> Page:
     """Every public name of the package, by what it is."""
     values = {name: getattr(ms, name) for name in ms.__all__}
@@ -139,6 +143,8 @@ def api_page() -> Page:
         *_entries(functions),
         "## Classes",
         *_entries(classes + rest),
+        "## For other libraries",
+        *(f"::: multispin_env.{name}" for name in DOORS),
         "## Tables of names",
         "`register(name, target)` adds a part of your own, `unregister(name)` removes it, `names()` lists them, "
         "`load(name)` gives the object.",

@@ -1,0 +1,156 @@
+"""Devices as agents: a PettingZoo environment in which each sees itself and decides for itself.
+
+The vector form is `multispin_env.wrappers.by_device`.
+"""
+
+from copy import deepcopy
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from multispin_env.checks import check_name, missing_package
+from multispin_env.envs.settings import ENVIRONMENTS
+from multispin_env.envs.single import MultiSpinEnv
+from multispin_env.wrappers.arrays import Joined, Rows
+
+try:
+    from pettingzoo import ParallelEnv
+except ModuleNotFoundError as error:
+    raise missing_package("pettingzoo", "marl") from error
+
+Row = NDArray[Any]
+
+
+class DevicesEnv(ParallelEnv[str, Row, Row]):  # type: ignore[misc]  # it says nothing of its types
+    """Agents ``user_0``, ``user_1``, ... of one environment; see `parallel_env`."""
+
+    def __init__(self, env_id: str, **arguments: Any) -> None:
+        check_name("env", env_id, ENVIRONMENTS.names())
+        self._env = gym.make(env_id, disable_env_checker=True, **arguments)
+        base = self._env.unwrapped
+        assert isinstance(base, MultiSpinEnv)
+        users = base.scenario.num_users
+        self.possible_agents = [f"user_{user}" for user in range(users)]
+        self.agents: list[str] = []
+        self.render_mode = base.render_mode
+        self.metadata = {**base.metadata, "name": env_id, "is_parallelizable": True}
+        self._rows, self._join = Rows(base.observation_space, users), Joined(base.observation_space)
+        row = spaces.Box(-1.0, 1.0, base.action_space.shape[1:], np.float32)  # type: ignore[index]
+        self.observation_spaces = {agent: deepcopy(self._rows.space) for agent in self.possible_agents}
+        self.action_spaces = {agent: deepcopy(row) for agent in self.possible_agents}
+        self.state_space = self._join.space
+        """Space of `state`."""
+        self.places = self._rows.places
+        """Where each entry is in an observation."""
+        self._seen: dict[str, Row] | None = None
+
+    def observation_space(self, agent: str) -> spaces.Space[Row]:
+        """Space of what a device sees: its own numbers of each entry and what is shared; alike for all."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> spaces.Space[Row]:
+        """Space of a device's row of an action, (columns,); alike for all."""
+        return self.action_spaces[agent]
+
+    def state(self) -> Row:
+        """What all devices see together, (numbers,), for central critics.
+
+        Raises
+        ------
+        RuntimeError
+            Before `reset`.
+        """
+        if self._seen is None:
+            raise RuntimeError("state: expected reset() first, got a call before it")
+        return self._join(self._seen)
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Row], dict[str, dict[str, Any]]]:
+        """Draw new devices and their first channels."""
+        self._seen, info = self._env.reset(seed=seed, options=options)
+        self.agents = list(self.possible_agents)
+        return self._observations(), self._infos(info)
+
+    def step(
+        self, actions: dict[str, Row]
+    ) -> tuple[dict[str, Row], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+        """Play one step; all devices earn the same reward, and end together.
+
+        Raises
+        ------
+        ValueError
+            If an agent has no action, or an action is bad.
+        """
+        if not self.agents:
+            raise RuntimeError("step: expected reset() first, got a call while no agent is there")
+        missing = [agent for agent in self.agents if agent not in actions]
+        if missing:
+            raise ValueError(f"actions: expected one of each of {len(self.agents)} agents, got none of {missing[:5]}")
+        action = np.stack([actions[agent] for agent in self.agents])
+        self._seen, reward, terminated, truncated, info = self._env.step(action)
+        alike = (float(reward), bool(terminated), bool(truncated))
+        rewards, ends, cuts = (dict.fromkeys(self.agents, one) for one in alike)
+        observations, infos = self._observations(), self._infos(info)
+        if terminated or truncated:
+            self.agents = []
+        return observations, rewards, ends, cuts, infos  # type: ignore[return-value]
+
+    def render(self) -> Any:
+        """As the environment."""
+        return self._env.render()
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()
+
+    def _observations(self) -> dict[str, Row]:
+        assert self._seen is not None  # since the reset
+        return dict(zip(self.possible_agents, self._rows(self._seen), strict=True))
+
+    def _infos(self, info: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Of each device its own numbers, and those of all."""
+        common = {key: value for key, value in info.items() if np.ndim(value) == 0}
+        own = {key: value for key, value in info.items() if np.ndim(value)}
+        return {
+            agent: {**common, **{key: value[user] for key, value in own.items()}}
+            for user, agent in enumerate(self.possible_agents)
+        }
+
+
+def parallel_env(env_id: str, **arguments: Any) -> DevicesEnv:
+    """Make a PettingZoo environment of a registered id: each device is an agent.
+
+    Parameters
+    ----------
+    env_id
+        Environment id, such as ``"MultiSpin/Heterogeneous-v0"``.
+    **arguments
+        Of ``gymnasium.make``, such as ``num_users=8``, ``action="lengths"`` or ``max_episode_steps=32``.
+
+    Returns
+    -------
+    DevicesEnv
+        Agents ``user_0``, ... A device sees its own numbers of each entry of the observation and what is shared, and
+        decides its own row of the action. All earn the reward of the environment, and end together. ``state()`` is what
+        all see together.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        At the import, if PettingZoo is missing (extra ``marl``).
+    TypeError, ValueError
+        As ``gymnasium.make``.
+
+    Examples
+    --------
+    >>> from multispin_env.parallel import parallel_env
+    >>> env = parallel_env("MultiSpin/Heterogeneous-v0", num_users=3)
+    >>> observations, infos = env.reset(seed=0)
+    >>> list(observations), observations["user_0"].shape, env.action_space("user_0").shape, env.state().shape
+    (['user_0', 'user_1', 'user_2'], (6,), (2,), (12,))
+    """
+    return DevicesEnv(env_id, **arguments)

@@ -1,0 +1,84 @@
+"""Devices as agents: PettingZoo's own tests, and what each of them sees, does and earns."""
+
+import sys
+import warnings
+from importlib import import_module
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import multispin_env as ms
+
+pytest.importorskip("pettingzoo")
+
+with warnings.catch_warnings():  # of games that PettingZoo's tests import
+    warnings.simplefilter("ignore")
+    from pettingzoo.test import parallel_api_test, parallel_seed_test
+
+from multispin_env.parallel import parallel_env
+from multispin_env.wrappers import by_device
+
+FULL = "MultiSpin/Heterogeneous-v0"
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_pettingzoo_has_nothing_against_it(env_id, capsys):
+    short = {"max_episode_steps": 20}
+    parallel_api_test(parallel_env(env_id, num_users=3, **short), num_cycles=70)
+    parallel_seed_test(lambda: parallel_env(env_id, num_users=3, **short), num_cycles=5)
+    assert capsys.readouterr().out == "Passed Parallel API test\n"
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_it_is_one_copy_of_the_vector_by_device(env_id):
+    """Observations, state, rewards, infos and ends."""
+    env = parallel_env(env_id, num_users=4, max_episode_steps=3)
+    envs = by_device(gym.make_vec(env_id, num_envs=1, num_users=4, max_episode_steps=3))
+    agents = ["user_0", "user_1", "user_2", "user_3"]
+    (seen, told), (rows, infos) = env.reset(seed=9), envs.reset(seed=9)
+    assert env.observation_space("user_0") == envs.single_observation_space
+    assert env.action_space("user_3") == envs.single_action_space
+    rng = np.random.default_rng(0)
+    for step in range(3):
+        assert list(seen) == list(told) == env.agents == agents
+        assert (np.stack(list(seen.values())) == rows).all()
+        assert (env.state() == envs.state()[0]).all()
+        assert env.state_space.contains(env.state())
+        assert all(told["user_2"][key] == infos[key][2] for key in told["user_2"])
+        action = rng.uniform(-1, 1, envs.action_space.shape).astype(np.float32)
+        seen, rewards, terminated, truncated, told = env.step(dict(zip(agents, action, strict=True)))
+        rows, reward, *_, infos = envs.step(action)
+        assert list(rewards.values()) == reward.tolist()
+        assert set(terminated.values()) == {False}
+        assert set(truncated.values()) == {step == 2}
+    assert env.agents == []
+
+
+def test_wrong_use():
+    with pytest.raises(ValueError, match=r"^env: expected one of .*, got 'MultiSpin/Fare-v0'; did you mean"):
+        parallel_env("MultiSpin/Fare-v0")
+    env = parallel_env(FULL, num_users=3)
+    with pytest.raises(RuntimeError, match=r"^state: expected reset\(\) first, got a call before it$"):
+        env.state()
+    with pytest.raises(RuntimeError, match=r"^step: expected reset\(\) first, got a call while no agent is there$"):
+        env.step({})
+    env.reset(seed=0)
+    with pytest.raises(
+        ValueError, match=r"^actions: expected one of each of 3 agents, got none of \['user_1', 'user_2'\]$"
+    ):
+        env.step({"user_0": np.zeros(2, np.float32)})
+
+
+def test_pictures():
+    env = parallel_env(FULL, num_users=3, render_mode="rgb_array")
+    env.reset(seed=0)
+    assert env.render().shape == (450, 800, 3)
+    env.close()
+
+
+def test_the_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pettingzoo", None)
+    monkeypatch.delitem(sys.modules, "multispin_env.parallel")
+    with pytest.raises(ModuleNotFoundError, match=r"'pettingzoo' is missing; .*\"multispin_env\[marl\]\""):
+        import_module("multispin_env.parallel")

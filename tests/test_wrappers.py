@@ -1,0 +1,155 @@
+"""Flat arrays and devices as copies say what the environments say, number for number."""
+
+import copy
+import pickle
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.spaces import flatten_space
+from gymnasium.spaces.utils import flatten
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+
+import multispin_env as ms
+from multispin_env.wrappers import by_device, flat, flat_vector
+
+IDS = ms.ENVIRONMENTS.names()
+FULL = "MultiSpin/Heterogeneous-v0"
+
+
+def vector(env_id=FULL, num_envs=3, **options):
+    return gym.make_vec(env_id, num_envs=num_envs, num_users=4, **options)
+
+
+def actions(rng, space):
+    return rng.uniform(-1, 1, space.shape).astype(np.float32)
+
+
+@pytest.mark.filterwarnings("ignore:.*different from the unwrapped version")
+@pytest.mark.parametrize("env_id", IDS)
+def test_flat_is_what_gymnasium_flattens(env_id):
+    env, twin = gym.make(env_id, num_users=4), flat(gym.make(env_id, num_users=4))
+    space = env.observation_space
+    assert twin.observation_space == flatten_space(space)
+    assert twin.action_space == flatten_space(env.action_space)
+    check_env(flat(gym.make(env_id, num_users=4).unwrapped))
+    rng = np.random.default_rng(0)
+    observation, seen = env.reset(seed=3)[0], twin.reset(seed=3)[0]
+    for _ in range(3):
+        assert (seen == flatten(space, observation)).all()
+        assert all((seen[place] == observation[key]).all() for key, place in twin.places.items())
+        action = actions(rng, env.action_space)
+        observation, *rest, info = env.step(action)
+        seen, *others, told = twin.step(action.reshape(-1))
+        assert rest == others
+        assert all(np.array_equal(info[key], told[key]) for key in info)
+
+
+@pytest.mark.parametrize("mode", AutoresetMode, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("env_id", IDS)
+def test_a_flat_vector_is_flat_environments(env_id, mode):
+    options = {"max_episode_steps": 3}
+    envs = flat_vector(vector(env_id, autoreset_mode=mode, **options))
+    singles = [flat(gym.make(env_id, num_users=4, **options)) for _ in range(3)]
+    assert envs.single_observation_space == singles[0].observation_space
+    assert envs.single_action_space == singles[0].action_space
+    rng = np.random.default_rng(0)
+    seen = envs.reset(seed=5)[0]
+    assert (seen == [env.reset(seed=5 + i)[0] for i, env in enumerate(singles)]).all()
+    for _ in range(3):
+        assert envs.observation_space.contains(seen)
+        played = actions(rng, envs.action_space)
+        seen, reward, _, truncated, infos = envs.step(played)
+        steps = [env.step(action) for env, action in zip(singles, played, strict=True)]
+        last = [np.stack([step[0] for step in steps]), seen]
+        if mode is AutoresetMode.SAME_STEP and truncated.any():
+            last[1] = np.stack(infos["final_obs"])
+        assert (last[0] == last[1]).all()
+        assert (reward == [step[1] for step in steps]).all()
+    assert truncated.all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.3, 0.08, 0.0123])
+def test_a_scale_makes_actions_larger_and_reaches_all(scale):
+    env, twin = flat(gym.make(FULL, num_users=4), scale), gym.make(FULL, num_users=4)
+    for end in (env.action_space.low, env.action_space.high, env.action_space.sample()):
+        env.reset(seed=0)
+        twin.reset(seed=0)
+        meant = np.clip(end * np.float32(scale), -1, 1).reshape(4, 2)
+        assert env.step(end)[1] == pytest.approx(twin.step(meant)[1], rel=1e-6)
+    assert env.action_space.high.max() == pytest.approx(1 / scale)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.5, float("nan"), "much"])
+@pytest.mark.parametrize(
+    "wrapped", [lambda scale: flat(gym.make(FULL), scale), lambda scale: by_device(vector(), scale)]
+)
+def test_bad_scales(wrapped, scale):
+    with pytest.raises(ValueError, match=r"^scale: expected a finite number in \(0, 1\], got "):
+        wrapped(scale)
+
+
+def test_other_environments_are_refused():
+    with pytest.raises(ValueError, match=r"^env: expected observations that are a Dict of Boxes .*, got Box\("):
+        flat(gym.make("CartPole-v1"))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])
+def test_copies_go_on_alike(copied):
+    for one in (flat(gym.make(FULL, num_users=3)), flat_vector(vector()), by_device(vector())):
+        one.reset(seed=0)
+        other = copied(one)
+        action = np.zeros(one.action_space.shape, np.float32)
+        for _ in range(2):
+            assert all(np.array_equal(*pair) for pair in zip(one.step(action)[:2], other.step(action)[:2], strict=True))
+
+
+def test_a_flat_environment_can_be_made_from_its_specification():
+    env = flat(gym.make(FULL, num_users=3), 0.5)
+    again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    assert again.action_space == env.action_space
+    assert (again.reset(seed=1)[0] == env.reset(seed=1)[0]).all()
+
+
+@pytest.mark.parametrize("mode", AutoresetMode, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("env_id", IDS)
+def test_devices_see_their_own_numbers_and_what_is_shared(env_id, mode):
+    options = {"max_episode_steps": 2, "autoreset_mode": mode}
+    envs, twin = by_device(vector(env_id, **options)), vector(env_id, **options)
+    (seen, before), (observation, _) = envs.reset(seed=2), twin.reset(seed=2)
+    assert seen.dtype == np.float32
+    assert {key: (value.shape, value.dtype) for key, value in before.items() if not key.startswith("_")}
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        assert envs.observation_space.contains(seen)
+        assert (envs.state() == np.concatenate(list(observation.values()), -1)).all()
+        assert all((seen[5, envs.places[key]] == own(observation, key, 1, 1)).all() for key in observation)
+        played = actions(rng, envs.action_space)
+        seen, reward, terminated, truncated, infos = envs.step(played)
+        observation, other, *ends, told = twin.step(played.reshape(twin.action_space.shape))
+        assert (reward.reshape(3, 4) == other[:, None]).all()
+        assert (truncated.reshape(3, 4) == ends[1][:, None]).all()
+        assert not terminated.any()
+        length, time = "draft_length", twin.unwrapped.variant.told.time
+        assert (infos[length].reshape(3, 4) == told[length]).all()
+        assert (infos[time].reshape(3, 4) == told[time][:, None]).all()
+    assert truncated.all()
+    if mode is AutoresetMode.SAME_STEP:
+        last = told["final_obs"][1]
+        assert all((infos["final_obs"][5][envs.places[key]] == own(last, key, 1)).all() for key in last)
+        assert (infos["final_info"][length].reshape(3, 4) == told["final_info"][length]).all()
+    elif mode is AutoresetMode.DISABLED:
+        fresh, _ = envs.reset(options={"reset_mask": truncated})
+        assert (fresh != seen).any()
+
+
+def own(observation, key, user, copy=None):
+    """Numbers of a user, of 4, in a batch of observations or in one."""
+    entry = observation[key] if copy is None else observation[key][copy]
+    return entry if key == "shared" else entry.reshape(4, -1)[user]
+
+
+def test_there_is_no_state_before_reset():
+    with pytest.raises(RuntimeError, match=r"^state: expected reset\(\) first, got a call before it$"):
+        by_device(vector()).state()
