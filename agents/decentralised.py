@@ -1,7 +1,7 @@
 """Proximal policy optimisation of a policy that runs on each device and sees only that one.
 
-It learns from the common reward with a critic that sees all, so what it misses beside ``ppo`` is the price of not knowing
-the others. Bandwidth is still shared by whoever knows all: with ``action="lengths"`` the devices decide on lengths alone.
+It learns from the common reward with a critic that sees all. So what it reaches less than ``ppo`` is the price of not
+knowing the others. Whoever knows all still shares bandwidth: with ``action="lengths"`` devices choose lengths only.
 """
 
 from dataclasses import dataclass

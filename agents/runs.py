@@ -14,6 +14,7 @@ from typing import Any
 
 from agents.base import AGENTS
 from agents.budget import Limits
+from agents.outside import check_admitted
 from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments
 from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
@@ -60,7 +61,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_name("env", self.env, ENVIRONMENTS.names())
-        check_name("agent", self.agent, AGENTS.names())
+        check_admitted(self.agent)
         check_integer("seed", self.seed, 0)
         AGENTS.load(self.agent).check(self.settings)
         _ = self.settings.observations  # refuses scenarios beyond the observation's bounds

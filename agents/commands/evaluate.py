@@ -8,6 +8,7 @@ from rich.console import Console
 from agents.measures import Measure
 from agents.models import load_model
 from agents.options import SETTINGS, run_folder, settings_from
+from agents.outside import admit
 from agents.report import agent_label, show, write
 from agents.runs import load_config, make_folder
 from multispin_env.checks import check_integer, check_name
@@ -31,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", type=int, help=f"held-out {name}, where it is compared on them (default {default})"
         )
+    parser.add_argument("--agent", metavar="MODULE:ATTRIBUTE", help="that of the run, where it is one of your own")
     parser.add_argument("--out", type=Path, help="folder for table.json and table.csv (default: only print)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too; - prints it instead")
 
@@ -49,7 +51,11 @@ def run(options: argparse.Namespace) -> None:
     """Load, compare and show."""
     check_outputs(options.json)
     folder = run_folder(options.run)
+    if options.agent is not None:
+        admit(options.agent)
     config, _ = load_config(folder, chosen_arguments(options))
+    if options.agent not in (None, config.agent):
+        raise ValueError(f"agent: expected {config.agent!r}, as the run has, got {options.agent!r}")
     env = config.env if options.env is None else options.env
     check_name("env", env, ENVIRONMENTS.names())
     settings = settings_from(options, env, config.action, config)

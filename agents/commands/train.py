@@ -14,6 +14,7 @@ from agents.checkpoints import CHECKPOINT, MODEL
 from agents.measures import Measure
 from agents.models import load_model
 from agents.options import ENCODING_NAMES, RUNS, SETTINGS, run_folder, settings_from
+from agents.outside import OPTION, admit, file_name
 from agents.registry import AGENTS
 from agents.report import agent_label, draw, show, write
 from agents.runs import CONFIG, RunConfig, check_run_name, load_config, make_folder, make_next_folder
@@ -29,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     add_system_options(parser, SETTINGS)
     names = ", ".join(AGENTS.names())
-    parser.add_argument("--agent", help=f"one of {names} (default ppo; without the barrier evolution)")
+    parser.add_argument("--agent", help=f"one of {names}, or {OPTION} (default ppo; without the barrier evolution)")
     encodings = ", ".join(ENCODING_NAMES)
     parser.add_argument("--action", help=f"action encoding: {encodings} (default residual; without the barrier tuned)")
     parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
@@ -59,7 +60,7 @@ def _new_folder(options: argparse.Namespace, config: RunConfig) -> Path:
         make_folder(folder)
         return folder
     variant = config.env.split("/")[-1].split("-")[0].lower()
-    stem = f"{variant}-{config.scenario.name}-k{config.scenario.num_users}-{config.agent}-{config.action}"
+    stem = f"{variant}-{config.scenario.name}-k{config.scenario.num_users}-{file_name(config.agent)}-{config.action}"
     return make_next_folder(RUNS, check_run_name(stem))
 
 
@@ -108,6 +109,8 @@ def run(options: argparse.Namespace) -> int | None:
     """Train and compare; returns a status if a signal stops it."""
     console = Console(stderr=True, markup=False, emoji=False)  # names are shown as they are
     check_device(options.device)
+    if options.agent is not None:
+        admit(options.agent)
     config, folder, limits = _prepare(options)
     said = f"run {folder}: {config.agent} on {config.env}, {config.action} actions, seed {config.seed}"
     console.print(said, soft_wrap=True)
@@ -130,6 +133,7 @@ COMMAND = Command(
         "--name mine --agent sac --action lengths",
         "--agent imitation --action lengths  learn from the optimum instead of from rewards",
         "--env MultiSpin/HiddenAcceptance-v0 --set spread=0.2",
+        "--agent examples.own_agent:AGENT",
         "--resume mine --timesteps 2000000   go on where it stopped",
     ),
     add_options,

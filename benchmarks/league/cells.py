@@ -24,6 +24,7 @@ from agents.checkpoints import MODEL
 from agents.commands.pack import changed_arguments
 from agents.models import load_model
 from agents.options import own_arguments, with_start
+from agents.outside import file_name
 from agents.policies.network import policy_of
 from agents.runs import CONFIG, CURVE, RunConfig, make_folder, write_atomically
 from agents.training import train
@@ -175,7 +176,7 @@ class Cell:
     def stem(self) -> str:
         """Name of its file."""
         kind = "pretrained" if self.pretrained else f"r{self.rounds}"
-        return f"{self.contest.stem}-{self.agent}-s{self.seed}-{kind}"
+        return f"{self.contest.stem}-{file_name(self.agent)}-s{self.seed}-{kind}"
 
     @property
     def path(self) -> Path:

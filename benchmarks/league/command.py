@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agents.base import AGENTS
 from agents.options import ENCODING_NAMES, OWN_OPTIONS, SETTINGS
+from agents.outside import OPTION, admit
 from agents.runs import make_folder, write_atomically
 from benchmarks.league.cells import Cell, Contest, Others, Task, obstacle, play, save, saved, shipped
 from benchmarks.league.curves import draw_curves
@@ -50,7 +51,8 @@ QUICK = {
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("--agents", nargs="*", metavar="NAME", help=f"of {', '.join(AGENTS.names())} (default: all)")
+    names = f"of {', '.join(AGENTS.names())}, or {OPTION} (default: all)"
+    parser.add_argument("--agents", nargs="*", metavar="NAME", help=names)
     parser.add_argument("--envs", nargs="+", metavar="ID", help="environment ids (default: all)")
     parser.add_argument("--scenarios", nargs="+", metavar="NAME", help=f"presets (default: {', '.join(PRESETS)})")
     parser.add_argument("--users", nargs="+", type=int, metavar="K", help="numbers of devices (default 8 20)")
@@ -82,7 +84,9 @@ def _complete(options: argparse.Namespace) -> None:
     for name, value in (usual | (quick if options.quick else {})).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
-    for kind, known in (("agents", AGENTS), ("envs", ENVIRONMENTS), ("scenarios", SCENARIOS), ("studies", STUDIES)):
+    for name in options.agents:
+        admit(name)
+    for kind, known in (("envs", ENVIRONMENTS), ("scenarios", SCENARIOS), ("studies", STUDIES)):
         for name in getattr(options, kind):
             check_name(kind, name, known if isinstance(known, dict) else known.names())
     for number in options.users:

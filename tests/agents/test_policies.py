@@ -81,6 +81,23 @@ def test_a_model_of_one_size_runs_on_another(agent, env_id, users):
 
 
 @pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+def test_a_decentralised_policy_knows_nothing_of_other_devices(env_id):
+    """Whatever becomes of the others, its action is the same to the bit; the usual one changes."""
+    settings = settings_of(env_id, 4)
+    observation, others = played(env_id, settings), played(env_id, settings)
+    for key, array in others.items():
+        if key != "shared":
+            rows = array.reshape(10, 4, -1)
+            rows[:, 1:] = rows[::-1, 1:]
+    found = {}
+    for agent in ("decentralised", "ppo"):
+        built = model(agent, settings, env_id)
+        first, second = (built.predict(one, deterministic=True)[0] for one in (observation, others))
+        found[agent] = [(first[:, user] == second[:, user]).all() for user in (0, 1)]
+    assert found == {"decentralised": [True, False], "ppo": [False, False]}
+
+
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
 def test_log_probability_agrees_with_its_own_actions(env_id):
     settings = settings_of(env_id, 3)
     built = model("ppo", settings, env_id)

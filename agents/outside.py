@@ -1,0 +1,73 @@
+"""Agents from outside this package, by ``module:ATTRIBUTE``.
+
+A module is only imported when the user names it. A run names its agent too, but it may be the run of a stranger.
+"""
+
+import os
+import re
+import sys
+from dataclasses import is_dataclass
+from importlib import import_module
+from typing import Any
+
+from agents.base import AGENTS
+from multispin_env.checks import check_name, shown
+
+OPTION = "module:ATTRIBUTE, an agent of your own"
+"""How helps name what stands for an agent from outside."""
+
+PARTS = ("num_envs", "timesteps", "check", "build")
+"""What an agent has; see `agents.base.AgentSettings`."""
+
+
+def is_outside(name: str) -> bool:
+    """Whether a name is that of an agent outside this package."""
+    return ":" in name
+
+
+def admit(name: str) -> None:
+    """Let a name that the user gave stand for an agent, importing its module if it has one.
+
+    Parameters
+    ----------
+    name
+        A name of `AGENTS`, or ``module:ATTRIBUTE``; modules of the present folder are found too.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or if what it names can't be imported or is no agent.
+    """
+    if name in AGENTS.names():
+        return
+    if not is_outside(name):
+        check_name("agent", name, (*AGENTS.names(), "module:ATTRIBUTE"))
+    AGENTS.register(name, _loaded(name))
+
+
+def check_admitted(name: str) -> None:
+    """``ValueError`` unless a run may have this agent: one of this package, or one that the user named."""
+    if is_outside(name) and name not in AGENTS.names():
+        raise ValueError(f"agent: expected that you name it, --agent {name}, since its module is not imported unasked")
+    check_name("agent", name, AGENTS.names())
+
+
+def file_name(name: str) -> str:
+    """An agent's name as a part of names of files."""
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
+def _loaded(name: str) -> Any:
+    if os.getcwd() not in sys.path:  # as of an installed script
+        sys.path.append(os.getcwd())
+    module, _, attribute = name.partition(":")
+    expected = f"agent: expected module:ATTRIBUTE of an agent that can be imported, got {shown(name)}"
+    try:
+        agent = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:  # the last for an empty name
+        raise ValueError(f"{expected} ({error})") from error
+    missing = [part for part in PARTS if not hasattr(agent, part)]
+    if missing or isinstance(agent, type) or not is_dataclass(agent):
+        what = f"without {missing[0]}" if missing else "not an instance of a dataclass"
+        raise ValueError(f"{expected}, which is {what}")
+    return agent

@@ -1,0 +1,103 @@
+"""Agents from outside the package: trained, resumed, measured and in the league; imported only when asked for."""
+
+import json
+import sys
+
+import pytest
+
+from agents import AGENTS
+from agents.outside import admit
+from multispin_env.commands.main import main
+
+MODULE = """
+from dataclasses import dataclass
+from pathlib import Path
+from stable_baselines3 import A2C
+from agents.base import PLAIN, AnyEnvironment
+
+(Path(__file__).parent / "imported").touch()
+
+
+@dataclass(frozen=True)
+class Plain(AnyEnvironment):
+    num_envs: int = 4
+    timesteps: int = 64
+
+    def build(self, env, remaining, seed, device, tuning=PLAIN):
+        return A2C("MultiInputPolicy", env, gamma=tuning.gamma, n_steps=8, seed=seed, device=device)
+
+
+AGENT, KIND, NUMBER = Plain(), Plain, 3
+"""
+
+NAME = "mine.learner:AGENT"
+TINY = ["--num-users", "2", "--timesteps", "64"]
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A folder with a package of an agent, which is the present one; nothing is left of it."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "learner.py").write_text(MODULE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path / "mine"
+    forget()
+
+
+def forget():
+    for name in ("mine", "mine.learner"):
+        sys.modules.pop(name, None)
+    if NAME in AGENTS.names():
+        AGENTS.unregister(NAME)
+
+
+def test_an_agent_of_a_module_trains_goes_on_and_is_measured(module, capsys, refused):
+    assert main(["train", "--agent", NAME, *TINY]) == 0
+    (run,) = (module.parent / "runs").iterdir()
+    assert run.name == "heterogeneous-llama2-k2-mine.learner-AGENT-residual-1"
+    assert json.loads((run / "config.json").read_text(encoding="utf-8"))["agent"] == NAME
+    printed = capsys.readouterr().out
+    assert f"{NAME} (residual)" in printed
+    assert main(["train", "--resume", str(run), "--agent", NAME, "--timesteps", "128"]) == 0
+    assert main(["evaluate", str(run), "--agent", NAME, "--states", "4"]) == 0
+    assert f"{NAME} (residual)" in capsys.readouterr().out
+    assert "agent: expected 'mine.learner:AGENT', as the run has, got 'ppo'" in refused(
+        "evaluate", [str(run), "--agent", "ppo"]
+    )
+
+
+def test_a_run_imports_nothing_unasked(module, refused):
+    """A stranger may have made it, and its modules may lie beside it."""
+    assert main(["train", "--agent", NAME, *TINY, "--name", "run"]) == 0
+    forget()
+    (module / "imported").unlink()
+    for command in (["evaluate", "runs/run"], ["train", "--resume", "runs/run"], ["export", "runs/run"]):
+        assert f"agent: expected that you name it, --agent {NAME}, since its module is not imported unasked" in refused(
+            command[0], command[1:]
+        )
+    assert not (module / "imported").exists()
+
+
+def test_it_plays_in_the_league(module):
+    arguments = ["--agents", NAME, "--envs", "MultiSpin/Heterogeneous-v0", "--scenarios", "llama2", "--users", "2"]
+    assert main(["league", *arguments, "--seeds", "1", "--size", "2", "--out", "out"]) == 0
+    (cell,) = (module.parent / "out" / "cells").iterdir()
+    assert cell.name == "heterogeneous-llama2-k2-mine.learner-AGENT-s0-r64.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mine.lerner:AGENT", "got 'mine.lerner:AGENT' (No module named 'mine.lerner')"),
+        ("mine.learner:AGNT", "got 'mine.learner:AGNT' (module 'mine.learner' has no attribute 'AGNT')"),
+        (":AGENT", "got ':AGENT' (Empty module name)"),
+        ("mine.learner:NUMBER", "got 'mine.learner:NUMBER', which is without num_envs"),
+        ("mine.learner:KIND", "got 'mine.learner:KIND', which is not an instance of a dataclass"),
+    ],
+)
+def test_what_is_no_agent_is_refused(module, name, words):
+    with pytest.raises(ValueError, match=r"^agent: expected module:ATTRIBUTE of an agent that can be") as refusal:
+        admit(name)
+    assert str(refusal.value).endswith(words)
+    assert name not in AGENTS.names()
