@@ -45,9 +45,9 @@ def admit(name: str) -> None:
     AGENTS.register(name, _loaded(name))
 
 
-def check_admitted(name: str) -> None:
+def check_admitted(name: object) -> None:
     """``ValueError`` unless a run may have this agent: one of this package, or one that the user named."""
-    if is_outside(name) and name not in AGENTS.names():
+    if isinstance(name, str) and is_outside(name) and name not in AGENTS.names():
         raise ValueError(f"agent: expected that you name it, --agent {name}, since its module is not imported unasked")
     check_name("agent", name, AGENTS.names())
 
