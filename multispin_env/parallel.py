@@ -15,6 +15,7 @@ from multispin_env.checks import check_name, missing_package
 from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.envs.single import MultiSpinEnv
 from multispin_env.wrappers.arrays import Joined, Rows
+from multispin_env.wrappers.measuring import Measurable
 
 try:
     from pettingzoo import ParallelEnv
@@ -24,7 +25,7 @@ except ModuleNotFoundError as error:
 Row = NDArray[Any]
 
 
-class DevicesEnv(ParallelEnv[str, Row, Row]):  # type: ignore[misc]  # it says nothing of its types
+class DevicesEnv(Measurable, ParallelEnv[str, Row, Row]):  # type: ignore[misc]  # it says nothing of its types
     """Agents ``user_0``, ``user_1``, ... of one environment; see `parallel_env`."""
 
     def __init__(self, env_id: str, **arguments: Any) -> None:
@@ -32,18 +33,19 @@ class DevicesEnv(ParallelEnv[str, Row, Row]):  # type: ignore[misc]  # it says n
         self._env = gym.make(env_id, disable_env_checker=True, **arguments)
         base = self._env.unwrapped
         assert isinstance(base, MultiSpinEnv)
+        self._base, self._scale = base, 1.0
         users = base.scenario.num_users
         self.possible_agents = [f"user_{user}" for user in range(users)]
         self.agents: list[str] = []
         self.render_mode = base.render_mode
         self.metadata = {**base.metadata, "name": env_id, "is_parallelizable": True}
-        self._rows, self._join = Rows(base.observation_space, users), Joined(base.observation_space)
+        self._encode, self._join = Rows(base.observation_space, users), Joined(base.observation_space)
         row = spaces.Box(-1.0, 1.0, base.action_space.shape[1:], np.float32)  # type: ignore[index]
-        self.observation_spaces = {agent: deepcopy(self._rows.space) for agent in self.possible_agents}
+        self.observation_spaces = {agent: deepcopy(self._encode.space) for agent in self.possible_agents}
         self.action_spaces = {agent: deepcopy(row) for agent in self.possible_agents}
         self.state_space = self._join.space
         """Space of `state`."""
-        self.places = self._rows.places
+        self.places = self._encode.places
         """Where each entry is in an observation."""
         self._seen: dict[str, Row] | None = None
 
@@ -109,7 +111,7 @@ class DevicesEnv(ParallelEnv[str, Row, Row]):  # type: ignore[misc]  # it says n
 
     def _observations(self) -> dict[str, Row]:
         assert self._seen is not None  # since the reset
-        return dict(zip(self.possible_agents, self._rows(self._seen), strict=True))
+        return dict(zip(self.possible_agents, self._encode(self._seen), strict=True))
 
     def _infos(self, info: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Of each device its own numbers, and those of all."""

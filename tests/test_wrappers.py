@@ -12,6 +12,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import multispin_env as ms
+from multispin_env.evaluation.cases.states import States
 from multispin_env.wrappers import by_device, flat, flat_vector
 
 IDS = ms.ENVIRONMENTS.names()
@@ -148,6 +149,32 @@ def own(observation, key, user, copy=None):
     """Numbers of a user, of 4, in a batch of observations or in one."""
     entry = observation[key] if copy is None else observation[key][copy]
     return entry if key == "shared" else entry.reshape(4, -1)[user]
+
+
+@pytest.mark.parametrize("wrapped", [flat_vector, by_device])
+def test_a_function_of_arrays_decides_as_in_the_environment(wrapped, rng):
+    """And what it reaches is what its decisions give in the held-out states, over what the optimum gives there."""
+    envs = wrapped(vector(action="lengths"), 0.5)
+    size, columns = (space.shape[-1] for space in (envs.observation_space, envs.action_space))
+    weights = rng.normal(size=(size, columns)).astype(np.float32)
+    act = lambda observation: np.tanh(observation @ weights)  # noqa: E731 (as a user would write it)
+    seen, base = envs.reset(seed=0)[0], envs.unwrapped
+    wanted = base.decode_action(0.5 * act(seen).reshape(base.action_space.shape))
+    found = envs.policy(act)(base.state)
+    assert (found.draft_length == wanted.draft_length).all()
+    assert found.bandwidth == pytest.approx(wanted.bandwidth, rel=1e-4)
+    states = States.draw(base.scenario, 20).state
+    reached, best = (
+        ms.expected_outcome(base.scenario, states, decide(states)).goodput.mean()
+        for decide in (envs.policy(act), ms.make_controller("optimal", base.scenario))
+    )
+    assert envs.share_of_best(act, 20) == pytest.approx(reached / best, rel=1e-6)
+
+
+def test_a_return_has_no_share():
+    envs = flat_vector(vector("MultiSpin/Fair-v0"))
+    with pytest.raises(ValueError, match=r"^env: expected one whose metric has a share, got 'MultiSpin/Fair-v0', with"):
+        envs.share_of_best(lambda observation: np.zeros((len(observation), 8)), 2)
 
 
 def test_there_is_no_state_before_reset():

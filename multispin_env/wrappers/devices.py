@@ -8,9 +8,10 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 from multispin_env.wrappers.arrays import Array, Entries, Joined, Rows, Scaled, mapped
+from multispin_env.wrappers.measuring import Measurable
 
 
-class ByDevice(VectorWrapper[Array, Array, Any, Array, Array]):
+class ByDevice(Measurable, VectorWrapper[Array, Array, Any, Array, Array]):
     """A vector in which each device is a copy of its own; see `by_device`."""
 
     def __init__(self, envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> None:
@@ -18,16 +19,17 @@ class ByDevice(VectorWrapper[Array, Array, Any, Array, Array]):
         self._shape = (envs.num_envs, *(envs.single_action_space.shape or ()))
         self.num_agents = self._shape[1]
         """K, devices of each copy."""
-        self._rows = Rows(envs.single_observation_space, self.num_agents)
+        self._encode = Rows(envs.single_observation_space, self.num_agents)
         self._join = Joined(envs.single_observation_space)
         row = spaces.Box(-1.0, 1.0, self._shape[2:], np.float32)
         self._scaled = Scaled(row, row.shape, scale)
-        self.single_observation_space, self.single_action_space = self._rows.space, self._scaled.space
+        self._scale, self._base = self._scaled.scale, envs.unwrapped
+        self.single_observation_space, self.single_action_space = self._encode.space, self._scaled.space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.state_space = self._join.space
         """Space of the state of one copy."""
-        self.places = self._rows.places
+        self.places = self._encode.places
         """Where each entry is in an observation."""
         self._seen: Entries | None = None
 
@@ -57,7 +59,7 @@ class ByDevice(VectorWrapper[Array, Array, Any, Array, Array]):
         return self._handed_out(self._seen), reward, terminated, truncated, self._spread(infos)
 
     def _handed_out(self, observation: Entries) -> Array:
-        return self._rows(observation).reshape(self.num_envs, -1)
+        return self._encode(observation).reshape(self.num_envs, -1)
 
     def _spread(self, infos: dict[str, Any]) -> dict[str, Any]:
         """Infos of devices: their own numbers, and those of their copy."""
@@ -66,7 +68,7 @@ class ByDevice(VectorWrapper[Array, Array, Any, Array, Array]):
             if isinstance(value, dict):
                 spread[key] = self._spread(value)
             elif key == "final_obs":
-                rows = mapped(self._rows, value)
+                rows = mapped(self._encode, value)
                 of_devices = [row for one in rows for row in (one if one is not None else [None] * self.num_agents)]
                 spread[key] = mapped(np.copy, np.fromiter(of_devices, dtype=object, count=self.num_envs))
             else:

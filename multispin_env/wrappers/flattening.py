@@ -9,60 +9,63 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 from multispin_env.wrappers.arrays import Array, Joined, Scaled, mapped
+from multispin_env.wrappers.measuring import Measurable
 
 
-class Flat(gym.Wrapper[Array, Array, Any, Array], RecordConstructorArgs):
+class Flat(Measurable, gym.Wrapper[Array, Array, Any, Array], RecordConstructorArgs):
     """A single environment with flat arrays; see `flat`."""
 
     def __init__(self, env: gym.Env[Any, Array], scale: float = 1.0) -> None:
         RecordConstructorArgs.__init__(self, scale=scale)
         super().__init__(env)
-        self._join = Joined(env.observation_space)
+        self._encode = Joined(env.observation_space)
         self._shape: tuple[int, ...] = env.action_space.shape or ()
         self._scaled = Scaled(env.action_space, (int(np.prod(self._shape)),), scale)
-        self.observation_space, self.action_space = self._join.space, self._scaled.space
-        self.places = self._join.places
+        self._scale, self._base = self._scaled.scale, env.unwrapped
+        self.observation_space, self.action_space = self._encode.space, self._scaled.space
+        self.places = self._encode.places
         """Where each entry is in an observation."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """As the environment."""
         observation: Any
         observation, info = self.env.reset(seed=seed, options=options)
-        return self._join(observation), info
+        return self._encode(observation), info
 
     def step(self, action: Array) -> tuple[Array, Any, bool, bool, dict[str, Any]]:
         """As the environment, with an action (K · columns,)."""
         observation: Any
         observation, reward, terminated, truncated, info = self.env.step(self._scaled(action, self._shape))
-        return self._join(observation), reward, terminated, truncated, info
+        return self._encode(observation), reward, terminated, truncated, info
 
 
-class FlatVector(VectorWrapper[Array, Array, Any, Array, Array]):
+class FlatVector(Measurable, VectorWrapper[Array, Array, Any, Array, Array]):
     """A vector of environments with flat arrays; see `flat_vector`."""
 
     def __init__(self, envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> None:
         super().__init__(envs)
-        self._join = Joined(envs.single_observation_space)
+        self._encode = Joined(envs.single_observation_space)
         shape = envs.single_action_space.shape or ()
         self._shape = (envs.num_envs, *shape)
         self._scaled = Scaled(envs.single_action_space, (int(np.prod(shape)),), scale)
-        self.single_observation_space, self.single_action_space = self._join.space, self._scaled.space
+        self._scale, self._base = self._scaled.scale, envs.unwrapped
+        self.single_observation_space, self.single_action_space = self._encode.space, self._scaled.space
         self.observation_space = batch_space(self.single_observation_space, envs.num_envs)
         self.action_space = batch_space(self.single_action_space, envs.num_envs)
-        self.places = self._join.places
+        self.places = self._encode.places
         """Where each entry is in an observation."""
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """As the vector."""
         observation, infos = self.env.reset(seed=seed, options=options)
-        return self._join(observation), infos
+        return self._encode(observation), infos
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """As the vector, with actions (n, K · columns)."""
         observation, reward, terminated, truncated, infos = self.env.step(self._scaled(actions, self._shape))
         if "final_obs" in infos:
-            infos["final_obs"] = mapped(self._join, infos["final_obs"])
-        return self._join(observation), reward, terminated, truncated, infos
+            infos["final_obs"] = mapped(self._encode, infos["final_obs"])
+        return self._encode(observation), reward, terminated, truncated, infos
 
 
 def flat(env: gym.Env[Any, Array], scale: float = 1.0) -> Flat:
