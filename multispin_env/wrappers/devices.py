@@ -11,7 +11,7 @@ from multispin_env.wrappers.arrays import Array, Entries, Joined, Rows, Scaled, 
 from multispin_env.wrappers.measuring import Measurable
 
 
-class ByDevice(Measurable, VectorWrapper[Array, Array, Any, Array, Array]):
+class ByDevice(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no generic class before Gymnasium 1.4
     """A vector in which each device is a copy of its own; see `by_device`."""
 
     def __init__(self, envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> None:
@@ -24,6 +24,8 @@ class ByDevice(Measurable, VectorWrapper[Array, Array, Any, Array, Array]):
         row = spaces.Box(-1.0, 1.0, self._shape[2:], np.float32)
         self._scaled = Scaled(row, row.shape, scale)
         self._scale, self._base = self._scaled.scale, envs.unwrapped
+        self.autoreset_mode = envs.metadata["autoreset_mode"]
+        """When copies that ended start again; TorchRL asks here."""
         self.single_observation_space, self.single_action_space = self._encode.space, self._scaled.space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)

@@ -39,7 +39,7 @@ class Flat(Measurable, gym.Wrapper[Array, Array, Any, Array], RecordConstructorA
         return self._encode(observation), reward, terminated, truncated, info
 
 
-class FlatVector(Measurable, VectorWrapper[Array, Array, Any, Array, Array]):
+class FlatVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no generic class before Gymnasium 1.4
     """A vector of environments with flat arrays; see `flat_vector`."""
 
     def __init__(self, envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> None:
@@ -49,6 +49,8 @@ class FlatVector(Measurable, VectorWrapper[Array, Array, Any, Array, Array]):
         self._shape = (envs.num_envs, *shape)
         self._scaled = Scaled(envs.single_action_space, (int(np.prod(shape)),), scale)
         self._scale, self._base = self._scaled.scale, envs.unwrapped
+        self.autoreset_mode = envs.metadata["autoreset_mode"]
+        """When copies that ended start again; TorchRL asks here."""
         self.single_observation_space, self.single_action_space = self._encode.space, self._scaled.space
         self.observation_space = batch_space(self.single_observation_space, envs.num_envs)
         self.action_space = batch_space(self.single_action_space, envs.num_envs)

@@ -1,0 +1,97 @@
+"""``python docs/tools/libraries.py [NAME ...]``: run the blocks of docs/libraries.md whose packages are installed.
+
+A block is named by its heading. It prints what the page reports, and the versions that it ran with.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "libraries.md"
+BLOCK = re.compile(r"^## (.+?)\n|^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+DISTRIBUTIONS = {"sb3_contrib": "sb3-contrib", "stable_baselines3": "stable-baselines3"}
+"""Names of distributions that are not those of their packages."""
+HEAVY = ("minari", "ray", "torchrl", "wandb")
+"""Packages that no extra brings."""
+LIGHT = ("gymnasium", "sb3_contrib", "stable_baselines3", "supersuit")
+"""Packages that the extra ``test`` brings."""
+
+
+def blocks(page: Path = PAGE) -> Iterator[tuple[str, str]]:
+    """Headings and code of the Python blocks of a page."""
+    heading = ""
+    for found in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        if found[1] is not None:
+            heading = found[1]
+        else:
+            yield heading, found[2]
+
+
+def packages(code: str) -> list[str]:
+    """Packages of other libraries that a block imports."""
+    names = dict.fromkeys(re.findall(r"^\s*(?:from|import) (\w+)", code, re.MULTILINE))
+    return [name for name in names if name in (*HEAVY, *LIGHT)]
+
+
+def missing(code: str) -> list[str]:
+    """Heavy packages of a block that are not installed."""
+    return [name for name in packages(code) if name in HEAVY and find_spec(name) is None]
+
+
+def quick(code: str) -> str:
+    """The same block with hardly any training."""
+    return re.sub(r"^minutes = .*$", "minutes = 0.01", code, flags=re.MULTILINE)
+
+
+def installed(name: str) -> str:
+    """A package with its version."""
+    name = DISTRIBUTIONS.get(name, name)
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return name
+
+
+def main() -> int:
+    """Run the blocks; returns 1 if one fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="beginnings of headings (default: all)")
+    parser.add_argument("--quick", action="store_true", help="hardly any training")
+    options = parser.parse_args()
+    failed = False
+    for heading, code in blocks():
+        if options.names and not heading.lower().startswith(tuple(name.lower() for name in options.names)):
+            continue
+        if absent := missing(code):
+            print(f"{heading}: left out, not installed: {', '.join(absent)}", flush=True)
+            continue
+        started = monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", quick(code) if options.quick else code],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                check=False,
+            )
+        failed |= done.returncode != 0
+        last = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1:]
+        print(
+            f"{heading} ({', '.join(map(installed, packages(code)))}; {monotonic() - started:.0f} s): {''.join(last)}"
+        )
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
