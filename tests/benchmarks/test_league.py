@@ -146,7 +146,7 @@ def test_a_contest_can_have_another_encoding():
 def test_without_the_barrier_the_reference_is_the_bound(tmp_path):
     options = ["--agents", "evolution", "--seeds", "1", "--envs", "MultiSpin/Continuous-v0"]
     assert main(["league", "--quick", "--out", str(tmp_path), *options, "--timesteps", "2000"]) == 0
-    content = json.loads((tmp_path / "results.json").read_text())
+    content = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     rows = {row["name"]: row for row in content["rows"]}
     assert rows["bound"]["score"] == 1.0
     assert rows["barrier"]["score"] == 0.0
@@ -264,7 +264,7 @@ def test_studies_run(tmp_path, monkeypatch):
     ("options", "message"),
     [
         (["--envs", "MultiSpin/Fare-v0"], "did you mean 'MultiSpin/Fair-v0'"),
-        (["--agents", "pp"], f"agents: expected one of {list(AGENTS.names())}, got 'pp'"),
+        (["--agents", "pp"], f"agent: expected one of {[*AGENTS.names(), 'module:ATTRIBUTE']}, got 'pp'"),
         (["--studies", "tim"], "did you mean 'time'"),
         (["--seeds", "0"], "seeds: expected an integer ≥ 1, got 0"),
         (["--envs", "MultiSpin/Continuous-v0", "--action", "shares"], "action: expected one of"),

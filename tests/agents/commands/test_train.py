@@ -123,7 +123,7 @@ def test_signal_leaves_a_checkpoint_that_resumes(tmp_path, number):
     [
         (["--env", "MultiSpin/Heterogenous-v0"], "did you mean 'MultiSpin/Heterogeneous-v0'"),
         (["--scenario", "lama2"], "got 'lama2'; did you mean 'llama2'"),
-        (["--agent", "pp"], f"agent: expected one of {list(AGENTS.names())}, got 'pp'"),
+        (["--agent", "pp"], f"agent: expected one of {[*AGENTS.names(), 'module:ATTRIBUTE']}, got 'pp'"),
         (["--action", "share"], "action: expected one of ['residual', 'shares', 'lengths'], got 'share'"),
         (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),
         (["--num-users", "two"], "argument --num-users: invalid int value: 'two'"),
