@@ -87,9 +87,8 @@ def main() -> int:
             )
         failed |= done.returncode != 0
         last = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1:]
-        print(
-            f"{heading} ({', '.join(map(installed, packages(code)))}; {monotonic() - started:.0f} s): {''.join(last)}"
-        )
+        ran = f"{', '.join(map(installed, packages(code)))}; {monotonic() - started:.0f} s"
+        print(f"{heading} ({ran}): {''.join(last)}", flush=True)
     return int(failed)
 
 
