@@ -24,7 +24,7 @@ from agents.checkpoints import MODEL
 from agents.commands.pack import changed_arguments
 from agents.models import load_model
 from agents.options import own_arguments, with_start
-from agents.outside import file_name
+from agents.outside import admit, file_name
 from agents.policies.network import policy_of
 from agents.runs import CONFIG, CURVE, RunConfig, make_folder, write_atomically
 from agents.training import train
@@ -311,6 +311,7 @@ def _of_shipped(cell: Cell) -> Played:
 
 
 def _of_run(cell: Cell) -> Played:
+    admit(cell.agent)  # which the user named, but to another process
     settings = cell.contest.settings
     config = RunConfig(cell.contest.env, settings.scenario, cell.agent, settings.action, cell.seed, settings.arguments)
     with TemporaryDirectory() as name:

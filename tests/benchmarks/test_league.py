@@ -184,7 +184,7 @@ def test_processes_and_parts_find_what_a_serial_league_finds(played, tmp_path, c
     said = capsys.readouterr().err
     assert "2 running" in said
     assert run(tmp_path, "--workers", "2") == 0
-    own, other = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path, played))
+    own, other = (json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (tmp_path, played))
     assert {key: value for key, value in own.items() if key != "command"} == {
         key: value for key, value in other.items() if key != "command"
     }
@@ -208,8 +208,8 @@ def test_a_cell_that_fails_is_said_and_the_others_are_done(tmp_path, monkeypatch
         assert run(tmp_path, *options) == 1
     stem = "heterogeneous-llama2-k3-ppo-s0-r2000"
     assert f"failed, see {tmp_path}/failed: {stem}" in capsys.readouterr().err
-    assert "IndexError" in (tmp_path / "failed" / f"{stem}.txt").read_text()
-    assert len(json.loads((tmp_path / "results.json").read_text())["cells"]) == 1
+    assert "IndexError" in (tmp_path / "failed" / f"{stem}.txt").read_text(encoding="utf-8")
+    assert len(json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["cells"]) == 1
     assert run(tmp_path, *options) == 0
     assert not (tmp_path / "failed" / f"{stem}.txt").exists()
 

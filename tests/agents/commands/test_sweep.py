@@ -38,7 +38,7 @@ def test_a_search_goes_on_where_it_was_and_repeats(tmp_path, capsys):
     found = rows(tmp_path / "parts")
     assert sorted(int(row["trial"]) for row in found) == [0, 1, 2]
     assert [float(row["score"]) for row in found] == sorted((float(row["score"]) for row in found), reverse=True)
-    best = json.loads((tmp_path / "parts" / "best.json").read_text())
+    best = json.loads((tmp_path / "parts" / "best.json").read_text(encoding="utf-8"))
     assert str(best["values"]["learning_rate"]) == found[0]["learning_rate"]
     assert best["values"]["width"] in (4, 8)
     assert (tmp_path / "parts" / "sweep.png").stat().st_size > 5_000
