@@ -56,7 +56,7 @@ def rerun(module: str, written: str) -> Any:
         command = [sys.executable, "-m", module, *arguments, "--out", folder]  # the last --out counts
         environment = os.environ | {DISABLING: " ".join(names)}
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-        return json.loads((Path(folder) / written).read_text())
+        return json.loads((Path(folder) / written).read_text(encoding="utf-8"))
 
 
 def show(title: str, usual: Mapping[str, float], plain: Mapping[str, float], layout: str = ",.0f") -> None:

@@ -79,8 +79,8 @@ def flat(env: gym.Env[Any, Array], scale: float = 1.0) -> Flat:
         What ``gymnasium.make`` made.
     scale
         In (0, 1]. Actions are in ±1 / scale, and the environment gets them times the scale. Many libraries explore with
-        a standard deviation of 1 at first, with which nothing is learnt on the actions ``"residual"``: take .08 there,
-        or the actions ``"lengths"``. Where a library squashes actions into the bounds of their space, take 1.
+        a standard deviation of 1 at first, with which nothing is learnt: take .08 for the actions ``"residual"`` and .3
+        for ``"lengths"``. Where a library squashes actions into the bounds of their space, take 1.
 
     Returns
     -------

@@ -55,7 +55,8 @@ def test_plain_is_the_same_benchmark_without_avx_512(tmp_path, monkeypatch, caps
     (tmp_path / "told.py").write_text(
         "import json, pathlib, sys\n"
         "from benchmarks.plain import wide_features\n"
-        "pathlib.Path(sys.argv[-1], 'told.json').write_text(json.dumps([wide_features(), sys.argv[1:-1]]))\n"
+        "pathlib.Path(sys.argv[-1], 'told.json').write_text(json.dumps([wide_features(), sys.argv[1:-1]]))\n",
+        encoding="utf-8",
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}")
     monkeypatch.setattr("sys.argv", ["told", "--plain", "--quick"])
