@@ -140,6 +140,7 @@ BAD = {
     "schedule": ["--max-batch", "0"],
     "export": ["nowhere"],
     "pack": ["nowhere", "--commit", "abc"],
+    "sweep": ["--tune", "width=4,8", "--seeds", "0"],
     "league": ["--seeds", "0"],
 }
 
