@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.base import PLAIN, AnyEnvironment, LinearRate, Remaining, Tuning
 from agents.policies.equivariant import EquivariantActorCritic
+from agents.proximal import Proximal
 from agents.timed import TimedPPO
 from agents.vec_env import checked_native
 
@@ -18,19 +18,18 @@ class PPOSettings(AnyEnvironment):
 
     policy: ClassVar[type[EquivariantActorCritic]] = EquivariantActorCritic
 
-    num_envs: int = 128
-    timesteps: int = 1_000_000
-    rollout_rounds: int = 16
-    batch_size: int = 512
-    epochs: int = 4
-    learning_rate: float = 1e-3
+    num_envs: int = 256
+    timesteps: int = 400_000
+    rollout_rounds: int = 4
+    batch_size: int = 256
+    epochs: int = 1
+    learning_rate: float = 2e-3
     clip_range: float = 0.2
-    target_kl: float = 0.02
     max_grad_norm: float = 1.0
-    width: int = 32
+    width: int = 16
     log_std: float = -2.5
 
-    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> PPO:
+    def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> Proximal:
         """Build the untrained model; ``ValueError`` where steps take different times that ``env`` does not know."""
         timing = tuning.times
         return self._kind(env, tuning)(
@@ -43,7 +42,6 @@ class PPOSettings(AnyEnvironment):
             gamma=timing.gamma,
             gae_lambda=timing.trace,
             clip_range=self.clip_range,
-            target_kl=self.target_kl,
             max_grad_norm=self.max_grad_norm,
             policy_kwargs={
                 "width": self.width,
@@ -51,14 +49,15 @@ class PPOSettings(AnyEnvironment):
                 "column_log_std": tuning.column_log_std,
                 "bandwidth_init": tuning.bandwidth,
                 "last_std": tuning.last_std,
+                "critic": timing.gamma > 0.0,
             },
             seed=seed,
             device=device,
         )
 
-    def _kind(self, env: VecEnv, tuning: Tuning) -> type[PPO]:
+    def _kind(self, env: VecEnv, tuning: Tuning) -> type[Proximal]:
         if tuning.timing is None:
-            return PPO
+            return Proximal
         checked_native(env, "durations")
         return TimedPPO
 

@@ -1,21 +1,20 @@
 """PPO where steps take different times: discounts of a second, and a price of time that is the agent's own rate."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
-from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
+from agents.policies.equivariant import EquivariantActorCritic
+from agents.proximal import Proximal, Steps
 from agents.vec_env import NativeVecEnv
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.continuous.objectives import TokensMinusTime
-from multispin_env.envs.engine import Aim, Observation
+from multispin_env.envs.engine import Aim
 
 MEMORY = 20.0
 """Seconds of each copy, about an episode, after which what was measured counts 1 / e."""
@@ -121,11 +120,8 @@ class TimedRolloutBuffer(DictRolloutBuffer):
         self.returns = self.advantages + self.values
 
 
-class TimedSteps(VecEnvWrapper):
-    """What a rollout is collected from: notes durations, and adds what is still to come where an episode is cut off.
-
-    That is the value of the last observation, discounted by the duration of its own step. Stable-Baselines3 would do
-    the same with one γ for all steps; it does not, since it is not told that the episode was cut off.
+class TimedSteps(Steps):
+    """Steps that note their durations, and whose discounts depend on them.
 
     Parameters
     ----------
@@ -137,41 +133,22 @@ class TimedSteps(VecEnvWrapper):
         Has the values.
     """
 
-    def __init__(self, env: NativeVecEnv, buffer: TimedRolloutBuffer, policy: ActorCriticPolicy) -> None:
-        super().__init__(env)
-        self._native, self._buffer, self._policy = env, buffer, policy
+    def __init__(self, env: NativeVecEnv, buffer: TimedRolloutBuffer, policy: EquivariantActorCritic) -> None:
+        super().__init__(env, buffer.gamma, policy)
+        self._native, self._buffer = env, buffer
 
-    def reset(self) -> Any:
-        """As the environment."""
-        return self.venv.reset()
-
-    def step_wait(self) -> Any:
-        """As the environment, with values of last observations in the rewards."""
-        observation, rewards, dones, infos = self.venv.step_wait()
+    def _played(self, rewards: NDArray[Any]) -> FloatArray:
         durations = self._native.durations
         self._buffer.note(rewards, durations)
-        ended = np.flatnonzero(dones)
-        if ended.size:
-            last = [infos[copy]["terminal_observation"] for copy in ended]
-            discounts = self._buffer.gamma ** durations[ended]
-            rewards[ended] += discounts * self._values(last)
-            infos = [{key: told for key, told in info.items() if key != "TimeLimit.truncated"} for info in infos]
-        return observation, rewards, dones, infos
-
-    def _values(self, observations: list[Observation]) -> FloatArray:
-        """Of single observations, all at once."""
-        entries = {key: np.stack([one[key] for one in observations]) for key in observations[0]}
-        with th.no_grad():
-            tensors, _ = self._policy.obs_to_tensor(entries)
-            values: FloatArray = self._policy.predict_values(tensors).cpu().numpy().reshape(-1)
-        return values
+        discounts: FloatArray = self._gamma**durations
+        return discounts
 
 
-class TimedPPO(PPO):
+class TimedPPO(Proximal):
     """PPO of Stable-Baselines3 with γ and λ of a second, and the own rate as the price of time.
 
     Its environment must be a `NativeVecEnv`, which knows durations; all its episodes are cut off, and none ends by
-    itself. Parameters are those of ``PPO``, but for γ and λ.
+    itself. Parameters are those of `Proximal`, but for γ and λ.
     """
 
     def _setup_model(self) -> None:
@@ -181,16 +158,16 @@ class TimedPPO(PPO):
         self.rollout_buffer_kwargs = {"own_rate": self.own_rate}
         super()._setup_model()
 
-    def collect_rollouts(
-        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
-    ) -> bool:
-        """As in Stable-Baselines3, from `TimedSteps`."""
+    def steps(self, env: VecEnv, buffer: RolloutBuffer) -> TimedSteps:
+        """What rollouts are collected from."""
         assert isinstance(env, NativeVecEnv)
-        assert isinstance(rollout_buffer, TimedRolloutBuffer)
-        steps = TimedSteps(env, rollout_buffer, self.policy)
-        goes_on = super().collect_rollouts(steps, callback, rollout_buffer, n_rollout_steps)
+        assert isinstance(buffer, TimedRolloutBuffer)
+        return TimedSteps(env, buffer, cast(EquivariantActorCritic, self.policy))
+
+    def train(self) -> None:
+        """Update the policy by the rollout."""
+        super().train()
         self.logger.record("rollout/own_rate", self.own_rate.rate)
-        return goes_on
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         networks, others = super()._get_torch_save_params()

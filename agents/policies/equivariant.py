@@ -5,9 +5,10 @@ context; the same head turns each user's own code and the context into that user
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch as th
+import torch.nn.functional as F  # noqa: N812 (its usual name)
 from gymnasium import spaces
 from stable_baselines3.common.distributions import DiagGaussianDistribution, Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -19,8 +20,35 @@ LAST_STD = 0.01
 """Standard deviation of the first weights of an actor's last layer: its actions are almost 0 at first."""
 
 
+class Codes(NamedTuple):
+    """What an encoder says of a batch of states.
+
+    Parameters
+    ----------
+    own
+        Of each user, (batch, K, width).
+    context
+        Of all users together, (batch, width).
+    """
+
+    own: th.Tensor
+    context: th.Tensor
+
+
+class Beside(nn.Linear):
+    """Linear layer of each user's own code beside the context.
+
+    The context's part is computed once for all users; the weights are those of a layer of both, one after the other.
+    """
+
+    def forward(self, codes: Codes) -> th.Tensor:  # type: ignore[override]
+        """Outputs (batch, K, numbers)."""
+        own, context = self.weight.split(self.in_features // 2, dim=1)
+        return F.linear(codes.own, own) + F.linear(codes.context, context, self.bias).unsqueeze(-2)
+
+
 class UserEncoder(nn.Module):
-    """Features (batch, K · features) to user codes with context (batch, K, 2 · width).
+    """Features (batch, K · features) to `Codes`.
 
     Parameters
     ----------
@@ -39,15 +67,15 @@ class UserEncoder(nn.Module):
         self.own = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.context = nn.Sequential(nn.Linear(2 * width if largest else width, width), nn.SiLU())
 
-    def forward(self, features: th.Tensor) -> th.Tensor:
-        """Codes of all users, each beside the same context."""
+    def forward(self, features: th.Tensor) -> Codes:
+        """Codes of all users, and their context."""
         own = self.own(features.unflatten(-1, (-1, self.features)))
         known = th.cat([own.mean(-2), own.amax(-2)], dim=-1) if self.largest else own.mean(-2)
-        return th.cat([own, self.context(known).unsqueeze(-2).expand_as(own)], dim=-1)
+        return Codes(own, self.context(known))
 
 
 class UserHead(nn.Module):
-    """Codes (batch, K, 2 · width) to action rows, flat (batch, K · columns).
+    """Codes to action rows, flat (batch, K · columns).
 
     Parameters
     ----------
@@ -63,37 +91,45 @@ class UserHead(nn.Module):
 
     def __init__(self, width: int, columns: int, bandwidth: float = 0.0, last_std: float = LAST_STD) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, columns))
+        self.net = nn.Sequential(Beside(2 * width, width), nn.SiLU(), nn.Linear(width, columns))
         last = self.net[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.bias)
         nn.init.constant_(last.bias[1:], bandwidth)
         nn.init.normal_(last.weight, std=last_std)
 
-    def forward(self, codes: th.Tensor) -> th.Tensor:
+    def forward(self, codes: Codes) -> th.Tensor:
         """Action rows of all users."""
         return self.net(codes).flatten(1)
 
 
 class SumHead(nn.Module):
-    """Codes (batch, K, 2 · width) to one value (batch, 1): the mean over users of a network's output."""
+    """Codes to one value (batch, 1): the mean over users of a network's output."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
+        self.net = nn.Sequential(Beside(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
 
-    def forward(self, codes: th.Tensor) -> th.Tensor:
+    def forward(self, codes: Codes) -> th.Tensor:
         """Value of each state."""
         return self.net(codes).mean(-2)
 
 
-class EquivariantExtractor(nn.Module):
-    """Separate encoders of actor and critic, under the name Stable-Baselines3 expects."""
+class NoValue(nn.Module):
+    """Stands for a critic where there is none: the value of every state is 0."""
 
-    def __init__(self, width: int, features: int, largest: bool) -> None:
+    def forward(self, features: th.Tensor) -> th.Tensor:
+        """Values (batch, 1)."""
+        return features.new_zeros(len(features), 1)
+
+
+class EquivariantExtractor(nn.Module):
+    """Separate encoders of actor and critic, if there is one, under the name Stable-Baselines3 expects."""
+
+    def __init__(self, width: int, features: int, largest: bool, critic: bool) -> None:
         super().__init__()
         self.policy_net = UserEncoder(width, features, largest)
-        self.value_net = UserEncoder(width, features, largest)
+        self.value_net = UserEncoder(width, features, largest) if critic else nn.Identity()
         self.latent_dim_pi = 2 * width
         self.latent_dim_vf = 2 * width
 
@@ -130,6 +166,8 @@ class EquivariantActorCritic(ActorCriticPolicy):
     largest
         Whether a user's context knows the largest over users beside the mean. The mean alone fits numbers of users
         better that were never seen.
+    critic
+        Whether there is one; without it all values are 0.
     optimizer_class, optimizer_kwargs
         As in Stable-Baselines3.
     """
@@ -145,6 +183,7 @@ class EquivariantActorCritic(ActorCriticPolicy):
         bandwidth_init: float = 0.0,
         last_std: float = LAST_STD,
         largest: bool = True,
+        critic: bool = True,
         use_sde: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
@@ -154,6 +193,7 @@ class EquivariantActorCritic(ActorCriticPolicy):
         self.bandwidth_init = bandwidth_init
         self.last_std = last_std
         self.largest = largest
+        self.critic = critic
         super().__init__(
             observation_space,
             action_space,
@@ -163,32 +203,45 @@ class EquivariantActorCritic(ActorCriticPolicy):
             log_std_init=log_std_init,
             features_extractor_class=UserFeatures,
             optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
+            optimizer_kwargs={"eps": 1e-5, "fused": True} if optimizer_kwargs is None else optimizer_kwargs,
         )
 
     def _build_mlp_extractor(self) -> None:
         assert self.action_space.shape is not None
         features = self.features_dim // self.action_space.shape[0]
-        self.mlp_extractor = EquivariantExtractor(self.width, features, self.largest)  # type: ignore[assignment]
+        self.mlp_extractor = EquivariantExtractor(self.width, features, self.largest, self.critic)  # type: ignore[assignment]
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         self._build_mlp_extractor()
-        assert self.action_space.shape is not None
-        columns = self.action_space.shape[-1]
+        columns = self.columns
         self.action_net = UserHead(self.width, columns, self.bandwidth_init, self.last_std)
         log_std = th.full((columns,), self.log_std_init)
         for column, added in enumerate(self.column_log_std[:columns]):
             log_std[column] += added
         self.log_std = nn.Parameter(log_std)
-        self.value_net = SumHead(self.width)  # type: ignore[assignment]
+        self.value_net = SumHead(self.width) if self.critic else NoValue()  # type: ignore[assignment]
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
-    def _get_action_dist_from_latent(self, latent_pi: th.Tensor) -> Distribution:
+    def _get_action_dist_from_latent(self, latent_pi: Codes) -> Distribution:  # type: ignore[override]
         mean = self.action_net(latent_pi)
-        log_std = self.log_std.repeat(latent_pi.shape[-2])
+        log_std = self.log_std.repeat(latent_pi.own.shape[-2])
         assert isinstance(self.action_dist, DiagGaussianDistribution)
         return self.action_dist.proba_distribution(mean, log_std)
 
     def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
         """Most likely actions, flat (batch, K · columns), of a batch of observations."""
         return self.action_net(self.mlp_extractor.forward_actor(self.features_extractor(observations)))
+
+    @property
+    def columns(self) -> int:
+        """Numbers of a user's row of the action."""
+        assert self.action_space.shape is not None
+        return self.action_space.shape[-1]
+
+    def means(self, features: th.Tensor) -> th.Tensor:
+        """Most likely actions (batch, K, columns) by features (batch, K · features)."""
+        return self.action_net(self.mlp_extractor.forward_actor(features)).unflatten(-1, (-1, self.columns))
+
+    def values(self, features: th.Tensor) -> th.Tensor:
+        """Values (batch,) by features."""
+        return self.value_net(self.mlp_extractor.forward_critic(features)).squeeze(-1)
