@@ -21,10 +21,10 @@ class PPOSettings(AnyEnvironment):
     num_envs: int = 256
     timesteps: int = 400_000
     rollout_rounds: int = 4
-    batch_size: int = 256
+    batch_size: int = 512
     epochs: int = 1
-    learning_rate: float = 2e-3
-    clip_range: float = 0.2
+    learning_rate: float = 4e-3
+    clip_range: float = 0.4
     max_grad_norm: float = 1.0
     width: int = 16
     log_std: float = -2.5

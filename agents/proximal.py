@@ -112,7 +112,7 @@ class Proximal(PPO):
         for name, value in zip(MEASURED, np.mean(seen, axis=0), strict=True):
             self.logger.record(f"train/{name}", float(value))
         self.logger.record("train/explained_variance", batch.explained)
-        self.logger.record("train/std", float(policy.log_std.exp().mean()))
+        self.logger.record("train/std", policy.log_std.exp().mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
 
@@ -156,11 +156,11 @@ class Rollout:
         loss, value_loss = policy_loss, 0.0
         if value_weight:
             error = F.mse_loss(self._policy.values(features), self.returns[chosen])
-            loss, value_loss = policy_loss + value_weight * error, float(error)
+            loss, value_loss = policy_loss + value_weight * error, error.item()
         with th.no_grad():
             divergence = (ratio - 1.0 - change).sum(-1).mean()
             outside = (ratio != clipped).float().mean()
-        return loss, [float(policy_loss), value_loss, float(divergence), float(outside)]
+        return loss, [policy_loss.item(), value_loss, divergence.item(), outside.item()]
 
     def _noise(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """How far actions (n, K, columns) are from their present means, in present standard deviations."""

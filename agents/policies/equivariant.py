@@ -87,9 +87,20 @@ class UserHead(nn.Module):
         What the columns after the first are at the beginning; the first is 0.
     last_std
         Standard deviation of the last layer's first weights; 0 for rows that are the same in all states at first.
+    scale
+        Factors (columns,) on the last layer's outputs: where one is small, so are the steps of learning.
     """
 
-    def __init__(self, width: int, columns: int, bandwidth: float = 0.0, last_std: float = LAST_STD) -> None:
+    scale: th.Tensor
+
+    def __init__(
+        self,
+        width: int,
+        columns: int,
+        bandwidth: float = 0.0,
+        last_std: float = LAST_STD,
+        scale: th.Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.net = nn.Sequential(Beside(2 * width, width), nn.SiLU(), nn.Linear(width, columns))
         last = self.net[-1]
@@ -97,10 +108,13 @@ class UserHead(nn.Module):
         nn.init.zeros_(last.bias)
         nn.init.constant_(last.bias[1:], bandwidth)
         nn.init.normal_(last.weight, std=last_std)
+        self.register_buffer("scale", th.ones(columns) if scale is None else scale, persistent=False)
+        with th.no_grad():
+            last.bias.div_(self.scale)
 
     def forward(self, codes: Codes) -> th.Tensor:
         """Action rows of all users."""
-        return self.net(codes).flatten(1)
+        return (self.net(codes) * self.scale).flatten(1)
 
 
 class SumHead(nn.Module):
@@ -214,11 +228,11 @@ class EquivariantActorCritic(ActorCriticPolicy):
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         self._build_mlp_extractor()
         columns = self.columns
-        self.action_net = UserHead(self.width, columns, self.bandwidth_init, self.last_std)
-        log_std = th.full((columns,), self.log_std_init)
-        for column, added in enumerate(self.column_log_std[:columns]):
-            log_std[column] += added
-        self.log_std = nn.Parameter(log_std)
+        added = th.zeros(columns)
+        for column, number in enumerate(self.column_log_std[:columns]):
+            added[column] = number
+        self.log_std = nn.Parameter(self.log_std_init + added)
+        self.action_net = UserHead(self.width, columns, self.bandwidth_init, self.last_std, added.exp())
         self.value_net = SumHead(self.width) if self.critic else NoValue()  # type: ignore[assignment]
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
