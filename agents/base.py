@@ -100,7 +100,7 @@ was .2, .5 or .8 (one seed each). Rollouts of 64 steps with batches of 2,048 gai
 ROOT = (0.0, -2.5)
 """Added in the columns of length and bandwidth where factors are on the best bandwidth for these lengths.
 
-All wait for the last device, so noise in bandwidth costs in proportion, and an agent learns actions that suit its noise.
+All wait for the last device, so noise in bandwidth costs in proportion, and agents learn actions that suit their noise.
 With 300,000 rounds (qwen3.5, K = 20, seed 0) that was .3 % of the optimum with 0, and .03 % with -2.5.
 """
 

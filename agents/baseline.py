@@ -1,8 +1,9 @@
 """What each user's action gained: a return less all that the state and the other users' actions explain of it.
 
 All users share one return, so most of what one of them is told is noise. A regression takes out what can be known
-without its own action. This changes no gradient on average: it is a baseline that depends on the state and on the actions
-of the others (Wu et al. 2018, arXiv 1803.07246). It has no weights to learn, so it is good from the first rollout on.
+without its own action: a baseline that depends on the state and on the actions of the others (Wu et al. 2018, arXiv
+1803.07246). Such a baseline changes no gradient on average; this one does a little, as it is fitted to the same rows.
+It has no weights to learn, so it is good from the first rollout on.
 """
 
 import torch as th

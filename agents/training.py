@@ -11,6 +11,7 @@ from agents.budget import Limits
 from agents.callbacks import TrainingMonitor
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import Measure
+from agents.memory import keep_memory
 from agents.runs import RunConfig, save_config
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.checks import cut, shown
@@ -61,6 +62,7 @@ def train(
         The signal that stopped it, or ``None`` if the budget was used up.
     """
     th.set_num_threads(1)  # the networks are small: more threads only wait for each other
+    keep_memory()
     checkpoint = load_checkpoint(folder) if resume else None
     agent = AGENTS.load(config.agent) if settings is None else settings
     done = checkpoint.num_timesteps if checkpoint else 0

@@ -3,8 +3,10 @@
 PPO with the settings of ``train.py``, on the native vector and on Stable-Baselines3's `DummyVecEnv` of the same
 environments, same seed, one thread. Frames (rounds of one copy) per second of CPU time for the environments alone
 (with random actions drawn beforehand), for collecting rollouts with the policy, and for all of `learn`; and whether
-both learn the same: mean reward of every rollout and the final parameters are compared bit for bit. Both take turns
-in one run, and the best of the turns counts. ``--quick`` is a smoke test.
+both learn the same: mean reward of every rollout and the final parameters are compared bit for bit. Beside them,
+on the native vector, Stable-Baselines3's own PPO with settings that it needs to learn about as much from 1,000,000
+rounds as `Proximal` does from its own budget. All take turns in one run, and the best of the turns counts. ``--quick``
+is a smoke test.
 """
 
 import argparse
@@ -19,10 +21,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch as th
+from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import multispin_env as ms
+from agents.base import tuning_for
+from agents.memory import keep_memory
+from agents.policies.equivariant import EquivariantActorCritic
 from agents.ppo import SETTINGS, PPOSettings
 from agents.runs import RunConfig
 from agents.vec_env import make_vec_env
@@ -46,6 +52,29 @@ def dummy(users: int, copies: int, seed: int) -> VecEnv:
     env.seed(seed)
     return env
 
+
+def plain(env: VecEnv, rollout_rounds: int, batch_size: int, seed: int) -> PPO:
+    """PPO of Stable-Baselines3, with a critic, four epochs and networks of twice the width."""
+    return PPO(
+        EquivariantActorCritic,
+        env,
+        learning_rate=1e-3,
+        n_steps=rollout_rounds,
+        batch_size=batch_size,
+        n_epochs=4,
+        gamma=0.0,
+        gae_lambda=1.0,
+        clip_range=0.2,
+        target_kl=0.02,
+        max_grad_norm=1.0,
+        policy_kwargs={"width": 32, "log_std_init": -2.5},
+        seed=seed,
+        device="cpu",
+    )
+
+
+PLAIN_COPIES, PLAIN_ROUNDS, PLAIN_BATCH = 128, 16, 512
+"""Copies, rounds of a rollout and rows of a minibatch of plain PPO."""
 
 VECTORS: dict[str, Callable[[int, int, int], VecEnv]] = {"native": native, "dummy": dummy}
 
@@ -97,13 +126,29 @@ def run(name: str, users: int, settings: PPOSettings, rollouts: int, seed: int) 
     rounds = rollouts * settings.rollout_rounds
     alone = environments_alone(make(users, settings.num_envs, seed), rounds)
     env = make(users, settings.num_envs, seed)
-    model = settings.build(env, lambda progress: progress, seed, "cpu")
+    tuning = tuning_for(
+        RunConfig(ENV_ID, ms.Scenario.preset("llama2", num_users=users), "ppo", "residual", seed).settings
+    )
+    model = settings.build(env, lambda progress: progress, seed, "cpu", tuning)
+    return learnt(model, rounds * settings.num_envs, alone)
+
+
+def learnt(model: PPO, frames: int, alone: float) -> Run:
+    """Measure `learn`."""
     watch = Watch()
-    frames = rounds * settings.num_envs
     start = process_time()
     model.learn(frames, callback=watch)
     seconds = {"env": alone, "collect": watch.collecting, "learn": process_time() - start}
     return Run(frames, seconds, watch.means, {k: v.clone() for k, v in model.policy.state_dict().items()})
+
+
+def run_plain(users: int, frames: int, quick: bool, seed: int) -> Run:
+    """One training of plain PPO on the native vector."""
+    copies, batch = (16, 64) if quick else (PLAIN_COPIES, PLAIN_BATCH)
+    env = native(users, copies, seed)
+    return learnt(
+        plain(env, PLAIN_ROUNDS, batch, seed), -(-frames // (copies * PLAIN_ROUNDS)) * copies * PLAIN_ROUNDS, 0.0
+    )
 
 
 def difference(a: Run, b: Run) -> dict[str, Any]:
@@ -123,16 +168,22 @@ def difference(a: Run, b: Run) -> dict[str, Any]:
 def compare(users: int, settings: PPOSettings, rollouts: int, turns: int, seed: int) -> dict[str, Any]:
     """Both vectors in turns, at one K."""
     runs: dict[str, list[Run]] = {name: [] for name in VECTORS}
-    run("native", users, settings, 1, seed)  # torch's first calls are slow
+    others: list[Run] = []
+    first = run("native", users, settings, 1, seed)  # torch's first calls are slow
+    quick = settings is not SETTINGS
     for _ in range(turns):
         for name, done in runs.items():
             done.append(run(name, users, settings, rollouts, seed))
+        others.append(run_plain(users, rollouts * first.frames, quick, seed))
     best = {
         name: {stage: min(one.seconds[stage] for one in done) / done[0].frames * 1e6 for stage in STAGES}
         for name, done in runs.items()
     }
+    plainly = min(one.seconds["learn"] / one.frames for one in others) * 1e6
     return {
         "microseconds_a_frame": best,
+        "plain_microseconds_a_frame": plainly,
+        "times_plain": plainly / best["native"]["learn"],
         "ratio": {stage: best["dummy"][stage] / best["native"][stage] for stage in STAGES},
         "same": difference(runs["native"][0], runs["dummy"][0]),
         "repeatable": difference(runs["native"][0], runs["native"][-1]),
@@ -159,7 +210,10 @@ def show(users: int, measured: dict[str, Any]) -> None:
         equal = same["curves_equal" if what == "curve" else "parameters_equal"]
         how = "bit for bit the same" if equal else f"differ by up to {same[f'largest_{what}_difference']:.3g}"
         print(f"{what}s after {same['rollouts']} rollouts: {how}")
+    plainly, times = 1e6 / measured["plain_microseconds_a_frame"], measured["times_plain"]
+    print(f"learn of Stable-Baselines3's PPO on the native vector: {plainly:,.0f} frames per CPU-second")
     print(f"mean reward of the first and last rollout: {same['first_mean_reward']:.4f}, {same['last_mean_reward']:.4f}")
+    print(f"{'met   ' if times >= TARGET else 'MISSED'} {times:6.2f} of {TARGET:g} times, learn of that PPO")
     for stage, text in STAGES.items():
         print(f"{'met   ' if ratio[stage] >= TARGET else 'MISSED'} {ratio[stage]:6.2f} of {TARGET:g} times, {text}")
 
@@ -169,12 +223,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a smoke test: few copies, one K, one turn")
     parser.add_argument("--num-users", type=int, nargs="+", default=[4, 20])
-    parser.add_argument("--rollouts", type=int, default=12, help="of 16 rounds of 128 copies (default 12)")
+    parser.add_argument("--rollouts", type=int, default=24, help="of 4 rounds of 256 copies (default 24)")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results/training_speed"))
     options = parser.parse_args()
-    th.set_num_threads(1)  # as train.py does
+    th.set_num_threads(1)  # both as train.py does
+    keep_memory()
     settings, rollouts, turns, all_users = SETTINGS, options.rollouts, options.turns, options.num_users
     if options.quick:
         settings, rollouts, turns, all_users = replace(SETTINGS, num_envs=16, batch_size=128), 5, 1, [4]

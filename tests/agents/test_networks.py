@@ -1,13 +1,23 @@
 """Networks and features by hand: what each part makes of small inputs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
 
-from agents.base import LATE, PLAIN, CosineRate, LinearRate, tuning_for
+from agents.base import LATE, PLAIN, ROOT, CosineRate, LinearRate, tuning_for
 from agents.foresight import DISCOUNT, Foresight
-from agents.policies.equivariant import EquivariantActorCritic, EquivariantExtractor, SumHead, UserEncoder, UserHead
+from agents.policies.equivariant import (
+    Beside,
+    Codes,
+    EquivariantActorCritic,
+    EquivariantExtractor,
+    SumHead,
+    UserEncoder,
+    UserHead,
+)
 from agents.policies.equivariant_sac import EquivariantSACPolicy, JointValue
 from agents.policies.features import UserFeatures
 from agents.vec_env import make_vec_env
@@ -105,10 +115,21 @@ def test_users_know_themselves_and_their_context(largest):
     most = th.stack([own[:, user] for user in range(5)]).max(0).values
     context = encoder.context(th.cat([mean, most], -1) if largest else mean)
     found = encoder(features)
-    assert found.shape == (2, 5, 8)
-    assert th.allclose(found[..., :4], own)
-    for user in range(5):
-        assert th.allclose(found[:, user, 4:], context, atol=1e-6)
+    assert (found.own.shape, found.context.shape) == ((2, 5, 4), (2, 4))
+    assert th.allclose(found.own, own)
+    assert th.allclose(found.context, context, atol=1e-6)
+
+
+def beside(codes, user):
+    """A user's own code beside the context."""
+    return th.cat([codes.own[:, user], codes.context], -1)
+
+
+def test_layers_of_both_are_layers_of_one_beside_the_other():
+    th.manual_seed(0)
+    layer, codes = Beside(6, 4), Codes(th.randn(2, 5, 3), th.randn(2, 3))
+    wanted = [beside(codes, user) @ layer.weight.T + layer.bias for user in range(5)]
+    assert th.allclose(layer(codes), th.stack(wanted, 1), atol=1e-6)
 
 
 def test_heads_begin_with_what_they_are_told():
@@ -116,22 +137,36 @@ def test_heads_begin_with_what_they_are_told():
     head = UserHead(64, 3, 0.25)
     assert head.net[-1].bias.tolist() == [0.0, 0.25, 0.25]
     assert head.net[-1].weight.std().item() == pytest.approx(0.01, rel=0.3)
-    codes = th.randn(2, 5, 128)
+    codes = Codes(th.randn(2, 5, 64), th.randn(2, 64))
     found = head(codes)
     assert found.shape == (2, 15)
-    assert th.allclose(found.reshape(2, 5, 3)[1, 3], head.net(codes[1, 3]), atol=1e-6)
-    value = SumHead(64)
-    assert th.allclose(value(codes), sum(value.net(codes[:, user]) for user in range(5)) / 5.0, atol=1e-6)
+    value, sums = SumHead(64), th.zeros(2, 1)
+    for user in range(5):
+        own = Codes(codes.own[:, user : user + 1], codes.context)
+        assert th.allclose(found.reshape(2, 5, 3)[:, user], head(own), atol=1e-6)
+        sums += value(own)
+    assert th.allclose(value(codes), sums / 5.0, atol=1e-6)
+
+
+def test_columns_can_have_scales():
+    """The first outputs are what they are told whatever the scale, and what is learnt counts by it."""
+    th.manual_seed(0)
+    head, codes = UserHead(8, 2, 0.25, 0.0, th.tensor([1.0, 0.125])), Codes(th.randn(3, 4, 8), th.randn(3, 8))
+    assert th.allclose(head(codes).reshape(3, 4, 2), th.tensor([0.0, 0.25]))
+    with th.no_grad():
+        head.net[-1].bias.add_(1.0)
+    assert th.allclose(head(codes).reshape(3, 4, 2), th.tensor([1.0, 0.375]))
+    assert "scale" not in head.state_dict()
 
 
 def test_actor_and_critic_have_encoders_of_their_own():
     th.manual_seed(0)
-    extractor = EquivariantExtractor(4, 3, largest=False)
+    extractor = EquivariantExtractor(4, 3, largest=False, critic=True)
     features = th.randn(2, 6)
     actor, critic = extractor(features)
-    assert th.equal(actor, extractor.policy_net(features))
-    assert th.equal(critic, extractor.value_net(features))
-    assert not th.allclose(actor, critic)
+    assert th.equal(actor.own, extractor.policy_net(features).own)
+    assert th.equal(critic.own, extractor.value_net(features).own)
+    assert not th.allclose(actor.own, critic.own)
     assert (extractor.latent_dim_pi, extractor.latent_dim_vf) == (8, 8)
     assert (extractor.policy_net.largest, extractor.value_net.largest) == (False, False)
 
@@ -158,6 +193,16 @@ def test_policy_of_stable_baselines():
     features = policy.features_extractor(tensors())
     codes = policy.mlp_extractor.policy_net(features)
     assert th.allclose(policy.deterministic(tensors()), policy.action_net(codes))
+
+
+def test_a_policy_can_be_without_critic():
+    box = spaces.Box(-1.0, 1.0, (2, 2), np.float32)
+    policy = EquivariantActorCritic(space_of(), box, lambda _: 0.125, width=8, critic=False)
+    assert not [name for name, _ in policy.named_parameters() if "value" in name]
+    assert policy.predict_values(tensors(copies=3)).tolist() == [[0.0]] * 3
+    features = policy.features_extractor(tensors(copies=3))
+    assert policy.values(features).tolist() == [0.0] * 3
+    assert th.equal(policy.means(features).flatten(1), policy.deterministic(tensors(copies=3)))
 
 
 def test_policies_begin_as_they_are_told():
@@ -228,8 +273,10 @@ def settings(env_id="MultiSpin/Heterogeneous-v0", **arguments):
 
 
 def test_late_reports_ask_for_more_exploration():
-    assert tuning_for(settings()) == PLAIN
-    assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=0)) == PLAIN
+    known = replace(PLAIN, column_log_std=ROOT)  # bandwidth, the second column, is best as it is
+    assert tuning_for(settings()) == known
+    assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=0)) == known
+    assert tuning_for(replace(settings(), action="lengths")) == PLAIN
     assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=1)) == LATE
 
 

@@ -155,9 +155,8 @@ def test_rewards_of_a_rollout(env_id):
     objective, ends, key = env.env.objective, 0, "tokens" if env_id == CONTINUOUS else "timely_tokens"
     tokens, durations, later = (np.zeros((model.n_steps, COPIES)) for _ in range(3))
     env.reset()
-    actions = buffer.actions.reshape(COPIES, model.n_steps, -1).swapaxes(0, 1)  # flattened copy by copy
     for step in range(model.n_steps):
-        played = actions[step].reshape(COPIES, *env.action_space.shape).clip(-1.0, 1.0)
+        played = buffer.actions[step].reshape(COPIES, *env.action_space.shape).clip(-1.0, 1.0)
         _, _, _, truncated, info = env.env.step(played)
         for copy in range(COPIES):
             told = info["final_info"] if truncated[copy] else info
