@@ -65,6 +65,9 @@ class Tuning:
         alone reads this and what follows.
     last_std
         Standard deviation of the first weights of the actor's last layer.
+    care
+        Factor on width, rollouts and epochs, by which learning rate and clip are divided: more where what is to be learnt
+        is small beside the noise of returns.
     timing
         Where steps take different times: how returns are computed there; ``None`` elsewhere.
     """
@@ -74,6 +77,7 @@ class Tuning:
     bandwidth: float = 0.0
     column_log_std: tuple[float, ...] = ()
     last_std: float = LAST_STD
+    care: int = 1
     timing: Timing | None = None
 
     @property
@@ -84,7 +88,14 @@ class Tuning:
 
 PLAIN = Tuning()
 
-LATE = Tuning(log_std=0.5, bandwidth=0.4)
+CARE = 2
+"""Where something is hidden, late or remembered, or one length has to suit all devices.
+
+With 400,000 rounds (llama2, K = 20, seed 0) care raised the share of the optimum by .0052 where reports are late, by .0030
+where the length is common, and by nothing where acceptance is hidden.
+"""
+
+LATE = Tuning(log_std=0.5, bandwidth=0.4, care=CARE)
 """Where reports of the channel are late: factors on bandwidth, that hedge, are worth much, and rewards are noisy.
 
 At 0.4 a step in the second column changes bandwidth almost four times as much as at 0; a common factor hardly matters.
@@ -133,7 +144,9 @@ def tuning_for(settings: Settings) -> Tuning:
         return _timed(settings)
     if variant.late_reports:
         return replace(LATE, gamma=variant.discount)
-    return replace(PLAIN, gamma=variant.discount, column_log_std=ROOT if settings.action == "residual" else ())
+    simple = variant.independent_rounds and not variant.common_draft_length
+    columns = ROOT if settings.action == "residual" else ()
+    return replace(PLAIN, gamma=variant.discount, column_log_std=columns, care=1 if simple else CARE)
 
 
 def _timed(settings: Settings) -> Tuning:
@@ -142,7 +155,7 @@ def _timed(settings: Settings) -> Tuning:
     step = float(settings.scenario.pass_time(0.5 * users, users))
     columns = RESIDUAL_LOG_STD if settings.action == "residual" else ()
     timing = Timing(gamma, TRACE, *(ANSWERS if settings.variant.drops else ()))
-    return Tuning(gamma**step, column_log_std=columns, last_std=0.0, timing=timing)
+    return Tuning(gamma**step, column_log_std=columns, last_std=0.0, care=CARE, timing=timing)
 
 
 def scenarios_like(settings: Settings, servers: bool = False) -> tuple[Scenario, ...]:

@@ -31,20 +31,20 @@ class PPOSettings(AnyEnvironment):
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> Proximal:
         """Build the untrained model; ``ValueError`` where steps take different times that ``env`` does not know."""
-        timing = tuning.times
+        timing, care = tuning.times, tuning.care
         return self._kind(env, tuning)(
             self.policy,
             env,
-            learning_rate=LinearRate(self.learning_rate, remaining),
-            n_steps=self.rollout_rounds,
+            learning_rate=LinearRate(self.learning_rate / care, remaining),
+            n_steps=care * self.rollout_rounds,
             batch_size=self.batch_size,
-            n_epochs=self.epochs,
+            n_epochs=care * self.epochs,
             gamma=timing.gamma,
             gae_lambda=timing.trace,
-            clip_range=self.clip_range,
+            clip_range=self.clip_range / care,
             max_grad_norm=self.max_grad_norm,
             policy_kwargs={
-                "width": self.width,
+                "width": care * self.width,
                 "log_std_init": self.log_std + tuning.log_std,
                 "column_log_std": tuning.column_log_std,
                 "bandwidth_init": tuning.bandwidth,

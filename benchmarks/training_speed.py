@@ -232,7 +232,7 @@ def main() -> None:
     keep_memory()
     settings, rollouts, turns, all_users = SETTINGS, options.rollouts, options.turns, options.num_users
     if options.quick:
-        settings, rollouts, turns, all_users = replace(SETTINGS, num_envs=16, batch_size=128), 5, 1, [4]
+        settings, rollouts, turns, all_users = replace(SETTINGS, num_envs=16, batch_size=64), 5, 1, [4]
     results = {}
     for users in all_users:
         results[users] = compare(users, settings, rollouts, turns, options.seed)
