@@ -1,6 +1,6 @@
 """Proximal policy optimisation of a policy that runs on each device and sees only that one.
 
-It learns from the common reward with a critic that sees all. So what it reaches less than ``ppo`` is the price of not
+It learns from the common reward with a baseline that sees all. So what it reaches less than ``ppo`` is the price of not
 knowing the others. Whoever knows all still shares bandwidth: with ``action="lengths"`` devices choose lengths only.
 """
 

@@ -2,7 +2,7 @@
 
 import torch as th
 
-from agents.policies.equivariant import EquivariantActorCritic, UserEncoder
+from agents.policies.equivariant import Codes, EquivariantActorCritic, UserEncoder
 
 
 class OwnEncoder(UserEncoder):
@@ -11,10 +11,10 @@ class OwnEncoder(UserEncoder):
     def __init__(self, width: int, features: int) -> None:
         super().__init__(width, features, largest=False)
 
-    def forward(self, features: th.Tensor) -> th.Tensor:
-        """Codes (batch, K, 2 · width), each of its own user."""
+    def forward(self, features: th.Tensor) -> Codes:
+        """Codes of all users, each with a context of its own."""
         own = self.own(features.unflatten(-1, (-1, self.features)))
-        return th.cat([own, self.context(own)], dim=-1)
+        return Codes(own, self.context(own))
 
 
 class DecentralisedActorCritic(EquivariantActorCritic):

@@ -28,7 +28,7 @@ class Codes(NamedTuple):
     own
         Of each user, (batch, K, width).
     context
-        Of all users together, (batch, width).
+        Of all users together, (batch, 1, width); where each has its own, (batch, K, width).
     """
 
     own: th.Tensor
@@ -44,7 +44,7 @@ class Beside(nn.Linear):
     def forward(self, codes: Codes) -> th.Tensor:  # type: ignore[override]
         """Outputs (batch, K, numbers)."""
         own, context = self.weight.split(self.in_features // 2, dim=1)
-        return F.linear(codes.own, own) + F.linear(codes.context, context, self.bias).unsqueeze(-2)
+        return F.linear(codes.own, own) + F.linear(codes.context, context, self.bias)
 
 
 class UserEncoder(nn.Module):
@@ -71,7 +71,7 @@ class UserEncoder(nn.Module):
         """Codes of all users, and their context."""
         own = self.own(features.unflatten(-1, (-1, self.features)))
         known = th.cat([own.mean(-2), own.amax(-2)], dim=-1) if self.largest else own.mean(-2)
-        return Codes(own, self.context(known))
+        return Codes(own, self.context(known).unsqueeze(-2))
 
 
 class UserHead(nn.Module):

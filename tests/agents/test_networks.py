@@ -115,19 +115,19 @@ def test_users_know_themselves_and_their_context(largest):
     most = th.stack([own[:, user] for user in range(5)]).max(0).values
     context = encoder.context(th.cat([mean, most], -1) if largest else mean)
     found = encoder(features)
-    assert (found.own.shape, found.context.shape) == ((2, 5, 4), (2, 4))
+    assert (found.own.shape, found.context.shape) == ((2, 5, 4), (2, 1, 4))
     assert th.allclose(found.own, own)
-    assert th.allclose(found.context, context, atol=1e-6)
+    assert th.allclose(found.context[:, 0], context, atol=1e-6)
 
 
 def beside(codes, user):
     """A user's own code beside the context."""
-    return th.cat([codes.own[:, user], codes.context], -1)
+    return th.cat([codes.own[:, user], codes.context[:, 0]], -1)
 
 
 def test_layers_of_both_are_layers_of_one_beside_the_other():
     th.manual_seed(0)
-    layer, codes = Beside(6, 4), Codes(th.randn(2, 5, 3), th.randn(2, 3))
+    layer, codes = Beside(6, 4), Codes(th.randn(2, 5, 3), th.randn(2, 1, 3))
     wanted = [beside(codes, user) @ layer.weight.T + layer.bias for user in range(5)]
     assert th.allclose(layer(codes), th.stack(wanted, 1), atol=1e-6)
 
@@ -137,7 +137,7 @@ def test_heads_begin_with_what_they_are_told():
     head = UserHead(64, 3, 0.25)
     assert head.net[-1].bias.tolist() == [0.0, 0.25, 0.25]
     assert head.net[-1].weight.std().item() == pytest.approx(0.01, rel=0.3)
-    codes = Codes(th.randn(2, 5, 64), th.randn(2, 64))
+    codes = Codes(th.randn(2, 5, 64), th.randn(2, 1, 64))
     found = head(codes)
     assert found.shape == (2, 15)
     value, sums = SumHead(64), th.zeros(2, 1)
@@ -151,7 +151,7 @@ def test_heads_begin_with_what_they_are_told():
 def test_columns_can_have_scales():
     """The first outputs are what they are told whatever the scale, and what is learnt counts by it."""
     th.manual_seed(0)
-    head, codes = UserHead(8, 2, 0.25, 0.0, th.tensor([1.0, 0.125])), Codes(th.randn(3, 4, 8), th.randn(3, 8))
+    head, codes = UserHead(8, 2, 0.25, 0.0, th.tensor([1.0, 0.125])), Codes(th.randn(3, 4, 8), th.randn(3, 1, 8))
     assert th.allclose(head(codes).reshape(3, 4, 2), th.tensor([0.0, 0.25]))
     with th.no_grad():
         head.net[-1].bias.add_(1.0)
