@@ -62,7 +62,9 @@ class Tuning:
         First mean of the actions' second column, if there is one.
     column_log_std
         Added to the logarithm of the exploration's first standard deviation in single columns of the actions. PPO
-        alone reads this and what follows.
+        alone reads this and what follows. Its steps in these columns are larger or smaller by the same factor.
+    history_log_std
+        Added to that logarithm in all columns.
     last_std
         Standard deviation of the first weights of the actor's last layer.
     care
@@ -76,6 +78,7 @@ class Tuning:
     log_std: float = 0.0
     bandwidth: float = 0.0
     column_log_std: tuple[float, ...] = ()
+    history_log_std: float = 0.0
     last_std: float = LAST_STD
     care: int = 1
     timing: Timing | None = None
@@ -157,8 +160,8 @@ def tuning_for(settings: Settings) -> Tuning:
     residual = settings.action == "residual"
     return Tuning(
         gamma=variant.discount,
-        log_std=0.0 if variant.independent_rounds else HISTORY_LOG_STD,
         column_log_std=ROOT if residual else (),
+        history_log_std=0.0 if variant.independent_rounds else HISTORY_LOG_STD,
         care=CARE if variant.common_draft_length else 1,
     )
 

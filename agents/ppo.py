@@ -45,7 +45,7 @@ class PPOSettings(AnyEnvironment):
             max_grad_norm=self.max_grad_norm,
             policy_kwargs={
                 "width": care * self.width,
-                "log_std_init": self.log_std + tuning.log_std,
+                "log_std_init": self.log_std + tuning.log_std + tuning.history_log_std,
                 "column_log_std": tuning.column_log_std,
                 "bandwidth_init": tuning.bandwidth,
                 "last_std": tuning.last_std,

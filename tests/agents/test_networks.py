@@ -7,7 +7,7 @@ import pytest
 import torch as th
 from gymnasium import spaces
 
-from agents.base import LATE, PLAIN, ROOT, CosineRate, LinearRate, tuning_for
+from agents.base import CARE, HISTORY_LOG_STD, LATE, PLAIN, ROOT, CosineRate, LinearRate, tuning_for
 from agents.foresight import DISCOUNT, Foresight
 from agents.policies.equivariant import (
     Beside,
@@ -275,8 +275,11 @@ def settings(env_id="MultiSpin/Heterogeneous-v0", **arguments):
 def test_late_reports_ask_for_more_exploration():
     known = replace(PLAIN, column_log_std=ROOT)  # bandwidth, the second column, is best as it is
     assert tuning_for(settings()) == known
-    assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=0)) == known
+    assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=0)) == replace(
+        known, history_log_std=HISTORY_LOG_STD
+    )
     assert tuning_for(replace(settings(), action="lengths")) == PLAIN
+    assert tuning_for(settings("MultiSpin/Homogeneous-v0")) == replace(known, care=CARE)
     assert tuning_for(settings("MultiSpin/DelayedChannel-v0", delay=1)) == LATE
 
 
