@@ -26,7 +26,7 @@ def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
     _check_same_entries(config.settings, settings, env_id)
     agent = AGENTS.load(config.agent)
     env = make_vec_env(env_id, settings, agent.num_envs, max_episode_steps=1, seed=0)
-    model = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(settings))
+    model = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(config.settings))
     load_checkpoint(folder, MODEL).restore(model)
     return model
 

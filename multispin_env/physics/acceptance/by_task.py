@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -41,17 +41,16 @@ class ByTask(IndependentTokens):
         means, table = _table(tuple(task.acceptance_rate for task in scenario.tasks), scenario.max_draft_length)
         if np.count_nonzero(means.take(requests.task) != requests.rate):  # of a state that was put in
             return super().expectation(scenario, requests)
-        row = requests.task * (scenario.max_draft_length + 1)
-
-        def expected(draft_length: IntArray) -> FloatArray:
-            return table.take(row + draft_length)
-
-        return expected
+        return partial(_read, table, requests.task * (scenario.max_draft_length + 1))
 
     def prior(self, scenario: Scenario) -> Prior:
         """Mean rate of each task; its requests do not differ."""
         mean = task_means(scenario)
         return Prior(mean=mean, spread=np.zeros_like(mean))
+
+
+def _read(table: FloatArray, row: IntArray, draft_length: IntArray) -> FloatArray:
+    return table.take(row + draft_length)
 
 
 @lru_cache(maxsize=32)
