@@ -128,7 +128,7 @@ COMMAND = Command(
     "Train an agent, then compare it with every controller on held-out states, or, where something is hidden or "
     "remembered, with plug-ins and the clairvoyant on held-out episodes.",
     (
-        "                                    the default: about 3 minutes on two cores",
+        "                                    the default: about half a minute on two cores",
         "--scenario qwen3.5 --num-users 8 --minutes 2",
         "--name mine --agent sac --action lengths",
         "--agent imitation --action lengths  learn from the optimum instead of from rewards",
