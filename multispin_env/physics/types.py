@@ -1,9 +1,11 @@
 """What flows through the model: state, decision, outcome. Leading batch axes ``(...)``, users K last."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, Self
+
+import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 
@@ -18,6 +20,19 @@ class Batched:
     def __getitem__(self, index: Any) -> Self:
         """Select along the leading batch axes."""
         return self._mapped(lambda array: array[index])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return batches (n_1, ...), (n_2, ...), ... as one, (n_1 + n_2 + ..., ...); other fields are the first's."""
+        first = parts[0]
+        return cls(
+            *(
+                np.concatenate([getattr(part, name) for part in parts])
+                if batched and getattr(first, name) is not None
+                else getattr(first, name)
+                for name, batched in _fields(cls)  # type: ignore[arg-type]  # mypy takes no class for hashable
+            )
+        )
 
     def copy(self) -> Self:
         """Return the same numbers in memory of their own."""
