@@ -1,14 +1,9 @@
 """What happens beside learning: validation, log, checkpoints, progress, stopping."""
 
 import csv
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -19,6 +14,7 @@ from agents.budget import Budget
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, save_checkpoint
 from agents.measures import Measure
 from agents.runs import CURVE
+from multispin_env.executors.signals import on_signals
 
 VALIDATIONS = 50
 """Validations in a budget: by what is used of it, not by the clock, so that the best model repeats to the bit."""
@@ -156,22 +152,10 @@ class TrainingMonitor(BaseCallback):
                 soft_wrap=True,
             )
 
-    @contextmanager
-    def stop_on_signals(self) -> Iterator[None]:
-        """Turn Ctrl-C and SIGTERM into a clean stop after the current step, with a checkpoint.
+    def stop_on_signals(self) -> AbstractContextManager[None]:
+        """Turn Ctrl-C and SIGTERM into a clean stop after the current step, with a checkpoint."""
 
-        Only the main thread can: elsewhere whoever started the thread stops it.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def stop(number: int, frame: FrameType | None) -> Any:
+        def stop(number: int) -> None:
             self.stopped_by = number
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return on_signals(stop)

@@ -3,18 +3,17 @@
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from multispin_env.checks import check_integer
 from multispin_env.executors.base import Outcome, Stopped
 from multispin_env.executors.serial import attempt
+from multispin_env.executors.signals import on_signals
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What numerical libraries read when they are loaded: one thread for each process, or they wait for each other."""
@@ -38,7 +37,7 @@ class Processes:
     def outcomes(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Outcome]:
         """See `Executor.outcomes`. If a process is killed, tasks that were not done are failures."""
         context = multiprocessing.get_context("spawn")  # a fork would copy threads that are not there
-        with _single_threads(), _signals_stop():
+        with _single_threads(), on_signals(_stop):
             pool = ProcessPoolExecutor(self.width, context, _leave_to_parent)
             try:
                 futures = {pool.submit(attempt, work, index, task): index for index, task in enumerate(tasks)}
@@ -76,18 +75,5 @@ def _single_threads() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-@contextmanager
-def _signals_stop() -> Iterator[None]:
-    """SIGINT and SIGTERM raise `Stopped`, where signals can be had: in the main thread."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
-
-    main = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _stop(number: int) -> NoReturn:
+    raise Stopped(number)

@@ -1,0 +1,27 @@
+"""What Ctrl-C and SIGTERM do for a while."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def on_signals(stop: Callable[[int], None]) -> Iterator[None]:
+    """Call ``stop`` with the number of SIGINT or SIGTERM, until the end of the block.
+
+    Only the main thread can: elsewhere nothing changes, and whoever started the thread stops it.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop(number)
+
+    main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
