@@ -6,12 +6,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from agents.base import usual_choice
 from agents.runs import RunConfig
+from multispin_env.checks import check_name
 from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.seeds import TUNING_SEED
 from multispin_env.registry import ENCODINGS, ORDER_ENCODINGS
-from multispin_env.terminal.arguments import DEFAULT_SCENARIO, chosen_arguments
+from multispin_env.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, chosen_arguments
 
 RUNS = Path("runs")
 
@@ -64,6 +66,23 @@ def settings_from(options: argparse.Namespace, env_id: str, action: str, base: R
     settings = with_start(env_id, Settings.make(env_id, variant, scenario, chosen, others))
     settings.variant.assumptions(settings.scenario)  # refuses what the scenario does not allow
     return settings
+
+
+def config_from(options: argparse.Namespace) -> RunConfig:
+    """New run of the options; what is not given, or no option of the command, is the usual choice there.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `settings_from` and `RunConfig`, and for an unknown environment.
+    """
+    env_id = DEFAULT_ENV if options.env is None else options.env
+    check_name("env", env_id, ENVIRONMENTS.names())
+    usual = usual_choice(env_id)
+    given = {name: getattr(options, name) for name in usual if getattr(options, name, None) is not None}
+    chosen = {**usual, **given}
+    settings = settings_from(options, chosen["env"], chosen["action"])
+    return RunConfig(scenario=settings.scenario, arguments=settings.arguments, **chosen)
 
 
 def with_start(env_id: str, settings: Settings) -> Settings:

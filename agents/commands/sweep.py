@@ -15,15 +15,14 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from agents.base import AGENTS, usual_choice
-from agents.options import ENCODING_NAMES, SETTINGS, settings_from
-from agents.runs import RunConfig, make_folder, write_atomically
+from agents.base import AGENTS
+from agents.options import ENCODING_NAMES, SETTINGS, config_from
+from agents.runs import make_folder, write_atomically
 from agents.search import EXPECTED, Candidate, Dimension, dimensions, scores
-from multispin_env.checks import check_integer, check_name
-from multispin_env.envs.settings import ENVIRONMENTS
+from multispin_env.checks import check_integer
 from multispin_env.evaluation.table import aligned
 from multispin_env.executors.base import Executor, Stopped
-from multispin_env.terminal.arguments import DEFAULT_ENV, add_system_options
+from multispin_env.terminal.arguments import add_system_options
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.executors import add_executor_options, executor_of
 from multispin_env.terminal.progress import Tally
@@ -153,12 +152,7 @@ def _draw(done: Sequence[FrozenTrial], space: Sequence[Dimension], path: Path) -
 
 
 def _base(options: argparse.Namespace) -> Candidate:
-    env_id = DEFAULT_ENV if options.env is None else options.env
-    check_name("env", env_id, ENVIRONMENTS.names())
-    given = {name: getattr(options, name) for name in ("env", "agent", "action") if getattr(options, name) is not None}
-    chosen = {**usual_choice(env_id), **given}
-    settings = settings_from(options, chosen["env"], chosen["action"])
-    config = RunConfig(scenario=settings.scenario, arguments=settings.arguments, **chosen)
+    config = config_from(options)
     own = AGENTS.load(config.agent).timesteps // 4
     return Candidate(config, {}, own if options.timesteps is None else options.timesteps, options.seeds)
 

@@ -13,16 +13,14 @@ from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT, MODEL
 from agents.measures import Measure
 from agents.models import load_model
-from agents.options import ENCODING_NAMES, RUNS, SETTINGS, run_folder, settings_from
+from agents.options import ENCODING_NAMES, RUNS, SETTINGS, config_from, run_folder, settings_from
 from agents.outside import OPTION, admit, file_name
 from agents.registry import AGENTS
 from agents.report import agent_label, draw, show, write
 from agents.runs import CONFIG, RunConfig, check_run_name, load_config, make_folder, make_next_folder
 from agents.training import check_device, train
-from multispin_env.checks import check_name
 from multispin_env.envs.named_files import with_same_files
-from multispin_env.envs.settings import ENVIRONMENTS
-from multispin_env.terminal.arguments import DEFAULT_ENV, add_system_options, chosen_arguments
+from multispin_env.terminal.arguments import add_system_options, chosen_arguments
 from multispin_env.terminal.command import Command
 
 
@@ -42,15 +40,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--resume", metavar="NAME", help="continue the run of this name, to its own budget or a new one"
     )
     parser.add_argument("--device", default="cpu", help="as in torch (default cpu, the fastest for small networks)")
-
-
-def _config(options: argparse.Namespace) -> RunConfig:
-    env_id = DEFAULT_ENV if options.env is None else options.env
-    check_name("env", env_id, ENVIRONMENTS.names())
-    given = {name: getattr(options, name) for name in usual_choice(env_id) if getattr(options, name) is not None}
-    chosen = {**usual_choice(env_id), **given}
-    settings = settings_from(options, chosen["env"], chosen["action"])
-    return RunConfig(scenario=settings.scenario, arguments=settings.arguments, **chosen)
 
 
 def _new_folder(options: argparse.Namespace, config: RunConfig) -> Path:
@@ -87,7 +76,7 @@ def _prepare(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
         config, folder, limits = _resumed(options)
         make_folder(folder)
         return config, folder, limits
-    config, limits = _config(options), Limits(options.timesteps, options.minutes)
+    config, limits = config_from(options), Limits(options.timesteps, options.minutes)
     return config, _new_folder(options, config), limits
 
 
