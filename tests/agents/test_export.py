@@ -58,11 +58,12 @@ def make_run(folder, options):
     """A run whose weights are random rather than trained."""
     from agents.base import tuning_for
     from agents.budget import Limits
+    from agents.options import config_from
     from agents.runs import make_folder, save_config
     from agents.vec_env import make_vec_env
 
     parsed = train_command.COMMAND.parser("train").parse_args(options)
-    config = train_command._config(parsed)
+    config = config_from(parsed)
     make_folder(folder)
     save_config(folder, config, Limits())
     agent = AGENTS.load(config.agent)
