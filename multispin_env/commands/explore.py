@@ -7,7 +7,7 @@ from pathlib import Path
 
 from multispin_env.explore.app import make_app
 from multispin_env.explore.places import RUNS, Places
-from multispin_env.explore.serving import LOOPBACK, bound, guard, is_loopback, serve
+from multispin_env.explore.serving import LOOPBACK, is_loopback, listening, serve
 from multispin_env.terminal.command import Command
 
 DESCRIPTION = """A page with sliders, to see why a decision is what it is: one round, and the landscape around it.
@@ -15,6 +15,9 @@ DESCRIPTION = """A page with sliders, to see why a decision is what it is: one r
 It opens in the browser and is computed on this machine. It loads nothing from elsewhere, and nobody else can reach it
 unless --host says so.
 """
+
+OPENED_AFTER = 0.5
+"""Seconds until the browser is sent to the page, which is served by then."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,10 +36,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Serve until Ctrl-C."""
     places = Places(options.scenario, options.runs)
-    with bound(options.host, options.port) as listening:
-        app = make_app(places)
-        port = listening.getsockname()[1]
-        guard(app.server, options.host, port)
+    with listening(options.host, options.port) as at:
+        port = at.getsockname()[1]
+        app = make_app(places, options.host, port)
         shown = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{shown}:{port}/"
         print(f"{options.program}: {address} (Ctrl-C ends it)", flush=True)
@@ -45,8 +47,8 @@ def run(options: argparse.Namespace) -> None:
                 f"{options.program}: whoever reaches {options.host} can use this page, without a password", flush=True
             )
         if not options.no_browser:
-            threading.Timer(0.3, webbrowser.open, [address]).start()
-        serve(app.server, listening)
+            threading.Timer(OPENED_AFTER, webbrowser.open, [address]).start()
+        serve(app, at)
 
 
 COMMAND = Command(
