@@ -4,10 +4,11 @@ import argparse
 import threading
 import webbrowser
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from multispin_env.explore.app import make_app
+from multispin_env.checks import check_name
 from multispin_env.explore.places import RUNS, Places
-from multispin_env.explore.serving import LOOPBACK, is_loopback, listening, serve
+from multispin_env.explore.view import VIEWS
 from multispin_env.terminal.command import Command
 
 DESCRIPTION = """A page with sliders, to see why a decision is what it is: one round, and the landscape around it.
@@ -15,6 +16,9 @@ DESCRIPTION = """A page with sliders, to see why a decision is what it is: one r
 It opens in the browser and is computed on this machine. It loads nothing from elsewhere, and nobody else can reach it
 unless --host says so.
 """
+
+LOOPBACK = "127.0.0.1"
+"""The address unless another one is asked for."""
 
 OPENED_AFTER = 0.5
 """Seconds until the browser is sent to the page, which is served by then."""
@@ -30,12 +34,33 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--host", default=LOOPBACK, help=f"address to be reached at (default {LOOPBACK}: only from here)"
     )
     parser.add_argument("--port", type=int, default=8050, help="0 takes a free one (default 8050)")
+    parser.add_argument(
+        "--print", metavar="LINK", help="print the numbers of a link, as '/landscape?seed=3', and serve no page"
+    )
     parser.add_argument("--no-browser", action="store_true", help="only say where the page is")
 
 
-def run(options: argparse.Namespace) -> None:
-    """Serve until Ctrl-C."""
-    places = Places(options.scenario, options.runs)
+def print_numbers(link: str, places: Places) -> None:
+    """Print the numbers of a view: run the Python that its page hands out.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a link to no view, or with bad settings.
+    """
+    parts = urlsplit(link)
+    name = parts.path.strip("/")
+    check_name("view", name, VIEWS.names())
+    view = VIEWS.load(name)
+    settings = view.settings.from_query(parts.query) if parts.query else view.start(places)
+    exec(compile(view.as_python(settings, places), f"<{name}>", "exec"), {"__name__": name})
+
+
+def serve_page(options: argparse.Namespace, places: Places) -> None:
+    """Answer until Ctrl-C."""
+    from multispin_env.explore.app import make_app
+    from multispin_env.explore.serving import is_loopback, listening, serve
+
     with listening(options.host, options.port) as at:
         port = at.getsockname()[1]
         app = make_app(places, options.host, port)
@@ -51,9 +76,18 @@ def run(options: argparse.Namespace) -> None:
         serve(app, at)
 
 
+def run(options: argparse.Namespace) -> None:
+    """Print, or serve."""
+    places = Places(options.scenario, options.runs)
+    if options.print is not None:
+        print_numbers(options.print, places)
+    else:
+        serve_page(options, places)
+
+
 COMMAND = Command(
     DESCRIPTION,
-    ("", "--scenario mine.toml", "--port 0 --no-browser"),
+    ("", "--scenario mine.toml", "--port 0 --no-browser", "--print '/landscape?num_users=8'"),
     add_options,
     run,
 )

@@ -8,9 +8,6 @@ from starlette.types import ASGIApp
 
 from multispin_env.checks import check_integer
 
-LOOPBACK = "127.0.0.1"
-"""The address unless another one is asked for."""
-
 MOST_REQUESTS = 200
 """Requests at once; more are answered that the page is busy."""
 

@@ -49,6 +49,7 @@ VIEWS: Registry[View] = Registry(
     "view",
     {
         "one-round": _PAGES + "one_round:VIEW",
+        "landscape": _PAGES + "landscape:VIEW",
     },
 )
 """By the path of the page, in the order of its menu."""

@@ -3,18 +3,27 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from multispin_env.explore.markup import Child, Markup, element
-from multispin_env.reproduce.drawing import BLUE, GREEN, ORANGE, RED
+from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.canvas import Colour
 
-DRAFTING, UPLOADING, WAITING, VERIFYING = BLUE, ORANGE, "#d0d0d0", GREEN
+
+def _web(colour: Colour) -> str:
+    return f"rgb({','.join(map(str, colour))})"
+
+
+DRAFTING, UPLOADING, WAITING, VERIFYING = map(_web, (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING))
 """As in the films of ``multispin watch``."""
 
-MORE, LESS = BLUE, RED
+MORE, LESS, INK, FAINT = map(_web, (style.ACCEPTED, style.REFUSED, style.INK, style.FAINT))
+
+LINES = tuple(map(_web, (style.DRAFTING, style.UPLOADING, style.VERIFYING, style.REFUSED, style.INK)))
+"""Colours of lines, which colour-blind readers tell apart."""
 
 
-def card(title: str, *children: Child, about: str = "") -> Markup:
-    """A part of a page, with a heading and a sentence that says what is in it."""
+def card(title: str, *children: Child, about: str = "", wide: bool = False) -> Markup:
+    """A part of a page, with a heading and a sentence that says what is in it; a wide one has a row to itself."""
     said = element("p", about, class_="about") if about else None
-    return element("section", element("h2", title), said, *children, class_="card")
+    return element("section", element("h2", title), said, *children, class_="card wide" if wide else "card")
 
 
 def numbers(entries: Mapping[str, str]) -> Markup:
@@ -30,6 +39,11 @@ def table(name: str, header: Sequence[str], rows: Iterable[Sequence[Child]]) -> 
     head = element("thead", element("tr", [element("th", title, scope="col") for title in header]))
     lines = [element("tr", [cell if isinstance(cell, Markup) else element("td", cell) for cell in row]) for row in rows]
     return element("table", head, element("tbody", lines), class_="cells", data_table=name)
+
+
+def scrolling(child: Markup) -> Markup:
+    """What may be wider than its card, which then scrolls alone."""
+    return element("div", child, class_="scrolls", tabindex=0)
 
 
 def legend(entries: Mapping[str, str]) -> Markup:
