@@ -20,9 +20,6 @@ unless --host says so.
 LOOPBACK = "127.0.0.1"
 """The address unless another one is asked for."""
 
-OPENED_AFTER = 0.5
-"""Seconds until the browser is sent to the page, which is served by then."""
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
@@ -72,7 +69,7 @@ def serve_page(options: argparse.Namespace, places: Places) -> None:
                 f"{options.program}: whoever reaches {options.host} can use this page, without a password", flush=True
             )
         if not options.no_browser:
-            threading.Timer(OPENED_AFTER, webbrowser.open, [address]).start()
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
         serve(app, at)
 
 

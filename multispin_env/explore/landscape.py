@@ -85,15 +85,21 @@ def compute(settings: LandscapeSettings, places: Places) -> LandscapeNumbers:
     )
 
 
+def _states(scenario: Scenario, seed: int, states: int) -> SystemState:
+    """Random states; another K keeps the devices that stay."""
+    many = sample_state(scenario.replace(num_users=MOST_DEVICES), np.random.default_rng(seed), states)
+    return many[:, : scenario.num_users]
+
+
 def _mean(scenario: Scenario, name: str, seed: int, states: int) -> float:
     """Mean goodput of a controller over the states."""
-    state = sample_state(scenario, np.random.default_rng(seed), states)
+    state = _states(scenario, seed, states)
     return float(expected_outcome(scenario, state, make_controller(name, scenario)(state)).goodput.mean())
 
 
 @lru_cache(maxsize=64)
 def _by_length(scenario: Scenario, seed: int, states: int) -> tuple[float, ...]:
-    state = sample_state(scenario, np.random.default_rng(seed), states)
+    state = _states(scenario, seed, states)
     lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
     shape = (lengths.size, *state.draft_time.shape)
     fixed = np.broadcast_to(lengths[:, None, None], shape)
@@ -128,7 +134,7 @@ def _pay(scenario: Scenario, seed: int, states: int) -> tuple[PayCell, ...]:
     for users in MAP_USERS:
         for megahertz in MAP_BUDGETS:
             one = scenario.replace(num_users=users, total_bandwidth=megahertz * MHZ, min_draft_length=0)
-            state = sample_state(one, np.random.default_rng(seed), states)
+            state = _states(one, seed, states)
             values = {
                 "autoregressive": float(autoregressive_goodput(one)),
                 "colocated": float(colocated_goodput(one, state).mean()),
@@ -148,7 +154,8 @@ import multispin_env as ms
 
 
 def states(scenario):
-    return ms.sample_state(scenario, np.random.default_rng({settings.seed}), {settings.states})
+    many = scenario.replace(num_users={MOST_DEVICES})
+    return ms.sample_state(many, np.random.default_rng({settings.seed}), {settings.states})[:, : scenario.num_users]
 
 
 def mean(scenario, name, **options):

@@ -34,6 +34,7 @@ def listening(host: str, port: int) -> socket.socket:
         made = socket.socket(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
+        made.listen()  # who asks before the page is ready waits for it
     except OSError as error:
         raise ValueError(
             f"host and port: expected a free address of this machine, got {host}:{port} ({error.strerror})"

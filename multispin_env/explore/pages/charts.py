@@ -17,7 +17,7 @@ Points = Sequence[tuple[float, float]]
 def line_chart(
     name: str, lines: Mapping[str, Points], x: str, y: str, marks: Mapping[str, tuple[float, float]], below: str = ""
 ) -> Markup:
-    """Lines over one axis, from 0 upwards.
+    """Lines over one axis; both axes begin at 0.
 
     Parameters
     ----------
@@ -33,14 +33,15 @@ def line_chart(
         A sentence under the chart.
     """
     points = [point for line in lines.values() for point in line] + list(marks.values())
-    ends = min(one for one, _ in points), max(one for one, _ in points)
+    width = max(one for one, _ in points)
     top = _ceiling(max(value for _, value in points))
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
-        share = (point[0] - ends[0]) / ((ends[1] - ends[0]) or 1.0)
-        return LEFT + share * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - point[1] / top * (HEIGHT - TOP - BOTTOM)
+        return LEFT + point[0] / width * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - point[1] / top * (
+            HEIGHT - TOP - BOTTOM
+        )
 
-    parts = [*_y_axis(top, y), *_x_axis(ends, x, place)]
+    parts = [*_y_axis(top, y), *_x_axis(width, x, place)]
     for (title, line), colour, dash in zip(lines.items(), LINES, DASHES, strict=False):
         path = " ".join(f"{across:.1f},{up:.1f}" for across, up in map(place, line))
         parts.append(
@@ -69,13 +70,12 @@ def _y_axis(top: float, title: str) -> list[Markup]:
     return parts
 
 
-def _x_axis(
-    ends: tuple[float, float], title: str, place: Callable[[tuple[float, float]], tuple[float, float]]
-) -> list[Markup]:
+def _x_axis(width: float, title: str, place: Callable[[tuple[float, float]], tuple[float, float]]) -> list[Markup]:
     parts = []
-    for value, anchor in ((ends[0], "start"), ((ends[0] + ends[1]) / 2.0, "middle"), (ends[1], "end")):
-        across, up = place((value, 0.0))
-        parts.append(element("text", f"{value:g}", x=f"{across:.1f}", y=up + 16, text_anchor=anchor))
+    step = _ceiling(width / 6.0)
+    for number in range(int(width / step) + 1):
+        across, up = place((number * step, 0.0))
+        parts.append(element("text", f"{number * step:g}", x=f"{across:.1f}", y=up + 16, text_anchor="middle"))
     middle = (LEFT + WIDTH - RIGHT) / 2.0
     parts.append(element("text", title, x=middle, y=HEIGHT - 6, text_anchor="middle"))
     return parts

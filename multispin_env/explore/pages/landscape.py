@@ -31,11 +31,11 @@ def draw(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
     here = {name: f"{value:.2f} tokens/s" for name, value in found.here.items()}
     return joined(
         [
-            card("Here", numbers(here), about=means),
+            card("Here", numbers(here), about=means, wide=True),
             card("Over the draft length", _over_length(found)),
             card("Over bandwidth", _over(found.by_bandwidth, BUDGETS, settings.megahertz, "bandwidth B (MHz)", found)),
             card("Over devices", _over(found.by_users, USERS, settings.num_users, "devices K", found)),
-            card("Does it pay?", _map(settings, found), wide=True, about=_about(found)),
+            card("Does it pay?", _map(settings, found), about=_about(found)),
         ]
     )
 
@@ -80,8 +80,8 @@ def _map(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
             for cell in found.pay
             if cell.num_users == users
         ]
-        rows.append((f"K = {users}", *cells))
-    header = ("", *(f"{megahertz:g} MHz" for megahertz in MAP_BUDGETS))
+        rows.append((str(users), *cells))
+    header = ("K", *(f"{megahertz:g} MHz" for megahertz in MAP_BUDGETS))
     return element("div", scrolling(table("pay", header, rows)), class_="map")
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from multispin_env.explore.markup import Child, Markup, element
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Colour
+from multispin_env.explore.markup import Child, Markup, element
 
 
 def _web(colour: Colour) -> str:
