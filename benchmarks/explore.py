@@ -22,7 +22,7 @@ START, REDRAW, FRAMES = 3.0, 0.2, 20.0
 MOVED = {"megahertz": (5.0, 0.5), "snr_shift": (-10.0, 0.5), "seed": (0, 1)}
 """Sliders that are moved, each from where and by how much; of the views that have them."""
 
-SHOWN = {"one-round": "?num_users=8&moved=3&moved_db=-10", "landscape": "?payload=ids&server=a100-32b"}
+SHOWN = {"one-round": "?num_users=8&moved=3&moved_db=-10", "landscape": "?scenario=qwen3.5&server=a100-70b"}
 """Settings of the pictures."""
 
 PICTURES = {"wide": 1600, "phone": 400}
