@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.utils import seeding
 
-from multispin_env.arrays import FloatArray
-from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.bound import rate_bound
 from multispin_env.envs.continuous.rendering.traces import Trace, Traces
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.ledger import Ledger
+from multispin_env.physics.continuous.types import ContinuousState, Order
+from multispin_env.physics.types import SystemState
+
+PATIENCE = 20.0
+"""Seconds for which one rule may play, unless more is said."""
 
 
 class Played(NamedTuple):
@@ -21,18 +23,24 @@ class Played(NamedTuple):
 
     ledger: Ledger
     trace: Trace  # of the first
-    bound: FloatArray  # (n,) tokens/s, for the devices of each
+    system: SystemState  # (n, K), when episodes begin
 
 
-def play(settings: Settings, name: str, episodes: int, seed: int, patience: float) -> Played:
+Rule = Callable[[ContinuousState], Order]
+"""A scheduler, or a network that sees the whole state."""
+
+
+def play(settings: Settings, rule: Rule, name: str, episodes: int, seed: int, patience: float) -> Played:
     """Play episodes with seeds from ``seed`` on, as `multispin_env.evaluation.episodes.play_episodes` does.
 
     Parameters
     ----------
     settings
-        The environment, with static channels; it gets the uplink that the scheduler's orders are for.
+        The environment; it gets the uplink that the orders of a scheduler are for.
+    rule
+        What decides.
     name
-        Of the scheduler.
+        Of the rule.
     episodes
         n.
     seed
@@ -43,29 +51,26 @@ def play(settings: Settings, name: str, episodes: int, seed: int, patience: floa
     Raises
     ------
     ValueError
-        For an unknown name or a bad order, or if it takes longer.
+        For a bad order, or if it takes longer.
     """
-    scheduler = settings.variant.contender(settings.scenario, name)
-    if not isinstance(scheduler, Scheduler):
-        raise ValueError(f"scheduler: expected one that sees the true state, got {name!r}")
-    suited = replace(settings, variant=settings.variant.suited(scheduler))
+    suited = replace(settings, variant=settings.variant.suited(rule))
     engine: Any = suited.engine(episodes)
     for copy in range(episodes):
         engine.seed(copy, seeding.np_random(seed + copy)[0])
     engine.reset()
     told, traces = settings.variant.told, Traces(suited, 1)  # of the first copy alone
-    bound = rate_bound(settings.scenario, engine.state.system)
+    system = engine.state.system
     ledger = Ledger.empty(episodes, settings.scenario.num_users, by_round=False)
     playing = np.ones(episodes, dtype=np.bool_)
     check = _deadline(name, patience)
     while playing.any():
         check(float(engine.state.time[playing].min()))
-        step = engine.step(engine.encode(scheduler(engine.state)))
+        step = engine.step(engine.encode(rule(engine.state)))
         ledger.add(step.reward, step.info, told, playing)
         if playing[0]:
             traces.add(step)
         playing &= ~step.truncated
-    return Played(ledger, traces.view().titled(name), bound)
+    return Played(ledger, traces.view().titled(name), system)
 
 
 def _deadline(name: str, patience: float) -> Callable[[float], None]:
