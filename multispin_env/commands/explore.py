@@ -4,10 +4,13 @@ import argparse
 import threading
 import webbrowser
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from multispin_env.checks import check_name
 from multispin_env.explore.app import make_app
 from multispin_env.explore.places import RUNS, Places
 from multispin_env.explore.serving import LOOPBACK, bound, guard, is_loopback, serve
+from multispin_env.explore.view import VIEWS
 from multispin_env.terminal.command import Command
 
 DESCRIPTION = """A page with sliders, to see why a decision is what it is: one round, and the landscape around it.
@@ -27,12 +30,34 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--host", default=LOOPBACK, help=f"address to be reached at (default {LOOPBACK}: only from here)"
     )
     parser.add_argument("--port", type=int, default=8050, help="0 takes a free one (default 8050)")
+    parser.add_argument(
+        "--print", metavar="LINK", help="print the numbers of a link, as '/no-barrier?seed=3', and serve no page"
+    )
     parser.add_argument("--no-browser", action="store_true", help="only say where the page is")
+
+
+def print_numbers(link: str, places: Places) -> None:
+    """Print the numbers of a view: run the Python that its page hands out.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a link to no view, or with bad settings.
+    """
+    parts = urlsplit(link)
+    name = parts.path.strip("/")
+    check_name("view", name, VIEWS.names())
+    view = VIEWS.load(name)
+    settings = view.settings.from_query(parts.query) if parts.query else view.start(places)
+    exec(compile(view.as_python(settings, places), f"<{name}>", "exec"), {"__name__": name})
 
 
 def run(options: argparse.Namespace) -> None:
     """Serve until Ctrl-C."""
     places = Places(options.scenario, options.runs)
+    if options.print is not None:
+        print_numbers(options.print, places)
+        return
     with bound(options.host, options.port) as listening:
         app = make_app(places)
         port = listening.getsockname()[1]
@@ -51,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
 
 COMMAND = Command(
     DESCRIPTION,
-    ("", "--scenario mine.toml", "--port 0 --no-browser"),
+    ("", "--scenario mine.toml", "--port 0 --no-browser", "--print '/no-barrier?right=greedy'"),
     add_options,
     run,
 )

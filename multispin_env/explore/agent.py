@@ -15,13 +15,14 @@ from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.contenders import make_contender, native, reference_of, start
 from multispin_env.evaluation.policy import Policy
 from multispin_env.explore.places import Places
-from multispin_env.explore.playing import PATIENCE, play
+from multispin_env.explore.playing import play
 from multispin_env.explore.settings import Choice, Slider, controlled
-from multispin_env.explore.system import SystemSettings
+from multispin_env.explore.system import SystemSettings, shell
 from multispin_env.physics.continuous.types import Order
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
+from multispin_env.terminal.status import sentence
 
 LOADER = "agents.explore"
 """Module that loads networks; it needs the extra ``train``, and is imported only where this view is opened."""
@@ -129,24 +130,39 @@ class AgentNumbers:
     def note(self) -> str:
         """What to know when both are compared, in one sentence."""
         if not self.by_round:
-            return (
-                "An order earns nothing by itself, so tokens/s are those of the whole episode, played by each."
-            )
+            return "An order earns nothing by itself, so tokens/s are those of the whole episode, played by each."
         if self.best.name.endswith("+gradient"):
             return "This environment rewards fairness, so that a lower goodput may be better."
         return "The best known rule sees the whole state, also what the agent may not see."
 
 
-def compute(settings: AgentSettings, places: Places) -> AgentNumbers:
+def compute(settings: AgentSettings, places: Places) -> AgentNumbers | str:
     """Let the agent play some steps, then let both decide for what came.
+
+    Returns
+    -------
+    AgentNumbers or str
+        The numbers; without the packages that networks need, a sentence that says how to install them.
 
     Raises
     ------
     ValueError
         For settings that make no system, or an agent that does not suit it.
-    ImportError
-        Without the packages that networks need.
     """
+    missing = missing_packages()
+    return missing or _computed(settings, places)
+
+
+def missing_packages() -> str:
+    """How to install what networks need, in a sentence; empty where it is there."""
+    try:
+        loader()
+    except ImportError as error:
+        return sentence(error, "train")
+    return ""
+
+
+def _computed(settings: AgentSettings, places: Places) -> AgentNumbers:
     scenario = settings.system(places)
     env_id, policy, _ = settings.chosen(scenario, places)
     arguments = {"scenario": scenario, **policy.arguments}
@@ -179,13 +195,16 @@ def _side(settings: Settings, state: Any, seed: int, name: str, rule: Any, decis
         outcome = expected_outcome(settings.scenario, state, decision)
         rate = (outcome.tokens / outcome.round_latency[:, None])[0]
         return Side(name, decision[0], rate, float(outcome.goodput[0]))
-    ledger = play(replace(settings, action=settings.variant.any_decision), rule, name, 1, seed, PATIENCE).ledger
+    ledger = play(replace(settings, action=settings.variant.any_decision), rule, name, 1, seed).ledger
     in_time = ledger.episode.get("tokens_in_time", ledger.throughput)
     return Side(name, decision[0], ledger.user_throughput[0], float(in_time[0]))
 
 
 def as_python(settings: AgentSettings, places: Places) -> str:
     """Python that prints the numbers of the page."""
+    missing = missing_packages()
+    if missing:
+        return f"# {missing}\n"
     scenario = settings.system(places)
     env_id, policy, made = settings.chosen(scenario, places)
     name, by_round = _reference(policy.settings), policy.settings.variant.told.goodput is not None
@@ -240,3 +259,10 @@ def _reference(settings: Settings) -> str:
     """Name of the best that is known; with the truth, by its short name."""
     parsed = ContenderName.parse(reference_of(settings))
     return parsed.controller if parsed.knows_truth else reference_of(settings)
+
+
+def as_command(settings: AgentSettings, places: Places) -> str:
+    """A command that prints the numbers of the page."""
+    file = [] if places.scenario_file is None else ["--scenario", str(places.scenario_file)]
+    runs = ["--runs", str(places.runs)] if settings.agent.startswith(RUN) else []
+    return shell(["multispin", "explore", *file, *runs, "--print", f"/agent?{settings.query()}"])

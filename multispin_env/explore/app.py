@@ -92,6 +92,7 @@ def _connect(app: Dash, places: Places) -> None:
         Input("link", "href"),
         Input("said", "children"),
     )
+    app.clientside_callback(ClientsideFunction("explore", "played"), Output("player", "title"), Input("record", "data"))
 
 
 def kept(view: View, link: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The view without the barrier: two schedulers on the same devices, as timelines and as a table."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from multispin_env.envs.rendering import style
 from multispin_env.envs.settings import ENVIRONMENTS, Settings
 from multispin_env.evaluation.comparison import METRICS, compare_ledgers, comparison_cells
 from multispin_env.explore.places import Places
-from multispin_env.explore.playing import PATIENCE, Played, play
+from multispin_env.explore.playing import Played, play
 from multispin_env.explore.settings import Choice, Slider, controlled
 from multispin_env.explore.system import SystemSettings, shell
 from multispin_env.explore.timelines import TICKS, timeline
@@ -44,6 +45,9 @@ COLOURS = {
     "refused": style.REFUSED,
 }
 """Of the timelines, those of all pictures."""
+
+KEPT = 8
+"""What schedulers have played that stays in memory."""
 
 RUSH = 1.0 / 3.0
 """Part of an episode that the busiest time of a record fills; as much comes before it."""
@@ -124,13 +128,10 @@ def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
         For a system or scheduler that does not fit, or takes too long.
     """
     scenario = settings.system(places)
-    chosen = {"action": "full", "reward": None, "optimum": False}
-    variant, arguments = ENVIRONMENTS.load(settings.env_id), settings.arguments(scenario)
-    env = Settings.make(settings.env_id, variant, scenario, chosen, arguments)
-    names = settings.left, settings.right
+    arguments = tuple(settings.arguments(scenario).items())
     played = {
-        name: play(env, make_scheduler(name, scenario), name, settings.episodes, settings.seed, PATIENCE)
-        for name in names
+        name: _played(settings.env_id, scenario, arguments, name, settings.episodes, settings.seed)
+        for name in (settings.left, settings.right)
     }
     metric = "tokens_in_time" if settings.serving else "token_goodput"
     rows = compare_ledgers({name: one.ledger for name, one in played.items()}, settings.right, metric)
@@ -148,6 +149,16 @@ def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
         "sides": [{"name": name, "facts": _facts(one), **timeline(one.trace)} for name, one in played.items()],
         "tables": [{"header": header, "lines": lines} for header, lines in tables],
     }
+
+
+@lru_cache(KEPT)
+def _played(
+    env_id: str, scenario: Scenario, arguments: tuple[tuple[str, Any], ...], name: str, episodes: int, seed: int
+) -> Played:
+    """What one scheduler makes of it; kept, since often only the other one has changed."""
+    chosen = {"action": "full", "reward": None, "optimum": False}
+    env = Settings.make(env_id, ENVIRONMENTS.load(env_id), scenario, chosen, dict(arguments))
+    return play(env, make_scheduler(name, scenario), name, episodes, seed)
 
 
 SERVED = ("tokens_in_time", "share_missed", "ttft_p50", "ttft_p99", "tpot_p50", "tpot_p99", "e2el_p50", "e2el_p99")

@@ -30,7 +30,7 @@ Rule = Callable[[ContinuousState], Order]
 """A scheduler, or a network that sees the whole state."""
 
 
-def play(settings: Settings, rule: Rule, name: str, episodes: int, seed: int, patience: float) -> Played:
+def play(settings: Settings, rule: Rule, name: str, episodes: int, seed: int, patience: float = PATIENCE) -> Played:
     """Play episodes with seeds from ``seed`` on, as `multispin_env.evaluation.episodes.play_episodes` does.
 
     Parameters

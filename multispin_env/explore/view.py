@@ -45,6 +45,8 @@ VIEWS: Registry[View] = Registry(
     "view",
     {
         "one-round": _PAGES + "one_round:VIEW",
+        "no-barrier": _PAGES + "no_barrier:VIEW",
+        "agent": _PAGES + "agent:VIEW",
     },
 )
 """By the path of the page, in the order of its menu."""

@@ -388,3 +388,13 @@ const multispinPlayer = (() => {
   };
 })();
 window.multispinPlayer = multispinPlayer;
+
+window.dash_clientside = window.dash_clientside || {};
+window.dash_clientside.explore = Object.assign(window.dash_clientside.explore || {}, {
+  // a record has come: play it
+  played(record) {
+    const root = document.getElementById("player");
+    if (record && root) multispinPlayer.mount(root, record);
+    return "";
+  },
+});

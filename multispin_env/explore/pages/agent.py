@@ -1,0 +1,91 @@
+"""An agent beside the best known rule, as a page."""
+
+from typing import Any
+
+from dash import html
+
+from multispin_env.explore.agent import AgentNumbers, AgentSettings, as_command, as_python, compute
+from multispin_env.explore.pages.parts import card, element, numbers, table
+from multispin_env.explore.view import View
+from multispin_env.physics.continuous.types import Join, Order
+from multispin_env.physics.types import Decision
+from multispin_env.units import MHZ, MS
+
+WAITED = {Join.LEAVE: "left for later", Join.TAKE: "taken if there", Join.WAIT: "waited for"}
+"""What the next batch does with a device."""
+
+
+def draw(settings: AgentSettings, found: AgentNumbers | str) -> list[Any]:
+    """Cards of the page."""
+    if isinstance(found, str):
+        return [card("Agents", html.P(found, id="missing"), about="Agents are networks, and need more than this page.")]
+    return [
+        card("What it earns", numbers(_headline(found)), html.P(found.note, id="note")),
+        _devices(found),
+    ]
+
+
+def _headline(found: AgentNumbers) -> dict[str, str]:
+    loss = found.loss
+    word = "the agent loses" if loss >= 0.0 else "the agent gains"
+    part = 100.0 * abs(loss) / found.best.goodput if found.best.goodput else 0.0
+    return {
+        "agent": f"{found.agent.goodput:.2f} tokens/s",
+        found.best.name: f"{found.best.goodput:.2f} tokens/s",
+        word: f"{abs(loss):.2f} tokens/s ({part:.2f} %)",
+    }
+
+
+def _devices(found: AgentNumbers) -> Any:
+    state, sides = found.state, (found.agent, found.best)
+    titles = ["device", "ms/token", "bit/s/Hz", "acceptance"]
+    columns: list[list[Any]] = [
+        [f"{value / MS:.2f}" for value in state.draft_time.tolist()],
+        [f"{value:.3f}" for value in state.spectral_efficiency.tolist()],
+        [f"{value:.3f}" for value in state.acceptance_rate.tolist()],
+    ]
+    for title, texts in _decided(found):
+        titles += [f"{title}, {name}" for name in ("agent", found.best.name)]
+        columns += [texts[0], [_marked(other, mine) for mine, other in zip(*texts, strict=True)]]
+    titles += [f"tokens/s, {name}" for name in ("agent", found.best.name)]
+    columns += [[f"{value:.2f}" for value in side.device_rate.tolist()] for side in sides]
+    rows = [(str(device), *cells) for device, cells in enumerate(zip(*columns, strict=True), start=1)]
+    made = card(
+        "Device by device",
+        html.Div(table(titles, rows, "agent"), className="scrolls"),
+        about="The state is the same for both. What differs is in bold.",
+    )
+    made.className = "card wide"
+    return made
+
+
+def _decided(found: AgentNumbers) -> list[tuple[str, list[list[str]]]]:
+    """Columns of what is decided: a title, and the texts of both."""
+    both = found.agent.decision, found.best.decision
+    lengths = "length", [[str(one) for one in side.draft_length.tolist()] for side in both]
+    second = "MHz" if found.by_round else "next batch"
+    return [lengths, (second, [_second(side) for side in both])]
+
+
+def _second(decision: Decision | Order) -> list[str]:
+    if isinstance(decision, Decision):
+        return [f"{one / MHZ:.3f}" for one in decision.bandwidth.tolist()]
+    return [WAITED[one] for one in decision.join.tolist()]
+
+
+def _marked(text: str, other: str) -> Any:
+    """A cell, bold where it is not as the other's."""
+    return text if text == other else element(html.Td, html.B(text), {"data-differs": "true"})
+
+
+VIEW = View(
+    title="Agent",
+    about="A trained network and the best known rule decide for the same state. See where they differ, and what that "
+    "costs.",
+    settings=AgentSettings,
+    start=AgentSettings.start,
+    compute=compute,
+    draw=draw,
+    as_python=as_python,
+    as_command=as_command,
+)
