@@ -35,12 +35,11 @@ def timeline(trace: Trace) -> dict[str, Any]:
     >>> timeline(Trace(ms.Scenario.preset("llama2", num_users=1), drawn=False, passages=()))["devices"]
     [[]]
     """
-    shown = _shown(trace)
-    clock = shown / TICKS
+    clock = _shown(trace)
     over = trace.over(clock)
     users = range(trace.scenario.num_users)
     drawn: dict[str, Any] = {
-        "shown": shown,
+        "shown": _ticks(clock),
         "devices": [_flat(_merged(of_device(trace, user, 0.0, clock))) for user in users],
         "server": _flat((one.drafts, one.begin, one.end) for one in of_server(trace, 0.0, clock)),
         "ends": [_ticks(end) for end in trace.ends[:over]],
@@ -61,10 +60,10 @@ def _ticks(time: float) -> int:
     return round(time * TICKS)
 
 
-def _shown(trace: Trace) -> int:
-    """Ticks until the end, or until there are too many stretches: each device has four in a passage at most."""
+def _shown(trace: Trace) -> float:
+    """Seconds until the end, or until there are too many stretches: each device has four in a passage at most."""
     most = MOST_STRETCHES // (4 * trace.scenario.num_users)
-    return _ticks(trace.duration if len(trace.ends) <= most else trace.ends[most - 1])
+    return trace.duration if len(trace.ends) <= most else trace.ends[most - 1]
 
 
 def _merged(stretches: Iterable[Stretch]) -> Iterable[tuple[int, float, float]]:

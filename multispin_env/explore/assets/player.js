@@ -2,6 +2,10 @@
 // The record is what multispin_env.explore.no_barrier.compute returns: times are whole ticks.
 "use strict";
 
+document.head.append(
+  Object.assign(document.createElement("link"), { rel: "stylesheet", href: document.currentScript.src.replace(".js", ".css") }),
+);
+
 const multispinPlayer = (() => {
   const DRAFTING = 0, UPLOADING = 1, WAITING = 2, VERIFYING = 3;
   const NAMES = ["drafting", "uploading", "waiting for the server", "in verification"];
@@ -387,14 +391,12 @@ const multispinPlayer = (() => {
     },
   };
 })();
-window.multispinPlayer = multispinPlayer;
 
-window.dash_clientside = window.dash_clientside || {};
-window.dash_clientside.explore = Object.assign(window.dash_clientside.explore || {}, {
-  // a record has come: play it
-  played(record) {
-    const root = document.getElementById("player");
-    if (record && root) multispinPlayer.mount(root, record);
-    return "";
-  },
-});
+// Results that are there, or new ones, may have a record: play it.
+function playRecord() {
+  const root = document.getElementById("player");
+  const record = document.getElementById("record");
+  if (root && record && !root.player) multispinPlayer.mount(root, JSON.parse(record.textContent));
+}
+document.addEventListener("drawn", playRecord);
+playRecord();

@@ -1,11 +1,8 @@
 """An agent beside the best known rule, as a page."""
 
-from typing import Any
-
-from dash import html
-
 from multispin_env.explore.agent import AgentNumbers, AgentSettings, as_command, as_python, compute
-from multispin_env.explore.pages.parts import card, element, numbers, table
+from multispin_env.explore.markup import Child, Markup, element, joined
+from multispin_env.explore.pages.parts import card, numbers, scrolling, table
 from multispin_env.explore.view import View
 from multispin_env.physics.continuous.types import Join, Order
 from multispin_env.physics.types import Decision
@@ -15,14 +12,13 @@ WAITED = {Join.LEAVE: "left for later", Join.TAKE: "taken if there", Join.WAIT: 
 """What the next batch does with a device."""
 
 
-def draw(settings: AgentSettings, found: AgentNumbers | str) -> list[Any]:
-    """Cards of the page."""
+def draw(settings: AgentSettings, found: AgentNumbers | str) -> Markup:
+    """What the page shows."""
     if isinstance(found, str):
-        return [card("Agents", html.P(found, id="missing"), about="Agents are networks, and need more than this page.")]
-    return [
-        card("What it earns", numbers(_headline(found)), html.P(found.note, id="note")),
-        _devices(found),
-    ]
+        about = "Agents are networks, which need more packages than this page."
+        return card("Agents", element("p", found, id="missing"), about=about)
+    earned = card("What it earns", numbers(_headline(found)), element("p", found.note, id="note"))
+    return joined([earned, _devices(found)])
 
 
 def _headline(found: AgentNumbers) -> dict[str, str]:
@@ -36,10 +32,10 @@ def _headline(found: AgentNumbers) -> dict[str, str]:
     }
 
 
-def _devices(found: AgentNumbers) -> Any:
+def _devices(found: AgentNumbers) -> Markup:
     state, sides = found.state, (found.agent, found.best)
     titles = ["device", "ms/token", "bit/s/Hz", "acceptance"]
-    columns: list[list[Any]] = [
+    columns: list[list[Child]] = [
         [f"{value / MS:.2f}" for value in state.draft_time.tolist()],
         [f"{value:.3f}" for value in state.spectral_efficiency.tolist()],
         [f"{value:.3f}" for value in state.acceptance_rate.tolist()],
@@ -50,13 +46,12 @@ def _devices(found: AgentNumbers) -> Any:
     titles += [f"tokens/s, {name}" for name in ("agent", found.best.name)]
     columns += [[f"{value:.2f}" for value in side.device_rate.tolist()] for side in sides]
     rows = [(str(device), *cells) for device, cells in enumerate(zip(*columns, strict=True), start=1)]
-    made = card(
+    return card(
         "Device by device",
-        html.Div(table(titles, rows, "agent"), className="scrolls"),
+        scrolling(table("agent", titles, rows)),
         about="The state is the same for both. What differs is in bold.",
+        wide=True,
     )
-    made.className = "card wide"
-    return made
 
 
 def _decided(found: AgentNumbers) -> list[tuple[str, list[list[str]]]]:
@@ -73,9 +68,9 @@ def _second(decision: Decision | Order) -> list[str]:
     return [WAITED[one] for one in decision.join.tolist()]
 
 
-def _marked(text: str, other: str) -> Any:
+def _marked(text: str, other: str) -> Child:
     """A cell, bold where it is not as the other's."""
-    return text if text == other else element(html.Td, html.B(text), {"data-differs": "true"})
+    return text if text == other else element("td", element("b", text), data_differs=True)
 
 
 VIEW = View(

@@ -1,11 +1,11 @@
 """Two schedulers without the barrier as a page."""
 
+import json
 from typing import Any
 
-from dash import dcc, html
-
+from multispin_env.explore.markup import Markup, element, joined
 from multispin_env.explore.no_barrier import NoBarrierSettings, as_command, as_python, compute
-from multispin_env.explore.pages.parts import card, numbers, table
+from multispin_env.explore.pages.parts import card, numbers, scrolling, table
 from multispin_env.explore.view import View
 
 TITLES = {
@@ -22,40 +22,46 @@ TITLES = {
 """What is said of an episode, in words."""
 
 
-def draw(settings: NoBarrierSettings, found: dict[str, Any]) -> list[Any]:
-    """Cards of the page."""
-    span = f"{settings.episodes} episodes of {settings.seconds:g} s, with seeds from {settings.seed} on"
-    timelines = card(
+def draw(settings: NoBarrierSettings, found: dict[str, Any]) -> Markup:
+    """What the page shows."""
+    return joined([_timelines(found), _first(found), _means(settings, found)])
+
+
+def _timelines(found: dict[str, Any]) -> Markup:
+    """Where ``player.js`` draws, and what it draws."""
+    record = Markup(json.dumps(found, separators=(",", ":")).replace("<", "\\u003c"))
+    return card(
         "Timelines",
-        html.Div(id="player"),
-        dcc.Store(id="record", data=found),
+        element("div", id="player"),
+        element("script", record, id="record", type="application/json"),
         about="What each device and the server (S, with the size of its batch) do in the first episode.",
+        wide=True,
     )
-    timelines.className = "card wide"
-    return [timelines, _first(found), _means(found, span)]
 
 
-def _first(found: dict[str, Any]) -> Any:
+def _first(found: dict[str, Any]) -> Markup:
     keys = list(found["sides"][0]["facts"])
     rows = [(side["name"], *(f"{side['facts'][key]:.3f}" for key in keys)) for side in found["sides"]]
-    made = card(
+    return card(
         "The first episode",
         numbers({"bound": f"{found['bound']:.2f} tokens/s"}),
-        html.Div(table(("scheduler", *(TITLES[key] for key in keys)), rows, "first"), className="scrolls"),
+        scrolling(table("first", ("scheduler", *(TITLES[key] for key in keys)), rows)),
         about="No rule makes more than the bound in the long run where every device always has a request.",
+        wide=True,
     )
-    made.className = "card wide" if found["serving"] else "card"
-    return made
 
 
-def _means(found: dict[str, Any], span: str) -> Any:
+def _means(settings: NoBarrierSettings, found: dict[str, Any]) -> Markup:
     tables = [
-        html.Div(table(one["header"], one["lines"], f"means-{place}"), className="scrolls")
-        for place, one in enumerate(found["tables"])
+        scrolling(table(f"means-{place}", one["header"], one["lines"])) for place, one in enumerate(found["tables"])
     ]
-    made = card("Means", numbers({"mean bound": f"{found['mean_bound']:.2f} tokens/s"}), *tables, about=f"{span}.")
-    made.className = "card wide" if found["serving"] else "card"
-    return made
+    return card(
+        "Means",
+        numbers({"mean bound": f"{found['mean_bound']:.2f} tokens/s"}),
+        *tables,
+        about=f"{settings.episodes} episodes of {settings.seconds:g} s, with seeds from {settings.seed} on.",
+        wide=True,
+    )
 
 
 VIEW = View(
@@ -68,4 +74,5 @@ VIEW = View(
     draw=draw,
     as_python=as_python,
     as_command=as_command,
+    scripts=("player.js",),
 )

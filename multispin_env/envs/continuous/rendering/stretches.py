@@ -34,8 +34,9 @@ def of_device(trace: Trace, user: int, start: float, clock: float) -> Iterator[S
         drafted, uploaded = float(passage.drafted_at[user]), float(passage.uploaded_at[user])
         marks = [min(idle, end), min(max(drafted, idle), end), min(max(uploaded, idle), end), ready, end]
         for doing, left, right in zip(Doing, marks[:-1], marks[1:], strict=True):
-            if right > left:
-                yield Stretch(doing, max(begin + left, start), min(begin + right, clock))
+            seen = max(begin + left, start), min(begin + right, clock)
+            if right > left and seen[1] > seen[0]:
+                yield Stretch(doing, *seen)
 
 
 def of_server(trace: Trace, start: float, clock: float) -> Iterator[Stretch]:
