@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from multispin_env.checks import check_name
 from multispin_env.explore.app import make_app
+from multispin_env.explore.page import settings_of
 from multispin_env.explore.places import RUNS, Places
-from multispin_env.explore.serving import LOOPBACK, bound, guard, is_loopback, serve
+from multispin_env.explore.serving import LOOPBACK, is_loopback, listening, serve
 from multispin_env.explore.view import VIEWS
 from multispin_env.terminal.command import Command
 
@@ -18,6 +19,9 @@ DESCRIPTION = """A page with sliders, to see why a decision is what it is: one r
 It opens in the browser and is computed on this machine. It loads nothing from elsewhere, and nobody else can reach it
 unless --host says so.
 """
+
+OPENED_AFTER = 0.5
+"""Seconds until the browser is sent to the page, which is served by then."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,8 +52,8 @@ def print_numbers(link: str, places: Places) -> None:
     name = parts.path.strip("/")
     check_name("view", name, VIEWS.names())
     view = VIEWS.load(name)
-    settings = view.settings.from_query(parts.query) if parts.query else view.start(places)
-    exec(compile(view.as_python(settings, places), f"<{name}>", "exec"), {"__name__": name})
+    text = view.as_python(settings_of(view, parts.query, places), places)
+    exec(compile(text, f"<{name}>", "exec"), {"__name__": name})
 
 
 def run(options: argparse.Namespace) -> None:
@@ -58,10 +62,9 @@ def run(options: argparse.Namespace) -> None:
     if options.print is not None:
         print_numbers(options.print, places)
         return
-    with bound(options.host, options.port) as listening:
-        app = make_app(places)
-        port = listening.getsockname()[1]
-        guard(app.server, options.host, port)
+    with listening(options.host, options.port) as at:
+        port = at.getsockname()[1]
+        app = make_app(places, options.host, port)
         shown = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{shown}:{port}/"
         print(f"{options.program}: {address} (Ctrl-C ends it)", flush=True)
@@ -70,8 +73,8 @@ def run(options: argparse.Namespace) -> None:
                 f"{options.program}: whoever reaches {options.host} can use this page, without a password", flush=True
             )
         if not options.no_browser:
-            threading.Timer(0.3, webbrowser.open, [address]).start()
-        serve(app.server, listening)
+            threading.Timer(OPENED_AFTER, webbrowser.open, [address]).start()
+        serve(app, at)
 
 
 COMMAND = Command(

@@ -1,23 +1,18 @@
-"""Who may ask the page for what: the addresses it has, the names it is called by, and how much of it at once."""
+"""Where the page is reached, and how it is answered."""
 
 import ipaddress
-import logging
 import socket
-from typing import Any
 
-import waitress
-from flask import Flask, Response, abort, request
+import uvicorn
+from starlette.types import ASGIApp
 
 from multispin_env.checks import check_integer
 
 LOOPBACK = "127.0.0.1"
 """The address unless another one is asked for."""
 
-LARGEST_REQUEST = 256 * 1024
-"""Bytes of a request."""
-
-THREADS = 8
-"""Answers that are computed at once; others wait."""
+MOST_REQUESTS = 200
+"""Requests at once; more are answered that the page is busy."""
 
 
 def is_loopback(host: str) -> bool:
@@ -28,8 +23,8 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """A socket at the address, before anything heavy is loaded.
+def listening(host: str, port: int) -> socket.socket:
+    """A socket at the address; port 0 takes a free one.
 
     Raises
     ------
@@ -39,39 +34,26 @@ def bound(host: str, port: int) -> socket.socket:
     check_integer("port", port, 0, 65535)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
     except OSError as error:
         raise ValueError(
             f"host and port: expected a free address of this machine, got {host}:{port} ({error.strerror})"
         ) from None
-    return listening
+    return made
 
 
-def guard(server: Flask, host: str, port: int) -> None:
-    """Refuse requests that another page sent here, by its name or through a name that was bent to this address."""
-    names = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host}
-    known = {f"{name}:{port}" for name in names} | (names if port == 80 else set())
-    anywhere = host in ("0.0.0.0", "::")
-
-    @server.before_request
-    def refuse() -> None:
-        if not anywhere and request.host not in known:
-            abort(403)
-        origin = request.headers.get("Origin")
-        if origin is not None and origin != f"http://{request.host}":
-            abort(403)
-
-    @server.after_request
-    def protect(response: Response) -> Response:
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["X-Frame-Options"] = "DENY"
-        response.headers["Referrer-Policy"] = "same-origin"
-        return response
-
-
-def serve(server: Any, listening: socket.socket) -> None:
+def serve(app: ASGIApp, at: socket.socket) -> None:
     """Answer until the process is ended."""
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that one waits for another is no news
-    waitress.serve(server, sockets=[listening], threads=THREADS, max_request_body_size=LARGEST_REQUEST, ident=None)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MOST_REQUESTS,
+        timeout_graceful_shutdown=1,
+        lifespan="off",
+        ws="none",
+    )
+    uvicorn.Server(config).run(sockets=[at])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from multispin_env.explore.markup import Markup
 from multispin_env.explore.places import Places
 from multispin_env.explore.settings import Settings
 from multispin_env.registry import Registry
@@ -24,9 +25,11 @@ class View:
     compute
         Numbers from settings, by the public API.
     draw
-        Components of the page from settings and numbers.
+        What the page shows, from settings and numbers.
     as_python, as_command
         Text that prints the numbers again.
+    scripts
+        Further files of ``assets`` that the view needs. They listen to the event ``drawn`` of the document.
     """
 
     title: str
@@ -34,9 +37,10 @@ class View:
     settings: type[Settings]
     start: Callable[[Places], Any]
     compute: Callable[[Any, Places], Any]
-    draw: Callable[[Any, Any], list[Any]]
+    draw: Callable[[Any, Any], Markup]
     as_python: Callable[[Any, Places], str]
     as_command: Callable[[Any, Places], str]
+    scripts: tuple[str, ...] = ()
 
 
 _PAGES = "multispin_env.explore.pages."

@@ -1,11 +1,9 @@
 """One round as a page."""
 
-from typing import Any
-
 import numpy as np
-from dash import html
 
 from multispin_env.explore.devices import COLUMNS
+from multispin_env.explore.markup import Markup, element, joined
 from multispin_env.explore.one_round import (
     RoundNumbers,
     RoundSettings,
@@ -20,7 +18,6 @@ from multispin_env.explore.pages.parts import (
     VERIFYING,
     WAITING,
     card,
-    element,
     legend,
     numbers,
     signed,
@@ -34,25 +31,24 @@ LEAST_SHOWN = 5e-4
 """Tokens/s that are worth a bar."""
 
 
-def draw(settings: RoundSettings, found: RoundNumbers) -> list[Any]:
+def draw(settings: RoundSettings, found: RoundNumbers) -> Markup:
     """Cards of the page."""
-    return [
-        card("The optimum", numbers(_headline(found)), _controllers(found)),
-        card(
-            "A round",
-            *_timeline(found),
-            about="Who drafts, uploads and waits, device by device, until the server has verified.",
-        ),
-        card(
-            "Devices",
-            _edited(settings, found),
-            html.Button("Undo all edits", id="undo-edits", className="plain", type="button"),
-            about="Click a number, or go to it with Tab, to change it. Enter takes it, Escape leaves it.",
-        ),
-        card("What each gets", _gets(found)),
-        card("What more of it is worth", html.Ul([html.Li(line) for line in worth_in_words(found)], id="worth")),
-        card("Who pays", *_payers(settings, found), about="Move the channel of one device with its two sliders."),
-    ]
+    worth = element("ul", [element("li", line) for line in worth_in_words(found)], id="worth")
+    return joined(
+        [
+            card("The optimum", numbers(_headline(found)), _controllers(found)),
+            card("A round", _timeline(found), about="Each device drafts, uploads and waits; then the server verifies."),
+            card(
+                "Devices",
+                _edited(settings, found),
+                element("button", "Undo all edits", type="button", data_set="edits", data_value=""),
+                about="Click a number, or go to it with Tab, to change it. Enter takes it, Escape leaves it.",
+            ),
+            card("What each gets", _gets(found)),
+            card("What more is worth", worth),
+            card("Who pays", _payers(settings, found), about="Move the channel of one device with its two sliders."),
+        ]
+    )
 
 
 def _headline(found: RoundNumbers) -> dict[str, str]:
@@ -67,13 +63,13 @@ def _headline(found: RoundNumbers) -> dict[str, str]:
     }
 
 
-def _controllers(found: RoundNumbers) -> Any:
+def _controllers(found: RoundNumbers) -> Markup:
     best = found.goodputs["optimal"]
     rows = [(name, f"{value:.2f}", f"{value / best:.4f}") for name, value in found.goodputs.items()]
-    return table(("decided by", "tokens/s", "of the optimum"), rows, "controllers")
+    return table("controllers", ("decided by", "tokens/s", "of the optimum"), rows)
 
 
-def _timeline(found: RoundNumbers) -> list[Any]:
+def _timeline(found: RoundNumbers) -> Markup:
     outcome = found.outcome
     total = float(outcome.round_latency)
     verified = float(outcome.verification_time)
@@ -91,11 +87,11 @@ def _timeline(found: RoundNumbers) -> list[Any]:
         ]
         lines.append(stacked(str(device + 1), parts, f"device {device + 1} {said}"))
     marks = {"drafts": DRAFTING, "uploads": UPLOADING, "waits": WAITING, "server verifies": VERIFYING}
-    scale = html.Div([html.Span("0 ms"), html.Span(f"{total / MS:.1f} ms")], className="scale")
-    return [legend(marks), html.Div(lines, className="timeline", id="timeline"), scale]
+    scale = element("div", element("span", "0 ms"), element("span", f"{total / MS:.1f} ms"), class_="scale")
+    return joined([legend(marks), element("div", lines, id="timeline"), scale])
 
 
-def _edited(settings: RoundSettings, found: RoundNumbers) -> Any:
+def _edited(settings: RoundSettings, found: RoundNumbers) -> Markup:
     """The devices as they were drawn or edited, before one of them moves."""
     devices = settings.devices(found.scenario, moved=False)
     columns = [getattr(devices, column.name).tolist() for column in COLUMNS]
@@ -104,17 +100,23 @@ def _edited(settings: RoundSettings, found: RoundNumbers) -> Any:
         cells = []
         for column, value in zip(COLUMNS, values, strict=True):
             text = f"{value:.{column.digits}f}"
-            about = {
-                "data-cell": f"{device}.{column.name}",
-                "data-good": text,
-                "aria-label": f"device {device}, {column.title}",
-            }
-            cells.append(element(html.Td, text, about, contentEditable="true", role="textbox", tabIndex=0))
+            cells.append(
+                element(
+                    "td",
+                    text,
+                    contenteditable="plaintext-only",
+                    role="textbox",
+                    tabindex=0,
+                    aria_label=f"device {device}, {column.title}",
+                    data_cell=f"{device}.{column.name}",
+                    data_good=text,
+                )
+            )
         rows.append((str(device), *cells))
-    return table(("device", *(column.title for column in COLUMNS)), rows, "devices")
+    return table("devices", ("device", *(column.title for column in COLUMNS)), rows)
 
 
-def _gets(found: RoundNumbers) -> Any:
+def _gets(found: RoundNumbers) -> Markup:
     outcome, decision = found.outcome, found.decision
     finish = outcome.draft_time + outcome.upload_time
     rates = outcome.tokens / outcome.round_latency
@@ -130,12 +132,12 @@ def _gets(found: RoundNumbers) -> Any:
             )
         )
     ]
-    return table(("device", "length", "MHz", "finishes (ms)", "tokens", "tokens/s"), rows, "gets")
+    return table("gets", ("device", "length", "MHz", "ends (ms)", "tokens", "tokens/s"), rows)
 
 
-def _payers(settings: RoundSettings, found: RoundNumbers) -> list[Any]:
+def _payers(settings: RoundSettings, found: RoundNumbers) -> Markup:
     if found.moved is None:
-        return [html.P("No device has moved.", id="payers")]
+        return element("p", "No device has moved.", id="payers")
     change, hertz = found.rate_change, found.bandwidth_change
     most = max(float(np.abs(change).max()), LEAST_SHOWN)
     lines = [
@@ -148,7 +150,7 @@ def _payers(settings: RoundSettings, found: RoundNumbers) -> list[Any]:
         f"{change[found.moved - 1]:+.2f} tokens/s, all others together {others:+.2f} tokens/s, and "
         f"{hertz[found.moved - 1] / MHZ:+.3f} MHz goes to it."
     )
-    return [html.P(said, id="payers"), html.Div(lines, className="timeline")]
+    return joined([element("p", said, id="payers"), element("div", lines)])
 
 
 VIEW = View(

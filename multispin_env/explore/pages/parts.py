@@ -1,105 +1,70 @@
-"""Parts that views draw with: colours, cards, tables, bars, charts."""
+"""Parts that views draw with: cards, tables, bars."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from dash import dcc, html
+from multispin_env.explore.markup import Child, Markup, element
+from multispin_env.reproduce.drawing import BLUE, GREEN, ORANGE, RED
 
-from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY
+DRAFTING, UPLOADING, WAITING, VERIFYING = BLUE, ORANGE, "#d0d0d0", GREEN
+"""As in the films of ``multispin watch``."""
 
-GREY = "#d0d0d0"
-
-COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
-"""Okabe and Ito's palette, which colour-blind readers tell apart."""
-
-DRAFTING, UPLOADING, WAITING, VERIFYING = BLUE, ORANGE, GREY, GREEN
-"""As in the films of `multispin watch`."""
+MORE, LESS = BLUE, RED
 
 
-def element(kind: Any, children: Any, attributes: Mapping[str, str], **properties: Any) -> Any:
-    """A component with attributes whose names, as ``data-cell``, are none of Python."""
-    return kind(children, **properties, **attributes)
+def card(title: str, *children: Child, about: str = "", wide: bool = False) -> Markup:
+    """A part of a page, with a heading and a sentence that says what is in it; all of a row if it is ``wide``."""
+    said = element("p", about, class_="about") if about else None
+    return element("section", element("h2", title), said, *children, class_="card wide" if wide else "card")
 
 
-def card(title: str, *children: Any, about: str = "") -> Any:
-    """A part of a page, with a heading and a sentence that says what is in it."""
-    said = [html.P(about, className="about")] if about else []
-    return html.Section([html.H2(title), *said, *children], className="card")
-
-
-def numbers(entries: Mapping[str, str]) -> Any:
+def numbers(entries: Mapping[str, str]) -> Markup:
     """Few numbers in large letters, by what they are."""
-    return html.Dl(
-        [html.Div([html.Dt(name), element(html.Dd, value, {"data-number": name})]) for name, value in entries.items()],
-        className="numbers",
-    )
+    pairs = [
+        element("div", element("dt", name), element("dd", value, data_number=name)) for name, value in entries.items()
+    ]
+    return element("dl", pairs, class_="numbers")
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]], name: str = "") -> Any:
-    """A table; a cell is a text, or a component of its own."""
-    head = html.Thead(html.Tr([html.Th(title, scope="col") for title in header]))
-    lines = [html.Tr([cell if hasattr(cell, "to_plotly_json") else html.Td(cell) for cell in row]) for row in rows]
-    return element(html.Table, [head, html.Tbody(lines)], {"data-table": name}, className="cells")
+def table(name: str, header: Sequence[str], rows: Iterable[Sequence[Child]]) -> Markup:
+    """A table; a cell is a text, or a whole ``td``."""
+    head = element("thead", element("tr", [element("th", title, scope="col") for title in header]))
+    lines = [element("tr", [cell if isinstance(cell, Markup) else element("td", cell) for cell in row]) for row in rows]
+    return element("table", head, element("tbody", lines), class_="cells", data_table=name)
 
 
-def legend(entries: Mapping[str, str]) -> Any:
+def scrolling(inside: Markup) -> Markup:
+    """What is wider than a small screen, and moves by itself."""
+    return element("div", inside, class_="scrolls", tabindex=0)
+
+
+def legend(entries: Mapping[str, str]) -> Markup:
     """Colours by what they stand for."""
     marks = [
-        html.Li([html.Span(className="mark", style={"backgroundColor": colour}), name])
+        element("li", element("span", class_="mark", style=f"background:{colour}"), name)
         for name, colour in entries.items()
     ]
-    return html.Ul(marks, className="legend")
+    return element("ul", marks, class_="legend")
 
 
-def stacked(label: str, parts: Iterable[tuple[float, str, str]], said: str) -> Any:
+def stacked(label: str, parts: Iterable[tuple[float, str, str]], said: str) -> Markup:
     """One line of stacked bars: shares of the width, colours, texts of the bars."""
     bars = [
-        html.Div(style={"width": f"{100.0 * share:.3f}%", "backgroundColor": colour}, title=text)
+        element("span", style=f"width:{100.0 * share:.3f}%;background:{colour}", title=text)
         for share, colour, text in parts
     ]
-    return html.Div(
-        [
-            html.Span(label, className="label"),
-            element(html.Div, bars, {"aria-label": said}, className="bars", role="img"),
-        ],
-        className="line",
-    )
+    whole = element("span", bars, class_="bars", role="img", aria_label=said)
+    return element("div", element("span", label), whole, class_="line")
 
 
-def signed(label: str, share: float, said: str) -> Any:
+def signed(label: str, share: float, said: str) -> Markup:
     """One line with a bar to the right for more, or to the left for less; ``share`` is in [-1, 1]."""
     width = 50.0 * abs(share)
-    style = {
-        "width": f"{width:.3f}%",
-        "marginLeft": f"{50.0 if share >= 0.0 else 50.0 - width:.3f}%",
-        "backgroundColor": BLUE if share >= 0.0 else RED,
-    }
-    return html.Div(
-        [
-            html.Span(label, className="label"),
-            html.Div(html.Div(style=style), className="bars middle"),
-            html.Span(said, className="said"),
-        ],
-        className="line",
-    )
-
-
-def chart(name: str, traces: list[dict[str, Any]], x: str, y: str, height: int = 260, **layout: Any) -> Any:
-    """A chart of Plotly from plain data."""
-    figure = {
-        "data": traces,
-        "layout": {
-            "margin": {"l": 52, "r": 12, "t": 8, "b": 44},
-            "height": height,
-            "xaxis": {"title": {"text": x}, "automargin": True},
-            "yaxis": {"title": {"text": y}, "rangemode": "tozero", "automargin": True},
-            "legend": {"orientation": "h", "y": -0.28},
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "colorway": COLOURS,
-            **layout,
-        },
-    }
-    return dcc.Graph(
-        id={"type": "chart", "name": name}, figure=figure, config={"displayModeBar": False}, responsive=True
+    start, colour = (50.0, MORE) if share >= 0.0 else (50.0 - width, LESS)
+    bar = element("span", style=f"width:{width:.3f}%;margin-left:{start:.3f}%;background:{colour}")
+    return element(
+        "div",
+        element("span", label),
+        element("span", bar, class_="bars middle", aria_hidden="true"),
+        element("span", said, class_="amount"),
+        class_="line",
     )
