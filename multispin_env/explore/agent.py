@@ -11,7 +11,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
 from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
 from multispin_env.evaluation.contenders import make_contender, native, reference_of, start
 from multispin_env.evaluation.policy import Policy
 from multispin_env.explore.places import Places
@@ -29,6 +29,12 @@ LOADER = "agents.explore"
 
 RUN = "run: "
 """What stands before the name of a run, so that it is none of the package's agents."""
+
+IN_TIME = "tokens_in_time"
+"""What is counted where requests end."""
+
+SECONDS = 10.0
+"""Of an episode that says what orders earn."""
 
 MOST_ROUNDS = 40
 """Steps that can be played before."""
@@ -127,10 +133,17 @@ class AgentNumbers:
         return isinstance(self.agent.decision, Decision)
 
     @property
+    def unit(self) -> str:
+        """What goodput is counted in."""
+        return "tokens/s in time" if _told(ENVIRONMENTS.load(self.env_id)) == IN_TIME else "tokens/s"
+
+    @property
     def note(self) -> str:
         """What to know when both are compared, in one sentence."""
         if not self.by_round:
-            return "An order earns nothing by itself, so tokens/s are those of the whole episode, played by each."
+            return (
+                f"An order earns nothing by itself, so tokens/s are those of {SECONDS:g} s that each of the two plays."
+            )
         if self.best.name.endswith("+gradient"):
             return "This environment rewards fairness, so that a lower goodput may be better."
         return "The best known rule sees the whole state, also what the agent may not see."
@@ -195,8 +208,10 @@ def _side(settings: Settings, state: Any, seed: int, name: str, rule: Any, decis
         outcome = expected_outcome(settings.scenario, state, decision)
         rate = (outcome.tokens / outcome.round_latency[:, None])[0]
         return Side(name, decision[0], rate, float(outcome.goodput[0]))
-    ledger = play(replace(settings, action=settings.variant.any_decision), rule, name, 1, seed).ledger
-    in_time = ledger.episode.get("tokens_in_time", ledger.throughput)
+    variant: Any = settings.variant
+    full = replace(settings, action=variant.any_decision, variant=replace(variant, horizon=SECONDS))
+    ledger = play(full, rule, name, 1, seed).ledger
+    in_time = ledger.episode.get(IN_TIME, ledger.throughput)
     return Side(name, decision[0], ledger.user_throughput[0], float(in_time[0]))
 
 
@@ -228,7 +243,7 @@ for _ in range({settings.rounds}):
 agent = env.unwrapped.decode_action(policy.act(observation))
 for name, decision in (("agent", agent), ({name!r}, best)):
     print(name, "lengths", *decision.draft_length)
-{_ROUND if by_round else _EPISODE.format(env_id=env_id, seed=settings.seed, told=_told(policy.settings))}"""
+{_ROUND if by_round else _episode(env_id, settings.seed)}"""
 
 
 _ROUND = """    outcome = ms.expected_outcome(scenario, env.unwrapped.state, decision)
@@ -239,7 +254,7 @@ _ROUND = """    outcome = ms.expected_outcome(scenario, env.unwrapped.state, dec
 
 
 _EPISODE = """    one, uplink = (policy, "serial") if name == "agent" else (rule, rule.discipline)
-    chosen = {{**policy.arguments, "action": "full", "discipline": uplink}}
+    chosen = {{**policy.arguments, "action": "full", "discipline": uplink, "horizon": {seconds}}}
     env = gym.make({env_id!r}, scenario=scenario, **chosen)
     env.reset(seed={seed})
     ended = False
@@ -250,9 +265,13 @@ _EPISODE = """    one, uplink = (policy, "serial") if name == "agent" else (rule
 """
 
 
-def _told(settings: Settings) -> str:
+def _episode(env_id: str, seed: int) -> str:
+    return _EPISODE.format(env_id=env_id, seed=seed, seconds=SECONDS, told=_told(ENVIRONMENTS.load(env_id)))
+
+
+def _told(variant: type[Variant]) -> str:
     """Entry of ``info`` with the goodput of an episode."""
-    return "tokens_in_time" if settings.variant.told.episode else "token_goodput"
+    return IN_TIME if IN_TIME in variant.told.episode else "token_goodput"
 
 
 def _reference(settings: Settings) -> str:

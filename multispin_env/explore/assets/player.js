@@ -13,6 +13,7 @@ const multispinPlayer = (() => {
   const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 5];
   const ROW = 15, LEAST_ROW = 9, LEFT = 26, BELOW = 18, CURVE = 130;
   const NEWS = 250; // ms between two texts
+  let chosenSpeed = 0.5; // also of the next record
 
   // Begins and ends of stretches, from what each does, the gap before it and its length.
   function unpacked(flat) {
@@ -104,7 +105,8 @@ const multispinPlayer = (() => {
       const speed = element("label", bar, { textContent: "speed " });
       this.speed = element("select", speed, {}, { "data-player": "speed" });
       for (const value of SPEEDS) element("option", this.speed, { value, textContent: `${value} ×` });
-      this.speed.value = 0.5;
+      this.speed.value = chosenSpeed;
+      this.speed.addEventListener("change", () => (chosenSpeed = Number(this.speed.value)));
       const time = element("label", bar, { className: "player-time", textContent: "time " });
       this.slider = element("input", time, { type: "range", min: 0, max: this.end, step: 1 }, { "data-player": "time" });
       this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
@@ -195,8 +197,8 @@ const multispinPlayer = (() => {
       if (event.key === " " && (!inside || event.target.tagName === "CANVAS")) this.toggle();
       else if (event.key === "ArrowLeft" && !inside) this.seek(this.clock - 0.5 * ticks);
       else if (event.key === "ArrowRight" && !inside) this.seek(this.clock + 0.5 * ticks);
-      else if (event.key === "+") this.speed.value = SPEEDS[Math.min(place + 1, SPEEDS.length - 1)];
-      else if (event.key === "-") this.speed.value = SPEEDS[Math.max(place - 1, 0)];
+      else if (event.key === "+") this.speed.value = chosenSpeed = SPEEDS[Math.min(place + 1, SPEEDS.length - 1)];
+      else if (event.key === "-") this.speed.value = chosenSpeed = SPEEDS[Math.max(place - 1, 0)];
       else return;
       event.preventDefault();
     }

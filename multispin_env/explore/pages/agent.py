@@ -26,9 +26,9 @@ def _headline(found: AgentNumbers) -> dict[str, str]:
     word = "the agent loses" if loss >= 0.0 else "the agent gains"
     part = 100.0 * abs(loss) / found.best.goodput if found.best.goodput else 0.0
     return {
-        "agent": f"{found.agent.goodput:.2f} tokens/s",
-        found.best.name: f"{found.best.goodput:.2f} tokens/s",
-        word: f"{abs(loss):.2f} tokens/s ({part:.2f} %)",
+        "agent": f"{found.agent.goodput:.2f} {found.unit}",
+        found.best.name: f"{found.best.goodput:.2f} {found.unit}",
+        word: f"{abs(loss):.2f} {found.unit} ({part:.2f} %)",
     }
 
 
