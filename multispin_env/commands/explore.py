@@ -7,10 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from multispin_env.checks import check_name
-from multispin_env.explore.app import make_app
-from multispin_env.explore.page import settings_of
 from multispin_env.explore.places import RUNS, Places
-from multispin_env.explore.serving import LOOPBACK, is_loopback, listening, serve
 from multispin_env.explore.view import VIEWS
 from multispin_env.terminal.command import Command
 
@@ -20,8 +17,8 @@ It opens in the browser and is computed on this machine. It loads nothing from e
 unless --host says so.
 """
 
-OPENED_AFTER = 0.5
-"""Seconds until the browser is sent to the page, which is served by then."""
+LOOPBACK = "127.0.0.1"
+"""The address unless another one is asked for."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", type=int, default=8050, help="0 takes a free one (default 8050)")
     parser.add_argument(
-        "--print", metavar="LINK", help="print the numbers of a link, as '/no-barrier?seed=3', and serve no page"
+        "--print", metavar="LINK", help="print the numbers of a link, as '/landscape?seed=3', and serve no page"
     )
     parser.add_argument("--no-browser", action="store_true", help="only say where the page is")
 
@@ -52,16 +49,15 @@ def print_numbers(link: str, places: Places) -> None:
     name = parts.path.strip("/")
     check_name("view", name, VIEWS.names())
     view = VIEWS.load(name)
-    text = view.as_python(settings_of(view, parts.query, places), places)
-    exec(compile(text, f"<{name}>", "exec"), {"__name__": name})
+    settings = view.settings.from_query(parts.query) if parts.query else view.start(places)
+    exec(compile(view.as_python(settings, places), f"<{name}>", "exec"), {"__name__": name})
 
 
-def run(options: argparse.Namespace) -> None:
-    """Serve until Ctrl-C."""
-    places = Places(options.scenario, options.runs)
-    if options.print is not None:
-        print_numbers(options.print, places)
-        return
+def serve_page(options: argparse.Namespace, places: Places) -> None:
+    """Answer until Ctrl-C."""
+    from multispin_env.explore.app import make_app
+    from multispin_env.explore.serving import is_loopback, listening, serve
+
     with listening(options.host, options.port) as at:
         port = at.getsockname()[1]
         app = make_app(places, options.host, port)
@@ -73,13 +69,22 @@ def run(options: argparse.Namespace) -> None:
                 f"{options.program}: whoever reaches {options.host} can use this page, without a password", flush=True
             )
         if not options.no_browser:
-            threading.Timer(OPENED_AFTER, webbrowser.open, [address]).start()
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
         serve(app, at)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print, or serve."""
+    places = Places(options.scenario, options.runs)
+    if options.print is not None:
+        print_numbers(options.print, places)
+    else:
+        serve_page(options, places)
 
 
 COMMAND = Command(
     DESCRIPTION,
-    ("", "--scenario mine.toml", "--port 0 --no-browser", "--print '/no-barrier?right=greedy'"),
+    ("", "--scenario mine.toml", "--port 0 --no-browser", "--print '/landscape?num_users=8'"),
     add_options,
     run,
 )

@@ -17,7 +17,7 @@ from multispin_env.evaluation.policy import Policy
 from multispin_env.explore.places import Places
 from multispin_env.explore.playing import play
 from multispin_env.explore.settings import Choice, Slider, controlled
-from multispin_env.explore.system import SystemSettings, shell
+from multispin_env.explore.system import SystemSettings
 from multispin_env.physics.continuous.types import Order
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, SystemState
@@ -282,6 +282,5 @@ def _reference(settings: Settings) -> str:
 
 def as_command(settings: AgentSettings, places: Places) -> str:
     """A command that prints the numbers of the page."""
-    file = [] if places.scenario_file is None else ["--scenario", str(places.scenario_file)]
-    runs = ["--runs", str(places.runs)] if settings.agent.startswith(RUN) else []
-    return shell(["multispin", "explore", *file, *runs, "--print", f"/agent?{settings.query()}"])
+    runs = ("--runs", str(places.runs)) if settings.agent.startswith(RUN) else ()
+    return settings.print_command("agent", places, *runs)

@@ -1,5 +1,6 @@
 """The view without the barrier: two schedulers on the same devices, as timelines and as a table."""
 
+import shlex
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,7 +17,7 @@ from multispin_env.evaluation.comparison import METRICS, compare_ledgers, compar
 from multispin_env.explore.places import Places
 from multispin_env.explore.playing import Played, play
 from multispin_env.explore.settings import Choice, Slider, controlled
-from multispin_env.explore.system import SystemSettings, shell
+from multispin_env.explore.system import SystemSettings
 from multispin_env.explore.timelines import TICKS, timeline
 from multispin_env.physics.traces import TRACES, Trace, load_trace
 from multispin_env.scenario import Scenario
@@ -202,11 +203,10 @@ for name in {[settings.left, settings.right]}:
 def as_command(settings: NoBarrierSettings, places: Places) -> str:
     """A command that prints the tables of the page."""
     arguments = settings.arguments(settings.system(places))
-    return shell(
-        [
-            *("multispin", "compare", "--env", settings.env_id, *settings.option_words(places)),
-            *("--controllers", settings.left, settings.right, "--reference", settings.right),
-            *("--episodes", str(settings.episodes), "--seed", str(settings.seed)),
-            *("--set", *(f"{name}={value}" for name, value in arguments.items())),
-        ]
-    )
+    words = [
+        *("multispin", "compare", "--env", settings.env_id, *settings.option_words(places)),
+        *("--controllers", settings.left, settings.right, "--reference", settings.right),
+        *("--episodes", str(settings.episodes), "--seed", str(settings.seed)),
+        *("--set", *(f"{name}={value}" for name, value in arguments.items())),
+    ]
+    return shlex.join(words) + "\n"

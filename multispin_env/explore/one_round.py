@@ -20,6 +20,14 @@ from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 CERTIFY = 1e-6
 """Gap to which the optimum is proven, unless the search ends earlier."""
 
+WORTH = """worth = ms.sensitivities(scenario, state)
+print(f"one more MHz is worth {worth.total_bandwidth * 1e6:.3g} tokens/s")
+print("one more dB is worth", *(f"{one:.3g}" for one in worth.snr_db), "tokens/s")
+print(f"a verification that is one ms shorter is worth {-worth.verification_time * 1e-3:.3g} tokens/s")
+print("a token drafted one ms faster is worth", *(f"{-one * 1e-3:.3g}" for one in worth.draft_time), "tokens/s")
+"""
+"""The end of the Python."""
+
 
 @dataclass(frozen=True)
 class RoundSettings(SystemSettings):
@@ -55,7 +63,7 @@ class RoundNumbers:
     outcome: Outcome
     goodputs: dict[str, float]  # tokens/s of every controller, the optimum first, then the best
     bound: float  # tokens/s
-    worth: Sensitivities
+    worth: Sensitivities | None  # None where it takes too long for a page
     moved: int | None  # device, counted from 1
     rate_change: FloatArray  # (K,) tokens/s against before the device moved
     bandwidth_change: FloatArray  # (K,) Hz
@@ -99,7 +107,7 @@ def compute(settings: RoundSettings, places: Places) -> RoundNumbers:
         outcome,
         {name: goodputs[name] for name in ("optimal", *others)},
         float(decision.bound),
-        sensitivities(scenario, state),
+        None if scenario.padded_verification else sensitivities(scenario, state),
         settings.moved if is_moved else None,
         outcome.tokens / outcome.round_latency - old.tokens / old.round_latency,
         decision.bandwidth - old_decision.bandwidth,
@@ -109,6 +117,8 @@ def compute(settings: RoundSettings, places: Places) -> RoundNumbers:
 def worth_in_words(numbers: RoundNumbers) -> list[str]:
     """What a little more of each resource is worth, a sentence each."""
     worth = numbers.worth
+    if worth is None:
+        return ["This takes seconds for a server that pads its batch: ms.sensitivities(scenario, state) in Python."]
     best, slowest = int(np.argmax(worth.snr_db)), int(np.argmin(worth.draft_time))
     return [
         f"One more MHz is worth {_rate(worth.total_bandwidth * 1e6)}.",
@@ -125,7 +135,9 @@ def _rate(value: FloatArray | float) -> str:
 
 def as_python(settings: RoundSettings, places: Places) -> str:
     """Python that prints the numbers of the page."""
-    table = settings.devices(settings.system(places))
+    scenario = settings.system(places)
+    table = settings.devices(scenario)
+    worth = "" if scenario.padded_verification else WORTH
     return f"""import numpy as np
 import multispin_env as ms
 
@@ -141,9 +153,7 @@ print("lengths", *decision.draft_length)
 print("bandwidth in MHz", *(f"{{one / 1e6:.3f}}" for one in decision.bandwidth))
 print("expected tokens", *(f"{{one:.3f}}" for one in outcome.tokens))
 print("finish in ms", *(f"{{one * 1e3:.1f}}" for one in outcome.draft_time + outcome.upload_time))
-worth = ms.sensitivities(scenario, state)
-print(f"one more MHz is worth {{worth.total_bandwidth * 1e6:.3g}} tokens/s")
-"""
+{worth}"""
 
 
 def as_command(settings: RoundSettings, places: Places) -> str:

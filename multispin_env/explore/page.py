@@ -90,8 +90,8 @@ def whole_page(name: str, query: str, places: Places) -> str:
             element(
                 "section",
                 element("a", "Link to these settings", id="link", href=found.get("link", f"/{name}")),
-                _copied("python", "Copy as Python", found.get("python", "")),
-                _copied("command", "Copy as command", found.get("command", "")),
+                _copied("python", "Python", found.get("python", "")),
+                _copied("command", "command", found.get("command", "")),
                 class_="card",
             ),
             data_view=name,
@@ -121,8 +121,8 @@ def _menu(present: str) -> list[Markup]:
 
 
 def _copied(name: str, title: str, text: str) -> Markup:
-    shown = element("details", element("summary", f"See the {name}"), element("pre", text, id=name))
-    return element("div", element("button", title, type="button", data_copy=name), shown)
+    shown = element("details", element("summary", f"See the {title}"), element("pre", text, id=name))
+    return element("div", element("button", f"Copy as {title}", type="button", data_copy=name), shown)
 
 
 def _control(name: str, control: Control, settings: Settings, places: Places) -> Markup:

@@ -8,9 +8,6 @@ from starlette.types import ASGIApp
 
 from multispin_env.checks import check_integer
 
-LOOPBACK = "127.0.0.1"
-"""The address unless another one is asked for."""
-
 MOST_REQUESTS = 200
 """Requests at once; more are answered that the page is busy."""
 
@@ -37,6 +34,7 @@ def listening(host: str, port: int) -> socket.socket:
         made = socket.socket(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
+        made.listen()  # who asks before the page is ready waits for it
     except OSError as error:
         raise ValueError(
             f"host and port: expected a free address of this machine, got {host}:{port} ({error.strerror})"

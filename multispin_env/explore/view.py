@@ -49,6 +49,7 @@ VIEWS: Registry[View] = Registry(
     "view",
     {
         "one-round": _PAGES + "one_round:VIEW",
+        "landscape": _PAGES + "landscape:VIEW",
         "no-barrier": _PAGES + "no_barrier:VIEW",
         "agent": _PAGES + "agent:VIEW",
     },

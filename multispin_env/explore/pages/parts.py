@@ -2,17 +2,26 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.canvas import Colour
 from multispin_env.explore.markup import Child, Markup, element
-from multispin_env.reproduce.drawing import BLUE, GREEN, ORANGE, RED
 
-DRAFTING, UPLOADING, WAITING, VERIFYING = BLUE, ORANGE, "#d0d0d0", GREEN
+
+def _web(colour: Colour) -> str:
+    return f"rgb({','.join(map(str, colour))})"
+
+
+DRAFTING, UPLOADING, WAITING, VERIFYING = map(_web, (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING))
 """As in the films of ``multispin watch``."""
 
-MORE, LESS = BLUE, RED
+MORE, LESS, INK, FAINT = map(_web, (style.ACCEPTED, style.REFUSED, style.INK, style.FAINT))
+
+LINES = tuple(map(_web, (style.DRAFTING, style.UPLOADING, style.VERIFYING, style.REFUSED, style.INK)))
+"""Colours of lines, which colour-blind readers tell apart."""
 
 
 def card(title: str, *children: Child, about: str = "", wide: bool = False) -> Markup:
-    """A part of a page, with a heading and a sentence that says what is in it; all of a row if it is ``wide``."""
+    """A part of a page, with a heading and a sentence that says what is in it; a wide one has a row to itself."""
     said = element("p", about, class_="about") if about else None
     return element("section", element("h2", title), said, *children, class_="card wide" if wide else "card")
 
@@ -32,9 +41,9 @@ def table(name: str, header: Sequence[str], rows: Iterable[Sequence[Child]]) -> 
     return element("table", head, element("tbody", lines), class_="cells", data_table=name)
 
 
-def scrolling(inside: Markup) -> Markup:
-    """What is wider than a small screen, and moves by itself."""
-    return element("div", inside, class_="scrolls", tabindex=0)
+def scrolling(child: Markup) -> Markup:
+    """What may be wider than its card, which then scrolls alone."""
+    return element("div", child, class_="scrolls", tabindex=0)
 
 
 def legend(entries: Mapping[str, str]) -> Markup:

@@ -1,0 +1,72 @@
+"""Speed of the page of ``multispin explore``: ``python -m benchmarks.explore``; needs Debian's Chromium and its driver.
+
+It prints the seconds from the start of the command until a page has been served, and of each view the median time from
+a moved slider until its answer is on the screen, with 20 devices. Where a view plays an animation, it prints its frames
+in a second too.
+"""
+
+import argparse
+import time
+import urllib.request
+from statistics import median
+from typing import Any
+
+from benchmarks.browser import browser, redraw, served
+from multispin_env.explore.view import VIEWS
+
+START, REDRAW, FRAMES = 3.0, 0.2, 20.0
+"""Goals: seconds, seconds, frames a second."""
+
+MOVED = "megahertz"
+"""The slider that is moved."""
+
+PLAYED = """
+const done = arguments[0];
+const button = document.querySelector('[data-player="play"]');
+if (!button) return done(null);
+button.click();
+setTimeout(() => {
+  const player = document.getElementById("player").player;
+  const rate = 1000 * player.frames / (performance.now() - player.started);
+  button.click();
+  done(rate);
+}, 2000);
+"""
+"""Plays for two seconds; says how many frames a second were drawn, or null."""
+
+
+def start_seconds() -> float:
+    """From the start of the command until its page is here."""
+    begin = time.perf_counter()
+    with served() as address, urllib.request.urlopen(f"{address}/") as page:
+        page.read()
+        return time.perf_counter() - begin
+
+
+def redraw_seconds(driver: Any, count: int) -> list[float]:
+    """Times of so many moves of the slider."""
+    redraw(driver, "num_users", 20)
+    return [redraw(driver, MOVED, 5.0 + 0.5 * move) for move in range(count)]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=31, help="moves of the slider (default 31)")
+    count = parser.parse_args().count
+    starts = [start_seconds() for _ in range(3)]
+    print(f"start until the page is served: {median(starts):.2f} s (goal {START:g} s)")
+    with served() as address, browser() as driver:
+        for name in VIEWS.names():
+            driver.get(f"{address}/{name}")
+            if driver.execute_script(f"return !!document.getElementById('{MOVED}')"):
+                times = redraw_seconds(driver, count)
+                said = f"median {1e3 * median(times):.0f} ms, largest {1e3 * max(times):.0f} ms"
+                print(f"{name}: a slider redraws in {said} (goal {1e3 * REDRAW:g} ms)")
+            frames = driver.execute_async_script(PLAYED)
+            if frames is not None:
+                print(f"{name}: {frames:.0f} frames/s (goal {FRAMES:g})")
+
+
+if __name__ == "__main__":
+    main()
