@@ -94,16 +94,20 @@ def test_a_link_restores_the_settings():
         ({"agent": f"{RUN}mine"}, r"^agent: expected one of .* got 'run: mine'"),
         ({"agent": f"{RUN}../runs"}, r"^agent: expected one of .* got 'run: ../runs'"),
         ({"agent": f"{RUN}/etc"}, r"^agent: expected one of .* got 'run: /etc'"),
-        (
-            {"agent": ENDLESS, "rounds": 40, "megahertz": 0.5, "snr_shift": -20.0},
-            r"^rounds: expected at most \d+, since the episode ends",
-        ),
     ],
 )
 def test_bad_settings_are_refused(values, message, tmp_path):
     settings = AgentSettings(**{"num_users": 4, **values})
     with pytest.raises(ValueError, match=message):
         compute(settings, Places(runs=tmp_path))
+
+
+def test_no_more_steps_than_an_episode_has(tmp_path):
+    slow = tmp_path / "slow.toml"
+    slow.write_text('preset = "llama2"\nverification_fixed_time = 1.0\n', encoding="utf-8")
+    settings = AgentSettings(scenario=str(slow), agent=ENDLESS, rounds=30, num_users=2)
+    with pytest.raises(ValueError, match=r"^rounds: expected at most \d+, since the episode ends then, got 30$"):
+        compute(settings, Places(scenario_file=slow))
 
 
 def test_without_the_packages_of_networks(monkeypatch):
