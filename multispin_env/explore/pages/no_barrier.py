@@ -57,7 +57,6 @@ def _means(settings: NoBarrierSettings, found: dict[str, Any]) -> Markup:
     ]
     return card(
         "Means",
-        numbers({"mean bound": f"{found['mean_bound']:.2f} tokens/s"}),
         *tables,
         about=f"{settings.episodes} episodes of {settings.seconds:g} s, with seeds from {settings.seed} on.",
         wide=True,
