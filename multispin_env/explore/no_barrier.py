@@ -62,7 +62,7 @@ class NoBarrierSettings(SystemSettings):
     right: str = controlled("barrier", Choice("right", SCHEDULERS))
     requests: str = controlled(ALWAYS, Choice("requests", REQUESTS))
     load: float = controlled(0.6, Slider("load, where requests end", 0.1, 2.0, 0.05))
-    seconds: float = controlled(10.0, Slider("seconds", 2.0, 60.0, 1.0, "s"))
+    seconds: float = controlled(5.0, Slider("seconds", 2.0, 60.0, 1.0, "s"))
     episodes: int = controlled(4, Slider("episodes behind the means", 2, 16))
     seed: int = controlled(0, Slider("seed", 0, 999))
 
