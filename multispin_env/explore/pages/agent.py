@@ -24,11 +24,11 @@ def draw(settings: AgentSettings, found: AgentNumbers | str) -> Markup:
 def _headline(found: AgentNumbers) -> dict[str, str]:
     loss = found.loss
     word = "the agent loses" if loss >= 0.0 else "the agent gains"
-    part = 100.0 * abs(loss) / found.best.goodput if found.best.goodput else 0.0
     return {
         "agent": f"{found.agent.goodput:.2f} {found.unit}",
         found.best.name: f"{found.best.goodput:.2f} {found.unit}",
-        word: f"{abs(loss):.2f} {found.unit} ({part:.2f} %)",
+        word: f"{abs(loss):.2f} {found.unit}",
+        **({f"of {found.best.name}": f"{found.agent.goodput / found.best.goodput:.4f}"} if found.best.goodput else {}),
     }
 
 
