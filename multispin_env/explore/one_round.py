@@ -20,13 +20,37 @@ from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 CERTIFY = 1e-6
 """Gap to which the optimum is proven, unless the search ends earlier."""
 
+PRINTED = """for name in ms.controller_names():
+    one = decision if name == "optimal" else ms.make_controller(name, scenario)(state)
+    goodput = ms.expected_outcome(scenario, state, one).goodput
+    print(f"{name}: {goodput:.2f} tokens/s, {goodput / outcome.goodput:.4f} of the optimum")
+print(f"bound: {decision.bound:.2f} tokens/s, gap: {max(decision.bound / outcome.goodput - 1.0, 0.0):.1e}")
+print(f"a round: {outcome.tokens.sum():.2f} tokens, {outcome.round_latency * 1e3:.1f} ms,", end=" ")
+print(f"of which verification {outcome.verification_time * 1e3:.1f} ms")
+print("lengths:", *decision.draft_length)
+print("bandwidth in MHz:", *(f"{one / 1e6:.3f}" for one in decision.bandwidth))
+print("ends in ms:", *(f"{one * 1e3:.1f}" for one in outcome.draft_time + outcome.upload_time))
+print("tokens:", *(f"{one:.3f}" for one in outcome.tokens))
+rates = outcome.tokens / outcome.round_latency
+print("tokens/s:", *(f"{one:.2f}" for one in rates))
+"""
+
 WORTH = """worth = ms.sensitivities(scenario, state)
 print(f"one more MHz is worth {worth.total_bandwidth * 1e6:.3g} tokens/s")
 print("one more dB is worth", *(f"{one:.3g}" for one in worth.snr_db), "tokens/s")
 print(f"a verification that is one ms shorter is worth {-worth.verification_time * 1e-3:.3g} tokens/s")
-print("a token drafted one ms faster is worth", *(f"{-one * 1e-3:.3g}" for one in worth.draft_time), "tokens/s")
+print("a token that is drafted one ms faster is worth", *(f"{-one * 1e-3:.3g}" for one in worth.draft_time), "tokens/s")
 """
-"""The end of the Python."""
+
+MOVED = """before = snr_db.copy()
+before[{index}] = {old}
+old_state = ms.SystemState(state.draft_time, np.log2(1.0 + np.power(10.0, before / 10.0)), acceptance)
+old_decision = ms.make_controller("optimal", scenario, certify=1e-6)(old_state)
+old = ms.expected_outcome(scenario, old_state, old_decision)
+print("change in tokens/s:", *(f"{{one:+.2f}}" for one in rates - old.tokens / old.round_latency))
+print("change in MHz:", *(f"{{one / 1e6:+.3f}}" for one in decision.bandwidth - old_decision.bandwidth))
+"""
+"""Parts of the Python."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +160,12 @@ def _rate(value: FloatArray | float) -> str:
 def as_python(settings: RoundSettings, places: Places) -> str:
     """Python that prints the numbers of the page."""
     scenario = settings.system(places)
-    table = settings.devices(scenario)
+    table, before = settings.devices(scenario), settings.devices(scenario, moved=False)
     worth = "" if scenario.padded_verification else WORTH
+    old = before.snr_db[settings.moved - 1 : settings.moved]
+    moved = (
+        "" if np.array_equal(table.snr_db, before.snr_db) else MOVED.format(index=settings.moved - 1, old=old.item())
+    )
     return f"""import numpy as np
 import multispin_env as ms
 
@@ -145,15 +173,7 @@ import multispin_env as ms
 {table.python_state()}
 decision = ms.make_controller("optimal", scenario, certify={CERTIFY})(state)
 outcome = ms.expected_outcome(scenario, state, decision)
-for name in ms.controller_names():
-    one = decision if name == "optimal" else ms.make_controller(name, scenario)(state)
-    print(f"{{name:20s}} {{ms.expected_outcome(scenario, state, one).goodput:.2f}} tokens/s")
-print(f"bound {{decision.bound:.2f}} tokens/s, gap {{decision.bound / outcome.goodput - 1.0:.1e}}")
-print("lengths", *decision.draft_length)
-print("bandwidth in MHz", *(f"{{one / 1e6:.3f}}" for one in decision.bandwidth))
-print("expected tokens", *(f"{{one:.3f}}" for one in outcome.tokens))
-print("finish in ms", *(f"{{one * 1e3:.1f}}" for one in outcome.draft_time + outcome.upload_time))
-{worth}"""
+{PRINTED}{worth}{moved}"""
 
 
 def as_command(settings: RoundSettings, places: Places) -> str:

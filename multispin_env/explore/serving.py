@@ -30,16 +30,12 @@ def listening(host: str, port: int) -> socket.socket:
     """
     check_integer("port", port, 0, 65535)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        made = socket.socket(family, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
-        made.listen()  # who asks before the page is ready waits for it
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family)  # who asks before the page is ready waits for it
     except OSError as error:
         raise ValueError(
             f"host and port: expected a free address of this machine, got {host}:{port} ({error.strerror})"
         ) from None
-    return made
 
 
 def serve(app: ASGIApp, at: socket.socket) -> None:

@@ -135,6 +135,7 @@ BAD = {
     "compare": ["--episodes", "1"],
     "reproduce": ["--only", "nothing"],
     "watch": ["--fps", "0"],
+    "explore": ["--port", "-1"],
     "solve": ["nowhere.csv"],
     "capacity": ["--ttft", "0"],
     "schedule": ["--max-batch", "0"],
@@ -220,6 +221,7 @@ def test_what_is_missing_is_one_sentence(package, command, words):
         ("safetensors", ["export", "nowhere"]),
         ("stable_baselines3", ["pack", "nowhere", "--commit", "abc"]),
         ("matplotlib", ["league"]),
+        ("starlette", ["explore", "--port", "0", "--no-browser"]),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
