@@ -106,9 +106,7 @@ class Side:
 
     name: str
     decision: Decision | Order
-    device_rate: (
-        FloatArray  # (K,) tokens/s of the decision; of an order, which has none by itself, of the whole episode
-    )
+    device_rate: FloatArray  # (K,) tokens/s of the decision; of an order, those of an episode
     goodput: float  # tokens/s of all; where requests end, of those in time
 
 
