@@ -138,7 +138,8 @@ def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
         for name in (settings.left, settings.right)
     }
     metric = "tokens_in_time" if settings.serving else "token_goodput"
-    rows = compare_ledgers({name: one.ledger for name, one in played.items()}, settings.right, metric)
+    with np.errstate(divide="ignore"):  # of a device that got nothing yet, the logarithm, which is not shown
+        rows = compare_ledgers({name: one.ledger for name, one in played.items()}, settings.right, metric)
     below = METRICS[metric].below
     tables = [comparison_cells(rows, metric), *([] if below is None else [below(rows)])]
     bound = rate_bound(scenario, played[settings.left].system[0])

@@ -91,3 +91,10 @@ def test_no_other_folder_is_read(runs, tmp_path, name):
     shutil.copytree(runs / "mine", tmp_path / "outside")
     with pytest.raises(ValueError, match=r"^agent: expected one of "):
         compute(AgentSettings(agent=f"{RUN}{name}", num_users=3), Places(runs=runs))
+
+
+@pytest.mark.parametrize("agent", [FULL, f"{RUN}mine"])
+def test_a_scenario_of_which_more_is_observed_is_refused(runs, agent):
+    settings = AgentSettings(agent=agent, num_users=3, server="a100-32b")
+    with pytest.raises(ValueError, match=r"^server: expected one whose time does not depend on tokens, .* 'a100-32b'$"):
+        compute(settings, Places(runs=runs))
