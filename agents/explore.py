@@ -74,13 +74,11 @@ def _check_suited(trained: Scenario, scenario: Scenario) -> None:
     """``ValueError`` for what a network can't read: more is observed where tokens cost the server time."""
     if bool(trained.verification_pieces) != bool(scenario.verification_pieces):
         law = "depends" if trained.verification_pieces else "does not depend"
-        raise ValueError(
-            f"server: expected one whose time {law} on tokens, as the agent's own, got {scenario.server or 'another law'!r}"
-        )
-    if len(trained.tasks) != len(scenario.tasks):
-        raise ValueError(
-            f"scenario: expected {len(trained.tasks)} tasks, as the agent's own, got {len(scenario.tasks)}"
-        )
+        got = scenario.server or "another law"
+        raise ValueError(f"server: expected one whose time {law} on tokens, as the agent's own, got {got!r}")
+    wanted, given = len(trained.tasks), len(scenario.tasks)
+    if wanted != given:
+        raise ValueError(f"scenario: expected {wanted} tasks, as the agent's own, got {given}")
 
 
 _package = lru_cache(KEPT)(agents.load)

@@ -8,10 +8,11 @@ in a second too.
 import argparse
 import time
 import urllib.request
+from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.browser import browser, redraw, served
+from benchmarks.browser import browser, redraw, resize, served
 from multispin_env.explore.view import VIEWS
 
 START, REDRAW, FRAMES = 3.0, 0.2, 20.0
@@ -19,6 +20,27 @@ START, REDRAW, FRAMES = 3.0, 0.2, 20.0
 
 MOVED = "megahertz"
 """The slider that is moved."""
+
+SHOWN = {
+    "one-round": "one-round?num_users=8&moved=3&moved_db=-10",
+    "landscape": "landscape?payload=ids&server=a100-32b",
+    "no-barrier": "no-barrier?left=groups&seconds=10",
+    "rush": "no-barrier?num_users=8&requests=rush+in+azure-code&load=0.2&seconds=20",
+    "agent": "agent?num_users=12&agent=MultiSpin/HiddenAcceptance-v0&rounds=6",
+}
+"""Links of the pictures, by their names."""
+
+MIDDLE = """
+const time = document.querySelector('[data-player="time"]');
+if (time) {
+  time.value = time.max / 2;
+  time.dispatchEvent(new Event("input"));
+}
+"""
+"""Shows the middle of an episode, where a page has one."""
+
+PICTURES = {"wide": 1600, "phone": 400}
+"""Widths of the pictures."""
 
 PLAYED = """
 const done = arguments[0];
@@ -49,11 +71,27 @@ def redraw_seconds(driver: Any, count: int) -> list[float]:
     return [redraw(driver, MOVED, 5.0 + 0.5 * move) for move in range(count)]
 
 
+def take_pictures(driver: Any, address: str, folder: Path) -> None:
+    """Pictures of the top of every view, on a wide screen and on a phone, for the documentation."""
+    for name, link in SHOWN.items():
+        for size, width in PICTURES.items():
+            resize(driver, width)
+            driver.get(f"{address}/{link}")
+            driver.execute_script(MIDDLE)
+            driver.save_screenshot(str(folder / f"explore-{name}-{size}.png"))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=31, help="moves of the slider (default 31)")
-    count = parser.parse_args().count
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="only take the documentation's pictures")
+    options = parser.parse_args()
+    if options.pictures is not None:
+        with served() as address, browser() as driver:
+            take_pictures(driver, address, options.pictures)
+        return
+    count = options.count
     starts = [start_seconds() for _ in range(3)]
     print(f"start until the page is served: {median(starts):.2f} s (goal {START:g} s)")
     with served() as address, browser() as driver:

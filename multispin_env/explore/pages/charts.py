@@ -7,7 +7,7 @@ from multispin_env.explore.markup import Markup, element
 from multispin_env.explore.pages.parts import FAINT, INK, LINES
 
 WIDTH, HEIGHT = 400.0, 250.0
-LEFT, RIGHT, TOP, BOTTOM = 44.0, 12.0, 10.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 12.0, 26.0, 40.0
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4")
 """Of lines, so that colour is not all that tells them apart."""
 
@@ -34,14 +34,16 @@ def line_chart(
     """
     points = [point for line in lines.values() for point in line] + list(marks.values())
     width = max(one for one, _ in points)
-    top = _ceiling(max(value for _, value in points))
+    most = max(value for _, value in points)
+    step = _ceiling(most / 4.0)
+    top = step * ceil(most / step)
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
         return LEFT + point[0] / width * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - point[1] / top * (
             HEIGHT - TOP - BOTTOM
         )
 
-    parts = [*_y_axis(top, y), *_x_axis(width, x, place)]
+    parts = [*_y_axis(top, step, y), *_x_axis(width, x, place)]
     for (title, line), colour, dash in zip(lines.items(), LINES, DASHES, strict=False):
         path = " ".join(f"{across:.1f},{up:.1f}" for across, up in map(place, line))
         parts.append(
@@ -55,18 +57,18 @@ def line_chart(
 
 
 def _ceiling(value: float) -> float:
-    """A round number that is not less."""
-    unit = 10.0 ** floor(log10(value)) / 2.0 if value > 0.0 else 1.0
-    return ceil(value / unit) * unit
+    """The least of 1, 2 and 5 times a power of ten that is not less."""
+    unit = 10.0 ** floor(log10(value)) if value > 0.0 else 1.0
+    return next(unit * times for times in (1.0, 2.0, 5.0, 10.0) if unit * times >= value * (1.0 - 1e-9))
 
 
-def _y_axis(top: float, title: str) -> list[Markup]:
+def _y_axis(top: float, step: float, title: str) -> list[Markup]:
     parts = []
-    for share in (0.0, 0.5, 1.0):
-        up = HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+    for number in range(round(top / step) + 1):
+        up = HEIGHT - BOTTOM - number * step / top * (HEIGHT - TOP - BOTTOM)
         parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up, y2=up, stroke=FAINT))
-        parts.append(element("text", f"{share * top:g}", x=LEFT - 5, y=up + 4, text_anchor="end"))
-    parts.append(element("text", title, x=LEFT + 4, y=TOP + 10))
+        parts.append(element("text", f"{number * step:g}", x=LEFT - 5, y=up + 4, text_anchor="end"))
+    parts.append(element("text", title, x=4, y=TOP - 14))
     return parts
 
 

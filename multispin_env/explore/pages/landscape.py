@@ -16,13 +16,20 @@ from multispin_env.explore.landscape import (
 )
 from multispin_env.explore.markup import Markup, element, joined
 from multispin_env.explore.pages.charts import line_chart
-from multispin_env.explore.pages.parts import card, numbers, scrolling, table
+from multispin_env.explore.pages.parts import card, legend, numbers, scrolling, table
 from multispin_env.explore.view import View
 from multispin_env.reproduce.figures.does_it_pay import NAMES
 from multispin_env.units import MHZ
 
-PAYS, PAYS_NOT = "rgb(86,180,233)", "rgb(230,159,0)"
-"""Sky and orange of the palette, under black letters."""
+COLOURS = {
+    "pays over a server that drafts for all": "rgb(86,180,233)",
+    "pays over the server alone": "rgb(240,228,66)",
+    "does not pay": "rgb(230,159,0)",
+}
+"""Sky, yellow and orange of Okabe and Ito's palette, under black letters."""
+
+SAME = 1e-6
+"""Part of a goodput that counts as rounding."""
 
 
 def draw(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
@@ -62,8 +69,8 @@ def _over(curve: Curve, places: tuple[float, ...], present: float, title: str, f
 
 def _about(found: LandscapeNumbers) -> str:
     return (
-        f"Tokens/s of Multi-SPIN on {found.scenario.label}, with draft lengths from 0, over the better of two others: "
-        f"the {NAMES['autoregressive']}, and a {NAMES['colocated']}. Blue: it pays. The frame is the nearest to the "
+        f"Tokens/s of Multi-SPIN on {found.scenario.label}, with draft lengths from 0: over those of the server alone, "
+        "and, below, over those of a server that has both models and drafts for all. The frame is the nearest to the "
         "present point."
     )
 
@@ -82,13 +89,15 @@ def _map(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
         ]
         rows.append((str(users), *cells))
     header = ("K", *(f"{megahertz:g} MHz" for megahertz in MAP_BUDGETS))
-    return element("div", scrolling(table("pay", header, rows)), class_="map")
+    return element("div", legend(COLOURS), scrolling(table("pay", header, rows)), class_="map")
 
 
 def _pay_cell(cell: PayCell, present: bool) -> Markup:
-    colour = PAYS if cell.winner == "multi-spin" else PAYS_NOT
+    both, alone, nothing = COLOURS.values()
+    colour = both if cell.winner == "multi-spin" else alone if cell.over_alone > 1.0 + SAME else nothing
     frame = ";outline:3px solid #222;outline-offset:-3px" if present else ""
-    return element("td", f"{cell.over_best:.2f}", style=f"background:{colour}{frame}", title=NAMES[cell.winner])
+    shown = [f"{cell.over_alone:.2f}", element("br"), f"{cell.over_colocated:.2f}"]
+    return element("td", shown, style=f"background:{colour}{frame}", title=f"best: {NAMES[cell.winner]}")
 
 
 VIEW = View(

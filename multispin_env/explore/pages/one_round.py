@@ -146,7 +146,7 @@ def _payers(settings: RoundSettings, found: RoundNumbers) -> Markup:
     ]
     others = float(change.sum()) - float(change[found.moved - 1])
     said = (
-        f"The SNR of device {found.moved} is {settings.moved_db:+g} dB of what it was. It gets "
+        f"The SNR of device {found.moved} has moved by {settings.moved_db:+g} dB. It gets "
         f"{change[found.moved - 1]:+.2f} tokens/s, all others together {others:+.2f} tokens/s, and "
         f"{hertz[found.moved - 1] / MHZ:+.3f} MHz goes to it."
     )
