@@ -1,6 +1,7 @@
 """The view without the barrier: two schedulers on the same devices, as timelines and as a table."""
 
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -133,23 +134,23 @@ def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
     """
     scenario = settings.system(places)
     arguments = tuple(settings.arguments(scenario).items())
-    played = {
-        name: _played(settings.env_id, scenario, arguments, name, settings.episodes, settings.seed)
-        for name in (settings.left, settings.right)
-    }
+    system = settings.env_id, scenario, arguments
+    played = {settings.left: _played(*system, settings.left, settings.episodes, settings.seed)}
+    with ThreadPoolExecutor(1) as aside:  # the linear program does not hold up Python
+        bound = aside.submit(rate_bound, scenario, played[settings.left].system[0])
+        played[settings.right] = _played(*system, settings.right, settings.episodes, settings.seed)
     metric = "tokens_in_time" if settings.serving else "token_goodput"
     with np.errstate(divide="ignore"):  # of a device that got nothing yet, the logarithm, which is not shown
         rows = compare_ledgers({name: one.ledger for name, one in played.items()}, settings.right, metric)
     below = METRICS[metric].below
     tables = [comparison_cells(rows, metric), *([] if below is None else [below(rows)])]
-    bound = rate_bound(scenario, played[settings.left].system[0])
     return {
         "users": scenario.num_users,
         "ticks": TICKS,
         "window": Axes.of(*(one.trace for one in played.values())).window,
         "colours": {name: "#" + bytes(colour).hex() for name, colour in COLOURS.items()},
         "serving": settings.serving,
-        "bound": float(bound),
+        "bound": float(bound.result()),
         "sides": [{"name": name, "facts": _facts(one), **timeline(one.trace)} for name, one in played.items()],
         "tables": [{"header": header, "lines": lines} for header, lines in tables],
     }
