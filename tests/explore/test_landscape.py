@@ -11,7 +11,7 @@ from multispin_env.explore.landscape import BUDGETS, MAP_USERS, USERS, Landscape
 from multispin_env.explore.places import Places
 
 HERE = Places()
-SETTINGS = LandscapeSettings(num_users=4, megahertz=7.0, states=2, seed=1, server="a100-32b", payload="ids")
+SETTINGS = LandscapeSettings(num_users=4, megahertz=7.0, states=2, seed=3, server="a100-32b", payload="ids")
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def found():
 
 
 def mean(scenario, name, **options):
-    state = ms.sample_state(scenario.replace(num_users=40), np.random.default_rng(1), 2)[:, : scenario.num_users]
+    state = ms.sample_state(scenario.replace(num_users=40), np.random.default_rng(3), 2)[:, : scenario.num_users]
     return ms.expected_outcome(scenario, state, ms.make_controller(name, scenario, **options)(state)).goodput.mean()
 
 
@@ -46,7 +46,7 @@ def test_the_map_compares_with_the_better_of_the_others(found):
     assert len(found.pay) == len(MAP_USERS) * 6
     for cell in found.pay[::7]:
         one = found.scenario.replace(num_users=cell.num_users, total_bandwidth=cell.megahertz * 1e6, min_draft_length=0)
-        state = ms.sample_state(one.replace(num_users=40), np.random.default_rng(1), 2)[:, : one.num_users]
+        state = ms.sample_state(one.replace(num_users=40), np.random.default_rng(3), 2)[:, : one.num_users]
         best = mean(one, "optimal")
         assert cell.over_alone == pytest.approx(best / ms.autoregressive_goodput(one), rel=1e-12)
         assert cell.over_colocated == pytest.approx(best / ms.colocated_goodput(one, state).mean(), rel=1e-12)

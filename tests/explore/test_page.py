@@ -107,7 +107,9 @@ def test_a_machine_that_is_reached_everywhere_has_any_name():
 
 def test_the_browser_is_told_to_load_nothing_from_elsewhere():
     _, headers, _ = ask("/assets/explore.js")
-    policy = headers["content-security-policy"]
-    assert policy.startswith("default-src 'none'; script-src 'self'; ")
-    assert "frame-ancestors 'none'" in policy
+    policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+    assert policy["script-src"] == policy["connect-src"] == policy["form-action"] == "'self'"
+    assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
+    assert policy["img-src"] == "'self' data:"
+    assert policy["style-src"] == "'self' 'unsafe-inline'"
     assert headers["x-content-type-options"] == "nosniff"

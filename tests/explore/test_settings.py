@@ -81,9 +81,11 @@ def test_sliders_change_what_they_say():
 
 
 def test_a_wide_spread_stays_a_scenario():
+    base = Scenario.preset("llama2")
+    assert (base.draft_time_spread, base.mean_gain_low, base.mean_gain_high) == (0.15, 0.2, 0.5)
     wide = SystemSettings(spread=2.0).system(HERE)
     assert wide.draft_time_spread == pytest.approx(0.3)
-    assert 0.0 < wide.mean_gain_low < wide.mean_gain_high
+    assert (wide.mean_gain_low, wide.mean_gain_high) == pytest.approx((0.05, 0.65))
 
 
 @pytest.mark.parametrize("settings", [SystemSettings, RoundSettings, LandscapeSettings])
