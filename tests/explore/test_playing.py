@@ -20,7 +20,7 @@ ARGUMENTS = {"channel_law": "static", "horizon": 2.0}
 def test_as_the_comparison_plays_them(env_id, name, more):
     """To the last bit: episodes of different lengths, with their latencies."""
     found = played(env_id, name, episodes=3, seed=5, **ARGUMENTS, **more).ledger
-    expected = Episodes(env_id, 3, "llama2", {"num_users": 3, **ARGUMENTS, **more}, seed=5).play(name)
+    expected = Episodes(env_id, 3, "llama2", {"num_users": 3, "rho": 1.0, **ARGUMENTS, **more}, seed=5).play(name)
     assert (found.tokens == expected.tokens).all()
     assert (found.time == expected.time).all()
     assert len(set(found.time.tolist())) == 3
