@@ -8,6 +8,7 @@ in a second too.
 import argparse
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,8 +19,8 @@ from multispin_env.explore.view import VIEWS
 START, REDRAW, FRAMES = 3.0, 0.2, 20.0
 """Goals: seconds, seconds, frames a second."""
 
-MOVED = "megahertz"
-"""The slider that is moved."""
+MOVED = {"megahertz": (5.0, 0.5), "snr_shift": (-10.0, 0.5), "seed": (0, 1)}
+"""Sliders that are moved, each from where and by how much; of the views that have them."""
 
 SHOWN = {
     "one-round": "one-round?num_users=8&moved=3&moved_db=-10",
@@ -65,10 +66,17 @@ def start_seconds() -> float:
         return time.perf_counter() - begin
 
 
-def redraw_seconds(driver: Any, count: int) -> list[float]:
-    """Times of so many moves of the slider."""
+def has(driver: Any, control: str) -> bool:
+    """Whether the page has a control."""
+    found: bool = driver.execute_script("return !!document.getElementById(arguments[0])", control)
+    return found
+
+
+def redraw_seconds(driver: Any, slider: str, count: int) -> list[float]:
+    """Times of so many moves of a slider, with 20 devices."""
     redraw(driver, "num_users", 20)
-    return [redraw(driver, MOVED, 5.0 + 0.5 * move) for move in range(count)]
+    start, step = MOVED[slider]
+    return [redraw(driver, slider, start + step * move) for move in range(count)]
 
 
 def take_pictures(driver: Any, address: str, folder: Path) -> None:
@@ -91,16 +99,15 @@ def main() -> None:
         with served() as address, browser() as driver:
             take_pictures(driver, address, options.pictures)
         return
-    count = options.count
     starts = [start_seconds() for _ in range(3)]
     print(f"start until the page is served: {median(starts):.2f} s (goal {START:g} s)")
     with served() as address, browser() as driver:
         for name in VIEWS.names():
             driver.get(f"{address}/{name}")
-            if driver.execute_script(f"return !!document.getElementById('{MOVED}')"):
-                times = redraw_seconds(driver, count)
+            for slider in filter(partial(has, driver), MOVED):
+                times = redraw_seconds(driver, slider, options.count)
                 said = f"median {1e3 * median(times):.0f} ms, largest {1e3 * max(times):.0f} ms"
-                print(f"{name}: a slider redraws in {said} (goal {1e3 * REDRAW:g} ms)")
+                print(f"{name}, {slider}: redrawn in {said} (goal {1e3 * REDRAW:g} ms)")
             frames = driver.execute_async_script(PLAYED)
             if frames is not None:
                 print(f"{name}: {frames:.0f} frames/s (goal {FRAMES:g})")

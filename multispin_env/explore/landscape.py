@@ -1,6 +1,5 @@
 """Landscape: goodput around the present point, and where distributed drafting pays."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,12 +23,9 @@ CONTROLLERS = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
 BUDGETS = (0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0)
 """MHz."""
 
-USERS = (1, 2, 4, 7, 10, 15, 20, 30, MOST_DEVICES)
+USERS = (1, 2, 5, 10, 20, 30, MOST_DEVICES)
 
-MAP_BUDGETS, MAP_USERS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0), (2, 5, 10, 20, MOST_DEVICES)
-
-OTHERS = ("autoregressive", "colocated")
-"""Systems that the map compares Multi-SPIN with."""
+MAP_BUDGETS, MAP_USERS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0), (2, 10, 20, MOST_DEVICES)
 
 Curve = dict[str, tuple[float, ...]]
 """Tokens/s of each controller, by its name."""
@@ -77,75 +73,74 @@ def compute(settings: LandscapeSettings, places: Places) -> LandscapeNumbers:
     """
     scenario = settings.system(places)
     seed, states = settings.seed, settings.states
-    others = scenario.replace(num_users=1)  # curves over K are those of any K, and those over B of any B
+    here = scenario.total_bandwidth / MHZ
+    anywhere = scenario.replace(total_bandwidth=MHZ)  # what does not depend on B or K is kept when these sliders move
+    anyone = scenario.replace(num_users=1)
     return LandscapeNumbers(
         scenario,
         tuple(range(scenario.min_draft_length, scenario.max_draft_length + 1)),
         _by_length(scenario, seed, states),
-        _curves(scenario.replace(total_bandwidth=MHZ), BUDGETS, _with_budget, seed, states),
-        _curves(others, USERS, _with_users, seed, states),
-        {name: _mean(scenario, name, seed, states) for name in CONTROLLERS},
-        _pay(others.replace(total_bandwidth=MHZ), seed, states),
+        {name: _over_budgets(anywhere, BUDGETS, name, seed, states) for name in CONTROLLERS},
+        {name: _over_users(anyone, name, seed, states) for name in CONTROLLERS},
+        {name: _over_budgets(anywhere, (here,), name, seed, states)[0] for name in CONTROLLERS},
+        _pay(anywhere.replace(num_users=1), seed, states),
     )
 
 
+@lru_cache(maxsize=64)
 def _states(scenario: Scenario, seed: int, states: int) -> SystemState:
-    """Random states; another K keeps the devices that stay."""
+    """Random states, which nobody changes; another K keeps the devices that stay."""
     many = sample_state(scenario.replace(num_users=MOST_DEVICES), np.random.default_rng(seed), states)
     return many[:, : scenario.num_users]
 
 
-def _mean(scenario: Scenario, name: str, seed: int, states: int) -> float:
-    """Mean goodput of a controller over the states."""
-    state = _states(scenario, seed, states)
-    return float(expected_outcome(scenario, state, make_controller(name, scenario)(state)).goodput.mean())
-
-
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _by_length(scenario: Scenario, seed: int, states: int) -> tuple[float, ...]:
-    state = _states(scenario, seed, states)
     lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
-    shape = (lengths.size, *state.draft_time.shape)
-    fixed = np.broadcast_to(lengths[:, None, None], shape)
-    columns = (state.draft_time, state.spectral_efficiency, state.acceptance_rate)
-    many = SystemState(*(np.broadcast_to(column, shape) for column in columns))
+    many = _repeated(_states(scenario, seed, states), lengths.size)
+    fixed = np.broadcast_to(lengths[:, None, None], many.draft_time.shape)
     decision = make_controller("optimal", scenario, fixed_length=fixed)(many)
     return tuple(expected_outcome(scenario, many, decision).goodput.mean(-1).tolist())
 
 
-def _with_budget(scenario: Scenario, megahertz: float) -> Scenario:
-    return scenario.replace(total_bandwidth=megahertz * MHZ)
+def _repeated(state: SystemState, count: int) -> SystemState:
+    """States (n, K) as (count, n, K)."""
+    columns = (state.draft_time, state.spectral_efficiency, state.acceptance_rate)
+    return SystemState(*(np.broadcast_to(column, (count, *column.shape)) for column in columns))
 
 
-def _with_users(scenario: Scenario, users: float) -> Scenario:
-    return scenario.replace(num_users=int(users))
+@lru_cache(maxsize=256)
+def _over_budgets(
+    scenario: Scenario, budgets: tuple[float, ...], name: str, seed: int, states: int
+) -> tuple[float, ...]:
+    """Mean goodput of a controller for each budget in MHz, in one batch.
+
+    Only the product of bandwidth and bit/s/Hz counts. So another budget is the same as better channels.
+    """
+    many = _repeated(_states(scenario, seed, states), len(budgets))
+    times = np.array(budgets)[:, None, None] * MHZ / scenario.total_bandwidth
+    many = many.changed(spectral_efficiency=many.spectral_efficiency * times)
+    decision = make_controller(name, scenario)(many)
+    return tuple(expected_outcome(scenario, many, decision).goodput.mean(-1).tolist())
 
 
-@lru_cache(maxsize=64)
-def _curves(
-    scenario: Scenario,
-    places: Sequence[float],
-    at: Callable[[Scenario, float], Scenario],
-    seed: int,
-    states: int,
-) -> Curve:
-    return {name: tuple(_mean(at(scenario, one), name, seed, states) for one in places) for name in CONTROLLERS}
+@lru_cache(maxsize=256)
+def _over_users(scenario: Scenario, name: str, seed: int, states: int) -> tuple[float, ...]:
+    budget = (scenario.total_bandwidth / MHZ,)
+    return tuple(_over_budgets(scenario.replace(num_users=users), budget, name, seed, states)[0] for users in USERS)
 
 
 @lru_cache(maxsize=64)
 def _pay(scenario: Scenario, seed: int, states: int) -> tuple[PayCell, ...]:
     cells = []
     for users in MAP_USERS:
-        for megahertz in MAP_BUDGETS:
-            one = scenario.replace(num_users=users, total_bandwidth=megahertz * MHZ, min_draft_length=0)
-            state = _states(one, seed, states)
-            values = {
-                "autoregressive": float(autoregressive_goodput(one)),
-                "colocated": float(colocated_goodput(one, state).mean()),
-                "multi-spin": _mean(one, "optimal", seed, states),
-            }
-            over_alone, over_colocated = (values["multi-spin"] / values[other] for other in OTHERS)
-            cells.append(PayCell(users, megahertz, over_alone, over_colocated, winner_of(values)))
+        one = scenario.replace(num_users=users, min_draft_length=0)
+        alone = float(autoregressive_goodput(one))
+        colocated = float(colocated_goodput(one, _states(one, seed, states)).mean())
+        reached = _over_budgets(one, MAP_BUDGETS, "optimal", seed, states)
+        for megahertz, goodput in zip(MAP_BUDGETS, reached, strict=True):
+            winner = winner_of({"autoregressive": alone, "colocated": colocated, "multi-spin": goodput})
+            cells.append(PayCell(users, megahertz, goodput / alone, goodput / colocated, winner))
     return tuple(cells)
 
 

@@ -234,6 +234,12 @@ def test_a_missing_package_names_the_extra_of_the_table(package, arguments):
     assert done.stderr == f"multispin {name}: {wanted}"
 
 
+def test_numbers_of_a_page_need_no_extra():
+    done = without("starlette", "explore", "--print", "/one-round?num_users=2")
+    assert done.returncode == 0, done.stderr
+    assert "optimal: " in done.stdout
+
+
 def test_compare_is_told_its_name_and_prints_json_alone():
     done = run("compare", "--num-users", "3", "--episodes", "2", "--set", "max_episode_steps=2", "--json", "-")
     assert done.returncode == 0

@@ -11,7 +11,7 @@ from multispin_env.explore.landscape import BUDGETS, MAP_USERS, USERS, Landscape
 from multispin_env.explore.places import Places
 
 HERE = Places()
-SETTINGS = LandscapeSettings(num_users=4, megahertz=7.0, states=2, seed=3, server="a100-32b", payload="ids")
+SETTINGS = LandscapeSettings(num_users=5, megahertz=7.0, states=2, seed=3, server="a100-32b", payload="ids")
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +27,13 @@ def mean(scenario, name, **options):
 def test_lines_pass_through_the_present_point(found):
     for name, here in found.here.items():
         assert found.by_bandwidth[name][BUDGETS.index(7.0)] == pytest.approx(here, rel=1e-12)
-        assert found.by_users[name][USERS.index(4)] == pytest.approx(here, rel=1e-12)
+        assert found.by_users[name][USERS.index(5)] == pytest.approx(here, rel=1e-12)
 
 
 def test_each_length_has_its_best_bandwidth(found):
     for length, goodput in zip(found.lengths, found.by_length, strict=True):
         assert goodput == pytest.approx(
-            mean(found.scenario, "optimal", fixed_length=np.full((1, 4), length)), rel=1e-12
+            mean(found.scenario, "optimal", fixed_length=np.full((1, 5), length)), rel=1e-12
         )
     assert max(found.by_length) <= found.here["optimal"] * (1 + 1e-9)
 
@@ -55,7 +55,7 @@ def test_the_map_compares_with_the_better_of_the_others(found):
 
 def test_what_is_kept_belongs_to_its_settings(found):
     """Answers of one user are no answers for another."""
-    other = compute(LandscapeSettings(num_users=4, megahertz=7.0, states=2, seed=2, server="a100-32b"), HERE)
+    other = compute(LandscapeSettings(num_users=5, megahertz=7.0, states=2, seed=2, server="a100-32b"), HERE)
     assert other.by_bandwidth != found.by_bandwidth
     assert compute(SETTINGS, HERE) == found
 

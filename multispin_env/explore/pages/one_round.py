@@ -104,7 +104,7 @@ def _edited(settings: RoundSettings, found: RoundNumbers) -> Markup:
                 element(
                     "td",
                     text,
-                    contenteditable="plaintext-only",
+                    contenteditable="true",
                     role="textbox",
                     tabindex=0,
                     aria_label=f"device {device}, {column.title}",
