@@ -22,8 +22,23 @@ START, REDRAW, FRAMES = 3.0, 0.2, 20.0
 MOVED = {"megahertz": (5.0, 0.5), "snr_shift": (-10.0, 0.5), "seed": (0, 1)}
 """Sliders that are moved, each from where and by how much; of the views that have them."""
 
-SHOWN = {"one-round": "?num_users=8&moved=3&moved_db=-10", "landscape": "?scenario=qwen3.5&server=a100-70b"}
-"""Settings of the pictures."""
+SHOWN = {
+    "one-round": "one-round?num_users=8&moved=3&moved_db=-10",
+    "landscape": "landscape?scenario=qwen3.5&server=a100-70b",
+    "no-barrier": "no-barrier?left=groups&seconds=10",
+    "rush": "no-barrier?num_users=8&requests=rush+in+azure-code&load=0.2&seconds=20",
+    "agent": "agent?num_users=12&agent=MultiSpin/HiddenAcceptance-v0&rounds=6",
+}
+"""Links of the pictures, by their names."""
+
+MIDDLE = """
+const time = document.querySelector('[data-player="time"]');
+if (time) {
+  time.value = time.max / 2;
+  time.dispatchEvent(new Event("input"));
+}
+"""
+"""Shows the middle of an episode, where a page has one."""
 
 PICTURES = {"wide": 1600, "phone": 400}
 """Widths of the pictures."""
@@ -66,10 +81,11 @@ def redraw_seconds(driver: Any, slider: str, count: int) -> list[float]:
 
 def take_pictures(driver: Any, address: str, folder: Path) -> None:
     """Pictures of the top of every view, on a wide screen and on a phone, for the documentation."""
-    for name in VIEWS.names():
+    for name, link in SHOWN.items():
         for size, width in PICTURES.items():
             resize(driver, width)
-            driver.get(f"{address}/{name}{SHOWN.get(name, '')}")
+            driver.get(f"{address}/{link}")
+            driver.execute_script(MIDDLE)
             driver.save_screenshot(str(folder / f"explore-{name}-{size}.png"))
 
 

@@ -99,10 +99,10 @@ class SystemSettings(Settings):
             return f"scenario = ms.Scenario.preset({self.scenario!r}, {words})"
         return f"scenario = ms.Scenario.load({self.scenario!r}).replace({words})"
 
-    def print_command(self, view: str, places: Places) -> str:
-        """The command that prints the numbers of a view."""
+    def print_command(self, view: str, places: Places, *more: str) -> str:
+        """The command that prints the numbers of a view, with ``more`` options that it needs."""
         file = [] if places.scenario_file is None else ["--scenario", str(places.scenario_file)]
-        return shlex.join(["multispin", "explore", *file, "--print", f"/{view}?{self.query()}"]) + "\n"
+        return shlex.join(["multispin", "explore", *file, *more, "--print", f"/{view}?{self.query()}"]) + "\n"
 
     def option_words(self, places: Places, *without: str) -> list[str]:
         """Options of a command that make `system`, without some fields."""

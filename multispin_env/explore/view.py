@@ -50,6 +50,8 @@ VIEWS: Registry[View] = Registry(
     {
         "one-round": _PAGES + "one_round:VIEW",
         "landscape": _PAGES + "landscape:VIEW",
+        "no-barrier": _PAGES + "no_barrier:VIEW",
+        "agent": _PAGES + "agent:VIEW",
     },
 )
 """By the path of the page, in the order of its menu."""

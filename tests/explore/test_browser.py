@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from benchmarks.browser import browser, installed, redraw, resize, served
+from multispin_env.explore import no_barrier
 from multispin_env.explore.one_round import RoundSettings, compute
 from multispin_env.explore.places import Places
 from multispin_env.explore.view import VIEWS
@@ -77,14 +78,17 @@ def edit(driver, cell, value, how="Enter"):
     )
     found = driver.find_element("css selector", f'[data-cell="{cell}"]')
     driver.execute_script("arguments[0].focus()", found)
-    found.send_keys(value, {"Enter": Keys.ENTER, "Escape": Keys.ESCAPE}[how])
+    found.send_keys(Keys.CONTROL, "a", Keys.NULL, value, {"Enter": Keys.ENTER, "Escape": Keys.ESCAPE}[how])
     if how == "Enter":
         until(driver, "return window.answered")
 
 
 def state_of(driver):
-    """All that the page shows."""
-    return texts(driver, "#results .card"), driver.execute_script("return location.href")
+    """All that the server has said, which a player's moment is not."""
+    said = """const results = document.getElementById('results').cloneNode(true);
+        results.querySelector('#player')?.replaceChildren();
+        return [...results.querySelectorAll('.card')].map(e => e.textContent)"""
+    return driver.execute_script(said), driver.execute_script("return location.href")
 
 
 def test_every_view_opens_and_redraws_in_silence(driver, address, view):
@@ -150,6 +154,62 @@ def test_the_copied_python_prints_the_numbers_of_the_page(driver, address):
     paid = texts(driver, ".amount")
     assert f"change in tokens/s: {' '.join(one.split()[0] for one in paid)}\n" in printed
     assert f"change in MHz: {' '.join(one.split()[2] for one in paid)}\n" in printed
+
+
+BUSY = "no-barrier?num_users=3&seconds=2&episodes=2&requests=poisson&load=1.5"
+
+
+def test_the_copied_python_prints_the_first_episode(driver, address):
+    """To the last shown digit, in a process of its own."""
+    driver.get(f"{address}/{BUSY}")
+    code = text(driver, "#python")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    lines = [line.split() for line in done.stdout.splitlines() if " first episode, " in line]
+    names = texts(driver, "[data-table=first] tbody td:first-child")
+    for place, (name, line) in enumerate(zip(names, lines, strict=True), start=1):
+        shown = texts(driver, f"[data-table=first] tbody tr:nth-child({place}) td:not(:first-child)")
+        assert (name, shown) == (line[0], line[6::2])
+        assert text(driver, "[data-number=bound]") == f"{line[4]} tokens/s"
+
+
+def test_the_timelines_play_by_the_keyboard(driver, address):
+    """With 20 devices: at least 20 frames a second, at the chosen speed, in words too."""
+    driver.get(f"{address}/no-barrier?num_users=20")
+    player = driver.find_element("id", "player")
+    of = "const p = document.getElementById('player').player; return "
+    first, said = driver.execute_script(f"{of} [p.clock, p.playing]"), texts(driver, ".player-news")
+    assert first[1] is False
+    from selenium.webdriver.common.keys import Keys
+
+    player.send_keys("+")
+    player.send_keys(" ")
+    time.sleep(1.0)
+    frames, seconds, moved = driver.execute_script(
+        f"{of} [p.frames, (performance.now() - p.started) / 1000, (p.clock - {first[0]}) / p.record.ticks]"
+    )
+    assert frames / seconds >= 20.0
+    assert moved == pytest.approx(seconds, abs=0.2)  # ahead of its first speed, one half
+    assert texts(driver, ".player-news") != said
+    player.send_keys(" ")
+    paused = driver.execute_script(f"{of} p.clock")
+    player.send_keys(Keys.ARROW_LEFT)
+    assert driver.execute_script(f"{of} [p.playing, p.clock, p.record.ticks]")[:2] == [False, paused - 5000]
+
+
+def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address):
+    driver.get(f"{address}/{BUSY}")
+    settings = no_barrier.NoBarrierSettings.from_query(urlsplit(BUSY).query)
+    found = no_barrier.compute(settings, Places())
+    driver.execute_script("const p = document.getElementById('player').player; p.seek(p.end)")
+    for side, said in zip(found["sides"], texts(driver, ".player-news"), strict=True):
+        over = [number for number, end in enumerate(side["ends"]) if end <= min(one["shown"] for one in found["sides"])]
+        rate = side["gained"][over[-1]] * found["ticks"] / side["ends"][over[-1]]
+        assert f" {rate:.1f} tokens/s in time so far, {100 * rate / found['bound']:.0f} % of the bound" in said
+        assert f"; {side['waiting'][over[-1]]} requests wait. " in said
+        in_time = sum(answer[1] for answer in side["answers"] if answer[0] <= side["ends"][over[-1]])
+        assert f"Requests: {in_time} in time, " in said
+        doing = [int(one) for one in re.findall(r"(\d+) (?:drafting|uploading|waiting|in verification|idle)", said)]
+        assert sum(doing) == 3
 
 
 def test_a_bad_cell_is_refused_and_the_last_good_state_stays(driver, address):
