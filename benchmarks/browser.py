@@ -17,6 +17,12 @@ QUIET = (
 )
 """Options with which the browser asks nobody but the page."""
 
+READY = """
+const done = arguments[0];
+const look = () => (document.readyState === "complete" ? done() : setTimeout(look, 5));
+look();
+"""
+
 REDRAWN = """
 const [name, value, done] = arguments;
 const control = document.getElementById(name);
@@ -71,6 +77,12 @@ def resize(driver: Any, width: int, height: int = 1000) -> None:
     """The size of the screen; a narrow one is a phone's."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def visit(driver: Any, url: str) -> None:
+    """Open a page; return when its scripts have run, which the driver alone does not wait for on a busy machine."""
+    driver.get(url)
+    driver.execute_async_script(READY)
 
 
 def redraw(driver: Any, name: str, value: float | str) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.browser import browser, redraw, resize, served
+from benchmarks.browser import browser, redraw, resize, served, visit
 from multispin_env.explore.view import VIEWS
 
 START, REDRAW, FRAMES = 3.0, 0.2, 20.0
@@ -84,7 +84,7 @@ def take_pictures(driver: Any, address: str, folder: Path) -> None:
     for name, link in SHOWN.items():
         for size, width in PICTURES.items():
             resize(driver, width)
-            driver.get(f"{address}/{link}")
+            visit(driver, f"{address}/{link}")
             driver.execute_script(MIDDLE)
             driver.save_screenshot(str(folder / f"explore-{name}-{size}.png"))
 
@@ -103,7 +103,7 @@ def main() -> None:
     print(f"start until the page is served: {median(starts):.2f} s (goal {START:g} s)")
     with served() as address, browser() as driver:
         for name in VIEWS.names():
-            driver.get(f"{address}/{name}")
+            visit(driver, f"{address}/{name}")
             for slider in filter(partial(has, driver), MOVED):
                 times = redraw_seconds(driver, slider, options.count)
                 said = f"median {1e3 * median(times):.0f} ms, largest {1e3 * max(times):.0f} ms"

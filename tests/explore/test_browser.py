@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.browser import browser, installed, redraw, resize, served
+from benchmarks.browser import browser, installed, redraw, resize, served, visit
 from multispin_env.explore import no_barrier
 from multispin_env.explore.one_round import RoundSettings, compute
 from multispin_env.explore.places import Places
@@ -93,7 +93,7 @@ def state_of(driver):
 
 def test_every_view_opens_and_redraws_in_silence(driver, address, view):
     """No word in the console, and nothing from elsewhere, also after a slider has moved."""
-    driver.get(f"{address}/{view}")
+    visit(driver, f"{address}/{view}")
     assert texts(driver, "#results .card")
     assert text(driver, "#said") == ""
     name = driver.execute_script("return document.querySelector('#controls [type=range]').name")
@@ -108,7 +108,7 @@ def test_every_view_opens_and_redraws_in_silence(driver, address, view):
 
 
 def test_a_slider_changes_the_numbers_and_a_link_restores_them(driver, address, view):
-    driver.get(f"{address}/{view}")
+    visit(driver, f"{address}/{view}")
     ranges = driver.execute_script("return [...document.querySelectorAll('#controls [type=range]')].map(e => e.name)")
     first = state_of(driver)
     name = next(one for one in ("num_users", "seed", *ranges) if one in ranges)
@@ -118,14 +118,14 @@ def test_a_slider_changes_the_numbers_and_a_link_restores_them(driver, address, 
     assert changed[1] == driver.execute_script("return document.getElementById('link').href")
     assert driver.execute_script(f"return document.querySelector('output[for={name}]').textContent") == "3"
     driver.get("about:blank")
-    driver.get(changed[1])
+    visit(driver, changed[1])
     assert state_of(driver) == changed
     assert driver.execute_script(f"return document.getElementById('{name}').value") == "3"
 
 
 def test_the_copied_python_prints_the_numbers_of_the_page(driver, address):
     """To the last shown digit, in a process of its own."""
-    driver.get(f"{address}/one-round?num_users=5&edits=2.snr_db%3D4.5&moved=3&moved_db=-7.5&payload=ids")
+    visit(driver, f"{address}/one-round?num_users=5&edits=2.snr_db%3D4.5&moved=3&moved_db=-7.5&payload=ids")
     driver.execute_cdp_cmd(
         "Browser.grantPermissions",
         {"origin": address, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]},
@@ -161,7 +161,7 @@ BUSY = "no-barrier?num_users=3&seconds=2&episodes=2&requests=poisson&load=1.5"
 
 def test_the_copied_python_prints_the_first_episode(driver, address):
     """To the last shown digit, in a process of its own."""
-    driver.get(f"{address}/{BUSY}")
+    visit(driver, f"{address}/{BUSY}")
     code = text(driver, "#python")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     lines = [line.split() for line in done.stdout.splitlines() if " first episode, " in line]
@@ -174,7 +174,7 @@ def test_the_copied_python_prints_the_first_episode(driver, address):
 
 def test_the_timelines_play_by_the_keyboard(driver, address):
     """With 20 devices: at least 20 frames a second, at the chosen speed, in words too."""
-    driver.get(f"{address}/no-barrier?num_users=20")
+    visit(driver, f"{address}/no-barrier?num_users=20")
     player = driver.find_element("id", "player")
     of = "const p = document.getElementById('player').player; return "
     first, said = driver.execute_script(f"{of} [p.clock, p.playing]"), texts(driver, ".player-news")
@@ -197,7 +197,7 @@ def test_the_timelines_play_by_the_keyboard(driver, address):
 
 
 def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address):
-    driver.get(f"{address}/{BUSY}")
+    visit(driver, f"{address}/{BUSY}")
     settings = no_barrier.NoBarrierSettings.from_query(urlsplit(BUSY).query)
     found = no_barrier.compute(settings, Places())
     driver.execute_script("const p = document.getElementById('player').player; p.seek(p.end)")
@@ -213,7 +213,7 @@ def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address
 
 
 def test_a_bad_cell_is_refused_and_the_last_good_state_stays(driver, address):
-    driver.get(f"{address}/one-round?num_users=3")
+    visit(driver, f"{address}/one-round?num_users=3")
     edit(driver, "2.snr_db", "4.5")
     good = state_of(driver)
     assert "edits=2.snr_db%3D4.5" in good[1]
@@ -236,7 +236,7 @@ def test_a_bad_cell_is_refused_and_the_last_good_state_stays(driver, address):
 
 
 def test_edits_can_be_undone(driver, address):
-    driver.get(f"{address}/one-round?num_users=3")
+    visit(driver, f"{address}/one-round?num_users=3")
     first = texts(driver, "#results .card")
     edit(driver, "1.snr_db", "30")
     assert texts(driver, "#results .card") != first
@@ -246,7 +246,7 @@ def test_edits_can_be_undone(driver, address):
 
 
 def test_a_refused_link_says_so(driver, address):
-    driver.get(f"{address}/one-round?num_users=99")
+    visit(driver, f"{address}/one-round?num_users=99")
     assert text(driver, "#said") == "num_users: expected an integer in 1..40, got 99"
     assert texts(driver, "#results .card")
 
@@ -254,7 +254,7 @@ def test_a_refused_link_says_so(driver, address):
 @pytest.mark.parametrize("width", [400, 1600])
 def test_nothing_is_wider_than_the_screen(driver, address, view, width):
     resize(driver, width)
-    driver.get(f"{address}/{view}")
+    visit(driver, f"{address}/{view}")
     wide, seen = driver.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
     assert wide <= seen
     assert seen == width
@@ -264,7 +264,7 @@ def test_all_is_reached_by_the_keyboard(driver, address):
     """Tab goes through controls, cells and buttons; arrows move a slider."""
     from selenium.webdriver.common.keys import Keys
 
-    driver.get(f"{address}/one-round?num_users=1")
+    visit(driver, f"{address}/one-round?num_users=1")
     reached = []
     for _ in range(40):
         driver.switch_to.active_element.send_keys(Keys.TAB)
@@ -288,7 +288,7 @@ def test_all_is_reached_by_the_keyboard(driver, address):
 
 
 def test_every_control_has_a_name(driver, address, view):
-    driver.get(f"{address}/{view}")
+    visit(driver, f"{address}/{view}")
     nameless = """return [...document.querySelectorAll('input:not([type=hidden]), select, [contenteditable]')]
         .filter(e => !(e.labels && e.labels.length) && !e.ariaLabel).map(e => e.outerHTML)"""
     assert driver.execute_script(nameless) == []
