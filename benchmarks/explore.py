@@ -24,7 +24,7 @@ MOVED = {"megahertz": (5.0, 0.5), "snr_shift": (-10.0, 0.5), "seed": (0, 1)}
 
 SHOWN = {
     "one-round": "one-round?num_users=8&moved=3&moved_db=-10",
-    "landscape": "landscape?payload=ids&server=a100-32b",
+    "landscape": "landscape?scenario=qwen3.5&server=a100-70b",
     "no-barrier": "no-barrier?left=groups&seconds=10",
     "rush": "no-barrier?num_users=8&requests=rush+in+azure-code&load=0.2&seconds=20",
     "agent": "agent?num_users=12&agent=MultiSpin/HiddenAcceptance-v0&rounds=6",

@@ -1,4 +1,4 @@
-"""The page as text: menu, controls, and what a view shows for its settings. Nothing is kept between two requests."""
+"""The page as text: menu, controls, and what a view shows for its settings. Nothing of a visitor is kept."""
 
 from multispin_env.checks import check_name
 from multispin_env.explore.markup import Markup, element, joined

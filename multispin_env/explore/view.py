@@ -12,7 +12,7 @@ from multispin_env.registry import Registry
 
 @dataclass(frozen=True)
 class View:
-    """One view of the page. Nothing of it is kept between two requests: what is shown is a function of the settings.
+    """One view of the page. Nothing of a visitor is kept: what is shown is a function of the settings.
 
     Parameters
     ----------

@@ -145,6 +145,9 @@ def test_the_copied_python_prints_the_numbers_of_the_page(driver, address):
     assert f"a round: {shown['expected tokens'].split()[0]} tokens, {text(driver, '[data-number=round]')}," in printed
     worth = texts(driver, "#worth li")
     assert worth[0].removesuffix(".").replace("One", "one") in printed
+    moved = re.match(r"The SNR of device 3 has moved from ([\d.]+) to ([\d.]+) dB", text(driver, "#payers"))
+    assert float(moved[2]) == pytest.approx(float(moved[1]) - 7.5, abs=1e-9)
+    assert moved[1] == text(driver, '[data-cell="3.snr_db"]')
     paid = texts(driver, ".amount")
     assert f"change in tokens/s: {' '.join(one.split()[0] for one in paid)}\n" in printed
     assert f"change in MHz: {' '.join(one.split()[2] for one in paid)}\n" in printed

@@ -88,7 +88,7 @@ def _map(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
             if cell.num_users == users
         ]
         rows.append((str(users), *cells))
-    header = ("K", *(f"{megahertz:g} MHz" for megahertz in MAP_BUDGETS))
+    header = ("K, MHz", *(f"{megahertz:g}" for megahertz in MAP_BUDGETS))
     return element("div", legend(COLOURS), scrolling(table("pay", header, rows)), class_="map")
 
 

@@ -144,9 +144,11 @@ def _payers(settings: RoundSettings, found: RoundNumbers) -> Markup:
         signed(f"{device + 1}", float(rate) / most, f"{rate:+.2f} tokens/s, {band / MHZ:+.3f} MHz")
         for device, (rate, band) in enumerate(zip(change.tolist(), hertz.tolist(), strict=True))
     ]
+    tables = settings.devices(found.scenario, moved=False), found.devices
+    before, after = (float(devices.snr_db[found.moved - 1]) for devices in tables)
     others = float(change.sum()) - float(change[found.moved - 1])
     said = (
-        f"The SNR of device {found.moved} has moved by {settings.moved_db:+g} dB. It gets "
+        f"The SNR of device {found.moved} has moved from {before:.1f} to {after:.1f} dB. It gets "
         f"{change[found.moved - 1]:+.2f} tokens/s, all others together {others:+.2f} tokens/s, and "
         f"{hertz[found.moved - 1] / MHZ:+.3f} MHz goes to it."
     )
