@@ -103,7 +103,7 @@ def whole_page(name: str, query: str, places: Places) -> str:
 def _document(title: str, scripts: tuple[str, ...], body: Markup) -> str:
     head = [
         element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1, minimum-scale=1"),
         element("title", title),
         element("link", rel="icon", href="data:,"),
         element("link", rel="stylesheet", href="/assets/explore.css"),

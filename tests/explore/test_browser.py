@@ -78,14 +78,17 @@ def edit(driver, cell, value, how="Enter"):
     )
     found = driver.find_element("css selector", f'[data-cell="{cell}"]')
     driver.execute_script("arguments[0].focus()", found)
-    found.send_keys(value, {"Enter": Keys.ENTER, "Escape": Keys.ESCAPE}[how])
+    found.send_keys(Keys.CONTROL, "a", Keys.NULL, value, {"Enter": Keys.ENTER, "Escape": Keys.ESCAPE}[how])
     if how == "Enter":
         until(driver, "return window.answered")
 
 
 def state_of(driver):
-    """All that the page shows."""
-    return texts(driver, "#results .card"), driver.execute_script("return location.href")
+    """All that the server has said, which a player's moment is not."""
+    said = """const results = document.getElementById('results').cloneNode(true);
+        results.querySelector('#player')?.replaceChildren();
+        return [...results.querySelectorAll('.card')].map(e => e.textContent)"""
+    return driver.execute_script(said), driver.execute_script("return location.href")
 
 
 def test_every_view_opens_and_redraws_in_silence(driver, address, view):
