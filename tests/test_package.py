@@ -28,6 +28,7 @@ LAYERS = (
     ("multispin_env.terminal",),
     ("multispin_env.watch",),
     ("multispin_env.reproduce",),
+    ("multispin_env.models",),
     (
         "multispin_env.commands",
         "multispin_env.__main__",
