@@ -35,7 +35,7 @@ class Places:
     """Columns that are read."""
 
 
-class PlacedLayer(DynamicLayer):
+class PlacedLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of a layer, (rows, heads, columns, width of a head).
 
     Parameters
@@ -89,7 +89,7 @@ class Sequences:
         """Tokens of each row that have been read, (rows,)."""
         self._places = Places()
         layers = [PlacedLayer(self._places, rows) for _ in range(model.network.config.num_hidden_layers)]
-        self._cache = Cache(layers=layers)  # type: ignore[no-untyped-call,unused-ignore]
+        self._cache = Cache(layers=layers)
 
     def trim(self, rows: IntArray, length: IntArray) -> None:
         """Forget all but the first tokens of these rows, (b,)."""
