@@ -155,6 +155,7 @@ class Record:
     measured_round: float
     accepting_time: float
     drafting_here: float
+    prompts_here: float
     decide_time: float
 
 
@@ -184,6 +185,7 @@ def records(contenders: Sequence[Contender]) -> list[Record]:
             measured_round=one.measured_time,
             accepting_time=one.accepting,
             drafting_here=one.drafting_here,
+            prompts_here=one.prompts_here,
             decide_time=one.deciding,
         )
         for contender in contenders

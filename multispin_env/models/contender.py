@@ -80,6 +80,8 @@ class Round:
     """Seconds on this machine between the pass and the texts."""
     drafting_here: float
     """Seconds of drafting on this machine, for all devices in one batch."""
+    prompts_here: float
+    """Seconds in which prompts of new requests were read behind the round."""
     deciding: float
     """Seconds of ``decide``."""
 
@@ -159,6 +161,7 @@ class Contender:
                 measured_pass=played.pass_time,
                 accepting=played.accepting_time,
                 drafting_here=played.drafting_time,
+                prompts_here=played.prompt_time,
                 deciding=deciding,
             )
         )

@@ -38,7 +38,7 @@ class Order:
 
 
 class Devices:
-    """K devices with a request each. A request that ends is followed by the device's next one.
+    """K devices with a request each.
 
     A text is a list of all tokens that are known, the prompt's first. A model reads what it has not read of it at its
     next pass. Before a round that is one token for the target: the last one, which nobody has read. For the draft it
@@ -87,14 +87,16 @@ class Devices:
         """Its task, (K,)."""
         self.left: IntArray = np.zeros(num_users, dtype=np.int64)
         """Tokens that it may still get, (K,)."""
-        self._begin(np.arange(num_users))
+        self.begin(np.arange(num_users))
 
     def unread(self, kept: Sequences, device: int) -> list[int]:
         """What a model has still to read of a device's text, at least one token."""
         return self.texts[device][kept.length[device] :]
 
-    def take(self, drafted: IntArray, accepted: IntArray, token: IntArray) -> IntArray:
+    def take(self, drafted: IntArray, accepted: IntArray, token: IntArray) -> tuple[IntArray, IntArray]:
         """Go on behind a round: add what was accepted and the server's token, and let the models forget the rest.
+
+        A request ends with the target's end token, or where it has all the tokens that it may get.
 
         Parameters
         ----------
@@ -107,8 +109,8 @@ class Devices:
 
         Returns
         -------
-        IntArray
-            Tokens gained, (K,): those behind the end of a request do not count.
+        tuple of IntArray and IntArray
+            Tokens gained, (K,), where those behind the end of a request do not count; and devices whose requests ended.
         """
         everybody = np.arange(len(self.texts))
         before = np.array([len(text) for text in self.texts])
@@ -124,10 +126,9 @@ class Devices:
             ended[device] = last is not None or gained[device] == self.left[device]
         self.left = self.left - gained
         self.age = self.age + 1
-        self._begin(np.flatnonzero(ended))
-        return gained
+        return gained, np.flatnonzero(ended)
 
-    def _begin(self, devices: IntArray) -> None:
+    def begin(self, devices: IntArray) -> None:
         """Next requests of these devices: both models read the prompts up to the last token."""
         if not len(devices):
             return

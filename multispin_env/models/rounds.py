@@ -29,6 +29,8 @@ class Played(NamedTuple):
     """Seconds of what follows it: laws of the tokens, who is accepted, what comes behind."""
     drafting_time: float
     """Seconds of drafting on this machine, one batch for all devices. No device takes it: theirs is emulated."""
+    prompt_time: float
+    """Seconds in which both models read the prompts of new requests, between this round and the next."""
 
 
 def play_round(
@@ -66,8 +68,11 @@ def play_round(
     with memory_for(f"the laws of a batch of {users} with {longest + 1} tokens each"):
         found = verify(probabilities(logits, temperature), law, drafted, length, accepting, last)
     accepting_time = perf_counter() - end  # its results are in the main memory, so the device is done
-    gained = devices.take(drafted, found.accepted, found.token)
-    return Played(found.accepted, gained, end - start, accepting_time, drafting_time)
+    gained, ended = devices.take(drafted, found.accepted, found.token)
+    begun = perf_counter()
+    devices.begin(ended)
+    prompt_time = _now(devices.pair.target) - begun
+    return Played(found.accepted, gained, end - start, accepting_time, drafting_time, prompt_time)
 
 
 class Player:

@@ -12,12 +12,18 @@ from multispin_env.reproduce.drawing import BLUE, DPI, RED, SETTINGS, check_matp
 from multispin_env.units import MS
 
 SHOWN = 6
-"""First rounds of the timeline."""
+"""First rounds of the timeline, of the slower contender; the other's in the same time."""
+
+MOST_SHOWN = 60
+"""Rounds of a contender, lest a picture have more cells than anybody can see."""
+
+BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "fontsize": 8}
+"""Place of a legend, where it covers no data."""
 
 HEIGHT = 0.8
 """Of a device's bar, in lines."""
 
-ACCEPTED_TOKEN, REFUSED_TOKEN = "drafted token, accepted", "drafted token, refused"
+ACCEPTED_TOKEN, REFUSED_TOKEN = "drafting, accepted", "drafting, refused"
 
 
 def save_timeline(contenders: Sequence[Contender], file: Path, title: str) -> None:
@@ -36,17 +42,21 @@ def save_timeline(contenders: Sequence[Contender], file: Path, title: str) -> No
         *timelines, below = figure.subplots(len(contenders) + 1, 1, height_ratios=ratios)
         end = max(sum(one.measured_time for one in contender.rounds[:SHOWN]) for contender in contenders)
         for axes, contender in zip(timelines, contenders, strict=True):
-            _draw_rounds(axes, contender.rounds[:SHOWN])
+            _draw_rounds(axes, _begun_before(end, contender.rounds))
             axes.set_xlim(0.0, end / MS)
-            axes.set_title(f"{contender.name}: first {len(contender.rounds[:SHOWN])} rounds", loc="left")
+            axes.set_title(f"{contender.name}, from the first round on", loc="left")
         timelines[-1].set_xlabel("time (ms)")
         handles, labels = timelines[0].get_legend_handles_labels()
-        timelines[0].legend(
-            handles, labels, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(labels), frameon=False, fontsize=8
-        )
+        timelines[-1].legend(handles, labels, **BESIDE)
         _draw_goodput(below, contenders)
         figure.suptitle(title, fontsize=10)
         figure.savefig(file, format="png")
+
+
+def _begun_before(end: float, rounds: Sequence[Round]) -> Sequence[Round]:
+    """Rounds that begin in the first seconds up to ``end``."""
+    begun = np.cumsum([0.0, *(one.measured_time for one in rounds[:-1])])
+    return rounds[: min(int((begun < end).sum()), MOST_SHOWN)]
 
 
 def _colour(rgb: tuple[int, int, int]) -> tuple[float, ...]:
@@ -106,4 +116,4 @@ def _draw_goodput(axes: Any, contenders: Sequence[Contender]) -> None:
     axes.set_xlabel("rounds so far")
     axes.set_ylabel("goodput so far (tokens/s)")
     axes.set_ylim(bottom=0.0)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+    axes.legend(**BESIDE)
