@@ -27,6 +27,7 @@ from multispin_env.models.prediction import assumptions_of
 from multispin_env.models.prompts import Prompts, read_prompts
 from multispin_env.models.timeline import save_timeline
 from multispin_env.models.verdict import block_of, verdict, verdict_cells
+from multispin_env.reproduce.drawing import check_matplotlib
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import add_scenario_options, chosen_arguments
 from multispin_env.terminal.command import Command
@@ -117,7 +118,7 @@ def contenders_of(
 def play(contenders: Sequence[Contender], rounds: int) -> BaseException | None:
     """Play in turns; returns what ended it early, Ctrl-C or too little memory, after `FEWEST` rounds of each."""
     try:
-        with Progress(1) as progress:
+        with Progress(1, time_left=True) as progress:
             report = progress.begin(" beside ".join(one.name for one in contenders))
             for number in range(rounds):
                 for contender in contenders:
@@ -209,6 +210,8 @@ def check_writable(files: Sequence[Path]) -> None:
 
 def outputs_of(stem: Path) -> list[Path]:
     """The files of a stem."""
+    if not stem.name:
+        raise ValueError(f"out: expected a name for the files to write, got {str(stem)!r}")
     return [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
 
 
@@ -227,6 +230,7 @@ def run(options: argparse.Namespace) -> int | None:
     tasks_of(scenario, prompts)
     files = outputs_of(options.out)
     check_writable(files)
+    check_matplotlib()
     pair = load_pair(options)
     contenders = contenders_of(names, scenario, pair, prompts, options)
     ended = play(contenders, options.rounds)
@@ -241,7 +245,7 @@ def run(options: argparse.Namespace) -> int | None:
 def write(contenders: Sequence[Contender], files: Sequence[Path], options: argparse.Namespace, pair: "Pair") -> None:
     """Write the three files and print the table."""
     lines, scenario = verdict(contenders), contenders[0].scenario
-    as_json, as_csv, picture = files
+    as_json, as_csv, _ = files
     deciding = {one.name: median(row.deciding for row in one.rounds) / MS for one in contenders}
     about = {
         "command": options.command,
@@ -260,7 +264,7 @@ def write(contenders: Sequence[Contender], files: Sequence[Path], options: argpa
     write_output(f"{to_json(lines, about)}\n", as_json)
     write_output(to_csv(records(contenders)), as_csv)
     title = f"{pair.draft.name} drafts for {pair.target.name}: {scenario.name}, K = {scenario.num_users}"
-    save_timeline(contenders, picture, title)
+    save_timeline(contenders, options.out, title)
     print(f"{title}, {len(contenders[0].rounds)} rounds, temperature {options.temperature:g}\n")
     show_table(*verdict_cells(lines))
     requests = ", ".join(f"{one.name} {int((one.rounds[-1].request + 1).sum())}" for one in contenders)

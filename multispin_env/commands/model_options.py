@@ -53,9 +53,11 @@ def add_prompt_options(parser: ArgumentParser, required: bool = True) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default 0)")
 
 
-def add_out_option(parser: ArgumentParser, files: str) -> None:
+def add_out_option(parser: ArgumentParser, files: str, required: bool = True) -> None:
     """``--out STEM``; ``files`` says what is written, as ``".toml, .png"``."""
-    parser.add_argument("--out", type=Path, metavar="STEM", required=True, help=f"files to write: STEM with {files}")
+    parser.add_argument(
+        "--out", type=Path, metavar="STEM", required=required, help=f"files to write: STEM with {files}"
+    )
 
 
 def check_model_options(options: Namespace) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 
 from multispin_env.envs.rendering.style import ACCEPTED, GREY, REFUSED, UPLOADING, VERIFYING, WAITING
 from multispin_env.models.contender import Contender, Round
-from multispin_env.reproduce.drawing import BLUE, DPI, RED, SETTINGS, check_matplotlib
+from multispin_env.reproduce.drawing import BLUE, RED, save
+from multispin_env.reproduce.figure import FigureSpec
 from multispin_env.units import MS
 
 SHOWN = 6
@@ -23,34 +24,37 @@ BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "f
 HEIGHT = 0.8
 """Of a device's bar, in lines."""
 
+GOODPUT_HEIGHT = 2.6
+"""Of the panel of goodput, in inches."""
+
 ACCEPTED_TOKEN, REFUSED_TOKEN = "drafting, accepted", "drafting, refused"
 
 
-def save_timeline(contenders: Sequence[Contender], file: Path, title: str) -> None:
-    """Draw the picture to a PNG file without a date."""
-    check_matplotlib()
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def save_timeline(contenders: Sequence[Contender], stem: Path, title: str) -> None:
+    """Draw the picture to ``stem.png``, which holds no date."""
+    lines = max(2.0, 0.28 * contenders[0].scenario.num_users)
+    spec = FigureSpec(
+        title=title,
+        caption="",
+        compute=lambda _: [],
+        draw=lambda rows, figure: _draw(rows, figure, lines, title),
+        size=(11.0, 1.6 + (lines + 0.6) * len(contenders) + GOODPUT_HEIGHT),
+    )
+    save(spec, contenders, stem, (".png",))
 
-    users = contenders[0].scenario.num_users
-    lines = max(2.0, 0.28 * users)
-    with rc_context(SETTINGS):
-        figure = Figure(figsize=(11.0, 1.6 + (lines + 0.6) * len(contenders) + 2.6), dpi=DPI, layout="constrained")
-        FigureCanvasAgg(figure)
-        ratios = [*[lines] * len(contenders), 2.6]
-        *timelines, below = figure.subplots(len(contenders) + 1, 1, height_ratios=ratios)
-        end = max(sum(one.measured_time for one in contender.rounds[:SHOWN]) for contender in contenders)
-        for axes, contender in zip(timelines, contenders, strict=True):
-            _draw_rounds(axes, _begun_before(end, contender.rounds))
-            axes.set_xlim(0.0, end / MS)
-            axes.set_title(f"{contender.name}, from the first round on", loc="left")
-        timelines[-1].set_xlabel("time (ms)")
-        handles, labels = timelines[0].get_legend_handles_labels()
-        timelines[-1].legend(handles, labels, **BESIDE)
-        _draw_goodput(below, contenders)
-        figure.suptitle(title, fontsize=10)
-        figure.savefig(file, format="png")
+
+def _draw(contenders: Sequence[Contender], figure: Any, lines: float, title: str) -> None:
+    ratios = [*[lines] * len(contenders), GOODPUT_HEIGHT]
+    *timelines, below = figure.subplots(len(contenders) + 1, 1, height_ratios=ratios)
+    end = max(sum(one.measured_time for one in contender.rounds[:SHOWN]) for contender in contenders)
+    for axes, contender in zip(timelines, contenders, strict=True):
+        _draw_rounds(axes, _begun_before(end, contender.rounds))
+        axes.set_xlim(0.0, end / MS)
+        axes.set_title(f"{contender.name}, from the first round on", loc="left")
+    timelines[-1].set_xlabel("time (ms)")
+    timelines[-1].legend(*timelines[0].get_legend_handles_labels(), **BESIDE)
+    _draw_goodput(below, contenders)
+    figure.suptitle(title, fontsize=10)
 
 
 def _begun_before(end: float, rounds: Sequence[Round]) -> Sequence[Round]:
