@@ -130,7 +130,7 @@ def _check(options: argparse.Namespace) -> None:
     check_integer("tokens", options.tokens, MIN_PLACES)
     check_integer("batch", options.batch, 1)
     if options.out is not None:
-        if not options.out.name:
+        if options.out.name in ("", ".."):
             raise ValueError(f"out: expected a name for the files to write, got {str(options.out)!r}")
         kinds = (".toml", ".json") if options.from_counts is not None else (".npz", ".toml", ".json", ".png")
         check_outputs(*(_output(options, kind) for kind in kinds))
@@ -241,7 +241,7 @@ def _kept(prompts: Prompts, places: Places) -> tuple[Records, FloatArray]:
                 f"got {int(places.length[task == index].max())} in the longest"
             )
     if not long.all():
-        print(f"left out: {int((~long).sum())} texts of fewer than {MIN_PLACES} tokens\n")
+        print(f"left out, as they have fewer than {MIN_PLACES} tokens: {int((~long).sum())} of {len(long)} texts\n")
     chosen = np.repeat(long, places.length)
     records = Records(task[long], places.length[long], places.probability[chosen], places.accepted[chosen])
     return records, places.overlap[chosen].astype(np.float64)
