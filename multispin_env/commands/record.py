@@ -184,7 +184,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     except Stopped as stopped:
         done = sum(parts.load(group) is not None for group in range(groups))
         kept = f"{done} of {groups} groups are kept in {str(parts.folder)!r}, and the same command goes on"
-        print(f"\n{options.program}: interrupted; {kept}", file=sys.stderr)
+        print(f"\n{options.program}: interrupted; {kept if done else 'nothing is done yet'}", file=sys.stderr)
         return 128 + stopped.number
     places = joined([one for group in range(groups) if (one := parts.load(group)) is not None])
     records, overlap = _kept(prompts, places)

@@ -14,9 +14,9 @@ import pytest
 from models.tiny import save_tiny
 
 import multispin_env as ms
-from multispin_env.commands import record
+from multispin_env.commands import model_options, record
 from multispin_env.commands.main import main
-from multispin_env.models import recording
+from multispin_env.models import network, recording
 from multispin_env.models.parts import Places
 from multispin_env.models.prompts import read_prompts
 from multispin_env.physics.acceptance.records import load_overlap
@@ -129,7 +129,7 @@ def test_a_target_that_drafts_for_itself_refuses_nothing(models, here, capsys):
 SLOW = """
 import sys, time
 from multispin_env.commands.main import main
-from multispin_env.models import recording
+from multispin_env.models import network, recording
 
 real = recording.record_texts
 
@@ -154,6 +154,13 @@ def test_a_killed_run_goes_on_to_the_same_files(models, here, whole, capsys):
     assert "2 of 3 groups are done already" in capsys.readouterr().err
     assert files() == whole
     assert not Path("mine.part").exists()
+
+
+def test_a_run_that_is_stopped_at_once_leaves_nothing(models, here, capsys, monkeypatch):
+    monkeypatch.setattr(record, "load_pair", lambda options: signal.raise_signal(signal.SIGINT))
+    assert main(arguments(models)) == 130
+    assert capsys.readouterr().err == "\nmultispin record: interrupted; nothing is done yet\n"
+    assert [path.name for path in here.iterdir()] == ["prompts.jsonl"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -311,6 +318,10 @@ def test_counts_need_no_torch(here):
     wanted = "the package 'torch' is missing; install it with: pip install \"multispin_env[models]\"\n"
     assert (done.returncode, done.stderr) == (2, f"multispin record: {wanted}")
     assert not (here / "new.part").exists()
+
+
+def test_numbers_that_models_calculate_with_are_those_of_the_options():
+    assert tuple(network.DTYPES) == model_options.DTYPES
 
 
 def test_the_examples_are_48_prompts_of_four_tasks():
