@@ -130,7 +130,7 @@ def _check(options: argparse.Namespace) -> None:
     check_integer("tokens", options.tokens, MIN_PLACES)
     check_integer("batch", options.batch, 1)
     if options.out is not None:
-        if not options.out.name:
+        if options.out.name in ("", ".."):
             raise ValueError(f"out: expected a name for the files to write, got {str(options.out)!r}")
         kinds = (".toml", ".json") if options.from_counts is not None else (".npz", ".toml", ".json", ".png")
         check_outputs(*(_output(options, kind) for kind in kinds))
@@ -184,7 +184,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     except Stopped as stopped:
         done = sum(parts.load(group) is not None for group in range(groups))
         kept = f"{done} of {groups} groups are kept in {str(parts.folder)!r}, and the same command goes on"
-        print(f"\n{options.program}: interrupted; {kept}", file=sys.stderr)
+        print(f"\n{options.program}: interrupted; {kept if done else 'nothing is done yet'}", file=sys.stderr)
         return 128 + stopped.number
     places = joined([one for group in range(groups) if (one := parts.load(group)) is not None])
     records, overlap = _kept(prompts, places)
@@ -241,7 +241,7 @@ def _kept(prompts: Prompts, places: Places) -> tuple[Records, FloatArray]:
                 f"got {int(places.length[task == index].max())} in the longest"
             )
     if not long.all():
-        print(f"left out: {int((~long).sum())} texts of fewer than {MIN_PLACES} tokens\n")
+        print(f"left out, as they have fewer than {MIN_PLACES} tokens: {int((~long).sum())} of {len(long)} texts\n")
     chosen = np.repeat(long, places.length)
     records = Records(task[long], places.length[long], places.probability[chosen], places.accepted[chosen])
     return records, places.overlap[chosen].astype(np.float64)

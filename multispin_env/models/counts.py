@@ -34,8 +34,11 @@ MOST_TOKENS = 1_000_000
 MOST_DRAWN = 1_000_000
 """Numbers that a bootstrap holds at a time."""
 
-LARGEST_CONCENTRATION = 1e6
-"""Of the law of rates over requests; what is more equal than that counts as equal."""
+SMALLEST_CONCENTRATION, LARGEST_CONCENTRATION = 1e-3, 1e6
+"""Of the law of rates over requests: all but 0 and 1, and all but equal."""
+
+SMALLEST_MEAN = 1e-6
+"""Of that law, and of 1 minus it."""
 
 
 @dataclass(frozen=True)
@@ -216,16 +219,19 @@ def beta_law(pairs: IntArray, times: IntArray) -> tuple[float, float]:
     if weight.sum() < 2 or mean in (0.0, 1.0):
         return mean, 0.0
 
+    low, high = np.log(SMALLEST_CONCENTRATION), np.log(LARGEST_CONCENTRATION)
+
     def law(point: FloatArray) -> tuple[FloatArray, FloatArray]:
-        concentration = LARGEST_CONCENTRATION * expit(point[1])
-        middle = expit(point[0])
+        """Parameters a = m κ and b = (1 − m) κ of the law at any point of the plane."""
+        middle = np.clip(expit(point[0]), SMALLEST_MEAN, 1.0 - SMALLEST_MEAN)
+        concentration = np.exp(low + (high - low) * expit(point[1]))
         return middle * concentration, (1.0 - middle) * concentration
 
     def surprise(point: FloatArray) -> float:
         a, b = law(point)
         return -float(weight @ (betaln(a + hits, b + misses) - betaln(a, b)))
 
-    starts = [(np.log(mean / (1.0 - mean)), np.log(start / LARGEST_CONCENTRATION)) for start in (1.0, 10.0, 100.0, 1e5)]
+    starts = [(np.log(mean / (1.0 - mean)), start) for start in (-1.0, 0.0, 1.0, 3.0)]
     found = [
         minimize(surprise, start, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9}) for start in starts
     ]

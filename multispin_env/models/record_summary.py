@@ -176,7 +176,8 @@ def _draw_rounds(axes: Any, row: TaskSummary) -> None:
     axes.set_title(f"{row.task}: α {row.rate:.3f}, {row.prompts} prompt{'s' if row.prompts > 1 else ''}")
     axes.set_xlabel("draft length L (tokens)")
     axes.set_ylabel("tokens a round")
-    axes.set_ylim(bottom=0.0)
+    axes.set_xticks([1, *(length for length in lengths if length % 4 == 0)])
+    axes.set_ylim(0.0, 1.08 * max(one.replayed for one in row.rounds))
 
 
 def _draw_probabilities(axes: Any, rows: Sequence[TaskSummary], records: Records) -> None:
@@ -199,7 +200,7 @@ def _draw_rates(axes: Any, rows: Sequence[TaskSummary], records: Records) -> Non
         mine = rates[records.task == index]
         axes.plot(np.full(len(mine), index), mine, "o", color=COLOURS[index], markersize=3.5, alpha=0.6)
         axes.errorbar(index + 0.25, row.rate, row.prompt_std, color=BLACK, marker="s", markersize=4, capsize=3)
-    axes.set_xticks(range(len(rows)), [row.task for row in rows], rotation=30 if len(rows) > COLUMNS else 0)
+    axes.set_xticks(range(len(rows)), [row.task for row in rows], rotation=30 if len(rows) > 4 else 0)
     axes.set_title("α of each prompt; mean ± std")
     axes.set_ylabel("α")
     axes.set_xlim(-0.5, len(rows) - 0.25)

@@ -138,6 +138,7 @@ BAD = {
     "solve": ["nowhere.csv"],
     "capacity": ["--ttft", "0"],
     "schedule": ["--max-batch", "0"],
+    "record": ["--out", "mine"],
     "live": ["--target", "nowhere", "--prompts", "nowhere.txt", "--out", "live"],
     "export": ["nowhere"],
     "pack": ["nowhere", "--commit", "abc"],
