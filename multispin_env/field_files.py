@@ -19,6 +19,9 @@ PARSERS: Mapping[str, Callable[[str], Any]] = MappingProxyType({".toml": tomllib
 LARGEST = MIB
 """Bytes of a file: hundreds of times what a scenario takes."""
 
+WIDEST = 80
+"""Letters of a line up to which the comments behind all such lines stand below one another."""
+
 SCENARIO, SERVER = "scenario", "server"
 """What a file describes, as errors call it."""
 
@@ -136,7 +139,7 @@ def write_fields(kind: str, path: str | PathLike[str], fields: Mapping[str, Any]
 def _toml(fields: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
     """Plain values first, then lists of tables, as TOML wants it."""
     plain = [(name, _value(value)) for name, value in fields.items() if not _is_tables(value)]
-    width = max((len(f"{name} = {value}") for name, value in plain), default=0)
+    width = max((size for name, value in plain if (size := len(f"{name} = {value}")) <= WIDEST), default=0)
     lines = [f"{f'{name} = {value}':{width}s}  # {meanings[name]}" for name, value in plain]
     for name, tables in fields.items():
         if _is_tables(tables):

@@ -23,6 +23,9 @@ MOST_PIECES = 2
 CLEAR, SMALL = 0.5, 0.01
 """Two pieces are taken where they reduce a largest error above `SMALL` to this part of it."""
 
+_NOTHING = 1e-6
+"""Part of a median time that a solver may leave where nothing is meant."""
+
 _SLACK = 1e-8
 """Of the largest error where the mean error is reduced: what a solver may be off."""
 
@@ -81,10 +84,12 @@ def fit_law(tokens: FloatArray, times: FloatArray, pieces: int, drafts: FloatArr
     counts = np.zeros_like(tokens) if drafts is None else drafts
     programs = [_Program(tokens, times / unit, counts, owner, pieces) for owner in _owners(tokens, pieces)]
     errors = [one.least_error() for one in programs]
-    most = min(errors) * (1.0 + _SLACK) + _SLACK
-    close = [one for one, error in zip(programs, errors, strict=True) if error <= most]
-    _, best = min((one.least_mean(most) for one in close), key=lambda found: found[0])
-    per_draft, lines = float(best[0] * unit), best[1:].reshape(pieces, 2) * unit
+    limit = min(errors) * (1.0 + _SLACK) + _SLACK
+    close = [one for one, error in zip(programs, errors, strict=True) if error <= limit]
+    _, best = min((one.least_mean(limit) for one in close), key=lambda found: found[0])
+    most = np.array([counts.max(), *(1.0, tokens.max()) * pieces])
+    best = np.where(best * most > _NOTHING, best, 0.0) * unit
+    per_draft, lines = float(best[0]), best[1:].reshape(pieces, 2)
     return Fit(per_draft, lines, law_times(per_draft, lines, counts, tokens) / times - 1.0)
 
 
@@ -104,9 +109,7 @@ def fit_cells(drafts: FloatArray, tokens: FloatArray, times: FloatArray, pieces:
         For too few cells: two batch sizes and two lengths are needed to tell a draft from a token, and one cell more
         than a law has numbers for an error that means something.
     """
-    if pieces is not None:
-        check_integer("pieces", pieces, 1, MOST_PIECES)
-    _check_cells(drafts, tokens, pieces or 1)
+    check_cells(drafts, tokens, pieces)
     first = fit_law(tokens, times, pieces or 1, drafts)
     if pieces is not None or first.error <= SMALL or len(times) < _needed(MOST_PIECES):
         return first
@@ -118,9 +121,13 @@ def _needed(pieces: int) -> int:
     return 2 * pieces + 2
 
 
-def _check_cells(drafts: FloatArray, tokens: FloatArray, pieces: int) -> None:
-    if len(tokens) < _needed(pieces):
-        raise ValueError(f"cells: expected at least {_needed(pieces)} for {pieces} pieces, got {len(tokens)}")
+def check_cells(drafts: FloatArray, tokens: FloatArray, pieces: int | None = None) -> None:
+    """``ValueError`` where `fit_cells` has too few cells, or no such number of pieces."""
+    if pieces is not None:
+        check_integer("pieces", pieces, 1, MOST_PIECES)
+    needed = _needed(pieces or 1)
+    if len(tokens) < needed:
+        raise ValueError(f"cells: expected at least {needed} for {pieces or 1} pieces, got {len(tokens)}")
     if np.linalg.matrix_rank(np.stack([np.ones_like(tokens), drafts, tokens])) < 3:
         batches, passes = (sorted({int(number) for number in one}) for one in (drafts, tokens))
         raise ValueError(
