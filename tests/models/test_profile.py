@@ -1,7 +1,5 @@
 """From passes to a server: table, words, picture."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -117,4 +115,3 @@ def test_a_law_needs_cells(tmp_path):
     profile = profile_of(tmp_path, lambda cell: (law(cell),))
     with pytest.raises(ValueError, match="cells: expected at least two batch sizes and two lengths"):
         make_profile("mine", CELLS[:5], profile.passes, SETTING)
-    assert dataclasses.is_dataclass(profile)
