@@ -135,7 +135,7 @@ def _source(name: str) -> tuple[str, dict[str, Any]]:
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise ValueError(f"model: expected a GGUF file, got {name!r}, which does not exist")
-        return str(path.resolve().parent), {"gguf_file": path.name}
+        return str(path.absolute().parent), {"gguf_file": path.name}  # not where a link leads: names differ there
     if path.is_dir() and not (path / "config.json").is_file():
         raise ValueError(f"model: expected a folder with a model's config.json, got {name!r}")
     looks_like_path = path.is_absolute() or name.startswith(".") or name.count("/") > 1

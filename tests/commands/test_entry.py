@@ -138,6 +138,7 @@ BAD = {
     "solve": ["nowhere.csv"],
     "capacity": ["--ttft", "0"],
     "schedule": ["--max-batch", "0"],
+    "profile": ["--target", "nowhere", "--repeats", "0", "--out", "mine"],
     "record": ["--out", "mine"],
     "live": ["--target", "nowhere", "--prompts", "nowhere.txt", "--out", "live"],
     "export": ["nowhere"],
@@ -222,6 +223,8 @@ def test_what_is_missing_is_one_sentence(package, command, words):
         ("safetensors", ["export", "nowhere"]),
         ("stable_baselines3", ["pack", "nowhere", "--commit", "abc"]),
         ("matplotlib", ["league"]),
+        ("torch", ["profile", "--target", "nowhere", "--out", "none"]),
+        ("matplotlib", ["profile", "--target", "nowhere", "--out", "none"]),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )

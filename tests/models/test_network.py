@@ -5,7 +5,7 @@ import pytest
 import torch as th
 from models.tiny import WORDS, save_tiny, tiny_model, tiny_tokenizer
 
-from multispin_env.models.network import Model, Pair, load_model
+from multispin_env.models.network import Model, Pair, _source, load_model
 from multispin_env.models.rounding import GROUP, round_weights
 
 
@@ -101,3 +101,12 @@ def test_a_chat_template_is_used_unless_raw():
     assert model.encode("w5") == [3, 5, 4]
     assert model.encode("w5", raw=True) == [5]
     assert np.isscalar(model.context)
+
+
+def test_a_link_to_a_gguf_file_is_found_by_its_own_name(tmp_path, monkeypatch):
+    """As in the hub's folders, where files are links to others without an ending."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "0a1b").write_bytes(b"GGUF")
+    (tmp_path / "mine.gguf").symlink_to(tmp_path / "blobs" / "0a1b")
+    monkeypatch.chdir(tmp_path)
+    assert _source("mine.gguf") == (str(tmp_path), {"gguf_file": "mine.gguf"})
