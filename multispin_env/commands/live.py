@@ -263,7 +263,8 @@ def write(contenders: Sequence[Contender], files: Sequence[Path], options: argpa
     }
     write_output(f"{to_json(lines, about)}\n", as_json)
     write_output(to_csv(records(contenders)), as_csv)
-    title = f"{pair.draft.name} drafts for {pair.target.name}: {scenario.name}, K = {scenario.num_users}"
+    small, large = (Path(model.name).name for model in (pair.draft, pair.target))  # paths are long
+    title = f"{small} drafts for {large}: {scenario.name}, K = {scenario.num_users}"
     save_timeline(contenders, options.out, title)
     print(f"{title}, {len(contenders[0].rounds)} rounds, temperature {options.temperature:g}\n")
     show_table(*verdict_cells(lines))

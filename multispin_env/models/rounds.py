@@ -11,6 +11,7 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.models.devices import Devices
 from multispin_env.models.network import Model, memory_for
 from multispin_env.models.sampling import draw, probabilities, verify
+from multispin_env.models.stopwatch import wait_for
 
 TOKENS = 2
 """Second number of the seeds of tokens, so that nothing else is drawn from the same stream."""
@@ -115,6 +116,5 @@ def _draft(devices: Devices, length: IntArray, temperature: float, uniform: Floa
 
 def _now(model: Model) -> float:
     """Seconds of the clock when all that was asked of the model's device is done."""
-    if model.device.type == "cuda":
-        th.cuda.synchronize(model.device)
+    wait_for(model)
     return perf_counter()
