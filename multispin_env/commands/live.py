@@ -270,7 +270,7 @@ def write(contenders: Sequence[Contender], files: Sequence[Path], options: argpa
     show_table(*verdict_cells(lines))
     requests = ", ".join(f"{one.name} {int((one.rounds[-1].request + 1).sum())}" for one in contenders)
     decided = ", ".join(f"{name} {time:.2f} ms" for name, time in deciding.items())
-    print(f"\nrequests begun: {requests}\ndecide, median: {decided}")
+    print(f"\nrequests begun: {requests}\ndecide, median of processor time: {decided}")
     print(f"intervals: 95 %, blocks of {block_of(contenders)} rounds")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
+from time import thread_time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,7 +83,7 @@ class Round:
     prompts_here: float
     """Seconds in which prompts of new requests were read behind the round."""
     deciding: float
-    """Seconds of ``decide``."""
+    """Seconds of the processor for ``decide``."""
 
     @property
     def access(self) -> float:
@@ -136,9 +136,9 @@ class Contender:
         request, age, task, left = devices.number, devices.age, devices.task, devices.left
         drafted, accepted = self._last
         observed = Observed(self.air.draft_time, efficiency, task=task, drafted=drafted, accepted=accepted, age=age)
-        start = perf_counter()
+        start = thread_time()
         decision = self.plug_in.decide(observed)
-        deciding = perf_counter() - start
+        deciding = thread_time() - start
         decision = checked_decision(scenario, decision)
         length = decision.draft_length
         predicted = self.prediction.tokens(length, left, *self._tally.take(observed), task)
