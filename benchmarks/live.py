@@ -1,8 +1,8 @@
 """Cost of a decision, and of what ``multispin live`` adds to its models: ``python -m benchmarks.live``.
 
 The decision is that of `optimal+filter` from counts, one call for one server, as in docs/your-own-models.md; CPU time,
-median of calls. Laws of verification: the paper's, and that of a measured server, with and without rounds in which some
-devices may draft nothing. The second table plays rounds of tiny random models (it needs the extra ``models`` and a
+median of calls. Laws of verification: the paper's, that of a measured server, and that of one that pads its batch, as
+``multispin profile`` writes it. The second table plays rounds of tiny random models (it needs extra ``models`` and a
 checkout): what is left without the models' passes, the laws of tokens and the decision is the engine's own.
 """
 
@@ -18,9 +18,13 @@ USERS = (1, 4, 8, 12, 20)
 
 SYSTEMS: dict[str, dict[str, Any]] = {
     "llama2": {},
-    "llama2, min_draft_length=0": {"min_draft_length": 0},
     "llama2 on a100-32b": {"server": "a100-32b"},
-    "llama2 on a100-32b, min_draft_length=0": {"server": "a100-32b", "min_draft_length": 0},
+    "the same, padded": {"server": "a100-32b", "padded_verification": True},
+    "the same, padded, min_draft_length=0": {
+        "server": "a100-32b",
+        "padded_verification": True,
+        "min_draft_length": 0,
+    },
 }
 
 

@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -169,3 +171,8 @@ def test_what_cannot_be_written_is_said_before_anything_is_loaded(folder, capsys
     assert main(command(folder, out="taken")) == 2
     assert capsys.readouterr().err.startswith("multispin live: file: expected a file in a folder that exists")
     assert not (folder / "taken.json").exists()
+
+
+def test_help_needs_no_torch():
+    code = "import sys; from multispin_env.commands import live; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
