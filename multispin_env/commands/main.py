@@ -51,6 +51,7 @@ COMMANDS = {
     "solve": Entry(_HERE + "solve", "decide for your own devices, from CSV or JSON"),
     "capacity": Entry(_HERE + "capacity", "the largest load within limits of TTFT, TPOT and E2EL"),
     "schedule": Entry(_HERE + "schedule", "draft length by batch size, for vLLM, TensorRT-LLM or SGLang"),
+    "record": Entry(_HERE + "record", "how often your target model accepts your draft model, by task", "models"),
     "export": Entry(
         _AGENTS + "export", "write a saved agent as ONNX or for PyTorch", "export", "python -m agents.export"
     ),

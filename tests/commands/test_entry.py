@@ -138,6 +138,7 @@ BAD = {
     "solve": ["nowhere.csv"],
     "capacity": ["--ttft", "0"],
     "schedule": ["--max-batch", "0"],
+    "record": ["--out", "mine"],
     "export": ["nowhere"],
     "pack": ["nowhere", "--commit", "abc"],
     "sweep": ["--tune", "width=4,8", "--seeds", "0"],
