@@ -97,6 +97,7 @@ def _complete(options: argparse.Namespace) -> None:
     for name, low in (("timesteps", 1), ("size", 2)):
         if getattr(options, name) is not None:
             check_integer(name, getattr(options, name), low)
+    part_of((), options.part)
 
 
 def _rounds(options: argparse.Namespace, name: str) -> int | None:

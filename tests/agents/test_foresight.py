@@ -51,7 +51,7 @@ def test_it_learns_the_discounted_sum():
         return np.abs(np.log(np.array([one.worth(rounds[t], codec) for t in times]) / wanted)).mean()
 
     before, everyone, rng = error(), np.ones(env.num_envs, dtype=bool), np.random.default_rng(0)
-    for _ in range(3000):
+    for _ in range(2200):
         t = int(rng.integers(400))
         one.learn(rounds[t], rounds[t + 1], everyone, codec)
     assert error() < 0.015 < 0.5 * before

@@ -97,7 +97,7 @@ def test_the_interval_over_requests_covers_what_the_plain_one_misses():
     many = [part.sum() for part in simulated(rng, law.rvs(20_000, random_state=rng), 10)]
     truth = many[0] / sum(many)
     plain, over_requests = [], []
-    for _ in range(100):
+    for _ in range(60):
         hits, misses = simulated(rng, law.rvs(60, random_state=rng), 10)
         found = estimate(TaskCounts("x", 600, 3600, hits, misses), rng)
         plain.append(found.low <= truth <= found.high)

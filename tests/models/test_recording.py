@@ -53,8 +53,8 @@ def test_equal_models_refuse_nothing():
 
 
 def test_texts_have_the_law_of_the_target(pair):
-    """First and second tokens of 800 texts, whatever the draft model proposes."""
-    prompt, count = [5, 2], 800
+    """First and second tokens of 500 texts, whatever the draft model proposes."""
+    prompt, count = [5, 2], 500
     texts = record_texts(pair, [prompt] * count, 0, 2, 1.0, 1)
     first = law(pair.target, prompt)
     expected = [first, np.zeros(WORDS)]
@@ -77,7 +77,7 @@ def merged(found, expected):
 
 
 def test_outcomes_have_the_probability_that_is_recorded(pair):
-    texts = record_texts(pair, [[5, 2]] * 200, 0, 20, 1.0, 2)
+    texts = record_texts(pair, [[5, 2]] * 120, 0, 20, 1.0, 2)
     beta, accepted, overlap = (
         np.concatenate([getattr(text, name) for text in texts]) for name in ("probability", "accepted", "overlap")
     )

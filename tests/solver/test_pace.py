@@ -89,14 +89,14 @@ def paces(scenario, state, weights, fixed=None):
 @pytest.mark.parametrize("kind", KINDS)
 def test_certified_in_time_equals_brute_force(kind):
     found = Counter()
-    for seed in range(20):
+    for seed in range(13):
         scenario, state, weights = case(kind, seed)
         least, free = paces(scenario, state, weights)
         part = np.random.default_rng(seed).choice([0.02, 0.3, 0.6, 0.9, 1.1])
         found[check(scenario, state, weights, least + part * (free - least) + 1e-3 * least)] += 1
         if seed % 4 == 0:
             found[check(scenario, state, weights, 0.97 * least)] += 1
-    assert min(found[kind] for kind in ("free", "binds", "none in time")) >= 3
+    assert min(found[kind] for kind in ("free", "binds", "none in time")) >= 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
