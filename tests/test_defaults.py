@@ -104,7 +104,7 @@ OF_ENVIRONMENTS = [  # environment, argument, default, what its docstring says
             ("lengths", None, "default `None`, those that the arrivals have themselves"),
             *(
                 (name, None, "default `None`, as `ms.make_arrivals` and `ms.make_lengths` have them.")
-                for name in ("burstiness", "mean_output", "mean_prompt", "trace")
+                for name in ("burstiness", "mean_output", "mean_prompt", "trace", "start")
             ),
             ("ttft", None, "in seconds > 0; default `None`, none."),
             ("tpot", None, "in seconds > 0; default `None`, none."),

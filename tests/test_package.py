@@ -28,7 +28,7 @@ LAYERS = (
     ("multispin_env.terminal",),
     ("multispin_env.watch",),
     ("multispin_env.reproduce",),
-    ("multispin_env.models",),
+    ("multispin_env.models", "multispin_env.explore"),
     (
         "multispin_env.commands",
         "multispin_env.__main__",

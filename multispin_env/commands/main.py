@@ -48,6 +48,7 @@ COMMANDS = {
         _HERE + "reproduce", "the paper's figures and claims", "render", "python -m multispin_env.reproduce"
     ),
     "watch": Entry(_HERE + "watch", "look on while something decides", "render", "python -m multispin_env.watch"),
+    "explore": Entry(_HERE + "explore", "a page with sliders, in the browser", "app"),
     "solve": Entry(_HERE + "solve", "decide for your own devices, from CSV or JSON"),
     "capacity": Entry(_HERE + "capacity", "the largest load within limits of TTFT, TPOT and E2EL"),
     "schedule": Entry(_HERE + "schedule", "draft length by batch size, for vLLM, TensorRT-LLM or SGLang"),

@@ -135,6 +135,7 @@ BAD = {
     "compare": ["--episodes", "1"],
     "reproduce": ["--only", "nothing"],
     "watch": ["--fps", "0"],
+    "explore": ["--port", "-1"],
     "solve": ["nowhere.csv"],
     "capacity": ["--ttft", "0"],
     "schedule": ["--max-batch", "0"],
@@ -225,6 +226,7 @@ def test_what_is_missing_is_one_sentence(package, command, words):
         ("matplotlib", ["league"]),
         ("torch", ["profile", "--target", "nowhere", "--out", "none"]),
         ("matplotlib", ["profile", "--target", "nowhere", "--out", "none"]),
+        ("starlette", ["explore", "--port", "0", "--no-browser"]),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
@@ -235,6 +237,12 @@ def test_a_missing_package_names_the_extra_of_the_table(package, arguments):
     extra = entry.COMMANDS[name].extra
     wanted = f'the package {package!r} is missing; install it with: pip install "multispin_env[{extra}]"\n'
     assert done.stderr == f"multispin {name}: {wanted}"
+
+
+def test_numbers_of_a_page_need_no_extra():
+    done = without("starlette", "explore", "--print", "/one-round?num_users=2")
+    assert done.returncode == 0, done.stderr
+    assert "optimal: " in done.stdout
 
 
 def test_compare_is_told_its_name_and_prints_json_alone():

@@ -129,6 +129,7 @@ REFUSED = {
         *({"mean_output": value} for value in (0.5, "long", True, float("nan"))),
         *({"mean_prompt": value} for value in (0.5, -1, "long", True)),
         *({"trace": value} for value in ("azure", 3, "azure-chat")),  # Poisson arrivals have none
+        *({"start": value} for value in (-1, 0, "first")),  # Poisson arrivals have none
         *({name: value} for name in ("ttft", "tpot", "e2el") for value in (0.0, -1, "soon", True, float("inf"))),
         *({"e2el_per_token": value} for value in (-0.1, "soon", True, float("nan"))),
         *({"horizon": value} for value in ("long", True, None, 0.0)),

@@ -1,6 +1,6 @@
 """Where distributed drafting pays: the server alone, a server that drafts for all, and Multi-SPIN (ours)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -91,14 +91,17 @@ def _row(scale: Scale, preset: str, server: str, payload: str, megahertz: float,
     ledger = cases.play("optimal")
     reached = mean_interval(ledger.goodput)
     values = dict(zip(SYSTEMS, (alone, colocated, reached.mean), strict=True))
-    # equal but for rounding: the simplest system
-    winner = max(SYSTEMS, key=lambda system: (round(values[system], 6), -SYSTEMS.index(system)))
     return PayRow(
         preset, server or "own law", payload, users, megahertz, size,
-        alone, colocated, *reached, float(ledger.draft_length.mean()), NAMES[winner],
+        alone, colocated, *reached, float(ledger.draft_length.mean()), NAMES[winner_of(values)],
         reached.mean / alone, reached.mean / max(alone, colocated),
         *_capacities(preset, server, payload, scale.seed, min(size, 40) if scale.quick else size),
     )  # fmt: skip
+
+
+def winner_of(values: Mapping[str, float]) -> str:
+    """The system of `SYSTEMS` with most tokens/s; of those that are equal but for rounding, the simplest."""
+    return max(SYSTEMS, key=lambda system: (round(values[system], 6), -SYSTEMS.index(system)))
 
 
 @lru_cache(maxsize=256)

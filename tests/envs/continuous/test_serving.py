@@ -245,6 +245,8 @@ def test_both_checkers_where_tokens_take_time(server):
         ({"burstiness": 0.5}, r"^burstiness: expected None, since neither arrivals nor lengths take it, got 0.5$"),
         ({"arrivals": "trace", "mean_output": 9.0}, r"^mean_output: expected None, since neither .* got 9.0$"),
         ({"arrivals": "trace", "trace": "a.csv"}, r"^trace: expected one of \['azure-chat', .*\], got 'a.csv'"),
+        ({"start": 7}, r"^start: expected None, since neither arrivals nor lengths take it, got 7$"),
+        ({"arrivals": "trace", "start": -1}, r"^start: expected an integer in 0\.\.19365, got -1$"),
         ({"ttft": 0.0}, r"^ttft: expected a finite number in \(0, inf\), got 0.0$"),
         ({"e2el": -1}, r"^e2el: expected a finite number in \(0, inf\), got -1$"),
         ({"warm_up": 30}, r"^warm_up: expected a finite number in \[0, 30\), got 30$"),
@@ -255,6 +257,18 @@ def test_both_checkers_where_tokens_take_time(server):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         gym.make_vec(ID, num_envs=2, **arguments)
+
+
+def test_a_trace_begins_where_it_is_told():
+    """With a rate of its own the first request comes at once, whatever the seed, and has the recorded answer."""
+    trace = ms.load_trace("azure-chat")
+    start = int(np.argmax(trace.output))
+    env = gym.make(ID, num_users=2, arrivals="trace", start=start, action="full")
+    for seed in (0, 1):
+        env.reset(seed=seed)
+        env.step(np.zeros(env.action_space.shape))
+        demand = env.unwrapped.state.demand
+        assert trace.output[start] in demand.output[demand.arrived == 0.0].tolist()
 
 
 def test_few_requests_come_long_after_the_episode():

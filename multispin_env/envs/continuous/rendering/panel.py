@@ -1,14 +1,14 @@
 """One trace in one area: a line of time for every device and the server, scrolling; tokens and their rate beside it."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from multispin_env.envs.continuous.rendering.requests import draw_requests
+from multispin_env.envs.continuous.rendering.stretches import Doing, Stretch, of_device, of_server
 from multispin_env.envs.continuous.rendering.traces import Trace
 from multispin_env.envs.rendering import style
-from multispin_env.envs.rendering.canvas import Canvas, Colour
+from multispin_env.envs.rendering.canvas import Canvas
 from multispin_env.envs.rendering.charts import draw_curves, every_nth
 from multispin_env.envs.rendering.layout import HEADER, Area, Layout
 from multispin_env.envs.rendering.tokens import draw_judged_row, place_cells
@@ -50,12 +50,13 @@ def _duration(passage: Passage) -> float:
     return float(passage.duration)
 
 
-class Stretch(NamedTuple):
-    """A piece of a row."""
-
-    colour: Colour
-    begin: float  # s
-    end: float  # s
+FILLS = {
+    Doing.DRAFTING: style.DRAFTING,
+    Doing.UPLOADING: style.UPLOADING,
+    Doing.WAITING: style.WAITING,
+    Doing.VERIFYING: style.VERIFYING,
+}
+"""Colours of what a device does."""
 
 
 def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, axes: Axes, clock: float) -> None:
@@ -84,7 +85,7 @@ def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, ax
         top = layout.times.y + user * row
         if user % every_nth(row, 11.0) == 0:
             canvas.text(str(user + 1), layout.times.x - 6.0, top + 0.5 * row, style.SMALL, style.INK, "right")
-        for stretch in _device(trace, user, start, clock):
+        for stretch in of_device(trace, user, start, clock):
             _fill(canvas, layout.times, stretch, start, axes.window, top + 1.0, row - 2.0)
     if trace.serving:
         draw_requests(canvas, layout.times, trace, start, clock, axes.window, row)
@@ -126,41 +127,26 @@ def _draw_axis(canvas: Canvas, times: Area, start: float, window: float) -> None
         canvas.text(f"{number * step:g} s", x, times.bottom + 10.0, style.SMALL, style.GREY, align)
 
 
-def _device(trace: Trace, user: int, start: float, clock: float) -> Iterator[Stretch]:
-    """What a device does between two times."""
-    for begin, passage in trace.seen(start, clock):
-        end = float(passage.duration)
-        idle = 0.0 if passage.served is None else float(passage.served.idle_time[user])
-        ready = float(passage.start_delay) if passage.verified[user] else end
-        drafted, uploaded = float(passage.drafted_at[user]), float(passage.uploaded_at[user])
-        marks = [min(idle, end), min(max(drafted, idle), end), min(max(uploaded, idle), end), ready, end]
-        colours = (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING)
-        for colour, left, right in zip(colours, marks[:-1], marks[1:], strict=True):
-            if right > left:
-                yield Stretch(colour, max(begin + left, start), min(begin + right, clock))
-
-
 def _draw_server(
     canvas: Canvas, times: Area, trace: Trace, start: float, clock: float, window: float, row: float
 ) -> None:
     top, height = times.bottom - SERVER * row + 2.0, SERVER * row - 2.0
     canvas.text("S", times.x - 6.0, top + 0.5 * height, style.SMALL, style.INK, "right")
-    for begin, passage in trace.seen(start, clock):
-        stretch = Stretch(style.VERIFYING, begin + float(passage.start_delay), begin + float(passage.duration))
+    for stretch in of_server(trace, start, clock):
         left, right = max(stretch.begin, start), min(stretch.end, clock)
-        _fill(canvas, times, Stretch(stretch.colour, left, right), start, window, top, height)
+        _fill(canvas, times, Stretch(stretch.doing, left, right), start, window, top, height)
         middle = 0.5 * (stretch.begin + stretch.end)
         wide = (stretch.end - stretch.begin) / window * times.width >= NUMBER
         if wide and left <= middle <= right and height >= 11.0:
             x = times.x + (middle - start) / window * times.width
-            canvas.text(str(int(passage.batch_size)), x, top + 0.5 * height, style.SMALL, style.PAPER, "centre")
+            canvas.text(str(stretch.drafts), x, top + 0.5 * height, style.SMALL, style.PAPER, "centre")
 
 
 def _fill(canvas: Canvas, times: Area, stretch: Stretch, start: float, window: float, y: float, height: float) -> None:
     if stretch.end <= stretch.begin:
         return
     x = times.x + (stretch.begin - start) / window * times.width
-    canvas.rectangle(x, y, (stretch.end - stretch.begin) / window * times.width, max(1.0, height), stretch.colour)
+    canvas.rectangle(x, y, (stretch.end - stretch.begin) / window * times.width, max(1.0, height), FILLS[stretch.doing])
 
 
 def _draw_gained(canvas: Canvas, area: Area, trace: Trace, cells: int, clock: float, row: float) -> None:

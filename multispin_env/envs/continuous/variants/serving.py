@@ -27,7 +27,7 @@ from multispin_env.scenario import Scenario
 
 REWARDED = ("tokens", "requests")
 
-OPTIONS = ("burstiness", "mean_output", "mean_prompt", "trace")
+OPTIONS = ("burstiness", "mean_output", "mean_prompt", "trace", "start")
 """Arguments that arrivals or lengths take."""
 
 PACE = 2.0
@@ -113,7 +113,8 @@ class Serving(ContinuousVariant):
     - `lengths`: `"geometric"`, `"log-normal"` or `"trace"`, or what `ms.make_lengths` makes; default `None`, those that
       the arrivals have themselves, as a trace does, else geometric ones.
     - `burstiness` (of `"gamma"`), `mean_output` and `mean_prompt` (tokens, of `"geometric"`), `trace` (a name, of
-      `"trace"`): default `None`, as `ms.make_arrivals` and `ms.make_lengths` have them. A mean answer has 60 tokens.
+      `"trace"`), `start` (number of the recorded request that comes at time 0, of `"trace"`): default `None`, as
+      `ms.make_arrivals` and `ms.make_lengths` have them. A mean answer has 60 tokens.
     - `ttft`, `tpot`: limits of the time to first token and of the time per token after it, in seconds > 0; default
       `None`, none.
     - `e2el`, `e2el_per_token`: the last of n tokens is due `e2el` + n `e2el_per_token` seconds after the arrival.
@@ -165,6 +166,7 @@ class Serving(ContinuousVariant):
     mean_output: float | None = None
     mean_prompt: float | None = None
     trace: str | None = None
+    start: int | None = None
     ttft: float | None = None
     tpot: float | None = None
     e2el: float | None = 0.5

@@ -1,0 +1,284 @@
+"""The view of agents: what a trained network decides beside the best known rule, for the same state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_name
+from multispin_env.controllers.names import ContenderName
+from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
+from multispin_env.evaluation.contenders import make_contender, native, reference_of, start
+from multispin_env.evaluation.policy import Policy
+from multispin_env.explore.places import Places
+from multispin_env.explore.playing import play
+from multispin_env.explore.settings import Choice, Slider, controlled
+from multispin_env.explore.system import SystemSettings
+from multispin_env.physics.continuous.types import Order
+from multispin_env.physics.rounds import expected_outcome
+from multispin_env.physics.types import Decision, SystemState
+from multispin_env.scenario import Scenario
+from multispin_env.terminal.status import sentence
+
+LOADER = "agents.explore"
+"""Module that loads networks; it needs the extra ``train``, and is imported only where this view is opened."""
+
+RUN = "run: "
+"""What stands before the name of a run, so that it is none of the package's agents."""
+
+IN_TIME = "tokens_in_time"
+"""What is counted where requests end."""
+
+SECONDS = 10.0
+"""Of an episode that says what orders earn."""
+
+MOST_ROUNDS = 40
+"""Steps that can be played before."""
+
+
+class Chosen(NamedTuple):
+    """An agent."""
+
+    env_id: str
+    policy: Policy  # on the scenario of the page
+    python: tuple[str, str]  # a line that imports what makes it, and what makes it where ``scenario`` is there
+
+
+def loader() -> Any:
+    """What loads networks.
+
+    Raises
+    ------
+    ImportError
+        In one sentence, with what is to be installed.
+    """
+    try:
+        return import_module(LOADER)
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] == "agents":
+            raise ImportError("the package 'agents' is missing; install a checkout with: pip install -e .") from error
+        raise
+
+
+def agent_names(places: Places) -> Sequence[str]:
+    """Agents of the package, then runs of the folder; nothing where networks can't be loaded."""
+    try:
+        pretrained: Sequence[str] = loader().pretrained()
+    except ImportError:
+        return ()
+    return (*pretrained, *(f"{RUN}{name}" for name in places.run_names()))
+
+
+@dataclass(frozen=True)
+class AgentSettings(SystemSettings):
+    """Settings of the view."""
+
+    agent: str = controlled("MultiSpin/Heterogeneous-v0", Choice("agent", agent_names))
+    rounds: int = controlled(0, Slider("steps that the agent has played before", 0, MOST_ROUNDS))
+    seed: int = controlled(0, Slider("seed", 0, 999))
+
+    def chosen(self, scenario: Scenario, places: Places) -> Chosen:
+        """The agent.
+
+        Raises
+        ------
+        ValueError
+            For a name that is none of `agent_names`, or an agent that the scenario does not suit.
+        ImportError
+            Without the packages that networks need.
+        """
+        loaders = loader()
+        check_name("agent", self.agent, agent_names(places))
+        if self.agent.startswith(RUN):
+            made: Chosen = Chosen(*loaders.of_run(places.run(self.agent.removeprefix(RUN)), scenario))
+        else:
+            made = Chosen(*loaders.of_package(self.agent, scenario))
+        return made
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """What one of the two decides for K devices, and what that earns."""
+
+    name: str
+    decision: Decision | Order
+    device_rate: FloatArray  # (K,) tokens/s of the decision; of an order, those of an episode
+    goodput: float  # tokens/s of all; where requests end, of those in time
+
+
+@dataclass(frozen=True, eq=False)
+class AgentNumbers:
+    """What the page shows."""
+
+    env_id: str
+    scenario: Scenario
+    state: SystemState  # (K,)
+    agent: Side
+    best: Side
+
+    @property
+    def loss(self) -> float:
+        """Tokens/s that the agent lacks; negative where it is better."""
+        return self.best.goodput - self.agent.goodput
+
+    @property
+    def by_round(self) -> bool:
+        """Whether decisions are for a round; if not, orders hold until a verification ends."""
+        return isinstance(self.agent.decision, Decision)
+
+    @property
+    def unit(self) -> str:
+        """What goodput is counted in."""
+        return "tokens/s in time" if _told(ENVIRONMENTS.load(self.env_id)) == IN_TIME else "tokens/s"
+
+    @property
+    def note(self) -> str:
+        """What to know when both are compared, in one sentence."""
+        if not self.by_round:
+            return (
+                f"An order earns nothing by itself, so tokens/s are those of {SECONDS:g} s that each of the two plays."
+            )
+        if self.best.name.endswith("+gradient"):
+            return "This environment rewards fairness, so that a lower goodput may be better."
+        return "The best known rule sees the whole state, also what the agent may not see."
+
+
+def compute(settings: AgentSettings, places: Places) -> AgentNumbers | str:
+    """Let the agent play some steps, then let both decide for what came.
+
+    Returns
+    -------
+    AgentNumbers or str
+        The numbers; without the packages that networks need, a sentence that says how to install them.
+
+    Raises
+    ------
+    ValueError
+        For settings that make no system, or an agent that does not suit it.
+    """
+    missing = missing_packages()
+    return missing or _computed(settings, places)
+
+
+def missing_packages() -> str:
+    """How to install what networks need, in a sentence; empty where it is there."""
+    try:
+        loader()
+    except ImportError as error:
+        return sentence(error, "train")
+    return ""
+
+
+def _computed(settings: AgentSettings, places: Places) -> AgentNumbers:
+    scenario = settings.system(places)
+    env_id, policy, _ = settings.chosen(scenario, places)
+    arguments = {"scenario": scenario, **policy.arguments}
+    env = gym.make_vec(env_id, num_envs=1, vectorization_mode="vector_entry_point", **arguments)
+    base = native(env)
+    reference = _reference(base.settings)
+    rule: Any = make_contender(reference, env)
+    start(rule)
+    observation, _ = env.reset(seed=settings.seed)
+    best = _decided(rule, base, observation)
+    for played in range(settings.rounds):
+        observation, _, terminated, truncated, _ = env.step(policy.act(observation))
+        if terminated[0] or truncated[0]:
+            raise ValueError(f"rounds: expected at most {played}, since the episode ends then, got {settings.rounds}")
+        best = _decided(rule, base, observation)
+    state, mine = base.state, base.decode_action(policy.act(observation))
+    both = ((settings.agent, policy, mine), (reference, rule, best))
+    sides = [_side(base.settings, state, settings.seed, *one) for one in both]
+    system = state if isinstance(state, SystemState) else state.system
+    return AgentNumbers(env_id, scenario, system[0], *sides)
+
+
+def _decided(rule: Any, base: Any, observation: Any) -> Any:
+    """What a rule decides now; one that remembers has to be asked in every step."""
+    return rule.decide(base.decode_observation(observation)) if isinstance(rule, PlugIn) else rule(base.state)
+
+
+def _side(settings: Settings, state: Any, seed: int, name: str, rule: Any, decision: Any) -> Side:
+    if isinstance(decision, Decision):
+        outcome = expected_outcome(settings.scenario, state, decision)
+        rate = (outcome.tokens / outcome.round_latency[:, None])[0]
+        return Side(name, decision[0], rate, float(outcome.goodput[0]))
+    variant: Any = settings.variant
+    full = replace(settings, action=variant.any_decision, variant=replace(variant, horizon=SECONDS))
+    ledger = play(full, rule, name, 1, seed).ledger
+    in_time = ledger.episode.get(IN_TIME, ledger.throughput)
+    return Side(name, decision[0], ledger.user_throughput[0], float(in_time[0]))
+
+
+def as_python(settings: AgentSettings, places: Places) -> str:
+    """Python that prints the numbers of the page."""
+    missing = missing_packages()
+    if missing:
+        return f"# {missing}\n"
+    scenario = settings.system(places)
+    env_id, policy, made = settings.chosen(scenario, places)
+    name, by_round = _reference(policy.settings), policy.settings.variant.told.goodput is not None
+    knows = ContenderName.parse(name).knows_truth
+    make = "make_scheduler" if not by_round else "make_controller" if knows else "make_plug_in"
+    assumptions = "" if knows else ", env.unwrapped.assumptions"
+    decide = "(env.unwrapped.state)" if knows else ".decide(env.unwrapped.decode_observation(observation))"
+    return f"""import gymnasium as gym
+import multispin_env as ms
+{made[0]}
+
+{settings.python_system(places)}
+policy = {made[1]}
+env = gym.make({env_id!r}, scenario=scenario, **policy.arguments)
+rule = ms.{make}({name!r}, scenario{assumptions})
+observation, _ = env.reset(seed={settings.seed})
+best = rule{decide}
+for _ in range({settings.rounds}):
+    observation, *_ = env.step(policy.act(observation))
+    best = rule{decide}
+agent = env.unwrapped.decode_action(policy.act(observation))
+for name, decision in (("agent", agent), ({name!r}, best)):
+    print(name, "lengths", *decision.draft_length)
+{_ROUND if by_round else _episode(env_id, settings.seed)}"""
+
+
+_ROUND = """    outcome = ms.expected_outcome(scenario, env.unwrapped.state, decision)
+    print(name, "bandwidth in MHz", *(f"{one / 1e6:.3f}" for one in decision.bandwidth))
+    print(name, "tokens/s", *(f"{one:.2f}" for one in outcome.tokens / outcome.round_latency))
+    print(name, f"goodput {outcome.goodput:.2f} tokens/s")
+"""
+
+
+_EPISODE = """    one, uplink = (policy, "serial") if name == "agent" else (rule, rule.discipline)
+    chosen = {{**policy.arguments, "action": "full", "discipline": uplink, "horizon": {seconds}}}
+    env = gym.make({env_id!r}, scenario=scenario, **chosen)
+    env.reset(seed={seed})
+    ended = False
+    while not ended:
+        order = one(env.unwrapped.state)
+        _, _, _, ended, info = env.step(env.unwrapped.encode_action(order))
+    print(name, f"goodput {{info[{told!r}]:.2f}} tokens/s")
+"""
+
+
+def _episode(env_id: str, seed: int) -> str:
+    return _EPISODE.format(env_id=env_id, seed=seed, seconds=SECONDS, told=_told(ENVIRONMENTS.load(env_id)))
+
+
+def _told(variant: type[Variant]) -> str:
+    """Entry of ``info`` with the goodput of an episode."""
+    return IN_TIME if IN_TIME in variant.told.episode else "token_goodput"
+
+
+def _reference(settings: Settings) -> str:
+    """Name of the best that is known; with the truth, by its short name."""
+    parsed = ContenderName.parse(reference_of(settings))
+    return parsed.controller if parsed.knows_truth else reference_of(settings)
+
+
+def as_command(settings: AgentSettings, places: Places) -> str:
+    """A command that prints the numbers of the page."""
+    runs = ("--runs", str(places.runs)) if settings.agent.startswith(RUN) else ()
+    return settings.print_command("agent", places, *runs)

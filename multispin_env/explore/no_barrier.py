@@ -1,0 +1,216 @@
+"""The view without the barrier: two schedulers on the same devices, as timelines and as a table."""
+
+import shlex
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from multispin_env.controllers.continuous.bound import rate_bound
+from multispin_env.controllers.continuous.factory import make_scheduler, scheduler_names
+from multispin_env.envs.continuous.rendering.panel import Axes
+from multispin_env.envs.continuous.variants.serving import Serving
+from multispin_env.envs.rendering import style
+from multispin_env.envs.settings import ENVIRONMENTS, Settings
+from multispin_env.evaluation.comparison import METRICS, compare_ledgers, comparison_cells
+from multispin_env.explore.places import Places
+from multispin_env.explore.playing import Played, play
+from multispin_env.explore.settings import Choice, Slider, controlled
+from multispin_env.explore.system import SystemSettings
+from multispin_env.explore.timelines import TICKS, timeline
+from multispin_env.physics.traces import TRACES, Trace, load_trace
+from multispin_env.scenario import Scenario
+
+ENDLESS, SERVING = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
+
+ALWAYS, POISSON = "without end", "poisson"
+
+RUSHES = {f"rush in {name}": name for name in TRACES}
+"""Records from shortly before their busiest time on."""
+
+REQUESTS = (ALWAYS, POISSON, *TRACES, *RUSHES)
+"""Where requests come from: every device always has one, a Poisson process, or a recorded hour."""
+
+SCHEDULERS = (*scheduler_names(), *(f"{name}+deadlines" for name in ("greedy", "groups", "prices")))
+"""All rules, and those that are often joined to ``deadlines``."""
+
+COLOURS = {
+    "paper": style.PAPER,
+    "ink": style.INK,
+    "faint": style.FAINT,
+    "drafting": style.DRAFTING,
+    "uploading": style.UPLOADING,
+    "waiting": style.WAITING,
+    "verifying": style.VERIFYING,
+    "refused": style.REFUSED,
+}
+"""Of the timelines, those of all pictures."""
+
+KEPT = 8
+"""What schedulers have played that stays in memory."""
+
+RUSH = 1.0 / 3.0
+"""Part of an episode that the busiest time of a record fills; as much comes before it."""
+
+
+@dataclass(frozen=True)
+class NoBarrierSettings(SystemSettings):
+    """What is played: two schedulers, with seeds from ``seed`` on; the first episode is the one that is drawn."""
+
+    left: str = controlled("load-aware", Choice("left", SCHEDULERS))
+    right: str = controlled("barrier", Choice("right", SCHEDULERS))
+    requests: str = controlled(ALWAYS, Choice("requests", REQUESTS))
+    load: float = controlled(0.6, Slider("load, where requests end", 0.1, 2.0, 0.05))
+    seconds: float = controlled(5.0, Slider("seconds", 2.0, 60.0, 1.0, "s"))
+    episodes: int = controlled(4, Slider("episodes behind the means", 2, 16))
+    seed: int = controlled(0, Slider("seed", 0, 999))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.left == self.right:
+            raise ValueError(f"right: expected another scheduler than on the left, got {self.right!r}")
+
+    @property
+    def serving(self) -> bool:
+        """Whether requests end."""
+        return self.requests != ALWAYS
+
+    @property
+    def env_id(self) -> str:
+        """Of the environment that is played in."""
+        return SERVING if self.serving else ENDLESS
+
+    def arguments(self, scenario: Scenario) -> dict[str, Any]:
+        """Of the environment; channels stay as they are, so that the bound holds.
+
+        The price of time, ``rho``, is for rewards alone, which nothing here shows; without one it would be measured.
+        """
+        chosen: dict[str, Any] = {"channel_law": "static", "horizon": self.seconds, "rho": 1.0}
+        if not self.serving:
+            return chosen
+        chosen |= {"warm_up": 0.0, "load": self.load}
+        record = RUSHES.get(self.requests, self.requests)
+        if record != POISSON:
+            chosen |= {"arrivals": "trace", "trace": record}
+        if self.requests in RUSHES:
+            trace = load_trace(record)
+            stretch = Serving(**chosen).workload(scenario).rates[0] / trace.rate
+            chosen["start"] = rush_start(trace, self.seconds * stretch)
+        return chosen
+
+
+def rush_start(trace: Trace, seconds: float) -> int:
+    """Number of the request from which on so many recorded seconds have their most tokens in the middle.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> calm_then_busy = ms.Trace([0.0, 10.0, 20.0, 30.0, 30.1], prompt=[0] * 5, output=[1, 1, 1, 9, 9])
+    >>> rush_start(calm_then_busy, 30.0)  # from 20 s on
+    2
+    """
+    times, part = trace.arrived_at, RUSH * seconds
+    asked = np.concatenate([[0], np.cumsum(trace.output)])
+    busiest = int(np.argmax(asked[np.searchsorted(times, times + part)] - asked[:-1]))
+    return int(np.searchsorted(times, times[busiest] - part))
+
+
+def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
+    """Play both schedulers, and return what a page shows of them, as JSON can hold it.
+
+    Returns
+    -------
+    dict
+        ``users``, ``ticks`` in a second, ``window`` (seconds seen at once), ``colours``, ``serving``, ``bound`` of the
+        first episode in tokens/s, ``sides`` (of each ``name``, ``facts`` of the first episode and what `timeline`
+        says), and ``tables`` (``header`` and ``lines``), as `multispin compare` prints them.
+
+    Raises
+    ------
+    ValueError
+        For a system or scheduler that does not fit, or takes too long.
+    """
+    scenario = settings.system(places)
+    arguments = tuple(settings.arguments(scenario).items())
+    system = settings.env_id, scenario, arguments
+    played = {settings.left: _played(*system, settings.left, settings.episodes, settings.seed)}
+    with ThreadPoolExecutor(1) as aside:  # the linear program does not hold up Python
+        bound = aside.submit(rate_bound, scenario, played[settings.left].system[0])
+        played[settings.right] = _played(*system, settings.right, settings.episodes, settings.seed)
+    metric = "tokens_in_time" if settings.serving else "token_goodput"
+    with np.errstate(divide="ignore"):  # of a device that got nothing yet, the logarithm, which is not shown
+        rows = compare_ledgers({name: one.ledger for name, one in played.items()}, settings.right, metric)
+    below = METRICS[metric].below
+    tables = [comparison_cells(rows, metric), *([] if below is None else [below(rows)])]
+    return {
+        "users": scenario.num_users,
+        "ticks": TICKS,
+        "window": Axes.of(*(one.trace for one in played.values())).window,
+        "colours": {name: "#" + bytes(colour).hex() for name, colour in COLOURS.items()},
+        "serving": settings.serving,
+        "bound": float(bound.result()),
+        "sides": [{"name": name, "facts": _facts(one), **timeline(one.trace)} for name, one in played.items()],
+        "tables": [{"header": header, "lines": lines} for header, lines in tables],
+    }
+
+
+@lru_cache(KEPT)
+def _played(
+    env_id: str, scenario: Scenario, arguments: tuple[tuple[str, Any], ...], name: str, episodes: int, seed: int
+) -> Played:
+    """What one scheduler makes of it; kept, since often only the other one has changed."""
+    chosen = {"action": "full", "reward": None, "optimum": False}
+    env = Settings.make(env_id, ENVIRONMENTS.load(env_id), scenario, chosen, dict(arguments))
+    return play(env, make_scheduler(name, scenario), name, episodes, seed)
+
+
+SERVED = ("tokens_in_time", "share_missed", "ttft_p50", "ttft_p99", "tpot_p50", "tpot_p99", "e2el_p50", "e2el_p99")
+"""What is said of the first episode where requests end."""
+
+
+def _facts(played: Played) -> dict[str, float]:
+    """Of the first episode."""
+    facts = {"token_goodput": float(played.ledger.throughput[0])}
+    return facts | {name: float(played.ledger.episode[name][0]) for name in SERVED if name in played.ledger.episode}
+
+
+def as_python(settings: NoBarrierSettings, places: Places) -> str:
+    """Python that prints the numbers of the page."""
+    told = ["token_goodput", *(SERVED if settings.serving else ())]
+    arguments = ", ".join(f"{name}={value!r}" for name, value in settings.arguments(settings.system(places)).items())
+    return f"""import gymnasium as gym
+import numpy as np
+import multispin_env as ms
+
+{settings.python_system(places)}
+told = {told}
+for name in {[settings.left, settings.right]}:
+    scheduler = ms.make_scheduler(name, scenario)
+    env = gym.make({settings.env_id!r}, scenario=scenario, discipline=scheduler.discipline, action="full",
+                   {arguments})
+    env.reset(seed={settings.seed})
+    bound, numbers = ms.rate_bound(scenario, env.unwrapped.state.system), []
+    for seed in range({settings.seed}, {settings.seed + settings.episodes}):
+        env.reset(seed=seed)
+        ended = False
+        while not ended:
+            order = scheduler(env.unwrapped.state)
+            _, _, _, ended, info = env.step(env.unwrapped.encode_action(order))
+        numbers.append([info[key] for key in told])
+    print(name, f"first episode, bound {{bound:.2f}}", *(f"{{key}} {{one:.3f}}" for key, one in zip(told, numbers[0])))
+    print(name, "mean", *(f"{{key}} {{one:.3f}}" for key, one in zip(told, np.mean(numbers, axis=0))))
+"""
+
+
+def as_command(settings: NoBarrierSettings, places: Places) -> str:
+    """A command that prints the tables of the page."""
+    arguments = settings.arguments(settings.system(places))
+    words = [
+        *("multispin", "compare", "--env", settings.env_id, *settings.option_words(places)),
+        *("--controllers", settings.left, settings.right, "--reference", settings.right),
+        *("--episodes", str(settings.episodes), "--seed", str(settings.seed)),
+        *("--set", *(f"{name}={value}" for name, value in arguments.items())),
+    ]
+    return shlex.join(words) + "\n"

@@ -1,0 +1,140 @@
+"""The page as text: menu, controls, and what a view shows for its settings. Nothing of a visitor is kept."""
+
+from multispin_env.checks import check_name
+from multispin_env.explore.markup import Markup, element, joined
+from multispin_env.explore.places import Places
+from multispin_env.explore.settings import Choice, Control, Kept, Settings
+from multispin_env.explore.view import VIEWS, View
+from multispin_env.terminal.status import sentence
+
+REFUSALS = (ValueError, TypeError, OSError, ImportError, MemoryError)
+"""What settings can be refused with, in a sentence."""
+
+
+def answer(name: str, query: str, places: Places) -> dict[str, str]:
+    """What a view shows for the query of a link, or ``said``, the sentence that refuses it.
+
+    Parameters
+    ----------
+    name
+        Of `VIEWS`.
+    query
+        Of a link; without one, the start of the view.
+    places
+        What may be read.
+
+    Returns
+    -------
+    dict
+        ``html``, ``link``, ``python`` and ``command``; or ``said`` alone.
+    """
+    try:
+        check_name("view", name, VIEWS.names())
+        view = VIEWS.load(name)
+        return _shown(name, view, settings_of(view, query, places), places)
+    except REFUSALS as error:
+        return {"said": sentence(error)}
+
+
+def settings_of(view: View, query: str, places: Places) -> Settings:
+    """Settings of a link, or the start of the view.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a bad query, in one sentence.
+    """
+    settings: Settings = view.settings.from_query(query) if query else view.start(places)
+    return settings
+
+
+def _shown(name: str, view: View, settings: Settings, places: Places) -> dict[str, str]:
+    return {
+        "html": view.draw(settings, view.compute(settings, places)),
+        "link": f"/{name}?{settings.query()}",
+        "python": view.as_python(settings, places),
+        "command": view.as_command(settings, places),
+    }
+
+
+def whole_page(name: str, query: str, places: Places) -> str:
+    """The page of a view; where the link is refused, with the start of the view and the sentence that refuses it.
+
+    Raises
+    ------
+    ValueError
+        For an unknown view, or a view that cannot start.
+    """
+    check_name("view", name, VIEWS.names())
+    view = VIEWS.load(name)
+    found = answer(name, query, places)
+    said = found.get("said", "")
+    if said:
+        query = ""
+        found = answer(name, query, places)
+    settings = settings_of(view, query, places)
+    controls = [_control(entry.name, control, settings, places) for entry, control in view.settings.controls()]
+    body = [
+        element("header", element("p", "multispin explore"), element("nav", _menu(name), aria_label="views")),
+        element(
+            "main",
+            element("h1", view.title),
+            element("p", view.about),
+            element("p", said or found.get("said", ""), id="said", role="alert"),
+            element(
+                "div",
+                element("form", controls, id="controls", autocomplete="off"),
+                element("div", Markup(found.get("html", "")), id="results"),
+                class_="sides",
+            ),
+            element(
+                "section",
+                element("a", "Link to these settings", id="link", href=found.get("link", f"/{name}")),
+                _copied("python", "Python", found.get("python", "")),
+                _copied("command", "command", found.get("command", "")),
+                class_="card",
+            ),
+            data_view=name,
+        ),
+    ]
+    return _document(f"{view.title} - multispin explore", ("explore.js", *view.scripts), joined(body))
+
+
+def _document(title: str, scripts: tuple[str, ...], body: Markup) -> str:
+    head = [
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1, minimum-scale=1"),
+        element("title", title),
+        element("link", rel="icon", href="data:,"),
+        element("link", rel="stylesheet", href="/assets/explore.css"),
+        *(element("script", src=f"/assets/{name}", defer=True) for name in scripts),
+    ]
+    return "<!DOCTYPE html>" + element("html", element("head", head), element("body", body), lang="en")
+
+
+def _menu(present: str) -> list[Markup]:
+    """Links to all views."""
+    return [
+        element("a", VIEWS.load(name).title, href=f"/{name}", aria_current="page" if name == present else None)
+        for name in VIEWS.names()
+    ]
+
+
+def _copied(name: str, title: str, text: str) -> Markup:
+    shown = element("details", element("summary", f"See the {title}"), element("pre", text, id=name))
+    return element("div", element("button", f"Copy as {title}", type="button", data_copy=name), shown)
+
+
+def _control(name: str, control: Control, settings: Settings, places: Places) -> Markup:
+    """One control with its label and value."""
+    value = getattr(settings, name)
+    if isinstance(control, Kept):
+        return element("input", type="hidden", name=name, value=value, data_good=value)
+    label = element("label", control.label, for_=name)
+    if isinstance(control, Choice):
+        options = [element("option", one, selected=one == value) for one in control.names(places)]
+        return element("div", label, element("select", options, id=name, name=name), class_="control")
+    bounds = {"min": control.low, "max": control.high, "step": control.step}
+    number = element("output", f"{value:g} {control.unit}".strip(), for_=name, data_unit=control.unit)
+    ranged = element("input", type="range", id=name, name=name, value=value, data_good=value, **bounds)
+    return element("div", label, number, ranged, class_="control")

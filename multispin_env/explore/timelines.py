@@ -1,0 +1,99 @@
+"""A trace without the barrier as a browser can draw it: few whole numbers, in tenths of a millisecond."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from multispin_env.envs.continuous.rendering.requests import marks_of
+from multispin_env.envs.continuous.rendering.stretches import Stretch, of_device, of_server
+from multispin_env.envs.continuous.rendering.traces import Trace
+from multispin_env.physics.continuous.types import Passage
+
+TICKS = 10_000
+"""In a second."""
+
+MOST_STRETCHES = 300_000
+"""Of a trace: at most some 2 MB of JSON; a longer one is cut off in time."""
+
+
+def timeline(trace: Trace) -> dict[str, Any]:
+    """All that is drawn of a trace; times are whole ticks, and lists of stretches are flat.
+
+    Returns
+    -------
+    dict
+        ``shown``: end of what is in here. ``devices``: for each device, of each stretch what it does, the ticks since
+        the end of the one before, and its own. ``server``: the same with drafts in the place of what it does.
+        ``ends``, ``gained``: the end of each passage, and tokens until then (where requests end, those in time).
+        Where requests end also ``waiting`` (requests that wait at the end of each passage, all devices together),
+        ``marks`` (of each, time, device and what it is) and ``answers`` (of each, time, whether it is in time, TTFT,
+        time per token and E2EL).
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> from multispin_env.envs.continuous.rendering.traces import Trace
+    >>> timeline(Trace(ms.Scenario.preset("llama2", num_users=1), drawn=False, passages=()))["devices"]
+    [[]]
+    """
+    clock = _shown(trace)
+    over = trace.over(clock)
+    users = range(trace.scenario.num_users)
+    drawn: dict[str, Any] = {
+        "shown": _ticks(clock),
+        "devices": [_flat(_merged(of_device(trace, user, 0.0, clock))) for user in users],
+        "server": _flat((one.drafts, one.begin, one.end) for one in of_server(trace, 0.0, clock)),
+        "ends": [_ticks(end) for end in trace.ends[:over]],
+        "gained": [round(gained, 2) for gained in trace.gained[:over]],
+    }
+    if trace.serving:
+        drawn["waiting"] = [int(waiting.sum()) for waiting in trace.waiting[:over]]
+        drawn["marks"] = [[_ticks(mark.time), mark.user, mark.kind] for mark in marks_of(trace, 0.0, clock)]
+        drawn["answers"] = [
+            answer
+            for end, passage in zip(trace.ends[:over], trace.passages, strict=False)
+            for answer in _answers(_ticks(end), passage)
+        ]
+    return drawn
+
+
+def _ticks(time: float) -> int:
+    return round(time * TICKS)
+
+
+def _shown(trace: Trace) -> float:
+    """Seconds until the end, or until there are too many stretches: each device has four in a passage at most."""
+    most = MOST_STRETCHES // (4 * trace.scenario.num_users)
+    return trace.duration if len(trace.ends) <= most else trace.ends[most - 1]
+
+
+def _merged(stretches: Iterable[Stretch]) -> Iterable[tuple[int, float, float]]:
+    """What goes on when a passage ends is one stretch."""
+    last: tuple[int, float, float] | None = None
+    for doing, begin, end, _ in stretches:
+        if last is not None and last[0] == doing and _ticks(begin) == _ticks(last[2]):
+            last = last[0], last[1], end
+            continue
+        if last is not None:
+            yield last
+        last = int(doing), begin, end
+    if last is not None:
+        yield last
+
+
+def _flat(stretches: Iterable[tuple[int, float, float]]) -> list[int]:
+    flat: list[int] = []
+    before = 0
+    for what, begin, end in stretches:
+        left, right = _ticks(begin), _ticks(end)
+        flat += [what, left - before, right - left]
+        before = right
+    return flat
+
+
+def _answers(end: int, passage: Passage) -> Iterable[list[float]]:
+    served = passage.served
+    if served is None:
+        return
+    for user in served.finished.nonzero()[0].tolist():
+        times = (float(each[user]) for each in (served.ttft, served.tpot, served.e2el))
+        yield [end, int(served.in_time[user]), *(round(time, 4) for time in times)]

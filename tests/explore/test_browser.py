@@ -1,0 +1,335 @@
+"""The page in a browser without a screen: one browser and one server for all of it."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from benchmarks.browser import browser, installed, redraw, resize, served
+from multispin_env.explore import no_barrier
+from multispin_env.explore.one_round import RoundSettings, compute
+from multispin_env.explore.places import Places
+from multispin_env.explore.view import VIEWS
+
+pytestmark = pytest.mark.skipif(not installed(), reason="needs Chromium and its driver")
+
+ROOT = Path(__file__).parent.parent.parent
+
+USERS = 10
+
+
+@pytest.fixture(scope="module")
+def address():
+    with served() as where:
+        yield where
+
+
+@pytest.fixture(scope="module")
+def shared():
+    with browser() as driver:
+        driver.set_script_timeout(20)
+        yield driver
+
+
+@pytest.fixture
+def driver(shared):
+    resize(shared, 1200)
+    shared.get("about:blank")
+    for kind in ("browser", "performance"):
+        shared.get_log(kind)
+    return shared
+
+
+@pytest.fixture(params=VIEWS.names())
+def view(request):
+    return request.param
+
+
+def text(driver, css):
+    return driver.execute_script("return document.querySelector(arguments[0]).textContent", css)
+
+
+def texts(driver, css):
+    return driver.execute_script("return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)", css)
+
+
+def until(driver, script, *arguments, seconds=10.0):
+    """Wait for a script to return something true; returns that."""
+    end = time.monotonic() + seconds
+    while not (found := driver.execute_script(script, *arguments)):
+        assert time.monotonic() < end, script
+        time.sleep(0.01)
+    return found
+
+
+def edit(driver, cell, value, how="Enter"):
+    """Type into a cell as a user does, and wait for the answer."""
+    from selenium.webdriver.common.keys import Keys
+
+    driver.execute_script(
+        "window.answered = 0; document.addEventListener('drawn', () => { window.answered += 1; }, { once: true })"
+    )
+    found = driver.find_element("css selector", f'[data-cell="{cell}"]')
+    driver.execute_script("arguments[0].focus()", found)
+    found.send_keys(Keys.CONTROL, "a", Keys.NULL, value, {"Enter": Keys.ENTER, "Escape": Keys.ESCAPE}[how])
+    if how == "Enter":
+        until(driver, "return window.answered")
+
+
+def state_of(driver):
+    """All that the server has said, which a player's moment is not."""
+    said = """const results = document.getElementById('results').cloneNode(true);
+        results.querySelector('#player')?.replaceChildren();
+        return [...results.querySelectorAll('.card')].map(e => e.textContent)"""
+    return driver.execute_script(said), driver.execute_script("return location.href")
+
+
+def test_every_view_opens_and_redraws_in_silence(driver, address, view):
+    """No word in the console, and nothing from elsewhere, also after a slider has moved."""
+    driver.get(f"{address}/{view}")
+    assert texts(driver, "#results .card")
+    assert text(driver, "#said") == ""
+    name = driver.execute_script("return document.querySelector('#controls [type=range]').name")
+    redraw(driver, name, driver.execute_script(f"return document.getElementById('{name}').min"))
+    assert text(driver, "#said") == ""
+    assert driver.get_log("browser") == []
+    messages = [json.loads(line["message"])["message"] for line in driver.get_log("performance")]
+    asked = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+    others = [url for url in asked if not url.startswith((f"{address}/", "data:", "chrome:", "about:"))]
+    assert f"{address}/{view}" in asked
+    assert not others
+
+
+def test_a_slider_changes_the_numbers_and_a_link_restores_them(driver, address, view):
+    driver.get(f"{address}/{view}")
+    ranges = driver.execute_script("return [...document.querySelectorAll('#controls [type=range]')].map(e => e.name)")
+    first = state_of(driver)
+    name = next(one for one in ("num_users", "seed", *ranges) if one in ranges)
+    redraw(driver, name, 3)
+    changed = state_of(driver)
+    assert changed[0] != first[0]
+    assert changed[1] == driver.execute_script("return document.getElementById('link').href")
+    assert driver.execute_script(f"return document.querySelector('output[for={name}]').textContent") == "3"
+    driver.get("about:blank")
+    driver.get(changed[1])
+    assert state_of(driver) == changed
+    assert driver.execute_script(f"return document.getElementById('{name}').value") == "3"
+
+
+def test_the_copied_python_prints_the_numbers_of_the_page(driver, address):
+    """To the last shown digit, in a process of its own."""
+    driver.get(f"{address}/one-round?num_users=5&edits=2.snr_db%3D4.5&moved=3&moved_db=-7.5&payload=ids")
+    driver.execute_cdp_cmd(
+        "Browser.grantPermissions",
+        {"origin": address, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]},
+    )
+    driver.find_element("css selector", "[data-copy=python]").click()
+    until(driver, "return document.querySelector('[data-copy=python]').textContent === 'Copied'")
+    code = driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+    assert code == text(driver, "#python")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    printed = done.stdout
+    gets = [texts(driver, f"[data-table=gets] tbody td:nth-child({column})") for column in range(2, 7)]
+    for title, column in zip(("lengths", "bandwidth in MHz", "ends in ms", "tokens", "tokens/s"), gets, strict=True):
+        assert f"{title}: {' '.join(column)}\n" in printed
+    for name, rate, share in zip(
+        *(texts(driver, f"[data-table=controllers] tbody td:nth-child({column})") for column in (1, 2, 3)), strict=True
+    ):
+        assert f"{name}: {rate} tokens/s, {share} of the optimum\n" in printed
+    shown = {name: text(driver, f'[data-number="{name}"]') for name in ("upper bound", "proven gap", "expected tokens")}
+    assert f"bound: {shown['upper bound']}, gap: {shown['proven gap']}\n" in printed
+    assert f"a round: {shown['expected tokens'].split()[0]} tokens, {text(driver, '[data-number=round]')}," in printed
+    worth = texts(driver, "#worth li")
+    assert worth[0].removesuffix(".").replace("One", "one") in printed
+    moved = re.match(r"The SNR of device 3 has moved from ([\d.]+) to ([\d.]+) dB", text(driver, "#payers"))
+    assert float(moved[2]) == pytest.approx(float(moved[1]) - 7.5, abs=1e-9)
+    assert moved[1] == text(driver, '[data-cell="3.snr_db"]')
+    paid = texts(driver, ".amount")
+    assert f"change in tokens/s: {' '.join(one.split()[0] for one in paid)}\n" in printed
+    assert f"change in MHz: {' '.join(one.split()[2] for one in paid)}\n" in printed
+
+
+BUSY = "no-barrier?num_users=3&seconds=2&episodes=2&requests=poisson&load=1.5"
+
+
+def test_the_copied_python_prints_the_first_episode(driver, address):
+    """To the last shown digit, in a process of its own."""
+    driver.get(f"{address}/{BUSY}")
+    code = text(driver, "#python")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    lines = [line.split() for line in done.stdout.splitlines() if " first episode, " in line]
+    names = texts(driver, "[data-table=first] tbody td:first-child")
+    for place, (name, line) in enumerate(zip(names, lines, strict=True), start=1):
+        shown = texts(driver, f"[data-table=first] tbody tr:nth-child({place}) td:not(:first-child)")
+        assert (name, shown) == (line[0], line[6::2])
+        assert text(driver, "[data-number=bound]") == f"{line[4]} tokens/s"
+
+
+def test_the_timelines_play_by_the_keyboard(driver, address):
+    """With 20 devices: at least 20 frames a second, at the chosen speed, in words too."""
+    driver.get(f"{address}/no-barrier?num_users=20")
+    player = driver.find_element("id", "player")
+    of = "const p = document.getElementById('player').player; return "
+    first, said = driver.execute_script(f"{of} [p.clock, p.playing]"), texts(driver, ".player-news")
+    assert first[1] is False
+    from selenium.webdriver.common.keys import Keys
+
+    player.send_keys("+")
+    player.send_keys(" ")
+    time.sleep(1.0)
+    frames, seconds, moved = driver.execute_script(
+        f"{of} [p.frames, (performance.now() - p.started) / 1000, (p.clock - {first[0]}) / p.record.ticks]"
+    )
+    assert frames / seconds >= 20.0
+    assert moved == pytest.approx(seconds, abs=0.2)  # ahead of its first speed, one half
+    assert texts(driver, ".player-news") != said
+    player.send_keys(" ")
+    paused = driver.execute_script(f"{of} p.clock")
+    player.send_keys(Keys.ARROW_LEFT)
+    assert driver.execute_script(f"{of} [p.playing, p.clock, p.record.ticks]")[:2] == [False, paused - 5000]
+
+
+def test_the_words_beside_the_timelines_are_those_of_the_episode(driver, address):
+    driver.get(f"{address}/{BUSY}")
+    settings = no_barrier.NoBarrierSettings.from_query(urlsplit(BUSY).query)
+    found = no_barrier.compute(settings, Places())
+    driver.execute_script("const p = document.getElementById('player').player; p.seek(p.end)")
+    for side, said in zip(found["sides"], texts(driver, ".player-news"), strict=True):
+        over = [number for number, end in enumerate(side["ends"]) if end <= min(one["shown"] for one in found["sides"])]
+        rate = side["gained"][over[-1]] * found["ticks"] / side["ends"][over[-1]]
+        assert f" {rate:.1f} tokens/s in time so far, {100 * rate / found['bound']:.0f} % of the bound" in said
+        assert f"; {side['waiting'][over[-1]]} requests wait. " in said
+        in_time = sum(answer[1] for answer in side["answers"] if answer[0] <= side["ends"][over[-1]])
+        assert f"Requests: {in_time} in time, " in said
+        doing = [int(one) for one in re.findall(r"(\d+) (?:drafting|uploading|waiting|in verification|idle)", said)]
+        assert sum(doing) == 3
+
+
+def test_a_bad_cell_is_refused_and_the_last_good_state_stays(driver, address):
+    driver.get(f"{address}/one-round?num_users=3")
+    edit(driver, "2.snr_db", "4.5")
+    good = state_of(driver)
+    assert "edits=2.snr_db%3D4.5" in good[1]
+    assert text(driver, "#said") == ""
+    edit(driver, "3.acceptance", "1.5")
+    assert text(driver, "#said") == "device 3, acceptance: expected a finite number in [0, 1], got 1.5"
+    assert state_of(driver) == good
+    edit(driver, "1.draft_ms", "a lot; more")
+    assert text(driver, "#said").startswith(
+        "device 1, draft time (ms/token): expected a number from 0.01 to 10000, got "
+    )
+    assert state_of(driver) == good
+    redraw(driver, "megahertz", 20)
+    assert text(driver, "#said") == ""
+    assert text(driver, '[data-cell="2.snr_db"]') == "4.5"
+    found = compute(RoundSettings(num_users=3, megahertz=20.0, edits="2.snr_db=4.5"), Places())
+    assert text(driver, "[data-number=goodput]") == f"{found.goodputs['optimal']:.2f} tokens/s"
+    edit(driver, "1.snr_db", "59", how="Escape")
+    assert text(driver, "[data-number=goodput]") == f"{found.goodputs['optimal']:.2f} tokens/s"
+
+
+def test_edits_can_be_undone(driver, address):
+    driver.get(f"{address}/one-round?num_users=3")
+    first = texts(driver, "#results .card")
+    edit(driver, "1.snr_db", "30")
+    assert texts(driver, "#results .card") != first
+    driver.find_element("css selector", "[data-set=edits]").click()
+    until(driver, "return !location.href.includes('edits')")
+    assert texts(driver, "#results .card") == first
+
+
+def test_a_refused_link_says_so(driver, address):
+    driver.get(f"{address}/one-round?num_users=99")
+    assert text(driver, "#said") == "num_users: expected an integer in 1..40, got 99"
+    assert texts(driver, "#results .card")
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_nothing_is_wider_than_the_screen(driver, address, view, width):
+    resize(driver, width)
+    driver.get(f"{address}/{view}")
+    until(driver, "return window.innerWidth === arguments[0]", width)  # a frame after the style sheet has come
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_all_is_reached_by_the_keyboard(driver, address):
+    """Tab goes through controls, cells and buttons; arrows move a slider."""
+    from selenium.webdriver.common.keys import Keys
+
+    driver.get(f"{address}/one-round?num_users=1")
+    reached = []
+    for _ in range(40):
+        driver.switch_to.active_element.send_keys(Keys.TAB)
+        reached.append(
+            driver.execute_script(
+                "const {id, dataset, tagName} = document.activeElement;"
+                "return id || dataset.cell || dataset.copy || dataset.set || tagName"
+            )
+        )
+        if reached[-1] == "command":
+            break
+    controls = driver.execute_script("return [...document.querySelectorAll('.control [id]')].map(e => e.id)")
+    assert [one for one in reached if one in controls] == controls
+    for one in ("1.draft_ms", "1.snr_db", "1.acceptance", "edits", "link", "python", "command"):
+        assert one in reached
+    before = text(driver, "[data-number=goodput]")
+    slider = driver.find_element("id", "megahertz")
+    slider.send_keys(Keys.ARROW_RIGHT)
+    until(driver, "return document.querySelector('[data-number=goodput]').textContent !== arguments[0]", before)
+    assert text(driver, "output[for=megahertz]") == "10.5 MHz"
+
+
+def test_every_control_has_a_name(driver, address, view):
+    driver.get(f"{address}/{view}")
+    nameless = """return [...document.querySelectorAll('input:not([type=hidden]), select, [contenteditable]')]
+        .filter(e => !(e.labels && e.labels.length) && !e.ariaLabel).map(e => e.outerHTML)"""
+    assert driver.execute_script(nameless) == []
+
+
+def test_ten_users_at_once_do_not_mix_their_states(address):
+    """Each asks for a system of its own, again and again, while the others do."""
+    wanted = {}
+    for user in range(USERS):
+        settings = RoundSettings(num_users=2 + user, seed=user, moved=1, moved_db=1.0 + user)
+        wanted[user] = settings, f"{compute(settings, Places()).goodputs['optimal']:.2f} tokens/s"
+    got = {user: [] for user in wanted}
+    together = threading.Barrier(USERS)
+
+    def use(user):
+        settings, _ = wanted[user]
+        together.wait()
+        for _ in range(3):
+            with urllib.request.urlopen(f"{address}/draw/one-round?{settings.query()}", timeout=30) as page:
+                found = json.load(page)
+            goodput = re.search(r'data-number="goodput">([^<]+)<', found["html"])[1]
+            got[user].append((goodput, found["link"]))
+
+    users = [threading.Thread(target=use, args=[user]) for user in wanted]
+    for one in users:
+        one.start()
+    for one in users:
+        one.join()
+    for user, (settings, goodput) in wanted.items():
+        assert got[user] == [(goodput, f"/one-round?{settings.query()}")] * 3
+
+
+def test_only_this_machine_reaches_it(address):
+    """The socket is at the loopback address alone, as the system says."""
+    port = f"{urlsplit(address).port:04X}"
+    rows = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        if (table := Path(f"/proc/net/{name}")).exists()
+        for line in table.read_text(encoding="utf-8").splitlines()[1:]
+    ]
+    listening = [row[1] for row in rows if row[3] == "0A" and row[1].endswith(f":{port}")]
+    if not rows:
+        pytest.skip("the system does not say")
+    assert listening == [f"0100007F:{port}"]

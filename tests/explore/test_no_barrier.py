@@ -1,0 +1,108 @@
+"""Numbers of the view without the barrier, and the texts that print them again."""
+
+import contextlib
+import io
+import json
+import shlex
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.commands.main import main
+from multispin_env.explore.no_barrier import NoBarrierSettings, as_command, as_python, compute, rush_start
+from multispin_env.explore.places import Places
+
+PLACES = Places()
+SMALL = {"num_users": 3, "seconds": 2.0, "episodes": 2}
+CHOSEN = (
+    NoBarrierSettings(**SMALL, seed=4),
+    NoBarrierSettings(**SMALL, requests="rush in azure-code", left="load-aware", server="a100-32b", snr_shift=3.0),
+)
+
+
+@pytest.fixture(scope="module", params=CHOSEN, ids=["endless", "rush"])
+def case(request):
+    return request.param, compute(request.param, PLACES)
+
+
+def printed(text):
+    """What Python prints."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(text, {})
+    return out.getvalue()
+
+
+def test_python_prints_the_numbers(case):
+    settings, found = case
+    lines = printed(as_python(settings, PLACES)).splitlines()
+    for side, first in zip(found["sides"], lines[::2], strict=True):
+        facts = " ".join(f"{name} {value:.3f}" for name, value in side["facts"].items())
+        assert first == f"{side['name']} first episode, bound {found['bound']:.2f} {facts}"
+    metric = "tokens_in_time" if settings.serving else "token_goodput"
+    means = {row[0]: float(row[1]) for row in found["tables"][0]["lines"]}
+    for line in lines[1::2]:
+        words = line.split()
+        assert float(words[words.index(metric) + 1]) == pytest.approx(means[words[0]], abs=0.0051)
+
+
+def test_the_command_prints_the_tables(case, capsys):
+    settings, found = case
+    words = shlex.split(as_command(settings, PLACES))
+    assert words[0] == "multispin"
+    assert main(words[1:]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    for table in found["tables"]:
+        assert " ".join(table["header"]) in lines
+        for row in table["lines"]:
+            assert " ".join(row) in lines
+
+
+def test_a_link_restores_the_settings(case):
+    settings, _ = case
+    assert NoBarrierSettings.from_query(settings.query()) == settings
+
+
+def test_no_rule_exceeds_the_bound(case):
+    _, found = case
+    for side in found["sides"]:
+        assert 0.0 < side["facts"]["token_goodput"] < found["bound"]
+
+
+def test_a_record_is_small_and_json(case):
+    _, found = case
+    assert len(json.dumps(found)) < 100_000
+    assert found["colours"]["drafting"] == "#0072b2"
+    assert (found["users"], len(found["sides"][0]["devices"])) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"right": "load-aware"}, r"^right: expected another scheduler than on the left, got 'load-aware'$"),
+        ({"left": "grups"}, r"^left: expected one of .* did you mean 'groups'\?$"),
+        ({"load": 2.5}, r"^load: expected a finite number in \[0.1, 2\], got 2.5$"),
+        ({"seconds": 61.0}, r"^seconds: expected a finite number in \[2, 60\], got 61.0$"),
+        ({"episodes": 1}, r"^episodes: expected an integer in 2..16, got 1$"),
+        ({"requests": "rush"}, r"^requests: expected one of "),
+    ],
+)
+def test_bad_settings_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        NoBarrierSettings(**values)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rush_is_where_most_is_asked_for(seed):
+    """Of all thirds that begin with a request, none has more tokens."""
+    rng = np.random.default_rng(seed)
+    times = np.sort(rng.uniform(0.0, 100.0, 60).round(3))
+    trace = ms.Trace(times, prompt=np.zeros(60, int), output=rng.integers(1, 50, 60))
+    part, start = 10.0, rush_start(trace, 30.0)
+    asked = [
+        sum(out for at, out in zip(trace.arrived_at, trace.output, strict=True) if begin <= at < begin + part)
+        for begin in trace.arrived_at.tolist()
+    ]
+    busiest = float(trace.arrived_at[int(np.argmax(asked))])
+    assert start == sum(trace.arrived_at < busiest - part)

@@ -1,0 +1,115 @@
+"""The page as text, and who may ask for it."""
+
+import asyncio
+import json
+
+import pytest
+
+from multispin_env.explore.app import make_app
+from multispin_env.explore.markup import Markup, element
+from multispin_env.explore.page import answer, whole_page
+from multispin_env.explore.places import Places
+from multispin_env.scenario import Scenario
+
+HERE = Places()
+PORT = 8050
+
+
+def ask(path, query="", app=None, **headers):
+    """Status, headers and body of an answer."""
+    sent = []
+    given = [{"type": "http.request", "body": b"", "more_body": False}]
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "GET", "path": path, "raw_path": path.encode(),
+        "query_string": query.encode(), "root_path": "", "scheme": "http", "server": ("127.0.0.1", PORT),
+        "headers": [(name.replace("_", "-").encode(), value.encode())
+                    for name, value in ({"host": f"127.0.0.1:{PORT}"} | headers).items()],
+    }  # fmt: skip
+
+    async def receive():
+        return given.pop() if given else await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run((app or make_app(HERE, "127.0.0.1", PORT))(scope, receive, send))
+    body = b"".join(message.get("body", b"") for message in sent)
+    return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}, body.decode()
+
+
+def test_texts_are_escaped():
+    assert element("a", "<b>", Markup("<i>"), href='"&"') == '<a href="&quot;&amp;&quot;">&lt;b&gt;<i></a>'
+    assert "<script>alert" not in whole_page("one-round", "edits=<script>alert(1)</script>", HERE)
+    assert answer("one-round", "scenario=<b>", HERE)["said"].startswith("scenario: expected one of")
+
+
+def test_a_refused_link_says_so_and_begins_anew():
+    page = whole_page("one-round", "num_users=99", HERE)
+    assert "num_users: expected an integer in 1..40, got 99" in page
+    assert "<h2>The optimum</h2>" in page
+
+
+def test_a_view_without_a_name_is_not_found():
+    assert ask("/nowhere")[0] == 404
+    assert json.loads(ask("/draw/nowhere")[2])["said"].startswith("view: expected one of")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/assets/../app.py", "/assets/..%2fapp.py", "/assets/%2e%2e/app.py", "/assets//etc/passwd",
+        "/../../etc/passwd", "/assets/../../../../../../etc/passwd", "/assets/.", "/assets/",
+    ],
+)  # fmt: skip
+def test_no_file_but_the_assets_is_served(path):
+    status, _, body = ask(path)
+    assert status == 404
+    assert "root:" not in body
+    assert "import" not in body
+
+
+def test_a_scenario_that_was_not_named_is_not_read(tmp_path):
+    file = tmp_path / "other.toml"
+    Scenario.preset("r1").save(file)
+    _, _, body = ask("/draw/one-round", f"scenario={file}")
+    assert json.loads(body)["said"].startswith("scenario: expected one of ['llama2'")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"host": f"evil.example:{PORT}"},
+        {"host": "127.0.0.1:1"},
+        {"host": ""},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"sec_fetch_site": "cross-site"},
+    ],
+)
+def test_other_names_and_other_pages_are_refused(headers):
+    status, _, body = ask("/draw/one-round", "num_users=1", **headers)
+    assert status == 403
+    assert len(body.splitlines()) == 1
+
+
+@pytest.mark.parametrize("host", [f"localhost:{PORT}", f"[::1]:{PORT}", f"127.0.0.1:{PORT}"])
+def test_own_names_are_answered(host):
+    headers = {"origin": f"http://{host}", "sec_fetch_site": "same-origin"}
+    assert ask("/draw/one-round", "num_users=1", host=host, **headers)[0] == 200
+
+
+def test_a_machine_that_is_reached_everywhere_has_any_name():
+    app = make_app(HERE, "0.0.0.0", PORT)
+    assert ask("/draw/one-round", "num_users=1", app, host="lab.example:8050")[0] == 200
+    assert ask("/draw/one-round", "num_users=1", app, host="lab.example", origin="http://evil.example")[0] == 403
+
+
+def test_the_browser_is_told_to_load_nothing_from_elsewhere():
+    _, headers, _ = ask("/assets/explore.js")
+    policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+    assert policy["script-src"] == policy["connect-src"] == policy["form-action"] == "'self'"
+    assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
+    assert policy["img-src"] == "'self' data:"
+    assert policy["style-src"] == "'self' 'unsafe-inline'"
+    assert headers["x-content-type-options"] == "nosniff"

@@ -1,0 +1,100 @@
+"""Timelines for a browser against the passages that they are made of."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.envs.continuous.rendering.requests import marks_of
+from multispin_env.envs.settings import ENVIRONMENTS, Settings
+from multispin_env.explore import timelines
+from multispin_env.explore.playing import play
+from multispin_env.explore.timelines import TICKS, timeline
+
+CHOSEN = {"action": "full", "reward": None, "optimum": False}
+
+
+def played(env_id, name, episodes=1, seed=0, **arguments):
+    system = {"scenario": "llama2", "num_users": 3, "rho": 1.0}
+    settings = Settings.make(env_id, ENVIRONMENTS.load(env_id), system.pop("scenario"), CHOSEN, system | arguments)
+    return play(settings, ms.make_scheduler(name, settings.scenario), name, episodes, seed)
+
+
+@pytest.fixture(scope="module")
+def busy():
+    """Requests that queue up, are late and are dropped."""
+    return played("MultiSpin/Serving-v0", "greedy+deadlines", load=1.5, horizon=6.0, warm_up=0.0, seed=2).trace
+
+
+def unpacked(flat):
+    """Triples (what, begin, end) in ticks."""
+    rows, time = [], 0
+    for what, gap, length in np.reshape(flat, (-1, 3)).tolist():
+        rows.append((what, time + gap, time + gap + length))
+        time += gap + length
+    return rows
+
+
+def painted(trace, user):
+    """What a device does in every tick, painted passage by passage; -1 where it has no request."""
+    done = np.full(round(trace.duration * TICKS), -1)
+    for number, passage in enumerate(trace.passages):
+        begin = trace.ends[number - 1] if number else 0.0
+        end, idle = float(passage.duration), float(passage.served.idle_time[user])
+        steps = [(idle, 0), (max(passage.drafted_at[user], idle), 1), (max(passage.uploaded_at[user], idle), 2)]
+        if passage.verified[user]:
+            steps.append((float(passage.start_delay), 3))
+        for after, what in steps:
+            done[round((begin + min(after, end)) * TICKS) : round((begin + end) * TICKS)] = what
+    return done
+
+
+def test_devices_do_what_the_passages_say(busy):
+    for user, flat in enumerate(timeline(busy)["devices"]):
+        drawn = np.full(round(busy.duration * TICKS), -1)
+        for what, begin, end in unpacked(flat):
+            drawn[begin:end] = what
+        assert (drawn == painted(busy, user)).all()
+        assert set(drawn.tolist()) == {-1, 0, 1, 2, 3}
+
+
+def test_what_goes_on_is_one_stretch(busy):
+    for flat in timeline(busy)["devices"]:
+        rows = unpacked(flat)
+        assert not [one for one, two in pairwise(rows) if one[0] == two[0] and one[2] == two[1]]
+
+
+def test_the_server_and_the_curves(busy):
+    drawn = timeline(busy)
+    assert [what for what, _, _ in unpacked(drawn["server"])] == [int(one.batch_size) for one in busy.passages]
+    assert [end for _, _, end in unpacked(drawn["server"])] == drawn["ends"]
+    assert drawn["ends"][-1] == drawn["shown"] == round(busy.duration * TICKS)
+    rates = np.array(drawn["gained"]) * TICKS / drawn["ends"]
+    assert rates == pytest.approx([busy.rate(end) for end in busy.ends], rel=1e-3)
+
+
+def test_requests_and_those_that_wait(busy):
+    drawn = timeline(busy)
+    assert drawn["marks"] == [[round(mark.time * TICKS), *mark[1:]] for mark in marks_of(busy, 0.0, busy.duration)]
+    here = np.zeros(3, dtype=int)
+    for passage, waiting in zip(busy.passages, drawn["waiting"], strict=True):
+        here += passage.served.arrivals - passage.served.dropped - passage.served.finished
+        assert waiting == np.maximum(here - 1, 0).sum()
+    assert max(drawn["waiting"]) > 0
+    finished = [user for passage in busy.passages for user in np.flatnonzero(passage.served.finished)]
+    assert len(drawn["answers"]) == len(finished) > 0
+    assert sum(answer[1] for answer in drawn["answers"]) == sum(int(one.served.in_time.sum()) for one in busy.passages)
+
+
+def test_endless_requests_have_no_queue():
+    drawn = timeline(played("MultiSpin/Continuous-v0", "greedy", horizon=1.0).trace)
+    assert set(drawn) == {"shown", "devices", "server", "ends", "gained"}
+
+
+def test_a_long_episode_is_cut_off(busy, monkeypatch):
+    monkeypatch.setattr(timelines, "MOST_STRETCHES", 4 * 3 * 5)
+    drawn = timeline(busy)
+    assert len(drawn["ends"]) == 5
+    assert drawn["shown"] == round(busy.ends[4] * TICKS)
+    assert max(end for flat in drawn["devices"] for _, _, end in unpacked(flat)) <= drawn["shown"]
