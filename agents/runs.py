@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +18,9 @@ from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments
 from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
 from multispin_env.evaluation.exported import checksum
+from multispin_env.files import make_folder as make_folder
 from multispin_env.files import read_json
+from multispin_env.files import write_atomically as write_atomically
 from multispin_env.scenario import Scenario
 
 SCHEMA = 3
@@ -91,23 +92,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one step, so that a kill leaves the old or the new one, never half of it."""
-    draft = path.with_name(path.name + ".part")
-    draft.write_bytes(content)
-    os.replace(draft, path)
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder; ``ValueError`` if it can't be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # of a name that no other process has
-            pass
-    except OSError as error:
-        raise ValueError(f"folder: expected a folder that can be written, got {str(folder)!r} ({error})") from None
 
 
 def make_next_folder(parent: Path, stem: str) -> Path:

@@ -1,6 +1,11 @@
-"""Files of strangers: no more of one is read than a limit, JSON of any content is one error at worst."""
+"""Files of strangers: no more of one is read than a limit, JSON of any content is one error at worst.
+
+Our own are replaced in one step.
+"""
 
 import json
+import os
+import tempfile
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -103,3 +108,20 @@ def beside(folder: Path, name: object) -> Path | None:
         return path if inside and path.is_file() else None
     except (OSError, ValueError, RuntimeError):  # names that no file can have, and links in a circle
         return None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file in one step, so that a kill leaves the old or the new one, never half of it."""
+    draft = path.with_name(path.name + ".part")
+    draft.write_bytes(content)
+    os.replace(draft, path)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder; ``ValueError`` if it can't be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # of a name that no other process has
+            pass
+    except OSError as error:
+        raise ValueError(f"folder: expected a folder that can be written, got {str(folder)!r} ({error})") from None

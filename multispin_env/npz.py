@@ -26,6 +26,10 @@ _LONGEST_HEADER = 2**16
 """Bytes before an array's numbers; numpy writes 128."""
 
 
+_NO_TIME = (1980, 1, 1, 0, 0, 0)
+"""Earliest that an archive can hold."""
+
+
 class Kind(NamedTuple):
     """What the numbers of an array are: letters of numpy, and a word for messages."""
 
@@ -72,6 +76,26 @@ def read_arrays(content: bytes, kinds: Mapping[str, Kind]) -> dict[str, NDArray[
     """
     with _opened(content) as archive:
         return {name: _array(archive, name, kinds) for name in kinds}
+
+
+def archive_of(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Content of a file that holds these arrays, as `read_arrays` and ``numpy.load`` read it.
+
+    It follows from the arrays to the last byte: no time is in it, and nothing is packed.
+    """
+    content = BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            member = BytesIO()
+            np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", date_time=_NO_TIME), member.getvalue())
+    return content.getvalue()
+
+
+def has_array(content: bytes, name: str) -> bool:
+    """Whether an archive has an array of this name; ``ValueError`` if it is no archive."""
+    with _opened(content) as archive:
+        return f"{name}.npy" in archive.namelist()
 
 
 def check_type(field: str, dtype: np.dtype[Any], shape: tuple[int, ...], kind: Kind) -> None:

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from os import PathLike
+from pathlib import Path
 from typing import Any, Self
 
 import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_integer, check_keywords, check_name, check_real, shown
-from multispin_env.scenario_files import is_file_name, read_scenario, write_scenario
-from multispin_env.server import LAW, checked_pieces, line_time, with_law
+from multispin_env.field_files import SCENARIO, is_file_name, read_fields, write_fields
+from multispin_env.server import LAW, SERVERS, checked_pieces, line_time, with_file_beside, with_law
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
 
@@ -161,7 +162,7 @@ class Scenario:
     def _check_server(self) -> None:
         """Refuse the name of a server with a law that is not its own."""
         law = {name: getattr(self, name) for name in LAW}
-        if with_law({**law, "server": self.server})["server"] != self.server:
+        if with_law({**law, "server": self.server}, SERVERS.load)["server"] != self.server:
             raise ValueError(
                 f"server: expected the law of {self.server!r}, which Scenario.replace(server={self.server!r}) sets, "
                 f"got {law}"
@@ -208,7 +209,7 @@ class Scenario:
         """Read a scenario from a TOML or JSON file, as `save` writes it.
 
         A file may name a ``preset``; then it holds only what differs. ``server`` names a profile of `SERVERS`, as in
-        `replace`.
+        `replace`, or the file of one in the same folder.
 
         Raises
         ------
@@ -224,7 +225,8 @@ class Scenario:
         ...     ms.Scenario.load(file).num_users
         8
         """
-        return read_scenario(path, cls._from_table)
+        folder = Path(path).parent
+        return read_fields(SCENARIO, path, lambda values: cls._from_table(with_file_beside(values, folder)))
 
     @classmethod
     def _from_table(cls, values: dict[str, Any]) -> "Scenario":
@@ -242,7 +244,7 @@ class Scenario:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write every field to a TOML or JSON file, by the end of its name; in TOML with its meaning and unit."""
-        write_scenario(path, self.to_dict())
+        write_fields(SCENARIO, path, self.to_dict())
 
     @classmethod
     def field_names(cls) -> tuple[str, ...]:
@@ -252,8 +254,9 @@ class Scenario:
     def replace(self, **overrides: Any) -> Self:
         """Return a copy with fields replaced; ``TypeError`` for an unknown field suggests the nearest.
 
-        ``server`` names a profile of `SERVERS`, whose law of verification takes the place of the present one; fields
-        of the law that are given beside it count more. A law that is not that of a profile has no name.
+        ``server`` names a profile of `SERVERS` or a file with one (`Server.load`), whose law of verification takes the
+        place of the present one; fields of the law that are given beside it count more. A law that is not that of a
+        profile of `SERVERS` has no name.
         """
         check_keywords("Scenario", overrides, self.field_names())
         same = overrides.get("server", self.server) == self.server
@@ -268,7 +271,7 @@ class Scenario:
     def from_dict(cls, values: dict[str, Any]) -> "Scenario":
         """Rebuild the scenario that `to_dict` wrote; a law that its server no longer has loses the name."""
         check_keywords("Scenario", values, cls.field_names())
-        return cls(**with_law({**values, "tasks": _tasks(values["tasks"])}))
+        return cls(**with_law({**values, "tasks": _tasks(values["tasks"])}, SERVERS.load))
 
     def pass_time(
         self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float

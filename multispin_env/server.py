@@ -1,14 +1,18 @@
 """Servers: laws of verification that were measured."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_real, shown
+from multispin_env.checks import check_bool, check_keywords, check_real, shown
+from multispin_env.field_files import SERVER, is_file_name, read_fields, write_fields
+from multispin_env.files import beside
 
 LAW = ("verification_fixed_time", "verification_time_per_draft", "verification_pieces", "padded_verification")
 """Fields of the law of verification."""
@@ -21,46 +25,100 @@ class Server:
     Parameters
     ----------
     name
-        As in `SERVERS`.
+        As in `SERVERS`; of a file a label.
     model, source
         What was measured, and where the numbers are from.
+    fixed_time, time_per_draft
+        T_fix and T_lin in seconds: for each pass, and for each of its K drafts.
     pieces
-        (a_j, b_j) in seconds and seconds per token.
+        (a_j, b_j) in seconds and seconds per token: the largest a_j + b_j n is added.
     padded
         Whether a pass holds K (max L + 1) tokens.
     draft_time
         T_srv in seconds, where the server was measured with a small model too; ``None`` leaves the scenario's.
+
+    Raises
+    ------
+    ValueError
+        For a value out of range, and for a law in which a pass takes no time.
     """
 
     name: str
     model: str
     source: str
-    pieces: tuple[tuple[float, float], ...]
+    fixed_time: float = 0.0
+    time_per_draft: float = 0.0
+    pieces: tuple[tuple[float, float], ...] = ()
     padded: bool = False
     draft_time: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("name", "model", "source"):
+            if not isinstance(getattr(self, field), str):
+                raise ValueError(f"{field}: expected text, got {shown(getattr(self, field))}")
+        object.__setattr__(self, "pieces", checked_pieces(self.pieces, "pieces"))
+        for field in ("fixed_time", "time_per_draft"):
+            check_real(field, getattr(self, field), 0.0, open_low=not self.pieces)
+        check_bool("padded", self.padded)
+        if self.draft_time is not None:
+            check_real("draft_time", self.draft_time, 0.0, open_low=True)
+        if self.pieces and self.fixed_time + self.time_per_draft + line_time(self.pieces, 1.0) <= 0.0:
+            raise ValueError(f"pieces: expected a law in which a pass takes time, got {shown(self.pieces)}")
 
     @property
     def fields(self) -> dict[str, Any]:
         """Fields of `Scenario` with this law."""
         law: dict[str, Any] = {
-            "verification_fixed_time": 0.0,
-            "verification_time_per_draft": 0.0,
+            "verification_fixed_time": self.fixed_time,
+            "verification_time_per_draft": self.time_per_draft,
             "verification_pieces": self.pieces,
             "padded_verification": self.padded,
             "server": self.name,
         }
         return law if self.draft_time is None else law | {"server_draft_time": self.draft_time}
 
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "Server":
+        """Read a server from a TOML or JSON file, as `save` and ``multispin profile`` write it.
 
-def checked_pieces(pieces: Any) -> tuple[tuple[float, float], ...]:
+        Raises
+        ------
+        ValueError
+            If the file can't be read or a field is unknown or bad; it names the file and the line.
+
+        Examples
+        --------
+        >>> import tempfile, multispin_env as ms
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = f"{folder}/mine.toml"
+        ...     ms.SERVERS.load("a100-32b").save(file)
+        ...     ms.Server.load(file).pieces
+        ((0.02735, 0.0001526),)
+        """
+        return read_fields(SERVER, path, cls._from_table)
+
+    @classmethod
+    def _from_table(cls, values: dict[str, Any]) -> "Server":
+        check_keywords("Server", values, (entry.name for entry in fields(cls)))
+        needed = [entry.name for entry in fields(cls) if entry.default is MISSING and entry.name not in values]
+        if needed:
+            raise ValueError(f"{needed[0]}: expected a value for each of {needed}, got none")
+        return cls(**values)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write every field to a TOML or JSON file, by the end of its name; in TOML with its meaning and unit."""
+        write_fields(SERVER, path, {name: value for name, value in asdict(self).items() if value is not None})
+
+
+def checked_pieces(pieces: Any, field: str = "verification_pieces") -> tuple[tuple[float, float], ...]:
     """Return pieces (a_j, b_j) as floats; ``ValueError`` where one is no pair of finite numbers ≥ 0."""
     if not isinstance(pieces, tuple | list):
-        raise ValueError(f"verification_pieces: expected pairs (s, s/token), got {shown(pieces)}")
+        raise ValueError(f"{field}: expected pairs (s, s/token), got {shown(pieces)}")
     for index, piece in enumerate(pieces):
         if not isinstance(piece, tuple | list) or len(piece) != 2:
-            raise ValueError(f"verification_pieces[{index}]: expected a pair (s, s/token), got {shown(piece)}")
+            raise ValueError(f"{field}[{index}]: expected a pair (s, s/token), got {shown(piece)}")
         for part in piece:
-            check_real(f"verification_pieces[{index}]", part, 0.0)
+            check_real(f"{field}[{index}]", part, 0.0)
     return tuple((float(start), float(slope)) for start, slope in pieces)
 
 
@@ -88,15 +146,28 @@ SERVERS: tables.Registry[Server] = tables.SERVERS
 """The laws of verification that were measured."""
 
 
-def with_law(fields: Mapping[str, Any]) -> dict[str, Any]:
+def find_server(name: Any) -> Server:
+    """A server by its name in `SERVERS`, or read from the file of that name."""
+    return Server.load(name) if is_file_name(name) else SERVERS.load(name)
+
+
+def with_law(given: Mapping[str, Any], find: Callable[[Any], Server] = find_server) -> dict[str, Any]:
     """Fields of a scenario, with the law of the server that they name.
 
-    A field of the law that is given counts more. Where that makes another law than the server's, it has no name.
+    A field of the law that is given counts more. Where that makes another law than the server's, it has no name, and
+    neither has the law of a file: a scenario does not depend on the file that its law was in.
+
+    Parameters
+    ----------
+    given
+        Fields; ``server`` is the name of a profile or of a file.
+    find
+        From the name to the server; ``SERVERS.load`` where no file may be opened.
 
     Raises
     ------
     ValueError
-        For an unknown server; the nearest is suggested.
+        For an unknown server; the nearest is suggested. For a file that can't be read.
 
     Examples
     --------
@@ -106,9 +177,22 @@ def with_law(fields: Mapping[str, Any]) -> dict[str, Any]:
     >>> with_law({"server": "a100-32b", "verification_fixed_time": 0.01})["server"]
     ''
     """
-    if not fields.get("server"):
-        return dict(fields)
-    profile = SERVERS.load(fields["server"]).fields
-    law = {**profile, **fields}
+    named = given.get("server")
+    if not named:
+        return dict(given)
+    profile = find(named).fields
+    law = {**profile, **given}
     law["verification_pieces"] = checked_pieces(law["verification_pieces"])
-    return law if all(law[name] == profile[name] for name in LAW) else law | {"server": ""}
+    keeps_name = not is_file_name(named) and all(law[name] == profile[name] for name in LAW)
+    return law if keeps_name else law | {"server": ""}
+
+
+def with_file_beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Fields of a scenario's file, with the path of the server's file that they name: one of the same folder."""
+    name = values.get("server")
+    if not is_file_name(name):
+        return values
+    path = beside(folder, name)
+    if path is None:
+        raise ValueError(f"server: expected a profile's name, or a file beside the scenario's, got {shown(name)}")
+    return {**values, "server": str(path)}

@@ -11,7 +11,7 @@ import gymnasium as gym
 import pytest
 
 import multispin_env as ms
-from multispin_env.commands import compare, reproduce, solve, watch
+from multispin_env.commands import compare, record, reproduce, solve, watch
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.registry import ESTIMATORS
 from tests.families import ROUNDS
@@ -227,6 +227,12 @@ OF_COMMANDS = [  # module, option, default, and how its help or its page states 
     (watch, "fps", 12.0, "docs/watch.md", "| `--fps` | 12 |"),
     (watch, "beside", None, "docs/watch.md", "| the best known, `fixed`; without the barrier `barrier` |"),
     (solve, "controller", "optimal", "--help", "(default optimal)"),
+    (record, "tokens", 64, "--help", "(default 64)"),
+    (record, "batch", 8, "--help", "(default 8)"),
+    (record, "temperature", 1.0, "--help", "(default 1)"),
+    (record, "seed", 0, "--help", "(default 0)"),
+    (record, "device", "cpu", "--help", "(default cpu)"),
+    (record, "dtype", "float32", "--help", "(default float32)"),
     (reproduce, "seed", HELD_OUT_SEED, "docs/reproduce.md", "the default is the seed of the held-out states"),
 ]
 

@@ -6,7 +6,16 @@ import os
 import pytest
 
 from multispin_env import files
-from multispin_env.files import DEEPEST_JSON, beside, parse_json, read_bytes, read_json, read_limited
+from multispin_env.files import (
+    DEEPEST_JSON,
+    beside,
+    make_folder,
+    parse_json,
+    read_bytes,
+    read_json,
+    read_limited,
+    write_atomically,
+)
 
 
 def nested(depth):
@@ -112,3 +121,23 @@ def test_json_may_be_as_long_as_the_limit(monkeypatch):
     assert parse_json("[123]") == [123]
     with pytest.raises(ValueError, match="size: expected at most 5 letters of JSON, got 6"):
         parse_json("[1234]")
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path, monkeypatch):
+    path = tmp_path / "mine.json"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    monkeypatch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, b"never")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_folder_is_made_or_refused(tmp_path):
+    make_folder(tmp_path / "one" / "two")
+    assert (tmp_path / "one" / "two").is_dir()
+    assert list((tmp_path / "one" / "two").iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"folder: expected a folder that can be written, got '.*file'"):
+        make_folder(tmp_path / "file")

@@ -16,7 +16,7 @@ LAYERS = (
         "multispin_env.files",
         "multispin_env.npz",
     ),
-    ("multispin_env.registry", "multispin_env.server", "multispin_env.scenario", "multispin_env.scenario_files"),
+    ("multispin_env.registry", "multispin_env.server", "multispin_env.scenario", "multispin_env.field_files"),
     ("multispin_env.physics",),
     ("multispin_env.scenarios", "multispin_env.servers"),
     ("multispin_env.solver",),
@@ -28,7 +28,7 @@ LAYERS = (
     ("multispin_env.terminal",),
     ("multispin_env.watch",),
     ("multispin_env.reproduce",),
-    ("multispin_env.explore",),
+    ("multispin_env.models", "multispin_env.explore"),
     (
         "multispin_env.commands",
         "multispin_env.__main__",

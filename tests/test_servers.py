@@ -4,10 +4,12 @@ import copy
 import dataclasses
 import pickle
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.commands.main import main
 
 QWEN = ms.Scenario.preset("qwen3.5")
 
@@ -107,3 +109,114 @@ def test_payloads():
 def test_bad_laws_are_refused(fields, words):
     with pytest.raises(ValueError, match=words):
         QWEN.replace(**fields)
+
+
+OWN = ms.Server(
+    name="mine",
+    model='A "small" model',
+    source="measured",
+    fixed_time=0.001,
+    time_per_draft=0.0005,
+    pieces=((0.02, 1e-4), (0.01, 3e-4)),
+    padded=True,
+    draft_time=0.003,
+)
+"""With something in each field."""
+
+
+@pytest.mark.parametrize("ending", ["toml", "json", "TOML"])
+@pytest.mark.parametrize("server", [OWN, dataclasses.replace(OWN, draft_time=None, pieces=())], ids=["full", "paper's"])
+def test_a_file_gives_its_law_and_no_name(server, ending, tmp_path, monkeypatch):
+    file = tmp_path / f"mine.{ending}"
+    server.save(file)
+    assert ms.Server.load(file) == server
+    scenario = QWEN.replace(server=str(file), num_users=4)
+    assert (
+        scenario
+        == QWEN.replace(**{**server.fields, "server": ""}, num_users=4)
+        == QWEN.replace(server=file, num_users=4)
+    )
+    pieces = 0.02 + 8e-4 if server.pieces else 0.0
+    assert scenario.pass_time(4, 8) == pytest.approx(0.001 + 4 * 0.0005 + pieces)
+    assert scenario.padded_verification
+    assert scenario.server_draft_time == (QWEN.server_draft_time if server.draft_time is None else 0.003)
+    assert QWEN.replace(server=str(file), padded_verification=False).padded_verification is False
+    assert ms.Scenario.preset("qwen3.5", server=str(file), num_users=4) == scenario
+    file.unlink()
+    assert ms.Scenario.from_dict(scenario.to_dict()) == pickle.loads(pickle.dumps(scenario)) == scenario
+    assert scenario.replace(num_users=5).num_users == 5
+
+
+def test_every_field_stands_in_a_file_with_its_meaning(tmp_path):
+    OWN.save(tmp_path / "mine.toml")
+    lines = (tmp_path / "mine.toml").read_text(encoding="utf-8").splitlines()
+    assert [line.partition(" ")[0] for line in lines] == [field.name for field in dataclasses.fields(ms.Server)]
+    assert all("  # " in line for line in lines)
+
+
+def test_environments_and_commands_take_a_file(tmp_path, capsys):
+    file = tmp_path / "mine.toml"
+    OWN.save(file)
+    env = gym.make("MultiSpin/Heterogeneous-v0", server=str(file), num_users=3)
+    assert env.unwrapped.settings.scenario == ms.Scenario.preset("llama2", server=str(file), num_users=3)
+    vector = gym.make_vec("MultiSpin/Heterogeneous-v0", num_envs=2, server=str(file))
+    assert vector.unwrapped.settings.scenario.verification_pieces == OWN.pieces
+    assert main(["schedule", "--server", str(file), "--max-batch", "2"]) == 0
+    assert "llama2 on a server of its own, draft time 3 ms" in capsys.readouterr().out
+    assert main(["schedule", "--server", str(tmp_path / "none.toml")]) == 2
+    assert "server: expected a file that can be read, got" in capsys.readouterr().err
+
+
+def test_a_scenario_file_names_a_server_file_beside_it(tmp_path):
+    """Not elsewhere: it may come from a stranger."""
+    OWN.save(tmp_path / "mine.toml")
+    (tmp_path / "inside").mkdir()
+    file = tmp_path / "scenario.toml"
+    file.write_text('preset = "llama2"\nserver = "mine.toml"\n', encoding="utf-8")
+    assert ms.Scenario.load(file) == ms.Scenario.preset("llama2", server=str(tmp_path / "mine.toml"))
+    for place, name in (("inside", "../mine.toml"), ("inside", str(tmp_path / "mine.toml")), (".", "none.toml")):
+        file = tmp_path / place / "other.toml"
+        file.write_text(f'preset = "llama2"\nserver = "{name}"\n', encoding="utf-8")
+        with pytest.raises(ValueError, match=r"line 2: server: expected a profile's name, or a file beside the"):
+            ms.Scenario.load(file)
+
+
+def test_saved_fields_open_no_file(tmp_path):
+    """What a run's configuration holds may come from a stranger too."""
+    OWN.save(tmp_path / "mine.toml")
+    named = QWEN.to_dict() | {"server": str(tmp_path / "mine.toml")}
+    with pytest.raises(ValueError, match="server: expected one of"):
+        ms.Scenario.from_dict(named)
+    with pytest.raises(ValueError, match="server: expected one of"):
+        dataclasses.replace(QWEN, server=str(tmp_path / "mine.toml"))
+
+
+WRONG = [
+    ("a.toml", "", "a.toml: name: expected a value for each of .*'source'.*got none"),
+    ("a.toml", "name = 'x'\npiece = []\n", "a.toml, line 2: .*'piece'.*did you mean 'pieces'"),
+    ("a.toml", "name = 3\nmodel = ''\nsource = ''\n", "a.toml, line 1: name: expected text, got 3"),
+    ("a.toml", "{}pieces = [[1, -2]]\n", r"a.toml, line 4: pieces\[0\]: .*-2"),
+    ("a.toml", "{}pieces = [[0, 0]]\n", "a.toml, line 4: pieces: expected a law in which a pass takes time"),
+    ("a.toml", "{}pieces = 3\n", "a.toml, line 4: pieces: expected pairs"),
+    ("a.toml", "{}fixed_time = 0.1\n", r"a.toml: time_per_draft: expected a finite number in \(0, inf\), got 0.0"),
+    ("a.toml", "{}pieces = [[1, 0]]\npadded = 1\n", "a.toml, line 5: padded: expected True or False, got 1"),
+    ("a.toml", "{}pieces = [[1, 0]]\ndraft_time = 0\n", "a.toml, line 5: draft_time: .*got 0"),
+    ("a.toml", "{}pieces = [[1, inf]]\n", r"a.toml, line 4: pieces\[0\]: .*inf"),
+    ("a.toml", "name = \n", r"a.toml: can't be read as a server .*line 1"),
+    ("a.json", "[1]", "a.json: expected a table of fields, got list"),
+    ("a.json", "[" * 100_000, "a.json: can't be read as a server"),
+    ("a.json", "x" * (2**20 + 1), "server: expected a file that can be read, .*1048576 bytes"),
+    ("a.yaml", "", "server: expected a file of .toml or .json, got .*a.yaml"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "words"), WRONG, ids=range(len(WRONG)))
+def test_bad_files_are_one_sentence(name, text, words, tmp_path):
+    text = text.replace("{}", 'name = "a"\nmodel = "b"\nsource = "c"\n')
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=words) as caught:
+        ms.Server.load(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    if not name.endswith("yaml"):
+        with pytest.raises(ValueError, match=words):
+            QWEN.replace(server=str(tmp_path / name))

@@ -52,6 +52,11 @@ COMMANDS = {
     "solve": Entry(_HERE + "solve", "decide for your own devices, from CSV or JSON"),
     "capacity": Entry(_HERE + "capacity", "the largest load within limits of TTFT, TPOT and E2EL"),
     "schedule": Entry(_HERE + "schedule", "draft length by batch size, for vLLM, TensorRT-LLM or SGLang"),
+    "profile": Entry(_HERE + "profile", "how long your models take, as a server for scenarios", "models"),
+    "record": Entry(_HERE + "record", "how often your target model accepts your draft model, by task", "models"),
+    "live": Entry(
+        _HERE + "live", "real models draft and verify for emulated devices, beside what was predicted", "models"
+    ),
     "export": Entry(
         _AGENTS + "export", "write a saved agent as ONNX or for PyTorch", "export", "python -m agents.export"
     ),

@@ -13,8 +13,8 @@ from multispin_env.checks import check_bool, check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import Controller
 from multispin_env.envs.engine import Actions, Engine, MakeRenderer, Observations
+from multispin_env.field_files import is_file_name
 from multispin_env.scenario import Scenario
-from multispin_env.scenario_files import is_file_name
 
 REWARDS = ("expected", "sampled")
 

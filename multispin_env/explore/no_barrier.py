@@ -16,7 +16,7 @@ from multispin_env.envs.rendering import style
 from multispin_env.envs.settings import ENVIRONMENTS, Settings
 from multispin_env.evaluation.comparison import METRICS, compare_ledgers, comparison_cells
 from multispin_env.explore.places import Places
-from multispin_env.explore.playing import Played, play
+from multispin_env.explore.playing import Played, opened, play
 from multispin_env.explore.settings import Choice, Slider, controlled
 from multispin_env.explore.system import SystemSettings
 from multispin_env.explore.timelines import TICKS, timeline
@@ -134,11 +134,13 @@ def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
     """
     scenario = settings.system(places)
     arguments = tuple(settings.arguments(scenario).items())
-    system = settings.env_id, scenario, arguments
-    played = {settings.left: _played(*system, settings.left, settings.episodes, settings.seed)}
     with ThreadPoolExecutor(1) as aside:  # the linear program does not hold up Python
-        bound = aside.submit(rate_bound, scenario, played[settings.left].system[0])
-        played[settings.right] = _played(*system, settings.right, settings.episodes, settings.seed)
+        devices = opened(_env(settings.env_id, scenario, arguments), 1, settings.seed).state.system
+        bound = aside.submit(rate_bound, scenario, devices[0])
+        played = {
+            name: _played(settings.env_id, scenario, arguments, name, settings.episodes, settings.seed)
+            for name in (settings.left, settings.right)
+        }
     metric = "tokens_in_time" if settings.serving else "token_goodput"
     with np.errstate(divide="ignore"):  # of a device that got nothing yet, the logarithm, which is not shown
         rows = compare_ledgers({name: one.ledger for name, one in played.items()}, settings.right, metric)
@@ -156,14 +158,18 @@ def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
     }
 
 
-@lru_cache(KEPT)
-def _played(
-    env_id: str, scenario: Scenario, arguments: tuple[tuple[str, Any], ...], name: str, episodes: int, seed: int
-) -> Played:
-    """What one scheduler makes of it; kept, since often only the other one has changed."""
+Arguments = tuple[tuple[str, Any], ...]
+
+
+def _env(env_id: str, scenario: Scenario, arguments: Arguments) -> Settings:
     chosen = {"action": "full", "reward": None, "optimum": False}
-    env = Settings.make(env_id, ENVIRONMENTS.load(env_id), scenario, chosen, dict(arguments))
-    return play(env, make_scheduler(name, scenario), name, episodes, seed)
+    return Settings.make(env_id, ENVIRONMENTS.load(env_id), scenario, chosen, dict(arguments))
+
+
+@lru_cache(KEPT)
+def _played(env_id: str, scenario: Scenario, arguments: Arguments, name: str, episodes: int, seed: int) -> Played:
+    """What one scheduler makes of it; kept, since often only the other one has changed."""
+    return play(_env(env_id, scenario, arguments), make_scheduler(name, scenario), name, episodes, seed)
 
 
 SERVED = ("tokens_in_time", "share_missed", "ttft_p50", "ttft_p99", "tpot_p50", "tpot_p99", "e2el_p50", "e2el_p99")

@@ -12,7 +12,6 @@ from multispin_env.envs.continuous.rendering.traces import Trace, Traces
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.ledger import Ledger
 from multispin_env.physics.continuous.types import ContinuousState, Order
-from multispin_env.physics.types import SystemState
 
 PATIENCE = 20.0
 """Seconds for which one rule may play, unless more is said."""
@@ -23,7 +22,15 @@ class Played(NamedTuple):
 
     ledger: Ledger
     trace: Trace  # of the first
-    system: SystemState  # (n, K), when episodes begin
+
+
+def opened(settings: Settings, episodes: int, seed: int) -> Any:
+    """Engine of so many episodes, at their beginning."""
+    engine = settings.engine(episodes)
+    for copy in range(episodes):
+        engine.seed(copy, seeding.np_random(seed + copy)[0])
+    engine.reset()
+    return engine
 
 
 Rule = Callable[[ContinuousState], Order]
@@ -54,12 +61,8 @@ def play(settings: Settings, rule: Rule, name: str, episodes: int, seed: int, pa
         For a bad order, or if it takes longer.
     """
     suited = replace(settings, variant=settings.variant.suited(rule))
-    engine: Any = suited.engine(episodes)
-    for copy in range(episodes):
-        engine.seed(copy, seeding.np_random(seed + copy)[0])
-    engine.reset()
+    engine = opened(suited, episodes, seed)
     told, traces = settings.variant.told, Traces(suited, 1)  # of the first copy alone
-    system = engine.state.system
     ledger = Ledger.empty(episodes, settings.scenario.num_users, by_round=False)
     playing = np.ones(episodes, dtype=np.bool_)
     check = _deadline(name, patience)
@@ -70,7 +73,7 @@ def play(settings: Settings, rule: Rule, name: str, episodes: int, seed: int, pa
         if playing[0]:
             traces.add(step)
         playing &= ~step.truncated
-    return Played(ledger, traces.view().titled(name), system)
+    return Played(ledger, traces.view().titled(name))
 
 
 def _deadline(name: str, patience: float) -> Callable[[float], None]:

@@ -53,8 +53,8 @@ def check_matplotlib() -> None:
         raise missing_package("matplotlib", "render") from error
 
 
-def save(spec: FigureSpec, rows: Sequence[Any], stem: Path) -> None:
-    """Draw the rows to ``stem.png`` and ``stem.svg``; neither holds a date."""
+def save(spec: FigureSpec, rows: Sequence[Any], stem: Path, kinds: Sequence[str] = (".png", ".svg")) -> None:
+    """Draw the rows to ``stem.png`` and ``stem.svg``, or one of them; neither holds a date."""
     check_matplotlib()
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -64,8 +64,8 @@ def save(spec: FigureSpec, rows: Sequence[Any], stem: Path) -> None:
         figure = Figure(figsize=spec.size, dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
         spec.draw(rows, figure)
-        figure.savefig(f"{stem}.png")
-        figure.savefig(f"{stem}.svg", metadata={"Date": None})
+        for kind in kinds:
+            figure.savefig(f"{stem}{kind}", metadata={"Date": None} if kind == ".svg" else None)
 
 
 def legend_below(figure: Any, axes: Any, columns: int) -> None:

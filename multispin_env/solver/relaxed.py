@@ -36,6 +36,9 @@ NEARLY = 0.999
 CORNER = 1e-6
 """Share of a length by which the search may miss an end of its range."""
 
+FEW_ROWS = 64
+"""Up to so many instances times longest drafts, the optima of all of them take less time than a search among them."""
+
 
 class Relaxed(NamedTuple):
     """The optimum over real lengths of n instances."""
@@ -196,26 +199,43 @@ def _cornered(problem: Problem, at: Stationary, longest: FloatArray) -> Relaxed:
 def relaxed_longest(problem: Problem, tolerance: float) -> tuple[FloatArray, Relaxed]:
     """The whole number M (n,) with the best optimum of padded passes whose longest draft has M tokens; and that one.
 
-    The goodput rises up to one M and falls from there. It is that of real lengths, so that a wrong λ does no harm.
+    The goodput rises up to one M and falls from there. It is that of real lengths, so that a wrong λ does no harm. For
+    few instances the optimum of every M is found at once, which takes about as long as that of one; the search among
+    them is the same.
     """
     low, high = problem.low.max(-1).astype(np.float64), problem.high.max(-1).astype(np.float64)
-    twice = problem.rows(np.tile(np.arange(len(problem)), 2))
+    count = len(problem)
+    first, width = low, int((high - low).max(initial=0.0)) + 1
+    together = count * width <= FEW_ROWS
+    if together:
+        every = np.minimum(low[:, None] + np.arange(width), high[:, None]).ravel()
+        values, points = _with_longest(problem.rows(np.repeat(np.arange(count), width)), every, tolerance)
+    else:
+        twice = problem.rows(np.tile(np.arange(count), 2))
+
+    def place(longest: FloatArray) -> IntArray:
+        return np.arange(count) * width + (longest - first).astype(np.int64)
+
     while (high > low).any():
         middle = np.floor(0.5 * (low + high))
-        pair = np.concatenate([middle, np.minimum(middle + 1.0, high)])
-        shorter, longer = _with_longest(twice, pair, tolerance).reshape(2, -1)
-        rises = longer > shorter
-        low, high = np.where(rises, np.minimum(middle + 1.0, high), low), np.where(rises, high, middle)
-    return low, _priced(problem, _longer(problem, low, tolerance)[0], np.zeros(len(problem)))
+        more = np.minimum(middle + 1.0, high)
+        if together:
+            rises = values[place(more)] > values[place(middle)]
+        else:
+            shorter, longer = _with_longest(twice, np.concatenate([middle, more]), tolerance)[0].reshape(2, -1)
+            rises = longer > shorter
+        low, high = np.where(rises, more, low), np.where(rises, high, middle)
+    best = Stationary(*(x[place(low)] for x in points)) if together else _longer(problem, low, tolerance)[0]
+    return low, _priced(problem, best, np.zeros(count))
 
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
-def _with_longest(problem: Problem, longest: FloatArray, tolerance: float) -> FloatArray:
-    """Goodput (n,) of the optimum with a given M (n,), in passes of this M even where all drafts are shorter."""
-    length = _longer(problem, longest, tolerance)[0].length
-    latency = equal_latency(length, problem.draft_time, problem.token_time).latency
+def _with_longest(problem: Problem, longest: FloatArray, tolerance: float) -> tuple[FloatArray, Stationary]:
+    """The optimum with a given M (n,), and its goodput (n,) in passes of this M even where all drafts are shorter."""
+    at = _longer(problem, longest, tolerance)[0]
+    latency = equal_latency(at.length, problem.draft_time, problem.token_time).latency
     time = problem.verification_time + line_time(problem.lines, problem.low.shape[-1] * longest)
-    return goodput(_tokens(problem, length), latency, time)
+    return goodput(_tokens(problem, at.length), latency, time), at
 
 
 def _longer(problem: Problem, longest: FloatArray, tolerance: float) -> tuple[Stationary, FloatArray]:

@@ -45,9 +45,8 @@ def add_scenario_options(parser: ArgumentParser, defaults: Mapping[str, str] = D
     names = ", ".join(SCENARIOS.names())
     scenario = f"preset: {names}, or a .toml or .json file (default {defaults['scenario']})"
     parser.add_argument("--scenario", metavar="NAME", help=scenario)
-    parser.add_argument(
-        "--server", metavar="NAME", help=f"law of verification: {', '.join(SERVERS.names())} (default: the scenario's)"
-    )
+    server = f"law of verification: {', '.join(SERVERS.names())}, or a .toml or .json file (default: the scenario's)"
+    parser.add_argument("--server", metavar="NAME", help=server)
     budget = f"B, uplink budget in Hz (default {defaults['total_bandwidth']})"
     parser.add_argument("--total-bandwidth", type=float, metavar="HZ", help=budget)
 

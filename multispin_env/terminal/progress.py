@@ -21,10 +21,12 @@ class Progress:
     ----------
     total
         Parts in all.
+    time_left
+        Whether to say how long the rest takes, if the parts take about as long as one another.
     """
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self, total: int, time_left: bool = False) -> None:
+        self.total, self.time_left = total, time_left
         self._begun, self._name = 0, ""
         self._started = self._shown = monotonic()
         self._terminal = sys.stderr.isatty()
@@ -54,7 +56,9 @@ class Progress:
         self._shown = monotonic()
         fraction = (self._begun - 1 + part) / self.total
         seconds = self._shown - self._started
-        _print(fraction, f"{seconds:4.0f} s  {self._begun} of {self.total}, {self._name}", self._terminal)
+        known = self.time_left and 0.0 < fraction < 1.0
+        left = f", {seconds / fraction * (1.0 - fraction):.0f} s left" if known else ""
+        _print(fraction, f"{seconds:4.0f} s{left}  {self._begun} of {self.total}, {self._name}", self._terminal)
 
 
 class Tally:

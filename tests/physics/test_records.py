@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from multispin_env.physics.acceptance import records as module
-from multispin_env.physics.acceptance.records import Records, load_records
+from multispin_env.physics.acceptance.records import Records, load_overlap, load_records, record_file
 from tests.physics.damage import with_damage
 
 GOOD = {
@@ -358,3 +358,34 @@ def test_a_record_keeps_numbers_of_its_own():
     assert records.length.tolist() == [8, 10, 9]
     assert records.probability[-1] == 1.0
     assert records.accepted.sum() == 18
+
+
+def test_a_written_record_is_read_back(tmp_path):
+    path = tmp_path / "mine.npz"
+    records = Records(*GOOD.values())
+    overlap = np.linspace(1, 0, 27, dtype=np.float16).astype(float)
+    path.write_bytes(record_file(records, overlap))
+    again = load_records(path)
+    for field in ("task", "length", "probability", "accepted"):
+        np.testing.assert_array_equal(getattr(again, field), getattr(records, field))
+    np.testing.assert_array_equal(load_overlap(path, again), overlap)
+    with np.load(path) as arrays:
+        kinds = {name: array.dtype.str for name, array in arrays.items()}
+    assert kinds == {"task": "|i1", "length": "<i2", "accept_probability": "<f2", "accepted": "|b1", "overlap": "<f2"}
+    assert record_file(again, overlap) == path.read_bytes()
+
+
+def test_a_long_text_is_written_with_its_length(tmp_path):
+    path = tmp_path / "long.npz"
+    path.write_bytes(record_file(Records(np.zeros(1, int), np.array([40_000]), np.ones(40_000), np.ones(40_000, bool))))
+    records = load_records(path)
+    assert records.length.tolist() == [40_000]
+    assert load_overlap(path, records) is None
+
+
+def test_a_bad_overlap_is_refused(write):
+    records = Records(*GOOD.values())
+    with pytest.raises(ValueError, match=r"mine.npz: overlap: expected 27 places, the sum of length, got 26"):
+        load_overlap(write(overlap=np.ones(26)), records)
+    with pytest.raises(ValueError, match=r"mine.npz: overlap\[0\]: expected numbers in \[0, 1\], got 2"):
+        load_overlap(write(overlap=np.full(27, 2.0)), records)

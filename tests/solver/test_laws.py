@@ -10,6 +10,7 @@ from reference import equal_latency as root
 import multispin_env as ms
 from benchmarks.hostile import hostile_instance, hostile_law
 from multispin_env.physics.verification import pass_tokens
+from multispin_env.solver import relaxed
 from multispin_env.solver.idle import idle
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import relaxed_optimum
@@ -236,3 +237,16 @@ def test_the_longest_draft_of_padded_passes_is_found_where_uploads_take_no_time(
     found = ms.make_controller("optimal", scenario)(state, weights=weights)
     best = best_goodput(scenario, state, weights)
     assert weighted(scenario, state, weights, found) == pytest.approx(best, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("kind", ["padded", "padded, two pieces"])
+def test_all_longest_drafts_at_once_or_a_search_give_the_same(kind, seed, monkeypatch):
+    scenario, state, weights = case(kind, seed)
+    optimal = ms.make_controller("optimal", scenario)
+    decisions = []
+    for few in (0, 10**6):
+        monkeypatch.setattr(relaxed, "FEW_ROWS", few)
+        decisions.append(optimal(state, weights=weights))
+    np.testing.assert_array_equal(decisions[0].draft_length, decisions[1].draft_length)
+    np.testing.assert_array_equal(decisions[0].bandwidth, decisions[1].bandwidth)

@@ -79,3 +79,16 @@ def test_a_long_name_does_not_wrap(capsys, monkeypatch):
         bar.begin("x" * 200)
     lines = capsys.readouterr().err.rstrip("\n").split("\r")[1:]
     assert [len(line) for line in lines] == [79] * 2
+
+
+def test_the_time_left_is_said_where_it_is_wanted(clock, capsys):
+    with Progress(2, time_left=True) as bar:
+        show = bar.begin("first")
+        clock[0] += 15.0
+        show(0.5)
+        clock[0] += 15.0
+    assert capsys.readouterr().err.splitlines() == [
+        "[------------------------]   0 %     0 s  1 of 2, first",
+        "[######------------------]  25 %    15 s, 45 s left  1 of 2, first",
+        "[############------------]  50 %    30 s, 30 s left  1 of 2, first",
+    ]

@@ -1,15 +1,29 @@
 """Recorded speculative decoding: the file, its checks, and the record that comes with the package."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, require
-from multispin_env.npz import BOOLEANS, FLOATS, INTEGERS, MOST_NUMBERS, check_type, packaged, read_arrays, read_file
+from multispin_env.npz import (
+    BOOLEANS,
+    FLOATS,
+    INTEGERS,
+    MOST_NUMBERS,
+    archive_of,
+    check_type,
+    has_array,
+    packaged,
+    read_arrays,
+    read_file,
+)
 
 PACKAGED = "records/acceptance.npz"
 PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b56e"
@@ -22,6 +36,9 @@ MOST_PLACES = MOST_NUMBERS
 
 LARGEST_FILE = 16 * MOST_PLACES
 """Bytes of a record's file: so many places as float64 and boolean take 9 each."""
+
+OVERLAP = "overlap"
+"""Array of a file that a replay does not need."""
 
 _KINDS = {"task": INTEGERS, "length": INTEGERS, "accept_probability": FLOATS, "accepted": BOOLEANS}
 
@@ -128,10 +145,18 @@ def _check_prompts(task: IntArray, length: IntArray, places: int) -> None:
 
 
 def _check_places(places: int, probability: FloatArray, accepted: BoolArray) -> None:
-    for field, array in (("accept_probability", probability), ("accepted", accepted)):
-        if len(array) != places:
-            raise ValueError(f"{field}: expected {places} places, the sum of length, got {len(array)}")
-    require("accept_probability", probability, (probability >= 0) & (probability <= 1), "numbers in [0, 1]")
+    _check_probabilities("accept_probability", places, probability)
+    _check_count("accepted", places, len(accepted))
+
+
+def _check_count(field: str, places: int, count: int) -> None:
+    if count != places:
+        raise ValueError(f"{field}: expected {places} places, the sum of length, got {count}")
+
+
+def _check_probabilities(field: str, places: int, values: FloatArray) -> None:
+    _check_count(field, places, len(values))
+    require(field, values, (values >= 0) & (values <= 1), "numbers in [0, 1]")
 
 
 def load_records(path: str | PathLike[str] | None = None) -> Records:
@@ -165,8 +190,57 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
     >>> len(records.length), len(records.accepted), records.num_tasks
     (48, 4331, 4)
     """
+    with _file(path) as content:
+        return Records(*read_arrays(content, _KINDS).values())
+
+
+def load_overlap(path: str | PathLike[str] | None, records: Records) -> FloatArray | None:
+    """Read Σ_x min(p, q) at each place of a record, (N,): β averaged over what could have been proposed.
+
+    Parameters
+    ----------
+    path
+        As of `load_records`.
+    records
+        What it read there.
+
+    Returns
+    -------
+    FloatArray or None
+        ``None`` for a file that does not say it.
+
+    Raises
+    ------
+    ValueError
+        For numbers of a wrong type, count or value.
+    """
+    with _file(path) as content:
+        if not has_array(content, OVERLAP):
+            return None
+        overlap = np.asarray(read_arrays(content, {OVERLAP: FLOATS})[OVERLAP], dtype=np.float64)
+        _check_probabilities(OVERLAP, len(records.probability), overlap)
+        return overlap
+
+
+@contextmanager
+def _file(path: str | PathLike[str] | None) -> Iterator[bytes]:
+    """Content of a record's file, which errors about it name."""
     content = packaged(PACKAGED, PACKAGED_SHA256) if path is None else read_file(path, LARGEST_FILE)
     try:
-        return Records(*read_arrays(content, _KINDS).values())
+        yield content
     except ValueError as error:
         raise ValueError(f"{PACKAGED if path is None else path}: {error}") from None
+
+
+def record_file(records: Records, overlap: FloatArray | None = None) -> bytes:
+    """Content of a file that `load_records` and `load_overlap` read; probabilities are rounded to float16.
+
+    It follows from the numbers to the last byte.
+    """
+    arrays: dict[str, NDArray[Any]] = {
+        "task": records.task.astype(np.int8 if records.num_tasks <= np.iinfo(np.int8).max + 1 else np.int64),
+        "length": records.length.astype(np.int16 if records.length.max() <= np.iinfo(np.int16).max else np.int64),
+        "accept_probability": records.probability.astype(np.float16),
+        "accepted": records.accepted,
+    }
+    return archive_of(arrays if overlap is None else arrays | {OVERLAP: overlap.astype(np.float16)})

@@ -69,7 +69,7 @@ def prompt_rates(records: Records) -> FloatArray:
     what each round gains and the record for where the next one begins. The plain mean of β does not serve: a round
     begins behind a rejection, where acceptance is low, and inside a round acceptance rises with the place.
     """
-    replayed = _replayed_tokens(records)  # (lengths, P)
+    replayed = replayed_expectations(records)  # (lengths, P)
     lengths = FITTED_LENGTHS[:, None]
     low, high = np.zeros(len(records.length)), np.ones(len(records.length))
     for _ in range(BISECTIONS):
@@ -79,8 +79,9 @@ def prompt_rates(records: Records) -> FloatArray:
     return high
 
 
-def _replayed_tokens(records: Records) -> FloatArray:
-    """Mean expected tokens of a replayed round, for each fitted length and prompt, (lengths, P)."""
+@lru_cache(maxsize=8)
+def replayed_expectations(records: Records) -> FloatArray:
+    """Mean expected tokens of a replayed round, for each L of `FITTED_LENGTHS` and each prompt, (lengths, P)."""
     table, runs = expected_table(records, int(FITTED_LENGTHS[-1])), accepted_runs(records)
     lengths = FITTED_LENGTHS[:, None]
     place = np.broadcast_to(np.arange(len(runs)), (len(lengths), len(runs)))

@@ -1,0 +1,104 @@
+"""Cost of a decision, and of what ``multispin live`` adds to its models: ``python -m benchmarks.live``.
+
+The decision is that of `optimal+filter` from counts, one call for one server, as in docs/your-own-models.md; CPU time,
+median of calls. Laws of verification: the paper's, that of a measured server, and that of one that pads its batch, as
+``multispin profile`` writes it. The second table plays rounds of tiny random models (it needs extra ``models`` and a
+checkout): what is left without the models' passes, the laws of tokens and the decision is the engine's own.
+"""
+
+import argparse
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+
+import multispin_env as ms
+
+USERS = (1, 4, 8, 12, 20)
+
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "llama2": {},
+    "llama2 on a100-32b": {"server": "a100-32b"},
+    "the same, padded": {"server": "a100-32b", "padded_verification": True},
+    "the same, padded, min_draft_length=0": {
+        "server": "a100-32b",
+        "padded_verification": True,
+        "min_draft_length": 0,
+    },
+}
+
+
+def decision_times(scenario: ms.Scenario, name: str, calls: int) -> list[float]:
+    """CPU seconds of each of so many calls of ``decide``, with channels and counts that change; a first one not."""
+    rng = np.random.default_rng(0)
+    plug_in = ms.make_plug_in(name, scenario)
+    users = scenario.num_users
+    draft_time = ms.sample_state(scenario, rng).draft_time
+    drafted = accepted = np.zeros(users, dtype=np.int64)
+    age = np.zeros(users, dtype=np.int64)
+    task = rng.integers(0, len(scenario.tasks), users)
+    spent = []
+    for call in range(calls + 1):
+        channel = ms.sample_state(scenario, rng).spectral_efficiency
+        observed = ms.Observed(draft_time, channel, task=task, drafted=drafted, accepted=accepted, age=age + call % 16)
+        start = process_time()
+        drafted = plug_in.decide(observed).draft_length
+        spent.append(process_time() - start)
+        accepted = rng.binomial(drafted, 0.8)
+    return spent[1:]
+
+
+def engine_times(users: int, rounds: int) -> tuple[float, float]:
+    """Seconds of a round of tiny models in all, and of it what neither they nor the laws of tokens take; medians."""
+    from multispin_env.models.air import draw_air
+    from multispin_env.models.contender import Contender
+    from multispin_env.models.devices import Devices, Order
+    from multispin_env.models.network import Pair
+    from multispin_env.models.rounds import Player
+    from tests.models import tiny
+
+    made: Any = tiny.tiny_model  # which has no types
+
+    scenario = ms.Scenario.preset("llama2", num_users=users)
+    prompts = np.random.default_rng(0).integers(2, tiny.WORDS, (16, 8)).tolist()
+    devices = Devices(
+        Pair(made(0), made(1)),
+        prompts,
+        np.zeros(16, dtype=np.int64),
+        Order(16, users, 0),
+        users,
+        64,
+        scenario.max_draft_length,
+    )
+    air = draw_air(scenario, rounds, np.random.default_rng(0))
+    contender = Contender("optimal+filter", scenario, air, devices, Player(devices, 1.0, 0))
+    whole, own = [], []
+    for _ in range(rounds):
+        start = perf_counter()
+        one = contender.step()
+        whole.append(perf_counter() - start)
+        own.append(whole[-1] - one.drafting_here - one.measured_pass - one.accepting - one.prompts_here - one.deciding)
+    return float(np.median(whole)), float(np.median(own))
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=200, help="decisions of each (default 200)")
+    parser.add_argument("--rounds", type=int, default=40, help="rounds of tiny models; 0 for none (default 40)")
+    options = parser.parse_args()
+    print("decide of optimal+filter (ms of CPU, median and 95 % of calls)")
+    for label, fields in SYSTEMS.items():
+        for users in USERS:
+            scenario = ms.Scenario.preset("llama2", num_users=users, **fields)
+            spent = np.array(decision_times(scenario, "optimal+filter", options.calls)) * 1e3
+            print(f"  {label}, K = {users}: {np.median(spent):.2f}, {np.quantile(spent, 0.95):.2f}")
+    if options.rounds:
+        print("a round of tiny models (ms, median): all, and without models, laws of tokens and decide")
+        for users in USERS:
+            whole, own = engine_times(users, options.rounds)
+            print(f"  K = {users}: {whole * 1e3:.2f}, {own * 1e3:.2f}")
+
+
+if __name__ == "__main__":
+    main()

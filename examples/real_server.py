@@ -1,0 +1,77 @@
+"""A real server: what to log, and how to ask for a decision before each round. The server here is a fake one."""
+
+import numpy as np
+
+import multispin_env as ms
+
+RUNS = (
+    (3, 1, 5, 1, 0, 0, 1, 1, 4, 2, 4, 1, 3, 1, 2, 0),
+    (12, 5, 1, 0, 0, 5, 4, 0, 5, 0, 12, 4, 5, 12, 1, 12),
+    (12, 0, 1, 12, 12, 12, 6, 1, 5, 0, 12, 12, 7, 5, 12, 12),
+    (12, 4, 10, 7, 12, 3, 12, 12, 12, 2, 12, 1, 7, 12, 4, 10),
+)
+"""For each device, how many drafted tokens in a row a target model accepted, of 12 at most, draft after draft."""
+
+TASKS = np.array([2, 1, 1, 0])
+"""What each device asks for: an index into ``scenario.tasks``."""
+
+
+class FakeServer:
+    """Stands for your devices and your server: it replays recorded counts.
+
+    Its channels do not fade, so that drafts change only with what the counts have told.
+    """
+
+    def __init__(self, scenario: ms.Scenario) -> None:
+        self.draft_time = np.full(scenario.num_users, scenario.mean_draft_time)
+        self.spectral_efficiency = np.full(scenario.num_users, 6.0)
+        self.rounds = 0
+
+    def reports(self) -> tuple[np.ndarray, np.ndarray]:
+        """What devices tell before a round: seconds of a drafted token, and bits per second and hertz of the uplink."""
+        return self.draft_time, self.spectral_efficiency
+
+    def play(self, draft_length: np.ndarray, bandwidth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Draft, upload, verify; tell how many drafted tokens were accepted, and whose request ended with it."""
+        accepted = np.array(
+            [min(run[self.rounds % 16], length) for run, length in zip(RUNS, draft_length, strict=True)]
+        )
+        self.rounds += 1
+        return accepted, np.full(len(RUNS), self.rounds % 16 == 0)  # a request lasts 16 rounds
+
+
+def main(rounds: int = 32) -> list[list[int]]:
+    """Serve some rounds; returns the draft lengths of each."""
+    # yours: ms.Scenario.load("mine.toml"). Here devices draft fast, and share a narrow uplink
+    fields = {"num_users": 4, "max_draft_length": 12, "mean_draft_time": 0.005, "total_bandwidth": 2e6}
+    scenario = ms.Scenario.preset("llama2", **fields)
+    server = FakeServer(scenario)
+    # what past requests have told: mean and spread of acceptance by task; channel reports that are fresh
+    means = tuple(task.acceptance_rate for task in scenario.tasks)
+    assumptions = ms.Assumptions(means, (0.15,) * len(means), correlation=1.0, delay=0)
+    plug_in = ms.make_plug_in("optimal+filter", scenario, assumptions=assumptions)
+
+    # before the first report nothing was drafted, and every request is new: the decision comes from the prior
+    drafted = accepted = age = np.zeros(scenario.num_users, dtype=np.int64)
+    history = []
+    for number in range(rounds):
+        draft_time, spectral_efficiency = server.reports()
+        observed = ms.Observed(
+            draft_time,
+            spectral_efficiency,
+            task=TASKS,
+            drafted=drafted,  # of the last round
+            accepted=accepted,  # of them, without the server's own token
+            age=age,  # rounds of the present request; 0 starts it from the prior
+        )
+        decision = plug_in.decide(observed)  # exactly once a round
+        drafted = decision.draft_length
+        accepted, ended = server.play(drafted, decision.bandwidth)
+        age = np.where(ended, 0, age + 1)
+        history.append(drafted.tolist())
+        print(f"round {number + 1:2d}: drafted {drafted.tolist()}, accepted {accepted.tolist()}")
+    return history
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""``multispin live``: real models draft and verify for emulated devices, predicted beside realised."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from multispin_env.arrays import IntArray
+from multispin_env.checks import check_integer
+from multispin_env.commands.model_options import (
+    add_model_options,
+    add_out_option,
+    add_prompt_options,
+    check_model_options,
+    load_pair,
+)
+from multispin_env.evaluation.table import to_csv, to_json
+from multispin_env.models.air import draw_air
+from multispin_env.models.contender import Contender, live_plug_in
+from multispin_env.models.prediction import assumptions_of
+from multispin_env.models.prompts import Prompts, read_prompts
+from multispin_env.models.timeline import save_timeline
+from multispin_env.models.verdict import block_of, verdict, verdict_cells
+from multispin_env.reproduce.drawing import check_matplotlib
+from multispin_env.scenario import Scenario
+from multispin_env.terminal.arguments import add_scenario_options, chosen_arguments
+from multispin_env.terminal.command import Command
+from multispin_env.terminal.progress import Progress
+from multispin_env.terminal.tables import check_outputs, show_table, write_output
+from multispin_env.units import MS
+
+if TYPE_CHECKING:
+    from multispin_env.models.network import Pair
+
+DESCRIPTION = """Real models draft and verify for emulated devices: what was predicted beside what was realised.
+
+In a round the controller decides from what a server sees; each device really drafts so many tokens, the server
+really verifies all drafts in one batch, and both models keep and trim their caches. The clocks of devices and uplink
+are those of the scenario; the server's pass is timed on this machine. Both contenders take turns, round by round, with
+the same requests, devices and channels. Prompts are read between rounds, and that is not counted.
+"""
+
+SUFFIXES = (".json", ".csv", ".png")
+
+FEWEST = 2
+"""Rounds that say anything about a spread."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_scenario_options(parser)
+    parser.set_defaults(scenario="llama2")
+    parser.add_argument("--num-users", type=int, metavar="K", help="K, number of devices (default: the scenario's)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a field of the scenario, as min_draft_length=0; may be given again",
+    )
+    add_model_options(parser)
+    add_prompt_options(parser)
+    parser.add_argument("--rounds", type=int, default=60, help="rounds of each contender (default 60)")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens after which a request ends (default 64)")
+    parser.add_argument(
+        "--controller",
+        default="optimal+filter",
+        metavar="NAME",
+        help="a controller, with estimators or without; then it knows the mean acceptance of a task "
+        "(default optimal+filter)",
+    )
+    parser.add_argument("--beside", default="fixed", metavar="NAME", help="another one (default fixed)")
+    add_out_option(parser, ", ".join(SUFFIXES))
+
+
+def tasks_of(scenario: Scenario, prompts: Prompts) -> IntArray:
+    """Index among the scenario's tasks of each prompt's, (P,); a scenario with one task has it for all prompts.
+
+    Raises
+    ------
+    ValueError
+        For a task that the scenario does not have.
+    """
+    names = [task.name for task in scenario.tasks]
+    if len(names) == 1:
+        return np.zeros(len(prompts.texts), dtype=np.int64)
+    for index, name in enumerate(prompts.tasks):
+        if name not in names:
+            line = prompts.lines[prompts.task.index(index)]
+            raise ValueError(f"{prompts.file}, line {line}, task: expected one of the scenario's {names}, got {name!r}")
+    return np.array([names.index(prompts.tasks[task]) for task in prompts.task])
+
+
+def contenders_of(
+    names: Sequence[str], scenario: Scenario, pair: "Pair", prompts: Prompts, options: argparse.Namespace
+) -> list[Contender]:
+    """Make contenders, which have the same requests, devices, channels and random numbers."""
+    from multispin_env.models.devices import Devices, Order
+    from multispin_env.models.rounds import Player
+
+    users, longest = scenario.num_users, scenario.max_draft_length
+    encoded = prompts.encode(pair.target, longest + 1, options.raw, pair.context)
+    task, order = tasks_of(scenario, prompts), Order(len(encoded), users, options.seed)
+    air = draw_air(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
+    found = []
+    for name in names:
+        devices = Devices(pair, encoded, task, order, users, options.tokens, longest)
+        found.append(Contender(name, scenario, air, devices, Player(devices, options.temperature, options.seed)))
+    return found
+
+
+def play(contenders: Sequence[Contender], rounds: int) -> BaseException | None:
+    """Play in turns; returns what ended it early, Ctrl-C or too little memory, after `FEWEST` rounds of each."""
+    try:
+        with Progress(1, time_left=True) as progress:
+            report = progress.begin(" beside ".join(one.name for one in contenders))
+            for number in range(rounds):
+                for contender in contenders:
+                    contender.step()
+                report(number + 1, rounds)
+    except (KeyboardInterrupt, MemoryError) as error:
+        complete = min(len(one.rounds) for one in contenders)
+        if complete < FEWEST:
+            raise
+        for contender in contenders:
+            del contender.rounds[complete:]
+        return error
+    return None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row of the file of rounds: lists of the devices are divided by spaces, times are in seconds."""
+
+    contender: str
+    round: int
+    request: str
+    age: str
+    draft_length: str
+    bandwidth_hz: str
+    accepted: str
+    tokens: str
+    predicted_tokens: str
+    draft_time: str
+    upload_time: str
+    access_time: float
+    predicted_pass: float
+    measured_pass: float
+    predicted_round: float
+    measured_round: float
+    accepting_time: float
+    drafting_here: float
+    prompts_here: float
+    decide_time: float
+
+
+def records(contenders: Sequence[Contender]) -> list[Record]:
+    """A row for each round of each contender."""
+
+    def listed(values: Any, form: str = "") -> str:
+        return " ".join(format(value, form) for value in values.tolist())
+
+    return [
+        Record(
+            contender=contender.name,
+            round=number,
+            request=listed(one.request),
+            age=listed(one.age),
+            draft_length=listed(one.draft_length),
+            bandwidth_hz=listed(one.bandwidth, ".1f"),
+            accepted=listed(one.accepted),
+            tokens=listed(one.gained),
+            predicted_tokens=listed(one.predicted, ".4f"),
+            draft_time=listed(one.drafting, ".6f"),
+            upload_time=listed(one.uploading, ".6f"),
+            access_time=one.access,
+            predicted_pass=one.predicted_pass,
+            measured_pass=one.measured_pass,
+            predicted_round=one.predicted_time,
+            measured_round=one.measured_time,
+            accepting_time=one.accepting,
+            drafting_here=one.drafting_here,
+            prompts_here=one.prompts_here,
+            decide_time=one.deciding,
+        )
+        for contender in contenders
+        for number, one in enumerate(contender.rounds, start=1)
+    ]
+
+
+def check_writable(files: Sequence[Path]) -> None:
+    """``ValueError`` unless each can be written, before hours are spent on what goes there."""
+    check_outputs(*files)
+    for file in files:
+        there = file.exists()
+        try:
+            with file.open("ab"):
+                pass
+        except OSError as error:
+            raise ValueError(f"out: expected files that can be written, got {str(file)!r} ({error.strerror})") from None
+        if not there:
+            file.unlink()
+
+
+def outputs_of(stem: Path) -> list[Path]:
+    """The files of a stem."""
+    if not stem.name:
+        raise ValueError(f"out: expected a name for the files to write, got {str(stem)!r}")
+    return [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Load, play, compare, write and show."""
+    check_integer("rounds", options.rounds, FEWEST)
+    check_integer("tokens", options.tokens, 1)
+    check_model_options(options)
+    scenario = Scenario.resolve(options.scenario).replace(**chosen_arguments(options))
+    names = [options.controller, options.beside]
+    if names[0] == names[1]:
+        raise ValueError(f"beside: expected another one than the controller, got {names[1]!r}")
+    for name in names:
+        live_plug_in(name, scenario, assumptions_of(scenario))
+    prompts = read_prompts(options.prompts)
+    tasks_of(scenario, prompts)
+    files = outputs_of(options.out)
+    check_writable(files)
+    check_matplotlib()
+    pair = load_pair(options)
+    contenders = contenders_of(names, scenario, pair, prompts, options)
+    ended = play(contenders, options.rounds)
+    write(contenders, files, options, pair)
+    if ended is not None:
+        played = len(contenders[0].rounds)
+        print(f"stopped after {played} of {options.rounds} rounds; they are in {options.out}.*", file=sys.stderr)
+        raise ended
+    return None
+
+
+def write(contenders: Sequence[Contender], files: Sequence[Path], options: argparse.Namespace, pair: "Pair") -> None:
+    """Write the three files and print the table."""
+    lines, scenario = verdict(contenders), contenders[0].scenario
+    as_json, as_csv, _ = files
+    deciding = {one.name: median(row.deciding for row in one.rounds) / MS for one in contenders}
+    about = {
+        "command": options.command,
+        "target": pair.target.name,
+        "draft": pair.draft.name,
+        "prompts": str(options.prompts),
+        "temperature": options.temperature,
+        "seed": options.seed,
+        "tokens": options.tokens,
+        "rounds": len(contenders[0].rounds),
+        "rounds_of_a_block": block_of(contenders),
+        "decide_ms": deciding,
+        "scenario": scenario.to_dict(),
+        "versions": {name: version(name) for name in ("multispin_env", "numpy", "torch", "transformers")},
+    }
+    write_output(f"{to_json(lines, about)}\n", as_json)
+    write_output(to_csv(records(contenders)), as_csv)
+    small, large = (Path(model.name).name for model in (pair.draft, pair.target))  # paths are long
+    title = f"{small} drafts for {large}: {scenario.name}, K = {scenario.num_users}"
+    save_timeline(contenders, options.out, title)
+    print(f"{title}, {len(contenders[0].rounds)} rounds, temperature {options.temperature:g}\n")
+    show_table(*verdict_cells(lines))
+    requests = ", ".join(f"{one.name} {int((one.rounds[-1].request + 1).sum())}" for one in contenders)
+    decided = ", ".join(f"{name} {time:.2f} ms" for name, time in deciding.items())
+    print(f"\nrequests begun: {requests}\ndecide, median of processor time: {decided}")
+    print(f"intervals: 95 %, blocks of {block_of(contenders)} rounds")
+
+
+COMMAND = Command(
+    DESCRIPTION,
+    (
+        "--scenario mine.toml --draft small --target large --prompts examples/prompts.jsonl --num-users 4 --out live",
+        "--scenario mine.toml --target model.gguf --draft-bits 4 --prompts mine.txt --controller optimal+beta "
+        "--beside homogeneous --rounds 200 --out live",
+    ),
+    add_options,
+    run,
+)

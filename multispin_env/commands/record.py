@@ -1,0 +1,339 @@
+"""``multispin record``: how often the target model accepts what the draft model proposes, along its own texts."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_integer
+from multispin_env.commands.model_options import (
+    add_model_options,
+    add_out_option,
+    add_prompt_options,
+    check_model_options,
+    load_pair,
+)
+from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
+from multispin_env.evaluation.table import Cells
+from multispin_env.executors.base import Stopped
+from multispin_env.executors.signals import on_signals
+from multispin_env.files import write_atomically
+from multispin_env.models.counts import RateEstimate, TaskCounts, estimate, read_counts
+from multispin_env.models.parts import Parts, Places, joined
+from multispin_env.models.prompts import Prompts, read_prompts
+from multispin_env.models.record_summary import (
+    draw_summary,
+    round_cells,
+    summarise,
+    task_cells,
+    tasks_of,
+)
+from multispin_env.physics.acceptance.records import (
+    MIN_PLACES,
+    MOST_PLACES,
+    Records,
+    load_overlap,
+    load_records,
+    record_file,
+)
+from multispin_env.reproduce.drawing import check_matplotlib
+from multispin_env.scenario import SCENARIOS, Scenario, Task
+from multispin_env.server import with_law
+from multispin_env.terminal.arguments import DEFAULT_SCENARIO, add_scenario_options
+from multispin_env.terminal.command import Command
+from multispin_env.terminal.progress import Progress
+from multispin_env.terminal.tables import check_outputs, show_table
+
+if TYPE_CHECKING:
+    from multispin_env.models.network import Pair
+
+DESCRIPTION = """How often the target model accepts what the draft model proposes: at each place of the target's own
+texts one token of the draft model, its probability of acceptance and the outcome. No draft length enters, so the record
+serves them all.
+
+Writes STEM.npz, the record for RecordedAcceptance-v0 (--set records=STEM.npz); STEM.toml, a scenario with the record's
+tasks; STEM.json, all numbers; STEM.png. A run that was stopped goes on with the same command.
+
+With --from-counts no model is needed: rates of each task from a log of drafted and accepted tokens, and no record."""
+
+TOKENS, BATCH = 64, 8
+
+PACKAGED = "packaged"
+"""Name of the package's record, where the name of a file may stand."""
+
+PACKAGED_TASKS = ("code", "math", "chat", "reading")
+
+SOURCES = ("prompts", "from_counts", "read")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_model_options(parser, required=False)
+    add_prompt_options(parser, required=False)
+    parser.add_argument(
+        "--tokens",
+        type=int,
+        default=TOKENS,
+        metavar="N",
+        help=f"most of a text, at least {MIN_PLACES} (default {TOKENS})",
+    )
+    parser.add_argument(
+        "--batch", type=int, default=BATCH, metavar="N", help=f"prompts that are read at a time (default {BATCH})"
+    )
+    parser.add_argument(
+        "--from-counts",
+        type=Path,
+        metavar="FILE",
+        help="instead of models: .csv with the columns request, task, drafted and accepted, a row for each round",
+    )
+    parser.add_argument(
+        "--read",
+        metavar="FILE",
+        help=f"instead of models: show a record, .npz or '{PACKAGED}', with the tasks' names of a file of --scenario",
+    )
+    add_scenario_options(parser)
+    add_out_option(parser, ".npz, .toml, .json and .png", required=False)
+
+
+def _scenario(options: argparse.Namespace) -> Scenario:
+    """What the scenario of the record is based on, with the law and the draft time of the server."""
+    chosen = {"total_bandwidth": options.total_bandwidth, "server": options.server}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    scenario = Scenario.resolve(options.scenario or DEFAULT_SCENARIO).replace(**given)
+    draft_time = with_law({"server": options.server}).get("server_draft_time")
+    return scenario if draft_time is None else scenario.replace(mean_draft_time=draft_time)
+
+
+def _output(options: argparse.Namespace, suffix: str) -> Path:
+    stem: Path = options.out
+    return stem.with_name(stem.name + suffix)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse what can't be done, before anything is read or loaded."""
+    given = [name for name in SOURCES if vars(options)[name] is not None]
+    if len(given) != 1:
+        got = " and ".join(f"--{name.replace('_', '-')}" for name in given) or "none"
+        raise ValueError(f"prompts: expected one of --prompts, --from-counts and --read, got {got}")
+    if options.prompts is not None and options.target is None:
+        raise ValueError("target: expected a model, got none")
+    if options.out is None and options.read is None:
+        raise ValueError("out: expected a name for the files to write, got none")
+    check_model_options(options)
+    check_integer("tokens", options.tokens, MIN_PLACES)
+    check_integer("batch", options.batch, 1)
+    if options.out is not None:
+        if options.out.name in ("", ".."):
+            raise ValueError(f"out: expected a name for the files to write, got {str(options.out)!r}")
+        kinds = (".toml", ".json") if options.from_counts is not None else (".npz", ".toml", ".json", ".png")
+        check_outputs(*(_output(options, kind) for kind in kinds))
+        if options.from_counts is None:
+            check_matplotlib()
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Record, read or count, and show."""
+    _check(options)
+    scenario = _scenario(options)
+    if options.from_counts is not None:
+        _count(options, scenario)
+        return None
+    if options.read is not None:
+        path = None if options.read == PACKAGED else Path(options.read)
+        records = load_records(path)
+        _show(options, scenario, records, load_overlap(path, records), _names(options, scenario, records))
+        return None
+    return _record(options, scenario)
+
+
+def _names(options: argparse.Namespace, scenario: Scenario, records: Records) -> Sequence[str]:
+    """Names of a record's tasks: those of the scenario's file if one is given."""
+    if options.scenario is not None and options.scenario not in SCENARIOS.names():
+        names = [task.name for task in scenario.tasks]
+        check_integer("tasks of the scenario", len(names), records.num_tasks, records.num_tasks)
+        return names
+    return PACKAGED_TASKS if options.read == PACKAGED else [f"task {index}" for index in range(records.num_tasks)]
+
+
+def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
+    """Record all groups that are not done yet; returns a status where a signal asks for an end."""
+    prompts = read_prompts(options.prompts)
+    count = len(prompts.texts)
+    if count * options.tokens > MOST_PLACES:
+        most = MOST_PLACES // count
+        raise ValueError(
+            f"tokens: expected at most {most} for {count} prompts, as a record has {MOST_PLACES} places at most, "
+            f"got {options.tokens}"
+        )
+    groups = -(-count // options.batch)
+    parts = Parts(_output(options, ".part"), _settings(options, prompts))
+    parts.open()
+    try:
+        with on_signals(_stop), ExitStack() as stack:
+            stack.callback(parts.close_if_empty)
+            pair = load_pair(options)
+            encoded = prompts.encode(pair.target, MIN_PLACES, options.raw, pair.context)
+            _record_groups(pair, encoded, options, parts, groups)
+    except Stopped as stopped:
+        done = sum(parts.load(group) is not None for group in range(groups))
+        kept = f"{done} of {groups} groups are kept in {str(parts.folder)!r}, and the same command goes on"
+        print(f"\n{options.program}: interrupted; {kept if done else 'nothing is done yet'}", file=sys.stderr)
+        return 128 + stopped.number
+    places = joined([one for group in range(groups) if (one := parts.load(group)) is not None])
+    records, overlap = _kept(prompts, places)
+    named = scenario.replace(name=options.out.name, vocabulary_size=pair.vocabulary_size)
+    _show(options, named, records, overlap, prompts.tasks)
+    parts.close()
+    return None
+
+
+def _stop(number: int) -> NoReturn:
+    raise Stopped(number)
+
+
+def _settings(options: argparse.Namespace, prompts: Prompts) -> dict[str, Any]:
+    """All that the texts follow from."""
+    names = ("target", "draft", "draft_bits", "device", "dtype", "raw", "temperature", "tokens", "batch", "seed")
+    return {name: vars(options)[name] for name in names} | {"prompts": prompts.digest, "format": 1}
+
+
+def _record_groups(
+    pair: "Pair", encoded: Sequence[Sequence[int]], options: argparse.Namespace, parts: Parts, groups: int
+) -> None:
+    from multispin_env.models.recording import record_texts
+
+    todo = [group for group in range(groups) if parts.load(group) is None]
+    if len(todo) < groups:
+        print(f"{groups - len(todo)} of {groups} groups are done already", file=sys.stderr)
+    with Progress(len(todo), time_left=True) as progress:
+        for group in todo:
+            progress.begin(f"prompts from {group * options.batch + 1} on")
+            first = group * options.batch
+            texts = record_texts(
+                pair,
+                encoded[first : first + options.batch],
+                first,
+                options.tokens,
+                options.temperature,
+                options.seed,
+                lambda done: progress(done, options.tokens),
+            )
+            columns = ("probability", "accepted", "overlap")
+            flat = (np.concatenate([vars(text)[name] for text in texts]) for name in columns)
+            parts.save(group, Places(np.array([len(text.token) for text in texts]), *flat))
+
+
+def _kept(prompts: Prompts, places: Places) -> tuple[Records, FloatArray]:
+    """The record of the texts that are long enough to be replayed, and its overlap; says how many are left out."""
+    long = places.length >= MIN_PLACES
+    task = np.array(prompts.task)
+    for index, name in enumerate(prompts.tasks):
+        if not long[task == index].any():
+            raise ValueError(
+                f"prompts: expected a text of at least {MIN_PLACES} tokens for task {name!r}, "
+                f"got {int(places.length[task == index].max())} in the longest"
+            )
+    if not long.all():
+        print(f"left out, as they have fewer than {MIN_PLACES} tokens: {int((~long).sum())} of {len(long)} texts\n")
+    chosen = np.repeat(long, places.length)
+    records = Records(task[long], places.length[long], places.probability[chosen], places.accepted[chosen])
+    return records, places.overlap[chosen].astype(np.float64)
+
+
+def _about(options: argparse.Namespace, scenario: Scenario) -> dict[str, Any]:
+    return {
+        "command": options.command,
+        "scenario": scenario.to_dict(),
+        "versions": {name: version(name) for name in ("multispin_env", "numpy")},
+    }
+
+
+def _write_json(options: argparse.Namespace, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(_output(options, ".json"), f"{text}\n".encode())
+
+
+def _show(
+    options: argparse.Namespace,
+    scenario: Scenario,
+    records: Records,
+    overlap: FloatArray | None,
+    names: Sequence[str],
+) -> None:
+    """Write all files of a record, and print its tables."""
+    rows = summarise(records, overlap, names)
+    if options.out is not None:
+        scenario = scenario.replace(tasks=tasks_of(rows))
+        write_atomically(_output(options, ".npz"), record_file(records, overlap))
+        scenario.save(_output(options, ".toml"))
+        _write_json(options, {"about": _about(options, scenario), "rows": [row.to_dict() for row in rows]})
+        draw_summary(rows, records, options.out)
+    show_table(*task_cells(rows))
+    print("\ntokens a round along the record, and how far E[N | L] at the prompts' α is off:\n")
+    show_table(*round_cells(rows))
+    if options.out is not None:
+        print(f"\n{', '.join(str(_output(options, kind)) for kind in ('.npz', '.toml', '.json', '.png'))}")
+
+
+def _count(options: argparse.Namespace, scenario: Scenario) -> None:
+    """Rates from a log of counts: table, scenario and summary."""
+    counts = read_counts(options.from_counts)
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    found = [estimate(one, rng) for one in counts]
+    tasks = tuple(
+        Task(name=one.task, acceptance_rate=rate.rate, acceptance_std=rate.std_over_requests)
+        for one, rate in zip(counts, found, strict=True)
+    )
+    scenario = scenario.replace(name=options.out.name, tasks=tasks)
+    scenario.save(_output(options, ".toml"))
+    rows = [
+        {"task": one.task, "requests": len(one.hits), "rounds": one.rounds, "drafted": one.drafted} | rate._asdict()
+        for one, rate in zip(counts, found, strict=True)
+    ]
+    _write_json(options, {"about": _about(options, scenario), "rows": rows})
+    show_table(*count_cells(counts, found))
+    print(f"\n{_output(options, '.toml')}, {_output(options, '.json')}")
+
+
+def count_cells(counts: Sequence[TaskCounts], found: Sequence[RateEstimate]) -> tuple[Cells, list[Cells]]:
+    """Header and lines of the table of rates from counts."""
+    header = (
+        *("task", "requests", "rounds", "drafted", "accepted", "α", "95 % if all are equal", "95 % over requests"),
+        *("mean over requests", "± requests"),
+    )
+    lines: list[Cells] = [
+        (
+            one.task,
+            str(len(one.hits)),
+            str(one.rounds),
+            str(one.drafted),
+            str(int(one.hits.sum())),
+            f"{rate.rate:.4f}",
+            f"{rate.low:.4f} to {rate.high:.4f}",
+            f"{rate.low_over_requests:.4f} to {rate.high_over_requests:.4f}",
+            f"{rate.mean_over_requests:.4f}",
+            f"{rate.std_over_requests:.4f}",
+        )
+        for one, rate in zip(counts, found, strict=True)
+    ]
+    return header, lines
+
+
+COMMAND = Command(
+    DESCRIPTION,
+    (
+        "--target big --draft small --prompts examples/prompts.jsonl --out mine",
+        "--target big.gguf --draft-bits 4 --prompts prompts.txt --server mine-server.toml --out mine",
+        "--from-counts log.csv --scenario qwen3.5 --out mine",
+        f"--read {PACKAGED}",
+    ),
+    add_options,
+    run,
+)

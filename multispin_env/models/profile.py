@@ -1,0 +1,181 @@
+"""A server's profile from measured passes: the law that fits them, as a table, in words, and as a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray
+from multispin_env.evaluation.table import Cells
+from multispin_env.models.fitting import fit_cells, law_times
+from multispin_env.models.passes import DRAFT, Cell, Passes, Setting
+from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
+from multispin_env.reproduce.figure import FigureSpec
+from multispin_env.server import Server
+from multispin_env.units import MS
+
+DRAFTED = Cell(DRAFT, 1, 8)
+"""How drafting is measured: so many tokens, one after the other."""
+
+STYLES = [
+    (colour, marker)
+    for markers in ("os^vDXP", "s^vDXPo", "^vDXPos")
+    for colour, marker in zip((BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK), markers, strict=True)
+]
+"""Colour and marker of each batch size, from the least."""
+
+BUSY = 1.5
+"""Longest pass of a cell over the shortest, above which medians of few passes say little."""
+
+HEADER: Cells = ("batch", "length", "tokens", "measured (ms)", "spread (ms)", "fit (ms)", "error")
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """A server with the passes that its law was fitted to.
+
+    Parameters
+    ----------
+    server
+        What is written.
+    cells
+        Verifications that were measured, by batch and length.
+    passes
+        Measured times of these and of `DRAFTED`.
+    """
+
+    server: Server
+    cells: Sequence[Cell]
+    passes: Passes
+
+    @cached_property
+    def measured(self) -> FloatArray:
+        """Median seconds of each cell, (m,)."""
+        return np.array([self.passes.median(cell) for cell in self.cells])
+
+    @cached_property
+    def fitted(self) -> FloatArray:
+        """Seconds of each cell by the server's law, (m,)."""
+        drafts, tokens = sizes_of(self.cells)
+        return law_times(self.server.time_per_draft, np.array(self.server.pieces), drafts, tokens)
+
+    @property
+    def errors(self) -> FloatArray:
+        """Relative errors of the law, (m,)."""
+        return self.fitted / self.measured - 1.0
+
+
+def make_profile(
+    name: str, cells: Sequence[Cell], passes: Passes, setting: Setting, pieces: int | None = None
+) -> Profile:
+    """Fit the law and describe the server.
+
+    Parameters
+    ----------
+    name
+        Of the server.
+    cells
+        Verifications; they and `DRAFTED` must have been measured.
+    passes, setting
+        What was measured, and how.
+    pieces
+        As of `fit_cells`.
+
+    Raises
+    ------
+    ValueError
+        For too few cells.
+    """
+    drafts, tokens = sizes_of(cells)
+    found = fit_cells(drafts, tokens, np.array([passes.median(cell) for cell in cells]), pieces)
+    least = min(passes.count(cell) for cell in cells)
+    same = setting["target"] == setting["draft"]
+    law = Server(
+        name=name,
+        model=f"{setting['target']} in {setting['dtype']}, drafts by {'itself' if same else setting['draft']}",
+        source=f"multispin profile on {setting['device']}, after {setting['context']} tokens: {len(cells)} cells of "
+        f"batch and length, {least} passes each, within {found.error:.1%}",
+        time_per_draft=_short(found.time_per_draft),
+        pieces=tuple((_short(start), _short(slope)) for start, slope in found.pieces),
+        padded=True,
+        draft_time=_short(passes.median(DRAFTED) / DRAFTED.length),
+    )
+    return Profile(law, cells, passes)
+
+
+def sizes_of(cells: Sequence[Cell]) -> tuple[FloatArray, FloatArray]:
+    """K and n of each cell, (m,)."""
+    return np.array([cell.batch for cell in cells], float), np.array([cell.tokens for cell in cells], float)
+
+
+def _short(seconds: float) -> float:
+    """Five digits, which are more than are measured."""
+    return float(f"{seconds:.5g}")
+
+
+def table_lines(profile: Profile) -> list[Cells]:
+    """A line for each cell, under `HEADER`; the spread is from the shortest pass to the longest."""
+    lines: list[Cells] = []
+    for cell, measured, fitted, error in zip(
+        profile.cells, profile.measured, profile.fitted, profile.errors, strict=True
+    ):
+        passes = profile.passes.seconds[cell]
+        spread = f"{min(passes) / MS:.2f} to {max(passes) / MS:.2f}"
+        sizes = str(cell.batch), str(cell.length), str(cell.tokens)
+        lines.append((*sizes, f"{measured / MS:.2f}", spread, f"{fitted / MS:.2f}", f"{error:+.1%}"))
+    return lines
+
+
+def in_words(profile: Profile) -> str:
+    """The law, how well it fits, how steady the passes were, and the time of a drafted token."""
+    server, errors = profile.server, np.abs(profile.errors)
+    lines = [f"{start / MS:.4g} ms + {slope / MS:.4g} ms n" for start, slope in server.pieces]
+    pieces = lines[0] if len(lines) == 1 else f"the larger of {' and of '.join(lines)}"
+    drafts = f"{server.time_per_draft / MS:.4g} ms K + " if server.time_per_draft else ""
+    passes, length = profile.passes.count(DRAFTED), DRAFTED.length
+    factor = float(np.median([max(one) / min(one) for one in map(profile.passes.seconds.__getitem__, profile.cells)]))
+    busy = "; the machine was busy: measure again when it is quiet" if factor > BUSY else ""
+    return (
+        f"A pass of K drafts takes {drafts}{pieces}.\n"
+        "Its tokens are n = K (longest draft + 1): shorter drafts are filled up (padded = true).\n"
+        f"The law is off by {errors.max():.1%} at most and by {np.median(errors):.1%} in the median, "
+        f"of {len(errors)} cells.\n"
+        f"The longest pass of a cell takes {factor:.2f} times the shortest (median of the cells){busy}.\n"
+        f"A drafted token takes {(server.draft_time or 0.0) / MS:.4g} ms (median of {passes} times {length} tokens)."
+    )
+
+
+def _draw(profiles: Sequence[Profile], figure: Any) -> None:
+    """Measured times, from the shortest pass to the longest, and the law, by tokens and batch size."""
+    (profile,) = profiles
+    axes = figure.subplots()
+    batches = sorted({cell.batch for cell in profile.cells})
+    for index, batch in enumerate(batches):
+        colour, marker = STYLES[index % len(STYLES)]
+        own = [(cell, time) for cell, time in zip(profile.cells, profile.measured, strict=True) if cell.batch == batch]
+        tokens = np.array([cell.tokens for cell, _ in own], float)
+        passes = [profile.passes.seconds[cell] for cell, _ in own]
+        axes.vlines(tokens, [min(one) / MS for one in passes], [max(one) / MS for one in passes], colour, linewidth=1.0)
+        axes.plot(tokens, [time / MS for _, time in own], marker, color=colour, markersize=6, label=f"batch {batch}")
+        line = np.linspace(tokens.min(), tokens.max(), 200)
+        server = profile.server
+        law = law_times(server.time_per_draft, np.array(server.pieces), np.full_like(line, batch), line)
+        axes.plot(line, law / MS, color=colour, linewidth=1.2)
+    axes.plot([], [], color=BLACK, linewidth=1.2, label="the law")
+    axes.set_xlabel("tokens of the pass, batch x (draft length + 1)")
+    axes.set_ylabel("verification (ms)")
+    axes.set_ylim(bottom=0.0)
+    axes.set_title(f"{profile.server.name}: measured passes and the law, within {np.abs(profile.errors).max():.1%}")
+    legend_below(figure, axes, min(len(batches) + 1, 6))
+
+
+FIGURE = FigureSpec(
+    title="Measured passes and the law of verification",
+    caption="Points are medians, with a line from the shortest pass to the longest.",
+    compute=lambda _: [],
+    draw=_draw,
+    size=(7.0, 4.6),
+)
+"""Picture of one profile."""

@@ -1,0 +1,120 @@
+"""One real round: every device drafts, the server verifies all drafts in one pass."""
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+import torch as th
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.models.devices import Devices
+from multispin_env.models.network import Model, memory_for
+from multispin_env.models.sampling import draw, probabilities, verify
+from multispin_env.models.stopwatch import wait_for
+
+TOKENS = 2
+"""Second number of the seeds of tokens, so that nothing else is drawn from the same stream."""
+
+
+class Played(NamedTuple):
+    """What a round gave."""
+
+    accepted: IntArray
+    """Drafted tokens that are accepted, (K,), also those behind the end of a request."""
+    gained: IntArray
+    """Tokens of the requests, (K,)."""
+    pass_time: float
+    """Seconds of the target's pass on this machine, which the law of verification is about."""
+    accepting_time: float
+    """Seconds of what follows it: laws of the tokens, who is accepted, what comes behind."""
+    drafting_time: float
+    """Seconds of drafting on this machine, one batch for all devices. No device takes it: theirs is emulated."""
+    prompt_time: float
+    """Seconds in which both models read the prompts of new requests, between this round and the next."""
+
+
+def play_round(
+    devices: Devices, length: IntArray, temperature: float, generators: Sequence[np.random.Generator]
+) -> Played:
+    """Play a round.
+
+    Parameters
+    ----------
+    devices
+        They go on by a round.
+    length
+        L (K,) ≥ 0.
+    temperature
+        Of both models; 0 takes the likeliest token.
+    generators
+        One for each device, which draws 2 L + 1 uniform numbers from it: to draft, to accept, and for the last token.
+        So its text does not depend on the others'.
+    """
+    users, longest = len(length), int(length.max())
+    uniform, accepting, last = np.zeros((users, longest)), np.zeros((users, longest)), np.zeros(users)
+    for device, (size, generator) in enumerate(zip(length.tolist(), generators, strict=True)):
+        numbers = generator.random(2 * size + 1)
+        uniform[device, :size], accepting[device, :size] = numbers[:size], numbers[size:-1]
+        last[device] = numbers[-1]
+    start = perf_counter()
+    drafted, law = _draft(devices, length, temperature, uniform)
+    drafting_time = _now(devices.pair.draft) - start
+    texts = [
+        devices.unread(devices.target, device) + drafted[device, : length[device]].tolist() for device in range(users)
+    ]
+    start = perf_counter()
+    logits = devices.target.read(np.arange(users), texts)
+    end = _now(devices.pair.target)
+    with memory_for(f"the laws of a batch of {users} with {longest + 1} tokens each"):
+        found = verify(probabilities(logits, temperature), law, drafted, length, accepting, last)
+    accepting_time = perf_counter() - end  # its results are in the main memory, so the device is done
+    gained, ended = devices.take(drafted, found.accepted, found.token)
+    begun = perf_counter()
+    devices.begin(ended)
+    prompt_time = _now(devices.pair.target) - begun
+    return Played(found.accepted, gained, end - start, accepting_time, drafting_time, prompt_time)
+
+
+class Player:
+    """Plays rounds of some devices, with random numbers of a seed.
+
+    Parameters
+    ----------
+    devices
+        They go on by each round.
+    temperature
+        Of both models.
+    seed
+        Two players of the same seed give each device the same numbers.
+    """
+
+    def __init__(self, devices: Devices, temperature: float, seed: int) -> None:
+        self.devices, self.temperature = devices, temperature
+        self._generators = [np.random.default_rng([seed, TOKENS, device]) for device in range(len(devices.texts))]
+
+    def __call__(self, length: IntArray) -> Played:
+        """Play a round of these drafts, (K,)."""
+        return play_round(self.devices, length, self.temperature, self._generators)
+
+
+def _draft(devices: Devices, length: IntArray, temperature: float, uniform: FloatArray) -> tuple[IntArray, th.Tensor]:
+    """Drafted tokens (K, L) and the laws (K, L, V) that they are drawn from; behind a row's length is filling."""
+    users, longest = uniform.shape
+    kept = devices.draft
+    drafted = np.zeros((users, longest), dtype=np.int64)
+    with memory_for(f"the laws of a batch of {users} with {longest} drafted tokens each"):
+        law = th.ones((users, longest, kept.vocabulary_size), dtype=th.float64, device=devices.pair.target.device)
+    for place in range(longest):
+        rows = np.flatnonzero(length > place)
+        texts = [devices.unread(kept, row) if place == 0 else [int(drafted[row, place - 1])] for row in rows.tolist()]
+        q = probabilities(kept.read(rows, texts, last=1)[:, 0], temperature)
+        drafted[rows, place] = draw(q, uniform[rows, place])
+        law[rows, place] = q.to(law.device)
+    return drafted, law
+
+
+def _now(model: Model) -> float:
+    """Seconds of the clock when all that was asked of the model's device is done."""
+    wait_for(model)
+    return perf_counter()

@@ -1,0 +1,197 @@
+"""``multispin profile`` from the command line, with models made on the spot."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from models.tiny import save_tiny, tiny_model
+
+import multispin_env as ms
+from multispin_env.commands.main import main
+from multispin_env.models import stopwatch
+from multispin_env.models.network import Pair
+from multispin_env.models.passes import DRAFT
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return save_tiny(folder / "large", 1), save_tiny(folder / "small", 2, hidden=8)
+
+
+class Fake:
+    """A stopwatch of a known law."""
+
+    calls = []  # noqa: RUF012 - of all of them
+
+    def __init__(self, pair, batch, context, rng):
+        self.made = pair, batch, context
+        Fake.calls.clear()
+
+    def __call__(self, cell):
+        Fake.calls.append(cell)
+        return 0.008 * cell.length if cell.what == DRAFT else 0.001 * cell.batch + 0.02 + 0.0005 * cell.tokens
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setattr(stopwatch, "Stopwatch", Fake)
+    Fake.calls.clear()
+    return Fake
+
+
+def run(models, out, *more):
+    return main(["profile", "--target", models[0], "--draft", models[1], "--out", str(out), *more])
+
+
+def test_a_profile_from_start_to_use(models, fake, tmp_path, capsys):
+    stem = tmp_path / "mine-server"
+    assert run(models, stem) == 0
+    printed = capsys.readouterr().out
+    assert "A pass of K drafts takes 1 ms K + 20 ms + 0.5 ms n.\n" in printed
+    assert "A drafted token takes 8 ms (median of 5 times 8 tokens).\n" in printed
+    assert printed.splitlines()[2].split() == ["1", "0", "1", "21.50", "21.50", "to", "21.50", "21.50", "+0.0%"]
+    assert len(fake.calls) == 21 * 6
+    server = ms.Server.load(f"{stem}.toml")
+    assert (server.name, server.draft_time, server.time_per_draft) == ("mine-server", 0.008, 0.001)
+    assert (tmp_path / "mine-server.png").stat().st_size > 10_000
+    assert main(["schedule", "--server", f"{stem}.toml", "--max-batch", "4"]) == 0
+    assert "draft time 8 ms" in capsys.readouterr().out
+    files = [Path(f"{stem}{suffix}") for suffix in (".csv", ".png", ".toml")]
+    assert sorted(tmp_path.iterdir()) == files
+
+    first = [file.read_bytes() for file in files]
+    fake.calls.clear()
+    assert run(models, stem) == 0
+    again = capsys.readouterr()
+    assert (again.out, again.err) == (printed, "")
+    assert fake.calls == []
+    assert [file.read_bytes() for file in files] == first
+
+
+def test_a_killed_run_goes_on(models, fake, tmp_path, capsys, monkeypatch):
+    def dies(self, cell):
+        if len(Fake.calls) == 30:
+            raise KeyboardInterrupt
+        return Fake.__call__(self, cell)
+
+    monkeypatch.setattr(stopwatch, "Stopwatch", type("Dies", (Fake,), {"__call__": dies}))
+    small = ("--batches", "1", "3", "--lengths", "0", "5", "--repeats", "9")
+    assert run(models, tmp_path / "mine", *small) == 130
+    assert not (tmp_path / "mine.toml").exists()
+    kept = (tmp_path / "mine.csv").read_text(encoding="utf-8")
+    assert kept.count("\n") == 2 + 25
+    monkeypatch.setattr(stopwatch, "Stopwatch", Fake)
+    assert run(models, tmp_path / "mine", *small) == 0
+    assert len(fake.calls) == 5 * 9 - 25 + 5
+    assert (tmp_path / "mine.csv").read_text(encoding="utf-8").startswith(kept)
+    assert ms.Server.load(tmp_path / "mine.toml").time_per_draft == pytest.approx(0.001)
+
+
+def test_another_setting_is_refused(models, fake, tmp_path, capsys):
+    small = ("--batches", "1", "3", "--lengths", "0", "5", "--repeats", "1")
+    assert run(models, tmp_path / "mine", *small) == 0
+    before = (tmp_path / "mine.csv").read_bytes()
+    capsys.readouterr()
+    assert run(models, tmp_path / "mine", *small, "--context", "64") == 2
+    assert "mine.csv: expected passes with context = 64, got 128; choose another name" in capsys.readouterr().err
+    assert main(["profile", "--target", models[0], "--out", str(tmp_path / "mine"), *small]) == 2
+    assert f"expected passes with draft = {models[0]!r}, got {models[1]!r}" in capsys.readouterr().err
+    assert (tmp_path / "mine.csv").read_bytes() == before
+
+
+def test_too_little_memory_is_one_sentence(models, tmp_path, capsys, monkeypatch):
+    def fails(self, cell):
+        if cell.tokens > 10:
+            raise MemoryError(f"a batch of {cell.batch}")
+        return Fake.__call__(self, cell)
+
+    monkeypatch.setattr(stopwatch, "Stopwatch", type("Fails", (Fake,), {"__call__": fails}))
+    assert run(models, tmp_path / "mine", "--batches", "1", "3", "--lengths", "0", "5") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("multispin profile: memory: ")
+    assert "batch 3 with draft length 5: a batch of 3; leave such cells out, what was measured is kept in" in error
+
+
+def test_real_passes_of_a_rounded_draft(models, tmp_path, capsys):
+    """Nothing is faked, so that times say nothing; the file of passes has all of them."""
+    stem = tmp_path / "mine"
+    small = ("--batches", "1", "3", "--lengths", "0", "2", "--repeats", "2", "--context", "8")
+    assert main(["profile", "--target", models[0], "--draft-bits", "4", "--out", str(stem), *small]) == 0
+    lines = (tmp_path / "mine.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2 + 5 * 2
+    assert f"{models[0]} at 4 bits" in lines[0]
+    server = ms.Server.load(f"{stem}.toml")
+    assert server.draft_time > 0.0
+    assert server.model == f"{models[0]} in float32, drafts by {models[0]} at 4 bits"
+
+
+OTHERS = [
+    (["--repeats", "0"], "repeats: expected an integer ≥ 1, got 0"),
+    (["--batches", "0", "1"], "batches: expected an integer ≥ 1, got 0"),
+    (["--lengths", "-1", "1"], "lengths: expected an integer ≥ 0, got -1"),
+    (["--batches", "2"], "cells: expected at least two batch sizes and two lengths"),
+    (["--batches", "1", "2", "--lengths", "3"], "cells: expected at least 4 for 1 pieces, got 2"),
+    (["--batches", "1", "2", "--lengths", "3", "4", "--pieces", "2"], "cells: expected at least 6 for 2 pieces, got 4"),
+    (["--pieces", "3"], "pieces: expected an integer in 1..2, got 3"),
+    (["--context", "500"], "context: expected at most 512 tokens, those that the models can read, with the longest"),
+    (["--dtype", "int3"], "dtype: expected one of"),
+    (["--device", "moon"], "device: expected one that torch can use here, as cpu, got 'moon'"),
+    (["--target", "{}/nowhere"], "model: expected a folder that exists, got"),
+    (["--draft", "{}/other"], "draft: expected the vocabulary of the target, 24 tokens, got 30"),
+    (["--out", "{}/nowhere/mine"], "file: expected a file in a folder that exists, got"),
+    (["--out", "{}/folder"], "file: expected a file in a folder that exists, got .*folder.toml"),
+    (["--out", "{}/scenario"], "out: expected a name without a .toml of another kind, got .*scenario.toml"),
+    (["--out", "."], "out: expected a name for the files to write, got '.'"),
+    (
+        ["--out", "{}/foreign"],
+        "foreign.csv: expected a new file or one with passes of this command, got one that begins",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), OTHERS, ids=range(len(OTHERS)))
+def test_what_cannot_be_done_is_refused_before_a_pass(words, sentence, models, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(stopwatch, "Stopwatch", None)
+    monkeypatch.chdir(tmp_path)
+    if words == ["--draft", "{}/other"]:
+        save_tiny(tmp_path / "other", 3, words=30)
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "foreign.csv").write_text("mine\n", encoding="utf-8")
+    ms.Scenario.preset("llama2").save(tmp_path / "scenario.toml")
+    before = {file: file.is_file() and file.read_bytes() for file in tmp_path.rglob("*")}
+    assert run(models, tmp_path / "mine", *(word.format(tmp_path) for word in words)) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.search(rf"^multispin profile: .*{sentence}", printed.err, re.MULTILINE), printed.err
+    assert {file: file.is_file() and file.read_bytes() for file in tmp_path.rglob("*")} == before
+
+
+def test_files_that_cannot_be_written_are_refused_before_a_model_is_loaded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: not str(path).endswith(".csv"))
+    (tmp_path / "mine.csv").write_text("", encoding="utf-8")
+    assert main(["profile", "--target", "never-loaded", "--out", str(tmp_path / "mine")]) == 2
+    assert "out: expected files that can be written, got " in capsys.readouterr().err
+
+
+def test_help_needs_no_torch():
+    code = """
+import contextlib, sys
+from multispin_env.commands.main import main
+with contextlib.suppress(SystemExit):
+    main(["profile", "--help"])
+sys.exit("torch" in sys.modules or "transformers" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: multispin profile")
+
+
+def test_a_target_is_its_own_draft_unless_one_is_named():
+    model = tiny_model(0)
+    setting = stopwatch.setting_of(Pair(model, model), "float32", 8)
+    assert (setting["target"], setting["target_weights"]) == (setting["draft"], setting["draft_weights"])

@@ -1,0 +1,336 @@
+"""``multispin record``: with tiny models, killed and taken up again, from counts, and of a record that is there."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from models.tiny import save_tiny
+
+import multispin_env as ms
+from multispin_env.commands import model_options, record
+from multispin_env.commands.main import main
+from multispin_env.models import network, recording
+from multispin_env.models.parts import Places
+from multispin_env.models.prompts import read_prompts
+from multispin_env.physics.acceptance.records import load_overlap
+from tests.commands.test_entry import without
+
+ROOT = Path(__file__).parent.parent.parent
+FILES = ["mine.json", "mine.npz", "mine.png", "mine.toml"]
+PROMPTS = [("a", "w5 w2"), ("b", "w7"), ("a", "w9 w3 w2"), ("b", "w4 w4"), ("a", "w8"), ("b", "w11 w5")]
+"""Tasks and texts that the tiny models answer with more than 8 tokens, most of them."""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    names = {"target": (0, {}), "draft": (1, {}), "other": (2, {"words": 30}), "short": (0, {"context": 16})}
+    return {name: save_tiny(folder / name, seed, **more) for name, (seed, more) in names.items()}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder of prompts, in which the command runs."""
+    monkeypatch.chdir(tmp_path)
+    rows = [json.dumps({"task": task, "prompt": text}) for task, text in PROMPTS]
+    Path("prompts.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def arguments(models, *more):
+    options = ["--target", models["target"], "--draft", models["draft"], "--prompts", "prompts.jsonl"]
+    return ["record", *options, "--tokens", "40", "--batch", "2", "--seed", "3", "--out", "mine", *map(str, more)]
+
+
+def files():
+    return {name: Path(name).read_bytes() for name in FILES}
+
+
+def refused(capsys, *given):
+    assert main(["record", *map(str, given)]) == 2
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if not line.startswith("[")]
+    assert len(lines) == 1, printed.err
+    assert lines[0].startswith("multispin record: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def whole(models, tmp_path_factory):
+    """Files of a run that nobody stopped."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("whole"))
+        rows = [json.dumps({"task": task, "prompt": text}) for task, text in PROMPTS]
+        Path("prompts.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        assert main(arguments(models)) == 0
+        assert sorted(path.name for path in Path().iterdir()) == sorted([*FILES, "prompts.jsonl"])
+        return files()
+
+
+def test_the_files_are_what_the_environment_takes(models, here, whole, capsys):
+    assert main(arguments(models, "--server", "a100-32b", "--scenario", "qwen3.5", "--total-bandwidth", "5e6")) == 0
+    out = capsys.readouterr().out
+    assert "left out, as they have fewer than 8 tokens: 1 of 6 texts\n\ntask" in out
+    assert "mine.npz, mine.toml, mine.json, mine.png" in out
+    scenario = ms.Scenario.load("mine.toml")
+    assert (scenario.name, scenario.vocabulary_size, scenario.server) == ("mine", 24, "a100-32b")
+    assert (scenario.total_bandwidth, scenario.max_draft_length) == (
+        5e6,
+        ms.Scenario.preset("qwen3.5").max_draft_length,
+    )
+    assert [task.name for task in scenario.tasks] == ["a", "b"]
+    assert files()["mine.npz"] == whole["mine.npz"]
+    records = ms.load_records("mine.npz")
+    assert len(load_overlap("mine.npz", records)) == records.length.sum()
+    env = gym.make("MultiSpin/RecordedAcceptance-v0", scenario="mine.toml", records="mine.npz", num_users=2)
+    env.reset(seed=0)
+    base = env.unwrapped
+    assert np.allclose(base.assumptions.acceptance_mean, [task.acceptance_rate for task in scenario.tasks])
+    about = json.loads(files()["mine.json"])
+    assert [row["task"] for row in about["rows"]] == ["a", "b", "all"]
+
+
+def test_texts_of_the_record_are_those_of_the_models(models, here, whole):
+    """Flat arrays in the order of the prompts, whatever the groups."""
+    Path("mine.npz").write_bytes(whole["mine.npz"])
+    options = Namespace(target=models["target"], draft=models["draft"], draft_bits=None, device="cpu", dtype="float32")
+    pair = record.load_pair(options)
+    encoded = read_prompts("prompts.jsonl").encode(pair.target, 8)
+    texts = [
+        text
+        for first in (0, 2, 4)
+        for text in recording.record_texts(pair, encoded[first : first + 2], first, 40, 1.0, 3)
+    ]
+    long = [index for index, text in enumerate(texts) if len(text.token) >= 8]
+    records = ms.load_records("mine.npz")
+    assert records.task.tolist() == [index % 2 for index in long]
+    assert records.length.tolist() == [len(texts[index].token) for index in long]
+    beta = np.concatenate([texts[index].probability for index in long]).astype(np.float16)
+    np.testing.assert_array_equal(records.probability, beta)
+    np.testing.assert_array_equal(records.accepted, np.concatenate([texts[index].accepted for index in long]))
+
+
+def test_a_target_that_drafts_for_itself_refuses_nothing(models, here, capsys):
+    assert (
+        main(["record", "--target", models["target"], "--prompts", "prompts.jsonl", "--tokens", "12", "--out", "mine"])
+        == 0
+    )
+    assert all(task.acceptance_rate == 1.0 for task in ms.Scenario.load("mine.toml").tasks)
+    assert ms.load_records("mine.npz").accepted.all()
+
+
+SLOW = """
+import sys, time
+from multispin_env.commands.main import main
+from multispin_env.models import network, recording
+
+real = recording.record_texts
+
+def slow(pair, prompts, first, tokens, temperature, seed, report):
+    return real(pair, prompts, first, tokens, temperature, seed, lambda done: time.sleep(60 * (first == 4)))
+
+recording.record_texts = slow
+main(sys.argv[1:])
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_files(models, here, whole, capsys):
+    """Killed in the middle of the third group."""
+    command = [sys.executable, "-c", SLOW, *arguments(models)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        while not Path("mine.part/group-0001.npz").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    assert not Path("mine.npz").exists()
+    assert main(arguments(models)) == 0
+    assert "2 of 3 groups are done already" in capsys.readouterr().err
+    assert files() == whole
+    assert not Path("mine.part").exists()
+
+
+def test_a_run_that_is_stopped_at_once_leaves_nothing(models, here, capsys, monkeypatch):
+    monkeypatch.setattr(record, "load_pair", lambda options: signal.raise_signal(signal.SIGINT))
+    assert main(arguments(models)) == 130
+    assert capsys.readouterr().err == "\nmultispin record: interrupted; nothing is done yet\n"
+    assert [path.name for path in here.iterdir()] == ["prompts.jsonl"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_how_to_go_on(models, here, whole, number, capsys, monkeypatch):
+    real = recording.record_texts
+
+    def stopped_in_the_second(pair, prompts, first, *rest):
+        if first == 2:
+            signal.raise_signal(number)
+        return real(pair, prompts, first, *rest)
+
+    monkeypatch.setattr(recording, "record_texts", stopped_in_the_second)
+    assert main(arguments(models)) == 128 + number
+    said = "multispin record: interrupted; 1 of 3 groups are kept in 'mine.part', and the same command goes on"
+    assert capsys.readouterr().err.splitlines()[-1] == said
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert "seed: expected 3, as of the parts in 'mine.part'" in refused(capsys, *arguments(models, "--seed", 4)[1:])
+    Path("prompts.jsonl").write_text('{"prompt": "w5"}\n', encoding="utf-8")
+    assert "prompts: expected '" in refused(capsys, *arguments(models)[1:])
+    assert Path("mine.part/group-0000.npz").exists()
+
+
+def test_too_little_memory_keeps_what_is_done(models, here, capsys, monkeypatch):
+    real = recording.record_texts
+
+    def too_large(pair, prompts, first, *rest):
+        if first == 4:
+            raise MemoryError("a batch of 2 with 1 tokens each, 30 with those before")
+        return real(pair, prompts, first, *rest)
+
+    monkeypatch.setattr(recording, "record_texts", too_large)
+    assert "(a batch of 2 with 1 tokens each, 30 with those before)" in refused(capsys, *arguments(models)[1:])
+    assert sorted(path.name for path in Path("mine.part").glob("*.npz")) == ["group-0000.npz", "group-0001.npz"]
+
+
+PROMPT = ["--prompts", "x.txt"]
+MODEL = [*PROMPT, "--target", "x"]
+GOOD = [*MODEL, "--out", "m"]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["--out", "m"], "prompts: expected one of --prompts, --from-counts and --read, got none"),
+        ([*GOOD, "--from-counts", "y.csv"], "got --prompts and --from-counts"),
+        ([*PROMPT, "--out", "m"], "target: expected a model, got none"),
+        (MODEL, "out: expected a name for the files to write, got none"),
+        ([*MODEL, "--out", ".."], "out: expected a name for the files to write, got '..'"),
+        ([*MODEL, "--out", "none/m"], "file: expected a file in a folder that exists"),
+        ([*GOOD, "--prompts", "prompts.jsonl", "--out", "taken"], "folder: expected a folder that can be written"),
+        ([*GOOD, "--tokens", 7], "tokens: expected an integer ≥ 8, got 7"),
+        ([*GOOD, "--batch", 0], "batch: expected an integer ≥ 1, got 0"),
+        ([*GOOD, "--draft-bits", 1], "draft_bits: expected an integer in 2..8, got 1"),
+        ([*GOOD, "--temperature", -1], "temperature: expected a finite number in [0, inf), got -1.0"),
+        ([*GOOD, "--seed", -1], "seed: expected an integer ≥ 0, got -1"),
+        ([*GOOD, "--dtype", "float23"], "did you mean 'float32'"),
+        ([*GOOD, "--server", "a100"], "server: expected one of"),
+        (GOOD, "prompts: expected a file that can be read, got 'x.txt'"),
+        (
+            [*GOOD, "--prompts", "prompts.jsonl", "--tokens", 1_000_000],
+            "tokens: expected at most 166666 for 6 prompts, as a record has 1000000 places at most, got 1000000",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_model_is_loaded(given, sentence, here, capsys, monkeypatch):
+    monkeypatch.setattr(record, "load_pair", lambda options: pytest.fail("a model was loaded"))
+    Path("taken.part").write_text("", encoding="utf-8")
+    assert sentence in refused(capsys, *given)
+    assert not Path("m.part").exists()
+
+
+def test_wrong_models_leave_nothing_behind(models, here, capsys):
+    options = ["--prompts", "prompts.jsonl", "--out", "mine"]
+    said = refused(capsys, *options, "--target", models["target"], "--draft", models["other"])
+    assert "draft: expected the vocabulary of the target, 24 tokens, got 30" in said
+    assert "model: expected a folder that exists" in refused(capsys, *options, "--target", "./nowhere")
+    Path("prompts.jsonl").write_text('{"prompt": "w5"}\n{"prompt": "w2 w3 w4 w5 w6 w7 w8 w9 w10"}\n', encoding="utf-8")
+    said = refused(capsys, *options, "--target", models["short"])
+    assert "prompts.jsonl, line 2, prompt: expected at most 8 tokens, so that 8 more fit in the context of 16" in said
+    assert [path.name for path in here.iterdir()] == ["prompts.jsonl"]
+
+
+def test_short_texts_are_left_out_and_said(here, capsys):
+    prompts = read_prompts("prompts.jsonl")
+    length = np.array([8, 9, 7, 3, 10, 8])
+    flat = np.linspace(0, 1, length.sum())
+    records, overlap = record._kept(prompts, Places(length, flat, flat > 0.5, flat))
+    assert capsys.readouterr().out == "left out, as they have fewer than 8 tokens: 2 of 6 texts\n\n"
+    assert records.length.tolist() == [8, 9, 10, 8]
+    assert records.task.tolist() == [0, 1, 0, 1]
+    expected = np.concatenate([flat[:17], flat[27:]])
+    np.testing.assert_array_equal(records.probability, expected)
+    np.testing.assert_array_equal(overlap, expected)
+    length = np.array([8, 5, 8, 7, 8, 3])
+    flat = np.linspace(0, 1, length.sum())
+    with pytest.raises(ValueError, match="expected a text of at least 8 tokens for task 'b', got 7 in the longest"):
+        record._kept(prompts, Places(length, flat, flat > 0.5, flat))
+
+
+def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, capsys):
+    assert main(["record", "--read", "packaged"]) == 0
+    shown = capsys.readouterr().out
+    assert "code          12    1536   0.924" in shown
+    assert list(here.iterdir()) == [here / "prompts.jsonl"]
+    assert main(["record", "--read", "packaged", "--out", "mine"]) == 0
+    assert capsys.readouterr().out.startswith(shown)
+    assert main(["record", "--read", "mine.npz", "--scenario", "mine.toml"]) == 0
+    assert capsys.readouterr().out == shown
+    shipped = ROOT / "multispin_env" / "records" / "acceptance.npz"
+    with np.load(shipped) as old, np.load("mine.npz") as new:
+        assert list(old) == list(new)
+        for name in old:
+            assert old[name].dtype == new[name].dtype
+            np.testing.assert_array_equal(old[name], new[name])
+
+
+def test_a_record_has_the_tasks_of_its_scenario(here, capsys):
+    assert main(["record", "--read", "packaged", "--out", "mine"]) == 0
+    assert main(["record", "--read", "mine.npz"]) == 0
+    assert "\ntask 3 " in capsys.readouterr().out
+    ms.Scenario.preset("llama2", tasks=ms.Scenario.preset("llama2").tasks[:2]).save("two.toml")
+    assert "tasks of the scenario: expected" in refused(capsys, "--read", "mine.npz", "--scenario", "two.toml")
+    assert "path: expected a readable .npz file" in refused(capsys, "--read", "none.npz")
+
+
+LOG = "request,task,drafted,accepted\n1,x,4,4\n1,x,4,2\n2,x,4,1\n2,y,4,4\n3,y,4,0\n"
+
+
+def test_counts_make_a_scenario(here, capsys):
+    Path("log.csv").write_text(LOG, encoding="utf-8")
+    assert main(["record", "--from-counts", "log.csv", "--scenario", "qwen3.5", "--out", "mine"]) == 0
+    assert capsys.readouterr().out.startswith("task")
+    x, y = ms.Scenario.load("mine.toml").tasks
+    assert (x.name, x.acceptance_rate) == ("x", pytest.approx(7 / 9))
+    assert (y.name, y.acceptance_rate) == ("y", pytest.approx(4 / 5))
+    rows = json.loads(Path("mine.json").read_text(encoding="utf-8"))["rows"]
+    assert [(row["task"], row["requests"], row["rounds"], row["drafted"]) for row in rows] == [
+        ("x", 2, 3, 12),
+        ("y", 2, 2, 8),
+    ]
+    assert sorted(path.name for path in here.iterdir()) == ["log.csv", "mine.json", "mine.toml", "prompts.jsonl"]
+    Path("log.csv").write_text(LOG + "3,y,4,five\n", encoding="utf-8")
+    assert "log.csv, line 7, accepted: expected an integer in 0..4" in refused(
+        capsys, "--from-counts", "log.csv", "--out", "m"
+    )
+
+
+def test_counts_need_no_torch(here):
+    Path("log.csv").write_text(LOG, encoding="utf-8")
+    done = without("torch", "record", "--from-counts", str(here / "log.csv"), "--out", str(here / "mine"))
+    assert (done.returncode, done.stderr) == (0, "")
+    prompts = str(here / "prompts.jsonl")
+    done = without("torch", "record", "--target", "x", "--prompts", prompts, "--out", str(here / "new"))
+    wanted = "the package 'torch' is missing; install it with: pip install \"multispin_env[models]\"\n"
+    assert (done.returncode, done.stderr) == (2, f"multispin record: {wanted}")
+    assert not (here / "new.part").exists()
+
+
+def test_numbers_that_models_calculate_with_are_those_of_the_options():
+    assert tuple(network.DTYPES) == model_options.DTYPES
+
+
+def test_the_examples_are_48_prompts_of_four_tasks():
+    prompts = read_prompts(ROOT / "examples" / "prompts.jsonl")
+    assert [prompts.task.count(index) for index in range(4)] == [12] * 4
+    assert prompts.tasks == ("code", "math", "chat", "reading")
+    assert len(set(prompts.texts)) == 48
+    for text, task in zip(prompts.texts, prompts.task, strict=True):
+        if prompts.tasks[task] == "reading":
+            paragraph, question = text.split("\n\n")
+            assert 60 <= len(paragraph.split()) <= 100
+            assert question.endswith("?")

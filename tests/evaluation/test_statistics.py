@@ -1,0 +1,68 @@
+"""Intervals of ratios over rounds that depend on each other."""
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+
+from multispin_env.evaluation.statistics import block_intervals
+
+
+def mean(sums):
+    return sums[..., :1] / sums[..., 1:]
+
+
+def with_ones(series):
+    return np.stack([series, np.ones_like(series)], 1)
+
+
+def test_independent_rounds_have_the_interval_of_the_normal_law():
+    series = np.random.default_rng(0).standard_normal(900)
+    for block in (1, 6):
+        (found,) = block_intervals(with_ones(series), mean, block)
+        assert found.mean == pytest.approx(series.mean())
+        assert (found.high - found.low) == pytest.approx(2 * 1.96 * series.std() / 30, rel=0.15)
+
+
+def coverage(block, repeats=60, count=200, memory=0.8):
+    """How often the interval of the mean of a series with memory holds 0, its true one."""
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(repeats):
+        noise = lfilter([1.0], [1.0, -memory], rng.standard_normal(count + 50))
+        (found,) = block_intervals(with_ones(noise[50:]), mean, block)
+        hits += found.low <= 0.0 <= found.high
+    return hits / repeats
+
+
+def test_blocks_hold_where_single_rounds_do_not():
+    assert coverage(20) > 0.85 > 0.7 > coverage(1)
+
+
+def test_statistics_of_one_draw_are_paired():
+    rng = np.random.default_rng(2)
+    series = rng.standard_normal(100)
+    numbers = np.stack([series, series + 0.1, np.ones(100)], 1)
+    one, other, between = block_intervals(
+        numbers, lambda s: np.stack([s[..., 0], s[..., 1], s[..., 1] - s[..., 0]], -1) / s[..., 2:], 5
+    )
+    assert between == pytest.approx((0.1, 0.1, 0.1))
+    assert one.high > other.low
+
+
+def test_it_repeats_to_the_bit():
+    numbers = with_ones(np.random.default_rng(3).random(50))
+    assert block_intervals(numbers, mean, 7) == block_intervals(numbers, mean, 7)
+
+
+@pytest.mark.parametrize(
+    ("shape", "block", "sentence"),
+    [
+        ((1, 2), 1, r"numbers: expected shape \(n, c\) with n ≥ 2, got \(1, 2\)"),
+        ((5,), 1, r"numbers: expected shape"),
+        ((5, 2), 3, r"block: expected an integer in 1..2, got 3"),
+        ((5, 2), 0, r"block: expected an integer in 1..2, got 0"),
+    ],
+)
+def test_bad_numbers_are_refused(shape, block, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        block_intervals(np.ones(shape), mean, block)

@@ -1,0 +1,117 @@
+"""From passes to a server: table, words, picture."""
+
+import numpy as np
+import pytest
+
+from multispin_env.models.passes import VERIFY, Cell, Passes
+from multispin_env.models.profile import DRAFTED, FIGURE, HEADER, STYLES, in_words, make_profile, table_lines
+from multispin_env.reproduce.drawing import save
+from multispin_env.scenario import Scenario
+
+SETTING = {"target": "large", "draft": "small", "device": "cpu with 1 thread", "dtype": "float32", "context": 128}
+CELLS = [Cell(VERIFY, batch, length) for batch in (1, 2, 4, 8) for length in (0, 1, 4, 8, 16)]
+
+
+def law(cell):
+    return 0.0005 * cell.batch + max(0.020, 0.005 + 0.0005 * cell.tokens)
+
+
+def profile_of(tmp_path, passes_of, pieces=None, setting=SETTING):
+    passes = Passes(tmp_path / "mine.csv", setting)
+    for cell in CELLS:
+        for seconds in passes_of(cell):
+            passes.add(cell, seconds)
+    for seconds in (0.08, 0.016, 0.024):
+        passes.add(DRAFTED, seconds)
+    return make_profile("mine", CELLS, passes, setting, pieces)
+
+
+@pytest.fixture
+def profile(tmp_path):
+    return profile_of(tmp_path, lambda cell: (9.0, law(cell), 0.9 * law(cell)))
+
+
+def test_the_server_is_the_law(profile):
+    server = profile.server
+    assert server.name == "mine"
+    assert (server.fixed_time, server.time_per_draft) == (0.0, pytest.approx(0.0005, rel=1e-4))
+    np.testing.assert_allclose(server.pieces, [[0.020, 0.0], [0.005, 0.0005]], rtol=1e-4, atol=1e-9)
+    assert server.padded
+    assert server.draft_time == 0.003
+    assert server.model == "large in float32, drafts by small"
+    assert (
+        "cpu with 1 thread, after 128 tokens: 20 cells of batch and length, 3 passes each, within 0.0%" in server.source
+    )
+
+
+def test_it_predicts_what_was_measured(profile, tmp_path):
+    """A round of four devices in a scenario with the written file, of which the longest draft is 8."""
+    profile.server.save(tmp_path / "mine.toml")
+    scenario = Scenario.preset("llama2", server=str(tmp_path / "mine.toml"), num_users=4)
+    assert scenario.padded_verification
+    assert scenario.pass_time(4, 4 * 9) == pytest.approx(law(Cell(VERIFY, 4, 8)), rel=1e-4)
+    assert scenario.server_draft_time == 0.003
+
+
+def test_table_and_words(profile):
+    lines = table_lines(profile)
+    assert len(lines) == 20
+    assert all(len(line) == len(HEADER) for line in lines)
+    assert lines[8] == ("2", "8", "18", "21.00", "18.90 to 9000.00", "21.00", "+0.0%")
+    assert in_words(profile).splitlines() == [
+        "A pass of K drafts takes 0.5 ms K + the larger of 20 ms + 0 ms n and of 5 ms + 0.5 ms n.",
+        "Its tokens are n = K (longest draft + 1): shorter drafts are filled up (padded = true).",
+        "The law is off by 0.0% at most and by 0.0% in the median, of 20 cells.",
+        f"The longest pass of a cell takes {np.median([9.0 / (0.9 * law(cell)) for cell in CELLS]):.2f} times the "
+        "shortest (median of the cells); the machine was busy: measure again when it is quiet.",
+        "A drafted token takes 3 ms (median of 3 times 8 tokens).",
+    ]
+
+
+def test_errors_are_those_of_the_written_law(tmp_path):
+    rng = np.random.default_rng(0)
+    noise = {cell: np.exp(0.1 * rng.normal()) for cell in CELLS}
+    profile = profile_of(tmp_path, lambda cell: (law(cell) * noise[cell],), pieces=1)
+    server = profile.server
+    assert len(server.pieces) == 1
+    (start, slope), per_draft = server.pieces[0], server.time_per_draft
+    errors = [
+        (cell.batch * per_draft + start + slope * cell.tokens) / (law(cell) * noise[cell]) - 1.0 for cell in CELLS
+    ]
+    np.testing.assert_allclose(profile.errors, errors, rtol=1e-6, atol=1e-6)
+    words = in_words(profile)
+    assert f"off by {np.abs(errors).max():.1%} at most and by {np.median(np.abs(errors)):.1%} in the median" in words
+    assert "takes 1.00 times the shortest (median of the cells).\n" in words
+    assert table_lines(profile)[3][-1] == f"{errors[3]:+.1%}"
+
+
+def test_a_model_that_drafts_for_itself_is_named_once(tmp_path):
+    same = {**SETTING, "draft": "large"}
+    assert (
+        profile_of(tmp_path, lambda cell: (law(cell),), setting=same).server.model
+        == "large in float32, drafts by itself"
+    )
+
+
+def test_the_picture(profile, tmp_path):
+    save(FIGURE, [profile], tmp_path / "mine", (".png",))
+    assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    FIGURE.draw([profile], figure)
+    (axes,) = figure.axes
+    drawn = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_allclose(drawn["batch 4"].get_xdata(), [4, 8, 20, 36, 68])
+    np.testing.assert_allclose(drawn["batch 4"].get_ydata(), [1e3 * law(Cell(VERIFY, 4, n)) for n in (0, 1, 4, 8, 16)])
+    fits = [line for line in axes.lines if len(line.get_xdata()) == 200]
+    assert len(fits) == 4
+    np.testing.assert_allclose(fits[2].get_ydata()[[0, -1]], [22.0, 41.0], rtol=1e-4)
+    assert fits[2].get_color() == drawn["batch 4"].get_color()
+    assert len(set(STYLES)) == len(STYLES) == 21
+
+
+def test_a_law_needs_cells(tmp_path):
+    profile = profile_of(tmp_path, lambda cell: (law(cell),))
+    with pytest.raises(ValueError, match="cells: expected at least two batch sizes and two lengths"):
+        make_profile("mine", CELLS[:5], profile.passes, SETTING)
