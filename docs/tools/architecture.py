@@ -10,7 +10,9 @@ OUT = Path(__file__).resolve().parents[1] / "images" / "architecture.png"
 
 ROOMS = (
     ("agents/", "registry, learners, policies, runs, pretrained (torch)"),
-    ("commands/  watch/  reproduce/  terminal/  executors/", "what a user runs; options, tables, progress, many tasks"),
+    ("commands/", "what a user runs, one file each"),
+    ("models/  explore/", "real language models (torch); the page in the browser"),
+    ("watch/  reproduce/  terminal/  executors/", "films, figures; options, tables, progress; many tasks"),
     ("evaluation/", "cases, contenders, ledger, comparison, seeds"),
     ("envs/", "shells single and vector, engine protocol, registration"),
     ("envs/rounds/", "engine, core, actions, encodings, observations, objectives, memories, variants"),
@@ -23,16 +25,16 @@ ROOMS = (
 """Folders from the top to the bottom, each with what it holds; imports go down."""
 
 WALKS = (
-    ("an action", "#0072B2", (3, 4, 7), "step → decode → price → reward"),
-    ("a state", "#009E73", (5, 6, 7), "checked → rule or certified → decision"),
-    ("a run", "#D55E00", (0, 2, 3), "configuration → train → held-out → table"),
+    ("an action", "#0072B2", (5, 6, 9), "step → decode → price → reward"),
+    ("a state", "#009E73", (7, 8, 9), "checked → rule or certified → decision"),
+    ("a run", "#D55E00", (0, 4, 5), "configuration → train → held-out → table"),
 )
 """Name, colour, rooms passed and what happens, of each walk of the page."""
 
 
 def draw() -> Figure:
     """Boxes for rooms, and a line for each walk."""
-    figure = Figure(figsize=(9.0, 6.2), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9.0, 7.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.set_xlim(0.0, 10.0)
@@ -55,7 +57,7 @@ def draw() -> Figure:
         text = f"{name}: {happens}"
         axes.text(0.3, -len(ROOMS) + 0.15 - 0.3 * column, text, color=colour, fontsize=9, weight="bold")
     axes.annotate("", (9.85, -len(ROOMS) + 1.0), (9.85, 0.0), arrowprops={"arrowstyle": "->", "color": "#777777"})
-    axes.text(9.95, -4.5, "imports", rotation=270, va="center", fontsize=9, color="#777777")
+    axes.text(9.95, -5.5, "imports", rotation=270, va="center", fontsize=9, color="#777777")
     return figure
 
 
