@@ -92,8 +92,8 @@ class Server:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = f"{folder}/mine.toml"
         ...     ms.SERVERS.load("a100-32b").save(file)
-        ...     ms.Server.load(file).pieces
-        ((0.02735, 0.0001526),)
+        ...     ms.Server.load(file).name
+        'a100-32b'
         """
         return read_fields(SERVER, path, cls._from_table)
 
