@@ -1,6 +1,5 @@
 """What the page of ``multispin explore`` loads: agents of the package, and of one folder of runs."""
 
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,7 +27,6 @@ def pretrained() -> tuple[str, ...]:
 def of_package(env_id: str, scenario: Scenario) -> Made:
     """Return an agent of the package; ``ValueError`` for an unknown id, or a scenario that does not suit it."""
     agent = _package(env_id)
-    _check_suited(agent.settings.scenario, scenario)
     return env_id, agent.on(scenario), ("import agents", f"agents.load({env_id!r}).on(scenario)")
 
 
@@ -70,23 +68,11 @@ def load_run(folder: str | Path, scenario: Scenario) -> Policy:
     return _run(path, scenario, (path / MODEL).stat().st_mtime_ns if (path / MODEL).is_file() else 0)
 
 
-def _check_suited(trained: Scenario, scenario: Scenario) -> None:
-    """``ValueError`` for what a network can't read: more is observed where tokens cost the server time."""
-    if bool(trained.verification_pieces) != bool(scenario.verification_pieces):
-        law = "depends" if trained.verification_pieces else "does not depend"
-        got = scenario.server or "another law"
-        raise ValueError(f"server: expected one whose time {law} on tokens, as the agent's own, got {got!r}")
-    wanted, given = len(trained.tasks), len(scenario.tasks)
-    if wanted != given:
-        raise ValueError(f"scenario: expected {wanted} tasks, as the agent's own, got {given}")
-
-
 _package = lru_cache(KEPT)(agents.load)
 
 
 @lru_cache(KEPT)
 def _run(folder: Path, scenario: Scenario, changed: int) -> Policy:
     config, _ = load_config(folder)
-    _check_suited(config.scenario, scenario)
-    settings = replace(config.settings, scenario=scenario)
-    return policy_of(load_model(folder, config.env, settings), settings)
+    settings = config.settings
+    return policy_of(load_model(folder, config.env, settings), settings).on(scenario)

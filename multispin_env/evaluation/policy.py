@@ -44,7 +44,22 @@ class Policy:
         return {"action": self.settings.action, **self.settings.arguments}
 
     def on(self, scenario: Scenario) -> Self:
-        """Return the same policy for another scenario."""
+        """Return the same policy for another scenario.
+
+        Raises
+        ------
+        ValueError
+            For a scenario in which other numbers are observed than the network reads.
+        """
+        own = self.settings.scenario
+        if bool(own.verification_pieces) != bool(scenario.verification_pieces):
+            law = "depends" if own.verification_pieces else "does not depend"
+            got = scenario.server or "another law"
+            raise ValueError(f"server: expected one whose time {law} on tokens, as the agent's own, got {got!r}")
+        if len(own.tasks) != len(scenario.tasks) and "task" in self._wanted:
+            raise ValueError(
+                f"tasks: expected {len(own.tasks)}, as in the agent's own scenario, got {len(scenario.tasks)}"
+            )
         return replace(self, settings=replace(self.settings, scenario=scenario))
 
     def act(self, observation: Observation) -> NDArray[np.float32]:

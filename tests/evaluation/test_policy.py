@@ -75,3 +75,13 @@ def test_what_it_can_not_read_is_refused():
         hidden(state)
     with pytest.raises(ValueError, match="draft_time"):
         policy_of(FULL)(ms.SystemState(-np.ones(3), np.ones(3), np.ones(3)))
+
+
+def test_scenarios_with_other_observations_are_refused():
+    full, hidden = policy_of(FULL), policy_of(HIDDEN)
+    with pytest.raises(ValueError, match=r"server: expected one whose time does not depend on tokens, .* 'a100-32b'"):
+        full.on(full.settings.scenario.replace(server="a100-32b"))
+    three = full.settings.scenario.replace(tasks=full.settings.scenario.tasks[:3])
+    assert full.on(three).settings.scenario == three  # it sees no tasks
+    with pytest.raises(ValueError, match="tasks: expected 4, as in the agent's own scenario, got 3"):
+        hidden.on(three)

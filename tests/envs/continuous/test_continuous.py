@@ -121,6 +121,12 @@ def test_the_price_is_the_rate_of_groups_unless_it_is_chosen():
     assert gym.make(ID, num_users=3, rho=77.0).unwrapped._engine.objective.rho == 77.0
 
 
+def test_a_pass_may_take_longer_than_the_price_is_measured():
+    """A passage is counted all the same, so that the price is a number."""
+    system = ContinuousSystem.of(ms.Scenario.preset("llama2", num_users=2, verification_fixed_time=40.0))
+    assert 0.0 < reference_rate(system) < 2 * 26 / 40.0
+
+
 def test_groups_earns_about_nothing_at_its_own_price():
     """At zero of the residual encoding; a poor rule is well below, whatever the length of its steps."""
     env = gym.make_vec(ID, num_envs=40, num_users=4)
