@@ -55,7 +55,7 @@ def test_many_bits_change_little(folder):
     ],
 )
 def test_what_is_no_model_is_refused(name, options, sentence, folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "bad.gguf").write_bytes(b"GGUF but not really")
     with pytest.raises(ValueError, match=sentence):
         load_model(folder if name is None else name.format(tmp_path), **options)
