@@ -1,6 +1,7 @@
 """Shared instances: named, small, seeded."""
 
 import os
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -14,6 +15,22 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # windows of tests are not se
 # the same examples in every run; explore others with --hypothesis-profile=default
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+class Unpaced:
+    """A clock of pygame that waits for nothing."""
+
+    def tick(self, fps):
+        return 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def windows_do_not_wait():
+    """Pictures in windows follow one another at once: the checkers would watch many in real time."""
+    with pytest.MonkeyPatch.context() as patch:
+        if find_spec("pygame") is not None:
+            patch.setattr("pygame.time.Clock", Unpaced)
+        yield
 
 
 @pytest.fixture(scope="module")

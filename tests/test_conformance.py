@@ -13,6 +13,8 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3 import A2C
 
 import multispin_env as ms
+
+pytestmark = pytest.mark.usefixtures("quick_prices")
 from agents import AGENTS
 from agents.base import PLAIN, AnyEnvironment
 from multispin_env import registry

@@ -7,6 +7,8 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_for_sb3
 
 import multispin_env as ms
+
+pytestmark = pytest.mark.usefixtures("quick_prices")
 from multispin_env.physics.rounds import price
 from multispin_env.physics.verification import verification_time
 
