@@ -13,8 +13,6 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3 import A2C
 
 import multispin_env as ms
-
-pytestmark = pytest.mark.usefixtures("quick_prices")
 from agents import AGENTS
 from agents.base import PLAIN, AnyEnvironment
 from multispin_env import registry
@@ -34,6 +32,8 @@ from multispin_env.physics.arrivals.gaps import GapArrivals
 from multispin_env.physics.channels.rayleigh import Rayleigh
 from multispin_env.registry import ENCODINGS, MODIFIERS, ORDER_ENCODINGS, SCHEDULERS, SYSTEMS
 from multispin_env.reproduce.figure import FigureSpec
+
+pytestmark = pytest.mark.usefixtures("quick_prices")
 
 ROOT = Path(__file__).parent.parent
 FULL, HIDDEN, WITHOUT = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0", "MultiSpin/Continuous-v0"

@@ -24,7 +24,7 @@ CHECKS = {
     ),
     "training": (lambda reward: reward > 1.0, {"timesteps": 512}),
     "cleanrl_style": (lambda share: 0.5 < share <= 1.0, {"minutes": 0.03, "devices": True, "action": "lengths"}),
-    "own_agent": (lambda share: 0.9 < share <= 1.0, {"timesteps": 8192}),
+    "own_agent": (lambda share: 0.9 < share <= 1.0, {"timesteps": 4096}),
     "own_controller": (
         lambda rows: {row.name: row.share for row in rows}["same-time"] <= 1 + 1e-12 and rows[1].name == "optimal",
         {},

@@ -144,8 +144,8 @@ def test_a_contest_can_have_another_encoding():
 
 
 def test_without_the_barrier_the_reference_is_the_bound(tmp_path):
-    options = ["--agents", "evolution", "--seeds", "1", "--envs", "MultiSpin/Continuous-v0", "--timesteps", "2000"]
-    assert main(["league", "--quick", "--out", str(tmp_path), *options, "--set", "horizon=10."]) == 0
+    options = ["--agents", "evolution", "--seeds", "1", "--envs", "MultiSpin/Continuous-v0", "--timesteps", "1000"]
+    assert main(["league", "--quick", "--out", str(tmp_path), *options, "--users", "2", "--set", "horizon=8."]) == 0
     content = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     rows = {row["name"]: row for row in content["rows"]}
     assert rows["bound"]["score"] == 1.0

@@ -7,10 +7,10 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_for_sb3
 
 import multispin_env as ms
-
-pytestmark = pytest.mark.usefixtures("quick_prices")
 from multispin_env.physics.rounds import price
 from multispin_env.physics.verification import verification_time
+
+pytestmark = pytest.mark.usefixtures("quick_prices")
 
 OPTIONS = {"scenario": "qwen3.5", "server": "a100-7b-gemm", "payload": "ids", "min_draft_length": 0, "num_users": 3}
 

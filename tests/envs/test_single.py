@@ -11,10 +11,10 @@ from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import multispin_env as ms
-
-pytestmark = pytest.mark.usefixtures("quick_prices")
 from multispin_env.envs.single import make_single
 from tests.families import ENCODED, REWARDED
+
+pytestmark = pytest.mark.usefixtures("quick_prices")
 
 IDS = ms.ENVIRONMENTS.names()
 FULL = "MultiSpin/Heterogeneous-v0"
