@@ -65,7 +65,7 @@ def test_without_a_future_it_is_the_gradient_scheduler(monkeypatch):
     th.manual_seed(0)
     one = Foresight(env.observation_space, 16, WINDOW, learning_rate=5e-3)
     rounds = play(env, 60)
-    for step in range(1500):
+    for step in range(1100):
         one.learn(rounds[step % 60], rounds[step % 60 + 1], np.ones(env.num_envs, dtype=bool), codec)
     found = np.array([one.worth(rounds[t], codec) for t in range(60)])
     wanted = np.array([1.0 / (WINDOW * throughput(env, rounds[t + 1])) for t in range(60)])
