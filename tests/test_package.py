@@ -107,6 +107,7 @@ def modules_of(path):
 HEAVY = (
     *("torch", "stable_baselines3", "tensorboard", "safetensors", "rich", "onnx", "onnxruntime", "optuna"),
     *("matplotlib", "pygame", "PIL", "pandas", "scipy", "pettingzoo", "multispin_env.wrappers"),
+    *("transformers", "starlette", "uvicorn", "multispin_env.models", "multispin_env.explore"),
 )
 """Packages that take longer to import than this one."""
 
