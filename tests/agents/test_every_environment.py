@@ -107,7 +107,10 @@ def test_resume_and_evaluate_keep_the_environment(env_id, runs, tmp_path, capsys
     assert (tmp_path / "again" / "table.csv").read_text(encoding="utf-8") == (folder / "table.csv").read_text(
         encoding="utf-8"
     )
-    assert main(["evaluate", str(folder), "--num-users", "5", "--episodes", "2"]) == 0
+
+
+def test_a_run_is_measured_with_other_devices(runs, capsys):
+    assert main(["evaluate", str(runs(FAIR)), "--num-users", "5", "--episodes", "2"]) == 0
     assert "K = 5, B = 10 MHz" in capsys.readouterr().out
 
 

@@ -6,14 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agents import AGENTS, PRETRAINED, callbacks
+from agents import AGENTS, PRETRAINED, callbacks, evolution
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.commands import train as train_command
+from agents.evolution import EvolutionSettings
 from benchmarks.league import cells, studies
 from benchmarks.league import command as league
 from benchmarks.league.cells import Contest, Others
 from benchmarks.league.statistics import Performance, all_scores, crossed, iqm, iqm_interval, profile, weights_of
 from multispin_env.commands.main import main
+from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.cases.states import States
 from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
@@ -143,7 +145,9 @@ def test_a_contest_can_have_another_encoding():
     assert other.title == usual.title.replace("K = 3, ", "K = 3, residual, ")
 
 
-def test_without_the_barrier_the_reference_is_the_bound(tmp_path):
+def test_without_the_barrier_the_reference_is_the_bound(quick_prices, tmp_path, monkeypatch):
+    monkeypatch.setattr(Episodes, "watched_size", 4)
+    monkeypatch.setattr(evolution, "SETTINGS", EvolutionSettings(pairs=2, cases=2))
     options = ["--agents", "evolution", "--seeds", "1", "--envs", "MultiSpin/Continuous-v0", "--timesteps", "1000"]
     assert main(["league", "--quick", "--out", str(tmp_path), *options, "--users", "2", "--set", "horizon=8."]) == 0
     content = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
