@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from multispin_env.checks import check_name
+from multispin_env.explore.page import settings_of
 from multispin_env.explore.places import RUNS, Places
 from multispin_env.explore.view import VIEWS
 from multispin_env.terminal.command import Command
@@ -49,7 +50,7 @@ def print_numbers(link: str, places: Places) -> None:
     name = parts.path.strip("/")
     check_name("view", name, VIEWS.names())
     view = VIEWS.load(name)
-    settings = view.settings.from_query(parts.query) if parts.query else view.start(places)
+    settings = settings_of(view, parts.query, places)
     exec(compile(view.as_python(settings, places), f"<{name}>", "exec"), {"__name__": name})
 
 

@@ -19,6 +19,7 @@ from multispin_env.commands.model_options import (
     add_prompt_options,
     check_model_options,
     load_pair,
+    out_files,
 )
 from multispin_env.evaluation.table import to_csv, to_json
 from multispin_env.models.air import draw_air
@@ -32,7 +33,7 @@ from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import add_scenario_options, chosen_arguments
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
-from multispin_env.terminal.tables import check_outputs, show_table, write_output
+from multispin_env.terminal.tables import show_table, write_output
 from multispin_env.units import MS
 
 if TYPE_CHECKING:
@@ -194,27 +195,6 @@ def records(contenders: Sequence[Contender]) -> list[Record]:
     ]
 
 
-def check_writable(files: Sequence[Path]) -> None:
-    """``ValueError`` unless each can be written, before hours are spent on what goes there."""
-    check_outputs(*files)
-    for file in files:
-        there = file.exists()
-        try:
-            with file.open("ab"):
-                pass
-        except OSError as error:
-            raise ValueError(f"out: expected files that can be written, got {str(file)!r} ({error.strerror})") from None
-        if not there:
-            file.unlink()
-
-
-def outputs_of(stem: Path) -> list[Path]:
-    """The files of a stem."""
-    if not stem.name:
-        raise ValueError(f"out: expected a name for the files to write, got {str(stem)!r}")
-    return [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
-
-
 def run(options: argparse.Namespace) -> int | None:
     """Load, play, compare, write and show."""
     check_integer("rounds", options.rounds, FEWEST)
@@ -228,8 +208,7 @@ def run(options: argparse.Namespace) -> int | None:
         live_plug_in(name, scenario, assumptions_of(scenario))
     prompts = read_prompts(options.prompts)
     tasks_of(scenario, prompts)
-    files = outputs_of(options.out)
-    check_writable(files)
+    files = out_files(options.out, SUFFIXES)
     check_matplotlib()
     pair = load_pair(options)
     contenders = contenders_of(names, scenario, pair, prompts, options)

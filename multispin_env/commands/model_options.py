@@ -1,10 +1,13 @@
 """Options that the commands with real models share; nothing here needs torch until `load_pair`."""
 
+import os
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multispin_env.checks import check_integer, check_name, check_real
+from multispin_env.terminal.tables import check_outputs
 
 if TYPE_CHECKING:
     from multispin_env.models.network import Pair
@@ -58,6 +61,29 @@ def add_out_option(parser: ArgumentParser, files: str, required: bool = True) ->
     parser.add_argument(
         "--out", type=Path, metavar="STEM", required=required, help=f"files to write: STEM with {files}"
     )
+
+
+def out_file(stem: Path, suffix: str) -> Path:
+    """The file of a stem with this end of its name, as ``".toml"``."""
+    return stem.with_name(stem.name + suffix)
+
+
+def out_files(stem: Path, suffixes: Iterable[str]) -> tuple[Path, ...]:
+    """Files of ``--out`` with these ends of their names.
+
+    Raises
+    ------
+    ValueError
+        For a stem without a name, or a file that can't be written: before hours are spent on what goes there.
+    """
+    if stem.name in ("", ".."):
+        raise ValueError(f"out: expected a name for the files to write, got {str(stem)!r}")
+    files = tuple(out_file(stem, suffix) for suffix in suffixes)
+    check_outputs(*files)
+    for file in files:
+        if not os.access(file if file.exists() else file.resolve().parent, os.W_OK):
+            raise ValueError(f"out: expected files that can be written, got {str(file)!r}")
+    return files
 
 
 def check_model_options(options: Namespace) -> None:

@@ -1,13 +1,18 @@
 """``multispin profile``: how long your models take to verify and to draft, as a server that scenarios can name."""
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
 
 from multispin_env.checks import check_integer
-from multispin_env.commands.model_options import add_model_options, add_out_option, check_model_options, load_pair
+from multispin_env.commands.model_options import (
+    add_model_options,
+    add_out_option,
+    check_model_options,
+    load_pair,
+    out_files,
+)
 from multispin_env.models.fitting import check_cells
 from multispin_env.models.passes import VERIFY, Cell, Passes, measure
 from multispin_env.models.profile import DRAFTED, FIGURE, HEADER, in_words, make_profile, sizes_of, table_lines
@@ -15,7 +20,7 @@ from multispin_env.reproduce.drawing import check_matplotlib, save
 from multispin_env.server import Server
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
-from multispin_env.terminal.tables import check_outputs, show_table
+from multispin_env.terminal.tables import show_table
 
 DESCRIPTION = """How long the target model takes to verify drafts, by batch size and draft length, and the draft model
 for a token; and the law of verification that fits these times.
@@ -57,13 +62,7 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
 
 def _outputs(stem: Path) -> tuple[Path, ...]:
     """Files to write; ``ValueError`` if one can't be, or is not of this command."""
-    if not stem.name:
-        raise ValueError(f"out: expected a name for the files to write, got {str(stem)!r}")
-    files = tuple(stem.with_name(stem.name + suffix) for suffix in SUFFIXES)
-    check_outputs(*files)
-    for file in files:
-        if not os.access(file if file.exists() else file.resolve().parent, os.W_OK):
-            raise ValueError(f"out: expected files that can be written, got {str(file)!r}")
+    files = out_files(stem, SUFFIXES)
     if files[0].exists():
         try:
             Server.load(files[0])

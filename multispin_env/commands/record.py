@@ -19,6 +19,8 @@ from multispin_env.commands.model_options import (
     add_prompt_options,
     check_model_options,
     load_pair,
+    out_file,
+    out_files,
 )
 from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
 from multispin_env.evaluation.table import Cells
@@ -49,7 +51,7 @@ from multispin_env.server import with_law
 from multispin_env.terminal.arguments import DEFAULT_SCENARIO, add_scenario_options
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
-from multispin_env.terminal.tables import check_outputs, show_table
+from multispin_env.terminal.tables import show_table
 
 if TYPE_CHECKING:
     from multispin_env.models.network import Pair
@@ -111,11 +113,6 @@ def _scenario(options: argparse.Namespace) -> Scenario:
     return scenario if draft_time is None else scenario.replace(mean_draft_time=draft_time)
 
 
-def _output(options: argparse.Namespace, suffix: str) -> Path:
-    stem: Path = options.out
-    return stem.with_name(stem.name + suffix)
-
-
 def _check(options: argparse.Namespace) -> None:
     """Refuse what can't be done, before anything is read or loaded."""
     given = [name for name in SOURCES if vars(options)[name] is not None]
@@ -130,10 +127,8 @@ def _check(options: argparse.Namespace) -> None:
     check_integer("tokens", options.tokens, MIN_PLACES)
     check_integer("batch", options.batch, 1)
     if options.out is not None:
-        if options.out.name in ("", ".."):
-            raise ValueError(f"out: expected a name for the files to write, got {str(options.out)!r}")
         kinds = (".toml", ".json") if options.from_counts is not None else (".npz", ".toml", ".json", ".png")
-        check_outputs(*(_output(options, kind) for kind in kinds))
+        out_files(options.out, kinds)
         if options.from_counts is None:
             check_matplotlib()
 
@@ -173,7 +168,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
             f"got {options.tokens}"
         )
     groups = -(-count // options.batch)
-    parts = Parts(_output(options, ".part"), _settings(options, prompts))
+    parts = Parts(out_file(options.out, ".part"), _settings(options, prompts))
     parts.open()
     try:
         with on_signals(_stop), ExitStack() as stack:
@@ -257,7 +252,7 @@ def _about(options: argparse.Namespace, scenario: Scenario) -> dict[str, Any]:
 
 def _write_json(options: argparse.Namespace, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(_output(options, ".json"), f"{text}\n".encode())
+    write_atomically(out_file(options.out, ".json"), f"{text}\n".encode())
 
 
 def _show(
@@ -271,15 +266,15 @@ def _show(
     rows = summarise(records, overlap, names)
     if options.out is not None:
         scenario = scenario.replace(tasks=tasks_of(rows))
-        write_atomically(_output(options, ".npz"), record_file(records, overlap))
-        scenario.save(_output(options, ".toml"))
+        write_atomically(out_file(options.out, ".npz"), record_file(records, overlap))
+        scenario.save(out_file(options.out, ".toml"))
         _write_json(options, {"about": _about(options, scenario), "rows": [row.to_dict() for row in rows]})
         draw_summary(rows, records, options.out)
     show_table(*task_cells(rows))
     print("\ntokens a round along the record, and how far E[N | L] at the prompts' α is off:\n")
     show_table(*round_cells(rows))
     if options.out is not None:
-        print(f"\n{', '.join(str(_output(options, kind)) for kind in ('.npz', '.toml', '.json', '.png'))}")
+        print(f"\n{', '.join(str(out_file(options.out, kind)) for kind in ('.npz', '.toml', '.json', '.png'))}")
 
 
 def _count(options: argparse.Namespace, scenario: Scenario) -> None:
@@ -292,14 +287,14 @@ def _count(options: argparse.Namespace, scenario: Scenario) -> None:
         for one, rate in zip(counts, found, strict=True)
     )
     scenario = scenario.replace(name=options.out.name, tasks=tasks)
-    scenario.save(_output(options, ".toml"))
+    scenario.save(out_file(options.out, ".toml"))
     rows = [
         {"task": one.task, "requests": len(one.hits), "rounds": one.rounds, "drafted": one.drafted} | rate._asdict()
         for one, rate in zip(counts, found, strict=True)
     ]
     _write_json(options, {"about": _about(options, scenario), "rows": rows})
     show_table(*count_cells(counts, found))
-    print(f"\n{_output(options, '.toml')}, {_output(options, '.json')}")
+    print(f"\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
 
 
 def count_cells(counts: Sequence[TaskCounts], found: Sequence[RateEstimate]) -> tuple[Cells, list[Cells]]:
