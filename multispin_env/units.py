@@ -1,6 +1,13 @@
 """Conversions of units; nowhere else in the package is ``10 ** (x / 10)`` written."""
 
 import math
+from typing import TypeVar
+
+import numpy as np
+
+from multispin_env.arrays import FloatArray
+
+Numbers = TypeVar("Numbers", float, FloatArray)
 
 MHZ = 1e6
 """Hertz in one megahertz."""
@@ -12,14 +19,15 @@ BITS_PER_NAT = 1.0 / math.log(2.0)
 """log2 x = BITS_PER_NAT ln x."""
 
 
-def db_to_linear(decibel: float) -> float:
-    """Power ratio of a value in dB."""
+def db_to_linear(decibel: Numbers) -> Numbers:
+    """Power ratio of a value in dB, or of each of an array."""
     return 10.0 ** (decibel / 10.0)
 
 
-def linear_to_db(ratio: float) -> float:
-    """Value in dB of a power ratio above zero."""
-    return 10.0 * math.log10(ratio)
+def linear_to_db(ratio: Numbers) -> Numbers:
+    """Value in dB of a power ratio above zero, or of each of an array."""
+    decibel: Numbers = 10.0 * np.log10(ratio)
+    return decibel
 
 
 def index_bits(size: int) -> int:

@@ -10,8 +10,9 @@ from multispin_env.checks import check_integer, check_name, check_real, shown
 from multispin_env.explore.system import MOST_DEVICES
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import SystemState
+from multispin_env.physics.uplink import channel_gain
 from multispin_env.scenario import Scenario
-from multispin_env.units import MS
+from multispin_env.units import MS, db_to_linear, linear_to_db
 
 
 class Column(NamedTuple):
@@ -47,7 +48,7 @@ class DeviceTable:
 
     def state(self) -> SystemState:
         """The state of the library, as `python_state` writes it."""
-        return SystemState(self.draft_ms * MS, np.log2(1.0 + np.power(10.0, self.snr_db / 10.0)), self.acceptance)
+        return SystemState(self.draft_ms * MS, np.log2(1.0 + db_to_linear(self.snr_db)), self.acceptance)
 
     def python_state(self) -> str:
         """Lines of Python that make `state`."""
@@ -105,7 +106,7 @@ def draw_devices(scenario: Scenario, seed: int, edits: Edits) -> DeviceTable:
     """
     drawn = sample_state(scenario.replace(num_users=MOST_DEVICES), np.random.default_rng(seed))
     count = scenario.num_users
-    snr = 10.0 * np.log10(np.exp2(drawn.spectral_efficiency[:count]) - 1.0)
+    snr = linear_to_db(channel_gain(scenario, drawn.spectral_efficiency[:count]) * scenario.transmit_snr)
     columns = [
         np.clip(np.round(values, column.digits), column.low, column.high)
         for column, values in zip(
