@@ -97,7 +97,7 @@ def play_core(scenario: ms.Scenario, state: ms.SystemState, batches: int) -> Con
         new = np.where(batch == 0, turn, batch - 1 + GROUPS) + np.zeros_like(length)
         aim = np.where(core.state.phase == ms.Phase.FREE, new, core.state.aim)
         join = np.where(aim == batch, ms.Join.WAIT, ms.Join.LEAVE)
-        core.step(ms.Order(length, join, priority=aim.astype(np.float64), aim=aim))
+        core.step(ms.ContinuousDecision(length, join, priority=aim.astype(np.float64), aim=aim))
     return core
 
 

@@ -52,7 +52,7 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
     """Seconds of a round of tiny models in all, and of it what neither they nor the laws of tokens take; medians."""
     from multispin_env.models.air import draw_air
     from multispin_env.models.contender import Contender
-    from multispin_env.models.devices import Devices, Order
+    from multispin_env.models.devices import ContinuousDecision, Devices
     from multispin_env.models.network import Pair
     from multispin_env.models.rounds import Player
     from tests.models import tiny
@@ -65,7 +65,7 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
         Pair(made(0), made(1)),
         prompts,
         np.zeros(16, dtype=np.int64),
-        Order(16, users, 0),
+        ContinuousDecision(16, users, 0),
         users,
         64,
         scenario.max_draft_length,

@@ -73,7 +73,7 @@ CASES = (
 
 
 @dataclass(frozen=True)
-class Order:
+class ContinuousDecision:
     """Whether one contender is ahead of another."""
 
     ahead: str
@@ -98,7 +98,7 @@ class System:
     num_users: int
     metric: str
     rows: list[Row]
-    orders: list[Order]
+    orders: list[ContinuousDecision]
 
     @property
     def title(self) -> str:
@@ -116,9 +116,9 @@ def run(case: Case, preset: str, num_users: int, episodes: int) -> System:
     return System(case, preset, num_users, cases.metric, rows, _orders(case, ledgers))
 
 
-def _orders(case: Case, ledgers: dict[str, Ledger]) -> list[Order]:
+def _orders(case: Case, ledgers: dict[str, Ledger]) -> list[ContinuousDecision]:
     return [
-        Order(ahead, behind, name, mean_interval(values(ledgers[ahead]) - values(ledgers[behind])))
+        ContinuousDecision(ahead, behind, name, mean_interval(values(ledgers[ahead]) - values(ledgers[behind])))
         for name, values in ((name, METRICS[name].values) for name in case.order_metrics)
         for ahead, behind in case.orders
     ]

@@ -70,7 +70,7 @@ RULES = (BARRIER, "greedy", "groups", f"{BARRIER}+deadlines", "greedy+deadlines"
 class WaitForAll(Greedy):
     """Every batch waits for all devices that have a request; lengths are those of `Greedy`."""
 
-    def decide(self, state: ms.ContinuousState) -> ms.Order:
+    def decide(self, state: ms.ContinuousState) -> ms.ContinuousDecision:
         """Its order, but no draft is left behind."""
         order = super().decide(state)
         return order.changed(join=np.full(order.join.shape, ms.Join.WAIT))
@@ -180,7 +180,7 @@ def steps_per_second(system: System, rule: str | None, copies: int, steps: int) 
         core.seed(copy, np.random.default_rng(copy))
     core.reset()
     shape = core.state.phase.shape
-    same = ms.Order(np.full(shape, 6), np.full(shape, ms.Join.TAKE))
+    same = ms.ContinuousDecision(np.full(shape, 6), np.full(shape, ms.Join.TAKE))
     scheduler = None if rule is None else ms.make_scheduler(rule, system.scenario)
     for step in range(2 * steps):
         if step == steps:  # the lines are as they are in the long run

@@ -13,12 +13,12 @@ class InTime(ms.Scheduler):
 
     part: float = 0.6
 
-    def decide(self, state: ms.ContinuousState) -> ms.Order:
+    def decide(self, state: ms.ContinuousState) -> ms.ContinuousDecision:
         """Lengths that fit into the time; the shortest upload goes first."""
         scenario = self.scenario
         fitting = np.floor(self.part * scenario.verification_time / state.draft_time)
         length = np.clip(fitting, scenario.min_draft_length, scenario.max_draft_length).astype(np.int64)
-        return ms.Order(length, np.full(length.shape, ms.Join.TAKE), priority=np.zeros(length.shape))
+        return ms.ContinuousDecision(length, np.full(length.shape, ms.Join.TAKE), priority=np.zeros(length.shape))
 
 
 def main() -> dict[str, float]:

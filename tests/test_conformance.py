@@ -123,15 +123,15 @@ class Everybody(Scheduler):
     """One token each, and wait for all."""
 
     def decide(self, state):
-        return ms.Order(np.full(state.phase.shape, 1), np.full(state.phase.shape, ms.Join.WAIT))
+        return ms.ContinuousDecision(np.full(state.phase.shape, 1), np.full(state.phase.shape, ms.Join.WAIT))
 
 
 @dataclass(frozen=True, eq=False)
 class Stubborn(Modifier):
     """Nobody gives up a request."""
 
-    def changed(self, state, order):
-        return order.changed(drop=None)
+    def changed(self, state, decision):
+        return decision.changed(drop=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +194,7 @@ OUTSIDE = {
     "estimator": (ms.ESTIMATORS, Constant),
     "controller": (ms.CONTROLLERS, Shortest),
     "encoding": (ENCODINGS, Mirrored),
-    "order encoding": (ORDER_ENCODINGS, Turned),
+    "decision encoding": (ORDER_ENCODINGS, Turned),
     "scheduler": (SCHEDULERS, Everybody),
     "modifier": (MODIFIERS, Stubborn),
     "system": (SYSTEMS, half_p2p),

@@ -102,12 +102,12 @@ def contenders_of(
     names: Sequence[str], scenario: Scenario, pair: "Pair", prompts: Prompts, options: argparse.Namespace
 ) -> list[Contender]:
     """Make contenders, which have the same requests, devices, channels and random numbers."""
-    from multispin_env.models.devices import Devices, Order
+    from multispin_env.models.devices import Devices, PromptOrder
     from multispin_env.models.rounds import Player
 
     users, longest = scenario.num_users, scenario.max_draft_length
     encoded = prompts.encode(pair.target, longest + 1, options.raw, pair.context)
-    task, order = tasks_of(scenario, prompts), Order(len(encoded), users, options.seed)
+    task, order = tasks_of(scenario, prompts), PromptOrder(len(encoded), users, options.seed)
     air = draw_air(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
     found = []
     for name in names:

@@ -143,7 +143,7 @@ class Engine(Protocol):
         ...
 
     @property
-    def glimpse(self) -> Any:
+    def observed(self) -> Any:
         """What plug-ins may know of it, arrays (n, K)."""
         ...
 

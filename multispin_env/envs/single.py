@@ -54,18 +54,18 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
         return state.copy()
 
     @property
-    def glimpse(self) -> Any:
+    def observed(self) -> Any:
         """What plug-ins may know before the next action: what the observation shows, arrays (K,) that are not rounded.
 
-        `Observed`, and without the barrier a `Glimpse`.
+        `Observed`, and without the barrier a `ContinuousObserved`.
 
         Raises
         ------
         RuntimeError
             Before `reset`.
         """
-        self._check_seeded("glimpse")
-        return self._engine.glimpse[0].copy()
+        self._check_seeded("observed")
+        return self._engine.observed[0].copy()
 
     def encode_action(self, decision: Any) -> NDArray[np.float32]:
         """Return the action that decodes to this decision (K,) now."""

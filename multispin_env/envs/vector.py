@@ -114,18 +114,18 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         return state.copy()
 
     @property
-    def glimpse(self) -> Any:
+    def observed(self) -> Any:
         """What plug-ins may know before the next actions: what observations show, arrays (n, K) that are not rounded.
 
-        `Observed`, and without the barrier a `Glimpse`.
+        `Observed`, and without the barrier a `ContinuousObserved`.
 
         Raises
         ------
         RuntimeError
             Before `reset` of all copies.
         """
-        self._check_seeded("glimpse")
-        return self._engine.glimpse.copy()
+        self._check_seeded("observed")
+        return self._engine.observed.copy()
 
     @property
     def objective(self) -> Aim:

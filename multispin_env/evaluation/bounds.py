@@ -31,5 +31,5 @@ def bounds_of(episodes: Episodes) -> FloatArray | None:
     env = episodes.env(variant=old)
     env.reset(seed=episodes.seed)
     here = native(env)
-    gain = here.glimpse.observed.mean_gain if variant.bound_law == "rayleigh" else None
+    gain = here.observed.system.mean_gain if variant.bound_law == "rayleigh" else None
     return rate_bound(here.scenario, here.state.system, channel_law=variant.bound_law, mean_gain=gain)

@@ -139,6 +139,6 @@ def _of_scheduler_plug_in(plug_in: SchedulerPlugIn, base: MultiSpinVectorEnv) ->
     """It knows the numbers that observations show, before they are rounded, and which batch is next."""
 
     def decide(observation: Observation) -> NDArray[np.float32]:
-        return base.encode_action(plug_in.decide(base.glimpse))
+        return base.encode_action(plug_in.decide(base.observed))
 
     return decide

@@ -18,7 +18,7 @@ from multispin_env.explore.places import Places
 from multispin_env.explore.playing import play
 from multispin_env.explore.settings import Choice, Slider, controlled
 from multispin_env.explore.system import SystemSettings
-from multispin_env.physics.continuous.types import Order
+from multispin_env.physics.continuous.types import ContinuousDecision
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
@@ -105,7 +105,7 @@ class Side:
     """What one of the two decides for K devices, and what that earns."""
 
     name: str
-    decision: Decision | Order
+    decision: Decision | ContinuousDecision
     device_rate: FloatArray  # (K,) tokens/s of the decision; of an order, those of an episode
     goodput: float  # tokens/s of all; where requests end, of those in time
 

@@ -11,7 +11,7 @@ from gymnasium.utils import seeding
 from multispin_env.envs.continuous.rendering.traces import Trace, Traces
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.ledger import Ledger
-from multispin_env.physics.continuous.types import ContinuousState, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
 PATIENCE = 20.0
 """Seconds for which one rule may play, unless more is said."""
@@ -33,7 +33,7 @@ def opened(settings: Settings, episodes: int, seed: int) -> Any:
     return engine
 
 
-Rule = Callable[[ContinuousState], Order]
+Rule = Callable[[ContinuousState], ContinuousDecision]
 """A scheduler, or a network that sees the whole state."""
 
 

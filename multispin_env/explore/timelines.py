@@ -6,7 +6,7 @@ from typing import Any
 from multispin_env.envs.continuous.rendering.requests import marks_of
 from multispin_env.envs.continuous.rendering.stretches import Stretch, of_device, of_server
 from multispin_env.envs.continuous.rendering.traces import Trace
-from multispin_env.physics.continuous.types import Passage
+from multispin_env.physics.continuous.types import ContinuousOutcome
 
 TICKS = 10_000
 """In a second."""
@@ -23,8 +23,8 @@ def timeline(trace: Trace) -> dict[str, Any]:
     dict
         ``shown``: end of what is in here. ``devices``: for each device, of each stretch what it does, the ticks since
         the end of the one before, and its own. ``server``: the same with drafts in the place of what it does.
-        ``ends``, ``gained``: the end of each passage, and tokens until then (where requests end, those in time).
-        Where requests end also ``waiting`` (requests that wait at the end of each passage, all devices together),
+        ``ends``, ``gained``: the end of each step, and tokens until then (where requests end, those in time).
+        Where requests end also ``waiting`` (requests that wait at the end of each step, all devices together),
         ``marks`` (of each, time, device and what it is) and ``answers`` (of each, time, whether it is in time, TTFT,
         time per token and E2EL).
 
@@ -32,7 +32,7 @@ def timeline(trace: Trace) -> dict[str, Any]:
     --------
     >>> import multispin_env as ms
     >>> from multispin_env.envs.continuous.rendering.traces import Trace
-    >>> timeline(Trace(ms.Scenario.preset("llama2", num_users=1), drawn=False, passages=()))["devices"]
+    >>> timeline(Trace(ms.Scenario.preset("llama2", num_users=1), drawn=False, steps=()))["devices"]
     [[]]
     """
     clock = _shown(trace)
@@ -50,8 +50,8 @@ def timeline(trace: Trace) -> dict[str, Any]:
         drawn["marks"] = [[_ticks(mark.time), mark.user, mark.kind] for mark in marks_of(trace, 0.0, clock)]
         drawn["answers"] = [
             answer
-            for end, passage in zip(trace.ends[:over], trace.passages, strict=False)
-            for answer in _answers(_ticks(end), passage)
+            for end, outcome in zip(trace.ends[:over], trace.outcomes, strict=False)
+            for answer in _answers(_ticks(end), outcome)
         ]
     return drawn
 
@@ -61,13 +61,13 @@ def _ticks(time: float) -> int:
 
 
 def _shown(trace: Trace) -> float:
-    """Seconds until the end, or until there are too many stretches: each device has four in a passage at most."""
+    """Seconds until the end, or until there are too many stretches: each device has four in a step at most."""
     most = MOST_STRETCHES // (4 * trace.scenario.num_users)
     return trace.duration if len(trace.ends) <= most else trace.ends[most - 1]
 
 
 def _merged(stretches: Iterable[Stretch]) -> Iterable[tuple[int, float, float]]:
-    """What goes on when a passage ends is one stretch."""
+    """What goes on when a step ends is one stretch."""
     last: tuple[int, float, float] | None = None
     for doing, begin, end, _ in stretches:
         if last is not None and last[0] == doing and _ticks(begin) == _ticks(last[2]):
@@ -90,8 +90,8 @@ def _flat(stretches: Iterable[tuple[int, float, float]]) -> list[int]:
     return flat
 
 
-def _answers(end: int, passage: Passage) -> Iterable[list[float]]:
-    served = passage.served
+def _answers(end: int, outcome: ContinuousOutcome) -> Iterable[list[float]]:
+    served = outcome.served
     if served is None:
         return
     for user in served.finished.nonzero()[0].tolist():

@@ -12,7 +12,7 @@ ORDER = 1
 """Second number of the seeds of orders, so that nothing else is drawn from the same stream."""
 
 
-class Order:
+class PromptOrder:
     """Which prompt each request of each device has: all prompts in random order, then all in another one, and so on.
 
     Request j of device k takes place j K + k of that endless list. So it depends on nothing but the seed: whoever
@@ -67,7 +67,7 @@ class Devices:
         pair: Pair,
         prompts: Sequence[Sequence[int]],
         task: IntArray,
-        order: Order,
+        order: PromptOrder,
         num_users: int,
         most_tokens: int,
         longest: int,

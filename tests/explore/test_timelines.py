@@ -1,4 +1,4 @@
-"""Timelines for a browser against the passages that they are made of."""
+"""Timelines for a browser against the steps that they are made of."""
 
 from itertools import pairwise
 
@@ -37,14 +37,14 @@ def unpacked(flat):
 
 
 def painted(trace, user):
-    """What a device does in every tick, painted passage by passage; -1 where it has no request."""
+    """What a device does in every tick, painted step by step; -1 where it has no request."""
     done = np.full(round(trace.duration * TICKS), -1)
-    for number, passage in enumerate(trace.passages):
+    for number, outcome in enumerate(trace.outcomes):
         begin = trace.ends[number - 1] if number else 0.0
-        end, idle = float(passage.duration), float(passage.served.idle_time[user])
-        steps = [(idle, 0), (max(passage.drafted_at[user], idle), 1), (max(passage.uploaded_at[user], idle), 2)]
-        if passage.verified[user]:
-            steps.append((float(passage.start_delay), 3))
+        end, idle = float(outcome.duration), float(outcome.served.idle_time[user])
+        steps = [(idle, 0), (max(outcome.drafted_at[user], idle), 1), (max(outcome.uploaded_at[user], idle), 2)]
+        if outcome.verified[user]:
+            steps.append((float(outcome.start_delay), 3))
         for after, what in steps:
             done[round((begin + min(after, end)) * TICKS) : round((begin + end) * TICKS)] = what
     return done
@@ -67,7 +67,7 @@ def test_what_goes_on_is_one_stretch(busy):
 
 def test_the_server_and_the_curves(busy):
     drawn = timeline(busy)
-    assert [what for what, _, _ in unpacked(drawn["server"])] == [int(one.batch_size) for one in busy.passages]
+    assert [what for what, _, _ in unpacked(drawn["server"])] == [int(one.batch_size) for one in busy.outcomes]
     assert [end for _, _, end in unpacked(drawn["server"])] == drawn["ends"]
     assert drawn["ends"][-1] == drawn["shown"] == round(busy.duration * TICKS)
     rates = np.array(drawn["gained"]) * TICKS / drawn["ends"]
@@ -78,13 +78,13 @@ def test_requests_and_those_that_wait(busy):
     drawn = timeline(busy)
     assert drawn["marks"] == [[round(mark.time * TICKS), *mark[1:]] for mark in marks_of(busy, 0.0, busy.duration)]
     here = np.zeros(3, dtype=int)
-    for passage, waiting in zip(busy.passages, drawn["waiting"], strict=True):
-        here += passage.served.arrivals - passage.served.dropped - passage.served.finished
+    for outcome, waiting in zip(busy.outcomes, drawn["waiting"], strict=True):
+        here += outcome.served.arrivals - outcome.served.dropped - outcome.served.finished
         assert waiting == np.maximum(here - 1, 0).sum()
     assert max(drawn["waiting"]) > 0
-    finished = [user for passage in busy.passages for user in np.flatnonzero(passage.served.finished)]
+    finished = [user for outcome in busy.outcomes for user in np.flatnonzero(outcome.served.finished)]
     assert len(drawn["answers"]) == len(finished) > 0
-    assert sum(answer[1] for answer in drawn["answers"]) == sum(int(one.served.in_time.sum()) for one in busy.passages)
+    assert sum(answer[1] for answer in drawn["answers"]) == sum(int(one.served.in_time.sum()) for one in busy.outcomes)
 
 
 def test_endless_requests_have_no_queue():

@@ -10,7 +10,7 @@ from models.tiny import WORDS, tiny_model
 from scipy.stats import chisquare
 
 from multispin_env.models import rounds, sampling
-from multispin_env.models.devices import Devices, Order
+from multispin_env.models.devices import Devices, PromptOrder
 from multispin_env.models.network import Pair
 from multispin_env.models.rounding import round_weights
 from multispin_env.models.rounds import TOKENS, Player
@@ -36,7 +36,7 @@ class Kept(Devices):
 def made(users, pair=None, tokens=40, longest=LONGEST, prompts=PROMPTS):
     pair = Pair(tiny_model(1), tiny_model(0)) if pair is None else pair
     task = np.arange(len(prompts)) % 3
-    return Kept(pair, prompts, task, Order(len(prompts), users, 0), users, tokens, longest)
+    return Kept(pair, prompts, task, PromptOrder(len(prompts), users, 0), users, tokens, longest)
 
 
 def lengths(users, count, seed=0):
@@ -123,7 +123,7 @@ def slow_text(pair, text, drafts, temperature, generator):
 def test_texts_are_those_of_a_slow_engine_without_caches(users, temperature):
     devices = made(users, tokens=15)
     play = Player(devices, temperature, seed=7)
-    order = Order(len(PROMPTS), users, 0)
+    order = PromptOrder(len(PROMPTS), users, 0)
     generators = [np.random.default_rng([7, TOKENS, device]) for device in range(users)]
     number = [0] * users
     texts = [list(PROMPTS[order.prompt(device, 0)]) for device in range(users)]
@@ -196,12 +196,12 @@ def test_requests_end_with_their_tokens_and_with_the_context():
 
 
 def test_every_prompt_comes_once_before_any_comes_again_and_players_share_them():
-    order = Order(7, 3, seed=4)
+    order = PromptOrder(7, 3, seed=4)
     first = [order.prompt(place % 3, place // 3) for place in range(14)]
     assert sorted(first[:7]) == sorted(first[7:]) == list(range(7))
     assert first[:7] != first[7:]
-    assert first == [Order(7, 3, seed=4).prompt(place % 3, place // 3) for place in range(14)]
-    assert first != [Order(7, 3, seed=5).prompt(place % 3, place // 3) for place in range(14)]
+    assert first == [PromptOrder(7, 3, seed=4).prompt(place % 3, place // 3) for place in range(14)]
+    assert first != [PromptOrder(7, 3, seed=5).prompt(place % 3, place // 3) for place in range(14)]
 
 
 def test_a_device_does_not_depend_on_the_others():

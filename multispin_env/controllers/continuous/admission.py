@@ -6,7 +6,7 @@ from multispin_env.arrays import BoolArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.goodput import device_rates, present
 from multispin_env.controllers.continuous.modifier import Modifier
-from multispin_env.physics.continuous.types import ContinuousState, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 from multispin_env.physics.tokens import expected_tokens
 
 
@@ -15,7 +15,7 @@ class Admission(Modifier):
     """A scheduler that does not begin requests which would be late, by the load of now (ours).
 
     Of a request without any tokens yet the end is predicted: the tokens that it wants, at the rate that its device has
-    while all devices with a request take part (`device_rates`, for the lengths that the base orders). It is dropped if
+    while all devices with a request take part (`device_rates`, for the lengths that the base chooses). It is dropped if
     that is after it is due, or if its first draft would be verified after its first token is due; so those behind it in
     line do not wait for nothing. What has begun is never dropped. With endless requests it is its base.
 
@@ -33,14 +33,14 @@ class Admission(Modifier):
         super().__post_init__()
         check_real("margin", self.margin, 0.0)
 
-    def changed(self, state: ContinuousState, order: Order) -> Order:
-        """The order with requests that are given up; the state has some that end."""
-        drop = self.too_late(state, order)
-        return order.changed(drop=drop if order.drop is None else order.drop | drop)
+    def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
+        """The decision with requests that are given up; the state has some that end."""
+        drop = self.too_late(state, decision)
+        return decision.changed(drop=drop if decision.drop is None else decision.drop | drop)
 
-    def too_late(self, state: ContinuousState, order: Order) -> BoolArray:
+    def too_late(self, state: ContinuousState, decision: ContinuousDecision) -> BoolArray:
         """Requests (n, K) that have not begun and would be late."""
-        demand, length = state.demand, order.draft_length
+        demand, length = state.demand, decision.draft_length
         assert demand is not None  # where requests are endless nothing is late
         rate = device_rates(self.scenario, state, length[:, None], present(state))[:, 0]
         token, now = self.margin / rate, state.time[:, None]

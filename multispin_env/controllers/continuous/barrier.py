@@ -1,4 +1,4 @@
-"""The paper's rounds, as orders."""
+"""The paper's rounds, as decisions."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,7 +7,7 @@ import numpy as np
 
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.rounds.optimal import Optimal
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.types import Decision, SystemState
 
 LIGHT = 1e-4
@@ -24,12 +24,12 @@ class Barrier(Scheduler):
 
     discipline: ClassVar[str] = "reserved"
 
-    def decide(self, state: ContinuousState) -> Order:
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
         """The decision of a round for the devices that have a request."""
         decision = self._optimal(state)
         share = decision.bandwidth / self.scenario.total_bandwidth
         join = np.full(state.phase.shape, Join.WAIT)
-        return Order(decision.draft_length, join, share=share)
+        return ContinuousDecision(decision.draft_length, join, share=share)
 
     def _optimal(self, state: ContinuousState) -> Decision:
         busy = state.busy

@@ -10,14 +10,14 @@ import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_array, require
 from multispin_env.controllers.continuous.options import Option, Tunable
-from multispin_env.physics.continuous.types import ContinuousState, Demand, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
 from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.scenario import Scenario
 
 
 @dataclass(frozen=True, eq=False)
 class Scheduler(ABC):
-    """Maps states (..., K) at the end of a verification to standing orders (..., K).
+    """Maps states (..., K) at the end of a verification to decisions (..., K).
 
     It is a function of the state alone: what has to be remembered, such as the batch that a draft aims at, is in the
     state. A subclass adds its options as dataclass fields and implements `decide`.
@@ -25,21 +25,21 @@ class Scheduler(ABC):
 
     scenario: Scenario
     discipline: ClassVar[str] = "serial"
-    """How the uplink is to be shared for its orders."""
+    """How the uplink is to be shared for its decisions."""
     static_channel: ClassVar[bool] = False
     """Whether it needs channels that stay as they are."""
     tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType({})
     """Options that may be arrays, and how far they may be tuned."""
 
-    def __call__(self, state: ContinuousState) -> Order:
-        """Order for one state or a batch of them; ``ValueError`` for a bad state."""
+    def __call__(self, state: ContinuousState) -> ContinuousDecision:
+        """Decision for one state or a batch of them; ``ValueError`` for a bad state."""
         checked = checked_continuous_state(self.scenario, state)
         shape = checked.phase.shape
         flat = ContinuousState(
             *(_flat(getattr(checked, field.name), field.name, shape[-1]) for field in fields(checked))
         )
-        order = self.decide(flat)
-        return Order(*(_shaped(getattr(order, field.name), shape) for field in fields(order)))
+        decision = self.decide(flat)
+        return ContinuousDecision(*(_shaped(getattr(decision, field.name), shape) for field in fields(decision)))
 
     def option(self, name: str) -> Any:
         """Value of an option of `tunable`."""
@@ -51,8 +51,8 @@ class Scheduler(ABC):
         return replace(self, **values)
 
     @abstractmethod
-    def decide(self, state: ContinuousState) -> Order:
-        """Order for states that have been checked: arrays (n, K) and (n,)."""
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
+        """Decision for states that have been checked: arrays (n, K) and (n,)."""
 
 
 def _flat(value: Any, name: str, users: int) -> Any:

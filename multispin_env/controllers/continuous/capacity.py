@@ -120,8 +120,8 @@ def service_capacity(
     ----------
     rule
         Name of a scheduler, ``"autoregressive"`` (the server alone), ``"colocated"`` (the server drafts for all; the
-        best length for each load), one of these with what changes its orders, ``"greedy+deadlines"``, or what makes a
-        scheduler for a scenario.
+        best length for each load), one of these with what changes its decisions, ``"greedy+deadlines"``, or what
+        makes a scheduler for a scenario.
     scenario
         The system.
     workload

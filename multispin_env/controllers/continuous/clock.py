@@ -8,7 +8,7 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.launch import longest_paying
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.uplink import full_share_token_time
 
 
@@ -44,11 +44,13 @@ class Clock(Scheduler):
         for name in ("period", "time_price", "air_price", "queue"):
             check_real(name, getattr(self, name), 0.0)
 
-    def decide(self, state: ContinuousState) -> Order:
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
         """Wait for all, with patience until the period is over."""
         shape = state.phase.shape
         patience = np.maximum(self.period * self.scenario.verification_time - self._last_pass(state), 0.0)
-        return Order(self._lengths(state), np.full(shape, Join.WAIT), priority=np.zeros(shape), patience=patience)
+        return ContinuousDecision(
+            self._lengths(state), np.full(shape, Join.WAIT), priority=np.zeros(shape), patience=patience
+        )
 
     def _last_pass(self, state: ContinuousState) -> FloatArray:
         """How long ago the last batch started, (n,) s."""

@@ -12,7 +12,7 @@ from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.cycle import SHORTEST, Cycle
 from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.controllers.continuous.options import Option, Tunable, by_device, check_option
-from multispin_env.physics.continuous.types import ContinuousState, Demand, Order, Phase
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand, Phase
 from multispin_env.scenario import Scenario
 
 NO_HURRY = 1e6
@@ -25,14 +25,14 @@ class Deadlines(Modifier):
 
     The laxity of a request is the time that is left until it is due, less the time that its tokens need; before its
     first token also that until this one is due, less the shortest time in which it can come (`soonest`). Among uploads
-    that the order puts in different places, such as those of different batches, its own priority counts more. On an
+    that the decision puts in different places, such as those of different batches, its own priority counts more. On an
     uplink that is not serial nothing goes first, so requests are dropped only.
 
     Parameters
     ----------
     need
         Seconds > 0 that a token is taken to need. ``None``: what it needs in a cycle of the device that is as short as
-        can be hoped for (`Cycle`), with the length of the order.
+        can be hoped for (`Cycle`), with the length of the decision.
     haste
         > 0, a factor on that time: with more of it, requests are hurried and dropped earlier. It may be an array that
         broadcasts to the states (..., K).
@@ -49,21 +49,21 @@ class Deadlines(Modifier):
             check_real("need", self.need, 0.0, open_low=True)
         check_option("haste", self.haste, 0.0, open_low=True)
 
-    def changed(self, state: ContinuousState, order: Order) -> Order:
+    def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
         """Laxities as priorities, and drops."""
         assert state.demand is not None  # as `decide` has seen
         each: FloatArray | float | None = self.need
         if each is None:
-            each = Cycle.of(self.scenario, state, SHORTEST).token_time(order.draft_length)
+            each = Cycle.of(self.scenario, state, SHORTEST).token_time(decision.draft_length)
         each = each * by_device("haste", self.haste, state.phase.shape)
         left = laxity(state, state.demand, each, soonest(self.scenario, state))
         drop = state.busy & (left < 0.0)
-        if order.drop is not None:
-            drop = drop | order.drop
-        if order.share is not None:
-            return order.changed(drop=drop)
-        place = 0.0 if order.priority is None else 2.0 * NO_HURRY * dense_rank(order.priority)
-        return order.changed(priority=place + left, drop=drop)
+        if decision.drop is not None:
+            drop = drop | decision.drop
+        if decision.share is not None:
+            return decision.changed(drop=drop)
+        place = 0.0 if decision.priority is None else 2.0 * NO_HURRY * dense_rank(decision.priority)
+        return decision.changed(priority=place + left, drop=drop)
 
 
 def soonest(scenario: Scenario, state: ContinuousState) -> FloatArray:

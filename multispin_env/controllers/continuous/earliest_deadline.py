@@ -6,7 +6,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.continuous.greedy import Greedy
-from multispin_env.physics.continuous.types import ContinuousState, Demand, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
 
 NEVER = 1e12
 """Seconds, behind all deadlines."""
@@ -21,10 +21,10 @@ class EarliestDeadline(Greedy):
     deadline, since the batch takes all that is there. With endless requests it is `Greedy`.
     """
 
-    def decide(self, state: ContinuousState) -> Order:
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
         """The order of `Greedy`, with deadlines for priorities."""
-        order = super().decide(state)
-        return order if state.demand is None else order.changed(priority=next_deadline(state.demand))
+        decision = super().decide(state)
+        return decision if state.demand is None else decision.changed(priority=next_deadline(state.demand))
 
 
 def next_deadline(demand: Demand) -> FloatArray:

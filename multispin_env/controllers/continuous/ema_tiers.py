@@ -8,7 +8,7 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.continuous.greedy import take_all
 from multispin_env.controllers.continuous.remembering import Memory, Remembering
-from multispin_env.physics.continuous.types import ContinuousState, Demand, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
 from multispin_env.physics.tokens import expected_tokens
 
 
@@ -91,11 +91,11 @@ class EmaTiers(Remembering):
         moved: IntArray = tier + np.where(falls, -1, rises * 1)
         return moved
 
-    def told(self, state: ContinuousState, memory: Memory) -> Order:
+    def told(self, state: ContinuousState, memory: Memory) -> ContinuousDecision:
         """Draft what the tier says, all drafts taken, the shortest upload first."""
         return take_all(self.lengths[memory[0]])
 
-    def untold(self, state: ContinuousState) -> Order:
+    def untold(self, state: ContinuousState) -> ContinuousDecision:
         """The tiers where α would let devices rest."""
         tier = self.fresh(state)[0]
         for _ in range(len(self.tiers)):

@@ -34,12 +34,12 @@ def check_scheduler_name(field: str, name: str) -> str:
 
 
 def make_scheduler(name: str, scenario: Scenario, **options: Any) -> Scheduler:
-    """Make a scheduler from its name: it maps states at the end of a verification to standing orders (ours).
+    """Make a scheduler from its name: it maps states at the end of a verification to decisions (ours).
 
     Parameters
     ----------
     name
-        One of `scheduler_names()`, perhaps with what changes its orders, of `MODIFIERS`: ``"greedy+deadlines"``.
+        One of `scheduler_names()`, perhaps with what changes its decisions, of `MODIFIERS`: ``"greedy+deadlines"``.
     scenario
         The system that it controls.
     **options
@@ -70,7 +70,7 @@ def _classes(name: str) -> tuple[type[Scheduler], list[type[Modifier]]]:
 
 
 def modified(scheduler: Scheduler, names: Sequence[str]) -> Scheduler:
-    """A scheduler whose orders are changed by `MODIFIERS` of these names, one after the other."""
+    """A scheduler whose decisions are changed by `MODIFIERS` of these names, one after the other."""
     return _changed(scheduler, [MODIFIERS.load(name) for name in names], [{} for _ in names])
 
 
@@ -90,7 +90,7 @@ def make_scheduler_plug_in(
     Parameters
     ----------
     name
-        A scheduler, perhaps with what changes its orders, and estimators of acceptance, of the channel or of both,
+        A scheduler, perhaps with what changes its decisions, and estimators of acceptance, of the channel or of both,
         joined by ``+``: ``"groups+filter"``, ``"greedy+deadlines+filter"``, ``"groups+beta+quantile"``.
     scenario, assumptions, **options
         As for `make_plug_in`.

@@ -73,14 +73,14 @@ def _for_all(lengths: IntArray, state: ContinuousState) -> IntArray:
     return np.broadcast_to(lengths[:, None], (len(state.phase), len(lengths), state.phase.shape[-1]))
 
 
-def _of_candidates(weight: FloatArray, order: IntArray) -> FloatArray:
-    return np.broadcast_to(weight[:, None], order.shape)
+def _of_candidates(weight: FloatArray, decision: IntArray) -> FloatArray:
+    return np.broadcast_to(weight[:, None], decision.shape)
 
 
 def _rates_by_upload(
     scenario: Scenario, state: ContinuousState, lengths: IntArray, weight: FloatArray | None
 ) -> tuple[FloatArray, IntArray]:
-    """Rates (n, C, K), devices by the length of their upload, and that order."""
+    """Rates (n, C, K), devices by the length of their upload, and that decision."""
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
     counted = _of_candidates(np.ones_like(token_air) if weight is None else weight, lengths)
     count = in_order(counted)

@@ -13,7 +13,7 @@ from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.goodput import estimated_rates
 from multispin_env.controllers.continuous.launch import longest_paying
 from multispin_env.controllers.continuous.options import Option, Tunable, by_device, check_option
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.uplink import full_share_token_time
 
 LEAST_CHANCE = 0.1
@@ -46,7 +46,7 @@ class Greedy(Scheduler):
             check_integer("draft_length", self.draft_length, low, high)
         check_option("budget", self.budget, 0.0, open_low=True)
 
-    def decide(self, state: ContinuousState) -> Order:
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
         """All drafts taken, the shortest upload first."""
         shape = state.phase.shape
         if self.draft_length is not None:
@@ -69,6 +69,6 @@ class Greedy(Scheduler):
         return np.clip(most, scenario.min_draft_length, likely)
 
 
-def take_all(length: IntArray) -> Order:
-    """The order (n, K) under which the server takes whatever is there, the shortest upload first."""
-    return Order(length, np.full(length.shape, Join.TAKE), priority=np.zeros(length.shape))
+def take_all(length: IntArray) -> ContinuousDecision:
+    """The decision (n, K) under which the server takes whatever is there, the shortest upload first."""
+    return ContinuousDecision(length, np.full(length.shape, Join.TAKE), priority=np.zeros(length.shape))

@@ -18,7 +18,7 @@ from multispin_env.controllers.continuous.launch import Launch
 from multispin_env.controllers.continuous.options import Option, Tunable, by_copy, check_option
 from multispin_env.controllers.continuous.price import price_of_delay
 from multispin_env.controllers.continuous.rates import long_run_rate
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.validation import checked_weights
 from multispin_env.scenario import Scenario
@@ -68,7 +68,7 @@ class Groups(Scheduler):
         check_option("delay_weight", self.delay_weight, 0.0, open_low=True)
         check_real("air_price", self.air_price, 0.0)
 
-    def decide(self, state: ContinuousState) -> Order:
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
         """Lengths by `fit`; the next batch waits for the devices that aim at it."""
         scenario = self.scenario
         free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
@@ -160,10 +160,10 @@ def length_for_idle(scenario: Scenario, state: ContinuousState, length: IntArray
     return np.where(state.phase == Phase.IDLE, Cycle.of(scenario, state).best_length(), length)
 
 
-def ordered(state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray) -> Order:
-    """The order (n, K) under which the next batch waits for those that aim at it, and uploads go by batch."""
+def ordered(state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray) -> ContinuousDecision:
+    """The decision (n, K) under which the next batch waits for those that aim at it, and uploads go by batch."""
     waited = ~faded
     nearest = np.where(waited, aim, LAST).min(-1)[:, None]
     join = np.where(faded, Join.TAKE, np.where(aim == nearest, Join.WAIT, Join.LEAVE))
     priority = np.where(faded, LAST, aim - state.batch[:, None])
-    return Order(length, join, priority=priority, aim=aim)
+    return ContinuousDecision(length, join, priority=priority, aim=aim)

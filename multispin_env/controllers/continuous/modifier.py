@@ -1,4 +1,4 @@
-"""What changes the orders of any scheduler."""
+"""What changes the decisions of any scheduler."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ from typing import Any
 import multispin_env.registry as tables
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.options import Option
-from multispin_env.physics.continuous.types import ContinuousState, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
 
 @dataclass(frozen=True, eq=False)
 class Modifier(Scheduler):
-    """A scheduler that changes the orders of another one; in names it is joined by ``+``: ``"greedy+deadlines"``.
+    """A scheduler that changes the decisions of another one; in names it is joined by ``+``: ``"greedy+deadlines"``.
 
     Where requests are endless it changes nothing.
 
@@ -26,7 +26,7 @@ class Modifier(Scheduler):
     base: Scheduler
 
     def __post_init__(self) -> None:
-        for name in ("discipline", "static_channel"):  # as its orders are for what those of the other one are for
+        for name in ("discipline", "static_channel"):  # as its decisions are for what those of the other one are for
             object.__setattr__(self, name, getattr(self.base, name))
         object.__setattr__(self, "tunable", {**self.base.tunable, **type(self).tunable})
 
@@ -40,10 +40,10 @@ class Modifier(Scheduler):
         others = {name: value for name, value in options.items() if name not in own}
         return replace(self, base=self.base.tuned(others), **own)
 
-    def decide(self, state: ContinuousState) -> Order:
-        """The other one's order, changed."""
-        order = self.base.decide(state)
-        return order if state.demand is None else self.changed(state, order)
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
+        """The other one's decision, changed."""
+        decision = self.base.decide(state)
+        return decision if state.demand is None else self.changed(state, decision)
 
     def reset(self) -> None:
         """Let the other one forget what it remembers, if it does."""
@@ -52,8 +52,8 @@ class Modifier(Scheduler):
             forget()
 
     @abstractmethod
-    def changed(self, state: ContinuousState, order: Order) -> Order:
-        """The order that takes the place of this one, arrays (n, K) and (n,); the state has requests."""
+    def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
+        """The decision that takes the place of this one, arrays (n, K) and (n,); the state has requests."""
 
 
 MODIFIERS: tables.Registry[type[Modifier]] = tables.MODIFIERS

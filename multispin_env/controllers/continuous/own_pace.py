@@ -12,7 +12,7 @@ from multispin_env.controllers.continuous.cycle import USUAL, Cycle
 from multispin_env.controllers.continuous.deadlines import Deadlines
 from multispin_env.controllers.continuous.greedy import take_all
 from multispin_env.controllers.continuous.options import Option, Tunable, by_device, check_option
-from multispin_env.physics.continuous.types import ContinuousState, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
 
@@ -56,7 +56,7 @@ class OwnPace(Scheduler):
         for name in self.tunable:
             check_option(name, getattr(self, name), 0.0)
 
-    def decide(self, state: ContinuousState) -> Order:
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
         """Lengths by `Cycle`, all drafts taken, the shortest upload first, or the most valuable one."""
         queue, passes, air_price, weight = (
             by_device(name, getattr(self, name), state.phase.shape) for name in self.tunable

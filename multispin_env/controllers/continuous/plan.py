@@ -10,7 +10,7 @@ from multispin_env.checks import check_integer
 from multispin_env.controllers.continuous.annealing import Annealing
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.stored import StoredTables, key_of
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.types import SystemState
 
 
@@ -52,7 +52,7 @@ class Plan(Scheduler):
         if self.chains % 2:
             raise ValueError(f"chains: expected an even number, got {self.chains}")
 
-    def decide(self, state: ContinuousState) -> Order:
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
         """Wait for the devices of the next batch; new drafts get the length of their device's next batch."""
         if state.demand is not None:
             raise ValueError("plan: expected endless requests, since its table holds for the same devices for ever")
@@ -65,7 +65,7 @@ class Plan(Scheduler):
         due = aim <= state.batch[:, None]
         nobody = ~due.any(-1, keepdims=True)  # only if another scheduler decided before
         join = np.where(due, Join.WAIT, np.where(nobody, Join.TAKE, Join.LEAVE))
-        return Order(np.maximum(following, 1), join, priority=aim.astype(np.float64), aim=aim)
+        return ContinuousDecision(np.maximum(following, 1), join, priority=aim.astype(np.float64), aim=aim)
 
     def _tables_for(self, state: ContinuousState) -> list[IntArray]:
         keys = [key_of(self.scenario, state.system[copy]) for copy in range(len(state.batch))]

@@ -9,7 +9,7 @@ from multispin_env.checks import check_integer
 from multispin_env.controllers.continuous.greedy import take_all
 from multispin_env.controllers.continuous.launch import longest_paying
 from multispin_env.controllers.continuous.remembering import Memory, Remembering
-from multispin_env.physics.continuous.types import ContinuousState, Demand, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
 
 BALANCED = 1 / 3
 """Probability of a full acceptance at which +2 and −1 cancel out."""
@@ -46,11 +46,11 @@ class PlusTwoMinusOne(Remembering):
         change = np.where(demand.accepted >= demand.drafted, 2, -1) * (demand.drafted > 0)
         return (np.clip(length + change, self.shortest, self.scenario.max_draft_length),)
 
-    def told(self, state: ContinuousState, memory: Memory) -> Order:
+    def told(self, state: ContinuousState, memory: Memory) -> ContinuousDecision:
         """Draft as many, all drafts taken, the shortest upload first."""
         return take_all(memory[0])
 
-    def untold(self, state: ContinuousState) -> Order:
+    def untold(self, state: ContinuousState) -> ContinuousDecision:
         """The length at which the walk is balanced."""
         price: FloatArray = np.full(state.phase.shape, BALANCED)
         return take_all(np.maximum(longest_paying(self.scenario, state.acceptance_rate, price), self.shortest))

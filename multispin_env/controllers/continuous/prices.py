@@ -15,7 +15,7 @@ from multispin_env.controllers.continuous.groups import launched, length_for_idl
 from multispin_env.controllers.continuous.market import Market, Tariff
 from multispin_env.controllers.continuous.options import Option, Tunable, by_copy, check_option
 from multispin_env.controllers.continuous.price import price_of_delay
-from multispin_env.physics.continuous.types import ContinuousState, Order, Phase
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
 from multispin_env.physics.uplink import full_share_token_time
 
 
@@ -82,7 +82,7 @@ class Prices(Scheduler):
         check_real("air_price", self.air_price, 0.0)
         checked_rate("rho", self.rho)
 
-    def decide(self, state: ContinuousState) -> Order:
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
         """Batches by prices, then lengths by `fit`; the next batch waits for the devices that aim at it."""
         free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
         faded = aside(self.scenario, state) | idle

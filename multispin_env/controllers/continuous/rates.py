@@ -8,7 +8,7 @@ from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.continuous.types import Passage
+from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.physics.types import Batched, SystemState
 from multispin_env.physics.validation import checked_state
 
@@ -73,7 +73,7 @@ def long_run_rate(
     Raises
     ------
     ValueError
-        For a bad state, a time that is not above zero, or an order that a batch never starts under.
+        For a bad state, a time that is not above zero, or a decision that a batch never starts under.
 
     Examples
     --------
@@ -115,15 +115,15 @@ def long_run(
     begun, ended = core.state.time >= warm_up, np.zeros(core.num_copies, dtype=np.bool_)
     totals = Totals(core.num_copies, shape[-1])
     while not ended.all():
-        passage = core.step(scheduler(core.state))
-        totals.add(passage, begun & ~ended)
+        outcome = core.step(scheduler(core.state))
+        totals.add(outcome, begun & ~ended)
         begun |= core.state.time >= warm_up
         ended = totals.time >= horizon
     return totals.shares(shape)
 
 
 class Totals:
-    """Sums over the passages of n copies."""
+    """Sums over the steps of n copies."""
 
     def __init__(self, num_copies: int, num_users: int) -> None:
         self._users = num_users
@@ -132,18 +132,18 @@ class Totals:
         self._batches = np.zeros(num_copies)
         self._seconds = np.zeros((6, num_copies))  # of the server, the uplink, and four phases of all devices
 
-    def add(self, passage: Passage, counted: BoolArray) -> None:
-        """Take in a passage of the copies that are ``counted`` (n,)."""
-        span = passage.duration[:, None]
-        drafted = np.minimum(passage.drafted_at, span)
-        uploaded = np.minimum(passage.uploaded_at, span) - drafted
-        verifying = passage.verification_time[:, None] * passage.verified
+    def add(self, outcome: ContinuousOutcome, counted: BoolArray) -> None:
+        """Take in a step of the copies that are ``counted`` (n,)."""
+        span = outcome.duration[:, None]
+        drafted = np.minimum(outcome.drafted_at, span)
+        uploaded = np.minimum(outcome.uploaded_at, span) - drafted
+        verifying = outcome.verification_time[:, None] * outcome.verified
         ready = span - drafted - uploaded - verifying
-        phases = (each.sum(-1) for each in (passage.air_time, drafted, uploaded, ready, verifying))
-        self.time += counted * passage.duration
-        self._tokens += counted[:, None] * passage.tokens
+        phases = (each.sum(-1) for each in (outcome.air_time, drafted, uploaded, ready, verifying))
+        self.time += counted * outcome.duration
+        self._tokens += counted[:, None] * outcome.tokens
         self._batches += counted
-        self._seconds += counted * np.stack([passage.verification_time, *phases])
+        self._seconds += counted * np.stack([outcome.verification_time, *phases])
 
     def shares(self, shape: tuple[int, ...]) -> LongRun:
         """Totals by time, for states (..., K) of this shape."""

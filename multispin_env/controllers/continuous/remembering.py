@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.physics.continuous.types import ContinuousState, Demand, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
 
 Memory = tuple[NDArray[Any], ...]
 """Arrays (n, K)."""
@@ -35,8 +35,8 @@ class Remembering(Scheduler):
         """The shortest draft that it chooses: without a token there is nothing to learn."""
         return max(1, self.scenario.min_draft_length)
 
-    def decide(self, state: ContinuousState) -> Order:
-        """Take in one verification of every copy, and order for the time to the next."""
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
+        """Take in one verification of every copy, and decide for the time to the next."""
         if state.demand is None:
             return self.untold(state)
         fresh = self.fresh(state)
@@ -59,9 +59,9 @@ class Remembering(Scheduler):
         """Memory after one more verification; new arrays."""
 
     @abstractmethod
-    def told(self, state: ContinuousState, memory: Memory) -> Order:
-        """Order for states (n, K) from what is remembered."""
+    def told(self, state: ContinuousState, memory: Memory) -> ContinuousDecision:
+        """Decision for states (n, K) from what is remembered."""
 
     @abstractmethod
-    def untold(self, state: ContinuousState) -> Order:
-        """Order for states (n, K) without counts."""
+    def untold(self, state: ContinuousState) -> ContinuousDecision:
+        """Decision for states (n, K) without counts."""

@@ -30,7 +30,7 @@ def serve(
 ) -> ServiceRun:
     """What becomes of requests under a scheduler, in copies of its system (ours).
 
-    Passages count that begin at or after ``warm_up`` and before ``horizon`` seconds later, as wholes, and so does what
+    Steps count that begin at or after ``warm_up`` and before ``horizon`` seconds later, as wholes, and so does what
     happens to requests in them. A copy has the same devices, requests, channels and luck under every scheduler, so runs
     of the same seed can be compared copy by copy.
 
@@ -62,7 +62,7 @@ def serve(
     Raises
     ------
     ValueError
-        For a number out of range, a bad state, or an order that a batch never starts under.
+        For a number out of range, a bad state, or a decision that a batch never starts under.
 
     Examples
     --------

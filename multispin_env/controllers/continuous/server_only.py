@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.scenario import Scenario
 
 NO_TIME = 1e-12
@@ -29,10 +29,12 @@ class AtServer(Scheduler):
 
     draft_length: int
 
-    def decide(self, state: ContinuousState) -> Order:
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
         """Wait for all drafts, since they take next to no time."""
         shape = state.phase.shape
-        return Order(np.full(shape, self.draft_length), np.full(shape, Join.WAIT), priority=np.zeros(shape))
+        return ContinuousDecision(
+            np.full(shape, self.draft_length), np.full(shape, Join.WAIT), priority=np.zeros(shape)
+        )
 
 
 def autoregressive(scenario: Scenario) -> tuple[Scheduler, ...]:

@@ -9,7 +9,7 @@ from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.goodput import estimated_rates, present
 from multispin_env.controllers.continuous.greedy import take_all
-from multispin_env.physics.continuous.types import ContinuousState, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Tetris(Scheduler):
         if self.budget is not None:
             check_real("budget", self.budget, 0.0, self.scenario.max_draft_length)
 
-    def decide(self, state: ContinuousState) -> Order:
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
         """Lengths by survival, all drafts taken, the shortest upload first."""
         low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
         means = np.arange(low, high + 1) if self.budget is None else np.array([self.budget])

@@ -7,7 +7,7 @@ import numpy as np
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.goodput import estimated_rates, present
 from multispin_env.controllers.continuous.greedy import take_all
-from multispin_env.physics.continuous.types import ContinuousState, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class TurboSpec(Scheduler):
     that have a request now. The server takes whatever is there. With endless requests it is `Greedy`.
     """
 
-    def decide(self, state: ContinuousState) -> Order:
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
         """One length, all drafts taken, the shortest upload first."""
         lengths = np.arange(self.scenario.min_draft_length, self.scenario.max_draft_length + 1)
         best = lengths[estimated_rates(self.scenario, state, lengths, present(state)).argmax(-1)]

@@ -10,7 +10,7 @@ from multispin_env.controllers.continuous.background import Background
 from multispin_env.controllers.continuous.goodput import device_rates, present
 from multispin_env.controllers.continuous.launch import in_order
 from multispin_env.controllers.continuous.turbospec import TurboSpec
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.continuous.uplink import serial
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.verification import batch_time
@@ -56,12 +56,12 @@ class ValueDensity(TurboSpec):
         check_real("wait", self.wait, 0.0)
         check_real("margin", self.margin, 0.0)
 
-    def decide(self, state: ContinuousState) -> Order:
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
         """Lengths of `TurboSpec`; wait for some drafts, leave some others."""
-        order = super().decide(state)
+        decision = super().decide(state)
         has = state.busy
-        length = under_way(self.scenario, state, order.draft_length)
-        rate = device_rates(self.scenario, state, order.draft_length[:, None], present(state))[:, 0]
+        length = under_way(self.scenario, state, decision.draft_length)
+        rate = device_rates(self.scenario, state, decision.draft_length[:, None], present(state))[:, 0]
         worth = self._worth(state, rate)
         work = Background.of(self.scenario, state, ~has).add(state, state.phase == Phase.FREE, length, 0)
         ends = np.where(has, serial(work.release, work.air, np.zeros(length.shape)).ends, np.inf)
@@ -72,7 +72,7 @@ class ValueDensity(TurboSpec):
         )
         kept = there & (density >= self.least * of_pass[:, None])
         join = np.where(kept, Join.WAIT, np.where(there, Join.LEAVE, Join.TAKE))
-        return order.changed(join=join)
+        return decision.changed(join=join)
 
     def _worth(self, state: ContinuousState, rate: FloatArray) -> FloatArray:
         """What a token of each device is worth, (n, K)."""

@@ -1,1 +1,1 @@
-"""The family without the barrier: one step is one verification, a decision is a standing order (ours)."""
+"""The family without the barrier: one step is one verification, and a decision holds until the next one ends."""

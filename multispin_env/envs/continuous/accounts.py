@@ -10,7 +10,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.continuous.service import Ending
 from multispin_env.physics.continuous.service_log import ServiceLog
-from multispin_env.physics.continuous.types import Passage, Served
+from multispin_env.physics.continuous.types import ContinuousOutcome, Served
 
 Told = dict[str, NDArray[Any]]
 """Entries of ``info``, arrays (n,) and (n, K)."""
@@ -36,19 +36,19 @@ class Account(Protocol):
         """Forget the episodes of these copies."""
         ...
 
-    def add(self, passage: Passage, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> Told:
-        """Take in a passage, and tell what there is to tell.
+    def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> Told:
+        """Take in a step, and tell what there is to tell.
 
         Parameters
         ----------
-        passage
+        step
             Of all copies.
         begun
             (n,) s, the state's time when it began.
         last
             Copies (n,) whose episode ends with it.
         over
-            Copies (n,) whose passage is void, by default none; what is told of them is void too.
+            Copies (n,) whose step is void, by default none; what is told of them is void too.
         """
         ...
 
@@ -73,14 +73,14 @@ class TokenAccount:
         """Forget the episodes of these copies."""
         self._tokens[copies] = 0.0
 
-    def add(self, passage: Passage, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> Told:
-        """Take in a passage; see `Account`."""
-        self._tokens += np.add.reduce(passage.tokens, -1)
-        return {"episode_tokens": self._tokens.copy(), "token_goodput": self._tokens / (begun + passage.duration)}
+    def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> Told:
+        """Take in a step; see `Account`."""
+        self._tokens += np.add.reduce(outcome.tokens, -1)
+        return {"episode_tokens": self._tokens.copy(), "token_goodput": self._tokens / (begun + outcome.duration)}
 
 
 class ServiceAccount(TokenAccount):
-    """Besides, what becomes of requests: of the passages that begin after the warm-up.
+    """Besides, what becomes of requests: of the steps that begin after the warm-up.
 
     Parameters
     ----------
@@ -104,18 +104,18 @@ class ServiceAccount(TokenAccount):
         self._log.reset(np.arange(len(self._closed))[copies])
         self._closed[copies] = False
 
-    def add(self, passage: Passage, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> Told:
-        """Take in a passage; see `Account`."""
-        told = super().add(passage, begun, last, over)
+    def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> Told:
+        """Take in a step; see `Account`."""
+        told = super().add(outcome, begun, last, over)
         playing = None if over is None else ~over
-        self._log.add(passage, begun, playing)
+        self._log.add(outcome, begun, playing)
         ended = np.flatnonzero(last if playing is None else last & playing)
         if ended.size:
-            self._close(ended, begun + passage.duration)
-        assert passage.served is not None  # as above
+            self._close(ended, begun + outcome.duration)
+        assert outcome.served is not None  # as above
         run = self._log.counts()
         rates = {name: getattr(run, name) for name in RATES}
-        return {**told, **_of_step(passage.served), **rates, **self._latencies(ended)}
+        return {**told, **_of_step(outcome.served), **rates, **self._latencies(ended)}
 
     def _close(self, ended: IntArray, now: FloatArray) -> None:
         """What is overdue is missed; once, also where somebody plays on."""

@@ -1,4 +1,4 @@
-"""Actions in [-1, 1] to standing orders and back; ``registry.ORDER_ENCODINGS`` names the encodings.
+"""Actions in [-1, 1] to decisions and back; ``registry.ORDER_ENCODINGS`` names the encodings.
 
 All have one row for each user. Column 0 is the draft length; where requests can be dropped, that is the last column.
 """
@@ -19,9 +19,9 @@ from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.envs.codec import BoxCodec
 from multispin_env.envs.continuous.reference import REFERENCE
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.uplink import UplinkDiscipline, serial
-from multispin_env.physics.continuous.validation import checked_order
+from multispin_env.physics.continuous.validation import checked_continuous_decision
 
 LOG_LARGEST_SHARE = math.log(1e4)
 """ln of how many times the share of a device at 1 is that of one at 0."""
@@ -44,7 +44,7 @@ class OrderCodec(BoxCodec, ABC):
     uplink
         How uploads share the band; a serial one reads priorities, the others shares.
     patience
-        Seconds that the orders of actions wait at most, where an action does not say it; ``None``: for ever.
+        Seconds that the decisions of actions wait at most, where an action does not say it; ``None``: for ever.
     drops
         Whether requests end, so that there is one more column, by which a device gives up its own.
     reference
@@ -70,7 +70,7 @@ class OrderCodec(BoxCodec, ABC):
         return make_scheduler(self.reference, self.scenario)
 
     @abstractmethod
-    def decode(self, action: NDArray[Any], state: ContinuousState) -> Order:
+    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
         """Order (..., K) of an action (..., K, columns) in a state (..., K).
 
         Raises
@@ -80,19 +80,21 @@ class OrderCodec(BoxCodec, ABC):
         """
 
     @abstractmethod
-    def encode(self, order: Order, state: ContinuousState) -> NDArray[np.float32]:
-        """Action (..., K, columns) that decodes to this order (..., K) in this state, as far as the encoding can say.
+    def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
+        """Action (..., K, columns) that decodes to this decision (..., K) in this state, as far as it can say.
 
         Raises
         ------
         ValueError
-            For a bad order.
+            For a bad decision.
         """
 
-    def checked_order(self, order: Order, shape: tuple[int, ...]) -> Order:
-        """The order (*shape) as arrays with all that the uplink needs; ``ValueError`` for a bad one."""
+    def checked_continuous_decision(self, decision: ContinuousDecision, shape: tuple[int, ...]) -> ContinuousDecision:
+        """The decision (*shape) as arrays with all that the uplink needs; ``ValueError`` for a bad one."""
         batch = shape[:-1]
-        checked = checked_order(self.scenario, self.uplink, _mapped(order, lambda x: _rows(x, batch)), math.prod(batch))
+        checked = checked_continuous_decision(
+            self.scenario, self.uplink, _mapped(decision, lambda x: _rows(x, batch)), math.prod(batch)
+        )
         return _mapped(checked, lambda x: x.reshape((*batch, *x.shape[1:])))
 
     def length(self, x: FloatArray) -> IntArray:
@@ -100,10 +102,10 @@ class OrderCodec(BoxCodec, ABC):
         return np.rint(self.real_length(x)).astype(np.int64)
 
     def waits(self, batch: tuple[int, ...]) -> FloatArray | None:
-        """Patience of orders (*batch) whose actions do not say it."""
+        """Patience of decisions (*batch) whose actions do not say it."""
         return None if self.patience is None else np.full(batch, self.patience)
 
-    def patience_of(self, rule: Order, state: ContinuousState) -> FloatArray | None:
+    def patience_of(self, rule: ContinuousDecision, state: ContinuousState) -> FloatArray | None:
         """A rule's own patience, else that of the environment."""
         return self.waits(state.phase.shape[:-1]) if rule.patience is None else rule.patience
 
@@ -118,11 +120,13 @@ class OrderCodec(BoxCodec, ABC):
         wanted = column > 0.0 if rule is None else np.where(np.abs(column) <= 1.0 / JOINS, rule, column > 0.0)
         return wanted & state.busy
 
-    def drop_columns(self, order: Order, state: ContinuousState, rule: BoolArray | None = None) -> list[FloatArray]:
-        """The last column of actions that mean what an order drops, if there is such a column."""
+    def drop_columns(
+        self, decision: ContinuousDecision, state: ContinuousState, rule: BoolArray | None = None
+    ) -> list[FloatArray]:
+        """The last column of actions that mean what a decision drops, if there is such a column."""
         if not self.drops:
             return []
-        wanted = dropped_by(order, state)
+        wanted = dropped_by(decision, state)
         column = np.where(wanted, 1.0, -1.0)
         return [column if rule is None else np.where(wanted == rule, 0.0, column)]
 
@@ -134,18 +138,18 @@ class OrderCodec(BoxCodec, ABC):
         share: FloatArray = weight / weight.sum(-1, keepdims=True)
         return None, share
 
-    def uplink_column(self, order: Order) -> FloatArray:
-        """Entries that mean the priority or share of a checked order: ranks for priorities."""
-        if order.share is None:
-            assert order.priority is not None
-            return rank_column(order.priority)
-        log = np.log(np.maximum(order.share, SMALLEST_SHARE)) / LOG_LARGEST_SHARE
+    def uplink_column(self, decision: ContinuousDecision) -> FloatArray:
+        """Entries that mean the priority or share of a checked decision: ranks for priorities."""
+        if decision.share is None:
+            assert decision.priority is not None
+            return rank_column(decision.priority)
+        log = np.log(np.maximum(decision.share, SMALLEST_SHARE)) / LOG_LARGEST_SHARE
         return np.asarray(log - 0.5 * (log.max(-1, keepdims=True) + log.min(-1, keepdims=True)))
 
 
-def dropped_by(order: Order, state: ContinuousState) -> BoolArray:
+def dropped_by(decision: ContinuousDecision, state: ContinuousState) -> BoolArray:
     """Who gives up a request, (..., K)."""
-    return np.zeros(state.phase.shape, dtype=np.bool_) if order.drop is None else order.drop
+    return np.zeros(state.phase.shape, dtype=np.bool_) if decision.drop is None else decision.drop
 
 
 def join_of(x: FloatArray) -> IntArray:
@@ -177,10 +181,10 @@ def stacked(columns: list[FloatArray]) -> NDArray[np.float32]:
     return np.clip(np.stack(columns, -1), -1.0, 1.0).astype(np.float32)
 
 
-def _mapped(order: Order, function: Callable[[Any], Any]) -> Order:
-    values: list[Any] = [getattr(order, name) for name in Order.__slots__]
+def _mapped(decision: ContinuousDecision, function: Callable[[Any], Any]) -> ContinuousDecision:
+    values: list[Any] = [getattr(decision, name) for name in ContinuousDecision.__slots__]
     mapped: list[Any] = [None if value is None else function(value) for value in values]
-    return Order(*mapped)
+    return ContinuousDecision(*mapped)
 
 
 def _rows(value: Any, batch: tuple[int, ...]) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """Requests of an episode: as a workload has them until it is over, and few after it.
 
-An order may be so bad that a verification ends long after the episode should, say with next to no share of the uplink.
-Requests would come all that time, and each takes memory.
+A decision may be so bad that a verification ends long after the episode should, say with next to no share of the
+uplink. Requests would come all that time, and each takes memory.
 """
 
 from dataclasses import dataclass, field

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows
 from multispin_env.envs.continuous.accounts import OpenAccount, TokenAccount
 from multispin_env.envs.continuous.actions import OrderCodec
-from multispin_env.envs.continuous.memories import Onlooker, glimpse_of
+from multispin_env.envs.continuous.memories import Onlooker, observed_of
 from multispin_env.envs.continuous.objectives import PassageAim
 from multispin_env.envs.continuous.observations import ContinuousObservations
 from multispin_env.envs.copies import CopiesEngine
@@ -17,14 +17,19 @@ from multispin_env.envs.engine import Observation, Step
 from multispin_env.envs.observations import SHARED
 from multispin_env.physics.acceptance.requests import Requests
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.continuous.types import ContinuousState, Glimpse, Order, Passage
+from multispin_env.physics.continuous.types import (
+    ContinuousDecision,
+    ContinuousObserved,
+    ContinuousOutcome,
+    ContinuousState,
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class PassageStep(Step):
+class ContinuousStep(Step):
     """One verification of all copies."""
 
-    passage: Passage  # (n, K)
+    outcome: ContinuousOutcome  # (n, K)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,18 +95,18 @@ class ContinuousEngine(CopiesEngine):
 
     @property
     def state(self) -> ContinuousState:
-        """What the next order may depend on, arrays (n, K)."""
+        """What the next decision may depend on, arrays (n, K)."""
         return self._core.state
 
     @property
-    def glimpse(self) -> Glimpse:
-        """What plug-ins may know before the next order, arrays (n, K)."""
-        return glimpse_of(self.state) if self._onlooker is None else self._onlooker.glimpse
+    def observed(self) -> ContinuousObserved:
+        """What plug-ins may know before the next decision, arrays (n, K)."""
+        return observed_of(self.state) if self._onlooker is None else self._onlooker.observed
 
     @property
     def decoded_with(self) -> ContinuousState:
         """The state itself, or what stands in for it where parts of it are hidden."""
-        return self.state if self._onlooker is None else self._onlooker.glimpse.state
+        return self.state if self._onlooker is None else self._onlooker.observed.state
 
     def reset(self, copies: IntArray | None = None) -> Observation:
         """Start new episodes in some copies (default all); returns the observation of all, to be read only."""
@@ -116,38 +121,38 @@ class ContinuousEngine(CopiesEngine):
         """There are none: who is in a batch changes at once."""
         raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got Continuous")
 
-    def _play(self, order: Order, over: BoolArray | None) -> PassageStep:
+    def _play(self, decision: ContinuousDecision, over: BoolArray | None) -> ContinuousStep:
         before, requests = self._core.state, self._core.requests
-        passage, begun = self._core.advance(order, over), before.time
-        reward = self.objective.reward(self._expected(passage, requests) if self._prices_expected else passage)
+        outcome, begun = self._core.advance(decision, over), before.time
+        reward = self.objective.reward(self._expected(outcome, requests) if self._prices_expected else outcome)
         if self._onlooker is not None:
-            self._onlooker.add(before, passage, over)
-        time = begun + passage.duration
+            self._onlooker.add(before, outcome, over)
+        time = begun + outcome.duration
         truncated = time >= self._horizon
         info: dict[str, NDArray[Any]] = {
-            "tokens": passage.tokens,
-            "draft_length": passage.draft_length,
-            "duration": passage.duration.copy(),
-            "batch_size": passage.batch_size,
-            "start_delay": passage.start_delay.copy(),
+            "tokens": outcome.tokens,
+            "draft_length": outcome.draft_length,
+            "duration": outcome.duration.copy(),
+            "batch_size": outcome.batch_size,
+            "start_delay": outcome.start_delay.copy(),
             "time": time,
-            **self._account.add(passage, begun, truncated, over),
+            **self._account.add(outcome, begun, truncated, over),
         }
         if over is not None:
             self._account.begin(over)
             truncated &= ~over
-        return PassageStep(self._observe(), reward, self._never, truncated, passage.duration, info, passage)
+        return ContinuousStep(self._observe(), reward, self._never, truncated, outcome.duration, info, outcome)
 
-    def _expected(self, passage: Passage, requests: Requests) -> Passage:
+    def _expected(self, outcome: ContinuousOutcome, requests: Requests) -> ContinuousOutcome:
         """The same with expected tokens, for the requests that were there; they are endless."""
         system = self._core.system
-        tokens = system.acceptance.expectation(system.scenario, requests)(passage.draft_length)
-        return passage.changed(tokens=tokens * passage.verified)
+        tokens = system.acceptance.expectation(system.scenario, requests)(outcome.draft_length)
+        return outcome.changed(tokens=tokens * outcome.verified)
 
     def _observe(self) -> Observation:
         """Entries whose field has not been replaced since are the same arrays again."""
         state = self._core.state
-        seen = state if self._onlooker is None else self._onlooker.glimpse
+        seen = state if self._onlooker is None else self._onlooker.observed
         for key, field in self.observations.fields(seen).items():
             if self._seen[key][0] is not field:
                 self._seen[key] = field, self.observations.encode_entry(key, field)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.envs.continuous.observations import ContinuousObservations
 from multispin_env.physics.continuous.core import ContinuousCore
-from multispin_env.physics.continuous.types import ContinuousState, Glimpse, Passage
+from multispin_env.physics.continuous.types import ContinuousObserved, ContinuousOutcome, ContinuousState
 from multispin_env.physics.types import Observed
 from multispin_env.physics.uplink import spectral_efficiency
 
@@ -35,24 +35,24 @@ class VerificationCounts:
         for name, array in self.fields.items():
             self.fields[name] = replaced(array, rows, np.zeros_like(array[rows]))
 
-    def advance(self, passage: Passage, new: BoolArray) -> None:
+    def advance(self, outcome: ContinuousOutcome, new: BoolArray) -> None:
         """Count a verification.
 
         Parameters
         ----------
-        passage
+        step
             Its outcome with drawn tokens, (n, K).
         new
             Devices (n, K) whose request is another one behind it, so that nothing counts. If a request was dropped and
             the draft of the next one was verified at once, that draft does not count either.
         """
-        drafted = passage.draft_length
-        accepted = np.where(passage.verified, passage.tokens - 1.0, 0.0).astype(np.int64)
+        drafted = outcome.draft_length
+        accepted = np.where(outcome.verified, outcome.tokens - 1.0, 0.0).astype(np.int64)
         old, same = self.fields, ~new
         self.fields = {
             "drafted": drafted,
             "accepted": accepted,
-            "age": same * (old["age"] + passage.verified),
+            "age": same * (old["age"] + outcome.verified),
             "hits": same * (old["hits"] + accepted),
             "misses": same * (old["misses"] + (accepted < drafted)),
         }
@@ -77,51 +77,51 @@ class Onlooker:
         self._late = "mean_channel" in shown
         self._counts = VerificationCounts(core.num_copies, core.system.scenario.num_users)
         self._report = core.state.spectral_efficiency
-        self.glimpse = self._look()
+        self.observed = self._look()
         """What may be known now, arrays (n, K)."""
 
     def reset(self, rows: Rows) -> None:
         """Take in that these copies have begun anew; of a channel without any report, the mean gain is known."""
         self._forget(rows)
-        self.glimpse = self._look()
+        self.observed = self._look()
 
-    def add(self, before: ContinuousState, passage: Passage, over: BoolArray | None) -> None:
-        """Take in a passage.
+    def add(self, before: ContinuousState, outcome: ContinuousOutcome, over: BoolArray | None) -> None:
+        """Take in a step.
 
         Parameters
         ----------
-        before, passage
+        before, step
             Where it began, and what happened, (n, K).
         over
             Copies (n,) that began anew instead.
         """
-        self._counts.advance(passage, self._renewed(passage))
-        ended = np.where(passage.verified, before.spectral_efficiency, self._report)
+        self._counts.advance(outcome, self._renewed(outcome))
+        ended = np.where(outcome.verified, before.spectral_efficiency, self._report)
         self._report = np.where(self._core.state.starting, ended, self._core.state.spectral_efficiency)
         if over is not None:
             self._forget(np.flatnonzero(over))
-        self.glimpse = self._look()
+        self.observed = self._look()
 
     def _forget(self, rows: Rows) -> None:
         self._counts.reset(rows)
         mean = spectral_efficiency(self._core.system.scenario, self._core.users.mean_gain[rows])
         self._report = replaced(self._report, rows, mean)
 
-    def _renewed(self, passage: Passage) -> BoolArray:
-        """Devices (n, K) whose request ended in a passage."""
-        if passage.served is not None:
-            return passage.served.finished | passage.served.dropped
+    def _renewed(self, outcome: ContinuousOutcome) -> BoolArray:
+        """Devices (n, K) whose request ended in a step."""
+        if outcome.served is not None:
+            return outcome.served.finished | outcome.served.dropped
         if not self._core.system.acceptance.changes:
-            return np.zeros(passage.verified.shape, dtype=np.bool_)
-        new: BoolArray = passage.verified & (self._core.requests.age == 0)
+            return np.zeros(outcome.verified.shape, dtype=np.bool_)
+        new: BoolArray = outcome.verified & (self._core.requests.age == 0)
         return new
 
-    def _look(self) -> Glimpse:
+    def _look(self) -> ContinuousObserved:
         state = self._core.state
         channel = self._report if self._late else state.spectral_efficiency
         observed = self._observed(state, channel)
         believed = self._observations.believed(observed)
-        return Glimpse(state.changed(spectral_efficiency=channel, acceptance_rate=believed), observed)
+        return ContinuousObserved(state.changed(spectral_efficiency=channel, acceptance_rate=believed), observed)
 
     def _observed(self, state: ContinuousState, channel: FloatArray) -> Observed:
         known: dict[str, Any] = {} if self._knows_acceptance else dict(self._counts.fields)
@@ -136,6 +136,6 @@ class Onlooker:
         )
 
 
-def glimpse_of(state: ContinuousState) -> Glimpse:
+def observed_of(state: ContinuousState) -> ContinuousObserved:
     """The whole state (..., K), where nothing is hidden."""
-    return Glimpse(state, Observed(state.draft_time, state.spectral_efficiency, state.acceptance_rate))
+    return ContinuousObserved(state, Observed(state.draft_time, state.spectral_efficiency, state.acceptance_rate))

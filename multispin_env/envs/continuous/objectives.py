@@ -7,14 +7,14 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.engine import Aim
-from multispin_env.physics.continuous.types import Passage
+from multispin_env.physics.continuous.types import ContinuousOutcome
 
 
 class PassageAim(Aim, Protocol):
     """What an engine without the barrier needs of an objective."""
 
-    def reward(self, passage: Passage) -> FloatArray:
-        """Rewards (n,) of a passage (n, K)."""
+    def reward(self, outcome: ContinuousOutcome) -> FloatArray:
+        """Rewards (n,) of a step (n, K)."""
         ...
 
 
@@ -38,13 +38,13 @@ class TokensMinusTime:
     rho: float
     scale: float
 
-    def reward(self, passage: Passage) -> FloatArray:
+    def reward(self, outcome: ContinuousOutcome) -> FloatArray:
         """Rewards (n,) of the tokens of all devices, and of time."""
-        return (self.tokens(passage) - self.rho * passage.duration) / self.scale
+        return (self.tokens(outcome) - self.rho * outcome.duration) / self.scale
 
-    def tokens(self, passage: Passage) -> FloatArray:
+    def tokens(self, outcome: ContinuousOutcome) -> FloatArray:
         """Tokens (n,) that count."""
-        total: FloatArray = np.add.reduce(passage.tokens, -1)
+        total: FloatArray = np.add.reduce(outcome.tokens, -1)
         return total
 
 
@@ -54,9 +54,9 @@ class TokensInTimeMinusTime(TokensMinusTime):
 
     metric: ClassVar[str] = "tokens_in_time"
 
-    def tokens(self, passage: Passage) -> FloatArray:
+    def tokens(self, outcome: ContinuousOutcome) -> FloatArray:
         """Tokens (n,) of requests that finished in time."""
-        served = passage.served
+        served = outcome.served
         assert served is not None  # requests end
         total: FloatArray = np.add.reduce(served.output * served.in_time, -1, dtype=np.float64)
         return total
@@ -78,8 +78,8 @@ class RequestsInTime:
     remembered_rounds: ClassVar[float] = 1.0
     scale: float
 
-    def reward(self, passage: Passage) -> FloatArray:
+    def reward(self, outcome: ContinuousOutcome) -> FloatArray:
         """Rewards (n,)."""
-        served = passage.served
+        served = outcome.served
         assert served is not None  # requests end
         return np.add.reduce(served.in_time, -1, dtype=np.float64) / self.scale

@@ -14,7 +14,7 @@ from multispin_env.controllers.estimators.filter import Filter
 from multispin_env.envs.continuous.entries import ENTRIES, PARTIAL, with_partial
 from multispin_env.envs.engine import Observation
 from multispin_env.envs.observations import MIDDLE, SHARED, SHARED_BOUND, Entry, Scales, Words, in_order
-from multispin_env.physics.continuous.types import ContinuousState, Glimpse, Phase
+from multispin_env.physics.continuous.types import ContinuousObserved, ContinuousState, Phase
 from multispin_env.physics.types import Observed
 from multispin_env.physics.uplink import full_share_token_time
 
@@ -66,7 +66,7 @@ class ContinuousObservations(Scales):
 
     @cached_property  # asked for at every step
     def partial(self) -> bool:
-        """Whether something is hidden, so that what is seen is a `Glimpse`, not a state."""
+        """Whether something is hidden, so that what is seen is a `ContinuousObserved`, not a state."""
         return not PARTIAL.keys().isdisjoint(self.shown)
 
     @property
@@ -99,18 +99,18 @@ class ContinuousObservations(Scales):
         shared = spaces.Box(-SHARED_BOUND, SHARED_BOUND, (len(self.common) + self.changing,), np.float32)
         return spaces.Dict({**boxes, SHARED: shared})
 
-    def encode(self, observed: ContinuousState | Glimpse) -> Observation:
+    def encode(self, observed: ContinuousState | ContinuousObserved) -> Observation:
         """Observations of what is seen (..., K)."""
-        state = observed.state if isinstance(observed, Glimpse) else observed
+        state = observed.state if isinstance(observed, ContinuousObserved) else observed
         seen = {key: self.encode_entry(key, field) for key, field in self.fields(observed).items()}
         return in_order({**seen, SHARED: self.encode_shared(state)})
 
-    def fields(self, observed: ContinuousState | Glimpse) -> dict[str, NDArray[Any]]:
+    def fields(self, observed: ContinuousState | ContinuousObserved) -> dict[str, NDArray[Any]]:
         """What the entries show, arrays (..., K) in physical units."""
-        if not isinstance(observed, Glimpse):
+        if not isinstance(observed, ContinuousObserved):
             return self.fields_of(observed)
         fields = self.fields_of(observed.state)
-        partial = {key: getattr(observed.observed, entry.field) for key, entry in PARTIAL.items()}
+        partial = {key: getattr(observed.system, entry.field) for key, entry in PARTIAL.items()}
         return {key: {**fields, **partial}[key] for key in self.shown}
 
     def fields_of(self, state: ContinuousState) -> dict[str, NDArray[Any]]:
@@ -151,14 +151,14 @@ class ContinuousObservations(Scales):
             for key, entry in self.entries.items()
         }
 
-    def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> ContinuousState | Glimpse:
+    def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> ContinuousState | ContinuousObserved:
         """What an observation shows, to the precision of float32; batches and time count from now."""
         seen = self.seen(observation)
         if not self.partial:
             return self.state_of(seen, seen["acceptance"])
         past = {entry.field: seen.get(key) for key, entry in PARTIAL.items()}
         known = Observed(seen["compute"], seen["channel"], seen.get("acceptance"), **past)
-        return Glimpse(self.state_of(seen, self.believed(known)), known)
+        return ContinuousObserved(self.state_of(seen, self.believed(known)), known)
 
     def believed(self, observed: Observed) -> FloatArray:
         """Acceptance (..., K) where it is known, else what the counts let one believe."""

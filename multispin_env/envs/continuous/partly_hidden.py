@@ -110,7 +110,7 @@ class PartlyHidden(Variant):
         return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:RIVALS], self.baseline)))
 
     def shown(self, table: Iterable[str], whole: Iterable[str]) -> tuple[str, ...]:
-        """Entries of the observation beside ``shared``: of a table of all, in its order.
+        """Entries of the observation beside ``shared``: of a table of all, in its decision.
 
         Parameters
         ----------

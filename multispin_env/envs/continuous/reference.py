@@ -36,11 +36,11 @@ def reference_rate(system: ContinuousSystem) -> float:
     core.reset()
     rule = make_scheduler(REFERENCE, system.scenario)
     tokens, time = np.zeros(COPIES), np.zeros(COPIES)
-    while (open_ := (core.state.time < WARM_UP + MEASURED) | (time == 0.0)).any():  # one passage may take longer
+    while (open_ := (core.state.time < WARM_UP + MEASURED) | (time == 0.0)).any():  # one step may take longer
         counted = (core.state.time >= WARM_UP) & open_
-        passage = core.step(rule(core.state))
-        tokens += counted * passage.tokens.sum(-1)
-        time += counted * passage.duration
+        outcome = core.step(rule(core.state))
+        tokens += counted * outcome.tokens.sum(-1)
+        time += counted * outcome.duration
     return float(tokens.sum() / time.sum())
 
 

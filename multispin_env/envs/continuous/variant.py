@@ -111,7 +111,7 @@ class ContinuousVariant(PartlyHidden):
         return checked_continuous_state(scenario, state)
 
     def suited(self, contender: Any) -> "ContinuousVariant":
-        """With the uplink that a scheduler's orders are for, and as patient as they say."""
+        """With the uplink that a scheduler's decisions are for, and as patient as they say."""
         rule = contender.base if isinstance(contender, SchedulerPlugIn) else contender
         return replace(self, discipline=rule.discipline) if isinstance(rule, Scheduler) else self
 
@@ -124,7 +124,7 @@ class ContinuousVariant(PartlyHidden):
         return reference_rate(self.system(scenario)) if self.rho is None else self.rho
 
     def actions(self, scenario: Scenario, encoding: str) -> OrderCodec:
-        """Codec between actions and standing orders."""
+        """Codec between actions and decisions."""
         uplink = discipline_of(self.discipline)
         reference = self.starts.get(encoding, (REFERENCE,))[0] if self.reference is None else self.reference
         return self.encodings.load(encoding)(scenario, uplink, self.patience, self.drops, reference)

@@ -105,7 +105,7 @@ class RoundsEngine(CopiesEngine):
         return self._core.state
 
     @property
-    def glimpse(self) -> Observed:
+    def observed(self) -> Observed:
         """What observations show, arrays (n, K)."""
         fields = self._fields()
         return Observed(**{name: fields[name] for _, name in self._entries})

@@ -4,7 +4,7 @@ from multispin_env.explore.agent import AgentNumbers, AgentSettings, as_command,
 from multispin_env.explore.markup import Child, Markup, element, joined
 from multispin_env.explore.pages.parts import card, numbers, scrolling, table
 from multispin_env.explore.view import View
-from multispin_env.physics.continuous.types import Join, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, Join
 from multispin_env.physics.types import Decision
 from multispin_env.units import MHZ, MS
 
@@ -62,7 +62,7 @@ def _decided(found: AgentNumbers) -> list[tuple[str, list[list[str]]]]:
     return [lengths, (second, [_second(side) for side in both])]
 
 
-def _second(decision: Decision | Order) -> list[str]:
+def _second(decision: Decision | ContinuousDecision) -> list[str]:
     if isinstance(decision, Decision):
         return [f"{one / MHZ:.3f}" for one in decision.bandwidth.tolist()]
     return [WAITED[one] for one in decision.join.tolist()]

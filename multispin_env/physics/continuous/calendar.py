@@ -1,6 +1,6 @@
 """From one end of a verification to the next, for all copies at once (ours; docs/continuous.md).
 
-Between the two nothing is decided, so everything follows from the standing order: when drafts end, when uploads end on
+Between the two nothing is decided, so everything follows from the decision: when drafts end, when uploads end on
 the uplink, when the batch may start, and how long it takes. No events are played.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.continuous.uplink import UplinkDiscipline
 from multispin_env.physics.rounds import largest
 from multispin_env.physics.uplink import full_share_token_time
@@ -35,11 +35,11 @@ class Course:
 def started(
     scenario: Scenario,
     state: ContinuousState,
-    order: Order,
+    decision: ContinuousDecision,
     wait: FloatArray | None = None,
     longest: IntArray | None = None,
 ) -> ContinuousState:
-    """State (n, K) in which free devices have begun the drafts that an order (n, K) names for them.
+    """State (n, K) in which free devices have begun the drafts that a decision (n, K) names for them.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def started(
         Payload, bandwidth and round trip.
     state
         With free devices, and idle ones.
-    order
+    decision
         Checked; its draft length is read for these devices alone.
     wait
         (n, K) s until idle devices have a request and start, so that their drafts have a negative age until then.
@@ -56,12 +56,12 @@ def started(
         (n, K), tokens beyond which a draft is of no use to the request; ``None``: no limit.
     """
     starts = (state.phase == FREE) | (state.phase == IDLE)
-    length = order.draft_length
+    length = decision.draft_length
     if longest is not None:
         length = np.minimum(length, np.maximum(longest, scenario.min_draft_length))
     length = np.where(starts, length, state.draft_length)
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
-    aim = state.batch[:, None] if order.aim is None else order.aim
+    aim = state.batch[:, None] if decision.aim is None else decision.aim
     ends = scenario.round_trip_time + length * state.draft_time
     return ContinuousState(
         state.draft_time,
@@ -83,10 +83,10 @@ def course(
     scenario: Scenario,
     discipline: UplinkDiscipline,
     state: ContinuousState,
-    order: Order,
+    decision: ContinuousDecision,
     prompt: IntArray | None = None,
 ) -> Course:
-    """What a standing order (n, K) leads to, in a state (n, K) where no device is free.
+    """What a decision (n, K) leads to, in a state (n, K) where no device is free.
 
     The batch starts when those that it waits for are there, and as many as it needs, or when its patience ends; in any
     case with one device at least.
@@ -96,36 +96,36 @@ def course(
     scenario
         Law of verification.
     discipline
-        Of the uplink; it gets the order's priorities, or its shares.
+        Of the uplink; it gets the decision's priorities, or its shares.
     state
         As `started` gives it.
-    order
+    decision
         Checked.
     prompt
         (n, K) tokens that the verification of each draft holds besides; ``None``: none.
     """
-    key = order.priority if order.share is None else order.share
-    assert key is not None  # a checked order has one of them
+    key = decision.priority if decision.share is None else decision.share
+    assert key is not None  # a checked decision has one of them
     uploads = discipline(state.drafting_left, state.air_left, key)
-    start = _batch_start(uploads.ends, order)
-    verified = (order.join >= Join.TAKE) & (uploads.ends <= start[:, None])
+    start = _batch_start(uploads.ends, decision)
+    verified = (decision.join >= Join.TAKE) & (uploads.ends <= start[:, None])
     time = batch_time(scenario, state.draft_length, verified, prompt)
     end = start + time
     left = uploads.left_at(np.where(np.isfinite(end), end, 0.0))  # one without an end is refused
     return Course(state, uploads.ends, verified, start, time, end, left)
 
 
-def _batch_start(ends: FloatArray, order: Order) -> FloatArray:
+def _batch_start(ends: FloatArray, decision: ContinuousDecision) -> FloatArray:
     """When the batch starts, (n,) s; infinite where it never does."""
-    there = np.where(order.join >= Join.TAKE, ends, np.inf)
+    there = np.where(decision.join >= Join.TAKE, ends, np.inf)
     first = -largest(-there)
-    start = np.maximum(largest(np.where(order.join == Join.WAIT, ends, 0.0)), first)
-    if order.least_batch is not None:
-        fewest = np.clip(order.least_batch, 1, (order.join >= Join.TAKE).sum(-1).clip(1))
+    start = np.maximum(largest(np.where(decision.join == Join.WAIT, ends, 0.0)), first)
+    if decision.least_batch is not None:
+        fewest = np.clip(decision.least_batch, 1, (decision.join >= Join.TAKE).sum(-1).clip(1))
         nth = np.take_along_axis(np.sort(there, -1), (fewest - 1)[:, None], -1)[:, 0]
         start = np.maximum(start, nth)
-    if order.patience is not None:
-        start = np.minimum(start, np.maximum(order.patience, first))
+    if decision.patience is not None:
+        start = np.minimum(start, np.maximum(decision.patience, first))
     return start
 
 

@@ -14,9 +14,9 @@ from multispin_env.physics.continuous.calendar import Course, course
 from multispin_env.physics.continuous.channels import CycleChannel, GaussMarkovInTime, channel_law
 from multispin_env.physics.continuous.lines import Lines, Requested
 from multispin_env.physics.continuous.service import Closing, Ending, Endless, Service
-from multispin_env.physics.continuous.types import ContinuousState, Order, Passage, Phase
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousOutcome, ContinuousState, Phase
 from multispin_env.physics.continuous.uplink import UplinkDiscipline, discipline_of
-from multispin_env.physics.continuous.validation import check_drop, checked_order
+from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
 from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Users, users_from_uniforms
 from multispin_env.physics.streams import EPISODES, CopyStreams, user_exponentials, user_uniforms
 from multispin_env.physics.types import SystemState
@@ -110,7 +110,7 @@ class ContinuousCore:
         self.service = _service_of(system, num_copies)
         """How requests begin and end."""
         self.state = _free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))
-        """What the next order may depend on, arrays (n, K)."""
+        """What the next decision may depend on, arrays (n, K)."""
 
     def seed(self, copy: int, generator: np.random.Generator) -> None:
         """Give a copy fresh streams, spawned from ``generator``."""
@@ -163,12 +163,12 @@ class ContinuousCore:
         self._gain_at = np.zeros(zeros.shape)
         self.state = self.service.reset(_free_state(state), np.arange(self.num_copies))
 
-    def step(self, order: Order, over: BoolArray | None = None) -> Passage:
+    def step(self, decision: ContinuousDecision, over: BoolArray | None = None) -> ContinuousOutcome:
         """Let time pass until the next verification ends.
 
         Parameters
         ----------
-        order
+        decision
             Arrays (n, K).
         over
             Copies (n,) that start anew instead, by default none; what is returned for them is void.
@@ -176,17 +176,17 @@ class ContinuousCore:
         Raises
         ------
         ValueError
-            For a bad order, or one under which a batch never starts; nothing has changed then.
+            For a bad decision, or one under which a batch never starts; nothing has changed then.
         """
-        checked = checked_order(self.system.scenario, self.system.uplink, order, self.num_copies)
+        checked = checked_continuous_decision(self.system.scenario, self.system.uplink, decision, self.num_copies)
         check_drop(checked, self.state, over)
         return self.advance(checked, over)
 
-    def advance(self, order: Order, over: BoolArray | None = None) -> Passage:
-        """As `step`, for an order as `checked_order` gives it."""
-        opening = self.service.begin(self.state, order, over)
+    def advance(self, decision: ContinuousDecision, over: BoolArray | None = None) -> ContinuousOutcome:
+        """As `step`, for a decision as `checked_continuous_decision` gives it."""
+        opening = self.service.begin(self.state, decision, over)
         begun = opening.begun
-        path = course(self.system.scenario, self.system.uplink, begun, opening.order, opening.prompt)
+        path = course(self.system.scenario, self.system.uplink, begun, opening.decision, opening.prompt)
         if over is not None:
             path.verified[over] = False  # nothing is drawn for them
         if not _starts(path, over):
@@ -196,7 +196,7 @@ class ContinuousCore:
         self._new_rates(self.service.newcomers(opening, path, over))
         tokens = self._tokens_of(path) * path.verified
         closing = self.service.close(opening, path, tokens, over)
-        passage = Passage(
+        outcome = ContinuousOutcome(
             closing.tokens,
             begun.draft_length * path.verified,
             path.verified,
@@ -211,7 +211,7 @@ class ContinuousCore:
         self._go_on(closing, path, tokens)
         if over is not None and over.any():
             self._begin_anew(np.flatnonzero(over))
-        return passage
+        return outcome
 
     def _go_on(self, closing: Closing, path: Course, tokens: FloatArray) -> None:
         """New channels for the devices that were verified, and new rates of acceptance, by request or by draft."""
@@ -327,6 +327,5 @@ def _refuse(path: Course, over: BoolArray | None) -> NoReturn:
     never = ~np.isfinite(path.duration)
     if over is not None:
         never &= ~over
-    raise ValueError(
-        f"order[{int(np.flatnonzero(never)[0])}]: expected one under which a batch starts, got one that waits for ever"
-    )
+    copy = int(np.flatnonzero(never)[0])
+    raise ValueError(f"decision[{copy}]: expected one under which a batch starts, got one that waits for ever")

@@ -116,7 +116,7 @@ class Lines:
         if 2 * self._gap.size > MOST_REQUESTS:
             raise ValueError(
                 f"requests: expected at most {MOST_REQUESTS:,} of all devices and copies, got more: the time is too "
-                "long for their rate, or an order lets a batch wait for too long"
+                "long for their rate, or a decision lets a batch wait for too long"
             )
         for name in ("_gap", "_time", "_prompt", "_output"):
             array = getattr(self, name)

@@ -1,4 +1,4 @@
-"""What a passage means for requests: endless ones, or such that arrive, end and are dropped (ours; docs/serving.md)."""
+"""What a step means for requests: endless ones, or such that arrive, end and are dropped (ours; docs/serving.md)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.continuous.calendar import FREE, IDLE, Course, after, started
 from multispin_env.physics.continuous.lines import Lines
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Served
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Served
 from multispin_env.scenario import Scenario
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Before:
-    """What the end of a passage needs to know of its beginning, (n, K)."""
+    """What the end of a step needs to know of its beginning, (n, K)."""
 
     idle: BoolArray  # devices without a request
     dropped: BoolArray
@@ -25,10 +25,10 @@ class Before:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Opening:
-    """What an order starts."""
+    """What a decision starts."""
 
     begun: ContinuousState  # (n, K), no device is free or idle
-    order: Order  # as the batch takes it
+    decision: ContinuousDecision  # as the batch takes it
     prompt: IntArray | None = None  # (n, K) tokens that the verification of each draft holds besides
     before: Before | None = None
     undo: Callable[[], None] | None = None  # takes back what was dropped
@@ -46,7 +46,7 @@ class Closing:
 
 
 class Service(Protocol):
-    """How requests begin and end in a passage."""
+    """How requests begin and end in a step."""
 
     def seed(self, copy: int, generator: np.random.Generator) -> None:
         """Give a copy its generator."""
@@ -56,8 +56,8 @@ class Service(Protocol):
         """State in which these copies begin anew; their arrays are those of free devices."""
         ...
 
-    def begin(self, state: ContinuousState, order: Order, over: BoolArray | None) -> Opening:
-        """What an order (n, K) starts in a state (n, K); copies that are ``over`` (n,) don't matter."""
+    def begin(self, state: ContinuousState, decision: ContinuousDecision, over: BoolArray | None) -> Opening:
+        """What a decision (n, K) starts in a state (n, K); copies that are ``over`` (n,) don't matter."""
         ...
 
     def newcomers(self, opening: Opening, path: Course, over: BoolArray | None) -> BoolArray | None:
@@ -82,9 +82,9 @@ class Endless:
         """The same."""
         return state
 
-    def begin(self, state: ContinuousState, order: Order, over: BoolArray | None) -> Opening:
+    def begin(self, state: ContinuousState, decision: ContinuousDecision, over: BoolArray | None) -> Opening:
         """Free devices start drafts."""
-        return Opening(started(self._scenario, state, order), order)
+        return Opening(started(self._scenario, state, decision), decision)
 
     def newcomers(self, opening: Opening, path: Course, over: BoolArray | None) -> BoolArray | None:
         """Nobody: who has a request keeps it."""
@@ -125,21 +125,21 @@ class Ending:
             array[copies] = 0
         return state.changed(demand=self._lines.demand(drafted, accepted))
 
-    def begin(self, state: ContinuousState, order: Order, over: BoolArray | None) -> Opening:
+    def begin(self, state: ContinuousState, decision: ContinuousDecision, over: BoolArray | None) -> Opening:
         """Requests are dropped, free devices start drafts, and idle ones will as soon as a request arrives."""
         lines, undo, shape = self._lines, None, state.phase.shape
         dropped, age = np.zeros(shape, dtype=np.bool_), np.zeros(shape)
         arrivals = np.zeros(shape, dtype=np.int64)
-        if order.drop is not None and order.drop.any():
-            dropped, undo = order.drop if over is None else order.drop & ~over[:, None], lines.kept()
+        if decision.drop is not None and decision.drop.any():
+            dropped, undo = decision.drop if over is None else decision.drop & ~over[:, None], lines.kept()
             age = np.where(dropped, state.time[:, None] - lines.shaped("arrived"), 0.0)
             arrivals = self._end(dropped, state.time)
             state = _without(state, dropped, lines.idle)
         idle = lines.idle
         wait = np.where(idle, lines.shaped("arrived") - state.time[:, None], 0.0)
-        begun = started(self._scenario, state, order, wait, lines.shaped("wanted") - 1)
-        order = order.changed(join=np.where(idle, np.minimum(order.join, Join.TAKE), order.join))
-        return Opening(begun, order, lines.shaped("prompt"), Before(idle, dropped, age, arrivals), undo)
+        begun = started(self._scenario, state, decision, wait, lines.shaped("wanted") - 1)
+        decision = decision.changed(join=np.where(idle, np.minimum(decision.join, Join.TAKE), decision.join))
+        return Opening(begun, decision, lines.shaped("prompt"), Before(idle, dropped, age, arrivals), undo)
 
     def _end(self, ended: BoolArray, now: FloatArray) -> IntArray:
         """The requests in front of these lines (n, K) end, (n,) s; how many others arrive at that very moment."""
@@ -210,7 +210,7 @@ def _without(state: ContinuousState, dropped: BoolArray, idle: BoolArray) -> Con
 
 
 def _left(state: ContinuousState, absent: BoolArray, idle: BoolArray) -> ContinuousState:
-    """State behind a passage, in which ``absent`` devices have begun no draft, and ``idle`` ones have no request."""
+    """State behind a step, in which ``absent`` devices have begun no draft, and ``idle`` ones have no request."""
     phase = np.where(idle, IDLE, np.where(absent, FREE, state.phase))
     return state.changed(phase=phase, age=state.age * ~(absent | idle), **_drafts_but(absent, state))
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows
-from multispin_env.physics.continuous.types import Passage, Served
+from multispin_env.physics.continuous.types import ContinuousOutcome, Served
 from multispin_env.physics.types import Batched
 
 QUANTILES = (0.5, 0.95, 0.99)
@@ -82,7 +82,7 @@ def _ratio(part: FloatArray | IntArray, whole: FloatArray | IntArray) -> FloatAr
 class ServiceLog:
     """Adds up what becomes of requests in n copies with K devices each.
 
-    A passage that begins at or after the warm-up counts, as a whole; so does every request that ends in it.
+    A step that begins at or after the warm-up counts, as a whole; so does every request that ends in it.
 
     Parameters
     ----------
@@ -108,27 +108,27 @@ class ServiceLog:
         self._counts[:, chosen] = 0
         self._requests.length[chosen], self._gaps.length[chosen] = 0, 0
 
-    def add(self, passage: Passage, begun: FloatArray, playing: BoolArray | None = None) -> None:
-        """Take in a passage.
+    def add(self, outcome: ContinuousOutcome, begun: FloatArray, playing: BoolArray | None = None) -> None:
+        """Take in a step.
 
         Parameters
         ----------
-        passage
+        step
             Arrays (n, K), of requests that end.
         begun
             (n,) s, the state's time when it began.
         playing
-            Copies (n,) whose passage counts; ``None``: all.
+            Copies (n,) whose step counts; ``None``: all.
         """
-        served = passage.served
+        served = outcome.served
         if served is None:
-            raise ValueError("passage.served: expected what became of requests, got None: without a workload none end")
+            raise ValueError("step.served: expected what became of requests, got None: without a workload none end")
         counted = begun >= self._warm_up
         if playing is not None:
             counted = counted & playing
         own = counted[:, None]
-        self._time += counted * passage.duration
-        self._tokens += own * passage.tokens
+        self._time += counted * outcome.duration
+        self._tokens += own * outcome.tokens
         self._timely_tokens += (own & served.in_time) * served.output
         self._arrivals += own * served.arrivals
         self._finished += own & served.finished

@@ -1,4 +1,4 @@
-"""What flows through the system without the barrier: state, standing order, passage. Batch axes lead, users K last."""
+"""What flows through the system without the barrier: state, decision, step. Batch axes lead, users K last."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -50,7 +50,7 @@ class Demand(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousState(Batched):
-    """All that a standing order may depend on, at the end of a verification (ours)."""
+    """All that a decision may depend on, at the end of a verification (ours)."""
 
     # SLM time per drafted token T_k
     draft_time: FloatArray  # (..., K) s/token
@@ -96,24 +96,24 @@ class ContinuousState(Batched):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Glimpse(Batched):
+class ContinuousObserved(Batched):
     """What may be known of the system at the end of a verification, where parts of it are hidden (ours)."""
 
     # the state with what stands in for its hidden parts: old channels, and acceptance as counts let one believe
     state: ContinuousState
     # what was seen of the devices, hidden parts ``None``; rounds are verifications, and counts those of the last one
-    observed: Observed
+    system: Observed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Order(Batched):
-    """A standing order: it holds from the end of one verification to the end of the next (ours).
+class ContinuousDecision(Batched):
+    """A decision: it holds from the end of one verification to the end of the next (ours).
 
     Examples
     --------
     >>> import numpy as np, multispin_env as ms
-    >>> order = ms.Order(draft_length=np.array([4, 6]), join=np.array([2, 1]))  # wait for the first device alone
-    >>> order.patience is None, order.join.tolist()
+    >>> decision = ms.ContinuousDecision(np.array([4, 6]), join=np.array([2, 1]))  # waits for the first device alone
+    >>> decision.patience is None, decision.join.tolist()
     (True, [2, 1])
     """
 
@@ -137,11 +137,11 @@ class Order(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Served(Batched):
-    """What becomes of requests in a passage; a token counts when it is delivered, at the end of the verification."""
+    """What becomes of requests in a step; a token counts when it is delivered, at the end of the verification."""
 
     # requests that arrived at the device, on the clock of the state's time in (begin, end]
     arrivals: IntArray  # (..., K)
-    # whether its request was dropped when the passage began, and how long after it had arrived
+    # whether its request was dropped when the step began, and how long after it had arrived
     dropped: BoolArray  # (..., K)
     dropped_after: FloatArray  # (..., K) s, 0 without
     # whether the last token of its request came, and whether the request was within all limits
@@ -154,12 +154,12 @@ class Served(Batched):
     e2el: FloatArray  # (..., K) s
     # time since the tokens before of the same request; 0 where there are none or nothing came
     gap: FloatArray  # (..., K) s
-    # time from the begin of the passage for which it had no request
+    # time from the begin of the step for which it had no request
     idle_time: FloatArray  # (..., K) s
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Passage(Batched):
+class ContinuousOutcome(Batched):
     """What happens between two ends of verifications; all times are counted from the first."""
 
     # tokens N_k gained, expected or drawn; 0 for a device that was not in the batch
@@ -170,7 +170,7 @@ class Passage(Batched):
     verified: BoolArray  # (..., K)
     # time when its draft ends, or 0
     drafted_at: FloatArray  # (..., K) s
-    # time when its upload ends, or 0; perhaps after the passage
+    # time when its upload ends, or 0; perhaps after the step
     uploaded_at: FloatArray  # (..., K) s
     # air time of the whole band that it got
     air_time: FloatArray  # (..., K) s
@@ -178,7 +178,7 @@ class Passage(Batched):
     start_delay: FloatArray  # (...) s
     # how long the server verifies
     verification_time: FloatArray  # (...) s
-    # time of the whole passage
+    # time of the whole step
     duration: FloatArray  # (...) s
     # what becomes of requests; None where they are endless
     served: Served | None = None

@@ -1,7 +1,7 @@
 """Three ways to share one uplink among devices that start to upload at different times (ours; docs/continuous.md).
 
 An upload needs w seconds of the whole band. All three serve at most one second of it a second. `UplinkDiscipline`
-says when each upload ends, and how much of it is left at any time, for one order that does not change meanwhile.
+says when each upload ends, and how much of it is left at any time, for one decision that does not change meanwhile.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from multispin_env.checks import check_name
 
 @dataclass(frozen=True, eq=False)
 class Uploads:
-    """Uploads under one standing order; times count from when it was given."""
+    """Uploads under one decision; times count from when it was given."""
 
     ends: FloatArray  # (n, K) s, infinite where an upload never ends
     left_at: Callable[[FloatArray], FloatArray]  # times (n,) to air time left (n, K)

@@ -1,11 +1,11 @@
-"""The door for standing orders: they are checked once, here; code behind works on clean arrays."""
+"""The door for decisions: they are checked once, here; code behind works on clean arrays."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import require
-from multispin_env.physics.continuous.types import ContinuousState, Demand, Order, Phase
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand, Phase
 from multispin_env.physics.continuous.uplink import UplinkDiscipline, serial
 from multispin_env.physics.validation import BUDGET_TOLERANCE, checked_state
 from multispin_env.scenario import Scenario
@@ -14,8 +14,10 @@ MOST_TOKENS = 2**53
 """Of a request."""
 
 
-def checked_order(scenario: Scenario, uplink: UplinkDiscipline, order: Order, num_copies: int) -> Order:
-    """Return the order as arrays of shapes (n, K) and (n,), with either priorities or shares, as the uplink needs them.
+def checked_continuous_decision(
+    scenario: Scenario, uplink: UplinkDiscipline, decision: ContinuousDecision, num_copies: int
+) -> ContinuousDecision:
+    """Return the decision as arrays (n, K) and (n,), with either priorities or shares, as the uplink needs them.
 
     Raises
     ------
@@ -25,29 +27,31 @@ def checked_order(scenario: Scenario, uplink: UplinkDiscipline, order: Order, nu
     """
     shape, copies = (num_copies, scenario.num_users), (num_copies,)
     low, high = scenario.min_draft_length, scenario.max_draft_length
-    length = _whole("draft_length", order.draft_length, shape, low, high)
-    join = _whole("join", order.join, shape, 0, 2)
+    length = _whole("draft_length", decision.draft_length, shape, low, high)
+    join = _whole("join", decision.join, shape, 0, 2)
     require("join", join, np.broadcast_to((join > 0).any(-1, keepdims=True), shape), "1 or 2 for one device at least")
     by_priority = uplink is serial
-    key = _key(order.priority, shape) if by_priority else _shares(order.share, shape)
-    patience = order.patience
+    key = _key(decision.priority, shape) if by_priority else _shares(decision.share, shape)
+    patience = decision.patience
     if patience is not None:
         patience = _array("patience", patience, copies)
         require("patience", patience, patience >= 0.0, "seconds ≥ 0")
-    fewest = None if order.least_batch is None else _whole("least_batch", order.least_batch, copies, 1, shape[1])
-    aim = None if order.aim is None else _array("aim", order.aim, shape).astype(np.int64)
-    drop = None if order.drop is None else _whole("drop", order.drop, shape, 0, 1).astype(np.bool_)
-    return Order(length, join, key if by_priority else None, None if by_priority else key, patience, fewest, aim, drop)
+    fewest = None if decision.least_batch is None else _whole("least_batch", decision.least_batch, copies, 1, shape[1])
+    aim = None if decision.aim is None else _array("aim", decision.aim, shape).astype(np.int64)
+    drop = None if decision.drop is None else _whole("drop", decision.drop, shape, 0, 1).astype(np.bool_)
+    return ContinuousDecision(
+        length, join, key if by_priority else None, None if by_priority else key, patience, fewest, aim, drop
+    )
 
 
-def check_drop(order: Order, state: ContinuousState, over: BoolArray | None = None) -> None:
-    """``ValueError`` where an order (n, K) gives up a request that isn't there; copies ``over`` don't matter."""
-    if order.drop is None:
+def check_drop(decision: ContinuousDecision, state: ContinuousState, over: BoolArray | None = None) -> None:
+    """``ValueError`` where a decision (n, K) gives up a request that isn't there; copies ``over`` don't matter."""
+    if decision.drop is None:
         return
     allowed = state.busy & (state.demand is not None)
     if over is not None:
         allowed = allowed | over[:, None]
-    require("drop", order.drop, allowed | ~order.drop, "False for a device without a request that can end")
+    require("drop", decision.drop, allowed | ~decision.drop, "False for a device without a request that can end")
 
 
 def _key(priority: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:

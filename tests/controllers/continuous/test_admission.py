@@ -17,9 +17,9 @@ def test_admission_drops_what_would_be_late_and_has_not_begun():
     rate = device_rates(scenario, state, length[:, None], present(state))[0, 0]
     demand = state.demand.changed(due=100.0 / rate[None] + [[1e-6, -1e-6, -1e-6, np.inf]])
     demand = demand.changed(output=demand.output + np.array([[0, 0, 1, 0]]))  # the third has one token
-    order = Admission(scenario, base=base)(state.changed(demand=demand))
-    assert order.drop.tolist() == [[False, True, False, False]]
-    assert (order.draft_length == length).all()
+    decision = Admission(scenario, base=base)(state.changed(demand=demand))
+    assert decision.drop.tolist() == [[False, True, False, False]]
+    assert (decision.draft_length == length).all()
     assert not Admission(scenario, base=base, margin=0.9)(state.changed(demand=demand)).drop.any()
     soon = demand.changed(due=np.full((1, 4), np.inf), first_due=np.array([[0.01, 5.0, 0.01, np.inf]]))
     assert Admission(scenario, base=base)(state.changed(demand=soon)).drop.tolist() == [[True, False, False, False]]
@@ -32,8 +32,8 @@ def test_admission_is_like_its_base():
     base = ms.make_scheduler("plus-two-minus-one", scenario)
     scheduler = Admission(scenario, base=base)
     for batch in (0, 1, 1):
-        order = scheduler(shown(core, 2, 2, batch))
-    assert (order.draft_length > base.start).all()
+        decision = scheduler(shown(core, 2, 2, batch))
+    assert (decision.draft_length > base.start).all()
     scheduler.reset()
     assert (scheduler(shown(core, 0, 0, 1)).draft_length == base.start).all()
 

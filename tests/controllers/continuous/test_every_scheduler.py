@@ -51,7 +51,7 @@ def test_it_is_a_function_of_the_state(name):
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("name", NAMES)
 def test_its_orders_keep_a_system_going(name, law):
-    """The core refuses bad orders and those that wait for ever."""
+    """The core refuses bad decisions and those that wait for ever."""
     scheduler = make(name, ms.Scenario.preset("qwen3.5", num_users=4, **LAWS[law]))
     core = core_for(scheduler, 3)
     served = np.zeros((3, 4))
@@ -69,9 +69,9 @@ def test_hostile_states(name, users):
     core.hold(hostile(scenario, np.random.default_rng(users), 40))
     with np.errstate(invalid="raise", divide="raise", over="raise"):
         for _ in range(10):
-            passage = core.step(scheduler(core.state))
-            assert np.isfinite(passage.duration).all()
-            assert (passage.batch_size > 0).all()
+            outcome = core.step(scheduler(core.state))
+            assert np.isfinite(outcome.duration).all()
+            assert (outcome.batch_size > 0).all()
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"barrier", "synchronous", "greedy", "clock", "plan"}))
@@ -145,10 +145,10 @@ def test_weights_lengthen_the_drafts_of_who_counts_more():
     plain = ms.make_scheduler("groups", scenario, groups=2)(state)
     even = ms.make_scheduler("groups", scenario, groups=2, weights=np.ones(6))(state)
     weights = np.array([3.0, 1.0, 1.0, 0.1, 1.0, 1.0])
-    order = ms.make_scheduler("groups", scenario, groups=2, weights=weights)(state)
+    decision = ms.make_scheduler("groups", scenario, groups=2, weights=weights)(state)
     assert (plain.draft_length == even.draft_length).all()
-    assert (order.draft_length[:, 0] >= plain.draft_length[:, 0]).all()
-    assert order.draft_length[:, 0].sum() > plain.draft_length[:, 0].sum()
-    assert order.draft_length[:, 3].sum() < plain.draft_length[:, 3].sum()
+    assert (decision.draft_length[:, 0] >= plain.draft_length[:, 0]).all()
+    assert decision.draft_length[:, 0].sum() > plain.draft_length[:, 0].sum()
+    assert decision.draft_length[:, 3].sum() < plain.draft_length[:, 3].sum()
     with pytest.raises(ValueError, match=r"weights\[1\]: expected numbers ≥ 0"):
         ms.make_scheduler("groups", scenario, groups=2, weights=np.array([1.0, -1.0, 1, 1, 1, 1]))(state)

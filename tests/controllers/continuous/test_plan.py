@@ -46,7 +46,7 @@ def test_tables_of_different_periods_go_together():
     core = ContinuousCore(ContinuousSystem.of(SCENARIO, "static"), 2, drawn=False)
     core.hold(state)
     verified = [core.step(scheduler(core.state)) for _ in range(6)]
-    lengths = [passage.draft_length.tolist() for passage in verified]
+    lengths = [outcome.draft_length.tolist() for outcome in verified]
     assert [row[0] for row in lengths] == [[3, 3, 0, 0], [0, 0, 4, 4]] * 3
     assert [row[1] for row in lengths] == [[2, 2, 0, 0], [0, 0, 5, 0], [3, 0, 0, 6]] * 2
 
@@ -65,7 +65,7 @@ def test_it_takes_over_from_another_scheduler():
     core.hold(state)
     scheduler(core.state)
     far = np.full((1, 4), 9)
-    core.step(ms.Order(np.full((1, 4), 3), np.array([[2, 0, 0, 0]]), priority=np.zeros((1, 4)), aim=far))
+    core.step(ms.ContinuousDecision(np.full((1, 4), 3), np.array([[2, 0, 0, 0]]), priority=np.zeros((1, 4)), aim=far))
     assert (scheduler(core.state).join > 0).any()
     core.step(scheduler(core.state))
 

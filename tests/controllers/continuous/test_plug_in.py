@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.physics.continuous.types import Glimpse
+from multispin_env.physics.continuous.types import ContinuousObserved
 from multispin_env.physics.uplink import spectral_efficiency
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=4)
@@ -32,7 +32,7 @@ def mean_error(name, steps=120):
     plug_in.base = spied
     spied.scenario = env.scenario
     for _ in range(steps):
-        env.step(env.encode_action(plug_in.decide(env.glimpse)))
+        env.step(env.encode_action(plug_in.decide(env.observed)))
     return np.mean(errors)
 
 
@@ -43,10 +43,10 @@ def test_counts_are_worth_something():
 def test_it_does_not_see_acceptance():
     env = make(2, acceptance_visible=False)
     scheduler = ms.make_scheduler_plug_in("groups+filter", env.scenario, env.assumptions, groups=2)
-    glimpse = env.glimpse
-    first = scheduler.decide(glimpse)
+    observed = env.observed
+    first = scheduler.decide(observed)
     scheduler.reset()
-    again = scheduler.decide(replace(glimpse, state=glimpse.state.changed(acceptance_rate=np.full((2, 4), 0.1))))
+    again = scheduler.decide(replace(observed, state=observed.state.changed(acceptance_rate=np.full((2, 4), 0.1))))
     assert (first.draft_length == again.draft_length).all()
 
 
@@ -64,13 +64,13 @@ def test_the_channel_is_estimated_only_where_it_may_be_old():
     spied.scenario = env.scenario
     under_way = 0
     for _ in range(20):
-        glimpse = env.glimpse
-        env.step(env.encode_action(plug_in.decide(glimpse)))
-        mean = spectral_efficiency(env.scenario, glimpse.observed.mean_gain)
-        expected = np.where(glimpse.state.starting, mean, glimpse.state.spectral_efficiency)
+        observed = env.observed
+        env.step(env.encode_action(plug_in.decide(observed)))
+        mean = spectral_efficiency(env.scenario, observed.system.mean_gain)
+        expected = np.where(observed.state.starting, mean, observed.state.spectral_efficiency)
         assert taken[-1].spectral_efficiency == pytest.approx(expected, rel=1e-12)
-        assert (taken[-1].acceptance_rate == glimpse.observed.acceptance_rate).all()
-        under_way += (~glimpse.state.starting).sum()
+        assert (taken[-1].acceptance_rate == observed.system.acceptance_rate).all()
+        under_way += (~observed.state.starting).sum()
     assert under_way > 0
 
 
@@ -105,16 +105,18 @@ def test_a_single_copy_is_one_of_many():
     one.reset(seed=0)
     plug_ins = [ms.make_scheduler_plug_in("groups+beta", many.scenario, many.assumptions) for _ in "ab"]
     for _ in range(15):
-        orders = [plug_in.decide(env.glimpse) for plug_in, env in zip(plug_ins, (many, one), strict=True)]
-        assert orders[1].draft_length.shape == (4,)
-        assert (orders[0][0].draft_length == orders[1].draft_length).all()
-        for env, order in zip((many, one), orders, strict=True):
-            env.step(env.encode_action(order))
+        decisions = [plug_in.decide(env.observed) for plug_in, env in zip(plug_ins, (many, one), strict=True)]
+        assert decisions[1].draft_length.shape == (4,)
+        assert (decisions[0][0].draft_length == decisions[1].draft_length).all()
+        for env, decision in zip((many, one), decisions, strict=True):
+            env.step(env.encode_action(decision))
 
 
 @pytest.mark.parametrize(("name", "hidden"), [("groups+mmse", "acceptance_rate"), ("groups+filter", "drafted")])
 def test_what_is_neither_seen_nor_estimated(name, hidden):
     env = make(2, acceptance_visible=False)
-    seen = replace(env.glimpse.observed, drafted=None)
+    seen = replace(env.observed.system, drafted=None)
     with pytest.raises(ValueError, match=rf"^{hidden}: expected an array \(n, K\)"):
-        ms.make_scheduler_plug_in(name, env.scenario, env.assumptions).decide(Glimpse(env.glimpse.state, seen))
+        ms.make_scheduler_plug_in(name, env.scenario, env.assumptions).decide(
+            ContinuousObserved(env.observed.state, seen)
+        )

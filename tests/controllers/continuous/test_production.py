@@ -9,7 +9,7 @@ import multispin_env as ms
 from multispin_env.controllers.continuous.admission import Admission
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import Demand, Join, Phase
-from multispin_env.physics.continuous.validation import check_drop, checked_order
+from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
 from tests.controllers.continuous.served import LAWS, core_of, in_phase
 
 RULES = ("earliest-deadline", "value-density", "turbospec", "tetris", "ema-tiers", "plus-two-minus-one")
@@ -60,15 +60,15 @@ def test_orders_are_legal_in_any_state(name, data):
         state = state.changed(demand=None, phase=state.phase % 4)
     together = made(name, scenario)
     with np.errstate(all="raise", under="ignore"):
-        order = together(state)
+        decision = together(state)
     core = ContinuousSystem.of(scenario)
-    check_drop(checked_order(scenario, core.uplink, order, len(state.time)), state)
+    check_drop(checked_continuous_decision(scenario, core.uplink, decision, len(state.time)), state)
     busy = state.phase != Phase.IDLE
-    assert ((order.join > Join.LEAVE).any(-1) & ((order.join > 0) & busy | ~busy.any(-1)[:, None]).any(-1)).all()
+    assert ((decision.join > Join.LEAVE).any(-1) & ((decision.join > 0) & busy | ~busy.any(-1)[:, None]).any(-1)).all()
     for copy in range(len(state.time)):
         alone = made(name, scenario)(state[copy])
         for field in ("draft_length", "join", "priority", "drop"):
-            values = getattr(order, field)
+            values = getattr(decision, field)
             assert np.array_equal(getattr(alone, field), None if values is None else values[copy])
 
 
@@ -79,14 +79,14 @@ def test_a_system_goes_on_and_single_is_batch(name):
     core, batch = core_of(scenario, 3), made(name, scenario)
     alone, finished = [made(name, scenario) for _ in range(3)], 0
     for step in range(150):
-        order = batch(core.state)
+        decision = batch(core.state)
         for copy, scheduler in enumerate(alone):
             own = scheduler(core.state[copy])
-            assert (own.draft_length == order.draft_length[copy]).all()
-            assert (own.join == order.join[copy]).all()
+            assert (own.draft_length == decision.draft_length[copy]).all()
+            assert (own.join == decision.join[copy]).all()
         over = np.zeros(3, dtype=np.bool_)
         over[1] = step == 70
-        finished += core.step(order, over).served.finished.sum()
+        finished += core.step(decision, over).served.finished.sum()
     assert finished > 20
 
 
@@ -105,10 +105,10 @@ def test_the_uplink_goes_by_deadline():
     core = core_of(ms.Scenario.preset("llama2", num_users=4), 1)
     state = in_phase(core.state, np.array([[Phase.FREE, Phase.FREE, Phase.FREE, Phase.IDLE]]))
     due, first = np.array([[9.0, 7.0, 8.0, np.inf]]), np.array([[np.inf, np.inf, 1.0, np.inf]])
-    order = ms.make_scheduler("earliest-deadline", core.system.scenario)(
+    decision = ms.make_scheduler("earliest-deadline", core.system.scenario)(
         state.changed(demand=state.demand.changed(due=due, first_due=first))
     )
-    assert order.priority.argsort().tolist() == [[2, 1, 0, 3]]
+    assert decision.priority.argsort().tolist() == [[2, 1, 0, 3]]
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ def test_two_more_or_one_less():
         assert (scheduler(shown(core, drafted, accepted, 1)).draft_length == lengths).all()
     for full, end in ((True, 25), (False, 1)):
         for _ in range(30):
-            order = scheduler(shown(core, 5, 5 * full, 1))
-        assert (order.draft_length == end).all()
+            decision = scheduler(shown(core, 5, 5 * full, 1))
+        assert (decision.draft_length == end).all()
 
 
 def slow_tier(scheduler, counts):
@@ -52,12 +52,12 @@ def test_tiers_against_a_slow_walk():
         high = step % 40 < 20
         drafted = rng.integers(0, 3, (4, 6)) * 4
         accepted = np.minimum(rng.integers(2 if high else 0, 9 if high else 3, (4, 6)), 8) * (drafted > 0)
-        order = scheduler(shown(core, drafted, accepted, 1))
+        decision = scheduler(shown(core, drafted, accepted, 1))
         for copy, user in np.ndindex(4, 6):
             if drafted[copy, user]:
                 counts[copy][user].append(int(accepted[copy, user]))
-            assert order.draft_length[copy, user] == slow_tier(scheduler, counts[copy][user])
-        visited |= set(order.draft_length.ravel().tolist())
+            assert decision.draft_length[copy, user] == slow_tier(scheduler, counts[copy][user])
+        visited |= set(decision.draft_length.ravel().tolist())
     assert visited == {2, 3, 5, 8}
 
 
@@ -69,8 +69,8 @@ def test_memory_ends_with_an_episode_another_batch_or_reset(name):
 
     def learn():
         for _ in range(40):
-            order = scheduler(shown(core, 4, 0, 1))
-        assert (order.draft_length < first).all()
+            decision = scheduler(shown(core, 4, 0, 1))
+        assert (decision.draft_length < first).all()
 
     learn()
     after = scheduler(shown(core, 0, 0, np.array([0, 1, 0]))).draft_length

@@ -80,7 +80,7 @@ def test_laxities_and_drops():
     demand, now = state.demand, state.time[:, None]
     base = ms.make_scheduler("groups", SCENARIO)
     before = base(state)
-    order = Deadlines(SCENARIO, base, need=0.05)(state)
+    decision = Deadlines(SCENARIO, base, need=0.05)(state)
     laxity = demand.due - now - 0.05 * demand.wanted
     upload = SCENARIO.bits_per_token / (SCENARIO.total_bandwidth * state.spectral_efficiency)
     begun = (state.phase != ms.Phase.FREE) & (state.phase != ms.Phase.IDLE)
@@ -88,14 +88,14 @@ def test_laxities_and_drops():
     first += SCENARIO.verification_fixed_time + SCENARIO.verification_time_per_draft
     laxity = np.clip(np.minimum(laxity, demand.first_due - now - first), -NO_HURRY, NO_HURRY)
     busy = state.phase != ms.Phase.IDLE
-    assert (order.drop == (busy & (laxity < 0.0))).all()
-    assert order.drop.any()
-    assert not order.drop.all()
-    assert (order.draft_length == before.draft_length).all()
-    assert (order.join == before.join).all()
+    assert (decision.drop == (busy & (laxity < 0.0))).all()
+    assert decision.drop.any()
+    assert not decision.drop.all()
+    assert (decision.draft_length == before.draft_length).all()
+    assert (decision.join == before.join).all()
     for row in range(len(laxity)):
         ranked = sorted(range(5), key=lambda k: (before.priority[row, k], laxity[row, k]))
-        assert (np.diff(order.priority[row, ranked]) >= 0).all()
+        assert (np.diff(decision.priority[row, ranked]) >= 0).all()
 
 
 def test_deadlines_change_nothing_where_requests_are_endless():
@@ -116,18 +116,18 @@ def test_load_aware_is_own_pace_with_deadlines():
 
 @pytest.mark.parametrize("name", [*RULES, *(f"{name}+deadlines" for name in RULES[:-2])])
 def test_its_orders_keep_a_system_with_requests_going(name):
-    """The core refuses bad orders and those that wait for ever; no device is left out."""
+    """The core refuses bad decisions and those that wait for ever; no device is left out."""
     scheduler = ms.make_scheduler(name, SCENARIO)
     core = core_for(scheduler)
     tokens = np.zeros((4, 5))
     with np.errstate(invalid="raise", divide="raise", over="raise"):
         while (core.state.time < 8.0).all():
-            order = scheduler(core.state)
+            decision = scheduler(core.state)
             one = scheduler(core.state[1])
-            for field in fields(order):
-                together = getattr(order, field.name)
+            for field in fields(decision):
+                together = getattr(decision, field.name)
                 assert together is None or np.array_equal(together[1], getattr(one, field.name)), field.name
-            tokens += core.step(order).tokens
+            tokens += core.step(decision).tokens
     assert (tokens.sum(0) > 0).all()
 
 
@@ -140,8 +140,8 @@ def test_nobody_waits_for_idle_devices():
         for _ in range(30):
             working = (core.state.demand.wanted > 0).sum(-1)
             assert (working <= 1).all()
-            passage = core.step(scheduler(core.state))
-            assert (passage.duration[working == 1] < 1.0).all(), name
+            outcome = core.step(scheduler(core.state))
+            assert (outcome.duration[working == 1] < 1.0).all(), name
             alone += (working == 1).sum()
         assert alone > 30
 

@@ -41,8 +41,8 @@ def played(scenario, state, table):
         length = table[np.arange(copies)[:, None], (batch + offset) % periods, np.arange(users)]
         aim = np.where(core.state.phase == ms.Phase.FREE, batch + offset, core.state.aim)
         join = np.where(aim == batch, ms.Join.WAIT, ms.Join.LEAVE)
-        passage = core.step(ms.Order(length, join, priority=aim.astype(float), aim=aim))
-        tokens += passage.tokens.sum(-1) * (batch >= periods)
+        outcome = core.step(ms.ContinuousDecision(length, join, priority=aim.astype(float), aim=aim))
+        tokens += outcome.tokens.sum(-1) * (batch >= periods)
         ends.append(core.state.time)
     return tokens / (ends[-1] - ends[periods - 1])
 

@@ -31,19 +31,19 @@ def test_a_copy_is_the_same_whatever_others_there_are():
 
 
 def test_requests_are_the_same_for_every_scheduler():
-    """Those that ask for next to nothing are served at once, so the last passage ends with the last arrival."""
+    """Those that ask for next to nothing are served at once, so the last step ends with the last arrival."""
     asked = workload(mean_output=1.0)
     runs = [
         ms.serve(scheduler, asked, copies=4, warm_up=0.0, horizon=20.0)
         for scheduler in (GREEDY, ms.make_scheduler("groups", SCENARIO), SERVER_ONLY["autoregressive"](SCENARIO)[0])
     ]
     for run in runs[1:]:
-        assert (np.abs(run.arrivals - runs[0].arrivals) <= 1).all()  # one that came in the very last passage
+        assert (np.abs(run.arrivals - runs[0].arrivals) <= 1).all()  # one that came in the very last step
     assert runs[0].arrivals.sum() > 100
 
 
 def test_the_window_is_that_which_was_asked_for():
-    longest = 1.0  # s, more than a passage with work
+    longest = 1.0  # s, more than a step with work
     run = ms.serve(GREEDY, workload(rate=20.0), copies=4, **SHORT)
     assert (run.time > SHORT["horizon"] - longest).all()
     assert (run.time < SHORT["horizon"] + longest).all()

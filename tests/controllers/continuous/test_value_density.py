@@ -55,15 +55,15 @@ def test_a_late_request_is_left_where_it_costs_more_than_it_brings():
     ]
     assert joins == [[Join.LEAVE, Join.WAIT, Join.WAIT], [Join.WAIT] * 3, [Join.WAIT] * 3]
     alone = in_phase(state, np.array([[Phase.READY, Phase.IDLE, Phase.IDLE]]))
-    order = scheduler(alone.changed(demand=alone.demand.changed(due=np.array([[-1.0, np.inf, np.inf]]))))
-    assert order.join[0].tolist() == [Join.WAIT, Join.TAKE, Join.TAKE]
+    decision = scheduler(alone.changed(demand=alone.demand.changed(due=np.array([[-1.0, np.inf, np.inf]]))))
+    assert decision.join[0].tolist() == [Join.WAIT, Join.TAKE, Join.TAKE]
 
 
 def test_a_draft_that_is_cut_is_the_one_that_starts():
-    """What `value-density` expects of a draft is what the core makes of the order."""
+    """What `value-density` expects of a draft is what the core makes of the decision."""
     scenario = ms.Scenario.preset("llama2", num_users=2)
     state = in_phase(core_of(scenario, 1).state, np.zeros((1, 2), dtype=np.int64))
     state = state.changed(demand=state.demand.changed(wanted=np.array([[3, 1]])))
-    order = ms.make_scheduler("value-density", scenario)(state)
-    begun = started(scenario, state, order, None, state.demand.wanted - 1)
-    assert (under_way(scenario, state, order.draft_length) == begun.draft_length).all()
+    decision = ms.make_scheduler("value-density", scenario)(state)
+    begun = started(scenario, state, decision, None, state.demand.wanted - 1)
+    assert (under_way(scenario, state, decision.draft_length) == begun.draft_length).all()

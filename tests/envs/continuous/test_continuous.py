@@ -122,7 +122,7 @@ def test_the_price_is_the_rate_of_groups_unless_it_is_chosen():
 
 
 def test_a_pass_may_take_longer_than_the_price_is_measured():
-    """A passage is counted all the same, so that the price is a number."""
+    """A step is counted all the same, so that the price is a number."""
     system = ContinuousSystem.of(ms.Scenario.preset("llama2", num_users=2, verification_fixed_time=40.0))
     assert 0.0 < reference_rate(system) < 2 * 26 / 40.0
 

@@ -1,4 +1,4 @@
-"""Standing orders to actions and back, in every encoding."""
+"""Standing decisions to actions and back, in every encoding."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def random_orders(scenario, rng, copies, by_priority=True):
     join[:, 0] = 1
     key = rng.integers(-3, 4, shape).astype(float) if by_priority else rng.dirichlet(np.ones(shape[1]), copies)
     length = rng.integers(scenario.min_draft_length, scenario.max_draft_length, shape, endpoint=True)
-    return ms.Order(length, join, *((key, None) if by_priority else (None, key)))
+    return ms.ContinuousDecision(length, join, *((key, None) if by_priority else (None, key)))
 
 
 def same_ranking(one, other):
@@ -40,21 +40,21 @@ def test_orders_come_back(name, way, rng):
     for users in (1, 2, 7, 30):
         scenario = ms.Scenario.preset("llama2", num_users=users, min_draft_length=users % 2)
         codec = codec_of(name, scenario, DISCIPLINES[way])
-        order = random_orders(scenario, rng, 40, way == "serial")
+        decision = random_orders(scenario, rng, 40, way == "serial")
         state = next(states_of(scenario, 40, 1))
-        action = codec.encode(order, state)
+        action = codec.encode(decision, state)
         assert action.shape == (40, users, codec.columns)
         assert action.dtype == np.float32
         again = codec.decode(action, state)
-        assert (again.draft_length == order.draft_length).all()
-        assert (again.join == order.join).all()
+        assert (again.draft_length == decision.draft_length).all()
+        assert (again.join == decision.join).all()
         if way == "serial":
             assert again.share is None
-            assert same_ranking(again.priority, order.priority)
+            assert same_ranking(again.priority, decision.priority)
         else:
             assert again.priority is None
-            large = order.share > 1e-3 * order.share.max(-1, keepdims=True)
-            assert again.share[large] == pytest.approx(order.share[large], rel=1e-5, abs=1e-5)
+            large = decision.share > 1e-3 * decision.share.max(-1, keepdims=True)
+            assert again.share[large] == pytest.approx(decision.share[large], rel=1e-5, abs=1e-5)
         assert (codec.encode(again, state)[..., :2] == action[..., :2]).all()
 
 
@@ -62,23 +62,23 @@ def test_full_says_everything(rng):
     scenario = ms.Scenario.preset("llama2", num_users=5)
     codec = codec_of("full", scenario)
     (*_, state) = states_of(scenario, 6, 4)
-    order = replace(
+    decision = replace(
         random_orders(scenario, rng, 6),
         patience=np.array([0.0, 1e-4, 0.02, 3.0, 1e4, np.inf]),
         least_batch=np.array([1, 2, 3, 4, 5, 1]),
         aim=state.batch[:, None] + rng.integers(0, 64, (6, 5)),
     )
-    again = codec.decode(codec.encode(order, state), state)
-    assert again.patience == pytest.approx(order.patience, rel=1e-5)
+    again = codec.decode(codec.encode(decision, state), state)
+    assert again.patience == pytest.approx(decision.patience, rel=1e-5)
     assert again.patience[[0, 5]].tolist() == [0.0, np.inf]
-    assert (again.least_batch == order.least_batch).all()
-    assert (again.aim == order.aim).all()
+    assert (again.least_batch == decision.least_batch).all()
+    assert (again.aim == decision.aim).all()
 
 
 @pytest.mark.parametrize("users", [2, 8])
 @pytest.mark.parametrize("name", RULES)
 def test_schedulers_play_through_full(name, users):
-    """What follows from the decoded order is what follows from the order, to the bit on a serial uplink."""
+    """What follows from the decoded decision is what follows from the decision, to the bit on a serial uplink."""
     scenario = ms.Scenario.preset("qwen3.5", num_users=users)
     rule = ms.make_scheduler(name, scenario)
     way = rule.discipline
@@ -89,14 +89,14 @@ def test_schedulers_play_through_full(name, users):
             core.seed(copy, np.random.default_rng(copy))
         core.reset()
     for _ in range(12):
-        order = rule(cores[0].state)
-        passages = [
-            cores[0].step(order),
-            cores[1].step(codec.decode(codec.encode(order, cores[1].state), cores[1].state)),
+        decision = rule(cores[0].state)
+        outcomes = [
+            cores[0].step(decision),
+            cores[1].step(codec.decode(codec.encode(decision, cores[1].state), cores[1].state)),
         ]
-        times = [passage.duration for passage in passages]
+        times = [outcome.duration for outcome in outcomes]
         assert times[1] == pytest.approx(times[0], rel=1e-12 if way == "serial" else 1e-4)
-        assert (passages[0].verified == passages[1].verified).all()
+        assert (outcomes[0].verified == outcomes[1].verified).all()
         assert (cores[0].state.aim == cores[1].state.aim).all()
 
 
@@ -104,22 +104,22 @@ def test_zero_of_residual_is_groups():
     scenario = ms.Scenario.preset("llama2", num_users=6)
     codec, rule = codec_of("residual", scenario), ms.make_scheduler("groups", scenario)
     for state in states_of(scenario):
-        order = rule(state)
+        decision = rule(state)
         decoded = codec.decode(np.zeros((6, 6, 3), np.float32), state)
-        assert (decoded.draft_length == order.draft_length).all()
-        assert (decoded.join == order.join).all()
+        assert (decoded.draft_length == decision.draft_length).all()
+        assert (decoded.join == decision.join).all()
         free = state.phase == ms.Phase.FREE
-        assert (decoded.aim[free] == order.aim[free]).all()
-        assert same_ranking(decoded.priority, order.priority)
-        assert decoded.patience is order.patience is None
-        assert (codec.encode(order, state) == 0.0).all()
+        assert (decoded.aim[free] == decision.aim[free]).all()
+        assert same_ranking(decoded.priority, decision.priority)
+        assert decoded.patience is decision.patience is None
+        assert (codec.encode(decision, state) == 0.0).all()
 
 
 def test_residual_moves_what_it_says():
     scenario = ms.Scenario.preset("llama2", num_users=6)
     codec, rule = codec_of("residual", scenario, patience=0.7), ms.make_scheduler("groups", scenario)
     (*_, state) = (one for one in states_of(scenario, steps=6) if (one.phase[:, 0] == ms.Phase.FREE).any())
-    order = rule(state)
+    decision = rule(state)
     nothing = np.zeros((6, 6, 3), np.float32)
 
     def moved(column, value, device=0):
@@ -130,17 +130,17 @@ def test_residual_moves_what_it_says():
     assert (codec.decode(nothing, state).patience == 0.7).all()
     assert (moved(0, 1.0).draft_length[:, 0] == scenario.max_draft_length).all()
     assert (moved(0, -1.0).draft_length[:, 0] == scenario.min_draft_length).all()
-    assert (moved(0, 0.2).draft_length[:, 1:] == order.draft_length[:, 1:]).all()
+    assert (moved(0, 0.2).draft_length[:, 1:] == decision.draft_length[:, 1:]).all()
     aside = moved(1, -0.9)
     assert (aside.join[:, 0] == ms.Join.TAKE).all()
     assert (aside.priority[:, 0] > aside.priority[:, 1:].max(-1)).all()
     later = moved(1, 0.9)
     free = state.phase[:, 0] == ms.Phase.FREE
-    assert (later.aim[free, 0] == order.aim[free, 0] + 1).all()
-    waited = order.join[:, 0] == ms.Join.WAIT
-    others = (order.join[:, 1:] == ms.Join.WAIT).any(-1)
+    assert (later.aim[free, 0] == decision.aim[free, 0] + 1).all()
+    waited = decision.join[:, 0] == ms.Join.WAIT
+    others = (decision.join[:, 1:] == ms.Join.WAIT).any(-1)
     assert (later.join[waited & others, 0] == ms.Join.LEAVE).all()
-    assert (moved(1, -0.4).join[order.join[:, 0] == ms.Join.LEAVE, 0] == ms.Join.WAIT).all()
+    assert (moved(1, -0.4).join[decision.join[:, 0] == ms.Join.LEAVE, 0] == ms.Join.WAIT).all()
     for end, extreme in ((1.0, np.max), (-1.0, np.min)):
         priority = moved(2, end).priority
         assert (priority[:, 0] == extreme(priority, -1)).all()
@@ -155,16 +155,16 @@ def test_drops_come_back_and_are_of_devices_with_a_request(name, rng):
     idle = 0
     for state in states_of(scenario, 20, 30, "greedy", BUSY):
         busy = state.phase != ms.Phase.IDLE
-        order = replace(random_orders(scenario, rng, 20), drop=busy & (rng.random((20, 5)) < 0.4))
-        action = codec.encode(order, state)
+        decision = replace(random_orders(scenario, rng, 20), drop=busy & (rng.random((20, 5)) < 0.4))
+        action = codec.encode(decision, state)
         again = codec.decode(action, state)
-        assert (again.drop == order.drop).all()
+        assert (again.drop == decision.drop).all()
         assert (codec.encode(again, state)[..., -1] == action[..., -1]).all()
         action[..., -1] = rng.choice([0.5, 1.0], (20, 5))
         assert (codec.decode(action, state).drop == busy).all()
         action[..., -1] = rng.choice([-1.0, -0.5], (20, 5))
         assert not codec.decode(action, state).drop.any()
-        assert codec.decode(codec.encode(replace(order, drop=None), state), state).drop.sum() == 0
+        assert codec.decode(codec.encode(replace(decision, drop=None), state), state).drop.sum() == 0
         idle += (~busy).sum()
     assert idle > 0
 
@@ -174,8 +174,8 @@ def test_the_other_columns_are_the_same_with_drops(name, rng):
     scenario = ms.Scenario.preset("llama2", num_users=5)
     plain, codec = codec_of(name, scenario), codec_of(name, scenario, **DEADLINES)
     (*_, state) = states_of(scenario, 20, 9, "greedy", BUSY)
-    order = random_orders(scenario, rng, 20)
-    assert (codec.encode(order, state)[..., :-1] == plain.encode(order, state)).all()
+    decision = random_orders(scenario, rng, 20)
+    assert (codec.encode(decision, state)[..., :-1] == plain.encode(decision, state)).all()
     action = rng.uniform(-1.0, 1.0, (20, 5, codec.columns))
     one, other = codec.decode(action, state), plain.decode(action[..., :-1], state)
     assert other.drop is None
@@ -189,23 +189,23 @@ def test_zero_of_residual_with_requests_is_the_rule_with_deadlines():
     codec, rule = codec_of("residual", scenario, **DEADLINES), ms.make_scheduler("greedy+deadlines", scenario)
     dropped = 0
     for state in states_of(scenario, 6, 60, "greedy", BUSY):
-        order = rule(state)
+        decision = rule(state)
         for column in (0.0, 0.33, -0.33):
             action = np.zeros((6, 5, 4), np.float32)
             action[..., 3] = column
             decoded = codec.decode(action, state)
-            assert (decoded.draft_length == order.draft_length).all()
-            assert (decoded.join == order.join).all()
-            assert (decoded.drop == order.drop).all()
-            assert same_ranking(decoded.priority, order.priority)
-        assert (codec.encode(order, state) == 0.0).all()
-        dropped += order.drop.sum()
+            assert (decoded.draft_length == decision.draft_length).all()
+            assert (decoded.join == decision.join).all()
+            assert (decoded.drop == decision.drop).all()
+            assert same_ranking(decoded.priority, decision.priority)
+        assert (codec.encode(decision, state) == 0.0).all()
+        dropped += decision.drop.sum()
     assert dropped > 0
 
 
 @pytest.mark.parametrize("name", ["greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "barrier"])
 def test_schedulers_with_requests_play_through_full(name):
-    """What follows from the decoded order is what follows from the order."""
+    """What follows from the decoded decision is what follows from the decision."""
     scenario = ms.Scenario.preset("llama2", num_users=4)
     rule = ms.make_scheduler(name, scenario)
     codec = codec_of("full", scenario, DISCIPLINES[rule.discipline], **DEADLINES)
@@ -216,13 +216,13 @@ def test_schedulers_with_requests_play_through_full(name):
             core.seed(copy, np.random.default_rng(copy))
         core.reset()
     for _ in range(60):
-        order = rule(cores[0].state)
-        orders = [order, codec.decode(codec.encode(order, cores[1].state), cores[1].state)]
-        passages = [core.step(one) for core, one in zip(cores, orders, strict=True)]
+        decision = rule(cores[0].state)
+        decisions = [decision, codec.decode(codec.encode(decision, cores[1].state), cores[1].state)]
+        outcomes = [core.step(one) for core, one in zip(cores, decisions, strict=True)]
         exact = rule.discipline == "serial"
-        assert passages[1].duration == pytest.approx(passages[0].duration, rel=1e-12 if exact else 1e-3)
-        assert (passages[0].tokens == passages[1].tokens).all()
-        assert (passages[0].served.dropped == passages[1].served.dropped).all()
+        assert outcomes[1].duration == pytest.approx(outcomes[0].duration, rel=1e-12 if exact else 1e-3)
+        assert (outcomes[0].tokens == outcomes[1].tokens).all()
+        assert (outcomes[0].served.dropped == outcomes[1].served.dropped).all()
 
 
 @pytest.mark.parametrize("name", ORDER_ENCODINGS.names())
@@ -268,9 +268,9 @@ def test_bad_actions_and_orders_are_one_sentence(name):
             env.step(bad)
         assert (env.state.time, env.state.batch) == (before.time, before.batch)
     with pytest.raises(ValueError, match=r"^join\[0, 0\]: expected 1 or 2 for one device at least, got 0$"):
-        env.encode_action(ms.Order(np.full(3, 4), np.zeros(3, int)))
+        env.encode_action(ms.ContinuousDecision(np.full(3, 4), np.zeros(3, int)))
     with pytest.raises(ValueError, match=r"^draft_length: expected shape \(1, 3\), got \(1, 2\)$"):
-        env.encode_action(ms.Order(np.full(2, 4), np.ones(3, int)))
+        env.encode_action(ms.ContinuousDecision(np.full(2, 4), np.ones(3, int)))
 
 
 @pytest.mark.parametrize(("reference", "rules"), [("prices", {}), ("own-pace", {}), ("groups+deadlines", DEADLINES)])
@@ -281,11 +281,11 @@ def test_tuned_options_are_those_of_the_rule(reference, rules):
     rule = ms.make_scheduler(reference, scenario)
     assert codec.columns == len(rule.tunable) == len(codec.rule.tunable)
     for state in states_of(scenario, 6, 12, reference, BUSY if rules else None):
-        order, decoded = rule(state), codec.decode(np.zeros((6, 5, codec.columns), np.float32), state)
-        assert (decoded.draft_length == order.draft_length).all()
-        assert (decoded.join == order.join).all()
-        assert (decoded.drop is None) == (order.drop is None)
-        assert not codec.encode(order, state).any()
+        decision, decoded = rule(state), codec.decode(np.zeros((6, 5, codec.columns), np.float32), state)
+        assert (decoded.draft_length == decision.draft_length).all()
+        assert (decoded.join == decision.join).all()
+        assert (decoded.drop is None) == (decision.drop is None)
+        assert not codec.encode(decision, state).any()
         for column, (name, tunable) in enumerate(rule.tunable.items()):
             action = np.zeros((6, 5, codec.columns), np.float32)
             action[:3, :, column], action[3:, :, column] = -1.0, 1.0

@@ -17,9 +17,9 @@ def test_counts_are_those_of_an_independent_count(env_id):
     hits, misses, age = (np.zeros((6, 4), int) for _ in range(3))
     rng, ended, absent = np.random.default_rng(0), 0, 0
     for _ in range(80):
-        rate, task = env.state.acceptance_rate, env.decode_observation(observation).observed.task
+        rate, task = env.state.acceptance_rate, env.decode_observation(observation).system.task
         observation, _, _, truncated, info = env.step(anything(env, rng))
-        seen, verified = env.decode_observation(observation).observed, info["tokens"] > 0.0
+        seen, verified = env.decode_observation(observation).system, info["tokens"] > 0.0
         if truncated.any():
             break
         assert (seen.drafted == info["draft_length"]).all()
@@ -77,7 +77,7 @@ def test_an_old_channel_is_that_of_the_last_cycle(env_id, law):
         after, verified = env.state, info["tokens"] > 0.0
         start = (after.phase == ms.Phase.FREE) | (after.phase == ms.Phase.IDLE)
         last = np.where(start, np.where(verified, before.spectral_efficiency, last), after.spectral_efficiency)
-        assert (env.glimpse.state.spectral_efficiency == last).all()
+        assert (env.observed.state.spectral_efficiency == last).all()
         assert env.decode_observation(observation).state.spectral_efficiency == pytest.approx(last, rel=1e-5)
         starting += start.sum()
         assert ((after.spectral_efficiency == last) | start).all()
@@ -99,14 +99,14 @@ def test_what_is_reported_changes_nothing_that_happens(env_id):
 
 @pytest.mark.parametrize("hidden", [HIDDEN, OLD, BLIND], ids=["acceptance", "channel", "both"])
 @pytest.mark.parametrize("env_id", BOTH)
-def test_a_glimpse_is_what_the_observation_shows(env_id, hidden):
+def test_observed_is_what_the_observation_shows(env_id, hidden):
     env, rng = make(env_id, **hidden), np.random.default_rng(0)
     env.reset(seed=0)
     for _ in range(30):
         observation, *_ = env.step(anything(env, rng))
-    shown, known = env.decode_observation(observation), env.glimpse
+    shown, known = env.decode_observation(observation), env.observed
     for name in ms.Observed.__slots__:
-        one, other = getattr(shown.observed, name), getattr(known.observed, name)
+        one, other = getattr(shown.system, name), getattr(known.system, name)
         assert (one is None) == (other is None), name
         assert one is None or other == pytest.approx(one, rel=1e-5), name
     for name in ("spectral_efficiency", "acceptance_rate", "phase", "draft_length", "drafting_left", "age"):
@@ -114,7 +114,7 @@ def test_a_glimpse_is_what_the_observation_shows(env_id, hidden):
     assert same(env._engine.observations.encode(known), observation)
     hides = "acceptance_visible" in hidden
     assert (known.state.acceptance_rate != env.state.acceptance_rate).all() == hides
-    assert (known.observed.acceptance_rate is None) == hides
+    assert (known.system.acceptance_rate is None) == hides
 
 
 def test_beliefs_come_nearer_to_the_truth_with_time():
@@ -122,7 +122,7 @@ def test_beliefs_come_nearer_to_the_truth_with_time():
     env.reset(seed=0)
     nothing, errors = np.zeros(env.action_space.shape, np.float32), []
     for _ in range(160):
-        errors.append(np.abs(env.glimpse.state.acceptance_rate - env.state.acceptance_rate).mean())
+        errors.append(np.abs(env.observed.state.acceptance_rate - env.state.acceptance_rate).mean())
         env.step(nothing)
     first, middle, last = errors[0], np.mean(errors[50:60]), np.mean(errors[-10:])
     assert last < 0.8 * middle

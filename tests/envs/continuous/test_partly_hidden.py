@@ -90,7 +90,7 @@ def test_zero_of_residual_is_the_scheduler_with_what_the_counts_say(env_id, name
     env.reset(seed=0)
     nothing, differ = np.zeros(env.action_space.shape, np.float32), 0
     for _ in range(40):
-        expected, decoded, known = plug_in.decide(env.glimpse), env.decode_action(nothing), truth(env.state)
+        expected, decoded, known = plug_in.decide(env.observed), env.decode_action(nothing), truth(env.state)
         assert (decoded.draft_length == expected.draft_length).all()
         assert (decoded.join == expected.join).all()
         differ += (decoded.draft_length != known.draft_length).sum()
@@ -105,7 +105,7 @@ def test_without_spread_requests_have_the_rates_of_their_tasks():
     env.reset(seed=0)
     plain.reset(seed=0)
     assert (env.state.acceptance_rate == plain.state.acceptance_rate).all()
-    assert env.glimpse.state.acceptance_rate == pytest.approx(env.state.acceptance_rate, rel=1e-4)
+    assert env.observed.state.acceptance_rate == pytest.approx(env.state.acceptance_rate, rel=1e-4)
     assert env.assumptions.acceptance_spread == (0.0,) * 4
 
 

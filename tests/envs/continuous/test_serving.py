@@ -20,7 +20,7 @@ QUANTILE_NAMES = [f"{name}_p{percent}" for name in ("ttft", "tpot", "e2el") for 
 
 
 def episode(env, seed, action=None):
-    """Passages' begins, rewards and infos of an episode of random actions that seldom drop, or of one action."""
+    """Steps' begins, rewards and infos of an episode of random actions that seldom drop, or of one action."""
     env.reset(seed=seed)
     rng = np.random.default_rng(0)
     begun = 0.0
@@ -51,16 +51,16 @@ def test_rewards_are_of_requests_in_time(rewarded):
 
 
 def test_what_is_told_is_what_a_log_of_the_same_passages_says():
-    """The core played beside it, with the orders that the actions mean."""
+    """The core played beside it, with the decisions that the actions mean."""
     env = gym.make(ID, action="plain", **SMALL).unwrapped
     steps = []
     play = env._engine._play
-    env._engine._play = lambda order, over: steps.append(play(order, over)) or steps[-1]
+    env._engine._play = lambda decision, over: steps.append(play(decision, over)) or steps[-1]
     *_, (_, _, _, last) = told = list(episode(env, 1))
     assert sum(info["dropped"].sum() for *_, info in told) > 0
     log = ServiceLog(1, 3, 2.0)
     for (begun, _, _, info), step in zip(told, steps, strict=True):
-        log.add(step.passage, np.array([begun]))
+        log.add(step.outcome, np.array([begun]))
         run = log.result()
         for name in ("tokens_in_time", "request_goodput", "least_served"):
             assert info[name] == pytest.approx(float(getattr(run, name)[0]), rel=1e-12)

@@ -84,11 +84,13 @@ class Pair:
                 assert next(device.rates) == device.acceptance  # what a reset draws
         self.slow.serve([[*own, NEVER] for own in requests.rows], requests.closed, astuple(requests.level))
 
-    def play(self, order):
-        """Both play an order (K,), and are compared."""
-        second = self.slow.play({name: value for name, value in order.items() if value is not None})
+    def play(self, decision):
+        """Both play a decision (K,), and are compared."""
+        second = self.slow.play({name: value for name, value in decision.items() if value is not None})
         assert self.slow.now < NEVER[0]
-        first = self.core.step(ms.Order(*(None if x is None else np.asarray(x)[None] for x in fields(order))))[0]
+        first = self.core.step(
+            ms.ContinuousDecision(*(None if x is None else np.asarray(x)[None] for x in fields(decision)))
+        )[0]
         self._compare_passages(first, second)
         self._compare_states()
         return first
@@ -157,7 +159,7 @@ class Pair:
 
     def _compare_demands(self, demand):
         requests, level = [device.request for device in self.slow.devices], self.slow.level
-        drafts = self.slow.passage.served.drafts
+        drafts = self.slow.outcome.served.drafts
         counts = [(r.wanted, r.output, r.prompt if r.first is None else 0) if r else (0, 0, 0) for r in requests]
         assert np.stack([demand.wanted, demand.output, demand.prompt], -1).tolist() == list(map(list, counts))
         assert demand.queue.tolist() == [len(device.line.waiting) for device in self.slow.devices]
@@ -182,29 +184,29 @@ def acceptance_rates(scenario, task, rng):
 ORDER = ("draft_length", "join", "priority", "share", "patience", "least_batch", "aim", "drop")
 
 
-def fields(order):
-    return [order.get(name) for name in ORDER]
+def fields(decision):
+    return [decision.get(name) for name in ORDER]
 
 
 def random_order(scenario, discipline, rng, dyadic=False):
     """What a scheduler could say, and much that none would."""
     users = scenario.num_users
     low, high = scenario.min_draft_length, scenario.max_draft_length
-    order = {
+    decision = {
         "draft_length": rng.integers(low, rng.integers(low, high, endpoint=True), users, endpoint=True).tolist(),
         "join": rng.choice(3, users, p=rng.dirichlet(np.ones(3))).tolist(),
     }
-    order["join"][rng.integers(users)] = int(rng.integers(1, 3))
+    decision["join"][rng.integers(users)] = int(rng.integers(1, 3))
     if discipline == "serial":
-        order["priority"] = rng.integers(0, rng.integers(1, 5), users).astype(float).tolist()
+        decision["priority"] = rng.integers(0, rng.integers(1, 5), users).astype(float).tolist()
     elif dyadic:
-        order["share"] = [2.0 ** -int(np.ceil(np.log2(users)))] * users
+        decision["share"] = [2.0 ** -int(np.ceil(np.log2(users)))] * users
     elif rng.random() < 0.8:
-        order["share"] = rng.dirichlet(np.ones(users)).tolist()
+        decision["share"] = rng.dirichlet(np.ones(users)).tolist()
     if rng.random() < 0.5:
-        order["patience"] = rng.integers(8) / 32.0 if dyadic else float(rng.exponential(0.1))
+        decision["patience"] = rng.integers(8) / 32.0 if dyadic else float(rng.exponential(0.1))
     if rng.random() < 0.2:
-        order["aim"] = rng.integers(0, 100, users).tolist()
+        decision["aim"] = rng.integers(0, 100, users).tolist()
     if rng.random() < 0.5:
-        order["least_batch"] = int(rng.integers(1, users, endpoint=True))
-    return order
+        decision["least_batch"] = int(rng.integers(1, users, endpoint=True))
+    return decision

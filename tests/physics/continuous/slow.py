@@ -34,7 +34,7 @@ class Device:
 
 
 @dataclass
-class Passage:
+class ContinuousOutcome:
     start: float = 0.0
     duration: float = 0.0
     verified: list = field(default_factory=list)
@@ -47,12 +47,12 @@ class Passage:
 
 
 class Slow:
-    """Plays standing orders: dictionaries of lists and numbers."""
+    """Plays decisions: dictionaries of lists and numbers."""
 
     def __init__(self, scenario, discipline, law, devices, coherence_time=0.5):
         self.scenario, self.discipline, self.law, self.tau = scenario, discipline, law, coherence_time
         self.devices, self.level = devices, Level()
-        self.now, self.epoch, self.passage = 0.0, 0.0, Passage()
+        self.now, self.epoch, self.outcome = 0.0, 0.0, ContinuousOutcome()
         self.heap, self.rates, self.version, self.batch = [], {}, 0, 0
         self.air_of_drafts = self.air_dropped = 0.0
 
@@ -89,23 +89,26 @@ class Slow:
         amplitude = complex(kept * math.sqrt(device.gain)) + scale * complex(next(device.fading), next(device.fading))
         return abs(amplitude) ** 2
 
-    def play(self, order):
+    def play(self, decision):
         """Until the next verification ends."""
         self.epoch = epoch = self.now
-        order = {"priority": None, "share": None, "patience": math.inf, "least_batch": 1} | order
-        self.order, self.passage = order, Passage(air=[0.0] * len(self.devices), tokens=[0.0] * len(self.devices))
-        if any(order.get("drop", ())):
-            self._drop([k for k, dropped in enumerate(order["drop"]) if dropped])
+        decision = {"priority": None, "share": None, "patience": math.inf, "least_batch": 1} | decision
+        self.decision, self.outcome = (
+            decision,
+            ContinuousOutcome(air=[0.0] * len(self.devices), tokens=[0.0] * len(self.devices)),
+        )
+        if any(decision.get("drop", ())):
+            self._drop([k for k, dropped in enumerate(decision["drop"]) if dropped])
         self.keys = [None] * len(self.devices)
         for k, device in enumerate(self.devices):
             if device.phase == FREE:
                 self._begin(k, device)
             self.keys[k] = self._key(k, device)
-        self.awaited = [k for k, d in enumerate(self.devices) if order["join"][k] == 2 and d.phase != IDLE]
+        self.awaited = [k for k, d in enumerate(self.devices) if decision["join"][k] == 2 and d.phase != IDLE]
         self._share_out()
         self.patient, self.busy = True, False
         heapq.heappush(self.heap, (epoch, ORDER_IS_GIVEN, 0, 0))
-        heapq.heappush(self.heap, (epoch + order["patience"], PATIENCE_ENDS, 0, 0))
+        heapq.heappush(self.heap, (epoch + decision["patience"], PATIENCE_ENDS, 0, 0))
         while True:
             self._forget_old_rates()
             time, kind, k, _ = heapq.heappop(self.heap)
@@ -124,31 +127,31 @@ class Slow:
 
     def _begin(self, k, device):
         """A draft, now; no longer than what is wanted, since the server adds a token of its own."""
-        length = self.order["draft_length"][k]
+        length = self.decision["draft_length"][k]
         if device.request:
             length = min(length, max(self.scenario.min_draft_length, device.request.wanted - 1))
         device.phase, device.length, device.began = DRAFTING, length, self.now
-        device.aim = self.order["aim"][k] if "aim" in self.order else self.batch
+        device.aim = self.decision["aim"][k] if "aim" in self.decision else self.batch
         device.draft_ends = self.now + self.scenario.round_trip_time + length * device.draft_time
         device.left = length * self.token_air(device)
         self.air_of_drafts += device.left
         heapq.heappush(self.heap, (device.draft_ends, DRAFT_ENDS, k, 0))
 
     def _key(self, k, device):
-        priority = self.order["priority"][k] if self.order["priority"] else 0.0
+        priority = self.decision["priority"][k] if self.decision["priority"] else 0.0
         return priority, device.left, max(device.draft_ends, self.epoch), k
 
     def _serve_until(self, time):
         for k, rate in self.rates.items():
             served = rate * (time - self.now)
             self.devices[k].left -= served
-            self.passage.air[k] += served
+            self.outcome.air[k] += served
         self.now = time
 
     def _share_out(self):
         """New rates, and the ends that they lead to."""
         sending = [k for k, device in enumerate(self.devices) if device.phase == UPLOADING]
-        share = self.order["share"] or [1.0 / len(self.devices)] * len(self.devices)
+        share = self.decision["share"] or [1.0 / len(self.devices)] * len(self.devices)
         if self.discipline == "serial":
             self.rates = {min(sending, key=lambda k: self.keys[k]): 1.0} if sending else {}
         elif self.discipline == "reserved":
@@ -173,11 +176,11 @@ class Slow:
             return
         ended = [j for j in self.rates if self._ends_now(j)]  # at this very instant: new rates are nothing to them
         if kind == DRAFT_ENDS:
-            self.passage.drafted_at[k] = self.now - self.epoch
+            self.outcome.drafted_at[k] = self.now - self.epoch
             self.devices[k].phase = UPLOADING
             ended += [k] if self.devices[k].left == 0.0 else []
         for j in ended + [k] * (kind == UPLOAD_ENDS):
-            self.passage.uploaded_at[j] = self.now - self.epoch
+            self.outcome.uploaded_at[j] = self.now - self.epoch
             self.devices[j].phase, self.devices[j].left = READY, 0.0
         self._share_out()
 
@@ -185,16 +188,16 @@ class Slow:
         return (self.now, UPLOAD_ENDS, j, self.version) in self.heap
 
     def _perhaps_start(self):
-        join, scenario = self.order["join"], self.scenario
+        join, scenario = self.decision["join"], self.scenario
         there = [k for k, d in enumerate(self.devices) if join[k] >= 1 and d.phase == READY]
         wanted = any(self.devices[k].phase != READY for k in self.awaited)
-        enough = len(there) >= min(self.order["least_batch"], sum(j >= 1 for j in join))
+        enough = len(there) >= min(self.decision["least_batch"], sum(j >= 1 for j in join))
         if not there or (self.patient and (wanted or not enough)):
             return
         self.busy = True
-        self.passage.start, self.passage.verified = self.now - self.epoch, there
+        self.outcome.start, self.outcome.verified = self.now - self.epoch, there
         lengths = [self.devices[k].length for k in there]
-        self.passage.lengths = dict(zip(there, lengths, strict=True))
+        self.outcome.lengths = dict(zip(there, lengths, strict=True))
         tokens = len(there) * (max(lengths) + 1) if scenario.padded_verification else sum(lengths) + len(there)
         tokens += sum(r.prompt for r in (self.devices[k].request for k in there) if r and r.first is None)
         time = scenario.verification_fixed_time + len(there) * scenario.verification_time_per_draft
@@ -204,18 +207,18 @@ class Slow:
     def _finish(self):
         self.heap = [event for event in self.heap if event[1] != PATIENCE_ENDS]
         heapq.heapify(self.heap)
-        self.passage.duration = self.now - self.epoch
+        self.outcome.duration = self.now - self.epoch
         self.batch += 1
-        for k in self.passage.verified:
+        for k in self.outcome.verified:
             device = self.devices[k]
-            self.passage.tokens[k] = self._tokens(device)
+            self.outcome.tokens[k] = self._tokens(device)
             device.gain = self._next_gain(device, self.now - device.gain_drawn)
             device.gain_drawn = self.now
             if device.request:
                 self._deliver(k, device)
             device.phase, device.length = FREE, 0
         self._take_up()
-        return self.passage
+        return self.outcome
 
     def _tokens(self, device):
         if device.luck is None:
@@ -232,7 +235,7 @@ class Slow:
 
     def _arrive(self, k):
         """The line of a device grows."""
-        line, count = self.devices[k].line, self.passage.served.arrivals
+        line, count = self.devices[k].line, self.outcome.served.arrivals
         line.arrive(self.now)
         count[k] = count.get(k, 0) + 1
         if not line.closed:
@@ -257,9 +260,9 @@ class Slow:
             device.acceptance = next(device.rates)
 
     def _deliver(self, k, device):
-        request, served, drawn = device.request, self.passage.served, self.passage.tokens[k]
+        request, served, drawn = device.request, self.outcome.served, self.outcome.tokens[k]
         served.drafts[k] = device.length, drawn - 1.0
-        self.passage.tokens[k] = gained = min(drawn, request.wanted)
+        self.outcome.tokens[k] = gained = min(drawn, request.wanted)
         request.wanted -= int(gained)
         if request.first is None:
             request.first = self.now
@@ -274,7 +277,7 @@ class Slow:
         """Their drafts are lost, whatever they do; what was sent of these was sent in vain."""
         for k in dropped:
             device = self.devices[k]
-            self.passage.served.dropped[k] = self.now - device.request.arrived
+            self.outcome.served.dropped[k] = self.now - device.request.arrived
             self.air_dropped += device.left
             device.left = 0.0
             self._end(k, device, "dropped")

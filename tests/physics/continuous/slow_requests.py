@@ -78,7 +78,7 @@ class Line:
 
 @dataclass
 class Served:
-    """What becomes of requests in a passage; by device, those alone to whom it happens."""
+    """What becomes of requests in a step; by device, those alone to whom it happens."""
 
     arrivals: dict = field(default_factory=dict)
     dropped: dict = field(default_factory=dict)  # how long after they had arrived

@@ -67,10 +67,10 @@ def test_simultaneous_events(discipline, equal):
             device.gain = float(held.spectral_efficiency[cell])
         pair.slow.efficiency = lambda device: device.gain  # through a logarithm it would not be exact
         for _ in range(40):
-            order = random_order(scenario, discipline, rng, dyadic=True)
+            decision = random_order(scenario, discipline, rng, dyadic=True)
             if equal and rng.random() < 0.7:
-                order["draft_length"] = [4] * scenario.num_users
-            pair.play(order)
+                decision["draft_length"] = [4] * scenario.num_users
+            pair.play(decision)
 
 
 def test_equal_devices_with_times_that_are_not_exact():

@@ -1,4 +1,4 @@
-"""The barrier as a special case, what is conserved, common random numbers, and bad orders."""
+"""The barrier as a special case, what is conserved, common random numbers, and bad decisions."""
 
 from dataclasses import replace
 
@@ -24,9 +24,9 @@ def core_of(scenario, copies=1, law="independent", discipline="serial", drawn=Fa
 
 
 def orders_of(dictionaries):
-    """One order (n, K) of several as `random_order` gives them, those fields alone that all of them have."""
+    """One decision (n, K) of several as `random_order` gives them, those fields alone that all of them have."""
     rows = zip(*(fields(one) for one in dictionaries), strict=True)
-    return ms.Order(*(None if None in row else np.asarray(row) for row in rows))
+    return ms.ContinuousDecision(*(None if None in row else np.asarray(row) for row in rows))
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -39,13 +39,13 @@ def test_waiting_for_everybody_is_a_round(preset, server):
     everybody = np.full((8, 6), ms.Join.WAIT)
     for _ in range(4):
         state = core.state.system
-        decision = optimal(state)
-        outcome = ms.expected_outcome(scenario, state, decision)
-        order = ms.Order(decision.draft_length, everybody, share=decision.bandwidth / scenario.total_bandwidth)
-        passage = core.step(order)
-        np.testing.assert_allclose(passage.tokens, outcome.tokens, rtol=1e-12)
-        np.testing.assert_allclose(passage.duration, outcome.round_latency, rtol=1e-12)
-        assert passage.verified.all()
+        round_decision = optimal(state)
+        expected = ms.expected_outcome(scenario, state, round_decision)
+        share = round_decision.bandwidth / scenario.total_bandwidth
+        outcome = core.step(ms.ContinuousDecision(round_decision.draft_length, everybody, share=share))
+        np.testing.assert_allclose(outcome.tokens, expected.tokens, rtol=1e-12)
+        np.testing.assert_allclose(outcome.duration, expected.round_latency, rtol=1e-12)
+        assert outcome.verified.all()
         assert (core.state.phase == ms.Phase.FREE).all()
         assert (core.state.spectral_efficiency != state.spectral_efficiency).all()  # a new channel each round
 
@@ -63,29 +63,29 @@ def test_what_is_conserved(seed, users, way, law):
     drafted = np.zeros(users)  # tokens of drafts under way
     for _ in range(12):
         before = core.state[0]
-        order = random_order(scenario, way, rng)
-        passage = core.step(orders_of([order]))[0]
+        decision = random_order(scenario, way, rng)
+        outcome = core.step(orders_of([decision]))[0]
         state = core.state[0]
         free = before.phase == ms.Phase.FREE
-        drafted = np.where(free, order["draft_length"], drafted)
-        assert passage.duration == passage.start_delay + passage.verification_time
-        assert passage.air_time.sum() <= passage.duration * (1.0 + 1e-12)
-        assert (passage.air_time >= 0.0).all()
-        assert passage.batch_size >= 1
-        assert (np.array(order["join"])[passage.verified] >= ms.Join.TAKE).all()
-        assert (passage.uploaded_at[passage.verified] <= passage.start_delay).all()
-        assert (passage.uploaded_at >= passage.drafted_at).all()
-        assert (passage.tokens[~passage.verified] == 0.0).all()
-        assert (passage.draft_length == np.where(passage.verified, drafted, 0)).all()
-        gained = passage.tokens[passage.verified]
-        assert ((gained >= 1.0) & (gained <= drafted[passage.verified] + 1.0)).all()
-        assert ((state.phase == ms.Phase.FREE) == passage.verified).all()
+        drafted = np.where(free, decision["draft_length"], drafted)
+        assert outcome.duration == outcome.start_delay + outcome.verification_time
+        assert outcome.air_time.sum() <= outcome.duration * (1.0 + 1e-12)
+        assert (outcome.air_time >= 0.0).all()
+        assert outcome.batch_size >= 1
+        assert (np.array(decision["join"])[outcome.verified] >= ms.Join.TAKE).all()
+        assert (outcome.uploaded_at[outcome.verified] <= outcome.start_delay).all()
+        assert (outcome.uploaded_at >= outcome.drafted_at).all()
+        assert (outcome.tokens[~outcome.verified] == 0.0).all()
+        assert (outcome.draft_length == np.where(outcome.verified, drafted, 0)).all()
+        gained = outcome.tokens[outcome.verified]
+        assert ((gained >= 1.0) & (gained <= drafted[outcome.verified] + 1.0)).all()
+        assert ((state.phase == ms.Phase.FREE) == outcome.verified).all()
         assert ((state.drafting_left > 0.0) == (state.phase == ms.Phase.DRAFTING)).all()
-        assert (state.air_left[(state.phase == ms.Phase.READY) | passage.verified] == 0.0).all()
+        assert (state.air_left[(state.phase == ms.Phase.READY) | outcome.verified] == 0.0).all()
         assert (state.air_left[state.phase == ms.Phase.UPLOADING] > 0.0).all()
-        assert (state.draft_length == np.where(passage.verified, 0, drafted)).all()
-        assert state.time == pytest.approx(before.time + passage.duration, rel=1e-12)
-        assert (passage.drafted_at[free] >= np.array(order["draft_length"])[free] * before.draft_time[free]).all()
+        assert (state.draft_length == np.where(outcome.verified, 0, drafted)).all()
+        assert state.time == pytest.approx(before.time + outcome.duration, rel=1e-12)
+        assert (outcome.drafted_at[free] >= np.array(decision["draft_length"])[free] * before.draft_time[free]).all()
 
 
 def cycles_of(core, rng, steps):
@@ -94,11 +94,11 @@ def cycles_of(core, rng, steps):
     channels = [[float(r)] for r in core.state.spectral_efficiency[0]]
     tokens = [[] for _ in range(users)]
     for _ in range(steps):
-        order = random_order(scenario, "serial", rng) | {"draft_length": [scenario.max_draft_length] * users}
-        passage = core.step(orders_of([order]))
-        for k in np.flatnonzero(passage.verified[0]):
+        decision = random_order(scenario, "serial", rng) | {"draft_length": [scenario.max_draft_length] * users}
+        outcome = core.step(orders_of([decision]))
+        for k in np.flatnonzero(outcome.verified[0]):
             channels[k].append(float(core.state.spectral_efficiency[0, k]))
-            tokens[k].append(float(passage.tokens[0, k]))
+            tokens[k].append(float(outcome.tokens[0, k]))
     return channels, tokens
 
 
@@ -120,23 +120,23 @@ def test_copies_are_each_as_one_alone(law):
     many = core_of(scenario, 3, law, drawn=True, seed=10)
     alone = [core_of(scenario, 1, law, drawn=True, seed=10 + copy) for copy in range(3)]
     for step in range(30):
-        orders = [
+        decisions = [
             {name: given[name] for name in ("draft_length", "join", "priority")}
             for given in (random_order(scenario, "serial", rng) for _ in range(3))
         ]
         over = np.array([step == 11, False, step % 10 == 9])
-        passage = many.step(orders_of(orders), over)
+        outcome = many.step(orders_of(decisions), over)
         for copy, core in enumerate(alone):
             if over[copy]:
                 core.reset()
                 one = None
             else:
-                one = core.step(orders_of([orders[copy]]))
+                one = core.step(orders_of([decisions[copy]]))
             for name in set(ms.ContinuousState.__slots__) - {"demand"}:
                 assert (getattr(many.state, name)[copy] == getattr(core.state, name)[0]).all(), name
             if one is not None:
-                assert (one.tokens[0] == passage.tokens[copy]).all()
-                assert one.duration[0] == passage.duration[copy]
+                assert (one.tokens[0] == outcome.tokens[copy]).all()
+                assert one.duration[0] == outcome.duration[copy]
 
 
 def test_gauss_markov_forgets_with_time():
@@ -153,11 +153,11 @@ def test_a_static_channel_stays():
     core = core_of(ms.Scenario.preset("llama2", num_users=3), law="static")
     first = core.state.spectral_efficiency
     for _ in range(5):
-        core.step(ms.Order(np.full((1, 3), 4), np.full((1, 3), 2)))
+        core.step(ms.ContinuousDecision(np.full((1, 3), 4), np.full((1, 3), 2)))
     assert (core.state.spectral_efficiency == first).all()
 
 
-GOOD = ms.Order(np.full((2, 3), 4), np.full((2, 3), 1))
+GOOD = ms.ContinuousDecision(np.full((2, 3), 4), np.full((2, 3), 1))
 NOT_A_NUMBER = np.full((2, 3), np.nan)
 
 
@@ -199,7 +199,7 @@ def test_bad_orders_are_one_sentence_and_change_nothing(discipline, change, mess
         (
             "reserved",
             {"share": np.array([[0.0, 0.5, 0.5], [0.3, 0.3, 0.4]]), "join": np.array([[2, 0, 0], [1, 1, 1]])},
-            r"order\[0\]: expected one under which a batch starts, got one that waits for ever",
+            r"decision\[0\]: expected one under which a batch starts, got one that waits for ever",
         ),
     ],
 )

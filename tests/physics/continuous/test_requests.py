@@ -62,8 +62,8 @@ def served_core(scenario, workload, copies=1, law="independent", discipline="ser
     return core
 
 
-def orders(core, rng, discipline="serial"):
-    """One order (n, K), with drops."""
+def decisions(core, rng, discipline="serial"):
+    """One decision (n, K), with drops."""
     many = [random_order(core.system.scenario, discipline, rng) for _ in range(core.num_copies)]
     serving = core.state.demand.output > 0
     drop = serving & (rng.random(serving.shape) < 0.3) & (rng.random() < 0.5)
@@ -88,34 +88,34 @@ def check_state(scenario, state):
     assert (demand.accepted <= demand.drafted).all()
 
 
-def check_passage(order, before, passage, state):
-    served, had = passage.served, before.demand.output > 0
-    assert (served.dropped == order.drop).all()
-    assert (served.dropped_after[~order.drop] == 0.0).all()
-    np.testing.assert_allclose(passage.duration, passage.start_delay + passage.verification_time)
-    np.testing.assert_allclose(state.time, before.time + passage.duration)
-    assert (passage.air_time >= 0.0).all()
-    assert (passage.air_time.sum(-1) <= passage.duration * (1.0 + 1e-9)).all()
-    assert passage.verified.any(-1).all()
-    assert (order.join[passage.verified] >= ms.Join.TAKE).all()
-    start = passage.start_delay[:, None]
-    assert ((passage.uploaded_at <= start) | ~passage.verified).all()
-    assert ((passage.tokens >= 1.0) == passage.verified).all()
-    assert (passage.tokens <= passage.draft_length + 1.0).all()
-    awaited = (order.join == ms.Join.WAIT) & had & ~order.drop
-    if order.patience is None:
-        assert passage.verified[awaited].all()
-        needed = np.minimum(1 if order.least_batch is None else order.least_batch, (order.join > 0).sum(-1))
-        assert (passage.batch_size >= needed).all()
-    assert (passage.verified | ~served.finished).all()
+def check_passage(decision, before, outcome, state):
+    served, had = outcome.served, before.demand.output > 0
+    assert (served.dropped == decision.drop).all()
+    assert (served.dropped_after[~decision.drop] == 0.0).all()
+    np.testing.assert_allclose(outcome.duration, outcome.start_delay + outcome.verification_time)
+    np.testing.assert_allclose(state.time, before.time + outcome.duration)
+    assert (outcome.air_time >= 0.0).all()
+    assert (outcome.air_time.sum(-1) <= outcome.duration * (1.0 + 1e-9)).all()
+    assert outcome.verified.any(-1).all()
+    assert (decision.join[outcome.verified] >= ms.Join.TAKE).all()
+    start = outcome.start_delay[:, None]
+    assert ((outcome.uploaded_at <= start) | ~outcome.verified).all()
+    assert ((outcome.tokens >= 1.0) == outcome.verified).all()
+    assert (outcome.tokens <= outcome.draft_length + 1.0).all()
+    awaited = (decision.join == ms.Join.WAIT) & had & ~decision.drop
+    if decision.patience is None:
+        assert outcome.verified[awaited].all()
+        needed = np.minimum(1 if decision.least_batch is None else decision.least_batch, (decision.join > 0).sum(-1))
+        assert (outcome.batch_size >= needed).all()
+    assert (outcome.verified | ~served.finished).all()
     assert (served.finished | ~served.in_time).all()
     for name in ("output", "ttft", "tpot", "e2el"):
         assert (getattr(served, name)[~served.finished] == 0).all(), name
     assert (served.e2el >= served.ttft).all()
     assert (served.tpot >= 0.0).all()
     assert ((served.ttft > 0.0) == served.finished).all()
-    assert ((served.gap > 0.0) <= passage.verified).all()
-    assert (state.demand.drafted == np.where(passage.verified, passage.draft_length, 0)).all()
+    assert ((served.gap > 0.0) <= outcome.verified).all()
+    assert (state.demand.drafted == np.where(outcome.verified, outcome.draft_length, 0)).all()
 
 
 @given(
@@ -136,22 +136,22 @@ def test_no_request_and_no_token_is_lost(seed, users, way, law, server, low, wor
     assert (core.state.phase == ms.Phase.IDLE).all()
     came, ended, tokens, closed_books = (np.zeros(shape) for _ in range(4))
     for _ in range(8):
-        order, before, kept = orders(core, rng, way), core.state, core.state.copy()
+        decision, before, kept = decisions(core, rng, way), core.state, core.state.copy()
         had = before.demand
-        passage, state = core.step(order), core.state
+        outcome, state = core.step(decision), core.state
         same(before, kept)  # what was handed out stays as it was
         check_state(scenario, state)
-        check_passage(order, before, passage, state)
-        served, has = passage.served, state.demand
+        check_passage(decision, before, outcome, state)
+        served, has = outcome.served, state.demand
         came += served.arrivals
         ended += served.finished.astype(int) + served.dropped
         assert (came == ended + (has.output > 0) + has.queue).all()
         if workload.closed:
             assert (has.queue == 0).all()
-        tokens += passage.tokens
-        closed_books += served.output + np.where(order.drop, had.output - had.wanted, 0)
+        tokens += outcome.tokens
+        closed_books += served.output + np.where(decision.drop, had.output - had.wanted, 0)
         assert (tokens == closed_books + has.output - has.wanted).all()
-        goes_on = (had.output > 0) & ~order.drop & ~served.finished
+        goes_on = (had.output > 0) & ~decision.drop & ~served.finished
         for name in ("arrived", "output"):
             assert (getattr(has, name) == getattr(had, name))[goes_on].all()
         assert (has.due <= had.due * (1.0 + 1e-12))[goes_on].all() or workload.level.tpot < np.inf
@@ -167,8 +167,8 @@ def test_one_request_by_hand():
     level = ServiceLevel(ttft=13 / 64, tpot=21 / 1024)
     core = served_core(scenario, Fixed(rows, False, level), law="static")
     core.hold(ms.SystemState(np.full((1, 2), 1 / 32), np.ones((1, 2)), np.ones((1, 2))))
-    order = ms.Order(np.full((1, 2), 4), np.array([[2, 1]]))
-    first = core.step(order)[0]
+    decision = ms.ContinuousDecision(np.full((1, 2), 4), np.array([[2, 1]]))
+    first = core.step(decision)[0]
     assert first.duration == 4 / 32 + 4 / 128 + 3 / 64 == 13 / 64
     assert first.tokens.tolist() == [5.0, 0.0]
     assert first.served.arrivals.tolist() == [1, 1]
@@ -178,7 +178,7 @@ def test_one_request_by_hand():
     assert state.demand.wanted.tolist() == [4, 5]
     assert state.demand.first_due.tolist() == [np.inf, 26 / 64]
     assert state.demand.due.tolist() == [13 / 64 + 8 * 21 / 1024, 26 / 64 + 4 * 21 / 1024]
-    second = core.step(replace(order, join=np.array([[2, 0]])))[0]
+    second = core.step(replace(decision, join=np.array([[2, 0]])))[0]
     assert second.draft_length.tolist() == [3, 0]  # the fourth token comes from the server
     assert second.duration == 3 / 32 + 3 / 128 + 3 / 64 == 21 / 128
     served = second.served
@@ -191,7 +191,7 @@ def requests_seen(core, rng, steps):
     """Tokens of the requests that each device of the only copy had, by the time when they came."""
     seen = [{} for _ in range(core.system.scenario.num_users)]
     for _ in range(steps):
-        core.step(orders(core, rng))
+        core.step(decisions(core, rng))
         demand = core.state.demand[0]
         for k in np.flatnonzero(demand.output):
             seen[k][float(demand.arrived[k])] = int(demand.output[k])
@@ -215,15 +215,15 @@ def test_copies_are_each_as_one_alone(closed):
     many = served_core(scenario, workload, 3, "gauss-markov", seed=10)
     alone = [served_core(scenario, workload, 1, "gauss-markov", seed=10 + copy) for copy in range(3)]
     for step in range(40):
-        order = orders(many, rng)
+        decision = decisions(many, rng)
         over = np.array([step == 11, False, step % 10 == 9])
-        passage = many.step(order, over)
+        outcome = many.step(decision, over)
         for copy, core in enumerate(alone):
             if over[copy]:
                 core.reset()
             else:
-                one = core.step(order[copy : copy + 1])
-                same(one[0], passage[copy])
+                one = core.step(decision[copy : copy + 1])
+                same(one[0], outcome[copy])
             same(core.state[0], many.state[copy])
 
 

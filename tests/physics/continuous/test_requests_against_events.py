@@ -20,7 +20,7 @@ LEVELS = (
 
 
 def gaps(rng, kind, count):
-    """Seconds; dense ones and bursts bring several requests in one passage, long ones leave everything idle."""
+    """Seconds; dense ones and bursts bring several requests in one step, long ones leave everything idle."""
     if kind == "dyadic":
         return rng.integers(0, 2 ** rng.integers(1, 7), count) / 32.0
     if kind == "bursts":
@@ -41,38 +41,38 @@ def requests_of(rng, users, kind, closed, level, most=40):
 
 def order_with_drops(pair, rng, dyadic=False):
     """As `random_order`, but none that waits for requests that never come; None where nothing else is left."""
-    order, devices = random_order(pair.scenario, pair.discipline, rng, dyadic), pair.slow.devices
+    decision, devices = random_order(pair.scenario, pair.discipline, rng, dyadic), pair.slow.devices
     low, high = pair.scenario.min_draft_length, pair.scenario.max_draft_length
     if dyadic and rng.random() < 0.7:  # times on a coarser grid, on which more things meet
-        order["draft_length"] = (4 * rng.integers(0, 3, len(devices))).tolist()
+        decision["draft_length"] = (4 * rng.integers(0, 3, len(devices))).tolist()
     elif rng.random() < 0.5:  # short drafts, so that many end at one time
-        order["draft_length"] = rng.integers(low, min(low + 3, high), len(devices), endpoint=True).tolist()
+        decision["draft_length"] = rng.integers(low, min(low + 3, high), len(devices), endpoint=True).tolist()
     serving = np.array([device.request is not None for device in devices])
     drop = serving & (rng.random(len(devices)) < rng.random()) & (rng.random() < 0.3)
     if drop.any():
-        order["drop"] = drop.tolist()
+        decision["drop"] = drop.tolist()
     more = [len(device.line.waiting) > 0 or len(device.line.rows) > 1 for device in devices]
     lively = np.flatnonzero((serving & ~drop) | more)
     if lively.size < len(devices):
-        order.setdefault("patience", 0.0625)
+        decision.setdefault("patience", 0.0625)
     if lively.size == 0:
         return None
-    order["join"][rng.choice(lively)] = int(rng.integers(1, 3))
-    return order
+    decision["join"][rng.choice(lively)] = int(rng.integers(1, 3))
+    return decision
 
 
 def played(pair, rng, steps, **how):
-    """Passages, until nothing is left, or so many."""
-    orders = iter(lambda: order_with_drops(pair, rng, **how), None)
-    return [pair.play(order) for order in itertools.islice(orders, steps)]
+    """Steps, until nothing is left, or so many."""
+    decisions = iter(lambda: order_with_drops(pair, rng, **how), None)
+    return [pair.play(decision) for decision in itertools.islice(decisions, steps)]
 
 
-def check_accounts(pair, passages):
+def check_accounts(pair, outcomes):
     """Each request ends once, or goes on; each token is of one request; each second of air, of one draft."""
     slow, state = pair.slow, pair.core.state[0]
-    if not passages:  # no request ever comes
+    if not outcomes:  # no request ever comes
         return 0, 0
-    served = [passage.served for passage in passages]
+    served = [outcome.served for outcome in outcomes]
     came, finished, dropped = (
         sum(getattr(one, name) for one in served) for name in ("arrivals", "finished", "dropped")
     )
@@ -80,14 +80,14 @@ def check_accounts(pair, passages):
     requests = [device.line.arrived for device in slow.devices]
     for fate, count in (("finished", finished), ("dropped", dropped)):
         assert count.tolist() == [sum(one.fate == fate for one in own) for own in requests]
-    tokens = sum(passage.tokens for passage in passages)
+    tokens = sum(outcome.tokens for outcome in outcomes)
     assert tokens.tolist() == [sum(one.output - one.wanted for one in own) for own in requests]
     whole = sum(one.output for one in served)
     assert whole.tolist() == [sum(one.output for one in own if one.fate == "finished") for own in requests]
-    air = sum(passage.air_time.sum() for passage in passages)
+    air = sum(outcome.air_time.sum() for outcome in outcomes)
     assert air == pytest.approx(slow.air_of_drafts - slow.air_dropped - state.air_left.sum(), rel=1e-9, abs=1e-9)
-    busy = sum(passage.verification_time for passage in passages)
-    assert state.time == pytest.approx(busy + sum(passage.start_delay for passage in passages), rel=1e-12)
+    busy = sum(outcome.verification_time for outcome in outcomes)
+    assert state.time == pytest.approx(busy + sum(outcome.start_delay for outcome in outcomes), rel=1e-12)
     return int(finished.sum()), int(dropped.sum())
 
 
@@ -103,8 +103,8 @@ def test_random_orders(discipline, law):
             acceptance = ("by-task", "by-request")[seed // 2 % 2]
             scenario = scenario_of(users, acceptance=acceptance).replace(min_draft_length=seed % 2)
             pair = Pair(scenario, discipline, law, seed, True, requests=requests)
-            passages = played(pair, rng, 20)
-            ended += check_accounts(pair, passages)
+            outcomes = played(pair, rng, 20)
+            ended += check_accounts(pair, outcomes)
     assert (ended > 20).all()
 
 
@@ -137,13 +137,13 @@ def test_simultaneous_events(discipline, closed):
         for device, efficiency in zip(pair.slow.devices, held.spectral_efficiency.tolist(), strict=True):
             device.gain = efficiency
         pair.slow.efficiency = lambda device: device.gain  # through a logarithm it would not be exact
-        passages = []
+        outcomes = []
         for _ in range(40):
             idle = pair.core.state.phase == ms.Phase.IDLE
-            passages += played(pair, rng, 1, dyadic=True)
+            outcomes += played(pair, rng, 1, dyadic=True)
             came = [one.arrived for device in pair.slow.devices for one in device.line.arrived]
             at_ends += came.count(pair.slow.now)
             from_idle += (idle & (pair.core.state.phase == ms.Phase.FREE)).sum()
-        check_accounts(pair, passages)
+        check_accounts(pair, outcomes)
     assert at_ends > 10
     assert from_idle > 3, from_idle

@@ -33,17 +33,17 @@ class Poisson:
 
 
 def played(steps=150):
-    """Passages with the times when they begin, and the core at the end."""
+    """Steps with the times when they begin, and the core at the end."""
     core = ContinuousCore(ContinuousSystem.of(SCENARIO, "static", workload=Poisson()), 5, drawn=True)
     for copy in range(5):
         core.seed(copy, np.random.default_rng(copy))
     core.reset()
-    passages = []
+    outcomes = []
     for _ in range(steps):
         demand, begun = core.state.demand, core.state.time
         late = (demand.due < begun[:, None]) & (demand.wanted > 0) & (np.arange(3) > 0)  # the first never drops
-        passages.append((core.step(ms.Order(6 * EVERYBODY, EVERYBODY, drop=late)), begun))
-    return passages, core
+        outcomes.append((core.step(ms.ContinuousDecision(6 * EVERYBODY, EVERYBODY, drop=late)), begun))
+    return outcomes, core
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,10 @@ def course():
     return played()
 
 
-def logged(passages, warm_up=0.0):
+def logged(outcomes, warm_up=0.0):
     log = ServiceLog(5, 3, warm_up)
-    for passage, begun in passages:
-        log.add(passage, begun)
+    for outcome, begun in outcomes:
+        log.add(outcome, begun)
     return log
 
 
@@ -66,8 +66,8 @@ def same(one, other):
 
 
 def test_every_request_is_counted_once(course):
-    passages, core = course
-    log = logged(passages)
+    outcomes, core = course
+    log = logged(outcomes)
     late, cut = core.service.overdue(core.state.time)
     log.close(np.ones(5, dtype=np.bool_), late)
     run = log.result()
@@ -87,40 +87,40 @@ def test_every_request_is_counted_once(course):
 
 
 def test_quantiles_are_those_of_the_requests(course):
-    passages, _ = course
-    run = logged(passages).result()
+    outcomes, _ = course
+    run = logged(outcomes).result()
     for copy in range(5):
-        served = [passage.served[copy] for passage, _ in passages]
+        served = [outcome.served[copy] for outcome, _ in outcomes]
         finished, gaps = (np.array([getattr(each, name) for each in served]) for name in ("finished", "gap"))
         np.testing.assert_allclose(run.latency.gap[copy], np.quantile(gaps[gaps > 0.0], QUANTILES))
         for name in ("e2el", "ttft"):
             expected = np.quantile(np.array([getattr(each, name) for each in served])[finished], QUANTILES)
             np.testing.assert_allclose(getattr(run.latency, name)[copy], expected)
     per_token = np.concatenate(
-        [(p.served.e2el / np.maximum(p.served.output, 1))[p.served.finished] for p, _ in passages]
+        [(p.served.e2el / np.maximum(p.served.output, 1))[p.served.finished] for p, _ in outcomes]
     )
     np.testing.assert_allclose(run.pooled.per_token, np.quantile(per_token, QUANTILES))
 
 
 def test_what_began_before_the_warm_up_is_left_out(course):
-    passages, _ = course
+    outcomes, _ = course
     warm_up = 4.0
-    run = logged(passages, warm_up).result()
-    finished = sum(p.served.finished * (begun >= warm_up)[:, None] for p, begun in passages)
+    run = logged(outcomes, warm_up).result()
+    finished = sum(p.served.finished * (begun >= warm_up)[:, None] for p, begun in outcomes)
     np.testing.assert_array_equal(run.finished, finished)
-    np.testing.assert_allclose(run.time, sum(p.duration * (begun >= warm_up) for p, begun in passages))
+    np.testing.assert_allclose(run.time, sum(p.duration * (begun >= warm_up) for p, begun in outcomes))
 
 
 def test_copies_are_apart(course):
-    passages, _ = course
-    whole, log = logged(passages).result(), ServiceLog(5, 3)
-    half = len(passages) // 2
-    for number, (passage, begun) in enumerate(passages):
+    outcomes, _ = course
+    whole, log = logged(outcomes).result(), ServiceLog(5, 3)
+    half = len(outcomes) // 2
+    for number, (outcome, begun) in enumerate(outcomes):
         if number == half:
             log.reset(np.array([1, 4]))
-        log.add(passage, begun, playing=np.array([True, True, False, True, True]))
+        log.add(outcome, begun, playing=np.array([True, True, False, True, True]))
     same(log.result(np.array([0, 3])), whole[[0, 3]])
-    same(log.result(np.array([1, 4])), logged(passages[half:]).result()[[1, 4]])
+    same(log.result(np.array([1, 4])), logged(outcomes[half:]).result()[[1, 4]])
     assert log.result().time[2] == 0.0
 
 
@@ -134,6 +134,6 @@ def test_nothing_is_no_number_that_is_not_one():
 
 
 def test_endless_requests_are_refused(course):
-    passage = SimpleNamespace(served=None)
-    with pytest.raises(ValueError, match=r"passage\.served: expected what became of requests, got None"):
-        ServiceLog(1, 3).add(passage, np.zeros(1))
+    outcome = SimpleNamespace(served=None)
+    with pytest.raises(ValueError, match=r"step\.served: expected what became of requests, got None"):
+        ServiceLog(1, 3).add(outcome, np.zeros(1))

@@ -1,1 +1,1 @@
-"""Encodings of standing orders, one file each; ``multispin_env.registry.ORDER_ENCODINGS`` names them."""
+"""Encodings of decisions, one file each; ``multispin_env.registry.ORDER_ENCODINGS`` names them."""

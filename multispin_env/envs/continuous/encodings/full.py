@@ -1,4 +1,4 @@
-"""All that a standing order says."""
+"""All that a decision says."""
 
 import math
 from typing import Any, ClassVar
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.continuous.actions import OrderCodec, join_column, join_of, next_batch, stacked
-from multispin_env.physics.continuous.types import ContinuousState, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
 FARTHEST = 63
 """Batches after the next that a draft can aim at."""
@@ -31,12 +31,12 @@ class FullOrders(OrderCodec):
 
     own_columns: ClassVar[int] = 6
 
-    def decode(self, action: NDArray[Any], state: ContinuousState) -> Order:
+    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
         """All columns."""
         x = self.checked(action, state.phase.shape)
         length, join, key, aim = (x[..., column] for column in range(4))
         patience, fewest = (x[..., column].mean(-1) for column in (4, 5))
-        return Order(
+        return ContinuousDecision(
             self.length(length),
             join_of(join),
             *self.uplink_fields(key),
@@ -46,22 +46,22 @@ class FullOrders(OrderCodec):
             drop=self.drop_field(x, state),
         )
 
-    def encode(self, order: Order, state: ContinuousState) -> NDArray[np.float32]:
+    def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
         """Inverse of `decode`; without an aim, the next batch; without patience, for ever."""
         shape, users = state.phase.shape, self.scenario.num_users
-        order = self.checked_order(order, shape)
-        aim = np.broadcast_to(next_batch(state), shape) if order.aim is None else order.aim
-        fewest = np.ones(shape[:-1]) if order.least_batch is None else order.least_batch
-        patience = np.full(shape[:-1], np.inf) if order.patience is None else order.patience
+        decision = self.checked_continuous_decision(decision, shape)
+        aim = np.broadcast_to(next_batch(state), shape) if decision.aim is None else decision.aim
+        fewest = np.ones(shape[:-1]) if decision.least_batch is None else decision.least_batch
+        patience = np.full(shape[:-1], np.inf) if decision.patience is None else decision.patience
         common = [_patience_column(patience), 2.0 * (fewest - 1.0) / max(users - 1, 1) - 1.0]
         return stacked(
             [
-                self.length_column(order.draft_length),
-                join_column(order.join),
-                self.uplink_column(order),
+                self.length_column(decision.draft_length),
+                join_column(decision.join),
+                self.uplink_column(decision),
                 2.0 * (aim - next_batch(state)) / FARTHEST - 1.0,
                 *(np.broadcast_to(column[..., None], shape) for column in common),
-                *self.drop_columns(order, state),
+                *self.drop_columns(decision, state),
             ]
         )
 

@@ -1,4 +1,4 @@
-"""How a standing order differs from that of a rule."""
+"""How a decision differs from that of a rule."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.envs.continuous.actions import OrderCodec, dropped_by, next_batch, stacked
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.uplink import serial
 
 ENDS = (-0.6, -0.2, 0.2)
@@ -29,13 +29,13 @@ class ResidualOrders(OrderCodec):
     Zero is the reference rule, with the environment's patience where the rule has none. The second column
     puts a device aside (the batch takes it if it is there, its upload comes last), or lets it aim at the batch before
     or after the rule's: the batch waits for all that aim at it. Where requests can be dropped, the last
-    column is the rule's own in the middle third, keep below it and drop above. What else an order may say is lost.
+    column is the rule's own in the middle third, keep below it and drop above. What else a decision may say is lost.
     """
 
     own_columns = 3
 
-    def decode(self, action: NDArray[Any], state: ContinuousState) -> Order:
-        """The rule's order, moved."""
+    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
+        """The rule's decision, moved."""
         x = self.checked(action, state.phase.shape)
         rule = self._rule(state)
         length = np.clip(self.length_column(rule.draft_length) + 2.0 * x[..., 0], -1.0, 1.0)
@@ -48,27 +48,29 @@ class ResidualOrders(OrderCodec):
         fields = self.uplink_fields(key + BEHIND * aside if self.uplink is serial else key)
         patience = self.patience_of(rule, state)
         aim = np.maximum(aim + shift, next_batch(state))
-        return Order(self.length(length), join, *fields, patience, rule.least_batch, aim, drop)
+        return ContinuousDecision(self.length(length), join, *fields, patience, rule.least_batch, aim, drop)
 
-    def encode(self, order: Order, state: ContinuousState) -> NDArray[np.float32]:
+    def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
         """The differences; those that are too large are cut."""
-        order, rule = self.checked_order(order, state.phase.shape), self._rule(state)
-        length = self.length_column(order.draft_length) - self.length_column(rule.draft_length)
-        key = self.uplink_column(order) - self.uplink_column(rule)
-        columns = [0.5 * length, _batch_column(order, rule, state), 0.5 * key]
-        return stacked([*columns, *self.drop_columns(order, state, dropped_by(rule, state))])
+        decision, rule = self.checked_continuous_decision(decision, state.phase.shape), self._rule(state)
+        length = self.length_column(decision.draft_length) - self.length_column(rule.draft_length)
+        key = self.uplink_column(decision) - self.uplink_column(rule)
+        columns = [0.5 * length, _batch_column(decision, rule, state), 0.5 * key]
+        return stacked([*columns, *self.drop_columns(decision, state, dropped_by(rule, state))])
 
-    def _rule(self, state: ContinuousState) -> Order:
-        return self.checked_order(self.rule(state), state.phase.shape)
+    def _rule(self, state: ContinuousState) -> ContinuousDecision:
+        return self.checked_continuous_decision(self.rule(state), state.phase.shape)
 
 
-def _aim(order: Order, state: ContinuousState, drop: BoolArray | None) -> IntArray:
-    """Batches that devices aim at: of those that can start a draft what the order says, of others what one said."""
-    own = next_batch(state) if order.aim is None else order.aim
+def _aim(decision: ContinuousDecision, state: ContinuousState, drop: BoolArray | None) -> IntArray:
+    """Batches that devices aim at: of those that can start a draft what the decision says, of others what one said."""
+    own = next_batch(state) if decision.aim is None else decision.aim
     return np.where(state.starting if drop is None else state.starting | drop, own, state.aim)
 
 
-def _moved_join(rule: Order, aside: BoolArray, shift: IntArray, aim: IntArray, state: ContinuousState) -> IntArray:
+def _moved_join(
+    rule: ContinuousDecision, aside: BoolArray, shift: IntArray, aim: IntArray, state: ContinuousState
+) -> IntArray:
     waited = np.where(rule.join == Join.WAIT, aim, NEVER).min(-1, keepdims=True)
     due = aim + shift <= np.where(waited == NEVER, next_batch(state), waited)
     join = np.where(shift == 0, rule.join, np.where(due, Join.WAIT, Join.LEAVE))
@@ -76,9 +78,9 @@ def _moved_join(rule: Order, aside: BoolArray, shift: IntArray, aim: IntArray, s
     return np.where(join.any(-1, keepdims=True), join, Join.TAKE)
 
 
-def _batch_column(order: Order, rule: Order, state: ContinuousState) -> FloatArray:
-    """The shift if there is one, else what leads to the order's join."""
-    shift = np.sign(_aim(order, state, order.drop) - _aim(rule, state, order.drop))
-    wanted = np.where(order.join == Join.TAKE, ASIDE, np.where(order.join == Join.WAIT, EARLIER, LATER))
-    same = np.where(order.join == rule.join, OWN, wanted)
+def _batch_column(decision: ContinuousDecision, rule: ContinuousDecision, state: ContinuousState) -> FloatArray:
+    """The shift if there is one, else what leads to the decision's join."""
+    shift = np.sign(_aim(decision, state, decision.drop) - _aim(rule, state, decision.drop))
+    wanted = np.where(decision.join == Join.TAKE, ASIDE, np.where(decision.join == Join.WAIT, EARLIER, LATER))
+    same = np.where(decision.join == rule.join, OWN, wanted)
     return np.where(shift == 0, same, np.where(shift < 0, EARLIER, LATER))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from multispin_env.controllers.continuous.launch import in_order
 from multispin_env.envs.continuous.actions import OrderCodec
-from multispin_env.physics.continuous.types import ContinuousState, Order
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
 
 class TunedOrders(OrderCodec):
@@ -28,17 +28,17 @@ class TunedOrders(OrderCodec):
             )
         return len(self.rule.tunable)
 
-    def decode(self, action: NDArray[Any], state: ContinuousState) -> Order:
+    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
         """The order of the rule with these options."""
         x = self.checked(action, state.phase.shape)
         options = {}
         for column, (name, tunable) in enumerate(self.rule.tunable.items()):
             entries = x[..., column] if tunable.by_device else in_order(x[..., column]) / x.shape[-2]
             options[name] = tunable.moved(self.rule.option(name), entries)
-        order = self.checked_order(self.rule.tuned(options)(state), state.phase.shape)
-        return order.changed(patience=self.patience_of(order, state))
+        decision = self.checked_continuous_decision(self.rule.tuned(options)(state), state.phase.shape)
+        return decision.changed(patience=self.patience_of(decision, state))
 
-    def encode(self, order: Order, state: ContinuousState) -> NDArray[np.float32]:
+    def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
         """Zero, the rule as it is."""
-        self.checked_order(order, state.phase.shape)
+        self.checked_continuous_decision(decision, state.phase.shape)
         return np.zeros((*state.phase.shape, self.columns), dtype=np.float32)

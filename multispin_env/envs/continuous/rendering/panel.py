@@ -12,11 +12,11 @@ from multispin_env.envs.rendering.canvas import Canvas
 from multispin_env.envs.rendering.charts import draw_curves, every_nth
 from multispin_env.envs.rendering.layout import HEADER, Area, Layout
 from multispin_env.envs.rendering.tokens import draw_judged_row, place_cells
-from multispin_env.physics.continuous.types import Passage
+from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.units import MHZ
 
 SHORTEST_WINDOW, SERVING_WINDOW, PASSAGES = 1.0, 2.0, 5.0
-"""Simulated time that is seen at once: so many seconds, where requests end so many, or usual passages if longer."""
+"""Simulated time that is seen at once: so many seconds, where requests end so many, or usual steps if longer."""
 
 NUMBER = 8.0
 """Pixels that the size of a batch needs."""
@@ -37,7 +37,7 @@ class Axes(NamedTuple):
     def of(cls, *traces: Trace) -> "Axes":
         """Return axes that fit all of these."""
         shortest = SERVING_WINDOW if traces[0].serving else SHORTEST_WINDOW
-        usual = [float(np.median([0.0, *map(_duration, trace.passages)])) for trace in traces]
+        usual = [float(np.median([0.0, *map(_duration, trace.outcomes)])) for trace in traces]
         return cls(
             max([shortest, *(PASSAGES * duration for duration in usual)]),
             max([SHORTEST_WINDOW, *(trace.duration for trace in traces)]),
@@ -46,8 +46,8 @@ class Axes(NamedTuple):
         )
 
 
-def _duration(passage: Passage) -> float:
-    return float(passage.duration)
+def _duration(outcome: ContinuousOutcome) -> float:
+    return float(outcome.duration)
 
 
 FILLS = {
@@ -154,7 +154,7 @@ def _draw_gained(canvas: Canvas, area: Area, trace: Trace, cells: int, clock: fl
     over = trace.over(clock)
     step = every_nth(row, 11.0)
     for user in range(trace.scenario.num_users):
-        last = next((p for p in reversed(trace.passages[:over]) if p.verified[user]), None)
+        last = next((p for p in reversed(trace.outcomes[:over]) if p.verified[user]), None)
         if last is None:
             continue
         middle = area.y + (user + 0.5) * row

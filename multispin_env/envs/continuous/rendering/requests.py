@@ -31,13 +31,13 @@ def marks_of(trace: Trace, start: float, clock: float) -> list[Mark]:
     When a request arrives at an idle device is known exactly; others are drawn when the verification ends.
     """
     found: list[Mark] = []
-    for begin, passage in trace.seen(start, clock):
-        served, end = passage.served, begin + float(passage.duration)
+    for begin, outcome in trace.seen(start, clock):
+        served, end = outcome.served, begin + float(outcome.duration)
         if served is None:
             continue
         for user in range(trace.scenario.num_users):
             idle = float(served.idle_time[user])
-            first = 0.0 < idle < float(passage.duration)
+            first = 0.0 < idle < float(outcome.duration)
             found += [Mark(begin, user, DROPPED)] * bool(served.dropped[user])
             found += [Mark(begin + idle, user, ARRIVED)] * first
             found += [Mark(end, user, ARRIVED)] * (int(served.arrivals[user]) - first > 0)
@@ -51,8 +51,8 @@ def draw_requests(
 ) -> None:
     """Draw bars of those that wait, and marks; times are from ``start`` on, and ``window`` seconds wide."""
     scale = times.width / window
-    for begin, passage, queue in trace.queues(start, clock):
-        left, right = max(begin, start), min(begin + float(passage.duration), clock)
+    for begin, outcome, queue in trace.queues(start, clock):
+        left, right = max(begin, start), min(begin + float(outcome.duration), clock)
         x, width = times.x + (left - start) * scale, (right - left) * scale
         for user, waiting in enumerate(queue.tolist()):
             height = max(1.0, THICK * row * min(waiting, MOST))

@@ -27,11 +27,11 @@ class Stretch(NamedTuple):
 
 def of_device(trace: Trace, user: int, start: float, clock: float) -> Iterator[Stretch]:
     """What a device does between two times, in order; nothing where it has no request."""
-    for begin, passage in trace.seen(start, clock):
-        end = float(passage.duration)
-        idle = 0.0 if passage.served is None else float(passage.served.idle_time[user])
-        ready = float(passage.start_delay) if passage.verified[user] else end
-        drafted, uploaded = float(passage.drafted_at[user]), float(passage.uploaded_at[user])
+    for begin, outcome in trace.seen(start, clock):
+        end = float(outcome.duration)
+        idle = 0.0 if outcome.served is None else float(outcome.served.idle_time[user])
+        ready = float(outcome.start_delay) if outcome.verified[user] else end
+        drafted, uploaded = float(outcome.drafted_at[user]), float(outcome.uploaded_at[user])
         marks = [min(idle, end), min(max(drafted, idle), end), min(max(uploaded, idle), end), ready, end]
         for doing, left, right in zip(Doing, marks[:-1], marks[1:], strict=True):
             seen = max(begin + left, start), min(begin + right, clock)
@@ -40,7 +40,7 @@ def of_device(trace: Trace, user: int, start: float, clock: float) -> Iterator[S
 
 
 def of_server(trace: Trace, start: float, clock: float) -> Iterator[Stretch]:
-    """Passes of the server, as wholes, of the passages between two times."""
-    for begin, passage in trace.seen(start, clock):
-        bounds = begin + float(passage.start_delay), begin + float(passage.duration)
-        yield Stretch(Doing.VERIFYING, *bounds, int(passage.batch_size))
+    """Passes of the server, as wholes, of the steps between two times."""
+    for begin, outcome in trace.seen(start, clock):
+        bounds = begin + float(outcome.start_delay), begin + float(outcome.duration)
+        yield Stretch(Doing.VERIFYING, *bounds, int(outcome.batch_size))

@@ -1,4 +1,4 @@
-"""What pictures show of an episode without the barrier: its passages, and the tokens per second so far."""
+"""What pictures show of an episode without the barrier: its steps, and the tokens per second so far."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -9,11 +9,11 @@ from itertools import accumulate
 import numpy as np
 
 from multispin_env.arrays import BoolArray, IntArray
-from multispin_env.envs.continuous.engine import PassageStep
+from multispin_env.envs.continuous.engine import ContinuousStep
 from multispin_env.envs.rendering.charts import Curve
 from multispin_env.envs.rendering.views import round_up
 from multispin_env.envs.settings import Settings
-from multispin_env.physics.continuous.types import Passage
+from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.scenario import Scenario
 
 FEWEST_CELLS = 8
@@ -30,7 +30,7 @@ class Trace:
         The system.
     drawn
         Whether tokens are drawn, or expected.
-    passages
+    steps
         One behind the other from time 0, each (K,).
     title
         Above the picture.
@@ -40,7 +40,7 @@ class Trace:
 
     scenario: Scenario
     drawn: bool
-    passages: Sequence[Passage]
+    outcomes: Sequence[ContinuousOutcome]
     title: str = ""
     serving: bool = False
 
@@ -50,61 +50,61 @@ class Trace:
 
     @cached_property
     def ends(self) -> list[float]:
-        """When each passage ends, in seconds."""
-        return list(accumulate(float(passage.duration) for passage in self.passages))
+        """When each step ends, in seconds."""
+        return list(accumulate(float(outcome.duration) for outcome in self.outcomes))
 
     @cached_property
     def gained(self) -> list[float]:
-        """Tokens gained up to the end of each passage; where requests end, those of requests in time."""
-        return list(accumulate(map(_tokens, self.passages)))
+        """Tokens gained up to the end of each step; where requests end, those of requests in time."""
+        return list(accumulate(map(_tokens, self.outcomes)))
 
     @cached_property
     def missed(self) -> list[int]:
-        """Requests dropped or late up to the end of each passage."""
-        return list(accumulate(map(_missed, self.passages)))
+        """Requests dropped or late up to the end of each step."""
+        return list(accumulate(map(_missed, self.outcomes)))
 
     @cached_property
     def waiting(self) -> list[IntArray]:
-        """Requests (K,) that wait behind others at the end of each passage."""
-        inside = accumulate(map(_more, self.passages), np.add)
+        """Requests (K,) that wait behind others at the end of each step."""
+        inside = accumulate(map(_more, self.outcomes), np.add)
         return [np.maximum(here - 1, 0) for here in inside]
 
-    def seen(self, start: float, clock: float) -> Iterator[tuple[float, Passage]]:
-        """Passages between two times, each with its begin."""
-        for number in range(self.over(start), len(self.passages)):
+    def seen(self, start: float, clock: float) -> Iterator[tuple[float, ContinuousOutcome]]:
+        """Steps between two times, each with its begin."""
+        for number in range(self.over(start), len(self.outcomes)):
             begin = self.ends[number - 1] if number else 0.0
             if begin >= clock:
                 return
-            yield begin, self.passages[number]
+            yield begin, self.outcomes[number]
 
-    def queues(self, start: float, clock: float) -> Iterator[tuple[float, Passage, IntArray]]:
+    def queues(self, start: float, clock: float) -> Iterator[tuple[float, ContinuousOutcome, IntArray]]:
         """The same where requests end, each with the requests (K,) that wait when it begins."""
         first = self.over(start)
-        for number, (begin, passage) in enumerate(self.seen(start, clock), start=first):
-            if passage.served is not None and number:
-                yield begin, passage, self.waiting[number - 1]
+        for number, (begin, outcome) in enumerate(self.seen(start, clock), start=first):
+            if outcome.served is not None and number:
+                yield begin, outcome, self.waiting[number - 1]
 
     @property
     def duration(self) -> float:
-        """Of all passages, in seconds."""
+        """Of all steps, in seconds."""
         return self.ends[-1] if self.ends else 0.0
 
     @cached_property
     def most_cells(self) -> int:
         """Tokens of the longest verified draft and the server's."""
-        return max([FEWEST_CELLS, *(int(passage.draft_length.max()) + 1 for passage in self.passages)])
+        return max([FEWEST_CELLS, *(int(outcome.draft_length.max()) + 1 for outcome in self.outcomes)])
 
     def over(self, time: float) -> int:
-        """Passages that are over at a time."""
+        """Steps that are over at a time."""
         return bisect_right(self.ends, time)
 
     def rate(self, time: float) -> float:
-        """Tokens/s from the start to the end of the last passage that is over; 0 before the first."""
+        """Tokens/s from the start to the end of the last step that is over; 0 before the first."""
         over = self.over(time)
         return self.gained[over - 1] / self.ends[over - 1] if over else 0.0
 
     def curve(self, name: str, time: float, horizon: float) -> Curve:
-        """Tokens/s so far at the end of each passage that is over, on an axis of ``horizon`` seconds."""
+        """Tokens/s so far at the end of each step that is over, on an axis of ``horizon`` seconds."""
         over = self.over(time)
         pairs = zip(self.ends[:over], self.gained[:over], strict=True)
         return Curve(name, [(min(end / horizon, 1.0), gained / end) for end, gained in pairs])
@@ -116,21 +116,21 @@ class Trace:
         return round_up(1.1 * max(rates, default=0.0))
 
 
-def _tokens(passage: Passage) -> float:
-    served = passage.served
-    return float(passage.tokens.sum() if served is None else (served.output * served.in_time).sum())
+def _tokens(outcome: ContinuousOutcome) -> float:
+    served = outcome.served
+    return float(outcome.tokens.sum() if served is None else (served.output * served.in_time).sum())
 
 
-def _missed(passage: Passage) -> int:
-    served = passage.served
+def _missed(outcome: ContinuousOutcome) -> int:
+    served = outcome.served
     return 0 if served is None else int(served.dropped.sum() + (served.finished & ~served.in_time).sum())
 
 
-def _more(passage: Passage) -> IntArray:
+def _more(outcome: ContinuousOutcome) -> IntArray:
     """How many more requests (K,) there are at the end than at the begin."""
-    served = passage.served
+    served = outcome.served
     if served is None:
-        return np.zeros(passage.tokens.shape, dtype=np.int64)
+        return np.zeros(outcome.tokens.shape, dtype=np.int64)
     return served.arrivals - served.dropped - served.finished
 
 
@@ -149,20 +149,20 @@ class Traces:
         self._scenario = settings.scenario
         self._drawn = settings.variant.draws_tokens or settings.reward == "sampled"
         self._serving = bool(settings.variant.told.episode)
-        self._passages: list[list[Passage]] = [[] for _ in range(num_copies)]
+        self._passages: list[list[ContinuousOutcome]] = [[] for _ in range(num_copies)]
 
     def begin(self, copies: IntArray) -> None:
         """Forget the episodes of these copies."""
         for copy in copies.tolist():
             self._passages[copy] = []
 
-    def add(self, step: PassageStep, over: BoolArray | None = None) -> None:
-        """Take in a passage of all copies; those that are ``over`` begin anew."""
-        for copy, passages in enumerate(self._passages):
+    def add(self, step: ContinuousStep, over: BoolArray | None = None) -> None:
+        """Take in a step of all copies; those that are ``over`` begin anew."""
+        for copy, outcomes in enumerate(self._passages):
             if over is not None and over[copy]:
                 self._passages[copy] = []
             else:
-                passages.append(step.passage[copy].copy())
+                outcomes.append(step.outcome[copy].copy())
 
     def view(self, copy: int = 0) -> Trace:
         """What there is to show of a copy; it does not change with the next step."""

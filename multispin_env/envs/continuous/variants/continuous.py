@@ -14,8 +14,8 @@ class Continuous(ContinuousVariant):
     ## Description
 
     Every device drafts, uploads, waits for the server and is verified; then it starts anew at once. The server verifies
-    one batch at a time, and meanwhile the others go on. One step is one verification: the decision is a standing order,
-    which holds from the end of one verification to the end of the next, and steps take different times. What to
+    one batch at a time, and meanwhile the others go on. One step is one verification: a decision
+    holds from the end of one to the end of the next, and steps take different times. What to
     maximise is tokens over time. The paper's system, in which everybody waits for everybody, is a special case (ours).
 
     ## Action Space
@@ -24,7 +24,7 @@ class Continuous(ContinuousVariant):
 
     | `action`               | columns | meaning                                                                     |
     |------------------------|---------|-----------------------------------------------------------------------------|
-    | `"residual"` (default) | 3       | how the order differs from that of the scheduler `reference`, which is 0    |
+    | `"residual"` (default) | 3       | how the decision differs from that of `reference`, which is 0               |
     | `"plain"`              | 3       | draft length, log scale; leave, take or wait; priority on the uplink or share |
     | `"full"`               | 6       | the same; batch aimed at; patience, drafts to wait for (means over users)   |
     | `"tuned"`              | 5       | options of the scheduler `reference`: at 0 its own, at ±1 their ends        |
@@ -36,7 +36,7 @@ class Continuous(ContinuousVariant):
     column is the logarithm of a share of the band. Lengths are for devices that are free now.
     `"tuned"` has a column for each option that `ms.make_scheduler(reference, scenario).tunable` lists; of options that
     all devices share, the mean over users is read. So an agent sets the constants of a rule, from what it sees.
-    `env.unwrapped.encode_action(order)` and `decode_action(action)` translate to and from `ms.Order`.
+    `env.unwrapped.encode_action(decision)` and `decode_action(action)` translate to and from `ms.ContinuousDecision`.
 
     ## Observation Space
 

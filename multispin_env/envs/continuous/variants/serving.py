@@ -49,8 +49,8 @@ class Serving(ContinuousVariant):
     As `MultiSpin/Continuous-v0`, but a device does not always have something to ask. Requests arrive at each device and
     wait in its line, first come, first served. A request wants so many tokens, and the last one should come in time.
     A device without a request is idle; it starts a draft by itself when one arrives. One step is one verification, and
-    the decision is a standing order, which can also drop the request of a device: what is late anyway only makes
-    others late. What to maximise is the tokens of requests that end in time (ours).
+    a decision, which holds until the next one ends, can also drop the request of a device: what is late anyway only
+    makes others late. What to maximise is the tokens of requests that end in time (ours).
 
     ## Action Space
 
@@ -58,7 +58,7 @@ class Serving(ContinuousVariant):
 
     | `action`               | columns | meaning                                                                     |
     |------------------------|---------|-----------------------------------------------------------------------------|
-    | `"residual"` (default) | 4       | how the order differs from that of a scheduler, which is 0                  |
+    | `"residual"` (default) | 4       | how the decision differs from that of a scheduler, which is 0               |
     | `"plain"`              | 4       | draft length, log scale; leave, take or wait; priority or share; drop       |
     | `"full"`               | 7       | the same; batch aimed at; patience, drafts to wait for (means); drop        |
     | `"tuned"`              | 5       | options of a scheduler: at 0 its own, at ±1 their ends                      |
@@ -96,7 +96,7 @@ class Serving(ContinuousVariant):
 
     Never terminates. Truncates with the verification that ends after `horizon` seconds of simulated time, whatever the
     number of steps. Requests that are overdue then are missed; others that have not ended count for nothing. Requests
-    become rare after two horizons, for those who play on, and for orders under which a verification takes so long.
+    become rare after two horizons, for those who play on, and for decisions under which a verification takes so long.
 
     ## Arguments
 
@@ -131,7 +131,7 @@ class Serving(ContinuousVariant):
 
     Of the step: `tokens` and `draft_length` (K,) of what was verified, `timely_tokens` (K,) of requests that ended in
     time, `finished` and `dropped` (K,), `duration` (s), `batch_size`, `start_delay` (s). Of the episode so far: `time`
-    (s), `episode_tokens`, `token_goodput` (tokens/s), and, of the passages that begin after the warm-up,
+    (s), `episode_tokens`, `token_goodput` (tokens/s), and, of the steps that begin after the warm-up,
     `tokens_in_time` (tokens/s of requests in time), `request_goodput` (requests/s in time), `share_missed` (of requests
     in time or missed) and `least_served` (tokens/s in time of the device with least). After the last step also the
     quantiles `ttft_p50`, `ttft_p95`, `ttft_p99`, the same of `tpot` and `e2el`, and `gap_p99`, the time between two

@@ -10,7 +10,7 @@ from multispin_env.envs.continuous.rendering.requests import ARRIVED, DROPPED, I
 from multispin_env.envs.continuous.rendering.traces import Trace
 from multispin_env.envs.rendering import style
 from multispin_env.physics.continuous.types import Served
-from tests.envs.continuous.rendering.test_traces import AREA, passage, rows_of
+from tests.envs.continuous.rendering.test_traces import AREA, outcome, rows_of
 from tests.envs.rendering.strokes import Strokes
 
 
@@ -23,13 +23,13 @@ def served(arrivals, idle_time, dropped=(0, 0, 0), finished=(0, 0, 0), in_time=(
 
 
 PASSAGES = (
-    passage([3.0, 0.0, 0.0], [4, 0, 0], [0.2, 0.35, 0.0], [0.3, 0.45, 0.0], 0.3, 0.1).changed(
+    outcome([3.0, 0.0, 0.0], [4, 0, 0], [0.2, 0.35, 0.0], [0.3, 0.45, 0.0], 0.3, 0.1).changed(
         served=served([1, 3, 0], [0.1, 0.25, 0.4])
     ),
-    passage([2.0, 1.0, 0.0], [4, 0, 0], [0.1, 0.0, 0.0], [0.2, 0.0, 0.0], 0.4, 0.2).changed(
+    outcome([2.0, 1.0, 0.0], [4, 0, 0], [0.1, 0.0, 0.0], [0.2, 0.0, 0.0], 0.4, 0.2).changed(
         served=served([1, 0, 0], [0.0, 0.0, 0.4 + 0.2], finished=[1, 1, 0], in_time=[1, 0, 0], output=[5, 9, 0])
     ),
-    passage([0.0, 2.0, 0.0], [0, 4, 0], [0.0, 0.1, 0.0], [0.0, 0.2, 0.0], 0.2, 0.2).changed(
+    outcome([0.0, 2.0, 0.0], [0, 4, 0], [0.0, 0.1, 0.0], [0.0, 0.2, 0.0], 0.2, 0.2).changed(
         served=served([0, 0, 0], [0.4, 0.0, 0.4], dropped=[1, 0, 0])
     ),
 )

@@ -1,4 +1,4 @@
-"""Stretches of a trace against what the passages say, by hand."""
+"""Stretches of a trace against what the steps say, by hand."""
 
 import pytest
 

@@ -16,9 +16,9 @@ AREA = Area(100.0, 50.0, 700.0, 302.0)
 """Of a panel whose lines of time are 424 pixels wide and 120 high, for three rows and a server of 1.4."""
 
 
-def passage(tokens, lengths, drafted, uploaded, start, verifying):
+def outcome(tokens, lengths, drafted, uploaded, start, verifying):
     tokens, lengths = np.array(tokens), np.array(lengths)
-    return ms.Passage(
+    return ms.ContinuousOutcome(
         tokens,
         lengths,
         tokens > 0,
@@ -32,14 +32,14 @@ def passage(tokens, lengths, drafted, uploaded, start, verifying):
 
 
 PASSAGES = (
-    passage([3.0, 1.0, 0.0], [4, 2, 0], [0.1, 0.2, 0.5], [0.2, 0.2, 0.7], 0.3, 0.1),
-    passage([0.0, 2.0, 2.0], [0, 3, 1], [0.0, 0.1, 0.1], [0.0, 0.2, 0.3], 0.4, 0.2),
+    outcome([3.0, 1.0, 0.0], [4, 2, 0], [0.1, 0.2, 0.5], [0.2, 0.2, 0.7], 0.3, 0.1),
+    outcome([0.0, 2.0, 2.0], [0, 3, 1], [0.0, 0.1, 0.1], [0.0, 0.2, 0.3], 0.4, 0.2),
 )
 """4 tokens until .4 s, and 4 until 1 s."""
 
 
-def trace(passages=PASSAGES, title="", drawn=True):
-    return Trace(ms.Scenario.preset("llama2", num_users=3, total_bandwidth=8e6), drawn, passages, title)
+def trace(outcomes=PASSAGES, title="", drawn=True):
+    return Trace(ms.Scenario.preset("llama2", num_users=3, total_bandwidth=8e6), drawn, outcomes, title)
 
 
 def panel(clock, other=None, **options):
@@ -60,7 +60,7 @@ def test_rates_change_when_a_verification_ends():
 
 
 def test_axes_fit_both():
-    slow = trace((passage([9.0, 1.0, 0.0], [12, 2, 0], [0.1] * 3, [0.2] * 3, 0.3, 0.2),) * 5)
+    slow = trace((outcome([9.0, 1.0, 0.0], [12, 2, 0], [0.1] * 3, [0.2] * 3, 0.3, 0.2),) * 5)
     assert Axes.of(trace(), slow) == pytest.approx((2.5, 2.5, 24.0, 13))
     assert Axes.of(trace(())) == (1.0, 1.0, 1.0, 8)
 
@@ -116,13 +116,13 @@ def test_tokens_are_those_of_the_last_verified_draft():
 
 
 class Step:
-    def __init__(self, *passages):
+    def __init__(self, *outcomes):
         parts = (
-            np.stack([np.asarray(getattr(one, name)) for one in passages])
-            for name in ms.Passage.__slots__
+            np.stack([np.asarray(getattr(one, name)) for one in outcomes])
+            for name in ms.ContinuousOutcome.__slots__
             if name != "served"
         )
-        self.passage = ms.Passage(*parts)
+        self.outcome = ms.ContinuousOutcome(*parts)
 
 
 def test_copies_have_episodes_of_their_own():
@@ -132,11 +132,11 @@ def test_copies_have_episodes_of_their_own():
     traces.add(Step(PASSAGES[0], PASSAGES[1]))
     before = traces.view(0)
     traces.add(Step(PASSAGES[1], PASSAGES[0]), np.array([False, True]))
-    assert [len(traces.view(copy).passages) for copy in (0, 1)] == [2, 0]
-    assert len(before.passages) == 1
+    assert [len(traces.view(copy).outcomes) for copy in (0, 1)] == [2, 0]
+    assert len(before.outcomes) == 1
     assert before.drawn
     traces.begin(np.array([0]))
-    assert traces.view(0).passages == ()
+    assert traces.view(0).outcomes == ()
 
 
 def test_a_film_ends_with_the_shorter_episode():

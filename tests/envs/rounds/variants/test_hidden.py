@@ -84,13 +84,13 @@ def test_info_holds_the_rate_only_on_request(env_id):
 
 
 @pytest.mark.parametrize("env_id", [HIDDEN, RECORDED, "MultiSpin/DelayedChannel-v0"])
-def test_a_glimpse_is_what_the_observation_shows(env_id):
+def test_observed_is_what_the_observation_shows(env_id):
     env = make(env_id)
-    with pytest.raises(RuntimeError, match=r"glimpse: expected reset\(\) first"):
-        _ = env.glimpse
+    with pytest.raises(RuntimeError, match=r"observed: expected reset\(\) first"):
+        _ = env.observed
     env.reset(seed=0)
     observation = env.step(np.zeros((20, 5, 2), np.float32))[0]
-    shown, known = env.decode_observation(observation), env.glimpse
+    shown, known = env.decode_observation(observation), env.observed
     for name in ms.Observed.__slots__:
         one, other = getattr(shown, name), getattr(known, name)
         assert (one is None) == (other is None), name
