@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 import multispin_env.registry as tables
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank
-from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.factory import make_scheduler
+from multispin_env.controllers.base import ContinuousController
+from multispin_env.controllers.factory import make_controller
 from multispin_env.envs.codec import BoxCodec
 from multispin_env.envs.continuous.reference import REFERENCE
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
@@ -48,7 +48,7 @@ class OrderCodec(BoxCodec, ABC):
     drops
         Whether requests end, so that there is one more column, by which a device gives up its own.
     reference
-        Scheduler that encodings start from which have a rule inside.
+        ContinuousController that encodings start from which have a rule inside.
     """
 
     own_columns: ClassVar[int]
@@ -65,9 +65,9 @@ class OrderCodec(BoxCodec, ABC):
         return self.own_columns + self.drops
 
     @cached_property
-    def rule(self) -> Scheduler:
-        """The reference scheduler."""
-        return make_scheduler(self.reference, self.scenario)
+    def rule(self) -> ContinuousController:
+        """The reference controller."""
+        return make_controller(self.reference, self.scenario)
 
     @abstractmethod
     def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:

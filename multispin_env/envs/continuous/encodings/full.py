@@ -26,7 +26,7 @@ class FullOrders(OrderCodec):
     """``"full"``, (K, 6): as ``"plain"``, then the batch that a draft aims at, patience, and drafts to wait for.
 
     The last two are for all: means over users are read; drops, where there are any, come behind them. Of priorities the
-    order is kept; numbers are kept to the precision of float32. Every scheduler can play with it.
+    order is kept; numbers are kept to the precision of float32. Every controller can play with it.
     """
 
     own_columns: ClassVar[int] = 6

@@ -11,20 +11,20 @@ from multispin_env.physics.continuous.types import ContinuousDecision, Continuou
 
 
 class TunedOrders(OrderCodec):
-    """``"tuned"``, (K, options): the reference scheduler, with options read from the action.
+    """``"tuned"``, (K, options): the reference controller, with options read from the action.
 
-    Zero is the scheduler as it is. Of options that all devices share, the mean over users is read. What a scheduler
-    can't be told by its options is lost; drops, where requests end, are the scheduler's own.
+    Zero is the controller as it is. Of options that all devices share, the mean over users is read. What a controller
+    can't be told by its options is lost; drops, where requests end, are the controller's own.
     """
 
     own_columns: ClassVar[int] = 0
 
     @property
     def columns(self) -> int:
-        """One for each option; ``ValueError`` for a scheduler without any."""
+        """One for each option; ``ValueError`` for a controller without any."""
         if not self.rule.tunable:
             raise ValueError(
-                f"reference: expected a scheduler whose options can be tuned, for 'tuned', got {self.reference!r}"
+                f"reference: expected a controller whose options can be tuned, for 'tuned', got {self.reference!r}"
             )
         return len(self.rule.tunable)
 
