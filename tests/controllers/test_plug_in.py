@@ -177,7 +177,7 @@ def test_copies_go_on_by_themselves(duplicate, rng):
             "optimal+beta+clairvoyant",
             {},
             ValueError,
-            r"plug-in: expected one that estimates, got .*; use make_controller\('optimal'\)",
+            "estimator: expected one of .*, got 'clairvoyant'",
         ),
     ],
 )
