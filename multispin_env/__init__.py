@@ -29,8 +29,7 @@ from multispin_env.physics.acceptance.base import ACCEPTANCES
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.arrivals.base import ARRIVALS
 from multispin_env.physics.arrivals.factory import make_arrivals
-from multispin_env.physics.channels.base import CHANNELS
-from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
+from multispin_env.physics.channels import CHANNELS, clarke_correlation, doppler_frequency
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.continuous.types import (
     ContinuousDecision,

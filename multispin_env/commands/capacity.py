@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.checks import check_integer, check_name, check_real
+from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.continuous.capacity import (
     COPIES,
     PERCENT,
@@ -25,7 +25,7 @@ from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import Cells, to_csv, to_json
 from multispin_env.physics.arrivals.base import ARRIVALS
 from multispin_env.physics.arrivals.factory import make_arrivals
-from multispin_env.physics.continuous.channels import CHANNEL_LAWS
+from multispin_env.physics.channels import CHANNELS
 from multispin_env.physics.continuous.service_log import Latencies
 from multispin_env.physics.lengths.base import LENGTHS
 from multispin_env.physics.lengths.factory import make_lengths
@@ -70,7 +70,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     _add_level(parser)
     _add_requests(parser)
-    parser.add_argument("--channel", default="independent", help=f"one of {', '.join(CHANNEL_LAWS)}, by cycle")
+    parser.add_argument("--channel", help=f"one of {', '.join(CHANNELS.names())}, by cycle (default: the scenario's)")
     parser.add_argument("--copies", type=int, default=COPIES, help=f"of the system, in parallel (default {COPIES})")
     parser.add_argument(
         "--seed", type=int, default=HELD_OUT_SEED, help=f"of devices and requests (default {HELD_OUT_SEED})"
@@ -220,7 +220,7 @@ def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload)
     check_question(workload, by, options.percent, options.copies)
     for name in names:
         candidates_of(name)(scenario)  # refuses an unknown one before anything is played
-    chosen = {"percent": options.percent, "copies": options.copies, "channel": options.channel, "seed": options.seed}
+    chosen = {"percent": options.percent, "copies": options.copies, "seed": options.seed}
     with Progress(len(names)) as progress:
         return {
             name: service_capacity(name, scenario, workload, by=by, report=_Report(progress.begin(name)), **chosen)
@@ -244,8 +244,9 @@ def run(options: argparse.Namespace) -> None:
     """Search and show."""
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
-    check_name("channel", options.channel, CHANNEL_LAWS)
     scenario = Scenario.resolve(options.scenario).replace(**chosen_arguments(options))
+    if options.channel is not None:
+        scenario = scenario.replace(channel=options.channel)
     found = _search(options, scenario, _workload(options, scenario))
     rows = [CapacityRow.of(name, one) for name, one in found.items()]
     if options.json is not None:

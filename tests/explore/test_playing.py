@@ -6,7 +6,7 @@ from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.explore import playing
 from tests.explore.test_timelines import played
 
-ARGUMENTS = {"channel_law": "static", "horizon": 2.0}
+ARGUMENTS = {"channel": "static", "horizon": 2.0}
 
 
 @pytest.mark.parametrize(
