@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import socket
+from operator import itemgetter
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -67,9 +68,11 @@ class Impatient(H11Protocol):
         """Wait for the first request."""
         super().connection_made(transport)
         self._wait()
-        idle = {one.closing.when(): one for one in self.connections if isinstance(one, Impatient) and one.closing}
+        idle = [(one.closing.when(), one) for one in self.connections if isinstance(one, Impatient) and one.closing]
         if len(idle) > MOST_IDLE:
-            idle[min(idle)].transport.abort()
+            _, oldest = min(idle, key=itemgetter(0))
+            self.connections.discard(oldest)  # at once: many may come before its end is told
+            oldest.transport.abort()
 
     def handle_events(self) -> None:
         """Read what has come."""
