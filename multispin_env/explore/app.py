@@ -58,6 +58,8 @@ def make_app(places: Places, host: str, port: int) -> ASGIApp:
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
             return respond(work.result()) if work.done() else Response()  # which nobody reads
+        except asyncio.CancelledError:
+            return refuse("page: expected to answer, got the end of multispin explore", 503, None)
         except AnswerError as why:
             return refuse(str(why), 503, RETRY if isinstance(why, BusyError) else None)
         finally:

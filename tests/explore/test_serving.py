@@ -121,15 +121,23 @@ def test_a_connection_is_closed_where_no_whole_request_comes(sent, monkeypatch):
     assert asyncio.run(talk()).count(b"here") == sent.count(b"\r\n\r\n")
 
 
-def test_a_computation_stops_when_whoever_asked_has_gone(tmp_path, monkeypatch):
+SCOPE = {
+    "type": "http", "http_version": "1.1", "method": "GET", "path": "/draw/heart", "query_string": b"", "root_path": "",
+    "headers": [(b"host", b"127.0.0.1:1")],
+}  # fmt: skip
+
+
+@pytest.fixture
+def endless(tmp_path, monkeypatch):
+    """A page that computes without end, and the file that grows meanwhile."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(app, "answer", beat)  # which writes to the file that has the name of the view
-    page = app.make_app(Places(), "127.0.0.1", 1)
-    scope = {
-        "type": "http", "http_version": "1.1", "method": "GET", "path": "/draw/heart", "query_string": b"",
-        "root_path": "", "headers": [(b"host", b"127.0.0.1:1")],
-    }  # fmt: skip
-    heart, left = tmp_path / "heart", []
+    return app.make_app(Places(), "127.0.0.1", 1), tmp_path / "heart"
+
+
+def test_a_computation_stops_when_whoever_asked_has_gone(endless):
+    page, heart = endless
+    left = []
 
     async def receive():
         await begun(heart)
@@ -139,6 +147,25 @@ def test_a_computation_stops_when_whoever_asked_has_gone(tmp_path, monkeypatch):
     async def send(message):
         pass
 
-    asyncio.run(page(scope, receive, send))
+    asyncio.run(page(SCOPE, receive, send))
     assert time.monotonic() - left[0] < 5.0
+    assert is_over(heart)
+
+
+def test_the_end_of_the_page_is_an_answer_too(endless):
+    """So that Ctrl-C amid a computation prints no traceback."""
+    page, heart = endless
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def end():
+        asked = asyncio.create_task(page(SCOPE, asyncio.Event().wait, send))
+        await begun(heart)
+        asked.cancel()
+        await asked
+
+    asyncio.run(end())
+    assert sent[0]["status"] == 503
     assert is_over(heart)
