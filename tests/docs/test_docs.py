@@ -74,6 +74,38 @@ def test_results_are_those_of_the_readme():
     assert table(DOCS / "agents.md", head) == table(ROOT / "README.md", head)
 
 
+def test_claims_of_the_readme_are_all_that_were_checked():
+    head = "| claim of the paper"
+    checked = [line.split(" | ")[:4] for line in table(DOCS / "reproduce.md", head)[2:]]
+    assert len(checked) == 9
+    assert [line.removesuffix(" |").split(" | ") for line in table(ROOT / "README.md", head)[2:]] == checked
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "faq.md", DOCS / "index.md"], ids=lambda page: page.name)
+def test_speeds_are_those_that_were_measured(page):
+    measured = " ".join(table(DOCS / "speed.md", "| K = 20 | N = 1 |"))
+    text = page.read_text(encoding="utf-8")
+    speeds = re.findall(r"([\d.,]+(?: \w+)?)(?= (?:env-steps|rounds) a second| with\s`residual`)", text)
+    speeds += re.findall(r"environment\s+makes ([\d,]+)", text)
+    assert speeds
+    assert all(f" {speed} (" in measured for speed in speeds)
+
+
+def test_the_first_example_shows_a_goodput_to_speak_of():
+    code = (DOCS / "start.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, {})
+    assert float(re.search(r"([\d.]+) tokens/s", printed.getvalue())[1]) > 100.0
+
+
+def test_the_picture_of_the_rooms_names_every_folder():
+    named = " ".join(name for name, _ in tool("architecture").ROOMS).split()
+    package = Path(ms.__file__).parent
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    families = {f"{room}/{family}/" for room in ("envs", "physics") for family in ("rounds", "continuous")}
+    assert folders | {family for family in families if (package / family).is_dir()} <= set(named)
+
+
 def test_every_environment_has_stored_scores():
     assert {json.loads(path.read_text(encoding="utf-8"))["about"]["env"] for path in STORED} >= set(ROUNDS)
 
