@@ -19,6 +19,11 @@ class Controller(ABC):
     """Maps states (..., K) to decisions (..., K).
 
     A subclass adds its options as dataclass fields and implements `decide`.
+
+    Parameters
+    ----------
+    scenario
+        The system that it decides for.
     """
 
     scenario: Scenario

@@ -21,6 +21,11 @@ class Scheduler(ABC):
 
     It is a function of the state alone: what has to be remembered, such as the batch that a draft aims at, is in the
     state. A subclass adds its options as dataclass fields and implements `decide`.
+
+    Parameters
+    ----------
+    scenario
+        The system that it decides for.
     """
 
     scenario: Scenario

@@ -67,15 +67,30 @@ class ServiceCapacity:
 
     Where even the least load misses the service level, the value is 0 and there is no ``run``; where the largest that
     was tried meets it, that is the value.
+
+    Parameters
+    ----------
+    value
+        The capacity in requests/s, or in devices.
+    low, high
+        Its 95 % interval, in the same unit.
+    percent
+        Share of requests that has to be within all limits, in %.
+    by
+        What was looked for: ``"rate"``, requests/s, or ``"users"``, devices.
+    tries
+        All loads that were tried, by load; each has a ``load`` and its ``run``.
+    run
+        What became of the requests at the largest load tried that meets the level; None if none does.
     """
 
-    value: float  # requests/s, or devices
+    value: float
     low: float
     high: float
     percent: float
-    by: str  # "rate" or "users"
-    tries: tuple[LoadPoint, ...]  # by load
-    run: ServiceRun | None  # at the largest load tried that meets the level
+    by: str
+    tries: tuple[LoadPoint, ...]
+    run: ServiceRun | None
 
     @property
     def verdict(self) -> str:
