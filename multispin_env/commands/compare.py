@@ -9,6 +9,7 @@ from typing import Any
 
 from multispin_env.checks import check_integer, check_name
 from multispin_env.controllers.names import ContenderName
+from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.evaluation.cases.base import heading
 from multispin_env.evaluation.cases.episodes import Episodes
@@ -42,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
         help="a controller or scheduler, which sees the true state, or one with estimators, which does not, as "
-        "optimal+filter or greedy+deadlines+filter "
+        f"optimal+filter or greedy+deadlines+filter, or {OWN_CONTROLLER} "
         f"(default: those that fit the environment; never {', '.join(SLOW)}, which takes minutes), or a system: "
         f"{', '.join(SYSTEMS.names())} (where rounds are independent)",
     )
