@@ -27,6 +27,7 @@ from multispin_env.controllers.rounds.systems import (
 )
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
 from multispin_env.envs.settings import ENVIRONMENTS
+from multispin_env.evaluation.public import Comparison, compare, evaluate
 from multispin_env.physics.acceptance.base import ACCEPTANCES
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.arrivals.base import ARRIVALS
@@ -76,6 +77,7 @@ __all__ = [
     "SERVERS",
     "Assumptions",
     "CertifiedDecision",
+    "Comparison",
     "ContinuousState",
     "Controller",
     "Decision",
@@ -109,9 +111,11 @@ __all__ = [
     "centralized_goodput",
     "clarke_correlation",
     "colocated_goodput",
+    "compare",
     "controller_names",
     "doppler_frequency",
     "draft_schedule",
+    "evaluate",
     "expected_outcome",
     "expected_tokens",
     "homogeneous_draft_length",

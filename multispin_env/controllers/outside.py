@@ -14,7 +14,7 @@ OWN_CONTROLLER = f"{FORM} of one of your own"
 """How helps name what stands for a controller from outside."""
 
 
-def maker(table: Registry[type[T]], base: type[T], name: str) -> Callable[..., T]:
+def maker(table: Registry[type[T]], base: type[Any], name: str) -> Callable[..., T]:
     """What makes a part for a scenario.
 
     Parameters
