@@ -25,7 +25,10 @@ from multispin_env.controllers.rounds.systems import (
     colocated_goodput,
     p2p_goodput,
 )
+from multispin_env.envs.continuous.variant import ContinuousVariant
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
+from multispin_env.envs.rounds.objectives import Objective
+from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.evaluation.public import Comparison, compare, evaluate
 from multispin_env.physics.acceptance.base import ACCEPTANCES
@@ -79,6 +82,7 @@ __all__ = [
     "CertifiedDecision",
     "Comparison",
     "ContinuousState",
+    "ContinuousVariant",
     "Controller",
     "Decision",
     "Demand",
@@ -86,6 +90,7 @@ __all__ = [
     "Join",
     "LongRun",
     "Modifier",
+    "Objective",
     "Observed",
     "Order",
     "Outcome",
@@ -94,6 +99,7 @@ __all__ = [
     "PlugIn",
     "RatePrices",
     "Records",
+    "RoundsVariant",
     "Scenario",
     "Scheduler",
     "Sensitivities",

@@ -155,5 +155,5 @@ def test_mistakes_are_one_sentence(contenders, more, words):
 
 
 def test_a_row_of_no_name_is_refused():
-    with pytest.raises(ValueError, match="name: expected one of .* did you mean 'fixed'"):
+    with pytest.raises(ValueError, match=r"name: expected one of .* did you mean 'fixed'"):
         ms.compare(FULL, ["fixed"], **TINY)["fixd"]
