@@ -29,12 +29,11 @@ class Same(ms.Controller):
 
 
 @dataclass(frozen=True, eq=False)
-class Take(ms.Scheduler):
-    length: int = 2
+class Pairs(ms.Scheduler):
+    groups: int = 2
 
     def decide(self, state):
-        shape = state.phase.shape
-        return ms.Order(np.full(shape, self.length), np.full(shape, ms.Join.TAKE), priority=np.zeros(shape))
+        return ms.make_scheduler("groups", self.scenario, groups=self.groups).decide(state)
 
 
 def longer(scenario, length=5):
@@ -69,20 +68,23 @@ def test_compare(capsys, more):
     found = means(capsys, *TINY, "--controllers", *names, "--reference", "optimal", *more)
     assert found["optimal"] > max(found["own_rules:Same"], found["own_rules:longer"])
     assert found["own_rules:longer"] == found["own_rules:FIVE"] != found["own_rules:Same"]
+    few = {"num_users": 3, "episodes": 4, "max_episode_steps": 3}
+    table = ms.compare("MultiSpin/Heterogeneous-v0", names, against="optimal", **few)
+    assert {row.name: row.mean for row in table.rows} == found
 
 
 def test_compare_with_estimators_and_modifiers(capsys):
     hidden = ["--env", "MultiSpin/HiddenAcceptance-v0", *TINY]
     found = means(capsys, *hidden, "--controllers", "own_rules:Same", "own_rules:Same+filter")
     assert found["own_rules:Same"] == pytest.approx(found["own_rules:Same+filter"])  # it does not look at acceptance
-    found = means(capsys, *CONTINUOUS, "--controllers", "own_rules:Take", "own_rules:Take+deadlines")
-    assert found["own_rules:Take"] == found["own_rules:Take+deadlines"] > 0.0  # no requests, no deadlines
+    found = means(capsys, *CONTINUOUS, "--controllers", "own_rules:Pairs", "own_rules:Pairs+deadlines")
+    assert found["own_rules:Pairs"] == found["own_rules:Pairs+deadlines"] > 0.0  # no requests, no deadlines
 
 
 def test_a_name_from_outside_is_in_no_table():
     scenario = ms.Scenario.preset("llama2", num_users=3)
     assert ms.make_controller("own_rules:longer", scenario, length=4).length == 4
-    assert ms.make_scheduler("own_rules:Take", scenario, length=4).length == 4
+    assert ms.make_scheduler("own_rules:Pairs", scenario, groups=3).groups == 3
     assert not any(":" in name for name in (*ms.controller_names(), *ms.scheduler_names()))
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'lenth', .* did you mean 'length'"):
         ms.make_controller("own_rules:longer", scenario, lenth=4)
@@ -92,7 +94,7 @@ def test_a_name_from_outside_is_in_no_table():
     "arguments",
     [
         ["--rounds", "2", "--controller", "own_rules:longer", "--beside", "own_rules:Same"],
-        ["--env", "MultiSpin/Continuous-v0", "--set", "horizon=1", "--controller", "own_rules:Take"],
+        ["--env", "MultiSpin/Continuous-v0", "--set", "horizon=1", "--controller", "own_rules:Pairs"],
     ],
     ids=["rounds", "continuous"],
 )
@@ -107,9 +109,9 @@ def test_capacity(capsys, monkeypatch):
     short = {"warm_up": 0.5, "horizon": 2.0, "requests": 8}
     monkeypatch.setattr(ms.service_capacity, "__kwdefaults__", ms.service_capacity.__kwdefaults__ | short)
     system = ["--num-users", "2", "--copies", "2", "--percent", "50", "--channel", "static", "--e2el", "9"]
-    assert main(["capacity", *system, "--controllers", "own_rules:Take+deadlines", "--json", "-"]) == 0
+    assert main(["capacity", *system, "--controllers", "own_rules:Pairs+deadlines", "--json", "-"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
-    assert row["controller"] == "own_rules:Take+deadlines"
+    assert row["controller"] == "own_rules:Pairs+deadlines"
     assert row["capacity"] > 0.0
 
 
@@ -151,7 +153,7 @@ def test_what_is_no_controller_is_one_sentence(command, name, words, refused):
 @pytest.mark.parametrize(
     ("command", "arguments", "words"),
     [
-        ("compare", [*TINY, "--controllers", "own_rules:Take"], "'own_rules:Take', which makes no Controller"),
+        ("compare", [*TINY, "--controllers", "own_rules:Pairs"], "'own_rules:Pairs', which makes no Controller"),
         ("compare", [*CONTINUOUS, "--controllers", "own_rules:Same"], "'own_rules:Same', which makes no Scheduler"),
         ("capacity", ["--e2el", "1", "--controllers", "own_rules:longer"], "longer', which makes no Scheduler"),
     ],
@@ -163,5 +165,5 @@ def test_the_other_family_is_refused(command, arguments, words, refused):
 def test_what_a_file_may_name_imports_nothing(module):
     """The reference of an environment is in the configurations that people pass on."""
     with pytest.raises(ValueError, match="reference: expected one of"):
-        ms.ENVIRONMENTS.load("MultiSpin/Continuous-v0")(reference="own_rules:Take")
+        ms.ENVIRONMENTS.load("MultiSpin/Continuous-v0")(reference="own_rules:Pairs")
     assert not (module / "imported").exists()
