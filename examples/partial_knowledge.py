@@ -6,7 +6,6 @@ import gymnasium as gym
 import numpy as np
 
 import multispin_env as ms
-from multispin_env.controllers.factory import make_plug_in
 
 
 def main(episodes: int = 50) -> dict[str, float]:
@@ -24,7 +23,9 @@ def main(episodes: int = 50) -> dict[str, float]:
     means = {}
     for name in ("task-mean", "beta", "filter", "clairvoyant"):
         observation, _ = envs.reset(seed=0)  # the same episodes for everyone: chance does not depend on actions
-        plug_in = None if name == "clairvoyant" else make_plug_in(f"optimal+{name}", inner.scenario, inner.assumptions)
+        plug_in = (
+            None if name == "clairvoyant" else ms.make_plug_in(f"optimal+{name}", inner.scenario, inner.assumptions)
+        )
         goodputs = []
         for _ in range(64):
             if plug_in is None:

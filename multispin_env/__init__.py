@@ -25,8 +25,12 @@ from multispin_env.controllers.rounds.systems import (
     colocated_goodput,
     p2p_goodput,
 )
+from multispin_env.envs.continuous.variant import ContinuousVariant
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
+from multispin_env.envs.rounds.objectives import Objective
+from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.envs.settings import ENVIRONMENTS
+from multispin_env.evaluation.public import Comparison, compare, evaluate
 from multispin_env.physics.acceptance.base import ACCEPTANCES
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.arrivals.base import ARRIVALS
@@ -76,7 +80,9 @@ __all__ = [
     "SERVERS",
     "Assumptions",
     "CertifiedDecision",
+    "Comparison",
     "ContinuousState",
+    "ContinuousVariant",
     "Controller",
     "Decision",
     "Demand",
@@ -84,6 +90,7 @@ __all__ = [
     "Join",
     "LongRun",
     "Modifier",
+    "Objective",
     "Observed",
     "Order",
     "Outcome",
@@ -92,6 +99,7 @@ __all__ = [
     "PlugIn",
     "RatePrices",
     "Records",
+    "RoundsVariant",
     "Scenario",
     "Scheduler",
     "Sensitivities",
@@ -109,9 +117,11 @@ __all__ = [
     "centralized_goodput",
     "clarke_correlation",
     "colocated_goodput",
+    "compare",
     "controller_names",
     "doppler_frequency",
     "draft_schedule",
+    "evaluate",
     "expected_outcome",
     "expected_tokens",
     "homogeneous_draft_length",

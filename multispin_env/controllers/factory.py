@@ -1,6 +1,6 @@
 """Controllers and plug-ins from their names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from multispin_env.checks import check_keywords, check_name
@@ -8,8 +8,9 @@ from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import CONTROLLERS, Controller
 from multispin_env.controllers.estimators.base import ESTIMATORS, Estimator
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
+from multispin_env.controllers.outside import maker
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.registry import made, option_names
+from multispin_env.registry import option_names
 from multispin_env.scenario import Scenario
 
 
@@ -35,7 +36,8 @@ def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller
     Parameters
     ----------
     name
-        One of `controller_names()`; ``"optimal+clairvoyant"`` is another name of ``"optimal"``.
+        One of `controller_names()`, or ``"module:ATTRIBUTE"``, a class of your own or a function
+        ``(scenario, **options)``; ``"optimal+clairvoyant"`` is another name of ``"optimal"``.
     scenario
         The system that it controls.
     **options
@@ -56,7 +58,14 @@ def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller
     parsed = ContenderName.parse(name)
     if not parsed.knows_truth:
         raise ValueError(f"controller: expected one that knows the truth, got {name!r}; use make_plug_in")
-    return made(CONTROLLERS, parsed.controller, options, scenario=scenario)
+    make = controller_maker(parsed.controller)
+    (own,) = options_by_part(f"controller {parsed.controller!r}", [make], options)
+    return make(scenario, **own)
+
+
+def controller_maker(name: str) -> Callable[..., Controller]:
+    """Class of a controller, or the function of ``module:ATTRIBUTE`` that makes one; see `maker`."""
+    return maker(CONTROLLERS, Controller, name)
 
 
 def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None = None, **options: Any) -> PlugIn:
@@ -87,7 +96,7 @@ def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None 
     'acceptance_rate'
     """
     parsed = estimating("controller", name)
-    owner, first = f"controller {name!r}", CONTROLLERS.load(parsed.controller)
+    owner, first = f"controller {name!r}", controller_maker(parsed.controller)
     (own,), estimators = with_estimators(owner, parsed, scenario, [first], assumptions, options)
     return PlugIn(first(scenario, **own), estimators)
 
@@ -122,11 +131,11 @@ def with_estimators(
     owner: str,
     parsed: ContenderName,
     scenario: Scenario,
-    classes: Sequence[type[Any]],
+    makers: Sequence[Callable[..., Any]],
     assumptions: Assumptions | None,
     options: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], list[Estimator]]:
-    """Options of each of the ``classes`` of what decides, and the estimators of its name.
+    """Options of each of the ``makers`` of what decides, and the estimators of its name.
 
     Raises
     ------
@@ -134,23 +143,23 @@ def with_estimators(
         For an option of no part (the nearest is suggested) or of several, or a bad value.
     """
     made_of = [ESTIMATORS.load(part) for part in parsed.estimators]
-    chosen = options_by_part(owner, [*classes, *made_of], options, "assumptions")
+    chosen = options_by_part(owner, [*makers, *made_of], options, "assumptions")
     known = Assumptions.of(scenario) if assumptions is None else assumptions
-    others = zip(made_of, chosen[len(classes) :], strict=True)
-    return chosen[: len(classes)], [cls(scenario, known, **kwargs) for cls, kwargs in others]
+    others = zip(made_of, chosen[len(makers) :], strict=True)
+    return chosen[: len(makers)], [cls(scenario, known, **kwargs) for cls, kwargs in others]
 
 
 def options_by_part(
-    owner: str, parts: Sequence[type[Any]], options: Mapping[str, Any], *besides: str
+    owner: str, parts: Sequence[Callable[..., Any]], options: Mapping[str, Any], *besides: str
 ) -> list[dict[str, Any]]:
-    """Options of each of the classes that ``owner`` is made of.
+    """Options of each of the classes or functions that make a part of ``owner``.
 
     Raises
     ------
     TypeError
         For an option of none of them (the nearest is suggested, also of what is allowed ``besides``), or of several.
     """
-    names_by_part = [option_names(cls, *FIXED) for cls in parts]
+    names_by_part = [option_names(part, *FIXED) for part in parts]
     check_keywords(owner, options, (*dict.fromkeys(sum(names_by_part, ())), *besides))
     for option in options:
         if sum(option in names for names in names_by_part) > 1:

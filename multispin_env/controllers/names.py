@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from multispin_env.outside import is_outside
 from multispin_env.registry import MODIFIERS, SCHEDULERS
 
 CLAIRVOYANT = "clairvoyant"
@@ -28,7 +29,7 @@ class ContenderName:
     def parse(cls, name: str) -> Self:
         """Parts of ``"optimal"``, ``"optimal+clairvoyant"`` (the same) or ``"greedy+deadlines+filter+mmse"``."""
         first, *parts = name.split("+")
-        changes = MODIFIERS.names() if first in SCHEDULERS.names() else ()
+        changes = MODIFIERS.names() if first in SCHEDULERS.names() or is_outside(first) else ()
         controller = "+".join([first, *(part for part in parts if part in changes)])
         others = tuple(part for part in parts if part not in changes)
         return cls(controller, () if others == (CLAIRVOYANT,) else others)

@@ -13,6 +13,7 @@ from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.factory import make_scheduler, modified, scheduler_names
 from multispin_env.controllers.continuous.serve import HORIZON, WARM_UP, serve
 from multispin_env.controllers.continuous.server_only import SERVER_ONLY
+from multispin_env.outside import is_outside
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.workload import Workload
 from multispin_env.scenario import Scenario
@@ -135,8 +136,8 @@ def service_capacity(
     ----------
     rule
         Name of a scheduler, ``"autoregressive"`` (the server alone), ``"colocated"`` (the server drafts for all; the
-        best length for each load), one of these with what changes its orders, ``"greedy+deadlines"``, or what makes a
-        scheduler for a scenario.
+        best length for each load), ``"module:ATTRIBUTE"``, as `make_scheduler` takes it, one of these with what changes
+        its orders, ``"greedy+deadlines"``, or what makes a scheduler for a scenario.
     scenario
         The system.
     workload
@@ -212,7 +213,8 @@ def candidates_of(rule: Rule) -> Candidates:
     if not isinstance(rule, str):
         return lambda scenario: (rule(scenario),)
     base, *others = rule.split("+")
-    check_name("controller", base, rule_names())
+    if not is_outside(base):
+        check_name("controller", base, rule_names())
     if base not in SERVER_ONLY:
         return lambda scenario: (make_scheduler(rule, scenario),)
     return lambda scenario: [modified(each, others) for each in SERVER_ONLY[base](scenario)]

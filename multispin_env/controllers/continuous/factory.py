@@ -1,6 +1,6 @@
 """Schedulers from their names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from multispin_env.checks import check_name
@@ -9,6 +9,7 @@ from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
 from multispin_env.controllers.continuous.modifier import MODIFIERS, Modifier
 from multispin_env.controllers.continuous.plug_in import SchedulerPlugIn
 from multispin_env.controllers.factory import estimating, options_by_part, with_estimators
+from multispin_env.controllers.outside import maker
 from multispin_env.scenario import Scenario
 
 
@@ -39,7 +40,8 @@ def make_scheduler(name: str, scenario: Scenario, **options: Any) -> Scheduler:
     Parameters
     ----------
     name
-        One of `scheduler_names()`, perhaps with what changes its orders, of `MODIFIERS`: ``"greedy+deadlines"``.
+        One of `scheduler_names()`, or ``"module:ATTRIBUTE"``, a class of your own or a function
+        ``(scenario, **options)``; perhaps with what changes its orders, of `MODIFIERS`: ``"greedy+deadlines"``.
     scenario
         The system that it controls.
     **options
@@ -59,14 +61,14 @@ def make_scheduler(name: str, scenario: Scenario, **options: Any) -> Scheduler:
     >>> ms.make_scheduler("groups+deadlines", scenario, groups=3, need=0.04).base.groups
     3
     """
-    first, modifiers = _classes(name)
+    first, modifiers = _makers(name)
     own, *changes = options_by_part(f"scheduler {name!r}", [first, *modifiers], options)
     return _changed(first(scenario, **own), modifiers, changes)
 
 
-def _classes(name: str) -> tuple[type[Scheduler], list[type[Modifier]]]:
+def _makers(name: str) -> tuple[Callable[..., Scheduler], list[type[Modifier]]]:
     base, *others = name.split("+")
-    return SCHEDULERS.load(base), [MODIFIERS.load(other) for other in others]
+    return maker(SCHEDULERS, Scheduler, base), [MODIFIERS.load(other) for other in others]
 
 
 def modified(scheduler: Scheduler, names: Sequence[str]) -> Scheduler:
@@ -109,7 +111,7 @@ def make_scheduler_plug_in(
     (2, ['acceptance_rate'])
     """
     parsed = estimating("scheduler", name, *MODIFIERS.names())
-    first, modifiers = _classes(parsed.controller)
+    first, modifiers = _makers(parsed.controller)
     owner = f"scheduler {name!r}"
     chosen, estimators = with_estimators(owner, parsed, scenario, [first, *modifiers], assumptions, options)
     own, *changes = chosen
