@@ -108,7 +108,10 @@ class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
     def __call__(self, state: ContinuousState) -> ContinuousDecision:
         """Decide for one state or a batch of them; ``ValueError`` for a bad state, or one of a round."""
         if not isinstance(state, ContinuousState):
-            raise ValueError(f"state: expected a ContinuousState for {type(self).__name__}, got {type(state).__name__}")
+            kind, given = type(self).__name__, type(state).__name__
+            raise ValueError(
+                f"state: expected a ContinuousState for {kind}, which decides without the barrier, got {given}"
+            )
         return self._without_barrier(state)
 
     @abstractmethod
