@@ -21,7 +21,7 @@ import multispin_env as ms
 
 
 @dataclass(frozen=True, eq=False)
-class Same(ms.Controller):
+class Same(ms.RoundsController):
     length: int = 2
 
     def decide(self, state):
@@ -150,24 +150,14 @@ def test_what_is_no_controller_is_one_sentence(command, name, words, refused):
     assert "expected module:ATTRIBUTE of one that can be imported" in said
 
 
-@pytest.mark.parametrize(
-    ("command", "arguments", "words"),
-    [
-        ("compare", [*TINY, "--controllers", "own_rules:Pairs"], "'own_rules:Pairs', which makes no Controller"),
-        (
-            "compare",
-            [*CONTINUOUS, "--controllers", "own_rules:Same"],
-            "'own_rules:Same', which makes no ContinuousController",
-        ),
-        (
-            "capacity",
-            ["--e2el", "1", "--controllers", "own_rules:longer"],
-            "longer', which makes no ContinuousController",
-        ),
-    ],
-)
-def test_the_other_family_is_refused(command, arguments, words, refused):
-    assert words in refused(command, arguments)
+def test_a_rule_without_the_barrier_is_refused_in_rounds(refused):
+    words = "state: expected a ContinuousState for Pairs, a rule without the barrier, got SystemState"
+    assert words in refused("compare", [*TINY, "--controllers", "own_rules:Pairs"])
+
+
+def test_a_controller_of_rounds_plays_without_the_barrier(capsys):
+    found = means(capsys, *CONTINUOUS, "--controllers", "own_rules:longer", "optimal", "--reference", "optimal")
+    assert 0.0 < found["own_rules:longer"] < found["optimal"]
 
 
 def test_what_a_file_may_name_imports_nothing(module):

@@ -17,7 +17,7 @@ TINY = {"num_users": 3, "episodes": 4, "max_episode_steps": 3}
 
 
 @dataclass(frozen=True, eq=False)
-class Same(ms.Controller):
+class Same(ms.RoundsController):
     """One length for all."""
 
     length: int = 3
@@ -138,7 +138,7 @@ def optimal(observation):
         ([3], {}, "contenders: expected a name or what decides, got 3"),
         ([dict], {}, "contenders: expected a name or what decides, got <class 'dict'>"),
         ([Zero(), Zero()], {}, "expected a mapping of names where two have one name, got 'Zero' twice"),
-        ([Pairs], {}, "contenders: expected a Controller or a PlugIn in this environment, got a Pairs"),
+        ([Pairs], {}, "state: expected a ContinuousState for Pairs"),
         ([optimal], {"against": "optimal+clairvoyant", "metric": "god"}, "metric: expected one of"),
         ({"optimal+clairvoyant": optimal}, {}, "expected another name than that of the reference, got 'optimal+clair"),
         (["fixed"], {"against": "fixd"}, "did you mean 'fixed'"),

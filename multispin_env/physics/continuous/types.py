@@ -156,7 +156,7 @@ class ContinuousObserved(Batched):
     ----------
     state
         The state with what stands in for its hidden parts: old channels, and acceptance as counts let one believe.
-    observed
+    system
         What was seen of the devices, hidden parts ``None``; rounds are verifications, and counts those of the last one.
     """
 
