@@ -3,26 +3,19 @@
 A module is only imported when the user names it. A run names its agent too, but it may be the run of a stranger.
 """
 
-import os
 import re
-import sys
 from dataclasses import is_dataclass
-from importlib import import_module
 from typing import Any
 
 from agents.base import AGENTS
-from multispin_env.checks import check_name, shown
+from multispin_env.checks import check_name
+from multispin_env.outside import FORM, imported, is_outside, refusal
 
-OPTION = "module:ATTRIBUTE, an agent of your own"
+OPTION = f"{FORM}, an agent of your own"
 """How helps name what stands for an agent from outside."""
 
 PARTS = ("num_envs", "timesteps", "check", "build")
 """What an agent has; see `agents.base.AgentSettings`."""
-
-
-def is_outside(name: str) -> bool:
-    """Whether a name is that of an agent outside this package."""
-    return ":" in name
 
 
 def admit(name: str) -> None:
@@ -41,13 +34,13 @@ def admit(name: str) -> None:
     if name in AGENTS.names():
         return
     if not is_outside(name):
-        check_name("agent", name, (*AGENTS.names(), "module:ATTRIBUTE"))
+        check_name("agent", name, (*AGENTS.names(), FORM))
     AGENTS.register(name, _loaded(name))
 
 
 def check_admitted(name: object) -> None:
     """``ValueError`` unless a run may have this agent: one of this package, or one that the user named."""
-    if isinstance(name, str) and is_outside(name) and name not in AGENTS.names():
+    if is_outside(name) and name not in AGENTS.names():
         raise ValueError(f"agent: expected that you name it, --agent {name}, since its module is not imported unasked")
     check_name("agent", name, AGENTS.names())
 
@@ -58,16 +51,9 @@ def file_name(name: str) -> str:
 
 
 def _loaded(name: str) -> Any:
-    if os.getcwd() not in sys.path:  # as of an installed script
-        sys.path.append(os.getcwd())
-    module, _, attribute = name.partition(":")
-    expected = f"agent: expected module:ATTRIBUTE of an agent that can be imported, got {shown(name)}"
-    try:
-        agent = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:  # the last for an empty name
-        raise ValueError(f"{expected} ({error})") from error
+    agent = imported("agent", name)
     missing = [part for part in PARTS if not hasattr(agent, part)]
     if missing or isinstance(agent, type) or not is_dataclass(agent):
         what = f"without {missing[0]}" if missing else "not an instance of a dataclass"
-        raise ValueError(f"{expected}, which is {what}")
+        raise refusal("agent", name, f", which is {what}")
     return agent

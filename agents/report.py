@@ -9,6 +9,7 @@ from rich.console import Console
 
 from agents.measures import Report
 from agents.runs import CURVE, RunConfig, write_atomically
+from multispin_env.evaluation.comparison import OTHER_SYSTEMS
 from multispin_env.evaluation.table import to_csv, to_json
 from multispin_env.files import MIB, read_bytes
 from multispin_env.terminal.tables import BEST
@@ -17,6 +18,8 @@ LARGEST_CURVE = 16 * MIB
 """Bytes of a learning curve: a run has fifty lines for each of its budgets."""
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+AGENT, OTHERS, OF_SYSTEMS = "#D55E00", "#0072B2", "#BBBBBB"
+"""Colours of bars: the agent, what decides otherwise, and other systems."""
 
 
 def agent_label(config: RunConfig) -> str:
@@ -53,13 +56,18 @@ def draw(report: Report, label: str, folder: Path) -> None:
 
 
 def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
-    shown = report.rows[::-1]
+    shown = report.rows[::-1]  # other systems come last in the table, so they are at the bottom, below a gap
+    systems = sum(not bar.decides for bar in shown)
+    places = [index - (not bar.decides) for index, bar in enumerate(shown)]
     values = [bar.mean for bar in shown]
     errors = [[bar.mean - bar.low for bar in shown], [bar.high - bar.mean for bar in shown]]
-    colours = ["#D55E00" if bar.name == label else "#0072B2" for bar in shown]
-    axes.barh([bar.name for bar in shown], values, xerr=errors, color=colours, capsize=3)
-    for index, bar in enumerate(shown):
-        axes.text(max(bar.high, 0.0), index, f"  {bar.headline:.4f}", va="center", fontsize="small")
+    colours = [(AGENT if bar.name == label else OTHERS) if bar.decides else OF_SYSTEMS for bar in shown]
+    axes.barh(places, values, xerr=errors, color=colours, capsize=3)
+    axes.set_yticks(places, [bar.name for bar in shown])
+    if systems:
+        axes.text(0.0, systems - 1, f" {OTHER_SYSTEMS}", va="center", color="#666666")
+    for place, bar in zip(places, shown, strict=True):
+        axes.text(max(bar.high, 0.0), place, f"  {bar.headline:.4f}", va="center", fontsize="small")
     axes.set_xlim(1.12 * min(0.0, *(bar.low for bar in shown)), 1.12 * max(0.0, *(bar.high for bar in shown)))
     beside = "" if report.headline.axis == report.axis else f"; beside it the {report.headline.axis}"
     axes.set_xlabel(f"{report.axis}, mean and 95 % interval{beside}")
@@ -67,9 +75,10 @@ def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
 
 def _curve(axes: Any, report: Report, label: str, folder: Path) -> None:
     steps, scores = _points(folder / CURVE, report.headline.key)
-    axes.plot(steps, scores, color="#D55E00", marker="o", markersize=3, label=f"{label}, validation")
-    lowest = min(scores) - 0.1 * abs(max(bar.headline for bar in report.rows))
-    references = [bar for bar in report.rows if bar.name != label and bar.headline > lowest]
+    axes.plot(steps, scores, color=AGENT, marker="o", markersize=3, label=f"{label}, validation")
+    rows = [bar for bar in report.rows if bar.decides]
+    lowest = min(scores) - 0.1 * abs(max(bar.headline for bar in rows))
+    references = [bar for bar in rows if bar.name != label and bar.headline > lowest]
     for colour, bar in zip(COLOURS, references, strict=False):
         axes.axhline(bar.headline, color=colour, linestyle="--", linewidth=1, label=f"{bar.name}, {bar.headline:.4f}")
     axes.set_xlabel("rounds trained")

@@ -1,17 +1,16 @@
 """An agent of your own, here TRPO of sb3-contrib: ``multispin train --agent examples.own_agent:AGENT``."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import gymnasium as gym
 from sb3_contrib import TRPO
 from stable_baselines3.common.vec_env import VecEnv
 
+import multispin_env as ms
 from agents.base import PLAIN, AnyEnvironment, Remaining, Tuning
-from agents.measures import Measure
 from agents.policies.equivariant import EquivariantActorCritic
-from agents.vec_env import make_vec_env
-from multispin_env.envs.rounds.variants.heterogeneous import Heterogeneous
-from multispin_env.envs.settings import Settings
-from multispin_env.scenario import Scenario
+from agents.vec_env import NativeVecEnv
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,11 @@ ENV = "MultiSpin/Heterogeneous-v0"
 
 
 def main(timesteps: int = 100_000) -> float:
-    """Train without the command; returns the share of the optimum on held-out states."""
-    settings = Settings(Scenario.preset("llama2", num_users=8), Heterogeneous(), "lengths")
-    envs = make_vec_env(ENV, settings, AGENT.num_envs, max_episode_steps=64, seed=0)
-    model = AGENT.build(envs, lambda progress: progress, seed=0, device="cpu").learn(timesteps)
-    report = Measure(ENV, settings).report(model, "TRPO", 100)
-    share = next(row.share or 0.0 for row in report.rows if row.name == "TRPO")
+    """Train without the command; returns the share of the optimum in held-out episodes."""
+    arguments: dict[str, Any] = {"num_users": 8, "action": "lengths"}
+    envs: Any = gym.make_vec(ENV, num_envs=AGENT.num_envs, autoreset_mode="SameStep", **arguments).unwrapped
+    model = AGENT.build(NativeVecEnv(envs, seed=0), lambda progress: progress, seed=0, device="cpu").learn(timesteps)
+    share = ms.evaluate(model, ENV, episodes=20, **arguments).share or 0.0
     print(f"after {timesteps} rounds TRPO reaches {share:.4f} of the optimum")
     return share
 

@@ -1,14 +1,13 @@
-"""A controller of your own, known to everything by one registration, without touching the package."""
+"""A controller of your own, without touching the package.
+
+In commands: ``multispin compare --controllers examples.own_controller:SameTime optimal``.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 import multispin_env as ms
-from multispin_env.evaluation.cases.base import listed
-from multispin_env.evaluation.cases.states import States
-from multispin_env.evaluation.comparison import Row, comparison_cells
-from multispin_env.evaluation.table import aligned
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,17 +24,12 @@ class SameTime(ms.RoundsController):
         return self.with_equal_latency(lengths, state)
 
 
-def main() -> list[Row]:
-    """Compare it with every controller on held-out states; returns the table."""
-    ms.CONTROLLERS.register("same-time", SameTime)
-    try:
-        scenario = ms.Scenario.preset("llama2", num_users=8)
-        states = States.draw(scenario, 100)
-        rows = states.table(listed(states))
-        print(aligned(*comparison_cells(rows, states.metric, states.reference_title)))
-        return rows
-    finally:
-        ms.CONTROLLERS.unregister("same-time")
+def main(episodes: int = 50) -> ms.Comparison:
+    """Compare it with controllers of the package in the same episodes; returns the table."""
+    rivals = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
+    table = ms.compare("MultiSpin/Heterogeneous-v0", [SameTime, *rivals], num_users=8, episodes=episodes)
+    print(table)
+    return table
 
 
 if __name__ == "__main__":

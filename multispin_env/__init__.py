@@ -23,8 +23,12 @@ from multispin_env.controllers.rounds.systems import (
     colocated_goodput,
     p2p_goodput,
 )
+from multispin_env.envs.continuous.variant import ContinuousVariant
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
+from multispin_env.envs.rounds.objectives import Objective
+from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.envs.settings import ENVIRONMENTS
+from multispin_env.evaluation.public import Comparison, compare, evaluate
 from multispin_env.physics.acceptance.base import ACCEPTANCES
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.arrivals.base import ARRIVALS
@@ -72,17 +76,20 @@ __all__ = [
     "SERVERS",
     "Assumptions",
     "CertifiedDecision",
+    "Comparison",
     "ContinuousController",
     "ContinuousDecision",
     "ContinuousObserved",
     "ContinuousOutcome",
     "ContinuousState",
+    "ContinuousVariant",
     "Controller",
     "Decision",
     "Demand",
     "Join",
     "LongRun",
     "Modifier",
+    "Objective",
     "Observed",
     "Outcome",
     "Phase",
@@ -90,6 +97,7 @@ __all__ = [
     "RatePrices",
     "Records",
     "RoundsController",
+    "RoundsVariant",
     "Scenario",
     "Sensitivities",
     "Served",
@@ -106,9 +114,11 @@ __all__ = [
     "centralized_goodput",
     "clarke_correlation",
     "colocated_goodput",
+    "compare",
     "controller_names",
     "doppler_frequency",
     "draft_schedule",
+    "evaluate",
     "expected_outcome",
     "expected_tokens",
     "homogeneous_draft_length",

@@ -7,9 +7,10 @@ says that: there the same table has its type, as in ``physics.channels``: ``CHAN
 loads a part takes the table from there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from importlib import import_module
+from inspect import signature
 from typing import Any, Generic, TypeVar
 
 from multispin_env.checks import check_keywords, check_name
@@ -75,9 +76,13 @@ class Registry(Generic[T]):
         return part
 
 
-def option_names(cls: type[Any], *handed_in: str) -> tuple[str, ...]:
-    """Fields of a part's class that its user may set: all but those that are handed in."""
-    return tuple(field.name for field in fields(cls) if field.init and field.name not in handed_in)
+def option_names(make: Callable[..., Any], *handed_in: str) -> tuple[str, ...]:
+    """What the user of a part's class, or of a function that makes it, may set: all but what is handed in."""
+    if isinstance(make, type):
+        names = [field.name for field in fields(make) if field.init]
+    else:
+        names = list(signature(make).parameters)
+    return tuple(name for name in names if name not in handed_in)
 
 
 def made(table: Registry[type[T]], name: str, options: Mapping[str, Any], **handed_in: Any) -> T:

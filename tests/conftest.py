@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 import multispin_env as ms
+from multispin_env.commands.main import main
 from multispin_env.envs.continuous import reference
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # windows of tests are not seen
@@ -60,3 +61,19 @@ def preset(request):
 @pytest.fixture
 def scenario(preset):
     return ms.Scenario.preset(preset)
+
+
+@pytest.fixture
+def refused(capsys):
+    """Call a command that is to refuse; returns the sentence, the last line of what it printed."""
+
+    def call(name, arguments):
+        capsys.readouterr()
+        try:
+            status = main([name, *arguments])
+        except SystemExit as ended:  # of argparse
+            status = ended.code
+        assert status == 2
+        return capsys.readouterr().err.strip().splitlines()[-1]
+
+    return call

@@ -203,8 +203,8 @@ OUTSIDE = {
 }
 
 
-OTHER_NAMES = {"controller without the barrier": "everybody"}
-"""Both families have one table of controllers."""
+OTHER_NAMES = {"controller without the barrier": "everybody", "modifier": "stubborn"}
+"""Names stand beside each other in one table, or in one name."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -310,7 +310,7 @@ def test_controllers_without_the_barrier(name):
     assert (play_episodes(env, name).throughput > 0.0).all()
 
 
-@pytest.mark.parametrize("name", with_mine(MODIFIERS))
+@pytest.mark.parametrize("name", [*MODIFIERS.names(), "stubborn"])
 def test_modifiers(name):
     arguments = {"num_users": 3, "horizon": 4.0, "warm_up": 0.0, "load": 1.5, "action": "full"}
     played = play_episodes(make_episode_env(SERVING, 2, "llama2", arguments), f"greedy+{name}")

@@ -1,9 +1,12 @@
 """Every example runs; what it returns is what it claims."""
 
+import ast
 import importlib.util
 from pathlib import Path
 
 import pytest
+
+import multispin_env as ms
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -22,25 +25,48 @@ CHECKS = {
         lambda goodput: goodput["task-mean"] < goodput["filter"] < goodput["clairvoyant"],
         {"episodes": 4},
     ),
+    "plain_actions": (
+        lambda shares: 0.5 < shares["action 0 alone"] < shares["γ = 0, actions scaled by .3"] < 1.0,
+        {"timesteps": 2048},
+    ),
     "training": (lambda reward: reward > 1.0, {"timesteps": 512}),
     "cleanrl_style": (lambda share: 0.5 < share <= 1.0, {"minutes": 0.03, "devices": True, "action": "lengths"}),
     "own_agent": (lambda share: 0.9 < share <= 1.0, {"timesteps": 4096}),
     "own_controller": (
-        lambda rows: {row.name: row.share for row in rows}["same-time"] <= 1 + 1e-12 and rows[1].name == "optimal",
-        {},
+        lambda table: 0.9 < table["SameTime"].share < 1.0 and table.rows[0].name == "optimal",
+        {"episodes": 10},
     ),
     "own_scheduler": (lambda rates: rates["in-time"] > rates["optimal"], {}),
     "serving": (
         lambda goodput: goodput["optimal"] < goodput["greedy"] < goodput["load-aware"],
         {"copies": 8, "horizon": 15.0},
     ),
-    "own_environment": (lambda rows: [row.name for row in rows][:2] == ["homogeneous", "optimal"], {}),
+    "own_environment": (lambda table: [row.name for row in table.rows][:2] == ["homogeneous", "optimal"], {}),
     "real_server": (  # the first device's drafts are refused, the last one's are not; behind 16 rounds all is new
         lambda lengths: lengths[15][0] < lengths[0][0] and lengths[15][3] > lengths[0][3] and lengths[16] == lengths[0],
         {},
     ),
     "own_scenario": (lambda goodput: goodput > 12 / (0.030 + 12 * 0.008), {}),
 }
+
+
+PUBLIC = {"multispin_env", "multispin_env.wrappers", "multispin_env.parallel"}
+"""Modules of the package that users import from."""
+
+
+@pytest.mark.parametrize("name", sorted(CHECKS))
+def test_an_example_imports_what_is_public(name):
+    tree = ast.parse((EXAMPLES / f"{name}.py").read_text(encoding="utf-8"))
+    found = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    found |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert {module for module in found if module.partition(".")[0] == "multispin_env"} <= PUBLIC
+
+
+def test_commands_take_the_parts_of_examples(monkeypatch):
+    monkeypatch.chdir(EXAMPLES.parent)
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    assert ms.make_controller("examples.own_controller:SameTime", scenario, fraction=0.5).fraction == 0.5
+    assert ms.make_controller("examples.own_scheduler:InTime+deadlines", scenario, part=0.5).base.part == 0.5
 
 
 def test_every_example_is_checked():

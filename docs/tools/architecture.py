@@ -13,13 +13,13 @@ ROOMS = (
     ("commands/", "what a user runs, one file each"),
     ("models/  explore/", "real language models (torch); the page in the browser"),
     ("watch/  reproduce/  terminal/  executors/", "films, figures; options, tables, progress; many tasks"),
-    ("evaluation/", "cases, contenders, ledger, comparison, seeds"),
+    ("evaluation/  wrappers/  parallel", "cases, contenders, ledger, comparison, seeds; doors to other libraries"),
     ("envs/", "shells single and vector, engine protocol, registration"),
-    ("envs/rounds/", "engine, core, actions, encodings, observations, objectives, memories, variants"),
-    ("controllers/", "factory, names, plug-ins, estimators, beliefs, rounds/"),
+    ("envs/rounds/  envs/continuous/", "engines, actions, encodings, observations, objectives, memories, variants"),
+    ("controllers/", "factory, names, plug-ins, estimators, beliefs; rounds/ and continuous/"),
     ("solver/", "problem, server, equalization, relaxed, rule, search, certify"),
-    ("physics/", "tokens, uplink, verification, rounds, channels, acceptance, streams"),
-    ("scenario, server, registry", "what there is, by name"),
+    ("physics/  physics/continuous/", "tokens, uplink, verification, channels, acceptance, arrivals, lengths, streams"),
+    ("scenario, server, registry  scenarios/  servers/", "what there is, by name"),
     ("arrays, units, checks, files", "types, constants, what users hand in"),
 )
 """Folders from the top to the bottom, each with what it holds; imports go down."""

@@ -21,6 +21,7 @@ from multispin_env.controllers.continuous.capacity import (
     rule_names,
     service_capacity,
 )
+from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import Cells, to_csv, to_json
 from multispin_env.physics.arrivals.base import ARRIVALS
@@ -65,8 +66,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=CONTROLLERS,
         metavar="NAME",
-        help=f"of {', '.join(rule_names())}, perhaps with what changes its orders, as greedy+deadlines "
-        f"(default {' '.join(CONTROLLERS)})",
+        help=f"of {', '.join(rule_names())}, or {OWN_CONTROLLER}, perhaps with what changes its orders, "
+        f"as greedy+deadlines (default {' '.join(CONTROLLERS)})",
     )
     _add_level(parser)
     _add_requests(parser)

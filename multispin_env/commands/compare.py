@@ -7,14 +7,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from multispin_env.checks import check_integer, check_name
-from multispin_env.controllers.names import ContenderName
+from multispin_env.checks import check_integer
+from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.controllers.rounds.systems import SYSTEMS
-from multispin_env.evaluation.cases.base import heading
 from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers, comparison_cells
-from multispin_env.evaluation.contenders import SLOW, make_contender, native
+from multispin_env.evaluation.comparison import METRICS
+from multispin_env.evaluation.contenders import SLOW
+from multispin_env.evaluation.entries import with_reference
 from multispin_env.evaluation.ledger import Ledger
+from multispin_env.evaluation.public import EPISODES, Comparison, chosen_metric, compared
 from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.evaluation.table import to_csv, to_json
 from multispin_env.executors.base import Executor
@@ -25,7 +26,6 @@ from multispin_env.terminal.arguments import (
     DEFAULT_SCENARIO,
     add_system_options,
     chosen_arguments,
-    parse_settings,
 )
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.executors import add_executor_options, executor_of
@@ -42,11 +42,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
         help="a controller, which sees the true state, or one with estimators, which does not, as "
-        "optimal+filter or greedy+deadlines+filter "
+        f"optimal+filter or greedy+deadlines+filter, or {OWN_CONTROLLER} "
         f"(default: those that fit the environment; never {', '.join(SLOW)}, which takes minutes), or a system: "
         f"{', '.join(SYSTEMS.names())} (where rounds are independent)",
     )
-    parser.add_argument("--episodes", type=int, default=200, help="episodes of each (default 200)")
+    parser.add_argument("--episodes", type=int, default=EPISODES, help=f"episodes of each (default {EPISODES})")
     parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the first episode (default {EPISODE_SEED})")
     parser.add_argument(
         "--reference", metavar="NAME", help="what the others are compared with (default: the best known)"
@@ -100,39 +100,11 @@ def ledgers_of(cases: Episodes, names: Sequence[str], executor: Executor) -> dic
     return {name: found[name] for name in names}
 
 
-def chosen_names(cases: Episodes, controllers: Sequence[str] | None, reference: str | None) -> tuple[list[str], str]:
-    """Names to play, each once and the reference among them, and which of them is the reference.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown name; the nearest is suggested.
-    """
-    names = list(dict.fromkeys((*cases.contenders, *cases.systems) if controllers is None else controllers))
-    wanted = cases.reference if reference is None else reference
-    same = next((name for name in names if ContenderName.parse(name) == ContenderName.parse(wanted)), None)
-    if same is None:
-        names.append(wanted)
-    for name in names:
-        if name not in cases.systems:
-            make_contender(name, cases.env())
-    return names, wanted if same is None else same
-
-
-def about(cases: Episodes, options: argparse.Namespace, reference: str, metric: str) -> dict[str, Any]:
+def about(cases: Episodes, options: argparse.Namespace, found: Comparison) -> dict[str, Any]:
     """What a table is about, for its JSON file."""
     versions = {name: version(name) for name in ("multispin_env", "gymnasium", "numpy", "scipy")}
-    return {**cases.about, "metric": metric, "reference": reference, "command": options.command, "versions": versions}
-
-
-def _show(rows: list[Row], metric: str, title: str, below: str) -> None:
-    """Print the table of a metric, and what stands below that of another one, which fits the environment."""
-    print(f"{title}\n")
-    show_table(*comparison_cells(rows, metric), best=0)
-    cells = METRICS[below].below
-    if cells is not None:
-        print()
-        show_table(*cells(rows), best=0)
+    chosen = {"metric": found.metric, "reference": found.reference}
+    return {**cases.about, **chosen, "command": options.command, "versions": versions}
 
 
 def run(options: argparse.Namespace) -> None:
@@ -141,18 +113,18 @@ def run(options: argparse.Namespace) -> None:
     check_integer("seed", options.seed, 0)
     executor = executor_of(options)
     cases = Episodes(options.env, options.episodes, options.scenario, chosen_arguments(options), options.seed)
-    metric = cases.metric if options.metric is None else options.metric
-    check_name("metric", metric, METRICS)
-    names, reference = chosen_names(cases, options.controllers, options.reference)
-    rows = compare_ledgers(ledgers_of(cases, names, executor), reference, metric)
+    metric = chosen_metric(cases, options.metric)
+    plays, reference = with_reference(cases, options.controllers, options.reference)
+    found = compared(cases, ledgers_of(cases, tuple(plays), executor), reference, metric)
     if options.json is not None:
-        write_output(f"{to_json(rows, about(cases, options, reference, metric))}\n", options.json)
+        write_output(f"{to_json(found.rows, about(cases, options, found))}\n", options.json)
     if options.csv is not None:
-        write_output(to_csv(rows), options.csv)
+        write_output(to_csv(found.rows), options.csv)
     if STDOUT not in (options.json, options.csv):
-        scenario, what = native(cases.env()).scenario, f"{cases.title}; reference: {reference}"
-        title = heading(options.env, parse_settings(options.set), scenario, what)
-        _show(rows, metric, title, cases.metric)
+        print(found.title)
+        for cells in found.tables:
+            print()
+            show_table(*cells, best=0)
 
 
 COMMAND = Command(

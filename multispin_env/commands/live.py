@@ -21,6 +21,7 @@ from multispin_env.commands.model_options import (
     load_pair,
     out_files,
 )
+from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.evaluation.table import to_csv, to_json
 from multispin_env.models.air import draw_air
 from multispin_env.models.contender import Contender, live_plug_in
@@ -73,8 +74,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--controller",
         default="optimal+filter",
         metavar="NAME",
-        help="a controller, with estimators or without; then it knows the mean acceptance of a task "
-        "(default optimal+filter)",
+        help=f"a controller, or {OWN_CONTROLLER}, with estimators or without; then it knows the mean acceptance of "
+        "a task (default optimal+filter)",
     )
     parser.add_argument("--beside", default="fixed", metavar="NAME", help="another one (default fixed)")
     add_out_option(parser, ", ".join(SUFFIXES))

@@ -9,9 +9,10 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
 from multispin_env.commands.devices import Devices
-from multispin_env.controllers.base import CONTROLLERS
 from multispin_env.controllers.factory import controller_names, make_controller
+from multispin_env.controllers.outside import controller_maker
 from multispin_env.evaluation.table import Cells
+from multispin_env.outside import is_outside
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.registry import option_names
@@ -90,7 +91,7 @@ def solve(
     devices
         Whom to decide for.
     controller
-        Name of a controller.
+        Name of a controller, as `make_controller` takes it, without estimators.
     certify
         Relative gap to prove, or ``None``.
     tpot
@@ -102,7 +103,8 @@ def solve(
         For an unknown controller, one that does not take weights, a certificate or a TPOT but should, a bad gap, a TPOT
         that no decision reaches, or numbers so extreme that nothing is left of the goodput.
     """
-    check_name("controller", controller, controller_names("rounds"))
+    if not is_outside(controller):
+        check_name("controller", controller, controller_names("rounds"))
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the goodput shows it
         return _solve(scenario, devices, controller, certify, tpot)
 
@@ -140,10 +142,9 @@ def _decide(scenario: Scenario, devices: Devices, controller: str, wanted: Mappi
     given: dict[str, Any] = {"weights": devices.weights, **wanted}
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
-        able = [
-            other for other in controller_names("rounds") if name in option_names(CONTROLLERS.load(other), "scenario")
-        ]
-        if controller not in able:
+        if name not in option_names(controller_maker(controller), "scenario"):
+            rounds = controller_names("rounds")
+            able = [other for other in rounds if name in option_names(controller_maker(other), "scenario")]
             raise ValueError(f"controller: expected one of {able}, which have {name}, got {controller!r}")
     return make_controller(controller, scenario, **options)(devices.state)
 

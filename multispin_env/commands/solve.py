@@ -9,6 +9,7 @@ from typing import Any
 from multispin_env.commands.devices import read_devices
 from multispin_env.commands.solution import Solution, device_cells, rival_cells, solve, summary, to_record
 from multispin_env.controllers.factory import controller_names
+from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.evaluation.table import to_csv
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import DEFAULT_SCENARIO, add_scenario_options, chosen_arguments
@@ -33,7 +34,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
     parser.add_argument(
-        "--controller", default="optimal", help=f"one of {', '.join(controller_names('rounds'))} (default optimal)"
+        "--controller",
+        default="optimal",
+        metavar="NAME",
+        help=f"one of {', '.join(controller_names('rounds'))}, or {OWN_CONTROLLER} (default optimal)",
     )
     parser.add_argument(
         "--certify", type=float, metavar="GAP", help="prove that no decision is better by more than this, as 1e-6"

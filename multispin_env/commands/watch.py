@@ -10,6 +10,7 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 
 from multispin_env.checks import check_real
+from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.envs.rendering.renderers import Film, Frame
 from multispin_env.envs.rendering.window import Window, require_display
 from multispin_env.evaluation.contenders import native, reference_of
@@ -38,7 +39,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     settings = "arguments of the environment, as reward=sampled, values as in Python"
     add_system_options(parser, settings, DEFAULTS | {"num_users": str(USERS)})
     parser.set_defaults(env=DEFAULT_ENV, scenario=DEFAULT_SCENARIO, num_users=USERS)
-    parser.add_argument("--controller", metavar="NAME", help="shown left (default: the best known)")
+    parser.add_argument(
+        "--controller", metavar="NAME", help=f"shown left; or {OWN_CONTROLLER} (default: the best known)"
+    )
     parser.add_argument("--beside", metavar="NAME", help="shown right (default: a simple one)")
     rounds = "rounds to play (default 64); where there are none, --set horizon=SECONDS"
     parser.add_argument("--rounds", type=int, default=64, help=rounds)

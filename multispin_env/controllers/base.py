@@ -103,12 +103,20 @@ class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
 
     It is a function of the state alone: what has to be remembered, such as the batch that a draft aims at, is in the
     state.
+
+    Parameters
+    ----------
+    scenario
+        The system that it controls.
     """
 
     def __call__(self, state: ContinuousState) -> ContinuousDecision:
         """Decide for one state or a batch of them; ``ValueError`` for a bad state, or one of a round."""
         if not isinstance(state, ContinuousState):
-            raise ValueError(f"state: expected a ContinuousState for {type(self).__name__}, got {type(state).__name__}")
+            kind, given = type(self).__name__, type(state).__name__
+            raise ValueError(
+                f"state: expected a ContinuousState for {kind}, which decides without the barrier, got {given}"
+            )
         return self._without_barrier(state)
 
     @abstractmethod
@@ -127,6 +135,11 @@ class RoundsController(Controller[SystemState, Decision]):
     Every batch then waits for everybody, with the lengths and the shares of the uplink of one round: what it gains and
     takes is what `expected_outcome` says. Devices without a request count for nothing there and get next to no
     bandwidth, but the time of the pass is still that of all.
+
+    Parameters
+    ----------
+    scenario
+        The system that it controls.
     """
 
     discipline: ClassVar[str] = "reserved"

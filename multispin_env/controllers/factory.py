@@ -1,6 +1,6 @@
 """Controllers from their names: one grammar for both families."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from multispin_env.checks import check_keywords, check_name
@@ -9,6 +9,7 @@ from multispin_env.controllers.base import CONTROLLERS, ContinuousController, Co
 from multispin_env.controllers.continuous.modifier import MODIFIERS, Modifier
 from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
+from multispin_env.controllers.outside import controller_maker
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.registry import option_names
 from multispin_env.scenario import Scenario
@@ -66,7 +67,8 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
     Parameters
     ----------
     name
-        One of `controller_names()`, then `MODIFIERS` that change what it decides without the barrier, then
+        One of `controller_names()`, or ``"module:ATTRIBUTE"``, a class of your own or a function
+        ``(scenario, **options)``; then `MODIFIERS` that change what it decides without the barrier, then
         `ESTIMATORS` of what is hidden, joined by ``+``, at most one estimator for each part: ``"optimal"``,
         ``"greedy+deadlines"``, ``"optimal+filter"``, ``"groups+deadlines+beta+quantile"``. ``"clairvoyant"`` in the
         place of estimators says that it knows the truth, as it does without.
@@ -104,7 +106,7 @@ def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | No
     base, *changes = parsed.controller.split("+")
     for part in parsed.estimators:
         check_name("estimator", part, (*ESTIMATORS.names(), *MODIFIERS.names(), CLAIRVOYANT))
-    made_of: list[Any] = [CONTROLLERS.load(base)]
+    made_of: list[Any] = [controller_maker(base)]
     made_of += [*map(MODIFIERS.load, changes), *map(ESTIMATORS.load, parsed.estimators)]
     besides = () if parsed.knows_truth else ("assumptions",)
     own, *others = options_by_part(f"controller {name!r}", made_of, options, *besides)
@@ -127,16 +129,16 @@ def modified(controller: Controller[Any, Any], names: Sequence[str]) -> Controll
 
 
 def options_by_part(
-    owner: str, parts: Sequence[type[Any]], options: Mapping[str, Any], *besides: str
+    owner: str, parts: Sequence[Callable[..., Any]], options: Mapping[str, Any], *besides: str
 ) -> list[dict[str, Any]]:
-    """Options of each of the classes that ``owner`` is made of.
+    """Options of each of the classes or functions that make a part of ``owner``.
 
     Raises
     ------
     TypeError
         For an option of none of them (the nearest is suggested, also of what is allowed ``besides``), or of several.
     """
-    names_by_part = [option_names(cls, *FIXED) for cls in parts]
+    names_by_part = [option_names(part, *FIXED) for part in parts]
     check_keywords(owner, options, (*dict.fromkeys(sum(names_by_part, ())), *besides))
     for option in options:
         if sum(option in names for names in names_by_part) > 1:

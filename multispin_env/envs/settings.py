@@ -177,12 +177,26 @@ ENVIRONMENTS: tables.Registry[type[Variant]] = tables.ENVIRONMENTS
 
 @dataclass(frozen=True)
 class Settings:
-    """One environment: what its user chose."""
+    """One environment: what its user chose.
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    variant
+        What its id fixes, with the environment's own arguments.
+    action
+        Encoding of actions, one of the variant's ``encodings``.
+    reward
+        One of the variant's ``rewards``; None: the first.
+    optimum
+        Whether ``info`` tells the optimum and the regret.
+    """
 
     scenario: Scenario
     variant: Variant
     action: str = "residual"
-    reward: str | None = None  # None: the variant's first
+    reward: str | None = None
     optimum: bool = False
 
     def __post_init__(self) -> None:

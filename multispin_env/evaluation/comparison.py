@@ -14,6 +14,9 @@ from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells
 from multispin_env.registry import SYSTEMS
 
+OTHER_SYSTEMS = "other systems"
+"""Title of the rows, or bars, of what decides nothing."""
+
 QUANTILES = (5, 25, 50, 75, 95)
 """Per cent of users, all episodes together, whose throughput is shown."""
 
@@ -90,6 +93,11 @@ class Row:
         """The share where it says something, else the mean."""
         return self.mean if self.share is None else self.share
 
+    @property
+    def decides(self) -> bool:
+        """Whether it decides in this system; other systems do not."""
+        return decides(self.name)
+
     def to_dict(self) -> dict[str, Any]:
         """All numbers by name, the details among them; `from_dict` reads it."""
         content = asdict(self)
@@ -104,13 +112,18 @@ class Row:
         return cls(**{name: content[name] for name in own}, details=details)
 
 
+def decides(name: str) -> bool:
+    """Whether a contender of this name decides in this system; other systems do not."""
+    return name not in SYSTEMS.names()
+
+
 def compare(
     values: Mapping[str, FloatArray],
     reference: str,
     has_share: bool = True,
     details: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[Row]:
-    """Compare contenders with a reference among them on the same cases, best first.
+    """Compare contenders with a reference among them on the same cases, best first; other systems come last.
 
     Parameters
     ----------
@@ -148,7 +161,7 @@ def compare(
         for name, own in values.items()
     ]
     # equal but for rounding: the reference first
-    return sorted(rows, key=lambda row: (-round(row.mean, 9), row.name != reference))
+    return sorted(rows, key=lambda row: (not row.decides, -round(row.mean, 9), row.name != reference))
 
 
 def compare_ledgers(ledgers: Mapping[str, Ledger], reference: str, metric: str) -> list[Row]:
@@ -164,13 +177,15 @@ def best_plug_in(values: Mapping[str, FloatArray]) -> str:
 
     Other systems decide nothing in this one, so they are no plug-ins, also where they reach more.
     """
-    decide = [name for name in values if name not in SYSTEMS.names()]
-    names = [name for name in decide if name != ContenderName.parse(name).as_clairvoyant]
+    names = [name for name in values if decides(name) and name != ContenderName.parse(name).as_clairvoyant]
     return max(names, key=lambda name: float(values[name].mean()))
 
 
 def comparison_cells(rows: Sequence[Row], metric: str, reference: str = "reference") -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of a metric; the columns name the ``reference`` so."""
+    """Header and lines of the table of a metric; the columns name the ``reference`` so.
+
+    Other systems follow an empty line and one with their title.
+    """
     check_name("metric", metric, METRICS)
     shown = METRICS[metric]
     digits = shown.digits
@@ -187,6 +202,9 @@ def comparison_cells(rows: Sequence[Row], metric: str, reference: str = "referen
         )
         for row in rows
     ]
+    first_other = sum(row.decides for row in rows)
+    if first_other < len(rows):
+        lines[first_other:first_other] = [(text, *[""] * (len(header) - 1)) for text in ("", OTHER_SYSTEMS)]
     return header, lines
 
 

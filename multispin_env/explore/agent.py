@@ -81,6 +81,12 @@ class AgentSettings(SystemSettings):
     rounds: int = controlled(0, Slider("steps that the agent has played before", 0, MOST_ROUNDS))
     seed: int = controlled(0, Slider("seed", 0, 999))
 
+    def look_up(self, places: Places) -> None:
+        """See `Settings.look_up`; where networks can't be loaded, ``ValueError`` says how to install what they need."""
+        if missing := missing_packages():
+            raise ValueError(missing)
+        super().look_up(places)
+
     def chosen(self, scenario: Scenario, places: Places) -> Chosen:
         """The agent.
 

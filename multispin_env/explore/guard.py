@@ -38,7 +38,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        problem = self._problem(Headers(scope=scope), scope["path"])
+        problem = self._problem(Headers(scope=scope))
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -48,13 +48,18 @@ class Guard:
         app = self.app if problem is None else PlainTextResponse(problem, 403)
         await app(scope, receive, send_guarded)
 
-    def _problem(self, headers: Headers, path: str) -> str | None:
+    def _problem(self, headers: Headers) -> str | None:
         """What is wrong with a request, in a sentence."""
         host = headers.get("host", "")
         if self.known is not None and host not in self.known:
             return f"host: expected one of {sorted(self.known)}, got another name"
         if headers.get("origin", f"http://{host}") != f"http://{host}":
             return "origin: expected this page, got another one"
-        if path.startswith("/draw/") and headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            return "sec-fetch-site: expected this page, got another one"
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not _opens(headers):
+            return "sec-fetch-site: expected this page, or a link that is followed to it, got a part of another page"
         return None
+
+
+def _opens(headers: Headers) -> bool:
+    """Whether the browser leaves another page to show this one, and does not load it as a part."""
+    return (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")

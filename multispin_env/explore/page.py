@@ -42,9 +42,13 @@ def settings_of(view: View, query: str, places: Places) -> Settings:
     Raises
     ------
     ValueError, TypeError
-        For a bad query, in one sentence.
+        For a bad query, or a name in it that is in no table, in one sentence.
     """
-    settings: Settings = view.settings.from_query(query) if query else view.start(places)
+    if not query:
+        start: Settings = view.start(places)
+        return start
+    settings = view.settings.from_query(query)
+    settings.look_up(places)
     return settings
 
 

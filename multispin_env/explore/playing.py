@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +11,6 @@ from multispin_env.envs.continuous.rendering.traces import Trace, Traces
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.ledger import Ledger
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
-
-PATIENCE = 20.0
-"""Seconds for which one rule may play, unless more is said."""
 
 
 class Played(NamedTuple):
@@ -37,7 +33,7 @@ Rule = Callable[[ContinuousState], ContinuousDecision]
 """A controller, or a network that sees the whole state."""
 
 
-def play(settings: Settings, rule: Rule, name: str, episodes: int, seed: int, patience: float = PATIENCE) -> Played:
+def play(settings: Settings, rule: Rule, name: str, episodes: int, seed: int) -> Played:
     """Play episodes with seeds from ``seed`` on, as `multispin_env.evaluation.episodes.play_episodes` does.
 
     Parameters
@@ -52,38 +48,21 @@ def play(settings: Settings, rule: Rule, name: str, episodes: int, seed: int, pa
         n.
     seed
         Of the first.
-    patience
-        Seconds that this may take.
 
     Raises
     ------
     ValueError
-        For a bad order, or if it takes longer.
+        For a bad order.
     """
     suited = replace(settings, variant=settings.variant.suited(rule))
     engine = opened(suited, episodes, seed)
     told, traces = settings.variant.told, Traces(suited, 1)  # of the first copy alone
     ledger = Ledger.empty(episodes, settings.scenario.num_users, by_round=False)
     playing = np.ones(episodes, dtype=np.bool_)
-    check = _deadline(name, patience)
     while playing.any():
-        check(float(engine.state.time[playing].min()))
         step = engine.step(engine.encode(rule(engine.state)))
         ledger.add(step.reward, step.info, told, playing)
         if playing[0]:
             traces.add(step)
         playing &= ~step.truncated
     return Played(ledger, traces.view().titled(name))
-
-
-def _deadline(name: str, patience: float) -> Callable[[float], None]:
-    end = monotonic() + patience
-
-    def check(played: float) -> None:
-        if monotonic() > end:
-            raise ValueError(
-                f"seconds: expected fewer, or another controller, since {name!r} had only played {played:.1f} s of "
-                f"them when {patience:g} s were over"
-            )
-
-    return check

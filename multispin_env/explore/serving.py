@@ -1,15 +1,21 @@
 """Where the page is reached, and how it is answered."""
 
+import asyncio
 import ipaddress
 import socket
+from operator import itemgetter
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from multispin_env.checks import check_integer
 
-MOST_REQUESTS = 200
-"""Requests at once; more are answered that the page is busy."""
+PATIENCE = 5.0
+"""Seconds in which a request has to come, the first as well as the next one."""
+
+MOST_IDLE = 100
+"""Connections whose request has not come; with one more, the oldest is dropped."""
 
 
 def is_loopback(host: str) -> bool:
@@ -45,9 +51,44 @@ def serve(app: ASGIApp, at: socket.socket) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
-        limit_concurrency=MOST_REQUESTS,
+        http=Impatient,
         timeout_graceful_shutdown=1,
         lifespan="off",
         ws="none",
     )
     uvicorn.Server(config).run(sockets=[at])
+
+
+class Impatient(H11Protocol):
+    """HTTP for a connection that is closed where no whole request comes, so that idle ones leave room for others."""
+
+    closing: asyncio.TimerHandle | None = None  # None while a request is answered
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._wait()
+        idle = [(one.closing.when(), one) for one in self.connections if isinstance(one, Impatient) and one.closing]
+        if len(idle) > MOST_IDLE:
+            _, oldest = min(idle, key=itemgetter(0))
+            self.connections.discard(oldest)  # at once: many may come before its end is told
+            oldest.transport.abort()
+
+    def handle_events(self) -> None:
+        """Read what has come."""
+        super().handle_events()
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        self._wait()
+
+    def _wait(self) -> None:
+        """Let time run unless a request is being answered."""
+        answers = self.cycle is not None and not self.cycle.response_complete
+        if answers and self.closing:
+            self.closing.cancel()
+            self.closing = None
+        elif not answers and not self.closing:
+            self.closing = self.loop.call_later(PATIENCE, self.transport.close)

@@ -44,7 +44,7 @@ class Slider:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some names; those of scenarios and runs are known only when the page is served, and checked there."""
+    """One of some names; those that a function gives are known only where the page is served: `Settings.look_up`."""
 
     label: str
     options: Callable[[Places], Sequence[str]] | Sequence[str]
@@ -144,6 +144,12 @@ class Settings:
         if len(dict(pairs)) < len(pairs):
             raise ValueError(f"link: expected each name once, got {shown(query)}")
         return cls.read(dict(pairs))
+
+    def look_up(self, places: Places) -> None:
+        """``ValueError`` for a name that cannot be chosen here, as that of a file."""
+        for entry, control in self.controls():
+            if isinstance(control, Choice):
+                check_name(entry.name, getattr(self, entry.name), control.names(places))
 
     def query(self) -> str:
         """What `from_query` reads: the settings that are not the default, and those that a link always names."""

@@ -51,6 +51,11 @@ class Trace:
     output
         Tokens of the answers (n,), ≥ 1.
 
+    Attributes
+    ----------
+    digest
+        SHA-256 of all numbers, by which traces are equal.
+
     Raises
     ------
     ValueError

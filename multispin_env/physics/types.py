@@ -58,76 +58,119 @@ def _fields(kind: type[Batched]) -> tuple[tuple[str, bool], ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SystemState(Batched):
-    """All that a round depends on besides the decision."""
+    """All that a round depends on besides the decision.
 
-    # SLM time per drafted token T_k
-    draft_time: FloatArray  # (..., K) s/token
-    # uplink bits per second and hertz r_k
-    spectral_efficiency: FloatArray  # (..., K) bit/s/Hz
-    # probability α_k that a drafted token is accepted
-    acceptance_rate: FloatArray  # (..., K)
+    Parameters
+    ----------
+    draft_time
+        SLM time per drafted token T_k, (..., K) s/token.
+    spectral_efficiency
+        Uplink bits per second and hertz r_k, (..., K) bit/s/Hz.
+    acceptance_rate
+        Probability α_k that a drafted token is accepted, (..., K).
+    """
+
+    draft_time: FloatArray
+    spectral_efficiency: FloatArray
+    acceptance_rate: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observed(Batched):
-    """What an agent may see before a round, of n copies or of one, in physical units; ``None`` is hidden (ours)."""
+    """What an agent may see before a round, of n copies or of one, in physical units; ``None`` is hidden (ours).
 
-    # SLM time per drafted token T_k
-    draft_time: FloatArray  # (n, K) s/token
-    # uplink bits per second and hertz r_k as last reported, possibly some rounds old
-    spectral_efficiency: FloatArray  # (n, K) bit/s/Hz
-    # probability α_k that a drafted token is accepted
-    acceptance_rate: FloatArray | None = None  # (n, K)
-    # index into scenario.tasks
-    task: IntArray | None = None  # (n, K)
-    # tokens drafted, and of them accepted, in the last round; both 0 before any
-    drafted: IntArray | None = None  # (n, K) tokens
-    accepted: IntArray | None = None  # (n, K) tokens, the tokens gained less the server's one
-    # rounds the present request is old; at 0 it is new, and the counts above are the previous one's
-    age: IntArray | None = None  # (n, K) rounds
-    # mean power gain H̄_k
-    mean_gain: FloatArray | None = None  # (n, K)
-    # discounted throughput so far
-    throughput: FloatArray | None = None  # (n, K) tokens/s
-    # tokens accepted, and rounds that ended with a refusal, since the present request began
-    hits: IntArray | None = None  # (n, K) tokens
-    misses: IntArray | None = None  # (n, K) rounds
-    # uplink bits per second and hertz that the encoding of actions plans with
-    planned_efficiency: FloatArray | None = None  # (n, K) bit/s/Hz
+    Parameters
+    ----------
+    draft_time
+        SLM time per drafted token T_k, (n, K) s/token.
+    spectral_efficiency
+        Uplink bits per second and hertz r_k as last reported, possibly some rounds old, (n, K) bit/s/Hz.
+    acceptance_rate
+        Probability α_k that a drafted token is accepted, (n, K).
+    task
+        Index into ``scenario.tasks``, (n, K).
+    drafted, accepted
+        Tokens drafted in the last round, and of them accepted, (n, K); the server's own token is not among the
+        accepted. Both are 0 before any round.
+    age
+        Rounds that the present request is old, (n, K); at 0 it is new, and the counts above are the previous one's.
+    mean_gain
+        Mean power gain H̄_k, (n, K).
+    throughput
+        Discounted throughput so far, (n, K) tokens/s.
+    hits, misses
+        Tokens accepted, and rounds that ended with a refusal, since the present request began, (n, K).
+    planned_efficiency
+        Uplink bits per second and hertz that the encoding of actions plans with, (n, K) bit/s/Hz.
+    """
+
+    draft_time: FloatArray
+    spectral_efficiency: FloatArray
+    acceptance_rate: FloatArray | None = None
+    task: IntArray | None = None
+    drafted: IntArray | None = None
+    accepted: IntArray | None = None
+    age: IntArray | None = None
+    mean_gain: FloatArray | None = None
+    throughput: FloatArray | None = None
+    hits: IntArray | None = None
+    misses: IntArray | None = None
+    planned_efficiency: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision(Batched):
-    """What the controller chooses in every round."""
+    """What the controller chooses in every round.
 
-    # drafted tokens L_k
-    draft_length: IntArray  # (..., K) tokens
-    # uplink bandwidth B_k, Σ B_k ≤ B
-    bandwidth: FloatArray  # (..., K) Hz
+    Parameters
+    ----------
+    draft_length
+        Tokens L_k to draft, (..., K).
+    bandwidth
+        Uplink bandwidth B_k, Σ B_k ≤ B, (..., K) Hz.
+    """
+
+    draft_length: IntArray
+    bandwidth: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RealDecision:
-    """A decision with real lengths, or the derivatives of a number by one (ours)."""
+    """A decision with real lengths, or the derivatives of a number by one (ours).
 
-    # L_k
-    draft_length: FloatArray  # (..., K) tokens
-    # B_k
-    bandwidth: FloatArray  # (..., K) Hz
+    Parameters
+    ----------
+    draft_length
+        L_k in tokens, (..., K).
+    bandwidth
+        B_k, (..., K) Hz.
+    """
+
+    draft_length: FloatArray
+    bandwidth: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome(Batched):
-    """What a round gives."""
+    """What a round gives.
 
-    # sum token goodput G ([MS] 13)
-    goodput: FloatArray  # (...) tokens/s
-    # tokens N_k gained, expected or drawn
-    tokens: FloatArray  # (..., K) tokens
-    # T_e2e = T_ma + T_ver + T_rtt
-    round_latency: FloatArray  # (...) s
-    # drafting L_k T_k and uploading L_k Q / (B_k r_k)
-    draft_time: FloatArray  # (..., K) s
-    upload_time: FloatArray  # (..., K) s
-    # T_ver of the whole batch
-    verification_time: FloatArray  # (...) s
+    Parameters
+    ----------
+    goodput
+        Sum token goodput G ([MS] 13), (...) tokens/s.
+    tokens
+        Tokens N_k gained, expected or drawn, (..., K).
+    round_latency
+        Time of the round, T_e2e = T_ma + T_ver + T_rtt, (...) s.
+    draft_time, upload_time
+        Time of drafting, L_k T_k, and of uploading, L_k Q / (B_k r_k), (..., K) s.
+    verification_time
+        Time T_ver of the whole batch, (...) s.
+    """
+
+    goodput: FloatArray
+    tokens: FloatArray
+    round_latency: FloatArray
+    draft_time: FloatArray
+    upload_time: FloatArray
+    verification_time: FloatArray

@@ -27,18 +27,31 @@ BOUND_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CertifiedDecision(Decision):
-    """A decision, what it is worth, and what no decision exceeds."""
+    """A decision, what it is worth, and what no decision exceeds.
+
+    Parameters
+    ----------
+    draft_length
+        Tokens L_k to draft, (..., K).
+    bandwidth
+        Uplink bandwidth B_k, Σ B_k ≤ B, (..., K) Hz.
+    value
+        Goodput Σ ω_k E[N_k] / T_e2e of this decision, (...) tokens/s; 0 if it is late for a device.
+    bound
+        Goodput that no decision exceeds, (...) tokens/s.
+    tolerance
+        Relative gap that was asked for.
+    feasible
+        Whether every device gets its tokens at the TPOT that was asked for, (...); where not, no decision gives them.
+        None: no TPOT.
+    """
 
     unbatched: ClassVar[tuple[str, ...]] = ("tolerance",)
 
-    # Σ ω_k E[N_k] / T_e2e of this decision; 0 if it is late for a device
-    value: FloatArray  # (...) tokens/s
-    # no decision has more
-    bound: FloatArray  # (...) tokens/s
-    # relative gap that was asked for
+    value: FloatArray
+    bound: FloatArray
     tolerance: float
-    # every device gets its tokens at the TPOT that was asked for; where not, no decision gives them. None: no TPOT
-    feasible: BoolArray | None = None  # (...)
+    feasible: BoolArray | None = None
 
     @property
     def gap(self) -> FloatArray:

@@ -19,26 +19,39 @@ NEPER_PER_DB = np.log(10.0) / 10.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sensitivities:
-    """The relaxed optimum and its derivatives; lengths are real numbers."""
+    """The relaxed optimum and its derivatives; lengths are real numbers.
 
-    # relaxed optimum μ = G: the worth of time is G tokens for each second saved in a round
-    goodput: FloatArray  # (...) tokens/s
-    # real draft lengths
-    draft_length: FloatArray  # (..., K) tokens
-    # φ, the latency of the access
-    access_latency: FloatArray  # (...) s
-    # λ: tokens in a round for as much bandwidth once more, to first order
-    bandwidth_price: FloatArray  # (...) tokens
-    # ∂G / ∂B
-    total_bandwidth: FloatArray  # (...) tokens/s/Hz
-    # ∂G / ∂ signal-to-noise ratio of each device
-    snr_db: FloatArray  # (..., K) tokens/s/dB
-    # ∂G / ∂T_ver, negative
-    verification_time: FloatArray  # (...) tokens/s/s
-    # ∂G / ∂b, negative: of a pass that takes so much longer for each of its tokens
-    token_time: FloatArray  # (...) tokens/s/(s/token)
-    # ∂G / ∂T_k, not positive
-    draft_time: FloatArray  # (..., K) tokens/s/s
+    Parameters
+    ----------
+    goodput
+        Relaxed optimum μ = G, (...) tokens/s: the worth of time is G tokens for each second saved in a round.
+    draft_length
+        Real draft lengths, (..., K) tokens.
+    access_latency
+        Latency φ of the access, (...) s.
+    bandwidth_price
+        Price λ of bandwidth, (...) tokens: tokens in a round for as much bandwidth once more, to first order.
+    total_bandwidth
+        ∂G / ∂B, (...) tokens/s/Hz.
+    snr_db
+        ∂G / ∂ signal-to-noise ratio of a device, (..., K) tokens/s/dB.
+    verification_time
+        ∂G / ∂T_ver, negative, (...) tokens/s/s.
+    token_time
+        ∂G / ∂b, negative, (...) tokens/s/(s/token): as a pass takes longer for each of its tokens.
+    draft_time
+        ∂G / ∂T_k, not positive, (..., K) tokens/s/s.
+    """
+
+    goodput: FloatArray
+    draft_length: FloatArray
+    access_latency: FloatArray
+    bandwidth_price: FloatArray
+    total_bandwidth: FloatArray
+    snr_db: FloatArray
+    verification_time: FloatArray
+    token_time: FloatArray
+    draft_time: FloatArray
 
 
 def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | None = None) -> Sensitivities:

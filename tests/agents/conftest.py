@@ -6,7 +6,6 @@ import pytest
 import torch as th
 
 from agents import callbacks
-from multispin_env.commands.main import main
 from multispin_env.evaluation.cases.states import States
 
 
@@ -26,22 +25,6 @@ def short_measures():
         patch.setattr(callbacks, "VALIDATIONS", 2)
         patch.setattr(States, "default_size", 40)
         yield
-
-
-@pytest.fixture
-def refused(capsys):
-    """Call a command that is to refuse; returns the sentence, the last line of what it printed."""
-
-    def call(name, arguments):
-        capsys.readouterr()
-        try:
-            status = main([name, *arguments])
-        except SystemExit as ended:  # of argparse
-            status = ended.code
-        assert status == 2
-        return capsys.readouterr().err.strip().splitlines()[-1]
-
-    return call
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_it_plays_in_the_league(module):
     ],
 )
 def test_what_is_no_agent_is_refused(module, name, words):
-    with pytest.raises(ValueError, match=r"^agent: expected module:ATTRIBUTE of an agent that can be") as refusal:
+    with pytest.raises(ValueError, match=r"^agent: expected module:ATTRIBUTE of one that can be imported") as refusal:
         admit(name)
     assert str(refusal.value).endswith(words)
     assert name not in AGENTS.names()

@@ -100,6 +100,29 @@ def test_all_bars_below_nothing(pictures):
     assert [text.get_position()[0] for text in axes.texts] == [0.0, 0.0]
 
 
+OTHERS = [bar("colocated", 30.0, 29.0, 31.0, 3.0), bar("p2p", 2.0, 1.5, 2.5, 0.9)]
+
+
+def test_bars_of_other_systems_are_grey_and_apart(pictures):
+    axes = pictures(report(rows=[*BARS[:2], *OTHERS]))["comparison.png"]
+    bars = {bar.get_width(): bar for bar in axes.patches}
+    places = {width: bar.get_y() + bar.get_height() / 2.0 for width, bar in bars.items()}
+    assert places == pytest.approx({2.0: -1.0, 30.0: 0.0, 8.0: 2.0, 10.0: 3.0})
+    ticks = zip(axes.get_yticks(), (label.get_text() for label in axes.get_yticklabels()), strict=True)
+    assert dict(ticks) == {-1: "p2p", 0: "colocated", 2: "ppo (lengths)", 3: "optimal"}
+    grey, decides = ({bars[width].get_facecolor() for width in widths} for widths in ((2.0, 30.0), (8.0, 10.0)))
+    assert len(grey) == 1
+    assert not grey & decides
+    assert [text.get_position()[1] for text in axes.texts if "other systems" in text.get_text()] == [1]
+
+
+def test_curve_leaves_other_systems_out(pictures):
+    alone = pictures(report(rows=BARS[:2]))["learning_curve.png"]
+    beside = pictures(report(rows=[*BARS[:2], *OTHERS]))["learning_curve.png"]
+    assert [line.get_label() for line in beside.lines] == [line.get_label() for line in alone.lines]
+    assert beside.get_ylim() == alone.get_ylim()
+
+
 def test_curve(pictures):
     axes = pictures(report())["learning_curve.png"]
     (steps, scores), *others = (line.get_data() for line in axes.lines)

@@ -5,12 +5,14 @@ import importlib.util
 import io
 import json
 import re
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
 import multispin_env as ms
 from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.comparison import OTHER_SYSTEMS
 from tests.families import ROUNDS
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +30,7 @@ def tool(name):
 def table(path, head):
     lines = path.read_text(encoding="utf-8").splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith(head))
-    return [line for line in lines[first : first + 30] if line.startswith("|")][:11]
+    return list(takewhile(lambda line: line.startswith("|"), lines[first:]))
 
 
 @pytest.mark.filterwarnings("ignore")  # of Stable-Baselines3 and matplotlib, not ours
@@ -48,7 +50,8 @@ def test_notebook_runs_and_gives_what_it_shows(monkeypatch):
     assert compared == 2
     rows = [row.name for row in names["rows"]]
     assert rows.index("my agent") < rows.index("homogeneous")
-    assert [line.split("  ")[0] for line in stored.splitlines()[2:]] == rows
+    shown = [line.split("  ")[0] for line in stored.splitlines()[2:]]
+    assert [name for name in shown if name not in ("", OTHER_SYSTEMS)] == rows
     names["plt"].close("all")
 
 
@@ -69,6 +72,38 @@ def test_every_page_is_in_the_navigation():
 def test_results_are_those_of_the_readme():
     head = "| decided by | goodput"
     assert table(DOCS / "agents.md", head) == table(ROOT / "README.md", head)
+
+
+def test_claims_of_the_readme_are_all_that_were_checked():
+    head = "| claim of the paper"
+    checked = [line.split(" | ")[:4] for line in table(DOCS / "reproduce.md", head)[2:]]
+    assert len(checked) == 9
+    assert [line.removesuffix(" |").split(" | ") for line in table(ROOT / "README.md", head)[2:]] == checked
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "faq.md", DOCS / "index.md"], ids=lambda page: page.name)
+def test_speeds_are_those_that_were_measured(page):
+    measured = " ".join(table(DOCS / "speed.md", "| K = 20 | N = 1 |"))
+    text = page.read_text(encoding="utf-8")
+    speeds = re.findall(r"([\d.,]+(?: \w+)?)(?= (?:env-steps|rounds) a second| with\s`residual`)", text)
+    speeds += re.findall(r"environment\s+makes ([\d,]+)", text)
+    assert speeds
+    assert all(f" {speed} (" in measured for speed in speeds)
+
+
+def test_the_first_example_shows_a_goodput_to_speak_of():
+    code = (DOCS / "start.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, {})
+    assert float(re.search(r"([\d.]+) tokens/s", printed.getvalue())[1]) > 100.0
+
+
+def test_the_picture_of_the_rooms_names_every_folder():
+    named = " ".join(name for name, _ in tool("architecture").ROOMS).split()
+    package = Path(ms.__file__).parent
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    families = {f"{room}/{family}/" for room in ("envs", "physics") for family in ("rounds", "continuous")}
+    assert folders | {family for family in families if (package / family).is_dir()} <= set(named)
 
 
 def test_every_environment_has_stored_scores():

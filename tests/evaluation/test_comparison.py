@@ -137,3 +137,13 @@ def test_the_best_plug_in_is_not_told_what_is_hidden():
 def test_another_system_is_no_plug_in():
     values = {"optimal": np.ones(2), "fixed": np.zeros(2), "colocated": np.full(2, 2.0)}
     assert best_plug_in(values) == "optimal"
+
+
+def test_other_systems_stand_below_what_decides():
+    values = {"p2p": 1.0, "fixed": 2.0, "colocated": 9.0, "optimal": 4.0}
+    rows = compare({name: np.full(2, value) for name, value in values.items()}, "optimal")
+    assert [row.name for row in rows] == ["optimal", "fixed", "colocated", "p2p"]
+    header, lines = comparison_cells(rows, "goodput")
+    assert [line[0] for line in lines] == ["optimal", "fixed", "", "other systems", "colocated", "p2p"]
+    assert [len(line) for line in lines] == [len(header)] * 6
+    assert [line[0] for line in comparison_cells(rows[:2], "goodput")[1]] == ["optimal", "fixed"]

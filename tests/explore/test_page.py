@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from functools import cache
+from urllib.parse import urlencode
 
 import pytest
 
@@ -9,10 +11,18 @@ from multispin_env.explore.app import make_app
 from multispin_env.explore.markup import Markup, element
 from multispin_env.explore.page import answer, whole_page
 from multispin_env.explore.places import Places
+from multispin_env.explore.settings import Choice
+from multispin_env.explore.view import VIEWS
 from multispin_env.scenario import Scenario
 
 HERE = Places()
 PORT = 8050
+
+
+@cache
+def here():
+    """One application, whose processes serve all tests."""
+    return make_app(HERE, "127.0.0.1", PORT)
 
 
 def ask(path, query="", app=None, **headers):
@@ -32,7 +42,7 @@ def ask(path, query="", app=None, **headers):
     async def send(message):
         sent.append(message)
 
-    asyncio.run((app or make_app(HERE, "127.0.0.1", PORT))(scope, receive, send))
+    asyncio.run((app or here())(scope, receive, send))
     body = b"".join(message.get("body", b"") for message in sent)
     return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}, body.decode()
 
@@ -75,6 +85,26 @@ def test_a_scenario_that_was_not_named_is_not_read(tmp_path):
     assert json.loads(body)["said"].startswith("scenario: expected one of ['llama2'")
 
 
+LOOKED_UP = [
+    (view, entry.name)
+    for view in VIEWS.names()
+    for entry, control in VIEWS.load(view).settings.controls()
+    if isinstance(control, Choice) and callable(control.options)
+]
+"""All choices whose names are known only where the page is served."""
+
+
+@pytest.mark.parametrize(("view", "name"), LOOKED_UP)
+def test_no_choice_is_the_path_of_a_file(view, name, tmp_path):
+    """What is said of a file that is there is what is said of one that is not."""
+    file = tmp_path / "a.toml"
+    file.write_text("password = 1\n", encoding="utf-8")
+    there, nowhere = (answer(view, urlencode({name: path}), HERE)["said"] for path in (file, tmp_path / "b.toml"))
+    assert there.startswith(f"{name}: expected one of ")
+    assert there == nowhere.replace("b.toml", "a.toml")
+    assert there in whole_page(view, urlencode({name: file}), HERE).replace("&#x27;", "'")
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -84,13 +114,33 @@ def test_a_scenario_that_was_not_named_is_not_read(tmp_path):
         {"host": ""},
         {"origin": "http://evil.example"},
         {"origin": "null"},
-        {"sec_fetch_site": "cross-site"},
     ],
 )
 def test_other_names_and_other_pages_are_refused(headers):
     status, _, body = ask("/draw/one-round", "num_users=1", **headers)
     assert status == 403
     assert len(body.splitlines()) == 1
+
+
+PARTS = {
+    "img": {"sec_fetch_mode": "no-cors", "sec_fetch_dest": "image"},
+    "iframe": {"sec_fetch_mode": "navigate", "sec_fetch_dest": "iframe"},
+    "fetch": {"sec_fetch_mode": "cors", "sec_fetch_dest": "empty"},
+    "nothing more": {},
+}
+
+
+@pytest.mark.parametrize("path", ["/", "/landscape", "/draw/one-round", "/assets/explore.js"])
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("part", PARTS)
+def test_no_other_site_has_the_page_as_a_part(path, site, part):
+    assert ask(path, sec_fetch_site=site, **PARTS[part])[0] == 403
+
+
+@pytest.mark.parametrize("site", ["cross-site", "none"])
+def test_a_link_on_another_site_can_be_followed(site):
+    opened = {"sec_fetch_site": site, "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+    assert ask("/one-round", "num_users=1", **opened)[0] == 200
 
 
 @pytest.mark.parametrize("host", [f"localhost:{PORT}", f"[::1]:{PORT}", f"127.0.0.1:{PORT}"])

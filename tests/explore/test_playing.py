@@ -3,7 +3,6 @@
 import pytest
 
 from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.explore import playing
 from tests.explore.test_timelines import played
 
 ARGUMENTS = {"channel": "static", "horizon": 2.0}
@@ -32,10 +31,3 @@ def test_the_first_episode_is_kept_whole():
     assert found.trace.duration == pytest.approx(found.ledger.time[0], rel=1e-12)
     assert found.trace.gained[-1] == pytest.approx(found.ledger.tokens[0].sum(), rel=1e-12)
     assert found.trace.title == "greedy"
-
-
-def test_what_takes_too_long_is_refused(monkeypatch):
-    clock = iter(range(0, 1000, 3))
-    monkeypatch.setattr(playing, "monotonic", lambda: float(next(clock)))
-    with pytest.raises(ValueError, match=r"^seconds: expected fewer, or another controller, since 'greedy' had only"):
-        played("MultiSpin/Continuous-v0", "greedy", horizon=20.0)

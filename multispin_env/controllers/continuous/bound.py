@@ -26,16 +26,23 @@ class RatePrices(Batched):
     """What no policy exceeds, and what one more second a second of each resource is worth.
 
     The bound is their sum: ``server + uplink + device.sum(-1)``.
+
+    Parameters
+    ----------
+    bound
+        Goodput of all devices that no policy exceeds, (...) tokens/s.
+    server
+        Worth of a second a second of the server, (...) tokens/s.
+    uplink
+        Worth of a second a second of the whole uplink band, (...) tokens/s.
+    device
+        Worth of a second a second of a device, (..., K) tokens/s.
     """
 
-    # tokens/s of all devices
-    bound: FloatArray  # (...) tokens/s
-    # a second of the server
-    server: FloatArray  # (...) tokens/s
-    # a second of the whole uplink band
-    uplink: FloatArray  # (...) tokens/s
-    # a second of a device
-    device: FloatArray  # (..., K) tokens/s
+    bound: FloatArray
+    server: FloatArray
+    uplink: FloatArray
+    device: FloatArray
 
 
 def rate_bound(

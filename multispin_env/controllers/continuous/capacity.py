@@ -14,6 +14,7 @@ from multispin_env.controllers.base import Controller
 from multispin_env.controllers.continuous.serve import HORIZON, WARM_UP, serve
 from multispin_env.controllers.continuous.server_only import SERVER_ONLY
 from multispin_env.controllers.factory import controller_names, make_controller, modified
+from multispin_env.outside import is_outside
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.workload import Workload
 from multispin_env.scenario import Scenario
@@ -68,15 +69,30 @@ class ServiceCapacity:
 
     Where even the least load misses the service level, the value is 0 and there is no ``run``; where the largest that
     was tried meets it, that is the value.
+
+    Parameters
+    ----------
+    value
+        The capacity in requests/s, or in devices.
+    low, high
+        Its 95 % interval, in the same unit.
+    percent
+        Share of requests that has to be within all limits, in %.
+    by
+        What was looked for: ``"rate"``, requests/s, or ``"users"``, devices.
+    tries
+        All loads that were tried, by load; each has a ``load`` and its ``run``.
+    run
+        What became of the requests at the largest load tried that meets the level; None if none does.
     """
 
-    value: float  # requests/s, or devices
+    value: float
     low: float
     high: float
     percent: float
-    by: str  # "rate" or "users"
-    tries: tuple[LoadPoint, ...]  # by load
-    run: ServiceRun | None  # at the largest load tried that meets the level
+    by: str
+    tries: tuple[LoadPoint, ...]
+    run: ServiceRun | None
 
     @property
     def verdict(self) -> str:
@@ -121,8 +137,8 @@ def service_capacity(
     ----------
     rule
         Name of a controller, ``"autoregressive"`` (the server alone), ``"colocated"`` (the server drafts for all; the
-        best length for each load), one of these with what changes its decisions, ``"greedy+deadlines"``, or what
-        makes a controller for a scenario.
+        best length for each load), ``"module:ATTRIBUTE"``, as `make_controller` takes it, one of these with what
+        changes its decisions, ``"greedy+deadlines"``, or what makes a controller for a scenario.
     scenario
         The system.
     workload
@@ -198,7 +214,8 @@ def candidates_of(rule: Rule) -> Candidates:
     if not isinstance(rule, str):
         return lambda scenario: (rule(scenario),)
     base, *others = rule.split("+")
-    check_name("controller", base, rule_names())
+    if not is_outside(base):
+        check_name("controller", base, rule_names())
     if base not in SERVER_ONLY:
         return lambda scenario: (make_controller(rule, scenario),)
     return lambda scenario: [modified(each, others) for each in SERVER_ONLY[base](scenario)]

@@ -19,6 +19,8 @@ class Modifier(ContinuousController):
 
     Parameters
     ----------
+    scenario
+        The system that it decides for.
     base
         The other one.
     """

@@ -16,21 +16,30 @@ from multispin_env.physics.validation import checked_state
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LongRun(Batched):
-    """What a controller makes of a system, and what everybody does meanwhile; shares are of the time."""
+    """What a controller makes of a system, and what everybody does meanwhile; shares are of the time.
 
-    # expected tokens of each device
-    device_rate: FloatArray  # (..., K) tokens/s
-    # verifications
-    batch_rate: FloatArray  # (...) 1/s
-    # share in which the server verifies
-    server: FloatArray  # (...)
-    # share of the band that is used
-    uplink: FloatArray  # (...)
-    # shares in which devices draft, upload, are ready and are in verification, means over devices
-    drafting: FloatArray  # (...)
-    uploading: FloatArray  # (...)
-    ready: FloatArray  # (...)
-    verifying: FloatArray  # (...)
+    Parameters
+    ----------
+    device_rate
+        Expected goodput of each device, (..., K) tokens/s.
+    batch_rate
+        Verifications a second, (...) 1/s.
+    server
+        Share in which the server verifies, (...).
+    uplink
+        Share of the band that is used, (...).
+    drafting, uploading, ready, verifying
+        Shares in which devices draft, upload, are ready and are in verification, means over devices, (...).
+    """
+
+    device_rate: FloatArray
+    batch_rate: FloatArray
+    server: FloatArray
+    uplink: FloatArray
+    drafting: FloatArray
+    uploading: FloatArray
+    ready: FloatArray
+    verifying: FloatArray
 
     @property
     def rate(self) -> FloatArray:

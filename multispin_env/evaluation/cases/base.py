@@ -74,7 +74,7 @@ class Cases(Protocol):
         ...
 
     def table(self, contenders: Mapping[str, Any]) -> list[Row]:
-        """Compare contenders by name, the reference among them, best first; see `compare`."""
+        """Compare contenders by name, the reference among them, in the order of `compare`."""
         ...
 
 

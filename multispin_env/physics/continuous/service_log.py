@@ -15,16 +15,25 @@ QUANTILES = (0.5, 0.95, 0.99)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Latencies(Batched):
-    """Quantiles p50, p95 and p99 of latencies, along the last axis; 0 where nothing finished."""
+    """Quantiles p50, p95 and p99 of latencies, along the last axis; 0 where nothing finished.
 
-    # of requests that finished: time to first token, time per token after it, time to the last token
-    ttft: FloatArray  # (..., 3) s
-    tpot: FloatArray  # (..., 3) s/token
-    e2el: FloatArray  # (..., 3) s
-    # time to the last token divided by the number of tokens
-    per_token: FloatArray  # (..., 3) s/token
-    # of all deliveries after the first of a request: time since the one before
-    gap: FloatArray  # (..., 3) s
+    Parameters
+    ----------
+    ttft, e2el
+        Time to the first and to the last token of requests that finished, (..., 3) s.
+    tpot
+        Their time per token after the first, (..., 3) s/token.
+    per_token
+        Their time to the last token divided by the number of tokens, (..., 3) s/token.
+    gap
+        Time between a delivery of a request and the one before, (..., 3) s.
+    """
+
+    ttft: FloatArray
+    tpot: FloatArray
+    e2el: FloatArray
+    per_token: FloatArray
+    gap: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,24 +42,33 @@ class ServiceRun(Batched):
 
     A request is in time if it finished within all limits, and missed if it finished late, was dropped, or was overdue
     at the end. One that had time left at the end is neither.
+
+    Parameters
+    ----------
+    time
+        Time that was counted, (...) s.
+    tokens, timely_tokens
+        Tokens delivered, and those of requests in time, which count when the request finishes, (..., K).
+    arrivals, finished, in_time, dropped, missed
+        Requests that arrived, that finished, that finished in time, that were dropped, and that were missed in any
+        way, (..., K).
+    latency, pooled
+        Quantiles p50, p95 and p99 of latencies, of each copy (..., 3) and of all copies together (3,); their fields are
+        ``ttft``, ``e2el``, ``gap`` in s and ``tpot``, ``per_token`` in s/token.
     """
 
     unbatched: ClassVar[tuple[str, ...]] = ("pooled",)
 
-    # what was counted
-    time: FloatArray  # (...) s
-    # tokens delivered, and of these, tokens of requests in time, which count when the request finishes
-    tokens: FloatArray  # (..., K) tokens
-    timely_tokens: FloatArray  # (..., K) tokens
-    # requests that arrived, that finished, and of these in time, and others that were dropped or missed in any way
-    arrivals: IntArray  # (..., K)
-    finished: IntArray  # (..., K)
-    in_time: IntArray  # (..., K)
-    dropped: IntArray  # (..., K)
-    missed: IntArray  # (..., K)
-    # of each copy, and of all of them together
-    latency: Latencies  # (..., 3)
-    pooled: Latencies  # (3,)
+    time: FloatArray
+    tokens: FloatArray
+    timely_tokens: FloatArray
+    arrivals: IntArray
+    finished: IntArray
+    in_time: IntArray
+    dropped: IntArray
+    missed: IntArray
+    latency: Latencies
+    pooled: Latencies
 
     @property
     def tokens_in_time(self) -> FloatArray:

@@ -8,73 +8,126 @@ from multispin_env.physics.types import Batched, Observed, SystemState
 
 
 class Phase(IntEnum):
-    """What a device does at the end of a verification."""
+    """What a device does at the end of a verification.
 
-    FREE = 0  # it starts a draft now
+    Attributes
+    ----------
+    FREE
+        It starts a draft now.
+    DRAFTING
+        It drafts.
+    UPLOADING
+        It uploads its draft.
+    READY
+        Its draft waits at the server.
+    IDLE
+        It has no request; where requests are endless, no device is ever idle.
+    """
+
+    FREE = 0
     DRAFTING = 1
     UPLOADING = 2
-    READY = 3  # its draft waits at the server
-    IDLE = 4  # it has no request; where requests are endless, never
+    READY = 3
+    IDLE = 4
 
 
 class Join:
-    """What the next batch does with a device."""
+    """What the next batch does with a device.
 
-    LEAVE = 0  # it leaves the draft for a later batch
-    TAKE = 1  # it takes the draft if it is there
-    WAIT = 2  # it waits for the draft
+    Attributes
+    ----------
+    LEAVE
+        It leaves the draft for a later batch.
+    TAKE
+        It takes the draft if it is there.
+    WAIT
+        It waits for the draft.
+    """
+
+    LEAVE = 0
+    TAKE = 1
+    WAIT = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Demand(Batched):
-    """The request that each device serves, and how many wait behind it (ours; docs/serving.md)."""
+    """The request that each device serves, and how many wait behind it (ours; docs/serving.md).
 
-    # tokens still to come; 0 for a device without a request
-    wanted: IntArray  # (..., K) tokens
-    # tokens of the whole answer, 0 without a request
-    output: IntArray  # (..., K) tokens
-    # prompt tokens that the next verification holds besides; 0 once the first verification has ended
-    prompt: IntArray  # (..., K) tokens
-    # when it arrived at the device, on the clock of the state's time; 0 without a request
-    arrived: FloatArray  # (..., K) s
-    # when the first token is due; infinite without such a limit, and once that token has come
-    first_due: FloatArray  # (..., K) s
-    # when the last token is due, if all tokens so far were in time, else when that was over; infinite without a limit
-    due: FloatArray  # (..., K) s
-    # requests that wait behind it, first come, first served
-    queue: IntArray  # (..., K)
-    # tokens of its draft in the last verification, and of these, accepted; 0 if it was not in it
-    drafted: IntArray  # (..., K) tokens
-    accepted: IntArray  # (..., K) tokens
+    Parameters
+    ----------
+    wanted
+        Tokens still to come, (..., K); 0 for a device without a request.
+    output
+        Tokens of the whole answer, (..., K); 0 without a request.
+    prompt
+        Prompt tokens that the next verification holds besides, (..., K); 0 once the first verification has ended.
+    arrived
+        When it arrived at the device, on the clock of the state's time, (..., K) s; 0 without a request.
+    first_due
+        When the first token is due, (..., K) s; infinite without such a limit, and once that token has come.
+    due
+        When the last token is due, (..., K) s; if the first came too late, when that was due. Infinite without a limit.
+    queue
+        Requests that wait behind it, first come, first served, (..., K).
+    drafted, accepted
+        Tokens of its draft in the last verification, and of these, accepted, (..., K); 0 if it was not in it.
+    """
+
+    wanted: IntArray
+    output: IntArray
+    prompt: IntArray
+    arrived: FloatArray
+    first_due: FloatArray
+    due: FloatArray
+    queue: IntArray
+    drafted: IntArray
+    accepted: IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousState(Batched):
-    """All that a decision may depend on, at the end of a verification (ours)."""
+    """All that a decision may depend on, at the end of a verification (ours).
 
-    # SLM time per drafted token T_k
-    draft_time: FloatArray  # (..., K) s/token
-    # uplink bits per second and hertz r_k of the cycle under way; of a free device, of the cycle that starts now
-    spectral_efficiency: FloatArray  # (..., K) bit/s/Hz
-    # probability α_k that a drafted token is accepted
-    acceptance_rate: FloatArray  # (..., K)
-    # what each device does, one of `Phase`
-    phase: IntArray  # (..., K)
-    # tokens of the draft under way, 0 for a free device
-    draft_length: IntArray  # (..., K) tokens
-    # time until its draft ends, 0 where it has
-    drafting_left: FloatArray  # (..., K) s
-    # time that its upload still takes with the whole band
-    air_left: FloatArray  # (..., K) s
-    # time since its cycle started; of a free device, since the one that ended did
-    age: FloatArray  # (..., K) s
-    # number of the batch that its draft aims at; for the controller alone, nothing here reads it
-    aim: IntArray  # (..., K)
-    # number of the next batch, from 0
-    batch: IntArray  # (...)
-    # time since the start
-    time: FloatArray  # (...) s
-    # requests that end; None where they are endless
+    Parameters
+    ----------
+    draft_time
+        SLM time per drafted token T_k, (..., K) s/token.
+    spectral_efficiency
+        Uplink bits per second and hertz r_k of the cycle under way, (..., K) bit/s/Hz; of a free device, of the cycle
+        that starts now.
+    acceptance_rate
+        Probability α_k that a drafted token is accepted, (..., K).
+    phase
+        What each device does, one of `Phase`, (..., K).
+    draft_length
+        Tokens of the draft under way, (..., K); 0 for a free device.
+    drafting_left
+        Time until its draft ends, (..., K) s; 0 where it has ended.
+    air_left
+        Time that its upload still takes with the whole band, (..., K) s.
+    age
+        Time since its cycle started, (..., K) s; of a free device, since the one that ended did.
+    aim
+        Number of the batch that its draft aims at, (..., K); for the controller alone, nothing else reads it.
+    batch
+        Number of the next batch, from 0, (...).
+    time
+        Time since the start, (...) s.
+    demand
+        Requests that end; None where they are endless.
+    """
+
+    draft_time: FloatArray
+    spectral_efficiency: FloatArray
+    acceptance_rate: FloatArray
+    phase: IntArray
+    draft_length: IntArray
+    drafting_left: FloatArray
+    air_left: FloatArray
+    age: FloatArray
+    aim: IntArray
+    batch: IntArray
+    time: FloatArray
     demand: Demand | None = None
 
     @property
@@ -97,17 +150,42 @@ class ContinuousState(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousObserved(Batched):
-    """What may be known of the system at the end of a verification, where parts of it are hidden (ours)."""
+    """What may be known of the system at the end of a verification, where parts of it are hidden (ours).
 
-    # the state with what stands in for its hidden parts: old channels, and acceptance as counts let one believe
+    Parameters
+    ----------
+    state
+        The state with what stands in for its hidden parts: old channels, and acceptance as counts let one believe.
+    system
+        What was seen of the devices, hidden parts ``None``; rounds are verifications, and counts those of the last one.
+    """
+
     state: ContinuousState
-    # what was seen of the devices, hidden parts ``None``; rounds are verifications, and counts those of the last one
     system: Observed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousDecision(Batched):
     """A decision: it holds from the end of one verification to the end of the next (ours).
+
+    Parameters
+    ----------
+    draft_length
+        Tokens L_k of a draft that starts now, or when a request arrives, (..., K); cut to what the request needs.
+    join
+        What the next batch does with the device, one of `Join`, (..., K).
+    priority
+        Place on a serial uplink, (..., K): the smaller, the earlier; ties go to the shorter upload. None: all alike.
+    share
+        Share of the band on a reserved uplink (sum ≤ 1), weight on a shared one, (..., K). None: all alike.
+    patience
+        Time after which the batch starts with what is there, (...) s. None: never.
+    least_batch
+        Drafts that the batch waits for besides, (...). None: 1.
+    aim
+        Number of the batch that a draft that starts now aims at, (..., K); kept in the state. None: the next.
+    drop
+        Whether the device gives up its request, and its draft, (..., K). None: nobody does.
 
     Examples
     --------
@@ -117,70 +195,92 @@ class ContinuousDecision(Batched):
     (True, [2, 1])
     """
 
-    # tokens L_k of a draft that starts now or, where a request arrives meanwhile, then; cut to what the request needs
-    draft_length: IntArray  # (..., K) tokens
-    # one of `Join`
-    join: IntArray  # (..., K)
-    # the smaller, the earlier on a serial uplink; ties go to the shorter upload. None: all alike
-    priority: FloatArray | None = None  # (..., K)
-    # share of the band on a reserved uplink (sum ≤ 1), weight on a shared one. None: all alike
-    share: FloatArray | None = None  # (..., K)
-    # time after which the batch starts with what is there. None: never
-    patience: FloatArray | None = None  # (...) s
-    # drafts that the batch waits for besides. None: 1
-    least_batch: IntArray | None = None  # (...)
-    # number of the batch that a draft that starts now aims at; kept in the state. None: the next
-    aim: IntArray | None = None  # (..., K)
-    # whether the device gives up its request, and its draft. None: nobody does
-    drop: BoolArray | None = None  # (..., K)
+    draft_length: IntArray
+    join: IntArray
+    priority: FloatArray | None = None
+    share: FloatArray | None = None
+    patience: FloatArray | None = None
+    least_batch: IntArray | None = None
+    aim: IntArray | None = None
+    drop: BoolArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Served(Batched):
-    """What becomes of requests in a step; a token counts when it is delivered, at the end of the verification."""
+    """What becomes of requests in a step; a token counts when it is delivered, at the end of the verification.
 
-    # requests that arrived at the device, on the clock of the state's time in (begin, end]
-    arrivals: IntArray  # (..., K)
-    # whether its request was dropped when the step began, and how long after it had arrived
-    dropped: BoolArray  # (..., K)
-    dropped_after: FloatArray  # (..., K) s, 0 without
-    # whether the last token of its request came, and whether the request was within all limits
-    finished: BoolArray  # (..., K)
-    in_time: BoolArray  # (..., K)
-    # of requests that finished, else 0: tokens, time to first token, time per token after it, time to the last token
-    output: IntArray  # (..., K) tokens
-    ttft: FloatArray  # (..., K) s
-    tpot: FloatArray  # (..., K) s/token
-    e2el: FloatArray  # (..., K) s
-    # time since the tokens before of the same request; 0 where there are none or nothing came
-    gap: FloatArray  # (..., K) s
-    # time from the begin of the step for which it had no request
-    idle_time: FloatArray  # (..., K) s
+    Parameters
+    ----------
+    arrivals
+        Requests that arrived at the device, on the clock of the state's time in (begin, end], (..., K).
+    dropped
+        Whether its request was dropped when the step began, (..., K).
+    dropped_after
+        How long after its arrival that was, (..., K) s; 0 where none was dropped.
+    finished, in_time
+        Whether the last token of its request came, and whether the request was within all limits, (..., K).
+    output
+        Tokens of a request that finished, (..., K); else 0.
+    ttft, e2el
+        Its time to the first token and to the last one, (..., K) s; else 0.
+    tpot
+        Its time per token after the first, (..., K) s/token; else 0.
+    gap
+        Time since the same request's tokens before, (..., K) s; 0 where there are none or nothing came.
+    idle_time
+        Time from the beginning of the step for which it had no request, (..., K) s.
+    """
+
+    arrivals: IntArray
+    dropped: BoolArray
+    dropped_after: FloatArray
+    finished: BoolArray
+    in_time: BoolArray
+    output: IntArray
+    ttft: FloatArray
+    tpot: FloatArray
+    e2el: FloatArray
+    gap: FloatArray
+    idle_time: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousOutcome(Batched):
-    """What happens between two ends of verifications; all times are counted from the first."""
+    """What happens between two ends of verifications; all times are counted from the first.
 
-    # tokens N_k gained, expected or drawn; 0 for a device that was not in the batch
-    tokens: FloatArray  # (..., K) tokens
-    # tokens of its draft; 0 for a device that was not in the batch
-    draft_length: IntArray  # (..., K) tokens
-    # whether a device was in the batch
-    verified: BoolArray  # (..., K)
-    # time when its draft ends, or 0
-    drafted_at: FloatArray  # (..., K) s
-    # time when its upload ends, or 0; perhaps after the step
-    uploaded_at: FloatArray  # (..., K) s
-    # air time of the whole band that it got
-    air_time: FloatArray  # (..., K) s
-    # time when the batch starts: how long the server was idle
-    start_delay: FloatArray  # (...) s
-    # how long the server verifies
-    verification_time: FloatArray  # (...) s
-    # time of the whole step
-    duration: FloatArray  # (...) s
-    # what becomes of requests; None where they are endless
+    Parameters
+    ----------
+    tokens
+        Tokens N_k gained, expected or drawn, (..., K); 0 for a device that was not in the batch.
+    draft_length
+        Tokens of its draft, (..., K); 0 for a device that was not in the batch.
+    verified
+        Whether a device was in the batch, (..., K).
+    drafted_at
+        Time when its draft ends, or 0, (..., K) s.
+    uploaded_at
+        Time when its upload ends, or 0, (..., K) s; perhaps after the step.
+    air_time
+        Air time of the whole band that it got, (..., K) s.
+    start_delay
+        Time when the batch starts, (...) s: how long the server was idle.
+    verification_time
+        How long the server verifies, (...) s.
+    duration
+        Time of the whole step, (...) s.
+    served
+        What becomes of requests; None where they are endless.
+    """
+
+    tokens: FloatArray
+    draft_length: IntArray
+    verified: BoolArray
+    drafted_at: FloatArray
+    uploaded_at: FloatArray
+    air_time: FloatArray
+    start_delay: FloatArray
+    verification_time: FloatArray
+    duration: FloatArray
     served: Served | None = None
 
     @property

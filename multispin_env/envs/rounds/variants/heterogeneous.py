@@ -28,6 +28,11 @@ class Heterogeneous(RoundsVariant):
 
     `env.unwrapped.encode_action(decision)` and `decode_action(action)` translate to and from physical units.
 
+    To learn with the defaults of another library, change two: γ = 0, since no decision changes what later rounds offer,
+    and the scale of actions, since a first standard deviation of 1 is too wide for [-1, 1]. Take
+    `multispin_env.wrappers.flat(env, scale)` with a scale of .08 for `"residual"` and .3 for the others. It matters
+    most for `"shares"`, which has no closed form inside: without the scale, learning ends far below action 0.
+
     ## Observation Space
 
     `Dict` of float32 `Box`es, dimensionless; the state observed is the state that prices the action.

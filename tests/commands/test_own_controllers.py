@@ -1,0 +1,167 @@
+"""Controllers of a module in the present folder, in every command that takes names of ours."""
+
+import json
+import sys
+
+import pytest
+
+import multispin_env as ms
+from multispin_env.commands.main import main
+
+MODULE = """
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+import multispin_env as ms
+
+(Path(__file__).parent / "imported").touch()
+
+
+@dataclass(frozen=True, eq=False)
+class Same(ms.RoundsController):
+    length: int = 2
+
+    def decide(self, state):
+        return self.with_equal_latency(np.full(state.draft_time.shape, self.length), state)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs(ms.ContinuousController):
+    groups: int = 2
+
+    def decide(self, state):
+        return ms.make_controller("groups", self.scenario, groups=self.groups).decide(state)
+
+
+def longer(scenario, length=5):
+    return Same(scenario, length)
+
+
+FIVE, MADE, NUMBER = partial(Same, length=5), Same(ms.Scenario.preset("llama2")), 3
+"""
+
+TINY = ["--num-users", "3", "--episodes", "4", "--set", "max_episode_steps=3"]
+CONTINUOUS = ["--env", "MultiSpin/Continuous-v0", "--num-users", "3", "--episodes", "2", "--set", "horizon=1"]
+
+
+@pytest.fixture(autouse=True)
+def module(tmp_path, monkeypatch):
+    """The present folder has the module; nothing is left of it."""
+    (tmp_path / "own_rules.py").write_text(MODULE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("own_rules", None)
+
+
+def means(capsys, *arguments):
+    assert main(["compare", *arguments, "--json", "-"]) == 0
+    return {row["name"]: row["mean"] for row in json.loads(capsys.readouterr().out)["rows"]}
+
+
+@pytest.mark.parametrize("more", [[], ["--workers", "2"]], ids=["here", "workers"])
+def test_compare(capsys, more):
+    names = ["own_rules:Same", "own_rules:longer", "own_rules:FIVE"]
+    found = means(capsys, *TINY, "--controllers", *names, "--reference", "optimal", *more)
+    assert found["optimal"] > max(found["own_rules:Same"], found["own_rules:longer"])
+    assert found["own_rules:longer"] == found["own_rules:FIVE"] != found["own_rules:Same"]
+    few = {"num_users": 3, "episodes": 4, "max_episode_steps": 3}
+    table = ms.compare("MultiSpin/Heterogeneous-v0", names, against="optimal", **few)
+    assert {row.name: row.mean for row in table.rows} == found
+
+
+def test_compare_with_estimators_and_modifiers(capsys):
+    hidden = ["--env", "MultiSpin/HiddenAcceptance-v0", *TINY]
+    found = means(capsys, *hidden, "--controllers", "own_rules:Same", "own_rules:Same+filter")
+    assert found["own_rules:Same"] == pytest.approx(found["own_rules:Same+filter"])  # it does not look at acceptance
+    found = means(capsys, *CONTINUOUS, "--controllers", "own_rules:Pairs", "own_rules:Pairs+deadlines")
+    assert found["own_rules:Pairs"] == found["own_rules:Pairs+deadlines"] > 0.0  # no requests, no deadlines
+
+
+def test_a_name_from_outside_is_in_no_table():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    assert ms.make_controller("own_rules:longer", scenario, length=4).length == 4
+    assert ms.make_controller("own_rules:Pairs", scenario, groups=3).groups == 3
+    assert not any(":" in name for name in (*ms.controller_names(), *ms.controller_names("continuous")))
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'lenth', .* did you mean 'length'"):
+        ms.make_controller("own_rules:longer", scenario, lenth=4)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--rounds", "2", "--controller", "own_rules:longer", "--beside", "own_rules:Same"],
+        ["--env", "MultiSpin/Continuous-v0", "--set", "horizon=1", "--controller", "own_rules:Pairs"],
+    ],
+    ids=["rounds", "continuous"],
+)
+def test_watch(arguments, module):
+    pytest.importorskip("PIL.Image")
+    assert main(["watch", "--num-users", "3", *arguments, "--out", "film.gif"]) == 0
+    assert (module / "film.gif").stat().st_size > 0
+
+
+def test_capacity(capsys, monkeypatch):
+    monkeypatch.setattr("multispin_env.controllers.continuous.capacity.FINE", 1.5)
+    short = {"warm_up": 0.5, "horizon": 2.0, "requests": 8}
+    monkeypatch.setattr(ms.service_capacity, "__kwdefaults__", ms.service_capacity.__kwdefaults__ | short)
+    system = ["--num-users", "2", "--copies", "2", "--percent", "50", "--channel", "static", "--e2el", "9"]
+    assert main(["capacity", *system, "--controllers", "own_rules:Pairs+deadlines", "--json", "-"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["controller"] == "own_rules:Pairs+deadlines"
+    assert row["capacity"] > 0.0
+
+
+def test_solve(capsys, module, refused):
+    devices = module / "devices.csv"
+    devices.write_text("draft_time_s,spectral_efficiency,acceptance_rate\n0.01,4,0.8\n0.02,2,0.6\n", encoding="utf-8")
+    assert main(["solve", str(devices), "--controller", "own_rules:longer", "--json"]) == 0
+    decided = json.loads(capsys.readouterr().out)
+    assert [device["draft_length"] for device in decided["rows"]] == [5, 5]
+    words = "controller: expected one of ['optimal'], which have certify, got 'own_rules:longer'"
+    assert words in refused("solve", [str(devices), "--controller", "own_rules:longer", "--certify", "1e-3"])
+
+
+COMMANDS = {
+    "compare": ["--num-users", "3", "--episodes", "2", "--controllers"],
+    "watch": ["--num-users", "3", "--rounds", "2", "--out", "film.gif", "--beside"],
+    "capacity": ["--e2el", "1", "--controllers"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("own_ruls:Same", r"got 'own_ruls:Same' (No module named 'own_ruls')"),
+        ("own_rules:Sam", r"got 'own_rules:Sam' (module 'own_rules' has no attribute 'Sam')"),
+        (":Same", r"got ':Same' (Empty module name)"),
+        ("own_rules:NUMBER", "got 'own_rules:NUMBER', which makes no "),
+        ("own_rules:MADE", "got 'own_rules:MADE', which makes no "),
+        ("own_rules:ms", "got 'own_rules:ms', which makes no "),
+    ],
+)
+def test_what_is_no_controller_is_one_sentence(command, name, words, refused):
+    said = refused(command, [*COMMANDS[command], name])
+    assert words in said
+    assert "expected module:ATTRIBUTE of one that can be imported" in said
+
+
+def test_a_rule_without_the_barrier_is_refused_in_rounds(refused):
+    words = "state: expected a ContinuousState for Pairs, a rule without the barrier, got SystemState"
+    assert words in refused("compare", [*TINY, "--controllers", "own_rules:Pairs"])
+
+
+def test_a_controller_of_rounds_plays_without_the_barrier(capsys):
+    found = means(capsys, *CONTINUOUS, "--controllers", "own_rules:longer", "optimal", "--reference", "optimal")
+    assert 0.0 < found["own_rules:longer"] < found["optimal"]
+
+
+def test_what_a_file_may_name_imports_nothing(module):
+    """The reference of an environment is in the configurations that people pass on."""
+    with pytest.raises(ValueError, match="reference: expected one of"):
+        ms.ENVIRONMENTS.load("MultiSpin/Continuous-v0")(reference="own_rules:Pairs")
+    assert not (module / "imported").exists()

@@ -1,0 +1,159 @@
+"""``ms.compare`` and ``ms.evaluate``: the table of the command, of whatever a researcher hands in."""
+
+import json
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3 import PPO
+
+import multispin_env as ms
+from multispin_env.commands.main import main
+from tests.evaluation.test_policy import policy_of
+
+FULL, HIDDEN, WITHOUT = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0", "MultiSpin/Continuous-v0"
+TINY = {"num_users": 3, "episodes": 4, "max_episode_steps": 3}
+
+
+@dataclass(frozen=True, eq=False)
+class Same(ms.RoundsController):
+    """One length for all."""
+
+    length: int = 3
+
+    def decide(self, state):
+        return self.with_equal_latency(np.full(state.draft_time.shape, self.length), state)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs(ms.ContinuousController):
+    """Our own groups of two."""
+
+    def decide(self, state):
+        return ms.make_controller("groups", self.scenario, groups=2).decide(state)
+
+
+def zero(observation):
+    return np.zeros((len(observation["shared"]), 3, 2))
+
+
+class Zero:
+    """Predicts action 0 and counts, as a model that remembers."""
+
+    def __init__(self):
+        self.begun, self.asked = 0, 0
+
+    def predict(self, observation, state=None, deterministic=False):
+        assert deterministic
+        self.begun += state is None
+        self.asked += 1
+        return zero(observation), 1 if state is None else state + 1
+
+
+class Bare:
+    """Predicts with nothing beside."""
+
+    def predict(self, observation):
+        return zero(observation)
+
+
+def command(capsys, *arguments):
+    assert main(["compare", "--num-users", "3", "--episodes", "4", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_numbers_and_table_are_those_of_the_command(capsys):
+    settings = ["--set", "max_episode_steps=3"]
+    ms.CONTROLLERS.register("same", Same)
+    try:
+        options = ["--controllers", "same", "optimal", "p2p", "--seed", "9", "--scenario", "qwen3.5", *settings]
+        rows = json.loads(command(capsys, *options, "--json", "-"))["rows"]
+        printed = command(capsys, *options)
+    finally:
+        ms.CONTROLLERS.unregister("same")
+    found = ms.compare(FULL, {"same": Same, "optimal": "optimal", "p2p": "p2p"}, scenario="qwen3.5", seed=9, **TINY)
+    assert [row.to_dict() for row in found.rows] == rows
+    assert f"{found}\n" == printed
+    assert (found.metric, found.reference) == ("goodput", "optimal")
+
+
+def test_without_names_it_is_the_table_of_the_command(capsys):
+    printed = command(capsys, "--env", "MultiSpin/Fair-v0", "--set", "max_episode_steps=3")
+    assert f"{ms.compare('MultiSpin/Fair-v0', **TINY)}\n" == printed
+    assert printed.count("decided by") == 2  # how users share is a second table
+
+
+def test_whatever_decides_takes_part():
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    entrants = [Same, zero, Zero(), Bare(), policy_of(FULL), ms.make_controller("fixed", scenario), "optimal"]
+    found = ms.compare(FULL, entrants, **TINY)
+    assert {row.name for row in found.rows} == {"Same", "zero", "Zero", "Bare", "Policy", "Fixed", "optimal"}
+    assert found["zero"].mean == found["Zero"].mean == found["Bare"].mean
+    assert found["Fixed"].mean == ms.evaluate("fixed", FULL, **TINY).mean
+    assert found["optimal"].mean >= max(row.mean for row in found.rows)
+
+
+def test_a_model_that_remembers_begins_anew_with_the_episodes():
+    model = Zero()
+    first, again = (ms.evaluate(model, FULL, **TINY) for _ in range(2))
+    assert first == again
+    assert (model.begun, model.asked) == (2, 2 * TINY["max_episode_steps"])
+
+
+def test_a_model_of_stable_baselines3_plays_with_its_encoding():
+    env = gym.make(FULL, num_users=3, action="lengths")
+    row = ms.evaluate(PPO("MultiInputPolicy", env, device="cpu", seed=0), FULL, action="lengths", **TINY)
+    assert row.name == "PPO"
+    assert 0.0 < row.share < 1.0
+
+
+def test_schedulers_and_plug_ins_play_where_they_belong():
+    few = {"num_users": 3, "episodes": 2, "horizon": 1.0}
+    found = ms.compare(WITHOUT, [Pairs, "groups"], **few)
+    assert found.reference == "groups"
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    made = ms.make_controller("groups", scenario, groups=2)
+    assert ms.evaluate(made, WITHOUT, **few).mean == found["Pairs"].mean
+    plug_in = ms.make_controller("optimal+task-mean", scenario)
+    hidden = ms.compare(HIDDEN, {"mine": plug_in, "named": "optimal+task-mean"}, **TINY)
+    assert hidden["mine"].mean == hidden["named"].mean < hidden["optimal+clairvoyant"].mean
+
+
+def test_the_others_are_compared_with_whom_one_names():
+    found = ms.compare(FULL, {"mine": Same, "other": "fixed"}, against="mine", metric="return", **TINY)
+    assert (found.reference, found.metric) == ("mine", "return")
+    assert found["mine"].difference == 0.0
+    assert ms.compare(FULL, [Same], against="fixed", **TINY)["fixed"].difference == 0.0
+
+
+def optimal(observation):
+    return zero(observation)
+
+
+@pytest.mark.parametrize(
+    ("contenders", "more", "words"),
+    [
+        (["optimel"], {}, "did you mean 'optimal'"),
+        ([3], {}, "contenders: expected a name or what decides, got 3"),
+        ([dict], {}, "contenders: expected a name or what decides, got <class 'dict'>"),
+        ([Zero(), Zero()], {}, "expected a mapping of names where two have one name, got 'Zero' twice"),
+        ([Pairs], {}, "state: expected a ContinuousState for Pairs"),
+        ([optimal], {"against": "optimal+clairvoyant", "metric": "god"}, "metric: expected one of"),
+        ({"optimal+clairvoyant": optimal}, {}, "expected another name than that of the reference, got 'optimal+clair"),
+        (["fixed"], {"against": "fixd"}, "did you mean 'fixed'"),
+        (["fixed"], {"seed": -1}, "seed: expected an integer ≥ 0, got -1"),
+        (["fixed"], {"episodes": 1}, "episodes: expected an integer ≥ 2, got 1"),
+        (["fixed"], {"num_user": 3}, "did you mean 'num_users'"),
+    ],
+)
+def test_mistakes_are_one_sentence(contenders, more, words):
+    with pytest.raises((ValueError, TypeError)) as refused:
+        ms.compare(FULL, contenders, **(TINY | more))
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_row_of_no_name_is_refused():
+    with pytest.raises(ValueError, match=r"name: expected one of .* did you mean 'fixed'"):
+        ms.compare(FULL, ["fixed"], **TINY)["fixd"]
