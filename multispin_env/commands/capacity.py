@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from multispin_env.checks import check_integer, check_real
-from multispin_env.controllers.continuous.capacity import (
+from multispin_env.controllers.capacity import (
     COPIES,
     PERCENT,
     UNITS,
+    Capacity,
     LoadPoint,
-    ServiceCapacity,
     candidates_of,
+    capacity,
     check_question,
     rule_names,
-    service_capacity,
 )
 from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
@@ -140,7 +140,7 @@ class CapacityRow:
     e2el_p99: float
 
     @classmethod
-    def of(cls, controller: str, found: ServiceCapacity) -> "CapacityRow":
+    def of(cls, controller: str, found: Capacity) -> "CapacityRow":
         """Of a capacity."""
         head = controller, found.value, found.low, found.high, UNITS[found.by], found.verdict
         run = found.run
@@ -201,7 +201,7 @@ def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
     return Workload(rate=each * scenario.num_users, **parts)
 
 
-def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, ServiceCapacity]) -> dict[str, Any]:
+def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Capacity]) -> dict[str, Any]:
     """What a table is about, for its JSON file."""
     limits = {name: vars(options)[name] for name in ("ttft", "tpot", "e2el") if vars(options)[name] < np.inf}
     return {
@@ -215,7 +215,7 @@ def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Ser
     }
 
 
-def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload) -> dict[str, ServiceCapacity]:
+def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload) -> dict[str, Capacity]:
     by = "rate" if options.rate_per_user is None else "users"
     names = list(dict.fromkeys(options.controllers))
     check_question(workload, by, options.percent, options.copies)
@@ -224,7 +224,9 @@ def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload)
     chosen = {"percent": options.percent, "copies": options.copies, "seed": options.seed}
     with Progress(len(names)) as progress:
         return {
-            name: service_capacity(name, scenario, workload, by=by, report=_Report(progress.begin(name)), **chosen)
+            name: capacity(
+                scenario, workload=workload, controller=name, by=by, report=_Report(progress.begin(name)), **chosen
+            )
             for name in names
         }
 

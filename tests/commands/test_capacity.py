@@ -8,6 +8,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.commands.main import main
+from multispin_env.controllers.capacity import _by_simulation
 
 SMALL = ["--num-users", "3", "--copies", "2", "--percent", "80", "--channel", "static"]
 LIMITS = ["--e2el", "0.5", "--e2el-per-token", "0.08"]
@@ -17,8 +18,8 @@ QUICK = [*SMALL, "--controllers", "autoregressive"]
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Runs that hold next to nothing: here only what is made of them counts."""
-    monkeypatch.setattr("multispin_env.controllers.continuous.capacity.FINE", 1.5)
-    monkeypatch.setattr(ms.service_capacity, "__kwdefaults__", ms.service_capacity.__kwdefaults__ | SHORT)
+    monkeypatch.setattr("multispin_env.controllers.capacity.FINE", 1.5)
+    monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | SHORT)
 
 
 SHORT = {"warm_up": 0.5, "horizon": 2.0, "requests": 8}
