@@ -236,11 +236,11 @@ def test_bad_csv_says_where(text, words, write, capsys):
         ),
         (
             '[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": "a\\nb"}]',
-            "name: expected a text of one line, got 'a\\nb'",
+            "name: expected a text of one line, at most 100 letters that can be shown, got 'a\\nb'",
         ),
         (
             '[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": 7}]',
-            "name: expected a text of one line, got 7.0",
+            "name: expected a text of one line, at most 100 letters that can be shown, got 7.0",
         ),
     ],
 )
@@ -303,11 +303,15 @@ LONG = "x" * 100_000
             "state.csv",
             "row 3, draft_time_ms: expected a finite number in (0, 1e+09], got '1\\x00 2'",
         ),
-        (f"{HEADER},name\n12,15,0.8,a\0b\n", "state.csv", r"row 1, name: expected a text of one line, got 'a\x00b'"),
+        (
+            f"{HEADER},name\n12,15,0.8,a\0b\n",
+            "state.csv",
+            r"row 1, name: expected a text of one line, at most 100 letters that can be shown, got 'a\x00b'",
+        ),
         (
             f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n",
             "state.csv",
-            "row 1, name: expected a text of one line, got 'xxx",
+            "row 1, name: expected a text of one line, at most 100 letters that can be shown, got 'xxx",
         ),
         (
             "[" * 900 + "]" * 900,
