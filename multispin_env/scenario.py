@@ -14,6 +14,9 @@ from multispin_env.field_files import SCENARIO, is_file_name, read_fields, write
 from multispin_env.server import LAW, SERVERS, checked_pieces, line_time, with_file_beside, with_law
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
+LONGEST_DRAFT = 10_000
+"""Tokens: hundreds of times what pays, and arrays over all lengths still fit into memory."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -75,7 +78,7 @@ class Scenario:
     kept_probabilities, bits_per_probability
         V̂ and Q_B, for ``"distributions"`` ([MS] 9).
     min_draft_length, max_draft_length
-        Range of L_k in tokens. 0 means no draft, no uplink and one token of the server (ours).
+        Range of L_k in tokens, of 10,000 at most. 0 means no draft, no uplink and one token of the server (ours).
     draft_time_spread
         T_k is uniform in T̄ (1 ± spread).
     mean_gain_low, mean_gain_high
@@ -131,14 +134,8 @@ class Scenario:
         ):
             check_integer(field, getattr(self, field), low)
         check_integer("min_draft_length", self.min_draft_length, 0, 1)
-        check_integer("max_draft_length", self.max_draft_length, max(1, self.min_draft_length))
-        for field in (
-            "total_bandwidth",
-            "mean_draft_time",
-            "server_draft_time",
-            "mean_gain_low",
-            "noise_power",
-        ):
+        check_integer("max_draft_length", self.max_draft_length, 1, LONGEST_DRAFT)
+        for field in ("total_bandwidth", "mean_draft_time", "server_draft_time", "mean_gain_low", "noise_power"):
             check_real(field, getattr(self, field), 0.0, open_low=True)
         self._check_verification()
         check_name("payload", self.payload, PAYLOADS)
