@@ -79,9 +79,9 @@ def test_code_beside_a_model_does_not_run(file, key, auto_map, folder, tmp_path,
     """Not even if whoever is asked says yes."""
     shutil.copytree(folder, tmp_path / "model")
     config = tmp_path / "model" / file
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"auto_map": auto_map, key: "own"}))
+    config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | {"auto_map": auto_map, key: "own"}), "utf-8")
     mark = tmp_path / "mark"
-    (tmp_path / "model" / "own.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Own: pass\n")
+    (tmp_path / "model" / "own.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Own: pass\n", "utf-8")
     monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n" * 9))
     with pytest.raises(ValueError, match="model: expected"):
         load_model(str(tmp_path / "model"))
