@@ -13,6 +13,9 @@ from multispin_env.arrays import BoolArray, FloatArray
 LARGEST = 2**63 - 1
 """Of whole numbers, unless something smaller is said: arrays hold no larger ones."""
 
+LONGEST_LABEL = 100
+"""Letters of a name."""
+
 MOST_SHOWN = 200
 """Letters of a value that a message shows."""
 
@@ -59,6 +62,14 @@ def missing_package(package: str, extra: str = "") -> ModuleNotFoundError:
     wanted = f'"multispin_env[{extra}]"' if extra else package
     text = f"the package {package!r} is missing; install it with: pip install {wanted}"
     return ModuleNotFoundError(text, name=package)
+
+
+def check_label(field: str, value: Any) -> str:
+    """Return ``value``, or ``ValueError`` if it is not one line of `LONGEST_LABEL` letters that can be shown."""
+    if not (isinstance(value, str) and len(value) <= LONGEST_LABEL and value.isprintable()):
+        expected = f"a text of one line, at most {LONGEST_LABEL} letters that can be shown"
+        raise ValueError(f"{field}: expected {expected}, got {shown(value)}")
+    return value
 
 
 def check_bool(field: str, value: Any) -> bool:

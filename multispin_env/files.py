@@ -1,11 +1,13 @@
-"""Files of strangers: no more of one is read than a limit, JSON of any content is one error at worst.
+"""Files of strangers: no more of one is read than a limit, JSON or TOML of any content is one error at worst.
 
 Our own are replaced in one step.
 """
 
 import json
 import os
+import re
 import tempfile
+import tomllib
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any, BinaryIO
 
 MIB = 2**20
 
-_PART = 2**16
+_BLOCK = 2**16
 """Bytes that are read at once, so that a short file takes little memory whatever the limit."""
 
 LARGEST_JSON = 16 * MIB
@@ -22,11 +24,18 @@ LARGEST_JSON = 16 * MIB
 DEEPEST_JSON = 32
 """Lists and objects within each other: ours have 4, and Python fails at some hundreds."""
 
+DEEPEST_KEY = 8
+"""Parts of a key of TOML, as ``a.b.c`` has three: ours have one, and Python takes hours for some tens of thousands."""
+
+_PART = r"""(?:(?<![\w-])[\w-]++|(?<!\\)"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_DEEP_KEY = re.compile(rf"{_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{DEEPEST_KEY}}}")
+"""More parts than that, wherever they stand; each letter is looked at few times, whatever the text."""
+
 
 def read_limited(stream: BinaryIO, limit: int) -> bytes:
     """Read a stream to its end; ``ValueError`` if it has more than ``limit`` bytes, and no more than that is read."""
     content = bytearray()
-    while part := stream.read(min(_PART, limit + 1 - len(content))):
+    while part := stream.read(min(_BLOCK, limit + 1 - len(content))):
         content += part
     if len(content) > limit:
         raise ValueError(f"size: expected at most {limit} bytes, got more")
@@ -82,6 +91,16 @@ def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None)
         if _depth_within(value, DEEPEST_JSON):
             return value
     raise ValueError(f"JSON: expected lists and objects nested at most {DEEPEST_JSON} deep, got deeper ones")
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return what TOML says; ``ValueError`` for anything else, or for a key of more than `DEEPEST_KEY` parts."""
+    if _DEEP_KEY.search(text):
+        raise ValueError(f"TOML: expected keys of at most {DEEPEST_KEY} parts, got one of more")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("TOML: expected lists and tables within few others, got them nested too deeply") from None
 
 
 def _depth_within(value: Any, most: int) -> bool:

@@ -2,15 +2,18 @@
 
 import io
 import os
+import time
 
 import pytest
 
 from multispin_env import files
 from multispin_env.files import (
     DEEPEST_JSON,
+    DEEPEST_KEY,
     beside,
     make_folder,
     parse_json,
+    parse_toml,
     read_bytes,
     read_json,
     read_limited,
@@ -69,6 +72,35 @@ def test_bad_json_is_one_sentence(text, message):
     with pytest.raises(ValueError, match=message) as caught:
         parse_json(text)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{} = 1",
+        "[{}]",
+        "[[{}]]",
+        "x = [{{y = 1, {} = 1}}]",
+        'x = [{{y = """\n\' """, {} = 1}}] # \'',
+        '" \\" " = 1\n{} = 1',
+    ],
+)
+@pytest.mark.parametrize(
+    ("part", "dot"), [("a", "."), ("a-0", " .\t"), ('"a"', "."), ("' a,'", "."), (r'"=\" a"', " . "), ('""', ".")]
+)
+def test_keys_of_toml_have_few_parts(line, part, dot):
+    """Python's own reader takes a time and a memory that grow with the square of their number."""
+    assert parse_toml(line.format(dot.join([part] * DEEPEST_KEY)))
+    with pytest.raises(ValueError, match="TOML: expected keys of at most 8 parts, got one of more"):
+        parse_toml(line.format(dot.join([part] * (DEEPEST_KEY + 1))))
+
+
+@pytest.mark.parametrize("part", ['\\"', '"', "'", "a", "a ", "a.", '"\\', "a.b.c.d.e.f.g.h "])
+def test_a_long_text_is_searched_in_one_go(part):
+    begun = time.process_time()
+    with pytest.raises(ValueError):  # noqa: PT011  (what is wrong differs)
+        parse_toml('x = "' + part * (2**20 // len(part)))
+    assert time.process_time() - begun < 5.0
 
 
 def test_large_json_is_refused_unread(tmp_path, monkeypatch):

@@ -251,13 +251,6 @@ def test_more_users_than_memory_has_room_for_are_one_sentence(run, way, capsys):
     assert TOO_LARGE in refused("evaluate", arguments, capsys)
 
 
-def test_drafts_longer_than_memory_has_room_for_are_one_sentence(run, capsys):
-    folder = run("MultiSpin/Heterogeneous-v0")
-    rewrite(folder, lambda content: content["scenario"].update(max_draft_length=10**14))
-    add_network(folder)
-    assert TOO_LARGE in refused("evaluate", [folder, "--states", "2"], capsys)
-
-
 def tensors_file(header, size=None, numbers=b""):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if size is None else size) + text + numbers

@@ -60,6 +60,10 @@ class Service(Protocol):
         """What an order (n, K) starts in a state (n, K); copies that are ``over`` (n,) don't matter."""
         ...
 
+    def reach(self, path: Course, over: BoolArray | None) -> None:
+        """Draw the requests that may arrive; ``ValueError`` if there are too many, and nothing has changed then."""
+        ...
+
     def newcomers(self, opening: Opening, path: Course, over: BoolArray | None) -> BoolArray | None:
         """Devices (n, K) that get a request before the verification ends, or just then; ``None``: nobody."""
         ...
@@ -85,6 +89,9 @@ class Endless:
     def begin(self, state: ContinuousState, order: Order, over: BoolArray | None) -> Opening:
         """Free devices start drafts."""
         return Opening(started(self._scenario, state, order), order)
+
+    def reach(self, path: Course, over: BoolArray | None) -> None:
+        """Nothing arrives."""
 
     def newcomers(self, opening: Opening, path: Course, over: BoolArray | None) -> BoolArray | None:
         """Nobody: who has a request keeps it."""
@@ -148,6 +155,10 @@ class Ending:
             self._lines.end(cells, now.repeat(ended.shape[1]).take(cells))
         return self._lines.arrive(now)
 
+    def reach(self, path: Course, over: BoolArray | None) -> None:
+        """All until the end of the passage."""
+        self._lines.reach(_end_of(path, over))
+
     def newcomers(self, opening: Opening, path: Course, over: BoolArray | None) -> BoolArray | None:
         """Devices that were idle, or dropped a request, and have one that has arrived."""
         before = opening.before
@@ -160,9 +171,7 @@ class Ending:
         """Tokens are delivered, requests arrive and end, and the next in line are served."""
         lines, before = self._lines, opening.before
         assert before is not None  # as `begin` makes it
-        now = path.begun.time + path.duration
-        if over is not None:
-            now = np.where(over, path.begun.time, now)
+        now = _end_of(path, over)
         arrivals = before.arrivals + lines.arrive(now)
         verified, arrived = path.verified, lines.shaped("arrived")
         absent = before.idle & ~verified & (arrived >= now[:, None])
@@ -201,6 +210,12 @@ class Ending:
         Those that are late already, and others.
         """
         return self._lines.overdue(now, copies)
+
+
+def _end_of(path: Course, over: BoolArray | None) -> FloatArray:
+    """When the passage ends, (n,) s; in copies that are over, which have none, when it began."""
+    now: FloatArray = path.begun.time + path.duration
+    return now if over is None else np.where(over, path.begun.time, now)
 
 
 def _without(state: ContinuousState, dropped: BoolArray, idle: BoolArray) -> ContinuousState:

@@ -5,6 +5,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.controllers.continuous.server_only import SERVER_ONLY
+from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.tokens import expected_tokens
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
@@ -79,6 +80,17 @@ def test_a_server_that_drafts_makes_what_the_formula_says(length):
     step = length * scenario.server_draft_time + scenario.pass_time(5, 5 * (length + 1))
     np.testing.assert_allclose(run.tokens[0] / run.time, expected_tokens(length, alpha[0]) / step, rtol=0.06)
     np.testing.assert_allclose(run.pooled.gap, step, rtol=1e-9)
+
+
+def test_rates_that_are_too_large_are_refused_before_anything_is_drawn(monkeypatch):
+    monkeypatch.setattr(ContinuousCore, "seed", None)
+    for options in ({"rate": 1e9}, {"rate": 4.2e6}, {"rate": (1.0, 1e9)}):
+        with pytest.raises(
+            ValueError, match=r"rate: expected at most 4.194e\+06 requests/s, .* 67,108,864 requests, got"
+        ):
+            ms.serve(GREEDY, workload(**options), copies=2, **SHORT)
+    monkeypatch.undo()
+    assert ms.serve(GREEDY, workload("think", rate=1e9), copies=2, **SHORT).tokens.any()  # devices wait for answers
 
 
 @pytest.mark.parametrize(
