@@ -3,7 +3,6 @@
 import argparse
 import json
 import shlex
-import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -109,7 +108,7 @@ def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
     target = out / PRETRAINED.target(config.env)
     checkpoint = load_checkpoint(folder, MODEL)
     target.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / CONFIG, target / CONFIG)
+    write_atomically(target / CONFIG, (folder / CONFIG).read_bytes())
     policy = {"policy": checkpoint.parameters["policy"]}
     counters = (checkpoint.num_timesteps, checkpoint.updates, checkpoint.seconds, checkpoint.score)
     save_checkpoint(target / MODEL, Checkpoint(policy, *counters))
