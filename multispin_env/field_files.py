@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from multispin_env.checks import cut
-from multispin_env.files import MIB, parse_json, parse_toml, read_bytes
+from multispin_env.files import MIB, parse_json, parse_toml, read_bytes, write_text
 
 Made = TypeVar("Made")
 
@@ -133,7 +133,7 @@ def write_fields(kind: str, path: str | PathLike[str], fields: Mapping[str, Any]
     _parser(kind, path)
     as_json = path.suffix.lower() == ".json"
     text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n" if as_json else _toml(fields, MEANINGS[kind])
-    path.write_text(text, "utf-8")
+    write_text(path, text)
 
 
 def _toml(fields: Mapping[str, Any], meanings: Mapping[str, str]) -> str:

@@ -82,7 +82,7 @@ def out_files(stem: Path, suffixes: Iterable[str]) -> tuple[Path, ...]:
     files = tuple(out_file(stem, suffix) for suffix in suffixes)
     check_outputs(*files)
     for file in files:
-        if not os.access(file if file.exists() else file.resolve().parent, os.W_OK):
+        if not all(os.access(one, os.W_OK) for one in (file, file.resolve().parent) if one.exists()):
             raise ValueError(f"out: expected files that can be written, got {str(file)!r}")
     return files
 

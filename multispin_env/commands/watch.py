@@ -15,6 +15,7 @@ from multispin_env.envs.rendering.renderers import Film, Frame
 from multispin_env.envs.rendering.window import Window, require_display
 from multispin_env.evaluation.contenders import native, reference_of
 from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.files import replacing
 from multispin_env.terminal.arguments import (
     DEFAULT_ENV,
     DEFAULT_SCENARIO,
@@ -72,7 +73,8 @@ def _write(film: Film, options: argparse.Namespace, progress: Progress) -> None:
     pictures: list[Callable[[], Pixels]] = [
         partial(_drawn, film, frame, drawn / len(frames), progress) for drawn, frame in enumerate(frames)
     ]
-    writer_for(options.out)(options.out, pictures, [frame.times for frame in frames], options.fps)
+    with replacing(options.out.resolve()) as file:
+        writer_for(options.out)(file, pictures, [frame.times for frame in frames], options.fps)
 
 
 def _drawn(film: Film, frame: Frame, done: float, progress: Progress) -> Pixels:
