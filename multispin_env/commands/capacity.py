@@ -34,7 +34,8 @@ from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import (
     DEFAULT_SCENARIO,
     add_scenario_options,
-    chosen_arguments,
+    add_set_option,
+    chosen_scenario,
     parse_settings,
 )
 from multispin_env.terminal.command import Command
@@ -57,9 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default 20)")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="fields of the scenario"
-    )
+    add_set_option(parser)
     parser.add_argument(
         "--controllers",
         nargs="+",
@@ -245,7 +244,7 @@ def run(options: argparse.Namespace) -> None:
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
     check_name("channel", options.channel, CHANNEL_LAWS)
-    scenario = Scenario.resolve(options.scenario).replace(**chosen_arguments(options))
+    scenario = chosen_scenario(options)
     found = _search(options, scenario, _workload(options, scenario))
     rows = [CapacityRow.of(name, one) for name, one in found.items()]
     if options.json is not None:
