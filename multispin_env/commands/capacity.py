@@ -49,6 +49,9 @@ Requests/s of K devices together; with --rate-per-user, devices, each of which s
 
 CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
 
+Found = dict[str, ServiceCapacity]
+"""What was found, by controller."""
+
 EXPECTED_TRIES = 10
 """Loads that a search tries, more or less."""
 
@@ -199,7 +202,7 @@ def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
     return Workload(rate=each * scenario.num_users, **parts)
 
 
-def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, ServiceCapacity]) -> dict[str, Any]:
+def _about(options: argparse.Namespace, scenario: Scenario, found: Found) -> dict[str, Any]:
     """What a table is about, for its JSON file."""
     limits = {name: vars(options)[name] for name in ("ttft", "tpot", "e2el") if vars(options)[name] < np.inf}
     return {
@@ -213,18 +216,23 @@ def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Ser
     }
 
 
-def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload) -> dict[str, ServiceCapacity]:
+def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload, found: Found) -> None:
+    """Find the capacity of each controller, and say it at once unless standard output is for a file's content."""
     by = "rate" if options.rate_per_user is None else "users"
+    chosen = {"percent": options.percent, "copies": options.copies, "channel": options.channel, "seed": options.seed}
     names = list(dict.fromkeys(options.controllers))
     check_question(workload, by, options.percent, options.copies)
     for name in names:
         candidates_of(name)(scenario)  # refuses an unknown one before anything is played
-    chosen = {"percent": options.percent, "copies": options.copies, "channel": options.channel, "seed": options.seed}
+    says = STDOUT not in (options.json, options.csv)
+    if says:
+        print(_title(scenario, options))
     with Progress(len(names)) as progress:
-        return {
-            name: service_capacity(name, scenario, workload, by=by, report=_Report(progress.begin(name)), **chosen)
-            for name in names
-        }
+        for name in names:
+            report = _Report(progress.begin(name))
+            found[name] = service_capacity(name, scenario, workload, by=by, report=report, **chosen)
+            if says:
+                progress.say(f"{name}: {found[name].verdict}")
 
 
 @dataclass
@@ -240,30 +248,37 @@ class _Report:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Search and show."""
+    """Search and show; after Ctrl-C, what was found until then."""
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
     check_name("channel", options.channel, CHANNEL_LAWS)
     scenario = chosen_scenario(options)
-    found = _search(options, scenario, _workload(options, scenario))
+    found: Found = {}
+    try:
+        _search(options, scenario, _workload(options, scenario), found)
+    finally:
+        if found:
+            _write(options, scenario, found)
+
+
+def _write(options: argparse.Namespace, scenario: Scenario, found: Found) -> None:
+    """Print the table, and write its files."""
     rows = [CapacityRow.of(name, one) for name, one in found.items()]
     if options.json is not None:
         write_output(f"{to_json(rows, _about(options, scenario, found))}\n", options.json)
     if options.csv is not None:
         write_output(to_csv(rows), options.csv)
     if STDOUT not in (options.json, options.csv):
-        _show(rows, scenario, options)
+        print()
+        show_table(*cells(rows), best=int(np.argmax([row.capacity for row in rows])))
 
 
-def _show(rows: Sequence[CapacityRow], scenario: Scenario, options: argparse.Namespace) -> None:
+def _title(scenario: Scenario, options: argparse.Namespace) -> str:
     users = (
         f"K = {scenario.num_users}, " if options.rate_per_user is None else f"{options.rate_per_user:g}/s a device, "
     )
-    print(f"{scenario.label}, {users}B = {scenario.total_bandwidth / 1e6:g} MHz, {' '.join(options.arrivals)}\n")
-    show_table(*cells(rows), best=int(np.argmax([row.capacity for row in rows])))
-    for row in rows:
-        print(f"\n{row.controller}: {row.verdict}", end="")
-    print()
+    bandwidth = f"B = {scenario.total_bandwidth / 1e6:g} MHz"
+    return f"{scenario.label}, {users}{bandwidth}, {' '.join(options.arrivals)}\n"
 
 
 COMMAND = Command(
