@@ -31,9 +31,9 @@ def cut(text: str) -> str:
     return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]}..."
 
 
-def suggestion(name: object, expected: tuple[str, ...]) -> str:
-    """The end of a sentence that suggests the nearest of the names that are expected; empty if none is near."""
-    near = difflib.get_close_matches(name[:MOST_SHOWN], expected, n=1, cutoff=0.5) if isinstance(name, str) else []
+def suggestion(name: object, expected: tuple[str, ...], likeness: float = 0.5) -> str:
+    """The end of a sentence that suggests the nearest of the names that are expected; empty if none is so near."""
+    near = difflib.get_close_matches(name[:MOST_SHOWN], expected, n=1, cutoff=likeness) if isinstance(name, str) else []
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

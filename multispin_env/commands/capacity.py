@@ -183,16 +183,16 @@ def _line(row: CapacityRow) -> Cells:
     return row.controller, value, f"{low} to {high}", f"{row.tokens_in_time:.1f}", ttft, tpot, e2el
 
 
-def _named(texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def _named(option: str, texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """A name, and settings behind it."""
-    return texts[0], parse_settings(texts[1:], ())
+    return texts[0], parse_settings(texts[1:], (), option)
 
 
 def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
     """Requests; without a rate the search begins where half of what a server alone makes is asked for."""
-    name, fields = _named(options.arrivals)
+    name, fields = _named("arrivals", options.arrivals)
     arrivals = make_arrivals(name, **fields)
-    name, fields = _named(options.lengths or ["geometric"])
+    name, fields = _named("lengths", options.lengths or ["geometric"])
     lengths = None if options.lengths is None and arrivals.own_output is not None else make_lengths(name, **fields)
     level = ServiceLevel(ttft=options.ttft, tpot=options.tpot, e2el=options.e2el, e2el_per_token=options.e2el_per_token)
     parts: dict[str, Any] = {"arrivals": arrivals, "lengths": lengths, "level": level}

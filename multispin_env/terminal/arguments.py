@@ -21,8 +21,11 @@ SET = "--set"
 TAKEN = ("id", "scenario", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers", "autoreset_mode")
 """Arguments of ``gymnasium.make_vec`` that commands set themselves."""
 
-COMMON = tuple(signature(MultiSpinVectorEnv).parameters)
+COMMON = tuple(signature(MultiSpinVectorEnv).parameters)[:-1]  # all but the last, ``**overrides``
 """Arguments that all environments take."""
+
+LIKENESS = 0.7
+"""Of a name that is suggested: among so many a less similar one is another thing."""
 
 LONGEST_SETTING = 4096
 """Letters of a ``NAME=VALUE``: those of the longest path."""
@@ -91,8 +94,8 @@ def separated(arguments: Iterable[str]) -> list[str]:
     return found
 
 
-def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN) -> dict[str, Any]:
-    """``name=value`` texts to arguments of an environment: Python literals, and words, which need no quotes.
+def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN, option: str = "set") -> dict[str, Any]:
+    """``name=value`` texts of an option to arguments: Python literals, and words, which need no quotes.
 
     Raises
     ------
@@ -103,25 +106,25 @@ def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN) -> dic
     parsed: dict[str, Any] = {}
     for text in settings:
         if len(text) > LONGEST_SETTING:
-            raise ValueError(f"set: expected at most {LONGEST_SETTING} letters, got {shown(text)} of {len(text)}")
+            raise ValueError(f"{option}: expected at most {LONGEST_SETTING} letters, got {shown(text)} of {len(text)}")
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise ValueError(f"set: expected NAME=VALUE, got {text!r}")
+            raise ValueError(f"{option}: expected NAME=VALUE, got {text!r}")
         if name in taken:
-            raise ValueError(f"set: expected an argument other than {list(taken)}, got {name!r}")
+            raise ValueError(f"{option}: expected an argument other than {list(taken)}, got {name!r}")
         if name in parsed:
-            raise ValueError(f"set: expected {name!r} once, got it twice")
-        parsed[name] = _literal(name, value)
+            raise ValueError(f"{option}: expected {name!r} once, got it twice")
+        parsed[name] = _literal(name, value, option)
     return parsed
 
 
-def _literal(name: str, text: str) -> Any:
+def _literal(name: str, text: str, option: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError):
         return text
     except (RecursionError, MemoryError):  # of the parser, for thousands of signs or brackets
-        raise ValueError(f"set: expected a value as in Python, or a word, got {name}={shown(text)}") from None
+        raise ValueError(f"{option}: expected a value as in Python, or a word, got {name}={shown(text)}") from None
 
 
 def chosen_arguments(options: Namespace, taken: Sequence[str] = ()) -> dict[str, Any]:
@@ -181,5 +184,5 @@ def _belongs(name: str, options: Namespace, expected: tuple[str, ...]) -> str:
         return f", which is an option: --{name.replace('_', '-')}"
     owners = [each for each in ENVIRONMENTS.names() if name in option_names(ENVIRONMENTS.load(each))]
     if owners:
-        return f", which is an argument of {' and '.join(owners)}"
-    return suggestion(name, expected) or f"; there are {', '.join(expected)}"
+        return f", which is an argument of {', '.join(owners)}"
+    return suggestion(name, expected, LIKENESS) or f"; there are {', '.join(expected)}"
