@@ -34,8 +34,9 @@ def cut(text: str) -> str:
     return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]}..."
 
 
-def _suggestion(name: object, expected: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name[:MOST_SHOWN], expected, n=1, cutoff=0.5) if isinstance(name, str) else []
+def suggestion(name: object, expected: tuple[str, ...], likeness: float = 0.5) -> str:
+    """The end of a sentence that suggests the nearest of the names that are expected; empty if none is so near."""
+    near = difflib.get_close_matches(name[:MOST_SHOWN], expected, n=1, cutoff=likeness) if isinstance(name, str) else []
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -43,7 +44,7 @@ def check_name(kind: str, name: object, expected: Iterable[str]) -> None:
     """``ValueError`` unless ``name`` is one of ``expected``; the nearest is suggested."""
     names = tuple(expected)
     if name not in names:
-        raise ValueError(f"{kind}: expected one of {list(names)}, got {shown(name)}{_suggestion(name, names)}")
+        raise ValueError(f"{kind}: expected one of {list(names)}, got {shown(name)}{suggestion(name, names)}")
 
 
 def check_keywords(owner: str, given: Iterable[str], expected: Iterable[str]) -> None:
@@ -53,7 +54,7 @@ def check_keywords(owner: str, given: Iterable[str], expected: Iterable[str]) ->
         if keyword not in names:
             raise TypeError(
                 f"{owner}: got an unexpected keyword argument {shown(keyword)}, "  # words that other libraries look for
-                f"expected one of {list(names)}{_suggestion(keyword, names)}"
+                f"expected one of {list(names)}{suggestion(keyword, names)}"
             )
 
 

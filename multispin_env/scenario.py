@@ -144,7 +144,8 @@ class Scenario:
         check_real("transmit_snr_db", self.transmit_snr_db, -300.0, 300.0)
         check_name("channel", self.channel, tables.CHANNELS.names())
         check_name("acceptance", self.acceptance, tables.ACCEPTANCES.names())
-        if not self.tasks or not all(isinstance(task, Task) for task in self.tasks):
+        listed = isinstance(self.tasks, list | tuple) and len(self.tasks) > 0
+        if not listed or not all(isinstance(task, Task) for task in self.tasks):
             raise ValueError(f"tasks: expected a tuple of at least one Task, got {shown(self.tasks)}")
         object.__setattr__(self, "tasks", tuple(self.tasks))  # a list would not hash
 

@@ -17,10 +17,12 @@ from multispin_env.evaluation.contenders import native, reference_of
 from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.files import replacing
 from multispin_env.terminal.arguments import (
+    COMMON,
     DEFAULT_ENV,
     DEFAULT_SCENARIO,
     DEFAULTS,
     add_system_options,
+    check_settings,
     chosen_arguments,
 )
 from multispin_env.terminal.command import Command
@@ -53,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _film(options: argparse.Namespace, progress: Progress) -> Film:
     arguments = chosen_arguments(options, OWN)
+    check_settings(options, arguments, options.env, COMMON)
 
     def make(others: Mapping[str, Any]) -> VectorEnv[Any, Any, Any]:
         return make_watched_env(options.env, options.rounds, options.scenario, arguments | dict(others))

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.continuous.calendar import FREE, IDLE, Course, after, started
+from multispin_env.physics.continuous.calendar import Course, after, started
 from multispin_env.physics.continuous.lines import Lines
-from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Served
+from multispin_env.physics.continuous.types import ContinuousState, Join, Order, Phase, Served
 from multispin_env.scenario import Scenario
 
 
@@ -124,7 +124,7 @@ class Ending:
     def reset(self, state: ContinuousState, copies: IntArray) -> ContinuousState:
         """Devices without a request."""
         self._lines.reset(copies)
-        state.phase[copies] = IDLE
+        state.phase[copies] = Phase.IDLE
         nothing = np.zeros(state.phase.shape, dtype=np.int64)
         old = state.demand
         drafted, accepted = (nothing, nothing.copy()) if old is None else (old.drafted, old.accepted)
@@ -220,13 +220,13 @@ def _end_of(path: Course, over: BoolArray | None) -> FloatArray:
 
 def _without(state: ContinuousState, dropped: BoolArray, idle: BoolArray) -> ContinuousState:
     """State in which the drafts of devices that dropped theirs are gone."""
-    phase = np.where(dropped, np.where(idle, IDLE, FREE), state.phase)
+    phase = np.where(dropped, np.where(idle, Phase.IDLE, Phase.FREE), state.phase)
     return state.changed(phase=phase, **_drafts_but(dropped, state))
 
 
 def _left(state: ContinuousState, absent: BoolArray, idle: BoolArray) -> ContinuousState:
     """State behind a passage, in which ``absent`` devices have begun no draft, and ``idle`` ones have no request."""
-    phase = np.where(idle, IDLE, np.where(absent, FREE, state.phase))
+    phase = np.where(idle, Phase.IDLE, np.where(absent, Phase.FREE, state.phase))
     return state.changed(phase=phase, age=state.age * ~(absent | idle), **_drafts_but(absent, state))
 
 

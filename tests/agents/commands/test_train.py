@@ -85,6 +85,12 @@ def test_evaluate_elsewhere(trained, capsys):
     assert "qwen3.5, K = 5" in capsys.readouterr().out
 
 
+def test_evaluate_under_a_law_of_the_other_kind_says_why_not(trained, refused):
+    said = refused("evaluate", [str(trained[0]), "--server", "a100-32b"])
+    assert said.startswith("multispin evaluate: server: expected a law of verification that charges drafts alone")
+    assert "'llama2 on a100-32b', which charges tokens too" in said
+
+
 def test_same_seed_same_weights(trained, tmp_path):
     folder, _ = trained
     assert main(["train", "--name", str(tmp_path / "again"), "--timesteps", "6000", *TINY]) == 0

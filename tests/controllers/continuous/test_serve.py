@@ -1,5 +1,7 @@
 """Runs repeat copy by copy, count what they say, and servers without devices that draft make what formulas say."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -107,3 +109,30 @@ def test_rates_that_are_too_large_are_refused_before_anything_is_drawn(monkeypat
 def test_bad_arguments_are_one_sentence(bad, message):
     with pytest.raises(ValueError, match=message):
         ms.serve(GREEDY, workload(), **{"copies": 2, **SHORT, **bad})
+
+
+@pytest.mark.parametrize("name", ["load-aware", "greedy+deadlines"])
+def test_no_function_of_a_run_loses_an_interrupt(name):
+    """Ctrl-C comes between two lines of Python anywhere, also where NumPy calls back and drops what is raised."""
+    scheduler, asked = ms.make_scheduler(name, SCENARIO), workload()
+    reached = set()
+
+    def run(wanted=None):
+        def interrupt(frame, event, _):
+            if event == "call":
+                reached.add(frame.f_code)
+                if frame.f_code is wanted:
+                    raise KeyboardInterrupt
+
+        sys.setprofile(interrupt)
+        try:
+            ms.serve(scheduler, asked, copies=2, warm_up=0.2, horizon=0.5)
+        finally:
+            sys.setprofile(None)
+
+    run()  # what is kept is made now
+    reached.clear()
+    run()
+    for wanted in sorted(reached, key=repr):
+        with pytest.raises(KeyboardInterrupt):
+            run(wanted)
