@@ -175,8 +175,8 @@ class ContinuousCore:
         Raises
         ------
         ValueError
-            For a bad decision, one under which a batch never starts, or requests too many to be kept; nothing has changed
-            then.
+            For a bad decision, one under which a batch never starts, or requests too many to be kept; nothing has
+            changed then.
         """
         checked = checked_continuous_decision(self.system.scenario, self.system.uplink, decision, self.num_copies)
         check_drop(checked, self.state, over)
