@@ -1,6 +1,5 @@
 """What happens beside learning: validation, log, checkpoints, progress, stopping."""
 
-import csv
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,8 +11,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.budget import Budget
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, save_checkpoint
+from agents.curve import CURVE, add_row
 from agents.measures import Measure
-from agents.runs import CURVE
 from multispin_env.executors.signals import on_signals
 
 VALIDATIONS = 50
@@ -83,6 +82,7 @@ class TrainingMonitor(BaseCallback):
         self.stopped_by: int | None = None
         self._due = 0.0  # part of the budget at which the next validation comes
         self._score = np.nan  # of the last one
+        self._kept_at = -1  # rounds trained then
         self._saved_at = -np.inf
         self._progress = Progress(
             TextColumn("training"),
@@ -108,7 +108,8 @@ class TrainingMonitor(BaseCallback):
         return self.stopped_by is None and done < 1.0
 
     def _on_training_end(self) -> None:
-        self.keep()
+        if self._kept_at != self.num_timesteps:  # as where a signal stops it between two validations
+            self.keep()
         self._progress.stop()
 
     def keep(self) -> None:
@@ -119,14 +120,8 @@ class TrainingMonitor(BaseCallback):
             self.logger.record(f"validation/{name}", value)
         self.logger.dump(self.num_timesteps)
         row = {"timesteps": self.num_timesteps, "seconds": round(seconds, 2), **measured}
-        path = self.folder / CURVE
-        fresh = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
-        self._score = measured[self.headline.key]
+        add_row(self.folder / CURVE, row)
+        self._score, self._kept_at = measured[self.headline.key], self.num_timesteps
         if self.best.take(self._score):  # first, so that whoever finds a checkpoint finds a result too
             save_checkpoint(self.folder / MODEL, self._checkpoint())
         self._save_checkpoint()

@@ -27,6 +27,7 @@ from multispin_env.checks import missing_package
 from multispin_env.commands.main import run_alias
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.exported import ONNX, OUTPUT, POLICY, describe, load_policy
+from multispin_env.files import named
 
 PROGRAM = "policy.pt2"
 """File of ``--torch-export``; ``torch.export.load`` reads it."""
@@ -195,7 +196,8 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
     with TemporaryDirectory(dir=out, prefix="export-") as drafts_folder:
         drafts = Path(drafts_folder)
         for name, content in contents.items():
-            (drafts / name).write_bytes(content)
+            with named(out / name):
+                (drafts / name).write_bytes(content)
         for name in names:
             largest = largest_difference(network, config.settings, FORMATS[name].read(drafts, network))
             if not largest <= TOLERANCE:

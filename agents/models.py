@@ -10,6 +10,9 @@ from agents.runs import load_config
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
 
+LAWS = ("drafts alone", "tokens too")
+"""What a verification costs time for; where it is tokens too, observations hold more numbers."""
+
 
 def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
     """Load a run's model, for its own environment or for another with the same actions and observation entries.
@@ -20,7 +23,7 @@ def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
     Raises
     ------
     ValueError
-        For a checkpoint that can't be read, or an environment with other entries.
+        For a checkpoint that can't be read, or an environment or a law with other observations.
     """
     config, _ = load_config(folder, settings.arguments)
     _check_same_entries(config.settings, settings, env_id)
@@ -36,6 +39,12 @@ def _check_same_entries(trained: Settings, wanted: Settings, env_id: str) -> Non
     own, other = (list(settings.observations.space.spaces) for settings in (trained, wanted))
     if own != other:
         raise ValueError(f"env: expected one that shows {own}, as the run does, got {env_id!r}, which shows {other}")
+    trained_law, law = (LAWS[bool(settings.scenario.verification_pieces)] for settings in (trained, wanted))
+    if trained_law != law:
+        raise ValueError(
+            f"server: expected a law of verification that charges {trained_law}, as the run has, got "
+            f"{wanted.scenario.label!r}, which charges {law}; its network can't read what is observed there"
+        )
     tasks, others = (len(settings.scenario.tasks) for settings in (trained, wanted))
     if "task" in own and tasks != others:
         raise ValueError(f"scenario: expected {tasks} tasks, as the run has, got {others}")

@@ -13,7 +13,7 @@ from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.seeds import TUNING_SEED
 from multispin_env.registry import ENCODINGS, ORDER_ENCODINGS
-from multispin_env.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, chosen_arguments
+from multispin_env.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, chosen_arguments
 
 RUNS = Path("runs")
 
@@ -60,7 +60,9 @@ def settings_from(options: argparse.Namespace, env_id: str, action: str, base: R
     """
     variant = ENVIRONMENTS.load(env_id)
     kept = TRAINING_DEFAULTS if base is None else base.arguments
-    others = own_arguments(variant, kept) | chosen_arguments(options, OWN_OPTIONS)
+    given = chosen_arguments(options, OWN_OPTIONS)
+    check_settings(options, given, env_id)
+    others = own_arguments(variant, kept) | given
     scenario = options.scenario or (DEFAULT_SCENARIO if base is None else base.scenario)
     chosen = {"action": action, "reward": None, "optimum": False}
     settings = with_start(env_id, Settings.make(env_id, variant, scenario, chosen, others))

@@ -1,21 +1,17 @@
 """The comparison at the end of a run: on the terminal, as files, and as pictures."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from agents.curve import CURVE, points
 from agents.measures import Report
-from agents.runs import CURVE, RunConfig, write_atomically
+from agents.runs import RunConfig, write_atomically
 from multispin_env.evaluation.comparison import OTHER_SYSTEMS
 from multispin_env.evaluation.table import to_csv, to_json
-from multispin_env.files import MIB, read_bytes
+from multispin_env.files import replacing
 from multispin_env.terminal.tables import BEST
-
-LARGEST_CURVE = 16 * MIB
-"""Bytes of a learning curve: a run has fifty lines for each of its budgets."""
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 AGENT, OTHERS, OF_SYSTEMS = "#D55E00", "#0072B2", "#BBBBBB"
@@ -52,7 +48,8 @@ def draw(report: Report, label: str, folder: Path) -> None:
         figure = Figure(figsize=(8.0, 4.5), dpi=120, layout="constrained")
         FigureCanvasAgg(figure)
         plot(figure.subplots(), report, label, folder)
-        figure.savefig(folder / f"{name}.png")
+        with replacing(folder / f"{name}.png") as file:
+            figure.savefig(file)
 
 
 def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
@@ -74,7 +71,7 @@ def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
 
 
 def _curve(axes: Any, report: Report, label: str, folder: Path) -> None:
-    steps, scores = _points(folder / CURVE, report.headline.key)
+    steps, scores = points(folder / CURVE, report.headline.key)
     axes.plot(steps, scores, color=AGENT, marker="o", markersize=3, label=f"{label}, validation")
     rows = [bar for bar in report.rows if bar.decides]
     lowest = min(scores) - 0.1 * abs(max(bar.headline for bar in rows))
@@ -84,12 +81,3 @@ def _curve(axes: Any, report: Report, label: str, folder: Path) -> None:
     axes.set_xlabel("rounds trained")
     axes.set_ylabel(report.headline.axis)
     axes.legend(loc="center right", fontsize="small")
-
-
-def _points(path: Path, key: str) -> tuple[list[int], list[float]]:
-    """Rounds trained and scores of a learning curve; ``ValueError`` if it is none, as in a run that a stranger made."""
-    try:
-        rows = list(csv.DictReader(io.StringIO(read_bytes(path, LARGEST_CURVE).decode())))
-        return [int(row["timesteps"]) for row in rows], [float(row[key]) for row in rows]
-    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
-        raise ValueError(f"{path}: can't be read as a learning curve ({error})") from None

@@ -5,7 +5,8 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,8 +19,8 @@ from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments
 from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
 from multispin_env.evaluation.exported import checksum
+from multispin_env.files import locked, read_json
 from multispin_env.files import make_folder as make_folder
-from multispin_env.files import read_json
 from multispin_env.files import write_atomically as write_atomically
 from multispin_env.scenario import Scenario
 
@@ -29,7 +30,7 @@ SCHEMA = 3
 DIGEST = "sha256"
 """Entry of a file that holds the SHA-256 of all else in it."""
 
-CONFIG, CURVE = "config.json", "curve.csv"
+CONFIG = "config.json"
 NAME = re.compile(r"\w[\w.+=-]*")
 LONGEST_NAME = 100
 PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-baselines3", "safetensors")
@@ -118,7 +119,7 @@ def check_run_name(name: str) -> str:
 
 
 def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
-    """Write ``config.json`` with budget and installed versions, and beside it the files it names.
+    """Write ``config.json`` with budget and installed versions, and beside it the files it names; see `held`.
 
     Raises
     ------
@@ -133,13 +134,27 @@ def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
         "versions": {package: _version(package) for package in PACKAGES},
     }
     text = json.dumps({**content, DIGEST: digest(content)}, indent=2, ensure_ascii=False)
-    try:
-        with (folder / CONFIG).open("x", encoding="utf-8") as file:  # of two processes one creates it
-            file.write(text)
-    except FileExistsError:
-        raise ValueError(f"name: expected a new name, or --resume, got {str(folder)!r}, which exists") from None
+    if (folder / CONFIG).exists():
+        raise ValueError(f"name: expected a new name, or --resume, got {str(folder)!r}, which exists")
     for name, path in config.files.items():
         write_atomically(folder / name, path.read_bytes())
+    write_atomically(folder / CONFIG, text.encode())
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep the folder of a run to oneself until the end of the block.
+
+    Raises
+    ------
+    ValueError
+        If another process has it, or there is a link in it: a stranger's may lead to files outside.
+    """
+    links = [path for path in folder.rglob("*") if path.is_symlink()]
+    if links:
+        raise ValueError(f"run: expected a folder without links, got {str(links[0])!r}")
+    with locked(folder):
+        yield
 
 
 def digest(content: Mapping[str, Any]) -> str:

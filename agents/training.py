@@ -12,7 +12,7 @@ from agents.callbacks import TrainingMonitor
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import Measure
 from agents.memory import keep_memory
-from agents.runs import RunConfig, save_config
+from agents.runs import RunConfig, held, save_config
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.checks import cut, shown
 
@@ -60,26 +60,34 @@ def train(
     -------
     int or None
         The signal that stopped it, or ``None`` if the budget was used up.
+
+    Raises
+    ------
+    ValueError
+        As `held`, and for a run that is there already, or can't be resumed.
+    OSError
+        If a file can't be written.
     """
     th.set_num_threads(1)  # the networks are small: more threads only wait for each other
     keep_memory()
-    checkpoint = load_checkpoint(folder) if resume else None
-    agent = AGENTS.load(config.agent) if settings is None else settings
-    done = checkpoint.num_timesteps if checkpoint else 0
-    budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
-    seed = first_seed(config.seed, done, agent.num_envs)
-    env = make_vec_env(config.env, config.settings, agent.num_envs, config.settings.variant.max_episode_steps, seed)
-    model = agent.build(env, budget.remaining, seed, device, tuning_for(config.settings))
-    if checkpoint:
-        checkpoint.restore(model)
-    else:
-        save_config(folder, config, limits)
-    if budget.done(done) >= 1.0:
-        return None
-    model.set_logger(configure(str(folder / TENSORBOARD), ["tensorboard"]))
-    best = load_checkpoint(folder, MODEL).score if resume else None
-    monitor = TrainingMonitor(folder, Measure(config.env, config.settings), budget, console, best)
-    left = 10**12 if budget.timesteps is None else budget.timesteps - done
-    with monitor.stop_on_signals():
-        model.learn(left, callback=monitor, reset_num_timesteps=checkpoint is None)
-    return monitor.stopped_by
+    with held(folder):
+        checkpoint = load_checkpoint(folder) if resume else None
+        agent = AGENTS.load(config.agent) if settings is None else settings
+        done = checkpoint.num_timesteps if checkpoint else 0
+        budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
+        seed = first_seed(config.seed, done, agent.num_envs)
+        env = make_vec_env(config.env, config.settings, agent.num_envs, config.settings.variant.max_episode_steps, seed)
+        model = agent.build(env, budget.remaining, seed, device, tuning_for(config.settings))
+        if checkpoint:
+            checkpoint.restore(model)
+        else:
+            save_config(folder, config, limits)
+        if budget.done(done) >= 1.0:
+            return None
+        model.set_logger(configure(str(folder / TENSORBOARD), ["tensorboard"]))
+        best = load_checkpoint(folder, MODEL).score if resume else None
+        monitor = TrainingMonitor(folder, Measure(config.env, config.settings), budget, console, best)
+        left = 10**12 if budget.timesteps is None else budget.timesteps - done
+        with monitor.stop_on_signals():
+            model.learn(left, callback=monitor, reset_num_timesteps=checkpoint is None)
+        return monitor.stopped_by

@@ -1,4 +1,6 @@
-"""A controller of your own, without touching the package.
+"""A controller of your own in both families, without touching the package.
+
+It decides for rounds. Without the barrier it plays too, and waits for all.
 
 In commands: ``multispin compare --controllers examples.own_controller:SameTime optimal``.
 """
@@ -24,12 +26,16 @@ class SameTime(ms.RoundsController):
         return self.with_equal_latency(lengths, state)
 
 
-def main(episodes: int = 50) -> ms.Comparison:
-    """Compare it with controllers of the package in the same episodes; returns the table."""
+def main(episodes: int = 50, horizon: float = 5.0) -> tuple[ms.Comparison, ms.Comparison]:
+    """Compare it with controllers of the package in the same episodes; returns the tables of both families."""
     rivals = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
-    table = ms.compare("MultiSpin/Heterogeneous-v0", [SameTime, *rivals], num_users=8, episodes=episodes)
-    print(table)
-    return table
+    rounds = ms.compare("MultiSpin/Heterogeneous-v0", [SameTime, *rivals], num_users=8, episodes=episodes)
+    rules = ("groups", "optimal", "fixed")
+    continuous = ms.compare(
+        "MultiSpin/Continuous-v0", [SameTime, *rules], num_users=8, episodes=episodes, horizon=horizon
+    )
+    print(rounds, continuous, sep="\n\n")
+    return rounds, continuous
 
 
 if __name__ == "__main__":

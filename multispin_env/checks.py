@@ -13,6 +13,9 @@ from multispin_env.arrays import BoolArray, FloatArray
 LARGEST = 2**63 - 1
 """Of whole numbers, unless something smaller is said: arrays hold no larger ones."""
 
+LONGEST_LABEL = 100
+"""Letters of a name."""
+
 MOST_SHOWN = 200
 """Letters of a value that a message shows."""
 
@@ -31,8 +34,9 @@ def cut(text: str) -> str:
     return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]}..."
 
 
-def _suggestion(name: object, expected: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name[:MOST_SHOWN], expected, n=1, cutoff=0.5) if isinstance(name, str) else []
+def suggestion(name: object, expected: tuple[str, ...], likeness: float = 0.5) -> str:
+    """The end of a sentence that suggests the nearest of the names that are expected; empty if none is so near."""
+    near = difflib.get_close_matches(name[:MOST_SHOWN], expected, n=1, cutoff=likeness) if isinstance(name, str) else []
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -40,7 +44,7 @@ def check_name(kind: str, name: object, expected: Iterable[str]) -> None:
     """``ValueError`` unless ``name`` is one of ``expected``; the nearest is suggested."""
     names = tuple(expected)
     if name not in names:
-        raise ValueError(f"{kind}: expected one of {list(names)}, got {shown(name)}{_suggestion(name, names)}")
+        raise ValueError(f"{kind}: expected one of {list(names)}, got {shown(name)}{suggestion(name, names)}")
 
 
 def check_keywords(owner: str, given: Iterable[str], expected: Iterable[str]) -> None:
@@ -50,7 +54,7 @@ def check_keywords(owner: str, given: Iterable[str], expected: Iterable[str]) ->
         if keyword not in names:
             raise TypeError(
                 f"{owner}: got an unexpected keyword argument {shown(keyword)}, "  # words that other libraries look for
-                f"expected one of {list(names)}{_suggestion(keyword, names)}"
+                f"expected one of {list(names)}{suggestion(keyword, names)}"
             )
 
 
@@ -59,6 +63,14 @@ def missing_package(package: str, extra: str = "") -> ModuleNotFoundError:
     wanted = f'"multispin_env[{extra}]"' if extra else package
     text = f"the package {package!r} is missing; install it with: pip install {wanted}"
     return ModuleNotFoundError(text, name=package)
+
+
+def check_label(field: str, value: Any) -> str:
+    """Return ``value``, or ``ValueError`` if it is not one line of `LONGEST_LABEL` letters that can be shown."""
+    if not (isinstance(value, str) and len(value) <= LONGEST_LABEL and value.isprintable()):
+        expected = f"a text of one line, at most {LONGEST_LABEL} letters that can be shown"
+        raise ValueError(f"{field}: expected {expected}, got {shown(value)}")
+    return value
 
 
 def check_bool(field: str, value: Any) -> bool:

@@ -2,18 +2,18 @@
 
 import json
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from multispin_env.files import MIB, parse_json, read_bytes
+from multispin_env.checks import cut
+from multispin_env.files import MIB, parse_json, parse_toml, read_bytes, write_text
 
 Made = TypeVar("Made")
 
-PARSERS: Mapping[str, Callable[[str], Any]] = MappingProxyType({".toml": tomllib.loads, ".json": parse_json})
+PARSERS: Mapping[str, Callable[[str], Any]] = MappingProxyType({".toml": parse_toml, ".json": parse_json})
 """What reads the text of a file, by the end of its name."""
 
 LARGEST = MIB
@@ -100,8 +100,8 @@ def read_fields(kind: str, path: str | PathLike[str], make: Callable[[dict[str, 
         content = parse(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {error.lineno}: can't be read as JSON ({error.msg})") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: can't be read as a {kind} ({error or 'it is nested too deeply'})") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: can't be read as a {kind} ({cut(str(error))})") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a table of fields, got {type(content).__name__}")
     try:
@@ -133,7 +133,7 @@ def write_fields(kind: str, path: str | PathLike[str], fields: Mapping[str, Any]
     _parser(kind, path)
     as_json = path.suffix.lower() == ".json"
     text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n" if as_json else _toml(fields, MEANINGS[kind])
-    path.write_text(text, "utf-8")
+    write_text(path, text)
 
 
 def _toml(fields: Mapping[str, Any], meanings: Mapping[str, str]) -> str:

@@ -1,19 +1,23 @@
-"""Files of strangers: no more of one is read than a limit, JSON of any content is one error at worst.
+"""Files of strangers: no more of one is read than a limit, JSON or TOML of any content is one error at worst.
 
-Our own are replaced in one step.
+Our own are written whole or not at all.
 """
 
 import json
 import os
+import re
+import sys
 import tempfile
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO
 
 MIB = 2**20
 
-_PART = 2**16
+_BLOCK = 2**16
 """Bytes that are read at once, so that a short file takes little memory whatever the limit."""
 
 LARGEST_JSON = 16 * MIB
@@ -22,11 +26,21 @@ LARGEST_JSON = 16 * MIB
 DEEPEST_JSON = 32
 """Lists and objects within each other: ours have 4, and Python fails at some hundreds."""
 
+DEEPEST_KEY = 8
+"""Parts of a key of TOML, as ``a.b.c`` has three: ours have one, and Python takes hours for some tens of thousands."""
+
+_PART = r"""(?:(?<![\w-])[\w-]++|(?<!\\)"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_DEEP_KEY = re.compile(rf"{_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{DEEPEST_KEY}}}")
+"""More parts than that, wherever they stand; each letter is looked at few times, whatever the text."""
+
+LOCK = ".lock"
+"""File of a folder that a process may lock."""
+
 
 def read_limited(stream: BinaryIO, limit: int) -> bytes:
     """Read a stream to its end; ``ValueError`` if it has more than ``limit`` bytes, and no more than that is read."""
     content = bytearray()
-    while part := stream.read(min(_PART, limit + 1 - len(content))):
+    while part := stream.read(min(_BLOCK, limit + 1 - len(content))):
         content += part
     if len(content) > limit:
         raise ValueError(f"size: expected at most {limit} bytes, got more")
@@ -84,6 +98,16 @@ def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None)
     raise ValueError(f"JSON: expected lists and objects nested at most {DEEPEST_JSON} deep, got deeper ones")
 
 
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return what TOML says; ``ValueError`` for anything else, or for a key of more than `DEEPEST_KEY` parts."""
+    if _DEEP_KEY.search(text):
+        raise ValueError(f"TOML: expected keys of at most {DEEPEST_KEY} parts, got one of more")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("TOML: expected lists and tables within few others, got them nested too deeply") from None
+
+
 def _depth_within(value: Any, most: int) -> bool:
     level = [value]
     for _ in range(most + 1):
@@ -110,11 +134,92 @@ def beside(folder: Path, name: object) -> Path | None:
         return None
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Path of a new file, which takes the place of ``path`` in one step at the end of the block.
+
+    So a kill or an error leaves the old file. The new one is in a fresh folder beside it, where no other process writes
+    and no link leads away; a link at ``path`` is replaced, and what it leads to stays.
+
+    Raises
+    ------
+    OSError
+        If it can't be written; one sentence that names the file.
+    """
+    with named(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+        draft = Path(folder, path.name)
+        yield draft
+        os.replace(draft, path)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Name the file in errors of writing it, which a full disk raises without."""
+    try:
+        yield
+    except BrokenPipeError:  # whoever read it has gone
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(f"file: expected a file that can be written, got {str(path)!r} ({reason})") from None
+
+
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one step, so that a kill leaves the old or the new one, never half of it."""
-    draft = path.with_name(path.name + ".part")
-    draft.write_bytes(content)
-    os.replace(draft, path)
+    """Replace a file in one step; see `replacing`."""
+    with replacing(path) as draft:
+        draft.write_bytes(content)
+
+
+def write_text(path: str | PathLike[str], text: str) -> None:
+    """Write a file that the user names, in UTF-8: a link is followed, and a pipe or a device gets the text as it is.
+
+    Raises
+    ------
+    OSError
+        If it can't be written; one sentence that names the file.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):  # a protected file is not replaced
+        with named(path):
+            path.write_bytes(text.encode())
+    else:
+        write_atomically(path.resolve(), text.encode())
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder from other processes that ask here, until the end of the block or of this process.
+
+    A file `LOCK` stays there, which says nothing. Where the file system has no locks, nothing is kept.
+
+    Raises
+    ------
+    ValueError
+        If another process has it.
+    """
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        _lock(descriptor)
+    except (BlockingIOError, PermissionError):  # the second on Windows
+        os.close(descriptor)
+        raise ValueError(f"folder: expected a folder that no other process writes to, got {str(folder)!r}") from None
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def make_folder(folder: Path) -> None:

@@ -9,10 +9,13 @@ from typing import Any, Self
 
 import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_bool, check_integer, check_keywords, check_name, check_real, shown
+from multispin_env.checks import check_bool, check_integer, check_keywords, check_label, check_name, check_real, shown
 from multispin_env.field_files import SCENARIO, is_file_name, read_fields, write_fields
 from multispin_env.server import LAW, SERVERS, checked_pieces, line_time, with_file_beside, with_law
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
+
+LONGEST_DRAFT = 10_000
+"""Tokens: hundreds of times what pays, and arrays over all lengths still fit into memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,7 @@ class Task:
     acceptance_std: float = 0.0
 
     def __post_init__(self) -> None:
+        check_label("name of a task", self.name)
         check_real(f"acceptance_rate of task {self.name!r}", self.acceptance_rate, 0.0, 1.0)
         check_real(f"acceptance_std of task {self.name!r}", self.acceptance_std, 0.0)
 
@@ -74,7 +78,7 @@ class Scenario:
     kept_probabilities, bits_per_probability
         V̂ and Q_B, for ``"distributions"`` ([MS] 9).
     min_draft_length, max_draft_length
-        Range of L_k in tokens. 0 means no draft, no uplink and one token of the server (ours).
+        Range of L_k in tokens, of 10,000 at most. 0 means no draft, no uplink and one token of the server (ours).
     draft_time_spread
         T_k is uniform in T̄ (1 ± spread).
     mean_gain_low, mean_gain_high
@@ -124,6 +128,7 @@ class Scenario:
     acceptance: str = "by-task"
 
     def __post_init__(self) -> None:
+        check_label("name", self.name)
         for field, low in (
             ("num_users", 1),
             ("vocabulary_size", 2),
@@ -132,14 +137,8 @@ class Scenario:
         ):
             check_integer(field, getattr(self, field), low)
         check_integer("min_draft_length", self.min_draft_length, 0, 1)
-        check_integer("max_draft_length", self.max_draft_length, max(1, self.min_draft_length))
-        for field in (
-            "total_bandwidth",
-            "mean_draft_time",
-            "server_draft_time",
-            "mean_gain_low",
-            "noise_power",
-        ):
+        check_integer("max_draft_length", self.max_draft_length, 1, LONGEST_DRAFT)
+        for field in ("total_bandwidth", "mean_draft_time", "server_draft_time", "mean_gain_low", "noise_power"):
             check_real(field, getattr(self, field), 0.0, open_low=True)
         self._check_verification()
         check_name("payload", self.payload, PAYLOADS)
@@ -148,8 +147,9 @@ class Scenario:
         check_real("transmit_snr_db", self.transmit_snr_db, -300.0, 300.0)
         check_name("channel", self.channel, tables.CHANNELS.names())
         check_name("acceptance", self.acceptance, tables.ACCEPTANCES.names())
-        if not self.tasks or not all(isinstance(task, Task) for task in self.tasks):
-            raise ValueError(f"tasks: expected a tuple of at least one Task, got {self.tasks!r}")
+        listed = isinstance(self.tasks, list | tuple) and len(self.tasks) > 0
+        if not listed or not all(isinstance(task, Task) for task in self.tasks):
+            raise ValueError(f"tasks: expected a tuple of at least one Task, got {shown(self.tasks)}")
         object.__setattr__(self, "tasks", tuple(self.tasks))  # a list would not hash
 
     def _check_verification(self) -> None:
@@ -168,7 +168,7 @@ class Scenario:
         if with_law({**law, "server": self.server}, SERVERS.load)["server"] != self.server:
             raise ValueError(
                 f"server: expected the law of {self.server!r}, which Scenario.replace(server={self.server!r}) sets, "
-                f"got {law}"
+                f"got {shown(law)}"
             )
 
     @classmethod
@@ -341,6 +341,8 @@ def _tasks(tables: Any) -> tuple[Task, ...]:
     """Tasks from what JSON or TOML says of them."""
     if not isinstance(tables, list | tuple) or not all(isinstance(table, dict) for table in tables):
         raise ValueError(f"tasks: expected a list of tables, one for each task, got {shown(tables)}")
+    for table in tables:
+        check_keywords("Task", table, (field.name for field in fields(Task)))
     return tuple(Task(**table) for table in tables)
 
 

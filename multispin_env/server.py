@@ -10,7 +10,7 @@ import numpy as np
 
 import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import check_bool, check_keywords, check_real, shown
+from multispin_env.checks import check_bool, check_keywords, check_label, check_real, shown
 from multispin_env.field_files import SERVER, is_file_name, read_fields, write_fields
 from multispin_env.files import beside
 
@@ -53,7 +53,8 @@ class Server:
     draft_time: float | None = None
 
     def __post_init__(self) -> None:
-        for field in ("name", "model", "source"):
+        check_label("name", self.name)
+        for field in ("model", "source"):
             if not isinstance(getattr(self, field), str):
                 raise ValueError(f"{field}: expected text, got {shown(getattr(self, field))}")
         object.__setattr__(self, "pieces", checked_pieces(self.pieces, "pieces"))

@@ -97,7 +97,7 @@ OF_ENVIRONMENTS = [  # environment, argument, default, what its docstring says
     *(
         ("serving:Serving", *rest)
         for rest in (
-            ("load", 0.6, "with endless requests, > 0, default 0.6;"),
+            ("load", 0.6, "(0, 1000], default 0.6;"),
             ("arrivals", "poisson", '`arrivals`: `"poisson"` (default)'),
             ("lengths", None, "default `None`, those that the arrivals have themselves"),
             *(

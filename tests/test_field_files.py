@@ -1,5 +1,6 @@
 """Scenarios as TOML and JSON."""
 
+import dataclasses
 import json
 import tomllib
 
@@ -63,6 +64,10 @@ def test_a_file_without_a_preset_takes_the_law_of_its_server(tmp_path):
         ms.Scenario.load(file)
 
 
+def task_of(name, field):
+    return f'preset = "llama2"\n[[tasks]]\nname = "{name}"\n"{field}" = 0.5\n'
+
+
 BAD = [
     ("a.toml", 'preset = "llama2"\n\nnum_user = 3\n', "a.toml, line 3: .*'num_user'.*did you mean 'num_users'"),
     ("a.json", '{\n "preset": "llama2",\n "num_user": 3}', "a.json, line 3: .*did you mean 'num_users'"),
@@ -79,6 +84,14 @@ BAD = [
     ("a.json", "[1]", "a.json: expected a table of fields, got list"),
     ("a.json", "[" * 100_000, "a.json: can't be read as a scenario"),
     ("a.toml", "a = " + "[" * 100_000, "a.toml: can't be read as a scenario"),
+    ("a.toml", "a" + ".a" * 3000 + " = 1", "a.toml: can't be read as a scenario .*keys of at most 8 parts"),
+    ("a.toml", 'preset = "llama2"\nname = "\\u001b[31mred"\n', r"a.toml, line 2: name: .*\\x1b"),
+    ("a.json", json.dumps({"preset": "llama2", "name": "x y " * 225_000}), "a.json: name: .*at most 100 letters"),
+    ("a.toml", 'preset = "llama2"\nname = ["x"]\n', r"a.toml, line 2: name: .*\['x'\]"),
+    ("a.toml", task_of("x" * 101, "acceptance_rate"), "name of a task: .*at most 100 letters"),
+    ("a.toml", task_of("x", "x" * 900_000), "Task: got an unexpected keyword argument"),
+    ("a.toml", task_of("x", "\\u001b[31mred"), r"Task: got an unexpected keyword argument '\\x1b"),
+    ("a.toml", "x = 1\n" + f'"{"y" * 9000}" = 1\n' * 2, "a.toml: can't be read as a scenario"),
     ("a.json", "x" * (2**20 + 1), "scenario: expected a file that can be read, .*1048576 bytes"),
 ]
 
@@ -89,6 +102,15 @@ def test_bad_files_are_one_sentence(name, text, words, tmp_path):
     with pytest.raises(ValueError, match=words) as caught:
         ms.Scenario.load(tmp_path / name)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value).replace(str(tmp_path), "")) < 1000
+
+
+def test_names_of_servers_are_short_and_can_be_shown(tmp_path):
+    server = ms.SERVERS.load("a100-32b")
+    assert dataclasses.replace(server, name="x" * 100).name == "x" * 100
+    for name in ("x" * 101, "\x1b[31mred", ["x"]):
+        with pytest.raises(ValueError, match="name: expected a text of one line"):
+            dataclasses.replace(server, name=name)
 
 
 def test_files_that_are_none(tmp_path):

@@ -2,19 +2,28 @@
 
 import io
 import os
+import resource
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from multispin_env import files
 from multispin_env.files import (
     DEEPEST_JSON,
+    DEEPEST_KEY,
     beside,
+    locked,
     make_folder,
     parse_json,
+    parse_toml,
     read_bytes,
     read_json,
     read_limited,
     write_atomically,
+    write_text,
 )
 
 
@@ -69,6 +78,35 @@ def test_bad_json_is_one_sentence(text, message):
     with pytest.raises(ValueError, match=message) as caught:
         parse_json(text)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{} = 1",
+        "[{}]",
+        "[[{}]]",
+        "x = [{{y = 1, {} = 1}}]",
+        'x = [{{y = """\n\' """, {} = 1}}] # \'',
+        '" \\" " = 1\n{} = 1',
+    ],
+)
+@pytest.mark.parametrize(
+    ("part", "dot"), [("a", "."), ("a-0", " .\t"), ('"a"', "."), ("' a,'", "."), (r'"=\" a"', " . "), ('""', ".")]
+)
+def test_keys_of_toml_have_few_parts(line, part, dot):
+    """Python's own reader takes a time and a memory that grow with the square of their number."""
+    assert parse_toml(line.format(dot.join([part] * DEEPEST_KEY)))
+    with pytest.raises(ValueError, match="TOML: expected keys of at most 8 parts, got one of more"):
+        parse_toml(line.format(dot.join([part] * (DEEPEST_KEY + 1))))
+
+
+@pytest.mark.parametrize("part", ['\\"', '"', "'", "a", "a ", "a.", '"\\', "a.b.c.d.e.f.g.h "])
+def test_a_long_text_is_searched_in_one_go(part):
+    begun = time.process_time()
+    with pytest.raises(ValueError):  # noqa: PT011  (what is wrong differs)
+        parse_toml('x = "' + part * (2**20 // len(part)))
+    assert time.process_time() - begun < 5.0
 
 
 def test_large_json_is_refused_unread(tmp_path, monkeypatch):
@@ -132,6 +170,87 @@ def test_a_file_is_replaced_in_one_step(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, b"never")
     assert path.read_bytes() == b"new"
+
+    assert os.listdir(tmp_path) == ["mine.json"]
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "outside").write_bytes(b"kept")
+    for name in ("mine", "mine.part"):
+        (tmp_path / name).symlink_to("outside")
+    write_atomically(tmp_path / "mine", b"new")
+    assert (tmp_path / "outside").read_bytes() == b"kept"
+    assert (tmp_path / "mine").read_bytes() == b"new"
+    assert not (tmp_path / "mine").is_symlink()
+
+
+def test_many_that_write_one_file_leave_it_whole(tmp_path):
+    path, contents = tmp_path / "mine", [bytes([letter]) * 100_000 for letter in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(10):
+            list(pool.map(lambda content: write_atomically(path, content), contents))
+            assert path.read_bytes() in contents
+    assert os.listdir(tmp_path) == ["mine"]
+
+
+def test_a_file_of_the_user_keeps_its_link_and_others_are_written_to(tmp_path):
+    (tmp_path / "link").symlink_to("mine")
+    write_text(tmp_path / "link", "α\n")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "mine").read_bytes() == "α\n".encode()
+    reading, writing = os.pipe()
+    write_text(f"/dev/fd/{writing}", "text")
+    assert os.read(reading, 10) == b"text"
+    os.close(reading)
+    with pytest.raises(BrokenPipeError):  # which ends a command without a word
+        write_text(f"/dev/fd/{writing}", "text")
+    os.close(writing)
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path):
+    path, outside = tmp_path / "mine", tmp_path / "outside"
+    path.write_bytes(b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"^file: expected a file that can be written, got '.*mine' \(.*\)$"):
+            write_text(path, "0123456789 and more")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["mine"]
+    with pytest.raises(OSError, match=r"got '.*outside/mine' \(No such file or directory\)"):
+        write_text(outside / "mine", "")
+    with pytest.raises(OSError, match=r"got '/dev/full' \(No space left on device\)"):
+        write_text("/dev/full", "text")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everything")
+def test_a_protected_file_is_not_replaced(tmp_path):
+    (tmp_path / "mine").touch(0o400)
+    with pytest.raises(OSError, match=r"got '.*mine' \(Permission denied\)"):
+        write_text(tmp_path / "mine", "text")
+
+
+def test_a_folder_is_of_one_process_until_it_ends(tmp_path):
+    code = f"""
+import sys, pathlib
+from multispin_env.files import locked
+with locked(pathlib.Path({str(tmp_path)!r})):
+    print(flush=True)
+    sys.stdin.read()
+"""
+    said = "folder: expected a folder that no other process writes to, got "
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1) as other:
+        other.stdout.readline()
+        with pytest.raises(ValueError, match=said), locked(tmp_path):
+            pass
+        other.kill()
+        other.wait()
+    with locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
 
 
 def test_a_folder_is_made_or_refused(tmp_path):

@@ -2,8 +2,8 @@
 
 import argparse
 import json
+import re
 import shlex
-import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from multispin_env.terminal.command import Command
 
 OPTIONS = ("num_users", "total_bandwidth")
 """Fields of a scenario that ``train.py`` has options for."""
+
+COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+"""Hash of a commit, whole, by SHA-1 or SHA-256."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -103,13 +106,15 @@ def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
     Raises
     ------
     ValueError
-        If the run can't be read, or its environment has no place for a pretrained agent.
+        If the commit is no hash, the run can't be read, or its environment has no place for a pretrained agent.
     """
+    if not COMMIT.fullmatch(commit):
+        raise ValueError(f"commit: expected 40 hexadecimal digits, as git rev-parse HEAD prints them, got {commit!r}")
     config, _ = load_config(folder)
     target = out / PRETRAINED.target(config.env)
     checkpoint = load_checkpoint(folder, MODEL)
     target.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / CONFIG, target / CONFIG)
+    write_atomically(target / CONFIG, (folder / CONFIG).read_bytes())
     policy = {"policy": checkpoint.parameters["policy"]}
     counters = (checkpoint.num_timesteps, checkpoint.updates, checkpoint.seconds, checkpoint.score)
     save_checkpoint(target / MODEL, Checkpoint(policy, *counters))

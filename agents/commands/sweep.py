@@ -22,6 +22,7 @@ from agents.search import EXPECTED, Candidate, Dimension, dimensions, scores
 from multispin_env.checks import check_integer
 from multispin_env.evaluation.table import aligned
 from multispin_env.executors.base import Executor, Stopped
+from multispin_env.files import replacing
 from multispin_env.terminal.arguments import add_system_options
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.executors import add_executor_options, executor_of
@@ -148,7 +149,8 @@ def _draw(done: Sequence[FrozenTrial], space: Sequence[Dimension], path: Path) -
             axes.locator_params(axis="x", nbins=4, integer=name == "trial")
             axes.ticklabel_format(axis="x", useOffset=False)
     first.ticklabel_format(axis="y", useOffset=False)
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file)
 
 
 def _base(options: argparse.Namespace) -> Candidate:

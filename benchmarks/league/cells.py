@@ -22,11 +22,12 @@ from agents.base import AGENTS, tuning_for
 from agents.budget import Limits
 from agents.checkpoints import MODEL
 from agents.commands.pack import changed_arguments
+from agents.curve import CURVE
 from agents.models import load_model
 from agents.options import own_arguments, with_start
 from agents.outside import admit, file_name
 from agents.policies.network import policy_of
-from agents.runs import CONFIG, CURVE, RunConfig, make_folder, write_atomically
+from agents.runs import CONFIG, RunConfig, make_folder, write_atomically
 from agents.training import train
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.names import ContenderName

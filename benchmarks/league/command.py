@@ -26,7 +26,7 @@ from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.executors.base import Executor, Stopped
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS
 from multispin_env.reproduce.figure import PRESETS
-from multispin_env.terminal.arguments import chosen_arguments
+from multispin_env.terminal.arguments import add_set_option, chosen_arguments
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.executors import add_executor_options, executor_of, part_of
 from multispin_env.terminal.progress import Tally
@@ -57,7 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenarios", nargs="+", metavar="NAME", help=f"presets (default: {', '.join(PRESETS)})")
     parser.add_argument("--users", nargs="+", type=int, metavar="K", help="numbers of devices (default 8 20)")
     parser.add_argument("--server", metavar="NAME", help=f"of {', '.join(SERVERS.names())} (default: the presets' own)")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=SETTINGS)
+    add_set_option(parser, SETTINGS)
     encodings = ", ".join(ENCODING_NAMES)
     parser.add_argument("--action", default="", help=f"action encoding: {encodings} (default: the environment's)")
     parser.add_argument("--seeds", type=int, help="training seeds of each, from 0 on (default 5)")

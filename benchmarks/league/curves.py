@@ -1,15 +1,14 @@
 """Learning curves of the league: validation scores of all seeds while they learn."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from agents.curve import CURVE, points
 from agents.measures import Measure
 from agents.report import COLOURS
-from agents.runs import CURVE
 from benchmarks.league.cells import BOUND, Cell, Contest
 from benchmarks.league.overview import agents_of
 from benchmarks.league.pictures import draw
@@ -63,9 +62,7 @@ def _curve(cell: Cell, folder: Path) -> tuple[FloatArray, FloatArray] | None:
     if not path.is_file():
         return None
     headline = Measure(cell.contest.env, cell.contest.settings).headline.key
-    with path.open(encoding="utf-8") as file:
-        points = [(float(row["timesteps"]), float(row[headline])) for row in csv.DictReader(file)]
-    rounds, scores = np.array(points).T
+    rounds, scores = np.array(points(path, headline), float)
     return rounds, scores
 
 

@@ -11,6 +11,7 @@ from benchmarks.league.cells import Content
 from benchmarks.league.report import League
 from benchmarks.league.statistics import all_scores, profile
 from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
+from multispin_env.files import replacing
 
 POINTS = 201
 """Of a profile."""
@@ -31,7 +32,8 @@ def draw(
     figure = Figure(figsize=whole, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     plot(figure.subplots(rows, columns, squeeze=panels is None))
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file)
 
 
 def draw_profile(league: League, folder: Path) -> None:

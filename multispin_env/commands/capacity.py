@@ -35,7 +35,8 @@ from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import (
     DEFAULT_SCENARIO,
     add_scenario_options,
-    chosen_arguments,
+    add_set_option,
+    chosen_scenario,
     parse_settings,
 )
 from multispin_env.terminal.command import Command
@@ -49,6 +50,9 @@ Requests/s of K devices together; with --rate-per-user, devices, each of which s
 
 CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
 
+Found = dict[str, Capacity]
+"""What was found, by controller."""
+
 EXPECTED_TRIES = 10
 """Loads that a search tries, more or less."""
 
@@ -58,9 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
     parser.add_argument("--num-users", type=int, metavar="K", help="number of devices (default 20)")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="fields of the scenario"
-    )
+    add_set_option(parser)
     parser.add_argument(
         "--controllers",
         nargs="+",
@@ -182,16 +184,16 @@ def _line(row: CapacityRow) -> Cells:
     return row.controller, value, f"{low} to {high}", f"{row.tokens_in_time:.1f}", ttft, tpot, e2el
 
 
-def _named(texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def _named(option: str, texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """A name, and settings behind it."""
-    return texts[0], parse_settings(texts[1:], ())
+    return texts[0], parse_settings(texts[1:], (), option)
 
 
 def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
     """Requests; without a rate the search begins where half of what a server alone makes is asked for."""
-    name, fields = _named(options.arrivals)
+    name, fields = _named("arrivals", options.arrivals)
     arrivals = make_arrivals(name, **fields)
-    name, fields = _named(options.lengths or ["geometric"])
+    name, fields = _named("lengths", options.lengths or ["geometric"])
     lengths = None if options.lengths is None and arrivals.own_output is not None else make_lengths(name, **fields)
     level = ServiceLevel(ttft=options.ttft, tpot=options.tpot, e2el=options.e2el, e2el_per_token=options.e2el_per_token)
     parts: dict[str, Any] = {"arrivals": arrivals, "lengths": lengths, "level": level}
@@ -201,7 +203,7 @@ def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
     return Workload(rate=each * scenario.num_users, **parts)
 
 
-def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Capacity]) -> dict[str, Any]:
+def _about(options: argparse.Namespace, scenario: Scenario, found: Found) -> dict[str, Any]:
     """What a table is about, for its JSON file."""
     limits = {name: vars(options)[name] for name in ("ttft", "tpot", "e2el") if vars(options)[name] < np.inf}
     return {
@@ -215,20 +217,23 @@ def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Cap
     }
 
 
-def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload) -> dict[str, Capacity]:
+def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload, found: Found) -> None:
+    """Find the capacity of each controller, and say it at once unless standard output is for a file's content."""
     by = "rate" if options.rate_per_user is None else "users"
+    chosen = {"percent": options.percent, "copies": options.copies, "seed": options.seed}
     names = list(dict.fromkeys(options.controllers))
     check_question(workload, by, options.percent, options.copies)
     for name in names:
         candidates_of(name)(scenario)  # refuses an unknown one before anything is played
-    chosen = {"percent": options.percent, "copies": options.copies, "seed": options.seed}
+    says = STDOUT not in (options.json, options.csv)
+    if says:
+        print(_title(scenario, options))
     with Progress(len(names)) as progress:
-        return {
-            name: capacity(
-                scenario, workload=workload, controller=name, by=by, report=_Report(progress.begin(name)), **chosen
-            )
-            for name in names
-        }
+        for name in names:
+            report = _Report(progress.begin(name))
+            found[name] = capacity(scenario, workload=workload, controller=name, by=by, report=report, **chosen)
+            if says:
+                progress.say(f"{name}: {found[name].verdict}")
 
 
 @dataclass
@@ -244,31 +249,38 @@ class _Report:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Search and show."""
+    """Search and show; after Ctrl-C, what was found until then."""
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
-    scenario = Scenario.resolve(options.scenario).replace(**chosen_arguments(options))
+    scenario = chosen_scenario(options)
     if options.channel is not None:
         scenario = scenario.replace(channel=options.channel)
-    found = _search(options, scenario, _workload(options, scenario))
+    found: Found = {}
+    try:
+        _search(options, scenario, _workload(options, scenario), found)
+    finally:
+        if found:
+            _write(options, scenario, found)
+
+
+def _write(options: argparse.Namespace, scenario: Scenario, found: Found) -> None:
+    """Print the table, and write its files."""
     rows = [CapacityRow.of(name, one) for name, one in found.items()]
     if options.json is not None:
         write_output(f"{to_json(rows, _about(options, scenario, found))}\n", options.json)
     if options.csv is not None:
         write_output(to_csv(rows), options.csv)
     if STDOUT not in (options.json, options.csv):
-        _show(rows, scenario, options)
+        print()
+        show_table(*cells(rows), best=int(np.argmax([row.capacity for row in rows])))
 
 
-def _show(rows: Sequence[CapacityRow], scenario: Scenario, options: argparse.Namespace) -> None:
+def _title(scenario: Scenario, options: argparse.Namespace) -> str:
     users = (
         f"K = {scenario.num_users}, " if options.rate_per_user is None else f"{options.rate_per_user:g}/s a device, "
     )
-    print(f"{scenario.label}, {users}B = {scenario.total_bandwidth / 1e6:g} MHz, {' '.join(options.arrivals)}\n")
-    show_table(*cells(rows), best=int(np.argmax([row.capacity for row in rows])))
-    for row in rows:
-        print(f"\n{row.controller}: {row.verdict}", end="")
-    print()
+    bandwidth = f"B = {scenario.total_bandwidth / 1e6:g} MHz"
+    return f"{scenario.label}, {users}{bandwidth}, {' '.join(options.arrivals)}\n"
 
 
 COMMAND = Command(

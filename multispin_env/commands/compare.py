@@ -22,9 +22,11 @@ from multispin_env.executors.base import Executor
 from multispin_env.executors.serial import Serial
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import (
+    COMMON,
     DEFAULT_ENV,
     DEFAULT_SCENARIO,
     add_system_options,
+    check_settings,
     chosen_arguments,
 )
 from multispin_env.terminal.command import Command
@@ -112,7 +114,9 @@ def run(options: argparse.Namespace) -> None:
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
     executor = executor_of(options)
-    cases = Episodes(options.env, options.episodes, options.scenario, chosen_arguments(options), options.seed)
+    arguments = chosen_arguments(options)
+    check_settings(options, arguments, options.env, COMMON)
+    cases = Episodes(options.env, options.episodes, options.scenario, arguments, options.seed)
     metric = chosen_metric(cases, options.metric)
     plays, reference = with_reference(cases, options.controllers, options.reference)
     found = compared(cases, ledgers_of(cases, tuple(plays), executor), reference, metric)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_name, check_real, shown
+from multispin_env.checks import check_label, check_name, check_real, shown
 from multispin_env.files import MIB, parse_json, read_limited
 from multispin_env.physics.types import SystemState
 from multispin_env.terminal.tables import STDOUT
@@ -182,10 +182,7 @@ def _checked(value: Any, name: str, place: str) -> float:
 
 
 def _name(record: Record, default: str, place: str) -> str:
-    name = record.get("name", default)
-    if not isinstance(name, str) or not name.isprintable():
-        raise ValueError(f"{place}, name: expected a text of one line, got {shown(name)}")
-    return name
+    return check_label(f"{place}, name", record.get("name", default))
 
 
 def _weights(numbered: list[tuple[Record, str]], where: str) -> FloatArray | None:

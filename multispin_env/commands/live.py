@@ -31,7 +31,7 @@ from multispin_env.models.timeline import save_timeline
 from multispin_env.models.verdict import block_of, verdict, verdict_cells
 from multispin_env.reproduce.drawing import check_matplotlib
 from multispin_env.scenario import Scenario
-from multispin_env.terminal.arguments import add_scenario_options, chosen_arguments
+from multispin_env.terminal.arguments import add_scenario_options, add_set_option, chosen_scenario
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
 from multispin_env.terminal.tables import show_table, write_output
@@ -59,13 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario="llama2")
     parser.add_argument("--num-users", type=int, metavar="K", help="K, number of devices (default: the scenario's)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a field of the scenario, as min_draft_length=0; may be given again",
-    )
+    add_set_option(parser)
     add_model_options(parser)
     add_prompt_options(parser)
     parser.add_argument("--rounds", type=int, default=60, help="rounds of each contender (default 60)")
@@ -201,7 +195,7 @@ def run(options: argparse.Namespace) -> int | None:
     check_integer("rounds", options.rounds, FEWEST)
     check_integer("tokens", options.tokens, 1)
     check_model_options(options)
-    scenario = Scenario.resolve(options.scenario).replace(**chosen_arguments(options))
+    scenario = chosen_scenario(options)
     names = [options.controller, options.beside]
     if names[0] == names[1]:
         raise ValueError(f"beside: expected another one than the controller, got {names[1]!r}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multispin_env.checks import check_integer, check_name, check_real
+from multispin_env.checks import check_integer, check_label, check_name, check_real
 from multispin_env.terminal.tables import check_outputs
 
 if TYPE_CHECKING:
@@ -78,10 +78,11 @@ def out_files(stem: Path, suffixes: Iterable[str]) -> tuple[Path, ...]:
     """
     if stem.name in ("", ".."):
         raise ValueError(f"out: expected a name for the files to write, got {str(stem)!r}")
+    check_label("out", stem.name)  # it becomes a name in what is written
     files = tuple(out_file(stem, suffix) for suffix in suffixes)
     check_outputs(*files)
     for file in files:
-        if not os.access(file if file.exists() else file.resolve().parent, os.W_OK):
+        if not all(os.access(one, os.W_OK) for one in (file, file.resolve().parent) if one.exists()):
             raise ValueError(f"out: expected files that can be written, got {str(file)!r}")
     return files
 

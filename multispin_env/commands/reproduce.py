@@ -7,6 +7,7 @@ from pathlib import Path
 from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import to_csv
+from multispin_env.files import make_folder, write_text
 from multispin_env.reproduce.drawing import check_matplotlib, save
 from multispin_env.reproduce.figure import FIGURES
 from multispin_env.reproduce.page import Shown, markdown_table, page
@@ -41,11 +42,11 @@ def make(name: str, scale: Scale, folder: Path, repeat: str) -> Shown:
     """Compute one figure and write its CSV file, its pictures and, if it has one, its table in Markdown."""
     spec = FIGURES.load(name)
     rows = spec.compute(scale)
-    (folder / f"{name}.csv").write_text(to_csv(rows), encoding="utf-8")
+    write_text(folder / f"{name}.csv", to_csv(rows))
     save(spec, rows, folder / name)
     cells = None if spec.cells is None else spec.cells(rows)
     if cells is not None:
-        (folder / f"{name}.md").write_text(f"{markdown_table(*cells)}\n", encoding="utf-8")
+        write_text(folder / f"{name}.md", f"{markdown_table(*cells)}\n")
     return Shown(name, spec, repeat, cells)
 
 
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
         check_name(FIGURES.kind, name, FIGURES.names())
     check_integer("seed", options.seed, 0)
     check_matplotlib()
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out)
     states = QUICK_STATES if options.quick else STATES
     shown = []
     with Progress(len(names)) as progress:
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
             scale = Scale(options.quick, states, options.seed, progress.begin(name))
             shown.append(make(name, scale, options.out, command(name, options)))
     about = f"multispin_env {version('multispin_env')}, {states} states, seed {options.seed}; intervals are 95 %."
-    (options.out / "index.html").write_text(page(TITLE, about, shown), encoding="utf-8")
+    write_text(options.out / "index.html", page(TITLE, about, shown))
     for one in shown:
         if one.cells is not None:
             header, lines = one.cells

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from multispin_env.checks import check_name, check_real
 from multispin_env.controllers.rounds.schedule import Span, draft_schedule
 from multispin_env.scenario import Scenario
-from multispin_env.terminal.arguments import DEFAULT_SCENARIO, add_scenario_options, chosen_arguments
+from multispin_env.terminal.arguments import DEFAULT_SCENARIO, add_scenario_options, add_set_option, chosen_scenario
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.tables import show_table
 from multispin_env.units import MS
@@ -27,12 +27,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
-    parser.add_argument("--draft-time", type=float, metavar="MS", help="of the draft model for a token (default 4 ms)")
+    parser.add_argument(
+        "--draft-time", type=float, metavar="S", help="s of the draft model for a token (default 0.004)"
+    )
     parser.add_argument("--max-batch", type=int, default=64, metavar="N", help="largest batch size (default 64)")
     parser.add_argument("--format", default="table", help=f"one of {', '.join(FORMATS)} (default table)")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="fields of the scenario"
-    )
+    add_set_option(parser)
 
 
 def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
@@ -94,10 +94,10 @@ FORMATS: MappingProxyType[str, Writer] = MappingProxyType(
 def run(options: argparse.Namespace) -> None:
     """Find the lengths and print them."""
     check_name("format", options.format, FORMATS)
-    scenario = Scenario.resolve(options.scenario).replace(**chosen_arguments(options))
+    scenario = chosen_scenario(options)
     if options.draft_time is not None:
         time = check_real("draft_time", options.draft_time, 0.0, open_low=True)
-        scenario = scenario.replace(server_draft_time=time * MS)
+        scenario = scenario.replace(server_draft_time=time)
     FORMATS[options.format](draft_schedule(scenario, options.max_batch), scenario, options)
 
 
@@ -105,7 +105,7 @@ COMMAND = Command(
     DESCRIPTION,
     (
         "--scenario qwen3.5 --server a100-32b",
-        "--scenario qwen3.5 --server a100-32b --draft-time 6 --max-batch 256 --format vllm",
+        "--scenario qwen3.5 --server a100-32b --draft-time 0.006 --max-batch 256 --format vllm",
         "--scenario qwen3.5 --server a100-70b --format tensorrt-llm",
     ),
     add_options,

@@ -66,6 +66,19 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class TokenLimit:
+    """A TPOT, and what it changes."""
+
+    tpot: float  # s, that each device may wait for a token
+    free: float  # s, that the slowest device would wait without it
+
+    @property
+    def binds(self) -> bool:
+        """Whether the decision would be another one without it."""
+        return _late(self.free, self.tpot)
+
+
+@dataclass(frozen=True)
 class Solution:
     """A decision, priced."""
 
@@ -77,6 +90,7 @@ class Solution:
     devices: list[DeviceRow]
     rivals: list[RivalRow]  # best first, those that are late for a device last
     token_time: float | None = None  # s, that the slowest device waits for a token; None where no TPOT was asked for
+    limit: TokenLimit | None = None
 
 
 def solve(
@@ -132,6 +146,7 @@ def _solve(
         round_latency=float(outcome.round_latency),
         verification_time=float(outcome.verification_time),
         token_time=slowest,
+        limit=None if tpot is None else TokenLimit(tpot, _without_limit(scenario, devices, controller)),
         certificate=_certificate(decision),
         devices=_device_rows(scenario, devices, decision, outcome),
         rivals=sorted(rivals, key=lambda row: (_late(row.token_time, tpot), -row.goodput)),
@@ -147,6 +162,12 @@ def _decide(scenario: Scenario, devices: Devices, controller: str, wanted: Mappi
             able = [other for other in rounds if name in option_names(controller_maker(other), "scenario")]
             raise ValueError(f"controller: expected one of {able}, which have {name}, got {controller!r}")
     return make_controller(controller, scenario, **options)(devices.state)
+
+
+def _without_limit(scenario: Scenario, devices: Devices, controller: str) -> float:
+    """Seconds that the slowest device would wait for each of its tokens if there were no TPOT."""
+    decision = _decide(scenario, devices, controller, {})
+    return _slowest(expected_outcome(scenario, devices.state, decision))
 
 
 def _value(outcome: Outcome, weights: FloatArray | None) -> float:
@@ -230,6 +251,11 @@ def summary(solution: Solution) -> str:
     lines["round latency"] = f"{latency:.2f} ms, of which verification {verification:.2f} ms"
     if solution.token_time is not None:
         lines["slowest device"] = f"a token every {solution.token_time / MS:.2f} ms"
+    if solution.limit is not None:
+        free = f"without it the slowest device gets a token every {solution.limit.free / MS:.2f} ms"
+        lines["limit"] = (
+            f"{solution.limit.tpot / MS:g} ms, which {'binds' if solution.limit.binds else 'changes nothing'}: {free}"
+        )
     proof = solution.certificate
     if proof is not None:
         lines["upper bound"] = f"{proof.upper_bound:.2f} tokens/s"
@@ -241,13 +267,15 @@ def summary(solution: Solution) -> str:
 
 def to_record(solution: Solution, about: Mapping[str, Any]) -> dict[str, Any]:
     """Everything as JSON can hold it, in SI units."""
-    proof = solution.certificate
+    proof, limit = solution.certificate, solution.limit
     numbers: dict[str, Any] = {
         "goodput": solution.goodput,
         "weighted_goodput": solution.weighted_goodput,
         "round_latency": solution.round_latency,
         "verification_time": solution.verification_time,
         "token_time": solution.token_time,
+        "tpot": None if limit is None else limit.tpot,
+        "tpot_binds": None if limit is None else limit.binds,
         "upper_bound": None if proof is None else proof.upper_bound,
         "gap": proof.gap if proof is not None and np.isfinite(proof.gap) else None,
         "certified": None if proof is None else proof.reached,

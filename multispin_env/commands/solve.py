@@ -12,7 +12,13 @@ from multispin_env.controllers.factory import controller_names
 from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.evaluation.table import to_csv
 from multispin_env.scenario import Scenario
-from multispin_env.terminal.arguments import DEFAULT_SCENARIO, add_scenario_options, chosen_arguments
+from multispin_env.terminal.arguments import (
+    DEFAULT_SCENARIO,
+    add_scenario_options,
+    add_set_option,
+    chosen_arguments,
+    chosen_scenario,
+)
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.tables import STDOUT, check_outputs, show_table, write_output
 
@@ -43,18 +49,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--certify", type=float, metavar="GAP", help="prove that no decision is better by more than this, as 1e-6"
     )
     parser.add_argument(
-        "--tpot",
-        type=float,
-        metavar="MS",
-        help="give every device a token at least each so many ms (default: any time)",
+        "--tpot", type=float, metavar="S", help="most time that a device waits for each token, s (default: any time)"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a field of the scenario, as max_draft_length=12; may be given again. Those that only say how states are "
-        "drawn change nothing here",
+    add_set_option(
+        parser,
+        "fields of the scenario, as max_draft_length=12; those that only say how states are drawn change nothing here",
     )
     parser.add_argument("--json", action="store_true", help="print JSON in SI units instead of tables")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the devices' rows there too; - prints them")
@@ -62,10 +61,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
     """Scenario of the options; its number of users is that of the file's rows."""
-    chosen = chosen_arguments(options)
-    if "num_users" in chosen:
+    if "num_users" in chosen_arguments(options):
         raise ValueError(f"set: expected another field, since K is the number of rows, {num_users}, got 'num_users'")
-    return Scenario.resolve(options.scenario).replace(num_users=num_users, **chosen)
+    return chosen_scenario(options, num_users=num_users)
 
 
 def about(options: argparse.Namespace, scenario: Scenario) -> dict[str, Any]:
@@ -109,8 +107,8 @@ COMMAND = Command(
     (
         "examples/devices.csv",
         "--scenario qwen3.5 --total-bandwidth 5e6 --certify 1e-6 examples/devices.csv",
-        "--set max_draft_length=12 --set verification_fixed_time=0.04 examples/devices.csv",
-        "--scenario qwen3.5 --server a100-32b --set payload=ids --set min_draft_length=0 examples/devices.csv",
+        "--set max_draft_length=12 verification_fixed_time=0.04 examples/devices.csv",
+        "--scenario qwen3.5 --server a100-32b --set payload=ids min_draft_length=0 examples/devices.csv",
         "--tpot 0.065 --certify 1e-6 examples/devices.csv",
         "--json - < examples/devices.csv",
     ),

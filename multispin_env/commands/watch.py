@@ -15,11 +15,14 @@ from multispin_env.envs.rendering.renderers import Film, Frame
 from multispin_env.envs.rendering.window import Window, require_display
 from multispin_env.evaluation.contenders import native, reference_of
 from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.files import replacing
 from multispin_env.terminal.arguments import (
+    COMMON,
     DEFAULT_ENV,
     DEFAULT_SCENARIO,
     DEFAULTS,
     add_system_options,
+    check_settings,
     chosen_arguments,
 )
 from multispin_env.terminal.command import Command
@@ -52,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _film(options: argparse.Namespace, progress: Progress) -> Film:
     arguments = chosen_arguments(options, OWN)
+    check_settings(options, arguments, options.env, COMMON)
 
     def make(others: Mapping[str, Any]) -> VectorEnv[Any, Any, Any]:
         return make_watched_env(options.env, options.rounds, options.scenario, arguments | dict(others))
@@ -72,7 +76,8 @@ def _write(film: Film, options: argparse.Namespace, progress: Progress) -> None:
     pictures: list[Callable[[], Pixels]] = [
         partial(_drawn, film, frame, drawn / len(frames), progress) for drawn, frame in enumerate(frames)
     ]
-    writer_for(options.out)(options.out, pictures, [frame.times for frame in frames], options.fps)
+    with replacing(options.out.resolve()) as file:
+        writer_for(options.out)(file, pictures, [frame.times for frame in frames], options.fps)
 
 
 def _drawn(film: Film, frame: Frame, done: float, progress: Progress) -> Pixels:

@@ -266,7 +266,7 @@ Candidates = Callable[[Scenario], Sequence[Controller[Any, Any]]]
 
 def rule_names() -> tuple[str, ...]:
     """Controllers that `capacity` takes; each may be followed by those of `MODIFIERS`, as ``"greedy+deadlines"``."""
-    return (*controller_names("continuous"), *SERVER_ONLY)
+    return (*controller_names(), *SERVER_ONLY)
 
 
 def candidates_of(rule: Rule) -> Candidates:

@@ -3,11 +3,14 @@
 import multiprocessing
 import os
 import signal
+import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
 from multispin_env.checks import check_integer
@@ -17,6 +20,8 @@ from multispin_env.executors.signals import on_signals
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What numerical libraries read when they are loaded: one thread for each process, or they wait for each other."""
+
+Work = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -34,43 +39,95 @@ class Processes:
     def __post_init__(self) -> None:
         check_integer("workers", self.width, 1)
 
-    def outcomes(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Outcome]:
+    def outcomes(self, work: Work, tasks: Sequence[Any]) -> Iterator[Outcome]:
         """See `Executor.outcomes`. If a process is killed, tasks that were not done are failures."""
-        context = multiprocessing.get_context("spawn")  # a fork would copy threads that are not there
-        with _single_threads(), on_signals(_stop):
-            pool = ProcessPoolExecutor(self.width, context, _leave_to_parent)
-            try:
-                futures = {pool.submit(attempt, work, index, task): index for index, task in enumerate(tasks)}
-                for future in as_completed(futures):
-                    yield _outcome(future, futures[future])
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for child in multiprocessing.active_children():
-                    child.terminate()
-                raise
-            pool.shutdown()
+        undone = set(range(len(tasks)))
+        with on_signals(_stop):
+            # the pipe of a process that was killed is at its end
+            with _workers(min(self.width, len(tasks)), work) as pipes, suppress(EOFError, OSError):
+                ready, left = pipes, enumerate(tasks)
+                while undone:
+                    for pipe, task in zip(ready, left, strict=False):
+                        pipe.send(task)
+                    come = wait(pipes)
+                    ready = [pipe for pipe in pipes if pipe in come]
+                    for pipe in ready:
+                        outcome = _received(pipe)
+                        undone.remove(outcome.index)
+                        yield outcome
+            for index in sorted(undone):
+                yield Outcome(index, error="a worker was killed, perhaps for lack of memory\n")
 
 
-def _outcome(future: "Future[Outcome]", index: int) -> Outcome:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return Outcome(index, error="a worker was killed, perhaps for lack of memory\n")
-
-
-def _leave_to_parent() -> None:
-    """Ctrl-C reaches all processes of a terminal; the parent ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _received(pipe: Connection) -> Outcome:
+    answer: Outcome | Stopped = pipe.recv()
+    if isinstance(answer, Stopped):
+        raise answer
+    return answer
 
 
 @contextmanager
-def _single_threads() -> Iterator[None]:
-    """Processes that start meanwhile use one thread, unless the environment says otherwise."""
+def _workers(count: int, work: Work) -> Iterator[list[Connection]]:
+    """Pipes to fresh processes, which end with the block whatever they do; so do their temporary files."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy threads that are not there
+    children, pipes = [], []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        try:
+            with _starting():
+                for _ in range(count):
+                    own, other = context.Pipe()
+                    child = context.Process(target=_serve, args=(other, work, folder))
+                    child.start()
+                    other.close()  # so that the process alone has this end
+                    children.append(child)
+                    pipes.append(own)
+            yield pipes
+        finally:
+            for child in children:
+                child.kill()
+            for child, pipe in zip(children, pipes, strict=False):
+                child.join()
+                pipe.close()
+
+
+def _serve(pipe: Connection, work: Work, folder: str) -> None:
+    """Do what comes through the pipe, until the parent has gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows can't block it
+    tempfile.tempdir = folder
+    with suppress(EOFError, OSError):
+        while True:
+            index, task = pipe.recv()
+            answer = _done(work, index, task)
+            sys.stdout.flush()
+            try:
+                pipe.send(answer)
+            except Exception:  # what it returned can't be pickled
+                pipe.send(Outcome(index, error=traceback.format_exc()))
+
+
+def _done(work: Work, index: int, task: Any) -> Outcome | Stopped:
+    try:
+        return attempt(work, index, task)
+    except Stopped as stopped:
+        return stopped
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Processes that start meanwhile use one thread, unless the environment says otherwise, and get no Ctrl-C.
+
+    A terminal sends it to all processes; the parent ends the others.
+    """
     added = [name for name in THREADS if name not in os.environ]
     os.environ.update(dict.fromkeys(added, "1"))
+    resource_tracker.ensure_running()  # which would unblock the signal
+    if sys.platform != "win32":
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        if sys.platform != "win32":
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for name in added:
             os.environ.pop(name, None)
 

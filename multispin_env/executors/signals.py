@@ -1,5 +1,6 @@
 """What Ctrl-C and SIGTERM do for a while."""
 
+import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -11,13 +12,14 @@ from types import FrameType
 def on_signals(stop: Callable[[int], None]) -> Iterator[None]:
     """Call ``stop`` with the number of SIGINT or SIGTERM, until the end of the block.
 
-    Only the main thread can: elsewhere nothing changes, and whoever started the thread stops it.
+    Only the main thread of the main process does: elsewhere nothing changes, and whoever started a thread or a worker
+    process stops it.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
         stop(number)
 
-    main = threading.current_thread() is threading.main_thread()
+    main = threading.current_thread() is threading.main_thread() and multiprocessing.parent_process() is None
     numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
     before = {number: signal.signal(number, handle) for number in numbers}
     try:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.checks import cut, shown
+from multispin_env.checks import check_label, cut, shown
 from multispin_env.evaluation.statistics import LEVEL, RESAMPLES
 from multispin_env.files import MIB
 from multispin_env.models.prompts import MOST_TASKS
@@ -148,6 +148,7 @@ def _rows(text: io.StringIO) -> Iterator[tuple[str, str, int, int]]:
         for name, value in (("request", request), ("task", task)):
             if not value:
                 raise ValueError(f"line {line}, {name}: expected a text that is not empty, got {value!r}")
+        check_label(f"line {line}, task", task)
         tokens = _tokens(line, "drafted", drafted, MOST_TOKENS)
         yield request, task, tokens, _tokens(line, "accepted", accepted, tokens)
 

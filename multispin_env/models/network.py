@@ -112,6 +112,7 @@ def load_model(name: str, device: str = "cpu", dtype: str = "float32", bits: int
         check_integer("bits", bits, 2, 8)
     _check_device(device)
     source, options = _source(name)
+    options["trust_remote_code"] = False  # else transformers asks whether to run a file that lies beside the weights
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         with memory_for(f"the weights of {name!r}"):

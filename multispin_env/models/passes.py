@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.checks import check_integer, check_name, check_real, shown
-from multispin_env.files import MIB, parse_json, read_bytes
+from multispin_env.files import MIB, named, parse_json, read_bytes, write_text
 
 VERIFY, DRAFT = "verify", "draft"
 """A pass of the target over a batch; tokens of the draft model, one after the other."""
@@ -72,7 +72,7 @@ class Passes:
         except ValueError as error:
             raise ValueError(f"{path}: can't be read as passes of this command ({error})") from None
         if begin.startswith(text):
-            path.write_text(begin, encoding="utf-8", newline="\n")
+            write_text(path, begin)
             return
         first, header, *lines, rest = [*text.split("\n"), "", ""][: max(3, text.count("\n") + 1)]
         self._check_setting(first, setting)
@@ -80,7 +80,7 @@ class Passes:
             raise ValueError(f"{path}, line 2: expected {HEADER!r}, got {shown(header)}")
         self._read(lines)
         if rest:
-            with path.open("r+b") as file:
+            with named(path), path.open("r+b") as file:
                 file.truncate(len(text.removesuffix(rest).encode()))
 
     def _read(self, lines: Sequence[str]) -> None:
@@ -112,7 +112,7 @@ class Passes:
         """Write a pass that was measured."""
         line = f"{cell.what},{cell.batch},{cell.length},{seconds:.9f}"
         kept = _pass(line)[1]
-        with self.path.open("a", encoding="utf-8", newline="\n") as file:
+        with named(self.path), self.path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(f"{line}\n")
         self.seconds.setdefault(cell, []).append(kept)
 

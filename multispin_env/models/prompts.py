@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multispin_env.checks import shown
+from multispin_env.checks import check_label, shown
 from multispin_env.files import MIB, parse_json, read_bytes
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _row(line: str, suffix: str, number: int) -> tuple[str, str]:
     for name in ("prompt", "task"):
         if name in row and not (isinstance(row[name], str) and row[name].strip()):
             raise ValueError(f"line {number}, {name}: expected a text that is not empty, got {shown(row[name])}")
-    return row["prompt"], row.get("task", NO_TASK)
+    return row["prompt"], check_label(f"line {number}, task", row.get("task", NO_TASK))
 
 
 def _prompts(rows: Sequence[tuple[str, str]], file: str, digest: str) -> Prompts:

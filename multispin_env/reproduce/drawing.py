@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from multispin_env.checks import missing_package
+from multispin_env.files import replacing
 from multispin_env.reproduce.figure import FigureSpec
 from multispin_env.reproduce.scores import LABELS, SweepRow
 
@@ -65,7 +66,8 @@ def save(spec: FigureSpec, rows: Sequence[Any], stem: Path, kinds: Sequence[str]
         FigureCanvasAgg(figure)
         spec.draw(rows, figure)
         for kind in kinds:
-            figure.savefig(f"{stem}{kind}", metadata={"Date": None} if kind == ".svg" else None)
+            with replacing(Path(f"{stem}{kind}")) as file:
+                figure.savefig(file, metadata={"Date": None} if kind == ".svg" else None)
 
 
 def legend_below(figure: Any, axes: Any, columns: int) -> None:

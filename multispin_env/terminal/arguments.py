@@ -3,18 +3,29 @@
 import ast
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
-from multispin_env.checks import shown
-from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS
+from multispin_env.checks import check_name, shown, suggestion
+from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS, option_names
+from multispin_env.scenario import Scenario
 
 DEFAULT_ENV, DEFAULT_SCENARIO = "MultiSpin/Heterogeneous-v0", "llama2"
 
 DEFAULTS = {"env": DEFAULT_ENV, "scenario": DEFAULT_SCENARIO, "num_users": "20", "total_bandwidth": "10e6"}
 """Of the system, as the help says them; the last two are those of the presets."""
 
+SET = "--set"
+
 TAKEN = ("id", "scenario", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers", "autoreset_mode")
 """Arguments of ``gymnasium.make_vec`` that commands set themselves."""
+
+COMMON = tuple(signature(MultiSpinVectorEnv).parameters)[:-1]  # all but the last, ``**overrides``
+"""Arguments that all environments take."""
+
+LIKENESS = 0.7
+"""Of a name that is suggested: among so many a less similar one is another thing."""
 
 LONGEST_SETTING = 4096
 """Letters of a ``NAME=VALUE``: those of the longest path."""
@@ -37,7 +48,7 @@ def add_system_options(parser: ArgumentParser, settings: str, defaults: Mapping[
     add_scenario_options(parser, defaults)
     users = f"K, number of devices (default {defaults['num_users']})"
     parser.add_argument("--num-users", type=int, metavar="K", help=users)
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=settings)
+    add_set_option(parser, settings)
 
 
 def add_scenario_options(parser: ArgumentParser, defaults: Mapping[str, str] = DEFAULTS) -> None:
@@ -51,8 +62,40 @@ def add_scenario_options(parser: ArgumentParser, defaults: Mapping[str, str] = D
     parser.add_argument("--total-bandwidth", type=float, metavar="HZ", help=budget)
 
 
-def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN) -> dict[str, Any]:
-    """``name=value`` texts to arguments of an environment: Python literals, and words, which need no quotes.
+def add_set_option(parser: ArgumentParser, settings: str = "fields of the scenario, as max_draft_length=12") -> None:
+    """``--set``, with its help."""
+    parser.add_argument(
+        SET, action="append", default=[], metavar="NAME=VALUE", help=f"{settings}; several may follow one another"
+    )
+
+
+def separated(arguments: Iterable[str]) -> list[str]:
+    """Arguments with ``--set`` before each NAME=VALUE of several, so that what follows them, as a file, is none.
+
+    Raises
+    ------
+    ValueError
+        As `parse_settings`, for what follows ``--set``.
+
+    Examples
+    --------
+    >>> from multispin_env.terminal.arguments import separated
+    >>> separated(["--set", "a=1", "b=2", "devices.csv"])
+    ['--set', 'a=1', '--set', 'b=2', 'devices.csv']
+    """
+    found: list[str] = []
+    for text in arguments:
+        name, equals, _ = text.partition("=")
+        if found[-2:-1] == [SET] and equals and name.isidentifier():
+            found.append(SET)
+        if found[-1:] == [SET]:
+            parse_settings([text], ())
+        found.append(text)
+    return found
+
+
+def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN, option: str = "set") -> dict[str, Any]:
+    """``name=value`` texts of an option to arguments: Python literals, and words, which need no quotes.
 
     Raises
     ------
@@ -63,25 +106,25 @@ def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN) -> dic
     parsed: dict[str, Any] = {}
     for text in settings:
         if len(text) > LONGEST_SETTING:
-            raise ValueError(f"set: expected at most {LONGEST_SETTING} letters, got {shown(text)} of {len(text)}")
+            raise ValueError(f"{option}: expected at most {LONGEST_SETTING} letters, got {shown(text)} of {len(text)}")
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise ValueError(f"set: expected NAME=VALUE, got {text!r}")
+            raise ValueError(f"{option}: expected NAME=VALUE, got {text!r}")
         if name in taken:
-            raise ValueError(f"set: expected an argument other than {list(taken)}, got {name!r}")
+            raise ValueError(f"{option}: expected an argument other than {list(taken)}, got {name!r}")
         if name in parsed:
-            raise ValueError(f"set: expected {name!r} once, got it twice")
-        parsed[name] = _literal(name, value)
+            raise ValueError(f"{option}: expected {name!r} once, got it twice")
+        parsed[name] = _literal(name, value, option)
     return parsed
 
 
-def _literal(name: str, text: str) -> Any:
+def _literal(name: str, text: str, option: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError):
         return text
     except (RecursionError, MemoryError):  # of the parser, for thousands of signs or brackets
-        raise ValueError(f"set: expected a value as in Python, or a word, got {name}={shown(text)}") from None
+        raise ValueError(f"{option}: expected a value as in Python, or a word, got {name}={shown(text)}") from None
 
 
 def chosen_arguments(options: Namespace, taken: Sequence[str] = ()) -> dict[str, Any]:
@@ -94,3 +137,52 @@ def chosen_arguments(options: Namespace, taken: Sequence[str] = ()) -> dict[str,
         if value is not None:
             chosen[name] = value
     return chosen
+
+
+def chosen_scenario(options: Namespace, **fixed: Any) -> Scenario:
+    """The scenario of a command without an environment, with the fields that it fixes itself.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `chosen_arguments`, `check_settings` and `Scenario`.
+    """
+    chosen = chosen_arguments(options)
+    check_settings(options, chosen)
+    return Scenario.resolve(options.scenario).replace(**fixed, **chosen)
+
+
+def check_settings(
+    options: Namespace, chosen: Iterable[str], env_id: str | None = None, besides: Sequence[str] = ()
+) -> None:
+    """``ValueError`` for a setting that belongs to something else, which it names; else it says the nearest, or all.
+
+    Parameters
+    ----------
+    options
+        Of the command.
+    chosen
+        Names that were set.
+    env_id
+        The environment whose arguments they may be, beside fields of the scenario; ``None`` where there is none.
+    besides
+        Other names that may be set, as `COMMON`.
+    """
+    if env_id is None:
+        expected, whose = Scenario.field_names(), "a field of the scenario"
+    else:
+        check_name("env", env_id, ENVIRONMENTS.names())
+        expected = (*option_names(ENVIRONMENTS.load(env_id)), *Scenario.field_names(), *besides)
+        whose = f"an argument of {env_id} or a field of the scenario"
+    for name in chosen:
+        if name not in expected:
+            raise ValueError(f"set: expected {whose}, got {shown(name)}{_belongs(name, options, expected)}")
+
+
+def _belongs(name: str, options: Namespace, expected: tuple[str, ...]) -> str:
+    if name in vars(options):
+        return f", which is an option: --{name.replace('_', '-')}"
+    owners = [each for each in ENVIRONMENTS.names() if name in option_names(ENVIRONMENTS.load(each))]
+    if owners:
+        return f", which is an argument of {', '.join(owners)}"
+    return suggestion(name, expected, LIKENESS) or f"; there are {', '.join(expected)}"

@@ -5,6 +5,9 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from multispin_env.terminal.arguments import separated
+from multispin_env.terminal.plausible import check_plausible
+
 
 @dataclass(frozen=True)
 class Command:
@@ -43,7 +46,8 @@ class Command:
 
     def __call__(self, program: str, arguments: Sequence[str]) -> int | None:
         """Read the arguments and run."""
-        options = self.parser(program).parse_args(arguments)
+        options = self.parser(program).parse_args(separated(arguments))
+        check_plausible(options)
         options.program = program
         options.command = f"{program} {shlex.join(arguments)}".strip()
         return self.run(options)

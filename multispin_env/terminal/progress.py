@@ -52,6 +52,12 @@ class Progress:
         if self._terminal or monotonic() - self._shown > PATIENCE:
             self._show(done / of)
 
+    def say(self, line: str) -> None:
+        """Print a line of results, in the place of the bar, which comes back with the next report."""
+        if self._terminal:
+            print(f"\r{'':{LINE}}\r", end="", file=sys.stderr, flush=True)
+        print(line, flush=True)
+
     def _show(self, part: float) -> None:
         self._shown = monotonic()
         fraction = (self._begun - 1 + part) / self.total

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from multispin_env.evaluation.table import Cells, aligned
+from multispin_env.files import write_text
 
 STDOUT = Path("-")
 """Stands for standard output where the name of a file may stand."""
@@ -65,4 +66,4 @@ def write_output(text: str, file: Path) -> None:
     if file == STDOUT:
         sys.stdout.write(text)
     else:
-        file.write_text(text, encoding="utf-8")
+        write_text(file, text)

@@ -14,8 +14,8 @@ from agents import callbacks
 from agents.budget import Budget, Limits
 from agents.callbacks import EVERY_SECONDS, VALIDATIONS, TrainingMonitor
 from agents.checkpoints import CHECKPOINT, MODEL
+from agents.curve import CURVE
 from agents.measures import Headline
-from agents.runs import CURVE
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def test_fair_presets_have_their_own_ranges(runs):
         (["spread=-1"], "spread: expected a finite number in [0, inf), got -1"),
         (
             ["spreed=0.1"],
-            "HiddenAcceptance-v0: got an unexpected keyword argument 'spreed', expected one of ['scenario', 'action', ",
+            f"set: expected an argument of {HIDDEN} or a field of the scenario, got 'spreed'; did you mean",
         ),
         (["spreed=0.1"], "did you mean 'spread'"),
         (["history=3"], "history: expected True or False, got 3"),

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 import agents
-from agents import checkpoints, export, report
+from agents import checkpoints, curve, export
 from agents.base import tuning_for
 from agents.budget import Limits
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.commands import train as train_command
+from agents.curve import CURVE
 from agents.measures import Measure
 from agents.pretrained.policies import ROOT, SCORE, read
-from agents.runs import CONFIG, CURVE, DIGEST, RunConfig, digest, load_config, make_folder, save_config
+from agents.runs import CONFIG, DIGEST, RunConfig, digest, load_config, make_folder, save_config
 from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
 from multispin_env.evaluation.exported import ONNX, POLICY, read_about, settings_of
@@ -251,13 +252,6 @@ def test_more_users_than_memory_has_room_for_are_one_sentence(run, way, capsys):
     assert TOO_LARGE in refused("evaluate", arguments, capsys)
 
 
-def test_drafts_longer_than_memory_has_room_for_are_one_sentence(run, capsys):
-    folder = run("MultiSpin/Heterogeneous-v0")
-    rewrite(folder, lambda content: content["scenario"].update(max_draft_length=10**14))
-    add_network(folder)
-    assert TOO_LARGE in refused("evaluate", [folder, "--states", "2"], capsys)
-
-
 def tensors_file(header, size=None, numbers=b""):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if size is None else size) + text + numbers
@@ -323,11 +317,11 @@ def test_a_foreign_curve_is_one_sentence(tmp_path, content):
     if content is not None:
         (tmp_path / CURVE).write_bytes(content)
     with pytest.raises(ValueError, match=r"curve\.csv: can't be read as a learning curve"):
-        report._points(tmp_path / CURVE, "share_of_reference")
+        curve.points(tmp_path / CURVE, "share_of_reference")
 
 
 def test_a_large_curve_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "LARGEST_CURVE", 100)
+    monkeypatch.setattr(curve, "LARGEST", 100)
     (tmp_path / CURVE).write_bytes(b"timesteps,share_of_reference\n" + b"1,1.0\n" * 100)
     with pytest.raises(ValueError, match="size: expected at most 100 bytes, got more"):
-        report._points(tmp_path / CURVE, "share_of_reference")
+        curve.points(tmp_path / CURVE, "share_of_reference")

@@ -145,6 +145,15 @@ def test_a_shipped_agent_is_packed_again(tmp_path, capsys):
     assert json.loads((again / SCORE).read_text(encoding="utf-8"))["score"]["size"] == 10
 
 
+@pytest.mark.parametrize("commit", ["zzz", "", "0" * 39, "A" * 40, "0" * 40 + "+"])
+def test_what_is_no_commit_is_refused(commit, tmp_path, capsys):
+    source = folder_of(STATES_ONLY[0])
+    assert main(["pack", str(source), "--commit", commit, "--size", "10", "--out", str(tmp_path / "out")]) == 2
+    said = f"multispin pack: commit: expected 40 hexadecimal digits, as git rev-parse HEAD prints them, got {commit!r}"
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_no_run_is_refused(tmp_path, capsys):
     assert main(["pack", str(tmp_path / "none"), "--commit", "0" * 40]) == 2
     assert "multispin pack: run: expected the folder of a run, with its config.json, got " in capsys.readouterr().err

@@ -68,7 +68,12 @@ def pictures(monkeypatch, tmp_path):
 
     def drawn(one, label="ppo (lengths)"):
         found = {}
-        monkeypatch.setattr(Figure, "savefig", lambda figure, path: found.update({path.name: figure.axes[0]}))
+
+        def keep(figure, path):
+            path.touch()
+            found[path.name] = figure.axes[0]
+
+        monkeypatch.setattr(Figure, "savefig", keep)
         draw(one, label, tmp_path)
         return found
 

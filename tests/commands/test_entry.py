@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from multispin_env.commands import main as entry
+from multispin_env.terminal.plausible import UNITS
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -98,6 +99,13 @@ def test_the_page_says_of_each_command_what_the_table_says():
     with (ROOT / "pyproject.toml").open("rb") as file:
         extras = tomllib.load(file)["project"]["optional-dependencies"]
     assert {extra for extra, _ in found.values()} - {""} <= extras.keys()
+
+
+def test_an_option_has_one_unit_and_shows_it(name):
+    shown = {"seconds": "S", "Hz": "HZ", "percent": "PERCENT"}
+    for option in entry.load(name).parser(name)._actions:
+        if option.dest in UNITS:
+            assert (option.metavar or option.dest.upper()) == shown[UNITS[option.dest].name]
 
 
 def test_every_command_has_help_with_examples(name, capsys):

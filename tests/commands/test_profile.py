@@ -146,6 +146,7 @@ OTHERS = [
     (["--out", "{}/nowhere/mine"], "file: expected a file in a folder that exists, got"),
     (["--out", "{}/folder"], "file: expected a file in a folder that exists, got .*folder.toml"),
     (["--out", "{}/scenario"], "out: expected a name without a .toml of another kind, got .*scenario.toml"),
+    (["--out", "x" * 101], "out: expected a text of one line"),
     (["--out", "."], "out: expected a name for the files to write, got '.'"),
     (
         ["--out", "{}/foreign"],

@@ -73,7 +73,7 @@ def test_tensorrt_llm(capsys):
     for size in (1, 10, 60, 120):
         length = next((schedule[last] for last in schedule if size <= last), 0)
         assert length == best(SCENARIO, size)[0]
-    assert yaml_of(printed(capsys, "--format", "tensorrt-llm", "--draft-time", "1e4")) == (0, {})
+    assert yaml_of(printed(capsys, "--format", "tensorrt-llm", "--set", "server_draft_time=10")) == (0, {})
 
 
 def test_sglang(capsys):
@@ -84,7 +84,7 @@ def test_sglang(capsys):
 
 
 def test_json_and_table(capsys):
-    content = json.loads(printed(capsys, "--format", "json", "--draft-time", "6", "--set", "max_draft_length=7"))
+    content = json.loads(printed(capsys, "--format", "json", "--draft-time", "0.006", "--set", "max_draft_length=7"))
     assert content["about"]["scenario"]["server_draft_time"] == pytest.approx(0.006)
     assert content["about"]["command"].startswith("multispin schedule --scenario qwen3.5 --server a100-32b")
     scenario = ms.Scenario.from_dict(content["about"]["scenario"])
@@ -102,7 +102,9 @@ def test_json_and_table(capsys):
         (["--draft-time", "-1"], "draft_time: .*-1"),
         (["--format", "vlm"], "did you mean 'vllm'"),
         (["--server", "a100-32"], "did you mean 'a100-32b'"),
-        (["--set", "users=3"], "got an unexpected keyword argument 'users'"),
+        (["--draft-time", "6"], "draft_time: expected seconds, .* got 6; did you mean 0.006"),
+        (["--set", "users=3"], "set: expected a field of the scenario, got 'users'; did you mean 'num_users'"),
+        (["--set", "load=3"], "set: .* 'load', which is an argument of MultiSpin/Serving-v0$"),
     ],
 )
 def test_bad_questions_are_one_sentence(arguments, words, capsys):

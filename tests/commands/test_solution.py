@@ -75,6 +75,8 @@ def test_record():
         "round_latency": 0.45678,
         "verification_time": 0.2771,
         "token_time": None,
+        "tpot": None,
+        "tpot_binds": None,
         "upper_bound": None,
         "gap": None,
         "certified": None,

@@ -114,10 +114,27 @@ def test_weights_are_for_the_optimum(write, capsys):
     )
 
 
-def test_set_reaches_the_scenario(write, capsys):
-    found = solve_json(capsys, write(GOOD), "--set", "max_draft_length=2", "--set", "verification_fixed_time=0.5")
+SETTINGS = ("max_draft_length=2", "verification_fixed_time=0.5")
+
+
+@pytest.mark.parametrize("given", [["--set", *SETTINGS], ["--set", SETTINGS[0], "--set", SETTINGS[1]]])
+def test_set_reaches_the_scenario_and_leaves_the_file(given, write, capsys):
+    found = solve_json(capsys, *given, write(GOOD))
     assert {row["draft_length"] for row in found["rows"]} == {2}
     assert found["verification_time"] > 0.5
+
+
+def test_a_tpot_is_in_seconds_and_says_whether_it_binds(capsys):
+    free = solve_json(capsys, EXAMPLE)
+    assert (free["tpot"], free["tpot_binds"]) == (None, None)
+    loose, tight = (solve_json(capsys, EXAMPLE, "--tpot", tpot) for tpot in ("0.08", "0.065"))
+    assert (loose["tpot"], loose["tpot_binds"], loose["rows"]) == (0.08, False, free["rows"])
+    assert (tight["tpot"], tight["tpot_binds"]) == (0.065, True)
+    assert tight["token_time"] <= 0.065 < loose["token_time"]
+    assert tight["rows"] != free["rows"]
+    for tpot, words in (("0.08", "80 ms, which changes nothing"), ("0.065", "65 ms, which binds")):
+        assert main(["solve", str(EXAMPLE), "--tpot", tpot]) == 0
+        assert words in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ms.controller_names("rounds"))
@@ -236,11 +253,11 @@ def test_bad_csv_says_where(text, words, write, capsys):
         ),
         (
             '[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": "a\\nb"}]',
-            "name: expected a text of one line, got 'a\\nb'",
+            "name: expected a text of one line, at most 100 letters that can be shown, got 'a\\nb'",
         ),
         (
             '[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": 7}]',
-            "name: expected a text of one line, got 7.0",
+            "name: expected a text of one line, at most 100 letters that can be shown, got 7.0",
         ),
     ],
 )
@@ -263,14 +280,15 @@ def test_bad_json_says_where(text, words, write, capsys):
             "controller: expected one of ['optimal'], which have certify, got 'homogeneous'",
         ),
         (["--total-bandwidth", "-1"], "total_bandwidth: expected a finite number in (0, inf), got -1.0"),
-        (["--total-bandwidth", "1e-320"], "goodput: expected a finite number > 0, got 0.0 tokens/s"),
+        (["--set", "total_bandwidth=1e-320"], "goodput: expected a finite number > 0, got 0.0 tokens/s"),
         (["--set", "max_draft=3"], "did you mean 'max_draft_length'"),
-        (["--set", "max_draft_length=0"], "max_draft_length: expected an integer ≥ 1, got 0"),
+        (["--set", "max_draft_length=0"], "max_draft_length: expected an integer in 1..10000, got 0"),
         (["--set", "num_users=3"], "set: expected another field, since K is the number of rows, 2, got 'num_users'"),
         (
             ["--set", "total_bandwidth=1e6", "--total-bandwidth", "1e6"],
             "set: expected 'total_bandwidth' once, got --total-bandwidth too",
         ),
+        (["--tpot", "65"], "tpot: expected seconds, at most 5, got 65; did you mean 0.065?"),
         (["--set", "x"], "set: expected NAME=VALUE, got 'x'"),
         (["--csv", "nowhere/rows.csv"], "file: expected a file in a folder that exists, got 'nowhere/rows.csv'"),
         (["--csv", "-", "--json"], "file: expected standard output ('-') once, got it twice"),
@@ -303,11 +321,15 @@ LONG = "x" * 100_000
             "state.csv",
             "row 3, draft_time_ms: expected a finite number in (0, 1e+09], got '1\\x00 2'",
         ),
-        (f"{HEADER},name\n12,15,0.8,a\0b\n", "state.csv", r"row 1, name: expected a text of one line, got 'a\x00b'"),
+        (
+            f"{HEADER},name\n12,15,0.8,a\0b\n",
+            "state.csv",
+            r"row 1, name: expected a text of one line, at most 100 letters that can be shown, got 'a\x00b'",
+        ),
         (
             f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n",
             "state.csv",
-            "row 1, name: expected a text of one line, got 'xxx",
+            "row 1, name: expected a text of one line, at most 100 letters that can be shown, got 'xxx",
         ),
         (
             "[" * 900 + "]" * 900,

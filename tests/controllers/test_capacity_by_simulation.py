@@ -132,5 +132,7 @@ def test_bad_arguments_are_one_sentence(bad, message):
         ms.capacity(SCENARIO, **arguments)
 
 
-def test_names_are_those_of_schedulers_and_servers():
-    assert set(rule_names()) == {*ms.controller_names("continuous"), "autoregressive", "colocated"}
+def test_names_are_those_of_all_controllers_and_of_servers():
+    assert set(rule_names()) == {*ms.controller_names(), "autoregressive", "colocated"}
+    waiting = ms.capacity(SCENARIO, workload=workload(**LEVEL), controller="optimal", percent=85.0, **FEW)
+    assert 0.0 < waiting.value < ms.capacity(SCENARIO, workload=workload(**LEVEL), percent=85.0, **FEW).value

@@ -39,7 +39,7 @@ def test_shapes_and_ranges_are_those_of_the_space(env_id, preset):
         "(K,)": 5,
         "(K · tasks,)": 5 * len(env.unwrapped.scenario.tasks),
         "(K · phases,)": 5 * ms.Phase.IDLE,  # all but the last
-        "(K · 5,)": 5 * len(ms.Phase),
+        "(K · 5,)": 5 * (ms.Phase.IDLE + 1),
         "(3,)": 3,
         "(6,)": 6,
         "(8,)": 8,

@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,10 @@ def work(task):
         os.kill(os.getpid(), signal.SIGKILL)
     if task == "stop":
         raise Stopped(15)
+    if task == "file":
+        return tempfile.mkstemp()[1]
+    if task == "function":
+        return lambda: None
     return task / 2, os.environ.get("OMP_NUM_THREADS"), os.getpid()
 
 
@@ -49,6 +54,20 @@ def test_a_killed_process_is_a_failure():
     assert all(one.error or one.value[0] == 1.0 for one in outcomes)
 
 
+def test_files_that_a_killed_process_leaves_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made, killed = Processes(1).outcomes(work, ["file", "die"])
+    assert tmp_path in Path(made.value).parents
+    assert "killed" in killed.error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_result_that_cannot_be_pickled_is_a_failure_of_its_task():
+    failed, done = Processes(1).outcomes(work, ["function", 2])
+    assert "pickle" in failed.error
+    assert done.value[0] == 1.0
+
+
 @pytest.mark.parametrize("executor", [Serial(), Processes(1)], ids=["serial", "processes"])
 def test_a_stop_passes_through(executor):
     with pytest.raises(Stopped) as stopped:
@@ -56,37 +75,48 @@ def test_a_stop_passes_through(executor):
     assert stopped.value.number == 15
 
 
-def test_a_signal_ends_the_workers_too(tmp_path):
-    """The parent says so within a moment, and no worker goes on."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import os, pathlib, sys, time
-            from multispin_env.executors.base import Stopped
-            from multispin_env.executors.processes import Processes
+SCRIPT = """
+import os, sys, time
+from pathlib import Path
+from multispin_env.executors.base import Stopped
+from multispin_env.executors.processes import Processes
 
-            def work(folder):
-                pathlib.Path(folder, str(os.getpid())).touch()
-                time.sleep(60)
+def wait():
+    Path(sys.argv[1], str(os.getpid())).touch()
+    time.sleep(60)
 
-            if __name__ == "__main__":
-                try:
-                    list(Processes(1).outcomes(work, [sys.argv[1]]))
-                except Stopped as stopped:
-                    sys.exit(stopped.number)
-            """
-        ),
-        encoding="utf-8",
-    )
-    folder = tmp_path / "processes"
+def work(task):
+    wait()
+
+if __name__ == "__mp_main__" and sys.argv[2] == "starting":
+    wait()
+
+if __name__ == "__main__":
+    try:
+        list(Processes(1).outcomes(work, [0]))
+    except Stopped as stopped:
+        sys.exit(stopped.number)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("when", ["starting", "working"])
+def test_a_signal_ends_the_workers_too(tmp_path, number, when):
+    """The parent says so within a moment, and no worker goes on or says anything."""
+    script, folder = tmp_path / "script.py", tmp_path / "processes"
+    script.write_text(SCRIPT, encoding="utf-8")
     folder.mkdir()
-    with subprocess.Popen([sys.executable, str(script), str(folder)]) as parent:
+    command = [sys.executable, str(script), str(folder), when]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as parent:
         deadline = time.monotonic() + 30.0
         while not list(folder.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.05)
         (worker,) = (int(path.name) for path in folder.iterdir())
-        parent.send_signal(signal.SIGTERM)
-        assert parent.wait(30) == signal.SIGTERM
+        if number == signal.SIGINT:
+            os.killpg(parent.pid, number)  # as a terminal does
+        else:
+            parent.send_signal(number)
+        assert parent.communicate(timeout=30)[1] == ""
+        assert parent.returncode == number
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)

@@ -44,6 +44,7 @@ def test_a_log_is_read(tmp_path):
         ("request,task,drafted,accepted\n1,x,4\n", "line 2, accepted: expected an integer in 0..4.*''"),
         ("request,task,drafted,accepted\n1,x," + "9" * 5000 + ",0\n", "line 2, drafted: expected an integer"),
         ("request,task,drafted,accepted\n1,,4,2\n", "line 2, task: expected a text that is not empty, got ''"),
+        (f"request,task,drafted,accepted\n1,{'x' * 101},4,2\n", "line 2, task: expected a text of one line"),
         ("request,task,drafted,accepted\n ,x,4,2\n", "line 2, request: expected a text that is not empty"),
         ("request,task,drafted,accepted\n1,x,0,0\n", "drafted: expected a drafted token of task 'x', got none in 1"),
         ('request,task,drafted,accepted\n1,"x,4,2\n', "expected CSV with commas and a header, got broken CSV"),

@@ -1,5 +1,10 @@
 """Models are loaded, checked, and refused in one sentence."""
 
+import io
+import json
+import shutil
+import sys
+
 import numpy as np
 import pytest
 import torch as th
@@ -59,6 +64,28 @@ def test_what_is_no_model_is_refused(name, options, sentence, folder, tmp_path, 
     (tmp_path / "bad.gguf").write_bytes(b"GGUF but not really")
     with pytest.raises(ValueError, match=sentence):
         load_model(folder if name is None else name.format(tmp_path), **options)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "auto_map"),
+    [
+        ("config.json", "model_type", {"AutoConfig": "own.Own"}),
+        ("config.json", "model_type", {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}),
+        ("tokenizer_config.json", "tokenizer_class", {"AutoTokenizer": ["own.Own", None]}),
+    ],
+    ids=["config", "model", "tokenizer"],
+)
+def test_code_beside_a_model_does_not_run(file, key, auto_map, folder, tmp_path, monkeypatch):
+    """Not even if whoever is asked says yes."""
+    shutil.copytree(folder, tmp_path / "model")
+    config = tmp_path / "model" / file
+    config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | {"auto_map": auto_map, key: "own"}), "utf-8")
+    mark = tmp_path / "mark"
+    (tmp_path / "model" / "own.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Own: pass\n", "utf-8")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n" * 9))
+    with pytest.raises(ValueError, match="model: expected"):
+        load_model(str(tmp_path / "model"))
+    assert not mark.exists()
 
 
 def test_other_vocabularies_are_refused():

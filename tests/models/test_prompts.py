@@ -39,6 +39,7 @@ def test_rows_have_tasks(tmp_path):
         ("a.jsonl", '{"prompt": "x"}\n{"prompt": ""}', "line 2, prompt: expected a text that is not empty, got ''"),
         ("a.jsonl", '{"prompt": 7}', "line 1, prompt: expected a text that is not empty, got 7"),
         ("a.jsonl", '{"prompt": "x", "task": null}', "line 1, task: expected a text that is not empty, got None"),
+        ("a.jsonl", '{"prompt": "x", "task": "a\\u001b[2J"}', "line 1, task: expected a text of one line"),
         ("a.jsonl", '{"promt": "x"}', r'line 1: expected a row {"prompt": TEXT}, got'),
         ("a.jsonl", "[1]", r'line 1: expected a row {"prompt": TEXT}, got'),
         ("a.jsonl", '{"prompt": "x"}\n{"prompt', "line 2: expected a row of JSON, got"),

@@ -4,7 +4,18 @@ import argparse
 
 import pytest
 
-from multispin_env.terminal.arguments import TAKEN, add_system_options, chosen_arguments, parse_settings
+from multispin_env.envs.settings import ENVIRONMENTS
+from multispin_env.registry import option_names
+from multispin_env.terminal.arguments import (
+    TAKEN,
+    add_system_options,
+    check_settings,
+    chosen_arguments,
+    chosen_scenario,
+    parse_settings,
+    separated,
+)
+from multispin_env.terminal.plausible import UNITS, check_plausible
 
 
 def test_values_are_literals_or_words():
@@ -18,7 +29,7 @@ def test_values_are_literals_or_words():
 def parse():
     parser = argparse.ArgumentParser()
     add_system_options(parser, "anything else")
-    return lambda *arguments: parser.parse_args(arguments)
+    return lambda *arguments: parser.parse_args(separated(arguments))
 
 
 def test_what_is_not_given_is_none(parse):
@@ -50,3 +61,58 @@ def test_what_is_said_twice_or_taken_is_refused(arguments, words, parse):
     with pytest.raises(ValueError, match="set: ") as caught:
         chosen_arguments(parse(*arguments), ["own"])
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given", ["--set a=1 b=2 FILE", "--set a=1 --set b=2 FILE", "FILE --set a=1 b=2", "--set a=1 b=2 --env x FILE"]
+)
+def test_what_follows_settings_is_none(given):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file")
+    add_system_options(parser, "anything")
+    options = parser.parse_args(separated(given.split()))
+    assert (options.file, options.set) == ("FILE", ["a=1", "b=2"])
+
+
+HIDDEN, SERVING = "MultiSpin/HiddenAcceptance-v0", "MultiSpin/Serving-v0"
+
+
+def refused(options, name, *expected):
+    with pytest.raises(ValueError, match=f"set: .* got '{name}'") as caught:
+        check_settings(options, [name], *expected)
+    return str(caught.value).partition(f"got '{name}'")[2]
+
+
+@pytest.mark.parametrize("env_id", [None, HIDDEN])
+def test_a_setting_that_belongs_elsewhere_says_where(env_id, parse):
+    options = parse()
+    assert refused(options, "env", env_id).endswith("--env")
+    own = set() if env_id is None else set(option_names(ENVIRONMENTS.load(env_id)))
+    (name, *_) = set(option_names(ENVIRONMENTS.load(SERVING))) - own
+    said = refused(options, name, env_id)
+    owners = [one for one in ENVIRONMENTS.names() if name in option_names(ENVIRONMENTS.load(one))]
+    assert [one for one in ENVIRONMENTS.names() if one in said] == owners
+    assert "did you mean 'max_draft_length'" in refused(options, "max_draft_lenght", env_id)
+    for name in ("zzz", "learning_rate"):  # which is not mean_draft_time
+        assert "min_draft_length, max_draft_length" in refused(options, name, env_id)
+
+
+def test_settings_that_are_known_pass(parse):
+    check_settings(parse(), ["spread", "payload", "copy"], HIDDEN, ["copy"])
+    assert refused(parse(), "copy", HIDDEN)
+    assert chosen_scenario(parse("--scenario", "llama2", "--set", "payload=ids"), num_users=3).payload == "ids"
+
+
+def test_numbers_of_another_unit_are_refused():
+    """Those of a wrong unit, told which number is meant, and no others."""
+    for option, unit in UNITS.items():
+        for meant in (max(unit.low, 0.004) * 1.5, min(unit.high, 1e9) / 1.5, 0.0, -1.0, float("inf")):
+            check_plausible(argparse.Namespace(**{option: meant}))
+    for option, wrong, meant in (
+        ("tpot", 65.0, "0.065"),
+        ("percent", 0.95, "95"),
+        ("total_bandwidth", 10.0, r"1e\+07"),
+    ):
+        with pytest.raises(ValueError, match=rf"{option}: .* got {wrong:g}; did you mean {meant}\?"):
+            check_plausible(argparse.Namespace(**{option: wrong}))
+    check_plausible(argparse.Namespace(tpot=None))

@@ -73,6 +73,16 @@ def test_a_terminal_has_one_line_that_is_written_over(clock, capsys, monkeypatch
     assert lines[1].rstrip() == "[######------------------]  25 %    15 s  1 of 2, devices"
 
 
+def test_a_result_takes_the_place_of_the_bar(clock, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress(2) as bar:
+        bar.begin("first")
+        bar.say("first: 3")
+        printed = capsys.readouterr()
+    assert printed.out == "first: 3\n"
+    assert printed.err.split("\r")[2:] == [" " * 79, ""]
+
+
 def test_a_long_name_does_not_wrap(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with Progress(1) as bar:

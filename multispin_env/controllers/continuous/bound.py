@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_array, check_bool, check_name, require
-from multispin_env.controllers.continuous.bound_channel import fading_states
+from multispin_env.checks import check_array, check_bool, check_integer, check_name, require
+from multispin_env.controllers.continuous.bound_channel import STATES, fading_states
 from multispin_env.controllers.continuous.bound_program import Solution
 from multispin_env.controllers.continuous.bound_rows import Rates, System, add_set, add_times, rates_of, useful_sets
 from multispin_env.controllers.continuous.bound_tight import add_idle, add_skips, kinds_of, solve_with_uploads
@@ -19,6 +19,12 @@ from multispin_env.solver.problem import user_times
 
 BOUNDED_CHANNELS = ("static", "independent")
 """Laws of channels that `rate_bound` knows. Of a correlated one, a policy can wait for the better states."""
+
+MOST_USERS = 256
+"""Devices: the program of more takes many minutes."""
+
+MOST_CYCLES = 2**18
+"""Kinds of cycles, by device, state of its channel and length: the program of more takes more than a gigabyte."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +90,8 @@ def rate_bound(
     Raises
     ------
     ValueError
-        For a bad state, a channel that has no bound, such as a correlated one.
+        For a bad state, a channel that has no bound, such as a correlated one, or a system that is too large: more than
+        256 devices, or with fading fewer if drafts may be long.
 
     Examples
     --------
@@ -120,6 +127,7 @@ def rate_prices(
     """
     state = checked_state(scenario, state)
     _check_channel(scenario, channel, tight)
+    _check_size(scenario, channel)
     gains = _checked_gains(mean_gain, channel, state.draft_time.shape)
     draft_time, token_time = user_times(scenario, state)
     shape, users = draft_time.shape[:-1], scenario.num_users
@@ -142,6 +150,16 @@ def _check_channel(scenario: Scenario, channel: str, tight: bool) -> None:
         raise ValueError(f"tight: expected False unless channels are static, got True with {channel!r}")
     if tight and _costs_tokens(scenario):
         raise ValueError("tight: expected False where a pass takes longer for each of its tokens, got True")
+
+
+def _check_size(scenario: Scenario, channel: str) -> None:
+    """``ValueError`` for a program that takes too much time or memory."""
+    check_integer("num_users of rate_bound", scenario.num_users, 1, MOST_USERS)
+    states = STATES if channel == "independent" else 1
+    most = MOST_CYCLES // (scenario.num_users * states) - 1
+    check_integer(
+        f"max_draft_length of rate_bound for {scenario.num_users} devices", scenario.max_draft_length, 1, most
+    )
 
 
 def _checked_gains(mean_gain: FloatArray | None, channel: str, shape: tuple[int, ...]) -> FloatArray:

@@ -8,11 +8,12 @@ from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import Controller
 from multispin_env.physics.channels import GaussMarkov
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.continuous.lines import Requested
+from multispin_env.physics.continuous.lines import MOST_REQUESTS
 from multispin_env.physics.continuous.service import Ending
 from multispin_env.physics.continuous.service_log import ServiceLog, ServiceRun
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.validation import checked_state
+from multispin_env.physics.workload import Workload
 
 COPIES, WARM_UP, HORIZON = 24, 10.0, 45.0
 """Of a run, where nothing else is said."""
@@ -20,7 +21,7 @@ COPIES, WARM_UP, HORIZON = 24, 10.0, 45.0
 
 def serve(
     controller: Controller[Any, Any],
-    workload: Requested,
+    workload: Workload,
     *,
     copies: int = COPIES,
     warm_up: float = WARM_UP,
@@ -64,7 +65,8 @@ def serve(
     Raises
     ------
     ValueError
-        For a number out of range, a bad state, or a decision that a batch never starts under.
+        For a number out of range, a bad state, a decision that a batch never starts under, or more requests than can be
+        kept.
 
     Examples
     --------
@@ -87,6 +89,7 @@ def serve(
     check_real("warm_up", warm_up, 0.0)
     check_real("horizon", horizon, 0.0, open_low=True)
     check_integer("seed", seed, 0)
+    _check_requests(workload, copies, warm_up + horizon)
     scenario = controller.scenario if channel is None else controller.scenario.replace(channel=channel)
     system = ContinuousSystem.of(scenario, controller.discipline, coherence_time, workload)
     held = None if state is None else _checked(controller, state, copies)
@@ -118,6 +121,16 @@ def serve_in(
             log.close(ended, service.overdue(core.state.time)[0])
             playing &= ~ended
     return log.result()
+
+
+def _check_requests(workload: Workload, copies: int, seconds: float) -> None:
+    """``ValueError`` for too many requests, unless devices ask only when they have answers."""
+    rate, most = workload.rates[1], MOST_REQUESTS / (copies * seconds)
+    if rate > most and not workload.closed:
+        raise ValueError(
+            f"rate: expected at most {most:.4g} requests/s, so that {copies} copies of {seconds:g} s have at most "
+            f"{MOST_REQUESTS:,} requests, got {rate:g}"
+        )
 
 
 def _seeded(system: ContinuousSystem, copies: int, seed: int) -> tuple[ContinuousCore, Ending]:

@@ -18,8 +18,8 @@ from multispin_env.solver.equalization import equal_latency
 CERTAIN = 1.0 - 1e-12
 """α from here on is treated as its own limit: ln α and 1 − α only occur as a ratio there."""
 
-IMPOSSIBLE = 1e-300
-"""Likewise at the other end, where ln α must stay finite."""
+IMPOSSIBLE = 1e-150
+"""α up to here is treated as 0, where no draft is accepted: ln α must stay finite, and α² above 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,4 +113,4 @@ class Algorithm1(RoundsController):
         relaxed = (phi / state.draft_time)[:, None] - 2.0 / decay[:, None] * wrightomega(z)
         low, high = scenario.min_draft_length, scenario.max_draft_length
         rounded: IntArray = np.clip(np.round(relaxed), low, high).astype(np.int64)
-        return rounded
+        return np.where(alpha[:, None] > IMPOSSIBLE, rounded, low)  # a longer draft that is never accepted costs time

@@ -49,7 +49,7 @@ def time_entry(field: str, meaning: str) -> Entry:
 
 ENTRIES: dict[str, Entry] = {
     # a device is never idle where requests are endless
-    "phase": phase_entry(len(Phase) - 1, "free, drafting, uploading or ready"),
+    "phase": phase_entry(Phase.IDLE, "free, drafting, uploading or ready"),
     **DEVICE_ENTRIES,
     "draft": Entry(
         "draft_length",

@@ -54,7 +54,7 @@ def _until(field: str, meaning: str) -> Entry:
 
 SERVING_ENTRIES: dict[str, Entry] = {
     **ENTRIES,
-    "phase": phase_entry(len(Phase), "free, drafting, uploading, ready or idle", "(K · 5,)"),
+    "phase": phase_entry(Phase.IDLE + 1, "free, drafting, uploading, ready or idle", "(K · 5,)"),
     "wanted": _count("wanted", TOKENS, "tokens still to come", "tokens"),
     "answer": _count("output", TOKENS, "tokens of the whole answer", "tokens"),
     "prompt": _count("prompt", PROMPT, "prompt tokens of the next verification", "tokens"),

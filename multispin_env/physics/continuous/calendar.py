@@ -16,8 +16,6 @@ from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.verification import batch_time
 from multispin_env.scenario import Scenario
 
-FREE, DRAFTING, UPLOADING, READY, IDLE = (int(phase) for phase in Phase)  # plain numbers, which NumPy takes at once
-
 
 @dataclass(frozen=True, eq=False)
 class Course:
@@ -55,7 +53,7 @@ def started(
     longest
         (n, K), tokens beyond which a draft is of no use to the request; ``None``: no limit.
     """
-    starts = (state.phase == FREE) | (state.phase == IDLE)
+    starts = (state.phase == Phase.FREE) | (state.phase == Phase.IDLE)
     length = decision.draft_length
     if longest is not None:
         length = np.minimum(length, np.maximum(longest, scenario.min_draft_length))
@@ -67,7 +65,7 @@ def started(
         state.draft_time,
         state.spectral_efficiency,
         state.acceptance_rate,
-        np.where(starts, DRAFTING, state.phase),
+        np.where(starts, Phase.DRAFTING, state.phase),
         length,
         np.where(starts, ends if wait is None else wait + ends, state.drafting_left),
         np.where(starts, length * token_air, state.air_left),
@@ -137,12 +135,12 @@ def after(course: Course) -> ContinuousState:
     begun, span = course.begun, course.duration[:, None]
     going = ~course.verified
     drafting = np.maximum(begun.drafting_left - span, 0.0)
-    uploading = np.where(course.uploaded_at > span, UPLOADING, READY)
+    uploading = np.where(course.uploaded_at > span, Phase.UPLOADING, Phase.READY)
     return ContinuousState(
         begun.draft_time,
         begun.spectral_efficiency,
         begun.acceptance_rate,
-        np.where(course.verified, FREE, np.where(drafting > 0.0, DRAFTING, uploading)),
+        np.where(course.verified, Phase.FREE, np.where(drafting > 0.0, Phase.DRAFTING, uploading)),
         begun.draft_length * going,
         drafting * going,
         course.air_left * going,

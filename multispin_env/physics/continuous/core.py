@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn
 
 import numpy as np
 
@@ -175,7 +174,8 @@ class ContinuousCore:
         Raises
         ------
         ValueError
-            For a bad decision, or one under which a batch never starts; nothing has changed then.
+            For a bad decision, one under which a batch never starts, or requests too many to be kept; nothing has
+            changed then.
         """
         checked = checked_continuous_decision(self.system.scenario, self.system.uplink, decision, self.num_copies)
         check_drop(checked, self.state, over)
@@ -188,10 +188,13 @@ class ContinuousCore:
         path = course(self.system.scenario, self.system.uplink, begun, opening.decision, opening.prompt)
         if over is not None:
             path.verified[over] = False  # nothing is drawn for them
-        if not _starts(path, over):
+        try:
+            _check_starts(path, over)
+            self.service.reach(path, over)
+        except ValueError:
             if opening.undo is not None:
                 opening.undo()
-            _refuse(path, over)
+            raise
         self._new_rates(self.service.newcomers(opening, path, over))
         tokens = self._tokens_of(path) * path.verified
         closing = self.service.close(opening, path, tokens, over)
@@ -317,14 +320,11 @@ def _free_state(system: SystemState) -> ContinuousState:
     )
 
 
-def _starts(path: Course, over: BoolArray | None) -> bool:
+def _check_starts(path: Course, over: BoolArray | None) -> None:
     ends = np.isfinite(path.duration)
-    return bool((ends if over is None else ends | over).all())
-
-
-def _refuse(path: Course, over: BoolArray | None) -> NoReturn:
-    never = ~np.isfinite(path.duration)
     if over is not None:
-        never &= ~over
-    copy = int(np.flatnonzero(never)[0])
-    raise ValueError(f"decision[{copy}]: expected one under which a batch starts, got one that waits for ever")
+        ends |= over
+    if not ends.all():
+        raise ValueError(
+            f"decision[{int(ends.argmin())}]: expected one under which a batch starts, got one that waits for ever"
+        )

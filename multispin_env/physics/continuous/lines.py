@@ -165,22 +165,22 @@ class Lines:
         while due.size:
             count[due] += 1
             self._came[due] += 1
-            self._next_at[due] = np.inf if self.workload.closed else self._times(due)
+            self._next_at[due] = np.inf if self.workload.closed else self._time[due, self._came[due]]
             due = due[self._next_at[due] <= until[due]]
         return count.reshape(self._shape)
 
-    def _times(self, cells: IntArray) -> FloatArray:
-        """When the first of those that have not arrived does, of open arrivals."""
-        while self._came[cells].max() >= self._gap.shape[1]:
+    def reach(self, now: FloatArray) -> None:
+        """Draw all that a step until now, (n,) s, can need, and a drop behind it: two requests of a device may end.
+
+        ``ValueError`` if it is too much to be kept; no line has changed then.
+        """
+        until = np.repeat(now, self._shape[1])
+        while (self._ended + 2 >= self._gap.shape[1] if self.workload.closed else self._time[:, -1] <= until).any():
             self._grow()
-        times: FloatArray = self._time[cells, self._came[cells]]
-        return times
 
     def end(self, cells: IntArray, now: FloatArray) -> None:
         """The requests in front of these lines end now, (cells,) s; the next ones come to the front."""
         self._ended[cells] += 1
-        while self._ended[cells].max() >= self._gap.shape[1]:
-            self._grow()
         if self.workload.closed:
             self._next_at[cells] = now + self._gap[cells, self._ended[cells]]
             self._load(cells, self._next_at[cells])

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.continuous.calendar import FREE, IDLE, Course, after, started
+from multispin_env.physics.continuous.calendar import Course, after, started
 from multispin_env.physics.continuous.lines import Lines
-from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Served
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase, Served
 from multispin_env.scenario import Scenario
 
 
@@ -60,6 +60,10 @@ class Service(Protocol):
         """What a decision (n, K) starts in a state (n, K); copies that are ``over`` (n,) don't matter."""
         ...
 
+    def reach(self, path: Course, over: BoolArray | None) -> None:
+        """Draw the requests that may arrive; ``ValueError`` if there are too many, and nothing has changed then."""
+        ...
+
     def newcomers(self, opening: Opening, path: Course, over: BoolArray | None) -> BoolArray | None:
         """Devices (n, K) that get a request before the verification ends, or just then; ``None``: nobody."""
         ...
@@ -85,6 +89,9 @@ class Endless:
     def begin(self, state: ContinuousState, decision: ContinuousDecision, over: BoolArray | None) -> Opening:
         """Free devices start drafts."""
         return Opening(started(self._scenario, state, decision), decision)
+
+    def reach(self, path: Course, over: BoolArray | None) -> None:
+        """Nothing arrives."""
 
     def newcomers(self, opening: Opening, path: Course, over: BoolArray | None) -> BoolArray | None:
         """Nobody: who has a request keeps it."""
@@ -117,7 +124,7 @@ class Ending:
     def reset(self, state: ContinuousState, copies: IntArray) -> ContinuousState:
         """Devices without a request."""
         self._lines.reset(copies)
-        state.phase[copies] = IDLE
+        state.phase[copies] = Phase.IDLE
         nothing = np.zeros(state.phase.shape, dtype=np.int64)
         old = state.demand
         drafted, accepted = (nothing, nothing.copy()) if old is None else (old.drafted, old.accepted)
@@ -148,6 +155,10 @@ class Ending:
             self._lines.end(cells, now.repeat(ended.shape[1]).take(cells))
         return self._lines.arrive(now)
 
+    def reach(self, path: Course, over: BoolArray | None) -> None:
+        """All until the end of the step."""
+        self._lines.reach(_end_of(path, over))
+
     def newcomers(self, opening: Opening, path: Course, over: BoolArray | None) -> BoolArray | None:
         """Devices that were idle, or dropped a request, and have one that has arrived."""
         before = opening.before
@@ -160,9 +171,7 @@ class Ending:
         """Tokens are delivered, requests arrive and end, and the next in line are served."""
         lines, before = self._lines, opening.before
         assert before is not None  # as `begin` makes it
-        now = path.begun.time + path.duration
-        if over is not None:
-            now = np.where(over, path.begun.time, now)
+        now = _end_of(path, over)
         arrivals = before.arrivals + lines.arrive(now)
         verified, arrived = path.verified, lines.shaped("arrived")
         absent = before.idle & ~verified & (arrived >= now[:, None])
@@ -203,15 +212,21 @@ class Ending:
         return self._lines.overdue(now, copies)
 
 
+def _end_of(path: Course, over: BoolArray | None) -> FloatArray:
+    """When the step ends, (n,) s; in copies that are over, which have none, when it began."""
+    now: FloatArray = path.begun.time + path.duration
+    return now if over is None else np.where(over, path.begun.time, now)
+
+
 def _without(state: ContinuousState, dropped: BoolArray, idle: BoolArray) -> ContinuousState:
     """State in which the drafts of devices that dropped theirs are gone."""
-    phase = np.where(dropped, np.where(idle, IDLE, FREE), state.phase)
+    phase = np.where(dropped, np.where(idle, Phase.IDLE, Phase.FREE), state.phase)
     return state.changed(phase=phase, **_drafts_but(dropped, state))
 
 
 def _left(state: ContinuousState, absent: BoolArray, idle: BoolArray) -> ContinuousState:
     """State behind a step, in which ``absent`` devices have begun no draft, and ``idle`` ones have no request."""
-    phase = np.where(idle, IDLE, np.where(absent, FREE, state.phase))
+    phase = np.where(idle, Phase.IDLE, np.where(absent, Phase.FREE, state.phase))
     return state.changed(phase=phase, age=state.age * ~(absent | idle), **_drafts_but(absent, state))
 
 

@@ -1,14 +1,15 @@
 """What flows through the system without the barrier: state, decision, step. Batch axes lead, users K last."""
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.types import Batched, Observed, SystemState
 
 
-class Phase(IntEnum):
+class Phase:
     """What a device does at the end of a verification.
+
+    Plain numbers: NumPy asks an ``Enum`` for attributes that it lacks, and drops a Ctrl-C that comes meanwhile.
 
     Attributes
     ----------

@@ -13,6 +13,7 @@ import torch as th
 from agents import AGENTS
 from agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
 from agents.commands import train as train_command
+from agents.curve import CURVE, ROUNDS, points
 from multispin_env.commands.main import main
 from multispin_env.evaluation.comparison import Row
 
@@ -54,6 +55,8 @@ def test_a_run_leaves_everything(trained):
     }
     assert expected <= names
     assert list((folder / "tensorboard").iterdir())
+    assert rounds(folder) == sorted(set(rounds(folder)))
+    assert rounds(folder)[-1] >= 6000
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["seed"] == 1
     assert config["versions"]["torch"]
@@ -61,6 +64,11 @@ def test_a_run_leaves_everything(trained):
     assert {"optimal", "algorithm1", "fixed", "p2p", "centralized", "ppo (residual)"} <= {row.name for row in rows}
     assert "of optimum" in printed
     assert f"{rows[0].mean:.2f}" in printed
+
+
+def rounds(folder):
+    """Rounds trained before each validation of a run."""
+    return points(folder / CURVE, ROUNDS)[0]
 
 
 def test_evaluate_repeats_the_table(trained, tmp_path, capsys):
@@ -75,6 +83,12 @@ def test_evaluate_elsewhere(trained, capsys):
     arguments = [str(folder), "--num-users", "5", "--scenario", "qwen3.5", "--states", "20"]
     assert main(["evaluate", *arguments, "--env", "MultiSpin/Homogeneous-v0"]) == 0
     assert "qwen3.5, K = 5" in capsys.readouterr().out
+
+
+def test_evaluate_under_a_law_of_the_other_kind_says_why_not(trained, refused):
+    said = refused("evaluate", [str(trained[0]), "--server", "a100-32b"])
+    assert said.startswith("multispin evaluate: server: expected a law of verification that charges drafts alone")
+    assert "'llama2 on a100-32b', which charges tokens too" in said
 
 
 def test_same_seed_same_weights(trained, tmp_path):
@@ -92,9 +106,28 @@ def test_resume_goes_on(trained, tmp_path):
     assert main(["train", "--resume", str(folder), "--timesteps", "10000"]) == 0
     after = load_checkpoint(folder)
     assert before < 10_000 <= after.num_timesteps
+    assert rounds(folder) == sorted(set(rounds(folder)))
+    assert rounds(folder)[: len(rounds(trained[0]))] == rounds(trained[0])
     kept = [(folder / name).read_bytes() for name in (CHECKPOINT, MODEL, "curve.csv")]
     assert main(["train", "--resume", str(folder)]) == 0  # its own budget of 6,000 is used up
     assert [(folder / name).read_bytes() for name in (CHECKPOINT, MODEL, "curve.csv")] == kept
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors.part", "curve.csv", "table.csv", "tensorboard", ".lock"])
+def test_a_run_with_links_is_refused(name, trained, tmp_path, refused):
+    """A stranger may have laid them to files of the user."""
+    folder, outside = tmp_path / "copy", tmp_path / "outside"
+    shutil.copytree(trained[0], folder)
+    if name == "tensorboard":
+        shutil.move(folder / name, outside)
+    else:
+        outside.write_bytes(trained[0].joinpath("curve.csv").read_bytes())
+        (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(outside)
+    before = outside.read_bytes() if outside.is_file() else sorted(outside.iterdir())
+    said = f"run: expected a folder without links, got {str(folder / name)!r}"
+    assert said in refused("train", ["--resume", str(folder), "--timesteps", "10000"])
+    assert before == (outside.read_bytes() if outside.is_file() else sorted(outside.iterdir()))
 
 
 def test_sac_trains(tmp_path):
@@ -116,6 +149,19 @@ def test_signal_leaves_a_checkpoint_that_resumes(tmp_path, number):
     assert f"stopped by {number.name}; continue with: python train.py --resume" in printed.replace("\n", " ")
     done = load_checkpoint(tmp_path / "cut").num_timesteps
     assert main(["train", "--resume", str(tmp_path / "cut"), "--timesteps", str(done + 4000)]) == 0
+
+
+def test_a_run_is_trained_by_one_process_until_that_ends(tmp_path, refused):
+    folder = tmp_path / "run"
+    command = [sys.executable, str(ROOT / "train.py"), "--name", str(folder), "--minutes", "5", *TINY]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (folder / CHECKPOINT).exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        said = f"folder: expected a folder that no other process writes to, got {str(folder)!r}"
+        assert said in refused("train", ["--resume", str(folder)])
+        process.kill()
+    assert main(["train", "--resume", str(folder), "--timesteps", "1"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from scipy import integrate, optimize
 
 import multispin_env as ms
 from multispin_env.controllers.continuous.bound_channel import DEEPEST, fading_states
+from multispin_env.controllers.continuous.bound_program import Program
 from multispin_env.solver.problem import user_times
 
 LAWS = {
@@ -246,6 +247,22 @@ STATE = ms.sample_state(ms.Scenario.preset("llama2", num_users=2), np.random.def
 def test_errors(options, message):
     with pytest.raises(ValueError, match=message):
         ms.rate_bound(ms.Scenario.preset("llama2", num_users=2), STATE, **options)
+
+
+@pytest.mark.parametrize(
+    ("users", "longest", "options", "message"),
+    [
+        (257, 25, {}, "num_users of rate_bound: expected an integer in 1..256, got 257"),
+        (200, 10_000, {}, "max_draft_length of rate_bound for 200 devices: expected an integer in 1..1309, got 10000"),
+        (20, 1000, {"mean_gain": 1.0, "channel": "independent"}, "max_draft_length .* in 1..545, got 1000"),
+    ],
+)
+def test_programs_that_are_too_large_are_refused_at_once(users, longest, options, message, monkeypatch):
+    monkeypatch.setattr(Program, "variables", None)  # none is made
+    scenario = ms.Scenario.preset("llama2", num_users=users, max_draft_length=longest)
+    state = ms.sample_state(scenario, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=message):
+        ms.rate_prices(scenario, state, **options)
 
 
 def test_errors_of_system_and_state():

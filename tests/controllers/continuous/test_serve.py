@@ -1,10 +1,13 @@
 """Runs repeat copy by copy, count what they say, and servers without devices that draft make what formulas say."""
 
+import sys
+
 import numpy as np
 import pytest
 
 import multispin_env as ms
 from multispin_env.controllers.continuous.server_only import SERVER_ONLY
+from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.tokens import expected_tokens
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
@@ -81,6 +84,17 @@ def test_a_server_that_drafts_makes_what_the_formula_says(length):
     np.testing.assert_allclose(run.pooled.gap, step, rtol=1e-9)
 
 
+def test_rates_that_are_too_large_are_refused_before_anything_is_drawn(monkeypatch):
+    monkeypatch.setattr(ContinuousCore, "seed", None)
+    for options in ({"rate": 1e9}, {"rate": 4.2e6}, {"rate": (1.0, 1e9)}):
+        with pytest.raises(
+            ValueError, match=r"rate: expected at most 4.194e\+06 requests/s, .* 67,108,864 requests, got"
+        ):
+            ms.serve(GREEDY, workload(**options), copies=2, **SHORT)
+    monkeypatch.undo()
+    assert ms.serve(GREEDY, workload("think", rate=1e9), copies=2, **SHORT).tokens.any()  # devices wait for answers
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
@@ -95,3 +109,30 @@ def test_a_server_that_drafts_makes_what_the_formula_says(length):
 def test_bad_arguments_are_one_sentence(bad, message):
     with pytest.raises(ValueError, match=message):
         ms.serve(GREEDY, workload(), **{"copies": 2, **SHORT, **bad})
+
+
+@pytest.mark.parametrize("name", ["load-aware", "greedy+deadlines"])
+def test_no_function_of_a_run_loses_an_interrupt(name):
+    """Ctrl-C comes between two lines of Python anywhere, also where NumPy calls back and drops what is raised."""
+    controller, asked = ms.make_controller(name, SCENARIO), workload()
+    reached = set()
+
+    def run(wanted=None):
+        def interrupt(frame, event, _):
+            if event == "call":
+                reached.add(frame.f_code)
+                if frame.f_code is wanted:
+                    raise KeyboardInterrupt
+
+        sys.setprofile(interrupt)
+        try:
+            ms.serve(controller, asked, copies=2, warm_up=0.2, horizon=0.5)
+        finally:
+            sys.setprofile(None)
+
+    run()  # what is kept is made now
+    reached.clear()
+    run()
+    for wanted in sorted(reached, key=repr):
+        with pytest.raises(KeyboardInterrupt):
+            run(wanted)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import reference
 from scipy.optimize import minimize_scalar
 
 import multispin_env as ms
@@ -25,6 +26,23 @@ def test_relaxed_length_solves_its_own_problem(scenario, rng):
         top = phi[0] / draft[k] * (1 - 1e-9)
         best = minimize_scalar(loss, bounds=(0, top), method="bounded", options={"xatol": 1e-8}).x
         assert abs(lengths[k] - np.clip(best, 1, 200)) <= 0.5 + 1e-4
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("impossible", [0.0, 5e-324, 1e-300])
+@pytest.mark.parametrize("law", [{}, {"server": "a100-32b"}, {"server": "a100-32b", "padded_verification": True}])
+def test_drafts_that_are_never_accepted_are_as_short_as_they_may_be(law, impossible, rng):
+    for low, rest in ((0, []), (1, []), (1, [0.9]), (1, [1.0])):
+        alpha = np.array([impossible, impossible, *rest])
+        scenario = ms.Scenario.preset(
+            "llama2", num_users=len(alpha), min_draft_length=low, max_draft_length=5, total_bandwidth=1e6
+        ).replace(**law)
+        drawn = ms.sample_state(scenario, rng)
+        state = ms.SystemState(drawn.draft_time, drawn.spectral_efficiency, alpha)
+        decision = ms.make_controller("algorithm1", scenario)(state)
+        assert decision.draft_length[:2].tolist() == [low, low]
+        found = float(ms.expected_outcome(scenario, state, decision).goodput)
+        assert found == pytest.approx(reference.best_goodput(scenario, state), rel=1e-9)
 
 
 def test_finer_grid_is_not_worse_on_average(scenario, rng):

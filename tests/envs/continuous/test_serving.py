@@ -237,9 +237,14 @@ def test_both_checkers_where_tokens_take_time(server):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"load": 0}, r"^load: expected a number > 0, or a pair \(low, high\) of them with low ≤ high, got 0$"),
-        ({"load": (0.9, 0.2)}, r"^load: expected a number > 0, or a pair .*, got \(0.9, 0.2\)$"),
-        ({"load": float("nan")}, r"^load: expected a number > 0, or a pair .*, got nan$"),
+        (
+            {"load": 0},
+            r"^load: expected a number in \(0, 1000\], or a pair \(low, high\) of them with low ≤ high, got 0$",
+        ),
+        ({"load": 1e9}, r"^load: expected a number in \(0, 1000\], or a pair .*, got 1000000000.0$"),
+        ({"load": (1.0, 1e9)}, r"^load: expected a number in \(0, 1000\], or a pair .*, got \(1.0, 1000000000.0\)$"),
+        ({"load": (0.9, 0.2)}, r"^load: expected a number in \(0, 1000\], or a pair .*, got \(0.9, 0.2\)$"),
+        ({"load": float("nan")}, r"^load: expected a number in \(0, 1000\], or a pair .*, got nan$"),
         ({"arrivals": "poison"}, r"^arrivals: expected one of \[.*\], got 'poison'; did you mean 'poisson'\?$"),
         ({"arrivals": "gamma", "burstiness": 0.0}, r"^burstiness: expected a finite number in .*, got 0.0$"),
         ({"burstiness": 0.5}, r"^burstiness: expected None, since neither arrivals nor lengths take it, got 0.5$"),

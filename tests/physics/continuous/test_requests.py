@@ -277,6 +277,32 @@ def test_a_refused_order_drops_nothing(closed):
         same(tried.state, other.state)
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_refusal_of_too_many_requests_changes_nothing(closed, monkeypatch):
+    scenario, workload = ms.Scenario.preset("llama2", num_users=3), Wild(closed, gap=0.01)
+    tried, other = (served_core(scenario, workload) for _ in range(2))
+    good = replace(GOOD, draft_length=GOOD.draft_length[:1], join=GOOD.join[:1])
+    refused = 0
+    for step in range(60):
+        before, most = tried.state, lines.MOST_REQUESTS
+        drop = (before.demand.output > 0) & [True, False, False] & (step % 3 > 0)
+        decision, kept = replace(good, drop=drop), tried.state.copy()
+        monkeypatch.setattr(lines, "MOST_REQUESTS", 0)  # no more than the first ones, and those that were drawn since
+        try:
+            outcome = tried.step(decision)
+        except ValueError as error:
+            assert "requests: expected at most" in str(error)  # noqa: PT017  (most steps need no more)
+            assert tried.state is before
+            same(tried.state, kept)
+            refused += 1
+        monkeypatch.setattr(lines, "MOST_REQUESTS", most)
+        if tried.state is before:
+            outcome = tried.step(decision)
+        same(outcome, other.step(decision))
+        same(tried.state, other.state)
+    assert refused
+
+
 def test_more_requests_than_fit_into_memory_are_refused(monkeypatch):
     monkeypatch.setattr(lines, "MOST_REQUESTS", 200)
     scenario = ms.Scenario.preset("llama2", num_users=2)

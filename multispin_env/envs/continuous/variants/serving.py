@@ -36,6 +36,9 @@ PACE = 2.0
 EBB = 2.0
 """Horizons after which requests become rare: longer than an episode, but for a verification without end."""
 
+MOST_LOAD = 1000.0
+"""Of what a system can do: all further requests are missed too, and each takes memory."""
+
 LEAST_PRICE = 1e-3
 """Of the tokens that are requested."""
 
@@ -106,8 +109,9 @@ class Serving(ContinuousVariant):
     - `acceptance_visible`, `task_visible`, `spread`, `channel_report`: what is hidden, as for `Continuous-v0`. A
       request keeps its rate to its end. If a device drops one and the draft of the next is verified in the same step,
       that draft is not counted.
-    - `load`: requested tokens/s over those of the controller `groups` on a serial uplink with endless requests, > 0,
-      default 0.6; a pair (low, high) is drawn from uniformly for each episode, so that one policy learns all loads.
+    - `load`: requested tokens/s over those of the controller `groups` on a serial uplink with endless requests, in
+      (0, 1000], default 0.6; a pair (low, high) is drawn from uniformly for each episode, so that one policy learns all
+      loads.
     - `arrivals`: `"poisson"` (default), `"gamma"`, `"think"`, `"ramp"` or `"trace"`, or what `ms.make_arrivals` makes.
     - `lengths`: `"geometric"`, `"log-normal"` or `"trace"`, or what `ms.make_lengths` makes; default `None`, those that
       the arrivals have themselves, as a trace does, else geometric ones.
@@ -252,10 +256,10 @@ def _checked_load(load: Any) -> float | tuple[float, float]:
     try:
         if len(pair) != len(("low", "high")):
             raise ValueError
-        low = check_real("load", pair[0], 0.0, open_low=True)
-        high = check_real("load", pair[1], low)
+        low = check_real("load", pair[0], 0.0, MOST_LOAD, open_low=True)
+        high = check_real("load", pair[1], low, MOST_LOAD)
     except ValueError:
-        expected = "a number > 0, or a pair (low, high) of them with low ≤ high"
+        expected = f"a number in (0, {MOST_LOAD:g}], or a pair (low, high) of them with low ≤ high"
         raise ValueError(f"load: expected {expected}, got {shown(load)}") from None
     return low if low == high else (low, high)
 
