@@ -89,7 +89,7 @@ class SimPyModel:
 def play_core(scenario: ms.Scenario, state: ms.SystemState, batches: int) -> ContinuousCore:
     """Play so many batches of all copies; their states are those of ``state`` (n, K)."""
     copies = state.draft_time.shape[0]
-    core = ContinuousCore(ContinuousSystem.of(scenario, "static"), copies, drawn=False)
+    core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel="static")), copies, drawn=False)
     core.hold(state)
     turn = np.arange(scenario.num_users) % GROUPS
     length = np.full(state.draft_time.shape, LENGTH)

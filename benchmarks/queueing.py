@@ -75,7 +75,9 @@ def simulated(
     lengths = ms.make_lengths("geometric", mean_output=mean_output)
     arrivals = ms.make_arrivals("poisson")
     workload = ms.Workload(arrivals=arrivals, lengths=lengths, rate=rate, level=ms.ServiceLevel())
-    core = ContinuousCore(ContinuousSystem.of(scenario, "static", workload=workload), copies, drawn=True)
+    core = ContinuousCore(
+        ContinuousSystem.of(scenario.replace(channel="static"), workload=workload), copies, drawn=True
+    )
     for copy, generator in enumerate(np.random.default_rng(0).spawn(copies)):
         core.seed(copy, generator)
     core.hold(state)

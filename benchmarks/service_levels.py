@@ -10,7 +10,7 @@ and stretched in time to their rate. Capacities in devices at 10 MHz, with 95 % 
 import argparse
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.capacity import MOST_USERS, ServiceCapacity, service_capacity
+from multispin_env.controllers.capacity import MOST_USERS, Capacity, capacity
 
 LEVELS = ((0.5, 0.06), (1.0, 0.1), (2.0, 0.15))
 """Limits of TTFT in seconds and of TPOT in seconds a token."""
@@ -31,14 +31,14 @@ def workload(arrivals: str, level: ms.ServiceLevel) -> ms.Workload:
     )
 
 
-def users(rule: str, preset: str, arrivals: str, ttft: float, tpot: float) -> ServiceCapacity:
+def users(rule: str, preset: str, arrivals: str, ttft: float, tpot: float) -> Capacity:
     """The most users of a rule."""
     scenario = ms.Scenario.preset(preset, num_users=START)
     asked = workload(arrivals, ms.ServiceLevel(ttft=ttft, tpot=tpot))
-    return service_capacity(rule, scenario, asked, by="users", percent=PERCENT, copies=COPIES)
+    return capacity(scenario, workload=asked, controller=rule, by="users", percent=PERCENT, copies=COPIES)
 
 
-def shown(found: ServiceCapacity) -> str:
+def shown(found: Capacity) -> str:
     """Devices, with the interval."""
     more = " or more" if found.value >= MOST_USERS else f" ({found.low:.0f} to {found.high:.0f})"
     return f"{found.value:.0f}{more}"

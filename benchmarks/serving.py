@@ -175,7 +175,9 @@ def speed(steps: int) -> None:
 def steps_per_second(system: System, rule: str | None, copies: int, steps: int) -> float:
     """Of the system with a rule, or with one order for ever."""
     workload = system.workload(0.6, ms.make_arrivals("poisson"))
-    core = ContinuousCore(ContinuousSystem.of(system.scenario, "static", workload=workload), copies, drawn=True)
+    core = ContinuousCore(
+        ContinuousSystem.of(system.scenario.replace(channel="static"), workload=workload), copies, drawn=True
+    )
     for copy in range(copies):
         core.seed(copy, np.random.default_rng(copy))
     core.reset()

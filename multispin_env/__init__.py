@@ -6,15 +6,14 @@ Gymnasium and loads neither torch nor matplotlib.
 
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import CONTROLLERS, ContinuousController, Controller, RoundsController
+from multispin_env.controllers.capacity import Capacity, capacity
 from multispin_env.controllers.continuous.bound import RatePrices, rate_bound, rate_prices
-from multispin_env.controllers.continuous.capacity import ServiceCapacity, service_capacity
 from multispin_env.controllers.continuous.modifier import MODIFIERS, Modifier
 from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate
 from multispin_env.controllers.continuous.serve import serve
 from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.controllers.rounds.capacity import capacity
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.controllers.rounds.schedule import draft_schedule
 from multispin_env.controllers.rounds.systems import (
@@ -33,8 +32,7 @@ from multispin_env.physics.acceptance.base import ACCEPTANCES
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.arrivals.base import ARRIVALS
 from multispin_env.physics.arrivals.factory import make_arrivals
-from multispin_env.physics.channels.base import CHANNELS
-from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
+from multispin_env.physics.channels import CHANNELS, clarke_correlation, doppler_frequency
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.continuous.types import (
     ContinuousDecision,
@@ -76,6 +74,7 @@ __all__ = [
     "SCENARIOS",
     "SERVERS",
     "Assumptions",
+    "Capacity",
     "CertifiedDecision",
     "Comparison",
     "ContinuousController",
@@ -103,7 +102,6 @@ __all__ = [
     "Sensitivities",
     "Served",
     "Server",
-    "ServiceCapacity",
     "ServiceLevel",
     "ServiceRun",
     "SystemState",
@@ -140,7 +138,6 @@ __all__ = [
     "sampled_outcome",
     "sensitivities",
     "serve",
-    "service_capacity",
     "unregister_environment",
     "upper_bound",
 ]

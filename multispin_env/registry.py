@@ -3,7 +3,7 @@
 Values are ``"module:attribute"`` strings, so that a table costs no import; users may also register objects.
 
 This file is left of what it names, so it says where a part is, not what it is. The module of the base of each kind
-says that: there the same table has its type, as in ``physics.channels.base``: ``CHANNELS: Registry[Channel]``. Whoever
+says that: there the same table has its type, as in ``physics.channels``: ``CHANNELS: Registry[Channel]``. Whoever
 loads a part takes the table from there.
 """
 
@@ -132,8 +132,9 @@ SERVERS: Registry[Any] = Registry(
 CHANNELS: Registry[Any] = Registry(
     "channel",
     {
-        "rayleigh": "multispin_env.physics.channels.rayleigh:RAYLEIGH",
-        "gauss-markov": "multispin_env.physics.channels.gauss_markov:GAUSS_MARKOV",
+        "static": "multispin_env.physics.channels:STATIC",
+        "independent": "multispin_env.physics.channels:INDEPENDENT",
+        "gauss-markov": "multispin_env.physics.channels:GAUSS_MARKOV",
     },
 )
 

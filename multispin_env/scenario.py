@@ -89,8 +89,11 @@ class Scenario:
         N0 in W.
     server_draft_time
         T_srv in seconds per token, of the centralized reference (ours).
-    channel, acceptance
-        Names of the fading model and of the acceptance process.
+    channel
+        Law of gains: ``"independent"``, drawn for each round, or for each cycle of a device without the barrier;
+        ``"gauss-markov"``, correlated; ``"static"``, drawn once; or another one of `CHANNELS`.
+    acceptance
+        Name of the acceptance process.
 
     Raises
     ------
@@ -121,7 +124,7 @@ class Scenario:
     transmit_snr_db: float = 23.5
     noise_power: float = 1e-10
     server_draft_time: float = 4 * MS
-    channel: str = "rayleigh"
+    channel: str = "independent"
     acceptance: str = "by-task"
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ from multispin_env.evaluation.contenders import contenders_of
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance.by_task import ByTask
 from multispin_env.physics.arrivals.gaps import GapArrivals
-from multispin_env.physics.channels.rayleigh import Rayleigh
+from multispin_env.physics.channels import Independent
 from multispin_env.registry import ENCODINGS, MODIFIERS, ORDER_ENCODINGS, SYSTEMS
 from multispin_env.reproduce.figure import FigureSpec
 
@@ -40,7 +40,7 @@ FULL, HIDDEN, WITHOUT = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptanc
 SERVING = "MultiSpin/Serving-v0"
 
 
-class Steady(Rayleigh):
+class Steady(Independent):
     """No fading at all."""
 
     def first_gain(self, mean_gain, fresh):
@@ -247,6 +247,7 @@ def test_servers(name):
 @pytest.mark.parametrize("name", with_mine(ms.CHANNELS))
 def test_channels(name):
     assert play(channel=name)["goodput"] > 0.0
+    assert play(WITHOUT, channel=name)["token_goodput"] > 0.0
     scenario = ms.Scenario.preset("llama2", channel=name)
     assert ms.sample_state(scenario, np.random.default_rng(0), 5).spectral_efficiency.min() > 0.0
 

@@ -74,7 +74,6 @@ OF_ENVIRONMENTS = [  # environment, argument, default, what its docstring says
         ("continuous:Continuous", *rest)
         for rest in (
             ("discipline", "serial", '`"serial"` (default)'),
-            ("channel_law", "independent", '`"independent"` (default)'),
             ("coherence_time", 0.5, "in seconds, > 0, default 0.5."),
             ("horizon", 20.0, "at least one verification, default 20."),
             ("rho", None, "default `None`, the rate of the controller `groups` in this scenario, measured once."),
@@ -88,10 +87,9 @@ OF_ENVIRONMENTS = [  # environment, argument, default, what its docstring says
         )
     ),
     *(
-        ("serving:Serving", name, value, "`discipline`, `channel_law`, `coherence_time`, `patience`, `action`: as for")
+        ("serving:Serving", name, value, "`discipline`, `coherence_time`, `patience`, `action`: as for")
         for name, value in (
             ("discipline", "serial"),
-            ("channel_law", "independent"),
             ("coherence_time", 0.5),
             ("patience", 2.0),
         )
@@ -159,8 +157,10 @@ OF_PARTS = [  # owner, argument, default, where it is stated, and how
     (BY_REQUEST, "spread", 0.08, BY_REQUEST, "the default is 0.08."),
     (BY_REQUEST, "mean_rounds", 16.0, BY_REQUEST, "requests never end; default 16."),
     (f"{ACCEPTANCE}.recorded:Recorded", "mean_rounds", 16.0, f"{ACCEPTANCE}.recorded:Recorded", "default 16."),
-    ("multispin_env.physics.channels.gauss_markov:GaussMarkov", "correlation", 0.9,
-     "multispin_env.physics.channels.gauss_markov:GaussMarkov", "a gain that never changes; default 0.9."),
+    ("multispin_env.physics.channels:GaussMarkov", "correlation", 0.9,
+     "multispin_env.physics.channels:GaussMarkov", "a gain that never changes; default 0.9."),
+    ("multispin_env.physics.channels:GaussMarkov", "coherence_time", 0.5,
+     "multispin_env.physics.channels:GaussMarkov", "between gains Δt apart; default 0.5."),
     ("multispin_env.physics.dynamics:sample_state", "size", None, "multispin_env.physics.dynamics:sample_state",
      "``None`` gives one without a batch axis."),
     (VECTOR, "num_envs", 1, "docs/environments.md", "| `num_envs` | 1 |"),

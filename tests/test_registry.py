@@ -9,7 +9,7 @@ from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
 from multispin_env.envs.settings import Variant
 from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.arrivals.base import Arrivals
-from multispin_env.physics.channels.base import Channel
+from multispin_env.physics.channels import Channel
 from multispin_env.physics.lengths.base import Lengths
 from multispin_env.reproduce.figure import FigureSpec
 

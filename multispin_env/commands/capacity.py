@@ -9,24 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.checks import check_integer, check_name, check_real
-from multispin_env.controllers.continuous.capacity import (
+from multispin_env.checks import check_integer, check_real
+from multispin_env.controllers.capacity import (
     COPIES,
     PERCENT,
     UNITS,
+    Capacity,
     LoadPoint,
-    ServiceCapacity,
     candidates_of,
+    capacity,
     check_question,
     rule_names,
-    service_capacity,
 )
 from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import Cells, to_csv, to_json
 from multispin_env.physics.arrivals.base import ARRIVALS
 from multispin_env.physics.arrivals.factory import make_arrivals
-from multispin_env.physics.continuous.channels import CHANNEL_LAWS
+from multispin_env.physics.channels import CHANNELS
 from multispin_env.physics.continuous.service_log import Latencies
 from multispin_env.physics.lengths.base import LENGTHS
 from multispin_env.physics.lengths.factory import make_lengths
@@ -50,7 +50,7 @@ Requests/s of K devices together; with --rate-per-user, devices, each of which s
 
 CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
 
-Found = dict[str, ServiceCapacity]
+Found = dict[str, Capacity]
 """What was found, by controller."""
 
 EXPECTED_TRIES = 10
@@ -73,7 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     _add_level(parser)
     _add_requests(parser)
-    parser.add_argument("--channel", default="independent", help=f"one of {', '.join(CHANNEL_LAWS)}, by cycle")
+    parser.add_argument("--channel", help=f"one of {', '.join(CHANNELS.names())}, by cycle (default: the scenario's)")
     parser.add_argument("--copies", type=int, default=COPIES, help=f"of the system, in parallel (default {COPIES})")
     parser.add_argument(
         "--seed", type=int, default=HELD_OUT_SEED, help=f"of devices and requests (default {HELD_OUT_SEED})"
@@ -142,7 +142,7 @@ class CapacityRow:
     e2el_p99: float
 
     @classmethod
-    def of(cls, controller: str, found: ServiceCapacity) -> "CapacityRow":
+    def of(cls, controller: str, found: Capacity) -> "CapacityRow":
         """Of a capacity."""
         head = controller, found.value, found.low, found.high, UNITS[found.by], found.verdict
         run = found.run
@@ -220,7 +220,7 @@ def _about(options: argparse.Namespace, scenario: Scenario, found: Found) -> dic
 def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload, found: Found) -> None:
     """Find the capacity of each controller, and say it at once unless standard output is for a file's content."""
     by = "rate" if options.rate_per_user is None else "users"
-    chosen = {"percent": options.percent, "copies": options.copies, "channel": options.channel, "seed": options.seed}
+    chosen = {"percent": options.percent, "copies": options.copies, "seed": options.seed}
     names = list(dict.fromkeys(options.controllers))
     check_question(workload, by, options.percent, options.copies)
     for name in names:
@@ -231,7 +231,7 @@ def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload,
     with Progress(len(names)) as progress:
         for name in names:
             report = _Report(progress.begin(name))
-            found[name] = service_capacity(name, scenario, workload, by=by, report=report, **chosen)
+            found[name] = capacity(scenario, workload=workload, controller=name, by=by, report=report, **chosen)
             if says:
                 progress.say(f"{name}: {found[name].verdict}")
 
@@ -252,8 +252,9 @@ def run(options: argparse.Namespace) -> None:
     """Search and show; after Ctrl-C, what was found until then."""
     check_outputs(options.json, options.csv)
     check_integer("seed", options.seed, 0)
-    check_name("channel", options.channel, CHANNEL_LAWS)
     scenario = chosen_scenario(options)
+    if options.channel is not None:
+        scenario = scenario.replace(channel=options.channel)
     found: Found = {}
     try:
         _search(options, scenario, _workload(options, scenario), found)

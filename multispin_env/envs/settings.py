@@ -120,9 +120,9 @@ class Variant(ABC):
         return False
 
     @property
-    def bound_law(self) -> str | None:
-        """Law of the channels with which `rate_bound` holds for its tokens over time; ``None`` where it does not."""
-        return None
+    def has_bound(self) -> bool:
+        """Whether `rate_bound` holds for its tokens over time, for the channels that it knows."""
+        return False
 
     @property
     def held_out(self) -> "Variant":

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from multispin_env.arrays import FloatArray
-from multispin_env.controllers.continuous.bound import rate_bound
+from multispin_env.controllers.continuous.bound import BOUNDED_CHANNELS, rate_bound
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.contenders import native
 
@@ -24,12 +24,13 @@ def bounds_of(episodes: Episodes) -> FloatArray | None:
     >>> bounds_of(Episodes("MultiSpin/Serving-v0", 2, "llama2", {"num_users": 3})) is None
     True
     """
-    variant: Any = native(episodes.env()).variant
-    if variant.bound_law is None:
+    played: Any = native(episodes.env())
+    channel, variant = played.scenario.channel, played.variant
+    if channel not in BOUNDED_CHANNELS or not variant.has_bound:
         return None
     old = replace(variant, channel_report="old")  # shows the mean gains, and draws the same devices
     env = episodes.env(variant=old)
     env.reset(seed=episodes.seed)
     here = native(env)
-    gain = here.observed.system.mean_gain if variant.bound_law == "rayleigh" else None
-    return rate_bound(here.scenario, here.state.system, channel_law=variant.bound_law, mean_gain=gain)
+    gain = here.observed.system.mean_gain if channel == "independent" else None
+    return rate_bound(here.scenario, here.state.system, channel=channel, mean_gain=gain)

@@ -91,18 +91,19 @@ class NoBarrierSettings(SystemSettings):
 
         The price of time, ``rho``, is for rewards alone, which nothing here shows; without one it would be measured.
         """
-        chosen: dict[str, Any] = {"channel_law": "static", "horizon": self.seconds, "rho": 1.0}
+        held: dict[str, Any] = {"channel": "static"}
+        chosen: dict[str, Any] = {"horizon": self.seconds, "rho": 1.0}
         if not self.serving:
-            return chosen
+            return held | chosen
         chosen |= {"warm_up": 0.0, "load": self.load}
         record = RUSHES.get(self.requests, self.requests)
         if record != POISSON:
             chosen |= {"arrivals": "trace", "trace": record}
         if self.requests in RUSHES:
             trace = load_trace(record)
-            stretch = Serving(**chosen).workload(scenario).rates[0] / trace.rate
+            stretch = Serving(**chosen).workload(scenario.replace(**held)).rates[0] / trace.rate
             chosen["start"] = rush_start(trace, self.seconds * stretch)
-        return chosen
+        return held | chosen
 
 
 def rush_start(trace: Trace, seconds: float) -> int:

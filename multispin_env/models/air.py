@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.physics.channels.base import CHANNELS
+from multispin_env.physics.channels import CHANNELS
 from multispin_env.physics.dynamics import UNIFORMS_PER_USER, users_from_uniforms
 from multispin_env.physics.uplink import spectral_efficiency
 from multispin_env.scenario import Scenario

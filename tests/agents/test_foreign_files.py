@@ -219,7 +219,7 @@ HUGE = 10**4000
         *(("scenario", "total_bandwidth", value) for value in (HUGE, 10**400, 1e999, float("nan"), None, {})),
         *(("scenario", field, HUGE) for field in ("kept_probabilities", "bits_per_probability", "max_draft_length")),
         ("scenario", "tasks", [[[]]]),
-        ("scenario", "channel", ["rayleigh"]),
+        ("scenario", "channel", ["independent"]),
         ("arguments", "mean_rounds", float("nan")),
         ("arguments", "half", HUGE),
         ("arguments", "x" * 10_000, 1),

@@ -66,7 +66,7 @@ def test_messages_are_no_place_for_faults():
 
 
 def test_one_seed_draws_the_same_faults():
-    drawn = [draw(ROOT, ["multispin_env/physics/channels"], 20, np.random.default_rng(seed)) for seed in (3, 3, 4)]
+    drawn = [draw(ROOT, ["multispin_env/physics/channels.py"], 20, np.random.default_rng(seed)) for seed in (3, 3, 4)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert len(set(drawn[0])) == 20
 

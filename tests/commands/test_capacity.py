@@ -14,7 +14,7 @@ import pytest
 import multispin_env as ms
 from benchmarks import service_levels
 from multispin_env.commands.main import main
-from multispin_env.controllers.continuous.capacity import LoadPoint, ServiceCapacity
+from multispin_env.controllers.capacity import Capacity, LoadPoint, _by_simulation
 
 SMALL = ["--num-users", "3", "--copies", "2", "--percent", "80", "--channel", "static"]
 LIMITS = ["--e2el", "0.5", "--e2el-per-token", "0.08"]
@@ -24,8 +24,8 @@ QUICK = [*SMALL, "--controllers", "autoregressive"]
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Runs that hold next to nothing: here only what is made of them counts."""
-    monkeypatch.setattr("multispin_env.controllers.continuous.capacity.FINE", 1.5)
-    monkeypatch.setattr(ms.service_capacity, "__kwdefaults__", ms.service_capacity.__kwdefaults__ | SHORT)
+    monkeypatch.setattr("multispin_env.controllers.capacity.FINE", 1.5)
+    monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | SHORT)
 
 
 SHORT = {"warm_up": 0.5, "horizon": 2.0, "requests": 8}
@@ -74,15 +74,15 @@ def test_limits_that_no_load_meets_are_a_sentence(capsys):
 
 
 def test_what_is_done_is_shown_and_written_after_an_interrupt(capsys, tmp_path, monkeypatch):
-    def found(name, *_, **__):
-        if name == "greedy":
+    def found(scenario, *, controller, **asked):
+        if controller == "greedy":
             assert re.search(
                 "^autoregressive: 80 % of requests", capsys.readouterr().out, re.M
             )  # as soon as it is known
             raise KeyboardInterrupt
-        return ms.service_capacity(name, *_, **__)
+        return ms.capacity(scenario, controller=controller, **asked)
 
-    monkeypatch.setattr("multispin_env.commands.capacity.service_capacity", found)
+    monkeypatch.setattr("multispin_env.commands.capacity.capacity", found)
     file = tmp_path / "table.json"
     assert main(["capacity", *QUICK, "greedy", *LIMITS, "--json", str(file)]) == 130
     (row,) = json.loads(file.read_text(encoding="utf-8"))["rows"]
@@ -93,9 +93,9 @@ def test_what_is_done_is_shown_and_written_after_an_interrupt(capsys, tmp_path, 
 def test_an_interrupt_ends_it_with_what_is_done():
     code = f"""if True:
         import signal, sys
-        import multispin_env as ms
         from multispin_env.commands.main import main
-        ms.service_capacity.__kwdefaults__ |= {SHORT}
+        from multispin_env.controllers.capacity import _by_simulation
+        _by_simulation.__kwdefaults__ |= {SHORT}
         signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background does without
         sys.exit(main({["capacity", *QUICK, "greedy", "groups", "prices", *LIMITS]}))"""
     command = [sys.executable, "-c", code]
@@ -115,16 +115,16 @@ def test_the_readme_asks_what_its_table_was_made_of(monkeypatch, capsys):
     """The first row, to the five digits of the rate."""
     asked = []
 
-    def found(rule, scenario, workload, *, report=None, **chosen):
-        asked.append((rule, scenario, workload.level, {"channel": "independent", "seed": 0} | chosen))
+    def found(scenario, *, workload, controller, report=None, **chosen):
+        asked.append((controller, scenario, workload.level, {"seed": 0} | chosen))
         asked[-1] += (f"{workload.rate:.5g}", workload.arrivals, workload.lengths)
         run = ms.serve(ms.make_controller("optimal", scenario), workload, copies=2, warm_up=0.0, horizon=1.0)
-        return ServiceCapacity(0.0, 0.0, 0.0, 90.0, "users", (LoadPoint(1.0, run),), None)
+        return Capacity(0.0, 0.0, 0.0, 90.0, "users", (LoadPoint(1.0, run),), None)
 
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^multispin (capacity (?:.*\\\n)*.*)$", readme, re.M)
-    monkeypatch.setattr("multispin_env.commands.capacity.service_capacity", found)
-    monkeypatch.setattr(service_levels, "service_capacity", found)
+    monkeypatch.setattr("multispin_env.commands.capacity.capacity", found)
+    monkeypatch.setattr(service_levels, "capacity", found)
     assert main(shlex.split(command.replace("\\\n", ""))) == 0
     for rule in ("optimal", "load-aware"):
         service_levels.users(rule, "llama2", "poisson", *service_levels.LEVELS[0])

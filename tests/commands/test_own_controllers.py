@@ -7,6 +7,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.commands.main import main
+from multispin_env.controllers.capacity import _by_simulation
 
 MODULE = """
 from dataclasses import dataclass
@@ -105,9 +106,9 @@ def test_watch(arguments, module):
 
 
 def test_capacity(capsys, monkeypatch):
-    monkeypatch.setattr("multispin_env.controllers.continuous.capacity.FINE", 1.5)
+    monkeypatch.setattr("multispin_env.controllers.capacity.FINE", 1.5)
     short = {"warm_up": 0.5, "horizon": 2.0, "requests": 8}
-    monkeypatch.setattr(ms.service_capacity, "__kwdefaults__", ms.service_capacity.__kwdefaults__ | short)
+    monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | short)
     system = ["--num-users", "2", "--copies", "2", "--percent", "50", "--channel", "static", "--e2el", "9"]
     assert main(["capacity", *system, "--controllers", "own_rules:Pairs+deadlines", "--json", "-"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]

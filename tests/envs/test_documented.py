@@ -136,7 +136,7 @@ REFUSED = {
         *({"warm_up": value} for value in (-1.0, "long", True, None, 30.0, float("nan"))),
         *({"rewarded": value} for value in ("token", 3, None)),
         *({"discipline": value} for value in ("seriell", None)),
-        *({"channel_law": value} for value in ("rayleigh", None)),
+        *({"channel": value} for value in ("rayleigh", None)),
         *({"coherence_time": value} for value in (0.0, None)),
         *({"rho": value} for value in ("high", True, 0.0, -1.0)),
         *({"patience": value} for value in ("long", -0.1)),
@@ -146,8 +146,7 @@ REFUSED = {
     "Continuous": [
         *({"optimum": value} for value in ("no", 1, None, True)),
         *({"discipline": value} for value in ("seriell", 3, None)),
-        *({"channel_law": value} for value in ("rayleigh", 3, None)),
-        *({"channel": value} for value in ("gauss-markov",)),
+        *({"channel": value} for value in ("rayleigh", 3, None)),
         *({"coherence_time": value} for value in ("long", True, None, 0.0, float("inf"))),
         *({"horizon": value} for value in ("long", True, None, 0.0, 0.01)),
         *({"rho": value} for value in ("high", True, 0.0, -1.0, float("nan"))),

@@ -15,7 +15,7 @@ def episodes(**arguments):
 
 
 def test_the_bound_is_of_the_devices_that_play():
-    some = episodes(channel_law="static")
+    some = episodes(channel="static")
     env = some.env().unwrapped
     env.reset(seed=some.seed)
     np.testing.assert_allclose(bounds_of(some), ms.rate_bound(env.scenario, env.state.system), rtol=1e-12)
@@ -24,14 +24,14 @@ def test_the_bound_is_of_the_devices_that_play():
 @pytest.mark.parametrize("law", ["independent", "static"])
 @pytest.mark.parametrize("name", ["groups", "optimal"])
 def test_rules_stay_below_it(law, name):
-    some = episodes(channel_law=law)
+    some = episodes(channel=law)
     assert some.values(name).mean() < bounds_of(some).mean()
 
 
 @pytest.mark.parametrize(
     ("env_id", "arguments"),
     [
-        (CONTINUOUS, {"channel_law": "gauss-markov"}),
+        (CONTINUOUS, {"channel": "gauss-markov"}),
         (CONTINUOUS, {"acceptance_visible": False}),
         ("MultiSpin/Serving-v0", {}),
         ("MultiSpin/Fair-v0", {}),

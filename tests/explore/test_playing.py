@@ -5,7 +5,7 @@ import pytest
 from multispin_env.evaluation.cases.episodes import Episodes
 from tests.explore.test_timelines import played
 
-ARGUMENTS = {"channel_law": "static", "horizon": 2.0}
+ARGUMENTS = {"channel": "static", "horizon": 2.0}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_array, check_bool, check_integer, check_name, require
-from multispin_env.controllers.continuous.bound_channel import STATES, rayleigh_states
+from multispin_env.controllers.continuous.bound_channel import STATES, fading_states
 from multispin_env.controllers.continuous.bound_program import Solution
 from multispin_env.controllers.continuous.bound_rows import Rates, System, add_set, add_times, rates_of, useful_sets
 from multispin_env.controllers.continuous.bound_tight import add_idle, add_skips, kinds_of, solve_with_uploads
@@ -17,17 +17,14 @@ from multispin_env.physics.validation import checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.problem import user_times
 
-CHANNEL_LAWS = ("static", "rayleigh")
-"""How channels change that `rate_bound` knows."""
+BOUNDED_CHANNELS = ("static", "independent")
+"""Laws of channels that `rate_bound` knows. Of a correlated one, a policy can wait for the better states."""
 
 MOST_USERS = 256
 """Devices: the program of more takes many minutes."""
 
 MOST_CYCLES = 2**18
 """Kinds of cycles, by device, state of its channel and length: the program of more takes more than a gigabyte."""
-
-NO_BOUND = "gauss-markov"
-"""A channel that a policy can wait for, so that the share of its states is no longer given."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +55,7 @@ def rate_bound(
     scenario: Scenario,
     state: SystemState,
     *,
-    channel_law: str = "static",
+    channel: str = "static",
     mean_gain: FloatArray | None = None,
     tight: bool = False,
 ) -> FloatArray:
@@ -77,11 +74,11 @@ def rate_bound(
         counts as one that is not, which leaves the bound valid. A round trip delays the draft of each cycle.
     state
         Arrays (..., K).
-    channel_law
-        ``"static"``: the spectral efficiencies of the state hold for ever. ``"rayleigh"``: each cycle of a device draws
-        a gain of its own, exponential with its mean gain; the spectral efficiencies of the state are not used.
+    channel
+        ``"static"``: the spectral efficiencies of the state hold for ever. ``"independent"``: each cycle of a device
+        draws a gain of its own, exponential with its mean gain; the spectral efficiencies of the state are not used.
     mean_gain
-        H̄ (..., K) > 0, for ``"rayleigh"`` only.
+        H̄ (..., K) > 0, for ``"independent"`` only.
     tight
         Whether to count also what devices miss in batches that they sit out, which is slow: static channels only.
 
@@ -93,8 +90,8 @@ def rate_bound(
     Raises
     ------
     ValueError
-        For a bad state, an unknown channel law, or one that has no bound, such as a correlated channel. For a system
-        that is too large: more than 256 devices, or with fading fewer if drafts may be long.
+        For a bad state, a channel that has no bound, such as a correlated one, or a system that is too large: more than
+        256 devices, or with fading fewer if drafts may be long.
 
     Examples
     --------
@@ -105,14 +102,14 @@ def rate_bound(
     >>> bool(ms.rate_bound(scenario, state) > barrier)
     True
     """
-    return rate_prices(scenario, state, channel_law=channel_law, mean_gain=mean_gain, tight=tight).bound
+    return rate_prices(scenario, state, channel=channel, mean_gain=mean_gain, tight=tight).bound
 
 
 def rate_prices(
     scenario: Scenario,
     state: SystemState,
     *,
-    channel_law: str = "static",
+    channel: str = "static",
     mean_gain: FloatArray | None = None,
     tight: bool = False,
 ) -> RatePrices:
@@ -129,13 +126,13 @@ def rate_prices(
     True
     """
     state = checked_state(scenario, state)
-    _check_law(scenario, channel_law, tight)
-    _check_size(scenario, channel_law)
-    gains = _checked_gains(mean_gain, channel_law, state.draft_time.shape)
+    _check_channel(scenario, channel, tight)
+    _check_size(scenario, channel)
+    gains = _checked_gains(mean_gain, channel, state.draft_time.shape)
     draft_time, token_time = user_times(scenario, state)
     shape, users = draft_time.shape[:-1], scenario.num_users
     flat = [array.reshape(-1, users) for array in (draft_time, token_time, state.acceptance_rate, gains)]
-    found = [_priced(scenario, *row, fading=channel_law == "rayleigh", tight=tight) for row in zip(*flat, strict=True)]
+    found = [_priced(scenario, *row, fading=channel == "independent", tight=tight) for row in zip(*flat, strict=True)]
     bound, server, uplink, device = (
         (np.array(parts) for parts in zip(*found, strict=True)) if found else [np.empty(0)] * 4
     )
@@ -147,36 +144,31 @@ def rate_prices(
     )
 
 
-def _check_law(scenario: Scenario, channel_law: str, tight: bool) -> None:
-    if channel_law == NO_BOUND:
-        raise ValueError(
-            f"channel_law: expected one of {list(CHANNEL_LAWS)}, got {NO_BOUND!r}, a correlated channel, of which a "
-            "policy can wait for the better states"
-        )
-    check_name("channel_law", channel_law, CHANNEL_LAWS)
-    if check_bool("tight", tight) and channel_law != "static":
-        raise ValueError(f"tight: expected False unless channels are static, got True with {channel_law!r}")
+def _check_channel(scenario: Scenario, channel: str, tight: bool) -> None:
+    check_name("channel", channel, BOUNDED_CHANNELS)
+    if check_bool("tight", tight) and channel != "static":
+        raise ValueError(f"tight: expected False unless channels are static, got True with {channel!r}")
     if tight and _costs_tokens(scenario):
         raise ValueError("tight: expected False where a pass takes longer for each of its tokens, got True")
 
 
-def _check_size(scenario: Scenario, channel_law: str) -> None:
+def _check_size(scenario: Scenario, channel: str) -> None:
     """``ValueError`` for a program that takes too much time or memory."""
     check_integer("num_users of rate_bound", scenario.num_users, 1, MOST_USERS)
-    states = STATES if channel_law == "rayleigh" else 1
+    states = STATES if channel == "independent" else 1
     most = MOST_CYCLES // (scenario.num_users * states) - 1
     check_integer(
         f"max_draft_length of rate_bound for {scenario.num_users} devices", scenario.max_draft_length, 1, most
     )
 
 
-def _checked_gains(mean_gain: FloatArray | None, channel_law: str, shape: tuple[int, ...]) -> FloatArray:
-    if channel_law == "static":
+def _checked_gains(mean_gain: FloatArray | None, channel: str, shape: tuple[int, ...]) -> FloatArray:
+    if channel == "static":
         if mean_gain is not None:
             raise ValueError("mean_gain: expected None for channels that are static, got an array")
         return np.ones(shape)
     if mean_gain is None:
-        raise ValueError(f"mean_gain: expected an array of {shape} for {channel_law!r}, got None")
+        raise ValueError(f"mean_gain: expected an array of {shape} for {channel!r}, got None")
     array = check_array("mean_gain", mean_gain)
     require("mean_gain", array, array > 0.0, "numbers > 0")
     try:
@@ -202,7 +194,7 @@ def _priced(
     """Bound and prices of server, uplink and devices (K,) of one instance; times are in units of the shortest pass."""
     air, probability = token_time[:, None], np.ones((len(token_time), 1))
     if fading:
-        air, probability = rayleigh_states(scenario, mean_gain)
+        air, probability = fading_states(scenario, mean_gain)
     lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
     least, lines = _law(scenario)
     unit = least[0]

@@ -17,7 +17,7 @@ POINTS = 64
 """Points of the quadrature between two states."""
 
 
-def rayleigh_states(scenario: Scenario, mean_gain: FloatArray) -> tuple[FloatArray, FloatArray]:
+def fading_states(scenario: Scenario, mean_gain: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Air times u (K, m) of a token and their probabilities p (K, m), for mean gains H̄ (K,).
 
     The first state is u = 0. A cycle between two states counts as a share of each, so that the mean of u stays. Deeper

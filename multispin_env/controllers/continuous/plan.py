@@ -71,7 +71,7 @@ class Plan(ContinuousController):
         keys = [key_of(self.scenario, state.system[copy]) for copy in range(len(state.batch))]
         unknown = [copy for copy, key in enumerate(keys) if key not in self._tables]
         if unknown and (state.batch[unknown] > 0).any():
-            raise ValueError("channel_law: expected 'static' for the controller 'plan', got devices that have changed")
+            raise ValueError("channel: expected 'static' for the controller 'plan', got devices that have changed")
         stored = StoredTables.load() if unknown and self.stored else StoredTables({})
         new = []
         for copy in unknown:

@@ -71,7 +71,7 @@ def long_run_rate(
     warm_up, horizon
         Simulated seconds.
     channel
-        Law of gains by cycle, one of `CHANNEL_LAWS`: ``"static"``, ``"independent"``, ``"gauss-markov"``.
+        Law of gains, one of `CHANNELS`: ``"static"``, ``"independent"``, ``"gauss-markov"``.
     seed
         Of the fading; copy i of a batch has the same in every call, so that controllers can be compared.
 
@@ -164,7 +164,7 @@ class Totals:
 
 
 def _held(controller: Controller[Any, Any], state: SystemState, channel: str, seed: int) -> ContinuousCore:
-    system = ContinuousSystem.of(controller.scenario, channel, controller.discipline)
+    system = ContinuousSystem.of(controller.scenario.replace(channel=channel), controller.discipline)
     core = ContinuousCore(system, len(state.draft_time), drawn=False)
     for copy, generator in enumerate(np.random.default_rng(seed).spawn(core.num_copies)):
         core.seed(copy, generator)

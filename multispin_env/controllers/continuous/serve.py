@@ -6,7 +6,7 @@ import numpy as np
 
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import Controller
-from multispin_env.physics.continuous.channels import GaussMarkovInTime
+from multispin_env.physics.channels import GaussMarkov
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.lines import MOST_REQUESTS
 from multispin_env.physics.continuous.service import Ending
@@ -26,8 +26,8 @@ def serve(
     copies: int = COPIES,
     warm_up: float = WARM_UP,
     horizon: float = HORIZON,
-    channel: str = "independent",
-    coherence_time: float = GaussMarkovInTime.coherence_time,
+    channel: str | None = None,
+    coherence_time: float = GaussMarkov.coherence_time,
     state: SystemState | None = None,
     seed: int = 0,
 ) -> ServiceRun:
@@ -48,7 +48,7 @@ def serve(
     warm_up, horizon
         Simulated seconds.
     channel
-        Law of gains by cycle, one of `CHANNEL_LAWS`: ``"independent"``, ``"static"``, ``"gauss-markov"``.
+        Law of gains, one of `CHANNELS`; ``None`` means that of the scenario.
     coherence_time
         Seconds > 0, of ``"gauss-markov"``.
     state
@@ -90,7 +90,8 @@ def serve(
     check_real("horizon", horizon, 0.0, open_low=True)
     check_integer("seed", seed, 0)
     _check_requests(workload, copies, warm_up + horizon)
-    system = ContinuousSystem.of(controller.scenario, channel, controller.discipline, coherence_time, workload)
+    scenario = controller.scenario if channel is None else controller.scenario.replace(channel=channel)
+    system = ContinuousSystem.of(scenario, controller.discipline, coherence_time, workload)
     held = None if state is None else _checked(controller, state, copies)
     return serve_in(system, controller, copies, warm_up, horizon, seed, held)
 

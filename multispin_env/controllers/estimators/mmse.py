@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.estimators.channel import ChannelEstimator
-from multispin_env.physics.channels.gauss_markov import predictive_mean
+from multispin_env.physics.channels import predictive_mean
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.estimators.channel import ChannelEstimator
-from multispin_env.physics.channels.gauss_markov import predictive_quantile
+from multispin_env.physics.channels import predictive_quantile
 
 
 @dataclass(frozen=True, eq=False)

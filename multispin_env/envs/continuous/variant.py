@@ -28,7 +28,7 @@ from multispin_env.envs.observations import MIDDLE
 from multispin_env.envs.page import page
 from multispin_env.envs.rendering.renderers import Film, renderers
 from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Told
-from multispin_env.physics.continuous.channels import CHANNEL_LAWS, GaussMarkovInTime
+from multispin_env.physics.channels import GaussMarkov
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.continuous.uplink import DISCIPLINES, discipline_of
@@ -64,8 +64,7 @@ class ContinuousVariant(PartlyHidden):
     """Entries of the observation beside ``shared``; all are always shown."""
 
     discipline: str = "serial"
-    channel_law: str = "independent"
-    coherence_time: float = GaussMarkovInTime.coherence_time
+    coherence_time: float = GaussMarkov.coherence_time
     horizon: float = 20.0
     rho: float | None = None
     patience: float | None = 2.0
@@ -73,7 +72,6 @@ class ContinuousVariant(PartlyHidden):
 
     def __post_init__(self) -> None:
         check_name("discipline", self.discipline, DISCIPLINES)
-        check_name("channel_law", self.channel_law, CHANNEL_LAWS)
         check_real("coherence_time", self.coherence_time, 0.0, open_low=True)
         check_real("horizon", self.horizon, 0.0, open_low=True)
         if self.rho is not None:
@@ -85,17 +83,12 @@ class ContinuousVariant(PartlyHidden):
         self.check_hidden()
 
     def system(self, scenario: Scenario) -> ContinuousSystem:
-        """What does not change while time passes; ``ValueError`` where the scenario names a channel by round."""
+        """What does not change while time passes."""
         return self.endless(scenario)
 
     def endless(self, scenario: Scenario) -> ContinuousSystem:
         """The same, with requests that never end."""
-        if scenario.channel != Scenario.channel:
-            raise ValueError(
-                f"channel: expected {Scenario.channel!r}, since channel_law says how channels change here, "
-                f"got {scenario.channel!r}"
-            )
-        system = ContinuousSystem.of(scenario, self.channel_law, self.discipline, self.coherence_time)
+        system = ContinuousSystem.of(scenario, self.discipline, self.coherence_time)
         return system if self.acceptance_visible else replace(system, acceptance=self.hidden_acceptance)
 
     def contender(self, scenario: Scenario, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:
@@ -148,16 +141,13 @@ class ContinuousVariant(PartlyHidden):
         return Assumptions(*known, self._correlation(scenario), int(self.late_reports))
 
     def _correlation(self, scenario: Scenario) -> float:
-        """Of the channels of a device's cycles, where reports are old.
+        """Of the channels of a device's cycles, where reports are old; 0 for laws that are not known here.
 
         Where they change with time, over that of a draft of 4 tokens and of the verification of all.
         """
-        if not self.late_reports or self.channel_law == "independent":
-            return 0.0
-        if self.channel_law == "static":
-            return 1.0
         cycle = MIDDLE * scenario.mean_draft_time + scenario.verification_time
-        return math.exp(-cycle / self.coherence_time)
+        known = {"static": 1.0, "gauss-markov": math.exp(-cycle / self.coherence_time)}
+        return known.get(scenario.channel, 0.0) if self.late_reports else 0.0
 
     @classmethod
     def page(cls) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replaced
 from multispin_env.physics.acceptance.base import ACCEPTANCES, Acceptance
 from multispin_env.physics.acceptance.requests import Requests
+from multispin_env.physics.channels import CHANNELS, Channel, GaussMarkov
 from multispin_env.physics.continuous.calendar import Course, course
-from multispin_env.physics.continuous.channels import CycleChannel, GaussMarkovInTime, channel_law
 from multispin_env.physics.continuous.lines import Lines, Requested
 from multispin_env.physics.continuous.service import Closing, Ending, Endless, Service
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousOutcome, ContinuousState, Phase
@@ -33,9 +33,9 @@ class ContinuousSystem:
     Parameters
     ----------
     scenario
-        Devices, radio, server, tasks. Its ``channel`` is not read: `channel` is.
+        Devices, radio, server, tasks.
     channel
-        Law of gains by cycle.
+        How gains change from a cycle of a device to its next.
     uplink
         How uploads share the band.
     acceptance
@@ -45,7 +45,7 @@ class ContinuousSystem:
     """
 
     scenario: Scenario
-    channel: CycleChannel
+    channel: Channel
     uplink: UplinkDiscipline
     acceptance: Acceptance
     workload: Requested | None = None
@@ -54,15 +54,14 @@ class ContinuousSystem:
     def of(
         cls,
         scenario: Scenario,
-        channel: str = "independent",
         discipline: str = "serial",
-        coherence_time: float = GaussMarkovInTime.coherence_time,
+        coherence_time: float = GaussMarkov.coherence_time,
         workload: Requested | None = None,
     ) -> "ContinuousSystem":
-        """From names; ``ValueError`` for an unknown one."""
-        acceptance = ACCEPTANCES.load(scenario.acceptance)
-        law = channel_law(channel, coherence_time)
-        return cls(scenario, law, discipline_of(discipline), acceptance, workload)
+        """From names; ``ValueError`` for an unknown one. The coherence time, in seconds, is of ``"gauss-markov"``."""
+        name = scenario.channel
+        channel = GaussMarkov(coherence_time=coherence_time) if name == "gauss-markov" else CHANNELS.load(name)
+        return cls(scenario, channel, discipline_of(discipline), ACCEPTANCES.load(scenario.acceptance), workload)
 
 
 class ContinuousCore:
@@ -92,7 +91,7 @@ class ContinuousCore:
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
         self._devices = CopyStreams(device_rows, num_copies, EPISODES)
         cycles = num_copies * scenario.num_users
-        self._fading = CopyStreams(system.channel.draw, cycles, CYCLES, apart=True)
+        self._fading = CopyStreams(partial(system.channel.draw, num_users=1), cycles, CYCLES, apart=True)
         self._tokens = (
             CopyStreams(partial(user_exponentials, num_users=1), cycles, CYCLES, apart=True) if drawn else None
         )
@@ -139,7 +138,7 @@ class ContinuousCore:
             replaced(old, chosen, new) for old, new in zip(self.requests, requests, strict=True)
         )
         rows = self._fading.read(cells.reshape(-1))
-        gain = self.system.channel.first_gain(drawn.mean_gain, rows.reshape(*cells.shape, -1))
+        gain = self.system.channel.first_gain(drawn.mean_gain.reshape(-1, 1), rows).reshape(cells.shape)
         self._gain, self._gain_at[chosen] = replaced(self._gain, chosen, gain), 0.0
         state = self.state
         for array in (state.phase, state.draft_length, state.drafting_left, state.air_left, state.age, state.aim):
@@ -244,9 +243,9 @@ class ContinuousCore:
 
     def _later_efficiency(self, state: ContinuousState, cells: IntArray) -> FloatArray:
         now = np.repeat(state.time, state.age.shape[-1]).take(cells)
-        elapsed = now - self._gain_at.take(cells)
-        mean, old = (array.take(cells) for array in (self.users.mean_gain, self._gain))
-        gain = self.system.channel.next_gain(old, mean, elapsed, self._fading.read(cells))
+        elapsed = (now - self._gain_at.take(cells))[:, None]  # each device is a batch of one
+        mean, old = (array.take(cells)[:, None] for array in (self.users.mean_gain, self._gain))
+        gain = self.system.channel.next_gain(old, mean, self._fading.read(cells), elapsed)[:, 0]
         self._gain, self._gain_at = self._gain.copy(), self._gain_at.copy()
         put(self._gain, cells, gain)
         put(self._gain_at, cells, now)

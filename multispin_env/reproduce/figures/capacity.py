@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.controllers.continuous.capacity import MOST_USERS, ServiceCapacity, service_capacity
+from multispin_env.controllers.capacity import MOST_USERS, Capacity, capacity
 from multispin_env.evaluation.table import Cells
 from multispin_env.physics.arrivals.factory import make_arrivals
 from multispin_env.physics.lengths.factory import make_lengths
@@ -79,10 +79,10 @@ def _row(scale: Scale, preset: str, server: str, system: str) -> CapacityRow:
     people = Workload(
         rate=START / THINK, arrivals=make_arrivals("think"), lengths=make_lengths("geometric"), level=level
     )
-    found = service_capacity(
-        system,
+    found = capacity(
         scenario,
-        people,
+        workload=people,
+        controller=system,
         by="users",
         copies=scale.pick((COPIES,), (QUICK_COPIES,))[0],
         warm_up=scale.pick((WARM_UP,), (QUICK_WARM_UP,))[0],
@@ -94,7 +94,7 @@ def _row(scale: Scale, preset: str, server: str, system: str) -> CapacityRow:
     return CapacityRow(preset, server or "paper", per_token, system, *_numbers(found))
 
 
-def _numbers(found: ServiceCapacity) -> tuple[float, float, float, bool, float, float, float]:
+def _numbers(found: Capacity) -> tuple[float, float, float, bool, float, float, float]:
     run, value = found.run, (found.value, found.low, found.high, found.value >= MOST_USERS)
     if run is None:
         return (*value, 0.0, 0.0, 0.0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from multispin_env.controllers.rounds.capacity import capacity
+from multispin_env.controllers.capacity import capacity
 from multispin_env.controllers.rounds.systems import autoregressive_goodput, colocated_goodput
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.statistics import mean_interval
@@ -107,7 +107,7 @@ def winner_of(values: Mapping[str, float]) -> str:
 @lru_cache(maxsize=256)
 def _capacities(preset: str, server: str, payload: str, seed: int, states: int) -> tuple[int, ...]:
     scenario = _scenario(preset, server, payload, SHOWN_BUDGET)
-    return tuple(capacity(scenario, TPOT, system, states, seed) for system in SYSTEMS)
+    return tuple(capacity(scenario, tpot=TPOT, system=system, states=states, seed=seed) for system in SYSTEMS)
 
 
 def draw(rows: Sequence[PayRow], figure: Any) -> None:

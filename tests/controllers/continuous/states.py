@@ -20,7 +20,7 @@ def core_for(controller, copies, channel=None, seed=0):
     """Copies that the controller can step, reset on seeds of their own."""
     if channel is None:
         channel = "static" if controller.static_channel else "independent"
-    system = ContinuousSystem.of(controller.scenario, channel, controller.discipline)
+    system = ContinuousSystem.of(controller.scenario.replace(channel=channel), controller.discipline)
     core = ContinuousCore(system, copies, drawn=False)
     for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
         core.seed(copy, generator)

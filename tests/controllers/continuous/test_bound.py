@@ -6,7 +6,7 @@ from controllers.continuous import periodic
 from scipy import integrate, optimize
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.bound_channel import DEEPEST, rayleigh_states
+from multispin_env.controllers.continuous.bound_channel import DEEPEST, fading_states
 from multispin_env.controllers.continuous.bound_program import Program
 from multispin_env.solver.problem import user_times
 
@@ -179,13 +179,13 @@ def fading_alone(scenario, state, mean_gain):
 def test_one_device_in_a_fading_channel(seed):
     scenario, state = tiny(seed, 1, 10)
     exact = fading_alone(scenario, state, 0.3)
-    bound = float(ms.rate_bound(scenario, state, channel_law="rayleigh", mean_gain=np.array([0.3])))
+    bound = float(ms.rate_bound(scenario, state, channel="independent", mean_gain=np.array([0.3])))
     assert exact * (1.0 - 1e-6) <= bound <= 1.0005 * exact
 
 
 def test_states_of_the_channel_keep_the_mean():
     scenario = ms.Scenario.preset("llama2", num_users=2)
-    times, probability = rayleigh_states(scenario, np.array([0.2, 0.5]))
+    times, probability = fading_states(scenario, np.array([0.2, 0.5]))
     np.testing.assert_allclose(probability.sum(-1), 1.0, rtol=1e-12)
     assert (probability > 0.0).all()
     bits = scenario.bits_per_token / scenario.total_bandwidth
@@ -204,11 +204,11 @@ def test_fading_costs_something_on_top_of_the_mean_channel():
     scenario = ms.Scenario.preset("qwen3.5", num_users=4, total_bandwidth=2e6)
     state = ms.sample_state(scenario, np.random.default_rng(5))
     gain = np.full(4, 0.3)
-    fading = ms.rate_bound(scenario, state, channel_law="rayleigh", mean_gain=gain)
-    weak = ms.rate_bound(scenario, state, channel_law="rayleigh", mean_gain=gain / 10.0)
+    fading = ms.rate_bound(scenario, state, channel="independent", mean_gain=gain)
+    weak = ms.rate_bound(scenario, state, channel="independent", mean_gain=gain / 10.0)
     assert weak < fading
     other = ms.SystemState(state.draft_time, 2.0 * state.spectral_efficiency, state.acceptance_rate)
-    assert ms.rate_bound(scenario, other, channel_law="rayleigh", mean_gain=gain) == fading  # r is not used
+    assert ms.rate_bound(scenario, other, channel="independent", mean_gain=gain) == fading  # r is not used
 
 
 @pytest.mark.filterwarnings("error")
@@ -223,7 +223,7 @@ def test_hostile_systems_have_a_finite_bound(seed):
     bound = ms.rate_bound(scenario, state)
     assert alone(scenario, state).max() / ROUNDING <= bound <= alone(scenario, state).sum() * (1.0 + 1e-6)
     assert ms.rate_bound(scenario, state, tight=True) <= bound * (1.0 + 1e-6)
-    faded = ms.rate_bound(scenario, state, channel_law="rayleigh", mean_gain=10.0 ** rng.uniform(-100, 3, users))
+    faded = ms.rate_bound(scenario, state, channel="independent", mean_gain=10.0 ** rng.uniform(-100, 3, users))
     assert np.isfinite(faded)
 
 
@@ -233,14 +233,14 @@ STATE = ms.sample_state(ms.Scenario.preset("llama2", num_users=2), np.random.def
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channel_law": "rayleih"}, "channel_law: expected one of .*did you mean 'rayleigh'"),
-        ({"channel_law": "gauss-markov"}, "channel_law: .* a correlated channel, of which a policy can wait"),
-        ({"channel_law": "rayleigh"}, r"mean_gain: expected an array of \(2,\) for 'rayleigh', got None"),
-        ({"channel_law": "rayleigh", "mean_gain": [0.1, np.nan]}, r"mean_gain\[1\]: expected finite numbers, got nan"),
-        ({"channel_law": "rayleigh", "mean_gain": [0.1, 0.0]}, r"mean_gain\[1\]: expected numbers > 0, got 0"),
-        ({"channel_law": "rayleigh", "mean_gain": [0.1] * 3}, "mean_gain: expected a shape that broadcasts"),
+        ({"channel": "independnt"}, "channel: expected one of .*did you mean 'independent'"),
+        ({"channel": "gauss-markov"}, r"channel: expected one of \['static', 'independent'\], got 'gauss-markov'"),
+        ({"channel": "independent"}, r"mean_gain: expected an array of \(2,\) for 'independent', got None"),
+        ({"channel": "independent", "mean_gain": [0.1, np.nan]}, r"mean_gain\[1\]: expected finite numbers, got nan"),
+        ({"channel": "independent", "mean_gain": [0.1, 0.0]}, r"mean_gain\[1\]: expected numbers > 0, got 0"),
+        ({"channel": "independent", "mean_gain": [0.1] * 3}, "mean_gain: expected a shape that broadcasts"),
         ({"mean_gain": [0.1, 0.2]}, "mean_gain: expected None for channels that are static"),
-        ({"channel_law": "rayleigh", "mean_gain": [0.1, 0.2], "tight": True}, "tight: expected False unless channels"),
+        ({"channel": "independent", "mean_gain": [0.1, 0.2], "tight": True}, "tight: expected False unless channels"),
         ({"tight": 1}, "tight: expected True or False, got 1"),
     ],
 )
@@ -254,7 +254,7 @@ def test_errors(options, message):
     [
         (257, 25, {}, "num_users of rate_bound: expected an integer in 1..256, got 257"),
         (200, 10_000, {}, "max_draft_length of rate_bound for 200 devices: expected an integer in 1..1309, got 10000"),
-        (20, 1000, {"mean_gain": 1.0, "channel_law": "rayleigh"}, "max_draft_length .* in 1..545, got 1000"),
+        (20, 1000, {"mean_gain": 1.0, "channel": "independent"}, "max_draft_length .* in 1..545, got 1000"),
     ],
 )
 def test_programs_that_are_too_large_are_refused_at_once(users, longest, options, message, monkeypatch):

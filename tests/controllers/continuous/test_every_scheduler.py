@@ -65,7 +65,9 @@ def test_its_orders_keep_a_system_going(name, law):
 def test_hostile_states(name, users):
     scenario = ms.Scenario.preset("llama2", num_users=users)
     controller = make(name, scenario)
-    core = ContinuousCore(ContinuousSystem.of(scenario, "static", controller.discipline), 40, drawn=False)
+    core = ContinuousCore(
+        ContinuousSystem.of(scenario.replace(channel="static"), controller.discipline), 40, drawn=False
+    )
     core.hold(hostile(scenario, np.random.default_rng(users), 40))
     with np.errstate(invalid="raise", divide="raise", over="raise"):
         for _ in range(10):

@@ -45,7 +45,7 @@ def value_slowly(scenario, devices, others, due, rho, air_price, lengths):
 def launch_of(scenario, rng, copies, due):
     """A launch of the first devices, and the last one in the background where there are three."""
     users = scenario.num_users
-    core = ContinuousCore(ContinuousSystem.of(scenario, "static"), copies, drawn=False)
+    core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel="static")), copies, drawn=False)
     core.hold(ms.sample_state(scenario, rng, copies))
     starts = np.arange(users) < (2 if users == 3 else users)
     shape = (copies, users)

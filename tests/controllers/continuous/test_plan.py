@@ -43,7 +43,7 @@ def test_tables_of_different_periods_go_together():
             key_of(SCENARIO, state[1]): np.array([[2, 2, 0, 0], [0, 0, 5, 0], [3, 0, 0, 6]]),
         }
     )
-    core = ContinuousCore(ContinuousSystem.of(SCENARIO, "static"), 2, drawn=False)
+    core = ContinuousCore(ContinuousSystem.of(SCENARIO.replace(channel="static")), 2, drawn=False)
     core.hold(state)
     verified = [core.step(controller(core.state)) for _ in range(6)]
     lengths = [outcome.draft_length.tolist() for outcome in verified]
@@ -53,7 +53,7 @@ def test_tables_of_different_periods_go_together():
 
 def test_a_channel_that_changes_is_refused():
     controller = ms.make_controller("plan", SCENARIO, **QUICK)
-    with pytest.raises(ValueError, match="channel_law: expected 'static' for the controller 'plan'"):
+    with pytest.raises(ValueError, match="channel: expected 'static' for the controller 'plan'"):
         ms.long_run_rate(controller, devices(3, 1), channel="independent")
 
 
@@ -61,7 +61,7 @@ def test_it_takes_over_from_another_scheduler():
     """Where nobody aims at the next batch, it takes whoever is there."""
     state = devices(4, 1)
     controller = ms.make_controller("plan", SCENARIO, **QUICK)
-    core = ContinuousCore(ContinuousSystem.of(SCENARIO, "static"), 1, drawn=False)
+    core = ContinuousCore(ContinuousSystem.of(SCENARIO.replace(channel="static")), 1, drawn=False)
     core.hold(state)
     controller(core.state)
     far = np.full((1, 4), 9)

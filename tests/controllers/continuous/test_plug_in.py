@@ -21,7 +21,7 @@ def make(num_envs=8, **options):
 
 def mean_error(name, steps=120):
     """Mean distance of the estimate from the truth, over all decisions."""
-    env = make(acceptance_visible=False, channel_law="static")
+    env = make(acceptance_visible=False, channel="static")
     plug_in = ms.make_controller(name, env.scenario, env.assumptions, groups=2)
     base, errors = plug_in.base, []
 

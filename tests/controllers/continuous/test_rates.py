@@ -59,7 +59,7 @@ def test_fading_repeats_and_depends_on_the_seed():
     [
         ({"horizon": 0.0}, "horizon: expected a finite number in"),
         ({"warm_up": np.nan}, "warm_up: expected a finite number in"),
-        ({"channel": "statik"}, "channel_law: expected one of .*; did you mean 'static'"),
+        ({"channel": "statik"}, "channel: expected one of .*; did you mean 'static'"),
     ],
 )
 def test_bad_windows(options, message):

@@ -88,7 +88,7 @@ def test_without_counts_lengths_rest_where_the_walk_would(alpha):
     """The middle of a long walk of +2 and −1, and a tier that does not move at the mean of what is accepted."""
     scenario = ms.Scenario.preset("llama2", num_users=1)
     state = ms.sample_state(scenario, np.random.default_rng(0), 1)
-    core = ContinuousCore(ContinuousSystem.of(scenario, "static"), 1, drawn=False)
+    core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel="static")), 1, drawn=False)
     core.hold(replace(state, acceptance_rate=np.full((1, 1), alpha)))
     length = int(ms.make_controller("plus-two-minus-one", scenario)(core.state).draft_length[0, 0])
     assert length in (1, 25) or 2 * alpha**length >= 1 - alpha**length > 0 or alpha == 1.0

@@ -32,7 +32,7 @@ def random_tables(rng, copies, periods, users):
 def played(scenario, state, table):
     """Rate of a table when the core plays it, batch by batch."""
     copies, periods, users = table.shape
-    core = ContinuousCore(ContinuousSystem.of(scenario, "static"), copies, drawn=False)
+    core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel="static")), copies, drawn=False)
     core.hold(state)
     tokens, ends = np.zeros(copies), []
     for batch in range(PERIODS * periods):

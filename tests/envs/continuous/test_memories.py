@@ -65,7 +65,7 @@ def test_acceptance_is_seen_in_tokens_alone(env_id, action):
 @pytest.mark.parametrize("env_id", BOTH)
 def test_an_old_channel_is_that_of_the_last_cycle(env_id, law):
     """Followed from outside: a device under way shows its own, one that starts shows what it last had under way."""
-    env = make(env_id, channel_law=law, horizon=1e3, **OLD)
+    env = make(env_id, channel=law, horizon=1e3, **OLD)
     observation, _ = env.reset(seed=0)
     rng, starting = np.random.default_rng(0), 0
     last = spectral_efficiency(env.scenario, env._engine._core.users.mean_gain)

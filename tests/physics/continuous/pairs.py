@@ -54,7 +54,9 @@ class Pair:
     def __init__(self, scenario, discipline, law, seed=0, drawn=False, held=None, requests=None):
         self.scenario, self.discipline, self.requests = scenario, discipline, requests
         workload = {} if requests is None else {"workload": requests}
-        self.core = ContinuousCore(ContinuousSystem.of(scenario, law, discipline, **workload), 1, drawn=drawn)
+        self.core = ContinuousCore(
+            ContinuousSystem.of(scenario.replace(channel=law), discipline, **workload), 1, drawn=drawn
+        )
         self.core.seed(0, np.random.default_rng(seed))
         users = scenario.num_users
         _, fading, tokens, renewals = np.random.default_rng(seed).spawn(4)

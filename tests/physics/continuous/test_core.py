@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import multispin_env as ms
-from multispin_env.physics.continuous.channels import GaussMarkovInTime, channel_law
+from multispin_env.physics.channels import GaussMarkov
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from tests.physics.continuous.pairs import DISCIPLINES, LAWS, fields, random_order
 
@@ -16,7 +16,7 @@ SERVERS = [None, *ms.SERVERS.names()]
 
 
 def core_of(scenario, copies=1, law="independent", discipline="serial", drawn=False, seed=0):
-    core = ContinuousCore(ContinuousSystem.of(scenario, law, discipline), copies, drawn=drawn)
+    core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel=law), discipline), copies, drawn=drawn)
     for copy in range(copies):
         core.seed(copy, np.random.default_rng(seed + copy))
     core.reset()
@@ -140,10 +140,11 @@ def test_copies_are_each_as_one_alone(law):
 
 
 def test_gauss_markov_forgets_with_time():
-    law, rng = GaussMarkovInTime(coherence_time=0.2), np.random.default_rng(4)
-    gain = law.first_gain(np.ones(200_000), law.draw(rng, 200_000))
+    law, rng = GaussMarkov(coherence_time=0.2), np.random.default_rng(4)
+    gain = law.first_gain(np.ones(200_000), law.draw(rng, 1, 200_000)[0])
     for elapsed in (0.0, 0.1, 5.0):
-        later = law.next_gain(gain, np.ones_like(gain), np.full(gain.shape, elapsed), law.draw(rng, 200_000))
+        fresh = law.draw(rng, 1, gain.size)[0]
+        later = law.next_gain(gain, np.ones_like(gain), fresh, np.full(gain.shape, elapsed))
         found = np.corrcoef(gain, later)[0, 1]
         assert found == pytest.approx(np.exp(-2.0 * elapsed / 0.2), abs=0.01)
         assert later.mean() == pytest.approx(1.0, abs=0.01)
@@ -217,9 +218,5 @@ def test_unknown_names():
         ValueError, match=r"^discipline: expected one of \['serial', 'shared', 'reserved'\], got 'seriell'"
     ):
         ContinuousSystem.of(scenario, discipline="seriell")
-    with pytest.raises(
-        ValueError, match=r"^channel_law: expected one of \[.*\], got 'statik'; did you mean 'static'\?$"
-    ):
-        ContinuousSystem.of(scenario, "statik")
     with pytest.raises(ValueError, match=r"^coherence_time: expected a finite number in \(0, inf\), got 0$"):
-        channel_law("gauss-markov", 0)
+        ContinuousSystem.of(scenario.replace(channel="gauss-markov"), coherence_time=0)

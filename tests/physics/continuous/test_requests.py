@@ -55,7 +55,9 @@ WILD = st.builds(
 
 
 def served_core(scenario, workload, copies=1, law="independent", discipline="serial", seed=0):
-    core = ContinuousCore(ContinuousSystem.of(scenario, law, discipline, workload=workload), copies, drawn=True)
+    core = ContinuousCore(
+        ContinuousSystem.of(scenario.replace(channel=law), discipline, workload=workload), copies, drawn=True
+    )
     for copy in range(copies):
         core.seed(copy, np.random.default_rng(seed + copy))
     core.reset()

@@ -34,7 +34,7 @@ class Poisson:
 
 def played(steps=150):
     """Steps with the times when they begin, and the core at the end."""
-    core = ContinuousCore(ContinuousSystem.of(SCENARIO, "static", workload=Poisson()), 5, drawn=True)
+    core = ContinuousCore(ContinuousSystem.of(SCENARIO.replace(channel="static"), workload=Poisson()), 5, drawn=True)
     for copy in range(5):
         core.seed(copy, np.random.default_rng(copy))
     core.reset()

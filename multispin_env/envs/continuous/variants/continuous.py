@@ -69,11 +69,9 @@ class Continuous(ContinuousVariant):
     ## Arguments
 
     - `scenario`: preset name (`"llama2"`, `"qwen3.5"`) or a `Scenario`.
-    - any field of `Scenario` by name, e.g. `num_users=8`, `total_bandwidth=5e6`; not `channel`, for which there is
-      `channel_law`.
+    - any field of `Scenario` by name, e.g. `num_users=8`, `total_bandwidth=5e6`. `channel` says how a device's channel
+      changes from cycle to cycle: `"independent"` (default), `"gauss-markov"` in elapsed time, or `"static"`.
     - `discipline`: how uploads share the band, `"serial"` (default), `"shared"` or `"reserved"`.
-    - `channel_law`: how a device's channel changes from cycle to cycle: `"independent"` (default), `"gauss-markov"` in
-      elapsed time, or `"static"`.
     - `coherence_time`: τ of `"gauss-markov"` in seconds, > 0, default 0.5.
     - `horizon`: seconds of simulated time until truncation, at least one verification, default 20.
     - `rho`: ρ in tokens/s, > 0; default `None`, the rate of the controller `groups` in this scenario, measured once.
@@ -114,7 +112,6 @@ class Continuous(ContinuousVariant):
     mean_cycles: float = ByRequest.mean_rounds
 
     @property
-    def bound_law(self) -> str | None:
-        """That of its channels; nothing bounds requests with rates of their own, or channels that time changes."""
-        laws = {"independent": "rayleigh", "static": "static"}
-        return laws.get(self.channel_law) if self.acceptance_visible else None
+    def has_bound(self) -> bool:
+        """Nothing bounds requests with rates of their own."""
+        return self.acceptance_visible

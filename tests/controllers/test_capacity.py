@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.rounds import capacity as module
-from multispin_env.controllers.rounds.capacity import FEASIBLE
+from multispin_env.controllers.capacity import FEASIBLE, MOST_COMPUTED, _Devices
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.solver import pace
@@ -72,13 +71,13 @@ def test_blocks_do_not_change_what_is_feasible(monkeypatch, rng):
 def test_capacity_is_the_last_that_is_served():
     scenario = SERVED.replace(total_bandwidth=1e6)
     tpot = 0.03
-    most = ms.capacity(scenario, tpot, states=40)
+    most = ms.capacity(scenario, tpot=tpot, states=40)
     assert most > 0
     for users, enough in ((most, True), (most + 1, False)):
-        state = module._Devices(scenario, 40, 0).first(users)
+        state = _Devices(scenario, 40, 0).first(users)
         part = FEASIBLE["multi-spin"](scenario.replace(num_users=users), state, tpot).mean()
         assert (part >= 0.95) == enough
-    devices = module._Devices(scenario, 40, 0)
+    devices = _Devices(scenario, 40, 0)
     assert (devices.first(most + 1).draft_time[:, :most] == devices.first(most).draft_time).all()
 
 
@@ -86,10 +85,11 @@ def test_capacities_of_a_server_alone():
     """28 + .16 n ms within 40 ms: as many tokens as devices."""
     server = ms.SERVERS.load("a100-32b")
     ((start, slope),) = server.pieces
-    assert ms.capacity(SERVED, 0.04, "autoregressive") == int((0.04 - start) / slope)
-    assert ms.capacity(SERVED, start, "autoregressive") == 0
-    assert ms.capacity(SERVED, 0.04, "colocated", states=20) >= ms.capacity(SERVED, 0.04, "autoregressive")
-    assert ms.capacity(SERVED, 1e9, "autoregressive", states=1) == module.MOST
+    assert ms.capacity(SERVED, tpot=0.04, system="autoregressive") == int((0.04 - start) / slope)
+    assert ms.capacity(SERVED, tpot=start, system="autoregressive") == 0
+    drafts = ms.capacity(SERVED, tpot=0.04, system="colocated", states=20)
+    assert drafts >= ms.capacity(SERVED, tpot=0.04, system="autoregressive")
+    assert ms.capacity(SERVED, tpot=1e9, system="autoregressive", states=1) == MOST_COMPUTED
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,14 @@ def test_capacities_of_a_server_alone():
 def test_bad_questions_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         ms.capacity(SERVED, **{"tpot": 0.04, **arguments})
+
+
+def test_a_question_is_one_of_two():
+    arrivals, lengths = ms.make_arrivals("poisson"), ms.make_lengths("geometric")
+    workload = ms.Workload(arrivals=arrivals, lengths=lengths, rate=1.0, level=ms.ServiceLevel(ttft=1.0))
+    for asked in ({}, {"tpot": 0.04, "workload": workload}):
+        with pytest.raises(ValueError, match="tpot: expected a time or a workload, one of them, got "):
+            ms.capacity(SERVED, **asked)
+    for asked in ({"tpot": 0.04, "copies": 4}, {"workload": workload, "system": "multi-spin"}):
+        with pytest.raises(TypeError, match=r"capacity: got an unexpected keyword argument '(copies|system)'"):
+            ms.capacity(SERVED, **asked)

@@ -1,15 +1,17 @@
+import gymnasium as gym
 import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from multispin_env.physics.channels.gauss_markov import (
+from multispin_env.physics.channels import (
+    INDEPENDENT,
+    STATIC,
     GaussMarkov,
     clarke_correlation,
     doppler_frequency,
     predictive_mean,
     predictive_quantile,
 )
-from multispin_env.physics.channels.rayleigh import RAYLEIGH
 
 MEAN = np.array([0.2, 0.35, 0.5])
 
@@ -27,7 +29,7 @@ def many(channel, rounds, users=40_000, seed=1):
     return path(channel, rounds, np.full(users, 0.3), seed)
 
 
-@pytest.mark.parametrize("channel", [RAYLEIGH, GaussMarkov(0.9)], ids=["rayleigh", "gauss-markov"])
+@pytest.mark.parametrize("channel", [INDEPENDENT, GaussMarkov(0.9)], ids=["independent", "gauss-markov"])
 def test_drawing_ahead_changes_nothing(channel):
     rng = np.random.default_rng(3)
     pieces = np.concatenate([channel.draw(rng, 2, 5), channel.draw(rng, 3, 5)])
@@ -48,7 +50,7 @@ def test_power_correlation_is_that_of_the_complex_field_squared(correlation):
         assert measured == pytest.approx(correlation ** (2 * ahead), abs=0.015)
 
 
-def test_full_correlation_is_constant_and_none_is_rayleigh():
+def test_full_correlation_is_constant_and_none_is_independent():
     constant = path(GaussMarkov(1.0), 50)
     assert (constant == constant[0]).all()
     channel = GaussMarkov(0.0)
@@ -156,3 +158,19 @@ def test_many_copies_equal_single_ones():
 def test_a_quantile_stays_a_number_where_a_report_dwarfs_the_mean():
     found = predictive_quantile(0.5, np.array([1e10, 1.0]), np.array([1e-300, 1e-300]), 0.9, 1)
     assert found == pytest.approx([0.81e10, 0.81], rel=1e-12)
+
+
+@pytest.mark.parametrize("elapsed", [None, np.full(3, 0.2)], ids=["rounds", "in time"])
+def test_a_static_gain_stays(elapsed):
+    fresh = STATIC.draw(np.random.default_rng(0), 2, 3)
+    gain = STATIC.first_gain(MEAN, fresh[0])
+    assert (gain == INDEPENDENT.first_gain(MEAN, INDEPENDENT.draw(np.random.default_rng(0), 1, 3)[0])).all()
+    assert (STATIC.next_gain(gain, MEAN, fresh[1], elapsed) == gain).all()
+    assert (INDEPENDENT.next_gain(gain, MEAN, fresh[1], elapsed) != gain).all()
+
+
+def test_a_static_channel_of_rounds_lasts_for_the_episode():
+    env = gym.make("MultiSpin/Heterogeneous-v0", num_users=3, channel="static")
+    first = env.reset(seed=0)[0]["channel"]
+    assert all((env.step(env.action_space.sample())[0]["channel"] == first).all() for _ in range(5))
+    assert (env.reset()[0]["channel"] != first).all()

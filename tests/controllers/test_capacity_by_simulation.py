@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.capacity import FINE, LoadPoint, rule_names
+from multispin_env.controllers.capacity import FINE, LoadPoint, rule_names
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=4)
 FEW = {"copies": 4, "warm_up": 1.0, "horizon": 8.0, "requests": 40, "channel": "static"}
@@ -32,7 +32,7 @@ def share(scenario, asked):
 
 def test_load_is_that_of_a_slow_scan():
     asked = workload(**LEVEL)
-    found = ms.service_capacity(greedy, SCENARIO, asked, percent=85.0, **FEW)
+    found = ms.capacity(SCENARIO, workload=asked, controller=greedy, percent=85.0, **FEW)
     scan = np.geomspace(0.5, 8.0, 13)
     meets = [share(SCENARIO, replace(asked, rate=float(rate))) >= 0.85 for rate in scan]
     first = meets.index(False)
@@ -51,7 +51,7 @@ def test_load_is_that_of_a_slow_scan():
 
 def test_users_are_those_of_a_slow_scan():
     asked = workload("think", rate=SCENARIO.num_users / 2.0, **LEVEL)
-    found = ms.service_capacity(greedy, SCENARIO, asked, by="users", percent=85.0, **FEW)
+    found = ms.capacity(SCENARIO, workload=asked, controller=greedy, by="users", percent=85.0, **FEW)
     assert found.value == int(found.value)
 
     def served(users):
@@ -66,7 +66,7 @@ def test_of_a_server_alone_the_pass_decides():
     """People who ask again at once: K are served if a pass of K is within the limit of TPOT, to the device."""
     limit = 0.5 * float(SCENARIO.pass_time(6, 6) + SCENARIO.pass_time(7, 7))
     asked = workload("think", rate=SCENARIO.num_users * 1e3, mean_output=200.0, tpot=limit)
-    found = ms.service_capacity("autoregressive", SCENARIO, asked, by="users", **FEW)
+    found = ms.capacity(SCENARIO, workload=asked, controller="autoregressive", by="users", **FEW)
     assert found.value == 6.0
     assert found.verdict.startswith("95 % of requests are within all limits up to 6 devices (95 % interval 6 to 6)")
 
@@ -74,12 +74,14 @@ def test_of_a_server_alone_the_pass_decides():
 def test_a_server_that_drafts_is_never_worse_than_alone():
     scenario = SCENARIO.replace(server="a100-32b", max_draft_length=3)
     asked = workload(rate=2.0, e2el=0.3, e2el_per_token=0.03)
-    drafts, alone = (ms.service_capacity(name, scenario, asked, **FEW) for name in ("colocated", "autoregressive"))
+    drafts, alone = (
+        ms.capacity(scenario, workload=asked, controller=name, **FEW) for name in ("colocated", "autoregressive")
+    )
     assert drafts.value >= alone.value / FINE
 
 
 def test_limits_that_no_load_meets_are_said():
-    found = ms.service_capacity("greedy", SCENARIO, workload(ttft=1e-3), **FEW)
+    found = ms.capacity(SCENARIO, workload=workload(ttft=1e-3), controller="greedy", **FEW)
     assert (found.value, found.low, found.high, found.run) == (0.0, 0.0, 0.0, None)
     assert found.verdict == (
         "No load meets the service level: even at 0.00195 requests/s only 0.0 % of requests are within all limits, "
@@ -89,7 +91,7 @@ def test_limits_that_no_load_meets_are_said():
 
 def test_loads_that_all_meet_the_limits_are_said():
     asked = workload("think", rate=100.0, mean_output=2.0, ttft=60.0)
-    found = ms.service_capacity(greedy, SCENARIO, asked, **{**FEW, "horizon": 1.0})
+    found = ms.capacity(SCENARIO, workload=asked, controller=greedy, **{**FEW, "horizon": 1.0})
     assert found.value == found.low == found.high == 100.0 * 2.0**10
     assert found.verdict.startswith("All loads up to 1.024e+05 requests/s meet the service level")
 
@@ -97,7 +99,7 @@ def test_loads_that_all_meet_the_limits_are_said():
 def test_every_load_is_reported_and_the_answer_repeats():
     seen = []
     first, second = (
-        ms.service_capacity(greedy, SCENARIO, workload(**LEVEL), percent=85.0, report=seen.append, **FEW)
+        ms.capacity(SCENARIO, workload=workload(**LEVEL), controller=greedy, percent=85.0, report=seen.append, **FEW)
         for _ in range(2)
     )
     assert (first.value, first.low, first.high) == (second.value, second.low, second.high)
@@ -106,7 +108,7 @@ def test_every_load_is_reported_and_the_answer_repeats():
 
 def test_rules_with_deadlines_have_capacities():
     for name in ("greedy+deadlines", "autoregressive+deadlines"):
-        found = ms.service_capacity(name, SCENARIO, workload(**LEVEL), percent=85.0, **FEW)
+        found = ms.capacity(SCENARIO, workload=workload(**LEVEL), controller=name, percent=85.0, **FEW)
         assert found.value > 0.1, name
 
 
@@ -118,17 +120,19 @@ def test_rules_with_deadlines_have_capacities():
         ({"by": "user"}, "did you mean 'users'"),
         ({"copies": 1}, "copies: expected an integer ≥ 2, got 1"),
         ({"requests": 0}, "requests: expected an integer ≥ 1, got 0"),
-        ({"rule": "gredy"}, "did you mean 'greedy'"),
-        ({"rule": "greedy+deadline"}, "did you mean 'deadlines'"),
+        ({"controller": "gredy"}, "did you mean 'greedy'"),
+        ({"controller": "greedy+deadline"}, "did you mean 'deadlines'"),
         ({"workload": workload()}, "level: expected a limit of ttft, tpot or e2el at least, got none"),
         ({"workload": replace(workload(**LEVEL), shares=(1.0,) * 4), "by": "users"}, "shares: expected None where"),
     ],
 )
 def test_bad_arguments_are_one_sentence(bad, message):
-    arguments = {"rule": "greedy", "workload": workload(**LEVEL), **FEW, **bad}
+    arguments = {"controller": "greedy", "workload": workload(**LEVEL), **FEW, **bad}
     with pytest.raises(ValueError, match=message):
-        ms.service_capacity(arguments.pop("rule"), SCENARIO, arguments.pop("workload"), **arguments)
+        ms.capacity(SCENARIO, **arguments)
 
 
-def test_names_are_those_of_schedulers_and_servers():
-    assert set(rule_names()) == {*ms.controller_names("continuous"), "autoregressive", "colocated"}
+def test_names_are_those_of_all_controllers_and_of_servers():
+    assert set(rule_names()) == {*ms.controller_names(), "autoregressive", "colocated"}
+    waiting = ms.capacity(SCENARIO, workload=workload(**LEVEL), controller="optimal", percent=85.0, **FEW)
+    assert 0.0 < waiting.value < ms.capacity(SCENARIO, workload=workload(**LEVEL), percent=85.0, **FEW).value

@@ -1,32 +1,38 @@
-"""The largest load, or the most devices, at which requests are still within their limits (ours; docs/serving.md)."""
+"""Capacity: the most devices, or the largest load, that a system serves in time (ours)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_integer, check_name, check_real
+from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.checks import check_integer, check_keywords, check_name, check_real, shown
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.continuous.serve import HORIZON, WARM_UP, serve
 from multispin_env.controllers.continuous.server_only import SERVER_ONLY
 from multispin_env.controllers.factory import controller_names, make_controller, modified
+from multispin_env.controllers.rounds.systems import colocated_round_time
 from multispin_env.outside import is_outside
 from multispin_env.physics.continuous.service_log import ServiceRun
+from multispin_env.physics.dynamics import sample_state
+from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import Workload
 from multispin_env.scenario import Scenario
+from multispin_env.solver.gains import token_gains
+from multispin_env.solver.pace import least_pace
+from multispin_env.solver.problem import ROUNDING, make_problem
 
 PERCENT = 95.0
-"""Of the requests that have to be within all limits."""
+"""Of the requests, or of random states, that have to be within all limits."""
 
 COPIES = 64
 """Of a system; the time of a run grows by less than their number."""
 
-MOST_USERS = 512
-"""Devices beyond which no capacity is looked for."""
+MOST_USERS, MOST_COMPUTED = 512, 4096
+"""Devices beyond which no capacity is looked for by simulation, and by formulas."""
 
 REQUESTS = 600
 """That a run holds at least; one of few requests/s takes longer."""
@@ -42,6 +48,9 @@ RESAMPLES = 2000
 
 Rule = str | Callable[[Scenario], Controller[Any, Any]]
 """Name of a controller or of `SERVER_ONLY`, or what makes a controller for a scenario."""
+
+Feasible = Callable[[Scenario, SystemState, float], BoolArray]
+"""Whether every device gets its tokens at a TPOT in seconds, (n,), in states (n, K)."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class LoadPoint:
 
 
 @dataclass(frozen=True)
-class ServiceCapacity:
+class Capacity:
     """A capacity with its 95 % interval, and all loads that were tried.
 
     Where even the least load misses the service level, the value is 0 and there is no ``run``; where the largest that
@@ -109,25 +118,34 @@ class ServiceCapacity:
         return f"{self.percent:g} % of requests are within all limits up to {self.value:.4g} {unit} ({interval})."
 
 
-def service_capacity(
-    rule: Rule,
+@overload
+def capacity(scenario: Scenario, *, tpot: float, system: str = ..., states: int = ..., seed: int = ...) -> int: ...
+@overload
+def capacity(
     scenario: Scenario,
-    workload: Workload,
     *,
-    by: str = "rate",
-    percent: float = PERCENT,
-    copies: int = COPIES,
-    warm_up: float = WARM_UP,
-    horizon: float = HORIZON,
-    channel: str = "independent",
-    seed: int = 0,
-    requests: int = REQUESTS,
-    report: Callable[[LoadPoint], None] | None = None,
-) -> ServiceCapacity:
-    """Largest load at which a share of the requests is within all limits of a service level, by simulation (ours).
+    workload: Workload,
+    controller: Rule = ...,
+    by: str = ...,
+    percent: float = ...,
+    copies: int = ...,
+    warm_up: float = ...,
+    horizon: float = ...,
+    channel: str | None = ...,
+    seed: int = ...,
+    requests: int = ...,
+    report: Callable[[LoadPoint], None] | None = ...,
+) -> Capacity: ...
+def capacity(
+    scenario: Scenario, *, tpot: float | None = None, workload: Workload | None = None, **options: Any
+) -> int | Capacity:
+    """How much a system can serve in time: devices by the formulas of a round, or a load by simulation (ours).
 
-    `capacity` is another question: how many devices that always ask get a token in time, by the formulas of a round.
+    With ``tpot``, the most devices K for which every device gets a token each ``tpot`` seconds, in 95 % of random
+    states. A round of T seconds is in time if T ≤ TPOT E[N_k | L_k] for each device k (`pace`). The states of fewer
+    devices are those of more with some left out, so that K counts more or less, not luck.
 
+    With ``workload``, the largest load at which a share of the requests is within all limits of its service level.
     Every load is tried with the same seeds. By ``"rate"``, the same requests come faster or slower, so that the share
     falls with the load, up to the noise of what waits. The search doubles or halves the load until the capacity lies
     between two, then halves what is between, to 2 % or one device. The value is where the line between the last two
@@ -135,34 +153,51 @@ def service_capacity(
 
     Parameters
     ----------
-    rule
-        Name of a controller, ``"autoregressive"`` (the server alone), ``"colocated"`` (the server drafts for all; the
-        best length for each load), ``"module:ATTRIBUTE"``, as `make_controller` takes it, one of these with what
-        changes its decisions, ``"greedy+deadlines"``, or what makes a controller for a scenario.
     scenario
-        The system.
+        The system. With ``tpot`` its number of users does not matter.
+    tpot
+        Time per output token in seconds, > 0.
     workload
         Requests and their limits.
-    by
-        ``"rate"``: requests/s of the scenario's K devices together; the search begins with the workload's. ``"users"``:
-        devices, each with the rate that one has here, that of the workload divided by K; the search begins with K.
-    percent
-        Of the requests that end, in (0, 100).
-    copies, warm_up, horizon, channel, seed
-        As for `serve`.
-    requests
-        That a run holds at least, more or less: at small loads it takes longer.
-    report
-        Told each load that was tried.
+    **options
+        With ``tpot``:
+
+        - ``system``: ``"multi-spin"`` (default), ``"autoregressive"`` (the server alone) or ``"colocated"`` (the server
+          drafts for all).
+        - ``states``: how many random states, default 200; ``seed``: of them, default 0.
+
+        With ``workload``:
+
+        - ``controller``: name of a controller (default ``"load-aware"``), ``"autoregressive"``, ``"colocated"`` with
+          the best length for each load, ``"module:ATTRIBUTE"``, as `make_controller` takes it, one of these with what
+          changes its decisions, ``"greedy+deadlines"``, or what makes a controller for a scenario.
+        - ``by``: ``"rate"`` (default), requests/s of the scenario's K devices together, where the search begins with
+          the workload's; or ``"users"``, devices, each with the rate that one has here, that of the workload divided by
+          K, where the search begins with K.
+        - ``percent``: of the requests that end, in (0, 100), default 95.
+        - ``copies`` (default 64), ``warm_up``, ``horizon``, ``channel``, ``seed``: as for `serve`.
+        - ``requests``: that a run holds at least, more or less, default 600: at small loads it takes longer.
+        - ``report``: told each load that was tried.
+
+    Returns
+    -------
+    int or Capacity
+        With ``tpot`` K: 0 if not even one device can be served, and 4096 at most. With ``workload`` a `Capacity`.
 
     Raises
     ------
     ValueError
-        For an unknown name, a number out of range, or a workload without limits.
+        For both or neither of ``tpot`` and ``workload``, an unknown name, a number out of range, or a workload without
+        limits.
+    TypeError
+        For an option that is not of the question.
 
     Examples
     --------
     >>> import multispin_env as ms
+    >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b", min_draft_length=0, payload="ids")
+    >>> ms.capacity(scenario, tpot=0.04, system="autoregressive")
+    82
     >>> scenario = ms.Scenario.preset("llama2", num_users=4)
     >>> workload = ms.Workload(
     ...     arrivals=ms.make_arrivals("poisson"),
@@ -171,15 +206,40 @@ def service_capacity(
     ...     level=ms.ServiceLevel(ttft=3.0),
     ... )
     >>> few = {"copies": 4, "warm_up": 2.0, "horizon": 10.0, "requests": 60}
-    >>> drafts, alone = (ms.service_capacity(rule, scenario, workload, **few) for rule in ("greedy", "autoregressive"))
-    >>> drafts.value > alone.value
+    >>> drafts = ms.capacity(scenario, workload=workload, controller="greedy", **few)
+    >>> drafts.value > ms.capacity(scenario, workload=workload, controller="autoregressive", **few).value
     True
     """
+    if tpot is not None and workload is None:
+        check_keywords("capacity", options, _by_formulas.__kwdefaults__ or ())
+        return _by_formulas(scenario, tpot, **options)
+    if workload is not None and tpot is None:
+        check_keywords("capacity", options, _by_simulation.__kwdefaults__ or ())
+        return _by_simulation(scenario, workload, **options)
+    raise ValueError(f"tpot: expected a time or a workload, one of them, got {tpot!r} and {shown(workload)}")
+
+
+def _by_simulation(
+    scenario: Scenario,
+    workload: Workload,
+    *,
+    controller: Rule = "load-aware",
+    by: str = "rate",
+    percent: float = PERCENT,
+    copies: int = COPIES,
+    warm_up: float = WARM_UP,
+    horizon: float = HORIZON,
+    channel: str | None = None,
+    seed: int = 0,
+    requests: int = REQUESTS,
+    report: Callable[[LoadPoint], None] | None = None,
+) -> Capacity:
+    """The largest load that is in time."""
     check_question(workload, by, percent, copies)
     check_integer("requests", requests, 1)
     check_real("horizon", horizon, 0.0, open_low=True)
     run = partial(serve, copies=copies, warm_up=warm_up, channel=channel, seed=seed)
-    trial = _Trial(candidates_of(rule), scenario, workload, run, requests / copies, horizon, by == "users")
+    trial = _Trial(candidates_of(controller), scenario, workload, run, requests / copies, horizon, by == "users")
     points = _searched(trial, percent / 100.0, report)
     return _answer(points, percent, by, np.random.default_rng([seed, 1]))
 
@@ -189,7 +249,7 @@ UNITS = MappingProxyType({"rate": "requests/s", "users": "devices"})
 
 
 def check_question(workload: Workload, by: str, percent: float, copies: int) -> None:
-    """``ValueError`` for what `service_capacity` can't answer."""
+    """``ValueError`` for what `capacity` can't answer by simulation."""
     check_real("percent", percent, 0.0, 100.0, open_low=True, open_high=True)
     check_name("by", by, UNITS)
     check_integer("copies", copies, 2)
@@ -205,8 +265,8 @@ Candidates = Callable[[Scenario], Sequence[Controller[Any, Any]]]
 
 
 def rule_names() -> tuple[str, ...]:
-    """Names that `service_capacity` takes; each may be followed by those of `MODIFIERS`, as ``"greedy+deadlines"``."""
-    return (*controller_names("continuous"), *SERVER_ONLY)
+    """Controllers that `capacity` takes; each may be followed by those of `MODIFIERS`, as ``"greedy+deadlines"``."""
+    return (*controller_names(), *SERVER_ONLY)
 
 
 def candidates_of(rule: Rule) -> Candidates:
@@ -318,11 +378,11 @@ def _bracket(trial: _Trial, meets: Callable[[float], bool]) -> tuple[float, floa
     return 0.0, load
 
 
-def _answer(points: list[LoadPoint], percent: float, by: str, rng: np.random.Generator) -> ServiceCapacity:
+def _answer(points: list[LoadPoint], percent: float, by: str, rng: np.random.Generator) -> Capacity:
     share, tries = percent / 100.0, tuple(points)
     meeting = [point.run for point in points if point.share >= share]
     if not meeting:
-        return ServiceCapacity(0.0, 0.0, 0.0, percent, by, tries, None)
+        return Capacity(0.0, 0.0, 0.0, percent, by, tries, None)
     loads = np.array([point.load for point in points])
     in_time = np.array([point.run.in_time.sum(-1) for point in points])
     missed = np.array([point.run.missed.sum(-1) for point in points])
@@ -334,7 +394,7 @@ def _answer(points: list[LoadPoint], percent: float, by: str, rng: np.random.Gen
         *np.quantile(drawn, (0.025, 0.975)),
     ]
     value, low, high = np.floor(found) if by == "users" else found
-    return ServiceCapacity(float(value), float(low), float(high), percent, by, tries, meeting[-1])
+    return Capacity(float(value), float(low), float(high), percent, by, tries, meeting[-1])
 
 
 def _crossing(loads: FloatArray, in_time: FloatArray, missed: FloatArray, share: float) -> FloatArray:
@@ -348,3 +408,65 @@ def _crossing(loads: FloatArray, in_time: FloatArray, missed: FloatArray, share:
     part = np.clip((high - share) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
     crossed: FloatArray = loads[before] + part * (loads[first] - loads[before])
     return np.where(below.any(-1), crossed, loads[-1])
+
+
+def _by_formulas(
+    scenario: Scenario, tpot: float, *, system: str = "multi-spin", states: int = 200, seed: int = 0
+) -> int:
+    """The most devices that are in time."""
+    check_real("tpot", tpot, 0.0, open_low=True)
+    check_name("system", system, FEASIBLE)
+    check_integer("states", states, 1)
+    check_integer("seed", seed, 0)
+    devices = _Devices(scenario, states, seed)
+
+    def serves(users: int) -> bool:
+        served = FEASIBLE[system](scenario.replace(num_users=users), devices.first(users), tpot)
+        return bool(served.mean() >= PERCENT / 100.0)
+
+    low, high = 0, 1
+    while high <= MOST_COMPUTED and serves(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if serves(middle) else (low, middle)
+    return min(low, MOST_COMPUTED)
+
+
+class _Devices:
+    """Random states of devices, each with a generator of its own, so that fewer are the first of more."""
+
+    def __init__(self, scenario: Scenario, states: int, seed: int) -> None:
+        self.scenario = scenario.replace(num_users=1)
+        self.states, self.seed = states, seed
+        self._columns: list[tuple[FloatArray, ...]] = []
+
+    def first(self, users: int) -> SystemState:
+        """States of so many devices, arrays (n, K)."""
+        while len(self._columns) < users:
+            one = sample_state(self.scenario, np.random.default_rng([self.seed, len(self._columns)]), self.states)
+            self._columns.append((one.draft_time, one.spectral_efficiency, one.acceptance_rate))
+        return SystemState(*(np.concatenate(parts, -1) for parts in zip(*self._columns[:users], strict=True)))
+
+
+def _multi_spin(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray:
+    served: BoolArray = least_pace(make_problem(scenario, state), tpot).tpot <= tpot * (1.0 + ROUNDING)
+    return served
+
+
+def _autoregressive(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray:
+    return np.full(len(state.draft_time), scenario.verification_time <= tpot)
+
+
+def _colocated(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray:
+    lengths = np.arange(scenario.max_draft_length + 1)
+    slowest = token_gains(state.acceptance_rate, lengths).cumsum(-1).min(-2)  # (n, l)
+    rounds = colocated_round_time(scenario, scenario.num_users, lengths)
+    served: BoolArray = (rounds <= tpot * slowest).any(-1)
+    return served
+
+
+FEASIBLE: Mapping[str, Feasible] = MappingProxyType(
+    {"multi-spin": _multi_spin, "autoregressive": _autoregressive, "colocated": _colocated}
+)
+"""By the names of the systems."""

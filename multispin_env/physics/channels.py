@@ -1,0 +1,267 @@
+"""Laws of fading: how the gains of devices change, from round to round or in elapsed time; and what an old gain tells.
+
+A gain holds for a round ([MS] §VI), or without the barrier for a cycle of its device. The laws other than independent
+gains are ours, and so is what is known of them.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+import multispin_env.registry as tables
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_array, check_real, require
+
+SPEED_OF_LIGHT = 299_792_458.0
+"""In m/s."""
+
+LARGE_NONCENTRALITY = 1e4
+"""Where the quantile changes from scipy's inversion to its expansion; there they agree to about 1e-7."""
+
+
+class Channel(Protocol):
+    """Law of power gains; each has a file or a place here, and a line in `CHANNELS`.
+
+    Gains and their means are arrays (..., K). Fresh variables are (..., K), or (..., m, K) where a gain needs m.
+    """
+
+    @property
+    def changes(self) -> bool:
+        """Whether gains ever change; if not, nothing need be drawn after the first."""
+        ...
+
+    def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
+        """Fresh variables (rows, K) or (rows, m, K), a row for each change; drawing 1 + 1 rows equals drawing 2."""
+        ...
+
+    def first_gain(self, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
+        """Gains H from the stationary law with means H̄."""
+        ...
+
+    def next_gain(
+        self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray, elapsed: FloatArray | None = None
+    ) -> FloatArray:
+        """Gains after H: those of the next round, or those ``elapsed`` seconds (..., K) later."""
+        ...
+
+
+CHANNELS: tables.Registry[Channel] = tables.CHANNELS
+"""The laws that a scenario can name."""
+
+
+@dataclass(frozen=True)
+class Independent:
+    """Rayleigh fading, drawn anew each time: H = |h|², h ~ CN(0, H̄), exponential with mean H̄ ([MS] §VI)."""
+
+    changes: ClassVar[bool] = True
+
+    def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
+        """Standard exponential variables (rows, K)."""
+        return rng.standard_exponential((rows, num_users))
+
+    def first_gain(self, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
+        """Scale fresh variables to the mean gains."""
+        return mean_gain * fresh
+
+    def next_gain(
+        self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray, elapsed: FloatArray | None = None
+    ) -> FloatArray:
+        """As `first_gain`; what was before does not matter."""
+        return self.first_gain(mean_gain, fresh)
+
+
+INDEPENDENT = Independent()
+
+
+@dataclass(frozen=True)
+class Static(Independent):
+    """Rayleigh fading, drawn once; the gain then stays as it is."""
+
+    changes: ClassVar[bool] = False
+
+    def next_gain(
+        self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray, elapsed: FloatArray | None = None
+    ) -> FloatArray:
+        """The same gains."""
+        return gain
+
+
+STATIC = Static()
+
+
+@dataclass(frozen=True)
+class GaussMarkov:
+    """h' = ρ h + sqrt(1 − ρ²) w with w ~ CN(0, H̄), started in its stationary law h ~ CN(0, H̄) (ours).
+
+    Only the power gain H = |h|² is kept. Turning h and w by the phase of h makes h the real number sqrt(H) and does
+    not change the law of w, which is circular and independent of the past; so
+    H' = (ρ sqrt(H) + s w_r)² + (s w_i)² with s² = 1 − ρ² has, given every earlier h, a law that depends on H alone.
+    The gains are a Markov chain, and this is its step. The correlation of gains is ρ², after d rounds ρ^{2d}.
+
+    Parameters
+    ----------
+    correlation
+        ρ in [0, 1], of h between rounds: 0 is `Independent`, 1 a gain that never changes; default 0.9.
+    coherence_time
+        τ in seconds, > 0, without the barrier: ρ = exp(−Δt / τ) between gains Δt apart; default 0.5.
+
+    Raises
+    ------
+    ValueError
+        For a number out of range.
+    """
+
+    changes: ClassVar[bool] = True
+    correlation: float = 0.9
+    coherence_time: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_real("correlation", self.correlation, 0.0, 1.0)
+        check_real("coherence_time", self.coherence_time, 0.0, open_low=True)
+
+    def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
+        """Standard normal variables (rows, 2, K): real and imaginary part of w before scaling."""
+        return rng.standard_normal((rows, 2, num_users))
+
+    def first_gain(self, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
+        """Gains (..., K) of h = w: exponential with means H̄; fresh is (..., 2, K)."""
+        return mean_gain * (fresh[..., 0, :] ** 2 + fresh[..., 1, :] ** 2) / 2.0
+
+    def next_gain(
+        self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray, elapsed: FloatArray | None = None
+    ) -> FloatArray:
+        """Gains H' = (ρ sqrt(H) + s w_r)² + (s w_i)² with s² = (1 − ρ²) H̄ / 2; fresh is (..., 2, K)."""
+        if elapsed is None and self.correlation == 1.0:
+            return gain  # squaring the root would drift by rounding
+        correlation = self.correlation if elapsed is None else np.exp(-elapsed / self.coherence_time)
+        noise = np.sqrt((1.0 - correlation) * (1.0 + correlation) * mean_gain / 2.0)
+        real, imaginary = fresh[..., 0, :], fresh[..., 1, :]
+        later: FloatArray = (correlation * np.sqrt(gain) + noise * real) ** 2 + (noise * imaginary) ** 2
+        return later
+
+
+GAUSS_MARKOV = GaussMarkov()
+
+
+def clarke_correlation(doppler_frequency_hz: FloatArray | float, interval_s: FloatArray | float) -> FloatArray:
+    """Return J0(2π f τ), the correlation of h over τ seconds in Clarke's ring of scatterers (ours).
+
+    The correlation falls from 1 at f τ = 0 to its first zero at f τ ≈ 0.38. It then oscillates around zero, which a
+    first-order model cannot describe: `GaussMarkov` takes the values in [0, 1].
+
+    Parameters
+    ----------
+    doppler_frequency_hz
+        f in Hz.
+    interval_s
+        τ in seconds, broadcast against f.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> round(float(ms.clarke_correlation(10.0, 0.01)), 3)
+    0.904
+    """
+    from scipy import special  # late: it takes as long to import as all of this package
+
+    return np.asarray(special.j0(2.0 * np.pi * np.asarray(doppler_frequency_hz) * interval_s))
+
+
+def doppler_frequency(speed_mps: FloatArray | float, carrier_hz: FloatArray | float) -> FloatArray:
+    """Return v f_c / c, the largest Doppler frequency in Hz (ours).
+
+    Parameters
+    ----------
+    speed_mps
+        v in m/s.
+    carrier_hz
+        f_c in Hz, broadcast against v.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> round(float(ms.doppler_frequency(1.5, 3.5e9)), 2)
+    17.51
+    """
+    return np.asarray(speed_mps) * carrier_hz / SPEED_OF_LIGHT
+
+
+def predictive_mean(
+    gain: FloatArray, mean_gain: FloatArray, correlation: FloatArray | float, rounds: IntArray | int
+) -> FloatArray:
+    """E[H_{t+d} | H_t] = H̄ + ρ^{2d} (H_t − H̄) (ours).
+
+    Parameters
+    ----------
+    gain, mean_gain
+        H_t and H̄, (..., K).
+    correlation
+        ρ in [0, 1].
+    rounds
+        d ≥ 0, how many rounds ago H_t was reported.
+
+    Returns
+    -------
+    FloatArray
+        Gains (..., K).
+    """
+    kept = np.asarray(correlation, dtype=np.float64) ** (2 * np.asarray(rounds))
+    return mean_gain + kept * (gain - mean_gain)
+
+
+def predictive_quantile(
+    probability: FloatArray | float,
+    gain: FloatArray,
+    mean_gain: FloatArray,
+    correlation: FloatArray | float,
+    rounds: IntArray | int,
+) -> FloatArray:
+    """The gain that H_{t+d} stays below with a probability, given H_t (ours).
+
+    With s² = 1 − ρ^{2d}, H_{t+d} / (s² H̄ / 2) is noncentral chi-squared with 2 degrees of freedom and
+    noncentrality 2 ρ^{2d} H_t / (s² H̄): the squared length of a plane Gaussian vector round ρ^d h_t.
+
+    Parameters
+    ----------
+    probability
+        In (0, 1); broadcast against the rest.
+    gain, mean_gain
+        H_t ≥ 0 and H̄ > 0, (..., K).
+    correlation
+        ρ in [0, 1]; at 1 the quantile is H_t itself.
+    rounds
+        d ≥ 0, how many rounds ago H_t was reported; at 0 the quantile is H_t itself.
+
+    Returns
+    -------
+    FloatArray
+        Gains (..., K), finite.
+
+    Raises
+    ------
+    ValueError
+        For a probability outside (0, 1).
+    """
+    level = check_array("probability", probability)
+    require("probability", level, (level > 0.0) & (level < 1.0), "numbers in (0, 1)")
+    with np.errstate(divide="ignore", invalid="ignore"):  # ln 0 = −∞ and 0 · −∞ are meant
+        log_kept = np.where(np.asarray(rounds) == 0, 0.0, 2.0 * np.asarray(rounds) * np.log(correlation))
+    scale = -np.expm1(log_kept) * mean_gain / 2.0
+    centre = np.exp(log_kept) * gain
+    known = scale <= np.finfo(np.float64).tiny * np.maximum(centre, 1.0)  # nothing new since the report
+    unit = np.where(known, 1.0, scale)
+    return np.where(known, centre, unit * _chi_squared_quantile(level, np.where(known, 0.0, centre / unit)))
+
+
+def _chi_squared_quantile(probability: FloatArray, noncentrality: FloatArray) -> FloatArray:
+    """Quantile of the noncentral chi-squared law with 2 degrees of freedom, for every noncentrality λ ≥ 0."""
+    from scipy import special
+
+    large = noncentrality > LARGE_NONCENTRALITY
+    exact = special.chndtrix(probability, 2.0, np.where(large, 0.0, noncentrality))
+    # X = (a + n₁)² + n₂² with a = √λ: expanding √X in 1/a leaves an error of order a⁻³
+    root = np.sqrt(np.where(large, noncentrality, 1.0))
+    normal = special.ndtri(probability)
+    expanded = (root + normal + 0.5 / root - normal / (4.0 * root**2)) ** 2
+    return np.where(large, expanded, exact)

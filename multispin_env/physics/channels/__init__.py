@@ -1,1 +1,0 @@
-"""Fading models, one file each; ``multispin_env.registry.CHANNELS`` names them."""
