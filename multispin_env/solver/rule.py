@@ -47,11 +47,14 @@ class Effort(NamedTuple):
 
 
 QUICK = Effort(reach=8.0, points=13, starts=1)
-THOROUGH = Effort(reach=20.0, points=129, starts=4)
+THOROUGH = Effort(reach=20.0, points=129, starts=4, tokens=1.0)
 WIDE = Effort(reach=20.0, points=33, starts=3, tokens=2.0, between=1)
 """For laws by tokens: where uploads take no time, φ moves by whole tokens of a device."""
 CROWDED = Effort(reach=20.0, points=17, starts=1, tokens=2.0)
 """Likewise for at least `CROWD` users: a token of one of them is a smaller part of the round."""
+
+LONG, FARTHEST = 1.0, 4.0
+"""Reach of a ray, in units of its origin's φ, from which on only devices within their range count; and the most."""
 
 STEPS = 2
 """Of Newton, for the latency of a candidate on the ray: it starts close to it."""
@@ -188,16 +191,28 @@ def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: E
 
 def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, points: int) -> Ray:
     """So many points around the relaxed optimum."""
-    per_token = problem.token_time / (room * room)  # ∂φ/∂L_k, times P / φ
-    pull = np.maximum(np.add.reduce(per_token * relaxed.length, -1), TINY)
-    spread = np.sqrt(np.add.reduce(per_token * per_token, -1) / 12.0) / pull  # sd / φ
-    if effort.tokens:
-        slowest = ((relaxed.length > 0.0) * problem.draft_time).max(-1)
-        spread = np.maximum(spread, effort.tokens * slowest / np.maximum(effort.reach * relaxed.latency, TINY))
-    reach = effort.reach * spread
+    reach = _reach(problem, relaxed, room, effort, 1.0)
+    if (reach > LONG).any():
+        free = (problem.low < relaxed.length) & (relaxed.length < problem.high)
+        shorter = np.clip(_reach(problem, relaxed, room, effort, free), LONG, FARTHEST)
+        reach = np.where(reach > LONG, shorter, reach)
     charge = relaxed.value * relaxed.slope if len(problem.lines) else None
     price = np.maximum(relaxed.price, TINY)
     return Ray(relaxed.latency, price, charge, 1.0 - reach, 2.0 * reach / (points - 1), points)
+
+
+def _reach(
+    problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, moving: FloatArray | BoolArray | float
+) -> FloatArray:
+    """How far the ray reaches, (n,) φ, if rounding moves these devices (n, K)."""
+    per_token = problem.token_time / (room * room)  # ∂φ/∂L_k, times P / φ
+    pull = np.maximum(np.add.reduce(per_token * relaxed.length, -1), TINY)
+    per_token = per_token * moving
+    spread = np.sqrt(np.add.reduce(per_token * per_token, -1) / 12.0) / pull  # sd / φ
+    if effort.tokens:
+        slowest = ((relaxed.length > 0.0) * problem.draft_time * moving).max(-1)
+        spread = np.maximum(spread, effort.tokens * slowest / np.maximum(effort.reach * relaxed.latency, TINY))
+    return effort.reach * spread
 
 
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
