@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.engine import Observation
 from multispin_env.envs.observations import SHARED
-from multispin_env.envs.rounds.actions import ActionCodec
+from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import Decision, SystemState
@@ -148,7 +148,7 @@ def _target(
     settings: Settings, problem: Problem, length: FloatArray, decision: Decision, state: SystemState
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Actions and what errors in them cost."""
-    codec = cast(ActionCodec, settings.actions)  # of an environment that is teachable
+    codec = cast(RoundsCodec, settings.actions)  # of an environment that is teachable
     action = codec.encode(decision, state)
     column = np.clip(codec.length_column(length), -1.0, 1.0)
     action[..., 0] = column

@@ -20,8 +20,8 @@ from multispin_env.commands.main import main as multispin
 from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.controllers.estimators.base import Estimator
-from multispin_env.envs.continuous.encodings.plain import PlainOrders
-from multispin_env.envs.rounds.encodings.shares import SharesCodec
+from multispin_env.envs.continuous.encodings import PlainCodec
+from multispin_env.envs.rounds.encodings import SharesCodec
 from multispin_env.envs.rounds.objectives import Goodput
 from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.evaluation.cases.states import States
@@ -30,7 +30,7 @@ from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance.by_task import ByTask
 from multispin_env.physics.arrivals.gaps import GapArrivals
 from multispin_env.physics.channels.rayleigh import Rayleigh
-from multispin_env.registry import ENCODINGS, MODIFIERS, ORDER_ENCODINGS, SCHEDULERS, SYSTEMS
+from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, MODIFIERS, SCHEDULERS, SYSTEMS
 from multispin_env.reproduce.figure import FigureSpec
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
@@ -108,7 +108,7 @@ class Mirrored(SharesCodec):
         return -super().length_slope(length)
 
 
-class Turned(PlainOrders):
+class Turned(PlainCodec):
     """Column 0 turned round."""
 
     def real_length(self, column):
@@ -194,7 +194,7 @@ OUTSIDE = {
     "estimator": (ms.ESTIMATORS, Constant),
     "controller": (ms.CONTROLLERS, Shortest),
     "encoding": (ENCODINGS, Mirrored),
-    "decision encoding": (ORDER_ENCODINGS, Turned),
+    "decision encoding": (CONTINUOUS_ENCODINGS, Turned),
     "scheduler": (SCHEDULERS, Everybody),
     "modifier": (MODIFIERS, Stubborn),
     "system": (SYSTEMS, half_p2p),
@@ -294,7 +294,7 @@ def test_encodings(name):
     assert play(action=name)["goodput"] > 0.0
 
 
-@pytest.mark.parametrize("name", with_mine(ORDER_ENCODINGS))
+@pytest.mark.parametrize("name", with_mine(CONTINUOUS_ENCODINGS))
 def test_encodings_of_orders(name):
     assert play(WITHOUT, action=name)["token_goodput"] > 0.0
 

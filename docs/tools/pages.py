@@ -16,7 +16,7 @@ from multispin_env.commands.main import main
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.settings import MAX_EPISODE_STEPS
 from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.registry import ENCODINGS, FIGURES, ORDER_ENCODINGS, Registry
+from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, FIGURES, Registry
 
 ROUNDS = 8
 SECONDS = 8
@@ -120,7 +120,7 @@ def animate(env_id: str, path: Path) -> str:
 TABLES: dict[str, Registry[Any]] = {
     **{name: value for name in ms.__all__ if isinstance(value := getattr(ms, name), Registry)},
     "registry.ENCODINGS": ENCODINGS,
-    "registry.ORDER_ENCODINGS": ORDER_ENCODINGS,
+    "registry.CONTINUOUS_ENCODINGS": CONTINUOUS_ENCODINGS,
     "registry.FIGURES": FIGURES,
 }
 

@@ -59,7 +59,6 @@ class CopiesEngine(ABC):
         """
         if over is None or not np.count_nonzero(over):
             return self._play(self.actions.decode(action, self.decoded_with), None)
-        self.actions.check_shape(action, self.num_copies, self.scenario.num_users)
         read = np.array(action)
         read[over] = 0
         step = self._play(self.actions.decode(read, self.decoded_with), over)

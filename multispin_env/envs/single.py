@@ -73,7 +73,8 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
 
     def decode_action(self, action: NDArray[Any]) -> Any:
         """Return the decision (K,) that an action means now."""
-        return self._engine.decode(action, copy=0)
+        self._engine.actions.check_shape(action, self.scenario.num_users)
+        return self._engine.decode(np.asarray(action), copy=0)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

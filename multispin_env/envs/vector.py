@@ -138,6 +138,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
 
     def decode_action(self, action: NDArray[Any]) -> Any:
         """Return the decisions (n, K) that actions mean now."""
+        self._check_shape(action)
         return self._engine.decode(action)
 
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
@@ -167,6 +168,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         if worth is not None and np.shape(worth) != shape:
             raise ValueError(f"worth: expected shape {shape}, got {np.shape(worth)}")
         check_real("window", window, 0.0, 1.0)
+        self._check_shape(action)
         return self._engine.reward_slopes(action, worth, window)
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
@@ -212,6 +214,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
             For a wrong shape, NaN or an entry outside [-1, 1], naming the row; nothing has changed then.
         """
         self._check_ready()
+        self._check_shape(actions)
         over = self._over
         step = self._engine.step(actions, over)
         if self._renderer is not None:
@@ -250,6 +253,9 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         if not self._seeded.all():
             missing = np.flatnonzero(~self._seeded)[:5].tolist()
             raise RuntimeError(f"{what}: expected reset() first, got a call before the reset of copies {missing}")
+
+    def _check_shape(self, actions: NDArray[Any]) -> None:
+        self._engine.actions.check_shape(actions, self.num_envs, self.scenario.num_users)
 
     def _check_ready(self) -> None:
         self._check_seeded("step")

@@ -58,7 +58,7 @@ def test_untrained_it_is_the_scheduler_that_actions_start_from(env_id):
     policy = policy_of(model, settings)
     for _ in range(25):
         state = env.env.state
-        own, wanted = policy(state), settings.actions.checked_continuous_decision(rule(state), state.phase.shape)
+        own, wanted = policy(state), settings.actions.checked_decision(rule(state), state.phase.shape)
         assert np.array_equal(own.draft_length, wanted.draft_length)
         assert np.array_equal(own.join, wanted.join)
         assert np.array_equal(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows
 from multispin_env.envs.continuous.accounts import OpenAccount, TokenAccount
-from multispin_env.envs.continuous.actions import OrderCodec
+from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.memories import Onlooker, observed_of
 from multispin_env.envs.continuous.objectives import PassageAim
 from multispin_env.envs.continuous.observations import ContinuousObservations
@@ -55,7 +55,7 @@ class Parts:
     """
 
     system: ContinuousSystem
-    actions: OrderCodec
+    actions: ContinuousCodec
     observations: ContinuousObservations
     objective: PassageAim
     horizon: float
@@ -78,7 +78,7 @@ class ContinuousEngine(CopiesEngine):
     def __init__(self, parts: Parts, num_copies: int) -> None:
         self.scenario = parts.system.scenario
         self.num_copies = num_copies
-        self.actions: OrderCodec = parts.actions
+        self.actions: ContinuousCodec = parts.actions
         self.observations: ContinuousObservations = parts.observations
         self.objective = parts.objective
         self._horizon = parts.horizon

@@ -9,7 +9,7 @@ from multispin_env.controllers.continuous.serve import serve_in
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
 REFERENCE = "groups"
-"""Scheduler that `ResidualOrders` plays at zero, and whose rate is the price of a second unless it is chosen."""
+"""Scheduler that `ResidualCodec` plays at zero, and whose rate is the price of a second unless it is chosen."""
 
 WITH_REQUESTS = "greedy+deadlines"
 """The same where requests end."""

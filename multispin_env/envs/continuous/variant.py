@@ -14,7 +14,7 @@ from multispin_env.controllers.continuous.plug_in import SchedulerPlugIn
 from multispin_env.controllers.estimators.filter import Filter
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.continuous.accounts import OpenAccount, TokenAccount
-from multispin_env.envs.continuous.actions import ORDER_ENCODINGS, OrderCodec
+from multispin_env.envs.continuous.encodings import CONTINUOUS_ENCODINGS, ContinuousCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, Parts
 from multispin_env.envs.continuous.entries import ENTRIES
 from multispin_env.envs.continuous.objectives import PassageAim, TokensMinusTime
@@ -45,7 +45,7 @@ class ContinuousVariant(PartlyHidden):
     Where its docstring says ``{observation}``, its page has the table of what is shown.
     """
 
-    encodings: ClassVar[Registry[type[OrderCodec]]] = ORDER_ENCODINGS
+    encodings: ClassVar[Registry[type[ContinuousCodec]]] = CONTINUOUS_ENCODINGS
     renderers: ClassVar[Mapping[str, MakeRenderer]] = renderers(Traces, TracePicture)
     film: ClassVar[type[Film]] = TraceFilm
     told: ClassVar[Told] = Told("tokens", "draft_length", "duration", None)
@@ -123,7 +123,7 @@ class ContinuousVariant(PartlyHidden):
         """ρ in tokens a second: what was chosen, else the rate of the reference rule, measured once."""
         return reference_rate(self.system(scenario)) if self.rho is None else self.rho
 
-    def actions(self, scenario: Scenario, encoding: str) -> OrderCodec:
+    def actions(self, scenario: Scenario, encoding: str) -> ContinuousCodec:
         """Codec between actions and decisions."""
         uplink = discipline_of(self.discipline)
         reference = self.starts.get(encoding, (REFERENCE,))[0] if self.reference is None else self.reference

@@ -11,8 +11,8 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows
 from multispin_env.controllers.base import Controller
 from multispin_env.envs.copies import CopiesEngine
 from multispin_env.envs.engine import Observation, Step
-from multispin_env.envs.rounds.actions import ActionCodec
 from multispin_env.envs.rounds.core import ALL, Core
+from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.memories import Memory
 from multispin_env.envs.rounds.objectives import Objective
 from multispin_env.envs.rounds.observations import ObservationCodec
@@ -59,7 +59,7 @@ class Parts:
 
     scenario: Scenario
     dynamics: Dynamics
-    actions: ActionCodec
+    actions: RoundsCodec
     observations: ObservationCodec
     objective: Objective
     memories: tuple[Memory, ...]
@@ -84,7 +84,7 @@ class RoundsEngine(CopiesEngine):
     def __init__(self, parts: Parts, num_copies: int) -> None:
         self.scenario = parts.scenario
         self.num_copies = num_copies
-        self.actions: ActionCodec = parts.actions
+        self.actions: RoundsCodec = parts.actions
         self.observations: ObservationCodec = parts.observations
         self.objective = parts.objective
         self._parts = parts
@@ -124,18 +124,19 @@ class RoundsEngine(CopiesEngine):
 
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Derivatives (n, K, columns) of the expected reward by actions (n, K, columns), as in the shell."""
-        relaxed = self.actions.relaxed(action, self.planned)
+        x = self.actions.checked(action)
+        relaxed = self.actions.relaxed(x, self.planned)
         tokens, token_slope = self._core.interpolated_tokens(relaxed.draft_length)
         outcome = price(self.scenario, self.state, relaxed, tokens)
         weights = self.objective.weights(outcome) if worth is None else worth
         by_decision = slopes(self.scenario, relaxed, outcome, token_slope, weights)
-        found = self.actions.pull_back(action, self.planned, by_decision)
+        found = self.actions.pull_back(x, self.planned, by_decision)
         if window:
             by_length = whole_length_slopes(
-                self._core, self.actions, self.planned, action, relaxed.draft_length, weights, window
+                self._core, self.actions, self.planned, x, relaxed.draft_length, weights, window
             )
             alone = RealDecision(by_length, np.zeros_like(by_length))
-            found[..., 0] = self.actions.pull_back(action, self.planned, alone)[..., 0]
+            found[..., 0] = self.actions.pull_back(x, self.planned, alone)[..., 0]
         return found
 
     def _forget(self, rows: Rows) -> None:

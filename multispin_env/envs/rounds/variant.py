@@ -18,7 +18,7 @@ from multispin_env.envs.rendering.film import RoundsFilm
 from multispin_env.envs.rendering.picture import Picture
 from multispin_env.envs.rendering.renderers import Film, renderers
 from multispin_env.envs.rendering.views import Histories
-from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
+from multispin_env.envs.rounds.encodings import ENCODINGS, RoundsCodec
 from multispin_env.envs.rounds.engine import Parts, RoundsEngine
 from multispin_env.envs.rounds.memories import Memory
 from multispin_env.envs.rounds.objectives import Goodput, Objective
@@ -39,7 +39,7 @@ class RoundsVariant(Variant):
     Where its docstring says ``{observation}``, its page has the table of what is shown; arguments then need defaults.
     """
 
-    encodings: ClassVar[Registry[type[ActionCodec]]] = ENCODINGS
+    encodings: ClassVar[Registry[type[RoundsCodec]]] = ENCODINGS
     renderers: ClassVar[Mapping[str, MakeRenderer]] = renderers(Histories, Picture)
     film: ClassVar[type[Film]] = RoundsFilm
     told: ClassVar[Told] = Told("accepted_tokens", "draft_length", "round_latency", "goodput")
@@ -68,7 +68,7 @@ class RoundsVariant(Variant):
         """State (n, K) that encodings with the equal-latency root take for the true one; what is reported."""
         return reported
 
-    def actions(self, scenario: Scenario, encoding: str) -> ActionCodec:
+    def actions(self, scenario: Scenario, encoding: str) -> RoundsCodec:
         """Codec between actions and decisions."""
         return self.encodings.load(encoding)(scenario, self.common_draft_length)
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.envs.rounds.actions import ActionCodec
 from multispin_env.envs.rounds.core import Core
+from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.physics.rounds import price
 from multispin_env.physics.types import Decision, SystemState
 
@@ -38,7 +38,7 @@ class Passed(NamedTuple):
 
 def whole_length_slopes(
     core: Core,
-    codec: ActionCodec,
+    codec: RoundsCodec,
     planned: SystemState,
     action: FloatArray,
     length: FloatArray,
@@ -81,7 +81,7 @@ def whole_length_slopes(
     return slopes + (missing / length.shape[-1])[:, None]
 
 
-def _passed(length: FloatArray, whole: IntArray, codec: ActionCodec, window: float) -> Passed:
+def _passed(length: FloatArray, whole: IntArray, codec: RoundsCodec, window: float) -> Passed:
     low, high = codec.length_range
     other = np.where(length >= whole, whole + 1, whole - 1).clip(low, high)
     near = (other != whole) & (np.abs(length - 0.5 * (whole + other)) < 0.5 * window)
@@ -96,7 +96,7 @@ def _passed(length: FloatArray, whole: IntArray, codec: ActionCodec, window: flo
 
 def _shifted(
     core: Core,
-    codec: ActionCodec,
+    codec: RoundsCodec,
     planned: SystemState,
     action: FloatArray,
     length: FloatArray,
