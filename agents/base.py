@@ -51,9 +51,9 @@ class Tuning:
         Discount γ of a step. 0 where a step is a round: what is decided in a round has no influence on later ones but
         through what is learnt of a request, which every round reveals some of anyway, and through remembered
         throughput. There the reward is the growth of a concave utility, and to maximise the next growth is to play the
-        gradient scheduler.
+        gradient rule.
         With γ = 0 the reward itself is the return, which makes learning far less noisy: with γ = 1 − 1 / window the
-        same minute of training closed 22 % of the gap to that scheduler, with 0 it closed 79 %.
+        same minute of training closed 22 % of the gap to that controller, with 0 it closed 79 %.
         What later rounds make of remembered throughput, `agents.foresight` learns without returns. Where steps take
         different times it is about γ of a second to the power of a step, for agents that do not know ``timing``.
     log_std

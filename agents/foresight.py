@@ -30,7 +30,7 @@ class Foresight(nn.Module):
         ω_t = Σ_{s≥t} γ^{s−t} ∂ reward_s / ∂ rate_t = (1 − γ) / (w R_{t+1}) + γ q ω_{t+1},
 
     since what the growth of round s gains by U(R_{s+1}) that of round s + 1 loses again, but for γ. With γ = 0 this is
-    the weight of the gradient scheduler; with γ near 1 it is one over the throughput that there will be. The network
+    the weight of the gradient rule; with γ near 1 it is one over the throughput that there will be. The network
     learns ρ = w R ω from one round to the next. As R falls by no more than q in a round, ρ ≤ 1 / q, and the network
     cannot answer more: unbounded, it could drive itself up through its own answers.
 

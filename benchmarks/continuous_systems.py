@@ -1,4 +1,4 @@
-"""Systems without the barrier that schedulers are tuned and compared on (docs/continuous.md)."""
+"""Systems without the barrier that controllers are tuned and compared on (docs/continuous.md)."""
 
 from dataclasses import dataclass, replace
 

@@ -31,7 +31,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 def decision_times(scenario: ms.Scenario, name: str, calls: int) -> list[float]:
     """CPU seconds of each of so many calls of ``decide``, with channels and counts that change; a first one not."""
     rng = np.random.default_rng(0)
-    plug_in = ms.make_plug_in(name, scenario)
+    plug_in = ms.make_controller(name, scenario)
     users = scenario.num_users
     draft_time = ms.sample_state(scenario, rng).draft_time
     drafted = accepted = np.zeros(users, dtype=np.int64)
@@ -42,7 +42,7 @@ def decision_times(scenario: ms.Scenario, name: str, calls: int) -> list[float]:
         channel = ms.sample_state(scenario, rng).spectral_efficiency
         observed = ms.Observed(draft_time, channel, task=task, drafted=drafted, accepted=accepted, age=age + call % 16)
         start = process_time()
-        drafted = plug_in.decide(observed).draft_length
+        drafted = plug_in(observed).draft_length
         spent.append(process_time() - start)
         accepted = rng.binomial(drafted, 0.8)
     return spent[1:]
@@ -52,7 +52,7 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
     """Seconds of a round of tiny models in all, and of it what neither they nor the laws of tokens take; medians."""
     from multispin_env.models.air import draw_air
     from multispin_env.models.contender import Contender
-    from multispin_env.models.devices import ContinuousDecision, Devices
+    from multispin_env.models.devices import Devices, PromptOrder
     from multispin_env.models.network import Pair
     from multispin_env.models.rounds import Player
     from tests.models import tiny
@@ -65,7 +65,7 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
         Pair(made(0), made(1)),
         prompts,
         np.zeros(16, dtype=np.int64),
-        ContinuousDecision(16, users, 0),
+        PromptOrder(16, users, 0),
         users,
         64,
         scenario.max_draft_length,

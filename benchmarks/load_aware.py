@@ -10,6 +10,7 @@ requests, channels and luck; differences are paired. In static channels, tokens 
 import argparse
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -50,11 +51,11 @@ class Setting:
         kind = "Poisson" if self.burstiness == 1.0 else f"bursts ({self.burstiness:g})"
         return f"{self.system.title}, load {self.load:g}, {kind}"
 
-    def tokens(self, rule: str, copies: int, seed: int, **options: float) -> FloatArray:
+    def tokens(self, rule: str, copies: int, seed: int, **options: Any) -> FloatArray:
         """Tokens in time per second, (copies,)."""
-        scheduler = ms.make_scheduler(rule, self.system.scenario, **options)
+        controller = ms.make_controller(rule, self.system.scenario, **options)
         workload = self.system.workload(self.load, ms.make_arrivals("gamma", burstiness=self.burstiness))
-        return ms.serve(scheduler, workload, copies=copies, channel="static", seed=seed).tokens_in_time
+        return ms.serve(controller, workload, copies=copies, channel="static", seed=seed).tokens_in_time
 
 
 SETTINGS = tuple(

@@ -1,4 +1,4 @@
-"""Tables for the scheduler ``plan``, and what they earn: ``python -m benchmarks.plans``.
+"""Tables for the controller ``plan``, and what they earn: ``python -m benchmarks.plans``.
 
 Makes the tables of the package, ``multispin_env/controllers/continuous/plans.npz``, for the instances below; those that
 are there are kept, so it can be stopped and goes on. Then prints, for each system, the mean rates of `groups`, `prices`
@@ -63,7 +63,7 @@ def make(systems: list[System]) -> None:
 def show(system: System, tight: int) -> None:
     """Print mean rates of a system, and `plan` over them."""
     scenario, state = system.scenario, system.states(HELD_OUT_SEED, INSTANCES)
-    rates = {name: ms.long_run_rate(ms.make_scheduler(name, scenario), state) for name in ("synchronous", *RULES)}
+    rates = {name: ms.long_run_rate(ms.make_controller(name, scenario), state) for name in ("synchronous", *RULES)}
     print(f"\n{system.name}")
     for name, rate in (rates | {"bound": ms.rate_bound(scenario, state)}).items():
         ratio = rates["plan"] / rate

@@ -79,7 +79,7 @@ def simulated(
     for copy, generator in enumerate(np.random.default_rng(0).spawn(copies)):
         core.seed(copy, generator)
     core.hold(state)
-    rule = ms.make_scheduler("greedy", scenario, draft_length=length)
+    rule = ms.make_controller("greedy", scenario, draft_length=length)
     sums = np.zeros((3, copies))
     while (core.state.time < times[1]).any():
         served = core.step(rule(core.state)).served

@@ -10,6 +10,7 @@ import argparse
 import itertools
 from collections.abc import Iterator
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,8 @@ def several_users(batches: int, size: int) -> Iterator[Instance]:
 def decide(instance: Instance) -> tuple[int, int]:
     """Decide a batch both ways; returns its size and how many were certified."""
     scenario, state, weights = instance
-    for options in ({}, {"certify": 1e-6}):
+    choices: tuple[dict[str, Any], ...] = ({}, {"certify": 1e-6})
+    for options in choices:
         controller = ms.make_controller("optimal", scenario, weights=weights, **options)
         decision = controller(state)
         assert (decision.draft_length >= scenario.min_draft_length).all()

@@ -1,8 +1,8 @@
-"""Schedulers without the barrier beside each other: ``python -m benchmarks.schedulers --systems "llama2 K8"``.
+"""Controllers without the barrier beside each other: ``python -m benchmarks.controllers --systems "llama2 K8"``.
 
-1. Long-run tokens/s of each scheduler in the sixteen systems, or in those whose names hold the words given, as means
+1. Long-run tokens/s of each controller in the sixteen systems, or in those whose names hold the words given, as means
    over the same instances, with a static channel or with fading for every cycle; and `groups` and `prices`, the better
-   one, over `barrier` and `synchronous`, with the standard error of the mean of the paired ratios.
+   one, over `optimal` and `synchronous`, with the standard error of the mean of the paired ratios.
 2. How long `groups` takes to decide, for a batch of 256 copies with 8 devices and for one copy with 20, and how long a
    step of the system takes, in CPU time.
 """
@@ -23,7 +23,7 @@ from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSyst
 from multispin_env.physics.uplink import spectral_efficiency
 
 COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
-    "barrier": ("barrier", {}),
+    "optimal": ("optimal", {}),
     "synchronous": ("synchronous", {}),
     "greedy": ("greedy", {}),
     "groups 2": ("groups", {"groups": 2}),
@@ -31,10 +31,10 @@ COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
     "clock": ("clock", {}),
     "prices": ("prices", {}),
 }
-"""Heads of columns, with schedulers and their options."""
+"""Heads of columns, with controllers and their options."""
 
 SHORT = 1.0
-"""Simulated seconds of a scheduler with a barrier in a static channel: all rounds are alike."""
+"""Simulated seconds of a controller with a barrier in a static channel: all rounds are alike."""
 
 
 def instances(system: System, count: int, channel: str) -> ms.SystemState:
@@ -46,13 +46,13 @@ def instances(system: System, count: int, channel: str) -> ms.SystemState:
     return replace(state, spectral_efficiency=spectral_efficiency(system.scenario, mean))
 
 
-def priced(scheduler: Any, state: ms.SystemState, channel: str) -> ms.Scheduler:
-    """The scheduler with its own rate as ρ, where it has one and channels fade: two steps to the fixed point."""
-    decided: Any = scheduler
-    if channel != "static" and hasattr(scheduler, "rho"):
+def priced(controller: Any, state: ms.SystemState, channel: str) -> ms.ContinuousController:
+    """The controller with its own rate as ρ, where it has one and channels fade: two steps to the fixed point."""
+    decided: Any = controller
+    if channel != "static" and hasattr(controller, "rho"):
         for _ in range(2):
             rate = ms.long_run_rate(decided, state, warm_up=2.0, horizon=10.0, channel=channel, seed=1)
-            decided = replace(scheduler, rho=rate)
+            decided = replace(controller, rho=rate)
     return decided  # type: ignore[no-any-return]
 
 
@@ -61,10 +61,10 @@ def rates(system: System, count: int, channel: str, seconds: float) -> dict[str,
     state = instances(system, count, channel)
     found = {}
     for head, (name, options) in COLUMNS.items():
-        scheduler = priced(ms.make_scheduler(name, system.scenario, **options), state, channel)
-        alike = channel == "static" and name in ("barrier", "synchronous")
+        controller = priced(ms.make_controller(name, system.scenario, **options), state, channel)
+        alike = channel == "static" and name in ("optimal", "synchronous")
         window = (0.0, SHORT) if alike else (10.0, seconds)
-        found[head] = ms.long_run_rate(scheduler, state, warm_up=window[0], horizon=window[1], channel=channel)
+        found[head] = ms.long_run_rate(controller, state, warm_up=window[0], horizon=window[1], channel=channel)
     return found
 
 
@@ -73,7 +73,7 @@ def line(system: System, found: dict[str, FloatArray]) -> tuple[str, ...]:
     means = {head: values.mean() for head, values in found.items()}
     best = found[max(("groups 2", "groups 3", "prices"), key=lambda head: means[head])]
     cells = [system.name, *(f"{mean:.1f}" for mean in means.values())]
-    for head in ("barrier", "synchronous"):
+    for head in ("optimal", "synchronous"):
         ratio = best / found[head]
         error = ratio.std(ddof=1) / len(ratio) ** 0.5
         cells.append(f"{best.mean() / found[head].mean():.3f} ± {error:.3f}")
@@ -83,7 +83,7 @@ def line(system: System, found: dict[str, FloatArray]) -> tuple[str, ...]:
 def decision_time(users: int, copies: int, steps: int = 40) -> tuple[float, float]:
     """Median CPU milliseconds of a decision of `groups` and of a step, in a fading channel."""
     scenario = ms.Scenario.preset("llama2", num_users=users)
-    scheduler = ms.make_scheduler("groups", scenario)
+    controller = ms.make_controller("groups", scenario)
     core = ContinuousCore(ContinuousSystem.of(scenario), copies, drawn=False)
     for copy, generator in enumerate(np.random.default_rng(0).spawn(copies)):
         core.seed(copy, generator)
@@ -91,7 +91,7 @@ def decision_time(users: int, copies: int, steps: int = 40) -> tuple[float, floa
     times = []
     for _ in range(steps):
         begun = process_time()
-        order = scheduler(core.state)
+        order = controller(core.state)
         decided = process_time()
         core.step(order)
         times.append((decided - begun, process_time() - decided))

@@ -141,11 +141,12 @@ def speed(name: str, pair: str, payload: str, users: int, instances: int) -> dic
     scenario = Scenario.preset(pair, num_users=users, server=name, payload=payload, min_draft_length=0)
     state = sample_state(scenario, np.random.default_rng(1), instances)
     times = {}
-    for label, of, options, count in (
+    choices: tuple[tuple[str, str, dict[str, Any], int], ...] = (
         ("algorithm1", "algorithm1", {}, max(1, min(4, instances * 20 // users))),
         ("rule", "optimal", {}, instances),
         ("certified", "optimal", {"certify": TOLERANCE}, instances),
-    ):
+    )
+    for label, of, options, count in choices:
         controller = make_controller(of, scenario, **options)
         start = process_time()
         controller(state[:count])

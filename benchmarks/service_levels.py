@@ -15,7 +15,7 @@ from multispin_env.controllers.continuous.capacity import MOST_USERS, ServiceCap
 LEVELS = ((0.5, 0.06), (1.0, 0.1), (2.0, 0.15))
 """Limits of TTFT in seconds and of TPOT in seconds a token."""
 
-RULES = ("barrier", "groups+deadlines", "prices+deadlines", "greedy+deadlines", "load-aware")
+RULES = ("optimal", "groups+deadlines", "prices+deadlines", "greedy+deadlines", "load-aware")
 
 PERCENT, EVERY, START, COPIES = 90.0, 120.0, 16, 8
 

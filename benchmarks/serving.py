@@ -76,7 +76,7 @@ class WaitForAll(Greedy):
         return order.changed(join=np.full(order.join.shape, ms.Join.WAIT))
 
 
-ms.SCHEDULERS.register(BARRIER, WaitForAll)
+ms.CONTROLLERS.register(BARRIER, WaitForAll)
 
 SYSTEMS = (
     System(
@@ -113,9 +113,9 @@ ARRIVALS = {
 
 def played(system: System, load: float, arrivals: str, rule: str, copies: int) -> ServiceRun:
     """A run; copies have the same requests for every rule."""
-    scheduler = ms.make_scheduler(rule, system.scenario)
+    controller = ms.make_controller(rule, system.scenario)
     workload = system.workload(load, ARRIVALS[arrivals]())
-    return ms.serve(scheduler, workload, copies=copies, channel="static", seed=HELD_OUT_SEED)
+    return ms.serve(controller, workload, copies=copies, channel="static", seed=HELD_OUT_SEED)
 
 
 def table(systems: Sequence[System], copies: int) -> None:
@@ -166,9 +166,9 @@ def speed(steps: int) -> None:
         rate = steps_per_second(llama, rule, 256, steps)
         print(f"{llama.title}, load .6, n = 256, {rule or 'no rule'}: {rate:,.0f} env-steps a CPU-second")
     for rule in ("greedy+deadlines", "load-aware", "groups+deadlines"):
-        scheduler, workload = ms.make_scheduler(rule, qwen.scenario), qwen.workload(0.6, ms.make_arrivals("poisson"))
+        controller, workload = ms.make_controller(rule, qwen.scenario), qwen.workload(0.6, ms.make_arrivals("poisson"))
         begun = process_time()
-        ms.serve(scheduler, workload, copies=COPIES, warm_up=0.0, horizon=150.0, channel="static", seed=1)
+        ms.serve(controller, workload, copies=COPIES, warm_up=0.0, horizon=150.0, channel="static", seed=1)
         print(f"{qwen.title}, load .6, an hour (24 copies of 150 s), {rule}: {process_time() - begun:.1f} CPU-seconds")
 
 
@@ -181,11 +181,11 @@ def steps_per_second(system: System, rule: str | None, copies: int, steps: int) 
     core.reset()
     shape = core.state.phase.shape
     same = ms.ContinuousDecision(np.full(shape, 6), np.full(shape, ms.Join.TAKE))
-    scheduler = None if rule is None else ms.make_scheduler(rule, system.scenario)
+    controller = None if rule is None else ms.make_controller(rule, system.scenario)
     for step in range(2 * steps):
         if step == steps:  # the lines are as they are in the long run
             begun = process_time()
-        core.step(same if scheduler is None else scheduler(core.state))
+        core.step(same if controller is None else controller(core.state))
     return copies * steps / (process_time() - begun)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import plain
 from multispin_env.arrays import FloatArray
-from multispin_env.controllers.base import Controller
+from multispin_env.controllers.base import RoundsController
 from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
@@ -54,7 +54,7 @@ def seconds(call: Callable[[], object], repeats: int) -> float:
     return float(np.median(times))
 
 
-def measure(controller: Controller, state: SystemState, best: FloatArray, singles: int) -> dict[str, float]:
+def measure(controller: RoundsController, state: SystemState, best: FloatArray, singles: int) -> dict[str, float]:
     """Batched and single time in s, share of the certified optimum."""
     count = len(state.draft_time)
     controller(state[:1])

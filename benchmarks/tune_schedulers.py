@@ -1,6 +1,6 @@
-"""How the defaults of schedulers were found: ``python -m benchmarks.tune_schedulers prices``.
+"""How the defaults of controllers were found: ``python -m benchmarks.tune_schedulers prices``.
 
-Random search: the defaults and 23 random choices of the options of a scheduler run in each system in static channels,
+Random search: the defaults and 23 random choices of the options of a controller run in each system in static channels,
 for instances of a seed that no table uses. The table has the mean over systems of each choice's rate, as a part of that
 of two groups on the same instances, best first. The default options are the best choice of such a search, which began
 with other ones.
@@ -60,16 +60,16 @@ def rates(name: str, options: Options, systems: list[System], seconds: float) ->
     """Mean tokens/s in each system."""
     found = []
     for system in systems:
-        scheduler = ms.make_scheduler(name, system.scenario, **options)
+        controller = ms.make_controller(name, system.scenario, **options)
         state = system.states(SEED, INSTANCES)
-        found.append(float(ms.long_run_rate(scheduler, state, warm_up=seconds / 4, horizon=seconds).mean()))
+        found.append(float(ms.long_run_rate(controller, state, warm_up=seconds / 4, horizon=seconds).mean()))
     return found
 
 
 def main(argv: list[str] | None = None) -> list[tuple[float, Options]]:
     """Print the table; returns its rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("scheduler", choices=sorted(SPACES))
+    parser.add_argument("controller", choices=sorted(SPACES))
     parser.add_argument("--systems", default="", help="words that the names of systems hold, default all")
     parser.add_argument("--tries", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=12.0, help="simulated, behind a quarter of it")
@@ -77,8 +77,8 @@ def main(argv: list[str] | None = None) -> list[tuple[float, Options]]:
     systems = chosen(arguments.systems)
     reference = rates("groups", {"groups": 2}, systems, arguments.seconds)
     rows, cells = [], []
-    for options in choices(arguments.scheduler, arguments.tries):
-        parts = np.divide(rates(arguments.scheduler, options, systems, arguments.seconds), reference)
+    for options in choices(arguments.controller, arguments.tries):
+        parts = np.divide(rates(arguments.controller, options, systems, arguments.seconds), reference)
         rows.append((float(parts.mean()), options))
         text = ", ".join(f"{key}={value}" for key, value in options.items()) or "defaults"
         print(f"{len(rows)} of {arguments.tries}: {parts.mean():.4f} {options}", file=sys.stderr, flush=True)

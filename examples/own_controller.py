@@ -12,7 +12,7 @@ from multispin_env.evaluation.table import aligned
 
 
 @dataclass(frozen=True, eq=False)
-class SameTime(ms.Controller):
+class SameTime(ms.RoundsController):
     """Everybody drafts for the same time, as long as a verification takes a fraction of; bandwidth by the root."""
 
     fraction: float = 0.3

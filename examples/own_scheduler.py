@@ -1,4 +1,4 @@
-"""A scheduler of your own for verification without the barrier, known by one registration."""
+"""A controller of your own for verification without the barrier, known by one registration."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ import multispin_env as ms
 
 
 @dataclass(frozen=True, eq=False)
-class InTime(ms.Scheduler):
+class InTime(ms.ContinuousController):
     """The server takes what is there; everybody drafts for the same time, a part of a pass of all devices."""
 
     part: float = 0.6
@@ -23,18 +23,18 @@ class InTime(ms.Scheduler):
 
 def main() -> dict[str, float]:
     """Print and return long-run tokens/s beside those of two others, on the same devices."""
-    ms.SCHEDULERS.register("in-time", InTime)
+    ms.CONTROLLERS.register("in-time", InTime)
     try:
         scenario = ms.Scenario.preset("llama2", num_users=8)
         state = ms.sample_state(scenario, np.random.default_rng(0), 4)
-        names = ("barrier", "in-time", "groups")
-        schedulers = {name: ms.make_scheduler(name, scenario) for name in names}
-        rates = {name: ms.long_run_rate(rule, state, horizon=10.0).mean() for name, rule in schedulers.items()}
+        names = ("optimal", "in-time", "groups")
+        controllers = {name: ms.make_controller(name, scenario) for name in names}
+        rates = {name: ms.long_run_rate(rule, state, horizon=10.0).mean() for name, rule in controllers.items()}
         for name, rate in rates.items():
             print(f"{name:10} {rate:6.1f} tokens/s")
         return rates
     finally:
-        ms.SCHEDULERS.unregister("in-time")
+        ms.CONTROLLERS.unregister("in-time")
 
 
 if __name__ == "__main__":

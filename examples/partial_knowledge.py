@@ -6,7 +6,6 @@ import gymnasium as gym
 import numpy as np
 
 import multispin_env as ms
-from multispin_env.controllers.factory import make_plug_in
 
 
 def main(episodes: int = 50) -> dict[str, float]:
@@ -20,17 +19,14 @@ def main(episodes: int = 50) -> dict[str, float]:
         spread=0.2,
     )
     inner: Any = envs.unwrapped
-    clairvoyant = ms.make_controller("optimal", inner.scenario)
     means = {}
     for name in ("task-mean", "beta", "filter", "clairvoyant"):
         observation, _ = envs.reset(seed=0)  # the same episodes for everyone: chance does not depend on actions
-        plug_in = None if name == "clairvoyant" else make_plug_in(f"optimal+{name}", inner.scenario, inner.assumptions)
+        controller = ms.make_controller(f"optimal+{name}", inner.scenario, inner.assumptions)
         goodputs = []
         for _ in range(64):
-            if plug_in is None:
-                decision = clairvoyant(inner.state)  # the true rates, which no agent sees
-            else:
-                decision = plug_in.decide(inner.decode_observation(observation))
+            knows = name == "clairvoyant"  # the true rates, which no agent sees
+            decision = controller(inner.state if knows else inner.decode_observation(observation))
             observation, _, _, _, info = envs.step(inner.encode_action(decision))
             goodputs.append(info["goodput"].mean())
         means[name] = float(np.mean(goodputs))

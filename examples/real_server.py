@@ -49,7 +49,7 @@ def main(rounds: int = 32) -> list[list[int]]:
     # what past requests have told: mean and spread of acceptance by task; channel reports that are fresh
     means = tuple(task.acceptance_rate for task in scenario.tasks)
     assumptions = ms.Assumptions(means, (0.15,) * len(means), correlation=1.0, delay=0)
-    plug_in = ms.make_plug_in("optimal+filter", scenario, assumptions=assumptions)
+    plug_in = ms.make_controller("optimal+filter", scenario, assumptions=assumptions)
 
     # before the first report nothing was drafted, and every request is new: the decision comes from the prior
     drafted = accepted = age = np.zeros(scenario.num_users, dtype=np.int64)
@@ -64,7 +64,7 @@ def main(rounds: int = 32) -> list[list[int]]:
             accepted=accepted,  # of them, without the server's own token
             age=age,  # rounds of the present request; 0 starts it from the prior
         )
-        decision = plug_in.decide(observed)  # exactly once a round
+        decision = plug_in(observed)  # exactly once a round
         drafted = decision.draft_length
         accepted, ended = server.play(drafted, decision.bandwidth)
         age = np.where(ended, 0, age + 1)

@@ -13,8 +13,8 @@ def main(copies: int = 16, horizon: float = 30.0) -> dict[str, float]:
         level=ms.ServiceLevel(ttft=1.0, tpot=0.06),
     )
     goodput = {}
-    for name in ("barrier", "greedy", "load-aware"):
-        run = ms.serve(ms.make_scheduler(name, scenario), workload, copies=copies, warm_up=5.0, horizon=horizon)
+    for name in ("optimal", "greedy", "load-aware"):
+        run = ms.serve(ms.make_controller(name, scenario), workload, copies=copies, warm_up=5.0, horizon=horizon)
         goodput[name] = float(run.request_goodput.mean())
         ttft, tpot = run.pooled.ttft, run.pooled.tpot
         print(

@@ -5,16 +5,14 @@ Gymnasium and loads neither torch nor matplotlib.
 """
 
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import CONTROLLERS, Controller
-from multispin_env.controllers.continuous.base import SCHEDULERS, Scheduler
+from multispin_env.controllers.base import CONTROLLERS, ContinuousController, Controller, RoundsController
 from multispin_env.controllers.continuous.bound import RatePrices, rate_bound, rate_prices
 from multispin_env.controllers.continuous.capacity import ServiceCapacity, service_capacity
-from multispin_env.controllers.continuous.factory import make_scheduler, make_scheduler_plug_in, scheduler_names
 from multispin_env.controllers.continuous.modifier import MODIFIERS, Modifier
 from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate
 from multispin_env.controllers.continuous.serve import serve
 from multispin_env.controllers.estimators.base import ESTIMATORS
-from multispin_env.controllers.factory import controller_names, make_controller, make_plug_in
+from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.capacity import capacity
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
@@ -72,10 +70,10 @@ __all__ = [
     "LENGTHS",
     "MODIFIERS",
     "SCENARIOS",
-    "SCHEDULERS",
     "SERVERS",
     "Assumptions",
     "CertifiedDecision",
+    "ContinuousController",
     "ContinuousDecision",
     "ContinuousObserved",
     "ContinuousOutcome",
@@ -92,8 +90,8 @@ __all__ = [
     "PlugIn",
     "RatePrices",
     "Records",
+    "RoundsController",
     "Scenario",
-    "Scheduler",
     "Sensitivities",
     "Served",
     "Server",
@@ -123,9 +121,6 @@ __all__ = [
     "make_arrivals",
     "make_controller",
     "make_lengths",
-    "make_plug_in",
-    "make_scheduler",
-    "make_scheduler_plug_in",
     "p2p_goodput",
     "rate_bound",
     "rate_prices",
@@ -133,7 +128,6 @@ __all__ = [
     "sample_state",
     "sample_tokens",
     "sampled_outcome",
-    "scheduler_names",
     "sensitivities",
     "serve",
     "service_capacity",

@@ -162,6 +162,8 @@ LENGTHS: Registry[Any] = Registry(
     },
 )
 
+_CONTINUOUS = "multispin_env.controllers.continuous."
+
 CONTROLLERS: Registry[Any] = Registry(
     "controller",
     {
@@ -171,38 +173,29 @@ CONTROLLERS: Registry[Any] = Registry(
         "algorithm1": "multispin_env.controllers.rounds.algorithm1:Algorithm1",
         "optimal": "multispin_env.controllers.rounds.optimal:Optimal",
         "random": "multispin_env.controllers.rounds.random:Random",
-    },
-)
-
-_SCHEDULERS = "multispin_env.controllers.continuous."
-
-SCHEDULERS: Registry[Any] = Registry(
-    "scheduler",
-    {
-        "barrier": _SCHEDULERS + "barrier:Barrier",
-        "synchronous": _SCHEDULERS + "synchronous:Synchronous",
-        "greedy": _SCHEDULERS + "greedy:Greedy",
-        "groups": _SCHEDULERS + "groups:Groups",
-        "clock": _SCHEDULERS + "clock:Clock",
-        "prices": _SCHEDULERS + "prices:Prices",
-        "plan": _SCHEDULERS + "plan:Plan",
-        "minedraft": _SCHEDULERS + "minedraft:MineDraft",
-        "earliest-deadline": _SCHEDULERS + "earliest_deadline:EarliestDeadline",
-        "value-density": _SCHEDULERS + "value_density:ValueDensity",
-        "turbospec": _SCHEDULERS + "turbospec:TurboSpec",
-        "tetris": _SCHEDULERS + "tetris:Tetris",
-        "ema-tiers": _SCHEDULERS + "ema_tiers:EmaTiers",
-        "plus-two-minus-one": _SCHEDULERS + "plus_two_minus_one:PlusTwoMinusOne",
-        "own-pace": _SCHEDULERS + "own_pace:OwnPace",
-        "load-aware": _SCHEDULERS + "own_pace:LoadAware",
+        "synchronous": _CONTINUOUS + "synchronous:Synchronous",
+        "greedy": _CONTINUOUS + "greedy:Greedy",
+        "groups": _CONTINUOUS + "groups:Groups",
+        "clock": _CONTINUOUS + "clock:Clock",
+        "prices": _CONTINUOUS + "prices:Prices",
+        "plan": _CONTINUOUS + "plan:Plan",
+        "minedraft": _CONTINUOUS + "minedraft:MineDraft",
+        "earliest-deadline": _CONTINUOUS + "earliest_deadline:EarliestDeadline",
+        "value-density": _CONTINUOUS + "value_density:ValueDensity",
+        "turbospec": _CONTINUOUS + "turbospec:TurboSpec",
+        "tetris": _CONTINUOUS + "tetris:Tetris",
+        "ema-tiers": _CONTINUOUS + "ema_tiers:EmaTiers",
+        "plus-two-minus-one": _CONTINUOUS + "plus_two_minus_one:PlusTwoMinusOne",
+        "own-pace": _CONTINUOUS + "own_pace:OwnPace",
+        "load-aware": _CONTINUOUS + "own_pace:LoadAware",
     },
 )
 
 MODIFIERS: Registry[Any] = Registry(
-    "modifier of schedulers",
+    "modifier",
     {
-        "deadlines": _SCHEDULERS + "deadlines:Deadlines",
-        "admission": _SCHEDULERS + "admission:Admission",
+        "deadlines": _CONTINUOUS + "deadlines:Deadlines",
+        "admission": _CONTINUOUS + "admission:Admission",
     },
 )
 

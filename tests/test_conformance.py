@@ -17,7 +17,7 @@ from agents import AGENTS
 from agents.base import PLAIN, AnyEnvironment
 from multispin_env import registry
 from multispin_env.commands.main import main as multispin
-from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.controllers.estimators.base import Estimator
 from multispin_env.envs.continuous.encodings import PlainCodec
@@ -30,7 +30,7 @@ from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance.by_task import ByTask
 from multispin_env.physics.arrivals.gaps import GapArrivals
 from multispin_env.physics.channels.rayleigh import Rayleigh
-from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, MODIFIERS, SCHEDULERS, SYSTEMS
+from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, MODIFIERS, SYSTEMS
 from multispin_env.reproduce.figure import FigureSpec
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
@@ -87,7 +87,7 @@ class Constant(Estimator):
 
 
 @dataclass(frozen=True, eq=False)
-class Shortest(ms.Controller):
+class Shortest(ms.RoundsController):
     """One token for everyone."""
 
     def decide(self, state):
@@ -119,7 +119,7 @@ class Turned(PlainCodec):
 
 
 @dataclass(frozen=True, eq=False)
-class Everybody(Scheduler):
+class Everybody(ContinuousController):
     """One token each, and wait for all."""
 
     def decide(self, state):
@@ -193,9 +193,9 @@ OUTSIDE = {
     "lengths": (ms.LENGTHS, Single),
     "estimator": (ms.ESTIMATORS, Constant),
     "controller": (ms.CONTROLLERS, Shortest),
+    "controller without the barrier": (ms.CONTROLLERS, Everybody),
     "encoding": (ENCODINGS, Mirrored),
     "decision encoding": (CONTINUOUS_ENCODINGS, Turned),
-    "scheduler": (SCHEDULERS, Everybody),
     "modifier": (MODIFIERS, Stubborn),
     "system": (SYSTEMS, half_p2p),
     "agent": (AGENTS, Learner()),
@@ -203,16 +203,20 @@ OUTSIDE = {
 }
 
 
+OTHER_NAMES = {"controller without the barrier": "everybody"}
+"""Both families have one table of controllers."""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def outside():
     """One part of each kind, known to everything below as "mine"."""
-    for table, part in OUTSIDE.values():
-        table.register("mine", part)
+    for kind, (table, part) in OUTSIDE.items():
+        table.register(OTHER_NAMES.get(kind, "mine"), part)
     ms.register_environment("Mine/Doubled-v0", Doubled)
     yield
     ms.unregister_environment("Mine/Doubled-v0")
-    for table, _ in OUTSIDE.values():
-        table.unregister("mine")
+    for kind, (table, _) in OUTSIDE.items():
+        table.unregister(OTHER_NAMES.get(kind, "mine"))
 
 
 def with_mine(table):
@@ -265,8 +269,8 @@ def test_workloads(arrivals, lengths):
         assert (coming.output == 1).all()
 
 
-@pytest.mark.parametrize("name", with_mine(ms.CONTROLLERS))
-def test_controllers(name):
+@pytest.mark.parametrize("name", [*ms.controller_names("rounds"), "mine"])
+def test_controllers_of_rounds(name):
     options = {"phi_points": 10, "lambda_points": 10} if name == "algorithm1" else {}
     scenario = ms.Scenario.preset("llama2", num_users=3)
     state = ms.sample_state(scenario, np.random.default_rng(0), 20)
@@ -299,8 +303,8 @@ def test_encodings_of_orders(name):
     assert play(WITHOUT, action=name)["token_goodput"] > 0.0
 
 
-@pytest.mark.parametrize("name", ["barrier", "synchronous", "groups", "mine"])
-def test_schedulers(name):
+@pytest.mark.parametrize("name", ["optimal", "synchronous", "groups", "everybody", "mine"])
+def test_controllers_without_the_barrier(name):
     env = make_episode_env(WITHOUT, 2, "llama2", {"num_users": 3, "horizon": 0.5, "action": "full"})
     assert (play_episodes(env, name).throughput > 0.0).all()
 

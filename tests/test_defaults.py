@@ -77,7 +77,7 @@ OF_ENVIRONMENTS = [  # environment, argument, default, what its docstring says
             ("channel_law", "independent", '`"independent"` (default)'),
             ("coherence_time", 0.5, "in seconds, > 0, default 0.5."),
             ("horizon", 20.0, "at least one verification, default 20."),
-            ("rho", None, "default `None`, the rate of the scheduler `groups` in this scenario, measured once."),
+            ("rho", None, "default `None`, the rate of the controller `groups` in this scenario, measured once."),
             ("patience", 2.0, "in encodings that do not say it, ≥ 0, default 2;"),
             ("reference", None, 'default `None`, `"groups"` for `"residual"` and `"prices"` for `"tuned"`.'),
             ("acceptance_visible", True, "whether acceptance is observed, default true."),
@@ -225,7 +225,7 @@ OF_COMMANDS = [  # module, option, default, and how its help or its page states 
     (watch, "rounds", 64, "docs/watch.md", "| 64, that of the tables |"),
     (watch, "seed", 1_100_000_000, "docs/watch.md", "| 64, that of the tables |"),
     (watch, "fps", 12.0, "docs/watch.md", "| `--fps` | 12 |"),
-    (watch, "beside", None, "docs/watch.md", "| the best known, `fixed`; without the barrier `barrier` |"),
+    (watch, "beside", None, "docs/watch.md", "| the best known, `fixed`; without the barrier `optimal` |"),
     (solve, "controller", "optimal", "--help", "(default optimal)"),
     (record, "tokens", 64, "--help", "(default 64)"),
     (record, "batch", 8, "--help", "(default 8)"),
@@ -305,7 +305,7 @@ def test_what_none_stands_for(rng):
         scenario = ms.Scenario.preset("llama2", num_users=4, max_draft_length=longest)
         assert (ms.make_controller("fixed", scenario)(state).draft_length == length).all()
     observed = ms.Observed(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
-    made = [ms.make_plug_in("optimal+quantile", scenario, **options) for options in ({}, {"quantile": 1 / 5})]
+    made = [ms.make_controller("optimal+quantile", scenario, **options) for options in ({}, {"quantile": 1 / 5})]
     assert (made[0].decide(observed).bandwidth == made[1].decide(observed).bandwidth).all()
     for env_id in ms.ENVIRONMENTS.names():
         assert gym.spec(env_id).max_episode_steps == (64 if env_id in ROUNDS else None)

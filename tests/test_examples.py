@@ -29,9 +29,9 @@ CHECKS = {
         lambda rows: {row.name: row.share for row in rows}["same-time"] <= 1 + 1e-12 and rows[1].name == "optimal",
         {},
     ),
-    "own_scheduler": (lambda rates: rates["in-time"] > rates["barrier"], {}),
+    "own_scheduler": (lambda rates: rates["in-time"] > rates["optimal"], {}),
     "serving": (
-        lambda goodput: goodput["barrier"] < goodput["greedy"] < goodput["load-aware"],
+        lambda goodput: goodput["optimal"] < goodput["greedy"] < goodput["load-aware"],
         {"copies": 8, "horizon": 15.0},
     ),
     "own_environment": (lambda rows: [row.name for row in rows][:2] == ["homogeneous", "optimal"], {}),

@@ -35,7 +35,7 @@ KINDS = [
     (ms.ARRIVALS, follows(Arrivals)),
     (ms.LENGTHS, follows(Lengths)),
     (ms.CONTROLLERS, derived(ms.Controller)),
-    (ms.SCHEDULERS, derived(ms.Scheduler)),
+    (ms.CONTROLLERS, derived(ms.ContinuousController)),
     (ms.MODIFIERS, derived(ms.Modifier)),
     (ms.ESTIMATORS, derived(Estimator)),
     (SYSTEMS, callable),

@@ -11,7 +11,7 @@ from multispin_env.evaluation.table import aligned, markdown
 
 EXPLAINED = (
     "`score` is 0 for the fixed controller and 1 for the reference: the optimum, the clairvoyant, for fairness the "
-    "gradient scheduler, or, without the barrier, a bound that no policy exceeds. Runs are compared with `validation` "
+    "gradient rule, or, without the barrier, a bound that no policy exceeds. Runs are compared with `validation` "
     "while they learn. Intervals are 95 % bootstrap intervals over cases and, where there are several, seeds; "
     "differences are paired case by case. With one seed an interval says nothing of other trainings."
 )

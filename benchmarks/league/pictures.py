@@ -52,7 +52,7 @@ def draw_profile(league: League, folder: Path) -> None:
                 label=f"{name}, {runs} runs in {len(its_performances)} contests",
             )
             axes.fill_between(grid, low, high, step="post", color=colour, alpha=0.15, linewidth=0.0)
-        axes.set_xlabel("score τ: 0 fixed controller, 1 optimum, clairvoyant or gradient scheduler")
+        axes.set_xlabel("score τ: 0 fixed controller, 1 optimum, clairvoyant or gradient rule")
         axes.set_ylabel("share of runs above τ")
         axes.legend(loc="lower left", fontsize="small")
 

@@ -1,7 +1,7 @@
 """Intervals over cases and training seeds, and the aggregates of Agarwal et al. (2021), arXiv 2108.13264.
 
 A run's score in a contest is normalised: 0 is the fixed controller, 1 the reference, which is the optimum, the
-clairvoyant, or the gradient scheduler where no optimum is known. Resampling is stratified: seeds within a contest, and
+clairvoyant, or the gradient rule where no optimum is known. Resampling is stratified: seeds within a contest, and
 the cases of a contest, the same for all who play there.
 """
 

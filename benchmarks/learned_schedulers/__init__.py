@@ -1,1 +1,1 @@
-"""What a learned scheduler does differently from the rules: ``python -m benchmarks.learned_schedulers``."""
+"""What a learned controller does differently from the rules: ``python -m benchmarks.learned_schedulers``."""

@@ -23,8 +23,8 @@ AGENT = "agent"
 """Name of the agent in tables."""
 
 RULES: Mapping[str, tuple[str, ...]] = {
-    CLOSED: ("groups", "prices", "own-pace", "barrier"),
-    OPEN: ("load-aware", "prices+deadlines", "greedy+deadlines", "barrier"),
+    CLOSED: ("groups", "prices", "own-pace", "optimal"),
+    OPEN: ("load-aware", "prices+deadlines", "greedy+deadlines", "optimal"),
 }
 """By environment, the rules beside the agent."""
 
@@ -59,7 +59,7 @@ class Learned:
     @property
     def rivals(self) -> tuple[str, ...]:
         """Rules that may be the best; the barrier never is."""
-        return tuple(name for name in self.contenders if name not in (AGENT, "barrier"))
+        return tuple(name for name in self.contenders if name not in (AGENT, "optimal"))
 
     def episodes(self, system: "System", size: int) -> Episodes:
         """Episodes of a system, with what the agent's environment had of its own."""

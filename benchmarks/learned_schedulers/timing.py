@@ -15,7 +15,7 @@ from agents.export import Network, onnx_of
 from agents.policies.deterministic import Deterministic
 from agents.policies.network import TorchNetwork
 from benchmarks.learned_schedulers.subjects import AGENT, PRESETS, Learned, System
-from multispin_env.controllers.continuous.factory import make_scheduler
+from multispin_env.controllers.factory import make_controller
 from multispin_env.envs.engine import Observation
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.exported import ONNX, POLICY, describe, load_policy
@@ -119,7 +119,7 @@ def _batch(one: Seen) -> dict[str, Any]:
 
 
 def _rule(name: str, system: System) -> Callable[[Seen], Any]:
-    rule = make_scheduler(name, system.scenario)
+    rule = make_controller(name, system.scenario)
     return lambda one: rule(one[1])
 
 

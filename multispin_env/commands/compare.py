@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--controllers",
         nargs="+",
         metavar="NAME",
-        help="a controller or scheduler, which sees the true state, or one with estimators, which does not, as "
+        help="a controller, which sees the true state, or one with estimators, which does not, as "
         "optimal+filter or greedy+deadlines+filter "
         f"(default: those that fit the environment; never {', '.join(SLOW)}, which takes minutes), or a system: "
         f"{', '.join(SYSTEMS.names())} (where rounds are independent)",

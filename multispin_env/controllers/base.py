@@ -1,35 +1,171 @@
-"""What every controller is."""
+"""Base classes of controllers: one contract, and what each of the two families adds to it."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 import numpy as np
 
 import multispin_env.registry as tables
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.controllers.options import Option, Tunable
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand, Join
+from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import user_times
 
+State = TypeVar("State", SystemState, ContinuousState)
+Chosen = TypeVar("Chosen", Decision, ContinuousDecision)
+
+LIGHT = 1e-4
+"""Times the draft time of others that a device without a request is taken to need, so that nothing depends on it."""
+
 
 @dataclass(frozen=True, eq=False)
-class Controller(ABC):
-    """Maps states (..., K) to decisions (..., K).
+class Controller(ABC, Generic[State, Chosen]):
+    """Base of the controllers of both families: maps states (..., K) to decisions (..., K).
 
-    A subclass adds its options as dataclass fields and implements `decide`.
+    Derive from `RoundsController` for decisions of rounds, which then also play without the barrier, by waiting for
+    all, or from `ContinuousController` for those without the barrier. A subclass adds its options as dataclass fields
+    and implements `decide`.
+
+    Parameters
+    ----------
+    scenario
+        The system that it controls.
     """
 
     scenario: Scenario
+    discipline: ClassVar[str] = "serial"
+    """How the uplink is to be shared for its decisions without the barrier."""
+    static_channel: ClassVar[bool] = False
+    """Whether it needs channels that stay as they are."""
+    tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType({})
+    """Options that may be arrays, and how far they may be tuned."""
 
-    def __call__(self, state: SystemState) -> Decision:
+    @abstractmethod
+    def __call__(self, state: State) -> Chosen:
         """Decide for one state or a batch of them; ``ValueError`` for a bad state."""
+
+    @abstractmethod
+    def decide(self, state: State) -> Chosen:
+        """Decide for a state that has been checked, with arrays of one shape (..., K)."""
+
+    @abstractmethod
+    def decide_continuous(self, state: ContinuousState) -> ContinuousDecision:
+        """Decide without the barrier, for states that have been checked: arrays (n, K) and (n,)."""
+
+    def option(self, name: str) -> Any:
+        """Value of an option of `tunable`."""
+        return getattr(self, name)
+
+    def tuned(self, options: Mapping[str, Option]) -> "Controller[State, Chosen]":
+        """Return the same with other values of options of `tunable`, numbers or arrays as the states have them."""
+        values: dict[str, Any] = dict(options)
+        return replace(self, **values)
+
+    def reset(self) -> None:
+        """Forget what is remembered of earlier states, if anything is."""
+
+    def _without_barrier(self, state: ContinuousState) -> ContinuousDecision:
+        """Decide for one state or a batch of them; ``ValueError`` for a bad state."""
+        checked = checked_continuous_state(self.scenario, state)
+        shape = checked.phase.shape
+        flat = ContinuousState(
+            *(_flat(getattr(checked, field.name), field.name, shape[-1]) for field in fields(checked))
+        )
+        decision = self.decide_continuous(flat)
+        return ContinuousDecision(*(_shaped(getattr(decision, field.name), shape) for field in fields(decision)))
+
+
+def _flat(value: Any, name: str, users: int) -> Any:
+    if isinstance(value, Demand):
+        return Demand(*(_flat(getattr(value, field.name), field.name, users) for field in fields(value)))
+    if value is None:
+        return None
+    return value.reshape(-1) if name in ("batch", "time") else value.reshape(-1, users)
+
+
+def _shaped(value: Any, shape: tuple[int, ...]) -> Any:
+    if value is None:
+        return None
+    return value.reshape(shape) if value.ndim == 2 else value.reshape(shape[:-1])
+
+
+@dataclass(frozen=True, eq=False)
+class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
+    """Base of the controllers without the barrier: decides whenever a verification ends, until the next one ends.
+
+    It is a function of the state alone: what has to be remembered, such as the batch that a draft aims at, is in the
+    state.
+    """
+
+    def __call__(self, state: ContinuousState) -> ContinuousDecision:
+        """Decide for one state or a batch of them; ``ValueError`` for a bad state, or one of a round."""
+        if not isinstance(state, ContinuousState):
+            raise ValueError(f"state: expected a ContinuousState for {type(self).__name__}, got {type(state).__name__}")
+        return self._without_barrier(state)
+
+    @abstractmethod
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
+        """Decide for states that have been checked: arrays (n, K) and (n,)."""
+
+    def decide_continuous(self, state: ContinuousState) -> ContinuousDecision:
+        """Decide as `decide` does."""
+        return self.decide(state)
+
+
+@dataclass(frozen=True, eq=False)
+class RoundsController(Controller[SystemState, Decision]):
+    """Base of the controllers of rounds; without the barrier they wait for all.
+
+    Every batch then waits for everybody, with the lengths and the shares of the uplink of one round: what it gains and
+    takes is what `expected_outcome` says. Devices without a request count for nothing there and get next to no
+    bandwidth, but the time of the pass is still that of all.
+    """
+
+    discipline: ClassVar[str] = "reserved"
+
+    @overload
+    def __call__(self, state: SystemState) -> Decision: ...
+    @overload
+    def __call__(self, state: ContinuousState) -> ContinuousDecision: ...
+    def __call__(self, state: SystemState | ContinuousState) -> Decision | ContinuousDecision:
+        """Decide for one state or a batch of them, of either family; ``ValueError`` for a bad state."""
+        if isinstance(state, ContinuousState):
+            return self._without_barrier(state)
         return self.decide(checked_state(self.scenario, state))
 
     @abstractmethod
     def decide(self, state: SystemState) -> Decision:
         """Decide for a state that has been checked: float64 arrays of one shape (..., K)."""
+
+    def decide_continuous(self, state: ContinuousState) -> ContinuousDecision:
+        """Wait for all, with the decision of a round for the devices that have a request."""
+        decision = self._of_busy(state)
+        join = np.full(state.phase.shape, Join.WAIT)
+        return ContinuousDecision(decision.draft_length, join, share=decision.bandwidth / self.scenario.total_bandwidth)
+
+    def _of_busy(self, state: ContinuousState) -> Decision:
+        busy = state.busy
+        if busy.all():
+            return self.decide(state.system)
+        counted = busy | ~busy.any(-1, keepdims=True)  # where all are idle, whoever comes first has its share
+        system = SystemState(
+            np.where(counted, state.draft_time, LIGHT * self.scenario.mean_draft_time),
+            np.where(counted, state.spectral_efficiency, 1.0 / LIGHT),
+            state.acceptance_rate,
+        )
+        return self._counting(system, counted)
+
+    def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
+        """Decide for states (n, K) in which some devices are not ``counted``, (n, K)."""
+        return self.decide(state)
 
     def with_equal_latency(self, draft_length: IntArray, state: SystemState) -> Decision:
         """Give these lengths the bandwidth with which all devices finish together ([MS] 31, 32)."""
@@ -43,21 +179,24 @@ class Controller(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class WeightedController(Controller):
-    """A controller that maximises a weighted sum of the users' goodput.
+class WeightedController(RoundsController):
+    """Base of the controllers of rounds that maximise a weighted sum of the users' goodput.
 
     Parameters
     ----------
     weights
-        ω (..., K) ≥ 0, broadcast to the state; ``None`` means 1. May be replaced at each call.
+        ω (..., K) ≥ 0, broadcast to the state; ``None`` means 1.
     """
 
     weights: FloatArray | None = None
 
-    @abstractmethod
-    def __call__(self, state: SystemState, weights: FloatArray | None = None) -> Decision:
-        """Decide for one state or a batch, with these weights or those given at construction."""
+    def weighing(self, weights: FloatArray) -> Self:
+        """Return the same with its weights times these."""
+        return replace(self, weights=weights if self.weights is None else weights * self.weights)
+
+    def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
+        return self.weighing(counted.astype(np.float64)).decide(state)
 
 
-CONTROLLERS: tables.Registry[type[Controller]] = tables.CONTROLLERS
-"""The controllers; `multispin_env.controllers.factory` makes them."""
+CONTROLLERS: tables.Registry[type[Controller[Any, Any]]] = tables.CONTROLLERS
+"""The controllers of both families; `make_controller` makes them."""

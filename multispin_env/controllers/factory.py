@@ -1,78 +1,88 @@
-"""Controllers and plug-ins from their names."""
+"""Controllers from their names: one grammar for both families."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from multispin_env.checks import check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import CONTROLLERS, Controller
-from multispin_env.controllers.estimators.base import ESTIMATORS, Estimator
+from multispin_env.controllers.base import CONTROLLERS, ContinuousController, Controller, RoundsController
+from multispin_env.controllers.continuous.modifier import MODIFIERS, Modifier
+from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.registry import made, option_names
+from multispin_env.registry import option_names
 from multispin_env.scenario import Scenario
 
-
-def controller_names() -> tuple[str, ...]:
-    """Return the names that `make_controller` takes, always in the same order.
-
-    Examples
-    --------
-    >>> import multispin_env as ms
-    >>> "optimal" in ms.controller_names()
-    True
-    """
-    return CONTROLLERS.names()
-
+FAMILIES: dict[str, type[Any]] = {"rounds": RoundsController, "continuous": ContinuousController}
+"""Base classes of the controllers of each family."""
 
 FIXED = ("scenario", "assumptions", "base")
 """Fields that are handed in, so that nobody chooses them."""
 
 
-def make_controller(name: str, scenario: Scenario, **options: Any) -> Controller:
-    """Make a controller from its name. A controller decides for known states.
+def controller_names(family: str | None = None) -> tuple[str, ...]:
+    """Return the names of all controllers, or of those that were made for one family, always in the same order.
+
+    A controller of rounds also plays without the barrier, where it waits for all.
 
     Parameters
     ----------
-    name
-        One of `controller_names()`; ``"optimal+clairvoyant"`` is another name of ``"optimal"``.
-    scenario
-        The system that it controls.
-    **options
-        Fields of the controller's class, e.g. ``phi_points=30`` for ``"algorithm1"``.
+    family
+        ``"rounds"``, ``"continuous"`` or ``None`` for both.
 
     Raises
     ------
-    ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), a bad value, or the name of a plug-in.
+    ValueError
+        For another family.
 
     Examples
     --------
     >>> import multispin_env as ms
-    >>> scenario = ms.Scenario.preset("llama2", num_users=2)
-    >>> ms.make_controller("fixed", scenario, draft_length=4).draft_length
-    4
+    >>> "optimal" in ms.controller_names("rounds"), "optimal" in ms.controller_names("continuous")
+    (True, False)
     """
-    parsed = ContenderName.parse(name)
-    if not parsed.knows_truth:
-        raise ValueError(f"controller: expected one that knows the truth, got {name!r}; use make_plug_in")
-    return made(CONTROLLERS, parsed.controller, options, scenario=scenario)
+    if family is None:
+        return CONTROLLERS.names()
+    check_name("family", family, FAMILIES)
+    return tuple(name for name in CONTROLLERS.names() if _is_of(CONTROLLERS.load(name), family))
 
 
-def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None = None, **options: Any) -> PlugIn:
-    """Make a plug-in from its name. A plug-in is a controller that uses estimates of what is hidden.
+def _is_of(cls: Any, family: str) -> bool:
+    return isinstance(cls, type) and issubclass(cls, FAMILIES[family])
+
+
+def check_controller_name(field: str, name: str) -> str:
+    """Return a name without estimators that `make_controller` takes; ``ValueError`` suggests the nearest."""
+    base, *others = name.split("+") if isinstance(name, str) else [name]
+    check_name(field, base, CONTROLLERS.names())
+    for other in others:
+        check_name(field, other, MODIFIERS.names())
+    return name
+
+
+def make_controller(name: str, scenario: Scenario, assumptions: Assumptions | None = None, **options: Any) -> Any:
+    """Make whatever decides from its name: a controller, or a plug-in where the name has estimators.
 
     Parameters
     ----------
     name
-        A controller and estimators of `ESTIMATORS`, joined by ``+``, at most one for each part:
-        ``"optimal+beta"``, ``"homogeneous+filter+quantile"``, ``"optimal+gradient+mmse"``.
+        One of `controller_names()`, then `MODIFIERS` that change what it decides without the barrier, then
+        `ESTIMATORS` of what is hidden, joined by ``+``, at most one estimator for each part: ``"optimal"``,
+        ``"greedy+deadlines"``, ``"optimal+filter"``, ``"groups+deadlines+beta+quantile"``. ``"clairvoyant"`` in the
+        place of estimators says that it knows the truth, as it does without.
     scenario
         The system that it controls.
     assumptions
         What the estimators know from past data; ``None`` means ``Assumptions.of(scenario)``.
     **options
-        Fields of the classes of the controller and the estimators.
+        Fields of the classes that the name names, e.g. ``phi_points=30`` of ``"algorithm1"``, ``groups=3`` of
+        ``"groups"``, ``strength=2.0`` of ``"beta"``.
+
+    Returns
+    -------
+    Controller or PlugIn
+        Without estimators a `Controller`, which is called with a state (..., K). With estimators a `PlugIn`, which is
+        called with what is observed, once a step.
 
     Raises
     ------
@@ -82,62 +92,38 @@ def make_plug_in(name: str, scenario: Scenario, assumptions: Assumptions | None 
     Examples
     --------
     >>> import multispin_env as ms
-    >>> plug_in = ms.make_plug_in("optimal+beta", ms.Scenario.preset("llama2"), strength=2.0)
-    >>> plug_in.estimators[0].part
-    'acceptance_rate'
-    """
-    parsed = estimating("controller", name)
-    owner, first = f"controller {name!r}", CONTROLLERS.load(parsed.controller)
-    (own,), estimators = with_estimators(owner, parsed, scenario, [first], assumptions, options)
-    return PlugIn(first(scenario, **own), estimators)
-
-
-def estimating(kind: str, name: str, *others: str) -> ContenderName:
-    """Parts of a name such as ``"optimal+beta"``.
-
-    Parameters
-    ----------
-    kind
-        What decides: ``"controller"`` or ``"scheduler"``.
-    name
-        Of what decides and estimators.
-    *others
-        What besides an estimator may stand behind what decides.
-
-    Raises
-    ------
-    ValueError
-        For what is neither (the nearest is suggested), or a name of what knows the truth.
+    >>> scenario = ms.Scenario.preset("llama2", num_users=8)
+    >>> ms.make_controller("fixed", scenario, draft_length=4).draft_length
+    4
+    >>> ms.make_controller("groups+deadlines", scenario, groups=3, need=0.04).base.groups
+    3
+    >>> ms.make_controller("optimal+beta", scenario, strength=2.0).parts
+    ['acceptance_rate']
     """
     parsed = ContenderName.parse(name)
-    if CLAIRVOYANT in name.split("+"):
-        base = parsed.controller
-        raise ValueError(f"plug-in: expected one that estimates, got {name!r}; use make_{kind}({base!r})")
+    base, *changes = parsed.controller.split("+")
     for part in parsed.estimators:
-        check_name("estimator", part, (*ESTIMATORS.names(), *others, CLAIRVOYANT))
-    return parsed
-
-
-def with_estimators(
-    owner: str,
-    parsed: ContenderName,
-    scenario: Scenario,
-    classes: Sequence[type[Any]],
-    assumptions: Assumptions | None,
-    options: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], list[Estimator]]:
-    """Options of each of the ``classes`` of what decides, and the estimators of its name.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For an option of no part (the nearest is suggested) or of several, or a bad value.
-    """
-    made_of = [ESTIMATORS.load(part) for part in parsed.estimators]
-    chosen = options_by_part(owner, [*classes, *made_of], options, "assumptions")
+        check_name("estimator", part, (*ESTIMATORS.names(), *MODIFIERS.names(), CLAIRVOYANT))
+    made_of: list[Any] = [CONTROLLERS.load(base)]
+    made_of += [*map(MODIFIERS.load, changes), *map(ESTIMATORS.load, parsed.estimators)]
+    besides = () if parsed.knows_truth else ("assumptions",)
+    own, *others = options_by_part(f"controller {name!r}", made_of, options, *besides)
+    controller = made_of[0](scenario, **own)
+    for modifier, chosen in zip(made_of[1 : 1 + len(changes)], others, strict=False):
+        controller = modifier(scenario, controller, **chosen)
+    if parsed.knows_truth:
+        return controller
     known = Assumptions.of(scenario) if assumptions is None else assumptions
-    others = zip(made_of, chosen[len(classes) :], strict=True)
-    return chosen[: len(classes)], [cls(scenario, known, **kwargs) for cls, kwargs in others]
+    estimators = zip(made_of[1 + len(changes) :], others[len(changes) :], strict=True)
+    return PlugIn(controller, [cls(scenario, known, **chosen) for cls, chosen in estimators])
+
+
+def modified(controller: Controller[Any, Any], names: Sequence[str]) -> Controller[Any, Any]:
+    """Return a controller whose decisions are changed by `MODIFIERS` of these names, one after the other."""
+    for name in names:
+        modifier: type[Modifier] = MODIFIERS.load(name)
+        controller = modifier(controller.scenario, controller)
+    return controller
 
 
 def options_by_part(

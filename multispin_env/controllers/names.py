@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from multispin_env.registry import MODIFIERS, SCHEDULERS
+from multispin_env.registry import MODIFIERS
 
 CLAIRVOYANT = "clairvoyant"
 """Stands for the true state where the names of estimators may stand."""
@@ -16,7 +16,7 @@ class ContenderName:
     Parameters
     ----------
     controller
-        Name of a controller, or of a scheduler with what changes its orders: ``"greedy+deadlines"``.
+        Name of a controller, with what changes its decisions: ``"greedy+deadlines"``.
     estimators
         Names of what replaces hidden parts of the state; none for a controller that knows the truth.
     """
@@ -28,7 +28,7 @@ class ContenderName:
     def parse(cls, name: str) -> Self:
         """Parts of ``"optimal"``, ``"optimal+clairvoyant"`` (the same) or ``"greedy+deadlines+filter+mmse"``."""
         first, *parts = name.split("+")
-        changes = MODIFIERS.names() if first in SCHEDULERS.names() else ()
+        changes = MODIFIERS.names()
         controller = "+".join([first, *(part for part in parts if part in changes)])
         others = tuple(part for part in parts if part not in changes)
         return cls(controller, () if others == (CLAIRVOYANT,) else others)

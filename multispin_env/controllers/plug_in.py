@@ -1,7 +1,8 @@
-"""A controller for known states, fed with estimates of what is hidden (ours; system-model §7)."""
+"""Plug-in: any controller, fed with estimates of what is hidden (ours)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from typing import Any, overload
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import require
 from multispin_env.controllers.base import Controller, WeightedController
 from multispin_env.controllers.estimators.base import ESTIMATORS, Estimator, Part
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousObserved
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.scenario import Scenario
 
@@ -75,12 +77,13 @@ class Estimates:
 
 
 class PlugIn(Estimates):
-    """Decides for n copies at once from what may be seen of them, round after round.
+    """Decides for n copies at once from what may be seen of them, step after step.
 
-    It is no `Controller`: it takes `Observed`, never the true `SystemState`, and it remembers. What no estimator gives
-    is taken from the observation. Estimators of ``weights`` turn a controller into a scheduler: ``gradient`` into that
-    of proportional fairness, ``round-robin`` into the one that serves a user at a time; without one the sum of goodput
-    is what counts.
+    It is no `Controller`: it takes what is observed, never the true state, and it remembers. What no estimator gives is
+    taken from the observation. Estimators of ``weights`` change what a controller of rounds maximises: ``gradient``
+    proportional fairness, ``round-robin`` the goodput of one user at a time; without one it is the sum of goodput.
+    Without the barrier, an estimator of the channel is asked for devices whose next draft starts: of others, the
+    channel of the cycle under way is known.
 
     Parameters
     ----------
@@ -95,7 +98,7 @@ class PlugIn(Estimates):
         For two estimators of one part, or one of weights with a controller that takes none.
     """
 
-    def __init__(self, base: Controller, estimators: Iterable[Estimator] = ()) -> None:
+    def __init__(self, base: Controller[Any, Any], estimators: Iterable[Estimator] = ()) -> None:
         self.base = base
         super().__init__(estimators)
         if "weights" in self.parts and not isinstance(base, WeightedController):
@@ -103,38 +106,48 @@ class PlugIn(Estimates):
                 f"base: expected a WeightedController for an estimator of weights, got {type(base).__name__}"
             )
 
-    def decide(self, observed: Observed) -> Decision:
-        """Take in one round of every copy, and decide for the next; to be called exactly once a round.
+    @overload
+    def __call__(self, observed: Observed) -> Decision: ...
+    @overload
+    def __call__(self, observed: ContinuousObserved) -> ContinuousDecision: ...
+    def __call__(self, observed: Observed | ContinuousObserved) -> Decision | ContinuousDecision:
+        """Take in one step of every copy, and decide for the next; to be called exactly once a step.
 
         Parameters
         ----------
         observed
-            Arrays (n, K), or (K,) of a single environment. n may change only after `reset` of all copies.
+            Arrays (n, K), as ``env.unwrapped.observed``, or (K,) of a single environment. n may change only after
+            `reset` of all copies. Of a `ContinuousObserved` the acceptance of its state is not read.
 
         Returns
         -------
-        Decision
-            Arrays (n, K), or (K,).
+        Decision or ContinuousDecision
+            Arrays (n, K), or (K,), of the family of what is observed.
 
         Raises
         ------
         ValueError
             For a bad observation, or where a part is hidden and not estimated.
         """
-        if np.ndim(observed.draft_time) == 1:  # one copy without its axis
-            return self.decide(observed[None])[0]
-        check_observed(self.base.scenario, observed)
-        estimates = self.take(observed)
-        state = SystemState(
-            observed.draft_time,
-            estimates.get("spectral_efficiency", observed.spectral_efficiency),
-            acceptance_of(observed, estimates),
-        )
-        weights = estimates.get("weights")
-        if weights is None or not isinstance(self.base, WeightedController):
-            return self.base(state)
-        own = self.base.weights
-        return self.base(state, weights=weights if own is None else weights * own)
+        seen = observed.system if isinstance(observed, ContinuousObserved) else observed
+        if np.ndim(seen.draft_time) == 1:  # one copy without its axis
+            return self(observed[None])[0]
+        check_observed(self.base.scenario, seen)
+        estimates = self.take(seen)
+        channel, acceptance = estimates.get("spectral_efficiency"), acceptance_of(seen, estimates)
+        base = self.base
+        if "weights" in estimates:
+            assert isinstance(base, WeightedController)  # as at construction
+            base = base.weighing(estimates["weights"])
+        if isinstance(observed, ContinuousObserved):
+            state = observed.state
+            now = (
+                state.spectral_efficiency
+                if channel is None
+                else np.where(state.starting, channel, state.spectral_efficiency)
+            )
+            return base(state.changed(spectral_efficiency=now, acceptance_rate=acceptance))
+        return base(SystemState(seen.draft_time, seen.spectral_efficiency if channel is None else channel, acceptance))
 
 
 def acceptance_of(observed: Observed, estimates: Mapping[Part, FloatArray]) -> FloatArray:

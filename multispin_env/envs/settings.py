@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import multispin_env.registry as tables
 from multispin_env.checks import check_bool, check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import Controller
+from multispin_env.controllers.base import RoundsController
 from multispin_env.envs.engine import Actions, Engine, MakeRenderer, Observations
 from multispin_env.field_files import is_file_name
 from multispin_env.scenario import Scenario
@@ -82,7 +82,7 @@ class Variant(ABC):
     """Whether all devices draft the same number of tokens."""
 
     optimum: ClassVar[str | None] = "optimal"
-    """Controller that is optimal where the state is known; ``None`` if none is."""
+    """RoundsController that is optimal where the state is known; ``None`` if none is."""
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Fields of a scenario that is given by name, unless its user chooses others."""
@@ -146,7 +146,7 @@ class Variant(ABC):
     def observations(self, scenario: Scenario) -> Observations:
         """Codec between what is seen and observations."""
 
-    def best_controller(self, scenario: Scenario) -> Controller:
+    def best_controller(self, scenario: Scenario) -> RoundsController:
         """The controller that regret is measured against; it knows the state. ``ValueError`` if there is none."""
         raise ValueError(f"optimum: no optimum of {type(self).__name__} is known")
 
@@ -263,7 +263,7 @@ class Settings:
         return self.variant.observations(self.scenario)
 
     @property
-    def best_controller(self) -> Controller:
+    def best_controller(self) -> RoundsController:
         """The controller that regret is measured against; it knows the state. ``ValueError`` if there is none."""
         return self.variant.best_controller(self.scenario)
 

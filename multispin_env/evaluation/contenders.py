@@ -7,8 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.controllers.base import Controller
-from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.plug_in import SchedulerPlugIn
 from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
@@ -16,17 +14,18 @@ from multispin_env.envs.engine import Observation
 from multispin_env.envs.settings import Settings
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.policy import Policy
+from multispin_env.physics.continuous.types import ContinuousObserved
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import Decision, Observed, SystemState
 
 Agent = Callable[[Observation], NDArray[Any]]
 """Observations of n copies to their actions (n, K, columns). Where it has ``reset()``, that begins new episodes."""
 
-Named = Controller | Scheduler | PlugIn | SchedulerPlugIn
+Named = Controller[Any, Any] | PlugIn
 """What has a name."""
 
 Contender = Named | Policy | Agent
-"""Controllers and schedulers see the true state, plug-ins what may be observed, all others the observations."""
+"""Controllers see the true state, plug-ins what may be observed, all others the observations."""
 
 Decide = Callable[[SystemState], Decision]
 """Decides for states (n, K), as controllers and policies do."""
@@ -48,13 +47,13 @@ def native(env: Any) -> MultiSpinVectorEnv:
 
 
 def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None) -> Named:
-    """Make a controller, a scheduler or a plug-in of one for an environment from its name.
+    """Make a controller or a plug-in of one for an environment from its name.
 
     Parameters
     ----------
     name
-        A controller or a scheduler (``"optimal"``, or ``"optimal+clairvoyant"``, the same): it will know the truth. One
-        with estimators (``"optimal+filter"``, ``"greedy+deadlines+filter"``): it will know what may be observed, and
+        A controller (``"optimal"``, or ``"optimal+clairvoyant"``, the same): it will know the truth. One with
+        estimators (``"optimal+filter"``, ``"greedy+deadlines+filter"``): it will know what may be observed, and
         ``env.unwrapped.assumptions``.
     env
         The vector environment that it is for.
@@ -77,7 +76,7 @@ def contenders_of(settings: Settings) -> tuple[str, ...]:
     Those that its variant lists; else every controller whose decisions its actions can express, but the `SLOW` ones.
     """
     return settings.variant.compared or tuple(
-        name for name in controller_names() if name not in SLOW and _can_play(name, settings)
+        name for name in controller_names("rounds") if name not in SLOW and _can_play(name, settings)
     )
 
 
@@ -100,13 +99,11 @@ def _can_play(name: str, settings: Settings) -> bool:
 
 
 def deciding(contender: Contender, base: MultiSpinVectorEnv) -> Agent:
-    """Observations to actions, by a contender; nothing but a controller or a scheduler gets at the state."""
-    if isinstance(contender, Controller | Scheduler):
-        return _of_controller(contender, base)
+    """Observations to actions, by a contender; nothing but a controller gets at the state."""
+    if isinstance(contender, Controller):
+        return lambda observation: base.encode_action(contender(base.state))
     if isinstance(contender, PlugIn):
-        return _of_plug_in(contender, base.decode_observation, base.encode_action)
-    if isinstance(contender, SchedulerPlugIn):
-        return _of_scheduler_plug_in(contender, base)
+        return lambda observation: base.encode_action(contender(_observed(base, observation)))
     return contender.act if isinstance(contender, Policy) else contender
 
 
@@ -117,28 +114,7 @@ def start(contender: Contender) -> None:
         reset()
 
 
-def _of_controller(controller: Controller | Scheduler, base: MultiSpinVectorEnv) -> Agent:
-    def decide(observation: Observation) -> NDArray[np.float32]:
-        return base.encode_action(controller(base.state))
-
-    return decide
-
-
-def _of_plug_in(
-    plug_in: PlugIn,
-    decode: Callable[[Observation], Observed],
-    encode: Callable[[Decision], NDArray[np.float32]],
-) -> Agent:
-    def decide(observation: Observation) -> NDArray[np.float32]:
-        return encode(plug_in.decide(decode(observation)))
-
-    return decide
-
-
-def _of_scheduler_plug_in(plug_in: SchedulerPlugIn, base: MultiSpinVectorEnv) -> Agent:
-    """It knows the numbers that observations show, before they are rounded, and which batch is next."""
-
-    def decide(observation: Observation) -> NDArray[np.float32]:
-        return base.encode_action(plug_in.decide(base.observed))
-
-    return decide
+def _observed(base: MultiSpinVectorEnv, observation: Observation) -> Observed | ContinuousObserved:
+    """What the observations show; without the barrier also which batch is next, and before it is rounded."""
+    seen = base.observed
+    return seen if isinstance(seen, ContinuousObserved) else base.decode_observation(observation)

@@ -198,7 +198,7 @@ def _computed(settings: AgentSettings, places: Places) -> AgentNumbers:
 
 def _decided(rule: Any, base: Any, observation: Any) -> Any:
     """What a rule decides now; one that remembers has to be asked in every step."""
-    return rule.decide(base.decode_observation(observation)) if isinstance(rule, PlugIn) else rule(base.state)
+    return rule(base.decode_observation(observation)) if isinstance(rule, PlugIn) else rule(base.state)
 
 
 def _side(settings: Settings, state: Any, seed: int, name: str, rule: Any, decision: Any) -> Side:
@@ -222,9 +222,8 @@ def as_python(settings: AgentSettings, places: Places) -> str:
     env_id, policy, made = settings.chosen(scenario, places)
     name, by_round = _reference(policy.settings), policy.settings.variant.told.goodput is not None
     knows = ContenderName.parse(name).knows_truth
-    make = "make_scheduler" if not by_round else "make_controller" if knows else "make_plug_in"
     assumptions = "" if knows else ", env.unwrapped.assumptions"
-    decide = "(env.unwrapped.state)" if knows else ".decide(env.unwrapped.decode_observation(observation))"
+    decide = "(env.unwrapped.state)" if knows else "(env.unwrapped.decode_observation(observation))"
     return f"""import gymnasium as gym
 import multispin_env as ms
 {made[0]}
@@ -232,7 +231,7 @@ import multispin_env as ms
 {settings.python_system(places)}
 policy = {made[1]}
 env = gym.make({env_id!r}, scenario=scenario, **policy.arguments)
-rule = ms.{make}({name!r}, scenario{assumptions})
+rule = ms.make_controller({name!r}, scenario{assumptions})
 observation, _ = env.reset(seed={settings.seed})
 best = rule{decide}
 for _ in range({settings.rounds}):

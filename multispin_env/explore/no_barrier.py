@@ -1,4 +1,4 @@
-"""The view without the barrier: two schedulers on the same devices, as timelines and as a table."""
+"""The view without the barrier: two controllers on the same devices, as timelines and as a table."""
 
 import shlex
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.controllers.continuous.bound import rate_bound
-from multispin_env.controllers.continuous.factory import make_scheduler, scheduler_names
+from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.envs.continuous.rendering.panel import Axes
 from multispin_env.envs.continuous.variants.serving import Serving
 from multispin_env.envs.rendering import style
@@ -33,7 +33,7 @@ RUSHES = {f"rush in {name}": name for name in TRACES}
 REQUESTS = (ALWAYS, POISSON, *TRACES, *RUSHES)
 """Where requests come from: every device always has one, a Poisson process, or a recorded hour."""
 
-SCHEDULERS = (*scheduler_names(), *(f"{name}+deadlines" for name in ("greedy", "groups", "prices")))
+CONTROLLERS = (*controller_names("continuous"), *(f"{name}+deadlines" for name in ("greedy", "groups", "prices")))
 """All rules, and those that are often joined to ``deadlines``."""
 
 COLOURS = {
@@ -49,7 +49,7 @@ COLOURS = {
 """Of the timelines, those of all pictures."""
 
 KEPT = 8
-"""What schedulers have played that stays in memory."""
+"""What controllers have played that stays in memory."""
 
 RUSH = 1.0 / 3.0
 """Part of an episode that the busiest time of a record fills; as much comes before it."""
@@ -57,10 +57,10 @@ RUSH = 1.0 / 3.0
 
 @dataclass(frozen=True)
 class NoBarrierSettings(SystemSettings):
-    """What is played: two schedulers, with seeds from ``seed`` on; the first episode is the one that is drawn."""
+    """What is played: two controllers, with seeds from ``seed`` on; the first episode is the one that is drawn."""
 
-    left: str = controlled("load-aware", Choice("left", SCHEDULERS))
-    right: str = controlled("barrier", Choice("right", SCHEDULERS))
+    left: str = controlled("load-aware", Choice("left", CONTROLLERS))
+    right: str = controlled("optimal", Choice("right", CONTROLLERS))
     requests: str = controlled(ALWAYS, Choice("requests", REQUESTS))
     load: float = controlled(0.6, Slider("load, where requests end", 0.1, 2.0, 0.05))
     seconds: float = controlled(5.0, Slider("seconds", 2.0, 60.0, 1.0, "s"))
@@ -70,7 +70,7 @@ class NoBarrierSettings(SystemSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.left == self.right:
-            raise ValueError(f"right: expected another scheduler than on the left, got {self.right!r}")
+            raise ValueError(f"right: expected another controller than on the left, got {self.right!r}")
 
     @property
     def serving(self) -> bool:
@@ -118,7 +118,7 @@ def rush_start(trace: Trace, seconds: float) -> int:
 
 
 def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
-    """Play both schedulers, and return what a page shows of them, as JSON can hold it.
+    """Play both controllers, and return what a page shows of them, as JSON can hold it.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        For a system or scheduler that does not fit, or takes too long.
+        For a system or controller that does not fit, or takes too long.
     """
     scenario = settings.system(places)
     arguments = tuple(settings.arguments(scenario).items())
@@ -168,8 +168,8 @@ def _env(env_id: str, scenario: Scenario, arguments: Arguments) -> Settings:
 
 @lru_cache(KEPT)
 def _played(env_id: str, scenario: Scenario, arguments: Arguments, name: str, episodes: int, seed: int) -> Played:
-    """What one scheduler makes of it; kept, since often only the other one has changed."""
-    return play(_env(env_id, scenario, arguments), make_scheduler(name, scenario), name, episodes, seed)
+    """What one controller makes of it; kept, since often only the other one has changed."""
+    return play(_env(env_id, scenario, arguments), make_controller(name, scenario), name, episodes, seed)
 
 
 SERVED = ("tokens_in_time", "share_missed", "ttft_p50", "ttft_p99", "tpot_p50", "tpot_p99", "e2el_p50", "e2el_p99")
@@ -193,8 +193,8 @@ import multispin_env as ms
 {settings.python_system(places)}
 told = {told}
 for name in {[settings.left, settings.right]}:
-    scheduler = ms.make_scheduler(name, scenario)
-    env = gym.make({settings.env_id!r}, scenario=scenario, discipline=scheduler.discipline, action="full",
+    controller = ms.make_controller(name, scenario)
+    env = gym.make({settings.env_id!r}, scenario=scenario, discipline=controller.discipline, action="full",
                    {arguments})
     env.reset(seed={settings.seed})
     bound, numbers = ms.rate_bound(scenario, env.unwrapped.state.system), []
@@ -202,7 +202,7 @@ for name in {[settings.left, settings.right]}:
         env.reset(seed=seed)
         ended = False
         while not ended:
-            order = scheduler(env.unwrapped.state)
+            order = controller(env.unwrapped.state)
             _, _, _, ended, info = env.step(env.unwrapped.encode_action(order))
         numbers.append([info[key] for key in told])
     print(name, f"first episode, bound {{bound:.2f}}", *(f"{{key}} {{one:.3f}}" for key, one in zip(told, numbers[0])))

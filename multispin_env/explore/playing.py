@@ -34,7 +34,7 @@ def opened(settings: Settings, episodes: int, seed: int) -> Any:
 
 
 Rule = Callable[[ContinuousState], ContinuousDecision]
-"""A scheduler, or a network that sees the whole state."""
+"""A controller, or a network that sees the whole state."""
 
 
 def play(settings: Settings, rule: Rule, name: str, episodes: int, seed: int, patience: float = PATIENCE) -> Played:
@@ -43,7 +43,7 @@ def play(settings: Settings, rule: Rule, name: str, episodes: int, seed: int, pa
     Parameters
     ----------
     settings
-        The environment; it gets the uplink that the orders of a scheduler are for.
+        The environment; it gets the uplink that the orders of a controller are for.
     rule
         What decides.
     name
@@ -82,8 +82,8 @@ def _deadline(name: str, patience: float) -> Callable[[float], None]:
     def check(played: float) -> None:
         if monotonic() > end:
             raise ValueError(
-                f"seconds: expected fewer, or another scheduler, since {name!r} had only played {played:.1f} s of them "
-                f"when {patience:g} s were over"
+                f"seconds: expected fewer, or another controller, since {name!r} had only played {played:.1f} s of "
+                f"them when {patience:g} s were over"
             )
 
     return check

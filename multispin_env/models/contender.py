@@ -9,7 +9,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.factory import make_plug_in
+from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.models.air import Air
@@ -38,12 +38,12 @@ def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> Plu
     if CLAIRVOYANT in name.split("+"):
         known = f"{ContenderName.parse(name).controller}+filter"
         raise ValueError(f"controller: expected one that is not told the true acceptance, as {known!r}, got {name!r}")
-    plug_in = make_plug_in(name, scenario, assumptions=assumptions)
+    plug_in = make_controller(name, scenario, assumptions=assumptions)
     if "acceptance_rate" not in plug_in.parts:
-        plug_in = make_plug_in(f"{name}+{TASK_MEAN}", scenario, assumptions=assumptions)
+        plug_in = make_controller(f"{name}+{TASK_MEAN}", scenario, assumptions=assumptions)
     ones, zeros = np.ones(scenario.num_users), np.zeros(scenario.num_users, dtype=np.int64)
     try:
-        plug_in.decide(Observed(ones, ones, task=zeros, drafted=zeros, accepted=zeros, age=zeros))
+        plug_in(Observed(ones, ones, task=zeros, drafted=zeros, accepted=zeros, age=zeros))
     except ValueError as error:
         raise ValueError(f"controller: expected one that live has all it needs for, got {name!r} ({error})") from None
     plug_in.reset()
@@ -137,7 +137,7 @@ class Contender:
         drafted, accepted = self._last
         observed = Observed(self.air.draft_time, efficiency, task=task, drafted=drafted, accepted=accepted, age=age)
         start = thread_time()
-        decision = self.plug_in.decide(observed)
+        decision = self.plug_in(observed)
         deciding = thread_time() - start
         decision = checked_decision(scenario, decision)
         length = decision.draft_length

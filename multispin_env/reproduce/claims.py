@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from multispin_env.arrays import FloatArray
-from multispin_env.controllers.base import Controller
+from multispin_env.controllers.base import RoundsController
 from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.evaluation.cases.states import CERTIFICATE
@@ -158,7 +158,7 @@ def _level(scale: Scale) -> list[ClaimRow]:
     return [ClaimRow(claim, "145; about 200", here, "differs", why, 145.0, 200.0, *[nothing] * 3)]
 
 
-def _ranks(scale: Scale, controller: Controller) -> Rank:
+def _ranks(scale: Scale, controller: RoundsController) -> Rank:
     state = states_of(scale, controller.scenario).state
     share = rankdata(controller(state).bandwidth, axis=-1)
     ranks = [rankdata(x, axis=-1) for x in (state.spectral_efficiency, state.acceptance_rate)]

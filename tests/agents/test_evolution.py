@@ -51,7 +51,7 @@ def test_the_untrained_policy_is_the_rule(env_id, reference):
     for _ in range(10):
         action = policy.act(observation)
         assert not action.any()
-        order = ms.make_scheduler(reference, settings.scenario)(env.state)
+        order = ms.make_controller(reference, settings.scenario)(env.state)
         assert (env.decode_action(action).draft_length == order.draft_length).all()
         observation, *_ = env.step(action)
 

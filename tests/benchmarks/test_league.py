@@ -153,7 +153,7 @@ def test_without_the_barrier_the_reference_is_the_bound(quick_prices, tmp_path, 
     content = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     rows = {row["name"]: row for row in content["rows"]}
     assert rows["bound"]["score"] == 1.0
-    assert rows["barrier"]["score"] == 0.0
+    assert rows["optimal"]["score"] == 0.0
     assert 0.0 < rows["groups"]["score"] <= rows["evolution"]["score"] < 1.0
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
@@ -161,7 +161,7 @@ def test_without_the_barrier_the_reference_is_the_bound(quick_prices, tmp_path, 
 def test_where_something_is_hidden_the_floor_has_an_estimator(tmp_path):
     others = Others(Contest("MultiSpin/Continuous-v0", "llama2", 2, "acceptance_visible=False horizon=4."), 2)
     content = others.play().content
-    assert content["floor"] == "barrier+filter"
+    assert content["floor"] == "optimal+filter"
     assert content["reference"] == content["validated_by"] == "prices+clairvoyant"  # nothing bounds it
 
 

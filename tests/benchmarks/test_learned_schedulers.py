@@ -1,4 +1,4 @@
-"""What a learned scheduler does: an agent that always answers zero is its rule, in every number."""
+"""What a learned controller does: an agent that always answers zero is its rule, in every number."""
 
 import json
 from dataclasses import dataclass, replace
@@ -69,9 +69,9 @@ def test_the_habits_of_zero_are_those_of_its_rule(subject):
     rows = {row.name: row for row in habits.measured(subject, system_of(subject), 3)}
     assert rows[AGENT].habits == rows[subject.reference].habits
     assert rows[subject.reference].agent_minus["rate"] == (0.0, 0.0, 0.0)
-    assert rows["barrier"].agent_minus["rate"].mean > 0.0
+    assert rows["optimal"].agent_minus["rate"].mean > 0.0
     assert ("missed" in rows[AGENT].habits) == (subject.env_id == OPEN)
-    assert rows["barrier"].name in habits.table(list(rows.values()))
+    assert rows["optimal"].name in habits.table(list(rows.values()))
 
 
 def test_other_options_are_other_habits():

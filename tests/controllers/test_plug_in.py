@@ -8,7 +8,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.factory import make_plug_in
+from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.physics.types import Observed
 from multispin_env.registry import ESTIMATORS
@@ -31,11 +31,11 @@ def test_with_everything_known_it_is_the_controller(base, rng):
     scenario = system()
     state, observed = known_state(rng, scenario)
     plain = ms.make_controller(base, scenario)(state)
-    assert same(make_plug_in(base, scenario).decide(observed), plain)
+    assert same(make_controller(base, scenario)(observed), plain)
     assert same(ms.make_controller(f"{base}+clairvoyant", scenario)(state), plain)
     certain = Assumptions.of(scenario, **CERTAIN)
     for channel in ("last-report", "mmse", "quantile"):
-        assert same(ms.make_plug_in(f"{base}+{channel}", scenario, assumptions=certain).decide(observed), plain)
+        assert same(ms.make_controller(f"{base}+{channel}", scenario, assumptions=certain)(observed), plain)
 
 
 @pytest.mark.parametrize("base", ms.controller_names())
@@ -43,16 +43,16 @@ def test_with_everything_known_it_is_the_controller(base, rng):
 def test_every_base_takes_estimates(base, acceptance, rng):
     scenario = system()
     options = {"phi_points": 8, "lambda_points": 8} if base == "algorithm1" else {}
-    plug_in = make_plug_in(f"{base}+{acceptance}+quantile", scenario, **options)
+    plug_in = make_controller(f"{base}+{acceptance}+quantile", scenario, **options)
     for observed in history(rng, 3, 2):
-        decision = plug_in.decide(observed)
+        decision = plug_in(observed)
         assert decision.draft_length.shape == (2, 5)
         assert (decision.bandwidth.sum(-1) <= scenario.total_bandwidth * (1 + 1e-9)).all()
 
 
 def test_estimates_reach_the_controller(rng):
     scenario = system()
-    plug_in = ms.make_plug_in("optimal+filter+mmse", scenario, assumptions=Assumptions.of(scenario), moment=3.0)
+    plug_in = ms.make_controller("optimal+filter+mmse", scenario, assumptions=Assumptions.of(scenario), moment=3.0)
     parts = [ESTIMATORS.load(name)(scenario, Assumptions.of(scenario)) for name in ("filter", "mmse")]
     parts[0] = dataclasses.replace(parts[0], moment=3.0)
     for part in parts:
@@ -60,7 +60,7 @@ def test_estimates_reach_the_controller(rng):
     for observed in history(rng, 4, 3):
         alpha, efficiency = (part.estimate(observed) for part in parts)
         expected = ms.make_controller("optimal", scenario)(ms.SystemState(observed.draft_time, efficiency, alpha))
-        assert same(plug_in.decide(observed), expected)
+        assert same(plug_in(observed), expected)
 
 
 def test_gradient_weighs_by_throughput(rng):
@@ -69,36 +69,36 @@ def test_gradient_weighs_by_throughput(rng):
     throughput = rng.uniform(0.1, 20.0, (4, 5))
     throughput[1, 2] = 0.0
     observed = dataclasses.replace(observed, throughput=throughput)
-    plug_in = make_plug_in("optimal+gradient", scenario, floor=0.01)
+    plug_in = make_controller("optimal+gradient", scenario, floor=0.01)
     weights = 1.0 / np.maximum(throughput, 0.01)
-    assert same(plug_in.decide(observed), ms.make_controller("optimal", scenario, weights=weights)(state))
+    assert same(plug_in(observed), ms.make_controller("optimal", scenario, weights=weights)(state))
     priorities = np.array([1.0, 2.0, 0.5, 1.0, 3.0])
-    with_priorities = make_plug_in("optimal+gradient", scenario, floor=0.01, weights=priorities)
+    with_priorities = make_controller("optimal+gradient", scenario, floor=0.01, weights=priorities)
     expected = ms.make_controller("optimal", scenario, weights=weights * priorities)(state)
-    assert same(with_priorities.decide(observed), expected)
+    assert same(with_priorities(observed), expected)
     assert not same(expected, ms.make_controller("optimal", scenario)(state))
 
 
 def test_gradient_works_with_other_estimators(rng):
-    plug_in = make_plug_in("optimal+beta+quantile+gradient", system())
+    plug_in = make_controller("optimal+beta+quantile+gradient", system())
     assert {estimator.part for estimator in plug_in.estimators} == {
         "acceptance_rate",
         "spectral_efficiency",
         "weights",
     }
     for observed in history(rng, 3, 2):
-        plug_in.decide(observed)
+        plug_in(observed)
 
 
 def test_round_robin_visits_all_and_resets(rng):
     scenario = system()
     _, observed = known_state(rng, scenario, 2)
-    plug_in = make_plug_in("optimal+round-robin", scenario)
+    plug_in = make_controller("optimal+round-robin", scenario)
     turns = []
     for turn in range(13):
         if turn == 7:
             plug_in.reset(np.array([False, True]))
-        length = plug_in.decide(observed).draft_length
+        length = plug_in(observed).draft_length
         assert ((length > 1).sum(-1) == 1).all()  # one is served, the others draft the least
         turns.append(length.argmax(-1))
     found = np.array(turns)
@@ -112,27 +112,27 @@ def test_copies_are_independent_and_reset_apart(name, rng):
     scenario = system()
     first, second = history(rng, 4, 3), history(rng, 4, 3)
     mask = np.array([False, True, False])
-    plug_in = make_plug_in(name, scenario)
+    plug_in = make_controller(name, scenario)
     for observed in first:
-        plug_in.decide(observed)
+        plug_in(observed)
     plug_in.reset(mask)
-    mixed = [plug_in.decide(observed) for observed in second]
+    mixed = [plug_in(observed) for observed in second]
     for row in range(3):
-        single = make_plug_in(name, scenario)
+        single = make_controller(name, scenario)
         single.reset(np.array([True]))  # before the first round there is nothing to forget
         for observed in [] if mask[row] else first:
-            single.decide(observed[row : row + 1])
+            single(observed[row : row + 1])
         for observed, decision in zip(second, mixed, strict=True):
-            assert same(single.decide(observed[row : row + 1]), decision[row : row + 1])
+            assert same(single(observed[row : row + 1]), decision[row : row + 1])
 
 
 def test_reset_of_all_lets_the_number_change(rng):
-    plug_in = make_plug_in("fixed+beta", system())
-    plug_in.decide(history(rng, 1, 3)[0])
+    plug_in = make_controller("fixed+beta", system())
+    plug_in(history(rng, 1, 3)[0])
     with pytest.raises(ValueError, match=r"observed: expected 3 copies until reset\(\) is called, got 2"):
-        plug_in.decide(history(rng, 1, 2)[0])
+        plug_in(history(rng, 1, 2)[0])
     plug_in.reset()
-    plug_in.decide(history(rng, 1, 2)[0])
+    plug_in(history(rng, 1, 2)[0])
     with pytest.raises(ValueError, match=r"mask: expected bool of shape \(2,\), got bool of shape \(3,\)"):
         plug_in.reset(np.zeros(3, dtype=bool))
 
@@ -140,12 +140,12 @@ def test_reset_of_all_lets_the_number_change(rng):
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
 def test_copies_go_on_by_themselves(duplicate, rng):
     seen = history(rng, 6, 2)
-    plug_in = make_plug_in("optimal+filter+mmse+round-robin", system())
+    plug_in = make_controller("optimal+filter+mmse+round-robin", system())
     for observed in seen[:3]:
-        plug_in.decide(observed)
+        plug_in(observed)
     other = duplicate(plug_in)
-    expected = [plug_in.decide(observed) for observed in seen[3:]]
-    assert all(same(other.decide(observed), one) for observed, one in zip(seen[3:], expected, strict=True))
+    expected = [plug_in(observed) for observed in seen[3:]]
+    assert all(same(other(observed), one) for observed, one in zip(seen[3:], expected, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -190,16 +190,16 @@ def test_copies_go_on_by_themselves(duplicate, rng):
 def test_bad_names_and_options(name, options, error, message):
     scenario = system()
     with pytest.raises(error, match=message):
-        ms.make_plug_in(name, scenario, assumptions=Assumptions.of(scenario), **options)
+        ms.make_controller(name, scenario, assumptions=Assumptions.of(scenario), **options)
 
 
 def test_a_plug_in_is_no_controller():
     scenario = system()
     with pytest.raises(
-        ValueError, match=r"controller: expected one that knows the truth, got 'optimal\+beta'; use make_plug_in"
+        ValueError, match=r"controller: expected one that knows the truth, got 'optimal\+beta'; use make_controller"
     ):
         ms.make_controller("optimal+beta", scenario)
-    plug_in = ms.make_plug_in("optimal+beta", scenario, assumptions=Assumptions.of(scenario))
+    plug_in = ms.make_controller("optimal+beta", scenario, assumptions=Assumptions.of(scenario))
     assert isinstance(plug_in, PlugIn)
     assert not isinstance(plug_in, ms.Controller)
     assert not callable(plug_in)
@@ -227,7 +227,7 @@ def test_bad_observations(changes, message, rng):
     scenario = system()
     _, observed = known_state(rng, scenario)
     with pytest.raises(ValueError, match=message):
-        make_plug_in("fixed", scenario).decide(dataclasses.replace(observed, **changes))
+        make_controller("fixed", scenario)(dataclasses.replace(observed, **changes))
 
 
 def test_plays_a_single_environment(rng):
@@ -236,11 +236,11 @@ def test_plays_a_single_environment(rng):
         "MultiSpin/HiddenAcceptance-v0", num_envs=2, vectorization_mode="vector_entry_point", num_users=4
     )
     base, base_vector = env.unwrapped, vector.unwrapped
-    one, many = (make_plug_in("optimal+filter", base.scenario, base.assumptions) for _ in "ab")
+    one, many = (make_controller("optimal+filter", base.scenario, base.assumptions) for _ in "ab")
     observation, observations = env.reset(seed=1)[0], vector.reset(seed=0)[0]
     for _ in range(10):
-        decision = one.decide(base.decode_observation(observation))
-        decisions = many.decide(base_vector.decode_observation(observations))
+        decision = one(base.decode_observation(observation))
+        decisions = many(base_vector.decode_observation(observations))
         assert decision.draft_length.shape == (4,)
         assert same(decision, decisions[1])
         observation = env.step(base.encode_action(decision))[0]

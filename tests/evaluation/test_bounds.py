@@ -22,7 +22,7 @@ def test_the_bound_is_of_the_devices_that_play():
 
 
 @pytest.mark.parametrize("law", ["independent", "static"])
-@pytest.mark.parametrize("name", ["groups", "barrier"])
+@pytest.mark.parametrize("name", ["groups", "optimal"])
 def test_rules_stay_below_it(law, name):
     some = episodes(channel_law=law)
     assert some.values(name).mean() < bounds_of(some).mean()

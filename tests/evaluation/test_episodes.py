@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.factory import make_scheduler
+from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.cases.episodes import Episodes
@@ -62,12 +62,12 @@ def test_episodes_of_simulated_time_end_each_for_itself(autoreset_mode):
     shown = []
     found = play_episodes(env, "groups", seed=7, progress=lambda *pair: shown.append(pair))
     single = gym.make(WITHOUT, **arguments)
-    scheduler = make_scheduler("groups", single.unwrapped.scenario)
+    controller = make_controller("groups", single.unwrapped.scenario)
     for copy, seed in enumerate((7, 8, 9, 10)):
         single.reset(seed=seed)
         rewards, infos, over = [], [], False
         while not over:
-            _, reward, _, over, info = single.step(single.unwrapped.encode_action(scheduler(single.unwrapped.state)))
+            _, reward, _, over, info = single.step(single.unwrapped.encode_action(controller(single.unwrapped.state)))
             rewards.append(reward)
             infos.append(info)
         assert found.rounds[copy] == len(rewards)
@@ -87,7 +87,7 @@ def test_what_is_told_of_episodes_is_that_of_their_last_step(autoreset_mode):
     env = gym.make_vec(SERVING, num_envs=3, autoreset_mode=autoreset_mode, **arguments)
     found = play_episodes(env, "greedy+deadlines", seed=7)
     single = gym.make(SERVING, **arguments)
-    rule = make_scheduler("greedy+deadlines", single.unwrapped.scenario)
+    rule = make_controller("greedy+deadlines", single.unwrapped.scenario)
     for copy in range(3):
         single.reset(seed=7 + copy)
         over = False
@@ -196,9 +196,7 @@ def test_what_is_decided_is_what_is_played(env_id):
     contender = make_contender(name, env)
     observation, _ = env.reset(seed=2)
     decision = (
-        contender.decide(env.decode_observation(observation))
-        if isinstance(contender, ms.PlugIn)
-        else contender(env.state)
+        contender(env.decode_observation(observation)) if isinstance(contender, ms.PlugIn) else contender(env.state)
     )
     info = env.step(env.encode_action(decision))[4]
     played = info["draft_length"] > 0  # of a standing order, in the batch

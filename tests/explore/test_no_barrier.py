@@ -80,7 +80,7 @@ def test_a_record_is_small_and_json(case):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"right": "load-aware"}, r"^right: expected another scheduler than on the left, got 'load-aware'$"),
+        ({"right": "load-aware"}, r"^right: expected another controller than on the left, got 'load-aware'$"),
         ({"left": "grups"}, r"^left: expected one of .* did you mean 'groups'\?$"),
         ({"load": 2.5}, r"^load: expected a finite number in \[0.1, 2\], got 2.5$"),
         ({"seconds": 61.0}, r"^seconds: expected a finite number in \[2, 60\], got 61.0$"),

@@ -12,7 +12,7 @@ ARGUMENTS = {"channel_law": "static", "horizon": 2.0}
 @pytest.mark.parametrize(
     ("env_id", "name", "more"),
     [
-        ("MultiSpin/Continuous-v0", "barrier", {}),  # on an uplink of its own
+        ("MultiSpin/Continuous-v0", "optimal", {}),  # on an uplink of its own
         ("MultiSpin/Serving-v0", "load-aware", {"load": 0.8, "warm_up": 0.5}),
     ],
 )
@@ -37,5 +37,5 @@ def test_the_first_episode_is_kept_whole():
 def test_what_takes_too_long_is_refused(monkeypatch):
     clock = iter(range(0, 1000, 3))
     monkeypatch.setattr(playing, "monotonic", lambda: float(next(clock)))
-    with pytest.raises(ValueError, match=r"^seconds: expected fewer, or another scheduler, since 'greedy' had only"):
+    with pytest.raises(ValueError, match=r"^seconds: expected fewer, or another controller, since 'greedy' had only"):
         played("MultiSpin/Continuous-v0", "greedy", horizon=20.0)

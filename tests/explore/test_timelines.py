@@ -18,7 +18,7 @@ CHOSEN = {"action": "full", "reward": None, "optimum": False}
 def played(env_id, name, episodes=1, seed=0, **arguments):
     system = {"scenario": "llama2", "num_users": 3, "rho": 1.0}
     settings = Settings.make(env_id, ENVIRONMENTS.load(env_id), system.pop("scenario"), CHOSEN, system | arguments)
-    return play(settings, ms.make_scheduler(name, settings.scenario), name, episodes, seed)
+    return play(settings, ms.make_controller(name, settings.scenario), name, episodes, seed)
 
 
 @pytest.fixture(scope="module")

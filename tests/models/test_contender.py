@@ -42,17 +42,17 @@ def made(name="optimal+filter", scenario=SCENARIO, rounds=6):
 
 
 def test_decisions_are_those_of_the_public_loop():
-    """The same observations, handed to `ms.make_plug_in` by hand."""
+    """The same observations, handed to `ms.make_controller` by hand."""
     contender = made()
     for _ in range(6):
         contender.step()
-    plug_in = ms.make_plug_in("optimal+filter", SCENARIO, assumptions=assumptions_of(SCENARIO))
+    plug_in = ms.make_controller("optimal+filter", SCENARIO, assumptions=assumptions_of(SCENARIO))
     air, drafted, accepted = contender.air, np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
     for number, one in enumerate(contender.rounds):
         observed = ms.Observed(
             air.draft_time, air.efficiency[number], task=np.arange(3), drafted=drafted, accepted=accepted, age=one.age
         )
-        decision = plug_in.decide(observed)
+        decision = plug_in(observed)
         np.testing.assert_array_equal(one.draft_length, decision.draft_length)
         np.testing.assert_array_equal(one.bandwidth, decision.bandwidth)
         drafted, accepted = decision.draft_length, np.minimum(decision.draft_length, 2)

@@ -23,7 +23,7 @@ SCENARIO = system((0.6, 0.1), (0.8, 0.2))
 
 def prediction(name="optimal+filter", scenario=SCENARIO, **options):
     assumptions = assumptions_of(scenario)
-    return Prediction.of(ms.make_plug_in(name, scenario, assumptions=assumptions, **options), scenario, assumptions)
+    return Prediction.of(ms.make_controller(name, scenario, assumptions=assumptions, **options), scenario, assumptions)
 
 
 def integral(length, left, hits, misses, mean, spread):

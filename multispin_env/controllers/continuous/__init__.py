@@ -1,1 +1,1 @@
-"""The family without the barrier: schedulers, and the bound that none of them exceeds (ours)."""
+"""The family without the barrier: controllers, and the bound that none of them exceeds (ours)."""

@@ -12,7 +12,7 @@ from multispin_env.physics.tokens import expected_tokens
 
 @dataclass(frozen=True, eq=False)
 class Admission(Modifier):
-    """A scheduler that does not begin requests which would be late, by the load of now (ours).
+    """A controller that does not begin requests which would be late, by the load of now (ours).
 
     Of a request without any tokens yet the end is predicted: the tokens that it wants, at the rate that its device has
     while all devices with a request take part (`device_rates`, for the lengths that the base chooses). It is dropped if

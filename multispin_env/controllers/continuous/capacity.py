@@ -4,15 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer, check_name, check_real
-from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.factory import make_scheduler, modified, scheduler_names
+from multispin_env.controllers.base import Controller
 from multispin_env.controllers.continuous.serve import HORIZON, WARM_UP, serve
 from multispin_env.controllers.continuous.server_only import SERVER_ONLY
+from multispin_env.controllers.factory import controller_names, make_controller, modified
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.workload import Workload
 from multispin_env.scenario import Scenario
@@ -38,8 +39,8 @@ STEPS = 10
 RESAMPLES = 2000
 """Of the copies, for intervals."""
 
-Rule = str | Callable[[Scenario], Scheduler]
-"""Name of a scheduler or of `SERVER_ONLY`, or what makes a scheduler for a scenario."""
+Rule = str | Callable[[Scenario], Controller[Any, Any]]
+"""Name of a controller or of `SERVER_ONLY`, or what makes a controller for a scenario."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,9 @@ def service_capacity(
     Parameters
     ----------
     rule
-        Name of a scheduler, ``"autoregressive"`` (the server alone), ``"colocated"`` (the server drafts for all; the
+        Name of a controller, ``"autoregressive"`` (the server alone), ``"colocated"`` (the server drafts for all; the
         best length for each load), one of these with what changes its decisions, ``"greedy+deadlines"``, or what
-        makes a scheduler for a scenario.
+        makes a controller for a scenario.
     scenario
         The system.
     workload
@@ -183,13 +184,13 @@ def check_question(workload: Workload, by: str, percent: float, copies: int) -> 
         raise ValueError(f"shares: expected None where the number of devices changes, got {workload.shares}")
 
 
-Candidates = Callable[[Scenario], Sequence[Scheduler]]
-"""Schedulers for a system. The best counts: the first, or one from which neighbours are worse."""
+Candidates = Callable[[Scenario], Sequence[Controller[Any, Any]]]
+"""Controllers for a system. The best counts: the first, or one from which neighbours are worse."""
 
 
 def rule_names() -> tuple[str, ...]:
     """Names that `service_capacity` takes; each may be followed by those of `MODIFIERS`, as ``"greedy+deadlines"``."""
-    return (*scheduler_names(), *SERVER_ONLY)
+    return (*controller_names("continuous"), *SERVER_ONLY)
 
 
 def candidates_of(rule: Rule) -> Candidates:
@@ -199,7 +200,7 @@ def candidates_of(rule: Rule) -> Candidates:
     base, *others = rule.split("+")
     check_name("controller", base, rule_names())
     if base not in SERVER_ONLY:
-        return lambda scenario: (make_scheduler(rule, scenario),)
+        return lambda scenario: (make_controller(rule, scenario),)
     return lambda scenario: [modified(each, others) for each in SERVER_ONLY[base](scenario)]
 
 

@@ -6,14 +6,14 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real
-from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.launch import longest_paying
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.uplink import full_share_token_time
 
 
 @dataclass(frozen=True, eq=False)
-class Clock(Scheduler):
+class Clock(ContinuousController):
     """A batch starts a period P after the last one did, or when the server is free, with what is there (ours).
 
     Every token of a draft brings what its time costs: α^L ≥ ν T + (λ + ν κ) u. A batch also starts when all devices are

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.controllers.continuous.options import Option
+from multispin_env.controllers.options import Option
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time

@@ -11,7 +11,7 @@ from multispin_env.arrays import FloatArray, dense_rank
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.cycle import SHORTEST, Cycle
 from multispin_env.controllers.continuous.modifier import Modifier
-from multispin_env.controllers.continuous.options import Option, Tunable, by_device, check_option
+from multispin_env.controllers.options import Option, Tunable, by_device, check_option
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand, Phase
 from multispin_env.scenario import Scenario
 

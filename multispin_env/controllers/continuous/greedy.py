@@ -9,10 +9,10 @@ import numpy as np
 
 from multispin_env.arrays import IntArray
 from multispin_env.checks import check_integer
-from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.goodput import estimated_rates
 from multispin_env.controllers.continuous.launch import longest_paying
-from multispin_env.controllers.continuous.options import Option, Tunable, by_device, check_option
+from multispin_env.controllers.options import Option, Tunable, by_device, check_option
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.uplink import full_share_token_time
 
@@ -21,7 +21,7 @@ LEAST_CHANCE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Greedy(Scheduler):
+class Greedy(ContinuousController):
     """The server takes whatever is there as soon as it is free (ours).
 
     Parameters

@@ -10,14 +10,14 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
+from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.background import Background, aside
-from multispin_env.controllers.continuous.base import Scheduler, checked_rate
 from multispin_env.controllers.continuous.cycle import Cycle
 from multispin_env.controllers.continuous.fit import fit, fit_ratio
 from multispin_env.controllers.continuous.launch import Launch
-from multispin_env.controllers.continuous.options import Option, Tunable, by_copy, check_option
 from multispin_env.controllers.continuous.price import price_of_delay
 from multispin_env.controllers.continuous.rates import long_run_rate
+from multispin_env.controllers.options import Option, Tunable, by_copy, check_option, check_rate
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.validation import checked_weights
@@ -31,7 +31,7 @@ LAST = 1e9
 
 
 @dataclass(frozen=True, eq=False)
-class Groups(Scheduler):
+class Groups(ContinuousController):
     """A device of batch m drafts for batch m + G, which waits for it; lengths fit into that time (ours).
 
     The uplink goes by batch, and inside a batch the shortest upload goes first. A device in a deep fade is put aside:
@@ -64,7 +64,7 @@ class Groups(Scheduler):
         if self.groups is None:
             object.__setattr__(self, "groups", usual_groups(self.scenario))
         check_integer("groups", self.groups, 1)
-        checked_rate("rho", self.rho)
+        check_rate("rho", self.rho)
         check_option("delay_weight", self.delay_weight, 0.0, open_low=True)
         check_real("air_price", self.air_price, 0.0)
 

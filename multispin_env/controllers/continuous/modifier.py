@@ -1,4 +1,4 @@
-"""What changes the decisions of any scheduler."""
+"""What changes the decisions of any controller."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import multispin_env.registry as tables
-from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.options import Option
+from multispin_env.controllers.base import ContinuousController, Controller
+from multispin_env.controllers.options import Option
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
 
 @dataclass(frozen=True, eq=False)
-class Modifier(Scheduler):
-    """A scheduler that changes the decisions of another one; in names it is joined by ``+``: ``"greedy+deadlines"``.
+class Modifier(ContinuousController):
+    """A controller that changes the decisions of another one; in names it is joined by ``+``: ``"greedy+deadlines"``.
 
     Where requests are endless it changes nothing.
 
@@ -23,7 +23,7 @@ class Modifier(Scheduler):
         The other one.
     """
 
-    base: Scheduler
+    base: Controller[Any, Any]
 
     def __post_init__(self) -> None:
         for name in ("discipline", "static_channel"):  # as its decisions are for what those of the other one are for
@@ -34,7 +34,7 @@ class Modifier(Scheduler):
         """Value of an option of its own, or of the other one."""
         return getattr(self, name) if name in type(self).tunable else self.base.option(name)
 
-    def tuned(self, options: Mapping[str, Option]) -> Scheduler:
+    def tuned(self, options: Mapping[str, Option]) -> ContinuousController:
         """With other values of its own options, and of those of the other one."""
         own: dict[str, Any] = {name: value for name, value in options.items() if name in type(self).tunable}
         others = {name: value for name, value in options.items() if name not in own}
@@ -42,14 +42,12 @@ class Modifier(Scheduler):
 
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         """The other one's decision, changed."""
-        decision = self.base.decide(state)
+        decision = self.base.decide_continuous(state)
         return decision if state.demand is None else self.changed(state, decision)
 
     def reset(self) -> None:
         """Let the other one forget what it remembers, if it does."""
-        forget = getattr(self.base, "reset", None)
-        if forget is not None:
-            forget()
+        self.base.reset()
 
     @abstractmethod
     def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
@@ -57,4 +55,4 @@ class Modifier(Scheduler):
 
 
 MODIFIERS: tables.Registry[type[Modifier]] = tables.MODIFIERS
-"""What may follow the name of a scheduler."""
+"""What may follow the name of a controller."""

@@ -7,18 +7,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.cycle import USUAL, Cycle
 from multispin_env.controllers.continuous.deadlines import Deadlines
 from multispin_env.controllers.continuous.greedy import take_all
-from multispin_env.controllers.continuous.options import Option, Tunable, by_device, check_option
+from multispin_env.controllers.options import Option, Tunable, by_device, check_option
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
 
 
 @dataclass(frozen=True, eq=False)
-class OwnPace(Scheduler):
+class OwnPace(ContinuousController):
     """The server takes whatever is there, and each device drafts what brings it most tokens a second (ours).
 
     Its cycle is longer the more devices are busy (`Cycle`), so drafts are longer under load. Where the uplink is
@@ -72,12 +72,12 @@ class OwnPace(Scheduler):
 class LoadAware(Deadlines):
     """`OwnPace` with `Deadlines`: longer drafts and earlier drops under load, without a constant to tune (ours)."""
 
-    base: Scheduler = field(default=None, init=False)  # type: ignore[assignment]  # the rule itself once it is made
+    base: ContinuousController = field(default=None, init=False)  # type: ignore[assignment]  # the rule itself once it is made
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base", OwnPace(self.scenario))
         super().__post_init__()
 
-    def tuned(self, options: Mapping[str, Option]) -> Scheduler:
+    def tuned(self, options: Mapping[str, Option]) -> ContinuousController:
         """`OwnPace` with `Deadlines` and these options."""
         return Deadlines(self.scenario, self.base, self.need, self.haste).tuned(options)

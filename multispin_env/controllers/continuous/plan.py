@@ -7,15 +7,15 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, IntArray
 from multispin_env.checks import check_integer
+from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.annealing import Annealing
-from multispin_env.controllers.continuous.base import Scheduler
 from multispin_env.controllers.continuous.stored import StoredTables, key_of
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.types import SystemState
 
 
 @dataclass(frozen=True, eq=False)
-class Plan(Scheduler):
+class Plan(ContinuousController):
     """Follows a table of batches by devices; uploads go in the order of their batches.
 
     The table is the best that annealing finds, which takes seconds for each system. It is made when devices are met for
@@ -63,7 +63,7 @@ class Plan(Scheduler):
         following = table[copies, (row + offset) % periods[:, None], users]
         aim = np.where(state.phase == Phase.FREE, state.batch[:, None] + offset, state.aim)
         due = aim <= state.batch[:, None]
-        nobody = ~due.any(-1, keepdims=True)  # only if another scheduler decided before
+        nobody = ~due.any(-1, keepdims=True)  # only if another controller decided before
         join = np.where(due, Join.WAIT, np.where(nobody, Join.TAKE, Join.LEAVE))
         return ContinuousDecision(np.maximum(following, 1), join, priority=aim.astype(np.float64), aim=aim)
 
@@ -71,7 +71,7 @@ class Plan(Scheduler):
         keys = [key_of(self.scenario, state.system[copy]) for copy in range(len(state.batch))]
         unknown = [copy for copy, key in enumerate(keys) if key not in self._tables]
         if unknown and (state.batch[unknown] > 0).any():
-            raise ValueError("channel_law: expected 'static' for the scheduler 'plan', got devices that have changed")
+            raise ValueError("channel_law: expected 'static' for the controller 'plan', got devices that have changed")
         stored = StoredTables.load() if unknown and self.stored else StoredTables({})
         new = []
         for copy in unknown:

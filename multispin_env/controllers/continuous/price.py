@@ -4,7 +4,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.continuous.launch import in_order
-from multispin_env.controllers.continuous.options import by_copy
+from multispin_env.controllers.options import by_copy
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time

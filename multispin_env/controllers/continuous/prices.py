@@ -9,18 +9,18 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
+from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.background import Background, aside
-from multispin_env.controllers.continuous.base import Scheduler, checked_rate
 from multispin_env.controllers.continuous.groups import launched, length_for_idle, ordered
 from multispin_env.controllers.continuous.market import Market, Tariff
-from multispin_env.controllers.continuous.options import Option, Tunable, by_copy, check_option
 from multispin_env.controllers.continuous.price import price_of_delay
+from multispin_env.controllers.options import Option, Tunable, by_copy, check_option, check_rate
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
 from multispin_env.physics.uplink import full_share_token_time
 
 
 @dataclass(frozen=True, eq=False)
-class Prices(Scheduler):
+class Prices(ContinuousController):
     """As `Groups`, but a device that is free picks the batch that is worth most to all (ours; docs/continuous.md).
 
     A batch j that can start D_j from now brings the tokens of the draft that fits, less λ for its air, μ for its part
@@ -80,7 +80,7 @@ class Prices(Scheduler):
         check_option("delay_weight", self.delay_weight, 0.0, open_low=True)
         check_option("penalty", self.penalty, 0.0)
         check_real("air_price", self.air_price, 0.0)
-        checked_rate("rho", self.rho)
+        check_rate("rho", self.rho)
 
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         """Batches by prices, then lengths by `fit`; the next batch waits for the devices that aim at it."""

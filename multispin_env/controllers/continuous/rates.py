@@ -1,12 +1,13 @@
-"""What a scheduler makes of a system in the long run, by simulation."""
+"""What a controller makes of a system in the long run, by simulation."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_real
-from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.base import Controller
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.physics.types import Batched, SystemState
@@ -15,7 +16,7 @@ from multispin_env.physics.validation import checked_state
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LongRun(Batched):
-    """What a scheduler makes of a system, and what everybody does meanwhile; shares are of the time."""
+    """What a controller makes of a system, and what everybody does meanwhile; shares are of the time."""
 
     # expected tokens of each device
     device_rate: FloatArray  # (..., K) tokens/s
@@ -38,7 +39,7 @@ class LongRun(Batched):
 
 
 def long_run_rate(
-    scheduler: Scheduler,
+    controller: Controller[Any, Any],
     state: SystemState,
     *,
     warm_up: float = 10.0,
@@ -46,15 +47,15 @@ def long_run_rate(
     channel: str = "static",
     seed: int = 0,
 ) -> FloatArray:
-    """Expected tokens/s of all devices together under a scheduler, in the long run (ours).
+    """Expected tokens/s of all devices together under a controller, in the long run (ours).
 
     Tokens are counted from the end of a batch to the end of a batch: the first that ends after ``warm_up``, and the
     first that ends ``horizon`` later, so that no batch is counted in part.
 
     Parameters
     ----------
-    scheduler
-        Any `Scheduler`.
+    controller
+        Any `Controller`.
     state
         Devices (n, K) or (K,); its channels hold for ever, or, with a fading ``channel``, are those of the mean gains
         H̄, which the first cycle has too.
@@ -63,7 +64,7 @@ def long_run_rate(
     channel
         Law of gains by cycle, one of `CHANNEL_LAWS`: ``"static"``, ``"independent"``, ``"gauss-markov"``.
     seed
-        Of the fading; copy i of a batch has the same in every call, so that schedulers can be compared.
+        Of the fading; copy i of a batch has the same in every call, so that controllers can be compared.
 
     Returns
     -------
@@ -80,15 +81,15 @@ def long_run_rate(
     >>> import numpy as np, multispin_env as ms
     >>> scenario = ms.Scenario.preset("llama2", num_users=4)
     >>> state = ms.sample_state(scenario, np.random.default_rng(0))
-    >>> barrier, groups = (ms.make_scheduler(name, scenario) for name in ("barrier", "groups"))
+    >>> barrier, groups = (ms.make_controller(name, scenario) for name in ("optimal", "groups"))
     >>> bool(ms.long_run_rate(groups, state, horizon=5.0) > ms.long_run_rate(barrier, state, horizon=5.0))
     True
     """
-    return long_run(scheduler, state, warm_up=warm_up, horizon=horizon, channel=channel, seed=seed).rate
+    return long_run(controller, state, warm_up=warm_up, horizon=horizon, channel=channel, seed=seed).rate
 
 
 def long_run(
-    scheduler: Scheduler,
+    controller: Controller[Any, Any],
     state: SystemState,
     *,
     warm_up: float = 10.0,
@@ -103,19 +104,19 @@ def long_run(
     >>> import numpy as np, multispin_env as ms
     >>> scenario = ms.Scenario.preset("llama2", num_users=4)
     >>> state = ms.sample_state(scenario, np.random.default_rng(0))
-    >>> barrier, groups = (ms.make_scheduler(name, scenario) for name in ("barrier", "groups"))
+    >>> barrier, groups = (ms.make_controller(name, scenario) for name in ("optimal", "groups"))
     >>> bool(ms.long_run(groups, state, horizon=5.0).server > ms.long_run(barrier, state, horizon=5.0).server)
     True
     """
     check_real("warm_up", warm_up, 0.0)
     check_real("horizon", horizon, 0.0, open_low=True)
-    checked = checked_state(scheduler.scenario, state)
+    checked = checked_state(controller.scenario, state)
     shape = checked.draft_time.shape
-    core = _held(scheduler, SystemState(*(_rows(array, shape) for array in _arrays(checked))), channel, seed)
+    core = _held(controller, SystemState(*(_rows(array, shape) for array in _arrays(checked))), channel, seed)
     begun, ended = core.state.time >= warm_up, np.zeros(core.num_copies, dtype=np.bool_)
     totals = Totals(core.num_copies, shape[-1])
     while not ended.all():
-        outcome = core.step(scheduler(core.state))
+        outcome = core.step(controller(core.state))
         totals.add(outcome, begun & ~ended)
         begun |= core.state.time >= warm_up
         ended = totals.time >= horizon
@@ -153,8 +154,8 @@ class Totals:
         return LongRun(rate, batches, server, uplink, *(phase / self._users for phase in phases))
 
 
-def _held(scheduler: Scheduler, state: SystemState, channel: str, seed: int) -> ContinuousCore:
-    system = ContinuousSystem.of(scheduler.scenario, channel, scheduler.discipline)
+def _held(controller: Controller[Any, Any], state: SystemState, channel: str, seed: int) -> ContinuousCore:
+    system = ContinuousSystem.of(controller.scenario, channel, controller.discipline)
     core = ContinuousCore(system, len(state.draft_time), drawn=False)
     for copy, generator in enumerate(np.random.default_rng(seed).spawn(core.num_copies)):
         core.seed(copy, generator)

@@ -1,4 +1,4 @@
-"""Schedulers that remember what verifications have shown."""
+"""Controllers that remember what verifications have shown."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.base import ContinuousController
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
 
 Memory = tuple[NDArray[Any], ...]
@@ -15,8 +15,8 @@ Memory = tuple[NDArray[Any], ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Remembering(Scheduler):
-    """A scheduler that keeps arrays of each device of each copy: to be called exactly once a verification.
+class Remembering(ContinuousController):
+    """A controller that keeps arrays of each device of each copy: to be called exactly once a verification.
 
     It learns from the counts of the last verification (`Demand`), so where requests are endless there is nothing to
     learn from, and a subclass says with `untold` what it does then: that is a function of the state alone. What is

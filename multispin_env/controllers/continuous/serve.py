@@ -1,9 +1,11 @@
-"""What becomes of requests under a scheduler, by simulation (ours; docs/serving.md)."""
+"""What becomes of requests under a controller, by simulation (ours; docs/serving.md)."""
+
+from typing import Any
 
 import numpy as np
 
 from multispin_env.checks import check_integer, check_real
-from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.base import Controller
 from multispin_env.physics.continuous.channels import GaussMarkovInTime
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.lines import Requested
@@ -17,7 +19,7 @@ COPIES, WARM_UP, HORIZON = 24, 10.0, 45.0
 
 
 def serve(
-    scheduler: Scheduler,
+    controller: Controller[Any, Any],
     workload: Requested,
     *,
     copies: int = COPIES,
@@ -28,16 +30,16 @@ def serve(
     state: SystemState | None = None,
     seed: int = 0,
 ) -> ServiceRun:
-    """What becomes of requests under a scheduler, in copies of its system (ours).
+    """What becomes of requests under a controller, in copies of its system (ours).
 
     Steps count that begin at or after ``warm_up`` and before ``horizon`` seconds later, as wholes, and so does what
-    happens to requests in them. A copy has the same devices, requests, channels and luck under every scheduler, so runs
-    of the same seed can be compared copy by copy.
+    happens to requests in them. A copy has the same devices, requests, channels and luck under every controller, so
+    runs of the same seed can be compared copy by copy.
 
     Parameters
     ----------
-    scheduler
-        Any `Scheduler`; its scenario is the system.
+    controller
+        Any `Controller`; its scenario is the system.
     workload
         A `Workload`.
     copies
@@ -74,7 +76,7 @@ def serve(
     ...     rate=2.0,
     ...     level=ms.ServiceLevel(e2el=0.5, e2el_per_token=0.08),
     ... )
-    >>> barrier, greedy = (ms.make_scheduler(name, scenario) for name in ("barrier", "greedy"))
+    >>> barrier, greedy = (ms.make_controller(name, scenario) for name in ("optimal", "greedy"))
     >>> slow, fast = (ms.serve(each, workload, copies=4, horizon=20.0) for each in (barrier, greedy))
     >>> bool(slow.share_missed.mean() > fast.share_missed.mean())
     True
@@ -85,14 +87,14 @@ def serve(
     check_real("warm_up", warm_up, 0.0)
     check_real("horizon", horizon, 0.0, open_low=True)
     check_integer("seed", seed, 0)
-    system = ContinuousSystem.of(scheduler.scenario, channel, scheduler.discipline, coherence_time, workload)
-    held = None if state is None else _checked(scheduler, state, copies)
-    return serve_in(system, scheduler, copies, warm_up, horizon, seed, held)
+    system = ContinuousSystem.of(controller.scenario, channel, controller.discipline, coherence_time, workload)
+    held = None if state is None else _checked(controller, state, copies)
+    return serve_in(system, controller, copies, warm_up, horizon, seed, held)
 
 
 def serve_in(
     system: ContinuousSystem,
-    scheduler: Scheduler,
+    controller: Controller[Any, Any],
     copies: int,
     warm_up: float,
     horizon: float,
@@ -109,7 +111,7 @@ def serve_in(
     playing = np.ones(copies, dtype=np.bool_)
     while playing.any():
         begun = core.state.time
-        log.add(core.step(scheduler(core.state)), begun, playing)
+        log.add(core.step(controller(core.state)), begun, playing)
         ended = playing & (core.state.time >= warm_up + horizon)
         if ended.any():
             log.close(ended, service.overdue(core.state.time)[0])
@@ -125,9 +127,9 @@ def _seeded(system: ContinuousSystem, copies: int, seed: int) -> tuple[Continuou
     return core, core.service
 
 
-def _checked(scheduler: Scheduler, state: SystemState, copies: int) -> SystemState:
-    checked = checked_state(scheduler.scenario, state)
-    expected = copies, scheduler.scenario.num_users
+def _checked(controller: Controller[Any, Any], state: SystemState, copies: int) -> SystemState:
+    checked = checked_state(controller.scenario, state)
+    expected = copies, controller.scenario.num_users
     if checked.draft_time.shape != expected:
         raise ValueError(f"state: expected shape {expected}, copies and devices, got {checked.draft_time.shape}")
     return checked

@@ -1,4 +1,4 @@
-"""Servers that need no drafts of devices, as schedulers of the same engine (ours; docs/serving.md)."""
+"""Servers that need no drafts of devices, as controllers of the same engine (ours; docs/serving.md)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.base import ContinuousController
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.scenario import Scenario
 
@@ -18,7 +18,7 @@ NO_LIMIT = 1e30
 
 
 @dataclass(frozen=True, eq=False)
-class AtServer(Scheduler):
+class AtServer(ContinuousController):
     """One length for all, and every pass takes all requests that are there when it starts.
 
     Parameters
@@ -37,7 +37,7 @@ class AtServer(Scheduler):
         )
 
 
-def autoregressive(scenario: Scenario) -> tuple[Scheduler, ...]:
+def autoregressive(scenario: Scenario) -> tuple[ContinuousController, ...]:
     """The server alone: a token for each request in every pass, as with continuous batching.
 
     A pass holds all requests that are there, T_ver(n, n), and the prompts of new ones. A device has one request at a
@@ -46,7 +46,7 @@ def autoregressive(scenario: Scenario) -> tuple[Scheduler, ...]:
     return (_at_server(scenario, 0),)
 
 
-def colocated(scenario: Scenario) -> tuple[Scheduler, ...]:
+def colocated(scenario: Scenario) -> tuple[ContinuousController, ...]:
     """A server that drafts for all requests that are there, in batches, and verifies them.
 
     One step takes L T_srv + T_ver(n, n (L + 1)), as in `colocated_goodput`: L T_srv is added to the fixed time of a
@@ -55,7 +55,7 @@ def colocated(scenario: Scenario) -> tuple[Scheduler, ...]:
     return tuple(_at_server(scenario, length) for length in range(scenario.max_draft_length + 1))
 
 
-def _at_server(scenario: Scenario, draft_length: int) -> Scheduler:
+def _at_server(scenario: Scenario, draft_length: int) -> ContinuousController:
     at_server = scenario.replace(
         verification_fixed_time=scenario.verification_fixed_time + draft_length * scenario.server_draft_time,
         mean_draft_time=NO_TIME,
@@ -66,7 +66,7 @@ def _at_server(scenario: Scenario, draft_length: int) -> Scheduler:
     return AtServer(at_server, draft_length)
 
 
-SERVER_ONLY: MappingProxyType[str, Callable[[Scenario], tuple[Scheduler, ...]]] = MappingProxyType(
+SERVER_ONLY: MappingProxyType[str, Callable[[Scenario], tuple[ContinuousController, ...]]] = MappingProxyType(
     {"autoregressive": autoregressive, "colocated": colocated}
 )
 """By name; where there are several, in order, the best for a load is meant."""

@@ -6,14 +6,14 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_real
-from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.goodput import estimated_rates, present
 from multispin_env.controllers.continuous.greedy import take_all
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
 
 @dataclass(frozen=True, eq=False)
-class Tetris(Scheduler):
+class Tetris(ContinuousController):
     """Of all that devices could draft, the tokens of greatest survival are drafted, up to a budget (arXiv 2502.15197).
 
     The j-th token of a draft survives with probability α^j, if all before it are accepted too. TETRIS takes, of the

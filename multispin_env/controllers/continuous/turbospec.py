@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multispin_env.controllers.continuous.base import Scheduler
+from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.goodput import estimated_rates, present
 from multispin_env.controllers.continuous.greedy import take_all
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
 
 @dataclass(frozen=True, eq=False)
-class TurboSpec(Scheduler):
+class TurboSpec(ContinuousController):
     """All drafts have the length with the greatest estimated goodput at the load of now (TurboSpec, arXiv 2406.14066).
 
     TurboSpec, once SmartSpec, predicts the tokens that are accepted in a second for each length from the batch, from

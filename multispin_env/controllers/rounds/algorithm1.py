@@ -6,7 +6,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
-from multispin_env.controllers.base import Controller
+from multispin_env.controllers.base import RoundsController
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import Decision, SystemState
@@ -23,7 +23,7 @@ IMPOSSIBLE = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
-class Algorithm1(Controller):
+class Algorithm1(RoundsController):
     """The paper's grid search ([MS] Algorithm 1, eq. 37, ranges of App. G).
 
     The controller approximates the solution of

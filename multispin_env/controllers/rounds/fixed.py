@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.checks import check_integer
-from multispin_env.controllers.base import Controller
+from multispin_env.controllers.base import RoundsController
 from multispin_env.physics.types import Decision, SystemState
 
 
 @dataclass(frozen=True, eq=False)
-class Fixed(Controller):
+class Fixed(RoundsController):
     """The same length for all and B/K each ([MS] §VI, "Fixed BW&L").
 
     Parameters

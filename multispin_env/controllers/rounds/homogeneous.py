@@ -6,7 +6,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_array, check_integer, require
-from multispin_env.controllers.base import Controller
+from multispin_env.controllers.base import RoundsController
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import Decision, SystemState
@@ -16,7 +16,7 @@ from multispin_env.solver.problem import user_times
 
 
 @dataclass(frozen=True, eq=False)
-class Homogeneous(Controller):
+class Homogeneous(RoundsController):
     """The best common length with the bandwidth of equal latency ([MS] 20, 21; "Homo-Multi-SPIN").
 
     ϑ* does not depend on L, and G(L) = Σ_k E[N_k | L] / (L ϑ* + T_ver(L)) is concave over convex, hence unimodal: a

@@ -8,7 +8,6 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.base import WeightedController
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.physics.validation import checked_state
 from multispin_env.solver.batching import in_chunks
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
 from multispin_env.solver.pace import in_time
@@ -18,7 +17,7 @@ from multispin_env.solver.rule import NEAR, fast_lengths
 
 @dataclass(frozen=True, eq=False)
 class Optimal(WeightedController):
-    """Draft lengths and bandwidths with the highest weighted goodput (ours; system-model §4).
+    """Draft lengths and bandwidths with the highest weighted goodput (ours).
 
     The controller solves
 
@@ -37,10 +36,9 @@ class Optimal(WeightedController):
     Parameters
     ----------
     weights
-        ω (..., K) ≥ 0, broadcast to the state; ``None`` means 1. May be replaced at each call.
+        ω (..., K) ≥ 0, broadcast to the state; ``None`` means 1.
     fixed_length
-        Given lengths, integers (..., K); −1 leaves a length free. ``None``: all are free. May be replaced at
-        each call.
+        Given lengths, integers (..., K); −1 leaves a length free. ``None``: all are free.
     certify
         Relative gap to prove, in [1e-10, 1); ``None`` for the fast rule alone.
     time_limit
@@ -76,37 +74,10 @@ class Optimal(WeightedController):
         if self.tpot is not None:
             check_real("tpot", self.tpot, 0.0, open_low=True)
 
-    def __call__(
-        self,
-        state: SystemState,
-        weights: FloatArray | None = None,
-        fixed_length: IntArray | None = None,
-    ) -> Decision:
-        """Decide for one state or a batch, with these weights and fixed lengths or those given at construction.
-
-        Returns
-        -------
-        Decision
-            With ``certify`` a `CertifiedDecision`.
-
-        Raises
-        ------
-        ValueError
-            For a bad state, weights or lengths.
-        """
-        return self._decide(
-            checked_state(self.scenario, state),
-            self.weights if weights is None else weights,
-            self.fixed_length if fixed_length is None else fixed_length,
-        )
-
     def decide(self, state: SystemState) -> Decision:
-        """Decide for a checked state with the weights and fixed lengths given at construction."""
-        return self._decide(state, self.weights, self.fixed_length)
-
-    def _decide(self, state: SystemState, weights: FloatArray | None, fixed_length: IntArray | None) -> Decision:
+        """Decide for a checked state; with ``certify`` a `CertifiedDecision`."""
         shape = state.draft_time.shape
-        problem = checked_problem(self.scenario, state, weights, fixed_length, self.tpot)
+        problem = checked_problem(self.scenario, state, self.weights, self.fixed_length, self.tpot)
         if self.certify is None:
             lengths = in_chunks(_fast, problem, len(NEAR))[0]
             return self.with_equal_latency(lengths.astype(np.int64).reshape(shape), state)

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from multispin_env.controllers.base import Controller
+from multispin_env.controllers.base import RoundsController
 from multispin_env.physics.types import Decision, SystemState
 
 
 @dataclass(frozen=True, eq=False)
-class Random(Controller):
+class Random(RoundsController):
     """Lengths uniform over their range, shares uniform over the simplex (ours).
 
     Parameters

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.controllers.base import Controller
+from multispin_env.controllers.base import RoundsController
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.uplink import full_share_token_time
@@ -34,7 +34,7 @@ class _Tokens(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class UniformBandwidth(Controller):
+class UniformBandwidth(RoundsController):
     """B/K for each device, and the lengths that are exactly optimal for it ([MS] §VI, "Uni-BW Multi-SPIN").
 
     With bandwidth given, the l-th token of device k is ready at l τ_k, τ_k = T_k + K Q / (B r_k). By the paper's law a

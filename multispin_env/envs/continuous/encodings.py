@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 import multispin_env.registry as tables
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank
-from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.controllers.continuous.launch import in_order
+from multispin_env.controllers.factory import make_controller
 from multispin_env.envs.codec import ActionCodec, columns_stacked
 from multispin_env.envs.continuous.reference import REFERENCE
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
@@ -48,7 +47,7 @@ class ContinuousCodec(ActionCodec):
     drops
         Whether requests end, so that there is one more column, by which a device gives up its own.
     reference
-        Scheduler that encodings start from which have a rule inside.
+        Controller that encodings start from which have a rule inside.
     """
 
     own_columns: ClassVar[int]
@@ -65,9 +64,9 @@ class ContinuousCodec(ActionCodec):
         return self.own_columns + self.drops
 
     @cached_property
-    def rule(self) -> Scheduler:
-        """The reference scheduler."""
-        return make_scheduler(self.reference, self.scenario)
+    def rule(self) -> Any:
+        """The reference controller."""
+        return make_controller(self.reference, self.scenario)
 
     def checked_state(self, state: ContinuousState) -> ContinuousState:
         """States (..., K) as arrays; ``ValueError`` for bad ones."""
@@ -219,7 +218,7 @@ class FullCodec(ContinuousCodec):
     """``"full"``, (K, 6): as ``"plain"``, then the batch that a draft aims at, patience, and drafts to wait for.
 
     The last two are for all: means over users are read; drops, where there are any, come behind them. Of priorities the
-    order is kept; numbers are kept to the precision of float32. Every scheduler can play with it.
+    order is kept; numbers are kept to the precision of float32. Every controller can play with it.
     """
 
     own_columns: ClassVar[int] = 6
@@ -348,20 +347,20 @@ def _batch_column(decision: ContinuousDecision, rule: ContinuousDecision, state:
 
 
 class TunedCodec(ContinuousCodec):
-    """``"tuned"``, (K, options): the reference scheduler, with options read from the action.
+    """``"tuned"``, (K, options): the reference controller, with options read from the action.
 
-    Zero is the scheduler as it is. Of options that all devices share, the mean over users is read. What a scheduler
-    can't be told by its options is lost; drops, where requests end, are the scheduler's own.
+    Zero is the controller as it is. Of options that all devices share, the mean over users is read. What a controller
+    can't be told by its options is lost; drops, where requests end, are the controller's own.
     """
 
     own_columns: ClassVar[int] = 0
 
     @property
     def columns(self) -> int:
-        """One for each option; ``ValueError`` for a scheduler without any."""
+        """One for each option; ``ValueError`` for a controller without any."""
         if not self.rule.tunable:
             raise ValueError(
-                f"reference: expected a scheduler whose options can be tuned, for 'tuned', got {self.reference!r}"
+                f"reference: expected a controller whose options can be tuned, for 'tuned', got {self.reference!r}"
             )
         return len(self.rule.tunable)
 

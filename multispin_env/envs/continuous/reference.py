@@ -4,12 +4,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.controllers.continuous.serve import serve_in
+from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
 REFERENCE = "groups"
-"""Scheduler that `ResidualCodec` plays at zero, and whose rate is the price of a second unless it is chosen."""
+"""Controller that `ResidualCodec` plays at zero, and whose rate is the price of a second unless it is chosen."""
 
 WITH_REQUESTS = "greedy+deadlines"
 """The same where requests end."""
@@ -34,7 +34,7 @@ def reference_rate(system: ContinuousSystem) -> float:
     for copy in range(COPIES):
         core.seed(copy, np.random.default_rng(SEED + copy))
     core.reset()
-    rule = make_scheduler(REFERENCE, system.scenario)
+    rule = make_controller(REFERENCE, system.scenario)
     tokens, time = np.zeros(COPIES), np.zeros(COPIES)
     while (open_ := (core.state.time < WARM_UP + MEASURED) | (time == 0.0)).any():  # one step may take longer
         counted = (core.state.time >= WARM_UP) & open_
@@ -47,6 +47,6 @@ def reference_rate(system: ContinuousSystem) -> float:
 @lru_cache(maxsize=256)
 def reference_tokens_in_time(system: ContinuousSystem) -> float:
     """Tokens a second, of requests in time, of the reference rule where requests end: always the same number."""
-    rule = make_scheduler(WITH_REQUESTS, system.scenario)
+    rule = make_controller(WITH_REQUESTS, system.scenario)
     run = serve_in(system, rule, SERVED_COPIES, SERVED_WARM_UP, SERVED, SEED)
     return float(run.timely_tokens.sum() / run.time.sum())

@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 
 from multispin_env.checks import check_name, check_real
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.continuous.base import Scheduler
-from multispin_env.controllers.continuous.factory import check_scheduler_name, make_scheduler, make_scheduler_plug_in
-from multispin_env.controllers.continuous.plug_in import SchedulerPlugIn
+from multispin_env.controllers.base import Controller
 from multispin_env.controllers.estimators.filter import Filter
-from multispin_env.controllers.names import ContenderName
+from multispin_env.controllers.factory import check_controller_name, make_controller
+from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.continuous.accounts import OpenAccount, TokenAccount
 from multispin_env.envs.continuous.encodings import CONTINUOUS_ENCODINGS, ContinuousCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, Parts
@@ -82,7 +81,7 @@ class ContinuousVariant(PartlyHidden):
         if self.patience is not None:
             check_real("patience", self.patience, 0.0)
         if self.reference is not None:
-            check_scheduler_name("reference", self.reference)
+            check_controller_name("reference", self.reference)
         self.check_hidden()
 
     def system(self, scenario: Scenario) -> ContinuousSystem:
@@ -99,21 +98,19 @@ class ContinuousVariant(PartlyHidden):
         system = ContinuousSystem.of(scenario, self.channel_law, self.discipline, self.coherence_time)
         return system if self.acceptance_visible else replace(system, acceptance=self.hidden_acceptance)
 
-    def contender(self, scenario: Scenario, name: str, **options: Any) -> Scheduler | SchedulerPlugIn:
-        """A scheduler, which will know the true state, or one with estimators, which will know what may be seen."""
-        parsed = ContenderName.parse(name)
-        if parsed.knows_truth:
-            return make_scheduler(parsed.controller, scenario, **options)
-        return make_scheduler_plug_in(name, scenario, self.assumptions(scenario), **options)
+    def contender(self, scenario: Scenario, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:
+        """A controller, which will know the true state, or one with estimators, which will know what may be seen."""
+        made: Controller[Any, Any] | PlugIn = make_controller(name, scenario, self.assumptions(scenario), **options)
+        return made
 
     def checked_state(self, scenario: Scenario, state: ContinuousState) -> ContinuousState:
         """States (..., K) as arrays."""
         return checked_continuous_state(scenario, state)
 
     def suited(self, contender: Any) -> "ContinuousVariant":
-        """With the uplink that a scheduler's decisions are for, and as patient as they say."""
-        rule = contender.base if isinstance(contender, SchedulerPlugIn) else contender
-        return replace(self, discipline=rule.discipline) if isinstance(rule, Scheduler) else self
+        """With the uplink that a controller's decisions are for, and as patient as they say."""
+        rule = contender.base if isinstance(contender, PlugIn) else contender
+        return replace(self, discipline=rule.discipline) if isinstance(rule, Controller) else self
 
     def span(self, max_episode_steps: int) -> str:
         """Simulated time."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows
-from multispin_env.controllers.base import Controller
+from multispin_env.controllers.base import RoundsController
 from multispin_env.envs.copies import CopiesEngine
 from multispin_env.envs.engine import Observation, Step
 from multispin_env.envs.rounds.core import ALL, Core
@@ -54,7 +54,7 @@ class Parts:
     tells_hidden
         Whether ``info`` holds the true state.
     best
-        Controller that regret is measured against; ``None`` for no regret.
+        RoundsController that regret is measured against; ``None`` for no regret.
     """
 
     scenario: Scenario
@@ -67,7 +67,7 @@ class Parts:
     prices_drawn: bool
     draws_tokens: bool
     tells_hidden: bool
-    best: Controller | None
+    best: RoundsController | None
 
 
 class RoundsEngine(CopiesEngine):

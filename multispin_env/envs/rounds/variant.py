@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import Controller
-from multispin_env.controllers.factory import make_controller, make_plug_in
-from multispin_env.controllers.names import ContenderName
+from multispin_env.controllers.base import RoundsController
+from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.engine import MakeRenderer
 from multispin_env.envs.page import page
@@ -72,15 +71,16 @@ class RoundsVariant(Variant):
         """Codec between actions and decisions."""
         return self.encodings.load(encoding)(scenario, self.common_draft_length)
 
-    def best_controller(self, scenario: Scenario) -> Controller:
+    def best_controller(self, scenario: Scenario) -> RoundsController:
         """The controller of its optimum."""
         return super().best_controller(scenario) if self.optimum is None else make_controller(self.optimum, scenario)
 
-    def contender(self, scenario: Scenario, name: str, **options: Any) -> Controller | PlugIn:
-        """A controller, which will know the truth, or one with estimators, which will know what may be observed."""
-        if ContenderName.parse(name).knows_truth:
-            return make_controller(name, scenario, **options)
-        return make_plug_in(name, scenario, self.assumptions(scenario), **options)
+    def contender(self, scenario: Scenario, name: str, **options: Any) -> RoundsController | PlugIn:
+        """A controller of rounds, which will know the truth, or one with estimators: it knows what may be observed."""
+        made = make_controller(name, scenario, self.assumptions(scenario), **options)
+        if not isinstance(made.base if isinstance(made, PlugIn) else made, RoundsController):
+            raise ValueError(f"controller: expected one of rounds, of {list(controller_names('rounds'))}, got {name!r}")
+        return made  # type: ignore[no-any-return]
 
     def checked_state(self, scenario: Scenario, state: SystemState) -> SystemState:
         """States (..., K) as arrays."""

@@ -39,7 +39,7 @@ class Episodes:
         Of the first episode.
     action
         Encoding of agents that are plain functions; ``None`` for the environment's default. A `Policy` has its own;
-        controllers, schedulers and plug-ins play with one that can express whatever they decide.
+        controllers and plug-ins play with one that can express whatever they decide.
 
     Examples
     --------

@@ -9,7 +9,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
-from multispin_env.controllers.base import Controller
+from multispin_env.controllers.base import RoundsController
 from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.evaluation.comparison import Row, compare
@@ -89,9 +89,9 @@ class States:
             1, outcome.tokens, decision.draft_length.astype(float), outcome.round_latency, returns, outcome.goodput
         )
 
-    def make(self, name: str) -> Controller:
+    def make(self, name: str) -> RoundsController:
         """Make the controller of a name; the optimum is certified."""
-        certified = {"certify": self.certify} if name == "optimal" and self.certify is not None else {}
+        certified: dict[str, Any] = {"certify": self.certify} if name == "optimal" and self.certify is not None else {}
         return make_controller(name, self.scenario, **certified)
 
     def values(self, contender: Decide | str) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Two schedulers without the barrier as a page."""
+"""Two controllers without the barrier as a page."""
 
 import json
 from typing import Any
@@ -45,7 +45,7 @@ def _first(found: dict[str, Any]) -> Markup:
     return card(
         "The first episode",
         numbers({"bound": f"{found['bound']:.2f} tokens/s"}),
-        scrolling(table("first", ("scheduler", *(TITLES[key] for key in keys)), rows)),
+        scrolling(table("first", ("controller", *(TITLES[key] for key in keys)), rows)),
         about="No rule makes more than the bound in the long run where every device always has a request.",
         wide=True,
     )
@@ -65,8 +65,8 @@ def _means(settings: NoBarrierSettings, found: dict[str, Any]) -> Markup:
 
 VIEW = View(
     title="No barrier",
-    about="The server verifies what is there, and nobody waits for everybody. Two schedulers meet the same devices and "
-    "requests, side by side.",
+    about="The server verifies what is there, and nobody waits for everybody. Two controllers meet the same devices "
+    "and requests, side by side.",
     settings=NoBarrierSettings,
     start=NoBarrierSettings.start,
     compute=compute,

@@ -70,7 +70,7 @@ class ContinuousCore:
     """n copies of a system without the barrier.
 
     Every device of every copy has random streams of its own: for its channels, its requests and its tokens, read once a
-    cycle. So what a device sees in its c-th cycle does not depend on anything that was decided, and schedulers can be
+    cycle. So what a device sees in its c-th cycle does not depend on anything that was decided, and controllers can be
     compared on the same random numbers.
 
     Parameters

@@ -68,7 +68,7 @@ class ContinuousState(Batched):
     air_left: FloatArray  # (..., K) s
     # time since its cycle started; of a free device, since the one that ended did
     age: FloatArray  # (..., K) s
-    # number of the batch that its draft aims at; for the scheduler alone, nothing here reads it
+    # number of the batch that its draft aims at; for the controller alone, nothing here reads it
     aim: IntArray  # (..., K)
     # number of the next batch, from 0
     batch: IntArray  # (...)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from multispin_env.controllers.continuous.bound import rate_bound
-from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.controllers.continuous.rates import LongRun, long_run
+from multispin_env.controllers.factory import make_controller
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells
 from multispin_env.physics.dynamics import sample_state
@@ -17,8 +17,8 @@ from multispin_env.reproduce.figure import PRESETS, FigureSpec
 from multispin_env.reproduce.scale import Scale
 from multispin_env.scenario import Scenario
 
-BARRIER, BASE, BOUND = "barrier", "synchronous", "bound"
-SCHEDULERS = (BARRIER, BASE, "greedy", "groups", "prices")
+BARRIER, BASE, BOUND = "optimal", "synchronous", "bound"
+CONTROLLERS = (BARRIER, BASE, "greedy", "groups", "prices")
 """The paper's round, the best with the barrier, and those without."""
 
 STYLES = {
@@ -44,13 +44,13 @@ ALIKE = 0.5
 
 @dataclass(frozen=True)
 class BarrierRow:
-    """What one scheduler makes in one setting, mean over static systems."""
+    """What one controller makes in one setting, mean over static systems."""
 
     preset: str
     server: str  # profile, or "paper"
     num_users: int
     bandwidth_mhz: float
-    scheduler: str  # or "bound"
+    controller: str  # or "bound"
     states: int
     rate: float  # tokens/s
     low: float  # 95 % interval
@@ -95,9 +95,9 @@ def _rows(scale: Scale, preset: str, server: str, users: int, megahertz: float) 
     states = min(scale.states, scale.pick((STATES,), (QUICK_STATES,))[0])
     state = sample_state(scenario, np.random.default_rng(scale.seed), states)
     horizon = scale.pick((HORIZON,), (QUICK_HORIZON,))[0]
-    times = {name: (0.0, ALIKE) if name in (BARRIER, BASE) else (WARM_UP, horizon) for name in SCHEDULERS}
+    times = {name: (0.0, ALIKE) if name in (BARRIER, BASE) else (WARM_UP, horizon) for name in CONTROLLERS}
     runs = {
-        name: long_run(make_scheduler(name, scenario), state, warm_up=warm_up, horizon=time)
+        name: long_run(make_controller(name, scenario), state, warm_up=warm_up, horizon=time)
         for name, (warm_up, time) in times.items()
     }
     bound = rate_bound(scenario, state)
@@ -135,7 +135,7 @@ def draw(rows: Sequence[BarrierRow], figure: Any) -> None:
         by_budget = [row for row in own if row.num_users == min(SHOWN_USERS, most)]
         _lines(line[0], by_users, lambda row: row.num_users, f"devices K, {SHOWN_BUDGET:g} MHz")
         _lines(line[1], by_budget, lambda row: row.bandwidth_mhz, f"MHz, K = {min(SHOWN_USERS, most)}")
-        _bars(line[2], [row for row in by_budget if row.bandwidth_mhz == SHOWN_BUDGET and row.scheduler != BOUND])
+        _bars(line[2], [row for row in by_budget if row.bandwidth_mhz == SHOWN_BUDGET and row.controller != BOUND])
         for axes in line[:2]:
             axes.set_ylabel("tokens/s")
             axes.set_title(preset)
@@ -148,7 +148,7 @@ def draw(rows: Sequence[BarrierRow], figure: Any) -> None:
 
 
 def _lines(axes: Any, rows: Sequence[BarrierRow], position: Any, label: str) -> None:
-    draw_lines(axes, STYLES, lambda name: ((position(row), row.rate) for row in rows if row.scheduler == name))
+    draw_lines(axes, STYLES, lambda name: ((position(row), row.rate) for row in rows if row.controller == name))
     axes.set_xlabel(label)
     axes.set_ylim(bottom=0.0)
 
@@ -158,7 +158,7 @@ PHASES = (("drafting", BLUE), ("uploading", ORANGE), ("ready", "#D0D0D0"), ("ver
 
 
 def _bars(axes: Any, rows: Sequence[BarrierRow]) -> None:
-    """For each scheduler, what devices do, stacked, and how busy server and uplink are, as marks."""
+    """For each controller, what devices do, stacked, and how busy server and uplink are, as marks."""
     places = np.arange(len(rows))
     left = np.zeros(len(rows))
     for phase, colour in PHASES:
@@ -168,7 +168,7 @@ def _bars(axes: Any, rows: Sequence[BarrierRow]) -> None:
     server, uplink = ([getattr(row, name) for row in rows] for name in ("server_busy", "uplink_busy"))
     axes.plot(server, places, "k|", markersize=14, markeredgewidth=2.5, label="server busy")
     axes.plot(uplink, places, color=SKY, linestyle="", marker="d", markeredgecolor="k", label="uplink busy")
-    axes.set_yticks(places, [row.scheduler for row in rows])
+    axes.set_yticks(places, [row.controller for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(0.0, 1.02)
     axes.grid(False)
@@ -177,15 +177,15 @@ def _bars(axes: Any, rows: Sequence[BarrierRow]) -> None:
 
 def cells(rows: Sequence[BarrierRow]) -> tuple[Cells, list[Cells]]:
     """Rates, and gains over the best with the barrier."""
-    header = ("setting", "scheduler", "tokens/s", "over synchronous", "of the bound", "least device")
+    header = ("setting", "controller", "tokens/s", "over synchronous", "of the bound", "least device")
     return header, [_line(row) for row in rows]
 
 
 def _line(row: BarrierRow) -> Cells:
     setting = f"{row.preset}, {row.server}, K = {row.num_users}, {row.bandwidth_mhz:g} MHz"
     gain = f"{row.gain:.2f} ({row.gain_low:.2f} to {row.gain_high:.2f})"
-    least = "" if row.scheduler == BOUND else f"{row.least_device:.1f}"
-    return setting, row.scheduler, f"{row.rate:.1f}", gain, f"{row.of_bound:.3f}", least
+    least = "" if row.controller == BOUND else f"{row.least_device:.1f}"
+    return setting, row.controller, f"{row.rate:.1f}", gain, f"{row.of_bound:.3f}", least
 
 
 FIGURE = FigureSpec(

@@ -19,7 +19,7 @@ from multispin_env.scenario import Scenario
 COLOURS = {
     "autoregressive": BLACK,
     "colocated": ORANGE,
-    "barrier": RED,
+    "optimal": RED,
     "greedy": GREEN,
     "greedy+deadlines": GREEN,
     "load-aware": PURPLE,

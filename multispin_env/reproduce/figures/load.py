@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.controllers.continuous.factory import make_scheduler
 from multispin_env.controllers.continuous.rates import long_run_rate
 from multispin_env.controllers.continuous.serve import serve
+from multispin_env.controllers.factory import make_controller
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells
 from multispin_env.physics.arrivals.factory import make_arrivals
@@ -26,10 +26,10 @@ ALONE = "nothing shared"
 """Every device has a server and a band of its own, and `load-aware`: out of reach, but not a bound on other rules."""
 
 STYLES = {
-    "barrier": (RED, "v", "--"),
+    "optimal": (RED, "v", "--"),
     "greedy": (GREEN, "^", "--"),
     "groups": (BLUE, "o", "--"),
-    "barrier+deadlines": (RED, "v", "-"),
+    "optimal+deadlines": (RED, "v", "-"),
     "greedy+deadlines": (GREEN, "^", "-"),
     "groups+deadlines": (BLUE, "o", "-"),
     "load-aware": (PURPLE, "D", "-"),
@@ -95,7 +95,7 @@ def _full_rate(preset: str, scale: Scale) -> float:
     scenario = scenario_of(preset)
     state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick((12,), (4,))[0])
     rates = long_run_rate(
-        make_scheduler("groups", scenario), state, warm_up=3.0, horizon=scale.pick((15.0,), (5.0,))[0]
+        make_controller("groups", scenario), state, warm_up=3.0, horizon=scale.pick((15.0,), (5.0,))[0]
     )
     return float(rates.mean())
 
@@ -114,9 +114,9 @@ def _row(scale: Scale, full: float, preset: str, load: float, rule: str) -> Load
     )
     head = preset, *SYSTEMS[preset], rule, load, load * full, copies
     if rule != ALONE:
-        return LoadRow(*head, *_numbers(played(make_scheduler(rule, scenario), workload, copies=copies), 1))
+        return LoadRow(*head, *_numbers(played(make_controller(rule, scenario), workload, copies=copies), 1))
     users = scenario.num_users
-    single = make_scheduler("load-aware", scenario.replace(num_users=1))
+    single = make_controller("load-aware", scenario.replace(num_users=1))
     own = replace(workload, rate=sum(workload.rates) / 2.0 / users)
     return LoadRow(*head, *_numbers(played(single, own, copies=copies * users), users))
 

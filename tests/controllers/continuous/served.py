@@ -1,4 +1,4 @@
-"""Systems with requests that tests put schedulers into."""
+"""Systems with requests that tests put controllers into."""
 
 import numpy as np
 

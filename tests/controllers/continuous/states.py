@@ -1,4 +1,4 @@
-"""States that tests put schedulers into."""
+"""States that tests put controllers into."""
 
 from dataclasses import replace
 
@@ -8,19 +8,19 @@ import multispin_env as ms
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
 QUICK = {"plan": {"moves": 10, "chains": 2, "stored": False}}
-"""Options of schedulers that else would take long."""
+"""Options of controllers that else would take long."""
 
 
 def make(name, scenario):
-    """A scheduler that decides soon."""
-    return ms.make_scheduler(name, scenario, **QUICK.get(name, {}))
+    """A controller that decides soon."""
+    return ms.make_controller(name, scenario, **QUICK.get(name, {}))
 
 
-def core_for(scheduler, copies, channel=None, seed=0):
-    """Copies that the scheduler can step, reset on seeds of their own."""
+def core_for(controller, copies, channel=None, seed=0):
+    """Copies that the controller can step, reset on seeds of their own."""
     if channel is None:
-        channel = "static" if scheduler.static_channel else "independent"
-    system = ContinuousSystem.of(scheduler.scenario, channel, scheduler.discipline)
+        channel = "static" if controller.static_channel else "independent"
+    system = ContinuousSystem.of(controller.scenario, channel, controller.discipline)
     core = ContinuousCore(system, copies, drawn=False)
     for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
         core.seed(copy, generator)
@@ -28,13 +28,13 @@ def core_for(scheduler, copies, channel=None, seed=0):
     return core
 
 
-def visited(scheduler, copies=6, steps=7, channel=None):
+def visited(controller, copies=6, steps=7, channel=None):
     """A batch of states after some steps, not all copies at the same one."""
-    core = core_for(scheduler, copies, channel)
+    core = core_for(controller, copies, channel)
     for step in range(steps):
         over = np.zeros(copies, dtype=np.bool_)
         over[step % copies] = step > 1
-        core.step(scheduler(core.state), over)
+        core.step(controller(core.state), over)
     return core.state
 
 

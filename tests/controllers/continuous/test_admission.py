@@ -12,7 +12,7 @@ from tests.controllers.continuous.served import core_of, in_phase, shown
 def test_admission_drops_what_would_be_late_and_has_not_begun():
     scenario = ms.Scenario.preset("llama2", num_users=4)
     state = in_phase(core_of(scenario, 1).state, np.array([[0, 0, 0, Phase.IDLE]]))
-    base = ms.make_scheduler("turbospec", scenario)
+    base = ms.make_controller("turbospec", scenario)
     length = base(state).draft_length
     rate = device_rates(scenario, state, length[:, None], present(state))[0, 0]
     demand = state.demand.changed(due=100.0 / rate[None] + [[1e-6, -1e-6, -1e-6, np.inf]])
@@ -27,25 +27,25 @@ def test_admission_drops_what_would_be_late_and_has_not_begun():
 
 def test_admission_is_like_its_base():
     scenario = ms.Scenario.preset("llama2", num_users=2)
-    assert Admission(scenario, base=ms.make_scheduler("barrier", scenario)).discipline == "reserved"
+    assert Admission(scenario, base=ms.make_controller("optimal", scenario)).discipline == "reserved"
     core = core_of(scenario, 1)
-    base = ms.make_scheduler("plus-two-minus-one", scenario)
-    scheduler = Admission(scenario, base=base)
+    base = ms.make_controller("plus-two-minus-one", scenario)
+    controller = Admission(scenario, base=base)
     for batch in (0, 1, 1):
-        decision = scheduler(shown(core, 2, 2, batch))
+        decision = controller(shown(core, 2, 2, batch))
     assert (decision.draft_length > base.start).all()
-    scheduler.reset()
-    assert (scheduler(shown(core, 0, 0, 1)).draft_length == base.start).all()
+    controller.reset()
+    assert (controller(shown(core, 0, 0, 1)).draft_length == base.start).all()
 
 
 def test_under_load_admission_brings_more_tokens_in_time():
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    base = ms.make_scheduler("plus-two-minus-one", scenario)
+    base = ms.make_controller("plus-two-minus-one", scenario)
     totals = []
-    for scheduler in (base, Admission(scenario, base=base)):
+    for controller in (base, Admission(scenario, base=base)):
         core, total = core_of(scenario, 8), np.zeros(8)
         while (core.state.time < 12.0).any():
-            served = core.step(scheduler(core.state)).served
+            served = core.step(controller(core.state)).served
             total += (served.output * served.in_time).sum(-1) * (core.state.time < 12.0)
         totals.append(total.mean())
     assert totals[1] > 1.1 * totals[0]

@@ -1,4 +1,4 @@
-"""What every scheduler keeps to."""
+"""What every controller keeps to."""
 
 from dataclasses import fields
 
@@ -9,7 +9,7 @@ import multispin_env as ms
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from tests.controllers.continuous.states import core_for, hostile, make, visited
 
-NAMES = ms.scheduler_names()
+NAMES = ms.controller_names("continuous")
 BY_ACCEPTANCE = ("ema-tiers", "plus-two-minus-one")
 """Rules whose lengths follow acceptance alone, whatever the server and the uplink: they may lose to the barrier."""
 LAWS = {
@@ -30,21 +30,21 @@ def equal(one, other):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_state_and_a_batch_get_the_same_orders_to_the_bit(name):
-    scheduler = make(name, ms.Scenario.preset("llama2", num_users=5))
-    state = visited(scheduler)
-    together = scheduler(state)
+    controller = make(name, ms.Scenario.preset("llama2", num_users=5))
+    state = visited(controller)
+    together = controller(state)
     assert together.draft_length.shape == state.phase.shape
     for copy in range(len(state.time)):
-        assert equal(scheduler(state[copy]), together[copy])
-    assert equal(scheduler(state[:, None]), together[:, None])
+        assert equal(controller(state[copy]), together[copy])
+    assert equal(controller(state[:, None]), together[:, None])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_a_function_of_the_state(name):
-    scheduler = make(name, ms.Scenario.preset("llama2", num_users=4))
-    state = visited(scheduler)
+    controller = make(name, ms.Scenario.preset("llama2", num_users=4))
+    state = visited(controller)
     before = state.copy()
-    assert equal(scheduler(state), scheduler(before))
+    assert equal(controller(state), controller(before))
     assert equal(state, before)
 
 
@@ -52,11 +52,11 @@ def test_it_is_a_function_of_the_state(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_its_orders_keep_a_system_going(name, law):
     """The core refuses bad decisions and those that wait for ever."""
-    scheduler = make(name, ms.Scenario.preset("qwen3.5", num_users=4, **LAWS[law]))
-    core = core_for(scheduler, 3)
+    controller = make(name, ms.Scenario.preset("qwen3.5", num_users=4, **LAWS[law]))
+    core = core_for(controller, 3)
     served = np.zeros((3, 4))
     for _ in range(30):
-        served += core.step(scheduler(core.state)).tokens
+        served += core.step(controller(core.state)).tokens
     assert (served.sum(-1) > 0).all()
 
 
@@ -64,17 +64,17 @@ def test_its_orders_keep_a_system_going(name, law):
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_states(name, users):
     scenario = ms.Scenario.preset("llama2", num_users=users)
-    scheduler = make(name, scenario)
-    core = ContinuousCore(ContinuousSystem.of(scenario, "static", scheduler.discipline), 40, drawn=False)
+    controller = make(name, scenario)
+    core = ContinuousCore(ContinuousSystem.of(scenario, "static", controller.discipline), 40, drawn=False)
     core.hold(hostile(scenario, np.random.default_rng(users), 40))
     with np.errstate(invalid="raise", divide="raise", over="raise"):
         for _ in range(10):
-            outcome = core.step(scheduler(core.state))
+            outcome = core.step(controller(core.state))
             assert np.isfinite(outcome.duration).all()
             assert (outcome.batch_size > 0).all()
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"barrier", "synchronous", "greedy", "clock", "plan"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"optimal", "synchronous", "greedy", "clock", "plan"}))
 def test_no_batch_waits_for_a_deep_fade(name):
     scenario = ms.Scenario.preset("llama2", num_users=6)
     state = ms.sample_state(scenario, np.random.default_rng(3))
@@ -89,16 +89,16 @@ def test_faster_than_waiting_for_all():
         scenario = ms.Scenario.preset(preset, num_users=8)
         state = ms.sample_state(scenario, np.random.default_rng(0), 4)
         rates = {name: ms.long_run_rate(make(name, scenario), state, warm_up=1.0, horizon=4.0) for name in NAMES}
-        assert (rates["synchronous"] >= rates["barrier"]).all()
-        for name in set(NAMES) - {"barrier", "synchronous", *BY_ACCEPTANCE}:
+        assert (rates["synchronous"] >= rates["optimal"]).all()
+        for name in set(NAMES) - {"optimal", "synchronous", *BY_ACCEPTANCE}:
             assert (rates[name] > 1.1 * rates["synchronous"]).all(), name
 
 
 @pytest.mark.parametrize(
     ("name", "options", "error", "message"),
     [
-        ("grups", {}, ValueError, "scheduler: expected one of .*, got 'grups'; did you mean 'groups'"),
-        ("groups", {"grups": 2}, TypeError, "scheduler 'groups': got an unexpected keyword argument 'grups'"),
+        ("grups", {}, ValueError, "controller: expected one of .*, got 'grups'; did you mean 'groups'"),
+        ("groups", {"grups": 2}, TypeError, "controller 'groups': got an unexpected keyword argument 'grups'"),
         ("groups", {"groups": 0}, ValueError, "groups: expected an integer ≥ 1, got 0"),
         ("groups", {"rho": 0.0}, ValueError, "rho: expected tokens/s > 0, got 0.0"),
         ("prices", {"rho": np.array([1.0, np.nan])}, ValueError, r"rho\[1\]: expected finite numbers, got nan"),
@@ -109,7 +109,7 @@ def test_faster_than_waiting_for_all():
 )
 def test_bad_options(name, options, error, message):
     with pytest.raises(error, match=message):
-        ms.make_scheduler(name, ms.Scenario.preset("llama2", num_users=3), **options)
+        ms.make_controller(name, ms.Scenario.preset("llama2", num_users=3), **options)
 
 
 @pytest.mark.parametrize(
@@ -125,30 +125,30 @@ def test_bad_options(name, options, error, message):
     ],
 )
 def test_bad_states(field, value, message):
-    scheduler = ms.make_scheduler("groups", ms.Scenario.preset("llama2", num_users=3))
-    state = visited(scheduler, copies=1)[0]
+    controller = ms.make_controller("groups", ms.Scenario.preset("llama2", num_users=3))
+    state = visited(controller, copies=1)[0]
     arrays = {each.name: getattr(state, each.name) for each in fields(state)}
     with pytest.raises(ValueError, match=message):
-        scheduler(ms.ContinuousState(**{**arrays, field: value}))
+        controller(ms.ContinuousState(**{**arrays, field: value}))
 
 
 def test_prices_of_a_second_for_another_batch():
     scenario = ms.Scenario.preset("llama2", num_users=3)
-    scheduler = ms.make_scheduler("groups", scenario, rho=np.array([90.0, 100.0]))
+    controller = ms.make_controller("groups", scenario, rho=np.array([90.0, 100.0]))
     with pytest.raises(ValueError, match="rho: expected one number, or one for each of 6 states, got 2"):
-        scheduler(visited(ms.make_scheduler("groups", scenario)))
+        controller(visited(ms.make_controller("groups", scenario)))
 
 
 def test_weights_lengthen_the_drafts_of_who_counts_more():
     scenario = ms.Scenario.preset("llama2", num_users=6, total_bandwidth=2e6)
-    state = visited(ms.make_scheduler("groups", scenario, groups=2))
-    plain = ms.make_scheduler("groups", scenario, groups=2)(state)
-    even = ms.make_scheduler("groups", scenario, groups=2, weights=np.ones(6))(state)
+    state = visited(ms.make_controller("groups", scenario, groups=2))
+    plain = ms.make_controller("groups", scenario, groups=2)(state)
+    even = ms.make_controller("groups", scenario, groups=2, weights=np.ones(6))(state)
     weights = np.array([3.0, 1.0, 1.0, 0.1, 1.0, 1.0])
-    decision = ms.make_scheduler("groups", scenario, groups=2, weights=weights)(state)
+    decision = ms.make_controller("groups", scenario, groups=2, weights=weights)(state)
     assert (plain.draft_length == even.draft_length).all()
     assert (decision.draft_length[:, 0] >= plain.draft_length[:, 0]).all()
     assert decision.draft_length[:, 0].sum() > plain.draft_length[:, 0].sum()
     assert decision.draft_length[:, 3].sum() < plain.draft_length[:, 3].sum()
     with pytest.raises(ValueError, match=r"weights\[1\]: expected numbers ≥ 0"):
-        ms.make_scheduler("groups", scenario, groups=2, weights=np.array([1.0, -1.0, 1, 1, 1, 1]))(state)
+        ms.make_controller("groups", scenario, groups=2, weights=np.array([1.0, -1.0, 1, 1, 1, 1]))(state)

@@ -60,7 +60,7 @@ def test_turbospec_takes_the_best_length_for_who_is_there():
         goodput = [
             (device_rates(scenario, state, np.full((1, 1, 6), length), weight) * weight).sum() for length in lengths
         ]
-        chosen.append(ms.make_scheduler("turbospec", scenario)(state).draft_length)
+        chosen.append(ms.make_controller("turbospec", scenario)(state).draft_length)
         assert (chosen[-1] == lengths[np.argmax(goodput)]).all()
     assert len({int(length[0, 0]) for length in chosen}) > 1  # the load matters
 
@@ -95,7 +95,7 @@ def test_tetris_finds_the_best_budget_and_drafts_nothing_that_nobody_wants():
     state = in_phase(core_of(scenario, 1).state, np.zeros((1, 4), dtype=np.int64))
     state = state.changed(acceptance_rate=np.array([[0.95, 0.5, 0.8, 0.95]]))
     state = state.changed(demand=state.demand.changed(wanted=np.array([[100, 100, 100, 4]])))
-    best = ms.make_scheduler("tetris", scenario)(state).draft_length
+    best = ms.make_controller("tetris", scenario)(state).draft_length
     assert best[0, 0] > best[0, 2] > best[0, 1]
     assert best[0, 3] == 3
 
@@ -103,6 +103,6 @@ def test_tetris_finds_the_best_budget_and_drafts_nothing_that_nobody_wants():
         return estimated_rates(scenario, state, length[:, None])[0, 0]
 
     for budget in range(1, 26):
-        other = ms.make_scheduler("tetris", scenario, budget=budget)(state).draft_length
+        other = ms.make_controller("tetris", scenario, budget=budget)(state).draft_length
         assert other.sum() <= max(4 * budget, 4)
         assert rate(other) <= rate(best)

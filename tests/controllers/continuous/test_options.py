@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.options import Tunable, by_copy, by_device, check_option
-from multispin_env.registry import SCHEDULERS
+from multispin_env.controllers.options import Tunable, by_copy, by_device, check_option
+from multispin_env.registry import CONTROLLERS
 from tests.envs.continuous.played import states_of
 
-TUNABLE = [name for name in SCHEDULERS.names() if SCHEDULERS.load(name).tunable]
+TUNABLE = [name for name in CONTROLLERS.names() if CONTROLLERS.load(name).tunable]
 
 
 @pytest.mark.parametrize("name", TUNABLE)
 def test_arrays_of_options_are_as_one_rule_for_each_copy(name, rng):
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    rule = ms.make_scheduler(name, scenario)
+    rule = ms.make_controller(name, scenario)
     for state in states_of(scenario, 3, 8, "groups"):
         for option, tunable in rule.tunable.items():
             values = rng.uniform(tunable.low, tunable.high, 3)
@@ -28,7 +28,7 @@ def test_arrays_of_options_are_as_one_rule_for_each_copy(name, rng):
 @pytest.mark.parametrize("name", TUNABLE)
 def test_defaults_are_inside_and_every_option_matters(name):
     scenario = ms.Scenario.preset("llama2", num_users=9)
-    rule = ms.make_scheduler(name, scenario)
+    rule = ms.make_controller(name, scenario)
     states = list(states_of(scenario, 6, 25, name))
     for option, tunable in rule.tunable.items():
         assert tunable.low <= rule.option(option) <= tunable.high
@@ -46,7 +46,7 @@ def differ(one, other):
 
 def test_a_modified_rule_has_the_options_of_both():
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    rule = ms.make_scheduler("greedy+deadlines", scenario)
+    rule = ms.make_controller("greedy+deadlines", scenario)
     assert list(rule.tunable) == ["budget", "haste"]
     changed = rule.tuned({"budget": 0.3, "haste": 2.0})
     assert (changed.base.budget, changed.haste, changed.option("budget")) == (0.3, 2.0, 0.3)

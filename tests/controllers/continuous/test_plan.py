@@ -1,4 +1,4 @@
-"""The scheduler that follows an annealed table."""
+"""The controller that follows an annealed table."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def devices(seed, size=None):
 
 def test_its_rate_is_that_of_its_table():
     state = devices(0, 3)
-    rate = ms.long_run_rate(ms.make_scheduler("plan", SCENARIO, **QUICK), state, warm_up=5.0, horizon=60.0)
+    rate = ms.long_run_rate(ms.make_controller("plan", SCENARIO, **QUICK), state, warm_up=5.0, horizon=60.0)
     for copy in range(3):
         alone = state[copy : copy + 1]
         (table,) = Annealing(60, 4).search(SCENARIO, alone, np.random.default_rng(0))
@@ -29,15 +29,15 @@ def test_its_rate_is_that_of_its_table():
 
 def test_it_beats_its_starts():
     state = devices(1, 2)
-    plan = ms.long_run_rate(ms.make_scheduler("plan", SCENARIO, **QUICK), state)
-    barrier = ms.long_run_rate(ms.make_scheduler("barrier", SCENARIO), state)
+    plan = ms.long_run_rate(ms.make_controller("plan", SCENARIO, **QUICK), state)
+    barrier = ms.long_run_rate(ms.make_controller("optimal", SCENARIO), state)
     assert (plan > 1.2 * barrier).all()
 
 
 def test_tables_of_different_periods_go_together():
     state = devices(2, 2)
-    scheduler = ms.make_scheduler("plan", SCENARIO, **QUICK)
-    scheduler._tables.update(
+    controller = ms.make_controller("plan", SCENARIO, **QUICK)
+    controller._tables.update(
         {
             key_of(SCENARIO, state[0]): np.array([[3, 3, 0, 0], [0, 0, 4, 4]]),
             key_of(SCENARIO, state[1]): np.array([[2, 2, 0, 0], [0, 0, 5, 0], [3, 0, 0, 6]]),
@@ -45,29 +45,29 @@ def test_tables_of_different_periods_go_together():
     )
     core = ContinuousCore(ContinuousSystem.of(SCENARIO, "static"), 2, drawn=False)
     core.hold(state)
-    verified = [core.step(scheduler(core.state)) for _ in range(6)]
+    verified = [core.step(controller(core.state)) for _ in range(6)]
     lengths = [outcome.draft_length.tolist() for outcome in verified]
     assert [row[0] for row in lengths] == [[3, 3, 0, 0], [0, 0, 4, 4]] * 3
     assert [row[1] for row in lengths] == [[2, 2, 0, 0], [0, 0, 5, 0], [3, 0, 0, 6]] * 2
 
 
 def test_a_channel_that_changes_is_refused():
-    scheduler = ms.make_scheduler("plan", SCENARIO, **QUICK)
-    with pytest.raises(ValueError, match="channel_law: expected 'static' for the scheduler 'plan'"):
-        ms.long_run_rate(scheduler, devices(3, 1), channel="independent")
+    controller = ms.make_controller("plan", SCENARIO, **QUICK)
+    with pytest.raises(ValueError, match="channel_law: expected 'static' for the controller 'plan'"):
+        ms.long_run_rate(controller, devices(3, 1), channel="independent")
 
 
 def test_it_takes_over_from_another_scheduler():
     """Where nobody aims at the next batch, it takes whoever is there."""
     state = devices(4, 1)
-    scheduler = ms.make_scheduler("plan", SCENARIO, **QUICK)
+    controller = ms.make_controller("plan", SCENARIO, **QUICK)
     core = ContinuousCore(ContinuousSystem.of(SCENARIO, "static"), 1, drawn=False)
     core.hold(state)
-    scheduler(core.state)
+    controller(core.state)
     far = np.full((1, 4), 9)
     core.step(ms.ContinuousDecision(np.full((1, 4), 3), np.array([[2, 0, 0, 0]]), priority=np.zeros((1, 4)), aim=far))
-    assert (scheduler(core.state).join > 0).any()
-    core.step(scheduler(core.state))
+    assert (controller(core.state).join > 0).any()
+    core.step(controller(core.state))
 
 
 def test_devices_are_recognised_but_for_the_last_digits():
@@ -88,4 +88,4 @@ def test_devices_are_recognised_but_for_the_last_digits():
 )
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
-        ms.make_scheduler("plan", SCENARIO, **options)
+        ms.make_controller("plan", SCENARIO, **options)

@@ -1,4 +1,4 @@
-"""Schedulers that estimate what is hidden from what verifications show."""
+"""Controllers that estimate what is hidden from what verifications show."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def make(num_envs=8, **options):
 def mean_error(name, steps=120):
     """Mean distance of the estimate from the truth, over all decisions."""
     env = make(acceptance_visible=False, channel_law="static")
-    plug_in = ms.make_scheduler_plug_in(name, env.scenario, env.assumptions, groups=2)
+    plug_in = ms.make_controller(name, env.scenario, env.assumptions, groups=2)
     base, errors = plug_in.base, []
 
     def spied(state):
@@ -32,7 +32,7 @@ def mean_error(name, steps=120):
     plug_in.base = spied
     spied.scenario = env.scenario
     for _ in range(steps):
-        env.step(env.encode_action(plug_in.decide(env.observed)))
+        env.step(env.encode_action(plug_in(env.observed)))
     return np.mean(errors)
 
 
@@ -42,18 +42,18 @@ def test_counts_are_worth_something():
 
 def test_it_does_not_see_acceptance():
     env = make(2, acceptance_visible=False)
-    scheduler = ms.make_scheduler_plug_in("groups+filter", env.scenario, env.assumptions, groups=2)
+    controller = ms.make_controller("groups+filter", env.scenario, env.assumptions, groups=2)
     observed = env.observed
-    first = scheduler.decide(observed)
-    scheduler.reset()
-    again = scheduler.decide(replace(observed, state=observed.state.changed(acceptance_rate=np.full((2, 4), 0.1))))
+    first = controller(observed)
+    controller.reset()
+    again = controller(replace(observed, state=observed.state.changed(acceptance_rate=np.full((2, 4), 0.1))))
     assert (first.draft_length == again.draft_length).all()
 
 
 def test_the_channel_is_estimated_only_where_it_may_be_old():
     """With independent cycles the expected gain is the mean one; of a cycle under way the channel is known."""
     env = make(4, channel_report="old")
-    plug_in = ms.make_scheduler_plug_in("groups+mmse", env.scenario, env.assumptions)
+    plug_in = ms.make_controller("groups+mmse", env.scenario, env.assumptions)
     base, taken = plug_in.base, []
 
     def spied(state):
@@ -65,7 +65,7 @@ def test_the_channel_is_estimated_only_where_it_may_be_old():
     under_way = 0
     for _ in range(20):
         observed = env.observed
-        env.step(env.encode_action(plug_in.decide(observed)))
+        env.step(env.encode_action(plug_in(observed)))
         mean = spectral_efficiency(env.scenario, observed.system.mean_gain)
         expected = np.where(observed.state.starting, mean, observed.state.spectral_efficiency)
         assert taken[-1].spectral_efficiency == pytest.approx(expected, rel=1e-12)
@@ -79,21 +79,21 @@ def test_the_channel_is_estimated_only_where_it_may_be_old():
     [
         ("groups+filtre", ValueError, "estimator: expected one of .*did you mean 'filter'"),
         ("groups+deadlinez+filter", ValueError, "estimator: expected one of .*did you mean 'deadlines'"),
-        ("grops+filter", ValueError, "scheduler: expected one of .*did you mean 'groups'"),
+        ("grops+filter", ValueError, "controller: expected one of .*did you mean 'groups'"),
         ("groups", ValueError, "estimators: expected one of acceptance_rate or spectral_efficiency, or of both, got"),
         ("groups+gradient", ValueError, r"estimators: expected one of acceptance_rate .*, got \['weights'\]"),
         ("groups+filter+beta", ValueError, "estimators: expected one for each part, got .* for acceptance_rate"),
-        ("groups+clairvoyant", ValueError, r"plug-in: expected one that estimates.*make_scheduler\('groups'\)"),
+        ("groups+clairvoyant", ValueError, r"plug-in: expected one that estimates.*make_controller\('groups'\)"),
     ],
 )
 def test_bad_names(name, error, message):
     with pytest.raises(error, match=message):
-        ms.make_scheduler_plug_in(name, SCENARIO)
+        ms.make_controller(name, SCENARIO)
 
 
 @pytest.mark.parametrize("name", ["greedy+deadlines+filter", "greedy+filter+deadlines"])
 def test_modifiers_and_estimators_stand_in_any_order(name):
-    plug_in = ms.make_scheduler_plug_in(name, SCENARIO, need=0.04, moment=3.0)
+    plug_in = ms.make_controller(name, SCENARIO, need=0.04, moment=3.0)
     assert plug_in.base.need == 0.04
     assert type(plug_in.base.base).__name__ == "Greedy"
     assert plug_in.estimators[0].moment == 3.0
@@ -103,9 +103,9 @@ def test_a_single_copy_is_one_of_many():
     many = make(1, acceptance_visible=False)
     one = gym.make("MultiSpin/Continuous-v0", num_users=4, rho=90.0, action="full", acceptance_visible=False).unwrapped
     one.reset(seed=0)
-    plug_ins = [ms.make_scheduler_plug_in("groups+beta", many.scenario, many.assumptions) for _ in "ab"]
+    plug_ins = [ms.make_controller("groups+beta", many.scenario, many.assumptions) for _ in "ab"]
     for _ in range(15):
-        decisions = [plug_in.decide(env.observed) for plug_in, env in zip(plug_ins, (many, one), strict=True)]
+        decisions = [plug_in(env.observed) for plug_in, env in zip(plug_ins, (many, one), strict=True)]
         assert decisions[1].draft_length.shape == (4,)
         assert (decisions[0][0].draft_length == decisions[1].draft_length).all()
         for env, decision in zip((many, one), decisions, strict=True):
@@ -117,6 +117,4 @@ def test_what_is_neither_seen_nor_estimated(name, hidden):
     env = make(2, acceptance_visible=False)
     seen = replace(env.observed.system, drafted=None)
     with pytest.raises(ValueError, match=rf"^{hidden}: expected an array \(n, K\)"):
-        ms.make_scheduler_plug_in(name, env.scenario, env.assumptions).decide(
-            ContinuousObserved(env.observed.state, seen)
-        )
+        ms.make_controller(name, env.scenario, env.assumptions)(ContinuousObserved(env.observed.state, seen))

@@ -17,13 +17,13 @@ RULES = ("earliest-deadline", "value-density", "turbospec", "tetris", "ema-tiers
 
 def made(name, scenario):
     if name == "admission":
-        return Admission(scenario, base=ms.make_scheduler("turbospec", scenario))
-    return ms.make_scheduler(name, scenario)
+        return Admission(scenario, base=ms.make_controller("turbospec", scenario))
+    return ms.make_controller(name, scenario)
 
 
 @st.composite
 def states(draw, users):
-    """Any state with requests that the door of schedulers lets in, some of it far from what a core would reach."""
+    """Any state with requests that the door of controllers lets in, some of it far from what a core would reach."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     shape = (draw(st.integers(1, 3)), users)
     phase = rng.choice(draw(st.sampled_from([(0, 1, 2, 3, 4), (4,), (0,), (3, 4), (0, 4)])), shape)
@@ -80,8 +80,8 @@ def test_a_system_goes_on_and_single_is_batch(name):
     alone, finished = [made(name, scenario) for _ in range(3)], 0
     for step in range(150):
         decision = batch(core.state)
-        for copy, scheduler in enumerate(alone):
-            own = scheduler(core.state[copy])
+        for copy, controller in enumerate(alone):
+            own = controller(core.state[copy])
             assert (own.draft_length == decision.draft_length[copy]).all()
             assert (own.join == decision.join[copy]).all()
         over = np.zeros(3, dtype=np.bool_)
@@ -93,19 +93,19 @@ def test_a_system_goes_on_and_single_is_batch(name):
 def test_minedraft_has_two_batches_that_take_turns():
     scenario = ms.Scenario.preset("llama2", num_users=6)
     state = ms.sample_state(scenario, np.random.default_rng(0), 2)
-    scheduler = ms.make_scheduler("minedraft", scenario)
-    groups = ms.make_scheduler("groups", scenario, groups=2)
-    rates = [ms.long_run_rate(each, state, warm_up=0.5, horizon=1.0) for each in (scheduler, groups)]
+    controller = ms.make_controller("minedraft", scenario)
+    groups = ms.make_controller("groups", scenario, groups=2)
+    rates = [ms.long_run_rate(each, state, warm_up=0.5, horizon=1.0) for each in (controller, groups)]
     assert (rates[0] == rates[1]).all()
     with pytest.raises(TypeError, match="got an unexpected keyword argument 'groups'"):
-        ms.make_scheduler("minedraft", scenario, groups=3)
+        ms.make_controller("minedraft", scenario, groups=3)
 
 
 def test_the_uplink_goes_by_deadline():
     core = core_of(ms.Scenario.preset("llama2", num_users=4), 1)
     state = in_phase(core.state, np.array([[Phase.FREE, Phase.FREE, Phase.FREE, Phase.IDLE]]))
     due, first = np.array([[9.0, 7.0, 8.0, np.inf]]), np.array([[np.inf, np.inf, 1.0, np.inf]])
-    decision = ms.make_scheduler("earliest-deadline", core.system.scenario)(
+    decision = ms.make_controller("earliest-deadline", core.system.scenario)(
         state.changed(demand=state.demand.changed(due=due, first_due=first))
     )
     assert decision.priority.argsort().tolist() == [[2, 1, 0, 3]]
@@ -124,4 +124,4 @@ def test_the_uplink_goes_by_deadline():
 )
 def test_bad_options(name, options, message):
     with pytest.raises(ValueError, match=message):
-        ms.make_scheduler(name, ms.Scenario.preset("llama2", num_users=3), **options)
+        ms.make_controller(name, ms.Scenario.preset("llama2", num_users=3), **options)

@@ -13,7 +13,7 @@ def test_the_barrier_has_the_goodput_of_a_round(preset, law):
     state = ms.sample_state(scenario, np.random.default_rng(0), 3)
     decision = ms.make_controller("optimal", scenario)(state)
     goodput = ms.expected_outcome(scenario, state, decision).goodput
-    rate = ms.long_run_rate(ms.make_scheduler("barrier", scenario), state, warm_up=0.5, horizon=2.0)
+    rate = ms.long_run_rate(ms.make_controller("optimal", scenario), state, warm_up=0.5, horizon=2.0)
     assert rate == pytest.approx(goodput, rel=1e-12)
 
 
@@ -21,8 +21,11 @@ def test_one_group_is_synchronous():
     scenario = ms.Scenario.preset("llama2", num_users=5)
     state = ms.sample_state(scenario, np.random.default_rng(0), 3)
     rates = [
-        ms.long_run_rate(scheduler, state, warm_up=0.5, horizon=1.0)
-        for scheduler in (ms.make_scheduler("synchronous", scenario), ms.make_scheduler("groups", scenario, groups=1))
+        ms.long_run_rate(controller, state, warm_up=0.5, horizon=1.0)
+        for controller in (
+            ms.make_controller("synchronous", scenario),
+            ms.make_controller("groups", scenario, groups=1),
+        )
     ]
     assert (rates[0] == rates[1]).all()
 
@@ -31,8 +34,10 @@ def test_a_rate_counts_whole_batches():
     """So it does not depend on where the window of a periodic schedule begins and ends."""
     scenario = ms.Scenario.preset("llama2", num_users=4)
     state = ms.sample_state(scenario, np.random.default_rng(1))
-    scheduler = ms.make_scheduler("synchronous", scenario)
-    rates = [ms.long_run_rate(scheduler, state, warm_up=w, horizon=h) for w, h in ((0.0, 0.1), (0.33, 1.0), (1.0, 0.7))]
+    controller = ms.make_controller("synchronous", scenario)
+    rates = [
+        ms.long_run_rate(controller, state, warm_up=w, horizon=h) for w, h in ((0.0, 0.1), (0.33, 1.0), (1.0, 0.7))
+    ]
     assert np.shape(rates[0]) == ()
     assert rates == pytest.approx([rates[0]] * 3, rel=1e-12)
 
@@ -40,9 +45,9 @@ def test_a_rate_counts_whole_batches():
 def test_fading_repeats_and_depends_on_the_seed():
     scenario = ms.Scenario.preset("llama2", num_users=3)
     state = ms.sample_state(scenario, np.random.default_rng(1), 2)
-    scheduler = ms.make_scheduler("greedy", scenario, draft_length=5)
+    controller = ms.make_controller("greedy", scenario, draft_length=5)
     rates = [
-        ms.long_run_rate(scheduler, state, warm_up=0.0, horizon=2.0, channel="independent", seed=seed)
+        ms.long_run_rate(controller, state, warm_up=0.0, horizon=2.0, channel="independent", seed=seed)
         for seed in (0, 0, 1)
     ]
     assert (rates[0] == rates[1]).all()
@@ -61,4 +66,4 @@ def test_bad_windows(options, message):
     scenario = ms.Scenario.preset("llama2", num_users=2)
     state = ms.sample_state(scenario, np.random.default_rng(1))
     with pytest.raises(ValueError, match=message):
-        ms.long_run_rate(ms.make_scheduler("groups", scenario), state, **options)
+        ms.long_run_rate(ms.make_controller("groups", scenario), state, **options)

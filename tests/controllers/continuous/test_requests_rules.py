@@ -12,14 +12,14 @@ from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSyst
 
 SCENARIO = ms.Scenario.preset("qwen3.5", num_users=5, total_bandwidth=5e6)
 LEVEL = ms.ServiceLevel(ttft=1.0, e2el=0.5, e2el_per_token=0.11)
-RULES = ("barrier", "synchronous", "greedy", "groups", "clock", "prices", "own-pace", "load-aware")
+RULES = ("optimal", "synchronous", "greedy", "groups", "clock", "prices", "own-pace", "load-aware")
 
 
-def core_for(scheduler, copies=4, rate=3.0, seed=0):
+def core_for(controller, copies=4, rate=3.0, seed=0):
     """Copies with requests."""
     lengths = ms.make_lengths("geometric", mean_output=20.0)
     workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), rate=rate, level=LEVEL, lengths=lengths)
-    system = ContinuousSystem.of(scheduler.scenario, discipline=scheduler.discipline, workload=workload)
+    system = ContinuousSystem.of(controller.scenario, discipline=controller.discipline, workload=workload)
     core = ContinuousCore(system, copies, drawn=True)
     for copy in range(copies):
         core.seed(copy, np.random.default_rng(seed + copy))
@@ -28,9 +28,9 @@ def core_for(scheduler, copies=4, rate=3.0, seed=0):
 
 
 def visited(rate=12.0, steps=40, copies=6):
-    core = core_for(ms.make_scheduler("greedy", SCENARIO), copies, rate)
+    core = core_for(ms.make_controller("greedy", SCENARIO), copies, rate)
     for _ in range(steps):
-        core.step(ms.make_scheduler("greedy", SCENARIO)(core.state))
+        core.step(ms.make_controller("greedy", SCENARIO)(core.state))
     return core.state
 
 
@@ -58,14 +58,14 @@ def test_drafts_are_longer_the_more_devices_are_busy():
     quiet, all_busy = (
         state.changed(phase=np.full(state.phase.shape, phase)) for phase in (ms.Phase.IDLE, ms.Phase.READY)
     )
-    few, many = (ms.make_scheduler("own-pace", SCENARIO)(one).draft_length for one in (quiet, all_busy))
+    few, many = (ms.make_controller("own-pace", SCENARIO)(one).draft_length for one in (quiet, all_busy))
     assert (few <= many).all()
     assert (few < many).any()
 
 
 def test_budget_of_greedy():
     state = visited()
-    length = ms.make_scheduler("greedy", SCENARIO, budget=0.5)(state).draft_length
+    length = ms.make_controller("greedy", SCENARIO, budget=0.5)(state).draft_length
     upload = SCENARIO.bits_per_token / (SCENARIO.total_bandwidth * state.spectral_efficiency)
     pace, time = state.draft_time + 2.0 * upload, 0.5 * SCENARIO.verification_time
     within = (length * pace <= time) | (length == 1)
@@ -78,7 +78,7 @@ def test_budget_of_greedy():
 def test_laxities_and_drops():
     state = visited()
     demand, now = state.demand, state.time[:, None]
-    base = ms.make_scheduler("groups", SCENARIO)
+    base = ms.make_controller("groups", SCENARIO)
     before = base(state)
     decision = Deadlines(SCENARIO, base, need=0.05)(state)
     laxity = demand.due - now - 0.05 * demand.wanted
@@ -100,9 +100,9 @@ def test_laxities_and_drops():
 
 def test_deadlines_change_nothing_where_requests_are_endless():
     state = ms.sample_state(SCENARIO, np.random.default_rng(0), 3)
-    for name in ("groups", "barrier"):
+    for name in ("groups", "optimal"):
         plain, changed = (
-            ms.long_run_rate(ms.make_scheduler(which, SCENARIO), state, warm_up=0.5, horizon=2.0)
+            ms.long_run_rate(ms.make_controller(which, SCENARIO), state, warm_up=0.5, horizon=2.0)
             for which in (name, f"{name}+deadlines")
         )
         assert (plain == changed).all()
@@ -110,20 +110,20 @@ def test_deadlines_change_nothing_where_requests_are_endless():
 
 def test_load_aware_is_own_pace_with_deadlines():
     state = visited()
-    one, other = (ms.make_scheduler(name, SCENARIO)(state) for name in ("load-aware", "own-pace+deadlines"))
+    one, other = (ms.make_controller(name, SCENARIO)(state) for name in ("load-aware", "own-pace+deadlines"))
     assert all(np.array_equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
 
 
 @pytest.mark.parametrize("name", [*RULES, *(f"{name}+deadlines" for name in RULES[:-2])])
 def test_its_orders_keep_a_system_with_requests_going(name):
     """The core refuses bad decisions and those that wait for ever; no device is left out."""
-    scheduler = ms.make_scheduler(name, SCENARIO)
-    core = core_for(scheduler)
+    controller = ms.make_controller(name, SCENARIO)
+    core = core_for(controller)
     tokens = np.zeros((4, 5))
     with np.errstate(invalid="raise", divide="raise", over="raise"):
         while (core.state.time < 8.0).all():
-            decision = scheduler(core.state)
-            one = scheduler(core.state[1])
+            decision = controller(core.state)
+            one = controller(core.state[1])
             for field in fields(decision):
                 together = getattr(decision, field.name)
                 assert together is None or np.array_equal(together[1], getattr(one, field.name)), field.name
@@ -134,13 +134,13 @@ def test_its_orders_keep_a_system_with_requests_going(name):
 def test_nobody_waits_for_idle_devices():
     """With one request in the system its device has the server alone, whatever the rule."""
     for name in RULES:
-        scheduler = ms.make_scheduler(name, SCENARIO)
-        core = core_for(scheduler, rate=0.002)
+        controller = ms.make_controller(name, SCENARIO)
+        core = core_for(controller, rate=0.002)
         alone = 0
         for _ in range(30):
             working = (core.state.demand.wanted > 0).sum(-1)
             assert (working <= 1).all()
-            outcome = core.step(scheduler(core.state))
+            outcome = core.step(controller(core.state))
             assert (outcome.duration[working == 1] < 1.0).all(), name
             alone += (working == 1).sum()
         assert alone > 30
@@ -148,14 +148,14 @@ def test_nobody_waits_for_idle_devices():
 
 def test_bad_options():
     with pytest.raises(
-        ValueError, match=r"modifier of schedulers: expected one of .*, got 'deadline'; did you mean 'dead"
+        ValueError, match=r"modifier of controllers: expected one of .*, got 'deadline'; did you mean 'dead"
     ):
-        ms.make_scheduler("greedy+deadline", SCENARIO)
+        ms.make_controller("greedy+deadline", SCENARIO)
     with pytest.raises(ValueError, match="need: expected a finite number"):
-        ms.make_scheduler("greedy+deadlines", SCENARIO, need=0.0)
-    with pytest.raises(TypeError, match=r"scheduler 'greedy\+deadlines': got an unexpected keyword argument 'groups'"):
-        ms.make_scheduler("greedy+deadlines", SCENARIO, groups=2)
+        ms.make_controller("greedy+deadlines", SCENARIO, need=0.0)
+    with pytest.raises(TypeError, match=r"controller 'greedy\+deadlines': got an unexpected keyword argument 'groups'"):
+        ms.make_controller("greedy+deadlines", SCENARIO, groups=2)
     with pytest.raises(ValueError, match="plan: expected endless requests"):
-        ms.make_scheduler("plan", SCENARIO)(visited())
+        ms.make_controller("plan", SCENARIO)(visited())
     with pytest.raises(ValueError, match="budget: expected numbers in"):
-        ms.make_scheduler("greedy", SCENARIO, budget=-1.0)
+        ms.make_controller("greedy", SCENARIO, budget=-1.0)

@@ -8,7 +8,7 @@ from multispin_env.controllers.continuous.server_only import SERVER_ONLY
 from multispin_env.physics.tokens import expected_tokens
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
-GREEDY = ms.make_scheduler("greedy", SCENARIO, draft_length=4)
+GREEDY = ms.make_controller("greedy", SCENARIO, draft_length=4)
 SHORT = {"warm_up": 2.0, "horizon": 6.0}
 
 
@@ -34,8 +34,8 @@ def test_requests_are_the_same_for_every_scheduler():
     """Those that ask for next to nothing are served at once, so the last step ends with the last arrival."""
     asked = workload(mean_output=1.0)
     runs = [
-        ms.serve(scheduler, asked, copies=4, warm_up=0.0, horizon=20.0)
-        for scheduler in (GREEDY, ms.make_scheduler("groups", SCENARIO), SERVER_ONLY["autoregressive"](SCENARIO)[0])
+        ms.serve(controller, asked, copies=4, warm_up=0.0, horizon=20.0)
+        for controller in (GREEDY, ms.make_controller("groups", SCENARIO), SERVER_ONLY["autoregressive"](SCENARIO)[0])
     ]
     for run in runs[1:]:
         assert (np.abs(run.arrivals - runs[0].arrivals) <= 1).all()  # one that came in the very last step

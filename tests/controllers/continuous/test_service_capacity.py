@@ -14,7 +14,7 @@ PLAYED = {"copies": 4, "warm_up": 1.0, "channel": "static"}
 
 
 def greedy(scenario):
-    return ms.make_scheduler("greedy", scenario, draft_length=4)
+    return ms.make_controller("greedy", scenario, draft_length=4)
 
 
 def workload(arrivals="poisson", rate=2.0, mean_output=15.0, **level):
@@ -131,4 +131,4 @@ def test_bad_arguments_are_one_sentence(bad, message):
 
 
 def test_names_are_those_of_schedulers_and_servers():
-    assert set(rule_names()) == {*ms.scheduler_names(), "autoregressive", "colocated"}
+    assert set(rule_names()) == {*ms.controller_names("continuous"), "autoregressive", "colocated"}

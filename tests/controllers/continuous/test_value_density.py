@@ -48,14 +48,14 @@ def test_a_late_request_is_left_where_it_costs_more_than_it_brings():
     state = in_phase(core_of(scenario, 1).state, np.full((1, 3), Phase.READY))
     state = state.changed(draft_length=np.full((1, 3), 5))
     demand = state.demand.changed(prompt=np.array([[400, 0, 0]]), due=np.array([[-1.0, 60.0, 60.0]]))
-    scheduler = ms.make_scheduler("value-density", scenario, late=0.1)
+    controller = ms.make_controller("value-density", scenario, late=0.1)
     joins = [
-        scheduler(state.changed(demand=each)).join[0].tolist()
+        controller(state.changed(demand=each)).join[0].tolist()
         for each in (demand, demand.changed(due=np.full((1, 3), 60.0)), demand.changed(queue=np.array([[1, 0, 0]])))
     ]
     assert joins == [[Join.LEAVE, Join.WAIT, Join.WAIT], [Join.WAIT] * 3, [Join.WAIT] * 3]
     alone = in_phase(state, np.array([[Phase.READY, Phase.IDLE, Phase.IDLE]]))
-    decision = scheduler(alone.changed(demand=alone.demand.changed(due=np.array([[-1.0, np.inf, np.inf]]))))
+    decision = controller(alone.changed(demand=alone.demand.changed(due=np.array([[-1.0, np.inf, np.inf]]))))
     assert decision.join[0].tolist() == [Join.WAIT, Join.TAKE, Join.TAKE]
 
 
@@ -64,6 +64,6 @@ def test_a_draft_that_is_cut_is_the_one_that_starts():
     scenario = ms.Scenario.preset("llama2", num_users=2)
     state = in_phase(core_of(scenario, 1).state, np.zeros((1, 2), dtype=np.int64))
     state = state.changed(demand=state.demand.changed(wanted=np.array([[3, 1]])))
-    decision = ms.make_scheduler("value-density", scenario)(state)
+    decision = ms.make_controller("value-density", scenario)(state)
     begun = started(scenario, state, decision, None, state.demand.wanted - 1)
     assert (under_way(scenario, state, decision.draft_length) == begun.draft_length).all()

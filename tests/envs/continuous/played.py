@@ -3,7 +3,7 @@
 import numpy as np
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.factory import make_scheduler
+from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
 BUSY = ms.Workload(
@@ -15,13 +15,13 @@ BUSY = ms.Workload(
 """Requests enough that some wait, and some are late."""
 
 
-def states_of(scenario, copies=6, steps=7, scheduler="groups", workload=None):
-    """States that a scheduler meets."""
+def states_of(scenario, copies=6, steps=7, controller="groups", workload=None):
+    """States that a controller meets."""
     core = ContinuousCore(ContinuousSystem.of(scenario, workload=workload), copies, drawn=workload is not None)
     for copy in range(copies):
         core.seed(copy, np.random.default_rng(copy))
     core.reset()
-    rule = make_scheduler(scheduler, scenario)
+    rule = make_controller(controller, scenario)
     for _ in range(steps):
         yield core.state
         core.step(rule(core.state))

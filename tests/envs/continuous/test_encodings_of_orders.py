@@ -13,7 +13,7 @@ from multispin_env.registry import CONTINUOUS_ENCODINGS
 from tests.envs.continuous.played import BUSY, states_of
 
 ID = "MultiSpin/Continuous-v0"
-RULES = ("barrier", "synchronous", "groups")
+RULES = ("optimal", "synchronous", "groups")
 DEADLINES = {"drops": True, "reference": "greedy+deadlines"}
 
 
@@ -80,7 +80,7 @@ def test_full_says_everything(rng):
 def test_schedulers_play_through_full(name, users):
     """What follows from the decoded decision is what follows from the decision, to the bit on a serial uplink."""
     scenario = ms.Scenario.preset("qwen3.5", num_users=users)
-    rule = ms.make_scheduler(name, scenario)
+    rule = ms.make_controller(name, scenario)
     way = rule.discipline
     codec = codec_of("full", scenario, DISCIPLINES[way])
     cores = [ContinuousCore(ContinuousSystem.of(scenario, discipline=way), 3, drawn=False) for _ in range(2)]
@@ -102,7 +102,7 @@ def test_schedulers_play_through_full(name, users):
 
 def test_zero_of_residual_is_groups():
     scenario = ms.Scenario.preset("llama2", num_users=6)
-    codec, rule = codec_of("residual", scenario), ms.make_scheduler("groups", scenario)
+    codec, rule = codec_of("residual", scenario), ms.make_controller("groups", scenario)
     for state in states_of(scenario):
         decision = rule(state)
         decoded = codec.decode(np.zeros((6, 6, 3), np.float32), state)
@@ -117,7 +117,7 @@ def test_zero_of_residual_is_groups():
 
 def test_residual_moves_what_it_says():
     scenario = ms.Scenario.preset("llama2", num_users=6)
-    codec, rule = codec_of("residual", scenario, patience=0.7), ms.make_scheduler("groups", scenario)
+    codec, rule = codec_of("residual", scenario, patience=0.7), ms.make_controller("groups", scenario)
     (*_, state) = (one for one in states_of(scenario, steps=6) if (one.phase[:, 0] == ms.Phase.FREE).any())
     decision = rule(state)
     nothing = np.zeros((6, 6, 3), np.float32)
@@ -186,7 +186,7 @@ def test_the_other_columns_are_the_same_with_drops(name, rng):
 def test_zero_of_residual_with_requests_is_the_rule_with_deadlines():
     """Its drops, too; outside of the middle third of the last column they are the agent's."""
     scenario = ms.Scenario.preset("llama2", num_users=5)
-    codec, rule = codec_of("residual", scenario, **DEADLINES), ms.make_scheduler("greedy+deadlines", scenario)
+    codec, rule = codec_of("residual", scenario, **DEADLINES), ms.make_controller("greedy+deadlines", scenario)
     dropped = 0
     for state in states_of(scenario, 6, 60, "greedy", BUSY):
         decision = rule(state)
@@ -203,11 +203,11 @@ def test_zero_of_residual_with_requests_is_the_rule_with_deadlines():
     assert dropped > 0
 
 
-@pytest.mark.parametrize("name", ["greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "barrier"])
+@pytest.mark.parametrize("name", ["greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "optimal"])
 def test_schedulers_with_requests_play_through_full(name):
     """What follows from the decoded decision is what follows from the decision."""
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    rule = ms.make_scheduler(name, scenario)
+    rule = ms.make_controller(name, scenario)
     codec = codec_of("full", scenario, DISCIPLINES[rule.discipline], **DEADLINES)
     system = ContinuousSystem.of(scenario, discipline=rule.discipline, workload=BUSY)
     cores = [ContinuousCore(system, 3, drawn=True) for _ in range(2)]
@@ -278,7 +278,7 @@ def test_tuned_options_are_those_of_the_rule(reference, rules):
     """Zero is the rule; the ends of a column are those of its option, of each device or of the mean of all."""
     scenario = ms.Scenario.preset("llama2", num_users=5)
     codec = codec_of("tuned", scenario, **{**rules, "reference": reference})
-    rule = ms.make_scheduler(reference, scenario)
+    rule = ms.make_controller(reference, scenario)
     assert codec.columns == len(rule.tunable) == len(codec.rule.tunable)
     for state in states_of(scenario, 6, 12, reference, BUSY if rules else None):
         decision, decoded = rule(state), codec.decode(np.zeros((6, 5, codec.columns), np.float32), state)
@@ -298,6 +298,6 @@ def test_tuned_options_are_those_of_the_rule(reference, rules):
 
 def test_a_rule_without_options_can_not_be_tuned():
     scenario = ms.Scenario.preset("llama2", num_users=5)
-    message = "^reference: expected a scheduler whose options can be tuned, for 'tuned', got 'clock'$"
+    message = "^reference: expected a controller whose options can be tuned, for 'tuned', got 'clock'$"
     with pytest.raises(ValueError, match=message):
         _ = codec_of("tuned", scenario, reference="clock").columns

@@ -85,12 +85,12 @@ def test_zero_of_residual_is_the_scheduler_with_what_the_counts_say(env_id, name
     """The same posterior, whether an estimator counts or the environment does."""
     rule = name.removesuffix("+filter")
     env = make(env_id, reference=rule, **HIDDEN)
-    plug_in = ms.make_scheduler_plug_in(name, env.scenario, env.assumptions)
-    truth = ms.make_scheduler(rule, env.scenario)
+    plug_in = ms.make_controller(name, env.scenario, env.assumptions)
+    truth = ms.make_controller(rule, env.scenario)
     env.reset(seed=0)
     nothing, differ = np.zeros(env.action_space.shape, np.float32), 0
     for _ in range(40):
-        expected, decoded, known = plug_in.decide(env.observed), env.decode_action(nothing), truth(env.state)
+        expected, decoded, known = plug_in(env.observed), env.decode_action(nothing), truth(env.state)
         assert (decoded.draft_length == expected.draft_length).all()
         assert (decoded.join == expected.join).all()
         differ += (decoded.draft_length != known.draft_length).sum()

@@ -151,7 +151,7 @@ def test_every_contender_gets_the_same_requests():
     """Also where its uplink is another one."""
     scenario = ms.Scenario.preset("llama2", num_users=4)
     variant = ms.ENVIRONMENTS.load(ID)()
-    barrier = variant.suited(ms.make_scheduler("barrier", scenario))
+    barrier = variant.suited(ms.make_controller("optimal", scenario))
     assert barrier.discipline == "reserved"
     assert barrier.workload(scenario) == variant.workload(scenario)
     assert barrier.price(scenario) == variant.price(scenario)

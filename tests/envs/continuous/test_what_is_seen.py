@@ -89,7 +89,7 @@ def test_states_with_requests_come_back(limits):
             assert (np.isinf(expected) == (observation[name] == 1.0)).all()
             late += (expected < 0.0).sum()
         seen |= set(state.phase.ravel().tolist())
-        ms.make_scheduler("greedy+deadlines", scenario)(again)  # a state like any other
+        ms.make_controller("greedy+deadlines", scenario)(again)  # a state like any other
     assert seen == {0, 1, 2, 3, 4}
     assert (late > 0) == bool(limits)
 

@@ -189,7 +189,7 @@ def fields(decision):
 
 
 def random_order(scenario, discipline, rng, dyadic=False):
-    """What a scheduler could say, and much that none would."""
+    """What a controller could say, and much that none would."""
     users = scenario.num_users
     low, high = scenario.min_draft_length, scenario.max_draft_length
     decision = {

@@ -281,4 +281,4 @@ def test_more_requests_than_fit_into_memory_are_refused(monkeypatch):
     arrivals, lengths = ms.make_arrivals("poisson"), ms.make_lengths("geometric", mean_output=5.0)
     workload = ms.Workload(arrivals=arrivals, lengths=lengths, rate=1000.0, level=ms.ServiceLevel(ttft=1.0))
     with pytest.raises(ValueError, match="requests: expected at most 200 of all devices and copies, got more"):
-        ms.serve(ms.make_scheduler("greedy", scenario), workload, copies=2, warm_up=0.0, horizon=5.0)
+        ms.serve(ms.make_controller("greedy", scenario), workload, copies=2, warm_up=0.0, horizon=5.0)

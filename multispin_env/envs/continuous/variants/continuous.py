@@ -27,14 +27,14 @@ class Continuous(ContinuousVariant):
     | `"residual"` (default) | 3       | how the decision differs from that of `reference`, which is 0               |
     | `"plain"`              | 3       | draft length, log scale; leave, take or wait; priority on the uplink or share |
     | `"full"`               | 6       | the same; batch aimed at; patience, drafts to wait for (means over users)   |
-    | `"tuned"`              | 5       | options of the scheduler `reference`: at 0 its own, at ±1 their ends        |
+    | `"tuned"`              | 5       | options of the controller `reference`: at 0 its own, at ±1 their ends        |
 
     `"residual"`: the length around the rule's, on a log scale; aside (below -0.6), a batch earlier (to -0.2), the
     rule's own (to 0.2) or a batch later; uplink order around the rule's. `"plain"` has nothing of any rule inside: the
     next batch takes a device that is there if the second column is above -1/3, and waits for it if it is above 1/3;
     where all are below, it takes all. On a serial uplink the smallest priority comes first, and interrupts; else the
     column is the logarithm of a share of the band. Lengths are for devices that are free now.
-    `"tuned"` has a column for each option that `ms.make_scheduler(reference, scenario).tunable` lists; of options that
+    `"tuned"` has a column for each option that `ms.make_controller(reference, scenario).tunable` lists; of options that
     all devices share, the mean over users is read. So an agent sets the constants of a rule, from what it sees.
     `env.unwrapped.encode_action(decision)` and `decode_action(action)` translate to and from `ms.ContinuousDecision`.
 
@@ -76,10 +76,11 @@ class Continuous(ContinuousVariant):
       elapsed time, or `"static"`.
     - `coherence_time`: τ of `"gauss-markov"` in seconds, > 0, default 0.5.
     - `horizon`: seconds of simulated time until truncation, at least one verification, default 20.
-    - `rho`: ρ in tokens/s, > 0; default `None`, the rate of the scheduler `groups` in this scenario, measured once.
+    - `rho`: ρ in tokens/s, > 0; default `None`, the rate of the controller `groups` in this scenario, measured once.
     - `patience`: seconds that a batch waits at most in encodings that do not say it, ≥ 0, default 2; `None` for ever.
       A device in a deep fade then holds nobody up for longer. Somebody is always waited for.
-    - `reference`: scheduler that action 0 is; default `None`, `"groups"` for `"residual"` and `"prices"` for `"tuned"`.
+    - `reference`: controller that action 0 is; default `None`, `"groups"` for `"residual"` and `"prices"` for
+      `"tuned"`.
     - `action`, `reward`: see above.
     - `acceptance_visible`: whether acceptance is observed, default true. If not, requests have rates of their own, as
       in `MultiSpin/HiddenAcceptance-v0`. In the place of `acceptance` there are its `task`, `drafted`, `accepted`,
@@ -92,7 +93,7 @@ class Continuous(ContinuousVariant):
       was in its last cycle, before the first as the mean gain has it. The new one is known once the draft is under way.
       `mean_channel` is shown besides, r at the mean gain over r̄.
 
-    Where something is hidden, actions are decoded with what is seen: the scheduler inside `"residual"` or `"tuned"`
+    Where something is hidden, actions are decoded with what is seen: the controller inside `"residual"` or `"tuned"`
     takes the old channel, and for acceptance what the estimator `filter` makes of the counts and the task.
 
     ## Info
@@ -106,9 +107,9 @@ class Continuous(ContinuousVariant):
     - v0: first version.
     """
 
-    contenders: ClassVar[tuple[str, ...]] = ("groups", "prices", "greedy", "clock", "synchronous", "barrier")
+    contenders: ClassVar[tuple[str, ...]] = ("groups", "prices", "greedy", "clock", "synchronous", "optimal")
     leader: ClassVar[str] = "prices"
-    baseline: ClassVar[str] = "barrier"
+    baseline: ClassVar[str] = "optimal"
 
     mean_cycles: float = ByRequest.mean_rounds
 

@@ -58,15 +58,15 @@ class Serving(ContinuousVariant):
 
     | `action`               | columns | meaning                                                                     |
     |------------------------|---------|-----------------------------------------------------------------------------|
-    | `"residual"` (default) | 4       | how the decision differs from that of a scheduler, which is 0               |
+    | `"residual"` (default) | 4       | how the decision differs from that of a controller, which is 0               |
     | `"plain"`              | 4       | draft length, log scale; leave, take or wait; priority or share; drop       |
     | `"full"`               | 7       | the same; batch aimed at; patience, drafts to wait for (means); drop        |
-    | `"tuned"`              | 5       | options of a scheduler: at 0 its own, at ±1 their ends                      |
+    | `"tuned"`              | 5       | options of a controller: at 0 its own, at ±1 their ends                      |
 
     The columns before the last are those of `Continuous-v0`. The last one drops the request of a device: above 0 in
-    `"plain"` and `"full"`; in `"residual"` the scheduler decides in the middle third, below it the request is kept,
-    above it dropped. A device without a request drops nothing. The scheduler of `"residual"` is that of `reference`.
-    `"tuned"` has the options of that scheduler, as in `Continuous-v0`, and its drops.
+    `"plain"` and `"full"`; in `"residual"` the controller decides in the middle third, below it the request is kept,
+    above it dropped. A device without a request drops nothing. The controller of `"residual"` is that of `reference`.
+    `"tuned"` has the options of that controller, as in `Continuous-v0`, and its drops.
     Lengths are for devices that are free now, and for idle ones whose request arrives before the next verification
     ends; they are cut to one token less than the request still wants.
 
@@ -102,12 +102,12 @@ class Serving(ContinuousVariant):
 
     - `scenario`, any field of `Scenario`, `discipline`, `channel_law`, `coherence_time`, `patience`, `action`: as for
       `Continuous-v0`.
-    - `reference`: scheduler that action 0 is; default `None`, `"greedy+deadlines"` for `"residual"` and
+    - `reference`: controller that action 0 is; default `None`, `"greedy+deadlines"` for `"residual"` and
       `"own-pace+deadlines"`, which is `load-aware`, for `"tuned"`.
     - `acceptance_visible`, `task_visible`, `spread`, `channel_report`: what is hidden, as for `Continuous-v0`. A
       request keeps its rate to its end. If a device drops one and the draft of the next is verified in the same step,
       that draft is not counted.
-    - `load`: requested tokens/s over those of the scheduler `groups` on a serial uplink with endless requests, > 0,
+    - `load`: requested tokens/s over those of the controller `groups` on a serial uplink with endless requests, > 0,
       default 0.6; a pair (low, high) is drawn from uniformly for each episode, so that one policy learns all loads.
     - `arrivals`: `"poisson"` (default), `"gamma"`, `"think"`, `"ramp"` or `"trace"`, or what `ms.make_arrivals` makes.
     - `lengths`: `"geometric"`, `"log-normal"` or `"trace"`, or what `ms.make_lengths` makes; default `None`, those that
@@ -154,10 +154,10 @@ class Serving(ContinuousVariant):
     told: ClassVar[Told] = Told("tokens", "draft_length", "duration", None, OF_SERVICE)
     contenders: ClassVar[tuple[str, ...]] = (
         *("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines"),
-        *("greedy", "groups", "barrier"),
+        *("greedy", "groups", "optimal"),
     )
     leader: ClassVar[str] = "prices+deadlines"
-    baseline: ClassVar[str] = "barrier"
+    baseline: ClassVar[str] = "optimal"
 
     load: float | tuple[float, float] = 0.6
     arrivals: str | Arrivals = "poisson"

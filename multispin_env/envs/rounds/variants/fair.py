@@ -21,7 +21,7 @@ class Fair(RoundsVariant):
 
     As `MultiSpin/Heterogeneous-v0`, everything known, but the reward is the growth of Σ_k ln R_k, where R_k is the
     discounted throughput of device k: R_k ← R_k + (N_k / T_e2e − R_k) / window. Draft times, mean gains and acceptance
-    rates differ far more between devices than elsewhere. The closed form with weights 1 / R_k is the gradient scheduler
+    rates differ far more between devices than elsewhere. The closed form with weights 1 / R_k is the gradient rule
     (`optimal+gradient`); no optimum is known.
 
     ## Action Space

@@ -115,9 +115,9 @@ def test_a_planned_quantile_is_that_of_the_plug_in():
     """Zero residuals then mean the bandwidth of optimal+quantile, so that learning starts from it."""
     env = make(plan_quantile=0.2)
     observation, _ = env.reset(seed=0)
-    controller = ms.make_plug_in("optimal+quantile", env.scenario, assumptions=env.assumptions, quantile=0.2)
+    controller = ms.make_controller("optimal+quantile", env.scenario, assumptions=env.assumptions, quantile=0.2)
     for _ in range(3):
-        decision = controller.decide(env.decode_observation(observation))
+        decision = controller(env.decode_observation(observation))
         action = env.encode_action(decision)
         assert action[..., 1] == pytest.approx(0.0, abs=1e-5)  # 9e-7 are measured
         observation = env.step(action)[0]

@@ -54,10 +54,10 @@ def test_gradient_weights_are_fairer_than_none():
     for name in ("optimal+gradient", "optimal", "optimal+round-robin"):
         env = make(24, max_episode_steps=None)
         observation, _ = env.reset(seed=0)
-        plug_in = ms.make_plug_in(name, env.scenario, assumptions=env.assumptions)
+        plug_in = ms.make_controller(name, env.scenario, assumptions=env.assumptions)
         total = np.zeros(24)
         for _ in range(24):
-            decision = plug_in.decide(env.decode_observation(observation))
+            decision = plug_in(env.decode_observation(observation))
             observation, reward, *_ = env.step(env.encode_action(decision))
             total += reward
         totals[name] = total

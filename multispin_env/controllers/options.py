@@ -1,4 +1,4 @@
-"""Options of schedulers that may differ between copies or devices, and how far they may be tuned."""
+"""Options of controllers that may differ between copies or devices, and how far they may be tuned."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +31,7 @@ class Tunable:
         Examples
         --------
         >>> import numpy as np
-        >>> from multispin_env.controllers.continuous.options import Tunable
+        >>> from multispin_env.controllers.options import Tunable
         >>> Tunable(1.0, 8.0).moved(3.0, np.array([-1.0, 0.0, 0.5])).tolist()
         [1.0, 3.0, 5.5]
         """
@@ -65,3 +65,10 @@ def by_device(field: str, value: Option, shape: tuple[int, ...]) -> FloatArray:
         return np.broadcast_to(flat, shape)
     except ValueError:
         raise ValueError(f"{field}: expected numbers that broadcast to {shape}, got shape {given.shape}") from None
+
+
+def check_rate(field: str, rate: Option | None) -> None:
+    """``ValueError`` unless a price of a second is ``None`` or numbers > 0 tokens/s."""
+    if rate is not None:
+        array = check_array(field, rate)
+        require(field, array, array > 0.0, "tokens/s > 0")
