@@ -87,7 +87,7 @@ def config_from(options: argparse.Namespace) -> RunConfig:
 
 def with_start(env_id: str, settings: Settings) -> Settings:
     """Settings that say which rule action 0 is: of several that are worth it, the best in a few episodes."""
-    names = settings.variant.starts.get(settings.action, ())
+    names = settings.variant.learning.starts.get(settings.action, ())
     if len(names) < 2 or settings.arguments["reference"] is not None:
         return settings
     cases = Episodes(env_id, PILOTS, settings.scenario, settings.arguments, seed=TUNING_SEED)

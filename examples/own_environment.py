@@ -7,8 +7,9 @@ import numpy as np
 
 import multispin_env as ms
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.rounds.objectives import Objective
-from multispin_env.envs.rounds.variant import RoundsVariant
+from multispin_env.envs.objectives import Objective
+from multispin_env.envs.rounds.variant import INFO, RoundsVariant
+from multispin_env.envs.settings import Comparison
 from multispin_env.evaluation.cases.base import listed
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import Row
@@ -38,9 +39,10 @@ class SlowestUser(Objective):
 class Slowest(RoundsVariant):
     """As `MultiSpin/Heterogeneous-v0`, but the reward is the rate of the slowest user."""
 
-    optimum = None
-    independent_rounds = False
-    contenders = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
+    @property
+    def comparison(self) -> Comparison:
+        """Whole episodes; no optimum is known."""
+        return Comparison(INFO, ("optimal", "homogeneous", "uniform-bandwidth", "fixed"))
 
     def objective(self, scenario: ms.Scenario, num_copies: int) -> Objective:
         """The slowest user's rate."""

@@ -21,8 +21,8 @@ from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.controllers.estimators.base import Estimator
 from multispin_env.envs.continuous.encodings import PlainCodec
+from multispin_env.envs.objectives import Goodput
 from multispin_env.envs.rounds.encodings import SharesCodec
-from multispin_env.envs.rounds.objectives import Goodput
 from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.contenders import contenders_of
@@ -319,7 +319,7 @@ def test_modifiers(name):
 @pytest.mark.parametrize("env_id", [*ms.ENVIRONMENTS.names(), "Mine/Doubled-v0"])
 def test_environments(env_id):
     check_env(gym.make(env_id, num_users=3).unwrapped, skip_render_check=True)
-    told = ms.ENVIRONMENTS.load(env_id).told
+    told = ms.ENVIRONMENTS.load(env_id)().comparison.info
     assert play(env_id)[told.time] > 0.0
     env = make_episode_env(env_id, 2, "llama2", {"num_users": 3, "max_episode_steps": 2})
     names = contenders_of(env.unwrapped.settings)

@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 
 from multispin_env.checks import check_name
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.envs.engine import MakeRenderer, Observation, Renderer
+from multispin_env.envs.observations import Observation
+from multispin_env.envs.rendering.renderers import MakeRenderer, Renderer
 from multispin_env.envs.settings import Settings, Variant
-
-RENDER_FPS = 4
-"""Steps a second, in a window or a film."""
 
 WINDOW = "human"
 """Render mode of a window, which shows one copy."""
@@ -46,7 +44,7 @@ class Shell:
     @classmethod
     def modes(cls, variant: type[Variant]) -> Mapping[str, MakeRenderer]:
         """Render modes, and what makes them."""
-        return {mode: made for mode, made in variant.renderers.items() if cls.window or mode != WINDOW}
+        return {mode: made for mode, made in variant.family.renderers.items() if cls.window or mode != WINDOW}
 
     def _make_renderer(self, mode: str | None, num_copies: int) -> Renderer | None:
         """What a render mode asks for; ``None`` if nothing is to be drawn, ``ValueError`` for an unknown mode."""
@@ -70,12 +68,12 @@ class Shell:
             engine = self.settings.engine(1)
             engine.seed(0, np.random.default_rng(0))
             engine.reset()
-            self._told = engine.step(np.zeros((1, *engine.action_space.shape))).info
+            self._told = engine.step(np.zeros((1, *engine.actions.space.shape))).info
         return {key: np.zeros((copies, *value.shape[1:]), value.dtype) for key, value in self._told.items()}
 
     def decode_observation(self, observation: Observation) -> Any:
         """Return what an observation shows in physical units: arrays (K,), or (n, K) of a vector."""
-        return self._engine.decode_observation(observation)
+        return self._engine.observations.decode(observation)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Classes are made from variants, so that is how pickles name them."""

@@ -20,9 +20,11 @@ from multispin_env.envs.autoreset import (
     final_infos,
     infos_of,
 )
-from multispin_env.envs.engine import Aim, Observation
+from multispin_env.envs.objectives import Objective
+from multispin_env.envs.observations import Observation
+from multispin_env.envs.rendering.renderers import RENDER_FPS
 from multispin_env.envs.settings import DEFAULT_SCENARIO, ENVIRONMENTS, Settings
-from multispin_env.envs.shells import RENDER_FPS, Shell
+from multispin_env.envs.shells import Shell
 from multispin_env.scenario import Scenario
 
 
@@ -91,8 +93,8 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.copy = check_bool("copy", copy)
         self._start_engine(settings, num_envs)
-        self.single_action_space = self._engine.action_space
-        self.single_observation_space = self._engine.observation_space
+        self.single_action_space = self._engine.actions.space
+        self.single_observation_space = self._engine.observations.space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._renderer = self._make_renderer(render_mode, num_envs)
@@ -128,18 +130,18 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         return self._engine.observed.copy()
 
     @property
-    def objective(self) -> Aim:
+    def objective(self) -> Objective:
         """What steps are rewarded for."""
         return self._engine.objective
 
     def encode_action(self, decision: Any) -> NDArray[np.float32]:
         """Return the actions that decode to these decisions (n, K) now."""
-        return self._engine.encode(decision)
+        return self._engine.actions.encode(decision, self._engine.planned)
 
     def decode_action(self, action: NDArray[Any]) -> Any:
         """Return the decisions (n, K) that actions mean now."""
         self._check_shape(action)
-        return self._engine.decode(action)
+        return self._engine.actions.decode(action, self._engine.planned)
 
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Derivatives (n, K, columns) of the next expected reward by the actions (n, K, columns), for training alone.

@@ -25,11 +25,11 @@ def bounds_of(episodes: Episodes) -> FloatArray | None:
     True
     """
     variant: Any = native(episodes.env()).variant
-    if variant.bound_law is None:
+    if variant.comparison.bound_law is None:
         return None
     old = replace(variant, channel_report="old")  # shows the mean gains, and draws the same devices
     env = episodes.env(variant=old)
     env.reset(seed=episodes.seed)
     here = native(env)
-    gain = here.observed.system.mean_gain if variant.bound_law == "rayleigh" else None
-    return rate_bound(here.scenario, here.state.system, channel_law=variant.bound_law, mean_gain=gain)
+    gain = here.observed.system.mean_gain if variant.comparison.bound_law == "rayleigh" else None
+    return rate_bound(here.scenario, here.state.system, channel_law=variant.comparison.bound_law, mean_gain=gain)

@@ -10,7 +10,7 @@ from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.evaluation.contenders import contenders_of, deciding, make_contender, reference_of
+from multispin_env.evaluation.contenders import contenders_of, deciding, make_contender
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.seeds import (
@@ -94,7 +94,7 @@ def test_what_is_told_of_episodes_is_that_of_their_last_step(autoreset_mode):
         while not over:
             *_, over, info = single.step(single.unwrapped.encode_action(rule(single.unwrapped.state)))
         assert info["e2el_p99"] > 0.0
-        for name in env.unwrapped.variant.told.episode:
+        for name in env.unwrapped.variant.comparison.info.episode:
             assert found.told(name)[copy] == info[name], name
 
 
@@ -258,11 +258,11 @@ def test_defaults_can_be_played_everywhere():
         env = vector(env_id, copies=2, max_episode_steps=2)
         names = contenders_of(env.unwrapped.settings)
         assert len(names) >= 2
-        for name in {*names, reference_of(env.unwrapped.settings)}:
+        for name in {*names, env.unwrapped.variant.comparison.reference}:
             assert np.isfinite(play_episodes(env, name).returns).all()
     env = vector("MultiSpin/Homogeneous-v0", copies=2)
-    assert reference_of(env.unwrapped.settings) == "homogeneous+clairvoyant"
-    assert reference_of(vector("MultiSpin/Fair-v0").unwrapped.settings) == "optimal+gradient"
+    assert env.unwrapped.variant.comparison.reference == "homogeneous+clairvoyant"
+    assert vector("MultiSpin/Fair-v0").unwrapped.variant.comparison.reference == "optimal+gradient"
     assert {"homogeneous", "fixed"} <= set(contenders_of(env.unwrapped.settings))
     assert not {"optimal", "algorithm1"} & set(contenders_of(env.unwrapped.settings))
 

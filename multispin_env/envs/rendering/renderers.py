@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, IntArray
-from multispin_env.envs.engine import MakeRenderer
 from multispin_env.envs.rendering.canvas import Canvas
 from multispin_env.envs.rendering.window import Window
-from multispin_env.envs.settings import Settings
-from multispin_env.envs.shells import RENDER_FPS
+
+RENDER_FPS = 4
+"""Steps a second, in a window or a film."""
 
 FIRST = np.zeros(1, dtype=np.int64)
 """The only copy of a single environment."""
@@ -144,16 +144,20 @@ RENDERERS: Mapping[str, type[Renderer]] = MappingProxyType({"rgb_array": Rendere
 """By render mode."""
 
 
-def renderers(memory: Callable[[Settings, int], Memory], drawing: Callable[[], Drawing]) -> Mapping[str, MakeRenderer]:
+MakeRenderer = Callable[[Any, int], Renderer]
+"""Settings of an environment and the number of its copies to what draws or shows them."""
+
+
+def renderers(memory: Callable[[Any, int], Memory], drawing: Callable[[], Drawing]) -> Mapping[str, MakeRenderer]:
     """Render modes of a family, each with what makes a renderer of the settings and the number of copies."""
     return {mode: partial(_made, made, memory, drawing) for mode, made in RENDERERS.items()}
 
 
 def _made(
     made: type[Renderer],
-    memory: Callable[[Settings, int], Memory],
+    memory: Callable[[Any, int], Memory],
     drawing: Callable[[], Drawing],
-    settings: Settings,
+    settings: Any,
     num_copies: int,
 ) -> Renderer:
     return made(memory(settings, num_copies), drawing())

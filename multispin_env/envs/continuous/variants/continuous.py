@@ -1,7 +1,6 @@
 """The system without the barrier, with endless requests."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from multispin_env.envs.continuous.variant import ContinuousVariant
 from multispin_env.physics.acceptance.by_request import ByRequest
@@ -107,14 +106,8 @@ class Continuous(ContinuousVariant):
     - v0: first version.
     """
 
-    contenders: ClassVar[tuple[str, ...]] = ("groups", "prices", "greedy", "clock", "synchronous", "optimal")
-    leader: ClassVar[str] = "prices"
-    baseline: ClassVar[str] = "optimal"
-
     mean_cycles: float = ByRequest.mean_rounds
 
     @property
-    def bound_law(self) -> str | None:
-        """That of its channels; nothing bounds requests with rates of their own, or channels that time changes."""
-        laws = {"independent": "rayleigh", "static": "static"}
-        return laws.get(self.channel_law) if self.acceptance_visible else None
+    def _request_cycles(self) -> float:
+        return self.mean_cycles

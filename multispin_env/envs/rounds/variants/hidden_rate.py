@@ -1,4 +1,4 @@
-"""What the environments with hidden acceptance share: requests that end, seen only through their counts."""
+"""Base of the environments with hidden acceptance: requests that end, seen only through their counts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from multispin_env.checks import check_bool
-from multispin_env.envs.rounds.memories import Counts, Memory
-from multispin_env.envs.rounds.variant import RoundsVariant
+from multispin_env.envs.rounds.engine import RoundsEngine
+from multispin_env.envs.rounds.variant import INFO, RoundsVariant
+from multispin_env.envs.settings import Comparison, Learning, Settings
 from multispin_env.physics.acceptance.requests import check_mean_rounds
-from multispin_env.scenario import Scenario
 
 FLAGS = ("task_visible", "history", "privileged")
 
@@ -35,9 +35,6 @@ class HiddenRate(RoundsVariant):
         For a value out of range.
     """
 
-    independent_rounds: ClassVar[bool] = False
-    fully_observed: ClassVar[bool] = False
-    draws_tokens: ClassVar[bool] = True
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             **dict.fromkeys(("compute", "channel"), ""),
@@ -45,14 +42,6 @@ class HiddenRate(RoundsVariant):
             **dict.fromkeys(("drafted", "accepted", "age"), ""),
             **dict.fromkeys(("hits", "misses"), "history"),
         }
-    )
-    contenders: ClassVar[tuple[str, ...]] = (
-        "optimal+clairvoyant",
-        "optimal+filter",
-        "optimal+beta",
-        "optimal+task-mean",
-        "homogeneous+task-mean",
-        "fixed",
     )
 
     mean_rounds: float = 16.0
@@ -65,6 +54,19 @@ class HiddenRate(RoundsVariant):
         for flag in FLAGS:
             check_bool(flag, getattr(self, flag))
 
-    def memories(self, scenario: Scenario, num_copies: int) -> tuple[Memory, ...]:
-        """Counts of drafted and accepted tokens."""
-        return (Counts(scenario.num_users, num_copies),)
+    @property
+    def comparison(self) -> Comparison:
+        """Whole episodes, led by what knows the truth."""
+        estimators = ("optimal+clairvoyant", "optimal+filter", "optimal+beta", "optimal+task-mean")
+        return Comparison(INFO, (*estimators, "homogeneous+task-mean", "fixed"), optimum="optimal")
+
+    @property
+    def learning(self) -> Learning:
+        """Less than the state is seen."""
+        return Learning()
+
+    def engine(self, settings: Settings, num_copies: int) -> RoundsEngine:
+        """Engine that tells the hidden rate if it should."""
+        scenario = settings.scenario
+        made_of = self.dynamics(scenario), self.objective(scenario, num_copies)
+        return RoundsEngine(settings, num_copies, *made_of, tells_hidden=self.privileged)
