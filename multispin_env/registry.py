@@ -235,7 +235,7 @@ ENCODINGS: Registry[Any] = Registry(
 CONTINUOUS_ENCODINGS: Registry[Any] = Registry(
     "action without the barrier",
     {
-        "residual": "multispin_env.envs.continuous.encodings:ResidualCodec",
+        "residual": "multispin_env.envs.continuous.encodings:ContinuousResidualCodec",
         "plain": "multispin_env.envs.continuous.encodings:PlainCodec",
         "full": "multispin_env.envs.continuous.encodings:FullCodec",
         "tuned": "multispin_env.envs.continuous.encodings:TunedCodec",

@@ -283,7 +283,7 @@ BEHIND = 6.0
 """Added to the priority of a device that is put aside; those of all others are within ±3."""
 
 
-class ResidualCodec(ContinuousCodec):
+class ContinuousResidualCodec(ContinuousCodec):
     """``"residual"``, (K, 3): length around the rule's, on a log scale; shift of the batch; uplink around the rule's.
 
     Zero is the reference rule, with the environment's patience where the rule has none. The second column
