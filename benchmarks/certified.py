@@ -138,7 +138,7 @@ def lead(name: str, users: int, bandwidth: float, instances: int) -> dict[str, A
     scenario = Scenario.preset(name, num_users=users, total_bandwidth=bandwidth * 1e6)
     state = sample_state(scenario, np.random.default_rng(1), instances)
     states = States(scenario, state, seed=1, certify=None)
-    values = {other: states.values(other) for other in controller_names()}
+    values = {other: states.values(other) for other in controller_names("rounds")}
     rule, certified = values.pop("optimal"), replace(states, certify=1e-9).values("optimal")
     others = np.max(list(values.values()), 0)
     leads = {"rule": rule / others - 1.0, "certified": certified / others - 1.0}

@@ -35,7 +35,6 @@ KINDS = [
     (ms.ARRIVALS, follows(Arrivals)),
     (ms.LENGTHS, follows(Lengths)),
     (ms.CONTROLLERS, derived(ms.Controller)),
-    (ms.CONTROLLERS, derived(ms.ContinuousController)),
     (ms.MODIFIERS, derived(ms.Modifier)),
     (ms.ESTIMATORS, derived(Estimator)),
     (SYSTEMS, callable),

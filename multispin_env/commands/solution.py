@@ -102,7 +102,7 @@ def solve(
         For an unknown controller, one that does not take weights, a certificate or a TPOT but should, a bad gap, a TPOT
         that no decision reaches, or numbers so extreme that nothing is left of the goodput.
     """
-    check_name("controller", controller, controller_names())
+    check_name("controller", controller, controller_names("rounds"))
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the goodput shows it
         return _solve(scenario, devices, controller, certify, tpot)
 
@@ -140,7 +140,9 @@ def _decide(scenario: Scenario, devices: Devices, controller: str, wanted: Mappi
     given: dict[str, Any] = {"weights": devices.weights, **wanted}
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
-        able = [other for other in controller_names() if name in option_names(CONTROLLERS.load(other), "scenario")]
+        able = [
+            other for other in controller_names("rounds") if name in option_names(CONTROLLERS.load(other), "scenario")
+        ]
         if controller not in able:
             raise ValueError(f"controller: expected one of {able}, which have {name}, got {controller!r}")
     return make_controller(controller, scenario, **options)(devices.state)

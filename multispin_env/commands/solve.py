@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_scenario_options(parser)
     parser.set_defaults(scenario=DEFAULT_SCENARIO)
     parser.add_argument(
-        "--controller", default="optimal", help=f"one of {', '.join(controller_names())} (default optimal)"
+        "--controller", default="optimal", help=f"one of {', '.join(controller_names('rounds'))} (default optimal)"
     )
     parser.add_argument(
         "--certify", type=float, metavar="GAP", help="prove that no decision is better by more than this, as 1e-6"

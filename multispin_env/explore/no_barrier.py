@@ -33,7 +33,11 @@ RUSHES = {f"rush in {name}": name for name in TRACES}
 REQUESTS = (ALWAYS, POISSON, *TRACES, *RUSHES)
 """Where requests come from: every device always has one, a Poisson process, or a recorded hour."""
 
-CONTROLLERS = (*controller_names("continuous"), *(f"{name}+deadlines" for name in ("greedy", "groups", "prices")))
+CONTROLLERS = (
+    "optimal",
+    *controller_names("continuous"),
+    *(f"{name}+deadlines" for name in ("greedy", "groups", "prices")),
+)
 """All rules, and those that are often joined to ``deadlines``."""
 
 COLOURS = {

@@ -20,7 +20,7 @@ from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 CERTIFY = 1e-6
 """Gap to which the optimum is proven, unless the search ends earlier."""
 
-PRINTED = """for name in ms.controller_names():
+PRINTED = """for name in ms.controller_names("rounds"):
     one = decision if name == "optimal" else ms.make_controller(name, scenario)(state)
     goodput = ms.expected_outcome(scenario, state, one).goodput
     print(f"{name}: {goodput:.2f} tokens/s, {goodput / outcome.goodput:.4f} of the optimum")
@@ -118,7 +118,7 @@ def compute(settings: RoundSettings, places: Places) -> RoundNumbers:
     state = table.state()
     decision, outcome = _optimum(scenario, table)
     goodputs = {"optimal": float(outcome.goodput)}
-    for name in controller_names():
+    for name in controller_names("rounds"):
         if name != "optimal":
             goodputs[name] = float(expected_outcome(scenario, state, make_controller(name, scenario)(state)).goodput)
     others = sorted((name for name in goodputs if name != "optimal"), key=lambda name: -goodputs[name])

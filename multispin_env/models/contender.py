@@ -39,7 +39,7 @@ def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> Plu
         known = f"{ContenderName.parse(name).controller}+filter"
         raise ValueError(f"controller: expected one that is not told the true acceptance, as {known!r}, got {name!r}")
     plug_in = make_controller(name, scenario, assumptions=assumptions)
-    if "acceptance_rate" not in plug_in.parts:
+    if not isinstance(plug_in, PlugIn) or "acceptance_rate" not in plug_in.parts:
         plug_in = make_controller(f"{name}+{TASK_MEAN}", scenario, assumptions=assumptions)
     ones, zeros = np.ones(scenario.num_users), np.zeros(scenario.num_users, dtype=np.int64)
     try:

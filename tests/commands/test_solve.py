@@ -120,7 +120,7 @@ def test_set_reaches_the_scenario(write, capsys):
     assert found["verification_time"] > 0.5
 
 
-@pytest.mark.parametrize("name", ms.controller_names())
+@pytest.mark.parametrize("name", ms.controller_names("rounds"))
 def test_every_controller_decides(name, capsys):
     assert main(["solve", str(EXAMPLE), "--controller", name]) == 0
     printed = capsys.readouterr().out
@@ -255,7 +255,7 @@ def test_bad_json_says_where(text, words, write, capsys):
         (["--controller", "optimel"], "did you mean 'optimal'"),
         (
             ["--controller", "optimal+filter"],
-            f"controller: expected one of {list(ms.CONTROLLERS.names())}, got 'optimal+filter'",
+            f"controller: expected one of {list(ms.controller_names('rounds'))}, got 'optimal+filter'",
         ),
         (["--certify", "2"], "certify: expected a finite number in [1e-10, 1), got 2.0"),
         (

@@ -49,7 +49,7 @@ def test_numbers_are_those_of_the_library():
     settings = RoundSettings(num_users=5, seed=2)
     found = compute(settings, HERE)
     scenario, state = found.scenario, found.devices.state()
-    assert set(found.goodputs) == set(ms.controller_names())
+    assert set(found.goodputs) == set(ms.controller_names("rounds"))
     for name, goodput in found.goodputs.items():
         one = ms.expected_outcome(scenario, state, ms.make_controller(name, scenario)(state)).goodput
         assert goodput == pytest.approx(float(one), rel=1e-6), name

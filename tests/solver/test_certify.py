@@ -31,7 +31,7 @@ def test_a_certificate_that_was_not_reached_is_not_claimed(scenario, state):
 def test_no_decision_exceeds_the_bound(scenario, state):
     bound = ms.upper_bound(scenario, state)
     assert bound.shape == (30,)
-    for name in ms.controller_names():
+    for name in ms.controller_names("rounds"):
         options = {"phi_points": 20, "lambda_points": 20} if name == "algorithm1" else {}
         decision = ms.make_controller(name, scenario, **options)(state)
         assert (ms.expected_outcome(scenario, state, decision).goodput <= bound).all()

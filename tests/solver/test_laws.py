@@ -247,6 +247,6 @@ def test_all_longest_drafts_at_once_or_a_search_give_the_same(kind, seed, monkey
     decisions = []
     for few in (0, 10**6):
         monkeypatch.setattr(relaxed, "FEW_ROWS", few)
-        decisions.append(optimal(state, weights=weights))
+        decisions.append(optimal.weighing(weights)(state))
     np.testing.assert_array_equal(decisions[0].draft_length, decisions[1].draft_length)
     np.testing.assert_array_equal(decisions[0].bandwidth, decisions[1].bandwidth)

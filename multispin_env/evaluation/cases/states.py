@@ -66,7 +66,7 @@ class States:
     seed: int = HELD_OUT_SEED
     reference: str = "optimal"
     contenders: tuple[str, ...] = field(
-        default_factory=lambda: tuple(dict.fromkeys((*controller_names(), *SYSTEMS.names())))
+        default_factory=lambda: tuple(dict.fromkeys((*controller_names("rounds"), *SYSTEMS.names())))
     )
     certify: float | None = CERTIFICATE
 

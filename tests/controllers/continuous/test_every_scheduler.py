@@ -9,7 +9,7 @@ import multispin_env as ms
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from tests.controllers.continuous.states import core_for, hostile, make, visited
 
-NAMES = ms.controller_names("continuous")
+NAMES = ("optimal", *ms.controller_names("continuous"))
 BY_ACCEPTANCE = ("ema-tiers", "plus-two-minus-one")
 """Rules whose lengths follow acceptance alone, whatever the server and the uplink: they may lose to the barrier."""
 LAWS = {

@@ -80,10 +80,8 @@ def test_the_channel_is_estimated_only_where_it_may_be_old():
         ("groups+filtre", ValueError, "estimator: expected one of .*did you mean 'filter'"),
         ("groups+deadlinez+filter", ValueError, "estimator: expected one of .*did you mean 'deadlines'"),
         ("grops+filter", ValueError, "controller: expected one of .*did you mean 'groups'"),
-        ("groups", ValueError, "estimators: expected one of acceptance_rate or spectral_efficiency, or of both, got"),
-        ("groups+gradient", ValueError, r"estimators: expected one of acceptance_rate .*, got \['weights'\]"),
+        ("groups+gradient", ValueError, "base: expected a WeightedController for an estimator of weights, got Groups"),
         ("groups+filter+beta", ValueError, "estimators: expected one for each part, got .* for acceptance_rate"),
-        ("groups+clairvoyant", ValueError, r"plug-in: expected one that estimates.*make_controller\('groups'\)"),
     ],
 )
 def test_bad_names(name, error, message):

@@ -147,9 +147,7 @@ def test_nobody_waits_for_idle_devices():
 
 
 def test_bad_options():
-    with pytest.raises(
-        ValueError, match=r"modifier of controllers: expected one of .*, got 'deadline'; did you mean 'dead"
-    ):
+    with pytest.raises(ValueError, match=r"estimator: expected one of .*, got 'deadline'; did you mean 'dead"):
         ms.make_controller("greedy+deadline", SCENARIO)
     with pytest.raises(ValueError, match="need: expected a finite number"):
         ms.make_controller("greedy+deadlines", SCENARIO, need=0.0)

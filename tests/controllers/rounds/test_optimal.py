@@ -30,7 +30,7 @@ def test_never_below_any_other_controller(preset, users, bandwidth):
     scenario = ms.Scenario.preset(preset, num_users=users, total_bandwidth=bandwidth)
     state = ms.sample_state(scenario, np.random.default_rng(9), 40)
     found = value(scenario, state, certify=CERTIFICATE)
-    for name in ms.controller_names():
+    for name in ms.controller_names("rounds"):
         options = {"phi_points": 30, "lambda_points": 30} if name == "algorithm1" else {}
         other = ms.make_controller(name, scenario, **options)(state)
         assert (ms.expected_outcome(scenario, state, other).goodput <= found * (1 + CERTIFICATE)).all(), name
@@ -96,7 +96,7 @@ def test_weights_favour_their_users(rng):
     state = ms.sample_state(scenario, rng, 50)
     weights = np.array([100.0, 1, 1, 1])
     controller = ms.make_controller("optimal", scenario)
-    plain, weighted = controller(state), controller(state, weights=weights)
+    plain, weighted = controller(state), ms.make_controller("optimal", scenario, weights=weights)(state)
 
     def weighted_goodput(decision):
         outcome = ms.expected_outcome(scenario, state, decision)
@@ -111,7 +111,7 @@ def test_weights_favour_their_users(rng):
         (np.ones(3), r"weights: expected a shape that broadcasts to \(.*\), got \(3,\)"),
     ):
         with pytest.raises(ValueError, match=message):
-            controller(state, weights=bad)
+            ms.make_controller("optimal", scenario, weights=bad)(state)
 
 
 def test_a_short_time_limit_is_one():

@@ -12,7 +12,7 @@ def codec(name, scenario, common=False):
     return ENCODINGS.load(name)(scenario, common)
 
 
-@pytest.mark.parametrize("controller", ms.controller_names())
+@pytest.mark.parametrize("controller", ms.controller_names("rounds"))
 @pytest.mark.parametrize("encoding", ["residual", "shares"])
 @pytest.mark.parametrize("users", [1, 8, 20])
 def test_every_controller_is_encoded_and_decoded(encoding, controller, users, preset):
