@@ -1,6 +1,6 @@
 """An environment of your own: a reward for the slowest user, and an id that gym.make and the comparison know."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gymnasium as gym
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 import multispin_env as ms
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.objectives import Objective
-from multispin_env.envs.rounds.variant import INFO, RoundsVariant
+from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.envs.settings import Comparison
 from multispin_env.evaluation.cases.base import listed
 from multispin_env.evaluation.cases.episodes import Episodes
@@ -42,7 +42,8 @@ class Slowest(RoundsVariant):
     @property
     def comparison(self) -> Comparison:
         """Whole episodes; no optimum is known."""
-        return Comparison(INFO, ("optimal", "homogeneous", "uniform-bandwidth", "fixed"))
+        names = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
+        return replace(super().comparison, contenders=names, optimum=None, states=False)
 
     def objective(self, scenario: ms.Scenario, num_copies: int) -> Objective:
         """The slowest user's rate."""

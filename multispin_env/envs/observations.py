@@ -231,13 +231,13 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
 )
 """Entries beside ``shared``."""
 
-DEVICES = ("compute", "channel", "acceptance")
+ROUND_STATE = ("compute", "channel", "acceptance")
 """Entries of rounds where everything is known."""
 
-WITHOUT_BARRIER = ("phase", *DEVICES, "draft", "ready", "cycle", "aim")
+CONTINUOUS_STATE = ("phase", *ROUND_STATE, "draft", "ready", "cycle", "aim")
 """Entries without the barrier where everything is known."""
 
-WITH_REQUESTS = (*WITHOUT_BARRIER, "wanted", "answer", "prompt", "waited", "first_due", "due", "queue")
+SERVING_STATE = (*CONTINUOUS_STATE, "wanted", "answer", "prompt", "waited", "first_due", "due", "queue")
 """The same where requests end."""
 
 COUNTED = ("task", "drafted", "accepted", "age", "hits", "misses")
@@ -373,7 +373,7 @@ class ObservationCodec:
     """
 
     scenario: Scenario
-    shown: tuple[str, ...] = DEVICES
+    shown: tuple[str, ...] = ROUND_STATE
     rho: float = 1.0
     belief: Filter | None = None
 

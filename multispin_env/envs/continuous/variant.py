@@ -18,7 +18,7 @@ from multispin_env.envs.continuous.rendering.film import TraceFilm
 from multispin_env.envs.continuous.rendering.picture import TracePicture
 from multispin_env.envs.continuous.rendering.traces import Traces
 from multispin_env.envs.objectives import Objective, TokensMinusTime
-from multispin_env.envs.observations import COUNTED, ENTRIES, MIDDLE, WITHOUT_BARRIER, ObservationCodec
+from multispin_env.envs.observations import CONTINUOUS_STATE, COUNTED, ENTRIES, MIDDLE, ObservationCodec
 from multispin_env.envs.rendering.renderers import renderers
 from multispin_env.envs.settings import Comparison, Family, InfoKeys, Learning, Settings, Variant
 from multispin_env.physics.acceptance.by_request import ByRequest
@@ -27,17 +27,6 @@ from multispin_env.physics.continuous.channels import CHANNEL_LAWS, GaussMarkovI
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.uplink import DISCIPLINES, discipline_of
 from multispin_env.scenario import Scenario
-
-CONTINUOUS = Family(
-    name="continuous",
-    encodings=CONTINUOUS_ENCODINGS,
-    any_decision="full",
-    max_episode_steps=None,
-    renderers=renderers(Traces, TracePicture),
-    film=TraceFilm,
-)
-
-INFO = InfoKeys("tokens", "draft_length", "duration", None)
 
 BARRIER = "optimal"
 """What waits for all."""
@@ -65,8 +54,15 @@ class ContinuousVariant(Variant):
     A subclass replaces what is special: the system, what is rewarded and shown, or the engine that is made of this.
     """
 
-    family: ClassVar[Family] = CONTINUOUS
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(WITHOUT_BARRIER, ""))
+    family: ClassVar[Family] = Family(
+        name="continuous",
+        encodings=CONTINUOUS_ENCODINGS,
+        any_decision="full",
+        max_episode_steps=None,
+        renderers=renderers(Traces, TracePicture),
+        film=TraceFilm,
+    )
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(CONTINUOUS_STATE, ""))
     """Entries where nothing is hidden."""
 
     discipline: str = "serial"
@@ -92,9 +88,6 @@ class ContinuousVariant(Variant):
             check_real("patience", self.patience, 0.0)
         if self.reference is not None:
             check_controller_name("reference", self.reference)
-        self._check_hidden()
-
-    def _check_hidden(self) -> None:
         check_bool("acceptance_visible", self.acceptance_visible)
         check_bool("task_visible", self.task_visible)
         check_name("channel_report", self.channel_report, REPORTS)
@@ -112,8 +105,8 @@ class ContinuousVariant(Variant):
         """Whole episodes; nothing bounds requests with rates of their own, or channels that time changes."""
         laws = {"independent": "rayleigh", "static": "static"}
         return Comparison(
-            INFO,
-            self._contenders("prices", ("groups", "prices", "greedy", "clock", "synchronous", BARRIER)),
+            InfoKeys("tokens", "draft_length", "duration", None),
+            contenders_in(self, "prices", "groups", "prices", "greedy", "clock", "synchronous"),
             baseline=BARRIER,
             seconds=self.horizon,
             bound_law=laws.get(self.channel_law) if self.acceptance_visible else None,
@@ -127,7 +120,7 @@ class ContinuousVariant(Variant):
             discount=0.5,
             discount_of="second",
             starts={"residual": (REFERENCE,), "tuned": ("prices", REFERENCE)},
-            sees_state=self.acceptance_visible and not self._late_reports,
+            sees_state=self.acceptance_visible and self.channel_report == REPORTS[0],
         )
 
     def system(self, scenario: Scenario) -> ContinuousSystem:
@@ -156,7 +149,7 @@ class ContinuousVariant(Variant):
             wanted = wanted - {"acceptance"} | set(COUNTED)
         if not self.task_visible:
             wanted.discard("task")
-        if self._late_reports:
+        if self.channel_report != REPORTS[0]:
             wanted.add("mean_channel")
         belief = None if self.acceptance_visible else Filter(scenario, self.assumptions(scenario))
         return ObservationCodec(scenario, tuple(key for key in ENTRIES if key in wanted), self._price(scenario), belief)
@@ -165,7 +158,8 @@ class ContinuousVariant(Variant):
         """Mean and spread of acceptance by task, and what an old report says of the channel."""
         prior = self._endless(scenario).acceptance.prior(scenario)
         known = tuple(prior.mean.tolist()), tuple(prior.spread.tolist())
-        return Assumptions(*known, self._correlation(scenario), int(self._late_reports))
+        late = self.channel_report != REPORTS[0]
+        return Assumptions(*known, _correlation(self, scenario) if late else 0.0, int(late))
 
     @property
     def _request_cycles(self) -> float:
@@ -176,21 +170,6 @@ class ContinuousVariant(Variant):
     def _hidden_acceptance(self) -> ByRequest:
         """Law of acceptance where it is hidden."""
         return ByRequest(self.spread, self._request_cycles)
-
-    @property
-    def _late_reports(self) -> bool:
-        return self.channel_report != REPORTS[0]
-
-    def _contenders(self, leader: str, contenders: Sequence[str]) -> tuple[str, ...]:
-        """These; where something is hidden, the leader with the truth, and it and some others that guess."""
-        if self.acceptance_visible and not self._late_reports:
-            return tuple(contenders)
-        estimators: Sequence[str] = LATE if self.acceptance_visible else HIDDEN
-        if self._late_reports and not self.acceptance_visible:
-            estimators = [f"{name}+{LATE[0]}" for name in HIDDEN]
-        leading = [f"{leader}+{name}" for name in (CLAIRVOYANT, *estimators)]
-        others = [name for name in contenders if name != leader]
-        return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:RIVALS], BARRIER)))
 
     def _endless(self, scenario: Scenario) -> ContinuousSystem:
         """The system with requests that never end."""
@@ -206,14 +185,25 @@ class ContinuousVariant(Variant):
         """ρ in tokens a second: what was chosen, else the rate of the reference rule, measured once."""
         return reference_rate(self.system(scenario)) if self.rho is None else self.rho
 
-    def _correlation(self, scenario: Scenario) -> float:
-        """Of the channels of a device's cycles, where reports are old.
 
-        Where they change with time, over that of a draft of 4 tokens and of the verification of all.
-        """
-        if not self._late_reports or self.channel_law == "independent":
-            return 0.0
-        if self.channel_law == "static":
-            return 1.0
-        cycle = MIDDLE * scenario.mean_draft_time + scenario.verification_time
-        return math.exp(-cycle / self.coherence_time)
+def contenders_in(variant: ContinuousVariant, leader: str, *names: str) -> tuple[str, ...]:
+    """Name these and the barrier; where something is hidden, the leader with the truth, and some that guess."""
+    late = variant.channel_report != REPORTS[0]
+    if variant.acceptance_visible and not late:
+        return (*names, BARRIER)
+    estimators: Sequence[str] = LATE if variant.acceptance_visible else HIDDEN
+    if late and not variant.acceptance_visible:
+        estimators = [f"{name}+{LATE[0]}" for name in HIDDEN]
+    leading = [f"{leader}+{name}" for name in (CLAIRVOYANT, *estimators)]
+    others = [name for name in names if name != leader]
+    return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:RIVALS], BARRIER)))
+
+
+def _correlation(variant: ContinuousVariant, scenario: Scenario) -> float:
+    """Correlation of the channels of a device's cycles.
+
+    Where they change with time, over that of a draft of 4 tokens and of the verification of all.
+    """
+    cycle = MIDDLE * scenario.mean_draft_time + scenario.verification_time
+    by_law = {"independent": 0.0, "static": 1.0}
+    return by_law.get(variant.channel_law, math.exp(-cycle / variant.coherence_time))

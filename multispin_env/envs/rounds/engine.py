@@ -207,10 +207,6 @@ class Core:
             self.reported = SystemState(self._draft_time, self._reports[0], self.requests.rate)
 
 
-Plan = Callable[[SystemState, FloatArray], SystemState]
-"""Makes of what is reported, (n, K), and of the mean gains the state that actions are decoded with."""
-
-
 class RoundsEngine(Engine):
     """n copies of one environment of rounds.
 
@@ -225,7 +221,8 @@ class RoundsEngine(Engine):
     objective
         What the rounds of n copies are rewarded for.
     plan
-        Of actions; ``None`` for the state as it is reported.
+        Makes of what is reported, (n, K), and of the mean gains the state that actions are decoded with; ``None`` for
+        what is reported.
     tells_hidden
         Whether ``info`` holds the true state.
     """
@@ -237,7 +234,7 @@ class RoundsEngine(Engine):
         dynamics: Dynamics,
         objective: Objective,
         *,
-        plan: Plan | None = None,
+        plan: Callable[[SystemState, FloatArray], SystemState] | None = None,
         tells_hidden: bool = False,
     ) -> None:
         super().__init__(settings.actions, settings.observations, objective, num_copies)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.objectives import Goodput, Objective
-from multispin_env.envs.observations import DEVICES, ObservationCodec
+from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
 from multispin_env.envs.rendering.film import RoundsFilm
 from multispin_env.envs.rendering.picture import Picture
 from multispin_env.envs.rendering.renderers import renderers
@@ -18,17 +18,6 @@ from multispin_env.envs.settings import MAX_EPISODE_STEPS, Comparison, Family, I
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.scenario import Scenario
 
-ROUNDS = Family(
-    name="rounds",
-    encodings=ENCODINGS,
-    any_decision="residual",
-    max_episode_steps=MAX_EPISODE_STEPS,
-    renderers=renderers(Histories, Picture),
-    film=RoundsFilm,
-)
-
-INFO = InfoKeys("accepted_tokens", "draft_length", "round_latency", "goodput")
-
 
 @dataclass(frozen=True, kw_only=True)
 class RoundsVariant(Variant):
@@ -38,13 +27,21 @@ class RoundsVariant(Variant):
     that is made of this.
     """
 
-    family: ClassVar[Family] = ROUNDS
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(DEVICES, ""))
+    family: ClassVar[Family] = Family(
+        name="rounds",
+        encodings=ENCODINGS,
+        any_decision="residual",
+        max_episode_steps=MAX_EPISODE_STEPS,
+        renderers=renderers(Histories, Picture),
+        film=RoundsFilm,
+    )
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ROUND_STATE, ""))
 
     @property
     def comparison(self) -> Comparison:
         """All controllers on independent states, where the optimum is known."""
-        return Comparison(INFO, optimum="optimal", states=True)
+        keys = InfoKeys("accepted_tokens", "draft_length", "round_latency", "goodput")
+        return Comparison(keys, optimum="optimal", states=True)
 
     @property
     def learning(self) -> Learning:

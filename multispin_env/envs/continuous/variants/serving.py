@@ -12,11 +12,10 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_name, check_real, shown
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import OF_SERVICE, ContinuousEngine, ServiceAccount
-from multispin_env.envs.continuous.reference import WITH_REQUESTS as RULE
-from multispin_env.envs.continuous.reference import reference_rate, reference_tokens_in_time
-from multispin_env.envs.continuous.variant import BARRIER, INFO, ContinuousVariant
+from multispin_env.envs.continuous.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
+from multispin_env.envs.continuous.variant import ContinuousVariant, contenders_in
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
-from multispin_env.envs.observations import WITH_REQUESTS
+from multispin_env.envs.observations import SERVING_STATE
 from multispin_env.envs.settings import Comparison, Learning, Settings
 from multispin_env.physics.arrivals.base import ARRIVALS, Arrivals
 from multispin_env.physics.continuous.core import ContinuousSystem
@@ -146,7 +145,7 @@ class Serving(ContinuousVariant):
     - v0: first version.
     """
 
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(WITH_REQUESTS, ""))
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SERVING_STATE, ""))
 
     load: float | tuple[float, float] = 0.6
     arrivals: str | Arrivals = "poisson"
@@ -179,18 +178,19 @@ class Serving(ContinuousVariant):
     @property
     def comparison(self) -> Comparison:
         """Whole episodes, by what became of requests."""
-        contenders = ("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "greedy", "groups")
+        names = ("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "greedy", "groups")
+        usual = super().comparison
         return replace(
-            super().comparison,
-            info=replace(INFO, episode=OF_SERVICE),
-            contenders=self._contenders("prices+deadlines", (*contenders, BARRIER)),
+            usual,
+            info=replace(usual.info, episode=OF_SERVICE),
+            contenders=contenders_in(self, "prices+deadlines", *names),
             bound_law=None,
         )
 
     @property
     def learning(self) -> Learning:
         """Tokens are always drawn."""
-        starts = {"residual": (RULE,), "tuned": ("own-pace+deadlines", "prices+deadlines")}
+        starts = {"residual": (WITH_REQUESTS,), "tuned": ("own-pace+deadlines", "prices+deadlines")}
         return replace(super().learning, rewards=("sampled",), discount=0.8, starts=starts)
 
     def system(self, scenario: Scenario) -> ContinuousSystem:

@@ -10,7 +10,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool, check_integer, check_real
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.rounds.engine import RoundsEngine
-from multispin_env.envs.rounds.variant import INFO, RoundsVariant
+from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.envs.settings import Comparison, Learning, Settings
 from multispin_env.physics.channels.gauss_markov import GaussMarkov, predictive_quantile
 from multispin_env.physics.dynamics import Dynamics
@@ -100,8 +100,8 @@ class DelayedChannel(RoundsVariant):
     @property
     def comparison(self) -> Comparison:
         """Whole episodes, led by what knows the truth."""
-        estimators = ("optimal+clairvoyant", "optimal+quantile", "optimal+last-report", "optimal+mmse")
-        return Comparison(INFO, (*estimators, "homogeneous+last-report", "fixed"), optimum="optimal")
+        optimal = ("optimal+clairvoyant", "optimal+quantile", "optimal+last-report", "optimal+mmse")
+        return replace(super().comparison, contenders=(*optimal, "homogeneous+last-report", "fixed"), states=False)
 
     @property
     def learning(self) -> Learning:

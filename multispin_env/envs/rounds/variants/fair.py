@@ -1,13 +1,13 @@
 """Proportional fairness of long-run throughput."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from multispin_env.checks import check_real
 from multispin_env.envs.objectives import Objective, ProportionalFairness
-from multispin_env.envs.rounds.variant import INFO, RoundsVariant
+from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.envs.settings import Comparison, Learning
 from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.dynamics import Dynamics
@@ -76,10 +76,8 @@ class Fair(RoundsVariant):
     @property
     def comparison(self) -> Comparison:
         """Whole episodes, led by the gradient rule."""
-        return Comparison(
-            INFO,
-            ("optimal+gradient", "optimal", "homogeneous", "uniform-bandwidth", "fixed", "optimal+round-robin"),
-        )
+        names = ("optimal+gradient", "optimal", "homogeneous", "uniform-bandwidth", "fixed", "optimal+round-robin")
+        return replace(super().comparison, contenders=names, optimum=None, states=False)
 
     @property
     def learning(self) -> Learning:

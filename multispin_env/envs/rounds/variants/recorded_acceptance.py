@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from multispin_env.checks import check_bool, check_integer
-from multispin_env.envs.rounds.variants.hidden_rate import HiddenRate
+from multispin_env.envs.rounds.variants.hidden_acceptance import HiddenRate
 from multispin_env.envs.settings import Learning
 from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.acceptance.by_request import ByRequest
