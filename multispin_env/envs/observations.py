@@ -384,6 +384,10 @@ class ObservationCodec:
                 f"scenario: expected magnitudes below {SHARED_BOUND:g} of {quantities}, got {self.constants.tolist()}"
             )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Entries are made of functions that can't be pickled, and are found again by their names."""
+        return type(self), (self.scenario, self.shown, self.rho, self.belief)
+
     @cached_property
     def shared(self) -> Shared:
         """Numbers of ``shared``."""

@@ -101,7 +101,7 @@ def test_what_is_told_of_episodes_is_that_of_their_last_step(autoreset_mode):
 def test_every_contender_serves_the_same_requests():
     cases = Episodes(SERVING, 3, "llama2", {"num_users": 3, "horizon": 5.0, "warm_up": 0.0, "rho": 30.0}, seed=7)
     rows = cases.table({name: name for name in cases.contenders})
-    assert {row.name for row in rows} == set(ms.ENVIRONMENTS.load(SERVING).contenders)
+    assert {row.name for row in rows} == set(ms.ENVIRONMENTS.load(SERVING)().comparison.contenders)
     assert cases.reference == "greedy+deadlines"
     assert cases.metric == "tokens_in_time"
     assert min(row.details["request_goodput"] for row in rows) > 0.0
@@ -115,7 +115,8 @@ BLIND = {"acceptance_visible": False, "channel_report": "old"}
 def test_estimates_play_where_something_is_hidden(env_id, hidden):
     short = {"num_users": 3, "horizon": 2.0, "rho": 30.0, **({"warm_up": 0.0} if env_id == SERVING else {})}
     cases = Episodes(env_id, 3, "llama2", {**short, **hidden}, seed=7)
-    assert cases.reference == cases.contenders[0] == f"{ms.ENVIRONMENTS.load(env_id).leader}+clairvoyant"
+    leader = {WITHOUT: "prices", SERVING: "prices+deadlines"}[env_id]
+    assert cases.reference == cases.contenders[0] == f"{leader}+clairvoyant"
     assert all(ContenderName.parse(name).estimators for name in cases.contenders[1:])
     estimators = "mmse" if "channel_report" in hidden and len(hidden) == 1 else "beta+mmse"
     names = [*cases.contenders, *(f"{name}+{estimators}" for name in ("own-pace", "load-aware", "greedy+admission"))]

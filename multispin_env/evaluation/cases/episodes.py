@@ -9,13 +9,14 @@ from gymnasium.vector import VectorEnv
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
+from multispin_env.controllers.base import Controller
+from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.settings import ENVIRONMENTS, Variant
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers
 from multispin_env.evaluation.contenders import (
     Contender,
-    Named,
     contenders_of,
     make_contender,
     native,
@@ -132,7 +133,7 @@ class Episodes:
     def _action_of(self, contender: Contender) -> str | None:
         if isinstance(contender, Policy):
             return contender.settings.action
-        return None if isinstance(contender, Named) else self.action
+        return None if isinstance(contender, Controller | PlugIn) else self.action
 
     def values(self, contender: Contender | str) -> FloatArray:
         """The metric (n,) of a contender, or of the one of a name."""
