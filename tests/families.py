@@ -11,9 +11,6 @@ ROUNDS = tuple(env_id for env_id, variant in VARIANTS.items() if issubclass(vari
 SLOPING = tuple(env_id for env_id, variant in VARIANTS.items() if variant().learning.slopes)
 """Those whose rewards have derivatives."""
 
-DRAWN = tuple(env_id for env_id, variant in VARIANTS.items() if variant.family.renderers)
-"""Those that can be seen."""
-
 REWARDED = tuple((env_id, reward) for env_id, variant in VARIANTS.items() for reward in variant().learning.rewards)
 """Environments with each of their rewards."""
 

@@ -18,7 +18,7 @@ from multispin_env.envs.codec import ActionCodec
 from multispin_env.envs.engine import Engine
 from multispin_env.envs.observations import ObservationCodec
 from multispin_env.envs.page import page
-from multispin_env.envs.rendering.renderers import Film, MakeRenderer
+from multispin_env.envs.rendering.renderers import Drawing, Film, Recorder
 from multispin_env.field_files import is_file_name
 from multispin_env.scenario import Scenario
 
@@ -45,8 +45,8 @@ class Family:
         That of them which can express whatever a contender decides.
     max_episode_steps
         Steps after which ``gym.make`` truncates an episode; ``None`` where environments truncate by themselves.
-    renderers
-        Render modes, each with what makes a renderer of the settings and the number of copies.
+    recorder, drawing
+        What makes of settings and a number of copies that which remembers their episodes, and what draws them.
     film
         What makes a film of what there was to see of two episodes, step by step.
     """
@@ -55,7 +55,8 @@ class Family:
     encodings: tables.Registry[Any]
     any_decision: str
     max_episode_steps: int | None
-    renderers: Mapping[str, MakeRenderer]
+    recorder: Callable[[Any, int], Recorder]
+    drawing: Callable[[], Drawing]
     film: Callable[[list[Any], list[Any]], Film]
 
 

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.rendering.renderers import RENDER_FPS
+from multispin_env.envs.rendering.renderers import RENDER_FPS, RENDERERS
 from multispin_env.envs.settings import DEFAULT_SCENARIO, ENVIRONMENTS, Settings
 from multispin_env.envs.shells import Shell
 from multispin_env.scenario import Scenario
@@ -18,9 +18,12 @@ from multispin_env.scenario import Scenario
 class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
     """Base of the single environments; what each of them is, its variant says."""
 
-    metadata: dict[str, Any] = {"render_modes": [], "render_fps": RENDER_FPS}  # noqa: RUF012 (type of the base)
+    renderers = RENDERERS
+    metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
+        "render_modes": list(RENDERERS),
+        "render_fps": RENDER_FPS,
+    }
     suffix = "Env"
-    window = True
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The vector environments: a Gymnasium shell around an engine of n copies, for ``gym.make_vec``."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.utils import seeding
@@ -22,7 +22,7 @@ from multispin_env.envs.autoreset import (
 )
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation
-from multispin_env.envs.rendering.renderers import RENDER_FPS
+from multispin_env.envs.rendering.renderers import RENDER_FPS, Renderer
 from multispin_env.envs.settings import DEFAULT_SCENARIO, ENVIRONMENTS, Settings
 from multispin_env.envs.shells import Shell
 from multispin_env.scenario import Scenario
@@ -55,9 +55,9 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
     """
 
     suffix = "VectorEnv"
-    window = False
+    renderers: ClassVar[Mapping[str, type[Renderer]]] = {"rgb_array": Renderer}  # a window shows one copy
     metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
-        "render_modes": [],
+        "render_modes": list(renderers),
         "render_fps": RENDER_FPS,
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }

@@ -19,7 +19,6 @@ from multispin_env.envs.continuous.rendering.picture import TracePicture
 from multispin_env.envs.continuous.rendering.traces import Traces
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import CONTINUOUS_STATE, COUNTED, ENTRIES, MIDDLE, ObservationCodec
-from multispin_env.envs.rendering.renderers import renderers
 from multispin_env.envs.settings import Comparison, Family, InfoKeys, Learning, Settings, Variant
 from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.acceptance.requests import check_mean_rounds
@@ -59,7 +58,8 @@ class ContinuousVariant(Variant):
         encodings=CONTINUOUS_ENCODINGS,
         any_decision="full",
         max_episode_steps=None,
-        renderers=renderers(Traces, TracePicture),
+        recorder=Traces,
+        drawing=TracePicture,
         film=TraceFilm,
     )
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(CONTINUOUS_STATE, ""))

@@ -10,7 +10,6 @@ from multispin_env.envs.objectives import Goodput, Objective
 from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
 from multispin_env.envs.rendering.film import RoundsFilm
 from multispin_env.envs.rendering.picture import Picture
-from multispin_env.envs.rendering.renderers import renderers
 from multispin_env.envs.rendering.views import Histories
 from multispin_env.envs.rounds.encodings import ENCODINGS, RoundsCodec
 from multispin_env.envs.rounds.engine import RoundsEngine
@@ -32,7 +31,8 @@ class RoundsVariant(Variant):
         encodings=ENCODINGS,
         any_decision="residual",
         max_episode_steps=MAX_EPISODE_STEPS,
-        renderers=renderers(Histories, Picture),
+        recorder=Histories,
+        drawing=Picture,
         film=RoundsFilm,
     )
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ROUND_STATE, ""))
