@@ -9,7 +9,7 @@ what the policy can expect, so it learns the decision that is best on average, w
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -21,7 +21,6 @@ from agents.direct import DirectLearner
 from agents.foresight import Foresight
 from agents.vec_env import NativeVecEnv, checked_native
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.rounds.observations import ObservationCodec
 from multispin_env.envs.settings import Settings
 from multispin_env.scenario import Scenario
 
@@ -56,7 +55,7 @@ class Play:
     def __init__(self, env: NativeVecEnv, foresight: Foresight | None = None) -> None:
         self.env = env
         self.foresight = foresight
-        self.codec = cast(ObservationCodec, env.env.settings.observations)  # of a reward that has slopes
+        self.codec = env.env.settings.observations
         self.observation: Any = env.reset()
 
     def slopes(self, action: th.Tensor, rounded: float = 0.0, window: float = WINDOW) -> th.Tensor:
@@ -165,7 +164,7 @@ class APGSettings:
 
     def check(self, settings: Settings) -> None:
         """Only where the reward has derivatives."""
-        if not settings.variant.has_slopes:
+        if not settings.variant.learning.slopes:
             raise ValueError(
                 "agent: expected an environment whose reward has derivatives for 'apg', "
                 f"got {type(settings.variant).__name__}"

@@ -145,7 +145,7 @@ def usual_choice(env_id: str) -> dict[str, Any]:
 
     Where steps take different times, PPO finds little beyond the rule that it starts from, and evolution does.
     """
-    by_time = ENVIRONMENTS.load(env_id).discount_of == "second"
+    by_time = ENVIRONMENTS.load(env_id)().learning.discount_of == "second"
     agent, action = ("evolution", "tuned") if by_time else ("ppo", "residual")
     return {"env": DEFAULT_ENV, "agent": agent, "action": action, "seed": 0}
 
@@ -153,25 +153,25 @@ def usual_choice(env_id: str) -> dict[str, Any]:
 def tuning_for(settings: Settings) -> Tuning:
     """What suits an environment."""
     variant = settings.variant
-    if variant.discount_of == "second":
+    if variant.learning.discount_of == "second":
         return _timed(settings)
-    if variant.late_reports:
-        return replace(LATE, gamma=variant.discount)
+    if variant.assumptions(settings.scenario).delay:
+        return replace(LATE, gamma=variant.learning.discount)
     residual = settings.action == "residual"
     return Tuning(
-        gamma=variant.discount,
+        gamma=variant.learning.discount,
         column_log_std=ROOT if residual else (),
-        history_log_std=0.0 if variant.independent_rounds else HISTORY_LOG_STD,
-        care=CARE if variant.common_draft_length else 1,
+        history_log_std=0.0 if variant.comparison.states else HISTORY_LOG_STD,
+        care=CARE if settings.actions.common_draft_length else 1,
     )
 
 
 def _timed(settings: Settings) -> Tuning:
     """Where a step is a verification: of about half of the devices, for agents that discount steps."""
-    gamma, users = settings.variant.discount, settings.scenario.num_users
+    gamma, users = settings.variant.learning.discount, settings.scenario.num_users
     step = float(settings.scenario.pass_time(0.5 * users, users))
     columns = RESIDUAL_LOG_STD if settings.action == "residual" else ()
-    timing = Timing(gamma, TRACE, *(ANSWERS if settings.variant.drops else ()))
+    timing = Timing(gamma, TRACE, *(ANSWERS if settings.actions.drops else ()))
     return Tuning(gamma**step, column_log_std=columns, last_std=0.0, care=TIMED_CARE, timing=timing)
 
 

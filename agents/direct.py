@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.base import CosineRate
 from agents.policies.equivariant import EquivariantActorCritic
-from multispin_env.envs.engine import Observation
+from multispin_env.envs.observations import Observation
 
 
 class DirectLearner(BaseAlgorithm):

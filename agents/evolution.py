@@ -21,7 +21,7 @@ from agents.base import PLAIN, CosineRate, Remaining, Tuning
 from agents.direct import DirectLearner
 from agents.vec_env import NativeVecEnv, checked_native, first_seed
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.engine import Observation
+from multispin_env.envs.observations import Observation
 from multispin_env.envs.settings import Settings
 from multispin_env.envs.vector import MultiSpinVectorEnv
 
@@ -187,7 +187,7 @@ class EvolutionSettings:
 
     def check(self, settings: Settings) -> None:
         """Only where steps take different times."""
-        if settings.variant.discount_of != "second":
+        if settings.variant.learning.discount_of != "second":
             raise ValueError(
                 "agent: expected an environment whose steps take different times for 'evolution', "
                 f"got {type(settings.variant).__name__}"

@@ -11,8 +11,7 @@ from torch import nn
 from agents.policies.equivariant import UserEncoder, UserHead
 from agents.policies.features import UserFeatures
 from multispin_env.arrays import BoolArray, FloatArray
-from multispin_env.envs.engine import Observation
-from multispin_env.envs.rounds.observations import ObservationCodec
+from multispin_env.envs.observations import Observation, ObservationCodec
 
 DISCOUNT = 0.98
 """γ a round, where returns have about 64 rounds."""

@@ -12,7 +12,7 @@ from multispin_env.checks import check_name
 from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.seeds import TUNING_SEED
-from multispin_env.registry import ENCODINGS, ORDER_ENCODINGS
+from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS
 from multispin_env.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, chosen_arguments
 
 RUNS = Path("runs")
@@ -37,7 +37,7 @@ SETTINGS = (
 )
 """Help of ``--set``."""
 
-ENCODING_NAMES = tuple(dict.fromkeys((*ENCODINGS.names(), *ORDER_ENCODINGS.names())))
+ENCODING_NAMES = tuple(dict.fromkeys((*ENCODINGS.names(), *CONTINUOUS_ENCODINGS.names())))
 """What ``--action`` takes, in rounds and without the barrier."""
 
 OWN_OPTIONS = ("action", "reward", "optimum", "render_mode")
@@ -89,7 +89,7 @@ def config_from(options: argparse.Namespace) -> RunConfig:
 
 def with_start(env_id: str, settings: Settings) -> Settings:
     """Settings that say which rule action 0 is: of several that are worth it, the best in a few episodes."""
-    names = settings.variant.starts.get(settings.action, ())
+    names = settings.variant.learning.starts.get(settings.action, ())
     if len(names) < 2 or settings.arguments["reference"] is not None:
         return settings
     cases = Episodes(env_id, PILOTS, settings.scenario, settings.arguments, seed=TUNING_SEED)

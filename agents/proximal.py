@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from agents.baseline import gains
 from agents.policies.equivariant import EquivariantActorCritic
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.engine import Observation
+from multispin_env.envs.observations import Observation
 
 
 class Steps(VecEnvWrapper):

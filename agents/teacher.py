@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.engine import Observation
-from multispin_env.envs.observations import SHARED
-from multispin_env.envs.rounds.actions import ActionCodec
+from multispin_env.envs.observations import SHARED, Observation
+from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import Decision, SystemState
@@ -91,7 +90,7 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 def check_teachable(settings: Settings) -> None:
     """``ValueError`` unless the environment shows the state and an optimum is known."""
     variant = settings.variant
-    if variant.optimum is None or not variant.fully_observed:
+    if variant.comparison.optimum is None or not variant.learning.sees_state:
         raise ValueError(
             "agent: expected an environment that shows the whole state and has an optimum for 'imitation', "
             f"got {type(variant).__name__}"
@@ -130,7 +129,7 @@ class Teacher:
         observation = settings.observations.encode(state)
         observation[SHARED][:, USERS_ENTRY] = np.log10(system)
         problem = make_problem(scenario, state)
-        if settings.variant.common_draft_length or scenario.verification_pieces:
+        if settings.actions.common_draft_length or scenario.verification_pieces:
             decision = settings.best_controller(state)
             length = decision.draft_length.astype(np.float64)
         else:
@@ -148,7 +147,7 @@ def _target(
     settings: Settings, problem: Problem, length: FloatArray, decision: Decision, state: SystemState
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Actions and what errors in them cost."""
-    codec = cast(ActionCodec, settings.actions)  # of an environment that is teachable
+    codec = cast(RoundsCodec, settings.actions)  # of an environment that is teachable
     action = codec.encode(decision, state)
     column = np.clip(codec.length_column(length), -1.0, 1.0)
     action[..., 0] = column

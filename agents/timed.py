@@ -13,14 +13,13 @@ from agents.policies.equivariant import EquivariantActorCritic
 from agents.proximal import Proximal, Steps
 from agents.vec_env import NativeVecEnv
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.continuous.objectives import TokensMinusTime
-from multispin_env.envs.engine import Aim
+from multispin_env.envs.objectives import Objective, TokensMinusTime
 
 MEMORY = 20.0
 """Seconds of each copy, about an episode, after which what was measured counts 1 / e."""
 
 
-class OwnRate(nn.Module):
+class AverageReward(nn.Module):
     """Tokens a second that an agent makes while it learns, and what its rewards are if that is the price of a second.
 
     With ρ the own rate, a step's (tokens − ρ · duration) is its gain over what the agent makes in the same time, as in
@@ -37,7 +36,7 @@ class OwnRate(nn.Module):
     tokens: th.Tensor
     seconds: th.Tensor
 
-    def __init__(self, objective: Aim) -> None:
+    def __init__(self, objective: Objective) -> None:
         super().__init__()
         self.price, self.scale = 0.0, 1.0  # of the environment: tokens/s, and tokens that count as one
         self.priced = isinstance(objective, TokensMinusTime)
@@ -82,7 +81,7 @@ class TimedRolloutBuffer(DictRolloutBuffer):
         Of the agent.
     """
 
-    def __init__(self, *args: Any, own_rate: OwnRate, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, own_rate: AverageReward, **kwargs: Any) -> None:
         self.own_rate = own_rate
         super().__init__(*args, **kwargs)
 
@@ -153,7 +152,7 @@ class TimedPPO(Proximal):
 
     def _setup_model(self) -> None:
         assert isinstance(self.env, NativeVecEnv)
-        self.own_rate = OwnRate(self.env.env.objective)
+        self.own_rate = AverageReward(self.env.env.objective)
         self.rollout_buffer_class = TimedRolloutBuffer
         self.rollout_buffer_kwargs = {"own_rate": self.own_rate}
         super()._setup_model()

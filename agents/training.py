@@ -76,7 +76,8 @@ def train(
         done = checkpoint.num_timesteps if checkpoint else 0
         budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
         seed = first_seed(config.seed, done, agent.num_envs)
-        env = make_vec_env(config.env, config.settings, agent.num_envs, config.settings.variant.max_episode_steps, seed)
+        steps = config.settings.variant.family.max_episode_steps
+        env = make_vec_env(config.env, config.settings, agent.num_envs, steps, seed)
         model = agent.build(env, budget.remaining, seed, device, tuning_for(config.settings))
         if checkpoint:
             checkpoint.restore(model)

@@ -89,7 +89,7 @@ class NativeVecEnv(VecEnv):
     @property
     def durations(self) -> FloatArray:
         """Seconds (n,) that the last step took; also of copies that have started again, whose info is the last one."""
-        name = self.env.settings.variant.told.time
+        name = self.env.settings.variant.comparison.info.time
         ended = self._told.get("final_info", {}).get(name, 0.0)
         durations: FloatArray = self._told.get(name, 0.0) + ended  # each is 0 where the other one counts
         return durations

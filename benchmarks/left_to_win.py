@@ -23,7 +23,7 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.beliefs.log_moments import log_moment
 from multispin_env.controllers.estimators.filter import Filter
 from multispin_env.controllers.factory import make_controller
-from multispin_env.envs.engine import Observation
+from multispin_env.envs.observations import Observation
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes

@@ -26,7 +26,7 @@ class SameTime(ms.RoundsController):
         return self.with_equal_latency(lengths, state)
 
 
-def main(episodes: int = 50, horizon: float = 5.0) -> tuple[ms.Comparison, ms.Comparison]:
+def main(episodes: int = 50, horizon: float = 5.0) -> tuple[ms.ComparisonTable, ms.ComparisonTable]:
     """Compare it with controllers of the package in the same episodes; returns the tables of both families."""
     rivals = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
     rounds = ms.compare("MultiSpin/Heterogeneous-v0", [SameTime, *rivals], num_users=8, episodes=episodes)

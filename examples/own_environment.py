@@ -1,6 +1,6 @@
 """An environment of your own: a reward for the slowest user, and an id that gym.make and the comparison know."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gymnasium as gym
 import numpy as np
@@ -33,16 +33,18 @@ class SlowestUser(ms.Objective):
 class Slowest(ms.RoundsVariant):
     """As `MultiSpin/Heterogeneous-v0`, but the reward is the rate of the slowest user."""
 
-    optimum = None
-    independent_rounds = False
-    contenders = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
+    @property
+    def comparison(self) -> ms.Comparison:
+        """Whole episodes; no optimum is known."""
+        names = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
+        return replace(super().comparison, contenders=names, optimum=None, states=False)
 
     def objective(self, scenario: ms.Scenario, num_copies: int) -> ms.Objective:
         """The slowest user's rate."""
         return SlowestUser()
 
 
-def main() -> ms.Comparison:
+def main() -> ms.ComparisonTable:
     """Register it, play it as a single environment, and compare controllers in it."""
     ms.register_environment("Mine/Slowest-v0", Slowest)
     try:

@@ -23,11 +23,11 @@ from multispin_env.controllers.rounds.systems import (
     p2p_goodput,
 )
 from multispin_env.envs.continuous.variant import ContinuousVariant
+from multispin_env.envs.objectives import Objective
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
-from multispin_env.envs.rounds.objectives import Objective
 from multispin_env.envs.rounds.variant import RoundsVariant
-from multispin_env.envs.settings import ENVIRONMENTS
-from multispin_env.evaluation.public import Comparison, compare, evaluate
+from multispin_env.envs.settings import ENVIRONMENTS, Comparison
+from multispin_env.evaluation.public import ComparisonTable, compare, evaluate
 from multispin_env.physics.acceptance.base import ACCEPTANCES
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.arrivals.base import ARRIVALS
@@ -77,6 +77,7 @@ __all__ = [
     "Capacity",
     "CertifiedDecision",
     "Comparison",
+    "ComparisonTable",
     "ContinuousController",
     "ContinuousDecision",
     "ContinuousObserved",

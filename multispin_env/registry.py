@@ -232,19 +232,19 @@ SYSTEMS: Registry[Any] = Registry(
 ENCODINGS: Registry[Any] = Registry(
     "action",
     {
-        "residual": "multispin_env.envs.rounds.encodings.residual:ResidualCodec",
-        "shares": "multispin_env.envs.rounds.encodings.shares:SharesCodec",
-        "lengths": "multispin_env.envs.rounds.encodings.lengths:LengthsCodec",
+        "residual": "multispin_env.envs.rounds.encodings:ResidualCodec",
+        "shares": "multispin_env.envs.rounds.encodings:SharesCodec",
+        "lengths": "multispin_env.envs.rounds.encodings:LengthsCodec",
     },
 )
 
-ORDER_ENCODINGS: Registry[Any] = Registry(
-    "action of orders",
+CONTINUOUS_ENCODINGS: Registry[Any] = Registry(
+    "action without the barrier",
     {
-        "residual": "multispin_env.envs.continuous.encodings.residual:ResidualOrders",
-        "plain": "multispin_env.envs.continuous.encodings.plain:PlainOrders",
-        "full": "multispin_env.envs.continuous.encodings.full:FullOrders",
-        "tuned": "multispin_env.envs.continuous.encodings.tuned:TunedOrders",
+        "residual": "multispin_env.envs.continuous.encodings:ContinuousResidualCodec",
+        "plain": "multispin_env.envs.continuous.encodings:PlainCodec",
+        "full": "multispin_env.envs.continuous.encodings:FullCodec",
+        "tuned": "multispin_env.envs.continuous.encodings:TunedCodec",
     },
 )
 

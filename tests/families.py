@@ -8,14 +8,11 @@ VARIANTS = {env_id: ms.ENVIRONMENTS.load(env_id) for env_id in ms.ENVIRONMENTS.n
 ROUNDS = tuple(env_id for env_id, variant in VARIANTS.items() if issubclass(variant, RoundsVariant))
 """Those in which everybody waits for everybody."""
 
-SLOPING = tuple(env_id for env_id, variant in VARIANTS.items() if variant.has_slopes)
+SLOPING = tuple(env_id for env_id, variant in VARIANTS.items() if variant().learning.slopes)
 """Those whose rewards have derivatives."""
 
-DRAWN = tuple(env_id for env_id, variant in VARIANTS.items() if variant.renderers)
-"""Those that can be seen."""
-
-REWARDED = tuple((env_id, reward) for env_id, variant in VARIANTS.items() for reward in variant.rewards)
+REWARDED = tuple((env_id, reward) for env_id, variant in VARIANTS.items() for reward in variant().learning.rewards)
 """Environments with each of their rewards."""
 
-ENCODED = tuple((env_id, name) for env_id, variant in VARIANTS.items() for name in variant.encodings.names())
+ENCODED = tuple((env_id, name) for env_id, variant in VARIANTS.items() for name in variant.family.encodings.names())
 """Environments with each of their encodings."""

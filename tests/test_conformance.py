@@ -20,9 +20,9 @@ from multispin_env.commands.main import main as multispin
 from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.controllers.estimators.base import Estimator
-from multispin_env.envs.continuous.encodings.plain import PlainOrders
-from multispin_env.envs.rounds.encodings.shares import SharesCodec
-from multispin_env.envs.rounds.objectives import Goodput
+from multispin_env.envs.continuous.encodings import PlainCodec
+from multispin_env.envs.objectives import Goodput
+from multispin_env.envs.rounds.encodings import SharesCodec
 from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.contenders import contenders_of
@@ -30,7 +30,7 @@ from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance.by_task import ByTask
 from multispin_env.physics.arrivals.gaps import GapArrivals
 from multispin_env.physics.channels import Independent
-from multispin_env.registry import ENCODINGS, MODIFIERS, ORDER_ENCODINGS, SYSTEMS
+from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, MODIFIERS, SYSTEMS
 from multispin_env.reproduce.figure import FigureSpec
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
@@ -108,7 +108,7 @@ class Mirrored(SharesCodec):
         return -super().length_slope(length)
 
 
-class Turned(PlainOrders):
+class Turned(PlainCodec):
     """Column 0 turned round."""
 
     def real_length(self, column):
@@ -195,7 +195,7 @@ OUTSIDE = {
     "controller": (ms.CONTROLLERS, Shortest),
     "controller without the barrier": (ms.CONTROLLERS, Everybody),
     "encoding": (ENCODINGS, Mirrored),
-    "decision encoding": (ORDER_ENCODINGS, Turned),
+    "decision encoding": (CONTINUOUS_ENCODINGS, Turned),
     "modifier": (MODIFIERS, Stubborn),
     "system": (SYSTEMS, half_p2p),
     "agent": (AGENTS, Learner()),
@@ -299,7 +299,7 @@ def test_encodings(name):
     assert play(action=name)["goodput"] > 0.0
 
 
-@pytest.mark.parametrize("name", with_mine(ORDER_ENCODINGS))
+@pytest.mark.parametrize("name", with_mine(CONTINUOUS_ENCODINGS))
 def test_encodings_of_orders(name):
     assert play(WITHOUT, action=name)["token_goodput"] > 0.0
 
@@ -320,7 +320,7 @@ def test_modifiers(name):
 @pytest.mark.parametrize("env_id", [*ms.ENVIRONMENTS.names(), "Mine/Doubled-v0"])
 def test_environments(env_id):
     check_env(gym.make(env_id, num_users=3).unwrapped, skip_render_check=True)
-    told = ms.ENVIRONMENTS.load(env_id).told
+    told = ms.ENVIRONMENTS.load(env_id)().comparison.info
     assert play(env_id)[told.time] > 0.0
     env = make_episode_env(env_id, 2, "llama2", {"num_users": 3, "max_episode_steps": 2})
     names = contenders_of(env.unwrapped.settings)

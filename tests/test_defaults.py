@@ -23,11 +23,10 @@ CHANNEL, VARIANTS = f"{CONTROLLERS}.estimators.channel:ChannelEstimator", "multi
 ALGORITHM1, OPTIMAL = f"{CONTROLLERS}.rounds.algorithm1:Algorithm1", f"{CONTROLLERS}.rounds.optimal:Optimal"
 SOLVER = "multispin_env.solver"
 BY_REQUEST, RULE = f"{ACCEPTANCE}.by_request:ByRequest", f"{SOLVER}.rule"
-ACTIONS, OBSERVATIONS = "multispin_env.envs.rounds.actions", "multispin_env.envs.rounds.observations"
-ENCODINGS = "multispin_env.envs.rounds.encodings"
+ENCODINGS, OBSERVATIONS = "multispin_env.envs.rounds.encodings", "multispin_env.envs.observations"
 SCENARIO = "multispin_env.scenario:Scenario"
 VECTOR = "multispin_env.envs.vector:MultiSpinVectorEnv"
-REGISTRATION, ENVS = "multispin_env.envs.settings", "multispin_env.envs"
+REGISTRATION = "multispin_env.envs.settings"
 REPLAY, SCORES = f"{ACCEPTANCE}.replay", "multispin_env.evaluation.cases.states"
 
 
@@ -192,16 +191,16 @@ CONSTANTS = [  # place, value, where it is stated, and how
     (f"{SOLVER}.problem:LIGHTEST", 1e-150, "docs/optimum.md", "weights within 1e-150 (less counts as 0)..1e100"),
     (f"{SOLVER}.problem:HEAVIEST", 1e100, "docs/optimum.md", "weights within 1e-150 (less counts as 0)..1e100"),
     (f"{SCORES}:CERTIFICATE", 1e-6, "docs/optimum.md", "certificate 1e-6"),
-    (f"{ACTIONS}:LARGEST_FACTOR", 1e4, "docs/environments.md", "ln f(x) = ln(1e4) sinh(5x)/sinh 5"),
-    (f"{ENCODINGS}.residual:SHARPNESS", 5.0, "docs/environments.md", "ln f(x) = ln(1e4) sinh(5x)/sinh 5"),
+    (f"{ENCODINGS}:LARGEST_FACTOR", 1e4, "docs/environments.md", "ln f(x) = ln(1e4) sinh(5x)/sinh 5"),
+    (f"{ENCODINGS}:SHARPNESS", 5.0, "docs/environments.md", "ln f(x) = ln(1e4) sinh(5x)/sinh 5"),
     (
-        f"{ENVS}.observations:LARGEST_FADE",
+        f"{OBSERVATIONS}:LARGEST_FADE",
         64.0,
         f"{OBSERVATIONS}:ObservationCodec",
         "which is r at H = 64 H̄",
     ),
     (
-        f"{ENVS}.observations:LARGEST_FADE",
+        f"{OBSERVATIONS}:LARGEST_FADE",
         64.0,
         f"{VARIANTS}.heterogeneous:Heterogeneous",
         "is 64 times the largest mean",

@@ -4,8 +4,8 @@ import multispin_env as ms
 from multispin_env import registry
 from multispin_env.controllers.estimators.base import Estimator
 from multispin_env.controllers.rounds.systems import SYSTEMS
-from multispin_env.envs.continuous.actions import ORDER_ENCODINGS, OrderCodec
-from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
+from multispin_env.envs.continuous.encodings import CONTINUOUS_ENCODINGS, ContinuousCodec
+from multispin_env.envs.rounds.encodings import ENCODINGS, RoundsCodec
 from multispin_env.envs.settings import Variant
 from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.arrivals.base import Arrivals
@@ -38,8 +38,8 @@ KINDS = [
     (ms.MODIFIERS, derived(ms.Modifier)),
     (ms.ESTIMATORS, derived(Estimator)),
     (SYSTEMS, callable),
-    (ENCODINGS, derived(ActionCodec)),
-    (ORDER_ENCODINGS, derived(OrderCodec)),
+    (ENCODINGS, derived(RoundsCodec)),
+    (CONTINUOUS_ENCODINGS, derived(ContinuousCodec)),
     (ms.ENVIRONMENTS, derived(Variant)),
     (ms.FIGURES, of(FigureSpec)),
 ]

@@ -12,9 +12,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
-from multispin_env.envs.continuous.serving_observations import SLACK
-from multispin_env.envs.continuous.serving_observations import TOKENS as ANSWER
-from multispin_env.envs.observations import ROUNDS, SHARED, TOKENS
+from multispin_env.envs.observations import ROUNDS, SHARED, SLACK, TOKENS
 
 SMALLEST_CHANNEL = 1e-3
 """Added before the logarithm of a relative spectral efficiency."""
@@ -65,7 +63,7 @@ def _last_round(drafted: th.Tensor, accepted: th.Tensor, age: th.Tensor) -> list
 def _pace(due: th.Tensor, wanted: th.Tensor) -> list[th.Tensor]:
     """The time until the last token is due, and so much of it for each token still wanted, in pieces of order one."""
     left = SLACK * due / (1.0 - due.abs()).clamp(min=1e-6)  # in verifications
-    each = left / _count(wanted, ANSWER).clamp(min=1.0)
+    each = left / _count(wanted, TOKENS).clamp(min=1.0)
     return [due, each / (each.abs() + 1.0)]
 
 
@@ -83,7 +81,7 @@ FEATURES = (
     Feature(("ready",), lambda x: [2.0 * x]),
     Feature(("cycle",), lambda x: [2.0 * x - 1.0]),
     Feature(("aim",), lambda x: [4.0 * x]),
-    Feature(("wanted",), lambda x: [2.0 * x, 0.5 * th.log1p(_count(x, ANSWER)) - 1.0]),
+    Feature(("wanted",), lambda x: [2.0 * x, 0.5 * th.log1p(_count(x, TOKENS)) - 1.0]),
     Feature(("answer",), lambda x: [2.0 * x]),
     Feature(("prompt",), lambda x: [x]),
     Feature(("waited",), lambda x: [x]),

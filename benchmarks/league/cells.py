@@ -129,7 +129,7 @@ class Contest:
         variant = ENVIRONMENTS.load(self.env)
         chosen = {
             "action": self.action or ENCODINGS.get(self.env, ENCODING),
-            "reward": variant.rewards[0],
+            "reward": variant().learning.rewards[0],
             "optimum": False,
         }
         others = own_arguments(variant) | {"num_users": self.num_users} | parse_settings(self._settings)
@@ -260,7 +260,7 @@ class Others:
         values = {name: cases.values(name) for name in listed(cases)}
         bounds = bounds_of(cases) if isinstance(cases, Episodes) else None
         known = values if bounds is None else values | {BOUND: bounds}
-        baseline = self.contest.settings.variant.baseline  # where something is hidden, with an estimator
+        baseline = self.contest.settings.variant.comparison.baseline  # where something is hidden, with an estimator
         content = {
             "metric": cases.metric,
             "cases": cases.noun,

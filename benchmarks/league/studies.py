@@ -47,7 +47,7 @@ def _at(env_id: str, scenario: Scenario, size: int | None) -> Content:
     here = agent.on(scenario)
     cases = held_out(env_id, here.settings, size or SIZES[cases_of(here.settings)])
     plug_in = agent.score["score"]["best_plug_in"]["name"]
-    floor, top = cases.values(here.settings.variant.baseline), cases.values(cases.reference)
+    floor, top = cases.values(here.settings.variant.comparison.baseline), cases.values(cases.reference)
     weights = weights_of(cases.size, np.random.default_rng(BOOTSTRAP_SEED))
     even = np.full(cases.size, 1.0 / cases.size)
     own, other = (Performance(cases.values(contender)[None], floor, top) for contender in (here, plug_in))

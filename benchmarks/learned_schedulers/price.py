@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.learned_schedulers.recording import Record, record
 from benchmarks.learned_schedulers.subjects import AGENT, Learned, System
-from multispin_env.envs.continuous.objectives import TokensMinusTime
+from multispin_env.envs.objectives import TokensMinusTime
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.table import aligned

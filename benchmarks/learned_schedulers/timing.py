@@ -16,7 +16,7 @@ from agents.policies.deterministic import Deterministic
 from agents.policies.network import TorchNetwork
 from benchmarks.learned_schedulers.subjects import AGENT, PRESETS, Learned, System
 from multispin_env.controllers.factory import make_controller
-from multispin_env.envs.engine import Observation
+from multispin_env.envs.observations import Observation
 from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.exported import ONNX, POLICY, describe, load_policy
 from multispin_env.evaluation.policy import Policy

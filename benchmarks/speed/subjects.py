@@ -70,7 +70,8 @@ def drawn_actions(env: Any) -> list[Any]:
     """Random actions; where they can drop requests, they don't, since it would leave little to serve."""
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(DRAWN)]
-    if getattr(getattr(env.unwrapped, "variant", None), "drops", False):
+    settings = getattr(env.unwrapped, "settings", None)
+    if settings is not None and getattr(settings.actions, "drops", False):
         for action in actions:
             action[..., -1] = -1.0
     return actions

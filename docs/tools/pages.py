@@ -16,7 +16,7 @@ from multispin_env.commands.main import main
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.settings import MAX_EPISODE_STEPS
 from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.registry import ENCODINGS, FIGURES, ORDER_ENCODINGS, Registry
+from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, FIGURES, Registry
 
 ROUNDS = 8
 SECONDS = 8
@@ -49,18 +49,18 @@ def _environment(env_id: str, stage: Path, animations: bool) -> Page:
     variant = ms.ENVIRONMENTS.load(env_id)
     summary, _, rest = variant.page().partition("\n")
     picture = ""
-    if animations and variant.renderers:
+    if animations:
         name = f"{slug(env_id)}.gif"
         folder = stage / "environments" / "images"
         folder.mkdir(parents=True, exist_ok=True)
         command = animate(env_id, folder / name)
-        length = f"{ROUNDS} rounds" if variant.max_episode_steps else f"{SECONDS} s"
+        length = f"{ROUNDS} rounds" if variant.family.max_episode_steps else f"{SECONDS} s"
         picture = (
             f"![{length} of {env_id}](images/{name})\n\n"
             f"The best that is known beside another, on the same {length}; [watching](../watch.md) says what "
             f"is in the picture.\n\n```bash\n{command}\n```"
         )
-    scores, span = scores_of(env_id), variant().span(MAX_EPISODE_STEPS)
+    scores, span = scores_of(env_id), variant().comparison.span(MAX_EPISODE_STEPS)
     text = f"""# {env_id}
 
 {summary}
@@ -107,7 +107,7 @@ def animate(env_id: str, path: Path) -> str:
     other = next(name for name in episodes.contenders if ContenderName.parse(name) != ContenderName.parse(reference))
     options = ["--env", env_id, "--controller", reference, "--beside", other]
     options += ["--num-users", str(USERS)]
-    if ms.ENVIRONMENTS.load(env_id).max_episode_steps:
+    if ms.ENVIRONMENTS.load(env_id).family.max_episode_steps:
         options += ["--rounds", str(ROUNDS), "--set", "reward=sampled"]
     else:
         options += ["--set", "reward=sampled", f"horizon={SECONDS}"]
@@ -120,7 +120,7 @@ def animate(env_id: str, path: Path) -> str:
 TABLES: dict[str, Registry[Any]] = {
     **{name: value for name in ms.__all__ if isinstance(value := getattr(ms, name), Registry)},
     "registry.ENCODINGS": ENCODINGS,
-    "registry.ORDER_ENCODINGS": ORDER_ENCODINGS,
+    "registry.CONTINUOUS_ENCODINGS": CONTINUOUS_ENCODINGS,
     "registry.FIGURES": FIGURES,
 }
 

@@ -15,7 +15,7 @@ from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import SLOW
 from multispin_env.evaluation.entries import with_reference
 from multispin_env.evaluation.ledger import Ledger
-from multispin_env.evaluation.public import EPISODES, Comparison, chosen_metric, compared
+from multispin_env.evaluation.public import EPISODES, ComparisonTable, chosen_metric, compared
 from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.evaluation.table import to_csv, to_json
 from multispin_env.executors.base import Executor
@@ -102,7 +102,7 @@ def ledgers_of(cases: Episodes, names: Sequence[str], executor: Executor) -> dic
     return {name: found[name] for name in names}
 
 
-def about(cases: Episodes, options: argparse.Namespace, found: Comparison) -> dict[str, Any]:
+def about(cases: Episodes, options: argparse.Namespace, found: ComparisonTable) -> dict[str, Any]:
     """What a table is about, for its JSON file."""
     versions = {name: version(name) for name in ("multispin_env", "gymnasium", "numpy", "scipy")}
     chosen = {"metric": found.metric, "reference": found.reference}

@@ -13,7 +13,7 @@ from multispin_env.checks import check_real
 from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.envs.rendering.renderers import Film, Frame
 from multispin_env.envs.rendering.window import Window, require_display
-from multispin_env.evaluation.contenders import native, reference_of
+from multispin_env.evaluation.contenders import native
 from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.files import replacing
 from multispin_env.terminal.arguments import (
@@ -62,8 +62,11 @@ def _film(options: argparse.Namespace, progress: Progress) -> Film:
 
     env, episodes = make({}), []
     settings = native(env).settings
-    for name in (options.controller or reference_of(settings), options.beside or settings.variant.baseline):
-        length = "" if settings.variant.max_episode_steps is None else f"{options.rounds} rounds of "
+    for name in (
+        options.controller or settings.variant.comparison.reference,
+        options.beside or settings.variant.comparison.baseline,
+    ):
+        length = "" if settings.variant.family.max_episode_steps is None else f"{options.rounds} rounds of "
         progress.begin(f"playing {length}{name}")
         episodes.append(watch(suited_env(env, name, make), name, options.seed))
     return film_of(env, *episodes)

@@ -1,7 +1,10 @@
-"""Actions in [-1, 1], one row for each user: their space, their checks, and lengths on a logarithmic scale."""
+"""Encodings of actions in both families: numbers in [-1, 1], one row for each user, and what they decide.
+
+Column 0 is the draft length. A family's encodings are in its ``encodings.py``.
+"""
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +21,8 @@ EDGE = 1e-6
 
 
 @dataclass(frozen=True)
-class BoxCodec:
-    """Base of the encodings of every family.
+class ActionCodec(ABC):
+    """Base of the encodings of both families.
 
     Parameters
     ----------
@@ -33,6 +36,30 @@ class BoxCodec:
     @abstractmethod
     def columns(self) -> int:
         """Numbers for each user."""
+
+    @abstractmethod
+    def decode(self, action: NDArray[Any], state: Any) -> Any:
+        """Decision (..., K) of an action (..., K, columns) in a state (..., K).
+
+        Raises
+        ------
+        ValueError
+            For NaN, or an entry outside [-1, 1]; shapes are for `check_shape`.
+        """
+
+    @abstractmethod
+    def encode(self, decision: Any, state: Any) -> NDArray[np.float32]:
+        """Action (..., K, columns) that decodes to this decision (..., K) in this state, as far as it can say.
+
+        Raises
+        ------
+        ValueError
+            For a bad decision, or one that the environment does not allow.
+        """
+
+    @abstractmethod
+    def checked_state(self, state: Any) -> Any:
+        """States (..., K) as arrays; ``ValueError`` for bad ones."""
 
     @property
     def space(self) -> spaces.Box:
@@ -69,12 +96,16 @@ class BoxCodec:
         if np.shape(action) != wanted:
             raise ValueError(f"action: expected shape {wanted}, got {np.shape(action)}")
 
-    def checked(self, action: NDArray[Any], shape: tuple[int, ...]) -> FloatArray:
-        """Actions (*shape, columns) as float64; ``ValueError`` for a wrong shape, NaN or an entry outside [-1, 1]."""
-        self.check_shape(action, *shape)
+    def checked(self, action: NDArray[Any]) -> FloatArray:
+        """Actions (..., K, columns) as float64; ``ValueError`` for NaN or an entry outside [-1, 1]."""
         x = np.asarray(action, dtype=np.float64)
         few = action if getattr(action, "dtype", None) == np.float32 else x  # half the bytes to look through
         if not np.maximum.reduce(np.abs(few), None, initial=0.0) <= 1.0:  # also for NaN
             require("action", x, np.abs(x) <= 1.0 + EDGE, "numbers in [-1, 1]")
             x = np.clip(x, -1.0, 1.0)
         return x
+
+
+def columns_stacked(columns: list[FloatArray]) -> NDArray[np.float32]:
+    """Action of its columns, (..., K) each, cut to [-1, 1]."""
+    return np.clip(np.stack(columns, -1), -1.0, 1.0).astype(np.float32)

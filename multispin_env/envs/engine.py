@@ -1,20 +1,21 @@
-"""What the shells know of whatever they step: an engine of n copies, and what it is made of.
+"""Engine of n copies: codecs, streams, and copies that start anew. A single environment is an engine of one copy.
 
-Each family of environments has its own.
+Each family derives its own.
 """
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
+from multispin_env.envs.codec import ActionCodec
+from multispin_env.envs.objectives import Objective
+from multispin_env.envs.observations import SHARED, Observation, ObservationCodec
 
-Observation = dict[str, NDArray[np.float32]]
-"""Arrays by entry: (...) of one copy, (n, ...) of all."""
+ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -27,153 +28,146 @@ class Step:
     truncated: BoolArray  # (n,) whether the engine cuts it off; shells count steps besides
     duration: FloatArray  # (n,) s
     info: dict[str, NDArray[Any]]  # arrays (n,) and (n, K)
+    decision: Any  # (n, K)
+    outcome: Any  # (n, ...)
 
 
-class Actions(Protocol):
-    """Codec between actions in [-1, 1] and what is decided."""
+class Counts:
+    """Tokens drafted and accepted, of n copies: in the last step, and since the present request began.
 
-    @property
-    def columns(self) -> int:
-        """Numbers of an action for each user."""
-        ...
+    Parameters
+    ----------
+    num_copies, num_users
+        n and K.
+    """
 
-    @property
-    def space(self) -> spaces.Box:
-        """Action space of one copy, (K, columns)."""
-        ...
+    def __init__(self, num_copies: int, num_users: int) -> None:
+        nothing = np.zeros((num_copies, num_users), dtype=np.int64)
+        names = ("drafted", "accepted", "age", "hits", "misses")
+        self.fields: dict[str, IntArray] = dict.fromkeys(names, nothing)
+        """Fields of `Observed`, arrays (n, K), replaced by every step."""
 
-    def check_shape(self, action: NDArray[Any], *batch_and_users: int) -> None:
-        """``ValueError`` unless the action has the shape (..., K, columns)."""
-        ...
+    def reset(self, rows: Rows) -> None:
+        """Forget the past of these rows."""
+        for name, array in self.fields.items():
+            self.fields[name] = replaced(array, rows, np.zeros_like(array[rows]))
 
-    def decode(self, action: NDArray[Any], state: Any) -> Any:
-        """What actions (..., K, columns) mean in states (..., K); ``ValueError`` for bad actions."""
-        ...
+    def advance(self, drafted: IntArray, accepted: IntArray, new: BoolArray, verified: BoolArray | bool = True) -> None:
+        """Count a step, arrays (n, K).
 
-    def encode(self, decision: Any, state: Any) -> NDArray[np.float32]:
-        """Actions (..., K, columns) that decode to decisions (..., K) in these states."""
-        ...
-
-
-class Observations(Protocol):
-    """Codec between what is seen, in physical units, and observations."""
-
-    @property
-    def space(self) -> spaces.Dict:
-        """Observation space of one copy."""
-        ...
-
-    def encode(self, observed: Any) -> Observation:
-        """Observations of what is seen."""
-        ...
-
-    def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> Any:
-        """What observations show."""
-        ...
-
-
-class Aim(Protocol):
-    """What steps are rewarded for."""
-
-    @property
-    def metric(self) -> str:
-        """Name of what whole episodes are compared by, one of `multispin_env.evaluation.comparison.METRICS`."""
-        ...
-
-    @property
-    def remembered_rounds(self) -> float:
-        """Steps over which the past counts for the reward; 1 where each counts by itself."""
-        ...
+        Parameters
+        ----------
+        drafted, accepted
+            Tokens.
+        new
+            Devices whose request is another one behind the step, so that nothing counts.
+        verified
+            Devices that were in the step; by default all.
+        """
+        old, same = self.fields, ~new
+        self.fields = {
+            "drafted": drafted,
+            "accepted": accepted,
+            "age": same * (old["age"] + verified),
+            "hits": same * (old["hits"] + accepted),
+            "misses": same * (old["misses"] + (accepted < drafted)),
+        }
 
 
-class Renderer(Protocol):
-    """What draws or shows steps."""
+class Engine(ABC):
+    """Base: n copies of one environment, with actions and observations as arrays (n, ...).
 
-    def begin(self, copies: IntArray = ...) -> None:
-        """Take in that these copies were reset."""
-        ...
+    A subclass sets ``_core``, which steps the copies, and has the methods below. It keeps `planned` true.
 
-    def add(self, step: Any, over: BoolArray | None = None) -> None:
-        """Take in a step; copies that are ``over`` began anew."""
-        ...
+    Parameters
+    ----------
+    actions, observations
+        Codecs.
+    objective
+        What steps are rewarded for.
+    num_copies
+        n.
+    """
 
-    def view(self, copy: int = 0) -> Any:
-        """What there is to show of a copy."""
-        ...
+    planned: Any
+    """State that actions are decoded with, arrays (n, K)."""
+    _core: Any
 
-    def frame(self, copy: int = 0) -> NDArray[np.uint8] | None:
-        """Picture of a copy's last step."""
-        ...
-
-    def close(self) -> None:
-        """Close what is open."""
-        ...
-
-
-MakeRenderer = Callable[[Any, int], Renderer]
-"""Settings of an environment and the number of its copies to what draws or shows them."""
-
-
-class Engine(Protocol):
-    """n copies of one environment. A single environment is an engine of one copy."""
-
-    @property
-    def actions(self) -> Actions:
-        """Codec of actions."""
-        ...
-
-    @property
-    def objective(self) -> Aim:
-        """What steps are rewarded for."""
-        ...
-
-    @property
-    def action_space(self) -> spaces.Box:
-        """Action space of one copy."""
-        ...
-
-    @property
-    def observation_space(self) -> spaces.Dict:
-        """Observation space of one copy."""
-        ...
+    def __init__(
+        self, actions: ActionCodec, observations: ObservationCodec, objective: Objective, num_copies: int
+    ) -> None:
+        self.scenario = actions.scenario
+        self.actions: Any = actions
+        self.observations = observations
+        self.objective = objective
+        self.num_copies = num_copies
+        self._never = np.zeros(num_copies, dtype=bool)
+        self._entries = [(key, entry.field) for key, entry in observations.entries.items()]
+        self._seen: dict[str, tuple[Any, Any]] = dict.fromkeys(observations.space, (None, None))
+        """The field and the entry made of it, in the order of the space; ``shared`` is made of none."""
 
     @property
     def state(self) -> Any:
         """What prices the next action, arrays (n, K)."""
-        ...
+        return self._core.state
 
     @property
+    @abstractmethod
     def observed(self) -> Any:
         """What plug-ins may know of it, arrays (n, K)."""
-        ...
+
+    @abstractmethod
+    def _play(self, decision: Any, over: BoolArray | None) -> Step:
+        """Play what was decided (n, K); copies that are ``over`` (n,) start anew instead."""
+
+    @abstractmethod
+    def _forget(self, rows: Rows) -> None:
+        """Forget the past of these copies."""
+
+    @abstractmethod
+    def _look(self) -> dict[str, NDArray[Any]]:
+        """Renew what may be known, and `planned`; returns fields of the entries, arrays (n, K), shown or not."""
 
     def seed(self, copy: int, generator: np.random.Generator) -> None:
         """Give a copy fresh random streams, spawned from ``generator``."""
-        ...
+        self._core.seed(copy, generator)
 
     def reset(self, copies: IntArray | None = None) -> Observation:
         """Start new episodes in some copies (default all); returns the observation of all, to be read only."""
-        ...
+        self._core.reset(copies)
+        self._forget(ALL if copies is None else copies)
+        return self._observe()
 
     def step(self, action: NDArray[Any], over: BoolArray | None = None) -> Step:
-        """Play actions (n, ...); a bad action raises and changes nothing.
+        """Play actions (n, K, columns). A bad entry raises and changes nothing.
 
-        Copies that are ``over`` (n,) start a new episode instead: their action is not read, reward and info are 0.
+        Parameters
+        ----------
+        action
+            In [-1, 1].
+        over
+            Copies (n,) that start a new episode instead: their action is not read, their reward and info are 0.
         """
-        ...
-
-    def encode(self, decision: Any, copy: int | None = None) -> NDArray[np.float32]:
-        """Return the actions that decode to decisions of all copies, or the action of one copy."""
-        ...
-
-    def decode(self, action: NDArray[Any], copy: int | None = None) -> Any:
-        """Return the decisions that actions of all copies mean now, or the action of one copy."""
-        ...
-
-    def decode_observation(self, observation: Observation) -> Any:
-        """Return what observations show, in physical units."""
-        ...
+        if over is None or not np.count_nonzero(over):
+            return self._play(self.actions.decode(action, self.planned), None)
+        read = np.array(action)
+        read[over] = 0
+        step = self._play(self.actions.decode(read, self.planned), over)
+        for array in (step.reward, step.duration, *step.info.values()):
+            array[over] = 0
+        return step
 
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
-        """Derivatives of the next reward by actions; ``ValueError`` where it has none."""
-        ...
+        """Derivatives of the next reward by actions, as in the shell; ``ValueError`` where it has none."""
+        raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got one without")
+
+    def _observe(self) -> Observation:
+        """Entries that are shown; those whose field has not been replaced since are the same arrays again."""
+        fields, seen = self._look(), self._seen
+        for key, name in self._entries:
+            field = fields[name]
+            if seen[key][0] is not field:
+                seen[key] = field, self.observations.encode_entry(key, field)
+        if self.observations.shared.changing or seen[SHARED][1] is None:
+            seen[SHARED] = None, self.observations.encode_shared(self.planned)
+        return {key: entry for key, (_, entry) in seen.items()}

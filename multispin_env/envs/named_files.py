@@ -2,7 +2,7 @@
 
 import filecmp
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,21 @@ from multispin_env.envs.settings import Variant
 from multispin_env.files import beside
 
 
+def file_names(variant: type[Variant] | Variant) -> dict[str, str]:
+    """Arguments that may be paths, each with the name that its file has beside a configuration."""
+    return {entry.name: entry.metadata["file"] for entry in fields(variant) if "file" in entry.metadata}
+
+
 def named_files(variant: type[Variant], arguments: Mapping[str, Any]) -> dict[str, Path]:
     """Paths of the files that arguments name, each by the name that its copy has beside a configuration."""
-    given = {name: arguments.get(name) for name in variant.files}
-    return {variant.files[name]: Path(value) for name, value in given.items() if isinstance(value, str | PathLike)}
+    given = {copy: arguments.get(name) for name, copy in file_names(variant).items()}
+    return {copy: Path(value) for copy, value in given.items() if isinstance(value, str | PathLike)}
 
 
 def saved_arguments(variant: type[Variant], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments as a configuration holds them: names of the copies beside it instead of paths of this machine."""
-    copies = {name: copy for name, copy in variant.files.items() if isinstance(arguments.get(name), str | PathLike)}
+    names = file_names(variant)
+    copies = {name: copy for name, copy in names.items() if isinstance(arguments.get(name), str | PathLike)}
     return {**arguments, **copies}
 
 
@@ -47,7 +53,7 @@ def loaded_arguments(
     if not isinstance(arguments, Mapping):
         raise ValueError(f"arguments: expected a table of names and values, got {shown(arguments)}")
     loaded = dict(arguments)
-    for name in variant.files:
+    for name in file_names(variant):
         if loaded.get(name) is None:
             continue
         path = beside(folder, loaded[name])
@@ -60,7 +66,7 @@ def loaded_arguments(
 
 def with_same_files(variant: Variant, other: Variant) -> Variant:
     """A variant with the paths of another, as long as the same bytes are there."""
-    paths = {name: (getattr(variant, name), getattr(other, name, None)) for name in variant.files}
+    paths = {name: (getattr(variant, name), getattr(other, name, None)) for name in file_names(variant)}
     return replace(variant, **{name: theirs for name, (own, theirs) in paths.items() if _same(own, theirs)})
 
 

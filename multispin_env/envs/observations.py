@@ -1,18 +1,24 @@
-"""What observations of every family have in common: entries, their scales, and what pages say of them."""
+"""Observations of both families: the table of their entries, and the codec that scales them to order one and back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.engine import Observation
-from multispin_env.physics.uplink import channel_gain, spectral_efficiency
+from multispin_env.controllers.estimators.filter import Filter
+from multispin_env.physics.continuous.types import ContinuousObserved, ContinuousState, Demand, Phase
+from multispin_env.physics.types import Observed, SystemState
+from multispin_env.physics.uplink import channel_gain, full_share_token_time, spectral_efficiency
 from multispin_env.scenario import Scenario
+
+Observation = dict[str, NDArray[np.float32]]
+"""Arrays by entry: (...) of one copy, (n, ...) of all."""
 
 LARGEST_FADE = 64.0
 """H / H̄ never exceeds it: the largest standard exponential that NumPy can draw is below 45."""
@@ -26,146 +32,391 @@ ROUNDING = 1e-6
 SHARED = "shared"
 """Entry of what all users share."""
 
-ROUNDS = 16.0
-"""Age of a request, and refusals, that count as one half."""
+ROUNDS, TOKENS = 16.0, 64.0
+"""Steps of a request, and tokens of one, that count as one half."""
 
-TOKENS = 64.0
-"""Accepted tokens of a request that count as one half."""
+PROMPT, REQUESTS, BATCHES = 256.0, 4.0, 4.0
+"""The same of prompt tokens, of requests that wait, and of batches from the next to the aim."""
+
+SLACK = 16.0
+"""Verifications of all, T_ver each, after which a time until something is due counts as one half."""
 
 MIDDLE = 4
 """Draft length at which ``shared`` also says how long a pass takes, where that depends on it."""
 
+NEARLY_ONE = 1.0 - 2.0**-24
+"""The largest float32 below 1; more is for ever."""
 
-@dataclass(frozen=True)
-class Words:
-    """What the pages of environments say of an entry, beside its range."""
-
-    symbol: str
-    meaning: str
-    unit: str  # before scaling
-    shape: str = "(K,)"
+TINY = 1e-300
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of the observation: a field of what is seen, scaled to order one, and back."""
+    """One entry: a field of what is seen, scaled to order one and back, and what pages say of it."""
 
-    field: str
-    words: Words
+    field: str  # of `fields_of`
+    symbol: str
+    meaning: str
+    unit: str  # before scaling
     bounds: Callable[[Any], tuple[float, float]]
     encode: Callable[[Any, NDArray[Any]], NDArray[Any]]
     decode: Callable[[Any, FloatArray], NDArray[Any]]
     numbers: Callable[[Any], int] = lambda codec: 1  # of each user, one user behind the other
+    shape: str = "(K,)"
 
 
-def efficiency_entry(field: str, symbol: str, meaning: str) -> Entry:
+def _unit(codec: Any) -> tuple[float, float]:
+    return 0.0, 1.0
+
+
+def _both_signs(codec: Any) -> tuple[float, float]:
+    return -1.0, 1.0
+
+
+def _efficiency(field: str, symbol: str, meaning: str) -> Entry:
     """Spectral efficiency over r̄."""
     return Entry(
         field,
-        Words(symbol, meaning, "bit/s/Hz"),
+        symbol,
+        meaning,
+        "bit/s/Hz",
         lambda codec: (0.0, codec.best_channel),
         lambda codec, x: x / codec.reference_efficiency,
         lambda codec, x: x * codec.reference_efficiency,
     )
 
 
-DEVICE_ENTRIES = {
-    "compute": Entry(
-        "draft_time",
-        Words("T_k / T̄", "draft time of a token", "s/token"),
-        lambda codec: (1.0 - codec.spread, 1.0 + codec.spread),
-        lambda codec, x: x / codec.scenario.mean_draft_time,
-        lambda codec, x: x * codec.scenario.mean_draft_time,
-    ),
-    "channel": efficiency_entry("spectral_efficiency", "r_k / r̄", "spectral efficiency"),
-    "acceptance": Entry(
-        "acceptance_rate",
-        Words("α_k", "acceptance rate", "1"),
-        lambda codec: (0.0, 1.0),
-        lambda codec, x: x,
-        lambda codec, x: x,
-    ),
-}
-"""What is known of a device where nothing is hidden."""
-
-MEAN_CHANNEL = Entry(
-    "mean_gain",
-    Words("r(H̄_k) / r̄", "spectral efficiency at the mean gain H̄_k", "bit/s/Hz"),
-    lambda codec: (0.0, codec.best_channel),
-    lambda codec, x: spectral_efficiency(codec.scenario, x) / codec.reference_efficiency,
-    lambda codec, x: channel_gain(codec.scenario, x * codec.reference_efficiency),
-)
-"""What is known of a channel whose reports are old."""
-
-
-def past_entries(step: str) -> dict[str, Entry]:
-    """What is seen of acceptance where it is hidden: the task, and counts of the steps of a family.
-
-    Parameters
-    ----------
-    step
-        What a step is: ``"round"`` or ``"verification"``.
-    """
-    return {
-        "task": Entry(
-            "task",
-            Words("0 or 1", "for each user a 1 at its task", "1", "(K · tasks,)"),
-            lambda codec: (0.0, 1.0),
-            lambda codec, x: (np.arange(codec.num_tasks) == x[..., None]).reshape(*x.shape[:-1], -1),
-            lambda codec, x: x.reshape(*x.shape[:-1], -1, codec.num_tasks).argmax(-1),
-            lambda codec: codec.num_tasks,
-        ),
-        "drafted": Entry("drafted", **_tokens(f"tokens drafted in the last {step}")),
-        "accepted": Entry("accepted", **_tokens("of these accepted")),
-        "age": Entry("age", **_saturating(ROUNDS, f"{step}s since the request began", f"{step}s")),
-        "hits": Entry("hits", **_saturating(TOKENS, "tokens accepted since then", "tokens")),
-        "misses": Entry(
-            "misses", **_saturating(ROUNDS, f"{step}s since then in which a token was refused", f"{step}s")
-        ),
-    }
-
-
-def _saturating(scale: float, meaning: str, unit: str) -> dict[str, Any]:
-    """x / (x + scale), for whole numbers x ≥ 0 without a largest one; exact up to 500 times ``scale``."""
-    return {
-        "words": Words(f"x / (x + {scale:g})", f"x = {meaning}", unit),
-        "bounds": lambda codec: (0.0, 1.0),
-        "encode": lambda codec, x: x / (x + scale),
-        "decode": lambda codec, x: np.rint(scale * x / (1.0 - x)).astype(np.int64),
-    }
-
-
-def _tokens(meaning: str) -> dict[str, Any]:
+def _tokens(field: str, symbol: str, meaning: str) -> Entry:
     """Tokens of one draft over L_max."""
-    return {
-        "words": Words("x / L_max", f"x = {meaning}", "tokens"),
-        "bounds": lambda codec: (0.0, 1.0),
-        "encode": lambda codec, x: x / codec.scenario.max_draft_length,
-        "decode": lambda codec, x: np.rint(x * codec.scenario.max_draft_length).astype(np.int64),
+    return Entry(
+        field,
+        symbol,
+        meaning,
+        "tokens",
+        _unit,
+        lambda codec, x: x / codec.scenario.max_draft_length,
+        lambda codec, x: np.rint(x * codec.scenario.max_draft_length).astype(np.int64),
+    )
+
+
+def _count(field: str, half: float, meaning: str, unit: str) -> Entry:
+    """x / (x + half), for whole numbers x ≥ 0 without a largest one; exact up to 500 times ``half``."""
+    return Entry(
+        field,
+        f"x / (x + {half:g})",
+        f"x = {meaning}",
+        unit,
+        _unit,
+        lambda codec, x: x / (x + half),
+        lambda codec, x: np.rint(half * x / (1.0 - np.minimum(x, NEARLY_ONE))).astype(np.int64),
+    )
+
+
+def _one_hot(field: str, meaning: str, shape: str, size: Callable[[Any], int]) -> Entry:
+    """For each user as many numbers as there are values, with a 1 at its own."""
+    return Entry(
+        field,
+        "0 or 1",
+        f"for each user a 1 at {meaning}",
+        "1",
+        _unit,
+        lambda codec, x: (x[..., None] == np.arange(size(codec))).reshape(*x.shape[:-1], -1),
+        lambda codec, x: x.reshape(*x.shape[:-1], -1, size(codec)).argmax(-1),
+        size,
+        shape,
+    )
+
+
+def _time(field: str, meaning: str) -> Entry:
+    """x / (x + T_ver) of a time x ≥ 0."""
+
+    def decode(codec: Any, x: FloatArray) -> FloatArray:
+        time: FloatArray = codec.scenario.verification_time / (1.0 / np.clip(x, TINY, NEARLY_ONE) - 1.0)
+        return np.where(x > 0.0, time, 0.0)
+
+    def encode(codec: Any, x: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(x / (x + codec.scenario.verification_time))
+
+    return Entry(field, "x / (x + T_ver)", f"x = {meaning}", "s", _unit, encode, decode)
+
+
+def _until(field: str, meaning: str) -> Entry:
+    """x / (|x| + 16 T_ver) of a time x, which may be infinite."""
+
+    def encode(codec: Any, x: NDArray[Any]) -> NDArray[Any]:
+        half = SLACK * codec.scenario.verification_time
+        return np.copysign(1.0 - half / (np.abs(x) + half), x)  # 1 where it is infinite
+
+    def decode(codec: Any, x: FloatArray) -> FloatArray:
+        size = np.minimum(np.abs(x), NEARLY_ONE)
+        time = SLACK * codec.scenario.verification_time * size / (1.0 - size)
+        return np.where(x >= 1.0, np.inf, np.copysign(time, x))
+
+    symbol, words = f"x / (|x| + {SLACK:g} T_ver)", f"x = {meaning}; 1 for no limit"
+    return Entry(field, symbol, words, "s", _both_signs, encode, decode)
+
+
+_PHASE = _one_hot("phase", "free, drafting, uploading or ready", "(K · phases,)", lambda codec: Phase.IDLE)
+_PHASE_OR_IDLE = _one_hot("phase", "free, drafting, uploading, ready or idle", "(K · 5,)", lambda codec: Phase.IDLE + 1)
+
+ENTRIES: Mapping[str, Entry] = MappingProxyType(
+    {
+        # of devices without the barrier
+        "phase": _PHASE,  # a device is never idle where requests are endless
+        # of devices
+        "compute": Entry(
+            "draft_time",
+            "T_k / T̄",
+            "draft time of a token",
+            "s/token",
+            lambda codec: (1.0 - codec.spread, 1.0 + codec.spread),
+            lambda codec, x: x / codec.scenario.mean_draft_time,
+            lambda codec, x: x * codec.scenario.mean_draft_time,
+        ),
+        "channel": _efficiency("spectral_efficiency", "r_k / r̄", "spectral efficiency"),
+        "mean_channel": Entry(
+            "mean_gain",
+            "r(H̄_k) / r̄",
+            "spectral efficiency at the mean gain H̄_k",
+            "bit/s/Hz",
+            lambda codec: (0.0, codec.best_channel),
+            lambda codec, x: spectral_efficiency(codec.scenario, x) / codec.reference_efficiency,
+            lambda codec, x: channel_gain(codec.scenario, x * codec.reference_efficiency),
+        ),
+        "planned_channel": _efficiency(
+            "planned_efficiency", "r / r̄", "r = spectral efficiency that encodings plan with"
+        ),
+        "acceptance": Entry(
+            "acceptance_rate", "α_k", "acceptance rate", "1", _unit, lambda codec, x: x, lambda codec, x: x
+        ),
+        # of acceptance where it is hidden; without the barrier a round is a verification
+        "task": _one_hot("task", "its task", "(K · tasks,)", lambda codec: len(codec.scenario.tasks)),
+        "drafted": _tokens("drafted", "x / L_max", "x = tokens drafted in the last round"),
+        "accepted": _tokens("accepted", "x / L_max", "x = of these accepted"),
+        "age": _count("age", ROUNDS, "rounds since the request began", "rounds"),
+        "hits": _count("hits", TOKENS, "tokens accepted since then", "tokens"),
+        "misses": _count("misses", ROUNDS, "rounds since then in which a token was refused", "rounds"),
+        # of fairness
+        "throughput": Entry(
+            "throughput",
+            "x / (1 + x)",
+            "x = R_k T_ver, R_k = discounted throughput",
+            "tokens/s",
+            _unit,
+            lambda codec, x: x / (x + 1.0 / codec.scenario.verification_time),
+            lambda codec, x: x / (1.0 - x) / codec.scenario.verification_time,
+        ),
+        # of devices without the barrier
+        "draft": _tokens("draft_length", "L_k / L_max", "tokens of the draft under way"),
+        "ready": _time("ready_in", "time until the draft is ready if it has the band alone"),
+        "cycle": _time("cycle_age", "time since the cycle started"),
+        "aim": Entry(
+            "batches_to_aim",
+            f"x / (|x| + {BATCHES:g})",
+            "x = batches from the next one to the one aimed at",
+            "batches",
+            _both_signs,
+            lambda codec, x: x / (np.abs(x) + BATCHES),
+            lambda codec, x: np.rint(BATCHES * x / (1.0 - np.minimum(np.abs(x), NEARLY_ONE))).astype(np.int64),
+        ),
+        # of requests that end
+        "wanted": _count("wanted", TOKENS, "tokens still to come", "tokens"),
+        "answer": _count("output", TOKENS, "tokens of the whole answer", "tokens"),
+        "prompt": _count("prompt", PROMPT, "prompt tokens of the next verification", "tokens"),
+        "waited": _time("waited", "time since the request arrived"),
+        "first_due": _until("first_due_in", "time until the first token is due"),
+        "due": _until("due_in", "time until the last token is due"),
+        "queue": _count("queue", REQUESTS, "requests that wait behind it", "requests"),
     }
+)
+"""Entries beside ``shared``."""
 
+ROUND_STATE = ("compute", "channel", "acceptance")
+"""Entries of rounds where everything is known."""
 
-def in_order(entries: Observation) -> Observation:
-    """An observation in the order of its space, which Gymnasium sorts by name."""
-    return dict(sorted(entries.items()))
+CONTINUOUS_STATE = ("phase", *ROUND_STATE, "draft", "ready", "cycle", "aim")
+"""Entries without the barrier where everything is known."""
+
+SERVING_STATE = (*CONTINUOUS_STATE, "wanted", "answer", "prompt", "waited", "first_due", "due", "queue")
+"""The same where requests end."""
+
+COUNTED = ("task", "drafted", "accepted", "age", "hits", "misses")
+"""Entries in the place of ``acceptance`` where that is hidden."""
 
 
 @dataclass(frozen=True)
-class Scales:
-    """Scales of a scenario; r̄ is the spectral efficiency at the middle of the mean gains.
+class Shared:
+    """Numbers of the entry ``shared``: logarithms of those that stay, then those that change from step to step."""
+
+    symbol: str
+    meaning: str
+    shape: str
+    constants: Callable[[Any], list[float]]
+    changing: tuple[Callable[[Any, ContinuousState], FloatArray], ...] = ()
+    unit: str = "1"
+
+
+def _over_draft_time(codec: Any, *passes: tuple[int, int]) -> list[float]:
+    """Times of passes of so many drafts and tokens, each with the way there and back, over T̄."""
+    scenario = codec.scenario
+    times = (float(scenario.pass_time(*one)) + scenario.round_trip_time for one in passes)
+    return [time / scenario.mean_draft_time for time in times]
+
+
+def _longer_passes(codec: Any) -> list[float]:
+    """The same of all users with longer drafts, where that makes a difference."""
+    scenario = codec.scenario
+    lengths = (MIDDLE, scenario.max_draft_length) if scenario.verification_pieces else ()
+    return _over_draft_time(codec, *((scenario.num_users, scenario.num_users * (length + 1)) for length in lengths))
+
+
+def _of_system(codec: Any) -> list[float]:
+    """T_ver / T̄, K, K Q / (B r̄ T̄)."""
+    scenario, users = codec.scenario, codec.scenario.num_users
+    upload = users * float(full_share_token_time(scenario, np.array(codec.reference_efficiency)))
+    return [*_over_draft_time(codec, (users, users)), users, upload / scenario.mean_draft_time]
+
+
+def _with_price(codec: Any) -> list[float]:
+    """The same, V(1) / T̄, ρ T_ver / K."""
+    price = codec.rho * codec.scenario.verification_time / codec.scenario.num_users
+    return [*_of_system(codec), *_over_draft_time(codec, (1, 1)), price, *_longer_passes(codec)]
+
+
+def _pending(codec: Any, state: ContinuousState) -> FloatArray:
+    pending = np.add.reduce(state.air_left, -1)
+    return np.asarray(pending / (pending + codec.scenario.verification_time))
+
+
+def _busy(codec: Any, state: ContinuousState) -> FloatArray:
+    return np.asarray(np.add.reduce(state.busy, -1) / codec.scenario.num_users)
+
+
+def _waiting(codec: Any, state: ContinuousState) -> FloatArray:
+    waiting = np.add.reduce(_demand_of(state).queue, -1)
+    return np.asarray(waiting / (waiting + codec.scenario.num_users))
+
+
+SHARED_OF_ROUNDS = Shared(
+    "log10 of T_ver / T̄, K, K Q / (B r̄ T̄)",
+    "verification time, users, upload time of a token at an equal share",
+    "(3,)",
+    lambda codec: [*_of_system(codec), *_longer_passes(codec)],
+)
+SHARED_WITHOUT_BARRIER = Shared(
+    "log10 of T_ver / T̄, K, K Q / (B r̄ T̄), V(1) / T̄, ρ T_ver / K; x / (x + T_ver)",
+    "verification of all and of one, users, upload time of a token at an equal share, ρ; x = air time pending",
+    "(6,)",
+    _with_price,
+    (_pending,),
+)
+SHARED_WITH_REQUESTS = replace(
+    SHARED_WITHOUT_BARRIER,
+    symbol=f"{SHARED_WITHOUT_BARRIER.symbol}; busy users / K; y / (y + K)",
+    meaning=f"{SHARED_WITHOUT_BARRIER.meaning}; users that have a request; y = requests that wait behind others",
+    shape="(8,)",
+    changing=(_pending, _busy, _waiting),
+)
+
+
+Seen = Observed | SystemState | ContinuousState | ContinuousObserved
+"""What an observation may be made of."""
+
+
+def fields_of(seen: Seen) -> dict[str, NDArray[Any]]:
+    """Fields of the entries, arrays (..., K) in physical units."""
+    if isinstance(seen, ContinuousObserved):
+        return fields_of(seen.system) | fields_of(seen.state)
+    if not isinstance(seen, ContinuousState):
+        return {name: getattr(seen, name) for name in type(seen).__slots__}
+    fields = {
+        "phase": seen.phase,
+        "draft_time": seen.draft_time,
+        "spectral_efficiency": seen.spectral_efficiency,
+        "acceptance_rate": seen.acceptance_rate,
+        "draft_length": seen.draft_length,
+        "ready_in": seen.drafting_left + seen.air_left,
+        "cycle_age": seen.age,
+        "batches_to_aim": seen.aim - np.asarray(seen.batch)[..., None],
+    }
+    if seen.demand is None:
+        return fields
+    demand, now = seen.demand, np.asarray(seen.time)[..., None]
+    return fields | {
+        "wanted": demand.wanted,
+        "output": demand.output,
+        "prompt": demand.prompt,
+        "waited": np.where(seen.phase == Phase.IDLE, 0.0, now - demand.arrived),
+        "first_due_in": demand.first_due - now,
+        "due_in": demand.due - now,
+        "queue": demand.queue,
+    }
+
+
+@dataclass(frozen=True)
+class ObservationCodec:
+    """Dimensionless observations of order one: the entries that are shown, and ``shared``.
+
+    r̄ is the spectral efficiency at the middle of the mean gains, and no draw reaches the upper bound of the channel,
+    which is r at H = 64 H̄ for the largest H̄.
 
     Parameters
     ----------
     scenario
         The system.
+    shown
+        Which of `ENTRIES` there are, in their order.
+    rho
+        Price of a second in tokens, which ``shared`` has without the barrier.
+    belief
+        Says what acceptance may be where it is hidden without the barrier.
     """
 
     scenario: Scenario
+    shown: tuple[str, ...] = ROUND_STATE
+    rho: float = 1.0
+    belief: Filter | None = None
 
-    @property
-    def num_tasks(self) -> int:
-        """Tasks of the scenario."""
-        return len(self.scenario.tasks)
+    def __post_init__(self) -> None:
+        if not (np.abs(self.constants) < SHARED_BOUND).all():
+            quantities = self.shared.symbol.partition(";")[0].replace(" / ", "/")
+            raise ValueError(
+                f"scenario: expected magnitudes below {SHARED_BOUND:g} of {quantities}, got {self.constants.tolist()}"
+            )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Entries are made of functions that can't be pickled, and are found again by their names."""
+        return type(self), (self.scenario, self.shown, self.rho, self.belief)
+
+    @cached_property
+    def shared(self) -> Shared:
+        """Numbers of ``shared``."""
+        if "wanted" in self.shown:
+            return SHARED_WITH_REQUESTS
+        return SHARED_WITHOUT_BARRIER if "phase" in self.shown else SHARED_OF_ROUNDS
+
+    @cached_property  # read at every step
+    def entries(self) -> dict[str, Entry]:
+        """Entries beside ``shared``."""
+        entries = {key: ENTRIES[key] for key in self.shown}
+        if self.shared is SHARED_WITH_REQUESTS:
+            entries["phase"] = _PHASE_OR_IDLE
+        return entries
+
+    @cached_property
+    def shows_acceptance(self) -> bool:
+        """Whether acceptance rates are seen, so that tokens need not be."""
+        return "acceptance" in self.shown
+
+    @cached_property
+    def shows_counts(self) -> bool:
+        """Whether counts of tokens are seen."""
+        return not set(COUNTED[1:]).isdisjoint(self.shown)
+
+    @cached_property
+    def hides(self) -> bool:
+        """Whether parts of a state without the barrier are hidden, so that a `ContinuousObserved` is seen instead."""
+        return not {*COUNTED, "mean_channel"}.isdisjoint(self.shown)
 
     @property
     def spread(self) -> float:
@@ -184,16 +435,108 @@ class Scales:
         best_gain = np.array(self.scenario.mean_gain_high * LARGEST_FADE)
         return float(spectral_efficiency(self.scenario, best_gain)) / self.reference_efficiency * (1.0 + ROUNDING)
 
-
-class Documented(Protocol):
-    """What a page needs of a codec."""
+    @cached_property  # read at every step, and the same at all of them
+    def constants(self) -> FloatArray:
+        """Numbers of ``shared`` that do not change."""
+        return np.log10(self.shared.constants(self))
 
     @property
     def space(self) -> spaces.Dict:
-        """Bounds of the entries."""
-        ...
+        """The observation space of one environment."""
+        num_users = self.scenario.num_users
+        boxes = {
+            key: spaces.Box(*entry.bounds(self), (num_users * entry.numbers(self),), np.float32)
+            for key, entry in self.entries.items()
+        }
+        size = len(self.constants) + len(self.shared.changing)
+        return spaces.Dict({**boxes, SHARED: spaces.Box(-SHARED_BOUND, SHARED_BOUND, (size,), np.float32)})
 
-    @property
-    def words(self) -> Mapping[str, Words]:
-        """What each entry is, in the order of the table."""
-        ...
+    def encode(self, seen: Seen) -> Observation:
+        """Observation (..., numbers) of what is seen (..., K), in the order of the space, which sorts by name."""
+        fields = fields_of(seen)
+        arrays = {key: self.encode_entry(key, fields[entry.field]) for key, entry in self.entries.items()}
+        state = seen.state if isinstance(seen, ContinuousObserved) else seen
+        return dict(sorted({**arrays, SHARED: self.encode_shared(state)}.items()))
+
+    def encode_entry(self, key: str, field: NDArray[Any]) -> NDArray[np.float32]:
+        """One entry of the observation, from its field (..., K)."""
+        return self.entries[key].encode(self, field).astype(np.float32)
+
+    def encode_shared(self, state: Any) -> NDArray[np.float32]:
+        """What all users share in a state (..., K), (..., numbers)."""
+        constants, changing = self.constants, self.shared.changing
+        shared = np.empty((*state.draft_time.shape[:-1], len(constants) + len(changing)), dtype=np.float32)
+        shared[..., : len(constants)] = constants
+        for place, number in enumerate(changing, start=len(constants)):
+            shared[..., place] = number(self, state)
+        return shared
+
+    def decode(self, observation: Mapping[str, NDArray[np.float32]]) -> Any:
+        """What is seen in an observation, to the precision of float32; counts are exact.
+
+        An `Observed`; without the barrier the state, or a `ContinuousObserved` where parts of it are hidden. Batches
+        and time then count from now.
+        """
+        fields = {
+            entry.field: entry.decode(self, np.asarray(observation[key], dtype=np.float64))
+            for key, entry in self.entries.items()
+        }
+        if "phase" not in fields:
+            return Observed(**fields)
+        if not self.hides:
+            return _state_of(self.scenario, fields)
+        known = Observed(**{name: fields[name] for name in Observed.__slots__ if name in fields})
+        state = _state_of(self.scenario, fields | {"acceptance_rate": self.believed(known)})
+        return ContinuousObserved(state, known)
+
+    def believed(self, observed: Observed) -> FloatArray:
+        """Acceptance (..., K) where it is known, else what the counts let one believe."""
+        if observed.acceptance_rate is not None:
+            return observed.acceptance_rate
+        assert self.belief is not None  # as it is hidden
+        assert observed.hits is not None
+        assert observed.misses is not None
+        return self.belief.given(observed.hits, observed.misses, observed.task)
+
+
+def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> ContinuousState:
+    """State (..., K) of the fields that `fields_of` makes of it."""
+    phase, length, ready = fields["phase"], fields["draft_length"], fields["ready_in"]
+    upload = length * full_share_token_time(scenario, fields["spectral_efficiency"])
+    drafting = phase == Phase.DRAFTING
+    batch = phase.shape[:-1]
+    return ContinuousState(
+        fields["draft_time"],
+        fields["spectral_efficiency"],
+        fields["acceptance_rate"],
+        phase,
+        length,
+        np.where(drafting, np.maximum(ready - upload, 0.0), 0.0),
+        np.where(drafting, upload, np.where(phase == Phase.UPLOADING, ready, 0.0)),
+        fields["cycle_age"],
+        fields["batches_to_aim"],
+        np.zeros(batch, dtype=np.int64),
+        np.zeros(batch),
+        _demand_in(fields) if "wanted" in fields else None,
+    )
+
+
+def _demand_in(fields: Mapping[str, NDArray[Any]]) -> Demand:
+    """Requests of these fields; what the last verification accepted is left out, and 0."""
+    nothing = np.zeros_like(fields["wanted"])
+    return Demand(
+        fields["wanted"],
+        fields["output"],
+        fields["prompt"],
+        -fields["waited"],
+        fields["first_due_in"],
+        fields["due_in"],
+        fields["queue"],
+        nothing,
+        nothing.copy(),
+    )
+
+
+def _demand_of(state: ContinuousState) -> Demand:
+    assert state.demand is not None  # requests end
+    return state.demand

@@ -7,7 +7,7 @@ from unicodedata import combining
 
 from gymnasium import spaces
 
-from multispin_env.envs.observations import Documented, Words
+from multispin_env.envs.observations import SHARED, Entry, ObservationCodec, Shared
 
 MARK = "{observation}"
 """Where the docstring of an environment wants the table."""
@@ -15,7 +15,7 @@ MARK = "{observation}"
 HEAD = ("entry", "shape", "value", "meaning", "unit before scaling", "min", "max")
 
 
-def page(docstring: str | None, codec: Documented, arguments: Mapping[str, str]) -> str:
+def page(docstring: str | None, codec: ObservationCodec, arguments: Mapping[str, str]) -> str:
     """Return the docstring without its indentation, and with the table in the place of `MARK`.
 
     Parameters
@@ -30,18 +30,19 @@ def page(docstring: str | None, codec: Documented, arguments: Mapping[str, str])
     return cleandoc(docstring or "").replace(MARK, table(codec, arguments))
 
 
-def table(codec: Documented, arguments: Mapping[str, str]) -> str:
+def table(codec: ObservationCodec, arguments: Mapping[str, str]) -> str:
     """Markdown table of the entries, with their lowest and highest values as numbers; parameters as for `page`."""
     space = codec.space
-    rows = (_line(key, words, space[key], arguments.get(key, "")) for key, words in codec.words.items())
+    words: dict[str, Entry | Shared] = {**codec.entries, SHARED: codec.shared}
+    rows = (_line(key, entry, space[key], arguments.get(key, "")) for key, entry in words.items())
     return _aligned([HEAD, *rows])
 
 
-def _line(key: str, words: Words, box: spaces.Space[Any], argument: str) -> tuple[str, ...]:
+def _line(key: str, entry: Entry | Shared, box: spaces.Space[Any], argument: str) -> tuple[str, ...]:
     assert isinstance(box, spaces.Box)
-    meaning = words.meaning + (f" (`{argument}`)" if argument else "")
+    meaning = entry.meaning + (f" (`{argument}`)" if argument else "")
     bounds = (f"{bound:.3g}" for bound in (box.low.min(), box.high.max()))
-    return (f"`{key}`", words.shape, words.symbol, meaning, words.unit, *bounds)
+    return (f"`{key}`", entry.shape, entry.symbol, meaning, entry.unit, *bounds)
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:

@@ -54,7 +54,7 @@ def unregister_environment(env_id: str) -> None:
 def tell_gymnasium(env_id: str, max_episode_steps: int | None = None) -> None:
     """Register an id of `ENVIRONMENTS` with Gymnasium, unless it is known there."""
     if env_id not in gym.registry:
-        steps = ENVIRONMENTS.load(env_id).max_episode_steps if max_episode_steps is None else max_episode_steps
+        steps = ENVIRONMENTS.load(env_id).family.max_episode_steps if max_episode_steps is None else max_episode_steps
         gym.register(
             env_id,
             entry_point="multispin_env.envs.single:make_single",

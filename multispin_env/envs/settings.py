@@ -1,26 +1,67 @@
 """What an environment id fixes, and what its user chooses."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from inspect import cleandoc
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import multispin_env.registry as tables
 from multispin_env.checks import check_bool, check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import RoundsController
-from multispin_env.envs.engine import Actions, Engine, MakeRenderer, Observations
+from multispin_env.controllers.base import Controller, RoundsController
+from multispin_env.controllers.factory import controller_names, make_controller
+from multispin_env.controllers.names import ContenderName
+from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.envs.codec import ActionCodec
+from multispin_env.envs.engine import Engine
+from multispin_env.envs.observations import ObservationCodec
+from multispin_env.envs.page import page
+from multispin_env.envs.rendering.renderers import Drawing, Film, Recorder
 from multispin_env.field_files import is_file_name
 from multispin_env.scenario import Scenario
 
 REWARDS = ("expected", "sampled")
 
+MAX_EPISODE_STEPS = 64
+"""Steps of an episode unless the environment or ``gym.make(..., max_episode_steps=...)`` says otherwise."""
+
+DEFAULT_SCENARIO = "llama2"
+"""Preset that an environment takes if its user chooses none."""
+
 
 @dataclass(frozen=True)
-class Told:
+class Family:
+    """What all environments of a family share.
+
+    Parameters
+    ----------
+    name
+        ``"rounds"`` or ``"continuous"``, as `controller_names` takes it.
+    encodings
+        Encodings that ``action`` can name.
+    any_decision
+        That of them which can express whatever a contender decides.
+    max_episode_steps
+        Steps after which ``gym.make`` truncates an episode; ``None`` where environments truncate by themselves.
+    recorder, drawing
+        What makes of settings and a number of copies that which remembers their episodes, and what draws them.
+    film
+        What makes a film of what there was to see of two episodes, step by step.
+    """
+
+    name: str
+    encodings: tables.Registry[Any]
+    any_decision: str
+    max_episode_steps: int | None
+    recorder: Callable[[Any, int], Recorder]
+    drawing: Callable[[], Drawing]
+    film: Callable[[list[Any], list[Any]], Film]
+
+
+@dataclass(frozen=True)
+class InfoKeys:
     """Names of what ``info`` tells of a step and comparisons add up."""
 
     tokens: str  # (K,) gained
@@ -30,145 +71,130 @@ class Told:
     episode: tuple[str, ...] = ()  # (n,), of the episode so far; after its last step they are those of the episode
 
 
-MAX_EPISODE_STEPS = 64
-"""Steps of an episode unless the environment or ``gym.make(..., max_episode_steps=...)`` says otherwise."""
+@dataclass(frozen=True)
+class Comparison:
+    """How contenders are compared in an environment.
 
-DEFAULT_SCENARIO = "llama2"
-"""Preset that an environment takes if its user chooses none."""
+    Parameters
+    ----------
+    info
+        What is added up.
+    contenders
+        What is played if nothing else is asked for; empty for all controllers. The first is the best that is known
+        where there is no optimum.
+    optimum
+        Controller that is optimal where the state is known; ``None`` if none is.
+    baseline
+        What the best known is shown beside, if nothing else is asked for.
+    states
+        Whether rounds have nothing to do with each other, so that states are compared instead of whole episodes.
+    seconds
+        Of an episode; ``None`` where it has so many rounds.
+    has_bound
+        Whether `rate_bound` holds for tokens over time, for the channels that it knows.
+    """
+
+    info: InfoKeys
+    contenders: tuple[str, ...] = ()
+    optimum: str | None = None
+    baseline: str = "fixed"
+    states: bool = False
+    seconds: float | None = None
+    has_bound: bool = False
+
+    @property
+    def reference(self) -> str:
+        """Name of the best that is known: the optimum, with the truth, else the first contender."""
+        return self.contenders[0] if self.optimum is None else ContenderName.parse(self.optimum).as_clairvoyant
+
+    def span(self, max_episode_steps: int) -> str:
+        """How long an episode is, in words."""
+        return f"{max_episode_steps} rounds" if self.seconds is None else f"{self.seconds:g} s"
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How agents learn in an environment.
+
+    Parameters
+    ----------
+    rewards
+        Values of ``reward``; the first is the default.
+    slopes
+        Whether rewards have derivatives by actions.
+    discount
+        γ that suits: 0 where a decision has no influence on what later ones earn.
+    discount_of
+        What γ is of: a ``"step"``, or a ``"second"`` where steps take times that depend on what is decided.
+    starts
+        Rules worth starting from, by the encodings whose action 0 is a rule; the first is usual.
+    sees_state
+        Whether an observation is the state, no less and no more, so that a policy can decide for states.
+    held_out
+        Where agents that learnt here are measured; ``None`` for here, unless they could learn by heart what the
+        environment is made of.
+    """
+
+    rewards: tuple[str, ...] = REWARDS
+    slopes: bool = True
+    discount: float = 0.0
+    discount_of: str = "step"
+    starts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sees_state: bool = False
+    held_out: "Variant | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant(ABC):
     """What one environment id is; a subclass's fields are the environment's own keyword arguments.
 
-    Its docstring is what `page` makes the page of the environment of, under Gymnasium's headings.
+    All of them need defaults. Its docstring is the page of the environment, under Gymnasium's headings. The field of an
+    argument that may be a path has ``metadata={"file": NAME}``, the name that its file has beside a configuration.
     """
 
-    encodings: ClassVar[tables.Registry[Any]]
-    """Encodings that its ``action`` can name."""
-
-    renderers: ClassVar[Mapping[str, MakeRenderer]] = MappingProxyType({})
-    """Render modes, each with what makes a renderer of the settings and the number of copies."""
-
-    film: ClassVar[type[Any]]
-    """What makes a film of what there was to see of two episodes, step by step."""
-
-    max_episode_steps: ClassVar[int | None] = MAX_EPISODE_STEPS
-    """Steps after which ``gym.make`` truncates an episode; ``None`` where the environment truncates by itself."""
-
-    has_slopes: ClassVar[bool] = True
-    """Whether its rewards have derivatives by actions."""
-
-    told: ClassVar[Told]
-    """What its ``info`` tells."""
-
-    drops: ClassVar[bool] = False
-    """Whether devices can give up requests."""
-    starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
-    """Rules worth starting from, by the encodings whose action 0 is a rule; the first is usual."""
-    rewards: ClassVar[tuple[str, ...]] = REWARDS
-    """Values of ``reward``; the first is the default."""
-
-    any_decision: ClassVar[str] = "residual"
-    """Encoding that can express whatever a contender decides."""
-
-    discount: ClassVar[float] = 0.0
-    """γ that suits learning: 0 where a decision has no influence on what later ones earn."""
-
-    discount_of: ClassVar[str] = "step"
-    """What γ is of: a ``"step"``, or a ``"second"`` where steps take times that depend on what is decided."""
-
-    common_draft_length: ClassVar[bool] = False
-    """Whether all devices draft the same number of tokens."""
-
-    optimum: ClassVar[str | None] = "optimal"
-    """RoundsController that is optimal where the state is known; ``None`` if none is."""
+    family: ClassVar[Family]
 
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Fields of a scenario that is given by name, unless its user chooses others."""
 
-    baseline: ClassVar[str] = "fixed"
-    """What the best known is shown beside, if nothing else is asked for."""
-
-    contenders: ClassVar[tuple[str, ...]] = ()
-    """What a comparison plays if it is told nothing else; empty for all controllers."""
-
-    independent_rounds: ClassVar[bool] = True
-    """Whether rounds have nothing to do with each other, so that states can be compared instead of whole episodes."""
-
-    files: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """Arguments that may be paths, each with the name that its file has beside a configuration."""
+    entries: ClassVar[Mapping[str, str]]
+    """Entries of the observation beside ``shared``, with the argument that shows them; empty for those always shown."""
 
     @property
-    def fully_observed(self) -> bool:
-        """Whether an observation is the state, no less and no more, so that a policy can decide for states."""
-        return True
+    @abstractmethod
+    def comparison(self) -> Comparison:
+        """How contenders are compared."""
 
     @property
-    def draws_tokens(self) -> bool:
-        """Whether tokens are drawn in every step, also where their expectation is priced."""
-        return False
-
-    @property
-    def compared(self) -> tuple[str, ...]:
-        """Its `contenders`, as what its user chose makes them."""
-        return self.contenders
-
-    @property
-    def late_reports(self) -> bool:
-        """Whether what is observed of the channel is old."""
-        return False
-
-    @property
-    def has_bound(self) -> bool:
-        """Whether `rate_bound` holds for its tokens over time, for the channels that it knows."""
-        return False
-
-    @property
-    def held_out(self) -> "Variant":
-        """Where agents that learnt here are measured: here, unless they could learn by heart what it is made of."""
-        return self
-
-    @classmethod
-    def page(cls) -> str:
-        """What the help of the environment and its page in the documentation say."""
-        return cleandoc(cls.__doc__ or "")
+    @abstractmethod
+    def learning(self) -> Learning:
+        """How agents learn."""
 
     @abstractmethod
     def engine(self, settings: "Settings", num_copies: int) -> Engine:
         """What steps n copies; ``ValueError`` where the scenario does not allow it."""
 
     @abstractmethod
-    def actions(self, scenario: Scenario, encoding: str) -> Actions:
+    def actions(self, scenario: Scenario, encoding: str) -> ActionCodec:
         """Codec between actions and what is decided."""
 
     @abstractmethod
-    def observations(self, scenario: Scenario) -> Observations:
+    def observations(self, scenario: Scenario) -> ObservationCodec:
         """Codec between what is seen and observations."""
-
-    def best_controller(self, scenario: Scenario) -> RoundsController:
-        """The controller that regret is measured against; it knows the state. ``ValueError`` if there is none."""
-        raise ValueError(f"optimum: no optimum of {type(self).__name__} is known")
-
-    @abstractmethod
-    def contender(self, scenario: Scenario, name: str, **options: Any) -> Any:
-        """Make what decides here from its name; ``ValueError`` or ``TypeError`` for an unknown name or option."""
-
-    @abstractmethod
-    def checked_state(self, scenario: Scenario, state: Any) -> Any:
-        """States as arrays; ``ValueError`` for bad ones."""
-
-    def suited(self, contender: Any) -> "Variant":
-        """The same environment, as a contender needs it to play its decisions."""
-        return self
-
-    def span(self, max_episode_steps: int) -> str:
-        """How long an episode is, in words."""
-        return f"{max_episode_steps} rounds"
 
     @abstractmethod
     def assumptions(self, scenario: Scenario) -> Assumptions:
         """What an engineer may know of it from past data."""
+
+    @classmethod
+    def page(cls) -> str:
+        """Help of the environment and its page in the documentation: the docstring, with the table of all entries.
+
+        The table stands in the place of ``{observation}``; its numbers are those of the default scenario.
+        """
+        scenario = Scenario.preset(DEFAULT_SCENARIO, **cls.scenario_defaults)
+        codec = ObservationCodec(scenario, tuple(cls.entries), scenario.autoregressive_goodput)
+        return page(cls.__doc__, codec, cls.entries)
 
 
 ENVIRONMENTS: tables.Registry[type[Variant]] = tables.ENVIRONMENTS
@@ -201,11 +227,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.reward is None:
-            object.__setattr__(self, "reward", self.variant.rewards[0])
-        check_name("action", self.action, self.variant.encodings.names())
-        check_name("reward", self.reward, self.variant.rewards)
+            object.__setattr__(self, "reward", self.variant.learning.rewards[0])
+        check_name("action", self.action, self.variant.family.encodings.names())
+        check_name("reward", self.reward, self.variant.learning.rewards)
         check_bool("optimum", self.optimum)
-        if self.optimum and self.variant.optimum is None:
+        if self.optimum and self.variant.comparison.optimum is None:
             raise ValueError(
                 f"optimum: expected False, since no optimum of {type(self.variant).__name__} is known, got True"
             )
@@ -264,22 +290,51 @@ class Settings:
     @property
     def held_out(self) -> "Settings":
         """The environment that agents which learnt in this one are measured in."""
-        return replace(self, variant=self.variant.held_out)
+        return replace(self, variant=self.variant.learning.held_out or self.variant)
 
     @property
-    def actions(self) -> Actions:
+    def actions(self) -> Any:
         """Codec between actions and what is decided."""
         return self.variant.actions(self.scenario, self.action)
 
     @cached_property
-    def observations(self) -> Observations:
+    def observations(self) -> ObservationCodec:
         """Codec between what is seen and observations."""
         return self.variant.observations(self.scenario)
 
     @property
+    def sampled(self) -> bool:
+        """Whether rewards are of tokens that are drawn, or of expected ones."""
+        return self.reward == "sampled"
+
+    @property
+    def drawn(self) -> bool:
+        """Whether tokens are drawn in every step: also where acceptance is hidden, since they are then observed."""
+        return self.sampled or not self.observations.shows_acceptance
+
+    @property
     def best_controller(self) -> RoundsController:
         """The controller that regret is measured against; it knows the state. ``ValueError`` if there is none."""
-        return self.variant.best_controller(self.scenario)
+        optimum = self.variant.comparison.optimum
+        if optimum is None:
+            raise ValueError(f"optimum: no optimum of {type(self.variant).__name__} is known")
+        best: RoundsController = make_controller(optimum, self.scenario)
+        return best
+
+    def contender(self, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:
+        """Make what decides from its name: without estimators it will know the truth, else what may be observed.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For an unknown name or option, or a controller of the other family.
+        """
+        family, known = self.variant.family, self.variant.assumptions(self.scenario)
+        made: Controller[Any, Any] | PlugIn = make_controller(name, self.scenario, known, **options)
+        base = made.base if isinstance(made, PlugIn) else made
+        if family.name == "rounds" and not isinstance(base, RoundsController):  # these also play without the barrier
+            raise ValueError(f"controller: expected one of rounds, of {list(controller_names('rounds'))}, got {name!r}")
+        return made
 
     def engine(self, num_copies: int) -> Engine:
         """What steps n copies of the environment."""

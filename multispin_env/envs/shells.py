@@ -9,14 +9,9 @@ from numpy.typing import NDArray
 
 from multispin_env.checks import check_name
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.envs.engine import MakeRenderer, Observation, Renderer
+from multispin_env.envs.observations import Observation
+from multispin_env.envs.rendering.renderers import Renderer
 from multispin_env.envs.settings import Settings, Variant
-
-RENDER_FPS = 4
-"""Steps a second, in a window or a film."""
-
-WINDOW = "human"
-"""Render mode of a window, which shows one copy."""
 
 
 class Shell:
@@ -25,8 +20,8 @@ class Shell:
     variant_type: ClassVar[type[Variant]]
     suffix: ClassVar[str]
     """End of the names of its classes; they begin with the variant's."""
-    window: ClassVar[bool]
-    """Whether it can show itself in a window."""
+    renderers: ClassVar[Mapping[str, type[Renderer]]]
+    """By render mode."""
     metadata: dict[str, Any]
 
     @classmethod
@@ -43,18 +38,13 @@ class Shell:
         self._engine = settings.engine(num_copies)
         self._told: dict[str, NDArray[Any]] | None = None  # by a step
 
-    @classmethod
-    def modes(cls, variant: type[Variant]) -> Mapping[str, MakeRenderer]:
-        """Render modes, and what makes them."""
-        return {mode: made for mode, made in variant.renderers.items() if cls.window or mode != WINDOW}
-
     def _make_renderer(self, mode: str | None, num_copies: int) -> Renderer | None:
         """What a render mode asks for; ``None`` if nothing is to be drawn, ``ValueError`` for an unknown mode."""
         if mode is None:
             return None
-        modes = self.modes(self.variant_type)
-        check_name("render_mode", mode, modes)
-        return modes[mode](self.settings, num_copies)
+        check_name("render_mode", mode, self.renderers)
+        family = self.variant.family
+        return self.renderers[mode](family.recorder(self.settings, num_copies), family.drawing())
 
     @property
     def assumptions(self) -> Assumptions:
@@ -70,12 +60,12 @@ class Shell:
             engine = self.settings.engine(1)
             engine.seed(0, np.random.default_rng(0))
             engine.reset()
-            self._told = engine.step(np.zeros((1, *engine.action_space.shape))).info
+            self._told = engine.step(np.zeros((1, *engine.actions.space.shape))).info
         return {key: np.zeros((copies, *value.shape[1:]), value.dtype) for key, value in self._told.items()}
 
     def decode_observation(self, observation: Observation) -> Any:
         """Return what an observation shows in physical units: arrays (K,), or (n, K) of a vector."""
-        return self._engine.decode_observation(observation)
+        return self._engine.observations.decode(observation)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Classes are made from variants, so that is how pickles name them."""
@@ -84,8 +74,7 @@ class Shell:
 
 @cache
 def _class_of(shell: Any, variant: Any) -> Any:
-    metadata = {**shell.metadata, "render_modes": list(shell.modes(variant))}
-    about = {"__doc__": variant.page(), "__module__": variant.__module__, "metadata": metadata}
+    about = {"__doc__": variant.page(), "__module__": variant.__module__}
     return type(f"{variant.__name__}{shell.suffix}", (shell,), {"variant_type": variant, **about})
 
 

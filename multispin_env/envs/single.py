@@ -8,18 +8,22 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from multispin_env.envs.engine import Observation
+from multispin_env.envs.observations import Observation
+from multispin_env.envs.rendering.renderers import RENDER_FPS, RENDERERS
 from multispin_env.envs.settings import DEFAULT_SCENARIO, ENVIRONMENTS, Settings
-from multispin_env.envs.shells import RENDER_FPS, Shell
+from multispin_env.envs.shells import Shell
 from multispin_env.scenario import Scenario
 
 
 class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
     """Base of the single environments; what each of them is, its variant says."""
 
-    metadata: dict[str, Any] = {"render_modes": [], "render_fps": RENDER_FPS}  # noqa: RUF012 (type of the base)
+    renderers = RENDERERS
+    metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
+        "render_modes": list(RENDERERS),
+        "render_fps": RENDER_FPS,
+    }
     suffix = "Env"
-    window = True
 
     def __init__(
         self,
@@ -34,8 +38,8 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
         chosen = {"action": action, "reward": reward, "optimum": optimum, "render_mode": render_mode}
         settings = Settings.make(type(self).__name__, self.variant_type, scenario, chosen, overrides)
         self._start_engine(settings, 1)
-        self.action_space = self._engine.action_space
-        self.observation_space = cast(spaces.Space[Observation], self._engine.observation_space)
+        self.action_space = self._engine.actions.space
+        self.observation_space = cast(spaces.Space[Observation], self._engine.observations.space)
         self.render_mode = render_mode
         self._renderer = self._make_renderer(render_mode, 1)
         self._seeded = False
@@ -69,11 +73,12 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
 
     def encode_action(self, decision: Any) -> NDArray[np.float32]:
         """Return the action that decodes to this decision (K,) now."""
-        return self._engine.encode(decision, copy=0)
+        return self._engine.actions.encode(decision, self._engine.planned[0])
 
     def decode_action(self, action: NDArray[Any]) -> Any:
         """Return the decision (K,) that an action means now."""
-        return self._engine.decode(action, copy=0)
+        self._engine.actions.check_shape(action, self.scenario.num_users)
+        return self._engine.actions.decode(action, self._engine.planned[0])
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

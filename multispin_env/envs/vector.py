@@ -1,7 +1,7 @@
 """The vector environments: a Gymnasium shell around an engine of n copies, for ``gym.make_vec``."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.utils import seeding
@@ -20,9 +20,11 @@ from multispin_env.envs.autoreset import (
     final_infos,
     infos_of,
 )
-from multispin_env.envs.engine import Aim, Observation
+from multispin_env.envs.objectives import Objective
+from multispin_env.envs.observations import Observation
+from multispin_env.envs.rendering.renderers import RENDER_FPS, Renderer
 from multispin_env.envs.settings import DEFAULT_SCENARIO, ENVIRONMENTS, Settings
-from multispin_env.envs.shells import RENDER_FPS, Shell
+from multispin_env.envs.shells import Shell
 from multispin_env.scenario import Scenario
 
 
@@ -53,9 +55,9 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
     """
 
     suffix = "VectorEnv"
-    window = False
+    renderers: ClassVar[Mapping[str, type[Renderer]]] = {"rgb_array": Renderer}  # a window shows one copy
     metadata: dict[str, Any] = {  # noqa: RUF012 (type of the base)
-        "render_modes": [],
+        "render_modes": list(renderers),
         "render_fps": RENDER_FPS,
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
@@ -91,8 +93,8 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.copy = check_bool("copy", copy)
         self._start_engine(settings, num_envs)
-        self.single_action_space = self._engine.action_space
-        self.single_observation_space = self._engine.observation_space
+        self.single_action_space = self._engine.actions.space
+        self.single_observation_space = self._engine.observations.space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._renderer = self._make_renderer(render_mode, num_envs)
@@ -128,17 +130,18 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         return self._engine.observed.copy()
 
     @property
-    def objective(self) -> Aim:
+    def objective(self) -> Objective:
         """What steps are rewarded for."""
         return self._engine.objective
 
     def encode_action(self, decision: Any) -> NDArray[np.float32]:
         """Return the actions that decode to these decisions (n, K) now."""
-        return self._engine.encode(decision)
+        return self._engine.actions.encode(decision, self._engine.planned)
 
     def decode_action(self, action: NDArray[Any]) -> Any:
         """Return the decisions (n, K) that actions mean now."""
-        return self._engine.decode(action)
+        self._check_shape(action)
+        return self._engine.actions.decode(action, self._engine.planned)
 
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Derivatives (n, K, columns) of the next expected reward by the actions (n, K, columns), for training alone.
@@ -167,6 +170,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         if worth is not None and np.shape(worth) != shape:
             raise ValueError(f"worth: expected shape {shape}, got {np.shape(worth)}")
         check_real("window", window, 0.0, 1.0)
+        self._check_shape(action)
         return self._engine.reward_slopes(action, worth, window)
 
     def reset(  # type: ignore[override]  # a list of seeds, as in Gymnasium's own vector environments
@@ -212,6 +216,7 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
             For a wrong shape, NaN or an entry outside [-1, 1], naming the row; nothing has changed then.
         """
         self._check_ready()
+        self._check_shape(actions)
         over = self._over
         step = self._engine.step(actions, over)
         if self._renderer is not None:
@@ -250,6 +255,9 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         if not self._seeded.all():
             missing = np.flatnonzero(~self._seeded)[:5].tolist()
             raise RuntimeError(f"{what}: expected reset() first, got a call before the reset of copies {missing}")
+
+    def _check_shape(self, actions: NDArray[Any]) -> None:
+        self._engine.actions.check_shape(actions, self.num_envs, self.scenario.num_users)
 
     def _check_ready(self) -> None:
         self._check_seeded("step")

@@ -26,7 +26,7 @@ def bounds_of(episodes: Episodes) -> FloatArray | None:
     """
     played: Any = native(episodes.env())
     channel, variant = played.scenario.channel, played.variant
-    if channel not in BOUNDED_CHANNELS or not variant.has_bound:
+    if channel not in BOUNDED_CHANNELS or not variant.comparison.has_bound:
         return None
     old = replace(variant, channel_report="old")  # shows the mean gains, and draws the same devices
     env = episodes.env(variant=old)

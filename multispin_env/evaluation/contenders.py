@@ -1,6 +1,7 @@
 """Whatever decides in an environment, and what each kind of it may look at."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,9 @@ from numpy.typing import NDArray
 
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.factory import controller_names, make_controller
-from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.engine import Observation
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.observations import Observation
+from multispin_env.envs.settings import Settings, Variant
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.policy import Policy
 from multispin_env.physics.continuous.types import ContinuousObserved
@@ -65,9 +65,7 @@ def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None
     ValueError, TypeError
         For an unknown name or option (the nearest is suggested), or a bad value.
     """
-    base = native(env)
-    made: Named = base.variant.contender(base.scenario, name, **dict(options or {}))
-    return made
+    return native(env).settings.contender(name, **dict(options or {}))
 
 
 def contenders_of(settings: Settings) -> tuple[str, ...]:
@@ -75,23 +73,23 @@ def contenders_of(settings: Settings) -> tuple[str, ...]:
 
     Those that its variant lists; else every controller whose decisions its actions can express, but the `SLOW` ones.
     """
-    return settings.variant.compared or tuple(
+    return settings.variant.comparison.contenders or tuple(
         name for name in controller_names("rounds") if name not in SLOW and _can_play(name, settings)
     )
 
 
-def reference_of(settings: Settings) -> str:
-    """Name of the best that is known for an environment.
-
-    Its optimum, with the truth; where there is none, the first that its variant lists.
-    """
-    variant = settings.variant
-    return variant.compared[0] if variant.optimum is None else ContenderName.parse(variant.optimum).as_clairvoyant
+def with_uplink_of(contender: Any, variant: Variant) -> Variant:
+    """Return the environment with the uplink that a controller's decisions without the barrier are for."""
+    rule: Any = contender.base if isinstance(contender, PlugIn) else contender
+    if not isinstance(rule, Controller) or not hasattr(variant, "discipline"):
+        return variant
+    changed: dict[str, Any] = {"discipline": rule.discipline}
+    return replace(variant, **changed)
 
 
 def _can_play(name: str, settings: Settings) -> bool:
     """Whether this controller's decisions can be actions: not where one length is common and it wants several."""
-    if not settings.variant.common_draft_length:
+    if not settings.actions.common_draft_length:
         return True
     state = sample_state(settings.scenario, np.random.default_rng(0), TRIALS)
     length = make_controller(name, settings.scenario)(state).draft_length

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray
 from multispin_env.checks import check_integer, check_name
 from multispin_env.controllers.rounds.systems import SYSTEMS
-from multispin_env.envs.settings import ENVIRONMENTS, Told
+from multispin_env.envs.settings import ENVIRONMENTS, InfoKeys
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
 from multispin_env.evaluation.ledger import Ledger
@@ -82,17 +82,17 @@ def play_episodes(
     """
     base = native(env)
     rounds = rounds_of(base)
-    told = base.variant.told
+    keys = base.variant.comparison.info
     chosen = make_contender(contender, env) if isinstance(contender, str) else contender
     decide = deciding(chosen, base)
     start(chosen)
-    ledger = Ledger.empty(base.num_envs, base.scenario.num_users, told.goodput is not None)
+    ledger = Ledger.empty(base.num_envs, base.scenario.num_users, keys.goodput is not None)
     observation, _ = env.reset(seed=seed)
     playing = np.ones(base.num_envs, dtype=bool)
     played = 0
     while playing.any():
         observation, reward, terminated, truncated, info = env.step(decide(observation))
-        ledger.add(reward, _told(info, told), told, playing)
+        ledger.add(reward, _told(info, keys), keys, playing)
         ended = terminated | truncated
         playing &= ~ended
         if base.autoreset_mode is AutoresetMode.DISABLED and ended.any() and playing.any():
@@ -123,27 +123,27 @@ def play_system(
     """
     base = native(env)
     check_name("system", name, SYSTEMS.names())
-    if not base.settings.variant.independent_rounds:
+    if not base.variant.comparison.states:
         variant = type(base.settings.variant).__name__
         raise ValueError(f"system: expected an environment whose rounds are independent for {name!r}, got {variant}")
     system, rounds, users = SYSTEMS.load(name), rounds_of(base), base.scenario.num_users
     assert rounds is not None  # independent rounds never end by themselves
     nothing = np.zeros_like(env.action_space.sample())
-    ledger, told = Ledger.empty(base.num_envs, users), base.variant.told
+    ledger, keys = Ledger.empty(base.num_envs, users), base.variant.comparison.info
     everywhere = np.ones(base.num_envs, dtype=np.bool_)
-    assert told.goodput is not None  # so it is of independent rounds
+    assert keys.goodput is not None  # so it is of independent rounds
     env.reset(seed=seed)
     for played in range(1, rounds + 1):
         goodput = system(base.scenario, base.state)
         ledger.add(
             goodput / base.scenario.autoregressive_goodput,
             {
-                told.tokens: np.repeat(goodput[:, None] / users, users, -1),
-                told.drafted: np.zeros((base.num_envs, users)),
-                told.time: np.ones(base.num_envs),
-                told.goodput: goodput,
+                keys.tokens: np.repeat(goodput[:, None] / users, users, -1),
+                keys.drafted: np.zeros((base.num_envs, users)),
+                keys.time: np.ones(base.num_envs),
+                keys.goodput: goodput,
             },
-            told,
+            keys,
             everywhere,
         )
         env.step(nothing)
@@ -154,19 +154,19 @@ def play_system(
 
 def rounds_of(base: MultiSpinVectorEnv) -> int | None:
     """Rounds of an episode, ``None`` where it ends by itself; ``ValueError`` where it never ends."""
-    if base.max_episode_steps == -1 and base.variant.max_episode_steps is None:
+    if base.max_episode_steps == -1 and base.variant.family.max_episode_steps is None:
         return None
     return check_integer("max_episode_steps", base.max_episode_steps, 1)
 
 
-def _told(info: Mapping[str, Any], told: Told) -> Mapping[str, Any]:
+def _told(info: Mapping[str, Any], keys: InfoKeys) -> Mapping[str, Any]:
     """What a step tells of all copies: with autoreset in the same step, those that ended have theirs elsewhere."""
     final = info.get("final_info")
     if final is None:
         return info
     ended = info["_final_info"]
-    steps = (told.tokens, told.drafted, told.time, told.goodput)
-    names = [name for name in (*steps, *told.episode) if name is not None]
+    steps = (keys.tokens, keys.drafted, keys.time, keys.goodput)
+    names = [name for name in (*steps, *keys.episode) if name is not None]
     return {name: _merged(ended, final[name], info[name]) for name in names}
 
 

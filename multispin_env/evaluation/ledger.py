@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.envs.settings import Told
+from multispin_env.envs.settings import InfoKeys
 from multispin_env.physics.fairness import jain_index, utility
 
 
@@ -31,7 +31,7 @@ class Ledger:
     goodputs
         Goodput of each round in tokens/s, (n,); ``None`` where rounds are not what is to be averaged.
     episode
-        What the environment tells of episodes so far, (n,) by name, as `Told.episode` names it.
+        What the environment tells of episodes so far, (n,) by name, as `InfoKeys.episode` names it.
     """
 
     rounds: IntArray | int
@@ -49,16 +49,16 @@ class Ledger:
         rounds, goodputs = np.zeros(per_case, dtype=np.int64), np.zeros(per_case) if by_round else None
         return cls(rounds, np.zeros(per_user), np.zeros(per_user), np.zeros(per_case), np.zeros(per_case), goodputs)
 
-    def add(self, reward: NDArray[Any], info: Mapping[str, Any], told: Told, playing: BoolArray) -> None:
+    def add(self, reward: NDArray[Any], info: Mapping[str, Any], keys: InfoKeys, playing: BoolArray) -> None:
         """Take in one round: its rewards (n,), and what ``info`` tells of it; only of cases that are ``playing``."""
         self.rounds += playing
-        self.tokens += _of(playing, info[told.tokens])
-        self.drafted += _of(playing, info[told.drafted])
-        self.time += _of(playing, info[told.time])
+        self.tokens += _of(playing, info[keys.tokens])
+        self.drafted += _of(playing, info[keys.drafted])
+        self.time += _of(playing, info[keys.time])
         self.returns += _of(playing, reward)
-        if self.goodputs is not None and told.goodput is not None:
-            self.goodputs += _of(playing, info[told.goodput])
-        for name in told.episode:
+        if self.goodputs is not None and keys.goodput is not None:
+            self.goodputs += _of(playing, info[keys.goodput])
+        for name in keys.episode:
             self.episode[name] = np.where(playing, info[name], self.episode.get(name, 0.0))
 
     def told(self, name: str) -> FloatArray:

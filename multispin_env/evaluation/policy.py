@@ -8,8 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.envs.engine import Observation
-from multispin_env.envs.observations import SHARED
+from multispin_env.envs.observations import SHARED, Observation
 from multispin_env.envs.settings import Settings
 from multispin_env.scenario import Scenario
 
@@ -86,14 +85,15 @@ class Policy:
         ValueError
             For a bad state, or where the environment does not show the whole state.
         """
-        if not self.settings.variant.fully_observed:
+        if not self.settings.variant.learning.sees_state:
             raise ValueError(
                 f"state: expected observations, by act(), for a policy of {type(self.settings.variant).__name__}, "
                 "got a SystemState"
             )
         settings = self._for_users(np.shape(state.draft_time)[-1])
-        checked = settings.variant.checked_state(settings.scenario, state)
-        return settings.actions.decode(self.act(settings.observations.encode(checked)), checked)
+        actions = settings.actions
+        checked = actions.checked_state(state)
+        return actions.decode(self.act(settings.observations.encode(checked)), checked)
 
     @cached_property
     def _wanted(self) -> list[str]:

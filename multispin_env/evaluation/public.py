@@ -23,7 +23,7 @@ OF_THE_SYSTEM = ("num_users", "total_bandwidth", "server")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class ComparisonTable:
     """Contenders compared on the same episodes; printed, it is the table of ``multispin compare``.
 
     ``comparison["optimal"]`` is the row of a name.
@@ -77,7 +77,7 @@ def compare(
     against: str | None = None,
     metric: str | None = None,
     **arguments: Any,
-) -> Comparison:
+) -> ComparisonTable:
     """Compare controllers, plug-ins, agents and functions on the same whole episodes, as ``multispin compare`` does.
 
     Parameters
@@ -107,7 +107,7 @@ def compare(
 
     Returns
     -------
-    Comparison
+    ComparisonTable
         Its rows, and the table.
 
     Raises
@@ -185,7 +185,7 @@ def chosen_metric(cases: "Episodes", metric: str | None) -> str:
     return chosen
 
 
-def compared(cases: "Episodes", ledgers: "Mapping[str, Ledger]", reference: str, metric: str) -> Comparison:
+def compared(cases: "Episodes", ledgers: "Mapping[str, Ledger]", reference: str, metric: str) -> ComparisonTable:
     """Compare what contenders earned in the episodes of these cases."""
     from multispin_env.evaluation.cases.base import heading
     from multispin_env.evaluation.comparison import compare_ledgers
@@ -194,4 +194,4 @@ def compared(cases: "Episodes", ledgers: "Mapping[str, Ledger]", reference: str,
     told = {name: value for name, value in cases.arguments.items() if name not in OF_THE_SYSTEM}
     what = f"{cases.title}; reference: {reference}"
     title = heading(cases.env_id, told, native(cases.env()).scenario, what)
-    return Comparison(title, tuple(compare_ledgers(ledgers, reference, metric)), metric, reference, cases.metric)
+    return ComparisonTable(title, tuple(compare_ledgers(ledgers, reference, metric)), metric, reference, cases.metric)

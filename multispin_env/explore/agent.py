@@ -12,7 +12,7 @@ from multispin_env.checks import check_name
 from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
-from multispin_env.evaluation.contenders import make_contender, native, reference_of, start
+from multispin_env.evaluation.contenders import make_contender, native, start
 from multispin_env.evaluation.policy import Policy
 from multispin_env.explore.places import Places
 from multispin_env.explore.playing import play
@@ -213,7 +213,7 @@ def _side(settings: Settings, state: Any, seed: int, name: str, rule: Any, decis
         rate = (outcome.tokens / outcome.round_latency[:, None])[0]
         return Side(name, decision[0], rate, float(outcome.goodput[0]))
     variant: Any = settings.variant
-    full = replace(settings, action=variant.any_decision, variant=replace(variant, horizon=SECONDS))
+    full = replace(settings, action=variant.family.any_decision, variant=replace(variant, horizon=SECONDS))
     ledger = play(full, rule, name, 1, seed).ledger
     in_time = ledger.episode.get(IN_TIME, ledger.throughput)
     return Side(name, decision[0], ledger.user_throughput[0], float(in_time[0]))
@@ -226,7 +226,7 @@ def as_python(settings: AgentSettings, places: Places) -> str:
         return f"# {missing}\n"
     scenario = settings.system(places)
     env_id, policy, made = settings.chosen(scenario, places)
-    name, by_round = _reference(policy.settings), policy.settings.variant.told.goodput is not None
+    name, by_round = _reference(policy.settings), policy.settings.variant.comparison.info.goodput is not None
     knows = ContenderName.parse(name).knows_truth
     assumptions = "" if knows else ", env.unwrapped.assumptions"
     decide = "(env.unwrapped.state)" if knows else "(env.unwrapped.decode_observation(observation))"
@@ -274,13 +274,14 @@ def _episode(env_id: str, seed: int) -> str:
 
 def _told(variant: type[Variant]) -> str:
     """Entry of ``info`` with the goodput of an episode."""
-    return IN_TIME if IN_TIME in variant.told.episode else "token_goodput"
+    return IN_TIME if IN_TIME in variant().comparison.info.episode else "token_goodput"
 
 
 def _reference(settings: Settings) -> str:
     """Name of the best that is known; with the truth, by its short name."""
-    parsed = ContenderName.parse(reference_of(settings))
-    return parsed.controller if parsed.knows_truth else reference_of(settings)
+    reference = settings.variant.comparison.reference
+    parsed = ContenderName.parse(reference)
+    return parsed.controller if parsed.knows_truth else reference
 
 
 def as_command(settings: AgentSettings, places: Places) -> str:

@@ -9,6 +9,7 @@ from gymnasium.utils import seeding
 
 from multispin_env.envs.continuous.rendering.traces import Trace, Traces
 from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.contenders import with_uplink_of
 from multispin_env.evaluation.ledger import Ledger
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
@@ -54,14 +55,14 @@ def play(settings: Settings, rule: Rule, name: str, episodes: int, seed: int) ->
     ValueError
         For a bad order.
     """
-    suited = replace(settings, variant=settings.variant.suited(rule))
+    suited = replace(settings, variant=with_uplink_of(rule, settings.variant))
     engine = opened(suited, episodes, seed)
-    told, traces = settings.variant.told, Traces(suited, 1)  # of the first copy alone
+    keys, traces = settings.variant.comparison.info, Traces(suited, 1)  # of the first copy alone
     ledger = Ledger.empty(episodes, settings.scenario.num_users, by_round=False)
     playing = np.ones(episodes, dtype=np.bool_)
     while playing.any():
-        step = engine.step(engine.encode(rule(engine.state)))
-        ledger.add(step.reward, step.info, told, playing)
+        step = engine.step(engine.actions.encode(rule(engine.state), engine.planned))
+        ledger.add(step.reward, step.info, keys, playing)
         if playing[0]:
             traces.add(step)
         playing &= ~step.truncated

@@ -10,7 +10,7 @@ from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.rendering.renderers import Film
 from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.evaluation.cases.episodes import differing
-from multispin_env.evaluation.contenders import deciding, make_contender, native, start
+from multispin_env.evaluation.contenders import deciding, make_contender, native, start, with_uplink_of
 
 
 def make_watched_env(env_id: str, rounds: int, scenario: str, arguments: Mapping[str, Any]) -> VectorEnv[Any, Any, Any]:
@@ -25,8 +25,8 @@ def make_watched_env(env_id: str, rounds: int, scenario: str, arguments: Mapping
     """
     check_name("env", env_id, ENVIRONMENTS.names())
     steps = check_integer("rounds", rounds, 1)
-    variant = ENVIRONMENTS.load(env_id)
-    by_itself = variant.max_episode_steps is None
+    family = ENVIRONMENTS.load(env_id).family
+    by_itself = family.max_episode_steps is None
     return gym.make_vec(
         env_id,
         num_envs=1,
@@ -34,7 +34,7 @@ def make_watched_env(env_id: str, rounds: int, scenario: str, arguments: Mapping
         scenario=scenario,
         max_episode_steps=None if by_itself else steps,
         render_mode="rgb_array",
-        **{"action": variant.any_decision, **arguments},
+        **{"action": family.any_decision, **arguments},
     )
 
 
@@ -43,7 +43,7 @@ def suited_env(
 ) -> VectorEnv[Any, Any, Any]:
     """Return the environment, or one of ``make`` with other arguments where the contender of a name needs them."""
     variant = native(env).variant
-    changed = differing(variant.suited(make_contender(name, env)), variant)
+    changed = differing(with_uplink_of(make_contender(name, env), variant), variant)
     return make(changed) if changed else env
 
 
@@ -74,5 +74,5 @@ def watch(env: VectorEnv[Any, Any, Any], name: str, seed: int) -> list[Any]:
 
 def film_of(env: VectorEnv[Any, Any, Any], one: list[Any], other: list[Any]) -> Film:
     """Film of two episodes that `watch` played in this environment."""
-    film: Film = native(env).variant.film(one, other)
+    film: Film = native(env).variant.family.film(one, other)
     return film

@@ -19,7 +19,7 @@ from multispin_env.evaluation.seeds import EPISODE_SEED
 
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"
-PARTIAL = [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name).independent_rounds]
+PARTIAL = [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name)().comparison.states]
 TINY = ["--num-users", "3", "--timesteps", "3000"]
 SERVING = ("--set", "horizon=2.5", "warm_up=0.5", "load=1.5", "reference=own-pace+deadlines")
 
@@ -63,7 +63,10 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     rows = [Row.from_dict(row) for row in table["rows"]]
     variant = ms.ENVIRONMENTS.load(env_id)
-    assert {row.name for row in rows} == {*variant.contenders, "{agent} ({action})".format(**usual_choice(env_id))}
+    assert {row.name for row in rows} == {
+        *variant().comparison.contenders,
+        "{agent} ({action})".format(**usual_choice(env_id)),
+    }
     assert table["about"]["seed"] == EPISODE_SEED
     assert table["about"]["episodes"] == 2
     reference = next(row for row in rows if row.name == table["about"]["reference"])
@@ -84,8 +87,11 @@ def test_a_run_where_the_family_without_the_barrier_hides(env_id, tmp_path, caps
     assert main(["train", *given]) == 0
     config, _ = load_config(folder)
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-    assert {row["name"] for row in table["rows"]} == {*config.settings.variant.compared, "evolution (tuned)"}
-    assert table["about"]["reference"] == f"{config.settings.variant.leader}+clairvoyant"
+    assert {row["name"] for row in table["rows"]} == {
+        *config.settings.variant.comparison.contenders,
+        "evolution (tuned)",
+    }
+    assert table["about"]["reference"] == config.settings.variant.comparison.reference
     capsys.readouterr()
     assert main(["evaluate", str(folder), "--num-users", "4", "--episodes", "2"]) == 0
     (title,) = (line for line in capsys.readouterr().out.splitlines() if "K = 4" in line)

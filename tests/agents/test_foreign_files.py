@@ -21,6 +21,7 @@ from agents.pretrained.policies import ROOT, SCORE, read
 from agents.runs import CONFIG, DIGEST, RunConfig, digest, load_config, make_folder, save_config
 from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
+from multispin_env.envs.named_files import file_names
 from multispin_env.evaluation.exported import ONNX, POLICY, read_about, settings_of
 from multispin_env.physics.acceptance.records import load_records
 from multispin_env.registry import ENVIRONMENTS
@@ -303,7 +304,7 @@ def test_configurations_hold_no_path(record, tmp_path):
         make_folder(tmp_path / str(given is None))
         save_config(tmp_path / str(given is None), own, Limits())
         found = load_config(tmp_path / str(given is None))[0].settings.variant
-        expected = given and str(tmp_path / "False" / variant.files["records"])
+        expected = given and str(tmp_path / "False" / file_names(variant)["records"])
         assert found.records == expected
         assert not Path(str(own.to_dict()["arguments"]["records"])).is_absolute()
 

@@ -218,7 +218,7 @@ def test_the_common_length_is_imitated_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "env_id", [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name)().fully_observed]
+    "env_id", [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name)().learning.sees_state]
 )
 def test_nothing_hidden_can_be_imitated(env_id, tmp_path, capsys):
     assert main(["train", "--agent", "imitation", "--env", env_id, "--name", str(tmp_path / "run")]) == 2

@@ -11,9 +11,9 @@ from stable_baselines3.common.vec_env import VecMonitor
 import multispin_env as ms
 from agents.base import tuning_for
 from agents.ppo import PPOSettings
-from agents.timed import MEMORY, OwnRate, TimedPPO, TimedRolloutBuffer
+from agents.timed import MEMORY, AverageReward, TimedPPO, TimedRolloutBuffer
 from agents.vec_env import make_vec_env
-from multispin_env.envs.continuous.objectives import RequestsInTime, TokensMinusTime
+from multispin_env.envs.objectives import RequestsInTime, TokensMinusTime
 from multispin_env.envs.settings import Settings
 
 STEPS, COPIES = 12, 5
@@ -70,13 +70,15 @@ class Data:
 
 
 def timed_buffer(objective):
-    return TimedRolloutBuffer(STEPS, *SPACES, gamma=GAMMA, gae_lambda=TRACE, n_envs=COPIES, own_rate=OwnRate(objective))
+    return TimedRolloutBuffer(
+        STEPS, *SPACES, gamma=GAMMA, gae_lambda=TRACE, n_envs=COPIES, own_rate=AverageReward(objective)
+    )
 
 
 def test_advantages_are_the_sum_that_they_are():
     """Σ_s (γ λ) ** (time from t to s) δ_s until the episode ends, with δ_s = r_s + γ ** d_s V_{s+1} − V_s."""
     data = Data()
-    found = data.filled(timed_buffer(RequestsInTime(1.0)))
+    found = data.filled(timed_buffer(RequestsInTime()))
     for copy in range(COPIES):
         for t in range(STEPS):
             wanted, time = 0.0, 0.0
@@ -95,7 +97,7 @@ def test_advantages_are_the_sum_that_they_are():
 @pytest.mark.parametrize("step", [0.05, 1.0, 3.0])
 def test_equal_durations_are_those_of_stable_baselines(step):
     data = Data(np.full((STEPS, COPIES), step))
-    found = data.filled(timed_buffer(RequestsInTime(1.0)))
+    found = data.filled(timed_buffer(RequestsInTime()))
     own = DictRolloutBuffer(STEPS, *SPACES, gamma=GAMMA**step, gae_lambda=TRACE**step, n_envs=COPIES)
     wanted = data.filled(own)
     assert found.advantages == pytest.approx(wanted.advantages, abs=1e-5)
@@ -115,7 +117,7 @@ def test_an_agent_that_always_makes_the_same_rate_gains_nothing():
 
 
 def test_the_own_rate_follows_what_is_measured():
-    own = OwnRate(TokensMinusTime(100.0, 4.0))
+    own = AverageReward(TokensMinusTime(100.0, 4.0))
     durations = np.random.default_rng(0).uniform(0.0, 1.0, (20, COPIES))
     assert own.rate == 100.0
     assert not own.correction(durations).any()
@@ -128,7 +130,7 @@ def test_the_own_rate_follows_what_is_measured():
 
 
 def test_it_does_not_depend_on_lengths_of_rollouts():
-    one, other = (OwnRate(TokensMinusTime(100.0, 4.0)) for _ in range(2))
+    one, other = (AverageReward(TokensMinusTime(100.0, 4.0)) for _ in range(2))
     rng = np.random.default_rng(0)
     rewards, durations = rng.normal(0.0, 1.0, (8, COPIES)), rng.uniform(0.0, 0.01, (8, COPIES))
     one.take(rewards, durations)
@@ -140,7 +142,7 @@ def test_it_does_not_depend_on_lengths_of_rollouts():
 
 def test_without_a_price_rewards_stay_as_they_are():
     data = Data()
-    found = data.filled(timed_buffer(RequestsInTime(1.0)))
+    found = data.filled(timed_buffer(RequestsInTime()))
     assert np.array_equal(found.rewards, data.rewards[:-1])
     model = model_of(SERVING, rewarded="requests")
     assert not model.own_rate.priced
@@ -174,7 +176,7 @@ def test_rewards_of_a_rollout(env_id):
 
 
 def test_a_wrong_price_of_the_environment_teaches_the_same():
-    price = settings_of(CONTINUOUS).variant.price(settings_of(CONTINUOUS).scenario)
+    price = settings_of(CONTINUOUS).observations.rho
     low, high = (model_of(CONTINUOUS, rho=factor * price) for factor in (0.8, 1.2))
     one, other = low.rollout_buffer, high.rollout_buffer
     assert np.array_equal(one.durations, other.durations)

@@ -52,13 +52,13 @@ def zero(settings):
 def test_untrained_it_is_the_scheduler_that_actions_start_from(env_id):
     settings = settings_of(env_id)
     model = untrained(env_id, settings)
-    rule = settings.variant.contender(settings.scenario, settings.actions.reference)
+    rule = settings.contender(settings.actions.reference)
     env, rng = make_vec_env(env_id, settings, 6, None, seed=5), np.random.default_rng(0)
     env.reset()
     policy = policy_of(model, settings)
     for _ in range(25):
         state = env.env.state
-        own, wanted = policy(state), settings.actions.checked_continuous_decision(rule(state), state.phase.shape)
+        own, wanted = policy(state), settings.actions.checked_decision(rule(state), state.phase.shape)
         assert np.array_equal(own.draft_length, wanted.draft_length)
         assert np.array_equal(own.join, wanted.join)
         assert np.array_equal(
@@ -90,7 +90,7 @@ def test_discounts_are_of_seconds_there():
     for env_id in SHORT:
         settings = settings_of(env_id)
         tuning = tuning_for(settings)
-        assert tuning.timing.gamma == settings.variant.discount < 0.9
+        assert tuning.timing.gamma == settings.variant.learning.discount < 0.9
         assert 0.9 < tuning.gamma < 1.0  # of a step, for agents that know no time
     assert tuning_for(settings_of(FULL)).timing is None
 

@@ -31,7 +31,7 @@ def test_every_copy_equals_a_single_environment_bit_for_bit(env_id, reward):
         observations, rewards, dones, infos = batch.step(actions)
         for i, env in enumerate(singles):
             observation, reward, _, truncated, info = env.step(actions[i])
-            assert batch.durations[i] == info[batch.env.settings.variant.told.time]
+            assert batch.durations[i] == info[batch.env.settings.variant.comparison.info.time]
             assert rewards[i] == np.float32(reward)
             assert dones[i] == truncated
             if truncated:

@@ -8,7 +8,6 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 import multispin_env as ms
-from tests.families import DRAWN
 
 OPTIONS = {"num_users": 3, "reward": "sampled"}
 OWN = {  # what fills the infos of each environment most
@@ -47,8 +46,7 @@ def values(batched):
 
 def options_of(env_id):
     """Arguments under which most is handed out."""
-    drawn = {"render_mode": "rgb_array"} if env_id in DRAWN else {}
-    return {**OPTIONS, **drawn, **OWN.get(env_id, {"optimum": True})}
+    return {**OPTIONS, "render_mode": "rgb_array", **OWN.get(env_id, {"optimum": True})}
 
 
 def everything(env, action):
@@ -89,7 +87,7 @@ def test_entries_stand_in_the_order_of_their_space(env_id):
         for _ in range(4):
             assert list(one.step(np.zeros(one.action_space.shape, np.float32))[0]) == list(space)
     observations = env.unwrapped.settings.observations
-    if env.unwrapped.variant.fully_observed:
+    if env.unwrapped.variant.learning.sees_state:
         assert list(observations.encode(env.unwrapped.state)) == list(observations.space)
 
 

@@ -11,13 +11,14 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import HumanRendering, RecordVideo
 
+import multispin_env as ms
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas
 from multispin_env.envs.rendering.charts import every_nth
 from multispin_env.envs.rendering.tokens import Cell, draw_refused
 from multispin_env.envs.rendering.views import Scales, round_up
 from multispin_env.envs.single import make_single
-from tests.families import DRAWN, REWARDED
+from tests.families import REWARDED
 
 FULL = "MultiSpin/Heterogeneous-v0"
 
@@ -38,7 +39,7 @@ def pixels(frame, colour):
     return int((frame == colour).all(-1).sum())
 
 
-@pytest.mark.parametrize("env_id", DRAWN)
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
 def test_frames_follow_the_action_and_the_seed(env_id):
     env = make(env_id)
     env.reset(seed=0)
@@ -54,7 +55,7 @@ def test_frames_follow_the_action_and_the_seed(env_id):
     assert (frame == played(make(env_id), long)).all()
 
 
-@pytest.mark.parametrize(("env_id", "reward"), [pair for pair in REWARDED if pair[0] in DRAWN])
+@pytest.mark.parametrize(("env_id", "reward"), REWARDED)
 def test_checker_renders_without_warnings(env_id, reward):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -10,7 +10,7 @@ from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.evaluation.contenders import contenders_of, deciding, make_contender, reference_of
+from multispin_env.evaluation.contenders import contenders_of, deciding, make_contender
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.seeds import (
@@ -94,14 +94,14 @@ def test_what_is_told_of_episodes_is_that_of_their_last_step(autoreset_mode):
         while not over:
             *_, over, info = single.step(single.unwrapped.encode_action(rule(single.unwrapped.state)))
         assert info["e2el_p99"] > 0.0
-        for name in env.unwrapped.variant.told.episode:
+        for name in env.unwrapped.variant.comparison.info.episode:
             assert found.told(name)[copy] == info[name], name
 
 
 def test_every_contender_serves_the_same_requests():
     cases = Episodes(SERVING, 3, "llama2", {"num_users": 3, "horizon": 5.0, "warm_up": 0.0, "rho": 30.0}, seed=7)
     rows = cases.table({name: name for name in cases.contenders})
-    assert {row.name for row in rows} == set(ms.ENVIRONMENTS.load(SERVING).contenders)
+    assert {row.name for row in rows} == set(ms.ENVIRONMENTS.load(SERVING)().comparison.contenders)
     assert cases.reference == "greedy+deadlines"
     assert cases.metric == "tokens_in_time"
     assert min(row.details["request_goodput"] for row in rows) > 0.0
@@ -115,7 +115,8 @@ BLIND = {"acceptance_visible": False, "channel_report": "old"}
 def test_estimates_play_where_something_is_hidden(env_id, hidden):
     short = {"num_users": 3, "horizon": 2.0, "rho": 30.0, **({"warm_up": 0.0} if env_id == SERVING else {})}
     cases = Episodes(env_id, 3, "llama2", {**short, **hidden}, seed=7)
-    assert cases.reference == cases.contenders[0] == f"{ms.ENVIRONMENTS.load(env_id).leader}+clairvoyant"
+    leader = {WITHOUT: "prices", SERVING: "prices+deadlines"}[env_id]
+    assert cases.reference == cases.contenders[0] == f"{leader}+clairvoyant"
     assert all(ContenderName.parse(name).estimators for name in cases.contenders[1:])
     estimators = "mmse" if "channel_report" in hidden and len(hidden) == 1 else "beta+mmse"
     names = [*cases.contenders, *(f"{name}+{estimators}" for name in ("own-pace", "load-aware", "greedy+admission"))]
@@ -258,11 +259,11 @@ def test_defaults_can_be_played_everywhere():
         env = vector(env_id, copies=2, max_episode_steps=2)
         names = contenders_of(env.unwrapped.settings)
         assert len(names) >= 2
-        for name in {*names, reference_of(env.unwrapped.settings)}:
+        for name in {*names, env.unwrapped.variant.comparison.reference}:
             assert np.isfinite(play_episodes(env, name).returns).all()
     env = vector("MultiSpin/Homogeneous-v0", copies=2)
-    assert reference_of(env.unwrapped.settings) == "homogeneous+clairvoyant"
-    assert reference_of(vector("MultiSpin/Fair-v0").unwrapped.settings) == "optimal+gradient"
+    assert env.unwrapped.variant.comparison.reference == "homogeneous+clairvoyant"
+    assert vector("MultiSpin/Fair-v0").unwrapped.variant.comparison.reference == "optimal+gradient"
     assert {"homogeneous", "fixed"} <= set(contenders_of(env.unwrapped.settings))
     assert not {"optimal", "algorithm1"} & set(contenders_of(env.unwrapped.settings))
 

@@ -1,135 +1,279 @@
-"""The engine without the barrier: observation, action and reward around the core. Single and vector shells call it."""
+"""Engine without the barrier: observation, action and reward around the core, what is told, and what may be known."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows
-from multispin_env.envs.continuous.accounts import OpenAccount, TokenAccount
-from multispin_env.envs.continuous.actions import OrderCodec
-from multispin_env.envs.continuous.memories import Onlooker, observed_of
-from multispin_env.envs.continuous.objectives import PassageAim
-from multispin_env.envs.continuous.observations import ContinuousObservations
-from multispin_env.envs.copies import CopiesEngine
-from multispin_env.envs.engine import Observation, Step
-from multispin_env.envs.observations import SHARED
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
+from multispin_env.envs.engine import Counts, Engine, Step
+from multispin_env.envs.objectives import Objective
+from multispin_env.envs.observations import ObservationCodec, fields_of
+from multispin_env.envs.settings import Settings
 from multispin_env.physics.acceptance.requests import Requests
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.service import Ending
+from multispin_env.physics.continuous.service_log import ServiceLog
 from multispin_env.physics.continuous.types import (
     ContinuousDecision,
     ContinuousObserved,
     ContinuousOutcome,
     ContinuousState,
+    Served,
 )
+from multispin_env.physics.types import Observed
+from multispin_env.physics.uplink import spectral_efficiency
+
+Info = dict[str, NDArray[Any]]
+"""Entries of ``info``, arrays (n,) and (n, K)."""
+
+LATENCIES = ("ttft", "tpot", "e2el")
+"""Of which ``info`` has p50, p95 and p99."""
+
+PERCENTS = (50, 95, 99)
+
+LATENCY_NAMES = (*(f"{name}_p{percent}" for name in LATENCIES for percent in PERCENTS), f"gap_p{PERCENTS[-1]}")
+
+RATES = ("tokens_in_time", "request_goodput", "share_missed", "least_served")
+"""Of `ServiceRun`, of the episode so far."""
+
+OF_SERVICE = (*RATES, *LATENCY_NAMES)
+"""Entries of ``info`` that tell what became of requests in an episode, (n,)."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class ContinuousStep(Step):
-    """One verification of all copies."""
-
-    outcome: ContinuousOutcome  # (n, K)
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """What one environment of this family is made of.
+class TokenAccount:
+    """Sums of the episodes of n copies, told in ``info``: tokens, and tokens over time.
 
     Parameters
     ----------
+    core
+        What steps the copies.
+    """
+
+    def __init__(self, core: ContinuousCore) -> None:
+        self._tokens = np.zeros(core.num_copies)
+
+    def reset(self, rows: Rows) -> None:
+        """Forget the episodes of these copies."""
+        self._tokens[rows] = 0.0
+
+    def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> Info:
+        """Take in a step, and tell what there is to tell.
+
+        Parameters
+        ----------
+        outcome
+            Of all copies.
+        begun
+            (n,) s, the state's time when it began.
+        last
+            Copies (n,) whose episode ends with it.
+        over
+            Copies (n,) whose step is void, by default none; what is told of them is void too.
+        """
+        self._tokens += np.add.reduce(outcome.tokens, -1)
+        return {"episode_tokens": self._tokens.copy(), "token_goodput": self._tokens / (begun + outcome.duration)}
+
+
+class ServiceAccount(TokenAccount):
+    """Besides, what becomes of requests: of the steps that begin after the warm-up.
+
+    Parameters
+    ----------
+    core
+        What steps the copies; its requests end.
+    warm_up
+        Seconds of an episode that do not count.
+    """
+
+    def __init__(self, core: ContinuousCore, warm_up: float) -> None:
+        super().__init__(core)
+        assert isinstance(core.service, Ending)  # as the system has a workload
+        self._service = core.service
+        self._users = core.system.scenario.num_users
+        self._log = ServiceLog(core.num_copies, self._users, warm_up)
+        self._closed = np.zeros(core.num_copies, dtype=np.bool_)
+
+    def reset(self, rows: Rows) -> None:
+        """Forget the episodes of these copies."""
+        super().reset(rows)
+        self._log.reset(np.arange(len(self._closed))[rows])
+        self._closed[rows] = False
+
+    def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> Info:
+        """Take in a step; see `TokenAccount`."""
+        told = super().add(outcome, begun, last, over)
+        playing = None if over is None else ~over
+        self._log.add(outcome, begun, playing)
+        ended = np.flatnonzero(last if playing is None else last & playing)
+        if ended.size:
+            self._close(ended, begun + outcome.duration)
+        assert outcome.served is not None  # as above
+        run = self._log.counts()
+        rates = {name: getattr(run, name) for name in RATES}
+        return {**told, **_of_step(outcome.served), **rates, **self._latencies(ended)}
+
+    def _close(self, ended: IntArray, now: FloatArray) -> None:
+        """What is overdue is missed; once, also where somebody plays on."""
+        ending = ended[~self._closed[ended]]
+        late = np.zeros((len(now), self._users), dtype=np.int64)
+        late[ending], _ = self._service.overdue(now[ending], ending)
+        self._log.close(ending, late)
+        self._closed[ending] = True
+
+    def _latencies(self, ended: IntArray) -> Info:
+        """Quantiles of the copies that end, and 0 of the others."""
+        told = {name: np.zeros(len(self._closed)) for name in LATENCY_NAMES}
+        if ended.size:
+            latency = self._log.result(ended).latency
+            quantiles = [getattr(latency, name)[:, place] for name in LATENCIES for place in range(len(PERCENTS))]
+            for array, values in zip(told.values(), [*quantiles, latency.gap[:, -1]], strict=True):
+                array[ended] = values
+        return told
+
+
+def _of_step(served: Served) -> Info:
+    return {
+        "timely_tokens": (served.output * served.in_time).astype(np.float64),
+        "finished": served.finished,
+        "dropped": served.dropped,
+    }
+
+
+class BeliefTracker:
+    """Follows n copies, and knows of them what may be known.
+
+    Parameters
+    ----------
+    core
+        Steps the copies.
+    observations
+        What is shown.
+    """
+
+    def __init__(self, core: ContinuousCore, observations: ObservationCodec) -> None:
+        self._core = core
+        self._observations = observations
+        shown = observations.shown
+        self._knows_task, self._late = "task" in shown, "mean_channel" in shown
+        self._counts = Counts(core.num_copies, core.system.scenario.num_users)
+        self._report = core.state.spectral_efficiency
+
+    def add(self, before: ContinuousState, outcome: ContinuousOutcome) -> None:
+        """Take in a step: where it began, and what happened, (n, K).
+
+        If a request was dropped and the draft of the next one was verified at once, that draft does not count.
+        """
+        accepted = np.where(outcome.verified, outcome.tokens - 1.0, 0.0).astype(np.int64)
+        self._counts.advance(outcome.draft_length, accepted, self._renewed(outcome), outcome.verified)
+        ended = np.where(outcome.verified, before.spectral_efficiency, self._report)
+        self._report = np.where(self._core.state.starting, ended, self._core.state.spectral_efficiency)
+
+    def reset(self, rows: Rows) -> None:
+        """Take in that these copies have begun anew; of a channel without any report, the mean gain is known."""
+        self._counts.reset(rows)
+        mean = spectral_efficiency(self._core.system.scenario, self._core.users.mean_gain[rows])
+        self._report = replaced(self._report, rows, mean)
+
+    def _renewed(self, outcome: ContinuousOutcome) -> BoolArray:
+        """Devices (n, K) whose request ended in a step."""
+        if outcome.served is not None:
+            return outcome.served.finished | outcome.served.dropped
+        if not self._core.system.acceptance.changes:
+            return np.zeros(outcome.verified.shape, dtype=np.bool_)
+        new: BoolArray = outcome.verified & (self._core.requests.age == 0)
+        return new
+
+    def look(self) -> ContinuousObserved:
+        """What may be known now, arrays (n, K)."""
+        state = self._core.state
+        channel = self._report if self._late else state.spectral_efficiency
+        observed = self._observed(state, channel)
+        believed = self._observations.believed(observed)
+        return ContinuousObserved(state.changed(spectral_efficiency=channel, acceptance_rate=believed), observed)
+
+    def _observed(self, state: ContinuousState, channel: FloatArray) -> Observed:
+        known_rate = self._observations.shows_acceptance
+        counts: dict[str, Any] = {} if known_rate else dict(self._counts.fields)
+        task: IntArray | None = self._core.requests.task if self._knows_task else None
+        return Observed(
+            state.draft_time,
+            channel,
+            state.acceptance_rate if known_rate else None,
+            task,
+            mean_gain=self._core.users.mean_gain if self._late else None,
+            **counts,
+        )
+
+
+class ContinuousEngine(Engine):
+    """n copies of one environment without the barrier.
+
+    Parameters
+    ----------
+    settings
+        The environment.
+    num_copies
+        n.
     system
         What does not change while time passes.
-    actions, observations
-        Codecs.
     objective
         What verifications are rewarded for.
     horizon
         Seconds after which an episode is truncated, by the verification that ends then or later.
-    prices_drawn
-        Whether rewards are of tokens that are drawn, or of expected ones.
-    draws_tokens
-        Whether tokens are drawn also where their expectation is priced; ``info`` then holds those drawn.
     account
         Opens what is added up over episodes.
+
+    Raises
+    ------
+    ValueError
+        For a horizon in which no verification fits.
     """
 
-    system: ContinuousSystem
-    actions: OrderCodec
-    observations: ContinuousObservations
-    objective: PassageAim
-    horizon: float
-    prices_drawn: bool
-    draws_tokens: bool
-    account: OpenAccount = TokenAccount
-
-
-class ContinuousEngine(CopiesEngine):
-    """n copies of one environment, with actions and observations as arrays (n, ...).
-
-    Parameters
-    ----------
-    parts
-        The environment.
-    num_copies
-        n.
-    """
-
-    def __init__(self, parts: Parts, num_copies: int) -> None:
-        self.scenario = parts.system.scenario
-        self.num_copies = num_copies
-        self.actions: OrderCodec = parts.actions
-        self.observations: ContinuousObservations = parts.observations
-        self.objective = parts.objective
-        self._horizon = parts.horizon
-        drawn = parts.prices_drawn or parts.draws_tokens
-        self._core = ContinuousCore(parts.system, num_copies, drawn=drawn)
-        self._prices_expected = drawn and not parts.prices_drawn
-        self._onlooker = Onlooker(self._core, self.observations) if self.observations.partial else None
-        self._never = np.zeros(num_copies, dtype=bool)
-        self._account = parts.account(self._core)
-        self._seen: dict[str, tuple[Any, NDArray[np.float32]]] = dict.fromkeys(
-            self.observation_space, (None, np.empty(0, np.float32))
-        )
-        """The field and the entry made of it, in the order of the space."""
-
-    @property
-    def state(self) -> ContinuousState:
-        """What the next decision may depend on, arrays (n, K)."""
-        return self._core.state
+    def __init__(
+        self,
+        settings: Settings,
+        num_copies: int,
+        system: ContinuousSystem,
+        objective: Objective,
+        horizon: float,
+        account: Callable[[ContinuousCore], TokenAccount] = TokenAccount,
+    ) -> None:
+        shortest = float(system.scenario.pass_time(1, 1 + system.scenario.min_draft_length))
+        if horizon < shortest:
+            raise ValueError(f"horizon: expected at least one verification, {shortest:g} s, got {horizon!r}")
+        super().__init__(settings.actions, settings.observations, objective, num_copies)
+        self._horizon = horizon
+        self._core = ContinuousCore(system, num_copies, drawn=settings.drawn)
+        self._prices_expected = settings.drawn and not settings.sampled
+        self._tracker = BeliefTracker(self._core, self.observations) if self.observations.hides else None
+        self._account = account(self._core)
+        self.planned: ContinuousState = self._core.state
+        self._observed: ContinuousObserved | None = None
 
     @property
     def observed(self) -> ContinuousObserved:
         """What plug-ins may know before the next decision, arrays (n, K)."""
-        return observed_of(self.state) if self._onlooker is None else self._onlooker.observed
+        state = self.state
+        known = Observed(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
+        return ContinuousObserved(state, known) if self._observed is None else self._observed
 
-    @property
-    def decoded_with(self) -> ContinuousState:
-        """The state itself, or what stands in for it where parts of it are hidden."""
-        return self.state if self._onlooker is None else self._onlooker.observed.state
+    def _forget(self, rows: Rows) -> None:
+        self._account.reset(rows)
+        self.objective.reset(rows)
+        if self._tracker is not None:
+            self._tracker.reset(rows)
 
-    def reset(self, copies: IntArray | None = None) -> Observation:
-        """Start new episodes in some copies (default all); returns the observation of all, to be read only."""
-        self._core.reset(copies)
-        rows: Rows = slice(None) if copies is None else copies
-        self._account.begin(rows)
-        if self._onlooker is not None:
-            self._onlooker.reset(rows)
-        return self._observe()
-
-    def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
-        """There are none: who is in a batch changes at once."""
-        raise ValueError("reward_slopes: expected an environment whose reward has derivatives, got Continuous")
-
-    def _play(self, decision: ContinuousDecision, over: BoolArray | None) -> ContinuousStep:
+    def _play(self, decision: ContinuousDecision, over: BoolArray | None) -> Step:
         before, requests = self._core.state, self._core.requests
         outcome, begun = self._core.advance(decision, over), before.time
         reward = self.objective.reward(self._expected(outcome, requests) if self._prices_expected else outcome)
-        if self._onlooker is not None:
-            self._onlooker.add(before, outcome, over)
+        if self._tracker is not None:
+            self._tracker.add(before, outcome)
         time = begun + outcome.duration
         truncated = time >= self._horizon
-        info: dict[str, NDArray[Any]] = {
+        info: Info = {
             "tokens": outcome.tokens,
             "draft_length": outcome.draft_length,
             "duration": outcome.duration.copy(),
@@ -137,11 +281,13 @@ class ContinuousEngine(CopiesEngine):
             "start_delay": outcome.start_delay.copy(),
             "time": time,
             **self._account.add(outcome, begun, truncated, over),
+            **self.objective.info(),
         }
         if over is not None:
-            self._account.begin(over)
+            self._forget(np.flatnonzero(over))
             truncated &= ~over
-        return ContinuousStep(self._observe(), reward, self._never, truncated, outcome.duration, info, outcome)
+        duration = outcome.duration
+        return Step(self._observe(), reward, self._never, truncated, duration, info, decision, outcome)
 
     def _expected(self, outcome: ContinuousOutcome, requests: Requests) -> ContinuousOutcome:
         """The same with expected tokens, for the requests that were there; they are endless."""
@@ -149,12 +295,10 @@ class ContinuousEngine(CopiesEngine):
         tokens = system.acceptance.expectation(system.scenario, requests)(outcome.draft_length)
         return outcome.changed(tokens=tokens * outcome.verified)
 
-    def _observe(self) -> Observation:
-        """Entries whose field has not been replaced since are the same arrays again."""
-        state = self._core.state
-        seen = state if self._onlooker is None else self._onlooker.observed
-        for key, field in self.observations.fields(seen).items():
-            if self._seen[key][0] is not field:
-                self._seen[key] = field, self.observations.encode_entry(key, field)
-        self._seen[SHARED] = None, self.observations.encode_shared(state)
-        return {key: seen[1] for key, seen in self._seen.items()}
+    def _look(self) -> dict[str, NDArray[Any]]:
+        if self._tracker is None:
+            self.planned = self._core.state
+            return fields_of(self.planned)
+        self._observed = self._tracker.look()
+        self.planned = self._observed.state
+        return fields_of(self._observed)

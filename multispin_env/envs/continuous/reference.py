@@ -9,7 +9,7 @@ from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
 REFERENCE = "groups"
-"""Controller that `ResidualOrders` plays at zero, and whose rate is the price of a second unless it is chosen."""
+"""Controller that ``"residual"`` plays at zero, and whose rate is the price of a second unless it is chosen."""
 
 WITH_REQUESTS = "greedy+deadlines"
 """The same where requests end."""

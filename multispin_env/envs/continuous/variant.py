@@ -1,67 +1,69 @@
-"""What every environment without the barrier is."""
+"""Base of the environments without the barrier, which may hide acceptance, and channels before they are used."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from multispin_env.checks import check_name, check_real
+from multispin_env.checks import check_bool, check_name, check_real, shown
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import Controller
 from multispin_env.controllers.estimators.filter import Filter
-from multispin_env.controllers.factory import check_controller_name, make_controller
-from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.continuous.accounts import OpenAccount, TokenAccount
-from multispin_env.envs.continuous.actions import ORDER_ENCODINGS, OrderCodec
-from multispin_env.envs.continuous.engine import ContinuousEngine, Parts
-from multispin_env.envs.continuous.entries import ENTRIES
-from multispin_env.envs.continuous.objectives import PassageAim, TokensMinusTime
-from multispin_env.envs.continuous.observations import ContinuousObservations
-from multispin_env.envs.continuous.partly_hidden import PartlyHidden
+from multispin_env.controllers.factory import check_controller_name
+from multispin_env.controllers.names import CLAIRVOYANT
+from multispin_env.envs.continuous.encodings import CONTINUOUS_ENCODINGS, ContinuousCodec
+from multispin_env.envs.continuous.engine import ContinuousEngine
 from multispin_env.envs.continuous.reference import REFERENCE, reference_rate
 from multispin_env.envs.continuous.rendering.film import TraceFilm
 from multispin_env.envs.continuous.rendering.picture import TracePicture
 from multispin_env.envs.continuous.rendering.traces import Traces
-from multispin_env.envs.engine import MakeRenderer
-from multispin_env.envs.observations import MIDDLE
-from multispin_env.envs.page import page
-from multispin_env.envs.rendering.renderers import Film, renderers
-from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Told
+from multispin_env.envs.objectives import Objective, TokensMinusTime
+from multispin_env.envs.observations import CONTINUOUS_STATE, COUNTED, ENTRIES, MIDDLE, ObservationCodec
+from multispin_env.envs.settings import Comparison, Family, InfoKeys, Learning, Settings, Variant
+from multispin_env.physics.acceptance.by_request import ByRequest
+from multispin_env.physics.acceptance.requests import check_mean_rounds
 from multispin_env.physics.channels import GaussMarkov
 from multispin_env.physics.continuous.core import ContinuousSystem
-from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.continuous.uplink import DISCIPLINES, discipline_of
-from multispin_env.physics.continuous.validation import checked_continuous_state
-from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
+
+BARRIER = "optimal"
+"""What waits for all."""
+
+REPORTS = ("fresh", "old")
+"""Whether the channel shown of a device that starts a draft is that of the new cycle, or of the last one."""
+
+HIDDEN = ("filter", "beta", "task-mean")
+"""Estimators to compare where acceptance is hidden, the best first."""
+
+LATE = ("mmse", "quantile", "last-report")
+"""The same where only reports of channels are old."""
+
+RIVALS = 2
+"""Other contenders that are compared with an estimator, beside the baseline."""
+
+OF_ACCEPTANCE = ("task_visible", "spread", "mean_cycles")
+"""Arguments that say something only where acceptance is hidden."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinuousVariant(PartlyHidden):
-    """Base of the environments without the barrier; its fields are arguments of all of them.
+class ContinuousVariant(Variant):
+    """Base of the environments without the barrier; its fields are arguments of all of them, as `Continuous` says.
 
-    Where its docstring says ``{observation}``, its page has the table of what is shown.
+    A subclass replaces what is special: the system, what is rewarded and shown, or the engine that is made of this.
     """
 
-    encodings: ClassVar[Registry[type[OrderCodec]]] = ORDER_ENCODINGS
-    renderers: ClassVar[Mapping[str, MakeRenderer]] = renderers(Traces, TracePicture)
-    film: ClassVar[type[Film]] = TraceFilm
-    told: ClassVar[Told] = Told("tokens", "draft_length", "duration", None)
-    any_decision: ClassVar[str] = "full"
-    discount: ClassVar[float] = 0.5
-    discount_of: ClassVar[str] = "second"
-    max_episode_steps: ClassVar[int | None] = None
-    has_slopes: ClassVar[bool] = False
-    optimum: ClassVar[str | None] = None
-    independent_rounds: ClassVar[bool] = False
-    observed: ClassVar[type[ContinuousObservations]] = ContinuousObservations
-    """Codec of what is shown."""
-    starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-        {"residual": (REFERENCE,), "tuned": ("prices", REFERENCE)}
+    family: ClassVar[Family] = Family(
+        name="continuous",
+        encodings=CONTINUOUS_ENCODINGS,
+        any_decision="full",
+        max_episode_steps=None,
+        recorder=Traces,
+        drawing=TracePicture,
+        film=TraceFilm,
     )
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ENTRIES, ""))
-    """Entries of the observation beside ``shared``; all are always shown."""
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(CONTINUOUS_STATE, ""))
+    """Entries where nothing is hidden."""
 
     discipline: str = "serial"
     coherence_time: float = GaussMarkov.coherence_time
@@ -69,6 +71,10 @@ class ContinuousVariant(PartlyHidden):
     rho: float | None = None
     patience: float | None = 2.0
     reference: str | None = None
+    acceptance_visible: bool = True
+    task_visible: bool = True
+    spread: float | tuple[float, ...] | None = ByRequest.spread
+    channel_report: str = REPORTS[0]
 
     def __post_init__(self) -> None:
         check_name("discipline", self.discipline, DISCIPLINES)
@@ -80,95 +86,117 @@ class ContinuousVariant(PartlyHidden):
             check_real("patience", self.patience, 0.0)
         if self.reference is not None:
             check_controller_name("reference", self.reference)
-        self.check_hidden()
+        check_bool("acceptance_visible", self.acceptance_visible)
+        check_bool("task_visible", self.task_visible)
+        check_name("channel_report", self.channel_report, REPORTS)
+        check_mean_rounds(self._request_cycles, "mean_cycles")
+        _ = self._hidden_acceptance  # refuses a bad spread
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if self.acceptance_visible and entry.name in OF_ACCEPTANCE and value != entry.default:
+                raise ValueError(
+                    f"{entry.name}: expected {entry.default!r} where acceptance_visible is True, got {shown(value)}"
+                )
+
+    @property
+    def comparison(self) -> Comparison:
+        """Whole episodes; nothing bounds requests with rates of their own."""
+        return Comparison(
+            InfoKeys("tokens", "draft_length", "duration", None),
+            contenders_in(self, "prices", "groups", "prices", "greedy", "clock", "synchronous"),
+            baseline=BARRIER,
+            seconds=self.horizon,
+            has_bound=self.acceptance_visible,
+        )
+
+    @property
+    def learning(self) -> Learning:
+        """Who is in a batch changes at once, so that there are no slopes."""
+        return Learning(
+            slopes=False,
+            discount=0.5,
+            discount_of="second",
+            starts={"residual": (REFERENCE,), "tuned": ("prices", REFERENCE)},
+            sees_state=self.acceptance_visible and self.channel_report == REPORTS[0],
+        )
 
     def system(self, scenario: Scenario) -> ContinuousSystem:
         """What does not change while time passes."""
-        return self.endless(scenario)
+        return self._endless(scenario)
 
-    def endless(self, scenario: Scenario) -> ContinuousSystem:
-        """The same, with requests that never end."""
-        system = ContinuousSystem.of(scenario, self.discipline, self.coherence_time)
-        return system if self.acceptance_visible else replace(system, acceptance=self.hidden_acceptance)
-
-    def contender(self, scenario: Scenario, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:
-        """A controller, which will know the true state, or one with estimators, which will know what may be seen."""
-        made: Controller[Any, Any] | PlugIn = make_controller(name, scenario, self.assumptions(scenario), **options)
-        return made
-
-    def checked_state(self, scenario: Scenario, state: ContinuousState) -> ContinuousState:
-        """States (..., K) as arrays."""
-        return checked_continuous_state(scenario, state)
-
-    def suited(self, contender: Any) -> "ContinuousVariant":
-        """With the uplink that a controller's decisions are for, and as patient as they say."""
-        rule = contender.base if isinstance(contender, PlugIn) else contender
-        return replace(self, discipline=rule.discipline) if isinstance(rule, Controller) else self
-
-    def span(self, max_episode_steps: int) -> str:
-        """Simulated time."""
-        return f"{self.horizon:g} s"
-
-    def price(self, scenario: Scenario) -> float:
-        """ρ in tokens a second: what was chosen, else the rate of the reference rule, measured once."""
-        return reference_rate(self.system(scenario)) if self.rho is None else self.rho
-
-    def actions(self, scenario: Scenario, encoding: str) -> OrderCodec:
-        """Codec between actions and decisions."""
-        uplink = discipline_of(self.discipline)
-        reference = self.starts.get(encoding, (REFERENCE,))[0] if self.reference is None else self.reference
-        return self.encodings.load(encoding)(scenario, uplink, self.patience, self.drops, reference)
-
-    def observations(self, scenario: Scenario) -> ContinuousObservations:
-        """Codec of what is shown: the whole state, or what may be known of it."""
-        whole = self.observed(scenario, self.price(scenario))
-        belief = None if self.acceptance_visible else Filter(scenario, self.assumptions(scenario))
-        return replace(whole, shown=self.shown(whole.table, whole.shown), belief=belief)
-
-    def objective(self, scenario: Scenario) -> PassageAim:
+    def objective(self, scenario: Scenario) -> Objective:
         """What verifications are rewarded for."""
-        return TokensMinusTime(self.price(scenario), scale=float(scenario.num_users))
+        return TokensMinusTime(self._price(scenario), scale=float(scenario.num_users))
 
-    @property
-    def account(self) -> OpenAccount:
-        """What is added up over episodes."""
-        return TokenAccount
+    def engine(self, settings: Settings, num_copies: int) -> ContinuousEngine:
+        """Engine of system and objective."""
+        made_of = self.system(settings.scenario), self.objective(settings.scenario)
+        return ContinuousEngine(settings, num_copies, *made_of, self.horizon)
+
+    def actions(self, scenario: Scenario, encoding: str) -> ContinuousCodec:
+        """Codec between actions and decisions."""
+        reference = self.reference or self.learning.starts.get(encoding, (REFERENCE,))[0]
+        cls = CONTINUOUS_ENCODINGS.load(encoding)
+        return cls(scenario, discipline_of(self.discipline), self.patience, reference=reference)
+
+    def observations(self, scenario: Scenario) -> ObservationCodec:
+        """Codec of what is shown: the whole state, or what may be known of it."""
+        wanted = set(self.entries)
+        if not self.acceptance_visible:
+            wanted = wanted - {"acceptance"} | set(COUNTED)
+        if not self.task_visible:
+            wanted.discard("task")
+        if self.channel_report != REPORTS[0]:
+            wanted.add("mean_channel")
+        belief = None if self.acceptance_visible else Filter(scenario, self.assumptions(scenario))
+        return ObservationCodec(scenario, tuple(key for key in ENTRIES if key in wanted), self._price(scenario), belief)
 
     def assumptions(self, scenario: Scenario) -> Assumptions:
         """Mean and spread of acceptance by task, and what an old report says of the channel."""
-        prior = self.endless(scenario).acceptance.prior(scenario)
+        prior = self._endless(scenario).acceptance.prior(scenario)
         known = tuple(prior.mean.tolist()), tuple(prior.spread.tolist())
-        return Assumptions(*known, self._correlation(scenario), int(self.late_reports))
+        late = self.channel_report != REPORTS[0]
+        return Assumptions(*known, _correlation(self, scenario) if late else 0.0, int(late))
 
-    def _correlation(self, scenario: Scenario) -> float:
-        """Of the channels of a device's cycles, where reports are old; 0 for laws that are not known here.
+    @property
+    def _request_cycles(self) -> float:
+        """Cycles of its device that a request lasts on average, unless it ends with its last token: for ever."""
+        return math.inf
 
-        Where they change with time, over that of a draft of 4 tokens and of the verification of all.
-        """
-        cycle = MIDDLE * scenario.mean_draft_time + scenario.verification_time
-        known = {"static": 1.0, "gauss-markov": math.exp(-cycle / self.coherence_time)}
-        return known.get(scenario.channel, 0.0) if self.late_reports else 0.0
+    @property
+    def _hidden_acceptance(self) -> ByRequest:
+        """Law of acceptance where it is hidden."""
+        return ByRequest(self.spread, self._request_cycles)
 
-    @classmethod
-    def page(cls) -> str:
-        """Docstring with the table of the observation; numbers are those of the default scenario."""
-        scenario = Scenario.preset(DEFAULT_SCENARIO, **cls.scenario_defaults)
-        return page(cls.__doc__, cls.observed(scenario, scenario.autoregressive_goodput), cls.entries)
+    def _endless(self, scenario: Scenario) -> ContinuousSystem:
+        """The system with requests that never end."""
+        system = ContinuousSystem.of(scenario, self.discipline, self.coherence_time)
+        return system if self.acceptance_visible else replace(system, acceptance=self._hidden_acceptance)
 
-    def engine(self, settings: Settings, num_copies: int) -> ContinuousEngine:
-        """Engine of its parts."""
-        scenario = settings.scenario
-        shortest = float(scenario.pass_time(1, 1 + scenario.min_draft_length))
-        if self.horizon < shortest:
-            raise ValueError(f"horizon: expected at least one verification, {shortest:g} s, got {self.horizon!r}")
-        parts = Parts(
-            system=self.system(scenario),
-            actions=self.actions(scenario, settings.action),
-            observations=self.observations(scenario),
-            objective=self.objective(scenario),
-            horizon=self.horizon,
-            prices_drawn=settings.reward == "sampled",
-            draws_tokens=self.draws_tokens,
-            account=self.account,
-        )
-        return ContinuousEngine(parts, num_copies)
+    def _price(self, scenario: Scenario) -> float:
+        """ρ in tokens a second: what was chosen, else the rate of the reference rule, measured once."""
+        return reference_rate(self.system(scenario)) if self.rho is None else self.rho
+
+
+def contenders_in(variant: ContinuousVariant, leader: str, *names: str) -> tuple[str, ...]:
+    """Name these and the barrier; where something is hidden, the leader with the truth, and some that guess."""
+    late = variant.channel_report != REPORTS[0]
+    if variant.acceptance_visible and not late:
+        return (*names, BARRIER)
+    estimators: Sequence[str] = LATE if variant.acceptance_visible else HIDDEN
+    if late and not variant.acceptance_visible:
+        estimators = [f"{name}+{LATE[0]}" for name in HIDDEN]
+    leading = [f"{leader}+{name}" for name in (CLAIRVOYANT, *estimators)]
+    others = [name for name in names if name != leader]
+    return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:RIVALS], BARRIER)))
+
+
+def _correlation(variant: ContinuousVariant, scenario: Scenario) -> float:
+    """Correlation of the channels of a device's cycles.
+
+    For laws that are not known here it is 0; where channels change with time, it is that over a draft of 4 tokens and
+    the verification of all.
+    """
+    cycle = MIDDLE * scenario.mean_draft_time + scenario.verification_time
+    known = {"static": 1.0, "gauss-markov": math.exp(-cycle / variant.coherence_time)}
+    return known.get(scenario.channel, 0.0)

@@ -3,9 +3,8 @@
 A family hands in what it remembers of an episode, and what draws it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -13,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, IntArray
-from multispin_env.envs.engine import MakeRenderer
 from multispin_env.envs.rendering.canvas import Canvas
 from multispin_env.envs.rendering.window import Window
-from multispin_env.envs.settings import Settings
-from multispin_env.envs.shells import RENDER_FPS
+
+RENDER_FPS = 4
+"""Steps a second, in a window or a film."""
 
 FIRST = np.zeros(1, dtype=np.int64)
 """The only copy of a single environment."""
 
 
-class Memory(Protocol):
+class Recorder(Protocol):
     """Episodes of n copies, as far as pictures need them."""
 
     def begin(self, copies: IntArray) -> None:
@@ -79,27 +78,27 @@ class Renderer:
 
     Parameters
     ----------
-    memory
+    recorder
         Of as many copies as there are.
     drawing
         Of its views.
     """
 
-    def __init__(self, memory: Memory, drawing: Drawing) -> None:
-        self._memory = memory
+    def __init__(self, recorder: Recorder, drawing: Drawing) -> None:
+        self._recorder = recorder
         self._drawing = drawing
 
     def begin(self, copies: IntArray = FIRST) -> None:
         """Take in that these copies were reset."""
-        self._memory.begin(copies)
+        self._recorder.begin(copies)
 
     def add(self, step: Any, over: BoolArray | None = None) -> None:
         """Take in a step; copies that are ``over`` began anew."""
-        self._memory.add(step, over)
+        self._recorder.add(step, over)
 
     def view(self, copy: int = 0) -> Any:
         """What there is to show of a copy."""
-        return self._memory.view(copy)
+        return self._recorder.view(copy)
 
     def frame(self, copy: int = 0) -> NDArray[np.uint8] | None:
         """Picture of a copy's last step, (450, 800, 3)."""
@@ -113,8 +112,8 @@ class Renderer:
 class WindowRenderer(Renderer):
     """``render_mode="human"``: every reset and every step is shown at once, and nothing when asked."""
 
-    def __init__(self, memory: Memory, drawing: Drawing) -> None:
-        super().__init__(memory, drawing)
+    def __init__(self, recorder: Recorder, drawing: Drawing) -> None:
+        super().__init__(recorder, drawing)
         self._window = Window("multispin_env", RENDER_FPS)
 
     def begin(self, copies: IntArray = FIRST) -> None:
@@ -142,18 +141,3 @@ class WindowRenderer(Renderer):
 
 RENDERERS: Mapping[str, type[Renderer]] = MappingProxyType({"rgb_array": Renderer, "human": WindowRenderer})
 """By render mode."""
-
-
-def renderers(memory: Callable[[Settings, int], Memory], drawing: Callable[[], Drawing]) -> Mapping[str, MakeRenderer]:
-    """Render modes of a family, each with what makes a renderer of the settings and the number of copies."""
-    return {mode: partial(_made, made, memory, drawing) for mode, made in RENDERERS.items()}
-
-
-def _made(
-    made: type[Renderer],
-    memory: Callable[[Settings, int], Memory],
-    drawing: Callable[[], Drawing],
-    settings: Settings,
-    num_copies: int,
-) -> Renderer:
-    return made(memory(settings, num_copies), drawing())

@@ -4,13 +4,12 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.envs.rounds.engine import RoundStep
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.engine import Step
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.scenario import Scenario
 
@@ -127,9 +126,9 @@ class Histories:
         n.
     """
 
-    def __init__(self, settings: Settings, num_copies: int) -> None:
+    def __init__(self, settings: Any, num_copies: int) -> None:
         self.scenario = settings.scenario
-        self.drawn = settings.variant.draws_tokens or settings.reward == "sampled"
+        self.drawn = settings.drawn
         self._histories = [History() for _ in range(num_copies)]
 
     def begin(self, copies: IntArray) -> None:
@@ -137,7 +136,7 @@ class Histories:
         for copy in copies.tolist():
             self._histories[copy] = History()
 
-    def add(self, step: RoundStep, over: BoolArray | None = None) -> None:
+    def add(self, step: Step, over: BoolArray | None = None) -> None:
         """Take in a round of all copies; those that are ``over`` begin anew."""
         best = step.info.get("optimal_goodput")
         for copy, history in enumerate(self._histories):
@@ -160,5 +159,5 @@ class Histories:
         )
 
 
-def _round_of(step: RoundStep, copy: int) -> Round:
+def _round_of(step: Step, copy: int) -> Round:
     return Round(step.decision[copy].copy(), step.outcome[copy], step.info["accepted_tokens"][copy].copy())

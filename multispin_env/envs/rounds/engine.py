@@ -1,39 +1,46 @@
-"""The engine of rounds: observation, action and reward around the core. Single and vector shells call it."""
+"""Engine of rounds: the core that steps a batch of copies, and observation, action and reward around it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows
-from multispin_env.controllers.base import RoundsController
-from multispin_env.envs.copies import CopiesEngine
-from multispin_env.envs.engine import Observation, Step
-from multispin_env.envs.rounds.actions import ActionCodec
-from multispin_env.envs.rounds.core import ALL, Core
-from multispin_env.envs.rounds.memories import Memory
-from multispin_env.envs.rounds.objectives import Objective
-from multispin_env.envs.rounds.observations import ObservationCodec
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
+from multispin_env.envs.engine import ALL, Counts, Engine, Step
+from multispin_env.envs.objectives import Objective
 from multispin_env.envs.rounds.whole_lengths import whole_length_slopes
-from multispin_env.physics.dynamics import Dynamics
+from multispin_env.envs.settings import Settings
+from multispin_env.physics.acceptance.requests import Requests
+from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Dynamics, Users, users_from_uniforms
 from multispin_env.physics.rounds import price, slopes
+from multispin_env.physics.streams import (
+    EPISODES,
+    MOST_ROWS,
+    CopyStreams,
+    Draw,
+    rows_ahead,
+    user_exponentials,
+    user_uniforms,
+)
 from multispin_env.physics.types import Decision, Observed, Outcome, RealDecision, SystemState
+from multispin_env.physics.uplink import spectral_efficiency
 from multispin_env.scenario import Scenario
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class RoundStep(Step):
-    """One round of all copies."""
-
-    decision: Decision  # (n, K)
-    outcome: Outcome  # (n, ...)
+def _streams(draw: Draw, num_copies: int, most_rows: int = MOST_ROWS) -> CopyStreams:
+    numbers = draw(np.random.default_rng(0), 1).size  # of a row, just to count them
+    return CopyStreams(draw, num_copies, min(most_rows, rows_ahead(num_copies * max(numbers, 1))))
 
 
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """What one environment of this family is made of.
+class Core:
+    """Copies of one system, stepped together.
+
+    Every copy has four random streams of its own, spawned from its generator: devices (read at a reset), fading and
+    requests (read at a reset and in every round) and tokens (read in every round if they are drawn). So what one
+    copy sees depends on nothing but its seed, and the fading does not depend on whether tokens are drawn. Arrays
+    that change are replaced, never written into: one that was handed out keeps its numbers.
 
     Parameters
     ----------
@@ -41,68 +48,202 @@ class Parts:
         The system.
     dynamics
         What changes between rounds.
-    actions, observations
-        Codecs.
-    objective, memories
-        What rounds are rewarded for, and what is remembered beside; of as many copies as the engine has.
-    plan
-        Makes of what is reported, (n, K), and of the mean gains the state that actions are decoded with.
-    prices_drawn
-        Whether rewards are of tokens that are drawn, or of expected ones.
-    draws_tokens
-        Whether tokens are drawn also where their expectation is priced; ``info`` then holds those drawn.
-    tells_hidden
-        Whether ``info`` holds the true state.
-    best
-        RoundsController that regret is measured against; ``None`` for no regret.
+    num_copies
+        n, size of the batch.
+    sampled
+        Whether the tokens that are priced are drawn or expected.
+    drawn
+        Whether tokens are drawn although they are not priced.
     """
 
-    scenario: Scenario
-    dynamics: Dynamics
-    actions: ActionCodec
-    observations: ObservationCodec
-    objective: Objective
-    memories: tuple[Memory, ...]
-    plan: Callable[[SystemState, FloatArray], SystemState]
-    prices_drawn: bool
-    draws_tokens: bool
-    tells_hidden: bool
-    best: RoundsController | None
+    def __init__(self, scenario: Scenario, dynamics: Dynamics, num_copies: int, *, sampled: bool, drawn: bool) -> None:
+        dynamics.acceptance.prior(scenario)  # refuses a scenario that it can't serve
+        self.scenario = scenario
+        self.dynamics = dynamics
+        self.num_copies = num_copies
+        self._sampled = sampled
+        self._drawn = sampled or drawn
+        num_users = scenario.num_users
+        uniform_rows = partial(user_uniforms, columns=dynamics.acceptance.columns, num_users=num_users)
+        device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=num_users)
+        self._devices = _streams(device_rows, num_copies, EPISODES)
+        self._fading = _streams(partial(dynamics.channel.draw, num_users=num_users), num_copies)
+        self._tokens = _streams(partial(user_exponentials, num_users=num_users), num_copies)
+        self._renewals = _streams(uniform_rows, num_copies)
+        ones, zeros = np.ones((num_copies, num_users)), np.zeros((num_copies, num_users), dtype=np.int64)
+        self.mean_gain = ones
+        self.requests = Requests(zeros, ones, zeros, zeros)
+        self._expectation: Callable[[IntArray], FloatArray] | None = None  # of these requests, once it was asked for
+        self._draft_time = ones
+        self._gain = ones
+        self._reports = [ones] * (dynamics.delay + 1)  # spectral efficiency, the oldest first, the present one last
+        self._name_states()
+
+    def seed(self, copy: int, generator: np.random.Generator) -> None:
+        """Give a copy fresh streams, spawned from ``generator``."""
+        streams = (self._devices, self._fading, self._tokens, self._renewals)
+        for stream, child in zip(streams, generator.spawn(len(streams)), strict=True):
+            stream.seed(copy, child)
+
+    def reset(self, copies: IntArray | None = None) -> None:
+        """New devices, a first round of fading and first requests for these copies (default all)."""
+        rows: Rows = ALL if copies is None else copies
+        users = self._new_users(rows, copies)
+        self._renew(rows, self.dynamics.acceptance.first(self.scenario, users.task, self._renewals.read(copies)))
+        self._report(rows, self.dynamics.channel.first_gain(users.mean_gain, self._fading.read(copies)))
+        self._outwait_delay(rows, copies)
+        self._name_states()
+
+    def step(self, decision: Decision, over: BoolArray | None = None) -> tuple[Outcome, FloatArray]:
+        """Price a decision (n, K) with the current state, then go on to the next round.
+
+        Copies that are ``over`` (n,), by default none, start anew instead; what is priced for them is void.
+
+        Returns
+        -------
+        tuple of Outcome and FloatArray
+            The outcome, and the tokens (n, K) that the draft gained: drawn, if any are.
+        """
+        drawn = self._drawn_tokens(decision.draft_length, over) if self._drawn else None
+        if drawn is None or not self._sampled:
+            outcome = self.expected(decision)
+        else:
+            outcome = price(self.scenario, self.state, decision, drawn)
+        tokens = outcome.tokens if drawn is None else drawn
+        if over is None:
+            self._go_on(tokens)
+        else:
+            self._go_on_or_start_anew(tokens, np.flatnonzero(over))
+        self._name_states()
+        return outcome, tokens
+
+    @property
+    def renewed(self) -> BoolArray:
+        """Devices (n, K) whose request is another one than in the round before."""
+        changes = self.dynamics.acceptance.changes
+        return self.requests.age == 0 if changes else np.zeros(self.requests.age.shape, dtype=np.bool_)
+
+    def expected(self, decision: Decision) -> Outcome:
+        """Price a decision (n, K) with expected tokens in the current state."""
+        return price(self.scenario, self.state, decision, self.expected_tokens(decision.draft_length))
+
+    def interpolated_tokens(self, draft_length: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Expected tokens (n, K) of real lengths, on the line between the whole ones beside them, and its slope."""
+        scenario = self.scenario
+        low = np.floor(draft_length).clip(scenario.min_draft_length, scenario.max_draft_length - 1).astype(np.int64)
+        below = self.expected_tokens(low)
+        slope = self.expected_tokens(low + 1) - below
+        return below + slope * (draft_length - low), slope
+
+    def expected_tokens(self, draft_length: IntArray) -> FloatArray:
+        """Expected tokens (n, K) of whole lengths in the present requests."""
+        if self._expectation is None:
+            self._expectation = self.dynamics.acceptance.expectation(self.scenario, self.requests)
+        return self._expectation(draft_length)
+
+    def _drawn_tokens(self, draft_length: IntArray, over: BoolArray | None) -> FloatArray:
+        if over is None:
+            variable = self._tokens.read()
+        else:
+            playing = np.flatnonzero(~over)
+            variable = np.zeros(draft_length.shape)
+            variable[playing] = self._tokens.read(playing)
+        return self.dynamics.acceptance.sampled_tokens(self.requests, draft_length, variable)
+
+    def _go_on(self, tokens: FloatArray) -> None:
+        dynamics = self.dynamics
+        if dynamics.acceptance.changes:
+            fresh = self._renewals.read()
+            self._renew(ALL, dynamics.acceptance.next(self.scenario, self.requests, tokens, fresh))
+        self._report(ALL, dynamics.channel.next_gain(self._gain, self.mean_gain, self._fading.read()))
+
+    def _go_on_or_start_anew(self, tokens: FloatArray, ended: IntArray) -> None:
+        """Read one row for each copy and go on with it everywhere; then put those that ended in their places."""
+        dynamics, channel = self.dynamics, self.dynamics.channel
+        users = self._new_users(ended, ended)
+        if dynamics.acceptance.changes:
+            fresh = self._renewals.read()
+            self._renew(ALL, dynamics.acceptance.next(self.scenario, self.requests, tokens, fresh))
+            fresh = fresh[ended]
+        else:
+            fresh = self._renewals.read(ended)
+        self._renew(ended, dynamics.acceptance.first(self.scenario, users.task, fresh))
+        fading = self._fading.read()
+        gain = channel.next_gain(self._gain, self.mean_gain, fading)
+        self._report(ALL, replaced(gain, ended, channel.first_gain(users.mean_gain, fading[ended])))
+        self._outwait_delay(ended, ended)
+
+    def _new_users(self, rows: Rows, copies: IntArray | None) -> Users:
+        users = users_from_uniforms(self.scenario, self._devices.read(copies))
+        self._draft_time = replaced(self._draft_time, rows, users.draft_time)
+        self.mean_gain = replaced(self.mean_gain, rows, users.mean_gain)
+        return users
+
+    def _outwait_delay(self, rows: Rows, copies: IntArray | None) -> None:
+        """Rounds that pass until there is a report of the first one."""
+        for _ in range(self.dynamics.delay):
+            fading = self._fading.read(copies)
+            self._report(rows, self.dynamics.channel.next_gain(self._gain[rows], self.mean_gain[rows], fading))
+
+    def _renew(self, rows: Rows, requests: Requests) -> None:
+        self.requests = Requests._make(
+            replaced(old, rows, new) for old, new in zip(self.requests, requests, strict=True)
+        )
+        self._expectation = None
+
+    def _report(self, rows: Rows, gain: FloatArray) -> None:
+        """Let a round pass: ``gain`` is the present one, and every report is a round older."""
+        self._gain = replaced(self._gain, rows, gain)
+        efficiency = spectral_efficiency(self.scenario, gain)
+        later = [report[rows] for report in self._reports[1:]] + [efficiency]
+        self._reports = [replaced(old, rows, new) for old, new in zip(self._reports, later, strict=True)]
+
+    def _name_states(self) -> None:
+        self.state = SystemState(self._draft_time, self._reports[-1], self.requests.rate)
+        """What prices the next decision, arrays (n, K)."""
+        self.reported = self.state
+        """`state` with the spectral efficiency of the last report, arrays (n, K)."""
+        if self.dynamics.delay:
+            self.reported = SystemState(self._draft_time, self._reports[0], self.requests.rate)
 
 
-class RoundsEngine(CopiesEngine):
-    """n copies of one environment, with actions and observations as arrays (n, ...).
+class RoundsEngine(Engine):
+    """n copies of one environment of rounds.
 
     Parameters
     ----------
-    parts
+    settings
         The environment.
     num_copies
         n.
+    dynamics
+        What changes between rounds.
+    objective
+        What the rounds of n copies are rewarded for.
+    plan
+        Makes of what is reported, (n, K), and of the mean gains the state that actions are decoded with; ``None`` for
+        what is reported.
+    tells_hidden
+        Whether ``info`` holds the true state.
     """
 
-    def __init__(self, parts: Parts, num_copies: int) -> None:
-        self.scenario = parts.scenario
-        self.num_copies = num_copies
-        self.actions: ActionCodec = parts.actions
-        self.observations: ObservationCodec = parts.observations
-        self.objective = parts.objective
-        self._parts = parts
-        self._core = Core(
-            parts.scenario, parts.dynamics, num_copies, priced=parts.prices_drawn, drawn=parts.draws_tokens
-        )
-        self._never = np.zeros(num_copies, dtype=bool)
-        self._entries = [(key, entry.field) for key, entry in self.observations.entries.items()]
+    def __init__(
+        self,
+        settings: Settings,
+        num_copies: int,
+        dynamics: Dynamics,
+        objective: Objective,
+        *,
+        plan: Callable[[SystemState, FloatArray], SystemState] | None = None,
+        tells_hidden: bool = False,
+    ) -> None:
+        super().__init__(settings.actions, settings.observations, objective, num_copies)
+        self._core = Core(self.scenario, dynamics, num_copies, sampled=settings.sampled, drawn=settings.drawn)
+        self._counts = Counts(num_copies, self.scenario.num_users) if self.observations.shows_counts else None
+        self._plan = plan
+        self._tells_hidden = tells_hidden
+        self._best = settings.best_controller if settings.optimum else None
         self.planned = self._core.reported
-        """State that actions are decoded with, arrays (n, K): as reported, or what the plan makes of it."""
-        shared = self.observations.encode_shared((num_copies,))
-        self._seen: dict[str, tuple[Any, NDArray[np.float32]]] = dict.fromkeys(self.observation_space, (None, shared))
-        """The field and the entry made of it, in the order of the space; ``shared`` is made of none."""
-
-    @property
-    def state(self) -> SystemState:
-        """What prices the next action, arrays (n, K)."""
-        return self._core.state
 
     @property
     def observed(self) -> Observed:
@@ -110,91 +251,70 @@ class RoundsEngine(CopiesEngine):
         fields = self._fields()
         return Observed(**{name: fields[name] for _, name in self._entries})
 
-    @property
-    def decoded_with(self) -> SystemState:
-        """As reported, or what the plan makes of it."""
-        return self.planned
-
-    def reset(self, copies: IntArray | None = None) -> Observation:
-        """Start new episodes in some copies (default all); returns the observation of all, to be read only."""
-        self._core.reset(copies)
-        rows: Rows = ALL if copies is None else copies
-        self._forget(rows)
-        return self._observe()
-
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Derivatives (n, K, columns) of the expected reward by actions (n, K, columns), as in the shell."""
-        relaxed = self.actions.relaxed(action, self.planned)
-        tokens, token_slope = self._core.interpolated_tokens(relaxed.draft_length)
+        core, codec, planned = self._core, self.actions, self.planned
+        x = codec.checked(action)
+        relaxed = codec.relaxed(x, planned)
+        tokens, token_slope = core.interpolated_tokens(relaxed.draft_length)
         outcome = price(self.scenario, self.state, relaxed, tokens)
         weights = self.objective.weights(outcome) if worth is None else worth
         by_decision = slopes(self.scenario, relaxed, outcome, token_slope, weights)
-        found = self.actions.pull_back(action, self.planned, by_decision)
+        found: FloatArray = codec.pull_back(x, planned, by_decision)
         if window:
             by_length = whole_length_slopes(
-                self._core, self.actions, self.planned, action, relaxed.draft_length, weights, window
+                codec, self.state, planned, core.expected_tokens, x, relaxed.draft_length, weights, window
             )
             alone = RealDecision(by_length, np.zeros_like(by_length))
-            found[..., 0] = self.actions.pull_back(action, self.planned, alone)[..., 0]
+            found[..., 0] = codec.pull_back(x, planned, alone)[..., 0]
         return found
 
     def _forget(self, rows: Rows) -> None:
-        for memory in (*self._parts.memories, self.objective):
-            memory.reset(rows)
+        self.objective.reset(rows)
+        if self._counts is not None:
+            self._counts.reset(rows)
 
-    def _play(self, decision: Decision, over: BoolArray | None) -> RoundStep:
-        parts = self._parts
-        hidden = self._hidden_info() if parts.tells_hidden else {}
-        best = None if parts.best is None else self._core.expected(parts.best.decide(self._core.state)).goodput
+    def _play(self, decision: Decision, over: BoolArray | None) -> Step:
+        state = self._core.state
+        best = None if self._best is None else self._core.expected(self._best.decide(state)).goodput
         outcome, tokens = self._core.step(decision, over)
         info: dict[str, NDArray[Any]] = {
             "goodput": outcome.goodput,
-            "accepted_tokens": tokens if parts.draws_tokens else outcome.tokens,  # expected ones would tell the rate
+            "accepted_tokens": tokens,  # those drawn, if any are: expected ones would tell the rate
             "round_latency": outcome.round_latency,
             "draft_length": decision.draft_length,
             "bandwidth": decision.bandwidth,
-            **hidden,
         }
+        if self._tells_hidden:
+            info["acceptance_rate"] = state.acceptance_rate.copy()
+            info["spectral_efficiency"] = state.spectral_efficiency.copy()
         if best is not None:
             info |= {"optimal_goodput": best, "regret": best - outcome.goodput}
-        for memory in self._parts.memories:
-            memory.advance(decision.draft_length, tokens, self._core.requests.age)
+        if self._counts is not None:
+            accepted, new = tokens.astype(np.int64) - 1, self._core.renewed
+            self._counts.advance(decision.draft_length.copy(), accepted, new)
         reward = self.objective.reward(outcome)
         info |= self.objective.info()
         if over is not None:
             self._forget(np.flatnonzero(over))
         never = self._never
-        return RoundStep(self._observe(), reward, never, never, outcome.round_latency, info, decision, outcome)
+        return Step(self._observe(), reward, never, never, outcome.round_latency, info, decision, outcome)
 
-    def _hidden_info(self) -> dict[str, NDArray[Any]]:
-        state = self._core.state
-        return {
-            "acceptance_rate": state.acceptance_rate.copy(),
-            "spectral_efficiency": state.spectral_efficiency.copy(),
-        }
+    def _look(self) -> dict[str, NDArray[Any]]:
+        reported = self._core.reported
+        self.planned = reported if self._plan is None else self._plan(reported, self._core.mean_gain)
+        return self._fields()
 
     def _fields(self) -> dict[str, NDArray[Any]]:
         """Fields of `Observed`, arrays (n, K), shown or not."""
-        reported, requests = self._core.reported, self._core.requests
+        reported = self._core.reported
         fields = {
             "draft_time": reported.draft_time,
             "spectral_efficiency": reported.spectral_efficiency,
             "acceptance_rate": reported.acceptance_rate,
-            "task": requests.task,
-            "age": requests.age,
+            "task": self._core.requests.task,
             "mean_gain": self._core.mean_gain,
             "planned_efficiency": self.planned.spectral_efficiency,
+            **self.objective.fields(),
         }
-        for memory in (*self._parts.memories, self.objective):
-            fields |= memory.fields()
-        return fields
-
-    def _observe(self) -> Observation:
-        """Entries that are shown; those whose field has not been replaced since are the same arrays again."""
-        self.planned = self._parts.plan(self._core.reported, self._core.mean_gain)
-        fields = self._fields()
-        for key, name in self._entries:
-            field = fields[name]
-            if self._seen[key][0] is not field:
-                self._seen[key] = field, self.observations.encode_entry(key, field)
-        return {key: seen[1] for key, seen in self._seen.items()}
+        return fields if self._counts is None else fields | self._counts.fields

@@ -10,13 +10,13 @@ A round lasts as long as its slowest device, so that a token more rarely pays fo
 together. What all lengths together change is therefore looked at from further off, `COMMON` windows apart.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.envs.rounds.actions import ActionCodec
-from multispin_env.envs.rounds.core import Core
+from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.physics.rounds import price
 from multispin_env.physics.types import Decision, SystemState
 
@@ -37,9 +37,10 @@ class Passed(NamedTuple):
 
 
 def whole_length_slopes(
-    core: Core,
-    codec: ActionCodec,
+    codec: RoundsCodec,
+    state: SystemState,
     planned: SystemState,
+    expected_tokens: Callable[[IntArray], FloatArray],
     action: FloatArray,
     length: FloatArray,
     weights: FloatArray | float,
@@ -49,10 +50,12 @@ def whole_length_slopes(
 
     Parameters
     ----------
-    core
-        Knows the present round.
-    codec, planned
-        What actions are decoded with.
+    codec
+        Of the actions.
+    state, planned
+        What prices the round, and what actions are decoded with.
+    expected_tokens
+        Tokens (n, K) of whole lengths in the round.
     action
         In [-1, 1], (n, K, columns).
     length
@@ -62,26 +65,37 @@ def whole_length_slopes(
     window
         Tokens, in (0, 1].
     """
+
+    def value(rows: IntArray | slice, decision: Decision, tokens: FloatArray) -> FloatArray:
+        """Σ_k ω_k N_k / T_e2e (m,) of decisions (m, K) in these copies."""
+        own = weights[rows] if isinstance(weights, np.ndarray) else weights
+        outcome = price(codec.scenario, state[rows], decision, tokens)
+        found: FloatArray = np.add.reduce(own * outcome.tokens, -1) / outcome.round_latency
+        return found
+
+    def shifted(length: FloatArray) -> FloatArray:
+        """The same (n,) with other real lengths, rounded."""
+        whole = np.rint(length).clip(*codec.length_range).astype(np.int64)
+        decision = Decision(whole, codec.bandwidth(action, whole.astype(np.float64), planned))
+        return value(slice(None), decision, expected_tokens(whole))
+
     whole = codec.decode(action, planned)
-    passed = _passed(length, whole.draft_length, codec, window)
-    rows, users, other, side = passed
-    tokens = core.expected_tokens(whole.draft_length)
-    before = _value(core, slice(None), whole, tokens, weights)
+    rows, users, other, side = _passed(length, whole.draft_length, codec, window)
+    tokens = expected_tokens(whole.draft_length)
+    before = value(slice(None), whole, tokens)
     changed = np.where(users, other[rows], whole.draft_length[rows])
     decision = Decision(changed, codec.bandwidth(action[rows], changed.astype(np.float64), planned[rows]))
-    after = _value(core, rows, decision, np.where(users, core.expected_tokens(other)[rows], tokens[rows]), weights)
+    after = value(rows, decision, np.where(users, expected_tokens(other)[rows], tokens[rows]))
     gain = (after - before[rows]) / window / users.sum(-1)
     slopes = np.zeros_like(length)
     index, user = np.nonzero(users)
     slopes[rows[index], user] = gain[index] * side[rows[index], user]
-    longer, shorter = (
-        _shifted(core, codec, planned, action, length + side * 0.5 * COMMON * window, weights) for side in (1.0, -1.0)
-    )
+    longer, shorter = (shifted(length + side * 0.5 * COMMON * window) for side in (1.0, -1.0))
     missing = (longer - shorter) / (COMMON * window) - slopes.sum(-1)
     return slopes + (missing / length.shape[-1])[:, None]
 
 
-def _passed(length: FloatArray, whole: IntArray, codec: ActionCodec, window: float) -> Passed:
+def _passed(length: FloatArray, whole: IntArray, codec: RoundsCodec, window: float) -> Passed:
     low, high = codec.length_range
     other = np.where(length >= whole, whole + 1, whole - 1).clip(low, high)
     near = (other != whole) & (np.abs(length - 0.5 * (whole + other)) < 0.5 * window)
@@ -92,27 +106,3 @@ def _passed(length: FloatArray, whole: IntArray, codec: ActionCodec, window: flo
         rows, user = np.nonzero(near)
         users = np.arange(length.shape[-1]) == user[:, None]
     return Passed(rows, users, other, other - whole)
-
-
-def _shifted(
-    core: Core,
-    codec: ActionCodec,
-    planned: SystemState,
-    action: FloatArray,
-    length: FloatArray,
-    weights: FloatArray | float,
-) -> FloatArray:
-    """Σ_k ω_k N_k / T_e2e (n,) with other real lengths, rounded."""
-    whole = np.rint(length).clip(*codec.length_range).astype(np.int64)
-    decision = Decision(whole, codec.bandwidth(action, whole.astype(np.float64), planned))
-    return _value(core, slice(None), decision, core.expected_tokens(whole), weights)
-
-
-def _value(
-    core: Core, rows: IntArray | slice, decision: Decision, tokens: FloatArray, weights: FloatArray | float
-) -> FloatArray:
-    """Σ_k ω_k N_k / T_e2e (m,) of decisions (m, K) in these copies."""
-    own = weights[rows] if isinstance(weights, np.ndarray) else weights
-    outcome = price(core.scenario, core.state[rows], decision, tokens)
-    value: FloatArray = np.add.reduce(own * outcome.tokens, -1) / outcome.round_latency
-    return value

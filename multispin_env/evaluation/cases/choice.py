@@ -5,7 +5,7 @@ from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.base import Cases
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.cases.states import CERTIFICATE, States
-from multispin_env.evaluation.contenders import contenders_of, reference_of
+from multispin_env.evaluation.contenders import contenders_of
 from multispin_env.evaluation.seeds import EPISODE_SEED, HELD_OUT_SEED, TUNING_SEED, VALIDATION_SEED
 
 
@@ -38,11 +38,11 @@ def watched(env_id: str, settings: Settings) -> Cases:
 
 def cases_of(settings: Settings) -> type[States] | type[Episodes]:
     """Kind of cases that an environment is compared on."""
-    return States if settings.variant.independent_rounds else Episodes
+    return States if settings.variant.comparison.states else Episodes
 
 
 def _states(settings: Settings, size: int, seed: int, certify: float | None) -> States:
-    best = ContenderName.parse(reference_of(settings)).controller
+    best = ContenderName.parse(settings.variant.comparison.reference).controller
     names = contenders_of(settings)
     return States.draw(settings.scenario, size, seed, reference=best, contenders=names, certify=certify)
 

@@ -15,7 +15,13 @@ from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.settings import ENVIRONMENTS, Variant
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers
-from multispin_env.evaluation.contenders import Contender, contenders_of, make_contender, native, reference_of
+from multispin_env.evaluation.contenders import (
+    Contender,
+    contenders_of,
+    make_contender,
+    native,
+    with_uplink_of,
+)
 from multispin_env.evaluation.episodes import Progress, make_episode_env, play_episodes, play_system
 from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.policy import Policy
@@ -68,7 +74,10 @@ class Episodes:
     def env(self, action: str | None = None, variant: Variant | None = None) -> VectorEnv[Any, Any, Any]:
         """The environment with an action encoding, by default one for any decision, and as a contender needs it."""
         kind = self._variant if variant is None else variant
-        chosen, changed = self._variant.any_decision if action is None else action, differing(kind, self._variant)
+        chosen, changed = (
+            self._variant.family.any_decision if action is None else action,
+            differing(kind, self._variant),
+        )
         key = (chosen, repr(changed))
         if key not in self._envs:
             arguments = {**self.arguments, **changed, "action": chosen}
@@ -95,7 +104,7 @@ class Episodes:
     @cached_property
     def reference(self) -> str:
         """The environment's optimum, with the truth; where there is none, the first that its variant lists."""
-        return reference_of(self._base.settings)
+        return self._variant.comparison.reference
 
     @cached_property
     def contenders(self) -> tuple[str, ...]:
@@ -105,7 +114,7 @@ class Episodes:
     @property
     def systems(self) -> tuple[str, ...]:
         """Other systems to compare with: all where rounds are independent, else none."""
-        return SYSTEMS.names() if self._base.settings.variant.independent_rounds else ()
+        return SYSTEMS.names() if self._base.settings.variant.comparison.states else ()
 
     def play(self, contender: Contender | str, progress: Progress | None = None) -> Ledger:
         """Let a controller, a plug-in, an agent, or what has a name, play every episode; see `play_episodes`.
@@ -119,7 +128,7 @@ class Episodes:
 
     def env_for(self, contender: Contender) -> VectorEnv[Any, Any, Any]:
         """The environment in which a contender plays: with its action encoding, and as it needs it."""
-        return self.env(self._action_of(contender), self._variant.suited(contender))
+        return self.env(self._action_of(contender), with_uplink_of(contender, self._variant))
 
     def _action_of(self, contender: Contender) -> str | None:
         if isinstance(contender, Policy):
@@ -145,7 +154,7 @@ class Episodes:
     def title(self) -> str:
         """How many, and how long."""
         kind = "held-out episodes" if self.seed == EPISODE_SEED else "episodes"
-        return f"{self.size} {kind} of {self._variant.span(self._base.max_episode_steps)}"
+        return f"{self.size} {kind} of {self._variant.comparison.span(self._base.max_episode_steps)}"
 
     @property
     def about(self) -> dict[str, Any]:

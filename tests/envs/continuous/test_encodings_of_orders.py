@@ -9,7 +9,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.uplink import DISCIPLINES, serial
-from multispin_env.registry import ORDER_ENCODINGS
+from multispin_env.registry import CONTINUOUS_ENCODINGS
 from tests.envs.continuous.played import BUSY, states_of
 
 ID = "MultiSpin/Continuous-v0"
@@ -18,7 +18,7 @@ DEADLINES = {"drops": True, "reference": "greedy+deadlines"}
 
 
 def codec_of(name, scenario, uplink=serial, patience=None, **options):
-    return ORDER_ENCODINGS.load(name)(scenario, uplink, patience, **options)
+    return CONTINUOUS_ENCODINGS.load(name)(scenario, uplink, patience, **options)
 
 
 def random_orders(scenario, rng, copies, by_priority=True):
@@ -146,7 +146,7 @@ def test_residual_moves_what_it_says():
         assert (priority[:, 0] == extreme(priority, -1)).all()
 
 
-@pytest.mark.parametrize("name", [name for name in ORDER_ENCODINGS.names() if name != "tuned"])
+@pytest.mark.parametrize("name", [name for name in CONTINUOUS_ENCODINGS.names() if name != "tuned"])
 def test_drops_come_back_and_are_of_devices_with_a_request(name, rng):
     scenario = ms.Scenario.preset("llama2", num_users=5)
     plain, codec = codec_of(name, scenario), codec_of(name, scenario, **DEADLINES)
@@ -225,7 +225,7 @@ def test_schedulers_with_requests_play_through_full(name):
         assert (outcomes[0].served.dropped == outcomes[1].served.dropped).all()
 
 
-@pytest.mark.parametrize("name", ORDER_ENCODINGS.names())
+@pytest.mark.parametrize("name", CONTINUOUS_ENCODINGS.names())
 @pytest.mark.parametrize("way", DISCIPLINES)
 @pytest.mark.parametrize("env_id", [ID, "MultiSpin/Serving-v0"])
 def test_any_action_is_an_order_under_which_a_batch_starts(env_id, name, way):
@@ -253,7 +253,7 @@ def test_where_all_are_left_all_are_taken():
     assert codec_of("plain", scenario).decode(action, state).join.tolist() == [[0, 2, 0]]
 
 
-@pytest.mark.parametrize("name", ORDER_ENCODINGS.names())
+@pytest.mark.parametrize("name", CONTINUOUS_ENCODINGS.names())
 def test_bad_actions_and_orders_are_one_sentence(name):
     env = gym.make(ID, num_users=3, action=name, rho=100.0).unwrapped
     env.reset(seed=0)

@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as check_for_sb3
 
 import multispin_env as ms
-from multispin_env.envs.observations import past_entries
+from multispin_env.envs.observations import COUNTED
 from tests.envs.continuous.hiding import BLIND, BOTH, ENDLESS, FAST, HIDDEN, OLD, SERVING, anything, make, same
 
 
@@ -18,7 +18,7 @@ def test_what_is_shown(env_id, hidden):
     whole, partial = (list(make(env_id, **options).single_observation_space) for options in ({}, hidden))
     expected = set(whole)
     if hidden is not OLD:
-        expected = expected - {"acceptance"} | past_entries("verification").keys()
+        expected = expected - {"acceptance"} | set(COUNTED)
     if hidden is BLIND:
         expected -= {"task"}
     if hidden is not HIDDEN:
@@ -27,8 +27,8 @@ def test_what_is_shown(env_id, hidden):
     kept = [key for key in whole if key in partial]
     assert [key for key in partial if key in kept] == kept  # in the order that they always have
     env = make(env_id, **hidden)
-    assert env.variant.fully_observed is False
-    assert make(env_id).variant.fully_observed is True
+    assert env.variant.learning.sees_state is False
+    assert make(env_id).variant.learning.sees_state is True
 
 
 @pytest.mark.parametrize("hidden", [HIDDEN, OLD, BLIND], ids=["acceptance", "channel", "both"])
@@ -112,7 +112,7 @@ def test_without_spread_requests_have_the_rates_of_their_tasks():
 @pytest.mark.parametrize("env_id", BOTH)
 def test_the_price_is_that_of_the_system_in_which_requests_differ(env_id):
     plain, same_rates, others = (
-        gym.make(env_id, num_users=2, **options).unwrapped.variant.price(ms.Scenario.preset("llama2", num_users=2))
+        gym.make(env_id, num_users=2, **options).unwrapped.variant.objective(ms.Scenario.preset("llama2", num_users=2))
         for options in ({}, {**HIDDEN, "spread": 0.0}, {**HIDDEN, "spread": 0.3})
     )
     assert plain != others

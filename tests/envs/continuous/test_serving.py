@@ -9,8 +9,9 @@ from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import multispin_env as ms
-from multispin_env.envs.continuous.ebbing import Ebbing
 from multispin_env.envs.continuous.reference import reference_rate
+from multispin_env.envs.continuous.variants.serving import ThinningArrivals
+from multispin_env.evaluation.contenders import with_uplink_of
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog
 
@@ -151,10 +152,10 @@ def test_every_contender_gets_the_same_requests():
     """Also where its uplink is another one."""
     scenario = ms.Scenario.preset("llama2", num_users=4)
     variant = ms.ENVIRONMENTS.load(ID)()
-    barrier = variant.suited(ms.make_controller("optimal", scenario))
+    barrier = with_uplink_of(ms.make_controller("optimal", scenario), variant)
     assert barrier.discipline == "reserved"
     assert barrier.workload(scenario) == variant.workload(scenario)
-    assert barrier.price(scenario) == variant.price(scenario)
+    assert barrier.objective(scenario) == variant.objective(scenario)
 
 
 @pytest.mark.parametrize("arrivals", ms.ARRIVALS.names())
@@ -280,7 +281,8 @@ def test_few_requests_come_long_after_the_episode():
     """And those before are the workload's own, however many rows are asked for at once."""
     workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), rate=6.0, lengths=ms.make_lengths("geometric"))
     source, twin, plain = (
-        kind.open(np.random.default_rng(3), 2) for kind in (Ebbing(workload, 20.0), Ebbing(workload, 20.0), workload)
+        kind.open(np.random.default_rng(3), 2)
+        for kind in (ThinningArrivals(workload, 20.0), ThinningArrivals(workload, 20.0), workload)
     )
     rows = source(300)
     parts = [twin(count) for count in (7, 100, 193)]

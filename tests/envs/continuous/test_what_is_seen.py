@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.continuous.observations import ContinuousObservations
-from multispin_env.envs.continuous.serving_observations import ServingObservations
+from multispin_env.envs.observations import CONTINUOUS_STATE, SERVING_STATE, ObservationCodec
 from tests.envs.continuous.played import BUSY, states_of
 
 
@@ -21,7 +20,7 @@ def test_states_come_back(preset):
 
 
 def phases_that_come_back(scenario):
-    codec, seen = ContinuousObservations(scenario.replace(round_trip_time=0.003), rho=150.0), set()
+    codec, seen = ObservationCodec(scenario.replace(round_trip_time=0.003), CONTINUOUS_STATE, rho=150.0), set()
     for state in states_of(codec.scenario, 8, 25):
         observation = codec.encode(state)
         assert all(codec.space.contains({key: value[i] for key, value in observation.items()}) for i in range(8))
@@ -37,7 +36,7 @@ def phases_that_come_back(scenario):
 
 def test_shared_by_hand():
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    codec = ContinuousObservations(scenario, rho=150.0)
+    codec = ObservationCodec(scenario, CONTINUOUS_STATE, rho=150.0)
     (*_, state) = states_of(scenario, 2, 4)
     shared = codec.encode(state)["shared"]
     all_, one = 0.02268 + 4 * 0.01272, 0.02268 + 0.01272
@@ -51,7 +50,7 @@ def test_shared_by_hand():
 
 def test_very_long_times_are_finite():
     scenario = ms.Scenario.preset("llama2", num_users=2)
-    codec = ContinuousObservations(scenario, rho=150.0)
+    codec = ObservationCodec(scenario, CONTINUOUS_STATE, rho=150.0)
     state = next(states_of(scenario, 1, 1))
     far = ms.ContinuousState(
         *(getattr(state, name) for name in ms.ContinuousState.__slots__[:7]),
@@ -66,13 +65,13 @@ def test_very_long_times_are_finite():
 def test_scenarios_beyond_the_bounds_are_refused():
     scenario = ms.Scenario.preset("llama2", num_users=2)
     with pytest.raises(ValueError, match=r"^scenario: expected magnitudes below 20 of log10 of T_ver/T̄"):
-        ContinuousObservations(scenario, rho=1e30)
+        ObservationCodec(scenario, CONTINUOUS_STATE, rho=1e30)
 
 
 @pytest.mark.parametrize("limits", [{}, {"ttft": 1.5, "e2el": 1.0, "e2el_per_token": 0.08}])
 def test_states_with_requests_come_back(limits):
     scenario = ms.Scenario.preset("llama2", num_users=5, total_bandwidth=4e6)
-    codec, seen, late = ServingObservations(scenario, rho=90.0), set(), 0
+    codec, seen, late = ObservationCodec(scenario, SERVING_STATE, rho=90.0), set(), 0
     workload = replace(BUSY, level=ms.ServiceLevel(**limits))
     for state in states_of(scenario, 8, 60, "greedy", workload):
         observation = codec.encode(state)
@@ -96,11 +95,11 @@ def test_states_with_requests_come_back(limits):
 
 def test_shared_numbers_of_requests_by_hand():
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    codec = ServingObservations(scenario, rho=90.0)
+    codec = ObservationCodec(scenario, SERVING_STATE, rho=90.0)
     (*_, state) = states_of(scenario, 6, 40, "greedy", BUSY)
     shared = codec.encode(state)["shared"]
     assert shared.shape == (6, 8)
-    assert (shared[:, :6] == ContinuousObservations(scenario, rho=90.0).encode(state)["shared"]).all()
+    assert (shared[:, :6] == ObservationCodec(scenario, CONTINUOUS_STATE, rho=90.0).encode(state)["shared"]).all()
     assert shared[:, 6] == pytest.approx((state.demand.wanted > 0).sum(-1) / 4.0)
     waiting = state.demand.queue.sum(-1)
     assert waiting.max() > 0

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering.views import Histories, History, Scales, round_up
-from multispin_env.envs.rounds.engine import RoundStep
 from multispin_env.envs.rounds.variants.heterogeneous import Heterogeneous
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.types import Decision, Outcome
@@ -66,7 +66,7 @@ def step_of(tokens, optimum=None):
     info = {"accepted_tokens": gained} | ({} if optimum is None else {"optimal_goodput": np.array(optimum)})
     nothing = np.zeros(copies)
     steps = (nothing, nothing > 0.0, nothing > 0.0, nothing)
-    return RoundStep({}, *steps, info, Decision(gained.astype(np.int64), ones.copy()), outcome)
+    return Step({}, *steps, info, Decision(gained.astype(np.int64), ones.copy()), outcome)
 
 
 def settings_of(reward):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.rounds.encodings.residual import residual_factor, residual_factor_inverse
+from multispin_env.envs.rounds.encodings import residual_factor, residual_factor_inverse
 from multispin_env.registry import ENCODINGS
 
 FASTER = {"algorithm1": {"phi_points": 10, "lambda_points": 10}}
@@ -108,7 +108,7 @@ def test_bad_actions(encoding, scenario, rng):
     with pytest.raises(
         ValueError, match=rf"action: expected shape \(20, {found.columns}\), got \(19, {found.columns}\)"
     ):
-        found.decode(np.zeros((19, found.columns)), state)
+        found.check_shape(np.zeros((19, found.columns)), 20)
     with pytest.raises(ValueError, match="sum of bandwidth"):
         found.encode(ms.Decision(np.ones(20), np.full(20, 1e6)), state)
 

@@ -129,7 +129,7 @@ def test_expected_tokens_lie_on_a_line_between_whole_lengths():
 def whole_reward(env, action):
     """Expected reward (n,) of an action as it is played, which it is not."""
     batch = env.unwrapped._engine
-    outcome = batch._core.expected(batch.decode(action))
+    outcome = batch._core.expected(batch.actions.decode(action, batch.planned))
     return copy(batch.objective).reward(outcome)
 
 

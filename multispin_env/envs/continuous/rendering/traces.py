@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, IntArray
-from multispin_env.envs.continuous.engine import ContinuousStep
+from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering.charts import Curve
 from multispin_env.envs.rendering.views import round_up
-from multispin_env.envs.settings import Settings
 from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.scenario import Scenario
 
@@ -145,10 +145,10 @@ class Traces:
         n.
     """
 
-    def __init__(self, settings: Settings, num_copies: int) -> None:
+    def __init__(self, settings: Any, num_copies: int) -> None:
         self._scenario = settings.scenario
-        self._drawn = settings.variant.draws_tokens or settings.reward == "sampled"
-        self._serving = bool(settings.variant.told.episode)
+        self._drawn = settings.drawn
+        self._serving = bool(settings.variant.comparison.info.episode)
         self._passages: list[list[ContinuousOutcome]] = [[] for _ in range(num_copies)]
 
     def begin(self, copies: IntArray) -> None:
@@ -156,7 +156,7 @@ class Traces:
         for copy in copies.tolist():
             self._passages[copy] = []
 
-    def add(self, step: ContinuousStep, over: BoolArray | None = None) -> None:
+    def add(self, step: Step, over: BoolArray | None = None) -> None:
         """Take in a step of all copies; those that are ``over`` begin anew."""
         for copy, outcomes in enumerate(self._passages):
             if over is not None and over[copy]:

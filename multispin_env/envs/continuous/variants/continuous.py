@@ -1,7 +1,6 @@
 """The system without the barrier, with endless requests."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from multispin_env.envs.continuous.variant import ContinuousVariant
 from multispin_env.physics.acceptance.by_request import ByRequest
@@ -105,13 +104,8 @@ class Continuous(ContinuousVariant):
     - v0: first version.
     """
 
-    contenders: ClassVar[tuple[str, ...]] = ("groups", "prices", "greedy", "clock", "synchronous", "optimal")
-    leader: ClassVar[str] = "prices"
-    baseline: ClassVar[str] = "optimal"
-
     mean_cycles: float = ByRequest.mean_rounds
 
     @property
-    def has_bound(self) -> bool:
-        """Nothing bounds requests with rates of their own."""
-        return self.acceptance_visible
+    def _request_cycles(self) -> float:
+        return self.mean_cycles

@@ -1,27 +1,27 @@
 """The system without the barrier, with requests that arrive, end and have deadlines."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
+from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_name, check_real, shown
-from multispin_env.envs.continuous.accounts import OF_SERVICE, OpenAccount, ServiceAccount
-from multispin_env.envs.continuous.ebbing import Ebbing
-from multispin_env.envs.continuous.objectives import PassageAim, RequestsInTime, TokensInTimeMinusTime
-from multispin_env.envs.continuous.observations import ContinuousObservations
+from multispin_env.envs.continuous.encodings import ContinuousCodec
+from multispin_env.envs.continuous.engine import OF_SERVICE, ContinuousEngine, ServiceAccount
 from multispin_env.envs.continuous.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
-from multispin_env.envs.continuous.serving_observations import SERVING_ENTRIES, ServingObservations
-from multispin_env.envs.continuous.variant import ContinuousVariant
-from multispin_env.envs.settings import Told
+from multispin_env.envs.continuous.variant import ContinuousVariant, contenders_in
+from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
+from multispin_env.envs.observations import SERVING_STATE
+from multispin_env.envs.settings import Comparison, Learning, Settings
 from multispin_env.physics.arrivals.base import ARRIVALS, Arrivals
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.lengths.base import LENGTHS, Lengths
 from multispin_env.physics.traces import TRACES
-from multispin_env.physics.workload import ServiceLevel, Workload
+from multispin_env.physics.workload import Arriving, ServiceLevel, Source, Workload
 from multispin_env.registry import Registry, made, option_names
 from multispin_env.scenario import Scenario
 
@@ -33,7 +33,7 @@ OPTIONS = ("burstiness", "mean_output", "mean_prompt", "trace", "start")
 PACE = 2.0
 """How many times the time for which a device waits for a token, where all always have a request, a token may take."""
 
-EBB = 2.0
+THINNING = 2.0
 """Horizons after which requests become rare: longer than an episode, but for a verification without end."""
 
 MOST_LOAD = 1000.0
@@ -41,6 +41,9 @@ MOST_LOAD = 1000.0
 
 LEAST_PRICE = 1e-3
 """Of the tokens that are requested."""
+
+MOST_DOUBLINGS = 500
+"""Of a gap, so that it stays finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,22 +148,7 @@ class Serving(ContinuousVariant):
     - v0: first version.
     """
 
-    rewards: ClassVar[tuple[str, ...]] = ("sampled",)
-    draws_tokens: ClassVar[bool] = True
-    discount: ClassVar[float] = 0.8
-    observed: ClassVar[type[ContinuousObservations]] = ServingObservations
-    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SERVING_ENTRIES, ""))
-    starts: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-        {"residual": (WITH_REQUESTS,), "tuned": ("own-pace+deadlines", "prices+deadlines")}
-    )
-    drops: ClassVar[bool] = True
-    told: ClassVar[Told] = Told("tokens", "draft_length", "duration", None, OF_SERVICE)
-    contenders: ClassVar[tuple[str, ...]] = (
-        *("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines"),
-        *("greedy", "groups", "optimal"),
-    )
-    leader: ClassVar[str] = "prices+deadlines"
-    baseline: ClassVar[str] = "optimal"
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SERVING_STATE, ""))
 
     load: float | tuple[float, float] = 0.6
     arrivals: str | Arrivals = "poisson"
@@ -190,16 +178,44 @@ class Serving(ContinuousVariant):
                 check_real(name, getattr(self, name), 0.0, open_low=name != "e2el_per_token")
         self._workload(1.0, ServiceLevel())  # refuses bad values
 
+    @property
+    def comparison(self) -> Comparison:
+        """Whole episodes, by what became of requests."""
+        names = ("greedy+deadlines", "load-aware", "groups+deadlines", "prices+deadlines", "greedy", "groups")
+        usual = super().comparison
+        return replace(
+            usual,
+            info=replace(usual.info, episode=OF_SERVICE),
+            contenders=contenders_in(self, "prices+deadlines", *names),
+            has_bound=False,
+        )
+
+    @property
+    def learning(self) -> Learning:
+        """Tokens are always drawn."""
+        starts = {"residual": (WITH_REQUESTS,), "tuned": ("own-pace+deadlines", "prices+deadlines")}
+        return replace(super().learning, rewards=("sampled",), discount=0.8, starts=starts)
+
     def system(self, scenario: Scenario) -> ContinuousSystem:
         """What does not change while time passes."""
-        workload = Ebbing(self.workload(scenario), EBB * self.horizon)
-        return replace(self.endless(scenario), workload=workload)
+        workload = ThinningArrivals(self.workload(scenario), THINNING * self.horizon)
+        return replace(self._endless(scenario), workload=workload)
 
     def workload(self, scenario: Scenario) -> Workload:
         """Who asks for how much, and when."""
         full = self._full_rate(scenario)
         low, high = self.load if isinstance(self.load, tuple) else (self.load, self.load)
         return self._workload((low * full, high * full), self._level(scenario))
+
+    def actions(self, scenario: Scenario, encoding: str) -> ContinuousCodec:
+        """Codec with a column that drops requests."""
+        return replace(super().actions(scenario, encoding), drops=True)
+
+    def engine(self, settings: Settings, num_copies: int) -> ContinuousEngine:
+        """Engine that tells what became of requests."""
+        made_of = self.system(settings.scenario), self.objective(settings.scenario)
+        account = partial(ServiceAccount, warm_up=self.warm_up)
+        return ContinuousEngine(settings, num_copies, *made_of, self.horizon, account)
 
     def _workload(self, tokens_per_second: float | tuple[float, float], level: ServiceLevel) -> Workload:
         arrivals, lengths = self._parts()
@@ -229,9 +245,9 @@ class Serving(ContinuousVariant):
         return reference_rate(self._serial(scenario))
 
     def _serial(self, scenario: Scenario) -> ContinuousSystem:
-        return replace(self, discipline="serial").endless(scenario)
+        return replace(self, discipline="serial")._endless(scenario)
 
-    def price(self, scenario: Scenario) -> float:
+    def _price(self, scenario: Scenario) -> float:
         """ρ in tokens a second: what was chosen, else what the reference rule reaches at the mean load."""
         if self.rho is not None:
             return self.rho
@@ -239,16 +255,11 @@ class Serving(ContinuousVariant):
         rate = reference_tokens_in_time(replace(self._serial(scenario), workload=workload))
         return max(rate, LEAST_PRICE * workload.tokens_per_second)
 
-    def objective(self, scenario: Scenario) -> PassageAim:
+    def objective(self, scenario: Scenario) -> Objective:
         """What verifications are rewarded for."""
         if self.rewarded == "requests":
-            return RequestsInTime(1.0)
-        return TokensInTimeMinusTime(self.price(scenario), self.workload(scenario).mean_output)
-
-    @property
-    def account(self) -> OpenAccount:
-        """What is added up over episodes."""
-        return partial(ServiceAccount, warm_up=self.warm_up)
+            return RequestsInTime()
+        return TokensInTimeMinusTime(self._price(scenario), self.workload(scenario).mean_output)
 
 
 def _checked_load(load: Any) -> float | tuple[float, float]:
@@ -274,3 +285,57 @@ def _part(table: Registry[Any], part: Any, given: Mapping[str, Any]) -> Any:
 
 def _limit(seconds: float | None) -> float:
     return np.inf if seconds is None else seconds
+
+
+@dataclass(frozen=True)
+class ThinningArrivals:
+    """A workload in which, after a time, each gap of a device is doubled once more than the one before.
+
+    A decision may be so bad that a verification ends long after the episode should, say with next to no share of the
+    uplink. Requests would come all that time, and each takes memory. So requests still come, and a batch that
+    waits for one starts; but in a time T there are about log2(T) of them.
+
+    Parameters
+    ----------
+    workload
+        Until then.
+    after
+        Seconds.
+    """
+
+    workload: Workload
+    after: float
+
+    @property
+    def level(self) -> ServiceLevel:
+        """Limits of the requests."""
+        return self.workload.level
+
+    @property
+    def closed(self) -> bool:
+        """Whether the next request of a device waits for the end of its last: then there are never many."""
+        return self.workload.closed
+
+    def open(self, rng: np.random.Generator, num_users: int) -> Source:
+        """The requests of one episode."""
+        source = self.workload.open(rng, num_users)
+        return source if self.closed else _Thinned(source, self.after, np.zeros(num_users))
+
+
+@dataclass
+class _Thinned:
+    source: Source
+    after: float
+    last: FloatArray  # (K,) s, when the last request came, if no gap were doubled
+    doubled: IntArray = field(init=False)  # (K,) requests since then
+
+    def __post_init__(self) -> None:
+        self.doubled = np.zeros(len(self.last), dtype=np.int64)
+
+    def __call__(self, rows: int) -> Arriving:
+        """The next rows."""
+        gap, prompt, output = self.source(rows)
+        times = np.add.accumulate(np.concatenate([self.last[None], gap]), 0)
+        doubled = np.add.accumulate(np.concatenate([self.doubled[None], times[1:] > self.after]), 0)
+        self.last, self.doubled = times[-1], doubled[-1]
+        return Arriving(np.ldexp(gap, np.minimum(doubled[:-1], MOST_DOUBLINGS)), prompt, output)

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import ClassVar
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool, check_integer, check_real
 from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.envs.rounds.engine import RoundsEngine
 from multispin_env.envs.rounds.variant import RoundsVariant
+from multispin_env.envs.settings import Comparison, Learning, Settings
 from multispin_env.physics.channels import GaussMarkov, predictive_quantile
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.physics.types import SystemState
@@ -68,8 +71,6 @@ class DelayedChannel(RoundsVariant):
     - v0: first version.
     """
 
-    independent_rounds: ClassVar[bool] = False
-    fully_observed: ClassVar[bool] = False
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "compute": "",
@@ -78,14 +79,6 @@ class DelayedChannel(RoundsVariant):
             "planned_channel": "plan_quantile",
             "acceptance": "",
         }
-    )
-    contenders: ClassVar[tuple[str, ...]] = (
-        "optimal+clairvoyant",
-        "optimal+quantile",
-        "optimal+last-report",
-        "optimal+mmse",
-        "homogeneous+last-report",
-        "fixed",
     )
 
     correlation: float = 0.9
@@ -105,17 +98,30 @@ class DelayedChannel(RoundsVariant):
                 raise ValueError("plan_quantile: expected None where mean_gain_visible is False, got a number")
 
     @property
-    def late_reports(self) -> bool:
-        """Unless reports are of the present round."""
-        return self.delay > 0
+    def comparison(self) -> Comparison:
+        """Whole episodes, led by what knows the truth."""
+        optimal = ("optimal+clairvoyant", "optimal+quantile", "optimal+last-report", "optimal+mmse")
+        return replace(super().comparison, contenders=(*optimal, "homogeneous+last-report", "fixed"), states=False)
 
-    def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
-        """What is reported, or the quantile of what the gain may be by now."""
-        if self.plan_quantile is None:
-            return reported
+    @property
+    def learning(self) -> Learning:
+        """Less than the state is seen."""
+        return Learning()
+
+    def engine(self, settings: Settings, num_copies: int) -> RoundsEngine:
+        """Engine that plans for the quantile, and tells the true channel if it should."""
+        scenario = settings.scenario
+        made_of = self.dynamics(scenario), self.objective(scenario, num_copies)
+        plan = None if self.plan_quantile is None else partial(self._planned, scenario, self.plan_quantile)
+        return RoundsEngine(settings, num_copies, *made_of, plan=plan, tells_hidden=self.privileged)
+
+    def _planned(
+        self, scenario: Scenario, quantile: float, reported: SystemState, mean_gain: FloatArray
+    ) -> SystemState:
+        """State (n, K) with the quantile of what the gain may be by now."""
         gain = channel_gain(scenario, reported.spectral_efficiency)
-        quantile = predictive_quantile(self.plan_quantile, gain, mean_gain, self.correlation, self.delay)
-        return SystemState(reported.draft_time, spectral_efficiency(scenario, quantile), reported.acceptance_rate)
+        present = predictive_quantile(quantile, gain, mean_gain, self.correlation, self.delay)
+        return SystemState(reported.draft_time, spectral_efficiency(scenario, present), reported.acceptance_rate)
 
     def dynamics(self, scenario: Scenario) -> Dynamics:
         """Gauss-Markov fading with old reports."""

@@ -1,13 +1,14 @@
 """Proportional fairness of long-run throughput."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from multispin_env.checks import check_real
-from multispin_env.envs.rounds.objectives import Objective, ProportionalFairness
+from multispin_env.envs.objectives import Objective, ProportionalFairness
 from multispin_env.envs.rounds.variant import RoundsVariant
+from multispin_env.envs.settings import Comparison, Learning
 from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.scenario import Scenario
@@ -61,27 +62,27 @@ class Fair(RoundsVariant):
     - v0: first version.
     """
 
-    optimum: ClassVar[str | None] = None
-    independent_rounds: ClassVar[bool] = False
-    fully_observed: ClassVar[bool] = False
     scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"draft_time_spread": 0.8, "mean_gain_low": 0.02, "mean_gain_high": 1.0}
     )
     entries: ClassVar[Mapping[str, str]] = MappingProxyType({**RoundsVariant.entries, "throughput": ""})
-    contenders: ClassVar[tuple[str, ...]] = (
-        "optimal+gradient",
-        "optimal",
-        "homogeneous",
-        "uniform-bandwidth",
-        "fixed",
-        "optimal+round-robin",
-    )
 
     window: float = 32.0
     spread: float | None = 0.15
 
     def __post_init__(self) -> None:
         check_real("window", self.window, 1.0)
+
+    @property
+    def comparison(self) -> Comparison:
+        """Whole episodes, led by the gradient rule."""
+        names = ("optimal+gradient", "optimal", "homogeneous", "uniform-bandwidth", "fixed", "optimal+round-robin")
+        return replace(super().comparison, contenders=names, optimum=None, states=False)
+
+    @property
+    def learning(self) -> Learning:
+        """The throughput so far is seen too."""
+        return Learning()
 
     def objective(self, scenario: Scenario, num_copies: int) -> Objective:
         """Growth of the utility of discounted throughput."""

@@ -1,9 +1,11 @@
 """One common draft length."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
+from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.variant import RoundsVariant
+from multispin_env.envs.settings import Comparison
+from multispin_env.scenario import Scenario
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,5 +48,11 @@ class Homogeneous(RoundsVariant):
     - v0: first version.
     """
 
-    common_draft_length: ClassVar[bool] = True
-    optimum: ClassVar[str | None] = "homogeneous"
+    @property
+    def comparison(self) -> Comparison:
+        """The optimum has one common length."""
+        return replace(super().comparison, optimum="homogeneous")
+
+    def actions(self, scenario: Scenario, encoding: str) -> RoundsCodec:
+        """Codec of one common length."""
+        return replace(super().actions(scenario, encoding), common_draft_length=True)

@@ -1,13 +1,11 @@
 """Acceptance replayed from recorded speculative decoding."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from types import MappingProxyType
-from typing import ClassVar
 
 from multispin_env.checks import check_bool, check_integer
-from multispin_env.envs.rounds.variants.hidden_rate import HiddenRate
+from multispin_env.envs.rounds.variants.hidden_acceptance import HiddenRate
+from multispin_env.envs.settings import Learning
 from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.acceptance.recorded import Recorded
@@ -78,9 +76,7 @@ class RecordedAcceptance(HiddenRate):
     - v0: first version.
     """
 
-    files: ClassVar[Mapping[str, str]] = MappingProxyType({"records": "records.npz"})
-
-    records: str | Records | None = None
+    records: str | Records | None = field(default=None, metadata={"file": "records.npz"})
     half: int | None = None
     modelled: bool = False
 
@@ -91,9 +87,10 @@ class RecordedAcceptance(HiddenRate):
             check_integer("half", self.half, 0, 1)
 
     @property
-    def held_out(self) -> "RecordedAcceptance":
-        """Replay of the other half of the texts, or of all of them if all are played."""
-        return replace(self, half=None if self.half is None else 1 - self.half, modelled=False)
+    def learning(self) -> Learning:
+        """Measured on the replay of the other half of the texts, or of all of them if all are played."""
+        other = replace(self, half=None if self.half is None else 1 - self.half, modelled=False)
+        return replace(super().learning, held_out=other)
 
     def dynamics(self, scenario: Scenario) -> Dynamics:
         """Replay; ``ValueError`` for a record that can't be read."""

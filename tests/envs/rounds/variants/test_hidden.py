@@ -53,6 +53,18 @@ def test_what_is_seen_follows_what_was_played(env_id):
     assert ended / (60 * 100) == pytest.approx(1 / 4, abs=0.03)
 
 
+def test_counts_of_a_request_that_never_ends_go_on():
+    env = make(history=True, mean_rounds=float("inf"))
+    env.reset(seed=0)
+    accepted = np.zeros((20, 5), dtype=np.int64)
+    for played in range(1, 9):
+        observation, *_, info = env.step(np.zeros(env.action_space.shape, np.float32))
+        accepted += info["accepted_tokens"].astype(np.int64) - 1
+        seen = env.unwrapped.decode_observation(observation)
+        assert (seen.age == played).all()
+        assert (seen.hits == accepted).all()
+
+
 @pytest.mark.parametrize("env_id", [HIDDEN, RECORDED])
 def test_nothing_but_the_task_tells_the_rate_before_a_round(env_id):
     """Regression from the first observation to the rate finds the task mean and nothing more."""
@@ -186,11 +198,10 @@ def test_unknown_keyword_names_those_of_the_variant():
 def test_agents_are_measured_on_texts_they_did_not_learn_from():
     variant = ms.ENVIRONMENTS.load(RECORDED)
     learnt = variant(half=0, modelled=True, history=True)
-    assert learnt.held_out == variant(half=1, history=True)
-    assert variant(half=1).held_out == variant(half=0)
-    assert variant().held_out == variant()
-    hidden = ms.ENVIRONMENTS.load(HIDDEN)()
-    assert hidden.held_out is hidden
+    assert learnt.learning.held_out == variant(half=1, history=True)
+    assert variant(half=1).learning.held_out == variant(half=0)
+    assert variant().learning.held_out == variant()
+    assert ms.ENVIRONMENTS.load(HIDDEN)().learning.held_out is None
 
 
 def test_a_model_of_the_record_has_its_means_and_spreads():

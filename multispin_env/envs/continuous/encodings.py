@@ -1,0 +1,384 @@
+"""Encodings without the barrier: lengths, batches and uplink; ``registry.CONTINUOUS_ENCODINGS`` names them.
+
+Where requests can be dropped, the last column does that.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+import multispin_env.registry as tables
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank
+from multispin_env.controllers.continuous.launch import in_order
+from multispin_env.controllers.factory import make_controller
+from multispin_env.envs.codec import ActionCodec, columns_stacked
+from multispin_env.envs.continuous.reference import REFERENCE
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
+from multispin_env.physics.continuous.uplink import UplinkDiscipline, serial
+from multispin_env.physics.continuous.validation import checked_continuous_decision, checked_continuous_state
+
+LOG_LARGEST_SHARE = math.log(1e4)
+"""ln of how many times the share of a device at 1 is that of one at 0."""
+
+SMALLEST_SHARE = 1e-8
+"""A device that has less of the band is encoded as having so much."""
+
+JOINS = 3
+"""Leave, take, wait."""
+
+
+@dataclass(frozen=True)
+class ContinuousCodec(ActionCodec):
+    """Base of the encodings without the barrier.
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    uplink
+        How uploads share the band; a serial one reads priorities, the others shares.
+    patience
+        Seconds that the decisions of actions wait at most, where an action does not say it; ``None``: for ever.
+    drops
+        Whether requests end, so that there is one more column, by which a device gives up its own.
+    reference
+        Controller that encodings start from which have a rule inside.
+    """
+
+    own_columns: ClassVar[int]
+    """Columns of the encoding, without that of drops."""
+
+    uplink: UplinkDiscipline
+    patience: float | None = None
+    drops: bool = False
+    reference: str = REFERENCE
+
+    @property
+    def columns(self) -> int:
+        """Numbers for each user."""
+        return self.own_columns + self.drops
+
+    @cached_property
+    def rule(self) -> Any:
+        """The reference controller."""
+        return make_controller(self.reference, self.scenario)
+
+    def checked_state(self, state: ContinuousState) -> ContinuousState:
+        """States (..., K) as arrays; ``ValueError`` for bad ones."""
+        return checked_continuous_state(self.scenario, state)
+
+    def checked_decision(self, decision: ContinuousDecision, shape: tuple[int, ...]) -> ContinuousDecision:
+        """The decision (*shape) as arrays with all that the uplink needs; ``ValueError`` for a bad one."""
+        batch = shape[:-1]
+        checked = checked_continuous_decision(
+            self.scenario, self.uplink, _mapped(decision, lambda x: _rows(x, batch)), math.prod(batch)
+        )
+        return _mapped(checked, lambda x: x.reshape((*batch, *x.shape[1:])))
+
+    def length(self, x: FloatArray) -> IntArray:
+        """Draft lengths of entries of column 0."""
+        return np.rint(self.real_length(x)).astype(np.int64)
+
+    def waits(self, batch: tuple[int, ...]) -> FloatArray | None:
+        """Patience of decisions (*batch) whose actions do not say it."""
+        return None if self.patience is None else np.full(batch, self.patience)
+
+    def patience_of(self, rule: ContinuousDecision, state: ContinuousState) -> FloatArray | None:
+        """A rule's own patience, else that of the environment."""
+        return self.waits(state.phase.shape[:-1]) if rule.patience is None else rule.patience
+
+    def drop_field(self, x: FloatArray, state: ContinuousState, rule: BoolArray | None = None) -> BoolArray | None:
+        """Who gives up a request, by the last column of actions x (..., K, columns); ``None`` without such a column.
+
+        It is whoever has one and is above 0. Around what a ``rule`` (..., K) drops, the middle third is the rule's own.
+        """
+        if not self.drops:
+            return None
+        column = x[..., -1]
+        wanted = column > 0.0 if rule is None else np.where(np.abs(column) <= 1.0 / JOINS, rule, column > 0.0)
+        return wanted & state.busy
+
+    def drop_columns(
+        self, decision: ContinuousDecision, state: ContinuousState, rule: BoolArray | None = None
+    ) -> list[FloatArray]:
+        """The last column of actions that mean what a decision drops, if there is such a column."""
+        if not self.drops:
+            return []
+        wanted = dropped_by(decision, state)
+        column = np.where(wanted, 1.0, -1.0)
+        return [column if rule is None else np.where(wanted == rule, 0.0, column)]
+
+    def uplink_fields(self, x: FloatArray) -> tuple[FloatArray | None, FloatArray | None]:
+        """Priority and share, one of them, that entries of a column mean."""
+        if self.uplink is serial:
+            return x, None
+        weight = np.exp(LOG_LARGEST_SHARE * np.clip(x, -1.0, 1.0))
+        share: FloatArray = weight / weight.sum(-1, keepdims=True)
+        return None, share
+
+    def uplink_column(self, decision: ContinuousDecision) -> FloatArray:
+        """Entries that mean the priority or share of a checked decision: ranks for priorities."""
+        if decision.share is None:
+            assert decision.priority is not None
+            return rank_column(decision.priority)
+        log = np.log(np.maximum(decision.share, SMALLEST_SHARE)) / LOG_LARGEST_SHARE
+        return np.asarray(log - 0.5 * (log.max(-1, keepdims=True) + log.min(-1, keepdims=True)))
+
+
+def dropped_by(decision: ContinuousDecision, state: ContinuousState) -> BoolArray:
+    """Who gives up a request, (..., K)."""
+    return np.zeros(state.phase.shape, dtype=np.bool_) if decision.drop is None else decision.drop
+
+
+def join_of(x: FloatArray) -> IntArray:
+    """Thirds of [-1, 1]: leave, take, wait; where a copy would leave everybody, it takes everybody."""
+    join = np.minimum((0.5 * JOINS * (x + 1.0)).astype(np.int64), Join.WAIT)
+    somebody = join.any(-1, keepdims=True)
+    return join if somebody.all() else np.where(somebody, join, Join.TAKE)
+
+
+def join_column(join: IntArray) -> FloatArray:
+    """Middles of the thirds."""
+    return np.asarray((2.0 / JOINS) * (join - 1.0))
+
+
+def rank_column(priority: FloatArray) -> FloatArray:
+    """Numbers in [-1, 1] in the order of priorities (..., K), equal where these are equal; 0 where all are."""
+    rank = dense_rank(priority)
+    last = rank.max(-1, keepdims=True)
+    return np.where(last > 0, 2.0 * rank / np.maximum(last, 1) - 1.0, 0.0)
+
+
+def next_batch(state: ContinuousState) -> IntArray:
+    """Number of the next batch, (..., 1), to be compared with aims (..., K)."""
+    return np.asarray(state.batch)[..., None]
+
+
+def _mapped(decision: ContinuousDecision, function: Callable[[Any], Any]) -> ContinuousDecision:
+    values: list[Any] = [getattr(decision, name) for name in ContinuousDecision.__slots__]
+    mapped: list[Any] = [None if value is None else function(value) for value in values]
+    return ContinuousDecision(*mapped)
+
+
+def _rows(value: Any, batch: tuple[int, ...]) -> NDArray[Any]:
+    """Arrays with one batch axis, of those with any number."""
+    array = np.asarray(value)
+    if array.shape[: len(batch)] != batch:
+        return array  # wrong, and refused
+    return array.reshape((math.prod(batch), *array.shape[len(batch) :]))
+
+
+class PlainCodec(ContinuousCodec):
+    """``"plain"``, (K, 3): log-scale draft length; leave, take or wait in thirds; priority or log share.
+
+    Where requests can be dropped, one column more: above 0 for that.
+    A decision's patience is that of the environment, and it waits for no number of drafts; what it says of these, and
+    of the batches that drafts aim at, is lost. Of priorities, the order is kept.
+    """
+
+    own_columns = 3
+
+    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
+        """The three columns, as they are."""
+        x = self.checked(action)
+        length, join, key = x[..., 0], x[..., 1], x[..., 2]
+        return ContinuousDecision(
+            self.length(length),
+            join_of(join),
+            *self.uplink_fields(key),
+            patience=self.waits(x.shape[:-2]),
+            drop=self.drop_field(x, state),
+        )
+
+    def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
+        """Middles of the thirds, ranks of the priorities."""
+        decision = self.checked_decision(decision, state.phase.shape)
+        columns = [self.length_column(decision.draft_length), join_column(decision.join), self.uplink_column(decision)]
+        return columns_stacked([*columns, *self.drop_columns(decision, state)])
+
+
+FARTHEST = 63
+"""Batches after the next that a draft can aim at."""
+
+LONGEST = 1e4
+"""Seconds, the longest patience but for ever; the shortest is its inverse, or none at all."""
+
+LOG_LONGEST = math.log(LONGEST)
+
+INSIDE = 0.99
+"""Entries of patience up to it are on a logarithmic scale; -1 is none, 1 is for ever."""
+
+
+class FullCodec(ContinuousCodec):
+    """``"full"``, (K, 6): as ``"plain"``, then the batch that a draft aims at, patience, and drafts to wait for.
+
+    The last two are for all: means over users are read; drops, where there are any, come behind them. Of priorities the
+    order is kept; numbers are kept to the precision of float32. Every controller can play with it.
+    """
+
+    own_columns: ClassVar[int] = 6
+
+    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
+        """All columns."""
+        x = self.checked(action)
+        length, join, key, aim = (x[..., column] for column in range(4))
+        patience, fewest = (x[..., column].mean(-1) for column in (4, 5))
+        return ContinuousDecision(
+            self.length(length),
+            join_of(join),
+            *self.uplink_fields(key),
+            patience=_patience_of(patience),
+            least_batch=np.rint(1.0 + 0.5 * (fewest + 1.0) * (self.scenario.num_users - 1)).astype(np.int64),
+            aim=next_batch(state) + np.rint(0.5 * FARTHEST * (aim + 1.0)).astype(np.int64),
+            drop=self.drop_field(x, state),
+        )
+
+    def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
+        """Inverse of `decode`; without an aim, the next batch; without patience, for ever."""
+        shape, users = state.phase.shape, self.scenario.num_users
+        decision = self.checked_decision(decision, shape)
+        aim = np.broadcast_to(next_batch(state), shape) if decision.aim is None else decision.aim
+        fewest = np.ones(shape[:-1]) if decision.least_batch is None else decision.least_batch
+        patience = np.full(shape[:-1], np.inf) if decision.patience is None else decision.patience
+        common = [_patience_column(patience), 2.0 * (fewest - 1.0) / max(users - 1, 1) - 1.0]
+        return columns_stacked(
+            [
+                self.length_column(decision.draft_length),
+                join_column(decision.join),
+                self.uplink_column(decision),
+                2.0 * (aim - next_batch(state)) / FARTHEST - 1.0,
+                *(np.broadcast_to(column[..., None], shape) for column in common),
+                *self.drop_columns(decision, state),
+            ]
+        )
+
+
+def _patience_of(x: FloatArray) -> FloatArray:
+    """Seconds, (...) of (...)."""
+    inside = np.exp(LOG_LONGEST / INSIDE * np.clip(x, -INSIDE, INSIDE))
+    beyond = 0.5 * (1.0 + INSIDE)
+    return np.where(x > beyond, np.inf, np.where(x < -beyond, 0.0, inside))
+
+
+def _patience_column(patience: FloatArray) -> FloatArray:
+    log = np.log(np.clip(patience, 1.0 / LONGEST, LONGEST)) * (INSIDE / LOG_LONGEST)
+    return np.where(patience > LONGEST, 1.0, np.where(patience < 0.5 / LONGEST, -1.0, log))
+
+
+ENDS = (-0.6, -0.2, 0.2)
+"""Where the second column changes from aside to a batch earlier, the rule's own, and a batch later."""
+
+ASIDE, EARLIER, OWN, LATER = (-0.8, -0.4, 0.0, 0.6)
+"""Middles of these intervals."""
+
+NEVER = np.iinfo(np.int64).max
+"""Batch that nobody aims at."""
+
+BEHIND = 6.0
+"""Added to the priority of a device that is put aside; those of all others are within ±3."""
+
+
+class ContinuousResidualCodec(ContinuousCodec):
+    """``"residual"``, (K, 3): length around the rule's, on a log scale; shift of the batch; uplink around the rule's.
+
+    Zero is the reference rule, with the environment's patience where the rule has none. The second column
+    puts a device aside (the batch takes it if it is there, its upload comes last), or lets it aim at the batch before
+    or after the rule's: the batch waits for all that aim at it. Where requests can be dropped, the last
+    column is the rule's own in the middle third, keep below it and drop above. What else a decision may say is lost.
+    """
+
+    own_columns = 3
+
+    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
+        """The rule's decision, moved."""
+        x = self.checked(action)
+        rule = self._rule(state)
+        length = np.clip(self.length_column(rule.draft_length) + 2.0 * x[..., 0], -1.0, 1.0)
+        place = np.digitize(x[..., 1], ENDS)  # aside, earlier, own, later
+        aside, shift = place == 0, np.where(place == 0, 0, place - 2)
+        drop = self.drop_field(x, state, dropped_by(rule, state))
+        aim = _aim(rule, state, drop)
+        join = _moved_join(rule, aside, shift, aim, state)
+        key = self.uplink_column(rule) + 2.0 * x[..., 2]
+        fields = self.uplink_fields(key + BEHIND * aside if self.uplink is serial else key)
+        patience = self.patience_of(rule, state)
+        aim = np.maximum(aim + shift, next_batch(state))
+        return ContinuousDecision(self.length(length), join, *fields, patience, rule.least_batch, aim, drop)
+
+    def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
+        """The differences; those that are too large are cut."""
+        decision, rule = self.checked_decision(decision, state.phase.shape), self._rule(state)
+        length = self.length_column(decision.draft_length) - self.length_column(rule.draft_length)
+        key = self.uplink_column(decision) - self.uplink_column(rule)
+        columns = [0.5 * length, _batch_column(decision, rule, state), 0.5 * key]
+        return columns_stacked([*columns, *self.drop_columns(decision, state, dropped_by(rule, state))])
+
+    def _rule(self, state: ContinuousState) -> ContinuousDecision:
+        return self.checked_decision(self.rule(state), state.phase.shape)
+
+
+def _aim(decision: ContinuousDecision, state: ContinuousState, drop: BoolArray | None) -> IntArray:
+    """Batches that devices aim at: of those that can start a draft what the decision says, of others what one said."""
+    own = next_batch(state) if decision.aim is None else decision.aim
+    return np.where(state.starting if drop is None else state.starting | drop, own, state.aim)
+
+
+def _moved_join(
+    rule: ContinuousDecision, aside: BoolArray, shift: IntArray, aim: IntArray, state: ContinuousState
+) -> IntArray:
+    waited = np.where(rule.join == Join.WAIT, aim, NEVER).min(-1, keepdims=True)
+    due = aim + shift <= np.where(waited == NEVER, next_batch(state), waited)
+    join = np.where(shift == 0, rule.join, np.where(due, Join.WAIT, Join.LEAVE))
+    join = np.where(aside, Join.TAKE, join)
+    return np.where(join.any(-1, keepdims=True), join, Join.TAKE)
+
+
+def _batch_column(decision: ContinuousDecision, rule: ContinuousDecision, state: ContinuousState) -> FloatArray:
+    """The shift if there is one, else what leads to the decision's join."""
+    shift = np.sign(_aim(decision, state, decision.drop) - _aim(rule, state, decision.drop))
+    wanted = np.where(decision.join == Join.TAKE, ASIDE, np.where(decision.join == Join.WAIT, EARLIER, LATER))
+    same = np.where(decision.join == rule.join, OWN, wanted)
+    return np.where(shift == 0, same, np.where(shift < 0, EARLIER, LATER))
+
+
+class TunedCodec(ContinuousCodec):
+    """``"tuned"``, (K, options): the reference controller, with options read from the action.
+
+    Zero is the controller as it is. Of options that all devices share, the mean over users is read. What a controller
+    can't be told by its options is lost; drops, where requests end, are the controller's own.
+    """
+
+    own_columns: ClassVar[int] = 0
+
+    @property
+    def columns(self) -> int:
+        """One for each option; ``ValueError`` for a controller without any."""
+        if not self.rule.tunable:
+            raise ValueError(
+                f"reference: expected a controller whose options can be tuned, for 'tuned', got {self.reference!r}"
+            )
+        return len(self.rule.tunable)
+
+    def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
+        """The order of the rule with these options."""
+        x = self.checked(action)
+        options = {}
+        for column, (name, tunable) in enumerate(self.rule.tunable.items()):
+            entries = x[..., column] if tunable.by_device else in_order(x[..., column]) / x.shape[-2]
+            options[name] = tunable.moved(self.rule.option(name), entries)
+        decision = self.checked_decision(self.rule.tuned(options)(state), state.phase.shape)
+        return decision.changed(patience=self.patience_of(decision, state))
+
+    def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
+        """Zero, the rule as it is."""
+        self.checked_decision(decision, state.phase.shape)
+        return np.zeros((*state.phase.shape, self.columns), dtype=np.float32)
+
+
+CONTINUOUS_ENCODINGS: tables.Registry[type[ContinuousCodec]] = tables.CONTINUOUS_ENCODINGS
+"""The encodings that ``action`` of an environment without the barrier can name."""

@@ -1,0 +1,180 @@
+"""Objectives: what a step is rewarded for, in both families. A new one is a class here or outside."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multispin_env.arrays import FloatArray, Rows, replaced
+from multispin_env.physics.continuous.types import ContinuousOutcome, Served
+from multispin_env.physics.fairness import discounted_throughput, initial_throughput, utility
+from multispin_env.physics.types import Outcome
+from multispin_env.scenario import Scenario
+
+
+class Objective(ABC):
+    """Base: rewards the steps of n copies; it may remember earlier ones.
+
+    Arrays that change are replaced, never written into.
+    """
+
+    metric: ClassVar[str]
+    """Name of what whole episodes are compared by, one of `multispin_env.evaluation.comparison.METRICS`."""
+
+    remembered_rounds: float = 1.0
+    """Steps over which the past counts for the reward; 1 where each step counts by itself."""
+
+    @abstractmethod
+    def reward(self, outcome: Any) -> FloatArray:
+        """Take in a step; returns its reward, (n,)."""
+
+    def weights(self, outcome: Outcome) -> FloatArray | float:
+        """Derivatives of the reward by the rates N_k / T_e2e of a round, (n, K) or one number for all.
+
+        ``ValueError`` where there are none.
+        """
+        raise ValueError(f"reward_slopes: expected a reward that has derivatives, got {type(self).__name__}")
+
+    def fields(self) -> dict[str, NDArray[Any]]:
+        """What is remembered, as fields of `Observed`, arrays (n, K)."""
+        return {}
+
+    def info(self) -> dict[str, NDArray[Any]]:
+        """What ``info`` tells of it after a step; arrays of its own, which the user may write into."""
+        return {}
+
+    def reset(self, rows: Rows) -> None:  # noqa: B027 (most remember nothing)
+        """Forget the past of these rows."""
+
+
+class Goodput(Objective):
+    """Goodput of the round, over that of the server alone.
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    """
+
+    metric = "goodput"
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._unit = scenario.autoregressive_goodput
+
+    def reward(self, outcome: Outcome) -> FloatArray:
+        """Σ_k N_k / T_e2e, as a multiple of K / T_ver."""
+        reward: FloatArray = outcome.goodput / self._unit
+        return reward
+
+    def weights(self, outcome: Outcome) -> float:
+        """A token a second is worth the same from everyone."""
+        return 1.0 / self._unit
+
+
+class ProportionalFairness(Objective):
+    """Growth of Σ_k ln R_k, the utility of discounted throughput R_k.
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    window
+        Rounds over which throughput is discounted.
+    num_copies
+        n.
+    """
+
+    metric = "return"
+
+    def __init__(self, scenario: Scenario, window: float, num_copies: int) -> None:
+        self._initial = initial_throughput(scenario, num_copies)
+        self.remembered_rounds = window
+        self.throughput = self._initial  # (n, K) tokens/s
+
+    def fields(self) -> dict[str, NDArray[Any]]:
+        """The throughput."""
+        return {"throughput": self.throughput}
+
+    def info(self) -> dict[str, NDArray[Any]]:
+        """The throughput after the round."""
+        return {"throughput": self.throughput.copy()}
+
+    def reset(self, rows: Rows) -> None:
+        """Begin anew in these rows."""
+        self.throughput = replaced(self.throughput, rows, self._initial[rows])
+
+    def reward(self, outcome: Outcome) -> FloatArray:
+        """Take in a round; returns by how much the utility grows, (n,)."""
+        later = discounted_throughput(self.throughput, outcome, self.remembered_rounds)
+        growth = utility(later) - utility(self.throughput)
+        self.throughput = later
+        return growth
+
+    def weights(self, outcome: Outcome) -> FloatArray:
+        """1 / (window R_k) with R_k after the round, (n, K)."""
+        later = discounted_throughput(self.throughput, outcome, self.remembered_rounds)
+        weights: FloatArray = 1.0 / (self.remembered_rounds * later)
+        return weights
+
+
+@dataclass(frozen=True)
+class TokensMinusTime(Objective):
+    """(tokens − ρ · duration) / scale, without the barrier.
+
+    Its mean is 0 exactly for policies that make ρ tokens/s, and more for those that make more, however long their steps
+    are. With tokens alone a policy would be paid for a step, and wait for everybody.
+
+    Parameters
+    ----------
+    rho
+        Price of a second in tokens.
+    scale
+        Tokens that count as one.
+    """
+
+    metric: ClassVar[str] = "token_goodput"
+    rho: float
+    scale: float
+
+    def reward(self, outcome: ContinuousOutcome) -> FloatArray:
+        """Rewards (n,) of the tokens of all devices, and of time."""
+        return (self.tokens(outcome) - self.rho * outcome.duration) / self.scale
+
+    def tokens(self, outcome: ContinuousOutcome) -> FloatArray:
+        """Tokens (n,) that count."""
+        total: FloatArray = np.add.reduce(outcome.tokens, -1)
+        return total
+
+
+@dataclass(frozen=True)
+class TokensInTimeMinusTime(TokensMinusTime):
+    """The same with the tokens of requests that were within all limits; they count when their request finishes."""
+
+    metric: ClassVar[str] = "tokens_in_time"
+
+    def tokens(self, outcome: ContinuousOutcome) -> FloatArray:
+        """Tokens (n,) of requests that finished in time."""
+        served = _served(outcome)
+        total: FloatArray = np.add.reduce(served.output * served.in_time, -1, dtype=np.float64)
+        return total
+
+
+class RequestsInTime(Objective):
+    """Requests that finished within all limits.
+
+    How many come in an episode does not depend on what is decided, so that time needs no price.
+    """
+
+    metric = "request_goodput"
+
+    def reward(self, outcome: ContinuousOutcome) -> FloatArray:
+        """Rewards (n,)."""
+        total: FloatArray = np.add.reduce(_served(outcome).in_time, -1, dtype=np.float64)
+        return total
+
+
+def _served(outcome: ContinuousOutcome) -> Served:
+    assert outcome.served is not None  # requests end
+    return outcome.served
