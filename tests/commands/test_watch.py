@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
+import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.envs.rendering import style, window
 from multispin_env.envs.rendering.canvas import load_pygame
 from multispin_env.envs.rendering.film import END, JUDGED, MOVES
 from multispin_env.terminal import progress
-from tests.families import DRAWN
 
 TINY = ["--num-users", "3", "--rounds", "2"]
 
@@ -62,7 +62,7 @@ def test_mp4(tmp_path):
 
 
 @pytest.mark.usefixtures("quick_prices")
-@pytest.mark.parametrize("env_id", DRAWN)
+@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
 def test_every_environment_has_defaults(env_id, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress, "PATIENCE", -1.0)
     assert main(["watch", "--env", env_id, *TINY, *SHORT.get(env_id, ()), "--out", str(tmp_path / "film.gif")]) == 0
