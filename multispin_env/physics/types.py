@@ -24,15 +24,14 @@ class Batched:
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """Return batches (n_1, ...), (n_2, ...), ... as one, (n_1 + n_2 + ..., ...); other fields are the first's."""
-        first = parts[0]
-        return cls(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                if batched and getattr(first, name) is not None
-                else getattr(first, name)
-                for name, batched in _fields(cls)  # type: ignore[arg-type]  # mypy takes no class for hashable
-            )
-        )
+        values: list[Any] = []
+        for name, batched in _fields(cls):  # type: ignore[arg-type]  # mypy takes no class for hashable
+            own = [getattr(part, name) for part in parts]
+            if not batched or own[0] is None:
+                values.append(own[0])
+            else:
+                values.append(type(own[0]).joined(own) if isinstance(own[0], Batched) else np.concatenate(own))
+        return cls(*values)
 
     def copy(self) -> Self:
         """Return the same numbers in memory of their own."""

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.continuous.core import ContinuousCore
-from multispin_env.physics.continuous.service import Ending
 from multispin_env.physics.continuous.service_log import ServiceLog
 from multispin_env.physics.continuous.types import ContinuousOutcome, Served
 
@@ -92,8 +91,7 @@ class ServiceAccount(TokenAccount):
 
     def __init__(self, core: ContinuousCore, warm_up: float) -> None:
         super().__init__(core)
-        assert isinstance(core.service, Ending)  # as the system has a workload
-        self._service = core.service
+        self._core = core
         self._users = core.system.scenario.num_users
         self._log = ServiceLog(core.num_copies, self._users, warm_up)
         self._closed = np.zeros(core.num_copies, dtype=np.bool_)
@@ -112,7 +110,6 @@ class ServiceAccount(TokenAccount):
         ended = np.flatnonzero(last if playing is None else last & playing)
         if ended.size:
             self._close(ended, begun + outcome.duration)
-        assert outcome.served is not None  # as above
         run = self._log.counts()
         rates = {name: getattr(run, name) for name in RATES}
         return {**told, **_of_step(outcome.served), **rates, **self._latencies(ended)}
@@ -121,7 +118,7 @@ class ServiceAccount(TokenAccount):
         """What is overdue is missed; once, also where somebody plays on."""
         ending = ended[~self._closed[ended]]
         late = np.zeros((len(now), self._users), dtype=np.int64)
-        late[ending], _ = self._service.overdue(now[ending], ending)
+        late[ending] = self._core.overdue(now[ending], ending)
         self._log.close(ending, late)
         self._closed[ending] = True
 

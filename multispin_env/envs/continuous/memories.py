@@ -95,7 +95,7 @@ class Onlooker:
         over
             Copies (n,) that began anew instead.
         """
-        self._counts.advance(outcome, self._renewed(outcome))
+        self._counts.advance(outcome, self._core.renewed(outcome))
         ended = np.where(outcome.verified, before.spectral_efficiency, self._report)
         self._report = np.where(self._core.state.starting, ended, self._core.state.spectral_efficiency)
         if over is not None:
@@ -106,15 +106,6 @@ class Onlooker:
         self._counts.reset(rows)
         mean = spectral_efficiency(self._core.system.scenario, self._core.users.mean_gain[rows])
         self._report = replaced(self._report, rows, mean)
-
-    def _renewed(self, outcome: ContinuousOutcome) -> BoolArray:
-        """Devices (n, K) whose request ended in a step."""
-        if outcome.served is not None:
-            return outcome.served.finished | outcome.served.dropped
-        if not self._core.system.acceptance.changes:
-            return np.zeros(outcome.verified.shape, dtype=np.bool_)
-        new: BoolArray = outcome.verified & (self._core.requests.age == 0)
-        return new
 
     def _look(self) -> ContinuousObserved:
         state = self._core.state

@@ -57,7 +57,6 @@ class TokensInTimeMinusTime(TokensMinusTime):
     def tokens(self, outcome: ContinuousOutcome) -> FloatArray:
         """Tokens (n,) of requests that finished in time."""
         served = outcome.served
-        assert served is not None  # requests end
         total: FloatArray = np.add.reduce(served.output * served.in_time, -1, dtype=np.float64)
         return total
 
@@ -81,5 +80,4 @@ class RequestsInTime:
     def reward(self, outcome: ContinuousOutcome) -> FloatArray:
         """Rewards (n,)."""
         served = outcome.served
-        assert served is not None  # requests end
         return np.add.reduce(served.in_time, -1, dtype=np.float64) / self.scale

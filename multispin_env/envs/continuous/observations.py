@@ -14,7 +14,7 @@ from multispin_env.controllers.estimators.filter import Filter
 from multispin_env.envs.continuous.entries import ENTRIES, PARTIAL, with_partial
 from multispin_env.envs.engine import Observation
 from multispin_env.envs.observations import MIDDLE, SHARED, SHARED_BOUND, Entry, Scales, Words, in_order
-from multispin_env.physics.continuous.types import ContinuousObserved, ContinuousState, Phase
+from multispin_env.physics.continuous.types import ContinuousObserved, ContinuousState, Demand, Phase
 from multispin_env.physics.types import Observed
 from multispin_env.physics.uplink import full_share_token_time
 
@@ -187,4 +187,5 @@ class ContinuousObservations(Scales):
             seen["aim"],
             np.zeros(batch, dtype=np.int64),
             np.zeros(batch),
+            Demand.endless(phase.shape),
         )

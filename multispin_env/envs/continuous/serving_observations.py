@@ -83,7 +83,7 @@ class ServingObservations(ContinuousObservations):
 
     def fields_of(self, state: ContinuousState) -> dict[str, NDArray[Any]]:
         """Fields of the entries of a whole state."""
-        demand, now = _demand_of(state), np.asarray(state.time)[..., None]
+        demand, now = state.demand, np.asarray(state.time)[..., None]
         return {
             **super().fields_of(state),
             "wanted": demand.wanted,
@@ -98,7 +98,7 @@ class ServingObservations(ContinuousObservations):
     def changing_now(self, state: ContinuousState) -> list[FloatArray]:
         """The last numbers of ``shared``, (...) each."""
         busy = np.add.reduce(state.busy, -1) / self.scenario.num_users
-        waiting = np.add.reduce(_demand_of(state).queue, -1)
+        waiting = np.add.reduce(state.demand.queue, -1)
         return [*super().changing_now(state), busy, waiting / (waiting + self.scenario.num_users)]
 
     def state_of(self, seen: Mapping[str, NDArray[Any]], acceptance: FloatArray) -> ContinuousState:
@@ -116,8 +116,3 @@ class ServingObservations(ContinuousObservations):
             nothing.copy(),
         )
         return super().state_of(seen, acceptance).changed(demand=demand)
-
-
-def _demand_of(state: ContinuousState) -> Demand:
-    assert state.demand is not None  # requests end
-    return state.demand

@@ -3,25 +3,36 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn
+from typing import Any
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replaced
 from multispin_env.physics.acceptance.base import ACCEPTANCES, Acceptance
 from multispin_env.physics.acceptance.requests import Requests
-from multispin_env.physics.continuous.calendar import Course, course
 from multispin_env.physics.continuous.channels import CycleChannel, GaussMarkovInTime, channel_law
-from multispin_env.physics.continuous.lines import Lines, Requested
-from multispin_env.physics.continuous.service import Closing, Ending, Endless, Service
-from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousOutcome, ContinuousState, Phase
+from multispin_env.physics.continuous.queues import Queues
+from multispin_env.physics.continuous.types import (
+    ContinuousDecision,
+    ContinuousOutcome,
+    ContinuousState,
+    Demand,
+    Join,
+    Phase,
+    Served,
+)
 from multispin_env.physics.continuous.uplink import UplinkDiscipline, discipline_of
 from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
 from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Users, users_from_uniforms
+from multispin_env.physics.rounds import largest
 from multispin_env.physics.streams import EPISODES, CopyStreams, user_exponentials, user_uniforms
 from multispin_env.physics.types import SystemState
-from multispin_env.physics.uplink import channel_gain, spectral_efficiency
+from multispin_env.physics.uplink import channel_gain, full_share_token_time, spectral_efficiency
+from multispin_env.physics.verification import batch_time
+from multispin_env.physics.workload import Workload
 from multispin_env.scenario import Scenario
+
+FREE, DRAFTING, UPLOADING, READY, IDLE = (int(phase) for phase in Phase)  # plain numbers, which NumPy takes at once
 
 CYCLES = 256
 """Cycles of a device for which random numbers are drawn ahead."""
@@ -49,7 +60,7 @@ class ContinuousSystem:
     channel: CycleChannel
     uplink: UplinkDiscipline
     acceptance: Acceptance
-    workload: Requested | None = None
+    workload: Workload | None = None
 
     @classmethod
     def of(
@@ -58,7 +69,7 @@ class ContinuousSystem:
         channel: str = "independent",
         discipline: str = "serial",
         coherence_time: float = GaussMarkovInTime.coherence_time,
-        workload: Requested | None = None,
+        workload: Workload | None = None,
     ) -> "ContinuousSystem":
         """From names; ``ValueError`` for an unknown one."""
         acceptance = ACCEPTANCES.load(scenario.acceptance)
@@ -107,8 +118,8 @@ class ContinuousCore:
         self._gain, self._gain_at = np.ones(shape), np.zeros(shape)  # and when it was drawn
         self._expectation: Callable[[IntArray], FloatArray] | None = None
         self._expectation_of: Requests | None = None
-        self.service = _service_of(system, num_copies)
-        """How requests begin and end."""
+        self.queues = None if system.workload is None else Queues(system.workload, num_copies, scenario.num_users)
+        """Requests that arrive and end; ``None`` where they are endless."""
         self.state = _free_state(SystemState(np.ones(shape), np.ones(shape), np.ones(shape)))
         """What the next decision may depend on, arrays (n, K)."""
 
@@ -116,7 +127,8 @@ class ContinuousCore:
         """Give a copy fresh streams, spawned from ``generator``."""
         devices, *others, requests = generator.spawn(5)
         self._devices.seed(copy, devices)
-        self.service.seed(copy, requests)
+        if self.queues is not None:
+            self.queues.seed(copy, requests)
         users = self.system.scenario.num_users
         for stream, child in zip((self._fading, self._tokens, self._renewals), others, strict=True):
             if stream is not None:
@@ -125,11 +137,11 @@ class ContinuousCore:
 
     def reset(self, copies: IntArray | None = None) -> None:
         """New devices, all of them free, for these copies (default all)."""
-        self.state = self.state.copy()  # what was handed out keeps its numbers
+        self.state = self.state.copy().changed(demand=self.state.demand)  # what was handed out keeps its numbers
         self._begin_anew(np.arange(self.num_copies) if copies is None else copies)
 
     def _begin_anew(self, chosen: IntArray) -> None:
-        """New devices in a state whose own arrays nobody else has."""
+        """New devices in a state whose arrays nobody else has, but for those of its demand."""
         scenario = self.system.scenario
         drawn = users_from_uniforms(scenario, self._devices.read(chosen))
         self.users = Users._make(replaced(old, chosen, new) for old, new in zip(self.users, drawn, strict=True))
@@ -152,7 +164,7 @@ class ContinuousCore:
             spectral_efficiency=replaced(state.spectral_efficiency, chosen, spectral_efficiency(scenario, gain)),
             acceptance_rate=replaced(state.acceptance_rate, chosen, requests.rate),
         )
-        self.state = self.service.reset(state, chosen)
+        self.state = self._requests_anew(state, chosen)
 
     def hold(self, state: SystemState) -> None:
         """Put all copies into a state (n, K) without any draft, in place of what `reset` draws."""
@@ -161,7 +173,16 @@ class ContinuousCore:
         self.users = Users(state.draft_time, self._gain, zeros)
         self.requests = Requests(zeros, state.acceptance_rate, zeros, zeros)
         self._gain_at = np.zeros(zeros.shape)
-        self.state = self.service.reset(_free_state(state), np.arange(self.num_copies))
+        self.state = self._requests_anew(_free_state(state), np.arange(self.num_copies))
+
+    def _requests_anew(self, state: ContinuousState, copies: IntArray) -> ContinuousState:
+        """State in which these copies, whose devices are free, wait for first requests, unless these are endless."""
+        if self.queues is None:
+            return state
+        self.queues.reset(copies)
+        state.phase[copies] = IDLE
+        counts = (replaced(array, copies, 0) for array in (state.demand.drafted, state.demand.accepted))
+        return state.changed(demand=self.queues.demand(*counts))
 
     def step(self, decision: ContinuousDecision, over: BoolArray | None = None) -> ContinuousOutcome:
         """Let time pass until the next verification ends.
@@ -184,48 +205,92 @@ class ContinuousCore:
 
     def advance(self, decision: ContinuousDecision, over: BoolArray | None = None) -> ContinuousOutcome:
         """As `step`, for a decision as `checked_continuous_decision` gives it."""
-        opening = self.service.begin(self.state, decision, over)
-        begun = opening.begun
-        path = course(self.system.scenario, self.system.uplink, begun, opening.decision, opening.prompt)
-        if over is not None:
-            path.verified[over] = False  # nothing is drawn for them
-        if not _starts(path, over):
-            if opening.undo is not None:
-                opening.undo()
-            _refuse(path, over)
-        self._new_rates(self.service.newcomers(opening, path, over))
-        tokens = self._tokens_of(path) * path.verified
-        closing = self.service.close(opening, path, tokens, over)
-        outcome = ContinuousOutcome(
-            closing.tokens,
-            begun.draft_length * path.verified,
-            path.verified,
-            _present(begun.drafting_left, closing.absent),
-            _present(path.uploaded_at, closing.absent),
-            begun.air_left - path.air_left,
-            path.start,
-            path.verification_time,
-            path.duration,
-            closing.served,
-        )
-        self._go_on(closing, path, tokens)
+        if self.queues is None:
+            outcome, state = self._endless(decision, over)
+        else:
+            outcome, state = self._serving(self.queues, decision, over)
+        if self.requests.rate is not state.acceptance_rate:
+            state = state.changed(acceptance_rate=self.requests.rate)
+        if self.system.channel.changes:
+            state = state.changed(spectral_efficiency=self._later_efficiency(state, np.flatnonzero(outcome.verified)))
+        self.state = state
         if over is not None and over.any():
             self._begin_anew(np.flatnonzero(over))
         return outcome
 
-    def _go_on(self, closing: Closing, path: Course, tokens: FloatArray) -> None:
-        """New channels for the devices that were verified, and new rates of acceptance, by request or by draft."""
-        state = closing.state
-        cells = np.flatnonzero(path.verified)
-        if closing.next_began is not None:
-            self._new_rates(closing.next_began)
-        elif self.system.acceptance.changes:
-            self._renew(path.verified, cells, tokens)
-        if self.requests.rate is not state.acceptance_rate:
-            state = state.changed(acceptance_rate=self.requests.rate)
-        if self.system.channel.changes:
-            state = state.changed(spectral_efficiency=self._later_efficiency(state, cells))
-        self.state = state
+    def _endless(
+        self, decision: ContinuousDecision, over: BoolArray | None
+    ) -> tuple[ContinuousOutcome, ContinuousState]:
+        """One verification: what happens, and the state behind it with channels and acceptance of before.
+
+        It is the fast path of `_serving` for requests that never end: nothing arrives, and nobody is idle.
+        """
+        begun = started(self.system.scenario, self.state, decision)
+        outcome, state = verification(self.system, begun, decision, over)
+        tokens = self._tokens_of(begun.draft_length, outcome.verified)
+        if self.system.acceptance.changes:
+            self._renew(outcome.verified, tokens)
+        return outcome.changed(tokens=tokens), state
+
+    def _serving(
+        self, queues: Queues, decision: ContinuousDecision, over: BoolArray | None
+    ) -> tuple[ContinuousOutcome, ContinuousState]:
+        """One verification where requests arrive, are served one after the other, and end or are dropped."""
+        # requests are dropped, free devices start drafts, and idle ones will as soon as a request arrives
+        state, now = self.state, self.state.time
+        dropped, since = np.zeros(state.phase.shape, dtype=np.bool_), np.zeros(state.phase.shape)
+        arrivals = np.zeros(state.phase.shape, dtype=np.int64)
+        put_back: Callable[[], None] | None = None
+        if decision.drop is not None and decision.drop.any():
+            dropped, put_back = decision.drop if over is None else decision.drop & ~over[:, None], queues.kept()
+            since = np.where(dropped, now[:, None] - queues.shaped("arrived"), 0.0)
+            arrivals = queues.end(dropped, now)
+            state = _without(state, dropped, queues.idle)
+        idle, arrived = queues.idle, queues.shaped("arrived")
+        wait = np.where(idle, arrived - now[:, None], 0.0)
+        begun = started(self.system.scenario, state, decision, wait, queues.shaped("wanted") - 1)
+        joining = decision.changed(join=np.where(idle, np.minimum(decision.join, Join.TAKE), decision.join))
+        # they are uploaded and verified
+        try:
+            outcome, state = verification(self.system, begun, joining, over, queues.shaped("prompt"))
+        except ValueError:
+            if put_back is not None:
+                put_back()
+            raise
+        verified, end = outcome.verified, state.time if over is None else np.where(over, now, state.time)
+        new = (dropped & ~idle) | (idle & (arrived <= end[:, None]))
+        self._new_rates(new if over is None else new & ~over[:, None])
+        tokens = self._tokens_of(begun.draft_length, verified)
+        # requests arrive, get their tokens and end, and the next in line are served
+        arrivals += queues.arrive(end)
+        absent = idle & ~verified & (arrived >= end[:, None])  # without anything to draft for, so far
+        gained, gap = queues.deliver(tokens, verified, end)
+        finished = verified & (queues.shaped("wanted") == 0)
+        times = queues.times(finished, end)
+        arrivals += queues.end(finished, end)
+        self._new_rates(finished & ~queues.idle)
+        accepted = ((tokens - 1.0) * verified).astype(np.int64)
+        state = _left(state, absent, queues.idle).changed(demand=queues.demand(outcome.draft_length.copy(), accepted))
+        idle_time = np.where(idle, np.minimum(-begun.age, outcome.duration[:, None]), 0.0)
+        outcome = outcome.changed(
+            tokens=gained,
+            drafted_at=np.where(absent, 0.0, outcome.drafted_at),
+            uploaded_at=np.where(absent, 0.0, outcome.uploaded_at),
+            served=Served(arrivals, dropped, since, finished, *times, gap, idle_time),
+        )
+        return outcome, state
+
+    def renewed(self, outcome: ContinuousOutcome) -> BoolArray:
+        """Devices (n, K) whose request is another one behind the last step, which had this outcome."""
+        if self.queues is None and self.system.acceptance.changes:
+            return outcome.verified & (self.requests.age == 0)
+        return outcome.served.finished | outcome.served.dropped
+
+    def overdue(self, now: FloatArray, copies: IntArray | None = None) -> IntArray:
+        """Requests (m, K) of these copies (m,), default all, that are late at ``now`` (m,) s, and have not ended."""
+        if self.queues is None:
+            return np.zeros((len(now), self.system.scenario.num_users), dtype=np.int64)
+        return self.queues.overdue(now, copies)
 
     def _new_rates(self, began: BoolArray | None) -> None:
         """Acceptance of requests that these devices (n, K) have now begun to serve; a device keeps its task."""
@@ -251,8 +316,9 @@ class ContinuousCore:
         put(efficiency, cells, spectral_efficiency(self.system.scenario, gain))
         return efficiency
 
-    def _renew(self, verified: BoolArray, cells: IntArray, tokens: FloatArray) -> None:
-        drawn = self._fresh_uniforms(cells)
+    def _renew(self, verified: BoolArray, tokens: FloatArray) -> None:
+        """Acceptance after a draft of a request without end."""
+        drawn = self._fresh_uniforms(np.flatnonzero(verified))
         fresh = np.zeros((*verified.shape, drawn.shape[-1]))
         fresh[verified] = drawn
         gained = np.where(verified, tokens, 1.0)
@@ -261,16 +327,17 @@ class ContinuousCore:
             np.where(verified, new, old) for old, new in zip(self.requests, later, strict=True)
         )
 
-    def _tokens_of(self, path: Course) -> FloatArray:
+    def _tokens_of(self, draft_length: IntArray, verified: BoolArray) -> FloatArray:
+        """Tokens (n, K) that drafts bring, drawn or expected; 0 where they are not verified."""
         acceptance = self.system.acceptance
         if self._tokens is None:
             if self._expectation is None or self._expectation_of is not self.requests:
                 self._expectation_of = self.requests
                 self._expectation = acceptance.expectation(self.system.scenario, self.requests)
-            return self._expectation(path.begun.draft_length)
-        variable = np.zeros(path.verified.shape)
-        variable[path.verified] = self._tokens.read(np.flatnonzero(path.verified))[:, 0]
-        return acceptance.sampled_tokens(self.requests, path.begun.draft_length, variable)
+            return self._expectation(draft_length) * verified
+        variable = np.zeros(verified.shape)
+        variable[verified] = self._tokens.read(np.flatnonzero(verified))[:, 0]
+        return acceptance.sampled_tokens(self.requests, draft_length, variable) * verified
 
     def _fresh_uniforms(self, cells: IntArray) -> FloatArray:
         """Uniform variables (..., columns) for the requests of these devices."""
@@ -282,17 +349,6 @@ class ContinuousCore:
         users = self.system.scenario.num_users
         cells: IntArray = copies[:, None] * users + np.arange(users)
         return cells
-
-
-def _service_of(system: ContinuousSystem, num_copies: int) -> Service:
-    if system.workload is None:
-        return Endless(system.scenario)
-    return Ending(system.scenario, Lines(system.workload, num_copies, system.scenario.num_users))
-
-
-def _present(times: FloatArray, absent: BoolArray | None) -> FloatArray:
-    """Times (n, K), 0 for devices that are absent."""
-    return times if absent is None else np.where(absent, 0.0, times)
 
 
 def _request_rows(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
@@ -307,7 +363,7 @@ def _free_state(system: SystemState) -> ContinuousState:
         system.draft_time,
         system.spectral_efficiency,
         system.acceptance_rate,
-        np.full(shape, Phase.FREE, dtype=np.int64),
+        np.full(shape, FREE, dtype=np.int64),
         whole,
         zeros,
         zeros,
@@ -315,17 +371,169 @@ def _free_state(system: SystemState) -> ContinuousState:
         whole,
         np.zeros(copies, dtype=np.int64),
         np.zeros(copies),
+        Demand.endless(shape),
     )
 
 
-def _starts(path: Course, over: BoolArray | None) -> bool:
-    ends = np.isfinite(path.duration)
-    return bool((ends if over is None else ends | over).all())
+def started(
+    scenario: Scenario,
+    state: ContinuousState,
+    decision: ContinuousDecision,
+    wait: FloatArray | None = None,
+    longest: IntArray | None = None,
+) -> ContinuousState:
+    """State (n, K) in which free devices have begun the drafts that a decision (n, K) names for them.
+
+    Parameters
+    ----------
+    scenario
+        Payload, bandwidth and round trip.
+    state
+        With free devices, and idle ones.
+    decision
+        Checked; its draft length is read for these devices alone.
+    wait
+        (n, K) s until idle devices have a request and start, so that their drafts have a negative age until then.
+        ``None``: nobody is idle.
+    longest
+        (n, K), tokens beyond which a draft is of no use to the request; ``None``: no limit.
+    """
+    starts = (state.phase == FREE) | (state.phase == IDLE)
+    length = decision.draft_length
+    if longest is not None:
+        length = np.minimum(length, np.maximum(longest, scenario.min_draft_length))
+    length = np.where(starts, length, state.draft_length)
+    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    aim = state.batch[:, None] if decision.aim is None else decision.aim
+    ends = scenario.round_trip_time + length * state.draft_time
+    return ContinuousState(
+        state.draft_time,
+        state.spectral_efficiency,
+        state.acceptance_rate,
+        np.where(starts, DRAFTING, state.phase),
+        length,
+        np.where(starts, ends if wait is None else wait + ends, state.drafting_left),
+        np.where(starts, length * token_air, state.air_left),
+        np.where(starts, 0.0 if wait is None else -wait, state.age),
+        np.where(starts, aim, state.aim),
+        state.batch,
+        state.time,
+        state.demand,
+    )
 
 
-def _refuse(path: Course, over: BoolArray | None) -> NoReturn:
-    never = ~np.isfinite(path.duration)
+def verification(
+    system: ContinuousSystem,
+    begun: ContinuousState,
+    decision: ContinuousDecision,
+    over: BoolArray | None = None,
+    prompt: IntArray | None = None,
+) -> tuple[ContinuousOutcome, ContinuousState]:
+    """What happens until the next verification ends, without any tokens yet, and the state (n, K) behind it.
+
+    Between the two nothing is decided, so everything follows from the decision (docs/continuous.md): when uploads end
+    on the uplink, when the batch starts, and how long it takes. The batch starts when those that it waits for are
+    there, and as many as it needs, or when its patience ends; in any case with one device at least.
+
+    Parameters
+    ----------
+    system
+        Law of verification, and discipline of the uplink: it gets the decision's priorities, or its shares.
+    begun
+        As `started` gives it.
+    decision
+        Checked.
+    over
+        Copies (n,) that do not matter; nothing of theirs is verified.
+    prompt
+        (n, K) tokens that the verification of each draft holds besides; ``None``: none.
+
+    Raises
+    ------
+    ValueError
+        For a decision under which a batch never starts.
+    """
+    key = decision.priority if decision.share is None else decision.share
+    assert key is not None  # a checked decision has one of them
+    uploads = system.uplink(begun.drafting_left, begun.air_left, key)
+    start = _batch_start(uploads.ends, decision)
+    verified = (decision.join >= Join.TAKE) & (uploads.ends <= start[:, None])
+    time = batch_time(system.scenario, begun.draft_length, verified, prompt)
+    duration = start + time
+    ends = np.isfinite(duration)
+    if not (ends if over is None else ends | over).all():
+        copy = int(np.flatnonzero(~ends if over is None else ~(ends | over))[0])
+        raise ValueError(f"decision[{copy}]: expected one under which a batch starts, got one that waits for ever")
+    air_left = uploads.left_at(np.where(ends, duration, 0.0))
     if over is not None:
-        never &= ~over
-    copy = int(np.flatnonzero(never)[0])
-    raise ValueError(f"decision[{copy}]: expected one under which a batch starts, got one that waits for ever")
+        verified[over] = False
+    shape = verified.shape
+    outcome = ContinuousOutcome(
+        np.zeros(shape),
+        begun.draft_length * verified,
+        verified,
+        begun.drafting_left,
+        uploads.ends,
+        begun.air_left - air_left,
+        start,
+        time,
+        duration,
+        Served.nothing(shape),
+    )
+    return outcome, _behind(begun, outcome, air_left)
+
+
+def _batch_start(ends: FloatArray, decision: ContinuousDecision) -> FloatArray:
+    """When the batch starts, (n,) s; infinite where it never does."""
+    there = np.where(decision.join >= Join.TAKE, ends, np.inf)
+    first = -largest(-there)
+    start = np.maximum(largest(np.where(decision.join == Join.WAIT, ends, 0.0)), first)
+    if decision.least_batch is not None:
+        fewest = np.clip(decision.least_batch, 1, (decision.join >= Join.TAKE).sum(-1).clip(1))
+        nth = np.take_along_axis(np.sort(there, -1), (fewest - 1)[:, None], -1)[:, 0]
+        start = np.maximum(start, nth)
+    if decision.patience is not None:
+        start = np.minimum(start, np.maximum(decision.patience, first))
+    return start
+
+
+def _behind(begun: ContinuousState, outcome: ContinuousOutcome, air_left: FloatArray) -> ContinuousState:
+    """State (n, K) at the end of the verification: the batch is free, the others have gone on.
+
+    Channels and acceptance of free devices are still those of the cycle that ended, and so is their age.
+    """
+    span, going = outcome.duration[:, None], ~outcome.verified
+    drafting = np.maximum(begun.drafting_left - span, 0.0)
+    uploading = np.where(outcome.uploaded_at > span, UPLOADING, READY)
+    return ContinuousState(
+        begun.draft_time,
+        begun.spectral_efficiency,
+        begun.acceptance_rate,
+        np.where(outcome.verified, FREE, np.where(drafting > 0.0, DRAFTING, uploading)),
+        begun.draft_length * going,
+        drafting * going,
+        air_left * going,
+        begun.age + span,
+        begun.aim,
+        begun.batch + 1,
+        begun.time + outcome.duration,
+        begun.demand,
+    )
+
+
+def _without(state: ContinuousState, dropped: BoolArray, idle: BoolArray) -> ContinuousState:
+    """State in which the drafts of devices that dropped theirs are gone."""
+    phase = np.where(dropped, np.where(idle, IDLE, FREE), state.phase)
+    return state.changed(phase=phase, **_drafts_but(dropped, state))
+
+
+def _left(state: ContinuousState, absent: BoolArray, idle: BoolArray) -> ContinuousState:
+    """State behind a step, in which ``absent`` devices have begun no draft, and ``idle`` ones have no request."""
+    phase = np.where(idle, IDLE, np.where(absent, FREE, state.phase))
+    return state.changed(phase=phase, age=state.age * ~(absent | idle), **_drafts_but(absent, state))
+
+
+def _drafts_but(gone: BoolArray, state: ContinuousState) -> dict[str, Any]:
+    """Fields of a state's drafts, without those that are gone, (n, K)."""
+    kept = ~gone
+    return {name: getattr(state, name) * kept for name in ("draft_length", "drafting_left", "air_left")}

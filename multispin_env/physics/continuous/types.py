@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, constant
 from multispin_env.physics.types import Batched, Observed, SystemState
 
 
@@ -25,11 +28,18 @@ class Join:
     WAIT = 2  # it waits for the draft
 
 
+ENDLESS = 2**53
+"""Tokens of a request that never ends; no other has as many."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Demand(Batched):
-    """The request that each device serves, and how many wait behind it (ours; docs/serving.md)."""
+    """The request that each device serves, and how many wait behind it (ours; docs/serving.md).
 
-    # tokens still to come; 0 for a device without a request
+    Where requests never end, it is `Demand.endless`.
+    """
+
+    # tokens still to come; 0 for a device without a request, `ENDLESS` of a request that never ends
     wanted: IntArray  # (..., K) tokens
     # tokens of the whole answer, 0 without a request
     output: IntArray  # (..., K) tokens
@@ -43,9 +53,30 @@ class Demand(Batched):
     due: FloatArray  # (..., K) s
     # requests that wait behind it, first come, first served
     queue: IntArray  # (..., K)
-    # tokens of its draft in the last verification, and of these, accepted; 0 if it was not in it
+    # tokens of its draft in the last verification, and of these, accepted; 0 if it was not in it, or never ends
     drafted: IntArray  # (..., K) tokens
     accepted: IntArray  # (..., K) tokens
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def endless(cls, shape: tuple[int, ...]) -> "Demand":
+        """Requests (..., K) that never end and are never due: the same arrays at each call, not to be written to.
+
+        Examples
+        --------
+        >>> import multispin_env as ms
+        >>> demand = ms.Demand.endless((2, 3))
+        >>> bool(demand.never_ends.all()), demand.due[0].tolist(), demand is ms.Demand.endless((2, 3))
+        (True, [inf, inf, inf], True)
+        """
+        tokens, none, never = constant(shape, ENDLESS), constant(shape, 0), constant(shape, np.inf)
+        return cls(tokens, tokens, none, constant(shape, 0.0), never, never, none, none, none)
+
+    @property
+    def never_ends(self) -> BoolArray:
+        """Requests (..., K) without end."""
+        endless: BoolArray = self.wanted == ENDLESS
+        return endless
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,8 +105,8 @@ class ContinuousState(Batched):
     batch: IntArray  # (...)
     # time since the start
     time: FloatArray  # (...) s
-    # requests that end; None where they are endless
-    demand: Demand | None = None
+    # what devices serve; `Demand.endless` where requests never end
+    demand: Demand
 
     @property
     def system(self) -> SystemState:
@@ -157,6 +188,13 @@ class Served(Batched):
     # time from the begin of the step for which it had no request
     idle_time: FloatArray  # (..., K) s
 
+    @classmethod
+    @lru_cache(maxsize=64)
+    def nothing(cls, shape: tuple[int, ...]) -> "Served":
+        """Of requests (..., K) that never end: the same arrays at each call, not to be written to."""
+        count, no, time = (constant(shape, zero) for zero in (0, False, 0.0))
+        return cls(count, no, time, no, no, count, *[time] * 5)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousOutcome(Batched):
@@ -180,8 +218,8 @@ class ContinuousOutcome(Batched):
     verification_time: FloatArray  # (...) s
     # time of the whole step
     duration: FloatArray  # (...) s
-    # what becomes of requests; None where they are endless
-    served: Served | None = None
+    # what becomes of requests; `Served.nothing` where they never end
+    served: Served
 
     @property
     def batch_size(self) -> IntArray:

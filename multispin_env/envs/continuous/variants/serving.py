@@ -10,7 +10,6 @@ import numpy as np
 
 from multispin_env.checks import check_name, check_real, shown
 from multispin_env.envs.continuous.accounts import OF_SERVICE, OpenAccount, ServiceAccount
-from multispin_env.envs.continuous.ebbing import Ebbing
 from multispin_env.envs.continuous.objectives import PassageAim, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.continuous.observations import ContinuousObservations
 from multispin_env.envs.continuous.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
@@ -189,7 +188,7 @@ class Serving(ContinuousVariant):
 
     def system(self, scenario: Scenario) -> ContinuousSystem:
         """What does not change while time passes."""
-        workload = Ebbing(self.workload(scenario), EBB * self.horizon)
+        workload = replace(self.workload(scenario), thins_after=EBB * self.horizon)
         return replace(self.endless(scenario), workload=workload)
 
     def workload(self, scenario: Scenario) -> Workload:
