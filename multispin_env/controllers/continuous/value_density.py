@@ -10,8 +10,8 @@ from multispin_env.controllers.continuous.background import Background
 from multispin_env.controllers.continuous.goodput import device_rates, present
 from multispin_env.controllers.continuous.launch import in_order
 from multispin_env.controllers.continuous.turbospec import TurboSpec
+from multispin_env.physics.continuous.passes import serial
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
-from multispin_env.physics.continuous.uplink import serial
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.verification import batch_time
 from multispin_env.scenario import Scenario

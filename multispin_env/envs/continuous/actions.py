@@ -19,8 +19,8 @@ from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.factory import make_controller
 from multispin_env.envs.codec import BoxCodec
 from multispin_env.envs.continuous.reference import REFERENCE
+from multispin_env.physics.continuous.passes import UplinkDiscipline, serial
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
-from multispin_env.physics.continuous.uplink import UplinkDiscipline, serial
 from multispin_env.physics.continuous.validation import checked_continuous_decision
 
 LOG_LARGEST_SHARE = math.log(1e4)

@@ -30,8 +30,8 @@ from multispin_env.envs.rendering.renderers import Film, renderers
 from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Told
 from multispin_env.physics.continuous.channels import CHANNEL_LAWS, GaussMarkovInTime
 from multispin_env.physics.continuous.core import ContinuousSystem
+from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
 from multispin_env.physics.continuous.types import ContinuousState
-from multispin_env.physics.continuous.uplink import DISCIPLINES, discipline_of
 from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario

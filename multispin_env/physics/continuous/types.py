@@ -1,8 +1,10 @@
 """What flows through the system without the barrier: state, decision, step. Batch axes lead, users K last."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -77,6 +79,12 @@ class Demand(Batched):
         """Requests (..., K) without end."""
         endless: BoolArray = self.wanted == ENDLESS
         return endless
+
+    def mapped(self, function: Callable[[Any], Any]) -> "Demand":
+        """As of any `Batched`; the arrays of `endless` stay those."""
+        if self is Demand.endless(self.wanted.shape):
+            return Demand.endless(function(self.wanted).shape)
+        return Batched.mapped(self, function)  # `super` finds no class where it has slots
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import require, shown
+from multispin_env.physics.continuous.passes import UplinkDiscipline, serial
 from multispin_env.physics.continuous.types import (
     ENDLESS,
     ContinuousDecision,
@@ -12,7 +13,6 @@ from multispin_env.physics.continuous.types import (
     Demand,
     Phase,
 )
-from multispin_env.physics.continuous.uplink import UplinkDiscipline, serial
 from multispin_env.physics.validation import BUDGET_TOLERANCE, checked_state
 from multispin_env.scenario import Scenario
 
@@ -99,11 +99,7 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
     """
     system = checked_state(scenario, state.system)
     shape = system.draft_time.shape
-    demand = checked_demand(state.demand, shape)
     phase = _whole("phase", state.phase, shape, Phase.FREE, Phase.IDLE)
-    require(
-        "phase", phase, (phase != Phase.IDLE) | ~demand.never_ends, "another phase than IDLE, as its request never ends"
-    )
     length = _whole("draft_length", state.draft_length, shape, 0, scenario.max_draft_length)
     aim = _array("aim", state.aim, shape).astype(np.int64)
     batch = _array("batch", state.batch, shape[:-1]).astype(np.int64)
@@ -112,6 +108,7 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
     air = _seconds("air_left", state.air_left, shape)
     age = _seconds("age", state.age, shape)
     rates = system.draft_time, system.spectral_efficiency, system.acceptance_rate
+    demand = checked_demand(state.demand, shape)
     return ContinuousState(*rates, phase, length, left, air, age, aim, batch, time, demand)
 
 

@@ -115,11 +115,6 @@ def test_bad_options(name, options, error, message):
     [
         ("air_left", np.full(3, np.nan), r"air_left\[0\]: expected numbers, got nan"),
         ("phase", np.array([0, 7, 0]), r"phase\[1\]: expected integers in 0..4, got 7"),
-        (
-            "phase",
-            np.array([0, 4, 0]),
-            r"phase\[1\]: expected another phase than IDLE, as its request never ends, got 4",
-        ),
         ("demand", None, r"demand: expected a Demand, such as Demand.endless\(\(3,\)\), got None"),
         ("drafting_left", np.array([0.0, -1.0, 0.0]), r"drafting_left\[1\]: expected seconds ≥ 0, got -1"),
         ("aim", np.zeros(2), r"aim: expected shape \(3,\), got \(2,\)"),

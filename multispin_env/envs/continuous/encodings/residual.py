@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.envs.continuous.actions import OrderCodec, dropped_by, next_batch, stacked
+from multispin_env.physics.continuous.passes import serial
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
-from multispin_env.physics.continuous.uplink import serial
 
 ENDS = (-0.6, -0.2, 0.2)
 """Where the second column changes from aside to a batch earlier, the rule's own, and a batch later."""
