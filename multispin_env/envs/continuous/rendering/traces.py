@@ -82,7 +82,7 @@ class Trace:
             yield begin, self.outcomes[number]
 
     def queues(self, start: float, clock: float) -> Iterator[tuple[float, ContinuousOutcome, IntArray]]:
-        """The same where requests end, each with the requests (K,) that wait when it begins."""
+        """The same, each with the requests (K,) that wait when it begins."""
         first = self.over(start)
         for number, (begin, outcome) in enumerate(self.seen(start, clock), start=first):
             if number:
