@@ -22,6 +22,13 @@ def replaced(array: Any, rows: Rows, values: Any) -> Any:
     return array
 
 
+def constant(shape: tuple[int, ...], value: float) -> Any:
+    """Array with one value everywhere, which cannot be written to."""
+    array = np.full(shape, value)
+    array.setflags(write=False)
+    return array
+
+
 def put(array: NDArray[Any], index: IntArray, values: Any) -> None:
     """What ``array.put`` does, for an array that is contiguous, in a third of the time.
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
@@ -11,7 +11,7 @@ import numpy as np
 import multispin_env.registry as tables
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.options import Option, Tunable
-from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand, Join
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.validation import checked_state
@@ -75,26 +75,10 @@ class Controller(ABC, Generic[State, Chosen]):
     def _without_barrier(self, state: ContinuousState) -> ContinuousDecision:
         """Decide for one state or a batch of them; ``ValueError`` for a bad state."""
         checked = checked_continuous_state(self.scenario, state)
-        shape = checked.phase.shape
-        flat = ContinuousState(
-            *(_flat(getattr(checked, field.name), field.name, shape[-1]) for field in fields(checked))
-        )
+        *batch, users = checked.phase.shape
+        flat = checked.mapped(lambda array: array.reshape((-1, users) if array.ndim > len(batch) else -1))
         decision = self.decide_continuous(flat)
-        return ContinuousDecision(*(_shaped(getattr(decision, field.name), shape) for field in fields(decision)))
-
-
-def _flat(value: Any, name: str, users: int) -> Any:
-    if isinstance(value, Demand):
-        return Demand(*(_flat(getattr(value, field.name), field.name, users) for field in fields(value)))
-    if value is None:
-        return None
-    return value.reshape(-1) if name in ("batch", "time") else value.reshape(-1, users)
-
-
-def _shaped(value: Any, shape: tuple[int, ...]) -> Any:
-    if value is None:
-        return None
-    return value.reshape(shape) if value.ndim == 2 else value.reshape(shape[:-1])
+        return decision.mapped(lambda array: array.reshape((*batch, *array.shape[1:])))
 
 
 @dataclass(frozen=True, eq=False)

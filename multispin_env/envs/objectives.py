@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray, Rows, replaced
-from multispin_env.physics.continuous.types import ContinuousOutcome, Served
+from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.physics.fairness import discounted_throughput, initial_throughput, utility
 from multispin_env.physics.types import Outcome
 from multispin_env.scenario import Scenario
@@ -156,7 +156,7 @@ class TokensInTimeMinusTime(TokensMinusTime):
 
     def tokens(self, outcome: ContinuousOutcome) -> FloatArray:
         """Tokens (n,) of requests that finished in time."""
-        served = _served(outcome)
+        served = outcome.served
         total: FloatArray = np.add.reduce(served.output * served.in_time, -1, dtype=np.float64)
         return total
 
@@ -171,10 +171,5 @@ class RequestsInTime(Objective):
 
     def reward(self, outcome: ContinuousOutcome) -> FloatArray:
         """Rewards (n,)."""
-        total: FloatArray = np.add.reduce(_served(outcome).in_time, -1, dtype=np.float64)
+        total: FloatArray = np.add.reduce(outcome.served.in_time, -1, dtype=np.float64)
         return total
-
-
-def _served(outcome: ContinuousOutcome) -> Served:
-    assert outcome.served is not None  # requests end
-    return outcome.served

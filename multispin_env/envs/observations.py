@@ -293,7 +293,7 @@ def _busy(codec: Any, state: ContinuousState) -> FloatArray:
 
 
 def _waiting(codec: Any, state: ContinuousState) -> FloatArray:
-    waiting = np.add.reduce(_demand_of(state).queue, -1)
+    waiting = np.add.reduce(state.demand.queue, -1)
     return np.asarray(waiting / (waiting + codec.scenario.num_users))
 
 
@@ -339,9 +339,9 @@ def fields_of(seen: Seen) -> dict[str, NDArray[Any]]:
         "cycle_age": seen.age,
         "batches_to_aim": seen.aim - np.asarray(seen.batch)[..., None],
     }
-    if seen.demand is None:
-        return fields
     demand, now = seen.demand, np.asarray(seen.time)[..., None]
+    if demand is Demand.endless(demand.wanted.shape):  # no entry shows it, and this is called at every step
+        return fields
     return fields | {
         "wanted": demand.wanted,
         "output": demand.output,
@@ -517,7 +517,7 @@ def _state_of(scenario: Scenario, fields: Mapping[str, NDArray[Any]]) -> Continu
         fields["batches_to_aim"],
         np.zeros(batch, dtype=np.int64),
         np.zeros(batch),
-        _demand_in(fields) if "wanted" in fields else None,
+        _demand_in(fields) if "wanted" in fields else Demand.endless(phase.shape),
     )
 
 
@@ -535,8 +535,3 @@ def _demand_in(fields: Mapping[str, NDArray[Any]]) -> Demand:
         nothing,
         nothing.copy(),
     )
-
-
-def _demand_of(state: ContinuousState) -> Demand:
-    assert state.demand is not None  # requests end
-    return state.demand

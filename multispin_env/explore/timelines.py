@@ -92,8 +92,6 @@ def _flat(stretches: Iterable[tuple[int, float, float]]) -> list[int]:
 
 def _answers(end: int, outcome: ContinuousOutcome) -> Iterable[list[float]]:
     served = outcome.served
-    if served is None:
-        return
     for user in served.finished.nonzero()[0].tolist():
         times = (float(each[user]) for each in (served.ttft, served.tpot, served.e2el))
         yield [end, int(served.in_time[user]), *(round(time, 4) for time in times)]

@@ -19,34 +19,36 @@ class Batched:
 
     def __getitem__(self, index: Any) -> Self:
         """Select along the leading batch axes."""
-        return self._mapped(lambda array: array[index])
+        return self.mapped(lambda array: array[index])
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """Return batches (n_1, ...), (n_2, ...), ... as one, (n_1 + n_2 + ..., ...); other fields are the first's."""
-        first = parts[0]
-        return cls(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                if batched and getattr(first, name) is not None
-                else getattr(first, name)
-                for name, batched in _fields(cls)  # type: ignore[arg-type]  # mypy takes no class for hashable
-            )
-        )
+        values: list[Any] = []
+        for name, batched in _fields(cls):  # type: ignore[arg-type]  # mypy takes no class for hashable
+            own = [getattr(part, name) for part in parts]
+            if not batched or own[0] is None:
+                values.append(own[0])
+            else:
+                values.append(type(own[0]).joined(own) if isinstance(own[0], Batched) else np.concatenate(own))
+        return cls(*values)
 
     def copy(self) -> Self:
         """Return the same numbers in memory of their own."""
-        return self._mapped(lambda array: array.copy())
+        return self.mapped(lambda array: array.copy())
 
     def changed(self, **values: Any) -> Self:
         """Return the same with other values of these fields: `dataclasses.replace`, without its checks and its time."""
         return type(self)(*(values.get(name, getattr(self, name)) for name, _ in _fields(type(self))))  # type: ignore[arg-type]
 
-    def _mapped(self, function: Callable[[Any], Any]) -> Self:
+    def mapped(self, function: Callable[[Any], Any]) -> Self:
+        """Return what a function makes of each array that has batch axes, in parts too that are made of arrays."""
         values = []
         for name, batched in _fields(type(self)):  # type: ignore[arg-type]  # mypy takes no class for hashable
             value = getattr(self, name)
-            values.append(function(value) if batched and value is not None else value)
+            if batched and value is not None:
+                value = value.mapped(function) if isinstance(value, Batched) else function(value)
+            values.append(value)
         return type(self)(*values)
 
 

@@ -1,6 +1,6 @@
 """Requests that arrive at devices, how long they are, and when their tokens are due (ours; docs/serving.md)."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +14,9 @@ __all__ = ["Arrivals", "Arriving", "ServiceLevel", "Source", "Workload"]
 
 SLOWEST, FASTEST = 1e-9, 1e9
 """Requests/s of all devices."""
+
+MOST_DOUBLINGS = 500
+"""Of a gap, so that it stays finite."""
 
 MOST_UNEQUAL = 1e3
 """Largest share of a device over the smallest: for the rarest, a trace is read so far ahead."""
@@ -47,10 +50,10 @@ class ServiceLevel:
     e2el_per_token: float = 0.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value != np.inf or field.name == "e2el_per_token":
-                check_real(field.name, value, 0.0, open_low=field.name != "e2el_per_token")
+        for name in (own.name for own in fields(self)):
+            value = getattr(self, name)
+            if value != np.inf or name == "e2el_per_token":
+                check_real(name, value, 0.0, open_low=name != "e2el_per_token")
 
     def first_due(self, arrived: FloatArray | float) -> FloatArray:
         """When the first token of requests (...) is due, in s on the clock of the arrivals."""
@@ -95,6 +98,10 @@ class Workload:
         themselves, as a trace does.
     shares
         Relative rates of the devices, K numbers > 0, of which none is more than 1,000 times another. None: all alike.
+    thins_after
+        Seconds > 0 after which each gap of a device is doubled once more than the one before, so that in a time T about
+        log2(T) requests come: a batch that waits for one still starts, and they take no memory. Closed arrivals, of
+        which there are never many, stay as they are.
 
     Raises
     ------
@@ -122,6 +129,7 @@ class Workload:
     level: ServiceLevel = ServiceLevel()
     lengths: Lengths | None = None
     shares: tuple[float, ...] | None = None
+    thins_after: float = np.inf
 
     def __post_init__(self) -> None:
         _check_part("arrivals", self.arrivals, Arrivals, "an object that make_arrivals makes")
@@ -133,6 +141,8 @@ class Workload:
         object.__setattr__(self, "rate", self._checked_rate())
         if self.shares is not None:
             object.__setattr__(self, "shares", _checked_shares(self.shares))
+        if self.thins_after != np.inf:
+            check_real("thins_after", self.thins_after, 0.0, open_low=True)
 
     @classmethod
     def at_load(cls, tokens_per_second: float | tuple[float, float], **parts: Any) -> Self:
@@ -202,7 +212,9 @@ class Workload:
         else:
             shares = np.array(self.shares)
             rate = total * (shares / shares.sum())
-        return self.arrivals.open(rng, rate, self.lengths)
+        source = self.arrivals.open(rng, rate, self.lengths)
+        thin = self.thins_after < np.inf and not self.closed
+        return _Thinning(source, self.thins_after, np.zeros(num_users)) if thin else source
 
     def check_users(self, num_users: int) -> None:
         """``ValueError`` if there are shares, and not one for each of so many devices."""
@@ -221,6 +233,27 @@ class Workload:
             raise ValueError(f"rate: expected a number or a pair (low, high), got {shown(self.rate)}")
         low = check_real("rate[0]", self.rate[0], SLOWEST, FASTEST)
         return low, check_real("rate[1]", self.rate[1], low, FASTEST)
+
+
+@dataclass
+class _Thinning:
+    """Requests of a source, ever fewer after a time."""
+
+    source: Source
+    after: float
+    last: FloatArray  # (K,) s, when the last request came, if no gap were doubled
+    doubled: IntArray = field(init=False)  # (K,) requests since then
+
+    def __post_init__(self) -> None:
+        self.doubled = np.zeros(len(self.last), dtype=np.int64)
+
+    def __call__(self, rows: int) -> Arriving:
+        """The next rows."""
+        gap, prompt, output = self.source(rows)
+        times = np.add.accumulate(np.concatenate([self.last[None], gap]), 0)
+        doubled = np.add.accumulate(np.concatenate([self.doubled[None], times[1:] > self.after]), 0)
+        self.last, self.doubled = times[-1], doubled[-1]
+        return Arriving(np.ldexp(gap, np.minimum(doubled[:-1], MOST_DOUBLINGS)), prompt, output)
 
 
 def _check_part(field: str, part: object, kind: type[Any], expected: str) -> None:

@@ -17,7 +17,7 @@ class Admission(Modifier):
     Of a request without any tokens yet the end is predicted: the tokens that it wants, at the rate that its device has
     while all devices with a request take part (`device_rates`, for the lengths that the base chooses). It is dropped if
     that is after it is due, or if its first draft would be verified after its first token is due; so those behind it in
-    line do not wait for nothing. What has begun is never dropped. With endless requests it is its base.
+    line do not wait for nothing. What has begun is never dropped. Of endless requests nothing is ever late.
 
     To ask more of a request that others wait behind gains nothing beyond a greater ``margin``.
 
@@ -34,14 +34,13 @@ class Admission(Modifier):
         check_real("margin", self.margin, 0.0)
 
     def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
-        """The decision with requests that are given up; the state has some that end."""
+        """The decision with requests that are given up."""
         drop = self.too_late(state, decision)
         return decision.changed(drop=drop if decision.drop is None else decision.drop | drop)
 
     def too_late(self, state: ContinuousState, decision: ContinuousDecision) -> BoolArray:
         """Requests (n, K) that have not begun and would be late."""
         demand, length = state.demand, decision.draft_length
-        assert demand is not None  # where requests are endless nothing is late
         rate = device_rates(self.scenario, state, length[:, None], present(state))[:, 0]
         token, now = self.margin / rate, state.time[:, None]
         late = now + token * demand.wanted > demand.due

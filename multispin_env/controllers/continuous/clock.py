@@ -55,7 +55,7 @@ class Clock(ContinuousController):
     def _last_pass(self, state: ContinuousState) -> FloatArray:
         """How long ago the last batch started, (n,) s."""
         demand = state.demand
-        freed = (state.phase == Phase.FREE if demand is None else demand.drafted + demand.accepted > 0).sum(-1)
+        freed = np.where(demand.never_ends, state.phase == Phase.FREE, demand.drafted + demand.accepted > 0).sum(-1)
         time = np.asarray(self.scenario.pass_time(freed, freed))
         return np.where(state.batch == 0, 0.0, time)
 

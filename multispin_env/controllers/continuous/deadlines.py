@@ -51,7 +51,6 @@ class Deadlines(Modifier):
 
     def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
         """Laxities as priorities, and drops."""
-        assert state.demand is not None  # as `decide` has seen
         each: FloatArray | float | None = self.need
         if each is None:
             each = Cycle.of(self.scenario, state, SHORTEST).token_time(decision.draft_length)

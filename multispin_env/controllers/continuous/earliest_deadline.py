@@ -23,8 +23,7 @@ class EarliestDeadline(Greedy):
 
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         """The order of `Greedy`, with deadlines for priorities."""
-        decision = super().decide(state)
-        return decision if state.demand is None else decision.changed(priority=next_deadline(state.demand))
+        return super().decide(state).changed(priority=next_deadline(state.demand))
 
 
 def next_deadline(demand: Demand) -> FloatArray:

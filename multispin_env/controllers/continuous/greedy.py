@@ -52,7 +52,7 @@ class Greedy(ContinuousController):
         if self.draft_length is not None:
             length = np.full(shape, self.draft_length)
         else:
-            length = self._best(state) if state.demand is None else self._within_budget(state)
+            length = self._best(state) if state.demand.never_ends.all() else self._within_budget(state)
         return take_all(length)
 
     def _best(self, state: ContinuousState) -> IntArray:

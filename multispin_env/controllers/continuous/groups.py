@@ -155,7 +155,7 @@ def launched(
 
 def length_for_idle(scenario: Scenario, state: ContinuousState, length: IntArray) -> IntArray:
     """Lengths (n, K), of devices without a request those that are best for themselves, if one arrives (`Cycle`)."""
-    if state.demand is None:
+    if state.busy.all():
         return length
     return np.where(state.phase == Phase.IDLE, Cycle.of(scenario, state).best_length(), length)
 

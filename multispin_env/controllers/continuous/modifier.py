@@ -15,8 +15,6 @@ from multispin_env.physics.continuous.types import ContinuousDecision, Continuou
 class Modifier(ContinuousController):
     """A controller that changes the decisions of another one; in names it is joined by ``+``: ``"greedy+deadlines"``.
 
-    Where requests are endless it changes nothing.
-
     Parameters
     ----------
     scenario
@@ -44,8 +42,7 @@ class Modifier(ContinuousController):
 
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         """The other one's decision, changed."""
-        decision = self.base.decide_continuous(state)
-        return decision if state.demand is None else self.changed(state, decision)
+        return self.changed(state, self.base.decide_continuous(state))
 
     def reset(self) -> None:
         """Let the other one forget what it remembers, if it does."""
@@ -53,7 +50,7 @@ class Modifier(ContinuousController):
 
     @abstractmethod
     def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
-        """The decision that takes the place of this one, arrays (n, K) and (n,); the state has requests."""
+        """The decision that takes the place of this one, arrays (n, K) and (n,)."""
 
 
 MODIFIERS: tables.Registry[type[Modifier]] = tables.MODIFIERS

@@ -54,7 +54,7 @@ class Plan(ContinuousController):
 
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         """Wait for the devices of the next batch; new drafts get the length of their device's next batch."""
-        if state.demand is not None:
+        if not state.demand.never_ends.all():
             raise ValueError("plan: expected endless requests, since its table holds for the same devices for ever")
         periods, table = self._padded(self._tables_for(state))
         copies, users = np.arange(len(table))[:, None], np.arange(state.phase.shape[-1])

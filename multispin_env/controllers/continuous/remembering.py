@@ -37,7 +37,7 @@ class Remembering(ContinuousController):
 
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         """Take in one verification of every copy, and decide for the time to the next."""
-        if state.demand is None:
+        if state.demand.never_ends.all():
             return self.untold(state)
         fresh = self.fresh(state)
         memory = self.learned(self._of_these(fresh), state.demand)

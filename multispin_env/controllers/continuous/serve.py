@@ -8,8 +8,7 @@ from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import Controller
 from multispin_env.physics.channels import GaussMarkov
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.continuous.lines import MOST_REQUESTS
-from multispin_env.physics.continuous.service import Ending
+from multispin_env.physics.continuous.queues import MOST_REQUESTS
 from multispin_env.physics.continuous.service_log import ServiceLog, ServiceRun
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.validation import checked_state
@@ -106,7 +105,7 @@ def serve_in(
     state: SystemState | None = None,
 ) -> ServiceRun:
     """As `serve`, in a system with a workload that is there; what it takes has been checked."""
-    core, service = _seeded(system, copies, seed)
+    core = _seeded(system, copies, seed)
     if state is None:
         core.reset()
     else:
@@ -118,7 +117,7 @@ def serve_in(
         log.add(core.step(controller(core.state)), begun, playing)
         ended = playing & (core.state.time >= warm_up + horizon)
         if ended.any():
-            log.close(ended, service.overdue(core.state.time)[0])
+            log.close(ended, core.overdue(core.state.time))
             playing &= ~ended
     return log.result()
 
@@ -133,12 +132,11 @@ def _check_requests(workload: Workload, copies: int, seconds: float) -> None:
         )
 
 
-def _seeded(system: ContinuousSystem, copies: int, seed: int) -> tuple[ContinuousCore, Ending]:
+def _seeded(system: ContinuousSystem, copies: int, seed: int) -> ContinuousCore:
     core = ContinuousCore(system, copies, drawn=True)
     for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
         core.seed(copy, generator)
-    assert isinstance(core.service, Ending)  # as there is a workload
-    return core, core.service
+    return core
 
 
 def _checked(controller: Controller[Any, Any], state: SystemState, copies: int) -> SystemState:

@@ -60,8 +60,6 @@ def survival(state: ContinuousState, low: int, high: int) -> FloatArray:
     """Probability (n, K, high − low) that tokens low + 1..high of a draft are accepted; 0 where nobody wants them."""
     places = np.arange(low + 1, high + 1)
     alive = state.acceptance_rate[..., None] ** places
-    if state.demand is None:
-        return alive
     wanted = np.where(state.demand.wanted > 0, state.demand.wanted, high + 1)
     return np.where(places < wanted[..., None], alive, 0.0)
 

@@ -10,8 +10,8 @@ from multispin_env.controllers.continuous.background import Background
 from multispin_env.controllers.continuous.goodput import device_rates, present
 from multispin_env.controllers.continuous.launch import in_order
 from multispin_env.controllers.continuous.turbospec import TurboSpec
+from multispin_env.physics.continuous.passes import serial
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
-from multispin_env.physics.continuous.uplink import serial
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.verification import batch_time
 from multispin_env.scenario import Scenario
@@ -65,10 +65,9 @@ class ValueDensity(TurboSpec):
         worth = self._worth(state, rate)
         work = Background.of(self.scenario, state, ~has).add(state, state.phase == Phase.FREE, length, 0)
         ends = np.where(has, serial(work.release, work.air, np.zeros(length.shape)).ends, np.inf)
-        prompt = np.zeros_like(length) if state.demand is None else state.demand.prompt
-        there = waited_for(self.scenario, ends, self.wait, rate * worth, length, prompt)
+        there = waited_for(self.scenario, ends, self.wait, rate * worth, length, state.demand.prompt)
         density, of_pass = densities(
-            self.scenario, expected_tokens(length, state.acceptance_rate) * worth, there, length, prompt
+            self.scenario, expected_tokens(length, state.acceptance_rate) * worth, there, length, state.demand.prompt
         )
         kept = there & (density >= self.least * of_pass[:, None])
         join = np.where(kept, Join.WAIT, np.where(there, Join.LEAVE, Join.TAKE))
@@ -77,16 +76,13 @@ class ValueDensity(TurboSpec):
     def _worth(self, state: ContinuousState, rate: FloatArray) -> FloatArray:
         """What a token of each device is worth, (n, K)."""
         demand = state.demand
-        if demand is None:
-            return np.ones(state.phase.shape)
         ends = state.time[:, None] + self.margin * demand.wanted / rate
         return np.where((ends > demand.due) & (demand.queue == 0), self.late, 1.0)
 
 
 def under_way(scenario: Scenario, state: ContinuousState, length: IntArray) -> IntArray:
     """Tokens (n, K) of drafts, where free devices start such of ``length``; 0 for devices without a request."""
-    if state.demand is not None:
-        length = np.minimum(length, np.maximum(state.demand.wanted - 1, scenario.min_draft_length))
+    length = np.minimum(length, np.maximum(state.demand.wanted - 1, scenario.min_draft_length))
     return np.where(state.phase == Phase.FREE, length, state.draft_length)
 
 

@@ -18,8 +18,8 @@ from multispin_env.controllers.continuous.launch import in_order
 from multispin_env.controllers.factory import make_controller
 from multispin_env.envs.codec import ActionCodec, columns_stacked
 from multispin_env.envs.continuous.reference import REFERENCE
+from multispin_env.physics.continuous.passes import UplinkDiscipline, serial
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
-from multispin_env.physics.continuous.uplink import UplinkDiscipline, serial
 from multispin_env.physics.continuous.validation import checked_continuous_decision, checked_continuous_state
 
 LOG_LARGEST_SHARE = math.log(1e4)

@@ -13,7 +13,6 @@ from multispin_env.envs.observations import ObservationCodec, fields_of
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.acceptance.requests import Requests
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.continuous.service import Ending
 from multispin_env.physics.continuous.service_log import ServiceLog
 from multispin_env.physics.continuous.types import (
     ContinuousDecision,
@@ -89,8 +88,7 @@ class ServiceAccount(TokenAccount):
 
     def __init__(self, core: ContinuousCore, warm_up: float) -> None:
         super().__init__(core)
-        assert isinstance(core.service, Ending)  # as the system has a workload
-        self._service = core.service
+        self._core = core
         self._users = core.system.scenario.num_users
         self._log = ServiceLog(core.num_copies, self._users, warm_up)
         self._closed = np.zeros(core.num_copies, dtype=np.bool_)
@@ -109,7 +107,6 @@ class ServiceAccount(TokenAccount):
         ended = np.flatnonzero(last if playing is None else last & playing)
         if ended.size:
             self._close(ended, begun + outcome.duration)
-        assert outcome.served is not None  # as above
         run = self._log.counts()
         rates = {name: getattr(run, name) for name in RATES}
         return {**told, **_of_step(outcome.served), **rates, **self._latencies(ended)}
@@ -118,7 +115,7 @@ class ServiceAccount(TokenAccount):
         """What is overdue is missed; once, also where somebody plays on."""
         ending = ended[~self._closed[ended]]
         late = np.zeros((len(now), self._users), dtype=np.int64)
-        late[ending], _ = self._service.overdue(now[ending], ending)
+        late[ending] = self._core.overdue(now[ending], ending)
         self._log.close(ending, late)
         self._closed[ending] = True
 
@@ -166,7 +163,7 @@ class BeliefTracker:
         If a request was dropped and the draft of the next one was verified at once, that draft does not count.
         """
         accepted = np.where(outcome.verified, outcome.tokens - 1.0, 0.0).astype(np.int64)
-        self._counts.advance(outcome.draft_length, accepted, self._renewed(outcome), outcome.verified)
+        self._counts.advance(outcome.draft_length, accepted, self._core.renewed(outcome), outcome.verified)
         ended = np.where(outcome.verified, before.spectral_efficiency, self._report)
         self._report = np.where(self._core.state.starting, ended, self._core.state.spectral_efficiency)
 
@@ -175,15 +172,6 @@ class BeliefTracker:
         self._counts.reset(rows)
         mean = spectral_efficiency(self._core.system.scenario, self._core.users.mean_gain[rows])
         self._report = replaced(self._report, rows, mean)
-
-    def _renewed(self, outcome: ContinuousOutcome) -> BoolArray:
-        """Devices (n, K) whose request ended in a step."""
-        if outcome.served is not None:
-            return outcome.served.finished | outcome.served.dropped
-        if not self._core.system.acceptance.changes:
-            return np.zeros(outcome.verified.shape, dtype=np.bool_)
-        new: BoolArray = outcome.verified & (self._core.requests.age == 0)
-        return new
 
     def look(self) -> ContinuousObserved:
         """What may be known now, arrays (n, K)."""

@@ -24,7 +24,7 @@ from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.acceptance.requests import check_mean_rounds
 from multispin_env.physics.channels import GaussMarkov
 from multispin_env.physics.continuous.core import ContinuousSystem
-from multispin_env.physics.continuous.uplink import DISCIPLINES, discipline_of
+from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
 from multispin_env.scenario import Scenario
 
 BARRIER = "optimal"

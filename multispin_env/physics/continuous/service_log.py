@@ -131,16 +131,14 @@ class ServiceLog:
 
         Parameters
         ----------
-        step
-            Arrays (n, K), of requests that end.
+        outcome
+            Arrays (n, K).
         begun
             (n,) s, the state's time when it began.
         playing
             Copies (n,) whose step counts; ``None``: all.
         """
         served = outcome.served
-        if served is None:
-            raise ValueError("step.served: expected what became of requests, got None: without a workload none end")
         counted = begun >= self._warm_up
         if playing is not None:
             counted = counted & playing
@@ -170,7 +168,7 @@ class ServiceLog:
         copies
             Numbers of those whose episode ends, or a mask (n,).
         overdue
-            (n, K), of all copies, as `Ending.overdue` counts them.
+            (n, K), of all copies, as `ContinuousCore.overdue` counts them.
         """
         self._overdue[copies] += overdue[copies]
 

@@ -1,8 +1,13 @@
 """What flows through the system without the barrier: state, decision, step. Batch axes lead, users K last."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from multispin_env.arrays import BoolArray, FloatArray, IntArray
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, constant
 from multispin_env.physics.types import Batched, Observed, SystemState
 
 
@@ -50,14 +55,20 @@ class Join:
     WAIT = 2
 
 
+ENDLESS = 2**53
+"""Tokens of a request that never ends; no other has as many."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Demand(Batched):
     """The request that each device serves, and how many wait behind it (ours; docs/serving.md).
 
+    Where requests never end, it is `Demand.endless`.
+
     Parameters
     ----------
     wanted
-        Tokens still to come, (..., K); 0 for a device without a request.
+        Tokens still to come, (..., K); 0 for a device without a request, `ENDLESS` of a request that never ends.
     output
         Tokens of the whole answer, (..., K); 0 without a request.
     prompt
@@ -71,7 +82,8 @@ class Demand(Batched):
     queue
         Requests that wait behind it, first come, first served, (..., K).
     drafted, accepted
-        Tokens of its draft in the last verification, and of these, accepted, (..., K); 0 if it was not in it.
+        Tokens of its draft in the last verification, and of these, accepted, (..., K); 0 if it was not in it,
+        or the request never ends.
     """
 
     wanted: IntArray
@@ -83,6 +95,33 @@ class Demand(Batched):
     queue: IntArray
     drafted: IntArray
     accepted: IntArray
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def endless(cls, shape: tuple[int, ...]) -> "Demand":
+        """Requests (..., K) that never end and are never due: the same arrays at each call, not to be written to.
+
+        Examples
+        --------
+        >>> import multispin_env as ms
+        >>> demand = ms.Demand.endless((2, 3))
+        >>> bool(demand.never_ends.all()), demand.due[0].tolist(), demand is ms.Demand.endless((2, 3))
+        (True, [inf, inf, inf], True)
+        """
+        tokens, none, never = constant(shape, ENDLESS), constant(shape, 0), constant(shape, np.inf)
+        return cls(tokens, tokens, none, constant(shape, 0.0), never, never, none, none, none)
+
+    @property
+    def never_ends(self) -> BoolArray:
+        """Requests (..., K) without end."""
+        endless: BoolArray = self.wanted == ENDLESS
+        return endless
+
+    def mapped(self, function: Callable[[Any], Any]) -> "Demand":
+        """As of any `Batched`; the arrays of `endless` stay those."""
+        if self is Demand.endless(self.wanted.shape):
+            return Demand.endless(function(self.wanted).shape)
+        return Batched.mapped(self, function)  # `super` finds no class where it has slots
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +154,7 @@ class ContinuousState(Batched):
     time
         Time since the start, (...) s.
     demand
-        Requests that end; None where they are endless.
+        What devices serve, `Demand.endless` where requests never end.
     """
 
     draft_time: FloatArray
@@ -129,7 +168,7 @@ class ContinuousState(Batched):
     aim: IntArray
     batch: IntArray
     time: FloatArray
-    demand: Demand | None = None
+    demand: Demand
 
     @property
     def system(self) -> SystemState:
@@ -244,6 +283,13 @@ class Served(Batched):
     gap: FloatArray
     idle_time: FloatArray
 
+    @classmethod
+    @lru_cache(maxsize=64)
+    def nothing(cls, shape: tuple[int, ...]) -> "Served":
+        """Of requests (..., K) that never end: the same arrays at each call, not to be written to."""
+        count, no, time = (constant(shape, zero) for zero in (0, False, 0.0))
+        return cls(count, no, time, no, no, count, *[time] * 5)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousOutcome(Batched):
@@ -270,7 +316,7 @@ class ContinuousOutcome(Batched):
     duration
         Time of the whole step, (...) s.
     served
-        What becomes of requests; None where they are endless.
+        What becomes of requests, `Served.nothing` where they never end.
     """
 
     tokens: FloatArray
@@ -282,7 +328,7 @@ class ContinuousOutcome(Batched):
     start_delay: FloatArray
     verification_time: FloatArray
     duration: FloatArray
-    served: Served | None = None
+    served: Served
 
     @property
     def batch_size(self) -> IntArray:

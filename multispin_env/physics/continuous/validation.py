@@ -4,14 +4,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.checks import require
-from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand, Phase
-from multispin_env.physics.continuous.uplink import UplinkDiscipline, serial
+from multispin_env.checks import require, shown
+from multispin_env.physics.continuous.passes import UplinkDiscipline, serial
+from multispin_env.physics.continuous.types import (
+    ENDLESS,
+    ContinuousDecision,
+    ContinuousState,
+    Demand,
+    Phase,
+)
 from multispin_env.physics.validation import BUDGET_TOLERANCE, checked_state
 from multispin_env.scenario import Scenario
-
-MOST_TOKENS = 2**53
-"""Of a request."""
 
 
 def checked_continuous_decision(
@@ -48,7 +51,7 @@ def check_drop(decision: ContinuousDecision, state: ContinuousState, over: BoolA
     """``ValueError`` where a decision (n, K) gives up a request that isn't there; copies ``over`` don't matter."""
     if decision.drop is None:
         return
-    allowed = state.busy & (state.demand is not None)
+    allowed = state.busy & ~state.demand.never_ends
     if over is not None:
         allowed = allowed | over[:, None]
     require("drop", decision.drop, allowed | ~decision.drop, "False for a device without a request that can end")
@@ -96,8 +99,7 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
     """
     system = checked_state(scenario, state.system)
     shape = system.draft_time.shape
-    last = Phase.READY if state.demand is None else Phase.IDLE
-    phase = _whole("phase", state.phase, shape, Phase.FREE, last)
+    phase = _whole("phase", state.phase, shape, Phase.FREE, Phase.IDLE)
     length = _whole("draft_length", state.draft_length, shape, 0, scenario.max_draft_length)
     aim = _array("aim", state.aim, shape).astype(np.int64)
     batch = _array("batch", state.batch, shape[:-1]).astype(np.int64)
@@ -106,14 +108,18 @@ def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> Cont
     air = _seconds("air_left", state.air_left, shape)
     age = _seconds("age", state.age, shape)
     rates = system.draft_time, system.spectral_efficiency, system.acceptance_rate
-    demand = None if state.demand is None else checked_demand(state.demand, shape)
+    demand = checked_demand(state.demand, shape)
     return ContinuousState(*rates, phase, length, left, air, age, aim, batch, time, demand)
 
 
 def checked_demand(demand: Demand, shape: tuple[int, ...]) -> Demand:
     """Return what is wanted as arrays (..., K); ``ValueError`` for NaN, a wrong shape or an entry out of range."""
+    if demand is Demand.endless(shape):
+        return demand
+    if not isinstance(demand, Demand):
+        raise ValueError(f"demand: expected a Demand, such as Demand.endless({shape}), got {shown(demand)}")
     wanted, output, prompt, queue, drafted, accepted = (
-        _whole(name, getattr(demand, name), shape, 0, MOST_TOKENS)
+        _whole(name, getattr(demand, name), shape, 0, ENDLESS)
         for name in ("wanted", "output", "prompt", "queue", "drafted", "accepted")
     )
     arrived, first_due, due = (_array(name, getattr(demand, name), shape) for name in ("arrived", "first_due", "due"))

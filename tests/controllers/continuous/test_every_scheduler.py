@@ -21,11 +21,9 @@ LAWS = {
 
 
 def equal(one, other):
-    return all(
-        np.array_equal(getattr(one, field.name), getattr(other, field.name))
-        for field in fields(one)
-        if getattr(one, field.name) is not None or getattr(other, field.name) is not None
-    )
+    if not isinstance(one, ms.ContinuousState | ms.ContinuousDecision | ms.Demand):
+        return np.array_equal(one, other)
+    return all(equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,7 +116,8 @@ def test_bad_options(name, options, error, message):
     ("field", "value", "message"),
     [
         ("air_left", np.full(3, np.nan), r"air_left\[0\]: expected numbers, got nan"),
-        ("phase", np.array([0, 7, 0]), r"phase\[1\]: expected integers in 0..3, got 7"),
+        ("phase", np.array([0, 7, 0]), r"phase\[1\]: expected integers in 0..4, got 7"),
+        ("demand", None, r"demand: expected a Demand, such as Demand.endless\(\(3,\)\), got None"),
         ("drafting_left", np.array([0.0, -1.0, 0.0]), r"drafting_left\[1\]: expected seconds ≥ 0, got -1"),
         ("aim", np.zeros(2), r"aim: expected shape \(3,\), got \(2,\)"),
         ("time", np.zeros(4), r"time: expected shape \(\), got \(4,\)"),

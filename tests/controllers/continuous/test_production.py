@@ -57,7 +57,7 @@ def test_orders_are_legal_in_any_state(name, data):
     scenario = ms.Scenario.preset("llama2", num_users=4, **data.draw(st.sampled_from(LAWS)))
     state = data.draw(states(4))
     if data.draw(st.booleans()):
-        state = state.changed(demand=None, phase=state.phase % 4)
+        state = state.changed(demand=Demand.endless(state.phase.shape), phase=state.phase % 4)
     together = made(name, scenario)
     with np.errstate(all="raise", under="ignore"):
         decision = together(state)

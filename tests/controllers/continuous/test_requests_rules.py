@@ -98,14 +98,24 @@ def test_laxities_and_drops():
         assert (np.diff(decision.priority[row, ranked]) >= 0).all()
 
 
-def test_deadlines_change_nothing_where_requests_are_endless():
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("groups", "groups+deadlines"),
+        ("optimal", "optimal+deadlines"),
+        ("prices", "prices+admission"),
+        ("own-pace", "load-aware"),
+        ("greedy", "earliest-deadline"),
+        ("greedy", "turbospec"),
+    ],
+)
+def test_deadlines_change_nothing_where_requests_are_endless(name, other):
     state = ms.sample_state(SCENARIO, np.random.default_rng(0), 3)
-    for name in ("groups", "optimal"):
-        plain, changed = (
-            ms.long_run_rate(ms.make_controller(which, SCENARIO), state, warm_up=0.5, horizon=2.0)
-            for which in (name, f"{name}+deadlines")
-        )
-        assert (plain == changed).all()
+    plain, changed = (
+        ms.long_run_rate(ms.make_controller(which, SCENARIO), state, warm_up=0.5, horizon=2.0)
+        for which in (name, other)
+    )
+    assert (plain == changed).all()
 
 
 def test_load_aware_is_own_pace_with_deadlines():

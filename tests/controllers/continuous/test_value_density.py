@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import multispin_env as ms
 from multispin_env.controllers.continuous.value_density import densities, under_way, waited_for
-from multispin_env.physics.continuous.calendar import started
+from multispin_env.physics.continuous.passes import started
 from multispin_env.physics.continuous.types import Join, Phase
 from tests.controllers.continuous.served import core_of, in_phase
 

@@ -8,7 +8,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.continuous.uplink import DISCIPLINES, serial
+from multispin_env.physics.continuous.passes import DISCIPLINES, serial
 from multispin_env.registry import CONTINUOUS_ENCODINGS
 from tests.envs.continuous.played import BUSY, states_of
 

@@ -1,6 +1,7 @@
 """The environment with requests: rewards, counts, episodes, arguments."""
 
 import warnings
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -10,7 +11,6 @@ from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import multispin_env as ms
 from multispin_env.envs.continuous.reference import reference_rate
-from multispin_env.envs.continuous.variants.serving import ThinningArrivals
 from multispin_env.evaluation.contenders import with_uplink_of
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog
@@ -68,7 +68,7 @@ def test_what_is_told_is_what_a_log_of_the_same_passages_says():
         ended = info is last
         assert ended or info["share_missed"] == pytest.approx(float(run.share_missed[0]), rel=1e-12)
         assert ended or not any(info[name] for name in QUANTILE_NAMES)
-    late, _ = env._engine._core.service.overdue(env._engine.state.time)
+    late = env._engine._core.overdue(env._engine.state.time)
     assert last["share_missed"] * (run.missed.sum() + late.sum() + run.in_time.sum()) == pytest.approx(
         run.missed.sum() + late.sum()
     )
@@ -182,8 +182,8 @@ def test_load_is_drawn_for_each_episode():
     for load in (0.2, 2.0, (0.2, 2.0)):
         env = gym.make_vec(ID, num_envs=60, action="plain", load=load, num_users=3, horizon=9.0, rho=40.0)
         env.reset(seed=0)
-        lines = env.unwrapped._engine._core.service._lines
-        counts[load] = (lines._time[:, :16] < 30.0).reshape(60, 3, 16).sum((-1, -2))
+        queues = env.unwrapped._engine._core.queues
+        counts[load] = (queues._time[:, :16] < 30.0).reshape(60, 3, 16).sum((-1, -2))
     assert counts[0.2].mean() < 0.6 * counts[0.2, 2.0].mean() < 0.9 * counts[2.0].mean()
     assert counts[0.2, 2.0].std() > 1.3 * max(counts[0.2].std(), 1.0)
 
@@ -280,10 +280,8 @@ def test_a_trace_begins_where_it_is_told():
 def test_few_requests_come_long_after_the_episode():
     """And those before are the workload's own, however many rows are asked for at once."""
     workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), rate=6.0, lengths=ms.make_lengths("geometric"))
-    source, twin, plain = (
-        kind.open(np.random.default_rng(3), 2)
-        for kind in (ThinningArrivals(workload, 20.0), ThinningArrivals(workload, 20.0), workload)
-    )
+    thinning = replace(workload, thins_after=20.0)
+    source, twin, plain = (kind.open(np.random.default_rng(3), 2) for kind in (thinning, thinning, workload))
     rows = source(300)
     parts = [twin(count) for count in (7, 100, 193)]
     assert all((rows[i] == np.concatenate([part[i] for part in parts])).all() for i in range(3))
@@ -305,4 +303,4 @@ def test_an_order_without_end_ends_and_takes_no_memory():
         *_, over, info = env.step(action)
         time = info["time"]
     assert time > 1e4
-    assert env._engine._core.service._lines._gap.shape[1] <= 128
+    assert env._engine._core.queues._gap.shape[1] <= 128

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import astuple, dataclass
+from dataclasses import fields as fields_of
 
 import numpy as np
 
@@ -124,7 +125,7 @@ class Pair:
             close(getattr(first, name)[list(happened)], list(happened.values()))
             assert not getattr(first, name)[absent].any(), name
         if self.requests is None:
-            assert first.served is None
+            same(first.served, ms.Served.nothing((1, self.scenario.num_users))[0])
         else:
             self._compare_served(first.served, second.served)
 
@@ -155,7 +156,7 @@ class Pair:
         close(state.spectral_efficiency, [self.slow.efficiency(device) for device in devices])
         close(state.acceptance_rate, [device.acceptance for device in devices])
         if self.requests is None:
-            assert state.demand is None
+            same(state.demand, ms.Demand.endless((1, self.scenario.num_users))[0])
         else:
             self._compare_demands(state.demand)
 
@@ -170,6 +171,16 @@ class Pair:
         self._close(demand.arrived, [r.arrived if r else 0.0 for r in requests])
         self._close(demand.first_due, [level.first_due(r) if r else math.inf for r in requests])
         self._close(demand.due, [level.due(r) if r else math.inf for r in requests])
+
+
+def same(one, other):
+    """Two that are made of arrays are equal to the bit."""
+    for field in fields_of(one):
+        first, second = getattr(one, field.name), getattr(other, field.name)
+        if hasattr(first, "__dataclass_fields__"):
+            same(first, second)
+        else:
+            assert np.array_equal(first, second), field.name
 
 
 def acceptance_rates(scenario, task, rng):

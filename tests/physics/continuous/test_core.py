@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import multispin_env as ms
 from multispin_env.physics.channels import GaussMarkov
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from tests.physics.continuous.pairs import DISCIPLINES, LAWS, fields, random_order
+from tests.physics.continuous.pairs import DISCIPLINES, LAWS, fields, random_order, same
 
 SERVERS = [None, *ms.SERVERS.names()]
 
@@ -86,6 +86,28 @@ def test_what_is_conserved(seed, users, way, law):
         assert (state.draft_length == np.where(outcome.verified, 0, drafted)).all()
         assert state.time == pytest.approx(before.time + outcome.duration, rel=1e-12)
         assert (outcome.drafted_at[free] >= np.array(decision["draft_length"])[free] * before.draft_time[free]).all()
+
+
+def test_endless_requests_share_their_arrays():
+    """So that they take no time, and nobody can write to them."""
+    core = core_of(ms.Scenario.preset("llama2", num_users=3), 2)
+    core.step(GOOD, np.array([True, False]))
+    core.reset(np.array([1]))
+    demand = core.state.demand
+    assert demand is ms.Demand.endless((2, 3))
+    assert core.state[0].copy().demand is ms.Demand.endless((3,))
+    assert core.step(GOOD).served is ms.Served.nothing((2, 3))
+    with pytest.raises(ValueError, match="read-only"):
+        demand.wanted[0] = 1
+    same(demand[0], demand.changed(queue=demand.queue)[0])  # selected as any other
+
+
+def test_states_can_be_joined():
+    """With what devices serve, a part that has arrays of its own."""
+    core = core_of(ms.Scenario.preset("llama2", num_users=3), 2)
+    core.step(GOOD)
+    state = core.state
+    same(ms.ContinuousState.joined([state[:1], state[1:]]), state)
 
 
 def cycles_of(core, rng, steps):

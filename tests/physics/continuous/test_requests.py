@@ -1,6 +1,6 @@
 """What holds of requests, whatever arrives and is ordered; each copy as one alone; bad drops."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import multispin_env as ms
-from multispin_env.physics.continuous import lines
+from multispin_env.physics.continuous import queues
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.workload import Arriving, ServiceLevel
-from tests.physics.continuous.pairs import DISCIPLINES, LAWS, Fixed, random_order
+from tests.physics.continuous.pairs import DISCIPLINES, LAWS, Fixed, random_order, same
 from tests.physics.continuous.test_against_events import dyadic
 from tests.physics.continuous.test_core import GOOD, core_of, orders_of
 
@@ -229,16 +229,6 @@ def test_copies_are_each_as_one_alone(closed):
             same(core.state[0], many.state[copy])
 
 
-def same(one, other):
-    """Two that are made of arrays are equal to the bit."""
-    for field in fields(one):
-        first, second = getattr(one, field.name), getattr(other, field.name)
-        if hasattr(first, "__dataclass_fields__"):
-            same(first, second)
-        else:
-            assert np.array_equal(first, second), field.name
-
-
 def test_an_idle_device_has_nothing_to_drop():
     scenario = ms.Scenario.preset("llama2", num_users=3)
     rows = [[(0.1, 0, 500)], [], [(0.0, 0, 500)]]
@@ -284,10 +274,10 @@ def test_a_refusal_of_too_many_requests_changes_nothing(closed, monkeypatch):
     good = replace(GOOD, draft_length=GOOD.draft_length[:1], join=GOOD.join[:1])
     refused = 0
     for step in range(60):
-        before, most = tried.state, lines.MOST_REQUESTS
+        before, most = tried.state, queues.MOST_REQUESTS
         drop = (before.demand.output > 0) & [True, False, False] & (step % 3 > 0)
         decision, kept = replace(good, drop=drop), tried.state.copy()
-        monkeypatch.setattr(lines, "MOST_REQUESTS", 0)  # no more than the first ones, and those that were drawn since
+        monkeypatch.setattr(queues, "MOST_REQUESTS", 0)  # no more than the first ones, and those that were drawn since
         try:
             outcome = tried.step(decision)
         except ValueError as error:
@@ -295,7 +285,7 @@ def test_a_refusal_of_too_many_requests_changes_nothing(closed, monkeypatch):
             assert tried.state is before
             same(tried.state, kept)
             refused += 1
-        monkeypatch.setattr(lines, "MOST_REQUESTS", most)
+        monkeypatch.setattr(queues, "MOST_REQUESTS", most)
         if tried.state is before:
             outcome = tried.step(decision)
         same(outcome, other.step(decision))
@@ -304,7 +294,7 @@ def test_a_refusal_of_too_many_requests_changes_nothing(closed, monkeypatch):
 
 
 def test_more_requests_than_fit_into_memory_are_refused(monkeypatch):
-    monkeypatch.setattr(lines, "MOST_REQUESTS", 200)
+    monkeypatch.setattr(queues, "MOST_REQUESTS", 200)
     scenario = ms.Scenario.preset("llama2", num_users=2)
     arrivals, lengths = ms.make_arrivals("poisson"), ms.make_lengths("geometric", mean_output=5.0)
     workload = ms.Workload(arrivals=arrivals, lengths=lengths, rate=1000.0, level=ms.ServiceLevel(ttft=1.0))

@@ -33,8 +33,6 @@ def marks_of(trace: Trace, start: float, clock: float) -> list[Mark]:
     found: list[Mark] = []
     for begin, outcome in trace.seen(start, clock):
         served, end = outcome.served, begin + float(outcome.duration)
-        if served is None:
-            continue
         for user in range(trace.scenario.num_users):
             idle = float(served.idle_time[user])
             first = 0.0 < idle < float(outcome.duration)

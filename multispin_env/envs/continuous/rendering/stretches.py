@@ -29,7 +29,7 @@ def of_device(trace: Trace, user: int, start: float, clock: float) -> Iterator[S
     """What a device does between two times, in order; nothing where it has no request."""
     for begin, outcome in trace.seen(start, clock):
         end = float(outcome.duration)
-        idle = 0.0 if outcome.served is None else float(outcome.served.idle_time[user])
+        idle = float(outcome.served.idle_time[user])
         ready = float(outcome.start_delay) if outcome.verified[user] else end
         drafted, uploaded = float(outcome.drafted_at[user]), float(outcome.uploaded_at[user])
         marks = [min(idle, end), min(max(drafted, idle), end), min(max(uploaded, idle), end), ready, end]

@@ -56,7 +56,11 @@ class Trace:
     @cached_property
     def gained(self) -> list[float]:
         """Tokens gained up to the end of each step; where requests end, those of requests in time."""
-        return list(accumulate(map(_tokens, self.outcomes)))
+        return list(accumulate(map(self._tokens, self.outcomes)))
+
+    def _tokens(self, outcome: ContinuousOutcome) -> float:
+        served = outcome.served
+        return float((served.output * served.in_time if self.serving else outcome.tokens).sum())
 
     @cached_property
     def missed(self) -> list[int]:
@@ -78,10 +82,10 @@ class Trace:
             yield begin, self.outcomes[number]
 
     def queues(self, start: float, clock: float) -> Iterator[tuple[float, ContinuousOutcome, IntArray]]:
-        """The same where requests end, each with the requests (K,) that wait when it begins."""
+        """The same, each with the requests (K,) that wait when it begins."""
         first = self.over(start)
         for number, (begin, outcome) in enumerate(self.seen(start, clock), start=first):
-            if outcome.served is not None and number:
+            if number:
                 yield begin, outcome, self.waiting[number - 1]
 
     @property
@@ -116,21 +120,14 @@ class Trace:
         return round_up(1.1 * max(rates, default=0.0))
 
 
-def _tokens(outcome: ContinuousOutcome) -> float:
-    served = outcome.served
-    return float(outcome.tokens.sum() if served is None else (served.output * served.in_time).sum())
-
-
 def _missed(outcome: ContinuousOutcome) -> int:
     served = outcome.served
-    return 0 if served is None else int(served.dropped.sum() + (served.finished & ~served.in_time).sum())
+    return int(served.dropped.sum() + (served.finished & ~served.in_time).sum())
 
 
 def _more(outcome: ContinuousOutcome) -> IntArray:
     """How many more requests (K,) there are at the end than at the begin."""
     served = outcome.served
-    if served is None:
-        return np.zeros(outcome.tokens.shape, dtype=np.int64)
     return served.arrivals - served.dropped - served.finished
 
 

@@ -1,14 +1,13 @@
 """The system without the barrier, with requests that arrive, end and have deadlines."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_name, check_real, shown
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import OF_SERVICE, ContinuousEngine, ServiceAccount
@@ -21,7 +20,7 @@ from multispin_env.physics.arrivals.base import ARRIVALS, Arrivals
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.lengths.base import LENGTHS, Lengths
 from multispin_env.physics.traces import TRACES
-from multispin_env.physics.workload import Arriving, ServiceLevel, Source, Workload
+from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import Registry, made, option_names
 from multispin_env.scenario import Scenario
 
@@ -198,7 +197,7 @@ class Serving(ContinuousVariant):
 
     def system(self, scenario: Scenario) -> ContinuousSystem:
         """What does not change while time passes."""
-        workload = ThinningArrivals(self.workload(scenario), THINNING * self.horizon)
+        workload = replace(self.workload(scenario), thins_after=THINNING * self.horizon)
         return replace(self._endless(scenario), workload=workload)
 
     def workload(self, scenario: Scenario) -> Workload:
@@ -285,57 +284,3 @@ def _part(table: Registry[Any], part: Any, given: Mapping[str, Any]) -> Any:
 
 def _limit(seconds: float | None) -> float:
     return np.inf if seconds is None else seconds
-
-
-@dataclass(frozen=True)
-class ThinningArrivals:
-    """A workload in which, after a time, each gap of a device is doubled once more than the one before.
-
-    A decision may be so bad that a verification ends long after the episode should, say with next to no share of the
-    uplink. Requests would come all that time, and each takes memory. So requests still come, and a batch that
-    waits for one starts; but in a time T there are about log2(T) of them.
-
-    Parameters
-    ----------
-    workload
-        Until then.
-    after
-        Seconds.
-    """
-
-    workload: Workload
-    after: float
-
-    @property
-    def level(self) -> ServiceLevel:
-        """Limits of the requests."""
-        return self.workload.level
-
-    @property
-    def closed(self) -> bool:
-        """Whether the next request of a device waits for the end of its last: then there are never many."""
-        return self.workload.closed
-
-    def open(self, rng: np.random.Generator, num_users: int) -> Source:
-        """The requests of one episode."""
-        source = self.workload.open(rng, num_users)
-        return source if self.closed else _Thinned(source, self.after, np.zeros(num_users))
-
-
-@dataclass
-class _Thinned:
-    source: Source
-    after: float
-    last: FloatArray  # (K,) s, when the last request came, if no gap were doubled
-    doubled: IntArray = field(init=False)  # (K,) requests since then
-
-    def __post_init__(self) -> None:
-        self.doubled = np.zeros(len(self.last), dtype=np.int64)
-
-    def __call__(self, rows: int) -> Arriving:
-        """The next rows."""
-        gap, prompt, output = self.source(rows)
-        times = np.add.accumulate(np.concatenate([self.last[None], gap]), 0)
-        doubled = np.add.accumulate(np.concatenate([self.doubled[None], times[1:] > self.after]), 0)
-        self.last, self.doubled = times[-1], doubled[-1]
-        return Arriving(np.ldexp(gap, np.minimum(doubled[:-1], MOST_DOUBLINGS)), prompt, output)

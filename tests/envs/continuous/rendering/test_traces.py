@@ -28,6 +28,7 @@ def outcome(tokens, lengths, drafted, uploaded, start, verifying):
         start,
         verifying,
         start + verifying,
+        ms.Served.nothing((3,)),
     )
 
 
@@ -122,7 +123,7 @@ class Step:
             for name in ms.ContinuousOutcome.__slots__
             if name != "served"
         )
-        self.outcome = ms.ContinuousOutcome(*parts)
+        self.outcome = ms.ContinuousOutcome(*parts, ms.Served.nothing((len(outcomes), 3)))
 
 
 def test_copies_have_episodes_of_their_own():

@@ -1,14 +1,14 @@
-"""The requests of every device, first come, first served, for all copies at once (ours; docs/serving.md)."""
+"""Queues of requests, one for each device, first come, first served, for all copies at once (ours; docs/serving.md)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.continuous.types import Demand
-from multispin_env.physics.workload import ServiceLevel, Source
+from multispin_env.physics.workload import Source, Workload
 
 ROWS = 16
 """Requests of a device that are drawn ahead at first; twice as many whenever a copy needs more."""
@@ -17,27 +17,9 @@ MOST_REQUESTS = 2**26
 """Of all devices and copies that are kept, 2 GB."""
 
 
-class Requested(Protocol):
-    """What a system needs to know of its workload."""
-
-    @property
-    def level(self) -> ServiceLevel:
-        """Limits of the requests."""
-        ...
-
-    @property
-    def closed(self) -> bool:
-        """Whether the gap to the next request of a device starts when its last one ends."""
-        ...
-
-    def open(self, rng: np.random.Generator, num_users: int) -> Source:
-        """The requests of one episode."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
-class Fronts:
-    """The first request in the line of each device, whether it has arrived or not; flat arrays (n K,)."""
+class QueueHeads:
+    """The first request in the queue of each device, whether it has arrived or not; flat arrays (n K,)."""
 
     output: IntArray
     prompt: IntArray  # 0 once it has been verified
@@ -49,17 +31,17 @@ class Fronts:
     last_at: FloatArray
 
     @classmethod
-    def empty(cls, cells: int) -> "Fronts":
+    def empty(cls, cells: int) -> "QueueHeads":
         """Nothing yet."""
         output, prompt, wanted = (np.zeros(cells, dtype=np.int64) for _ in range(3))
         return cls(output, prompt, wanted, *(np.zeros(cells) for _ in range(5)))
 
 
-class Lines:
-    """The lines of n copies with K devices each.
+class Queues:
+    """The queues of n copies with K devices each.
 
-    A line is a table of requests in the order in which they arrive, with two places in it: how many have ended, and how
-    many have arrived. The next to end is in front, and is served as soon as it has arrived.
+    A queue is a table of requests in the order in which they arrive, with two places in it: how many have ended, and
+    how many have arrived. The next to end is at the head, and is served as soon as it has arrived.
 
     Parameters
     ----------
@@ -69,7 +51,7 @@ class Lines:
         n and K.
     """
 
-    def __init__(self, workload: Requested, num_copies: int, num_users: int) -> None:
+    def __init__(self, workload: Workload, num_copies: int, num_users: int) -> None:
         self.workload = workload
         self._shape = num_copies, num_users
         cells = num_copies * num_users
@@ -79,7 +61,7 @@ class Lines:
         self._prompt, self._output = (np.zeros((cells, ROWS), dtype=np.int64) for _ in range(2))
         self._ended, self._came = (np.zeros(cells, dtype=np.int64) for _ in range(2))
         self._next_at = np.zeros(cells)  # when the first of those that have not arrived does
-        self.front = Fronts.empty(cells)
+        self.heads = QueueHeads.empty(cells)
 
     def seed(self, copy: int, generator: np.random.Generator) -> None:
         """Give a copy its generator."""
@@ -126,23 +108,23 @@ class Lines:
                 self._fill(copy, rows, 2 * rows)
 
     def _load(self, cells: IntArray, arrived: FloatArray) -> None:
-        """Put the next requests of these lines in front."""
-        level, front, place = self.workload.level, self.front, self._ended[cells]
+        """Put the next requests of these queues at their heads."""
+        level, heads, place = self.workload.level, self.heads, self._ended[cells]
         output = self._output[cells, place]
-        front.output[cells], front.wanted[cells] = output, output
-        front.prompt[cells] = self._prompt[cells, place]
-        front.arrived[cells] = arrived
-        front.first_due[cells] = level.first_due(arrived)
-        front.due[cells] = level.due(arrived, output)
-        front.first_at[cells], front.last_at[cells] = 0.0, 0.0
+        heads.output[cells], heads.wanted[cells] = output, output
+        heads.prompt[cells] = self._prompt[cells, place]
+        heads.arrived[cells] = arrived
+        heads.first_due[cells] = level.first_due(arrived)
+        heads.due[cells] = level.due(arrived, output)
+        heads.first_at[cells], heads.last_at[cells] = 0.0, 0.0
 
     def kept(self) -> Callable[[], None]:
-        """Remember how the lines are; what is returned puts them back, and keeps the rows that were drawn since."""
+        """Remember how the queues are; what is returned puts them back, and keeps the rows that were drawn since."""
         own = {name: getattr(self, name).copy() for name in ("_ended", "_came", "_next_at")}
-        front = Fronts(*(getattr(self.front, field.name).copy() for field in fields(Fronts)))
+        heads = QueueHeads(*(getattr(self.heads, field.name).copy() for field in fields(QueueHeads)))
 
         def put_back() -> None:
-            self.front = front
+            self.heads = heads
             for name, array in own.items():
                 setattr(self, name, array)
 
@@ -154,8 +136,8 @@ class Lines:
         return (self._came == self._ended).reshape(self._shape)
 
     def shaped(self, name: str) -> Any:
-        """A field of `front`, (n, K)."""
-        return getattr(self.front, name).reshape(self._shape)
+        """A field of `heads`, (n, K)."""
+        return getattr(self.heads, name).reshape(self._shape)
 
     def arrive(self, now: FloatArray) -> IntArray:
         """Let requests arrive until now, (n,) s; how many did, (n, K)."""
@@ -178,8 +160,15 @@ class Lines:
         while (self._ended + 2 >= self._gap.shape[1] if self.workload.closed else self._time[:, -1] <= until).any():
             self._grow()
 
-    def end(self, cells: IntArray, now: FloatArray) -> None:
-        """The requests in front of these lines end now, (cells,) s; the next ones come to the front."""
+    def end(self, ended: BoolArray, now: FloatArray) -> IntArray:
+        """Requests at the heads of these queues (n, K) end now, (n,) s; how many others arrive just then, (n, K)."""
+        cells = np.flatnonzero(ended)
+        if cells.size:
+            self._next(cells, now.repeat(self._shape[1]).take(cells))
+        return self.arrive(now)
+
+    def _next(self, cells: IntArray, now: FloatArray) -> None:
+        """The next requests of these queues come to the head, now, (cells,) s."""
         self._ended[cells] += 1
         if self.workload.closed:
             self._next_at[cells] = now + self._gap[cells, self._ended[cells]]
@@ -187,40 +176,66 @@ class Lines:
         else:
             self._load(cells, self._time[cells, self._ended[cells]])
 
-    def deliver(self, cells: IntArray, tokens: IntArray, now: FloatArray) -> None:
-        """Tokens (cells,) of the requests in front of these lines come now."""
-        front, level = self.front, self.workload.level
-        first = front.first_at[cells] == 0.0
+    def deliver(self, tokens: FloatArray, verified: BoolArray, now: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Tokens (n, K) come to the devices that were ``verified`` (n, K) now, (n,) s.
+
+        Returns
+        -------
+        FloatArray
+            (n, K) tokens that their requests still wanted.
+        FloatArray
+            (n, K) s since the tokens before of the same request; 0 where there are none.
+        """
+        gained = np.minimum(tokens, self.shaped("wanted")) * verified
+        last = self.shaped("last_at")
+        gap = np.where(verified & (last > 0.0), now[:, None] - last, 0.0)
+        cells = np.flatnonzero(verified)
+        self._take(cells, gained.take(cells).astype(np.int64), now.repeat(self._shape[1]).take(cells))
+        return gained, gap
+
+    def _take(self, cells: IntArray, tokens: IntArray, now: FloatArray) -> None:
+        """Tokens (cells,) of the requests at these heads come now."""
+        heads, level = self.heads, self.workload.level
+        first = heads.first_at[cells] == 0.0
         new = cells[first]
-        front.first_at[new] = now[first]
-        front.due[new] = level.due_after_first(now[first], front.arrived[new], front.output[new])
-        front.first_due[new] = np.inf
-        front.last_at[cells] = now
-        front.wanted[cells] -= tokens
-        front.prompt[cells] = 0
+        heads.first_at[new] = now[first]
+        heads.due[new] = level.due_after_first(now[first], heads.arrived[new], heads.output[new])
+        heads.first_due[new] = np.inf
+        heads.last_at[cells] = now
+        heads.wanted[cells] -= tokens
+        heads.prompt[cells] = 0
+
+    def times(
+        self, finished: BoolArray, now: FloatArray
+    ) -> tuple[BoolArray, IntArray, FloatArray, FloatArray, FloatArray]:
+        """Of requests that finish, (n, K), now, (n,) s: in time or not, tokens, TTFT, TPOT, E2EL; else 0."""
+        output, arrived, first = (self.shaped(name) for name in ("output", "arrived", "first_at"))
+        clock = now[:, None]
+        ttft, e2el = first - arrived, clock - arrived
+        tpot = np.where(output > 1, (clock - first) / np.maximum(output - 1, 1), 0.0)
+        in_time = finished & self.workload.level.met(ttft, tpot, e2el, output)
+        ttft, tpot, e2el = (np.where(finished, time, 0.0) for time in (ttft, tpot, e2el))
+        return in_time, output * finished, ttft, tpot, e2el
 
     def demand(self, drafted: IntArray, accepted: IntArray) -> Demand:
         """What devices serve, (n, K); of those without a request nothing."""
-        idle, front = self.idle, self.front
+        idle, heads = self.idle, self.heads
         busy = ~idle
         shape = self._shape
         return Demand(
-            front.wanted.reshape(shape) * busy,
-            front.output.reshape(shape) * busy,
-            front.prompt.reshape(shape) * busy,
-            np.where(idle, 0.0, front.arrived.reshape(shape)),
-            np.where(idle, np.inf, front.first_due.reshape(shape)),
-            np.where(idle, np.inf, front.due.reshape(shape)),
+            heads.wanted.reshape(shape) * busy,
+            heads.output.reshape(shape) * busy,
+            heads.prompt.reshape(shape) * busy,
+            np.where(idle, 0.0, heads.arrived.reshape(shape)),
+            np.where(idle, np.inf, heads.first_due.reshape(shape)),
+            np.where(idle, np.inf, heads.due.reshape(shape)),
             np.maximum(self._came - self._ended - 1, 0).reshape(shape),
             drafted,
             accepted,
         )
 
-    def overdue(self, now: FloatArray, copies: IntArray | None = None) -> tuple[IntArray, IntArray]:
-        """Requests (m, K) that have arrived and not ended: those that are late already at ``now`` (m,), and others.
-
-        Of these copies (m,), default all.
-        """
+    def overdue(self, now: FloatArray, copies: IntArray | None = None) -> IntArray:
+        """Requests (m, K) of these copies (m,), default all, that are late at ``now`` (m,) s, and have not ended."""
         users, level = self._shape[1], self.workload.level
         chosen = np.arange(self._shape[0]) if copies is None else copies
         cells = (chosen[:, None] * users + np.arange(users)).reshape(-1)
@@ -229,6 +244,7 @@ class Lines:
         behind = (rows > ended[:, None]) & (rows < came[:, None])
         time, output = self._time[cells, : len(rows)], self._output[cells, : len(rows)]
         late = np.minimum(level.first_due(time), level.due(time, output)) < until[:, None]
-        front = np.minimum(self.front.first_due[cells], self.front.due[cells])
-        count = (late & behind).sum(-1) + ((came > ended) & (front < until))
-        return count.reshape(-1, users), (came - ended - count).reshape(-1, users)
+        first = np.minimum(self.heads.first_due[cells], self.heads.due[cells])
+        count = (late & behind).sum(-1) + ((came > ended) & (first < until))
+        late_requests: IntArray = count.reshape(-1, users)
+        return late_requests

@@ -1,0 +1,350 @@
+"""Between two passes of the server: drafts start, uploads share the band, a batch starts, and what is left behind it.
+
+Nothing is decided in between, so everything follows from one decision, and no events are played (ours;
+docs/continuous.md). An upload needs w seconds of the whole band. The three ways to share it serve at most one second of
+it a second; `UplinkDiscipline` says when each upload ends, and how much of it is left at any time.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from multispin_env.arrays import BoolArray, FloatArray, IntArray, put
+from multispin_env.checks import check_name
+from multispin_env.physics.continuous.types import (
+    ContinuousDecision,
+    ContinuousOutcome,
+    ContinuousState,
+    Join,
+    Phase,
+    Served,
+)
+from multispin_env.physics.rounds import largest
+from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.physics.verification import batch_time
+from multispin_env.scenario import Scenario
+
+
+@dataclass(frozen=True, eq=False)
+class Uploads:
+    """Uploads under one decision; times count from when it was given."""
+
+    ends: FloatArray  # (n, K) s, infinite where an upload never ends
+    left_at: Callable[[FloatArray], FloatArray]  # times (n,) to air time left (n, K)
+
+
+UplinkDiscipline = Callable[[FloatArray, FloatArray, FloatArray], Uploads]
+"""Release times (n, K) ≥ 0, air times (n, K) ≥ 0, and priorities or shares (n, K), to `Uploads`."""
+
+
+def started(
+    scenario: Scenario,
+    state: ContinuousState,
+    decision: ContinuousDecision,
+    wait: FloatArray | None = None,
+    longest: IntArray | None = None,
+) -> ContinuousState:
+    """State (n, K) in which free devices have begun the drafts that a decision (n, K) names for them.
+
+    Parameters
+    ----------
+    scenario
+        Payload, bandwidth and round trip.
+    state
+        With free devices, and idle ones.
+    decision
+        Checked; its draft length is read for these devices alone.
+    wait
+        (n, K) s until idle devices have a request and start, so that their drafts have a negative age until then.
+        ``None``: nobody is idle.
+    longest
+        (n, K), tokens beyond which a draft is of no use to the request; ``None``: no limit.
+    """
+    starts = (state.phase == Phase.FREE) | (state.phase == Phase.IDLE)
+    length = decision.draft_length
+    if longest is not None:
+        length = np.minimum(length, np.maximum(longest, scenario.min_draft_length))
+    length = np.where(starts, length, state.draft_length)
+    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    aim = state.batch[:, None] if decision.aim is None else decision.aim
+    ends = scenario.round_trip_time + length * state.draft_time
+    return ContinuousState(
+        state.draft_time,
+        state.spectral_efficiency,
+        state.acceptance_rate,
+        np.where(starts, Phase.DRAFTING, state.phase),
+        length,
+        np.where(starts, ends if wait is None else wait + ends, state.drafting_left),
+        np.where(starts, length * token_air, state.air_left),
+        np.where(starts, 0.0 if wait is None else -wait, state.age),
+        np.where(starts, aim, state.aim),
+        state.batch,
+        state.time,
+        state.demand,
+    )
+
+
+def next_pass(
+    scenario: Scenario,
+    discipline: UplinkDiscipline,
+    begun: ContinuousState,
+    decision: ContinuousDecision,
+    over: BoolArray | None = None,
+    prompt: IntArray | None = None,
+) -> tuple[ContinuousOutcome, ContinuousState]:
+    """What happens until the next verification ends, without any tokens yet, and the state (n, K) behind it.
+
+    Between the two nothing is decided, so everything follows from the decision (docs/continuous.md): when uploads end
+    on the uplink, when the batch starts, and how long it takes. The batch starts when those that it waits for are
+    there, and as many as it needs, or when its patience ends; in any case with one device at least.
+
+    Parameters
+    ----------
+    scenario
+        Law of verification.
+    discipline
+        Of the uplink; it gets the decision's priorities, or its shares.
+    begun
+        As `started` gives it.
+    decision
+        Checked.
+    over
+        Copies (n,) that do not matter; nothing of theirs is verified.
+    prompt
+        (n, K) tokens that the verification of each draft holds besides; ``None``: none.
+
+    Raises
+    ------
+    ValueError
+        For a decision under which a batch never starts.
+    """
+    key = decision.priority if decision.share is None else decision.share
+    assert key is not None  # a checked decision has one of them
+    uploads = discipline(begun.drafting_left, begun.air_left, key)
+    start = _batch_start(uploads.ends, decision)
+    verified = (decision.join >= Join.TAKE) & (uploads.ends <= start[:, None])
+    time = batch_time(scenario, begun.draft_length, verified, prompt)
+    duration = start + time
+    ends = np.isfinite(duration)
+    if not (ends if over is None else ends | over).all():
+        copy = int(np.flatnonzero(~ends if over is None else ~(ends | over))[0])
+        raise ValueError(f"decision[{copy}]: expected one under which a batch starts, got one that waits for ever")
+    air_left = uploads.left_at(np.where(ends, duration, 0.0))
+    if over is not None:
+        verified[over] = False
+    shape = verified.shape
+    outcome = ContinuousOutcome(
+        np.zeros(shape),
+        begun.draft_length * verified,
+        verified,
+        begun.drafting_left,
+        uploads.ends,
+        begun.air_left - air_left,
+        start,
+        time,
+        duration,
+        Served.nothing(shape),
+    )
+    return outcome, _behind(begun, outcome, air_left)
+
+
+def _batch_start(ends: FloatArray, decision: ContinuousDecision) -> FloatArray:
+    """When the batch starts, (n,) s; infinite where it never does."""
+    there = np.where(decision.join >= Join.TAKE, ends, np.inf)
+    first = -largest(-there)
+    start = np.maximum(largest(np.where(decision.join == Join.WAIT, ends, 0.0)), first)
+    if decision.least_batch is not None:
+        fewest = np.clip(decision.least_batch, 1, (decision.join >= Join.TAKE).sum(-1).clip(1))
+        nth = np.take_along_axis(np.sort(there, -1), (fewest - 1)[:, None], -1)[:, 0]
+        start = np.maximum(start, nth)
+    if decision.patience is not None:
+        start = np.minimum(start, np.maximum(decision.patience, first))
+    return start
+
+
+def _behind(begun: ContinuousState, outcome: ContinuousOutcome, air_left: FloatArray) -> ContinuousState:
+    """State (n, K) at the end of the verification: the batch is free, the others have gone on.
+
+    Channels and acceptance of free devices are still those of the cycle that ended, and so is their age.
+    """
+    span, going = outcome.duration[:, None], ~outcome.verified
+    drafting = np.maximum(begun.drafting_left - span, 0.0)
+    uploading = np.where(outcome.uploaded_at > span, Phase.UPLOADING, Phase.READY)
+    return ContinuousState(
+        begun.draft_time,
+        begun.spectral_efficiency,
+        begun.acceptance_rate,
+        np.where(outcome.verified, Phase.FREE, np.where(drafting > 0.0, Phase.DRAFTING, uploading)),
+        begun.draft_length * going,
+        drafting * going,
+        air_left * going,
+        begun.age + span,
+        begun.aim,
+        begun.batch + 1,
+        begun.time + outcome.duration,
+        begun.demand,
+    )
+
+
+def without_drafts(state: ContinuousState, gone: BoolArray, idle: BoolArray) -> ContinuousState:
+    """State (n, K) in which devices whose draft is ``gone`` are free, and ``idle`` ones have no request."""
+    kept = ~gone
+    return state.changed(
+        phase=np.where(idle, Phase.IDLE, np.where(gone, Phase.FREE, state.phase)),
+        draft_length=state.draft_length * kept,
+        drafting_left=state.drafting_left * kept,
+        air_left=state.air_left * kept,
+        age=state.age * ~(gone | idle),
+    )
+
+
+def reserved(release: FloatArray, air: FloatArray, share: FloatArray) -> Uploads:
+    """Every device has its share of the band, and nobody else uses it: the paper's uplink ([MS] 9).
+
+    Parameters
+    ----------
+    release
+        (n, K) s, when drafts end.
+    air
+        (n, K) s of the whole band.
+    share
+        (n, K), at most one for all together; with none, an upload never ends.
+    """
+    nothing = air == 0.0
+    with np.errstate(divide="ignore"):
+        ends = release + np.where(nothing, 0.0, air) / np.where(nothing, 1.0, share)
+
+    def left_at(time: FloatArray) -> FloatArray:
+        served = share * np.maximum(time[:, None] - release, 0.0)
+        return np.where(ends <= time[:, None], 0.0, np.maximum(air - served, 0.0))
+
+    return Uploads(ends, left_at)
+
+
+def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> Uploads:
+    """The whole band to one upload after the other: the smallest priority first, the shorter one where these are equal.
+
+    An upload that comes first interrupts another. No events are needed: with the devices that come before device k and
+    with k itself alone, the band is busy in periods, whoever is served in them; the upload of k ends with the period in
+    which it begins. What is left of it is the work left of these devices less that of the devices before k.
+
+    Parameters
+    ----------
+    release, air
+        As in `reserved`.
+    priority
+        (n, K), any numbers.
+    """
+    cells = np.arange(release.size).reshape(release.shape)
+    first = cells[:, :1]
+    by_release = np.argsort(release, -1, kind="stable") + first
+    start, work, key = (array.take(by_release) for array in (release, air, priority))
+    by_priority = np.lexsort((work, key)) + first  # of those sorted by release
+    place = np.empty_like(cells)
+    put(place, by_priority, cells - first)
+    by_user = start.T.copy()
+    finish = _busy_until(by_user, work.T, place.T)
+    ends = np.empty_like(release)
+    put(ends, by_release, np.where(work == 0.0, start, _first_idle(by_user, finish).T))
+
+    def left_at(time: FloatArray) -> FloatArray:
+        now = time[:, None]
+        begun = np.maximum((start <= now).sum(-1) - 1, 0)  # the last upload that began
+        waiting = np.maximum(finish[begun, :, np.arange(len(time))] - now, 0.0).take(by_priority)
+        left = np.empty_like(release)
+        waiting[:, 1:] -= waiting[:, :-1].copy()
+        put(left, by_release.take(by_priority), waiting)
+        bounded = np.minimum(np.maximum(left, 0.0), air)
+        return np.where(ends <= now, 0.0, np.where(release >= now, air, bounded))
+
+    return Uploads(ends, left_at)
+
+
+def _busy_until(start: FloatArray, work: FloatArray, place: IntArray) -> FloatArray:
+    """When the work is done that devices up to k by place, and up to j by release, bring: (K of j, K of k, n).
+
+    All arrays have users first, (K, n), so that loops run over long rows. The sum goes row by row, since NumPy
+    accumulates along a first axis entry by entry, which takes ten times as long.
+    """
+    before = place.astype(np.int32, order="C")  # half the numbers to compare
+    done = np.multiply(before[:, None] <= before, np.ascontiguousarray(work)[:, None])
+    done[0] += start[0]
+    later = np.empty(start.shape)
+    for earlier, now, begins in zip(done, done[1:], start[1:], strict=False):
+        now += np.maximum(earlier, begins, out=later)
+    return done
+
+
+def _first_idle(start: FloatArray, finish: FloatArray) -> FloatArray:
+    """The end of the busy period in which each upload begins, (K, n): the first from j = k on without work left."""
+    ends = finish[-1].copy()
+    idle = finish[:-1] <= start[1:, None]
+    for j in range(len(start) - 2, -1, -1):
+        np.copyto(ends[: j + 1], finish[j, : j + 1], where=idle[j, : j + 1])
+    return ends
+
+
+def shared(release: FloatArray, air: FloatArray, weight: FloatArray) -> Uploads:
+    """The band is divided among those who upload now, in proportion to their weights.
+
+    The rates change with every start and end of an upload, so this one goes from event to event, all copies together.
+
+    Parameters
+    ----------
+    release, air
+        As in `reserved`.
+    weight
+        (n, K); an upload without weight never ends.
+    """
+    times, amounts = _shared_course(release, air, weight)
+    ended = amounts <= 0.0
+    first = ended.argmax(0)
+    never = ~ended[-1]
+    ends = np.where(never, np.inf, np.maximum(np.take_along_axis(times[..., None], first[None], 0)[0], release))
+
+    def left_at(time: FloatArray) -> FloatArray:
+        segment = np.maximum((times <= time).sum(0) - 1, 0)
+        following = np.minimum(segment + 1, len(times) - 1)
+        rows = np.arange(len(release))
+        before, after = amounts[segment, rows], amounts[following, rows]
+        length = times[following, rows] - times[segment, rows]
+        part = np.where(length > 0.0, (time - times[segment, rows]) / np.where(length > 0.0, length, 1.0), 0.0)
+        left = before + np.clip(part, 0.0, 1.0)[:, None] * (after - before)
+        return np.where(ends <= time[:, None], 0.0, left)
+
+    return Uploads(ends, left_at)
+
+
+def _shared_course(release: FloatArray, air: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Times (e, n) of starts and ends of uploads, and what is left at each, (e, n, K)."""
+    now, left = np.zeros(len(release)), air.copy()
+    times, amounts = [now], [left]
+    for _ in range(2 * release.shape[-1]):
+        begun = release <= now[:, None]
+        active = begun & (left > 0.0)
+        served = active & (weight > 0.0)
+        total = np.where(served, weight, 0.0).sum(-1, keepdims=True)
+        rate = np.where(served, weight, 0.0) / np.where(total > 0.0, total, 1.0)
+        needed = np.where(served, left / np.where(served, rate, 1.0), np.inf)
+        first_end = needed.min(-1)
+        next_start = np.where(begun, np.inf, release).min(-1)
+        until = np.minimum(now + first_end, next_start)
+        moving = np.isfinite(until)
+        elapsed = np.where(moving, until - now, 0.0)[:, None]
+        ending = active & (needed == first_end[:, None]) & (now + first_end <= next_start)[:, None]
+        left = np.where(ending, 0.0, np.where(active, np.maximum(left - rate * elapsed, 0.0), left))
+        now = np.where(moving, until, now)
+        times.append(now)
+        amounts.append(left)
+    return np.array(times), np.array(amounts)
+
+
+DISCIPLINES: dict[str, UplinkDiscipline] = {"serial": serial, "shared": shared, "reserved": reserved}
+"""The ways to share the uplink."""
+
+
+def discipline_of(name: str) -> UplinkDiscipline:
+    """Return the discipline of a name; ``ValueError`` for an unknown one suggests the nearest."""
+    check_name("discipline", name, DISCIPLINES)
+    return DISCIPLINES[name]
