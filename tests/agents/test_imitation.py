@@ -102,7 +102,7 @@ def test_lessons_are_nearly_optimal(action):
             for base in one.systems.scenarios
         ]
         shared = lesson.observation["shared"][0]
-        (settings,) = (each for each in found if each.observations.shared == pytest.approx(shared, abs=1e-5))
+        (settings,) = (each for each in found if each.observations.constants == pytest.approx(shared, abs=1e-5))
         scenario = settings.scenario
         seen = settings.observations.decode(lesson.observation)
         state = ms.SystemState(seen.draft_time, seen.spectral_efficiency, seen.acceptance_rate)
