@@ -348,7 +348,7 @@ class ContinuousCore:
         """Uniform variables (..., columns) for the requests of these devices."""
         if self._renewals is None:
             return np.zeros((*cells.shape, 0))
-        return self._renewals.read(cells.reshape(-1)).reshape(*cells.shape, -1)
+        return self._renewals.read(cells.reshape(-1)).reshape(*cells.shape, self.system.acceptance.columns)
 
     def _cells(self, copies: IntArray) -> IntArray:
         users = self.system.scenario.num_users

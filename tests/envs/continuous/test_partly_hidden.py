@@ -146,3 +146,12 @@ def test_pictures_show_tokens_that_were_drawn(reward):
     env.reset(seed=0)
     env.step(np.zeros(env.action_space.shape, np.float32))
     assert env.view().drawn
+
+
+def test_all_copies_may_be_over_at_once():
+    hidden = {"acceptance_visible": False, "max_episode_steps": 3, "num_users": 3, "rho": 90.0}
+    envs = gym.make_vec("MultiSpin/Continuous-v0", num_envs=2, vectorization_mode="vector_entry_point", **hidden)
+    envs.reset(seed=0)
+    nothing = np.zeros(envs.action_space.shape, dtype=np.float32)
+    ended = [envs.step(nothing)[3].all() for _ in range(8)]
+    assert ended == [False, False, True, False, False, False, True, False]
