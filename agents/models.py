@@ -14,7 +14,7 @@ LAWS = ("drafts alone", "tokens too")
 """What a verification costs time for; where it is tokens too, observations hold more numbers."""
 
 
-def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
+def load_run_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
     """Load a run's model, for its own environment or for another with the same actions and observation entries.
 
     It is the one that was best on the validation cases. The networks know nothing of the number of users, so any K

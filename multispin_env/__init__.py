@@ -52,7 +52,7 @@ from multispin_env.physics.lengths.base import LENGTHS
 from multispin_env.physics.lengths.factory import make_lengths
 from multispin_env.physics.rounds import expected_outcome, sampled_outcome
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
-from multispin_env.physics.traces import Trace, load_trace
+from multispin_env.physics.traces import RequestTrace, load_trace
 from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import FIGURES  # what gives it its type needs scipy.stats, which is slow to import
@@ -97,6 +97,7 @@ __all__ = [
     "PlugIn",
     "RatePrices",
     "Records",
+    "RequestTrace",
     "RoundsController",
     "RoundsVariant",
     "Scenario",
@@ -108,7 +109,6 @@ __all__ = [
     "ServiceRun",
     "SystemState",
     "Task",
-    "Trace",
     "Workload",
     "autoregressive_goodput",
     "capacity",

@@ -85,7 +85,7 @@ def option_names(make: Callable[..., Any], *handed_in: str) -> tuple[str, ...]:
     return tuple(name for name in names if name not in handed_in)
 
 
-def made(table: Registry[type[T]], name: str, options: Mapping[str, Any], **handed_in: Any) -> T:
+def make_part(table: Registry[type[T]], name: str, options: Mapping[str, Any], **handed_in: Any) -> T:
     """Make a part from its name.
 
     Parameters
@@ -174,7 +174,7 @@ CONTROLLERS: Registry[Any] = Registry(
     {
         "fixed": "multispin_env.controllers.rounds.fixed:Fixed",
         "uniform-bandwidth": "multispin_env.controllers.rounds.uniform_bandwidth:UniformBandwidth",
-        "homogeneous": "multispin_env.controllers.rounds.homogeneous:Homogeneous",
+        "homogeneous": "multispin_env.controllers.rounds.homogeneous:CommonLength",
         "algorithm1": "multispin_env.controllers.rounds.algorithm1:Algorithm1",
         "optimal": "multispin_env.controllers.rounds.optimal:Optimal",
         "random": "multispin_env.controllers.rounds.random:Random",

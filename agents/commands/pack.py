@@ -16,7 +16,7 @@ from agents.registry import PRETRAINED
 from agents.runs import CONFIG, RunConfig, load_config, write_atomically
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.settings import ENVIRONMENTS
-from multispin_env.evaluation.cases.base import Cases, listed
+from multispin_env.evaluation.cases.base import Cases, listed_contenders
 from multispin_env.evaluation.cases.choice import held_out
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.evaluation.statistics import mean_interval
@@ -85,7 +85,7 @@ def interval(values: FloatArray) -> dict[str, float]:
 
 def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
     """Score of an agent beside the reference and the best plug-in, in pairs."""
-    others, own = {name: cases.values(name) for name in listed(cases)}, cases.values(agent)
+    others, own = {name: cases.values(name) for name in listed_contenders(cases)}, cases.values(agent)
     reference, plug_in = cases.reference, best_plug_in(others)
     return {
         "metric": cases.metric,

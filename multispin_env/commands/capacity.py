@@ -166,7 +166,7 @@ def _times(latency: Latencies) -> list[float]:
 HEADER = ("controller", "{unit}", "95 % interval", "tokens/s in time", "TTFT p50 / p95 / p99 s", "TPOT ms", "E2EL s")
 
 
-def cells(rows: Sequence[CapacityRow]) -> tuple[Cells, list[Cells]]:
+def capacity_cells(rows: Sequence[CapacityRow]) -> tuple[Cells, list[Cells]]:
     """Header and lines of the table."""
     return tuple(title.format(unit=rows[0].unit) for title in HEADER), [_line(row) for row in rows]
 
@@ -271,7 +271,7 @@ def _write(options: argparse.Namespace, scenario: Scenario, found: Found) -> Non
         write_output(to_csv(rows), options.csv)
     if STDOUT not in (options.json, options.csv):
         print()
-        show_table(*cells(rows), best=int(np.argmax([row.capacity for row in rows])))
+        show_table(*capacity_cells(rows), best=int(np.argmax([row.capacity for row in rows])))
 
 
 def _title(scenario: Scenario, options: argparse.Namespace) -> str:

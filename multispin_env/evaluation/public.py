@@ -12,7 +12,7 @@ from multispin_env.scenario import Scenario
 if TYPE_CHECKING:
     from multispin_env.evaluation.cases.episodes import Episodes
     from multispin_env.evaluation.comparison import Row
-    from multispin_env.evaluation.ledger import Ledger
+    from multispin_env.evaluation.episode_stats import EpisodeStats
     from multispin_env.evaluation.table import Cells
 
 EPISODES = 200
@@ -185,13 +185,13 @@ def chosen_metric(cases: "Episodes", metric: str | None) -> str:
     return chosen
 
 
-def compared(cases: "Episodes", ledgers: "Mapping[str, Ledger]", reference: str, metric: str) -> Comparison:
+def compared(cases: "Episodes", all_stats: "Mapping[str, EpisodeStats]", reference: str, metric: str) -> Comparison:
     """Compare what contenders earned in the episodes of these cases."""
     from multispin_env.evaluation.cases.base import heading
-    from multispin_env.evaluation.comparison import compare_ledgers
+    from multispin_env.evaluation.comparison import compare_episodes
     from multispin_env.evaluation.contenders import native
 
     told = {name: value for name, value in cases.arguments.items() if name not in OF_THE_SYSTEM}
     what = f"{cases.title}; reference: {reference}"
     title = heading(cases.env_id, told, native(cases.env()).scenario, what)
-    return Comparison(title, tuple(compare_ledgers(ledgers, reference, metric)), metric, reference, cases.metric)
+    return Comparison(title, tuple(compare_episodes(all_stats, reference, metric)), metric, reference, cases.metric)

@@ -27,7 +27,7 @@ USERS = (1, 2, 5, 10, 20, 30, MOST_DEVICES)
 
 MAP_BUDGETS, MAP_USERS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0), (2, 10, 20, MOST_DEVICES)
 
-Curve = dict[str, tuple[float, ...]]
+CurvePoints = dict[str, tuple[float, ...]]
 """Tokens/s of each controller, by its name."""
 
 
@@ -57,8 +57,8 @@ class LandscapeNumbers:
     scenario: Scenario
     lengths: tuple[int, ...]
     by_length: tuple[float, ...]  # of one length for all, with the best bandwidth
-    by_bandwidth: Curve  # over BUDGETS
-    by_users: Curve  # over USERS
+    by_bandwidth: CurvePoints  # over BUDGETS
+    by_users: CurvePoints  # over USERS
     here: dict[str, float]  # at the present point, by controller
     pay: tuple[PayCell, ...]  # by MAP_USERS, then MAP_BUDGETS
 

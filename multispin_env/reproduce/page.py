@@ -53,7 +53,7 @@ def _section(shown: Shown) -> str:
     return "\n".join(parts)
 
 
-def page(title: str, about: str, shown: Sequence[Shown]) -> str:
+def render_page(title: str, about: str, shown: Sequence[Shown]) -> str:
     """Return the page: a heading, what was run, then the figures in order."""
     links = " · ".join(f'<a href="#{one.name}">{escape(one.name)}</a>' for one in shown)
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'

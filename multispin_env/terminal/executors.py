@@ -9,7 +9,7 @@ from multispin_env.executors.cluster import Cluster
 from multispin_env.executors.processes import Processes
 from multispin_env.executors.serial import Serial
 
-Task = TypeVar("Task")
+T = TypeVar("T")
 
 
 def add_executor_options(parser: ArgumentParser, tasks: str, parts: bool = True) -> None:

@@ -13,7 +13,7 @@ from agents.explore import of_package, of_run, pretrained
 from agents.pretrained.policies import ROOT
 from agents.runs import CONFIG, load_config
 from agents.vec_env import make_vec_env
-from multispin_env.explore.agent import RUN, AgentSettings, agent_names, as_command, as_python, compute
+from multispin_env.explore.agent import RUN, AgentViewSettings, agent_names, as_command, as_python, compute
 from multispin_env.explore.places import Places
 from tests.explore.test_no_barrier import printed
 
@@ -37,7 +37,7 @@ def runs(tmp_path):
 def test_a_run_decides_for_the_scenario_of_the_page(runs, monkeypatch):
     monkeypatch.chdir(runs.parent)
     places = Places()
-    settings = AgentSettings(agent=f"{RUN}mine", num_users=3, seed=1)
+    settings = AgentViewSettings(agent=f"{RUN}mine", num_users=3, seed=1)
     found = compute(settings, places)
     state = ms.sample_state(found.scenario, np.random.default_rng(0))
     assert of_run(runs / "mine", found.scenario)[1](state).draft_length.shape == (3,)
@@ -83,18 +83,18 @@ def test_no_file_outside_is_read(runs, tmp_path, linked):
             else:
                 shutil.copy(outside / name, runs / "mine" / name)
     with pytest.raises(ValueError, match=r"^(run|agent): expected "):
-        compute(AgentSettings(agent=f"{RUN}mine", num_users=3), Places(runs=runs))
+        compute(AgentViewSettings(agent=f"{RUN}mine", num_users=3), Places(runs=runs))
 
 
 @pytest.mark.parametrize("name", ["..", "../outside", "/etc", "mine/..", "", "mine/../../outside"])
 def test_no_other_folder_is_read(runs, tmp_path, name):
     shutil.copytree(runs / "mine", tmp_path / "outside")
     with pytest.raises(ValueError, match=r"^agent: expected one of "):
-        compute(AgentSettings(agent=f"{RUN}{name}", num_users=3), Places(runs=runs))
+        compute(AgentViewSettings(agent=f"{RUN}{name}", num_users=3), Places(runs=runs))
 
 
 @pytest.mark.parametrize("agent", [FULL, f"{RUN}mine"])
 def test_a_scenario_of_which_more_is_observed_is_refused(runs, agent):
-    settings = AgentSettings(agent=agent, num_users=3, server="a100-32b")
+    settings = AgentViewSettings(agent=agent, num_users=3, server="a100-32b")
     with pytest.raises(ValueError, match=r"^server: expected one whose time does not depend on tokens, .* 'a100-32b'$"):
         compute(settings, Places(runs=runs))

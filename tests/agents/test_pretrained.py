@@ -15,7 +15,7 @@ from agents.checkpoints import MODEL, load_checkpoint
 from agents.commands.pack import command_of
 from agents.pretrained.policies import ROOT, SCORE, read
 from multispin_env.commands.main import main
-from multispin_env.evaluation.cases.base import listed
+from multispin_env.evaluation.cases.base import listed_contenders
 from multispin_env.evaluation.cases.choice import held_out
 
 IDS = agents.PRETRAINED.names()
@@ -71,7 +71,7 @@ def test_fresh_cases_repeat_the_score(env_id, loaded):
     agent = loaded[env_id]
     recorded = agent.score["score"]
     cases = held_out(env_id, agent.settings, 200 if env_id in STATES_ONLY else 24, FRESH)
-    assert recorded["best_plug_in"]["name"] in listed(cases)
+    assert recorded["best_plug_in"]["name"] in listed_contenders(cases)
     own = cases.values(agent)
     difference = own - cases.values(recorded["best_plug_in"]["name"])
     for fresh, kept in ((own, recorded["agent"]), (difference, recorded["minus_best_plug_in"])):

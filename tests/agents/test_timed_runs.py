@@ -13,7 +13,7 @@ from agents.base import tuning_for
 from agents.budget import Limits
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import Measure
-from agents.models import load_model
+from agents.models import load_run_model
 from agents.policies.network import policy_of
 from agents.ppo import SETTINGS, PPOSettings
 from agents.proximal import Proximal
@@ -79,7 +79,7 @@ def test_a_run_never_ends_below_the_scheduler_that_it_starts_from(env_id, tmp_pa
     measure = Measure(env_id, settings)
     cases, key = measure._watched, measure.headline.key
     wanted = cases.values(zero(settings)).mean()
-    assert cases.values(policy_of(load_model(tmp_path, env_id, settings), settings)).mean() >= wanted
+    assert cases.values(policy_of(load_run_model(tmp_path, env_id, settings), settings)).mean() >= wanted
     with (tmp_path / "curve.csv").open(encoding="utf-8") as file:
         scores = [float(row[key]) for row in csv.DictReader(file)]
     assert scores[0] == pytest.approx(wanted / cases.values(cases.reference).mean())

@@ -11,8 +11,8 @@ from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.contenders import contenders_of, deciding, make_contender, reference_of
+from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
-from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.seeds import (
     EPISODE_SEED,
     HELD_OUT_SEED,
@@ -148,7 +148,7 @@ def test_one_environment_plays_again_and_again():
 
 def test_fairness_and_utility_by_hand():
     tokens, time = np.array([[2.0, 2.0], [4.0, 1e-9], [9.0, 3.0]]), np.array([2.0, 1.0, 3.0])
-    found = Ledger(2, tokens, 3.0 * tokens, time, np.array([2.0, 4.0, 6.0]), np.array([8.0, 6.0, 2.0]))
+    found = EpisodeStats(2, tokens, 3.0 * tokens, time, np.array([2.0, 4.0, 6.0]), np.array([8.0, 6.0, 2.0]))
     np.testing.assert_allclose(found.user_throughput, [[1.0, 1.0], [4.0, 1e-9], [3.0, 1.0]])
     np.testing.assert_allclose(found.throughput, [2.0, 4.0, 4.0])
     np.testing.assert_allclose(found.goodput, [4.0, 3.0, 1.0])

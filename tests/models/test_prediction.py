@@ -6,7 +6,7 @@ from scipy.integrate import quad
 from scipy.stats import beta
 
 import multispin_env as ms
-from multispin_env.models.prediction import Prediction, Tally, assumptions_of
+from multispin_env.models.prediction import Prediction, RequestCounts, assumptions_of
 
 USERS = 3
 
@@ -102,7 +102,7 @@ def test_assumptions_are_the_tasks_of_the_scenario():
 
 
 def test_a_tally_counts_since_a_request_began():
-    tally = Tally(USERS)
+    tally = RequestCounts(USERS)
     ones = np.ones(USERS)
     for drafted, accepted, age, expected in (
         ([0, 0, 0], [0, 0, 0], [0, 0, 0], ([0, 0, 0], [0, 0, 0])),

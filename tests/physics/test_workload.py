@@ -65,7 +65,9 @@ def test_equal_workloads_are_one_key(arrivals, lengths):
 @pytest.mark.parametrize("arrivals", PROCESSES)
 def test_mean_rates_are_those_of_the_shares(arrivals):
     users, rows, shares = 30, 400, tuple(1.0 + 0.1 * k for k in range(30))
-    options = {"trace": ms.Trace(np.arange(500) * 0.7, np.zeros(500), np.ones(500))} if arrivals == "trace" else {}
+    options = (
+        {"trace": ms.RequestTrace(np.arange(500) * 0.7, np.zeros(500), np.ones(500))} if arrivals == "trace" else {}
+    )
     given = ms.Workload(
         arrivals=ms.make_arrivals(arrivals, **options), rate=6.0, shares=shares, lengths=ms.make_lengths("geometric")
     )

@@ -17,7 +17,7 @@ from multispin_env.controllers.continuous.fit import fit, fit_ratio
 from multispin_env.controllers.continuous.launch import Launch
 from multispin_env.controllers.continuous.price import price_of_delay
 from multispin_env.controllers.continuous.rates import long_run_rate
-from multispin_env.controllers.options import Option, Tunable, by_copy, check_option, check_rate
+from multispin_env.controllers.options import Option, Tunable, check_option, check_rate, per_copy
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.validation import checked_weights
@@ -76,7 +76,7 @@ class Groups(ContinuousController):
         aim = np.where(free | idle, self._aim(state), state.aim)
         work = Background.of(scenario, state, faded)
         rho = price_of_delay(scenario, state, self.rho, self.groups)
-        rho = rho * by_copy("delay_weight", self.delay_weight, len(rho))
+        rho = rho * per_copy("delay_weight", self.delay_weight, len(rho))
         place = aim - state.batch[:, None]
         by_ratio = self.rho is None and self.groups == 1
         weight = self._weight(state)

@@ -11,7 +11,7 @@ from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.cycle import USUAL, Cycle
 from multispin_env.controllers.continuous.deadlines import Deadlines
 from multispin_env.controllers.continuous.greedy import take_all
-from multispin_env.controllers.options import Option, Tunable, by_device, check_option
+from multispin_env.controllers.options import Option, Tunable, check_option, per_device
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
@@ -59,7 +59,7 @@ class OwnPace(ContinuousController):
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         """Lengths by `Cycle`, all drafts taken, the shortest upload first, or the most valuable one."""
         queue, passes, air_price, weight = (
-            by_device(name, getattr(self, name), state.phase.shape) for name in self.tunable
+            per_device(name, getattr(self, name), state.phase.shape) for name in self.tunable
         )
         token_air = full_share_token_time(self.scenario, state.spectral_efficiency)
         length = Cycle.of(self.scenario, state, (queue, passes)).best_length(air_price * token_air)

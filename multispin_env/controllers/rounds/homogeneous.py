@@ -16,7 +16,7 @@ from multispin_env.solver.problem import user_times
 
 
 @dataclass(frozen=True, eq=False)
-class Homogeneous(RoundsController):
+class CommonLength(RoundsController):
     """The best common length with the bandwidth of equal latency ([MS] 20, 21; "Homo-Multi-SPIN").
 
     ϑ* does not depend on L, and G(L) = Σ_k E[N_k | L] / (L ϑ* + T_ver(L)) is concave over convex, hence unimodal: a

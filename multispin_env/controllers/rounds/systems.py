@@ -13,10 +13,10 @@ from multispin_env.physics.validation import checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.gains import token_gains
 
-System = Callable[[Scenario, SystemState], FloatArray]
+SystemGoodput = Callable[[Scenario, SystemState], FloatArray]
 """Goodput (...) in tokens/s of another system, in states (..., K)."""
 
-SYSTEMS: tables.Registry[System] = tables.SYSTEMS
+SYSTEMS: tables.Registry[SystemGoodput] = tables.SYSTEMS
 """What tables show beside the controllers."""
 
 

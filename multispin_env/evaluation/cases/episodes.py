@@ -14,10 +14,10 @@ from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.settings import ENVIRONMENTS, Variant
 from multispin_env.envs.vector import MultiSpinVectorEnv
-from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers
+from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes
 from multispin_env.evaluation.contenders import Contender, contenders_of, make_contender, native, reference_of
-from multispin_env.evaluation.episodes import Progress, make_episode_env, play_episodes, play_system
-from multispin_env.evaluation.ledger import Ledger
+from multispin_env.evaluation.episode_stats import EpisodeStats
+from multispin_env.evaluation.episodes import ReportProgress, make_episode_env, play_episodes, play_system
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.scenario import Scenario
@@ -107,7 +107,7 @@ class Episodes:
         """Other systems to compare with: all where rounds are independent, else none."""
         return SYSTEMS.names() if self._base.settings.variant.independent_rounds else ()
 
-    def play(self, contender: Contender | str, progress: Progress | None = None) -> Ledger:
+    def play(self, contender: Contender | str, progress: ReportProgress | None = None) -> EpisodeStats:
         """Let a controller, a plug-in, an agent, or what has a name, play every episode; see `play_episodes`.
 
         For the name of a system see `play_system`.
@@ -131,8 +131,8 @@ class Episodes:
         return METRICS[self.metric].values(self.play(contender))
 
     def table(self, contenders: Mapping[str, Contender | str]) -> list[Row]:
-        """Compare by the metric; details are all that the ledgers know."""
-        return compare_ledgers(
+        """Compare by the metric; details are all that the statistics hold."""
+        return compare_episodes(
             {name: self.play(contender) for name, contender in contenders.items()}, self.reference, self.metric
         )
 

@@ -11,8 +11,8 @@ from multispin_env.physics.acceptance.requests import (
     Prior,
     Requests,
     check_mean_rounds,
+    new_requests,
     renewed,
-    started,
     task_means,
 )
 from multispin_env.scenario import Scenario
@@ -95,7 +95,7 @@ class ByRequest(IndependentTokens):
         """Requests (..., K) of these tasks, each with a rate from its law; ``fresh`` is (..., 3, K)."""
         mean, spread = self.prior(scenario)
         rate = beta_quantile(mean[task], spread[task], fresh[..., QUANTILE, :])
-        return started(task, rate, np.zeros(task.shape, dtype=np.int64))
+        return new_requests(task, rate, np.zeros(task.shape, dtype=np.int64))
 
     def next(
         self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray

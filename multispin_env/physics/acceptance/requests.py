@@ -55,7 +55,7 @@ def task_means(scenario: Scenario) -> FloatArray:
     return np.array([task.acceptance_rate for task in scenario.tasks])
 
 
-def started(task: IntArray, rate: FloatArray, position: IntArray) -> Requests:
+def new_requests(task: IntArray, rate: FloatArray, position: IntArray) -> Requests:
     """Requests of age 0, arrays (..., K)."""
     return Requests(task=task, rate=rate, age=np.zeros(task.shape, dtype=np.int64), position=position)
 

@@ -88,12 +88,12 @@ def _row(scale: Scale, preset: str, server: str, payload: str, megahertz: float,
     cases = States.draw(scenario, size, scale.seed, certify=None)
     alone = float(autoregressive_goodput(scenario))
     colocated = float(colocated_goodput(scenario, cases.state).mean())
-    ledger = cases.play("optimal")
-    reached = mean_interval(ledger.goodput)
+    stats = cases.play("optimal")
+    reached = mean_interval(stats.goodput)
     values = dict(zip(SYSTEMS, (alone, colocated, reached.mean), strict=True))
     return PayRow(
         preset, server or "own law", payload, users, megahertz, size,
-        alone, colocated, *reached, float(ledger.draft_length.mean()), NAMES[winner_of(values)],
+        alone, colocated, *reached, float(stats.draft_length.mean()), NAMES[winner_of(values)],
         reached.mean / alone, reached.mean / max(alone, colocated),
         *_capacities(preset, server, payload, scale.seed, min(size, 40) if scale.quick else size),
     )  # fmt: skip

@@ -84,7 +84,7 @@ def compute(scale: Scale) -> list[LoadRow]:
     return [_row(scale, full[preset], preset, load, rule) for preset, load, rule in scale.over(settings)]
 
 
-def scenario_of(preset: str) -> Scenario:
+def pair_scenario(preset: str) -> Scenario:
     """The system of a pair."""
     users, megahertz = SYSTEMS[preset]
     return Scenario.preset(preset, num_users=users, total_bandwidth=megahertz * 1e6)
@@ -92,7 +92,7 @@ def scenario_of(preset: str) -> Scenario:
 
 def _full_rate(preset: str, scale: Scale) -> float:
     """Tokens/s of `groups` with endless requests."""
-    scenario = scenario_of(preset)
+    scenario = pair_scenario(preset)
     state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick((12,), (4,))[0])
     rates = long_run_rate(
         make_controller("groups", scenario), state, warm_up=3.0, horizon=scale.pick((15.0,), (5.0,))[0]
@@ -101,7 +101,7 @@ def _full_rate(preset: str, scale: Scale) -> float:
 
 
 def _row(scale: Scale, full: float, preset: str, load: float, rule: str) -> LoadRow:
-    scenario, copies = scenario_of(preset), scale.pick((COPIES,), (QUICK_COPIES,))[0]
+    scenario, copies = pair_scenario(preset), scale.pick((COPIES,), (QUICK_COPIES,))[0]
     workload = Workload.at_load(
         load * full, arrivals=make_arrivals("poisson"), lengths=make_lengths("geometric"), level=LEVELS[preset]
     )

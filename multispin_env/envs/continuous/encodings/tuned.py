@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.controllers.continuous.launch import in_order
+from multispin_env.controllers.continuous.launch import ordered_sum
 from multispin_env.envs.continuous.actions import OrderCodec
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
@@ -33,7 +33,7 @@ class TunedOrders(OrderCodec):
         x = self.checked(action, state.phase.shape)
         options = {}
         for column, (name, tunable) in enumerate(self.rule.tunable.items()):
-            entries = x[..., column] if tunable.by_device else in_order(x[..., column]) / x.shape[-2]
+            entries = x[..., column] if tunable.by_device else ordered_sum(x[..., column]) / x.shape[-2]
             options[name] = tunable.moved(self.rule.option(name), entries)
         decision = self.checked_continuous_decision(self.rule.tuned(options)(state), state.phase.shape)
         return decision.changed(patience=self.patience_of(decision, state))

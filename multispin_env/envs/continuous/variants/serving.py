@@ -22,7 +22,7 @@ from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.lengths.base import LENGTHS, Lengths
 from multispin_env.physics.traces import TRACES
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.registry import Registry, made, option_names
+from multispin_env.registry import Registry, make_part, option_names
 from multispin_env.scenario import Scenario
 
 REWARDED = ("tokens", "requests")
@@ -270,7 +270,7 @@ def _part(table: Registry[Any], part: Any, given: Mapping[str, Any]) -> Any:
     if not isinstance(part, str):
         return part
     names = option_names(table.load(part))
-    return made(table, part, {name: value for name, value in given.items() if name in names})
+    return make_part(table, part, {name: value for name, value in given.items() if name in names})
 
 
 def _limit(seconds: float | None) -> float:

@@ -13,7 +13,7 @@ from multispin_env.physics.fairness import jain_index, utility
 
 
 @dataclass(eq=False)
-class Ledger:
+class EpisodeStats:
     """Sums over the rounds that one contender has played in n cases, one case in each row.
 
     Parameters
