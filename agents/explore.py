@@ -21,7 +21,7 @@ LoadedPolicy = tuple[str, Policy, tuple[str, str]]
 
 def pretrained() -> tuple[str, ...]:
     """Names of the package's agents: the ids of their environments."""
-    return agents.PRETRAINED.names()
+    return tuple(agents.PRETRAINED)
 
 
 def of_package(env_id: str, scenario: Scenario) -> LoadedPolicy:

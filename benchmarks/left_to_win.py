@@ -34,8 +34,8 @@ from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome, goodput
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.registry import SCENARIOS
 from multispin_env.reproduce.figure import PRESETS
-from multispin_env.scenario import SCENARIOS
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import relaxed_optimum

@@ -17,11 +17,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.evaluation.contenders import make_contender
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.seeds import TUNING_SEED
 from multispin_env.evaluation.table import aligned
+from multispin_env.registry import ESTIMATORS
 from multispin_env.reproduce.figure import PRESETS
 
 USERS: tuple[int, ...] = (8, 20)

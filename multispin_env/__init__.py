@@ -5,13 +5,12 @@ Gymnasium and loads neither torch nor matplotlib.
 """
 
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import CONTROLLERS, ContinuousController, Controller, RoundsController
+from multispin_env.controllers.base import ContinuousController, Controller, RoundsController
 from multispin_env.controllers.continuous.bound import RatePrices, rate_bound, rate_prices
 from multispin_env.controllers.continuous.capacity import ServiceCapacity, service_capacity
-from multispin_env.controllers.continuous.modifier import MODIFIERS, Modifier
+from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate
 from multispin_env.controllers.continuous.serve import serve
-from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.capacity import capacity
@@ -27,13 +26,9 @@ from multispin_env.envs.continuous.variant import ContinuousVariant
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
 from multispin_env.envs.rounds.objectives import Objective
 from multispin_env.envs.rounds.variant import RoundsVariant
-from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.evaluation.public import Comparison, compare, evaluate
-from multispin_env.physics.acceptance.base import ACCEPTANCES
 from multispin_env.physics.acceptance.records import Records, load_records
-from multispin_env.physics.arrivals.base import ARRIVALS
 from multispin_env.physics.arrivals.factory import make_arrivals
-from multispin_env.physics.channels.base import CHANNELS
 from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.continuous.types import (
@@ -48,16 +43,27 @@ from multispin_env.physics.continuous.types import (
 )
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.fairness import jain_index
-from multispin_env.physics.lengths.base import LENGTHS
 from multispin_env.physics.lengths.factory import make_lengths
 from multispin_env.physics.rounds import expected_outcome, sampled_outcome
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 from multispin_env.physics.traces import RequestTrace, load_trace
 from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.registry import FIGURES  # what gives it its type needs scipy.stats, which is slow to import
-from multispin_env.scenario import SCENARIOS, Scenario, Task
-from multispin_env.server import SERVERS, Server
+from multispin_env.registry import (
+    ACCEPTANCES,
+    ARRIVALS,
+    CHANNELS,
+    CONTROLLERS,
+    ENVIRONMENTS,
+    ESTIMATORS,
+    FIGURES,
+    LENGTHS,
+    MODIFIERS,
+    SCENARIOS,
+    SERVERS,
+)
+from multispin_env.scenario import Scenario, Task
+from multispin_env.server import Server
 from multispin_env.solver.certify import CertifiedDecision, upper_bound
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 

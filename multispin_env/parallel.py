@@ -12,9 +12,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.checks import check_name, missing_package
-from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.envs.single import MultiSpinEnv
-from multispin_env.wrappers.arrays import Joined, DeviceRows
+from multispin_env.registry import ENVIRONMENTS
+from multispin_env.wrappers.arrays import DeviceRows, Joined
 from multispin_env.wrappers.measuring import Measurable
 
 try:

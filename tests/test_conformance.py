@@ -20,6 +20,7 @@ from multispin_env.commands.main import main as multispin
 from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.controllers.estimators.base import Estimator
+from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.continuous.encodings.plain import PlainOrders
 from multispin_env.envs.rounds.encodings.shares import SharesCodec
 from multispin_env.envs.rounds.objectives import Goodput
@@ -30,7 +31,7 @@ from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance.by_task import ByTask
 from multispin_env.physics.arrivals.gaps import GapArrivals
 from multispin_env.physics.channels.rayleigh import Rayleigh
-from multispin_env.registry import ENCODINGS, MODIFIERS, ORDER_ENCODINGS, SYSTEMS
+from multispin_env.registry import ENCODINGS, MODIFIERS, ORDER_ENCODINGS
 from multispin_env.reproduce.figure import FigureSpec
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
@@ -197,7 +198,6 @@ OUTSIDE = {
     "encoding": (ENCODINGS, Mirrored),
     "decision encoding": (ORDER_ENCODINGS, Turned),
     "modifier": (MODIFIERS, Stubborn),
-    "system": (SYSTEMS, half_p2p),
     "agent": (AGENTS, Learner()),
     "figure": (ms.FIGURES, FigureSpec("Mine", "A line.", points, draw_points)),
 }
@@ -345,7 +345,8 @@ def test_an_environment_from_outside_is_what_its_variant_says():
         ms.register_environment("Mine/Doubled-v0", Doubled)
 
 
-def test_tables_hold_controllers_and_systems_from_outside():
+def test_tables_hold_controllers_and_systems_from_outside(monkeypatch):
+    monkeypatch.setitem(SYSTEMS, "mine", half_p2p)
     scenario = ms.Scenario.preset("llama2", num_users=3)
     states = States.draw(scenario, 3)
     assert states.contenders.count("mine") == 1

@@ -3,14 +3,14 @@ import pytest
 import multispin_env as ms
 from multispin_env import registry
 from multispin_env.controllers.estimators.base import Estimator
-from multispin_env.controllers.rounds.systems import SYSTEMS
-from multispin_env.envs.continuous.actions import ORDER_ENCODINGS, OrderCodec
-from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
+from multispin_env.envs.continuous.actions import OrderCodec
+from multispin_env.envs.rounds.actions import ActionCodec
 from multispin_env.envs.settings import Variant
 from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.arrivals.base import Arrivals
 from multispin_env.physics.channels.base import Channel
 from multispin_env.physics.lengths.base import Lengths
+from multispin_env.registry import ENCODINGS, ORDER_ENCODINGS
 from multispin_env.reproduce.figure import FigureSpec
 
 
@@ -37,7 +37,6 @@ KINDS = [
     (ms.CONTROLLERS, derived(ms.Controller)),
     (ms.MODIFIERS, derived(ms.Modifier)),
     (ms.ESTIMATORS, derived(Estimator)),
-    (SYSTEMS, callable),
     (ENCODINGS, derived(ActionCodec)),
     (ORDER_ENCODINGS, derived(OrderCodec)),
     (ms.ENVIRONMENTS, derived(Variant)),
@@ -53,7 +52,6 @@ def test_every_entry_is_what_its_table_says(table, fits):
 
 
 def test_these_are_all_tables():
-    """Each is given its type beside the base of its kind, and is the same table there."""
     tables = [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
     assert {id(table) for table, _ in KINDS} == {id(table) for table in tables}
 

@@ -12,10 +12,10 @@ from agents.outside import admit
 from agents.report import agent_label, show, write_report
 from agents.runs import load_config, make_folder
 from multispin_env.checks import check_integer, check_name
-from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.table import to_json
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.terminal.arguments import DEFAULTS, add_system_options, chosen_arguments
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.tables import STDOUT, check_outputs, write_output

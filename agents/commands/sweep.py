@@ -15,8 +15,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from agents.base import AGENTS
 from agents.options import ENCODING_NAMES, SETTINGS, config_from
+from agents.registry import AGENTS
 from agents.runs import make_folder, write_atomically
 from agents.search import EXPECTED, Candidate, Dimension, dimensions, scores
 from multispin_env.checks import check_integer

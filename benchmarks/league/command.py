@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents.base import AGENTS
 from agents.options import ENCODING_NAMES, OWN_OPTIONS, SETTINGS
 from agents.outside import OPTION, admit
+from agents.registry import AGENTS
 from agents.runs import make_folder, write_atomically
 from benchmarks.league.cells import Cell, Contest, Others, Task, obstacle, play, save, saved, shipped
 from benchmarks.league.curves import draw_curves

@@ -16,10 +16,11 @@ from agents.evolution import SETTINGS, Evolution
 from agents.policies.network import policy_of
 from agents.vec_env import make_vec_env
 from benchmarks.learned_schedulers.subjects import CLOSED, SEED
-from multispin_env.envs.settings import ENVIRONMENTS, Settings
+from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import aligned
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 PHASES = ("phase", "draft", "ready", "cycle", "aim")

@@ -7,7 +7,6 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scores import SCENARIO, scores_of, slug
 
@@ -117,7 +116,7 @@ def animate(env_id: str, path: Path) -> str:
     return shlex.join(["multispin", "watch", *options])
 
 
-TABLES: dict[str, Registry[Any]] = {
+TABLES: dict[str, Registry] = {
     **{name: value for name in ms.__all__ if isinstance(value := getattr(ms, name), Registry)},
     "registry.ENCODINGS": ENCODINGS,
     "registry.ORDER_ENCODINGS": ORDER_ENCODINGS,

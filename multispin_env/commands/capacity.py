@@ -24,13 +24,12 @@ from multispin_env.controllers.continuous.capacity import (
 from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import Cells, to_csv, to_json
-from multispin_env.physics.arrivals.base import ARRIVALS
 from multispin_env.physics.arrivals.factory import make_arrivals
 from multispin_env.physics.continuous.channels import CHANNEL_LAWS
 from multispin_env.physics.continuous.service_log import Latencies
-from multispin_env.physics.lengths.base import LENGTHS
 from multispin_env.physics.lengths.factory import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload
+from multispin_env.registry import ARRIVALS, LENGTHS
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import (
     DEFAULT_SCENARIO,
@@ -48,7 +47,7 @@ simulation: for each controller, for a server alone (autoregressive) and for one
 
 Requests/s of K devices together; with --rate-per-user, devices, each of which sends so many requests/s."""
 
-CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
+DEFAULT_CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
 
 Found = dict[str, ServiceCapacity]
 """What was found, by controller."""
@@ -66,10 +65,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--controllers",
         nargs="+",
-        default=CONTROLLERS,
+        default=DEFAULT_CONTROLLERS,
         metavar="NAME",
         help=f"of {', '.join(rule_names())}, or {OWN_CONTROLLER}, perhaps with what changes its orders, "
-        f"as greedy+deadlines (default {' '.join(CONTROLLERS)})",
+        f"as greedy+deadlines (default {' '.join(DEFAULT_CONTROLLERS)})",
     )
     _add_level(parser)
     _add_requests(parser)

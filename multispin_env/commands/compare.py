@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a controller, which sees the true state, or one with estimators, which does not, as "
         f"optimal+filter or greedy+deadlines+filter, or {OWN_CONTROLLER} "
         f"(default: those that fit the environment; never {', '.join(SLOW)}, which takes minutes), or a system: "
-        f"{', '.join(SYSTEMS.names())} (where rounds are independent)",
+        f"{', '.join(SYSTEMS)} (where rounds are independent)",
     )
     parser.add_argument("--episodes", type=int, default=EPISODES, help=f"episodes of each (default {EPISODES})")
     parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the first episode (default {EPISODE_SEED})")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from multispin_env.checks import check_name
 from multispin_env.explore.page import view_settings
 from multispin_env.explore.places import RUNS, Places
-from multispin_env.explore.view import VIEWS
+from multispin_env.explore.view import VIEWS, PageView
 from multispin_env.terminal.command import Command
 
 DESCRIPTION = """A page with sliders, to see why a decision is what it is: one round, and the landscape around it.
@@ -49,7 +49,7 @@ def print_numbers(link: str, places: Places) -> None:
     parts = urlsplit(link)
     name = parts.path.strip("/")
     check_name("view", name, VIEWS.names())
-    view = VIEWS.load(name)
+    view: PageView = VIEWS.load(name)
     settings = view_settings(view, parts.query, places)
     exec(compile(view.as_python(settings, places), f"<{name}>", "exec"), {"__name__": name})
 

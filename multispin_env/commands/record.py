@@ -45,8 +45,9 @@ from multispin_env.physics.acceptance.records import (
     load_records,
     record_file,
 )
+from multispin_env.registry import SCENARIOS
 from multispin_env.reproduce.drawing import check_matplotlib
-from multispin_env.scenario import SCENARIOS, Scenario, Task
+from multispin_env.scenario import Scenario, Task
 from multispin_env.server import with_law
 from multispin_env.terminal.arguments import DEFAULT_SCENARIO, add_scenario_options
 from multispin_env.terminal.command import Command

@@ -8,8 +8,9 @@ from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import to_csv
 from multispin_env.files import make_folder, write_text
+from multispin_env.registry import FIGURES
 from multispin_env.reproduce.drawing import check_matplotlib, save
-from multispin_env.reproduce.figure import FIGURES
+from multispin_env.reproduce.figure import FigureSpec
 from multispin_env.reproduce.page import Shown, markdown_table, render_page
 from multispin_env.reproduce.scale import QUICK_STATES, STATES, Scale
 from multispin_env.terminal.command import Command
@@ -40,7 +41,7 @@ def command(name: str, options: argparse.Namespace) -> str:
 
 def make(name: str, scale: Scale, folder: Path, repeat: str) -> Shown:
     """Compute one figure and write its CSV file, its pictures and, if it has one, its table in Markdown."""
-    spec = FIGURES.load(name)
+    spec: FigureSpec = FIGURES.load(name)
     rows = spec.compute(scale)
     write_text(folder / f"{name}.csv", to_csv(rows))
     save(spec, rows, folder / name)

@@ -2,7 +2,8 @@
 
 import gymnasium as gym
 
-from multispin_env.envs.settings import ENVIRONMENTS, Variant
+from multispin_env.envs.settings import Variant
+from multispin_env.registry import ENVIRONMENTS
 
 
 def register_environment(env_id: str, variant: type[Variant], max_episode_steps: int | None = None) -> None:

@@ -8,12 +8,12 @@ from inspect import cleandoc
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import multispin_env.registry as tables
 from multispin_env.checks import check_bool, check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import RoundsController
 from multispin_env.envs.engine import Actions, Engine, MakeRenderer, Observations
 from multispin_env.field_files import is_file_name
+from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
 
 REWARDS = ("expected", "sampled")
@@ -44,7 +44,7 @@ class Variant(ABC):
     Its docstring is what `page` makes the page of the environment of, under Gymnasium's headings.
     """
 
-    encodings: ClassVar[tables.Registry[Any]]
+    encodings: ClassVar[Registry]
     """Encodings that its ``action`` can name."""
 
     renderers: ClassVar[Mapping[str, MakeRenderer]] = MappingProxyType({})
@@ -169,10 +169,6 @@ class Variant(ABC):
     @abstractmethod
     def assumptions(self, scenario: Scenario) -> Assumptions:
         """What an engineer may know of it from past data."""
-
-
-ENVIRONMENTS: tables.Registry[type[Variant]] = tables.ENVIRONMENTS
-"""The environments by their ids."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.envs.engine import Observation
-from multispin_env.envs.settings import DEFAULT_SCENARIO, ENVIRONMENTS, Settings
+from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings
 from multispin_env.envs.shells import RENDER_FPS, Shell
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 

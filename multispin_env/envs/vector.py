@@ -21,8 +21,9 @@ from multispin_env.envs.autoreset import (
     infos_of,
 )
 from multispin_env.envs.engine import Aim, Observation
-from multispin_env.envs.settings import DEFAULT_SCENARIO, ENVIRONMENTS, Settings
+from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings
 from multispin_env.envs.shells import RENDER_FPS, Shell
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
 from multispin_env.controllers.names import ContenderName
+from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells
-from multispin_env.registry import SYSTEMS
 
 OTHER_SYSTEMS = "other systems"
 """Title of the rows, or bars, of what decides nothing."""
@@ -114,7 +114,7 @@ class Row:
 
 def decides(name: str) -> bool:
     """Whether a contender of this name decides in this system; other systems do not."""
-    return name not in SYSTEMS.names()
+    return name not in SYSTEMS
 
 
 def compare_values(

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray
 from multispin_env.checks import check_integer, check_name
 from multispin_env.controllers.rounds.systems import SYSTEMS
-from multispin_env.envs.settings import ENVIRONMENTS, Told
+from multispin_env.envs.settings import Told
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
 from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 ReportProgress = Callable[[int, int], None]
@@ -122,11 +123,11 @@ def play_system(
         system decides nothing.
     """
     base = native(env)
-    check_name("system", name, SYSTEMS.names())
+    check_name("system", name, SYSTEMS)
     if not base.settings.variant.independent_rounds:
         variant = type(base.settings.variant).__name__
         raise ValueError(f"system: expected an environment whose rounds are independent for {name!r}, got {variant}")
-    system, rounds, users = SYSTEMS.load(name), rounds_of(base), base.scenario.num_users
+    system, rounds, users = SYSTEMS[name], rounds_of(base), base.scenario.num_users
     assert rounds is not None  # independent rounds never end by themselves
     nothing = np.zeros_like(env.action_space.sample())
     stats, told = EpisodeStats.empty(base.num_envs, users), base.variant.told

@@ -11,7 +11,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
 from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
+from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.contenders import make_contender, native, reference_of, start
 from multispin_env.evaluation.policy import Policy
 from multispin_env.explore.places import Places
@@ -21,6 +21,7 @@ from multispin_env.explore.system import SystemSettings
 from multispin_env.physics.continuous.types import ContinuousDecision
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, SystemState
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.status import sentence
 

@@ -13,7 +13,7 @@ from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.envs.continuous.rendering.panel import Axes
 from multispin_env.envs.continuous.variants.serving import Serving
 from multispin_env.envs.rendering import style
-from multispin_env.envs.settings import ENVIRONMENTS, Settings
+from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells
 from multispin_env.explore.places import Places
 from multispin_env.explore.playing import PlayedEpisodes, opened, play
@@ -21,6 +21,7 @@ from multispin_env.explore.settings import Choice, Slider, controlled
 from multispin_env.explore.system import SystemSettings
 from multispin_env.explore.timelines import TICKS, timeline
 from multispin_env.physics.traces import TRACES, RequestTrace, load_trace
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 ENDLESS, SERVING = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
@@ -33,7 +34,7 @@ RUSHES = {f"rush in {name}": name for name in TRACES}
 REQUESTS = (ALWAYS, POISSON, *TRACES, *RUSHES)
 """Where requests come from: every device always has one, a Poisson process, or a recorded hour."""
 
-CONTROLLERS = (
+OFFERED = (
     "optimal",
     *controller_names("continuous"),
     *(f"{name}+deadlines" for name in ("greedy", "groups", "prices")),
@@ -63,8 +64,8 @@ RUSH = 1.0 / 3.0
 class NoBarrierSettings(SystemSettings):
     """What is played: two controllers, with seeds from ``seed`` on; the first episode is the one that is drawn."""
 
-    left: str = controlled("load-aware", Choice("left", CONTROLLERS))
-    right: str = controlled("optimal", Choice("right", CONTROLLERS))
+    left: str = controlled("load-aware", Choice("left", OFFERED))
+    right: str = controlled("optimal", Choice("right", OFFERED))
     requests: str = controlled(ALWAYS, Choice("requests", REQUESTS))
     load: float = controlled(0.6, Slider("load, where requests end", 0.1, 2.0, 0.05))
     seconds: float = controlled(5.0, Slider("seconds", 2.0, 60.0, 1.0, "s"))

@@ -30,7 +30,7 @@ def answer(name: str, query: str, places: Places) -> dict[str, str]:
     """
     try:
         check_name("view", name, VIEWS.names())
-        view = VIEWS.load(name)
+        view: PageView = VIEWS.load(name)
         return _shown(name, view, view_settings(view, query, places), places)
     except REFUSALS as error:
         return {"said": sentence(error)}
@@ -70,7 +70,7 @@ def whole_page(name: str, query: str, places: Places) -> str:
         For an unknown view, or a view that cannot start.
     """
     check_name("view", name, VIEWS.names())
-    view = VIEWS.load(name)
+    view: PageView = VIEWS.load(name)
     found = answer(name, query, places)
     said = found.get("said", "")
     if said:

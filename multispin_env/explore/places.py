@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multispin_env.checks import check_name, shown
-from multispin_env.scenario import SCENARIOS, Scenario
+from multispin_env.registry import SCENARIOS
+from multispin_env.scenario import Scenario
 
 RUNS = Path("runs")
 """Where training writes its runs."""

@@ -45,7 +45,7 @@ class PageView:
 
 _PAGES = "multispin_env.explore.pages."
 
-VIEWS: Registry[PageView] = Registry(
+VIEWS: Registry = Registry(
     "view",
     {
         "one-round": _PAGES + "one_round:VIEW",

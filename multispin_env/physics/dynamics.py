@@ -6,10 +6,11 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.physics.acceptance.base import ACCEPTANCES, Acceptance
-from multispin_env.physics.channels.base import CHANNELS, Channel
+from multispin_env.physics.acceptance.base import Acceptance
+from multispin_env.physics.channels.base import Channel
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.uplink import spectral_efficiency
+from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario
 
 UNIFORMS_PER_USER = 3

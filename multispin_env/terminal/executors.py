@@ -45,7 +45,7 @@ def executor_of(options: Namespace, packages: tuple[str, ...] = ("multispin_env"
     return Serial() if options.workers is None else Processes(options.workers)
 
 
-def part_of(tasks: Sequence[Task], part: str | None) -> list[Task]:
+def part_of(tasks: Sequence[T], part: str | None) -> list[T]:
     """The tasks of part ``I/N``, all without one; ``ValueError`` for another text.
 
     Examples

@@ -8,9 +8,10 @@ from gymnasium.vector import VectorEnv
 
 from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.rendering.renderers import Film
-from multispin_env.envs.settings import ENVIRONMENTS
+from multispin_env.envs.settings import Variant
 from multispin_env.evaluation.cases.episodes import differing
 from multispin_env.evaluation.contenders import deciding, make_contender, native, start
+from multispin_env.registry import ENVIRONMENTS
 
 
 def make_watched_env(env_id: str, rounds: int, scenario: str, arguments: Mapping[str, Any]) -> VectorEnv[Any, Any, Any]:
@@ -25,7 +26,7 @@ def make_watched_env(env_id: str, rounds: int, scenario: str, arguments: Mapping
     """
     check_name("env", env_id, ENVIRONMENTS.names())
     steps = check_integer("rounds", rounds, 1)
-    variant = ENVIRONMENTS.load(env_id)
+    variant: type[Variant] = ENVIRONMENTS.load(env_id)
     by_itself = variant.max_episode_steps is None
     return gym.make_vec(
         env_id,

@@ -7,7 +7,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from multispin_env.wrappers.arrays import Array, Observations, Joined, DeviceRows, Scaled, mapped
+from multispin_env.wrappers.arrays import Array, DeviceRows, Joined, Observations, Scaled, mapped
 from multispin_env.wrappers.measuring import Measurable
 
 

@@ -25,7 +25,7 @@ SCENARIO = ms.Scenario.preset("llama2", num_users=3)
 def runs(tmp_path):
     """A folder of runs with one of them: an untrained network."""
     folder = tmp_path / "runs" / "mine"
-    shutil.copytree(ROOT / agents.PRETRAINED.target(FULL), folder)
+    shutil.copytree(ROOT / agents.PRETRAINED[FULL], folder)
     config, _ = load_config(folder)
     agent = agents.AGENTS.load(config.agent)
     env = make_vec_env(config.env, config.settings, agent.num_envs, max_episode_steps=1, seed=0)
@@ -50,7 +50,7 @@ def test_a_run_decides_for_the_scenario_of_the_page(runs, monkeypatch):
 
 def test_names_are_those_of_the_package_and_of_the_folder(runs):
     assert agent_names(Places(runs=runs)) == (*pretrained(), f"{RUN}mine")
-    assert pretrained() == agents.PRETRAINED.names()
+    assert pretrained() == tuple(agents.PRETRAINED)
 
 
 def test_a_run_that_is_trained_on_is_read_again(runs):

@@ -18,7 +18,7 @@ from multispin_env.commands.main import main
 from multispin_env.evaluation.cases.base import listed_contenders
 from multispin_env.evaluation.cases.choice import held_out
 
-IDS = agents.PRETRAINED.names()
+IDS = tuple(agents.PRETRAINED)
 FULL = "MultiSpin/Heterogeneous-v0"
 STATES_ONLY = ("MultiSpin/Homogeneous-v0", FULL)
 LARGEST = 200_000
@@ -32,7 +32,7 @@ def loaded():
 
 
 def folder_of(env_id):
-    return ROOT / agents.PRETRAINED.target(env_id)
+    return ROOT / agents.PRETRAINED[env_id]
 
 
 def spread_of(interval, size):

@@ -54,9 +54,9 @@ def test_the_optimum_of_a_table_is_certified():
 
 def test_systems_are_values_too():
     states = States.draw(ms.Scenario.preset("llama2", num_users=3), 4)
-    for name in SYSTEMS.names():
-        assert (states.values(name) == SYSTEMS.load(name)(states.scenario, states.state)).all()
-    assert {"optimal", "fixed", *SYSTEMS.names()} <= set(states.contenders)
+    for name in SYSTEMS:
+        assert (states.values(name) == SYSTEMS[name](states.scenario, states.state)).all()
+    assert {"optimal", "fixed", *SYSTEMS} <= set(states.contenders)
 
 
 def test_a_table_of_states_by_hand():
@@ -150,7 +150,7 @@ def test_a_heading_says_what_a_table_is_about():
 
 def test_systems_play_the_states_of_episodes():
     episodes = Episodes(FULL, 3, "llama2", SHORT, seed=5)
-    assert episodes.systems == SYSTEMS.names()
+    assert episodes.systems == tuple(SYSTEMS)
     env = gym.make_vec(FULL, num_envs=3, vectorization_mode="vector_entry_point", **SHORT)
     env.reset(seed=5)
     base, expected = env.unwrapped, []

@@ -146,7 +146,7 @@ def test_rows_of_recorded_tasks():
     assert [(row.task, row.draft_length) for row in rows] == [
         (task, length) for length in (1, 2, 4, 8, 12, 16) for task in ("code", "mathematics", "chat", "reading")
     ]
-    assert len(recorded.LENGTHS) == 16
+    assert len(recorded.DRAFT_LENGTHS) == 16
     records = load_records()
     begin = np.append(records.start, len(records.accepted))
     for row in (rows[6], rows[9]):

@@ -7,7 +7,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.continuous.greedy import take_all
-from multispin_env.controllers.continuous.remembering import RuleMemory, Remembering
+from multispin_env.controllers.continuous.remembering import Remembering, RuleMemory
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
 from multispin_env.physics.tokens import expected_tokens
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import multispin_env.registry as tables
 from multispin_env.controllers.base import ContinuousController, Controller
 from multispin_env.controllers.options import Option
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
@@ -54,7 +53,3 @@ class Modifier(ContinuousController):
     @abstractmethod
     def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
         """The decision that takes the place of this one, arrays (n, K) and (n,); the state has requests."""
-
-
-MODIFIERS: tables.Registry[type[Modifier]] = tables.MODIFIERS
-"""What may follow the name of a controller."""

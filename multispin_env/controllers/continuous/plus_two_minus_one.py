@@ -8,7 +8,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer
 from multispin_env.controllers.continuous.greedy import take_all
 from multispin_env.controllers.continuous.launch import longest_paying
-from multispin_env.controllers.continuous.remembering import RuleMemory, Remembering
+from multispin_env.controllers.continuous.remembering import Remembering, RuleMemory
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
 
 BALANCED = 1 / 3

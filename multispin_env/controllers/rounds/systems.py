@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import SystemState
@@ -15,9 +14,6 @@ from multispin_env.solver.gains import token_gains
 
 SystemGoodput = Callable[[Scenario, SystemState], FloatArray]
 """Goodput (...) in tokens/s of another system, in states (..., K)."""
-
-SYSTEMS: tables.Registry[SystemGoodput] = tables.SYSTEMS
-"""What tables show beside the controllers."""
 
 
 def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
@@ -128,3 +124,12 @@ def _best_alone(scenario: Scenario, state: SystemState, token_latency: FloatArra
     value = goodput(tokens, token_latency[..., None] * counts, rest)
     best: FloatArray = value[..., scenario.min_draft_length :].max(-1).mean(-1)
     return best
+
+
+SYSTEMS: dict[str, SystemGoodput] = {
+    "p2p": p2p_goodput,
+    "centralized": centralized_goodput,
+    "autoregressive": autoregressive_goodput,
+    "colocated": colocated_goodput,
+}
+"""What tables show beside the controllers, by name."""

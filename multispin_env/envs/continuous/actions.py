@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-import multispin_env.registry as tables
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank
 from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.factory import make_controller
@@ -193,7 +192,3 @@ def _rows(value: Any, batch: tuple[int, ...]) -> NDArray[Any]:
     if array.shape[: len(batch)] != batch:
         return array  # wrong, and refused
     return array.reshape((math.prod(batch), *array.shape[len(batch) :]))
-
-
-ORDER_ENCODINGS: tables.Registry[type[OrderCodec]] = tables.ORDER_ENCODINGS
-"""The encodings that ``action`` of an environment without the barrier can name."""

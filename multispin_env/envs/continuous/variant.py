@@ -13,7 +13,7 @@ from multispin_env.controllers.estimators.filter import Filter
 from multispin_env.controllers.factory import check_controller_name, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.continuous.accounts import OpenAccount, TokenAccount
-from multispin_env.envs.continuous.actions import ORDER_ENCODINGS, OrderCodec
+from multispin_env.envs.continuous.actions import OrderCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, Parts
 from multispin_env.envs.continuous.entries import ENTRIES
 from multispin_env.envs.continuous.objectives import PassageAim, TokensMinusTime
@@ -33,7 +33,7 @@ from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.continuous.uplink import DISCIPLINES, discipline_of
 from multispin_env.physics.continuous.validation import checked_continuous_state
-from multispin_env.registry import Registry
+from multispin_env.registry import ORDER_ENCODINGS, Registry
 from multispin_env.scenario import Scenario
 
 
@@ -44,7 +44,7 @@ class ContinuousVariant(PartlyHidden):
     Where its docstring says ``{observation}``, its page has the table of what is shown.
     """
 
-    encodings: ClassVar[Registry[type[OrderCodec]]] = ORDER_ENCODINGS
+    encodings: ClassVar[Registry] = ORDER_ENCODINGS
     renderers: ClassVar[Mapping[str, MakeRenderer]] = renderers(Traces, TracePicture)
     film: ClassVar[type[Film]] = TraceFilm
     told: ClassVar[Told] = Told("tokens", "draft_length", "duration", None)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import require
 from multispin_env.envs.codec import BoxCodec
@@ -132,7 +131,3 @@ class ActionCodec(BoxCodec, ABC):
         at = equal_latency(length, state.draft_time, token_time)
         by_share = self.scenario.total_bandwidth * by_bandwidth
         return equal_latency_slopes(at, length, state.draft_time, token_time, by_share)
-
-
-ENCODINGS: tables.Registry[type[ActionCodec]] = tables.ENCODINGS
-"""The encodings that an environment's ``action`` can name."""

@@ -17,7 +17,7 @@ from multispin_env.envs.rendering.film import RoundsFilm
 from multispin_env.envs.rendering.picture import Picture
 from multispin_env.envs.rendering.renderers import Film, renderers
 from multispin_env.envs.rendering.views import Histories
-from multispin_env.envs.rounds.actions import ENCODINGS, ActionCodec
+from multispin_env.envs.rounds.actions import ActionCodec
 from multispin_env.envs.rounds.engine import Parts, RoundsEngine
 from multispin_env.envs.rounds.memories import Memory
 from multispin_env.envs.rounds.objectives import Goodput, Objective
@@ -26,7 +26,7 @@ from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings, Told, Varian
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.validation import checked_state
-from multispin_env.registry import Registry
+from multispin_env.registry import ENCODINGS, Registry
 from multispin_env.scenario import Scenario
 
 
@@ -38,7 +38,7 @@ class RoundsVariant(Variant):
     Where its docstring says ``{observation}``, its page has the table of what is shown; arguments then need defaults.
     """
 
-    encodings: ClassVar[Registry[type[ActionCodec]]] = ENCODINGS
+    encodings: ClassVar[Registry] = ENCODINGS
     renderers: ClassVar[Mapping[str, MakeRenderer]] = renderers(Histories, Picture)
     film: ClassVar[type[Film]] = RoundsFilm
     told: ClassVar[Told] = Told("accepted_tokens", "draft_length", "round_latency", "goodput")

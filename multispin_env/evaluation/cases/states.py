@@ -66,7 +66,7 @@ class States:
     seed: int = HELD_OUT_SEED
     reference: str = "optimal"
     contenders: tuple[str, ...] = field(
-        default_factory=lambda: tuple(dict.fromkeys((*controller_names("rounds"), *SYSTEMS.names())))
+        default_factory=lambda: tuple(dict.fromkeys((*controller_names("rounds"), *SYSTEMS)))
     )
     certify: float | None = CERTIFICATE
 
@@ -96,8 +96,8 @@ class States:
 
     def values(self, contender: Decide | str) -> FloatArray:
         """Expected goodput (n,) in tokens/s of a contender, of the controller of a name, or of a system."""
-        if isinstance(contender, str) and contender in SYSTEMS.names():
-            goodput: FloatArray = SYSTEMS.load(contender)(self.scenario, self.state)
+        if isinstance(contender, str) and contender in SYSTEMS:
+            goodput: FloatArray = SYSTEMS[contender](self.scenario, self.state)
             return goodput
         return self.play(contender).goodput
 

@@ -2,9 +2,9 @@
 
 from multispin_env.explore.landscape import (
     BUDGETS,
-    CONTROLLERS,
     MAP_BUDGETS,
     MAP_USERS,
+    PLOTTED,
     USERS,
     CurvePoints,
     LandscapeNumbers,
@@ -61,9 +61,9 @@ def _over(curve: CurvePoints, places: tuple[float, ...], present: float, title: 
     """Lines of all controllers, which pass through the present point."""
     lines = {
         name: sorted({*zip(map(float, places), curve[name], strict=True), (float(present), found.here[name])})
-        for name in CONTROLLERS
+        for name in PLOTTED
     }
-    marks = {name: (float(present), found.here[name]) for name in CONTROLLERS}
+    marks = {name: (float(present), found.here[name]) for name in PLOTTED}
     return line_chart(f"goodput over {title}", lines, title, "tokens/s", marks)
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from multispin_env.physics.arrivals.base import ARRIVALS, Arrivals
-from multispin_env.registry import make_part
+from multispin_env.physics.arrivals.base import Arrivals
+from multispin_env.registry import ARRIVALS, make_part
 
 
 def make_arrivals(name: str, **options: Any) -> Arrivals:

@@ -4,7 +4,6 @@ from typing import Protocol
 
 import numpy as np
 
-import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray
 
 
@@ -22,7 +21,3 @@ class Channel(Protocol):
     def next_gain(self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
         """Gains H (..., K) of the next round from those of the last one, the means H̄ and fresh randomness."""
         ...
-
-
-CHANNELS: tables.Registry[Channel] = tables.CHANNELS
-"""The fading models that a scenario can name."""

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replaced
-from multispin_env.physics.acceptance.base import ACCEPTANCES, Acceptance
+from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.acceptance.requests import Requests
 from multispin_env.physics.continuous.calendar import Course, course
 from multispin_env.physics.continuous.channels import CycleChannel, GaussMarkovInTime, channel_law
@@ -20,6 +20,7 @@ from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Users, users_from_
 from multispin_env.physics.streams import EPISODES, CopyStreams, user_exponentials, user_uniforms
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.uplink import channel_gain, spectral_efficiency
+from multispin_env.registry import ACCEPTANCES
 from multispin_env.scenario import Scenario
 
 CYCLES = 256
@@ -60,7 +61,7 @@ class ContinuousSystem:
         workload: Requested | None = None,
     ) -> "ContinuousSystem":
         """From names; ``ValueError`` for an unknown one."""
-        acceptance = ACCEPTANCES.load(scenario.acceptance)
+        acceptance: Acceptance = ACCEPTANCES.load(scenario.acceptance)
         law = channel_law(channel, coherence_time)
         return cls(scenario, law, discipline_of(discipline), acceptance, workload)
 

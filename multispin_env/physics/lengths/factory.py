@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from multispin_env.physics.lengths.base import LENGTHS, Lengths
-from multispin_env.registry import make_part
+from multispin_env.physics.lengths.base import Lengths
+from multispin_env.registry import LENGTHS, make_part
 
 
 def make_lengths(name: str, **options: Any) -> Lengths:

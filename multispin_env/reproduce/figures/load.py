@@ -37,7 +37,7 @@ STYLES = {
 }
 """Rules, with colour, marker and line: dashed where nothing is dropped."""
 
-SYSTEMS = {"llama2": (8, 10.0), "qwen3.5": (20, 5.0)}
+SIZES = {"llama2": (8, 10.0), "qwen3.5": (20, 5.0)}
 """Devices and MHz of each pair of models."""
 
 LEVELS = {
@@ -86,7 +86,7 @@ def compute(scale: Scale) -> list[LoadRow]:
 
 def pair_scenario(preset: str) -> Scenario:
     """The system of a pair."""
-    users, megahertz = SYSTEMS[preset]
+    users, megahertz = SIZES[preset]
     return Scenario.preset(preset, num_users=users, total_bandwidth=megahertz * 1e6)
 
 
@@ -112,7 +112,7 @@ def _row(scale: Scale, full: float, preset: str, load: float, rule: str) -> Load
         channel="static",
         seed=scale.seed,
     )
-    head = preset, *SYSTEMS[preset], rule, load, load * full, copies
+    head = preset, *SIZES[preset], rule, load, load * full, copies
     if rule != ALONE:
         return LoadRow(*head, *_numbers(played(make_controller(rule, scenario), workload, copies=copies), 1))
     users = scenario.num_users
