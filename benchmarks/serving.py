@@ -29,6 +29,7 @@ from multispin_env.evaluation.table import aligned
 from multispin_env.physics.arrivals.base import Arrivals
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.service_log import ServiceRun
+from multispin_env.registry import CONTROLLERS
 
 COPIES = 24
 
@@ -76,7 +77,7 @@ class WaitForAll(Greedy):
         return order.changed(join=np.full(order.join.shape, ms.Join.WAIT))
 
 
-ms.CONTROLLERS.register(BARRIER, WaitForAll)
+CONTROLLERS.register(BARRIER, WaitForAll)
 
 SYSTEMS = (
     System(

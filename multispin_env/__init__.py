@@ -4,6 +4,7 @@ Environments, the paper's closed-form controllers and the optimum. Importing it 
 Gymnasium and loads neither torch nor matplotlib.
 """
 
+from multispin_env import registry
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import ContinuousController, Controller, RoundsController
 from multispin_env.controllers.continuous.bound import RatePrices, rate_bound, rate_prices
@@ -14,8 +15,6 @@ from multispin_env.controllers.continuous.serve import serve
 from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.capacity import capacity
-from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
-from multispin_env.controllers.rounds.schedule import draft_schedule
 from multispin_env.controllers.rounds.systems import (
     autoregressive_goodput,
     centralized_goodput,
@@ -29,7 +28,6 @@ from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.evaluation.public import Comparison, compare, evaluate
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.arrivals.factory import make_arrivals
-from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.continuous.types import (
     ContinuousDecision,
@@ -42,26 +40,11 @@ from multispin_env.physics.continuous.types import (
     Served,
 )
 from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.fairness import jain_index
 from multispin_env.physics.lengths.factory import make_lengths
 from multispin_env.physics.rounds import expected_outcome, sampled_outcome
-from multispin_env.physics.tokens import expected_tokens, sample_tokens
 from multispin_env.physics.traces import RequestTrace, load_trace
 from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.registry import (
-    ACCEPTANCES,
-    ARRIVALS,
-    CHANNELS,
-    CONTROLLERS,
-    ENVIRONMENTS,
-    ESTIMATORS,
-    FIGURES,
-    LENGTHS,
-    MODIFIERS,
-    SCENARIOS,
-    SERVERS,
-)
 from multispin_env.scenario import Scenario, Task
 from multispin_env.server import Server
 from multispin_env.solver.certify import CertifiedDecision, upper_bound
@@ -70,17 +53,6 @@ from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACCEPTANCES",
-    "ARRIVALS",
-    "CHANNELS",
-    "CONTROLLERS",
-    "ENVIRONMENTS",
-    "ESTIMATORS",
-    "FIGURES",
-    "LENGTHS",
-    "MODIFIERS",
-    "SCENARIOS",
-    "SERVERS",
     "Assumptions",
     "CertifiedDecision",
     "Comparison",
@@ -119,17 +91,11 @@ __all__ = [
     "autoregressive_goodput",
     "capacity",
     "centralized_goodput",
-    "clarke_correlation",
     "colocated_goodput",
     "compare",
     "controller_names",
-    "doppler_frequency",
-    "draft_schedule",
     "evaluate",
     "expected_outcome",
-    "expected_tokens",
-    "homogeneous_draft_length",
-    "jain_index",
     "load_records",
     "load_trace",
     "long_run",
@@ -141,8 +107,8 @@ __all__ = [
     "rate_bound",
     "rate_prices",
     "register_environment",
+    "registry",
     "sample_state",
-    "sample_tokens",
     "sampled_outcome",
     "sensitivities",
     "serve",
@@ -151,5 +117,5 @@ __all__ = [
     "upper_bound",
 ]
 
-for _id in ENVIRONMENTS.names():
+for _id in registry.ENVIRONMENTS.names():
     tell_gymnasium(_id)

@@ -92,7 +92,7 @@ class Server:
         >>> import tempfile, multispin_env as ms
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = f"{folder}/mine.toml"
-        ...     ms.SERVERS.load("a100-32b").save(file)
+        ...     ms.registry.SERVERS.load("a100-32b").save(file)
         ...     ms.Server.load(file).name
         'a100-32b'
         """

@@ -10,7 +10,21 @@ from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.arrivals.base import Arrivals
 from multispin_env.physics.channels.base import Channel
 from multispin_env.physics.lengths.base import Lengths
-from multispin_env.registry import ENCODINGS, ORDER_ENCODINGS
+from multispin_env.registry import (
+    ACCEPTANCES,
+    ARRIVALS,
+    CHANNELS,
+    CONTROLLERS,
+    ENCODINGS,
+    ENVIRONMENTS,
+    ESTIMATORS,
+    FIGURES,
+    LENGTHS,
+    MODIFIERS,
+    ORDER_ENCODINGS,
+    SCENARIOS,
+    SERVERS,
+)
 from multispin_env.reproduce.figure import FigureSpec
 
 
@@ -28,19 +42,19 @@ def follows(protocol):
 
 
 KINDS = [
-    (ms.SCENARIOS, of(ms.Scenario)),
-    (ms.SERVERS, of(ms.Server)),
-    (ms.CHANNELS, follows(Channel)),
-    (ms.ACCEPTANCES, follows(Acceptance)),
-    (ms.ARRIVALS, follows(Arrivals)),
-    (ms.LENGTHS, follows(Lengths)),
-    (ms.CONTROLLERS, derived(ms.Controller)),
-    (ms.MODIFIERS, derived(ms.Modifier)),
-    (ms.ESTIMATORS, derived(Estimator)),
+    (SCENARIOS, of(ms.Scenario)),
+    (SERVERS, of(ms.Server)),
+    (CHANNELS, follows(Channel)),
+    (ACCEPTANCES, follows(Acceptance)),
+    (ARRIVALS, follows(Arrivals)),
+    (LENGTHS, follows(Lengths)),
+    (CONTROLLERS, derived(ms.Controller)),
+    (MODIFIERS, derived(ms.Modifier)),
+    (ESTIMATORS, derived(Estimator)),
     (ENCODINGS, derived(ActionCodec)),
     (ORDER_ENCODINGS, derived(OrderCodec)),
-    (ms.ENVIRONMENTS, derived(Variant)),
-    (ms.FIGURES, of(FigureSpec)),
+    (ENVIRONMENTS, derived(Variant)),
+    (FIGURES, of(FigureSpec)),
 ]
 
 
@@ -68,18 +82,18 @@ def test_unknown_name_suggests_the_nearest():
 
 def test_own_controller_and_scenario_are_known():
     scenario = ms.Scenario.preset("llama2", num_users=3)
-    ms.SCENARIOS.register("mine", scenario)
+    SCENARIOS.register("mine", scenario)
     try:
         assert ms.Scenario.preset("mine") == scenario
         with pytest.raises(ValueError, match=r"expected a new name, other than \[.*\], got 'mine'$"):
-            ms.SCENARIOS.register("mine", scenario)
+            SCENARIOS.register("mine", scenario)
     finally:
-        ms.SCENARIOS.unregister("mine")
-    assert "mine" not in ms.SCENARIOS.names()
+        SCENARIOS.unregister("mine")
+    assert "mine" not in SCENARIOS.names()
 
 
 def test_a_name_that_is_unknown_is_neither_found_nor_removed():
-    for ask in (ms.CONTROLLERS.unregister, ms.CONTROLLERS.target, ms.CONTROLLERS.load):
+    for ask in (CONTROLLERS.unregister, CONTROLLERS.target, CONTROLLERS.load):
         with pytest.raises(ValueError, match=r"controller: expected one of .*, got 'mine'"):
             ask("mine")
-    assert ms.CONTROLLERS.target("fixed") is not None
+    assert CONTROLLERS.target("fixed") is not None

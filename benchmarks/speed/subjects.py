@@ -10,8 +10,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-import multispin_env as ms
 from multispin_env.envs.settings import MAX_EPISODE_STEPS
+from multispin_env.registry import ENVIRONMENTS
 
 DEFAULT_ID = "MultiSpin/Heterogeneous-v0"
 ENCODINGS = ("residual", "shares", "lengths")
@@ -175,7 +175,7 @@ def groups(grid: Grid) -> Iterator[Callable[[], list[Subject]]]:
                 return subjects
 
             yield compared
-    others = [env_id for env_id in ms.ENVIRONMENTS.names() if env_id != DEFAULT_ID]
+    others = [env_id for env_id in ENVIRONMENTS.names() if env_id != DEFAULT_ID]
     yield lambda: [
         subject
         for env_id in others

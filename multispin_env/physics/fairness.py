@@ -50,8 +50,9 @@ def jain_index(throughput: FloatArray) -> FloatArray:
 
     Examples
     --------
-    >>> import numpy as np, multispin_env as ms
-    >>> ms.jain_index(np.array([[5.0, 5.0], [5.0, 0.0]]))
+    >>> import numpy as np
+    >>> from multispin_env.physics.fairness import jain_index
+    >>> jain_index(np.array([[5.0, 5.0], [5.0, 0.0]]))
     array([1. , 0.5])
     """
     index: FloatArray = throughput.sum(-1) ** 2 / (throughput.shape[-1] * (throughput**2).sum(-1))

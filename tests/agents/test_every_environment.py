@@ -6,7 +6,6 @@ import shutil
 
 import pytest
 
-import multispin_env as ms
 from agents import evolution
 from agents.base import usual_choice
 from agents.checkpoints import load_checkpoint
@@ -16,10 +15,11 @@ from multispin_env.commands.main import main
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import Row
 from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.registry import ENVIRONMENTS
 
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"
-PARTIAL = [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name).independent_rounds]
+PARTIAL = [name for name in ENVIRONMENTS.names() if not ENVIRONMENTS.load(name).independent_rounds]
 TINY = ["--num-users", "3", "--timesteps", "3000"]
 SERVING = ("--set", "horizon=2.5", "warm_up=0.5", "load=1.5", "reference=own-pace+deadlines")
 
@@ -62,7 +62,7 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
     folder = runs(env_id)
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     rows = [Row.from_dict(row) for row in table["rows"]]
-    variant = ms.ENVIRONMENTS.load(env_id)
+    variant = ENVIRONMENTS.load(env_id)
     assert {row.name for row in rows} == {*variant.contenders, "{agent} ({action})".format(**usual_choice(env_id))}
     assert table["about"]["seed"] == EPISODE_SEED
     assert table["about"]["episodes"] == 2

@@ -20,6 +20,7 @@ from agents.runs import load_config
 from multispin_env.commands.main import main
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.exported import checksum, load_policy
+from multispin_env.registry import ENVIRONMENTS
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 CASES = [
@@ -156,7 +157,7 @@ def test_it_decides_as_the_model_for_any_number_of_users(exported, runs):
 def ms_settings(scenario):
     from multispin_env.envs.settings import Settings
 
-    return Settings(scenario, ms.ENVIRONMENTS.load(FULL)(), "lengths")
+    return Settings(scenario, ENVIRONMENTS.load(FULL)(), "lengths")
 
 
 def arrays(state):

@@ -17,6 +17,7 @@ from agents.pretrained.policies import ROOT, SCORE, read
 from multispin_env.commands.main import main
 from multispin_env.evaluation.cases.base import listed_contenders
 from multispin_env.evaluation.cases.choice import held_out
+from multispin_env.registry import ENVIRONMENTS
 
 IDS = tuple(agents.PRETRAINED)
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -41,7 +42,7 @@ def spread_of(interval, size):
 
 
 def test_every_environment_has_one():
-    assert set(IDS) == set(ms.ENVIRONMENTS.names())
+    assert set(IDS) == set(ENVIRONMENTS.names())
 
 
 @pytest.mark.parametrize("env_id", IDS)

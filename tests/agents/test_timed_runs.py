@@ -8,7 +8,6 @@ import pytest
 import torch as th
 from rich.console import Console
 
-import multispin_env as ms
 from agents.base import tuning_for
 from agents.budget import Limits
 from agents.checkpoints import MODEL, load_checkpoint
@@ -23,6 +22,7 @@ from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.policy import Policy
+from multispin_env.registry import ENVIRONMENTS
 
 FULL = "MultiSpin/Heterogeneous-v0"
 SHORT = {
@@ -34,7 +34,7 @@ SHORT = {
 def settings_of(env_id, action="residual", users=4):
     chosen = {"action": action, "reward": None, "optimum": False}
     given = {**SHORT.get(env_id, {}), "num_users": users}
-    return Settings.make(env_id, ms.ENVIRONMENTS.load(env_id), "llama2", chosen, given)
+    return Settings.make(env_id, ENVIRONMENTS.load(env_id), "llama2", chosen, given)
 
 
 def untrained(env_id, settings, seed=0):

@@ -13,6 +13,7 @@ from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.evaluation.policy import Policy
+from multispin_env.registry import ENVIRONMENTS
 
 FULL, COMMON, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/Homogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 FAIR, RECORDED = "MultiSpin/Fair-v0", "MultiSpin/RecordedAcceptance-v0"
@@ -20,7 +21,7 @@ SHORT = {"num_users": 3, "max_episode_steps": 5}
 
 
 def settings_of(env_id, action="lengths", **arguments):
-    return Settings(ms.Scenario.preset("llama2", num_users=3), ms.ENVIRONMENTS.load(env_id)(**arguments), action)
+    return Settings(ms.Scenario.preset("llama2", num_users=3), ENVIRONMENTS.load(env_id)(**arguments), action)
 
 
 def zeros(settings):
@@ -116,7 +117,7 @@ def test_a_table_of_episodes_is_by_the_metric():
     assert all(row.details["fairness"] <= 1.0 for row in rows)
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_cases_of_every_environment(env_id):
     settings = settings_of(env_id, "residual")
     kind = cases_of(settings)

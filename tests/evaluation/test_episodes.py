@@ -21,6 +21,7 @@ from multispin_env.evaluation.seeds import (
     TUNING_SEED,
     VALIDATION_SEED,
 )
+from multispin_env.registry import ENVIRONMENTS
 
 HETEROGENEOUS = "MultiSpin/Heterogeneous-v0"
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
@@ -101,7 +102,7 @@ def test_what_is_told_of_episodes_is_that_of_their_last_step(autoreset_mode):
 def test_every_contender_serves_the_same_requests():
     cases = Episodes(SERVING, 3, "llama2", {"num_users": 3, "horizon": 5.0, "warm_up": 0.0, "rho": 30.0}, seed=7)
     rows = cases.table({name: name for name in cases.contenders})
-    assert {row.name for row in rows} == set(ms.ENVIRONMENTS.load(SERVING).contenders)
+    assert {row.name for row in rows} == set(ENVIRONMENTS.load(SERVING).contenders)
     assert cases.reference == "greedy+deadlines"
     assert cases.metric == "tokens_in_time"
     assert min(row.details["request_goodput"] for row in rows) > 0.0
@@ -115,7 +116,7 @@ BLIND = {"acceptance_visible": False, "channel_report": "old"}
 def test_estimates_play_where_something_is_hidden(env_id, hidden):
     short = {"num_users": 3, "horizon": 2.0, "rho": 30.0, **({"warm_up": 0.0} if env_id == SERVING else {})}
     cases = Episodes(env_id, 3, "llama2", {**short, **hidden}, seed=7)
-    assert cases.reference == cases.contenders[0] == f"{ms.ENVIRONMENTS.load(env_id).leader}+clairvoyant"
+    assert cases.reference == cases.contenders[0] == f"{ENVIRONMENTS.load(env_id).leader}+clairvoyant"
     assert all(ContenderName.parse(name).estimators for name in cases.contenders[1:])
     estimators = "mmse" if "channel_report" in hidden and len(hidden) == 1 else "beta+mmse"
     names = [*cases.contenders, *(f"{name}+{estimators}" for name in ("own-pace", "load-aware", "greedy+admission"))]
@@ -189,7 +190,7 @@ def test_a_plug_in_and_an_agent_never_get_the_state(monkeypatch):
     assert agent.resets == 2
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_what_is_decided_is_what_is_played(env_id):
     env = vector(env_id)
     name = contenders_of(env.unwrapped.settings)[0]
@@ -254,7 +255,7 @@ def test_estimators_need_what_they_count():
 
 
 def test_defaults_can_be_played_everywhere():
-    for env_id in ms.ENVIRONMENTS.names():
+    for env_id in ENVIRONMENTS.names():
         env = vector(env_id, copies=2, max_episode_steps=2)
         names = contenders_of(env.unwrapped.settings)
         assert len(names) >= 2

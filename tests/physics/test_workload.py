@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.registry import ARRIVALS, LENGTHS
 
-PROCESSES = ms.ARRIVALS.names()
-LAWS = ms.LENGTHS.names()
+PROCESSES = ARRIVALS.names()
+LAWS = LENGTHS.names()
 
 
 def workload(arrivals="poisson", lengths="geometric", **fields):
@@ -131,7 +132,7 @@ def test_levels():
         ({"lengths": "geometric"}, "lengths: expected an object that make_lengths makes, or None, got 'geometric'"),
         ({"arrivals": "poisson"}, "arrivals: expected an object that make_arrivals makes, got 'poisson'"),
         (
-            {"arrivals": ms.ARRIVALS.load("poisson")},
+            {"arrivals": ARRIVALS.load("poisson")},
             "arrivals: expected an object that make_arrivals .*, got <class",
         ),
         ({"level": 3.0}, r"level: expected a ServiceLevel, got 3\.0"),

@@ -102,8 +102,9 @@ def homogeneous_draft_length(
 
     Examples
     --------
-    >>> import numpy as np, multispin_env as ms
-    >>> ms.homogeneous_draft_length(np.array([0.5, 0.8, 0.95]), token_latency=0.02, verification_time=0.1)
+    >>> import numpy as np
+    >>> from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
+    >>> homogeneous_draft_length(np.array([0.5, 0.8, 0.95]), token_latency=0.02, verification_time=0.1)
     array([ 1,  4, 10])
     """
     alpha = check_array("acceptance_rate", acceptance_rate)

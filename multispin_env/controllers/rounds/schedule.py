@@ -43,8 +43,9 @@ def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
     Examples
     --------
     >>> import multispin_env as ms
+    >>> from multispin_env.controllers.rounds.schedule import draft_schedule
     >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b")
-    >>> spans = ms.draft_schedule(scenario, max_batch=64)
+    >>> spans = draft_schedule(scenario, max_batch=64)
     >>> (spans[0].first, spans[-1].last), spans[0].draft_length > spans[-1].draft_length
     ((1, 64), True)
     """

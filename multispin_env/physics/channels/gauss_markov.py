@@ -29,8 +29,8 @@ def clarke_correlation(doppler_frequency_hz: FloatArray | float, interval_s: Flo
 
     Examples
     --------
-    >>> import multispin_env as ms
-    >>> round(float(ms.clarke_correlation(10.0, 0.01)), 3)
+    >>> from multispin_env.physics.channels.gauss_markov import clarke_correlation
+    >>> round(float(clarke_correlation(10.0, 0.01)), 3)
     0.904
     """
     from scipy import special  # late: it takes as long to import as all of this package
@@ -50,8 +50,8 @@ def doppler_frequency(speed_mps: FloatArray | float, carrier_hz: FloatArray | fl
 
     Examples
     --------
-    >>> import multispin_env as ms
-    >>> round(float(ms.doppler_frequency(1.5, 3.5e9)), 2)
+    >>> from multispin_env.physics.channels.gauss_markov import doppler_frequency
+    >>> round(float(doppler_frequency(1.5, 3.5e9)), 2)
     17.51
     """
     return np.asarray(speed_mps) * carrier_hz / SPEED_OF_LIGHT

@@ -9,10 +9,11 @@ import pytest
 import multispin_env as ms
 from multispin_env.envs.continuous.observations import ContinuousObservations
 from multispin_env.envs.continuous.serving_observations import ServingObservations
+from multispin_env.registry import SCENARIOS
 from tests.envs.continuous.played import BUSY, states_of
 
 
-@pytest.mark.parametrize("preset", ms.SCENARIOS.names())
+@pytest.mark.parametrize("preset", SCENARIOS.names())
 def test_states_come_back(preset):
     seen = set()
     for bandwidth in (2e6, 5e7):
