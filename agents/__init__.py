@@ -1,4 +1,4 @@
-"""Everything that needs torch or Stable-Baselines3; ``AGENTS`` names the algorithms, one file each."""
+"""Agents, with everything that needs torch or Stable-Baselines3; ``AGENTS`` names the algorithms, one file each."""
 
 from importlib.util import find_spec
 from typing import Any

@@ -1,4 +1,4 @@
-"""What an agent is: its hyperparameters, and how its model is built."""
+"""Base of agents: hyperparameters, and how a model is built."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""What the page of ``multispin explore`` loads: agents of the package, and of one folder of runs."""
+"""Agents for the page of ``multispin explore``: those of the package, and of one folder of runs."""
 
 from functools import lru_cache
 from pathlib import Path

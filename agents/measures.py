@@ -1,4 +1,4 @@
-"""How agents are measured: while they train, and against the references at the end."""
+"""Measures of agents: while they train, and against the references at the end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

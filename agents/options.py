@@ -1,4 +1,4 @@
-"""What the options of training and evaluation mean."""
+"""Options of training and evaluation, and what they mean."""
 
 import argparse
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""One training run from its configuration to its checkpoint."""
+"""Training run from its configuration to its checkpoint."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What agents can reach: ``python -m benchmarks.left_to_win``.
+"""Gap that agents can still close: ``python -m benchmarks.left_to_win``.
 
 Where everything is known: the best real lengths, each rounded by itself, as agents round them, against the optimum,
 which chooses whole lengths together.

@@ -1,4 +1,4 @@
-"""What partial knowledge costs: ``python benchmarks/partial_knowledge.py``.
+"""Cost of partial knowledge: ``python benchmarks/partial_knowledge.py``.
 
 In every environment that hides something or asks for fairness, for K = 8 and 20 and every preset, the plug-ins of that
 environment play the same episodes as the fixed and the homogeneous controller, which know the truth, and the optimum

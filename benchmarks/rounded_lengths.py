@@ -1,4 +1,4 @@
-"""What rounding costs on a server whose time depends on tokens: ``python -m benchmarks.rounded_lengths``.
+"""Cost of rounding on a server whose time depends on tokens: ``python -m benchmarks.rounded_lengths``.
 
 Against the optimum of whole lengths, on held-out states with draft lengths from 0: the best real lengths, each rounded
 by itself; the longest drafts that fit one time, the same in all states, for which a device needs to know nothing of the

@@ -1,4 +1,4 @@
-"""How the defaults of the estimators were found: ``python benchmarks/tune_estimators.py``.
+"""Search for the defaults of the estimators: ``python benchmarks/tune_estimators.py``.
 
 For every preset and number of users, plug-ins with each combination of options of a coarse grid play the same episodes,
 on seeds that no reported number uses. The table has the share of the clairvoyant optimum's goodput that each one

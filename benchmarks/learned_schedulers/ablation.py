@@ -1,4 +1,4 @@
-"""What the network needs: ``python -m benchmarks.learned_schedulers.ablation``.
+"""Ablation of the network: ``python -m benchmarks.learned_schedulers.ablation``.
 
 Evolution learns the options of a rule with parts of what it sees left out, each time from the same seed and with the
 same budget. The last policy plays, not the best, on episodes that no training plays.

@@ -1,4 +1,4 @@
-"""Nobody can cheat reward over time: with a wrong price of time policies keep their order and their distances."""
+"""Check that reward over time can't be cheated: with a wrong price of time policies keep their order and distances."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What happens in the episodes of a contender, step by step."""
+"""Recording of the episodes of a contender, step by step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

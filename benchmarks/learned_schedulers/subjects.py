@@ -1,4 +1,4 @@
-"""Who is compared, in which systems, and on which episodes."""
+"""Subjects: who is compared, in which systems, and on which episodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""How long one decision takes, alone."""
+"""Timing of one decision, alone."""
 
 import json
 from collections.abc import Callable, Sequence

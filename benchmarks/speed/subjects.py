@@ -1,4 +1,4 @@
-"""What is measured, and how: everything of one group takes turns."""
+"""Subjects of the measurement: everything of one group takes turns."""
 
 import sys
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Who takes part in a comparison: names, and whatever a researcher hands in."""
+"""Contenders as a researcher hands them in: their names, and what plays for each."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What contenders earned: tokens, time and rewards of n cases, round after round."""
+"""Statistics of episodes: tokens, time and rewards of n cases, round after round."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Who decides best in an environment, in one call; what plays it is only imported then, so that a start stays light."""
+"""Comparison of contenders in one call; what plays is only imported then, so that a start stays light."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What every executor offers."""
+"""Protocol of executors, and the result of a task."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

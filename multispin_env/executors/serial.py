@@ -1,4 +1,4 @@
-"""One task after the other, in this process."""
+"""Execution of one task after the other, in this process."""
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence

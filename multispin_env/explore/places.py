@@ -1,4 +1,4 @@
-"""What a page may read from the disk: one scenario file, and the folder of runs."""
+"""Files that a page may read: one scenario file, and the folder of runs."""
 
 from dataclasses import dataclass
 from pathlib import Path

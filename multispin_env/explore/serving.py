@@ -1,4 +1,4 @@
-"""Where the page is reached, and how it is answered."""
+"""Server of the page: where it is reached, and how it answers."""
 
 import asyncio
 import ipaddress

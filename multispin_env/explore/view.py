@@ -1,4 +1,4 @@
-"""What a view is, and the table of views."""
+"""Views of the page, and their table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What of a device is emulated: how fast it drafts, and its channel in each round."""
+"""Emulation of devices: how fast each drafts, and its channel in each round."""
 
 from typing import NamedTuple
 

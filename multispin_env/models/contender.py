@@ -1,4 +1,4 @@
-"""Who decides for the emulated devices, and what each round gave beside what was expected of it."""
+"""Contenders of ``multispin live``: decisions for emulated devices, and rounds as expected and as realised."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

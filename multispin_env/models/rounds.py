@@ -1,4 +1,4 @@
-"""One real round: every device drafts, the server verifies all drafts in one pass."""
+"""Real rounds: every device drafts, the server verifies all drafts in one pass."""
 
 from collections.abc import Sequence
 from time import perf_counter

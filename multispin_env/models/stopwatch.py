@@ -1,4 +1,4 @@
-"""How long passes of real models take."""
+"""Stopwatch for passes of real models."""
 
 from collections.abc import Callable
 from time import perf_counter

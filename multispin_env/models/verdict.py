@@ -1,4 +1,4 @@
-"""What was predicted beside what was realised, with intervals: the table of ``multispin live``."""
+"""Verdict of ``multispin live``: what was predicted beside what was realised, with intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who the devices are, and what changes between rounds."""
+"""Dynamics of devices: who they are, and what changes between rounds."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Self

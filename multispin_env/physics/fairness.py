@@ -8,7 +8,7 @@ from multispin_env.scenario import Scenario
 
 
 def initial_throughput(scenario: Scenario, copies: int) -> FloatArray:
-    """Throughput (n, K) that an episode begins with: a token for each user and verification, in tokens/s (ours)."""
+    """Throughput (n, K) that an episode begins with: a token for each user and verification, in tokens/s."""
     return np.full((copies, scenario.num_users), 1.0 / scenario.verification_time)
 
 
@@ -30,7 +30,7 @@ def discounted_throughput(throughput: FloatArray, outcome: Outcome, window: floa
 
 
 def utility(throughput: FloatArray) -> FloatArray:
-    """Σ_k ln R_k (...) for R in tokens/s: its largest value is the proportionally fair one (system-model §7)."""
+    """Σ_k ln R_k (...) for R in tokens/s: its largest value is the proportionally fair one."""
     total: FloatArray = np.log(throughput).sum(-1)
     return total
 

@@ -1,4 +1,4 @@
-"""Who gets what: devices with the decisions of the homogeneous and of the heterogeneous case."""
+"""Allocations: devices with the decisions of the homogeneous and of the heterogeneous case."""
 
 from dataclasses import dataclass
 

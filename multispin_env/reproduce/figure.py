@@ -1,4 +1,4 @@
-"""What a figure is."""
+"""Specification of a figure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

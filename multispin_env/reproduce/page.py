@@ -1,4 +1,4 @@
-"""One HTML page over all figures; the pictures lie beside it. And tables of texts."""
+"""HTML page over all figures, whose pictures lie beside it; and tables of texts."""
 
 from collections.abc import Sequence
 from html import escape

@@ -1,4 +1,4 @@
-"""What is played for a film."""
+"""Scenes of a film: what is played for it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

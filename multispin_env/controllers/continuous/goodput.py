@@ -46,7 +46,7 @@ def estimated_rates(
 def device_rates(
     scenario: Scenario, state: ContinuousState, lengths: IntArray, weight: FloatArray | None = None
 ) -> FloatArray:
-    """Tokens/s (n, C, K) of each device if drafts have these lengths (n, C, K), without simulation (ours).
+    """Tokens/s (n, C, K) of each device if drafts have these lengths (n, C, K), without simulation.
 
     A device drafts, uploads, waits for half a batch, and is verified; the server is always busy, so that a batch holds
     the devices that come back while the last one is verified, those that count at most. The size is found by

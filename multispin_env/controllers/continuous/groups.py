@@ -1,4 +1,4 @@
-"""Groups that draft while others are verified."""
+"""Groups that draft while others are verified (ours)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ LAST = 1e9
 
 @dataclass(frozen=True, eq=False)
 class Groups(ContinuousController):
-    """A device of batch m drafts for batch m + G, which waits for it; lengths fit into that time (ours).
+    """A device of batch m drafts for batch m + G, which waits for it; lengths fit into that time.
 
     The uplink goes by batch, and inside a batch the shortest upload goes first. A device in a deep fade is put aside:
     it drafts as little as it may, is last on the uplink, and no batch waits for it (`aside`).
@@ -101,7 +101,7 @@ class Groups(ContinuousController):
 
 @cache
 def usual_groups(scenario: Scenario) -> int:
-    """The better of 2 and 3 groups by a short simulation of a few drawn systems in static channels (ours).
+    """The better of 2 and 3 groups by a short simulation of a few drawn systems in static channels.
 
     It runs once for a scenario. For devices of your own compare `long_run_rate` of both.
     """

@@ -97,7 +97,7 @@ class Launch:
         return replace(self, **arrays)
 
     def ready(self, lengths: IntArray, at: Any = ALL) -> FloatArray:
-        """When all uploads have ended, (...) s, for lengths (..., K) (ours; docs/continuous.md, 1).
+        """When all uploads have ended, (...) s, for lengths (..., K) (docs/continuous.md, 1).
 
         Here and below, ``at`` says of which copies: what turns arrays (n, K) into such that go with the lengths.
         """

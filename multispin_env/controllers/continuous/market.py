@@ -1,4 +1,4 @@
-"""What it is worth to put a device into one of the coming batches (ours; docs/continuous.md)."""
+"""Value of putting a device into one of the coming batches (ours; docs/continuous.md)."""
 
 from dataclasses import dataclass
 from typing import Self

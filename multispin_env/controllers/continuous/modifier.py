@@ -1,4 +1,4 @@
-"""What changes the decisions of any controller."""
+"""Base class of modifiers, which change the decisions of any controller."""
 
 from abc import abstractmethod
 from collections.abc import Mapping

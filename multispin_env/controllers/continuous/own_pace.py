@@ -1,4 +1,4 @@
-"""Every device drafts what is best for itself."""
+"""Drafts at each device's own pace: the length that is best for itself (ours)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from multispin_env.physics.uplink import full_share_token_time
 
 @dataclass(frozen=True, eq=False)
 class OwnPace(ContinuousController):
-    """The server takes whatever is there, and each device drafts what brings it most tokens a second (ours).
+    """The server takes whatever is there, and each device drafts what brings it most tokens a second.
 
     Its cycle is longer the more devices are busy (`Cycle`), so drafts are longer under load. Where the uplink is
     scarce, a price of its time shortens the drafts of devices in a bad channel, and valuable drafts can go first: that
@@ -70,7 +70,7 @@ class OwnPace(ContinuousController):
 
 @dataclass(frozen=True, eq=False)
 class LoadAware(Deadlines):
-    """`OwnPace` with `Deadlines`: longer drafts and earlier drops under load, without a constant to tune (ours)."""
+    """`OwnPace` with `Deadlines`: longer drafts and earlier drops under load, without a constant to tune."""
 
     base: ContinuousController = field(default=None, init=False)  # type: ignore[assignment]  # the rule itself once it is made
 

@@ -1,4 +1,4 @@
-"""What a second is worth: a quick estimate of the rate that a rule can reach (ours)."""
+"""Price of a second: a quick estimate of the rate that a rule can reach (ours)."""
 
 import numpy as np
 

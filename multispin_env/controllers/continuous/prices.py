@@ -1,4 +1,4 @@
-"""Every device picks its batch by prices of the server's, the uplink's and its own time."""
+"""Batches by prices: each device weighs the server's, the uplink's and its own time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

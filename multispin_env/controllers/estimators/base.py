@@ -1,4 +1,4 @@
-"""What every estimator is."""
+"""Base class of estimators."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field

@@ -48,7 +48,7 @@ class CommonLength(RoundsController):
 
 
 def lambert_excess(u: FloatArray) -> FloatArray:
-    """s ≥ 0 with s − ln(1 + s) = u, that is −W₋₁(−e^{−1−u}) − 1, for u ≥ 0 (ours).
+    """s ≥ 0 with s − ln(1 + s) = u, that is −W₋₁(−e^{−1−u}) − 1, for u ≥ 0.
 
     Works with the logarithm of Lambert's argument, which itself underflows from u ≈ 745 on. Newton falls
     monotonically from the upper bound s ≤ √(2u) + u (Chatzigeorgiou 2013) and needs about six steps.

@@ -1,4 +1,4 @@
-"""Other systems, not decisions: each gives a goodput. P2P-SPIN and Cen-SPIN are the paper's ([MS] §VI)."""
+"""Other systems, not decisions: each gives a goodput. P2P-SPIN and Cen-SPIN are the paper's ([MS] §VI), others ours."""
 
 from collections.abc import Callable
 
@@ -63,7 +63,7 @@ def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 
 
 def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None) -> FloatArray:
-    """Goodput K / T_ver(K, K) of the server alone: a token for each device in every pass, and no drafts (ours).
+    """Goodput K / T_ver(K, K) of the server alone: a token for each device in every pass, and no drafts.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None)
 
 
 def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
-    """Goodput of a server that hosts both models and drafts for all devices in batches (ours).
+    """Goodput of a server that hosts both models and drafts for all devices in batches.
 
     It is Σ_k E[N_k | L] / (L T_srv + T_ver(K, K (L + 1))) with the best common L ≥ 0, so never less than
     `autoregressive_goodput`. Nothing is uploaded. Parameters and result are as for `p2p_goodput`; only the acceptance

@@ -1,4 +1,4 @@
-"""What every kind of cases offers."""
+"""Protocol of cases: states or episodes that contenders are compared on."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol

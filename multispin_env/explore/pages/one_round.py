@@ -1,4 +1,4 @@
-"""One round as a page."""
+"""Page of one round."""
 
 import numpy as np
 

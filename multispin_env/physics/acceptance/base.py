@@ -1,4 +1,4 @@
-"""What every acceptance process is."""
+"""Protocol of acceptance processes."""
 
 from collections.abc import Callable
 from typing import Protocol

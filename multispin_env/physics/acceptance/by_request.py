@@ -25,7 +25,7 @@ NEGLIGIBLE = 1e-6
 
 
 def beta_quantile(mean: FloatArray, spread: FloatArray, uniform: FloatArray) -> FloatArray:
-    """Rate that a Beta law of this mean and standard deviation stays below with probability ``uniform`` (ours).
+    """Rate that a Beta law of this mean and standard deviation stays below with probability ``uniform``.
 
     Its shapes are m c and (1 − m) c with c = m (1 − m) / s² − 1 > 0; s = 0 gives m. Where the law piles up at 0 or
     1, a rate may be one of these numbers exactly.

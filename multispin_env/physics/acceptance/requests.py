@@ -1,4 +1,4 @@
-"""What the acceptance processes share: requests, how they end, and what is known of them in advance."""
+"""Requests of the acceptance processes: how they end, and what is known of them in advance."""
 
 from collections.abc import Callable
 from numbers import Real

@@ -1,4 +1,4 @@
-"""What every arrival process is."""
+"""Protocol of arrival processes."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable

@@ -1,4 +1,4 @@
-"""What every law of lengths is."""
+"""Protocol of laws of lengths."""
 
 from typing import Protocol, runtime_checkable
 

@@ -1,4 +1,4 @@
-"""What the barrier costs: tokens per second with and without it, beside the bound on every policy (ours)."""
+"""Cost of the barrier: tokens per second with and without it, beside the bound on every policy (ours)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How many people are served at a service level: Multi-SPIN by its rules, and servers alone (ours; docs/serving.md)."""
+"""Capacity at a service level: Multi-SPIN by its rules, and servers alone (ours; docs/serving.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where distributed drafting pays: the server alone, a server that drafts for all, and Multi-SPIN (ours)."""
+"""Comparison of a server alone, one that drafts for all, and Multi-SPIN: where distributed drafting pays (ours)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

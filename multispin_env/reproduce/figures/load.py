@@ -1,4 +1,4 @@
-"""What is in time, and how late the latest are, over the load, for every rule (ours; docs/serving.md)."""
+"""Requests over the load: what is in time, and how late the latest are, for every rule (ours; docs/serving.md)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
