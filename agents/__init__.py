@@ -1,9 +1,9 @@
-"""Everything that needs torch or Stable-Baselines3; ``AGENTS`` names the algorithms, one file each."""
+"""Agents, with everything that needs torch or Stable-Baselines3; ``AGENTS`` names the algorithms, one file each."""
 
 from importlib.util import find_spec
 from typing import Any
 
-from multispin_env.checks import missing_package
+from multispin_env.checks import check_name, missing_package
 
 for _package in ("stable_baselines3", "torch", "safetensors", "tensorboard", "matplotlib", "rich"):
     if find_spec(_package) is None:
@@ -33,7 +33,7 @@ def load(env_id: str) -> Any:
     ValueError
         For an unknown id; the nearest is suggested.
     """
-    folder = PRETRAINED.target(env_id)
+    check_name("pretrained agent", env_id, PRETRAINED)
     from agents.pretrained.policies import ROOT, read  # torch is only imported when something is loaded
 
-    return read(ROOT / folder)
+    return read(ROOT / PRETRAINED[env_id])

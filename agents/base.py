@@ -1,4 +1,4 @@
-"""What an agent is: its hyperparameters, and how its model is built."""
+"""Base of agents: hyperparameters, and how a model is built."""
 
 import itertools
 import math
@@ -9,12 +9,11 @@ from typing import Any, Protocol
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-import agents.registry as tables
 from agents.policies.equivariant import LAST_STD
-from multispin_env.envs.settings import ENVIRONMENTS, Settings
-from multispin_env.registry import Registry
-from multispin_env.scenario import PAYLOADS, SCENARIOS, Scenario
-from multispin_env.server import LAW, SERVERS
+from multispin_env.envs.settings import Settings
+from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS
+from multispin_env.scenario import PAYLOADS, Scenario
+from multispin_env.server import LAW
 from multispin_env.terminal.arguments import DEFAULT_ENV
 
 Remaining = Callable[[float], float]
@@ -224,10 +223,6 @@ class AgentSettings(Protocol):
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> BaseAlgorithm:
         """Build the untrained model."""
         ...
-
-
-AGENTS: Registry[AgentSettings] = tables.AGENTS
-"""What can be trained."""
 
 
 class AnyEnvironment:

@@ -1,4 +1,4 @@
-"""What each user's action gained: a return less all that the state and the other users' actions explain of it.
+"""Baseline of each user's action: a return less all that the state and the other users' actions explain of it.
 
 All users share one return, so most of what one of them is told is noise. A regression takes out what can be known
 without its own action: a baseline that depends on the state and on the actions of the others (Wu et al. 2018, arXiv

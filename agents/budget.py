@@ -1,4 +1,4 @@
-"""How long to train: rounds or minutes."""
+"""Budget of a training: rounds or minutes."""
 
 import time
 from dataclasses import dataclass, field

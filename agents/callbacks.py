@@ -1,4 +1,4 @@
-"""What happens beside learning: validation, log, checkpoints, progress, stopping."""
+"""Callbacks beside learning: validation, log, checkpoints, progress, stopping."""
 
 import time
 from contextlib import AbstractContextManager

@@ -1,11 +1,11 @@
-"""What the page of ``multispin explore`` loads: agents of the package, and of one folder of runs."""
+"""Agents for the page of ``multispin explore``: those of the package, and of one folder of runs."""
 
 from functools import lru_cache
 from pathlib import Path
 
 import agents
 from agents.checkpoints import MODEL
-from agents.models import load_model
+from agents.models import load_run_model
 from agents.policies.network import policy_of
 from agents.runs import CONFIG, load_config
 from multispin_env.evaluation.policy import Policy
@@ -15,22 +15,22 @@ from multispin_env.scenario import Scenario
 KEPT = 16
 """Networks that stay in memory."""
 
-Made = tuple[str, Policy, tuple[str, str]]
+LoadedPolicy = tuple[str, Policy, tuple[str, str]]
 """The environment's id, the agent on a scenario, and Python: a line that imports, and what makes the agent then."""
 
 
 def pretrained() -> tuple[str, ...]:
     """Names of the package's agents: the ids of their environments."""
-    return agents.PRETRAINED.names()
+    return tuple(agents.PRETRAINED)
 
 
-def of_package(env_id: str, scenario: Scenario) -> Made:
+def of_package(env_id: str, scenario: Scenario) -> LoadedPolicy:
     """Return an agent of the package; ``ValueError`` for an unknown id, or a scenario that does not suit it."""
     agent = _package(env_id)
     return env_id, agent.on(scenario), ("import agents", f"agents.load({env_id!r}).on(scenario)")
 
 
-def of_run(folder: Path, scenario: Scenario) -> Made:
+def of_run(folder: Path, scenario: Scenario) -> LoadedPolicy:
     """Return the agent of a run.
 
     Raises
@@ -75,4 +75,4 @@ _package = lru_cache(KEPT)(agents.load)
 def _run(folder: Path, scenario: Scenario, changed: int) -> Policy:
     config, _ = load_config(folder)
     settings = config.settings
-    return policy_of(load_model(folder, config.env, settings), settings).on(scenario)
+    return policy_of(load_run_model(folder, config.env, settings), settings).on(scenario)

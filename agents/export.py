@@ -20,7 +20,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
-from agents.models import load_model
+from agents.models import load_run_model
 from agents.policies.deterministic import Deterministic
 from agents.runs import RunConfig, load_config
 from multispin_env.checks import missing_package
@@ -47,7 +47,7 @@ Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
 """Entries of the observation, in their order, to actions."""
 
 
-class Network(nn.Module):
+class TracedNetwork(nn.Module):
     """Entries of the observation, in their order, to actions (batch, K, columns) within [-1, 1]."""
 
     def __init__(self, policy: Deterministic, space: spaces.Dict, columns: int) -> None:
@@ -62,11 +62,11 @@ class Network(nn.Module):
         return action.unflatten(-1, (-1, self.columns)).clamp(-1.0, 1.0)
 
 
-def network_of(folder: Path, config: RunConfig) -> Network:
+def network_of(folder: Path, config: RunConfig) -> TracedNetwork:
     """The best policy of a run as a module of its own."""
     settings = config.settings
-    policy = load_model(folder, config.env, settings).policy.eval()
-    network = Network(cast(Deterministic, policy), settings.observations.space, settings.actions.columns)
+    policy = load_run_model(folder, config.env, settings).policy.eval()
+    network = TracedNetwork(cast(Deterministic, policy), settings.observations.space, settings.actions.columns)
     return network.requires_grad_(False)
 
 
@@ -85,7 +85,7 @@ def _boxes(settings: Settings, users: int) -> list[spaces.Box]:
     return [cast(spaces.Box, box) for box in other.observations.space.spaces.values()]
 
 
-def program_of(network: Network, settings: Settings) -> th.export.ExportedProgram:
+def program_of(network: TracedNetwork, settings: Settings) -> th.export.ExportedProgram:
     """Trace a network for any number of users and observations."""
     batch, users = th.export.Dim("batch", min=1), th.export.Dim("users", min=1)
     sizes = zip(_boxes(settings, 1), _boxes(settings, 2), strict=True)
@@ -95,7 +95,7 @@ def program_of(network: Network, settings: Settings) -> th.export.ExportedProgra
     return th.export.export(network, example, dynamic_shapes=(tuple(shapes),))
 
 
-def onnx_of(network: Network, settings: Settings) -> bytes:
+def onnx_of(network: TracedNetwork, settings: Settings) -> bytes:
     """Translate a network to ONNX; ``ModuleNotFoundError`` if a package is missing."""
     for package in ONNX_PACKAGES:
         if find_spec(package) is None:
@@ -113,7 +113,7 @@ def onnx_of(network: Network, settings: Settings) -> bytes:
     return content
 
 
-def torch_export_of(network: Network, settings: Settings) -> bytes:
+def torch_export_of(network: TracedNetwork, settings: Settings) -> bytes:
     """Trace a network, as ``torch.export.save`` writes it."""
     file = io.BytesIO()
     th.export.save(program_of(network, settings), file)
@@ -131,7 +131,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def largest_difference(network: Network, settings: Settings, exported: Exported) -> float:
+def largest_difference(network: TracedNetwork, settings: Settings, exported: Exported) -> float:
     """Between actions of the original and of its export, on random observations of several numbers of users."""
     largest = 0.0
     for users in CHECKED_USERS:
@@ -141,12 +141,12 @@ def largest_difference(network: Network, settings: Settings, exported: Exported)
     return largest
 
 
-def _read_onnx(folder: Path, network: Network) -> Exported:
+def _read_onnx(folder: Path, network: TracedNetwork) -> Exported:
     policy = load_policy(folder)
     return lambda entries: policy.act({key: one.numpy() for key, one in zip(network.entries, entries, strict=True)})
 
 
-def _read_torch_export(folder: Path, network: Network) -> Exported:
+def _read_torch_export(folder: Path, network: TracedNetwork) -> Exported:
     module = th.export.load(folder / PROGRAM).module()
     return lambda entries: module(*entries).numpy()
 
@@ -154,8 +154,8 @@ def _read_torch_export(folder: Path, network: Network) -> Exported:
 class Format(NamedTuple):
     """How a network is written to a file, and run from it."""
 
-    write: Callable[[Network, Settings], bytes]
-    read: Callable[[Path, Network], Exported]
+    write: Callable[[TracedNetwork, Settings], bytes]
+    read: Callable[[Path, TracedNetwork], Exported]
 
 
 FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(torch_export_of, _read_torch_export)}

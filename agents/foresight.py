@@ -1,4 +1,4 @@
-"""What a user's rate is worth for throughput to come, learnt while playing: foresight where a round is remembered."""
+"""Foresight where a round is remembered: what a user's rate is worth for throughput to come, learnt while playing."""
 
 from typing import Any
 

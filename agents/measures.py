@@ -1,4 +1,4 @@
-"""How agents are measured: while they train, and against the references at the end."""
+"""Measures of agents: while they train, and against the references at the end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.policies.network import policy_of
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.cases.base import Cases, heading, listed
+from multispin_env.evaluation.cases.base import Cases, heading, listed_contenders
 from multispin_env.evaluation.cases.choice import cases_of, held_out, watched
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.comparison import METRICS, Row, comparison_cells
@@ -86,16 +86,16 @@ class Measure:
         best = cases.values(cases.reference)
 
         def validate(model: BaseAlgorithm) -> dict[str, float]:
-            ledger = cases.play(policy_of(model, self.settings))
-            reached = metric.values(ledger)
+            stats = cases.play(policy_of(model, self.settings))
+            reached = metric.values(stats)
             share = {headline.key: float(reached.mean() / best.mean())} if metric.has_share else {}
             return {
                 **share,
-                "goodput": float(ledger.goodput.mean()),
-                "return": float(ledger.returns.mean()),
+                "goodput": float(stats.goodput.mean()),
+                "return": float(stats.returns.mean()),
                 "regret": float((best - reached).mean()),
-                "round_latency": float(ledger.round_latency.mean()),
-                "draft_length": float(ledger.draft_length.mean()),
+                "round_latency": float(stats.round_latency.mean()),
+                "draft_length": float(stats.draft_length.mean()),
             }
 
         return validate
@@ -103,7 +103,7 @@ class Measure:
     def report(self, model: BaseAlgorithm, label: str, size: int | None = None) -> Report:
         """Compare with every reference on the same cases, which training never saw."""
         cases, settings = self._compared(size), self.settings.held_out
-        rows = cases.table({**listed(cases), label: policy_of(model, settings)})
+        rows = cases.table({**listed_contenders(cases), label: policy_of(model, settings)})
         what = cases.title if isinstance(cases, States) else f"{cases.title}; reference: {cases.reference}"
         return Report(
             title=heading(self.env, settings.chosen_arguments, settings.scenario, what),

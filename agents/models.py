@@ -4,8 +4,9 @@ from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.base import AGENTS, tuning_for
+from agents.base import AgentSettings, tuning_for
 from agents.checkpoints import MODEL, load_checkpoint
+from agents.registry import AGENTS
 from agents.runs import load_config
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
@@ -14,7 +15,7 @@ LAWS = ("drafts alone", "tokens too")
 """What a verification costs time for; where it is tokens too, observations hold more numbers."""
 
 
-def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
+def load_run_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
     """Load a run's model, for its own environment or for another with the same actions and observation entries.
 
     It is the one that was best on the validation cases. The networks know nothing of the number of users, so any K
@@ -27,7 +28,7 @@ def load_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
     """
     config, _ = load_config(folder, settings.arguments)
     _check_same_entries(config.settings, settings, env_id)
-    agent = AGENTS.load(config.agent)
+    agent: AgentSettings = AGENTS.load(config.agent)
     env = make_vec_env(env_id, settings, agent.num_envs, max_episode_steps=1, seed=0)
     model = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(config.settings))
     load_checkpoint(folder, MODEL).restore(model)

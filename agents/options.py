@@ -1,4 +1,4 @@
-"""What the options of training and evaluation mean."""
+"""Options of training and evaluation, and what they mean."""
 
 import argparse
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from typing import Any
 from agents.base import usual_choice
 from agents.runs import RunConfig
 from multispin_env.checks import check_name
-from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
+from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.seeds import TUNING_SEED
-from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS
+from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, ENVIRONMENTS
 from multispin_env.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, chosen_arguments
 
 RUNS = Path("runs")
@@ -58,7 +58,7 @@ def settings_from(options: argparse.Namespace, env_id: str, action: str, base: R
     ValueError, TypeError
         As the environment itself, and for an argument that is given twice or has an option of its own.
     """
-    variant = ENVIRONMENTS.load(env_id)
+    variant: type[Variant] = ENVIRONMENTS.load(env_id)
     kept = TRAINING_DEFAULTS if base is None else base.arguments
     given = chosen_arguments(options, OWN_OPTIONS)
     check_settings(options, given, env_id)

@@ -7,7 +7,7 @@ import re
 from dataclasses import is_dataclass
 from typing import Any
 
-from agents.base import AGENTS
+from agents.registry import AGENTS
 from multispin_env.checks import check_name
 from multispin_env.outside import FORM, imported, is_outside, refusal
 

@@ -33,13 +33,13 @@ def show(report: Report, console: Console) -> None:
     console.print()
 
 
-def write(report: Report, folder: Path) -> None:
+def write_report(report: Report, folder: Path) -> None:
     """Write ``table.json`` and ``table.csv``."""
     write_atomically(folder / "table.json", to_json(report.rows, report.about).encode())
     write_atomically(folder / "table.csv", to_csv(report.rows).encode())
 
 
-def draw(report: Report, label: str, folder: Path) -> None:
+def draw_report(report: Report, label: str, folder: Path) -> None:
     """Draw ``comparison.png`` and ``learning_curve.png`` from the table and the curve's file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -12,16 +12,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from agents.base import AGENTS
 from agents.budget import Limits
 from agents.outside import check_admitted
+from agents.registry import AGENTS
 from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments
-from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
+from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.exported import checksum
 from multispin_env.files import locked, read_json
 from multispin_env.files import make_folder as make_folder
 from multispin_env.files import write_atomically as write_atomically
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 SCHEMA = 3
@@ -184,7 +185,7 @@ def load_config(folder: Path, given: Mapping[str, Any] | None = None) -> tuple[R
         content = read_json(path)
         check_unchanged(content)
         own = {entry.name: content[entry.name] for entry in fields(RunConfig)}
-        variant = ENVIRONMENTS.load(content["env"])
+        variant: type[Variant] = ENVIRONMENTS.load(content["env"])
         own["arguments"] = loaded_arguments(variant, content["arguments"], folder, given or {})
         config = RunConfig(**{**own, "scenario": Scenario.from_dict(content["scenario"])})
         return config, Limits(**content["limits"])

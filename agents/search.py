@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from agents.base import AGENTS, AgentSettings
+from agents.base import AgentSettings
 from agents.budget import Limits
 from agents.checkpoints import MODEL, load_checkpoint
+from agents.registry import AGENTS
 from agents.runs import RunConfig
 from agents.training import train
 from multispin_env.checks import check_name

@@ -1,4 +1,4 @@
-"""One training run from its configuration to its checkpoint."""
+"""Training run from its configuration to its checkpoint."""
 
 from pathlib import Path
 
@@ -6,12 +6,13 @@ import torch as th
 from rich.console import Console
 from stable_baselines3.common.logger import configure
 
-from agents.base import AGENTS, AgentSettings, tuning_for
+from agents.base import AgentSettings, tuning_for
 from agents.budget import Limits
 from agents.callbacks import TrainingMonitor
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import Measure
 from agents.memory import keep_memory
+from agents.registry import AGENTS
 from agents.runs import RunConfig, held, save_config
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.checks import cut, shown
@@ -72,7 +73,7 @@ def train(
     keep_memory()
     with held(folder):
         checkpoint = load_checkpoint(folder) if resume else None
-        agent = AGENTS.load(config.agent) if settings is None else settings
+        agent: AgentSettings = AGENTS.load(config.agent) if settings is None else settings
         done = checkpoint.num_timesteps if checkpoint else 0
         budget = limits.budget(agent.timesteps, checkpoint.seconds if checkpoint else 0.0)
         seed = first_seed(config.seed, done, agent.num_envs)

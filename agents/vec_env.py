@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.settings import ENVIRONMENTS, Settings
+from multispin_env.envs.settings import Settings
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.seeds import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, STATE_ROOM, TUNING_SEED
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 RESERVED = (range(HELD_OUT_SEED, HELD_OUT_SEED + STATE_ROOM), range(TUNING_SEED, EPISODE_SEED + SEED_ROOM))

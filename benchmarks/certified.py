@@ -19,7 +19,8 @@ from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.verification import verification_time
-from multispin_env.scenario import SCENARIOS, Scenario
+from multispin_env.registry import SCENARIOS
+from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import certified_lengths, upper_bound
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.rule import fast_lengths

@@ -1,4 +1,4 @@
-"""What the programs that gather evidence about the optimum share: options, rows as they are printed, and the file."""
+"""Parts that programs with evidence about the optimum share: options, rows as they are printed, and the file."""
 
 import argparse
 import json

@@ -11,7 +11,8 @@ import numpy as np
 
 from multispin_env.evaluation.table import aligned
 from multispin_env.models.fitting import fit_law
-from multispin_env.server import SERVERS, line_time
+from multispin_env.registry import SERVERS
+from multispin_env.server import line_time
 from multispin_env.units import MS
 
 

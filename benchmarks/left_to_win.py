@@ -1,4 +1,4 @@
-"""What agents can reach: ``python -m benchmarks.left_to_win``.
+"""Gap that agents can still close: ``python -m benchmarks.left_to_win``.
 
 Where everything is known: the best real lengths, each rounded by itself, as agents round them, against the optimum,
 which chooses whole lengths together.
@@ -34,8 +34,8 @@ from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome, goodput
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.registry import SCENARIOS
 from multispin_env.reproduce.figure import PRESETS
-from multispin_env.scenario import SCENARIOS
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import relaxed_optimum

@@ -51,8 +51,8 @@ def decision_times(scenario: ms.Scenario, name: str, calls: int) -> list[float]:
 def engine_times(users: int, rounds: int) -> tuple[float, float]:
     """Seconds of a round of tiny models in all, and of it what neither they nor the laws of tokens take; medians."""
     from multispin_env.models.air import draw_air
-    from multispin_env.models.contender import Contender
-    from multispin_env.models.devices import Devices, PromptOrder
+    from multispin_env.models.contender import LiveContender
+    from multispin_env.models.devices import EmulatedDevices, PromptOrder
     from multispin_env.models.network import Pair
     from multispin_env.models.rounds import Player
     from tests.models import tiny
@@ -61,7 +61,7 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
 
     scenario = ms.Scenario.preset("llama2", num_users=users)
     prompts = np.random.default_rng(0).integers(2, tiny.WORDS, (16, 8)).tolist()
-    devices = Devices(
+    devices = EmulatedDevices(
         Pair(made(0), made(1)),
         prompts,
         np.zeros(16, dtype=np.int64),
@@ -71,7 +71,7 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
         scenario.max_draft_length,
     )
     air = draw_air(scenario, rounds, np.random.default_rng(0))
-    contender = Contender("optimal+filter", scenario, air, devices, Player(devices, 1.0, 0))
+    contender = LiveContender("optimal+filter", scenario, air, devices, Player(devices, 1.0, 0))
     whole, own = [], []
     for _ in range(rounds):
         start = perf_counter()

@@ -1,4 +1,4 @@
-"""What partial knowledge costs: ``python benchmarks/partial_knowledge.py``.
+"""Cost of partial knowledge: ``python benchmarks/partial_knowledge.py``.
 
 In every environment that hides something or asks for fairness, for K = 8 and 20 and every preset, the plug-ins of that
 environment play the same episodes as the fixed and the homogeneous controller, which know the truth, and the optimum
@@ -22,8 +22,8 @@ from time import monotonic
 from typing import Any
 
 from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers, comparison_cells, user_cells
-from multispin_env.evaluation.ledger import Ledger
+from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, comparison_cells, user_cells
+from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.evaluation.statistics import Interval, mean_interval
 from multispin_env.evaluation.table import aligned, markdown
@@ -73,7 +73,7 @@ CASES = (
 
 
 @dataclass(frozen=True)
-class ContinuousDecision:
+class Lead:
     """Whether one contender is ahead of another."""
 
     ahead: str
@@ -98,7 +98,7 @@ class System:
     num_users: int
     metric: str
     rows: list[Row]
-    orders: list[ContinuousDecision]
+    orders: list[Lead]
 
     @property
     def title(self) -> str:
@@ -111,14 +111,14 @@ def run(case: Case, preset: str, num_users: int, episodes: int) -> System:
     cases = Episodes(case.env, episodes, preset, {"num_users": num_users, **case.arguments})
     names = dict.fromkeys((*ALWAYS, *case.contenders, *cases.contenders))
     names.pop("optimal", None)  # the clairvoyant one by another name
-    ledgers = {name: cases.play(name) for name in names}
-    rows = compare_ledgers(ledgers, cases.reference, cases.metric)
-    return System(case, preset, num_users, cases.metric, rows, _orders(case, ledgers))
+    all_stats = {name: cases.play(name) for name in names}
+    rows = compare_episodes(all_stats, cases.reference, cases.metric)
+    return System(case, preset, num_users, cases.metric, rows, _orders(case, all_stats))
 
 
-def _orders(case: Case, ledgers: dict[str, Ledger]) -> list[ContinuousDecision]:
+def _orders(case: Case, all_stats: dict[str, EpisodeStats]) -> list[Lead]:
     return [
-        ContinuousDecision(ahead, behind, name, mean_interval(values(ledgers[ahead]) - values(ledgers[behind])))
+        Lead(ahead, behind, name, mean_interval(values(all_stats[ahead]) - values(all_stats[behind])))
         for name, values in ((name, METRICS[name].values) for name in case.order_metrics)
         for ahead, behind in case.orders
     ]

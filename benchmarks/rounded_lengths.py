@@ -1,4 +1,4 @@
-"""What rounding costs on a server whose time depends on tokens: ``python -m benchmarks.rounded_lengths``.
+"""Cost of rounding on a server whose time depends on tokens: ``python -m benchmarks.rounded_lengths``.
 
 Against the optimum of whole lengths, on held-out states with draft lengths from 0: the best real lengths, each rounded
 by itself; the longest drafts that fit one time, the same in all states, for which a device needs to know nothing of the
@@ -20,9 +20,9 @@ from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.registry import SERVERS
 from multispin_env.reproduce.figure import PRESETS
 from multispin_env.scenario import PAYLOADS, Scenario
-from multispin_env.server import SERVERS
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import relaxed_optimum
 

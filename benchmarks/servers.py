@@ -21,8 +21,8 @@ from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.physics.verification import pass_tokens
-from multispin_env.scenario import PAYLOADS, SCENARIOS, Scenario
-from multispin_env.server import SERVERS
+from multispin_env.registry import SCENARIOS, SERVERS
+from multispin_env.scenario import PAYLOADS, Scenario
 from multispin_env.solver.certify import upper_bound
 from multispin_env.solver.pace import least_pace
 from multispin_env.solver.problem import make_problem

@@ -1,4 +1,4 @@
-"""How many users a server has at a service level: rules without the barrier over the barrier.
+"""Users of a server at a service level: rules without the barrier over the barrier.
 
     python -m benchmarks.service_levels [--preset llama2] [--arrivals poisson] [--rules barrier load-aware]
 

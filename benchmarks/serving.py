@@ -3,7 +3,7 @@
 1. ``speed``: env-steps (the system and a rule) a second of CPU time with 8 devices and 256 copies, and seconds of CPU
    time for a simulated hour of 20 devices, as 24 copies of 150 s, on one core.
 2. ``table``: tokens/s in time, with the standard error of the mean, and the share missed, of rules with and without
-   deadlines at three loads of two systems; below each, what the prototype had with which they were found.
+   deadlines at three loads of two systems; below each, what an earlier simulator gave, by single events.
 3. ``rules``: tokens/s in time of rules at loads with Poisson and with bursty requests, as differences from
    ``greedy+deadlines`` on the same copies, with 95 % intervals; ``*`` marks the best of a line, and those that it
    is not clearly better than.
@@ -29,6 +29,7 @@ from multispin_env.evaluation.table import aligned
 from multispin_env.physics.arrivals.base import Arrivals
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.service_log import ServiceRun
+from multispin_env.registry import CONTROLLERS
 
 COPIES = 24
 
@@ -42,7 +43,7 @@ class System:
     megahertz: float
     full: float  # tokens/s of `groups` with endless requests, of which loads are shares
     per_token: float  # s
-    prototype: dict[float, tuple[str, ...]]  # by load: in time tokens/s (missed), in the order of `RULES`
+    earlier: dict[float, tuple[str, ...]]  # by load: in time tokens/s (missed), in the order of `RULES`
 
     @property
     def scenario(self) -> ms.Scenario:
@@ -64,7 +65,7 @@ class System:
 BARRIER = "wait-for-all"
 
 RULES = (BARRIER, "greedy", "groups", f"{BARRIER}+deadlines", "greedy+deadlines", "groups+deadlines")
-"""Of the table; the first is the barrier of the prototype, with a work-conserving uplink."""
+"""Of the table; the first is the barrier, with a work-conserving uplink."""
 
 
 class WaitForAll(Greedy):
@@ -76,7 +77,7 @@ class WaitForAll(Greedy):
         return order.changed(join=np.full(order.join.shape, ms.Join.WAIT))
 
 
-ms.CONTROLLERS.register(BARRIER, WaitForAll)
+CONTROLLERS.register(BARRIER, WaitForAll)
 
 SYSTEMS = (
     System(
@@ -122,9 +123,9 @@ def table(systems: Sequence[System], copies: int) -> None:
     """Rules with and without deadlines."""
     lines = []
     for system in systems:
-        for load, before in system.prototype.items():
+        for load, before in system.earlier.items():
             cells = [_cell(played(system, load, "Poisson", rule, copies)) for rule in RULES]
-            lines += [(f"{system.title}, load {load:g}", *cells), ("  prototype", *before)]
+            lines += [(f"{system.title}, load {load:g}", *cells), ("  earlier", *before)]
     print(aligned(("tokens/s in time (missed)", *RULES), lines))
 
 
@@ -138,7 +139,7 @@ def rules(systems: Sequence[System], copies: int, names: Sequence[str]) -> None:
     lines = []
     for system in systems:
         for arrivals in ARRIVALS:
-            for load in system.prototype:
+            for load in system.earlier:
                 rates = {
                     rule: played(system, load, arrivals, rule, copies).tokens_in_time for rule in (REFERENCE, *names)
                 }

@@ -1,4 +1,4 @@
-"""What the native vector gains in training: ``python -m benchmarks.training_speed --out results/training_speed``.
+"""Gain of the native vector in training: ``python -m benchmarks.training_speed --out results/training_speed``.
 
 PPO with the settings of ``train.py``, on the native vector and on Stable-Baselines3's `DummyVecEnv` of the same
 environments, same seed, one thread. Frames (rounds of one copy) per second of CPU time for the environments alone

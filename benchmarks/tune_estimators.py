@@ -1,4 +1,4 @@
-"""How the defaults of the estimators were found: ``python benchmarks/tune_estimators.py``.
+"""Search for the defaults of the estimators: ``python benchmarks/tune_estimators.py``.
 
 For every preset and number of users, plug-ins with each combination of options of a coarse grid play the same episodes,
 on seeds that no reported number uses. The table has the share of the clairvoyant optimum's goodput that each one
@@ -17,11 +17,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.evaluation.contenders import make_contender
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.seeds import TUNING_SEED
 from multispin_env.evaluation.table import aligned
+from multispin_env.registry import ESTIMATORS
 from multispin_env.reproduce.figure import PRESETS
 
 USERS: tuple[int, ...] = (8, 20)

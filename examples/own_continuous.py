@@ -23,7 +23,7 @@ class InTime(ms.ContinuousController):
 
 def main() -> dict[str, float]:
     """Print and return long-run tokens/s beside those of two others, on the same devices."""
-    ms.CONTROLLERS.register("in-time", InTime)
+    ms.registry.CONTROLLERS.register("in-time", InTime)
     try:
         scenario = ms.Scenario.preset("llama2", num_users=8)
         state = ms.sample_state(scenario, np.random.default_rng(0), 4)
@@ -34,7 +34,7 @@ def main() -> dict[str, float]:
             print(f"{name:10} {rate:6.1f} tokens/s")
         return rates
     finally:
-        ms.CONTROLLERS.unregister("in-time")
+        ms.registry.CONTROLLERS.unregister("in-time")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ FACTORY = ms.Scenario(
 
 def main() -> float:
     """Register it and play the optimum for a round; returns its goodput in tokens/s."""
-    ms.SCENARIOS.register("factory", FACTORY)
+    ms.registry.SCENARIOS.register("factory", FACTORY)
     try:
         env = gym.make("MultiSpin/Heterogeneous-v0", scenario="factory", reward="sampled", optimum=True)
         env.reset(seed=0)
@@ -29,7 +29,7 @@ def main() -> float:
         print(f"factory: the optimum of the first round is {info['optimal_goodput']:.1f} tokens/s")
         return float(info["optimal_goodput"])
     finally:
-        ms.SCENARIOS.unregister("factory")
+        ms.registry.SCENARIOS.unregister("factory")
 
 
 if __name__ == "__main__":

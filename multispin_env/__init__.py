@@ -4,18 +4,16 @@ Environments, the paper's closed-form controllers and the optimum. Importing it 
 Gymnasium and loads neither torch nor matplotlib.
 """
 
+from multispin_env import registry
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import CONTROLLERS, ContinuousController, Controller, RoundsController
+from multispin_env.controllers.base import ContinuousController, Controller, RoundsController
 from multispin_env.controllers.capacity import Capacity, capacity
 from multispin_env.controllers.continuous.bound import RatePrices, rate_bound, rate_prices
-from multispin_env.controllers.continuous.modifier import MODIFIERS, Modifier
+from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate
 from multispin_env.controllers.continuous.serve import serve
-from multispin_env.controllers.estimators.base import ESTIMATORS
 from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
-from multispin_env.controllers.rounds.schedule import draft_schedule
 from multispin_env.controllers.rounds.systems import (
     autoregressive_goodput,
     centralized_goodput,
@@ -26,13 +24,10 @@ from multispin_env.envs.continuous.variant import ContinuousVariant
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
 from multispin_env.envs.rounds.variant import RoundsVariant
-from multispin_env.envs.settings import ENVIRONMENTS, Comparison
+from multispin_env.envs.settings import Comparison
 from multispin_env.evaluation.public import ComparisonTable, compare, evaluate
-from multispin_env.physics.acceptance.base import ACCEPTANCES
 from multispin_env.physics.acceptance.records import Records, load_records
-from multispin_env.physics.arrivals.base import ARRIVALS
 from multispin_env.physics.arrivals.factory import make_arrivals
-from multispin_env.physics.channels import CHANNELS, clarke_correlation, doppler_frequency
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.continuous.types import (
     ContinuousDecision,
@@ -45,34 +40,19 @@ from multispin_env.physics.continuous.types import (
     Served,
 )
 from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.fairness import jain_index
-from multispin_env.physics.lengths.base import LENGTHS
 from multispin_env.physics.lengths.factory import make_lengths
 from multispin_env.physics.rounds import expected_outcome, sampled_outcome
-from multispin_env.physics.tokens import expected_tokens, sample_tokens
-from multispin_env.physics.traces import Trace, load_trace
+from multispin_env.physics.traces import RequestTrace, load_trace
 from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.registry import FIGURES  # what gives it its type needs scipy.stats, which is slow to import
-from multispin_env.scenario import SCENARIOS, Scenario, Task
-from multispin_env.server import SERVERS, Server
+from multispin_env.scenario import Scenario, Task
+from multispin_env.server import Server
 from multispin_env.solver.certify import CertifiedDecision, upper_bound
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACCEPTANCES",
-    "ARRIVALS",
-    "CHANNELS",
-    "CONTROLLERS",
-    "ENVIRONMENTS",
-    "ESTIMATORS",
-    "FIGURES",
-    "LENGTHS",
-    "MODIFIERS",
-    "SCENARIOS",
-    "SERVERS",
     "Assumptions",
     "Capacity",
     "CertifiedDecision",
@@ -97,6 +77,7 @@ __all__ = [
     "PlugIn",
     "RatePrices",
     "Records",
+    "RequestTrace",
     "RoundsController",
     "RoundsVariant",
     "Scenario",
@@ -107,22 +88,15 @@ __all__ = [
     "ServiceRun",
     "SystemState",
     "Task",
-    "Trace",
     "Workload",
     "autoregressive_goodput",
     "capacity",
     "centralized_goodput",
-    "clarke_correlation",
     "colocated_goodput",
     "compare",
     "controller_names",
-    "doppler_frequency",
-    "draft_schedule",
     "evaluate",
     "expected_outcome",
-    "expected_tokens",
-    "homogeneous_draft_length",
-    "jain_index",
     "load_records",
     "load_trace",
     "long_run",
@@ -134,8 +108,8 @@ __all__ = [
     "rate_bound",
     "rate_prices",
     "register_environment",
+    "registry",
     "sample_state",
-    "sample_tokens",
     "sampled_outcome",
     "sensitivities",
     "serve",
@@ -143,5 +117,5 @@ __all__ = [
     "upper_bound",
 ]
 
-for _id in ENVIRONMENTS.names():
+for _id in registry.ENVIRONMENTS.names():
     tell_gymnasium(_id)

@@ -12,9 +12,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.checks import check_name, missing_package
-from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.envs.single import MultiSpinEnv
-from multispin_env.wrappers.arrays import Joined, Rows
+from multispin_env.registry import ENVIRONMENTS
+from multispin_env.wrappers.arrays import DeviceRows, Joined
 from multispin_env.wrappers.measuring import Measurable
 
 try:
@@ -22,10 +22,10 @@ try:
 except ModuleNotFoundError as error:
     raise missing_package("pettingzoo", "marl") from error
 
-Row = NDArray[Any]
+DeviceArray = NDArray[Any]
 
 
-class DevicesEnv(Measurable, ParallelEnv[str, Row, Row]):  # type: ignore[misc]  # it says nothing of its types
+class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # type: ignore[misc]  # it says nothing of its types
     """Agents ``user_0``, ``user_1``, ... of one environment; see `parallel_env`."""
 
     def __init__(self, env_id: str, **arguments: Any) -> None:
@@ -39,7 +39,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, Row, Row]):  # type: ignore[misc] 
         self.agents: list[str] = []
         self.render_mode = base.render_mode
         self.metadata = {**base.metadata, "name": env_id, "is_parallelizable": True}
-        self._encode, self._join = Rows(base.observation_space, users), Joined(base.observation_space)
+        self._encode, self._join = DeviceRows(base.observation_space, users), Joined(base.observation_space)
         row = spaces.Box(-1.0, 1.0, base.action_space.shape[1:], np.float32)  # type: ignore[index]
         self.observation_spaces = {agent: deepcopy(self._encode.space) for agent in self.possible_agents}
         self.action_spaces = {agent: deepcopy(row) for agent in self.possible_agents}
@@ -47,17 +47,17 @@ class DevicesEnv(Measurable, ParallelEnv[str, Row, Row]):  # type: ignore[misc] 
         """Space of `state`."""
         self.places = self._encode.places
         """Where each entry is in an observation."""
-        self._seen: dict[str, Row] | None = None
+        self._seen: dict[str, DeviceArray] | None = None
 
-    def observation_space(self, agent: str) -> spaces.Space[Row]:
+    def observation_space(self, agent: str) -> spaces.Space[DeviceArray]:
         """Space of what a device sees: its own numbers of each entry and what is shared; alike for all."""
         return self.observation_spaces[agent]
 
-    def action_space(self, agent: str) -> spaces.Space[Row]:
+    def action_space(self, agent: str) -> spaces.Space[DeviceArray]:
         """Space of a device's row of an action, (columns,); alike for all."""
         return self.action_spaces[agent]
 
-    def state(self) -> Row:
+    def state(self) -> DeviceArray:
         """What all devices see together, (numbers,), for central critics.
 
         Raises
@@ -71,15 +71,15 @@ class DevicesEnv(Measurable, ParallelEnv[str, Row, Row]):  # type: ignore[misc] 
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Row], dict[str, dict[str, Any]]]:
+    ) -> tuple[dict[str, DeviceArray], dict[str, dict[str, Any]]]:
         """Draw new devices and their first channels."""
         self._seen, info = self._env.reset(seed=seed, options=options)
         self.agents = list(self.possible_agents)
         return self._observations(), self._infos(info)
 
     def step(
-        self, actions: dict[str, Row]
-    ) -> tuple[dict[str, Row], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+        self, actions: dict[str, DeviceArray]
+    ) -> tuple[dict[str, DeviceArray], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
         """Play one step; all devices earn the same reward, and end together.
 
         Raises
@@ -109,7 +109,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, Row, Row]):  # type: ignore[misc] 
         """Close the environment."""
         self._env.close()
 
-    def _observations(self) -> dict[str, Row]:
+    def _observations(self) -> dict[str, DeviceArray]:
         assert self._seen is not None  # since the reset
         return dict(zip(self.possible_agents, self._encode(self._seen), strict=True))
 

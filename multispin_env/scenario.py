@@ -7,11 +7,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
-import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_integer, check_keywords, check_label, check_name, check_real, shown
 from multispin_env.field_files import SCENARIO, is_file_name, read_fields, write_fields
-from multispin_env.server import LAW, SERVERS, checked_pieces, line_time, with_file_beside, with_law
+from multispin_env.registry import ACCEPTANCES, CHANNELS, SCENARIOS, SERVERS
+from multispin_env.server import LAW, checked_pieces, line_time, with_file_beside, with_law
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
 LONGEST_DRAFT = 10_000
@@ -145,8 +145,8 @@ class Scenario:
         check_real("draft_time_spread", self.draft_time_spread, 0.0, 1.0, open_high=True)
         check_real("mean_gain_high", self.mean_gain_high, self.mean_gain_low)
         check_real("transmit_snr_db", self.transmit_snr_db, -300.0, 300.0)
-        check_name("channel", self.channel, tables.CHANNELS.names())
-        check_name("acceptance", self.acceptance, tables.ACCEPTANCES.names())
+        check_name("channel", self.channel, CHANNELS.names())
+        check_name("acceptance", self.acceptance, ACCEPTANCES.names())
         listed = isinstance(self.tasks, list | tuple) and len(self.tasks) > 0
         if not listed or not all(isinstance(task, Task) for task in self.tasks):
             raise ValueError(f"tasks: expected a tuple of at least one Task, got {shown(self.tasks)}")
@@ -344,7 +344,3 @@ def _tasks(tables: Any) -> tuple[Task, ...]:
     for table in tables:
         check_keywords("Task", table, (field.name for field in fields(Task)))
     return tuple(Task(**table) for table in tables)
-
-
-SCENARIOS: tables.Registry[Scenario] = tables.SCENARIOS
-"""The presets."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_keywords, check_label, check_real, shown
 from multispin_env.field_files import SERVER, is_file_name, read_fields, write_fields
 from multispin_env.files import beside
+from multispin_env.registry import SERVERS
 
 LAW = ("verification_fixed_time", "verification_time_per_draft", "verification_pieces", "padded_verification")
 """Fields of the law of verification."""
@@ -92,7 +92,7 @@ class Server:
         >>> import tempfile, multispin_env as ms
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = f"{folder}/mine.toml"
-        ...     ms.SERVERS.load("a100-32b").save(file)
+        ...     ms.registry.SERVERS.load("a100-32b").save(file)
         ...     ms.Server.load(file).name
         'a100-32b'
         """
@@ -141,10 +141,6 @@ def line_slope(lines: Iterable[Any], x: FloatArray | IntArray) -> FloatArray:
         steepest = np.where(other >= time, slope, steepest)
         time = np.maximum(time, other)
     return steepest
-
-
-SERVERS: tables.Registry[Server] = tables.SERVERS
-"""The laws of verification that were measured."""
 
 
 def find_server(name: Any) -> Server:

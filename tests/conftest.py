@@ -10,6 +10,7 @@ from hypothesis import settings
 import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.envs.continuous import reference
+from multispin_env.registry import SCENARIOS
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # windows of tests are not seen
 
@@ -53,7 +54,7 @@ def rng():
     return np.random.default_rng(7)
 
 
-@pytest.fixture(params=ms.SCENARIOS.names())
+@pytest.fixture(params=SCENARIOS.names())
 def preset(request):
     return request.param
 

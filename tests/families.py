@@ -1,9 +1,9 @@
 """Environments by what applies to them."""
 
-import multispin_env as ms
 from multispin_env.envs.rounds.variant import RoundsVariant
+from multispin_env.registry import ENVIRONMENTS
 
-VARIANTS = {env_id: ms.ENVIRONMENTS.load(env_id) for env_id in ms.ENVIRONMENTS.names()}
+VARIANTS = {env_id: ENVIRONMENTS.load(env_id) for env_id in ENVIRONMENTS.names()}
 
 ROUNDS = tuple(env_id for env_id, variant in VARIANTS.items() if issubclass(variant, RoundsVariant))
 """Those in which everybody waits for everybody."""

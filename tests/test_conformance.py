@@ -30,7 +30,22 @@ from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance.by_task import ByTask
 from multispin_env.physics.arrivals.gaps import GapArrivals
 from multispin_env.physics.channels import Independent
-from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, MODIFIERS, SYSTEMS
+from multispin_env.registry import (
+    ACCEPTANCES,
+    ARRIVALS,
+    CHANNELS,
+    CONTINUOUS_ENCODINGS,
+    CONTROLLERS,
+    ENCODINGS,
+    ENVIRONMENTS,
+    ESTIMATORS,
+    FIGURES,
+    LENGTHS,
+    MODIFIERS,
+    SCENARIOS,
+    SERVERS,
+    SYSTEMS,
+)
 from multispin_env.reproduce.figure import FigureSpec
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
@@ -185,21 +200,20 @@ def draw_points(rows, figure):
 
 
 OUTSIDE = {
-    "scenario": (ms.SCENARIOS, replace(ms.Scenario.preset("llama2"), name="mine")),
-    "server": (ms.SERVERS, ms.Server(name="mine", model="m", source="s", pieces=((0.02, 1e-4), (0.0, 1e-3)))),
-    "channel": (ms.CHANNELS, Steady()),
-    "acceptance": (ms.ACCEPTANCES, Halved()),
-    "arrivals": (ms.ARRIVALS, Clockwork),
-    "lengths": (ms.LENGTHS, Single),
-    "estimator": (ms.ESTIMATORS, Constant),
-    "controller": (ms.CONTROLLERS, Shortest),
-    "controller without the barrier": (ms.CONTROLLERS, Everybody),
+    "scenario": (SCENARIOS, replace(ms.Scenario.preset("llama2"), name="mine")),
+    "server": (SERVERS, ms.Server(name="mine", model="m", source="s", pieces=((0.02, 1e-4), (0.0, 1e-3)))),
+    "channel": (CHANNELS, Steady()),
+    "acceptance": (ACCEPTANCES, Halved()),
+    "arrivals": (ARRIVALS, Clockwork),
+    "lengths": (LENGTHS, Single),
+    "estimator": (ESTIMATORS, Constant),
+    "controller": (CONTROLLERS, Shortest),
+    "controller without the barrier": (CONTROLLERS, Everybody),
     "encoding": (ENCODINGS, Mirrored),
     "decision encoding": (CONTINUOUS_ENCODINGS, Turned),
     "modifier": (MODIFIERS, Stubborn),
-    "system": (SYSTEMS, half_p2p),
     "agent": (AGENTS, Learner()),
-    "figure": (ms.FIGURES, FigureSpec("Mine", "A line.", points, draw_points)),
+    "figure": (FIGURES, FigureSpec("Mine", "A line.", points, draw_points)),
 }
 
 
@@ -234,17 +248,17 @@ def play(env_id=FULL, **arguments):
     return info
 
 
-@pytest.mark.parametrize("name", with_mine(ms.SCENARIOS))
+@pytest.mark.parametrize("name", with_mine(SCENARIOS))
 def test_scenarios(name):
     assert play(scenario=name)["goodput"] > 0.0
 
 
-@pytest.mark.parametrize("name", with_mine(ms.SERVERS))
+@pytest.mark.parametrize("name", with_mine(SERVERS))
 def test_servers(name):
     assert play(server=name, min_draft_length=0, payload="ids")["goodput"] > 0.0
 
 
-@pytest.mark.parametrize("name", with_mine(ms.CHANNELS))
+@pytest.mark.parametrize("name", with_mine(CHANNELS))
 def test_channels(name):
     assert play(channel=name)["goodput"] > 0.0
     assert play(WITHOUT, channel=name)["token_goodput"] > 0.0
@@ -252,13 +266,13 @@ def test_channels(name):
     assert ms.sample_state(scenario, np.random.default_rng(0), 5).spectral_efficiency.min() > 0.0
 
 
-@pytest.mark.parametrize("name", with_mine(ms.ACCEPTANCES))
+@pytest.mark.parametrize("name", with_mine(ACCEPTANCES))
 def test_acceptance_processes(name):
     assert (play(acceptance=name, reward="sampled")["accepted_tokens"] >= 1.0).all()
 
 
-@pytest.mark.parametrize("lengths", with_mine(ms.LENGTHS))
-@pytest.mark.parametrize("arrivals", with_mine(ms.ARRIVALS))
+@pytest.mark.parametrize("lengths", with_mine(LENGTHS))
+@pytest.mark.parametrize("arrivals", with_mine(ARRIVALS))
 def test_workloads(arrivals, lengths):
     workload = ms.Workload(arrivals=ms.make_arrivals(arrivals), rate=3.0, lengths=ms.make_lengths(lengths))
     coming = workload.open(np.random.default_rng(0), 3)(5)
@@ -285,10 +299,11 @@ def test_controllers_of_rounds(name):
         assert (again.draft_length == decision.draft_length).all()
 
 
-@pytest.mark.parametrize("name", with_mine(ms.ESTIMATORS))
+@pytest.mark.parametrize("name", with_mine(ESTIMATORS))
 def test_estimators(name):
     env_id = {"acceptance_rate": HIDDEN, "weights": "MultiSpin/Fair-v0"}.get(
-        OUTSIDE["estimator"][1].part if name == "mine" else ms.ESTIMATORS.load(name).part, "MultiSpin/DelayedChannel-v0"
+        OUTSIDE["estimator"][1].part if name == "mine" else ESTIMATORS.load(name).part,
+        "MultiSpin/DelayedChannel-v0",
     )
     env = make_episode_env(env_id, 2, "llama2", {"num_users": 3, "max_episode_steps": 2})
     assert (play_episodes(env, f"optimal+{name}").goodput > 0.0).all()
@@ -317,10 +332,10 @@ def test_modifiers(name):
     assert (played.throughput > 0.0).all()
 
 
-@pytest.mark.parametrize("env_id", [*ms.ENVIRONMENTS.names(), "Mine/Doubled-v0"])
+@pytest.mark.parametrize("env_id", [*ENVIRONMENTS.names(), "Mine/Doubled-v0"])
 def test_environments(env_id):
     check_env(gym.make(env_id, num_users=3).unwrapped, skip_render_check=True)
-    told = ms.ENVIRONMENTS.load(env_id)().comparison.info
+    told = ms.registry.ENVIRONMENTS.load(env_id)().comparison.info
     assert play(env_id)[told.time] > 0.0
     env = make_episode_env(env_id, 2, "llama2", {"num_users": 3, "max_episode_steps": 2})
     names = contenders_of(env.unwrapped.settings)
@@ -346,7 +361,8 @@ def test_an_environment_from_outside_is_what_its_variant_says():
         ms.register_environment("Mine/Doubled-v0", Doubled)
 
 
-def test_tables_hold_controllers_and_systems_from_outside():
+def test_tables_hold_controllers_and_systems_from_outside(monkeypatch):
+    monkeypatch.setitem(SYSTEMS, "mine", half_p2p)
     scenario = ms.Scenario.preset("llama2", num_users=3)
     states = States.draw(scenario, 3)
     assert states.contenders.count("mine") == 1
@@ -400,5 +416,5 @@ def test_a_part_is_one_file_in_its_folder_and_one_line_in_this_table(name):
 
 def test_every_kind_of_part_has_its_edits_and_one_from_outside():
     assert {name for _, _, name in edits()} == set(TABLES)
-    outside = {table.kind for table, _ in OUTSIDE.values()} | {ms.ENVIRONMENTS.kind}
+    outside = {table.kind for table, _ in OUTSIDE.values()} | {ENVIRONMENTS.kind}
     assert outside == {table.kind for table in TABLES.values()}

@@ -13,7 +13,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.commands import compare, record, reproduce, solve, watch
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
-from multispin_env.registry import ESTIMATORS
+from multispin_env.registry import ENVIRONMENTS, ESTIMATORS
 from tests.families import ROUNDS
 
 ROOT = Path(__file__).parent.parent
@@ -247,7 +247,7 @@ def test_arguments_of_environments(owner, name, value, words):
 def test_every_argument_of_an_environment_is_in_the_table():
     listed = {(owner.partition(":")[2], name) for owner, name, *_ in OF_ENVIRONMENTS}
     shared = {("RecordedAcceptance", name) for name in ("task_visible", "history", "privileged")}  # see HiddenRate
-    variants = [ms.ENVIRONMENTS.load(env_id) for env_id in ms.ENVIRONMENTS.names()]
+    variants = [ENVIRONMENTS.load(env_id) for env_id in ENVIRONMENTS.names()]
     assert {(variant.__name__, field.name) for variant in variants for field in fields(variant)} == listed | shared
     (recorded,) = (variant for variant in variants if variant.__name__ == "RecordedAcceptance")
     assert (recorded().task_visible, recorded().history, recorded().privileged) == (True, False, False)
@@ -260,10 +260,10 @@ def test_defaults_of_parts(owner, name, value, place, words):
     assert words in text(place)
 
 
-@pytest.mark.parametrize("table", [ms.CONTROLLERS, ESTIMATORS], ids=["controllers", "estimators"])
+@pytest.mark.parametrize("table", [ms.registry.CONTROLLERS, ESTIMATORS], ids=["controllers", "estimators"])
 def test_every_option_is_in_the_table(table):
     listed = {(owner, name) for owner, name, *_ in OF_PARTS}
-    for kind in ms.controller_names("rounds") if table is ms.CONTROLLERS else table.names():
+    for kind in ms.controller_names("rounds") if table is ms.registry.CONTROLLERS else table.names():
         cls = table.load(kind)
         for field in fields(cls):
             owner = next(base for base in cls.__mro__ if field.name in vars(base).get("__annotations__", {}))
@@ -306,7 +306,7 @@ def test_what_none_stands_for(rng):
     observed = ms.Observed(state.draft_time, state.spectral_efficiency, state.acceptance_rate)
     made = [ms.make_controller("optimal+quantile", scenario, **options) for options in ({}, {"quantile": 1 / 5})]
     assert (made[0](observed).bandwidth == made[1](observed).bandwidth).all()
-    for env_id in ms.ENVIRONMENTS.names():
+    for env_id in ENVIRONMENTS.names():
         assert gym.spec(env_id).max_episode_steps == (64 if env_id in ROUNDS else None)
 
 

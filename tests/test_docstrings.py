@@ -7,17 +7,30 @@ from dataclasses import fields, is_dataclass
 
 import gymnasium as gym
 import pytest
+from multispin_env.physics.channels.gauss_markov import clarke_correlation, doppler_frequency
 
 import multispin_env as ms
 from multispin_env import wrappers
 from multispin_env.controllers.rounds.algorithm1 import Algorithm1
+from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.controllers.rounds.optimal import Optimal
+from multispin_env.controllers.rounds.schedule import draft_schedule
 from multispin_env.envs.settings import Variant
 from multispin_env.parallel import parallel_env
+from multispin_env.physics.fairness import jain_index
+from multispin_env.physics.tokens import expected_tokens, sample_tokens
+from multispin_env.registry import ENVIRONMENTS
 
 PUBLIC = {name: getattr(ms, name) for name in ms.__all__}
 WRAPPERS = {name: getattr(wrappers, name) for name in wrappers.__all__} | {"parallel_env": parallel_env}
 SOLVERS = {"Algorithm1": Algorithm1, "Optimal": Optimal}  # users make them by name, with `make_controller`
+FORMULAS = {
+    formula.__name__: formula
+    for formula in (
+        *(expected_tokens, sample_tokens, jain_index, clarke_correlation, doppler_frequency),
+        *(homogeneous_draft_length, draft_schedule),
+    )
+}
 FUNCTIONS = [name for name, value in PUBLIC.items() if inspect.isfunction(value)]
 
 
@@ -27,12 +40,12 @@ def examples(name, value):
     return [test for test in found if test.examples]
 
 
-EXAMPLES = [test for name, value in (PUBLIC | SOLVERS | WRAPPERS).items() for test in examples(name, value)]
+EXAMPLES = [test for name, value in (PUBLIC | SOLVERS | FORMULAS | WRAPPERS).items() for test in examples(name, value)]
 
 
 def test_each_public_function_has_an_example():
     assert {"upper_bound", "sensitivities", "make_controller"} <= set(FUNCTIONS)
-    assert set(FUNCTIONS) | set(SOLVERS) | set(WRAPPERS) <= {test.name for test in EXAMPLES}
+    assert set(FUNCTIONS) | set(SOLVERS) | set(FORMULAS) | set(WRAPPERS) <= {test.name for test in EXAMPLES}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
@@ -41,7 +54,7 @@ def test_examples_run(example, capsys):
     assert failed == 0, capsys.readouterr().out
 
 
-@pytest.mark.parametrize("solver", [Optimal, Algorithm1, ms.upper_bound, ms.sensitivities, ms.homogeneous_draft_length])
+@pytest.mark.parametrize("solver", [Optimal, Algorithm1, ms.upper_bound, ms.sensitivities, homogeneous_draft_length])
 def test_solvers_state_their_problem(solver):
     words = inspect.getdoc(solver)
     assert "\n    maximise " in words
@@ -50,7 +63,7 @@ def test_solvers_state_their_problem(solver):
 
 def seen_by_users():
     """Types of public names and of the properties of environments; the fields of a variant are in its page."""
-    environments = [gym.make(env_id).unwrapped for env_id in ms.ENVIRONMENTS.names()]
+    environments = [gym.make(env_id).unwrapped for env_id in ENVIRONMENTS.names()]
     values = list(PUBLIC.values())
     for env in environments:
         env.reset(seed=0)

@@ -7,6 +7,7 @@ import tomllib
 import pytest
 
 import multispin_env as ms
+from multispin_env.registry import SERVERS
 
 OWN = ms.Scenario.preset("qwen3.5", server="a100-7b-gemm", num_users=3, payload="ids").replace(name='Ünser "own"')
 
@@ -56,7 +57,7 @@ def test_a_file_without_a_preset_takes_the_law_of_its_server(tmp_path):
     file.write_text(FULL, encoding="utf-8")
     scenario = ms.Scenario.load(file)
     assert scenario == scenario.replace(server="").replace(server="a100-32b")
-    assert scenario.verification_pieces == ms.SERVERS.load("a100-32b").pieces
+    assert scenario.verification_pieces == SERVERS.load("a100-32b").pieces
     file.write_text(f"verification_fixed_time = 0.01\n{FULL}", encoding="utf-8")
     assert ms.Scenario.load(file) == scenario.replace(verification_fixed_time=0.01)
     file.write_text(FULL.replace("a100-32b", "a100-32"), encoding="utf-8")
@@ -106,7 +107,7 @@ def test_bad_files_are_one_sentence(name, text, words, tmp_path):
 
 
 def test_names_of_servers_are_short_and_can_be_shown(tmp_path):
-    server = ms.SERVERS.load("a100-32b")
+    server = SERVERS.load("a100-32b")
     assert dataclasses.replace(server, name="x" * 100).name == "x" * 100
     for name in ("x" * 101, "\x1b[31mred", ["x"]):
         with pytest.raises(ValueError, match="name: expected a text of one line"):

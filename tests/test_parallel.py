@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import multispin_env as ms
+from multispin_env.registry import ENVIRONMENTS
 
 pytest.importorskip("pettingzoo")
 
@@ -22,7 +22,7 @@ from multispin_env.wrappers import by_device
 FULL = "MultiSpin/Heterogeneous-v0"
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_pettingzoo_has_nothing_against_it(env_id, capsys):
     short = {"max_episode_steps": 20}
     parallel_api_test(parallel_env(env_id, num_users=3, **short), num_cycles=70)
@@ -30,7 +30,7 @@ def test_pettingzoo_has_nothing_against_it(env_id, capsys):
     assert capsys.readouterr().out == "Passed Parallel API test\n"
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_it_is_one_copy_of_the_vector_by_device(env_id):
     """Observations, state, rewards, infos and ends."""
     env = parallel_env(env_id, num_users=4, max_episode_steps=3)

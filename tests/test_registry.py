@@ -4,13 +4,19 @@ import multispin_env as ms
 from multispin_env import registry
 from multispin_env.controllers.estimators.base import Estimator
 from multispin_env.controllers.rounds.systems import SYSTEMS
-from multispin_env.envs.continuous.encodings import CONTINUOUS_ENCODINGS, ContinuousCodec
-from multispin_env.envs.rounds.encodings import ENCODINGS, RoundsCodec
+from multispin_env.envs.continuous.encodings import ContinuousCodec
+from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.settings import Variant
 from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.arrivals.base import Arrivals
 from multispin_env.physics.channels import Channel
 from multispin_env.physics.lengths.base import Lengths
+from multispin_env.registry import (
+    CONTINUOUS_ENCODINGS,
+    CONTROLLERS,
+    ENCODINGS,
+    SCENARIOS,
+)
 from multispin_env.reproduce.figure import FigureSpec
 
 
@@ -28,20 +34,20 @@ def follows(protocol):
 
 
 KINDS = [
-    (ms.SCENARIOS, of(ms.Scenario)),
-    (ms.SERVERS, of(ms.Server)),
-    (ms.CHANNELS, follows(Channel)),
-    (ms.ACCEPTANCES, follows(Acceptance)),
-    (ms.ARRIVALS, follows(Arrivals)),
-    (ms.LENGTHS, follows(Lengths)),
-    (ms.CONTROLLERS, derived(ms.Controller)),
-    (ms.MODIFIERS, derived(ms.Modifier)),
-    (ms.ESTIMATORS, derived(Estimator)),
+    (ms.registry.SCENARIOS, of(ms.Scenario)),
+    (ms.registry.SERVERS, of(ms.Server)),
+    (ms.registry.CHANNELS, follows(Channel)),
+    (ms.registry.ACCEPTANCES, follows(Acceptance)),
+    (ms.registry.ARRIVALS, follows(Arrivals)),
+    (ms.registry.LENGTHS, follows(Lengths)),
+    (ms.registry.CONTROLLERS, derived(ms.Controller)),
+    (ms.registry.MODIFIERS, derived(ms.Modifier)),
+    (ms.registry.ESTIMATORS, derived(Estimator)),
     (SYSTEMS, callable),
     (ENCODINGS, derived(RoundsCodec)),
     (CONTINUOUS_ENCODINGS, derived(ContinuousCodec)),
-    (ms.ENVIRONMENTS, derived(Variant)),
-    (ms.FIGURES, of(FigureSpec)),
+    (ms.registry.ENVIRONMENTS, derived(Variant)),
+    (ms.registry.FIGURES, of(FigureSpec)),
 ]
 
 
@@ -53,7 +59,6 @@ def test_every_entry_is_what_its_table_says(table, fits):
 
 
 def test_these_are_all_tables():
-    """Each is given its type beside the base of its kind, and is the same table there."""
     tables = [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
     assert {id(table) for table, _ in KINDS} == {id(table) for table in tables}
 
@@ -70,18 +75,18 @@ def test_unknown_name_suggests_the_nearest():
 
 def test_own_controller_and_scenario_are_known():
     scenario = ms.Scenario.preset("llama2", num_users=3)
-    ms.SCENARIOS.register("mine", scenario)
+    SCENARIOS.register("mine", scenario)
     try:
         assert ms.Scenario.preset("mine") == scenario
         with pytest.raises(ValueError, match=r"expected a new name, other than \[.*\], got 'mine'$"):
-            ms.SCENARIOS.register("mine", scenario)
+            SCENARIOS.register("mine", scenario)
     finally:
-        ms.SCENARIOS.unregister("mine")
-    assert "mine" not in ms.SCENARIOS.names()
+        SCENARIOS.unregister("mine")
+    assert "mine" not in SCENARIOS.names()
 
 
 def test_a_name_that_is_unknown_is_neither_found_nor_removed():
-    for ask in (ms.CONTROLLERS.unregister, ms.CONTROLLERS.target, ms.CONTROLLERS.load):
+    for ask in (CONTROLLERS.unregister, CONTROLLERS.target, CONTROLLERS.load):
         with pytest.raises(ValueError, match=r"controller: expected one of .*, got 'mine'"):
             ask("mine")
-    assert ms.CONTROLLERS.target("fixed") is not None
+    assert CONTROLLERS.target("fixed") is not None

@@ -10,6 +10,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.commands.main import main
+from multispin_env.registry import SERVERS
 
 QWEN = ms.Scenario.preset("qwen3.5")
 
@@ -17,7 +18,7 @@ QWEN = ms.Scenario.preset("qwen3.5")
 def test_a_profile_takes_the_place_of_the_law():
     scenario = ms.Scenario.preset("qwen3.5", server="a100-32b", min_draft_length=0, payload="ids")
     assert scenario.server == "a100-32b"
-    assert scenario.verification_pieces == ms.SERVERS.load("a100-32b").pieces
+    assert scenario.verification_pieces == SERVERS.load("a100-32b").pieces
     assert (scenario.verification_fixed_time, scenario.verification_time_per_draft) == (0.0, 0.0)
     assert scenario.bits_per_token == 18
     assert scenario.verification_time == pytest.approx(0.02735 + 20 * 0.0001526)
@@ -45,7 +46,7 @@ def test_a_constructor_takes_a_name_with_its_law_alone():
         ms.Scenario(**{**fields, "server": "a100-32b"})
     with pytest.raises(ValueError, match="did you mean 'a100-32b'"):
         ms.Scenario(**{**fields, "server": "a100-32"})
-    named = ms.Scenario(**{**fields, **ms.SERVERS.load("a100-32b").fields})
+    named = ms.Scenario(**{**fields, **SERVERS.load("a100-32b").fields})
     assert named == QWEN.replace(server="a100-32b")
     assert pickle.loads(pickle.dumps(named)) == copy.copy(named) == named.replace() == named
     assert dataclasses.replace(named, num_users=3) == named.replace(num_users=3)
@@ -53,7 +54,7 @@ def test_a_constructor_takes_a_name_with_its_law_alone():
 
 def test_a_server_may_keep_its_own_draft_step():
     server = ms.Server(name="both", model="m", source="s", pieces=((0.02, 1e-4),), draft_time=0.002)
-    ms.SERVERS.register("both", server)
+    SERVERS.register("both", server)
     try:
         scenario = QWEN.replace(server="both")
         assert scenario.server_draft_time == 0.002
@@ -61,7 +62,7 @@ def test_a_server_may_keep_its_own_draft_step():
         assert (other.server, other.replace(num_users=3).server_draft_time) == ("both", 0.003)
         assert ms.Scenario.from_dict(other.to_dict()) == other
     finally:
-        ms.SERVERS.unregister("both")
+        SERVERS.unregister("both")
 
 
 def test_what_was_written_with_another_law_loses_the_name():
@@ -69,9 +70,9 @@ def test_what_was_written_with_another_law_loses_the_name():
     assert ms.Scenario.from_dict(old) == QWEN.replace(server="a100-32b", verification_pieces=((0.03, 0.0001),))
 
 
-@pytest.mark.parametrize("name", ms.SERVERS.names())
+@pytest.mark.parametrize("name", SERVERS.names())
 def test_profiles_are_what_they_are_called(name):
-    server = ms.SERVERS.load(name)
+    server = SERVERS.load(name)
     assert server.name == name
     assert server.model
     assert server.source

@@ -13,9 +13,10 @@ from gymnasium.vector import AutoresetMode
 
 import multispin_env as ms
 from multispin_env.evaluation.cases.states import States
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.wrappers import by_device, flat, flat_vector
 
-IDS = ms.ENVIRONMENTS.names()
+IDS = ENVIRONMENTS.names()
 FULL = "MultiSpin/Heterogeneous-v0"
 
 

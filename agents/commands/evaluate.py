@@ -6,16 +6,16 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.measures import Measure
-from agents.models import load_model
+from agents.models import load_run_model
 from agents.options import SETTINGS, run_folder, settings_from
 from agents.outside import admit
-from agents.report import agent_label, show, write
+from agents.report import agent_label, show, write_report
 from agents.runs import load_config, make_folder
 from multispin_env.checks import check_integer, check_name
-from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.table import to_json
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.terminal.arguments import DEFAULTS, add_system_options, chosen_arguments
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.tables import STDOUT, check_outputs, write_output
@@ -63,10 +63,10 @@ def run(options: argparse.Namespace) -> None:
     size = _size(options, measure.kind.noun, env)
     if options.out is not None:
         make_folder(options.out)
-    model = load_model(folder, env, settings)
+    model = load_run_model(folder, env, settings)
     report = measure.report(model, agent_label(config), size)
     if options.out is not None:
-        write(report, options.out)
+        write_report(report, options.out)
     if options.json is not None:
         write_output(f"{to_json(report.rows, report.about)}\n", options.json)
     if options.json != STDOUT:

@@ -15,12 +15,13 @@ from agents.pretrained.policies import ROOT, SCORE, Pretrained, read
 from agents.registry import PRETRAINED
 from agents.runs import CONFIG, RunConfig, load_config, write_atomically
 from multispin_env.arrays import FloatArray
-from multispin_env.envs.settings import ENVIRONMENTS
-from multispin_env.evaluation.cases.base import Cases, listed
+from multispin_env.envs.settings import Variant
+from multispin_env.evaluation.cases.base import Cases, listed_contenders
 from multispin_env.evaluation.cases.choice import held_out
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.files import read_json
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import DEFAULT_SCENARIO
 from multispin_env.terminal.command import Command
@@ -66,14 +67,14 @@ def changed_arguments(config: RunConfig) -> list[str]:
 
 
 def _usual_scenario(config: RunConfig) -> Scenario:
-    variant = ENVIRONMENTS.load(config.env)
+    variant: type[Variant] = ENVIRONMENTS.load(config.env)
     preset = Scenario.preset(config.scenario.name).replace(**variant.scenario_defaults)
     return preset.replace(server=config.scenario.server) if config.scenario.server else preset
 
 
 def _usual(config: RunConfig) -> dict[str, Any]:
     """Arguments that training takes when it is told none."""
-    variant = ENVIRONMENTS.load(config.env)
+    variant: type[Variant] = ENVIRONMENTS.load(config.env)
     own = {field.name: field.default for field in fields(variant)}
     return own | own_arguments(variant)
 
@@ -85,7 +86,7 @@ def interval(values: FloatArray) -> dict[str, float]:
 
 def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
     """Score of an agent beside the reference and the best plug-in, in pairs."""
-    others, own = {name: cases.values(name) for name in listed(cases)}, cases.values(agent)
+    others, own = {name: cases.values(name) for name in listed_contenders(cases)}, cases.values(agent)
     reference, plug_in = cases.reference, best_plug_in(others)
     return {
         "metric": cases.metric,
@@ -111,7 +112,7 @@ def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
     if not COMMIT.fullmatch(commit):
         raise ValueError(f"commit: expected 40 hexadecimal digits, as git rev-parse HEAD prints them, got {commit!r}")
     config, _ = load_config(folder)
-    target = out / PRETRAINED.target(config.env)
+    target = out / PRETRAINED[config.env]
     checkpoint = load_checkpoint(folder, MODEL)
     target.mkdir(parents=True, exist_ok=True)
     write_atomically(target / CONFIG, (folder / CONFIG).read_bytes())

@@ -15,8 +15,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from agents.base import AGENTS
 from agents.options import ENCODING_NAMES, SETTINGS, config_from
+from agents.registry import AGENTS
 from agents.runs import make_folder, write_atomically
 from agents.search import EXPECTED, Candidate, Dimension, dimensions, scores
 from multispin_env.checks import check_integer
@@ -78,7 +78,9 @@ def complete(study: optuna.Study) -> list[FrozenTrial]:
     return sorted(done, key=lambda trial: -float(trial.value or 0.0))
 
 
-def search(study: optuna.Study, space: Sequence[Dimension], base: Candidate, trials: int, executor: Executor) -> None:
+def run_trials(
+    study: optuna.Study, space: Sequence[Dimension], base: Candidate, trials: int, executor: Executor
+) -> None:
     """Try choices until there are so many, as many at a time as the executor does.
 
     Raises
@@ -94,19 +96,19 @@ def search(study: optuna.Study, space: Sequence[Dimension], base: Candidate, tri
             asked = [study.ask() for _ in range(min(missing, executor.width))]
             choices = [{one.name: one.suggest(trial) for one in space} for trial in asked]
             tasks = [Candidate(base.config, values, base.timesteps, base.seeds) for values in choices]
-            for outcome in executor.outcomes(scores, tasks):
-                trial = asked[outcome.index]
-                if outcome.error:
-                    trial.set_user_attr("error", outcome.error)
+            for result in executor.results(scores, tasks):
+                trial = asked[result.index]
+                if result.error:
+                    trial.set_user_attr("error", result.error)
                     study.tell(trial, state=TrialState.FAIL)
                 else:
-                    trial.set_user_attr("scores", outcome.value)
-                    study.tell(trial, sum(outcome.value) / len(outcome.value))
-                tally.add(f"trial {trial.number}", failed=bool(outcome.error))
+                    trial.set_user_attr("scores", result.value)
+                    study.tell(trial, sum(result.value) / len(result.value))
+                tally.add(f"trial {trial.number}", failed=bool(result.error))
             missing -= len(asked)
 
 
-def write(study: optuna.Study, space: Sequence[Dimension], folder: Path, command: str) -> str:
+def write_sweep(study: optuna.Study, space: Sequence[Dimension], folder: Path, command: str) -> str:
     """Write ``best.json``, ``results.csv`` and ``sweep.png``; returns the table of the best for the terminal."""
     done, names = complete(study), [one.name for one in space]
     text = io.StringIO()
@@ -175,11 +177,11 @@ def run(options: argparse.Namespace) -> int | None:
     study = study_in(options.out, json.loads(json.dumps(about)))
     stopped_by = None
     try:
-        search(study, space, base, options.trials, executor)
+        run_trials(study, space, base, options.trials, executor)
     except Stopped as stopped:
         stopped_by = stopped.number
     if complete(study):
-        print(write(study, space, options.out, options.command))
+        print(write_sweep(study, space, options.out, options.command))
     failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     for trial in failed:
         print(f"trial {trial.number} failed: {trial.user_attrs['error'].strip().splitlines()[-1]}", file=sys.stderr)

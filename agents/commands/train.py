@@ -12,11 +12,11 @@ from agents.base import usual_choice
 from agents.budget import Limits
 from agents.checkpoints import CHECKPOINT, MODEL
 from agents.measures import Measure
-from agents.models import load_model
+from agents.models import load_run_model
 from agents.options import ENCODING_NAMES, RUNS, SETTINGS, config_from, run_folder, settings_from
 from agents.outside import OPTION, admit, file_name
 from agents.registry import AGENTS
-from agents.report import agent_label, draw, show, write
+from agents.report import agent_label, draw_report, show, write_report
 from agents.runs import CONFIG, RunConfig, check_run_name, load_config, make_folder, make_next_folder
 from agents.training import check_device, train
 from multispin_env.envs.named_files import with_same_files
@@ -82,11 +82,11 @@ def _prepare(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
 
 def _finish(config: RunConfig, folder: Path, console: Console) -> None:
     measure = Measure(config.env, config.settings)
-    model = load_model(folder, config.env, config.settings)
+    model = load_run_model(folder, config.env, config.settings)
     console.print(f"comparing on {measure.kind.default_size} held-out {measure.kind.noun} ...")
     report = measure.report(model, agent_label(config))
-    write(report, folder)
-    draw(report, agent_label(config), folder)
+    write_report(report, folder)
+    draw_report(report, agent_label(config), folder)
     show(report, Console())
     console.print(
         f"saved in {folder}: {MODEL}, {CHECKPOINT}, {CONFIG}, table.json, table.csv, pictures, tensorboard",

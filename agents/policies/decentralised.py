@@ -1,4 +1,4 @@
-"""One policy for all devices that sees only the device it decides for, and what all share; the critic sees all."""
+"""Policy for all devices that sees only the device it decides for, and what all share; the critic sees all."""
 
 import torch as th
 

@@ -1,4 +1,4 @@
-"""What policies offer for export: their deterministic answer as a plain function of tensors."""
+"""Deterministic answers of policies as plain functions of tensors, for export."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""One small network for all users: permuting the users permutes the actions.
+"""Equivariant policy: one small network for all users, so that permuting the users permutes the actions.
 
 Every user's features pass through the same encoder; the mean and the maximum over users of the result are the
 context; the same head turns each user's own code and the context into that user's action row.

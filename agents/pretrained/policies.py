@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents.base import AGENTS, tuning_for
+from agents.base import AgentSettings, tuning_for
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.policies.equivariant import EquivariantActorCritic
 from agents.policies.network import TorchNetwork
+from agents.registry import AGENTS
 from agents.runs import RunConfig, load_config
 from agents.vec_env import make_vec_env
 from multispin_env.evaluation.policy import Policy
@@ -53,7 +54,7 @@ def read(folder: Path) -> Pretrained:
 def _network(config: RunConfig, folder: Path) -> EquivariantActorCritic:
     """The network alone; its file holds no optimiser."""
     settings = config.settings
-    agent = AGENTS.load(config.agent)
+    agent: AgentSettings = AGENTS.load(config.agent)
     env = make_vec_env(config.env, settings, agent.num_envs, max_episode_steps=1, seed=0)
     policy = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(settings)).policy
     assert isinstance(policy, EquivariantActorCritic)

@@ -18,27 +18,29 @@ from typing import Any
 from rich.console import Console
 
 import agents
-from agents.base import AGENTS, tuning_for
+from agents.base import tuning_for
 from agents.budget import Limits
 from agents.checkpoints import MODEL
 from agents.commands.pack import changed_arguments
 from agents.curve import CURVE
-from agents.models import load_model
+from agents.models import load_run_model
 from agents.options import own_arguments, with_start
 from agents.outside import admit, file_name
 from agents.policies.network import policy_of
+from agents.registry import AGENTS
 from agents.runs import CONFIG, RunConfig, make_folder, write_atomically
 from agents.training import train
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.names import ContenderName
-from multispin_env.envs.settings import ENVIRONMENTS, Settings
+from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.bounds import bounds_of
-from multispin_env.evaluation.cases.base import Cases, listed
+from multispin_env.evaluation.cases.base import Cases, listed_contenders
 from multispin_env.evaluation.cases.choice import held_out
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.executors.base import Stopped
 from multispin_env.files import read_json
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.terminal.arguments import parse_settings
 
 ENCODINGS = {
@@ -215,7 +217,7 @@ def obstacle(cell: Cell) -> str:
 
 def shipped(size: int | None) -> Iterator[Cell]:
     """Cells of the pretrained agents, each in the contest it was trained in."""
-    for env_id in agents.PRETRAINED.names():
+    for env_id in agents.PRETRAINED:
         config = agents.load(env_id).config
         chosen = shlex.join(changed_arguments(config))
         contest = Contest(env_id, config.scenario.name, config.scenario.num_users, chosen)
@@ -257,7 +259,7 @@ class Others:
     def play(self) -> Played:
         """Measure all of them."""
         cases = self.contest.cases(self.size)
-        values = {name: cases.values(name) for name in listed(cases)}
+        values = {name: cases.values(name) for name in listed_contenders(cases)}
         bounds = bounds_of(cases) if isinstance(cases, Episodes) else None
         known = values if bounds is None else values | {BOUND: bounds}
         baseline = self.contest.settings.variant.comparison.baseline  # where something is hidden, with an estimator
@@ -320,7 +322,7 @@ def _of_run(cell: Cell) -> Played:
         stopped = train(config, run, Limits(cell.rounds), False, "cpu", Console(stderr=True, quiet=True))
         if stopped is not None:
             raise Stopped(stopped)
-        model = load_model(run, cell.contest.env, settings)
+        model = load_run_model(run, cell.contest.env, settings)
         files = {path.name: path.read_bytes() for path in (run / CONFIG, run / CURVE, run / MODEL)}
     values = cell.contest.cases(cell.size).values(policy_of(model, settings))
     return Played(_content(config, cell.rounds, values), files)

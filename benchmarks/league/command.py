@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents.base import AGENTS
 from agents.options import ENCODING_NAMES, OWN_OPTIONS, SETTINGS
 from agents.outside import OPTION, admit
+from agents.registry import AGENTS
 from agents.runs import make_folder, write_atomically
 from benchmarks.league.cells import Cell, Contest, Others, Task, obstacle, play, save, saved, shipped
 from benchmarks.league.curves import draw_curves
@@ -152,17 +152,17 @@ def do(tasks: Sequence[Task], folder: Path, executor: Executor) -> list[str]:
     failed = []
     if missing:
         with Tally(len(missing), executor.width) as tally:
-            for outcome in executor.outcomes(play, missing):
-                task = missing[outcome.index]
+            for result in executor.results(play, missing):
+                task = missing[result.index]
                 errors = folder / "failed" / f"{task.stem}.txt"
-                if outcome.error:
+                if result.error:
                     make_folder(errors.parent)
-                    write_atomically(errors, outcome.error.encode())
+                    write_atomically(errors, result.error.encode())
                     failed.append(task.stem)
                 else:
-                    save(task, outcome.value, folder)
+                    save(task, result.value, folder)
                     errors.unlink(missing_ok=True)
-                tally.add(task.stem, failed=bool(outcome.error))
+                tally.add(task.stem, failed=bool(result.error))
     return failed
 
 

@@ -71,7 +71,7 @@ def generalisation(folder: Path, size: int | None) -> str:
     rows, start = [], monotonic()
     wanted = [
         (env_id, scenario.replace(num_users=users))
-        for env_id in agents.PRETRAINED.names()
+        for env_id in agents.PRETRAINED
         for scenario in scenarios_like(agents.load(env_id).settings)
         for users in USERS
     ]

@@ -1,1 +1,1 @@
-"""What a learned controller does differently from the rules: ``python -m benchmarks.learned_schedulers``."""
+"""Differences between a learned controller and the rules: ``python -m benchmarks.learned_schedulers``."""

@@ -1,4 +1,4 @@
-"""What a learned controller does differently: ``python -m benchmarks.learned_schedulers [--only NAME ...]``.
+"""Learned controllers beside the rules: ``python -m benchmarks.learned_schedulers [--only NAME ...]``.
 
 The pretrained agents of the environments without the barrier and the rules play the same episodes, which no training
 and no other table uses. Differences are paired and have 95 % bootstrap intervals.

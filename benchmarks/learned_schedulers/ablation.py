@@ -1,4 +1,4 @@
-"""What the network needs: ``python -m benchmarks.learned_schedulers.ablation``.
+"""Ablation of the network: ``python -m benchmarks.learned_schedulers.ablation``.
 
 Evolution learns the options of a rule with parts of what it sees left out, each time from the same seed and with the
 same budget. The last policy plays, not the best, on episodes that no training plays.
@@ -16,10 +16,11 @@ from agents.evolution import SETTINGS, Evolution
 from agents.policies.network import policy_of
 from agents.vec_env import make_vec_env
 from benchmarks.learned_schedulers.subjects import CLOSED, SEED
-from multispin_env.envs.settings import ENVIRONMENTS, Settings
+from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import aligned
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 PHASES = ("phase", "draft", "ready", "cycle", "aim")

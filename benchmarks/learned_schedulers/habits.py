@@ -1,4 +1,4 @@
-"""How agents and rules schedule."""
+"""Habits of agents and rules when they schedule."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where an agent gains under load: ``learned.png``."""
+"""Picture of where an agent gains under load: ``learned.png``."""
 
 import itertools
 from collections.abc import Sequence

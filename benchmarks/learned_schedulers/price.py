@@ -1,4 +1,4 @@
-"""Nobody can cheat reward over time: with a wrong price of time policies keep their order and their distances."""
+"""Check that reward over time can't be cheated: with a wrong price of time policies keep their order and distances."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -68,7 +68,7 @@ def aim_of(episodes: Episodes) -> TokensMinusTime:
 
 
 def _row(env: str, name: str, factor: float, played: Record, aim: TokensMinusTime) -> Row:
-    fitness = played.ledger.returns / played.ledger.time
+    fitness = played.stats.returns / played.stats.time
     rate, found = played.whole_rate, aim.scale * fitness + aim.rho
     error = float(np.max(np.abs(found - rate) / rate.mean()))
     return Row(env, name, factor, float(rate.mean()), float(fitness.mean()), float(found.mean()), error)

@@ -1,4 +1,4 @@
-"""What happens in the episodes of a contender, step by step."""
+"""Recording of the episodes of a contender, step by step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import make_contender
+from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.evaluation.episodes import play_episodes
-from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.policy import Policy
 
 SUMMED = ("batch_size", "start_delay")
@@ -51,7 +51,7 @@ class Record:
 
     Parameters
     ----------
-    ledger
+    stats
         Tokens, drafts, time and rewards.
     batches
         Drafts in all batches, (n,).
@@ -63,7 +63,7 @@ class Record:
         Name of what the environment compares by.
     """
 
-    ledger: Ledger
+    stats: EpisodeStats
     batches: FloatArray
     idle: FloatArray
     timely: FloatArray
@@ -72,12 +72,12 @@ class Record:
     @property
     def rate(self) -> FloatArray:
         """Tokens/s, of requests in time where they end, (n,)."""
-        return METRICS[self.metric].values(self.ledger)
+        return METRICS[self.metric].values(self.stats)
 
     @property
     def whole_rate(self) -> FloatArray:
         """The same over all the time of an episode, the warm-up too, (n,)."""
-        return self.ledger.throughput if self.metric == "token_goodput" else self.timely / self.ledger.time
+        return self.stats.throughput if self.metric == "token_goodput" else self.timely / self.stats.time
 
     @property
     def habits(self) -> Mapping[str, FloatArray]:
@@ -85,19 +85,19 @@ class Record:
 
         The least served device and those that get nothing are counted by delivered tokens of the whole episode.
         """
-        rates = self.ledger.user_throughput
+        rates = self.stats.user_throughput
         least, mean = rates.min(-1), rates.mean(-1)
         habits = {
             "rate": self.rate,
-            "batch": self.batches / self.ledger.rounds,
-            "per_second": self.ledger.rounds / self.ledger.time,
-            "idle": self.idle / self.ledger.time,
-            "draft": self.ledger.drafted.sum(-1) / self.batches,
+            "batch": self.batches / self.stats.rounds,
+            "per_second": self.stats.rounds / self.stats.time,
+            "idle": self.idle / self.stats.time,
+            "draft": self.stats.drafted.sum(-1) / self.batches,
             "least": least,
             "least_of_mean": least / mean,
             "starved": (rates == 0.0).sum(-1).astype(np.float64),
         }
-        missed = self.ledger.episode.get("share_missed")
+        missed = self.stats.episode.get("share_missed")
         return habits if missed is None else {**habits, "missed": missed}
 
 
@@ -118,6 +118,6 @@ def record(episodes: Episodes, contender: Policy | str) -> Record:
     """
     chosen = make_contender(contender, episodes.env()) if isinstance(contender, str) else contender
     env = Recorder(episodes.env_for(chosen))
-    ledger = play_episodes(env, chosen, episodes.seed)
+    stats = play_episodes(env, chosen, episodes.seed)
     sums = env.sums
-    return Record(ledger, sums["batch_size"], sums["start_delay"], sums["timely_tokens"], episodes.metric)
+    return Record(stats, sums["batch_size"], sums["start_delay"], sums["timely_tokens"], episodes.metric)

@@ -1,4 +1,4 @@
-"""Who is compared, in which systems, and on which episodes."""
+"""Subjects: who is compared, in which systems, and on which episodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -122,4 +122,4 @@ class System:
 
 def shipped() -> list[Learned]:
     """Pretrained agents of the environments without the barrier, as far as there are any."""
-    return [Learned(env_id, agents.load(env_id)) for env_id in RULES if env_id in agents.PRETRAINED.names()]
+    return [Learned(env_id, agents.load(env_id)) for env_id in RULES if env_id in agents.PRETRAINED]

@@ -1,4 +1,4 @@
-"""How long one decision takes, alone."""
+"""Timing of one decision, alone."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch as th
 
-from agents.export import Network, onnx_of
+from agents.export import TracedNetwork, onnx_of
 from agents.policies.deterministic import Deterministic
 from agents.policies.network import TorchNetwork
 from benchmarks.learned_schedulers.subjects import AGENT, PRESETS, Learned, System
@@ -85,7 +85,7 @@ def exported(learned: Learned) -> Policy:
     """
     policy, settings = learned.policy, learned.policy.settings
     inner = cast(TorchNetwork, policy.network).policy.eval()
-    network = Network(cast(Deterministic, inner), settings.observations.space, settings.actions.columns)  # type: ignore[arg-type]
+    network = TracedNetwork(cast(Deterministic, inner), settings.observations.space, settings.actions.columns)  # type: ignore[arg-type]
     content = onnx_of(network.requires_grad_(False), settings)
     about = describe(settings, learned.env_id, settings.arguments, {ONNX: content})
     with TemporaryDirectory() as name:

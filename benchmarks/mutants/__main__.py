@@ -1,4 +1,4 @@
-"""What the tests let through: ``python -m benchmarks.mutants --seed 0 --count 60``.
+"""Mutants that the tests let through: ``python -m benchmarks.mutants --seed 0 --count 60``.
 
 Draws small faults of the package, puts each by itself into a copy of the project, and runs the tests that mirror the
 file. A fault that no test notices survives: either it changes nothing that matters, or a test is missing. Prints the

@@ -1,4 +1,4 @@
-"""Which faults are drawn, and which tests must notice each."""
+"""Selection of the faults, and of the tests that must notice each."""
 
 import ast
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Where a step spends its time."""
+"""Profile of a step: where it spends its time."""
 
 import sys
 from collections.abc import Callable

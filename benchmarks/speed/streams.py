@@ -1,4 +1,4 @@
-"""What one row of fading costs, by how random numbers are divided among the copies."""
+"""Cost of a row of fading, by how random numbers are divided among the copies."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What is measured, and how: everything of one group takes turns."""
+"""Subjects of the measurement: everything of one group takes turns."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,8 +10,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-import multispin_env as ms
 from multispin_env.envs.settings import MAX_EPISODE_STEPS
+from multispin_env.registry import ENVIRONMENTS
 
 DEFAULT_ID = "MultiSpin/Heterogeneous-v0"
 ENCODINGS = ("residual", "shares", "lengths")
@@ -176,7 +176,7 @@ def groups(grid: Grid) -> Iterator[Callable[[], list[Subject]]]:
                 return subjects
 
             yield compared
-    others = [env_id for env_id in ms.ENVIRONMENTS.names() if env_id != DEFAULT_ID]
+    others = [env_id for env_id in ENVIRONMENTS.names() if env_id != DEFAULT_ID]
     yield lambda: [
         subject
         for env_id in others

@@ -13,7 +13,7 @@ ROOMS = (
     ("commands/", "what a user runs, one file each"),
     ("models/  explore/", "real language models (torch); the page in the browser"),
     ("watch/  reproduce/  terminal/  executors/", "films, figures; options, tables, progress; many tasks"),
-    ("evaluation/  wrappers/  parallel", "cases, contenders, ledger, comparison, seeds; doors to other libraries"),
+    ("evaluation/  wrappers/  parallel", "cases, contenders, statistics, comparison; doors to other libraries"),
     ("envs/", "shells single and vector, engine protocol, registration"),
     ("envs/rounds/  envs/continuous/", "engines, actions, encodings, observations, objectives, memories, variants"),
     ("controllers/", "factory, names, plug-ins, estimators, beliefs; rounds/ and continuous/"),

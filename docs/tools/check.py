@@ -1,4 +1,4 @@
-"""What the builder does not check: every link, anchor and picture of the built HTML, and the search index."""
+"""Check of what the builder does not check: links, anchors and pictures of the built HTML, and the search index."""
 
 import json
 from html.parser import HTMLParser

@@ -7,7 +7,6 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scores import SCENARIO, scores_of, slug
 
@@ -16,7 +15,7 @@ from multispin_env.commands.main import main
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.settings import MAX_EPISODE_STEPS
 from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, FIGURES, Registry
+from multispin_env.registry import Registry
 
 ROUNDS = 8
 SECONDS = 8
@@ -36,7 +35,7 @@ class Page:
 
 def environment_pages(stage: Path, animations: bool) -> list[Page]:
     """One page for each id of the table, with its animation if wanted."""
-    return [_environment(env_id, stage, animations) for env_id in ms.ENVIRONMENTS.names()]
+    return [_environment(env_id, stage, animations) for env_id in ms.registry.ENVIRONMENTS.names()]
 
 
 def list_of_environments(pages: list[Page]) -> str:
@@ -46,7 +45,7 @@ def list_of_environments(pages: list[Page]) -> str:
 
 
 def _environment(env_id: str, stage: Path, animations: bool) -> Page:
-    variant = ms.ENVIRONMENTS.load(env_id)
+    variant = ms.registry.ENVIRONMENTS.load(env_id)
     summary, _, rest = variant.page().partition("\n")
     picture = ""
     if animations:
@@ -94,7 +93,7 @@ def _linked(text: str, own: str) -> str:
     """Other ids become links to their pages."""
 
     def link(match: re.Match[str]) -> str:
-        known = match[1] in ms.ENVIRONMENTS.names() and match[1] != own
+        known = match[1] in ms.registry.ENVIRONMENTS.names() and match[1] != own
         return f"[{match[0]}]({slug(match[1])}.md)" if known else match[0]
 
     return NAMED.sub(link, text)
@@ -107,7 +106,7 @@ def animate(env_id: str, path: Path) -> str:
     other = next(name for name in episodes.contenders if ContenderName.parse(name) != ContenderName.parse(reference))
     options = ["--env", env_id, "--controller", reference, "--beside", other]
     options += ["--num-users", str(USERS)]
-    if ms.ENVIRONMENTS.load(env_id).family.max_episode_steps:
+    if ms.registry.ENVIRONMENTS.load(env_id).family.max_episode_steps:
         options += ["--rounds", str(ROUNDS), "--set", "reward=sampled"]
     else:
         options += ["--set", "reward=sampled", f"horizon={SECONDS}"]
@@ -117,12 +116,7 @@ def animate(env_id: str, path: Path) -> str:
     return shlex.join(["multispin", "watch", *options])
 
 
-TABLES: dict[str, Registry[Any]] = {
-    **{name: value for name in ms.__all__ if isinstance(value := getattr(ms, name), Registry)},
-    "registry.ENCODINGS": ENCODINGS,
-    "registry.CONTINUOUS_ENCODINGS": CONTINUOUS_ENCODINGS,
-    "registry.FIGURES": FIGURES,
-}
+TABLES = {f"registry.{name}": table for name, table in vars(ms.registry).items() if isinstance(table, Registry)}
 
 
 DOORS = ("wrappers.flat", "wrappers.flat_vector", "wrappers.by_device", "parallel.parallel_env")
@@ -134,7 +128,6 @@ def api_page() -> Page:
     values = {name: getattr(ms, name) for name in ms.__all__}
     classes = [name for name, value in values.items() if inspect.isclass(value)]
     functions = [name for name, value in values.items() if inspect.isfunction(value)]
-    rest = [name for name in values if name not in classes and name not in functions and name not in TABLES]
     lines = [f"| `{name}` | {', '.join(f'`{entry}`' for entry in table.names())} |" for name, table in TABLES.items()]
     parts = [
         "# API",
@@ -142,7 +135,7 @@ def api_page() -> Page:
         "## Functions",
         *_entries(functions),
         "## Classes",
-        *_entries(classes + rest),
+        *_entries(classes),
         "## For other libraries",
         *(f"::: multispin_env.{name}" for name in DOORS),
         "## Tables of names",

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from multispin_env.evaluation.cases.base import listed
+from multispin_env.evaluation.cases.base import listed_contenders
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import Row, comparison_cells
 from multispin_env.evaluation.table import markdown, to_json
@@ -47,7 +47,7 @@ def slug(env_id: str) -> str:
 def play(env_id: str, episodes: int) -> Scores:
     """Play what fits an environment: what ``multispin compare --env ID`` prints."""
     cases = Episodes(env_id, episodes, SCENARIO)
-    rows = cases.table(listed(cases))
+    rows = cases.table(listed_contenders(cases))
     return Scores(env_id, SCENARIO, episodes, cases.seed, cases.metric, cases.reference, rows)
 
 

@@ -24,13 +24,11 @@ from multispin_env.controllers.capacity import (
 from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import Cells, to_csv, to_json
-from multispin_env.physics.arrivals.base import ARRIVALS
 from multispin_env.physics.arrivals.factory import make_arrivals
-from multispin_env.physics.channels import CHANNELS
 from multispin_env.physics.continuous.service_log import Latencies
-from multispin_env.physics.lengths.base import LENGTHS
 from multispin_env.physics.lengths.factory import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload
+from multispin_env.registry import ARRIVALS, CHANNELS, LENGTHS
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import (
     DEFAULT_SCENARIO,
@@ -48,7 +46,7 @@ simulation: for each controller, for a server alone (autoregressive) and for one
 
 Requests/s of K devices together; with --rate-per-user, devices, each of which sends so many requests/s."""
 
-CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
+DEFAULT_CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
 
 Found = dict[str, Capacity]
 """What was found, by controller."""
@@ -66,10 +64,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--controllers",
         nargs="+",
-        default=CONTROLLERS,
+        default=DEFAULT_CONTROLLERS,
         metavar="NAME",
         help=f"of {', '.join(rule_names())}, or {OWN_CONTROLLER}, perhaps with what changes its orders, "
-        f"as greedy+deadlines (default {' '.join(CONTROLLERS)})",
+        f"as greedy+deadlines (default {' '.join(DEFAULT_CONTROLLERS)})",
     )
     _add_level(parser)
     _add_requests(parser)
@@ -166,7 +164,7 @@ def _times(latency: Latencies) -> list[float]:
 HEADER = ("controller", "{unit}", "95 % interval", "tokens/s in time", "TTFT p50 / p95 / p99 s", "TPOT ms", "E2EL s")
 
 
-def cells(rows: Sequence[CapacityRow]) -> tuple[Cells, list[Cells]]:
+def capacity_cells(rows: Sequence[CapacityRow]) -> tuple[Cells, list[Cells]]:
     """Header and lines of the table."""
     return tuple(title.format(unit=rows[0].unit) for title in HEADER), [_line(row) for row in rows]
 
@@ -272,7 +270,7 @@ def _write(options: argparse.Namespace, scenario: Scenario, found: Found) -> Non
         write_output(to_csv(rows), options.csv)
     if STDOUT not in (options.json, options.csv):
         print()
-        show_table(*cells(rows), best=int(np.argmax([row.capacity for row in rows])))
+        show_table(*capacity_cells(rows), best=int(np.argmax([row.capacity for row in rows])))
 
 
 def _title(scenario: Scenario, options: argparse.Namespace) -> str:

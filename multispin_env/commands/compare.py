@@ -14,7 +14,7 @@ from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import SLOW
 from multispin_env.evaluation.entries import with_reference
-from multispin_env.evaluation.ledger import Ledger
+from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.evaluation.public import EPISODES, ComparisonTable, chosen_metric, compared
 from multispin_env.evaluation.seeds import EPISODE_SEED
 from multispin_env.evaluation.table import to_csv, to_json
@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a controller, which sees the true state, or one with estimators, which does not, as "
         f"optimal+filter or greedy+deadlines+filter, or {OWN_CONTROLLER} "
         f"(default: those that fit the environment; never {', '.join(SLOW)}, which takes minutes), or a system: "
-        f"{', '.join(SYSTEMS.names())} (where rounds are independent)",
+        f"{', '.join(SYSTEMS)} (where rounds are independent)",
     )
     parser.add_argument("--episodes", type=int, default=EPISODES, help=f"episodes of each (default {EPISODES})")
     parser.add_argument("--seed", type=int, default=EPISODE_SEED, help=f"of the first episode (default {EPISODE_SEED})")
@@ -62,7 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True)
-class Part:
+class PlayTask:
     """All episodes of one contender.
 
     Parameters
@@ -81,28 +81,28 @@ class Part:
     name: str
 
 
-def play(part: Part) -> Ledger:
+def play_part(part: PlayTask) -> EpisodeStats:
     """Play a part, as executors call it."""
     return Episodes(part.env_id, part.size, part.scenario, part.arguments, part.seed).play(part.name)
 
 
-def ledgers_of(cases: Episodes, names: Sequence[str], executor: Executor) -> dict[str, Ledger]:
+def stats_of(cases: Episodes, names: Sequence[str], executor: Executor) -> dict[str, EpisodeStats]:
     """What each contender does in the same episodes; ``ValueError`` with what went wrong with one."""
     if isinstance(executor, Serial):  # which can say how far a contender is
         with Progress(len(names)) as progress:
             return {name: cases.play(name, progress.begin(name)) for name in names}
-    parts = [Part(cases.env_id, cases.size, cases.scenario, cases.arguments, cases.seed, name) for name in names]
+    parts = [PlayTask(cases.env_id, cases.size, cases.scenario, cases.arguments, cases.seed, name) for name in names]
     found = {}
     with Tally(len(names), executor.width) as tally:
-        for outcome in executor.outcomes(play, parts):
-            if outcome.error:
-                raise ValueError(f"{names[outcome.index]}: {outcome.error.strip().splitlines()[-1]}")
-            found[names[outcome.index]] = outcome.value
-            tally.add(names[outcome.index])
+        for result in executor.results(play_part, parts):
+            if result.error:
+                raise ValueError(f"{names[result.index]}: {result.error.strip().splitlines()[-1]}")
+            found[names[result.index]] = result.value
+            tally.add(names[result.index])
     return {name: found[name] for name in names}
 
 
-def about(cases: Episodes, options: argparse.Namespace, found: ComparisonTable) -> dict[str, Any]:
+def about_comparison(cases: Episodes, options: argparse.Namespace, found: ComparisonTable) -> dict[str, Any]:
     """What a table is about, for its JSON file."""
     versions = {name: version(name) for name in ("multispin_env", "gymnasium", "numpy", "scipy")}
     chosen = {"metric": found.metric, "reference": found.reference}
@@ -119,9 +119,9 @@ def run(options: argparse.Namespace) -> None:
     cases = Episodes(options.env, options.episodes, options.scenario, arguments, options.seed)
     metric = chosen_metric(cases, options.metric)
     plays, reference = with_reference(cases, options.controllers, options.reference)
-    found = compared(cases, ledgers_of(cases, tuple(plays), executor), reference, metric)
+    found = compared(cases, stats_of(cases, tuple(plays), executor), reference, metric)
     if options.json is not None:
-        write_output(f"{to_json(found.rows, about(cases, options, found))}\n", options.json)
+        write_output(f"{to_json(found.rows, about_comparison(cases, options, found))}\n", options.json)
     if options.csv is not None:
         write_output(to_csv(found.rows), options.csv)
     if STDOUT not in (options.json, options.csv):

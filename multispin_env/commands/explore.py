@@ -7,9 +7,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from multispin_env.checks import check_name
-from multispin_env.explore.page import settings_of
+from multispin_env.explore.page import view_settings
 from multispin_env.explore.places import RUNS, Places
-from multispin_env.explore.view import VIEWS
+from multispin_env.explore.view import VIEWS, PageView
 from multispin_env.terminal.command import Command
 
 DESCRIPTION = """A page with sliders, to see why a decision is what it is: one round, and the landscape around it.
@@ -49,15 +49,15 @@ def print_numbers(link: str, places: Places) -> None:
     parts = urlsplit(link)
     name = parts.path.strip("/")
     check_name("view", name, VIEWS.names())
-    view = VIEWS.load(name)
-    settings = settings_of(view, parts.query, places)
+    view: PageView = VIEWS.load(name)
+    settings = view_settings(view, parts.query, places)
     exec(compile(view.as_python(settings, places), f"<{name}>", "exec"), {"__name__": name})
 
 
 def serve_page(options: argparse.Namespace, places: Places) -> None:
     """Answer until Ctrl-C."""
     from multispin_env.explore.app import make_app
-    from multispin_env.explore.serving import is_loopback, listening, serve
+    from multispin_env.explore.serving import is_loopback, listening, run_server
 
     with listening(options.host, options.port) as at:
         port = at.getsockname()[1]
@@ -71,7 +71,7 @@ def serve_page(options: argparse.Namespace, places: Places) -> None:
             )
         if not options.no_browser:
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
-        serve(app, at)
+        run_server(app, at)
 
 
 def run(options: argparse.Namespace) -> None:

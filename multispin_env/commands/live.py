@@ -24,11 +24,11 @@ from multispin_env.commands.model_options import (
 from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.evaluation.table import to_csv, to_json
 from multispin_env.models.air import draw_air
-from multispin_env.models.contender import Contender, live_plug_in
+from multispin_env.models.contender import LiveContender, live_plug_in
 from multispin_env.models.prediction import assumptions_of
 from multispin_env.models.prompts import Prompts, read_prompts
 from multispin_env.models.timeline import save_timeline
-from multispin_env.models.verdict import block_of, verdict, verdict_cells
+from multispin_env.models.verdict import block_of, verdict_cells, verdict_lines
 from multispin_env.reproduce.drawing import check_matplotlib
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import add_scenario_options, add_set_option, chosen_scenario
@@ -75,7 +75,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_out_option(parser, ", ".join(SUFFIXES))
 
 
-def tasks_of(scenario: Scenario, prompts: Prompts) -> IntArray:
+def task_indices(scenario: Scenario, prompts: Prompts) -> IntArray:
     """Index among the scenario's tasks of each prompt's, (P,); a scenario with one task has it for all prompts.
 
     Raises
@@ -93,25 +93,25 @@ def tasks_of(scenario: Scenario, prompts: Prompts) -> IntArray:
     return np.array([names.index(prompts.tasks[task]) for task in prompts.task])
 
 
-def contenders_of(
+def live_contenders(
     names: Sequence[str], scenario: Scenario, pair: "Pair", prompts: Prompts, options: argparse.Namespace
-) -> list[Contender]:
+) -> list[LiveContender]:
     """Make contenders, which have the same requests, devices, channels and random numbers."""
-    from multispin_env.models.devices import Devices, PromptOrder
+    from multispin_env.models.devices import EmulatedDevices, PromptOrder
     from multispin_env.models.rounds import Player
 
     users, longest = scenario.num_users, scenario.max_draft_length
     encoded = prompts.encode(pair.target, longest + 1, options.raw, pair.context)
-    task, order = tasks_of(scenario, prompts), PromptOrder(len(encoded), users, options.seed)
+    task, order = task_indices(scenario, prompts), PromptOrder(len(encoded), users, options.seed)
     air = draw_air(scenario, options.rounds, np.random.default_rng([options.seed, 0]))
     found = []
     for name in names:
-        devices = Devices(pair, encoded, task, order, users, options.tokens, longest)
-        found.append(Contender(name, scenario, air, devices, Player(devices, options.temperature, options.seed)))
+        devices = EmulatedDevices(pair, encoded, task, order, users, options.tokens, longest)
+        found.append(LiveContender(name, scenario, air, devices, Player(devices, options.temperature, options.seed)))
     return found
 
 
-def play(contenders: Sequence[Contender], rounds: int) -> BaseException | None:
+def play_in_turns(contenders: Sequence[LiveContender], rounds: int) -> BaseException | None:
     """Play in turns; returns what ended it early, Ctrl-C or too little memory, after `FEWEST` rounds of each."""
     try:
         with Progress(1, time_left=True) as progress:
@@ -131,7 +131,7 @@ def play(contenders: Sequence[Contender], rounds: int) -> BaseException | None:
 
 
 @dataclass(frozen=True)
-class Record:
+class RoundRecord:
     """A row of the file of rounds: lists of the devices are divided by spaces, times are in seconds."""
 
     contender: str
@@ -156,14 +156,14 @@ class Record:
     decide_time: float
 
 
-def records(contenders: Sequence[Contender]) -> list[Record]:
+def records(contenders: Sequence[LiveContender]) -> list[RoundRecord]:
     """A row for each round of each contender."""
 
     def listed(values: Any, form: str = "") -> str:
         return " ".join(format(value, form) for value in values.tolist())
 
     return [
-        Record(
+        RoundRecord(
             contender=contender.name,
             round=number,
             request=listed(one.request),
@@ -202,13 +202,13 @@ def run(options: argparse.Namespace) -> int | None:
     for name in names:
         live_plug_in(name, scenario, assumptions_of(scenario))
     prompts = read_prompts(options.prompts)
-    tasks_of(scenario, prompts)
+    task_indices(scenario, prompts)
     files = out_files(options.out, SUFFIXES)
     check_matplotlib()
     pair = load_pair(options)
-    contenders = contenders_of(names, scenario, pair, prompts, options)
-    ended = play(contenders, options.rounds)
-    write(contenders, files, options, pair)
+    contenders = live_contenders(names, scenario, pair, prompts, options)
+    ended = play_in_turns(contenders, options.rounds)
+    write_files(contenders, files, options, pair)
     if ended is not None:
         played = len(contenders[0].rounds)
         print(f"stopped after {played} of {options.rounds} rounds; they are in {options.out}.*", file=sys.stderr)
@@ -216,9 +216,11 @@ def run(options: argparse.Namespace) -> int | None:
     return None
 
 
-def write(contenders: Sequence[Contender], files: Sequence[Path], options: argparse.Namespace, pair: "Pair") -> None:
+def write_files(
+    contenders: Sequence[LiveContender], files: Sequence[Path], options: argparse.Namespace, pair: "Pair"
+) -> None:
     """Write the three files and print the table."""
-    lines, scenario = verdict(contenders), contenders[0].scenario
+    lines, scenario = verdict_lines(contenders), contenders[0].scenario
     as_json, as_csv, _ = files
     deciding = {one.name: median(row.deciding for row in one.rounds) / MS for one in contenders}
     about = {

@@ -22,7 +22,7 @@ MARK = "multispin_env"
 """Word in the ``__init__.py`` of each of them; those of other packages of these names do not have it."""
 
 
-class Entry(NamedTuple):
+class CommandEntry(NamedTuple):
     """What is known of a command before it is imported."""
 
     module: str
@@ -37,32 +37,34 @@ class Entry(NamedTuple):
 _HERE, _AGENTS = "multispin_env.commands.", "agents.commands."
 
 COMMANDS = {
-    "train": Entry(
+    "train": CommandEntry(
         _AGENTS + "train", "train an agent, then compare it with every controller", "train", "python train.py"
     ),
-    "evaluate": Entry(
+    "evaluate": CommandEntry(
         _AGENTS + "evaluate", "the table of a saved agent, at home or elsewhere", "train", "python -m agents.evaluate"
     ),
-    "compare": Entry(_HERE + "compare", "controllers and plug-ins on the same episodes"),
-    "reproduce": Entry(
+    "compare": CommandEntry(_HERE + "compare", "controllers and plug-ins on the same episodes"),
+    "reproduce": CommandEntry(
         _HERE + "reproduce", "the paper's figures and claims", "render", "python -m multispin_env.reproduce"
     ),
-    "watch": Entry(_HERE + "watch", "look on while something decides", "render", "python -m multispin_env.watch"),
-    "explore": Entry(_HERE + "explore", "a page with sliders, in the browser", "app"),
-    "solve": Entry(_HERE + "solve", "decide for your own devices, from CSV or JSON"),
-    "capacity": Entry(_HERE + "capacity", "the largest load within limits of TTFT, TPOT and E2EL"),
-    "schedule": Entry(_HERE + "schedule", "draft length by batch size, for vLLM, TensorRT-LLM or SGLang"),
-    "profile": Entry(_HERE + "profile", "how long your models take, as a server for scenarios", "models"),
-    "record": Entry(_HERE + "record", "how often your target model accepts your draft model, by task", "models"),
-    "live": Entry(
+    "watch": CommandEntry(
+        _HERE + "watch", "look on while something decides", "render", "python -m multispin_env.watch"
+    ),
+    "explore": CommandEntry(_HERE + "explore", "a page with sliders, in the browser", "app"),
+    "solve": CommandEntry(_HERE + "solve", "decide for your own devices, from CSV or JSON"),
+    "capacity": CommandEntry(_HERE + "capacity", "the largest load within limits of TTFT, TPOT and E2EL"),
+    "schedule": CommandEntry(_HERE + "schedule", "draft length by batch size, for vLLM, TensorRT-LLM or SGLang"),
+    "profile": CommandEntry(_HERE + "profile", "how long your models take, as a server for scenarios", "models"),
+    "record": CommandEntry(_HERE + "record", "how often your target model accepts your draft model, by task", "models"),
+    "live": CommandEntry(
         _HERE + "live", "real models draft and verify for emulated devices, beside what was predicted", "models"
     ),
-    "export": Entry(
+    "export": CommandEntry(
         _AGENTS + "export", "write a saved agent as ONNX or for PyTorch", "export", "python -m agents.export"
     ),
-    "pack": Entry(_AGENTS + "pack", "make a pretrained agent of a saved one", "train"),
-    "sweep": Entry(_AGENTS + "sweep", "search for hyperparameters of an agent", "sweep"),
-    "league": Entry(
+    "pack": CommandEntry(_AGENTS + "pack", "make a pretrained agent of a saved one", "train"),
+    "sweep": CommandEntry(_AGENTS + "sweep", "search for hyperparameters of an agent", "sweep"),
+    "league": CommandEntry(
         "benchmarks.league.command",
         "train and compare all agents everywhere (needs a checkout)",
         "train",
@@ -100,7 +102,7 @@ COMMAND = Command(
 )
 
 
-def load(name: str) -> Command:
+def load_command(name: str) -> Command:
     """Import a command.
 
     Raises
@@ -141,7 +143,7 @@ def _another(package: str) -> str | None:
 
 
 def _run(program: str, name: str, arguments: Sequence[str]) -> int:
-    return exit_status(program, lambda: load(name)(program, arguments), COMMANDS[name].extra)
+    return exit_status(program, lambda: load_command(name)(program, arguments), COMMANDS[name].extra)
 
 
 def run_alias(name: str) -> int:
@@ -155,5 +157,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or given[0].startswith("-"):
         return exit_status(PROGRAM, lambda: COMMAND(PROGRAM, given))
     if given[0] not in COMMANDS:
-        return exit_status(PROGRAM, lambda: load(given[0])(PROGRAM, []))
+        return exit_status(PROGRAM, lambda: load_command(given[0])(PROGRAM, []))
     return _run(f"{PROGRAM} {given[0]}", given[0], given[1:])

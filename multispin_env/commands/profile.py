@@ -14,7 +14,7 @@ from multispin_env.commands.model_options import (
     out_files,
 )
 from multispin_env.models.fitting import check_cells
-from multispin_env.models.passes import VERIFY, Cell, Passes, measure
+from multispin_env.models.passes import VERIFY, PassCell, Passes, measure
 from multispin_env.models.profile import DRAFTED, FIGURE, HEADER, in_words, make_profile, sizes_of, table_lines
 from multispin_env.reproduce.drawing import check_matplotlib, save
 from multispin_env.server import Server
@@ -51,11 +51,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_out_option(parser, ".toml, .csv and .png")
 
 
-def _cells(options: argparse.Namespace) -> list[Cell]:
+def _cells(options: argparse.Namespace) -> list[PassCell]:
     """What is to be verified, by batch and length; ``ValueError`` for what no law can be fitted to."""
     batches = sorted({check_integer("batches", batch, 1) for batch in options.batches})
     lengths = sorted({check_integer("lengths", length, 0) for length in options.lengths})
-    cells = [Cell(VERIFY, batch, length) for batch in batches for length in lengths]
+    cells = [PassCell(VERIFY, batch, length) for batch in batches for length in lengths]
     check_cells(*sizes_of(cells), options.pieces)
     return cells
 

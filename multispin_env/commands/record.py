@@ -28,7 +28,7 @@ from multispin_env.executors.base import Stopped
 from multispin_env.executors.signals import on_signals
 from multispin_env.files import write_atomically
 from multispin_env.models.counts import RateEstimate, TaskCounts, estimate, read_counts
-from multispin_env.models.parts import Parts, Places, joined
+from multispin_env.models.parts import RecordedTexts, RecordParts, join_texts
 from multispin_env.models.prompts import Prompts, read_prompts
 from multispin_env.models.record_summary import (
     draw_summary,
@@ -45,8 +45,9 @@ from multispin_env.physics.acceptance.records import (
     load_records,
     record_file,
 )
+from multispin_env.registry import SCENARIOS
 from multispin_env.reproduce.drawing import check_matplotlib
-from multispin_env.scenario import SCENARIOS, Scenario, Task
+from multispin_env.scenario import Scenario, Task
 from multispin_env.server import with_law
 from multispin_env.terminal.arguments import DEFAULT_SCENARIO, add_scenario_options
 from multispin_env.terminal.command import Command
@@ -168,7 +169,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
             f"got {options.tokens}"
         )
     groups = -(-count // options.batch)
-    parts = Parts(out_file(options.out, ".part"), _settings(options, prompts))
+    parts = RecordParts(out_file(options.out, ".part"), _settings(options, prompts))
     parts.open()
     try:
         with on_signals(_stop), ExitStack() as stack:
@@ -181,7 +182,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
         kept = f"{done} of {groups} groups are kept in {str(parts.folder)!r}, and the same command goes on"
         print(f"\n{options.program}: interrupted; {kept if done else 'nothing is done yet'}", file=sys.stderr)
         return 128 + stopped.number
-    places = joined([one for group in range(groups) if (one := parts.load(group)) is not None])
+    places = join_texts([one for group in range(groups) if (one := parts.load(group)) is not None])
     records, overlap = _kept(prompts, places)
     named = scenario.replace(name=options.out.name, vocabulary_size=pair.vocabulary_size)
     _show(options, named, records, overlap, prompts.tasks)
@@ -200,7 +201,7 @@ def _settings(options: argparse.Namespace, prompts: Prompts) -> dict[str, Any]:
 
 
 def _record_groups(
-    pair: "Pair", encoded: Sequence[Sequence[int]], options: argparse.Namespace, parts: Parts, groups: int
+    pair: "Pair", encoded: Sequence[Sequence[int]], options: argparse.Namespace, parts: RecordParts, groups: int
 ) -> None:
     from multispin_env.models.recording import record_texts
 
@@ -222,10 +223,10 @@ def _record_groups(
             )
             columns = ("probability", "accepted", "overlap")
             flat = (np.concatenate([vars(text)[name] for text in texts]) for name in columns)
-            parts.save(group, Places(np.array([len(text.token) for text in texts]), *flat))
+            parts.save(group, RecordedTexts(np.array([len(text.token) for text in texts]), *flat))
 
 
-def _kept(prompts: Prompts, places: Places) -> tuple[Records, FloatArray]:
+def _kept(prompts: Prompts, places: RecordedTexts) -> tuple[Records, FloatArray]:
     """The record of the texts that are long enough to be replayed, and its overlap; says how many are left out."""
     long = places.length >= MIN_PLACES
     task = np.array(prompts.task)

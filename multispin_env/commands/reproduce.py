@@ -8,9 +8,10 @@ from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import to_csv
 from multispin_env.files import make_folder, write_text
+from multispin_env.registry import FIGURES
 from multispin_env.reproduce.drawing import check_matplotlib, save
-from multispin_env.reproduce.figure import FIGURES
-from multispin_env.reproduce.page import Shown, markdown_table, page
+from multispin_env.reproduce.figure import FigureSpec
+from multispin_env.reproduce.page import Shown, markdown_table, render_page
 from multispin_env.reproduce.scale import QUICK_STATES, STATES, Scale
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
@@ -40,7 +41,7 @@ def command(name: str, options: argparse.Namespace) -> str:
 
 def make(name: str, scale: Scale, folder: Path, repeat: str) -> Shown:
     """Compute one figure and write its CSV file, its pictures and, if it has one, its table in Markdown."""
-    spec = FIGURES.load(name)
+    spec: FigureSpec = FIGURES.load(name)
     rows = spec.compute(scale)
     write_text(folder / f"{name}.csv", to_csv(rows))
     save(spec, rows, folder / name)
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
             scale = Scale(options.quick, states, options.seed, progress.begin(name))
             shown.append(make(name, scale, options.out, command(name, options)))
     about = f"multispin_env {version('multispin_env')}, {states} states, seed {options.seed}; intervals are 95 %."
-    write_text(options.out / "index.html", page(TITLE, about, shown))
+    write_text(options.out / "index.html", render_page(TITLE, about, shown))
     for one in shown:
         if one.cells is not None:
             header, lines = one.cells

@@ -83,9 +83,9 @@ def _json(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace
     print(json.dumps({"about": about, "spans": [vars(span) for span in spans]}, indent=2, ensure_ascii=False))
 
 
-Writer = Callable[[Sequence[Span], Scenario, argparse.Namespace], None]
+ScheduleWriter = Callable[[Sequence[Span], Scenario, argparse.Namespace], None]
 
-FORMATS: MappingProxyType[str, Writer] = MappingProxyType(
+FORMATS: MappingProxyType[str, ScheduleWriter] = MappingProxyType(
     {"table": _table, "vllm": _vllm, "tensorrt-llm": _tensorrt_llm, "sglang": _sglang, "json": _json}
 )
 """How a schedule is printed, by the names of the option."""

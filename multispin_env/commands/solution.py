@@ -79,7 +79,7 @@ class TokenLimit:
 
 
 @dataclass(frozen=True)
-class Solution:
+class PricedDecision:
     """A decision, priced."""
 
     goodput: float  # tokens/s
@@ -95,7 +95,7 @@ class Solution:
 
 def solve(
     scenario: Scenario, devices: Devices, controller: str, certify: float | None = None, tpot: float | None = None
-) -> Solution:
+) -> PricedDecision:
     """Decide for the devices, price the decision and compare it.
 
     Parameters
@@ -125,7 +125,7 @@ def solve(
 
 def _solve(
     scenario: Scenario, devices: Devices, controller: str, certify: float | None, tpot: float | None
-) -> Solution:
+) -> PricedDecision:
     decision = _decide(scenario, devices, controller, {"certify": certify, "tpot": tpot})
     outcome = expected_outcome(scenario, devices.state, decision)
     slowest = None if tpot is None else _slowest(outcome)
@@ -140,7 +140,7 @@ def _solve(
             rival = expected_outcome(scenario, devices.state, make_controller(name, scenario)(devices.state))
             value = _value(rival, devices.weights)
             rivals.append(RivalRow(name, value, value / reached, None if tpot is None else _slowest(rival)))
-    return Solution(
+    return PricedDecision(
         goodput=float(outcome.goodput),
         weighted_goodput=None if devices.weights is None else reached,
         round_latency=float(outcome.round_latency),
@@ -242,7 +242,7 @@ def rival_cells(rows: list[RivalRow], controller: str, weighted: bool) -> tuple[
     return (*header, "slowest device (ms a token)"), [(*line, time) for line, time in zip(lines, times, strict=True)]
 
 
-def summary(solution: Solution) -> str:
+def summary(solution: PricedDecision) -> str:
     """What the decision is worth, a line for each number."""
     latency, verification = solution.round_latency / MS, solution.verification_time / MS
     lines = {"goodput": f"{solution.goodput:.2f} tokens/s"}
@@ -265,7 +265,7 @@ def summary(solution: Solution) -> str:
     return "\n".join(f"{name:{width}s}  {value}" for name, value in lines.items())
 
 
-def to_record(solution: Solution, about: Mapping[str, Any]) -> dict[str, Any]:
+def to_record(solution: PricedDecision, about: Mapping[str, Any]) -> dict[str, Any]:
     """Everything as JSON can hold it, in SI units."""
     proof, limit = solution.certificate, solution.limit
     numbers: dict[str, Any] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from multispin_env.commands.devices import read_devices
-from multispin_env.commands.solution import Solution, device_cells, rival_cells, solve, summary, to_record
+from multispin_env.commands.solution import PricedDecision, device_cells, rival_cells, solve, summary, to_record
 from multispin_env.controllers.factory import controller_names
 from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.evaluation.table import to_csv
@@ -66,7 +66,7 @@ def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
     return chosen_scenario(options, num_users=num_users)
 
 
-def about(options: argparse.Namespace, scenario: Scenario) -> dict[str, Any]:
+def about_solution(options: argparse.Namespace, scenario: Scenario) -> dict[str, Any]:
     """What the decision is about, for JSON."""
     return {
         "command": options.command,
@@ -77,7 +77,7 @@ def about(options: argparse.Namespace, scenario: Scenario) -> dict[str, Any]:
     }
 
 
-def _show(solution: Solution, scenario: Scenario, controller: str) -> None:
+def _show(solution: PricedDecision, scenario: Scenario, controller: str) -> None:
     print(
         f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz, "
         f"decided by {controller}\n"
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> None:
     if options.csv is not None:
         write_output(to_csv(solution.devices), options.csv)
     if options.json:
-        record = to_record(solution, about(options, scenario))
+        record = to_record(solution, about_solution(options, scenario))
         print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
     elif options.csv != STDOUT:
         _show(solution, scenario, options.controller)

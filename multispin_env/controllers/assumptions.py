@@ -1,4 +1,4 @@
-"""What an engineer knows before the first round, from past data."""
+"""Assumptions of an engineer before the first round, from past data."""
 
 from dataclasses import dataclass
 from typing import Self

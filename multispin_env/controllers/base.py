@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 import numpy as np
 
-import multispin_env.registry as tables
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.options import Option, Tunable
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
@@ -193,7 +192,3 @@ class WeightedController(RoundsController):
 
     def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
         return self.weighing(counted.astype(np.float64)).decide(state)
-
-
-CONTROLLERS: tables.Registry[type[Controller[Any, Any]]] = tables.CONTROLLERS
-"""The controllers of both families; `make_controller` makes them."""

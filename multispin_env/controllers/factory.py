@@ -5,13 +5,12 @@ from typing import Any
 
 from multispin_env.checks import check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import CONTROLLERS, ContinuousController, Controller, RoundsController
-from multispin_env.controllers.continuous.modifier import MODIFIERS, Modifier
-from multispin_env.controllers.estimators.base import ESTIMATORS
+from multispin_env.controllers.base import ContinuousController, Controller, RoundsController
+from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.controllers.outside import controller_maker
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.registry import option_names
+from multispin_env.registry import CONTROLLERS, ESTIMATORS, MODIFIERS, option_names
 from multispin_env.scenario import Scenario
 
 FAMILIES: dict[str, type[Any]] = {"rounds": RoundsController, "continuous": ContinuousController}

@@ -49,7 +49,7 @@ def check_option(field: str, value: Any, low: float, high: float = np.inf, *, op
     require(field, array, good, f"numbers in {ends}")
 
 
-def by_copy(field: str, value: Option, copies: int) -> FloatArray:
+def per_copy(field: str, value: Option, copies: int) -> FloatArray:
     """An option (n,) of n states, from one number or one for each; ``ValueError`` for another count."""
     given = np.asarray(value, dtype=np.float64).reshape(-1)
     if given.size not in (1, copies):
@@ -57,7 +57,7 @@ def by_copy(field: str, value: Option, copies: int) -> FloatArray:
     return np.broadcast_to(given, (copies,))
 
 
-def by_device(field: str, value: Option, shape: tuple[int, ...]) -> FloatArray:
+def per_device(field: str, value: Option, shape: tuple[int, ...]) -> FloatArray:
     """An option of states (n, K), from one number, or one for each device (K,) or (..., K)."""
     given = np.asarray(value, dtype=np.float64)
     flat = given if given.ndim < 2 else given.reshape(-1, given.shape[-1])  # as states are

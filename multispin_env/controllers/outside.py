@@ -5,8 +5,9 @@ from dataclasses import is_dataclass
 from functools import wraps
 from typing import Any
 
-from multispin_env.controllers.base import CONTROLLERS, Controller
+from multispin_env.controllers.base import Controller
 from multispin_env.outside import FORM, imported, is_outside, refusal
+from multispin_env.registry import CONTROLLERS
 
 OWN_CONTROLLER = f"{FORM} of one of your own"
 """How helps name what stands for a controller from outside."""

@@ -2,7 +2,8 @@
 
 import gymnasium as gym
 
-from multispin_env.envs.settings import ENVIRONMENTS, Variant
+from multispin_env.envs.settings import Variant
+from multispin_env.registry import ENVIRONMENTS
 
 
 def register_environment(env_id: str, variant: type[Variant], max_episode_steps: int | None = None) -> None:
@@ -44,7 +45,7 @@ def unregister_environment(env_id: str) -> None:
     >>> from multispin_env.envs.rounds.variants.heterogeneous import Heterogeneous
     >>> ms.register_environment("Mine/Gone-v0", Heterogeneous)
     >>> ms.unregister_environment("Mine/Gone-v0")
-    >>> "Mine/Gone-v0" in ms.ENVIRONMENTS.names()
+    >>> "Mine/Gone-v0" in ms.registry.ENVIRONMENTS.names()
     False
     """
     ENVIRONMENTS.unregister(env_id)

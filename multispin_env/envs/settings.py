@@ -7,7 +7,6 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import multispin_env.registry as tables
 from multispin_env.checks import check_bool, check_keywords, check_name
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.base import Controller, RoundsController
@@ -20,6 +19,7 @@ from multispin_env.envs.observations import ObservationCodec
 from multispin_env.envs.page import page
 from multispin_env.envs.rendering.renderers import Drawing, Film, Recorder
 from multispin_env.field_files import is_file_name
+from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
 
 REWARDS = ("expected", "sampled")
@@ -52,7 +52,7 @@ class Family:
     """
 
     name: str
-    encodings: tables.Registry[Any]
+    encodings: Registry
     any_decision: str
     max_episode_steps: int | None
     recorder: Callable[[Any, int], Recorder]
@@ -195,10 +195,6 @@ class Variant(ABC):
         scenario = Scenario.preset(DEFAULT_SCENARIO, **cls.scenario_defaults)
         codec = ObservationCodec(scenario, tuple(cls.entries), scenario.autoregressive_goodput)
         return page(cls.__doc__, codec, cls.entries)
-
-
-ENVIRONMENTS: tables.Registry[type[Variant]] = tables.ENVIRONMENTS
-"""The environments by their ids."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import RENDER_FPS, RENDERERS
-from multispin_env.envs.settings import DEFAULT_SCENARIO, ENVIRONMENTS, Settings
+from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings
 from multispin_env.envs.shells import Shell
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 

@@ -1,4 +1,4 @@
-"""What no policy exceeds in the systems of episodes."""
+"""Bounds that no policy exceeds in the systems of episodes."""
 
 from dataclasses import replace
 from typing import Any

@@ -9,10 +9,10 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
 from multispin_env.controllers.names import ContenderName
-from multispin_env.evaluation.ledger import Ledger
+from multispin_env.controllers.rounds.systems import SYSTEMS
+from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells
-from multispin_env.registry import SYSTEMS
 
 OTHER_SYSTEMS = "other systems"
 """Title of the rows, or bars, of what decides nothing."""
@@ -40,34 +40,34 @@ class Metric:
     """
 
     header: str
-    values: Callable[[Ledger], FloatArray]
+    values: Callable[[EpisodeStats], FloatArray]
     has_share: bool
     digits: int = 2
     below: Callable[[Sequence["Row"]], tuple[Cells, list[Cells]]] | None = None
 
 
 METRICS = {
-    "goodput": Metric("goodput (tokens/s)", lambda ledger: ledger.goodput, has_share=True),
-    "throughput": Metric("throughput (tokens/s)", lambda ledger: ledger.throughput, has_share=True),
-    "token_goodput": Metric("token goodput (tokens/s)", lambda ledger: ledger.throughput, has_share=True),
+    "goodput": Metric("goodput (tokens/s)", lambda stats: stats.goodput, has_share=True),
+    "throughput": Metric("throughput (tokens/s)", lambda stats: stats.throughput, has_share=True),
+    "token_goodput": Metric("token goodput (tokens/s)", lambda stats: stats.throughput, has_share=True),
     "tokens_in_time": Metric(
         "tokens in time/s",
-        lambda ledger: ledger.told("tokens_in_time"),
+        lambda stats: stats.told("tokens_in_time"),
         has_share=True,
         below=lambda rows: service_cells(rows),
     ),
     "request_goodput": Metric(
         "request goodput (requests/s)",
-        lambda ledger: ledger.told("request_goodput"),
+        lambda stats: stats.told("request_goodput"),
         has_share=True,
         digits=3,
         below=lambda rows: service_cells(rows),
     ),
     "return": Metric(
-        "return", lambda ledger: ledger.returns, has_share=False, digits=3, below=lambda rows: user_cells(rows)
+        "return", lambda stats: stats.returns, has_share=False, digits=3, below=lambda rows: user_cells(rows)
     ),
     "utility": Metric(
-        "Σ ln throughput", lambda ledger: ledger.utility, has_share=False, digits=3, below=lambda rows: user_cells(rows)
+        "Σ ln throughput", lambda stats: stats.utility, has_share=False, digits=3, below=lambda rows: user_cells(rows)
     ),
 }
 """By name: mean goodput over rounds, tokens over time, the same by the name that servers have for it, tokens/s and
@@ -114,10 +114,10 @@ class Row:
 
 def decides(name: str) -> bool:
     """Whether a contender of this name decides in this system; other systems do not."""
-    return name not in SYSTEMS.names()
+    return name not in SYSTEMS
 
 
-def compare(
+def compare_values(
     values: Mapping[str, FloatArray],
     reference: str,
     has_share: bool = True,
@@ -164,12 +164,14 @@ def compare(
     return sorted(rows, key=lambda row: (not row.decides, -round(row.mean, 9), row.name != reference))
 
 
-def compare_ledgers(ledgers: Mapping[str, Ledger], reference: str, metric: str) -> list[Row]:
-    """Compare what contenders earned in the same episodes, by one of `METRICS`; rows have `ledger_details`."""
+def compare_episodes(all_stats: Mapping[str, EpisodeStats], reference: str, metric: str) -> list[Row]:
+    """Compare what contenders earned in the same episodes, by one of `METRICS`; rows have `stats_details`."""
     check_name("metric", metric, METRICS)
     shown = METRICS[metric]
-    values = {name: shown.values(ledger) for name, ledger in ledgers.items()}
-    return compare(values, reference, shown.has_share, {name: ledger_details(one) for name, one in ledgers.items()})
+    values = {name: shown.values(stats) for name, stats in all_stats.items()}
+    return compare_values(
+        values, reference, shown.has_share, {name: stats_details(one) for name, one in all_stats.items()}
+    )
 
 
 def best_plug_in(values: Mapping[str, FloatArray]) -> str:
@@ -208,23 +210,23 @@ def comparison_cells(rows: Sequence[Row], metric: str, reference: str = "referen
     return header, lines
 
 
-def ledger_details(ledger: Ledger) -> dict[str, float]:
-    """Means over episodes of all that a ledger knows, and quantiles of users' throughputs over users and episodes."""
-    quantiles = np.percentile(ledger.user_throughput, QUANTILES)
+def stats_details(stats: EpisodeStats) -> dict[str, float]:
+    """Means over episodes of all that they hold, and quantiles of users' throughputs over users and episodes."""
+    quantiles = np.percentile(stats.user_throughput, QUANTILES)
     return {
-        "goodput": float(ledger.goodput.mean()),
-        "throughput": float(ledger.throughput.mean()),
-        "reward": float(ledger.mean_reward.mean()),
+        "goodput": float(stats.goodput.mean()),
+        "throughput": float(stats.throughput.mean()),
+        "reward": float(stats.mean_reward.mean()),
         # where requests end, a device may have had none, and its logarithm would be infinite
-        **({} if ledger.episode else {"utility": float(ledger.utility.mean())}),
-        "fairness": float(ledger.fairness.mean()),
+        **({} if stats.episode else {"utility": float(stats.utility.mean())}),
+        "fairness": float(stats.fairness.mean()),
         **{f"user_throughput_{q}": float(value) for q, value in zip(QUANTILES, quantiles, strict=True)},
-        **{name: float(values.mean()) for name, values in ledger.episode.items()},
+        **{name: float(values.mean()) for name, values in stats.episode.items()},
     }
 
 
 def user_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of how users share the throughput; rows have `ledger_details`."""
+    """Header and lines of the table of how users share the throughput; rows have `stats_details`."""
     header = (
         "decided by",
         "throughput (tokens/s)",
@@ -246,7 +248,7 @@ def user_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
 
 
 def service_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of what becomes of requests; rows have `ledger_details` of such an environment.
+    """Header and lines of the table of what becomes of requests; rows have `stats_details` of such an environment.
 
     The least device's number is tokens in time/s. Latencies are means over episodes of the quantiles of each.
     """

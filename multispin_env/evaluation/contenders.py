@@ -1,4 +1,4 @@
-"""Whatever decides in an environment, and what each kind of it may look at."""
+"""Contenders: whatever decides in an environment, and what each kind of it may look at."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Who takes part in a comparison: names, and whatever a researcher hands in."""
+"""Contenders as a researcher hands them in: their names, and what plays for each."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def by_name(contenders: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def made(contender: Any, env: Any) -> Contender:
+def as_contender(contender: Any, env: Any) -> Contender:
     """Make what plays in an environment of what was handed in.
 
     Parameters
@@ -98,14 +98,14 @@ def with_reference(
     cases
         What they play.
     contenders
-        What `made` takes, and systems; ``None`` for what is worth comparing.
+        What `as_contender` takes, and systems; ``None`` for what is worth comparing.
     reference
         A name; ``None`` for that of the best that is known.
 
     Raises
     ------
     ValueError, TypeError
-        As `made` and `by_name`.
+        As `as_contender` and `by_name`.
     """
     entries = by_name((*cases.contenders, *cases.systems) if contenders is None else contenders)
     wanted = cases.reference if reference is None else reference
@@ -114,7 +114,7 @@ def with_reference(
         if wanted in entries:
             raise ValueError(f"contenders: expected another name than that of the reference, got {wanted!r}")
         entries[wanted] = wanted
-    plays = {name: one if one in cases.systems else made(one, cases.env()) for name, one in entries.items()}
+    plays = {name: one if one in cases.systems else as_contender(one, cases.env()) for name, one in entries.items()}
     return plays, wanted if same is None else same
 
 

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray
 from multispin_env.checks import check_integer, check_name
 from multispin_env.controllers.rounds.systems import SYSTEMS
-from multispin_env.envs.settings import ENVIRONMENTS, InfoKeys
+from multispin_env.envs.settings import InfoKeys
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
-from multispin_env.evaluation.ledger import Ledger
+from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
-Progress = Callable[[int, int], None]
+ReportProgress = Callable[[int, int], None]
 """Called after each round with the rounds played and those of an episode."""
 
 
@@ -55,8 +56,8 @@ def play_episodes(
     env: VectorEnv[Any, Any, Any],
     contender: Contender | str,
     seed: int = EPISODE_SEED,
-    progress: Progress | None = None,
-) -> Ledger:
+    progress: ReportProgress | None = None,
+) -> EpisodeStats:
     """Play one episode in each copy of a vector environment.
 
     Copies are seeded with ``seed``, ``seed + 1``, ..., and what is random there does not depend on the actions: entry i
@@ -86,13 +87,13 @@ def play_episodes(
     chosen = make_contender(contender, env) if isinstance(contender, str) else contender
     decide = deciding(chosen, base)
     start(chosen)
-    ledger = Ledger.empty(base.num_envs, base.scenario.num_users, keys.goodput is not None)
+    stats = EpisodeStats.empty(base.num_envs, base.scenario.num_users, keys.goodput is not None)
     observation, _ = env.reset(seed=seed)
     playing = np.ones(base.num_envs, dtype=bool)
     played = 0
     while playing.any():
         observation, reward, terminated, truncated, info = env.step(decide(observation))
-        ledger.add(reward, _told(info, keys), keys, playing)
+        stats.add(reward, _told(info, keys), keys, playing)
         ended = terminated | truncated
         playing &= ~ended
         if base.autoreset_mode is AutoresetMode.DISABLED and ended.any() and playing.any():
@@ -100,12 +101,12 @@ def play_episodes(
         played += 1
         if progress is not None:
             progress(*((int((~playing).sum()), base.num_envs) if rounds is None else (played, rounds)))
-    return ledger
+    return stats
 
 
 def play_system(
-    env: VectorEnv[Any, Any, Any], name: str, seed: int = EPISODE_SEED, progress: Progress | None = None
-) -> Ledger:
+    env: VectorEnv[Any, Any, Any], name: str, seed: int = EPISODE_SEED, progress: ReportProgress | None = None
+) -> EpisodeStats:
     """What another system gains in the states of the episodes of `play_episodes`, a second in each of them.
 
     Parameters
@@ -122,20 +123,20 @@ def play_system(
         system decides nothing.
     """
     base = native(env)
-    check_name("system", name, SYSTEMS.names())
+    check_name("system", name, SYSTEMS)
     if not base.variant.comparison.states:
         variant = type(base.settings.variant).__name__
         raise ValueError(f"system: expected an environment whose rounds are independent for {name!r}, got {variant}")
-    system, rounds, users = SYSTEMS.load(name), rounds_of(base), base.scenario.num_users
+    system, rounds, users = SYSTEMS[name], rounds_of(base), base.scenario.num_users
     assert rounds is not None  # independent rounds never end by themselves
     nothing = np.zeros_like(env.action_space.sample())
-    ledger, keys = Ledger.empty(base.num_envs, users), base.variant.comparison.info
+    stats, keys = EpisodeStats.empty(base.num_envs, users), base.variant.comparison.info
     everywhere = np.ones(base.num_envs, dtype=np.bool_)
     assert keys.goodput is not None  # so it is of independent rounds
     env.reset(seed=seed)
     for played in range(1, rounds + 1):
         goodput = system(base.scenario, base.state)
-        ledger.add(
+        stats.add(
             goodput / base.scenario.autoregressive_goodput,
             {
                 keys.tokens: np.repeat(goodput[:, None] / users, users, -1),
@@ -149,7 +150,7 @@ def play_system(
         env.step(nothing)
         if progress is not None:
             progress(played, rounds)
-    return ledger
+    return stats
 
 
 def rounds_of(base: MultiSpinVectorEnv) -> int | None:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.envs.named_files import loaded_arguments, saved_arguments
-from multispin_env.envs.settings import ENVIRONMENTS, Settings
+from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.policy import Entries, Policy
 from multispin_env.files import MIB, read_bytes, read_json
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 POLICY, ONNX = "policy.json", "policy.onnx"
@@ -114,7 +115,7 @@ def read_about(folder: Path) -> dict[str, Any]:
 def settings_of(about: Mapping[str, Any], path: Path) -> Settings:
     """Environment that ``policy.json`` describes; ``ValueError`` if there is none like it."""
     try:
-        variant = ENVIRONMENTS.load(about["env"])
+        variant: type[Variant] = ENVIRONMENTS.load(about["env"])
         arguments = loaded_arguments(variant, about["arguments"], path.parent)
         settings = Settings(Scenario.from_dict(about["scenario"]), variant(**arguments), about["action"])
         shown = list(settings.observations.space.spaces)

@@ -1,4 +1,4 @@
-"""Who decides best in an environment, in one call; what plays it is only imported then, so that a start stays light."""
+"""Comparison of contenders in one call; what plays is only imported then, so that a start stays light."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from multispin_env.scenario import Scenario
 if TYPE_CHECKING:
     from multispin_env.evaluation.cases.episodes import Episodes
     from multispin_env.evaluation.comparison import Row
-    from multispin_env.evaluation.ledger import Ledger
+    from multispin_env.evaluation.episode_stats import EpisodeStats
     from multispin_env.evaluation.table import Cells
 
 EPISODES = 200
@@ -185,13 +185,13 @@ def chosen_metric(cases: "Episodes", metric: str | None) -> str:
     return chosen
 
 
-def compared(cases: "Episodes", ledgers: "Mapping[str, Ledger]", reference: str, metric: str) -> ComparisonTable:
+def compared(cases: "Episodes", ledgers: "Mapping[str, EpisodeStats]", reference: str, metric: str) -> ComparisonTable:
     """Compare what contenders earned in the episodes of these cases."""
     from multispin_env.evaluation.cases.base import heading
-    from multispin_env.evaluation.comparison import compare_ledgers
+    from multispin_env.evaluation.comparison import compare_episodes
     from multispin_env.evaluation.contenders import native
 
     told = {name: value for name, value in cases.arguments.items() if name not in OF_THE_SYSTEM}
     what = f"{cases.title}; reference: {reference}"
     title = heading(cases.env_id, told, native(cases.env()).scenario, what)
-    return ComparisonTable(title, tuple(compare_ledgers(ledgers, reference, metric)), metric, reference, cases.metric)
+    return ComparisonTable(title, tuple(compare_episodes(ledgers, reference, metric)), metric, reference, cases.metric)

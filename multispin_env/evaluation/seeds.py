@@ -1,4 +1,4 @@
-"""Every seed that evaluation, tuning and training have to share out, so that nothing is measured on what taught it."""
+"""Seeds that evaluation, tuning and training share out, so that nothing is measured on what taught it."""
 
 BOOTSTRAP_SEED = 0
 """Intervals are computed with a generator of this seed for each row, so that a table repeats to the bit."""

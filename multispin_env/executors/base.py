@@ -1,4 +1,4 @@
-"""What every executor offers."""
+"""Protocol of executors, and the result of a task."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Stopped(BaseException):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskResult:
     """What came of a task.
 
     Parameters
@@ -40,7 +40,7 @@ class Executor(Protocol):
         """How many tasks run at a time, as far as it is known."""
         ...
 
-    def outcomes(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Outcome]:
+    def results(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """Outcomes as they come, one for each task.
 
         Parameters

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from multispin_env.checks import missing_package
-from multispin_env.executors.base import Outcome
+from multispin_env.executors.base import TaskResult
 from multispin_env.executors.processes import THREADS
 from multispin_env.executors.serial import attempt
 
@@ -35,8 +35,8 @@ class Cluster:
         """CPUs of the cluster."""
         return int(_ray(self).cluster_resources().get("CPU", 1))
 
-    def outcomes(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Outcome]:
-        """See `Executor.outcomes`; ``ImportError`` where Ray is not installed."""
+    def results(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[TaskResult]:
+        """See `Executor.results`; ``ImportError`` where Ray is not installed."""
         ray = _ray(self)
         remote = ray.remote(num_cpus=1, max_retries=RETRIES)(attempt)
         waiting = {remote.remote(work, index, task): index for index, task in enumerate(tasks)}
@@ -46,7 +46,7 @@ class Cluster:
             try:
                 yield ray.get(done)
             except ray.exceptions.RayError as error:  # its node was lost more often than it may be
-                yield Outcome(index, error=f"{error}\n")
+                yield TaskResult(index, error=f"{error}\n")
 
 
 def _ray(cluster: Cluster) -> Any:

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
 from multispin_env.checks import check_integer
-from multispin_env.executors.base import Outcome, Stopped
+from multispin_env.executors.base import Stopped, TaskResult
 from multispin_env.executors.serial import attempt
 from multispin_env.executors.signals import on_signals
 
@@ -39,8 +39,8 @@ class Processes:
     def __post_init__(self) -> None:
         check_integer("workers", self.width, 1)
 
-    def outcomes(self, work: Work, tasks: Sequence[Any]) -> Iterator[Outcome]:
-        """See `Executor.outcomes`. If a process is killed, tasks that were not done are failures."""
+    def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
+        """See `Executor.results`. If a process is killed, tasks that were not done are failures."""
         undone = set(range(len(tasks)))
         with on_signals(_stop):
             # the pipe of a process that was killed is at its end
@@ -52,15 +52,15 @@ class Processes:
                     come = wait(pipes)
                     ready = [pipe for pipe in pipes if pipe in come]
                     for pipe in ready:
-                        outcome = _received(pipe)
-                        undone.remove(outcome.index)
-                        yield outcome
+                        result = _received(pipe)
+                        undone.remove(result.index)
+                        yield result
             for index in sorted(undone):
-                yield Outcome(index, error="a worker was killed, perhaps for lack of memory\n")
+                yield TaskResult(index, error="a worker was killed, perhaps for lack of memory\n")
 
 
-def _received(pipe: Connection) -> Outcome:
-    answer: Outcome | Stopped = pipe.recv()
+def _received(pipe: Connection) -> TaskResult:
+    answer: TaskResult | Stopped = pipe.recv()
     if isinstance(answer, Stopped):
         raise answer
     return answer
@@ -102,10 +102,10 @@ def _serve(pipe: Connection, work: Work, folder: str) -> None:
             try:
                 pipe.send(answer)
             except Exception:  # what it returned can't be pickled
-                pipe.send(Outcome(index, error=traceback.format_exc()))
+                pipe.send(TaskResult(index, error=traceback.format_exc()))
 
 
-def _done(work: Work, index: int, task: Any) -> Outcome | Stopped:
+def _done(work: Work, index: int, task: Any) -> TaskResult | Stopped:
     try:
         return attempt(work, index, task)
     except Stopped as stopped:

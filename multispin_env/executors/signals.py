@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do for a while."""
+"""Handling of Ctrl-C and SIGTERM for a while."""
 
 import multiprocessing
 import signal

@@ -70,8 +70,8 @@ def decide(
     starts = range(0, len(state.draft_time), chunk)
     tasks = [Chunk(name, scenario, state[start : start + chunk], options) for start in starts]
     found: dict[int, Decision] = {}
-    for outcome in executor.outcomes(decide_chunk, tasks):
-        if outcome.error:
-            raise ValueError(outcome.error.strip().splitlines()[-1])
-        found[outcome.index] = outcome.value
+    for result in executor.results(decide_chunk, tasks):
+        if result.error:
+            raise ValueError(result.error.strip().splitlines()[-1])
+        found[result.index] = result.value
     return type(found[0]).joined([found[index] for index in range(len(tasks))])

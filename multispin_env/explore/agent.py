@@ -11,7 +11,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
 from multispin_env.controllers.names import ContenderName
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.envs.settings import ENVIRONMENTS, Settings, Variant
+from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.contenders import make_contender, native, start
 from multispin_env.evaluation.policy import Policy
 from multispin_env.explore.places import Places
@@ -21,6 +21,7 @@ from multispin_env.explore.system import SystemSettings
 from multispin_env.physics.continuous.types import ContinuousDecision
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, SystemState
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.status import sentence
 
@@ -40,7 +41,7 @@ MOST_ROUNDS = 40
 """Steps that can be played before."""
 
 
-class Chosen(NamedTuple):
+class LoadedAgent(NamedTuple):
     """An agent."""
 
     env_id: str
@@ -74,7 +75,7 @@ def agent_names(places: Places) -> Sequence[str]:
 
 
 @dataclass(frozen=True)
-class AgentSettings(SystemSettings):
+class AgentViewSettings(SystemSettings):
     """Settings of the view."""
 
     agent: str = controlled("MultiSpin/Heterogeneous-v0", Choice("agent", agent_names))
@@ -87,7 +88,7 @@ class AgentSettings(SystemSettings):
             raise ValueError(missing)
         super().look_up(places)
 
-    def chosen(self, scenario: Scenario, places: Places) -> Chosen:
+    def chosen(self, scenario: Scenario, places: Places) -> LoadedAgent:
         """The agent.
 
         Raises
@@ -100,9 +101,9 @@ class AgentSettings(SystemSettings):
         loaders = loader()
         check_name("agent", self.agent, agent_names(places))
         if self.agent.startswith(RUN):
-            made: Chosen = Chosen(*loaders.of_run(places.run(self.agent.removeprefix(RUN)), scenario))
+            made: LoadedAgent = LoadedAgent(*loaders.of_run(places.run(self.agent.removeprefix(RUN)), scenario))
         else:
-            made = Chosen(*loaders.of_package(self.agent, scenario))
+            made = LoadedAgent(*loaders.of_package(self.agent, scenario))
         return made
 
 
@@ -153,7 +154,7 @@ class AgentNumbers:
         return "The best known rule sees the whole state, also what the agent may not see."
 
 
-def compute(settings: AgentSettings, places: Places) -> AgentNumbers | str:
+def compute(settings: AgentViewSettings, places: Places) -> AgentNumbers | str:
     """Let the agent play some steps, then let both decide for what came.
 
     Returns
@@ -179,7 +180,7 @@ def missing_packages() -> str:
     return ""
 
 
-def _computed(settings: AgentSettings, places: Places) -> AgentNumbers:
+def _computed(settings: AgentViewSettings, places: Places) -> AgentNumbers:
     scenario = settings.system(places)
     env_id, policy, _ = settings.chosen(scenario, places)
     arguments = {"scenario": scenario, **policy.arguments}
@@ -214,12 +215,12 @@ def _side(settings: Settings, state: Any, seed: int, name: str, rule: Any, decis
         return Side(name, decision[0], rate, float(outcome.goodput[0]))
     variant: Any = settings.variant
     full = replace(settings, action=variant.family.any_decision, variant=replace(variant, horizon=SECONDS))
-    ledger = play(full, rule, name, 1, seed).ledger
-    in_time = ledger.episode.get(IN_TIME, ledger.throughput)
-    return Side(name, decision[0], ledger.user_throughput[0], float(in_time[0]))
+    stats = play(full, rule, name, 1, seed).stats
+    in_time = stats.episode.get(IN_TIME, stats.throughput)
+    return Side(name, decision[0], stats.user_throughput[0], float(in_time[0]))
 
 
-def as_python(settings: AgentSettings, places: Places) -> str:
+def as_python(settings: AgentViewSettings, places: Places) -> str:
     """Python that prints the numbers of the page."""
     missing = missing_packages()
     if missing:
@@ -284,7 +285,7 @@ def _reference(settings: Settings) -> str:
     return parsed.controller if parsed.knows_truth else reference
 
 
-def as_command(settings: AgentSettings, places: Places) -> str:
+def as_command(settings: AgentViewSettings, places: Places) -> str:
     """A command that prints the numbers of the page."""
     runs = ("--runs", str(places.runs)) if settings.agent.startswith(RUN) else ()
     return settings.print_command("agent", places, *runs)

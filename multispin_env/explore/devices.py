@@ -15,7 +15,7 @@ from multispin_env.scenario import Scenario
 from multispin_env.units import MS, db_to_linear, linear_to_db
 
 
-class Column(NamedTuple):
+class EditableColumn(NamedTuple):
     """A column that can be edited."""
 
     name: str
@@ -26,9 +26,9 @@ class Column(NamedTuple):
 
 
 COLUMNS = (
-    Column("draft_ms", "draft time (ms/token)", 0.01, 10_000.0, 2),
-    Column("snr_db", "SNR (dB)", -30.0, 60.0, 1),
-    Column("acceptance", "acceptance", 0.0, 1.0, 3),
+    EditableColumn("draft_ms", "draft time (ms/token)", 0.01, 10_000.0, 2),
+    EditableColumn("snr_db", "SNR (dB)", -30.0, 60.0, 1),
+    EditableColumn("acceptance", "acceptance", 0.0, 1.0, 3),
 )
 """In the order of the fields of `SystemState`."""
 
@@ -87,7 +87,7 @@ def read_edits(text: str) -> Edits:
     return edits
 
 
-def _checked(device: int, column: Column, text: str) -> float:
+def _checked(device: int, column: EditableColumn, text: str) -> float:
     field = f"device {device}, {column.title}"
     try:
         number = float(text)

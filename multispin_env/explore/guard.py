@@ -1,4 +1,4 @@
-"""Who may ask the page for what."""
+"""Guard of the page: who may ask for what."""
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse

@@ -17,7 +17,7 @@ from multispin_env.reproduce.figures.does_it_pay import winner_of
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 
-CONTROLLERS = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
+PLOTTED = ("optimal", "homogeneous", "uniform-bandwidth", "fixed")
 """Whose goodput is drawn."""
 
 BUDGETS = (0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0)
@@ -27,7 +27,7 @@ USERS = (1, 2, 5, 10, 20, 30, MOST_DEVICES)
 
 MAP_BUDGETS, MAP_USERS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0), (2, 10, 20, MOST_DEVICES)
 
-Curve = dict[str, tuple[float, ...]]
+CurvePoints = dict[str, tuple[float, ...]]
 """Tokens/s of each controller, by its name."""
 
 
@@ -47,7 +47,7 @@ class PayCell:
     megahertz: float
     over_alone: float  # Multi-SPIN with lengths from 0, over the server alone
     over_colocated: float  # the same over a server that drafts for all, which is never less
-    winner: str  # of multispin_env.reproduce.figures.does_it_pay.SYSTEMS
+    winner: str  # of multispin_env.reproduce.figures.does_it_pay.COMPARED_SYSTEMS
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class LandscapeNumbers:
     scenario: Scenario
     lengths: tuple[int, ...]
     by_length: tuple[float, ...]  # of one length for all, with the best bandwidth
-    by_bandwidth: Curve  # over BUDGETS
-    by_users: Curve  # over USERS
+    by_bandwidth: CurvePoints  # over BUDGETS
+    by_users: CurvePoints  # over USERS
     here: dict[str, float]  # at the present point, by controller
     pay: tuple[PayCell, ...]  # by MAP_USERS, then MAP_BUDGETS
 
@@ -80,9 +80,9 @@ def compute(settings: LandscapeSettings, places: Places) -> LandscapeNumbers:
         scenario,
         tuple(range(scenario.min_draft_length, scenario.max_draft_length + 1)),
         _by_length(scenario, seed, states),
-        {name: _over_budgets(anywhere, BUDGETS, name, seed, states) for name in CONTROLLERS},
-        {name: _over_users(anyone, name, seed, states) for name in CONTROLLERS},
-        {name: _over_budgets(anywhere, (here,), name, seed, states)[0] for name in CONTROLLERS},
+        {name: _over_budgets(anywhere, BUDGETS, name, seed, states) for name in PLOTTED},
+        {name: _over_users(anyone, name, seed, states) for name in PLOTTED},
+        {name: _over_budgets(anywhere, (here,), name, seed, states)[0] for name in PLOTTED},
         _pay(anywhere.replace(num_users=1), seed, states),
     )
 
@@ -166,7 +166,7 @@ def mean(scenario, name, **options):
 for length in range(scenario.min_draft_length, scenario.max_draft_length + 1):
     fixed = np.full((1, scenario.num_users), length)
     print(f"length {{length}}: {{mean(scenario, 'optimal', fixed_length=fixed):.2f}} tokens/s")
-for name in {CONTROLLERS}:
+for name in {PLOTTED}:
     print(f"here, {{name}}: {{mean(scenario, name):.2f}} tokens/s")
     for megahertz in {BUDGETS}:
         one = scenario.replace(total_bandwidth=megahertz * 1e6)

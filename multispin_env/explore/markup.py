@@ -45,10 +45,10 @@ def element(tag: str, *children: Child, **attributes: Any) -> Markup:
         elif value is not None and value is not False:
             words.append(f'{key}="{escape(str(value))}"')
     start = f"<{' '.join(words)}>"
-    return Markup(start) if tag in VOID else Markup(f"{start}{joined(children)}</{tag}>")
+    return Markup(start) if tag in VOID else Markup(f"{start}{fragment(children)}</{tag}>")
 
 
-def joined(children: Iterable[Child]) -> Markup:
+def fragment(children: Iterable[Child]) -> Markup:
     """Children one after the other."""
     return Markup("".join(map(_text, children)))
 
@@ -58,4 +58,4 @@ def _text(child: Child) -> str:
         return child
     if child is None:
         return ""
-    return joined(child) if isinstance(child, list | tuple) else escape(str(child))
+    return fragment(child) if isinstance(child, list | tuple) else escape(str(child))

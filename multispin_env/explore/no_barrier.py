@@ -13,14 +13,15 @@ from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.envs.continuous.rendering.panel import Axes
 from multispin_env.envs.continuous.variants.serving import Serving
 from multispin_env.envs.rendering import style
-from multispin_env.envs.settings import ENVIRONMENTS, Settings
-from multispin_env.evaluation.comparison import METRICS, compare_ledgers, comparison_cells
+from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells
 from multispin_env.explore.places import Places
-from multispin_env.explore.playing import Played, opened, play
+from multispin_env.explore.playing import PlayedEpisodes, opened, play
 from multispin_env.explore.settings import Choice, Slider, controlled
 from multispin_env.explore.system import SystemSettings
 from multispin_env.explore.timelines import TICKS, timeline
-from multispin_env.physics.traces import TRACES, Trace, load_trace
+from multispin_env.physics.traces import TRACES, RequestTrace, load_trace
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 ENDLESS, SERVING = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
@@ -33,7 +34,7 @@ RUSHES = {f"rush in {name}": name for name in TRACES}
 REQUESTS = (ALWAYS, POISSON, *TRACES, *RUSHES)
 """Where requests come from: every device always has one, a Poisson process, or a recorded hour."""
 
-CONTROLLERS = (
+OFFERED = (
     "optimal",
     *controller_names("continuous"),
     *(f"{name}+deadlines" for name in ("greedy", "groups", "prices")),
@@ -63,8 +64,8 @@ RUSH = 1.0 / 3.0
 class NoBarrierSettings(SystemSettings):
     """What is played: two controllers, with seeds from ``seed`` on; the first episode is the one that is drawn."""
 
-    left: str = controlled("load-aware", Choice("left", CONTROLLERS))
-    right: str = controlled("optimal", Choice("right", CONTROLLERS))
+    left: str = controlled("load-aware", Choice("left", OFFERED))
+    right: str = controlled("optimal", Choice("right", OFFERED))
     requests: str = controlled(ALWAYS, Choice("requests", REQUESTS))
     load: float = controlled(0.6, Slider("load, where requests end", 0.1, 2.0, 0.05))
     seconds: float = controlled(5.0, Slider("seconds", 2.0, 60.0, 1.0, "s"))
@@ -106,13 +107,13 @@ class NoBarrierSettings(SystemSettings):
         return held | chosen
 
 
-def rush_start(trace: Trace, seconds: float) -> int:
+def rush_start(trace: RequestTrace, seconds: float) -> int:
     """Number of the request from which on so many recorded seconds have their most tokens in the middle.
 
     Examples
     --------
     >>> import multispin_env as ms
-    >>> calm_then_busy = ms.Trace([0.0, 10.0, 20.0, 30.0, 30.1], prompt=[0] * 5, output=[1, 1, 1, 9, 9])
+    >>> calm_then_busy = ms.RequestTrace([0.0, 10.0, 20.0, 30.0, 30.1], prompt=[0] * 5, output=[1, 1, 1, 9, 9])
     >>> rush_start(calm_then_busy, 30.0)  # from 20 s on
     2
     """
@@ -148,7 +149,7 @@ def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
         }
     metric = "tokens_in_time" if settings.serving else "token_goodput"
     with np.errstate(divide="ignore"):  # of a device that got nothing yet, the logarithm, which is not shown
-        rows = compare_ledgers({name: one.ledger for name, one in played.items()}, settings.right, metric)
+        rows = compare_episodes({name: one.stats for name, one in played.items()}, settings.right, metric)
     below = METRICS[metric].below
     tables = [comparison_cells(rows, metric), *([] if below is None else [below(rows)])]
     return {
@@ -172,7 +173,9 @@ def _env(env_id: str, scenario: Scenario, arguments: Arguments) -> Settings:
 
 
 @lru_cache(KEPT)
-def _played(env_id: str, scenario: Scenario, arguments: Arguments, name: str, episodes: int, seed: int) -> Played:
+def _played(
+    env_id: str, scenario: Scenario, arguments: Arguments, name: str, episodes: int, seed: int
+) -> PlayedEpisodes:
     """What one controller makes of it; kept, since often only the other one has changed."""
     return play(_env(env_id, scenario, arguments), make_controller(name, scenario), name, episodes, seed)
 
@@ -181,10 +184,10 @@ SERVED = ("tokens_in_time", "share_missed", "ttft_p50", "ttft_p99", "tpot_p50", 
 """What is said of the first episode where requests end."""
 
 
-def _facts(played: Played) -> dict[str, float]:
+def _facts(played: PlayedEpisodes) -> dict[str, float]:
     """Of the first episode."""
-    facts = {"token_goodput": float(played.ledger.throughput[0])}
-    return facts | {name: float(played.ledger.episode[name][0]) for name in SERVED if name in played.ledger.episode}
+    facts = {"token_goodput": float(played.stats.throughput[0])}
+    return facts | {name: float(played.stats.episode[name][0]) for name in SERVED if name in played.stats.episode}
 
 
 def as_python(settings: NoBarrierSettings, places: Places) -> str:

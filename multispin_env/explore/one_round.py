@@ -1,4 +1,4 @@
-"""One round: what the optimum and every controller decide for some devices, and what more of each resource is worth."""
+"""Numbers of one round: what each controller decides for some devices, and what more of each resource is worth."""
 
 import shlex
 from dataclasses import dataclass

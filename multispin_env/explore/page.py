@@ -1,10 +1,10 @@
 """The page as text: menu, controls, and what a view shows for its settings. Nothing of a visitor is kept."""
 
 from multispin_env.checks import check_name
-from multispin_env.explore.markup import Markup, element, joined
+from multispin_env.explore.markup import Markup, element, fragment
 from multispin_env.explore.places import Places
-from multispin_env.explore.settings import Choice, Control, Kept, Settings
-from multispin_env.explore.view import VIEWS, View
+from multispin_env.explore.settings import Choice, Control, Kept, ViewSettings
+from multispin_env.explore.view import VIEWS, PageView
 from multispin_env.terminal.status import sentence
 
 REFUSALS = (ValueError, TypeError, OSError, ImportError, MemoryError)
@@ -30,13 +30,13 @@ def answer(name: str, query: str, places: Places) -> dict[str, str]:
     """
     try:
         check_name("view", name, VIEWS.names())
-        view = VIEWS.load(name)
-        return _shown(name, view, settings_of(view, query, places), places)
+        view: PageView = VIEWS.load(name)
+        return _shown(name, view, view_settings(view, query, places), places)
     except REFUSALS as error:
         return {"said": sentence(error)}
 
 
-def settings_of(view: View, query: str, places: Places) -> Settings:
+def view_settings(view: PageView, query: str, places: Places) -> ViewSettings:
     """Settings of a link, or the start of the view.
 
     Raises
@@ -45,14 +45,14 @@ def settings_of(view: View, query: str, places: Places) -> Settings:
         For a bad query, or a name in it that is in no table, in one sentence.
     """
     if not query:
-        start: Settings = view.start(places)
+        start: ViewSettings = view.start(places)
         return start
     settings = view.settings.from_query(query)
     settings.look_up(places)
     return settings
 
 
-def _shown(name: str, view: View, settings: Settings, places: Places) -> dict[str, str]:
+def _shown(name: str, view: PageView, settings: ViewSettings, places: Places) -> dict[str, str]:
     return {
         "html": view.draw(settings, view.compute(settings, places)),
         "link": f"/{name}?{settings.query()}",
@@ -70,13 +70,13 @@ def whole_page(name: str, query: str, places: Places) -> str:
         For an unknown view, or a view that cannot start.
     """
     check_name("view", name, VIEWS.names())
-    view = VIEWS.load(name)
+    view: PageView = VIEWS.load(name)
     found = answer(name, query, places)
     said = found.get("said", "")
     if said:
         query = ""
         found = answer(name, query, places)
-    settings = settings_of(view, query, places)
+    settings = view_settings(view, query, places)
     controls = [_control(entry.name, control, settings, places) for entry, control in view.settings.controls()]
     body = [
         element("header", element("p", "multispin explore"), element("nav", _menu(name), aria_label="views")),
@@ -101,7 +101,7 @@ def whole_page(name: str, query: str, places: Places) -> str:
             data_view=name,
         ),
     ]
-    return _document(f"{view.title} - multispin explore", ("explore.js", *view.scripts), joined(body))
+    return _document(f"{view.title} - multispin explore", ("explore.js", *view.scripts), fragment(body))
 
 
 def _document(title: str, scripts: tuple[str, ...], body: Markup) -> str:
@@ -129,7 +129,7 @@ def _copied(name: str, title: str, text: str) -> Markup:
     return element("div", element("button", f"Copy as {title}", type="button", data_copy=name), shown)
 
 
-def _control(name: str, control: Control, settings: Settings, places: Places) -> Markup:
+def _control(name: str, control: Control, settings: ViewSettings, places: Places) -> Markup:
     """One control with its label and value."""
     value = getattr(settings, name)
     if isinstance(control, Kept):

@@ -1,10 +1,11 @@
-"""What a page may read from the disk: one scenario file, and the folder of runs."""
+"""Files that a page may read: one scenario file, and the folder of runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from multispin_env.checks import check_name, shown
-from multispin_env.scenario import SCENARIOS, Scenario
+from multispin_env.registry import SCENARIOS
+from multispin_env.scenario import Scenario
 
 RUNS = Path("runs")
 """Where training writes its runs."""

@@ -10,14 +10,14 @@ from gymnasium.utils import seeding
 from multispin_env.envs.continuous.rendering.traces import Trace, Traces
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.contenders import with_uplink_of
-from multispin_env.evaluation.ledger import Ledger
+from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 
 
-class Played(NamedTuple):
+class PlayedEpisodes(NamedTuple):
     """What came of n episodes."""
 
-    ledger: Ledger
+    stats: EpisodeStats
     trace: Trace  # of the first
 
 
@@ -30,11 +30,11 @@ def opened(settings: Settings, episodes: int, seed: int) -> Any:
     return engine
 
 
-Rule = Callable[[ContinuousState], ContinuousDecision]
+ContinuousRule = Callable[[ContinuousState], ContinuousDecision]
 """A controller, or a network that sees the whole state."""
 
 
-def play(settings: Settings, rule: Rule, name: str, episodes: int, seed: int) -> Played:
+def play(settings: Settings, rule: ContinuousRule, name: str, episodes: int, seed: int) -> PlayedEpisodes:
     """Play episodes with seeds from ``seed`` on, as `multispin_env.evaluation.episodes.play_episodes` does.
 
     Parameters
@@ -58,12 +58,12 @@ def play(settings: Settings, rule: Rule, name: str, episodes: int, seed: int) ->
     suited = replace(settings, variant=with_uplink_of(rule, settings.variant))
     engine = opened(suited, episodes, seed)
     keys, traces = settings.variant.comparison.info, Traces(suited, 1)  # of the first copy alone
-    ledger = Ledger.empty(episodes, settings.scenario.num_users, by_round=False)
+    stats = EpisodeStats.empty(episodes, settings.scenario.num_users, by_round=False)
     playing = np.ones(episodes, dtype=np.bool_)
     while playing.any():
         step = engine.step(engine.actions.encode(rule(engine.state), engine.planned))
-        ledger.add(step.reward, step.info, keys, playing)
+        stats.add(step.reward, step.info, keys, playing)
         if playing[0]:
             traces.add(step)
         playing &= ~step.truncated
-    return Played(ledger, traces.view().titled(name))
+    return PlayedEpisodes(stats, traces.view().titled(name))

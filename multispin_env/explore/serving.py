@@ -1,4 +1,4 @@
-"""Where the page is reached, and how it is answered."""
+"""Server of the page: where it is reached, and how it answers."""
 
 import asyncio
 import ipaddress
@@ -44,7 +44,7 @@ def listening(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def serve(app: ASGIApp, at: socket.socket) -> None:
+def run_server(app: ASGIApp, at: socket.socket) -> None:
     """Answer until the process is ended."""
     config = uvicorn.Config(
         app,

@@ -91,7 +91,7 @@ def controlled(default: Any, control: Control) -> Any:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ViewSettings:
     """Base of the settings of a view: every field is made by `controlled`, and has a default.
 
     Raises

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from multispin_env.explore.places import Places
-from multispin_env.explore.settings import Choice, Settings, Slider, controlled
+from multispin_env.explore.settings import Choice, Slider, ViewSettings, controlled
 from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import PAYLOADS, Scenario
 from multispin_env.units import MHZ
@@ -24,7 +24,7 @@ WIDEST = 0.99
 
 
 @dataclass(frozen=True)
-class SystemSettings(Settings):
+class SystemSettings(ViewSettings):
     """What views over one system have in common."""
 
     always: ClassVar[tuple[str, ...]] = ("scenario",)

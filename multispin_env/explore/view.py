@@ -1,4 +1,4 @@
-"""What a view is, and the table of views."""
+"""Views of the page, and their table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Any
 
 from multispin_env.explore.markup import Markup
 from multispin_env.explore.places import Places
-from multispin_env.explore.settings import Settings
+from multispin_env.explore.settings import ViewSettings
 from multispin_env.registry import Registry
 
 
 @dataclass(frozen=True)
-class View:
+class PageView:
     """One view of the page. Nothing of a visitor is kept: what is shown is a function of the settings.
 
     Parameters
@@ -34,7 +34,7 @@ class View:
 
     title: str
     about: str
-    settings: type[Settings]
+    settings: type[ViewSettings]
     start: Callable[[Places], Any]
     compute: Callable[[Any, Places], Any]
     draw: Callable[[Any, Any], Markup]
@@ -45,7 +45,7 @@ class View:
 
 _PAGES = "multispin_env.explore.pages."
 
-VIEWS: Registry[View] = Registry(
+VIEWS: Registry = Registry(
     "view",
     {
         "one-round": _PAGES + "one_round:VIEW",

@@ -1,13 +1,14 @@
-"""What of a device is emulated: how fast it drafts, and its channel in each round."""
+"""Emulation of devices: how fast each drafts, and its channel in each round."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.physics.channels import CHANNELS
+from multispin_env.physics.channels import Channel
 from multispin_env.physics.dynamics import UNIFORMS_PER_USER, users_from_uniforms
 from multispin_env.physics.uplink import spectral_efficiency
+from multispin_env.registry import CHANNELS
 from multispin_env.scenario import Scenario
 
 
@@ -32,7 +33,7 @@ def draw_air(scenario: Scenario, rounds: int, rng: np.random.Generator) -> Air:
     """
     devices, fading = rng.spawn(2)
     users = users_from_uniforms(scenario, devices.random((UNIFORMS_PER_USER, scenario.num_users)))
-    channel = CHANNELS.load(scenario.channel)
+    channel: Channel = CHANNELS.load(scenario.channel)
     fresh = channel.draw(fading, rounds, scenario.num_users)
     gain = channel.first_gain(users.mean_gain, fresh[0])
     gains = [gain]

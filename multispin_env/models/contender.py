@@ -1,4 +1,4 @@
-"""Who decides for the emulated devices, and what each round gave beside what was expected of it."""
+"""Contenders of ``multispin live``: decisions for emulated devices, and rounds as expected and as realised."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.models.air import Air
-from multispin_env.models.prediction import Prediction, Tally, assumptions_of
+from multispin_env.models.prediction import Prediction, RequestCounts, assumptions_of
 from multispin_env.physics.types import Observed
 from multispin_env.physics.uplink import upload_time
 from multispin_env.physics.validation import checked_decision
 from multispin_env.scenario import Scenario
 
 if TYPE_CHECKING:
-    from multispin_env.models.devices import Devices
-    from multispin_env.models.rounds import Played
+    from multispin_env.models.devices import EmulatedDevices
+    from multispin_env.models.rounds import RoundResult
 
 TASK_MEAN = "task-mean"
 """What is known of acceptance where a controller is named alone."""
@@ -51,7 +51,7 @@ def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> Plu
 
 
 @dataclass(frozen=True, eq=False)
-class Round:
+class LiveRound:
     """A round of K devices: what was decided, expected and realised; times in seconds."""
 
     draft_length: IntArray
@@ -101,7 +101,7 @@ class Round:
         return self.access + self.measured_pass + self.round_trip
 
 
-class Contender:
+class LiveContender:
     """A plug-in that decides for devices of its own, round after round.
 
     Parameters
@@ -119,17 +119,22 @@ class Contender:
     """
 
     def __init__(
-        self, name: str, scenario: Scenario, air: Air, devices: "Devices", play: "Callable[[IntArray], Played]"
+        self,
+        name: str,
+        scenario: Scenario,
+        air: Air,
+        devices: "EmulatedDevices",
+        play: "Callable[[IntArray], RoundResult]",
     ) -> None:
         assumptions = assumptions_of(scenario)
         self.name, self.scenario, self.air, self.devices, self._play = name, scenario, air, devices, play
         self.plug_in = live_plug_in(name, scenario, assumptions)
         self.prediction = Prediction.of(self.plug_in, scenario, assumptions)
-        self.rounds: list[Round] = []
-        self._tally = Tally(scenario.num_users)
+        self.rounds: list[LiveRound] = []
+        self._tally = RequestCounts(scenario.num_users)
         self._last = np.zeros((2, scenario.num_users), dtype=np.int64)  # drafted, accepted
 
-    def step(self) -> Round:
+    def step(self) -> LiveRound:
         """Play the next round."""
         scenario, devices = self.scenario, self.devices
         efficiency = self.air.efficiency[len(self.rounds)]
@@ -146,7 +151,7 @@ class Contender:
         self._last = np.array([length, played.accepted])
         users = scenario.num_users
         self.rounds.append(
-            Round(
+            LiveRound(
                 draft_length=length,
                 bandwidth=decision.bandwidth,
                 request=request,

@@ -37,7 +37,7 @@ class PromptOrder:
         return int(np.random.default_rng([self._seed, ORDER, cycle]).permutation(self._prompts)[place])
 
 
-class Devices:
+class EmulatedDevices:
     """K devices with a request each.
 
     A text is a list of all tokens that are known, the prompt's first. A model reads what it has not read of it at its

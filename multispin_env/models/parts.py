@@ -31,7 +31,7 @@ _KINDS = {
 }
 
 
-class Places(NamedTuple):
+class RecordedTexts(NamedTuple):
     """Texts of some prompts, one behind the other."""
 
     length: IntArray
@@ -44,13 +44,13 @@ class Places(NamedTuple):
     """(N,)."""
 
 
-def joined(groups: list[Places]) -> Places:
+def join_texts(groups: list[RecordedTexts]) -> RecordedTexts:
     """All groups as one."""
-    return Places(*(np.concatenate(arrays) for arrays in zip(*groups, strict=True)))
+    return RecordedTexts(*(np.concatenate(arrays) for arrays in zip(*groups, strict=True)))
 
 
 @dataclass(frozen=True)
-class Parts:
+class RecordParts:
     """Folder of the groups that are done.
 
     Parameters
@@ -89,7 +89,7 @@ class Parts:
         if not any(self.folder.glob("group-*.npz")):
             self.close()
 
-    def save(self, group: int, places: Places) -> None:
+    def save(self, group: int, places: RecordedTexts) -> None:
         """Keep a group; probabilities are rounded to float16."""
         arrays: dict[str, NDArray[Any]] = {
             "settings": np.frombuffer(self._digest, dtype=np.uint8),
@@ -100,7 +100,7 @@ class Parts:
         }
         write_atomically(self._path(group), archive_of(arrays))
 
-    def load(self, group: int) -> Places | None:
+    def load(self, group: int) -> RecordedTexts | None:
         """Return a group that is done; ``None`` if it is to be made, also where its file is damaged."""
         if not self._path(group).exists():
             return None
@@ -110,7 +110,7 @@ class Parts:
             return None
         if arrays.pop("settings").tobytes() != self._digest:
             return None
-        return Places(*arrays.values())
+        return RecordedTexts(*arrays.values())
 
     def _path(self, group: int) -> Path:
         return self.folder / f"group-{group:04d}.npz"

@@ -25,7 +25,7 @@ LONGEST = 1_000_000
 """Texts of a batch, or tokens of a draft."""
 
 
-class Cell(NamedTuple):
+class PassCell(NamedTuple):
     """What is measured."""
 
     what: str
@@ -65,7 +65,7 @@ class Passes:
 
     def __init__(self, path: Path, setting: Setting) -> None:
         self.path = path
-        self.seconds: dict[Cell, list[float]] = {}
+        self.seconds: dict[PassCell, list[float]] = {}
         begin = f"{MARK}{json.dumps(dict(setting))}\n{HEADER}\n"
         try:
             text = read_bytes(path, LARGEST).decode() if path.exists() else ""
@@ -108,7 +108,7 @@ class Passes:
                     "choose another name for the new ones, or delete the file"
                 )
 
-    def add(self, cell: Cell, seconds: float) -> None:
+    def add(self, cell: PassCell, seconds: float) -> None:
         """Write a pass that was measured."""
         line = f"{cell.what},{cell.batch},{cell.length},{seconds:.9f}"
         kept = _pass(line)[1]
@@ -116,16 +116,16 @@ class Passes:
             file.write(f"{line}\n")
         self.seconds.setdefault(cell, []).append(kept)
 
-    def count(self, cell: Cell) -> int:
+    def count(self, cell: PassCell) -> int:
         """Passes of a cell."""
         return len(self.seconds.get(cell, ()))
 
-    def median(self, cell: Cell) -> float:
+    def median(self, cell: PassCell) -> float:
         """Seconds of a cell that was measured."""
         return float(np.median(self.seconds[cell]))
 
 
-def _pass(line: str) -> tuple[Cell, float]:
+def _pass(line: str) -> tuple[PassCell, float]:
     """What a line says; ``ValueError`` for anything that `Passes.add` does not write."""
     parts = line.split(",")
     if len(parts) != 4:
@@ -135,13 +135,13 @@ def _pass(line: str) -> tuple[Cell, float]:
     except ValueError:
         raise ValueError(f"passes: expected {HEADER!r} with numbers, got {shown(line)}") from None
     check_name("what", what, (VERIFY, DRAFT))
-    cell = Cell(what, check_integer("batch", batch, 1, LONGEST), check_integer("length", length, 0, LONGEST))
+    cell = PassCell(what, check_integer("batch", batch, 1, LONGEST), check_integer("length", length, 0, LONGEST))
     return cell, check_real("seconds", seconds, 0.0, open_low=True)
 
 
 def rounds(
-    cells: Sequence[Cell], passes: Passes, repeats: int, rng: np.random.Generator
-) -> Iterator[tuple[Cell, bool]]:
+    cells: Sequence[PassCell], passes: Passes, repeats: int, rng: np.random.Generator
+) -> Iterator[tuple[PassCell, bool]]:
     """Passes that are missing, and whether each counts: first one of each cell to warm up, then round after round.
 
     A round has each cell once, in a new order. So what changes in the meantime, such as a machine that becomes hot or
@@ -157,11 +157,11 @@ def rounds(
 
 
 def measure(
-    cells: Sequence[Cell],
+    cells: Sequence[PassCell],
     passes: Passes,
     repeats: int,
     rng: np.random.Generator,
-    seconds_of: Callable[[Cell], float],
+    seconds_of: Callable[[PassCell], float],
     report: Callable[[float, float], None],
 ) -> None:
     """Measure what is missing.

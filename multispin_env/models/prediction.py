@@ -93,7 +93,7 @@ class Prediction:
         return total
 
 
-class Tally:
+class RequestCounts:
     """Counts of the present requests, as an estimator keeps them."""
 
     def __init__(self, num_users: int) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.table import Cells
 from multispin_env.models.fitting import fit_cells, law_times
-from multispin_env.models.passes import DRAFT, Cell, Passes, Setting
+from multispin_env.models.passes import DRAFT, PassCell, Passes, Setting
 from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
 from multispin_env.reproduce.figure import FigureSpec
 from multispin_env.server import Server
 from multispin_env.units import MS
 
-DRAFTED = Cell(DRAFT, 1, 8)
+DRAFTED = PassCell(DRAFT, 1, 8)
 """How drafting is measured: so many tokens, one after the other."""
 
 STYLES = [
@@ -47,7 +47,7 @@ class Profile:
     """
 
     server: Server
-    cells: Sequence[Cell]
+    cells: Sequence[PassCell]
     passes: Passes
 
     @cached_property
@@ -68,7 +68,7 @@ class Profile:
 
 
 def make_profile(
-    name: str, cells: Sequence[Cell], passes: Passes, setting: Setting, pieces: int | None = None
+    name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting, pieces: int | None = None
 ) -> Profile:
     """Fit the law and describe the server.
 
@@ -105,7 +105,7 @@ def make_profile(
     return Profile(law, cells, passes)
 
 
-def sizes_of(cells: Sequence[Cell]) -> tuple[FloatArray, FloatArray]:
+def sizes_of(cells: Sequence[PassCell]) -> tuple[FloatArray, FloatArray]:
     """K and n of each cell, (m,)."""
     return np.array([cell.batch for cell in cells], float), np.array([cell.tokens for cell in cells], float)
 

@@ -1,4 +1,4 @@
-"""What a record says: rates of its tasks, and how far the i.i.d. formula is off, as tables and a picture."""
+"""Summary of a record: rates of its tasks, and how far the i.i.d. formula is off, as tables and a picture."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

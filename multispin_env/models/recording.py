@@ -14,7 +14,7 @@ import torch as th
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.models.network import Pair, memory_for
-from multispin_env.models.sampling import acceptance, draw, overlap, probabilities, residual
+from multispin_env.models.sampling import acceptance, overlap, pick_tokens, probabilities, residual
 from multispin_env.models.sequences import Sequences
 
 
@@ -107,10 +107,10 @@ def record_texts(
 def _place(logits: Sequence[th.Tensor], temperature: float, uniform: FloatArray) -> _Place:
     """One place of b texts: ``logits`` (b, V) of the target and, if it is another, the draft; ``uniform`` (b, 3)."""
     p, q = (probabilities(logits[index], temperature) for index in (0, -1))
-    proposed = draw(q, uniform[:, 0])
+    proposed = pick_tokens(q, uniform[:, 0])
     beta = acceptance(p, q, proposed)
     accepted = uniform[:, 1] < beta
-    token = np.where(accepted, proposed, draw(residual(p, q), uniform[:, 2]))
+    token = np.where(accepted, proposed, pick_tokens(residual(p, q), uniform[:, 2]))
     return _Place(token, beta, accepted, overlap(p, q))
 
 

@@ -1,4 +1,4 @@
-"""One real round: every device drafts, the server verifies all drafts in one pass."""
+"""Real rounds: every device drafts, the server verifies all drafts in one pass."""
 
 from collections.abc import Sequence
 from time import perf_counter
@@ -8,16 +8,16 @@ import numpy as np
 import torch as th
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.models.devices import Devices
+from multispin_env.models.devices import EmulatedDevices
 from multispin_env.models.network import Model, memory_for
-from multispin_env.models.sampling import draw, probabilities, verify
+from multispin_env.models.sampling import pick_tokens, probabilities, verify
 from multispin_env.models.stopwatch import wait_for
 
 TOKENS = 2
 """Second number of the seeds of tokens, so that nothing else is drawn from the same stream."""
 
 
-class Played(NamedTuple):
+class RoundResult(NamedTuple):
     """What a round gave."""
 
     accepted: IntArray
@@ -35,8 +35,8 @@ class Played(NamedTuple):
 
 
 def play_round(
-    devices: Devices, length: IntArray, temperature: float, generators: Sequence[np.random.Generator]
-) -> Played:
+    devices: EmulatedDevices, length: IntArray, temperature: float, generators: Sequence[np.random.Generator]
+) -> RoundResult:
     """Play a round.
 
     Parameters
@@ -73,7 +73,7 @@ def play_round(
     begun = perf_counter()
     devices.begin(ended)
     prompt_time = _now(devices.pair.target) - begun
-    return Played(found.accepted, gained, end - start, accepting_time, drafting_time, prompt_time)
+    return RoundResult(found.accepted, gained, end - start, accepting_time, drafting_time, prompt_time)
 
 
 class Player:
@@ -89,16 +89,18 @@ class Player:
         Two players of the same seed give each device the same numbers.
     """
 
-    def __init__(self, devices: Devices, temperature: float, seed: int) -> None:
+    def __init__(self, devices: EmulatedDevices, temperature: float, seed: int) -> None:
         self.devices, self.temperature = devices, temperature
         self._generators = [np.random.default_rng([seed, TOKENS, device]) for device in range(len(devices.texts))]
 
-    def __call__(self, length: IntArray) -> Played:
+    def __call__(self, length: IntArray) -> RoundResult:
         """Play a round of these drafts, (K,)."""
         return play_round(self.devices, length, self.temperature, self._generators)
 
 
-def _draft(devices: Devices, length: IntArray, temperature: float, uniform: FloatArray) -> tuple[IntArray, th.Tensor]:
+def _draft(
+    devices: EmulatedDevices, length: IntArray, temperature: float, uniform: FloatArray
+) -> tuple[IntArray, th.Tensor]:
     """Drafted tokens (K, L) and the laws (K, L, V) that they are drawn from; behind a row's length is filling."""
     users, longest = uniform.shape
     kept = devices.draft
@@ -109,7 +111,7 @@ def _draft(devices: Devices, length: IntArray, temperature: float, uniform: Floa
         rows = np.flatnonzero(length > place)
         texts = [devices.unread(kept, row) if place == 0 else [int(drafted[row, place - 1])] for row in rows.tolist()]
         q = probabilities(kept.read(rows, texts, last=1)[:, 0], temperature)
-        drafted[rows, place] = draw(q, uniform[rows, place])
+        drafted[rows, place] = pick_tokens(q, uniform[rows, place])
         law[rows, place] = q.to(law.device)
     return drafted, law
 

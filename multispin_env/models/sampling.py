@@ -15,7 +15,7 @@ def probabilities(logits: th.Tensor, temperature: float) -> th.Tensor:
     return th.softmax(logits.double() / temperature, -1)
 
 
-def draw(law: th.Tensor, uniform: FloatArray) -> IntArray:
+def pick_tokens(law: th.Tensor, uniform: FloatArray) -> IntArray:
     """Tokens (...) by the inverse of the distribution function of ``law`` (..., V); ``uniform`` (...) in [0, 1)."""
     cumulative = law.cumsum(-1)
     level = th.as_tensor(uniform, device=law.device, dtype=law.dtype) * cumulative[..., -1]
@@ -79,4 +79,4 @@ def verify(
     p = target[at, place]
     if longest:
         p = th.where(refused, residual(p, draft[at, place.clamp_max(longest - 1)]), p)
-    return Verified(accepted, draw(p, last))
+    return Verified(accepted, pick_tokens(p, last))

@@ -24,7 +24,7 @@ GROWTH = 128
 """Columns by which a cache grows at least."""
 
 
-class Places:
+class PassPlaces:
     """Where the pass under way writes and reads, for all layers."""
 
     rows: th.Tensor
@@ -46,7 +46,7 @@ class PlacedLayer(DynamicLayer):  # type: ignore[misc]
         Texts.
     """
 
-    def __init__(self, places: Places, rows: int) -> None:
+    def __init__(self, places: PassPlaces, rows: int) -> None:
         super().__init__()
         self.places, self.count = places, rows
 
@@ -87,7 +87,7 @@ class Sequences:
         self.model, self.vocabulary_size = model, vocabulary_size
         self.length: IntArray = np.zeros(rows, dtype=np.int64)
         """Tokens of each row that have been read, (rows,)."""
-        self._places = Places()
+        self._places = PassPlaces()
         layers = [PlacedLayer(self._places, rows) for _ in range(model.network.config.num_hidden_layers)]
         self._cache = Cache(layers=layers)
 

@@ -1,4 +1,4 @@
-"""How long passes of real models take."""
+"""Stopwatch for passes of real models."""
 
 from collections.abc import Callable
 from time import perf_counter
@@ -8,7 +8,7 @@ import torch as th
 
 from multispin_env.arrays import IntArray
 from multispin_env.models.network import Model, Pair
-from multispin_env.models.passes import VERIFY, Cell, Setting
+from multispin_env.models.passes import VERIFY, PassCell, Setting
 from multispin_env.models.sequences import Sequences
 
 
@@ -47,7 +47,7 @@ class Stopwatch:
             rows = np.arange(len(sequences.length))
             sequences.read(rows, self._tokens(len(rows), context), last=1)
 
-    def __call__(self, cell: Cell) -> float:
+    def __call__(self, cell: PassCell) -> float:
         """Seconds of a pass; the texts are as before afterwards."""
         verifies = cell.what == VERIFY
         sequences, rows = self.target if verifies else self.draft, np.arange(cell.batch)

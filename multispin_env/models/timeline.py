@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.envs.rendering.style import ACCEPTED, GREY, REFUSED, UPLOADING, VERIFYING, WAITING
-from multispin_env.models.contender import Contender, Round
+from multispin_env.models.contender import LiveContender, LiveRound
 from multispin_env.reproduce.drawing import BLUE, RED, save
 from multispin_env.reproduce.figure import FigureSpec
 from multispin_env.units import MS
@@ -30,7 +30,7 @@ GOODPUT_HEIGHT = 2.6
 ACCEPTED_TOKEN, REFUSED_TOKEN = "drafting, accepted", "drafting, refused"
 
 
-def save_timeline(contenders: Sequence[Contender], stem: Path, title: str) -> None:
+def save_timeline(contenders: Sequence[LiveContender], stem: Path, title: str) -> None:
     """Draw the picture to ``stem.png``, which holds no date."""
     lines = max(2.0, 0.28 * contenders[0].scenario.num_users)
     spec = FigureSpec(
@@ -43,7 +43,7 @@ def save_timeline(contenders: Sequence[Contender], stem: Path, title: str) -> No
     save(spec, contenders, stem, (".png",))
 
 
-def _draw(contenders: Sequence[Contender], figure: Any, lines: float, title: str) -> None:
+def _draw(contenders: Sequence[LiveContender], figure: Any, lines: float, title: str) -> None:
     ratios = [*[lines] * len(contenders), GOODPUT_HEIGHT]
     *timelines, below = figure.subplots(len(contenders) + 1, 1, height_ratios=ratios)
     end = max(sum(one.measured_time for one in contender.rounds[:SHOWN]) for contender in contenders)
@@ -57,7 +57,7 @@ def _draw(contenders: Sequence[Contender], figure: Any, lines: float, title: str
     figure.suptitle(title, fontsize=10)
 
 
-def _begun_before(end: float, rounds: Sequence[Round]) -> Sequence[Round]:
+def _begun_before(end: float, rounds: Sequence[LiveRound]) -> Sequence[LiveRound]:
     """Rounds that begin in the first seconds up to ``end``."""
     begun = np.cumsum([0.0, *(one.measured_time for one in rounds[:-1])])
     return rounds[: min(int((begun < end).sum()), MOST_SHOWN)]
@@ -67,7 +67,7 @@ def _colour(rgb: tuple[int, int, int]) -> tuple[float, ...]:
     return tuple(part / 255.0 for part in rgb)
 
 
-def _draw_rounds(axes: Any, rounds: Sequence[Round]) -> None:
+def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
     """Bars of each device: a cell for each drafted token, then upload, waiting and the server's pass."""
     users = len(rounds[0].draft_length)
     cells: dict[str, list[tuple[float, float, int]]] = {
@@ -106,7 +106,7 @@ def _draw_rounds(axes: Any, rounds: Sequence[Round]) -> None:
     axes.grid(visible=False)
 
 
-def _draw_goodput(axes: Any, contenders: Sequence[Contender]) -> None:
+def _draw_goodput(axes: Any, contenders: Sequence[LiveContender]) -> None:
     """Tokens so far over time so far, behind each round."""
     for contender, colour in zip(contenders, (BLUE, RED), strict=False):
         rounds = contender.rounds

@@ -1,4 +1,4 @@
-"""What was predicted beside what was realised, with intervals: the table of ``multispin live``."""
+"""Verdict of ``multispin live``: what was predicted beside what was realised, with intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import Interval, block_intervals
 from multispin_env.evaluation.table import Cells
-from multispin_env.models.contender import Contender, Round
+from multispin_env.models.contender import LiveContender, LiveRound
 from multispin_env.units import MS
 
 FEWEST_BLOCKS = 5
@@ -57,7 +57,7 @@ class Line:
         }
 
 
-def block_of(contenders: Sequence[Contender]) -> int:
+def block_of(contenders: Sequence[LiveContender]) -> int:
     """Rounds of a block: as many as a request lasts on average, but so few that there are some blocks."""
     rounds = len(contenders[0].rounds)
     users = contenders[0].scenario.num_users
@@ -66,7 +66,7 @@ def block_of(contenders: Sequence[Contender]) -> int:
     return int(np.clip(round(lasting), 1, max(1, rounds // FEWEST_BLOCKS)))
 
 
-def verdict(contenders: Sequence[Contender]) -> list[Line]:
+def verdict_lines(contenders: Sequence[LiveContender]) -> list[Line]:
     """Lines of each contender, then of the first one's goodput over each other's; at least two rounds of each."""
     block, users = block_of(contenders), contenders[0].scenario.num_users
     numbers = np.concatenate([_numbers(one.rounds) for one in contenders], axis=1)
@@ -86,7 +86,7 @@ def verdict(contenders: Sequence[Contender]) -> list[Line]:
     return [Line(*title, *(found[index + size * kind] for kind in range(4))) for index, title in enumerate(titles)]
 
 
-def _numbers(rounds: Sequence[Round]) -> FloatArray:
+def _numbers(rounds: Sequence[LiveRound]) -> FloatArray:
     """Numbers (n, `COLUMNS`) of rounds, whose sums the quantities are made of."""
     return np.array(
         [

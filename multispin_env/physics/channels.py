@@ -9,7 +9,6 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_array, check_real, require
 
@@ -44,10 +43,6 @@ class Channel(Protocol):
     ) -> FloatArray:
         """Gains after H: those of the next round, or those ``elapsed`` seconds (..., K) later."""
         ...
-
-
-CHANNELS: tables.Registry[Channel] = tables.CHANNELS
-"""The laws that a scenario can name."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +154,8 @@ def clarke_correlation(doppler_frequency_hz: FloatArray | float, interval_s: Flo
 
     Examples
     --------
-    >>> import multispin_env as ms
-    >>> round(float(ms.clarke_correlation(10.0, 0.01)), 3)
+    >>> from multispin_env.physics.channels.gauss_markov import clarke_correlation
+    >>> round(float(clarke_correlation(10.0, 0.01)), 3)
     0.904
     """
     from scipy import special  # late: it takes as long to import as all of this package
@@ -180,8 +175,8 @@ def doppler_frequency(speed_mps: FloatArray | float, carrier_hz: FloatArray | fl
 
     Examples
     --------
-    >>> import multispin_env as ms
-    >>> round(float(ms.doppler_frequency(1.5, 3.5e9)), 2)
+    >>> from multispin_env.physics.channels.gauss_markov import doppler_frequency
+    >>> round(float(doppler_frequency(1.5, 3.5e9)), 2)
     17.51
     """
     return np.asarray(speed_mps) * carrier_hz / SPEED_OF_LIGHT

@@ -1,4 +1,4 @@
-"""Who the devices are, and what changes between rounds."""
+"""Dynamics of devices: who they are, and what changes between rounds."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -6,10 +6,11 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.physics.acceptance.base import ACCEPTANCES, Acceptance
-from multispin_env.physics.channels import CHANNELS, Channel
+from multispin_env.physics.acceptance.base import Acceptance
+from multispin_env.physics.channels import Channel
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.uplink import spectral_efficiency
+from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario
 
 UNIFORMS_PER_USER = 3

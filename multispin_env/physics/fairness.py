@@ -8,7 +8,7 @@ from multispin_env.scenario import Scenario
 
 
 def initial_throughput(scenario: Scenario, copies: int) -> FloatArray:
-    """Throughput (n, K) that an episode begins with: a token for each user and verification, in tokens/s (ours)."""
+    """Throughput (n, K) that an episode begins with: a token for each user and verification, in tokens/s."""
     return np.full((copies, scenario.num_users), 1.0 / scenario.verification_time)
 
 
@@ -30,7 +30,7 @@ def discounted_throughput(throughput: FloatArray, outcome: Outcome, window: floa
 
 
 def utility(throughput: FloatArray) -> FloatArray:
-    """Σ_k ln R_k (...) for R in tokens/s: its largest value is the proportionally fair one (system-model §7)."""
+    """Σ_k ln R_k (...) for R in tokens/s: its largest value is the proportionally fair one."""
     total: FloatArray = np.log(throughput).sum(-1)
     return total
 
@@ -50,8 +50,9 @@ def jain_index(throughput: FloatArray) -> FloatArray:
 
     Examples
     --------
-    >>> import numpy as np, multispin_env as ms
-    >>> ms.jain_index(np.array([[5.0, 5.0], [5.0, 0.0]]))
+    >>> import numpy as np
+    >>> from multispin_env.physics.fairness import jain_index
+    >>> jain_index(np.array([[5.0, 5.0], [5.0, 0.0]]))
     array([1. , 0.5])
     """
     index: FloatArray = throughput.sum(-1) ** 2 / (throughput.shape[-1] * (throughput**2).sum(-1))

@@ -61,8 +61,9 @@ def expected_tokens(draft_length: FloatArray | IntArray, acceptance_rate: FloatA
 
     Examples
     --------
-    >>> import numpy as np, multispin_env as ms
-    >>> ms.expected_tokens(2, np.array([0.0, 0.5, 1.0]))
+    >>> import numpy as np
+    >>> from multispin_env.physics.tokens import expected_tokens
+    >>> expected_tokens(2, np.array([0.0, 0.5, 1.0]))
     array([1.  , 1.75, 3.  ])
     """
     return TokenLaw.of(acceptance_rate).expected(draft_length)
@@ -97,8 +98,9 @@ def sample_tokens(draft_length: IntArray, acceptance_rate: FloatArray, rng: np.r
 
     Examples
     --------
-    >>> import numpy as np, multispin_env as ms
-    >>> ms.sample_tokens(2, np.array([0.0, 1.0]), np.random.default_rng(0))
+    >>> import numpy as np
+    >>> from multispin_env.physics.tokens import sample_tokens
+    >>> sample_tokens(2, np.array([0.0, 1.0]), np.random.default_rng(0))
     array([1., 3.])
     """
     shape = np.broadcast_shapes(np.shape(draft_length), np.shape(acceptance_rate))

@@ -39,7 +39,7 @@ _COLUMNS = ("arrived_at", "prompt", "output")
 
 
 @dataclass(frozen=True)
-class Trace:
+class RequestTrace:
     """Requests as they came, n of them (ours); two are equal if all their numbers are.
 
     Parameters
@@ -64,7 +64,7 @@ class Trace:
     Examples
     --------
     >>> import multispin_env as ms
-    >>> trace = ms.Trace([7.0, 8.5, 9.0], prompt=[0, 20, 5], output=[1, 60, 3])
+    >>> trace = ms.RequestTrace([7.0, 8.5, 9.0], prompt=[0, 20, 5], output=[1, 60, 3])
     >>> trace.arrived_at.tolist(), trace.period, trace.rate
     ([0.0, 1.5, 2.0], 3.0, 1.0)
     """
@@ -139,7 +139,7 @@ def _check_rows(name: str, array: FloatArray, good: BoolArray, expected: str) ->
         raise ValueError(f"row {row + 1}, {name}: expected {expected}, got {array[row]:.15g}")
 
 
-def load_trace(trace: str | PathLike[str] | Trace) -> Trace:
+def load_trace(trace: str | PathLike[str] | RequestTrace) -> RequestTrace:
     """Return recorded requests.
 
     Parameters
@@ -153,7 +153,7 @@ def load_trace(trace: str | PathLike[str] | Trace) -> Trace:
           ``output`` (tokens); others are not read;
         - the path of an ``.npz`` file with the integers ``gap_us`` (microseconds since the request before; the first
           is 0), ``prompt`` and ``output``;
-        - a `Trace`, which is returned as it is.
+        - a `RequestTrace`, which is returned as it is.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def load_trace(trace: str | PathLike[str] | Trace) -> Trace:
     >>> len(trace.output), round(trace.rate, 2), round(float(trace.output.mean()))
     (19366, 5.53, 211)
     """
-    if isinstance(trace, Trace):
+    if isinstance(trace, RequestTrace):
         return trace
     suffix = Path(trace).suffix.lower() if isinstance(trace, str | PathLike) else ""
     reader = {".csv": _from_csv, ".npz": _from_npz}.get(suffix)
@@ -183,27 +183,27 @@ def load_trace(trace: str | PathLike[str] | Trace) -> Trace:
 
 
 @cache
-def _packaged(name: str) -> Trace:
+def _packaged(name: str) -> RequestTrace:
     return _from_npz(packaged(PACKAGED, PACKAGED_SHA256), TRACES[name])
 
 
-def _from_npz(content: bytes, prefix: str = "") -> Trace:
+def _from_npz(content: bytes, prefix: str = "") -> RequestTrace:
     names = [f"{prefix}{name}" for name in ("gap_us", "prompt", "output")]
     gap, prompt, output = read_arrays(content, dict.fromkeys(names, INTEGERS)).values()
     longest = int(LONGEST_TIME * MICROSECONDS) // MOST_NUMBERS  # so that their sum can not run over
     _check_rows(names[0], gap, (gap >= 0) & (gap <= longest), f"microseconds in 0..{longest}")
     _check_rows(names[0], gap[:1], gap[:1] == 0, "0, as nothing comes before")
-    return Trace(np.cumsum(gap.astype(np.int64)) / MICROSECONDS, prompt, output)
+    return RequestTrace(np.cumsum(gap.astype(np.int64)) / MICROSECONDS, prompt, output)
 
 
-def _from_csv(content: bytes) -> Trace:
+def _from_csv(content: bytes) -> RequestTrace:
     try:
         rows = list(_csv_rows(io.StringIO(content.decode("utf-8-sig"), newline="")))
     except UnicodeDecodeError as error:
         raise ValueError(f"expected text in UTF-8, got the byte {error.object[error.start]:#x}") from None
     except csv.Error as error:
         raise ValueError(f"expected CSV with commas and a header, got broken CSV ({cut(str(error))})") from None
-    return Trace(*np.array(rows, dtype=np.float64).reshape(-1, len(_COLUMNS)).T)
+    return RequestTrace(*np.array(rows, dtype=np.float64).reshape(-1, len(_COLUMNS)).T)
 
 
 def _csv_rows(text: io.StringIO) -> Iterator[list[float]]:

@@ -1,1 +1,1 @@
-"""Every figure of the paper and its claims, from this model: ``multispin reproduce``."""
+"""Figures of the paper and its claims, from this model: ``multispin reproduce``."""

@@ -1,4 +1,4 @@
-"""Who gets what: devices with the decisions of the homogeneous and of the heterogeneous case."""
+"""Allocations: devices with the decisions of the homogeneous and of the heterogeneous case."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ CASES = ("homogeneous", "heterogeneous")
 
 
 @dataclass(frozen=True)
-class DeviceRow:
+class AllocationRow:
     """One device of one state in one case."""
 
     preset: str
@@ -27,7 +27,7 @@ class DeviceRow:
     bandwidth_share: float  # B_k / B
 
 
-def device_rows(scale: Scale, states: int) -> list[DeviceRow]:
+def device_rows(scale: Scale, states: int) -> list[AllocationRow]:
     """Every device of the first states, in both cases, both presets."""
     rows = []
     for preset in scale.over(PRESETS):
@@ -39,7 +39,7 @@ def device_rows(scale: Scale, states: int) -> list[DeviceRow]:
             for i in range(len(state.draft_time)):
                 for k in range(scenario.num_users):
                     rows.append(
-                        DeviceRow(
+                        AllocationRow(
                             preset,
                             case,
                             i,

@@ -1,4 +1,4 @@
-"""What all pictures share: colours, panels, legends outside the data, and files that repeat to the bit."""
+"""Drawing that all pictures share: colours, panels, legends outside the data, and files that repeat to the bit."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path

@@ -1,10 +1,9 @@
-"""What a figure is."""
+"""Specification of a figure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import multispin_env.registry as tables
 from multispin_env.evaluation.table import Cells
 from multispin_env.reproduce.scale import Scale
 
@@ -41,7 +40,3 @@ class FigureSpec:
     size: tuple[float, float] = (9.0, 4.2)
     cells: Callable[[Sequence[Any]], tuple[Cells, list[Cells]]] | None = None
     printed: int | None = None
-
-
-FIGURES: tables.Registry[FigureSpec] = tables.FIGURES
-"""What ``python -m multispin_env.reproduce`` computes and draws."""

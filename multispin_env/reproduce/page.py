@@ -1,4 +1,4 @@
-"""One HTML page over all figures; the pictures lie beside it. And tables of texts."""
+"""HTML page over all figures, whose pictures lie beside it; and tables of texts."""
 
 from collections.abc import Sequence
 from html import escape
@@ -53,7 +53,7 @@ def _section(shown: Shown) -> str:
     return "\n".join(parts)
 
 
-def page(title: str, about: str, shown: Sequence[Shown]) -> str:
+def render_page(title: str, about: str, shown: Sequence[Shown]) -> str:
     """Return the page: a heading, what was run, then the figures in order."""
     links = " · ".join(f'<a href="#{one.name}">{escape(one.name)}</a>' for one in shown)
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'

@@ -1,4 +1,4 @@
-"""How much is computed, from which seed, and who is told how far it is."""
+"""Scale of a run: how much is computed, from which seed, and who is told how far it is."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

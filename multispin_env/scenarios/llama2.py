@@ -9,7 +9,7 @@ SCENARIO = Scenario(
     verification_fixed_time=22.68 * MS,
     verification_time_per_draft=12.72 * MS,
     mean_draft_time=12 * MS,  # calibrated (ours): the paper does not state it
-    transmit_snr_db=23.5,  # calibrated (ours): the paper does not state it
+    transmit_snr_db=23.5,  # likewise
     tasks=(
         Task(name="MBPP+", acceptance_rate=0.8582, acceptance_std=0.2472),
         Task(name="GSM8K", acceptance_rate=0.7390, acceptance_std=0.3133),

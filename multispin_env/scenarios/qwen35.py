@@ -9,7 +9,7 @@ SCENARIO = Scenario(
     verification_fixed_time=75.07 * MS,
     verification_time_per_draft=19.78 * MS,
     mean_draft_time=10 * MS,  # calibrated (ours): the paper does not state it
-    transmit_snr_db=23.5,  # calibrated (ours): the paper does not state it
+    transmit_snr_db=23.5,  # likewise
     tasks=(
         Task(name="MBPP+", acceptance_rate=0.8100, acceptance_std=0.3413),
         Task(name="GSM8K", acceptance_rate=0.9340, acceptance_std=0.2089),

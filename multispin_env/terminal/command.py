@@ -1,4 +1,4 @@
-"""What a command is."""
+"""Base of commands: what each says of itself."""
 
 import shlex
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter

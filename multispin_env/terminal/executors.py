@@ -9,7 +9,7 @@ from multispin_env.executors.cluster import Cluster
 from multispin_env.executors.processes import Processes
 from multispin_env.executors.serial import Serial
 
-Task = TypeVar("Task")
+T = TypeVar("T")
 
 
 def add_executor_options(parser: ArgumentParser, tasks: str, parts: bool = True) -> None:
@@ -45,7 +45,7 @@ def executor_of(options: Namespace, packages: tuple[str, ...] = ("multispin_env"
     return Serial() if options.workers is None else Processes(options.workers)
 
 
-def part_of(tasks: Sequence[Task], part: str | None) -> list[Task]:
+def part_of(tasks: Sequence[T], part: str | None) -> list[T]:
     """The tasks of part ``I/N``, all without one; ``ValueError`` for another text.
 
     Examples

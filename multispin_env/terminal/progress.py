@@ -1,4 +1,4 @@
-"""How far a command is, on stderr: one line that is written over on a terminal, a line now and then in a log."""
+"""Progress of a command on stderr: one line that is written over on a terminal, a line now and then in a log."""
 
 import sys
 from time import monotonic

@@ -1,4 +1,4 @@
-"""How a command ends: its exit status, and one sentence on stderr for what cannot be done."""
+"""Exit status of a command, and one sentence on stderr for what cannot be done."""
 
 import os
 import signal

@@ -55,7 +55,7 @@ def gif_colours() -> list[Colour]:
     """Return the colours of pictures, and shades for the edges of letters."""
     fills = [
         *(style.PAPER, style.FAINT, style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING),
-        *(style.ACCEPTED, style.DRAFTED, style.REFUSED, style.SERVERS),
+        *(style.ACCEPTED, style.DRAFTED, style.REFUSED, style.SERVER_TOKEN),
     ]
     parts = np.linspace(0.0, 1.0, SHADES, endpoint=False)[:, None]
     shades = [(1.0 - parts) * letters + parts * np.array(style.PAPER) for letters in LETTERS]

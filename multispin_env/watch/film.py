@@ -1,4 +1,4 @@
-"""What is played for a film."""
+"""Scenes of a film: what is played for it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,9 +8,9 @@ from gymnasium.vector import VectorEnv
 
 from multispin_env.checks import check_integer, check_name
 from multispin_env.envs.rendering.renderers import Film
-from multispin_env.envs.settings import ENVIRONMENTS
 from multispin_env.evaluation.cases.episodes import differing
 from multispin_env.evaluation.contenders import deciding, make_contender, native, start, with_uplink_of
+from multispin_env.registry import ENVIRONMENTS
 
 
 def make_watched_env(env_id: str, rounds: int, scenario: str, arguments: Mapping[str, Any]) -> VectorEnv[Any, Any, Any]:

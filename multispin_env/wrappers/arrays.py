@@ -11,7 +11,7 @@ from multispin_env.checks import check_real, shown
 from multispin_env.envs.observations import SHARED
 
 Array = NDArray[Any]
-Entries = Mapping[str, Array]
+ArraysByEntry = Mapping[str, Array]
 
 ENDS = ("low", "high")
 """Of a box."""
@@ -41,12 +41,12 @@ class Joined:
         """Space of the array."""
         return bounded(*(self({key: getattr(box, end) for key, box in self._boxes.items()}) for end in ENDS))
 
-    def __call__(self, observation: Entries) -> NDArray[np.float32]:
+    def __call__(self, observation: ArraysByEntry) -> NDArray[np.float32]:
         """Array (..., numbers) of entries (..., size)."""
         return np.concatenate([observation[key] for key in self._boxes], -1)
 
 
-class Rows:
+class DeviceRows:
     """What a device sees: its own numbers of each entry, and what all share; one row for each device.
 
     Parameters
@@ -69,7 +69,7 @@ class Rows:
         """Space of a row."""
         return bounded(*(self({key: getattr(box, end) for key, box in self._boxes.items()})[0] for end in ENDS))
 
-    def __call__(self, observation: Entries) -> NDArray[np.float32]:
+    def __call__(self, observation: ArraysByEntry) -> NDArray[np.float32]:
         """Rows (..., K, numbers) of entries (..., size)."""
         batch = observation[SHARED].shape[:-1]
         rows = np.empty((*batch, self._users, list(self.places.values())[-1].stop), np.float32)

@@ -1,4 +1,4 @@
-"""Each device a copy of its own: the vector form of devices as agents."""
+"""Devices as copies: the vector form of devices as agents."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from multispin_env.wrappers.arrays import Array, Entries, Joined, Rows, Scaled, mapped
+from multispin_env.wrappers.arrays import Array, ArraysByEntry, DeviceRows, Joined, Scaled, mapped
 from multispin_env.wrappers.measuring import Measurable
 
 
@@ -19,7 +19,7 @@ class ByDevice(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no gener
         self._shape = (envs.num_envs, *(envs.single_action_space.shape or ()))
         self.num_agents = self._shape[1]
         """K, devices of each copy."""
-        self._encode = Rows(envs.single_observation_space, self.num_agents)
+        self._encode = DeviceRows(envs.single_observation_space, self.num_agents)
         self._join = Joined(envs.single_observation_space)
         row = spaces.Box(-1.0, 1.0, self._shape[2:], np.float32)
         self._scaled = Scaled(row, row.shape, scale)
@@ -33,7 +33,7 @@ class ByDevice(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no gener
         """Space of the state of one copy."""
         self.places = self._encode.places
         """Where each entry is in an observation."""
-        self._seen: Entries | None = None
+        self._seen: ArraysByEntry | None = None
 
     @property
     def num_envs(self) -> int:  # type: ignore[override]  # as in the base
@@ -60,7 +60,7 @@ class ByDevice(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no gener
         reward, terminated, truncated = (np.repeat(np.asarray(one), self.num_agents) for one in rest)
         return self._handed_out(self._seen), reward, terminated, truncated, self._spread(infos)
 
-    def _handed_out(self, observation: Entries) -> Array:
+    def _handed_out(self, observation: ArraysByEntry) -> Array:
         return self._encode(observation).reshape(self.num_envs, -1)
 
     def _spread(self, infos: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a function of arrays reaches, on the cases that everything else is compared on."""
+"""Measure of a function of arrays, on the cases that everything else is compared on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from multispin_env.checks import check_integer
 from multispin_env.evaluation.cases.choice import held_out
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.policy import Policy
-from multispin_env.wrappers.arrays import Array, Entries
+from multispin_env.wrappers.arrays import Array, ArraysByEntry
 
 Act = Callable[[NDArray[np.float32]], Array]
 """From observations (m, numbers), as a wrapper gives them, to actions (m, columns), as it takes them."""
@@ -31,11 +31,11 @@ class ArrayNetwork:
         What actions are multiplied by.
     """
 
-    encode: Callable[[Entries], NDArray[np.float32]]
+    encode: Callable[[ArraysByEntry], NDArray[np.float32]]
     act: Act
     scale: float
 
-    def __call__(self, entries: Entries) -> NDArray[np.float32]:
+    def __call__(self, entries: ArraysByEntry) -> NDArray[np.float32]:
         """Actions (n, K · columns) for entries (n, size); they are clipped to [-1, 1]."""
         arrays = self.encode(entries)
         actions = np.asarray(self.act(arrays.reshape(-1, arrays.shape[-1])), np.float32)
@@ -45,7 +45,7 @@ class ArrayNetwork:
 class Measurable:
     """Base of what can measure a function of its own arrays."""
 
-    _encode: Callable[[Entries], NDArray[np.float32]]
+    _encode: Callable[[ArraysByEntry], NDArray[np.float32]]
     _scale: float
     _base: Any
     """The environment inside, single or vector."""

@@ -17,6 +17,7 @@ from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.registry import ENVIRONMENTS, SCENARIOS
 from tests.families import SLOPING
 
 FULL, DELAYED = "MultiSpin/Heterogeneous-v0", "MultiSpin/DelayedChannel-v0"
@@ -25,7 +26,7 @@ TINY = ["--agent", "apg", "--num-users", "6", "--seed", "3"]
 
 def vector(env_id=FULL, action="lengths", copies=8, users=5):
     scenario = ms.Scenario.preset("llama2", num_users=users)
-    settings = Settings(scenario, ms.ENVIRONMENTS.load(env_id)(), action)
+    settings = Settings(scenario, ENVIRONMENTS.load(env_id)(), action)
     return make_vec_env(env_id, settings, copies, max_episode_steps=64, seed=0)
 
 
@@ -35,7 +36,7 @@ def test_it_learns_in_its_own_system_and_in_others():
     model.loss()
     plays = model._plays
     systems = [(play.env.num_envs, play.env.env.scenario.num_users, play.env.env.scenario.name) for play in plays]
-    other = [(copies, users, name) for copies, users in ((80, 2), (16, 10)) for name in ms.SCENARIOS.names()]
+    other = [(copies, users, name) for copies, users in ((80, 2), (16, 10)) for name in SCENARIOS.names()]
     assert systems == [(40, 4, "llama2"), *other]
     turns = []
     for updates in range(12):
@@ -150,7 +151,7 @@ def test_it_learns_on_top_of_the_plug_in_where_channels_are_late(tmp_path, monke
 
 
 def test_it_needs_derivatives():
-    settings = Settings(ms.Scenario.preset("llama2", num_users=3), ms.ENVIRONMENTS.load("MultiSpin/Continuous-v0")())
+    settings = Settings(ms.Scenario.preset("llama2", num_users=3), ENVIRONMENTS.load("MultiSpin/Continuous-v0")())
     with pytest.raises(ValueError, match=r"^agent: expected an environment whose reward has derivatives"):
         APGSettings().check(settings)
 

@@ -16,7 +16,7 @@ from agents.budget import Limits
 from agents.callbacks import Best, TrainingMonitor
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, _checksum, load_checkpoint, save_checkpoint
 from agents.measures import Headline
-from agents.models import load_model
+from agents.models import load_run_model
 from agents.runs import digest, load_config
 from agents.training import train
 from multispin_env.commands.main import main
@@ -196,7 +196,7 @@ def kept(folder, scores, trained, best=None):
     with (folder / "printed").open("w", encoding="utf-8") as printed:
         console = Console(file=printed, width=200)
         monitor = TrainingMonitor(folder, Scripted(scores), Clock(), console, best)
-        monitor.init_callback(load_model(trained, config.env, config.settings))
+        monitor.init_callback(load_run_model(trained, config.env, config.settings))
         monitor.model.set_logger(configure(None, []))
         files = []
         for _ in scores:

@@ -19,7 +19,9 @@ from multispin_env.evaluation.seeds import EPISODE_SEED
 
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"
-PARTIAL = [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name)().comparison.states]
+PARTIAL = [
+    name for name in ms.registry.ENVIRONMENTS.names() if not ms.registry.ENVIRONMENTS.load(name)().comparison.states
+]
 TINY = ["--num-users", "3", "--timesteps", "3000"]
 SERVING = ("--set", "horizon=2.5", "warm_up=0.5", "load=1.5", "reference=own-pace+deadlines")
 
@@ -62,7 +64,7 @@ def test_a_run_compares_with_what_the_variant_lists(env_id, runs):
     folder = runs(env_id)
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     rows = [Row.from_dict(row) for row in table["rows"]]
-    variant = ms.ENVIRONMENTS.load(env_id)
+    variant = ms.registry.ENVIRONMENTS.load(env_id)
     assert {row.name for row in rows} == {
         *variant().comparison.contenders,
         "{agent} ({action})".format(**usual_choice(env_id)),

@@ -13,6 +13,7 @@ from agents.evolution import EvolutionSettings, Population, Trial, centred_ranks
 from agents.policies.network import policy_of
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.envs.settings import Settings
+from multispin_env.registry import ENVIRONMENTS
 
 CLOSED, OPEN = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
 SMALL = EvolutionSettings(pairs=3, cases=2, width=8)
@@ -20,7 +21,7 @@ SMALL = EvolutionSettings(pairs=3, cases=2, width=8)
 
 def settings_of(env_id=CLOSED, action="tuned", **arguments):
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    return Settings(scenario, ms.ENVIRONMENTS.load(env_id)(**{"reference": "own-pace", **arguments}), action)
+    return Settings(scenario, ENVIRONMENTS.load(env_id)(**{"reference": "own-pace", **arguments}), action)
 
 
 def model_of(settings=None, agent=SMALL, seed=0, env_id=CLOSED):
@@ -152,7 +153,7 @@ def test_a_trial_counts_its_copies():
 
 
 def test_only_where_steps_take_different_times():
-    rounds = Settings(ms.Scenario.preset("llama2", num_users=4), ms.ENVIRONMENTS.load("MultiSpin/Homogeneous-v0")())
+    rounds = Settings(ms.Scenario.preset("llama2", num_users=4), ENVIRONMENTS.load("MultiSpin/Homogeneous-v0")())
     with pytest.raises(
         ValueError, match=r"^agent: expected an environment whose steps take different times for .*, got Homogeneous$"
     ):

@@ -13,7 +13,7 @@ from agents.explore import of_package, of_run, pretrained
 from agents.pretrained.policies import ROOT
 from agents.runs import CONFIG, load_config
 from agents.vec_env import make_vec_env
-from multispin_env.explore.agent import RUN, AgentSettings, agent_names, as_command, as_python, compute
+from multispin_env.explore.agent import RUN, AgentViewSettings, agent_names, as_command, as_python, compute
 from multispin_env.explore.places import Places
 from tests.explore.test_no_barrier import printed
 
@@ -25,7 +25,7 @@ SCENARIO = ms.Scenario.preset("llama2", num_users=3)
 def runs(tmp_path):
     """A folder of runs with one of them: an untrained network."""
     folder = tmp_path / "runs" / "mine"
-    shutil.copytree(ROOT / agents.PRETRAINED.target(FULL), folder)
+    shutil.copytree(ROOT / agents.PRETRAINED[FULL], folder)
     config, _ = load_config(folder)
     agent = agents.AGENTS.load(config.agent)
     env = make_vec_env(config.env, config.settings, agent.num_envs, max_episode_steps=1, seed=0)
@@ -37,7 +37,7 @@ def runs(tmp_path):
 def test_a_run_decides_for_the_scenario_of_the_page(runs, monkeypatch):
     monkeypatch.chdir(runs.parent)
     places = Places()
-    settings = AgentSettings(agent=f"{RUN}mine", num_users=3, seed=1)
+    settings = AgentViewSettings(agent=f"{RUN}mine", num_users=3, seed=1)
     found = compute(settings, places)
     state = ms.sample_state(found.scenario, np.random.default_rng(0))
     assert of_run(runs / "mine", found.scenario)[1](state).draft_length.shape == (3,)
@@ -50,7 +50,7 @@ def test_a_run_decides_for_the_scenario_of_the_page(runs, monkeypatch):
 
 def test_names_are_those_of_the_package_and_of_the_folder(runs):
     assert agent_names(Places(runs=runs)) == (*pretrained(), f"{RUN}mine")
-    assert pretrained() == agents.PRETRAINED.names()
+    assert pretrained() == tuple(agents.PRETRAINED)
 
 
 def test_a_run_that_is_trained_on_is_read_again(runs):
@@ -83,18 +83,18 @@ def test_no_file_outside_is_read(runs, tmp_path, linked):
             else:
                 shutil.copy(outside / name, runs / "mine" / name)
     with pytest.raises(ValueError, match=r"^(run|agent): expected "):
-        compute(AgentSettings(agent=f"{RUN}mine", num_users=3), Places(runs=runs))
+        compute(AgentViewSettings(agent=f"{RUN}mine", num_users=3), Places(runs=runs))
 
 
 @pytest.mark.parametrize("name", ["..", "../outside", "/etc", "mine/..", "", "mine/../../outside"])
 def test_no_other_folder_is_read(runs, tmp_path, name):
     shutil.copytree(runs / "mine", tmp_path / "outside")
     with pytest.raises(ValueError, match=r"^agent: expected one of "):
-        compute(AgentSettings(agent=f"{RUN}{name}", num_users=3), Places(runs=runs))
+        compute(AgentViewSettings(agent=f"{RUN}{name}", num_users=3), Places(runs=runs))
 
 
 @pytest.mark.parametrize("agent", [FULL, f"{RUN}mine"])
 def test_a_scenario_of_which_more_is_observed_is_refused(runs, agent):
-    settings = AgentSettings(agent=agent, num_users=3, server="a100-32b")
+    settings = AgentViewSettings(agent=agent, num_users=3, server="a100-32b")
     with pytest.raises(ValueError, match=r"^server: expected one whose time does not depend on tokens, .* 'a100-32b'$"):
         compute(settings, Places(runs=runs))

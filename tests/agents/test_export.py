@@ -14,12 +14,13 @@ import multispin_env as ms
 from agents import AGENTS, export
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.commands import train as train_command
-from agents.models import load_model
+from agents.models import load_run_model
 from agents.policies.network import policy_of
 from agents.runs import load_config
 from multispin_env.commands.main import main
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.evaluation.exported import checksum, load_policy
+from multispin_env.registry import ENVIRONMENTS
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 CASES = [
@@ -142,7 +143,7 @@ def test_it_decides_as_the_model_for_any_number_of_users(exported, runs):
     for users, preset in ((3, "llama2"), (20, "qwen3.5"), (1, "llama2")):
         scenario = ms.Scenario.preset(preset, num_users=users)
         settings = ms_settings(scenario)
-        decide = policy_of(load_model(runs(*CASES[2]), FULL, settings), settings)
+        decide = policy_of(load_run_model(runs(*CASES[2]), FULL, settings), settings)
         state = ms.sample_state(scenario, np.random.default_rng(0), 40)
         expected, found = decide(state), policy.on(scenario)(state)
         assert (found.draft_length == expected.draft_length).mean() > 0.99  # a length may be a rounding from the next
@@ -156,7 +157,7 @@ def test_it_decides_as_the_model_for_any_number_of_users(exported, runs):
 def ms_settings(scenario):
     from multispin_env.envs.settings import Settings
 
-    return Settings(scenario, ms.ENVIRONMENTS.load(FULL)(), "lengths")
+    return Settings(scenario, ENVIRONMENTS.load(FULL)(), "lengths")
 
 
 def arrays(state):
@@ -181,7 +182,7 @@ def test_where_something_is_hidden_it_answers_observations(runs, tmp_path):
     policy = load_policy(tmp_path)
     scenario = ms.Scenario.preset("llama2", num_users=5)
     settings = replace(load_config(runs(*CASES[3]))[0].settings, scenario=scenario)
-    agent = policy_of(load_model(runs(*CASES[3]), HIDDEN, settings), settings)
+    agent = policy_of(load_run_model(runs(*CASES[3]), HIDDEN, settings), settings)
     env = make_episode_env(HIDDEN, 3, scenario, {"history": True})
     found, wanted = (play_episodes(env, one).goodput for one in (policy, agent))
     assert found == pytest.approx(wanted, rel=1e-3)  # a length may be a rounding from the next

@@ -8,7 +8,7 @@ import torch as th
 
 from agents import export
 from agents.commands import export as command
-from agents.export import Network, largest_difference, onnx_of, random_observations
+from agents.export import TracedNetwork, largest_difference, onnx_of, random_observations
 from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
 from multispin_env.registry import ENVIRONMENTS
@@ -28,7 +28,7 @@ class Shifted:
 
 
 def test_actions_stay_inside_their_bounds():
-    network = Network(Shifted(), SPACE, 2)
+    network = TracedNetwork(Shifted(), SPACE, 2)
     entries = [th.zeros(1, *box.shape) for box in SPACE.spaces.values()]
     entries[network.entries.index("compute")] = th.tensor([[0.25, 3.0]])
     assert network(*entries).tolist() == [[[0.25, -0.5], [1.0, -1.0]]]
@@ -49,7 +49,7 @@ def test_random_observations_are_inside_the_space_and_of_order_one():
 
 @pytest.mark.parametrize(("users", "found"), [(1, 0.25), (8, 0.25), (33, 0.25), (4, 0.0)])
 def test_the_largest_difference_over_numbers_of_users(users, found):
-    network = Network(Shifted(), SPACE, 2)
+    network = TracedNetwork(Shifted(), SPACE, 2)
     seen = []
 
     def exported(entries):
@@ -76,7 +76,7 @@ def test_files_are_of_a_version_that_old_readers_know(newest, written, monkeypat
     monkeypatch.setattr(export, "find_spec", lambda name: name)
     monkeypatch.setattr(export, "program_of", lambda network, settings: "program")
     monkeypatch.setattr(th.onnx, "export", translated)
-    network = Network(Shifted(), SPACE, 2)
+    network = TracedNetwork(Shifted(), SPACE, 2)
     assert onnx_of(network, SETTINGS) == b"content"
     assert model.ir_version == written
     assert given["input_names"] == list(SPACE.spaces)
@@ -88,7 +88,7 @@ def test_files_are_of_a_version_that_old_readers_know(newest, written, monkeypat
 def test_every_package_is_looked_for(missing, monkeypatch):
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == missing else name)
     with pytest.raises(ModuleNotFoundError, match=f"the package '{missing}' is missing; install it with: pip install"):
-        onnx_of(Network(Shifted(), SPACE, 2), SETTINGS)
+        onnx_of(TracedNetwork(Shifted(), SPACE, 2), SETTINGS)
 
 
 def test_what_is_written_is_said(monkeypatch, tmp_path, capsys):

@@ -47,7 +47,7 @@ def run(tmp_path):
 
     def copied(env_id=RECORDED):
         folder = tmp_path / "foreign"
-        shutil.copytree(ROOT / agents.PRETRAINED.target(env_id), folder)
+        shutil.copytree(ROOT / agents.PRETRAINED[env_id], folder)
         return folder
 
     return copied
@@ -295,7 +295,7 @@ def test_large_networks_are_refused_unread(run, monkeypatch):
 
 
 def test_configurations_hold_no_path(record, tmp_path):
-    config = load_config(ROOT / agents.PRETRAINED.target(RECORDED))[0]
+    config = load_config(ROOT / agents.PRETRAINED[RECORDED])[0]
     variant = ENVIRONMENTS.load(RECORDED)
     for given in (None, str(record)):
         own = RunConfig(

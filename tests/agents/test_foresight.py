@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch as th
 
-import multispin_env as ms
 from agents import foresight
 from agents.apg import APGSettings
 from agents.checkpoints import load_checkpoint
@@ -13,13 +12,14 @@ from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.registry import ENVIRONMENTS
 
 FAIR, FULL = "MultiSpin/Fair-v0", "MultiSpin/Heterogeneous-v0"
 WINDOW = 32.0
 
 
 def vector(env_id=FAIR, copies=16, rounds=64, **arguments):
-    cls = ms.ENVIRONMENTS.load(env_id)
+    cls = ENVIRONMENTS.load(env_id)
     chosen = {"action": "lengths", "reward": "expected", "optimum": False}
     settings = Settings.make(env_id, cls, "llama2", chosen, {"num_users": 3, **arguments})
     return make_vec_env(env_id, settings, copies, max_episode_steps=rounds, seed=0)

@@ -15,6 +15,7 @@ from agents.checkpoints import load_checkpoint
 from agents.teacher import Systems, Teacher, cost_of_errors
 from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
+from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import relaxed_optimum
 
@@ -24,7 +25,7 @@ TINY = ["--agent", "imitation", "--num-users", "10", "--seed", "3", "--timesteps
 
 def teacher(action="lengths", env_id=FULL, seed=0, **options):
     scenario = ms.Scenario.preset("llama2")
-    settings = Settings(scenario, ms.ENVIRONMENTS.load(env_id)(), action)
+    settings = Settings(scenario, ENVIRONMENTS.load(env_id)(), action)
     systems = Systems(scenarios_like(settings), 2, 14, **options)
     return Teacher(settings, systems, np.random.default_rng(seed))
 
@@ -55,12 +56,12 @@ def test_half_of_the_lessons_are_of_larger_systems():
 
 
 def like(scenario, env_id=FULL):
-    return scenarios_like(Settings(scenario, ms.ENVIRONMENTS.load(env_id)(), "lengths"))
+    return scenarios_like(Settings(scenario, ENVIRONMENTS.load(env_id)(), "lengths"))
 
 
 def test_presets_are_taught_beside_the_own_scenario():
     own = ms.Scenario.preset("llama2", draft_time_spread=0.3)
-    assert like(own) == (own, *(ms.Scenario.preset(name) for name in ms.SCENARIOS.names()))
+    assert like(own) == (own, *(ms.Scenario.preset(name) for name in SCENARIOS.names()))
     assert like(ms.Scenario.preset("llama2")) == like(own)[1:]
     short = ms.Scenario.preset("llama2", max_draft_length=9)
     assert like(short) == (short,)
@@ -70,20 +71,20 @@ def test_presets_are_taught_beside_the_own_scenario():
 
 def test_presets_are_taught_on_all_servers_whose_time_depends_on_tokens():
     def servers_of(scenario):
-        found = scenarios_like(Settings(scenario, ms.ENVIRONMENTS.load(FULL)(), "lengths"), servers=True)
+        found = scenarios_like(Settings(scenario, ENVIRONMENTS.load(FULL)(), "lengths"), servers=True)
         return [(one.name, one.server, one.payload) for one in found]
 
-    every = list(itertools.product(ms.SCENARIOS.names(), ms.SERVERS.names(), ("distributions", "ids")))
+    every = list(itertools.product(SCENARIOS.names(), SERVERS.names(), ("distributions", "ids")))
     assert sorted(servers_of(ms.Scenario.preset("r1", server="a100-70b"))) == sorted(every)
     assert servers_of(ms.Scenario.preset("r1")) == [("r1", "", "distributions")] + [
-        (name, "", "distributions") for name in ms.SCENARIOS.names() if name != "r1"
+        (name, "", "distributions") for name in SCENARIOS.names() if name != "r1"
     ]
 
 
 def test_presets_have_the_ranges_of_the_environment():
-    own = ms.Scenario.preset("llama2").replace(**ms.ENVIRONMENTS.load("MultiSpin/Fair-v0").scenario_defaults)
+    own = ms.Scenario.preset("llama2").replace(**ENVIRONMENTS.load("MultiSpin/Fair-v0").scenario_defaults)
     found = like(own, "MultiSpin/Fair-v0")
-    assert tuple(one.name for one in found) == ms.SCENARIOS.names()
+    assert tuple(one.name for one in found) == SCENARIOS.names()
     assert {one.draft_time_spread for one in found} == {0.8}
 
 
@@ -116,7 +117,7 @@ def test_lessons_are_nearly_optimal(action):
 
 def server_teacher(**options):
     scenario = ms.Scenario.preset("qwen3.5", server="a100-32b", min_draft_length=0, payload="ids")
-    settings = Settings(scenario, ms.ENVIRONMENTS.load(FULL)(), "lengths")
+    settings = Settings(scenario, ENVIRONMENTS.load(FULL)(), "lengths")
     return Teacher(settings, Systems((scenario,), 2, 14, **options), np.random.default_rng(0))
 
 
@@ -218,13 +219,16 @@ def test_the_common_length_is_imitated_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "env_id", [name for name in ms.ENVIRONMENTS.names() if not ms.ENVIRONMENTS.load(name)().learning.sees_state]
+    "env_id",
+    [
+        name
+        for name in ms.registry.ENVIRONMENTS.names()
+        if not ms.registry.ENVIRONMENTS.load(name)().learning.sees_state
+    ],
 )
 def test_nothing_hidden_can_be_imitated(env_id, tmp_path, capsys):
     assert main(["train", "--agent", "imitation", "--env", env_id, "--name", str(tmp_path / "run")]) == 2
-    assert (
-        f"and has an optimum for 'imitation', got {ms.ENVIRONMENTS.load(env_id).__name__}\n" in capsys.readouterr().err
-    )
+    assert f"and has an optimum for 'imitation', got {ENVIRONMENTS.load(env_id).__name__}\n" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

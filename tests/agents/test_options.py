@@ -6,13 +6,14 @@ import multispin_env as ms
 from agents.options import with_start
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.registry import ENVIRONMENTS
 
 CLOSED = "MultiSpin/Continuous-v0"
 
 
 def settings_of(action="tuned", **arguments):
     scenario = ms.Scenario.preset("llama2", num_users=3)
-    return Settings(scenario, ms.ENVIRONMENTS.load(CLOSED)(horizon=2.0, **arguments), action)
+    return Settings(scenario, ENVIRONMENTS.load(CLOSED)(horizon=2.0, **arguments), action)
 
 
 @pytest.mark.parametrize("best", ["prices", "groups"])
@@ -37,5 +38,5 @@ def test_what_is_chosen_or_usual_stays(settings):
 
 
 def test_other_families_have_no_rule_to_start_from():
-    settings = Settings(ms.Scenario.preset("llama2", num_users=3), ms.ENVIRONMENTS.load("MultiSpin/Fair-v0")())
+    settings = Settings(ms.Scenario.preset("llama2", num_users=3), ENVIRONMENTS.load("MultiSpin/Fair-v0")())
     assert with_start("MultiSpin/Fair-v0", settings) is settings

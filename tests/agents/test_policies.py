@@ -2,20 +2,20 @@ import numpy as np
 import pytest
 import torch as th
 
-import multispin_env as ms
 from agents import AGENTS
 from agents.base import Tuning, tuning_for
 from agents.options import TRAINING_DEFAULTS
 from agents.policies.features import UserFeatures
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
+from multispin_env.registry import ENVIRONMENTS
 
 FULL = "MultiSpin/Heterogeneous-v0"
 ROUNDS = 5
 
 
 def settings_of(env_id, users, **arguments):
-    cls = ms.ENVIRONMENTS.load(env_id)
+    cls = ENVIRONMENTS.load(env_id)
     chosen = {"action": "residual", "reward": None, "optimum": False}
     others = {name: value for name, value in TRAINING_DEFAULTS.items() if hasattr(cls(), name)}
     return Settings.make(env_id, cls, "llama2", chosen, {**others, "num_users": users, **arguments})
@@ -29,7 +29,7 @@ def learns(agent, env_id):
     return True
 
 
-PAIRS = [(agent, env_id) for agent in AGENTS.names() for env_id in ms.ENVIRONMENTS.names() if learns(agent, env_id)]
+PAIRS = [(agent, env_id) for agent in AGENTS.names() for env_id in ENVIRONMENTS.names() if learns(agent, env_id)]
 
 
 def model(agent, settings, env_id):
@@ -80,7 +80,7 @@ def test_a_model_of_one_size_runs_on_another(agent, env_id, users):
     assert np.isfinite(actions).all()
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_a_decentralised_policy_knows_nothing_of_other_devices(env_id):
     """Whatever becomes of the others, its action is the same to the bit; the usual one changes."""
     settings = settings_of(env_id, 4)
@@ -97,7 +97,7 @@ def test_a_decentralised_policy_knows_nothing_of_other_devices(env_id):
     assert found == {"decentralised": [True, False], "ppo": [False, False]}
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_log_probability_agrees_with_its_own_actions(env_id):
     settings = settings_of(env_id, 3)
     built = model("ppo", settings, env_id)
@@ -130,7 +130,7 @@ def test_what_is_known_gives_eight_features():
     assert features_of(settings, observation) == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_features_are_of_order_one(env_id):
     settings = settings_of(env_id, 4)
     features = features_of(settings, played(env_id, settings, 200))

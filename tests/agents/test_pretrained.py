@@ -15,10 +15,11 @@ from agents.checkpoints import MODEL, load_checkpoint
 from agents.commands.pack import command_of
 from agents.pretrained.policies import ROOT, SCORE, read
 from multispin_env.commands.main import main
-from multispin_env.evaluation.cases.base import listed
+from multispin_env.evaluation.cases.base import listed_contenders
 from multispin_env.evaluation.cases.choice import held_out
+from multispin_env.registry import ENVIRONMENTS
 
-IDS = agents.PRETRAINED.names()
+IDS = tuple(agents.PRETRAINED)
 FULL = "MultiSpin/Heterogeneous-v0"
 STATES_ONLY = ("MultiSpin/Homogeneous-v0", FULL)
 LARGEST = 200_000
@@ -32,7 +33,7 @@ def loaded():
 
 
 def folder_of(env_id):
-    return ROOT / agents.PRETRAINED.target(env_id)
+    return ROOT / agents.PRETRAINED[env_id]
 
 
 def spread_of(interval, size):
@@ -41,7 +42,7 @@ def spread_of(interval, size):
 
 
 def test_every_environment_has_one():
-    assert set(IDS) == set(ms.ENVIRONMENTS.names())
+    assert set(IDS) == set(ENVIRONMENTS.names())
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -71,7 +72,7 @@ def test_fresh_cases_repeat_the_score(env_id, loaded):
     agent = loaded[env_id]
     recorded = agent.score["score"]
     cases = held_out(env_id, agent.settings, 200 if env_id in STATES_ONLY else 24, FRESH)
-    assert recorded["best_plug_in"]["name"] in listed(cases)
+    assert recorded["best_plug_in"]["name"] in listed_contenders(cases)
     own = cases.values(agent)
     difference = own - cases.values(recorded["best_plug_in"]["name"])
     for fresh, kept in ((own, recorded["agent"]), (difference, recorded["minus_best_plug_in"])):

@@ -15,10 +15,11 @@ from agents.ppo import PPOSettings
 from agents.proximal import Proximal, Rollout
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
+from multispin_env.registry import ENVIRONMENTS
 
 FULL, COPIES, USERS, STEPS, SHORT = "MultiSpin/Heterogeneous-v0", 5, 3, 6, 4
 SMALL = PPOSettings(COPIES, rollout_rounds=STEPS, batch_size=10, epochs=2)
-SETTINGS = Settings(ms.Scenario.preset("llama2", num_users=USERS), ms.ENVIRONMENTS.load(FULL)(), "residual")
+SETTINGS = Settings(ms.Scenario.preset("llama2", num_users=USERS), ENVIRONMENTS.load(FULL)(), "residual")
 
 
 def vector():

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from agents.measures import Headline, Report
-from agents.report import agent_label, draw, show, write
+from agents.report import agent_label, draw_report, show, write_report
 from multispin_env.evaluation.comparison import Row
 
 ROWS = [
@@ -53,7 +53,7 @@ def test_table_on_a_console(terminal):
 
 
 def test_files_of_a_table(tmp_path):
-    write(report(rows=ROWS), tmp_path)
+    write_report(report(rows=ROWS), tmp_path)
     found = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
     assert found == {"about": {"K": 2}, "rows": [row.to_dict() for row in ROWS]}
     assert (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()[
@@ -74,7 +74,7 @@ def pictures(monkeypatch, tmp_path):
             found[path.name] = figure.axes[0]
 
         monkeypatch.setattr(Figure, "savefig", keep)
-        draw(one, label, tmp_path)
+        draw_report(one, label, tmp_path)
         return found
 
     return drawn

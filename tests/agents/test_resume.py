@@ -14,6 +14,7 @@ from agents.base import tuning_for
 from agents.checkpoints import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
+from multispin_env.registry import ENVIRONMENTS
 
 FULL, FAIR, CONTINUOUS = "MultiSpin/Heterogeneous-v0", "MultiSpin/Fair-v0", "MultiSpin/Continuous-v0"
 
@@ -34,7 +35,7 @@ def vector(name, seed):
 
 def settings_of(env_id):
     action = "residual" if env_id == CONTINUOUS else "lengths"
-    return Settings(ms.Scenario.preset("llama2", num_users=3), ms.ENVIRONMENTS.load(env_id)(), action)
+    return Settings(ms.Scenario.preset("llama2", num_users=3), ENVIRONMENTS.load(env_id)(), action)
 
 
 def built(name, seed):

@@ -16,6 +16,7 @@ from multispin_env.evaluation.cases import episodes
 from multispin_env.evaluation.cases.choice import held_out
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.cases.states import States
+from multispin_env.registry import ENVIRONMENTS
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 FRESH = 10**6
@@ -26,7 +27,7 @@ COPIES = 10**5
 
 
 def settings_of(env_id):
-    return Settings(ms.Scenario.preset("llama2", num_users=3), ms.ENVIRONMENTS.load(env_id)(), "lengths")
+    return Settings(ms.Scenario.preset("llama2", num_users=3), ENVIRONMENTS.load(env_id)(), "lengths")
 
 
 def ranges():

@@ -8,13 +8,13 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecMonitor
 
-import multispin_env as ms
 from agents.base import tuning_for
 from agents.ppo import PPOSettings
 from agents.timed import MEMORY, AverageReward, TimedPPO, TimedRolloutBuffer
 from agents.vec_env import make_vec_env
 from multispin_env.envs.objectives import RequestsInTime, TokensMinusTime
 from multispin_env.envs.settings import Settings
+from multispin_env.registry import ENVIRONMENTS
 
 STEPS, COPIES = 12, 5
 GAMMA, TRACE = 0.3, 0.6
@@ -30,7 +30,7 @@ SHORT = {
 def settings_of(env_id, **arguments):
     chosen = {"action": "residual", "reward": None, "optimum": False}
     given = {**SHORT[env_id], "num_users": 3, **arguments}
-    return Settings.make(env_id, ms.ENVIRONMENTS.load(env_id), "llama2", chosen, given)
+    return Settings.make(env_id, ENVIRONMENTS.load(env_id), "llama2", chosen, given)
 
 
 def fresh(env_id, **arguments):

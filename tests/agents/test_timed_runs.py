@@ -8,12 +8,11 @@ import pytest
 import torch as th
 from rich.console import Console
 
-import multispin_env as ms
 from agents.base import tuning_for
 from agents.budget import Limits
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import Measure
-from agents.models import load_model
+from agents.models import load_run_model
 from agents.policies.network import policy_of
 from agents.ppo import SETTINGS, PPOSettings
 from agents.proximal import Proximal
@@ -23,6 +22,7 @@ from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.policy import Policy
+from multispin_env.registry import ENVIRONMENTS
 
 FULL = "MultiSpin/Heterogeneous-v0"
 SHORT = {
@@ -34,7 +34,7 @@ SHORT = {
 def settings_of(env_id, action="residual", users=4):
     chosen = {"action": action, "reward": None, "optimum": False}
     given = {**SHORT.get(env_id, {}), "num_users": users}
-    return Settings.make(env_id, ms.ENVIRONMENTS.load(env_id), "llama2", chosen, given)
+    return Settings.make(env_id, ENVIRONMENTS.load(env_id), "llama2", chosen, given)
 
 
 def untrained(env_id, settings, seed=0):
@@ -79,7 +79,7 @@ def test_a_run_never_ends_below_the_scheduler_that_it_starts_from(env_id, tmp_pa
     measure = Measure(env_id, settings)
     cases, key = measure._watched, measure.headline.key
     wanted = cases.values(zero(settings)).mean()
-    assert cases.values(policy_of(load_model(tmp_path, env_id, settings), settings)).mean() >= wanted
+    assert cases.values(policy_of(load_run_model(tmp_path, env_id, settings), settings)).mean() >= wanted
     with (tmp_path / "curve.csv").open(encoding="utf-8") as file:
         scores = [float(row[key]) for row in csv.DictReader(file)]
     assert scores[0] == pytest.approx(wanted / cases.values(cases.reference).mean())

@@ -6,6 +6,7 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 import multispin_env as ms
 from agents.vec_env import NativeVecEnv, make_vec_env
 from multispin_env.envs.settings import Settings
+from multispin_env.registry import ENVIRONMENTS
 from tests.families import REWARDED
 
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -13,7 +14,7 @@ FULL = "MultiSpin/Heterogeneous-v0"
 
 def settings(env_id=FULL, **options):
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    return Settings(scenario, ms.ENVIRONMENTS.load(env_id)(), **options)
+    return Settings(scenario, ENVIRONMENTS.load(env_id)(), **options)
 
 
 @pytest.mark.parametrize(("env_id", "reward"), REWARDED)

@@ -36,7 +36,7 @@ def work(task):
 
 if __name__ == "__main__":
     try:
-        print(len([one for one in Processes(2).outcomes(work, range(6)) if "killed" in one.error]))
+        print(len([one for one in Processes(2).results(work, range(6)) if "killed" in one.error]))
     except Stopped as stopped:
         print(stopped)
 """

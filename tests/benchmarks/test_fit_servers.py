@@ -5,7 +5,8 @@ import pytest
 
 from benchmarks.fit_servers import TABLES, main
 from multispin_env.models.fitting import fit_law
-from multispin_env.server import SERVERS, line_time
+from multispin_env.registry import SERVERS
+from multispin_env.server import line_time
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -17,7 +17,6 @@ from benchmarks.league.statistics import Performance, all_scores, crossed, iqm, 
 from multispin_env.commands.main import main
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.cases.states import States
-from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
 
 pytest.importorskip("matplotlib")
@@ -254,7 +253,7 @@ def test_pretrained_agents_play(tmp_path):
 
 
 def test_studies_run(tmp_path, monkeypatch):
-    shipped = Registry("pretrained agent", {name: PRETRAINED.target(name) for name in SHIPPED})
+    shipped = {name: PRETRAINED[name] for name in SHIPPED}
     monkeypatch.setattr(studies.agents, "PRETRAINED", shipped)
     for name, value in {"USERS": (2, 3), "TIMED_USERS": 3, "ALONE": 2, "BATCHES": 1}.items():
         monkeypatch.setattr(studies, name, value)

@@ -19,6 +19,7 @@ from benchmarks.learned_schedulers.recording import record
 from benchmarks.learned_schedulers.subjects import AGENT, CLOSED, OPEN, Learned, System
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.policy import Policy
+from multispin_env.registry import ENVIRONMENTS
 
 SHORT = {CLOSED: {"horizon": 1.0}, OPEN: {"horizon": 3.0, "warm_up": 0.5, "load": 0.85}}
 
@@ -38,9 +39,7 @@ class Always:
 
 
 def learned(env_id, value=0.0):
-    settings = Settings(
-        ms.Scenario.preset("llama2", num_users=4), ms.ENVIRONMENTS.load(env_id)(**SHORT[env_id]), "tuned"
-    )
+    settings = Settings(ms.Scenario.preset("llama2", num_users=4), ENVIRONMENTS.load(env_id)(**SHORT[env_id]), "tuned")
     return Learned(env_id, Policy(settings, Always(settings.actions.columns, value)))
 
 

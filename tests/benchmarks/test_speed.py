@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import multispin_env as ms
 from benchmarks import env_speed, plain, rendering, training_speed, transcendental
 from benchmarks.speed import subjects
 from benchmarks.speed.profile import PARTS, profile
 from benchmarks.speed.subjects import REFERENCE_K, REFERENCE_N, Grid
+from multispin_env.physics.tokens import expected_tokens
+from multispin_env.registry import ENVIRONMENTS
 
 
 def run(module, monkeypatch, capsys, *options):
@@ -28,16 +29,16 @@ def test_env_speed_measures_every_environment(tmp_path, monkeypatch, capsys):
     out = run(env_speed, monkeypatch, capsys, "--quick", "--out", tmp_path)
     report = json.loads((tmp_path / "env_speed.json").read_text(encoding="utf-8"))
     measured = {row["env_id"] for row in report["subjects"]}
-    assert {*ms.ENVIRONMENTS.names(), "CartPole-v1"} <= measured
+    assert {*ENVIRONMENTS.names(), "CartPole-v1"} <= measured
     assert all(row["steps_per_cpu_second"] > 0.0 for row in report["subjects"])
     assert out.count("\nmet ") + out.count("\nMISSED ") == len(report["targets"]) == 9
     assert (tmp_path / "env_speed.png").stat().st_size > 10_000
 
 
 def test_timers_name_the_parts_and_are_gone_afterwards():
-    before = ms.expected_tokens
+    before = expected_tokens
     parts = profile(1, "residual", turns=1)
-    assert ms.expected_tokens is before
+    assert expected_tokens is before
     missing = [part for part in PARTS if parts[part] == 0.0]
     assert not missing, f"no function found for {missing}: a name in PARTS has moved"
 

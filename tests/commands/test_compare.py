@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-import multispin_env as ms
 from multispin_env.commands.main import main
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.terminal.arguments import TAKEN
 
 TINY = ["--num-users", "3", "--episodes", "4", "--set", "max_episode_steps=3"]
@@ -84,7 +84,7 @@ def test_fairness_has_a_table_of_users(tmp_path, capsys):
     assert about["scenario"]["draft_time_spread"] == 0.8  # what the environment makes of a preset
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_every_environment_has_defaults(env_id, capsys):
     assert main(["compare", "--env", env_id, *TINY]) == 0
     assert " +0.00" in capsys.readouterr().out

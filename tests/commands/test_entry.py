@@ -103,7 +103,7 @@ def test_the_page_says_of_each_command_what_the_table_says():
 
 def test_an_option_has_one_unit_and_shows_it(name):
     shown = {"seconds": "S", "Hz": "HZ", "percent": "PERCENT"}
-    for option in entry.load(name).parser(name)._actions:
+    for option in entry.load_command(name).parser(name)._actions:
         if option.dest in UNITS:
             assert (option.metavar or option.dest.upper()) == shown[UNITS[option.dest].name]
 
@@ -120,7 +120,7 @@ def test_every_command_has_help_with_examples(name, capsys):
 
 def test_examples_are_right_use(name):
     """Parsers take them; a comment, after two spaces, is no part of them."""
-    command = entry.load(name)
+    command = entry.load_command(name)
     parser = command.parser(name)
     for line in command.examples:
         words = re.split(r"  | <", line.strip())[0].replace("$(git rev-parse HEAD)", "abc").split()

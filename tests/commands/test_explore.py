@@ -27,7 +27,7 @@ def test_only_this_machine_is_the_default():
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_it_says_where_it_is_and_whether_others_reach_it(host, capsys, monkeypatch):
     served = []
-    monkeypatch.setattr(serving, "serve", lambda app, at: served.append(at.getsockname()))
+    monkeypatch.setattr(serving, "run_server", lambda app, at: served.append(at.getsockname()))
     assert main(["explore", "--host", host, "--port", "0", "--no-browser"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"multispin explore: http://{host}:{served[0][1]}/ (Ctrl-C ends it)"

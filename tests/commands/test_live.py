@@ -101,14 +101,14 @@ def test_one_device_and_a_draft_that_is_the_target(folder, plain):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_what_was_played_is_kept(folder, plain, capsys, monkeypatch, error):
     """In the middle of the fifth round: four of both are complete."""
-    step, calls = contender.Contender.step, iter(range(100))
+    step, calls = contender.LiveContender.step, iter(range(100))
 
     def stopped(self):
         if next(calls) == 9:
             raise error("a batch of 3 with 9 tokens each")
         return step(self)
 
-    monkeypatch.setattr(contender.Contender, "step", stopped)
+    monkeypatch.setattr(contender.LiveContender, "step", stopped)
     assert main(command(folder, out="stopped")) == (130 if error is KeyboardInterrupt else 2)
     printed = capsys.readouterr()
     assert "stopped after 4 of 6 rounds; they are in " in printed.err
@@ -121,7 +121,7 @@ def test_too_early_nothing_is_written(folder, capsys, monkeypatch):
     def stopped(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(contender.Contender, "step", stopped)
+    monkeypatch.setattr(contender.LiveContender, "step", stopped)
     assert main(command(folder, out="early")) == 130
     assert capsys.readouterr().out == ""
     assert not list(folder.glob("early*"))

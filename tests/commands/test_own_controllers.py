@@ -8,6 +8,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.controllers.capacity import _by_simulation
+from multispin_env.registry import ENVIRONMENTS
 
 MODULE = """
 from dataclasses import dataclass
@@ -164,5 +165,5 @@ def test_a_controller_of_rounds_plays_without_the_barrier(capsys):
 def test_what_a_file_may_name_imports_nothing(module):
     """The reference of an environment is in the configurations that people pass on."""
     with pytest.raises(ValueError, match="reference: expected one of"):
-        ms.ENVIRONMENTS.load("MultiSpin/Continuous-v0")(reference="own_rules:Pairs")
+        ENVIRONMENTS.load("MultiSpin/Continuous-v0")(reference="own_rules:Pairs")
     assert not (module / "imported").exists()

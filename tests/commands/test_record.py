@@ -17,7 +17,7 @@ import multispin_env as ms
 from multispin_env.commands import model_options, record
 from multispin_env.commands.main import main
 from multispin_env.models import network, recording
-from multispin_env.models.parts import Places
+from multispin_env.models.parts import RecordedTexts
 from multispin_env.models.prompts import read_prompts
 from multispin_env.physics.acceptance.records import load_overlap
 from tests.commands.test_entry import without
@@ -248,7 +248,7 @@ def test_short_texts_are_left_out_and_said(here, capsys):
     prompts = read_prompts("prompts.jsonl")
     length = np.array([8, 9, 7, 3, 10, 8])
     flat = np.linspace(0, 1, length.sum())
-    records, overlap = record._kept(prompts, Places(length, flat, flat > 0.5, flat))
+    records, overlap = record._kept(prompts, RecordedTexts(length, flat, flat > 0.5, flat))
     assert capsys.readouterr().out == "left out, as they have fewer than 8 tokens: 2 of 6 texts\n\n"
     assert records.length.tolist() == [8, 9, 10, 8]
     assert records.task.tolist() == [0, 1, 0, 1]
@@ -258,7 +258,7 @@ def test_short_texts_are_left_out_and_said(here, capsys):
     length = np.array([8, 5, 8, 7, 8, 3])
     flat = np.linspace(0, 1, length.sum())
     with pytest.raises(ValueError, match="expected a text of at least 8 tokens for task 'b', got 7 in the longest"):
-        record._kept(prompts, Places(length, flat, flat > 0.5, flat))
+        record._kept(prompts, RecordedTexts(length, flat, flat > 0.5, flat))
 
 
 def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, capsys):

@@ -9,6 +9,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.commands.main import main
+from multispin_env.controllers.rounds.schedule import draft_schedule
 
 QWEN = ["--scenario", "qwen3.5", "--server", "a100-32b", "--max-batch", "200"]
 SCENARIO = ms.Scenario.preset("qwen3.5", server="a100-32b")
@@ -27,7 +28,7 @@ def best(scenario, size):
 @pytest.mark.parametrize("fields", [{}, {"server": "a100-7b-gemm"}, {"server_draft_time": 0.03}], ids=str)
 def test_spans_equal_trying_every_length(fields):
     scenario = SCENARIO.replace(**fields)
-    spans = ms.draft_schedule(scenario, 150)
+    spans = draft_schedule(scenario, 150)
     assert [span.first for span in spans] == [1, *(span.last + 1 for span in spans[:-1])]
     assert spans[-1].last == 150
     for span in spans:
@@ -38,7 +39,7 @@ def test_spans_equal_trying_every_length(fields):
 
 
 def test_the_papers_law_always_wants_drafts():
-    assert min(span.draft_length for span in ms.draft_schedule(ms.Scenario.preset("llama2"), 64)) >= 4
+    assert min(span.draft_length for span in draft_schedule(ms.Scenario.preset("llama2"), 64)) >= 4
 
 
 def printed(capsys, *arguments):
@@ -88,9 +89,9 @@ def test_json_and_table(capsys):
     assert content["about"]["scenario"]["server_draft_time"] == pytest.approx(0.006)
     assert content["about"]["command"].startswith("multispin schedule --scenario qwen3.5 --server a100-32b")
     scenario = ms.Scenario.from_dict(content["about"]["scenario"])
-    assert content["spans"] == [vars(span) for span in ms.draft_schedule(scenario, 200)]
+    assert content["spans"] == [vars(span) for span in draft_schedule(scenario, 200)]
     text = printed(capsys)
-    span = ms.draft_schedule(SCENARIO, 200)[0]
+    span = draft_schedule(SCENARIO, 200)[0]
     assert text.startswith("qwen3.5 on a100-32b, draft time 4 ms, at most 200 requests\n\nbatch size")
     assert re.search(rf"^1 to {span.last} +{span.draft_length} +{span.goodput:.1f} +{span.speed_up:.2f}$", text, re.M)
 

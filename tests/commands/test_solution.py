@@ -8,8 +8,8 @@ from multispin_env.commands.devices import Devices, read_devices
 from multispin_env.commands.solution import (
     Certificate,
     DeviceRow,
+    PricedDecision,
     RivalRow,
-    Solution,
     device_cells,
     rival_cells,
     solve,
@@ -17,7 +17,7 @@ from multispin_env.commands.solution import (
     to_record,
 )
 
-SOLUTION = Solution(
+SOLUTION = PricedDecision(
     goodput=171.234,
     weighted_goodput=None,
     round_latency=0.45678,
@@ -32,7 +32,7 @@ SOLUTION = Solution(
 
 
 def other(**fields):
-    return Solution(**{**vars(SOLUTION), **fields})
+    return PricedDecision(**{**vars(SOLUTION), **fields})
 
 
 def test_tables():

@@ -62,7 +62,7 @@ def test_mp4(tmp_path):
 
 
 @pytest.mark.usefixtures("quick_prices")
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ms.registry.ENVIRONMENTS.names())
 def test_every_environment_has_defaults(env_id, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress, "PATIENCE", -1.0)
     assert main(["watch", "--env", env_id, *TINY, *SHORT.get(env_id, ()), "--out", str(tmp_path / "film.gif")]) == 0

@@ -9,6 +9,7 @@ import multispin_env as ms
 from multispin_env.controllers.capacity import FEASIBLE, MOST_COMPUTED, _Devices
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.registry import SERVERS
 from multispin_env.solver import pace
 from multispin_env.solver.equalization import equal_latency
 
@@ -83,7 +84,7 @@ def test_capacity_is_the_last_that_is_served():
 
 def test_capacities_of_a_server_alone():
     """28 + .16 n ms within 40 ms: as many tokens as devices."""
-    server = ms.SERVERS.load("a100-32b")
+    server = SERVERS.load("a100-32b")
     ((start, slope),) = server.pieces
     assert ms.capacity(SERVED, tpot=0.04, system="autoregressive") == int((0.04 - start) / slope)
     assert ms.capacity(SERVED, tpot=start, system="autoregressive") == 0

@@ -13,6 +13,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import OTHER_SYSTEMS
+from multispin_env.registry import ENVIRONMENTS
 from tests.families import ROUNDS
 
 ROOT = Path(__file__).parents[2]
@@ -119,7 +120,7 @@ def test_stored_reference_scores(path):
     stored = json.loads(path.read_text(encoding="utf-8"))
     about, rows = stored["about"], {row["name"]: row for row in stored["rows"]}
     cases = Episodes(about["env"], about["episodes"], about["scenario"], seed=about["seed"])
-    assert about["env"] in ms.ENVIRONMENTS.names()
+    assert about["env"] in ENVIRONMENTS.names()
     assert {name.removesuffix("+clairvoyant") for name in rows} >= {
         name.removesuffix("+clairvoyant") for name in cases.contenders
     }
@@ -159,7 +160,7 @@ def test_check_finds_what_is_broken(tmp_path):
 
 def test_the_overview_shows_the_observation_as_the_environment_does():
     """Made from the entries; where it differs, put these lines into ``docs/environments.md``."""
-    page = ms.ENVIRONMENTS.load("MultiSpin/Heterogeneous-v0").page()
+    page = ENVIRONMENTS.load("MultiSpin/Heterogeneous-v0").page()
     lines = [line for line in page.partition("## Observation Space")[2].splitlines() if line.startswith("| ")]
     assert len(lines) == 6
     assert "\n".join(lines) in (DOCS / "environments.md").read_text(encoding="utf-8")

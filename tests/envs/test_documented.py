@@ -9,13 +9,14 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.page import MARK
+from multispin_env.registry import ENVIRONMENTS
 
-IDS = ms.ENVIRONMENTS.names()
+IDS = ENVIRONMENTS.names()
 LINE = r"\| `(\w+)` +\| (\([K\d].*?\)) +\|.*\| ([-\d.]+) +\| ([-\d.]+) +\|"
 
 
 def own_arguments(env_id):
-    return {field.name for field in fields(ms.ENVIRONMENTS.load(env_id))}
+    return {field.name for field in fields(ENVIRONMENTS.load(env_id))}
 
 
 def documented(env):
@@ -25,7 +26,7 @@ def documented(env):
 
 def all_shown(env_id):
     """Arguments with which an environment shows every entry that it can show."""
-    arguments = set(ms.ENVIRONMENTS.load(env_id).entries.values()) - {""}
+    arguments = set(ENVIRONMENTS.load(env_id).entries.values()) - {""}
     return {name: 0.1 if name == "plan_quantile" else True for name in arguments}
 
 
@@ -55,7 +56,7 @@ def test_shapes_and_ranges_are_those_of_the_space(env_id, preset):
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_the_page_has_the_table_and_names_the_argument_that_shows_an_entry(env_id):
-    variant = ms.ENVIRONMENTS.load(env_id)
+    variant = ENVIRONMENTS.load(env_id)
     help_text = type(gym.make(env_id).unwrapped).__doc__
     assert help_text == variant.page()
     assert MARK in variant.__doc__
@@ -70,9 +71,7 @@ def test_the_page_has_the_table_and_names_the_argument_that_shows_an_entry(env_i
 
 def test_the_table_says_what_the_numbers_are():
     """By hand: one line of a count, one of tasks."""
-    lines = [
-        " ".join(line.split()) for line in ms.ENVIRONMENTS.load("MultiSpin/HiddenAcceptance-v0").page().splitlines()
-    ]
+    lines = [" ".join(line.split()) for line in ENVIRONMENTS.load("MultiSpin/HiddenAcceptance-v0").page().splitlines()]
     hits = "| `hits` | (K,) | x / (x + 64) | x = tokens accepted since then (`history`) | tokens | 0 | 1 |"
     task = "| `task` | (K · tasks,) | 0 or 1 | for each user a 1 at its task (`task_visible`) | 1 | 0 | 1 |"
     assert {hits, task} <= set(lines)

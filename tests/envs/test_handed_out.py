@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-import multispin_env as ms
+from multispin_env.registry import ENVIRONMENTS
 
 OPTIONS = {"num_users": 3, "reward": "sampled"}
 OWN = {  # what fills the infos of each environment most
@@ -77,7 +77,7 @@ def shapes(info):
     return {key: (np.shape(value), np.asarray(value).dtype) for key, value in info.items()}
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_entries_stand_in_the_order_of_their_space(env_id):
     """Whoever joins the values of an observation gets what joining the entries of the space says."""
     env = gym.make(env_id, **options_of(env_id))
@@ -91,7 +91,7 @@ def test_entries_stand_in_the_order_of_their_space(env_id):
         assert list(observations.encode(env.unwrapped.state)) == list(observations.space)
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_a_reset_tells_what_a_step_tells(env_id):
     """The same entries, of the same shapes and types, all 0; single and vector, whatever its autoreset mode."""
     env = gym.make(env_id, **options_of(env_id))
@@ -108,7 +108,7 @@ def test_a_reset_tells_what_a_step_tells(env_id):
             assert {key: value for key, value in shapes(later).items() if "final" not in key} == told
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_single_environments_keep_nothing_that_they_hand_out(env_id):
     env, twin = (gym.make(env_id, **options_of(env_id)) for _ in "ab")
     twin.reset(seed=4)
@@ -117,7 +117,7 @@ def test_single_environments_keep_nothing_that_they_hand_out(env_id):
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP], ids=lambda mode: mode.value)
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_vectors_keep_nothing_that_they_hand_out(env_id, mode):
     """One of two copies truncates before the other, so that ``final_info`` and restarts are met."""
     arguments = {**options_of(env_id), "max_episode_steps": 3, "autoreset_mode": mode}

@@ -6,22 +6,22 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_for_sb3
 
-import multispin_env as ms
 from multispin_env.physics.rounds import price
 from multispin_env.physics.verification import verification_time
+from multispin_env.registry import ENVIRONMENTS
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
 OPTIONS = {"scenario": "qwen3.5", "server": "a100-7b-gemm", "payload": "ids", "min_draft_length": 0, "num_users": 3}
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_both_checkers(env_id):
     check_env(gym.make(env_id, **OPTIONS).unwrapped, skip_render_check=True)
     check_for_sb3(gym.make(env_id, **OPTIONS).unwrapped)
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_twins(env_id):
     env = gym.make_vec(
         env_id, num_envs=2, vectorization_mode="vector_entry_point", max_episode_steps=5, reward="sampled", **OPTIONS

@@ -39,7 +39,7 @@ def pixels(frame, colour):
     return int((frame == colour).all(-1).sum())
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ms.registry.ENVIRONMENTS.names())
 def test_frames_follow_the_action_and_the_seed(env_id):
     env = make(env_id)
     env.reset(seed=0)

@@ -12,11 +12,12 @@ from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import multispin_env as ms
 from multispin_env.envs.single import make_single
+from multispin_env.registry import ENVIRONMENTS
 from tests.families import ENCODED, REWARDED
 
 pytestmark = pytest.mark.usefixtures("quick_prices")
 
-IDS = ms.ENVIRONMENTS.names()
+IDS = ENVIRONMENTS.names()
 FULL = "MultiSpin/Heterogeneous-v0"
 
 
@@ -207,7 +208,7 @@ def test_gym_imports_the_package_by_prefix():
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_copies_and_pickles_go_on_alike(env_id, copied):
     """Classes are made from variants, and still environments can be sent to other processes."""
     single = gym.make(env_id, num_users=3).unwrapped

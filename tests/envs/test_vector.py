@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector as wrappers
 
 import multispin_env as ms
+from multispin_env.registry import ENVIRONMENTS
 from tests.families import ENCODED
 
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -92,7 +93,7 @@ def test_regret_is_the_same_too():
         assert same(native.step(played), sync.step(played))
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_copies_equal_gym_make(env_id):
     native = make(env_id, reward="sampled")
     singles = [gym.make(env_id, num_users=4, reward="sampled") for _ in range(3)]
@@ -364,14 +365,14 @@ def test_bad_arguments(call, message):
 
 
 def test_an_environment_comes_and_goes():
-    variant = ms.ENVIRONMENTS.load(FULL)
+    variant = ENVIRONMENTS.load(FULL)
     for steps in (3, 5):  # nothing is left of the first
         ms.register_environment("Mine/Brief-v0", variant, steps)
         assert gym.spec("Mine/Brief-v0").max_episode_steps == steps
         assert make("Mine/Brief-v0").unwrapped.max_episode_steps == steps
         ms.unregister_environment("Mine/Brief-v0")
         assert "Mine/Brief-v0" not in gym.registry
-        assert "Mine/Brief-v0" not in ms.ENVIRONMENTS.names()
+        assert "Mine/Brief-v0" not in ENVIRONMENTS.names()
     with pytest.raises(ValueError, match="Mine/Brief-v0"):
         ms.unregister_environment("Mine/Brief-v0")
     with pytest.raises(ValueError, match=FULL):

@@ -7,12 +7,13 @@ import pytest
 import multispin_env as ms
 from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.cases.base import heading, listed
+from multispin_env.evaluation.cases.base import heading, listed_contenders
 from multispin_env.evaluation.cases.choice import cases_of, held_out, watched
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.evaluation.policy import Policy
+from multispin_env.registry import ENVIRONMENTS
 
 FULL, COMMON, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/Homogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 FAIR, RECORDED = "MultiSpin/Fair-v0", "MultiSpin/RecordedAcceptance-v0"
@@ -20,7 +21,7 @@ SHORT = {"num_users": 3, "max_episode_steps": 5}
 
 
 def settings_of(env_id, action="lengths", **arguments):
-    return Settings(ms.Scenario.preset("llama2", num_users=3), ms.ENVIRONMENTS.load(env_id)(**arguments), action)
+    return Settings(ms.Scenario.preset("llama2", num_users=3), ENVIRONMENTS.load(env_id)(**arguments), action)
 
 
 def zeros(settings):
@@ -34,14 +35,14 @@ def test_states_are_priced_as_expected_outcomes():
     states = States.draw(scenario, 6)
     decision = ms.make_controller("fixed", scenario)(states.state)
     outcome = ms.expected_outcome(scenario, states.state, decision)
-    ledger = states.play("fixed")
+    stats = states.play("fixed")
     assert states.size == 6
     assert (states.values("fixed") == outcome.goodput).all()
-    assert (ledger.goodput == outcome.goodput).all()
-    np.testing.assert_allclose(ledger.throughput, outcome.goodput, rtol=1e-12)
-    assert (ledger.round_latency == outcome.round_latency).all()
-    assert (ledger.draft_length == decision.draft_length.mean(-1)).all()
-    np.testing.assert_allclose(ledger.returns, outcome.goodput / scenario.autoregressive_goodput, rtol=1e-12)
+    assert (stats.goodput == outcome.goodput).all()
+    np.testing.assert_allclose(stats.throughput, outcome.goodput, rtol=1e-12)
+    assert (stats.round_latency == outcome.round_latency).all()
+    assert (stats.draft_length == decision.draft_length.mean(-1)).all()
+    np.testing.assert_allclose(stats.returns, outcome.goodput / scenario.autoregressive_goodput, rtol=1e-12)
     assert (states.values(ms.make_controller("fixed", scenario)) == outcome.goodput).all()
 
 
@@ -54,9 +55,9 @@ def test_the_optimum_of_a_table_is_certified():
 
 def test_systems_are_values_too():
     states = States.draw(ms.Scenario.preset("llama2", num_users=3), 4)
-    for name in SYSTEMS.names():
-        assert (states.values(name) == SYSTEMS.load(name)(states.scenario, states.state)).all()
-    assert {"optimal", "fixed", *SYSTEMS.names()} <= set(states.contenders)
+    for name in SYSTEMS:
+        assert (states.values(name) == SYSTEMS[name](states.scenario, states.state)).all()
+    assert {"optimal", "fixed", *SYSTEMS} <= set(states.contenders)
 
 
 def test_a_table_of_states_by_hand():
@@ -106,7 +107,7 @@ def test_policies_play_with_their_own_actions(action):
 
 def test_a_table_of_episodes_is_by_the_metric():
     episodes = Episodes(FAIR, 3, "llama2", SHORT)
-    rows = episodes.table(listed(episodes))
+    rows = episodes.table(listed_contenders(episodes))
     assert (episodes.metric, episodes.reference) == ("return", "optimal+gradient")
     assert {row.name for row in rows} == {episodes.reference, *episodes.contenders}
     returns = episodes.play("fixed").returns
@@ -116,7 +117,7 @@ def test_a_table_of_episodes_is_by_the_metric():
     assert all(row.details["fairness"] <= 1.0 for row in rows)
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_cases_of_every_environment(env_id):
     settings = settings_of(env_id, "residual")
     kind = cases_of(settings)
@@ -126,8 +127,8 @@ def test_cases_of_every_environment(env_id):
     assert held_out(env_id, settings).size == kind.default_size
     assert held_out(env_id, settings, 3, offset=5).seed == cases.seed + 5
     assert own.reference == cases.reference
-    assert next(iter(listed(cases))) == cases.reference
-    assert set(listed(cases)) == {cases.reference, *cases.contenders}
+    assert next(iter(listed_contenders(cases))) == cases.reference
+    assert set(listed_contenders(cases)) == {cases.reference, *cases.contenders}
 
 
 def test_where_one_length_is_common_the_best_of_them_is_the_reference():
@@ -150,19 +151,19 @@ def test_a_heading_says_what_a_table_is_about():
 
 def test_systems_play_the_states_of_episodes():
     episodes = Episodes(FULL, 3, "llama2", SHORT, seed=5)
-    assert episodes.systems == SYSTEMS.names()
+    assert episodes.systems == tuple(SYSTEMS)
     env = gym.make_vec(FULL, num_envs=3, vectorization_mode="vector_entry_point", **SHORT)
     env.reset(seed=5)
     base, expected = env.unwrapped, []
     for _ in range(5):
         expected.append(ms.colocated_goodput(base.scenario, base.state))
         env.step(env.action_space.sample())
-    ledger = episodes.play("colocated")
-    assert ledger.goodput == pytest.approx(np.mean(expected, 0), rel=1e-12)
-    assert ledger.throughput == pytest.approx(ledger.goodput, rel=1e-12)
-    assert ledger.mean_reward == pytest.approx(ledger.goodput / base.scenario.autoregressive_goodput, rel=1e-12)
+    stats = episodes.play("colocated")
+    assert stats.goodput == pytest.approx(np.mean(expected, 0), rel=1e-12)
+    assert stats.throughput == pytest.approx(stats.goodput, rel=1e-12)
+    assert stats.mean_reward == pytest.approx(stats.goodput / base.scenario.autoregressive_goodput, rel=1e-12)
     assert episodes.play("autoregressive").returns == pytest.approx(np.full(3, 5.0))
-    assert (ledger.drafted == 0.0).all()
+    assert (stats.drafted == 0.0).all()
 
 
 @pytest.mark.parametrize("env_id", [HIDDEN, FAIR])

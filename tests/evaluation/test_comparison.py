@@ -9,29 +9,31 @@ from multispin_env.evaluation.comparison import (
     METRICS,
     Row,
     best_plug_in,
-    compare,
-    compare_ledgers,
+    compare_episodes,
+    compare_values,
     comparison_cells,
     service_cells,
     user_cells,
 )
-from multispin_env.evaluation.ledger import Ledger
+from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.evaluation.table import aligned, markdown, to_csv, to_json
 
 
-def ledger(goodput, tokens, served=False):
+def stats(goodput, tokens, served=False):
     """Of two rounds and as many seconds."""
     goodput, tokens = np.array(goodput), np.array(tokens)
     names = ("tokens_in_time", "request_goodput", "share_missed", "least_served", "gap_p99")
     latencies = (f"{name}_p{percent}" for name in ("ttft", "tpot", "e2el") for percent in (50, 95, 99))
     told = {name: place + goodput for place, name in enumerate((*names, *latencies))}
-    return Ledger(2, 2.0 * tokens, 4.0 * tokens, np.full(2, 2.0), goodput / 10.0, 2.0 * goodput, told if served else {})
+    return EpisodeStats(
+        2, 2.0 * tokens, 4.0 * tokens, np.full(2, 2.0), goodput / 10.0, 2.0 * goodput, told if served else {}
+    )
 
 
 def played(served=False):
     return {
-        "best": ledger([10.0, 20.0], [[4.0, 4.0], [9.0, 9.0]], served),
-        "half": ledger([5.0, 10.0], [[4.0, 0.5], [8.0, 1.0]], served),
+        "best": stats([10.0, 20.0], [[4.0, 4.0], [9.0, 9.0]], served),
+        "half": stats([5.0, 10.0], [[4.0, 0.5], [8.0, 1.0]], served),
     }
 
 
@@ -39,7 +41,7 @@ PLAYED, SERVED = played(), played(served=True)
 
 
 def test_rows_by_hand():
-    rows = compare_ledgers(PLAYED, "best", "goodput")
+    rows = compare_episodes(PLAYED, "best", "goodput")
     assert [row.name for row in rows] == ["best", "half"]
     assert (rows[0].share, rows[1].share) == (1.0, 0.5)
     assert (rows[0].difference_low, rows[0].difference, rows[0].difference_high) == (0.0, 0.0, 0.0)
@@ -55,9 +57,9 @@ def test_rows_by_hand():
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_tables_of_every_metric(metric):
-    ledgers = SERVED if METRICS[metric].below is not None and METRICS[metric].has_share else PLAYED
-    rows = compare_ledgers(ledgers, "best", metric)
-    assert rows[1].mean == pytest.approx(METRICS[metric].values(ledgers["half"]).mean())
+    all_stats = SERVED if METRICS[metric].below is not None and METRICS[metric].has_share else PLAYED
+    rows = compare_episodes(all_stats, "best", metric)
+    assert rows[1].mean == pytest.approx(METRICS[metric].values(all_stats["half"]).mean())
     assert (rows[1].share is None) != METRICS[metric].has_share
     header, lines = comparison_cells(rows, metric)
     assert {len(line) for line in lines} == {len(header)}
@@ -69,13 +71,13 @@ def test_tables_of_every_metric(metric):
 
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match=r"metric: expected one of .*, got 'goodputs'; did you mean 'goodput'"):
-        compare_ledgers(PLAYED, "best", "goodputs")
+        compare_episodes(PLAYED, "best", "goodputs")
     with pytest.raises(ValueError, match=r"reference: expected one of .*, got 'bes'; did you mean 'best'"):
-        compare_ledgers(PLAYED, "bes", "goodput")
+        compare_episodes(PLAYED, "bes", "goodput")
 
 
 def test_the_table_of_requests_by_hand():
-    rows = compare_ledgers(SERVED, "best", "tokens_in_time")
+    rows = compare_episodes(SERVED, "best", "tokens_in_time")
     header, lines = service_cells(rows)
     best = dict(zip(header, lines[0], strict=True))
     assert rows[0].mean == 15.0
@@ -90,17 +92,17 @@ def test_the_table_of_requests_by_hand():
 
 def test_what_no_environment_told_is_no_metric():
     with pytest.raises(ValueError, match=r"^metric: expected one of an environment that tells of it, got 'tokens_in_t"):
-        compare_ledgers({"best": Ledger.empty(2, 2)}, "best", "tokens_in_time")
+        compare_episodes({"best": EpisodeStats.empty(2, 2)}, "best", "tokens_in_time")
 
 
 def test_states_by_hand():
     values = {"optimal": np.array([10.0, 20.0, 30.0]), "half": np.array([5.0, 10.0, 15.0])}
-    rows = compare(values, "optimal")
+    rows = compare_values(values, "optimal")
     assert [row.name for row in rows] == ["optimal", "half"]
     assert (rows[1].mean, rows[1].share, rows[1].difference) == (10.0, 0.5, -10.0)
     assert rows[1].low <= 10.0 <= rows[1].high
     assert (rows[0].difference, rows[0].difference_low, rows[0].difference_high) == (0.0, 0.0, 0.0)
-    assert compare(values, "optimal", has_share=False)[1].headline == 10.0
+    assert compare_values(values, "optimal", has_share=False)[1].headline == 10.0
     header, lines = comparison_cells(rows, "goodput", "optimum")
     assert header == (
         "decided by",
@@ -113,11 +115,11 @@ def test_states_by_hand():
     assert lines[1][:2] == ("half", "10.00")
     assert lines[1][3:5] == ("0.5000", "-10.00")
     with pytest.raises(ValueError, match=r"reference: expected one of \['optimal', 'half'\], got 'best'"):
-        compare(values, "best")
+        compare_values(values, "best")
 
 
 def test_nothing_is_a_share_of_nothing():
-    rows = compare({"one": np.zeros(2), "best": np.zeros(2)}, "best")
+    rows = compare_values({"one": np.zeros(2), "best": np.zeros(2)}, "best")
     assert [row.share for row in rows] == [None, None]
     header, lines = comparison_cells(rows, "goodput")
     assert [len(line) for line in lines] == [len(header)] * 2
@@ -125,7 +127,7 @@ def test_nothing_is_a_share_of_nothing():
 
 def test_of_equals_the_reference_is_first():
     values = {name: np.array([1.0, 2.0]) for name in ("other", "reference")}
-    assert [row.name for row in compare(values, "reference")] == ["reference", "other"]
+    assert [row.name for row in compare_values(values, "reference")] == ["reference", "other"]
 
 
 def test_the_best_plug_in_is_not_told_what_is_hidden():
@@ -141,7 +143,7 @@ def test_another_system_is_no_plug_in():
 
 def test_other_systems_stand_below_what_decides():
     values = {"p2p": 1.0, "fixed": 2.0, "colocated": 9.0, "optimal": 4.0}
-    rows = compare({name: np.full(2, value) for name, value in values.items()}, "optimal")
+    rows = compare_values({name: np.full(2, value) for name, value in values.items()}, "optimal")
     assert [row.name for row in rows] == ["optimal", "fixed", "colocated", "p2p"]
     header, lines = comparison_cells(rows, "goodput")
     assert [line[0] for line in lines] == ["optimal", "fixed", "", "other systems", "colocated", "p2p"]

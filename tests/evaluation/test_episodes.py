@@ -11,8 +11,8 @@ from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.contenders import contenders_of, deciding, make_contender
+from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
-from multispin_env.evaluation.ledger import Ledger
 from multispin_env.evaluation.seeds import (
     EPISODE_SEED,
     HELD_OUT_SEED,
@@ -21,6 +21,7 @@ from multispin_env.evaluation.seeds import (
     TUNING_SEED,
     VALIDATION_SEED,
 )
+from multispin_env.registry import ENVIRONMENTS
 
 HETEROGENEOUS = "MultiSpin/Heterogeneous-v0"
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
@@ -101,7 +102,7 @@ def test_what_is_told_of_episodes_is_that_of_their_last_step(autoreset_mode):
 def test_every_contender_serves_the_same_requests():
     cases = Episodes(SERVING, 3, "llama2", {"num_users": 3, "horizon": 5.0, "warm_up": 0.0, "rho": 30.0}, seed=7)
     rows = cases.table({name: name for name in cases.contenders})
-    assert {row.name for row in rows} == set(ms.ENVIRONMENTS.load(SERVING)().comparison.contenders)
+    assert {row.name for row in rows} == set(ms.registry.ENVIRONMENTS.load(SERVING)().comparison.contenders)
     assert cases.reference == "greedy+deadlines"
     assert cases.metric == "tokens_in_time"
     assert min(row.details["request_goodput"] for row in rows) > 0.0
@@ -149,7 +150,7 @@ def test_one_environment_plays_again_and_again():
 
 def test_fairness_and_utility_by_hand():
     tokens, time = np.array([[2.0, 2.0], [4.0, 1e-9], [9.0, 3.0]]), np.array([2.0, 1.0, 3.0])
-    found = Ledger(2, tokens, 3.0 * tokens, time, np.array([2.0, 4.0, 6.0]), np.array([8.0, 6.0, 2.0]))
+    found = EpisodeStats(2, tokens, 3.0 * tokens, time, np.array([2.0, 4.0, 6.0]), np.array([8.0, 6.0, 2.0]))
     np.testing.assert_allclose(found.user_throughput, [[1.0, 1.0], [4.0, 1e-9], [3.0, 1.0]])
     np.testing.assert_allclose(found.throughput, [2.0, 4.0, 4.0])
     np.testing.assert_allclose(found.goodput, [4.0, 3.0, 1.0])
@@ -190,7 +191,7 @@ def test_a_plug_in_and_an_agent_never_get_the_state(monkeypatch):
     assert agent.resets == 2
 
 
-@pytest.mark.parametrize("env_id", ms.ENVIRONMENTS.names())
+@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
 def test_what_is_decided_is_what_is_played(env_id):
     env = vector(env_id)
     name = contenders_of(env.unwrapped.settings)[0]
@@ -255,7 +256,7 @@ def test_estimators_need_what_they_count():
 
 
 def test_defaults_can_be_played_everywhere():
-    for env_id in ms.ENVIRONMENTS.names():
+    for env_id in ENVIRONMENTS.names():
         env = vector(env_id, copies=2, max_episode_steps=2)
         names = contenders_of(env.unwrapped.settings)
         assert len(names) >= 2

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multispin_env.evaluation.comparison import Row, compare, compare_ledgers, comparison_cells, user_cells
-from multispin_env.evaluation.ledger import Ledger
+from multispin_env.evaluation.comparison import Row, compare_episodes, compare_values, comparison_cells, user_cells
+from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import aligned, markdown, to_csv, to_json
 from multispin_env.terminal.tables import check_outputs, show_table, write_output
@@ -58,7 +58,7 @@ def test_order_of_a_table():
     """The best first; the reference before those that are equal but for rounding."""
     near = 20.0 * (1.0 + 1e-13)
     values = {"a": [near, near], "middle": [20.0, 20.0], "best": [30.0, 10.0 + 2e-8], "low": [5.0, 9.0]}
-    rows = compare({name: np.array(numbers) for name, numbers in values.items()}, "middle")
+    rows = compare_values({name: np.array(numbers) for name, numbers in values.items()}, "middle")
     assert [row.name for row in rows] == ["best", "middle", "a", "low"]
     low = rows[3]
     assert (low.mean, low.low, low.high) == (7.0, 5.0, 9.0)
@@ -79,19 +79,19 @@ def test_intervals():
 
 
 def played(goodput, users):
-    """A ledger of four rounds and four seconds."""
+    """Statistics of four rounds and four seconds."""
     goodput, users = np.array(goodput), np.array(users)
-    return Ledger(4, 4.0 * users, 8.0 * users, np.full(len(users), 4.0), goodput * 2.0, 4.0 * goodput)
+    return EpisodeStats(4, 4.0 * users, 8.0 * users, np.full(len(users), 4.0), goodput * 2.0, 4.0 * goodput)
 
 
 def test_order_and_quantiles_of_a_comparison():
     users = np.arange(1.0, 11.0).reshape(2, 5)
-    ledgers = {
+    all_stats = {
         "c": played([8.0, 2.0], users),
         "a": played([20.0 + 1e-12, 20.0], users),
         "b": played([20.0, 20.0], users),
     }
-    rows = compare_ledgers(ledgers, "b", "goodput")
+    rows = compare_episodes(all_stats, "b", "goodput")
     assert [row.name for row in rows] == ["b", "a", "c"]
     last = rows[2]
     assert (last.mean, last.low, last.high, last.share) == (5.0, 2.0, 8.0, 0.25)

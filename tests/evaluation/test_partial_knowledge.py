@@ -38,5 +38,5 @@ def test_tables_and_orders_of_a_case(tmp_path):
 
 @pytest.mark.parametrize(("low", "high", "verdict"), [(0.1, 0.3, "yes"), (-0.3, -0.1, "no"), (-0.1, 0.1, "undecided")])
 def test_verdicts(low, high, verdict):
-    order = partial_knowledge.ContinuousDecision("a", "b", "goodput", Interval(0.5 * (low + high), low, high))
+    order = partial_knowledge.Lead("a", "b", "goodput", Interval(0.5 * (low + high), low, high))
     assert order.verdict == verdict

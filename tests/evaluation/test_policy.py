@@ -8,13 +8,14 @@ import pytest
 import multispin_env as ms
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.policy import Policy
+from multispin_env.registry import ENVIRONMENTS
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 
 
 def policy_of(env_id, users=3, action="shares"):
     """Answers each user's two numbers from its acceptance rate, flat."""
-    settings = Settings(ms.Scenario.preset("llama2", num_users=users), ms.ENVIRONMENTS.load(env_id)(), action)
+    settings = Settings(ms.Scenario.preset("llama2", num_users=users), ENVIRONMENTS.load(env_id)(), action)
 
     def network(entries):
         assert all(array.ndim == 2 for array in entries.values())

@@ -10,6 +10,7 @@ from stable_baselines3 import PPO
 
 import multispin_env as ms
 from multispin_env.commands.main import main
+from multispin_env.registry import CONTROLLERS
 from tests.evaluation.test_policy import policy_of
 
 FULL, HIDDEN, WITHOUT = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0", "MultiSpin/Continuous-v0"
@@ -65,13 +66,13 @@ def command(capsys, *arguments):
 
 def test_numbers_and_table_are_those_of_the_command(capsys):
     settings = ["--set", "max_episode_steps=3"]
-    ms.CONTROLLERS.register("same", Same)
+    CONTROLLERS.register("same", Same)
     try:
         options = ["--controllers", "same", "optimal", "p2p", "--seed", "9", "--scenario", "qwen3.5", *settings]
         rows = json.loads(command(capsys, *options, "--json", "-"))["rows"]
         printed = command(capsys, *options)
     finally:
-        ms.CONTROLLERS.unregister("same")
+        CONTROLLERS.unregister("same")
     found = ms.compare(FULL, {"same": Same, "optimal": "optimal", "p2p": "p2p"}, scenario="qwen3.5", seed=9, **TINY)
     assert [row.to_dict() for row in found.rows] == rows
     assert f"{found}\n" == printed

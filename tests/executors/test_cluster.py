@@ -49,9 +49,9 @@ def test_a_lost_node_loses_no_task(nodes):
     assert executor.width == 3
     killer = threading.Timer(1.5 * SECONDS, cluster.remove_node, [lost], {"allow_graceful": False})
     killer.start()
-    outcomes = list(executor.outcomes(slow_half, [*range(8), "fail"]))
+    results = list(executor.results(slow_half, [*range(8), "fail"]))
     killer.join()
     assert soon(lambda: len([node for node in ray.nodes() if node["Alive"]]) == 2)
-    assert sorted((one.index, one.value) for one in outcomes if not one.error) == [(i, i / 2) for i in range(8)]
-    (failure,) = (one for one in outcomes if one.error)
+    assert sorted((one.index, one.value) for one in results if not one.error) == [(i, i / 2) for i in range(8)]
+    (failure,) = (one for one in results if one.error)
     assert (failure.index, failure.error.splitlines()[-1]) == (8, "ValueError: it fails")

@@ -32,38 +32,38 @@ def work(task):
 
 @pytest.mark.parametrize("executor", [Serial(), Processes(2)], ids=["serial", "processes"])
 def test_every_task_has_one_outcome(executor):
-    outcomes = {one.index: one for one in executor.outcomes(work, [1, "fail", 3])}
-    assert sorted(outcomes) == [0, 1, 2]
-    assert (outcomes[0].value[0], outcomes[2].value[0]) == (0.5, 1.5)
-    assert outcomes[1].value is None
-    assert outcomes[1].error.endswith("ValueError: it fails\n")
-    assert list(executor.outcomes(work, [])) == []
+    results = {one.index: one for one in executor.results(work, [1, "fail", 3])}
+    assert sorted(results) == [0, 1, 2]
+    assert (results[0].value[0], results[2].value[0]) == (0.5, 1.5)
+    assert results[1].value is None
+    assert results[1].error.endswith("ValueError: it fails\n")
+    assert list(executor.results(work, [])) == []
 
 
 def test_processes_are_others_with_one_thread(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    ((_, threads, process),) = (one.value for one in Processes(1).outcomes(work, [4]))
+    ((_, threads, process),) = (one.value for one in Processes(1).results(work, [4]))
     assert threads == "1"
     assert process != os.getpid()
     assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_a_killed_process_is_a_failure():
-    outcomes = list(Processes(1).outcomes(work, [2, "die"]))
-    assert any("killed" in one.error for one in outcomes)
-    assert all(one.error or one.value[0] == 1.0 for one in outcomes)
+    results = list(Processes(1).results(work, [2, "die"]))
+    assert any("killed" in one.error for one in results)
+    assert all(one.error or one.value[0] == 1.0 for one in results)
 
 
 def test_files_that_a_killed_process_leaves_are_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    made, killed = Processes(1).outcomes(work, ["file", "die"])
+    made, killed = Processes(1).results(work, ["file", "die"])
     assert tmp_path in Path(made.value).parents
     assert "killed" in killed.error
     assert not list(tmp_path.iterdir())
 
 
 def test_a_result_that_cannot_be_pickled_is_a_failure_of_its_task():
-    failed, done = Processes(1).outcomes(work, ["function", 2])
+    failed, done = Processes(1).results(work, ["function", 2])
     assert "pickle" in failed.error
     assert done.value[0] == 1.0
 
@@ -71,7 +71,7 @@ def test_a_result_that_cannot_be_pickled_is_a_failure_of_its_task():
 @pytest.mark.parametrize("executor", [Serial(), Processes(1)], ids=["serial", "processes"])
 def test_a_stop_passes_through(executor):
     with pytest.raises(Stopped) as stopped:
-        list(executor.outcomes(work, ["stop"]))
+        list(executor.results(work, ["stop"]))
     assert stopped.value.number == 15
 
 
@@ -93,7 +93,7 @@ if __name__ == "__mp_main__" and sys.argv[2] == "starting":
 
 if __name__ == "__main__":
     try:
-        list(Processes(1).outcomes(work, [0]))
+        list(Processes(1).results(work, [0]))
     except Stopped as stopped:
         sys.exit(stopped.number)
 """

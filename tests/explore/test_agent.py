@@ -9,7 +9,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.explore import agent
-from multispin_env.explore.agent import RUN, AgentSettings, agent_names, as_command, as_python, compute
+from multispin_env.explore.agent import RUN, AgentViewSettings, agent_names, as_command, as_python, compute
 from multispin_env.explore.places import Places
 from tests.explore.test_no_barrier import printed
 
@@ -19,13 +19,13 @@ ENDLESS = "MultiSpin/Continuous-v0"
 
 
 def numbers(**values):
-    return compute(AgentSettings(**{"num_users": 4, **values}), PLACES)
+    return compute(AgentViewSettings(**{"num_users": 4, **values}), PLACES)
 
 
 @pytest.mark.parametrize(("env_id", "rounds"), [(FULL, 0), (HIDDEN, 3), (FAIR, 3), (ENDLESS, 2)])
 def test_python_prints_the_numbers(env_id, rounds, monkeypatch):
     monkeypatch.setattr(agent, "SECONDS", 1.0)
-    settings = AgentSettings(agent=env_id, num_users=4, rounds=rounds, seed=7)
+    settings = AgentViewSettings(agent=env_id, num_users=4, rounds=rounds, seed=7)
     found = compute(settings, PLACES)
     lines = printed(as_python(settings, PLACES)).splitlines()
     expected = []
@@ -73,15 +73,15 @@ def test_an_order_is_worth_what_its_episode_earns(monkeypatch):
 
 
 def test_the_command_prints_what_python_prints(capsys):
-    settings = AgentSettings(num_users=3, seed=2)
+    settings = AgentViewSettings(num_users=3, seed=2)
     words = shlex.split(as_command(settings, PLACES))
     assert main(words[1:]) == 0
     assert capsys.readouterr().out == printed(as_python(settings, PLACES))
 
 
 def test_a_link_restores_the_settings():
-    settings = AgentSettings(agent=FAIR, rounds=4, seed=9, num_users=5, server="a100-32b")
-    assert AgentSettings.from_query(settings.query()) == settings
+    settings = AgentViewSettings(agent=FAIR, rounds=4, seed=9, num_users=5, server="a100-32b")
+    assert AgentViewSettings.from_query(settings.query()) == settings
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_link_restores_the_settings():
     ],
 )
 def test_bad_settings_are_refused(values, message, tmp_path):
-    settings = AgentSettings(**{"num_users": 4, **values})
+    settings = AgentViewSettings(**{"num_users": 4, **values})
     with pytest.raises(ValueError, match=message):
         compute(settings, Places(runs=tmp_path))
 
@@ -105,7 +105,7 @@ def test_bad_settings_are_refused(values, message, tmp_path):
 def test_no_more_steps_than_an_episode_has(tmp_path):
     slow = tmp_path / "slow.toml"
     slow.write_text('preset = "llama2"\nverification_fixed_time = 1.0\n', encoding="utf-8")
-    settings = AgentSettings(scenario=str(slow), agent=ENDLESS, rounds=30, num_users=2)
+    settings = AgentViewSettings(scenario=str(slow), agent=ENDLESS, rounds=30, num_users=2)
     with pytest.raises(ValueError, match=r"^rounds: expected at most \d+, since the episode ends then, got 30$"):
         compute(settings, Places(scenario_file=slow))
 
@@ -116,6 +116,6 @@ def test_without_the_packages_of_networks(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     said = "the package 'torch' is missing; install it with: pip install \"multispin_env[train]\""
-    assert compute(AgentSettings(), PLACES) == said
-    assert as_python(AgentSettings(), PLACES) == f"# {said}\n"
+    assert compute(AgentViewSettings(), PLACES) == said
+    assert as_python(AgentViewSettings(), PLACES) == f"# {said}\n"
     assert agent_names(PLACES) == ()

@@ -98,7 +98,7 @@ def test_a_rush_is_where_most_is_asked_for(seed):
     """Of all thirds that begin with a request, none has more tokens."""
     rng = np.random.default_rng(seed)
     times = np.sort(rng.uniform(0.0, 100.0, 60).round(3))
-    trace = ms.Trace(times, prompt=np.zeros(60, int), output=rng.integers(1, 50, 60))
+    trace = ms.RequestTrace(times, prompt=np.zeros(60, int), output=rng.integers(1, 50, 60))
     part, start = 10.0, rush_start(trace, 30.0)
     asked = [
         sum(out for at, out in zip(trace.arrived_at, trace.output, strict=True) if begin <= at < begin + part)

@@ -7,7 +7,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.models.air import draw_air
-from multispin_env.models.contender import Contender, live_plug_in
+from multispin_env.models.contender import LiveContender, live_plug_in
 from multispin_env.models.prediction import assumptions_of
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3, round_trip_time=0.01)
@@ -38,7 +38,7 @@ class Fake:
 
 def made(name="optimal+filter", scenario=SCENARIO, rounds=6):
     fake = Fake()
-    return Contender(name, scenario, draw_air(scenario, rounds, np.random.default_rng(0)), fake, fake.play)
+    return LiveContender(name, scenario, draw_air(scenario, rounds, np.random.default_rng(0)), fake, fake.play)
 
 
 def test_decisions_are_those_of_the_public_loop():

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from multispin_env.models.parts import SETTINGS, Parts, Places, joined
+from multispin_env.models.parts import SETTINGS, RecordedTexts, RecordParts, join_texts
 
 
 def places(seed, *length):
     rng = np.random.default_rng(seed)
     count = sum(length)
     # float16 numbers, as they are kept
-    return Places(np.array(length), rng.random(count).astype(np.float16), rng.random(count) < 0.5,
+    return RecordedTexts(np.array(length), rng.random(count).astype(np.float16), rng.random(count) < 0.5,
                   rng.random(count).astype(np.float16))  # fmt: skip
 
 
@@ -19,30 +19,30 @@ def same(first, second):
 
 
 def test_what_is_kept_comes_back(tmp_path):
-    parts = Parts(tmp_path / "mine.part", {"seed": 0, "draft": None})
+    parts = RecordParts(tmp_path / "mine.part", {"seed": 0, "draft": None})
     parts.open()
     groups = [places(0, 8, 3), places(1, 9)]
     for index, group in enumerate(groups):
         assert parts.load(index) is None
         parts.save(index, group)
-    again = Parts(tmp_path / "mine.part", {"seed": 0, "draft": None})
+    again = RecordParts(tmp_path / "mine.part", {"seed": 0, "draft": None})
     again.open()
     assert all(same(again.load(index), group) for index, group in enumerate(groups))
-    assert joined(groups).length.tolist() == [8, 3, 9]
+    assert join_texts(groups).length.tolist() == [8, 3, 9]
     again.close()
     assert not (tmp_path / "mine.part").exists()
 
 
 def test_other_settings_are_refused_in_one_sentence(tmp_path):
     folder = tmp_path / "mine.part"
-    Parts(folder, {"seed": 0, "tokens": 8}).open()
-    other = Parts(folder, {"seed": 1, "tokens": 8})
+    RecordParts(folder, {"seed": 0, "tokens": 8}).open()
+    other = RecordParts(folder, {"seed": 1, "tokens": 8})
     other.open()  # nothing is made yet
     other.save(0, places(0, 8))
     with pytest.raises(ValueError, match=r"seed: expected 1, as of the parts in '.*mine.part' .*, got 0$"):
-        Parts(folder, {"seed": 0, "tokens": 8}).open()
+        RecordParts(folder, {"seed": 0, "tokens": 8}).open()
     with pytest.raises(ValueError, match=r"tokens: expected 8, .* got None"):
-        Parts(folder, {"seed": 1}).open()
+        RecordParts(folder, {"seed": 1}).open()
     assert same(other.load(0), places(0, 8))
     (folder / SETTINGS).write_text("[", encoding="utf-8")
     with pytest.raises(ValueError, match=r"out: expected the settings of old parts in .*settings.json', got none"):
@@ -50,7 +50,7 @@ def test_other_settings_are_refused_in_one_sentence(tmp_path):
 
 
 def test_a_damaged_part_is_made_again(tmp_path):
-    parts = Parts(tmp_path / "mine.part", {"seed": 0})
+    parts = RecordParts(tmp_path / "mine.part", {"seed": 0})
     parts.open()
     parts.save(3, places(0, 8))
     path = tmp_path / "mine.part" / "group-0003.npz"
@@ -58,14 +58,14 @@ def test_a_damaged_part_is_made_again(tmp_path):
     for bad in (content[:100], b"", content.replace(b"settings", b"sittengs")):
         path.write_bytes(bad)
         assert parts.load(3) is None
-    Parts(tmp_path / "other", {"seed": 1}).open()
+    RecordParts(tmp_path / "other", {"seed": 1}).open()
     path.write_bytes(content)
-    assert Parts(tmp_path / "mine.part", {"seed": 1}).load(3) is None
+    assert RecordParts(tmp_path / "mine.part", {"seed": 1}).load(3) is None
     assert same(parts.load(3), places(0, 8))
 
 
 def test_what_others_put_there_stays(tmp_path):
-    parts = Parts(tmp_path / "mine.part", {"seed": 0})
+    parts = RecordParts(tmp_path / "mine.part", {"seed": 0})
     parts.open()
     parts.save(0, places(0, 8))
     parts.close_if_empty()
@@ -77,4 +77,4 @@ def test_what_others_put_there_stays(tmp_path):
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "mine.part").write_text("a file", encoding="utf-8")
     with pytest.raises(ValueError, match="folder: expected a folder that can be written, got"):
-        Parts(tmp_path / "mine.part", {}).open()
+        RecordParts(tmp_path / "mine.part", {}).open()

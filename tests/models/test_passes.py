@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from multispin_env.models.passes import DRAFT, HEADER, VERIFY, Cell, Passes, measure, rounds
+from multispin_env.models.passes import DRAFT, HEADER, VERIFY, PassCell, Passes, measure, rounds
 
 SETTING = {"target": 'mö"del', "context": 128}
-CELLS = [Cell(VERIFY, batch, length) for batch in (1, 2, 4) for length in (0, 3)] + [Cell(DRAFT, 1, 8)]
+CELLS = [PassCell(VERIFY, batch, length) for batch in (1, 2, 4) for length in (0, 3)] + [PassCell(DRAFT, 1, 8)]
 
 
 def nothing(*_):
@@ -47,7 +47,7 @@ def test_the_file_has_a_line_for_each_pass_and_is_read_again(file):
     assert "verify,4,3,0.043000000" in lines
     again = Passes(file, SETTING)
     assert again.seconds == passes.seconds
-    assert again.median(Cell(VERIFY, 2, 3)) == 0.023
+    assert again.median(PassCell(VERIFY, 2, 3)) == 0.023
 
 
 def test_only_what_is_missing_is_measured(file):
@@ -73,7 +73,7 @@ def test_only_what_is_missing_is_measured(file):
     calls.clear()
     measure(CELLS, Passes(file, SETTING), 3, np.random.default_rng(1), counted, nothing)
     assert not calls
-    new = Cell(VERIFY, 8, 0)
+    new = PassCell(VERIFY, 8, 0)
     measure([*CELLS, new], Passes(file, SETTING), 3, np.random.default_rng(1), counted, nothing)
     assert calls == [new] * 4
 
@@ -137,7 +137,7 @@ def test_bytes_that_are_no_text_are_refused(file):
 
 def test_too_little_memory_says_where_and_keeps_the_rest(file):
     def fails(cell):
-        if cell == Cell(VERIFY, 4, 3):
+        if cell == PassCell(VERIFY, 4, 3):
             raise MemoryError("a batch of 4")
         return seconds_of(cell)
 

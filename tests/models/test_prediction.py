@@ -6,7 +6,8 @@ from scipy.integrate import quad
 from scipy.stats import beta
 
 import multispin_env as ms
-from multispin_env.models.prediction import Prediction, Tally, assumptions_of
+from multispin_env.models.prediction import Prediction, RequestCounts, assumptions_of
+from multispin_env.physics.tokens import expected_tokens, sample_tokens
 
 USERS = 3
 
@@ -62,7 +63,7 @@ def test_without_a_spread_it_is_the_formula_of_the_paper(name):
     scenario = system((0.7, 0.0))
     length, counts = np.array([1, 6, 25]), np.array([0.0, 9.0, 3.0])
     found = prediction(name, scenario).tokens(length, length + 2, counts, counts, np.zeros(USERS, dtype=np.int64))
-    np.testing.assert_allclose(found, ms.expected_tokens(length, np.array(0.7)), rtol=2e-5)
+    np.testing.assert_allclose(found, expected_tokens(length, np.array(0.7)), rtol=2e-5)
 
 
 def test_counts_are_for_those_who_read_them():
@@ -88,7 +89,7 @@ def test_predictions_are_right_on_average_where_the_model_is():
     hits, misses, length = np.zeros(size), np.zeros(size), rng.integers(0, 9, size)
     for _ in range(4):
         expected = prediction(scenario=scenario).tokens(length, left, hits, misses, task)
-        tokens = ms.sample_tokens(length, rate, rng)
+        tokens = sample_tokens(length, rate, rng)
         error = tokens - expected
         assert abs(error.mean()) < 4 * error.std() / np.sqrt(size)
         hits, misses = hits + tokens - 1, misses + (tokens - 1 < length)
@@ -102,7 +103,7 @@ def test_assumptions_are_the_tasks_of_the_scenario():
 
 
 def test_a_tally_counts_since_a_request_began():
-    tally = Tally(USERS)
+    tally = RequestCounts(USERS)
     ones = np.ones(USERS)
     for drafted, accepted, age, expected in (
         ([0, 0, 0], [0, 0, 0], [0, 0, 0], ([0, 0, 0], [0, 0, 0])),

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from multispin_env.models.passes import VERIFY, Cell, Passes
+from multispin_env.models.passes import VERIFY, PassCell, Passes
 from multispin_env.models.profile import DRAFTED, FIGURE, HEADER, STYLES, in_words, make_profile, table_lines
 from multispin_env.reproduce.drawing import save
 from multispin_env.scenario import Scenario
 
 SETTING = {"target": "large", "draft": "small", "device": "cpu with 1 thread", "dtype": "float32", "context": 128}
-CELLS = [Cell(VERIFY, batch, length) for batch in (1, 2, 4, 8) for length in (0, 1, 4, 8, 16)]
+CELLS = [PassCell(VERIFY, batch, length) for batch in (1, 2, 4, 8) for length in (0, 1, 4, 8, 16)]
 
 
 def law(cell):
@@ -49,7 +49,7 @@ def test_it_predicts_what_was_measured(profile, tmp_path):
     profile.server.save(tmp_path / "mine.toml")
     scenario = Scenario.preset("llama2", server=str(tmp_path / "mine.toml"), num_users=4)
     assert scenario.padded_verification
-    assert scenario.pass_time(4, 4 * 9) == pytest.approx(law(Cell(VERIFY, 4, 8)), rel=1e-4)
+    assert scenario.pass_time(4, 4 * 9) == pytest.approx(law(PassCell(VERIFY, 4, 8)), rel=1e-4)
     assert scenario.server_draft_time == 0.003
 
 
@@ -103,7 +103,9 @@ def test_the_picture(profile, tmp_path):
     (axes,) = figure.axes
     drawn = {line.get_label(): line for line in axes.lines}
     np.testing.assert_allclose(drawn["batch 4"].get_xdata(), [4, 8, 20, 36, 68])
-    np.testing.assert_allclose(drawn["batch 4"].get_ydata(), [1e3 * law(Cell(VERIFY, 4, n)) for n in (0, 1, 4, 8, 16)])
+    np.testing.assert_allclose(
+        drawn["batch 4"].get_ydata(), [1e3 * law(PassCell(VERIFY, 4, n)) for n in (0, 1, 4, 8, 16)]
+    )
     fits = [line for line in axes.lines if len(line.get_xdata()) == 200]
     assert len(fits) == 4
     np.testing.assert_allclose(fits[2].get_ydata()[[0, -1]], [22.0, 41.0], rtol=1e-4)

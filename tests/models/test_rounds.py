@@ -10,7 +10,7 @@ from models.tiny import WORDS, tiny_model
 from scipy.stats import chisquare
 
 from multispin_env.models import rounds, sampling
-from multispin_env.models.devices import Devices, PromptOrder
+from multispin_env.models.devices import EmulatedDevices, PromptOrder
 from multispin_env.models.network import Pair
 from multispin_env.models.rounding import round_weights
 from multispin_env.models.rounds import TOKENS, Player
@@ -19,7 +19,7 @@ LONGEST = 4
 PROMPTS = [np.random.default_rng(place).integers(2, WORDS, 1 + place % 5).tolist() for place in range(40)]
 
 
-class Kept(Devices):
+class Kept(EmulatedDevices):
     """Devices that keep the texts of requests that ended, as (device, prompt's length, text)."""
 
     def begin(self, devices):
@@ -110,13 +110,13 @@ def slow_text(pair, text, drafts, temperature, generator):
     new, q = [], []
     for place in range(size):
         q.append(th.as_tensor(law(pair.draft, text + new, temperature)[-1]))
-        new.append(int(sampling.draw(q[-1][None], numbers[place : place + 1])[0]))
+        new.append(int(sampling.pick_tokens(q[-1][None], numbers[place : place + 1])[0]))
     p = th.as_tensor(law(pair.target, text + new, temperature)[len(text) - 1 :])
     for place, token in enumerate(new):
         if numbers[size + place] >= float(p[place][token] / q[place][token]):
             rest = (p[place] - q[place]).clamp_min(0.0)
-            return [*new[:place], int(sampling.draw(rest[None], numbers[-1:])[0])], place
-    return [*new, int(sampling.draw(p[size][None], numbers[-1:])[0])], size
+            return [*new[:place], int(sampling.pick_tokens(rest[None], numbers[-1:])[0])], place
+    return [*new, int(sampling.pick_tokens(p[size][None], numbers[-1:])[0])], size
 
 
 @pytest.mark.parametrize(("users", "temperature"), [(1, 1.0), (5, 1.0), (3, 0.7), (3, 0.0)])
@@ -169,7 +169,7 @@ def test_requests_end_at_the_end_token_and_its_rest_does_not_count(monkeypatch):
         monkeypatch.setattr(
             rounds, "verify", lambda *_: SimpleNamespace(accepted=np.array([accepted]), token=np.array([token]))
         )
-        monkeypatch.setattr(rounds, "draw", lambda *_: next(tokens))
+        monkeypatch.setattr(rounds, "pick_tokens", lambda *_: next(tokens))
         tokens = iter([np.array([one]) for one in drafted])
         return Player(devices, 1.0, 0)(np.array([len(drafted)]))
 

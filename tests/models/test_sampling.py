@@ -22,9 +22,11 @@ def test_overlap_is_the_mean_of_beta_over_drafts():
 def test_draws_follow_the_law():
     law = laws(2, 1, 6)
     uniform = (np.arange(60_000) + 0.5) / 60_000
-    tokens = sampling.draw(law.expand(60_000, -1), uniform)
+    tokens = sampling.pick_tokens(law.expand(60_000, -1), uniform)
     np.testing.assert_allclose(np.bincount(tokens, minlength=6) / 60_000, law[0].numpy(), atol=2e-5)
-    assert (sampling.draw(th.tensor([[0.0, 1.0, 0.0]]).double().expand(2, -1), np.array([0.0, 1 - 1e-16])) == 1).all()
+    assert (
+        sampling.pick_tokens(th.tensor([[0.0, 1.0, 0.0]]).double().expand(2, -1), np.array([0.0, 1 - 1e-16])) == 1
+    ).all()
 
 
 @pytest.mark.parametrize("length", [0, 1, 3])
@@ -34,7 +36,7 @@ def test_verified_tokens_have_the_law_of_the_target(length):
     p, q = laws(3, length + 1, words), laws(4, max(length, 1), words)[:length]
     rng = np.random.default_rng(5)
     drafted = (
-        np.stack([sampling.draw(q[place].expand(size, -1), rng.random(size)) for place in range(length)], -1)
+        np.stack([sampling.pick_tokens(q[place].expand(size, -1), rng.random(size)) for place in range(length)], -1)
         if length
         else np.zeros((size, 0), int)
     )
@@ -54,7 +56,7 @@ def test_verified_tokens_have_the_law_of_the_target(length):
 def test_equal_models_refuse_nothing():
     p = laws(6, 40, 4, 9)
     rng = np.random.default_rng(7)
-    drafted = sampling.draw(p[:, :3], rng.random((40, 3)))
+    drafted = sampling.pick_tokens(p[:, :3], rng.random((40, 3)))
     got = sampling.verify(p, p[:, :3], drafted, np.full(40, 3), np.full((40, 3), 1 - 1e-16), rng.random(40))
     assert (got.accepted == 3).all()
 
@@ -62,12 +64,12 @@ def test_equal_models_refuse_nothing():
 def test_a_shorter_draft_ends_where_it_ends():
     """The filling behind a row's length counts for nothing, even if it would be accepted."""
     p = laws(8, 6, 4, 9)
-    drafted = sampling.draw(p[:, :3], np.random.default_rng(9).random((6, 3)))
+    drafted = sampling.pick_tokens(p[:, :3], np.random.default_rng(9).random((6, 3)))
     length = np.array([0, 1, 2, 3, 2, 0])
     uniform = np.linspace(0.05, 0.95, 6)
     got = sampling.verify(p, p[:, :3], drafted, length, np.zeros((6, 3)), uniform)
     np.testing.assert_array_equal(got.accepted, length)
-    np.testing.assert_array_equal(got.token, sampling.draw(p[np.arange(6), length], uniform))
+    np.testing.assert_array_equal(got.token, sampling.pick_tokens(p[np.arange(6), length], uniform))
 
 
 def test_temperature_0_is_greedy():

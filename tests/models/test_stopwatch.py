@@ -7,7 +7,7 @@ from models.tiny import WORDS, tiny_model
 
 from multispin_env.models import stopwatch
 from multispin_env.models.network import Pair
-from multispin_env.models.passes import DRAFT, VERIFY, Cell
+from multispin_env.models.passes import DRAFT, VERIFY, PassCell
 from multispin_env.models.sequences import Sequences
 from multispin_env.models.stopwatch import Stopwatch, setting_of
 
@@ -51,11 +51,11 @@ def test_a_pass_is_what_it_is_called(pair):
     assert clock.looks == []
     for batch, length in ((4, 3), (1, 0), (2, 7)):
         clock.shapes.clear()
-        assert watch(Cell(VERIFY, batch, length)) == 2.0 + 0.5 * batch * (length + 1)
+        assert watch(PassCell(VERIFY, batch, length)) == 2.0 + 0.5 * batch * (length + 1)
         assert clock.shapes == [("tiny-0", (batch, length + 1), length + 1)]
         assert clock.looks[-2:] == [0, 1]
     clock.shapes.clear()
-    assert watch(Cell(DRAFT, 1, 5)) == 5.0
+    assert watch(PassCell(DRAFT, 1, 5)) == 5.0
     assert clock.shapes == [("tiny-1", (1, 1), 1)] * 5
 
 
@@ -63,7 +63,7 @@ def test_texts_are_as_before(pair):
     """Passes at any time read behind the same context: the logits are those of a text that has only that."""
     watch = Stopwatch(pair, 3, 12, np.random.default_rng(5))
     context = np.random.default_rng(5).integers(0, WORDS, (3, 12)).tolist()
-    for cell in (Cell(VERIFY, 3, 6), Cell(DRAFT, 1, 4), Cell(VERIFY, 1, 1)):
+    for cell in (PassCell(VERIFY, 3, 6), PassCell(DRAFT, 1, 4), PassCell(VERIFY, 1, 1)):
         assert watch(cell) > 0.0
     assert watch.target.length.tolist() == [12, 12, 12]
     assert watch.draft.length.tolist() == [12]
@@ -77,8 +77,8 @@ def test_a_device_is_waited_for_before_each_look_at_the_clock(pair, monkeypatch)
     order = []
     monkeypatch.setattr(stopwatch, "wait_for", lambda model: order.append(f"wait for {model.name}"))
     watch = Stopwatch(pair, 1, 4, np.random.default_rng(0), lambda: order.append("look") or float(len(order)))
-    watch(Cell(VERIFY, 1, 1))
-    watch(Cell(DRAFT, 1, 2))
+    watch(PassCell(VERIFY, 1, 1))
+    watch(PassCell(DRAFT, 1, 2))
     assert order == ["wait for tiny-0", "look"] * 2 + ["wait for tiny-1", "look"] * 2
 
 

@@ -7,15 +7,15 @@ import pytest
 from PIL import Image
 
 import multispin_env as ms
-from multispin_env.models.contender import Round
+from multispin_env.models.contender import LiveRound
 from multispin_env.models.timeline import _begun_before, save_timeline
-from multispin_env.models.verdict import GOODPUT, PASS, ROUND, TOKENS, block_of, verdict, verdict_cells
+from multispin_env.models.verdict import GOODPUT, PASS, ROUND, TOKENS, block_of, verdict_cells, verdict_lines
 
 USERS = 2
 
 
 def made(number, gained=(2, 3), predicted=(2.5, 2.5), measured=0.2, request=(0, 0)):
-    return Round(
+    return LiveRound(
         draft_length=np.array([4, 0]),
         bandwidth=np.array([1e6, 0.0]),
         request=np.array(request),
@@ -47,7 +47,7 @@ def two(count=12):
 
 def test_each_quantity_is_what_it_says():
     contenders = two()
-    lines = verdict(contenders)
+    lines = verdict_lines(contenders)
     assert [(line.contender, line.quantity) for line in lines] == [
         *((name, quantity) for name in "ab" for quantity in (TOKENS, PASS, ROUND, GOODPUT)),
         ("a / b", "goodput"),
@@ -72,7 +72,7 @@ def test_each_quantity_is_what_it_says():
 
 
 def test_the_table_is_text():
-    header, rows = verdict_cells(verdict(two()))
+    header, rows = verdict_cells(verdict_lines(two()))
     assert len(header) == 6
     assert rows[5] == ("b", PASS, "100.0", "200.0 (200.0 to 200.0)", "+100.0 (+100.0 to +100.0)", "2.000")
 

@@ -108,7 +108,7 @@ def test_an_hour_of_one_device_is_the_file():
     assert (output == trace.output).all()
 
 
-SMALL = ms.Trace([0.0, 0.5, 0.5, 4.0], prompt=[0, 1, 2, 3], output=[1, 2, 3, 4])
+SMALL = ms.RequestTrace([0.0, 0.5, 0.5, 4.0], prompt=[0, 1, 2, 3], output=[1, 2, 3, 4])
 """Goes round in 4 + 4/3 s."""
 
 
@@ -161,12 +161,12 @@ def test_a_trace_can_have_other_lengths():
         ("trace", {"trace": "azure-chats"}, r"trace, by its name .*got 'azure-chats'; did you mean 'azure-chat'\?"),
         (
             "trace",
-            {"trace": ms.Trace([1.0, 1.0], [0, 0], [1, 1])},
+            {"trace": ms.RequestTrace([1.0, 1.0], [0, 0], [1, 1])},
             "arrived_at: expected requests at two times",
         ),
         (
             "trace",
-            {"trace": ms.Trace([1.0], [0], [1])},
+            {"trace": ms.RequestTrace([1.0], [0], [1])},
             "arrived_at: expected .*, got 1 at one",
         ),
     ],

@@ -6,6 +6,7 @@ import multispin_env as ms
 from multispin_env.physics.acceptance.by_request import ByRequest, beta_quantile
 from multispin_env.physics.acceptance.by_task import BY_TASK
 from multispin_env.physics.acceptance.requests import Requests, task_means
+from multispin_env.physics.tokens import expected_tokens, sample_tokens
 
 
 def fresh(process, shape, seed=0):
@@ -105,9 +106,9 @@ def test_tokens_are_those_of_the_independent_law(scenario, process):
     requests = process.first(scenario, tasks((3, 20)), fresh(process, (3, 20)))
     length = np.random.default_rng(3).integers(0, 25, (3, 20))
     exponential = np.random.default_rng(4).standard_exponential((3, 20))
-    assert (process.expectation(scenario, requests)(length) == ms.expected_tokens(length, requests.rate)).all()
+    assert (process.expectation(scenario, requests)(length) == expected_tokens(length, requests.rate)).all()
     drawn = process.sampled_tokens(requests, length, exponential)
-    assert (drawn == ms.sample_tokens(length, requests.rate, np.random.default_rng(4))).all()
+    assert (drawn == sample_tokens(length, requests.rate, np.random.default_rng(4))).all()
 
 
 def test_tokens_of_rates_that_were_put_in_are_theirs(scenario):
@@ -115,7 +116,7 @@ def test_tokens_of_rates_that_were_put_in_are_theirs(scenario):
     changed = requests._replace(rate=requests.rate + np.where(np.arange(20) == 7, 0.01, 0.0))
     length = np.full((3, 20), scenario.max_draft_length)
     found = BY_TASK.expectation(scenario, changed)(length)
-    assert (found == ms.expected_tokens(length, changed.rate)).all()
+    assert (found == expected_tokens(length, changed.rate)).all()
     assert (BY_TASK.expectation(scenario, requests)(length) != found)[:, 7].all()
 
 

@@ -5,6 +5,7 @@ import multispin_env as ms
 from multispin_env.physics.acceptance.recorded import Recorded
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.acceptance.replay import ENDLESS, accepted_runs, advance, expected_table, prompt_rates
+from multispin_env.physics.tokens import expected_tokens
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def replayed(process, scenario, length, users=4000, rounds=48):
     requests, rows = process.first(scenario, tasks(shape), fresh(shape)), []
     for index in range(rounds):
         tokens = process.sampled_tokens(requests, lengths, np.zeros(users))
-        formula = ms.expected_tokens(lengths, requests.rate)
+        formula = expected_tokens(lengths, requests.rate)
         rows.append((tokens.mean(), process.expected_tokens(requests, lengths).mean(), formula.mean()))
         requests = process.next(scenario, requests, tokens, fresh(shape, index + 1))
     return np.mean(rows, axis=0)
@@ -132,7 +133,7 @@ def test_record_of_independent_draws_gives_the_formula(llama, alpha):
     requests = process.first(one_task, np.zeros_like(place), fresh(place.shape))._replace(position=place)
     for length in (1, 4, 16):
         lengths = np.full(places, length)
-        formula = ms.expected_tokens(length, alpha)
+        formula = expected_tokens(length, alpha)
         assert process.expected_tokens(requests, lengths) == pytest.approx(np.full(places, formula))
         assert process.sampled_tokens(requests, lengths, np.zeros(places)).mean() == pytest.approx(formula, rel=0.02)
 

@@ -13,7 +13,7 @@ GOOD = {
     "prompt": np.array([0, 20, 5], dtype=np.uint16),
     "output": np.array([1, 60, 3], dtype=np.uint16),
 }
-SAME = ms.Trace([5.0, 6.5, 7.0], [0, 20, 5], [1, 60, 3])
+SAME = ms.RequestTrace([5.0, 6.5, 7.0], [0, 20, 5], [1, 60, 3])
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_one_trace_in_every_form(tmp_path):
     assert ms.load_trace(str(tmp_path / "mine.csv")) == SAME
     assert ms.load_trace(SAME) is SAME
     assert hash(ms.load_trace(tmp_path / "mine.csv")) == hash(SAME)
-    assert ms.Trace([5.0, 6.5, 7.000001], [0, 20, 5], [1, 60, 3]) != SAME
+    assert ms.RequestTrace([5.0, 6.5, 7.000001], [0, 20, 5], [1, 60, 3]) != SAME
 
 
 def test_microseconds_survive_large_clocks():
-    trace = ms.Trace(1.7e9 + np.arange(1000) * 0.123456, np.zeros(1000), np.ones(1000))
+    trace = ms.RequestTrace(1.7e9 + np.arange(1000) * 0.123456, np.zeros(1000), np.ones(1000))
     assert np.abs(trace.arrived_at - np.arange(1000) * 0.123456).max() < 1.1e-6
 
 
@@ -164,4 +164,4 @@ def test_damage_raises_nothing_but_value_errors(tmp_path, rng):
 )
 def test_bad_traces_in_memory(given, message):
     with pytest.raises(ValueError, match=f"^{message}"):
-        ms.Trace(*given)
+        ms.RequestTrace(*given)

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.registry import ARRIVALS, LENGTHS
 
-PROCESSES = ms.ARRIVALS.names()
-LAWS = ms.LENGTHS.names()
+PROCESSES = ARRIVALS.names()
+LAWS = LENGTHS.names()
 
 
 def workload(arrivals="poisson", lengths="geometric", **fields):
@@ -65,7 +66,9 @@ def test_equal_workloads_are_one_key(arrivals, lengths):
 @pytest.mark.parametrize("arrivals", PROCESSES)
 def test_mean_rates_are_those_of_the_shares(arrivals):
     users, rows, shares = 30, 400, tuple(1.0 + 0.1 * k for k in range(30))
-    options = {"trace": ms.Trace(np.arange(500) * 0.7, np.zeros(500), np.ones(500))} if arrivals == "trace" else {}
+    options = (
+        {"trace": ms.RequestTrace(np.arange(500) * 0.7, np.zeros(500), np.ones(500))} if arrivals == "trace" else {}
+    )
     given = ms.Workload(
         arrivals=ms.make_arrivals(arrivals, **options), rate=6.0, shares=shares, lengths=ms.make_lengths("geometric")
     )
@@ -129,7 +132,7 @@ def test_levels():
         ({"lengths": "geometric"}, "lengths: expected an object that make_lengths makes, or None, got 'geometric'"),
         ({"arrivals": "poisson"}, "arrivals: expected an object that make_arrivals makes, got 'poisson'"),
         (
-            {"arrivals": ms.ARRIVALS.load("poisson")},
+            {"arrivals": ARRIVALS.load("poisson")},
             "arrivals: expected an object that make_arrivals .*, got <class",
         ),
         ({"level": 3.0}, r"level: expected a ServiceLevel, got 3\.0"),

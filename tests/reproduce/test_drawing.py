@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from multispin_env.reproduce.allocations import DeviceRow
+from multispin_env.reproduce.allocations import AllocationRow
 from multispin_env.reproduce.claims import ClaimRow
 from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY
 from multispin_env.reproduce.figures import (
@@ -208,7 +208,7 @@ ALLOCATED = [
 
 def device_table(case, factor, part=1.0):
     return [
-        DeviceRow(preset, case, 0, k, r, 10.0, rate, factor * length + 10 * p, part * share)
+        AllocationRow(preset, case, 0, k, r, 10.0, rate, factor * length + 10 * p, part * share)
         for p, preset in enumerate(PRESETS)
         for k, (rate, r, length, share) in enumerate(ALLOCATED)
     ]

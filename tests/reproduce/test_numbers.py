@@ -24,7 +24,7 @@ from multispin_env.reproduce.figures import (
     verification,
 )
 from multispin_env.reproduce.figures.recorded import replayed_tokens
-from multispin_env.reproduce.page import Shown, html_table, markdown_table, page
+from multispin_env.reproduce.page import Shown, html_table, markdown_table, render_page
 from multispin_env.reproduce.scale import Scale
 from multispin_env.scenario import Scenario
 
@@ -146,7 +146,7 @@ def test_rows_of_recorded_tasks():
     assert [(row.task, row.draft_length) for row in rows] == [
         (task, length) for length in (1, 2, 4, 8, 12, 16) for task in ("code", "mathematics", "chat", "reading")
     ]
-    assert len(recorded.LENGTHS) == 16
+    assert len(recorded.DRAFT_LENGTHS) == 16
     records = load_records()
     begin = np.append(records.start, len(records.accepted))
     for row in (rows[6], rows[9]):
@@ -341,7 +341,9 @@ def test_tables_of_texts():
 
 def test_the_page_to_the_letter():
     spec = replace(verification.FIGURE, title="A & B", caption="It is < 1.")
-    text = page("All", "seed 5", [Shown("one", spec, "run it", None), Shown("two", spec, "run", (("h",), [("c",)]))])
+    text = render_page(
+        "All", "seed 5", [Shown("one", spec, "run it", None), Shown("two", spec, "run", (("h",), [("c",)]))]
+    )
     section = (
         '<h2 id="{0}">A &amp; B</h2>\n'
         '<figure><img src="{0}.png" alt="A &amp; B"><figcaption>It is &lt; 1.</figcaption></figure>\n{1}'

@@ -4,8 +4,7 @@ import argparse
 
 import pytest
 
-from multispin_env.envs.settings import ENVIRONMENTS
-from multispin_env.registry import option_names
+from multispin_env.registry import ENVIRONMENTS, option_names
 from multispin_env.terminal.arguments import (
     TAKEN,
     add_system_options,

@@ -59,7 +59,7 @@ def test_time_passes():
     pictures = [film.draw(frame).array() for frame in film.frames()[: MOVES + 1]]
     coloured = [int((picture[48:236, :130] != style.PAPER).any(-1).sum()) for picture in pictures]
     assert coloured == sorted(coloured)
-    judged = [int((picture[48:236, 220:390] == style.SERVERS).all(-1).sum()) for picture in pictures]
+    judged = [int((picture[48:236, 220:390] == style.SERVER_TOKEN).all(-1).sum()) for picture in pictures]
     assert judged[0] == 0
     assert judged[-1] > 0
 

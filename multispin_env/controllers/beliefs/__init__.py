@@ -1,1 +1,1 @@
-"""What counts of accepted tokens tell about acceptance: priors, counts and their likelihood."""
+"""Beliefs about acceptance from counts of accepted tokens: priors, counts and their likelihood."""

@@ -1,4 +1,4 @@
-"""What goes on while drafts start: work under way, devices in deep fades, when the server will be free (ours)."""
+"""Background of drafts that start: work under way, devices in deep fades, when the server will be free (ours)."""
 
 from dataclasses import dataclass
 from typing import Self

@@ -11,7 +11,7 @@ from multispin_env.arrays import FloatArray, dense_rank
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.cycle import SHORTEST, Cycle
 from multispin_env.controllers.continuous.modifier import Modifier
-from multispin_env.controllers.options import Option, Tunable, by_device, check_option
+from multispin_env.controllers.options import Option, Tunable, check_option, per_device
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand, Phase
 from multispin_env.scenario import Scenario
 
@@ -54,7 +54,7 @@ class Deadlines(Modifier):
         each: FloatArray | float | None = self.need
         if each is None:
             each = Cycle.of(self.scenario, state, SHORTEST).token_time(decision.draft_length)
-        each = each * by_device("haste", self.haste, state.phase.shape)
+        each = each * per_device("haste", self.haste, state.phase.shape)
         left = laxity(state, state.demand, each, soonest(self.scenario, state))
         drop = state.busy & (left < 0.0)
         if decision.drop is not None:

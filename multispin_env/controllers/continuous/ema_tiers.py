@@ -7,7 +7,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.continuous.greedy import take_all
-from multispin_env.controllers.continuous.remembering import Memory, Remembering
+from multispin_env.controllers.continuous.remembering import Remembering, RuleMemory
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
 from multispin_env.physics.tokens import expected_tokens
 
@@ -68,13 +68,13 @@ class EmaTiers(Remembering):
         """L of each tier, (tiers,)."""
         return np.clip(np.array(self.tiers), self.shortest, self.scenario.max_draft_length)
 
-    def fresh(self, state: ContinuousState) -> Memory:
+    def fresh(self, state: ContinuousState) -> RuleMemory:
         """The first tier, A, and how many verifications there were."""
         shape = state.phase.shape
         tier = np.full(shape, len(self.tiers) // 2 if self.first is None else self.first)
         return tier, self.lengths[tier] - 1.0, np.zeros(shape, dtype=np.int64)
 
-    def learned(self, memory: Memory, demand: Demand) -> Memory:
+    def learned(self, memory: RuleMemory, demand: Demand) -> RuleMemory:
         """Count the last verification of those that were in it, and move where it is time to."""
         tier, average, count = memory
         seen = demand.drafted > 0
@@ -91,7 +91,7 @@ class EmaTiers(Remembering):
         moved: IntArray = tier + np.where(falls, -1, rises * 1)
         return moved
 
-    def told(self, state: ContinuousState, memory: Memory) -> ContinuousDecision:
+    def told(self, state: ContinuousState, memory: RuleMemory) -> ContinuousDecision:
         """Draft what the tier says, all drafts taken, the shortest upload first."""
         return take_all(self.lengths[memory[0]])
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from multispin_env.arrays import IntArray
-from multispin_env.controllers.continuous.launch import Launch, in_order, longest_paying
+from multispin_env.controllers.continuous.launch import Launch, longest_paying, ordered_sum
 from multispin_env.controllers.continuous.moves import improved
 
 WINDOWS = 6
@@ -56,7 +56,7 @@ def fit_ratio(launch: Launch) -> IntArray:
         lengths = fit(launch, thorough=True)
         chosen = lengths[:, None]
         time = np.maximum(launch.ready(chosen)[:, 0], launch.due) + launch.server_time(chosen)[:, 0]
-        launch = replace(launch, delay_price=in_order(launch.gains(chosen))[:, 0] / time)
+        launch = replace(launch, delay_price=ordered_sum(launch.gains(chosen))[:, 0] / time)
     return lengths
 
 
@@ -73,7 +73,7 @@ def _by_price(launch: Launch) -> IntArray:
     pay = _paying(launch)
     shortest = np.full_like(pay[:, :1], low)
     first = np.maximum(launch.due, launch.ready(shortest)[:, 0])
-    possible = in_order(launch.gains(pay[:, :1])) - launch.value(shortest)
+    possible = ordered_sum(launch.gains(pay[:, :1])) - launch.value(shortest)
     most = launch.due + possible[:, 0] / launch.delay_price
     ratio = np.maximum(most / np.where(first > 0.0, first, 1.0), 1.0)
     windows = first[:, None] * ratio[:, None] ** (np.arange(WINDOWS) / (WINDOWS - 1))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.controllers.continuous.launch import in_order
+from multispin_env.controllers.continuous.launch import ordered_sum
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
@@ -38,13 +38,15 @@ def estimated_rates(
         (C,), of all drafts, or (n, C, K).
     """
     rates, order = _rates_by_upload(scenario, state, _for_all(lengths, state), weight)
-    return in_order(rates if weight is None else np.take_along_axis(_of_candidates(weight, order), order, -1) * rates)
+    return ordered_sum(
+        rates if weight is None else np.take_along_axis(_of_candidates(weight, order), order, -1) * rates
+    )
 
 
 def device_rates(
     scenario: Scenario, state: ContinuousState, lengths: IntArray, weight: FloatArray | None = None
 ) -> FloatArray:
-    """Tokens/s (n, C, K) of each device if drafts have these lengths (n, C, K), without simulation (ours).
+    """Tokens/s (n, C, K) of each device if drafts have these lengths (n, C, K), without simulation.
 
     A device drafts, uploads, waits for half a batch, and is verified; the server is always busy, so that a batch holds
     the devices that come back while the last one is verified, those that count at most. The size is found by
@@ -83,8 +85,8 @@ def _rates_by_upload(
     """Rates (n, C, K), devices by the length of their upload, and that decision."""
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
     counted = _of_candidates(np.ones_like(token_air) if weight is None else weight, lengths)
-    count = in_order(counted)
-    drafted = lengths.max(-1) if scenario.padded_verification else in_order(counted * lengths) / count
+    count = ordered_sum(counted)
+    drafted = lengths.max(-1) if scenario.padded_verification else ordered_sum(counted * lengths) / count
     order = np.argsort(lengths * token_air[:, None], -1, kind="stable")
     counted = np.take_along_axis(counted, order, -1)
     length: IntArray = np.take_along_axis(lengths, order, -1)
@@ -104,5 +106,5 @@ def _rates_by_upload(
         load = np.add.accumulate(work / cycle, -1)
         np.subtract(1.0, np.minimum(load[..., :-1], MOST_LOAD), out=room[..., 1:])
         upload = 0.5 * (upload + need / room)
-        size = 0.5 * (size + np.clip(server * in_order(counted / cycle), 1.0, np.maximum(count, 1.0)))
+        size = 0.5 * (size + np.clip(server * ordered_sum(counted / cycle), 1.0, np.maximum(count, 1.0)))
     return TokenLaw.of(alpha).expected(length) / cycle, order

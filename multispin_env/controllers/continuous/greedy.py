@@ -12,7 +12,7 @@ from multispin_env.checks import check_integer
 from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.goodput import estimated_rates
 from multispin_env.controllers.continuous.launch import longest_paying
-from multispin_env.controllers.options import Option, Tunable, by_device, check_option
+from multispin_env.controllers.options import Option, Tunable, check_option, per_device
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.uplink import full_share_token_time
 
@@ -62,7 +62,7 @@ class Greedy(ContinuousController):
 
     def _within_budget(self, state: ContinuousState) -> IntArray:
         scenario = self.scenario
-        budget = by_device("budget", self.budget, state.phase.shape)
+        budget = per_device("budget", self.budget, state.phase.shape)
         pace = state.draft_time + 2.0 * full_share_token_time(scenario, state.spectral_efficiency)
         most = np.floor(budget * scenario.verification_time / pace).astype(np.int64)
         likely = longest_paying(scenario, state.acceptance_rate, np.full(pace.shape, LEAST_CHANCE))

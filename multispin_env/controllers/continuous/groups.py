@@ -1,4 +1,4 @@
-"""Groups that draft while others are verified."""
+"""Groups that draft while others are verified (ours)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from multispin_env.controllers.continuous.fit import fit, fit_ratio
 from multispin_env.controllers.continuous.launch import Launch
 from multispin_env.controllers.continuous.price import price_of_delay
 from multispin_env.controllers.continuous.rates import long_run_rate
-from multispin_env.controllers.options import Option, Tunable, by_copy, check_option, check_rate
+from multispin_env.controllers.options import Option, Tunable, check_option, check_rate, per_copy
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.validation import checked_weights
@@ -32,7 +32,7 @@ LAST = 1e9
 
 @dataclass(frozen=True, eq=False)
 class Groups(ContinuousController):
-    """A device of batch m drafts for batch m + G, which waits for it; lengths fit into that time (ours).
+    """A device of batch m drafts for batch m + G, which waits for it; lengths fit into that time.
 
     The uplink goes by batch, and inside a batch the shortest upload goes first. A device in a deep fade is put aside:
     it drafts as little as it may, is last on the uplink, and no batch waits for it (`aside`).
@@ -76,7 +76,7 @@ class Groups(ContinuousController):
         aim = np.where(free | idle, self._aim(state), state.aim)
         work = Background.of(scenario, state, faded)
         rho = price_of_delay(scenario, state, self.rho, self.groups)
-        rho = rho * by_copy("delay_weight", self.delay_weight, len(rho))
+        rho = rho * per_copy("delay_weight", self.delay_weight, len(rho))
         place = aim - state.batch[:, None]
         by_ratio = self.rho is None and self.groups == 1
         weight = self._weight(state)
@@ -101,7 +101,7 @@ class Groups(ContinuousController):
 
 @cache
 def usual_groups(scenario: Scenario) -> int:
-    """The better of 2 and 3 groups by a short simulation of a few drawn systems in static channels (ours).
+    """The better of 2 and 3 groups by a short simulation of a few drawn systems in static channels.
 
     It runs once for a scenario. For devices of your own compare `long_run_rate` of both.
     """

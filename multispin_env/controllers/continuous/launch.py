@@ -97,7 +97,7 @@ class Launch:
         return replace(self, **arrays)
 
     def ready(self, lengths: IntArray, at: Any = ALL) -> FloatArray:
-        """When all uploads have ended, (...) s, for lengths (..., K) (ours; docs/continuous.md, 1).
+        """When all uploads have ended, (...) s, for lengths (..., K) (docs/continuous.md, 1).
 
         Here and below, ``at`` says of which copies: what turns arrays (n, K) into such that go with the lengths.
         """
@@ -130,7 +130,7 @@ class Launch:
 
     def value(self, lengths: IntArray) -> FloatArray:
         """Gains less costs, (n, C), for lengths (n, C, K)."""
-        return in_order(self.gains(lengths)) - self.cost(lengths)
+        return ordered_sum(self.gains(lengths)) - self.cost(lengths)
 
 
 def _gains(scenario: Scenario, acceptance_rate: FloatArray, weight: FloatArray) -> FloatArray:
@@ -175,7 +175,7 @@ def all_sent(release: FloatArray, air: FloatArray) -> FloatArray:
     return np.asarray(start.max(0).reshape(release.shape[:-1]))
 
 
-def in_order(array: FloatArray) -> FloatArray:
+def ordered_sum(array: FloatArray) -> FloatArray:
     """Sums (...) over the last axis from left to right, to the same bits in any batch."""
     total: FloatArray = np.add.accumulate(array, -1)[..., -1]
     return total

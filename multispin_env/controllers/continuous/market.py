@@ -1,4 +1,4 @@
-"""What it is worth to put a device into one of the coming batches (ours; docs/continuous.md)."""
+"""Value of putting a device into one of the coming batches (ours; docs/continuous.md)."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,7 +7,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.continuous.background import Background
-from multispin_env.controllers.continuous.launch import all_sent, in_order
+from multispin_env.controllers.continuous.launch import all_sent, ordered_sum
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
@@ -98,7 +98,7 @@ class Market:
         inside = [work.place == place for place in places]
         sent = np.stack([all_sent(*work.up_to(place)) for place in places], -1)
         size = np.stack([among.sum(-1) for among in inside], -1)
-        owned = np.stack([in_order(drafts.own_price * among) for among in inside], -1)
+        owned = np.stack([ordered_sum(drafts.own_price * among) for among in inside], -1)
         return cls(tariff.scenario, Sizes.of(tariff, server_price), drafts, price[:, None], sent, size, owned)
 
     def pick(self, device: IntArray, choosing: BoolArray) -> IntArray:

@@ -1,11 +1,10 @@
-"""What changes the decisions of any controller."""
+"""Base class of modifiers, which change the decisions of any controller."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import multispin_env.registry as tables
 from multispin_env.controllers.base import ContinuousController, Controller
 from multispin_env.controllers.options import Option
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
@@ -51,7 +50,3 @@ class Modifier(ContinuousController):
     @abstractmethod
     def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
         """The decision that takes the place of this one, arrays (n, K) and (n,)."""
-
-
-MODIFIERS: tables.Registry[type[Modifier]] = tables.MODIFIERS
-"""What may follow the name of a controller."""

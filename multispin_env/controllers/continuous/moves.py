@@ -8,7 +8,7 @@ two less for another.
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.controllers.continuous.launch import Launch, in_order
+from multispin_env.controllers.continuous.launch import Launch, ordered_sum
 
 LEAST_GAIN = 1e-9
 """Tokens that a step has to bring."""
@@ -91,7 +91,7 @@ def _ones(launch: Launch, worth: FloatArray) -> IntArray:
 def _swap(launch: Launch, lengths: IntArray, rows: IntArray) -> IntArray:
     """One step of the second kind for some copies, in place; returns those where it helped."""
     here, now = _some(launch, lengths, rows)
-    gain = in_order(here.gains(now))
+    gain = ordered_sum(here.gains(now))
     value = gain - here.cost(now, (slice(None),))
     wins, limit = _wins(here, now)
     hopeful = gain[:, None, None, None] + wins - limit > (value + LEAST_GAIN)[:, None, None, None]

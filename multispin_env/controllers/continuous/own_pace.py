@@ -1,4 +1,4 @@
-"""Every device drafts what is best for itself."""
+"""Drafts at each device's own pace: the length that is best for itself (ours)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.cycle import USUAL, Cycle
 from multispin_env.controllers.continuous.deadlines import Deadlines
 from multispin_env.controllers.continuous.greedy import take_all
-from multispin_env.controllers.options import Option, Tunable, by_device, check_option
+from multispin_env.controllers.options import Option, Tunable, check_option, per_device
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
@@ -19,7 +19,7 @@ from multispin_env.physics.uplink import full_share_token_time
 
 @dataclass(frozen=True, eq=False)
 class OwnPace(ContinuousController):
-    """The server takes whatever is there, and each device drafts what brings it most tokens a second (ours).
+    """The server takes whatever is there, and each device drafts what brings it most tokens a second.
 
     Its cycle is longer the more devices are busy (`Cycle`), so drafts are longer under load. Where the uplink is
     scarce, a price of its time shortens the drafts of devices in a bad channel, and valuable drafts can go first: that
@@ -59,7 +59,7 @@ class OwnPace(ContinuousController):
     def decide(self, state: ContinuousState) -> ContinuousDecision:
         """Lengths by `Cycle`, all drafts taken, the shortest upload first, or the most valuable one."""
         queue, passes, air_price, weight = (
-            by_device(name, getattr(self, name), state.phase.shape) for name in self.tunable
+            per_device(name, getattr(self, name), state.phase.shape) for name in self.tunable
         )
         token_air = full_share_token_time(self.scenario, state.spectral_efficiency)
         length = Cycle.of(self.scenario, state, (queue, passes)).best_length(air_price * token_air)
@@ -70,7 +70,7 @@ class OwnPace(ContinuousController):
 
 @dataclass(frozen=True, eq=False)
 class LoadAware(Deadlines):
-    """`OwnPace` with `Deadlines`: longer drafts and earlier drops under load, without a constant to tune (ours)."""
+    """`OwnPace` with `Deadlines`: longer drafts and earlier drops under load, without a constant to tune."""
 
     base: ContinuousController = field(default=None, init=False)  # type: ignore[assignment]  # the rule itself once it is made
 

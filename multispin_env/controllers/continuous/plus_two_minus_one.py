@@ -8,7 +8,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer
 from multispin_env.controllers.continuous.greedy import take_all
 from multispin_env.controllers.continuous.launch import longest_paying
-from multispin_env.controllers.continuous.remembering import Memory, Remembering
+from multispin_env.controllers.continuous.remembering import Remembering, RuleMemory
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
 
 BALANCED = 1 / 3
@@ -36,17 +36,17 @@ class PlusTwoMinusOne(Remembering):
     def __post_init__(self) -> None:
         check_integer("start", self.start, self.shortest, self.scenario.max_draft_length)
 
-    def fresh(self, state: ContinuousState) -> Memory:
+    def fresh(self, state: ContinuousState) -> RuleMemory:
         """The first length."""
         return (np.full(state.phase.shape, self.start),)
 
-    def learned(self, memory: Memory, demand: Demand) -> Memory:
+    def learned(self, memory: RuleMemory, demand: Demand) -> RuleMemory:
         """Lengths after the last verification; without a draft in it, as they were."""
         (length,) = memory
         change = np.where(demand.accepted >= demand.drafted, 2, -1) * (demand.drafted > 0)
         return (np.clip(length + change, self.shortest, self.scenario.max_draft_length),)
 
-    def told(self, state: ContinuousState, memory: Memory) -> ContinuousDecision:
+    def told(self, state: ContinuousState, memory: RuleMemory) -> ContinuousDecision:
         """Draft as many, all drafts taken, the shortest upload first."""
         return take_all(memory[0])
 

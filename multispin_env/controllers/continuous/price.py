@@ -1,10 +1,10 @@
-"""What a second is worth: a quick estimate of the rate that a rule can reach (ours)."""
+"""Price of a second: a quick estimate of the rate that a rule can reach (ours)."""
 
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.controllers.continuous.launch import in_order
-from multispin_env.controllers.options import by_copy
+from multispin_env.controllers.continuous.launch import ordered_sum
+from multispin_env.controllers.options import per_copy
 from multispin_env.physics.continuous.types import ContinuousState
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
@@ -28,9 +28,9 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     window = WINDOWS * np.asarray(scenario.pass_time(size, size)) + scenario.round_trip_time
     pace = (state.draft_time + token_air)[:, None]
     length = np.minimum((window - scenario.round_trip_time)[..., None] / pace, scenario.max_draft_length)
-    tokens = in_order(TokenLaw.of(state.acceptance_rate[:, None]).expected(length) * busy)
-    air = in_order(length * token_air[:, None] * busy)
-    total = in_order(length * busy)
+    tokens = ordered_sum(TokenLaw.of(state.acceptance_rate[:, None]).expected(length) * busy)
+    air = ordered_sum(length * token_air[:, None] * busy)
+    total = ordered_sum(length * busy)
     server = np.asarray(scenario.pass_time(size, size + total / groups))
     rates: FloatArray = tokens / np.maximum(np.maximum(window + server, groups * server), air)
     best: FloatArray = rates.max(-1)
@@ -43,4 +43,4 @@ def price_of_delay(
     """ρ (n,) tokens/s of states (n, K): what was given, or `fluid_rate`."""
     if rho is None:
         return fluid_rate(scenario, state, groups)
-    return by_copy("rho", rho, len(state.batch))
+    return per_copy("rho", rho, len(state.batch))

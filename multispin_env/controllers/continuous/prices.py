@@ -1,4 +1,4 @@
-"""Every device picks its batch by prices of the server's, the uplink's and its own time."""
+"""Batches by prices: each device weighs the server's, the uplink's and its own time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from multispin_env.controllers.continuous.background import Background, aside
 from multispin_env.controllers.continuous.groups import launched, length_for_idle, ordered
 from multispin_env.controllers.continuous.market import Market, Tariff
 from multispin_env.controllers.continuous.price import price_of_delay
-from multispin_env.controllers.options import Option, Tunable, by_copy, check_option, check_rate
+from multispin_env.controllers.options import Option, Tunable, check_option, check_rate, per_copy
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
 from multispin_env.physics.uplink import full_share_token_time
 
@@ -94,19 +94,19 @@ class Prices(ContinuousController):
         turn = np.arange(self.scenario.num_users) % groups  # batches that devices aim at when everything starts
         place = np.where(state.batch[:, None] == 0, turn, picked)
         aim = np.where(free | idle, state.batch[:, None] + np.where(free, place, 1), state.aim)
-        price = rho * by_copy("delay_weight", self.delay_weight, len(rho))
+        price = rho * per_copy("delay_weight", self.delay_weight, len(rho))
         length = launched(state, work, free, faded, place, price, air_price=self.air_price)
         return ordered(state, length_for_idle(self.scenario, state, length), aim, faded)
 
     def _common(self, name: str, state: ContinuousState) -> FloatArray:
         """An option of all devices, (n, 1)."""
-        return by_copy(name, getattr(self, name), len(state.batch))[:, None]
+        return per_copy(name, getattr(self, name), len(state.batch))[:, None]
 
     def _picked(self, state: ContinuousState, work: Background, starts: BoolArray, rho: FloatArray) -> IntArray:
         """Places (n, K) of the batches that starting devices pick."""
         usual, penalty, queue = (self._common(name, state) for name in ("size", "penalty", "queue"))
         tariff = Tariff(self.scenario, self.ahead, usual * self.scenario.num_users, penalty, queue, self.air_price)
-        market = Market.of(tariff, state, work, rho, by_copy("server_price", self.server_price, len(rho)))
+        market = Market.of(tariff, state, work, rho, per_copy("server_price", self.server_price, len(rho)))
         token_air = full_share_token_time(self.scenario, state.spectral_efficiency)
         pace = np.where(starts, state.draft_time + queue * token_air, -1.0)
         order = np.argsort(-pace, -1, kind="stable")

@@ -1,4 +1,4 @@
-"""What a controller makes of a system in the long run, by simulation."""
+"""Long-run rates of a controller, by simulation."""
 
 from dataclasses import dataclass
 from typing import Any

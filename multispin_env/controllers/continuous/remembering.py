@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from multispin_env.controllers.base import ContinuousController
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand
 
-Memory = tuple[NDArray[Any], ...]
+RuleMemory = tuple[NDArray[Any], ...]
 """Arrays (n, K)."""
 
 
@@ -24,7 +24,7 @@ class Remembering(ContinuousController):
     size, or with `reset`. A device keeps what was learned when its request ends.
     """
 
-    _kept: dict[str, Memory] = field(default_factory=dict, init=False, repr=False)
+    _kept: dict[str, RuleMemory] = field(default_factory=dict, init=False, repr=False)
 
     def reset(self) -> None:
         """Forget everything."""
@@ -46,20 +46,20 @@ class Remembering(ContinuousController):
         self._kept["memory"] = memory
         return self.told(state, memory)
 
-    def _of_these(self, fresh: Memory) -> Memory:
+    def _of_these(self, fresh: RuleMemory) -> RuleMemory:
         memory = self._kept.get("memory", fresh)
         return memory if memory[0].shape == fresh[0].shape else fresh
 
     @abstractmethod
-    def fresh(self, state: ContinuousState) -> Memory:
+    def fresh(self, state: ContinuousState) -> RuleMemory:
         """What is remembered of copies that nothing is known of, arrays (n, K)."""
 
     @abstractmethod
-    def learned(self, memory: Memory, demand: Demand) -> Memory:
+    def learned(self, memory: RuleMemory, demand: Demand) -> RuleMemory:
         """Memory after one more verification; new arrays."""
 
     @abstractmethod
-    def told(self, state: ContinuousState, memory: Memory) -> ContinuousDecision:
+    def told(self, state: ContinuousState, memory: RuleMemory) -> ContinuousDecision:
         """Decision for states (n, K) from what is remembered."""
 
     @abstractmethod

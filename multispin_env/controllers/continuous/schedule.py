@@ -1,4 +1,4 @@
-"""What a table of lengths earns: batches of a period by devices, each with a length or none (ours; docs/continuous.md).
+"""Rate of a table of lengths: batches of a period by devices, each with a length or none (ours; docs/continuous.md).
 
 For a table the best execution is known: uploads go in the order of their batches, and each batch starts when the server
 is free and its last upload has ended. Starting later, or in another order, makes nothing earlier.

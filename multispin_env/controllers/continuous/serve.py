@@ -1,4 +1,4 @@
-"""What becomes of requests under a controller, by simulation (ours; docs/serving.md)."""
+"""Runs of requests under a controller, by simulation (ours; docs/serving.md)."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def serve(
     state: SystemState | None = None,
     seed: int = 0,
 ) -> ServiceRun:
-    """What becomes of requests under a controller, in copies of its system (ours).
+    """What becomes of requests under a controller, in copies of its system.
 
     Steps count that begin at or after ``warm_up`` and before ``horizon`` seconds later, as wholes, and so does what
     happens to requests in them. A copy has the same devices, requests, channels and luck under every controller, so

@@ -1,4 +1,4 @@
-"""One draft length for all, by the load."""
+"""TurboSpec: one draft length for all, by the load."""
 
 from dataclasses import dataclass
 

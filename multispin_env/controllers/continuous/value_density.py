@@ -8,7 +8,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.background import Background
 from multispin_env.controllers.continuous.goodput import device_rates, present
-from multispin_env.controllers.continuous.launch import in_order
+from multispin_env.controllers.continuous.launch import ordered_sum
 from multispin_env.controllers.continuous.turbospec import TurboSpec
 from multispin_env.physics.continuous.passes import serial
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
@@ -141,4 +141,4 @@ def densities(
         scenario, length[:, None], without, prompt[:, None]
     )
     time = batch_time(scenario, length, there, prompt)
-    return value / np.maximum(added, NO_TIME), in_order(value * there) / np.maximum(time, NO_TIME)
+    return value / np.maximum(added, NO_TIME), ordered_sum(value * there) / np.maximum(time, NO_TIME)

@@ -1,4 +1,4 @@
-"""What every estimator is."""
+"""Base class of estimators."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-import multispin_env.registry as tables
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.physics.types import Observed
@@ -66,10 +65,6 @@ class Estimator(ABC):
         ValueError
             If a field it needs is hidden.
         """
-
-
-ESTIMATORS: tables.Registry[type[Estimator]] = tables.ESTIMATORS
-"""The estimators; `multispin_env.controllers.factory` joins them to controllers."""
 
 
 def visible(estimator: str, observed: Observed, field_name: str) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""What estimators of the channel share."""
+"""Arithmetic that the estimators of the channel share."""
 
 from abc import abstractmethod
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from multispin_env.physics.types import Observed
 
 @dataclass(frozen=True, eq=False)
 class Gradient(Estimator):
-    """ω_k = 1 / throughput_k, the gradient of Σ_k log(throughput_k) (ours; system-model §7).
+    """ω_k = 1 / throughput_k, the gradient of Σ_k log(throughput_k) (ours).
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from multispin_env.solver.problem import user_times
 
 
 @dataclass(frozen=True, eq=False)
-class Homogeneous(RoundsController):
+class CommonLength(RoundsController):
     """The best common length with the bandwidth of equal latency ([MS] 20, 21; "Homo-Multi-SPIN").
 
     ϑ* does not depend on L, and G(L) = Σ_k E[N_k | L] / (L ϑ* + T_ver(L)) is concave over convex, hence unimodal: a
@@ -48,7 +48,7 @@ class Homogeneous(RoundsController):
 
 
 def lambert_excess(u: FloatArray) -> FloatArray:
-    """s ≥ 0 with s − ln(1 + s) = u, that is −W₋₁(−e^{−1−u}) − 1, for u ≥ 0 (ours).
+    """s ≥ 0 with s − ln(1 + s) = u, that is −W₋₁(−e^{−1−u}) − 1, for u ≥ 0.
 
     Works with the logarithm of Lambert's argument, which itself underflows from u ≈ 745 on. Newton falls
     monotonically from the upper bound s ≤ √(2u) + u (Chatzigeorgiou 2013) and needs about six steps.
@@ -102,8 +102,9 @@ def homogeneous_draft_length(
 
     Examples
     --------
-    >>> import numpy as np, multispin_env as ms
-    >>> ms.homogeneous_draft_length(np.array([0.5, 0.8, 0.95]), token_latency=0.02, verification_time=0.1)
+    >>> import numpy as np
+    >>> from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
+    >>> homogeneous_draft_length(np.array([0.5, 0.8, 0.95]), token_latency=0.02, verification_time=0.1)
     array([ 1,  4, 10])
     """
     alpha = check_array("acceptance_rate", acceptance_rate)

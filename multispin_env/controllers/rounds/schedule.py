@@ -22,7 +22,7 @@ class Span:
 
 
 def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
-    """Best draft length for every batch size up to a largest, as spans of sizes with the same length (ours).
+    """Best draft length for every batch size up to a largest, as spans of sizes with the same length.
 
     For a batch of n requests it is argmax_L n E[N | L] / (L T_srv + T_ver(n, n (L + 1))) over L = 0..L_max, with
     E[N | L] the mean over the scenario's tasks. This is `multispin_env.colocated_goodput` for acceptance rates that
@@ -43,8 +43,9 @@ def draft_schedule(scenario: Scenario, max_batch: int) -> list[Span]:
     Examples
     --------
     >>> import multispin_env as ms
+    >>> from multispin_env.controllers.rounds.schedule import draft_schedule
     >>> scenario = ms.Scenario.preset("qwen3.5", server="a100-32b")
-    >>> spans = ms.draft_schedule(scenario, max_batch=64)
+    >>> spans = draft_schedule(scenario, max_batch=64)
     >>> (spans[0].first, spans[-1].last), spans[0].draft_length > spans[-1].draft_length
     ((1, 64), True)
     """

@@ -1,10 +1,9 @@
-"""Other systems, not decisions: each gives a goodput. P2P-SPIN and Cen-SPIN are the paper's ([MS] §VI)."""
+"""Other systems, not decisions: each gives a goodput. P2P-SPIN and Cen-SPIN are the paper's ([MS] §VI), others ours."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import SystemState
@@ -13,11 +12,8 @@ from multispin_env.physics.validation import checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.gains import token_gains
 
-System = Callable[[Scenario, SystemState], FloatArray]
+SystemGoodput = Callable[[Scenario, SystemState], FloatArray]
 """Goodput (...) in tokens/s of another system, in states (..., K)."""
-
-SYSTEMS: tables.Registry[System] = tables.SYSTEMS
-"""What tables show beside the controllers."""
 
 
 def p2p_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
@@ -67,7 +63,7 @@ def centralized_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
 
 
 def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None) -> FloatArray:
-    """Goodput K / T_ver(K, K) of the server alone: a token for each device in every pass, and no drafts (ours).
+    """Goodput K / T_ver(K, K) of the server alone: a token for each device in every pass, and no drafts.
 
     Parameters
     ----------
@@ -94,7 +90,7 @@ def autoregressive_goodput(scenario: Scenario, state: SystemState | None = None)
 
 
 def colocated_goodput(scenario: Scenario, state: SystemState) -> FloatArray:
-    """Goodput of a server that hosts both models and drafts for all devices in batches (ours).
+    """Goodput of a server that hosts both models and drafts for all devices in batches.
 
     It is Σ_k E[N_k | L] / (L T_srv + T_ver(K, K (L + 1))) with the best common L ≥ 0, so never less than
     `autoregressive_goodput`. Nothing is uploaded. Parameters and result are as for `p2p_goodput`; only the acceptance
@@ -128,3 +124,12 @@ def _best_alone(scenario: Scenario, state: SystemState, token_latency: FloatArra
     value = goodput(tokens, token_latency[..., None] * counts, rest)
     best: FloatArray = value[..., scenario.min_draft_length :].max(-1).mean(-1)
     return best
+
+
+SYSTEMS: dict[str, SystemGoodput] = {
+    "p2p": p2p_goodput,
+    "centralized": centralized_goodput,
+    "autoregressive": autoregressive_goodput,
+    "colocated": colocated_goodput,
+}
+"""What tables show beside the controllers, by name."""

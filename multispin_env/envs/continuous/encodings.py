@@ -12,9 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-import multispin_env.registry as tables
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank
-from multispin_env.controllers.continuous.launch import in_order
+from multispin_env.controllers.continuous.launch import ordered_sum
 from multispin_env.controllers.factory import make_controller
 from multispin_env.envs.codec import ActionCodec, columns_stacked
 from multispin_env.envs.continuous.reference import REFERENCE
@@ -369,7 +368,7 @@ class TunedCodec(ContinuousCodec):
         x = self.checked(action)
         options = {}
         for column, (name, tunable) in enumerate(self.rule.tunable.items()):
-            entries = x[..., column] if tunable.by_device else in_order(x[..., column]) / x.shape[-2]
+            entries = x[..., column] if tunable.by_device else ordered_sum(x[..., column]) / x.shape[-2]
             options[name] = tunable.moved(self.rule.option(name), entries)
         decision = self.checked_decision(self.rule.tuned(options)(state), state.phase.shape)
         return decision.changed(patience=self.patience_of(decision, state))
@@ -378,7 +377,3 @@ class TunedCodec(ContinuousCodec):
         """Zero, the rule as it is."""
         self.checked_decision(decision, state.phase.shape)
         return np.zeros((*state.phase.shape, self.columns), dtype=np.float32)
-
-
-CONTINUOUS_ENCODINGS: tables.Registry[type[ContinuousCodec]] = tables.CONTINUOUS_ENCODINGS
-"""The encodings that ``action`` of an environment without the barrier can name."""

@@ -11,7 +11,7 @@ from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.estimators.filter import Filter
 from multispin_env.controllers.factory import check_controller_name
 from multispin_env.controllers.names import CLAIRVOYANT
-from multispin_env.envs.continuous.encodings import CONTINUOUS_ENCODINGS, ContinuousCodec
+from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine
 from multispin_env.envs.continuous.reference import REFERENCE, reference_rate
 from multispin_env.envs.continuous.rendering.film import TraceFilm
@@ -25,6 +25,7 @@ from multispin_env.physics.acceptance.requests import check_mean_rounds
 from multispin_env.physics.channels import GaussMarkov
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
+from multispin_env.registry import CONTINUOUS_ENCODINGS
 from multispin_env.scenario import Scenario
 
 BARRIER = "optimal"

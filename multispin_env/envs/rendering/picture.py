@@ -60,7 +60,7 @@ class Sheet:
         x = self._entry(x + 14.0, y, "accepted token", style.ACCEPTED)
         draw_refused(canvas, _swatch(x, y), crossed=drawn)
         x = self._name(x, y, "refused")
-        x = self._entry(x, y, "server's own", style.SERVERS)
+        x = self._entry(x, y, "server's own", style.SERVER_TOKEN)
         if animated:
             self._entry(x, y, "not yet judged", style.DRAFTED)
 

@@ -15,7 +15,7 @@ VERIFYING: Colour = (0, 158, 115)
 ACCEPTED: Colour = (0, 114, 178)
 DRAFTED: Colour = (86, 180, 233)
 REFUSED: Colour = (213, 94, 0)
-SERVERS: Colour = (0, 158, 115)
+SERVER_TOKEN: Colour = (0, 158, 115)
 
 TITLE, BODY, SMALL = 22, 18, 16
 """Sizes for pygame's own font, whose capitals are about half as high."""

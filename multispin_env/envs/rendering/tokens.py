@@ -104,7 +104,7 @@ def _draw_judged(canvas: Canvas, row: list[Cell], accepted: float, drawn: bool) 
         if part < 1.0:
             draw_refused(canvas, cell, crossed=drawn)
         canvas.rectangle(cell.x, cell.y, part * cell.width, cell.height, style.ACCEPTED)
-    canvas.rectangle(*row[-1], style.SERVERS)
+    canvas.rectangle(*row[-1], style.SERVER_TOKEN)
 
 
 def draw_refused(canvas: Canvas, cell: Cell, *, crossed: bool) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import require
 from multispin_env.envs.codec import ActionCodec, columns_stacked
@@ -242,7 +241,3 @@ class LengthsCodec(RoundsCodec):
     ) -> tuple[FloatArray, list[FloatArray]]:
         """Through the root alone."""
         return self.equalized_slopes(length, state, 1.0, by_bandwidth).draft_length, []
-
-
-ENCODINGS: tables.Registry[type[RoundsCodec]] = tables.ENCODINGS
-"""The encodings that an environment's ``action`` can name."""

@@ -11,10 +11,11 @@ from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
 from multispin_env.envs.rendering.film import RoundsFilm
 from multispin_env.envs.rendering.picture import Picture
 from multispin_env.envs.rendering.views import Histories
-from multispin_env.envs.rounds.encodings import ENCODINGS, RoundsCodec
+from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.engine import RoundsEngine
 from multispin_env.envs.settings import MAX_EPISODE_STEPS, Comparison, Family, InfoKeys, Learning, Settings, Variant
 from multispin_env.physics.dynamics import Dynamics
+from multispin_env.registry import ENCODINGS
 from multispin_env.scenario import Scenario
 
 

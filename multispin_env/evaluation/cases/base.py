@@ -1,12 +1,12 @@
-"""What every kind of cases offers."""
+"""Protocol of cases: states or episodes that contenders are compared on."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.comparison import Row
-from multispin_env.evaluation.episodes import Progress
-from multispin_env.evaluation.ledger import Ledger
+from multispin_env.evaluation.episode_stats import EpisodeStats
+from multispin_env.evaluation.episodes import ReportProgress
 from multispin_env.scenario import Scenario
 
 
@@ -65,7 +65,7 @@ class Cases(Protocol):
         """What they are, for a file."""
         ...
 
-    def play(self, contender: Any, progress: Progress | None = None) -> Ledger:
+    def play(self, contender: Any, progress: ReportProgress | None = None) -> EpisodeStats:
         """Let a contender, or the one of a name, play every case."""
         ...
 
@@ -78,7 +78,7 @@ class Cases(Protocol):
         ...
 
 
-def listed(cases: Cases) -> dict[str, str]:
+def listed_contenders(cases: Cases) -> dict[str, str]:
     """The reference of cases and all that is worth comparing there, each once, for their ``table``."""
     return {name: name for name in (cases.reference, *cases.contenders)}
 

@@ -1,4 +1,4 @@
-"""Which cases an environment is compared on."""
+"""Choice of the cases that an environment is compared on."""
 
 from multispin_env.controllers.names import ContenderName
 from multispin_env.envs.settings import Settings

@@ -12,9 +12,9 @@ from multispin_env.checks import check_name
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.systems import SYSTEMS
-from multispin_env.envs.settings import ENVIRONMENTS, Variant
+from multispin_env.envs.settings import Variant
 from multispin_env.envs.vector import MultiSpinVectorEnv
-from multispin_env.evaluation.comparison import METRICS, Row, compare_ledgers
+from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes
 from multispin_env.evaluation.contenders import (
     Contender,
     contenders_of,
@@ -22,10 +22,11 @@ from multispin_env.evaluation.contenders import (
     native,
     with_uplink_of,
 )
-from multispin_env.evaluation.episodes import Progress, make_episode_env, play_episodes, play_system
-from multispin_env.evaluation.ledger import Ledger
+from multispin_env.evaluation.episode_stats import EpisodeStats
+from multispin_env.evaluation.episodes import ReportProgress, make_episode_env, play_episodes, play_system
 from multispin_env.evaluation.policy import Policy
 from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 
@@ -92,7 +93,7 @@ class Episodes:
     def _variant(self) -> Variant:
         """What the environment is for agents."""
         check_name("env", self.env_id, ENVIRONMENTS.names())
-        kind = ENVIRONMENTS.load(self.env_id)
+        kind: type[Variant] = ENVIRONMENTS.load(self.env_id)
         own = {field.name for field in fields(kind)}
         return kind(**{name: value for name, value in self.arguments.items() if name in own})
 
@@ -114,14 +115,14 @@ class Episodes:
     @property
     def systems(self) -> tuple[str, ...]:
         """Other systems to compare with: all where rounds are independent, else none."""
-        return SYSTEMS.names() if self._base.settings.variant.comparison.states else ()
+        return tuple(SYSTEMS) if self._base.settings.variant.comparison.states else ()
 
-    def play(self, contender: Contender | str, progress: Progress | None = None) -> Ledger:
+    def play(self, contender: Contender | str, progress: ReportProgress | None = None) -> EpisodeStats:
         """Let a controller, a plug-in, an agent, or what has a name, play every episode; see `play_episodes`.
 
         For the name of a system see `play_system`.
         """
-        if isinstance(contender, str) and contender in SYSTEMS.names():
+        if isinstance(contender, str) and contender in SYSTEMS:
             return play_system(self.env(), contender, self.seed, progress)
         chosen = make_contender(contender, self.env()) if isinstance(contender, str) else contender
         return play_episodes(self.env_for(chosen), chosen, self.seed, progress)
@@ -140,8 +141,8 @@ class Episodes:
         return METRICS[self.metric].values(self.play(contender))
 
     def table(self, contenders: Mapping[str, Contender | str]) -> list[Row]:
-        """Compare by the metric; details are all that the ledgers know."""
-        return compare_ledgers(
+        """Compare by the metric; details are all that the statistics hold."""
+        return compare_episodes(
             {name: self.play(contender) for name, contender in contenders.items()}, self.reference, self.metric
         )
 

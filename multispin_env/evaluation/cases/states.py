@@ -12,10 +12,10 @@ from multispin_env.checks import check_name
 from multispin_env.controllers.base import RoundsController
 from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.controllers.rounds.systems import SYSTEMS
-from multispin_env.evaluation.comparison import Row, compare
+from multispin_env.evaluation.comparison import Row, compare_values
 from multispin_env.evaluation.contenders import Decide
-from multispin_env.evaluation.episodes import Progress
-from multispin_env.evaluation.ledger import Ledger
+from multispin_env.evaluation.episode_stats import EpisodeStats
+from multispin_env.evaluation.episodes import ReportProgress
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
@@ -66,7 +66,7 @@ class States:
     seed: int = HELD_OUT_SEED
     reference: str = "optimal"
     contenders: tuple[str, ...] = field(
-        default_factory=lambda: tuple(dict.fromkeys((*controller_names("rounds"), *SYSTEMS.names())))
+        default_factory=lambda: tuple(dict.fromkeys((*controller_names("rounds"), *SYSTEMS)))
     )
     certify: float | None = CERTIFICATE
 
@@ -80,12 +80,12 @@ class States:
         """n."""
         return len(self.state.draft_time)
 
-    def play(self, contender: Decide | str, progress: Progress | None = None) -> Ledger:
+    def play(self, contender: Decide | str, progress: ReportProgress | None = None) -> EpisodeStats:
         """Let a controller, or what decides for states as one, play every state."""
         decision = (self.make(contender) if isinstance(contender, str) else contender)(self.state)
         outcome = expected_outcome(self.scenario, self.state, decision)
         returns = outcome.goodput / self.scenario.autoregressive_goodput
-        return Ledger(
+        return EpisodeStats(
             1, outcome.tokens, decision.draft_length.astype(float), outcome.round_latency, returns, outcome.goodput
         )
 
@@ -96,8 +96,8 @@ class States:
 
     def values(self, contender: Decide | str) -> FloatArray:
         """Expected goodput (n,) in tokens/s of a contender, of the controller of a name, or of a system."""
-        if isinstance(contender, str) and contender in SYSTEMS.names():
-            goodput: FloatArray = SYSTEMS.load(contender)(self.scenario, self.state)
+        if isinstance(contender, str) and contender in SYSTEMS:
+            goodput: FloatArray = SYSTEMS[contender](self.scenario, self.state)
             return goodput
         return self.play(contender).goodput
 
@@ -106,7 +106,7 @@ class States:
         values = {name: self.values(contender) for name, contender in contenders.items()}
         check_name("reference", self.reference, values)
         shares = {name: own / values[self.reference] for name, own in values.items()}
-        return compare(values, self.reference, details={name: _spread(share) for name, share in shares.items()})
+        return compare_values(values, self.reference, details={name: _spread(share) for name, share in shares.items()})
 
     @property
     def best_known(self) -> str:

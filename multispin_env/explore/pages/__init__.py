@@ -1,1 +1,1 @@
-"""What the views look like."""
+"""Looks of the views."""

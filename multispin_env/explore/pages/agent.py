@@ -1,9 +1,9 @@
 """An agent beside the best known rule, as a page."""
 
-from multispin_env.explore.agent import AgentNumbers, AgentSettings, as_command, as_python, compute
-from multispin_env.explore.markup import Child, Markup, element, joined
-from multispin_env.explore.pages.parts import card, numbers, scrolling, table
-from multispin_env.explore.view import View
+from multispin_env.explore.agent import AgentNumbers, AgentViewSettings, as_command, as_python, compute
+from multispin_env.explore.markup import Child, Markup, element, fragment
+from multispin_env.explore.pages.parts import card, cell_table, numbers, scrolling
+from multispin_env.explore.view import PageView
 from multispin_env.physics.continuous.types import ContinuousDecision, Join
 from multispin_env.physics.types import Decision
 from multispin_env.units import MHZ, MS
@@ -12,13 +12,13 @@ WAITED = {Join.LEAVE: "left for later", Join.TAKE: "taken if there", Join.WAIT: 
 """What the next batch does with a device."""
 
 
-def draw(settings: AgentSettings, found: AgentNumbers | str) -> Markup:
+def draw(settings: AgentViewSettings, found: AgentNumbers | str) -> Markup:
     """What the page shows."""
     if isinstance(found, str):
         about = "Agents are networks, which need more packages than this page."
         return card("Agents", element("p", found, id="missing"), about=about)
     earned = card("What it earns", numbers(_headline(found)), element("p", found.note, id="note"))
-    return joined([earned, _devices(found)])
+    return fragment([earned, _devices(found)])
 
 
 def _headline(found: AgentNumbers) -> dict[str, str]:
@@ -48,7 +48,7 @@ def _devices(found: AgentNumbers) -> Markup:
     rows = [(str(device), *cells) for device, cells in enumerate(zip(*columns, strict=True), start=1)]
     return card(
         "Device by device",
-        scrolling(table("agent", titles, rows)),
+        scrolling(cell_table("agent", titles, rows)),
         about="The state is the same for both. What differs is in bold.",
         wide=True,
     )
@@ -73,12 +73,12 @@ def _marked(text: str, other: str) -> Child:
     return text if text == other else element("td", element("b", text), data_differs=True)
 
 
-VIEW = View(
+VIEW = PageView(
     title="Agent",
     about="A trained network and the best known rule decide for the same state. See where they differ, and what that "
     "costs.",
-    settings=AgentSettings,
-    start=AgentSettings.start,
+    settings=AgentViewSettings,
+    start=AgentViewSettings.start,
     compute=compute,
     draw=draw,
     as_python=as_python,

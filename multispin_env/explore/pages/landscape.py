@@ -2,11 +2,11 @@
 
 from multispin_env.explore.landscape import (
     BUDGETS,
-    CONTROLLERS,
     MAP_BUDGETS,
     MAP_USERS,
+    PLOTTED,
     USERS,
-    Curve,
+    CurvePoints,
     LandscapeNumbers,
     LandscapeSettings,
     PayCell,
@@ -14,10 +14,10 @@ from multispin_env.explore.landscape import (
     as_python,
     compute,
 )
-from multispin_env.explore.markup import Markup, element, joined
+from multispin_env.explore.markup import Markup, element, fragment
 from multispin_env.explore.pages.charts import line_chart
-from multispin_env.explore.pages.parts import card, legend, numbers, scrolling, table
-from multispin_env.explore.view import View
+from multispin_env.explore.pages.parts import card, cell_table, legend, numbers, scrolling
+from multispin_env.explore.view import PageView
 from multispin_env.reproduce.figures.does_it_pay import NAMES
 from multispin_env.units import MHZ
 
@@ -36,7 +36,7 @@ def draw(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
     """Cards of the page."""
     means = f"Means over {settings.states} random states; the dots are the present point."
     here = {name: f"{value:.2f} tokens/s" for name, value in found.here.items()}
-    return joined(
+    return fragment(
         [
             card("Here", numbers(here), about=means, wide=True),
             card("Over the draft length", _over_length(found)),
@@ -57,13 +57,13 @@ def _over_length(found: LandscapeNumbers) -> Markup:
     return line_chart("goodput over the common draft length", lines, "draft length L", "tokens/s", {one: best}, said)
 
 
-def _over(curve: Curve, places: tuple[float, ...], present: float, title: str, found: LandscapeNumbers) -> Markup:
+def _over(curve: CurvePoints, places: tuple[float, ...], present: float, title: str, found: LandscapeNumbers) -> Markup:
     """Lines of all controllers, which pass through the present point."""
     lines = {
         name: sorted({*zip(map(float, places), curve[name], strict=True), (float(present), found.here[name])})
-        for name in CONTROLLERS
+        for name in PLOTTED
     }
-    marks = {name: (float(present), found.here[name]) for name in CONTROLLERS}
+    marks = {name: (float(present), found.here[name]) for name in PLOTTED}
     return line_chart(f"goodput over {title}", lines, title, "tokens/s", marks)
 
 
@@ -89,7 +89,7 @@ def _map(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
         ]
         rows.append((str(users), *cells))
     header = ("K, MHz", *(f"{megahertz:g}" for megahertz in MAP_BUDGETS))
-    return element("div", legend(COLOURS), scrolling(table("pay", header, rows)), class_="map")
+    return element("div", legend(COLOURS), scrolling(cell_table("pay", header, rows)), class_="map")
 
 
 def _pay_cell(cell: PayCell, present: bool) -> Markup:
@@ -100,7 +100,7 @@ def _pay_cell(cell: PayCell, present: bool) -> Markup:
     return element("td", shown, style=f"background:{colour}{frame}", title=f"best: {NAMES[cell.winner]}")
 
 
-VIEW = View(
+VIEW = PageView(
     title="Landscape",
     about="Goodput around the present point: where it grows, where it stays, and where drafting at the edge pays.",
     settings=LandscapeSettings,

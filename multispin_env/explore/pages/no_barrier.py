@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from multispin_env.explore.markup import Markup, element, joined
+from multispin_env.explore.markup import Markup, element, fragment
 from multispin_env.explore.no_barrier import NoBarrierSettings, as_command, as_python, compute
-from multispin_env.explore.pages.parts import card, numbers, scrolling, table
-from multispin_env.explore.view import View
+from multispin_env.explore.pages.parts import card, cell_table, numbers, scrolling
+from multispin_env.explore.view import PageView
 
 TITLES = {
     "token_goodput": "tokens/s",
@@ -24,7 +24,7 @@ TITLES = {
 
 def draw(settings: NoBarrierSettings, found: dict[str, Any]) -> Markup:
     """What the page shows."""
-    return joined([_timelines(found), _first(found), _means(settings, found)])
+    return fragment([_timelines(found), _first(found), _means(settings, found)])
 
 
 def _timelines(found: dict[str, Any]) -> Markup:
@@ -45,7 +45,7 @@ def _first(found: dict[str, Any]) -> Markup:
     return card(
         "The first episode",
         numbers({"bound": f"{found['bound']:.2f} tokens/s"}),
-        scrolling(table("first", ("controller", *(TITLES[key] for key in keys)), rows)),
+        scrolling(cell_table("first", ("controller", *(TITLES[key] for key in keys)), rows)),
         about="No rule makes more than the bound in the long run where every device always has a request.",
         wide=True,
     )
@@ -53,7 +53,8 @@ def _first(found: dict[str, Any]) -> Markup:
 
 def _means(settings: NoBarrierSettings, found: dict[str, Any]) -> Markup:
     tables = [
-        scrolling(table(f"means-{place}", one["header"], one["lines"])) for place, one in enumerate(found["tables"])
+        scrolling(cell_table(f"means-{place}", one["header"], one["lines"]))
+        for place, one in enumerate(found["tables"])
     ]
     return card(
         "Means",
@@ -63,7 +64,7 @@ def _means(settings: NoBarrierSettings, found: dict[str, Any]) -> Markup:
     )
 
 
-VIEW = View(
+VIEW = PageView(
     title="No barrier",
     about="The server verifies what is there, and nobody waits for everybody. Two controllers meet the same devices "
     "and requests, side by side.",

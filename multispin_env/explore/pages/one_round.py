@@ -1,9 +1,9 @@
-"""One round as a page."""
+"""Page of one round."""
 
 import numpy as np
 
 from multispin_env.explore.devices import COLUMNS
-from multispin_env.explore.markup import Markup, element, joined
+from multispin_env.explore.markup import Markup, element, fragment
 from multispin_env.explore.one_round import (
     RoundNumbers,
     RoundSettings,
@@ -18,13 +18,13 @@ from multispin_env.explore.pages.parts import (
     VERIFYING,
     WAITING,
     card,
+    cell_table,
     legend,
     numbers,
     signed,
-    stacked,
-    table,
+    stacked_bars,
 )
-from multispin_env.explore.view import View
+from multispin_env.explore.view import PageView
 from multispin_env.units import MHZ, MS
 
 LEAST_SHOWN = 5e-4
@@ -34,7 +34,7 @@ LEAST_SHOWN = 5e-4
 def draw(settings: RoundSettings, found: RoundNumbers) -> Markup:
     """Cards of the page."""
     worth = element("ul", [element("li", line) for line in worth_in_words(found)], id="worth")
-    return joined(
+    return fragment(
         [
             card("The optimum", numbers(_headline(found)), _controllers(found)),
             card("A round", _timeline(found), about="Each device drafts, uploads and waits; then the server verifies."),
@@ -66,7 +66,7 @@ def _headline(found: RoundNumbers) -> dict[str, str]:
 def _controllers(found: RoundNumbers) -> Markup:
     best = found.goodputs["optimal"]
     rows = [(name, f"{value:.2f}", f"{value / best:.4f}") for name, value in found.goodputs.items()]
-    return table("controllers", ("decided by", "tokens/s", "of the optimum"), rows)
+    return cell_table("controllers", ("decided by", "tokens/s", "of the optimum"), rows)
 
 
 def _timeline(found: RoundNumbers) -> Markup:
@@ -85,10 +85,10 @@ def _timeline(found: RoundNumbers) -> Markup:
             (waits / total, WAITING, f"waits {waits / MS:.1f} ms"),
             (verified / total, VERIFYING, f"verification {verified / MS:.1f} ms"),
         ]
-        lines.append(stacked(str(device + 1), parts, f"device {device + 1} {said}"))
+        lines.append(stacked_bars(str(device + 1), parts, f"device {device + 1} {said}"))
     marks = {"drafts": DRAFTING, "uploads": UPLOADING, "waits": WAITING, "server verifies": VERIFYING}
     scale = element("div", element("span", "0 ms"), element("span", f"{total / MS:.1f} ms"), class_="scale")
-    return joined([legend(marks), element("div", lines, id="timeline"), scale])
+    return fragment([legend(marks), element("div", lines, id="timeline"), scale])
 
 
 def _edited(settings: RoundSettings, found: RoundNumbers) -> Markup:
@@ -113,7 +113,7 @@ def _edited(settings: RoundSettings, found: RoundNumbers) -> Markup:
                 )
             )
         rows.append((str(device), *cells))
-    return table("devices", ("device", *(column.title for column in COLUMNS)), rows)
+    return cell_table("devices", ("device", *(column.title for column in COLUMNS)), rows)
 
 
 def _gets(found: RoundNumbers) -> Markup:
@@ -132,7 +132,7 @@ def _gets(found: RoundNumbers) -> Markup:
             )
         )
     ]
-    return table("gets", ("device", "length", "MHz", "ends (ms)", "tokens", "tokens/s"), rows)
+    return cell_table("gets", ("device", "length", "MHz", "ends (ms)", "tokens", "tokens/s"), rows)
 
 
 def _payers(settings: RoundSettings, found: RoundNumbers) -> Markup:
@@ -152,10 +152,10 @@ def _payers(settings: RoundSettings, found: RoundNumbers) -> Markup:
         f"{change[found.moved - 1]:+.2f} tokens/s, all others together {others:+.2f} tokens/s, and "
         f"{hertz[found.moved - 1] / MHZ:+.3f} MHz goes to it."
     )
-    return joined([element("p", said, id="payers"), element("div", lines)])
+    return fragment([element("p", said, id="payers"), element("div", lines)])
 
 
-VIEW = View(
+VIEW = PageView(
     title="One round",
     about="Devices draft, share an uplink, and wait for one server. Turn a knob and see the best decision change.",
     settings=RoundSettings,

@@ -34,7 +34,7 @@ def numbers(entries: Mapping[str, str]) -> Markup:
     return element("dl", pairs, class_="numbers")
 
 
-def table(name: str, header: Sequence[str], rows: Iterable[Sequence[Child]]) -> Markup:
+def cell_table(name: str, header: Sequence[str], rows: Iterable[Sequence[Child]]) -> Markup:
     """A table; a cell is a text, or a whole ``td``."""
     head = element("thead", element("tr", [element("th", title, scope="col") for title in header]))
     lines = [element("tr", [cell if isinstance(cell, Markup) else element("td", cell) for cell in row]) for row in rows]
@@ -55,7 +55,7 @@ def legend(entries: Mapping[str, str]) -> Markup:
     return element("ul", marks, class_="legend")
 
 
-def stacked(label: str, parts: Iterable[tuple[float, str, str]], said: str) -> Markup:
+def stacked_bars(label: str, parts: Iterable[tuple[float, str, str]], said: str) -> Markup:
     """One line of stacked bars: shares of the width, colours, texts of the bars."""
     bars = [
         element("span", style=f"width:{100.0 * share:.3f}%;background:{colour}", title=text)

@@ -1,9 +1,8 @@
-"""What every acceptance process is."""
+"""Protocol of acceptance processes."""
 
 from collections.abc import Callable
 from typing import Protocol
 
-import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.acceptance.requests import Prior, Requests
 from multispin_env.scenario import Scenario
@@ -49,7 +48,3 @@ class Acceptance(Protocol):
     def prior(self, scenario: Scenario) -> Prior:
         """What an engineer may know of the tasks from past data."""
         ...
-
-
-ACCEPTANCES: tables.Registry[Acceptance] = tables.ACCEPTANCES
-"""The acceptance processes that a scenario can name."""

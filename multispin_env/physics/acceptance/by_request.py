@@ -11,8 +11,8 @@ from multispin_env.physics.acceptance.requests import (
     Prior,
     Requests,
     check_mean_rounds,
+    new_requests,
     renewed,
-    started,
     task_means,
 )
 from multispin_env.scenario import Scenario
@@ -25,7 +25,7 @@ NEGLIGIBLE = 1e-6
 
 
 def beta_quantile(mean: FloatArray, spread: FloatArray, uniform: FloatArray) -> FloatArray:
-    """Rate that a Beta law of this mean and standard deviation stays below with probability ``uniform`` (ours).
+    """Rate that a Beta law of this mean and standard deviation stays below with probability ``uniform``.
 
     Its shapes are m c and (1 − m) c with c = m (1 − m) / s² − 1 > 0; s = 0 gives m. Where the law piles up at 0 or
     1, a rate may be one of these numbers exactly.
@@ -95,7 +95,7 @@ class ByRequest(IndependentTokens):
         """Requests (..., K) of these tasks, each with a rate from its law; ``fresh`` is (..., 3, K)."""
         mean, spread = self.prior(scenario)
         rate = beta_quantile(mean[task], spread[task], fresh[..., QUANTILE, :])
-        return started(task, rate, np.zeros(task.shape, dtype=np.int64))
+        return new_requests(task, rate, np.zeros(task.shape, dtype=np.int64))
 
     def next(
         self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray

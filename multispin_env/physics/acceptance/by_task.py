@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.physics.acceptance.requests import IndependentTokens, Prior, Requests, started, task_means
+from multispin_env.physics.acceptance.requests import IndependentTokens, Prior, Requests, new_requests, task_means
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 
@@ -28,7 +28,7 @@ class ByTask(IndependentTokens):
 
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
         """Requests (..., K) with the mean rates of their tasks; ``fresh`` is not read."""
-        return started(task, task_means(scenario)[task], np.zeros(task.shape, dtype=np.int64))
+        return new_requests(task, task_means(scenario)[task], np.zeros(task.shape, dtype=np.int64))
 
     def next(
         self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray

@@ -13,8 +13,8 @@ from multispin_env.physics.acceptance.requests import (
     Prior,
     Requests,
     check_mean_rounds,
+    new_requests,
     renewed,
-    started,
     uniform_index,
 )
 from multispin_env.scenario import Scenario
@@ -71,7 +71,7 @@ class Recorded:
         """Requests (..., K) of these tasks at a random place of a random prompt; ``fresh`` is (..., 4, K)."""
         self._check_tasks(scenario)
         place = self._random_place(task, fresh[..., PROMPT, :], fresh[..., PLACE, :])
-        return started(task, self._rates(place), place)
+        return new_requests(task, self._rates(place), place)
 
     def next(
         self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray

@@ -1,4 +1,4 @@
-"""What the acceptance processes share: requests, how they end, and what is known of them in advance."""
+"""Requests of the acceptance processes: how they end, and what is known of them in advance."""
 
 from collections.abc import Callable
 from numbers import Real
@@ -55,7 +55,7 @@ def task_means(scenario: Scenario) -> FloatArray:
     return np.array([task.acceptance_rate for task in scenario.tasks])
 
 
-def started(task: IntArray, rate: FloatArray, position: IntArray) -> Requests:
+def new_requests(task: IntArray, rate: FloatArray, position: IntArray) -> Requests:
     """Requests of age 0, arrays (..., K)."""
     return Requests(task=task, rate=rate, age=np.zeros(task.shape, dtype=np.int64), position=position)
 

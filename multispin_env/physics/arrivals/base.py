@@ -1,11 +1,10 @@
-"""What every arrival process is."""
+"""Protocol of arrival processes."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.lengths.base import Lengths
 
@@ -54,7 +53,3 @@ class Arrivals(Protocol):
             What draws their lengths; None: those that it knows itself.
         """
         ...
-
-
-ARRIVALS: tables.Registry[type[Arrivals]] = tables.ARRIVALS
-"""The arrival processes."""

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from multispin_env.physics.arrivals.base import ARRIVALS, Arrivals
-from multispin_env.registry import made
+from multispin_env.physics.arrivals.base import Arrivals
+from multispin_env.registry import ARRIVALS, make_part
 
 
 def make_arrivals(name: str, **options: Any) -> Arrivals:
@@ -27,4 +27,4 @@ def make_arrivals(name: str, **options: Any) -> Arrivals:
     >>> ms.make_arrivals("gamma", burstiness=0.25).closed, ms.make_arrivals("think").closed
     (False, True)
     """
-    return made(ARRIVALS, name, options)
+    return make_part(ARRIVALS, name, options)

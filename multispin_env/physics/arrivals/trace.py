@@ -11,7 +11,7 @@ from multispin_env.checks import check_integer
 from multispin_env.physics.arrivals.base import Arriving, Source
 from multispin_env.physics.arrivals.gaps import WithLengths
 from multispin_env.physics.lengths.base import Lengths
-from multispin_env.physics.traces import Trace, load_trace
+from multispin_env.physics.traces import RequestTrace, load_trace
 
 MOST_READ = 1_000_000
 """Requests read ahead at once."""
@@ -28,7 +28,7 @@ class TraceArrivals:
     Parameters
     ----------
     trace
-        As for `load_trace`; kept as a `Trace`. Default ``"azure-chat"``.
+        As for `load_trace`; kept as a `RequestTrace`. Default ``"azure-chat"``.
     start
         Number of the request, from 0, that comes at time 0: with 0 the file is replayed from its beginning.
         ``None``, the default: an episode begins at a time of the record that is drawn uniformly.
@@ -36,7 +36,7 @@ class TraceArrivals:
     Examples
     --------
     >>> import numpy as np, multispin_env as ms
-    >>> trace = ms.Trace([0.0, 1.5, 2.0], prompt=[0, 20, 5], output=[1, 60, 3])
+    >>> trace = ms.RequestTrace([0.0, 1.5, 2.0], prompt=[0, 20, 5], output=[1, 60, 3])
     >>> arrivals = ms.make_arrivals("trace", trace=trace, start=0)
     >>> more = ms.Workload(arrivals=arrivals).open(np.random.default_rng(0), num_users=1)
     >>> more(4).gap[:, 0].tolist()
@@ -45,7 +45,7 @@ class TraceArrivals:
 
     closed: ClassVar[bool] = False
 
-    trace: str | PathLike[str] | Trace = "azure-chat"
+    trace: str | PathLike[str] | RequestTrace = "azure-chat"
     start: int | None = None
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class TraceArrivals:
             check_integer("start", self.start, 0, len(self.record.output) - 1)
 
     @property
-    def record(self) -> Trace:
+    def record(self) -> RequestTrace:
         """The requests."""
         return load_trace(self.trace)
 
@@ -88,7 +88,7 @@ class _Replay:
     """Reads on in the trace until every device has its requests; what others got meanwhile waits."""
 
     rng: np.random.Generator
-    trace: Trace
+    trace: RequestTrace
     rate: FloatArray  # (K,)
     next: int  # number of the next request to read, on and on where the trace goes round
     begin: float  # s

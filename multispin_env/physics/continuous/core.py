@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replaced
-from multispin_env.physics.acceptance.base import ACCEPTANCES, Acceptance
+from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.acceptance.requests import Requests
-from multispin_env.physics.channels import CHANNELS, Channel, GaussMarkov
+from multispin_env.physics.channels import Channel, GaussMarkov
 from multispin_env.physics.continuous.passes import (
     UplinkDiscipline,
     discipline_of,
@@ -33,6 +33,7 @@ from multispin_env.physics.streams import EPISODES, CopyStreams, user_exponentia
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.uplink import channel_gain, spectral_efficiency
 from multispin_env.physics.workload import Workload
+from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario
 
 CYCLES = 256
@@ -73,7 +74,7 @@ class ContinuousSystem:
     ) -> "ContinuousSystem":
         """From names; ``ValueError`` for an unknown one. The coherence time, in seconds, is of ``"gauss-markov"``."""
         name = scenario.channel
-        channel = GaussMarkov(coherence_time=coherence_time) if name == "gauss-markov" else CHANNELS.load(name)
+        channel: Channel = GaussMarkov(coherence_time=coherence_time) if name == "gauss-markov" else CHANNELS.load(name)
         return cls(scenario, channel, discipline_of(discipline), ACCEPTANCES.load(scenario.acceptance), workload)
 
 

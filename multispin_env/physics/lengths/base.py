@@ -1,10 +1,9 @@
-"""What every law of lengths is."""
+"""Protocol of laws of lengths."""
 
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-import multispin_env.registry as tables
 from multispin_env.arrays import IntArray
 
 MOST_MEAN = 1e6
@@ -23,7 +22,3 @@ class Lengths(Protocol):
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
         """Tokens of prompts ≥ 0 and of answers ≥ 1, (rows, K); drawing a + b rows equals drawing a, then b."""
         ...
-
-
-LENGTHS: tables.Registry[type[Lengths]] = tables.LENGTHS
-"""The laws of lengths."""

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from multispin_env.physics.lengths.base import LENGTHS, Lengths
-from multispin_env.registry import made
+from multispin_env.physics.lengths.base import Lengths
+from multispin_env.registry import LENGTHS, make_part
 
 
 def make_lengths(name: str, **options: Any) -> Lengths:
@@ -27,4 +27,4 @@ def make_lengths(name: str, **options: Any) -> Lengths:
     >>> ms.make_lengths("geometric", mean_output=100.0).mean_output
     100.0
     """
-    return made(LENGTHS, name, options)
+    return make_part(LENGTHS, name, options)

@@ -6,7 +6,7 @@ from os import PathLike
 import numpy as np
 
 from multispin_env.arrays import IntArray
-from multispin_env.physics.traces import Trace, load_trace
+from multispin_env.physics.traces import RequestTrace, load_trace
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class TraceLengths:
     Parameters
     ----------
     trace
-        As for `load_trace`; kept as a `Trace`. Default ``"azure-chat"``.
+        As for `load_trace`; kept as a `RequestTrace`. Default ``"azure-chat"``.
 
     Examples
     --------
@@ -27,13 +27,13 @@ class TraceLengths:
     13
     """
 
-    trace: str | PathLike[str] | Trace = "azure-chat"
+    trace: str | PathLike[str] | RequestTrace = "azure-chat"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trace", load_trace(self.trace))
 
     @property
-    def record(self) -> Trace:
+    def record(self) -> RequestTrace:
         """The requests."""
         return load_trace(self.trace)
 

@@ -1,1 +1,1 @@
-"""One file a figure: compute to a table, draw from the table."""
+"""Figures, one file each: compute to a table, draw from the table."""

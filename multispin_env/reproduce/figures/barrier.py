@@ -1,4 +1,4 @@
-"""What the barrier costs: tokens per second with and without it, beside the bound on every policy (ours)."""
+"""Cost of the barrier: tokens per second with and without it, beside the bound on every policy (ours)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from multispin_env.reproduce.scale import Scale
 from multispin_env.scenario import Scenario
 
 BARRIER, BASE, BOUND = "optimal", "synchronous", "bound"
-CONTROLLERS = (BARRIER, BASE, "greedy", "groups", "prices")
+RULES = (BARRIER, BASE, "greedy", "groups", "prices")
 """The paper's round, the best with the barrier, and those without."""
 
 STYLES = {
@@ -33,7 +33,7 @@ STYLES = {
 SHOWN_USERS, SHOWN_BUDGET = 20, 10.0
 USERS, QUICK_USERS = (2, 4, 8, 12, 20, 30), (4, 8)
 BUDGETS, QUICK_BUDGETS = (2.5, 5.0, 20.0), (5.0,)
-SERVERS, QUICK_SERVERS = ("a100-7b-gemm", "a100-32b", "a100-70b"), ()
+MEASURED_SERVERS, QUICK_SERVERS = ("a100-7b-gemm", "a100-32b", "a100-70b"), ()
 """Profiles beside the paper's own law; there ids are uploaded and lengths may be 0."""
 
 STATES, QUICK_STATES = 12, 4
@@ -78,7 +78,7 @@ def compute(scale: Scale) -> list[BarrierRow]:
         for rest in (
             *(("", count, SHOWN_BUDGET) for count in users),
             *(("", shown, budget) for budget in scale.pick(BUDGETS, QUICK_BUDGETS)),
-            *((server, shown, SHOWN_BUDGET) for server in scale.pick(SERVERS, QUICK_SERVERS)),
+            *((server, shown, SHOWN_BUDGET) for server in scale.pick(MEASURED_SERVERS, QUICK_SERVERS)),
         )
     ]
     return [row for setting in scale.over(settings) for row in _rows(scale, *setting)]
@@ -95,7 +95,7 @@ def _rows(scale: Scale, preset: str, server: str, users: int, megahertz: float) 
     states = min(scale.states, scale.pick((STATES,), (QUICK_STATES,))[0])
     state = sample_state(scenario, np.random.default_rng(scale.seed), states)
     horizon = scale.pick((HORIZON,), (QUICK_HORIZON,))[0]
-    times = {name: (0.0, ALIKE) if name in (BARRIER, BASE) else (WARM_UP, horizon) for name in CONTROLLERS}
+    times = {name: (0.0, ALIKE) if name in (BARRIER, BASE) else (WARM_UP, horizon) for name in RULES}
     runs = {
         name: long_run(make_controller(name, scenario), state, warm_up=warm_up, horizon=time)
         for name, (warm_up, time) in times.items()

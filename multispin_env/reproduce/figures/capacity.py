@@ -1,4 +1,4 @@
-"""How many people are served at a service level: Multi-SPIN by its rules, and servers alone (ours; docs/serving.md)."""
+"""Capacity at a service level: Multi-SPIN by its rules, and servers alone (ours; docs/serving.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ WARM_UP, HORIZON, QUICK_WARM_UP, QUICK_HORIZON = 10.0, 30.0, 4.0, 6.0
 
 
 @dataclass(frozen=True)
-class CapacityRow:
+class CapacityFigureRow:
     """Most devices of which 95 % of the requests are in time."""
 
     preset: str
@@ -63,14 +63,14 @@ class CapacityRow:
     tpot_p95: float  # s
 
 
-def compute(scale: Scale) -> list[CapacityRow]:
+def compute(scale: Scale) -> list[CapacityFigureRow]:
     """Every system and rule, for both pairs and each server."""
     servers, systems = scale.pick(tuple(PER_TOKEN), ("",)), scale.pick(tuple(COLOURS), QUICK)
     settings = [(preset, server, system) for preset in PRESETS for server in servers for system in systems]
     return [_row(scale, *setting) for setting in scale.over(settings)]
 
 
-def _row(scale: Scale, preset: str, server: str, system: str) -> CapacityRow:
+def _row(scale: Scale, preset: str, server: str, system: str) -> CapacityFigureRow:
     scenario = Scenario.preset(preset, num_users=START, total_bandwidth=MEGAHERTZ * 1e6)
     if server:
         scenario = scenario.replace(server=server, payload="ids", min_draft_length=0)
@@ -91,7 +91,7 @@ def _row(scale: Scale, preset: str, server: str, system: str) -> CapacityRow:
         seed=scale.seed,
         requests=scale.pick((REQUESTS,), (QUICK_REQUESTS,))[0],
     )
-    return CapacityRow(preset, server or "paper", per_token, system, *_numbers(found))
+    return CapacityFigureRow(preset, server or "paper", per_token, system, *_numbers(found))
 
 
 def _numbers(found: Capacity) -> tuple[float, float, float, bool, float, float, float]:
@@ -101,7 +101,7 @@ def _numbers(found: Capacity) -> tuple[float, float, float, bool, float, float, 
     return (*value, float(run.tokens_in_time.mean()), float(run.pooled.ttft[1]), float(run.pooled.tpot[1]))
 
 
-def draw(rows: Sequence[CapacityRow], figure: Any) -> None:
+def draw(rows: Sequence[CapacityFigureRow], figure: Any) -> None:
     """A panel of bars for each pair and server."""
     presets, servers = (list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("preset", "server"))
     panels = figure.subplots(len(servers), len(presets), squeeze=False)
@@ -110,7 +110,7 @@ def draw(rows: Sequence[CapacityRow], figure: Any) -> None:
             _bars(axes, [row for row in rows if (row.preset, row.server) == (preset, server)])
 
 
-def _bars(axes: Any, rows: Sequence[CapacityRow]) -> None:
+def _bars(axes: Any, rows: Sequence[CapacityFigureRow]) -> None:
     places, values = np.arange(len(rows)), np.array([row.capacity for row in rows])
     ends = np.array([[row.low, row.high] for row in rows]).T
     errors = np.maximum(np.abs(ends - values), 0.0)
@@ -126,7 +126,7 @@ def _bars(axes: Any, rows: Sequence[CapacityRow]) -> None:
     axes.grid(False, axis="y")
 
 
-def cells(rows: Sequence[CapacityRow]) -> tuple[Cells, list[Cells]]:
+def cells(rows: Sequence[CapacityFigureRow]) -> tuple[Cells, list[Cells]]:
     """Devices with intervals, and latencies there."""
     header = (
         "pair, server, ms a token",
@@ -140,7 +140,7 @@ def cells(rows: Sequence[CapacityRow]) -> tuple[Cells, list[Cells]]:
     return header, [_line(row) for row in rows]
 
 
-def _line(row: CapacityRow) -> Cells:
+def _line(row: CapacityFigureRow) -> Cells:
     setting = f"{row.preset}, {row.server}, {1e3 * row.per_token:g}"
     times = (f"{row.ttft_p95:.2f} s", f"{1e3 * row.tpot_p95:.0f} ms") if row.capacity else ("", "")
     interval = f"{row.low:.0f} to {row.high:.0f}"

@@ -1,4 +1,4 @@
-"""How close to the proven optimum: the certificate, and what each controller loses."""
+"""Distance to the proven optimum: the certificate, and what each controller loses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

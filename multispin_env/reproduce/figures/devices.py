@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from multispin_env.reproduce.allocations import CASES, DeviceRow, device_rows
+from multispin_env.reproduce.allocations import CASES, AllocationRow, device_rows
 from multispin_env.reproduce.drawing import BLUE, ORANGE, legend_below
 from multispin_env.reproduce.figure import PRESETS, FigureSpec
 from multispin_env.reproduce.scale import Scale
@@ -11,16 +11,16 @@ from multispin_env.reproduce.scale import Scale
 WIDTH = 0.4
 
 
-def compute(scale: Scale) -> list[DeviceRow]:
+def compute(scale: Scale) -> list[AllocationRow]:
     """The devices of the first state."""
     return device_rows(scale, 1)
 
 
-def _group(row: DeviceRow) -> float:
+def _group(row: AllocationRow) -> float:
     return round(row.acceptance_rate, 2)
 
 
-def _name_devices(axes: Any, points: Sequence[DeviceRow]) -> None:
+def _name_devices(axes: Any, points: Sequence[AllocationRow]) -> None:
     """Channels at the ticks, acceptance once for each group of devices below them."""
     axes.set_xticks(range(len(points)), [f"{row.spectral_efficiency:.1f}" for row in points], fontsize=7.5)
     rates = [_group(row) for row in points]
@@ -32,7 +32,7 @@ def _name_devices(axes: Any, points: Sequence[DeviceRow]) -> None:
     axes.set_xlabel("devices: spectral efficiency r (bit/s/Hz), below it acceptance rate α", labelpad=17)
 
 
-def draw(rows: Sequence[DeviceRow], figure: Any) -> None:
+def draw(rows: Sequence[AllocationRow], figure: Any) -> None:
     """Bars by device, sorted by acceptance, then channel."""
     panels = figure.subplots(2, len(PRESETS), sharex="col", sharey="row")
     for column, preset in zip(panels.T, PRESETS, strict=True):

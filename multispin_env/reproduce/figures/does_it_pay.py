@@ -1,4 +1,4 @@
-"""Where distributed drafting pays: the server alone, a server that drafts for all, and Multi-SPIN (ours)."""
+"""Comparison of a server alone, one that drafts for all, and Multi-SPIN: where distributed drafting pays (ours)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from multispin_env.scenario import PAYLOADS, Scenario
 PAIRS = (*PRESETS, "qwen2.5", "r1")
 """Pairs of the paper, and those of arXiv 2608.29618, whose drafts were timed on an A100."""
 
-SERVERS = ("", "a100-7b-gemm", "a100-32b", "a100-70b")
+SERVER_NAMES = ("", "a100-7b-gemm", "a100-32b", "a100-70b")
 """Profiles, and the pair's own law."""
 
 QUICK_SERVERS = ("", "a100-32b")
@@ -34,7 +34,7 @@ MOST_STATES = 100
 TPOT = 0.04
 """Seconds between two tokens of a device, for capacity."""
 
-SYSTEMS = ("autoregressive", "colocated", "multi-spin")
+COMPARED_SYSTEMS = ("autoregressive", "colocated", "multi-spin")
 NAMES = {"autoregressive": "server alone", "colocated": "server drafts for all", "multi-spin": "Multi-SPIN"}
 
 
@@ -65,7 +65,7 @@ class PayRow:
 def compute(scale: Scale) -> list[PayRow]:
     """Every pair of models on every server, with both payloads, for several numbers of devices and budgets."""
     users, budgets = scale.pick(USERS, QUICK_USERS), scale.pick(BUDGETS, QUICK_BUDGETS)
-    pairs, servers = scale.pick(PAIRS, PRESETS), scale.pick(SERVERS, QUICK_SERVERS)
+    pairs, servers = scale.pick(PAIRS, PRESETS), scale.pick(SERVER_NAMES, QUICK_SERVERS)
     settings = [
         (preset, server, payload, budget, count)
         for preset in pairs
@@ -88,26 +88,26 @@ def _row(scale: Scale, preset: str, server: str, payload: str, megahertz: float,
     cases = States.draw(scenario, size, scale.seed, certify=None)
     alone = float(autoregressive_goodput(scenario))
     colocated = float(colocated_goodput(scenario, cases.state).mean())
-    ledger = cases.play("optimal")
-    reached = mean_interval(ledger.goodput)
-    values = dict(zip(SYSTEMS, (alone, colocated, reached.mean), strict=True))
+    stats = cases.play("optimal")
+    reached = mean_interval(stats.goodput)
+    values = dict(zip(COMPARED_SYSTEMS, (alone, colocated, reached.mean), strict=True))
     return PayRow(
         preset, server or "own law", payload, users, megahertz, size,
-        alone, colocated, *reached, float(ledger.draft_length.mean()), NAMES[winner_of(values)],
+        alone, colocated, *reached, float(stats.draft_length.mean()), NAMES[winner_of(values)],
         reached.mean / alone, reached.mean / max(alone, colocated),
         *_capacities(preset, server, payload, scale.seed, min(size, 40) if scale.quick else size),
     )  # fmt: skip
 
 
 def winner_of(values: Mapping[str, float]) -> str:
-    """The system of `SYSTEMS` with most tokens/s; of those that are equal but for rounding, the simplest."""
-    return max(SYSTEMS, key=lambda system: (round(values[system], 6), -SYSTEMS.index(system)))
+    """The system of `COMPARED_SYSTEMS` with most tokens/s; of those that are equal but for rounding, the simplest."""
+    return max(COMPARED_SYSTEMS, key=lambda system: (round(values[system], 6), -COMPARED_SYSTEMS.index(system)))
 
 
 @lru_cache(maxsize=256)
 def _capacities(preset: str, server: str, payload: str, seed: int, states: int) -> tuple[int, ...]:
     scenario = _scenario(preset, server, payload, SHOWN_BUDGET)
-    return tuple(capacity(scenario, tpot=TPOT, system=system, states=states, seed=seed) for system in SYSTEMS)
+    return tuple(capacity(scenario, tpot=TPOT, system=system, states=states, seed=seed) for system in COMPARED_SYSTEMS)
 
 
 def draw(rows: Sequence[PayRow], figure: Any) -> None:

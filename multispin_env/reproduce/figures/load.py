@@ -1,4 +1,4 @@
-"""What is in time, and how late the latest are, over the load, for every rule (ours; docs/serving.md)."""
+"""Requests over the load: what is in time, and how late the latest are, for every rule (ours; docs/serving.md)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ STYLES = {
 }
 """Rules, with colour, marker and line: dashed where nothing is dropped."""
 
-SYSTEMS = {"llama2": (8, 10.0), "qwen3.5": (20, 5.0)}
+SIZES = {"llama2": (8, 10.0), "qwen3.5": (20, 5.0)}
 """Devices and MHz of each pair of models."""
 
 LEVELS = {
@@ -84,15 +84,15 @@ def compute(scale: Scale) -> list[LoadRow]:
     return [_row(scale, full[preset], preset, load, rule) for preset, load, rule in scale.over(settings)]
 
 
-def scenario_of(preset: str) -> Scenario:
+def pair_scenario(preset: str) -> Scenario:
     """The system of a pair."""
-    users, megahertz = SYSTEMS[preset]
+    users, megahertz = SIZES[preset]
     return Scenario.preset(preset, num_users=users, total_bandwidth=megahertz * 1e6)
 
 
 def _full_rate(preset: str, scale: Scale) -> float:
     """Tokens/s of `groups` with endless requests."""
-    scenario = scenario_of(preset)
+    scenario = pair_scenario(preset)
     state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick((12,), (4,))[0])
     rates = long_run_rate(
         make_controller("groups", scenario), state, warm_up=3.0, horizon=scale.pick((15.0,), (5.0,))[0]
@@ -101,7 +101,7 @@ def _full_rate(preset: str, scale: Scale) -> float:
 
 
 def _row(scale: Scale, full: float, preset: str, load: float, rule: str) -> LoadRow:
-    scenario, copies = scenario_of(preset), scale.pick((COPIES,), (QUICK_COPIES,))[0]
+    scenario, copies = pair_scenario(preset), scale.pick((COPIES,), (QUICK_COPIES,))[0]
     workload = Workload.at_load(
         load * full, arrivals=make_arrivals("poisson"), lengths=make_lengths("geometric"), level=LEVELS[preset]
     )
@@ -112,7 +112,7 @@ def _row(scale: Scale, full: float, preset: str, load: float, rule: str) -> Load
         channel="static",
         seed=scale.seed,
     )
-    head = preset, *SYSTEMS[preset], rule, load, load * full, copies
+    head = preset, *SIZES[preset], rule, load, load * full, copies
     if rule != ALONE:
         return LoadRow(*head, *_numbers(played(make_controller(rule, scenario), workload, copies=copies), 1))
     users = scenario.num_users

@@ -16,7 +16,7 @@ from multispin_env.reproduce.figure import FigureSpec
 from multispin_env.reproduce.scale import Scale
 
 TASKS = ("code", "mathematics", "chat", "reading")
-LENGTHS = tuple(range(1, 17))
+DRAFT_LENGTHS = tuple(range(1, 17))
 QUICK_LENGTHS = (1, 2, 4, 8, 12, 16)
 ROUNDS = 64
 
@@ -54,7 +54,7 @@ def compute(scale: Scale) -> list[RecordedRow]:
     fitted = prompt_rates(records)
     plain = np.add.reduceat(records.probability, records.start) / records.length
     rows = []
-    for length in scale.over(scale.pick(LENGTHS, QUICK_LENGTHS)):
+    for length in scale.over(scale.pick(DRAFT_LENGTHS, QUICK_LENGTHS)):
         tokens = replayed_tokens(records, length)
         for index, task in enumerate(TASKS):
             mine = records.task == index

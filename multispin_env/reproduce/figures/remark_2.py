@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from multispin_env.reproduce.allocations import CASES, DeviceRow, device_rows
+from multispin_env.reproduce.allocations import CASES, AllocationRow, device_rows
 from multispin_env.reproduce.drawing import BLUE, ORANGE, legend_below
 from multispin_env.reproduce.figure import PRESETS, FigureSpec
 from multispin_env.reproduce.scale import Scale
@@ -20,7 +20,7 @@ OFFSET = 0.015
 """How far, of the range of α."""
 
 
-def compute(scale: Scale) -> list[DeviceRow]:
+def compute(scale: Scale) -> list[AllocationRow]:
     """Every device of some states."""
     return device_rows(scale, QUICK_STATES if scale.quick else STATES)
 
@@ -34,7 +34,7 @@ def _medians(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[
     ]
 
 
-def draw(rows: Sequence[DeviceRow], figure: Any) -> None:
+def draw(rows: Sequence[AllocationRow], figure: Any) -> None:
     """Share against channel, and against acceptance; a row of panels for each preset."""
     panels = figure.subplots(len(PRESETS), 2, sharey=True)
     for (left, right), preset in zip(panels, PRESETS, strict=True):

@@ -8,6 +8,7 @@ from scipy import integrate, optimize
 import multispin_env as ms
 from multispin_env.controllers.continuous.bound_channel import DEEPEST, fading_states
 from multispin_env.controllers.continuous.bound_program import Program
+from multispin_env.physics.tokens import expected_tokens
 from multispin_env.solver.problem import user_times
 
 LAWS = {
@@ -56,7 +57,7 @@ def alone(scenario, state):
     """Tokens/s (..., K) of each device with a server and a band of its own."""
     draft, air = user_times(scenario, state)
     lengths = np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)
-    tokens = ms.expected_tokens(lengths, state.acceptance_rate[..., None])
+    tokens = expected_tokens(lengths, state.acceptance_rate[..., None])
     cycle = (draft + air)[..., None] * lengths + scenario.round_trip_time + scenario.pass_time(1, lengths + 1)
     return (tokens / cycle).max(-1)
 
@@ -162,7 +163,7 @@ def test_price_of_the_uplink_is_a_slope():
 def fading_alone(scenario, state, mean_gain):
     """The root of E max_l [E N − ρ (l (T + u) + V)] = 0 by quadrature: one device, and no fade below the last state."""
     lengths = np.arange(1, scenario.max_draft_length + 1)
-    tokens = ms.expected_tokens(lengths, state.acceptance_rate)
+    tokens = expected_tokens(lengths, state.acceptance_rate)
     log_gain = np.linspace(np.log(1e-12), np.log(40.0), 40_001)
     gain = np.exp(log_gain)
     bits = scenario.bits_per_token / scenario.total_bandwidth

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.options import Tunable, by_copy, by_device, check_option
+from multispin_env.controllers.options import Tunable, check_option, per_copy, per_device
 from multispin_env.registry import CONTROLLERS
 from tests.envs.continuous.played import states_of
 
@@ -61,6 +61,6 @@ def test_bad_options():
     with pytest.raises(ValueError, match=r"^queue\[1\]: expected numbers in \[1, inf\), got 0.5$"):
         check_option("queue", np.array([2.0, 0.5]), 1.0)
     with pytest.raises(ValueError, match=r"^size: expected one number, or one for each of 3 states, got 2$"):
-        by_copy("size", np.ones(2), 3)
+        per_copy("size", np.ones(2), 3)
     with pytest.raises(ValueError, match=r"^queue: expected numbers that broadcast to \(2, 3\), got shape \(4,\)$"):
-        by_device("queue", np.ones(4), (2, 3))
+        per_device("queue", np.ones(4), (2, 3))

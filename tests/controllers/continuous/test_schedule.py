@@ -9,6 +9,7 @@ import multispin_env as ms
 from multispin_env.controllers.continuous.annealing import Annealing
 from multispin_env.controllers.continuous.schedule import PERIODS, Tables
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.tokens import expected_tokens
 
 SCENARIOS = {
     "paper": ms.Scenario.preset("llama2", num_users=5),
@@ -65,7 +66,7 @@ def test_one_batch_for_all_is_the_barrier():
     token_air = scenario.bits_per_token / scenario.total_bandwidth / state.spectral_efficiency
     drafted, air = length * state.draft_time, length * token_air
     last = np.array([[d + a[i >= d].sum() for d in i] for i, a in zip(drafted, air, strict=True)]).max(-1)
-    expected = ms.expected_tokens(length, state.acceptance_rate).sum(-1) / (last + scenario.verification_time)
+    expected = expected_tokens(length, state.acceptance_rate).sum(-1) / (last + scenario.verification_time)
     assert Tables.of(scenario, state).rate(length[:, None]) == pytest.approx(expected, rel=1e-12)
 
 

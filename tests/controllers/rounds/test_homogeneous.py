@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.special import lambertw
 
 import multispin_env as ms
-from multispin_env.controllers.rounds.homogeneous import lambert_excess
+from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length, lambert_excess
 
 
 def best_common(alpha, theta, t_ver, longest):
@@ -21,7 +21,7 @@ def best_common(alpha, theta, t_ver, longest):
 )
 def test_closed_form_is_the_best_length(alpha, theta, t_ver):
     _, values = best_common(alpha, theta, t_ver, 60)
-    found = int(ms.homogeneous_draft_length(np.array(alpha), np.array(theta), t_ver, 60))
+    found = int(homogeneous_draft_length(np.array(alpha), np.array(theta), t_ver, 60))
     assert values[found - 1] == pytest.approx(max(values), rel=1e-12)
 
 
@@ -50,7 +50,7 @@ def test_controller_equals_closed_form_for_common_acceptance(scenario, rng):
     token_latency = (state.draft_time + scenario.bits_per_token / (decision.bandwidth * state.spectral_efficiency))[
         :, 0
     ]
-    closed = ms.homogeneous_draft_length(alpha[:, 0], token_latency, scenario.verification_time)
+    closed = homogeneous_draft_length(alpha[:, 0], token_latency, scenario.verification_time)
     assert (decision.draft_length == closed[:, None]).all()
 
 
@@ -74,7 +74,7 @@ def test_best_of_all_common_lengths(scenario, rng):
 )
 def test_bad_input(alpha, theta, t_ver, message):
     with pytest.raises(ValueError, match=message):
-        ms.homogeneous_draft_length(np.array(alpha), np.array(theta), t_ver)
+        homogeneous_draft_length(np.array(alpha), np.array(theta), t_ver)
 
 
 def test_excess_of_many_at_once():

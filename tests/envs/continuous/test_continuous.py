@@ -7,6 +7,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.envs.continuous.reference import reference_rate
 from multispin_env.physics.continuous.core import ContinuousSystem
+from multispin_env.registry import SCENARIOS
 
 ID, ROUNDS = "MultiSpin/Continuous-v0", "MultiSpin/Heterogeneous-v0"
 
@@ -64,7 +65,7 @@ def test_steps_may_be_counted_besides():
     assert [truncated for _, _, truncated, _ in play(env, 0, 4)] == [False, False, False, True]
 
 
-@pytest.mark.parametrize("preset", ms.SCENARIOS.names())
+@pytest.mark.parametrize("preset", SCENARIOS.names())
 def test_the_barrier_earns_what_rounds_do(preset):
     """In the mean: the same decisions for the same law of states; the standard error is about a per cent."""
     options = {"scenario": preset, "num_users": 4}

@@ -14,6 +14,7 @@ from multispin_env.envs.continuous.reference import reference_rate
 from multispin_env.evaluation.contenders import with_uplink_of
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog
+from multispin_env.registry import ARRIVALS, ENVIRONMENTS, LENGTHS
 
 ID = "MultiSpin/Serving-v0"
 SMALL = {"num_users": 3, "horizon": 12.0, "warm_up": 2.0, "rho": 40.0}
@@ -143,7 +144,7 @@ def test_the_limit_of_both_presets_is_that_of_the_page():
     """About 80 and 110 ms."""
     for preset, users, bandwidth, limit in (("llama2", 8, 10e6, 0.083), ("qwen3.5", 20, 5e6, 0.108)):
         scenario = ms.Scenario.preset(preset, num_users=users, total_bandwidth=bandwidth)
-        variant = ms.ENVIRONMENTS.load(ID)()
+        variant = ENVIRONMENTS.load(ID)()
         assert variant.workload(scenario).level.e2el_per_token == pytest.approx(limit, abs=5e-4)
         assert f"{1000 * limit:.0f} ms" in variant.page()
 
@@ -151,15 +152,15 @@ def test_the_limit_of_both_presets_is_that_of_the_page():
 def test_every_contender_gets_the_same_requests():
     """Also where its uplink is another one."""
     scenario = ms.Scenario.preset("llama2", num_users=4)
-    variant = ms.ENVIRONMENTS.load(ID)()
+    variant = ms.registry.ENVIRONMENTS.load(ID)()
     barrier = with_uplink_of(ms.make_controller("optimal", scenario), variant)
     assert barrier.discipline == "reserved"
     assert barrier.workload(scenario) == variant.workload(scenario)
     assert barrier.objective(scenario) == variant.objective(scenario)
 
 
-@pytest.mark.parametrize("arrivals", ms.ARRIVALS.names())
-@pytest.mark.parametrize("lengths", [None, *ms.LENGTHS.names()])
+@pytest.mark.parametrize("arrivals", ARRIVALS.names())
+@pytest.mark.parametrize("lengths", [None, *LENGTHS.names()])
 def test_every_arrival_process_with_every_length(arrivals, lengths):
     env = gym.make(ID, action="plain", arrivals=arrivals, lengths=lengths, **SMALL)
     env.reset(seed=0)

@@ -8,10 +8,11 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.observations import CONTINUOUS_STATE, SERVING_STATE, ObservationCodec
+from multispin_env.registry import SCENARIOS
 from tests.envs.continuous.played import BUSY, states_of
 
 
-@pytest.mark.parametrize("preset", ms.SCENARIOS.names())
+@pytest.mark.parametrize("preset", SCENARIOS.names())
 def test_states_come_back(preset):
     seen = set()
     for bandwidth in (2e6, 5e7):

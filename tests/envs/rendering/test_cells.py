@@ -24,10 +24,10 @@ def test_expected_tokens_are_parts_of_cells():
         ("rectangle", 116.0, 27.0, 7.5, 16.0, style.ACCEPTED),
         ("outline", 132.0, 27.0, 15.0, 16.0, style.REFUSED),
         ("rectangle", 132.0, 27.0, 0.0, 16.0, style.ACCEPTED),
-        ("rectangle", 148.0, 27.0, 15.0, 16.0, style.SERVERS),
+        ("rectangle", 148.0, 27.0, 15.0, 16.0, style.SERVER_TOKEN),
         ("text", "2.5", 192.0, 35.0, style.SMALL, style.INK, "right"),
         ("rectangle", 100.0, 57.0, 15.0, 16.0, style.ACCEPTED),
-        ("rectangle", 116.0, 57.0, 15.0, 16.0, style.SERVERS),
+        ("rectangle", 116.0, 57.0, 15.0, 16.0, style.SERVER_TOKEN),
         ("text", "2.0", 192.0, 65.0, style.SMALL, style.INK, "right"),
     ]
 

@@ -48,7 +48,7 @@ def test_timeline_of_a_round_that_is_over(clock):
     strokes = panel(make_view(), clock)
     assert strokes.of("rectangle")[:8] == TIMELINE
     assert [line for line in strokes.of("line") if line[1:] == (style.INK, 1)] == []
-    assert strokes.of("rectangle", style.SERVERS)[-1][0] > 560.0  # judged too
+    assert strokes.of("rectangle", style.SERVER_TOKEN)[-1][0] > 560.0  # judged too
 
 
 @pytest.mark.parametrize("now", [0.0, 0.15, 0.39])
@@ -58,7 +58,7 @@ def test_timeline_up_to_now(now):
     shown = [(x, y, max(0.0, min(x + width, reached) - x), height) for x, y, width, height, _ in TIMELINE]
     assert [(min(x, reached), *rest) for x, *rest in shown] == [stroke[:4] for stroke in strokes.of("rectangle")[:8]]
     assert ([(reached, 92.0), (reached, 216.0)], style.INK, 1) in strokes.of("line")
-    assert strokes.of("rectangle", style.SERVERS, style.VERIFYING)[2:] == []  # nothing is judged yet
+    assert strokes.of("rectangle", style.SERVER_TOKEN, style.VERIFYING)[2:] == []  # nothing is judged yet
 
 
 @pytest.mark.parametrize(("users", "top", "height", "labels"), [(20, 94.72, 4.56, 2), (24, 94.0, 5.0, 3)])

@@ -38,7 +38,7 @@ def test_legend_below_one_panel(panels):
     fills = (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING, style.ACCEPTED)
     assert strokes.of("rectangle") == [
         *(swatch(left, colour) for left, colour in zip(lefts, fills, strict=False)),
-        swatch(802.0, style.SERVERS),
+        swatch(802.0, style.SERVER_TOKEN),
     ]
     assert strokes.of("outline") == [swatch(704.0, style.REFUSED)]
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 import multispin_env as ms
 from multispin_env.physics.channels import GaussMarkov
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.registry import SCENARIOS
 from tests.physics.continuous.pairs import DISCIPLINES, LAWS, fields, random_order, same
 
-SERVERS = [None, *ms.SERVERS.names()]
+SERVERS = [None, *ms.registry.SERVERS.names()]
 
 
 def core_of(scenario, copies=1, law="independent", discipline="serial", drawn=False, seed=0):
@@ -30,7 +31,7 @@ def orders_of(dictionaries):
 
 
 @pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize("preset", ms.SCENARIOS.names())
+@pytest.mark.parametrize("preset", SCENARIOS.names())
 def test_waiting_for_everybody_is_a_round(preset, server):
     named = {} if server is None else {"server": server, "min_draft_length": 0, "payload": "ids"}
     scenario = ms.Scenario.preset(preset, num_users=6, round_trip_time=0.005, **named)

@@ -16,12 +16,12 @@ from multispin_env.envs.continuous.variant import ContinuousVariant, contenders_
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.observations import SERVING_STATE
 from multispin_env.envs.settings import Comparison, Learning, Settings
-from multispin_env.physics.arrivals.base import ARRIVALS, Arrivals
+from multispin_env.physics.arrivals.base import Arrivals
 from multispin_env.physics.continuous.core import ContinuousSystem
-from multispin_env.physics.lengths.base import LENGTHS, Lengths
+from multispin_env.physics.lengths.base import Lengths
 from multispin_env.physics.traces import TRACES
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.registry import Registry, made, option_names
+from multispin_env.registry import ARRIVALS, LENGTHS, Registry, make_part, option_names
 from multispin_env.scenario import Scenario
 
 REWARDED = ("tokens", "requests")
@@ -274,12 +274,12 @@ def _checked_load(load: Any) -> float | tuple[float, float]:
     return low if low == high else (low, high)
 
 
-def _part(table: Registry[Any], part: Any, given: Mapping[str, Any]) -> Any:
+def _part(table: Registry, part: Any, given: Mapping[str, Any]) -> Any:
     """A part from its name, with those options that it has; what is no name is the part itself."""
     if not isinstance(part, str):
         return part
     names = option_names(table.load(part))
-    return made(table, part, {name: value for name, value in given.items() if name in names})
+    return make_part(table, part, {name: value for name, value in given.items() if name in names})
 
 
 def _limit(seconds: float | None) -> float:

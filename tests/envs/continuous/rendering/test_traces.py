@@ -10,6 +10,7 @@ from multispin_env.envs.continuous.rendering.traces import Trace, Traces
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.layout import Area
 from multispin_env.envs.settings import Settings
+from multispin_env.registry import ENVIRONMENTS
 from tests.envs.rendering.strokes import Strokes
 
 AREA = Area(100.0, 50.0, 700.0, 302.0)
@@ -128,7 +129,7 @@ class Step:
 
 def test_copies_have_episodes_of_their_own():
     scenario = ms.Scenario.preset("llama2", num_users=3)
-    settings = Settings(scenario, ms.ENVIRONMENTS.load("MultiSpin/Continuous-v0")(), reward="sampled")
+    settings = Settings(scenario, ENVIRONMENTS.load("MultiSpin/Continuous-v0")(), reward="sampled")
     traces = Traces(settings, 2)
     traces.add(Step(PASSAGES[0], PASSAGES[1]))
     before = traces.view(0)

@@ -6,6 +6,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.acceptance.records import Records
+from multispin_env.registry import ENVIRONMENTS
 
 HIDDEN, RECORDED = "MultiSpin/HiddenAcceptance-v0", "MultiSpin/RecordedAcceptance-v0"
 PLAIN = "MultiSpin/Heterogeneous-v0"
@@ -196,16 +197,16 @@ def test_unknown_keyword_names_those_of_the_variant():
 
 
 def test_agents_are_measured_on_texts_they_did_not_learn_from():
-    variant = ms.ENVIRONMENTS.load(RECORDED)
+    variant = ENVIRONMENTS.load(RECORDED)
     learnt = variant(half=0, modelled=True, history=True)
     assert learnt.learning.held_out == variant(half=1, history=True)
     assert variant(half=1).learning.held_out == variant(half=0)
     assert variant().learning.held_out == variant()
-    assert ms.ENVIRONMENTS.load(HIDDEN)().learning.held_out is None
+    assert ms.registry.ENVIRONMENTS.load(HIDDEN)().learning.held_out is None
 
 
 def test_a_model_of_the_record_has_its_means_and_spreads():
-    variant, scenario = ms.ENVIRONMENTS.load(RECORDED), ms.Scenario.preset("llama2")
+    variant, scenario = ENVIRONMENTS.load(RECORDED), ms.Scenario.preset("llama2")
     for half in (None, 0, 1):
         replayed, modelled = (variant(half=half, modelled=flag).dynamics(scenario).acceptance for flag in (False, True))
         for own, other in zip(replayed.prior(scenario), modelled.prior(scenario), strict=True):

@@ -1,4 +1,4 @@
-"""What contenders earned: tokens, time and rewards of n cases, round after round."""
+"""Statistics of episodes: tokens, time and rewards of n cases, round after round."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from multispin_env.physics.fairness import jain_index, utility
 
 
 @dataclass(eq=False)
-class Ledger:
+class EpisodeStats:
     """Sums over the rounds that one contender has played in n cases, one case in each row.
 
     Parameters
