@@ -4,7 +4,8 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.physics.types import SystemState
-from multispin_env.scenario import Scenario
+from multispin_env.scenario import PAYLOADS, Scenario
+from multispin_env.server import SERVERS
 
 RATES = np.array([0.0, 0.01, 0.3, 0.7, 0.9, 0.99, 0.999, 1.0])
 
@@ -53,3 +54,28 @@ def hostile_law(rng: np.random.Generator, scenario: Scenario, pieces: int, padde
         padded_verification=padded,
         round_trip_time=float(rng.choice([0.0, 0.02, 0.3])),
     )
+
+
+def extreme_instance(rng: np.random.Generator) -> tuple[Scenario, SystemState]:
+    """Scenario and state that are legal but far from any network: air from nearly none to nearly free."""
+
+    def decades(low: float, high: float, size: int) -> FloatArray:
+        """Alike, similar, or each anywhere."""
+        spread = rng.choice([0.0, 0.3, 2.0, 12.0])
+        return 10.0 ** np.clip(rng.uniform(low, high) + spread * rng.uniform(-1.0, 1.0, size), low, high)
+
+    users = int(rng.choice([1, 2, 3, 4, 6, 8, 12, 20, 40], p=[0.04, 0.12, 0.15, 0.15, 0.18, 0.18, 0.12, 0.04, 0.02]))
+    scenario = Scenario.preset(
+        str(rng.choice(["llama2", "qwen3.5"])),
+        num_users=users,
+        total_bandwidth=float(10.0 ** rng.uniform(3.0, 9.0)),
+        server=rng.choice([None, None, None, None, *SERVERS.names()]),
+        min_draft_length=int(rng.integers(0, 2)),
+        max_draft_length=int(rng.integers(1, 65)),
+        payload=str(rng.choice(list(PAYLOADS))),
+    )
+    if scenario.server is None and rng.random() < 0.5:
+        scenario = hostile_law(rng, scenario, int(rng.integers(1, 3)), padded=bool(rng.random() < 0.5))
+    uniform, certain = rng.uniform(0.0, 0.9999, users), 1.0 - 10.0 ** rng.uniform(-4.0, 0.0, users)
+    rates = (uniform, certain, np.full(users, uniform[0]))[rng.integers(0, 3)]
+    return scenario, SystemState(decades(-5.0, 1.0, users), decades(-9.0, 1.0, users), rates)

@@ -5,6 +5,9 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.solver.problem import TINY
 
+BELOW_STEPS = 3
+"""Of the iteration for a very large m."""
+
 
 def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
     """Y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15 (ours)."""
@@ -21,14 +24,27 @@ def charged_omega(z: FloatArray, scarcity: FloatArray, steps: int = 5) -> tuple[
     """Y > 0 with exp(2 y) = κ' + exp(2 z) / y², ln κ' = ``scarcity``, and the share of the last term (ours)."""
     y = np.maximum(np.maximum(0.5 * scarcity, wright_omega(z, steps)), TINY)
     for _ in range(steps):
-        target, share = _logarithm(z, scarcity, y)
+        target, share = _logarithm(2.0 * (z - np.log(y)), scarcity)
         y = y - (y - 0.5 * target) / (1.0 + share / y)
-    return y, _logarithm(z, scarcity, y)[1]
+    return y, _logarithm(2.0 * (z - np.log(y)), scarcity)[1]
 
 
-def _logarithm(z: FloatArray, scarcity: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """ln(κ' + exp(2 z) / y²), and the share of the last term in the sum."""
-    last = 2.0 * (z - np.log(y))
+def omega_below(m: FloatArray, s: FloatArray, scarcity: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+    """U = m − y of the same equations for a very large m, from s = m + ln m − z, and the share of the last term (ours).
+
+    It keeps the digits that y shares with m: exp(−2 u) = κ' + exp(−2 s) / (1 − u/m)², ln κ' = ``scarcity``. Each step
+    divides the error by about m.
+    """
+    u, share = np.zeros_like(m), np.ones_like(m)
+    for _ in range(BELOW_STEPS):
+        last = -2.0 * (s + np.log1p(-np.minimum(u / m, 0.5)))
+        target, share = (last, share) if scarcity is None else _logarithm(last, scarcity)
+        u = -0.5 * target
+    return u, share
+
+
+def _logarithm(last: FloatArray, scarcity: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """ln(κ' + e^last), and the share of the last term in the sum."""
     less = scarcity - last
     ratio = np.exp(-np.abs(less))
     sum_of_both = 1.0 + ratio

@@ -47,11 +47,14 @@ class Effort(NamedTuple):
 
 
 QUICK = Effort(reach=8.0, points=13, starts=1)
-THOROUGH = Effort(reach=20.0, points=129, starts=4)
+THOROUGH = Effort(reach=20.0, points=129, starts=4, tokens=1.0)
 WIDE = Effort(reach=20.0, points=33, starts=3, tokens=2.0, between=1)
 """For laws by tokens: where uploads take no time, φ moves by whole tokens of a device."""
 CROWDED = Effort(reach=20.0, points=17, starts=1, tokens=2.0)
 """Likewise for at least `CROWD` users: a token of one of them is a smaller part of the round."""
+
+FARTHEST = 4.0
+"""Most that φ may differ from that of the relaxed optimum on the ray, in units of the latter."""
 
 STEPS = 2
 """Of Newton, for the latency of a candidate on the ray: it starts close to it."""
@@ -194,7 +197,7 @@ def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, p
     if effort.tokens:
         slowest = ((relaxed.length > 0.0) * problem.draft_time).max(-1)
         spread = np.maximum(spread, effort.tokens * slowest / np.maximum(effort.reach * relaxed.latency, TINY))
-    reach = effort.reach * spread
+    reach = np.minimum(effort.reach * spread, FARTHEST)
     charge = relaxed.value * relaxed.slope if len(problem.lines) else None
     price = np.maximum(relaxed.price, TINY)
     return Ray(relaxed.latency, price, charge, 1.0 - reach, 2.0 * reach / (points - 1), points)

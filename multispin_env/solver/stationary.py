@@ -21,7 +21,7 @@ from multispin_env.physics.rounds import largest
 from multispin_env.physics.tokens import TokenLaw
 from multispin_env.solver.bracketing import FLAT, falling_root
 from multispin_env.solver.equalization import equal_latency
-from multispin_env.solver.omega import charged_omega, wright_omega
+from multispin_env.solver.omega import charged_omega, omega_below, wright_omega
 from multispin_env.solver.problem import TINY, Problem
 
 NEWTON_STEPS = 12
@@ -32,6 +32,12 @@ LONGEST_STEP = 2.0
 
 ROUGH, ROUGH_STEPS, EXACT_STEPS = 1e-4, 3, 5
 """Tolerance from which on y needs fewer steps, and these numbers of steps."""
+
+EXACT = 1e-12
+"""Tolerance of the nested search where a coarser one ends beside a jump of the shares."""
+
+FAR = 1e7
+"""d φ / T from which on L = φ / T − 2 y / d loses digits that matter."""
 
 NARROWEST_ROOM = 1e-9
 """Share of φ that drafting must leave for the upload while the iteration is underway."""
@@ -127,6 +133,10 @@ def stationary_point(
     open_rows = np.flatnonzero(~done)
     if len(open_rows):
         p[open_rows], q[open_rows] = _nested(problem.rows(open_rows), terms.rows(open_rows), tolerance)
+        used, _ = _excess(problem.rows(open_rows), terms.rows(open_rows), p[open_rows], q[open_rows])
+        loose = open_rows[np.abs(used) > tolerance]
+        if len(loose) and tolerance > EXACT:
+            p[loose], q[loose] = _nested(problem.rows(loose), terms.rows(loose), EXACT)
     return Stationary(_draft(problem, terms, p, q, np.exp(p)[:, None]).length, p, q)
 
 
@@ -178,6 +188,13 @@ def _draft(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, column
     else:
         y, part = charged_omega(z, terms.scarcity + rate_phi, terms.steps)
     free = column / problem.draft_time - 2.0 * y / terms.decay
+    if (far := rate_phi > FAR).any():
+        m = 0.5 * rate_phi[far]
+        s = np.log(m) - 0.5 * ((p + q)[:, None] + terms.constant)[far]
+        below, share = omega_below(m, s, None if terms.scarcity is None else terms.scarcity[far])
+        y[far], free[far] = m - below, 2.0 * below / terms.decay[far]
+        if terms.scarcity is not None:
+            part[far] = share
     length = np.minimum(np.maximum(free, problem.low), problem.high)
     room = np.maximum(column - length * problem.draft_time, NARROWEST_ROOM * column)
     inside = length == free
