@@ -167,7 +167,7 @@ def cost_of_errors(problem: Problem, length: FloatArray) -> FloatArray:
     """
     draft, token = problem.draft_time, problem.token_time
     phi, tokens = problem.latency(length[:, None]), problem.tokens(length[:, None])
-    least = WHOLE_ROOM if len(problem.lines) else REAL_ROOM
+    least = REAL_ROOM if problem.flat else WHOLE_ROOM
     room = np.maximum(phi - length * draft, np.maximum(least * phi, NO_TIME))
     pull = np.maximum((token * length / room**2).sum(-1, keepdims=True), NO_TIME)
     decay = problem.decay

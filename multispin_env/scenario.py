@@ -11,7 +11,14 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_integer, check_keywords, check_label, check_name, check_real, shown
 from multispin_env.field_files import SCENARIO, is_file_name, read_fields, write_fields
 from multispin_env.registry import ACCEPTANCES, CHANNELS, SCENARIOS, SERVERS
-from multispin_env.server import LAW, checked_pieces, line_time, with_file_beside, with_law
+from multispin_env.server import (
+    FLAT_LINES,
+    LAW,
+    VerificationLaw,
+    checked_pieces,
+    with_file_beside,
+    with_law,
+)
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
 LONGEST_DRAFT = 10_000
@@ -279,9 +286,9 @@ class Scenario:
     def pass_time(
         self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float
     ) -> FloatArray | float:
-        """T_ver in seconds of a pass of K drafts and n tokens, K of them the server's own: the law of verification.
+        """T_ver in seconds of a pass of K drafts and n tokens, K of them the server's own, by the `law`.
 
-        T_fix + K T_lin ([MS] 7), and max_j (a_j + b_j n) where there are pieces (ours).
+        T_fix + K T_lin ([MS] 7), and the largest a_j + b_j n of the pieces.
 
         Parameters
         ----------
@@ -290,15 +297,14 @@ class Scenario:
         num_tokens
             n, a number or an array of any shape, which the result has too.
         """
-        time: Any = self.pass_time_without_pieces(num_drafts)
-        if self.verification_pieces:
-            time = time + line_time(self.verification_pieces, num_tokens)
-        return time
+        return self.law.time(num_drafts, num_tokens)
 
-    def pass_time_without_pieces(self, num_drafts: FloatArray | IntArray | float) -> FloatArray | float:
-        """T_fix + K T_lin in seconds ([MS] 7): what a pass of K drafts takes whatever the tokens in it."""
-        time: Any = self.verification_fixed_time + num_drafts * self.verification_time_per_draft
-        return time
+    @cached_property  # read several times in every step
+    def law(self) -> VerificationLaw:
+        """The law of verification; without pieces it has one flat line."""
+        lines = self.verification_pieces or FLAT_LINES
+        fixed, per_draft = self.verification_fixed_time, self.verification_time_per_draft
+        return VerificationLaw(fixed, per_draft, lines, self.padded_verification)
 
     @property
     def label(self) -> str:

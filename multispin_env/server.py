@@ -1,7 +1,8 @@
-"""Servers: laws of verification that were measured."""
+"""Laws of verification, and servers: those that were measured."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,66 @@ from multispin_env.registry import SERVERS
 
 LAW = ("verification_fixed_time", "verification_time_per_draft", "verification_pieces", "padded_verification")
 """Fields of the law of verification."""
+
+FLAT_LINES = ((0.0, 0.0),)
+"""Of a law by which a pass takes as long whatever the tokens in it, as the paper's."""
+
+
+@dataclass(frozen=True)
+class VerificationLaw:
+    """How long a pass takes: T_fix + K T_lin + max_j (a_j + b_j n) for K drafts and n tokens (ours).
+
+    The paper's law ([MS] 7) is the one with a single flat line.
+
+    Parameters
+    ----------
+    fixed_time, time_per_draft
+        T_fix and T_lin in seconds.
+    lines
+        Pairs (a_j, b_j) in seconds and seconds per token, at least one.
+    padded
+        Whether the drafts of a pass are filled up to the longest.
+    """
+
+    fixed_time: float
+    time_per_draft: float
+    lines: tuple[tuple[float, float], ...] = FLAT_LINES
+    padded: bool = False
+
+    @cached_property
+    def flat(self) -> bool:
+        """Whether a pass takes as long whatever the tokens in it."""
+        return all(slope == 0.0 for _, slope in self.lines)
+
+    @cached_property
+    def start(self) -> float:
+        """max_j a_j in seconds, what the lines add where a pass has no tokens; of a flat law, to any pass."""
+        return max(start for start, _ in self.lines)
+
+    def time_of_drafts(self, num_drafts: FloatArray | IntArray | float) -> Any:
+        """T_fix + K T_lin in seconds: what a pass of K drafts takes besides its tokens."""
+        return self.fixed_time + num_drafts * self.time_per_draft
+
+    def time(self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float) -> FloatArray:
+        """T_ver in seconds of passes of K drafts and n tokens, which broadcast with each other."""
+        time: FloatArray = self.time_of_drafts(num_drafts) + line_time(self.lines, num_tokens)
+        return time
+
+    def tokens(self, draft_length: FloatArray | IntArray, num_drafts: IntArray | int) -> FloatArray | IntArray:
+        """Tokens n (...) of a pass of drafts (..., K), so many of them verified and the others 0: one more for each."""
+        if self.padded:
+            longest: FloatArray | IntArray = num_drafts * (draft_length.max(-1) + 1)
+            return longest
+        total: FloatArray | IntArray = np.add.reduce(draft_length, -1) + num_drafts
+        return total
+
+    def token_slopes(self, draft_length: FloatArray) -> FloatArray:
+        """dn / dL_k at drafts (..., K); in a padded pass the longest alone counts, the first of several."""
+        if not self.padded:
+            return np.ones_like(draft_length)
+        users = draft_length.shape[-1]
+        longest = np.arange(users) == draft_length.argmax(-1)[..., None]
+        return np.where(longest, float(users), 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +124,7 @@ class Server:
         check_bool("padded", self.padded)
         if self.draft_time is not None:
             check_real("draft_time", self.draft_time, 0.0, open_low=True)
-        if self.pieces and self.fixed_time + self.time_per_draft + line_time(self.pieces, 1.0) <= 0.0:
+        if VerificationLaw(self.fixed_time, self.time_per_draft, self.pieces or FLAT_LINES).time(1, 1) <= 0.0:
             raise ValueError(f"pieces: expected a law in which a pass takes time, got {shown(self.pieces)}")
 
     @property

@@ -1,4 +1,4 @@
-"""Latency and goodput of a round: the one place where a decision is priced."""
+"""Latency and goodput of a round: the one place where a decision is priced; slopes and `largest` are ours."""
 
 import numpy as np
 
@@ -98,9 +98,7 @@ def slopes(
     rates = np.add.reduce(weights * outcome.tokens, -1)[..., None] / total
     waited = np.where(last, rates / total, 0.0)
     length, bandwidth = (np.where(x > 0.0, x, 1.0) for x in (decision.draft_length, decision.bandwidth))
-    won = weights * token_slope / total
-    if scenario.verification_pieces:
-        won = won - rates / total * verification_slopes(scenario, decision.draft_length)
+    won = weights * token_slope / total - rates / total * verification_slopes(scenario, decision.draft_length)
     return RealDecision(won - waited * latency / length, waited * outcome.upload_time / bandwidth)
 
 

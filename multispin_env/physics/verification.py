@@ -1,20 +1,15 @@
-"""How long the server verifies: T_ver of the drafts of a round, and its slopes."""
+"""Time that the server verifies: T_ver of the drafts of a pass, and its slopes (ours, but for the paper's law)."""
 
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.scenario import Scenario
-from multispin_env.server import line_slope
+from multispin_env.server import VerificationLaw, line_slope
 
 
 def pass_tokens(scenario: Scenario, draft_length: FloatArray | IntArray) -> FloatArray | IntArray:
-    """Tokens n (...) of the pass that verifies drafts (..., K): one more than each draft, padded or not (ours)."""
-    users = draft_length.shape[-1]
-    if scenario.padded_verification:
-        longest: FloatArray | IntArray = users * (draft_length.max(-1) + 1)
-        return longest
-    total: FloatArray | IntArray = np.add.reduce(draft_length, -1) + users
-    return total
+    """Tokens n (...) of the pass that verifies drafts (..., K): one more than each draft, padded or not."""
+    return scenario.law.tokens(draft_length, draft_length.shape[-1])
 
 
 def verification_time(scenario: Scenario, draft_length: FloatArray | IntArray) -> FloatArray:
@@ -29,24 +24,19 @@ def verification_time(scenario: Scenario, draft_length: FloatArray | IntArray) -
     >>> verification_time(law, np.array([[0, 4], [10, 20]]))  # 6 and 32 tokens
     array([0.01 , 0.032])
     """
-    if not scenario.verification_pieces:
-        time = np.empty(draft_length.shape[:-1])
-        time.fill(scenario.pass_time(draft_length.shape[-1], 0))  # `numpy.full` takes three times as long for one row
-        return time[()]
-    return np.asarray(scenario.pass_time(draft_length.shape[-1], pass_tokens(scenario, draft_length)))
+    time = np.empty(draft_length.shape[:-1])
+    time[...] = _time_of(scenario.law, draft_length, draft_length.shape[-1])
+    return time[()]
 
 
 def verification_slopes(scenario: Scenario, draft_length: FloatArray) -> FloatArray:
-    """Derivatives of T_ver by lengths (..., K) in seconds a token, for laws with pieces (ours).
-
-    At a kink it is that of the steeper piece. In a padded pass the longest draft alone counts, the first of several.
-    """
-    per_token = line_slope(scenario.verification_pieces, pass_tokens(scenario, draft_length))[..., None]
-    if not scenario.padded_verification:
-        return np.broadcast_to(per_token, draft_length.shape)
-    users = draft_length.shape[-1]
-    longest = np.arange(users) == draft_length.argmax(-1)[..., None]
-    return np.where(longest, users * per_token, 0.0)
+    """Derivatives of T_ver by lengths (..., K) in seconds a token, 0 by a flat law; at a kink, of the steeper piece."""
+    law = scenario.law
+    if law.flat:  # for speed: nothing is counted
+        return np.zeros(1)
+    per_token = line_slope(law.lines, pass_tokens(scenario, draft_length))[..., None]
+    slopes: FloatArray = per_token * law.token_slopes(draft_length)
+    return slopes
 
 
 def batch_time(
@@ -58,10 +48,22 @@ def batch_time(
     drafts in it, never padded.
     """
     drafts = np.add.reduce(verified, -1)
-    if not scenario.verification_pieces:
-        return np.asarray(scenario.pass_time(drafts, 0))
-    held = np.where(verified, draft_length, 0)
-    tokens = drafts * (held.max(-1) + 1) if scenario.padded_verification else np.add.reduce(held, -1) + drafts
-    if prompt is not None:
+    return np.asarray(_time_of(scenario.law, draft_length, drafts, verified, prompt))
+
+
+def _time_of(
+    law: VerificationLaw,
+    draft_length: FloatArray | IntArray,
+    num_drafts: IntArray | int,
+    verified: BoolArray | None = None,
+    prompt: IntArray | None = None,
+) -> FloatArray:
+    """T_ver (...) of so many drafts (...), those ``verified``; by a flat law nothing is counted, which takes longer."""
+    if law.flat:
+        flat: FloatArray = law.time_of_drafts(num_drafts) + law.start
+        return flat
+    held = draft_length if verified is None else np.where(verified, draft_length, 0)
+    tokens = law.tokens(held, num_drafts)
+    if verified is not None and prompt is not None:
         tokens = tokens + np.add.reduce(np.where(verified, prompt, 0), -1)
-    return np.asarray(scenario.pass_time(drafts, tokens))
+    return law.time(num_drafts, tokens)

@@ -1,4 +1,4 @@
-"""Parts of the problem that are still open are split, or listed once few decisions are left in them (ours)."""
+"""Branching: parts that are still open are split, or listed once few decisions are left in them (ours)."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.solver.moves import pays
 from multispin_env.solver.problem import Problem
-from multispin_env.solver.windows import Nodes, joined
+from multispin_env.solver.windows import Nodes, joined_nodes
 
 LISTED = 32
 """Parts with at most this many decisions are listed."""
@@ -31,7 +31,7 @@ def few_decisions(nodes: Nodes) -> BoolArray:
     return few
 
 
-def listed(nodes: Nodes) -> Listing:
+def decisions_of(nodes: Nodes) -> Listing:
     """Every decision of every node, by counting in mixed radix."""
     size = (nodes.high - nodes.low + 1.0).astype(np.int64)
     stride = np.cumprod(size, -1)
@@ -48,7 +48,6 @@ def split(
     critical: IntArray,
     by_user: BoolArray,
     by_pass: BoolArray,
-    verification_time: FloatArray,
 ) -> Nodes:
     """Halve every node: its interval, the window of its critical user where ``by_user``, or its passes.
 
@@ -64,15 +63,13 @@ def split(
         Which nodes (m,) split a window.
     by_pass
         Which of the others halve the sizes of their passes instead of the interval.
-    verification_time
-        T_ver (m,) in s, about.
 
     Returns
     -------
     Nodes
         2 m nodes.
     """
-    rows = np.arange(len(nodes))
+    rows, verification_time = np.arange(len(nodes)), nodes.law.start  # about
     # the geometric mean of the round's latency, which the goodput divides by, for any number of decades
     rounds = np.sqrt(nodes.left + verification_time) * np.sqrt(nodes.right + verification_time)
     middle = np.clip(rounds - verification_time, nodes.left, nodes.right)
@@ -87,8 +84,8 @@ def split(
     shorter[rows, critical] = np.where(by_user, cut, high_end)
     longer[rows, critical] = np.where(by_user, cut + 1.0, low_end)
     nodes = replace(nodes, by_user=by_user)
-    smaller, larger = (None, None) if nodes.law is None else nodes.law.halves(by_pass)
-    return joined(
+    smaller, larger = nodes.law.halves(by_pass)
+    return joined_nodes(
         replace(nodes, right=middle, high=shorter, law=smaller),
         replace(nodes, left=np.where(whole, nodes.left, middle), low=longer, law=larger),
     )
@@ -105,10 +102,10 @@ def branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
         m nodes.
     """
     law = nodes.law
-    if problem.tpot == np.inf or law is None or problem.padded:
+    if problem.tpot == np.inf:
         return np.zeros(len(nodes), dtype=bool)
-    wide = (law.most > law.fewest) & (law.rise * (law.most - law.fewest) > nodes.right - nodes.left)
-    late: BoolArray = nodes.right + law.start + law.rise * law.most > problem.longest_round(nodes.low[:, None])[:, 0]
+    wide = law.spread > nodes.right - nodes.left
+    late: BoolArray = nodes.right + law.longest_time > problem.longest_round(nodes.low[:, None])[:, 0]
     return wide & late
 
 

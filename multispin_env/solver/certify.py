@@ -13,7 +13,7 @@ from multispin_env.scenario import Scenario
 from multispin_env.solver.batching import in_chunks
 from multispin_env.solver.problem import Problem, checked_problem
 from multispin_env.solver.rule import fast_lengths
-from multispin_env.solver.search import Search, search
+from multispin_env.solver.search import Search, branch_and_bound
 
 ROUNDS = 400
 """Most rounds of the search; presets need about 15, very wide parameters up to about 60."""
@@ -83,7 +83,7 @@ def certified_lengths(problem: Problem, tolerance: float, time_limit: float | No
     def solve(part: Problem) -> Search:
         part = part.tabulated()
         lengths, relaxed = fast_lengths(part)
-        return search(part, lengths, relaxed, STRICTER * tolerance, ROUNDS, deadline)
+        return branch_and_bound(part, lengths, relaxed, STRICTER * tolerance, ROUNDS, deadline)
 
     return Search(*in_chunks(solve, problem))
 
@@ -95,7 +95,7 @@ def upper_bound(
     fixed_length: IntArray | None = None,
     tpot: float | None = None,
 ) -> FloatArray:
-    """Goodput that no decision exceeds, refined to within `BOUND_TOLERANCE` of the optimum (ours).
+    """Goodput that no decision exceeds, refined to within `BOUND_TOLERANCE` of the optimum.
 
     It bounds the best value of this problem from above, by branch and bound:
 

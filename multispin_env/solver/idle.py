@@ -1,4 +1,4 @@
-"""Where drafting does not pay at all, under laws of verification by tokens (ours).
+"""Instances in which drafting does not pay at all (ours).
 
 φ(L) is homogeneous of degree 1 and E is concave, so that no draft is the best if and only if the first tokens of no mix
 of devices earn what they cost: max_L Σ g_k L_k / φ(L) ≤ G with g_k = ω α |ln α| / (1 − α) − G b, G = Σ ω / T_ver(0). In
@@ -17,6 +17,8 @@ from multispin_env.solver.problem import TINY, Problem
 def idle(problem: Problem) -> BoolArray:
     """Which of the instances (n,) have their relaxed optimum, and so their best decision, where nobody drafts."""
     free: BoolArray = np.asarray((problem.low == 0).all(-1))
+    if not free.any():
+        return free
     start, slope = problem.lines[0]  # the highest at x = 0
     value = problem.weights.sum(-1) / (problem.verification_time + start)
     charge = value * slope

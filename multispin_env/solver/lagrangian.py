@@ -1,4 +1,4 @@
-"""Integer lengths along the ray of latencies and prices, without a root or a logarithm (ours; system-model §4).
+"""Integer lengths along the ray of latencies and prices, without a root or a logarithm (ours; docs/optimum.md, 3).
 
 At latency φ device k needs the share w_k(l) = c_k l / (φ − l T_k) for l tokens, increasing and convex in l, while the
 l-th token gains ω_k α_k^l, decreasing in l, and costs κ in the pass. At a price λ it is drafted if and only if
@@ -32,7 +32,7 @@ class Ray(NamedTuple):
 
     latency: FloatArray  # φ₀ (n,) s
     price: FloatArray  # λ₀ (n,) tokens for the whole budget
-    charge: FloatArray | None  # κ (n,) tokens; None is 0
+    charge: FloatArray  # κ (n,) tokens
     first: FloatArray  # f₀ (n,)
     spacing: FloatArray  # (n,)
     points: int
@@ -67,9 +67,7 @@ def ray_lengths(problem: Problem, ray: Ray, around: FloatArray) -> FloatArray:
     start = np.maximum(start, problem.low)
     length = start + np.arange(1.0, width + 1.0)[:, None, None]
     beyond = length > problem.high if (start + width > problem.high).any() else None
-    gain = problem.gain(length if beyond is None else np.minimum(length, problem.high))
-    if ray.charge is not None:
-        gain = gain - ray.charge[:, None]
+    gain = problem.gain(length if beyond is None else np.minimum(length, problem.high)) - ray.charge[:, None]
     ratio = (ray.price / ray.latency)[:, None] * problem.token_time / gain
     taken = (ratio < 1.0) & (gain > 0.0)
     # f_l, in place

@@ -7,6 +7,7 @@ estimate does not pay. Those that may pay are tested exactly, and still without 
 if and only if its shares at φ = E(L)/G − T_ver(L) sum to less than one. How much longer a pass takes is known exactly.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -77,24 +78,21 @@ def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[Floa
     tokens = problem.tokens(lengths[:, None])[:, 0]
     value = tokens / (phi + problem.server_time(lengths[:, None]))[:, 0]
     singles, slope = _singles(problem, lengths, phi)
-    longer = _longer_passes(problem, lengths) if len(problem.lines) else None
+    longer = _longer_passes(problem, lengths)
 
-    def estimate(moves: _Moves, added: IntArray | None) -> FloatArray:
-        """ΔE − G (Δφ + ΔT_ver), at least, in tokens: positive if the move pays; ``added`` tokens are −2..2."""
+    def estimate(moves: _Moves, *numbers: IntArray) -> FloatArray:
+        """ΔE − G (Δφ + ΔT_ver), at least, in tokens: positive if the move pays; ``numbers`` as for `_longer_passes`."""
         latency = (1.0 + moves.share) * moves.share / np.maximum(slope + moves.slope, LEAST_DIVISOR)
-        if longer is not None and added is not None:
-            latency = latency + longer[added + 2, np.arange(len(lengths))]
-        estimated: FloatArray = moves.tokens - value * latency
+        estimated: FloatArray = moves.tokens - value * (latency + longer(*numbers))
         return estimated
 
-    added = np.repeat([1, -1], num_users)[:, None] if longer is not None else None
-    alone = estimate(singles, added)
+    alone = estimate(singles, np.arange(2 * num_users)[:, None])
     movers = _largest(alone, min(MOVERS, 2 * num_users))
     first, second = _pairs(len(movers))
     columns = np.arange(len(lengths))
     chosen = _Moves(*(effect[movers, columns] for effect in singles))
     pair = _Moves(*(effect[first] + effect[second] for effect in chosen))
-    both = estimate(pair, None if added is None else added[movers[first], 0] + added[movers[second], 0])
+    both = estimate(pair, movers, first, second)
     users = movers % num_users
     both[users[first] == users[second]] = -np.inf
     gain = np.concatenate([alone, both])
@@ -140,11 +138,23 @@ def _best_moves(
     return lengths, better
 
 
-def _longer_passes(problem: Problem, lengths: FloatArray) -> FloatArray:
-    """How much longer a pass of −2, −1, 0, 1 or 2 drafted tokens more takes, (5, n) s."""
+def _longer_passes(problem: Problem, lengths: FloatArray) -> Callable[..., FloatArray | float]:
+    """How much longer a pass takes by single moves (m, n or 1), or by the given pairs of them, in s.
+
+    By a flat law it takes no longer, and nothing is counted, which would take a tenth of the time of all moves.
+    """
+    if problem.flat:
+        return lambda *_: 0.0
     x = lengths.sum(-1)
-    longer: FloatArray = line_time(problem.lines, x + np.arange(-2.0, 3.0)[:, None]) - line_time(problem.lines, x)
-    return longer
+    longer = line_time(problem.lines, x + np.arange(-2.0, 3.0)[:, None]) - line_time(problem.lines, x)
+
+    def of_moves(singles: IntArray, *pair: IntArray) -> FloatArray:
+        added = np.where(singles < lengths.shape[-1], 1, -1)
+        tokens = added[pair[0]] + added[pair[1]] if pair else added
+        seconds: FloatArray = longer[tokens + 2, np.arange(len(lengths))]
+        return seconds
+
+    return of_moves
 
 
 def _largest(score: FloatArray, count: int) -> IntArray:

@@ -1,4 +1,4 @@
-"""Rounds in which every device gets its tokens in time (ours; servers.md §3).
+"""Rounds in which every device gets its tokens in time (ours; docs/optimum.md, 8).
 
 At a time per output token TPOT a round of T seconds is in time if T ≤ TPOT E[N_k | L_k] for each k. So device k needs
 the least length L_k(T) = min {l : E[N_k | l] ≥ T / TPOT}. Longer drafts only make the round longer. Therefore some
@@ -17,7 +17,8 @@ from multispin_env.physics.tokens import expected_tokens
 from multispin_env.solver.batching import in_chunks
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import ROUNDING, Problem
-from multispin_env.solver.windows import SAFETY, Nodes
+from multispin_env.solver.segments import SAFETY
+from multispin_env.solver.windows import Nodes
 
 BLOCKS, PIECES = 64, 8
 """Blocks of the numbers v that are looked at first, and pieces into which one that is still open is cut."""
@@ -131,10 +132,9 @@ def timely_windows(problem: Problem, nodes: Nodes) -> Nodes:
     nodes
         m nodes. Where nothing is left the bound becomes 0.
     """
-    server = _shortest_server_time(problem, nodes)
     length = nodes.low[..., None] + np.arange(int((nodes.high - nodes.low).max(initial=0)) + 1)
     tokens = expected_tokens(length, problem.acceptance_rate[..., None])
-    needs = (nodes.left + server) / problem.tpot * (1.0 - SAFETY)
+    needs = (nodes.left + nodes.law.shortest_time(nodes.low)) / problem.tpot * (1.0 - SAFETY)
     low = nodes.low + (tokens < needs[:, None, None]).sum(-1)
     reach = expected_tokens(nodes.high, problem.acceptance_rate).min(-1)
     late = np.asarray((low > nodes.high).any(-1))
@@ -143,35 +143,10 @@ def timely_windows(problem: Problem, nodes: Nodes) -> Nodes:
     latency = equal_latency(low, problem.draft_time, problem.token_time).latency
     left = np.maximum(nodes.left, latency * (1.0 - SAFETY))
     longest = reach * problem.tpot * (1.0 + SAFETY)
-    right = np.minimum(nodes.right, longest - _shortest_server_time(problem, nodes))
+    right = np.minimum(nodes.right, longest - nodes.law.shortest_time(low))
     nodes = replace(nodes, left=left, right=np.maximum(right, left), bound=np.where(right < left, 0.0, nodes.bound))
-    return nodes if nodes.law is None or problem.padded else _timely_passes(nodes, longest)
-
-
-def _timely_passes(nodes: Nodes, longest: FloatArray) -> Nodes:
-    """Parts of laws by tokens without passes that take too long in rounds of ``longest`` (m,) s."""
-    law = nodes.law
-    assert law is not None
-    left = longest - nodes.left - law.start
-    room = np.where(
-        law.rise > 0.0, left / np.where(law.rise > 0.0, law.rise, 1.0), np.where(left >= 0.0, np.inf, -np.inf)
-    )
-    fewest, most = nodes.low.sum(-1), nodes.high.sum(-1)
-    law = law.between(fewest, np.minimum(most, np.floor(room * (1.0 + SAFETY) + SAFETY)))
-    # what one device drafts, the others do not
-    low = np.maximum(nodes.low, law.fewest[:, None] - (most[:, None] - nodes.high))
-    high = np.minimum(nodes.high, law.most[:, None] - (fewest[:, None] - nodes.low))
-    none = (law.fewest > law.most) | (low > high).any(-1)
-    low = np.minimum(low, nodes.high)  # where none is left, any lengths in range will do
-    high = np.maximum(high, low)
+    law, low, high, none = nodes.law.timely(nodes.low, nodes.high, longest - nodes.left)
     return replace(nodes, low=low, high=high, law=law, bound=np.where(none, 0.0, nodes.bound))
-
-
-def _shortest_server_time(problem: Problem, nodes: Nodes) -> FloatArray:
-    """Seconds (m,) that no pass of a decision in a node is shorter than."""
-    if nodes.law is None:
-        return problem.verification_time
-    return nodes.law.start + nodes.law.rise * np.maximum(nodes.law.fewest, nodes.low.sum(-1))
 
 
 def in_time(problem: Problem, length: FloatArray) -> BoolArray:

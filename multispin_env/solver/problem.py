@@ -44,8 +44,8 @@ ROUNDING = 1e-12
 class Problem:
     """Maximise Σ_k ω_k E[N_k | L_k] / (φ(L) + T_ver(L)) over low ≤ L ≤ high, n instances of K users.
 
-    T_ver(L) is a constant and, for laws by tokens, the largest of a few lines in Σ L, or in K max L (`server`). With a
-    TPOT only rounds count in which every device gets its tokens in time (`pace`).
+    T_ver(L) is a constant and the largest of a few lines in Σ L, or in K max L (`server`); the paper's law has one flat
+    line. With a TPOT only rounds count in which every device gets its tokens in time (`pace`).
     """
 
     draft_time: FloatArray  # T (n, K) s/token
@@ -55,7 +55,7 @@ class Problem:
     low: IntArray  # (n, K) tokens
     high: IntArray  # (n, K) tokens
     verification_time: FloatArray  # (n,) s, of every round: T_fix + K T_lin + T_rtt
-    lines: FloatArray = field(default_factory=lambda: np.empty((0, 2)))  # (J, 2) s and s/token
+    lines: FloatArray = field(default_factory=lambda: np.zeros((1, 2)))  # (J, 2) s and s/token, by rising slope
     padded: bool = False  # lines are in K max L
     tpot: float = np.inf  # s, most that a round may last for each token of each device
     table: TokenTable | None = None  # expected tokens of whole lengths, where they have been tabulated
@@ -63,6 +63,11 @@ class Problem:
     def __len__(self) -> int:
         """Return the number of instances."""
         return len(self.draft_time)
+
+    @property
+    def flat(self) -> bool:
+        """Whether a pass takes as long whatever is drafted."""
+        return bool(self.lines[-1, 1] == 0.0)
 
     @property
     def decay(self) -> FloatArray:
@@ -74,6 +79,12 @@ class Problem:
         arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ARRAYS}
         table = None if self.table is None else self.table.rows(rows)
         return Problem(**arrays, lines=self.lines, padded=self.padded, tpot=self.tpot, table=table)
+
+    def of_longest(self, longest: FloatArray | IntArray) -> "Problem":
+        """The same with padded passes of K max L + K tokens whatever is drafted, for longest drafts max L (n,)."""
+        time = self.verification_time + line_time(self.lines, self.low.shape[-1] * longest)
+        high = np.minimum(self.high, longest[:, None])
+        return replace(self, high=high, verification_time=time, lines=np.zeros((1, 2)), padded=False)
 
     def tabulated(self) -> "Problem":
         """The same with a table of expected tokens, after which all lengths must be whole numbers in range."""
@@ -126,10 +137,10 @@ class Problem:
         return goodput(self.tokens(lengths), self.latency(lengths), self.server_time(lengths))
 
     def server_time(self, lengths: FloatArray | IntArray) -> FloatArray:
-        """T_ver + T_rtt of candidates (n, m, K), as (n, m) s; (n, 1) for the paper's law."""
+        """T_ver + T_rtt of candidates (n, m, K), as (n, m) s; (n, 1) for a flat law, for which nothing is counted."""
         time: FloatArray = self.verification_time[:, None]
-        if not len(self.lines):
-            return time
+        if self.flat:
+            return time + self.lines[0, 0]
         return time + line_time(self.lines, lengths.shape[-1] * lengths.max(-1) if self.padded else lengths.sum(-1))
 
     def round_time(self, length: FloatArray) -> FloatArray:
@@ -175,6 +186,8 @@ def make_problem(
     flat = (-1, state.draft_time.shape[-1])
     draft_time, token_time = (time.reshape(flat) for time in user_times(scenario, state))
     free = np.full(draft_time.shape, -1) if fixed_length is None else fixed_length.reshape(flat)
+    constant = float(scenario.law.time_of_drafts(scenario.num_users)) + scenario.round_trip_time
+    lines = server_lines(scenario)
     return Problem(
         draft_time=draft_time,
         token_time=token_time,
@@ -182,22 +195,11 @@ def make_problem(
         weights=np.ones_like(draft_time) if weights is None else _bounded_weights(weights.reshape(flat)),
         low=np.where(free < 0, scenario.min_draft_length, free),
         high=np.where(free < 0, scenario.max_draft_length, free),
-        **_law(scenario, len(draft_time)),
+        verification_time=np.full(len(draft_time), constant),
+        lines=lines,
+        padded=scenario.law.padded and lines[-1, 1] > 0.0,
         tpot=np.inf if tpot is None else min(max(tpot, SHORTEST), LONGEST),
     )
-
-
-def _law(scenario: Scenario, count: int) -> dict[str, Any]:
-    """Fields of the law for so many instances; a single line that does not rise is part of the constant time."""
-    constant = float(scenario.pass_time_without_pieces(scenario.num_users)) + scenario.round_trip_time
-    lines = server_lines(scenario)
-    if len(lines) == 1 and lines[0, 1] == 0.0:
-        constant, lines = constant + float(lines[0, 0]), lines[:0]
-    return {
-        "verification_time": np.full(count, constant),
-        "lines": lines,
-        "padded": scenario.padded_verification and len(lines) > 0,
-    }
 
 
 def checked_problem(

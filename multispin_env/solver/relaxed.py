@@ -1,6 +1,6 @@
-"""The relaxed optimum: the best real draft lengths, for every law of verification (ours; system-model §4).
+"""Relaxed optimum: the best real draft lengths, for every law of verification (ours; docs/optimum.md, 2 and 7).
 
-For the paper's law it is one stationary point. For a line a + b n of a law by tokens, Dinkelbach's iteration charges
+For a flat line, as in the paper's law, it is one stationary point. For a line a + b n, Dinkelbach's iteration charges
 every token κ = b G at the goodput G found so far, which rises to the optimum and converges quadratically. Of several
 lines the optimum lies on one, between its kinks, or at a kink. There κ is what makes the best lengths fill the pass
 exactly up to the kink, and κ / G is between the slopes of the two lines. For padded passes the goodput has a single
@@ -8,7 +8,6 @@ peak in the longest draft M, a real number here: it rises where longer drafts of
 more than the pass costs.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +46,7 @@ class Relaxed(NamedTuple):
     latency: FloatArray  # φ (n,) s
     price: FloatArray  # λ (n,) tokens a round for the whole budget once more
     value: FloatArray  # μ = G (n,) tokens/s
-    slope: FloatArray  # (n,) s a token, of the line that supports T_ver there; 0 for the paper's law and padded passes
+    slope: FloatArray  # (n,) s a token, of the line that supports T_ver there; 0 for flat laws and padded passes
 
 
 def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
@@ -67,11 +66,7 @@ def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
     """
     if problem.padded:
         return _padded(problem, tolerance)
-    if len(problem.lines):
-        at, slope = _on_lines(problem, tolerance)
-    else:
-        at, slope = stationary_point(problem, tolerance), np.zeros(len(problem))
-    return _priced(problem, at, slope)
+    return _priced(problem, *_on_lines(problem, tolerance))
 
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
@@ -87,7 +82,12 @@ def _tokens(problem: Problem, length: FloatArray) -> FloatArray:
 
 
 def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArray]:
-    """Lines in order of their slopes, until the optimum on one does not lie beyond the kink with the next."""
+    """Lines in order of their slopes, until the optimum on one does not lie beyond the kink with the next.
+
+    A flat law has no kink to look for, which saves a twentieth of the fast rule.
+    """
+    if problem.flat:
+        return _on_line(problem, 0, tolerance)
     points, ends = _Points(problem), kinks(problem.lines)
     rows = np.flatnonzero(~idle(problem))
     charge = np.zeros(len(rows))
@@ -112,7 +112,8 @@ class _Points:
 
     def __init__(self, problem: Problem) -> None:
         n = len(problem)
-        self.at = Stationary(np.zeros(problem.low.shape), np.zeros(n), np.zeros(n))
+        no_price = np.full(n, -np.inf)  # where nobody drafts
+        self.at = Stationary(np.zeros(problem.low.shape), np.zeros(n), no_price)
         self.slope = np.zeros(n)
 
     def keep(self, rows: IntArray, at: Stationary, slope: FloatArray) -> None:
@@ -121,8 +122,11 @@ class _Points:
 
 
 def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary, FloatArray]:
-    """The optimum with one line for the whole law, and κ (n,), by Dinkelbach's iteration."""
+    """The optimum with one line for the whole law, and κ (n,), by Dinkelbach's iteration; a flat one needs none."""
     start, slope = problem.lines[line]
+    if slope == 0.0:
+        constant = Charge(None, None, problem.verification_time + start)
+        return stationary_point(problem, tolerance, constant), np.zeros(len(problem))
     points, value, rows, part = _Points(problem), np.zeros(len(problem)), np.arange(len(problem)), problem
     begin = None
     for step in range(DINKELBACH_STEPS):
@@ -234,19 +238,17 @@ def _with_longest(problem: Problem, longest: FloatArray, tolerance: float) -> tu
     """The optimum with a given M (n,), and its goodput (n,) in passes of this M even where all drafts are shorter."""
     at = _longer(problem, longest, tolerance)[0]
     latency = equal_latency(at.length, problem.draft_time, problem.token_time).latency
-    time = problem.verification_time + line_time(problem.lines, problem.low.shape[-1] * longest)
-    return goodput(_tokens(problem, at.length), latency, time), at
+    return goodput(_tokens(problem, at.length), latency, problem.of_longest(longest).verification_time), at
 
 
 def _longer(problem: Problem, longest: FloatArray, tolerance: float) -> tuple[Stationary, FloatArray]:
     """The optimum with a given M (n,), and what a longer M earns less its time, in tokens for each token of M."""
     users = problem.low.shape[-1]
     start, slope = problem.lines.T
-    time = problem.verification_time + line_time(problem.lines, users * longest)
-    part = replace(problem, high=np.minimum(problem.high, longest[:, None]), verification_time=time)
-    at = stationary_point(part, tolerance)
+    part = problem.of_longest(longest)
+    at = stationary_point(part, tolerance, Charge(None, None, part.verification_time))
     steepest = slope[(start + slope * (users * longest)[:, None]).argmax(-1)]
-    value = goodput(_tokens(problem, at.length), np.exp(at.log_latency), time)
+    value = goodput(_tokens(problem, at.length), np.exp(at.log_latency), part.verification_time)
     return at, _held_back(problem, at.length, value, longest) - value * users * steepest
 
 

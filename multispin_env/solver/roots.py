@@ -1,4 +1,4 @@
-"""The parts that branch and bound starts from (ours).
+"""Parts that branch and bound starts from (ours).
 
 One part holds every latency between those of the shortest and the longest lengths, and for each user the lengths that
 a linear bound leaves. Laws by tokens start with a part for each of their lines, and those of padded passes with one for
@@ -13,9 +13,9 @@ from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.relaxed import Relaxed
-from multispin_env.solver.segments import Segment, longest_drafts, segments
+from multispin_env.solver.segments import SAFETY, FixedPass, laws_of
 from multispin_env.solver.server import support
-from multispin_env.solver.windows import SAFETY, Nodes, ends_of, joined
+from multispin_env.solver.windows import Nodes, ends_of, joined_nodes
 
 OVERLAP = 1e-12
 """Relative margin of the outermost latencies, for rounding."""
@@ -24,22 +24,18 @@ OVERLAP = 1e-12
 def roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
     """Parts that hold every decision of n instances that is better than ``target`` (n,)."""
     if problem.padded:
-        parts = [_of_longest(problem, relaxed, target, *one) for one in longest_drafts(problem)]
-        return joined(*parts)
+        every = range(int(problem.low.max(-1).min()), int(problem.high.max()) + 1)
+        return joined_nodes(*(_of_longest(problem, relaxed, target, longest) for longest in every))
     whole, _ = _root(problem, relaxed, target)
-    if not len(problem.lines):
-        return whole
-    return joined(*(replace(whole, law=segment) for segment in segments(problem, relaxed.slope)))
+    return joined_nodes(*(replace(whole, law=law) for law in laws_of(problem, relaxed.slope)))
 
 
-def _of_longest(problem: Problem, relaxed: Relaxed, target: FloatArray, longest: int, law: Segment) -> Nodes:
+def _of_longest(problem: Problem, relaxed: Relaxed, target: FloatArray, longest: int) -> Nodes:
     """The part in which no draft is longer than ``longest`` and a pass takes as long as if one were so long."""
     rows = np.flatnonzero((problem.low.max(-1) <= longest) & (problem.high.max(-1) >= longest))
-    part, relaxed = problem.rows(rows), Relaxed(*(array[rows] for array in relaxed))
-    law, high = law.rows(rows), np.minimum(part.high, longest)
-    part = replace(part, high=high, verification_time=law.start, lines=problem.lines[:0], padded=False)
-    nodes, wins = _root(part, relaxed, target[rows])
-    return replace(nodes, instance=rows, law=law).rows(wins)
+    part = problem.rows(rows).of_longest(np.full(len(rows), longest))
+    nodes, wins = _root(part, Relaxed(*(array[rows] for array in relaxed)), target[rows])
+    return replace(nodes, instance=rows).rows(wins)
 
 
 def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes, BoolArray]:
@@ -56,6 +52,7 @@ def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes
         high=high,
         bound=np.full(n, np.inf),
         by_user=np.zeros(n, dtype=bool),
+        law=FixedPass(problem.verification_time),
     )
     return nodes, wins
 
@@ -66,14 +63,11 @@ def _linear_windows(problem: Problem, relaxed: Relaxed, target: FloatArray) -> t
 
     φ(L) is convex and homogeneous, so φ(L) ≥ Σ a_k L_k with its gradient a, and L wins against G only if
     Σ (ω e(L_k) − G a_k L_k) ≥ G T_ver: the terms are separate, and each may lose at most what the best leave over.
-    A law by tokens lies above a line of any slope, which is added to the gradient.
+    The law lies above a line of any slope, which is added to the gradient.
     """
-    gradient = problem.latency_slopes(relaxed.length)
-    time = problem.verification_time
-    if len(problem.lines):
-        ends = problem.low.sum(-1).astype(np.float64), problem.high.sum(-1).astype(np.float64)
-        time = time + support(problem.lines, relaxed.slope, *ends)
-        gradient = gradient + relaxed.slope[:, None]
+    gradient = problem.latency_slopes(relaxed.length) + relaxed.slope[:, None]
+    ends = problem.low.sum(-1).astype(np.float64), problem.high.sum(-1).astype(np.float64)
+    time = problem.verification_time + support(problem.lines, relaxed.slope, *ends)
     width = int((problem.high - problem.low).max()) + 1
     length = problem.low + np.arange(width)[:, None, None]
     tokens = problem.expected(np.minimum(length, problem.high))

@@ -1,4 +1,4 @@
-"""The fast rule: Lagrangian lengths on a ray through the relaxed optimum, then local moves (ours).
+"""Fast rule: Lagrangian lengths on a ray through the relaxed optimum, then local moves (ours).
 
 Rounding each relaxed length moves φ by about sd = sqrt(Σ (∂φ/∂L_k)² / 12), so the ray φ* + t sd, λ ∝ φ, is searched
 for t within a few units. Where drafting leaves less than about two tokens' time for the upload (a rich uplink), shares
@@ -13,7 +13,6 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput, largest
-from multispin_env.server import line_time
 from multispin_env.solver.lagrangian import Ray, ray_lengths
 from multispin_env.solver.moves import improve
 from multispin_env.solver.problem import TINY, Problem
@@ -92,19 +91,14 @@ def _fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     if problem.padded:
         return _padded_lengths(problem)
     relaxed = _numbers(problem, relaxed_optimum(problem, RELAXED_TOLERANCE))
-    if not len(problem.lines):
-        return _integer_lengths(problem, relaxed, THOROUGH), relaxed
-    return _where_busy(problem, relaxed), relaxed
+    return _integer_lengths(problem, relaxed, _thorough(problem)), relaxed
 
 
-def _where_busy(problem: Problem, relaxed: Relaxed) -> FloatArray:
-    """The lengths of a law by tokens; where nobody drafts in the relaxed optimum, nobody should."""
-    lengths = np.zeros_like(relaxed.length)
-    busy: BoolArray = np.asarray(relaxed.length.any(-1))
-    effort = WIDE if lengths.shape[1] < CROWD else CROWDED
-    if busy.any():
-        lengths[busy] = _integer_lengths(problem.rows(busy), Relaxed(*(array[busy] for array in relaxed)), effort)
-    return lengths
+def _thorough(problem: Problem) -> Effort:
+    """Effort where the goodput along the ray is rugged, as measured for each kind of law."""
+    if problem.flat:
+        return THOROUGH
+    return WIDE if problem.low.shape[1] < CROWD else CROWDED
 
 
 def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
@@ -114,20 +108,20 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     ends = problem.low.max(-1), problem.high.max(-1)
     near = np.clip(longest[:, None] + NEAR, ends[0][:, None], ends[1][:, None])
     many = np.repeat(np.arange(len(problem)), near.shape[1])
-    part = problem.rows(many)
-    time = part.verification_time + line_time(problem.lines, near.ravel() * problem.low.shape[1])
-    high = np.minimum(part.high, near.ravel()[:, None].astype(np.int64))
-    part = replace(part, high=high, verification_time=time, lines=problem.lines[:0], padded=False)
-    lengths = _where_busy(part, Relaxed(*(array[many] for array in relaxed))).reshape(*near.shape, -1)
+    part = problem.rows(many).of_longest(near.ravel().astype(np.int64))
+    from_relaxed = Relaxed(*(array[many] for array in relaxed))
+    lengths = _integer_lengths(part, from_relaxed, _thorough(problem)).reshape(*near.shape, -1)
     rows = np.arange(len(problem))
     return lengths[rows, problem.value(lengths).argmax(-1)], relaxed
 
 
 def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: Effort) -> FloatArray:
+    """The best lengths of the ray; where nobody drafts in the relaxed optimum, nobody should."""
     room = _room(problem, relaxed)
+    busy: BoolArray = np.logical_or.reduce(relaxed.length > 0.0, -1)
     rugged: BoolArray = np.logical_or.reduce(problem.draft_time > RUGGED * room, -1)
-    lengths = np.empty_like(relaxed.length)
-    for rows, effort in ((~rugged, QUICK), (rugged, thorough)):
+    lengths = np.zeros_like(relaxed.length)
+    for rows, effort in ((busy & ~rugged, QUICK), (busy & rugged, thorough)):
         if rows.all():
             return _search_ray(problem, relaxed, room, effort)
         if rows.any():
@@ -196,9 +190,8 @@ def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, p
         free = (problem.low < relaxed.length) & (relaxed.length < problem.high)
         shorter = np.clip(_reach(problem, relaxed, room, effort, free), LONG, FARTHEST)
         reach = np.where(reach > LONG, shorter, reach)
-    charge = relaxed.value * relaxed.slope if len(problem.lines) else None
     price = np.maximum(relaxed.price, TINY)
-    return Ray(relaxed.latency, price, charge, 1.0 - reach, 2.0 * reach / (points - 1), points)
+    return Ray(relaxed.latency, price, relaxed.value * relaxed.slope, 1.0 - reach, 2.0 * reach / (points - 1), points)
 
 
 def _reach(

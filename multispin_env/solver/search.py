@@ -17,9 +17,9 @@ from multispin_env.solver.branching import (
     Listing,
     branch_on_pass,
     branch_on_user,
+    decisions_of,
     few_decisions,
     improvements,
-    listed,
     split,
 )
 from multispin_env.solver.pace import in_time, timely_windows
@@ -27,7 +27,7 @@ from multispin_env.solver.problem import Problem
 from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.roots import roots
 from multispin_env.solver.segments import slope_range
-from multispin_env.solver.windows import Bounds, Nodes, evaluate, joined
+from multispin_env.solver.windows import Bounds, Nodes, bound_nodes, joined_nodes
 
 BREADTH = 64
 """Parts of an instance that are split in a round."""
@@ -37,7 +37,7 @@ BLOCK = 32_768
 
 
 class Search(NamedTuple):
-    """The best decision found, and what no decision exceeds."""
+    """The best decision of a search, and what no decision exceeds."""
 
     lengths: FloatArray  # (n, K)
     value: FloatArray  # (n,) tokens/s
@@ -62,7 +62,7 @@ class _Incumbent:
             self.value[best.instance] = part.value(best.lengths[:, None])[:, 0]
 
 
-def search(
+def branch_and_bound(
     problem: Problem,
     lengths: FloatArray,
     relaxed: Relaxed,
@@ -101,7 +101,7 @@ def search(
         if not len(waiting):
             break
         chosen = _most_promising(waiting)
-        waiting = joined(waiting.rows(~chosen), _expand(incumbent, waiting.rows(chosen), tolerance))
+        waiting = joined_nodes(waiting.rows(~chosen), _expand(incumbent, waiting.rows(chosen), tolerance))
         waiting = waiting.rows(waiting.bound > (incumbent.value * (1.0 + tolerance))[waiting.instance])
         if monotonic() > deadline:
             break
@@ -125,15 +125,14 @@ def _expand(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> Nodes:
     before = nodes.bound
     nodes, candidate, critical = _bounded(incumbent, nodes, tolerance)
     few = few_decisions(nodes)
-    incumbent.offer(listed(nodes.rows(few & (nodes.bound > 0.0))))
+    incumbent.offer(decisions_of(nodes.rows(few & (nodes.bound > 0.0))))
     incumbent.offer(Listing(nodes.instance[~few], candidate[~few]))
     target = (incumbent.value * (1.0 + tolerance))[nodes.instance]
     rest = np.flatnonzero(~few & (nodes.bound > target))
     nodes, critical = nodes.rows(rest), critical[rest]
     by_user = branch_on_user(nodes, before[rest], target[rest], critical)
     by_pass = branch_on_pass(incumbent.problem.rows(nodes.instance), nodes)
-    time = incumbent.problem.verification_time[nodes.instance] if nodes.law is None else nodes.law.start
-    return split(nodes, candidate[rest], critical, by_user, by_pass, time)
+    return split(nodes, candidate[rest], critical, by_user, by_pass)
 
 
 def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nodes, FloatArray, IntArray]:
@@ -144,21 +143,19 @@ def _bounded(incumbent: _Incumbent, nodes: Nodes, tolerance: float) -> tuple[Nod
         nodes = timely_windows(part, nodes)
     at = _evaluate_by_width(part, nodes, target)
     bound = np.where(at.bound > target, np.minimum(at.bound, nodes.bound), 0.0)
-    law = nodes.law
-    if law is not None and not incumbent.problem.padded:
-        law = law.steered(at.candidate, slope_range(incumbent.problem))
+    law = nodes.law.steered(at.candidate, slope_range(incumbent.problem))
     nodes = replace(nodes, low=at.low, high=at.high, left=at.left, right=at.right, bound=bound, law=law)
     return nodes, at.candidate, at.critical
 
 
 def _evaluate_by_width(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
-    """`evaluate`, narrow nodes first, in blocks: a table is as wide as its widest node."""
+    """`bound_nodes`, narrow nodes first, in blocks: a table is as wide as its widest node."""
     width = largest(nodes.high - nodes.low) + 1.0
     if (width.max() if len(nodes) else 0.0) * len(nodes) * problem.low.shape[-1] <= BLOCK:
-        return evaluate(problem, nodes, target)
+        return bound_nodes(problem, nodes, target)
     order = np.argsort(width, kind="stable")
     blocks = (width[order].cumsum() * problem.low.shape[-1] // BLOCK).astype(np.int64)
     groups = np.split(order, np.flatnonzero(np.diff(blocks)) + 1)
-    parts = [evaluate(problem.rows(rows), nodes.rows(rows), target[rows]) for rows in groups]
+    parts = [bound_nodes(problem.rows(rows), nodes.rows(rows), target[rows]) for rows in groups]
     back = np.argsort(order, kind="stable")
     return Bounds(*(np.concatenate(arrays)[back] for arrays in zip(*parts, strict=True)))

@@ -1,7 +1,7 @@
-"""What a pass adds to a round as its drafts grow: the largest of a few lines (ours).
+"""Time that a pass adds to a round as its drafts grow: the largest of a few lines (ours).
 
 A pass of K drafts holds Σ L_k + K tokens, or K max L + K of them where drafts are padded. In x = Σ L_k, or x = K max L,
-the piece a + b n of the law is the line (a + b K) + b x. Lines that are nowhere the largest are left out.
+the line a + b n of the law is (a + b K) + b x. Lines that are nowhere the largest are left out.
 """
 
 import numpy as np
@@ -15,17 +15,17 @@ SHORTEST, LONGEST = 1e-130, 1e130
 
 
 def server_lines(scenario: Scenario) -> FloatArray:
-    """Lines (J, 2) of the law: start in s and slope in s for each x, by rising slope; none for the paper's law."""
+    """Lines (J, 2) of the law: start in s and slope in s for each x, by rising slope; one flat line for the paper's."""
     users = scenario.num_users
     lines: list[tuple[float, float]] = []
-    for slope, start in sorted((_kept(slope), min(start, LONGEST)) for start, slope in scenario.verification_pieces):
+    for slope, start in sorted((_kept(slope), min(start, LONGEST)) for start, slope in scenario.law.lines):
         line = (start + users * slope, slope)
         while lines and line[0] >= lines[-1][0]:  # a steeper line that starts higher is larger everywhere
             lines.pop()
         while len(lines) > 1 and _crossing(lines[-1], line) <= _crossing(lines[-2], lines[-1]):
             lines.pop()
         lines.append(line)
-    return np.array(lines).reshape(-1, 2)
+    return np.array(lines)
 
 
 def _kept(slope: float) -> float:

@@ -1,4 +1,4 @@
-"""Real draft lengths that no small change improves, by root finding in (φ, λ) alone (ours; system-model §4).
+"""Real draft lengths that no small change improves, by root finding in (φ, λ) alone (ours; docs/optimum.md, 2).
 
 Given the latency φ and the price λ of the whole budget, device k drafts the real L_k at which a further token earns
 what its share costs, ω e'(L) = λ c φ / (φ − L T)² ([MS] 37). In y = d (φ − L T) / (2 T), d = |ln α|, this reads
@@ -64,11 +64,6 @@ class Charge(NamedTuple):
     origin: FloatArray | None  # x₀ (n,) drafted tokens that cost nothing
     time: FloatArray  # (n,) s, of the pass at the origin
 
-    @classmethod
-    def none(cls, problem: Problem) -> "Charge":
-        """A pass that always takes the constant time."""
-        return cls(None, None, problem.verification_time)
-
     def net(self, tokens: FloatArray, length: FloatArray) -> FloatArray:
         """What is left (n,) of these tokens with lengths (n, K)."""
         if self.token is None or self.origin is None:
@@ -111,22 +106,21 @@ class _Point(NamedTuple):
 
 @np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
 def stationary_point(
-    problem: Problem, tolerance: float, charge: Charge | None = None, start: tuple[FloatArray, FloatArray] | None = None
+    problem: Problem, tolerance: float, charge: Charge, start: tuple[FloatArray, FloatArray] | None = None
 ) -> Stationary:
     """Maximise (Σ ω E[N] − κ (x − x₀)) / (φ + time) over real lengths within their range.
 
     Parameters
     ----------
     problem
-        The batch, n instances; of its law only the constant time is used, and that only without ``charge``.
+        The batch, n instances; its law is not used.
     tolerance
         Relative error of the residuals at which a row is done.
     charge
-        κ, x₀ and the time; ``None``: κ = 0.
+        κ, x₀ and the time.
     start
         ln φ and ln λ (n,) to begin with.
     """
-    charge = Charge.none(problem) if charge is None else charge
     terms = _terms(problem, charge, EXACT_STEPS if tolerance < ROUGH else ROUGH_STEPS)
     p, q = _start(problem, terms.law, charge.time) if start is None else start
     p, q, done = _newton(problem, terms, p, q, tolerance)

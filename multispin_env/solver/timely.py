@@ -1,4 +1,4 @@
-"""The fast rule where every device must get its tokens in time (ours).
+"""Fast rule where every device must get its tokens in time (ours).
 
 Where the lengths that are best without a TPOT are late, the best in time lie at an end of what is feasible, and the
 goodput there changes by jumps. Branch and bound (`search`) finds them as soon as any other method that was tried. It
@@ -12,7 +12,7 @@ from multispin_env.solver.moves import improve
 from multispin_env.solver.pace import in_time, least_pace
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.relaxed import Relaxed
-from multispin_env.solver.search import search
+from multispin_env.solver.search import branch_and_bound
 
 CLOSE = 5e-4
 """Relative gap at which the rule is content."""
@@ -42,5 +42,6 @@ def timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> Fl
     if len(rows):
         part = problem.rows(rows)
         start = improve(part, length[rows], part.latency(length[rows][:, None]))
-        length[rows] = search(part, start, Relaxed(*(array[rows] for array in relaxed)), CLOSE, ROUNDS).lengths
+        relaxed = Relaxed(*(array[rows] for array in relaxed))
+        length[rows] = branch_and_bound(part, start, relaxed, CLOSE, ROUNDS).lengths
     return length

@@ -22,10 +22,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.solver.problem import Problem
-from multispin_env.solver.segments import Segment, joined_segments
-
-SAFETY = 1e-11
-"""Relative amount added to every bound, above the rounding of its sums."""
+from multispin_env.solver.segments import SAFETY, Law, joined_laws
 
 DEAREST = 1e3
 """Largest λ, in expected tokens of the instance: any λ gives a bound, a larger one would cancel digits."""
@@ -42,7 +39,7 @@ class Nodes:
     high: FloatArray  # (m, K) longest
     bound: FloatArray  # (m,) tokens/s, no decision inside is better
     by_user: BoolArray  # (m,) the last split was of a window, not of the interval
-    law: Segment | None = None  # how the pass is priced where its time grows with the drafts
+    law: Law  # how the pass is priced
 
     def __len__(self) -> int:
         """Return the number of nodes."""
@@ -51,15 +48,14 @@ class Nodes:
     def rows(self, rows: IntArray | BoolArray) -> "Nodes":
         """Some of the nodes."""
         fields = {name: array[rows] for name, array in vars(self).items() if name != "law"}
-        return Nodes(**fields, law=None if self.law is None else self.law.rows(rows))
+        return Nodes(**fields, law=self.law.rows(rows))
 
 
-def joined(*parts: Nodes) -> Nodes:
+def joined_nodes(*parts: Nodes) -> Nodes:
     """All nodes of several sets."""
     names = [name for name in vars(parts[0]) if name != "law"]
-    laws = [part.law for part in parts if part.law is not None]
     fields = {name: np.concatenate([vars(part)[name] for part in parts]) for name in names}
-    return Nodes(**fields, law=joined_segments(laws) if laws else None)
+    return Nodes(**fields, law=joined_laws([part.law for part in parts]))
 
 
 class Bounds(NamedTuple):
@@ -70,7 +66,7 @@ class Bounds(NamedTuple):
     high: FloatArray
     candidate: FloatArray  # lengths (m, K) that fit at φ₂
     critical: IntArray  # (m,) user whose next token no longer fits
-    left: FloatArray  # latencies (m,) s between which a decision can win, for laws by tokens
+    left: FloatArray  # latencies (m,) s between which a decision can win
     right: FloatArray
 
 
@@ -84,7 +80,7 @@ class _Table(NamedTuple):
 
 
 @np.errstate(over="ignore")  # −∞ is meant where a tangent is that steep
-def evaluate(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
+def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     """Bound the goodput inside each node and narrow its windows.
 
     Parameters
@@ -102,14 +98,10 @@ def evaluate(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
         Bounds, windows, candidates and the users to branch on.
     """
     table = _tabulate(problem, nodes)
-    server, scale, dead = problem.verification_time, table.tokens[-1].sum(-1), np.zeros(len(nodes), dtype=bool)
-    if nodes.law is not None:
-        server, more, dead = nodes.law.shortest(nodes.low, nodes.high)
-        charge = target * nodes.law.slope
-        table = table._replace(tokens=table.tokens - charge[:, None] * np.arange(len(table.tokens))[:, None, None])
-        scale = scale + charge * more
+    tokens, charged, server, empty = nodes.law.priced(table.tokens, nodes.low, nodes.high, target)
+    scale, table = table.tokens[-1].sum(-1) + charged, table._replace(tokens=tokens)
     price, candidate, critical = _price(table, nodes.low, DEAREST * scale)
-    dead = dead | ~table.inside[0].all(-1) | (table.share[0].sum(-1) > 1.0 + SAFETY)
+    dead = empty | ~table.inside[0].all(-1) | (table.share[0].sum(-1) > 1.0 + SAFETY)
     right = np.where(table.inside, table.tokens - price[:, None] * table.share, -np.inf)
     left = right - (price * (nodes.right - nodes.left))[:, None] * table.slope
     best_right, best_left = (np.maximum(terms.max(0), -1e300) for terms in (right, left))
@@ -125,7 +117,7 @@ def evaluate(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
     low, high, some = ends_of(wins)
     low, high = nodes.low + low, np.minimum(nodes.low + high, nodes.high)
     dead |= ~some.all(-1)
-    ends = (nodes.left, nodes.right) if nodes.law is None else _winning(nodes, slack_left, slack_right)
+    ends = _winning(nodes, slack_left, slack_right)
     return Bounds(np.where(dead, 0.0, bound), low, high, candidate, critical, *ends)
 
 

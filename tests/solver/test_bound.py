@@ -6,10 +6,10 @@ import numpy as np
 
 from benchmarks.hostile import hostile_instance, hostile_law
 from multispin_env.solver import search
-from multispin_env.solver.branching import listed, split
+from multispin_env.solver.branching import decisions_of, split
 from multispin_env.solver.problem import ARRAYS, Problem, make_problem
-from multispin_env.solver.segments import segments
-from multispin_env.solver.windows import Nodes, ends_of, evaluate, joined
+from multispin_env.solver.segments import FixedPass, laws_of
+from multispin_env.solver.windows import Nodes, bound_nodes, ends_of, joined_nodes
 
 
 def case(seed):
@@ -29,6 +29,7 @@ def case(seed):
         high=problem.high.astype(float),
         bound=np.array([np.inf]),
         by_user=np.array([False]),
+        law=FixedPass(problem.verification_time),
     )
     inside = (latency >= left) & (latency <= right)
     return problem, node, lengths[inside], problem.value(lengths[None])[0][inside]
@@ -41,7 +42,7 @@ def test_bound_is_above_and_windows_keep_every_winner():
         if not len(value):
             continue
         target = np.array([np.quantile(value, 0.8)])
-        at = evaluate(problem, node, target)
+        at = bound_nodes(problem, node, target)
         assert at.bound[0] >= value.max()
         winners = lengths[value > target[0]]
         assert (winners >= at.low[0]).all()
@@ -64,7 +65,7 @@ def test_bounds_of_laws_by_tokens_hold_for_the_decisions_of_their_segment():
         left, right = latency.min(), np.quantile(latency, rng.uniform(0.2, 1.0))
         slope = np.array([rng.uniform(problem.lines[0, 1], problem.lines[-1, 1])])  # none of them breaks a bound
         found, covered = [], np.zeros(len(lengths), dtype=bool)
-        for law in segments(problem, slope):
+        for law in laws_of(problem, slope):
             low, high = problem.low.astype(float), problem.high.astype(float)
             node = Nodes(*map(np.array, ([0], [left], [right])), low, high, np.array([np.inf]), np.array([False]), law)
             drafted = lengths.sum(-1)
@@ -73,7 +74,7 @@ def test_bounds_of_laws_by_tokens_hold_for_the_decisions_of_their_segment():
             if not inside.any():
                 continue
             target = np.array([np.quantile(value[inside], 0.8)])
-            at = evaluate(problem, node, target)
+            at = bound_nodes(problem, node, target)
             assert max(at.bound[0], target[0]) >= value[inside].max()
             wins = value[inside] > target[0]
             winners = lengths[inside][wins]
@@ -96,12 +97,10 @@ def test_halves_hold_what_the_whole_holds():
         if not len(value):
             continue
         for by_user in (False, True):
-            at = evaluate(problem, node, np.zeros(1))
+            at = bound_nodes(problem, node, np.zeros(1))
             if by_user and node.high[0, at.critical[0]] == node.low[0, at.critical[0]]:
                 continue
-            halves = split(
-                node, at.candidate, at.critical, np.array([by_user]), np.array([False]), problem.verification_time
-            )
+            halves = split(node, at.candidate, at.critical, np.array([by_user]), np.array([False]))
             latency = problem.latency(lengths[None])[0]
             looked_at += 1
             for row, phi in zip(lengths, latency, strict=True):
@@ -117,10 +116,10 @@ def test_halves_hold_what_the_whole_holds():
 
 def test_listing_is_complete():
     node = case(3)[1]
-    two = joined(node, node)
+    two = joined_nodes(node, node)
     low, high = two.low[0], two.high[0]
     expected = sorted(product(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True))))
-    found = listed(two)
+    found = decisions_of(two)
     assert sorted(map(tuple, found.lengths[: len(expected)])) == expected
     assert len(found.lengths) == 2 * len(expected)
 
@@ -131,7 +130,7 @@ def test_bounds_do_not_depend_on_the_blocks_of_parts(monkeypatch):
     cases = [one for one in cases if one[0].low.shape[1] == cases[0][0].low.shape[1]]
     problems = [problem for problem, _ in cases]
     many = Problem(*(np.concatenate([getattr(problem, name) for problem in problems]) for name in ARRAYS))
-    nodes = joined(*(node for _, node in cases))
+    nodes = joined_nodes(*(node for _, node in cases))
     target = many.value(many.low[:, None])[:, 0]
     assert len(nodes) > 5
     whole = search._evaluate_by_width(many, nodes, target)

@@ -12,7 +12,7 @@ import multispin_env as ms
 from benchmarks.hostile import hostile_instance, hostile_law
 from multispin_env.solver.pace import least_pace, timely_windows
 from multispin_env.solver.problem import make_problem
-from multispin_env.solver.segments import segments
+from multispin_env.solver.segments import FixedPass, laws_of
 from multispin_env.solver.windows import Nodes
 
 KINDS = {
@@ -75,14 +75,14 @@ def check(scenario, state, weights, tpot, fixed=None):
         wait, outcome = waits(scenario, state, decision)
         assert wait <= tpot * (1.0 + 1e-9)
         assert weighted(outcome, weights) == pytest.approx(best, rel=error)
-    free = ms.make_controller("optimal", scenario)(state, **options)
+    free = ms.make_controller("optimal", scenario, **options)(state)
     return "free" if waits(scenario, state, free)[0] <= tpot else "binds"
 
 
 def paces(scenario, state, weights, fixed=None):
     """The least TPOT, and that of the optimum without one."""
     tokens, times = every_round(scenario, state, fixed)
-    free = ms.make_controller("optimal", scenario)(state, weights=weights, fixed_length=fixed)
+    free = ms.make_controller("optimal", scenario, weights=weights, fixed_length=fixed)(state)
     return (times / tokens.min(-1)).min(), waits(scenario, state, free)[0]
 
 
@@ -133,12 +133,12 @@ def test_parts_keep_what_is_in_time(kind):
         problem = replace(problem, tpot=float(np.quantile(waits, 0.3)))
         ends = [np.array([np.quantile(latency, part)]) for part in (0.2, 0.9)]
         shape = problem.low.astype(float), problem.high.astype(float)
-        for law in segments(problem, np.zeros(1)) if len(problem.lines) else [None]:
+        for law in laws_of(problem, np.zeros(1)):
             node = Nodes(np.array([0]), *ends, *shape, np.array([np.inf]), np.array([False]), law)
             left = timely_windows(problem, node)
             x = lengths.sum(-1)
             held = (ends[0] <= latency) & (latency <= ends[1]) & (waits <= problem.tpot)
-            if law is not None:
+            if not isinstance(law, FixedPass):
                 held &= (law.fewest <= x) & (x <= law.most)
                 assert ((left.law.fewest <= x) & (x <= left.law.most))[held].all()
             narrower += bool((left.low > node.low).any() or left.right[0] < node.right[0] or left.bound[0] == 0.0)

@@ -14,8 +14,9 @@ from multispin_env.solver.branching import Listing, branch_on_user, few_decision
 from multispin_env.solver.moves import improve, pays
 from multispin_env.solver.problem import Problem, make_problem
 from multispin_env.solver.rule import fast_lengths
-from multispin_env.solver.search import search
-from multispin_env.solver.windows import Nodes, evaluate
+from multispin_env.solver.search import branch_and_bound
+from multispin_env.solver.segments import FixedPass
+from multispin_env.solver.windows import Nodes, bound_nodes
 
 
 def small_problem(seed, users=4, count=1, longest=5):
@@ -100,6 +101,7 @@ def nodes_of(problem, left, right, **fields):
         "high": problem.high.astype(float),
         "bound": np.full(m, np.inf),
         "by_user": np.zeros(m, dtype=bool),
+        "law": FixedPass(np.broadcast_to(problem.verification_time, m)),
     }
     return Nodes(**own | fields)
 
@@ -159,7 +161,7 @@ def test_bounds_and_windows_are_those_of_a_loop(width, verification_time):
         middle = 0.5 * (problem.latency(problem.low[:, None]) + problem.latency(problem.high[:, None]))[0, 0]
         left, right = middle - width, middle + width
         target = 0.97 * slow_bounds(problem, left, right, 0.0)[0]
-        found = evaluate(problem, nodes_of(problem, left, right), np.array([target]))
+        found = bound_nodes(problem, nodes_of(problem, left, right), np.array([target]))
         bound, low, high, whole, critical = slow_bounds(problem, left, right, target)
         assert found.bound[0] == pytest.approx(bound, rel=1e-9)
         assert (found.low[0].tolist(), found.high[0].tolist()) == (low, high)
@@ -172,25 +174,24 @@ def test_bounds_and_windows_are_those_of_a_loop(width, verification_time):
 def test_nothing_is_inside_where_the_shortest_lengths_do_not_fit():
     problem = small_problem(0, users=3)
     shortest = problem.latency(problem.low[:, None])[0, 0]
-    assert evaluate(problem, nodes_of(problem, 0.5 * shortest, 0.99 * shortest), np.zeros(1)).bound[0] == 0.0
-    assert evaluate(problem, nodes_of(problem, 0.5 * shortest, 1.01 * shortest), np.zeros(1)).bound[0] > 0.0
+    assert bound_nodes(problem, nodes_of(problem, 0.5 * shortest, 0.99 * shortest), np.zeros(1)).bound[0] == 0.0
+    assert bound_nodes(problem, nodes_of(problem, 0.5 * shortest, 1.01 * shortest), np.zeros(1)).bound[0] > 0.0
 
 
 def test_nothing_is_inside_where_one_device_alone_takes_too_long():
     problem = replace(small_problem(0, users=3), draft_time=np.array([[0.2, 0.005, 0.005]]))
-    assert evaluate(problem, nodes_of(problem, 0.1, 0.15), np.zeros(1)).bound[0] == 0.0
-    assert evaluate(problem, nodes_of(problem, 0.1, 0.5), np.zeros(1)).bound[0] > 0.0
+    assert bound_nodes(problem, nodes_of(problem, 0.1, 0.15), np.zeros(1)).bound[0] == 0.0
+    assert bound_nodes(problem, nodes_of(problem, 0.1, 0.5), np.zeros(1)).bound[0] > 0.0
 
 
-def node(left=1.0, right=4.0, low=(1.0, 0.0), high=(5.0, 2.0), by_user=False, bound=10.0):
+def node(left=1.0, right=4.0, low=(1.0, 0.0), high=(5.0, 2.0), by_user=False, bound=10.0, verification_time=0.0):
     values = {"instance": 0, "left": left, "right": right, "low": low, "high": high, "bound": bound, "by_user": by_user}
-    return Nodes(**{name: np.array([value]) for name, value in values.items()})
+    law = FixedPass(np.array([verification_time]))
+    return Nodes(**{name: np.array([value]) for name, value in values.items()}, law=law)
 
 
-def halves(one, candidate=(3.0, 1.0), critical=0, by_user=False, verification_time=0.0):
-    found = split(
-        one, np.array([candidate]), np.array([critical]), np.array([by_user]), np.array([False]), verification_time
-    )
+def halves(one, candidate=(3.0, 1.0), critical=0, by_user=False):
+    found = split(one, np.array([candidate]), np.array([critical]), np.array([by_user]), np.array([False]))
     assert found.by_user.tolist() == [by_user] * 2
     intervals = list(zip(found.left.tolist(), found.right.tolist(), strict=True))
     return intervals, list(zip(found.low.tolist(), found.high.tolist(), strict=True))
@@ -200,7 +201,7 @@ def test_halves_of_an_interval():
     whole = ([1.0, 0.0], [5.0, 2.0])
     assert halves(node()) == ([(1.0, 2.0), (2.0, 4.0)], [whole] * 2)
     middle = 10.0**0.5 - 1.0
-    assert halves(node(), verification_time=1.0)[0] == [(1.0, pytest.approx(middle)), (pytest.approx(middle), 4.0)]
+    assert halves(node(verification_time=1.0))[0] == [(1.0, pytest.approx(middle)), (pytest.approx(middle), 4.0)]
     assert halves(node(2.0, 2.0))[0] == [(2.0, 2.0)] * 2
     near = 1.0 + 1e-15
     assert halves(node(1.0, near))[0][0][0] == 1.0
@@ -298,7 +299,7 @@ def test_how_far_few_rounds_come(name, most, of_rule):
     lengths, relaxed = fast_lengths(problem)
     gaps = []
     for rounds in (2, 4, 6, 8):
-        found = search(problem, lengths, relaxed, 1e-6, rounds)
+        found = branch_and_bound(problem, lengths, relaxed, 1e-6, rounds)
         gaps.append((found.bound / found.value - 1.0).max())
     assert (np.array(gaps) < most).all()
     assert problem.value(lengths[:, None])[:, 0] == pytest.approx(
@@ -314,10 +315,10 @@ def preset_problem(count):
 def test_a_deadline_that_has_passed_leaves_the_bound_of_one_round():
     problem = preset_problem(4)
     lengths, relaxed = fast_lengths(problem)
-    cut = search(problem, lengths, relaxed, 1e-6, 100, monotonic() - 1.0)
+    cut = branch_and_bound(problem, lengths, relaxed, 1e-6, 100, monotonic() - 1.0)
     assert (cut.bound > 1.01 * cut.value).any()
-    assert (search(problem, lengths, relaxed, 1e-6, 1).bound == cut.bound).all()
-    whole = search(problem, lengths, relaxed, 1e-6, 100, monotonic() + 60.0)
+    assert (branch_and_bound(problem, lengths, relaxed, 1e-6, 1).bound == cut.bound).all()
+    whole = branch_and_bound(problem, lengths, relaxed, 1e-6, 100, monotonic() + 60.0)
     assert (whole.bound <= 1.000002 * whole.value).all()
 
 
@@ -331,7 +332,7 @@ def test_a_poor_start_is_left_behind(given):
         problem = replace(problem, low=low, high=high)
     lengths, relaxed = fast_lengths(problem)
     start = problem.low.astype(float)
-    found = search(problem, start, relaxed, 1e-6, 60)
+    found = branch_and_bound(problem, start, relaxed, 1e-6, 60)
     assert (start == problem.low).all()  # not written into
     assert found.value == pytest.approx(problem.value(lengths[:, None])[:, 0], rel=1e-6)
     assert problem.value(found.lengths[:, None])[:, 0] == pytest.approx(found.value, rel=1e-12)
@@ -341,7 +342,7 @@ def test_a_poor_start_is_left_behind(given):
 def test_lengths_that_are_given_have_their_own_bound():
     problem = replace(small_problem(3, users=3), high=np.ones((1, 3), dtype=np.int64))
     latency = problem.latency(problem.low[:, None])[0, 0]
-    found = evaluate(problem, nodes_of(problem, latency, latency * (1.0 + 1e-9)), np.zeros(1))
+    found = bound_nodes(problem, nodes_of(problem, latency, latency * (1.0 + 1e-9)), np.zeros(1))
     assert found.bound[0] == pytest.approx(problem.value(problem.low[:, None])[0, 0])
     assert found.bound.shape == (1,)
     assert (found.candidate == problem.low).all()

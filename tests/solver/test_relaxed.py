@@ -55,7 +55,7 @@ def test_the_relaxed_optimum_bounds_the_integers():
         assert (relaxed >= integers * (1.0 - 1e-9)).all()
 
 
-@pytest.mark.parametrize("charge", [None, 0.2])
+@pytest.mark.parametrize("charge", [0.0, 0.2])
 @pytest.mark.parametrize("tabulated", [True, False])
 def test_lengths_on_a_ray_are_the_best_for_their_price(tabulated, charge):
     rng, looked_at = np.random.default_rng(0), 0
@@ -65,8 +65,7 @@ def test_lengths_on_a_ray_are_the_best_for_their_price(tabulated, charge):
         high = problem.latency(problem.high[:, None])[:, 0]
         phi = low + (high - low) * rng.uniform(0.05, 1.0) + 1e-9
         price = np.exp(rng.uniform(-6.0, 3.0, 1))
-        kappa = None if charge is None else np.array([charge])
-        ray = Ray(phi, price, kappa, np.array([0.4]), np.array([0.15]), 9)
+        ray = Ray(phi, price, np.array([charge]), np.array([0.4]), np.array([0.15]), 9)
         assert ray.latencies == pytest.approx(phi * (0.4 + 0.15 * np.arange(9.0))[:, None], rel=1e-14)
         for i, found in enumerate(ray_lengths(problem, ray, problem.low)[:, 0]):
             latency, worth_of_share = ray.latencies[i, 0], price[0] * ray.latencies[i, 0] / phi[0]
@@ -75,7 +74,7 @@ def test_lengths_on_a_ray_are_the_best_for_their_price(tabulated, charge):
                 room = latency - lengths * problem.draft_time[0, k]
                 share = problem.token_time[0, k] * lengths / np.where(room > 0.0, room, np.nan)
                 tokens = problem.weights[0, k] * expected_tokens(lengths, problem.acceptance_rate[0, k])
-                worth = tokens - (charge or 0.0) * lengths - worth_of_share * share
+                worth = tokens - charge * lengths - worth_of_share * share
                 mine = worth[int(found[k]) - problem.low[0, k]]
                 if not np.isnan(worth[0]):
                     assert mine >= np.nanmax(worth) - 1e-9 * (1.0 + abs(np.nanmax(worth)))
@@ -88,7 +87,7 @@ def test_of_long_ranges_a_window_of_lengths_is_told_apart():
     scenario = Scenario.preset("qwen3.5", num_users=6, max_draft_length=400)
     problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(2), 3))
     at = relaxed_optimum(problem)
-    ray = Ray(at.latency, at.price, None, np.full(3, 0.9), np.full(3, 0.05), 5)
+    ray = Ray(at.latency, at.price, np.zeros(3), np.full(3, 0.9), np.full(3, 0.05), 5)
     found, moved = (ray_lengths(problem, ray, at.length + shift) for shift in (0.0, 7.0))
     assert (np.abs(found - at.length) < 8.0).all()
     assert (found == moved).all()
@@ -126,7 +125,7 @@ def test_one_equation_alone_is_no_solution(monkeypatch):
     scenario = Scenario.preset("llama2", num_users=4)
     problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(5), 6))
     at = relaxed_optimum(problem)
-    terms = stationary._terms(problem, stationary.Charge.none(problem), stationary.EXACT_STEPS)
+    terms = stationary._terms(problem, stationary.Charge(None, None, problem.verification_time), stationary.EXACT_STEPS)
     p = np.log(1.5 * at.latency)
     low, high = np.full(6, -40.0), np.full(6, 40.0)
     for _ in range(200):  # more than bits of a number

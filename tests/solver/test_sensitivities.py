@@ -96,3 +96,11 @@ def test_the_relaxed_optimum_is_above_the_integers(case):
     if of.keywords["weights"] is not None:
         assert sensitivities(scenario, state, 2.0 * of.keywords["weights"]).goodput == pytest.approx(2.0 * goodput)
         assert (abs(sensitivities(scenario, state).goodput / goodput - 1.0) > 0.01).all()
+
+
+def test_bandwidth_is_worth_nothing_where_nobody_drafts():
+    scenario = Scenario.preset("llama2", num_users=3, server="a100-7b-gemm", min_draft_length=0)
+    at = sensitivities(scenario, sample_state(scenario, np.random.default_rng(0), 4))
+    assert (at.draft_length == 0.0).all()
+    for worth in (at.bandwidth_price, at.total_bandwidth, at.snr_db, at.draft_time):
+        assert (worth == 0.0).all()

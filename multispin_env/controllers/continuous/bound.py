@@ -148,7 +148,7 @@ def _check_channel(scenario: Scenario, channel: str, tight: bool) -> None:
     check_name("channel", channel, BOUNDED_CHANNELS)
     if check_bool("tight", tight) and channel != "static":
         raise ValueError(f"tight: expected False unless channels are static, got True with {channel!r}")
-    if tight and _costs_tokens(scenario):
+    if tight and not scenario.law.flat:
         raise ValueError("tight: expected False where a pass takes longer for each of its tokens, got True")
 
 
@@ -175,10 +175,6 @@ def _checked_gains(mean_gain: FloatArray | None, channel: str, shape: tuple[int,
         return np.broadcast_to(array, shape)
     except ValueError:
         raise ValueError(f"mean_gain: expected a shape that broadcasts to {shape}, got {array.shape}") from None
-
-
-def _costs_tokens(scenario: Scenario) -> bool:
-    return any(slope > 0.0 for _, slope in scenario.verification_pieces)
 
 
 def _priced(
@@ -235,9 +231,9 @@ def _law(scenario: Scenario) -> tuple[FloatArray, FloatArray]:
     """Least time (K,) of a pass of 1..K drafts, and lines (K, J, 2) by the drafted tokens in it, if they cost time."""
     sizes = range(1, scenario.num_users + 1)
     least = np.array([float(scenario.pass_time(n, n * (1 + scenario.min_draft_length))) for n in sizes])
-    if not _costs_tokens(scenario):
+    if scenario.law.flat:  # rows of tokens would make the program larger and change nothing
         return least, np.empty((len(sizes), 0, 2))
-    start, slope = np.array(scenario.verification_pieces).T
-    fixed = np.array([scenario.pass_time_without_pieces(n) for n in sizes])
+    start, slope = np.array(scenario.law.lines).T
+    fixed = np.array([scenario.law.time_of_drafts(n) for n in sizes])
     starts = fixed[:, None] + start + np.array(sizes)[:, None] * slope
     return least, np.stack(np.broadcast_arrays(starts, slope), axis=-1)

@@ -90,9 +90,7 @@ def _paying(launch: Launch) -> IntArray:
     scenario, rho = launch.scenario, launch.delay_price[:, None]
     parts = np.array(AIR_PRICES)
     air = (launch.air_price + rho * parts)[..., None] * launch.token_air[:, None]
-    price = air
-    if scenario.verification_pieces:
-        slopes = np.array([0.0, *(slope for _, slope in scenario.verification_pieces)])
-        price = (air[:, :, None] + (rho * slopes)[:, None, :, None]).reshape(len(rho), -1, air.shape[-1])
+    slopes = np.array(list(dict.fromkeys([0.0, *(slope for _, slope in scenario.law.lines)])))
+    price = (air[:, :, None] + (rho * slopes)[:, None, :, None]).reshape(len(rho), -1, air.shape[-1])
     weight = np.where(launch.starts, launch.gain[..., 0], 1.0)[:, None]
     return longest_paying(scenario, launch.acceptance_rate[:, None], price / weight)

@@ -86,7 +86,7 @@ def _rates_by_upload(
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
     counted = _of_candidates(np.ones_like(token_air) if weight is None else weight, lengths)
     count = ordered_sum(counted)
-    drafted = lengths.max(-1) if scenario.padded_verification else ordered_sum(counted * lengths) / count
+    drafted = lengths.max(-1) if scenario.law.padded else ordered_sum(counted * lengths) / count
     order = np.argsort(lengths * token_air[:, None], -1, kind="stable")
     counted = np.take_along_axis(counted, order, -1)
     length: IntArray = np.take_along_axis(lengths, order, -1)

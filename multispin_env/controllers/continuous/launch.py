@@ -124,7 +124,7 @@ class Launch:
     def cost(self, lengths: IntArray, at: Any = ALL) -> FloatArray:
         """What delay, and the server's time where tokens change it, cost (...), for lengths (..., K)."""
         late = np.maximum(self.ready(lengths, at) - self.due[at], 0.0)
-        if self.scenario.verification_pieces:
+        if not self.scenario.law.flat:  # a flat law costs all lengths alike
             late += self.server_time(lengths, at)
         return late * self.delay_price[at]
 

@@ -54,12 +54,9 @@ class UniformBandwidth(RoundsController):
 
     def _lengths(self, state: SystemState) -> IntArray:
         tokens = _sorted_tokens(self.scenario, state)
-        if not self.scenario.verification_pieces:
-            inside = _best_prefix(self.scenario, tokens)
-        elif self.scenario.padded_verification:
-            inside = _best_padded(self.scenario, tokens)
-        else:
-            inside = _best_by_tokens(self.scenario, tokens)
+        law = self.scenario.law  # an algorithm for each way in which a pass counts tokens
+        best = _best_prefix if law.flat else _best_padded if law.padded else _best_by_tokens
+        inside = best(self.scenario, tokens)
         taken = np.empty_like(inside)
         np.put_along_axis(taken, tokens.order, inside, -1)
         low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
@@ -102,28 +99,28 @@ def _waited(tokens: _Tokens, best: IntArray) -> BoolArray:
 
 
 def _best_prefix(scenario: Scenario, tokens: _Tokens) -> BoolArray:
-    """All that are ready, by the paper's law."""
-    won = tokens.base[:, None] + _from_none(tokens.gain.cumsum(-1))
-    server = scenario.verification_time + scenario.round_trip_time
-    return _waited(tokens, goodput(won, _ends(tokens), server).argmax(-1))
+    """All that are ready, by a flat law."""
+    value = _of_prefixes(scenario, tokens, tokens.gain, scenario.max_draft_length)
+    return _waited(tokens, value.argmax(-1))
 
 
 def _best_padded(scenario: Scenario, tokens: _Tokens) -> BoolArray:
     """All that are ready of the first M of each device, for the best M."""
-    inside, most, users = (
-        np.zeros(tokens.gain.shape, dtype=bool),
-        np.full(len(tokens.base), -np.inf),
-        scenario.num_users,
-    )
+    inside, most = np.zeros(tokens.gain.shape, dtype=bool), np.full(len(tokens.base), -np.inf)
     for longest in range(scenario.min_draft_length, scenario.max_draft_length + 1):
         allowed = tokens.number <= longest
-        won = tokens.base[:, None] + _from_none((tokens.gain * allowed).cumsum(-1))
-        server = scenario.pass_time(users, users * (longest + 1)) + scenario.round_trip_time
-        value = goodput(won, _ends(tokens), server)
+        value = _of_prefixes(scenario, tokens, tokens.gain * allowed, longest)
         better = value.max(-1) > most
         most = np.maximum(most, value.max(-1))
         inside[better] = (allowed & _waited(tokens, value.argmax(-1)))[better]
     return inside
+
+
+def _of_prefixes(scenario: Scenario, tokens: _Tokens, gain: FloatArray, longest: int) -> FloatArray:
+    """Goodputs (n, m + 1) of rounds that wait for the first 0, 1, 2 … tokens, padded to the longest draft."""
+    won = tokens.base[:, None] + _from_none(gain.cumsum(-1))
+    server = scenario.pass_time(scenario.num_users, scenario.num_users * (longest + 1)) + scenario.round_trip_time
+    return goodput(won, _ends(tokens), server)
 
 
 def _best_by_tokens(scenario: Scenario, tokens: _Tokens) -> BoolArray:
@@ -164,7 +161,7 @@ class _Choices(NamedTuple):
 def _choices(scenario: Scenario, tokens: _Tokens) -> _Choices:
     users = scenario.num_users
     least, rest = users * scenario.min_draft_length, scenario.round_trip_time
-    rest += scenario.verification_fixed_time + users * scenario.verification_time_per_draft
+    rest += scenario.law.time_of_drafts(users)
     lines = server_lines(scenario)
     lines = np.stack([lines[:, 0] + lines[:, 1] * least + rest, lines[:, 1]], -1)
     ends = kinks(lines)
