@@ -139,7 +139,7 @@ def capacity(
 def capacity(
     scenario: Scenario, *, tpot: float | None = None, workload: Workload | None = None, **options: Any
 ) -> int | Capacity:
-    """How much a system can serve in time: devices by the formulas of a round, or a load by simulation (ours).
+    """How much a system can serve in time: devices by the formulas of a round, or a load by simulation.
 
     With ``tpot``, the most devices K for which every device gets a token each ``tpot`` seconds, in 95 % of random
     states. A round of T seconds is in time if T ≤ TPOT E[N_k | L_k] for each device k (`pace`). The states of fewer

@@ -1,4 +1,4 @@
-"""What an environment id fixes, and what its user chooses."""
+"""Variants and settings: what an environment id fixes, and what its user chooses."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What both shells share: the engine of a variant, and a class for it, so that its help is the variant's page."""
+"""Base of both shells: the engine of a variant, and a class for it, so that its help is the variant's page."""
 
 from collections.abc import Mapping
 from functools import cache

@@ -140,7 +140,7 @@ GAUSS_MARKOV = GaussMarkov()
 
 
 def clarke_correlation(doppler_frequency_hz: FloatArray | float, interval_s: FloatArray | float) -> FloatArray:
-    """Return J0(2π f τ), the correlation of h over τ seconds in Clarke's ring of scatterers (ours).
+    """Return J0(2π f τ), the correlation of h over τ seconds in Clarke's ring of scatterers.
 
     The correlation falls from 1 at f τ = 0 to its first zero at f τ ≈ 0.38. It then oscillates around zero, which a
     first-order model cannot describe: `GaussMarkov` takes the values in [0, 1].
@@ -164,7 +164,7 @@ def clarke_correlation(doppler_frequency_hz: FloatArray | float, interval_s: Flo
 
 
 def doppler_frequency(speed_mps: FloatArray | float, carrier_hz: FloatArray | float) -> FloatArray:
-    """Return v f_c / c, the largest Doppler frequency in Hz (ours).
+    """Return v f_c / c, the largest Doppler frequency in Hz.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def doppler_frequency(speed_mps: FloatArray | float, carrier_hz: FloatArray | fl
 def predictive_mean(
     gain: FloatArray, mean_gain: FloatArray, correlation: FloatArray | float, rounds: IntArray | int
 ) -> FloatArray:
-    """E[H_{t+d} | H_t] = H̄ + ρ^{2d} (H_t − H̄) (ours).
+    """E[H_{t+d} | H_t] = H̄ + ρ^{2d} (H_t − H̄).
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def predictive_quantile(
     correlation: FloatArray | float,
     rounds: IntArray | int,
 ) -> FloatArray:
-    """The gain that H_{t+d} stays below with a probability, given H_t (ours).
+    """The gain that H_{t+d} stays below with a probability, given H_t.
 
     With s² = 1 − ρ^{2d}, H_{t+d} / (s² H̄ / 2) is noncentral chi-squared with 2 degrees of freedom and
     noncentrality 2 ρ^{2d} H_t / (s² H̄): the squared length of a plane Gaussian vector round ρ^d h_t.

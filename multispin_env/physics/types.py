@@ -1,4 +1,4 @@
-"""What flows through the model: state, decision, outcome. Leading batch axes ``(...)``, users K last."""
+"""State, decision and outcome of a round. Leading batch axes ``(...)``, users K last."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -138,7 +138,7 @@ class Decision(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RealDecision:
-    """A decision with real lengths, or the derivatives of a number by one (ours).
+    """A decision with real lengths, or the derivatives of a number by one.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ class ServiceLevel:
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """Who asks for how much, and when (ours).
+    """Who asks for how much, and when.
 
     Parameters
     ----------

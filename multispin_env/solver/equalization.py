@@ -189,7 +189,7 @@ def equal_latency_slopes(
     token_time: FloatArray,
     by_share: FloatArray,
 ) -> Slopes:
-    """Derivatives by lengths and uploads of a number, from those by the shares ``by_share`` (..., K) (ours).
+    """Derivatives by lengths and uploads of a number, from those by the shares ``by_share`` (..., K).
 
     With room ρ_k = φ − L_k T_k, s_k = c_k L_k / ρ_k and p_k = s_k / ρ_k, the shares change by
     ds_k = (c_k φ / ρ_k²) dL_k + s_k d ln c_k − p_k dφ at held ΣS = 1, so that p_k dφ takes the mean, weighted by p,

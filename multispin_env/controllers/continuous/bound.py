@@ -59,7 +59,7 @@ def rate_bound(
     mean_gain: FloatArray | None = None,
     tight: bool = False,
 ) -> FloatArray:
-    """Long-run tokens/s that no policy exceeds where the server verifies what is there and nobody waits (ours).
+    """Long-run tokens/s that no policy exceeds where the server verifies what is there and nobody waits.
 
     It bounds the best value of this problem from above, by weak duality of a linear program:
 
@@ -113,7 +113,7 @@ def rate_prices(
     mean_gain: FloatArray | None = None,
     tight: bool = False,
 ) -> RatePrices:
-    """Return `rate_bound` with the prices that prove it: what scarce time is worth (ours).
+    """Return `rate_bound` with the prices that prove it: what scarce time is worth.
 
     Parameters and errors are those of `rate_bound`.
 

@@ -1,4 +1,4 @@
-"""Where the parts of a picture are."""
+"""Places of the parts of a picture."""
 
 from typing import NamedTuple
 

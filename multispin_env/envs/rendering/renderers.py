@@ -1,4 +1,4 @@
-"""What an environment with a render mode has beside its batch: it remembers steps, and draws or shows them.
+"""Renderers: they remember the steps of an environment with a render mode, and draw or show them.
 
 A family hands in what it remembers of an episode, and what draws it.
 """

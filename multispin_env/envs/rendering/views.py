@@ -1,4 +1,4 @@
-"""What a picture shows of an episode: its last round, its running goodput, and the scales of both."""
+"""Contents of a picture of an episode: its last round, its running goodput, and the scales of both."""
 
 import math
 from collections import deque

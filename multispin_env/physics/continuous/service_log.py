@@ -1,4 +1,4 @@
-"""What becomes of requests, added up: tokens and requests in time, shares missed, latencies (ours; docs/serving.md)."""
+"""Sums of what becomes of requests: tokens and requests in time, shares missed, latencies (ours; docs/serving.md)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -38,7 +38,7 @@ class Latencies(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServiceRun(Batched):
-    """What became of requests, by copy (...) and device K (ours; docs/serving.md).
+    """What became of requests, by copy (...) and device K.
 
     A request is in time if it finished within all limits, and missed if it finished late, was dropped, or was overdue
     at the end. One that had time left at the end is neither.

@@ -1,4 +1,4 @@
-"""What flows through the system without the barrier: state, decision, step. Batch axes lead, users K last."""
+"""State, decision and outcome without the barrier (ours). Batch axes lead, users K last."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ ENDLESS = 2**53
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Demand(Batched):
-    """The request that each device serves, and how many wait behind it (ours; docs/serving.md).
+    """The request that each device serves, and how many wait behind it.
 
     Where requests never end, it is `Demand.endless`.
 
@@ -126,7 +126,7 @@ class Demand(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousState(Batched):
-    """All that a decision may depend on, at the end of a verification (ours).
+    """All that a decision may depend on, at the end of a verification.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ class ContinuousState(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousObserved(Batched):
-    """What may be known of the system at the end of a verification, where parts of it are hidden (ours).
+    """What may be known of the system at the end of a verification, where parts of it are hidden.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ class ContinuousObserved(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContinuousDecision(Batched):
-    """A decision: it holds from the end of one verification to the end of the next (ours).
+    """A decision: it holds from the end of one verification to the end of the next.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What each device and the server do, and from when to when."""
+"""Stretches of time: what each device and the server do, and from when to when."""
 
 from collections.abc import Iterator
 from enum import IntEnum

@@ -1,4 +1,4 @@
-"""What pictures show of an episode without the barrier: its steps, and the tokens per second so far."""
+"""Traces of episodes without the barrier, for pictures: steps, and the tokens per second so far."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Every request has an acceptance rate of its own, which nobody is told: it is seen only through counts."""
+"""Hidden acceptance: a request has a rate of its own, which is seen only through counts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
