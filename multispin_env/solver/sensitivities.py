@@ -1,4 +1,4 @@
-"""What a little more of each resource is worth (ours)."""
+"""Sensitivities: what a little more of each resource is worth (ours)."""
 
 from dataclasses import dataclass
 
