@@ -52,13 +52,13 @@ METRICS = {
     "token_goodput": Metric("token goodput (tokens/s)", lambda stats: stats.throughput, has_share=True),
     "tokens_in_time": Metric(
         "tokens in time/s",
-        lambda stats: stats.told("tokens_in_time"),
+        lambda stats: stats.episode_values("tokens_in_time"),
         has_share=True,
         below=lambda rows: service_cells(rows),
     ),
     "request_goodput": Metric(
         "request goodput (requests/s)",
-        lambda stats: stats.told("request_goodput"),
+        lambda stats: stats.episode_values("request_goodput"),
         has_share=True,
         digits=3,
         below=lambda rows: service_cells(rows),

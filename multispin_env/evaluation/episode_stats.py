@@ -61,7 +61,7 @@ class EpisodeStats:
         for name in keys.episode:
             self.episode[name] = np.where(playing, info[name], self.episode.get(name, 0.0))
 
-    def told(self, name: str) -> FloatArray:
+    def episode_values(self, name: str) -> FloatArray:
         """What the environment tells of whole episodes, (n,); ``ValueError`` for what it does not tell."""
         if name not in self.episode:
             raise ValueError(f"metric: expected one of an environment that tells of it, got {name!r}")

@@ -88,7 +88,7 @@ class AgentViewSettings(SystemSettings):
             raise ValueError(missing)
         super().look_up(places)
 
-    def chosen(self, scenario: Scenario, places: Places) -> LoadedAgent:
+    def load_agent(self, scenario: Scenario, places: Places) -> LoadedAgent:
         """The agent.
 
         Raises
@@ -182,7 +182,7 @@ def missing_packages() -> str:
 
 def _computed(settings: AgentViewSettings, places: Places) -> AgentNumbers:
     scenario = settings.system(places)
-    env_id, policy, _ = settings.chosen(scenario, places)
+    env_id, policy, _ = settings.load_agent(scenario, places)
     arguments = {"scenario": scenario, **policy.arguments}
     env = gym.make_vec(env_id, num_envs=1, vectorization_mode="vector_entry_point", **arguments)
     base = native(env)
@@ -226,7 +226,7 @@ def as_python(settings: AgentViewSettings, places: Places) -> str:
     if missing:
         return f"# {missing}\n"
     scenario = settings.system(places)
-    env_id, policy, made = settings.chosen(scenario, places)
+    env_id, policy, made = settings.load_agent(scenario, places)
     name, by_round = _reference(policy.settings), policy.settings.variant.comparison.info.goodput is not None
     knows = ContenderName.parse(name).knows_truth
     assumptions = "" if knows else ", env.unwrapped.assumptions"

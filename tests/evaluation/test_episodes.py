@@ -96,7 +96,7 @@ def test_what_is_told_of_episodes_is_that_of_their_last_step(autoreset_mode):
             *_, over, info = single.step(single.unwrapped.encode_action(rule(single.unwrapped.state)))
         assert info["e2el_p99"] > 0.0
         for name in env.unwrapped.variant.comparison.info.episode:
-            assert found.told(name)[copy] == info[name], name
+            assert found.episode_values(name)[copy] == info[name], name
 
 
 def test_every_contender_serves_the_same_requests():

@@ -80,10 +80,10 @@ class Groups(ContinuousController):
         place = aim - state.batch[:, None]
         by_ratio = self.rho is None and self.groups == 1
         weight = self._weight(state)
-        length = launched(
+        length = start_drafts(
             state, work, free, faded, place, rho, air_price=self.air_price, weight=weight, by_ratio=by_ratio
         )
-        return ordered(state, length_for_idle(scenario, state, length), aim, faded)
+        return decision_of_batches(state, length_for_idle(scenario, state, length), aim, faded)
 
     def _weight(self, state: ContinuousState) -> FloatArray | None:
         if self.weights is None:
@@ -113,7 +113,7 @@ def usual_groups(scenario: Scenario) -> int:
     return 3 if rates[1] > rates[0] else 2
 
 
-def launched(
+def start_drafts(
     state: ContinuousState,
     work: Background,
     free: BoolArray,
@@ -160,7 +160,9 @@ def length_for_idle(scenario: Scenario, state: ContinuousState, length: IntArray
     return np.where(state.phase == Phase.IDLE, Cycle.of(scenario, state).best_length(), length)
 
 
-def ordered(state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray) -> ContinuousDecision:
+def decision_of_batches(
+    state: ContinuousState, length: IntArray, aim: IntArray, faded: BoolArray
+) -> ContinuousDecision:
     """The decision (n, K) under which the next batch waits for those that aim at it, and uploads go by batch."""
     waited = ~faded
     nearest = np.where(waited, aim, LAST).min(-1)[:, None]

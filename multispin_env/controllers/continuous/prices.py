@@ -11,7 +11,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.background import Background, aside
-from multispin_env.controllers.continuous.groups import launched, length_for_idle, ordered
+from multispin_env.controllers.continuous.groups import decision_of_batches, length_for_idle, start_drafts
 from multispin_env.controllers.continuous.market import Market, Tariff
 from multispin_env.controllers.continuous.price import price_of_delay
 from multispin_env.controllers.options import Option, Tunable, check_option, check_rate, per_copy
@@ -95,8 +95,8 @@ class Prices(ContinuousController):
         place = np.where(state.batch[:, None] == 0, turn, picked)
         aim = np.where(free | idle, state.batch[:, None] + np.where(free, place, 1), state.aim)
         price = rho * per_copy("delay_weight", self.delay_weight, len(rho))
-        length = launched(state, work, free, faded, place, price, air_price=self.air_price)
-        return ordered(state, length_for_idle(self.scenario, state, length), aim, faded)
+        length = start_drafts(state, work, free, faded, place, price, air_price=self.air_price)
+        return decision_of_batches(state, length_for_idle(self.scenario, state, length), aim, faded)
 
     def _common(self, name: str, state: ContinuousState) -> FloatArray:
         """An option of all devices, (n, 1)."""
