@@ -156,11 +156,12 @@ def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
     size = max(1, RAY_ENTRIES // (effort.points * problem.low.shape[1]))
     if len(problem) <= size:
-        lengths, latency = _best_on_ray(problem, relaxed, room, effort)
+        lengths, latency, value = _best_on_ray(problem, relaxed, room, effort)
     else:
         blocks = [slice(start, start + size) for start in range(0, len(problem), size)]
         starts = [_best_on_ray(problem.rows(i), Relaxed(*(x[i] for x in relaxed)), room[i], effort) for i in blocks]
-        lengths, latency = (np.concatenate(parts) for parts in zip(*starts, strict=True))
+        lengths, latency, value = (np.concatenate(parts) for parts in zip(*starts, strict=True))
+    _or_shortest(problem, lengths, latency, value)
     if effort.starts == 1:
         return improve(problem, lengths[:, 0], latency)
     many = np.repeat(np.arange(len(problem)), effort.starts)
@@ -169,8 +170,23 @@ def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Ef
     return chosen
 
 
-def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> tuple[FloatArray, FloatArray]:
-    """The best candidates (n, starts, K) of the ray, and their latencies (n, starts)."""
+def _or_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray, found: FloatArray) -> None:
+    """Put the shortest lengths and their φ in place of the last start (n, starts, K) where they beat ``found`` (n,)."""
+    low = problem.low
+    most = np.add.reduce(problem.weights * (1.0 + problem.acceptance_rate * low), -1)  # tokens at most
+    least = np.add.reduce(problem.token_time * low, -1)  # φ at least
+    rows = np.flatnonzero(goodput(most, least, problem.server_time(low[:, None])[:, 0]) > found)
+    if len(rows):
+        part = problem.rows(rows)
+        better = part.value(part.low[:, None])[:, 0] > found[rows]
+        rows, part = rows[better], part.rows(better)
+        lengths[rows, -1], latency[rows, -1] = part.low, part.latency(part.low[:, None])[:, 0]
+
+
+def _best_on_ray(
+    problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The best candidates (n, starts, K) of the ray, their latencies (n, starts), and about the best goodput (n,)."""
     finer = effort.between + 1
     ray = _ray(problem, relaxed, room, effort, (effort.points - 1) * finer + 1)
     candidates = ray_lengths(problem, ray, relaxed.length)
@@ -186,31 +202,38 @@ def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: E
         near = np.clip(near, 0, ray.points - 1).reshape(-1, len(problem))
         value[near, columns] = _estimated(problem, candidates[near, columns], latencies[near, columns])
     lengths = candidates[_distinct_best(value, tokens, effort.starts), columns].swapaxes(0, 1)
-    return lengths, problem.latency(lengths)
+    return lengths, problem.latency(lengths), np.maximum.reduce(value, 0)
 
 
 def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, points: int) -> Ray:
     """So many points around the relaxed optimum."""
-    reach = _reach(problem, relaxed, room, effort, 1.0)
-    if (reach > LONG).any():
-        free = (problem.low < relaxed.length) & (relaxed.length < problem.high)
-        shorter = np.clip(_reach(problem, relaxed, room, effort, free), LONG, FARTHEST)
-        reach = np.where(reach > LONG, shorter, reach)
+    length = relaxed.length
+    reach = _reach(problem, relaxed, room, effort, 1.0, length > 0.0)
+    if (long := reach > LONG).any():
+        long &= length.max(-1) > 0.5  # a device drafts
+        moved = np.minimum(np.sqrt(12.0) * np.abs(length - np.rint(length)), 1.0)
+        shorter = _reach(problem, relaxed, room, effort, moved, np.minimum(length, 1.0))
+        reach = np.where(long, np.clip(shorter, LONG, FARTHEST), reach)
     charge = relaxed.value * relaxed.slope if len(problem.lines) else None
     price = np.maximum(relaxed.price, TINY)
     return Ray(relaxed.latency, price, charge, 1.0 - reach, 2.0 * reach / (points - 1), points)
 
 
 def _reach(
-    problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, moving: FloatArray | BoolArray | float
+    problem: Problem,
+    relaxed: Relaxed,
+    room: FloatArray,
+    effort: Effort,
+    moved: FloatArray | float,
+    token: FloatArray | BoolArray,
 ) -> FloatArray:
-    """How far the ray reaches, (n,) φ, if rounding moves these devices (n, K)."""
+    """How far the ray reaches, (n,) φ, if rounding moves devices so far, in sd, and a token of each counts so much."""
     per_token = problem.token_time / (room * room)  # ∂φ/∂L_k, times P / φ
     pull = np.maximum(np.add.reduce(per_token * relaxed.length, -1), TINY)
-    per_token = per_token * moving
+    per_token = per_token * moved
     spread = np.sqrt(np.add.reduce(per_token * per_token, -1) / 12.0) / pull  # sd / φ
     if effort.tokens:
-        slowest = ((relaxed.length > 0.0) * problem.draft_time * moving).max(-1)
+        slowest = (token * problem.draft_time).max(-1)
         spread = np.maximum(spread, effort.tokens * slowest / np.maximum(effort.reach * relaxed.latency, TINY))
     return effort.reach * spread
 
