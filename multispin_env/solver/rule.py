@@ -156,12 +156,12 @@ def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:
     size = max(1, RAY_ENTRIES // (effort.points * problem.low.shape[1]))
     if len(problem) <= size:
-        lengths, latency, value = _best_on_ray(problem, relaxed, room, effort)
+        lengths, latency = _best_on_ray(problem, relaxed, room, effort)
     else:
         blocks = [slice(start, start + size) for start in range(0, len(problem), size)]
         starts = [_best_on_ray(problem.rows(i), Relaxed(*(x[i] for x in relaxed)), room[i], effort) for i in blocks]
-        lengths, latency, value = (np.concatenate(parts) for parts in zip(*starts, strict=True))
-    _or_shortest(problem, lengths, latency, value)
+        lengths, latency = (np.concatenate(parts) for parts in zip(*starts, strict=True))
+    _or_shortest(problem, lengths, latency)
     if effort.starts == 1:
         return improve(problem, lengths[:, 0], latency)
     many = np.repeat(np.arange(len(problem)), effort.starts)
@@ -170,9 +170,10 @@ def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Ef
     return chosen
 
 
-def _or_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray, found: FloatArray) -> None:
-    """Put the shortest lengths and their φ in place of the last start (n, starts, K) where they beat ``found`` (n,)."""
-    low = problem.low
+def _or_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray) -> None:
+    """Put the shortest lengths and their φ in place of the last start (n, starts, K) where they beat the first."""
+    low, first = problem.low, lengths[:, :1]
+    found = goodput(problem.tokens(first), latency[:, :1], problem.server_time(first))[:, 0]
     most = np.add.reduce(problem.weights * (1.0 + problem.acceptance_rate * low), -1)  # tokens at most
     least = np.add.reduce(problem.token_time * low, -1)  # φ at least
     rows = np.flatnonzero(goodput(most, least, problem.server_time(low[:, None])[:, 0]) > found)
@@ -183,10 +184,8 @@ def _or_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray, fou
         lengths[rows, -1], latency[rows, -1] = part.low, part.latency(part.low[:, None])[:, 0]
 
 
-def _best_on_ray(
-    problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The best candidates (n, starts, K) of the ray, their latencies (n, starts), and about the best goodput (n,)."""
+def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> tuple[FloatArray, FloatArray]:
+    """The best candidates (n, starts, K) of the ray, and their latencies (n, starts)."""
     finer = effort.between + 1
     ray = _ray(problem, relaxed, room, effort, (effort.points - 1) * finer + 1)
     candidates = ray_lengths(problem, ray, relaxed.length)
@@ -202,7 +201,7 @@ def _best_on_ray(
         near = np.clip(near, 0, ray.points - 1).reshape(-1, len(problem))
         value[near, columns] = _estimated(problem, candidates[near, columns], latencies[near, columns])
     lengths = candidates[_distinct_best(value, tokens, effort.starts), columns].swapaxes(0, 1)
-    return lengths, problem.latency(lengths), np.maximum.reduce(value, 0)
+    return lengths, problem.latency(lengths)
 
 
 def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, points: int) -> Ray:
