@@ -108,7 +108,7 @@ def _where_busy(problem: Problem, relaxed: Relaxed) -> FloatArray:
 
 
 def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
-    """The best of what the rule finds for the few longest drafts around the relaxed one, each of constant time."""
+    """The best of the shortest lengths and of what the rule finds for the few longest drafts around the relaxed one."""
     longest, relaxed = relaxed_longest(problem, LONGEST_TOLERANCE)
     relaxed = _numbers(problem, relaxed)
     ends = problem.low.max(-1), problem.high.max(-1)
@@ -119,6 +119,7 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     high = np.minimum(part.high, near.ravel()[:, None].astype(np.int64))
     part = replace(part, high=high, verification_time=time, lines=problem.lines[:0], padded=False)
     lengths = _where_busy(part, Relaxed(*(array[many] for array in relaxed))).reshape(*near.shape, -1)
+    lengths = np.concatenate([lengths, problem.low[:, None]], 1)
     rows = np.arange(len(problem))
     return lengths[rows, problem.value(lengths).argmax(-1)], relaxed
 
