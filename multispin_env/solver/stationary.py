@@ -34,7 +34,7 @@ ROUGH, ROUGH_STEPS, EXACT_STEPS = 1e-4, 3, 5
 """Tolerance from which on y needs fewer steps, and these numbers of steps."""
 
 FINER = 1e-5
-"""Tolerance of the nested search where a coarser one ends before a fall of the shares."""
+"""Tolerance where a coarser one may miss how fast lengths change: beside a jump of the shares, and at a kink."""
 
 FAR = 1e7
 """d φ / T from which on L = φ / T − 2 y / d loses digits that matter."""
