@@ -56,8 +56,8 @@ def hostile(instances: int, seed: int) -> dict[str, Any]:
     for _ in range(instances):
         scenario, state, weights = hostile_instance(rng, max_decisions=20_000)
         best = brute_force(scenario, state, weights)
-        decision: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state, weights=weights)  # type: ignore[call-arg]
-        quick: Any = make_controller("optimal", scenario)(state, weights=weights)  # type: ignore[call-arg]
+        decision: Any = make_controller("optimal", scenario, certify=TOLERANCE, weights=weights)(state)
+        quick: Any = make_controller("optimal", scenario, weights=weights)(state)
         outcome = expected_outcome(scenario, state, quick)
         value = (weights * outcome.tokens).sum(-1) / outcome.round_latency
         scale = best if best > 0.0 else 1.0
@@ -139,7 +139,7 @@ def extreme(instances: int) -> dict[str, Any]:
     gap, loss = np.empty(instances), np.empty(instances)
     for seed in range(instances):
         scenario, state = extreme_instance(np.random.default_rng(seed))
-        decision: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state)  # type: ignore[call-arg]
+        decision: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state)
         quick = expected_outcome(scenario, state, make_controller("optimal", scenario)(state)).goodput
         gap[seed], loss[seed] = decision.gap, 1.0 - quick / decision.value
     return {

@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> str:
     options = parser.parse_args(arguments)
     th.set_num_threads(1)
     scenario = Scenario.preset(options.scenario, num_users=options.num_users, draft_time_spread=0.8)
-    settings = Settings(scenario, ENVIRONMENTS.load(CLOSED)(reference="prices"), "tuned")  # type: ignore[call-arg]
+    settings = Settings(scenario, ENVIRONMENTS.load(CLOSED)(reference="prices"), "tuned")
     episodes = Episodes(CLOSED, options.size, scenario, settings.chosen_arguments, SEED)
     rule = episodes.values("prices")
     rows = [("prices", f"{rule.mean():.2f}", "")]
