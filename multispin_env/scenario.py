@@ -1,4 +1,4 @@
-"""What stays the same for a whole experiment: devices, radio, server, tasks."""
+"""Scenarios: devices, radio, server and tasks, which stay the same for a whole experiment."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -54,6 +54,8 @@ class Task:
 class Scenario:
     """A frozen, checked and hashable description of one system; the defaults are those of the paper.
 
+    Pieces, padding and servers, the round trip, the payload of ids, drafts of no tokens and T_srv are additions (ours).
+
     Parameters
     ----------
     name
@@ -63,15 +65,15 @@ class Scenario:
     verification_fixed_time, verification_time_per_draft
         T_fix and T_lin in seconds: one verification of K drafts takes T_fix + K T_lin ([MS] 7).
     verification_pieces
-        Pairs (a_j, b_j) in seconds and seconds per token: a pass of n tokens takes max_j (a_j + b_j n) in addition
-        (ours). None by default, as in the paper.
+        Pairs (a_j, b_j) in seconds and seconds per token: a pass of n tokens takes max_j (a_j + b_j n) in addition.
+        None by default, as in the paper.
     padded_verification
-        Whether a pass holds K (max L + 1) tokens, as of a server that pads its batch, instead of Σ_k (L_k + 1) (ours).
+        Whether a pass holds K (max L + 1) tokens, as of a server that pads its batch, instead of Σ_k (L_k + 1).
     server
         Name of the profile that the law of verification is from; empty for a law of its own. It names a law and does
         not set it: `preset`, `replace` and files do.
     round_trip_time
-        T_rtt in seconds, added to every round (ours).
+        T_rtt in seconds, added to every round.
     mean_draft_time
         T̄, mean SLM time per drafted token in seconds. Calibrated by this project, not stated in the paper.
     tasks
@@ -82,11 +84,11 @@ class Scenario:
         B, uplink budget in Hz.
     payload
         What is uploaded for each drafted token: ``"distributions"``, V̂ probabilities with their indices ([MS] 9), or
-        ``"ids"``, its index alone, for a server that verifies without probabilities (ours).
+        ``"ids"``, its index alone, for a server that verifies without probabilities.
     kept_probabilities, bits_per_probability
         V̂ and Q_B, for ``"distributions"`` ([MS] 9).
     min_draft_length, max_draft_length
-        Range of L_k in tokens, of 10,000 at most. 0 means no draft, no uplink and one token of the server (ours).
+        Range of L_k in tokens, of 10,000 at most. 0 means no draft, no uplink and one token of the server.
     draft_time_spread
         T_k is uniform in T̄ (1 ± spread).
     mean_gain_low, mean_gain_high
@@ -96,7 +98,7 @@ class Scenario:
     noise_power
         N0 in W.
     server_draft_time
-        T_srv in seconds per token, of the centralized reference (ours).
+        T_srv in seconds per token, of the centralized reference.
     channel, acceptance
         Names of the fading model and of the acceptance process.
 

@@ -10,7 +10,7 @@ BELOW_STEPS = 3
 
 
 def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
-    """Y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15 (ours)."""
+    """Y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15."""
     large = z > 1.0
     u = np.where(large, np.log(np.where(large, z, 1.0)), z)
     for _ in range(steps):
@@ -21,7 +21,7 @@ def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
 
 
 def charged_omega(z: FloatArray, scarcity: FloatArray, steps: int = 5) -> tuple[FloatArray, FloatArray]:
-    """Y > 0 with exp(2 y) = κ' + exp(2 z) / y², ln κ' = ``scarcity``, and the share of the last term (ours)."""
+    """Y > 0 with exp(2 y) = κ' + exp(2 z) / y², ln κ' = ``scarcity``, and the share of the last term."""
     y = np.maximum(np.maximum(0.5 * scarcity, wright_omega(z, steps)), TINY)
     for _ in range(steps):
         target, share = _logarithm(2.0 * (z - np.log(y)), scarcity)
@@ -30,7 +30,7 @@ def charged_omega(z: FloatArray, scarcity: FloatArray, steps: int = 5) -> tuple[
 
 
 def omega_below(m: FloatArray, s: FloatArray, scarcity: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-    """U = m − y of the same equations for a very large m, from s = m + ln m − z, and the share of the last term (ours).
+    """U = m − y of the same equations for a very large m, from s = m + ln m − z, and the share of the last term.
 
     It keeps the digits that y shares with m: exp(−2 u) = κ' + exp(−2 s) / (1 − u/m)², ln κ' = ``scarcity``. Each step
     divides the error by about m.

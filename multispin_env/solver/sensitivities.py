@@ -1,4 +1,4 @@
-"""What a little more of each resource is worth (ours)."""
+"""Sensitivities: the worth of a little more of each resource (ours)."""
 
 from dataclasses import dataclass
 
@@ -55,7 +55,7 @@ class Sensitivities:
 
 
 def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | None = None) -> Sensitivities:
-    """Solve the relaxed problem, and return the derivatives of its optimum by the resources of the system (ours).
+    """Solve the relaxed problem, and return the derivatives of its optimum by the resources of the system.
 
     The relaxed problem allows real draft lengths:
 
