@@ -21,7 +21,7 @@ from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.idle import idle
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.server import kinks
-from multispin_env.solver.stationary import Charge, Stationary, stationary_point
+from multispin_env.solver.stationary import FINER, Charge, Stationary, stationary_point
 
 DINKELBACH_STEPS = 30
 """Most steps of Dinkelbach's iteration; about four are needed."""
@@ -148,6 +148,7 @@ def _at_kink(
     problem: Problem, kink: float, low: FloatArray, high: FloatArray, tolerance: float
 ) -> tuple[Stationary, FloatArray]:
     """The optimum with exactly so many drafted tokens, by the charge between two (n,) that leads to them; and κ / G."""
+    tolerance = min(tolerance, FINER)
     time = problem.verification_time + line_time(problem.lines, np.array(kink))
     points = _Points(problem)
 

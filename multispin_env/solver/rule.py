@@ -52,8 +52,8 @@ WIDE = Effort(reach=20.0, points=33, starts=3, tokens=2.0, between=1)
 CROWDED = Effort(reach=20.0, points=17, starts=1, tokens=2.0)
 """Likewise for at least `CROWD` users: a token of one of them is a smaller part of the round."""
 
-FARTHEST = 4.0
-"""Most that φ may differ from that of the relaxed optimum on the ray, in units of the latter."""
+LONG, FARTHEST = 1.0, 4.0
+"""Reach of a ray, in units of its origin's φ, from which on only devices within their range count; and the most."""
 
 STEPS = 2
 """Of Newton, for the latency of a candidate on the ray: it starts close to it."""
@@ -155,12 +155,27 @@ def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Ef
         blocks = [slice(start, start + size) for start in range(0, len(problem), size)]
         starts = [_best_on_ray(problem.rows(i), Relaxed(*(x[i] for x in relaxed)), room[i], effort) for i in blocks]
         lengths, latency = (np.concatenate(parts) for parts in zip(*starts, strict=True))
+    _or_shortest(problem, lengths, latency)
     if effort.starts == 1:
         return improve(problem, lengths[:, 0], latency)
     many = np.repeat(np.arange(len(problem)), effort.starts)
     ends = improve(problem.rows(many), lengths.reshape(len(many), -1), latency.reshape(-1, 1)).reshape(lengths.shape)
     chosen: FloatArray = ends[np.arange(len(problem)), problem.value(ends).argmax(-1)]
     return chosen
+
+
+def _or_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray) -> None:
+    """Put the shortest lengths and their φ in place of the last start (n, starts, K) where they beat the first."""
+    low, first = problem.low, lengths[:, :1]
+    found = goodput(problem.tokens(first), latency[:, :1], problem.server_time(first))[:, 0]
+    most = np.add.reduce(problem.weights * (1.0 + problem.acceptance_rate * low), -1)  # tokens at most
+    least = np.add.reduce(problem.token_time * low, -1)  # φ at least
+    rows = np.flatnonzero(goodput(most, least, problem.server_time(low[:, None])[:, 0]) > found)
+    if len(rows):
+        part = problem.rows(rows)
+        better = part.value(part.low[:, None])[:, 0] > found[rows]
+        rows, part = rows[better], part.rows(better)
+        lengths[rows, -1], latency[rows, -1] = part.low, part.latency(part.low[:, None])[:, 0]
 
 
 def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> tuple[FloatArray, FloatArray]:
@@ -185,15 +200,34 @@ def _best_on_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: E
 
 def _ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort, points: int) -> Ray:
     """So many points around the relaxed optimum."""
-    per_token = problem.token_time / (room * room)  # ∂φ/∂L_k, times P / φ
-    pull = np.maximum(np.add.reduce(per_token * relaxed.length, -1), TINY)
-    spread = np.sqrt(np.add.reduce(per_token * per_token, -1) / 12.0) / pull  # sd / φ
-    if effort.tokens:
-        slowest = ((relaxed.length > 0.0) * problem.draft_time).max(-1)
-        spread = np.maximum(spread, effort.tokens * slowest / np.maximum(effort.reach * relaxed.latency, TINY))
-    reach = np.minimum(effort.reach * spread, FARTHEST)
+    length = relaxed.length
+    reach = _reach(problem, relaxed, room, effort, 1.0, length > 0.0)
+    if (long := reach > LONG).any():
+        long &= length.max(-1) > 0.5  # a device drafts
+        moved = np.minimum(np.sqrt(12.0) * np.abs(length - np.rint(length)), 1.0)
+        shorter = _reach(problem, relaxed, room, effort, moved, np.minimum(length, 1.0))
+        reach = np.where(long, np.clip(shorter, LONG, FARTHEST), reach)
     price = np.maximum(relaxed.price, TINY)
     return Ray(relaxed.latency, price, relaxed.value * relaxed.slope, 1.0 - reach, 2.0 * reach / (points - 1), points)
+
+
+def _reach(
+    problem: Problem,
+    relaxed: Relaxed,
+    room: FloatArray,
+    effort: Effort,
+    moved: FloatArray | float,
+    token: FloatArray | BoolArray,
+) -> FloatArray:
+    """How far the ray reaches, (n,) φ, if rounding moves devices so far, in sd, and a token of each counts so much."""
+    per_token = problem.token_time / (room * room)  # ∂φ/∂L_k, times P / φ
+    pull = np.maximum(np.add.reduce(per_token * relaxed.length, -1), TINY)
+    per_token = per_token * moved
+    spread = np.sqrt(np.add.reduce(per_token * per_token, -1) / 12.0) / pull  # sd / φ
+    if effort.tokens:
+        slowest = (token * problem.draft_time).max(-1)
+        spread = np.maximum(spread, effort.tokens * slowest / np.maximum(effort.reach * relaxed.latency, TINY))
+    return effort.reach * spread
 
 
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers

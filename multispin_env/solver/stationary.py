@@ -33,8 +33,8 @@ LONGEST_STEP = 2.0
 ROUGH, ROUGH_STEPS, EXACT_STEPS = 1e-4, 3, 5
 """Tolerance from which on y needs fewer steps, and these numbers of steps."""
 
-EXACT = 1e-12
-"""Tolerance of the nested search where a coarser one ends beside a jump of the shares."""
+FINER = 1e-5
+"""Tolerance where a coarser one may miss how fast lengths change: beside a jump of the shares, and at a kink."""
 
 FAR = 1e7
 """d φ / T from which on L = φ / T − 2 y / d loses digits that matter."""
@@ -128,9 +128,9 @@ def stationary_point(
     if len(open_rows):
         p[open_rows], q[open_rows] = _nested(problem.rows(open_rows), terms.rows(open_rows), tolerance)
         used, _ = _excess(problem.rows(open_rows), terms.rows(open_rows), p[open_rows], q[open_rows])
-        loose = open_rows[np.abs(used) > tolerance]
-        if len(loose) and tolerance > EXACT:
-            p[loose], q[loose] = _nested(problem.rows(loose), terms.rows(loose), EXACT)
+        loose = open_rows[used > tolerance]
+        if len(loose) and tolerance > FINER:
+            p[loose], q[loose] = _nested(problem.rows(loose), terms.rows(loose), FINER)
     return Stationary(_draft(problem, terms, p, q, np.exp(p)[:, None]).length, p, q)
 
 
