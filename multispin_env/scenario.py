@@ -11,15 +11,7 @@ import multispin_env.registry as tables
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_integer, check_keywords, check_label, check_name, check_real, shown
 from multispin_env.field_files import SCENARIO, is_file_name, read_fields, write_fields
-from multispin_env.server import (
-    FLAT_LINES,
-    LAW,
-    SERVERS,
-    VerificationLaw,
-    checked_pieces,
-    with_file_beside,
-    with_law,
-)
+from multispin_env.server import LAW, SERVERS, VerificationLaw, checked_pieces, with_file_beside, with_law
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
 LONGEST_DRAFT = 10_000
@@ -301,10 +293,9 @@ class Scenario:
 
     @cached_property  # read several times in every step
     def law(self) -> VerificationLaw:
-        """The law of verification; without pieces it has one flat line."""
-        lines = self.verification_pieces or FLAT_LINES
+        """The law of verification."""
         fixed, per_draft = self.verification_fixed_time, self.verification_time_per_draft
-        return VerificationLaw(fixed, per_draft, lines, self.padded_verification)
+        return VerificationLaw(fixed, per_draft, self.verification_pieces, self.padded_verification)
 
     @property
     def label(self) -> str:

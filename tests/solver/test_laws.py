@@ -43,12 +43,12 @@ def test_certified_equals_brute_force(kind):
     for seed in range(36):
         scenario, state, weights = case(kind, seed)
         best = best_goodput(scenario, state, weights)
-        found = ms.make_controller("optimal", scenario, certify=1e-8)(state, weights=weights)
+        found = ms.make_controller("optimal", scenario, certify=1e-8, weights=weights)(state)
         assert found.certified
         assert found.bound >= best * (1.0 - 1e-14)
         assert weighted(scenario, state, weights, found) == pytest.approx(best, rel=1e-8)
         assert found.value == pytest.approx(best, rel=1e-8)
-        quick = ms.make_controller("optimal", scenario)(state, weights=weights)
+        quick = ms.make_controller("optimal", scenario, weights=weights)(state)
         assert weighted(scenario, state, weights, quick) >= 0.999 * best
         if len(scenario.verification_pieces) == 2:
             where[side_of_kink(scenario, found)] += 1
@@ -63,7 +63,7 @@ def test_fixed_lengths(kind):
         fixed = np.where(np.random.default_rng(seed).random(3) < 0.5, scenario.max_draft_length, -1)
         best = best_goodput(scenario, state, weights, fixed)
         for options in ({"certify": 1e-9}, {}):
-            found = ms.make_controller("optimal", scenario, **options)(state, weights=weights, fixed_length=fixed)
+            found = ms.make_controller("optimal", scenario, **options, weights=weights, fixed_length=fixed)(state)
             assert (found.draft_length[fixed >= 0] == fixed[fixed >= 0]).all()
             assert weighted(scenario, state, weights, found) == pytest.approx(best, rel=1e-9 if options else 1e-3)
         assert ms.upper_bound(scenario, state, weights, fixed) >= best * (1.0 - 1e-14)
@@ -154,7 +154,7 @@ def test_the_rule_finds_the_longest_draft_where_padding_earns_little(seed, piece
     scenario, state, weights = hostile_instance(rng, max_decisions=1000)
     scenario = hostile_law(rng, scenario, pieces, True)
     best = best_goodput(scenario, state, weights)
-    quick = ms.make_controller("optimal", scenario)(state, weights=weights)
+    quick = ms.make_controller("optimal", scenario, weights=weights)(state)
     assert weighted(scenario, state, weights, quick) >= 0.999 * best
 
 
@@ -170,7 +170,7 @@ def test_nobody_drafts_exactly_where_the_relaxed_optimum_says_so():
         assert bool(idle(problem)[0]) == (not drafting)
         found[drafting] += 1
         if not drafting:
-            assert not ms.make_controller("optimal", scenario)(state, weights=weights).draft_length.any()
+            assert not ms.make_controller("optimal", scenario, weights=weights)(state).draft_length.any()
     assert min(found.values()) >= 10
 
 
@@ -234,7 +234,7 @@ def test_the_longest_draft_of_padded_passes_is_found_where_uploads_take_no_time(
     rng = np.random.default_rng(seed)
     scenario, state, weights = hostile_instance(rng, max_decisions=1000)
     scenario = hostile_law(rng, scenario, pieces, padded)
-    found = ms.make_controller("optimal", scenario)(state, weights=weights)
+    found = ms.make_controller("optimal", scenario, weights=weights)(state)
     best = best_goodput(scenario, state, weights)
     assert weighted(scenario, state, weights, found) == pytest.approx(best, rel=1e-9)
 

@@ -16,7 +16,7 @@ from multispin_env.solver.certify import upper_bound
 def test_certified_equals_brute_force(seed):
     scenario, state, weights = hostile_instance(np.random.default_rng(seed), max_decisions=300)
     best = best_goodput(scenario, state, weights)
-    found = make_controller("optimal", scenario, certify=1e-9)(state, weights=weights)
+    found = make_controller("optimal", scenario, certify=1e-9, weights=weights)(state)
     assert found.certified
     assert found.value == pytest.approx(best, rel=1e-9)
     assert found.bound >= best
@@ -29,10 +29,10 @@ def test_fixed_lengths(seed):
     scenario, state, weights = hostile_instance(rng, num_users=3, max_decisions=300)
     fixed = np.where(rng.random(3) < 0.5, scenario.max_draft_length, -1)
     best = best_goodput(scenario, state, weights, fixed)
-    found = make_controller("optimal", scenario, certify=1e-9)(state, weights=weights, fixed_length=fixed)
+    found = make_controller("optimal", scenario, certify=1e-9, weights=weights, fixed_length=fixed)(state)
     assert (found.draft_length[fixed >= 0] == fixed[fixed >= 0]).all()
     assert found.value == pytest.approx(best, rel=1e-9)
-    quick = make_controller("optimal", scenario)(state, weights=weights, fixed_length=fixed)
+    quick = make_controller("optimal", scenario, weights=weights, fixed_length=fixed)(state)
     assert (quick.draft_length[fixed >= 0] == fixed[fixed >= 0]).all()
 
 
