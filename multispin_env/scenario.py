@@ -1,4 +1,4 @@
-"""Scenario: what stays the same for a whole experiment, devices, radio, server and tasks."""
+"""Scenarios: devices, radio, server and tasks, which stay the same for a whole experiment."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -11,14 +11,7 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_integer, check_keywords, check_label, check_name, check_real, shown
 from multispin_env.field_files import SCENARIO, is_file_name, read_fields, write_fields
 from multispin_env.registry import ACCEPTANCES, CHANNELS, SCENARIOS, SERVERS
-from multispin_env.server import (
-    FLAT_LINES,
-    LAW,
-    VerificationLaw,
-    checked_pieces,
-    with_file_beside,
-    with_law,
-)
+from multispin_env.server import LAW, VerificationLaw, checked_pieces, with_file_beside, with_law
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
 LONGEST_DRAFT = 10_000
@@ -53,6 +46,8 @@ class Task:
 class Scenario:
     """A frozen, checked and hashable description of one system; the defaults are those of the paper.
 
+    Pieces, padding and servers, the round trip, the payload of ids, drafts of no tokens and T_srv are additions (ours).
+
     Parameters
     ----------
     name
@@ -62,8 +57,8 @@ class Scenario:
     verification_fixed_time, verification_time_per_draft
         T_fix and T_lin in seconds: one verification of K drafts takes T_fix + K T_lin ([MS] 7).
     verification_pieces
-        Pairs (a_j, b_j) in seconds and seconds per token: a pass of n tokens takes max_j (a_j + b_j n) in addition
-        (ours). None by default, as in the paper.
+        Pairs (a_j, b_j) in seconds and seconds per token: a pass of n tokens takes max_j (a_j + b_j n) in addition.
+        None by default, as in the paper.
     padded_verification
         Whether a pass holds K (max L + 1) tokens, as of a server that pads its batch, instead of Σ_k (L_k + 1).
     server
@@ -301,10 +296,9 @@ class Scenario:
 
     @cached_property  # read several times in every step
     def law(self) -> VerificationLaw:
-        """The law of verification; without pieces it has one flat line."""
-        lines = self.verification_pieces or FLAT_LINES
+        """The law of verification."""
         fixed, per_draft = self.verification_fixed_time, self.verification_time_per_draft
-        return VerificationLaw(fixed, per_draft, lines, self.padded_verification)
+        return VerificationLaw(fixed, per_draft, self.verification_pieces, self.padded_verification)
 
     @property
     def label(self) -> str:

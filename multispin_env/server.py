@@ -18,13 +18,10 @@ from multispin_env.registry import SERVERS
 LAW = ("verification_fixed_time", "verification_time_per_draft", "verification_pieces", "padded_verification")
 """Fields of the law of verification."""
 
-FLAT_LINES = ((0.0, 0.0),)
-"""Of a law by which a pass takes as long whatever the tokens in it, as the paper's."""
-
 
 @dataclass(frozen=True)
 class VerificationLaw:
-    """How long a pass takes: T_fix + K T_lin + max_j (a_j + b_j n) for K drafts and n tokens (ours).
+    """Law of verification, the time of a pass: T_fix + K T_lin + max_j (a_j + b_j n) for K drafts and n tokens (ours).
 
     The paper's law ([MS] 7) is the one with a single flat line.
 
@@ -32,16 +29,21 @@ class VerificationLaw:
     ----------
     fixed_time, time_per_draft
         T_fix and T_lin in seconds.
-    lines
-        Pairs (a_j, b_j) in seconds and seconds per token, at least one.
+    pieces
+        Pairs (a_j, b_j) in seconds and seconds per token; none is one flat line of no time.
     padded
         Whether the drafts of a pass are filled up to the longest.
     """
 
     fixed_time: float
     time_per_draft: float
-    lines: tuple[tuple[float, float], ...] = FLAT_LINES
+    pieces: tuple[tuple[float, float], ...] = ()
     padded: bool = False
+
+    @cached_property
+    def lines(self) -> tuple[tuple[float, float], ...]:
+        """Pairs (a_j, b_j), at least one."""
+        return self.pieces or ((0.0, 0.0),)
 
     @cached_property
     def flat(self) -> bool:
@@ -124,7 +126,7 @@ class Server:
         check_bool("padded", self.padded)
         if self.draft_time is not None:
             check_real("draft_time", self.draft_time, 0.0, open_low=True)
-        if VerificationLaw(self.fixed_time, self.time_per_draft, self.pieces or FLAT_LINES).time(1, 1) <= 0.0:
+        if VerificationLaw(self.fixed_time, self.time_per_draft, self.pieces).time(1, 1) <= 0.0:
             raise ValueError(f"pieces: expected a law in which a pass takes time, got {shown(self.pieces)}")
 
     @property

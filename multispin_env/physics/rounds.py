@@ -73,7 +73,7 @@ def slopes(
     token_slope: FloatArray,
     weights: FloatArray | float,
 ) -> RealDecision:
-    """Derivatives of Σ_k ω_k N_k / T_e2e by lengths and bandwidths (ours).
+    """Derivatives of Σ_k ω_k N_k / T_e2e by lengths and bandwidths.
 
     By L_k, tokens grow with E[N_k]'; the verification by its own slope; and the latency of the device that the server
     waits for, the first of these if there are several, by T_k + Q / (B_k r_k). With B_k that latency grows by

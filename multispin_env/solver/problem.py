@@ -1,4 +1,4 @@
-"""The optimisation problem as the solvers see it: a flat batch of instances in units of one share of the budget."""
+"""Optimisation problem as the solvers see it: a flat batch of instances in units of one share of the budget."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Sensitivities: what a little more of each resource is worth (ours)."""
+"""Sensitivities: the worth of a little more of each resource (ours)."""
 
 from dataclasses import dataclass
 

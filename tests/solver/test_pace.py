@@ -58,8 +58,8 @@ def check(scenario, state, weights, tpot, fixed=None):
     tokens, times = every_round(scenario, state, fixed)
     timely = times <= tpot * (1.0 + 1e-12) * tokens.min(-1)
     options = {"weights": weights, "fixed_length": fixed}
-    found = ms.make_controller("optimal", scenario, certify=1e-8, tpot=tpot)(state, **options)
-    quick = ms.make_controller("optimal", scenario, tpot=tpot)(state, **options)
+    found = ms.make_controller("optimal", scenario, certify=1e-8, tpot=tpot, **options)(state)
+    quick = ms.make_controller("optimal", scenario, tpot=tpot, **options)(state)
     bound = ms.upper_bound(scenario, state, weights, fixed, tpot=tpot)
     assert found.certified
     assert bool(found.feasible) == timely.any()
