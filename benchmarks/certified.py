@@ -55,8 +55,8 @@ def hostile(instances: int, seed: int) -> dict[str, Any]:
     for _ in range(instances):
         scenario, state, weights = hostile_instance(rng, max_decisions=20_000)
         best = brute_force(scenario, state, weights)
-        decision: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state, weights=weights)  # type: ignore[call-arg]
-        quick: Any = make_controller("optimal", scenario)(state, weights=weights)  # type: ignore[call-arg]
+        decision: Any = make_controller("optimal", scenario, certify=TOLERANCE, weights=weights)(state)
+        quick: Any = make_controller("optimal", scenario, weights=weights)(state)
         outcome = expected_outcome(scenario, state, quick)
         value = (weights * outcome.tokens).sum(-1) / outcome.round_latency
         scale = best if best > 0.0 else 1.0

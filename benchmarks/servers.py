@@ -52,8 +52,8 @@ def hostile(kind: str, instances: int) -> dict[str, Any]:
         scenario, state, weights = hostile_instance(rng, max_decisions=1000)
         scenario = hostile_law(rng, scenario, pieces, padded)
         best = brute_force(scenario, state, weights)
-        found: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state, weights=weights)  # type: ignore[call-arg]
-        quick: Any = make_controller("optimal", scenario)(state, weights=weights)  # type: ignore[call-arg]
+        found: Any = make_controller("optimal", scenario, certify=TOLERANCE, weights=weights)(state)
+        quick: Any = make_controller("optimal", scenario, weights=weights)(state)
         scale = best if best > 0.0 else 1.0
         error.append(abs(weighted(scenario, state, weights, found) - best) / scale)
         loss.append((best - weighted(scenario, state, weights, quick)) / scale)

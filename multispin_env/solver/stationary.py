@@ -187,7 +187,7 @@ def _draft(problem: Problem, terms: _Terms, p: FloatArray, q: FloatArray, column
         s = np.log(m) - 0.5 * ((p + q)[:, None] + terms.constant)[far]
         below, share = omega_below(m, s, None if terms.scarcity is None else terms.scarcity[far])
         y[far], free[far] = m - below, 2.0 * below / terms.decay[far]
-        if terms.scarcity is not None:
+        if isinstance(part, np.ndarray):
             part[far] = share
     length = np.minimum(np.maximum(free, problem.low), problem.high)
     room = np.maximum(column - length * problem.draft_time, NARROWEST_ROOM * column)
