@@ -64,12 +64,13 @@ def extreme_instance(rng: np.random.Generator) -> tuple[Scenario, SystemState]:
         spread = rng.choice([0.0, 0.3, 2.0, 12.0])
         return 10.0 ** np.clip(rng.uniform(low, high) + spread * rng.uniform(-1.0, 1.0, size), low, high)
 
+    servers = (None, None, None, None, *SERVERS.names())
     users = int(rng.choice([1, 2, 3, 4, 6, 8, 12, 20, 40], p=[0.04, 0.12, 0.15, 0.15, 0.18, 0.18, 0.12, 0.04, 0.02]))
     scenario = Scenario.preset(
         str(rng.choice(["llama2", "qwen3.5"])),
         num_users=users,
         total_bandwidth=float(10.0 ** rng.uniform(3.0, 9.0)),
-        server=rng.choice([None, None, None, None, *SERVERS.names()]),
+        server=servers[rng.integers(len(servers))],
         min_draft_length=int(rng.integers(0, 2)),
         max_draft_length=int(rng.integers(1, 65)),
         payload=str(rng.choice(list(PAYLOADS))),

@@ -183,7 +183,7 @@ CONSTANTS = [  # place, value, where it is stated, and how
     (f"{REPLAY}:FITTED_ROUNDS", 16, f"{REPLAY}:prompt_rates", "That mean is over 16 rounds from every place"),
     (f"{REPLAY}:FITTED_LENGTHS.tolist", list(range(1, 17)), f"{REPLAY}:prompt_rates", "over L = 1..16"),
     (f"{RULE}:QUICK", (8.0, 13, 1, 0.0, 0), "docs/optimum.md", "instead of 13 points over 8 sd and one."),
-    (f"{RULE}:THOROUGH", (20.0, 129, 4, 0.0, 0), "docs/optimum.md", "129 points over 20 sd and four starts"),
+    (f"{RULE}:THOROUGH", (20.0, 129, 4, 1.0, 0), "docs/optimum.md", "129 points over 20 sd and four starts"),
     (f"{RULE}:RUGGED", 0.4, "docs/optimum.md", "exceeds 0.4 of the time left for its upload"),
     (f"{SOLVER}.branching:LISTED", 32, "docs/optimum.md", "at most 32 decisions is listed"),
     (f"{SOLVER}.windows:SAFETY", 1e-11, "docs/optimum.md", "raised by 1e-11 of its terms"),

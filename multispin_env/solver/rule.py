@@ -102,7 +102,7 @@ def _thorough(problem: Problem) -> Effort:
 
 
 def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
-    """The best of what the rule finds for the few longest drafts around the relaxed one, each of constant time."""
+    """The best of the shortest lengths and of what the rule finds for the few longest drafts around the relaxed one."""
     longest, relaxed = relaxed_longest(problem, LONGEST_TOLERANCE)
     relaxed = _numbers(problem, relaxed)
     ends = problem.low.max(-1), problem.high.max(-1)
@@ -111,6 +111,7 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
     part = problem.rows(many).of_longest(near.ravel().astype(np.int64))
     from_relaxed = Relaxed(*(array[many] for array in relaxed))
     lengths = _integer_lengths(part, from_relaxed, _thorough(problem)).reshape(*near.shape, -1)
+    lengths = np.concatenate([lengths, problem.low[:, None]], 1)
     rows = np.arange(len(problem))
     return lengths[rows, problem.value(lengths).argmax(-1)], relaxed
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.robustness import several_users
 from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import SystemState
@@ -56,6 +57,13 @@ def test_numbers_that_are_none_are_replaced_by_a_place_to_start():
     assert found.latency == pytest.approx(problem.latency(found.length[:, None])[:, 0], rel=1e-15)
     assert (found.price == 1.0).all()
     assert (found.value == 0.0).all()
+
+
+def test_the_rule_is_never_below_the_shortest_lengths():
+    for scenario, state, weights in several_users(batches=5, size=100):
+        problem = make_problem(scenario, state, weights)
+        found = problem.value(rule.fast_lengths(problem)[0][:, None])
+        assert (found >= problem.value(problem.low[:, None]) * (1.0 - 1e-9)).all()
 
 
 def test_rugged_instances_are_searched_thoroughly_and_others_quickly(monkeypatch):

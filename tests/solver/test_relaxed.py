@@ -1,5 +1,7 @@
 """The relaxed optimum, the Lagrangian lengths and the moves, each against a slow computation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from reference import equal_latency as root
@@ -11,7 +13,7 @@ from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 from multispin_env.solver import stationary
 from multispin_env.solver.lagrangian import Ray, ray_lengths
-from multispin_env.solver.omega import wright_omega
+from multispin_env.solver.omega import charged_omega, omega_below, wright_omega
 from multispin_env.solver.problem import Problem, make_problem
 from multispin_env.solver.relaxed import relaxed_optimum
 from multispin_env.solver.rule import fast_lengths
@@ -28,6 +30,32 @@ def test_wright_omega():
 
     z = np.concatenate([np.linspace(-600.0, 60.0, 2001), np.geomspace(60.0, 1e9, 100)])
     np.testing.assert_allclose(wright_omega(z), wrightomega(z), rtol=1e-13)
+
+
+@pytest.mark.parametrize("scarcity", [None, -30.0, 0.0, 5.0])
+def test_omega_of_large_arguments_by_what_it_is_below_them(scarcity):
+    m = np.repeat(np.geomspace(1e3, 1e6, 20), 21)
+    s = np.tile(np.linspace(-20.0, 20.0, 21), 20)
+    z = m + np.log(m) - s
+    if scarcity is None:
+        y, share = wright_omega(z), np.ones_like(z)
+    else:
+        y, share = charged_omega(z, 2.0 * m + scarcity)
+    below, part = omega_below(m, s, None if scarcity is None else np.full_like(m, scarcity))
+    np.testing.assert_allclose(below, m - y, atol=1e-8)
+    np.testing.assert_allclose(part, share, atol=1e-8)
+
+
+@pytest.mark.parametrize("law", [{}, {"verification_pieces": ((0.02, 1e4),)}], ids=["paper", "tokens"])
+def test_drafting_that_takes_no_time_beside_air_does_not_matter(law):
+    scenario = Scenario.preset("llama2", num_users=4, total_bandwidth=1e-3, **law)
+    state = sample_state(scenario, np.random.default_rng(0), 10)
+    slow, fast = (
+        relaxed_optimum(replace(make_problem(scenario, state), draft_time=np.full((10, 4), time)), 1e-3)
+        for time in (1e2, 1e-12)
+    )
+    np.testing.assert_allclose(fast.value, slow.value, rtol=1e-3)
+    np.testing.assert_allclose(fast.length, slow.length, rtol=0.05)
 
 
 @pytest.mark.parametrize("bandwidth", [2e6, 2e7, 2e8])
