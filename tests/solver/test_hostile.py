@@ -38,7 +38,7 @@ def test_any_numbers(options, data):
         verification_pieces=data.draw(st.lists(st.tuples(TIME, TIME), max_size=3).map(tuple)),
         padded_verification=data.draw(st.booleans()),
     )
-    found = make_controller("optimal", scenario, **options, weights=arrays[3])(SystemState(*arrays[:3]))
+    found = make_controller("optimal", scenario, weights=arrays[3], **options)(SystemState(*arrays[:3]))
     checked_decision(scenario, found)
     if options:
         assert np.isfinite(found.value)
