@@ -120,7 +120,7 @@ COMMAND = Command(
     (
         "--controller optimal --beside fixed",
         "--controller optimal --beside fixed --set reward=sampled --rounds 24 --out watch.gif",
-        "--env MultiSpin/Continuous-v0 --controller groups --beside barrier --set horizon=6 reward=sampled",
+        "--env MultiSpin/Continuous-v0 --controller groups --beside optimal --set horizon=6 reward=sampled",
         "--env MultiSpin/HiddenAcceptance-v0 --controller optimal+filter --beside optimal+task-mean",
         "--env MultiSpin/DelayedChannel-v0 --set delay=2 --controller optimal+quantile --beside optimal+last-report",
     ),

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -93,6 +94,7 @@ def _workers(count: int, work: Work) -> Iterator[list[Connection]]:
 def _serve(pipe: Connection, work: Work, folder: str) -> None:
     """Do what comes through the pipe, until the parent has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows can't block it
+    end_with_parent()
     tempfile.tempdir = folder
     with suppress(EOFError, OSError):
         while True:
@@ -103,6 +105,18 @@ def _serve(pipe: Connection, work: Work, folder: str) -> None:
                 pipe.send(answer)
             except Exception:  # what it returned can't be pickled
                 pipe.send(TaskResult(index, error=traceback.format_exc()))
+
+
+def end_with_parent() -> None:
+    """End this process as soon as its parent does, also amid a computation and where the parent was killed."""
+    threading.Thread(target=_end_behind_parent, daemon=True).start()
+
+
+def _end_behind_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(0)
 
 
 def _done(work: Work, index: int, task: Any) -> TaskResult | Stopped:

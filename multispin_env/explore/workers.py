@@ -2,13 +2,12 @@
 
 import asyncio
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from multispin_env.executors.processes import end_with_parent
 from multispin_env.explore.view import VIEWS
 
 AT_ONCE = 2
@@ -100,7 +99,7 @@ class _Worker:
 def _work(questions: Connection) -> None:
     """Answer until the parent has gone or asks no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent ends this one
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     for name in VIEWS.names():
         VIEWS.load(name)  # before the first question, not for it
     while True:
@@ -109,11 +108,3 @@ def _work(questions: Connection) -> None:
         except EOFError:
             return
         questions.send(function(*arguments))
-
-
-def _end_with_parent() -> None:
-    """End this process at once, also amid a computation."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(0)

@@ -10,6 +10,7 @@ from multispin_env.checks import check_name, shown, suggestion
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS, option_names
 from multispin_env.scenario import Scenario
+from multispin_env.terminal.plausible import check_plausible
 
 DEFAULT_ENV, DEFAULT_SCENARIO = "MultiSpin/Heterogeneous-v0", "llama2"
 
@@ -101,7 +102,8 @@ def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN, option
     ------
     ValueError
         For a text without ``=`` or name, a name given twice, one of those ``taken``, which the command sets itself, a
-        text of more than `LONGEST_SETTING` letters, or a value that is nested too deeply for Python.
+        text of more than `LONGEST_SETTING` letters, a value that is nested too deeply for Python, or a number that must
+        have been meant in another unit.
     """
     parsed: dict[str, Any] = {}
     for text in settings:
@@ -115,6 +117,7 @@ def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN, option
         if name in parsed:
             raise ValueError(f"{option}: expected {name!r} once, got it twice")
         parsed[name] = _literal(name, value, option)
+    check_plausible(parsed)
     return parsed
 
 

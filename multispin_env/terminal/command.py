@@ -47,7 +47,7 @@ class Command:
     def __call__(self, program: str, arguments: Sequence[str]) -> int | None:
         """Read the arguments and run."""
         options = self.parser(program).parse_args(separated(arguments))
-        check_plausible(options)
+        check_plausible(vars(options))
         options.program = program
         options.command = f"{program} {shlex.join(arguments)}".strip()
         return self.run(options)

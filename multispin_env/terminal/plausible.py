@@ -1,9 +1,8 @@
 """Numbers that are right in another unit alone, as a TPOT of 65: such an option is one sentence, not an answer."""
 
-from argparse import Namespace
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,14 +30,14 @@ UNITS: Mapping[str, Unit] = MappingProxyType(
 """By the names of options."""
 
 
-def check_plausible(options: Namespace) -> None:
+def check_plausible(options: Mapping[str, Any]) -> None:
     """``ValueError`` for an option whose number must have been meant in another unit; it says which number that is.
 
     Numbers that are not above 0 or not finite are left to who reads them.
     """
     for option, unit in UNITS.items():
-        value = vars(options).get(option)
-        if value is None or not 0.0 < value < np.inf or unit.low <= value <= unit.high:
+        value = options.get(option)
+        if not isinstance(value, int | float) or not 0.0 < value < np.inf or unit.low <= value <= unit.high:
             continue
         limit = f"at least {unit.low:g}" if value < unit.low else f"at most {unit.high:g}"
         raise ValueError(

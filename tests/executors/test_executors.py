@@ -120,3 +120,27 @@ def test_a_signal_ends_the_workers_too(tmp_path, number, when):
         assert parent.returncode == number
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
+
+
+def test_no_worker_outlives_a_killed_parent(tmp_path):
+    script, folder = tmp_path / "script.py", tmp_path / "processes"
+    script.write_text(SCRIPT, encoding="utf-8")
+    folder.mkdir()
+    with subprocess.Popen([sys.executable, str(script), str(folder), "working"]) as parent:
+        deadline = time.monotonic() + 30.0
+        while not list(folder.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (worker,) = (int(path.name) for path in folder.iterdir())
+        parent.kill()
+    deadline = time.monotonic() + 20.0
+    while lives(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not lives(worker)
+
+
+def lives(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -47,7 +47,7 @@ def test_options_and_settings_come_together(parse):
     [
         (["--num-users", "3", "--set", "num_users=3"], "set: expected 'num_users' once, got --num-users too"),
         (
-            ["--total-bandwidth", "1", "--set", "total_bandwidth=1"],
+            ["--total-bandwidth", "5e6", "--set", "total_bandwidth=5e6"],
             "set: expected 'total_bandwidth' once, got --total-bandwidth too",
         ),
         (["--set", "scenario=llama2"], f"set: expected an argument other than {[*TAKEN, 'own']}, got 'scenario'"),
@@ -106,12 +106,14 @@ def test_numbers_of_another_unit_are_refused():
     """Those of a wrong unit, told which number is meant, and no others."""
     for option, unit in UNITS.items():
         for meant in (max(unit.low, 0.004) * 1.5, min(unit.high, 1e9) / 1.5, 0.0, -1.0, float("inf")):
-            check_plausible(argparse.Namespace(**{option: meant}))
+            check_plausible({option: meant})
     for option, wrong, meant in (
         ("tpot", 65.0, "0.065"),
         ("percent", 0.95, "95"),
         ("total_bandwidth", 10.0, r"1e\+07"),
     ):
         with pytest.raises(ValueError, match=rf"{option}: .* got {wrong:g}; did you mean {meant}\?"):
-            check_plausible(argparse.Namespace(**{option: wrong}))
-    check_plausible(argparse.Namespace(tpot=None))
+            check_plausible({option: wrong})
+        with pytest.raises(ValueError, match=f"^{option}: expected"):
+            parse_settings([f"{option}={wrong}"])
+    check_plausible({"tpot": None})

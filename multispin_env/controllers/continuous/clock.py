@@ -32,7 +32,7 @@ class Clock(ContinuousController):
         κ ≥ 0, seconds that an upload takes for each second of the whole band.
 
     The defaults are the best of 24 random choices in the mean over sixteen systems
-    (``python -m benchmarks.tune_schedulers clock --seconds 8``). The lengths ignore what tokens cost the server.
+    (``python -m benchmarks.tune_controllers clock --seconds 8``). The lengths ignore what tokens cost the server.
     """
 
     period: float = 0.3

@@ -48,7 +48,7 @@ class Prices(ContinuousController):
         As in `Groups`.
 
     Options of `tunable` may be arrays with the batch shape of the states. The defaults are the best of 24 random
-    choices in the mean over sixteen systems (``python -m benchmarks.tune_schedulers prices --seconds 4``). A law of
+    choices in the mean over sixteen systems (``python -m benchmarks.tune_controllers prices --seconds 4``). A law of
     verification by tokens counts with drafts of `USUAL_LENGTH` where devices pick, and as it is where `fit` finds the
     lengths.
     """

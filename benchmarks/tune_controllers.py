@@ -1,4 +1,4 @@
-"""Search for the defaults of controllers: ``python -m benchmarks.tune_schedulers prices``.
+"""Search for the defaults of controllers: ``python -m benchmarks.tune_controllers prices``.
 
 Random search: the defaults and 23 random choices of the options of a controller run in each system in static channels,
 for instances of a seed that no table uses. The table has the mean over systems of each choice's rate, as a part of that
