@@ -158,11 +158,27 @@ def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Ef
         lengths, latency = (np.concatenate(parts) for parts in zip(*starts, strict=True))
     _or_shortest(problem, lengths, latency)
     if effort.starts == 1:
-        return improve(problem, lengths[:, 0], latency)
+        return _or_first_token(problem, improve(problem, lengths[:, 0], latency))
     many = np.repeat(np.arange(len(problem)), effort.starts)
     ends = improve(problem.rows(many), lengths.reshape(len(many), -1), latency.reshape(-1, 1)).reshape(lengths.shape)
     chosen: FloatArray = ends[np.arange(len(problem)), problem.value(ends).argmax(-1)]
-    return chosen
+    return _or_first_token(problem, chosen)
+
+
+def _or_first_token(problem: Problem, lengths: FloatArray) -> FloatArray:
+    """Lengths (n, K), or where nobody drafts but a single token pays, what moves make of it: they need a φ above 0."""
+    idle = np.flatnonzero(~lengths.any(-1))
+    if not len(idle):
+        return lengths
+    part, one = problem.rows(idle), np.eye(lengths.shape[-1])
+    latency = np.where(part.high > 0, part.draft_time + part.token_time, np.inf)
+    tokens = part.weights.sum(-1, keepdims=True) + part.weights * part.acceptance_rate
+    value = goodput(tokens, latency, part.server_time(one[None, :1]))
+    better = value.max(-1) > part.value(lengths[idle][:, None])[:, 0]
+    if better.any():
+        user = value.argmax(-1)[better]
+        lengths[idle[better]] = improve(part.rows(better), one[user], latency[better, user][:, None])
+    return lengths
 
 
 def _or_shortest(problem: Problem, lengths: FloatArray, latency: FloatArray) -> None:
