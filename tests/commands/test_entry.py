@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from multispin_env.commands import main as entry
+from multispin_env.terminal.arguments import separated
 from multispin_env.terminal.plausible import UNITS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -125,7 +126,7 @@ def test_examples_are_right_use(name):
     for line in command.examples:
         words = re.split(r"  | <", line.strip())[0].replace("$(git rev-parse HEAD)", "abc").split()
         if words[:1] != ["the"]:
-            parser.parse_args(words)
+            parser.parse_args(separated(words))
 
 
 def test_unknown_options_have_status_2_on_stderr(name, capsys):
