@@ -52,7 +52,7 @@ def test_no_lengths_are_better(seen):
         return gained / (equal_latency(length, observed.draft_time, token_time).latency + scenario.verification_time)
 
     every = [value(np.tile(pair, (5, 1))) for pair in itertools.product(range(1, 8), repeat=2)]
-    decision = bayes(observed)
+    decision = bayes.decide(observed)
     assert value(decision.draft_length) == pytest.approx(np.max(every, axis=0), rel=1e-12)
     assert decision.bandwidth.sum(-1) == pytest.approx(scenario.total_bandwidth)
 

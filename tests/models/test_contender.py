@@ -91,7 +91,7 @@ def test_a_controller_alone_knows_the_mean_of_the_task():
     [
         ("optimall", "controller: expected one of .*did you mean 'optimal'"),
         ("optimal+fliter", "estimator: expected one of .*did you mean 'filter'"),
-        ("greedy", "controller: expected one of .*, got 'greedy'"),
+        ("greedy", "controller: expected one that live has all it needs for, got 'greedy'"),
         (
             "optimal+clairvoyant",
             "controller: expected one that is not told the true acceptance, as 'optimal.filter', got",

@@ -1,6 +1,5 @@
 """The claims are those that README and the page state, to the digit."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -28,20 +27,6 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.fixture(scope="module")
 def rows():
     return claims(Scale())
-
-
-def readme_lines():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = re.search(r"\| claim of the paper \| paper \| here \|\n\|[ -:|]*\|\n((?:\|.*\n)+)", text)
-    return [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in table[1].splitlines()]
-
-
-def test_readme_states_these_numbers(rows):
-    lines = readme_lines()
-    assert len(lines) >= 5
-    known = [(row.claim, row.paper, row.here) for row in rows]
-    for line in lines:
-        assert line in known
 
 
 def test_page_holds_this_table(rows):
