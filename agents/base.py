@@ -128,7 +128,7 @@ hidden.
 """
 
 RESIDUAL_LOG_STD = (0.0, -1.0, -1.0)
-"""Added in the columns of length, batch and uplink where actions are added to a rule's orders.
+"""Added in the columns of length, batch and uplink where actions are added to a rule's decisions.
 
 Exploration costs tokens: with a standard deviation of .08 in the column of batches `groups` loses 14 % of its rate, and
 `own-pace` 3 %; with .03 none does, since a batch changes from .2 on.

@@ -66,7 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=DEFAULT_CONTROLLERS,
         metavar="NAME",
-        help=f"of {', '.join(rule_names())}, or {OWN_CONTROLLER}, perhaps with what changes its orders, "
+        help=f"of {', '.join(rule_names())}, or {OWN_CONTROLLER}, perhaps with a modifier, "
         f"as greedy+deadlines (default {' '.join(DEFAULT_CONTROLLERS)})",
     )
     _add_level(parser)

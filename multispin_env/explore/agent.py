@@ -35,7 +35,7 @@ IN_TIME = "tokens_in_time"
 """What is counted where requests end."""
 
 SECONDS = 10.0
-"""Of an episode that says what orders earn."""
+"""Of an episode that says what decisions earn."""
 
 MOST_ROUNDS = 40
 """Steps that can be played before."""
@@ -113,7 +113,7 @@ class Side:
 
     name: str
     decision: Decision | ContinuousDecision
-    device_rate: FloatArray  # (K,) tokens/s of the decision; of an order, those of an episode
+    device_rate: FloatArray  # (K,) tokens/s of the decision; without the barrier, of an episode
     goodput: float  # tokens/s of all; where requests end, of those in time
 
 
@@ -134,7 +134,7 @@ class AgentNumbers:
 
     @property
     def by_round(self) -> bool:
-        """Whether decisions are for a round; if not, orders hold until a verification ends."""
+        """Whether decisions are for a round; if not, they hold until a verification ends."""
         return isinstance(self.agent.decision, Decision)
 
     @property
@@ -147,7 +147,7 @@ class AgentNumbers:
         """What to know when both are compared, in one sentence."""
         if not self.by_round:
             return (
-                f"An order earns nothing by itself, so tokens/s are those of {SECONDS:g} s that each of the two plays."
+                f"A decision earns nothing by itself, so tokens/s are of {SECONDS:g} s that each of the two plays."
             )
         if self.best.name.endswith("+gradient"):
             return "This environment rewards fairness, so that a lower goodput may be better."
@@ -263,8 +263,8 @@ _EPISODE = """    one, uplink = (policy, "serial") if name == "agent" else (rule
     env.reset(seed={seed})
     ended = False
     while not ended:
-        order = one(env.unwrapped.state)
-        _, _, _, ended, info = env.step(env.unwrapped.encode_action(order))
+        decision = one(env.unwrapped.state)
+        _, _, _, ended, info = env.step(env.unwrapped.encode_action(decision))
     print(name, f"goodput {{info[{told!r}]:.2f}} tokens/s")
 """
 

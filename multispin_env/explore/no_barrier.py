@@ -210,8 +210,8 @@ for name in {[settings.left, settings.right]}:
         env.reset(seed=seed)
         ended = False
         while not ended:
-            order = controller(env.unwrapped.state)
-            _, _, _, ended, info = env.step(env.unwrapped.encode_action(order))
+            decision = controller(env.unwrapped.state)
+            _, _, _, ended, info = env.step(env.unwrapped.encode_action(decision))
         numbers.append([info[key] for key in told])
     print(name, f"first episode, bound {{bound:.2f}}", *(f"{{key}} {{one:.3f}}" for key, one in zip(told, numbers[0])))
     print(name, "mean", *(f"{{key}} {{one:.3f}}" for key, one in zip(told, np.mean(numbers, axis=0))))

@@ -40,7 +40,7 @@ def play(settings: Settings, rule: ContinuousRule, name: str, episodes: int, see
     Parameters
     ----------
     settings
-        The environment; it gets the uplink that the orders of a controller are for.
+        The environment; it gets the uplink that the decisions of a controller are for.
     rule
         What decides.
     name
@@ -53,7 +53,7 @@ def play(settings: Settings, rule: ContinuousRule, name: str, episodes: int, see
     Raises
     ------
     ValueError
-        For a bad order.
+        For a bad decision.
     """
     suited = replace(settings, variant=with_uplink_of(rule, settings.variant))
     engine = opened(suited, episodes, seed)

@@ -201,7 +201,7 @@ def test_what_is_decided_is_what_is_played(env_id):
         contender(env.decode_observation(observation)) if isinstance(contender, ms.PlugIn) else contender(env.state)
     )
     info = env.step(env.encode_action(decision))[4]
-    played = info["draft_length"] > 0  # of a standing order, in the batch
+    played = info["draft_length"] > 0  # of what was decided, in the batch
     assert played.any(-1).all()
     assert (info["draft_length"] == decision.draft_length)[played].all()
     if "bandwidth" in info:

@@ -69,7 +69,7 @@ def test_an_order_is_worth_what_its_episode_earns(monkeypatch):
     assert not found.by_round
     assert found.agent.goodput == pytest.approx(found.agent.device_rate.sum())
     assert found.unit == "tokens/s"
-    assert found.note.startswith("An order earns nothing by itself")
+    assert found.note.startswith("A decision earns nothing by itself")
 
 
 def test_the_command_prints_what_python_prints(capsys):
