@@ -20,6 +20,7 @@ from multispin_env.commands.main import main as multispin
 from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.controllers.estimators.base import Estimator
+from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.continuous.encodings import PlainCodec
 from multispin_env.envs.objectives import Goodput
 from multispin_env.envs.rounds.encodings import SharesCodec
@@ -44,7 +45,6 @@ from multispin_env.registry import (
     MODIFIERS,
     SCENARIOS,
     SERVERS,
-    SYSTEMS,
 )
 from multispin_env.reproduce.figure import FigureSpec
 

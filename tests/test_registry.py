@@ -3,7 +3,6 @@ import pytest
 import multispin_env as ms
 from multispin_env import registry
 from multispin_env.controllers.estimators.base import Estimator
-from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.settings import Variant
@@ -43,7 +42,6 @@ KINDS = [
     (ms.registry.CONTROLLERS, derived(ms.Controller)),
     (ms.registry.MODIFIERS, derived(ms.Modifier)),
     (ms.registry.ESTIMATORS, derived(Estimator)),
-    (SYSTEMS, callable),
     (ENCODINGS, derived(RoundsCodec)),
     (CONTINUOUS_ENCODINGS, derived(ContinuousCodec)),
     (ms.registry.ENVIRONMENTS, derived(Variant)),

@@ -146,9 +146,7 @@ class AgentNumbers:
     def note(self) -> str:
         """What to know when both are compared, in one sentence."""
         if not self.by_round:
-            return (
-                f"A decision earns nothing by itself, so tokens/s are of {SECONDS:g} s that each of the two plays."
-            )
+            return f"A decision earns nothing by itself, so tokens/s are of {SECONDS:g} s that each of the two plays."
         if self.best.name.endswith("+gradient"):
             return "This environment rewards fairness, so that a lower goodput may be better."
         return "The best known rule sees the whole state, also what the agent may not see."

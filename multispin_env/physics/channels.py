@@ -154,7 +154,7 @@ def clarke_correlation(doppler_frequency_hz: FloatArray | float, interval_s: Flo
 
     Examples
     --------
-    >>> from multispin_env.physics.channels.gauss_markov import clarke_correlation
+    >>> from multispin_env.physics.channels import clarke_correlation
     >>> round(float(clarke_correlation(10.0, 0.01)), 3)
     0.904
     """
@@ -175,7 +175,7 @@ def doppler_frequency(speed_mps: FloatArray | float, carrier_hz: FloatArray | fl
 
     Examples
     --------
-    >>> from multispin_env.physics.channels.gauss_markov import doppler_frequency
+    >>> from multispin_env.physics.channels import doppler_frequency
     >>> round(float(doppler_frequency(1.5, 3.5e9)), 2)
     17.51
     """

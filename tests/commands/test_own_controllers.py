@@ -153,7 +153,7 @@ def test_what_is_no_controller_is_one_sentence(command, name, words, refused):
 
 
 def test_a_rule_without_the_barrier_is_refused_in_rounds(refused):
-    words = "state: expected a ContinuousState for Pairs, which decides without the barrier, got SystemState"
+    words = "controller: expected one of rounds, of ["
     assert words in refused("compare", [*TINY, "--controllers", "own_rules:Pairs"])
 
 

@@ -280,7 +280,7 @@ def test_bad_json_says_where(text, words, write, capsys):
             "controller: expected one of ['optimal'], which have certify, got 'homogeneous'",
         ),
         (["--total-bandwidth", "-1"], "total_bandwidth: expected a finite number in (0, inf), got -1.0"),
-        (["--set", "total_bandwidth=1e-320"], "goodput: expected a finite number > 0, got 0.0 tokens/s"),
+        (["--set", "total_bandwidth=1e-320"], "total_bandwidth: expected Hz, at least 1000"),
         (["--set", "max_draft=3"], "did you mean 'max_draft_length'"),
         (["--set", "max_draft_length=0"], "max_draft_length: expected an integer in 1..10000, got 0"),
         (["--set", "num_users=3"], "set: expected another field, since K is the number of rows, 2, got 'num_users'"),

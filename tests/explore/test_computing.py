@@ -107,7 +107,7 @@ def test_a_process_that_is_killed_is_one_sentence():
 
 def test_no_computation_outlives_the_page(tmp_path):
     heart = tmp_path / "heart"
-    code = "import asyncio, sys; from tests.explore.test_workers import Workers, beat\n"
+    code = "import asyncio, sys; from tests.explore.test_computing import Workers, beat\n"
     code += "asyncio.run(Workers().answer(beat, sys.argv[1]))"
     with subprocess.Popen([sys.executable, "-c", code, str(heart)], cwd=ROOT) as page:
         asyncio.run(begun(heart))
