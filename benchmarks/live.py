@@ -57,12 +57,10 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
     from multispin_env.models.rounds import Player
     from tests.models import tiny
 
-    made: Any = tiny.tiny_model  # which has no types
-
     scenario = ms.Scenario.preset("llama2", num_users=users)
     prompts = np.random.default_rng(0).integers(2, tiny.WORDS, (16, 8)).tolist()
     devices = EmulatedDevices(
-        Pair(made(0), made(1)),
+        Pair(tiny.tiny_model(0), tiny.tiny_model(1)),
         prompts,
         np.zeros(16, dtype=np.int64),
         PromptOrder(16, users, 0),

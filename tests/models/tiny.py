@@ -1,5 +1,8 @@
 """Random Llamas of a few thousand weights with a tokenizer of a few words, made where they are needed."""
 
+from pathlib import Path
+from typing import Any
+
 import torch as th
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -12,14 +15,14 @@ WORDS = 24
 """Tokens of the vocabulary."""
 
 
-def tiny_tokenizer(words=WORDS):
+def tiny_tokenizer(words: int = WORDS) -> Any:
     vocabulary = {"<end>": 0, "<unknown>": 1} | {f"w{index}": index for index in range(2, words)}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unknown>"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="<unknown>")
 
 
-def tiny_model(seed, words=WORDS, hidden=16, context=512, scale=1.0):
+def tiny_model(seed: int, words: int = WORDS, hidden: int = 16, context: int = 512, scale: float = 1.0) -> Model:
     """A model whose laws of the next token are uneven enough to be told apart."""
     with th.random.fork_rng():
         th.manual_seed(seed)
@@ -44,7 +47,7 @@ def tiny_model(seed, words=WORDS, hidden=16, context=512, scale=1.0):
     return Model(f"tiny-{seed}", network, tiny_tokenizer(words))
 
 
-def save_tiny(folder, seed, **options):
+def save_tiny(folder: Path, seed: int, **options: Any) -> str:
     """Write one as ``transformers`` saves it; returns its path as text."""
     model = tiny_model(seed, **options)
     model.network.save_pretrained(folder)
