@@ -101,7 +101,7 @@ def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None)
 def parse_toml(text: str) -> dict[str, Any]:
     """Return what TOML says; ``ValueError`` for anything else, or for a key of more than `DEEPEST_KEY` parts."""
     if _DEEP_KEY.search(text):
-        raise ValueError(f"TOML: expected keys, and dotted words in texts, of at most {DEEPEST_KEY} parts, got one of more")
+        raise ValueError(f"TOML: expected keys, and dotted words, of at most {DEEPEST_KEY} parts, got one of more")
     try:
         return tomllib.loads(text)
     except RecursionError:

@@ -97,7 +97,7 @@ def test_bad_json_is_one_sentence(text, message):
 def test_keys_of_toml_have_few_parts(line, part, dot):
     """Python's own reader takes a time and a memory that grow with the square of their number."""
     assert parse_toml(line.format(dot.join([part] * DEEPEST_KEY)))
-    with pytest.raises(ValueError, match="TOML: expected keys, .* of at most 8 parts, got one of more"):
+    with pytest.raises(ValueError, match=r"TOML: expected keys, .* of at most 8 parts, got one of more"):
         parse_toml(line.format(dot.join([part] * (DEEPEST_KEY + 1))))
 
 
