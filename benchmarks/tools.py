@@ -50,11 +50,6 @@ def add_counts(parser: ArgumentParser, counts: Mapping[str, tuple[int, str]]) ->
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
 
 
-def add_systems(parser: ArgumentParser) -> None:
-    """Add the option for some of the sixteen systems without the barrier."""
-    parser.add_argument("--systems", default="", metavar="WORDS", help='of their names, as "llama2 K8" (default: all)')
-
-
 def show(title: str, rows: Iterable[Row]) -> list[Row]:
     """Print a table of rows with the same titles, and nothing for none; how many are done goes to stderr."""
     done: list[Row] = []

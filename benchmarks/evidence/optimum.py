@@ -167,7 +167,8 @@ def extreme(instances: int) -> Row:
         quick = expected_outcome(scenario, state, make_controller("optimal", scenario)(state)).goodput
         gap[seed], loss[seed] = decision.gap, 1.0 - quick / decision.value
     row = {"worst seed": str(loss.argmax()), "instances": instances, "certified": float((gap <= TOLERANCE).mean())}
-    return row | _losses(loss) | {"loses above 1 %": int((loss > 1e-2).sum()), "above 1e-6": int((loss > 1e-6).sum())}
+    counts = {"loses above 1 %": int((loss > 1e-2).sum()), "above 1e-6": int((loss > 1e-6).sum())}
+    return {**row, **_losses(loss), **counts}
 
 
 def leads(instances: int) -> Iterator[Row]:

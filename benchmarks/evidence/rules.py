@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import multispin_env as ms
-from benchmarks.continuous_systems import System, chosen
-from benchmarks.tools import Row, add_systems, show
+from benchmarks.continuous_systems import System, add_systems, chosen
+from benchmarks.tools import Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.physics.uplink import spectral_efficiency

@@ -5,6 +5,7 @@ certified goodput, in the mean.
 """
 
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -47,11 +48,11 @@ def measure(scenario: Scenario, instances: int, singles: int) -> Row:
         some = state[:count]
         goodput = expected_outcome(scenario, some, controller(some)).goodput
         best = goodput if label == "certified" else best
-        batch = float(np.median([cpu_seconds(lambda c=controller, s=some: c(s)) for _ in range(3)])) / count
+        batch = float(np.median([cpu_seconds(partial(controller, some)) for _ in range(3)])) / count
         grid_time = batch if label == "grid" else grid_time
         row |= {f"{label} µs": batch * 1e6, f"{label} share": f"{(goodput / best[:count]).mean():.6f}"}
         if label != "grid":
-            alone = [cpu_seconds(lambda c=controller, i=i: c(state[i % instances])) for i in range(singles)]
+            alone = [cpu_seconds(partial(controller, state[i % instances])) for i in range(singles)]
             row[f"{label} alone ms"] = float(np.median(alone)) * 1e3
     for label in ("rule", "certified"):
         row[f"{label} × faster"] = grid_time * 1e6 / float(row[f"{label} µs"])

@@ -1,6 +1,8 @@
 """Cost of a row of fading (N, K), by how random numbers are divided among the copies."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +49,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Measure and print."""
-    copies, users = REFERENCE_N, REFERENCE_K
+    copies, users, calls = REFERENCE_N, REFERENCE_K, 640  # whole blocks
     rng = np.random.default_rng(0)
     keys = np.arange(copies, dtype=np.uint64)
     counters = [np.random.Philox(key=i) for i in range(copies)]
@@ -66,18 +68,21 @@ def run(options: Namespace) -> None:
             counters[copy].state = positions[copy]
             rows[copy] = generators[copy].standard_exponential(users)
 
-    ways = {
+    def repeat(draw: Callable[[], object]) -> None:
+        for _ in range(calls):
+            draw()
+
+    ways: dict[str, Callable[[], object]] = {
         "one generator for the batch": lambda: rng.standard_exponential((copies, users)),
         **{f"a generator a copy, blocks of {block}": ahead(block).read for block in (1, 8, 64)},
         "counter-based, Philox, copy by copy": counted,
         "counter-based, Philox in NumPy": lambda: philox(keys, 7, users),
         "counter-based, SplitMix64 in NumPy": lambda: split_mix(keys, 7, users),
     }
-    calls = 640  # whole blocks
     spent: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(options.turns + 1):  # the first fills the blocks
         for way, draw in ways.items():
-            spent[way].append(cpu_seconds(lambda draw=draw: [draw() for _ in range(calls)]) / calls * 1e6)
+            spent[way].append(cpu_seconds(partial(repeat, draw)) / calls * 1e6)
     least = {way: min(times[1:]) for way, times in spent.items()}
     show(
         f"one row of fading, N = {copies}, K = {users}",

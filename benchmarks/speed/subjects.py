@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -110,9 +111,9 @@ def take_turns(subjects: list[Subject], turns: int, seconds: float) -> None:
     """Time all subjects, one after the other in every turn, which takes ``seconds`` of each or one period."""
     calls = []
     for subject in subjects:
-        once = max(cpu_seconds(lambda play=subject.play: play(PERIOD)), 1e-6)  # also the first block of numbers
+        once = max(cpu_seconds(partial(subject.play, PERIOD)), 1e-6)  # also the first block of numbers
         calls.append(PERIOD * max(1, round(seconds / once)))
     for _ in range(turns):
         for subject, count in zip(subjects, calls, strict=True):
-            spent = cpu_seconds(lambda play=subject.play, count=count: play(count))
+            spent = cpu_seconds(partial(subject.play, count))
             subject.turns.append(spent / (count * subject.copies))

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 import multispin_env as ms
-from benchmarks.continuous_systems import System, chosen
-from benchmarks.tools import Row, add_systems, show
+from benchmarks.continuous_systems import System, add_systems, chosen
+from benchmarks.tools import Row, show
 from multispin_env.evaluation.seeds import TUNING_SEED
 
 INSTANCES = 4
