@@ -1,1 +1,1 @@
-"""Speed and evidence of multispin_env, printed as tables; ``python -m benchmarks.<name> --help``."""
+"""Speed and evidence of multispin_env, printed as tables; ``python -m benchmarks.<tool> --help``."""

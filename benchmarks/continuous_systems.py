@@ -1,5 +1,6 @@
 """Systems without the barrier that controllers are tuned and compared on (docs/continuous.md)."""
 
+from argparse import ArgumentParser
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,6 +66,11 @@ SYSTEMS = tuple(
     for wide in (False, True)
 )
 """The sixteen systems of the table."""
+
+
+def add_systems(parser: ArgumentParser) -> None:
+    """Add the option for some of the sixteen systems."""
+    parser.add_argument("--systems", default="", metavar="WORDS", help='of their names, as "llama2 K8" (default: all)')
 
 
 def chosen(text: str) -> list[System]:

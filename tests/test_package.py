@@ -128,7 +128,7 @@ HEAVY = (
     ids=["import", "solve", "help"],
 )
 def test_a_start_is_light(code):
-    """Each in a process of its own; benchmarks/startup.py measures the time."""
+    """Each in a process of its own; ``python -m benchmarks.speed startup`` measures the time."""
     then = f"import sys; sys.exit(', '.join(set({HEAVY}) & set(sys.modules)) or None)"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; {then}"], capture_output=True, text=True, check=False, cwd=ROOT

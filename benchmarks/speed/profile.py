@@ -1,14 +1,16 @@
-"""Profile of a step: where it spends its time."""
+"""Parts of one call of `step`, timed in the functions that are named here."""
 
 import sys
-from collections.abc import Callable
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from inspect import isclass, isfunction
 from time import perf_counter_ns
 from typing import Any
 
 import multispin_env as ms
-from benchmarks.speed.subjects import DEFAULT_ID, PERIOD, REFERENCE_K, Play, native, seconds_of, single
+from benchmarks.speed.subjects import DEFAULT_ID, ENCODINGS, PERIOD, REFERENCE_K, REFERENCE_N, Play, native, single
+from benchmarks.tools import Row, cpu_seconds, show
 
 PARTS = {
     "equal-latency root": ("equal_latency",),
@@ -29,7 +31,6 @@ class Timers:
 
     def __init__(self) -> None:
         self.spent = dict.fromkeys([*PARTS, REST], 0)
-        self.calls = dict.fromkeys(PARTS, 0)
         self._running = [REST]
         self._since = 0
         self._restore: list[tuple[Any, str, Any]] = []
@@ -51,6 +52,11 @@ class Timers:
         for owner, name, member in reversed(self._restore):
             setattr(owner, name, member)
 
+    def restart(self) -> None:
+        """Forget what was spent so far."""
+        self.spent = dict.fromkeys(self.spent, 0)
+        self._since = perf_counter_ns()
+
     @staticmethod
     def _part(member: Any) -> str | None:
         if not isfunction(member) or not member.__module__.startswith(ms.__name__):
@@ -67,7 +73,6 @@ class Timers:
         def timed(*args: Any, **keywords: Any) -> Any:
             self._charge()
             self._running.append(part)
-            self.calls[part] += 1
             try:
                 return function(*args, **keywords)
             finally:
@@ -78,39 +83,45 @@ class Timers:
 
 
 def profile(copies: int, action: str, turns: int) -> dict[str, float]:
-    """µs of a call of `step` by part (best of the turns), and ``"step"`` without timers."""
+    """Microseconds of a call of `step` by part (best of the turns), and ``"step"`` without timers."""
 
     def make() -> Play:
         users = REFERENCE_K
         return (native(DEFAULT_ID, action, copies, users) if copies > 1 else single(DEFAULT_ID, action, users)).play
 
     calls = PERIOD * (2 if copies > 1 else 8)
-    plain = make()
-    whole = []
-    timed: list[dict[str, int]] = []
-    with Timers():
-        play = make()  # what is bound when it is built is bound to the timed functions
+    usual = make()
+    whole, timed = [], []
     for _ in range(turns):
-        whole.append(seconds_of(plain, calls) / calls * 1e6)
+        whole.append(cpu_seconds(lambda: usual(calls)) / calls * 1e6)
         with Timers() as timers:
-            play = make()
+            play = make()  # what is bound when it is built is bound to the timed functions
             play(PERIOD)
-            timers.spent = dict.fromkeys(timers.spent, 0)
-            timers._since = perf_counter_ns()
+            timers.restart()
             play(calls)
         timed.append(timers.spent)
     parts = {part: min(spent[part] for spent in timed) / calls * 1e-3 for part in timed[0]}
     return {"step": min(whole), **parts}
 
 
-def show_profiles(profiles: dict[str, dict[str, float]]) -> None:
-    """Print µs and share of every part of a step."""
-    print(f"\nparts of one call of step, K = {REFERENCE_K}: µs (share)")
-    print(f"{'':28}" + "".join(f"{label:>22}" for label in profiles))
+def table(profiles: dict[str, dict[str, float]]) -> Iterator[Row]:
+    """Microseconds and share of every part."""
     for part in (*PARTS, REST):
-        cells = []
-        for parts in profiles.values():
-            total = sum(parts.values()) - parts["step"]
-            cells.append(f"{parts[part]:.1f} ({parts[part] / total:.0%})" if parts[part] else "-")
-        print(f"{part:28}" + "".join(f"{cell:>22}" for cell in cells))
-    print(f"{'the step without timers':28}" + "".join(f"{parts['step']:>22.1f}" for parts in profiles.values()))
+        shares = {label: parts[part] / (sum(parts.values()) - parts["step"]) for label, parts in profiles.items()}
+        yield {"": part, **{label: f"{profiles[label][part]:.1f} ({shares[label]:.0%})" for label in profiles}}
+    yield {"": "the step without timers", **{label: f"{parts['step']:.1f}" for label, parts in profiles.items()}}
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument("--turns", type=int, default=5, help="the best one counts (default 5)")
+
+
+def run(options: Namespace) -> None:
+    """Measure and print; ``ValueError`` where the package no longer has a function that is named here."""
+    profiles = {"single residual": profile(1, "residual", options.turns)}
+    missing = [part for part in PARTS if not profiles["single residual"][part]]
+    if missing:
+        raise ValueError(f"PARTS: expected names of functions that are called, got {missing}, whose names have moved")
+    profiles |= {f"N = {REFERENCE_N} {action}": profile(REFERENCE_N, action, options.turns) for action in ENCODINGS}
+    show(f"one call of step, K = {REFERENCE_K}: µs (share)", table(profiles))

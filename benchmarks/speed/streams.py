@@ -1,11 +1,14 @@
-"""Cost of a row of fading, by how random numbers are divided among the copies."""
+"""Cost of a row of fading (N, K), by how random numbers are divided among the copies."""
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.speed.subjects import REFERENCE_K, REFERENCE_N, Play, play_floor, seconds_of
+from benchmarks.speed.subjects import REFERENCE_K, REFERENCE_N
+from benchmarks.tools import cpu_seconds, show
 from multispin_env.arrays import FloatArray
 from multispin_env.physics.streams import CopyStreams
 
@@ -39,9 +42,15 @@ def exponential(bits: UIntArray) -> FloatArray:
     return -np.log1p(-((bits >> np.uint64(11)) * 2.0**-53))
 
 
-def streams(turns: int) -> dict[str, float]:
-    """µs to draw one row (N, K) of fading, by how the numbers are divided among the copies."""
-    copies, users = REFERENCE_N, REFERENCE_K
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument("--turns", type=int, default=5, help="the best one counts (default 5)")
+
+
+def run(options: Namespace) -> None:
+    """Measure and print."""
+    copies, users, calls = REFERENCE_N, REFERENCE_K, 640  # whole blocks
+    rng = np.random.default_rng(0)
     keys = np.arange(copies, dtype=np.uint64)
     counters = [np.random.Philox(key=i) for i in range(copies)]
     positions = [counter.state for counter in counters]
@@ -59,29 +68,23 @@ def streams(turns: int) -> dict[str, float]:
             counters[copy].state = positions[copy]
             rows[copy] = generators[copy].standard_exponential(users)
 
-    def play(draw: Callable[[], object]) -> Play:
-        def play(calls: int) -> None:
-            for _ in range(calls):
-                draw()
+    def repeat(draw: Callable[[], object]) -> None:
+        for _ in range(calls):
+            draw()
 
-        return play
-
-    ways: dict[str, tuple[Play, int]] = {
-        "one generator for the batch": (play_floor(copies, users), 640),
-        **{f"a generator a copy, blocks of {b}": (play(ahead(b).read), max(64, 10 * b)) for b in (1, 8, 64)},
-        "counter-based, Philox, copy by copy": (play(counted), 64),
-        "counter-based, Philox in NumPy": (play(lambda: philox(keys, 7, users)), 128),
-        "counter-based, SplitMix64 in NumPy": (play(lambda: split_mix(keys, 7, users)), 640),
+    ways: dict[str, Callable[[], object]] = {
+        "one generator for the batch": lambda: rng.standard_exponential((copies, users)),
+        **{f"a generator a copy, blocks of {block}": ahead(block).read for block in (1, 8, 64)},
+        "counter-based, Philox, copy by copy": counted,
+        "counter-based, Philox in NumPy": lambda: philox(keys, 7, users),
+        "counter-based, SplitMix64 in NumPy": lambda: split_mix(keys, 7, users),
     }
     spent: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(turns + 1):  # the first fills the blocks
-        for way, (draw, calls) in ways.items():
-            spent[way].append(seconds_of(draw, calls) / calls * 1e6)
-    return {way: min(times[1:]) for way, times in spent.items()}
-
-
-def show_streams(drawn: dict[str, float]) -> None:
-    """Print µs and ns a number of every way to draw."""
-    print(f"\none row of fading, N = {REFERENCE_N}, K = {REFERENCE_K}: µs (ns a number)")
-    for way, spent in drawn.items():
-        print(f"{way:40}{spent:8.1f} ({spent * 1e3 / (REFERENCE_N * REFERENCE_K):.1f})")
+    for _ in range(options.turns + 1):  # the first fills the blocks
+        for way, draw in ways.items():
+            spent[way].append(cpu_seconds(partial(repeat, draw)) / calls * 1e6)
+    least = {way: min(times[1:]) for way, times in spent.items()}
+    show(
+        f"one row of fading, N = {copies}, K = {users}",
+        ({"": way, "µs": time, "ns a number": time * 1e3 / (copies * users)} for way, time in least.items()),
+    )

@@ -13,8 +13,8 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
-from benchmarks.browser import served
 from multispin_env.explore import app, serving
+from multispin_env.explore.browser import served
 from multispin_env.explore.places import Places
 from multispin_env.explore.serving import Impatient
 from tests.explore.test_computing import beat, begun, is_over

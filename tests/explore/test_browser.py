@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.browser import browser, installed, redraw, resize, served, visit
 from multispin_env.explore import no_barrier
+from multispin_env.explore.browser import browser, installed, redraw, resize, served, visit
 from multispin_env.explore.one_round import RoundSettings, compute
 from multispin_env.explore.places import Places
 from multispin_env.explore.view import VIEWS

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 
-from benchmarks.hostile import hostile_instance, hostile_law
+from multispin_env.evaluation.hostile import hostile_instance, hostile_law
 from multispin_env.solver import search
 from multispin_env.solver.branching import decisions_of, split
 from multispin_env.solver.problem import ARRAYS, Problem, make_problem

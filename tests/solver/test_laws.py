@@ -8,7 +8,7 @@ from reference import best_goodput, server_time
 from reference import equal_latency as root
 
 import multispin_env as ms
-from benchmarks.hostile import hostile_instance, hostile_law
+from multispin_env.evaluation.hostile import hostile_instance, hostile_law
 from multispin_env.physics.verification import pass_tokens
 from multispin_env.solver import relaxed
 from multispin_env.solver.idle import idle

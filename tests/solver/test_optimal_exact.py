@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from reference import best_goodput
 
-from benchmarks.hostile import extreme_instance, hostile_instance
 from multispin_env.controllers.factory import make_controller
+from multispin_env.evaluation.hostile import extreme_instance, hostile_instance
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario

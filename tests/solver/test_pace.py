@@ -9,7 +9,7 @@ import pytest
 from reference import equal_latency, expected_tokens, server_time
 
 import multispin_env as ms
-from benchmarks.hostile import hostile_instance, hostile_law
+from multispin_env.evaluation.hostile import hostile_instance, hostile_law
 from multispin_env.solver.pace import least_pace, timely_windows
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.segments import FixedPass, laws_of

@@ -7,7 +7,7 @@ import pytest
 from reference import equal_latency as root
 from scipy.optimize import minimize
 
-from benchmarks.hostile import hostile_instance
+from multispin_env.evaluation.hostile import hostile_instance
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario

@@ -1,15 +1,17 @@
-"""Laws of verification fitted to measured passes: ``python -m benchmarks.fit_servers``.
+"""Laws of verification fitted to measured passes.
 
 Each law is a maximum of affine pieces a + b n of the n tokens in a pass, a, b ≥ 0, whose largest relative error is
-least (`multispin_env.models.fitting`). Prints the pieces, the error, and the error of the profile that ships with the
+least (`multispin_env.models.fitting`). The table has the pieces, the error, and that of the profile that ships with the
 package.
 """
 
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from multispin_env.evaluation.table import aligned
+from benchmarks.tools import Row, show
 from multispin_env.models.fitting import fit_law
 from multispin_env.registry import SERVERS
 from multispin_env.server import line_time
@@ -39,17 +41,20 @@ TABLES = {
 """Sources stand beside the profiles in ``multispin_env/servers``."""
 
 
-def main() -> None:
-    """Fit every table and print a row for each."""
-    lines = []
+def rows() -> Iterator[Row]:
+    """Fit every table."""
     for name, table in TABLES.items():
         tokens, times = np.array(table.tokens, dtype=np.float64), np.array(table.milliseconds)
         found = fit_law(tokens, times, table.pieces)
         law = " or ".join(f"{start:.3f} + {slope:.5f} n" for start, slope in found.pieces)
         shipped = np.abs(line_time(np.array(SERVERS.load(name).pieces) / MS, tokens) / times - 1.0).max()
-        lines.append((name, law, f"{found.error:.2%}", f"{shipped:.2%}"))
-    print(aligned(("server", "largest of (ms)", "error of the fit", "error of the profile"), lines))
+        yield {"server": name, "largest of (ms)": law, "fit": f"{found.error:.2%}", "profile": f"{shipped:.2%}"}
 
 
-if __name__ == "__main__":
-    main()
+def add_options(parser: ArgumentParser) -> None:
+    """Take no options."""
+
+
+def run(_: Namespace) -> None:
+    """Print the table."""
+    show("largest errors", rows())

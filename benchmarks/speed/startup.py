@@ -1,20 +1,17 @@
-"""CPU time of starts: ``python -m benchmarks.startup``; docs/speed.md holds what was measured.
+"""User and system time of whole processes, which take turns; with ``--beside`` those of another checkout too."""
 
-Each line is the user and system time of whole processes, which take turns. ``--beside`` takes turns with another
-checkout too.
-"""
-
-import argparse
 import os
 import subprocess
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-HERE = Path(__file__).resolve().parents[1]
+from benchmarks.tools import Row, show
 
-MULTISPIN = ("-m", "multispin_env")
+HERE = Path(__file__).resolve().parents[2]
 
 GYMNASIUM, OURS = "import gymnasium", "import multispin_env"
 
@@ -22,8 +19,8 @@ STARTS = {
     "python alone": ("-c", ""),
     GYMNASIUM: ("-c", GYMNASIUM),
     OURS: ("-c", OURS),
-    "multispin --help": (*MULTISPIN, "--help"),
-    "multispin solve": (*MULTISPIN, "solve", "{checkout}/examples/devices.csv"),
+    "multispin --help": ("-m", "multispin_env", "--help"),
+    "multispin solve": ("-m", "multispin_env", "solve", "{checkout}/examples/devices.csv"),
     "train.py --help": ("{checkout}/train.py", "--help"),
     "train.py until its first line": ("{checkout}/train.py",),
     "train.py until its first progress": ("{checkout}/train.py",),
@@ -40,14 +37,8 @@ BEYOND_GYMNASIUM = 0.25
 """Limit of our import beyond Gymnasium's, in seconds."""
 
 
-def cpu_seconds(name: str, checkout: Path) -> float:
-    """User and system time of one process, started in an empty folder.
-
-    Raises
-    ------
-    RuntimeError
-        If it ends in another way than it should.
-    """
+def process_seconds(name: str, checkout: Path) -> float:
+    """User and system time of one process in an empty folder; ``RuntimeError`` unless it ends as it should."""
     arguments = [part.format(checkout=checkout) for part in STARTS[name]]
     until = UNTIL.get(name)
     stopped, said = False, ""
@@ -75,33 +66,28 @@ def cpu_seconds(name: str, checkout: Path) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _verdict(name: str, least: dict[str, float]) -> str:
-    limit = least[GYMNASIUM] + BEYOND_GYMNASIUM if name == OURS else LIMITS.get(name)
-    return "" if limit is None else f"{limit:.2f}, {'met' if least[name] <= limit else '**missed**'}"
+def rows(spent: dict[str, list[float]]) -> Iterator[Row]:
+    """Least and median of every kind of process of a checkout, and whether the goal is met."""
+    least = {name: min(values) for name, values in spent.items()}
+    for name, values in spent.items():
+        limit = least[GYMNASIUM] + BEYOND_GYMNASIUM if name == OURS else LIMITS.get(name)
+        verdict = "" if limit is None else f"{limit:.2f}, {'met' if least[name] <= limit else 'MISSED'}"
+        yield {"CPU-s": name, "least": f"{least[name]:.3f}", "median": f"{median(values):.3f}", "wanted": verdict}
 
 
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
     parser.add_argument("--turns", type=int, default=7, help="processes of each kind (default 7)")
     parser.add_argument("--beside", type=Path, metavar="FOLDER", help="another checkout, for comparison")
-    options = parser.parse_args()
-    checkouts = {"this checkout": HERE}
-    if options.beside is not None:
-        checkouts["the other"] = options.beside.resolve()
-    spent: dict[str, dict[str, list[float]]] = {label: {name: [] for name in STARTS} for label in checkouts}
+
+
+def run(options: Namespace) -> None:
+    """Measure and print."""
+    checkouts = [HERE] if options.beside is None else [HERE, options.beside.resolve()]
+    spent: dict[Path, dict[str, list[float]]] = {checkout: {name: [] for name in STARTS} for checkout in checkouts}
     for _ in range(options.turns):
         for name in STARTS:
-            for label, checkout in checkouts.items():
-                spent[label][name].append(cpu_seconds(name, checkout))
-    for label, times in spent.items():
-        least = {name: min(values) for name, values in times.items()}
-        print(f"| {label}: CPU-s of {options.turns} processes | least | median | wanted |")
-        print("| --- | ---: | ---: | --- |")
-        for name, values in times.items():
-            print(f"| {name} | {least[name]:.3f} | {median(values):.3f} | {_verdict(name, least)} |")
-        print(f"\nOur import beyond Gymnasium's: {least[OURS] - least[GYMNASIUM]:.3f} s\n")
-
-
-if __name__ == "__main__":
-    main()
+            for checkout in checkouts:
+                spent[checkout][name].append(process_seconds(name, checkout))
+    for checkout, times in spent.items():
+        show(str(checkout), rows(times))

@@ -1,23 +1,20 @@
-"""Speed of the page of ``multispin explore``: ``python -m benchmarks.explore``; needs Debian's Chromium and its driver.
+"""Speed of the page of ``multispin explore``; needs Debian's Chromium and its driver.
 
-It prints the seconds from the start of the command until a page has been served, and of each view the median time from
-a moved slider until its answer is on the screen, with 20 devices. Where a view plays an animation, it prints its frames
-in a second too.
+The seconds from the start of the command until a page has been served, and of each view the time from a moved slider
+until its answer is on the screen, with 20 devices. Where a view plays an animation, its frames in a second too.
 """
 
-import argparse
 import time
 import urllib.request
-from functools import partial
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.browser import browser, redraw, resize, served, visit
+from benchmarks.tools import Row, show
+from multispin_env.explore.browser import browser, redraw, resize, served, visit
 from multispin_env.explore.view import VIEWS
-
-START, REDRAW, FRAMES = 3.0, 0.2, 20.0
-"""Goals: seconds, seconds, frames a second."""
 
 MOVED = {"megahertz": (5.0, 0.5), "snr_shift": (-10.0, 0.5), "seed": (0, 1)}
 """Sliders that are moved, each from where and by how much; of the views that have them."""
@@ -66,17 +63,20 @@ def start_seconds() -> float:
         return time.perf_counter() - begin
 
 
-def has(driver: Any, control: str) -> bool:
-    """Whether the page has a control."""
-    found: bool = driver.execute_script("return !!document.getElementById(arguments[0])", control)
-    return found
-
-
-def redraw_seconds(driver: Any, slider: str, count: int) -> list[float]:
-    """Times of so many moves of a slider, with 20 devices."""
-    redraw(driver, "num_users", 20)
-    start, step = MOVED[slider]
-    return [redraw(driver, slider, start + step * move) for move in range(count)]
+def redrawn(driver: Any, view: str, count: int) -> Iterator[Row]:
+    """Times of moves of every slider that a view has, and its frames."""
+    for slider, (start, step) in MOVED.items():
+        if driver.execute_script("return !!document.getElementById(arguments[0])", slider):
+            redraw(driver, "num_users", 20)
+            times = [1e3 * redraw(driver, slider, start + step * move) for move in range(count)]
+            yield {
+                "": f"{view}, {slider}: ms (goal 200)",
+                "median": f"{median(times):.0f}",
+                "largest": f"{max(times):.0f}",
+            }
+    frames = driver.execute_async_script(PLAYED)
+    if frames is not None:
+        yield {"": f"{view}: frames/s (goal 20)", "median": f"{frames:.0f}", "largest": ""}
 
 
 def take_pictures(driver: Any, address: str, folder: Path) -> None:
@@ -89,29 +89,24 @@ def take_pictures(driver: Any, address: str, folder: Path) -> None:
             driver.save_screenshot(str(folder / f"explore-{name}-{size}.png"))
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=31, help="moves of the slider (default 31)")
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument("--count", type=int, default=31, help="moves of a slider (default 31)")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="only take the documentation's pictures")
-    options = parser.parse_args()
-    if options.pictures is not None:
-        with served() as address, browser() as driver:
-            take_pictures(driver, address, options.pictures)
-        return
-    starts = [start_seconds() for _ in range(3)]
-    print(f"start until the page is served: {median(starts):.2f} s (goal {START:g} s)")
+
+
+def measure(driver: Any, address: str, count: int) -> Iterator[Row]:
+    """Open every view and move its sliders."""
+    for view in VIEWS.names():
+        visit(driver, f"{address}/{view}")
+        yield from redrawn(driver, view, count)
+
+
+def run(options: Namespace) -> None:
+    """Measure and print, or take pictures."""
     with served() as address, browser() as driver:
-        for name in VIEWS.names():
-            visit(driver, f"{address}/{name}")
-            for slider in filter(partial(has, driver), MOVED):
-                times = redraw_seconds(driver, slider, options.count)
-                said = f"median {1e3 * median(times):.0f} ms, largest {1e3 * max(times):.0f} ms"
-                print(f"{name}, {slider}: redrawn in {said} (goal {1e3 * REDRAW:g} ms)")
-            frames = driver.execute_async_script(PLAYED)
-            if frames is not None:
-                print(f"{name}: {frames:.0f} frames/s (goal {FRAMES:g})")
-
-
-if __name__ == "__main__":
-    main()
+        if options.pictures is not None:
+            take_pictures(driver, address, options.pictures)
+            return
+        show("start until the page is served (goal 3 s)", [{"s": f"{median(start_seconds() for _ in range(3)):.2f}"}])
+        show("from a moved slider to the picture", measure(driver, address, options.count))

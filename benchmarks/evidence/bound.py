@@ -1,37 +1,37 @@
-"""The bound without the barrier, its prices and its speed: ``python -m benchmarks.bound --tight 2``.
+"""The bound without the barrier, its prices and its speed.
 
 For the sixteen systems of `benchmarks.continuous_systems`, on held-out instances with static channels: the mean bound
 on tokens/s, also over the goodput of the best rounds with the barrier; what a second of the server, the uplink and the
 devices is worth, as shares of the bound; and seconds an instance. ``--fading 2`` and ``--tight 2`` add the bound with
-fading and the tight bound of two instances each, which takes minutes for 20 devices. Writes all as JSON.
+fading and the tight bound of two instances each, which takes minutes for 20 devices.
 """
 
-from collections.abc import Iterator
+from argparse import ArgumentParser, Namespace
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 import multispin_env as ms
-from benchmarks.continuous_systems import System, chosen
-from benchmarks.evidence import parser_of, report, write
+from benchmarks.continuous_systems import System, add_systems, chosen
+from benchmarks.tools import Row, add_counts, show
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 
 INSTANCES = 12
 
 
-def bounds(system: System, instances: int, faded: int) -> dict[str, Any]:
+def bounds(system: System, faded: int) -> Row:
     """Bounds of a system, and what its time is worth."""
-    scenario, state = system.scenario, system.states(HELD_OUT_SEED, instances)
+    scenario, state = system.scenario, system.states(HELD_OUT_SEED, INSTANCES)
     start = perf_counter()
     prices = ms.rate_prices(scenario, state)
-    seconds = (perf_counter() - start) / instances
+    seconds = (perf_counter() - start) / INSTANCES
     rounds = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state)).goodput
     total = float(prices.bound.sum())
-    row = {
+    row: dict[str, Any] = {
         "system": system.name,
         "bound": float(prices.bound.mean()),
-        "± s.e.": float(prices.bound.std(ddof=1) / np.sqrt(instances)),
+        "± s.e.": float(prices.bound.std(ddof=1) / np.sqrt(INSTANCES)),
         "over barrier": float((prices.bound / rounds).mean()),
         "server": float(prices.server.sum()) / total,
         "uplink": float(prices.uplink.sum()) / total,
@@ -40,14 +40,14 @@ def bounds(system: System, instances: int, faded: int) -> dict[str, Any]:
     }
     if faded:
         start = perf_counter()
-        gain = system.mean_gains(HELD_OUT_SEED, instances)[:faded]
+        gain = system.mean_gains(HELD_OUT_SEED, INSTANCES)[:faded]
         fading = ms.rate_bound(scenario, state[:faded], channel="independent", mean_gain=gain)
         row["fading over static"] = float((fading / prices.bound[:faded]).mean())
         row["seconds, fading"] = (perf_counter() - start) / faded
     return row
 
 
-def tight(system: System, instances: int) -> dict[str, Any]:
+def tight(system: System, instances: int) -> Row:
     """How much the tight bound takes off, and how long it takes."""
     scenario, state = system.scenario, system.states(HELD_OUT_SEED, INSTANCES)[:instances]
     plain = ms.rate_bound(scenario, state)
@@ -57,28 +57,19 @@ def tight(system: System, instances: int) -> dict[str, Any]:
     return {"system": system.name, "tight over plain": float((tightened / plain).mean()), "seconds": seconds}
 
 
-def rows(systems: list[System], faded: int, tightened: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every table, line by line."""
-    for system in systems:
-        yield "bound", report(bounds(system, INSTANCES, faded))
-    for system in systems if tightened else ():
-        yield "tight", report(tight(system, tightened))
-
-
-def main() -> None:
-    """Print the tables and write them."""
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
     counts = {
-        "fading": (0, "instances of each system with fading (default none)"),
-        "tight": (0, "instances of each system with the tight bound (default none)"),
+        "fading": (0, "instances of each system with fading"),
+        "tight": (0, "instances of each system with the tight bound"),
     }
-    parser = parser_of(__doc__, counts)
-    parser.add_argument("--systems", default="", metavar="WORDS", help='as "llama2 K8" (default: all)')
-    options = parser.parse_args()
-    results: dict[str, Any] = {}
-    for name, row in rows(chosen(options.systems), options.fading, options.tight):
-        results.setdefault(name, []).append(row)
-    write(results, options.out, "bound")
+    add_counts(parser, counts)
+    add_systems(parser)
 
 
-if __name__ == "__main__":
-    main()
+def run(options: Namespace) -> None:
+    """Print the tables."""
+    systems = chosen(options.systems)
+    show("bounds", (bounds(system, options.fading) for system in systems))
+    if options.tight:
+        show("tight bounds", (tight(system, options.tight) for system in systems))

@@ -1,13 +1,12 @@
-"""The core without the barrier beside a SimPy model of the same system: ``python -m benchmarks.event_simulators``.
+"""The core without the barrier beside a SimPy model of the same system, and the time that `groups` takes to decide.
 
 Both play two groups with drafts of 8 tokens in a static channel, the same devices, until the same batch. The simulated
-seconds must agree; then verifications per second of CPU time are compared, by the best of some turns. Needs SimPy:
-``pip install -e ".[benchmark]"``.
+seconds must agree; then verifications per second of CPU time are compared, by the best of some turns. The decisions are
+for 256 copies with 8 devices and for one copy with 20, in a fading channel.
 """
 
-import argparse
-from collections.abc import Callable, Generator
-from functools import partial
+from argparse import ArgumentParser, Namespace
+from collections.abc import Generator
 from time import process_time
 from typing import Any
 
@@ -15,23 +14,16 @@ import numpy as np
 import simpy
 
 import multispin_env as ms
+from benchmarks.tools import Row, cpu_seconds, show
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.uplink import full_share_token_time
 
 GROUPS, LENGTH, COPIES = 2, 8, 256
 """Of the orders, and of the core."""
 
-BATCHES, TURNS = 200, 5
-
 
 class SimPyModel:
-    """One copy, event by event, as somebody would write it with SimPy.
-
-    Parameters
-    ----------
-    scenario, state
-        The system, with devices (K,).
-    """
+    """One copy with devices (K,), event by event, as somebody would write it with SimPy."""
 
     def __init__(self, scenario: ms.Scenario, state: ms.SystemState) -> None:
         self.scenario = scenario
@@ -101,37 +93,47 @@ def play_core(scenario: ms.Scenario, state: ms.SystemState, batches: int) -> Con
     return core
 
 
-def play_simpy(scenario: ms.Scenario, state: ms.SystemState, batches: int) -> float:
-    """The first copy of ``state`` (n, K) for so many batches; returns the simulated seconds."""
-    return SimPyModel(scenario, state[0]).play(batches)
+def verifications(users: int, batches: int, turns: int) -> Row:
+    """Play both for so many batches."""
+    scenario = ms.Scenario.preset("llama2", num_users=users)
+    state = ms.sample_state(scenario, np.random.default_rng(0), COPIES)
+    seconds = SimPyModel(scenario, state[0]).play(batches)
+    apart = abs(float(play_core(scenario, state, batches).state.time[0]) / seconds - 1.0)
+    own = min(cpu_seconds(lambda: play_core(scenario, state, batches)) for _ in range(turns))
+    other = min(cpu_seconds(lambda: SimPyModel(scenario, state[0]).play(batches)) for _ in range(turns))
+    core, events = COPIES * batches / own, batches / other
+    row = {"K": str(users), "simulated s": seconds, "differ by": apart}
+    return row | {"core/CPU-s": core, "SimPy/CPU-s": events, "ratio": core / events}
 
 
-def best_time(play: Callable[[], object]) -> float:
-    """Least CPU seconds of some turns."""
+def decisions(users: int, copies: int, steps: int) -> Row:
+    """Median CPU milliseconds of a decision of `groups` and of a step."""
+    scenario = ms.Scenario.preset("llama2", num_users=users)
+    controller = ms.make_controller("groups", scenario)
+    core = ContinuousCore(ContinuousSystem.of(scenario), copies, drawn=False)
+    for copy, generator in enumerate(np.random.default_rng(0).spawn(copies)):
+        core.seed(copy, generator)
+    core.reset()
     times = []
-    for _ in range(TURNS):
-        begin = process_time()
-        play()
-        times.append(process_time() - begin)
-    return min(times)
+    for _ in range(steps):
+        begun = process_time()
+        order = controller(core.state)
+        decided = process_time()
+        core.step(order)
+        times.append((decided - begun, process_time() - decided))
+    decide, step = np.median(times, 0) * 1e3
+    row = {"K": str(users), "copies": copies, "groups ms": float(decide), "step ms": float(step)}
+    return row | {"steps/CPU-s": copies / (decide + step) * 1e3}
 
 
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, nargs="+", default=[8, 20])
-    parser.add_argument("--batches", type=int, default=BATCHES)
-    options = parser.parse_args()
-    print("K   simulated seconds (differ by)   core/CPU-s   SimPy/CPU-s   ratio")
-    for users in options.users:
-        scenario = ms.Scenario.preset("llama2", num_users=users)
-        state = ms.sample_state(scenario, np.random.default_rng(0), COPIES)
-        seconds = play_simpy(scenario, state, options.batches)
-        apart = abs(float(play_core(scenario, state, options.batches).state.time[0]) / seconds - 1.0)
-        own, other = (best_time(partial(play, scenario, state, options.batches)) for play in (play_core, play_simpy))
-        core, events = COPIES * options.batches / own, options.batches / other
-        print(f"{users:<3d} {seconds:16.6f} ({apart:.0e}) {core:18,.0f} {events:13,.0f} {core / events:7.0f}")
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument("--batches", type=int, default=200)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=40, help="decisions of groups")
 
 
-if __name__ == "__main__":
-    main()
+def run(options: Namespace) -> None:
+    """Measure and print."""
+    show("verifications", (verifications(users, options.batches, options.turns) for users in (8, 20)))
+    show("decisions", (decisions(users, copies, options.steps) for users, copies in ((8, 256), (20, 1))))

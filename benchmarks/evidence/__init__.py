@@ -1,0 +1,1 @@
+"""Evidence about the optimum, the bound and the rules."""

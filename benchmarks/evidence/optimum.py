@@ -1,0 +1,215 @@
+"""Evidence that the optimum is one: brute force, presets at all budgets, very wide parameters, other controllers.
+
+*Exact* means within 1e-9 of the certified value; *loss* is of the fast rule. A count of 0 leaves a table out.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from benchmarks.tools import Row, add_counts, show
+from multispin_env.arrays import FloatArray
+from multispin_env.controllers.factory import controller_names, make_controller
+from multispin_env.evaluation.cases.states import States
+from multispin_env.evaluation.hostile import extreme_instance, hostile_instance, hostile_law
+from multispin_env.physics.dynamics import sample_state
+from multispin_env.physics.rounds import expected_outcome
+from multispin_env.physics.types import Decision, SystemState
+from multispin_env.physics.verification import pass_tokens, verification_time
+from multispin_env.registry import SCENARIOS
+from multispin_env.scenario import Scenario
+from multispin_env.solver.certify import certified_lengths, upper_bound
+from multispin_env.solver.problem import Problem
+from multispin_env.solver.rule import fast_lengths
+from multispin_env.units import MHZ
+
+TOLERANCE = 1e-6
+
+BUDGETS = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
+"""MHz."""
+
+
+def brute_force(scenario: Scenario, state: SystemState, weights: FloatArray) -> float:
+    """Optimum over every decision; φ by halving, without any code of the solver."""
+    users = scenario.num_users
+    axes = [np.arange(scenario.min_draft_length, scenario.max_draft_length + 1)] * users
+    lengths = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, users).astype(float)
+    token_time = scenario.bits_per_token / (scenario.total_bandwidth * state.spectral_efficiency)
+    drafting, uploading = lengths * state.draft_time, lengths * token_time
+    head_start = drafting.max(-1, keepdims=True) - drafting
+    low, high = np.zeros(len(lengths)), uploading.sum(-1)
+    for _ in range(110):
+        middle = 0.5 * (low + high)
+        room = middle[:, None] + head_start
+        used = np.where(uploading > 0.0, uploading / np.where(room > 0.0, room, 1.0), 0.0).sum(-1)
+        low, high = np.where(used > 1.0, middle, low), np.where(used > 1.0, high, middle)
+    powers = state.acceptance_rate[:, None] ** np.arange(scenario.max_draft_length + 1)
+    tokens = powers.cumsum(-1)[np.arange(users), lengths.astype(int)]
+    rest = verification_time(scenario, lengths) + scenario.round_trip_time
+    value = (weights * tokens).sum(-1) / (drafting.max(-1) + high + rest)
+    return float(value.max())
+
+
+def side_of_kink(scenario: Scenario, decision: Decision) -> str:
+    """Where the pass of a decision lies, by the kink of a law of two pieces."""
+    (a, b), (c, d) = scenario.verification_pieces
+    beyond = float(pass_tokens(scenario, decision.draft_length)) - (a - c) / (d - b)
+    return "at the kink" if abs(beyond) <= 1.0 else "left of it" if beyond < 0.0 else "right of it"
+
+
+def hostile(law: str, pieces: int, padded: bool, instances: int) -> Row:
+    """Certified values and bounds against every decision, K ≤ 4; decisions are priced by the physics alone."""
+    error, loss, open_, below, sides = [], [], 0, 0, Counter[str]()
+    for seed in range(instances):
+        rng = np.random.default_rng(seed)
+        scenario, state, weights = hostile_instance(rng, max_decisions=1000 if pieces else 20_000)
+        scenario = hostile_law(rng, scenario, pieces, padded) if pieces else scenario
+        best = brute_force(scenario, state, weights)
+        found: Any = make_controller("optimal", scenario, certify=TOLERANCE, weights=weights)(state)
+        quick = make_controller("optimal", scenario, weights=weights)(state)
+        outcomes = [expected_outcome(scenario, state, decision) for decision in (found, quick)]
+        values = [float((weights * one.tokens).sum(-1) / one.round_latency) for one in outcomes]
+        scale = best if best > 0.0 else 1.0
+        error.append(abs(values[0] - best) / scale)
+        loss.append((best - values[1]) / scale)
+        open_ += not found.certified
+        below += bool(found.bound < best * (1.0 - 1e-14)) + bool(upper_bound(scenario, state, weights) < best)
+        if pieces == 2:
+            sides[side_of_kink(scenario, found)] += 1
+    return {
+        "law": law, "instances": instances, "largest error": max(error), "not certified": open_,
+        "bounds below": below, **_losses(np.array(loss)), "side": ", ".join(f"{n} {side}" for side, n in sides.items()),
+    }  # fmt: skip
+
+
+def _losses(loss: FloatArray) -> Row:
+    loss = loss if loss.size else np.zeros(1)
+    return {
+        "rule exact": float((loss <= 1e-9).mean()), "within .1 %": float((loss <= 1e-3).mean()),
+        "worst loss": float(loss.max()),
+    }  # fmt: skip
+
+
+def judged(scenario: Scenario, instances: int, tpot: float | None = None) -> Row:
+    """Certificate and fast rule on states of a scenario."""
+    state = sample_state(scenario, np.random.default_rng(1), instances)
+    start = perf_counter()
+    found: Any = make_controller("optimal", scenario, certify=TOLERANCE, tpot=tpot)(state)
+    elapsed = perf_counter() - start
+    priced, quick = (
+        expected_outcome(scenario, state, decision).goodput
+        for decision in (found, make_controller("optimal", scenario, tpot=tpot)(state))
+    )
+    inside = np.ones(instances, dtype=bool) if found.feasible is None else found.feasible
+    proven = found.certified & (found.bound <= priced * (1.0 + TOLERANCE * 1.0001))
+    return {
+        "system": scenario.label, "K": scenario.num_users, "MHz": f"{scenario.total_bandwidth / MHZ:g}",
+        "instances": instances, "feasible": int(inside.sum()), "certified": float((proven | ~inside).mean()),
+        "ms": 1e3 * elapsed / instances, **_losses((1.0 - quick / priced)[inside]),
+    }  # fmt: skip
+
+
+def presets(instances: int) -> Iterator[Row]:
+    """The paper's presets at all budgets."""
+    for users, part in ((4, 1.0), (8, 1.0), (20, 1.0), (100, 0.1), (1000, 0.002)):
+        for name in ("llama2", "qwen3.5"):
+            for budget in BUDGETS:
+                scenario = Scenario.preset(name, num_users=users, total_bandwidth=budget * MHZ)
+                yield judged(scenario, max(2, int(instances * part)))
+
+
+def wide_problem(rng: np.random.Generator, users: int) -> Problem:
+    """One instance with every parameter over decades."""
+
+    def decades(low: float, high: float, *shape: int) -> FloatArray:
+        return np.exp(rng.uniform(np.log(low), np.log(high), shape))
+
+    efficiency = np.log2(1.0 + 10.0 ** rng.uniform(0.0, 3.0, (1, users)))
+    return Problem(
+        draft_time=decades(3e-3, 80e-3, 1, users),
+        token_time=decades(100.0, 1e5, 1, 1) / (decades(1e6, 50e6, 1, 1) * efficiency),
+        acceptance_rate=rng.uniform(0.3, 0.995, (1, users)),
+        weights=np.ones((1, users)),
+        low=np.ones((1, users), dtype=np.int64),
+        high=np.full((1, users), 25),
+        verification_time=decades(3e-3, 5.0, 1),
+    )
+
+
+def wide(users: int, instances: int) -> Row:
+    """Certificate and fast rule on very wide parameters, one instance at a time."""
+    rng = np.random.default_rng(2)
+    gap, loss, times = np.empty(instances), np.empty(instances), np.empty(instances)
+    for i in range(instances):
+        problem = wide_problem(rng, users)
+        start = perf_counter()
+        certified = certified_lengths(problem, TOLERANCE)
+        times[i] = 1e3 * (perf_counter() - start)
+        gap[i] = certified.bound[0] / certified.value[0] - 1.0
+        loss[i] = 1.0 - problem.value(fast_lengths(problem)[0][:, None])[0, 0] / certified.value[0]
+    return {
+        "K": str(users), "instances": instances, "certified": float((gap <= TOLERANCE * 1.000001).mean()),
+        "ms median": float(np.median(times)), "ms worst": float(times.max()), **_losses(loss),
+    }  # fmt: skip
+
+
+def extreme(instances: int) -> Row:
+    """Certificate and fast rule on legal instances far from any network; each has its number for a seed."""
+    gap, loss = np.empty(instances), np.empty(instances)
+    for seed in range(instances):
+        scenario, state = extreme_instance(np.random.default_rng(seed))
+        decision: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state)
+        quick = expected_outcome(scenario, state, make_controller("optimal", scenario)(state)).goodput
+        gap[seed], loss[seed] = decision.gap, 1.0 - quick / decision.value
+    row = {"worst seed": str(loss.argmax()), "instances": instances, "certified": float((gap <= TOLERANCE).mean())}
+    counts = {"loses above 1 %": int((loss > 1e-2).sum()), "above 1e-6": int((loss > 1e-6).sum())}
+    return {**row, **_losses(loss), **counts}
+
+
+def leads(instances: int) -> Iterator[Row]:
+    """How far the rule and the certified decision are ahead of the best of all other controllers."""
+    for users in (8, 20):
+        for name in SCENARIOS.names():
+            for budget in (5.0, 20.0):
+                scenario = Scenario.preset(name, num_users=users, total_bandwidth=budget * MHZ)
+                states = States(
+                    scenario, sample_state(scenario, np.random.default_rng(1), instances), seed=1, certify=None
+                )
+                values = {other: states.values(other) for other in controller_names("rounds")}
+                rule, certified = values.pop("optimal"), replace(states, certify=1e-9).values("optimal")
+                row: dict[str, Any] = {"preset": name, "K": users, "MHz": budget, "instances": instances}
+                for who, own in {"rule": rule, "certified": certified}.items():
+                    margin = own / np.max(list(values.values()), 0) - 1.0
+                    row |= {f"{who} below": int((margin < -1e-12).sum()), f"{who} smallest lead": float(margin.min())}
+                yield row
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    counts = {
+        "hostile": (2000, "instances against brute force"),
+        "preset": (1000, "instances of each preset, K and budget"),
+        "leads": (250, "instances of each K and budget against controllers"),
+        "wide": (500, "instances of each K"),
+        "extreme": (5000, "legal instances far from any network"),
+    }
+    add_counts(parser, counts)
+
+
+def run(options: Namespace) -> None:
+    """Print all tables."""
+    if options.hostile:
+        show("hostile instances against brute force", [hostile("paper", 0, False, options.hostile)])
+    if options.preset:
+        show("presets", presets(options.preset))
+    if options.wide:
+        show("very wide parameters", (wide(users, options.wide) for users in (3, 8, 20, 100)))
+    if options.extreme:
+        show("legal instances far from any network", [extreme(options.extreme)])
+    if options.leads:
+        show("against the best of all other controllers", leads(options.leads))

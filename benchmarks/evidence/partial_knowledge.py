@@ -1,0 +1,99 @@
+"""Cost of partial knowledge, as Markdown.
+
+In every environment that hides something or asks for fairness, for every preset and number of users, the plug-ins of
+that environment play the same episodes as the fixed and the homogeneous controller, which know the truth, and the
+optimum that does. Differences are paired, with 95 % bootstrap intervals. Below each table stands which expected orders
+hold: yes or no where the interval of the paired difference is off zero, else undecided.
+"""
+
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise, product
+from typing import Any
+
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells, user_cells
+from multispin_env.evaluation.episode_stats import EpisodeStats
+from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.evaluation.statistics import mean_interval
+from multispin_env.evaluation.table import markdown
+from multispin_env.reproduce.figure import PRESETS
+
+BEST = "optimal+clairvoyant"
+ALWAYS = ("fixed", "homogeneous", BEST)
+ACCEPTANCE = ("optimal+filter", "optimal+beta", "optimal+task-mean")
+CHANNEL = ("optimal+quantile", "optimal+mmse", "optimal+last-report")
+FAIRNESS = ("optimal+gradient", "optimal+round-robin")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One environment with its arguments, who plays there, and who is expected to be ahead of whom."""
+
+    env: str
+    contenders: tuple[str, ...]
+    orders: tuple[tuple[str, str], ...]
+    arguments: dict[str, Any] = field(default_factory=dict)
+    order_metrics: tuple[str, ...] = ("goodput",)
+
+
+BY_ACCEPTANCE = tuple(pairwise((BEST, *ACCEPTANCE)))
+BY_CHANNEL = (
+    *pairwise((BEST, "optimal+quantile", "optimal+last-report")),
+    ("optimal+quantile", "optimal+mmse"),
+)
+BY_FAIRNESS = tuple(pairwise(("optimal+gradient", BEST, "optimal+round-robin")))
+
+CASES = (
+    Case("MultiSpin/HiddenAcceptance-v0", ACCEPTANCE, BY_ACCEPTANCE, {"task_visible": True}),
+    Case("MultiSpin/HiddenAcceptance-v0", ACCEPTANCE, BY_ACCEPTANCE, {"task_visible": False}),
+    Case("MultiSpin/DelayedChannel-v0", CHANNEL, BY_CHANNEL),
+    Case("MultiSpin/DelayedChannel-v0", CHANNEL, BY_CHANNEL, {"mean_gain_visible": False}),
+    Case("MultiSpin/RecordedAcceptance-v0", ACCEPTANCE, BY_ACCEPTANCE),
+    Case("MultiSpin/Fair-v0", FAIRNESS, BY_FAIRNESS, order_metrics=("return", "utility")),
+)
+
+
+def order_lines(case: Case, all_stats: Mapping[str, EpisodeStats]) -> Iterator[str]:
+    """Say of every expected order whether it holds."""
+    for name, (ahead, behind) in product(case.order_metrics, case.orders):
+        values = METRICS[name].values
+        lead = mean_interval(values(all_stats[ahead]) - values(all_stats[behind]))
+        verdict = "yes" if lead.low > 0.0 else "no" if lead.high < 0.0 else "undecided"
+        difference = f"{lead.mean:+.3f} ({lead.low:+.3f} to {lead.high:+.3f})"
+        yield f"- {verdict:9s} {ahead} ahead of {behind} by {name}: {difference}"
+
+
+def section(case: Case, preset: str, users: int, episodes: int) -> str:
+    """Play all contenders of a case in one system; their tables and orders."""
+    cases = Episodes(case.env, episodes, preset, {"num_users": users, **case.arguments})
+    names = dict.fromkeys((*ALWAYS, *case.contenders, *cases.contenders))
+    names.pop("optimal", None)  # the clairvoyant one by another name
+    all_stats = {name: cases.play(name) for name in names}
+    rows = compare_episodes(all_stats, cases.reference, cases.metric)
+    arguments = "".join(f", {name}={value}" for name, value in case.arguments.items())
+    parts = [f"## {case.env}{arguments}, {preset}, K = {users}", markdown(*comparison_cells(rows, cases.metric))]
+    if cases.metric == "return":
+        parts.append(markdown(*user_cells(rows)))
+    return "\n\n".join([*parts, "\n".join(order_lines(case, all_stats))])
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    envs = list(dict.fromkeys(case.env for case in CASES))
+    parser.add_argument("--episodes", type=int, default=200, help="episodes of each contender (default 200)")
+    parser.add_argument("--env", nargs="+", metavar="ID", choices=envs, default=envs, help=f"of {', '.join(envs)}")
+    parser.add_argument("--scenarios", nargs="+", metavar="NAME", default=PRESETS)
+    parser.add_argument("--users", nargs="+", type=int, default=[8, 20], help="K (default 8 20)")
+
+
+def run(options: Namespace) -> None:
+    """Print all tables."""
+    command = shlex.join(["python", "-m", "benchmarks.evidence", *sys.argv[1:]])
+    print(f"# Partial knowledge\n\n`{command}`: {options.episodes} episodes each, seed {EPISODE_SEED}.")
+    for case, preset, users in product(CASES, options.scenarios, options.users):
+        if case.env in options.env:
+            print(f"\n{section(case, preset, users, options.episodes)}", flush=True)

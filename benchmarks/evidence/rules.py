@@ -1,0 +1,91 @@
+"""Long-run tokens/s of rules without the barrier in sixteen systems.
+
+Means over the same instances, with a static channel or with fading for every cycle; and the better one of `groups` and
+`prices` over `optimal` and `synchronous`, with the standard error of the mean of the paired ratios.
+"""
+
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
+from typing import Any
+
+import multispin_env as ms
+from benchmarks.continuous_systems import System, add_systems, chosen
+from benchmarks.tools import Row, show
+from multispin_env.arrays import FloatArray
+from multispin_env.evaluation.seeds import HELD_OUT_SEED
+from multispin_env.physics.uplink import spectral_efficiency
+
+COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "optimal": ("optimal", {}),
+    "synchronous": ("synchronous", {}),
+    "greedy": ("greedy", {}),
+    "groups 2": ("groups", {"groups": 2}),
+    "groups 3": ("groups", {"groups": 3}),
+    "prices": ("prices", {}),
+}
+"""Heads of columns, with controllers and their options."""
+
+SHORT = 1.0
+"""Simulated seconds of a controller with a barrier in a static channel: all rounds are alike."""
+
+
+def instances(system: System, count: int, channel: str) -> ms.SystemState:
+    """Devices of held-out seeds; with fading, channels of their mean gains."""
+    state = system.states(HELD_OUT_SEED, count)
+    if channel == "static":
+        return state
+    mean = system.mean_gains(HELD_OUT_SEED, count)
+    return replace(state, spectral_efficiency=spectral_efficiency(system.scenario, mean))
+
+
+def priced(controller: Any, state: ms.SystemState, channel: str) -> ms.ContinuousController:
+    """The controller with its own rate as ρ, where it has one and channels fade: two steps to the fixed point."""
+    decided: Any = controller
+    if channel != "static" and hasattr(controller, "rho"):
+        for _ in range(2):
+            rate = ms.long_run_rate(decided, state, warm_up=2.0, horizon=10.0, channel=channel, seed=1)
+            decided = replace(controller, rho=rate)
+    return decided  # type: ignore[no-any-return]
+
+
+def rates(system: System, count: int, channel: str, seconds: float) -> dict[str, FloatArray]:
+    """Tokens/s (count,) for each column."""
+    state = instances(system, count, channel)
+    found = {}
+    for head, (name, options) in COLUMNS.items():
+        controller = priced(ms.make_controller(name, system.scenario, **options), state, channel)
+        alike = channel == "static" and name in ("optimal", "synchronous")
+        window = (0.0, SHORT) if alike else (10.0, seconds)
+        found[head] = ms.long_run_rate(controller, state, warm_up=window[0], horizon=window[1], channel=channel)
+    return found
+
+
+def row(system: System, found: dict[str, FloatArray]) -> Row:
+    """Cells of a system."""
+    means = {head: float(values.mean()) for head, values in found.items()}
+    best = found[max(("groups 2", "groups 3", "prices"), key=lambda head: means[head])]
+    cells = {"system": system.name, **{head: f"{mean:.1f}" for head, mean in means.items()}}
+    for head in ("optimal", "synchronous"):
+        ratio = best / found[head]
+        error = ratio.std(ddof=1) / len(ratio) ** 0.5
+        cells[f"best over {head}"] = f"{best.mean() / found[head].mean():.3f} ± {error:.3f}"
+    return cells
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    add_systems(parser)
+    parser.add_argument("--channel", default="static", choices=("static", "independent"))
+    parser.add_argument("--instances", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=45.0, help="simulated, behind ten (default 45)")
+
+
+def run(options: Namespace) -> None:
+    """Print the table."""
+    show(
+        f"tokens/s, channel {options.channel}",
+        (
+            row(system, rates(system, options.instances, options.channel, options.seconds))
+            for system in chosen(options.systems)
+        ),
+    )

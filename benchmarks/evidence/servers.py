@@ -1,0 +1,105 @@
+"""Evidence that the optimum is one where verification costs tokens: brute force, measured servers, absurd numbers.
+
+*Loss* is of the fast rule against the certified decision, priced by the package's physics, never by its solver. A count
+of 0 leaves a table out. ``python -m benchmarks.speed controllers --servers NAME`` measures the time.
+"""
+
+import warnings
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from benchmarks.evidence.optimum import BUDGETS, TOLERANCE, hostile, judged
+from benchmarks.tools import Row, add_counts, show
+from multispin_env.controllers.factory import make_controller
+from multispin_env.physics.dynamics import sample_state
+from multispin_env.physics.rounds import expected_outcome
+from multispin_env.physics.types import SystemState
+from multispin_env.registry import SCENARIOS, SERVERS
+from multispin_env.scenario import PAYLOADS, Scenario
+from multispin_env.solver.pace import least_pace
+from multispin_env.solver.problem import make_problem
+from multispin_env.units import MHZ
+
+KINDS = {"one piece": (1, False), "two pieces": (2, False), "padded": (1, True), "padded, two pieces": (2, True)}
+
+
+def systems(servers: Sequence[str], pairs: Sequence[str], budgets: Sequence[float]) -> Iterator[Scenario]:
+    """Measured servers with drafts from 0 on."""
+    for server, pair, payload, users, budget in product(servers, pairs, PAYLOADS, (8, 20), budgets):
+        scenario = Scenario.preset(pair, num_users=users, total_bandwidth=budget * MHZ, server=server)
+        yield scenario.replace(min_draft_length=0, payload=payload)
+
+
+def halfway(scenario: Scenario, instances: int) -> float:
+    """TPOT (s) halfway from the least that is possible to that of the optimum without one, in the median."""
+    state = sample_state(scenario, np.random.default_rng(1), instances)
+    free = expected_outcome(scenario, state, make_controller("optimal", scenario)(state))
+    waits = (free.round_latency[:, None] / free.tokens).max(-1)
+    return float(np.median(0.5 * (least_pace(make_problem(scenario, state)).tpot + waits)))
+
+
+def any_numbers(instances: int) -> Row:
+    """Laws, times and rates over hundreds of decades, warnings as errors."""
+    rng = np.random.default_rng(3)
+    times = np.array([0.0, 5e-324, 1e-100, 1e-9, 1e-6, 1e-3, 1.0, 1e5, 1e100, 1e300])
+    numbers = np.array([5e-324, 1e-100, 1e-9, 1e-3, 1.0, 7.0, 1e5, 1e100, 1e308])
+    rates = np.array([0.0, 1e-12, 0.3, 0.9, 1.0 - 1e-12, 1.0])
+    below = 0
+    for _ in range(instances):
+        users = int(rng.integers(1, 5))
+        pieces = tuple((float(a), float(b)) for a, b in rng.choice(times, (int(rng.integers(1, 4)), 2)))
+        scenario = Scenario.preset("llama2", num_users=users, verification_pieces=pieces)
+        scenario = scenario.replace(
+            min_draft_length=int(rng.integers(0, 2)), padded_verification=bool(rng.random() < 0.3)
+        )
+        state = SystemState(rng.choice(numbers, users), rng.choice(numbers, users), rng.choice(rates, users))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found: Any = make_controller("optimal", scenario, certify=TOLERANCE)(state)
+            make_controller("optimal", scenario)(state)
+        below += not (np.isfinite(found.value) and np.isfinite(found.bound) and found.bound >= found.value)
+    return {"instances": str(instances), "without a finite value and a bound above it": below}
+
+
+def total(rows: Sequence[Row]) -> Row:
+    """All rows of a table together."""
+    means = {key: float(np.mean([row[key] for row in rows])) for key in ("certified", "rule exact", "within .1 %")}
+    counts = {key: sum(row[key] for row in rows) for key in ("instances", "feasible")}
+    return {"all": "", **counts, **means, "worst loss": max(row["worst loss"] for row in rows)}
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    counts = {
+        "hostile": (300, "instances of each kind of law against brute force"),
+        "preset": (6, "states of each server, pair, K, budget and payload"),
+        "tpot": (20, "likewise, at 10 MHz, where every device must get its tokens in time"),
+        "numbers": (1000, "instances with absurd numbers"),
+    }
+    add_counts(parser, counts)
+    parser.add_argument(
+        "--pairs", nargs="+", default=SCENARIOS.names(), metavar="NAME", help="scenarios (default: all)"
+    )
+    parser.add_argument("--servers", nargs="+", default=SERVERS.names(), metavar="NAME", help="profiles (default: all)")
+
+
+def run(options: Namespace) -> None:
+    """Print all tables."""
+    if options.hostile:
+        laws = ((kind, *law, options.hostile) for kind, law in KINDS.items())
+        show("hostile laws against brute force", (hostile(*law) for law in laws))
+    if options.preset:
+        scenarios = systems(options.servers, options.pairs, BUDGETS)
+        rows = show("measured servers", (judged(scenario, options.preset) for scenario in scenarios))
+        show("measured servers, all", [total(rows)])
+    if options.tpot:
+        scenarios = systems(options.servers, options.pairs, (10.0,))
+        limits = ((scenario, options.tpot, halfway(scenario, options.tpot)) for scenario in scenarios)
+        rows = show("in time", (judged(*limit) for limit in limits))
+        show("in time, all", [total(rows)])
+    if options.numbers:
+        show("absurd numbers, warnings as errors", [any_numbers(options.numbers)])

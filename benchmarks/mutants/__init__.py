@@ -1,1 +1,0 @@
-"""Mutants: what the tests would let through."""

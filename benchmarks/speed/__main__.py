@@ -1,0 +1,26 @@
+"""``python -m benchmarks.speed``: the tables of docs/speed.md."""
+
+import sys
+from collections.abc import Sequence
+
+from benchmarks.tools import run_tool
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand."""
+    commands = {
+        "environments": "env-steps per CPU-second of every environment, and the targets",
+        "profile": "parts of one step",
+        "streams": "a row of fading, by how random numbers are divided among the copies",
+        "controllers": "the rule and the certificate beside the grid of the paper",
+        "without-barrier": "the core beside a SimPy model, and decisions of groups",
+        "training": "PPO on the native vector and on Stable-Baselines3's loop",
+        "startup": "CPU time of starts",
+        "rendering": "pictures a second",
+        "page": "the page of multispin explore, in Chromium",
+    }
+    return run_tool("speed", commands, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""Env-steps (one round of one copy) per CPU-second of every environment, with random actions drawn beforehand.
+
+Single environments as `gymnasium.make` gives them, Gymnasium's sync vector of them, and the native vector; beside them
+in the same run Gymnasium's own native CartPole, mobile-env where it is installed, and the floor: the bare draw of one
+standard exponential for each user. Whole episodes are timed, with their restarts. The things compared take turns, so
+that a busy machine slows all of them, and the best of the turns counts.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from benchmarks.speed.subjects import (
+    DEFAULT_ID,
+    ENCODINGS,
+    REFERENCE_K,
+    REFERENCE_N,
+    Subject,
+    cart_pole,
+    floor,
+    native,
+    playing,
+    single,
+    staggered,
+    sync,
+    take_turns,
+)
+from benchmarks.tools import Row, show
+from multispin_env.registry import ENVIRONMENTS
+
+WITHOUT_BARRIER, SERVING = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
+
+PLAIN = dict.fromkeys((WITHOUT_BARRIER, SERVING), "plain")
+"""Encodings where residuals are those of a rule that takes its own time."""
+
+FEW = 8
+"""Users of the targets without the barrier."""
+
+MANY = 4096
+"""Copies at which an env-step must cost no more than at `REFERENCE_N`."""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument(
+        "--copies", type=int, nargs="+", default=[1, 16, REFERENCE_N, MANY], help="N (default: %(default)s)"
+    )
+    parser.add_argument("--users", type=int, nargs="+", default=[8, REFERENCE_K, 100], help="K (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=5, help="the best one counts (default 5)")
+    parser.add_argument("--seconds", type=float, default=0.15, help="of a turn, or one period (default 0.15)")
+    parser.add_argument("--picture", type=Path, help="file of the picture (default: none)")
+
+
+def compared(copies: int, users: int) -> list[Subject]:
+    """All that is of one N and K."""
+    subjects = [floor(copies, users)]
+    for action in ENCODINGS:
+        subjects.append(native(DEFAULT_ID, action, copies, users))
+        if copies > 1:
+            subjects.append(staggered(action, copies, users))
+        if copies <= REFERENCE_N:
+            subjects.append(sync(action, copies, users))
+        if copies == 1:
+            subjects.append(single(DEFAULT_ID, action, users))
+    return subjects
+
+
+def others() -> list[Subject]:
+    """The other environments, and mobile-env (5 users, 3 stations)."""
+    subjects = [native(env_id, action, REFERENCE_N, FEW) for env_id, action in PLAIN.items()]
+    for env_id in ENVIRONMENTS.names():
+        if env_id != DEFAULT_ID:
+            action = PLAIN.get(env_id, "residual")
+            subjects += [native(env_id, action, REFERENCE_N, REFERENCE_K), single(env_id, action, REFERENCE_K)]
+    if find_spec("mobile_env"):
+        env_id = "mobile-small-central-v0"
+        subjects.append(Subject("mobile-env", env_id, "", 1, 5, playing(gym.make(f"mobile_env:{env_id}"))))
+    return subjects
+
+
+def groups(options: Namespace) -> Iterator[Callable[[], list[Subject]]]:
+    """Things that take turns together, made when it is their turn."""
+    for copies in options.copies:
+        yield lambda copies=copies: [cart_pole(copies)]  # type: ignore[misc]
+        for users in options.users:
+            yield lambda copies=copies, users=users: compared(copies, users)  # type: ignore[misc]
+    yield others
+
+
+def measure(options: Namespace) -> list[Subject]:
+    """Everything, timed."""
+    done: list[Subject] = []
+    for make in groups(options):
+        subjects = make()
+        take_turns(subjects, options.turns, options.seconds)
+        done += subjects
+    return done
+
+
+def table(subjects: list[Subject], users: int) -> Iterator[Row]:
+    """Rates and shares of the floor, for one K."""
+    of = {(s.name, s.action, s.copies): s.rate for s in subjects if s.users == users and s.env_id in ("", DEFAULT_ID)}
+    copies = sorted({n for *_, n in of})
+    for name, action in dict.fromkeys((name, action) for name, action, _ in of):
+        cells = {n: f"{of[name, action, n]:,.0f} ({of[name, action, n] / of['floor', '', n]:.4f})"
+                 for n in copies if (name, action, n) in of}  # fmt: skip
+        yield {"": f"{name} {action}", **{f"N = {n}": cells.get(n, "") for n in copies}}
+
+
+def costs(subjects: list[Subject]) -> Iterator[Row]:
+    """Nanoseconds of an env-step of the native vector."""
+    of = {(s.users, s.action, s.copies): s.rate for s in subjects if (s.name, s.env_id) == ("native", DEFAULT_ID)}
+    copies = sorted({n for *_, n in of})
+    for users, action in dict.fromkeys((users, action) for users, action, _ in of):
+        yield {"": f"K = {users}, {action}", **{f"N = {n}": 1e9 / of[users, action, n] for n in copies}}
+
+
+def targets(subjects: list[Subject]) -> Iterator[Row]:
+    """Every target of which something was measured."""
+    of = {(s.name, s.env_id, s.action, s.users, s.copies): s.rate for s in subjects}
+    n, k = REFERENCE_N, REFERENCE_K
+    wanted = [
+        (("native", DEFAULT_ID, "shares", k, n), 1e6),
+        (("native", DEFAULT_ID, "residual", k, n), 5e5),
+        (("native", DEFAULT_ID, "lengths", k, n), 5e5),
+        (("staggered", DEFAULT_ID, "shares", k, n), 1e6),
+        (("staggered", DEFAULT_ID, "residual", k, n), 5e5),
+        (("single", DEFAULT_ID, "residual", k, 1), 15e3),
+        (("native", WITHOUT_BARRIER, "plain", FEW, n), 3e5),
+        (("native", SERVING, "plain", FEW, n), 1e5),
+    ]
+    goals = [(f"{' '.join(key[:3])}, K = {key[3]}, N = {key[4]}", of[key], least) for key, least in wanted if key in of]
+    if ("floor", "", "", k, n) in of:
+        share = of["native", DEFAULT_ID, "shares", k, n] / of["floor", "", "", k, n]
+        goals.append((f"native shares, K = {k}, N = {n}, share of the floor", share, 0.1))
+    for users in sorted({key[3] for key in of if key[0] == "floor" and key[4] == MANY}):
+        rates = [[of["native", DEFAULT_ID, action, users, copies] for copies in (MANY, n)] for action in ENCODINGS]
+        worst = min(many / few for many, few in rates)
+        goals.append((f"native, K = {users}: cost at N = {n} over that at {MANY}, worst", worst, 1.0))
+    for text, got, least in goals:
+        yield {"target": text, "measured": got, "wanted": least, "": "met" if got >= least else "MISSED"}
+
+
+def draw(subjects: list[Subject], options: Namespace) -> None:
+    """Draw env-steps per CPU-second over N, one panel for each K."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    colours = {"residual": "#0072B2", "shares": "#D55E00", "lengths": "#009E73"}
+    lines = {"floor": "-", "CartPole": "--", "native": "-", "sync": ":", "single": "none"}
+    figure = Figure(figsize=(3.6 * len(options.users) + 1.6, 4.4), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(options.users), sharey=True, squeeze=False)[0]
+    for axes, users in zip(panels, options.users, strict=True):
+        of = [s for s in subjects if (s.users == users and s.env_id in ("", DEFAULT_ID)) or s.name == "CartPole"]
+        for name, line in lines.items():
+            for action in dict.fromkeys(s.action for s in of if s.name == name):
+                points = [s for s in of if (s.name, s.action) == (name, action)]
+                style: dict[str, Any] = {"color": colours.get(action, "#555555"), "linestyle": line}
+                style["marker"] = "*" if name == "single" else "o"
+                axes.loglog([s.copies for s in points], [s.rate for s in points], label=f"{name} {action}", **style)
+        axes.set_title(f"K = {users}")
+        axes.set_xlabel("copies N")
+        axes.set_xticks(options.copies, [str(n) for n in options.copies])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("env-steps per CPU-second")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize="small")
+    figure.savefig(options.picture)
+
+
+def run(options: Namespace) -> None:
+    """Measure and print."""
+    subjects = measure(options)
+    for users in options.users:
+        show(f"{DEFAULT_ID}, K = {users}: env-steps per CPU-second (share of the floor)", table(subjects, users))
+    show("ns of an env-step, native", costs(subjects))
+    rest = [s for s in subjects if s.env_id not in ("", DEFAULT_ID)]
+    show(
+        "others: env-steps per CPU-second",
+        ({"": s.env_id, "by": s.name, "N": s.copies, "K": s.users, "rate": s.rate} for s in rest),
+    )
+    show("targets, env-steps per CPU-second", targets(subjects))
+    if options.picture:
+        draw(subjects, options)

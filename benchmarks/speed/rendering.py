@@ -1,0 +1,32 @@
+"""Pictures a second of one core, of the drawing alone, after a first picture."""
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+import gymnasium as gym
+
+from benchmarks.speed.subjects import DEFAULT_ID
+from benchmarks.tools import cpu_seconds, show
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument("--rounds", type=int, default=60, help="pictures of each (default 60, at most an episode's 64)")
+
+
+def pictures_a_second(users: int, rounds: int) -> float:
+    """Play some rounds and draw each."""
+    env: Any = gym.make(DEFAULT_ID, num_users=users, render_mode="rgb_array")
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    env.render()
+    spent = 0.0
+    for _ in range(rounds):
+        env.step(env.action_space.sample())
+        spent += cpu_seconds(env.render)
+    return rounds / spent
+
+
+def run(options: Namespace) -> None:
+    """Measure and print."""
+    show("drawing", ({"K": str(users), "pictures/s": pictures_a_second(users, options.rounds)} for users in (8, 20)))

@@ -1,0 +1,177 @@
+"""Gain of the native vector in training, and bit-for-bit the same learning.
+
+PPO with the settings of ``train.py``, on the native vector and on Stable-Baselines3's `DummyVecEnv` of the same
+environments, same seed, one thread. Frames (rounds of one copy) per second of CPU time for the environments alone
+(with random actions drawn beforehand), for collecting rollouts with the policy, and for all of `learn`. Beside them,
+on the native vector, Stable-Baselines3's own PPO with settings that it needs to learn about as much from 1,000,000
+rounds as `Proximal` does from its own budget. All take turns in one run, and the best of the turns counts.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from time import process_time
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+import multispin_env as ms
+from agents.base import tuning_for
+from agents.memory import keep_memory
+from agents.policies.equivariant import EquivariantActorCritic
+from agents.ppo import SETTINGS
+from agents.runs import RunConfig
+from agents.vec_env import make_vec_env
+from benchmarks.speed.subjects import DEFAULT_ID, DRAWN
+from benchmarks.tools import Row, cpu_seconds, show
+from multispin_env.envs.settings import MAX_EPISODE_STEPS
+
+STAGES = {"env": "environments alone", "collect": "collecting with the policy", "learn": "all of learn"}
+SEED = 0
+
+PLAIN_COPIES, PLAIN_ROUNDS, PLAIN_BATCH = 128, 16, 512
+"""Copies, rounds of a rollout and rows of a minibatch of Stable-Baselines3's PPO."""
+
+
+class Watch(BaseCallback):
+    """CPU time of collecting, and the mean reward of every rollout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.collecting = 0.0
+        self.means: list[float] = []
+        self._since = 0.0
+
+    def _on_rollout_start(self) -> None:
+        self._since = process_time()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.collecting += process_time() - self._since
+        self.means.append(float(self.locals["rollout_buffer"].rewards.mean(dtype=np.float64)))
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Microseconds a frame of each stage, and what was learned."""
+
+    frame: dict[str, float]
+    means: list[float]
+    parameters: dict[str, th.Tensor]
+
+    def same(self, other: "Learned") -> bool:
+        """Whether both learned the same, bit for bit."""
+        equal = all(th.equal(value, other.parameters[key]) for key, value in self.parameters.items())
+        return equal and self.means == other.means
+
+
+def _config(users: int) -> RunConfig:
+    return RunConfig(DEFAULT_ID, ms.Scenario.preset("llama2", num_users=users), "ppo", "residual", SEED)
+
+
+def vector(name: str, users: int, copies: int) -> VecEnv:
+    """The native vector as ``train.py`` has it, or the loop, which seeds copy i with ``seed + i`` too."""
+    if name == "native":
+        return make_vec_env(DEFAULT_ID, _config(users).settings, copies, MAX_EPISODE_STEPS, SEED)
+    env = DummyVecEnv([partial(gym.make, DEFAULT_ID, scenario="llama2", num_users=users)] * copies)
+    env.seed(SEED)
+    return env
+
+
+def environments_alone(env: VecEnv, rounds: int) -> float:
+    """CPU-seconds of so many rounds of all copies with random actions."""
+    env.action_space.seed(SEED)
+    actions = [np.stack([env.action_space.sample() for _ in range(env.num_envs)]) for _ in range(DRAWN)]
+    env.reset()
+    return cpu_seconds(lambda: [env.step(actions[i % DRAWN]) for i in range(rounds)])
+
+
+def learned(model: PPO, frames: int, env_seconds: float = 0.0) -> Learned:
+    """Measure `learn`."""
+    watch = Watch()
+    spent = cpu_seconds(lambda: model.learn(frames, callback=watch))
+    seconds = {"env": env_seconds, "collect": watch.collecting, "learn": spent}
+    parameters = {key: value.clone() for key, value in model.policy.state_dict().items()}
+    return Learned({stage: 1e6 * time / frames for stage, time in seconds.items()}, watch.means, parameters)
+
+
+def ours(name: str, users: int, rollouts: int) -> Learned:
+    """Train as ``train.py`` does, on one of the two vectors."""
+    rounds, copies = rollouts * SETTINGS.rollout_rounds, SETTINGS.num_envs
+    env_seconds = environments_alone(vector(name, users, copies), rounds)
+    tuning = tuning_for(_config(users).settings)
+    model = SETTINGS.build(vector(name, users, copies), lambda progress: progress, SEED, "cpu", tuning)
+    return learned(model, rounds * copies, env_seconds)
+
+
+def theirs(users: int, rollouts: int) -> Learned:
+    """Train Stable-Baselines3's PPO, with a critic, four epochs and networks of twice the width."""
+    rollout = PLAIN_COPIES * PLAIN_ROUNDS
+    frames = -(-rollouts * SETTINGS.rollout_rounds * SETTINGS.num_envs // rollout) * rollout
+    model = PPO(
+        EquivariantActorCritic,
+        vector("native", users, PLAIN_COPIES),
+        learning_rate=1e-3,
+        n_steps=PLAIN_ROUNDS,
+        batch_size=PLAIN_BATCH,
+        n_epochs=4,
+        gamma=0.0,
+        gae_lambda=1.0,
+        clip_range=0.2,
+        target_kl=0.02,
+        max_grad_norm=1.0,
+        policy_kwargs={"width": 32, "log_std_init": -2.5},
+        seed=SEED,
+        device="cpu",
+    )
+    return learned(model, frames)
+
+
+def measure(users: int, rollouts: int, turns: int) -> Iterator[Row]:
+    """Compare all at one K, in turns."""
+    runs: dict[str, list[Learned]] = {"native": [], "dummy": [], "SB3's PPO, native": []}
+    ours("native", users, 1)  # torch's first calls are slow
+    for _ in range(turns):
+        runs["native"].append(ours("native", users, rollouts))
+        runs["dummy"].append(ours("dummy", users, rollouts))
+        runs["SB3's PPO, native"].append(theirs(users, rollouts))
+    best = {name: {stage: min(one.frame[stage] for one in done) for stage in STAGES} for name, done in runs.items()}
+    for stage, text in STAGES.items():
+        rates = {name: 1e6 / spent[stage] if spent[stage] else "" for name, spent in best.items()}
+        yield {
+            "frames per CPU-second": text,
+            **rates,
+            "native over dummy": best["dummy"][stage] / best["native"][stage],
+        }
+    for text, parts in (
+        ("µs a frame, environments", ("env",)),
+        ("policy and buffer", ("collect", "env")),
+        ("update", ("learn", "collect")),
+    ):
+        spent = {name: of[parts[0]] - sum(of[part] for part in parts[1:]) for name, of in best.items()}
+        yield {"frames per CPU-second": text, **spent, "native over dummy": ""}
+    same = runs["native"][0].same(runs["dummy"][0])
+    yield {"frames per CPU-second": "bit for bit the same", "native": "", "dummy": "yes" if same else "NO",
+           "SB3's PPO, native": "", "native over dummy": ""}  # fmt: skip
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument("--users", type=int, nargs="+", default=[4, 20], help="K (default 4 20)")
+    parser.add_argument("--rollouts", type=int, default=24, help="of 4 rounds of 256 copies (default 24)")
+    parser.add_argument("--turns", type=int, default=3, help="the best one counts (default 3)")
+
+
+def run(options: Namespace) -> None:
+    """Measure and print."""
+    th.set_num_threads(1)  # both as train.py does
+    keep_memory()
+    for users in options.users:
+        show(f"PPO, residual, K = {users}", measure(users, options.rollouts, options.turns))

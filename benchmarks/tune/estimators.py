@@ -1,0 +1,112 @@
+"""Search for the defaults of the estimators.
+
+For every preset and number of users, plug-ins with each combination of options of a coarse grid play the same episodes,
+on seeds that no reported number uses. The table has the share of the clairvoyant optimum's goodput that each one
+reaches, best first by the mean over systems; the row of the defaults is marked. ``--out`` writes all of it as JSON.
+"""
+
+import json
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tools import show
+from multispin_env.evaluation.contenders import make_contender
+from multispin_env.evaluation.episodes import make_episode_env, play_episodes
+from multispin_env.evaluation.seeds import TUNING_SEED
+from multispin_env.registry import ESTIMATORS
+from multispin_env.reproduce.figure import PRESETS
+
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Search:
+    """A grid for one estimator in one environment."""
+
+    env: str
+    estimator: str
+    grid: dict[str, tuple[Any, ...]]
+    arguments: Options = field(default_factory=dict)  # of the environment
+
+    def combinations(self) -> list[Options]:
+        """All combinations, the defaults first."""
+        cls = ESTIMATORS.load(self.estimator)
+        defaults = {name: getattr(cls, name) for name in self.grid}
+        tried = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
+        return [defaults, *(options for options in tried if options != defaults)]
+
+
+BETA = {"decay": (0.98, 1.0), "strength": (10.0, 20.0, 40.0, 80.0), "moment": (1.0, 4.0, 8.0, 16.0)}
+FILTER = {"spreads": ((0.5,), (1.0,), (0.5, 1.0, 2.0), (0.25, 1.0, 4.0)), "moment": (1.0, 4.0, 8.0, 16.0)}
+STRENGTHS = {"mean_gain_strength": (10.0, 30.0, 100.0, 300.0, 1000.0)}
+
+SEARCHES = (
+    Search("MultiSpin/HiddenAcceptance-v0", "beta", BETA),
+    Search("MultiSpin/HiddenAcceptance-v0", "filter", FILTER),
+    Search("MultiSpin/RecordedAcceptance-v0", "beta", BETA),
+    Search("MultiSpin/RecordedAcceptance-v0", "filter", FILTER),
+    Search("MultiSpin/DelayedChannel-v0", "quantile", {"quantile": (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)}),
+    Search("MultiSpin/DelayedChannel-v0", "quantile", STRENGTHS, {"mean_gain_visible": False}),
+    Search("MultiSpin/DelayedChannel-v0", "mmse", STRENGTHS, {"mean_gain_visible": False}),
+)
+
+
+def shares(search: Search, preset: str, users: int, episodes: int) -> list[float]:
+    """Share of the clairvoyant optimum that each combination reaches in one system."""
+    env = make_episode_env(search.env, episodes, preset, {"num_users": users, **search.arguments})
+    best = play_episodes(env, "optimal+clairvoyant", TUNING_SEED).goodput.mean()
+    contenders = (make_contender(f"optimal+{search.estimator}", env, options) for options in search.combinations())
+    return [float(play_episodes(env, one, TUNING_SEED).goodput.mean() / best) for one in contenders]
+
+
+def tune(search: Search, options: Namespace) -> list[dict[str, Any]]:
+    """Try all combinations in every system, best first."""
+    systems = {
+        f"{preset}, K = {users}": shares(search, preset, users, options.episodes)
+        for preset, users in product(options.scenarios, options.users)
+    }
+    tried = []
+    for i, combination in enumerate(search.combinations()):
+        of = {system: values[i] for system, values in systems.items()}
+        mean = sum(of.values()) / len(of)
+        tried.append({"options": combination, "shares": of, "is_default": i == 0, "mean": mean})
+    return sorted(tried, key=lambda one: -one["mean"])
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Options of the subcommand."""
+    names = sorted({one.estimator for one in SEARCHES})
+    parser.add_argument("--episodes", type=int, default=100, help="episodes of each combination (default 100)")
+    parser.add_argument("--estimator", nargs="+", choices=names, default=names, help="(default: all)")
+    parser.add_argument("--scenarios", nargs="+", metavar="NAME", default=PRESETS)
+    parser.add_argument("--users", nargs="+", type=int, default=[8, 20], help="K (default 8 20)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON (default: none)")
+
+
+def run(options: Namespace) -> None:
+    """Print the tables, and write them."""
+    results = []
+    for search in SEARCHES:
+        if search.estimator in options.estimator:
+            tried = tune(search, options)
+            results.append({"search": asdict(search), "tried": tried})
+            text = "".join(f", {name}={value}" for name, value in search.arguments.items())
+            rows = (
+                {"options": ", ".join(f"{name}={value}" for name, value in one["options"].items()),
+                 **{system: f"{share:.4f}" for system, share in one["shares"].items()},
+                 "mean": f"{one['mean']:.4f}", "": "default" if one["is_default"] else ""}
+                for one in tried
+            )  # fmt: skip
+            show(f"optimal+{search.estimator} in {search.env}{text}: share of optimal+clairvoyant", rows)
+    if options.out:
+        versions = {name: version(name) for name in ("multispin_env", "gymnasium", "numpy", "scipy")}
+        about = {"command": shlex.join(["python", "-m", "benchmarks.tune", *sys.argv[1:]]), "seed": TUNING_SEED}
+        about |= {"episodes": options.episodes, "versions": versions}
+        text = json.dumps({"about": about, "searches": results}, indent=2)
+        options.out.write_text(f"{text}\n", encoding="utf-8")
