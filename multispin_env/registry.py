@@ -1,14 +1,16 @@
 """Tables of names. A new part of the project is one new file and one line here.
 
-Values are ``"module:attribute"`` strings, so that a table costs no import; users may also register objects. So a table
-says where a part is, not what it is: that is for the base of its kind to say, and `tests/test_registry.py` holds each
-entry to it.
+Values are ``"module:attribute"`` strings, so that a table costs no import, or ``"module:class:file"`` for what a class
+loads from a file of ``multispin_env/data``; users may also register objects. So a table says where a part is, not what
+it is: that is for the base of its kind to say, and `tests/test_registry.py` holds each entry to it.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import cache
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from multispin_env.checks import check_keywords, check_name
@@ -67,8 +69,14 @@ class Registry:
         target = self.target(name)
         if not isinstance(target, str):
             return target
-        module, _, attribute = target.partition(":")
-        return getattr(import_module(module), attribute)
+        return _loaded(target)
+
+
+@cache
+def _loaded(target: str) -> Any:
+    module, attribute, *file = target.split(":")
+    part = getattr(import_module(module), attribute)
+    return part.load(Path(__file__).with_name("data") / file[0]) if file else part
 
 
 def option_names(make: Callable[..., Any], *handed_in: str) -> tuple[str, ...]:
@@ -104,23 +112,27 @@ def make_part(table: Registry, name: str, options: Mapping[str, Any], **handed_i
     return cls(**handed_in, **options)
 
 
+_PRESETS = "multispin_env.scenario:Scenario:presets/"
+
 SCENARIOS: Registry = Registry(
     "scenario preset",
     {
-        "llama2": "multispin_env.scenarios.llama2:SCENARIO",
-        "qwen3.5": "multispin_env.scenarios.qwen35:SCENARIO",
-        "qwen2.5": "multispin_env.scenarios.qwen25:SCENARIO",
-        "r1": "multispin_env.scenarios.r1:SCENARIO",
+        "llama2": _PRESETS + "llama2.toml",
+        "qwen3.5": _PRESETS + "qwen3.5.toml",
+        "qwen2.5": _PRESETS + "qwen2.5.toml",
+        "r1": _PRESETS + "r1.toml",
     },
 )
+
+_SERVERS = "multispin_env.server:Server:servers/"
 
 SERVERS: Registry = Registry(
     "server",
     {
-        "a100-7b-gemm": "multispin_env.servers.a100_7b_gemm:SERVER",
-        "a100-32b": "multispin_env.servers.a100_32b:SERVER",
-        "a100-70b": "multispin_env.servers.a100_70b:SERVER",
-        "cpu-1.5b": "multispin_env.servers.cpu_15b:SERVER",
+        "a100-7b-gemm": _SERVERS + "a100-7b-gemm.toml",
+        "a100-32b": _SERVERS + "a100-32b.toml",
+        "a100-70b": _SERVERS + "a100-70b.toml",
+        "cpu-1.5b": _SERVERS + "cpu-1.5b.toml",
     },
 )
 
