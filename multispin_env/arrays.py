@@ -9,8 +9,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-Rows = IntArray | slice
-"""Some rows of an array, or all of them."""
+Rows = IntArray | slice  # Some rows of an array, or all of them
 
 
 def replaced(array: Any, rows: Rows, values: Any) -> Any:

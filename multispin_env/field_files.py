@@ -16,14 +16,9 @@ Made = TypeVar("Made")
 PARSERS: Mapping[str, Callable[[str], Any]] = MappingProxyType({".toml": parse_toml, ".json": parse_json})
 """What reads the text of a file, by the end of its name."""
 
-LARGEST = MIB
-"""Bytes of a file: hundreds of times what a scenario takes."""
-
-WIDEST = 80
-"""Letters of a line up to which the comments behind all such lines stand below one another."""
-
-SCENARIO, SERVER = "scenario", "server"
-"""What a file describes, as errors call it."""
+LARGEST = MIB  # Bytes of a file: hundreds of times what a scenario takes
+WIDEST = 80  # Letters of a line up to which the comments behind all such lines stand below one another
+SCENARIO, SERVER = "scenario", "server"  # What a file describes, as errors call it
 
 MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {

@@ -17,14 +17,12 @@ from typing import Any, BinaryIO
 
 MIB = 2**20
 
-_BLOCK = 2**16
-"""Bytes that are read at once, so that a short file takes little memory whatever the limit."""
+_BLOCK = 2**16  # Bytes that are read at once, so that a short file takes little memory whatever the limit
 
 LARGEST_JSON = 16 * MIB
 """Bytes of a JSON file: thousands of times our configurations; Python needs some ten times as much to hold them."""
 
-DEEPEST_JSON = 32
-"""Lists and objects within each other: ours have 4, and Python fails at some hundreds."""
+DEEPEST_JSON = 32  # Lists and objects within each other: ours have 4, and Python fails at some hundreds
 
 DEEPEST_KEY = 8
 """Parts of a key of TOML, as ``a.b.c`` has three: ours have one, and Python takes hours for some tens of thousands."""
@@ -33,8 +31,7 @@ _PART = r"""(?:(?<![\w-])[\w-]++|(?<!\\)"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
 _DEEP_KEY = re.compile(rf"{_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{DEEPEST_KEY}}}")
 """More parts than that, wherever they stand; each letter is looked at few times, whatever the text."""
 
-LOCK = ".lock"
-"""File of a folder that a process may lock."""
+LOCK = ".lock"  # File of a folder that a process may lock
 
 
 def read_limited(stream: BinaryIO, limit: int) -> bytes:

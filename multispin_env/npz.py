@@ -16,18 +16,12 @@ from numpy.typing import NDArray
 from multispin_env.checks import cut, shown
 from multispin_env.files import read_bytes
 
-MOST_NUMBERS = 1_000_000
-"""In an array of a file."""
-
-_LARGEST_ITEM = 16
-"""Bytes of the longest number of numpy."""
-
-_LONGEST_HEADER = 2**16
-"""Bytes before an array's numbers; numpy writes 128."""
+MOST_NUMBERS = 1_000_000  # In an array of a file
+_LARGEST_ITEM = 16  # Bytes of the longest number of numpy
+_LONGEST_HEADER = 2**16  # Bytes before an array's numbers; numpy writes 128
 
 
-_NO_TIME = (1980, 1, 1, 0, 0, 0)
-"""Earliest that an archive can hold."""
+_NO_TIME = (1980, 1, 1, 0, 0, 0)  # Earliest that an archive can hold
 
 
 class Kind(NamedTuple):

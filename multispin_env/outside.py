@@ -10,8 +10,7 @@ from typing import Any
 
 from multispin_env.checks import shown
 
-FORM = "module:ATTRIBUTE"
-"""How such a name is written."""
+FORM = "module:ATTRIBUTE"  # How such a name is written
 
 
 def is_outside(name: object) -> bool:

@@ -14,8 +14,7 @@ from multispin_env.registry import ACCEPTANCES, CHANNELS, SCENARIOS, SERVERS
 from multispin_env.server import LAW, VerificationLaw, checked_pieces, with_file_beside, with_law
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
 
-LONGEST_DRAFT = 10_000
-"""Tokens: hundreds of times what pays, and arrays over all lengths still fit into memory."""
+LONGEST_DRAFT = 10_000  # Tokens: hundreds of times what pays, and arrays over all lengths still fit into memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,8 +332,7 @@ class Scenario:
         return self.num_users / self.verification_time
 
 
-PAYLOADS = ("distributions", "ids")
-"""What may be uploaded for each drafted token."""
+PAYLOADS = ("distributions", "ids")  # What may be uploaded for each drafted token
 
 
 def _tasks(tables: Any) -> tuple[Task, ...]:

@@ -61,16 +61,13 @@ class VerificationLaw:
 
     def time(self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float) -> FloatArray:
         """T_ver in seconds of passes of K drafts and n tokens, which broadcast with each other."""
-        time: FloatArray = self.time_of_drafts(num_drafts) + line_time(self.lines, num_tokens)
-        return time
+        return self.time_of_drafts(num_drafts) + line_time(self.lines, num_tokens)
 
     def tokens(self, draft_length: FloatArray | IntArray, num_drafts: IntArray | int) -> FloatArray | IntArray:
         """Tokens n (...) of a pass of drafts (..., K), so many of them verified and the others 0: one more for each."""
         if self.padded:
-            longest: FloatArray | IntArray = num_drafts * (draft_length.max(-1) + 1)
-            return longest
-        total: FloatArray | IntArray = np.add.reduce(draft_length, -1) + num_drafts
-        return total
+            return num_drafts * (draft_length.max(-1) + 1)
+        return np.add.reduce(draft_length, -1) + num_drafts
 
     def token_slopes(self, draft_length: FloatArray) -> FloatArray:
         """dn / dL_k at drafts (..., K); in a padded pass the longest alone counts, the first of several."""

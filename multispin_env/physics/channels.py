@@ -12,8 +12,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_array, check_real, require
 
-SPEED_OF_LIGHT = 299_792_458.0
-"""In m/s."""
+SPEED_OF_LIGHT = 299_792_458.0  # In m/s
 
 LARGE_NONCENTRALITY = 1e4
 """Where the quantile changes from scipy's inversion to its expansion; there they agree to about 1e-7."""
@@ -28,21 +27,17 @@ class Channel(Protocol):
     @property
     def changes(self) -> bool:
         """Whether gains ever change; if not, nothing need be drawn after the first."""
-        ...
 
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
         """Fresh variables (rows, K) or (rows, m, K), a row for each change; drawing 1 + 1 rows equals drawing 2."""
-        ...
 
     def first_gain(self, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
         """Gains H from the stationary law with means H̄."""
-        ...
 
     def next_gain(
         self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray, elapsed: FloatArray | None = None
     ) -> FloatArray:
         """Gains after H: those of the next round, or those ``elapsed`` seconds (..., K) later."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -132,8 +127,7 @@ class GaussMarkov:
         correlation = self.correlation if elapsed is None else np.exp(-elapsed / self.coherence_time)
         noise = np.sqrt((1.0 - correlation) * (1.0 + correlation) * mean_gain / 2.0)
         real, imaginary = fresh[..., 0, :], fresh[..., 1, :]
-        later: FloatArray = (correlation * np.sqrt(gain) + noise * real) ** 2 + (noise * imaginary) ** 2
-        return later
+        return (correlation * np.sqrt(gain) + noise * real) ** 2 + (noise * imaginary) ** 2
 
 
 GAUSS_MARKOV = GaussMarkov()

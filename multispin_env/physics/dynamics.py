@@ -13,8 +13,7 @@ from multispin_env.physics.uplink import spectral_efficiency
 from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario
 
-UNIFORMS_PER_USER = 3
-"""Uniform variables that make one device: draft time, mean gain, task."""
+UNIFORMS_PER_USER = 3  # Uniform variables that make one device: draft time, mean gain, task
 
 
 class Users(NamedTuple):

@@ -25,14 +25,12 @@ def discounted_throughput(throughput: FloatArray, outcome: Outcome, window: floa
         Rounds ≥ 1 over which the past is forgotten.
     """
     rate = outcome.tokens / outcome.round_latency[..., None]
-    discounted: FloatArray = throughput + (rate - throughput) / window
-    return discounted
+    return throughput + (rate - throughput) / window
 
 
 def utility(throughput: FloatArray) -> FloatArray:
     """Σ_k ln R_k (...) for R in tokens/s: its largest value is the proportionally fair one."""
-    total: FloatArray = np.log(throughput).sum(-1)
-    return total
+    return np.log(throughput).sum(-1)
 
 
 def jain_index(throughput: FloatArray) -> FloatArray:
@@ -55,5 +53,4 @@ def jain_index(throughput: FloatArray) -> FloatArray:
     >>> jain_index(np.array([[5.0, 5.0], [5.0, 0.0]]))
     array([1. , 0.5])
     """
-    index: FloatArray = throughput.sum(-1) ** 2 / (throughput.shape[-1] * (throughput**2).sum(-1))
-    return index
+    return throughput.sum(-1) ** 2 / (throughput.shape[-1] * (throughput**2).sum(-1))

@@ -8,16 +8,14 @@ from multispin_env.arrays import FloatArray, IntArray
 
 Draw = Callable[[np.random.Generator, int], FloatArray]
 
-MOST_ROWS = 64
-"""Rows drawn ahead for a copy: the Python loop over copies runs once in so many rounds."""
+MOST_ROWS = 64  # Rows drawn ahead for a copy: the Python loop over copies runs once in so many rounds
 
 MOST_NUMBERS = 16_000_000
 """Numbers of a stream kept for all copies together, 128 MB, unless that would leave a copy fewer than `FEWEST_ROWS`."""
 
 FEWEST_ROWS = 8
 
-EPISODES = 8
-"""Episodes for which devices are drawn ahead."""
+EPISODES = 8  # Episodes for which devices are drawn ahead
 
 
 def user_uniforms(rng: np.random.Generator, rows: int, columns: int, num_users: int) -> FloatArray:

@@ -23,17 +23,10 @@ PACKAGED_SHA256 = "b84937204b7217fca372cfb7a5cbcfcdb5d6209834708bef46846d84120db
 TRACES = {"azure-chat": "conv_", "azure-code": "code_"}
 """Traces of the package, and how the names of their arrays begin in its file."""
 
-LARGEST_FILE = 32 * MIB
-"""Bytes of a file of requests: a million rows."""
-
-LONGEST_TIME = 1e9
-"""Seconds from the first request to the last, 31 years: so microseconds stay exact in float64."""
-
-MOST_TOKENS = 1e9
-"""Of a prompt or an answer."""
-
-MICROSECONDS = 1e6
-"""In a second."""
+LARGEST_FILE = 32 * MIB  # Bytes of a file of requests: a million rows
+LONGEST_TIME = 1e9  # Seconds from the first request to the last, 31 years: so microseconds stay exact in float64
+MOST_TOKENS = 1e9  # Of a prompt or an answer
+MICROSECONDS = 1e6  # In a second
 
 _COLUMNS = ("arrived_at", "prompt", "output")
 

@@ -6,8 +6,7 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.scenario import Scenario
 from multispin_env.units import BITS_PER_NAT
 
-SMALL_SNR = 1e-2
-"""Below it, 1 + snr has lost too many digits of the snr."""
+SMALL_SNR = 1e-2  # Below it, 1 + snr has lost too many digits of the snr
 
 
 def spectral_efficiency(scenario: Scenario, channel_gain: FloatArray) -> FloatArray:
@@ -40,5 +39,4 @@ def upload_time(
     rate = bandwidth * spectral_efficiency
     if scenario.min_draft_length == 0:
         rate = np.where(draft_length == 0, 1.0, rate)
-    time: FloatArray = draft_length * float(scenario.bits_per_token) / rate  # whole numbers would run over
-    return time
+    return draft_length * float(scenario.bits_per_token) / rate  # whole numbers would run over

@@ -7,8 +7,7 @@ from multispin_env.checks import check_array, require
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
 
-BUDGET_TOLERANCE = 1e-6
-"""Relative amount by which bandwidths may exceed the budget, for rounding."""
+BUDGET_TOLERANCE = 1e-6  # Relative amount by which bandwidths may exceed the budget, for rounding
 
 
 def _users_last(field: str, array: FloatArray, num_users: int) -> None:

@@ -35,8 +35,7 @@ def verification_slopes(scenario: Scenario, draft_length: FloatArray) -> FloatAr
     if law.flat:  # for speed: nothing is counted
         return np.zeros(1)
     per_token = line_slope(law.lines, pass_tokens(scenario, draft_length))[..., None]
-    slopes: FloatArray = per_token * law.token_slopes(draft_length)
-    return slopes
+    return per_token * law.token_slopes(draft_length)
 
 
 def batch_time(
@@ -60,8 +59,7 @@ def _time_of(
 ) -> FloatArray:
     """T_ver (...) of so many drafts (...), those ``verified``; by a flat law nothing is counted, which takes longer."""
     if law.flat:
-        flat: FloatArray = law.time_of_drafts(num_drafts) + law.start
-        return flat
+        return law.time_of_drafts(num_drafts) + law.start
     held = draft_length if verified is None else np.where(verified, draft_length, 0)
     tokens = law.tokens(held, num_drafts)
     if verified is not None and prompt is not None:

@@ -12,14 +12,9 @@ from multispin_env.physics.lengths.base import Lengths
 
 __all__ = ["Arrivals", "Arriving", "ServiceLevel", "Source", "Workload"]
 
-SLOWEST, FASTEST = 1e-9, 1e9
-"""Requests/s of all devices."""
-
-MOST_DOUBLINGS = 500
-"""Of a gap, so that it stays finite."""
-
-MOST_UNEQUAL = 1e3
-"""Largest share of a device over the smallest: for the rarest, a trace is read so far ahead."""
+SLOWEST, FASTEST = 1e-9, 1e9  # Requests/s of all devices
+MOST_DOUBLINGS = 500  # Of a gap, so that it stays finite
+MOST_UNEQUAL = 1e3  # Largest share of a device over the smallest: for the rarest, a trace is read so far ahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +66,7 @@ class ServiceLevel:
     def met(self, ttft: FloatArray, tpot: FloatArray, e2el: FloatArray, output: IntArray) -> BoolArray:
         """Whether requests (...) with these times were within all limits."""
         limit = self.e2el + self.e2el_per_token * output
-        within: BoolArray = (ttft <= self.ttft) & (tpot <= self.tpot) & (e2el <= limit)
-        return within
+        return (ttft <= self.ttft) & (tpot <= self.tpot) & (e2el <= limit)
 
     def _last(self, first: FloatArray, arrived: FloatArray | float, output: IntArray | int) -> FloatArray:
         after = np.maximum(np.subtract(output, 1), 0)

@@ -8,8 +8,7 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.types import SystemState
 from multispin_env.solver.problem import Problem
 
-CHUNK_ENTRIES = 2_000_000
-"""Largest number of float64 entries of a working array (16 MB)."""
+CHUNK_ENTRIES = 2_000_000  # Largest number of float64 entries of a working array (16 MB)
 
 SOLVER_ENTRIES = 20_000
 """Instances times users that the solver works on at once: its arrays, 10 to 100 times as large, stay in the cache."""

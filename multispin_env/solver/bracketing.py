@@ -9,8 +9,7 @@ from multispin_env.arrays import FloatArray, IntArray
 NESTED_STEPS = 80
 """Most steps of each loop of the nested search; each of them at least halves a bracket where it is not faster."""
 
-FLAT = 1e-30
-"""Slopes, and determinants of two equations, below this one tell nothing."""
+FLAT = 1e-30  # Slopes, and determinants of two equations, below this one tell nothing
 
 ROUGH, NARROWEST = 1e-6, 1e-15
 """Tolerance from which on a bracket this narrow is enough; below, the width of a bracket that is.
@@ -18,8 +17,7 @@ ROUGH, NARROWEST = 1e-6, 1e-15
 Where uploads take hardly any time, a step in the function may be narrower than an exact tolerance.
 """
 
-MOST_STEPS = 100
-"""Every second one at least halves a bracket."""
+MOST_STEPS = 100  # Every second one at least halves a bracket
 
 
 def bracketed_root(

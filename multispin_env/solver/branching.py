@@ -10,11 +10,8 @@ from multispin_env.solver.moves import pays
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.windows import Nodes, joined_nodes
 
-LISTED = 32
-"""Parts with at most this many decisions are listed."""
-
-NARROWEST = 1e-14
-"""Relative width of an interval that is not split any further."""
+LISTED = 32  # Parts with at most this many decisions are listed
+NARROWEST = 1e-14  # Relative width of an interval that is not split any further
 
 
 class Listing(NamedTuple):
@@ -27,8 +24,7 @@ class Listing(NamedTuple):
 def few_decisions(nodes: Nodes) -> BoolArray:
     """Whether the windows of each node (m,) hold at most `LISTED` decisions."""
     digits = np.log2(nodes.high - nodes.low + 1.0).sum(-1)  # the product itself may overflow
-    few: BoolArray = digits <= np.log2(LISTED) + 1e-9
-    return few
+    return digits <= np.log2(LISTED) + 1e-9
 
 
 def decisions_of(nodes: Nodes) -> Listing:

@@ -15,14 +15,9 @@ from multispin_env.solver.problem import Problem, checked_problem
 from multispin_env.solver.rule import fast_lengths
 from multispin_env.solver.search import Search, branch_and_bound
 
-ROUNDS = 400
-"""Most rounds of the search; presets need about 15, very wide parameters up to about 60."""
-
-STRICTER = 0.999
-"""The search stops a little below the tolerance, so that rounding can't lift the gap above it."""
-
-BOUND_TOLERANCE = 1e-6
-"""Relative distance to the optimum at which `upper_bound` stops refining."""
+ROUNDS = 400  # Most rounds of the search; presets need about 15, very wide parameters up to about 60
+STRICTER = 0.999  # The search stops a little below the tolerance, so that rounding can't lift the gap above it
+BOUND_TOLERANCE = 1e-6  # Relative distance to the optimum at which `upper_bound` stops refining
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,14 +22,9 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 
-STEPS = 5
-"""Steps that all rows take: enough for 97 % of them even where uploads differ by a factor of 1e8."""
-
-MOST_STEPS = 200
-"""Rows that go on stop here; at most 20 were ever needed on the hostile instances of the tests."""
-
-SETTLED = 1e-8
-"""A last step this small against δ leaves an error of rounding."""
+STEPS = 5  # Steps that all rows take: enough for 97 % of them even where uploads differ by a factor of 1e8
+MOST_STEPS = 200  # Rows that go on stop here; at most 20 were ever needed on the hostile instances of the tests
+SETTLED = 1e-8  # A last step this small against δ leaves an error of rounding
 
 BLOCK = 32_768
 """Numbers of an array that are solved together: Newton's steps go over them again and again, in the core's cache."""
@@ -117,8 +112,7 @@ def _newton_step(
     np.divide(uploading, decline, out=share)
     np.divide(share, decline, out=decline)
     used = _total(share, 0)
-    step: FloatArray = used * (used - 1.0) / _total(decline, 0)
-    return step
+    return used * (used - 1.0) / _total(decline, 0)
 
 
 def _solve_one(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:

@@ -26,8 +26,7 @@ def token_gains(acceptance_rate: FloatArray, counts: IntArray) -> FloatArray:
     FloatArray
         Gains (..., K, n).
     """
-    gains: FloatArray = np.power(acceptance_rate[..., None], counts)
-    return gains
+    return np.power(acceptance_rate[..., None], counts)
 
 
 class TokenTable(NamedTuple):
@@ -70,5 +69,4 @@ class TokenTable(NamedTuple):
         return self.tokens.take(self._places(lengths))
 
     def _places(self, lengths: FloatArray | IntArray) -> IntArray:
-        places: IntArray = (lengths * float(self.gains.shape[1]) + self.column).astype(np.intp)
-        return places
+        return (lengths * float(self.gains.shape[1]) + self.column).astype(np.intp)

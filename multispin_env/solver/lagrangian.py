@@ -20,11 +20,8 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.solver.problem import Problem
 
-LEAST_FACTOR = 0.05
-"""Points of the ray to the left of this part of its origin count as if they were there."""
-
-WINDOW = 64
-"""Lengths of a device that are told apart, around those of the origin."""
+LEAST_FACTOR = 0.05  # Points of the ray to the left of this part of its origin count as if they were there
+WINDOW = 64  # Lengths of a device that are told apart, around those of the origin
 
 
 class Ray(NamedTuple):

@@ -5,8 +5,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.solver.problem import TINY
 
-BELOW_STEPS = 3
-"""Of the iteration for a very large m."""
+BELOW_STEPS = 3  # Of the iteration for a very large m
 
 
 def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
@@ -16,8 +15,7 @@ def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
     for _ in range(steps):
         y = np.exp(u)
         u = u - (y + u - z) / (1.0 + y)
-    result: FloatArray = np.exp(u)
-    return result
+    return np.exp(u)
 
 
 def charged_omega(z: FloatArray, scarcity: FloatArray, steps: int = 5) -> tuple[FloatArray, FloatArray]:

@@ -23,8 +23,7 @@ from multispin_env.solver.windows import Nodes
 BLOCKS, PIECES = 64, 8
 """Blocks of the numbers v that are looked at first, and pieces into which one that is still open is cut."""
 
-ENTRIES = 500_000
-"""Numbers of an array that are worked on at once."""
+ENTRIES = 500_000  # Numbers of an array that are worked on at once
 
 
 class Pace(NamedTuple):
@@ -44,8 +43,7 @@ def expected_ladder(problem: Problem) -> FloatArray:
 def useful_needs(ladder: FloatArray) -> FloatArray:
     """All numbers v of the ladder (n, K, W) that every device can reach, rising, (n, K W); the largest is repeated."""
     reach = np.where(np.isfinite(ladder), ladder, 0.0).max(-1).min(-1)
-    needs: FloatArray = np.sort(np.minimum(ladder.reshape(len(ladder), -1), reach[:, None]))
-    return needs
+    return np.sort(np.minimum(ladder.reshape(len(ladder), -1), reach[:, None]))
 
 
 def steps_to(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntArray:
@@ -151,5 +149,4 @@ def timely_windows(problem: Problem, nodes: Nodes) -> Nodes:
 
 def in_time(problem: Problem, length: FloatArray) -> BoolArray:
     """Whether each device gets its tokens in time with lengths (n, K), (n,)."""
-    timely: BoolArray = problem.round_time(length) <= problem.longest_round(length[:, None])[:, 0]
-    return timely
+    return problem.round_time(length) <= problem.longest_round(length[:, None])[:, 0]

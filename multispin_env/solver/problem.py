@@ -18,26 +18,16 @@ from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.gains import TokenTable
 from multispin_env.solver.server import LONGEST, SHORTEST, server_lines
 
-NEARLY_CERTAIN = 1.0 - 1e-12
-"""α from here on has a relaxed optimum that is the one of α = 1 to rounding."""
-
-NEARLY_IMPOSSIBLE = 1e-300
-"""Likewise at the other end, where ln α must stay finite."""
+NEARLY_CERTAIN = 1.0 - 1e-12  # α from here on has a relaxed optimum that is the one of α = 1 to rounding
+NEARLY_IMPOSSIBLE = 1e-300  # Likewise at the other end, where ln α must stay finite
 
 ARRAYS = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high", "verification_time")
 """Fields of a `Problem` with a row for each instance."""
 
-TINY = 1e-300
-"""Stands in for zero below a fraction bar or a logarithm."""
-
-LIGHTEST, HEAVIEST = 1e-150, 1e100
-"""Likewise for weights; what is lighter counts as zero."""
-
-LONGEST_TABLE = 256
-"""Longest drafts for which expected tokens are looked up; for longer ones they are computed."""
-
-ROUNDING = 1e-12
-"""Part of the tokens by which a round may be too short for them."""
+TINY = 1e-300  # Stands in for zero below a fraction bar or a logarithm
+LIGHTEST, HEAVIEST = 1e-150, 1e100  # Likewise for weights; what is lighter counts as zero
+LONGEST_TABLE = 256  # Longest drafts for which expected tokens are looked up; for longer ones they are computed
+ROUNDING = 1e-12  # Part of the tokens by which a round may be too short for them
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +103,7 @@ class Problem:
             won = self.weights[:, None] * expected_tokens(lengths, self.acceptance_rate[:, None])
         else:
             won = self.table.of_candidates.expected(lengths)
-        total: FloatArray = np.add.reduce(won, -1)
-        return total
+        return np.add.reduce(won, -1)
 
     def latency(self, lengths: FloatArray | IntArray) -> FloatArray:
         """φ of candidates (n, m, K), as (n, m)."""
@@ -146,14 +135,12 @@ class Problem:
     def round_time(self, length: FloatArray) -> FloatArray:
         """T_e2e of one decision (n, K) for each instance, (n,) s."""
         latency = equal_latency(length, self.draft_time, self.token_time).latency
-        time: FloatArray = latency + self.server_time(length[:, None])[:, 0]
-        return time
+        return latency + self.server_time(length[:, None])[:, 0]
 
     def longest_round(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Seconds (n, m) that a round of candidates (n, m, K) may last for every device to get its tokens in time."""
         tokens = expected_tokens(lengths, self.acceptance_rate[:, None])
-        longest: FloatArray = self.tpot * (1.0 + ROUNDING) * tokens.min(-1)
-        return longest
+        return self.tpot * (1.0 + ROUNDING) * tokens.min(-1)
 
 
 def user_times(scenario: Scenario, state: SystemState) -> tuple[FloatArray, FloatArray]:

@@ -23,17 +23,13 @@ from multispin_env.solver.problem import Problem
 from multispin_env.solver.server import kinks
 from multispin_env.solver.stationary import FINER, Charge, Stationary, stationary_point
 
-DINKELBACH_STEPS = 30
-"""Most steps of Dinkelbach's iteration; about four are needed."""
+DINKELBACH_STEPS = 30  # Most steps of Dinkelbach's iteration; about four are needed
 
 COARSE, COARSE_STEPS = 1e-2, 2
 """Tolerance of the stationary points in the first steps of that iteration, and their number."""
 
-NEARLY = 0.999
-"""A draft this close to the longest counts as held back by it; if it is not, it earns nothing more."""
-
-CORNER = 1e-6
-"""Share of a length by which the search may miss an end of its range."""
+NEARLY = 0.999  # A draft this close to the longest counts as held back by it; if it is not, it earns nothing more
+CORNER = 1e-6  # Share of a length by which the search may miss an end of its range
 
 FEW_ROWS = 64
 """Up to so many instances times longest drafts, the optima of all of them take less time than a search among them."""
@@ -77,8 +73,7 @@ def _priced(problem: Problem, at: Stationary, slope: FloatArray) -> Relaxed:
 
 
 def _tokens(problem: Problem, length: FloatArray) -> FloatArray:
-    tokens: FloatArray = (problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1)
-    return tokens
+    return (problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1)
 
 
 def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArray]:

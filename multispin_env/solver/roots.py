@@ -17,8 +17,7 @@ from multispin_env.solver.segments import SAFETY, FixedPass, laws_of
 from multispin_env.solver.server import support
 from multispin_env.solver.windows import Nodes, ends_of, joined_nodes
 
-OVERLAP = 1e-12
-"""Relative margin of the outermost latencies, for rounding."""
+OVERLAP = 1e-12  # Relative margin of the outermost latencies, for rounding
 
 
 def roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:

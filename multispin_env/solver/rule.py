@@ -25,14 +25,12 @@ RUGGED = 0.4
 NEAR = np.array([-2, -1, 0, 1, 2])
 """Longest drafts of padded passes that are tried, from the best of the relaxed optima."""
 
-RELAXED_TOLERANCE = 1e-3
-"""Accuracy of the relaxed optimum: the ray is much longer."""
+RELAXED_TOLERANCE = 1e-3  # Accuracy of the relaxed optimum: the ray is much longer
 
 LONGEST_TOLERANCE = 1e-4
 """The same where the longest draft of padded passes is searched for: neighbours are about equally good."""
 
-RAY_ENTRIES = 32_768
-"""Numbers of candidates that are priced at once: their arrays stay in the core's cache."""
+RAY_ENTRIES = 32_768  # Numbers of candidates that are priced at once: their arrays stay in the core's cache
 
 
 class Effort(NamedTuple):
@@ -55,14 +53,9 @@ CROWDED = Effort(reach=20.0, points=17, starts=1, tokens=2.0)
 LONG, FARTHEST = 1.0, 4.0
 """Reach of a ray, in units of its origin's φ, from which on only devices within their range count; and the most."""
 
-STEPS = 2
-"""Of Newton, for the latency of a candidate on the ray: it starts close to it."""
-
-CENTRES = 3
-"""Best points of the ray that get more points beside them."""
-
-CROWD = 256
-"""Users from which on fewer points lose nothing."""
+STEPS = 2  # Of Newton, for the latency of a candidate on the ray: it starts close to it
+CENTRES = 3  # Best points of the ray that get more points beside them
+CROWD = 256  # Users from which on fewer points lose nothing
 
 
 @np.errstate(all="ignore")  # absurd numbers may overflow on the way; what is no number is replaced below

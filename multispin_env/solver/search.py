@@ -29,11 +29,8 @@ from multispin_env.solver.roots import roots
 from multispin_env.solver.segments import slope_range
 from multispin_env.solver.windows import Bounds, Nodes, bound_nodes, joined_nodes
 
-BREADTH = 64
-"""Parts of an instance that are split in a round."""
-
-BLOCK = 32_768
-"""Numbers of a table of lengths that are worked on together: they stay in the core's cache."""
+BREADTH = 64  # Parts of an instance that are split in a round
+BLOCK = 32_768  # Numbers of a table of lengths that are worked on together: they stay in the core's cache
 
 
 class Search(NamedTuple):

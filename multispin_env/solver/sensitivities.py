@@ -13,8 +13,7 @@ from multispin_env.solver.batching import in_chunks
 from multispin_env.solver.problem import TINY, Problem, checked_problem
 from multispin_env.solver.relaxed import relaxed_optimum
 
-NEPER_PER_DB = np.log(10.0) / 10.0
-"""d ln s / d dB of a power ratio s."""
+NEPER_PER_DB = np.log(10.0) / 10.0  # d ln s / d dB of a power ratio s
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,11 +14,8 @@ from multispin_env.solver.problem import Problem
 from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.search import branch_and_bound
 
-CLOSE = 5e-4
-"""Relative gap at which the rule is content."""
-
-ROUNDS = 32
-"""Most rounds of the search."""
+CLOSE = 5e-4  # Relative gap at which the rule is content
+ROUNDS = 32  # Most rounds of the search
 
 
 def timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> FloatArray:

@@ -24,8 +24,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.segments import SAFETY, Law, joined_laws
 
-DEAREST = 1e3
-"""Largest λ, in expected tokens of the instance: any λ gives a bound, a larger one would cancel digits."""
+DEAREST = 1e3  # Largest λ, in expected tokens of the instance: any λ gives a bound, a larger one would cancel digits
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,34 +17,27 @@ class Acceptance(Protocol):
     @property
     def columns(self) -> int:
         """Uniform variables that a user needs in a round, ≥ 0."""
-        ...
 
     @property
     def changes(self) -> bool:
         """Whether requests ever change behind a round; if not, `next` is not called."""
-        ...
 
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
         """Requests of devices that were drawn with these tasks (..., K)."""
-        ...
 
     def next(
         self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
     ) -> Requests:
         """Requests behind a round that gained ``tokens``, whole numbers (..., K) in 1..L + 1."""
-        ...
 
     def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
         """E[N] (..., K) as a function of the drafts' L (..., K) up to L_max, given all that the process knows now.
 
         It is asked for once for the same requests, and called for every draft of theirs.
         """
-        ...
 
     def sampled_tokens(self, requests: Requests, draft_length: IntArray, exponential: FloatArray) -> FloatArray:
         """N, whole numbers (..., K) in 1..L + 1, from standard exponential variables (..., K) where it is random."""
-        ...
 
     def prior(self, scenario: Scenario) -> Prior:
         """What an engineer may know of the tasks from past data."""
-        ...

@@ -17,11 +17,8 @@ from multispin_env.physics.acceptance.requests import (
 )
 from multispin_env.scenario import Scenario
 
-QUANTILE = 2
-"""Column of the uniform variable that gives a new request its rate."""
-
-NEGLIGIBLE = 1e-6
-"""Spreads below count as 0: the inverse of so narrow a Beta law is lost in rounding."""
+QUANTILE = 2  # Column of the uniform variable that gives a new request its rate
+NEGLIGIBLE = 1e-6  # Spreads below count as 0: the inverse of so narrow a Beta law is lost in rounding
 
 
 def beta_quantile(mean: FloatArray, spread: FloatArray, uniform: FloatArray) -> FloatArray:
@@ -40,8 +37,7 @@ def beta_quantile(mean: FloatArray, spread: FloatArray, uniform: FloatArray) -> 
     random = spread >= NEGLIGIBLE
     middle, width = np.where(random, mean, 0.5), np.where(random, spread, 0.1)
     shape = middle * (1.0 - middle) / width**2 - 1.0
-    rate: FloatArray = np.where(random, special.betaincinv(middle * shape, (1.0 - middle) * shape, uniform), mean)
-    return rate
+    return np.where(random, special.betaincinv(middle * shape, (1.0 - middle) * shape, uniform), mean)
 
 
 @dataclass(frozen=True)

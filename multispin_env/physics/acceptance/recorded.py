@@ -19,8 +19,7 @@ from multispin_env.physics.acceptance.requests import (
 )
 from multispin_env.scenario import Scenario
 
-PROMPT, PLACE = 2, 3
-"""Columns of the uniform variables that choose where a new request starts."""
+PROMPT, PLACE = 2, 3  # Columns of the uniform variables that choose where a new request starts
 
 SMALLEST_TABLE = 32
 """Draft length that the table of expectations holds at least; it doubles as longer drafts are asked for."""
@@ -91,8 +90,7 @@ class Recorded:
         """E[N] = 1 + Σ_l β_t ⋯ β_{t+l−1} at the places t of the requests, (..., K)."""
         longest = int(np.max(draft_length, initial=SMALLEST_TABLE))
         size = 1 << (longest - 1).bit_length()
-        expected: FloatArray = expected_table(self.records, size)[requests.position, draft_length]
-        return expected
+        return expected_table(self.records, size)[requests.position, draft_length]
 
     def sampled_tokens(self, requests: Requests, draft_length: IntArray, exponential: FloatArray) -> FloatArray:
         """N that the record holds at the places, whole numbers (..., K) in 1..L + 1; ``exponential`` is not read."""
@@ -109,14 +107,12 @@ class Recorded:
         return Prior(mean[: len(scenario.tasks)], spread[: len(scenario.tasks)])
 
     def _rates(self, place: IntArray) -> FloatArray:
-        rates: FloatArray = prompt_rates(self.records)[self.records.prompt[place]]
-        return rates
+        return prompt_rates(self.records)[self.records.prompt[place]]
 
     def _random_place(self, task: IntArray, prompt_uniform: FloatArray, place_uniform: FloatArray) -> IntArray:
         by_task, counts, first = self.records.prompts_by_task
         prompt = by_task[first[task] + uniform_index(prompt_uniform, counts[task])]
-        place: IntArray = self.records.start[prompt] + uniform_index(place_uniform, self.records.length[prompt])
-        return place
+        return self.records.start[prompt] + uniform_index(place_uniform, self.records.length[prompt])
 
     def _check_tasks(self, scenario: Scenario) -> None:
         if len(scenario.tasks) > self.records.num_tasks:

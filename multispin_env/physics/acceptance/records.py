@@ -28,17 +28,10 @@ from multispin_env.npz import (
 PACKAGED = "records/acceptance.npz"
 PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b56e"
 
-MIN_PLACES = 8
-"""Fewest places of a prompt: a shorter text would mostly repeat itself."""
-
-MOST_PLACES = MOST_NUMBERS
-"""Of a record's file: a replay keeps some 600 bytes for each place, so no more than 0.6 GB."""
-
-LARGEST_FILE = 16 * MOST_PLACES
-"""Bytes of a record's file: so many places as float64 and boolean take 9 each."""
-
-OVERLAP = "overlap"
-"""Array of a file that a replay does not need."""
+MIN_PLACES = 8  # Fewest places of a prompt: a shorter text would mostly repeat itself
+MOST_PLACES = MOST_NUMBERS  # Of a record's file: a replay keeps some 600 bytes for each place, so no more than 0.6 GB
+LARGEST_FILE = 16 * MOST_PLACES  # Bytes of a record's file: so many places as float64 and boolean take 9 each
+OVERLAP = "overlap"  # Array of a file that a replay does not need
 
 _KINDS = {"task": INTEGERS, "length": INTEGERS, "accept_probability": FLOATS, "accepted": BOOLEANS}
 
@@ -114,8 +107,7 @@ class Records:
     @cached_property
     def start(self) -> IntArray:
         """First place of each prompt, (P,)."""
-        start: IntArray = np.cumsum(self.length) - self.length
-        return start
+        return np.cumsum(self.length) - self.length
 
     @cached_property
     def prompt(self) -> IntArray:

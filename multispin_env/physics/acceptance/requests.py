@@ -11,8 +11,7 @@ from multispin_env.checks import as_float, shown
 from multispin_env.physics import tokens as law
 from multispin_env.scenario import Scenario
 
-END, TASK = 0, 1
-"""Columns of the uniform variables that `renewed` reads."""
+END, TASK = 0, 1  # Columns of the uniform variables that `renewed` reads
 
 
 class Requests(NamedTuple):
@@ -62,8 +61,7 @@ def new_requests(task: IntArray, rate: FloatArray, position: IntArray) -> Reques
 
 def uniform_index(uniform: FloatArray, count: IntArray | int) -> IntArray:
     """An index in 0..count − 1, each equally likely, from a uniform variable in [0, 1)."""
-    index: IntArray = (uniform * count).astype(np.int64)
-    return index
+    return (uniform * count).astype(np.int64)
 
 
 def renewed(requests: Requests, num_tasks: int, mean_rounds: float, fresh: FloatArray) -> tuple[BoolArray, Requests]:

@@ -28,17 +28,14 @@ class Arrivals(Protocol):
     @property
     def closed(self) -> bool:
         """Whether the gap to the next request of a device starts when its last one ends (a person waits and asks)."""
-        ...
 
     @property
     def own_rate(self) -> float | None:
         """Requests/s of all devices at a pace of its own; None if it has none."""
-        ...
 
     @property
     def own_output(self) -> float | None:
         """Mean tokens of an answer, if it knows the lengths of its requests; None if not."""
-        ...
 
     def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
         """Requests of one episode.
@@ -52,4 +49,3 @@ class Arrivals(Protocol):
         lengths
             What draws their lengths; None: those that it knows itself.
         """
-        ...

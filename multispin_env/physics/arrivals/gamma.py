@@ -8,8 +8,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
 from multispin_env.physics.arrivals.gaps import GapArrivals, GapSource
 
-LEAST_BURSTINESS = 1e-3
-"""Gaps then have a standard deviation of 32 means; with less, nearly all are 0 in float64."""
+LEAST_BURSTINESS = 1e-3  # Gaps then have a standard deviation of 32 means; with less, nearly all are 0 in float64
 
 
 @dataclass(frozen=True)
@@ -59,5 +58,4 @@ class _GammaGaps:
     def __call__(self, rows: int) -> FloatArray:
         head = [self.first.pop()] if self.first and rows else []
         drawn = self.rng.standard_gamma(self.shape, (rows - len(head), len(self.rate)))
-        gaps: FloatArray = np.concatenate([*([row] for row in head), drawn]) / (self.shape * self.rate)
-        return gaps
+        return np.concatenate([*([row] for row in head), drawn]) / (self.shape * self.rate)

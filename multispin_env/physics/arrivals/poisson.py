@@ -28,5 +28,4 @@ class Poisson(GapArrivals):
 
 
 def _exponential(rng: np.random.Generator, rate: FloatArray, rows: int) -> FloatArray:
-    gaps: FloatArray = rng.standard_exponential((rows, len(rate))) / rate
-    return gaps
+    return rng.standard_exponential((rows, len(rate))) / rate

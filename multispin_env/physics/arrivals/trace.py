@@ -13,8 +13,7 @@ from multispin_env.physics.arrivals.gaps import WithLengths
 from multispin_env.physics.lengths.base import Lengths
 from multispin_env.physics.traces import RequestTrace, load_trace
 
-MOST_READ = 1_000_000
-"""Requests read ahead at once."""
+MOST_READ = 1_000_000  # Requests read ahead at once
 
 
 @dataclass(frozen=True)

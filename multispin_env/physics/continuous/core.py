@@ -36,8 +36,7 @@ from multispin_env.physics.workload import Workload
 from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario
 
-CYCLES = 256
-"""Cycles of a device for which random numbers are drawn ahead."""
+CYCLES = 256  # Cycles of a device for which random numbers are drawn ahead
 
 
 @dataclass(frozen=True)
@@ -353,8 +352,7 @@ class ContinuousCore:
 
     def _cells(self, copies: IntArray) -> IntArray:
         users = self.system.scenario.num_users
-        cells: IntArray = copies[:, None] * users + np.arange(users)
-        return cells
+        return copies[:, None] * users + np.arange(users)
 
 
 def _request_rows(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:

@@ -10,11 +10,8 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.continuous.types import Demand
 from multispin_env.physics.workload import Source, Workload
 
-ROWS = 16
-"""Requests of a device that are drawn ahead at first; twice as many whenever a copy needs more."""
-
-MOST_REQUESTS = 2**26
-"""Of all devices and copies that are kept, 2 GB."""
+ROWS = 16  # Requests of a device that are drawn ahead at first; twice as many whenever a copy needs more
+MOST_REQUESTS = 2**26  # Of all devices and copies that are kept, 2 GB
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,5 +243,4 @@ class Queues:
         late = np.minimum(level.first_due(time), level.due(time, output)) < until[:, None]
         first = np.minimum(self.heads.first_due[cells], self.heads.due[cells])
         count = (late & behind).sum(-1) + ((came > ended) & (first < until))
-        late_requests: IntArray = count.reshape(-1, users)
-        return late_requests
+        return count.reshape(-1, users)

@@ -9,8 +9,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows
 from multispin_env.physics.continuous.types import ContinuousOutcome, Served
 from multispin_env.physics.types import Batched
 
-QUANTILES = (0.5, 0.95, 0.99)
-"""Of latencies: p50, p95 and p99, along the last axis."""
+QUANTILES = (0.5, 0.95, 0.99)  # Of latencies: p50, p95 and p99, along the last axis
 
 
 @dataclass(frozen=True, slots=True, eq=False)

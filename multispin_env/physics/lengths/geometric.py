@@ -50,5 +50,4 @@ def _geometric(mean: float, exponential: FloatArray) -> IntArray:
     """From 1 on: a geometric variable is an exponential one in steps."""
     with np.errstate(divide="ignore"):  # a mean of 1 is always 1
         step = -np.log1p(-1.0 / mean)
-    tokens: IntArray = 1 + np.floor(exponential / step).astype(np.int64)
-    return tokens
+    return 1 + np.floor(exponential / step).astype(np.int64)

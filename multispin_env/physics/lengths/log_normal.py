@@ -8,11 +8,8 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real
 from multispin_env.physics.lengths.base import MOST_MEAN
 
-LARGEST_SIGMA = 3.0
-"""Of a logarithm: so lengths stay whole numbers that arrays hold."""
-
-SUMMED = 20_000
-"""Tokens up to which the mean is a sum; behind, an integral differs by less than rounding."""
+LARGEST_SIGMA = 3.0  # Of a logarithm: so lengths stay whole numbers that arrays hold
+SUMMED = 20_000  # Tokens up to which the mean is a sum; behind, an integral differs by less than rounding
 
 
 @dataclass(frozen=True)
