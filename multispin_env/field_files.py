@@ -69,21 +69,9 @@ def is_file_name(name: object) -> bool:
 
 
 def read_fields(kind: str, path: str | PathLike[str], make: Callable[[dict[str, Any]], Made]) -> Made:
-    """Read a file's fields and make a scenario or a server of them.
+    """Read the fields of a file of this ``kind``, of `MEANINGS`, and ``make`` a scenario or a server of them.
 
-    Parameters
-    ----------
-    kind
-        What the file describes, of `MEANINGS`.
-    path
-        TOML or JSON, by the end of its name.
-    make
-        From fields to what they describe; ``ValueError`` or ``TypeError`` for a bad one.
-
-    Raises
-    ------
-    ValueError
-        If the file can't be read or a field is bad; it names the file, and the line where there is one.
+    ``ValueError`` if the file can't be read or a field is bad; it names the file, and the line where there is one.
     """
     path = Path(path)
     parse = _parser(kind, path)

@@ -17,15 +17,7 @@ from multispin_env.checks import check_keywords, check_name
 
 
 class Registry:
-    """Names of one kind of part, each with the place it is loaded from.
-
-    Parameters
-    ----------
-    kind
-        What the table holds, for error messages ("controller").
-    entries
-        Name to ``"module:attribute"``.
-    """
+    """Names of one ``kind`` of part, as errors call it ("controller"), each with the place it is loaded from."""
 
     def __init__(self, kind: str, entries: dict[str, str]) -> None:
         self.kind = kind
@@ -36,19 +28,9 @@ class Registry:
         return tuple(self._entries)
 
     def register(self, name: str, target: Any) -> None:
-        """Add a part of the user's own.
+        """Add a part of the user's own; ``ValueError`` if the name is taken.
 
-        Parameters
-        ----------
-        name
-            Must be new.
-        target
-            The object itself, or a ``"module:attribute"`` string that is imported at first use.
-
-        Raises
-        ------
-        ValueError
-            If the name is taken.
+        ``target`` is the object itself, or a ``"module:attribute"`` string that is imported at first use.
         """
         if name in self._entries:
             raise ValueError(f"{self.kind}: expected a new name, other than {list(self.names())}, got {name!r}")
@@ -89,23 +71,9 @@ def option_names(make: Callable[..., Any], *handed_in: str) -> tuple[str, ...]:
 
 
 def make_part(table: Registry, name: str, options: Mapping[str, Any], **handed_in: Any) -> Any:
-    """Make a part from its name.
+    """Make the part of this name in a table of dataclasses, from its user's ``options`` and fields ``handed_in``.
 
-    Parameters
-    ----------
-    table
-        Of dataclasses.
-    name
-        One of its names.
-    options
-        Fields that its user sets.
-    **handed_in
-        Other fields.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), or a bad value.
+    ``ValueError`` or ``TypeError`` for an unknown name or option (the nearest is suggested), or a bad value.
     """
     cls = table.load(name)
     check_keywords(f"{table.kind} {name!r}", options, option_names(cls, *handed_in))

@@ -23,16 +23,8 @@ LAW = ("verification_fixed_time", "verification_time_per_draft", "verification_p
 class VerificationLaw:
     """Law of verification, the time of a pass: T_fix + K T_lin + max_j (a_j + b_j n) for K drafts and n tokens (ours).
 
-    The paper's law ([MS] 7) is the one with a single flat line.
-
-    Parameters
-    ----------
-    fixed_time, time_per_draft
-        T_fix and T_lin in seconds.
-    pieces
-        Pairs (a_j, b_j) in seconds and seconds per token; none is one flat line of no time.
-    padded
-        Whether the drafts of a pass are filled up to the longest.
+    The paper's law ([MS] 7) is the one with a single flat line, as no pieces are. Times are in s, and b_j in s/token;
+    where passes are ``padded``, drafts are filled up to the longest.
     """
 
     fixed_time: float
@@ -209,30 +201,11 @@ def find_server(name: Any) -> Server:
 
 
 def with_law(given: Mapping[str, Any], find: Callable[[Any], Server] = find_server) -> dict[str, Any]:
-    """Fields of a scenario, with the law of the server that they name.
+    """Fields of a scenario, with the law of the server, a profile or a file, that they name.
 
     A field of the law that is given counts more. Where that makes another law than the server's, it has no name, and
-    neither has the law of a file: a scenario does not depend on the file that its law was in.
-
-    Parameters
-    ----------
-    given
-        Fields; ``server`` is the name of a profile or of a file.
-    find
-        From the name to the server; ``SERVERS.load`` where no file may be opened.
-
-    Raises
-    ------
-    ValueError
-        For an unknown server; the nearest is suggested. For a file that can't be read.
-
-    Examples
-    --------
-    >>> from multispin_env.server import with_law
-    >>> with_law({"server": "a100-32b"})["verification_fixed_time"]
-    0.0
-    >>> with_law({"server": "a100-32b", "verification_fixed_time": 0.01})["server"]
-    ''
+    neither has the law of a file: a scenario does not depend on the file that its law was in. ``find`` is
+    ``SERVERS.load`` where no file may be opened. ``ValueError`` for an unknown server, or a file that can't be read.
     """
     named = given.get("server")
     if not named:

@@ -15,14 +15,7 @@ def initial_throughput(scenario: Scenario, copies: int) -> FloatArray:
 def discounted_throughput(throughput: FloatArray, outcome: Outcome, window: float) -> FloatArray:
     """R_k ← R_k + (N_k / T_e2e − R_k) / window, arrays (..., K) in tokens/s (ours; as proportional fair scheduling).
 
-    Parameters
-    ----------
-    throughput
-        R_k before the round, (..., K) tokens/s.
-    outcome
-        The round.
-    window
-        Rounds ≥ 1 over which the past is forgotten.
+    ``window``: rounds ≥ 1 over which the past is forgotten.
     """
     rate = outcome.tokens / outcome.round_latency[..., None]
     return throughput + (rate - throughput) / window

@@ -39,17 +39,9 @@ class CopyStreams:
     Copy i reads only its own generator, so its rows do not depend on how many other copies there are, when they
     reset, or how large a block is: a vector of environments equals single ones bit for bit.
 
-    Parameters
-    ----------
-    draw
-        ``draw(rng, rows) -> (rows, *shape)``; drawing a + b rows must equal drawing a, then b.
-    num_copies
-        Number of copies; each must be given a generator with `seed` before it is read.
-    block
-        Rows drawn ahead.
-    apart
-        Whether copies mostly read each at their own time. Then the rows of a copy lie together in memory, so that they
-        are written fast; else those that all copies read at once do. The numbers are the same.
+    ``draw(rng, rows)`` gives (rows, *shape), and a + b rows as a, then b. Where copies mostly read each at their own
+    time, ``apart``, the rows of a copy lie together in memory, so that they are written fast; else those that all read
+    at once.
     """
 
     def __init__(self, draw: Draw, num_copies: int, block: int, apart: bool = False) -> None:

@@ -26,10 +26,8 @@ def _common_shape(arrays: dict[str, FloatArray]) -> tuple[int, ...]:
 def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     """Return the state as float64 arrays of one common shape (..., K).
 
-    Raises
-    ------
-    ValueError
-        For NaN, infinite, wrongly shaped or out-of-range entries, naming the field, what is expected and the value.
+    ``ValueError`` for NaN, infinite, wrongly shaped or out-of-range entries, naming the field, what is expected and the
+    value.
     """
     arrays = {
         "draft_time": check_array("draft_time", state.draft_time),
@@ -61,11 +59,8 @@ def checked_weights(weights: object, shape: tuple[int, ...]) -> FloatArray | Non
 def checked_decision(scenario: Scenario, decision: Decision) -> Decision:
     """Return the decision as int64 and float64 arrays of one common shape (..., K).
 
-    Raises
-    ------
-    ValueError
-        For lengths that are no integers in the range of the scenario, bandwidths that are not above zero (zero
-        is allowed for a device that drafts nothing) or exceed the budget by more than `BUDGET_TOLERANCE`.
+    ``ValueError`` for lengths that are no integers in the range of the scenario, bandwidths that are not above zero
+    (zero is allowed for a device that drafts nothing) or exceed the budget by more than `BUDGET_TOLERANCE`.
     """
     length = check_array("draft_length", decision.draft_length)
     bandwidth = check_array("bandwidth", decision.bandwidth)

@@ -27,18 +27,11 @@ def bracketed_root(
     ends: tuple[FloatArray, FloatArray],
     tolerance: float,
 ) -> FloatArray:
-    """Roots of functions that fall through zero once, by the Illinois method, and halving after a step that is slow.
+    """Roots (n,) of functions that fall through zero once, by the Illinois method, with halving after a slow step.
 
-    Parameters
-    ----------
-    function
-        Takes x and the rows (m,) it is asked for; returns values (m,).
-    low, high
-        Brackets (n,).
-    ends
-        Values there, ≥ 0 and ≤ 0.
-    tolerance
-        Width of a bracket, relative to its ends, at which a row is done, and of values relative to those at the ends.
+    ``function`` takes x and the rows (m,) it is asked for; ``ends`` are its values, ≥ 0 and ≤ 0, at ``low`` and
+    ``high``. A row is done at a ``tolerance`` of the bracket's width relative to its ends, or of values relative to
+    ``ends``.
     """
     low, high, x = low.copy(), high.copy(), high.copy()
     above, below = (np.array(end, dtype=np.float64) for end in ends)

@@ -45,25 +45,9 @@ def split(
     by_user: BoolArray,
     by_pass: BoolArray,
 ) -> Nodes:
-    """Halve every node: its interval, the window of its critical user where ``by_user``, or its passes.
+    """Halve m nodes, to 2 m: the interval, the window of the ``critical`` user (m,) where ``by_user``, or the passes.
 
-    Parameters
-    ----------
-    nodes
-        m nodes.
-    candidate
-        Lengths (m, K); a window is split above the critical user's.
-    critical
-        Users (m,).
-    by_user
-        Which nodes (m,) split a window.
-    by_pass
-        Which of the others halve the sizes of their passes instead of the interval.
-
-    Returns
-    -------
-    Nodes
-        2 m nodes.
+    A window is split above the length of ``candidate`` (m, K); ``by_pass`` (m,) counts where ``by_user`` (m,) is false.
     """
     rows, verification_time = np.arange(len(nodes)), nodes.law.start  # about
     # the geometric mean of the round's latency, which the goodput divides by, for any number of decades
@@ -88,15 +72,7 @@ def split(
 
 
 def branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
-    """Whether to halve the passes of each node: their times differ by more than its latencies, and some are late.
-
-    Parameters
-    ----------
-    problem
-        One row for each node.
-    nodes
-        m nodes.
-    """
+    """Whether to halve the passes of each node: their times differ by more than its latencies, and some are late."""
     law = nodes.law
     if problem.tpot == np.inf:
         return np.zeros(len(nodes), dtype=bool)
@@ -108,16 +84,7 @@ def branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
 def branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:
     """Whether to split a window: keep to the kind of split that worked, change from one that did not.
 
-    Parameters
-    ----------
-    nodes
-        m nodes with their new bounds.
-    before
-        Bounds (m,) of the nodes they come from.
-    target
-        Goodput to beat (m,).
-    critical
-        Users (m,) whose window would be split.
+    ``before``: bounds (m,) of the nodes they come from; ``target``: goodput to beat (m,); ``critical``: users (m,).
     """
     worked = nodes.bound - target < 0.7 * (before - target)
     rows = np.arange(len(nodes))

@@ -62,17 +62,7 @@ class CertifiedDecision(Decision):
 
 
 def certified_lengths(problem: Problem, tolerance: float, time_limit: float | None = None) -> Search:
-    """The fast rule, then branch and bound, for n instances in pieces.
-
-    Parameters
-    ----------
-    problem
-        The batch.
-    tolerance
-        Relative gap.
-    time_limit
-        Seconds for the whole batch, or ``None``.
-    """
+    """The fast rule, then branch and bound, in pieces; ``time_limit``: seconds for the whole batch."""
     deadline = np.inf if time_limit is None else monotonic() + time_limit
 
     def solve(part: Problem) -> Search:

@@ -43,19 +43,8 @@ class EqualLatency(NamedTuple):
 def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, token_time: FloatArray) -> EqualLatency:
     """Solve Σ_k c_k L_k / (φ − L_k T_k) = 1 for φ > max_k L_k T_k ([MS] 31, 32).
 
-    Parameters
-    ----------
-    draft_length
-        L (..., K) ≥ 0, integer or real. A device with L = 0 needs nothing; φ = 0 if all have.
-    draft_time
-        T (..., K) > 0 in s/token.
-    token_time
-        c (..., K) > 0 in s/token: upload of one token with the whole budget.
-
-    Returns
-    -------
-    EqualLatency
-        φ in s (...), shares (..., K).
+    Arrays (..., K): lengths L ≥ 0, integer or real, T in s/token, and c in s/token with the whole budget. A device with
+    L = 0 needs nothing; φ = 0 if all have.
     """
     drafting = draft_length * draft_time
     uploading = draft_length * token_time

@@ -37,22 +37,7 @@ class _Moves(NamedTuple):
 
 @np.errstate(over="ignore", invalid="ignore")  # estimates of absurd moves; the exact test decides
 def improve(problem: Problem, lengths: FloatArray, latency: FloatArray) -> FloatArray:
-    """Apply the best move of one or two tokens until none improves.
-
-    Parameters
-    ----------
-    problem
-        The batch, n instances.
-    lengths
-        Start (n, K), whole numbers.
-    latency
-        Their φ (n, 1) in s.
-
-    Returns
-    -------
-    FloatArray
-        Lengths (n, K).
-    """
+    """Apply the best move of one or two tokens to whole lengths (n, K), of latency φ (n, 1), until none improves."""
     lengths = lengths.copy()
     active = np.arange(len(lengths))
     for _ in range(MAX_ROUNDS):

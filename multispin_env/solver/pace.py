@@ -56,15 +56,7 @@ def steps_to(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntArray:
 
 
 def least_pace(problem: Problem, enough: float = 0.0) -> Pace:
-    """The shortest TPOT that any lengths give to all devices, or the first that is at most ``enough``.
-
-    Parameters
-    ----------
-    problem
-        The batch, n instances of any number; its own TPOT does not matter.
-    enough
-        Seconds below which nothing better is looked for.
-    """
+    """The shortest TPOT that any lengths give to all devices, or the first that is at most ``enough`` seconds."""
 
     def solve(part: Problem) -> Pace:
         return _least_pace(part, enough)
@@ -118,17 +110,10 @@ def _cut(rows: IntArray, first: IntArray, last: IntArray) -> tuple[IntArray, Int
 
 
 def timely_windows(problem: Problem, nodes: Nodes) -> Nodes:
-    """Parts of the problem without latencies and lengths that are in time for no decision inside.
+    """Parts, with a row of the problem each, without latencies and lengths that are in time for no decision inside.
 
     The shortest round of a part asks for a least length of every device, and no round lasts longer than the longest
-    lengths allow.
-
-    Parameters
-    ----------
-    problem
-        One row for each node.
-    nodes
-        m nodes. Where nothing is left the bound becomes 0.
+    lengths allow. Where nothing is left the bound becomes 0.
     """
     length = nodes.low[..., None] + np.arange(int((nodes.high - nodes.low).max(initial=0)) + 1)
     tokens = expected_tokens(length, problem.acceptance_rate[..., None])

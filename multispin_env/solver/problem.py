@@ -159,16 +159,8 @@ def make_problem(
 ) -> Problem:
     """Flatten a checked state (..., K) into instances (n, K).
 
-    Parameters
-    ----------
-    scenario, state
-        The system, and arrays (..., K) of one shape.
-    weights
-        ω ≥ 0 of the same shape; ``None`` is 1.
-    fixed_length
-        Lengths that are given, of the same shape; a negative entry leaves the length free. ``None``: all are free.
-    tpot
-        Seconds that every device may wait for a token; ``None``: any.
+    Weights ω ≥ 0 (``None``: 1) and fixed lengths (negative or ``None``: free) have its shape; ``tpot`` in s, ``None``:
+    any.
     """
     flat = (-1, state.draft_time.shape[-1])
     draft_time, token_time = (time.reshape(flat) for time in user_times(scenario, state))
@@ -196,13 +188,7 @@ def checked_problem(
     fixed_length: IntArray | None = None,
     tpot: float | None = None,
 ) -> Problem:
-    """Instances of a checked state (..., K), with weights, fixed lengths and TPOT as users hand them in.
-
-    Raises
-    ------
-    ValueError
-        For bad weights or lengths, or a bad TPOT.
-    """
+    """`make_problem` with weights, fixed lengths and TPOT as users hand them in; ``ValueError`` for bad ones."""
     shape = state.draft_time.shape
     if tpot is not None:
         check_real("tpot", tpot, 0.0, open_low=True)

@@ -46,20 +46,7 @@ class Relaxed(NamedTuple):
 
 
 def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
-    """Maximise the goodput over real lengths within their range.
-
-    Parameters
-    ----------
-    problem
-        The batch, n instances.
-    tolerance
-        Relative error of the residuals at which a row is done.
-
-    Returns
-    -------
-    Relaxed
-        Lengths (n, K), φ, λ and the optimum (n,). The value is that of a feasible point.
-    """
+    """Maximise the goodput over real lengths in range, to residuals of ``tolerance``; the value is feasible."""
     if problem.padded:
         return _padded(problem, tolerance)
     return _priced(problem, *_on_lines(problem, tolerance))

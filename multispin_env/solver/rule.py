@@ -60,18 +60,9 @@ CROWD = 256  # Users from which on fewer points lose nothing
 
 @np.errstate(all="ignore")  # absurd numbers may overflow on the way; what is no number is replaced below
 def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
-    """Very good integer lengths, and the relaxed optimum they come from.
+    """Very good whole lengths (n, K), and the relaxed optimum to `RELAXED_TOLERANCE`, which knows no TPOT.
 
-    Parameters
-    ----------
-    problem
-        The batch, n instances.
-
-    Returns
-    -------
-    tuple[FloatArray, Relaxed]
-        Whole numbers (n, K), and the relaxed optimum to `RELAXED_TOLERANCE`, which knows no TPOT. Where no lengths are
-        in time, those with the shortest time per output token.
+    Where no lengths are in time, they are those with the shortest time per output token.
     """
     problem = problem.tabulated()
     if problem.tpot == np.inf:

@@ -71,23 +71,16 @@ def branch_and_bound(
 
     Parameters
     ----------
-    problem
-        The batch, n instances.
+    problem, relaxed
+        n instances, and their relaxed optimum, on which only how well the search starts depends.
     lengths
         Start (n, K), whole numbers; in time wherever any lengths are.
-    relaxed
-        Relaxed optimum of the batch; only how well the search starts depends on it.
     tolerance
-        Relative gap, at least `windows.SAFETY`.
+        Relative gap, at least `windows.SAFETY`: closed where bound ≤ (1 + tolerance) value.
     rounds
         Most rounds; each splits up to `BREADTH` parts of an instance.
     deadline
         `time.monotonic()` at which to stop; one round is always played, so that there is a bound.
-
-    Returns
-    -------
-    Search
-        Lengths, value and bound; closed where bound ≤ (1 + tolerance) value.
     """
     problem = problem.tabulated()
     incumbent = _Incumbent(problem, lengths)

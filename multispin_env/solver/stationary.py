@@ -96,18 +96,9 @@ class _Point(NamedTuple):
 def stationary_point(
     problem: Problem, tolerance: float, charge: Charge, start: tuple[FloatArray, FloatArray] | None = None
 ) -> Stationary:
-    """Maximise (Σ ω E[N] − κ (x − x₀)) / (φ + time) over real lengths within their range.
+    """Maximise (Σ ω E[N] − κ (x − x₀)) / (φ + time) over real lengths in range; the law of the problem is not used.
 
-    Parameters
-    ----------
-    problem
-        The batch, n instances; its law is not used.
-    tolerance
-        Relative error of the residuals at which a row is done.
-    charge
-        κ, x₀ and the time.
-    start
-        ln φ and ln λ (n,) to begin with.
+    ``tolerance`` is of the residuals; ``start``: ln φ and ln λ (n,) to begin with.
     """
     terms = _terms(problem, charge, EXACT_STEPS if tolerance < ROUGH else ROUGH_STEPS)
     p, q = _start(problem, terms.law, charge.time) if start is None else start

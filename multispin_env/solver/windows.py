@@ -80,21 +80,9 @@ class _Table(NamedTuple):
 
 @np.errstate(over="ignore")  # −∞ is meant where a tangent is that steep
 def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
-    """Bound the goodput inside each node and narrow its windows.
+    """Bound the goodput inside each of m nodes, with a row of the problem each, and narrow its windows.
 
-    Parameters
-    ----------
-    problem
-        One row for each node.
-    nodes
-        m nodes.
-    target
-        Goodput to beat (m,): windows keep every length of every decision that is better.
-
-    Returns
-    -------
-    Bounds
-        Bounds, windows, candidates and the users to branch on.
+    They keep every length of every decision that is better than the goodput to beat, ``target`` (m,).
     """
     table = _tabulate(problem, nodes)
     tokens, charged, server, empty = nodes.law.priced(table.tokens, nodes.low, nodes.high, target)

@@ -15,8 +15,6 @@ ENDLESS = np.iinfo(np.int64).max  # Run of a prompt that accepts everything
 FITTED_LENGTHS = np.arange(1, 17)  # Draft lengths that the rate of a prompt is fitted to
 FITTED_ROUNDS = 16  # Rounds from each place that the rate of a prompt is fitted to
 
-BISECTIONS = 60
-
 
 def advance(records: Records, place: IntArray, tokens: FloatArray | IntArray) -> IntArray:
     """Place behind some tokens, in the same prompt; arrays of one shape."""
@@ -66,7 +64,7 @@ def prompt_rates(records: Records) -> FloatArray:
     replayed = replayed_expectations(records)  # (lengths, P)
     lengths = FITTED_LENGTHS[:, None]
     low, high = np.zeros(len(records.length)), np.ones(len(records.length))
-    for _ in range(BISECTIONS):
+    for _ in range(60):
         middle = (low + high) / 2.0
         below = (expected_tokens(lengths, middle) / replayed).mean(0) < 1.0
         low, high = np.where(below, middle, low), np.where(below, high, middle)

@@ -38,14 +38,7 @@ class Arrivals(Protocol):
         """Mean tokens of an answer, if it knows the lengths of its requests; None if not."""
 
     def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
-        """Requests of one episode.
+        """Requests of one episode, for devices with these mean requests/s (K,); ``lengths`` ``None``: its own.
 
-        Parameters
-        ----------
-        rng
-            Of this episode; the source reads it, or children spawned from it, as it is asked.
-        rate
-            Mean requests/s of each device (K,).
-        lengths
-            What draws their lengths; None: those that it knows itself.
+        The source reads ``rng``, or children spawned from it, as it is asked.
         """

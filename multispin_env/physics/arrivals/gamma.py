@@ -3,12 +3,11 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
 from multispin_env.physics.arrivals.gaps import GapArrivals, GapSource
-
-LEAST_BURSTINESS = 1e-3  # Gaps then have a standard deviation of 32 means; with less, nearly all are 0 in float64
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,10 @@ class Gamma(GapArrivals):
     burstiness: float = 0.25
 
     def __post_init__(self) -> None:
-        check_real("burstiness", self.burstiness, LEAST_BURSTINESS, 1e6)
+        check_real("burstiness", self.burstiness, 1e-3, 1e6)  # with less, nearly all gaps are 0 in float64
 
+    @override
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> GapSource:
-        """Gamma gaps with means 1 / rate."""
         return _GammaGaps(rng, rate, self.burstiness)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.physics.arrivals.gaps import GapArrivals, GapSource
@@ -22,8 +23,8 @@ class Poisson(GapArrivals):
     [2.0, 0.5]
     """
 
+    @override
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> GapSource:
-        """Exponential gaps with means 1 / rate."""
         return partial(_exponential, rng, rate)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
@@ -51,8 +52,8 @@ class Ramp(GapArrivals):
         if self.phase is not None:
             check_real("phase", self.phase, 0.0, 1.0, open_high=True)
 
+    @override
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> GapSource:
-        """Differences of the times."""
         phase = rng.random() if self.phase is None else self.phase
         return _RampGaps(rng, rate, self, phase * self.period)
 

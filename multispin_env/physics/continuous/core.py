@@ -43,18 +43,8 @@ CYCLES = 256  # Cycles of a device for which random numbers are drawn ahead
 class ContinuousSystem:
     """What does not change while time passes.
 
-    Parameters
-    ----------
-    scenario
-        Devices, radio, server, tasks.
-    channel
-        How gains change from a cycle of a device to its next.
-    uplink
-        How uploads share the band.
-    acceptance
-        What devices ask for.
-    workload
-        When requests arrive, how long they are and when they are due; ``None``: every device always has one.
+    ``channel`` changes gains from a cycle of a device to its next; ``workload`` ``None``: every device always has a
+    request.
     """
 
     scenario: Scenario
@@ -82,16 +72,7 @@ class ContinuousCore:
 
     Every device of every copy has random streams of its own: for its channels, its requests and its tokens, read once a
     cycle. So what a device sees in its c-th cycle does not depend on anything that was decided, and controllers can be
-    compared on the same random numbers.
-
-    Parameters
-    ----------
-    system
-        What does not change.
-    num_copies
-        n.
-    drawn
-        Whether tokens are drawn, or expected; where requests end they have to be drawn.
+    compared on the same random numbers. Tokens are ``drawn``, or expected; where requests end they have to be drawn.
     """
 
     def __init__(self, system: ContinuousSystem, num_copies: int, *, drawn: bool) -> None:
@@ -185,20 +166,10 @@ class ContinuousCore:
         return state.changed(demand=self.queues.demand(*counts))
 
     def step(self, decision: ContinuousDecision, over: BoolArray | None = None) -> ContinuousOutcome:
-        """Let time pass until the next verification ends.
+        """Let time pass until the next verification ends, with a decision (n, K).
 
-        Parameters
-        ----------
-        decision
-            Arrays (n, K).
-        over
-            Copies (n,) that start anew instead, by default none; what is returned for them is void.
-
-        Raises
-        ------
-        ValueError
-            For a bad decision, one under which a batch never starts, or requests too many to be kept; nothing has
-            changed then.
+        Copies ``over`` (n,) start anew instead, by default none; what is returned for them is void. ``ValueError`` for
+        a bad decision, one under which a batch never starts, or requests too many to be kept; nothing has changed then.
         """
         checked = checked_continuous_decision(self.system.scenario, self.system.uplink, decision, self.num_copies)
         check_drop(checked, self.state, over)

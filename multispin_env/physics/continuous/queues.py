@@ -35,17 +35,10 @@ class QueueHeads:
 
 
 class Queues:
-    """The queues of n copies with K devices each.
+    """The queues of n copies with K devices each, of requests that a workload gives.
 
     A queue is a table of requests in the order in which they arrive, with two places in it: how many have ended, and
     how many have arrived. The next to end is at the head, and is served as soon as it has arrived.
-
-    Parameters
-    ----------
-    workload
-        What gives the requests of an episode.
-    num_copies, num_users
-        n and K.
     """
 
     def __init__(self, workload: Workload, num_copies: int, num_users: int) -> None:
@@ -176,12 +169,8 @@ class Queues:
     def deliver(self, tokens: FloatArray, verified: BoolArray, now: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Tokens (n, K) come to the devices that were ``verified`` (n, K) now, (n,) s.
 
-        Returns
-        -------
-        FloatArray
-            (n, K) tokens that their requests still wanted.
-        FloatArray
-            (n, K) s since the tokens before of the same request; 0 where there are none.
+        Returns the tokens that their requests still wanted, and the time in s since the tokens before of the same
+        request, 0 where there are none, (n, K).
         """
         gained = np.minimum(tokens, self.shaped("wanted")) * verified
         last = self.shaped("last_at")

@@ -99,14 +99,8 @@ def _ratio(part: FloatArray | IntArray, whole: FloatArray | IntArray) -> FloatAr
 class ServiceLog:
     """Adds up what becomes of requests in n copies with K devices each.
 
-    A step that begins at or after the warm-up counts, as a whole; so does every request that ends in it.
-
-    Parameters
-    ----------
-    num_copies, num_users
-        n and K.
-    warm_up
-        Seconds on the clock of the state's time.
+    A step that begins at or after ``warm_up``, in s on the clock of the state's time, counts, as a whole; so does every
+    request that ends in it.
     """
 
     def __init__(self, num_copies: int, num_users: int, warm_up: float = 0.0) -> None:
@@ -126,17 +120,7 @@ class ServiceLog:
         self._requests.length[chosen], self._gaps.length[chosen] = 0, 0
 
     def add(self, outcome: ContinuousOutcome, begun: FloatArray, playing: BoolArray | None = None) -> None:
-        """Take in a step.
-
-        Parameters
-        ----------
-        outcome
-            Arrays (n, K).
-        begun
-            (n,) s, the state's time when it began.
-        playing
-            Copies (n,) whose step counts; ``None``: all.
-        """
+        """Take in a step that ``begun`` (n,) s on the state's clock; of the copies ``playing`` (n,), ``None``: all."""
         served = outcome.served
         counted = begun >= self._warm_up
         if playing is not None:
@@ -160,15 +144,7 @@ class ServiceLog:
         self._gaps.append((served.gap > 0.0) & own, served.gap)
 
     def close(self, copies: IntArray | BoolArray, overdue: IntArray) -> None:
-        """Count requests that are overdue at the end of an episode as missed.
-
-        Parameters
-        ----------
-        copies
-            Numbers of those whose episode ends, or a mask (n,).
-        overdue
-            (n, K), of all copies, as `ContinuousCore.overdue` counts them.
-        """
+        """Count requests ``overdue`` (n, K) at the end of an episode of these copies, by number or mask, as missed."""
         self._overdue[copies] += overdue[copies]
 
     def result(self, copies: IntArray | None = None) -> ServiceRun:

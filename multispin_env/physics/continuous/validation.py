@@ -22,11 +22,8 @@ def checked_continuous_decision(
 ) -> ContinuousDecision:
     """Return the decision as arrays (n, K) and (n,), with either priorities or shares, as the uplink needs them.
 
-    Raises
-    ------
-    ValueError
-        For NaN, a wrong shape, lengths out of the scenario's range, shares that sum to more than one, a patience below
-        zero, or a batch that takes nobody.
+    ``ValueError`` for NaN, a wrong shape, lengths out of the scenario's range, shares that sum to more than one, a
+    patience below zero, or a batch that takes nobody.
     """
     shape, copies = (num_copies, scenario.num_users), (num_copies,)
     low, high = scenario.min_draft_length, scenario.max_draft_length
@@ -90,13 +87,7 @@ def _whole(field: str, value: object, shape: tuple[int, ...], low: int, high: in
 
 
 def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> ContinuousState:
-    """Return the state as arrays of one shape (..., K), and (...) of the batch's number and the time.
-
-    Raises
-    ------
-    ValueError
-        For NaN, a wrong shape or an entry out of range.
-    """
+    """Return the state as arrays of one shape (..., K) and (...); ``ValueError`` for a bad entry or shape."""
     system = checked_state(scenario, state.system)
     shape = system.draft_time.shape
     phase = _whole("phase", state.phase, shape, Phase.FREE, Phase.IDLE)

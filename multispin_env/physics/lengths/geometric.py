@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real
-from multispin_env.physics.lengths.base import MOST_MEAN
+from multispin_env.physics.lengths.base import MOST_MEAN, Lengths
 
 
 @dataclass(frozen=True)
-class Geometric:
+class Geometric(Lengths):
     """Every token is the last with the same probability (ours).
 
     Parameters
@@ -37,8 +38,8 @@ class Geometric:
         if self.mean_prompt != 0.0:
             check_real("mean_prompt", self.mean_prompt, 1.0, MOST_MEAN)
 
+    @override
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
-        """Prompts and answers (rows, K)."""
         fresh = rng.standard_exponential((rows, 2, num_users))
         prompt = (
             _geometric(self.mean_prompt, fresh[:, 0]) if self.mean_prompt else np.zeros((rows, num_users), np.int64)
