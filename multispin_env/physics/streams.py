@@ -61,9 +61,11 @@ class CopyStreams:
 
     def read(self, copies: IntArray | None = None) -> FloatArray:
         """Next row of each of these copies (default all), (copies, *shape); valid until the next call."""
-        common = self._common_row() if copies is None else None
-        if common is not None:
-            return self._read_common(common)
+        if copies is None:
+            if self._common is None and (self._next == self._next[0]).all():
+                self._common = int(self._next[0])
+            if self._common is not None:
+                return self._read_common(self._common)
         chosen = np.arange(len(self._next)) if copies is None else copies
         self._part()
         self._refill(chosen[self._next[chosen] == self._block])
@@ -78,11 +80,6 @@ class CopyStreams:
         rows: FloatArray = self._rows[row]
         self._common = row + 1
         return rows
-
-    def _common_row(self) -> int | None:
-        if self._common is None and (self._next == self._next[0]).all():
-            self._common = int(self._next[0])
-        return self._common
 
     def _part(self) -> None:
         """Let copies read rows of their own again."""

@@ -13,7 +13,6 @@ from multispin_env.physics.lengths.base import Lengths
 __all__ = ["Arrivals", "Arriving", "ServiceLevel", "Source", "Workload"]
 
 SLOWEST, FASTEST = 1e-9, 1e9  # Requests/s of all devices
-MOST_DOUBLINGS = 500  # Of a gap, so that it stays finite
 MOST_UNEQUAL = 1e3  # Largest share of a device over the smallest: for the rarest, a trace is read so far ahead
 
 
@@ -242,12 +241,11 @@ class _Thinning:
         self.doubled = np.zeros(len(self.last), dtype=np.int64)
 
     def __call__(self, rows: int) -> Arriving:
-        """The next rows."""
         gap, prompt, output = self.source(rows)
         times = np.add.accumulate(np.concatenate([self.last[None], gap]), 0)
         doubled = np.add.accumulate(np.concatenate([self.doubled[None], times[1:] > self.after]), 0)
         self.last, self.doubled = times[-1], doubled[-1]
-        return Arriving(np.ldexp(gap, np.minimum(doubled[:-1], MOST_DOUBLINGS)), prompt, output)
+        return Arriving(np.ldexp(gap, np.minimum(doubled[:-1], 500)), prompt, output)
 
 
 def _check_part(field: str, part: object, kind: type[Any], expected: str) -> None:

@@ -16,7 +16,6 @@ from multispin_env.solver.rule import fast_lengths
 from multispin_env.solver.search import Search, branch_and_bound
 
 ROUNDS = 400  # Most rounds of the search; presets need about 15, very wide parameters up to about 60
-STRICTER = 0.999  # The search stops a little below the tolerance, so that rounding can't lift the gap above it
 BOUND_TOLERANCE = 1e-6  # Relative distance to the optimum at which `upper_bound` stops refining
 
 
@@ -68,7 +67,8 @@ def certified_lengths(problem: Problem, tolerance: float, time_limit: float | No
     def solve(part: Problem) -> Search:
         part = part.tabulated()
         lengths, relaxed = fast_lengths(part)
-        return branch_and_bound(part, lengths, relaxed, STRICTER * tolerance, ROUNDS, deadline)
+        # a little below the tolerance, so that rounding can't lift the gap above it
+        return branch_and_bound(part, lengths, relaxed, 0.999 * tolerance, ROUNDS, deadline)
 
     return Search(*in_chunks(solve, problem))
 

@@ -57,11 +57,7 @@ def steps_to(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntArray:
 
 def least_pace(problem: Problem, enough: float = 0.0) -> Pace:
     """The shortest TPOT that any lengths give to all devices, or the first that is at most ``enough`` seconds."""
-
-    def solve(part: Problem) -> Pace:
-        return _least_pace(part, enough)
-
-    return Pace(*in_chunks(solve, problem))
+    return Pace(*in_chunks(lambda part: _least_pace(part, enough), problem))
 
 
 def _least_pace(problem: Problem, enough: float) -> Pace:

@@ -18,9 +18,6 @@ from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.gains import TokenTable
 from multispin_env.solver.server import LONGEST, SHORTEST, server_lines
 
-NEARLY_CERTAIN = 1.0 - 1e-12  # α from here on has a relaxed optimum that is the one of α = 1 to rounding
-NEARLY_IMPOSSIBLE = 1e-300  # Likewise at the other end, where ln α must stay finite
-
 ARRAYS = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high", "verification_time")
 """Fields of a `Problem` with a row for each instance."""
 
@@ -61,8 +58,8 @@ class Problem:
 
     @property
     def decay(self) -> FloatArray:
-        """|ln α| (n, K), kept off 0 and ∞."""
-        return -np.log(np.clip(self.acceptance_rate, NEARLY_IMPOSSIBLE, NEARLY_CERTAIN))
+        """|ln α| (n, K), kept off 0 and ∞; to rounding, the relaxed optimum is the same."""
+        return -np.log(np.clip(self.acceptance_rate, TINY, 1.0 - 1e-12))
 
     def rows(self, rows: IntArray | BoolArray | slice) -> "Problem":
         """Some of the instances."""
@@ -167,11 +164,13 @@ def make_problem(
     free = np.full(draft_time.shape, -1) if fixed_length is None else fixed_length.reshape(flat)
     constant = float(scenario.law.time_of_drafts(scenario.num_users)) + scenario.round_trip_time
     lines = server_lines(scenario)
+    if weights is None:
+        weights = np.ones_like(draft_time)
     return Problem(
         draft_time=draft_time,
         token_time=token_time,
         acceptance_rate=state.acceptance_rate.reshape(flat),
-        weights=np.ones_like(draft_time) if weights is None else _bounded_weights(weights.reshape(flat)),
+        weights=np.where(weights < LIGHTEST, 0.0, np.minimum(weights, HEAVIEST)).reshape(flat),
         low=np.where(free < 0, scenario.min_draft_length, free),
         high=np.where(free < 0, scenario.max_draft_length, free),
         verification_time=np.full(len(draft_time), constant),
@@ -194,10 +193,6 @@ def checked_problem(
         check_real("tpot", tpot, 0.0, open_low=True)
     lengths = checked_fixed_length(scenario, fixed_length, shape)
     return make_problem(scenario, state, checked_weights(weights, shape), lengths, tpot)
-
-
-def _bounded_weights(weights: FloatArray) -> FloatArray:
-    return np.where(weights < LIGHTEST, 0.0, np.minimum(weights, HEAVIEST))
 
 
 def checked_fixed_length(scenario: Scenario, fixed_length: object, shape: tuple[int, ...]) -> IntArray | None:

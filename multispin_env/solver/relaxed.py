@@ -23,8 +23,6 @@ from multispin_env.solver.problem import Problem
 from multispin_env.solver.server import kinks
 from multispin_env.solver.stationary import FINER, Charge, Stationary, stationary_point
 
-DINKELBACH_STEPS = 30  # Most steps of Dinkelbach's iteration; about four are needed
-
 COARSE, COARSE_STEPS = 1e-2, 2
 """Tolerance of the stationary points in the first steps of that iteration, and their number."""
 
@@ -111,7 +109,7 @@ def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary,
         return stationary_point(problem, tolerance, constant), np.zeros(len(problem))
     points, value, rows, part = _Points(problem), np.zeros(len(problem)), np.arange(len(problem)), problem
     begin = None
-    for step in range(DINKELBACH_STEPS):
+    for step in range(30):  # about four are needed
         origin = part.low.sum(-1).astype(np.float64)
         charge = Charge(slope * value[rows], origin, part.verification_time + (start + slope * origin))
         at = stationary_point(part, max(tolerance, COARSE) if step < COARSE_STEPS else tolerance, charge, begin)

@@ -1,6 +1,6 @@
 """Arrivals whose requests get their lengths elsewhere."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,7 +17,7 @@ GapSource = Callable[[int], FloatArray]
 
 
 @dataclass(frozen=True)
-class GapArrivals(Arrivals, ABC):
+class GapArrivals(Arrivals):
     """An arrival process that is gaps alone: derive, and write `gaps`."""
 
     closed: ClassVar[bool] = False

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows
-from multispin_env.physics.continuous.types import ContinuousOutcome, Served
+from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.physics.types import Batched
 
 QUANTILES = (0.5, 0.95, 0.99)  # Of latencies: p50, p95 and p99, along the last axis
@@ -133,10 +133,6 @@ class ServiceLog:
         self._finished += own & served.finished
         self._in_time += own & served.in_time
         self._dropped += own & served.dropped
-        self._listed(served, own)
-
-    def _listed(self, served: Served, own: BoolArray) -> None:
-        """Latencies, for the quantiles."""
         finished = served.finished & own
         if finished.any():
             per_token = served.e2el / np.maximum(served.output, 1)

@@ -30,8 +30,8 @@ def checked_continuous_decision(
     length = _whole("draft_length", decision.draft_length, shape, low, high)
     join = _whole("join", decision.join, shape, 0, 2)
     require("join", join, np.broadcast_to((join > 0).any(-1, keepdims=True), shape), "1 or 2 for one device at least")
-    by_priority = uplink is serial
-    key = _key(decision.priority, shape) if by_priority else _shares(decision.share, shape)
+    priority = _key(decision.priority, shape) if uplink is serial else None
+    share = None if uplink is serial else _shares(decision.share, shape)
     patience = decision.patience
     if patience is not None:
         patience = _array("patience", patience, copies)
@@ -39,9 +39,7 @@ def checked_continuous_decision(
     fewest = None if decision.least_batch is None else _whole("least_batch", decision.least_batch, copies, 1, shape[1])
     aim = None if decision.aim is None else _array("aim", decision.aim, shape).astype(np.int64)
     drop = None if decision.drop is None else _whole("drop", decision.drop, shape, 0, 1).astype(np.bool_)
-    return ContinuousDecision(
-        length, join, key if by_priority else None, None if by_priority else key, patience, fewest, aim, drop
-    )
+    return ContinuousDecision(length, join, priority, share, patience, fewest, aim, drop)
 
 
 def check_drop(decision: ContinuousDecision, state: ContinuousState, over: BoolArray | None = None) -> None:
