@@ -87,11 +87,7 @@ OF_ENVIRONMENTS = [  # environment, argument, default, what its docstring says
     ),
     *(
         ("serving:Serving", name, value, "`discipline`, `coherence_time`, `patience`, `action`: as for")
-        for name, value in (
-            ("discipline", "serial"),
-            ("coherence_time", 0.5),
-            ("patience", 2.0),
-        )
+        for name, value in (("discipline", "serial"), ("coherence_time", 0.5), ("patience", 2.0))
     ),
     *(
         ("serving:Serving", *rest)
@@ -193,18 +189,8 @@ CONSTANTS = [  # place, value, where it is stated, and how
     (f"{SCORES}:CERTIFICATE", 1e-6, "docs/optimum.md", "certificate 1e-6"),
     (f"{ENCODINGS}:LARGEST_FACTOR", 1e4, "docs/environments.md", "ln f(x) = ln(1e4) sinh(5x)/sinh 5"),
     (f"{ENCODINGS}:SHARPNESS", 5.0, "docs/environments.md", "ln f(x) = ln(1e4) sinh(5x)/sinh 5"),
-    (
-        f"{OBSERVATIONS}:LARGEST_FADE",
-        64.0,
-        f"{OBSERVATIONS}:ObservationCodec",
-        "which is r at H = 64 H̄",
-    ),
-    (
-        f"{OBSERVATIONS}:LARGEST_FADE",
-        64.0,
-        f"{VARIANTS}.heterogeneous:Heterogeneous",
-        "is 64 times the largest mean",
-    ),
+    (f"{OBSERVATIONS}:LARGEST_FADE", 64.0, f"{OBSERVATIONS}:ObservationCodec", "which is r at H = 64 H̄"),
+    (f"{OBSERVATIONS}:LARGEST_FADE", 64.0, f"{VARIANTS}.heterogeneous:Heterogeneous", "is 64 times the largest mean"),
     ("multispin_env.evaluation.statistics:LEVEL", 0.95, "docs/reproduce.md", "95 % bootstrap intervals"),
     ("multispin_env.physics.streams:MOST_ROWS", 64, "docs/environments.md", "runs once in 64 rounds"),
     ("multispin_env.physics.streams:FEWEST_ROWS", 8, "docs/environments.md", "but at least 8"),

@@ -10,12 +10,7 @@ from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.arrivals.base import Arrivals
 from multispin_env.physics.channels import Channel
 from multispin_env.physics.lengths.base import Lengths
-from multispin_env.registry import (
-    CONTINUOUS_ENCODINGS,
-    CONTROLLERS,
-    ENCODINGS,
-    SCENARIOS,
-)
+from multispin_env.registry import CONTINUOUS_ENCODINGS, CONTROLLERS, ENCODINGS, SCENARIOS
 from multispin_env.reproduce.figure import FigureSpec
 
 
@@ -63,8 +58,7 @@ def test_these_are_all_tables():
 
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(
-        ValueError,
-        match=r"scenario preset: expected one of \['llama2', .*'r1'\], got 'lama2'.*did you mean 'llama2'",
+        ValueError, match=r"scenario preset: expected one of \['llama2', .*'r1'\], got 'lama2'.*did you mean 'llama2'"
     ):
         ms.Scenario.preset("lama2")
     with pytest.raises(ValueError, match=r"controller: expected one of .*, got 'optimall'; did you mean 'optimal'"):

@@ -57,11 +57,7 @@ def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecis
 
 
 def slopes(
-    scenario: Scenario,
-    decision: RealDecision,
-    outcome: Outcome,
-    token_slope: FloatArray,
-    weights: FloatArray | float,
+    scenario: Scenario, decision: RealDecision, outcome: Outcome, token_slope: FloatArray, weights: FloatArray | float
 ) -> RealDecision:
     """Derivatives of Σ_k ω_k N_k / T_e2e by lengths and bandwidths (..., K), at a decision that `price` has priced.
 

@@ -30,10 +30,7 @@ def full_share_token_time(scenario: Scenario, spectral_efficiency: FloatArray) -
 
 
 def upload_time(
-    scenario: Scenario,
-    draft_length: FloatArray | IntArray,
-    spectral_efficiency: FloatArray,
-    bandwidth: FloatArray,
+    scenario: Scenario, draft_length: FloatArray | IntArray, spectral_efficiency: FloatArray, bandwidth: FloatArray
 ) -> FloatArray:
     """L_k Q / (B_k r_k) in seconds ([MS] 9); 0 for a device that drafts nothing."""
     rate = bandwidth * spectral_efficiency

@@ -14,11 +14,7 @@ SOLVER_ENTRIES = 20_000
 """Instances times users that the solver works on at once: its arrays, 10 to 100 times as large, stay in the cache."""
 
 
-def lengths_in_chunks(
-    solve: Callable[[SystemState], IntArray],
-    state: SystemState,
-    entries_per_state: int,
-) -> IntArray:
+def lengths_in_chunks(solve: Callable[[SystemState], IntArray], state: SystemState, entries_per_state: int) -> IntArray:
     """Apply ``solve`` to flat pieces (n, K) of a state (..., K); one takes so many entries at most."""
     shape = state.draft_time.shape
     num_users = shape[-1]

@@ -38,13 +38,7 @@ def decisions_of(nodes: Nodes) -> Listing:
     return Listing(nodes.instance[node], nodes.low[node] + digits)
 
 
-def split(
-    nodes: Nodes,
-    candidate: FloatArray,
-    critical: IntArray,
-    by_user: BoolArray,
-    by_pass: BoolArray,
-) -> Nodes:
+def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: BoolArray, by_pass: BoolArray) -> Nodes:
     """Halve m nodes, to 2 m: the interval, the window of the ``critical`` user (m,) where ``by_user``, or the passes.
 
     A window is split above the length of ``candidate`` (m, K); ``by_pass`` (m,) counts where ``by_user`` (m,) is false.

@@ -60,12 +60,7 @@ class _Incumbent:
 
 
 def branch_and_bound(
-    problem: Problem,
-    lengths: FloatArray,
-    relaxed: Relaxed,
-    tolerance: float,
-    rounds: int,
-    deadline: float = np.inf,
+    problem: Problem, lengths: FloatArray, relaxed: Relaxed, tolerance: float, rounds: int, deadline: float = np.inf
 ) -> Search:
     """Close the gap between the best decision and the bound to ``tolerance``, or as far as the effort goes.
 

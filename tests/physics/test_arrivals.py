@@ -159,16 +159,8 @@ def test_a_trace_can_have_other_lengths():
         ("trace", {"start": 19366}, r"start: expected an integer in 0\.\.19365, got 19366"),
         ("trace", {"start": -1}, r"start: expected an integer in 0\.\.19365, got -1"),
         ("trace", {"trace": "azure-chats"}, r"trace, by its name .*got 'azure-chats'; did you mean 'azure-chat'\?"),
-        (
-            "trace",
-            {"trace": ms.RequestTrace([1.0, 1.0], [0, 0], [1, 1])},
-            "arrived_at: expected requests at two times",
-        ),
-        (
-            "trace",
-            {"trace": ms.RequestTrace([1.0], [0], [1])},
-            "arrived_at: expected .*, got 1 at one",
-        ),
+        ("trace", {"trace": ms.RequestTrace([1.0, 1.0], [0, 0], [1, 1])}, "arrived_at: expected requests at two times"),
+        ("trace", {"trace": ms.RequestTrace([1.0], [0], [1])}, "arrived_at: expected .*, got 1 at one"),
     ],
 )
 def test_bad_options(name, options, message):

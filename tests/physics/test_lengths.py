@@ -76,11 +76,7 @@ def test_recorded_pairs_stay_together():
         ("log-normal", {"median_prompt": -1.0}, r"median_prompt: expected a finite number in \[0, 1e\+06\], got -1\.0"),
         ("log-normal", {"sigma_output": 4.0}, r"sigma_output: expected a finite number in \[0, 3\], got 4\.0"),
         ("log-normal", {"sigma_prompt": -0.1}, r"sigma_prompt: expected a finite number in \[0, 3\], got -0\.1"),
-        (
-            "trace",
-            {"trace": "azure"},
-            r"trace, by its name or as a \.csv or \.npz file: expected .*, got 'azure'",
-        ),
+        ("trace", {"trace": "azure"}, r"trace, by its name or as a \.csv or \.npz file: expected .*, got 'azure'"),
         ("trace", {"trace": 3}, r"trace, by its name or as a \.csv or \.npz file: expected .*, got 3"),
     ],
 )

@@ -67,18 +67,12 @@ def test_microseconds_survive_large_clocks():
         ("arrived_at,prompt,output\n", r"requests: expected as many numbers in each of .*, ≥ 1, got \[0, 0, 0\]"),
         ("arrived_at,prompt,output\n1,2,3\n2,x,3\n", "row 2, prompt: expected a number, got 'x'"),
         ("arrived_at,prompt,output\n1,2,3\n2,2\n", "row 2, output: expected a number, got ''"),
-        (
-            "arrived_at,prompt,output\n1,2,3\nnan,2,3\n",
-            "row 2, arrived_at: expected a finite number of .*, got nan",
-        ),
+        ("arrived_at,prompt,output\n1,2,3\nnan,2,3\n", "row 2, arrived_at: expected a finite number of .*, got nan"),
         (
             "arrived_at,prompt,output\n1,2,3\n2,2,3\n1.5,2,3\n",
             r"row 3, arrived_at: expected a time no earlier than that of the row before, got 1\.5",
         ),
-        (
-            "arrived_at,prompt,output\n0,2,3\n1e10,2,3\n",
-            r"row 2, arrived_at: expected at most 1e\+09 s after",
-        ),
+        ("arrived_at,prompt,output\n0,2,3\n1e10,2,3\n", r"row 2, arrived_at: expected at most 1e\+09 s after"),
         ("arrived_at,prompt,output\n1,-2,3\n", r"row 1, prompt: expected an integer in 0\.\.1000000000, got -2"),
         ("arrived_at,prompt,output\n1,nan,3\n", "row 1, prompt: expected an integer in .*, got nan"),
         ("arrived_at,prompt,output\n1,2,3\n1,2,0\n", r"row 2, output: expected an integer in 1\.\.1000000000, got 0"),

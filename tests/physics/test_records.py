@@ -68,19 +68,13 @@ def test_own_record(write):
             r"task: expected a one-dimensional array of integers, got int64 of shape \(3, 1\)",
         ),
         ({"length": np.array(["8", "10", "9"])}, "length: expected .* integers, got <U2 of shape"),
-        (
-            {"accept_probability": np.ones(27, int)},
-            "accept_probability: expected .* floating-point numbers, got int64",
-        ),
+        ({"accept_probability": np.ones(27, int)}, "accept_probability: expected .* floating-point numbers, got int64"),
         ({"accepted": np.ones(27)}, "accepted: expected .* booleans, got float64"),
         (
             {"accept_probability": np.full(27, np.nan)},
             r"accept_probability\[0\]: expected numbers in \[0, 1\], got nan",
         ),
-        (
-            {"accept_probability": np.full(27, 1.5)},
-            r"accept_probability\[0\]: expected numbers in \[0, 1\], got 1\.5",
-        ),
+        ({"accept_probability": np.full(27, 1.5)}, r"accept_probability\[0\]: expected numbers in \[0, 1\], got 1\.5"),
         (
             {"accept_probability": np.full(27, -0.1)},
             r"accept_probability\[0\]: expected numbers in \[0, 1\], got -0\.1",

@@ -131,10 +131,7 @@ def test_levels():
         ({"lengths": None}, "lengths: expected a law of lengths, as these arrivals have none of their own, got None"),
         ({"lengths": "geometric"}, "lengths: expected an object that make_lengths makes, or None, got 'geometric'"),
         ({"arrivals": "poisson"}, "arrivals: expected an object that make_arrivals makes, got 'poisson'"),
-        (
-            {"arrivals": ARRIVALS.load("poisson")},
-            "arrivals: expected an object that make_arrivals .*, got <class",
-        ),
+        ({"arrivals": ARRIVALS.load("poisson")}, "arrivals: expected an object that make_arrivals .*, got <class"),
         ({"level": 3.0}, r"level: expected a ServiceLevel, got 3\.0"),
         ({"shares": (1.0, 0.0)}, r"shares\[1\]: expected a finite number in \(0, inf\), got 0\.0"),
         ({"shares": (1.0, np.nan)}, r"shares\[1\]: expected a finite number in \(0, inf\), got nan"),

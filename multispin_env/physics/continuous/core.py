@@ -10,13 +10,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replaced
 from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.acceptance.requests import Requests
 from multispin_env.physics.channels import Channel, GaussMarkov
-from multispin_env.physics.continuous.passes import (
-    UplinkDiscipline,
-    discipline_of,
-    next_pass,
-    started,
-    without_drafts,
-)
+from multispin_env.physics.continuous.passes import UplinkDiscipline, discipline_of, next_pass, started, without_drafts
 from multispin_env.physics.continuous.queues import Queues
 from multispin_env.physics.continuous.types import (
     ContinuousDecision,
