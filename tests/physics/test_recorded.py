@@ -3,8 +3,8 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.acceptance.recorded import Recorded
-from multispin_env.physics.acceptance.records import Records, load_records
-from multispin_env.physics.acceptance.replay import ENDLESS, accepted_runs, advance, expected_table, prompt_rates
+from multispin_env.physics.acceptance.records import Records
+from multispin_env.physics.acceptance.replay import ENDLESS, accepted_runs, advance, prompt_rates
 from multispin_env.physics.tokens import expected_tokens
 
 
@@ -85,11 +85,6 @@ def test_expected_tokens_are_the_sum_of_products(process, llama):
         assert found[user] == pytest.approx(1 + np.cumprod(records.probability[places]).sum(), rel=1e-12)
 
 
-def test_a_longer_table_begins_with_the_shorter():
-    records = load_records()
-    assert (expected_table(records, 64)[:, :33] == expected_table(records, 32)).all()
-
-
 def test_prompts_that_accept_everything_or_nothing(llama):
     ones, zeros = np.ones(8), np.zeros(9)
     records = make(np.r_[ones, zeros, ones], np.r_[ones, zeros, ones], [0, 1, 0], [8, 9, 8])
@@ -101,7 +96,7 @@ def test_prompts_that_accept_everything_or_nothing(llama):
     assert process.expected_tokens(requests, np.full(3, 25)).tolist() == [26, 1, 26]
 
 
-def replayed(process, scenario, length, users=4000, rounds=48):
+def replayed(process, scenario, length, users=2000, rounds=48):
     """Mean tokens a round: sampled, expected at the place, and by the formula with the rate of the prompt."""
     shape, lengths = (users,), np.full(users, length)
     requests, rows = process.first(scenario, tasks(shape), fresh(shape)), []
@@ -124,7 +119,7 @@ def test_one_rate_for_each_prompt_is_within_two_percent(llama, mean_rounds):
 
 @pytest.mark.parametrize("alpha", [0.5, 0.9])
 def test_record_of_independent_draws_gives_the_formula(llama, alpha):
-    places = 60_000
+    places = 20_000
     accepted = np.random.default_rng(5).random(places) < alpha
     process = Recorded(make(np.full(places, alpha), accepted))
     one_task = llama.replace(tasks=llama.tasks[:1])
@@ -135,7 +130,7 @@ def test_record_of_independent_draws_gives_the_formula(llama, alpha):
         lengths = np.full(places, length)
         formula = expected_tokens(length, alpha)
         assert process.expected_tokens(requests, lengths) == pytest.approx(np.full(places, formula))
-        assert process.sampled_tokens(requests, lengths, np.zeros(places)).mean() == pytest.approx(formula, rel=0.02)
+        assert process.sampled_tokens(requests, lengths, np.zeros(places)).mean() == pytest.approx(formula, rel=0.03)
 
 
 def test_prompts_and_places_are_uniform(process, llama):
@@ -197,12 +192,13 @@ def test_scenario_with_more_tasks_than_the_record(llama):
     process = Recorded(make(np.ones(8), np.ones(8)))
     message = "tasks of the scenario: expected at most 1, the tasks of the record, got 4"
     requests = process.first(llama.replace(tasks=llama.tasks[:1]), np.zeros(3, int), fresh((3,)))
-    with pytest.raises(ValueError, match=message):
-        process.first(llama, np.zeros(3, int), fresh((3,)))
-    with pytest.raises(ValueError, match=message):
-        process.next(llama, requests, np.ones(3), fresh((3,)))
-    with pytest.raises(ValueError, match=message):
-        process.prior(llama)
+    for ask in (
+        lambda: process.first(llama, np.zeros(3, int), fresh((3,))),
+        lambda: process.next(llama, requests, np.ones(3), fresh((3,))),
+        lambda: process.prior(llama),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ask()
 
 
 def test_bad_options():

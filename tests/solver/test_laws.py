@@ -1,6 +1,8 @@
 """Laws of verification by tokens: the certified optimum, the rule and the relaxed optimum against slow computations."""
 
 from collections import Counter
+from hashlib import sha256
+from itertools import product
 
 import numpy as np
 import pytest
@@ -40,7 +42,7 @@ def side_of_kink(scenario, decision):
 @pytest.mark.parametrize("kind", KINDS)
 def test_certified_equals_brute_force(kind):
     where = Counter()
-    for seed in range(36):
+    for seed in range(24):
         scenario, state, weights = case(kind, seed)
         best = best_goodput(scenario, state, weights)
         found = ms.make_controller("optimal", scenario, certify=1e-8, weights=weights)(state)
@@ -53,7 +55,7 @@ def test_certified_equals_brute_force(kind):
         if len(scenario.verification_pieces) == 2:
             where[side_of_kink(scenario, found)] += 1
     if kind == "two pieces":
-        assert min(where["left"], where["at"], where["right"]) >= 5
+        assert min(where["left"], where["at"], where["right"]) >= 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -148,8 +150,9 @@ def test_a_padded_relaxed_optimum_reaches_the_ends_of_its_ranges():
     assert (at.value >= whole * (1.0 - 1e-14)).all()
 
 
-@pytest.mark.parametrize(("seed", "pieces"), [(210, 2), (266, 2), (280, 2), (132, 1), (9, 1), (137, 1)])
+@pytest.mark.parametrize(("seed", "pieces"), [(210, 2), (280, 2), (132, 1), (9, 1), *product((51, 101), (1, 2))])
 def test_the_rule_finds_the_longest_draft_where_padding_earns_little(seed, pieces):
+    """In the last ones uploads take no time, so that λ has few digits, and a rule that trusts it loses a third."""
     rng = np.random.default_rng(seed)
     scenario, state, weights = hostile_instance(rng, max_decisions=1000)
     scenario = hostile_law(rng, scenario, pieces, True)
@@ -202,8 +205,6 @@ BEFORE = {
 
 @pytest.mark.parametrize("preset", BEFORE)
 def test_the_papers_law_has_the_numbers_it_had(preset):
-    from hashlib import sha256
-
     scenario = ms.Scenario.preset(preset)
     state = ms.sample_state(scenario, np.random.default_rng(1), 40)
     quick = ms.make_controller("optimal", scenario)(state)
@@ -226,20 +227,7 @@ def test_a_round_trip_is_time_of_every_round(scenario, rng):
     assert (ms.upper_bound(far, state) < 0.9 * ms.upper_bound(scenario, state)).all()
 
 
-@pytest.mark.parametrize("seed", [51, 101])
-@pytest.mark.parametrize("kind", ["padded", "padded, two pieces"])
-def test_the_longest_draft_of_padded_passes_is_found_where_uploads_take_no_time(kind, seed):
-    """λ has few digits there, so that a rule that trusts it loses a third."""
-    pieces, padded = KINDS[kind]
-    rng = np.random.default_rng(seed)
-    scenario, state, weights = hostile_instance(rng, max_decisions=1000)
-    scenario = hostile_law(rng, scenario, pieces, padded)
-    found = ms.make_controller("optimal", scenario, weights=weights)(state)
-    best = best_goodput(scenario, state, weights)
-    assert weighted(scenario, state, weights, found) == pytest.approx(best, rel=1e-9)
-
-
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("kind", ["padded", "padded, two pieces"])
 def test_all_longest_drafts_at_once_or_a_search_give_the_same(kind, seed, monkeypatch):
     scenario, state, weights = case(kind, seed)

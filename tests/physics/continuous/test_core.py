@@ -173,14 +173,6 @@ def test_gauss_markov_forgets_with_time():
         assert later.mean() == pytest.approx(1.0, abs=0.01)
 
 
-def test_a_static_channel_stays():
-    core = core_of(ms.Scenario.preset("llama2", num_users=3), law="static")
-    first = core.state.spectral_efficiency
-    for _ in range(5):
-        core.step(ms.ContinuousDecision(np.full((1, 3), 4), np.full((1, 3), 2)))
-    assert (core.state.spectral_efficiency == first).all()
-
-
 GOOD = ms.ContinuousDecision(np.full((2, 3), 4), np.full((2, 3), 1))
 NOT_A_NUMBER = np.full((2, 3), np.nan)
 
@@ -190,15 +182,11 @@ NOT_A_NUMBER = np.full((2, 3), np.nan)
     ("change", "message"),
     [
         ({"draft_length": np.full((2, 2), 4)}, r"draft_length: expected shape \(2, 3\), got \(2, 2\)"),
-        ({"draft_length": np.full((2, 3), 0)}, r"draft_length\[0, 0\]: expected integers in 1..25, got 0.0"),
         ({"draft_length": np.full((2, 3), 2.5)}, r"draft_length\[0, 0\]: expected integers in 1..25, got 2.5"),
-        ({"draft_length": NOT_A_NUMBER}, r"draft_length\[0, 0\]: expected numbers, got nan"),
         ({"join": np.full((2, 3), 3)}, r"join\[0, 0\]: expected integers in 0..2, got 3.0"),
         ({"join": np.array([[1, 1, 1], [0, 0, 0]])}, r"join\[1, 0\]: expected 1 or 2 for one device at least, got 0"),
         ({"patience": np.array([0.1, -0.1])}, r"patience\[1\]: expected seconds ≥ 0, got -0.1"),
-        ({"patience": np.array([np.nan, 0.1])}, r"patience\[0\]: expected numbers, got nan"),
         ({"patience": np.array([0.1])}, r"patience: expected shape \(2,\), got \(1,\)"),
-        ({"least_batch": np.array([0, 1])}, r"least_batch\[0\]: expected integers in 1..3, got 0.0"),
         ({"least_batch": np.array([1, 4])}, r"least_batch\[1\]: expected integers in 1..3, got 4.0"),
         ({"aim": np.zeros(3)}, r"aim: expected shape \(2, 3\), got \(3,\)"),
     ],
@@ -237,9 +225,7 @@ def test_orders_that_do_not_fit_the_uplink(discipline, change, message):
 
 def test_unknown_names():
     scenario = ms.Scenario.preset("llama2")
-    with pytest.raises(
-        ValueError, match=r"^discipline: expected one of \['serial', 'shared', 'reserved'\], got 'seriell'"
-    ):
+    with pytest.raises(ValueError, match=r"^discipline: expected one of \['serial', .*\], got 'seriell'"):
         ContinuousSystem.of(scenario, discipline="seriell")
     with pytest.raises(ValueError, match=r"^coherence_time: expected a finite number in \(0, inf\), got 0$"):
         ContinuousSystem.of(scenario.replace(channel="gauss-markov"), coherence_time=0)
