@@ -22,14 +22,6 @@ class Gamma(GapArrivals):
     ----------
     burstiness
         Shape of the law, ≥ 0.001, in the word of vLLM: 1 is `Poisson`, smaller is burstier; default 0.25.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.physics.arrivals.gamma import Gamma
-    >>> gap = Gamma(burstiness=0.25).gaps(np.random.default_rng(0), np.array([2.0]))(100_000)
-    >>> round(float(gap.mean()), 2), round(float(gap.std() / gap.mean()), 1)
-    (0.5, 2.0)
     """
 
     burstiness: float = 0.25

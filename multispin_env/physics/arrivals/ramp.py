@@ -28,16 +28,6 @@ class Ramp(GapArrivals):
     phase
         Where in its period an episode begins, in [0, 1): 0, the default, at ``low`` on the way up, 0.5 at ``high``.
         ``None``: drawn uniformly for each episode.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.physics.arrivals.ramp import Ramp
-    >>> ramp = Ramp(low=0.0, high=2.0, period=100.0)
-    >>> ramp.integrated(np.array([0.0, 50.0, 75.0, 100.0])).tolist()
-    [0.0, 50.0, 87.5, 100.0]
-    >>> ramp.inverse(np.array([87.5])).tolist()
-    [75.0]
     """
 
     low: float = 0.5

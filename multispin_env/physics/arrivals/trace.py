@@ -30,15 +30,6 @@ class TraceArrivals(Arrivals):
     start
         Number of the request, from 0, that comes at time 0: with 0 the file is replayed from its beginning.
         ``None``, the default: an episode begins at a time of the record that is drawn uniformly.
-
-    Examples
-    --------
-    >>> import numpy as np, multispin_env as ms
-    >>> trace = ms.RequestTrace([0.0, 1.5, 2.0], prompt=[0, 20, 5], output=[1, 60, 3])
-    >>> arrivals = ms.make_arrivals("trace", trace=trace, start=0)
-    >>> more = ms.Workload(arrivals=arrivals).open(np.random.default_rng(0), num_users=1)
-    >>> more(4).gap[:, 0].tolist()
-    [0.0, 1.5, 0.5, 1.0]
     """
 
     closed: ClassVar[bool] = False

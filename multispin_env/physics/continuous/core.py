@@ -78,14 +78,11 @@ class ContinuousCore:
         self.num_copies = num_copies
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
         self._devices = CopyStreams(device_rows, num_copies, EPISODES)
-        cycles = num_copies * scenario.num_users
-        self._fading = CopyStreams(partial(system.channel.draw, num_users=1), cycles, CYCLES, apart=True)
-        self._tokens = (
-            CopyStreams(partial(user_exponentials, num_users=1), cycles, CYCLES, apart=True) if drawn else None
-        )
+        by_cycle = partial(CopyStreams, num_copies=num_copies * scenario.num_users, block=CYCLES, apart=True)
+        self._fading = by_cycle(partial(system.channel.draw, num_users=1))
+        self._tokens = by_cycle(partial(user_exponentials, num_users=1)) if drawn else None
         columns = system.acceptance.columns
-        renewal_rows = partial(_request_rows, columns=columns)
-        self._renewals = CopyStreams(renewal_rows, cycles, CYCLES, apart=True) if columns else None
+        self._renewals = by_cycle(partial(user_uniforms, columns=columns, num_users=1)) if columns else None
         shape = (num_copies, scenario.num_users)
         zeros = np.zeros(shape, dtype=np.int64)
         self.users = Users(np.ones(shape), np.ones(shape), zeros)
@@ -318,10 +315,6 @@ class ContinuousCore:
     def _cells(self, copies: IntArray) -> IntArray:
         users = self.system.scenario.num_users
         return copies[:, None] * users + np.arange(users)
-
-
-def _request_rows(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
-    return rng.random((rows, columns))
 
 
 def _free_state(system: SystemState) -> ContinuousState:

@@ -20,14 +20,6 @@ class Geometric(Lengths):
         Mean tokens of an answer, ≥ 1; default 60.
     mean_prompt
         Mean tokens of a prompt, ≥ 1; 0, the default, for no prompts.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.physics.lengths.geometric import Geometric
-    >>> prompt, output = Geometric(mean_output=20.0).draw(np.random.default_rng(0), 1000, 8)
-    >>> int(prompt.max()), int(output.min()), round(float(output.mean()))
-    (0, 1, 20)
     """
 
     mean_output: float = 60.0

@@ -24,12 +24,6 @@ class LogNormal(Lengths):
         Median tokens of an answer, > 0, and standard deviation of its natural logarithm, in [0, 3].
     median_prompt, sigma_prompt
         The same of a prompt; a median of 0 for no prompts.
-
-    Examples
-    --------
-    >>> from multispin_env.physics.lengths.log_normal import LogNormal
-    >>> round(LogNormal().mean_output, 1)
-    186.7
     """
 
     median_output: float = 129.0

@@ -19,14 +19,6 @@ class TraceLengths(Lengths):
     ----------
     trace
         As for `load_trace`; kept as a `RequestTrace`. Default ``"azure-chat"``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.physics.lengths.trace import TraceLengths
-    >>> prompt, output = TraceLengths("azure-code").draw(np.random.default_rng(0), 1000, 8)
-    >>> int(np.median(output))
-    13
     """
 
     trace: str | PathLike[str] | RequestTrace = "azure-chat"
