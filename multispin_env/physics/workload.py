@@ -183,21 +183,9 @@ class Workload:
         return sum(self.rates) / 2.0 * self.mean_output
 
     def open(self, rng: np.random.Generator, num_users: int) -> Source:
-        """Begin an episode.
-
-        Parameters
-        ----------
-        rng
-            A generator for this episode alone.
-        num_users
-            K.
-
-        Raises
-        ------
-        ValueError
-            If there are shares, and not one for each device.
-        """
-        self.check_users(num_users)
+        """Begin an episode, with a generator of its own; ``ValueError`` if there are not K shares, but some."""
+        if self.shares is not None and len(self.shares) != num_users:
+            raise ValueError(f"shares: expected one number for each of {num_users} devices, got {len(self.shares)}")
         low, high = self.rates
         total = low if low == high else rng.uniform(low, high)
         if self.shares is None:
@@ -208,11 +196,6 @@ class Workload:
         source = self.arrivals.open(rng, rate, self.lengths)
         thin = self.thins_after < np.inf and not self.closed
         return _Thinning(source, self.thins_after, np.zeros(num_users)) if thin else source
-
-    def check_users(self, num_users: int) -> None:
-        """``ValueError`` if there are shares, and not one for each of so many devices."""
-        if self.shares is not None and len(self.shares) != num_users:
-            raise ValueError(f"shares: expected one number for each of {num_users} devices, got {len(self.shares)}")
 
     def _checked_rate(self) -> float | tuple[float, float] | None:
         if self.rate is None:

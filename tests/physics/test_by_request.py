@@ -5,6 +5,7 @@ from scipy import stats
 import multispin_env as ms
 from multispin_env.physics.acceptance.by_request import ByRequest, beta_quantile
 from multispin_env.physics.acceptance.by_task import BY_TASK
+from multispin_env.physics.acceptance.recorded import Recorded
 from multispin_env.physics.acceptance.requests import Requests, task_means
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 
@@ -47,7 +48,7 @@ def test_without_spread_and_end_it_is_by_task(scenario):
 @pytest.mark.parametrize("spread", [0.08, (0.01, 0.05, 0.1, 0.15), None])
 def test_rates_have_the_moments_of_the_prior(scenario, spread):
     process = ByRequest(spread=spread, mean_rounds=1)
-    task, rate, _, _ = run(process, scenario, 2, (100_000,))
+    task, rate, _, _ = run(process, scenario, 2, (40_000,))
     prior = process.prior(scenario)
     if not prior.spread.any():  # a pair whose tasks have one rate each
         assert (rate == task_means(scenario)[task]).all()
@@ -115,17 +116,19 @@ def test_tokens_of_rates_that_were_put_in_are_theirs(scenario):
     assert (BY_TASK.expectation(scenario, requests)(length) != found)[:, 7].all()
 
 
-@pytest.mark.parametrize("process", [BY_TASK, ByRequest(), ByRequest(None, 2)])
+@pytest.mark.parametrize("process", [BY_TASK, ByRequest(), ByRequest(None, 2), Recorded()], ids=str)
 def test_many_copies_equal_single_ones(scenario, process):
-    task, uniform = tasks((6, 20)), fresh(process, (6, 20))
-    together = process.first(scenario, task, uniform)
-    alone = [process.first(scenario, task[i], uniform[i]) for i in range(6)]
-    later = process.next(scenario, together, np.ones((6, 20)), uniform)
-    for i in range(6):
-        follows = process.next(scenario, alone[i], np.ones(20), uniform[i])
-        for field in range(4):
-            assert (together[field][i] == alone[i][field]).all()
-            assert (later[field][i] == follows[field]).all()
+    def steps(task, uniform, length):
+        first = process.first(scenario, task, uniform)
+        tokens = process.sampled_tokens(first, length, uniform[..., 0, :] if process.columns else length * 0.1)
+        expected = process.expectation(scenario, first)(length)
+        return (*first, tokens, expected, *process.next(scenario, first, tokens, uniform))
+
+    given = tasks((6, 20)), fresh(process, (6, 20)), np.random.default_rng(4).integers(1, 26, (6, 20))
+    for index in range(6):
+        alone = steps(*(array[index] for array in given))
+        for together, single in zip(steps(*given), alone, strict=True):
+            assert (together[index] == single).all()
 
 
 @pytest.mark.parametrize(

@@ -174,20 +174,6 @@ def test_prior_is_that_of_the_prompts(process, llama):
     assert process.prior(llama.replace(tasks=llama.tasks[:2])).mean.shape == (2,)
 
 
-def test_many_copies_equal_single_ones(process, llama):
-    uniform, task, length = fresh((6, 20)), tasks((6, 20)), np.random.default_rng(4).integers(1, 26, (6, 20))
-
-    def steps(task, uniform, length):
-        first = process.first(llama, task, uniform)
-        tokens = process.sampled_tokens(first, length, np.zeros(task.shape))
-        return (*first, tokens, process.expected_tokens(first, length), *process.next(llama, first, tokens, uniform))
-
-    for index in range(6):
-        alone = steps(task[index], uniform[index], length[index])
-        for together, single in zip(steps(task, uniform, length), alone, strict=True):
-            assert (together[index] == single).all()
-
-
 def test_scenario_with_more_tasks_than_the_record(llama):
     process = Recorded(make(np.ones(8), np.ones(8)))
     message = "tasks of the scenario: expected at most 1, the tasks of the record, got 4"

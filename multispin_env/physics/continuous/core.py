@@ -120,9 +120,8 @@ class ContinuousCore:
         cells = self._cells(chosen)
         fresh = self._fresh_uniforms(cells)
         requests = self.system.acceptance.first(scenario, drawn.task, np.moveaxis(fresh, -1, -2))
-        self.requests = Requests._make(
-            replaced(old, chosen, new) for old, new in zip(self.requests, requests, strict=True)
-        )
+        renewed = (replaced(old, chosen, new) for old, new in zip(self.requests, requests, strict=True))
+        self.requests = Requests._make(renewed)
         rows = self._fading.read(cells.reshape(-1))
         gain = self.system.channel.first_gain(drawn.mean_gain.reshape(-1, 1), rows).reshape(cells.shape)
         self._gain, self._gain_at[chosen] = replaced(self._gain, chosen, gain), 0.0

@@ -135,33 +135,6 @@ def test_what_a_device_sees_does_not_depend_on_the_orders():
     assert [len(one) for one in first[0]] != [len(other) for other in second[0]]
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_copies_are_each_as_one_alone(law):
-    """Also where some start anew in the middle."""
-    scenario = ms.Scenario.preset("qwen3.5", num_users=5, acceptance="by-request")
-    rng = np.random.default_rng(3)
-    many = core_of(scenario, 3, law, drawn=True, seed=10)
-    alone = [core_of(scenario, 1, law, drawn=True, seed=10 + copy) for copy in range(3)]
-    for step in range(30):
-        decisions = [
-            {name: given[name] for name in ("draft_length", "join", "priority")}
-            for given in (random_order(scenario, "serial", rng) for _ in range(3))
-        ]
-        over = np.array([step == 11, False, step % 10 == 9])
-        outcome = many.step(orders_of(decisions), over)
-        for copy, core in enumerate(alone):
-            if over[copy]:
-                core.reset()
-                one = None
-            else:
-                one = core.step(orders_of([decisions[copy]]))
-            for name in set(ms.ContinuousState.__slots__) - {"demand"}:
-                assert (getattr(many.state, name)[copy] == getattr(core.state, name)[0]).all(), name
-            if one is not None:
-                assert (one.tokens[0] == outcome.tokens[copy]).all()
-                assert one.duration[0] == outcome.duration[copy]
-
-
 def test_gauss_markov_forgets_with_time():
     law, rng = GaussMarkov(coherence_time=0.2), np.random.default_rng(4)
     gain = law.first_gain(np.ones(200_000), law.draw(rng, 1, 200_000)[0])

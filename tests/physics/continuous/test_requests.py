@@ -209,15 +209,18 @@ def test_what_arrives_does_not_depend_on_the_orders():
         assert all(first[time] == second[time] for time in common)
 
 
-@pytest.mark.parametrize("closed", [False, True])
-def test_copies_are_each_as_one_alone(closed):
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("workload", [None, Wild(), Wild(closed=True)], ids=["endless", "open", "closed"])
+def test_copies_are_each_as_one_alone(workload, law):
     """Also where some start anew in the middle, with requests of their own."""
     scenario = ms.Scenario.preset("qwen3.5", num_users=5, acceptance="by-request")
-    rng, workload = np.random.default_rng(3), Wild(closed=closed)
-    many = served_core(scenario, workload, 3, "gauss-markov", seed=10)
-    alone = [served_core(scenario, workload, 1, "gauss-markov", seed=10 + copy) for copy in range(3)]
+    rng = np.random.default_rng(3)
+    many = served_core(scenario, workload, 3, law, seed=10)
+    alone = [served_core(scenario, workload, 1, law, seed=10 + copy) for copy in range(3)]
     for step in range(40):
         decision = decisions(many, rng)
+        if workload is None:
+            decision = replace(decision, drop=None)
         over = np.array([step == 11, False, step % 10 == 9])
         outcome = many.step(decision, over)
         for copy, core in enumerate(alone):
