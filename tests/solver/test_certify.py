@@ -28,25 +28,6 @@ def test_a_certificate_that_was_not_reached_is_not_claimed(scenario, state):
     assert (found.bound >= found.value).all()
 
 
-def test_no_decision_exceeds_the_bound(scenario, state):
-    bound = ms.upper_bound(scenario, state)
-    assert bound.shape == (30,)
-    for name in ms.controller_names("rounds"):
-        options = {"phi_points": 20, "lambda_points": 20} if name == "algorithm1" else {}
-        decision = ms.make_controller(name, scenario, **options)(state)
-        assert (ms.expected_outcome(scenario, state, decision).goodput <= bound).all()
-
-
-def test_fixed_lengths_are_kept(scenario, state):
-    fixed = np.full(20, -1)
-    fixed[[2, 5]] = 7, 1
-    for options in ({}, {"certify": 1e-6}):
-        found = ms.make_controller("optimal", scenario, fixed_length=fixed, **options)(state)
-        assert (found.draft_length[:, 2] == 7).all()
-        assert (found.draft_length[:, 5] == 1).all()
-        assert found.draft_length.std() > 0
-
-
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [

@@ -17,14 +17,16 @@ from multispin_env.solver.idle import idle
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import relaxed_optimum
 
-KINDS = {"one piece": (1, False), "two pieces": (2, False), "padded": (1, True), "padded, two pieces": (2, True)}
+LAWS = {"one piece": (1, False), "two pieces": (2, False), "padded": (1, True), "padded, two pieces": (2, True)}
+KINDS = {"paper": (0, False), **LAWS}
+"""Pieces of the law, and whether passes are padded."""
 
 
 def case(kind, seed, num_users=None):
     pieces, padded = KINDS[kind]
     rng = np.random.default_rng(seed)
     scenario, state, weights = hostile_instance(rng, num_users, max_decisions=250)
-    return hostile_law(rng, scenario, pieces, padded), state, weights
+    return hostile_law(rng, scenario, pieces, padded) if pieces else scenario, state, weights
 
 
 def weighted(scenario, state, weights, decision):
@@ -42,7 +44,7 @@ def side_of_kink(scenario, decision):
 @pytest.mark.parametrize("kind", KINDS)
 def test_certified_equals_brute_force(kind):
     where = Counter()
-    for seed in range(24):
+    for seed in range(24 if kind in LAWS else 60):
         scenario, state, weights = case(kind, seed)
         best = best_goodput(scenario, state, weights)
         found = ms.make_controller("optimal", scenario, certify=1e-8, weights=weights)(state)
@@ -83,10 +85,6 @@ def test_servers_are_certified_and_the_rule_is_close(name, server):
         quick = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state)).goodput
         assert (quick >= 0.996 * found.value).all()
         assert (quick >= 0.999 * found.value).mean() >= 0.9
-        for other in ("fixed", "uniform-bandwidth", "homogeneous", "algorithm1"):
-            options = {"phi_points": 10, "lambda_points": 10} if other == "algorithm1" else {}
-            value = ms.expected_outcome(scenario, state, ms.make_controller(other, scenario, **options)(state)).goodput
-            assert (value <= found.bound).all()
 
 
 def test_a_kink_in_reach_of_twenty_users_is_certified():
@@ -104,17 +102,20 @@ def test_a_kink_in_reach_of_twenty_users_is_certified():
 
 
 def test_batch_does_not_matter():
-    for law in ({"server": "a100-32b"}, {"server": "cpu-1.5b"}, {"verification_pieces": ((1.0, 0.0), (0.1, 0.01))}):
+    pieces = {"verification_pieces": ((1.0, 0.0), (0.1, 0.01))}
+    for law in ({}, {"total_bandwidth": 2e8}, {"server": "a100-32b"}, {"server": "cpu-1.5b"}, pieces):
         scenario = ms.Scenario.preset("qwen3.5", num_users=6, min_draft_length=0, **law)
         state = ms.sample_state(scenario, np.random.default_rng(3), 20)
         for options in ({}, {"certify": 1e-6}):
             controller = ms.make_controller("optimal", scenario, **options)
-            whole = controller(state)
+            whole, turned = controller(state), controller(state[::-1])
             for i in range(0, 20, 7):
-                assert (controller(state[i]).draft_length == whole.draft_length[i]).all()
+                for other in (controller(state[i]), turned[19 - i]):
+                    assert (other.draft_length == whole.draft_length[i]).all()
+                    assert (other.bandwidth == whole.bandwidth[i]).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LAWS)
 def test_nothing_near_the_relaxed_optimum_is_better(kind):
     pieces, padded = KINDS[kind]
     rng = np.random.default_rng(0)

@@ -14,9 +14,7 @@ from multispin_env.solver.pace import least_pace, timely_windows
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.segments import FixedPass, laws_of
 from multispin_env.solver.windows import Nodes
-from tests.solver.test_laws import KINDS as LAWS
-
-KINDS = {"paper": (0, False), **LAWS}
+from tests.solver.test_laws import KINDS
 
 
 def case(kind, seed):
