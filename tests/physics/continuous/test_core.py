@@ -16,8 +16,9 @@ from tests.physics.continuous.pairs import DISCIPLINES, LAWS, fields, random_ord
 SERVERS = [None, *ms.registry.SERVERS.names()]
 
 
-def core_of(scenario, copies=1, law="independent", discipline="serial", drawn=False, seed=0):
-    core = ContinuousCore(ContinuousSystem.of(scenario.replace(channel=law), discipline), copies, drawn=drawn)
+def core_of(scenario, copies=1, law="independent", discipline="serial", drawn=False, seed=0, workload=None):
+    system = ContinuousSystem.of(scenario.replace(channel=law), discipline, workload=workload)
+    core = ContinuousCore(system, copies, drawn=drawn)
     for copy in range(copies):
         core.seed(copy, np.random.default_rng(seed + copy))
     core.reset()

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 import multispin_env as ms
 from multispin_env.physics.continuous import queues
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.workload import Arriving, ServiceLevel
 from tests.physics.continuous.pairs import DISCIPLINES, LAWS, Fixed, random_order, same
 from tests.physics.continuous.test_against_events import dyadic
@@ -54,14 +53,8 @@ WILD = st.builds(
 )
 
 
-def served_core(scenario, workload, copies=1, law="independent", discipline="serial", seed=0):
-    core = ContinuousCore(
-        ContinuousSystem.of(scenario.replace(channel=law), discipline, workload=workload), copies, drawn=True
-    )
-    for copy in range(copies):
-        core.seed(copy, np.random.default_rng(seed + copy))
-    core.reset()
-    return core
+def served_core(scenario, workload, copies=1, law="independent", **others):
+    return core_of(scenario, copies, law, drawn=True, workload=workload, **others)
 
 
 def decisions(core, rng, discipline="serial"):
@@ -133,7 +126,7 @@ def test_no_request_and_no_token_is_lost(seed, users, way, law, server, low, wor
     rng = np.random.default_rng(seed)
     named = {"min_draft_length": low, **server}
     scenario = ms.Scenario.preset("qwen3.5", num_users=users, total_bandwidth=5e6, acceptance="by-request", **named)
-    core = served_core(scenario, workload, 2, law, way, seed)
+    core = served_core(scenario, workload, 2, law, discipline=way, seed=seed)
     shape = core.state.phase.shape
     assert (core.state.phase == ms.Phase.IDLE).all()
     came, ended, tokens, closed_books = (np.zeros(shape) for _ in range(4))
