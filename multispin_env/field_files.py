@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from inspect import signature
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -91,6 +92,15 @@ def read_fields(kind: str, path: str | PathLike[str], make: Callable[[dict[str, 
         return make(content)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path}{_line_of(str(error), text)}: {error}") from None
+
+
+def made_of(kind: type[Made], values: dict[str, Any], otherwise: str = "") -> Made:
+    """What these fields describe; ``ValueError`` names those without a default that are missing."""
+    parts = signature(kind).parameters.values()
+    needed = [part.name for part in parts if part.default is part.empty and part.name not in values]
+    if needed:
+        raise ValueError(f"{needed[0]}: expected a value for each of {needed}{otherwise}, got none")
+    return kind(**values)
 
 
 def _parser(kind: str, path: Path) -> Callable[[str], Any]:

@@ -1,7 +1,7 @@
 """Laws of verification, and servers: those that were measured."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_keywords, check_label, check_real, shown
-from multispin_env.field_files import SERVER, is_file_name, read_fields, write_fields
+from multispin_env.field_files import SERVER, is_file_name, made_of, read_fields, write_fields
 from multispin_env.files import beside
 from multispin_env.registry import SERVERS
 
@@ -153,10 +153,7 @@ class Server:
     @classmethod
     def _from_table(cls, values: dict[str, Any]) -> "Server":
         check_keywords("Server", values, (entry.name for entry in fields(cls)))
-        needed = [entry.name for entry in fields(cls) if entry.default is MISSING and entry.name not in values]
-        if needed:
-            raise ValueError(f"{needed[0]}: expected a value for each of {needed}, got none")
-        return cls(**values)
+        return made_of(cls, values)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write every field to a TOML or JSON file, by the end of its name; in TOML with its meaning and unit."""
