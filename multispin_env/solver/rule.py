@@ -102,7 +102,8 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
 
 def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: Effort) -> FloatArray:
     """The best lengths of the ray; where nobody drafts in the relaxed optimum, nobody should."""
-    room = _room(problem, relaxed)
+    phi = relaxed.latency[:, None]
+    room = np.maximum(phi - relaxed.length * problem.draft_time, 1e-9 * phi)  # φ − L T, kept above zero
     busy: BoolArray = np.logical_or.reduce(relaxed.length > 0.0, -1)
     rugged: BoolArray = np.logical_or.reduce(problem.draft_time > RUGGED * room, -1)
     lengths = np.zeros_like(relaxed.length)
@@ -124,12 +125,6 @@ def _numbers(problem: Problem, relaxed: Relaxed) -> Relaxed:
     price = np.where(np.isfinite(relaxed.price), relaxed.price, 1.0)
     value = np.where(np.isfinite(relaxed.value), relaxed.value, 0.0)
     return Relaxed(length, np.maximum(latency, TINY), price, value, relaxed.slope)
-
-
-def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
-    """φ − L T, (n, K), kept above zero."""
-    phi = relaxed.latency[:, None]
-    return np.maximum(phi - relaxed.length * problem.draft_time, 1e-9 * phi)
 
 
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:

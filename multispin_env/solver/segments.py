@@ -163,12 +163,6 @@ class Segment:
 Law = FixedPass | Segment
 
 
-def joined_laws(parts: list[Law]) -> Law:
-    """All parts of several sets of one kind."""
-    arrays = {name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])}
-    return type(parts[0])(**arrays)
-
-
 def slope_range(problem: Problem) -> tuple[float, float]:
     """The slopes that may give the least bound: those of the law, and any up to `STEEPER` times them for a TPOT.
 

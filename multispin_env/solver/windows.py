@@ -22,7 +22,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.solver.problem import Problem
-from multispin_env.solver.segments import SAFETY, Law, joined_laws
+from multispin_env.solver.segments import SAFETY, Law
 
 DEAREST = 1e3  # Largest λ, in expected tokens of the instance: any λ gives a bound, a larger one would cancel digits
 
@@ -54,7 +54,9 @@ def joined_nodes(*parts: Nodes) -> Nodes:
     """All nodes of several sets."""
     names = [name for name in vars(parts[0]) if name != "law"]
     fields = {name: np.concatenate([vars(part)[name] for part in parts]) for name in names}
-    return Nodes(**fields, law=joined_laws([part.law for part in parts]))
+    laws = [vars(part.law) for part in parts]
+    law = type(parts[0].law)(**{name: np.concatenate([one[name] for one in laws]) for name in laws[0]})
+    return Nodes(**fields, law=law)
 
 
 class Bounds(NamedTuple):

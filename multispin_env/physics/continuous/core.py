@@ -320,17 +320,6 @@ def _free_state(system: SystemState) -> ContinuousState:
     """All devices (n, K) free, at the start of everything."""
     shape = system.draft_time.shape
     zeros, whole, copies = np.zeros(shape), np.zeros(shape, dtype=np.int64), shape[:-1]
-    return ContinuousState(
-        system.draft_time,
-        system.spectral_efficiency,
-        system.acceptance_rate,
-        np.full(shape, Phase.FREE, dtype=np.int64),
-        whole,
-        zeros,
-        zeros,
-        zeros,
-        whole,
-        np.zeros(copies, dtype=np.int64),
-        np.zeros(copies),
-        Demand.endless(shape),
-    )
+    rates = system.draft_time, system.spectral_efficiency, system.acceptance_rate
+    phase, clock = np.full(shape, Phase.FREE, dtype=np.int64), (np.zeros(copies, dtype=np.int64), np.zeros(copies))
+    return ContinuousState(*rates, phase, whole, zeros, zeros, zeros, whole, *clock, Demand.endless(shape))

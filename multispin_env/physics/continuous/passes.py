@@ -105,18 +105,8 @@ def next_pass(
     if over is not None:
         verified[over] = False
     shape = verified.shape
-    outcome = ContinuousOutcome(
-        np.zeros(shape),
-        begun.draft_length * verified,
-        verified,
-        begun.drafting_left,
-        uploads.ends,
-        begun.air_left - air_left,
-        start,
-        time,
-        duration,
-        Served.nothing(shape),
-    )
+    times = begun.drafting_left, uploads.ends, begun.air_left - air_left, start, time, duration
+    outcome = ContinuousOutcome(np.zeros(shape), begun.draft_length * verified, verified, *times, Served.nothing(shape))
     return outcome, _behind(begun, outcome, air_left)
 
 

@@ -157,18 +157,9 @@ class ServiceLog:
 
     def _run(self, chosen: Rows, latency: Latencies, pooled: Latencies) -> ServiceRun:
         arrivals, finished, in_time, dropped, overdue = self._counts[:, chosen]
-        return ServiceRun(
-            self._time[chosen],
-            self._tokens[chosen],
-            self._timely_tokens[chosen],
-            arrivals,
-            finished,
-            in_time,
-            dropped,
-            finished - in_time + dropped + overdue,
-            latency,
-            pooled,
-        )
+        sums = self._time[chosen], self._tokens[chosen], self._timely_tokens[chosen]
+        missed = finished - in_time + dropped + overdue
+        return ServiceRun(*sums, arrivals, finished, in_time, dropped, missed, latency, pooled)
 
 
 class _CopyLists:
