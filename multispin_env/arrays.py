@@ -9,8 +9,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-Rows = IntArray | slice
-"""Some rows of an array, or all of them."""
+Rows = IntArray | slice  # Some rows of an array, or all of them
 
 
 def replaced(array: Any, rows: Rows, values: Any) -> Any:
@@ -30,30 +29,12 @@ def constant(shape: tuple[int, ...], value: float) -> Any:
 
 
 def put(array: NDArray[Any], index: IntArray, values: Any) -> None:
-    """What ``array.put`` does, for an array that is contiguous, in a third of the time.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.arrays import put
-    >>> array = np.zeros((2, 2))
-    >>> put(array, np.array([1, 2]), [5.0, 6.0])
-    >>> array.tolist()
-    [[0.0, 5.0], [6.0, 0.0]]
-    """
+    """``array.put`` of an array that is contiguous, in a third of the time."""
     array.reshape(-1)[index] = values
 
 
 def dense_rank(array: FloatArray) -> IntArray:
-    """How many different numbers of its row (..., K) are smaller than each.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.arrays import dense_rank
-    >>> dense_rank(np.array([0.5, -2.0, 0.5, 9.0]))
-    array([1, 0, 1, 2])
-    """
+    """How many different numbers of its row (..., K) are smaller than each: 1, 0, 1, 2 for .5, −2, .5, 9."""
     by_size = np.argsort(array, -1, kind="stable")
     ordered = np.take_along_axis(array, by_size, -1)
     rank = np.zeros(array.shape, dtype=np.int64)

@@ -10,14 +10,9 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray
 
-LARGEST = 2**63 - 1
-"""Of whole numbers, unless something smaller is said: arrays hold no larger ones."""
-
-LONGEST_LABEL = 100
-"""Letters of a name."""
-
-MOST_SHOWN = 200
-"""Letters of a value that a message shows."""
+LARGEST = 2**63 - 1  # Of whole numbers, unless something smaller is said: arrays hold no larger ones
+LONGEST_LABEL = 100  # Letters of a name
+MOST_SHOWN = 200  # Letters of a value that a message shows
 
 
 def shown(value: object) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from inspect import signature
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -16,14 +17,9 @@ Made = TypeVar("Made")
 PARSERS: Mapping[str, Callable[[str], Any]] = MappingProxyType({".toml": parse_toml, ".json": parse_json})
 """What reads the text of a file, by the end of its name."""
 
-LARGEST = MIB
-"""Bytes of a file: hundreds of times what a scenario takes."""
-
-WIDEST = 80
-"""Letters of a line up to which the comments behind all such lines stand below one another."""
-
-SCENARIO, SERVER = "scenario", "server"
-"""What a file describes, as errors call it."""
+LARGEST = MIB  # Bytes of a file: hundreds of times what a scenario takes
+WIDEST = 80  # Letters of a line up to which the comments behind all such lines stand below one another
+SCENARIO, SERVER = "scenario", "server"  # What a file describes, as errors call it
 
 MEANINGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -74,21 +70,9 @@ def is_file_name(name: object) -> bool:
 
 
 def read_fields(kind: str, path: str | PathLike[str], make: Callable[[dict[str, Any]], Made]) -> Made:
-    """Read a file's fields and make a scenario or a server of them.
+    """Read the fields of a file of this ``kind``, of `MEANINGS`, and ``make`` a scenario or a server of them.
 
-    Parameters
-    ----------
-    kind
-        What the file describes, of `MEANINGS`.
-    path
-        TOML or JSON, by the end of its name.
-    make
-        From fields to what they describe; ``ValueError`` or ``TypeError`` for a bad one.
-
-    Raises
-    ------
-    ValueError
-        If the file can't be read or a field is bad; it names the file, and the line where there is one.
+    ``ValueError`` if the file can't be read or a field is bad; it names the file, and the line where there is one.
     """
     path = Path(path)
     parse = _parser(kind, path)
@@ -108,6 +92,15 @@ def read_fields(kind: str, path: str | PathLike[str], make: Callable[[dict[str, 
         return make(content)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path}{_line_of(str(error), text)}: {error}") from None
+
+
+def made_of(kind: type[Made], values: dict[str, Any], otherwise: str = "") -> Made:
+    """What these fields describe; ``ValueError`` names those without a default that are missing."""
+    parts = signature(kind).parameters.values()
+    needed = [part.name for part in parts if part.default is part.empty and part.name not in values]
+    if needed:
+        raise ValueError(f"{needed[0]}: expected a value for each of {needed}{otherwise}, got none")
+    return kind(**values)
 
 
 def _parser(kind: str, path: Path) -> Callable[[str], Any]:

@@ -17,14 +17,12 @@ from typing import Any, BinaryIO
 
 MIB = 2**20
 
-_BLOCK = 2**16
-"""Bytes that are read at once, so that a short file takes little memory whatever the limit."""
+_BLOCK = 2**16  # Bytes that are read at once, so that a short file takes little memory whatever the limit
 
 LARGEST_JSON = 16 * MIB
 """Bytes of a JSON file: thousands of times our configurations; Python needs some ten times as much to hold them."""
 
-DEEPEST_JSON = 32
-"""Lists and objects within each other: ours have 4, and Python fails at some hundreds."""
+DEEPEST_JSON = 32  # Lists and objects within each other: ours have 4, and Python fails at some hundreds
 
 DEEPEST_KEY = 8
 """Parts of a key of TOML, as ``a.b.c`` has three: ours have one, and Python takes hours for some tens of thousands."""
@@ -33,8 +31,7 @@ _PART = r"""(?:(?<![\w-])[\w-]++|(?<!\\)"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
 _DEEP_KEY = re.compile(rf"{_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{DEEPEST_KEY}}}")
 """More parts than that, wherever they stand; each letter is looked at few times, whatever the text."""
 
-LOCK = ".lock"
-"""File of a folder that a process may lock."""
+LOCK = ".lock"  # File of a folder that a process may lock
 
 
 def read_limited(stream: BinaryIO, limit: int) -> bytes:
@@ -48,14 +45,9 @@ def read_limited(stream: BinaryIO, limit: int) -> bytes:
 
 
 def read_bytes(path: str | PathLike[str], limit: int) -> bytes:
-    """Read a file.
+    """Read a file; ``ValueError`` if it has more than ``limit`` bytes.
 
-    Raises
-    ------
-    ValueError
-        If it has more than ``limit`` bytes.
-    OSError
-        If it can't be read, or is no plain file but a pipe or a device, which may never end.
+    ``OSError`` if it can't be read, or is no plain file but a pipe or a device, which may never end.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -70,19 +62,10 @@ def read_json(path: str | PathLike[str]) -> Any:
 
 
 def parse_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None) -> Any:
-    """Return what JSON says.
+    """Return what JSON says, in text or in bytes of UTF-8; ``parse_int`` makes numbers from the digits of whole ones.
 
-    Parameters
-    ----------
-    text
-        As text, or as bytes in UTF-8.
-    parse_int
-        Makes numbers from the digits of whole ones; ``None`` for ``int``.
-
-    Raises
-    ------
-    ValueError
-        For anything that is no JSON, has more than `LARGEST_JSON` letters, or is nested deeper than `DEEPEST_JSON`.
+    ``ValueError`` for anything that is no JSON, has more than `LARGEST_JSON` letters, or is nested deeper than
+    `DEEPEST_JSON`.
     """
     if len(text) > LARGEST_JSON:
         raise ValueError(f"size: expected at most {LARGEST_JSON} letters of JSON, got {len(text)}")
@@ -139,12 +122,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Path of a new file, which takes the place of ``path`` in one step at the end of the block.
 
     So a kill or an error leaves the old file. The new one is in a fresh folder beside it, where no other process writes
-    and no link leads away; a link at ``path`` is replaced, and what it leads to stays.
-
-    Raises
-    ------
-    OSError
-        If it can't be written; one sentence that names the file.
+    and no link leads away; a link at ``path`` is replaced, and what it leads to stays. ``OSError`` names the file.
     """
     with named(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
         draft = Path(folder, path.name)
@@ -173,10 +151,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_text(path: str | PathLike[str], text: str) -> None:
     """Write a file that the user names, in UTF-8: a link is followed, and a pipe or a device gets the text as it is.
 
-    Raises
-    ------
-    OSError
-        If it can't be written; one sentence that names the file.
+    ``OSError`` if it can't be written; one sentence that names the file.
     """
     path = Path(path)
     if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):  # a protected file is not replaced
@@ -190,12 +165,8 @@ def write_text(path: str | PathLike[str], text: str) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Keep a folder from other processes that ask here, until the end of the block or of this process.
 
-    A file `LOCK` stays there, which says nothing. Where the file system has no locks, nothing is kept.
-
-    Raises
-    ------
-    ValueError
-        If another process has it.
+    A file `LOCK` stays there, which says nothing. Where the file system has no locks, nothing is kept. ``ValueError``
+    if another process has it.
     """
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:

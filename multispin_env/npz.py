@@ -1,4 +1,8 @@
-"""Files of arrays, ``.npz``, ours and those of strangers: sizes and types are checked before anything is unpacked."""
+"""Files of arrays, ``.npz``, ours and those of strangers: sizes and types are checked before anything is unpacked.
+
+``numpy.load`` takes as much memory as an array's header asks for before it reads on (10 GB for a file of 200 bytes),
+and unpacks by methods that may ask for gigabytes too. So it only gets what was checked here.
+"""
 
 import hashlib
 import math
@@ -8,7 +12,7 @@ from contextlib import contextmanager
 from importlib import resources
 from io import BytesIO
 from os import PathLike
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +20,8 @@ from numpy.typing import NDArray
 from multispin_env.checks import cut, shown
 from multispin_env.files import read_bytes
 
-MOST_NUMBERS = 1_000_000
-"""In an array of a file."""
-
-_LARGEST_ITEM = 16
-"""Bytes of the longest number of numpy."""
-
-_LONGEST_HEADER = 2**16
-"""Bytes before an array's numbers; numpy writes 128."""
-
-
-_NO_TIME = (1980, 1, 1, 0, 0, 0)
-"""Earliest that an archive can hold."""
+MOST_NUMBERS = 1_000_000  # In an array of a file
+MOST_BYTES = 16 * MOST_NUMBERS + 2**16  # Of its longest numbers, and of its header, for which numpy writes 128
 
 
 class Kind(NamedTuple):
@@ -37,9 +31,7 @@ class Kind(NamedTuple):
     numbers: str
 
 
-INTEGERS = Kind("iu", "integers")
-FLOATS = Kind("f", "floating-point numbers")
-BOOLEANS = Kind("b", "booleans")
+INTEGERS, FLOATS, BOOLEANS = Kind("iu", "integers"), Kind("f", "floating-point numbers"), Kind("b", "booleans")
 
 
 def packaged(name: str, sha256: str) -> bytes:
@@ -59,20 +51,10 @@ def read_file(path: str | PathLike[str], limit: int, suffix: str = ".npz") -> by
 
 
 def read_arrays(content: bytes, kinds: Mapping[str, Kind]) -> dict[str, NDArray[Any]]:
-    """Take one-dimensional arrays out of an archive as ``numpy.savez`` writes it; others in it are not read.
+    """Take one-dimensional arrays of these kinds out of an archive as ``numpy.savez`` writes it; others are not read.
 
-    Parameters
-    ----------
-    content
-        Of the file.
-    kinds
-        Names of the arrays, and what each holds.
-
-    Raises
-    ------
-    ValueError
-        If one is missing, is damaged, has more than `MOST_NUMBERS` numbers or is of another kind. Pickled objects are
-        never loaded.
+    ``ValueError`` if one is missing, is damaged, has more than `MOST_NUMBERS` numbers or is of another kind. Pickled
+    objects are never loaded.
     """
     with _opened(content) as archive:
         return {name: _array(archive, name, kinds) for name in kinds}
@@ -88,7 +70,7 @@ def archive_of(arrays: Mapping[str, NDArray[Any]]) -> bytes:
         for name, array in arrays.items():
             member = BytesIO()
             np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", date_time=_NO_TIME), member.getvalue())
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
     return content.getvalue()
 
 
@@ -121,22 +103,13 @@ def _array(archive: zipfile.ZipFile, name: str, kinds: Mapping[str, Kind]) -> ND
         names = sorted(member.removesuffix(".npy") for member in members)
         raise ValueError(f"{name}: expected an archive with the arrays {list(kinds)}, got only {shown(names)}")
     member = archive.getinfo(f"{name}.npy")
-    most = MOST_NUMBERS * _LARGEST_ITEM + _LONGEST_HEADER
-    if member.file_size > most:
-        raise ValueError(f"{name}: expected at most {most} bytes, got {member.file_size}")
+    if member.file_size > MOST_BYTES:
+        raise ValueError(f"{name}: expected at most {MOST_BYTES} bytes, got {member.file_size}")
     with _reading(name):
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for gigabytes
-            raise ValueError("it is packed in another way than by numpy")
-        file = archive.open(member)
-        dtype, shape = _header(file)
-        size = member.file_size - file.tell()
-        _check_size(dtype, shape, size)
+        dtype, shape = _header(archive, member)
     check_type(name, dtype, shape, kinds[name])
-    with _reading(name), file:
-        content = file.read(size)  # behind the last byte the archive's checksum is compared
-        if len(content) != size:
-            raise EOFError(f"it ends after {len(content)} of {size} bytes")
-    return np.frombuffer(content, dtype)
+    with _reading(name), archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)  # behind its last byte the checksum is compared
 
 
 @contextmanager
@@ -148,17 +121,16 @@ def _reading(name: str) -> Iterator[None]:
         raise ValueError(f"{name}: expected a plain array without objects, got unreadable data ({reason})") from None
 
 
-def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Type and shape that an array's header declares."""
-    version = np.lib.format.read_magic(file)
-    if version != (1, 0):  # later ones are for headers of more than 64 kB
-        raise ValueError(f"version {version} of the format, which no plain array needs")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    return dtype, shape
-
-
-def _check_size(dtype: np.dtype[Any], shape: tuple[int, ...], size: int) -> None:
-    """``ValueError`` unless an array is none of objects, and exactly as large as its part of the archive."""
+def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Type and shape of an array; ``ValueError`` for objects, or another size than its part of the archive has."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for gigabytes
+        raise ValueError("it is packed in another way than by numpy")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):  # later ones are for headers of more than 64 kB
+            raise ValueError(f"version {version} of the format, which no plain array needs")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        size = member.file_size - file.tell()
     if dtype.hasobject:
         raise ValueError("it holds objects")
     numbers = math.prod(shape)
@@ -166,3 +138,4 @@ def _check_size(dtype: np.dtype[Any], shape: tuple[int, ...], size: int) -> None
         raise ValueError(f"its shape is {shape}, with more than {MOST_NUMBERS} numbers")
     if numbers * dtype.itemsize != size:
         raise ValueError(f"its header declares {numbers * dtype.itemsize} bytes, and it has {size}")
+    return dtype, shape

@@ -10,8 +10,7 @@ from typing import Any
 
 from multispin_env.checks import shown
 
-FORM = "module:ATTRIBUTE"
-"""How such a name is written."""
+FORM = "module:ATTRIBUTE"  # How such a name is written
 
 
 def is_outside(name: object) -> bool:
@@ -20,13 +19,7 @@ def is_outside(name: object) -> bool:
 
 
 def imported(kind: str, name: str) -> Any:
-    """Import what ``module:ATTRIBUTE`` names; modules of the present folder are found too.
-
-    Raises
-    ------
-    ValueError
-        If it can't be imported.
-    """
+    """Import what ``module:ATTRIBUTE`` names, in the present folder too; ``ValueError`` if it can't be imported."""
     if os.getcwd() not in sys.path:  # as of an installed script
         sys.path.append(os.getcwd())
     module, _, attribute = name.partition(":")

@@ -1,29 +1,23 @@
 """Tables of names. A new part of the project is one new file and one line here.
 
-Values are ``"module:attribute"`` strings, so that a table costs no import; users may also register objects. So a table
-says where a part is, not what it is: that is for the base of its kind to say, and `tests/test_registry.py` holds each
-entry to it.
+Values are ``"module:attribute"`` strings, so that a table costs no import, or ``"module:class:file"`` for what a class
+loads from a file of ``multispin_env/data``; users may also register objects. So a table says where a part is, not what
+it is: that is for the base of its kind to say, and `tests/test_registry.py` holds each entry to it.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import cache
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from multispin_env.checks import check_keywords, check_name
 
 
 class Registry:
-    """Names of one kind of part, each with the place it is loaded from.
-
-    Parameters
-    ----------
-    kind
-        What the table holds, for error messages ("controller").
-    entries
-        Name to ``"module:attribute"``.
-    """
+    """Names of one ``kind`` of part, as errors call it ("controller"), each with the place it is loaded from."""
 
     def __init__(self, kind: str, entries: dict[str, str]) -> None:
         self.kind = kind
@@ -34,19 +28,9 @@ class Registry:
         return tuple(self._entries)
 
     def register(self, name: str, target: Any) -> None:
-        """Add a part of the user's own.
+        """Add a part of the user's own; ``ValueError`` if the name is taken.
 
-        Parameters
-        ----------
-        name
-            Must be new.
-        target
-            The object itself, or a ``"module:attribute"`` string that is imported at first use.
-
-        Raises
-        ------
-        ValueError
-            If the name is taken.
+        ``target`` is the object itself, or a ``"module:attribute"`` string that is imported at first use.
         """
         if name in self._entries:
             raise ValueError(f"{self.kind}: expected a new name, other than {list(self.names())}, got {name!r}")
@@ -67,8 +51,14 @@ class Registry:
         target = self.target(name)
         if not isinstance(target, str):
             return target
-        module, _, attribute = target.partition(":")
-        return getattr(import_module(module), attribute)
+        return _loaded(target)
+
+
+@cache
+def _loaded(target: str) -> Any:
+    module, attribute, *file = target.split(":")
+    part = getattr(import_module(module), attribute)
+    return part.load(Path(__file__).with_name("data") / file[0]) if file else part
 
 
 def option_names(make: Callable[..., Any], *handed_in: str) -> tuple[str, ...]:
@@ -81,46 +71,36 @@ def option_names(make: Callable[..., Any], *handed_in: str) -> tuple[str, ...]:
 
 
 def make_part(table: Registry, name: str, options: Mapping[str, Any], **handed_in: Any) -> Any:
-    """Make a part from its name.
+    """Make the part of this name in a table of dataclasses, from its user's ``options`` and fields ``handed_in``.
 
-    Parameters
-    ----------
-    table
-        Of dataclasses.
-    name
-        One of its names.
-    options
-        Fields that its user sets.
-    **handed_in
-        Other fields.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), or a bad value.
+    ``ValueError`` or ``TypeError`` for an unknown name or option (the nearest is suggested), or a bad value.
     """
     cls = table.load(name)
     check_keywords(f"{table.kind} {name!r}", options, option_names(cls, *handed_in))
     return cls(**handed_in, **options)
 
 
+_PRESETS = "multispin_env.scenario:Scenario:presets/"
+
 SCENARIOS: Registry = Registry(
     "scenario preset",
     {
-        "llama2": "multispin_env.scenarios.llama2:SCENARIO",
-        "qwen3.5": "multispin_env.scenarios.qwen35:SCENARIO",
-        "qwen2.5": "multispin_env.scenarios.qwen25:SCENARIO",
-        "r1": "multispin_env.scenarios.r1:SCENARIO",
+        "llama2": _PRESETS + "llama2.toml",
+        "qwen3.5": _PRESETS + "qwen3.5.toml",
+        "qwen2.5": _PRESETS + "qwen2.5.toml",
+        "r1": _PRESETS + "r1.toml",
     },
 )
+
+_SERVERS = "multispin_env.server:Server:servers/"
 
 SERVERS: Registry = Registry(
     "server",
     {
-        "a100-7b-gemm": "multispin_env.servers.a100_7b_gemm:SERVER",
-        "a100-32b": "multispin_env.servers.a100_32b:SERVER",
-        "a100-70b": "multispin_env.servers.a100_70b:SERVER",
-        "cpu-1.5b": "multispin_env.servers.cpu_15b:SERVER",
+        "a100-7b-gemm": _SERVERS + "a100-7b-gemm.toml",
+        "a100-32b": _SERVERS + "a100-32b.toml",
+        "a100-70b": _SERVERS + "a100-70b.toml",
+        "cpu-1.5b": _SERVERS + "cpu-1.5b.toml",
     },
 )
 

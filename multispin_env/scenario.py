@@ -1,7 +1,7 @@
 """Scenarios: devices, radio, server and tasks, which stay the same for a whole experiment."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -9,13 +9,10 @@ from typing import Any, Self
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_integer, check_keywords, check_label, check_name, check_real, shown
-from multispin_env.field_files import SCENARIO, is_file_name, read_fields, write_fields
+from multispin_env.field_files import SCENARIO, is_file_name, made_of, read_fields, write_fields
 from multispin_env.registry import ACCEPTANCES, CHANNELS, SCENARIOS, SERVERS
 from multispin_env.server import LAW, VerificationLaw, checked_pieces, with_file_beside, with_law
 from multispin_env.units import MHZ, MS, db_to_linear, index_bits
-
-LONGEST_DRAFT = 10_000
-"""Tokens: hundreds of times what pays, and arrays over all lengths still fit into memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,15 +128,11 @@ class Scenario:
 
     def __post_init__(self) -> None:
         check_label("name", self.name)
-        for field, low in (
-            ("num_users", 1),
-            ("vocabulary_size", 2),
-            ("kept_probabilities", 1),
-            ("bits_per_probability", 1),
-        ):
-            check_integer(field, getattr(self, field), low)
+        for field in ("num_users", "kept_probabilities", "bits_per_probability"):
+            check_integer(field, getattr(self, field), 1)
+        check_integer("vocabulary_size", self.vocabulary_size, 2)
         check_integer("min_draft_length", self.min_draft_length, 0, 1)
-        check_integer("max_draft_length", self.max_draft_length, 1, LONGEST_DRAFT)
+        check_integer("max_draft_length", self.max_draft_length, 1, 10_000)  # arrays over all lengths fit into memory
         for field in ("total_bandwidth", "mean_draft_time", "server_draft_time", "mean_gain_low", "noise_power"):
             check_real(field, getattr(self, field), 0.0, open_low=True)
         self._check_verification()
@@ -155,23 +148,19 @@ class Scenario:
         object.__setattr__(self, "tasks", tuple(self.tasks))  # a list would not hash
 
     def _check_verification(self) -> None:
-        """Refuse a law that is not convex and rising, or takes no time at all."""
+        """Refuse a law that is not convex and rising, takes no time, or has the name of a server with another."""
         for field in ("verification_fixed_time", "verification_time_per_draft"):
             check_real(field, getattr(self, field), 0.0, open_low=not self.verification_pieces)
         check_real("round_trip_time", self.round_trip_time, 0.0)
         check_bool("padded_verification", self.padded_verification)
         object.__setattr__(self, "verification_pieces", checked_pieces(self.verification_pieces))
-        self._check_server()
-        check_real("verification_time", self.verification_time, 0.0, open_low=True)
-
-    def _check_server(self) -> None:
-        """Refuse the name of a server with a law that is not its own."""
         law = {name: getattr(self, name) for name in LAW}
         if with_law({**law, "server": self.server}, SERVERS.load)["server"] != self.server:
             raise ValueError(
                 f"server: expected the law of {self.server!r}, which Scenario.replace(server={self.server!r}) sets, "
                 f"got {shown(law)}"
             )
+        check_real("verification_time", self.verification_time, 0.0, open_low=True)
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "Scenario":
@@ -242,10 +231,7 @@ class Scenario:
             return cls.preset(preset).replace(**values)
         check_keywords("Scenario", values, ("preset", *cls.field_names()))
         values = with_law(values)
-        needed = [entry.name for entry in fields(cls) if entry.default is MISSING and entry.name not in values]
-        if needed:
-            raise ValueError(f"{needed[0]}: expected a value for each of {needed}, or a preset, got none")
-        return cls(**values)
+        return made_of(cls, values, ", or a preset")
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write every field to a TOML or JSON file, by the end of its name; in TOML with its meaning and unit."""
@@ -333,8 +319,7 @@ class Scenario:
         return self.num_users / self.verification_time
 
 
-PAYLOADS = ("distributions", "ids")
-"""What may be uploaded for each drafted token."""
+PAYLOADS = ("distributions", "ids")  # What may be uploaded for each drafted token
 
 
 def _tasks(tables: Any) -> tuple[Task, ...]:

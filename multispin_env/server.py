@@ -1,7 +1,7 @@
 """Laws of verification, and servers: those that were measured."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_bool, check_keywords, check_label, check_real, shown
-from multispin_env.field_files import SERVER, is_file_name, read_fields, write_fields
+from multispin_env.field_files import SERVER, is_file_name, made_of, read_fields, write_fields
 from multispin_env.files import beside
 from multispin_env.registry import SERVERS
 
@@ -23,16 +23,8 @@ LAW = ("verification_fixed_time", "verification_time_per_draft", "verification_p
 class VerificationLaw:
     """Law of verification, the time of a pass: T_fix + K T_lin + max_j (a_j + b_j n) for K drafts and n tokens (ours).
 
-    The paper's law ([MS] 7) is the one with a single flat line.
-
-    Parameters
-    ----------
-    fixed_time, time_per_draft
-        T_fix and T_lin in seconds.
-    pieces
-        Pairs (a_j, b_j) in seconds and seconds per token; none is one flat line of no time.
-    padded
-        Whether the drafts of a pass are filled up to the longest.
+    The paper's law ([MS] 7) is the one with a single flat line, as no pieces are. Times are in s, and b_j in s/token;
+    where passes are ``padded``, drafts are filled up to the longest.
     """
 
     fixed_time: float
@@ -61,16 +53,13 @@ class VerificationLaw:
 
     def time(self, num_drafts: FloatArray | IntArray | float, num_tokens: FloatArray | IntArray | float) -> FloatArray:
         """T_ver in seconds of passes of K drafts and n tokens, which broadcast with each other."""
-        time: FloatArray = self.time_of_drafts(num_drafts) + line_time(self.lines, num_tokens)
-        return time
+        return self.time_of_drafts(num_drafts) + line_time(self.lines, num_tokens)
 
     def tokens(self, draft_length: FloatArray | IntArray, num_drafts: IntArray | int) -> FloatArray | IntArray:
         """Tokens n (...) of a pass of drafts (..., K), so many of them verified and the others 0: one more for each."""
         if self.padded:
-            longest: FloatArray | IntArray = num_drafts * (draft_length.max(-1) + 1)
-            return longest
-        total: FloatArray | IntArray = np.add.reduce(draft_length, -1) + num_drafts
-        return total
+            return num_drafts * (draft_length.max(-1) + 1)
+        return np.add.reduce(draft_length, -1) + num_drafts
 
     def token_slopes(self, draft_length: FloatArray) -> FloatArray:
         """dn / dL_k at drafts (..., K); in a padded pass the longest alone counts, the first of several."""
@@ -164,10 +153,7 @@ class Server:
     @classmethod
     def _from_table(cls, values: dict[str, Any]) -> "Server":
         check_keywords("Server", values, (entry.name for entry in fields(cls)))
-        needed = [entry.name for entry in fields(cls) if entry.default is MISSING and entry.name not in values]
-        if needed:
-            raise ValueError(f"{needed[0]}: expected a value for each of {needed}, got none")
-        return cls(**values)
+        return made_of(cls, values)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write every field to a TOML or JSON file, by the end of its name; in TOML with its meaning and unit."""
@@ -212,30 +198,11 @@ def find_server(name: Any) -> Server:
 
 
 def with_law(given: Mapping[str, Any], find: Callable[[Any], Server] = find_server) -> dict[str, Any]:
-    """Fields of a scenario, with the law of the server that they name.
+    """Fields of a scenario, with the law of the server, a profile or a file, that they name.
 
     A field of the law that is given counts more. Where that makes another law than the server's, it has no name, and
-    neither has the law of a file: a scenario does not depend on the file that its law was in.
-
-    Parameters
-    ----------
-    given
-        Fields; ``server`` is the name of a profile or of a file.
-    find
-        From the name to the server; ``SERVERS.load`` where no file may be opened.
-
-    Raises
-    ------
-    ValueError
-        For an unknown server; the nearest is suggested. For a file that can't be read.
-
-    Examples
-    --------
-    >>> from multispin_env.server import with_law
-    >>> with_law({"server": "a100-32b"})["verification_fixed_time"]
-    0.0
-    >>> with_law({"server": "a100-32b", "verification_fixed_time": 0.01})["server"]
-    ''
+    neither has the law of a file: a scenario does not depend on the file that its law was in. ``find`` is
+    ``SERVERS.load`` where no file may be opened. ``ValueError`` for an unknown server, or a file that can't be read.
     """
     named = given.get("server")
     if not named:

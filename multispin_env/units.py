@@ -9,14 +9,9 @@ from multispin_env.arrays import FloatArray
 
 Numbers = TypeVar("Numbers", float, FloatArray)
 
-MHZ = 1e6
-"""Hertz in one megahertz."""
-
-MS = 1e-3
-"""Seconds in one millisecond."""
-
-BITS_PER_NAT = 1.0 / math.log(2.0)
-"""log2 x = BITS_PER_NAT ln x."""
+MHZ = 1e6  # Hertz in one megahertz
+MS = 1e-3  # Seconds in one millisecond
+BITS_PER_NAT = 1.0 / math.log(2.0)  # log2 x = BITS_PER_NAT ln x
 
 
 def db_to_linear(decibel: Numbers) -> Numbers:
@@ -26,8 +21,7 @@ def db_to_linear(decibel: Numbers) -> Numbers:
 
 def linear_to_db(ratio: Numbers) -> Numbers:
     """Value in dB of a power ratio above zero, or of each of an array."""
-    decibel: Numbers = 10.0 * np.log10(ratio)
-    return decibel
+    return 10.0 * np.log10(ratio)
 
 
 def index_bits(size: int) -> int:

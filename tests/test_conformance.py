@@ -407,11 +407,12 @@ def test_a_part_is_one_file_in_its_folder_and_one_line_in_this_table(name):
     for part in TABLES[name].names():
         target = TABLES[name].target(part)
         if isinstance(target, str):  # not one from outside
-            module, _, attribute = target.partition(":")
-            path = Path(*module.split(".")).with_suffix(".py")
+            module, attribute, *data = target.split(":")
+            path = Path("multispin_env/data", *data) if data else Path(*module.split(".")).with_suffix(".py")
             assert path.parent in folders
-            assert attribute in (ROOT / path).read_text(encoding="utf-8")
-            assert len(re.findall(rf'"{re.escape(part)}": .*{re.escape(path.stem)}:{attribute}"', lines)) == 1
+            assert (part if data else attribute) in (ROOT / path).read_text(encoding="utf-8")
+            end = path.name if data else f"{path.stem}:{attribute}"
+            assert len(re.findall(rf'"{re.escape(part)}": .*{re.escape(end)}"', lines)) == 1
 
 
 def test_every_kind_of_part_has_its_edits_and_one_from_outside():

@@ -71,15 +71,10 @@ def task_of(name, field):
 
 BAD = [
     ("a.toml", 'preset = "llama2"\n\nnum_user = 3\n', "a.toml, line 3: .*'num_user'.*did you mean 'num_users'"),
-    ("a.json", '{\n "preset": "llama2",\n "num_user": 3}', "a.json, line 3: .*did you mean 'num_users'"),
     ("a.toml", 'preset = "llama2"\nnum_users = -3\n', "a.toml, line 2: num_users: .*-3"),
-    ("a.toml", 'preset = "llama2"\nnum_users = "three"\n', "a.toml, line 2: num_users: .*'three'"),
     ("a.toml", "num_users = \n", r"a.toml: .*line 1"),
     ("a.json", '{"num_users":\n', r"a.json, line 2: can't be read as JSON"),
-    ("a.toml", "num_users = 3\n", "a.toml: name: expected a value for each of .*'tasks'.*got none"),
     ("a.toml", 'preset = "lama2"\n', "a.toml, line 1: .*did you mean 'llama2'"),
-    ("a.toml", 'preset = "llama2"\nserver = "a100-32"\n', "a.toml, line 2: server: .*did you mean 'a100-32b'"),
-    ("a.toml", 'preset = "llama2"\nverification_pieces = [[1, -2]]\n', r"line 2: verification_pieces\[0\]: .*-2"),
     ("a.toml", 'preset = "llama2"\ntasks = 3\n', "a.toml, line 2: tasks: .*3"),
     ("a.toml", 'preset = "llama2"\n[[tasks]]\nname = "x"\n', "a.toml.*acceptance_rate"),
     ("a.json", "[1]", "a.json: expected a table of fields, got list"),
@@ -88,10 +83,8 @@ BAD = [
     ("a.toml", "a" + ".a" * 3000 + " = 1", "a.toml: can't be read as a scenario .*keys, .* of at most 8 parts"),
     ("a.toml", 'preset = "llama2"\nname = "\\u001b[31mred"\n', r"a.toml, line 2: name: .*\\x1b"),
     ("a.json", json.dumps({"preset": "llama2", "name": "x y " * 225_000}), "a.json: name: .*at most 100 letters"),
-    ("a.toml", 'preset = "llama2"\nname = ["x"]\n', r"a.toml, line 2: name: .*\['x'\]"),
     ("a.toml", task_of("x" * 101, "acceptance_rate"), "name of a task: .*at most 100 letters"),
     ("a.toml", task_of("x", "x" * 900_000), "Task: got an unexpected keyword argument"),
-    ("a.toml", task_of("x", "\\u001b[31mred"), r"Task: got an unexpected keyword argument '\\x1b"),
     ("a.toml", "x = 1\n" + f'"{"y" * 9000}" = 1\n' * 2, "a.toml: can't be read as a scenario"),
     ("a.json", "x" * (2**20 + 1), "scenario: expected a file that can be read, .*1048576 bytes"),
 ]

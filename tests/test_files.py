@@ -154,13 +154,6 @@ def test_nothing_else_may_be_named(folder, name):
     assert beside(folder, name) is None
 
 
-def test_json_may_be_as_long_as_the_limit(monkeypatch):
-    monkeypatch.setattr(files, "LARGEST_JSON", 5)
-    assert parse_json("[123]") == [123]
-    with pytest.raises(ValueError, match="size: expected at most 5 letters of JSON, got 6"):
-        parse_json("[1234]")
-
-
 def test_a_file_is_replaced_in_one_step(tmp_path, monkeypatch):
     path = tmp_path / "mine.json"
     write_atomically(path, b"old")

@@ -24,7 +24,6 @@ LAYERS = (
         "multispin_env.field_files",
     ),
     ("multispin_env.physics",),
-    ("multispin_env.scenarios", "multispin_env.servers"),
     ("multispin_env.solver",),
     ("multispin_env.controllers",),
     ("multispin_env.envs",),

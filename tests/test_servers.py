@@ -92,11 +92,9 @@ def test_payloads():
     ("fields", "words"),
     [
         ({"server": "a100-32"}, "did you mean 'a100-32b'"),
-        ({"payload": "id"}, "did you mean 'ids'"),
         ({"verification_pieces": ((1.0, -2.0),)}, r"verification_pieces\[0\]: .*-2.0"),
         ({"verification_pieces": ((1.0, 2.0), (1.0,))}, r"verification_pieces\[1\]: .*\(1.0,\)"),
         ({"verification_pieces": (3,)}, r"verification_pieces\[0\]: .*3"),
-        ({"verification_pieces": 3}, r"verification_pieces: .*pairs.*3"),
         ({"verification_pieces": ((float("nan"), 1.0),)}, r"verification_pieces\[0\]: .*nan"),
         ({"verification_fixed_time": 0.0}, "verification_fixed_time"),
         (
@@ -148,13 +146,6 @@ def test_a_file_gives_its_law_and_no_name(server, ending, tmp_path, monkeypatch)
     assert scenario.replace(num_users=5).num_users == 5
 
 
-def test_every_field_stands_in_a_file_with_its_meaning(tmp_path):
-    OWN.save(tmp_path / "mine.toml")
-    lines = (tmp_path / "mine.toml").read_text(encoding="utf-8").splitlines()
-    assert [line.partition(" ")[0] for line in lines] == [field.name for field in dataclasses.fields(ms.Server)]
-    assert all("  # " in line for line in lines)
-
-
 def test_environments_and_commands_take_a_file(tmp_path, capsys):
     file = tmp_path / "mine.toml"
     OWN.save(file)
@@ -202,12 +193,8 @@ WRONG = [
     ("a.toml", "{}fixed_time = 0.1\n", r"a.toml: time_per_draft: expected a finite number in \(0, inf\), got 0.0"),
     ("a.toml", "{}pieces = [[1, 0]]\npadded = 1\n", "a.toml, line 5: padded: expected True or False, got 1"),
     ("a.toml", "{}pieces = [[1, 0]]\ndraft_time = 0\n", "a.toml, line 5: draft_time: .*got 0"),
-    ("a.toml", "{}pieces = [[1, inf]]\n", r"a.toml, line 4: pieces\[0\]: .*inf"),
     ("a.toml", "name = \n", r"a.toml: can't be read as a server .*line 1"),
     ("a.json", "[1]", "a.json: expected a table of fields, got list"),
-    ("a.json", "[" * 100_000, "a.json: can't be read as a server"),
-    ("a.json", "x" * (2**20 + 1), "server: expected a file that can be read, .*1048576 bytes"),
-    ("a.yaml", "", "server: expected a file of .toml or .json, got .*a.yaml"),
 ]
 
 
@@ -218,6 +205,5 @@ def test_bad_files_are_one_sentence(name, text, words, tmp_path):
     with pytest.raises(ValueError, match=words) as caught:
         ms.Server.load(tmp_path / name)
     assert "\n" not in str(caught.value)
-    if not name.endswith("yaml"):
-        with pytest.raises(ValueError, match=words):
-            QWEN.replace(server=str(tmp_path / name))
+    with pytest.raises(ValueError, match=words):
+        QWEN.replace(server=str(tmp_path / name))

@@ -19,7 +19,7 @@ ROOMS = (
     ("controllers/", "base, names, plug-in, estimators, beliefs; rounds/ and continuous/; capacity"),
     ("solver/", "problem, equalization, relaxed, rule, search, certify"),
     ("physics/  physics/continuous/", "tokens, uplink, verification, channels, acceptance, arrivals, lengths, streams"),
-    ("scenario, server, registry  scenarios/  servers/", "what there is, by name"),
+    ("scenario, server, registry  data/", "what there is, by name"),
     ("arrays, units, checks, files", "types, constants, what users hand in"),
 )
 """Folders from the top to the bottom, each with what it holds; imports go down."""

@@ -8,15 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_array, check_real, require
-
-SPEED_OF_LIGHT = 299_792_458.0
-"""In m/s."""
-
-LARGE_NONCENTRALITY = 1e4
-"""Where the quantile changes from scipy's inversion to its expansion; there they agree to about 1e-7."""
 
 
 class Channel(Protocol):
@@ -28,41 +23,37 @@ class Channel(Protocol):
     @property
     def changes(self) -> bool:
         """Whether gains ever change; if not, nothing need be drawn after the first."""
-        ...
 
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
         """Fresh variables (rows, K) or (rows, m, K), a row for each change; drawing 1 + 1 rows equals drawing 2."""
-        ...
 
     def first_gain(self, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
         """Gains H from the stationary law with means H̄."""
-        ...
 
     def next_gain(
         self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray, elapsed: FloatArray | None = None
     ) -> FloatArray:
         """Gains after H: those of the next round, or those ``elapsed`` seconds (..., K) later."""
-        ...
 
 
 @dataclass(frozen=True)
-class Independent:
+class Independent(Channel):
     """Rayleigh fading, drawn anew each time: H = |h|², h ~ CN(0, H̄), exponential with mean H̄ ([MS] §VI)."""
 
     changes: ClassVar[bool] = True
 
+    @override
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
-        """Standard exponential variables (rows, K)."""
         return rng.standard_exponential((rows, num_users))
 
+    @override
     def first_gain(self, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
-        """Scale fresh variables to the mean gains."""
         return mean_gain * fresh
 
+    @override
     def next_gain(
         self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray, elapsed: FloatArray | None = None
     ) -> FloatArray:
-        """As `first_gain`; what was before does not matter."""
         return self.first_gain(mean_gain, fresh)
 
 
@@ -75,10 +66,10 @@ class Static(Independent):
 
     changes: ClassVar[bool] = False
 
+    @override
     def next_gain(
         self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray, elapsed: FloatArray | None = None
     ) -> FloatArray:
-        """The same gains."""
         return gain
 
 
@@ -86,7 +77,7 @@ STATIC = Static()
 
 
 @dataclass(frozen=True)
-class GaussMarkov:
+class GaussMarkov(Channel):
     """h' = ρ h + sqrt(1 − ρ²) w with w ~ CN(0, H̄), started in its stationary law h ~ CN(0, H̄) (ours).
 
     Only the power gain H = |h|² is kept. Turning h and w by the phase of h makes h the real number sqrt(H) and does
@@ -115,14 +106,16 @@ class GaussMarkov:
         check_real("correlation", self.correlation, 0.0, 1.0)
         check_real("coherence_time", self.coherence_time, 0.0, open_low=True)
 
+    @override
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> FloatArray:
         """Standard normal variables (rows, 2, K): real and imaginary part of w before scaling."""
         return rng.standard_normal((rows, 2, num_users))
 
+    @override
     def first_gain(self, mean_gain: FloatArray, fresh: FloatArray) -> FloatArray:
-        """Gains (..., K) of h = w: exponential with means H̄; fresh is (..., 2, K)."""
         return mean_gain * (fresh[..., 0, :] ** 2 + fresh[..., 1, :] ** 2) / 2.0
 
+    @override
     def next_gain(
         self, gain: FloatArray, mean_gain: FloatArray, fresh: FloatArray, elapsed: FloatArray | None = None
     ) -> FloatArray:
@@ -132,8 +125,7 @@ class GaussMarkov:
         correlation = self.correlation if elapsed is None else np.exp(-elapsed / self.coherence_time)
         noise = np.sqrt((1.0 - correlation) * (1.0 + correlation) * mean_gain / 2.0)
         real, imaginary = fresh[..., 0, :], fresh[..., 1, :]
-        later: FloatArray = (correlation * np.sqrt(gain) + noise * real) ** 2 + (noise * imaginary) ** 2
-        return later
+        return (correlation * np.sqrt(gain) + noise * real) ** 2 + (noise * imaginary) ** 2
 
 
 GAUSS_MARKOV = GaussMarkov()
@@ -179,27 +171,15 @@ def doppler_frequency(speed_mps: FloatArray | float, carrier_hz: FloatArray | fl
     >>> round(float(doppler_frequency(1.5, 3.5e9)), 2)
     17.51
     """
-    return np.asarray(speed_mps) * carrier_hz / SPEED_OF_LIGHT
+    return np.asarray(speed_mps) * carrier_hz / 299_792_458.0  # m/s
 
 
 def predictive_mean(
     gain: FloatArray, mean_gain: FloatArray, correlation: FloatArray | float, rounds: IntArray | int
 ) -> FloatArray:
-    """E[H_{t+d} | H_t] = H̄ + ρ^{2d} (H_t − H̄).
+    """E[H_{t+d} | H_t] = H̄ + ρ^{2d} (H_t − H̄), (..., K).
 
-    Parameters
-    ----------
-    gain, mean_gain
-        H_t and H̄, (..., K).
-    correlation
-        ρ in [0, 1].
-    rounds
-        d ≥ 0, how many rounds ago H_t was reported.
-
-    Returns
-    -------
-    FloatArray
-        Gains (..., K).
+    ``gain``, ``mean_gain``: H_t and H̄, (..., K); ``correlation``: ρ in [0, 1]; ``rounds``: d ≥ 0, how old H_t is.
     """
     kept = np.asarray(correlation, dtype=np.float64) ** (2 * np.asarray(rounds))
     return mean_gain + kept * (gain - mean_gain)
@@ -212,31 +192,11 @@ def predictive_quantile(
     correlation: FloatArray | float,
     rounds: IntArray | int,
 ) -> FloatArray:
-    """The gain that H_{t+d} stays below with a probability, given H_t.
+    """The gain (..., K), finite, that H_{t+d} stays below with a probability in (0, 1), given H_t.
 
     With s² = 1 − ρ^{2d}, H_{t+d} / (s² H̄ / 2) is noncentral chi-squared with 2 degrees of freedom and
     noncentrality 2 ρ^{2d} H_t / (s² H̄): the squared length of a plane Gaussian vector round ρ^d h_t.
-
-    Parameters
-    ----------
-    probability
-        In (0, 1); broadcast against the rest.
-    gain, mean_gain
-        H_t ≥ 0 and H̄ > 0, (..., K).
-    correlation
-        ρ in [0, 1]; at 1 the quantile is H_t itself.
-    rounds
-        d ≥ 0, how many rounds ago H_t was reported; at 0 the quantile is H_t itself.
-
-    Returns
-    -------
-    FloatArray
-        Gains (..., K), finite.
-
-    Raises
-    ------
-    ValueError
-        For a probability outside (0, 1).
+    Parameters are those of `predictive_mean`; at ρ = 1 or d = 0 the quantile is H_t itself.
     """
     level = check_array("probability", probability)
     require("probability", level, (level > 0.0) & (level < 1.0), "numbers in (0, 1)")
@@ -253,7 +213,7 @@ def _chi_squared_quantile(probability: FloatArray, noncentrality: FloatArray) ->
     """Quantile of the noncentral chi-squared law with 2 degrees of freedom, for every noncentrality λ ≥ 0."""
     from scipy import special
 
-    large = noncentrality > LARGE_NONCENTRALITY
+    large = noncentrality > 1e4  # where scipy's inversion and its expansion agree to about 1e-7
     exact = special.chndtrix(probability, 2.0, np.where(large, 0.0, noncentrality))
     # X = (a + n₁)² + n₂² with a = √λ: expanding √X in 1/a leaves an error of order a⁻³
     root = np.sqrt(np.where(large, noncentrality, 1.0))

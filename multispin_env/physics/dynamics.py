@@ -13,8 +13,7 @@ from multispin_env.physics.uplink import spectral_efficiency
 from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario
 
-UNIFORMS_PER_USER = 3
-"""Uniform variables that make one device: draft time, mean gain, task."""
+UNIFORMS_PER_USER = 3  # Uniform variables that make one device: draft time, mean gain, task
 
 
 class Users(NamedTuple):
@@ -38,17 +37,7 @@ def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:
 
 @dataclass(frozen=True)
 class Dynamics:
-    """What changes between rounds, and how old the reports of it are.
-
-    Parameters
-    ----------
-    channel
-        Fading model.
-    acceptance
-        Acceptance process.
-    delay
-        d ≥ 0: rounds that a channel report is old.
-    """
+    """What changes between rounds, and how old the reports of it are: channel reports by ``delay`` ≥ 0 rounds."""
 
     channel: Channel
     acceptance: Acceptance

@@ -15,24 +15,15 @@ def initial_throughput(scenario: Scenario, copies: int) -> FloatArray:
 def discounted_throughput(throughput: FloatArray, outcome: Outcome, window: float) -> FloatArray:
     """R_k ← R_k + (N_k / T_e2e − R_k) / window, arrays (..., K) in tokens/s (ours; as proportional fair scheduling).
 
-    Parameters
-    ----------
-    throughput
-        R_k before the round, (..., K) tokens/s.
-    outcome
-        The round.
-    window
-        Rounds ≥ 1 over which the past is forgotten.
+    ``window``: rounds ≥ 1 over which the past is forgotten.
     """
     rate = outcome.tokens / outcome.round_latency[..., None]
-    discounted: FloatArray = throughput + (rate - throughput) / window
-    return discounted
+    return throughput + (rate - throughput) / window
 
 
 def utility(throughput: FloatArray) -> FloatArray:
     """Σ_k ln R_k (...) for R in tokens/s: its largest value is the proportionally fair one."""
-    total: FloatArray = np.log(throughput).sum(-1)
-    return total
+    return np.log(throughput).sum(-1)
 
 
 def jain_index(throughput: FloatArray) -> FloatArray:
@@ -55,5 +46,4 @@ def jain_index(throughput: FloatArray) -> FloatArray:
     >>> jain_index(np.array([[5.0, 5.0], [5.0, 0.0]]))
     array([1. , 0.5])
     """
-    index: FloatArray = throughput.sum(-1) ** 2 / (throughput.shape[-1] * (throughput**2).sum(-1))
-    return index
+    return throughput.sum(-1) ** 2 / (throughput.shape[-1] * (throughput**2).sum(-1))

@@ -15,17 +15,7 @@ FEWEST_NUMBERS, MOST_USERS = 1_000, 64
 
 
 def goodput(total_tokens: FloatArray, access_latency: FloatArray, verification_time: FloatArray | float) -> FloatArray:
-    """G = Σ N_k / (T_ma + T_ver) in tokens/s ([MS] 13).
-
-    Parameters
-    ----------
-    total_tokens
-        Σ_k N_k, expected, drawn or weighted, of any shape.
-    access_latency
-        T_ma in seconds, of the same shape.
-    verification_time
-        T_ver in seconds.
-    """
+    """G = Σ N_k / (T_ma + T_ver) in tokens/s ([MS] 13), from tokens expected, drawn or weighted, and times in s."""
     return total_tokens / (access_latency + verification_time)
 
 
@@ -67,30 +57,13 @@ def price(scenario: Scenario, state: SystemState, decision: Decision | RealDecis
 
 
 def slopes(
-    scenario: Scenario,
-    decision: RealDecision,
-    outcome: Outcome,
-    token_slope: FloatArray,
-    weights: FloatArray | float,
+    scenario: Scenario, decision: RealDecision, outcome: Outcome, token_slope: FloatArray, weights: FloatArray | float
 ) -> RealDecision:
-    """Derivatives of Σ_k ω_k N_k / T_e2e by lengths and bandwidths.
+    """Derivatives of Σ_k ω_k N_k / T_e2e by lengths and bandwidths (..., K), at a decision that `price` has priced.
 
-    By L_k, tokens grow with E[N_k]'; the verification by its own slope; and the latency of the device that the server
-    waits for, the first of these if there are several, by T_k + Q / (B_k r_k). With B_k that latency grows by
-    −L_k Q / (B_k² r_k).
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    decision
-        Arrays (..., K); a device without a draft or without bandwidth is not waited for.
-    outcome
-        What `price` gives for it.
-    token_slope
-        dE[N_k] / dL_k (..., K).
-    weights
-        ω, (..., K) or one number for all.
+    By L_k, tokens grow with ``token_slope``, E[N_k]'; the verification by its own slope; and the latency of the device
+    that the server waits for, the first of these if there are several, by T_k + Q / (B_k r_k). With B_k that latency
+    grows by −L_k Q / (B_k² r_k). A device without a draft or without bandwidth is not waited for. ``weights``: ω.
     """
     latency = outcome.draft_time + outcome.upload_time
     last = np.arange(latency.shape[-1]) == latency.argmax(-1)[..., None]

@@ -8,16 +8,14 @@ from multispin_env.arrays import FloatArray, IntArray
 
 Draw = Callable[[np.random.Generator, int], FloatArray]
 
-MOST_ROWS = 64
-"""Rows drawn ahead for a copy: the Python loop over copies runs once in so many rounds."""
+MOST_ROWS = 64  # Rows drawn ahead for a copy: the Python loop over copies runs once in so many rounds
 
 MOST_NUMBERS = 16_000_000
 """Numbers of a stream kept for all copies together, 128 MB, unless that would leave a copy fewer than `FEWEST_ROWS`."""
 
 FEWEST_ROWS = 8
 
-EPISODES = 8
-"""Episodes for which devices are drawn ahead."""
+EPISODES = 8  # Episodes for which devices are drawn ahead
 
 
 def user_uniforms(rng: np.random.Generator, rows: int, columns: int, num_users: int) -> FloatArray:
@@ -41,17 +39,9 @@ class CopyStreams:
     Copy i reads only its own generator, so its rows do not depend on how many other copies there are, when they
     reset, or how large a block is: a vector of environments equals single ones bit for bit.
 
-    Parameters
-    ----------
-    draw
-        ``draw(rng, rows) -> (rows, *shape)``; drawing a + b rows must equal drawing a, then b.
-    num_copies
-        Number of copies; each must be given a generator with `seed` before it is read.
-    block
-        Rows drawn ahead.
-    apart
-        Whether copies mostly read each at their own time. Then the rows of a copy lie together in memory, so that they
-        are written fast; else those that all copies read at once do. The numbers are the same.
+    ``draw(rng, rows)`` gives (rows, *shape), and a + b rows as a, then b. Where copies mostly read each at their own
+    time, ``apart``, the rows of a copy lie together in memory, so that they are written fast; else those that all read
+    at once.
     """
 
     def __init__(self, draw: Draw, num_copies: int, block: int, apart: bool = False) -> None:
@@ -71,9 +61,11 @@ class CopyStreams:
 
     def read(self, copies: IntArray | None = None) -> FloatArray:
         """Next row of each of these copies (default all), (copies, *shape); valid until the next call."""
-        common = self._common_row() if copies is None else None
-        if common is not None:
-            return self._read_common(common)
+        if copies is None:
+            if self._common is None and (self._next == self._next[0]).all():
+                self._common = int(self._next[0])
+            if self._common is not None:
+                return self._read_common(self._common)
         chosen = np.arange(len(self._next)) if copies is None else copies
         self._part()
         self._refill(chosen[self._next[chosen] == self._block])
@@ -88,11 +80,6 @@ class CopyStreams:
         rows: FloatArray = self._rows[row]
         self._common = row + 1
         return rows
-
-    def _common_row(self) -> int | None:
-        if self._common is None and (self._next == self._next[0]).all():
-            self._common = int(self._next[0])
-        return self._common
 
     def _part(self) -> None:
         """Let copies read rows of their own again."""

@@ -23,17 +23,9 @@ PACKAGED_SHA256 = "b84937204b7217fca372cfb7a5cbcfcdb5d6209834708bef46846d84120db
 TRACES = {"azure-chat": "conv_", "azure-code": "code_"}
 """Traces of the package, and how the names of their arrays begin in its file."""
 
-LARGEST_FILE = 32 * MIB
-"""Bytes of a file of requests: a million rows."""
-
-LONGEST_TIME = 1e9
-"""Seconds from the first request to the last, 31 years: so microseconds stay exact in float64."""
-
-MOST_TOKENS = 1e9
-"""Of a prompt or an answer."""
-
-MICROSECONDS = 1e6
-"""In a second."""
+LARGEST_FILE = 32 * MIB  # Bytes of a file of requests: a million rows
+LONGEST_TIME = 1e9  # Seconds from the first request to the last, 31 years: so microseconds stay exact in float64
+MOST_TOKENS = 1e9  # Of a prompt or an answer
 
 _COLUMNS = ("arrived_at", "prompt", "output")
 
@@ -99,7 +91,7 @@ class RequestTrace:
         last = float(self.arrived_at[-1])
         if last == 0.0:
             raise ValueError(f"arrived_at: expected requests at two times at least, got {len(self.arrived_at)} at one")
-        return last + max(round(last * MICROSECONDS / (len(self.arrived_at) - 1)), 1) / MICROSECONDS
+        return last + max(round(last * 1e6 / (len(self.arrived_at) - 1)), 1) / 1e6
 
     @property
     def rate(self) -> float:
@@ -124,7 +116,7 @@ def _times(given: FloatArray) -> FloatArray:
     _check_rows("arrived_at", given, given >= before, "a time no earlier than that of the row before")
     times = given - given[0]
     _check_rows("arrived_at", given, times <= LONGEST_TIME, f"at most {LONGEST_TIME:g} s after the first row")
-    return np.rint(times * MICROSECONDS) / MICROSECONDS
+    return np.rint(times * 1e6) / 1e6
 
 
 def _tokens(name: str, given: FloatArray, low: int) -> IntArray:
@@ -190,10 +182,10 @@ def _packaged(name: str) -> RequestTrace:
 def _from_npz(content: bytes, prefix: str = "") -> RequestTrace:
     names = [f"{prefix}{name}" for name in ("gap_us", "prompt", "output")]
     gap, prompt, output = read_arrays(content, dict.fromkeys(names, INTEGERS)).values()
-    longest = int(LONGEST_TIME * MICROSECONDS) // MOST_NUMBERS  # so that their sum can not run over
+    longest = int(LONGEST_TIME * 1e6) // MOST_NUMBERS  # so that their sum can not run over
     _check_rows(names[0], gap, (gap >= 0) & (gap <= longest), f"microseconds in 0..{longest}")
     _check_rows(names[0], gap[:1], gap[:1] == 0, "0, as nothing comes before")
-    return RequestTrace(np.cumsum(gap.astype(np.int64)) / MICROSECONDS, prompt, output)
+    return RequestTrace(np.cumsum(gap.astype(np.int64)) / 1e6, prompt, output)
 
 
 def _from_csv(content: bytes) -> RequestTrace:

@@ -138,15 +138,7 @@ class Decision(Batched):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RealDecision:
-    """A decision with real lengths, or the derivatives of a number by one.
-
-    Parameters
-    ----------
-    draft_length
-        L_k in tokens, (..., K).
-    bandwidth
-        B_k, (..., K) Hz.
-    """
+    """A decision with real lengths, or the derivatives of a number by one: tokens (..., K) and Hz (..., K)."""
 
     draft_length: FloatArray
     bandwidth: FloatArray

@@ -6,8 +6,7 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.scenario import Scenario
 from multispin_env.units import BITS_PER_NAT
 
-SMALL_SNR = 1e-2
-"""Below it, 1 + snr has lost too many digits of the snr."""
+SMALL_SNR = 1e-2  # Below it, 1 + snr has lost too many digits of the snr
 
 
 def spectral_efficiency(scenario: Scenario, channel_gain: FloatArray) -> FloatArray:
@@ -31,14 +30,10 @@ def full_share_token_time(scenario: Scenario, spectral_efficiency: FloatArray) -
 
 
 def upload_time(
-    scenario: Scenario,
-    draft_length: FloatArray | IntArray,
-    spectral_efficiency: FloatArray,
-    bandwidth: FloatArray,
+    scenario: Scenario, draft_length: FloatArray | IntArray, spectral_efficiency: FloatArray, bandwidth: FloatArray
 ) -> FloatArray:
     """L_k Q / (B_k r_k) in seconds ([MS] 9); 0 for a device that drafts nothing."""
     rate = bandwidth * spectral_efficiency
     if scenario.min_draft_length == 0:
         rate = np.where(draft_length == 0, 1.0, rate)
-    time: FloatArray = draft_length * float(scenario.bits_per_token) / rate  # whole numbers would run over
-    return time
+    return draft_length * float(scenario.bits_per_token) / rate  # whole numbers would run over

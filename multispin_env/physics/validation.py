@@ -7,8 +7,7 @@ from multispin_env.checks import check_array, require
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
 
-BUDGET_TOLERANCE = 1e-6
-"""Relative amount by which bandwidths may exceed the budget, for rounding."""
+BUDGET_TOLERANCE = 1e-6  # Relative amount by which bandwidths may exceed the budget, for rounding
 
 
 def _users_last(field: str, array: FloatArray, num_users: int) -> None:
@@ -27,10 +26,8 @@ def _common_shape(arrays: dict[str, FloatArray]) -> tuple[int, ...]:
 def checked_state(scenario: Scenario, state: SystemState) -> SystemState:
     """Return the state as float64 arrays of one common shape (..., K).
 
-    Raises
-    ------
-    ValueError
-        For NaN, infinite, wrongly shaped or out-of-range entries, naming the field, what is expected and the value.
+    ``ValueError`` for NaN, infinite, wrongly shaped or out-of-range entries, naming the field, what is expected and the
+    value.
     """
     arrays = {
         "draft_time": check_array("draft_time", state.draft_time),
@@ -62,11 +59,8 @@ def checked_weights(weights: object, shape: tuple[int, ...]) -> FloatArray | Non
 def checked_decision(scenario: Scenario, decision: Decision) -> Decision:
     """Return the decision as int64 and float64 arrays of one common shape (..., K).
 
-    Raises
-    ------
-    ValueError
-        For lengths that are no integers in the range of the scenario, bandwidths that are not above zero (zero
-        is allowed for a device that drafts nothing) or exceed the budget by more than `BUDGET_TOLERANCE`.
+    ``ValueError`` for lengths that are no integers in the range of the scenario, bandwidths that are not above zero
+    (zero is allowed for a device that drafts nothing) or exceed the budget by more than `BUDGET_TOLERANCE`.
     """
     length = check_array("draft_length", decision.draft_length)
     bandwidth = check_array("bandwidth", decision.bandwidth)

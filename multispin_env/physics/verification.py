@@ -13,17 +13,7 @@ def pass_tokens(scenario: Scenario, draft_length: FloatArray | IntArray) -> Floa
 
 
 def verification_time(scenario: Scenario, draft_length: FloatArray | IntArray) -> FloatArray:
-    """T_ver (...) in seconds of the pass that verifies drafts (..., K), by the scenario's law.
-
-    Examples
-    --------
-    >>> import numpy as np, multispin_env as ms
-    >>> from multispin_env.physics.verification import verification_time
-    >>> scenario = ms.Scenario.preset("llama2", num_users=2, verification_pieces=((0.0, 0.001), (0.01, 0.0)))
-    >>> law = scenario.replace(verification_fixed_time=0.0, verification_time_per_draft=0.0)
-    >>> verification_time(law, np.array([[0, 4], [10, 20]]))  # 6 and 32 tokens
-    array([0.01 , 0.032])
-    """
+    """T_ver (...) in seconds of the pass that verifies drafts (..., K), by the scenario's law."""
     time = np.empty(draft_length.shape[:-1])
     time[...] = _time_of(scenario.law, draft_length, draft_length.shape[-1])
     return time[()]
@@ -35,8 +25,7 @@ def verification_slopes(scenario: Scenario, draft_length: FloatArray) -> FloatAr
     if law.flat:  # for speed: nothing is counted
         return np.zeros(1)
     per_token = line_slope(law.lines, pass_tokens(scenario, draft_length))[..., None]
-    slopes: FloatArray = per_token * law.token_slopes(draft_length)
-    return slopes
+    return per_token * law.token_slopes(draft_length)
 
 
 def batch_time(
@@ -60,8 +49,7 @@ def _time_of(
 ) -> FloatArray:
     """T_ver (...) of so many drafts (...), those ``verified``; by a flat law nothing is counted, which takes longer."""
     if law.flat:
-        flat: FloatArray = law.time_of_drafts(num_drafts) + law.start
-        return flat
+        return law.time_of_drafts(num_drafts) + law.start
     held = draft_length if verified is None else np.where(verified, draft_length, 0)
     tokens = law.tokens(held, num_drafts)
     if verified is not None and prompt is not None:

@@ -12,14 +12,8 @@ from multispin_env.physics.lengths.base import Lengths
 
 __all__ = ["Arrivals", "Arriving", "ServiceLevel", "Source", "Workload"]
 
-SLOWEST, FASTEST = 1e-9, 1e9
-"""Requests/s of all devices."""
-
-MOST_DOUBLINGS = 500
-"""Of a gap, so that it stays finite."""
-
-MOST_UNEQUAL = 1e3
-"""Largest share of a device over the smallest: for the rarest, a trace is read so far ahead."""
+SLOWEST, FASTEST = 1e-9, 1e9  # Requests/s of all devices
+MOST_UNEQUAL = 1e3  # Largest share of a device over the smallest: for the rarest, a trace is read so far ahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +65,7 @@ class ServiceLevel:
     def met(self, ttft: FloatArray, tpot: FloatArray, e2el: FloatArray, output: IntArray) -> BoolArray:
         """Whether requests (...) with these times were within all limits."""
         limit = self.e2el + self.e2el_per_token * output
-        within: BoolArray = (ttft <= self.ttft) & (tpot <= self.tpot) & (e2el <= limit)
-        return within
+        return (ttft <= self.ttft) & (tpot <= self.tpot) & (e2el <= limit)
 
     def _last(self, first: FloatArray, arrived: FloatArray | float, output: IntArray | int) -> FloatArray:
         after = np.maximum(np.subtract(output, 1), 0)
@@ -190,21 +183,9 @@ class Workload:
         return sum(self.rates) / 2.0 * self.mean_output
 
     def open(self, rng: np.random.Generator, num_users: int) -> Source:
-        """Begin an episode.
-
-        Parameters
-        ----------
-        rng
-            A generator for this episode alone.
-        num_users
-            K.
-
-        Raises
-        ------
-        ValueError
-            If there are shares, and not one for each device.
-        """
-        self.check_users(num_users)
+        """Begin an episode, with a generator of its own; ``ValueError`` if there are not K shares, but some."""
+        if self.shares is not None and len(self.shares) != num_users:
+            raise ValueError(f"shares: expected one number for each of {num_users} devices, got {len(self.shares)}")
         low, high = self.rates
         total = low if low == high else rng.uniform(low, high)
         if self.shares is None:
@@ -215,11 +196,6 @@ class Workload:
         source = self.arrivals.open(rng, rate, self.lengths)
         thin = self.thins_after < np.inf and not self.closed
         return _Thinning(source, self.thins_after, np.zeros(num_users)) if thin else source
-
-    def check_users(self, num_users: int) -> None:
-        """``ValueError`` if there are shares, and not one for each of so many devices."""
-        if self.shares is not None and len(self.shares) != num_users:
-            raise ValueError(f"shares: expected one number for each of {num_users} devices, got {len(self.shares)}")
 
     def _checked_rate(self) -> float | tuple[float, float] | None:
         if self.rate is None:
@@ -248,12 +224,11 @@ class _Thinning:
         self.doubled = np.zeros(len(self.last), dtype=np.int64)
 
     def __call__(self, rows: int) -> Arriving:
-        """The next rows."""
         gap, prompt, output = self.source(rows)
         times = np.add.accumulate(np.concatenate([self.last[None], gap]), 0)
         doubled = np.add.accumulate(np.concatenate([self.doubled[None], times[1:] > self.after]), 0)
         self.last, self.doubled = times[-1], doubled[-1]
-        return Arriving(np.ldexp(gap, np.minimum(doubled[:-1], MOST_DOUBLINGS)), prompt, output)
+        return Arriving(np.ldexp(gap, np.minimum(doubled[:-1], 500)), prompt, output)
 
 
 def _check_part(field: str, part: object, kind: type[Any], expected: str) -> None:

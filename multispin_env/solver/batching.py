@@ -8,29 +8,14 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.types import SystemState
 from multispin_env.solver.problem import Problem
 
-CHUNK_ENTRIES = 2_000_000
-"""Largest number of float64 entries of a working array (16 MB)."""
+CHUNK_ENTRIES = 2_000_000  # Largest number of float64 entries of a working array (16 MB)
 
 SOLVER_ENTRIES = 20_000
 """Instances times users that the solver works on at once: its arrays, 10 to 100 times as large, stay in the cache."""
 
 
-def lengths_in_chunks(
-    solve: Callable[[SystemState], IntArray],
-    state: SystemState,
-    entries_per_state: int,
-) -> IntArray:
-    """Apply ``solve`` to flat pieces (n, K) of a state (..., K) and give the lengths its shape.
-
-    Parameters
-    ----------
-    solve
-        Takes states (n, K); returns draft lengths (n, K).
-    state
-        Arrays (..., K) of one shape.
-    entries_per_state
-        Size of the largest array that ``solve`` makes for one state.
-    """
+def lengths_in_chunks(solve: Callable[[SystemState], IntArray], state: SystemState, entries_per_state: int) -> IntArray:
+    """Apply ``solve`` to flat pieces (n, K) of a state (..., K); one takes so many entries at most."""
     shape = state.draft_time.shape
     num_users = shape[-1]
     flat = SystemState(
@@ -49,16 +34,9 @@ def lengths_in_chunks(
 def in_chunks(
     solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Problem, parts: int | None = None
 ) -> tuple[FloatArray, ...]:
-    """Apply ``solve`` to pieces of a problem and join what it returns along the instances.
+    """Apply ``solve`` to pieces of a problem and join its arrays (n, ...) along the instances.
 
-    Parameters
-    ----------
-    solve
-        Takes n instances; returns arrays (n, ...).
-    problem
-        Instances of any number, none included.
-    parts
-        Parts in which an instance of a padded law is solved; ``None``: one for each longest draft.
+    ``parts``: in which it solves an instance of a padded law; ``None``: one for each longest draft.
     """
     num_users = problem.draft_time.shape[-1]
     if not len(problem):  # the shapes of the answer are those for one instance

@@ -9,8 +9,7 @@ from multispin_env.arrays import FloatArray, IntArray
 NESTED_STEPS = 80
 """Most steps of each loop of the nested search; each of them at least halves a bracket where it is not faster."""
 
-FLAT = 1e-30
-"""Slopes, and determinants of two equations, below this one tell nothing."""
+FLAT = 1e-30  # Slopes, and determinants of two equations, below this one tell nothing
 
 ROUGH, NARROWEST = 1e-6, 1e-15
 """Tolerance from which on a bracket this narrow is enough; below, the width of a bracket that is.
@@ -18,8 +17,7 @@ ROUGH, NARROWEST = 1e-6, 1e-15
 Where uploads take hardly any time, a step in the function may be narrower than an exact tolerance.
 """
 
-MOST_STEPS = 100
-"""Every second one at least halves a bracket."""
+MOST_STEPS = 100  # Every second one at least halves a bracket
 
 
 def bracketed_root(
@@ -29,18 +27,11 @@ def bracketed_root(
     ends: tuple[FloatArray, FloatArray],
     tolerance: float,
 ) -> FloatArray:
-    """Roots of functions that fall through zero once, by the Illinois method, and halving after a step that is slow.
+    """Roots (n,) of functions that fall through zero once, by the Illinois method, with halving after a slow step.
 
-    Parameters
-    ----------
-    function
-        Takes x and the rows (m,) it is asked for; returns values (m,).
-    low, high
-        Brackets (n,).
-    ends
-        Values there, ≥ 0 and ≤ 0.
-    tolerance
-        Width of a bracket, relative to its ends, at which a row is done, and of values relative to those at the ends.
+    ``function`` takes x and the rows (m,) it is asked for; ``ends`` are its values, ≥ 0 and ≤ 0, at ``low`` and
+    ``high``. A row is done at a ``tolerance`` of the bracket's width relative to its ends, or of values relative to
+    ``ends``.
     """
     low, high, x = low.copy(), high.copy(), high.copy()
     above, below = (np.array(end, dtype=np.float64) for end in ends)

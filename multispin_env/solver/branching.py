@@ -10,11 +10,8 @@ from multispin_env.solver.moves import pays
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.windows import Nodes, joined_nodes
 
-LISTED = 32
-"""Parts with at most this many decisions are listed."""
-
-NARROWEST = 1e-14
-"""Relative width of an interval that is not split any further."""
+LISTED = 32  # Parts with at most this many decisions are listed
+NARROWEST = 1e-14  # Relative width of an interval that is not split any further
 
 
 class Listing(NamedTuple):
@@ -27,8 +24,7 @@ class Listing(NamedTuple):
 def few_decisions(nodes: Nodes) -> BoolArray:
     """Whether the windows of each node (m,) hold at most `LISTED` decisions."""
     digits = np.log2(nodes.high - nodes.low + 1.0).sum(-1)  # the product itself may overflow
-    few: BoolArray = digits <= np.log2(LISTED) + 1e-9
-    return few
+    return digits <= np.log2(LISTED) + 1e-9
 
 
 def decisions_of(nodes: Nodes) -> Listing:
@@ -42,32 +38,10 @@ def decisions_of(nodes: Nodes) -> Listing:
     return Listing(nodes.instance[node], nodes.low[node] + digits)
 
 
-def split(
-    nodes: Nodes,
-    candidate: FloatArray,
-    critical: IntArray,
-    by_user: BoolArray,
-    by_pass: BoolArray,
-) -> Nodes:
-    """Halve every node: its interval, the window of its critical user where ``by_user``, or its passes.
+def split(nodes: Nodes, candidate: FloatArray, critical: IntArray, by_user: BoolArray, by_pass: BoolArray) -> Nodes:
+    """Halve m nodes, to 2 m: the interval, the window of the ``critical`` user (m,) where ``by_user``, or the passes.
 
-    Parameters
-    ----------
-    nodes
-        m nodes.
-    candidate
-        Lengths (m, K); a window is split above the critical user's.
-    critical
-        Users (m,).
-    by_user
-        Which nodes (m,) split a window.
-    by_pass
-        Which of the others halve the sizes of their passes instead of the interval.
-
-    Returns
-    -------
-    Nodes
-        2 m nodes.
+    A window is split above the length of ``candidate`` (m, K); ``by_pass`` (m,) counts where ``by_user`` (m,) is false.
     """
     rows, verification_time = np.arange(len(nodes)), nodes.law.start  # about
     # the geometric mean of the round's latency, which the goodput divides by, for any number of decades
@@ -92,15 +66,7 @@ def split(
 
 
 def branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
-    """Whether to halve the passes of each node: their times differ by more than its latencies, and some are late.
-
-    Parameters
-    ----------
-    problem
-        One row for each node.
-    nodes
-        m nodes.
-    """
+    """Whether to halve the passes of each node: their times differ by more than its latencies, and some are late."""
     law = nodes.law
     if problem.tpot == np.inf:
         return np.zeros(len(nodes), dtype=bool)
@@ -112,16 +78,7 @@ def branch_on_pass(problem: Problem, nodes: Nodes) -> BoolArray:
 def branch_on_user(nodes: Nodes, before: FloatArray, target: FloatArray, critical: IntArray) -> BoolArray:
     """Whether to split a window: keep to the kind of split that worked, change from one that did not.
 
-    Parameters
-    ----------
-    nodes
-        m nodes with their new bounds.
-    before
-        Bounds (m,) of the nodes they come from.
-    target
-        Goodput to beat (m,).
-    critical
-        Users (m,) whose window would be split.
+    ``before``: bounds (m,) of the nodes they come from; ``target``: goodput to beat (m,); ``critical``: users (m,).
     """
     worked = nodes.bound - target < 0.7 * (before - target)
     rows = np.arange(len(nodes))

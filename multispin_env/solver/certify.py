@@ -15,14 +15,8 @@ from multispin_env.solver.problem import Problem, checked_problem
 from multispin_env.solver.rule import fast_lengths
 from multispin_env.solver.search import Search, branch_and_bound
 
-ROUNDS = 400
-"""Most rounds of the search; presets need about 15, very wide parameters up to about 60."""
-
-STRICTER = 0.999
-"""The search stops a little below the tolerance, so that rounding can't lift the gap above it."""
-
-BOUND_TOLERANCE = 1e-6
-"""Relative distance to the optimum at which `upper_bound` stops refining."""
+ROUNDS = 400  # Most rounds of the search; presets need about 15, very wide parameters up to about 60
+BOUND_TOLERANCE = 1e-6  # Relative distance to the optimum at which `upper_bound` stops refining
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,23 +61,14 @@ class CertifiedDecision(Decision):
 
 
 def certified_lengths(problem: Problem, tolerance: float, time_limit: float | None = None) -> Search:
-    """The fast rule, then branch and bound, for n instances in pieces.
-
-    Parameters
-    ----------
-    problem
-        The batch.
-    tolerance
-        Relative gap.
-    time_limit
-        Seconds for the whole batch, or ``None``.
-    """
+    """The fast rule, then branch and bound, in pieces; ``time_limit``: seconds for the whole batch."""
     deadline = np.inf if time_limit is None else monotonic() + time_limit
 
     def solve(part: Problem) -> Search:
         part = part.tabulated()
         lengths, relaxed = fast_lengths(part)
-        return branch_and_bound(part, lengths, relaxed, STRICTER * tolerance, ROUNDS, deadline)
+        # a little below the tolerance, so that rounding can't lift the gap above it
+        return branch_and_bound(part, lengths, relaxed, 0.999 * tolerance, ROUNDS, deadline)
 
     return Search(*in_chunks(solve, problem))
 

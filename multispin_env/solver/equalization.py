@@ -22,14 +22,9 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 
-STEPS = 5
-"""Steps that all rows take: enough for 97 % of them even where uploads differ by a factor of 1e8."""
-
-MOST_STEPS = 200
-"""Rows that go on stop here; at most 20 were ever needed on the hostile instances of the tests."""
-
-SETTLED = 1e-8
-"""A last step this small against δ leaves an error of rounding."""
+STEPS = 5  # Steps that all rows take: enough for 97 % of them even where uploads differ by a factor of 1e8
+MOST_STEPS = 200  # Rows that go on stop here; at most 20 were ever needed on the hostile instances of the tests
+SETTLED = 1e-8  # A last step this small against δ leaves an error of rounding
 
 BLOCK = 32_768
 """Numbers of an array that are solved together: Newton's steps go over them again and again, in the core's cache."""
@@ -48,19 +43,8 @@ class EqualLatency(NamedTuple):
 def equal_latency(draft_length: FloatArray | IntArray, draft_time: FloatArray, token_time: FloatArray) -> EqualLatency:
     """Solve Σ_k c_k L_k / (φ − L_k T_k) = 1 for φ > max_k L_k T_k ([MS] 31, 32).
 
-    Parameters
-    ----------
-    draft_length
-        L (..., K) ≥ 0, integer or real. A device with L = 0 needs nothing; φ = 0 if all have.
-    draft_time
-        T (..., K) > 0 in s/token.
-    token_time
-        c (..., K) > 0 in s/token: upload of one token with the whole budget.
-
-    Returns
-    -------
-    EqualLatency
-        φ in s (...), shares (..., K).
+    Arrays (..., K): lengths L ≥ 0, integer or real, T in s/token, and c in s/token with the whole budget. A device with
+    L = 0 needs nothing; φ = 0 if all have.
     """
     drafting = draft_length * draft_time
     uploading = draft_length * token_time
@@ -117,8 +101,7 @@ def _newton_step(
     np.divide(uploading, decline, out=share)
     np.divide(share, decline, out=decline)
     used = _total(share, 0)
-    step: FloatArray = used * (used - 1.0) / _total(decline, 0)
-    return step
+    return used * (used - 1.0) / _total(decline, 0)
 
 
 def _solve_one(drafting: FloatArray, uploading: FloatArray) -> EqualLatency:

@@ -12,22 +12,8 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 
 
 def token_gains(acceptance_rate: FloatArray, counts: IntArray) -> FloatArray:
-    """α_k^l for every l in ``counts``: the gain of the l-th token ([MS] 12); l = 0 is the server's own token.
-
-    Parameters
-    ----------
-    acceptance_rate
-        α (..., K).
-    counts
-        Token numbers l ≥ 0, (n,).
-
-    Returns
-    -------
-    FloatArray
-        Gains (..., K, n).
-    """
-    gains: FloatArray = np.power(acceptance_rate[..., None], counts)
-    return gains
+    """α_k^l (..., K, n) for token numbers l (n,): what the l-th token gains ([MS] 12); l = 0 is the server's own."""
+    return np.power(acceptance_rate[..., None], counts)
 
 
 class TokenTable(NamedTuple):
@@ -70,5 +56,4 @@ class TokenTable(NamedTuple):
         return self.tokens.take(self._places(lengths))
 
     def _places(self, lengths: FloatArray | IntArray) -> IntArray:
-        places: IntArray = (lengths * float(self.gains.shape[1]) + self.column).astype(np.intp)
-        return places
+        return (lengths * float(self.gains.shape[1]) + self.column).astype(np.intp)

@@ -38,5 +38,4 @@ def _fastest_earnings(gain: FloatArray, problem: Problem) -> FloatArray:
     last = np.maximum(served - 1, 0)
     price = np.maximum(np.take_along_axis(root_price, last, -1), TINY)
     shares = np.maximum(np.sqrt(g * c) / price - c, 0.0) / t
-    earned: FloatArray = (g * shares / (c + shares * t)).sum(-1)
-    return earned
+    return (g * shares / (c + shares * t)).sum(-1)

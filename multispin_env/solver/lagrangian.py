@@ -20,11 +20,8 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.solver.problem import Problem
 
-LEAST_FACTOR = 0.05
-"""Points of the ray to the left of this part of its origin count as if they were there."""
-
-WINDOW = 64
-"""Lengths of a device that are told apart, around those of the origin."""
+LEAST_FACTOR = 0.05  # Points of the ray to the left of this part of its origin count as if they were there
+WINDOW = 64  # Lengths of a device that are told apart, around those of the origin
 
 
 class Ray(NamedTuple):
@@ -46,21 +43,9 @@ class Ray(NamedTuple):
 
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # tokens that are never drafted, and absurd numbers
 def ray_lengths(problem: Problem, ray: Ray, around: FloatArray) -> FloatArray:
-    """Lengths that maximise Σ (ω E[N] − κ L) − λ Σ w at every point of a ray.
+    """Whole lengths (points, n, K) in range that maximise Σ (ω E[N] − κ L) − λ Σ w at every point of a ray.
 
-    Parameters
-    ----------
-    problem
-        The batch, n instances.
-    ray
-        The points.
-    around
-        Lengths (n, K) from which they differ by less than half a `WINDOW`.
-
-    Returns
-    -------
-    FloatArray
-        Whole numbers (points, n, K) within the range of each length.
+    They differ from ``around`` (n, K) by less than half a `WINDOW`.
     """
     width = min(int((problem.high - problem.low).max()), WINDOW)
     start = np.minimum(np.maximum(np.floor(around) - width // 2, problem.low), problem.high - width)

@@ -17,20 +17,14 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.server import line_time
 from multispin_env.solver.problem import Problem
 
-MOVERS = 14
-"""Single moves of least estimated loss that are also tried in pairs."""
-
-FINALISTS = 16
-"""Moves that are tested exactly in a round."""
-
-MAX_ROUNDS = 60
-"""Every round improves the goodput; presets need about three."""
+MOVERS = 14  # Single moves of least estimated loss that are also tried in pairs
+FINALISTS = 16  # Moves that are tested exactly in a round
+MAX_ROUNDS = 60  # Every round improves the goodput; presets need about three
 
 LEAST_DIVISOR = 1e-150
 """Stands in for zero below a fraction bar; numerators reach 1e100 (`problem.HEAVIEST`), and quotients stay finite."""
 
-ROUNDING = 1e-13
-"""Relative improvement that may be rounding."""
+ROUNDING = 1e-13  # Relative improvement that may be rounding
 
 
 class _Moves(NamedTuple):
@@ -43,22 +37,7 @@ class _Moves(NamedTuple):
 
 @np.errstate(over="ignore", invalid="ignore")  # estimates of absurd moves; the exact test decides
 def improve(problem: Problem, lengths: FloatArray, latency: FloatArray) -> FloatArray:
-    """Apply the best move of one or two tokens until none improves.
-
-    Parameters
-    ----------
-    problem
-        The batch, n instances.
-    lengths
-        Start (n, K), whole numbers.
-    latency
-        Their φ (n, 1) in s.
-
-    Returns
-    -------
-    FloatArray
-        Lengths (n, K).
-    """
+    """Apply the best move of one or two tokens to whole lengths (n, K), of latency φ (n, 1), until none improves."""
     lengths = lengths.copy()
     active = np.arange(len(lengths))
     for _ in range(MAX_ROUNDS):
@@ -83,8 +62,7 @@ def _round(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[Floa
     def estimate(moves: _Moves, *numbers: IntArray) -> FloatArray:
         """ΔE − G (Δφ + ΔT_ver), at least, in tokens: positive if the move pays; ``numbers`` as for `_longer_passes`."""
         latency = (1.0 + moves.share) * moves.share / np.maximum(slope + moves.slope, LEAST_DIVISOR)
-        estimated: FloatArray = moves.tokens - value * (latency + longer(*numbers))
-        return estimated
+        return moves.tokens - value * (latency + longer(*numbers))
 
     alone = estimate(singles, np.arange(2 * num_users)[:, None])
     movers = _largest(alone, min(MOVERS, 2 * num_users))
@@ -151,8 +129,7 @@ def _longer_passes(problem: Problem, lengths: FloatArray) -> Callable[..., Float
     def of_moves(singles: IntArray, *pair: IntArray) -> FloatArray:
         added = np.where(singles < lengths.shape[-1], 1, -1)
         tokens = added[pair[0]] + added[pair[1]] if pair else added
-        seconds: FloatArray = longer[tokens + 2, np.arange(len(lengths))]
-        return seconds
+        return longer[tokens + 2, np.arange(len(lengths))]
 
     return of_moves
 
@@ -161,8 +138,7 @@ def _largest(score: FloatArray, count: int) -> IntArray:
     """Positions (count, n) of the largest entries of each column (m, n), in any order."""
     if count == len(score):
         return np.broadcast_to(np.arange(count)[:, None], score.shape)
-    order: IntArray = np.argpartition(-score.T, count - 1, -1)[:, :count].T
-    return order
+    return np.argpartition(-score.T, count - 1, -1)[:, :count].T
 
 
 def _singles(problem: Problem, lengths: FloatArray, phi: FloatArray) -> tuple[_Moves, FloatArray]:
@@ -199,5 +175,4 @@ def ready(problem: Problem, candidates: FloatArray, round_time: FloatArray) -> B
     room = needed[..., None] - candidates * problem.draft_time[:, None]
     fits = (room > 0.0).all(-1)
     share = problem.token_time[:, None] * candidates / np.where(room > 0.0, room, 1.0)
-    result: BoolArray = fits & (share.sum(-1) <= 1.0)
-    return result
+    return fits & (share.sum(-1) <= 1.0)

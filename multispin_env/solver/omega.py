@@ -5,9 +5,6 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.solver.problem import TINY
 
-BELOW_STEPS = 3
-"""Of the iteration for a very large m."""
-
 
 def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
     """Y > 0 with y + ln y = z, by Newton in ln y from ln y = min(z, ln z); relative error about 1e-15."""
@@ -16,8 +13,7 @@ def wright_omega(z: FloatArray, steps: int = 5) -> FloatArray:
     for _ in range(steps):
         y = np.exp(u)
         u = u - (y + u - z) / (1.0 + y)
-    result: FloatArray = np.exp(u)
-    return result
+    return np.exp(u)
 
 
 def charged_omega(z: FloatArray, scarcity: FloatArray, steps: int = 5) -> tuple[FloatArray, FloatArray]:
@@ -36,7 +32,7 @@ def omega_below(m: FloatArray, s: FloatArray, scarcity: FloatArray | None) -> tu
     divides the error by about m.
     """
     u, share = np.zeros_like(m), np.ones_like(m)
-    for _ in range(BELOW_STEPS):
+    for _ in range(3):
         last = -2.0 * (s + np.log1p(-np.minimum(u / m, 0.5)))
         target, share = (last, share) if scarcity is None else _logarithm(last, scarcity)
         u = -0.5 * target

@@ -23,8 +23,7 @@ from multispin_env.solver.windows import Nodes
 BLOCKS, PIECES = 64, 8
 """Blocks of the numbers v that are looked at first, and pieces into which one that is still open is cut."""
 
-ENTRIES = 500_000
-"""Numbers of an array that are worked on at once."""
+ENTRIES = 500_000  # Numbers of an array that are worked on at once
 
 
 class Pace(NamedTuple):
@@ -44,8 +43,7 @@ def expected_ladder(problem: Problem) -> FloatArray:
 def useful_needs(ladder: FloatArray) -> FloatArray:
     """All numbers v of the ladder (n, K, W) that every device can reach, rising, (n, K W); the largest is repeated."""
     reach = np.where(np.isfinite(ladder), ladder, 0.0).max(-1).min(-1)
-    needs: FloatArray = np.sort(np.minimum(ladder.reshape(len(ladder), -1), reach[:, None]))
-    return needs
+    return np.sort(np.minimum(ladder.reshape(len(ladder), -1), reach[:, None]))
 
 
 def steps_to(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntArray:
@@ -58,20 +56,8 @@ def steps_to(ladder: FloatArray, rows: IntArray, needs: FloatArray) -> IntArray:
 
 
 def least_pace(problem: Problem, enough: float = 0.0) -> Pace:
-    """The shortest TPOT that any lengths give to all devices, or the first that is at most ``enough``.
-
-    Parameters
-    ----------
-    problem
-        The batch, n instances of any number; its own TPOT does not matter.
-    enough
-        Seconds below which nothing better is looked for.
-    """
-
-    def solve(part: Problem) -> Pace:
-        return _least_pace(part, enough)
-
-    return Pace(*in_chunks(solve, problem))
+    """The shortest TPOT that any lengths give to all devices, or the first that is at most ``enough`` seconds."""
+    return Pace(*in_chunks(lambda part: _least_pace(part, enough), problem))
 
 
 def _least_pace(problem: Problem, enough: float) -> Pace:
@@ -120,17 +106,10 @@ def _cut(rows: IntArray, first: IntArray, last: IntArray) -> tuple[IntArray, Int
 
 
 def timely_windows(problem: Problem, nodes: Nodes) -> Nodes:
-    """Parts of the problem without latencies and lengths that are in time for no decision inside.
+    """Parts, with a row of the problem each, without latencies and lengths that are in time for no decision inside.
 
     The shortest round of a part asks for a least length of every device, and no round lasts longer than the longest
-    lengths allow.
-
-    Parameters
-    ----------
-    problem
-        One row for each node.
-    nodes
-        m nodes. Where nothing is left the bound becomes 0.
+    lengths allow. Where nothing is left the bound becomes 0.
     """
     length = nodes.low[..., None] + np.arange(int((nodes.high - nodes.low).max(initial=0)) + 1)
     tokens = expected_tokens(length, problem.acceptance_rate[..., None])
@@ -151,5 +130,4 @@ def timely_windows(problem: Problem, nodes: Nodes) -> Nodes:
 
 def in_time(problem: Problem, length: FloatArray) -> BoolArray:
     """Whether each device gets its tokens in time with lengths (n, K), (n,)."""
-    timely: BoolArray = problem.round_time(length) <= problem.longest_round(length[:, None])[:, 0]
-    return timely
+    return problem.round_time(length) <= problem.longest_round(length[:, None])[:, 0]

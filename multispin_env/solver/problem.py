@@ -18,26 +18,13 @@ from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.gains import TokenTable
 from multispin_env.solver.server import LONGEST, SHORTEST, server_lines
 
-NEARLY_CERTAIN = 1.0 - 1e-12
-"""α from here on has a relaxed optimum that is the one of α = 1 to rounding."""
-
-NEARLY_IMPOSSIBLE = 1e-300
-"""Likewise at the other end, where ln α must stay finite."""
-
 ARRAYS = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high", "verification_time")
 """Fields of a `Problem` with a row for each instance."""
 
-TINY = 1e-300
-"""Stands in for zero below a fraction bar or a logarithm."""
-
-LIGHTEST, HEAVIEST = 1e-150, 1e100
-"""Likewise for weights; what is lighter counts as zero."""
-
-LONGEST_TABLE = 256
-"""Longest drafts for which expected tokens are looked up; for longer ones they are computed."""
-
-ROUNDING = 1e-12
-"""Part of the tokens by which a round may be too short for them."""
+TINY = 1e-300  # Stands in for zero below a fraction bar or a logarithm
+LIGHTEST, HEAVIEST = 1e-150, 1e100  # Likewise for weights; what is lighter counts as zero
+LONGEST_TABLE = 256  # Longest drafts for which expected tokens are looked up; for longer ones they are computed
+ROUNDING = 1e-12  # Part of the tokens by which a round may be too short for them
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +58,8 @@ class Problem:
 
     @property
     def decay(self) -> FloatArray:
-        """|ln α| (n, K), kept off 0 and ∞."""
-        return -np.log(np.clip(self.acceptance_rate, NEARLY_IMPOSSIBLE, NEARLY_CERTAIN))
+        """|ln α| (n, K), kept off 0 and ∞; to rounding, the relaxed optimum is the same."""
+        return -np.log(np.clip(self.acceptance_rate, TINY, 1.0 - 1e-12))
 
     def rows(self, rows: IntArray | BoolArray | slice) -> "Problem":
         """Some of the instances."""
@@ -113,8 +100,7 @@ class Problem:
             won = self.weights[:, None] * expected_tokens(lengths, self.acceptance_rate[:, None])
         else:
             won = self.table.of_candidates.expected(lengths)
-        total: FloatArray = np.add.reduce(won, -1)
-        return total
+        return np.add.reduce(won, -1)
 
     def latency(self, lengths: FloatArray | IntArray) -> FloatArray:
         """φ of candidates (n, m, K), as (n, m)."""
@@ -146,14 +132,12 @@ class Problem:
     def round_time(self, length: FloatArray) -> FloatArray:
         """T_e2e of one decision (n, K) for each instance, (n,) s."""
         latency = equal_latency(length, self.draft_time, self.token_time).latency
-        time: FloatArray = latency + self.server_time(length[:, None])[:, 0]
-        return time
+        return latency + self.server_time(length[:, None])[:, 0]
 
     def longest_round(self, lengths: FloatArray | IntArray) -> FloatArray:
         """Seconds (n, m) that a round of candidates (n, m, K) may last for every device to get its tokens in time."""
         tokens = expected_tokens(lengths, self.acceptance_rate[:, None])
-        longest: FloatArray = self.tpot * (1.0 + ROUNDING) * tokens.min(-1)
-        return longest
+        return self.tpot * (1.0 + ROUNDING) * tokens.min(-1)
 
 
 def user_times(scenario: Scenario, state: SystemState) -> tuple[FloatArray, FloatArray]:
@@ -172,27 +156,21 @@ def make_problem(
 ) -> Problem:
     """Flatten a checked state (..., K) into instances (n, K).
 
-    Parameters
-    ----------
-    scenario, state
-        The system, and arrays (..., K) of one shape.
-    weights
-        ω ≥ 0 of the same shape; ``None`` is 1.
-    fixed_length
-        Lengths that are given, of the same shape; a negative entry leaves the length free. ``None``: all are free.
-    tpot
-        Seconds that every device may wait for a token; ``None``: any.
+    Weights ω ≥ 0 (``None``: 1) and fixed lengths (negative or ``None``: free) have its shape; ``tpot`` in s, ``None``:
+    any.
     """
     flat = (-1, state.draft_time.shape[-1])
     draft_time, token_time = (time.reshape(flat) for time in user_times(scenario, state))
     free = np.full(draft_time.shape, -1) if fixed_length is None else fixed_length.reshape(flat)
     constant = float(scenario.law.time_of_drafts(scenario.num_users)) + scenario.round_trip_time
     lines = server_lines(scenario)
+    if weights is None:
+        weights = np.ones_like(draft_time)
     return Problem(
         draft_time=draft_time,
         token_time=token_time,
         acceptance_rate=state.acceptance_rate.reshape(flat),
-        weights=np.ones_like(draft_time) if weights is None else _bounded_weights(weights.reshape(flat)),
+        weights=np.where(weights < LIGHTEST, 0.0, np.minimum(weights, HEAVIEST)).reshape(flat),
         low=np.where(free < 0, scenario.min_draft_length, free),
         high=np.where(free < 0, scenario.max_draft_length, free),
         verification_time=np.full(len(draft_time), constant),
@@ -209,22 +187,12 @@ def checked_problem(
     fixed_length: IntArray | None = None,
     tpot: float | None = None,
 ) -> Problem:
-    """Instances of a checked state (..., K), with weights, fixed lengths and TPOT as users hand them in.
-
-    Raises
-    ------
-    ValueError
-        For bad weights or lengths, or a bad TPOT.
-    """
+    """`make_problem` with weights, fixed lengths and TPOT as users hand them in; ``ValueError`` for bad ones."""
     shape = state.draft_time.shape
     if tpot is not None:
         check_real("tpot", tpot, 0.0, open_low=True)
     lengths = checked_fixed_length(scenario, fixed_length, shape)
     return make_problem(scenario, state, checked_weights(weights, shape), lengths, tpot)
-
-
-def _bounded_weights(weights: FloatArray) -> FloatArray:
-    return np.where(weights < LIGHTEST, 0.0, np.minimum(weights, HEAVIEST))
 
 
 def checked_fixed_length(scenario: Scenario, fixed_length: object, shape: tuple[int, ...]) -> IntArray | None:

@@ -23,17 +23,11 @@ from multispin_env.solver.problem import Problem
 from multispin_env.solver.server import kinks
 from multispin_env.solver.stationary import FINER, Charge, Stationary, stationary_point
 
-DINKELBACH_STEPS = 30
-"""Most steps of Dinkelbach's iteration; about four are needed."""
-
 COARSE, COARSE_STEPS = 1e-2, 2
 """Tolerance of the stationary points in the first steps of that iteration, and their number."""
 
-NEARLY = 0.999
-"""A draft this close to the longest counts as held back by it; if it is not, it earns nothing more."""
-
-CORNER = 1e-6
-"""Share of a length by which the search may miss an end of its range."""
+NEARLY = 0.999  # A draft this close to the longest counts as held back by it; if it is not, it earns nothing more
+CORNER = 1e-6  # Share of a length by which the search may miss an end of its range
 
 FEW_ROWS = 64
 """Up to so many instances times longest drafts, the optima of all of them take less time than a search among them."""
@@ -50,20 +44,7 @@ class Relaxed(NamedTuple):
 
 
 def relaxed_optimum(problem: Problem, tolerance: float = 1e-12) -> Relaxed:
-    """Maximise the goodput over real lengths within their range.
-
-    Parameters
-    ----------
-    problem
-        The batch, n instances.
-    tolerance
-        Relative error of the residuals at which a row is done.
-
-    Returns
-    -------
-    Relaxed
-        Lengths (n, K), φ, λ and the optimum (n,). The value is that of a feasible point.
-    """
+    """Maximise the goodput over real lengths in range, to residuals of ``tolerance``; the value is feasible."""
     if problem.padded:
         return _padded(problem, tolerance)
     return _priced(problem, *_on_lines(problem, tolerance))
@@ -77,8 +58,7 @@ def _priced(problem: Problem, at: Stationary, slope: FloatArray) -> Relaxed:
 
 
 def _tokens(problem: Problem, length: FloatArray) -> FloatArray:
-    tokens: FloatArray = (problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1)
-    return tokens
+    return (problem.weights * expected_tokens(length, problem.acceptance_rate)).sum(-1)
 
 
 def _on_lines(problem: Problem, tolerance: float) -> tuple[Stationary, FloatArray]:
@@ -129,7 +109,7 @@ def _on_line(problem: Problem, line: int, tolerance: float) -> tuple[Stationary,
         return stationary_point(problem, tolerance, constant), np.zeros(len(problem))
     points, value, rows, part = _Points(problem), np.zeros(len(problem)), np.arange(len(problem)), problem
     begin = None
-    for step in range(DINKELBACH_STEPS):
+    for step in range(30):  # about four are needed
         origin = part.low.sum(-1).astype(np.float64)
         charge = Charge(slope * value[rows], origin, part.verification_time + (start + slope * origin))
         at = stationary_point(part, max(tolerance, COARSE) if step < COARSE_STEPS else tolerance, charge, begin)

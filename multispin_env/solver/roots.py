@@ -17,8 +17,7 @@ from multispin_env.solver.segments import SAFETY, FixedPass, laws_of
 from multispin_env.solver.server import support
 from multispin_env.solver.windows import Nodes, ends_of, joined_nodes
 
-OVERLAP = 1e-12
-"""Relative margin of the outermost latencies, for rounding."""
+OVERLAP = 1e-12  # Relative margin of the outermost latencies, for rounding
 
 
 def roots(problem: Problem, relaxed: Relaxed, target: FloatArray) -> Nodes:
@@ -43,18 +42,9 @@ def _root(problem: Problem, relaxed: Relaxed, target: FloatArray) -> tuple[Nodes
     low, high, wins = _linear_windows(problem, relaxed, target)
     shortest = equal_latency(low, problem.draft_time, problem.token_time).latency
     longest = equal_latency(high, problem.draft_time, problem.token_time).latency
-    n = len(problem)
-    nodes = Nodes(
-        instance=np.arange(n),
-        left=shortest * (1.0 - OVERLAP),
-        right=longest * (1.0 + OVERLAP),
-        low=low,
-        high=high,
-        bound=np.full(n, np.inf),
-        by_user=np.zeros(n, dtype=bool),
-        law=FixedPass(problem.verification_time),
-    )
-    return nodes, wins
+    left, right, law = shortest * (1.0 - OVERLAP), longest * (1.0 + OVERLAP), FixedPass(problem.verification_time)
+    every, no_bound, no_split = np.arange(len(problem)), np.full(len(problem), np.inf), np.zeros(len(problem), bool)
+    return Nodes(every, left, right, low, high, no_bound, no_split, law), wins
 
 
 @np.errstate(over="ignore", divide="ignore", invalid="ignore")  # for absurd numbers

@@ -25,14 +25,12 @@ RUGGED = 0.4
 NEAR = np.array([-2, -1, 0, 1, 2])
 """Longest drafts of padded passes that are tried, from the best of the relaxed optima."""
 
-RELAXED_TOLERANCE = 1e-3
-"""Accuracy of the relaxed optimum: the ray is much longer."""
+RELAXED_TOLERANCE = 1e-3  # Accuracy of the relaxed optimum: the ray is much longer
 
 LONGEST_TOLERANCE = 1e-4
 """The same where the longest draft of padded passes is searched for: neighbours are about equally good."""
 
-RAY_ENTRIES = 32_768
-"""Numbers of candidates that are priced at once: their arrays stay in the core's cache."""
+RAY_ENTRIES = 32_768  # Numbers of candidates that are priced at once: their arrays stay in the core's cache
 
 
 class Effort(NamedTuple):
@@ -55,30 +53,16 @@ CROWDED = Effort(reach=20.0, points=17, starts=1, tokens=2.0)
 LONG, FARTHEST = 1.0, 4.0
 """Reach of a ray, in units of its origin's φ, from which on only devices within their range count; and the most."""
 
-STEPS = 2
-"""Of Newton, for the latency of a candidate on the ray: it starts close to it."""
-
-CENTRES = 3
-"""Best points of the ray that get more points beside them."""
-
-CROWD = 256
-"""Users from which on fewer points lose nothing."""
+STEPS = 2  # Of Newton, for the latency of a candidate on the ray: it starts close to it
+CENTRES = 3  # Best points of the ray that get more points beside them
+CROWD = 256  # Users from which on fewer points lose nothing
 
 
 @np.errstate(all="ignore")  # absurd numbers may overflow on the way; what is no number is replaced below
 def fast_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
-    """Very good integer lengths, and the relaxed optimum they come from.
+    """Very good whole lengths (n, K), and the relaxed optimum to `RELAXED_TOLERANCE`, which knows no TPOT.
 
-    Parameters
-    ----------
-    problem
-        The batch, n instances.
-
-    Returns
-    -------
-    tuple[FloatArray, Relaxed]
-        Whole numbers (n, K), and the relaxed optimum to `RELAXED_TOLERANCE`, which knows no TPOT. Where no lengths are
-        in time, those with the shortest time per output token.
+    Where no lengths are in time, they are those with the shortest time per output token.
     """
     problem = problem.tabulated()
     if problem.tpot == np.inf:
@@ -118,7 +102,8 @@ def _padded_lengths(problem: Problem) -> tuple[FloatArray, Relaxed]:
 
 def _integer_lengths(problem: Problem, relaxed: Relaxed, thorough: Effort) -> FloatArray:
     """The best lengths of the ray; where nobody drafts in the relaxed optimum, nobody should."""
-    room = _room(problem, relaxed)
+    phi = relaxed.latency[:, None]
+    room = np.maximum(phi - relaxed.length * problem.draft_time, 1e-9 * phi)  # φ − L T, kept above zero
     busy: BoolArray = np.logical_or.reduce(relaxed.length > 0.0, -1)
     rugged: BoolArray = np.logical_or.reduce(problem.draft_time > RUGGED * room, -1)
     lengths = np.zeros_like(relaxed.length)
@@ -140,12 +125,6 @@ def _numbers(problem: Problem, relaxed: Relaxed) -> Relaxed:
     price = np.where(np.isfinite(relaxed.price), relaxed.price, 1.0)
     value = np.where(np.isfinite(relaxed.value), relaxed.value, 0.0)
     return Relaxed(length, np.maximum(latency, TINY), price, value, relaxed.slope)
-
-
-def _room(problem: Problem, relaxed: Relaxed) -> FloatArray:
-    """φ − L T, (n, K), kept above zero."""
-    phi = relaxed.latency[:, None]
-    return np.maximum(phi - relaxed.length * problem.draft_time, 1e-9 * phi)
 
 
 def _search_ray(problem: Problem, relaxed: Relaxed, room: FloatArray, effort: Effort) -> FloatArray:

@@ -29,11 +29,8 @@ from multispin_env.solver.roots import roots
 from multispin_env.solver.segments import slope_range
 from multispin_env.solver.windows import Bounds, Nodes, bound_nodes, joined_nodes
 
-BREADTH = 64
-"""Parts of an instance that are split in a round."""
-
-BLOCK = 32_768
-"""Numbers of a table of lengths that are worked on together: they stay in the core's cache."""
+BREADTH = 64  # Parts of an instance that are split in a round
+BLOCK = 32_768  # Numbers of a table of lengths that are worked on together: they stay in the core's cache
 
 
 class Search(NamedTuple):
@@ -63,34 +60,22 @@ class _Incumbent:
 
 
 def branch_and_bound(
-    problem: Problem,
-    lengths: FloatArray,
-    relaxed: Relaxed,
-    tolerance: float,
-    rounds: int,
-    deadline: float = np.inf,
+    problem: Problem, lengths: FloatArray, relaxed: Relaxed, tolerance: float, rounds: int, deadline: float = np.inf
 ) -> Search:
     """Close the gap between the best decision and the bound to ``tolerance``, or as far as the effort goes.
 
     Parameters
     ----------
-    problem
-        The batch, n instances.
+    problem, relaxed
+        n instances, and their relaxed optimum, on which only how well the search starts depends.
     lengths
         Start (n, K), whole numbers; in time wherever any lengths are.
-    relaxed
-        Relaxed optimum of the batch; only how well the search starts depends on it.
     tolerance
-        Relative gap, at least `windows.SAFETY`.
+        Relative gap, at least `windows.SAFETY`: closed where bound ≤ (1 + tolerance) value.
     rounds
         Most rounds; each splits up to `BREADTH` parts of an instance.
     deadline
         `time.monotonic()` at which to stop; one round is always played, so that there is a bound.
-
-    Returns
-    -------
-    Search
-        Lengths, value and bound; closed where bound ≤ (1 + tolerance) value.
     """
     problem = problem.tabulated()
     incumbent = _Incumbent(problem, lengths)

@@ -17,23 +17,12 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.solver.problem import Problem
 from multispin_env.solver.server import kinks
 
-FIRST_STEP = 0.25
-"""First change of a slope, as a share of the difference between the slopes of the law."""
-
-STEEPER = 8.0
-"""How much more than its time a token may cost where a TPOT limits the round."""
-
-LONGER, SHORTER = 1.3, 0.5
-"""Factors of the next step, after one to the same side and one to the other."""
-
-SAFETY = 1e-11
-"""Relative amount added to every bound, above the rounding of its sums."""
-
-LEAST_TIME = 1e-300
-"""Stands in for a pass of no time."""
-
-ROUNDING = 1e-13
-"""Share of the terms of a time by which it is lowered, so that rounding can't lift it above the law."""
+FIRST_STEP = 0.25  # First change of a slope, as a share of the difference between the slopes of the law
+STEEPER = 8.0  # How much more than its time a token may cost where a TPOT limits the round
+LONGER, SHORTER = 1.3, 0.5  # Factors of the next step, after one to the same side and one to the other
+SAFETY = 1e-11  # Relative amount added to every bound, above the rounding of its sums
+LEAST_TIME = 1e-300  # Stands in for a pass of no time
+ROUNDING = 1e-13  # Share of the terms of a time by which it is lowered, so that rounding can't lift it above the law
 
 
 class PricedPass(NamedTuple):
@@ -172,12 +161,6 @@ class Segment:
 
 
 Law = FixedPass | Segment
-
-
-def joined_laws(parts: list[Law]) -> Law:
-    """All parts of several sets of one kind."""
-    arrays = {name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])}
-    return type(parts[0])(**arrays)
 
 
 def slope_range(problem: Problem) -> tuple[float, float]:

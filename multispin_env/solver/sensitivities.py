@@ -13,9 +13,6 @@ from multispin_env.solver.batching import in_chunks
 from multispin_env.solver.problem import TINY, Problem, checked_problem
 from multispin_env.solver.relaxed import relaxed_optimum
 
-NEPER_PER_DB = np.log(10.0) / 10.0
-"""d ln s / d dB of a power ratio s."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sensitivities:
@@ -106,7 +103,7 @@ def sensitivities(scenario: Scenario, state: SystemState, weights: FloatArray | 
     tokens = pass_tokens(scenario, length)
     worth = (goodput / (total * pull))[:, None]  # of one share of the budget
     efficiency = state.spectral_efficiency.reshape(length.shape)
-    per_db = -np.expm1(-efficiency * np.log(2.0)) * NEPER_PER_DB / np.log(2.0)  # dr / d dB
+    per_db = -np.expm1(-efficiency * np.log(2.0)) * (np.log(10.0) / 10.0) / np.log(2.0)  # dr / d dB
     batch = shape[:-1]
     return Sensitivities(
         goodput=goodput.reshape(batch),

@@ -40,8 +40,7 @@ def _crossing(flat: tuple[float, float], steep: tuple[float, float]) -> float:
 def kinks(lines: FloatArray) -> FloatArray:
     """Where each line meets the next, x (J − 1,)."""
     start, slope = lines.T
-    crossings: FloatArray = (start[:-1] - start[1:]) / (slope[1:] - slope[:-1])
-    return crossings
+    return (start[:-1] - start[1:]) / (slope[1:] - slope[:-1])
 
 
 def support(lines: FloatArray, slope: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:

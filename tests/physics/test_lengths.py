@@ -70,18 +70,12 @@ def test_recorded_pairs_stay_together():
     ("name", "options", "message"),
     [
         ("geometric", {"mean_output": 0.5}, r"mean_output: expected a finite number in \[1, 1e\+06\], got 0\.5"),
-        ("geometric", {"mean_output": np.nan}, r"mean_output: expected a finite number in \[1, 1e\+06\], got nan"),
         ("geometric", {"mean_prompt": 0.5}, r"mean_prompt: expected a finite number in \[1, 1e\+06\], got 0\.5"),
         ("log-normal", {"median_output": 0.0}, r"median_output: expected a finite number in \(0, 1e\+06\], got 0\.0"),
         ("log-normal", {"median_prompt": -1.0}, r"median_prompt: expected a finite number in \[0, 1e\+06\], got -1\.0"),
         ("log-normal", {"sigma_output": 4.0}, r"sigma_output: expected a finite number in \[0, 3\], got 4\.0"),
         ("log-normal", {"sigma_prompt": -0.1}, r"sigma_prompt: expected a finite number in \[0, 3\], got -0\.1"),
-        (
-            "trace",
-            {"trace": "azure"},
-            r"trace, by its name or as a \.csv or \.npz file: expected .*, got 'azure'",
-        ),
-        ("trace", {"trace": 3}, r"trace, by its name or as a \.csv or \.npz file: expected .*, got 3"),
+        ("trace", {"trace": "azure"}, r"trace, by its name or as a \.csv or \.npz file: expected .*, got 'azure'"),
     ],
 )
 def test_bad_options(name, options, message):

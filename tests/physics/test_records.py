@@ -55,44 +55,19 @@ def test_own_record(write):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"accepted": None},
-            r"accepted: expected an archive with the arrays .*, got only \['accept_probability', 'length', 'task'\]",
-        ),
-        (
-            {"task": np.array([0.0, 1.0, 0.0])},
-            "task: expected a one-dimensional array of integers, got float64 of shape .3,.",
-        ),
-        (
-            {"task": np.zeros((3, 1), int)},
-            r"task: expected a one-dimensional array of integers, got int64 of shape \(3, 1\)",
-        ),
+        ({"accepted": None}, r"accepted: .* got only \['accept_probability', 'length', 'task'\]"),
+        ({"task": np.array([0.0, 1.0, 0.0])}, "task: .* one-dimensional array of integers, got float64 of shape .3,."),
+        ({"task": np.zeros((3, 1), int)}, r"task: .* got int64 of shape \(3, 1\)"),
         ({"length": np.array(["8", "10", "9"])}, "length: expected .* integers, got <U2 of shape"),
-        (
-            {"accept_probability": np.ones(27, int)},
-            "accept_probability: expected .* floating-point numbers, got int64",
-        ),
+        ({"accept_probability": np.ones(27, int)}, "accept_probability: .* floating-point numbers, got int64"),
         ({"accepted": np.ones(27)}, "accepted: expected .* booleans, got float64"),
-        (
-            {"accept_probability": np.full(27, np.nan)},
-            r"accept_probability\[0\]: expected numbers in \[0, 1\], got nan",
-        ),
-        (
-            {"accept_probability": np.full(27, 1.5)},
-            r"accept_probability\[0\]: expected numbers in \[0, 1\], got 1\.5",
-        ),
-        (
-            {"accept_probability": np.full(27, -0.1)},
-            r"accept_probability\[0\]: expected numbers in \[0, 1\], got -0\.1",
-        ),
+        ({"accept_probability": np.full(27, np.nan)}, r"accept_probability\[0\]: .* \[0, 1\], got nan"),
+        ({"accept_probability": np.full(27, 1.5)}, r"accept_probability\[0\]: .* \[0, 1\], got 1\.5"),
         ({"accept_probability": np.ones(26)}, "accept_probability: expected 27 places, the sum of length, got 26"),
         ({"accepted": np.ones(28, bool)}, "accepted: expected 27 places, the sum of length, got 28"),
         ({"length": np.array([8, 12, 7])}, r"length\[2\]: expected integers ≥ 8, got 7"),
         ({"length": np.array([8, 19])}, r"length: expected as many prompts as task has \(3\), at least 1, got 2"),
-        (
-            {"task": np.array([], int), "length": np.array([], int)},
-            r"length: expected as many prompts as task has \(0\), at least 1, got 0",
-        ),
+        ({"task": np.array([], int), "length": np.array([], int)}, r"length: expected as many .* at least 1, got 0"),
         ({"task": np.array([0, -1, 1])}, r"task\[1\]: expected integers ≥ 0, got -1"),
         ({"task": np.array([0, 3, 1])}, r"task: expected at least one prompt for each of 0\.\.3, got none for 2"),
         ({"task": np.array([0, 1, None])}, "task: expected a plain array without objects, got unreadable data"),
@@ -266,9 +241,7 @@ def test_a_bomb_is_unpacked_no_further_than_its_directory_says(tmp_path):
 def test_other_ways_to_pack_are_refused(tmp_path, method):
     path = tmp_path / "mine.npz"
     with_accepted(path, npy("|b1", (27,), bytes(27)), compression=method)
-    with pytest.raises(
-        ValueError, match=r"task: expected .*, got unreadable data .it is packed in another way than by numpy"
-    ):
+    with pytest.raises(ValueError, match=r"task: .*unreadable data .it is packed in another way than by numpy"):
         load_records(path)
 
 
@@ -276,10 +249,7 @@ def test_a_large_file_is_refused_unread(tmp_path):
     path = tmp_path / "mine.npz"
     with path.open("wb") as file:
         file.truncate(2**40)  # a terabyte of nothing
-    with pytest.raises(
-        ValueError,
-        match=r"path: expected a readable \.npz file, got .* \(size: expected at most 16000000 bytes, got more\)",
-    ):
+    with pytest.raises(ValueError, match=r"path: .*size: expected at most 16000000 bytes, got more"):
         load_records(path)
 
 
@@ -292,10 +262,7 @@ def test_devices_and_pipes_are_no_records(tmp_path):
 
 def test_lengths_whose_sum_runs_over_are_refused(write):
     length = np.array([2**62, 2**62, 2**62, 2**62, 27])
-    with pytest.raises(
-        ValueError,
-        match=r"length\[0\]: expected integers ≤ 27, the places in accept_probability, got 4611686018427387904",
-    ):
+    with pytest.raises(ValueError, match=r"length\[0\]: expected integers ≤ 27, .*, got 4611686018427387904"):
         load_records(write(task=np.zeros(5, int), length=length))
 
 
@@ -310,9 +277,7 @@ def test_damage_raises_nothing_but_value_errors(tmp_path, rng):
 
 def test_changed_file_of_the_package(monkeypatch):
     monkeypatch.setattr(module, "PACKAGED_SHA256", "0" * 64)
-    with pytest.raises(
-        ValueError, match=r"records/acceptance\.npz: expected the file with SHA-256 0{64}, got a changed one"
-    ):
+    with pytest.raises(ValueError, match=r"records/acceptance\.npz: expected .* SHA-256 0{64}, got a changed one"):
         load_records()
 
 

@@ -65,15 +65,10 @@ def test_scaling_all_times_scales_goodput_inversely(two, state):
     ("length", "bandwidth", "message"),
     [
         ([0, 1], [5e5, 5e5], r"draft_length\[0\]: expected integers in 1\.\.25, got 0\.0"),
-        ([1, 26], [5e5, 5e5], r"draft_length\[1\]: expected integers in 1\.\.25, got 26\.0"),
         ([1, 1.5], [5e5, 5e5], r"draft_length\[1\]: expected integers in 1\.\.25, got 1\.5"),
-        ([1, np.nan], [5e5, 5e5], r"draft_length\[1\]: expected finite numbers, got nan"),
         ([1, 1], [5e5, 0.0], r"bandwidth\[1\]: expected numbers > 0 Hz, got 0\.0"),
-        ([1, 1], [5e5, -1.0], r"bandwidth\[1\]: expected numbers > 0 Hz, got -1\.0"),
-        ([1, 1], [5e5, np.inf], r"bandwidth\[1\]: expected finite numbers, got inf"),
         ([1, 1], [6e5, 6e5], r"sum of bandwidth: expected at most 1e\+06 Hz, got 1200000\.0"),
         ([1, 1, 1], [5e5, 5e5], r"draft_length: expected shape \(\.\.\., 2\), one entry a user, got \(3,\)"),
-        (1, [5e5, 5e5], r"draft_length: expected shape \(\.\.\., 2\), one entry a user, got \(\)"),
     ],
 )
 def test_bad_decision(two, state, length, bandwidth, message):
@@ -103,13 +98,9 @@ def test_who_drafts_nothing_may_have_bandwidth_or_none(state):
     ("field", "value", "message"),
     [
         ("draft_time", [0.0, 0.1], r"draft_time\[0\]: expected numbers > 0, got 0\.0"),
-        ("draft_time", [np.nan, 0.1], r"draft_time\[0\]: expected finite numbers, got nan"),
         ("spectral_efficiency", [1.0, 0.0], r"spectral_efficiency\[1\]: expected numbers > 0, got 0\.0"),
-        ("spectral_efficiency", [1.0, np.inf], r"spectral_efficiency\[1\]: expected finite numbers, got inf"),
         ("acceptance_rate", [1.1, 0.0], r"acceptance_rate\[0\]: expected numbers in \[0, 1\], got 1\.1"),
-        ("acceptance_rate", [0.5, -0.1], r"acceptance_rate\[1\]: expected numbers in \[0, 1\], got -0\.1"),
         ("acceptance_rate", [0.5], r"acceptance_rate: expected shape \(\.\.\., 2\), one entry a user, got \(1,\)"),
-        ("draft_time", "slow", r"draft_time: expected an array of numbers, got 'slow'"),
     ],
 )
 def test_bad_state(two, state, field, value, message):

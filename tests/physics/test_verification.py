@@ -55,10 +55,10 @@ def test_a_round_has_its_round_trip():
     assert here.round_latency == pytest.approx(access + here.verification_time, rel=1e-12)
 
 
-@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("fields", [{}, {"padded_verification": True}, {"pieces": (), "verification_fixed_time": 0.02}])
 @pytest.mark.parametrize("start", [[3.2, 1.1, 2.4], [0.2, 0.3, 0.1]], ids=["steep", "flat"])
-def test_slopes_are_differences(padded, start):
-    scenario = law(((0.010, 0.001), (0.004, 0.0019)), padded_verification=padded)
+def test_slopes_are_differences(fields, start):
+    scenario = law(**{"pieces": ((0.010, 0.001), (0.004, 0.0019)), "verification_time_per_draft": 0.001} | fields)
     state = ms.sample_state(scenario, np.random.default_rng(1))
     length, bandwidth, weights = np.array(start), np.full(3, 3e6), np.array([1.0, 0.5, 2.0])
 

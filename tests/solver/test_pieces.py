@@ -178,12 +178,6 @@ def test_nothing_is_inside_where_the_shortest_lengths_do_not_fit():
     assert bound_nodes(problem, nodes_of(problem, 0.5 * shortest, 1.01 * shortest), np.zeros(1)).bound[0] > 0.0
 
 
-def test_nothing_is_inside_where_one_device_alone_takes_too_long():
-    problem = replace(small_problem(0, users=3), draft_time=np.array([[0.2, 0.005, 0.005]]))
-    assert bound_nodes(problem, nodes_of(problem, 0.1, 0.15), np.zeros(1)).bound[0] == 0.0
-    assert bound_nodes(problem, nodes_of(problem, 0.1, 0.5), np.zeros(1)).bound[0] > 0.0
-
-
 def node(left=1.0, right=4.0, low=(1.0, 0.0), high=(5.0, 2.0), by_user=False, bound=10.0, verification_time=0.0):
     values = {"instance": 0, "left": left, "right": right, "low": low, "high": high, "bound": bound, "by_user": by_user}
     law = FixedPass(np.array([verification_time]))
@@ -283,11 +277,7 @@ def test_long_batches_go_in_pieces(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "most", "of_rule"),
     [
-        (
-            "llama2",
-            [0.07, 0.009, 8e-4, 1.001e-6],
-            1e-9,
-        ),  # .068, .0083, 7.6e-4 and 1e-6 are measured for this and the next
+        ("llama2", [0.07, 0.009, 8e-4, 1.001e-6], 1e-9),  # .068, .0083, 7.6e-4 and 1e-6 are measured here and below
         ("qwen3.5", [0.07, 0.009, 8e-4, 1.001e-6], 1e-9),
         ("qwen2.5", [0.13, 0.023, 1.7e-3, 1.001e-6], 1e-4),  # .123, .0224, 1.6e-3; the rule misses one of 40
         ("r1", [0.12, 0.017, 2.1e-3, 1.001e-6], 1e-9),  # .118, .0166, 2.01e-3

@@ -1,13 +1,15 @@
 """Acceptance that differs between the requests of a task."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real
+from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.acceptance.requests import (
-    IndependentTokens,
     Prior,
     Requests,
     check_mean_rounds,
@@ -17,35 +19,25 @@ from multispin_env.physics.acceptance.requests import (
 )
 from multispin_env.scenario import Scenario
 
-QUANTILE = 2
-"""Column of the uniform variable that gives a new request its rate."""
-
-NEGLIGIBLE = 1e-6
-"""Spreads below count as 0: the inverse of so narrow a Beta law is lost in rounding."""
+QUANTILE = 2  # Column of the uniform variable that gives a new request its rate
 
 
 def beta_quantile(mean: FloatArray, spread: FloatArray, uniform: FloatArray) -> FloatArray:
-    """Rate that a Beta law of this mean and standard deviation stays below with probability ``uniform``.
+    """Rate that a Beta law of this mean and standard deviation stays below with probability ``uniform``, of one shape.
 
-    Its shapes are m c and (1 − m) c with c = m (1 − m) / s² − 1 > 0; s = 0 gives m. Where the law piles up at 0 or
-    1, a rate may be one of these numbers exactly.
-
-    Parameters
-    ----------
-    mean, spread, uniform
-        m in [0, 1], s in [0, sqrt(m (1 − m))) and u in [0, 1), of one shape.
+    Its shapes are m c and (1 − m) c with c = m (1 − m) / s² − 1 > 0; s = 0 gives m. Where the law piles up at 0 or 1, a
+    rate may be one of these numbers exactly.
     """
     from scipy import special  # late: it takes as long to import as all of this package
 
-    random = spread >= NEGLIGIBLE
+    random = spread >= 1e-6  # the inverse of a narrower Beta law is lost in rounding
     middle, width = np.where(random, mean, 0.5), np.where(random, spread, 0.1)
     shape = middle * (1.0 - middle) / width**2 - 1.0
-    rate: FloatArray = np.where(random, special.betaincinv(middle * shape, (1.0 - middle) * shape, uniform), mean)
-    return rate
+    return np.where(random, special.betaincinv(middle * shape, (1.0 - middle) * shape, uniform), mean)
 
 
 @dataclass(frozen=True)
-class ByRequest(IndependentTokens):
+class ByRequest(Acceptance):
     """Every request has a rate of its own, from a Beta law round the mean of its task (ours).
 
     Parameters
@@ -81,52 +73,48 @@ class ByRequest(IndependentTokens):
         elif self.spread is not None:
             check_real("spread", self.spread, 0.0)
 
-    @property
-    def columns(self) -> int:
-        """End, task and quantile of the rate."""
-        return 3
+    columns: ClassVar[int] = 3  # end, task and quantile of the rate
 
     @property
+    @override
     def changes(self) -> bool:
-        """Whether requests end."""
         return self.mean_rounds < np.inf
 
+    @override
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
-        """Requests (..., K) of these tasks, each with a rate from its law; ``fresh`` is (..., 3, K)."""
         mean, spread = self.prior(scenario)
         rate = beta_quantile(mean[task], spread[task], fresh[..., QUANTILE, :])
         return new_requests(task, rate, np.zeros(task.shape, dtype=np.int64))
 
+    @override
     def next(
         self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
     ) -> Requests:
-        """Requests (..., K) a round later, some of them new; ``fresh`` is (..., 3, K), ``tokens`` is not read."""
         new, requests = renewed(requests, len(scenario.tasks), self.mean_rounds, fresh)
         mean, spread = self.prior(scenario)
         task, rate = requests.task[new], requests.rate.copy()
         rate[new] = beta_quantile(mean[task], spread[task], fresh[..., QUANTILE, :][new])
         return requests._replace(rate=rate)
 
+    @override
     def prior(self, scenario: Scenario) -> Prior:
-        """Mean and standard deviation of the Beta law of each task.
-
-        Raises
-        ------
-        ValueError
-            Unless there is one spread for each task, each less than sqrt(mean (1 − mean)) or 0.
-        """
+        """Mean and standard deviation of the Beta law of each task; ``ValueError`` where there is no such law."""
         mean = task_means(scenario) if self.mean is None else self._by_task("mean", self.mean, scenario)
-        spread = self._spreads(scenario)
-        for task, middle, value in zip(scenario.tasks, mean.tolist(), spread.tolist(), strict=True):
-            self._check_spread(task.name, middle, value)
-        return Prior(mean, spread)
-
-    def _spreads(self, scenario: Scenario) -> FloatArray:
         if self.spread is None:
-            return np.array([task.acceptance_std for task in scenario.tasks])
-        if isinstance(self.spread, tuple):
-            return self._by_task("spread", self.spread, scenario)
-        return np.broadcast_to(np.asarray(self.spread, dtype=np.float64), (len(scenario.tasks),)).copy()
+            spread = np.array([task.acceptance_std for task in scenario.tasks])
+        elif isinstance(self.spread, tuple):
+            spread = self._by_task("spread", self.spread, scenario)
+        else:
+            spread = np.full(len(scenario.tasks), float(self.spread))
+        for task, middle, value in zip(scenario.tasks, mean.tolist(), spread.tolist(), strict=True):
+            limit = np.sqrt(middle * (1.0 - middle))
+            if value != 0.0 and not value < limit:
+                field = "acceptance_std" if self.spread is None else "spread"
+                raise ValueError(
+                    f"{field} of task {task.name!r}: expected 0 or a number below {limit:.6g}, "
+                    f"the most that a Beta law with mean {middle!r} can have, got {value!r}"
+                )
+        return Prior(mean, spread)
 
     @staticmethod
     def _by_task(field: str, values: tuple[float, ...], scenario: Scenario) -> FloatArray:
@@ -134,15 +122,6 @@ class ByRequest(IndependentTokens):
         if len(values) != count:
             raise ValueError(f"{field}: expected one number for each task of the scenario ({count}), got {len(values)}")
         return np.array(values, dtype=np.float64)
-
-    def _check_spread(self, name: str, mean: float, spread: float) -> None:
-        limit = np.sqrt(mean * (1.0 - mean))
-        if spread != 0.0 and not spread < limit:
-            field = "acceptance_std" if self.spread is None else "spread"
-            raise ValueError(
-                f"{field} of task {name!r}: expected 0 or a number below {limit:.6g}, "
-                f"the most that a Beta law with mean {mean!r} can have, got {spread!r}"
-            )
 
 
 BY_REQUEST = ByRequest()

@@ -3,48 +3,44 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.physics.acceptance.requests import IndependentTokens, Prior, Requests, new_requests, task_means
+from multispin_env.physics.acceptance.base import Acceptance
+from multispin_env.physics.acceptance.requests import Prior, Requests, new_requests, task_means
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 
 
 @dataclass(frozen=True)
-class ByTask(IndependentTokens):
+class ByTask(Acceptance):
     """α_k is the mean of the device's task, as the paper's control assumes ([MS] Table I); requests never end."""
 
-    @property
-    def columns(self) -> int:
-        """Nothing is random."""
-        return 0
+    columns: ClassVar[int] = 0
+    changes: ClassVar[bool] = False
 
-    @property
-    def changes(self) -> bool:
-        """Requests never end."""
-        return False
-
+    @override
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
-        """Requests (..., K) with the mean rates of their tasks; ``fresh`` is not read."""
         return new_requests(task, task_means(scenario)[task], np.zeros(task.shape, dtype=np.int64))
 
+    @override
     def next(
         self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
     ) -> Requests:
-        """Return the same requests (..., K); their age, which would never end, is not counted."""
-        return requests
+        return requests  # their age, which would never end, is not counted
 
+    @override
     def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
-        """E[N | L] of [MS] (12) as a function of L, read from a table where rates are those of the tasks."""
         means, table = _table(tuple(task.acceptance_rate for task in scenario.tasks), scenario.max_draft_length)
         if np.count_nonzero(means.take(requests.task) != requests.rate):  # of a state that was put in
             return super().expectation(scenario, requests)
         return partial(_read, table, requests.task * (scenario.max_draft_length + 1))
 
+    @override
     def prior(self, scenario: Scenario) -> Prior:
-        """Mean rate of each task; its requests do not differ."""
         mean = task_means(scenario)
         return Prior(mean=mean, spread=np.zeros_like(mean))
 

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.acceptance.records import Records, load_records
 from multispin_env.physics.acceptance.replay import accepted_runs, advance, expected_table, prompt_rates
 from multispin_env.physics.acceptance.requests import (
@@ -19,15 +22,11 @@ from multispin_env.physics.acceptance.requests import (
 )
 from multispin_env.scenario import Scenario
 
-PROMPT, PLACE = 2, 3
-"""Columns of the uniform variables that choose where a new request starts."""
-
-SMALLEST_TABLE = 32
-"""Draft length that the table of expectations holds at least; it doubles as longer drafts are asked for."""
+PROMPT, PLACE = 2, 3  # Columns of the uniform variables that choose where a new request starts
 
 
 @dataclass(frozen=True, eq=False)
-class Recorded:
+class Recorded(Acceptance):
     """A request is a prompt of its task in a record, read in a circle from a random place (ours).
 
     A round of length L gains the run of accepted tokens from the place, at most L, plus one token, and moves the
@@ -57,50 +56,41 @@ class Recorded:
             raise ValueError(f"records: expected Records, as load_records returns them, got {self.records!r}")
         check_mean_rounds(self.mean_rounds)
 
-    @property
-    def columns(self) -> int:
-        """End, task, prompt and place."""
-        return 4
+    columns: ClassVar[int] = 4  # end, task, prompt and place
+    changes: ClassVar[bool] = True
 
-    @property
-    def changes(self) -> bool:
-        """Every round moves on in the text."""
-        return True
-
+    @override
     def first(self, scenario: Scenario, task: IntArray, fresh: FloatArray) -> Requests:
-        """Requests (..., K) of these tasks at a random place of a random prompt; ``fresh`` is (..., 4, K)."""
         self._check_tasks(scenario)
         place = self._random_place(task, fresh[..., PROMPT, :], fresh[..., PLACE, :])
         return new_requests(task, self._rates(place), place)
 
+    @override
     def next(
         self, scenario: Scenario, requests: Requests, tokens: FloatArray | IntArray, fresh: FloatArray
     ) -> Requests:
-        """Requests (..., K) behind the tokens gained, some of them new; ``fresh`` is (..., 4, K)."""
         self._check_tasks(scenario)
         new, requests = renewed(requests, len(scenario.tasks), self.mean_rounds, fresh)
         place = advance(self.records, requests.position, tokens)
         place[new] = self._random_place(requests.task[new], fresh[..., PROMPT, :][new], fresh[..., PLACE, :][new])
         return requests._replace(rate=self._rates(place), position=place)
 
+    @override
     def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
-        """`expected_tokens` as a function of L."""
         return partial(self.expected_tokens, requests)
 
     def expected_tokens(self, requests: Requests, draft_length: IntArray) -> FloatArray:
         """E[N] = 1 + Σ_l β_t ⋯ β_{t+l−1} at the places t of the requests, (..., K)."""
-        longest = int(np.max(draft_length, initial=SMALLEST_TABLE))
-        size = 1 << (longest - 1).bit_length()
-        expected: FloatArray = expected_table(self.records, size)[requests.position, draft_length]
-        return expected
+        size = 1 << (int(np.max(draft_length, initial=32)) - 1).bit_length()  # of the table, which doubles as needed
+        return expected_table(self.records, size)[requests.position, draft_length]
 
+    @override
     def sampled_tokens(self, requests: Requests, draft_length: IntArray, exponential: FloatArray) -> FloatArray:
-        """N that the record holds at the places, whole numbers (..., K) in 1..L + 1; ``exponential`` is not read."""
         run = accepted_runs(self.records)[requests.position]
         return np.minimum(run, draft_length) + 1.0
 
+    @override
     def prior(self, scenario: Scenario) -> Prior:
-        """Mean and standard deviation of the rate over the prompts of each task."""
         self._check_tasks(scenario)
         counts = np.bincount(self.records.task)
         rates = prompt_rates(self.records)
@@ -109,14 +99,12 @@ class Recorded:
         return Prior(mean[: len(scenario.tasks)], spread[: len(scenario.tasks)])
 
     def _rates(self, place: IntArray) -> FloatArray:
-        rates: FloatArray = prompt_rates(self.records)[self.records.prompt[place]]
-        return rates
+        return prompt_rates(self.records)[self.records.prompt[place]]
 
     def _random_place(self, task: IntArray, prompt_uniform: FloatArray, place_uniform: FloatArray) -> IntArray:
         by_task, counts, first = self.records.prompts_by_task
         prompt = by_task[first[task] + uniform_index(prompt_uniform, counts[task])]
-        place: IntArray = self.records.start[prompt] + uniform_index(place_uniform, self.records.length[prompt])
-        return place
+        return self.records.start[prompt] + uniform_index(place_uniform, self.records.length[prompt])
 
     def _check_tasks(self, scenario: Scenario) -> None:
         if len(scenario.tasks) > self.records.num_tasks:

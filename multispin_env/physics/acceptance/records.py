@@ -28,17 +28,10 @@ from multispin_env.npz import (
 PACKAGED = "records/acceptance.npz"
 PACKAGED_SHA256 = "e65117c72b3249df63cd1bbdcb4a87a65071a16b268e99aeb14a067cfc34b56e"
 
-MIN_PLACES = 8
-"""Fewest places of a prompt: a shorter text would mostly repeat itself."""
-
-MOST_PLACES = MOST_NUMBERS
-"""Of a record's file: a replay keeps some 600 bytes for each place, so no more than 0.6 GB."""
-
-LARGEST_FILE = 16 * MOST_PLACES
-"""Bytes of a record's file: so many places as float64 and boolean take 9 each."""
-
-OVERLAP = "overlap"
-"""Array of a file that a replay does not need."""
+MIN_PLACES = 8  # Fewest places of a prompt: a shorter text would mostly repeat itself
+MOST_PLACES = MOST_NUMBERS  # Of a record's file: a replay keeps some 600 bytes for each place, so no more than 0.6 GB
+LARGEST_FILE = 16 * MOST_PLACES  # Bytes of a record's file: so many places as float64 and boolean take 9 each
+OVERLAP = "overlap"  # Array of a file that a replay does not need
 
 _KINDS = {"task": INTEGERS, "length": INTEGERS, "accept_probability": FLOATS, "accepted": BOOLEANS}
 
@@ -74,13 +67,19 @@ class Records:
     accepted: BoolArray
 
     def __post_init__(self) -> None:
-        _check_types(self.task, self.length, self.probability, self.accepted)
+        for (name, kind), array in zip(_KINDS.items(), vars(self).values(), strict=True):
+            if not isinstance(array, np.ndarray):
+                expected = f"a one-dimensional array of {kind.numbers}"
+                raise ValueError(f"{name}: expected {expected}, got {type(array).__name__}")
+            check_type(name, array.dtype, array.shape, kind)
         for field, dtype in (("task", np.int64), ("length", np.int64), ("probability", np.float64), ("accepted", bool)):
             array = np.array(getattr(self, field), dtype=dtype)
             array.setflags(write=False)
             object.__setattr__(self, field, array)
         _check_prompts(self.task, self.length, len(self.probability))
-        _check_places(int(self.length.sum()), self.probability, self.accepted)
+        places = int(self.length.sum())
+        _check_probabilities("accept_probability", places, self.probability)
+        _check_count("accepted", places, len(self.accepted))
 
     @property
     def num_tasks(self) -> int:
@@ -114,21 +113,12 @@ class Records:
     @cached_property
     def start(self) -> IntArray:
         """First place of each prompt, (P,)."""
-        start: IntArray = np.cumsum(self.length) - self.length
-        return start
+        return np.cumsum(self.length) - self.length
 
     @cached_property
     def prompt(self) -> IntArray:
         """Prompt that each place belongs to, (N,)."""
         return np.repeat(np.arange(len(self.length)), self.length)
-
-
-def _check_types(task: Any, length: Any, probability: Any, accepted: Any) -> None:
-    for field, array in zip(_KINDS, (task, length, probability, accepted), strict=True):
-        if not isinstance(array, np.ndarray):
-            kind = type(array).__name__
-            raise ValueError(f"{field}: expected a one-dimensional array of {_KINDS[field].numbers}, got {kind}")
-        check_type(field, array.dtype, array.shape, _KINDS[field])
 
 
 def _check_prompts(task: IntArray, length: IntArray, places: int) -> None:
@@ -142,11 +132,6 @@ def _check_prompts(task: IntArray, length: IntArray, places: int) -> None:
     gaps = np.flatnonzero(tasks != np.arange(len(tasks)))
     if len(gaps):
         raise ValueError(f"task: expected at least one prompt for each of 0..{tasks[-1]}, got none for {gaps[0]}")
-
-
-def _check_places(places: int, probability: FloatArray, accepted: BoolArray) -> None:
-    _check_probabilities("accept_probability", places, probability)
-    _check_count("accepted", places, len(accepted))
 
 
 def _check_count(field: str, places: int, count: int) -> None:
@@ -195,24 +180,9 @@ def load_records(path: str | PathLike[str] | None = None) -> Records:
 
 
 def load_overlap(path: str | PathLike[str] | None, records: Records) -> FloatArray | None:
-    """Read Σ_x min(p, q) at each place of a record, (N,): β averaged over what could have been proposed.
+    """Σ_x min(p, q) at each place of a record read from this path, (N,): β averaged over what could have been proposed.
 
-    Parameters
-    ----------
-    path
-        As of `load_records`.
-    records
-        What it read there.
-
-    Returns
-    -------
-    FloatArray or None
-        ``None`` for a file that does not say it.
-
-    Raises
-    ------
-    ValueError
-        For numbers of a wrong type, count or value.
+    ``None`` for a file that does not say it; ``ValueError`` for numbers of a wrong type, count or value.
     """
     with _file(path) as content:
         if not has_array(content, OVERLAP):

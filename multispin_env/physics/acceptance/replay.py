@@ -11,24 +11,16 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.physics.acceptance.records import Records
 from multispin_env.physics.tokens import expected_tokens
 
-ENDLESS = np.iinfo(np.int64).max
-"""Run of a prompt that accepts everything."""
-
-FITTED_LENGTHS = np.arange(1, 17)
-"""Draft lengths that the rate of a prompt is fitted to."""
-
-FITTED_ROUNDS = 16
-"""Rounds from each place that the rate of a prompt is fitted to."""
-
-BISECTIONS = 60
+ENDLESS = np.iinfo(np.int64).max  # Run of a prompt that accepts everything
+FITTED_LENGTHS = np.arange(1, 17)  # Draft lengths that the rate of a prompt is fitted to
+FITTED_ROUNDS = 16  # Rounds from each place that the rate of a prompt is fitted to
 
 
 def advance(records: Records, place: IntArray, tokens: FloatArray | IntArray) -> IntArray:
     """Place behind some tokens, in the same prompt; arrays of one shape."""
     prompt = records.prompt[place]
     start, length = records.start[prompt], records.length[prompt]
-    moved: IntArray = start + (place - start + np.asarray(tokens).astype(np.int64)) % length
-    return moved
+    return start + (place - start + np.asarray(tokens).astype(np.int64)) % length
 
 
 @lru_cache(maxsize=8)
@@ -72,7 +64,7 @@ def prompt_rates(records: Records) -> FloatArray:
     replayed = replayed_expectations(records)  # (lengths, P)
     lengths = FITTED_LENGTHS[:, None]
     low, high = np.zeros(len(records.length)), np.ones(len(records.length))
-    for _ in range(BISECTIONS):
+    for _ in range(60):
         middle = (low + high) / 2.0
         below = (expected_tokens(lengths, middle) / replayed).mean(0) < 1.0
         low, high = np.where(below, middle, low), np.where(below, high, middle)
@@ -89,5 +81,4 @@ def replayed_expectations(records: Records) -> FloatArray:
     for _ in range(FITTED_ROUNDS):
         total += table[place, lengths]
         place = advance(records, place, np.minimum(runs[place], lengths) + 1)
-    mean: FloatArray = np.add.reduceat(total, records.start, axis=1) / (records.length * FITTED_ROUNDS)
-    return mean
+    return np.add.reduceat(total, records.start, axis=1) / (records.length * FITTED_ROUNDS)

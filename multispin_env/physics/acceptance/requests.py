@@ -1,6 +1,5 @@
 """Requests of the acceptance processes: how they end, and what is known of them in advance."""
 
-from collections.abc import Callable
 from numbers import Real
 from typing import NamedTuple
 
@@ -8,11 +7,9 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import as_float, shown
-from multispin_env.physics import tokens as law
 from multispin_env.scenario import Scenario
 
-END, TASK = 0, 1
-"""Columns of the uniform variables that `renewed` reads."""
+END, TASK = 0, 1  # Columns of the uniform variables that `renewed` reads
 
 
 class Requests(NamedTuple):
@@ -29,18 +26,6 @@ class Prior(NamedTuple):
 
     mean: FloatArray  # of the rate
     spread: FloatArray  # its standard deviation
-
-
-class IndependentTokens:
-    """Tokens of requests whose drafted tokens are accepted independently, with one rate ([MS] 10–12)."""
-
-    def expectation(self, scenario: Scenario, requests: Requests) -> Callable[[IntArray], FloatArray]:
-        """E[N | L] of [MS] (12) as a function of L, for the rates of the requests, (..., K)."""
-        return law.TokenLaw.of(requests.rate).expected
-
-    def sampled_tokens(self, requests: Requests, draft_length: IntArray, exponential: FloatArray) -> FloatArray:
-        """N of [MS] (11) from standard exponential variables, whole numbers (..., K) in 1..L + 1."""
-        return law.tokens_from_exponential(draft_length, requests.rate, exponential)
 
 
 def check_mean_rounds(value: float, field: str = "mean_rounds") -> float:
@@ -62,31 +47,15 @@ def new_requests(task: IntArray, rate: FloatArray, position: IntArray) -> Reques
 
 def uniform_index(uniform: FloatArray, count: IntArray | int) -> IntArray:
     """An index in 0..count − 1, each equally likely, from a uniform variable in [0, 1)."""
-    index: IntArray = (uniform * count).astype(np.int64)
-    return index
+    return (uniform * count).astype(np.int64)
 
 
 def renewed(requests: Requests, num_tasks: int, mean_rounds: float, fresh: FloatArray) -> tuple[BoolArray, Requests]:
-    """End some requests behind a round, and name the task of those that follow (ours).
+    """End some requests (..., K) behind a round, and name the task of those that follow (ours).
 
-    A request ends with probability 1 / ``mean_rounds``, whatever its age, so it lasts a geometric number of rounds
-    ≥ 1; the next one is of any task with equal probability.
-
-    Parameters
-    ----------
-    requests
-        Arrays (..., K).
-    num_tasks
-        Tasks to draw from.
-    mean_rounds
-        Mean lifetime in rounds, ≥ 1; infinite means never.
-    fresh
-        Uniform variables (..., columns ≥ 2, K); `END` and `TASK` are read.
-
-    Returns
-    -------
-    tuple of BoolArray and Requests
-        Which requests are new, and all requests with their task and age; rate and place are still the old ones.
+    A request ends with probability 1 / ``mean_rounds``, whatever its age, so it lasts a geometric number of rounds ≥ 1;
+    the next one is of any task with equal probability. ``fresh`` are uniform variables (..., columns ≥ 2, K), of which
+    `END` and `TASK` are read. Returned are which requests are new, and all of them, with their old rate and place.
     """
     new: BoolArray = fresh[..., END, :] < 1.0 / mean_rounds
     task = np.where(new, uniform_index(fresh[..., TASK, :], num_tasks), requests.task)

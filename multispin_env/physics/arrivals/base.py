@@ -28,28 +28,17 @@ class Arrivals(Protocol):
     @property
     def closed(self) -> bool:
         """Whether the gap to the next request of a device starts when its last one ends (a person waits and asks)."""
-        ...
 
     @property
     def own_rate(self) -> float | None:
         """Requests/s of all devices at a pace of its own; None if it has none."""
-        ...
 
     @property
     def own_output(self) -> float | None:
         """Mean tokens of an answer, if it knows the lengths of its requests; None if not."""
-        ...
 
     def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
-        """Requests of one episode.
+        """Requests of one episode, for devices with these mean requests/s (K,); ``lengths`` ``None``: its own.
 
-        Parameters
-        ----------
-        rng
-            Of this episode; the source reads it, or children spawned from it, as it is asked.
-        rate
-            Mean requests/s of each device (K,).
-        lengths
-            What draws their lengths; None: those that it knows itself.
+        The source reads ``rng``, or children spawned from it, as it is asked.
         """
-        ...

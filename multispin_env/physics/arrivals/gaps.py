@@ -1,14 +1,15 @@
 """Arrivals whose requests get their lengths elsewhere."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
-from multispin_env.physics.arrivals.base import Arriving, Source
+from multispin_env.physics.arrivals.base import Arrivals, Arriving, Source
 from multispin_env.physics.lengths.base import Lengths
 
 GapSource = Callable[[int], FloatArray]
@@ -16,7 +17,7 @@ GapSource = Callable[[int], FloatArray]
 
 
 @dataclass(frozen=True)
-class GapArrivals(ABC):
+class GapArrivals(Arrivals):
     """An arrival process that is gaps alone: derive, and write `gaps`."""
 
     closed: ClassVar[bool] = False
@@ -27,8 +28,8 @@ class GapArrivals(ABC):
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> GapSource:
         """Gaps of one episode, as an object that can be copied, for devices with these requests/s (K,)."""
 
+    @override
     def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
-        """Requests of one episode; see `Arrivals`."""
         if lengths is None:
             raise ValueError("lengths: expected a law of lengths, as these arrivals have none of their own, got None")
         times, sizes = rng.spawn(2)

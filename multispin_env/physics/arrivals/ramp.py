@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
@@ -27,16 +28,6 @@ class Ramp(GapArrivals):
     phase
         Where in its period an episode begins, in [0, 1): 0, the default, at ``low`` on the way up, 0.5 at ``high``.
         ``None``: drawn uniformly for each episode.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.physics.arrivals.ramp import Ramp
-    >>> ramp = Ramp(low=0.0, high=2.0, period=100.0)
-    >>> ramp.integrated(np.array([0.0, 50.0, 75.0, 100.0])).tolist()
-    [0.0, 50.0, 87.5, 100.0]
-    >>> ramp.inverse(np.array([87.5])).tolist()
-    [75.0]
     """
 
     low: float = 0.5
@@ -51,8 +42,8 @@ class Ramp(GapArrivals):
         if self.phase is not None:
             check_real("phase", self.phase, 0.0, 1.0, open_high=True)
 
+    @override
     def gaps(self, rng: np.random.Generator, rate: FloatArray) -> GapSource:
-        """Differences of the times."""
         phase = rng.random() if self.phase is None else self.phase
         return _RampGaps(rng, rate, self, phase * self.period)
 

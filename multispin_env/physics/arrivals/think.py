@@ -12,12 +12,6 @@ class Think(Poisson):
 
     The mean time is 1 / rate of the device. So the rate is what would come if answers took no time, and less comes
     the longer they take: such a system is never overrun.
-
-    Examples
-    --------
-    >>> from multispin_env.physics.arrivals.think import Think
-    >>> Think().closed
-    True
     """
 
     closed: ClassVar[bool] = True

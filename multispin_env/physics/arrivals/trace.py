@@ -5,20 +5,18 @@ from os import PathLike
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer
-from multispin_env.physics.arrivals.base import Arriving, Source
+from multispin_env.physics.arrivals.base import Arrivals, Arriving, Source
 from multispin_env.physics.arrivals.gaps import WithLengths
 from multispin_env.physics.lengths.base import Lengths
 from multispin_env.physics.traces import RequestTrace, load_trace
 
-MOST_READ = 1_000_000
-"""Requests read ahead at once."""
-
 
 @dataclass(frozen=True)
-class TraceArrivals:
+class TraceArrivals(Arrivals):
     """Recorded requests, each at exactly one device, drawn by the shares of the devices (ours).
 
     All times are stretched by one factor, so that the rate is that of the workload; without a rate there, the trace
@@ -32,15 +30,6 @@ class TraceArrivals:
     start
         Number of the request, from 0, that comes at time 0: with 0 the file is replayed from its beginning.
         ``None``, the default: an episode begins at a time of the record that is drawn uniformly.
-
-    Examples
-    --------
-    >>> import numpy as np, multispin_env as ms
-    >>> trace = ms.RequestTrace([0.0, 1.5, 2.0], prompt=[0, 20, 5], output=[1, 60, 3])
-    >>> arrivals = ms.make_arrivals("trace", trace=trace, start=0)
-    >>> more = ms.Workload(arrivals=arrivals).open(np.random.default_rng(0), num_users=1)
-    >>> more(4).gap[:, 0].tolist()
-    [0.0, 1.5, 0.5, 1.0]
     """
 
     closed: ClassVar[bool] = False
@@ -60,17 +49,17 @@ class TraceArrivals:
         return load_trace(self.trace)
 
     @property
+    @override
     def own_rate(self) -> float | None:
-        """Requests/s as recorded."""
         return self.record.rate
 
     @property
+    @override
     def own_output(self) -> float | None:
-        """Mean tokens of an answer as recorded."""
         return float(self.record.output.mean())
 
+    @override
     def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
-        """Requests of one episode; see `Arrivals`."""
         devices, sizes = rng.spawn(2)
         replay = _Replay(devices, self.record, rate, *self._begin(devices))
         return replay if lengths is None else WithLengths(replay.gaps, lengths, sizes, len(rate))
@@ -129,7 +118,7 @@ class _Replay:
             short = float((np.maximum(rows - count, 0) / self.rate).max()) * bounds[-1]  # read in the mean until then
             if short == 0.0:
                 return count
-            more = min(int(1.5 * short) + users, MOST_READ)
+            more = min(int(1.5 * short) + users, 1_000_000)
             device = np.searchsorted(bounds[:-1], self.rng.random(more) * bounds[-1], side="right")
             self.device = np.concatenate([self.device, device])
             self.request = np.concatenate([self.request, np.arange(self.next, self.next + more)])

@@ -10,13 +10,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replaced
 from multispin_env.physics.acceptance.base import Acceptance
 from multispin_env.physics.acceptance.requests import Requests
 from multispin_env.physics.channels import Channel, GaussMarkov
-from multispin_env.physics.continuous.passes import (
-    UplinkDiscipline,
-    discipline_of,
-    next_pass,
-    started,
-    without_drafts,
-)
+from multispin_env.physics.continuous.passes import UplinkDiscipline, discipline_of, next_pass, started, without_drafts
 from multispin_env.physics.continuous.queues import Queues
 from multispin_env.physics.continuous.types import (
     ContinuousDecision,
@@ -36,26 +30,15 @@ from multispin_env.physics.workload import Workload
 from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario
 
-CYCLES = 256
-"""Cycles of a device for which random numbers are drawn ahead."""
+CYCLES = 256  # Cycles of a device for which random numbers are drawn ahead
 
 
 @dataclass(frozen=True)
 class ContinuousSystem:
     """What does not change while time passes.
 
-    Parameters
-    ----------
-    scenario
-        Devices, radio, server, tasks.
-    channel
-        How gains change from a cycle of a device to its next.
-    uplink
-        How uploads share the band.
-    acceptance
-        What devices ask for.
-    workload
-        When requests arrive, how long they are and when they are due; ``None``: every device always has one.
+    ``channel`` changes gains from a cycle of a device to its next; ``workload`` ``None``: every device always has a
+    request.
     """
 
     scenario: Scenario
@@ -83,16 +66,7 @@ class ContinuousCore:
 
     Every device of every copy has random streams of its own: for its channels, its requests and its tokens, read once a
     cycle. So what a device sees in its c-th cycle does not depend on anything that was decided, and controllers can be
-    compared on the same random numbers.
-
-    Parameters
-    ----------
-    system
-        What does not change.
-    num_copies
-        n.
-    drawn
-        Whether tokens are drawn, or expected; where requests end they have to be drawn.
+    compared on the same random numbers. Tokens are ``drawn``, or expected; where requests end they have to be drawn.
     """
 
     def __init__(self, system: ContinuousSystem, num_copies: int, *, drawn: bool) -> None:
@@ -104,14 +78,11 @@ class ContinuousCore:
         self.num_copies = num_copies
         device_rows = partial(user_uniforms, columns=UNIFORMS_PER_USER, num_users=scenario.num_users)
         self._devices = CopyStreams(device_rows, num_copies, EPISODES)
-        cycles = num_copies * scenario.num_users
-        self._fading = CopyStreams(partial(system.channel.draw, num_users=1), cycles, CYCLES, apart=True)
-        self._tokens = (
-            CopyStreams(partial(user_exponentials, num_users=1), cycles, CYCLES, apart=True) if drawn else None
-        )
+        by_cycle = partial(CopyStreams, num_copies=num_copies * scenario.num_users, block=CYCLES, apart=True)
+        self._fading = by_cycle(partial(system.channel.draw, num_users=1))
+        self._tokens = by_cycle(partial(user_exponentials, num_users=1)) if drawn else None
         columns = system.acceptance.columns
-        renewal_rows = partial(_request_rows, columns=columns)
-        self._renewals = CopyStreams(renewal_rows, cycles, CYCLES, apart=True) if columns else None
+        self._renewals = by_cycle(partial(user_uniforms, columns=columns, num_users=1)) if columns else None
         shape = (num_copies, scenario.num_users)
         zeros = np.zeros(shape, dtype=np.int64)
         self.users = Users(np.ones(shape), np.ones(shape), zeros)
@@ -149,9 +120,8 @@ class ContinuousCore:
         cells = self._cells(chosen)
         fresh = self._fresh_uniforms(cells)
         requests = self.system.acceptance.first(scenario, drawn.task, np.moveaxis(fresh, -1, -2))
-        self.requests = Requests._make(
-            replaced(old, chosen, new) for old, new in zip(self.requests, requests, strict=True)
-        )
+        renewed = (replaced(old, chosen, new) for old, new in zip(self.requests, requests, strict=True))
+        self.requests = Requests._make(renewed)
         rows = self._fading.read(cells.reshape(-1))
         gain = self.system.channel.first_gain(drawn.mean_gain.reshape(-1, 1), rows).reshape(cells.shape)
         self._gain, self._gain_at[chosen] = replaced(self._gain, chosen, gain), 0.0
@@ -186,20 +156,10 @@ class ContinuousCore:
         return state.changed(demand=self.queues.demand(*counts))
 
     def step(self, decision: ContinuousDecision, over: BoolArray | None = None) -> ContinuousOutcome:
-        """Let time pass until the next verification ends.
+        """Let time pass until the next verification ends, with a decision (n, K).
 
-        Parameters
-        ----------
-        decision
-            Arrays (n, K).
-        over
-            Copies (n,) that start anew instead, by default none; what is returned for them is void.
-
-        Raises
-        ------
-        ValueError
-            For a bad decision, one under which a batch never starts, or requests too many to be kept; nothing has
-            changed then.
+        Copies ``over`` (n,) start anew instead, by default none; what is returned for them is void. ``ValueError`` for
+        a bad decision, one under which a batch never starts, or requests too many to be kept; nothing has changed then.
         """
         checked = checked_continuous_decision(self.system.scenario, self.system.uplink, decision, self.num_copies)
         check_drop(checked, self.state, over)
@@ -353,29 +313,13 @@ class ContinuousCore:
 
     def _cells(self, copies: IntArray) -> IntArray:
         users = self.system.scenario.num_users
-        cells: IntArray = copies[:, None] * users + np.arange(users)
-        return cells
-
-
-def _request_rows(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
-    return rng.random((rows, columns))
+        return copies[:, None] * users + np.arange(users)
 
 
 def _free_state(system: SystemState) -> ContinuousState:
     """All devices (n, K) free, at the start of everything."""
     shape = system.draft_time.shape
     zeros, whole, copies = np.zeros(shape), np.zeros(shape, dtype=np.int64), shape[:-1]
-    return ContinuousState(
-        system.draft_time,
-        system.spectral_efficiency,
-        system.acceptance_rate,
-        np.full(shape, Phase.FREE, dtype=np.int64),
-        whole,
-        zeros,
-        zeros,
-        zeros,
-        whole,
-        np.zeros(copies, dtype=np.int64),
-        np.zeros(copies),
-        Demand.endless(shape),
-    )
+    rates = system.draft_time, system.spectral_efficiency, system.acceptance_rate
+    phase, clock = np.full(shape, Phase.FREE, dtype=np.int64), (np.zeros(copies, dtype=np.int64), np.zeros(copies))
+    return ContinuousState(*rates, phase, whole, zeros, zeros, zeros, whole, *clock, Demand.endless(shape))

@@ -45,21 +45,10 @@ def started(
     wait: FloatArray | None = None,
     longest: IntArray | None = None,
 ) -> ContinuousState:
-    """State (n, K) in which free devices have begun the drafts that a decision (n, K) names for them.
+    """State (n, K) in which free devices have begun the drafts that a checked decision (n, K) names for them.
 
-    Parameters
-    ----------
-    scenario
-        Payload, bandwidth and round trip.
-    state
-        With free devices, and idle ones.
-    decision
-        Checked; its draft length is read for these devices alone.
-    wait
-        (n, K) s until idle devices have a request and start, so that their drafts have a negative age until then.
-        ``None``: nobody is idle.
-    longest
-        (n, K), tokens beyond which a draft is of no use to the request; ``None``: no limit.
+    Idle ones start after ``wait`` (n, K) s, so that their drafts have a negative age until then; ``None``: nobody is
+    idle. A draft beyond ``longest`` (n, K) tokens is of no use to the request; ``None``: no limit.
     """
     starts = (state.phase == Phase.FREE) | (state.phase == Phase.IDLE)
     length = decision.draft_length
@@ -95,29 +84,11 @@ def next_pass(
 ) -> tuple[ContinuousOutcome, ContinuousState]:
     """What happens until the next verification ends, without any tokens yet, and the state (n, K) behind it.
 
-    Between the two nothing is decided, so everything follows from the decision (docs/continuous.md): when uploads end
-    on the uplink, when the batch starts, and how long it takes. The batch starts when those that it waits for are
-    there, and as many as it needs, or when its patience ends; in any case with one device at least.
-
-    Parameters
-    ----------
-    scenario
-        Law of verification.
-    discipline
-        Of the uplink; it gets the decision's priorities, or its shares.
-    begun
-        As `started` gives it.
-    decision
-        Checked.
-    over
-        Copies (n,) that do not matter; nothing of theirs is verified.
-    prompt
-        (n, K) tokens that the verification of each draft holds besides; ``None``: none.
-
-    Raises
-    ------
-    ValueError
-        For a decision under which a batch never starts.
+    Between the two nothing is decided, so everything follows from the checked decision (docs/continuous.md): when
+    uploads end on the uplink, when the batch starts, and how long it takes. The batch starts when those that it waits
+    for are there, and as many as it needs, or when its patience ends; in any case with one device at least. ``begun``
+    is as `started` gives it; nothing of copies ``over`` (n,) is verified; the verification of a draft holds ``prompt``
+    (n, K) tokens besides. ``ValueError`` for a decision under which a batch never starts.
     """
     key = decision.priority if decision.share is None else decision.share
     assert key is not None  # a checked decision has one of them
@@ -134,18 +105,8 @@ def next_pass(
     if over is not None:
         verified[over] = False
     shape = verified.shape
-    outcome = ContinuousOutcome(
-        np.zeros(shape),
-        begun.draft_length * verified,
-        verified,
-        begun.drafting_left,
-        uploads.ends,
-        begun.air_left - air_left,
-        start,
-        time,
-        duration,
-        Served.nothing(shape),
-    )
+    times = begun.drafting_left, uploads.ends, begun.air_left - air_left, start, time, duration
+    outcome = ContinuousOutcome(np.zeros(shape), begun.draft_length * verified, verified, *times, Served.nothing(shape))
     return outcome, _behind(begun, outcome, air_left)
 
 
@@ -202,14 +163,7 @@ def without_drafts(state: ContinuousState, gone: BoolArray, idle: BoolArray) -> 
 def reserved(release: FloatArray, air: FloatArray, share: FloatArray) -> Uploads:
     """Every device has its share of the band, and nobody else uses it: the paper's uplink ([MS] 9).
 
-    Parameters
-    ----------
-    release
-        (n, K) s, when drafts end.
-    air
-        (n, K) s of the whole band.
-    share
-        (n, K), at most one for all together; with none, an upload never ends.
+    Shares sum to one at most; with none, an upload never ends.
     """
     nothing = air == 0.0
     with np.errstate(divide="ignore"):
@@ -228,13 +182,6 @@ def serial(release: FloatArray, air: FloatArray, priority: FloatArray) -> Upload
     An upload that comes first interrupts another. No events are needed: with the devices that come before device k and
     with k itself alone, the band is busy in periods, whoever is served in them; the upload of k ends with the period in
     which it begins. What is left of it is the work left of these devices less that of the devices before k.
-
-    Parameters
-    ----------
-    release, air
-        As in `reserved`.
-    priority
-        (n, K), any numbers.
     """
     cells = np.arange(release.size).reshape(release.shape)
     first = cells[:, :1]
@@ -286,16 +233,9 @@ def _first_idle(start: FloatArray, finish: FloatArray) -> FloatArray:
 
 
 def shared(release: FloatArray, air: FloatArray, weight: FloatArray) -> Uploads:
-    """The band is divided among those who upload now, in proportion to their weights.
+    """The band is divided among those who upload now, in proportion to weights; without any, an upload never ends.
 
     The rates change with every start and end of an upload, so this one goes from event to event, all copies together.
-
-    Parameters
-    ----------
-    release, air
-        As in `reserved`.
-    weight
-        (n, K); an upload without weight never ends.
     """
     times, amounts = _shared_course(release, air, weight)
     ended = amounts <= 0.0

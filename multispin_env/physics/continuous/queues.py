@@ -10,11 +10,8 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.continuous.types import Demand
 from multispin_env.physics.workload import Source, Workload
 
-ROWS = 16
-"""Requests of a device that are drawn ahead at first; twice as many whenever a copy needs more."""
-
-MOST_REQUESTS = 2**26
-"""Of all devices and copies that are kept, 2 GB."""
+ROWS = 16  # Requests of a device that are drawn ahead at first; twice as many whenever a copy needs more
+MOST_REQUESTS = 2**26  # Of all devices and copies that are kept, 2 GB
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +35,10 @@ class QueueHeads:
 
 
 class Queues:
-    """The queues of n copies with K devices each.
+    """The queues of n copies with K devices each, of requests that a workload gives.
 
     A queue is a table of requests in the order in which they arrive, with two places in it: how many have ended, and
     how many have arrived. The next to end is at the head, and is served as soon as it has arrived.
-
-    Parameters
-    ----------
-    workload
-        What gives the requests of an episode.
-    num_copies, num_users
-        n and K.
     """
 
     def __init__(self, workload: Workload, num_copies: int, num_users: int) -> None:
@@ -163,47 +153,34 @@ class Queues:
     def end(self, ended: BoolArray, now: FloatArray) -> IntArray:
         """Requests at the heads of these queues (n, K) end now, (n,) s; how many others arrive just then, (n, K)."""
         cells = np.flatnonzero(ended)
-        if cells.size:
-            self._next(cells, now.repeat(self._shape[1]).take(cells))
+        if cells.size:  # the next ones come to the head
+            self._ended[cells] += 1
+            next_at = self._time[cells, self._ended[cells]]
+            if self.workload.closed:
+                next_at = now.repeat(self._shape[1]).take(cells) + self._gap[cells, self._ended[cells]]
+                self._next_at[cells] = next_at
+            self._load(cells, next_at)
         return self.arrive(now)
-
-    def _next(self, cells: IntArray, now: FloatArray) -> None:
-        """The next requests of these queues come to the head, now, (cells,) s."""
-        self._ended[cells] += 1
-        if self.workload.closed:
-            self._next_at[cells] = now + self._gap[cells, self._ended[cells]]
-            self._load(cells, self._next_at[cells])
-        else:
-            self._load(cells, self._time[cells, self._ended[cells]])
 
     def deliver(self, tokens: FloatArray, verified: BoolArray, now: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Tokens (n, K) come to the devices that were ``verified`` (n, K) now, (n,) s.
 
-        Returns
-        -------
-        FloatArray
-            (n, K) tokens that their requests still wanted.
-        FloatArray
-            (n, K) s since the tokens before of the same request; 0 where there are none.
+        Returns the tokens that their requests still wanted, and the time in s since the tokens before of the same
+        request, 0 where there are none, (n, K).
         """
         gained = np.minimum(tokens, self.shaped("wanted")) * verified
         last = self.shaped("last_at")
         gap = np.where(verified & (last > 0.0), now[:, None] - last, 0.0)
         cells = np.flatnonzero(verified)
-        self._take(cells, gained.take(cells).astype(np.int64), now.repeat(self._shape[1]).take(cells))
-        return gained, gap
-
-    def _take(self, cells: IntArray, tokens: IntArray, now: FloatArray) -> None:
-        """Tokens (cells,) of the requests at these heads come now."""
-        heads, level = self.heads, self.workload.level
-        first = heads.first_at[cells] == 0.0
-        new = cells[first]
-        heads.first_at[new] = now[first]
-        heads.due[new] = level.due_after_first(now[first], heads.arrived[new], heads.output[new])
+        heads, came = self.heads, now.repeat(self._shape[1])
+        new = cells[heads.first_at[cells] == 0.0]
+        heads.first_at[new] = came[new]
+        heads.due[new] = self.workload.level.due_after_first(came[new], heads.arrived[new], heads.output[new])
         heads.first_due[new] = np.inf
-        heads.last_at[cells] = now
-        heads.wanted[cells] -= tokens
+        heads.last_at[cells] = came[cells]
+        heads.wanted[cells] -= gained.take(cells).astype(np.int64)
         heads.prompt[cells] = 0
+        return gained, gap
 
     def times(
         self, finished: BoolArray, now: FloatArray
@@ -219,20 +196,12 @@ class Queues:
 
     def demand(self, drafted: IntArray, accepted: IntArray) -> Demand:
         """What devices serve, (n, K); of those without a request nothing."""
-        idle, heads = self.idle, self.heads
-        busy = ~idle
-        shape = self._shape
-        return Demand(
-            heads.wanted.reshape(shape) * busy,
-            heads.output.reshape(shape) * busy,
-            heads.prompt.reshape(shape) * busy,
-            np.where(idle, 0.0, heads.arrived.reshape(shape)),
-            np.where(idle, np.inf, heads.first_due.reshape(shape)),
-            np.where(idle, np.inf, heads.due.reshape(shape)),
-            np.maximum(self._came - self._ended - 1, 0).reshape(shape),
-            drafted,
-            accepted,
-        )
+        idle = self.idle
+        wanted, output, prompt = (self.shaped(name) * ~idle for name in ("wanted", "output", "prompt"))
+        arrived = np.where(idle, 0.0, self.shaped("arrived"))
+        first_due, due = (np.where(idle, np.inf, self.shaped(name)) for name in ("first_due", "due"))
+        behind = np.maximum(self._came - self._ended - 1, 0).reshape(self._shape)
+        return Demand(wanted, output, prompt, arrived, first_due, due, behind, drafted, accepted)
 
     def overdue(self, now: FloatArray, copies: IntArray | None = None) -> IntArray:
         """Requests (m, K) of these copies (m,), default all, that are late at ``now`` (m,) s, and have not ended."""
@@ -246,5 +215,4 @@ class Queues:
         late = np.minimum(level.first_due(time), level.due(time, output)) < until[:, None]
         first = np.minimum(self.heads.first_due[cells], self.heads.due[cells])
         count = (late & behind).sum(-1) + ((came > ended) & (first < until))
-        late_requests: IntArray = count.reshape(-1, users)
-        return late_requests
+        return count.reshape(-1, users)

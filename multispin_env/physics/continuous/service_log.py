@@ -6,11 +6,10 @@ from typing import ClassVar
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows
-from multispin_env.physics.continuous.types import ContinuousOutcome, Served
+from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.physics.types import Batched
 
-QUANTILES = (0.5, 0.95, 0.99)
-"""Of latencies: p50, p95 and p99, along the last axis."""
+QUANTILES = (0.5, 0.95, 0.99)  # Of latencies: p50, p95 and p99, along the last axis
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,14 +99,8 @@ def _ratio(part: FloatArray | IntArray, whole: FloatArray | IntArray) -> FloatAr
 class ServiceLog:
     """Adds up what becomes of requests in n copies with K devices each.
 
-    A step that begins at or after the warm-up counts, as a whole; so does every request that ends in it.
-
-    Parameters
-    ----------
-    num_copies, num_users
-        n and K.
-    warm_up
-        Seconds on the clock of the state's time.
+    A step that begins at or after ``warm_up``, in s on the clock of the state's time, counts, as a whole; so does every
+    request that ends in it.
     """
 
     def __init__(self, num_copies: int, num_users: int, warm_up: float = 0.0) -> None:
@@ -127,17 +120,7 @@ class ServiceLog:
         self._requests.length[chosen], self._gaps.length[chosen] = 0, 0
 
     def add(self, outcome: ContinuousOutcome, begun: FloatArray, playing: BoolArray | None = None) -> None:
-        """Take in a step.
-
-        Parameters
-        ----------
-        outcome
-            Arrays (n, K).
-        begun
-            (n,) s, the state's time when it began.
-        playing
-            Copies (n,) whose step counts; ``None``: all.
-        """
+        """Take in a step that ``begun`` (n,) s on the state's clock; of the copies ``playing`` (n,), ``None``: all."""
         served = outcome.served
         counted = begun >= self._warm_up
         if playing is not None:
@@ -150,10 +133,6 @@ class ServiceLog:
         self._finished += own & served.finished
         self._in_time += own & served.in_time
         self._dropped += own & served.dropped
-        self._listed(served, own)
-
-    def _listed(self, served: Served, own: BoolArray) -> None:
-        """Latencies, for the quantiles."""
         finished = served.finished & own
         if finished.any():
             per_token = served.e2el / np.maximum(served.output, 1)
@@ -161,15 +140,7 @@ class ServiceLog:
         self._gaps.append((served.gap > 0.0) & own, served.gap)
 
     def close(self, copies: IntArray | BoolArray, overdue: IntArray) -> None:
-        """Count requests that are overdue at the end of an episode as missed.
-
-        Parameters
-        ----------
-        copies
-            Numbers of those whose episode ends, or a mask (n,).
-        overdue
-            (n, K), of all copies, as `ContinuousCore.overdue` counts them.
-        """
+        """Count requests ``overdue`` (n, K) at the end of an episode of these copies, by number or mask, as missed."""
         self._overdue[copies] += overdue[copies]
 
     def result(self, copies: IntArray | None = None) -> ServiceRun:
@@ -186,18 +157,9 @@ class ServiceLog:
 
     def _run(self, chosen: Rows, latency: Latencies, pooled: Latencies) -> ServiceRun:
         arrivals, finished, in_time, dropped, overdue = self._counts[:, chosen]
-        return ServiceRun(
-            self._time[chosen],
-            self._tokens[chosen],
-            self._timely_tokens[chosen],
-            arrivals,
-            finished,
-            in_time,
-            dropped,
-            finished - in_time + dropped + overdue,
-            latency,
-            pooled,
-        )
+        sums = self._time[chosen], self._tokens[chosen], self._timely_tokens[chosen]
+        missed = finished - in_time + dropped + overdue
+        return ServiceRun(*sums, arrivals, finished, in_time, dropped, missed, latency, pooled)
 
 
 class _CopyLists:

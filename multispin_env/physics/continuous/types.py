@@ -55,8 +55,7 @@ class Join:
     WAIT = 2
 
 
-ENDLESS = 2**53
-"""Tokens of a request that never ends; no other has as many."""
+ENDLESS = 2**53  # Tokens of a request that never ends; no other has as many
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,8 +113,7 @@ class Demand(Batched):
     @property
     def never_ends(self) -> BoolArray:
         """Requests (..., K) without end."""
-        endless: BoolArray = self.wanted == ENDLESS
-        return endless
+        return self.wanted == ENDLESS
 
     def mapped(self, function: Callable[[Any], Any]) -> "Demand":
         """As of any `Batched`; the arrays of `endless` stay those."""
@@ -178,14 +176,12 @@ class ContinuousState(Batched):
     @property
     def busy(self) -> BoolArray:
         """Devices (..., K) with a request; with endless requests, all."""
-        has: BoolArray = self.phase != Phase.IDLE
-        return has
+        return self.phase != Phase.IDLE
 
     @property
     def starting(self) -> BoolArray:
         """Devices (..., K) whose next draft starts now, or as soon as a request arrives."""
-        starts: BoolArray = (self.phase == Phase.FREE) | (self.phase == Phase.IDLE)
-        return starts
+        return (self.phase == Phase.FREE) | (self.phase == Phase.IDLE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -333,5 +329,4 @@ class ContinuousOutcome(Batched):
     @property
     def batch_size(self) -> IntArray:
         """Devices in the batch, (...)."""
-        size: IntArray = self.verified.sum(-1)
-        return size
+        return self.verified.sum(-1)

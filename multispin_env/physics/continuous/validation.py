@@ -6,13 +6,7 @@ from numpy.typing import NDArray
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import require, shown
 from multispin_env.physics.continuous.passes import UplinkDiscipline, serial
-from multispin_env.physics.continuous.types import (
-    ENDLESS,
-    ContinuousDecision,
-    ContinuousState,
-    Demand,
-    Phase,
-)
+from multispin_env.physics.continuous.types import ENDLESS, ContinuousDecision, ContinuousState, Demand, Phase
 from multispin_env.physics.validation import BUDGET_TOLERANCE, checked_state
 from multispin_env.scenario import Scenario
 
@@ -22,19 +16,16 @@ def checked_continuous_decision(
 ) -> ContinuousDecision:
     """Return the decision as arrays (n, K) and (n,), with either priorities or shares, as the uplink needs them.
 
-    Raises
-    ------
-    ValueError
-        For NaN, a wrong shape, lengths out of the scenario's range, shares that sum to more than one, a patience below
-        zero, or a batch that takes nobody.
+    ``ValueError`` for NaN, a wrong shape, lengths out of the scenario's range, shares that sum to more than one, a
+    patience below zero, or a batch that takes nobody.
     """
     shape, copies = (num_copies, scenario.num_users), (num_copies,)
     low, high = scenario.min_draft_length, scenario.max_draft_length
     length = _whole("draft_length", decision.draft_length, shape, low, high)
     join = _whole("join", decision.join, shape, 0, 2)
     require("join", join, np.broadcast_to((join > 0).any(-1, keepdims=True), shape), "1 or 2 for one device at least")
-    by_priority = uplink is serial
-    key = _key(decision.priority, shape) if by_priority else _shares(decision.share, shape)
+    priority = _key(decision.priority, shape) if uplink is serial else None
+    share = None if uplink is serial else _shares(decision.share, shape)
     patience = decision.patience
     if patience is not None:
         patience = _array("patience", patience, copies)
@@ -42,9 +33,7 @@ def checked_continuous_decision(
     fewest = None if decision.least_batch is None else _whole("least_batch", decision.least_batch, copies, 1, shape[1])
     aim = None if decision.aim is None else _array("aim", decision.aim, shape).astype(np.int64)
     drop = None if decision.drop is None else _whole("drop", decision.drop, shape, 0, 1).astype(np.bool_)
-    return ContinuousDecision(
-        length, join, key if by_priority else None, None if by_priority else key, patience, fewest, aim, drop
-    )
+    return ContinuousDecision(length, join, priority, share, patience, fewest, aim, drop)
 
 
 def check_drop(decision: ContinuousDecision, state: ContinuousState, over: BoolArray | None = None) -> None:
@@ -90,13 +79,7 @@ def _whole(field: str, value: object, shape: tuple[int, ...], low: int, high: in
 
 
 def checked_continuous_state(scenario: Scenario, state: ContinuousState) -> ContinuousState:
-    """Return the state as arrays of one shape (..., K), and (...) of the batch's number and the time.
-
-    Raises
-    ------
-    ValueError
-        For NaN, a wrong shape or an entry out of range.
-    """
+    """Return the state as arrays of one shape (..., K) and (...); ``ValueError`` for a bad entry or shape."""
     system = checked_state(scenario, state.system)
     shape = system.draft_time.shape
     phase = _whole("phase", state.phase, shape, Phase.FREE, Phase.IDLE)

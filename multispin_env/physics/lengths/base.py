@@ -6,8 +6,7 @@ import numpy as np
 
 from multispin_env.arrays import IntArray
 
-MOST_MEAN = 1e6
-"""Tokens of a mean or median length."""
+MOST_MEAN = 1e6  # Tokens of a mean or median length
 
 
 @runtime_checkable
@@ -17,8 +16,6 @@ class Lengths(Protocol):
     @property
     def mean_output(self) -> float:
         """Mean tokens of an answer."""
-        ...
 
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
         """Tokens of prompts ≥ 0 and of answers ≥ 1, (rows, K); drawing a + b rows equals drawing a, then b."""
-        ...

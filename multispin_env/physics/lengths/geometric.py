@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real
-from multispin_env.physics.lengths.base import MOST_MEAN
+from multispin_env.physics.lengths.base import MOST_MEAN, Lengths
 
 
 @dataclass(frozen=True)
-class Geometric:
+class Geometric(Lengths):
     """Every token is the last with the same probability (ours).
 
     Parameters
@@ -19,14 +20,6 @@ class Geometric:
         Mean tokens of an answer, ≥ 1; default 60.
     mean_prompt
         Mean tokens of a prompt, ≥ 1; 0, the default, for no prompts.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.physics.lengths.geometric import Geometric
-    >>> prompt, output = Geometric(mean_output=20.0).draw(np.random.default_rng(0), 1000, 8)
-    >>> int(prompt.max()), int(output.min()), round(float(output.mean()))
-    (0, 1, 20)
     """
 
     mean_output: float = 60.0
@@ -37,8 +30,8 @@ class Geometric:
         if self.mean_prompt != 0.0:
             check_real("mean_prompt", self.mean_prompt, 1.0, MOST_MEAN)
 
+    @override
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
-        """Prompts and answers (rows, K)."""
         fresh = rng.standard_exponential((rows, 2, num_users))
         prompt = (
             _geometric(self.mean_prompt, fresh[:, 0]) if self.mean_prompt else np.zeros((rows, num_users), np.int64)
@@ -50,5 +43,4 @@ def _geometric(mean: float, exponential: FloatArray) -> IntArray:
     """From 1 on: a geometric variable is an exponential one in steps."""
     with np.errstate(divide="ignore"):  # a mean of 1 is always 1
         step = -np.log1p(-1.0 / mean)
-    tokens: IntArray = 1 + np.floor(exponential / step).astype(np.int64)
-    return tokens
+    return 1 + np.floor(exponential / step).astype(np.int64)

@@ -3,20 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real
-from multispin_env.physics.lengths.base import MOST_MEAN
+from multispin_env.physics.lengths.base import MOST_MEAN, Lengths
 
-LARGEST_SIGMA = 3.0
-"""Of a logarithm: so lengths stay whole numbers that arrays hold."""
-
-SUMMED = 20_000
-"""Tokens up to which the mean is a sum; behind, an integral differs by less than rounding."""
+SUMMED = 20_000  # Tokens up to which the mean is a sum; behind, an integral differs by less than rounding
 
 
 @dataclass(frozen=True)
-class LogNormal:
+class LogNormal(Lengths):
     """The logarithms of prompts and answers are normal and independent; rounded, at least 1 token (ours).
 
     The defaults are those of recorded chats (Azure LLM inference trace 2023).
@@ -27,12 +24,6 @@ class LogNormal:
         Median tokens of an answer, > 0, and standard deviation of its natural logarithm, in [0, 3].
     median_prompt, sigma_prompt
         The same of a prompt; a median of 0 for no prompts.
-
-    Examples
-    --------
-    >>> from multispin_env.physics.lengths.log_normal import LogNormal
-    >>> round(LogNormal().mean_output, 1)
-    186.7
     """
 
     median_output: float = 129.0
@@ -43,16 +34,17 @@ class LogNormal:
     def __post_init__(self) -> None:
         check_real("median_output", self.median_output, 0.0, MOST_MEAN, open_low=True)
         check_real("median_prompt", self.median_prompt, 0.0, MOST_MEAN)
-        check_real("sigma_output", self.sigma_output, 0.0, LARGEST_SIGMA)
-        check_real("sigma_prompt", self.sigma_prompt, 0.0, LARGEST_SIGMA)
+        check_real("sigma_output", self.sigma_output, 0.0, 3.0)  # so lengths stay whole numbers that arrays hold
+        check_real("sigma_prompt", self.sigma_prompt, 0.0, 3.0)
 
     @property
+    @override
     def mean_output(self) -> float:
         """Mean of the rounded lengths: 1 + Σ_n P(X > n + ½) over n ≥ 1."""
         return _rounded_mean(self.median_output, self.sigma_output)
 
+    @override
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
-        """Prompts and answers (rows, K)."""
         fresh = rng.standard_normal((rows, 2, num_users))
         output = _rounded(self.median_output * np.exp(self.sigma_output * fresh[:, 1]))
         if self.median_prompt == 0.0:

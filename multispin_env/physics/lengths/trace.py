@@ -4,27 +4,21 @@ from dataclasses import dataclass
 from os import PathLike
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import IntArray
+from multispin_env.physics.lengths.base import Lengths
 from multispin_env.physics.traces import RequestTrace, load_trace
 
 
 @dataclass(frozen=True)
-class TraceLengths:
+class TraceLengths(Lengths):
     """Each request is as long as one of a record, its prompt and its answer together, drawn with replacement (ours).
 
     Parameters
     ----------
     trace
         As for `load_trace`; kept as a `RequestTrace`. Default ``"azure-chat"``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.physics.lengths.trace import TraceLengths
-    >>> prompt, output = TraceLengths("azure-code").draw(np.random.default_rng(0), 1000, 8)
-    >>> int(np.median(output))
-    13
     """
 
     trace: str | PathLike[str] | RequestTrace = "azure-chat"
@@ -38,12 +32,12 @@ class TraceLengths:
         return load_trace(self.trace)
 
     @property
+    @override
     def mean_output(self) -> float:
-        """Mean tokens of an answer of the record."""
         return float(self.record.output.mean())
 
+    @override
     def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
-        """Prompts and answers (rows, K)."""
         record = self.record
         place = (rng.random((rows, num_users)) * len(record.output)).astype(np.int64)
         return record.prompt[place], record.output[place]

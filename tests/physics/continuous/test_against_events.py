@@ -58,7 +58,7 @@ def test_simultaneous_events(discipline, equal):
     """Everything is a multiple of one short time, so that many things happen at one instant."""
     rng = np.random.default_rng(4)
     most = 2 if discipline == "shared" else 9  # thirds of a band are not exact
-    for seed in range(24):
+    for seed in range(12):
         scenario, held = dyadic(1 + seed % most, rng, (seed % 3) / 64.0)
         if equal:
             held = held[np.zeros(scenario.num_users, dtype=int)]

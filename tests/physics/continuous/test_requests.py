@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 import multispin_env as ms
 from multispin_env.physics.continuous import queues
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.workload import Arriving, ServiceLevel
 from tests.physics.continuous.pairs import DISCIPLINES, LAWS, Fixed, random_order, same
 from tests.physics.continuous.test_against_events import dyadic
@@ -54,14 +53,8 @@ WILD = st.builds(
 )
 
 
-def served_core(scenario, workload, copies=1, law="independent", discipline="serial", seed=0):
-    core = ContinuousCore(
-        ContinuousSystem.of(scenario.replace(channel=law), discipline, workload=workload), copies, drawn=True
-    )
-    for copy in range(copies):
-        core.seed(copy, np.random.default_rng(seed + copy))
-    core.reset()
-    return core
+def served_core(scenario, workload, copies=1, law="independent", **others):
+    return core_of(scenario, copies, law, drawn=True, workload=workload, **others)
 
 
 def decisions(core, rng, discipline="serial"):
@@ -133,7 +126,7 @@ def test_no_request_and_no_token_is_lost(seed, users, way, law, server, low, wor
     rng = np.random.default_rng(seed)
     named = {"min_draft_length": low, **server}
     scenario = ms.Scenario.preset("qwen3.5", num_users=users, total_bandwidth=5e6, acceptance="by-request", **named)
-    core = served_core(scenario, workload, 2, law, way, seed)
+    core = served_core(scenario, workload, 2, law, discipline=way, seed=seed)
     shape = core.state.phase.shape
     assert (core.state.phase == ms.Phase.IDLE).all()
     came, ended, tokens, closed_books = (np.zeros(shape) for _ in range(4))
@@ -209,15 +202,18 @@ def test_what_arrives_does_not_depend_on_the_orders():
         assert all(first[time] == second[time] for time in common)
 
 
-@pytest.mark.parametrize("closed", [False, True])
-def test_copies_are_each_as_one_alone(closed):
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("workload", [None, Wild(), Wild(closed=True)], ids=["endless", "open", "closed"])
+def test_copies_are_each_as_one_alone(workload, law):
     """Also where some start anew in the middle, with requests of their own."""
     scenario = ms.Scenario.preset("qwen3.5", num_users=5, acceptance="by-request")
-    rng, workload = np.random.default_rng(3), Wild(closed=closed)
-    many = served_core(scenario, workload, 3, "gauss-markov", seed=10)
-    alone = [served_core(scenario, workload, 1, "gauss-markov", seed=10 + copy) for copy in range(3)]
+    rng = np.random.default_rng(3)
+    many = served_core(scenario, workload, 3, law, seed=10)
+    alone = [served_core(scenario, workload, 1, law, seed=10 + copy) for copy in range(3)]
     for step in range(40):
         decision = decisions(many, rng)
+        if workload is None:
+            decision = replace(decision, drop=None)
         over = np.array([step == 11, False, step % 10 == 9])
         outcome = many.step(decision, over)
         for copy, core in enumerate(alone):

@@ -4,38 +4,18 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog
-from multispin_env.physics.workload import Arriving, ServiceLevel
+from multispin_env.physics.workload import ServiceLevel
+from tests.physics.continuous.test_requests import Wild, served_core
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
 LEVEL = ServiceLevel(e2el=0.5, e2el_per_token=0.05)
 EVERYBODY = np.ones((5, 3), dtype=np.int64)
 
 
-class Poisson:
-    """A request of a device each second on average, of 1 to 40 tokens."""
-
-    level, closed = LEVEL, False
-
-    def open(self, rng, num_users):
-        def rows(count):
-            fresh = rng.random((count, num_users, 2))
-            return Arriving(
-                -np.log1p(-fresh[..., 0]),
-                np.zeros((count, num_users), np.int64),
-                1 + (40 * fresh[..., 1]).astype(np.int64),
-            )
-
-        return rows
-
-
 def played(steps=150):
     """Steps with the times when they begin, and the core at the end."""
-    core = ContinuousCore(ContinuousSystem.of(SCENARIO.replace(channel="static"), workload=Poisson()), 5, drawn=True)
-    for copy in range(5):
-        core.seed(copy, np.random.default_rng(copy))
-    core.reset()
+    core = served_core(SCENARIO, Wild(level=LEVEL, gap=1.0, together=0.0, output=40), 5, "static")
     outcomes = []
     for _ in range(steps):
         demand, begun = core.state.demand, core.state.time

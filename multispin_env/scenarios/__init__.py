@@ -1,1 +1,0 @@
-"""Presets, one file each; ``multispin_env.registry.SCENARIOS`` names them."""
