@@ -177,7 +177,7 @@ class APGSettings:
         native = checked_native(env, "derivatives")
         settings = native.env.settings
         self.check(settings)
-        scenarios = scenarios_like(settings, servers=True) if self.presets else (settings.scenario,)
+        scenarios = scenarios_like(settings) if self.presets else (settings.scenario,)
         return AnalyticPolicyGradient(
             native,
             [scenario.replace(num_users=users) for users in self.users for scenario in scenarios],

@@ -174,11 +174,10 @@ def _timed(settings: Settings) -> Tuning:
     return Tuning(gamma**step, column_log_std=columns, last_std=0.0, care=TIMED_CARE, timing=timing)
 
 
-def scenarios_like(settings: Settings, servers: bool = False) -> tuple[Scenario, ...]:
+def scenarios_like(settings: Settings) -> tuple[Scenario, ...]:
     """The scenario, and every preset in which the same network can act: of the same lengths, and as many tasks.
 
-    With ``servers``, and where the time of the own one depends on tokens, each preset on all such servers and with both
-    payloads.
+    Where the time of the own server depends on tokens, each preset is on all such servers and with both payloads.
     """
     own, scenarios = settings.scenario, [settings.scenario]
     for name in SCENARIOS.names():
@@ -186,7 +185,7 @@ def scenarios_like(settings: Settings, servers: bool = False) -> tuple[Scenario,
         preset = preset.replace(**settings.variant.scenario_defaults, **_server(own))
         shapes = [(one.min_draft_length, one.max_draft_length, len(one.tasks)) for one in (preset, own)]
         if shapes[0] == shapes[1]:
-            scenarios += [preset, *(_on_servers(preset) if servers and own.verification_pieces else ())]
+            scenarios += [preset, *(_on_servers(preset) if own.verification_pieces else ())]
     return tuple(dict.fromkeys(scenarios))
 
 

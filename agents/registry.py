@@ -9,7 +9,6 @@ AGENTS: Registry = Registry(
         "ppo": "agents.ppo:SETTINGS",
         "sac": "agents.sac:SETTINGS",
         "decentralised": "agents.decentralised:SETTINGS",
-        "imitation": "agents.imitation:SETTINGS",
         "evolution": "agents.evolution:SETTINGS",
         "generalist": "agents.apg:GENERALIST",
     },

@@ -120,7 +120,7 @@ COMMAND = Command(
         "                                    the default: about half a minute on two cores",
         "--scenario qwen3.5 --num-users 8 --minutes 2",
         "--name mine --agent sac --action lengths",
-        "--agent imitation --action lengths  learn from the optimum instead of from rewards",
+        "--agent apg --action lengths        learn from derivatives instead of from returns",
         "--env MultiSpin/HiddenAcceptance-v0 --set spread=0.2",
         "--agent examples.own_agent:AGENT",
         "--resume mine --timesteps 2000000   go on where it stopped",

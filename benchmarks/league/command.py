@@ -38,7 +38,7 @@ PACKAGES = ("multispin_env", "agents", "benchmarks")
 
 QUICK = {
     "envs": ["MultiSpin/Heterogeneous-v0", "MultiSpin/DelayedChannel-v0"],
-    "agents": ["ppo", "imitation"],
+    "agents": ["apg", "ppo"],
     "scenarios": ["llama2"],
     "users": [3],
     "seeds": 2,

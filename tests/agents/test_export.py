@@ -26,7 +26,7 @@ FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 CASES = [
     ("ppo", FULL, "residual"),
     ("sac", FULL, "lengths"),
-    ("imitation", FULL, "lengths"),
+    ("apg", FULL, "lengths"),
     ("ppo", HIDDEN, "residual"),
     ("apg", "MultiSpin/Fair-v0", "lengths"),  # has a network beside the policy
     ("evolution", "MultiSpin/Continuous-v0", "tuned"),

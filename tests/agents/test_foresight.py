@@ -75,10 +75,13 @@ def test_without_a_future_it_is_the_gradient_scheduler(monkeypatch):
 def test_rounds_behind_which_an_episode_ended_teach_nothing():
     env = vector()
     codec = env.env.settings.observations
-    one, other = (Foresight(env.observation_space, 16, WINDOW) for _ in range(2))
+    one, other, third = (Foresight(env.observation_space, 16, WINDOW) for _ in range(3))
     before = {key: value.clone() for key, value in one.state_dict().items()}
     other.load_state_dict(before)
+    third.load_state_dict(before)
     first, second = play(env, 1)
+    third.learn(first, second, np.zeros(env.num_envs, dtype=bool), codec)
+    assert all(th.equal(value, before[key]) for key, value in third.state_dict().items())
     same = np.zeros(env.num_envs, dtype=bool)
     same[3] = True
     restarted = {key: array.copy() for key, array in second.items()}
@@ -134,3 +137,21 @@ def test_worth_decides_what_is_climbed():
     assert (selfish[:, 1:] <= 0.0).all()  # longer drafts of others only cost time
     with pytest.raises(ValueError, match=r"worth: expected shape \(16, 3\), got \(3,\)"):
         env.env.reward_slopes(action, np.ones(3))
+
+
+def test_foresight_learns_by_the_mean_error(monkeypatch):
+    """The loss is the same of two copies as of four alike, and its gradient is kept short."""
+    found = []
+    for copies in (2, 4):
+        env = vector(copies=1)
+        codec = env.env.settings.observations
+        th.manual_seed(0)
+        one = Foresight(env.observation_space, 8, 32.0)
+        rounds = [env.reset(), env.step(np.zeros((1, *env.action_space.shape), np.float32))[0]]
+        many = [{key: np.repeat(array, copies, 0) for key, array in each.items()} for each in rounds]
+        monkeypatch.setattr(one.optimizer, "step", lambda: None)
+        for _ in range(2):  # gradients do not add up
+            one.learn(*many, np.ones(copies, dtype=bool), codec)
+            found.append(th.cat([p.grad.flatten() for p in one.parameters()]))
+    assert all(th.allclose(found[0], other, atol=1e-6) for other in found[1:])
+    assert 0.0 < found[0].norm() <= 1.0 + 1e-5

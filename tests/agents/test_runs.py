@@ -208,8 +208,8 @@ def test_the_layout_is_no_content(saved):
         ({"agent": "pp"}, r"agent: expected one of \['apg', .*\], got 'pp'"),
         ({"agent": None}, r"agent: expected one of \['apg', .*\], got None"),
         (
-            {"agent": "imitation", "env": HIDDEN},
-            r"agent: expected an environment that shows the whole state .*, got HiddenAcceptance",
+            {"agent": "evolution"},
+            r"agent: expected an environment whose steps take different times .*, got Heterogeneous",
         ),
         ({"action": "share"}, r"action: expected one of \['residual', 'shares', 'lengths'\], got 'share'"),
         ({"seed": -1}, "seed: expected an integer ≥ 0, got -1"),
