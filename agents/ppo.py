@@ -1,7 +1,6 @@
 """Proximal policy optimisation (Schulman et al. 2017) with the equivariant policy."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -16,8 +15,6 @@ from agents.vec_env import checked_native
 class PPOSettings(AnyEnvironment):
     """Hyperparameters; what depends on the environment is in `Tuning`."""
 
-    policy: ClassVar[type[EquivariantActorCritic]] = EquivariantActorCritic
-
     num_envs: int = 256
     timesteps: int = 400_000
     rollout_rounds: int = 4
@@ -28,12 +25,13 @@ class PPOSettings(AnyEnvironment):
     max_grad_norm: float = 1.0
     width: int = 16
     log_std: float = -2.5
+    decentralised: bool = False
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> Proximal:
         """Build the untrained model; ``ValueError`` where steps take different times that ``env`` does not know."""
         timing, care = tuning.times, tuning.care
         return self._kind(env, tuning)(
-            self.policy,
+            EquivariantActorCritic,
             env,
             learning_rate=LinearRate(self.learning_rate / care, remaining),
             n_steps=care * self.rollout_rounds,
@@ -50,6 +48,7 @@ class PPOSettings(AnyEnvironment):
                 "bandwidth_init": tuning.bandwidth,
                 "last_std": tuning.last_std,
                 "critic": timing.gamma > 0.0,
+                "alone": self.decentralised,
             },
             seed=seed,
             device=device,
@@ -63,3 +62,10 @@ class PPOSettings(AnyEnvironment):
 
 
 SETTINGS = PPOSettings()
+
+DECENTRALISED = PPOSettings(decentralised=True)
+"""The actor could run on the devices: it sees only the one that it decides for, and what all share.
+
+It learns from the common reward with a baseline that sees all, so what it reaches less than `SETTINGS` is the price of
+not knowing the others. Whoever knows all still shares bandwidth: with ``action="lengths"`` devices choose lengths only.
+"""

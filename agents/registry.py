@@ -8,7 +8,7 @@ AGENTS: Registry = Registry(
         "apg": "agents.apg:SETTINGS",
         "ppo": "agents.ppo:SETTINGS",
         "sac": "agents.sac:SETTINGS",
-        "decentralised": "agents.decentralised:SETTINGS",
+        "decentralised": "agents.ppo:DECENTRALISED",
         "evolution": "agents.evolution:SETTINGS",
         "generalist": "agents.apg:GENERALIST",
     },

@@ -56,22 +56,23 @@ class UserEncoder(nn.Module):
         Of all layers.
     features
         Of a user.
-    largest
-        Whether the context knows the largest over users beside the mean.
+    alone
+        Whether the context of a user is its own code: nothing of the others is known.
     """
 
-    def __init__(self, width: int, features: int, largest: bool = True) -> None:
+    def __init__(self, width: int, features: int, alone: bool = False) -> None:
         super().__init__()
         self.features = features
-        self.largest = largest
+        self.alone = alone
         self.own = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.context = nn.Sequential(nn.Linear(2 * width if largest else width, width), nn.SiLU())
+        self.context = nn.Sequential(nn.Linear(width if alone else 2 * width, width), nn.SiLU())
 
     def forward(self, features: th.Tensor) -> Codes:
         """Codes of all users, and their context."""
         own = self.own(features.unflatten(-1, (-1, self.features)))
-        known = th.cat([own.mean(-2), own.amax(-2)], dim=-1) if self.largest else own.mean(-2)
-        return Codes(own, self.context(known).unsqueeze(-2))
+        if self.alone:
+            return Codes(own, self.context(own))
+        return Codes(own, self.context(th.cat([own.mean(-2), own.amax(-2)], dim=-1)).unsqueeze(-2))
 
 
 class UserHead(nn.Module):
@@ -140,10 +141,12 @@ class NoValue(nn.Module):
 class EquivariantExtractor(nn.Module):
     """Separate encoders of actor and critic, if there is one, under the name Stable-Baselines3 expects."""
 
-    def __init__(self, width: int, features: int, largest: bool, critic: bool) -> None:
+    def __init__(self, width: int, features: int, critic: bool, alone: bool) -> None:
         super().__init__()
-        self.policy_net = UserEncoder(width, features, largest)
-        self.value_net = UserEncoder(width, features, largest) if critic else nn.Identity()
+        self.policy_net = UserEncoder(width, features)
+        self.value_net = UserEncoder(width, features) if critic else nn.Identity()
+        if alone:  # drawn last, so that all else begins as it does without
+            self.policy_net = UserEncoder(width, features, alone)
         self.latent_dim_pi = 2 * width
         self.latent_dim_vf = 2 * width
 
@@ -177,11 +180,10 @@ class EquivariantActorCritic(ActorCriticPolicy):
         Initial mean of the columns after the first.
     last_std
         As in `UserHead`; with 0 the first deterministic actions are exactly the initial means.
-    largest
-        Whether a user's context knows the largest over users beside the mean. The mean alone fits numbers of users
-        better that were never seen.
     critic
         Whether there is one; without it all values are 0.
+    alone
+        Whether the actor sees only the device it decides for, and what all share; the critic sees all.
     optimizer_class, optimizer_kwargs
         As in Stable-Baselines3.
     """
@@ -196,8 +198,8 @@ class EquivariantActorCritic(ActorCriticPolicy):
         column_log_std: Sequence[float] = (),
         bandwidth_init: float = 0.0,
         last_std: float = LAST_STD,
-        largest: bool = True,
         critic: bool = True,
+        alone: bool = False,
         use_sde: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
@@ -206,8 +208,8 @@ class EquivariantActorCritic(ActorCriticPolicy):
         self.column_log_std = tuple(column_log_std)
         self.bandwidth_init = bandwidth_init
         self.last_std = last_std
-        self.largest = largest
         self.critic = critic
+        self.alone = alone
         super().__init__(
             observation_space,
             action_space,
@@ -223,7 +225,7 @@ class EquivariantActorCritic(ActorCriticPolicy):
     def _build_mlp_extractor(self) -> None:
         assert self.action_space.shape is not None
         features = self.features_dim // self.action_space.shape[0]
-        self.mlp_extractor = EquivariantExtractor(self.width, features, self.largest, self.critic)  # type: ignore[assignment]
+        self.mlp_extractor = EquivariantExtractor(self.width, features, self.critic, self.alone)  # type: ignore[assignment]
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         self._build_mlp_extractor()

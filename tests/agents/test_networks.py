@@ -105,15 +105,14 @@ def test_features_without_what_is_hidden():
     assert network(tensors(shown, 3)).shape == (3, 8)
 
 
-@pytest.mark.parametrize("largest", [True, False])
-def test_users_know_themselves_and_their_context(largest):
+def test_users_know_themselves_and_their_context():
     th.manual_seed(0)
-    encoder = UserEncoder(4, 3, largest)
+    encoder = UserEncoder(4, 3)
     features = th.randn(2, 5 * 3)
     own = encoder.own(features.reshape(2, 5, 3))
     mean = sum(own[:, user] for user in range(5)) / 5.0
     most = th.stack([own[:, user] for user in range(5)]).max(0).values
-    context = encoder.context(th.cat([mean, most], -1) if largest else mean)
+    context = encoder.context(th.cat([mean, most], -1))
     found = encoder(features)
     assert (found.own.shape, found.context.shape) == ((2, 5, 4), (2, 1, 4))
     assert th.allclose(found.own, own)
@@ -161,21 +160,20 @@ def test_columns_can_have_scales():
 
 def test_actor_and_critic_have_encoders_of_their_own():
     th.manual_seed(0)
-    extractor = EquivariantExtractor(4, 3, largest=False, critic=True)
+    extractor = EquivariantExtractor(4, 3, critic=True, alone=False)
     features = th.randn(2, 6)
     actor, critic = extractor(features)
     assert th.equal(actor.own, extractor.policy_net(features).own)
     assert th.equal(critic.own, extractor.value_net(features).own)
     assert not th.allclose(actor.own, critic.own)
     assert (extractor.latent_dim_pi, extractor.latent_dim_vf) == (8, 8)
-    assert (extractor.policy_net.largest, extractor.value_net.largest) == (False, False)
 
 
 def test_policy_of_stable_baselines():
     th.manual_seed(0)
     box = spaces.Box(-1.0, 1.0, (2, 2), np.float32)
     policy = EquivariantActorCritic(
-        space_of(), box, lambda _: 0.125, width=8, log_std_init=-1.0, bandwidth_init=0.5, largest=False
+        space_of(), box, lambda _: 0.125, width=8, log_std_init=-1.0, bandwidth_init=0.5
     )
     assert policy.log_std.tolist() == [-1.0, -1.0]
     assert policy.action_net.net[-1].bias.tolist() == [0.0, 0.5]
@@ -184,7 +182,6 @@ def test_policy_of_stable_baselines():
     narrow = EquivariantActorCritic(space_of(), spaces.Box(-1.0, 1.0, (2, 1), np.float32), lambda _: 0.125, width=8)
     assert narrow.mlp_extractor.policy_net.own[0].in_features == 23
     assert narrow.deterministic(tensors(copies=3)).shape == (3, 2)
-    assert not policy.mlp_extractor.policy_net.largest
     with th.no_grad():
         policy.log_std.copy_(th.tensor([-1.0, -2.0]))
     chosen = policy.get_distribution(tensors(copies=3)).distribution
