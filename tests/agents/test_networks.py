@@ -172,9 +172,7 @@ def test_actor_and_critic_have_encoders_of_their_own():
 def test_policy_of_stable_baselines():
     th.manual_seed(0)
     box = spaces.Box(-1.0, 1.0, (2, 2), np.float32)
-    policy = EquivariantActorCritic(
-        space_of(), box, lambda _: 0.125, width=8, log_std_init=-1.0, bandwidth_init=0.5
-    )
+    policy = EquivariantActorCritic(space_of(), box, lambda _: 0.125, width=8, log_std_init=-1.0, bandwidth_init=0.5)
     assert policy.log_std.tolist() == [-1.0, -1.0]
     assert policy.action_net.net[-1].bias.tolist() == [0.0, 0.5]
     assert policy.optimizer.param_groups[0]["lr"] == 0.125
