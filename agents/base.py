@@ -1,20 +1,23 @@
-"""Base of agents: hyperparameters, and how a model is built."""
+"""Base of agents: what depends on the environment, how a model is built, and learning without returns."""
 
 import itertools
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
+import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.policies.equivariant import LAST_STD
+from agents.policies import LAST_STD, EquivariantActorCritic
+from multispin_env.envs.observations import Observation
 from multispin_env.envs.settings import Settings
-from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS
+from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import PAYLOADS, Scenario
 from multispin_env.server import LAW
-from multispin_env.terminal.arguments import DEFAULT_ENV
 
 Remaining = Callable[[float], float]
 """Fraction of the budget that remains, from Stable-Baselines3's own fraction."""
@@ -53,7 +56,7 @@ class Tuning:
         gradient rule.
         With γ = 0 the reward itself is the return, which makes learning far less noisy: with γ = 1 − 1 / window the
         same minute of training closed 22 % of the gap to that controller, with 0 it closed 79 %.
-        What later rounds make of remembered throughput, `agents.foresight` learns without returns. Where steps take
+        What later rounds make of remembered throughput, `agents.apg.Foresight` learns without returns. Where steps take
         different times it is about γ of a second to the power of a step, for agents that do not know ``timing``.
     log_std
         Added to the agent's own logarithm of the exploration's first standard deviation.
@@ -137,16 +140,6 @@ Exploration costs tokens: with a standard deviation of .08 in the column of batc
 
 ANSWERS = 3.0, 12.0
 """Times of a case where requests end: they take seconds, and queues grow slowly."""
-
-
-def usual_choice(env_id: str) -> dict[str, Any]:
-    """Environment, agent, action encoding and seed of a run where nothing is said, but that it is in this environment.
-
-    Where steps take different times, PPO finds little beyond the rule that it starts from, and evolution does.
-    """
-    by_time = ENVIRONMENTS.load(env_id)().learning.discount_of == "second"
-    agent, action = ("evolution", "tuned") if by_time else ("ppo", "residual")
-    return {"env": DEFAULT_ENV, "agent": agent, "action": action, "seed": 0}
 
 
 def tuning_for(settings: Settings) -> Tuning:
@@ -253,3 +246,92 @@ class CosineRate:
     def __call__(self, progress: float) -> float:
         """Rate at Stable-Baselines3's remaining progress."""
         return 0.5 * self.first * (1.0 - math.cos(math.pi * self.remaining(progress)))
+
+
+class DirectLearner(BaseAlgorithm):
+    """Takes a step of the optimiser for every batch of cases; a case is a timestep. Only the actor learns.
+
+    Parameters
+    ----------
+    env
+        Gives spaces.
+    learning_rate, max_grad_norm, policy_kwargs, seed, device
+        As in Stable-Baselines3.
+    """
+
+    policy: EquivariantActorCritic
+
+    def __init__(
+        self,
+        env: VecEnv,
+        learning_rate: CosineRate,
+        max_grad_norm: float,
+        policy_kwargs: dict[str, Any],
+        seed: int,
+        device: str,
+    ) -> None:
+        self.max_grad_norm = max_grad_norm
+        super().__init__(
+            EquivariantActorCritic,
+            env,
+            learning_rate=learning_rate,
+            policy_kwargs=policy_kwargs,
+            seed=seed,
+            device=device,
+            support_multi_env=True,
+        )
+        self._setup_model()
+
+    @abstractmethod
+    def loss(self) -> tuple[th.Tensor, int]:
+        """Loss over a fresh batch of cases, and how many they are."""
+
+    def actions_for(self, observation: Observation) -> th.Tensor:
+        """Deterministic actions, flat (n, K · columns), that gradients flow through."""
+        return self.policy.deterministic(
+            {key: th.as_tensor(array, device=self.device) for key, array in observation.items()}
+        )
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str = "run",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Learn from so many cases, as in Stable-Baselines3."""
+        total, called = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        called.on_training_start(locals(), globals())
+        self.policy.set_training_mode(True)
+        going = called.on_step()  # the untrained policy may be the best there will be
+        while going and self.num_timesteps < total:
+            self._update_current_progress_remaining(self.num_timesteps, total)  # a resumed run is not at its start
+            self.num_timesteps += self._improve()
+            going = called.on_step()
+        called.on_training_end()
+        return self
+
+    def _improve(self) -> int:
+        """One step of the optimiser; returns the number of cases."""
+        optimizer = self.policy.optimizer
+        self._update_learning_rate(optimizer)
+        loss, cases = self.loss()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+        optimizer.step()
+        self._n_updates += 1
+        return cases
+
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self._n_updates = 0
+        self.policy = EquivariantActorCritic(
+            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+        ).to(self.device)
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []

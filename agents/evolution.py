@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from agents.base import PLAIN, CosineRate, Remaining, Tuning
-from agents.direct import DirectLearner
+from agents.base import PLAIN, CosineRate, DirectLearner, Remaining, Tuning
 from agents.vec_env import NativeVecEnv, checked_native, first_seed
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.observations import Observation

@@ -1,5 +1,6 @@
-"""The policy of a saved run as a file that needs none of this; ``python -m agents.export``: ``multispin export``."""
+"""Exports of saved policies as files that need none of this: ``multispin export``, ``python -m agents.export``."""
 
+import argparse
 import io
 import json
 import logging
@@ -21,13 +22,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from agents.models import load_run_model
-from agents.policies.deterministic import Deterministic
-from agents.runs import RunConfig, load_config
+from agents.policies import Deterministic
+from agents.registry import admit
+from agents.runs import RunConfig, load_config, make_folder, run_folder
 from multispin_env.checks import missing_package
 from multispin_env.commands.main import run_alias
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.exported import ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.files import named
+from multispin_env.terminal.command import Command
 
 PROGRAM = "policy.pt2"
 """File of ``--torch-export``; ``torch.export.load`` reads it."""
@@ -209,6 +212,37 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
             os.replace(drafts / name, out / name)
     return differences
 
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("run", help="folder or name of the run")
+    parser.add_argument("--agent", metavar="MODULE:ATTRIBUTE", help="that of the run, where it is one of your own")
+    parser.add_argument("--onnx", action="store_true", help=f"write {ONNX} (the default)")
+    parser.add_argument("--torch-export", action="store_true", help=f"write {PROGRAM}")
+    parser.add_argument("--out", type=Path, help="folder to write to (default: the run's)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the files, and say how well they answer."""
+    formats = [name for name, wanted in ((ONNX, options.onnx), (PROGRAM, options.torch_export)) if wanted]
+    folder = run_folder(options.run)
+    out = folder if options.out is None else options.out
+    if options.agent is not None:
+        admit(options.agent)
+    load_config(folder)
+    make_folder(out)
+    for name, difference in export(folder, out, formats or [ONNX]).items():
+        cases = f"{len(CHECKED_USERS) * CHECKED} random observations"
+        print(f"wrote {out / name}: largest difference of an action from the original {difference:.1e} on {cases}")
+
+
+COMMAND = Command(
+    f"Write the best policy of a run as {ONNX} or {PROGRAM}, for any numbers of users and observations at once, and "
+    "check that it answers as the original does.",
+    ("mine", "mine --onnx --torch-export --out exported"),
+    add_options,
+    run,
+)
 
 if __name__ == "__main__":
     sys.exit(run_alias("export"))

@@ -1,29 +1,90 @@
-"""Run folders: what a run is, and its configuration."""
+"""Runs: their budgets, folders and configurations, and the options of commands that make one."""
 
+import argparse
 import itertools
 import json
 import os
 import platform
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from agents.budget import Limits
-from agents.outside import check_admitted
-from agents.registry import AGENTS
-from multispin_env.checks import check_integer, check_name
+from agents.registry import AGENTS, check_admitted
+from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments
 from multispin_env.envs.settings import Settings, Variant
+from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.exported import checksum
+from multispin_env.evaluation.seeds import TUNING_SEED
 from multispin_env.files import locked, read_json
 from multispin_env.files import make_folder as make_folder
 from multispin_env.files import write_atomically as write_atomically
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, ENVIRONMENTS
 from multispin_env.scenario import Scenario
+from multispin_env.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, chosen_arguments
+
+
+@dataclass
+class Budget:
+    """A limit on rounds or on time; the learning rate falls with what remains of it.
+
+    Parameters
+    ----------
+    timesteps
+        Rounds of all copies, counted over resumed parts too; ``None`` for no limit.
+    seconds
+        Time; ``None`` for no limit.
+    spent_seconds
+        Time of the parts before a resume.
+    """
+
+    timesteps: int | None
+    seconds: float | None
+    spent_seconds: float = 0.0
+    _start: float = field(default_factory=lambda: time.monotonic())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds spent, those before a resume included."""
+        return self.spent_seconds + time.monotonic() - self._start
+
+    def done(self, num_timesteps: int) -> float:
+        """Fraction of the budget that is used, 0 to 1."""
+        by_steps = 0.0 if self.timesteps is None else num_timesteps / self.timesteps
+        by_time = 0.0 if self.seconds is None else self.elapsed / self.seconds
+        return min(1.0, max(by_steps, by_time))
+
+    def remaining(self, progress: float) -> float:
+        """Fraction that remains, given Stable-Baselines3's own fraction of the timesteps."""
+        if self.seconds is None:
+            return progress
+        return 1.0 - min(1.0, self.elapsed / self.seconds)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Budget of a run: rounds, else minutes, else the agent's default rounds; ``ValueError`` for one of nothing."""
+
+    timesteps: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.timesteps is not None:
+            check_integer("timesteps", self.timesteps, 1)
+        if self.minutes is not None:
+            check_real("minutes", self.minutes, 0.0, open_low=True)
+
+    def budget(self, default_timesteps: int, spent_seconds: float) -> Budget:
+        """Start the clock."""
+        seconds = None if self.minutes is None else 60.0 * self.minutes
+        timesteps = default_timesteps if self.timesteps is None and seconds is None else self.timesteps
+        return Budget(timesteps, seconds, spent_seconds)
+
 
 SCHEMA = 3
 """Version of a run's files; a reader refuses another."""
@@ -191,3 +252,102 @@ def load_config(folder: Path, given: Mapping[str, Any] | None = None) -> tuple[R
         return config, Limits(**content["limits"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path}: can't be read as the configuration of a run ({error})") from None
+
+
+RUNS = Path("runs")
+
+PILOTS = 8
+"""Episodes that tell which rule to start from."""
+
+TRAINING_DEFAULTS: dict[str, Any] = {"history": True, "plan_quantile": 0.05, "half": 0, "modelled": True}
+"""Arguments with another default here than in the environments that have them.
+
+With ``history`` the counts since a request began are observed: all that the past tells of its rate, so that a network
+without memory can use it. Delayed channels need none: the gain of Gauss-Markov fading is a Markov process, of which the
+last report says all. With ``plan_quantile`` zero actions there mean the bandwidth of the best plug-in, so that a
+network learns on top of it. With ``half`` and ``modelled`` agents learn from a model of half of the recorded texts, and
+are measured on the replay of the others.
+"""
+
+SETTINGS = (
+    "arguments of the environment, as spread=0.2; values as in Python (other defaults here than in the environments: "
+    + ", ".join(f"{name}={value}" for name, value in TRAINING_DEFAULTS.items())
+    + ")"
+)
+"""Help of ``--set``."""
+
+ENCODING_NAMES = tuple(dict.fromkeys((*ENCODINGS.names(), *CONTINUOUS_ENCODINGS.names())))
+"""What ``--action`` takes, in rounds and without the barrier."""
+
+OWN_OPTIONS = ("action", "reward", "optimum", "render_mode")
+"""Arguments of environments that are no part of what ``--set`` chooses here."""
+
+
+def usual_choice(env_id: str) -> dict[str, Any]:
+    """Environment, agent, action encoding and seed of a run where nothing is said, but that it is in this environment.
+
+    Where steps take different times, PPO finds little beyond the rule that it starts from, and evolution does.
+    """
+    by_time = ENVIRONMENTS.load(env_id)().learning.discount_of == "second"
+    agent, action = ("evolution", "tuned") if by_time else ("ppo", "residual")
+    return {"env": DEFAULT_ENV, "agent": agent, "action": action, "seed": 0}
+
+
+def own_arguments(variant: type[Variant], values: Mapping[str, Any] = TRAINING_DEFAULTS) -> dict[str, Any]:
+    """Those of these values that are arguments of a variant; what training takes if it is told none."""
+    own = {field.name for field in fields(variant)}
+    return {name: value for name, value in values.items() if name in own}
+
+
+def settings_from(options: argparse.Namespace, env_id: str, action: str, base: RunConfig | None = None) -> Settings:
+    """Environment of the options, on top of what a run has where there is one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As the environment itself, and for an argument that is given twice or has an option of its own.
+    """
+    variant: type[Variant] = ENVIRONMENTS.load(env_id)
+    kept = TRAINING_DEFAULTS if base is None else base.arguments
+    given = chosen_arguments(options, OWN_OPTIONS)
+    check_settings(options, given, env_id)
+    others = own_arguments(variant, kept) | given
+    scenario = options.scenario or (DEFAULT_SCENARIO if base is None else base.scenario)
+    chosen = {"action": action, "reward": None, "optimum": False}
+    settings = with_start(env_id, Settings.make(env_id, variant, scenario, chosen, others))
+    settings.variant.assumptions(settings.scenario)  # refuses what the scenario does not allow
+    return settings
+
+
+def config_from(options: argparse.Namespace) -> RunConfig:
+    """New run of the options; what is not given, or no option of the command, is the usual choice there.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `settings_from` and `RunConfig`, and for an unknown environment.
+    """
+    env_id = DEFAULT_ENV if options.env is None else options.env
+    check_name("env", env_id, ENVIRONMENTS.names())
+    usual = usual_choice(env_id)
+    given = {name: getattr(options, name) for name in usual if getattr(options, name, None) is not None}
+    chosen = {**usual, **given}
+    settings = settings_from(options, chosen["env"], chosen["action"])
+    return RunConfig(scenario=settings.scenario, arguments=settings.arguments, **chosen)
+
+
+def with_start(env_id: str, settings: Settings) -> Settings:
+    """Settings that say which rule action 0 is: of several that are worth it, the best in a few episodes."""
+    names = settings.variant.learning.starts.get(settings.action, ())
+    if len(names) < 2 or settings.arguments["reference"] is not None:
+        return settings
+    cases = Episodes(env_id, PILOTS, settings.scenario, settings.arguments, seed=TUNING_SEED)
+    best = max(names, key=lambda name: float(cases.values(name).mean()))
+    variant: Any = settings.variant
+    return replace(settings, variant=replace(variant, reference=best))
+
+
+def run_folder(name: str) -> Path:
+    """Folder of a run's name or path; ``.`` and ``..`` are paths."""
+    path = Path(name)
+    return path if path.parts[:-1] or path.name in ("", "..") else RUNS / path

@@ -27,10 +27,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import multispin_env as ms
 from agents.base import tuning_for
-from agents.memory import keep_memory
-from agents.policies.equivariant import EquivariantActorCritic
+from agents.policies import EquivariantActorCritic
 from agents.ppo import SETTINGS, PPOSettings
 from agents.runs import RunConfig
+from agents.training import keep_memory
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import MAX_EPISODE_STEPS
 

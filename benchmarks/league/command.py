@@ -12,10 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents.options import ENCODING_NAMES, OWN_OPTIONS, SETTINGS
-from agents.outside import OPTION, admit
-from agents.registry import AGENTS
-from agents.runs import make_folder, write_atomically
+from agents.registry import AGENTS, OPTION, admit
+from agents.runs import ENCODING_NAMES, OWN_OPTIONS, SETTINGS, make_folder, write_atomically
 from benchmarks.league.cells import Cell, Contest, Others, Task, obstacle, play, save, saved, shipped
 from benchmarks.league.curves import draw_curves
 from benchmarks.league.files import to_text, write

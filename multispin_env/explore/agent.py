@@ -25,7 +25,7 @@ from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.status import sentence
 
-LOADER = "agents.explore"
+LOADER = "agents.models"
 """Module that loads networks; it needs the extra ``train``, and is imported only where this view is opened."""
 
 RUN = "run: "

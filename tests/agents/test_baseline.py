@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch as th
 
-from agents.baseline import RIDGE, gains
+from agents.ppo import RIDGE, gains
 
 N, USERS, FEATURES, COLUMNS = 300, 3, 2, 2
 

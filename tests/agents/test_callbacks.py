@@ -10,12 +10,11 @@ import pytest
 from rich.console import Console
 from stable_baselines3.common.logger import configure
 
-from agents import callbacks
-from agents.budget import Budget, Limits
-from agents.callbacks import EVERY_SECONDS, VALIDATIONS, TrainingMonitor
+from agents import training
 from agents.checkpoints import CHECKPOINT, MODEL
-from agents.curve import CURVE
-from agents.measures import Headline
+from agents.measures import CURVE, Headline
+from agents.runs import Budget, Limits
+from agents.training import EVERY_SECONDS, VALIDATIONS, TrainingMonitor
 
 
 @pytest.fixture
@@ -86,8 +85,8 @@ class Model:
 def saves(monkeypatch):
     """Names of the files that were saved."""
     found = []
-    monkeypatch.setattr(callbacks.Checkpoint, "of", lambda model, seconds, score: (seconds, score))
-    monkeypatch.setattr(callbacks, "save_checkpoint", lambda path, checkpoint: found.append((path.name, checkpoint)))
+    monkeypatch.setattr(training.Checkpoint, "of", lambda model, seconds, score: (seconds, score))
+    monkeypatch.setattr(training, "save_checkpoint", lambda path, checkpoint: found.append((path.name, checkpoint)))
     return found
 
 
@@ -106,7 +105,7 @@ def step(one, rounds):
 
 
 def test_it_validates_fifty_times_by_what_is_used_of_the_budget(tmp_path, clock, saves, monkeypatch):
-    monkeypatch.setattr(callbacks, "VALIDATIONS", VALIDATIONS)  # as it was before tests made it small
+    monkeypatch.setattr(training, "VALIDATIONS", VALIDATIONS)  # as it was before tests made it small
     one, _ = monitor(tmp_path, Budget(1000, None))
     assert [step(one, rounds) for rounds in range(1, 1001)] == [True] * 999 + [False]
     kept = [int(line.split(",")[0]) for line in (tmp_path / CURVE).read_text(encoding="utf-8").splitlines()[1:]]

@@ -12,13 +12,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from stable_baselines3.common.logger import configure
 
-from agents.budget import Limits
-from agents.callbacks import Best, TrainingMonitor
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, _checksum, load_checkpoint, save_checkpoint
 from agents.measures import Headline
 from agents.models import load_run_model
-from agents.runs import digest, load_config
-from agents.training import train
+from agents.runs import Limits, digest, load_config
+from agents.training import Best, TrainingMonitor, train
 from multispin_env.commands.main import main
 
 TINY = ["--num-users", "3", "--seed", "1"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.curve import add_row, points
+from agents.measures import add_row, points
 
 
 def test_a_run_that_goes_back_to_its_checkpoint_takes_later_rows_away(tmp_path):

@@ -8,10 +8,9 @@ import pytest
 
 import multispin_env as ms
 from agents import evolution
-from agents.base import usual_choice
 from agents.checkpoints import load_checkpoint
 from agents.evolution import EvolutionSettings
-from agents.runs import load_config
+from agents.runs import load_config, usual_choice
 from multispin_env.commands.main import main
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import Row

@@ -8,9 +8,10 @@ from torch import nn
 
 import multispin_env as ms
 from agents import AGENTS
-from agents.base import tuning_for, usual_choice
+from agents.base import tuning_for
 from agents.evolution import EvolutionSettings, Population, Trial, centred_ranks
-from agents.policies.network import policy_of
+from agents.policies import policy_of
+from agents.runs import usual_choice
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.envs.settings import Settings
 from multispin_env.registry import ENVIRONMENTS

@@ -9,8 +9,7 @@ import agents
 import multispin_env as ms
 from agents.base import tuning_for
 from agents.checkpoints import MODEL, Checkpoint, save_checkpoint
-from agents.explore import of_package, of_run, pretrained
-from agents.pretrained.policies import ROOT
+from agents.models import ROOT, of_package, of_run, pretrained
 from agents.runs import CONFIG, load_config
 from agents.vec_env import make_vec_env
 from multispin_env.explore.agent import RUN, AgentViewSettings, agent_names, as_command, as_python, compute

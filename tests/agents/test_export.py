@@ -12,10 +12,10 @@ import torch as th
 
 import multispin_env as ms
 from agents import AGENTS, export
+from agents import training as train_command
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.commands import train as train_command
 from agents.models import load_run_model
-from agents.policies.network import policy_of
+from agents.policies import policy_of
 from agents.runs import load_config
 from multispin_env.commands.main import main
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
@@ -58,9 +58,7 @@ def runs(quick_prices, tmp_path_factory):
 def make_run(folder, options):
     """A run whose weights are random rather than trained."""
     from agents.base import tuning_for
-    from agents.budget import Limits
-    from agents.options import config_from
-    from agents.runs import make_folder, save_config
+    from agents.runs import Limits, config_from, make_folder, save_config
     from agents.vec_env import make_vec_env
 
     parsed = train_command.COMMAND.parser("train").parse_args(options)

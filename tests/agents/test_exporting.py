@@ -7,7 +7,7 @@ import pytest
 import torch as th
 
 from agents import export
-from agents.commands import export as command
+from agents import export as command
 from agents.export import TracedNetwork, largest_difference, onnx_of, random_observations
 from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings

@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 
 import agents
-from agents import checkpoints, curve, export
+from agents import checkpoints, export, measures
+from agents import training as train_command
 from agents.base import tuning_for
-from agents.budget import Limits
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.commands import train as train_command
-from agents.curve import CURVE
-from agents.measures import Measure
-from agents.pretrained.policies import ROOT, SCORE, read
-from agents.runs import CONFIG, DIGEST, RunConfig, digest, load_config, make_folder, save_config
+from agents.measures import CURVE, Measure
+from agents.models import ROOT, SCORE, read
+from agents.runs import CONFIG, DIGEST, Limits, RunConfig, digest, load_config, make_folder, save_config
 from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
 from multispin_env.envs.named_files import file_names
@@ -318,11 +316,11 @@ def test_a_foreign_curve_is_one_sentence(tmp_path, content):
     if content is not None:
         (tmp_path / CURVE).write_bytes(content)
     with pytest.raises(ValueError, match=r"curve\.csv: can't be read as a learning curve"):
-        curve.points(tmp_path / CURVE, "share_of_reference")
+        measures.points(tmp_path / CURVE, "share_of_reference")
 
 
 def test_a_large_curve_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(curve, "LARGEST", 100)
+    monkeypatch.setattr(measures, "LARGEST", 100)
     (tmp_path / CURVE).write_bytes(b"timesteps,share_of_reference\n" + b"1,1.0\n" * 100)
     with pytest.raises(ValueError, match="size: expected at most 100 bytes, got more"):
-        curve.points(tmp_path / CURVE, "share_of_reference")
+        measures.points(tmp_path / CURVE, "share_of_reference")

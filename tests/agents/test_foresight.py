@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch as th
 
-from agents import foresight
-from agents.apg import APGSettings
+from agents import apg
+from agents.apg import DISCOUNT, APGSettings, Foresight
 from agents.checkpoints import load_checkpoint
-from agents.foresight import DISCOUNT, Foresight
 from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
@@ -59,7 +58,7 @@ def test_it_learns_the_discounted_sum():
 
 def test_without_a_future_it_is_the_gradient_scheduler(monkeypatch):
     """γ = 0: the target is 1 / (w R) behind the round."""
-    monkeypatch.setattr(foresight, "DISCOUNT", 0.0)
+    monkeypatch.setattr(apg, "DISCOUNT", 0.0)
     env = vector()
     codec = env.env.settings.observations
     th.manual_seed(0)

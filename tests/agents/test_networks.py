@@ -7,19 +7,19 @@ import pytest
 import torch as th
 from gymnasium import spaces
 
+from agents.apg import DISCOUNT, Foresight
 from agents.base import CARE, HISTORY_LOG_STD, LATE, PLAIN, ROOT, CosineRate, LinearRate, tuning_for
-from agents.foresight import DISCOUNT, Foresight
-from agents.policies.equivariant import (
+from agents.policies import (
     Beside,
     Codes,
     EquivariantActorCritic,
     EquivariantExtractor,
     SumHead,
     UserEncoder,
+    UserFeatures,
     UserHead,
 )
-from agents.policies.equivariant_sac import EquivariantSACPolicy, JointValue
-from agents.policies.features import UserFeatures
+from agents.sac import EquivariantSACPolicy, JointValue
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
 from multispin_env.registry import ENVIRONMENTS

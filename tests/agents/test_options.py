@@ -3,7 +3,7 @@
 import pytest
 
 import multispin_env as ms
-from agents.options import with_start
+from agents.runs import with_start
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.registry import ENVIRONMENTS

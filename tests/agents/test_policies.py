@@ -4,8 +4,8 @@ import torch as th
 
 from agents import AGENTS
 from agents.base import Tuning, tuning_for
-from agents.options import TRAINING_DEFAULTS
-from agents.policies.features import UserFeatures
+from agents.policies import UserFeatures
+from agents.runs import TRAINING_DEFAULTS
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
 from multispin_env.registry import ENVIRONMENTS

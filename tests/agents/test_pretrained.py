@@ -12,8 +12,8 @@ from safetensors import safe_open
 import agents
 import multispin_env as ms
 from agents.checkpoints import MODEL, load_checkpoint
-from agents.commands.pack import command_of
-from agents.pretrained.policies import ROOT, SCORE, read
+from agents.models import ROOT, SCORE, read
+from agents.pack import command_of
 from multispin_env.commands.main import main
 from multispin_env.evaluation.cases.base import listed_contenders
 from multispin_env.evaluation.cases.choice import held_out

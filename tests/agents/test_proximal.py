@@ -10,9 +10,8 @@ from stable_baselines3.common.logger import configure
 
 import multispin_env as ms
 from agents.base import Tuning
-from agents.policies.equivariant import EquivariantActorCritic
-from agents.ppo import PPOSettings
-from agents.proximal import Proximal, Rollout
+from agents.policies import EquivariantActorCritic
+from agents.ppo import PPOSettings, Proximal, Rollout
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings
 from multispin_env.registry import ENVIRONMENTS

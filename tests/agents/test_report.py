@@ -8,8 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from agents.measures import Headline, Report
-from agents.report import agent_label, draw_report, show, write_report
+from agents.measures import Headline, Report, agent_label, draw_report, show, write_report
 from multispin_env.evaluation.comparison import Row
 
 ROWS = [

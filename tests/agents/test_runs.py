@@ -10,10 +10,8 @@ from threading import Barrier
 import pytest
 
 import multispin_env as ms
-from agents.budget import Limits
-from agents.commands import train as train_command
-from agents.options import run_folder
-from agents.runs import CONFIG, RunConfig, digest, held, load_config, make_next_folder, save_config
+from agents import training as train_command
+from agents.runs import CONFIG, Limits, RunConfig, digest, held, load_config, make_next_folder, run_folder, save_config
 from agents.training import train
 from multispin_env.commands.main import main
 

@@ -9,8 +9,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.base import tuning_for
-from agents.ppo import PPOSettings
-from agents.timed import MEMORY, AverageReward, TimedPPO, TimedRolloutBuffer
+from agents.ppo import MEMORY, AverageReward, PPOSettings, TimedPPO, TimedRolloutBuffer
 from agents.vec_env import make_vec_env
 from multispin_env.envs.objectives import RequestsInTime, TokensMinusTime
 from multispin_env.envs.settings import Settings

@@ -9,14 +9,12 @@ import torch as th
 from rich.console import Console
 
 from agents.base import tuning_for
-from agents.budget import Limits
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.measures import Measure
 from agents.models import load_run_model
-from agents.policies.network import policy_of
-from agents.ppo import SETTINGS, PPOSettings
-from agents.proximal import Proximal
-from agents.runs import RunConfig
+from agents.policies import policy_of
+from agents.ppo import SETTINGS, PPOSettings, Proximal
+from agents.runs import Limits, RunConfig
 from agents.training import train
 from agents.vec_env import make_vec_env
 from multispin_env.envs.settings import Settings

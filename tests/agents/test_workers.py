@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 import multispin_env as ms
-from agents.budget import Limits
+from agents.runs import Limits
 from agents.runs import RunConfig
 from agents.training import train
 from multispin_env.executors.base import Stopped

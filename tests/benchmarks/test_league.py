@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agents import AGENTS, PRETRAINED, callbacks, evolution
+from agents import AGENTS, PRETRAINED, evolution, training
+from agents import training as train_command
 from agents.checkpoints import MODEL, load_checkpoint
-from agents.commands import train as train_command
 from agents.evolution import EvolutionSettings
 from benchmarks.league import cells, studies
 from benchmarks.league import command as league
@@ -77,7 +77,7 @@ def run(out, *more):
 def few_validations():
     """Most of so short a training would be validation."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks, "VALIDATIONS", 2)
+        patch.setattr(training, "VALIDATIONS", 2)
         yield
 
 

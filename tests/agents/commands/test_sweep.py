@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from agents import callbacks
-from agents.commands import sweep
+from agents import sweep, training
 from multispin_env.commands.main import main
 
 pytest.importorskip("matplotlib")
@@ -16,7 +15,7 @@ pytest.importorskip("matplotlib")
 def few_validations():
     """Most of so short a training would be validation."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks, "VALIDATIONS", 1)
+        patch.setattr(training, "VALIDATIONS", 1)
         yield
 
 
@@ -65,7 +64,7 @@ def test_choices_that_fail_are_said(tmp_path, capsys):
 
 def test_a_stopped_search_goes_on(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setattr("agents.search.train", lambda *given: 2)
+        patch.setattr("agents.sweep.train", lambda *given: 2)
         assert run(tmp_path, "--trials", "1") == 128 + 2
     assert "stopped by SIGINT; the same command goes on" in capsys.readouterr().err
     assert run(tmp_path, "--trials", "1") == 0

@@ -11,9 +11,9 @@ import pytest
 import torch as th
 
 from agents import AGENTS
+from agents import training as train_command
 from agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
-from agents.commands import train as train_command
-from agents.curve import CURVE, ROUNDS, points
+from agents.measures import CURVE, ROUNDS, points
 from multispin_env.commands.main import main
 from multispin_env.evaluation.comparison import Row
 
@@ -22,9 +22,9 @@ TINY = ["--num-users", "3", "--seed", "1"]
 
 SMALL = f"""
 import runpy
-from agents import callbacks
+from agents import training
 from multispin_env.evaluation.cases.states import States
-callbacks.VALIDATIONS, States.default_size = 2, 40
+training.VALIDATIONS, States.default_size = 2, 40
 runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
 """
 """``train.py``, measured as little as the runs of `tests/agents/conftest.py`."""

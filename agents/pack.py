@@ -1,4 +1,4 @@
-"""``multispin pack NAME --commit HASH``: a run as a pretrained agent, with its score."""
+"""Packing of a run as a pretrained agent with its score: ``multispin pack NAME --commit HASH``."""
 
 import argparse
 import json
@@ -8,12 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from agents.base import usual_choice
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.options import own_arguments, run_folder
-from agents.pretrained.policies import ROOT, SCORE, Pretrained, read
+from agents.models import ROOT, SCORE, Pretrained, read
 from agents.registry import PRETRAINED
-from agents.runs import CONFIG, RunConfig, load_config, write_atomically
+from agents.runs import CONFIG, RunConfig, load_config, own_arguments, run_folder, usual_choice, write_atomically
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.settings import Variant
 from multispin_env.evaluation.cases.base import Cases, listed_contenders

@@ -1,20 +1,143 @@
-"""Equivariant policy: one small network for all users, so that permuting the users permutes the actions.
+"""Policies of the agents: features of order one, the equivariant network that reads them, and how it decides.
+
+A feature is made of one or several entries of the observation; those whose entries a variant hides are left out. The
+order is fixed, so that a network fits every environment with the same entries.
 
 Every user's features pass through the same encoder; the mean and the maximum over users of the result are the
-context; the same head turns each user's own code and the context into that user's action row.
+context; the same head turns each user's own code and the context into that user's action row. So permuting the users
+permutes the actions, and a network runs for any number of them.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch as th
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.distributions import DiagGaussianDistribution, Distribution
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-from agents.policies.features import UserFeatures
+from multispin_env.envs.observations import ROUNDS, SHARED, SLACK, TOKENS
+from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.policy import Entries, Policy
+
+SMALLEST_CHANNEL = 1e-3
+"""Added before the logarithm of a relative spectral efficiency."""
+
+PRIOR_RATE = 0.75
+PRIOR_TOKENS = (8.0, 32.0)
+"""Tokens of this rate that smooth the odds of acceptance, for rates that differ much or little between requests."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Columns of every user, from entries of the observation.
+
+    Parameters
+    ----------
+    entries
+        What it is made of.
+    columns
+        Arrays (batch, K, numbers), one for each entry, to features of that shape; most entries have one number of
+        each user.
+    """
+
+    entries: tuple[str, ...]
+    columns: Callable[..., list[th.Tensor]]
+
+
+def _count(saturated: th.Tensor, scale: float) -> th.Tensor:
+    """x of x / (x + scale)."""
+    return scale * saturated / (1.0 - saturated).clamp(min=1e-6)
+
+
+def _odds(hits: th.Tensor, misses: th.Tensor) -> list[th.Tensor]:
+    """Smoothed log odds of acceptance since the request began, and how much has been seen."""
+    accepted, refused = _count(hits, TOKENS), _count(misses, ROUNDS)
+    odds = [
+        th.log(accepted / (tokens * PRIOR_RATE) + 1.0) - th.log(refused / (tokens * (1.0 - PRIOR_RATE)) + 1.0)
+        for tokens in PRIOR_TOKENS
+    ]
+    return [*odds, 0.5 * th.log(1.0 + accepted + refused) - 1.0, th.log(1.0 + refused) - 0.5]
+
+
+def _last_round(drafted: th.Tensor, accepted: th.Tensor, age: th.Tensor) -> list[th.Tensor]:
+    """The last round, if it was of the present request: its tokens, and whether all were accepted."""
+    same = (age > 0.0).float()
+    return [4.0 * same * drafted, 4.0 * same * accepted, same * (accepted >= drafted).float(), 2.0 * age - 1.0]
+
+
+def _pace(due: th.Tensor, wanted: th.Tensor) -> list[th.Tensor]:
+    """The time until the last token is due, and so much of it for each token still wanted, in pieces of order one."""
+    left = SLACK * due / (1.0 - due.abs()).clamp(min=1e-6)  # in verifications
+    each = left / _count(wanted, TOKENS).clamp(min=1.0)
+    return [due, each / (each.abs() + 1.0)]
+
+
+FEATURES = (
+    Feature(("compute",), lambda x: [5.0 * (x - 1.0)]),
+    Feature(("channel",), lambda x: [x - 1.0, th.log(x + SMALLEST_CHANNEL)]),
+    Feature(("acceptance",), lambda x: [4.0 * (x - 0.75), -th.log1p(-x.clamp(max=0.999)) - 1.5]),
+    Feature(("mean_channel",), lambda x: [x - 1.0, th.log(x + SMALLEST_CHANNEL)]),
+    Feature(("planned_channel",), lambda x: [x - 1.0, th.log(x + SMALLEST_CHANNEL)]),
+    Feature(("task",), lambda x: [x]),
+    Feature(("drafted", "accepted", "age"), _last_round),
+    Feature(("hits", "misses"), _odds),
+    Feature(("phase",), lambda x: [x]),
+    Feature(("draft",), lambda x: [4.0 * x]),
+    Feature(("ready",), lambda x: [2.0 * x]),
+    Feature(("cycle",), lambda x: [2.0 * x - 1.0]),
+    Feature(("aim",), lambda x: [4.0 * x]),
+    Feature(("wanted",), lambda x: [2.0 * x, 0.5 * th.log1p(_count(x, TOKENS)) - 1.0]),
+    Feature(("answer",), lambda x: [2.0 * x]),
+    Feature(("prompt",), lambda x: [x]),
+    Feature(("waited",), lambda x: [x]),
+    Feature(("first_due",), lambda x: [x]),
+    Feature(("due", "wanted"), _pace),
+    Feature(("queue",), lambda x: [4.0 * x]),
+    Feature(("throughput",), lambda x: [th.log(x + 1e-6) - th.log1p(-x.clamp(max=0.999))]),
+)
+"""All of them; the quantities of ``shared`` follow as they are."""
+
+
+class UserFeatures(BaseFeaturesExtractor):
+    """Dict observation to features (batch, K · columns), roughly centred, whatever K is."""
+
+    def __init__(self, observation_space: spaces.Space[Any]) -> None:
+        assert isinstance(observation_space, spaces.Dict)
+        chosen = [one for one in FEATURES if set(one.entries) <= set(observation_space.spaces)]
+        sizes = {key: _size(space) for key, space in observation_space.spaces.items()}
+        numbers = {key: size // sizes["compute"] for key, size in sizes.items()}
+        nothing = {key: th.zeros(1, size) for key, size in sizes.items()}
+        super().__init__(observation_space, features_dim=_by_user(chosen, numbers, nothing).numel())
+        self._chosen = chosen
+        self._numbers = numbers
+
+    def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        """Features of a batch of observations."""
+        return _by_user(self._chosen, self._numbers, observations).flatten(1)
+
+
+def _by_user(chosen: Sequence[Feature], numbers: Mapping[str, int], observations: dict[str, th.Tensor]) -> th.Tensor:
+    """Features (batch, K, columns) of entries with so many numbers of each user."""
+    users = observations["compute"].shape[-1]
+    own: list[th.Tensor] = []
+    for feature in chosen:
+        own += feature.columns(*(observations[key].unflatten(-1, (users, numbers[key])) for key in feature.entries))
+    shared = observations[SHARED].unsqueeze(-2).expand(-1, users, -1)
+    return th.cat([*own, shared], dim=-1)
+
+
+def _size(space: spaces.Space[Any]) -> int:
+    assert space.shape is not None
+    return int(space.shape[0])
+
 
 LAST_STD = 0.01
 """Standard deviation of the first weights of an actor's last layer: its actions are almost 0 at first."""
@@ -261,3 +384,35 @@ class EquivariantActorCritic(ActorCriticPolicy):
     def values(self, features: th.Tensor) -> th.Tensor:
         """Values (batch,) by features."""
         return self.value_net(self.mlp_extractor.forward_critic(features)).squeeze(-1)
+
+
+class Deterministic(Protocol):
+    """A policy that can be exported."""
+
+    def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        """Most likely actions, flat (batch, K · columns), of a batch of observations."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TorchNetwork:
+    """Network of a `Policy` that torch runs: the deterministic actions of a policy of Stable-Baselines3.
+
+    ``predict`` of Stable-Baselines3 does the same, but insists on the number of users that the network was made with.
+    """
+
+    policy: BasePolicy
+
+    def __call__(self, entries: Entries) -> NDArray[np.float32]:
+        """Actions (n, K · columns) for entries, each (n, size)."""
+        self.policy.set_training_mode(False)
+        tensors = {name: th.tensor(array, device=self.policy.device) for name, array in entries.items()}
+        with th.no_grad():
+            action = self.policy._predict(tensors, deterministic=True)
+        clamped: NDArray[np.float32] = action.clamp(-1.0, 1.0).cpu().numpy()
+        return clamped
+
+
+def policy_of(model: BaseAlgorithm, settings: Settings) -> Policy:
+    """Deterministic decisions of a model in an environment with these settings."""
+    return Policy(settings, TorchNetwork(model.policy))
