@@ -11,6 +11,7 @@ import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
+from typing_extensions import override
 
 from agents.policies import LAST_STD, EquivariantActorCritic
 from multispin_env.envs.observations import Observation
@@ -25,22 +26,12 @@ Remaining = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Timing:
-    """What of learning depends on steps that take different times.
+    """What of learning depends on steps that take different times."""
 
-    Parameters
-    ----------
-    gamma
-        Discount γ of a second.
-    trace
-        λ of generalised advantages, of a second.
-    warm_up, seconds
-        Simulated time of a case, on which whole policies are compared, that does not count, and that does.
-    """
-
-    gamma: float
-    trace: float
-    warm_up: float = 1.0
-    seconds: float = 5.0
+    gamma: float  # discount γ of a second
+    trace: float  # λ of generalised advantages, of a second
+    warm_up: float = 1.0  # simulated seconds of a case, on which whole policies are compared, that do not count,
+    seconds: float = 5.0  # and that do
 
 
 @dataclass(frozen=True)
@@ -100,9 +91,6 @@ With 400,000 rounds (llama2, K = 20, seed 0) it raised the share of the optimum 
 late, and from .9961 to .9991 where the length is common.
 """
 
-TIMED_CARE = 4
-"""Where steps take different times: a decision shows its worth some steps later, so that rollouts have to be long."""
-
 LATE = Tuning(log_std=0.5, bandwidth=0.4, care=CARE)
 """Where reports of the channel are late: factors on bandwidth, that hedge, are worth much, and rewards are noisy.
 
@@ -138,10 +126,6 @@ Exploration costs tokens: with a standard deviation of .08 in the column of batc
 """
 
 
-ANSWERS = 3.0, 12.0
-"""Times of a case where requests end: they take seconds, and queues grow slowly."""
-
-
 def tuning_for(settings: Settings) -> Tuning:
     """What suits an environment."""
     variant = settings.variant
@@ -163,8 +147,9 @@ def _timed(settings: Settings) -> Tuning:
     gamma, users = settings.variant.learning.discount, settings.scenario.num_users
     step = float(settings.scenario.pass_time(0.5 * users, users))
     columns = RESIDUAL_LOG_STD if settings.action == "residual" else ()
-    timing = Timing(gamma, TRACE, *(ANSWERS if settings.actions.drops else ()))
-    return Tuning(gamma**step, column_log_std=columns, last_std=0.0, care=TIMED_CARE, timing=timing)
+    answers = (3.0, 12.0) if settings.actions.drops else ()  # requests that end take seconds, and queues grow slowly
+    timing = Timing(gamma, TRACE, *answers)
+    return Tuning(gamma**step, column_log_std=columns, last_std=0.0, care=4, timing=timing)  # its worth shows later
 
 
 def scenarios_like(settings: Settings) -> tuple[Scenario, ...]:
@@ -178,15 +163,11 @@ def scenarios_like(settings: Settings) -> tuple[Scenario, ...]:
         preset = preset.replace(**settings.variant.scenario_defaults, **_server(own))
         shapes = [(one.min_draft_length, one.max_draft_length, len(one.tasks)) for one in (preset, own)]
         if shapes[0] == shapes[1]:
-            scenarios += [preset, *(_on_servers(preset) if own.verification_pieces else ())]
+            scenarios.append(preset)
+            if own.verification_pieces:
+                places = itertools.product(SERVERS.names(), PAYLOADS)
+                scenarios += [preset.replace(server=server, payload=payload) for server, payload in places]
     return tuple(dict.fromkeys(scenarios))
-
-
-def _on_servers(scenario: Scenario) -> list[Scenario]:
-    return [
-        scenario.replace(server=server, payload=payload)
-        for server, payload in itertools.product(SERVERS.names(), PAYLOADS)
-    ]
 
 
 def _server(scenario: Scenario) -> dict[str, Any]:
@@ -201,20 +182,16 @@ class AgentSettings(Protocol):
     @property
     def num_envs(self) -> int:
         """Parallel copies."""
-        ...
 
     @property
     def timesteps(self) -> int:
         """Default budget in rounds of all copies."""
-        ...
 
     def check(self, settings: Settings) -> None:
         """``ValueError`` for an environment in which it can't learn."""
-        ...
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> BaseAlgorithm:
         """Build the untrained model."""
-        ...
 
 
 class AnyEnvironment:
@@ -249,14 +226,10 @@ class CosineRate:
 
 
 class DirectLearner(BaseAlgorithm):
-    """Takes a step of the optimiser for every batch of cases; a case is a timestep. Only the actor learns.
+    """Learning without returns: gradients from what is known of the problem, in the shape of Stable-Baselines3.
 
-    Parameters
-    ----------
-    env
-        Gives spaces.
-    learning_rate, max_grad_norm, policy_kwargs, seed, device
-        As in Stable-Baselines3.
+    It takes a step of the optimiser for every batch of cases; a case is a timestep. Only the actor learns. Parameters
+    are those of Stable-Baselines3.
     """
 
     policy: EquivariantActorCritic
@@ -292,6 +265,7 @@ class DirectLearner(BaseAlgorithm):
             {key: th.as_tensor(array, device=self.device) for key, array in observation.items()}
         )
 
+    @override
     def learn(
         self,
         total_timesteps: int,
@@ -301,7 +275,6 @@ class DirectLearner(BaseAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> Self:
-        """Learn from so many cases, as in Stable-Baselines3."""
         total, called = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
         called.on_training_start(locals(), globals())
         self.policy.set_training_mode(True)
@@ -325,6 +298,7 @@ class DirectLearner(BaseAlgorithm):
         self._n_updates += 1
         return cases
 
+    @override
     def _setup_model(self) -> None:
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
@@ -333,5 +307,6 @@ class DirectLearner(BaseAlgorithm):
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         ).to(self.device)
 
+    @override
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
