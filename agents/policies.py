@@ -22,13 +22,11 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution, Dis
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
+from typing_extensions import override
 
 from multispin_env.envs.observations import ROUNDS, SHARED, SLACK, TOKENS
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.policy import Entries, Policy
-
-SMALLEST_CHANNEL = 1e-3
-"""Added before the logarithm of a relative spectral efficiency."""
 
 PRIOR_RATE = 0.75
 PRIOR_TOKENS = (8.0, 32.0)
@@ -37,24 +35,20 @@ PRIOR_TOKENS = (8.0, 32.0)
 
 @dataclass(frozen=True)
 class Feature:
-    """Columns of every user, from entries of the observation.
-
-    Parameters
-    ----------
-    entries
-        What it is made of.
-    columns
-        Arrays (batch, K, numbers), one for each entry, to features of that shape; most entries have one number of
-        each user.
-    """
+    """Columns of every user, from entries of the observation."""
 
     entries: tuple[str, ...]
-    columns: Callable[..., list[th.Tensor]]
+    columns: Callable[..., list[th.Tensor]]  # arrays (batch, K, numbers), one for each entry, to features of that shape
 
 
 def _count(saturated: th.Tensor, scale: float) -> th.Tensor:
     """x of x / (x + scale)."""
     return scale * saturated / (1.0 - saturated).clamp(min=1e-6)
+
+
+def _relative(channel: th.Tensor) -> list[th.Tensor]:
+    """A relative spectral efficiency."""
+    return [channel - 1.0, th.log(channel + 1e-3)]
 
 
 def _odds(hits: th.Tensor, misses: th.Tensor) -> list[th.Tensor]:
@@ -82,10 +76,10 @@ def _pace(due: th.Tensor, wanted: th.Tensor) -> list[th.Tensor]:
 
 FEATURES = (
     Feature(("compute",), lambda x: [5.0 * (x - 1.0)]),
-    Feature(("channel",), lambda x: [x - 1.0, th.log(x + SMALLEST_CHANNEL)]),
+    Feature(("channel",), _relative),
     Feature(("acceptance",), lambda x: [4.0 * (x - 0.75), -th.log1p(-x.clamp(max=0.999)) - 1.5]),
-    Feature(("mean_channel",), lambda x: [x - 1.0, th.log(x + SMALLEST_CHANNEL)]),
-    Feature(("planned_channel",), lambda x: [x - 1.0, th.log(x + SMALLEST_CHANNEL)]),
+    Feature(("mean_channel",), _relative),
+    Feature(("planned_channel",), _relative),
     Feature(("task",), lambda x: [x]),
     Feature(("drafted", "accepted", "age"), _last_round),
     Feature(("hits", "misses"), _odds),
@@ -119,8 +113,8 @@ class UserFeatures(BaseFeaturesExtractor):
         self._chosen = chosen
         self._numbers = numbers
 
+    @override
     def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
-        """Features of a batch of observations."""
         return _by_user(self._chosen, self._numbers, observations).flatten(1)
 
 
@@ -144,18 +138,10 @@ LAST_STD = 0.01
 
 
 class Codes(NamedTuple):
-    """What an encoder says of a batch of states.
+    """What an encoder says of a batch of states."""
 
-    Parameters
-    ----------
-    own
-        Of each user, (batch, K, width).
-    context
-        Of all users together, (batch, 1, width); where each has its own, (batch, K, width).
-    """
-
-    own: th.Tensor
-    context: th.Tensor
+    own: th.Tensor  # of each user, (batch, K, width)
+    context: th.Tensor  # of all users together, (batch, 1, width); where each has its own, (batch, K, width)
 
 
 class Beside(nn.Linear):
@@ -164,24 +150,14 @@ class Beside(nn.Linear):
     The context's part is computed once for all users; the weights are those of a layer of both, one after the other.
     """
 
+    @override
     def forward(self, codes: Codes) -> th.Tensor:  # type: ignore[override]
-        """Outputs (batch, K, numbers)."""
         own, context = self.weight.split(self.in_features // 2, dim=1)
         return F.linear(codes.own, own) + F.linear(codes.context, context, self.bias)
 
 
 class UserEncoder(nn.Module):
-    """Features (batch, K · features) to `Codes`.
-
-    Parameters
-    ----------
-    width
-        Of all layers.
-    features
-        Of a user.
-    alone
-        Whether the context of a user is its own code: nothing of the others is known.
-    """
+    """Features (batch, K · features) to `Codes`; ``alone``, the context of a user is its own code and no other."""
 
     def __init__(self, width: int, features: int, alone: bool = False) -> None:
         super().__init__()
@@ -190,8 +166,8 @@ class UserEncoder(nn.Module):
         self.own = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.context = nn.Sequential(nn.Linear(width if alone else 2 * width, width), nn.SiLU())
 
+    @override
     def forward(self, features: th.Tensor) -> Codes:
-        """Codes of all users, and their context."""
         own = self.own(features.unflatten(-1, (-1, self.features)))
         if self.alone:
             return Codes(own, self.context(own))
@@ -201,18 +177,9 @@ class UserEncoder(nn.Module):
 class UserHead(nn.Module):
     """Codes to action rows, flat (batch, K · columns).
 
-    Parameters
-    ----------
-    width
-        Width of the hidden layer.
-    columns
-        Numbers of a row.
-    bandwidth
-        What the columns after the first are at the beginning; the first is 0.
-    last_std
-        Standard deviation of the last layer's first weights; 0 for rows that are the same in all states at first.
-    scale
-        Factors (columns,) on the last layer's outputs: where one is small, so are the steps of learning.
+    At first the first column is 0 and those behind are ``bandwidth``; with ``last_std`` 0 rows are the same in all
+    states. ``scale`` (columns,) are factors on the last layer's outputs: where one is small, so are the steps of
+    learning.
     """
 
     scale: th.Tensor
@@ -236,8 +203,8 @@ class UserHead(nn.Module):
         with th.no_grad():
             last.bias.div_(self.scale)
 
+    @override
     def forward(self, codes: Codes) -> th.Tensor:
-        """Action rows of all users."""
         return (self.net(codes) * self.scale).flatten(1)
 
 
@@ -248,16 +215,16 @@ class SumHead(nn.Module):
         super().__init__()
         self.net = nn.Sequential(Beside(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
 
+    @override
     def forward(self, codes: Codes) -> th.Tensor:
-        """Value of each state."""
         return self.net(codes).mean(-2)
 
 
 class NoValue(nn.Module):
     """Stands for a critic where there is none: the value of every state is 0."""
 
+    @override
     def forward(self, features: th.Tensor) -> th.Tensor:
-        """Values (batch, 1)."""
         return features.new_zeros(len(features), 1)
 
 
@@ -270,15 +237,14 @@ class EquivariantExtractor(nn.Module):
         self.value_net = UserEncoder(width, features) if critic else nn.Identity()
         if alone:  # drawn last, so that all else begins as it does without
             self.policy_net = UserEncoder(width, features, alone)
-        self.latent_dim_pi = 2 * width
-        self.latent_dim_vf = 2 * width
+        self.latent_dim_pi = self.latent_dim_vf = 2 * width
 
+    @override
     def forward(self, features: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """Codes for the actor and for the critic."""
         return self.forward_actor(features), self.forward_critic(features)
 
     def forward_actor(self, features: th.Tensor) -> th.Tensor:
-        """Codes for the actor."""
+        """Codes for the actor, as Stable-Baselines3 asks for them."""
         return self.policy_net(features)
 
     def forward_critic(self, features: th.Tensor) -> th.Tensor:
@@ -367,15 +333,15 @@ class EquivariantActorCritic(ActorCriticPolicy):
         assert isinstance(self.action_dist, DiagGaussianDistribution)
         return self.action_dist.proba_distribution(mean, log_std)
 
-    def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
-        """Most likely actions, flat (batch, K · columns), of a batch of observations."""
-        return self.action_net(self.mlp_extractor.forward_actor(self.features_extractor(observations)))
-
     @property
     def columns(self) -> int:
         """Numbers of a user's row of the action."""
         assert self.action_space.shape is not None
         return self.action_space.shape[-1]
+
+    def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        """Most likely actions, flat (batch, K · columns), of a batch of observations."""
+        return self.means(self.features_extractor(observations)).flatten(1)
 
     def means(self, features: th.Tensor) -> th.Tensor:
         """Most likely actions (batch, K, columns) by features (batch, K · features)."""

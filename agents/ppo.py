@@ -23,6 +23,7 @@ from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from torch import nn
+from typing_extensions import override
 
 from agents.base import PLAIN, AnyEnvironment, LinearRate, Remaining, Tuning
 from agents.policies import EquivariantActorCritic
@@ -31,28 +32,12 @@ from multispin_env.arrays import FloatArray
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import Observation
 
-RIDGE = 1e-5
-"""Of squared coefficients, for each row, so that columns may depend on each other."""
-
 
 def gains(features: th.Tensor, noise: th.Tensor, returns: th.Tensor) -> tuple[th.Tensor, float]:
-    """What users' actions gained in a rollout.
+    """What users' actions gained in a rollout, (n, K) of mean 0 and variance 1, and the part of variance explained.
 
-    Parameters
-    ----------
-    features
-        (n, K, F), what users' actions depend on.
-    noise
-        (n, K, columns), how far actions are from their means, in standard deviations.
-    returns
-        (n,).
-
-    Returns
-    -------
-    gains : Tensor
-        (n, K), of mean 0 and variance 1.
-    explained : float
-        Part of the variance of returns that the regression explains.
+    They depend on features (n, K, F). Noise (n, K, columns) is how far they are from their means, in standard
+    deviations; returns are (n,).
 
     Examples
     --------
@@ -65,7 +50,7 @@ def gains(features: th.Tensor, noise: th.Tensor, returns: th.Tensor) -> tuple[th
     state, actions = _of_states(features), _of_actions(features, noise)
     known = th.cat([state, actions.sum(1)], dim=-1).double()
     square = known.T @ known
-    square.diagonal().add_(RIDGE * len(known))
+    square.diagonal().add_(1e-5 * len(known))  # so that columns may depend on each other
     weights = th.linalg.solve(square, known.T @ returns.double())
     left = returns - (known @ weights).float()
     explained = 1.0 - float(left.var() / returns.var().clamp(min=1e-12))
@@ -94,29 +79,21 @@ def _with_one(features: th.Tensor) -> th.Tensor:
 class Steps(VecEnvWrapper):
     """What a rollout is collected from: rewards hold what is still to come where an episode is cut off.
 
-    That is the discounted value of its last observation. Stable-Baselines3 does the same, copy by copy, and also where
-    it counts for nothing; it is not told that the episode was cut off.
-
-    Parameters
-    ----------
-    env
-        The environment; all its episodes are cut off, and none ends by itself.
-    gamma
-        Discount of a step.
-    policy
-        Has the values.
+    That is the discounted value of its last observation, by the policy. Stable-Baselines3 does the same, copy by copy,
+    and also where it counts for nothing; it is not told that the episode was cut off. All episodes are cut off, and
+    none ends by itself.
     """
 
     def __init__(self, env: VecEnv, gamma: float, policy: EquivariantActorCritic) -> None:
         super().__init__(env)
         self._gamma, self._policy = gamma, policy
 
+    @override
     def reset(self) -> Any:
-        """As the environment."""
         return self.venv.reset()
 
+    @override
     def step_wait(self) -> Any:
-        """As the environment, with values of last observations in the rewards."""
         observation, rewards, dones, infos = self.venv.step_wait()
         discounts = self._played(rewards)
         ended = np.flatnonzero(dones)
@@ -151,15 +128,15 @@ class Proximal(PPO):
         """What rollouts are collected from."""
         return Steps(env, self.gamma, cast(EquivariantActorCritic, self.policy))
 
+    @override
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
-        """As in Stable-Baselines3, from `Steps`."""
         steps = self.steps(env, rollout_buffer)
         return super().collect_rollouts(steps, callback, rollout_buffer, n_rollout_steps)
 
+    @override
     def train(self) -> None:
-        """Update the policy by the rollout."""
         policy = cast(EquivariantActorCritic, self.policy)
         policy.set_training_mode(True)
         self._update_learning_rate(policy.optimizer)
@@ -176,27 +153,16 @@ class Proximal(PPO):
                 policy.optimizer.step()
                 seen.append(measured)
             self._n_updates += 1
-        for name, value in zip(MEASURED, np.mean(seen, axis=0), strict=True):
+        names = ("policy_gradient_loss", "value_loss", "approx_kl", "clip_fraction")  # of all users' actions together
+        for name, value in zip(names, np.mean(seen, axis=0), strict=True):
             self.logger.record(f"train/{name}", float(value))
         self.logger.record("train/explained_variance", batch.explained)
         self.logger.record("train/std", policy.log_std.exp().mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
 
-MEASURED = ("policy_gradient_loss", "value_loss", "approx_kl", "clip_fraction")
-"""Of a minibatch; the divergence is that of all users' actions together."""
-
-
 class Rollout:
-    """A rollout as tensors of n rows.
-
-    Parameters
-    ----------
-    buffer
-        Full.
-    policy
-        That has collected it; the loss is that of the same policy, which changes meanwhile.
-    """
+    """A rollout as tensors of n rows; its loss is that of the policy that collected it, which changes meanwhile."""
 
     def __init__(self, buffer: DictRolloutBuffer, policy: EquivariantActorCritic) -> None:
         def rows(array: NDArray[np.float32]) -> th.Tensor:
@@ -214,7 +180,7 @@ class Rollout:
             self._gains, self.explained = gains(by_user, noise, rows(buffer.advantages))
 
     def loss(self, chosen: th.Tensor, clip: float, value_weight: float) -> tuple[th.Tensor, list[float]]:
-        """Loss over chosen rows, and what is `MEASURED`; without weight values are not computed."""
+        """Loss over chosen rows, and what is logged of it; without weight values are not computed."""
         features, gains = self._features[chosen], self._gains[chosen]
         change = self._log_prob(self._noise(features, self._actions[chosen])) - self._before[chosen]
         ratio = change.exp()
@@ -249,11 +215,7 @@ class AverageReward(nn.Module):
     average-reward learning (Schwartz 1993). The price of the environment is another number, that of a rule: where the
     agent is better than the rule every second seems to pay, and long steps with it. A moving estimate, Σ tokens / Σ
     duration over about `MEMORY` seconds of each copy. It is a module for the sake of its state, which checkpoints keep.
-
-    Parameters
-    ----------
-    objective
-        What the environment rewards; where that has no price of a second, rewards are left as they are.
+    Where the objective has no price of a second, rewards are left as they are.
     """
 
     tokens: th.Tensor
@@ -295,21 +257,14 @@ class TimedRolloutBuffer(DictRolloutBuffer):
     λ is of a second too: what a trace weighs then depends on how long ago something was, and not on how many
     verifications lie between, which is the agent's own decision. When a rollout is complete, its rate is measured, and
     its rewards are put right by it before advantages are computed.
-
-    Parameters
-    ----------
-    buffer_size, observation_space, action_space, device, gae_lambda, gamma, n_envs
-        As in Stable-Baselines3, but that γ and λ are of a second.
-    own_rate
-        Of the agent.
     """
 
     def __init__(self, *args: Any, own_rate: AverageReward, **kwargs: Any) -> None:
         self.own_rate = own_rate
         super().__init__(*args, **kwargs)
 
+    @override
     def reset(self) -> None:
-        """Forget the rollout."""
         super().reset()
         self.durations = np.zeros((self.buffer_size, self.n_envs))
         self.given = np.zeros((self.buffer_size, self.n_envs))  # rewards of the environment, nothing added
@@ -318,16 +273,8 @@ class TimedRolloutBuffer(DictRolloutBuffer):
         """Keep rewards and durations (n,) of the step that is added next."""
         self.given[self.pos], self.durations[self.pos] = rewards, durations
 
+    @override
     def compute_returns_and_advantage(self, last_values: th.Tensor, dones: NDArray[Any]) -> None:
-        """Advantages and returns (steps, n), as in Stable-Baselines3.
-
-        Parameters
-        ----------
-        last_values
-            Values (n,) of the observations behind the last step.
-        dones
-            Copies (n,) whose episode ended with it.
-        """
         self.own_rate.take(self.given, self.durations)
         self.rewards += self.own_rate.correction(self.durations).astype(np.float32)
         discounts = self.gamma**self.durations
@@ -343,22 +290,13 @@ class TimedRolloutBuffer(DictRolloutBuffer):
 
 
 class TimedSteps(Steps):
-    """Steps that note their durations, and whose discounts depend on them.
-
-    Parameters
-    ----------
-    env
-        The environment.
-    buffer
-        What steps are added to.
-    policy
-        Has the values.
-    """
+    """Steps that note their durations in the buffer, and whose discounts depend on them."""
 
     def __init__(self, env: NativeVecEnv, buffer: TimedRolloutBuffer, policy: EquivariantActorCritic) -> None:
         super().__init__(env, buffer.gamma, policy)
         self._native, self._buffer = env, buffer
 
+    @override
     def _played(self, rewards: NDArray[Any]) -> FloatArray:
         durations = self._native.durations
         self._buffer.note(rewards, durations)
@@ -367,12 +305,9 @@ class TimedSteps(Steps):
 
 
 class TimedPPO(Proximal):
-    """PPO of Stable-Baselines3 with γ and λ of a second, and the own rate as the price of time.
+    """PPO with γ and λ of a second, and the own rate as the price of time, for a `NativeVecEnv`."""
 
-    Its environment must be a `NativeVecEnv`, which knows durations; all its episodes are cut off, and none ends by
-    itself. Parameters are those of `Proximal`, but for γ and λ.
-    """
-
+    @override
     def _setup_model(self) -> None:
         assert isinstance(self.env, NativeVecEnv)
         self.own_rate = AverageReward(self.env.env.objective)
@@ -380,17 +315,18 @@ class TimedPPO(Proximal):
         self.rollout_buffer_kwargs = {"own_rate": self.own_rate}
         super()._setup_model()
 
+    @override
     def steps(self, env: VecEnv, buffer: RolloutBuffer) -> TimedSteps:
-        """What rollouts are collected from."""
         assert isinstance(env, NativeVecEnv)
         assert isinstance(buffer, TimedRolloutBuffer)
         return TimedSteps(env, buffer, cast(EquivariantActorCritic, self.policy))
 
+    @override
     def train(self) -> None:
-        """Update the policy by the rollout."""
         super().train()
         self.logger.record("rollout/own_rate", self.own_rate.rate)
 
+    @override
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         networks, others = super()._get_torch_save_params()
         return [*networks, "own_rate"], others

@@ -11,6 +11,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch import nn
+from typing_extensions import override
 
 from agents.base import PLAIN, AnyEnvironment, LinearRate, Remaining, Tuning
 from agents.policies import SumHead, UserEncoder, UserFeatures, UserHead
@@ -39,8 +40,8 @@ class JointValue(nn.Module):
         self.encoder = UserEncoder(width, features + columns)
         self.head = SumHead(width)
 
+    @override
     def forward(self, joined: th.Tensor) -> th.Tensor:
-        """Value (batch, 1)."""
         users = joined.shape[-1] // (self.features + self.columns)
         features, actions = joined.split((users * self.features, users * self.columns), dim=-1)
         own = th.cat([features.unflatten(-1, (users, -1)), actions.unflatten(-1, (users, -1))], dim=-1)
@@ -84,13 +85,13 @@ class EquivariantSACPolicy(SACPolicy):
             features_extractor_class=UserFeatures,
         )
 
+    @override
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
-        """Build the actor."""
         common = self._update_features_extractor(self.actor_kwargs, features_extractor)
         return EquivariantActor(self.width, self.log_std_init, self.bandwidth_init, **common).to(self.device)
 
+    @override
     def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
-        """Build the pair of critics."""
         common = self._update_features_extractor(self.critic_kwargs, features_extractor)
         return EquivariantCritic(self.width, **common).to(self.device)
 
