@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.runs import DIGEST, SCHEMA, check_unchanged, digest, write_atomically
+from agents.runs import DIGEST, SCHEMA, check_unchanged, digest
 from multispin_env.checks import check_integer, check_real
-from multispin_env.files import MIB, parse_json
+from multispin_env.files import MIB, parse_json, write_atomically
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 

@@ -9,12 +9,13 @@ from rich.console import Console
 from agents.measures import Measure, agent_label, show, write_report
 from agents.models import load_run_model
 from agents.registry import admit
-from agents.runs import SETTINGS, load_config, make_folder, run_folder, settings_from
+from agents.runs import SETTINGS, load_config, run_folder, settings_from
 from multispin_env.checks import check_integer, check_name
 from multispin_env.commands.main import run_alias
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.table import to_json
+from multispin_env.files import make_folder
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.terminal.arguments import DEFAULTS, add_system_options, chosen_arguments
 from multispin_env.terminal.command import Command

@@ -20,16 +20,17 @@ import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
+from typing_extensions import override
 
 from agents.models import load_run_model
 from agents.policies import Deterministic
 from agents.registry import admit
-from agents.runs import RunConfig, load_config, make_folder, run_folder
+from agents.runs import RunConfig, load_config, run_folder
 from multispin_env.checks import missing_package
 from multispin_env.commands.main import run_alias
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.exported import ONNX, OUTPUT, POLICY, describe, load_policy
-from multispin_env.files import named
+from multispin_env.files import make_folder, named
 from multispin_env.terminal.command import Command
 
 PROGRAM = "policy.pt2"
@@ -40,11 +41,6 @@ CHECKED, CHECKED_USERS = 128, (1, 8, 33)
 
 TOLERANCE = 1e-4
 """Largest difference of an action, in an interval of length 2."""
-
-IR_VERSION = 9
-"""Of ONNX files, the newest that onnxruntime 1.17 reads; nothing newer is used."""
-
-ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
 """Entries of the observation, in their order, to actions."""
@@ -59,8 +55,8 @@ class TracedNetwork(nn.Module):
         self.entries = list(space.spaces)
         self.columns = columns
 
+    @override
     def forward(self, *entries: th.Tensor) -> th.Tensor:
-        """Deterministic actions."""
         action = self.policy.deterministic(dict(zip(self.entries, entries, strict=True)))
         return action.unflatten(-1, (-1, self.columns)).clamp(-1.0, 1.0)
 
@@ -100,7 +96,7 @@ def program_of(network: TracedNetwork, settings: Settings) -> th.export.Exported
 
 def onnx_of(network: TracedNetwork, settings: Settings) -> bytes:
     """Translate a network to ONNX; ``ModuleNotFoundError`` if a package is missing."""
-    for package in ONNX_PACKAGES:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(package) is None:
             raise missing_package(package, "export")
     program = program_of(network, settings)
@@ -111,7 +107,7 @@ def onnx_of(network: TracedNetwork, settings: Settings) -> bytes:
         )
     assert translated is not None
     model = translated.model_proto
-    model.ir_version = min(model.ir_version, IR_VERSION)
+    model.ir_version = min(model.ir_version, 9)  # the newest that onnxruntime 1.17 reads; nothing newer is used
     content: bytes = model.SerializeToString()
     return content
 
@@ -166,21 +162,14 @@ FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(torch_export_of, _
 
 
 def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
-    """Write the best policy of a run.
+    """Write the best policy of a run; returns by file the largest difference of an action from the original's.
 
     Parameters
     ----------
-    folder
-        Of the run.
-    out
-        An existing folder; what it holds is replaced only when all files have passed.
+    folder, out
+        Of the run, and an existing one to write to; what it holds is replaced only when all files have passed.
     names
         Some of `FORMATS`.
-
-    Returns
-    -------
-    dict[str, float]
-        By file, the largest difference of an action from the original's.
 
     Raises
     ------

@@ -28,29 +28,21 @@ CURVE = "curve.csv"
 LARGEST = 16 * MIB
 """Bytes of its file: a run has fifty lines for each of its budgets."""
 
-ROUNDS = "timesteps"
-"""Column with the rounds trained."""
-
 
 def points(path: Path, key: str) -> tuple[list[int], list[float]]:
     """Rounds trained and scores of a learning curve; ``ValueError`` if it is none, as in a run that a stranger made."""
     with _readable(path):
         rows = _rows(path)
-        return [int(row[ROUNDS]) for row in rows], [float(row[key]) for row in rows]
+        return [int(row["timesteps"]) for row in rows], [float(row[key]) for row in rows]
 
 
 def add_row(path: Path, row: Mapping[str, float]) -> None:
     """Add a validation after those of fewer rounds; a run that goes on from its checkpoint may have had later ones.
 
-    Raises
-    ------
-    ValueError
-        If the file is there, but no learning curve.
-    OSError
-        If it can't be written.
+    ``ValueError`` if the file is there, but no learning curve.
     """
     with _readable(path):
-        before = [old for old in _rows(path) if int(old[ROUNDS]) < row[ROUNDS]] if path.exists() else []
+        before = [old for old in _rows(path) if int(old["timesteps"]) < row["timesteps"]] if path.exists() else []
     text = io.StringIO()
     writer = csv.DictWriter(text, list(row), extrasaction="ignore")
     writer.writeheader()
@@ -70,27 +62,13 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(read_bytes(path, LARGEST).decode())))
 
 
-Validation = Callable[[BaseAlgorithm], dict[str, float]]
-"""The deterministic policy of a model on cases that are the same each time."""
-
-
 @dataclass(frozen=True)
 class Headline:
-    """The one number that is watched and drawn.
+    """The one number that is watched and drawn."""
 
-    Parameters
-    ----------
-    key
-        Its name among those of the validation, and in the file of the learning curve.
-    caption
-        What it is, behind the number.
-    axis
-        What it is, in full.
-    """
-
-    key: str
-    caption: str
-    axis: str
+    key: str  # its name among those of the validation, and in the file of the learning curve
+    caption: str  # what it is, behind the number
+    axis: str  # what it is, in full
 
 
 @dataclass(frozen=True)
@@ -107,15 +85,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Measure:
-    """Measures agents in one environment, on the cases that it is compared on.
-
-    Parameters
-    ----------
-    env
-        Environment id.
-    settings
-        The environment.
-    """
+    """Measures agents in one environment, on the cases that it is compared on."""
 
     env: str
     settings: Settings
@@ -134,8 +104,8 @@ class Measure:
         known = self._watched.best_known
         return Headline("share_of_reference", f"of {known}", f"share of {known}")
 
-    def validation(self) -> Validation:
-        """Let the reference play the cases that a run watches itself on."""
+    def validation(self) -> Callable[[BaseAlgorithm], dict[str, float]]:
+        """Let the reference play the cases that a run watches itself on; returns what measures a model there."""
         cases, headline = self._watched, self.headline
         metric = METRICS[cases.metric]
         best = cases.values(cases.reference)

@@ -20,20 +20,12 @@ from multispin_env.evaluation.policy import Policy
 from multispin_env.files import beside, read_json
 from multispin_env.scenario import Scenario
 
-LAWS = ("drafts alone", "tokens too")
-"""What a verification costs time for; where it is tokens too, observations hold more numbers."""
-
 
 def load_run_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
     """Load a run's model, for its own environment or for another with the same actions and observation entries.
 
     It is the one that was best on the validation cases. The networks know nothing of the number of users, so any K
-    will do.
-
-    Raises
-    ------
-    ValueError
-        For a checkpoint that can't be read, or an environment or a law with other observations.
+    will do. ``ValueError`` for a checkpoint that can't be read, or an environment or a law with other observations.
     """
     config, _ = load_config(folder, settings.arguments)
     _check_same_entries(config.settings, settings, env_id)
@@ -49,7 +41,8 @@ def _check_same_entries(trained: Settings, wanted: Settings, env_id: str) -> Non
     own, other = (list(settings.observations.space.spaces) for settings in (trained, wanted))
     if own != other:
         raise ValueError(f"env: expected one that shows {own}, as the run does, got {env_id!r}, which shows {other}")
-    trained_law, law = (LAWS[bool(settings.scenario.verification_pieces)] for settings in (trained, wanted))
+    laws = ("drafts alone", "tokens too")  # what costs time; where it is tokens too, observations hold more numbers
+    trained_law, law = (laws[bool(settings.scenario.verification_pieces)] for settings in (trained, wanted))
     if trained_law != law:
         raise ValueError(
             f"server: expected a law of verification that charges {trained_law}, as the run has, got "
@@ -68,20 +61,10 @@ ROOT = Path(__file__).parent / "pretrained"
 
 @dataclass(frozen=True, eq=False)
 class Pretrained(Policy):
-    """A shipped network.
+    """A shipped network."""
 
-    Parameters
-    ----------
-    settings, network
-        As in `Policy`.
-    config
-        How it was trained.
-    score
-        What `agents.load` found in ``score.json``: the command, the commit, the measured score.
-    """
-
-    config: RunConfig
-    score: Mapping[str, Any]
+    config: RunConfig  # how it was trained
+    score: Mapping[str, Any]  # what score.json says: the command, the commit, the measured score
 
 
 def load_pretrained(env_id: str) -> Pretrained:
@@ -91,13 +74,7 @@ def load_pretrained(env_id: str) -> Pretrained:
 
 
 def read(folder: Path) -> Pretrained:
-    """Read an agent of a folder; numbers and JSON alone, so that nothing is executed.
-
-    Raises
-    ------
-    ValueError
-        If a file is missing, damaged, or not one of this project.
-    """
+    """Read an agent of a folder; nothing is executed, and ``ValueError`` says which file is missing or damaged."""
     config, _ = load_config(folder)
     network = TorchNetwork(_network(config, folder))
     return Pretrained(config.settings, network, config, _read_score(folder / SCORE))
@@ -136,24 +113,16 @@ LoadedPolicy = tuple[str, Policy, tuple[str, str]]
 """The environment's id, the agent on a scenario, and Python: a line that imports, and what makes the agent then."""
 
 
-def pretrained() -> tuple[str, ...]:
-    """Names of the package's agents: the ids of their environments."""
-    return tuple(PRETRAINED)
-
-
 def of_package(env_id: str, scenario: Scenario) -> LoadedPolicy:
     """Return an agent of the package; ``ValueError`` for an unknown id, or a scenario that does not suit it."""
-    agent = _package(env_id)
-    return env_id, agent.on(scenario), ("import agents", f"agents.load({env_id!r}).on(scenario)")
+    return env_id, _package(env_id).on(scenario), ("import agents", f"agents.load({env_id!r}).on(scenario)")
 
 
 def of_run(folder: Path, scenario: Scenario) -> LoadedPolicy:
     """Return the agent of a run.
 
-    Raises
-    ------
-    ValueError
-        For a folder that is none of a run, has a link to another folder, or whose agent does not suit the scenario.
+    ``ValueError`` for a folder that is none of a run, has a link to another folder, or whose agent does not suit the
+    scenario.
     """
     for name in (CONFIG, MODEL):
         if beside(folder, name) is None:
@@ -169,17 +138,7 @@ def of_run(folder: Path, scenario: Scenario) -> LoadedPolicy:
 def load_run(folder: str | Path, scenario: Scenario) -> Policy:
     """Load the agent of a run for a scenario, with any number of devices.
 
-    Parameters
-    ----------
-    folder
-        Of the run.
-    scenario
-        Where it decides.
-
-    Raises
-    ------
-    ValueError
-        For a folder that is none of a run, or a scenario with other tasks where the agent sees them.
+    ``ValueError`` for a folder that is none of a run, or a scenario with other tasks where the agent sees them.
     """
     path = Path(folder)
     return _run(path, scenario, (path / MODEL).stat().st_mtime_ns if (path / MODEL).is_file() else 0)

@@ -44,17 +44,9 @@ PARTS = ("num_envs", "timesteps", "check", "build")
 
 
 def admit(name: str) -> None:
-    """Let a name that the user gave stand for an agent, importing its module if it has one.
+    """Let a name that the user gave stand for an agent: of `AGENTS`, or ``module:ATTRIBUTE``, which is imported.
 
-    Parameters
-    ----------
-    name
-        A name of `AGENTS`, or ``module:ATTRIBUTE``; modules of the present folder are found too.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name, or if what it names can't be imported or is no agent.
+    Modules of the present folder are found too. ``ValueError`` if it names none.
     """
     if name in AGENTS.names():
         return

@@ -8,7 +8,7 @@ import platform
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,9 +21,7 @@ from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.exported import checksum
 from multispin_env.evaluation.seeds import TUNING_SEED
-from multispin_env.files import locked, read_json
-from multispin_env.files import make_folder as make_folder
-from multispin_env.files import write_atomically as write_atomically
+from multispin_env.files import locked, make_folder, read_json, write_atomically
 from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, ENVIRONMENTS
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, chosen_arguments
@@ -31,21 +29,11 @@ from multispin_env.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, chec
 
 @dataclass
 class Budget:
-    """A limit on rounds or on time; the learning rate falls with what remains of it.
+    """A limit on rounds or on time; the learning rate falls with what remains of it."""
 
-    Parameters
-    ----------
-    timesteps
-        Rounds of all copies, counted over resumed parts too; ``None`` for no limit.
-    seconds
-        Time; ``None`` for no limit.
-    spent_seconds
-        Time of the parts before a resume.
-    """
-
-    timesteps: int | None
+    timesteps: int | None  # of all copies, counted over resumed parts too
     seconds: float | None
-    spent_seconds: float = 0.0
+    spent_seconds: float = 0.0  # of the parts before a resume
     _start: float = field(default_factory=lambda: time.monotonic())
 
     @property
@@ -100,28 +88,14 @@ PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-bas
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that decides what a run trains, but for its budget; ``ValueError`` or ``TypeError`` if it can't be trained.
-
-    Parameters
-    ----------
-    env
-        Environment id.
-    scenario
-        The system.
-    agent, action
-        Names of the algorithm and of the action encoding.
-    seed
-        Of everything random.
-    arguments
-        Fields of the environment's variant; those that are missing have their defaults.
-    """
+    """All that decides what a run trains, but for its budget; ``ValueError`` or ``TypeError`` if that can't be."""
 
     env: str
     scenario: Scenario
     agent: str
     action: str
-    seed: int
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    seed: int  # of everything random
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the environment; the others have their defaults
 
     def __post_init__(self) -> None:
         check_name("env", self.env, ENVIRONMENTS.names())
@@ -137,17 +111,13 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        arguments = saved_arguments(self._variant, self.arguments)
+        arguments = saved_arguments(ENVIRONMENTS.load(self.env), self.arguments)
         return {**asdict(self), "scenario": self.scenario.to_dict(), "arguments": arguments}
 
     @property
     def files(self) -> dict[str, Path]:
         """Files that its arguments name, by the names of their copies in the run's folder."""
-        return named_files(self._variant, self.arguments)
-
-    @property
-    def _variant(self) -> type[Variant]:
-        return ENVIRONMENTS.load(self.env)
+        return named_files(ENVIRONMENTS.load(self.env), self.arguments)
 
 
 def _version(package: str) -> str | None:
@@ -160,13 +130,10 @@ def _version(package: str) -> str | None:
 def make_next_folder(parent: Path, stem: str) -> Path:
     """Create the first of ``stem-1``, ``stem-2``, ... that is not there, which no other process can get too."""
     make_folder(parent)
-    for number in itertools.count(1):
-        folder = parent / f"{stem}-{number}"
-        try:
+    for folder in (parent / f"{stem}-{number}" for number in itertools.count(1)):
+        with suppress(FileExistsError):
             folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
+            return folder
     raise AssertionError
 
 
@@ -181,13 +148,7 @@ def check_run_name(name: str) -> str:
 
 
 def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
-    """Write ``config.json`` with budget and installed versions, and beside it the files it names; see `held`.
-
-    Raises
-    ------
-    ValueError
-        If there is a configuration already.
-    """
+    """Write ``config.json`` with budget and versions, and the files it names; ``ValueError`` if it is there."""
     content = {
         "schema": SCHEMA,
         **config.to_dict(),
@@ -207,10 +168,7 @@ def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
 def held(folder: Path) -> Iterator[None]:
     """Keep the folder of a run to oneself until the end of the block.
 
-    Raises
-    ------
-    ValueError
-        If another process has it, or there is a link in it: a stranger's may lead to files outside.
+    ``ValueError`` if another process has it, or there is a link in it: a stranger's may lead to files outside.
     """
     links = [path for path in folder.rglob("*") if path.is_symlink()]
     if links:
@@ -256,9 +214,6 @@ def load_config(folder: Path, given: Mapping[str, Any] | None = None) -> tuple[R
 
 RUNS = Path("runs")
 
-PILOTS = 8
-"""Episodes that tell which rule to start from."""
-
 TRAINING_DEFAULTS: dict[str, Any] = {"history": True, "plan_quantile": 0.05, "half": 0, "modelled": True}
 """Arguments with another default here than in the environments that have them.
 
@@ -302,10 +257,8 @@ def own_arguments(variant: type[Variant], values: Mapping[str, Any] = TRAINING_D
 def settings_from(options: argparse.Namespace, env_id: str, action: str, base: RunConfig | None = None) -> Settings:
     """Environment of the options, on top of what a run has where there is one.
 
-    Raises
-    ------
-    ValueError, TypeError
-        As the environment itself, and for an argument that is given twice or has an option of its own.
+    ``ValueError`` or ``TypeError`` as of the environment itself, and for an argument that is given twice or has an
+    option of its own.
     """
     variant: type[Variant] = ENVIRONMENTS.load(env_id)
     kept = TRAINING_DEFAULTS if base is None else base.arguments
@@ -320,13 +273,7 @@ def settings_from(options: argparse.Namespace, env_id: str, action: str, base: R
 
 
 def config_from(options: argparse.Namespace) -> RunConfig:
-    """New run of the options; what is not given, or no option of the command, is the usual choice there.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `settings_from` and `RunConfig`, and for an unknown environment.
-    """
+    """New run of the options; what is not given, or no option of the command, is the usual choice there."""
     env_id = DEFAULT_ENV if options.env is None else options.env
     check_name("env", env_id, ENVIRONMENTS.names())
     usual = usual_choice(env_id)
@@ -341,7 +288,7 @@ def with_start(env_id: str, settings: Settings) -> Settings:
     names = settings.variant.learning.starts.get(settings.action, ())
     if len(names) < 2 or settings.arguments["reference"] is not None:
         return settings
-    cases = Episodes(env_id, PILOTS, settings.scenario, settings.arguments, seed=TUNING_SEED)
+    cases = Episodes(env_id, 8, settings.scenario, settings.arguments, seed=TUNING_SEED)
     best = max(names, key=lambda name: float(cases.values(name).mean()))
     variant: Any = settings.variant
     return replace(settings, variant=replace(variant, reference=best))

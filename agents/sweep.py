@@ -23,12 +23,12 @@ from rich.console import Console
 from agents.base import AgentSettings
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.registry import AGENTS
-from agents.runs import ENCODING_NAMES, SETTINGS, Limits, RunConfig, config_from, make_folder, write_atomically
+from agents.runs import ENCODING_NAMES, SETTINGS, Limits, RunConfig, config_from
 from agents.training import train
 from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.table import aligned
 from multispin_env.executors.base import Executor, Stopped
-from multispin_env.files import replacing
+from multispin_env.files import make_folder, replacing, write_atomically
 from multispin_env.terminal.arguments import add_system_options
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.executors import add_executor_options, executor_of
@@ -39,37 +39,20 @@ EXPECTED = "NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C"
 
 @dataclass(frozen=True)
 class Dimension:
-    """A hyperparameter, and the values that it may have.
+    """A hyperparameter, and the values that it may have."""
 
-    Parameters
-    ----------
-    name
-        Field of the agent's settings.
-    choices
-        Values to choose from; empty for an interval.
-    low, high
-        Ends of an interval.
-    log
-        Whether the interval's logarithm is even.
-    whole
-        Whether its numbers are whole.
-    """
-
-    name: str
-    choices: tuple[float | int, ...] = ()
+    name: str  # of a field of the agent's settings
+    choices: tuple[float | int, ...] = ()  # empty for an interval
     low: float = 0.0
     high: float = 0.0
-    log: bool = False
+    log: bool = False  # whether the interval's logarithm is even
     whole: bool = False
 
     @classmethod
     def parse(cls, text: str, agent: AgentSettings) -> "Dimension":
         """From ``NAME=LOW:HIGH``, ``NAME=LOW:HIGH:log`` or ``NAME=A,B,C``.
 
-        Raises
-        ------
-        ValueError
-            For another text, an unknown name, or a field that is no number.
+        ``ValueError`` for another text, an unknown name, or a field that is no number.
         """
         name, equals, values = text.partition("=")
         kinds = _numbers(agent)
@@ -105,23 +88,11 @@ def _numbers(agent: AgentSettings) -> dict[str, type[int] | type[float]]:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A choice of hyperparameters, to be trained with some seeds.
+    """A choice of hyperparameters, to be trained with some seeds."""
 
-    Parameters
-    ----------
-    config
-        Of the run; its seed is the first.
-    values
-        Fields of the agent's settings that are not its own.
-    timesteps
-        Budget of each training.
-    seeds
-        How many trainings.
-    """
-
-    config: RunConfig
-    values: Mapping[str, float | int]
-    timesteps: int
+    config: RunConfig  # its seed is the first
+    values: Mapping[str, float | int]  # of fields of the agent's settings
+    timesteps: int  # of each training
     seeds: int
 
     def scores(self) -> list[float]:
@@ -140,11 +111,6 @@ class Candidate:
         return -np.inf if score is None else score
 
 
-def scores(candidate: Candidate) -> list[float]:
-    """What a candidate is worth, as executors call it."""
-    return candidate.scores()
-
-
 def dimensions(texts: Sequence[str], agent: AgentSettings) -> list[Dimension]:
     """All that may vary; ``ValueError`` for a name given twice, and as `Dimension.parse`."""
     found = [Dimension.parse(text, agent) for text in texts]
@@ -155,8 +121,6 @@ def dimensions(texts: Sequence[str], agent: AgentSettings) -> list[Dimension]:
 
 
 OUT = Path("results/sweep")
-STUDY, SHOWN = "study.log", 10
-"""File of the study in its folder, and trials that the terminal shows."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -184,7 +148,7 @@ def study_in(folder: Path, about: dict[str, Any]) -> optuna.Study:
     """
     study = optuna.create_study(
         study_name="sweep",
-        storage=JournalStorage(JournalFileBackend(str(folder / STUDY))),
+        storage=JournalStorage(JournalFileBackend(str(folder / "study.log"))),
         load_if_exists=True,
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),  # several choices are tried at a time
@@ -207,13 +171,7 @@ def complete(study: optuna.Study) -> list[FrozenTrial]:
 def run_trials(
     study: optuna.Study, space: Sequence[Dimension], base: Candidate, trials: int, executor: Executor
 ) -> None:
-    """Try choices until there are so many, as many at a time as the executor does.
-
-    Raises
-    ------
-    Stopped
-        After a signal.
-    """
+    """Try choices until there are so many, as many at a time as the executor does; `Stopped` after a signal."""
     missing = trials - len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)))
     if missing <= 0:
         return
@@ -222,7 +180,7 @@ def run_trials(
             asked = [study.ask() for _ in range(min(missing, executor.width))]
             choices = [{one.name: one.suggest(trial) for one in space} for trial in asked]
             tasks = [Candidate(base.config, values, base.timesteps, base.seeds) for values in choices]
-            for result in executor.results(scores, tasks):
+            for result in executor.results(Candidate.scores, tasks):
                 trial = asked[result.index]
                 if result.error:
                     trial.set_user_attr("error", result.error)
@@ -247,7 +205,7 @@ def write_sweep(study: optuna.Study, space: Sequence[Dimension], folder: Path, c
     _draw(done, space, folder / "sweep.png")
     lines = [
         (str(trial.number), f"{trial.value:.5f}", *(f"{trial.params[name]:.4g}" for name in names))
-        for trial in done[:SHOWN]
+        for trial in done[:10]
     ]
     return aligned(("trial", "score", *names), lines)
 
@@ -281,24 +239,20 @@ def _draw(done: Sequence[FrozenTrial], space: Sequence[Dimension], path: Path) -
         figure.savefig(file)
 
 
-def _base(options: argparse.Namespace) -> Candidate:
-    config = config_from(options)
-    own = AGENTS.load(config.agent).timesteps // 4
-    return Candidate(config, {}, own if options.timesteps is None else options.timesteps, options.seeds)
-
-
 def run(options: argparse.Namespace) -> int | None:
     """Search, and show the best; returns a status if a signal stops it, or nothing could be trained."""
     for name in ("trials", "seeds", "timesteps"):
         if getattr(options, name) is not None:
             check_integer(name, getattr(options, name), 1)
     executor = executor_of(options, ("multispin_env", "agents"))
-    base = _base(options)
-    space = dimensions(options.tune, AGENTS.load(base.config.agent))
+    config = config_from(options)
+    agent: AgentSettings = AGENTS.load(config.agent)
+    base = Candidate(config, {}, options.timesteps or agent.timesteps // 4, options.seeds)
+    space = dimensions(options.tune, agent)
     make_folder(options.out)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     about = {
-        "run": base.config.to_dict(), "timesteps": base.timesteps, "seeds": base.seeds, "tune": sorted(options.tune),
+        "run": config.to_dict(), "timesteps": base.timesteps, "seeds": base.seeds, "tune": sorted(options.tune),
     }  # fmt: skip
     study = study_in(options.out, json.loads(json.dumps(about)))
     stopped_by = None

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from typing_extensions import override
 
 from agents.base import AgentSettings, tuning_for
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
@@ -33,7 +34,6 @@ from agents.runs import (
     config_from,
     held,
     load_config,
-    make_folder,
     make_next_folder,
     run_folder,
     save_config,
@@ -44,14 +44,9 @@ from agents.vec_env import first_seed, make_vec_env
 from multispin_env.checks import cut, shown
 from multispin_env.envs.named_files import with_same_files
 from multispin_env.executors.signals import on_signals
+from multispin_env.files import make_folder
 from multispin_env.terminal.arguments import add_system_options, chosen_arguments
 from multispin_env.terminal.command import Command
-
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""Of glibc's ``mallopt``."""
-
-KEPT, LARGEST = 2**28, 2**25
-"""Bytes that are kept at most, and of an array that is kept; the second is the most that glibc takes."""
 
 
 def keep_memory() -> None:
@@ -63,8 +58,8 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # Windows knows no library without a name
         return
-    mallopt(TRIM_THRESHOLD, KEPT)
-    mallopt(MMAP_THRESHOLD, LARGEST)
+    mallopt(-1, 2**28)  # M_TRIM_THRESHOLD: bytes that are kept at most
+    mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: of an array that is kept; the most that glibc takes
 
 
 VALIDATIONS = 50
@@ -78,13 +73,7 @@ LARGEST_FALL = 0.02
 
 
 class Best:
-    """The best validation so far, and whether the present one has fallen far below it.
-
-    Parameters
-    ----------
-    score
-        The best before, if there was one.
-    """
+    """The best validation so far, if there was one, and whether the present one has fallen far below it."""
 
     def __init__(self, score: float | None) -> None:
         self.score = score
@@ -105,21 +94,7 @@ class Best:
 
 
 class TrainingMonitor(BaseCallback):
-    """Validates, logs, saves the present model and the best, warns and stops.
-
-    Parameters
-    ----------
-    folder
-        Of the run.
-    measure
-        What is validated.
-    budget
-        When to stop.
-    console
-        Where progress is shown.
-    best
-        Headline of the best model so far; ``None`` at the start of a run.
-    """
+    """Validates, logs, saves the present model and the best, warns and stops; ``best`` is the best headline before."""
 
     def __init__(
         self, folder: Path, measure: Measure, budget: Budget, console: Console, best: float | None = None
@@ -146,9 +121,11 @@ class TrainingMonitor(BaseCallback):
         )
         self._task = self._progress.add_task("training", total=1.0, score="-")
 
+    @override
     def _on_training_start(self) -> None:
         self._progress.start()
 
+    @override
     def _on_step(self) -> bool:
         done = self.budget.done(self.num_timesteps)
         self._progress.update(self._task, completed=done)
@@ -159,6 +136,7 @@ class TrainingMonitor(BaseCallback):
             self._save_checkpoint()
         return self.stopped_by is None and done < 1.0
 
+    @override
     def _on_training_end(self) -> None:
         if self._kept_at != self.num_timesteps:  # as where a signal stops it between two validations
             self.keep()
@@ -208,9 +186,6 @@ class TrainingMonitor(BaseCallback):
         return on_signals(stop)
 
 
-TENSORBOARD = "tensorboard"
-
-
 def check_device(name: str) -> None:
     """``ValueError`` unless it is a device that torch can use here, or ``auto``."""
     try:
@@ -229,16 +204,12 @@ def train(
     console: Console,
     settings: AgentSettings | None = None,
 ) -> int | None:
-    """Train, writing configuration, log, learning curve and checkpoints into the folder.
+    """Train, writing configuration, log, learning curve and checkpoints into an existing folder.
 
     Parameters
     ----------
-    config
-        What to train.
-    folder
-        An existing folder that can be written.
-    limits
-        When to stop.
+    config, folder, limits
+        What to train, where, and when to stop.
     resume
         Continue from the folder's checkpoint.
     device
@@ -257,8 +228,6 @@ def train(
     ------
     ValueError
         As `held`, and for a run that is there already, or can't be resumed.
-    OSError
-        If a file can't be written.
     """
     th.set_num_threads(1)  # the networks are small: more threads only wait for each other
     keep_memory()
@@ -277,7 +246,7 @@ def train(
             save_config(folder, config, limits)
         if budget.done(done) >= 1.0:
             return None
-        model.set_logger(configure(str(folder / TENSORBOARD), ["tensorboard"]))
+        model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
         best = load_checkpoint(folder, MODEL).score if resume else None
         monitor = TrainingMonitor(folder, Measure(config.env, config.settings), budget, console, best)
         left = 10**12 if budget.timesteps is None else budget.timesteps - done
@@ -316,6 +285,8 @@ def _new_folder(options: argparse.Namespace, config: RunConfig) -> Path:
 
 
 def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
+    if options.name is not None:
+        raise ValueError("name: expected either --name or --resume, got both")
     folder = run_folder(options.resume)
     config, limits = load_config(folder, chosen_arguments(options))
     for name in usual_choice(config.env):
@@ -327,19 +298,9 @@ def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
     for part in ("scenario", "variant"):
         if getattr(settings, part) != getattr(config.settings, part):
             raise ValueError(f"{part}: expected the values of the run {options.resume!r}, or none, got others")
+    make_folder(folder)
     given_limits = Limits(options.timesteps, options.minutes)
     return config, folder, limits if given_limits == Limits() else given_limits
-
-
-def _prepare(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
-    if options.resume is not None:
-        if options.name is not None:
-            raise ValueError("name: expected either --name or --resume, got both")
-        config, folder, limits = _resumed(options)
-        make_folder(folder)
-        return config, folder, limits
-    config, limits = config_from(options), Limits(options.timesteps, options.minutes)
-    return config, _new_folder(options, config), limits
 
 
 def _finish(config: RunConfig, folder: Path, console: Console) -> None:
@@ -362,7 +323,11 @@ def run(options: argparse.Namespace) -> int | None:
     check_device(options.device)
     if options.agent is not None:
         admit(options.agent)
-    config, folder, limits = _prepare(options)
+    if options.resume is not None:
+        config, folder, limits = _resumed(options)
+    else:
+        config, limits = config_from(options), Limits(options.timesteps, options.minutes)
+        folder = _new_folder(options, config)
     said = f"run {folder}: {config.agent} on {config.env}, {config.action} actions, seed {config.seed}"
     console.print(said, soft_wrap=True)
     stopped_by = train(config, folder, limits, options.resume is not None, options.device, console)

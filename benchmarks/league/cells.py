@@ -25,7 +25,7 @@ from agents.models import load_run_model
 from agents.pack import changed_arguments
 from agents.policies import policy_of
 from agents.registry import AGENTS, admit, file_name
-from agents.runs import CONFIG, Limits, RunConfig, make_folder, own_arguments, with_start, write_atomically
+from agents.runs import CONFIG, Limits, RunConfig, own_arguments, with_start
 from agents.training import train
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.names import ContenderName
@@ -36,7 +36,7 @@ from multispin_env.evaluation.cases.choice import held_out
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.executors.base import Stopped
-from multispin_env.files import read_json
+from multispin_env.files import make_folder, read_json, write_atomically
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.terminal.arguments import parse_settings
 

@@ -68,7 +68,7 @@ def loader() -> Any:
 def agent_names(places: Places) -> Sequence[str]:
     """Agents of the package, then runs of the folder; nothing where networks can't be loaded."""
     try:
-        pretrained: Sequence[str] = loader().pretrained()
+        pretrained: Sequence[str] = tuple(loader().PRETRAINED)
     except ImportError:
         return ()
     return (*pretrained, *(f"{RUN}{name}" for name in places.run_names()))

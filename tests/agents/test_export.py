@@ -58,8 +58,9 @@ def runs(quick_prices, tmp_path_factory):
 def make_run(folder, options):
     """A run whose weights are random rather than trained."""
     from agents.base import tuning_for
-    from agents.runs import Limits, config_from, make_folder, save_config
+    from agents.runs import Limits, config_from, save_config
     from agents.vec_env import make_vec_env
+    from multispin_env.files import make_folder
 
     parsed = train_command.COMMAND.parser("train").parse_args(options)
     config = config_from(parsed)

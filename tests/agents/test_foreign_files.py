@@ -16,11 +16,12 @@ from agents.base import tuning_for
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
 from agents.measures import CURVE, Measure
 from agents.models import ROOT, SCORE, read
-from agents.runs import CONFIG, DIGEST, Limits, RunConfig, digest, load_config, make_folder, save_config
+from agents.runs import CONFIG, DIGEST, Limits, RunConfig, digest, load_config, save_config
 from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
 from multispin_env.envs.named_files import file_names
 from multispin_env.evaluation.exported import ONNX, POLICY, read_about, settings_of
+from multispin_env.files import make_folder
 from multispin_env.physics.acceptance.records import load_records
 from multispin_env.registry import ENVIRONMENTS
 

@@ -13,7 +13,7 @@ import torch as th
 from agents import AGENTS
 from agents import training as train_command
 from agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
-from agents.measures import CURVE, ROUNDS, points
+from agents.measures import CURVE, points
 from multispin_env.commands.main import main
 from multispin_env.evaluation.comparison import Row
 
@@ -68,7 +68,7 @@ def test_a_run_leaves_everything(trained):
 
 def rounds(folder):
     """Rounds trained before each validation of a run."""
-    return points(folder / CURVE, ROUNDS)[0]
+    return points(folder / CURVE, "timesteps")[0]
 
 
 def test_evaluate_repeats_the_table(trained, tmp_path, capsys):
