@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import agents
-from agents import checkpoints, export, measures
+from agents import checkpoints, export
 from agents import training as train_command
 from agents.base import tuning_for
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.measures import CURVE, Measure
+from agents.measures import Measure
 from agents.models import ROOT, SCORE, read
 from agents.runs import CONFIG, DIGEST, Limits, RunConfig, digest, load_config, save_config
 from agents.vec_env import make_vec_env
@@ -306,22 +306,3 @@ def test_configurations_hold_no_path(record, tmp_path):
         expected = given and str(tmp_path / "False" / file_names(variant)["records"])
         assert found.records == expected
         assert not Path(str(own.to_dict()["arguments"]["records"])).is_absolute()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [None, b"timesteps\n1\n", b"timesteps,share_of_reference\n1\n", b"\xff", b"timesteps,share_of_reference\nx,1\n"],
-    ids=["missing", "no-score", "short-row", "no-text", "no-number"],
-)
-def test_a_foreign_curve_is_one_sentence(tmp_path, content):
-    if content is not None:
-        (tmp_path / CURVE).write_bytes(content)
-    with pytest.raises(ValueError, match=r"curve\.csv: can't be read as a learning curve"):
-        measures.points(tmp_path / CURVE, "share_of_reference")
-
-
-def test_a_large_curve_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(measures, "LARGEST", 100)
-    (tmp_path / CURVE).write_bytes(b"timesteps,share_of_reference\n" + b"1,1.0\n" * 100)
-    with pytest.raises(ValueError, match="size: expected at most 100 bytes, got more"):
-        measures.points(tmp_path / CURVE, "share_of_reference")
