@@ -113,7 +113,7 @@ def test_resume_goes_on(trained, tmp_path):
     assert [(folder / name).read_bytes() for name in (CHECKPOINT, MODEL, "curve.csv")] == kept
 
 
-@pytest.mark.parametrize("name", ["checkpoint.safetensors.part", "curve.csv", "table.csv", "tensorboard", ".lock"])
+@pytest.mark.parametrize("name", ["checkpoint.safetensors.part", "curve.csv", "tensorboard"])
 def test_a_run_with_links_is_refused(name, trained, tmp_path, refused):
     """A stranger may have laid them to files of the user."""
     folder, outside = tmp_path / "copy", tmp_path / "outside"
@@ -130,38 +130,21 @@ def test_a_run_with_links_is_refused(name, trained, tmp_path, refused):
     assert before == (outside.read_bytes() if outside.is_file() else sorted(outside.iterdir()))
 
 
-def test_sac_trains(tmp_path):
-    arguments = ["--name", str(tmp_path / "sac"), "--agent", "sac", "--action", "lengths", "--timesteps", "5000"]
-    assert main(["train", *arguments, *TINY]) == 0
-    assert "sac (lengths)" in (tmp_path / "sac" / "table.csv").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_leaves_a_checkpoint_that_resumes(tmp_path, number):
-    command = [sys.executable, str(ROOT / "train.py"), "--name", str(tmp_path / "cut"), "--minutes", "5", *TINY]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "cut" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.kill(process.pid, number)
-    _, printed = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert f"stopped by {number.name}; continue with: python train.py --resume" in printed.replace("\n", " ")
-    done = load_checkpoint(tmp_path / "cut").num_timesteps
-    assert main(["train", "--resume", str(tmp_path / "cut"), "--timesteps", str(done + 4000)]) == 0
-
-
-def test_a_run_is_trained_by_one_process_until_that_ends(tmp_path, refused):
-    folder = tmp_path / "run"
+def test_a_run_is_trained_by_one_process_and_a_signal_leaves_a_checkpoint_that_resumes(tmp_path, refused):
+    folder = tmp_path / "cut"
     command = [sys.executable, str(ROOT / "train.py"), "--name", str(folder), "--minutes", "5", *TINY]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         deadline = time.monotonic() + 60
         while not (folder / CHECKPOINT).exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         said = f"folder: expected a folder that no other process writes to, got {str(folder)!r}"
         assert said in refused("train", ["--resume", str(folder)])
-        process.kill()
-    assert main(["train", "--resume", str(folder), "--timesteps", "1"]) == 0
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "stopped by SIGINT; continue with: python train.py --resume" in printed.replace("\n", " ")
+    done = load_checkpoint(folder).num_timesteps
+    assert main(["train", "--resume", str(folder), "--timesteps", str(done + 1000)]) == 0
 
 
 @pytest.mark.parametrize(
@@ -232,7 +215,7 @@ def test_missing_extra_says_the_command(package, words, tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("device", ["nonsense", "cpu:x", "cuda:99"])
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
 def test_a_device_that_is_none_is_said_before_training(device, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert f"device: expected a device of torch here, got {device!r} (" in refused("train", ["--device", device])
