@@ -95,7 +95,7 @@ def test_a_run_where_the_family_without_the_barrier_hides(env_id, tmp_path, caps
     assert all(argument in title for argument in hidden)
 
 
-@pytest.mark.parametrize("env_id", [FAIR, HIDDEN, "MultiSpin/Continuous-v0"])
+@pytest.mark.parametrize("env_id", [FAIR, "MultiSpin/Continuous-v0"])
 def test_resume_and_evaluate_keep_the_environment(env_id, runs, tmp_path, capsys):
     folder = tmp_path / "copy"
     shutil.copytree(runs(env_id), folder)
