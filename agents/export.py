@@ -7,8 +7,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,11 +99,15 @@ def onnx_of(network: TracedNetwork, settings: Settings) -> bytes:
         if find_spec(package) is None:
             raise missing_package(package, "export")
     program = program_of(network, settings)
-    with warnings.catch_warnings(), _quiet():
-        warnings.simplefilter("ignore")  # of the translator about itself
-        translated = th.onnx.export(
-            program, input_names=network.entries, output_names=[OUTPUT], dynamo=True, verbose=False
-        )
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # of libraries, about packages that are not needed here
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of the translator about itself
+            translated = th.onnx.export(
+                program, input_names=network.entries, output_names=[OUTPUT], dynamo=True, verbose=False
+            )
+    finally:
+        logging.disable(before)
     assert translated is not None
     model = translated.model_proto
     model.ir_version = min(model.ir_version, 9)  # the newest that onnxruntime 1.17 reads; nothing newer is used
@@ -117,17 +120,6 @@ def torch_export_of(network: TracedNetwork, settings: Settings) -> bytes:
     file = io.BytesIO()
     th.export.save(program_of(network, settings), file)
     return file.getvalue()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what libraries log about packages that are not needed here."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def largest_difference(network: TracedNetwork, settings: Settings, exported: Exported) -> float:

@@ -33,8 +33,7 @@ PRIOR_TOKENS = (8.0, 32.0)
 """Tokens of this rate that smooth the odds of acceptance, for rates that differ much or little between requests."""
 
 
-@dataclass(frozen=True)
-class Feature:
+class Feature(NamedTuple):
     """Columns of every user, from entries of the observation."""
 
     entries: tuple[str, ...]

@@ -217,24 +217,14 @@ def _draw(done: Sequence[FrozenTrial], space: Sequence[Dimension], path: Path) -
 
     figure = Figure(figsize=(3.0 * (1 + len(space)), 3.0), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    first, *others = figure.subplots(1, 1 + len(space), sharey=True)
-    scores_of = [float(trial.value or 0.0) for trial in done]
-    numbers = [trial.number for trial in done]
-    first.set_ylabel("best validation")
-    panels = [(first, "trial", numbers, False)]
-    panels += [
-        (axes, one.name, [t.params[one.name] for t in done], one.log) for axes, one in zip(others, space, strict=True)
-    ]
-    for axes, name, given, log in panels:
-        axes.plot(given, scores_of, "o", markersize=4)
-        axes.plot(given[:1], scores_of[:1], "*", markersize=12)
-        axes.set_xlabel(name)
-        if log:
-            axes.set_xscale("log")
-        else:
-            axes.locator_params(axis="x", nbins=4, integer=name == "trial")
-            axes.ticklabel_format(axis="x", useOffset=False)
-    first.ticklabel_format(axis="y", useOffset=False)
+    scores = [trial.value for trial in done]
+    panels = [("trial", [trial.number for trial in done], False)]
+    panels += [(one.name, [trial.params[one.name] for trial in done], one.log) for one in space]
+    for axes, (name, given, log) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
+        axes.plot(given, scores, "o", markersize=4)
+        axes.plot(given[:1], scores[:1], "*", markersize=12)
+        axes.set_xscale("log" if log else "linear")
+        axes.set(xlabel=name, ylabel="best validation" if name == "trial" else None)
     with replacing(path) as file:
         figure.savefig(file)
 

@@ -191,7 +191,7 @@ NESTED = "[" * 200_000
 
 @pytest.mark.parametrize(
     "content",
-    [NESTED, '{"format": ' + NESTED, '{"a":' * 100_000, "9" * 5000, "\0", b"\xff", b"{}", b"[]", b"null", b'"format"'],
+    [NESTED, '{"a":' * 100_000, "9" * 5000, "\0", b"\xff", b"{}", b"[]"],
     ids=lambda content: repr(content)[:14],
 )
 def test_broken_configurations_are_refused(run, content, capsys):

@@ -141,23 +141,11 @@ def test_the_own_rate_follows_what_is_measured():
     assert float(own.seconds) / COPIES == pytest.approx(MEMORY, rel=0.4)
 
 
-def test_it_does_not_depend_on_lengths_of_rollouts():
-    one, other = (AverageReward(TokensMinusTime(100.0, 4.0)) for _ in range(2))
-    rng = np.random.default_rng(0)
-    rewards, durations = rng.normal(0.0, 1.0, (8, COPIES)), rng.uniform(0.0, 0.01, (8, COPIES))
-    one.take(rewards, durations)
-    for half in (slice(0, 4), slice(4, 8)):
-        other.take(rewards[half], durations[half])
-    assert one.rate == pytest.approx(other.rate, rel=0.1)
-    assert float(one.seconds) == pytest.approx(float(other.seconds), rel=0.01)
-
-
 def test_without_a_price_rewards_stay_as_they_are():
     data = Data()
     found = data.filled(timed_buffer(RequestsInTime()))
     assert np.array_equal(found.rewards, data.rewards[:-1])
-    model = model_of(SERVING, rewarded="requests")
-    assert not model.own_rate.priced
+    assert not found.own_rate.priced
 
 
 @pytest.mark.parametrize("env_id", [CONTINUOUS, SERVING])

@@ -11,7 +11,6 @@ import pytest
 import torch as th
 
 from agents import AGENTS
-from agents import training as train_command
 from agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
 from agents.measures import CURVE, points
 from multispin_env.commands.main import main
@@ -155,12 +154,8 @@ def test_a_run_is_trained_by_one_process_and_a_signal_leaves_a_checkpoint_that_r
         (["--agent", "pp"], f"agent: expected one of {[*AGENTS.names(), 'module:ATTRIBUTE']}, got 'pp'"),
         (["--action", "share"], "action: expected one of ['residual', 'shares', 'lengths'], got 'share'"),
         (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),
-        (["--num-users", "two"], "argument --num-users: invalid int value: 'two'"),
         (["--total-bandwidth", "-1"], "total_bandwidth: expected a finite number in (0, inf), got -1.0"),
-        (["--total-bandwidth", "nan"], "total_bandwidth: expected a finite number in (0, inf), got nan"),
         (["--timesteps", "0"], "timesteps: expected an integer ≥ 1, got 0"),
-        (["--minutes", "0"], "minutes: expected a finite number in (0, inf), got 0.0"),
-        (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
         (["--resume", "nowhere"], "run: expected the folder of a run, with its config.json, got 'runs/nowhere'"),
         (["--name", "a", "--resume", "b"], "name: expected either --name or --resume, got both"),
     ],
@@ -220,12 +215,3 @@ def test_a_device_that_is_none_is_said_before_training(device, refused, tmp_path
     monkeypatch.chdir(tmp_path)
     assert f"device: expected a device of torch here, got {device!r} (" in refused("train", ["--device", device])
     assert not list(tmp_path.iterdir())
-
-
-def test_other_errors_of_torch_are_not_called_a_device(tmp_path, monkeypatch):
-    def broken(*given):
-        raise RuntimeError("shapes do not fit")
-
-    monkeypatch.setattr(train_command, "train", broken)
-    with pytest.raises(RuntimeError, match="shapes do not fit"):
-        main(["train", "--name", str(tmp_path / "run"), *TINY])
