@@ -15,7 +15,6 @@ from multispin_env.evaluation import seeds
 from multispin_env.evaluation.cases import episodes
 from multispin_env.evaluation.cases.choice import held_out
 from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.evaluation.cases.states import States
 from multispin_env.registry import ENVIRONMENTS
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
@@ -97,14 +96,6 @@ def test_cases_are_drawn_from_the_seeds_of_their_use(env_id):
             with pytest.raises(SeenError):
                 call()
     assert seen == {FULL: [260_604_582, 260_604_581], HIDDEN: [1_000_000_000, 1_100_000_000]}[env_id]
-
-
-def test_states_are_those_of_their_seed():
-    scenario = ms.Scenario.preset("llama2", num_users=3)
-    for seed in (260_604_581, 260_604_582):
-        drawn = ms.sample_state(scenario, np.random.default_rng(seed), 4)
-        assert (States.draw(scenario, 4, seed).state.draft_time == drawn.draft_time).all()
-    assert States.draw(scenario, 4).seed == 260_604_581
 
 
 def test_episodes_begin_at_their_seed(monkeypatch):
