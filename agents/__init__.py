@@ -1,9 +1,9 @@
-"""Agents, with everything that needs torch or Stable-Baselines3; ``AGENTS`` names the algorithms, one file each."""
+"""Agents, with everything that needs torch or Stable-Baselines3; ``AGENTS`` names the algorithms."""
 
 from importlib.util import find_spec
 from typing import Any
 
-from multispin_env.checks import check_name, missing_package
+from multispin_env.checks import missing_package
 
 for _package in ("stable_baselines3", "torch", "safetensors", "tensorboard", "matplotlib", "rich"):
     if find_spec(_package) is None:
@@ -33,7 +33,6 @@ def load(env_id: str) -> Any:
     ValueError
         For an unknown id; the nearest is suggested.
     """
-    check_name("pretrained agent", env_id, PRETRAINED)
-    from agents.pretrained.policies import ROOT, read  # torch is only imported when something is loaded
+    from agents.models import load_pretrained  # torch is only imported when something is loaded
 
-    return read(ROOT / PRETRAINED[env_id])
+    return load_pretrained(env_id)

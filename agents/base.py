@@ -1,20 +1,24 @@
-"""Base of agents: hyperparameters, and how a model is built."""
+"""Base of agents: what depends on the environment, how a model is built, and learning without returns."""
 
 import itertools
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
+import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
+from typing_extensions import override
 
-from agents.policies.equivariant import LAST_STD
+from agents.policies import LAST_STD, EquivariantActorCritic
+from multispin_env.envs.observations import Observation
 from multispin_env.envs.settings import Settings
-from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS
+from multispin_env.registry import SCENARIOS, SERVERS
 from multispin_env.scenario import PAYLOADS, Scenario
 from multispin_env.server import LAW
-from multispin_env.terminal.arguments import DEFAULT_ENV
 
 Remaining = Callable[[float], float]
 """Fraction of the budget that remains, from Stable-Baselines3's own fraction."""
@@ -22,22 +26,12 @@ Remaining = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Timing:
-    """What of learning depends on steps that take different times.
+    """What of learning depends on steps that take different times."""
 
-    Parameters
-    ----------
-    gamma
-        Discount γ of a second.
-    trace
-        λ of generalised advantages, of a second.
-    warm_up, seconds
-        Simulated time of a case, on which whole policies are compared, that does not count, and that does.
-    """
-
-    gamma: float
-    trace: float
-    warm_up: float = 1.0
-    seconds: float = 5.0
+    gamma: float  # discount γ of a second
+    trace: float  # λ of generalised advantages, of a second
+    warm_up: float = 1.0  # simulated seconds of a case, on which whole policies are compared, that do not count,
+    seconds: float = 5.0  # and that do
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ class Tuning:
         gradient rule.
         With γ = 0 the reward itself is the return, which makes learning far less noisy: with γ = 1 − 1 / window the
         same minute of training closed 22 % of the gap to that controller, with 0 it closed 79 %.
-        What later rounds make of remembered throughput, `agents.foresight` learns without returns. Where steps take
+        What later rounds make of remembered throughput, `agents.apg.Foresight` learns without returns. Where steps take
         different times it is about γ of a second to the power of a step, for agents that do not know ``timing``.
     log_std
         Added to the agent's own logarithm of the exploration's first standard deviation.
@@ -97,9 +91,6 @@ With 400,000 rounds (llama2, K = 20, seed 0) it raised the share of the optimum 
 late, and from .9961 to .9991 where the length is common.
 """
 
-TIMED_CARE = 4
-"""Where steps take different times: a decision shows its worth some steps later, so that rollouts have to be long."""
-
 LATE = Tuning(log_std=0.5, bandwidth=0.4, care=CARE)
 """Where reports of the channel are late: factors on bandwidth, that hedge, are worth much, and rewards are noisy.
 
@@ -135,20 +126,6 @@ Exploration costs tokens: with a standard deviation of .08 in the column of batc
 """
 
 
-ANSWERS = 3.0, 12.0
-"""Times of a case where requests end: they take seconds, and queues grow slowly."""
-
-
-def usual_choice(env_id: str) -> dict[str, Any]:
-    """Environment, agent, action encoding and seed of a run where nothing is said, but that it is in this environment.
-
-    Where steps take different times, PPO finds little beyond the rule that it starts from, and evolution does.
-    """
-    by_time = ENVIRONMENTS.load(env_id)().learning.discount_of == "second"
-    agent, action = ("evolution", "tuned") if by_time else ("ppo", "residual")
-    return {"env": DEFAULT_ENV, "agent": agent, "action": action, "seed": 0}
-
-
 def tuning_for(settings: Settings) -> Tuning:
     """What suits an environment."""
     variant = settings.variant
@@ -170,15 +147,15 @@ def _timed(settings: Settings) -> Tuning:
     gamma, users = settings.variant.learning.discount, settings.scenario.num_users
     step = float(settings.scenario.pass_time(0.5 * users, users))
     columns = RESIDUAL_LOG_STD if settings.action == "residual" else ()
-    timing = Timing(gamma, TRACE, *(ANSWERS if settings.actions.drops else ()))
-    return Tuning(gamma**step, column_log_std=columns, last_std=0.0, care=TIMED_CARE, timing=timing)
+    answers = (3.0, 12.0) if settings.actions.drops else ()  # requests that end take seconds, and queues grow slowly
+    timing = Timing(gamma, TRACE, *answers)
+    return Tuning(gamma**step, column_log_std=columns, last_std=0.0, care=4, timing=timing)  # its worth shows later
 
 
-def scenarios_like(settings: Settings, servers: bool = False) -> tuple[Scenario, ...]:
+def scenarios_like(settings: Settings) -> tuple[Scenario, ...]:
     """The scenario, and every preset in which the same network can act: of the same lengths, and as many tasks.
 
-    With ``servers``, and where the time of the own one depends on tokens, each preset on all such servers and with both
-    payloads.
+    Where the time of the own server depends on tokens, each preset is on all such servers and with both payloads.
     """
     own, scenarios = settings.scenario, [settings.scenario]
     for name in SCENARIOS.names():
@@ -186,15 +163,11 @@ def scenarios_like(settings: Settings, servers: bool = False) -> tuple[Scenario,
         preset = preset.replace(**settings.variant.scenario_defaults, **_server(own))
         shapes = [(one.min_draft_length, one.max_draft_length, len(one.tasks)) for one in (preset, own)]
         if shapes[0] == shapes[1]:
-            scenarios += [preset, *(_on_servers(preset) if servers and own.verification_pieces else ())]
+            scenarios.append(preset)
+            if own.verification_pieces:
+                places = itertools.product(SERVERS.names(), PAYLOADS)
+                scenarios += [preset.replace(server=server, payload=payload) for server, payload in places]
     return tuple(dict.fromkeys(scenarios))
-
-
-def _on_servers(scenario: Scenario) -> list[Scenario]:
-    return [
-        scenario.replace(server=server, payload=payload)
-        for server, payload in itertools.product(SERVERS.names(), PAYLOADS)
-    ]
 
 
 def _server(scenario: Scenario) -> dict[str, Any]:
@@ -209,20 +182,16 @@ class AgentSettings(Protocol):
     @property
     def num_envs(self) -> int:
         """Parallel copies."""
-        ...
 
     @property
     def timesteps(self) -> int:
         """Default budget in rounds of all copies."""
-        ...
 
     def check(self, settings: Settings) -> None:
         """``ValueError`` for an environment in which it can't learn."""
-        ...
 
     def build(self, env: VecEnv, remaining: Remaining, seed: int, device: str, tuning: Tuning = PLAIN) -> BaseAlgorithm:
         """Build the untrained model."""
-        ...
 
 
 class AnyEnvironment:
@@ -254,3 +223,90 @@ class CosineRate:
     def __call__(self, progress: float) -> float:
         """Rate at Stable-Baselines3's remaining progress."""
         return 0.5 * self.first * (1.0 - math.cos(math.pi * self.remaining(progress)))
+
+
+class DirectLearner(BaseAlgorithm):
+    """Learning without returns: gradients from what is known of the problem, in the shape of Stable-Baselines3.
+
+    It takes a step of the optimiser for every batch of cases; a case is a timestep. Only the actor learns. Parameters
+    are those of Stable-Baselines3.
+    """
+
+    policy: EquivariantActorCritic
+
+    def __init__(
+        self,
+        env: VecEnv,
+        learning_rate: CosineRate,
+        max_grad_norm: float,
+        policy_kwargs: dict[str, Any],
+        seed: int,
+        device: str,
+    ) -> None:
+        self.max_grad_norm = max_grad_norm
+        super().__init__(
+            EquivariantActorCritic,
+            env,
+            learning_rate=learning_rate,
+            policy_kwargs=policy_kwargs,
+            seed=seed,
+            device=device,
+            support_multi_env=True,
+        )
+        self._setup_model()
+
+    @abstractmethod
+    def loss(self) -> tuple[th.Tensor, int]:
+        """Loss over a fresh batch of cases, and how many they are."""
+
+    def actions_for(self, observation: Observation) -> th.Tensor:
+        """Deterministic actions, flat (n, K · columns), that gradients flow through."""
+        return self.policy.deterministic(
+            {key: th.as_tensor(array, device=self.device) for key, array in observation.items()}
+        )
+
+    @override
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str = "run",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        total, called = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        called.on_training_start(locals(), globals())
+        self.policy.set_training_mode(True)
+        going = called.on_step()  # the untrained policy may be the best there will be
+        while going and self.num_timesteps < total:
+            self._update_current_progress_remaining(self.num_timesteps, total)  # a resumed run is not at its start
+            self.num_timesteps += self._improve()
+            going = called.on_step()
+        called.on_training_end()
+        return self
+
+    def _improve(self) -> int:
+        """One step of the optimiser; returns the number of cases."""
+        optimizer = self.policy.optimizer
+        self._update_learning_rate(optimizer)
+        loss, cases = self.loss()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+        optimizer.step()
+        self._n_updates += 1
+        return cases
+
+    @override
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self._n_updates = 0
+        self.policy = EquivariantActorCritic(
+            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+        ).to(self.device)
+
+    @override
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []

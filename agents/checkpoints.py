@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.runs import DIGEST, SCHEMA, check_unchanged, digest, write_atomically
+from agents.runs import DIGEST, SCHEMA, check_unchanged, digest
 from multispin_env.checks import check_integer, check_real
-from multispin_env.files import MIB, parse_json
+from multispin_env.files import MIB, parse_json, write_atomically
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 
@@ -26,14 +26,8 @@ LARGEST = 1024 * MIB
 """Bytes of a checkpoint: thousands of times ours."""
 
 KIND = "multispin_env checkpoint"
-OPTIMIZER = "optimizer"
-"""End of the names of optimisers, such as ``policy.optimizer`` and ``ent_coef_optimizer``."""
-
 ABOUT = "about"
 """The one entry of the header beside tensors: all that is none, as JSON."""
-
-MOST = 10**15
-"""Of a counter."""
 
 UNREADABLE = (SafetensorError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
 """What a foreign or damaged file can raise."""
@@ -43,25 +37,13 @@ Tensors = dict[str, th.Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model at some point of its training.
+    """A model at some point of its training."""
 
-    Parameters
-    ----------
-    parameters
-        As Stable-Baselines3's ``get_parameters``: state dictionaries of networks and optimisers.
-    num_timesteps, updates
-        Rounds trained, and updates of the networks.
-    seconds
-        Time trained.
-    score
-        Headline of its validation; ``None`` if it had none.
-    """
-
-    parameters: dict[str, Any]
+    parameters: dict[str, Any]  # of Stable-Baselines3's get_parameters: states of networks and optimisers
     num_timesteps: int
-    updates: int
-    seconds: float
-    score: float | None = None
+    updates: int  # of the networks
+    seconds: float  # trained
+    score: float | None = None  # headline of its validation, if it had one
 
     @classmethod
     def of(cls, model: BaseAlgorithm, seconds: float, score: float | None = None) -> "Checkpoint":
@@ -70,13 +52,7 @@ class Checkpoint:
         return cls(model.get_parameters(), model.num_timesteps, updates, seconds, score)
 
     def restore(self, model: BaseAlgorithm) -> None:
-        """Put networks, optimisers and counters into a freshly built model.
-
-        Raises
-        ------
-        ValueError
-            If the model has other networks.
-        """
+        """Put networks, optimisers and counters into a freshly built model; ``ValueError`` if it has other networks."""
         try:
             model.set_parameters(self.parameters, exact_match=True, device=model.device)
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -106,10 +82,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
     """Read a checkpoint of a run: numbers alone, so that a file can't run code.
 
-    Raises
-    ------
-    ValueError
-        If the file is missing, damaged, of another version, or not one of this project.
+    ``ValueError`` if the file is missing, damaged, of another version, or not one of this project.
     """
     path = folder / name
     if not path.is_file():
@@ -123,8 +96,8 @@ def load_checkpoint(folder: Path, name: str = CHECKPOINT) -> Checkpoint:
         check_unchanged({**about, "tensors": _checksum(tensors)})
         return Checkpoint(
             _nested(tensors, about["param_groups"]),
-            check_integer("num_timesteps", about["num_timesteps"], 0, MOST),
-            check_integer("updates", about["updates"], 0, MOST),
+            check_integer("num_timesteps", about["num_timesteps"], 0, 10**15),
+            check_integer("updates", about["updates"], 0, 10**15),
             check_real("seconds", about["seconds"], 0.0),
             None if about["score"] is None else check_real("score", about["score"]),
         )
@@ -147,7 +120,7 @@ def _flat(parameters: Mapping[str, Mapping[Any, Any]]) -> tuple[Tensors, dict[st
     tensors: Tensors = {}
     groups: dict[str, Any] = {}
     for owner, state in parameters.items():
-        if owner.endswith(OPTIMIZER):
+        if owner.endswith("optimizer"):
             groups[owner] = state["param_groups"]
             for index, values in state["state"].items():
                 tensors |= {f"{owner}/{index}/{key}": th.as_tensor(value) for key, value in values.items()}

@@ -1,8 +1,86 @@
-"""``python -m agents.evaluate``: the command ``multispin evaluate``."""
+"""Evaluation of a saved run, on its own environment or another: ``multispin evaluate NAME``."""
 
+import argparse
 import sys
+from pathlib import Path
 
+from rich.console import Console
+
+from agents.measures import Measure, agent_label, show, write_report
+from agents.models import load_run_model
+from agents.registry import admit
+from agents.runs import SETTINGS, load_config, run_folder, settings_from
+from multispin_env.checks import check_integer, check_name
 from multispin_env.commands.main import run_alias
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases.states import States
+from multispin_env.evaluation.table import to_json
+from multispin_env.files import make_folder
+from multispin_env.registry import ENVIRONMENTS
+from multispin_env.terminal.arguments import DEFAULTS, add_system_options, chosen_arguments
+from multispin_env.terminal.command import Command
+from multispin_env.terminal.tables import STDOUT, check_outputs, write_output
+
+SIZES = {kind.noun: kind.default_size for kind in (States, Episodes)}
+"""Options that say how many cases to compare on, and their defaults."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("run", help="folder or name of the run")
+    add_system_options(parser, SETTINGS, dict.fromkeys(DEFAULTS, "that of the run"))
+    for name, default in SIZES.items():
+        parser.add_argument(
+            f"--{name}", type=int, help=f"held-out {name}, where it is compared on them (default {default})"
+        )
+    parser.add_argument("--agent", metavar="MODULE:ATTRIBUTE", help="that of the run, where it is one of your own")
+    parser.add_argument("--out", type=Path, help="folder for table.json and table.csv (default: only print)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too; - prints it instead")
+
+
+def _size(options: argparse.Namespace, noun: str, env: str) -> int | None:
+    """How many cases to compare on; ``None`` for as many as tables have."""
+    for name in SIZES:
+        given = getattr(options, name)
+        if given is not None and name != noun:
+            raise ValueError(f"{name}: expected --{noun} for {env}, got --{name} {given}")
+    given = getattr(options, noun)
+    return None if given is None else check_integer(noun, given, 2)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Load, compare and show."""
+    check_outputs(options.json)
+    folder = run_folder(options.run)
+    if options.agent is not None:
+        admit(options.agent)
+    config, _ = load_config(folder, chosen_arguments(options))
+    if options.agent not in (None, config.agent):
+        raise ValueError(f"agent: expected {config.agent!r}, as the run has, got {options.agent!r}")
+    env = config.env if options.env is None else options.env
+    check_name("env", env, ENVIRONMENTS.names())
+    settings = settings_from(options, env, config.action, config)
+    measure = Measure(env, settings)
+    size = _size(options, measure.kind.noun, env)
+    if options.out is not None:
+        make_folder(options.out)
+    model = load_run_model(folder, env, settings)
+    report = measure.report(model, agent_label(config), size)
+    if options.out is not None:
+        write_report(report, options.out)
+    if options.json is not None:
+        write_output(f"{to_json(report.rows, report.about)}\n", options.json)
+    if options.json != STDOUT:
+        show(report, Console())
+
+
+COMMAND = Command(
+    "Compare a saved agent with every controller on held-out states, or, where something is hidden or remembered, with "
+    "plug-ins and the clairvoyant on held-out episodes.",
+    ("mine", "mine --num-users 8 --scenario qwen3.5", "runs/mine --states 100 --json -"),
+    add_options,
+    run,
+)
 
 if __name__ == "__main__":
     sys.exit(run_alias("evaluate"))

@@ -16,9 +16,9 @@ import torch as th
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
+from typing_extensions import override
 
-from agents.base import PLAIN, CosineRate, Remaining, Tuning
-from agents.direct import DirectLearner
+from agents.base import PLAIN, CosineRate, DirectLearner, Remaining, Tuning
 from agents.vec_env import NativeVecEnv, checked_native, first_seed
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.observations import Observation
@@ -28,25 +28,13 @@ from multispin_env.envs.vector import MultiSpinVectorEnv
 
 @dataclass(frozen=True)
 class Trial:
-    """What policies are compared on in one step of learning.
+    """What policies are compared on in one step of learning."""
 
-    Parameters
-    ----------
-    pairs
-        Perturbed networks θ + σ ε, each with its opposite.
-    cases
-        Systems that all of them play.
-    noise
-        σ.
-    warm_up, seconds
-        Simulated time of a case that does not count, and that does.
-    """
-
-    pairs: int
-    cases: int
-    noise: float
-    warm_up: float
-    seconds: float
+    pairs: int  # perturbed networks θ + σ ε, each with its opposite
+    cases: int  # systems that all of them play
+    noise: float  # σ
+    warm_up: float  # simulated seconds of a case that do not count,
+    seconds: float  # and that do
 
     @property
     def end(self) -> float:
@@ -60,15 +48,7 @@ class Trial:
 
 
 class Population:
-    """Networks of one shape with weights of their own, as one network.
-
-    Parameters
-    ----------
-    network
-        Gives the shape.
-    weights
-        (P, parameters) of each.
-    """
+    """Networks of the shape of one, with weights (P, parameters) of their own, as one network."""
 
     def __init__(self, network: nn.Module, weights: th.Tensor) -> None:
         named = dict(network.named_parameters())
@@ -87,24 +67,15 @@ class Population:
 
 
 class Evolution(DirectLearner):
-    """Learns by comparing whole policies.
-
-    Parameters
-    ----------
-    env
-        What it is to learn.
-    trial
-        What policies are compared on.
-    learning_rate, max_grad_norm, policy_kwargs, seed, device
-        As in Stable-Baselines3.
-    """
+    """Learns by comparing whole policies in trials."""
 
     def __init__(self, env: NativeVecEnv, trial: Trial, **common: Any) -> None:
         self.trial = trial
         super().__init__(env, **common)
 
+    @override
     def loss(self) -> tuple[th.Tensor, int]:
-        """What has minus the estimated gradient of earnings as its own, and how many steps were played."""
+        # what has minus the estimated gradient of earnings as its own
         rng = np.random.default_rng([self.seed or 0, self._n_updates])
         own = nn.utils.parameters_to_vector(self._actor.parameters())
         noise = th.as_tensor(rng.standard_normal((self.trial.pairs, len(own)), dtype=np.float32), device=own.device)
@@ -164,19 +135,9 @@ def centred_ranks(values: FloatArray) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class EvolutionSettings:
-    """Hyperparameters.
+    """Hyperparameters; the last three are those of a `Trial`."""
 
-    Parameters
-    ----------
-    num_envs
-        Of the vector that gives the spaces; trials make their own.
-    timesteps, learning_rate, max_grad_norm, width
-        As of other agents.
-    pairs, cases, noise
-        As of `Trial`.
-    """
-
-    num_envs: int = 1
+    num_envs: int = 1  # of the vector that gives the spaces; trials make their own
     timesteps: int = 600_000
     learning_rate: float = 2e-2
     max_grad_norm: float = 10.0

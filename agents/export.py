@@ -1,13 +1,13 @@
-"""The policy of a saved run as a file that needs none of this; ``python -m agents.export``: ``multispin export``."""
+"""Exports of saved policies as files that need none of this: ``multispin export``, ``python -m agents.export``."""
 
+import argparse
 import io
 import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,15 +19,18 @@ import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
+from typing_extensions import override
 
 from agents.models import load_run_model
-from agents.policies.deterministic import Deterministic
-from agents.runs import RunConfig, load_config
+from agents.policies import Deterministic
+from agents.registry import admit
+from agents.runs import RunConfig, load_config, run_folder
 from multispin_env.checks import missing_package
 from multispin_env.commands.main import run_alias
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.exported import ONNX, OUTPUT, POLICY, describe, load_policy
-from multispin_env.files import named
+from multispin_env.files import make_folder, named
+from multispin_env.terminal.command import Command
 
 PROGRAM = "policy.pt2"
 """File of ``--torch-export``; ``torch.export.load`` reads it."""
@@ -37,11 +40,6 @@ CHECKED, CHECKED_USERS = 128, (1, 8, 33)
 
 TOLERANCE = 1e-4
 """Largest difference of an action, in an interval of length 2."""
-
-IR_VERSION = 9
-"""Of ONNX files, the newest that onnxruntime 1.17 reads; nothing newer is used."""
-
-ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 Exported = Callable[[list[th.Tensor]], NDArray[np.float32]]
 """Entries of the observation, in their order, to actions."""
@@ -56,8 +54,8 @@ class TracedNetwork(nn.Module):
         self.entries = list(space.spaces)
         self.columns = columns
 
+    @override
     def forward(self, *entries: th.Tensor) -> th.Tensor:
-        """Deterministic actions."""
         action = self.policy.deterministic(dict(zip(self.entries, entries, strict=True)))
         return action.unflatten(-1, (-1, self.columns)).clamp(-1.0, 1.0)
 
@@ -97,18 +95,22 @@ def program_of(network: TracedNetwork, settings: Settings) -> th.export.Exported
 
 def onnx_of(network: TracedNetwork, settings: Settings) -> bytes:
     """Translate a network to ONNX; ``ModuleNotFoundError`` if a package is missing."""
-    for package in ONNX_PACKAGES:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(package) is None:
             raise missing_package(package, "export")
     program = program_of(network, settings)
-    with warnings.catch_warnings(), _quiet():
-        warnings.simplefilter("ignore")  # of the translator about itself
-        translated = th.onnx.export(
-            program, input_names=network.entries, output_names=[OUTPUT], dynamo=True, verbose=False
-        )
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # of libraries, about packages that are not needed here
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of the translator about itself
+            translated = th.onnx.export(
+                program, input_names=network.entries, output_names=[OUTPUT], dynamo=True, verbose=False
+            )
+    finally:
+        logging.disable(before)
     assert translated is not None
     model = translated.model_proto
-    model.ir_version = min(model.ir_version, IR_VERSION)
+    model.ir_version = min(model.ir_version, 9)  # the newest that onnxruntime 1.17 reads; nothing newer is used
     content: bytes = model.SerializeToString()
     return content
 
@@ -118,17 +120,6 @@ def torch_export_of(network: TracedNetwork, settings: Settings) -> bytes:
     file = io.BytesIO()
     th.export.save(program_of(network, settings), file)
     return file.getvalue()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what libraries log about packages that are not needed here."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def largest_difference(network: TracedNetwork, settings: Settings, exported: Exported) -> float:
@@ -163,21 +154,14 @@ FORMATS = {ONNX: Format(onnx_of, _read_onnx), PROGRAM: Format(torch_export_of, _
 
 
 def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
-    """Write the best policy of a run.
+    """Write the best policy of a run; returns by file the largest difference of an action from the original's.
 
     Parameters
     ----------
-    folder
-        Of the run.
-    out
-        An existing folder; what it holds is replaced only when all files have passed.
+    folder, out
+        Of the run, and an existing one to write to; what it holds is replaced only when all files have passed.
     names
         Some of `FORMATS`.
-
-    Returns
-    -------
-    dict[str, float]
-        By file, the largest difference of an action from the original's.
 
     Raises
     ------
@@ -209,6 +193,37 @@ def export(folder: Path, out: Path, names: Sequence[str]) -> dict[str, float]:
             os.replace(drafts / name, out / name)
     return differences
 
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("run", help="folder or name of the run")
+    parser.add_argument("--agent", metavar="MODULE:ATTRIBUTE", help="that of the run, where it is one of your own")
+    parser.add_argument("--onnx", action="store_true", help=f"write {ONNX} (the default)")
+    parser.add_argument("--torch-export", action="store_true", help=f"write {PROGRAM}")
+    parser.add_argument("--out", type=Path, help="folder to write to (default: the run's)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the files, and say how well they answer."""
+    formats = [name for name, wanted in ((ONNX, options.onnx), (PROGRAM, options.torch_export)) if wanted]
+    folder = run_folder(options.run)
+    out = folder if options.out is None else options.out
+    if options.agent is not None:
+        admit(options.agent)
+    load_config(folder)
+    make_folder(out)
+    for name, difference in export(folder, out, formats or [ONNX]).items():
+        cases = f"{len(CHECKED_USERS) * CHECKED} random observations"
+        print(f"wrote {out / name}: largest difference of an action from the original {difference:.1e} on {cases}")
+
+
+COMMAND = Command(
+    f"Write the best policy of a run as {ONNX} or {PROGRAM}, for any numbers of users and observations at once, and "
+    "check that it answers as the original does.",
+    ("mine", "mine --onnx --torch-export --out exported"),
+    add_options,
+    run,
+)
 
 if __name__ == "__main__":
     sys.exit(run_alias("export"))

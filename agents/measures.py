@@ -1,41 +1,74 @@
-"""Measures of agents: while they train, and against the references at the end."""
+"""Measures of agents: the learning curve, validation, and the comparison at the end as table, files and pictures."""
 
-from collections.abc import Callable
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.policies.network import policy_of
+from agents.policies import policy_of
+from agents.runs import RunConfig
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.base import Cases, heading, listed_contenders
 from multispin_env.evaluation.cases.choice import cases_of, held_out, watched
 from multispin_env.evaluation.cases.states import States
-from multispin_env.evaluation.comparison import METRICS, Row, comparison_cells
-from multispin_env.evaluation.table import aligned
+from multispin_env.evaluation.comparison import METRICS, OTHER_SYSTEMS, Row, comparison_cells
+from multispin_env.evaluation.table import aligned, to_csv, to_json
+from multispin_env.files import MIB, read_bytes, replacing, write_atomically
+from multispin_env.terminal.tables import BEST
 
-Validation = Callable[[BaseAlgorithm], dict[str, float]]
-"""The deterministic policy of a model on cases that are the same each time."""
+CURVE = "curve.csv"
+
+LARGEST = 16 * MIB
+"""Bytes of its file: a run has fifty lines for each of its budgets."""
+
+
+def points(path: Path, key: str) -> tuple[list[int], list[float]]:
+    """Rounds trained and scores of a learning curve; ``ValueError`` if it is none, as in a run that a stranger made."""
+    with _readable(path):
+        rows = _rows(path)
+        return [int(row["timesteps"]) for row in rows], [float(row[key]) for row in rows]
+
+
+def add_row(path: Path, row: Mapping[str, float]) -> None:
+    """Add a validation after those of fewer rounds; a run that goes on from its checkpoint may have had later ones.
+
+    ``ValueError`` if the file is there, but no learning curve.
+    """
+    with _readable(path):
+        before = [old for old in _rows(path) if int(old["timesteps"]) < row["timesteps"]] if path.exists() else []
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(row), extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows([*before, row])
+    write_atomically(path, text.getvalue().encode())
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        raise ValueError(f"{path}: can't be read as a learning curve ({error})") from None
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(read_bytes(path, LARGEST).decode())))
 
 
 @dataclass(frozen=True)
 class Headline:
-    """The one number that is watched and drawn.
+    """The one number that is watched and drawn."""
 
-    Parameters
-    ----------
-    key
-        Its name among those of the validation, and in the file of the learning curve.
-    caption
-        What it is, behind the number.
-    axis
-        What it is, in full.
-    """
-
-    key: str
-    caption: str
-    axis: str
+    key: str  # its name among those of the validation, and in the file of the learning curve
+    caption: str  # what it is, behind the number
+    axis: str  # what it is, in full
 
 
 @dataclass(frozen=True)
@@ -52,15 +85,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Measure:
-    """Measures agents in one environment, on the cases that it is compared on.
-
-    Parameters
-    ----------
-    env
-        Environment id.
-    settings
-        The environment.
-    """
+    """Measures agents in one environment, on the cases that it is compared on."""
 
     env: str
     settings: Settings
@@ -79,8 +104,8 @@ class Measure:
         known = self._watched.best_known
         return Headline("share_of_reference", f"of {known}", f"share of {known}")
 
-    def validation(self) -> Validation:
-        """Let the reference play the cases that a run watches itself on."""
+    def validation(self) -> Callable[[BaseAlgorithm], dict[str, float]]:
+        """Let the reference play the cases that a run watches itself on; returns what measures a model there."""
         cases, headline = self._watched, self.headline
         metric = METRICS[cases.metric]
         best = cases.values(cases.reference)
@@ -135,3 +160,73 @@ def _below(cases: Cases, rows: list[Row], label: str) -> str:
         )
     cells = METRICS[cases.metric].below
     return "" if cells is None else f"\n\n{aligned(*cells(rows))}"
+
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+AGENT, OTHERS, OF_SYSTEMS = "#D55E00", "#0072B2", "#BBBBBB"
+"""Colours of bars: the agent, what decides otherwise, and other systems."""
+
+
+def agent_label(config: RunConfig) -> str:
+    """Name of the agent's row."""
+    return f"{config.agent} ({config.action})"
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the table; on a terminal the best row, the first, is highlighted."""
+    console.print(f"\n{report.title}\n", highlight=False, markup=False, soft_wrap=True)
+    above_is_rule = False
+    for line in report.text.split("\n"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True, style=BEST if above_is_rule else None)
+        above_is_rule = line.startswith("---")
+    console.print()
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write ``table.json`` and ``table.csv``."""
+    write_atomically(folder / "table.json", to_json(report.rows, report.about).encode())
+    write_atomically(folder / "table.csv", to_csv(report.rows).encode())
+
+
+def draw_report(report: Report, label: str, folder: Path) -> None:
+    """Draw ``comparison.png`` and ``learning_curve.png`` from the table and the curve's file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    for name, plot in (("comparison", _bars), ("learning_curve", _curve)):
+        figure = Figure(figsize=(8.0, 4.5), dpi=120, layout="constrained")
+        FigureCanvasAgg(figure)
+        plot(figure.subplots(), report, label, folder)
+        with replacing(folder / f"{name}.png") as file:
+            figure.savefig(file)
+
+
+def _bars(axes: Any, report: Report, label: str, folder: Path) -> None:
+    shown = report.rows[::-1]  # other systems come last in the table, so they are at the bottom, below a gap
+    systems = sum(not bar.decides for bar in shown)
+    places = [index - (not bar.decides) for index, bar in enumerate(shown)]
+    values = [bar.mean for bar in shown]
+    errors = [[bar.mean - bar.low for bar in shown], [bar.high - bar.mean for bar in shown]]
+    colours = [(AGENT if bar.name == label else OTHERS) if bar.decides else OF_SYSTEMS for bar in shown]
+    axes.barh(places, values, xerr=errors, color=colours, capsize=3)
+    axes.set_yticks(places, [bar.name for bar in shown])
+    if systems:
+        axes.text(0.0, systems - 1, f" {OTHER_SYSTEMS}", va="center", color="#666666")
+    for place, bar in zip(places, shown, strict=True):
+        axes.text(max(bar.high, 0.0), place, f"  {bar.headline:.4f}", va="center", fontsize="small")
+    axes.set_xlim(1.12 * min(0.0, *(bar.low for bar in shown)), 1.12 * max(0.0, *(bar.high for bar in shown)))
+    beside = "" if report.headline.axis == report.axis else f"; beside it the {report.headline.axis}"
+    axes.set_xlabel(f"{report.axis}, mean and 95 % interval{beside}")
+
+
+def _curve(axes: Any, report: Report, label: str, folder: Path) -> None:
+    steps, scores = points(folder / CURVE, report.headline.key)
+    axes.plot(steps, scores, color=AGENT, marker="o", markersize=3, label=f"{label}, validation")
+    rows = [bar for bar in report.rows if bar.decides]
+    lowest = min(scores) - 0.1 * abs(max(bar.headline for bar in rows))
+    references = [bar for bar in rows if bar.name != label and bar.headline > lowest]
+    for colour, bar in zip(COLOURS, references, strict=False):
+        axes.axhline(bar.headline, color=colour, linestyle="--", linewidth=1, label=f"{bar.name}, {bar.headline:.4f}")
+    axes.set_xlabel("rounds trained")
+    axes.set_ylabel(report.headline.axis)
+    axes.legend(loc="center right", fontsize="small")

@@ -1,30 +1,31 @@
-"""Read the model of a run back."""
+"""Models that are trained: read from runs, from the package, and for the page of ``multispin explore``."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.base import AgentSettings, tuning_for
 from agents.checkpoints import MODEL, load_checkpoint
-from agents.registry import AGENTS
-from agents.runs import load_config
+from agents.policies import EquivariantActorCritic, TorchNetwork, policy_of
+from agents.registry import AGENTS, PRETRAINED
+from agents.runs import CONFIG, RunConfig, load_config
 from agents.vec_env import make_vec_env
+from multispin_env.checks import check_name
 from multispin_env.envs.settings import Settings
-
-LAWS = ("drafts alone", "tokens too")
-"""What a verification costs time for; where it is tokens too, observations hold more numbers."""
+from multispin_env.evaluation.policy import Policy
+from multispin_env.files import beside, read_json
+from multispin_env.scenario import Scenario
 
 
 def load_run_model(folder: Path, env_id: str, settings: Settings) -> BaseAlgorithm:
     """Load a run's model, for its own environment or for another with the same actions and observation entries.
 
     It is the one that was best on the validation cases. The networks know nothing of the number of users, so any K
-    will do.
-
-    Raises
-    ------
-    ValueError
-        For a checkpoint that can't be read, or an environment or a law with other observations.
+    will do. ``ValueError`` for a checkpoint that can't be read, or an environment or a law with other observations.
     """
     config, _ = load_config(folder, settings.arguments)
     _check_same_entries(config.settings, settings, env_id)
@@ -40,7 +41,8 @@ def _check_same_entries(trained: Settings, wanted: Settings, env_id: str) -> Non
     own, other = (list(settings.observations.space.spaces) for settings in (trained, wanted))
     if own != other:
         raise ValueError(f"env: expected one that shows {own}, as the run does, got {env_id!r}, which shows {other}")
-    trained_law, law = (LAWS[bool(settings.scenario.verification_pieces)] for settings in (trained, wanted))
+    laws = ("drafts alone", "tokens too")  # what costs time; where it is tokens too, observations hold more numbers
+    trained_law, law = (laws[bool(settings.scenario.verification_pieces)] for settings in (trained, wanted))
     if trained_law != law:
         raise ValueError(
             f"server: expected a law of verification that charges {trained_law}, as the run has, got "
@@ -49,3 +51,104 @@ def _check_same_entries(trained: Settings, wanted: Settings, env_id: str) -> Non
     tasks, others = (len(settings.scenario.tasks) for settings in (trained, wanted))
     if "task" in own and tasks != others:
         raise ValueError(f"scenario: expected {tasks} tasks, as the run has, got {others}")
+
+
+SCORE = "score.json"
+
+ROOT = Path(__file__).parent / "pretrained"
+"""Trained agents that ship with the package: configuration, network and score, one folder for each environment."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pretrained(Policy):
+    """A shipped network."""
+
+    config: RunConfig  # how it was trained
+    score: Mapping[str, Any]  # what score.json says: the command, the commit, the measured score
+
+
+def load_pretrained(env_id: str) -> Pretrained:
+    """Load the agent of the package for an environment; ``ValueError`` for an unknown id."""
+    check_name("pretrained agent", env_id, PRETRAINED)
+    return read(ROOT / PRETRAINED[env_id])
+
+
+def read(folder: Path) -> Pretrained:
+    """Read an agent of a folder; nothing is executed, and ``ValueError`` says which file is missing or damaged."""
+    config, _ = load_config(folder)
+    network = TorchNetwork(_network(config, folder))
+    return Pretrained(config.settings, network, config, _read_score(folder / SCORE))
+
+
+def _network(config: RunConfig, folder: Path) -> EquivariantActorCritic:
+    """The network alone; its file holds no optimiser."""
+    settings = config.settings
+    agent: AgentSettings = AGENTS.load(config.agent)
+    env = make_vec_env(config.env, settings, agent.num_envs, max_episode_steps=1, seed=0)
+    policy = agent.build(env, lambda progress: progress, seed=0, device="cpu", tuning=tuning_for(settings)).policy
+    assert isinstance(policy, EquivariantActorCritic)
+    try:
+        policy.load_state_dict(load_checkpoint(folder, MODEL).parameters["policy"])
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{folder / MODEL}: got a network that does not fit its configuration ({reason})") from None
+    policy.set_training_mode(False)
+    return policy
+
+
+def _read_score(path: Path) -> dict[str, Any]:
+    try:
+        score = read_json(path)
+        if not isinstance(score, dict):
+            raise ValueError(f"expected a table, got a JSON {type(score).__name__}")
+        return score
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: can't be read as the score of an agent ({error})") from None
+
+
+KEPT = 16
+"""Networks that stay in memory."""
+
+LoadedPolicy = tuple[str, Policy, tuple[str, str]]
+"""The environment's id, the agent on a scenario, and Python: a line that imports, and what makes the agent then."""
+
+
+def of_package(env_id: str, scenario: Scenario) -> LoadedPolicy:
+    """Return an agent of the package; ``ValueError`` for an unknown id, or a scenario that does not suit it."""
+    return env_id, _package(env_id).on(scenario), ("import agents", f"agents.load({env_id!r}).on(scenario)")
+
+
+def of_run(folder: Path, scenario: Scenario) -> LoadedPolicy:
+    """Return the agent of a run.
+
+    ``ValueError`` for a folder that is none of a run, has a link to another folder, or whose agent does not suit the
+    scenario.
+    """
+    for name in (CONFIG, MODEL):
+        if beside(folder, name) is None:
+            raise ValueError(f"run: expected a folder with the files {CONFIG} and {MODEL}, got {str(folder)!r}")
+    env_id = load_config(folder)[0].env
+    return (
+        env_id,
+        load_run(folder, scenario),
+        (f"from {__name__} import load_run", f"load_run({str(folder)!r}, scenario)"),
+    )
+
+
+def load_run(folder: str | Path, scenario: Scenario) -> Policy:
+    """Load the agent of a run for a scenario, with any number of devices.
+
+    ``ValueError`` for a folder that is none of a run, or a scenario with other tasks where the agent sees them.
+    """
+    path = Path(folder)
+    return _run(path, scenario, (path / MODEL).stat().st_mtime_ns if (path / MODEL).is_file() else 0)
+
+
+_package = lru_cache(KEPT)(load_pretrained)
+
+
+@lru_cache(KEPT)
+def _run(folder: Path, scenario: Scenario, changed: int) -> Policy:
+    config, _ = load_config(folder)
+    settings = config.settings
+    return policy_of(load_run_model(folder, config.env, settings), settings).on(scenario)

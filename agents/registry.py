@@ -1,5 +1,14 @@
-"""Tables of what can be trained and what is trained already."""
+"""Tables of what can be trained and what is trained already, and agents from outside by ``module:ATTRIBUTE``.
 
+A module is only imported when the user names it. A run names its agent too, but it may be the run of a stranger.
+"""
+
+import re
+from dataclasses import is_dataclass
+from typing import Any
+
+from multispin_env.checks import check_name
+from multispin_env.outside import FORM, imported, is_outside, refusal
 from multispin_env.registry import Registry
 
 AGENTS: Registry = Registry(
@@ -8,8 +17,7 @@ AGENTS: Registry = Registry(
         "apg": "agents.apg:SETTINGS",
         "ppo": "agents.ppo:SETTINGS",
         "sac": "agents.sac:SETTINGS",
-        "decentralised": "agents.decentralised:SETTINGS",
-        "imitation": "agents.imitation:SETTINGS",
+        "decentralised": "agents.ppo:DECENTRALISED",
         "evolution": "agents.evolution:SETTINGS",
         "generalist": "agents.apg:GENERALIST",
     },
@@ -26,3 +34,43 @@ PRETRAINED = {
     "MultiSpin/Serving-v0": "serving",
 }
 """Environment ids with the folders in ``agents/pretrained`` of the agents trained for them."""
+
+
+OPTION = f"{FORM}, an agent of your own"
+"""How helps name what stands for an agent from outside."""
+
+PARTS = ("num_envs", "timesteps", "check", "build")
+"""What an agent has; see `agents.base.AgentSettings`."""
+
+
+def admit(name: str) -> None:
+    """Let a name that the user gave stand for an agent: of `AGENTS`, or ``module:ATTRIBUTE``, which is imported.
+
+    Modules of the present folder are found too. ``ValueError`` if it names none.
+    """
+    if name in AGENTS.names():
+        return
+    if not is_outside(name):
+        check_name("agent", name, (*AGENTS.names(), FORM))
+    AGENTS.register(name, _loaded(name))
+
+
+def check_admitted(name: object) -> None:
+    """``ValueError`` unless a run may have this agent: one of this package, or one that the user named."""
+    if is_outside(name) and name not in AGENTS.names():
+        raise ValueError(f"agent: expected that you name it, --agent {name}, since its module is not imported unasked")
+    check_name("agent", name, AGENTS.names())
+
+
+def file_name(name: str) -> str:
+    """An agent's name as a part of names of files."""
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
+def _loaded(name: str) -> Any:
+    agent = imported("agent", name)
+    missing = [part for part in PARTS if not hasattr(agent, part)]
+    if missing or isinstance(agent, type) or not is_dataclass(agent):
+        what = f"without {missing[0]}" if missing else "not an instance of a dataclass"
+        raise refusal("agent", name, f", which is {what}")
+    return agent

@@ -1,29 +1,78 @@
-"""Run folders: what a run is, and its configuration."""
+"""Runs: their budgets, folders and configurations, and the options of commands that make one."""
 
+import argparse
 import itertools
 import json
 import os
 import platform
 import re
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from agents.budget import Limits
-from agents.outside import check_admitted
-from agents.registry import AGENTS
-from multispin_env.checks import check_integer, check_name
+from agents.registry import AGENTS, check_admitted
+from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments
 from multispin_env.envs.settings import Settings, Variant
+from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.exported import checksum
-from multispin_env.files import locked, read_json
-from multispin_env.files import make_folder as make_folder
-from multispin_env.files import write_atomically as write_atomically
-from multispin_env.registry import ENVIRONMENTS
+from multispin_env.evaluation.seeds import TUNING_SEED
+from multispin_env.files import locked, make_folder, read_json, write_atomically
+from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, ENVIRONMENTS
 from multispin_env.scenario import Scenario
+from multispin_env.terminal.arguments import DEFAULT_ENV, DEFAULT_SCENARIO, check_settings, chosen_arguments
+
+
+@dataclass
+class Budget:
+    """A limit on rounds or on time; the learning rate falls with what remains of it."""
+
+    timesteps: int | None  # of all copies, counted over resumed parts too
+    seconds: float | None
+    spent_seconds: float = 0.0  # of the parts before a resume
+    _start: float = field(default_factory=lambda: time.monotonic())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds spent, those before a resume included."""
+        return self.spent_seconds + time.monotonic() - self._start
+
+    def done(self, num_timesteps: int) -> float:
+        """Fraction of the budget that is used, 0 to 1."""
+        by_steps = 0.0 if self.timesteps is None else num_timesteps / self.timesteps
+        by_time = 0.0 if self.seconds is None else self.elapsed / self.seconds
+        return min(1.0, max(by_steps, by_time))
+
+    def remaining(self, progress: float) -> float:
+        """Fraction that remains, given Stable-Baselines3's own fraction of the timesteps."""
+        if self.seconds is None:
+            return progress
+        return 1.0 - min(1.0, self.elapsed / self.seconds)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Budget of a run: rounds, else minutes, else the agent's default rounds; ``ValueError`` for one of nothing."""
+
+    timesteps: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.timesteps is not None:
+            check_integer("timesteps", self.timesteps, 1)
+        if self.minutes is not None:
+            check_real("minutes", self.minutes, 0.0, open_low=True)
+
+    def budget(self, default_timesteps: int, spent_seconds: float) -> Budget:
+        """Start the clock."""
+        seconds = None if self.minutes is None else 60.0 * self.minutes
+        timesteps = default_timesteps if self.timesteps is None and seconds is None else self.timesteps
+        return Budget(timesteps, seconds, spent_seconds)
+
 
 SCHEMA = 3
 """Version of a run's files; a reader refuses another."""
@@ -39,28 +88,14 @@ PACKAGES = ("multispin_env", "gymnasium", "numpy", "scipy", "torch", "stable-bas
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that decides what a run trains, but for its budget; ``ValueError`` or ``TypeError`` if it can't be trained.
-
-    Parameters
-    ----------
-    env
-        Environment id.
-    scenario
-        The system.
-    agent, action
-        Names of the algorithm and of the action encoding.
-    seed
-        Of everything random.
-    arguments
-        Fields of the environment's variant; those that are missing have their defaults.
-    """
+    """All that decides what a run trains, but for its budget; ``ValueError`` or ``TypeError`` if that can't be."""
 
     env: str
     scenario: Scenario
     agent: str
     action: str
-    seed: int
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    seed: int  # of everything random
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the environment; the others have their defaults
 
     def __post_init__(self) -> None:
         check_name("env", self.env, ENVIRONMENTS.names())
@@ -76,17 +111,13 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        arguments = saved_arguments(self._variant, self.arguments)
+        arguments = saved_arguments(ENVIRONMENTS.load(self.env), self.arguments)
         return {**asdict(self), "scenario": self.scenario.to_dict(), "arguments": arguments}
 
     @property
     def files(self) -> dict[str, Path]:
         """Files that its arguments name, by the names of their copies in the run's folder."""
-        return named_files(self._variant, self.arguments)
-
-    @property
-    def _variant(self) -> type[Variant]:
-        return ENVIRONMENTS.load(self.env)
+        return named_files(ENVIRONMENTS.load(self.env), self.arguments)
 
 
 def _version(package: str) -> str | None:
@@ -99,13 +130,10 @@ def _version(package: str) -> str | None:
 def make_next_folder(parent: Path, stem: str) -> Path:
     """Create the first of ``stem-1``, ``stem-2``, ... that is not there, which no other process can get too."""
     make_folder(parent)
-    for number in itertools.count(1):
-        folder = parent / f"{stem}-{number}"
-        try:
+    for folder in (parent / f"{stem}-{number}" for number in itertools.count(1)):
+        with suppress(FileExistsError):
             folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
+            return folder
     raise AssertionError
 
 
@@ -120,13 +148,7 @@ def check_run_name(name: str) -> str:
 
 
 def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
-    """Write ``config.json`` with budget and installed versions, and beside it the files it names; see `held`.
-
-    Raises
-    ------
-    ValueError
-        If there is a configuration already.
-    """
+    """Write ``config.json`` with budget and versions, and the files it names; ``ValueError`` if it is there."""
     content = {
         "schema": SCHEMA,
         **config.to_dict(),
@@ -146,10 +168,7 @@ def save_config(folder: Path, config: RunConfig, limits: Limits) -> None:
 def held(folder: Path) -> Iterator[None]:
     """Keep the folder of a run to oneself until the end of the block.
 
-    Raises
-    ------
-    ValueError
-        If another process has it, or there is a link in it: a stranger's may lead to files outside.
+    ``ValueError`` if another process has it, or there is a link in it: a stranger's may lead to files outside.
     """
     links = [path for path in folder.rglob("*") if path.is_symlink()]
     if links:
@@ -191,3 +210,91 @@ def load_config(folder: Path, given: Mapping[str, Any] | None = None) -> tuple[R
         return config, Limits(**content["limits"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path}: can't be read as the configuration of a run ({error})") from None
+
+
+RUNS = Path("runs")
+
+TRAINING_DEFAULTS: dict[str, Any] = {"history": True, "plan_quantile": 0.05, "half": 0, "modelled": True}
+"""Arguments with another default here than in the environments that have them.
+
+With ``history`` the counts since a request began are observed: all that the past tells of its rate, so that a network
+without memory can use it. Delayed channels need none: the gain of Gauss-Markov fading is a Markov process, of which the
+last report says all. With ``plan_quantile`` zero actions there mean the bandwidth of the best plug-in, so that a
+network learns on top of it. With ``half`` and ``modelled`` agents learn from a model of half of the recorded texts, and
+are measured on the replay of the others.
+"""
+
+SETTINGS = (
+    "arguments of the environment, as spread=0.2; values as in Python (other defaults here than in the environments: "
+    + ", ".join(f"{name}={value}" for name, value in TRAINING_DEFAULTS.items())
+    + ")"
+)
+"""Help of ``--set``."""
+
+ENCODING_NAMES = tuple(dict.fromkeys((*ENCODINGS.names(), *CONTINUOUS_ENCODINGS.names())))
+"""What ``--action`` takes, in rounds and without the barrier."""
+
+OWN_OPTIONS = ("action", "reward", "optimum", "render_mode")
+"""Arguments of environments that are no part of what ``--set`` chooses here."""
+
+
+def usual_choice(env_id: str) -> dict[str, Any]:
+    """Environment, agent, action encoding and seed of a run where nothing is said, but that it is in this environment.
+
+    Where steps take different times, PPO finds little beyond the rule that it starts from, and evolution does.
+    """
+    by_time = ENVIRONMENTS.load(env_id)().learning.discount_of == "second"
+    agent, action = ("evolution", "tuned") if by_time else ("ppo", "residual")
+    return {"env": DEFAULT_ENV, "agent": agent, "action": action, "seed": 0}
+
+
+def own_arguments(variant: type[Variant], values: Mapping[str, Any] = TRAINING_DEFAULTS) -> dict[str, Any]:
+    """Those of these values that are arguments of a variant; what training takes if it is told none."""
+    own = {field.name for field in fields(variant)}
+    return {name: value for name, value in values.items() if name in own}
+
+
+def settings_from(options: argparse.Namespace, env_id: str, action: str, base: RunConfig | None = None) -> Settings:
+    """Environment of the options, on top of what a run has where there is one.
+
+    ``ValueError`` or ``TypeError`` as of the environment itself, and for an argument that is given twice or has an
+    option of its own.
+    """
+    variant: type[Variant] = ENVIRONMENTS.load(env_id)
+    kept = TRAINING_DEFAULTS if base is None else base.arguments
+    given = chosen_arguments(options, OWN_OPTIONS)
+    check_settings(options, given, env_id)
+    others = own_arguments(variant, kept) | given
+    scenario = options.scenario or (DEFAULT_SCENARIO if base is None else base.scenario)
+    chosen = {"action": action, "reward": None, "optimum": False}
+    settings = with_start(env_id, Settings.make(env_id, variant, scenario, chosen, others))
+    settings.variant.assumptions(settings.scenario)  # refuses what the scenario does not allow
+    return settings
+
+
+def config_from(options: argparse.Namespace) -> RunConfig:
+    """New run of the options; what is not given, or no option of the command, is the usual choice there."""
+    env_id = DEFAULT_ENV if options.env is None else options.env
+    check_name("env", env_id, ENVIRONMENTS.names())
+    usual = usual_choice(env_id)
+    given = {name: getattr(options, name) for name in usual if getattr(options, name, None) is not None}
+    chosen = {**usual, **given}
+    settings = settings_from(options, chosen["env"], chosen["action"])
+    return RunConfig(scenario=settings.scenario, arguments=settings.arguments, **chosen)
+
+
+def with_start(env_id: str, settings: Settings) -> Settings:
+    """Settings that say which rule action 0 is: of several that are worth it, the best in a few episodes."""
+    names = settings.variant.learning.starts.get(settings.action, ())
+    if len(names) < 2 or settings.arguments["reference"] is not None:
+        return settings
+    cases = Episodes(env_id, 8, settings.scenario, settings.arguments, seed=TUNING_SEED)
+    best = max(names, key=lambda name: float(cases.values(name).mean()))
+    variant: Any = settings.variant
+    return replace(settings, variant=replace(variant, reference=best))
+
+
+def run_folder(name: str) -> Path:
+    """Folder of a run's name or path; ``.`` and ``..`` are paths."""
+    path = Path(name)
+    return path if path.parts[:-1] or path.name in ("", "..") else RUNS / path

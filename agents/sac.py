@@ -1,12 +1,104 @@
-"""Soft actor-critic (Haarnoja et al. 2018) with the equivariant networks."""
+"""Soft actor-critic (Haarnoja et al. 2018) with the equivariant network as actor and critics."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import torch as th
+from gymnasium import spaces
 from stable_baselines3 import SAC
+from stable_baselines3.common.policies import ContinuousCritic
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.sac.policies import Actor, SACPolicy
+from torch import nn
+from typing_extensions import override
 
 from agents.base import PLAIN, AnyEnvironment, LinearRate, Remaining, Tuning
-from agents.policies.equivariant_sac import EquivariantSACPolicy
+from agents.policies import SumHead, UserEncoder, UserFeatures, UserHead
+
+
+class EquivariantActor(Actor):
+    """Shared encoder and heads for mean and log standard deviation."""
+
+    def __init__(self, width: int, log_std: float, bandwidth: float, **common: Any) -> None:
+        super().__init__(**common)
+        users, columns = self.action_space.shape
+        self.latent_pi = UserEncoder(width, self.features_dim // users)  # type: ignore[assignment]
+        self.mu = UserHead(width, columns, bandwidth)
+        spread = UserHead(width, columns)
+        nn.init.constant_(spread.net[-1].bias, log_std)  # type: ignore[arg-type]
+        self.log_std = spread  # type: ignore[assignment]
+
+
+class JointValue(nn.Module):
+    """Q of features (batch, K · features) beside actions (batch, K · columns), invariant to the order of users."""
+
+    def __init__(self, width: int, features: int, columns: int) -> None:
+        super().__init__()
+        self.features = features
+        self.columns = columns
+        self.encoder = UserEncoder(width, features + columns)
+        self.head = SumHead(width)
+
+    @override
+    def forward(self, joined: th.Tensor) -> th.Tensor:
+        users = joined.shape[-1] // (self.features + self.columns)
+        features, actions = joined.split((users * self.features, users * self.columns), dim=-1)
+        own = th.cat([features.unflatten(-1, (users, -1)), actions.unflatten(-1, (users, -1))], dim=-1)
+        return self.head(self.encoder(own.flatten(1)))
+
+
+class EquivariantCritic(ContinuousCritic):
+    """Two critics, each a `JointValue`."""
+
+    def __init__(self, width: int, **common: Any) -> None:
+        super().__init__(**common)
+        users, columns = self.action_space.shape  # type: ignore[misc]
+        features = common["features_dim"] // users
+        self.q_networks = [JointValue(width, features, columns) for _ in range(self.n_critics)]
+        for index, network in enumerate(self.q_networks):
+            self.add_module(f"qf{index}", network)
+
+
+class EquivariantSACPolicy(SACPolicy):
+    """SAC policy for any number of users; use with ``SAC(EquivariantSACPolicy, env)``."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        lr_schedule: Any,
+        width: int = 32,
+        log_std_init: float = -2.5,
+        bandwidth_init: float = 0.0,
+        use_sde: bool = False,
+    ) -> None:
+        self.width = width
+        self.log_std_init = log_std_init
+        self.bandwidth_init = bandwidth_init
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch=[],
+            use_sde=use_sde,
+            features_extractor_class=UserFeatures,
+        )
+
+    @override
+    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
+        common = self._update_features_extractor(self.actor_kwargs, features_extractor)
+        return EquivariantActor(self.width, self.log_std_init, self.bandwidth_init, **common).to(self.device)
+
+    @override
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
+        common = self._update_features_extractor(self.critic_kwargs, features_extractor)
+        return EquivariantCritic(self.width, **common).to(self.device)
+
+    def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        """Most likely actions, flat (batch, K · columns), of a batch of observations."""
+        actor = self.actor
+        return th.tanh(actor.mu(actor.latent_pi(actor.features_extractor(observations))))
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,189 @@
-"""Training run from its configuration to its checkpoint."""
+"""Training from the options of ``multispin train`` to checkpoints and the final table."""
 
+import argparse
+import ctypes
+import shlex
+import signal
+import time
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch as th
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from typing_extensions import override
 
 from agents.base import AgentSettings, tuning_for
-from agents.budget import Limits
-from agents.callbacks import TrainingMonitor
-from agents.checkpoints import MODEL, load_checkpoint
-from agents.measures import Measure
-from agents.memory import keep_memory
-from agents.registry import AGENTS
-from agents.runs import RunConfig, held, save_config
+from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, load_checkpoint, save_checkpoint
+from agents.measures import CURVE, Measure, add_row, agent_label, draw_report, show, write_report
+from agents.models import load_run_model
+from agents.registry import AGENTS, OPTION, admit, file_name
+from agents.runs import (
+    CONFIG,
+    ENCODING_NAMES,
+    RUNS,
+    SETTINGS,
+    Budget,
+    Limits,
+    RunConfig,
+    check_run_name,
+    config_from,
+    held,
+    load_config,
+    make_next_folder,
+    run_folder,
+    save_config,
+    settings_from,
+    usual_choice,
+)
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.checks import cut, shown
+from multispin_env.envs.named_files import with_same_files
+from multispin_env.executors.signals import on_signals
+from multispin_env.files import make_folder
+from multispin_env.terminal.arguments import add_system_options, chosen_arguments
+from multispin_env.terminal.command import Command
 
-TENSORBOARD = "tensorboard"
+
+def keep_memory() -> None:
+    """Let the C library keep what is freed: arrays of a minibatch are made anew in each, and new pages cost more.
+
+    It does something where the library is glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # Windows knows no library without a name
+        return
+    mallopt(-1, 2**28)  # M_TRIM_THRESHOLD: bytes that are kept at most
+    mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: of an array that is kept; the most that glibc takes
+
+
+VALIDATIONS = 50
+"""Validations in a budget: by what is used of it, not by the clock, so that the best model repeats to the bit."""
+
+EVERY_SECONDS = 5.0
+"""Longest time between checkpoints."""
+
+LARGEST_FALL = 0.02
+"""Part of the best validation by which a later one may fall short of it without a warning."""
+
+
+class Best:
+    """The best validation so far, if there was one, and whether the present one has fallen far below it."""
+
+    def __init__(self, score: float | None) -> None:
+        self.score = score
+        self._fallen = False
+
+    def take(self, score: float) -> bool:
+        """Whether this is the best so far; a number that is none never is, but for the very first."""
+        better = self.score is None or score > self.score
+        if better:
+            self.score = score if np.isfinite(score) else -np.inf
+        return better
+
+    def falls(self, score: float) -> bool:
+        """Whether this one, and not already the one before, is far below the best."""
+        assert self.score is not None
+        before, self._fallen = self._fallen, not score >= self.score - LARGEST_FALL * abs(self.score)
+        return self._fallen and not before
+
+
+class TrainingMonitor(BaseCallback):
+    """Validates, logs, saves the present model and the best, warns and stops; ``best`` is the best headline before."""
+
+    def __init__(
+        self, folder: Path, measure: Measure, budget: Budget, console: Console, best: float | None = None
+    ) -> None:
+        super().__init__()
+        self.folder = folder
+        self.headline = measure.headline
+        self.validation = measure.validation()
+        self.budget = budget
+        self.console = console
+        self.best = Best(best)
+        self.stopped_by: int | None = None
+        self._due = 0.0  # part of the budget at which the next validation comes
+        self._score = np.nan  # of the last one
+        self._kept_at = -1  # rounds trained then
+        self._saved_at = -np.inf
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[score]}  left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("training", total=1.0, score="-")
+
+    @override
+    def _on_training_start(self) -> None:
+        self._progress.start()
+
+    @override
+    def _on_step(self) -> bool:
+        done = self.budget.done(self.num_timesteps)
+        self._progress.update(self._task, completed=done)
+        if done >= self._due:
+            self.keep()
+            self._due = (np.floor(done * VALIDATIONS) + 1.0) / VALIDATIONS
+        elif time.monotonic() - self._saved_at > EVERY_SECONDS:
+            self._save_checkpoint()
+        return self.stopped_by is None and done < 1.0
+
+    @override
+    def _on_training_end(self) -> None:
+        if self._kept_at != self.num_timesteps:  # as where a signal stops it between two validations
+            self.keep()
+        self._progress.stop()
+
+    def keep(self) -> None:
+        """Validate, log and save now."""
+        measured = self.validation(self.model)
+        seconds = self.budget.elapsed
+        for name, value in measured.items():
+            self.logger.record(f"validation/{name}", value)
+        self.logger.dump(self.num_timesteps)
+        row = {"timesteps": self.num_timesteps, "seconds": round(seconds, 2), **measured}
+        add_row(self.folder / CURVE, row)
+        self._score, self._kept_at = measured[self.headline.key], self.num_timesteps
+        if self.best.take(self._score):  # first, so that whoever finds a checkpoint finds a result too
+            save_checkpoint(self.folder / MODEL, self._checkpoint())
+        self._save_checkpoint()
+        self._show(self._score, seconds)
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint.of(self.model, self.budget.elapsed, self._score if np.isfinite(self._score) else None)
+
+    def _save_checkpoint(self) -> None:
+        save_checkpoint(self.folder / CHECKPOINT, self._checkpoint())
+        self._saved_at = time.monotonic()
+
+    def _show(self, score: float, seconds: float) -> None:
+        shown = f"{score:.4f} {self.headline.caption}"
+        self._progress.update(self._task, score=shown)
+        if not self.console.is_terminal:
+            done = self.budget.done(self.num_timesteps)
+            self.console.print(f"training {done:4.0%}  {seconds:4.0f} s  {shown}")
+        if self.best.falls(score):
+            self.console.print(
+                f"warning: validation fell to {shown}, more than {LARGEST_FALL:.0%} below its best, "
+                f"{self.best.score:.4f}; the best model is kept in {MODEL}",
+                soft_wrap=True,
+            )
+
+    def stop_on_signals(self) -> AbstractContextManager[None]:
+        """Turn Ctrl-C and SIGTERM into a clean stop after the current step, with a checkpoint."""
+
+        def stop(number: int) -> None:
+            self.stopped_by = number
+
+        return on_signals(stop)
 
 
 def check_device(name: str) -> None:
@@ -38,16 +204,12 @@ def train(
     console: Console,
     settings: AgentSettings | None = None,
 ) -> int | None:
-    """Train, writing configuration, log, learning curve and checkpoints into the folder.
+    """Train, writing configuration, log, learning curve and checkpoints into an existing folder.
 
     Parameters
     ----------
-    config
-        What to train.
-    folder
-        An existing folder that can be written.
-    limits
-        When to stop.
+    config, folder, limits
+        What to train, where, and when to stop.
     resume
         Continue from the folder's checkpoint.
     device
@@ -66,8 +228,6 @@ def train(
     ------
     ValueError
         As `held`, and for a run that is there already, or can't be resumed.
-    OSError
-        If a file can't be written.
     """
     th.set_num_threads(1)  # the networks are small: more threads only wait for each other
     keep_memory()
@@ -86,10 +246,112 @@ def train(
             save_config(folder, config, limits)
         if budget.done(done) >= 1.0:
             return None
-        model.set_logger(configure(str(folder / TENSORBOARD), ["tensorboard"]))
+        model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
         best = load_checkpoint(folder, MODEL).score if resume else None
         monitor = TrainingMonitor(folder, Measure(config.env, config.settings), budget, console, best)
         left = 10**12 if budget.timesteps is None else budget.timesteps - done
         with monitor.stop_on_signals():
             model.learn(left, callback=monitor, reset_num_timesteps=checkpoint is None)
         return monitor.stopped_by
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_system_options(parser, SETTINGS)
+    names = ", ".join(AGENTS.names())
+    parser.add_argument("--agent", help=f"one of {names}, or {OPTION} (default ppo; without the barrier evolution)")
+    encodings = ", ".join(ENCODING_NAMES)
+    parser.add_argument("--action", help=f"action encoding: {encodings} (default residual; without the barrier tuned)")
+    parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--timesteps", type=int, help="rounds to train, all copies together (default: the agent's)")
+    budget.add_argument("--minutes", type=float, help="minutes to train instead")
+    parser.add_argument("--name", help=f"name of the run, a folder in {RUNS}/ (default: made from the options)")
+    parser.add_argument(
+        "--resume", metavar="NAME", help="continue the run of this name, to its own budget or a new one"
+    )
+    parser.add_argument("--device", default="cpu", help="as in torch (default cpu, the fastest for small networks)")
+
+
+def _new_folder(options: argparse.Namespace, config: RunConfig) -> Path:
+    if options.name is not None:
+        folder = run_folder(options.name)
+        check_run_name(folder.name)
+        make_folder(folder)
+        return folder
+    variant = config.env.split("/")[-1].split("-")[0].lower()
+    stem = f"{variant}-{config.scenario.name}-k{config.scenario.num_users}-{file_name(config.agent)}-{config.action}"
+    return make_next_folder(RUNS, check_run_name(stem))
+
+
+def _resumed(options: argparse.Namespace) -> tuple[RunConfig, Path, Limits]:
+    if options.name is not None:
+        raise ValueError("name: expected either --name or --resume, got both")
+    folder = run_folder(options.resume)
+    config, limits = load_config(folder, chosen_arguments(options))
+    for name in usual_choice(config.env):
+        given, saved = getattr(options, name), getattr(config, name)
+        if given is not None and given != saved:
+            raise ValueError(f"{name}: expected {saved!r}, as the run {options.resume!r} has, got {given!r}")
+    settings = settings_from(options, config.env, config.action, config)
+    settings = replace(settings, variant=with_same_files(settings.variant, config.settings.variant))
+    for part in ("scenario", "variant"):
+        if getattr(settings, part) != getattr(config.settings, part):
+            raise ValueError(f"{part}: expected the values of the run {options.resume!r}, or none, got others")
+    make_folder(folder)
+    given_limits = Limits(options.timesteps, options.minutes)
+    return config, folder, limits if given_limits == Limits() else given_limits
+
+
+def _finish(config: RunConfig, folder: Path, console: Console) -> None:
+    measure = Measure(config.env, config.settings)
+    model = load_run_model(folder, config.env, config.settings)
+    console.print(f"comparing on {measure.kind.default_size} held-out {measure.kind.noun} ...")
+    report = measure.report(model, agent_label(config))
+    write_report(report, folder)
+    draw_report(report, agent_label(config), folder)
+    show(report, Console())
+    console.print(
+        f"saved in {folder}: {MODEL}, {CHECKPOINT}, {CONFIG}, table.json, table.csv, pictures, tensorboard",
+        soft_wrap=True,
+    )
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Train and compare; returns a status if a signal stops it."""
+    console = Console(stderr=True, markup=False, emoji=False)  # names are shown as they are
+    check_device(options.device)
+    if options.agent is not None:
+        admit(options.agent)
+    if options.resume is not None:
+        config, folder, limits = _resumed(options)
+    else:
+        config, limits = config_from(options), Limits(options.timesteps, options.minutes)
+        folder = _new_folder(options, config)
+    said = f"run {folder}: {config.agent} on {config.env}, {config.action} actions, seed {config.seed}"
+    console.print(said, soft_wrap=True)
+    stopped_by = train(config, folder, limits, options.resume is not None, options.device, console)
+    if stopped_by is not None:
+        name = signal.Signals(stopped_by).name
+        command = f"{options.program} --resume {shlex.quote(str(folder))}"
+        console.print(f"stopped by {name}; continue with: {command}", soft_wrap=True)
+        return 128 + stopped_by
+    _finish(config, folder, console)
+    return None
+
+
+COMMAND = Command(
+    "Train an agent, then compare it with every controller on held-out states, or, where something is hidden or "
+    "remembered, with plug-ins and the clairvoyant on held-out episodes.",
+    (
+        "                                    the default: about half a minute on two cores",
+        "--scenario qwen3.5 --num-users 8 --minutes 2",
+        "--name mine --agent sac --action lengths",
+        "--agent apg --action lengths        learn from derivatives instead of from returns",
+        "--env MultiSpin/HiddenAcceptance-v0 --set spread=0.2",
+        "--agent examples.own_agent:AGENT",
+        "--resume mine --timesteps 2000000   go on where it stopped",
+    ),
+    add_options,
+    run,
+)

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.settings import Settings
@@ -64,27 +65,24 @@ class NativeVecEnv(VecEnv):
         mode = AutoresetMode.NEXT_STEP
         return _native(type(self.env), settings, num_envs, self.env.max_episode_steps, mode)
 
+    @override
     def reset(self) -> Any:
-        """Start a new episode in every copy; seeds given to `seed` since the last reset take effect."""
         observation, _ = self.env.reset(seed=self._seeds)
         self._reset_seeds()
         return observation
 
+    @override
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Keep the actions for `step_wait`."""
         self._actions = actions
 
+    @override
     def step_wait(self) -> Any:
-        """Play the actions; copies that ended have started again, with the last observation in their info."""
         assert self._actions is not None
         observation, reward, _, truncated, vector_info = self.env.step(self._actions)
         self._told = vector_info
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for copy in np.flatnonzero(truncated):
-            infos[copy] = {
-                "terminal_observation": vector_info["final_obs"][copy],
-                "TimeLimit.truncated": True,
-            }
+            infos[copy] = {"terminal_observation": vector_info["final_obs"][copy], "TimeLimit.truncated": True}
         return observation, reward.astype(np.float32), truncated, infos
 
     @property
@@ -95,32 +93,29 @@ class NativeVecEnv(VecEnv):
         durations: FloatArray = self._told.get(name, 0.0) + ended  # each is 0 where the other one counts
         return durations
 
+    @override
     def close(self) -> None:
-        """Close the vector environment."""
         self.env.close()
 
+    @override
     def get_images(self) -> list[NDArray[np.uint8] | None]:  # type: ignore[override]
-        """Picture of every copy's last round."""
         return list(self.env.render() or [None] * self.num_envs)
 
-    def _chosen(self, indices: Indices) -> list[int]:
-        return list(self._get_indices(indices))
-
+    @override
     def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
-        """Attribute of the vector environment, which all copies share."""
-        return [getattr(self.env, attr_name) for _ in self._chosen(indices)]
+        return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
 
+    @override
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
-        """Refused: copies share their settings."""
         raise NotImplementedError(f"set_attr: expected no call, since copies share their settings, got {attr_name!r}")
 
+    @override
     def env_method(self, method_name: str, *args: Any, indices: Indices = None, **kwargs: Any) -> list[Any]:
-        """Refused: there are no single environments inside."""
         raise NotImplementedError(f"env_method: expected no call, since the copies are one batch, got {method_name!r}")
 
+    @override
     def env_is_wrapped(self, wrapper_class: Any, indices: Indices = None) -> list[bool]:
-        """No copy is wrapped."""
-        return [False for _ in self._chosen(indices)]
+        return [False for _ in self._get_indices(indices)]
 
 
 def checked_native(env: VecEnv, known: str) -> NativeVecEnv:

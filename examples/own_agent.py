@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 import multispin_env as ms
 from agents.base import PLAIN, AnyEnvironment, Remaining, Tuning
-from agents.policies.equivariant import EquivariantActorCritic
+from agents.policies import EquivariantActorCritic
 from agents.vec_env import NativeVecEnv
 
 

@@ -19,16 +19,13 @@ from rich.console import Console
 
 import agents
 from agents.base import tuning_for
-from agents.budget import Limits
 from agents.checkpoints import MODEL
-from agents.commands.pack import changed_arguments
-from agents.curve import CURVE
+from agents.measures import CURVE
 from agents.models import load_run_model
-from agents.options import own_arguments, with_start
-from agents.outside import admit, file_name
-from agents.policies.network import policy_of
-from agents.registry import AGENTS
-from agents.runs import CONFIG, RunConfig, make_folder, write_atomically
+from agents.pack import changed_arguments
+from agents.policies import policy_of
+from agents.registry import AGENTS, admit, file_name
+from agents.runs import CONFIG, Limits, RunConfig, own_arguments, with_start
 from agents.training import train
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.names import ContenderName
@@ -39,7 +36,7 @@ from multispin_env.evaluation.cases.choice import held_out
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.executors.base import Stopped
-from multispin_env.files import read_json
+from multispin_env.files import make_folder, read_json, write_atomically
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.terminal.arguments import parse_settings
 

@@ -12,10 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents.options import ENCODING_NAMES, OWN_OPTIONS, SETTINGS
-from agents.outside import OPTION, admit
-from agents.registry import AGENTS
-from agents.runs import make_folder, write_atomically
+from agents.registry import AGENTS, OPTION, admit
+from agents.runs import ENCODING_NAMES, OWN_OPTIONS, SETTINGS
 from benchmarks.league.cells import Cell, Contest, Others, Task, obstacle, play, save, saved, shipped
 from benchmarks.league.curves import draw_curves
 from benchmarks.league.files import to_text, write
@@ -24,6 +22,7 @@ from benchmarks.league.report import League
 from benchmarks.league.studies import STUDIES
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.executors.base import Executor, Stopped
+from multispin_env.files import make_folder, write_atomically
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS
 from multispin_env.reproduce.figure import PRESETS
 from multispin_env.terminal.arguments import add_set_option, chosen_arguments
@@ -38,7 +37,7 @@ PACKAGES = ("multispin_env", "agents", "benchmarks")
 
 QUICK = {
     "envs": ["MultiSpin/Heterogeneous-v0", "MultiSpin/DelayedChannel-v0"],
-    "agents": ["ppo", "imitation"],
+    "agents": ["apg", "ppo"],
     "scenarios": ["llama2"],
     "users": [3],
     "seeds": 2,

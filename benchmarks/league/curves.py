@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.curve import CURVE, points
-from agents.measures import Measure
-from agents.report import COLOURS
+from agents.measures import COLOURS, CURVE, Measure, points
 from benchmarks.league.cells import BOUND, Cell, Contest
 from benchmarks.league.overview import agents_of
 from benchmarks.league.pictures import draw

@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents.runs import write_atomically
 from benchmarks.league.overview import overview_cells, share_cells
 from benchmarks.league.report import League, aggregate_cells, cell_cells, flat, standing_cells, to_csv
 from multispin_env.evaluation.table import aligned, markdown
+from multispin_env.files import write_atomically
 
 EXPLAINED = (
     "`score` is 0 for the fixed controller and 1 for the reference: the optimum, the clairvoyant, for fairness the "

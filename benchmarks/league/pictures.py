@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.report import COLOURS
+from agents.measures import COLOURS
 from benchmarks.league.cells import Content
 from benchmarks.league.report import League
 from benchmarks.league.statistics import all_scores, profile

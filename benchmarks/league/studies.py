@@ -12,7 +12,6 @@ import torch as th
 
 import agents
 from agents.base import scenarios_like
-from agents.runs import write_atomically
 from benchmarks.league.cells import Content
 from benchmarks.league.pictures import draw_generalisation, draw_time
 from benchmarks.league.statistics import Performance, interval, weights_of
@@ -23,6 +22,7 @@ from multispin_env.evaluation.cases.states import CERTIFICATE, States
 from multispin_env.evaluation.contenders import Decide
 from multispin_env.evaluation.seeds import BOOTSTRAP_SEED, HELD_OUT_SEED
 from multispin_env.evaluation.table import aligned
+from multispin_env.files import write_atomically
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState

@@ -18,11 +18,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from agents.runs import make_folder, write_atomically
 from benchmarks.learned_schedulers import generalisation, habits, picture, price, timing
 from benchmarks.learned_schedulers.subjects import RULES, SEED, Learned, shipped
 from multispin_env.checks import check_integer
 from multispin_env.evaluation.table import to_json
+from multispin_env.files import make_folder, write_atomically
 
 OUT = Path("results/learned")
 PICTURE = "learned.png"

@@ -13,7 +13,7 @@ import torch as th
 
 from agents.base import tuning_for
 from agents.evolution import SETTINGS, Evolution
-from agents.policies.network import policy_of
+from agents.policies import policy_of
 from agents.vec_env import make_vec_env
 from benchmarks.learned_schedulers.subjects import CLOSED, SEED
 from multispin_env.envs.settings import Settings

@@ -12,8 +12,7 @@ import numpy as np
 import torch as th
 
 from agents.export import TracedNetwork, onnx_of
-from agents.policies.deterministic import Deterministic
-from agents.policies.network import TorchNetwork
+from agents.policies import Deterministic, TorchNetwork
 from benchmarks.learned_schedulers.subjects import AGENT, PRESETS, Learned, System
 from multispin_env.controllers.factory import make_controller
 from multispin_env.envs.observations import Observation

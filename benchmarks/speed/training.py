@@ -22,10 +22,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import multispin_env as ms
 from agents.base import tuning_for
-from agents.memory import keep_memory
-from agents.policies.equivariant import EquivariantActorCritic
+from agents.policies import EquivariantActorCritic
 from agents.ppo import SETTINGS
 from agents.runs import RunConfig
+from agents.training import keep_memory
 from agents.vec_env import make_vec_env
 from benchmarks.speed.subjects import DEFAULT_ID, DRAWN
 from benchmarks.tools import Row, cpu_seconds, show

@@ -34,11 +34,11 @@ class CommandEntry(NamedTuple):
     """Another way to call it, by a file that calls `run_alias`."""
 
 
-_HERE, _AGENTS = "multispin_env.commands.", "agents.commands."
+_HERE, _AGENTS = "multispin_env.commands.", "agents."
 
 COMMANDS = {
     "train": CommandEntry(
-        _AGENTS + "train", "train an agent, then compare it with every controller", "train", "python train.py"
+        _AGENTS + "training", "train an agent, then compare it with every controller", "train", "python train.py"
     ),
     "evaluate": CommandEntry(
         _AGENTS + "evaluate", "the table of a saved agent, at home or elsewhere", "train", "python -m agents.evaluate"

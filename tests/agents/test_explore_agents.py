@@ -9,8 +9,7 @@ import agents
 import multispin_env as ms
 from agents.base import tuning_for
 from agents.checkpoints import MODEL, Checkpoint, save_checkpoint
-from agents.explore import of_package, of_run, pretrained
-from agents.pretrained.policies import ROOT
+from agents.models import ROOT, of_package, of_run
 from agents.runs import CONFIG, load_config
 from agents.vec_env import make_vec_env
 from multispin_env.explore.agent import RUN, AgentViewSettings, agent_names, as_command, as_python, compute
@@ -49,8 +48,7 @@ def test_a_run_decides_for_the_scenario_of_the_page(runs, monkeypatch):
 
 
 def test_names_are_those_of_the_package_and_of_the_folder(runs):
-    assert agent_names(Places(runs=runs)) == (*pretrained(), f"{RUN}mine")
-    assert pretrained() == tuple(agents.PRETRAINED)
+    assert agent_names(Places(runs=runs)) == (*agents.PRETRAINED, f"{RUN}mine")
 
 
 def test_a_run_that_is_trained_on_is_read_again(runs):

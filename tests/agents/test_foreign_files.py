@@ -4,27 +4,23 @@ import json
 import re
 import shutil
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import agents
-from agents import checkpoints, curve, export
+from agents import checkpoints, export
+from agents import training as train_command
 from agents.base import tuning_for
-from agents.budget import Limits
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.commands import train as train_command
-from agents.curve import CURVE
 from agents.measures import Measure
-from agents.pretrained.policies import ROOT, SCORE, read
-from agents.runs import CONFIG, DIGEST, RunConfig, digest, load_config, make_folder, save_config
+from agents.models import ROOT, SCORE, read
+from agents.runs import CONFIG, DIGEST, digest, load_config, save_config
 from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
-from multispin_env.envs.named_files import file_names
 from multispin_env.evaluation.exported import ONNX, POLICY, read_about, settings_of
+from multispin_env.files import make_folder
 from multispin_env.physics.acceptance.records import load_records
-from multispin_env.registry import ENVIRONMENTS
 
 RECORDED = "MultiSpin/RecordedAcceptance-v0"
 STOPPED = 15
@@ -192,7 +188,7 @@ NESTED = "[" * 200_000
 
 @pytest.mark.parametrize(
     "content",
-    [NESTED, '{"format": ' + NESTED, '{"a":' * 100_000, "9" * 5000, "\0", b"\xff", b"{}", b"[]", b"null", b'"format"'],
+    [NESTED, '{"a":' * 100_000, "9" * 5000, "\0", b"\xff", b"{}", b"[]"],
     ids=lambda content: repr(content)[:14],
 )
 def test_broken_configurations_are_refused(run, content, capsys):
@@ -266,15 +262,12 @@ def tensor(shape, end):
     "content",
     [
         tensors_file({}, size=2**40),
-        tensors_file({}, size=90_000_000),
         tensors_file(tensor([10**13], 4 * 10**13), numbers=bytes(16)),
-        tensors_file(tensor([10**13], 16), numbers=bytes(16)),
         tensors_file(tensor([2**62, 4], 0)),
-        tensors_file(tensor([4], 16), numbers=bytes(15)),
         tensors_file(b'{"a":' + NESTED.encode()),
         tensors_file({"__metadata__": {"kind": "multispin_env checkpoint", "schema": "2", "counters": NESTED}}),
     ],
-    ids=["header", "large header", "shape", "offsets", "overflow", "short", "deep", "counters"],
+    ids=["header", "shape", "overflow", "deep", "counters"],
 )
 def test_networks_whose_header_lies_are_refused(run, content, capsys):
     folder = run()
@@ -292,37 +285,3 @@ def test_large_networks_are_refused_unread(run, monkeypatch):
     monkeypatch.setattr(checkpoints, "safe_open", lambda *_, **__: pytest.fail("it was read"))
     with pytest.raises(ValueError, match=f"size: expected at most {size - 1} bytes, got {size}"):
         load_checkpoint(folder, MODEL)
-
-
-def test_configurations_hold_no_path(record, tmp_path):
-    config = load_config(ROOT / agents.PRETRAINED[RECORDED])[0]
-    variant = ENVIRONMENTS.load(RECORDED)
-    for given in (None, str(record)):
-        own = RunConfig(
-            RECORDED, config.scenario, config.agent, config.action, 0, {**config.arguments, "records": given}
-        )
-        make_folder(tmp_path / str(given is None))
-        save_config(tmp_path / str(given is None), own, Limits())
-        found = load_config(tmp_path / str(given is None))[0].settings.variant
-        expected = given and str(tmp_path / "False" / file_names(variant)["records"])
-        assert found.records == expected
-        assert not Path(str(own.to_dict()["arguments"]["records"])).is_absolute()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [None, b"timesteps\n1\n", b"timesteps,share_of_reference\n1\n", b"\xff", b"timesteps,share_of_reference\nx,1\n"],
-    ids=["missing", "no-score", "short-row", "no-text", "no-number"],
-)
-def test_a_foreign_curve_is_one_sentence(tmp_path, content):
-    if content is not None:
-        (tmp_path / CURVE).write_bytes(content)
-    with pytest.raises(ValueError, match=r"curve\.csv: can't be read as a learning curve"):
-        curve.points(tmp_path / CURVE, "share_of_reference")
-
-
-def test_a_large_curve_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(curve, "LARGEST", 100)
-    (tmp_path / CURVE).write_bytes(b"timesteps,share_of_reference\n" + b"1,1.0\n" * 100)
-    with pytest.raises(ValueError, match="size: expected at most 100 bytes, got more"):
-        curve.points(tmp_path / CURVE, "share_of_reference")

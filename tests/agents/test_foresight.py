@@ -4,14 +4,10 @@ import numpy as np
 import pytest
 import torch as th
 
-from agents import foresight
-from agents.apg import APGSettings
-from agents.checkpoints import load_checkpoint
-from agents.foresight import DISCOUNT, Foresight
+from agents import apg
+from agents.apg import DISCOUNT, APGSettings, Foresight
 from agents.vec_env import make_vec_env
-from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.registry import ENVIRONMENTS
 
 FAIR, FULL = "MultiSpin/Fair-v0", "MultiSpin/Heterogeneous-v0"
@@ -40,7 +36,7 @@ def test_it_learns_the_discounted_sum():
     env = vector(rounds=10_000)
     codec = env.env.settings.observations
     th.manual_seed(0)
-    one = Foresight(env.observation_space, 16, WINDOW, learning_rate=5e-3)
+    one = Foresight(env.observation_space, 8, WINDOW, learning_rate=1e-2)
     rounds = play(env, 400)
     rates = np.array([throughput(env, observation) for observation in rounds])
     discount = (DISCOUNT * (1.0 - 1.0 / WINDOW)) ** np.arange(200)[:, None, None] * (1.0 - DISCOUNT) / WINDOW
@@ -51,34 +47,41 @@ def test_it_learns_the_discounted_sum():
         return np.abs(np.log(np.array([one.worth(rounds[t], codec) for t in times]) / wanted)).mean()
 
     before, everyone, rng = error(), np.ones(env.num_envs, dtype=bool), np.random.default_rng(0)
-    for _ in range(2200):
+    for _ in range(1000):
         t = int(rng.integers(400))
         one.learn(rounds[t], rounds[t + 1], everyone, codec)
-    assert error() < 0.015 < 0.5 * before
+    assert error() < 0.019 < 0.5 * before
 
 
 def test_without_a_future_it_is_the_gradient_scheduler(monkeypatch):
     """γ = 0: the target is 1 / (w R) behind the round."""
-    monkeypatch.setattr(foresight, "DISCOUNT", 0.0)
+    monkeypatch.setattr(apg, "DISCOUNT", 0.0)
     env = vector()
     codec = env.env.settings.observations
     th.manual_seed(0)
     one = Foresight(env.observation_space, 16, WINDOW, learning_rate=5e-3)
     rounds = play(env, 60)
+    wanted = np.array([1.0 / (WINDOW * throughput(env, rounds[t + 1])) for t in range(60)])
+
+    def error():
+        return np.abs(np.array([one.worth(rounds[t], codec) for t in range(60)]) / wanted - 1.0).mean()
+
+    before = error()
     for step in range(1100):
         one.learn(rounds[step % 60], rounds[step % 60 + 1], np.ones(env.num_envs, dtype=bool), codec)
-    found = np.array([one.worth(rounds[t], codec) for t in range(60)])
-    wanted = np.array([1.0 / (WINDOW * throughput(env, rounds[t + 1])) for t in range(60)])
-    assert np.abs(found / wanted - 1.0).mean() < 0.002
+    assert error() < 0.002 < 0.5 * before
 
 
 def test_rounds_behind_which_an_episode_ended_teach_nothing():
     env = vector()
     codec = env.env.settings.observations
-    one, other = (Foresight(env.observation_space, 16, WINDOW) for _ in range(2))
+    one, other, third = (Foresight(env.observation_space, 16, WINDOW) for _ in range(3))
     before = {key: value.clone() for key, value in one.state_dict().items()}
     other.load_state_dict(before)
+    third.load_state_dict(before)
     first, second = play(env, 1)
+    third.learn(first, second, np.zeros(env.num_envs, dtype=bool), codec)
+    assert all(th.equal(value, before[key]) for key, value in third.state_dict().items())
     same = np.zeros(env.num_envs, dtype=bool)
     same[3] = True
     restarted = {key: array.copy() for key, array in second.items()}
@@ -110,17 +113,6 @@ def test_only_remembered_throughput_needs_it():
     assert [model.foresight is None for model in built] == [False, True, True]
 
 
-def test_runs_keep_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(Episodes, "default_size", 4)
-    monkeypatch.setattr(Episodes, "watched_size", 4)
-    folder = tmp_path / "run"
-    arguments = ["--agent", "apg", "--num-users", "3", "--action", "lengths", "--timesteps", "3000"]
-    assert main(["train", "--env", FAIR, "--name", str(folder), *arguments]) == 0
-    parameters = load_checkpoint(folder).parameters
-    assert {"policy", "policy.optimizer", "foresight", "foresight.optimizer"} == set(parameters)
-    assert main(["train", "--resume", str(folder), "--timesteps", "4000"]) == 0
-
-
 def test_worth_decides_what_is_climbed():
     env = vector()
     env.reset()
@@ -134,3 +126,21 @@ def test_worth_decides_what_is_climbed():
     assert (selfish[:, 1:] <= 0.0).all()  # longer drafts of others only cost time
     with pytest.raises(ValueError, match=r"worth: expected shape \(16, 3\), got \(3,\)"):
         env.env.reward_slopes(action, np.ones(3))
+
+
+def test_foresight_learns_by_the_mean_error(monkeypatch):
+    """The loss is the same of two copies as of four alike, and its gradient is kept short."""
+    found = []
+    for copies in (2, 4):
+        env = vector(copies=1)
+        codec = env.env.settings.observations
+        th.manual_seed(0)
+        one = Foresight(env.observation_space, 8, 32.0)
+        rounds = [env.reset(), env.step(np.zeros((1, *env.action_space.shape), np.float32))[0]]
+        many = [{key: np.repeat(array, copies, 0) for key, array in each.items()} for each in rounds]
+        monkeypatch.setattr(one.optimizer, "step", lambda: None)
+        for _ in range(2):  # gradients do not add up
+            one.learn(*many, np.ones(copies, dtype=bool), codec)
+            found.append(th.cat([p.grad.flatten() for p in one.parameters()]))
+    assert all(th.allclose(found[0], other, atol=1e-6) for other in found[1:])
+    assert 0.0 < found[0].norm() <= 1.0 + 1e-5

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from agents import AGENTS
-from agents.outside import admit
+from agents.registry import admit
 from multispin_env.commands.main import main
 
 MODULE = """

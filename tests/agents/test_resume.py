@@ -3,7 +3,6 @@
 from copy import deepcopy
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch as th
 from stable_baselines3.common.logger import configure
@@ -22,7 +21,6 @@ AGENT = {
     "ppo": (FULL, {"rollout_rounds": 4, "batch_size": 8}, 16),
     "timed ppo": (CONTINUOUS, {"rollout_rounds": 4, "batch_size": 8}, 48),  # knows its own rate
     "sac": (FULL, {"learning_starts": 8, "batch_size": 8, "buffer_size": 400, "gradient_steps": 1}, 24),
-    "imitation": (FULL, {"batch_size": 4, "most_users": 4}, 20),
     "apg": (FAIR, {"users": (2,)}, 40),  # has a second network, and its optimiser
 }
 """Environment, small settings, and rounds of half a training, by name; its last word is the agent."""
@@ -52,8 +50,6 @@ def second_half(model, name):
     model.__dict__.pop("_plays", None)  # of apg, with the episodes before
     model.seed = 7
     model.set_random_seed(7)
-    if name == "imitation":
-        model.teacher.rng = np.random.default_rng(7)
     model.learn(AGENT[name][2], reset_num_timesteps=False)
     return model
 

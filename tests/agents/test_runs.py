@@ -10,12 +10,24 @@ from threading import Barrier
 import pytest
 
 import multispin_env as ms
-from agents.budget import Limits
-from agents.commands import train as train_command
-from agents.options import run_folder
-from agents.runs import CONFIG, RunConfig, digest, held, load_config, make_next_folder, save_config
+from agents import training as train_command
+from agents.runs import (
+    CONFIG,
+    Limits,
+    RunConfig,
+    digest,
+    held,
+    load_config,
+    make_next_folder,
+    run_folder,
+    save_config,
+    with_start,
+)
 from agents.training import train
 from multispin_env.commands.main import main
+from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.registry import ENVIRONMENTS
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
 SCENARIO = ms.Scenario.preset("llama2", num_users=3)
@@ -60,7 +72,7 @@ def raced(work):
 
 
 def test_one_of_many_that_race_for_a_name_gets_it(tmp_path):
-    for turn in range(20):
+    for turn in range(10):
         folder = tmp_path / str(turn)
         folder.mkdir()
 
@@ -79,10 +91,10 @@ def test_one_of_many_that_race_for_a_name_gets_it(tmp_path):
 
 
 def test_many_that_race_for_the_next_number_get_one_each(tmp_path):
-    for _ in range(20):
+    for _ in range(10):
         raced(lambda index: make_next_folder(tmp_path / "runs", "stem"))
     numbers = sorted(int(path.name.removeprefix("stem-")) for path in (tmp_path / "runs").iterdir())
-    assert numbers == list(range(1, 20 * RACERS + 1))
+    assert numbers == list(range(1, 10 * RACERS + 1))
 
 
 def test_a_second_training_of_one_name_is_refused_before_it_writes(saved, refused):
@@ -96,22 +108,7 @@ def test_a_second_training_of_one_name_is_refused_before_it_writes(saved, refuse
 
 
 LETTERS = "letters, digits and _ . + = -, 100 bytes at most, the first a letter, digit or _"
-NAMES = [
-    "..",
-    ".",
-    "",
-    "a" * 101,
-    "a" * 300,
-    "é" * 51,
-    "x[/red]",
-    "[bold]x",
-    "-x",
-    ".x",
-    "a b",
-    "a\nb",
-    "runs/..",
-    "a/x[/red]",
-]
+NAMES = ["..", ".", "", "a" * 101, "a" * 300, "é" * 51, "[bold]x", "-x", ".x", "a b", "a\nb", "runs/..", "a/x[/red]"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,16 +129,11 @@ def test_a_name_that_options_make_is_checked_too(refused, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    ("command", "option"),
-    [("train", "--resume="), ("evaluate", ""), ("export", "")],
-    ids=["resume", "eval", "export"],
-)
-def test_a_name_without_a_run_is_one_sentence(name, command, option, refused, tmp_path, monkeypatch):
+def test_a_name_without_a_run_is_one_sentence(name, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()  # without it nobody looks at what is too long
-    given = [option + name] if option else ["--", name]
-    assert "run: expected the folder of a run, with its config.json, got " in refused(command, given)
+    for command, given in (("train", [f"--resume={name}"]), ("evaluate", ["--", name]), ("export", ["--", name])):
+        assert "run: expected the folder of a run, with its config.json, got " in refused(command, given)
     assert [path.name for path in tmp_path.rglob("*")] == ["runs"]
 
 
@@ -171,7 +163,7 @@ def test_a_flipped_bit_is_refused_wherever_it_is(saved):
     """What still loads says the same, as 1E-10 for 1e-10 does."""
     content, refusals = (saved / CONFIG).read_bytes(), 0
     wanted = json.loads(content)
-    for place in range(len(content)):
+    for place in range(0, len(content), 3):
         flipped = bytearray(content)
         flipped[place] ^= 1 << (place * 5) % 8
         (saved / CONFIG).write_bytes(flipped)
@@ -181,7 +173,7 @@ def test_a_flipped_bit_is_refused_wherever_it_is(saved):
             refusals += 1
         else:
             assert json.loads(flipped) == wanted
-    assert refusals >= len(content) - 5
+    assert refusals >= len(content) // 3 - 5
 
 
 def test_a_changed_configuration_says_what_to_do(saved):
@@ -206,24 +198,18 @@ def test_the_layout_is_no_content(saved):
         ),
         ({"env": ["x"]}, r"environment: expected one of .*, got \['x'\]"),
         ({"agent": "pp"}, r"agent: expected one of \['apg', .*\], got 'pp'"),
-        ({"agent": None}, r"agent: expected one of \['apg', .*\], got None"),
         (
-            {"agent": "imitation", "env": HIDDEN},
-            r"agent: expected an environment that shows the whole state .*, got HiddenAcceptance",
+            {"agent": "evolution"},
+            r"agent: expected an environment whose steps take different times .*, got Heterogeneous",
         ),
         ({"action": "share"}, r"action: expected one of \['residual', 'shares', 'lengths'\], got 'share'"),
         ({"seed": -1}, "seed: expected an integer ≥ 0, got -1"),
-        ({"seed": 1.5}, "seed: expected an integer ≥ 0, got 1.5"),
         ({"seed": True}, "seed: expected an integer ≥ 0, got True"),
-        ({"seed": "0"}, "seed: expected an integer ≥ 0, got '0'"),
         ({"limits": {"timesteps": 0}}, "timesteps: expected an integer ≥ 1, got 0"),
-        ({"limits": {"timesteps": 1e6}}, "timesteps: expected an integer ≥ 1, got 1000000.0"),
-        ({"limits": {"minutes": 0}}, r"minutes: expected a finite number in \(0, inf\), got 0"),
         ({"limits": {"minutes": float("nan")}}, r"minutes: expected a finite number in \(0, inf\), got nan"),
         ({"limits": {"minutes": 10**400}}, "can't be read as the configuration of a run"),
         ({"limits": {"hours": 1}}, "hours"),
         ({"limits": []}, "can't be read as the configuration of a run"),
-        ({"arguments": {"spread": 1}}, "spread"),
         ({"arguments": []}, "can't be read as the configuration of a run"),
         ({"scenario": {**SCENARIO.to_dict(), "num_users": 0}}, "num_users: expected an integer ≥ 1, got 0"),
         ({"scenario": "llama2"}, "can't be read as the configuration of a run"),
@@ -237,15 +223,37 @@ def test_what_cannot_be_trained_is_refused_at_once(saved, changes, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"[]", b"3", b"\xff", b"", b"{}"])
-def test_other_files_are_refused(saved, content):
-    (saved / CONFIG).write_bytes(content)
-    with pytest.raises(ValueError, match="can't be read as the configuration of a run"):
-        load_config(saved)
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_file_that_may_not_be_read_is_refused(saved):
     (saved / CONFIG).chmod(0)
     with pytest.raises(ValueError, match="can't be read as the configuration of a run"):
         load_config(saved)
+
+
+CLOSED = "MultiSpin/Continuous-v0"
+
+
+def settings_of(action="tuned", **arguments):
+    scenario = ms.Scenario.preset("llama2", num_users=3)
+    return Settings(scenario, ENVIRONMENTS.load(CLOSED)(horizon=2.0, **arguments), action)
+
+
+@pytest.mark.parametrize("best", ["prices", "groups"])
+def test_the_better_rule_is_said(best, monkeypatch):
+    monkeypatch.setattr(
+        Episodes, "values", lambda cases, name: (name == best) * cases.env().reset(seed=0)[0]["compute"]
+    )
+    settings = with_start(CLOSED, settings_of())
+    assert settings.variant.reference == best == settings.actions.reference
+
+
+def test_it_is_measured():
+    settings = settings_of()
+    cases = Episodes(CLOSED, 8, settings.scenario, settings.arguments, seed=10**9)
+    rates = {name: cases.values(name).mean() for name in ("prices", "groups")}
+    assert with_start(CLOSED, settings).variant.reference == max(rates, key=rates.get)
+
+
+@pytest.mark.parametrize("settings", [settings_of(reference="own-pace"), settings_of("residual"), settings_of("plain")])
+def test_what_is_chosen_or_usual_stays(settings):
+    assert with_start(CLOSED, settings) is settings

@@ -9,13 +9,12 @@ import pytest
 import multispin_env as ms
 from agents import AGENTS
 from agents.measures import Measure
-from agents.vec_env import RESERVED, apart, first_seed, make_vec_env
+from agents.vec_env import RESERVED, apart, first_seed
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation import seeds
 from multispin_env.evaluation.cases import episodes
 from multispin_env.evaluation.cases.choice import held_out
 from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.evaluation.cases.states import States
 from multispin_env.registry import ENVIRONMENTS
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
@@ -78,13 +77,6 @@ def test_parts_of_a_run_play_other_episodes():
     assert np.diff(firsts).min() > 64
 
 
-def test_imitation_learns_from_none_of_them():
-    """Its seed is a pair, which numpy takes for the whole number seed + 2³²: more than any other."""
-    env = make_vec_env(FULL, settings_of(FULL), 1, 4, 0)
-    teacher = AGENTS.load("imitation").build(env, lambda progress: progress, 5, "cpu").teacher
-    assert teacher.rng.bit_generator.state == np.random.default_rng(5 + 2**32).bit_generator.state
-
-
 @pytest.mark.parametrize("env_id", [FULL, HIDDEN])
 def test_cases_are_drawn_from_the_seeds_of_their_use(env_id):
     """A run watches itself on other cases than it is measured on."""
@@ -104,14 +96,6 @@ def test_cases_are_drawn_from_the_seeds_of_their_use(env_id):
             with pytest.raises(SeenError):
                 call()
     assert seen == {FULL: [260_604_582, 260_604_581], HIDDEN: [1_000_000_000, 1_100_000_000]}[env_id]
-
-
-def test_states_are_those_of_their_seed():
-    scenario = ms.Scenario.preset("llama2", num_users=3)
-    for seed in (260_604_581, 260_604_582):
-        drawn = ms.sample_state(scenario, np.random.default_rng(seed), 4)
-        assert (States.draw(scenario, 4, seed).state.draft_time == drawn.draft_time).all()
-    assert States.draw(scenario, 4).seed == 260_604_581
 
 
 def test_episodes_begin_at_their_seed(monkeypatch):

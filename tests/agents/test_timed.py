@@ -1,25 +1,37 @@
-"""Returns where steps take different times, against slow sums, Stable-Baselines3's own, and other prices of time."""
+"""Returns where steps take different times, against slow sums and Stable-Baselines3's own; where runs start and end."""
+
+import csv
+import io
 
 import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from rich.console import Console
 from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.base import tuning_for
-from agents.ppo import PPOSettings
-from agents.timed import MEMORY, AverageReward, TimedPPO, TimedRolloutBuffer
+from agents.checkpoints import MODEL, load_checkpoint
+from agents.measures import Measure
+from agents.models import load_run_model
+from agents.policies import policy_of
+from agents.ppo import MEMORY, SETTINGS, AverageReward, PPOSettings, TimedPPO, TimedRolloutBuffer
+from agents.runs import Limits, RunConfig
+from agents.training import train
 from agents.vec_env import make_vec_env
 from multispin_env.envs.objectives import RequestsInTime, TokensMinusTime
 from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.policy import Policy
 from multispin_env.registry import ENVIRONMENTS
 
 STEPS, COPIES = 12, 5
 GAMMA, TRACE = 0.3, 0.6
 SPACES = spaces.Dict({"x": spaces.Box(-1, 1, (2,))}), spaces.Box(-1, 1, (3,))
 CONTINUOUS, SERVING = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
+FULL = "MultiSpin/Heterogeneous-v0"
 SHORT = {
     CONTINUOUS: {"horizon": 0.5, "reference": "own-pace"},
     SERVING: {"horizon": 1.0, "warm_up": 0.2, "mean_output": 5.0},
@@ -129,23 +141,11 @@ def test_the_own_rate_follows_what_is_measured():
     assert float(own.seconds) / COPIES == pytest.approx(MEMORY, rel=0.4)
 
 
-def test_it_does_not_depend_on_lengths_of_rollouts():
-    one, other = (AverageReward(TokensMinusTime(100.0, 4.0)) for _ in range(2))
-    rng = np.random.default_rng(0)
-    rewards, durations = rng.normal(0.0, 1.0, (8, COPIES)), rng.uniform(0.0, 0.01, (8, COPIES))
-    one.take(rewards, durations)
-    for half in (slice(0, 4), slice(4, 8)):
-        other.take(rewards[half], durations[half])
-    assert one.rate == pytest.approx(other.rate, rel=0.1)
-    assert float(one.seconds) == pytest.approx(float(other.seconds), rel=0.01)
-
-
 def test_without_a_price_rewards_stay_as_they_are():
     data = Data()
     found = data.filled(timed_buffer(RequestsInTime()))
     assert np.array_equal(found.rewards, data.rewards[:-1])
-    model = model_of(SERVING, rewarded="requests")
-    assert not model.own_rate.priced
+    assert not found.own_rate.priced
 
 
 @pytest.mark.parametrize("env_id", [CONTINUOUS, SERVING])
@@ -192,3 +192,80 @@ def test_it_wants_to_know_durations():
     assert isinstance(model, TimedPPO)
     with pytest.raises(ValueError, match="env: expected a NativeVecEnv, which knows durations, got VecMonitor"):
         PPOSettings().build(VecMonitor(model.env), lambda x: x, 0, "cpu", tuning_for(settings_of(CONTINUOUS)))
+
+
+LONGER = {
+    CONTINUOUS: {"horizon": 2.0, "reference": "own-pace"},
+    SERVING: {"horizon": 6.0, "warm_up": 1.0, "load": 1.5},
+}
+
+
+def longer(env_id, action="residual"):
+    chosen = {"action": action, "reward": None, "optimum": False}
+    return Settings.make(
+        env_id, ENVIRONMENTS.load(env_id), "llama2", chosen, {**LONGER.get(env_id, {}), "num_users": 4}
+    )
+
+
+def untrained(env_id, settings, seed=0):
+    env = make_vec_env(env_id, settings, SETTINGS.num_envs, None, seed)
+    return SETTINGS.build(env, lambda progress: progress, seed, "cpu", tuning_for(settings))
+
+
+def zero(settings):
+    """The policy that always answers 0."""
+    columns = settings.actions.columns * settings.scenario.num_users
+    return Policy(settings, lambda entries: np.zeros((len(entries["shared"]), columns), np.float32))
+
+
+@pytest.mark.parametrize("env_id", SHORT)
+def test_untrained_it_is_the_scheduler_that_actions_start_from(env_id):
+    settings = longer(env_id)
+    model = untrained(env_id, settings)
+    rule = settings.contender(settings.actions.reference)
+    env, rng = make_vec_env(env_id, settings, 6, None, seed=5), np.random.default_rng(0)
+    env.reset()
+    policy = policy_of(model, settings)
+    for _ in range(25):
+        state = env.env.state
+        own, wanted = policy(state), settings.actions.checked_decision(rule(state), state.phase.shape)
+        assert np.array_equal(own.draft_length, wanted.draft_length)
+        assert np.array_equal(own.join, wanted.join)
+        assert np.array_equal(
+            np.argsort(own.priority, -1, kind="stable"), np.argsort(wanted.priority, -1, kind="stable")
+        )
+        env.step(rng.uniform(-1, 1, (6, *env.action_space.shape)).astype(np.float32))
+    with th.no_grad():
+        assert not policy.network(env.reset()).any()
+
+
+@pytest.mark.parametrize("env_id", [CONTINUOUS])
+def test_a_run_never_ends_below_the_scheduler_that_it_starts_from(env_id, tmp_path, monkeypatch):
+    """On what it validates itself on; that comes before the first update, and the best is kept."""
+    monkeypatch.setattr(Episodes, "watched_size", 4)
+    settings = longer(env_id)
+    config = RunConfig(env_id, settings.scenario, "ppo", settings.action, 0, settings.chosen_arguments)
+    assert train(config, tmp_path, Limits(timesteps=400), False, "cpu", Console(file=io.StringIO())) is None
+    measure = Measure(env_id, settings)
+    cases, key = measure._watched, measure.headline.key
+    wanted = cases.values(zero(settings)).mean()
+    assert cases.values(policy_of(load_run_model(tmp_path, env_id, settings), settings)).mean() >= wanted
+    with (tmp_path / "curve.csv").open(encoding="utf-8") as file:
+        scores = [float(row[key]) for row in csv.DictReader(file)]
+    assert scores[0] == pytest.approx(wanted / cases.values(cases.reference).mean())
+    assert load_checkpoint(tmp_path, MODEL).score == max(scores)
+
+
+def test_discounts_are_of_seconds_there():
+    for env_id in SHORT:
+        settings = longer(env_id)
+        tuning = tuning_for(settings)
+        assert tuning.timing.gamma == settings.variant.learning.discount < 0.9
+        assert 0.9 < tuning.gamma < 1.0  # of a step, for agents that know no time
+    assert tuning_for(longer(FULL)).timing is None
+
+
+def test_batches_and_uplink_are_explored_less_where_they_are_those_of_a_rule():
+    residual, plain = (tuning_for(longer(CONTINUOUS, action)).column_log_std for action in ("residual", "plain"))
+    assert residual[0] == 0.0 > max(residual[1:])
+    assert plain == ()

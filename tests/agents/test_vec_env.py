@@ -27,7 +27,7 @@ def test_every_copy_equals_a_single_environment_bit_for_bit(env_id, reward):
         observation, _ = env.reset(seed=5 + i)
         assert all((observations[key][i] == value).all() for key, value in observation.items())
     rng = np.random.default_rng(0)
-    for _ in range(75):
+    for _ in range(25):
         actions = rng.uniform(-1, 1, (3, *batch.action_space.shape)).astype(np.float32)
         observations, rewards, dones, infos = batch.step(actions)
         for i, env in enumerate(singles):
@@ -78,3 +78,19 @@ def test_pictures_of_all_copies():
     adapter = NativeVecEnv(env.unwrapped, 0)
     adapter.reset()
     assert [image.shape for image in adapter.get_images()] == [(450, 800, 3)] * 2
+
+
+def test_seeds_and_vectors_like_it():
+    env = make_vec_env(FULL, settings(), 2, 3, seed=5)
+    first, again = env.reset(), env.reset()
+    assert (first["channel"] != again["channel"]).any()  # seeds are taken once
+    env.seed(5)
+    assert (env.reset()["channel"] == first["channel"]).all()
+    assert env.get_images() == [None, None]
+    assert env.get_attr("num_envs", [1]) == [2]
+    other = env.like(ms.Scenario.preset("qwen3.5", num_users=3), 4, 7, 1)
+    assert (other.num_envs, other.env.scenario.num_users, other.env.max_episode_steps) == (4, 3, 3)
+    assert other.env.settings.variant == env.env.settings.variant
+    twins = [env.like(other.env.scenario, 4, 7, index).reset()["channel"] for index in (1, 1, 2)]
+    assert (twins[0] == twins[1]).all()
+    assert (twins[0] != twins[2]).any()

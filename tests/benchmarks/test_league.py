@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agents import AGENTS, PRETRAINED, callbacks, evolution
+from agents import AGENTS, PRETRAINED, evolution, training
+from agents import training as train_command
 from agents.checkpoints import MODEL, load_checkpoint
-from agents.commands import train as train_command
 from agents.evolution import EvolutionSettings
 from benchmarks.league import cells, studies
 from benchmarks.league import command as league
@@ -77,26 +77,26 @@ def run(out, *more):
 def few_validations():
     """Most of so short a training would be validation."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks, "VALIDATIONS", 2)
+        patch.setattr(training, "VALIDATIONS", 2)
         yield
 
 
 @pytest.fixture(scope="module")
 def played(few_validations, tmp_path_factory):
     out = tmp_path_factory.mktemp("league")
-    assert run(out) == 0
+    assert run(out, "--agents", "apg", "ppo", "evolution") == 0
     return out
 
 
 def test_a_league_leaves_tables_cells_and_a_picture(played):
     content = json.loads((played / "results.json").read_text(encoding="utf-8"))
-    assert len(content["cells"]) == 6
+    assert len(content["cells"]) == 8
     assert all(cell["commit"] is not None and cell["hyperparameters"]["learning_rate"] for cell in content["cells"])
     agents_found = [row for row in content["rows"] if row["role"] == "agent"]
-    assert {row["name"] for row in agents_found} == {"ppo", "imitation"}
+    assert {row["name"] for row in agents_found} == {"apg", "ppo"}
     assert {row["verdict"] for row in agents_found} <= {"ahead", "behind", "undecided"}
     assert all(row["seeds"] == "0 1" for row in agents_found)
-    assert any("imitation, MultiSpin/DelayedChannel-v0" in line for line in content["left_out"])
+    assert any("evolution, MultiSpin/DelayedChannel-v0" in line for line in content["left_out"])
     text = (played / "results.md").read_text(encoding="utf-8")
     assert "IQM" in text
     assert "## Shares of the reference" in text
@@ -120,7 +120,7 @@ def test_a_fraction_is_of_each_agents_own_budget(capsys):
 
 def test_a_contest_can_be_on_a_server(tmp_path):
     """The reference is the optimum there, and cells of it have files of their own."""
-    options = ["--agents", "imitation", "--seeds", "1", "--envs", "MultiSpin/Heterogeneous-v0"]
+    options = ["--agents", "apg", "--seeds", "1", "--envs", "MultiSpin/Heterogeneous-v0"]
     law = ["--server", "a100-32b", "--set", "payload=ids", "min_draft_length=0"]
     assert run(tmp_path, *options, *law) == 0
     rows = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["rows"]

@@ -11,7 +11,7 @@ import torch as th
 import multispin_env as ms
 from agents.base import tuning_for
 from agents.evolution import EvolutionSettings
-from agents.policies.network import policy_of
+from agents.policies import policy_of
 from agents.vec_env import make_vec_env
 from benchmarks.learned_schedulers import ablation, generalisation, habits, picture, price, timing
 from benchmarks.learned_schedulers.__main__ import main

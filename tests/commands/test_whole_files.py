@@ -10,7 +10,7 @@ import json, os, sys
 from pathlib import Path
 
 import multispin_env as ms
-from agents import callbacks
+from agents import training
 from multispin_env.commands.main import main
 from multispin_env.evaluation.cases.states import States
 
@@ -22,7 +22,7 @@ def listen(event, arguments):
         opened.add(os.path.abspath(os.fsdecode(arguments[0])))
 
 
-callbacks.VALIDATIONS, States.default_size = 2, 10
+training.VALIDATIONS, States.default_size = 2, 10
 sys.addaudithook(listen)
 for line in sys.stdin:
     assert main(line.split()) == 0, line

@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from agents import callbacks
-from agents.commands import sweep
+from agents import sweep, training
 from multispin_env.commands.main import main
 
 pytest.importorskip("matplotlib")
@@ -16,7 +15,7 @@ pytest.importorskip("matplotlib")
 def few_validations():
     """Most of so short a training would be validation."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks, "VALIDATIONS", 1)
+        patch.setattr(training, "VALIDATIONS", 1)
         yield
 
 
@@ -51,7 +50,7 @@ def test_workers_score_as_one_process_does(tmp_path):
     """The same choices have the same scores; which are chosen depends on how many are tried at a time."""
     tune = ("width=4",)
     for name, more in (("serial", ()), ("workers", ("--workers", "2"))):
-        assert run(tmp_path / name, "--trials", "2", "--seeds", "2", *more, tune=tune) == 0
+        assert run(tmp_path / name, "--trials", "2", *more, tune=tune) == 0
     scores = [{row["score"] for row in rows(tmp_path / name)} for name in ("serial", "workers")]
     assert scores[0] == scores[1]
     assert len(scores[0]) == 1
@@ -65,7 +64,7 @@ def test_choices_that_fail_are_said(tmp_path, capsys):
 
 def test_a_stopped_search_goes_on(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setattr("agents.search.train", lambda *given: 2)
+        patch.setattr("agents.sweep.train", lambda *given: 2)
         assert run(tmp_path, "--trials", "1") == 128 + 2
     assert "stopped by SIGINT; the same command goes on" in capsys.readouterr().err
     assert run(tmp_path, "--trials", "1") == 0

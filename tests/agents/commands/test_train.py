@@ -12,8 +12,7 @@ import torch as th
 
 from agents import AGENTS
 from agents.checkpoints import CHECKPOINT, MODEL, load_checkpoint
-from agents.commands import train as train_command
-from agents.curve import CURVE, ROUNDS, points
+from agents.measures import CURVE, points
 from multispin_env.commands.main import main
 from multispin_env.evaluation.comparison import Row
 
@@ -22,9 +21,9 @@ TINY = ["--num-users", "3", "--seed", "1"]
 
 SMALL = f"""
 import runpy
-from agents import callbacks
+from agents import training
 from multispin_env.evaluation.cases.states import States
-callbacks.VALIDATIONS, States.default_size = 2, 40
+training.VALIDATIONS, States.default_size = 2, 40
 runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
 """
 """``train.py``, measured as little as the runs of `tests/agents/conftest.py`."""
@@ -68,7 +67,7 @@ def test_a_run_leaves_everything(trained):
 
 def rounds(folder):
     """Rounds trained before each validation of a run."""
-    return points(folder / CURVE, ROUNDS)[0]
+    return points(folder / CURVE, "timesteps")[0]
 
 
 def test_evaluate_repeats_the_table(trained, tmp_path, capsys):
@@ -113,7 +112,7 @@ def test_resume_goes_on(trained, tmp_path):
     assert [(folder / name).read_bytes() for name in (CHECKPOINT, MODEL, "curve.csv")] == kept
 
 
-@pytest.mark.parametrize("name", ["checkpoint.safetensors.part", "curve.csv", "table.csv", "tensorboard", ".lock"])
+@pytest.mark.parametrize("name", ["checkpoint.safetensors.part", "curve.csv", "tensorboard"])
 def test_a_run_with_links_is_refused(name, trained, tmp_path, refused):
     """A stranger may have laid them to files of the user."""
     folder, outside = tmp_path / "copy", tmp_path / "outside"
@@ -130,38 +129,21 @@ def test_a_run_with_links_is_refused(name, trained, tmp_path, refused):
     assert before == (outside.read_bytes() if outside.is_file() else sorted(outside.iterdir()))
 
 
-def test_sac_trains(tmp_path):
-    arguments = ["--name", str(tmp_path / "sac"), "--agent", "sac", "--action", "lengths", "--timesteps", "5000"]
-    assert main(["train", *arguments, *TINY]) == 0
-    assert "sac (lengths)" in (tmp_path / "sac" / "table.csv").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_leaves_a_checkpoint_that_resumes(tmp_path, number):
-    command = [sys.executable, str(ROOT / "train.py"), "--name", str(tmp_path / "cut"), "--minutes", "5", *TINY]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "cut" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.kill(process.pid, number)
-    _, printed = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert f"stopped by {number.name}; continue with: python train.py --resume" in printed.replace("\n", " ")
-    done = load_checkpoint(tmp_path / "cut").num_timesteps
-    assert main(["train", "--resume", str(tmp_path / "cut"), "--timesteps", str(done + 4000)]) == 0
-
-
-def test_a_run_is_trained_by_one_process_until_that_ends(tmp_path, refused):
-    folder = tmp_path / "run"
+def test_a_run_is_trained_by_one_process_and_a_signal_leaves_a_checkpoint_that_resumes(tmp_path, refused):
+    folder = tmp_path / "cut"
     command = [sys.executable, str(ROOT / "train.py"), "--name", str(folder), "--minutes", "5", *TINY]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         deadline = time.monotonic() + 60
         while not (folder / CHECKPOINT).exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         said = f"folder: expected a folder that no other process writes to, got {str(folder)!r}"
         assert said in refused("train", ["--resume", str(folder)])
-        process.kill()
-    assert main(["train", "--resume", str(folder), "--timesteps", "1"]) == 0
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "stopped by SIGINT; continue with: python train.py --resume" in printed.replace("\n", " ")
+    done = load_checkpoint(folder).num_timesteps
+    assert main(["train", "--resume", str(folder), "--timesteps", str(done + 1000)]) == 0
 
 
 @pytest.mark.parametrize(
@@ -172,12 +154,8 @@ def test_a_run_is_trained_by_one_process_until_that_ends(tmp_path, refused):
         (["--agent", "pp"], f"agent: expected one of {[*AGENTS.names(), 'module:ATTRIBUTE']}, got 'pp'"),
         (["--action", "share"], "action: expected one of ['residual', 'shares', 'lengths'], got 'share'"),
         (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),
-        (["--num-users", "two"], "argument --num-users: invalid int value: 'two'"),
         (["--total-bandwidth", "-1"], "total_bandwidth: expected a finite number in (0, inf), got -1.0"),
-        (["--total-bandwidth", "nan"], "total_bandwidth: expected a finite number in (0, inf), got nan"),
         (["--timesteps", "0"], "timesteps: expected an integer ≥ 1, got 0"),
-        (["--minutes", "0"], "minutes: expected a finite number in (0, inf), got 0.0"),
-        (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
         (["--resume", "nowhere"], "run: expected the folder of a run, with its config.json, got 'runs/nowhere'"),
         (["--name", "a", "--resume", "b"], "name: expected either --name or --resume, got both"),
     ],
@@ -232,17 +210,8 @@ def test_missing_extra_says_the_command(package, words, tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("device", ["nonsense", "cpu:x", "cuda:99"])
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
 def test_a_device_that_is_none_is_said_before_training(device, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert f"device: expected a device of torch here, got {device!r} (" in refused("train", ["--device", device])
     assert not list(tmp_path.iterdir())
-
-
-def test_other_errors_of_torch_are_not_called_a_device(tmp_path, monkeypatch):
-    def broken(*given):
-        raise RuntimeError("shapes do not fit")
-
-    monkeypatch.setattr(train_command, "train", broken)
-    with pytest.raises(RuntimeError, match="shapes do not fit"):
-        main(["train", "--name", str(tmp_path / "run"), *TINY])

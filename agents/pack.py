@@ -1,4 +1,4 @@
-"""``multispin pack NAME --commit HASH``: a run as a pretrained agent, with its score."""
+"""Packing of a run as a pretrained agent with its score: ``multispin pack NAME --commit HASH``."""
 
 import argparse
 import json
@@ -8,26 +8,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from agents.base import usual_choice
 from agents.checkpoints import MODEL, Checkpoint, load_checkpoint, save_checkpoint
-from agents.options import own_arguments, run_folder
-from agents.pretrained.policies import ROOT, SCORE, Pretrained, read
+from agents.models import ROOT, SCORE, Pretrained, read
 from agents.registry import PRETRAINED
-from agents.runs import CONFIG, RunConfig, load_config, write_atomically
+from agents.runs import CONFIG, RunConfig, load_config, own_arguments, run_folder, usual_choice
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.settings import Variant
 from multispin_env.evaluation.cases.base import Cases, listed_contenders
 from multispin_env.evaluation.cases.choice import held_out
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.evaluation.statistics import mean_interval
-from multispin_env.files import read_json
+from multispin_env.files import read_json, write_atomically
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import DEFAULT_SCENARIO
 from multispin_env.terminal.command import Command
-
-OPTIONS = ("num_users", "total_bandwidth")
-"""Fields of a scenario that ``train.py`` has options for."""
 
 COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 """Hash of a commit, whole, by SHA-1 or SHA-256."""
@@ -46,10 +41,12 @@ def command_of(folder: Path) -> str:
     config, limits = load_config(folder)
     usual = usual_choice(config.env)
     given = {name: getattr(config, name) for name, value in usual.items() if getattr(config, name) != value}
-    preset = _usual_scenario(config)
+    preset = Scenario.preset(config.scenario.name).replace(**ENVIRONMENTS.load(config.env).scenario_defaults)
+    if config.scenario.server:
+        preset = preset.replace(server=config.scenario.server)
     own = {name: getattr(config.scenario, name) for name in Scenario.field_names()}
     others = {name: value for name, value in own.items() if value != getattr(preset, name)}
-    given |= {name: others.pop(name) for name in OPTIONS if name in others}
+    given |= {name: others.pop(name) for name in ("num_users", "total_bandwidth") if name in others}
     if config.scenario.name != DEFAULT_SCENARIO:
         given["scenario"] = config.scenario.name
     if config.scenario.server:
@@ -62,32 +59,19 @@ def command_of(folder: Path) -> str:
 
 def changed_arguments(config: RunConfig) -> list[str]:
     """Arguments of its environment that are not what training takes if it is told none, in the words of ``--set``."""
-    usual = _usual(config)
+    variant: type[Variant] = ENVIRONMENTS.load(config.env)
+    usual = {field.name: field.default for field in fields(variant)} | own_arguments(variant)
     return [f"{name}={value}" for name, value in config.arguments.items() if value != usual[name]]
-
-
-def _usual_scenario(config: RunConfig) -> Scenario:
-    variant: type[Variant] = ENVIRONMENTS.load(config.env)
-    preset = Scenario.preset(config.scenario.name).replace(**variant.scenario_defaults)
-    return preset.replace(server=config.scenario.server) if config.scenario.server else preset
-
-
-def _usual(config: RunConfig) -> dict[str, Any]:
-    """Arguments that training takes when it is told none."""
-    variant: type[Variant] = ENVIRONMENTS.load(config.env)
-    own = {field.name: field.default for field in fields(variant)}
-    return own | own_arguments(variant)
-
-
-def interval(values: FloatArray) -> dict[str, float]:
-    """Mean with its 95 % bootstrap interval, as JSON holds it."""
-    return mean_interval(values)._asdict()
 
 
 def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
     """Score of an agent beside the reference and the best plug-in, in pairs."""
     others, own = {name: cases.values(name) for name in listed_contenders(cases)}, cases.values(agent)
     reference, plug_in = cases.reference, best_plug_in(others)
+
+    def interval(values: FloatArray) -> dict[str, float]:
+        return mean_interval(values)._asdict()
+
     return {
         "metric": cases.metric,
         "cases": cases.noun,
@@ -104,10 +88,8 @@ def measured(agent: Pretrained, cases: Cases) -> dict[str, Any]:
 def pack(folder: Path, commit: str, size: int | None, out: Path) -> Path:
     """Write the three files of a run; returns their folder.
 
-    Raises
-    ------
-    ValueError
-        If the commit is no hash, the run can't be read, or its environment has no place for a pretrained agent.
+    ``ValueError`` if the commit is no hash, the run can't be read, or its environment has no place for a pretrained
+    agent.
     """
     if not COMMIT.fullmatch(commit):
         raise ValueError(f"commit: expected 40 hexadecimal digits, as git rev-parse HEAD prints them, got {commit!r}")

@@ -1,4 +1,4 @@
-"""``multispin sweep``: search for hyperparameters of an agent."""
+"""Search for hyperparameters, ``multispin sweep``: what may vary, what a choice is worth, and the study."""
 
 import argparse
 import csv
@@ -6,31 +6,121 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Sequence
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
+from rich.console import Console
 
-from agents.options import ENCODING_NAMES, SETTINGS, config_from
+from agents.base import AgentSettings
+from agents.checkpoints import MODEL, load_checkpoint
 from agents.registry import AGENTS
-from agents.runs import make_folder, write_atomically
-from agents.search import EXPECTED, Candidate, Dimension, dimensions, scores
-from multispin_env.checks import check_integer
+from agents.runs import ENCODING_NAMES, SETTINGS, Limits, RunConfig, config_from
+from agents.training import train
+from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.table import aligned
 from multispin_env.executors.base import Executor, Stopped
-from multispin_env.files import replacing
+from multispin_env.files import make_folder, replacing, write_atomically
 from multispin_env.terminal.arguments import add_system_options
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.executors import add_executor_options, executor_of
 from multispin_env.terminal.progress import Tally
 
+EXPECTED = "NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C"
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A hyperparameter, and the values that it may have."""
+
+    name: str  # of a field of the agent's settings
+    choices: tuple[float | int, ...] = ()  # empty for an interval
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False  # whether the interval's logarithm is even
+    whole: bool = False
+
+    @classmethod
+    def parse(cls, text: str, agent: AgentSettings) -> "Dimension":
+        """From ``NAME=LOW:HIGH``, ``NAME=LOW:HIGH:log`` or ``NAME=A,B,C``.
+
+        ``ValueError`` for another text, an unknown name, or a field that is no number.
+        """
+        name, equals, values = text.partition("=")
+        kinds = _numbers(agent)
+        if not equals:
+            raise ValueError(f"tune: expected {EXPECTED}, got {text!r}")
+        check_name("tune", name, tuple(kinds))
+        whole = kinds[name] is int
+        try:
+            if ":" not in values:
+                return cls(name, tuple(kinds[name](value) for value in values.split(",")), whole=whole)
+            low, high, *log = values.split(":")
+            found = cls(name, (), kinds[name](low), kinds[name](high), log == ["log"], whole)
+        except ValueError:
+            raise ValueError(f"tune: expected {EXPECTED}, of {kinds[name].__name__}, got {text!r}") from None
+        if log not in ([], ["log"]) or not found.low < found.high or (found.log and not found.low > 0.0):
+            raise ValueError(f"tune: expected {EXPECTED}, LOW < HIGH, and LOW > 0 for log, got {text!r}")
+        return found
+
+    def suggest(self, trial: Trial) -> float | int:
+        """A value for a trial of Optuna."""
+        if self.choices:
+            return trial.suggest_categorical(self.name, self.choices)  # type: ignore[return-value]
+        if self.whole:
+            return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
+
+
+def _numbers(agent: AgentSettings) -> dict[str, type[int] | type[float]]:
+    """Fields of an agent's settings that are one number, with its type."""
+    kinds = typing.get_type_hints(type(agent))
+    return {one.name: kinds[one.name] for one in fields(agent) if kinds[one.name] in (int, float)}  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A choice of hyperparameters, to be trained with some seeds."""
+
+    config: RunConfig  # its seed is the first
+    values: Mapping[str, float | int]  # of fields of the agent's settings
+    timesteps: int  # of each training
+    seeds: int
+
+    def scores(self) -> list[float]:
+        """Best validation of each training; it leaves nothing behind."""
+        return [self._score(replace(self.config, seed=self.config.seed + more)) for more in range(self.seeds)]
+
+    def _score(self, config: RunConfig) -> float:
+        settings: Any = AGENTS.load(config.agent)
+        agent: AgentSettings = replace(settings, **self.values)
+        with TemporaryDirectory() as name:
+            quiet = Console(stderr=True, quiet=True)
+            stopped = train(config, Path(name), Limits(self.timesteps), False, "cpu", quiet, agent)
+            if stopped is not None:
+                raise Stopped(stopped)
+            score = load_checkpoint(Path(name), MODEL).score
+        return -np.inf if score is None else score
+
+
+def dimensions(texts: Sequence[str], agent: AgentSettings) -> list[Dimension]:
+    """All that may vary; ``ValueError`` for a name given twice, and as `Dimension.parse`."""
+    found = [Dimension.parse(text, agent) for text in texts]
+    for one in found:
+        if [other.name for other in found].count(one.name) > 1:
+            raise ValueError(f"tune: expected {one.name!r} once, got it twice")
+    return found
+
+
 OUT = Path("results/sweep")
-STUDY, SHOWN = "study.log", 10
-"""File of the study in its folder, and trials that the terminal shows."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +148,7 @@ def study_in(folder: Path, about: dict[str, Any]) -> optuna.Study:
     """
     study = optuna.create_study(
         study_name="sweep",
-        storage=JournalStorage(JournalFileBackend(str(folder / STUDY))),
+        storage=JournalStorage(JournalFileBackend(str(folder / "study.log"))),
         load_if_exists=True,
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),  # several choices are tried at a time
@@ -81,13 +171,7 @@ def complete(study: optuna.Study) -> list[FrozenTrial]:
 def run_trials(
     study: optuna.Study, space: Sequence[Dimension], base: Candidate, trials: int, executor: Executor
 ) -> None:
-    """Try choices until there are so many, as many at a time as the executor does.
-
-    Raises
-    ------
-    Stopped
-        After a signal.
-    """
+    """Try choices until there are so many, as many at a time as the executor does; `Stopped` after a signal."""
     missing = trials - len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)))
     if missing <= 0:
         return
@@ -96,7 +180,7 @@ def run_trials(
             asked = [study.ask() for _ in range(min(missing, executor.width))]
             choices = [{one.name: one.suggest(trial) for one in space} for trial in asked]
             tasks = [Candidate(base.config, values, base.timesteps, base.seeds) for values in choices]
-            for result in executor.results(scores, tasks):
+            for result in executor.results(Candidate.scores, tasks):
                 trial = asked[result.index]
                 if result.error:
                     trial.set_user_attr("error", result.error)
@@ -121,7 +205,7 @@ def write_sweep(study: optuna.Study, space: Sequence[Dimension], folder: Path, c
     _draw(done, space, folder / "sweep.png")
     lines = [
         (str(trial.number), f"{trial.value:.5f}", *(f"{trial.params[name]:.4g}" for name in names))
-        for trial in done[:SHOWN]
+        for trial in done[:10]
     ]
     return aligned(("trial", "score", *names), lines)
 
@@ -133,32 +217,16 @@ def _draw(done: Sequence[FrozenTrial], space: Sequence[Dimension], path: Path) -
 
     figure = Figure(figsize=(3.0 * (1 + len(space)), 3.0), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    first, *others = figure.subplots(1, 1 + len(space), sharey=True)
-    scores_of = [float(trial.value or 0.0) for trial in done]
-    numbers = [trial.number for trial in done]
-    first.set_ylabel("best validation")
-    panels = [(first, "trial", numbers, False)]
-    panels += [
-        (axes, one.name, [t.params[one.name] for t in done], one.log) for axes, one in zip(others, space, strict=True)
-    ]
-    for axes, name, given, log in panels:
-        axes.plot(given, scores_of, "o", markersize=4)
-        axes.plot(given[:1], scores_of[:1], "*", markersize=12)
-        axes.set_xlabel(name)
-        if log:
-            axes.set_xscale("log")
-        else:
-            axes.locator_params(axis="x", nbins=4, integer=name == "trial")
-            axes.ticklabel_format(axis="x", useOffset=False)
-    first.ticklabel_format(axis="y", useOffset=False)
+    scores = [trial.value for trial in done]
+    panels = [("trial", [trial.number for trial in done], False)]
+    panels += [(one.name, [trial.params[one.name] for trial in done], one.log) for one in space]
+    for axes, (name, given, log) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
+        axes.plot(given, scores, "o", markersize=4)
+        axes.plot(given[:1], scores[:1], "*", markersize=12)
+        axes.set_xscale("log" if log else "linear")
+        axes.set(xlabel=name, ylabel="best validation" if name == "trial" else None)
     with replacing(path) as file:
         figure.savefig(file)
-
-
-def _base(options: argparse.Namespace) -> Candidate:
-    config = config_from(options)
-    own = AGENTS.load(config.agent).timesteps // 4
-    return Candidate(config, {}, own if options.timesteps is None else options.timesteps, options.seeds)
 
 
 def run(options: argparse.Namespace) -> int | None:
@@ -167,12 +235,14 @@ def run(options: argparse.Namespace) -> int | None:
         if getattr(options, name) is not None:
             check_integer(name, getattr(options, name), 1)
     executor = executor_of(options, ("multispin_env", "agents"))
-    base = _base(options)
-    space = dimensions(options.tune, AGENTS.load(base.config.agent))
+    config = config_from(options)
+    agent: AgentSettings = AGENTS.load(config.agent)
+    base = Candidate(config, {}, options.timesteps or agent.timesteps // 4, options.seeds)
+    space = dimensions(options.tune, agent)
     make_folder(options.out)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     about = {
-        "run": base.config.to_dict(), "timesteps": base.timesteps, "seeds": base.seeds, "tune": sorted(options.tune),
+        "run": config.to_dict(), "timesteps": base.timesteps, "seeds": base.seeds, "tune": sorted(options.tune),
     }  # fmt: skip
     study = study_in(options.out, json.loads(json.dumps(about)))
     stopped_by = None

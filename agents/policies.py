@@ -1,0 +1,383 @@
+"""Policies of the agents: features of order one, the equivariant network that reads them, and how it decides.
+
+A feature is made of one or several entries of the observation; those whose entries a variant hides are left out. The
+order is fixed, so that a network fits every environment with the same entries.
+
+Every user's features pass through the same encoder; the mean and the maximum over users of the result are the
+context; the same head turns each user's own code and the context into that user's action row. So permuting the users
+permutes the actions, and a network runs for any number of them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch as th
+import torch.nn.functional as F  # noqa: N812 (its usual name)
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.distributions import DiagGaussianDistribution, Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
+from typing_extensions import override
+
+from multispin_env.envs.observations import ROUNDS, SHARED, SLACK, TOKENS
+from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.policy import Entries, Policy
+
+PRIOR_RATE = 0.75
+PRIOR_TOKENS = (8.0, 32.0)
+"""Tokens of this rate that smooth the odds of acceptance, for rates that differ much or little between requests."""
+
+
+class Feature(NamedTuple):
+    """Columns of every user, from entries of the observation."""
+
+    entries: tuple[str, ...]
+    columns: Callable[..., list[th.Tensor]]  # arrays (batch, K, numbers), one for each entry, to features of that shape
+
+
+def _count(saturated: th.Tensor, scale: float) -> th.Tensor:
+    """x of x / (x + scale)."""
+    return scale * saturated / (1.0 - saturated).clamp(min=1e-6)
+
+
+def _relative(channel: th.Tensor) -> list[th.Tensor]:
+    """A relative spectral efficiency."""
+    return [channel - 1.0, th.log(channel + 1e-3)]
+
+
+def _odds(hits: th.Tensor, misses: th.Tensor) -> list[th.Tensor]:
+    """Smoothed log odds of acceptance since the request began, and how much has been seen."""
+    accepted, refused = _count(hits, TOKENS), _count(misses, ROUNDS)
+    odds = [
+        th.log(accepted / (tokens * PRIOR_RATE) + 1.0) - th.log(refused / (tokens * (1.0 - PRIOR_RATE)) + 1.0)
+        for tokens in PRIOR_TOKENS
+    ]
+    return [*odds, 0.5 * th.log(1.0 + accepted + refused) - 1.0, th.log(1.0 + refused) - 0.5]
+
+
+def _last_round(drafted: th.Tensor, accepted: th.Tensor, age: th.Tensor) -> list[th.Tensor]:
+    """The last round, if it was of the present request: its tokens, and whether all were accepted."""
+    same = (age > 0.0).float()
+    return [4.0 * same * drafted, 4.0 * same * accepted, same * (accepted >= drafted).float(), 2.0 * age - 1.0]
+
+
+def _pace(due: th.Tensor, wanted: th.Tensor) -> list[th.Tensor]:
+    """The time until the last token is due, and so much of it for each token still wanted, in pieces of order one."""
+    left = SLACK * due / (1.0 - due.abs()).clamp(min=1e-6)  # in verifications
+    each = left / _count(wanted, TOKENS).clamp(min=1.0)
+    return [due, each / (each.abs() + 1.0)]
+
+
+FEATURES = (
+    Feature(("compute",), lambda x: [5.0 * (x - 1.0)]),
+    Feature(("channel",), _relative),
+    Feature(("acceptance",), lambda x: [4.0 * (x - 0.75), -th.log1p(-x.clamp(max=0.999)) - 1.5]),
+    Feature(("mean_channel",), _relative),
+    Feature(("planned_channel",), _relative),
+    Feature(("task",), lambda x: [x]),
+    Feature(("drafted", "accepted", "age"), _last_round),
+    Feature(("hits", "misses"), _odds),
+    Feature(("phase",), lambda x: [x]),
+    Feature(("draft",), lambda x: [4.0 * x]),
+    Feature(("ready",), lambda x: [2.0 * x]),
+    Feature(("cycle",), lambda x: [2.0 * x - 1.0]),
+    Feature(("aim",), lambda x: [4.0 * x]),
+    Feature(("wanted",), lambda x: [2.0 * x, 0.5 * th.log1p(_count(x, TOKENS)) - 1.0]),
+    Feature(("answer",), lambda x: [2.0 * x]),
+    Feature(("prompt",), lambda x: [x]),
+    Feature(("waited",), lambda x: [x]),
+    Feature(("first_due",), lambda x: [x]),
+    Feature(("due", "wanted"), _pace),
+    Feature(("queue",), lambda x: [4.0 * x]),
+    Feature(("throughput",), lambda x: [th.log(x + 1e-6) - th.log1p(-x.clamp(max=0.999))]),
+)
+"""All of them; the quantities of ``shared`` follow as they are."""
+
+
+class UserFeatures(BaseFeaturesExtractor):
+    """Dict observation to features (batch, K · columns), roughly centred, whatever K is."""
+
+    def __init__(self, observation_space: spaces.Space[Any]) -> None:
+        assert isinstance(observation_space, spaces.Dict)
+        chosen = [one for one in FEATURES if set(one.entries) <= set(observation_space.spaces)]
+        sizes = {key: _size(space) for key, space in observation_space.spaces.items()}
+        numbers = {key: size // sizes["compute"] for key, size in sizes.items()}
+        nothing = {key: th.zeros(1, size) for key, size in sizes.items()}
+        super().__init__(observation_space, features_dim=_by_user(chosen, numbers, nothing).numel())
+        self._chosen = chosen
+        self._numbers = numbers
+
+    @override
+    def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        return _by_user(self._chosen, self._numbers, observations).flatten(1)
+
+
+def _by_user(chosen: Sequence[Feature], numbers: Mapping[str, int], observations: dict[str, th.Tensor]) -> th.Tensor:
+    """Features (batch, K, columns) of entries with so many numbers of each user."""
+    users = observations["compute"].shape[-1]
+    own: list[th.Tensor] = []
+    for feature in chosen:
+        own += feature.columns(*(observations[key].unflatten(-1, (users, numbers[key])) for key in feature.entries))
+    shared = observations[SHARED].unsqueeze(-2).expand(-1, users, -1)
+    return th.cat([*own, shared], dim=-1)
+
+
+def _size(space: spaces.Space[Any]) -> int:
+    assert space.shape is not None
+    return int(space.shape[0])
+
+
+LAST_STD = 0.01
+"""Standard deviation of the first weights of an actor's last layer: its actions are almost 0 at first."""
+
+
+class Codes(NamedTuple):
+    """What an encoder says of a batch of states."""
+
+    own: th.Tensor  # of each user, (batch, K, width)
+    context: th.Tensor  # of all users together, (batch, 1, width); where each has its own, (batch, K, width)
+
+
+class Beside(nn.Linear):
+    """Linear layer of each user's own code beside the context.
+
+    The context's part is computed once for all users; the weights are those of a layer of both, one after the other.
+    """
+
+    @override
+    def forward(self, codes: Codes) -> th.Tensor:  # type: ignore[override]
+        own, context = self.weight.split(self.in_features // 2, dim=1)
+        return F.linear(codes.own, own) + F.linear(codes.context, context, self.bias)
+
+
+class UserEncoder(nn.Module):
+    """Features (batch, K · features) to `Codes`; ``alone``, the context of a user is its own code and no other."""
+
+    def __init__(self, width: int, features: int, alone: bool = False) -> None:
+        super().__init__()
+        self.features = features
+        self.alone = alone
+        self.own = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.context = nn.Sequential(nn.Linear(width if alone else 2 * width, width), nn.SiLU())
+
+    @override
+    def forward(self, features: th.Tensor) -> Codes:
+        own = self.own(features.unflatten(-1, (-1, self.features)))
+        if self.alone:
+            return Codes(own, self.context(own))
+        return Codes(own, self.context(th.cat([own.mean(-2), own.amax(-2)], dim=-1)).unsqueeze(-2))
+
+
+class UserHead(nn.Module):
+    """Codes to action rows, flat (batch, K · columns).
+
+    At first the first column is 0 and those behind are ``bandwidth``; with ``last_std`` 0 rows are the same in all
+    states. ``scale`` (columns,) are factors on the last layer's outputs: where one is small, so are the steps of
+    learning.
+    """
+
+    scale: th.Tensor
+
+    def __init__(
+        self,
+        width: int,
+        columns: int,
+        bandwidth: float = 0.0,
+        last_std: float = LAST_STD,
+        scale: th.Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = nn.Sequential(Beside(2 * width, width), nn.SiLU(), nn.Linear(width, columns))
+        last = self.net[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.bias)
+        nn.init.constant_(last.bias[1:], bandwidth)
+        nn.init.normal_(last.weight, std=last_std)
+        self.register_buffer("scale", th.ones(columns) if scale is None else scale, persistent=False)
+        with th.no_grad():
+            last.bias.div_(self.scale)
+
+    @override
+    def forward(self, codes: Codes) -> th.Tensor:
+        return (self.net(codes) * self.scale).flatten(1)
+
+
+class SumHead(nn.Module):
+    """Codes to one value (batch, 1): the mean over users of a network's output."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(Beside(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
+
+    @override
+    def forward(self, codes: Codes) -> th.Tensor:
+        return self.net(codes).mean(-2)
+
+
+class NoValue(nn.Module):
+    """Stands for a critic where there is none: the value of every state is 0."""
+
+    @override
+    def forward(self, features: th.Tensor) -> th.Tensor:
+        return features.new_zeros(len(features), 1)
+
+
+class EquivariantExtractor(nn.Module):
+    """Separate encoders of actor and critic, if there is one, under the name Stable-Baselines3 expects."""
+
+    def __init__(self, width: int, features: int, critic: bool, alone: bool) -> None:
+        super().__init__()
+        self.policy_net = UserEncoder(width, features)
+        self.value_net = UserEncoder(width, features) if critic else nn.Identity()
+        if alone:  # drawn last, so that all else begins as it does without
+            self.policy_net = UserEncoder(width, features, alone)
+        self.latent_dim_pi = self.latent_dim_vf = 2 * width
+
+    @override
+    def forward(self, features: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        return self.forward_actor(features), self.forward_critic(features)
+
+    def forward_actor(self, features: th.Tensor) -> th.Tensor:
+        """Codes for the actor, as Stable-Baselines3 asks for them."""
+        return self.policy_net(features)
+
+    def forward_critic(self, features: th.Tensor) -> th.Tensor:
+        """Codes for the critic."""
+        return self.value_net(features)
+
+
+class EquivariantActorCritic(ActorCriticPolicy):
+    """Actor-critic policy for any number of users; use with ``PPO(EquivariantActorCritic, env)``.
+
+    Parameters
+    ----------
+    observation_space, action_space, lr_schedule
+        As in Stable-Baselines3; the action space is a Box (K, columns).
+    width
+        Width of all layers.
+    log_std_init
+        Logarithm of the exploration's initial standard deviation, the same in all columns.
+    column_log_std
+        Added to it in single columns, from the first on; 0 in those behind.
+    bandwidth_init
+        Initial mean of the columns after the first.
+    last_std
+        As in `UserHead`; with 0 the first deterministic actions are exactly the initial means.
+    critic
+        Whether there is one; without it all values are 0.
+    alone
+        Whether the actor sees only the device it decides for, and what all share; the critic sees all.
+    optimizer_class, optimizer_kwargs
+        As in Stable-Baselines3.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Callable[[float], float],
+        width: int = 64,
+        log_std_init: float = -1.5,
+        column_log_std: Sequence[float] = (),
+        bandwidth_init: float = 0.0,
+        last_std: float = LAST_STD,
+        critic: bool = True,
+        alone: bool = False,
+        use_sde: bool = False,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        self.width = width
+        self.column_log_std = tuple(column_log_std)
+        self.bandwidth_init = bandwidth_init
+        self.last_std = last_std
+        self.critic = critic
+        self.alone = alone
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            ortho_init=False,
+            use_sde=use_sde,
+            log_std_init=log_std_init,
+            features_extractor_class=UserFeatures,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs={"eps": 1e-5, "fused": True} if optimizer_kwargs is None else optimizer_kwargs,
+        )
+
+    def _build_mlp_extractor(self) -> None:
+        assert self.action_space.shape is not None
+        features = self.features_dim // self.action_space.shape[0]
+        self.mlp_extractor = EquivariantExtractor(self.width, features, self.critic, self.alone)  # type: ignore[assignment]
+
+    def _build(self, lr_schedule: Callable[[float], float]) -> None:
+        self._build_mlp_extractor()
+        columns = self.columns
+        added = th.zeros(columns)
+        for column, number in enumerate(self.column_log_std[:columns]):
+            added[column] = number
+        self.log_std = nn.Parameter(self.log_std_init + added)
+        self.action_net = UserHead(self.width, columns, self.bandwidth_init, self.last_std, added.exp())
+        self.value_net = SumHead(self.width) if self.critic else NoValue()  # type: ignore[assignment]
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+    def _get_action_dist_from_latent(self, latent_pi: Codes) -> Distribution:  # type: ignore[override]
+        mean = self.action_net(latent_pi)
+        log_std = self.log_std.repeat(latent_pi.own.shape[-2])
+        assert isinstance(self.action_dist, DiagGaussianDistribution)
+        return self.action_dist.proba_distribution(mean, log_std)
+
+    @property
+    def columns(self) -> int:
+        """Numbers of a user's row of the action."""
+        assert self.action_space.shape is not None
+        return self.action_space.shape[-1]
+
+    def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        """Most likely actions, flat (batch, K · columns), of a batch of observations."""
+        return self.means(self.features_extractor(observations)).flatten(1)
+
+    def means(self, features: th.Tensor) -> th.Tensor:
+        """Most likely actions (batch, K, columns) by features (batch, K · features)."""
+        return self.action_net(self.mlp_extractor.forward_actor(features)).unflatten(-1, (-1, self.columns))
+
+    def values(self, features: th.Tensor) -> th.Tensor:
+        """Values (batch,) by features."""
+        return self.value_net(self.mlp_extractor.forward_critic(features)).squeeze(-1)
+
+
+class Deterministic(Protocol):
+    """A policy that can be exported."""
+
+    def deterministic(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        """Most likely actions, flat (batch, K · columns), of a batch of observations."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TorchNetwork:
+    """Network of a `Policy` that torch runs: the deterministic actions of a policy of Stable-Baselines3.
+
+    ``predict`` of Stable-Baselines3 does the same, but insists on the number of users that the network was made with.
+    """
+
+    policy: BasePolicy
+
+    def __call__(self, entries: Entries) -> NDArray[np.float32]:
+        """Actions (n, K · columns) for entries, each (n, size)."""
+        self.policy.set_training_mode(False)
+        tensors = {name: th.tensor(array, device=self.policy.device) for name, array in entries.items()}
+        with th.no_grad():
+            action = self.policy._predict(tensors, deterministic=True)
+        clamped: NDArray[np.float32] = action.clamp(-1.0, 1.0).cpu().numpy()
+        return clamped
+
+
+def policy_of(model: BaseAlgorithm, settings: Settings) -> Policy:
+    """Deterministic decisions of a model in an environment with these settings."""
+    return Policy(settings, TorchNetwork(model.policy))
