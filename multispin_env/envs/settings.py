@@ -174,6 +174,10 @@ class Variant(ABC):
     def engine(self, settings: "Settings", num_copies: int) -> Engine:
         """What steps n copies; ``ValueError`` where the scenario does not allow it."""
 
+    def with_uplink(self, discipline: str) -> "Variant":
+        """Return the environment with the uplink that a controller's decisions are for; rounds have but one."""
+        return self
+
     @abstractmethod
     def actions(self, scenario: Scenario, encoding: str) -> ActionCodec:
         """Codec between actions and what is decided."""

@@ -1,7 +1,6 @@
 """Contenders: whatever decides in an environment, and what each kind of it may look at."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,10 +80,7 @@ def contenders_of(settings: Settings) -> tuple[str, ...]:
 def with_uplink_of(contender: Any, variant: Variant) -> Variant:
     """Return the environment with the uplink that a controller's decisions without the barrier are for."""
     rule: Any = contender.base if isinstance(contender, PlugIn) else contender
-    if not isinstance(rule, Controller) or not hasattr(variant, "discipline"):
-        return variant
-    changed: dict[str, Any] = {"discipline": rule.discipline}
-    return replace(variant, **changed)
+    return variant.with_uplink(rule.discipline) if isinstance(rule, Controller) else variant
 
 
 def _can_play(name: str, settings: Settings) -> bool:

@@ -79,6 +79,11 @@ class ContinuousCodec(ActionCodec):
         )
         return _mapped(checked, lambda x: x.reshape((*batch, *x.shape[1:])))
 
+    def ruled(self, rule: Any, state: ContinuousState) -> ContinuousDecision:
+        """A rule's decision as arrays; the states of an engine, (n, K), need no check."""
+        decide = rule.decide_continuous if state.phase.ndim == 2 else rule
+        return self.checked_decision(decide(state), state.phase.shape)
+
     def length(self, x: FloatArray) -> IntArray:
         """Draft lengths of entries of column 0."""
         return np.rint(self.real_length(x)).astype(np.int64)
@@ -296,7 +301,7 @@ class ContinuousResidualCodec(ContinuousCodec):
     def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
         """The rule's decision, moved."""
         x = self.checked(action)
-        rule = self._rule(state)
+        rule = self.ruled(self.rule, state)
         length = np.clip(self.length_column(rule.draft_length) + 2.0 * x[..., 0], -1.0, 1.0)
         place = np.digitize(x[..., 1], ENDS)  # aside, earlier, own, later
         aside, shift = place == 0, np.where(place == 0, 0, place - 2)
@@ -311,14 +316,11 @@ class ContinuousResidualCodec(ContinuousCodec):
 
     def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
         """The differences; those that are too large are cut."""
-        decision, rule = self.checked_decision(decision, state.phase.shape), self._rule(state)
+        decision, rule = self.checked_decision(decision, state.phase.shape), self.ruled(self.rule, state)
         length = self.length_column(decision.draft_length) - self.length_column(rule.draft_length)
         key = self.uplink_column(decision) - self.uplink_column(rule)
         columns = [0.5 * length, _batch_column(decision, rule, state), 0.5 * key]
         return columns_stacked([*columns, *self.drop_columns(decision, state, dropped_by(rule, state))])
-
-    def _rule(self, state: ContinuousState) -> ContinuousDecision:
-        return self.checked_decision(self.rule(state), state.phase.shape)
 
 
 def _aim(decision: ContinuousDecision, state: ContinuousState, drop: BoolArray | None) -> IntArray:
@@ -370,7 +372,7 @@ class TunedCodec(ContinuousCodec):
         for column, (name, tunable) in enumerate(self.rule.tunable.items()):
             entries = x[..., column] if tunable.by_device else ordered_sum(x[..., column]) / x.shape[-2]
             options[name] = tunable.moved(self.rule.option(name), entries)
-        decision = self.checked_decision(self.rule.tuned(options)(state), state.phase.shape)
+        decision = self.ruled(self.rule.tuned(options), state)
         return decision.changed(patience=self.patience_of(decision, state))
 
     def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:

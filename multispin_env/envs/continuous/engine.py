@@ -1,6 +1,5 @@
 """Engine without the barrier: observation, action and reward around the core, what is told, and what may be known."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,11 +7,10 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.envs.engine import Counts, Engine, Step
-from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import ObservationCodec, fields_of
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.acceptance.requests import Requests
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.continuous.service_log import ServiceLog
 from multispin_env.physics.continuous.types import (
     ContinuousDecision,
@@ -204,14 +202,6 @@ class ContinuousEngine(Engine):
         The environment.
     num_copies
         n.
-    system
-        What does not change while time passes.
-    objective
-        What verifications are rewarded for.
-    horizon
-        Seconds after which an episode is truncated, by the verification that ends then or later.
-    account
-        Opens what is added up over episodes.
 
     Raises
     ------
@@ -219,24 +209,17 @@ class ContinuousEngine(Engine):
         For a horizon in which no verification fits.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        num_copies: int,
-        system: ContinuousSystem,
-        objective: Objective,
-        horizon: float,
-        account: Callable[[ContinuousCore], TokenAccount] = TokenAccount,
-    ) -> None:
-        shortest = float(system.scenario.pass_time(1, 1 + system.scenario.min_draft_length))
-        if horizon < shortest:
-            raise ValueError(f"horizon: expected at least one verification, {shortest:g} s, got {horizon!r}")
-        super().__init__(settings.actions, settings.observations, objective, num_copies)
-        self._horizon = horizon
-        self._core = ContinuousCore(system, num_copies, drawn=settings.drawn)
+    def __init__(self, settings: Settings, num_copies: int) -> None:
+        variant: Any = settings.variant
+        scenario, self._horizon = settings.scenario, variant.horizon
+        shortest = float(scenario.pass_time(1, 1 + scenario.min_draft_length))
+        if self._horizon < shortest:
+            raise ValueError(f"horizon: expected at least one verification, {shortest:g} s, got {self._horizon!r}")
+        super().__init__(settings.actions, settings.observations, variant.objective(scenario), num_copies)
+        self._core = ContinuousCore(variant.system(scenario), num_copies, drawn=settings.drawn)
         self._prices_expected = settings.drawn and not settings.sampled
         self._tracker = BeliefTracker(self._core, self.observations) if self.observations.hides else None
-        self._account = account(self._core)
+        self._account = variant.account(self._core)
         self.planned: ContinuousState = self._core.state
         self._observed: ContinuousObserved | None = None
 

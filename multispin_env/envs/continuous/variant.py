@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Self
+
+from typing_extensions import override
 
 from multispin_env.checks import check_bool, check_name, check_real, shown
 from multispin_env.controllers.assumptions import Assumptions
@@ -12,7 +14,7 @@ from multispin_env.controllers.estimators.filter import Filter
 from multispin_env.controllers.factory import check_controller_name
 from multispin_env.controllers.names import CLAIRVOYANT
 from multispin_env.envs.continuous.encodings import ContinuousCodec
-from multispin_env.envs.continuous.engine import ContinuousEngine
+from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
 from multispin_env.envs.continuous.reference import REFERENCE, reference_rate
 from multispin_env.envs.continuous.rendering.film import TraceFilm
 from multispin_env.envs.continuous.rendering.picture import TracePicture
@@ -23,7 +25,7 @@ from multispin_env.envs.settings import Comparison, Family, InfoKeys, Learning, 
 from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.acceptance.requests import check_mean_rounds
 from multispin_env.physics.channels import GaussMarkov
-from multispin_env.physics.continuous.core import ContinuousSystem
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
 from multispin_env.registry import CONTINUOUS_ENCODINGS
 from multispin_env.scenario import Scenario
@@ -51,7 +53,7 @@ OF_ACCEPTANCE = ("task_visible", "spread", "mean_cycles")
 class ContinuousVariant(Variant):
     """Base of the environments without the barrier; its fields are arguments of all of them, as `Continuous` says.
 
-    A subclass replaces what is special: the system, what is rewarded and shown, or the engine that is made of this.
+    A subclass replaces what is special: the system, what is rewarded and shown, or what is added up.
 
     Parameters
     ----------
@@ -150,19 +152,27 @@ class ContinuousVariant(Variant):
         """What verifications are rewarded for."""
         return TokensMinusTime(self._price(scenario), scale=float(scenario.num_users))
 
-    def engine(self, settings: Settings, num_copies: int) -> ContinuousEngine:
-        """Engine of system and objective."""
-        made_of = self.system(settings.scenario), self.objective(settings.scenario)
-        return ContinuousEngine(settings, num_copies, *made_of, self.horizon)
+    def account(self, core: ContinuousCore) -> TokenAccount:
+        """What is added up over episodes."""
+        return TokenAccount(core)
 
+    @override
+    def engine(self, settings: Settings, num_copies: int) -> ContinuousEngine:
+        return ContinuousEngine(settings, num_copies)
+
+    @override
+    def with_uplink(self, discipline: str) -> Self:
+        return replace(self, discipline=discipline)
+
+    @override
     def actions(self, scenario: Scenario, encoding: str) -> ContinuousCodec:
-        """Codec between actions and decisions."""
         reference = self.reference or self.learning.starts.get(encoding, (REFERENCE,))[0]
         cls = CONTINUOUS_ENCODINGS.load(encoding)
         return cls(scenario, discipline_of(self.discipline), self.patience, reference=reference)
 
+    @override
     def observations(self, scenario: Scenario) -> ObservationCodec:
-        """Codec of what is shown: the whole state, or what may be known of it."""
+        """The whole state, or what may be known of it."""
         wanted = set(self.entries)
         if not self.acceptance_visible:
             wanted = wanted - {"acceptance"} | set(COUNTED)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.envs.engine import ALL, Counts, Engine, Step
-from multispin_env.envs.objectives import Objective
 from multispin_env.envs.rounds.whole_lengths import whole_length_slopes
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.acceptance.requests import Requests
@@ -216,32 +215,16 @@ class RoundsEngine(Engine):
         The environment.
     num_copies
         n.
-    dynamics
-        What changes between rounds.
-    objective
-        What the rounds of n copies are rewarded for.
-    plan
-        Makes of what is reported, (n, K), and of the mean gains the state that actions are decoded with; ``None`` for
-        what is reported.
-    tells_hidden
-        Whether ``info`` holds the true state.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        num_copies: int,
-        dynamics: Dynamics,
-        objective: Objective,
-        *,
-        plan: Callable[[SystemState, FloatArray], SystemState] | None = None,
-        tells_hidden: bool = False,
-    ) -> None:
+    def __init__(self, settings: Settings, num_copies: int) -> None:
+        variant: Any = settings.variant
+        objective = variant.objective(settings.scenario, num_copies)
         super().__init__(settings.actions, settings.observations, objective, num_copies)
+        self._variant, dynamics = variant, variant.dynamics(self.scenario)
         self._core = Core(self.scenario, dynamics, num_copies, sampled=settings.sampled, drawn=settings.drawn)
         self._counts = Counts(num_copies, self.scenario.num_users) if self.observations.shows_counts else None
-        self._plan = plan
-        self._tells_hidden = tells_hidden
+        self._tells_hidden = settings.arguments.get("privileged", False)
         self._best = settings.best_controller if settings.optimum else None
         self.planned = self._core.reported
 
@@ -301,8 +284,7 @@ class RoundsEngine(Engine):
         return Step(self._observe(), reward, never, never, outcome.round_latency, info, decision, outcome)
 
     def _look(self) -> dict[str, NDArray[Any]]:
-        reported = self._core.reported
-        self.planned = reported if self._plan is None else self._plan(reported, self._core.mean_gain)
+        self.planned = self._variant.planned(self.scenario, self._core.reported, self._core.mean_gain)
         return self._fields()
 
     def _fields(self) -> dict[str, NDArray[Any]]:

@@ -2,22 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
-from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.checks import check_name, check_real, shown
 from multispin_env.envs.continuous.encodings import ContinuousCodec
-from multispin_env.envs.continuous.engine import OF_SERVICE, ContinuousEngine, ServiceAccount
+from multispin_env.envs.continuous.engine import OF_SERVICE, ServiceAccount
 from multispin_env.envs.continuous.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
 from multispin_env.envs.continuous.variant import ContinuousVariant, contenders_in
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.observations import SERVING_STATE
-from multispin_env.envs.settings import Comparison, Learning, Settings
+from multispin_env.envs.settings import Comparison, Learning
 from multispin_env.physics.arrivals.base import Arrivals
-from multispin_env.physics.continuous.core import ContinuousSystem
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.lengths.base import Lengths
 from multispin_env.physics.traces import TRACES
 from multispin_env.physics.workload import ServiceLevel, Workload
@@ -195,8 +195,8 @@ class Serving(ContinuousVariant):
         starts = {"residual": (WITH_REQUESTS,), "tuned": ("own-pace+deadlines", "prices+deadlines")}
         return replace(super().learning, rewards=("sampled",), discount=0.8, starts=starts)
 
+    @override
     def system(self, scenario: Scenario) -> ContinuousSystem:
-        """What does not change while time passes."""
         workload = replace(self.workload(scenario), thins_after=THINNING * self.horizon)
         return replace(self._endless(scenario), workload=workload)
 
@@ -206,15 +206,13 @@ class Serving(ContinuousVariant):
         low, high = self.load if isinstance(self.load, tuple) else (self.load, self.load)
         return self._workload((low * full, high * full), self._level(scenario))
 
+    @override
     def actions(self, scenario: Scenario, encoding: str) -> ContinuousCodec:
-        """Codec with a column that drops requests."""
         return replace(super().actions(scenario, encoding), drops=True)
 
-    def engine(self, settings: Settings, num_copies: int) -> ContinuousEngine:
-        """Engine that tells what became of requests."""
-        made_of = self.system(settings.scenario), self.objective(settings.scenario)
-        account = partial(ServiceAccount, warm_up=self.warm_up)
-        return ContinuousEngine(settings, num_copies, *made_of, self.horizon, account)
+    @override
+    def account(self, core: ContinuousCore) -> ServiceAccount:
+        return ServiceAccount(core, self.warm_up)
 
     def _workload(self, tokens_per_second: float | tuple[float, float], level: ServiceLevel) -> Workload:
         arrivals, lengths = self._parts()
@@ -254,8 +252,8 @@ class Serving(ContinuousVariant):
         rate = reference_tokens_in_time(replace(self._serial(scenario), workload=workload))
         return max(rate, LEAST_PRICE * workload.tokens_per_second)
 
+    @override
     def objective(self, scenario: Scenario) -> Objective:
-        """What verifications are rewarded for."""
         if self.rewarded == "requests":
             return RequestsInTime()
         return TokensInTimeMinusTime(self._price(scenario), self.workload(scenario).mean_output)
