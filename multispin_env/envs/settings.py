@@ -17,7 +17,9 @@ from multispin_env.envs.codec import ActionCodec
 from multispin_env.envs.engine import Engine
 from multispin_env.envs.observations import ObservationCodec
 from multispin_env.envs.page import page
-from multispin_env.envs.rendering.renderers import Drawing, Film, Recorder
+from multispin_env.envs.rendering.picture import Sheet
+from multispin_env.envs.rendering.renderers import Film
+from multispin_env.envs.rendering.views import Recorder
 from multispin_env.field_files import is_file_name
 from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
@@ -56,7 +58,7 @@ class Family:
     any_decision: str
     max_episode_steps: int | None
     recorder: Callable[[Any, int], Recorder]
-    drawing: Callable[[], Drawing]
+    drawing: Callable[[], Sheet]
     film: Callable[[list[Any], list[Any]], Film]
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from typing_extensions import override
+
 from multispin_env.envs.continuous.rendering.panel import Axes, draw_trace
 from multispin_env.envs.continuous.rendering.requests import ARRIVED, DROPPED, IN_TIME, LATE, draw_mark
 from multispin_env.envs.continuous.rendering.traces import Trace
@@ -28,6 +30,7 @@ class TracePicture(Sheet):
         super().__init__()
         self._axes = axes
 
+    @override
     def draw(self, views: Sequence[Trace], clock: float | None = None) -> None:
         """Draw traces at a time in simulated seconds; ``None`` for their end."""
         axes = Axes.of(*views) if self._axes is None else self._axes
