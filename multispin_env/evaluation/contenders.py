@@ -32,9 +32,6 @@ Decide = Callable[[SystemState], Decision]
 SLOW = ("algorithm1",)
 """Minutes for a table; compared only by request."""
 
-TRIALS = 500
-"""States on which a controller that always wants a common length has shown it."""
-
 
 def native(env: Any) -> MultiSpinVectorEnv:
     """Return the vector environment of this project inside ``env``; ``ValueError`` if there is none."""
@@ -87,7 +84,7 @@ def _can_play(name: str, settings: Settings) -> bool:
     """Whether this controller's decisions can be actions: not where one length is common and it wants several."""
     if not settings.actions.common_draft_length:
         return True
-    state = sample_state(settings.scenario, np.random.default_rng(0), TRIALS)
+    state = sample_state(settings.scenario, np.random.default_rng(0), 500)
     length = make_controller(name, settings.scenario)(state).draft_length
     return bool((length == length[:, :1]).all())
 

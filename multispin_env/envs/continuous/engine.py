@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.envs.engine import Counts, Engine, Step
@@ -74,15 +75,7 @@ class TokenAccount:
 
 
 class ServiceAccount(TokenAccount):
-    """Besides, what becomes of requests: of the steps that begin after the warm-up.
-
-    Parameters
-    ----------
-    core
-        What steps the copies; its requests end.
-    warm_up
-        Seconds of an episode that do not count.
-    """
+    """Besides, what becomes of requests: of the steps that begin after the warm-up, in seconds."""
 
     def __init__(self, core: ContinuousCore, warm_up: float) -> None:
         super().__init__(core)
@@ -91,14 +84,14 @@ class ServiceAccount(TokenAccount):
         self._log = ServiceLog(core.num_copies, self._users, warm_up)
         self._closed = np.zeros(core.num_copies, dtype=np.bool_)
 
+    @override
     def reset(self, rows: Rows) -> None:
-        """Forget the episodes of these copies."""
         super().reset(rows)
         self._log.reset(np.arange(len(self._closed))[rows])
         self._closed[rows] = False
 
+    @override
     def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> Info:
-        """Take in a step; see `TokenAccount`."""
         told = super().add(outcome, begun, last, over)
         playing = None if over is None else ~over
         self._log.add(outcome, begun, playing)
@@ -137,15 +130,7 @@ def _of_step(served: Served) -> Info:
 
 
 class BeliefTracker:
-    """Follows n copies, and knows of them what may be known.
-
-    Parameters
-    ----------
-    core
-        Steps the copies.
-    observations
-        What is shown.
-    """
+    """Follows n copies, and knows of them what may be known."""
 
     def __init__(self, core: ContinuousCore, observations: ObservationCodec) -> None:
         self._core = core
@@ -194,20 +179,7 @@ class BeliefTracker:
 
 
 class ContinuousEngine(Engine):
-    """n copies of one environment without the barrier.
-
-    Parameters
-    ----------
-    settings
-        The environment.
-    num_copies
-        n.
-
-    Raises
-    ------
-    ValueError
-        For a horizon in which no verification fits.
-    """
+    """n copies of one environment without the barrier; ``ValueError`` for a horizon in which no verification fits."""
 
     def __init__(self, settings: Settings, num_copies: int) -> None:
         variant: Any = settings.variant

@@ -42,12 +42,6 @@ HIDDEN = ("filter", "beta", "task-mean")
 LATE = ("mmse", "quantile", "last-report")
 """The same where only reports of channels are old."""
 
-RIVALS = 2
-"""Other contenders that are compared with an estimator, beside the baseline."""
-
-OF_ACCEPTANCE = ("task_visible", "spread", "mean_cycles")
-"""Arguments that say something only where acceptance is hidden."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ContinuousVariant(Variant):
@@ -117,7 +111,11 @@ class ContinuousVariant(Variant):
         _ = self._hidden_acceptance  # refuses a bad spread
         for entry in fields(self):
             value = getattr(self, entry.name)
-            if self.acceptance_visible and entry.name in OF_ACCEPTANCE and value != entry.default:
+            if (
+                self.acceptance_visible
+                and entry.name in ("task_visible", "spread", "mean_cycles")
+                and value != entry.default
+            ):
                 raise ValueError(
                     f"{entry.name}: expected {entry.default!r} where acceptance_visible is True, got {shown(value)}"
                 )
@@ -220,7 +218,7 @@ def contenders_in(variant: ContinuousVariant, leader: str, *names: str) -> tuple
         estimators = [f"{name}+{LATE[0]}" for name in HIDDEN]
     leading = [f"{leader}+{name}" for name in (CLAIRVOYANT, *estimators)]
     others = [name for name in names if name != leader]
-    return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:RIVALS], BARRIER)))
+    return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:2], BARRIER)))
 
 
 def _correlation(variant: ContinuousVariant, scenario: Scenario) -> float:

@@ -12,9 +12,6 @@ from multispin_env.envs.rendering.layout import Area
 from multispin_env.envs.rendering.views import View
 from multispin_env.units import MHZ
 
-MOST_POINTS = 200
-"""Of a curve; longer ones are thinned out."""
-
 DASH = 5.0
 """Pixels of a dash, and of the gap after it."""
 
@@ -67,18 +64,9 @@ def draw_goodput(canvas: Canvas, area: Area, view: View, rounds: int) -> None:
 
 
 def draw_curves(canvas: Canvas, area: Area, own: Curve, other: Curve, top: float, end: str) -> None:
-    """Draw one mean, and another dashed.
+    """Draw one mean, and another dashed, which may have no points.
 
-    Parameters
-    ----------
-    canvas, area
-        Where to.
-    own, other
-        The means; the other may have no points.
-    top
-        Tokens/s at the upper edge of the area.
-    end
-        Label of the axis at its right end.
+    The upper edge of the area is at ``top`` tokens/s, and ``end`` is written at the right end of the axis.
     """
     _draw_frame(canvas, area, f"{top:.3g}" if top else "")
     canvas.text("0", area.x, area.bottom + 9.0, style.SMALL, style.GREY)
@@ -118,7 +106,7 @@ def _last(curve: Curve) -> str:
 
 
 def _curve(area: Area, points: Sequence[tuple[float, float]], top: float) -> list[tuple[float, float]]:
-    step = every_nth(MOST_POINTS, len(points)) if points else 1
+    step = every_nth(200, len(points)) if points else 1  # longer curves are thinned out
     shown = sorted({*range(0, len(points), step), len(points) - 1}) if points else []
     return [
         (area.x + points[index][0] * area.width, area.bottom - min(points[index][1] / top, 1.0) * area.height)

@@ -18,13 +18,7 @@ JUDGED, END = 5, 24
 
 
 class RoundsFilm(Film):
-    """Two episodes on the same states; each round is a few frames, in the same time for both.
-
-    Parameters
-    ----------
-    one, other
-        Of `watch`, equally long.
-    """
+    """Two episodes on the same states, equally long; each round is a few frames, in the same time for both."""
 
     def __init__(self, one: Sequence[View], other: Sequence[View]) -> None:
         names = one[-1].title, other[-1].title

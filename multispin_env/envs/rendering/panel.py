@@ -10,24 +10,9 @@ from multispin_env.envs.rendering.tokens import draw_tokens
 from multispin_env.envs.rendering.views import Round, View
 from multispin_env.units import MHZ
 
-LOWEST_GAPPED = 6.0
-"""Height of a row from which on there are gaps between them."""
-
 
 def draw_panel(canvas: Canvas, area: Area, view: View, clock: float | None = None) -> None:
-    """Draw a view.
-
-    Parameters
-    ----------
-    canvas
-        Where to.
-    area
-        The part of it to draw in; 800 by 400 pixels and half as wide both look well.
-    view
-        What to draw.
-    clock
-        Seconds since the round began; ``None`` once it is over.
-    """
+    """Draw a view, so many seconds after its round began; ``None`` once it is over."""
     layout = Layout.of(area)
     now = None if view.last is not None and _is_over(view.last, clock) else clock
     _draw_titles(canvas, area, layout, view, now)
@@ -77,7 +62,7 @@ def _draw_numbers(canvas: Canvas, times: Area, num_users: int) -> None:
 def _draw_timeline(canvas: Canvas, times: Area, last: Round, scale: float, now: float | None) -> None:
     outcome = last.outcome
     row = times.height / len(last.tokens)
-    gap = min(2.0, 0.12 * row) if row >= LOWEST_GAPPED else 0.0
+    gap = min(2.0, 0.12 * row) if row >= 6.0 else 0.0
     ready = outcome.draft_time + outcome.upload_time
     access = float(ready.max())
     end = access + outcome.verification_time

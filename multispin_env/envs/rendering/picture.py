@@ -15,7 +15,6 @@ from multispin_env.envs.rendering.views import View
 
 V = TypeVar("V")
 
-SIZE = (800, 450)
 MARGIN, BETWEEN, LEGEND, MORE_LEGEND = 10.0, 24.0, 26.0, 18.0
 """Pixels beside, between and below panels, and of one more line there."""
 
@@ -32,7 +31,7 @@ class Sheet(ABC):
     """What all pictures have: 800 by 450 pixels, areas for views, a legend. Canvas and letters are made once."""
 
     def __init__(self) -> None:
-        self.canvas = Canvas(*SIZE)
+        self.canvas = Canvas(800, 450)
 
     @abstractmethod
     def draw(self, views: Sequence[Any], clock: float | None = None) -> None:

@@ -51,15 +51,7 @@ class Film(ABC):
 
 
 class Renderer:
-    """``render_mode="rgb_array"``: pictures when they are asked for.
-
-    Parameters
-    ----------
-    recorder
-        Of as many copies as there are.
-    drawing
-        Of its views.
-    """
+    """``render_mode="rgb_array"``: pictures when they are asked for."""
 
     def __init__(self, recorder: Recorder, drawing: Sheet) -> None:
         self._recorder = recorder

@@ -14,9 +14,6 @@ from multispin_env.envs.rendering.views import View
 COUNT_WIDTH, WIDEST_CELL, HIGHEST_CELL = 28.0, 16.0, 16.0
 """Width of the column of numbers, and most that a cell takes."""
 
-SMALLEST_CROSS = 6.0
-"""Pixels of a cell that a cross fits in."""
-
 
 class Cell(NamedTuple):
     """A place for a token, in pixels."""
@@ -39,7 +36,8 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
     for user, (length, gained) in enumerate(zip(lengths.tolist(), last.tokens.tolist(), strict=True)):
         row = place_cells(area, area.y + (user + 0.5) * rows, view.scales.cells, rows, length + 1)
         if now is not None:
-            _draw_drafted(canvas, row.cells[:-1])
+            for cell in row.cells[:-1]:
+                canvas.rectangle(*cell, style.DRAFTED)
         else:
             draw_judged_row(canvas, row, gained, view.drawn, counted=user % step == 0)
 
@@ -59,19 +57,7 @@ def place_cells(area: Area, middle: float, most: int, rows: float, count: int) -
 
 
 def draw_judged_row(canvas: Canvas, row: CellRow, gained: float, drawn: bool, *, counted: bool) -> None:
-    """Draw what the server made of a draft, and how many tokens it gained.
-
-    Parameters
-    ----------
-    canvas, row
-        Where to.
-    gained
-        Tokens, drawn or expected; one of them is the server's.
-    drawn
-        Whether they are drawn.
-    counted
-        Whether their number is written too.
-    """
+    """Draw what the server made of a draft; the number of tokens, one of them its own, is written if ``counted``."""
     _draw_judged(canvas, row.cells, gained - 1.0, drawn)
     if counted:
         count = f"{gained:.0f}" if drawn else f"{gained:.1f}"
@@ -92,11 +78,6 @@ def _cells(x: float, middle: float, pitch: float, rows: float, count: int) -> li
     return [Cell(x + place * pitch, middle - 0.5 * height, pitch - gap, height) for place in range(count)]
 
 
-def _draw_drafted(canvas: Canvas, row: list[Cell]) -> None:
-    for cell in row:
-        canvas.rectangle(*cell, style.DRAFTED)
-
-
 def _draw_judged(canvas: Canvas, row: list[Cell], accepted: float, drawn: bool) -> None:
     """Draw the draft's cells as far as they are accepted, and the server's token behind the last accepted one."""
     for place, cell in enumerate(row[:-1]):
@@ -110,7 +91,7 @@ def _draw_judged(canvas: Canvas, row: list[Cell], accepted: float, drawn: bool) 
 def draw_refused(canvas: Canvas, cell: Cell, *, crossed: bool) -> None:
     """Draw a refused token: an empty cell, crossed if it is really one and not a part of the expected."""
     canvas.outline(*cell, style.REFUSED)
-    if crossed and min(cell.width, cell.height) >= SMALLEST_CROSS:
+    if crossed and min(cell.width, cell.height) >= 6.0:
         left, right = round(cell.x), round(cell.x + cell.width) - 1
         top, bottom = round(cell.y), round(cell.y + cell.height) - 1
         canvas.line([(left, top), (right, bottom)], style.REFUSED)

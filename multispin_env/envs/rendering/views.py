@@ -15,13 +15,8 @@ from multispin_env.envs.engine import Step
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.scenario import Scenario
 
-RECENT = 12
-"""Rounds that the scales of a round have to fit."""
-
 FEWEST_CELLS, FEWEST_ROUNDS = 8, 16
 """What the scales of tokens and of rounds begin with."""
-
-ROUND_NUMBERS = (1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
 def round_up(value: float) -> float:
@@ -29,7 +24,8 @@ def round_up(value: float) -> float:
     if value <= 0.0:
         return 1.0
     unit = float(np.power(10.0, math.floor(math.log10(value))))
-    return next((number * unit for number in ROUND_NUMBERS if number * unit >= value), 10.0 * unit)
+    numbers = (1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+    return next((number * unit for number in numbers if number * unit >= value), 10.0 * unit)
 
 
 class Scales(NamedTuple):
@@ -75,7 +71,7 @@ class History:
 
     def __init__(self) -> None:
         self.last: Round | None = None
-        self._needed: deque[Scales] = deque(maxlen=RECENT)
+        self._needed: deque[Scales] = deque(maxlen=12)
         self.goodput: list[float] = []
         self.optimum: list[float] = []
 
@@ -110,15 +106,7 @@ def _append_to_mean(means: list[float], value: float) -> None:
 
 
 class Recorder(ABC):
-    """Episodes of n copies, as far as pictures need them.
-
-    Parameters
-    ----------
-    settings
-        The environment.
-    num_copies
-        n.
-    """
+    """Episodes of n copies, as far as pictures need them."""
 
     def __init__(self, settings: Any, num_copies: int) -> None:
         self._settings = settings

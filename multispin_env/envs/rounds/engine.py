@@ -207,15 +207,7 @@ class Core:
 
 
 class RoundsEngine(Engine):
-    """n copies of one environment of rounds.
-
-    Parameters
-    ----------
-    settings
-        The environment.
-    num_copies
-        n.
-    """
+    """n copies of one environment of rounds."""
 
     def __init__(self, settings: Settings, num_copies: int) -> None:
         variant: Any = settings.variant

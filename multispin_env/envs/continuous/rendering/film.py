@@ -18,13 +18,7 @@ END = 24
 
 
 class TraceFilm(Film):
-    """Two episodes in the same axes; it ends with the shorter of them.
-
-    Parameters
-    ----------
-    one, other
-        What there was to see after each step; the last is all.
-    """
+    """Two episodes in the same axes; it ends with the shorter of them."""
 
     def __init__(self, one: Sequence[Trace], other: Sequence[Trace]) -> None:
         self._views = one[-1], other[-1]

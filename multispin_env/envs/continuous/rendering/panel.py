@@ -18,9 +18,6 @@ from multispin_env.units import MHZ
 SHORTEST_WINDOW, SERVING_WINDOW, PASSAGES = 1.0, 2.0, 5.0
 """Simulated time that is seen at once: so many seconds, where requests end so many, or usual steps if longer."""
 
-NUMBER = 8.0
-"""Pixels that the size of a batch needs."""
-
 SERVER = 1.4
 """Height of the server's row, in rows of devices."""
 
@@ -60,21 +57,7 @@ FILLS = {
 
 
 def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, axes: Axes, clock: float) -> None:
-    """Draw a trace at a time.
-
-    Parameters
-    ----------
-    canvas, area
-        Where to; 800 by 400 pixels and half as wide both look well.
-    trace
-        What to draw.
-    other
-        What its tokens per second are compared with.
-    axes
-        Ends of all axes.
-    clock
-        Seconds since the start.
-    """
+    """Draw a trace at a time in seconds, with the tokens per second of another."""
     layout = Layout.of(area)
     _draw_titles(canvas, area, layout, trace, clock)
     users = trace.scenario.num_users
@@ -136,7 +119,7 @@ def _draw_server(
         left, right = max(stretch.begin, start), min(stretch.end, clock)
         _fill(canvas, times, Stretch(stretch.doing, left, right), start, window, top, height)
         middle = 0.5 * (stretch.begin + stretch.end)
-        wide = (stretch.end - stretch.begin) / window * times.width >= NUMBER
+        wide = (stretch.end - stretch.begin) / window * times.width >= 8.0
         if wide and left <= middle <= right and height >= 11.0:
             x = times.x + (middle - start) / window * times.width
             canvas.text(str(stretch.drafts), x, top + 0.5 * height, style.SMALL, style.PAPER, "centre")

@@ -22,27 +22,13 @@ FEWEST_CELLS = 8
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """One copy, as far as it has come; it does not change with the next step.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    drawn
-        Whether tokens are drawn, or expected.
-    steps
-        One behind the other from time 0, each (K,).
-    title
-        Above the picture.
-    serving
-        Whether requests end.
-    """
+    """One copy, as far as it has come; it does not change with the next step."""
 
     scenario: Scenario
-    drawn: bool
-    outcomes: Sequence[ContinuousOutcome]
+    drawn: bool  # whether tokens are drawn, or expected
+    outcomes: Sequence[ContinuousOutcome]  # one behind the other from time 0, each (K,)
     title: str = ""
-    serving: bool = False
+    serving: bool = False  # whether requests end
 
     @cached_property
     def ends(self) -> list[float]:

@@ -24,22 +24,11 @@ from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import ARRIVALS, LENGTHS, Registry, make_part, option_names
 from multispin_env.scenario import Scenario
 
-REWARDED = ("tokens", "requests")
-
 OPTIONS = ("burstiness", "mean_output", "mean_prompt", "trace", "start")
 """Arguments that arrivals or lengths take."""
 
-PACE = 2.0
-"""How many times the time for which a device waits for a token, where all always have a request, a token may take."""
-
-THINNING = 2.0
-"""Horizons after which requests become rare: longer than an episode, but for a verification without end."""
-
 MOST_LOAD = 1000.0
 """Of what a system can do: all further requests are missed too, and each takes memory."""
-
-LEAST_PRICE = 1e-3
-"""Of the tokens that are requested."""
 
 MOST_DOUBLINGS = 500
 """Of a gap, so that it stays finite."""
@@ -169,7 +158,7 @@ class Serving(ContinuousVariant):
         super().__post_init__()
         object.__setattr__(self, "load", _checked_load(self.load))
         check_real("warm_up", self.warm_up, 0.0, self.horizon, open_high=True)
-        check_name("rewarded", self.rewarded, REWARDED)
+        check_name("rewarded", self.rewarded, ("tokens", "requests"))
         if self.trace is not None:
             check_name("trace", self.trace, TRACES)
         for name in ("ttft", "tpot", "e2el", "e2el_per_token"):
@@ -197,7 +186,7 @@ class Serving(ContinuousVariant):
 
     @override
     def system(self, scenario: Scenario) -> ContinuousSystem:
-        workload = replace(self.workload(scenario), thins_after=THINNING * self.horizon)
+        workload = replace(self.workload(scenario), thins_after=2.0 * self.horizon)
         return replace(self._endless(scenario), workload=workload)
 
     def workload(self, scenario: Scenario) -> Workload:
@@ -234,7 +223,8 @@ class Serving(ContinuousVariant):
         """Limits of requests."""
         pace = self.e2el_per_token
         if pace is None:
-            pace = PACE * scenario.num_users / self._full_rate(scenario)
+            # twice the time for which a device waits for a token where all always have a request
+            pace = 2.0 * scenario.num_users / self._full_rate(scenario)
         return ServiceLevel(ttft=_limit(self.ttft), tpot=_limit(self.tpot), e2el=_limit(self.e2el), e2el_per_token=pace)
 
     def _full_rate(self, scenario: Scenario) -> float:
@@ -250,7 +240,7 @@ class Serving(ContinuousVariant):
             return self.rho
         workload = replace(self, load=float(np.mean(self.load))).workload(scenario)
         rate = reference_tokens_in_time(replace(self._serial(scenario), workload=workload))
-        return max(rate, LEAST_PRICE * workload.tokens_per_second)
+        return max(rate, 1e-3 * workload.tokens_per_second)
 
     @override
     def objective(self, scenario: Scenario) -> Objective:
