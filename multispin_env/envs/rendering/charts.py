@@ -3,12 +3,12 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas, Colour
-from multispin_env.envs.rendering.layout import Area
+from multispin_env.envs.rendering.layout import HEADER, Area, Layout
 from multispin_env.envs.rendering.views import View
 from multispin_env.units import MHZ
 
@@ -19,6 +19,17 @@ DASH = 5.0
 def every_nth(space: float, needed: float) -> int:
     """Return n so that labels at every nth place do not touch."""
     return max(1, math.ceil(needed / space))
+
+
+def draw_titles(canvas: Canvas, area: Area, layout: Layout, view: Any, news: str, rows: str, gained: str) -> None:
+    """Draw the title of a view or trace, what is new in it, and the headings of its two upper parts."""
+    scenario = view.scenario
+    size = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / MHZ:g} MHz"
+    canvas.text(view.title or size, area.x, area.y + 10.0, style.TITLE, style.INK)
+    canvas.text(news, area.right, area.y + 10.0, style.BODY, style.INK, "right")
+    headings = area.y + HEADER - 11.0
+    canvas.text(rows, area.x, headings, style.SMALL, style.GREY)
+    canvas.text(gained, layout.tokens.x, headings, style.SMALL, style.GREY)
 
 
 def draw_time_axis(canvas: Canvas, times: Area, scale: float) -> None:

@@ -11,9 +11,6 @@ from multispin_env.envs.rendering.charts import every_nth
 from multispin_env.envs.rendering.layout import Area
 from multispin_env.envs.rendering.views import View
 
-COUNT_WIDTH, WIDEST_CELL, HIGHEST_CELL = 28.0, 16.0, 16.0
-"""Width of the column of numbers, and most that a cell takes."""
-
 
 class Cell(NamedTuple):
     """A place for a token, in pixels."""
@@ -52,8 +49,11 @@ class CellRow(NamedTuple):
 
 def place_cells(area: Area, middle: float, most: int, rows: float, count: int) -> CellRow:
     """Places for ``count`` tokens at a height, in an area that ``most`` would fill, with rows of a height in pixels."""
-    pitch = min(WIDEST_CELL, (area.width - COUNT_WIDTH) / most)
-    return CellRow(_cells(area.x, middle, pitch, rows, count), area.x + pitch * most + COUNT_WIDTH, middle)
+    numbers = 28.0  # width of their column
+    pitch = min(16.0, (area.width - numbers) / most)
+    width, height = pitch - (1.0 if pitch >= 4.0 else 0.0), max(1.0, min(16.0, 0.8 * rows))
+    cells = [Cell(area.x + place * pitch, middle - 0.5 * height, width, height) for place in range(count)]
+    return CellRow(cells, area.x + pitch * most + numbers, middle)
 
 
 def draw_judged_row(canvas: Canvas, row: CellRow, gained: float, drawn: bool, *, counted: bool) -> None:
@@ -70,12 +70,6 @@ def _drafted(length: IntArray, draft_time: FloatArray, now: float) -> IntArray:
         part = np.where(draft_time > 0.0, now / draft_time, 1.0)
     drafted: IntArray = np.floor(length * np.minimum(part, 1.0)).astype(np.int64)
     return drafted
-
-
-def _cells(x: float, middle: float, pitch: float, rows: float, count: int) -> list[Cell]:
-    gap = 1.0 if pitch >= 4.0 else 0.0
-    height = max(1.0, min(HIGHEST_CELL, 0.8 * rows))
-    return [Cell(x + place * pitch, middle - 0.5 * height, pitch - gap, height) for place in range(count)]
 
 
 def _draw_judged(canvas: Canvas, row: list[Cell], accepted: float, drawn: bool) -> None:

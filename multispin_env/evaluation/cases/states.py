@@ -56,8 +56,8 @@ class States:
     """
 
     noun: ClassVar[str] = "states"
-    default_size: ClassVar[int] = 500
-    watched_size: ClassVar[int] = 200
+    default_size: ClassVar[int] = 500  # of a table
+    watched_size: ClassVar[int] = 200  # that a training run watches itself on
     metric: ClassVar[str] = "goodput"
     reference_title: ClassVar[str] = "optimum"
 
