@@ -135,7 +135,13 @@ class TokensMinusTime(Objective):
 
 @dataclass(frozen=True)
 class TokensInTimeMinusTime(TokensMinusTime):
-    """The same with the tokens of requests that were within all limits; they count when their request finishes."""
+    """The same with the tokens of requests that were within all limits; they count when their request finishes.
+
+    Parameters
+    ----------
+    rho, scale
+        As there.
+    """
 
     metric: ClassVar[str] = "tokens_in_time"
 

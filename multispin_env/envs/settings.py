@@ -247,25 +247,9 @@ class Settings:
         chosen: Mapping[str, Any],
         others: Mapping[str, Any],
     ) -> "Settings":
-        """Settings from the keyword arguments of an environment.
+        """Settings from the keyword arguments of an environment: those that its class knows, and all others.
 
-        Parameters
-        ----------
-        owner
-            Name of the environment, for error messages.
-        variant
-            What its id fixes.
-        scenario
-            A preset's name, that of a file, a `Scenario`, or a table of its fields.
-        chosen
-            Keyword arguments that the class itself knows.
-        others
-            All others; fields of the variant and of `Scenario` are allowed.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For an unexpected keyword or a bad value.
+        Fields of the variant and of `Scenario` are allowed; errors name the ``owner``.
         """
         own = {entry.name for entry in fields(variant)}
         check_keywords(owner, others, ("scenario", *chosen, *sorted(own), *Scenario.field_names()))
@@ -324,13 +308,7 @@ class Settings:
         return best
 
     def contender(self, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:
-        """Make what decides from its name: without estimators it will know the truth, else what may be observed.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For an unknown name or option, or a controller of the other family.
-        """
+        """Make what decides from its name: without estimators it will know the truth, else what may be observed."""
         family, known = self.variant.family, self.variant.assumptions(self.scenario)
         made: Controller[Any, Any] | PlugIn = make_controller(name, self.scenario, known, **options)
         base = made.base if isinstance(made, PlugIn) else made

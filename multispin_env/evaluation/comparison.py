@@ -54,7 +54,7 @@ METRICS = {
         "tokens in time/s",
         lambda stats: stats.episode_values("tokens_in_time"),
         has_share=True,
-        below=lambda rows: service_cells(rows),
+        below=lambda rows: service_cells(rows),  # defined below
     ),
     "request_goodput": Metric(
         "request goodput (requests/s)",
@@ -123,30 +123,9 @@ def compare_values(
     has_share: bool = True,
     details: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[Row]:
-    """Compare contenders with a reference among them on the same cases, best first; other systems come last.
+    """Compare contenders with a reference among them on the same n ≥ 2 cases, best first; other systems come last.
 
-    Parameters
-    ----------
-    values
-        One number (n,) for each case, more is better, by the contender's name; n ≥ 2.
-    reference
-        One of the names.
-    has_share
-        Whether a ratio of two means says something.
-    details
-        Other numbers of a row, by the contender's name.
-
-    Raises
-    ------
-    ValueError
-        For another reference (the nearest is suggested), or fewer than two cases.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> rows = compare({"half": np.array([1.0, 2.0]), "best": np.array([2.0, 4.0])}, reference="best")
-    >>> [(row.name, row.mean, row.share, row.difference) for row in rows]
-    [('best', 3.0, 1.0, 0.0), ('half', 1.5, 0.5, -1.5)]
+    Each has one number (n,) for each case, more is better, and may have other numbers for its row.
     """
     check_name("reference", reference, values)
     best = values[reference]

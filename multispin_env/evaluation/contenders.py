@@ -43,23 +43,10 @@ def native(env: Any) -> MultiSpinVectorEnv:
 
 
 def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None) -> Named:
-    """Make a controller or a plug-in of one for an environment from its name.
+    """Make a controller, or a plug-in of one, for a vector environment from its name.
 
-    Parameters
-    ----------
-    name
-        A controller (``"optimal"``, or ``"optimal+clairvoyant"``, the same): it will know the truth. One with
-        estimators (``"optimal+filter"``, ``"greedy+deadlines+filter"``): it will know what may be observed, and
-        ``env.unwrapped.assumptions``.
-    env
-        The vector environment that it is for.
-    options
-        Fields of the classes of the controller and the estimators, e.g. ``{"moment": 2.0}``.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), or a bad value.
+    Without estimators (``"optimal"``, or ``"optimal+clairvoyant"``) it will know the truth, with them
+    (``"optimal+filter"``) what may be observed. Options are fields of the classes, as ``{"moment": 2.0}``.
     """
     return native(env).settings.contender(name, **dict(options or {}))
 

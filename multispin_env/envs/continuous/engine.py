@@ -41,13 +41,7 @@ OF_SERVICE = (*RATES, *LATENCY_NAMES)
 
 
 class TokenAccount:
-    """Sums of the episodes of n copies, told in ``info``: tokens, and tokens over time.
-
-    Parameters
-    ----------
-    core
-        What steps the copies.
-    """
+    """Sums of the episodes of n copies, told in ``info``: tokens, and tokens over time."""
 
     def __init__(self, core: ContinuousCore) -> None:
         self._tokens = np.zeros(core.num_copies)
@@ -57,18 +51,9 @@ class TokenAccount:
         self._tokens[rows] = 0.0
 
     def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> Info:
-        """Take in a step, and tell what there is to tell.
+        """Take in a step that began at these times in seconds, and tell what there is to tell.
 
-        Parameters
-        ----------
-        outcome
-            Of all copies.
-        begun
-            (n,) s, the state's time when it began.
-        last
-            Copies (n,) whose episode ends with it.
-        over
-            Copies (n,) whose step is void, by default none; what is told of them is void too.
+        It is the last one of some copies (n,), and void for those that are ``over``.
         """
         self._tokens += np.add.reduce(outcome.tokens, -1)
         return {"episode_tokens": self._tokens.copy(), "token_goodput": self._tokens / (begun + outcome.duration)}

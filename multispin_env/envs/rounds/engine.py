@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.envs.engine import ALL, Counts, Engine, Step
@@ -39,20 +40,8 @@ class Core:
     Every copy has four random streams of its own, spawned from its generator: devices (read at a reset), fading and
     requests (read at a reset and in every round) and tokens (read in every round if they are drawn). So what one
     copy sees depends on nothing but its seed, and the fading does not depend on whether tokens are drawn. Arrays
-    that change are replaced, never written into: one that was handed out keeps its numbers.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    dynamics
-        What changes between rounds.
-    num_copies
-        n, size of the batch.
-    sampled
-        Whether the tokens that are priced are drawn or expected.
-    drawn
-        Whether tokens are drawn although they are not priced.
+    that change are replaced, never written into: one that was handed out keeps its numbers. Tokens that are priced are
+    drawn if ``sampled``; if ``drawn``, tokens are drawn although they are not priced.
     """
 
     def __init__(self, scenario: Scenario, dynamics: Dynamics, num_copies: int, *, sampled: bool, drawn: bool) -> None:
@@ -96,12 +85,8 @@ class Core:
     def step(self, decision: Decision, over: BoolArray | None = None) -> tuple[Outcome, FloatArray]:
         """Price a decision (n, K) with the current state, then go on to the next round.
 
-        Copies that are ``over`` (n,), by default none, start anew instead; what is priced for them is void.
-
-        Returns
-        -------
-        tuple of Outcome and FloatArray
-            The outcome, and the tokens (n, K) that the draft gained: drawn, if any are.
+        Copies that are ``over`` (n,), by default none, start anew instead; what is priced for them is void. Returns the
+        outcome, and the tokens (n, K) that the draft gained: drawn, if any are.
         """
         drawn = self._drawn_tokens(decision.draft_length, over) if self._drawn else None
         if drawn is None or not self._sampled:
@@ -226,8 +211,8 @@ class RoundsEngine(Engine):
         fields = self._fields()
         return Observed(**{name: fields[name] for _, name in self._entries})
 
+    @override
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
-        """Derivatives (n, K, columns) of the expected reward by actions (n, K, columns), as in the shell."""
         core, codec, planned = self._core, self.actions, self.planned
         x = codec.checked(action)
         relaxed = codec.relaxed(x, planned)
