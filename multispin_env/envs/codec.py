@@ -19,13 +19,7 @@ from multispin_env.scenario import Scenario
 
 @dataclass(frozen=True)
 class ActionCodec(ABC):
-    """Base of the encodings of both families.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    """
+    """Base of the encodings of both families."""
 
     scenario: Scenario
 

@@ -23,26 +23,13 @@ QUANTILES = (5, 25, 50, 75, 95)
 
 @dataclass(frozen=True)
 class Metric:
-    """What contenders are compared by; more is better.
+    """What contenders are compared by; more is better."""
 
-    Parameters
-    ----------
-    header
-        Title of its column.
-    values
-        One number (n,) for each case.
-    has_share
-        Whether a ratio of two means says something.
-    digits
-        Digits shown after the point.
-    below
-        Header and lines of another table of the same rows, where one number does not say all.
-    """
-
-    header: str
-    values: Callable[[EpisodeStats], FloatArray]
-    has_share: bool
-    digits: int = 2
+    header: str  # of its column
+    values: Callable[[EpisodeStats], FloatArray]  # one number (n,) for each case
+    has_share: bool  # whether a ratio of two means says something
+    digits: int = 2  # shown after the point
+    # header and lines of another table of the same rows, where one number does not say all
     below: Callable[[Sequence["Row"]], tuple[Cells, list[Cells]]] | None = None
 
 

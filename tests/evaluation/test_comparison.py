@@ -95,18 +95,6 @@ def test_what_no_environment_told_is_no_metric():
         compare_episodes({"best": EpisodeStats.empty(2, 2)}, "best", "tokens_in_time")
 
 
-def test_states_by_hand():
-    values = {"optimal": np.array([10.0, 20.0, 30.0]), "half": np.array([5.0, 10.0, 15.0])}
-    rows = compare_values(values, "optimal")
-    assert [row.name for row in rows] == ["optimal", "half"]
-    assert (rows[1].mean, rows[1].share, rows[1].difference) == (10.0, 0.5, -10.0)
-    assert rows[1].low <= 10.0 <= rows[1].high
-    assert (rows[0].difference, rows[0].difference_low, rows[0].difference_high) == (0.0, 0.0, 0.0)
-    assert compare_values(values, "optimal", has_share=False)[1].headline == 10.0
-    with pytest.raises(ValueError, match=r"reference: expected one of \['optimal', 'half'\], got 'best'"):
-        compare_values(values, "best")
-
-
 def test_nothing_is_a_share_of_nothing():
     rows = compare_values({"one": np.zeros(2), "best": np.zeros(2)}, "best")
     assert [row.share for row in rows] == [None, None]

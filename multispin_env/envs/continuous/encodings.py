@@ -30,29 +30,15 @@ JOINS = 3
 
 @dataclass(frozen=True)
 class ContinuousCodec(ActionCodec):
-    """Base of the encodings without the barrier.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    uplink
-        How uploads share the band; a serial one reads priorities, the others shares.
-    patience
-        Seconds that the decisions of actions wait at most, where an action does not say it; ``None``: for ever.
-    drops
-        Whether requests end, so that there is one more column, by which a device gives up its own.
-    reference
-        Controller that encodings start from which have a rule inside.
-    """
+    """Base of the encodings without the barrier."""
 
     own_columns: ClassVar[int]
     """Columns of the encoding, without that of drops."""
 
-    uplink: UplinkDiscipline
-    patience: float | None = None
-    drops: bool = False
-    reference: str = REFERENCE
+    uplink: UplinkDiscipline  # a serial one reads priorities, the others shares
+    patience: float | None = None  # s that decisions wait at most where an action does not say it; None for ever
+    drops: bool = False  # whether requests end, so that by one more column a device gives up its own
+    reference: str = REFERENCE  # controller that encodings with a rule inside start from
 
     @property
     @override

@@ -48,27 +48,6 @@ class ContinuousVariant(Variant):
     """Base of the environments without the barrier; its fields are arguments of all of them, as `Continuous` says.
 
     A subclass replaces what is special: the system, what is rewarded and shown, or what is added up.
-
-    Parameters
-    ----------
-    discipline
-        How uploads share the band, one of `DISCIPLINES`.
-    coherence_time
-        τ of a ``"gauss-markov"`` channel in seconds, > 0.
-    horizon
-        Seconds of simulated time until an episode is truncated.
-    rho
-        ρ, price of a second in tokens; ``None``: the rate of a rule, measured once.
-    patience
-        Seconds that a batch waits at most in encodings that do not say it; ``None``: for ever.
-    reference
-        Controller that action 0 is, in encodings with a rule inside; ``None``: the usual one.
-    acceptance_visible, task_visible
-        Whether acceptance rates are observed, and where they are not, the tasks.
-    spread
-        Standard deviation of the rate over the requests of a task, where it is hidden; ``None``: the scenario's.
-    channel_report
-        ``"fresh"`` or ``"old"``: whether the channel shown of a device that starts a draft is the new one.
     """
 
     family: ClassVar[Family] = Family(

@@ -32,16 +32,9 @@ class RoundsCodec(ActionCodec):
 
     A subclass has `columns` and the three methods of the bandwidth; with another scale of lengths also `real_length`,
     `length_column` and `length_slope`. `equalized` is the bandwidth with which all devices finish together.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    common_draft_length
-        Whether all devices draft the same number of tokens.
     """
 
-    common_draft_length: bool = False
+    common_draft_length: bool = False  # whether all devices draft the same number of tokens
 
     @override
     def decode(self, action: NDArray[Any], state: SystemState) -> Decision:

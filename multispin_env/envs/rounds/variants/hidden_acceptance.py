@@ -17,24 +17,7 @@ from multispin_env.scenario import Scenario
 
 @dataclass(frozen=True, kw_only=True)
 class HiddenRate(RoundsVariant):
-    """Acceptance rates are not observed; tokens drafted and accepted are.
-
-    Parameters
-    ----------
-    mean_rounds
-        Rounds that a request lasts on average, ≥ 1; infinite means that requests never end.
-    task_visible
-        Whether the task of a request is observed.
-    history
-        Whether counts since the request began are observed beside those of the last round.
-    privileged
-        Whether ``info`` holds the acceptance rate.
-
-    Raises
-    ------
-    ValueError
-        For a value out of range.
-    """
+    """Acceptance rates are not observed; tokens drafted and accepted are. Its arguments are on the pages."""
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
