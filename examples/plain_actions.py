@@ -1,12 +1,14 @@
 """PPO of Stable-Baselines3 on the plain actions ``"shares"``: what its defaults, γ = 0 and a scale of actions reach."""
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.wrappers import FlattenObservation, RescaleAction
 from stable_baselines3 import PPO
 
-import multispin_env  # noqa: F401  (registers the environments)
-from multispin_env.wrappers import flat
+from multispin_env.wrappers import flat_vector
 
 ENV, USERS = "MultiSpin/Heterogeneous-v0", 8
 
@@ -21,16 +23,22 @@ LEARNERS = {
 
 def share(gamma: float, scale: float, timesteps: int) -> float:
     """Train for so many rounds; returns the share of the optimum on held-out states."""
-    env = flat(gym.make(ENV, num_users=USERS, action="shares"), scale)
+    env: gym.Env[Any, Any] = FlattenObservation(gym.make(ENV, num_users=USERS, action="shares"))
+    if scale < 1.0:
+        env = RescaleAction(env, np.float32(-1.0 / scale), np.float32(1.0 / scale))
     model = PPO("MlpPolicy", env, gamma=gamma, seed=0, device="cpu").learn(timesteps)
-    return env.share_of_best(lambda seen: model.predict(seen, deterministic=True)[0])
+    return flat(scale).share_of_best(lambda seen: model.predict(seen, deterministic=True)[0])
+
+
+def flat(scale: float) -> Any:
+    """The same as a vector, which can measure what was learnt."""
+    return flat_vector(gym.make_vec(ENV, num_users=USERS, action="shares"), scale)
 
 
 def main(timesteps: int = 50_000) -> dict[str, float]:
     """Train each of the learners; returns their shares of the optimum, and that of action 0, where they start."""
     torch.set_num_threads(1)
-    env = flat(gym.make(ENV, num_users=USERS, action="shares"))
-    shares = {"action 0 alone": env.share_of_best(lambda seen: np.zeros((len(seen), 2 * USERS), np.float32))}
+    shares = {"action 0 alone": flat(1.0).share_of_best(lambda seen: np.zeros((len(seen), 2 * USERS), np.float32))}
     for name, (gamma, scale) in LEARNERS.items():
         shares[name] = share(gamma, scale, timesteps)
         print(f"{name:30} {shares[name]:.3f} of the optimum", flush=True)

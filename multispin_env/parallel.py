@@ -10,12 +10,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.checks import check_name, missing_package
 from multispin_env.envs.single import MultiSpinEnv
 from multispin_env.registry import ENVIRONMENTS
-from multispin_env.wrappers.arrays import DeviceRows, Joined
-from multispin_env.wrappers.measuring import Measurable
+from multispin_env.wrappers.arrays import Measurable, Rows
 
 try:
     from pettingzoo import ParallelEnv
@@ -39,7 +39,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         self.agents: list[str] = []
         self.render_mode = base.render_mode
         self.metadata = {**base.metadata, "name": env_id, "is_parallelizable": True}
-        self._encode, self._join = DeviceRows(base.observation_space, users), Joined(base.observation_space)
+        self._encode, self._join = (Rows(base.observation_space, rows) for rows in (users, 1))
         row = spaces.Box(-1.0, 1.0, base.action_space.shape[1:], np.float32)  # type: ignore[index]
         self.observation_spaces = {agent: deepcopy(self._encode.space) for agent in self.possible_agents}
         self.action_spaces = {agent: deepcopy(row) for agent in self.possible_agents}
@@ -49,10 +49,12 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         """Where each entry is in an observation."""
         self._seen: dict[str, DeviceArray] | None = None
 
+    @override
     def observation_space(self, agent: str) -> spaces.Space[DeviceArray]:
         """Space of what a device sees: its own numbers of each entry and what is shared; alike for all."""
         return self.observation_spaces[agent]
 
+    @override
     def action_space(self, agent: str) -> spaces.Space[DeviceArray]:
         """Space of a device's row of an action, (columns,); alike for all."""
         return self.action_spaces[agent]
@@ -67,8 +69,9 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         """
         if self._seen is None:
             raise RuntimeError("state: expected reset() first, got a call before it")
-        return self._join(self._seen)
+        return self._join(self._seen)[0]
 
+    @override
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, DeviceArray], dict[str, dict[str, Any]]]:
@@ -77,6 +80,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         self.agents = list(self.possible_agents)
         return self._observations(), self._infos(info)
 
+    @override
     def step(
         self, actions: dict[str, DeviceArray]
     ) -> tuple[dict[str, DeviceArray], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
@@ -101,12 +105,12 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
             self.agents = []
         return observations, rewards, ends, cuts, infos  # type: ignore[return-value]
 
+    @override
     def render(self) -> Any:
-        """As the environment."""
         return self._env.render()
 
+    @override
     def close(self) -> None:
-        """Close the environment."""
         self._env.close()
 
     def _observations(self) -> dict[str, DeviceArray]:

@@ -7,14 +7,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.spaces import flatten_space
-from gymnasium.spaces.utils import flatten
-from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import FlattenObservation, RescaleAction
 
 import multispin_env as ms
 from multispin_env.evaluation.cases.states import States
 from multispin_env.registry import ENVIRONMENTS
-from multispin_env.wrappers import by_device, flat, flat_vector
+from multispin_env.wrappers import by_device, flat_vector
 
 IDS = ENVIRONMENTS.names()
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -28,34 +27,19 @@ def actions(rng, space):
     return rng.uniform(-1, 1, space.shape).astype(np.float32)
 
 
-@pytest.mark.filterwarnings("ignore:.*different from the unwrapped version")
-@pytest.mark.parametrize("env_id", IDS)
-def test_flat_is_what_gymnasium_flattens(env_id):
-    env, twin = gym.make(env_id, num_users=4), flat(gym.make(env_id, num_users=4))
-    space = env.observation_space
-    assert twin.observation_space == flatten_space(space)
-    assert twin.action_space == flatten_space(env.action_space)
-    check_env(flat(gym.make(env_id, num_users=4).unwrapped))
-    rng = np.random.default_rng(0)
-    observation, seen = env.reset(seed=3)[0], twin.reset(seed=3)[0]
-    for _ in range(3):
-        assert (seen == flatten(space, observation)).all()
-        assert all((seen[place] == observation[key]).all() for key, place in twin.places.items())
-        action = actions(rng, env.action_space)
-        observation, *rest, info = env.step(action)
-        seen, *others, told = twin.step(action.reshape(-1))
-        assert rest == others
-        assert all(np.array_equal(info[key], told[key]) for key in info)
+def gymnasium_flat(env, scale):
+    return RescaleAction(FlattenObservation(env), np.float32(-1 / scale), np.float32(1 / scale))
 
 
 @pytest.mark.parametrize("mode", AutoresetMode, ids=lambda mode: mode.value)
 @pytest.mark.parametrize("env_id", IDS)
-def test_a_flat_vector_is_flat_environments(env_id, mode):
+def test_a_flat_vector_is_what_gymnasium_flattens(env_id, mode):
+    """And rescales, copy by copy."""
     options = {"max_episode_steps": 3}
-    envs = flat_vector(vector(env_id, autoreset_mode=mode, **options))
-    singles = [flat(gym.make(env_id, num_users=4, **options)) for _ in range(3)]
+    envs = flat_vector(vector(env_id, autoreset_mode=mode, **options), 0.5)
+    singles = [gymnasium_flat(gym.make(env_id, num_users=4, **options), 0.5) for _ in range(3)]
     assert envs.single_observation_space == singles[0].observation_space
-    assert envs.single_action_space == singles[0].action_space
+    assert envs.single_action_space == flatten_space(singles[0].action_space)
     rng = np.random.default_rng(0)
     seen = envs.reset(seed=5)[0]
     assert (seen == [env.reset(seed=5 + i)[0] for i, env in enumerate(singles)]).all()
@@ -63,7 +47,7 @@ def test_a_flat_vector_is_flat_environments(env_id, mode):
         assert envs.observation_space.contains(seen)
         played = actions(rng, envs.action_space)
         seen, reward, _, truncated, infos = envs.step(played)
-        steps = [env.step(action) for env, action in zip(singles, played, strict=True)]
+        steps = [env.step(action.reshape(4, -1)) for env, action in zip(singles, played, strict=True)]
         last = [np.stack([step[0] for step in steps]), seen]
         if mode is AutoresetMode.SAME_STEP and truncated.any():
             last[1] = np.stack(infos["final_obs"])
@@ -72,46 +56,37 @@ def test_a_flat_vector_is_flat_environments(env_id, mode):
     assert truncated.all()
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.3, 0.08, 0.0123])
-def test_a_scale_makes_actions_larger_and_reaches_all(scale):
-    env, twin = flat(gym.make(FULL, num_users=4), scale), gym.make(FULL, num_users=4)
-    for end in (env.action_space.low, env.action_space.high, env.action_space.sample()):
-        env.reset(seed=0)
-        twin.reset(seed=0)
-        meant = np.clip(end * np.float32(scale), -1, 1).reshape(4, 2)
-        assert env.step(end)[1] == pytest.approx(twin.step(meant)[1], rel=1e-6)
-    assert env.action_space.high.max() == pytest.approx(1 / scale)
+@pytest.mark.parametrize("scale", [1.0, 0.3, 0.0123])
+def test_a_scale_makes_actions_larger_and_reaches_all(scale, rng):
+    envs, twin = flat_vector(vector(), scale), vector()
+    assert envs.action_space.high.max() == pytest.approx(1 / scale)
+    for meant in (-np.ones((3, 8)), np.ones((3, 8)), rng.uniform(-1, 1, (3, 8))):
+        reward, wanted = (
+            (env.reset(seed=0), env.step(played.astype(np.float32)))[1][1]
+            for env, played in ((envs, meant / scale), (twin, meant.reshape(3, 4, 2)))
+        )
+        assert reward == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.5, float("nan"), "much"])
-@pytest.mark.parametrize(
-    "wrapped", [lambda scale: flat(gym.make(FULL), scale), lambda scale: by_device(vector(), scale)]
-)
-def test_bad_scales(wrapped, scale):
+def test_bad_scales(scale):
     with pytest.raises(ValueError, match=r"^scale: expected a finite number in \(0, 1\], got "):
-        wrapped(scale)
+        flat_vector(vector(), scale)
 
 
 def test_other_environments_are_refused():
-    with pytest.raises(ValueError, match=r"^env: expected observations that are a Dict of Boxes .*, got Box\("):
-        flat(gym.make("CartPole-v1"))
+    with pytest.raises(ValueError, match=r"^env: expected a vector environment of multispin_env, "):
+        flat_vector(gym.make_vec("CartPole-v1", num_envs=2))
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])
 def test_copies_go_on_alike(copied):
-    for one in (flat(gym.make(FULL, num_users=3)), flat_vector(vector()), by_device(vector())):
+    for one in (flat_vector(vector()), by_device(vector())):
         one.reset(seed=0)
         other = copied(one)
         action = np.zeros(one.action_space.shape, np.float32)
         for _ in range(2):
             assert all(np.array_equal(*pair) for pair in zip(one.step(action)[:2], other.step(action)[:2], strict=True))
-
-
-def test_a_flat_environment_can_be_made_from_its_specification():
-    env = flat(gym.make(FULL, num_users=3), 0.5)
-    again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
-    assert again.action_space == env.action_space
-    assert (again.reset(seed=1)[0] == env.reset(seed=1)[0]).all()
 
 
 @pytest.mark.parametrize("mode", AutoresetMode, ids=lambda mode: mode.value)

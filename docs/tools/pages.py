@@ -119,7 +119,7 @@ def animate(env_id: str, path: Path) -> str:
 TABLES = {f"registry.{name}": table for name, table in vars(ms.registry).items() if isinstance(table, Registry)}
 
 
-DOORS = ("wrappers.flat", "wrappers.flat_vector", "wrappers.by_device", "parallel.parallel_env")
+DOORS = ("wrappers.flat_vector", "wrappers.by_device", "parallel.parallel_env")
 """Public functions that are imported only when they are used."""
 
 

@@ -16,19 +16,10 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import require
 from multispin_env.scenario import Scenario
 
-EDGE = 1e-6
-"""How far an entry may lie outside [-1, 1], for rounding to float32."""
-
 
 @dataclass(frozen=True)
 class ActionCodec(ABC):
-    """Base of the encodings of both families.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    """
+    """Base of the encodings of both families."""
 
     scenario: Scenario
 
@@ -101,7 +92,7 @@ class ActionCodec(ABC):
         x = np.asarray(action, dtype=np.float64)
         few = action if getattr(action, "dtype", None) == np.float32 else x  # half the bytes to look through
         if not np.maximum.reduce(np.abs(few), None, initial=0.0) <= 1.0:  # also for NaN
-            require("action", x, np.abs(x) <= 1.0 + EDGE, "numbers in [-1, 1]")
+            require("action", x, np.abs(x) <= 1.0 + 1e-6, "numbers in [-1, 1]")  # float32 rounds
             x = np.clip(x, -1.0, 1.0)
         return x
 

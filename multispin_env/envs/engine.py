@@ -33,13 +33,7 @@ class Step:
 
 
 class Counts:
-    """Tokens drafted and accepted, of n copies: in the last step, and since the present request began.
-
-    Parameters
-    ----------
-    num_copies, num_users
-        n and K.
-    """
+    """Tokens drafted and accepted, of n copies: in the last step, and since the present request began."""
 
     def __init__(self, num_copies: int, num_users: int) -> None:
         nothing = np.zeros((num_copies, num_users), dtype=np.int64)
@@ -53,17 +47,7 @@ class Counts:
             self.fields[name] = replaced(array, rows, np.zeros_like(array[rows]))
 
     def advance(self, drafted: IntArray, accepted: IntArray, new: BoolArray, verified: BoolArray | bool = True) -> None:
-        """Count a step, arrays (n, K).
-
-        Parameters
-        ----------
-        drafted, accepted
-            Tokens.
-        new
-            Devices whose request is another one behind the step, so that nothing counts.
-        verified
-            Devices that were in the step; by default all.
-        """
+        """Count a step, arrays (n, K); nothing of devices whose request is ``new``, no step of others."""
         old, same = self.fields, ~new
         self.fields = {
             "drafted": drafted,
@@ -78,15 +62,6 @@ class Engine(ABC):
     """Base: n copies of one environment, with actions and observations as arrays (n, ...).
 
     A subclass sets ``_core``, which steps the copies, and has the methods below. It keeps `planned` true.
-
-    Parameters
-    ----------
-    actions, observations
-        Codecs.
-    objective
-        What steps are rewarded for.
-    num_copies
-        n.
     """
 
     planned: Any

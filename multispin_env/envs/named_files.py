@@ -33,22 +33,10 @@ def saved_arguments(variant: type[Variant], arguments: Mapping[str, Any]) -> dic
 def loaded_arguments(
     variant: type[Variant], arguments: Mapping[str, Any], folder: Path, given: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Arguments of a configuration, which may come from a stranger, with paths instead of names.
+    """Arguments of a configuration in a folder, which may come from a stranger, with paths instead of names.
 
-    Parameters
-    ----------
-    variant
-        Whose arguments they are.
-    arguments, folder
-        What the configuration says, and the folder that it lies in.
-    given
-        What the user has said himself, which may be any path; ``None`` where he can't.
-
-    Raises
-    ------
-    ValueError
-        For arguments that are no table, or a name that is not one of a file in the folder, unless the user has given
-        that argument.
+    What the user has ``given`` himself may be any path; ``None`` where he can't. ``ValueError`` for arguments that are
+    no table, or another name that is not one of a file in the folder.
     """
     if not isinstance(arguments, Mapping):
         raise ValueError(f"arguments: expected a table of names and values, got {shown(arguments)}")

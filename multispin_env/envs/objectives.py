@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, Rows, replaced
 from multispin_env.physics.continuous.types import ContinuousOutcome
@@ -50,41 +51,25 @@ class Objective(ABC):
 
 
 class Goodput(Objective):
-    """Goodput of the round, over that of the server alone.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    """
+    """Goodput of the round, Σ_k N_k / T_e2e, as a multiple of that of the server alone, K / T_ver."""
 
     metric = "goodput"
 
     def __init__(self, scenario: Scenario) -> None:
         self._unit = scenario.autoregressive_goodput
 
+    @override
     def reward(self, outcome: Outcome) -> FloatArray:
-        """Σ_k N_k / T_e2e, as a multiple of K / T_ver."""
         reward: FloatArray = outcome.goodput / self._unit
         return reward
 
+    @override
     def weights(self, outcome: Outcome) -> float:
-        """A token a second is worth the same from everyone."""
         return 1.0 / self._unit
 
 
 class ProportionalFairness(Objective):
-    """Growth of Σ_k ln R_k, the utility of discounted throughput R_k.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    window
-        Rounds over which throughput is discounted.
-    num_copies
-        n.
-    """
+    """Growth of Σ_k ln R_k, the utility of throughput R_k that is discounted over ``window`` rounds."""
 
     metric = "return"
 
@@ -93,20 +78,20 @@ class ProportionalFairness(Objective):
         self.remembered_rounds = window
         self.throughput = self._initial  # (n, K) tokens/s
 
+    @override
     def fields(self) -> dict[str, NDArray[Any]]:
-        """The throughput."""
         return {"throughput": self.throughput}
 
+    @override
     def info(self) -> dict[str, NDArray[Any]]:
-        """The throughput after the round."""
         return {"throughput": self.throughput.copy()}
 
+    @override
     def reset(self, rows: Rows) -> None:
-        """Begin anew in these rows."""
         self.throughput = replaced(self.throughput, rows, self._initial[rows])
 
+    @override
     def reward(self, outcome: Outcome) -> FloatArray:
-        """Take in a round; returns by how much the utility grows, (n,)."""
         later = discounted_throughput(self.throughput, outcome, self.remembered_rounds)
         growth = utility(later) - utility(self.throughput)
         self.throughput = later
@@ -138,8 +123,8 @@ class TokensMinusTime(Objective):
     rho: float
     scale: float
 
+    @override
     def reward(self, outcome: ContinuousOutcome) -> FloatArray:
-        """Rewards (n,) of the tokens of all devices, and of time."""
         return (self.tokens(outcome) - self.rho * outcome.duration) / self.scale
 
     def tokens(self, outcome: ContinuousOutcome) -> FloatArray:
@@ -150,12 +135,18 @@ class TokensMinusTime(Objective):
 
 @dataclass(frozen=True)
 class TokensInTimeMinusTime(TokensMinusTime):
-    """The same with the tokens of requests that were within all limits; they count when their request finishes."""
+    """The same with the tokens of requests that were within all limits; they count when their request finishes.
+
+    Parameters
+    ----------
+    rho, scale
+        As there.
+    """
 
     metric: ClassVar[str] = "tokens_in_time"
 
+    @override
     def tokens(self, outcome: ContinuousOutcome) -> FloatArray:
-        """Tokens (n,) of requests that finished in time."""
         served = outcome.served
         total: FloatArray = np.add.reduce(served.output * served.in_time, -1, dtype=np.float64)
         return total
@@ -169,7 +160,7 @@ class RequestsInTime(Objective):
 
     metric = "request_goodput"
 
+    @override
     def reward(self, outcome: ContinuousOutcome) -> FloatArray:
-        """Rewards (n,)."""
         total: FloatArray = np.add.reduce(outcome.served.in_time, -1, dtype=np.float64)
         return total

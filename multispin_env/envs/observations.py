@@ -47,8 +47,6 @@ MIDDLE = 4
 NEARLY_ONE = 1.0 - 2.0**-24
 """The largest float32 below 1; more is for ever."""
 
-TINY = 1e-300
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -131,7 +129,7 @@ def _time(field: str, meaning: str) -> Entry:
     """x / (x + T_ver) of a time x ≥ 0."""
 
     def decode(codec: Any, x: FloatArray) -> FloatArray:
-        time: FloatArray = codec.scenario.verification_time / (1.0 / np.clip(x, TINY, NEARLY_ONE) - 1.0)
+        time: FloatArray = codec.scenario.verification_time / (1.0 / np.clip(x, 1e-300, NEARLY_ONE) - 1.0)
         return np.where(x > 0.0, time, 0.0)
 
     def encode(codec: Any, x: NDArray[Any]) -> NDArray[Any]:

@@ -16,26 +16,14 @@ HEAD = ("entry", "shape", "value", "meaning", "unit before scaling", "min", "max
 
 
 def page(docstring: str | None, codec: ObservationCodec, arguments: Mapping[str, str]) -> str:
-    """Return the docstring without its indentation, and with the table in the place of `MARK`.
+    """Return the docstring of a variant, with the table of its entries in the place of `MARK`.
 
-    Parameters
-    ----------
-    docstring
-        Of the environment's variant.
-    codec
-        Shows every entry that the environment can show.
-    arguments
-        Entries with the arguments of the environment that show them; empty for those that are always there.
+    The codec shows every entry, and ``arguments`` says which argument does; empty for those that are always there.
     """
-    return cleandoc(docstring or "").replace(MARK, table(codec, arguments))
-
-
-def table(codec: ObservationCodec, arguments: Mapping[str, str]) -> str:
-    """Markdown table of the entries, with their lowest and highest values as numbers; parameters as for `page`."""
     space = codec.space
     words: dict[str, Entry | Shared] = {**codec.entries, SHARED: codec.shared}
     rows = (_line(key, entry, space[key], arguments.get(key, "")) for key, entry in words.items())
-    return _aligned([HEAD, *rows])
+    return cleandoc(docstring or "").replace(MARK, _aligned([HEAD, *rows]))
 
 
 def _line(key: str, entry: Entry | Shared, box: spaces.Space[Any], argument: str) -> tuple[str, ...]:

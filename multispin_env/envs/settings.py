@@ -17,7 +17,9 @@ from multispin_env.envs.codec import ActionCodec
 from multispin_env.envs.engine import Engine
 from multispin_env.envs.observations import ObservationCodec
 from multispin_env.envs.page import page
-from multispin_env.envs.rendering.renderers import Drawing, Film, Recorder
+from multispin_env.envs.rendering.picture import Sheet
+from multispin_env.envs.rendering.renderers import Film
+from multispin_env.envs.rendering.views import Recorder
 from multispin_env.field_files import is_file_name
 from multispin_env.registry import Registry
 from multispin_env.scenario import Scenario
@@ -56,7 +58,7 @@ class Family:
     any_decision: str
     max_episode_steps: int | None
     recorder: Callable[[Any, int], Recorder]
-    drawing: Callable[[], Drawing]
+    drawing: Callable[[], Sheet]
     film: Callable[[list[Any], list[Any]], Film]
 
 
@@ -174,6 +176,10 @@ class Variant(ABC):
     def engine(self, settings: "Settings", num_copies: int) -> Engine:
         """What steps n copies; ``ValueError`` where the scenario does not allow it."""
 
+    def with_uplink(self, discipline: str) -> "Variant":
+        """Return the environment with the uplink that a controller's decisions are for; rounds have but one."""
+        return self
+
     @abstractmethod
     def actions(self, scenario: Scenario, encoding: str) -> ActionCodec:
         """Codec between actions and what is decided."""
@@ -241,25 +247,9 @@ class Settings:
         chosen: Mapping[str, Any],
         others: Mapping[str, Any],
     ) -> "Settings":
-        """Settings from the keyword arguments of an environment.
+        """Settings from the keyword arguments of an environment: those that its class knows, and all others.
 
-        Parameters
-        ----------
-        owner
-            Name of the environment, for error messages.
-        variant
-            What its id fixes.
-        scenario
-            A preset's name, that of a file, a `Scenario`, or a table of its fields.
-        chosen
-            Keyword arguments that the class itself knows.
-        others
-            All others; fields of the variant and of `Scenario` are allowed.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For an unexpected keyword or a bad value.
+        Fields of the variant and of `Scenario` are allowed; errors name the ``owner``.
         """
         own = {entry.name for entry in fields(variant)}
         check_keywords(owner, others, ("scenario", *chosen, *sorted(own), *Scenario.field_names()))
@@ -318,13 +308,7 @@ class Settings:
         return best
 
     def contender(self, name: str, **options: Any) -> Controller[Any, Any] | PlugIn:
-        """Make what decides from its name: without estimators it will know the truth, else what may be observed.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For an unknown name or option, or a controller of the other family.
-        """
+        """Make what decides from its name: without estimators it will know the truth, else what may be observed."""
         family, known = self.variant.family, self.variant.assumptions(self.scenario)
         made: Controller[Any, Any] | PlugIn = make_controller(name, self.scenario, known, **options)
         base = made.base if isinstance(made, PlugIn) else made

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from multispin_env.checks import check_name
 from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import Renderer
 from multispin_env.envs.settings import Settings, Variant
@@ -45,6 +46,58 @@ class Shell:
         check_name("render_mode", mode, self.renderers)
         family = self.variant.family
         return self.renderers[mode](family.recorder(self.settings, num_copies), family.drawing())
+
+    def _own(self, batched: Any) -> Any:
+        """What is handed out of the arrays (n, ...) of all copies."""
+        raise NotImplementedError
+
+    def _check_seeded(self, what: str) -> None:
+        """``RuntimeError`` before `reset`."""
+        raise NotImplementedError
+
+    def _check_shape(self, action: NDArray[Any]) -> None:
+        """``ValueError`` for an action of another shape."""
+        raise NotImplementedError
+
+    @property
+    def state(self) -> Any:
+        """What prices the next action, arrays (K,) or (n, K) in physical units; parts of it may be hidden from agents.
+
+        Raises
+        ------
+        RuntimeError
+            Before `reset` of all copies.
+        """
+        self._check_seeded("state")
+        return self._own(self._engine.state).copy()
+
+    @property
+    def observed(self) -> Any:
+        """What plug-ins may know before the next action: what the observation shows, but not rounded.
+
+        `Observed`, arrays (K,) or (n, K), and without the barrier a `ContinuousObserved`.
+
+        Raises
+        ------
+        RuntimeError
+            Before `reset` of all copies.
+        """
+        self._check_seeded("observed")
+        return self._own(self._engine.observed).copy()
+
+    @property
+    def objective(self) -> Objective:
+        """What steps are rewarded for."""
+        return self._engine.objective
+
+    def encode_action(self, decision: Any) -> NDArray[np.float32]:
+        """Return the action that decodes to this decision (K,) or (n, K) now."""
+        return self._engine.actions.encode(decision, self._own(self._engine.planned))
+
+    def decode_action(self, action: NDArray[Any]) -> Any:
+        """Return the decision (K,) or (n, K) that an action means now."""
+        self._check_shape(action)
+        return self._engine.actions.decode(action, self._own(self._engine.planned))
 
     @property
     def assumptions(self) -> Assumptions:

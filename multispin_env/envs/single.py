@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import RENDER_FPS, RENDERERS
@@ -45,42 +46,6 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
         self._renderer = self._make_renderer(render_mode, 1)
         self._seeded = False
 
-    @property
-    def state(self) -> Any:
-        """What prices the next action, arrays (K,) in physical units; parts of it may be hidden from agents.
-
-        Raises
-        ------
-        RuntimeError
-            Before `reset`.
-        """
-        self._check_seeded("state")
-        state: Any = self._engine.state[0]
-        return state.copy()
-
-    @property
-    def observed(self) -> Any:
-        """What plug-ins may know before the next action: what the observation shows, arrays (K,) that are not rounded.
-
-        `Observed`, and without the barrier a `ContinuousObserved`.
-
-        Raises
-        ------
-        RuntimeError
-            Before `reset`.
-        """
-        self._check_seeded("observed")
-        return self._engine.observed[0].copy()
-
-    def encode_action(self, decision: Any) -> NDArray[np.float32]:
-        """Return the action that decodes to this decision (K,) now."""
-        return self._engine.actions.encode(decision, self._engine.planned[0])
-
-    def decode_action(self, action: NDArray[Any]) -> Any:
-        """Return the decision (K,) that an action means now."""
-        self._engine.actions.check_shape(action, self.scenario.num_users)
-        return self._engine.actions.decode(action, self._engine.planned[0])
-
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
@@ -105,13 +70,22 @@ class MultiSpinEnv(Shell, gym.Env[Observation, NDArray[Any]]):
             For a wrong shape, NaN or an entry outside [-1, 1]; nothing has changed then.
         """
         self._check_seeded("step")
-        self._engine.actions.check_shape(action, self.scenario.num_users)
+        self._check_shape(action)
         step = self._engine.step(np.asarray(action)[None])
         if self._renderer is not None:
             self._renderer.add(step)
         ended = bool(step.terminated[0]), bool(step.truncated[0])
         return _first(step.observation), float(step.reward[0]), *ended, _info(step.info)
 
+    @override
+    def _own(self, batched: Any) -> Any:
+        return batched[0]
+
+    @override
+    def _check_shape(self, action: NDArray[Any]) -> None:
+        self._engine.actions.check_shape(action, self.scenario.num_users)
+
+    @override
     def _check_seeded(self, what: str) -> None:
         if not self._seeded:
             raise RuntimeError(f"{what}: expected reset() first, got a call before it")

@@ -8,6 +8,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool, check_integer, check_real
@@ -20,7 +21,6 @@ from multispin_env.envs.autoreset import (
     final_infos,
     infos_of,
 )
-from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import RENDER_FPS, Renderer
 from multispin_env.envs.settings import DEFAULT_SCENARIO, Settings
@@ -102,47 +102,6 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
         self._seeded = np.zeros(num_envs, dtype=bool)
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._over = np.zeros(num_envs, dtype=bool)
-
-    @property
-    def state(self) -> Any:
-        """What prices the next actions, arrays (n, K) in physical units; parts of it may be hidden from agents.
-
-        Raises
-        ------
-        RuntimeError
-            Before `reset` of all copies.
-        """
-        self._check_seeded("state")
-        state: Any = self._engine.state
-        return state.copy()
-
-    @property
-    def observed(self) -> Any:
-        """What plug-ins may know before the next actions: what observations show, arrays (n, K) that are not rounded.
-
-        `Observed`, and without the barrier a `ContinuousObserved`.
-
-        Raises
-        ------
-        RuntimeError
-            Before `reset` of all copies.
-        """
-        self._check_seeded("observed")
-        return self._engine.observed.copy()
-
-    @property
-    def objective(self) -> Objective:
-        """What steps are rewarded for."""
-        return self._engine.objective
-
-    def encode_action(self, decision: Any) -> NDArray[np.float32]:
-        """Return the actions that decode to these decisions (n, K) now."""
-        return self._engine.actions.encode(decision, self._engine.planned)
-
-    def decode_action(self, action: NDArray[Any]) -> Any:
-        """Return the decisions (n, K) that actions mean now."""
-        self._check_shape(action)
-        return self._engine.actions.decode(action, self._engine.planned)
 
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
         """Derivatives (n, K, columns) of the next expected reward by the actions (n, K, columns), for training alone.
@@ -252,13 +211,19 @@ class MultiSpinVectorEnv(Shell, VectorEnv[Observation, NDArray[Any], NDArray[Any
             raise RuntimeError('view: expected render_mode "rgb_array", got None')
         return self._renderer.view(copy)
 
+    @override
+    def _own(self, batched: Any) -> Any:
+        return batched
+
+    @override
     def _check_seeded(self, what: str) -> None:
         if not self._seeded.all():
             missing = np.flatnonzero(~self._seeded)[:5].tolist()
             raise RuntimeError(f"{what}: expected reset() first, got a call before the reset of copies {missing}")
 
-    def _check_shape(self, actions: NDArray[Any]) -> None:
-        self._engine.actions.check_shape(actions, self.num_envs, self.scenario.num_users)
+    @override
+    def _check_shape(self, action: NDArray[Any]) -> None:
+        self._engine.actions.check_shape(action, self.num_envs, self.scenario.num_users)
 
     def _check_ready(self) -> None:
         self._check_seeded("step")

@@ -13,16 +13,6 @@ def bounds_of(episodes: Episodes) -> FloatArray | None:
     """`rate_bound` of the system of each episode, (n,) tokens/s; ``None`` for environments that it does not bound.
 
     An episode is short and lucky or not, so single episodes may exceed it; means over many do not.
-
-    Examples
-    --------
-    >>> from multispin_env.evaluation.bounds import bounds_of
-    >>> from multispin_env.evaluation.cases.episodes import Episodes
-    >>> episodes = Episodes("MultiSpin/Continuous-v0", 2, "llama2", {"num_users": 3, "horizon": 4.0})
-    >>> bool((bounds_of(episodes) > episodes.values("groups")).all())
-    True
-    >>> bounds_of(Episodes("MultiSpin/Serving-v0", 2, "llama2", {"num_users": 3})) is None
-    True
     """
     played: Any = native(episodes.env())
     channel, variant = played.scenario.channel, played.variant

@@ -23,26 +23,13 @@ QUANTILES = (5, 25, 50, 75, 95)
 
 @dataclass(frozen=True)
 class Metric:
-    """What contenders are compared by; more is better.
+    """What contenders are compared by; more is better."""
 
-    Parameters
-    ----------
-    header
-        Title of its column.
-    values
-        One number (n,) for each case.
-    has_share
-        Whether a ratio of two means says something.
-    digits
-        Digits shown after the point.
-    below
-        Header and lines of another table of the same rows, where one number does not say all.
-    """
-
-    header: str
-    values: Callable[[EpisodeStats], FloatArray]
-    has_share: bool
-    digits: int = 2
+    header: str  # of its column
+    values: Callable[[EpisodeStats], FloatArray]  # one number (n,) for each case
+    has_share: bool  # whether a ratio of two means says something
+    digits: int = 2  # shown after the point
+    # header and lines of another table of the same rows, where one number does not say all
     below: Callable[[Sequence["Row"]], tuple[Cells, list[Cells]]] | None = None
 
 
@@ -54,7 +41,7 @@ METRICS = {
         "tokens in time/s",
         lambda stats: stats.episode_values("tokens_in_time"),
         has_share=True,
-        below=lambda rows: service_cells(rows),
+        below=lambda rows: service_cells(rows),  # defined below
     ),
     "request_goodput": Metric(
         "request goodput (requests/s)",
@@ -123,30 +110,9 @@ def compare_values(
     has_share: bool = True,
     details: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[Row]:
-    """Compare contenders with a reference among them on the same cases, best first; other systems come last.
+    """Compare contenders with a reference among them on the same n ≥ 2 cases, best first; other systems come last.
 
-    Parameters
-    ----------
-    values
-        One number (n,) for each case, more is better, by the contender's name; n ≥ 2.
-    reference
-        One of the names.
-    has_share
-        Whether a ratio of two means says something.
-    details
-        Other numbers of a row, by the contender's name.
-
-    Raises
-    ------
-    ValueError
-        For another reference (the nearest is suggested), or fewer than two cases.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> rows = compare({"half": np.array([1.0, 2.0]), "best": np.array([2.0, 4.0])}, reference="best")
-    >>> [(row.name, row.mean, row.share, row.difference) for row in rows]
-    [('best', 3.0, 1.0, 0.0), ('half', 1.5, 0.5, -1.5)]
+    Each has one number (n,) for each case, more is better, and may have other numbers for its row.
     """
     check_name("reference", reference, values)
     best = values[reference]

@@ -1,7 +1,6 @@
 """Contenders: whatever decides in an environment, and what each kind of it may look at."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,9 +32,6 @@ Decide = Callable[[SystemState], Decision]
 SLOW = ("algorithm1",)
 """Minutes for a table; compared only by request."""
 
-TRIALS = 500
-"""States on which a controller that always wants a common length has shown it."""
-
 
 def native(env: Any) -> MultiSpinVectorEnv:
     """Return the vector environment of this project inside ``env``; ``ValueError`` if there is none."""
@@ -47,23 +43,10 @@ def native(env: Any) -> MultiSpinVectorEnv:
 
 
 def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None) -> Named:
-    """Make a controller or a plug-in of one for an environment from its name.
+    """Make a controller, or a plug-in of one, for a vector environment from its name.
 
-    Parameters
-    ----------
-    name
-        A controller (``"optimal"``, or ``"optimal+clairvoyant"``, the same): it will know the truth. One with
-        estimators (``"optimal+filter"``, ``"greedy+deadlines+filter"``): it will know what may be observed, and
-        ``env.unwrapped.assumptions``.
-    env
-        The vector environment that it is for.
-    options
-        Fields of the classes of the controller and the estimators, e.g. ``{"moment": 2.0}``.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown name or option (the nearest is suggested), or a bad value.
+    Without estimators (``"optimal"``, or ``"optimal+clairvoyant"``) it will know the truth, with them
+    (``"optimal+filter"``) what may be observed. Options are fields of the classes, as ``{"moment": 2.0}``.
     """
     return native(env).settings.contender(name, **dict(options or {}))
 
@@ -81,17 +64,14 @@ def contenders_of(settings: Settings) -> tuple[str, ...]:
 def with_uplink_of(contender: Any, variant: Variant) -> Variant:
     """Return the environment with the uplink that a controller's decisions without the barrier are for."""
     rule: Any = contender.base if isinstance(contender, PlugIn) else contender
-    if not isinstance(rule, Controller) or not hasattr(variant, "discipline"):
-        return variant
-    changed: dict[str, Any] = {"discipline": rule.discipline}
-    return replace(variant, **changed)
+    return variant.with_uplink(rule.discipline) if isinstance(rule, Controller) else variant
 
 
 def _can_play(name: str, settings: Settings) -> bool:
     """Whether this controller's decisions can be actions: not where one length is common and it wants several."""
     if not settings.actions.common_draft_length:
         return True
-    state = sample_state(settings.scenario, np.random.default_rng(0), TRIALS)
+    state = sample_state(settings.scenario, np.random.default_rng(0), 500)
     length = make_controller(name, settings.scenario)(state).draft_length
     return bool((length == length[:, :1]).all())
 

@@ -42,13 +42,7 @@ def name_of(contender: Any) -> str:
 
 
 def by_name(contenders: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
-    """Contenders by their names, each once.
-
-    Raises
-    ------
-    ValueError
-        If two have one name.
-    """
+    """Contenders by their names, each once; ``ValueError`` if two have one name."""
     if isinstance(contenders, Mapping):
         return dict(contenders)
     named: dict[str, Any] = {}
@@ -60,21 +54,7 @@ def by_name(contenders: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_contender(contender: Any, env: Any) -> Contender:
-    """Make what plays in an environment of what was handed in.
-
-    Parameters
-    ----------
-    contender
-        A name for `make_contender`; a class of a controller; one that is made, or a plug-in; a `Policy`;
-        what has ``predict(observation)``; or a function from observations of n copies to actions.
-    env
-        The vector environment.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For anything else, or a bad name.
-    """
+    """Make what plays in a vector environment of what was handed in, as `compare` takes it."""
     if isinstance(contender, str):
         return make_contender(contender, env)
     if isinstance(contender, type) and issubclass(contender, Controller):
@@ -93,19 +73,7 @@ def with_reference(
 ) -> tuple[dict[str, Contender | str], str]:
     """Contenders by their names, the reference among them, and the name that it has there.
 
-    Parameters
-    ----------
-    cases
-        What they play.
-    contenders
-        What `as_contender` takes, and systems; ``None`` for what is worth comparing.
-    reference
-        A name; ``None`` for that of the best that is known.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `as_contender` and `by_name`.
+    ``None`` for what is worth comparing, and for the best that is known.
     """
     entries = by_name((*cases.contenders, *cases.systems) if contenders is None else contenders)
     wanted = cases.reference if reference is None else reference

@@ -14,33 +14,15 @@ from multispin_env.physics.fairness import jain_index, utility
 
 @dataclass(eq=False)
 class EpisodeStats:
-    """Sums over the rounds that one contender has played in n cases, one case in each row.
+    """Sums over the rounds that one contender has played in n cases, one case in each row."""
 
-    Parameters
-    ----------
-    rounds
-        Rounds so far, (n,).
-    tokens
-        Accepted tokens, (n, K).
-    drafted
-        Drafted tokens, (n, K).
-    time
-        Seconds, (n,).
-    returns
-        Rewards, (n,).
-    goodputs
-        Goodput of each round in tokens/s, (n,); ``None`` where rounds are not what is to be averaged.
-    episode
-        What the environment tells of episodes so far, (n,) by name, as `InfoKeys.episode` names it.
-    """
-
-    rounds: IntArray | int
-    tokens: FloatArray
-    drafted: FloatArray
-    time: FloatArray
-    returns: FloatArray
-    goodputs: FloatArray | None
-    episode: dict[str, FloatArray] = field(default_factory=dict)
+    rounds: IntArray | int  # (n,)
+    tokens: FloatArray  # (n, K) accepted
+    drafted: FloatArray  # (n, K)
+    time: FloatArray  # (n,) s
+    returns: FloatArray  # (n,)
+    goodputs: FloatArray | None  # (n,) tokens/s, summed over rounds; None where these are not what is to be averaged
+    episode: dict[str, FloatArray] = field(default_factory=dict)  # (n,) as `InfoKeys.episode` names them
 
     @classmethod
     def empty(cls, cases: int, users: int, by_round: bool = True) -> Self:

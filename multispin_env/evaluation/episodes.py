@@ -26,23 +26,9 @@ ReportProgress = Callable[[int, int], None]
 def make_episode_env(
     env_id: str, episodes: int, scenario: Scenario | str, arguments: Mapping[str, Any] | None = None
 ) -> VectorEnv[Any, Any, Any]:
-    """Make the vector environment whose copies are the episodes.
+    """Make the vector environment whose copies are the episodes, n ≥ 2.
 
-    Parameters
-    ----------
-    env_id
-        One of the registry's.
-    episodes
-        n ≥ 2.
-    scenario
-        A preset's name, or a `Scenario`, which some environments take as it is where they would change a preset.
-    arguments
-        Of the environment.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown id or argument (the nearest is suggested) or a bad value.
+    A `Scenario` is taken as it is where some environments would change a preset.
     """
     check_name("env", env_id, ENVIRONMENTS.names())
     check_integer("episodes", episodes, 2)
@@ -63,23 +49,9 @@ def play_episodes(
     Copies are seeded with ``seed``, ``seed + 1``, ..., and what is random there does not depend on the actions: entry i
     of two results with one seed and one environment is the same episode, so their difference is paired.
 
-    Parameters
-    ----------
-    env
-        From ``gymnasium.make_vec`` with an id of this project, whose episodes end.
-    contender
-        A controller, which gets the true state; a plug-in, which gets what may be observed; a policy, or any function
-        from observations to actions; or a name for `make_contender`. Its ``reset()``, if there is one, is called
-        first.
-    seed
-        Of copy 0. Numbers to report come from `EPISODE_SEED` and above it, tuning and training use `TUNING_SEED`.
-    progress
-        Called after each round; where episodes end by themselves, with those that have ended and all.
-
-    Raises
-    ------
-    ValueError
-        For an environment that is not of this project or never ends, or a contender that cannot decide there.
+    A contender's ``reset()``, if there is one, is called first. Numbers to report come from `EPISODE_SEED` and above
+    it, tuning and training use `TUNING_SEED`. ``progress`` is called after each round; where episodes end by
+    themselves, with those that have ended and all.
     """
     base = native(env)
     rounds = rounds_of(base)
@@ -107,20 +79,10 @@ def play_episodes(
 def play_system(
     env: VectorEnv[Any, Any, Any], name: str, seed: int = EPISODE_SEED, progress: ReportProgress | None = None
 ) -> EpisodeStats:
-    """What another system gains in the states of the episodes of `play_episodes`, a second in each of them.
+    """What one of `SYSTEMS` gains in the states of the episodes of `play_episodes`, a second in each of them.
 
-    Parameters
-    ----------
-    env, seed, progress
-        As for `play_episodes`.
-    name
-        One of `SYSTEMS`.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name, or an environment whose rounds depend on what was decided before, or hide something: a
-        system decides nothing.
+    ``ValueError`` for an environment whose rounds depend on what was decided before, or hide something: a system
+    decides nothing.
     """
     base = native(env)
     check_name("system", name, SYSTEMS)

@@ -66,15 +66,7 @@ class OnnxNetwork:
 
 
 def describe(settings: Settings, env: str, arguments: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
-    """What ``policy.json`` says of a policy.
-
-    Parameters
-    ----------
-    settings, env, arguments
-        The environment, its id, and the fields of its variant.
-    files
-        Contents of its files, by name.
-    """
+    """What ``policy.json`` says of a policy for an environment with these arguments, and of its files by name."""
     return {
         "kind": KIND,
         "schema": SCHEMA,

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 EPISODES = 200
 """Of each contender, unless more or fewer are asked for."""
 
-OF_THE_SYSTEM = ("num_users", "total_bandwidth", "server")
-"""Arguments that a title says in its own words."""
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ComparisonTable:
@@ -191,7 +188,8 @@ def compared(cases: "Episodes", ledgers: "Mapping[str, EpisodeStats]", reference
     from multispin_env.evaluation.comparison import compare_episodes
     from multispin_env.evaluation.contenders import native
 
-    told = {name: value for name, value in cases.arguments.items() if name not in OF_THE_SYSTEM}
+    of_the_system = ("num_users", "total_bandwidth", "server")  # which the title says in its own words
+    told = {name: value for name, value in cases.arguments.items() if name not in of_the_system}
     what = f"{cases.title}; reference: {reference}"
     title = heading(cases.env_id, told, native(cases.env()).scenario, what)
     return ComparisonTable(title, tuple(compare_episodes(ledgers, reference, metric)), metric, reference, cases.metric)

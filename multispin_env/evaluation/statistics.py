@@ -22,19 +22,9 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: FloatArray, rng: np.random.Generator | None = None) -> Interval:
-    """Mean of ``values`` (n,) with the 95 % percentile bootstrap interval over its entries.
+    """Mean of at least two values (n,) with the 95 % percentile bootstrap interval over them.
 
-    Parameters
-    ----------
-    values
-        At least two.
-    rng
-        Draws the resamples; ``None`` for a generator of `BOOTSTRAP_SEED`, so that the interval repeats to the bit.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two values.
+    Without a generator for the resamples it is one of `BOOTSTRAP_SEED`, so that the interval repeats to the bit.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
@@ -66,35 +56,9 @@ def block_intervals(
     blocks differ less from each other than those of more rounds would: percentiles of m = n / block blocks are
     stretched by sqrt(m / (m − 1)) and by Student's t over the normal quantile.
 
-    Parameters
-    ----------
-    numbers
-        (n, c), c numbers of each of n ≥ 2 successive rounds.
-    statistic
-        From sums over rounds (..., c) to statistics (..., m): ratios of sums, and differences of ratios.
-    block
-        Rounds in a block, 1 to n / 2; with few blocks an interval is wide.
-    rng
-        As of `mean_interval`.
-
-    Returns
-    -------
-    list of Interval
-        One for each statistic; the ``mean`` is that of the rounds themselves.
-
-    Raises
-    ------
-    ValueError
-        For numbers of another shape, or a block that is too long.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.evaluation.statistics import block_intervals
-    >>> rounds = np.array([[4.0, 0.1], [6.0, 0.1], [5.0, 0.2], [5.0, 0.1]])  # tokens and seconds
-    >>> (goodput,) = block_intervals(rounds, lambda sums: sums[..., :1] / sums[..., 1:], 2)
-    >>> round(goodput.mean, 6)
-    40.0
+    ``numbers`` are c of each of n ≥ 2 successive rounds, (n, c). The statistic goes from sums over rounds (..., c) to
+    (..., m): ratios of sums, and differences of ratios. A block has 1 to n / 2 rounds. Each ``mean`` is that of the
+    rounds themselves.
     """
     from scipy.special import ndtri, stdtrit  # late, as above
 

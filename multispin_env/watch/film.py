@@ -1,6 +1,7 @@
 """Scenes of a film: what is played for it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -67,7 +68,7 @@ def watch(env: VectorEnv[Any, Any, Any], name: str, seed: int) -> list[Any]:
     views, over = [], False
     while not over:
         observation, _, terminated, truncated, _ = env.step(decide(observation))
-        views.append(base.view().titled(name))
+        views.append(replace(base.view(), title=name))
         over = bool(terminated[0] or truncated[0])
     return views
 

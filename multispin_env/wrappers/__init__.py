@@ -1,6 +1,8 @@
-"""Other shapes of the environments, for libraries that want one array: flat, or each device a copy of its own."""
+"""What Gymnasium's own wrappers cannot do: whole vectors as flat arrays, and each device a copy of its own.
 
-from multispin_env.wrappers.devices import by_device
-from multispin_env.wrappers.flattening import flat, flat_vector
+A single environment needs none of it: ``gymnasium.wrappers.FlattenObservation`` and ``RescaleAction`` do the same.
+"""
 
-__all__ = ["by_device", "flat", "flat_vector"]
+from multispin_env.wrappers.flattening import by_device, flat_vector
+
+__all__ = ["by_device", "flat_vector"]

@@ -1,131 +1,111 @@
-"""Observations as one array, and actions from one."""
+"""Observations as rows of numbers, and the measure of a function of them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from multispin_env.checks import check_real, shown
+from multispin_env.checks import check_integer
 from multispin_env.envs.observations import SHARED
+from multispin_env.evaluation.cases.choice import held_out
+from multispin_env.evaluation.comparison import METRICS
+from multispin_env.evaluation.policy import Policy
 
 Array = NDArray[Any]
 ArraysByEntry = Mapping[str, Array]
 
-ENDS = ("low", "high")
-"""Of a box."""
+Act = Callable[[NDArray[np.float32]], Array]
+"""From observations (m, numbers), as a wrapper gives them, to actions (m, columns), as it takes them."""
 
 
-class Joined:
-    """Entries of an observation one behind the other, in the order of their space.
-
-    Parameters
-    ----------
-    space
-        Of one observation: boxes of one dimension.
-
-    Raises
-    ------
-    ValueError
-        For another space.
-    """
-
-    def __init__(self, space: spaces.Space[Any]) -> None:
-        self._boxes = boxes_of(space)
-        self.places = places({key: box.shape[0] for key, box in self._boxes.items()})
-        """Where each entry is in the array."""
-
-    @property
-    def space(self) -> spaces.Box:
-        """Space of the array."""
-        return bounded(*(self({key: getattr(box, end) for key, box in self._boxes.items()}) for end in ENDS))
-
-    def __call__(self, observation: ArraysByEntry) -> NDArray[np.float32]:
-        """Array (..., numbers) of entries (..., size)."""
-        return np.concatenate([observation[key] for key in self._boxes], -1)
-
-
-class DeviceRows:
-    """What a device sees: its own numbers of each entry, and what all share; one row for each device.
+class Rows:
+    """The entries of an observation one behind the other: one row of all, or one for each user with what all share.
 
     Parameters
     ----------
     space
         Of one observation.
-    users
-        K.
+    rows
+        1, or K.
     """
 
-    def __init__(self, space: spaces.Space[Any], users: int) -> None:
-        self._boxes = boxes_of(space)
-        self._users = users
-        sizes = {key: box.shape[0] // (1 if key == SHARED else users) for key, box in self._boxes.items()}
-        self.places = places(sizes)
+    def __init__(self, space: spaces.Space[Any], rows: int) -> None:
+        assert isinstance(space, spaces.Dict)  # as all environments have it
+        self._rows = rows
+        sizes = {key: box.shape[0] // (1 if key == SHARED else rows) for key, box in space.items()}  # type: ignore[index]
+        ends = np.cumsum(list(sizes.values())).tolist()
+        self.places = {key: slice(end - size, end) for (key, size), end in zip(sizes.items(), ends, strict=True)}
         """Where each entry is in a row."""
-
-    @property
-    def space(self) -> spaces.Box:
+        self._numbers = ends[-1]
+        low, high = (self({key: getattr(box, end) for key, box in space.items()})[0] for end in ("low", "high"))
+        self.space = spaces.Box(low, high, dtype=np.float32)
         """Space of a row."""
-        return bounded(*(self({key: getattr(box, end) for key, box in self._boxes.items()})[0] for end in ENDS))
 
     def __call__(self, observation: ArraysByEntry) -> NDArray[np.float32]:
-        """Rows (..., K, numbers) of entries (..., size)."""
+        """Rows (..., rows, numbers) of entries (..., size)."""
+        if self._rows == 1:  # faster
+            return np.concatenate([observation[key] for key in self.places], -1)[..., None, :]
         batch = observation[SHARED].shape[:-1]
-        rows = np.empty((*batch, self._users, list(self.places.values())[-1].stop), np.float32)
+        rows = np.empty((*batch, self._rows, self._numbers), np.float32)
         for key, place in self.places.items():
             entry = observation[key]
-            rows[..., place] = entry[..., None, :] if key == SHARED else entry.reshape(*batch, self._users, -1)
+            rows[..., place] = entry[..., None, :] if key == SHARED else entry.reshape(*batch, self._rows, -1)
         return rows
 
 
-def bounded(low: Array, high: Array) -> spaces.Box:
-    """Numbers in these bounds."""
-    return spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+@dataclass(frozen=True, eq=False)
+class ArrayNetwork:
+    """Network of a `Policy` that works on the rows of a wrapper, and whose actions are multiplied by a scale."""
+
+    encode: Rows
+    act: Act
+    scale: float
+
+    def __call__(self, entries: ArraysByEntry) -> NDArray[np.float32]:
+        """Actions (n, K · columns) for entries (n, size); they are clipped to [-1, 1]."""
+        rows = self.encode(entries)
+        actions = np.asarray(self.act(rows.reshape(-1, rows.shape[-1])), np.float32)
+        return (actions * np.float32(self.scale)).clip(-1.0, 1.0).reshape(len(rows), -1)
 
 
-def boxes_of(space: spaces.Space[Any]) -> dict[str, spaces.Box]:
-    """Boxes of a dictionary's space in its order; ``ValueError`` for another space."""
-    boxes = dict(space.items()) if isinstance(space, spaces.Dict) else {}
-    if not boxes or not all(isinstance(box, spaces.Box) and len(box.shape) == 1 for box in boxes.values()):
-        raise ValueError(f"env: expected observations that are a Dict of Boxes of one dimension, got {shown(space)}")
-    return boxes  # type: ignore[return-value]  # as the check says
+class Measurable:
+    """Base of what can measure a function of its own arrays."""
 
+    _encode: Rows
+    _scale: float
+    _base: Any
+    """The environment inside, single or vector."""
 
-def places(sizes: Mapping[str, int]) -> dict[str, slice]:
-    """Where entries of these sizes are, one behind the other."""
-    ends = np.cumsum(list(sizes.values())).tolist()
-    return {key: slice(end - size, end) for (key, size), end in zip(sizes.items(), ends, strict=True)}
+    def policy(self, act: Act) -> Policy:
+        """Return a function of arrays as a policy, which every comparison of this package takes.
 
+        Parameters
+        ----------
+        act
+            From observations (m, numbers) to actions (m, columns), both as they are here.
+        """
+        return Policy(self._base.settings.held_out, ArrayNetwork(self._encode, act, self._scale))
 
-class Scaled:
-    """Actions that are multiplied by a scale, and have another shape.
+    def share_of_best(self, act: Act, size: int = 200) -> float:
+        """Return what a function of arrays reaches on held-out cases, as a share of the best that is known.
 
-    Parameters
-    ----------
-    space
-        Of one action of the environment.
-    shape
-        Of one action that is given.
-    scale
-        In (0, 1].
-    """
+        Parameters
+        ----------
+        act
+            As in `policy`.
+        size
+            Held-out states, or episodes where rounds depend on each other.
 
-    def __init__(self, space: spaces.Space[Any], shape: tuple[int, ...], scale: float) -> None:
-        if not isinstance(space, spaces.Box):
-            raise ValueError(f"env: expected actions in a Box, got {shown(space)}")
-        self.scale = check_real("scale", scale, 0.0, 1.0, open_low=True)
-        self.space = bounded(*(getattr(space, end).reshape(shape) / scale for end in ENDS))
-
-    def __call__(self, action: Array, shape: tuple[int, ...]) -> Array:
-        """Actions of the environment, in this shape; no copy where the scale is 1."""
-        array = np.asarray(action).reshape(shape)
-        return array if self.scale == 1.0 else array * np.float32(self.scale)
-
-
-def mapped(function: Callable[[Any], Array], objects: Array) -> Array:
-    """A function of each object of an array, where there is one."""
-    found = np.full(len(objects), None, dtype=object)
-    for place, one in enumerate(objects):
-        found[place] = None if one is None else function(one)
-    return found
+        Raises
+        ------
+        ValueError
+            For an environment whose metric has no meaningful ratio.
+        """
+        base, size = self._base, check_integer("size", size, 1)
+        cases = held_out(base.spec.id, base.settings, size)
+        if not METRICS[cases.metric].has_share:
+            raise ValueError(f"env: expected one whose metric has a share, got {base.spec.id!r}, with {cases.metric!r}")
+        return float(cases.values(self.policy(act)).mean() / cases.values(cases.reference).mean())

@@ -1,82 +1,110 @@
-"""Observations and actions of one dimension."""
+"""Vectors whose observations and actions are arrays of one dimension for each copy, or for each device.
+
+Gymnasium's ``FlattenObservation`` and ``RescaleAction`` of vectors transform copy by copy, and its
+``TransformObservation`` refuses ``autoreset_mode="SameStep"``.
+"""
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.utils import RecordConstructorArgs
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
+from typing_extensions import override
 
-from multispin_env.wrappers.arrays import Array, Joined, Scaled, mapped
-from multispin_env.wrappers.measuring import Measurable
-
-
-class Flat(Measurable, gym.Wrapper[Array, Array, Any, Array], RecordConstructorArgs):
-    """A single environment with flat arrays; see `flat`."""
-
-    def __init__(self, env: gym.Env[Any, Array], scale: float = 1.0) -> None:
-        RecordConstructorArgs.__init__(self, scale=scale)
-        super().__init__(env)
-        self._encode = Joined(env.observation_space)
-        self._shape: tuple[int, ...] = env.action_space.shape or ()
-        self._scaled = Scaled(env.action_space, (int(np.prod(self._shape)),), scale)
-        self._scale, self._base = self._scaled.scale, env.unwrapped
-        self.observation_space, self.action_space = self._encode.space, self._scaled.space
-        self.places = self._encode.places
-        """Where each entry is in an observation."""
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """As the environment."""
-        observation: Any
-        observation, info = self.env.reset(seed=seed, options=options)
-        return self._encode(observation), info
-
-    def step(self, action: Array) -> tuple[Array, Any, bool, bool, dict[str, Any]]:
-        """As the environment, with an action (K · columns,)."""
-        observation: Any
-        observation, reward, terminated, truncated, info = self.env.step(self._scaled(action, self._shape))
-        return self._encode(observation), reward, terminated, truncated, info
+from multispin_env.checks import check_real
+from multispin_env.evaluation.contenders import native
+from multispin_env.wrappers.arrays import Array, ArraysByEntry, Measurable, Rows
 
 
-class FlatVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no generic class before Gymnasium 1.4
-    """A vector of environments with flat arrays; see `flat_vector`."""
+class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no generic class before Gymnasium 1.4
+    """A vector of which every copy has one row of numbers, or one for each device; see `flat_vector`, `by_device`."""
 
-    def __init__(self, envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> None:
+    def __init__(self, envs: VectorEnv[Any, Array, Array], rows: int, scale: float) -> None:
         super().__init__(envs)
-        self._encode = Joined(envs.single_observation_space)
-        shape = envs.single_action_space.shape or ()
-        self._shape = (envs.num_envs, *shape)
-        self._scaled = Scaled(envs.single_action_space, (int(np.prod(shape)),), scale)
-        self._scale, self._base = self._scaled.scale, envs.unwrapped
+        self._base, self._scale = native(envs), check_real("scale", scale, 0.0, 1.0, open_low=True)
+        self._encode, self._join = (Rows(envs.single_observation_space, count) for count in (rows, 1))
+        self._rows = rows
         self.autoreset_mode = envs.metadata["autoreset_mode"]
         """When copies that ended start again; TorchRL asks here."""
-        self.single_observation_space, self.single_action_space = self._encode.space, self._scaled.space
-        self.observation_space = batch_space(self.single_observation_space, envs.num_envs)
-        self.action_space = batch_space(self.single_action_space, envs.num_envs)
+        self._shape = (envs.num_envs, *(envs.single_action_space.shape or ()))
+        columns = int(np.prod(self._shape[1:])) // rows
+        high = np.full(columns, 1.0 / scale, np.float32)
+        self.single_action_space = spaces.Box(-high, high, dtype=np.float32)
+        self.single_observation_space = self._encode.space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.state_space = self._join.space
+        """Space of the state of one copy."""
         self.places = self._encode.places
         """Where each entry is in an observation."""
+        self._seen: ArraysByEntry | None = None
 
+    @property
+    def num_envs(self) -> int:  # type: ignore[override]  # as in the base
+        """Rows of all copies, n or n · K: device k of copy i is at i · K + k."""
+        return self._shape[0] * self._rows
+
+    @property
+    def num_agents(self) -> int:
+        """Rows of each copy, 1 or K."""
+        return self._rows
+
+    def state(self) -> Array:
+        """What all devices of each copy see together, (n, numbers), for central critics; after `reset`."""
+        if self._seen is None:
+            raise RuntimeError("state: expected reset() first, got a call before it")
+        return self._join(self._seen)[:, 0]
+
+    @override
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """As the vector."""
-        observation, infos = self.env.reset(seed=seed, options=options)
-        return self._encode(observation), infos
+        """As the vector; seeds are those of copies, and a ``reset_mask`` of devices (n · K,) that of their copies."""
+        if options is not None and np.shape(options.get("reset_mask", ())) == (self.num_envs,):
+            mask = np.asarray(options["reset_mask"]).reshape(-1, self._rows)
+            options = {**options, "reset_mask": mask.any(-1)}
+        self._seen, infos = self.env.reset(seed=seed, options=options)
+        return self._handed_out(self._seen), self._spread(infos)
 
+    @override
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
-        """As the vector, with actions (n, K · columns)."""
-        observation, reward, terminated, truncated, infos = self.env.step(self._scaled(actions, self._shape))
-        if "final_obs" in infos:
-            infos["final_obs"] = mapped(self._encode, infos["final_obs"])
-        return self._encode(observation), reward, terminated, truncated, infos
+        """As the vector, with actions (n, K · columns) or (n · K, columns); every device earns its copy's reward."""
+        given = np.asarray(actions).reshape(self._shape)
+        self._seen, *rest, infos = self.env.step(given if self._scale == 1.0 else given * np.float32(self._scale))
+        if self._rows > 1:
+            rest = [np.repeat(one, self._rows) for one in rest]
+        return self._handed_out(self._seen), *rest, self._spread(infos)  # type: ignore[return-value]
+
+    def _handed_out(self, observation: ArraysByEntry) -> Array:
+        return self._encode(observation).reshape(self.num_envs, -1)
+
+    def _spread(self, infos: dict[str, Any]) -> dict[str, Any]:
+        """Infos of rows: the devices' own numbers, and those of their copy."""
+        if self._rows == 1 and "final_obs" not in infos:
+            return infos
+        return {key: self._of_rows(key, value) for key, value in infos.items()}
+
+    def _of_rows(self, key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return self._spread(value)
+        if key == "final_obs":
+            last = np.full(self.num_envs, None, dtype=object)
+            for copy in np.flatnonzero([one is not None for one in value]):
+                last[copy * self._rows : (copy + 1) * self._rows] = list(self._encode(value[copy]))
+            return last
+        if self._rows == 1:
+            return value
+        return value.reshape(self.num_envs, *value.shape[2:]) if value.ndim > 1 else np.repeat(value, self._rows)
 
 
-def flat(env: gym.Env[Any, Array], scale: float = 1.0) -> Flat:
-    """Return a single environment whose observations and actions are arrays of one dimension.
+def flat_vector(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVector:
+    """Return a vector of environments whose observations and actions are arrays of one dimension for each copy.
+
+    It is ``FlattenObservation`` and ``RescaleAction`` of ``gymnasium.wrappers.vector`` at once for all copies.
 
     Parameters
     ----------
-    env
-        What ``gymnasium.make`` made.
+    envs
+        What ``gymnasium.make_vec`` made.
     scale
         In (0, 1]. Actions are in ±1 / scale, and the environment gets them times the scale. Many libraries explore with
         a standard deviation of 1 at first, with which nothing is learnt: take .08 for the actions ``"residual"`` and .3
@@ -84,40 +112,9 @@ def flat(env: gym.Env[Any, Array], scale: float = 1.0) -> Flat:
 
     Returns
     -------
-    Flat
-        Observations (numbers,), the entries one behind the other in the order of their space; ``places`` says where
-        each of them is. Actions (K · columns,), one user behind the other.
-
-    Raises
-    ------
-    ValueError
-        For a bad scale, or an environment of another kind.
-
-    Examples
-    --------
-    >>> import gymnasium as gym, multispin_env
-    >>> from multispin_env.wrappers import flat
-    >>> env = flat(gym.make("MultiSpin/Heterogeneous-v0", num_users=4))
-    >>> env.observation_space.shape, env.action_space.shape, env.places["shared"]
-    ((15,), (8,), slice(12, 15, None))
-    """
-    return Flat(env, scale)
-
-
-def flat_vector(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> FlatVector:
-    """Return a vector of environments whose observations and actions are arrays of one dimension for each copy.
-
-    Parameters
-    ----------
-    envs
-        What ``gymnasium.make_vec`` made.
-    scale
-        As in `flat`.
-
-    Returns
-    -------
-    FlatVector
-        Observations (n, numbers) and actions (n, K · columns). ``final_obs`` of the infos are arrays too.
+    ArrayVector
+        Observations (n, numbers), the entries one behind the other in the order of their space; ``places`` says where
+        each of them is. Actions (n, K · columns), one user behind the other. ``final_obs`` of the infos are arrays too.
 
     Raises
     ------
@@ -129,7 +126,44 @@ def flat_vector(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> FlatV
     >>> import gymnasium as gym, multispin_env
     >>> from multispin_env.wrappers import flat_vector
     >>> envs = flat_vector(gym.make_vec("MultiSpin/Heterogeneous-v0", num_envs=3, num_users=4), scale=0.08)
-    >>> envs.reset(seed=0)[0].shape, envs.action_space.shape, float(envs.action_space.high.max())
-    ((3, 15), (3, 8), 12.5)
+    >>> envs.reset(seed=0)[0].shape, envs.action_space.shape, float(envs.action_space.high.max()), envs.places["shared"]
+    ((3, 15), (3, 8), 12.5, slice(12, 15, None))
     """
-    return FlatVector(envs, scale)
+    return ArrayVector(envs, 1, scale)
+
+
+def by_device(envs: VectorEnv[Any, Array, Array], scale: float = 1.0) -> ArrayVector:
+    """Return a vector in which each device is a copy: it sees what it knows of itself, and earns the common reward.
+
+    This is the vector form of `multispin_env.parallel.parallel_env`. A learner of single agents trains one policy for
+    all devices on it. One of many agents takes ``observation.reshape(n, K, -1)``, which copies nothing.
+
+    Parameters
+    ----------
+    envs
+        What ``gymnasium.make_vec`` made.
+    scale
+        As in `flat_vector`.
+
+    Returns
+    -------
+    ArrayVector
+        n · K copies, device k of copy i at i · K + k. Observations (n · K, numbers): its own numbers of each entry and
+        what is shared; ``places`` says where. Actions (n · K, columns), rewards (n · K,). ``state()`` is what all
+        devices of a copy see together, (n, numbers).
+
+    Raises
+    ------
+    ValueError
+        For a bad scale, or environments of another kind.
+
+    Examples
+    --------
+    >>> import gymnasium as gym, multispin_env
+    >>> from multispin_env.wrappers import by_device
+    >>> envs = by_device(gym.make_vec("MultiSpin/Heterogeneous-v0", num_envs=3, num_users=4))
+    >>> observation, infos = envs.reset(seed=0)
+    >>> observation.shape, envs.action_space.shape, envs.state().shape
+    ((12, 6), (12, 2), (3, 15))
+    """
+    return ArrayVector(envs, native(envs).scenario.num_users, scale)

@@ -6,7 +6,6 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_for_sb3
 
-from multispin_env.physics.rounds import price
 from multispin_env.physics.verification import verification_time
 from multispin_env.registry import ENVIRONMENTS
 
@@ -66,30 +65,3 @@ def test_the_observation_says_what_longer_passes_take():
     expected = [(scenario.pass_time(3, n) + 1.0) / scenario.mean_draft_time for n in (3, 15, 78)]
     assert 10.0 ** observation["shared"][[0, 3, 4]] == pytest.approx(expected, rel=1e-5)
     assert gym.make("MultiSpin/Heterogeneous-v0").observation_space["shared"].shape == (3,)
-
-
-@pytest.mark.parametrize("encoding", ["residual", "shares", "lengths"])
-def test_slopes_of_the_reward_are_differences(encoding):
-    env = gym.make_vec(
-        "MultiSpin/Heterogeneous-v0", num_envs=4, vectorization_mode="vector_entry_point", action=encoding, **OPTIONS
-    )
-    base = env.unwrapped
-    env.reset(seed=0)
-    rng = np.random.default_rng(1)
-    action = rng.uniform(-0.6, 0.6, env.action_space.shape)
-    found = base.reward_slopes(action)
-    step = 1e-6
-
-    def reward(action):
-        engine = base._engine
-        relaxed = engine.actions.relaxed(action, engine.planned)
-        tokens, _ = engine._core.interpolated_tokens(relaxed.draft_length)
-        outcome = price(engine.scenario, engine.state, relaxed, tokens)
-        return outcome.goodput / engine.scenario.autoregressive_goodput
-
-    for user in range(3):
-        for column in range(action.shape[-1]):
-            move = np.zeros_like(action)
-            move[:, user, column] = step
-            difference = (reward(action + move) - reward(action - move)) / (2.0 * step)
-            assert found[:, user, column] == pytest.approx(difference, rel=1e-3, abs=1e-6)

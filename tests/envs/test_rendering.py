@@ -13,14 +13,14 @@ from gymnasium.wrappers import HumanRendering, RecordVideo
 
 import multispin_env as ms
 from multispin_env.envs.rendering import style
-from multispin_env.envs.rendering.canvas import Canvas
-from multispin_env.envs.rendering.charts import every_nth
-from multispin_env.envs.rendering.tokens import Cell, draw_refused
-from multispin_env.envs.rendering.views import Scales, round_up
+from multispin_env.envs.rendering.canvas import Canvas, load_pygame
+from multispin_env.envs.rendering.window import Window, require_display
 from multispin_env.envs.single import make_single
 from tests.families import REWARDED
 
 FULL = "MultiSpin/Heterogeneous-v0"
+
+pygame = load_pygame()
 
 
 def make(env_id=FULL, **options):
@@ -127,18 +127,11 @@ def test_drawn_tokens_are_whole_cells_and_expected_ones_parts():
 
 
 @pytest.mark.parametrize(
-    ("size", "crossed", "has_cross"), [(20.0, True, True), (20.0, False, False), (5.0, True, False)]
+    ("env_id", "reward", "drawn"),
+    [("MultiSpin/HiddenAcceptance-v0", "expected", True), (FULL, "sampled", True), (FULL, "expected", False)],
 )
-def test_refused_tokens_are_crossed_where_a_cross_fits(size, crossed, has_cross):
-    canvas = Canvas(40, 40)
-    draw_refused(canvas, Cell(5.0, 5.0, size, size), crossed=crossed)
-    inside = canvas.array()[8 : int(size) + 2, 8 : int(size) + 2]
-    assert (pixels(inside, style.REFUSED) > 0) == has_cross
-
-
-def test_counted_tokens_are_drawn_whatever_the_reward():
-    assert make("MultiSpin/HiddenAcceptance-v0").unwrapped._renderer.view().drawn
-    assert not make("MultiSpin/DelayedChannel-v0").unwrapped._renderer.view().drawn
+def test_tokens_are_drawn_where_the_environment_draws_them(env_id, reward, drawn):
+    assert make(env_id, reward=reward).unwrapped._renderer.view().drawn == drawn
 
 
 def test_running_goodput_beside_the_optimums():
@@ -265,15 +258,78 @@ def test_missing_pygame_is_one_sentence():
     assert last.endswith('"multispin_env[render]"')
 
 
-def test_pygame_does_not_greet():
-    code = f"import gymnasium as gym, multispin_env; gym.make('{FULL}', render_mode='rgb_array')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == ""
+@pytest.fixture
+def canvas(monkeypatch):
+    """Of a machine whose driver shows nothing."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    found = Canvas(60, 40)
+    found.fill(style.PAPER)
+    found.rectangle(10, 5, 20, 10, style.DRAFTING)
+    yield found
+    pygame.display.quit()
 
 
-def test_scales():
-    assert [round_up(value) for value in (0.0, 0.11, 1.0, 1.3, 99.0, 101.0)] == pytest.approx(
-        [1, 0.12, 1, 1.6, 100, 120]
-    )
-    assert Scales.common([Scales(1.0, 5.0), Scales(2.0, 3.0)]) == Scales(2.0, 5.0)
-    assert [every_nth(space, 11.0) for space in (20.0, 11.0, 10.0, 2.0)] == [1, 1, 2, 6]
+def test_a_window_shows_the_picture_under_its_title(canvas):
+    other, shown = Window("other", 60.0), Window("the title", 60.0)
+    assert shown.show(canvas)
+    screen = pygame.display.get_surface()
+    assert np.array_equal(pygame.surfarray.array3d(screen).swapaxes(0, 1), canvas.array())
+    assert pygame.display.get_caption()[0] == "the title"
+    other.close()  # it never opened
+    assert pygame.display.get_init()
+    shown.close()
+    assert not pygame.display.get_init()
+    assert shown.show(canvas)  # opens another
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "goes_on"),
+    [
+        (pygame.QUIT, None, False),
+        (pygame.KEYDOWN, pygame.K_ESCAPE, False),
+        (pygame.KEYDOWN, pygame.K_q, False),
+        (pygame.KEYDOWN, pygame.K_w, True),
+        (pygame.KEYUP, pygame.K_q, True),
+    ],
+)
+def test_events_that_close(kind, key, goes_on, canvas):
+    shown = Window("test", 60.0)
+    shown.show(canvas)
+    pygame.event.post(pygame.event.Event(kind, **({} if key is None else {"key": key})))
+    assert shown.show(canvas) == goes_on
+
+
+def test_a_display_is_required_and_left_alone(canvas, monkeypatch):
+    require_display()  # the dummy was asked for
+    assert not pygame.display.get_init()
+    monkeypatch.setattr(pygame.display, "init", lambda: None)
+    monkeypatch.setattr(pygame.display, "get_driver", lambda: "dummy")
+    monkeypatch.delenv("SDL_VIDEODRIVER")
+    with pytest.raises(ValueError, match=r"^display: expected a machine with one, or --out FILE, got none$"):
+        require_display()
+
+    def fail():
+        raise pygame.error("no such device")
+
+    monkeypatch.setattr(pygame.display, "init", fail)
+    with pytest.raises(ValueError, match=r"^display: expected a machine with one, or --out FILE, got no such device"):
+        require_display()
+
+
+def test_an_environment_shows_every_reset_and_round(monkeypatch):
+    shown = []
+    monkeypatch.setattr(Window, "show", lambda self, canvas: shown.append(canvas.array()))
+    env = make_single(FULL, num_users=2, render_mode="human")
+    env.reset(seed=0)
+    env.step(np.zeros((2, 2), np.float32))
+    env.reset()
+    assert len(shown) == 3
+    assert (shown[0] != shown[1]).any()
+    assert (shown[2] == shown[0]).all()  # nothing is left of the first episode
+
+
+def test_few_texts_are_kept(canvas, monkeypatch):
+    monkeypatch.setattr("multispin_env.envs.rendering.canvas.MOST_TEXTS", 2)
+    for text in "abcac":
+        canvas.text(text, 0.0, 0.0, 16, style.INK)
+    assert len(canvas._texts) == 2

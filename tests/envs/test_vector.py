@@ -39,7 +39,7 @@ def same(one, other):
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
 @pytest.mark.parametrize(("env_id", "encoding"), ENCODED)
 def test_native_vector_equals_single_environments_bit_for_bit(env_id, mode, encoding):
-    """200 steps, copies reset at different times so that they also truncate at different times."""
+    """100 steps, more than are drawn ahead; copies are reset at different times, so that they end at different times."""
     options = {"num_users": 4, "action": encoding, "reward": "sampled", "max_episode_steps": 7}
     native = gym.make_vec(env_id, num_envs=3, vectorization_mode="vector_entry_point", autoreset_mode=mode, **options)
     sync = gym.make_vec(
@@ -49,8 +49,8 @@ def test_native_vector_equals_single_environments_bit_for_bit(env_id, mode, enco
     assert same(native.reset(seed=seeds), sync.reset(seed=seeds))
     rng = np.random.default_rng(0)
     ends = []
-    for t in range(200):
-        if t in (2, 5, 100):
+    for t in range(100):
+        if t in (2, 5, 70):
             mask = np.arange(3) == t % 3
             seed = [None, t, None]
             results = [env.reset(seed=seed, options={"reset_mask": mask}) for env in (native, sync)]
@@ -91,40 +91,6 @@ def test_regret_is_the_same_too():
     for _ in range(12):
         played = actions(rng)
         assert same(native.step(played), sync.step(played))
-
-
-@pytest.mark.parametrize("env_id", ENVIRONMENTS.names())
-def test_copies_equal_gym_make(env_id):
-    native = make(env_id, reward="sampled")
-    singles = [gym.make(env_id, num_users=4, reward="sampled") for _ in range(3)]
-    observation, _ = native.reset(seed=5)
-    for i, env in enumerate(singles):
-        assert same({key: value[i] for key, value in observation.items()}, env.reset(seed=5 + i)[0])
-    rng = np.random.default_rng(1)
-    for _ in range(64):
-        played = actions(rng, columns=native.single_action_space.shape[-1])
-        observation, reward, _, truncated, info = native.step(played)
-        for i, env in enumerate(singles):
-            single = env.step(played[i])
-            assert same({key: value[i] for key, value in observation.items()}, single[0])
-            assert (reward[i], truncated[i]) == (single[1], single[3])
-            assert same({key: value[i] for key, value in info.items() if key in single[4]}, single[4])
-        if truncated.any():
-            break  # whose next step begins anew
-
-
-@pytest.mark.parametrize("num_users", [1, 200])
-@pytest.mark.parametrize("encoding", COLUMNS)
-def test_sizes(num_users, encoding):
-    native = make(num_envs=5, num_users=num_users, action=encoding, reward="sampled")
-    single = gym.make(FULL, num_users=num_users, action=encoding, reward="sampled")
-    native.reset(seed=0)
-    single.reset(seed=4)
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        played = actions(rng, 5, num_users, COLUMNS[encoding])
-        _, rewards, *_ = native.step(played)
-        assert rewards[4] == single.step(played[4])[1]
 
 
 def test_same_seed_same_numbers_and_other_seeds_others():
@@ -196,17 +162,6 @@ def test_copies_may_be_written_into():
     assert same(one.step(played)[0], other.step(played)[0])
 
 
-def test_a_controller_plays_all_copies():
-    env = make(num_envs=8, optimum=True)
-    env.reset(seed=0)
-    controller = ms.make_controller("optimal", env.unwrapped.scenario)
-    decision = controller(env.unwrapped.state)
-    encoded = env.unwrapped.encode_action(decision)
-    assert (env.unwrapped.decode_action(encoded).draft_length == decision.draft_length).all()
-    info = env.step(encoded)[-1]
-    assert (abs(info["regret"]) < 1e-6 * info["optimal_goodput"]).all()
-
-
 def test_wrappers_of_gymnasium():
     env = wrappers.RecordEpisodeStatistics(wrappers.NormalizeReward(make(max_episode_steps=5)))
     env.reset(seed=0)
@@ -227,32 +182,6 @@ def test_asynchronous_copies():
     played = np.zeros((2, 4, 2), np.float32)
     assert same(env.step(played)[1], native.step(played)[1])
     env.close()
-
-
-def test_disabled_autoreset_asks_for_a_reset():
-    env = make(autoreset_mode=AutoresetMode.DISABLED, max_episode_steps=1)
-    env.reset(seed=0)
-    played = np.zeros((3, 4, 2), np.float32)
-    assert env.step(played)[3].all()
-    with pytest.raises(
-        RuntimeError, match=r"step: expected a reset with .*reset_mask.* first, got copies \[0, 1, 2\], which are over"
-    ):
-        env.step(played)
-    env.reset(options={"reset_mask": np.array([True, True, True])})
-    env.step(played)
-
-
-def test_frames():
-    env = make(num_envs=2, render_mode="rgb_array")
-    env.reset(seed=0)
-    blank = env.render()
-    env.step(actions(np.random.default_rng(0), 2))
-    frames = env.render()
-    assert len(frames) == 2
-    assert frames[0].shape == (450, 800, 3)
-    assert (frames[0] != frames[1]).any()
-    assert (frames[0] != blank[0]).any()
-    assert make().render() is None
 
 
 def test_disabled_autoreset_asks_for_a_reset_of_those_that_are_over():
@@ -324,17 +253,12 @@ def test_action_of_a_copy_that_starts_over_is_not_read():
         (lambda env: env.reset(seed=[1, 2]), r"seed: expected one seed for each copy \(3\), got 2"),
         (lambda env: env.reset(seed=-1), "seed: expected an integer ≥ 0, got -1"),
         (lambda env: env.reset(seed=[1, 2.5, 3]), r"seed\[1\]: expected an integer ≥ 0, got 2\.5"),
-        (
-            lambda env: env.reset(options={"reset_mask": np.ones(2, bool)}),
-            r"reset_mask: expected a bool array \(3,\) that is true somewhere, got ",
-        ),
-        (
-            lambda env: env.reset(options={"reset_mask": np.zeros(3, bool)}),
-            r"reset_mask: expected a bool array \(3,\) that is true somewhere, got ",
-        ),
-        (
-            lambda env: env.reset(options={"reset_mask": [True, True, True]}),
-            r"reset_mask: expected a bool array \(3,\) that is true somewhere, got ",
+        *(
+            (
+                lambda env, mask=mask: env.reset(options={"reset_mask": mask}),
+                r"reset_mask: expected a bool array \(3,\) that is true somewhere, got ",
+            )
+            for mask in (np.ones(2, bool), np.zeros(3, bool), [True, True, True])
         ),
         (lambda env: make(num_envs=0), "num_envs: expected an integer ≥ 1, got 0"),
         (lambda env: make(max_episode_steps=0), "max_episode_steps: expected an integer ≥ 1, got 0"),
@@ -342,15 +266,6 @@ def test_action_of_a_copy_that_starts_over_is_not_read():
             lambda env: make(autoreset_mode="Never"),
             r"autoreset_mode: expected one of \['NextStep', 'SameStep', 'Disabled'\], got 'Never'",
         ),
-        (
-            lambda env: make(action="share"),
-            r"^action: expected one of \['residual', 'shares', 'lengths'\], got 'share'.*did you mean 'shares'",
-        ),
-        (
-            lambda env: make(reward="sample"),
-            r"^reward: expected one of \['expected', 'sampled'\], got 'sample'.*did you mean 'sampled'",
-        ),
-        (lambda env: make(optimum=1), "optimum: expected True or False, got 1"),
         (lambda env: make(copy="yes"), "copy: expected True or False, got 'yes'"),
         (
             lambda env: make(env_id="MultiSpin/Fair-v0").unwrapped.settings.best_controller,

@@ -1,15 +1,12 @@
 """Tables to the letter, from numbers that were chosen by hand."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from multispin_env.evaluation.comparison import Row, compare_episodes, compare_values, comparison_cells, user_cells
-from multispin_env.evaluation.episode_stats import EpisodeStats
-from multispin_env.evaluation.statistics import mean_interval
+from multispin_env.evaluation.comparison import Row, compare_values, comparison_cells, user_cells
 from multispin_env.evaluation.table import aligned, markdown, to_csv, to_json
 from multispin_env.terminal.tables import check_outputs, show_table, write_output
 
@@ -66,44 +63,6 @@ def test_order_of_a_table():
     assert (low.difference_low, low.difference_high) == (-15.0, -11.0)
 
 
-def test_intervals():
-    values = np.random.default_rng(0).normal(3.0, 1.0, 400)
-    mean, low, high = mean_interval(values)
-    assert mean == values.mean()
-    assert [mean - low, high - mean] == pytest.approx([1.96 * values.std() / 20.0] * 2, rel=0.12)
-    assert mean_interval(values) == (mean, low, high)  # to the bit
-    assert mean_interval([1, 3]) == (2.0, 1.0, 3.0)
-    for shape in ((1,), (0,), (2, 2)):
-        with pytest.raises(ValueError, match=r"values: expected shape \(n,\) with n ≥ 2, got \("):
-            mean_interval(np.ones(shape))
-
-
-def played(goodput, users):
-    """Statistics of four rounds and four seconds."""
-    goodput, users = np.array(goodput), np.array(users)
-    return EpisodeStats(4, 4.0 * users, 8.0 * users, np.full(len(users), 4.0), goodput * 2.0, 4.0 * goodput)
-
-
-def test_order_and_quantiles_of_a_comparison():
-    users = np.arange(1.0, 11.0).reshape(2, 5)
-    all_stats = {
-        "c": played([8.0, 2.0], users),
-        "a": played([20.0 + 1e-12, 20.0], users),
-        "b": played([20.0, 20.0], users),
-    }
-    rows = compare_episodes(all_stats, "b", "goodput")
-    assert [row.name for row in rows] == ["b", "a", "c"]
-    last = rows[2]
-    assert (last.mean, last.low, last.high, last.share) == (5.0, 2.0, 8.0, 0.25)
-    assert (last.difference, last.difference_low, last.difference_high) == (-15.0, -18.0, -12.0)
-    details = last.details
-    assert (details["goodput"], details["throughput"], details["reward"]) == (5.0, 27.5, 2.5)
-    assert details["utility"] == pytest.approx((np.log(120.0) + np.log(30240.0)) / 2.0)
-    assert details["fairness"] == pytest.approx((225.0 / 275.0 + 1600.0 / 1650.0) / 2.0)
-    quantiles = [details[f"user_throughput_{q}"] for q in (5, 25, 50, 75, 95)]
-    assert quantiles == pytest.approx([1.45, 3.25, 5.5, 7.75, 9.55])
-
-
 NAMES = ("throughput", "utility", "fairness", *(f"user_throughput_{q}" for q in (5, 25, 50, 75, 95)))
 EPISODES = [
     Row(*row, details=dict(zip(NAMES, details, strict=True)))
@@ -112,20 +71,6 @@ EPISODES = [
         (("half", 10.25, 9.5, 11.0, 0.5, -10.25, -11.5, -9.0), (11.0, -2.0, 0.5, 0.1, 0.2, 0.3, 0.4, 0.5555)),
     )
 ]
-
-
-def test_cells_of_a_comparison():
-    header, lines = comparison_cells(EPISODES, "goodput")
-    assert header == (
-        *("decided by", "goodput (tokens/s)", "95 % interval", "of reference", "minus reference", "95 % interval"),
-    )
-    assert lines == [
-        ("best", "20.50", "19.00 to 22.25", "1.0000", "+0.00", "+0.00 to +0.00"),
-        ("half", "10.25", "9.50 to 11.00", "0.5000", "-10.25", "-11.50 to -9.00"),
-    ]
-    header, lines = comparison_cells([replace(EPISODES[1], share=None)], "return")
-    assert header == ("decided by", "return", "95 % interval", "minus reference", "95 % interval")
-    assert lines == [("half", "10.250", "9.500 to 11.000", "-10.250", "-11.500 to -9.000")]
 
 
 def test_cells_of_users():

@@ -1,10 +1,10 @@
-"""Intervals of ratios over rounds that depend on each other."""
+"""Intervals of means, and of ratios over rounds that depend on each other."""
 
 import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from multispin_env.evaluation.statistics import block_intervals
+from multispin_env.evaluation.statistics import block_intervals, mean_interval
 
 
 def mean(sums):
@@ -66,3 +66,24 @@ def test_it_repeats_to_the_bit():
 def test_bad_numbers_are_refused(shape, block, sentence):
     with pytest.raises(ValueError, match=sentence):
         block_intervals(np.ones(shape), mean, block)
+
+
+def test_interval_covers_the_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(200):
+        found = mean_interval(rng.normal(3.0, 1.0, 80), rng)
+        hits += found.low <= 3.0 <= found.high
+    assert 180 <= hits <= 199
+
+
+def test_intervals_of_means():
+    values = np.random.default_rng(0).normal(3.0, 1.0, 400)
+    mean, low, high = mean_interval(values)
+    assert mean == values.mean()
+    assert [mean - low, high - mean] == pytest.approx([1.96 * values.std() / 20.0] * 2, rel=0.12)
+    assert mean_interval(values) == (mean, low, high)  # to the bit
+    assert mean_interval([1, 3]) == (2.0, 1.0, 3.0)
+    for shape in ((1,), (0,), (2, 2)):
+        with pytest.raises(ValueError, match=r"values: expected shape \(n,\) with n ≥ 2, got \("):
+            mean_interval(np.ones(shape))

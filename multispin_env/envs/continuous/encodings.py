@@ -4,13 +4,13 @@ Where requests can be dropped, the last column does that.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, dense_rank
 from multispin_env.controllers.continuous.launch import ordered_sum
@@ -24,42 +24,25 @@ from multispin_env.physics.continuous.validation import checked_continuous_decis
 LOG_LARGEST_SHARE = math.log(1e4)
 """ln of how many times the share of a device at 1 is that of one at 0."""
 
-SMALLEST_SHARE = 1e-8
-"""A device that has less of the band is encoded as having so much."""
-
 JOINS = 3
 """Leave, take, wait."""
 
 
 @dataclass(frozen=True)
 class ContinuousCodec(ActionCodec):
-    """Base of the encodings without the barrier.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    uplink
-        How uploads share the band; a serial one reads priorities, the others shares.
-    patience
-        Seconds that the decisions of actions wait at most, where an action does not say it; ``None``: for ever.
-    drops
-        Whether requests end, so that there is one more column, by which a device gives up its own.
-    reference
-        Controller that encodings start from which have a rule inside.
-    """
+    """Base of the encodings without the barrier."""
 
     own_columns: ClassVar[int]
     """Columns of the encoding, without that of drops."""
 
-    uplink: UplinkDiscipline
-    patience: float | None = None
-    drops: bool = False
-    reference: str = REFERENCE
+    uplink: UplinkDiscipline  # a serial one reads priorities, the others shares
+    patience: float | None = None  # s that decisions wait at most where an action does not say it; None for ever
+    drops: bool = False  # whether requests end, so that by one more column a device gives up its own
+    reference: str = REFERENCE  # controller that encodings with a rule inside start from
 
     @property
+    @override
     def columns(self) -> int:
-        """Numbers for each user."""
         return self.own_columns + self.drops
 
     @cached_property
@@ -67,17 +50,21 @@ class ContinuousCodec(ActionCodec):
         """The reference controller."""
         return make_controller(self.reference, self.scenario)
 
+    @override
     def checked_state(self, state: ContinuousState) -> ContinuousState:
-        """States (..., K) as arrays; ``ValueError`` for bad ones."""
         return checked_continuous_state(self.scenario, state)
 
     def checked_decision(self, decision: ContinuousDecision, shape: tuple[int, ...]) -> ContinuousDecision:
         """The decision (*shape) as arrays with all that the uplink needs; ``ValueError`` for a bad one."""
         batch = shape[:-1]
-        checked = checked_continuous_decision(
-            self.scenario, self.uplink, _mapped(decision, lambda x: _rows(x, batch)), math.prod(batch)
-        )
-        return _mapped(checked, lambda x: x.reshape((*batch, *x.shape[1:])))
+        flat = decision.mapped(lambda x: _rows(x, batch))
+        checked = checked_continuous_decision(self.scenario, self.uplink, flat, math.prod(batch))
+        return checked.mapped(lambda x: x.reshape((*batch, *x.shape[1:])))
+
+    def ruled(self, rule: Any, state: ContinuousState) -> ContinuousDecision:
+        """A rule's decision as arrays; the states of an engine, (n, K), need no check."""
+        decide = rule.decide_continuous if state.phase.ndim == 2 else rule
+        return self.checked_decision(decide(state), state.phase.shape)
 
     def length(self, x: FloatArray) -> IntArray:
         """Draft lengths of entries of column 0."""
@@ -125,7 +112,7 @@ class ContinuousCodec(ActionCodec):
         if decision.share is None:
             assert decision.priority is not None
             return rank_column(decision.priority)
-        log = np.log(np.maximum(decision.share, SMALLEST_SHARE)) / LOG_LARGEST_SHARE
+        log = np.log(np.maximum(decision.share, 1e-8)) / LOG_LARGEST_SHARE
         return np.asarray(log - 0.5 * (log.max(-1, keepdims=True) + log.min(-1, keepdims=True)))
 
 
@@ -158,12 +145,6 @@ def next_batch(state: ContinuousState) -> IntArray:
     return np.asarray(state.batch)[..., None]
 
 
-def _mapped(decision: ContinuousDecision, function: Callable[[Any], Any]) -> ContinuousDecision:
-    values: list[Any] = [getattr(decision, name) for name in ContinuousDecision.__slots__]
-    mapped: list[Any] = [None if value is None else function(value) for value in values]
-    return ContinuousDecision(*mapped)
-
-
 def _rows(value: Any, batch: tuple[int, ...]) -> NDArray[Any]:
     """Arrays with one batch axis, of those with any number."""
     array = np.asarray(value)
@@ -182,8 +163,8 @@ class PlainCodec(ContinuousCodec):
 
     own_columns = 3
 
+    @override
     def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
-        """The three columns, as they are."""
         x = self.checked(action)
         length, join, key = x[..., 0], x[..., 1], x[..., 2]
         return ContinuousDecision(
@@ -222,8 +203,8 @@ class FullCodec(ContinuousCodec):
 
     own_columns: ClassVar[int] = 6
 
+    @override
     def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
-        """All columns."""
         x = self.checked(action)
         length, join, key, aim = (x[..., column] for column in range(4))
         patience, fewest = (x[..., column].mean(-1) for column in (4, 5))
@@ -278,9 +259,6 @@ ASIDE, EARLIER, OWN, LATER = (-0.8, -0.4, 0.0, 0.6)
 NEVER = np.iinfo(np.int64).max
 """Batch that nobody aims at."""
 
-BEHIND = 6.0
-"""Added to the priority of a device that is put aside; those of all others are within ±3."""
-
 
 class ContinuousResidualCodec(ContinuousCodec):
     """``"residual"``, (K, 3): length around the rule's, on a log scale; shift of the batch; uplink around the rule's.
@@ -296,7 +274,7 @@ class ContinuousResidualCodec(ContinuousCodec):
     def decode(self, action: NDArray[Any], state: ContinuousState) -> ContinuousDecision:
         """The rule's decision, moved."""
         x = self.checked(action)
-        rule = self._rule(state)
+        rule = self.ruled(self.rule, state)
         length = np.clip(self.length_column(rule.draft_length) + 2.0 * x[..., 0], -1.0, 1.0)
         place = np.digitize(x[..., 1], ENDS)  # aside, earlier, own, later
         aside, shift = place == 0, np.where(place == 0, 0, place - 2)
@@ -304,21 +282,19 @@ class ContinuousResidualCodec(ContinuousCodec):
         aim = _aim(rule, state, drop)
         join = _moved_join(rule, aside, shift, aim, state)
         key = self.uplink_column(rule) + 2.0 * x[..., 2]
-        fields = self.uplink_fields(key + BEHIND * aside if self.uplink is serial else key)
+        # all keys are within ±3
+        fields = self.uplink_fields(key + 6.0 * aside if self.uplink is serial else key)
         patience = self.patience_of(rule, state)
         aim = np.maximum(aim + shift, next_batch(state))
         return ContinuousDecision(self.length(length), join, *fields, patience, rule.least_batch, aim, drop)
 
     def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:
         """The differences; those that are too large are cut."""
-        decision, rule = self.checked_decision(decision, state.phase.shape), self._rule(state)
+        decision, rule = self.checked_decision(decision, state.phase.shape), self.ruled(self.rule, state)
         length = self.length_column(decision.draft_length) - self.length_column(rule.draft_length)
         key = self.uplink_column(decision) - self.uplink_column(rule)
         columns = [0.5 * length, _batch_column(decision, rule, state), 0.5 * key]
         return columns_stacked([*columns, *self.drop_columns(decision, state, dropped_by(rule, state))])
-
-    def _rule(self, state: ContinuousState) -> ContinuousDecision:
-        return self.checked_decision(self.rule(state), state.phase.shape)
 
 
 def _aim(decision: ContinuousDecision, state: ContinuousState, drop: BoolArray | None) -> IntArray:
@@ -370,7 +346,7 @@ class TunedCodec(ContinuousCodec):
         for column, (name, tunable) in enumerate(self.rule.tunable.items()):
             entries = x[..., column] if tunable.by_device else ordered_sum(x[..., column]) / x.shape[-2]
             options[name] = tunable.moved(self.rule.option(name), entries)
-        decision = self.checked_decision(self.rule.tuned(options)(state), state.phase.shape)
+        decision = self.ruled(self.rule.tuned(options), state)
         return decision.changed(patience=self.patience_of(decision, state))
 
     def encode(self, decision: ContinuousDecision, state: ContinuousState) -> NDArray[np.float32]:

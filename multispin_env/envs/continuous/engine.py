@@ -1,18 +1,17 @@
 """Engine without the barrier: observation, action and reward around the core, what is told, and what may be known."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.envs.engine import Counts, Engine, Step
-from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import ObservationCodec, fields_of
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.acceptance.requests import Requests
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.continuous.service_log import ServiceLog
 from multispin_env.physics.continuous.types import (
     ContinuousDecision,
@@ -42,13 +41,7 @@ OF_SERVICE = (*RATES, *LATENCY_NAMES)
 
 
 class TokenAccount:
-    """Sums of the episodes of n copies, told in ``info``: tokens, and tokens over time.
-
-    Parameters
-    ----------
-    core
-        What steps the copies.
-    """
+    """Sums of the episodes of n copies, told in ``info``: tokens, and tokens over time."""
 
     def __init__(self, core: ContinuousCore) -> None:
         self._tokens = np.zeros(core.num_copies)
@@ -58,33 +51,16 @@ class TokenAccount:
         self._tokens[rows] = 0.0
 
     def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> Info:
-        """Take in a step, and tell what there is to tell.
+        """Take in a step that began at these times in seconds, and tell what there is to tell.
 
-        Parameters
-        ----------
-        outcome
-            Of all copies.
-        begun
-            (n,) s, the state's time when it began.
-        last
-            Copies (n,) whose episode ends with it.
-        over
-            Copies (n,) whose step is void, by default none; what is told of them is void too.
+        It is the last one of some copies (n,), and void for those that are ``over``.
         """
         self._tokens += np.add.reduce(outcome.tokens, -1)
         return {"episode_tokens": self._tokens.copy(), "token_goodput": self._tokens / (begun + outcome.duration)}
 
 
 class ServiceAccount(TokenAccount):
-    """Besides, what becomes of requests: of the steps that begin after the warm-up.
-
-    Parameters
-    ----------
-    core
-        What steps the copies; its requests end.
-    warm_up
-        Seconds of an episode that do not count.
-    """
+    """Besides, what becomes of requests: of the steps that begin after the warm-up, in seconds."""
 
     def __init__(self, core: ContinuousCore, warm_up: float) -> None:
         super().__init__(core)
@@ -93,14 +69,14 @@ class ServiceAccount(TokenAccount):
         self._log = ServiceLog(core.num_copies, self._users, warm_up)
         self._closed = np.zeros(core.num_copies, dtype=np.bool_)
 
+    @override
     def reset(self, rows: Rows) -> None:
-        """Forget the episodes of these copies."""
         super().reset(rows)
         self._log.reset(np.arange(len(self._closed))[rows])
         self._closed[rows] = False
 
+    @override
     def add(self, outcome: ContinuousOutcome, begun: FloatArray, last: BoolArray, over: BoolArray | None) -> Info:
-        """Take in a step; see `TokenAccount`."""
         told = super().add(outcome, begun, last, over)
         playing = None if over is None else ~over
         self._log.add(outcome, begun, playing)
@@ -139,15 +115,7 @@ def _of_step(served: Served) -> Info:
 
 
 class BeliefTracker:
-    """Follows n copies, and knows of them what may be known.
-
-    Parameters
-    ----------
-    core
-        Steps the copies.
-    observations
-        What is shown.
-    """
+    """Follows n copies, and knows of them what may be known."""
 
     def __init__(self, core: ContinuousCore, observations: ObservationCodec) -> None:
         self._core = core
@@ -196,47 +164,19 @@ class BeliefTracker:
 
 
 class ContinuousEngine(Engine):
-    """n copies of one environment without the barrier.
+    """n copies of one environment without the barrier; ``ValueError`` for a horizon in which no verification fits."""
 
-    Parameters
-    ----------
-    settings
-        The environment.
-    num_copies
-        n.
-    system
-        What does not change while time passes.
-    objective
-        What verifications are rewarded for.
-    horizon
-        Seconds after which an episode is truncated, by the verification that ends then or later.
-    account
-        Opens what is added up over episodes.
-
-    Raises
-    ------
-    ValueError
-        For a horizon in which no verification fits.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        num_copies: int,
-        system: ContinuousSystem,
-        objective: Objective,
-        horizon: float,
-        account: Callable[[ContinuousCore], TokenAccount] = TokenAccount,
-    ) -> None:
-        shortest = float(system.scenario.pass_time(1, 1 + system.scenario.min_draft_length))
-        if horizon < shortest:
-            raise ValueError(f"horizon: expected at least one verification, {shortest:g} s, got {horizon!r}")
-        super().__init__(settings.actions, settings.observations, objective, num_copies)
-        self._horizon = horizon
-        self._core = ContinuousCore(system, num_copies, drawn=settings.drawn)
+    def __init__(self, settings: Settings, num_copies: int) -> None:
+        variant: Any = settings.variant
+        scenario, self._horizon = settings.scenario, variant.horizon
+        shortest = float(scenario.pass_time(1, 1 + scenario.min_draft_length))
+        if self._horizon < shortest:
+            raise ValueError(f"horizon: expected at least one verification, {shortest:g} s, got {self._horizon!r}")
+        super().__init__(settings.actions, settings.observations, variant.objective(scenario), num_copies)
+        self._core = ContinuousCore(variant.system(scenario), num_copies, drawn=settings.drawn)
         self._prices_expected = settings.drawn and not settings.sampled
         self._tracker = BeliefTracker(self._core, self.observations) if self.observations.hides else None
-        self._account = account(self._core)
+        self._account = variant.account(self._core)
         self.planned: ContinuousState = self._core.state
         self._observed: ContinuousObserved | None = None
 

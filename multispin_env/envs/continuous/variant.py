@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Self
+
+from typing_extensions import override
 
 from multispin_env.checks import check_bool, check_name, check_real, shown
 from multispin_env.controllers.assumptions import Assumptions
@@ -12,7 +14,7 @@ from multispin_env.controllers.estimators.filter import Filter
 from multispin_env.controllers.factory import check_controller_name
 from multispin_env.controllers.names import CLAIRVOYANT
 from multispin_env.envs.continuous.encodings import ContinuousCodec
-from multispin_env.envs.continuous.engine import ContinuousEngine
+from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
 from multispin_env.envs.continuous.reference import REFERENCE, reference_rate
 from multispin_env.envs.continuous.rendering.film import TraceFilm
 from multispin_env.envs.continuous.rendering.picture import TracePicture
@@ -23,7 +25,7 @@ from multispin_env.envs.settings import Comparison, Family, InfoKeys, Learning, 
 from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.acceptance.requests import check_mean_rounds
 from multispin_env.physics.channels import GaussMarkov
-from multispin_env.physics.continuous.core import ContinuousSystem
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
 from multispin_env.registry import CONTINUOUS_ENCODINGS
 from multispin_env.scenario import Scenario
@@ -40,39 +42,12 @@ HIDDEN = ("filter", "beta", "task-mean")
 LATE = ("mmse", "quantile", "last-report")
 """The same where only reports of channels are old."""
 
-RIVALS = 2
-"""Other contenders that are compared with an estimator, beside the baseline."""
-
-OF_ACCEPTANCE = ("task_visible", "spread", "mean_cycles")
-"""Arguments that say something only where acceptance is hidden."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ContinuousVariant(Variant):
     """Base of the environments without the barrier; its fields are arguments of all of them, as `Continuous` says.
 
-    A subclass replaces what is special: the system, what is rewarded and shown, or the engine that is made of this.
-
-    Parameters
-    ----------
-    discipline
-        How uploads share the band, one of `DISCIPLINES`.
-    coherence_time
-        τ of a ``"gauss-markov"`` channel in seconds, > 0.
-    horizon
-        Seconds of simulated time until an episode is truncated.
-    rho
-        ρ, price of a second in tokens; ``None``: the rate of a rule, measured once.
-    patience
-        Seconds that a batch waits at most in encodings that do not say it; ``None``: for ever.
-    reference
-        Controller that action 0 is, in encodings with a rule inside; ``None``: the usual one.
-    acceptance_visible, task_visible
-        Whether acceptance rates are observed, and where they are not, the tasks.
-    spread
-        Standard deviation of the rate over the requests of a task, where it is hidden; ``None``: the scenario's.
-    channel_report
-        ``"fresh"`` or ``"old"``: whether the channel shown of a device that starts a draft is the new one.
+    A subclass replaces what is special: the system, what is rewarded and shown, or what is added up.
     """
 
     family: ClassVar[Family] = Family(
@@ -115,7 +90,11 @@ class ContinuousVariant(Variant):
         _ = self._hidden_acceptance  # refuses a bad spread
         for entry in fields(self):
             value = getattr(self, entry.name)
-            if self.acceptance_visible and entry.name in OF_ACCEPTANCE and value != entry.default:
+            if (
+                self.acceptance_visible
+                and entry.name in ("task_visible", "spread", "mean_cycles")
+                and value != entry.default
+            ):
                 raise ValueError(
                     f"{entry.name}: expected {entry.default!r} where acceptance_visible is True, got {shown(value)}"
                 )
@@ -150,19 +129,27 @@ class ContinuousVariant(Variant):
         """What verifications are rewarded for."""
         return TokensMinusTime(self._price(scenario), scale=float(scenario.num_users))
 
-    def engine(self, settings: Settings, num_copies: int) -> ContinuousEngine:
-        """Engine of system and objective."""
-        made_of = self.system(settings.scenario), self.objective(settings.scenario)
-        return ContinuousEngine(settings, num_copies, *made_of, self.horizon)
+    def account(self, core: ContinuousCore) -> TokenAccount:
+        """What is added up over episodes."""
+        return TokenAccount(core)
 
+    @override
+    def engine(self, settings: Settings, num_copies: int) -> ContinuousEngine:
+        return ContinuousEngine(settings, num_copies)
+
+    @override
+    def with_uplink(self, discipline: str) -> Self:
+        return replace(self, discipline=discipline)
+
+    @override
     def actions(self, scenario: Scenario, encoding: str) -> ContinuousCodec:
-        """Codec between actions and decisions."""
         reference = self.reference or self.learning.starts.get(encoding, (REFERENCE,))[0]
         cls = CONTINUOUS_ENCODINGS.load(encoding)
         return cls(scenario, discipline_of(self.discipline), self.patience, reference=reference)
 
+    @override
     def observations(self, scenario: Scenario) -> ObservationCodec:
-        """Codec of what is shown: the whole state, or what may be known of it."""
+        """The whole state, or what may be known of it."""
         wanted = set(self.entries)
         if not self.acceptance_visible:
             wanted = wanted - {"acceptance"} | set(COUNTED)
@@ -210,7 +197,7 @@ def contenders_in(variant: ContinuousVariant, leader: str, *names: str) -> tuple
         estimators = [f"{name}+{LATE[0]}" for name in HIDDEN]
     leading = [f"{leader}+{name}" for name in (CLAIRVOYANT, *estimators)]
     others = [name for name in names if name != leader]
-    return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:RIVALS], BARRIER)))
+    return (*leading, *(f"{name}+{estimators[0]}" for name in (*others[:2], BARRIER)))
 
 
 def _correlation(variant: ContinuousVariant, scenario: Scenario) -> float:

@@ -18,8 +18,6 @@ MOST_TEXTS = 2_000
 FINER = 4
 """Letters are drawn so many times larger and made smaller: else the gaps between them are uneven."""
 
-ALIGNMENTS = {"left": 0.0, "centre": 0.5, "right": 1.0}
-
 
 def load_pygame() -> ModuleType:
     """Import pygame, without its greeting; ``ImportError`` says how to install it."""
@@ -32,13 +30,7 @@ def load_pygame() -> ModuleType:
 
 
 class Canvas:
-    """Draws with coordinates in pixels; edges are rounded, so that rectangles that touch leave no gap.
-
-    Parameters
-    ----------
-    width, height
-        In pixels.
-    """
+    """Draws with coordinates in pixels; edges are rounded, so that rectangles that touch leave no gap."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width = width
@@ -86,7 +78,7 @@ class Canvas:
     def text(self, text: str, x: float, y: float, size: int, colour: Colour, align: str = "left") -> int:
         """Write one line whose middle is at height ``y``; returns its width."""
         image = self._written(text, size, colour)
-        left = round(x - ALIGNMENTS[align] * image.get_width())
+        left = round(x - {"left": 0.0, "centre": 0.5, "right": 1.0}[align] * image.get_width())
         self.surface.blit(image, (left, round(y - image.get_height() / 2)))
         width: int = image.get_width()
         return width

@@ -3,17 +3,14 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas, Colour
-from multispin_env.envs.rendering.layout import Area
+from multispin_env.envs.rendering.layout import HEADER, Area, Layout
 from multispin_env.envs.rendering.views import View
 from multispin_env.units import MHZ
-
-MOST_POINTS = 200
-"""Of a curve; longer ones are thinned out."""
 
 DASH = 5.0
 """Pixels of a dash, and of the gap after it."""
@@ -22,6 +19,17 @@ DASH = 5.0
 def every_nth(space: float, needed: float) -> int:
     """Return n so that labels at every nth place do not touch."""
     return max(1, math.ceil(needed / space))
+
+
+def draw_titles(canvas: Canvas, area: Area, layout: Layout, view: Any, news: str, rows: str, gained: str) -> None:
+    """Draw the title of a view or trace, what is new in it, and the headings of its two upper parts."""
+    scenario = view.scenario
+    size = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / MHZ:g} MHz"
+    canvas.text(view.title or size, area.x, area.y + 10.0, style.TITLE, style.INK)
+    canvas.text(news, area.right, area.y + 10.0, style.BODY, style.INK, "right")
+    headings = area.y + HEADER - 11.0
+    canvas.text(rows, area.x, headings, style.SMALL, style.GREY)
+    canvas.text(gained, layout.tokens.x, headings, style.SMALL, style.GREY)
 
 
 def draw_time_axis(canvas: Canvas, times: Area, scale: float) -> None:
@@ -67,18 +75,9 @@ def draw_goodput(canvas: Canvas, area: Area, view: View, rounds: int) -> None:
 
 
 def draw_curves(canvas: Canvas, area: Area, own: Curve, other: Curve, top: float, end: str) -> None:
-    """Draw one mean, and another dashed.
+    """Draw one mean, and another dashed, which may have no points.
 
-    Parameters
-    ----------
-    canvas, area
-        Where to.
-    own, other
-        The means; the other may have no points.
-    top
-        Tokens/s at the upper edge of the area.
-    end
-        Label of the axis at its right end.
+    The upper edge of the area is at ``top`` tokens/s, and ``end`` is written at the right end of the axis.
     """
     _draw_frame(canvas, area, f"{top:.3g}" if top else "")
     canvas.text("0", area.x, area.bottom + 9.0, style.SMALL, style.GREY)
@@ -118,7 +117,7 @@ def _last(curve: Curve) -> str:
 
 
 def _curve(area: Area, points: Sequence[tuple[float, float]], top: float) -> list[tuple[float, float]]:
-    step = every_nth(MOST_POINTS, len(points)) if points else 1
+    step = every_nth(200, len(points)) if points else 1  # longer curves are thinned out
     shown = sorted({*range(0, len(points), step), len(points) - 1}) if points else []
     return [
         (area.x + points[index][0] * area.width, area.bottom - min(points[index][1] / top, 1.0) * area.height)

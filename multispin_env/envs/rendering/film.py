@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+from typing_extensions import override
 
-from multispin_env.envs.rendering.canvas import Canvas
 from multispin_env.envs.rendering.picture import Picture
-from multispin_env.envs.rendering.renderers import Frame
+from multispin_env.envs.rendering.renderers import Film, Frame
 from multispin_env.envs.rendering.views import Scales, View
 
 MOVES = 8
@@ -17,23 +17,17 @@ JUDGED, END = 5, 24
 """Times that its last frame is shown: with what was accepted; and that of the last round."""
 
 
-class RoundsFilm:
-    """Two episodes on the same states; each round is a few frames, in the same time for both.
-
-    Parameters
-    ----------
-    one, other
-        Of `watch`, equally long.
-    """
+class RoundsFilm(Film):
+    """Two episodes on the same states, equally long; each round is a few frames, in the same time for both."""
 
     def __init__(self, one: Sequence[View], other: Sequence[View]) -> None:
         names = one[-1].title, other[-1].title
-        pairs = [(a.beside(b, names[1]), b.beside(a, names[0])) for a, b in zip(one, other, strict=True)]
+        pairs = [(_beside(a, b, names[1]), _beside(b, a, names[0])) for a, b in zip(one, other, strict=True)]
         self._rounds = [_in_common_scales(pair, len(pairs)) for pair in pairs]
         self._picture = Picture()
 
+    @override
     def frames(self) -> list[Frame]:
-        """All that there is to draw."""
         last = len(self._rounds) - 1
         return [
             frame for number in range(last + 1) for frame in self._of_round(number, END if number == last else JUDGED)
@@ -46,10 +40,9 @@ class RoundsFilm:
             yield Frame(number, views, clock, 1)
         yield Frame(number, views, longest, judged)
 
-    def draw(self, frame: Frame) -> Canvas:
-        """Draw a frame; the canvas is the same for all."""
-        self._picture.draw(frame.views, frame.clock)
-        return self._picture.canvas
+
+def _beside(view: View, other: View, name: str) -> View:
+    return replace(view, reference=other.goodput, reference_name=name)
 
 
 def _in_common_scales(pair: tuple[View, View], rounds: int) -> tuple[View, ...]:

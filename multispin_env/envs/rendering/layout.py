@@ -5,9 +5,6 @@ from typing import NamedTuple
 HEADER, AXIS, HEADING, LABELS = 44.0, 22.0, 36.0, 24.0
 """Heights of the title and the headings, of the time axis, of headings below it; width of the devices' numbers."""
 
-WIDEST_TOKENS = 240.0
-"""Width of the part with the tokens, at most."""
-
 
 class Area(NamedTuple):
     """A rectangle in pixels."""
@@ -40,7 +37,7 @@ class Layout(NamedTuple):
     def of(cls, area: Area) -> "Layout":
         """Divide the area of a panel."""
         rows = 0.6 * (area.height - HEADER - AXIS - HEADING)
-        beside = min(0.42 * area.width, WIDEST_TOKENS)
+        beside = min(0.42 * area.width, 240.0)
         times = Area(area.x + LABELS, area.y + HEADER, area.width - beside - LABELS - 12.0, rows)
         left = times.right + 12.0
         below = times.bottom + AXIS + HEADING

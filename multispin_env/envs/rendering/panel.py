@@ -4,33 +4,18 @@ import numpy as np
 
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas
-from multispin_env.envs.rendering.charts import draw_bandwidth, draw_goodput, draw_time_axis, every_nth
-from multispin_env.envs.rendering.layout import HEADER, Area, Layout
+from multispin_env.envs.rendering.charts import draw_bandwidth, draw_goodput, draw_time_axis, draw_titles, every_nth
+from multispin_env.envs.rendering.layout import Area, Layout
 from multispin_env.envs.rendering.tokens import draw_tokens
 from multispin_env.envs.rendering.views import Round, View
-from multispin_env.units import MHZ
-
-LOWEST_GAPPED = 6.0
-"""Height of a row from which on there are gaps between them."""
 
 
 def draw_panel(canvas: Canvas, area: Area, view: View, clock: float | None = None) -> None:
-    """Draw a view.
-
-    Parameters
-    ----------
-    canvas
-        Where to.
-    area
-        The part of it to draw in; 800 by 400 pixels and half as wide both look well.
-    view
-        What to draw.
-    clock
-        Seconds since the round began; ``None`` once it is over.
-    """
+    """Draw a view, so many seconds after its round began; ``None`` once it is over."""
     layout = Layout.of(area)
     now = None if view.last is not None and _is_over(view.last, clock) else clock
-    _draw_titles(canvas, area, layout, view, now)
+    gained = "tokens gained" if view.drawn else "tokens, expected"
+    draw_titles(canvas, area, layout, view, _news(view, now), "device: its time in the round", gained)
     draw_time_axis(canvas, layout.times, view.scales.time)
     _draw_numbers(canvas, layout.times, view.scenario.num_users)
     draw_goodput(canvas, layout.goodput, view, len(view.goodput) - (now is not None))
@@ -44,18 +29,6 @@ def draw_panel(canvas: Canvas, area: Area, view: View, clock: float | None = Non
 
 def _is_over(last: Round, clock: float | None) -> bool:
     return clock is None or clock >= float(last.outcome.round_latency)
-
-
-def _draw_titles(canvas: Canvas, area: Area, layout: Layout, view: View, now: float | None) -> None:
-    scenario = view.scenario
-    size = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / MHZ:g} MHz"
-    canvas.text(view.title or size, area.x, area.y + 10.0, style.TITLE, style.INK)
-    canvas.text(_news(view, now), area.right, area.y + 10.0, style.BODY, style.INK, "right")
-    headings = area.y + HEADER - 11.0
-    canvas.text("device: its time in the round", area.x, headings, style.SMALL, style.GREY)
-    canvas.text(
-        "tokens gained" if view.drawn else "tokens, expected", layout.tokens.x, headings, style.SMALL, style.GREY
-    )
 
 
 def _news(view: View, now: float | None) -> str:
@@ -77,7 +50,7 @@ def _draw_numbers(canvas: Canvas, times: Area, num_users: int) -> None:
 def _draw_timeline(canvas: Canvas, times: Area, last: Round, scale: float, now: float | None) -> None:
     outcome = last.outcome
     row = times.height / len(last.tokens)
-    gap = min(2.0, 0.12 * row) if row >= LOWEST_GAPPED else 0.0
+    gap = min(2.0, 0.12 * row) if row >= 6.0 else 0.0
     ready = outcome.draft_time + outcome.upload_time
     access = float(ready.max())
     end = access + outcome.verification_time

@@ -1,10 +1,10 @@
 """Whole pictures: one panel or two beside each other, above a legend."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas, Colour
@@ -15,7 +15,6 @@ from multispin_env.envs.rendering.views import View
 
 V = TypeVar("V")
 
-SIZE = (800, 450)
 MARGIN, BETWEEN, LEGEND, MORE_LEGEND = 10.0, 24.0, 26.0, 18.0
 """Pixels beside, between and below panels, and of one more line there."""
 
@@ -28,11 +27,15 @@ TIMES: tuple[tuple[str, Colour], ...] = (
 """Of the timeline."""
 
 
-class Sheet:
+class Sheet(ABC):
     """What all pictures have: 800 by 450 pixels, areas for views, a legend. Canvas and letters are made once."""
 
     def __init__(self) -> None:
-        self.canvas = Canvas(*SIZE)
+        self.canvas = Canvas(800, 450)
+
+    @abstractmethod
+    def draw(self, views: Sequence[Any], clock: float | None = None) -> None:
+        """Draw views of one or two environments at a time; ``None`` for the end of all that they show."""
 
     def _panels(self, views: Sequence[V], legend: float = LEGEND) -> Iterator[tuple[Area, V]]:
         """Begin a picture; then each view with its area above a ``legend`` so high, and lines between them."""
@@ -45,10 +48,6 @@ class Sheet:
             if place:
                 middle = x - 0.5 * BETWEEN
                 canvas.line([(middle, 6.0), (middle, canvas.height - legend - 6.0)], style.FAINT)
-
-    def array(self) -> NDArray[np.uint8]:
-        """Return what was drawn, (450, 800, 3)."""
-        return self.canvas.array()
 
     def _draw_legend(self, drawn: bool, *, animated: bool, legend: float = LEGEND) -> None:
         canvas = self.canvas
@@ -76,6 +75,7 @@ class Sheet:
 class Picture(Sheet):
     """Draws views of one or two environments."""
 
+    @override
     def draw(self, views: Sequence[View], clock: float | None = None) -> None:
         """Draw views beside each other, ``clock`` seconds into their rounds; ``None`` for rounds that are over."""
         for area, view in self._panels(views):

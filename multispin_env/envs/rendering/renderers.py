@@ -3,16 +3,19 @@
 A family hands in what it remembers of an episode, and what draws it.
 """
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, IntArray
 from multispin_env.envs.rendering.canvas import Canvas
+from multispin_env.envs.rendering.picture import Sheet
+from multispin_env.envs.rendering.views import Recorder
 from multispin_env.envs.rendering.window import Window
 
 RENDER_FPS = 4
@@ -20,35 +23,6 @@ RENDER_FPS = 4
 
 FIRST = np.zeros(1, dtype=np.int64)
 """The only copy of a single environment."""
-
-
-class Recorder(Protocol):
-    """Episodes of n copies, as far as pictures need them."""
-
-    def begin(self, copies: IntArray) -> None:
-        """Forget the episodes of these copies."""
-        ...
-
-    def add(self, step: Any, over: BoolArray | None = None) -> None:
-        """Take in a step of all copies; those that are ``over`` begin anew."""
-        ...
-
-    def view(self, copy: int = 0) -> Any:
-        """What there is to show of a copy; it does not change with the next step."""
-        ...
-
-
-class Drawing(Protocol):
-    """Draws views of one or two environments beside each other."""
-
-    @property
-    def canvas(self) -> Canvas:
-        """What it draws on."""
-        ...
-
-    def draw(self, views: Sequence[Any], clock: float | None = None) -> None:
-        """Draw views at a time; ``None`` for the end of all that they show."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,30 +35,25 @@ class Frame:
     times: int  # frames of the film that show it
 
 
-class Film(Protocol):
+class Film(ABC):
     """Two episodes side by side."""
 
+    _picture: Sheet
+
+    @abstractmethod
     def frames(self) -> list[Frame]:
         """All that there is to draw."""
-        ...
 
     def draw(self, frame: Frame) -> Canvas:
         """Draw a frame; the canvas is the same for all."""
-        ...
+        self._picture.draw(frame.views, frame.clock)
+        return self._picture.canvas
 
 
 class Renderer:
-    """``render_mode="rgb_array"``: pictures when they are asked for.
+    """``render_mode="rgb_array"``: pictures when they are asked for."""
 
-    Parameters
-    ----------
-    recorder
-        Of as many copies as there are.
-    drawing
-        Of its views.
-    """
-
-    def __init__(self, recorder: Recorder, drawing: Drawing) -> None:
+    def __init__(self, recorder: Recorder, drawing: Sheet) -> None:
         self._recorder = recorder
         self._drawing = drawing
 
@@ -112,7 +81,7 @@ class Renderer:
 class WindowRenderer(Renderer):
     """``render_mode="human"``: every reset and every step is shown at once, and nothing when asked."""
 
-    def __init__(self, recorder: Recorder, drawing: Drawing) -> None:
+    def __init__(self, recorder: Recorder, drawing: Sheet) -> None:
         super().__init__(recorder, drawing)
         self._window = Window("multispin_env", RENDER_FPS)
 

@@ -11,12 +11,6 @@ from multispin_env.envs.rendering.charts import every_nth
 from multispin_env.envs.rendering.layout import Area
 from multispin_env.envs.rendering.views import View
 
-COUNT_WIDTH, WIDEST_CELL, HIGHEST_CELL = 28.0, 16.0, 16.0
-"""Width of the column of numbers, and most that a cell takes."""
-
-SMALLEST_CROSS = 6.0
-"""Pixels of a cell that a cross fits in."""
-
 
 class Cell(NamedTuple):
     """A place for a token, in pixels."""
@@ -39,7 +33,8 @@ def draw_tokens(canvas: Canvas, area: Area, view: View, now: float | None) -> No
     for user, (length, gained) in enumerate(zip(lengths.tolist(), last.tokens.tolist(), strict=True)):
         row = place_cells(area, area.y + (user + 0.5) * rows, view.scales.cells, rows, length + 1)
         if now is not None:
-            _draw_drafted(canvas, row.cells[:-1])
+            for cell in row.cells[:-1]:
+                canvas.rectangle(*cell, style.DRAFTED)
         else:
             draw_judged_row(canvas, row, gained, view.drawn, counted=user % step == 0)
 
@@ -54,24 +49,15 @@ class CellRow(NamedTuple):
 
 def place_cells(area: Area, middle: float, most: int, rows: float, count: int) -> CellRow:
     """Places for ``count`` tokens at a height, in an area that ``most`` would fill, with rows of a height in pixels."""
-    pitch = min(WIDEST_CELL, (area.width - COUNT_WIDTH) / most)
-    return CellRow(_cells(area.x, middle, pitch, rows, count), area.x + pitch * most + COUNT_WIDTH, middle)
+    numbers = 28.0  # width of their column
+    pitch = min(16.0, (area.width - numbers) / most)
+    width, height = pitch - (1.0 if pitch >= 4.0 else 0.0), max(1.0, min(16.0, 0.8 * rows))
+    cells = [Cell(area.x + place * pitch, middle - 0.5 * height, width, height) for place in range(count)]
+    return CellRow(cells, area.x + pitch * most + numbers, middle)
 
 
 def draw_judged_row(canvas: Canvas, row: CellRow, gained: float, drawn: bool, *, counted: bool) -> None:
-    """Draw what the server made of a draft, and how many tokens it gained.
-
-    Parameters
-    ----------
-    canvas, row
-        Where to.
-    gained
-        Tokens, drawn or expected; one of them is the server's.
-    drawn
-        Whether they are drawn.
-    counted
-        Whether their number is written too.
-    """
+    """Draw what the server made of a draft; the number of tokens, one of them its own, is written if ``counted``."""
     _draw_judged(canvas, row.cells, gained - 1.0, drawn)
     if counted:
         count = f"{gained:.0f}" if drawn else f"{gained:.1f}"
@@ -84,17 +70,6 @@ def _drafted(length: IntArray, draft_time: FloatArray, now: float) -> IntArray:
         part = np.where(draft_time > 0.0, now / draft_time, 1.0)
     drafted: IntArray = np.floor(length * np.minimum(part, 1.0)).astype(np.int64)
     return drafted
-
-
-def _cells(x: float, middle: float, pitch: float, rows: float, count: int) -> list[Cell]:
-    gap = 1.0 if pitch >= 4.0 else 0.0
-    height = max(1.0, min(HIGHEST_CELL, 0.8 * rows))
-    return [Cell(x + place * pitch, middle - 0.5 * height, pitch - gap, height) for place in range(count)]
-
-
-def _draw_drafted(canvas: Canvas, row: list[Cell]) -> None:
-    for cell in row:
-        canvas.rectangle(*cell, style.DRAFTED)
 
 
 def _draw_judged(canvas: Canvas, row: list[Cell], accepted: float, drawn: bool) -> None:
@@ -110,7 +85,7 @@ def _draw_judged(canvas: Canvas, row: list[Cell], accepted: float, drawn: bool) 
 def draw_refused(canvas: Canvas, cell: Cell, *, crossed: bool) -> None:
     """Draw a refused token: an empty cell, crossed if it is really one and not a part of the expected."""
     canvas.outline(*cell, style.REFUSED)
-    if crossed and min(cell.width, cell.height) >= SMALLEST_CROSS:
+    if crossed and min(cell.width, cell.height) >= 6.0:
         left, right = round(cell.x), round(cell.x + cell.width) - 1
         top, bottom = round(cell.y), round(cell.y + cell.height) - 1
         canvas.line([(left, top), (right, bottom)], style.REFUSED)

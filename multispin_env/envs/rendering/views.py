@@ -1,25 +1,22 @@
 """Contents of a picture of an episode: its last round, its running goodput, and the scales of both."""
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.envs.engine import Step
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.scenario import Scenario
 
-RECENT = 12
-"""Rounds that the scales of a round have to fit."""
-
 FEWEST_CELLS, FEWEST_ROUNDS = 8, 16
 """What the scales of tokens and of rounds begin with."""
-
-ROUND_NUMBERS = (1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
 def round_up(value: float) -> float:
@@ -27,7 +24,8 @@ def round_up(value: float) -> float:
     if value <= 0.0:
         return 1.0
     unit = float(np.power(10.0, math.floor(math.log10(value))))
-    return next((number * unit for number in ROUND_NUMBERS if number * unit >= value), 10.0 * unit)
+    numbers = (1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+    return next((number * unit for number in numbers if number * unit >= value), 10.0 * unit)
 
 
 class Scales(NamedTuple):
@@ -67,21 +65,13 @@ class View:
     scales: Scales
     title: str = ""
 
-    def beside(self, other: "View", name: str) -> "View":
-        """Return this view, compared with another of that name."""
-        return replace(self, reference=other.goodput, reference_name=name)
-
-    def titled(self, title: str) -> "View":
-        """Return this view with a title."""
-        return replace(self, title=title)
-
 
 class History:
     """An episode of one copy, as far as pictures need it."""
 
     def __init__(self) -> None:
         self.last: Round | None = None
-        self._needed: deque[Scales] = deque(maxlen=RECENT)
+        self._needed: deque[Scales] = deque(maxlen=12)
         self.goodput: list[float] = []
         self.optimum: list[float] = []
 
@@ -115,49 +105,62 @@ def _append_to_mean(means: list[float], value: float) -> None:
     means.append(value if count == 0 else means[-1] + (value - means[-1]) / (count + 1))
 
 
-class Histories:
-    """Episodes of n copies, as far as pictures need them.
-
-    Parameters
-    ----------
-    settings
-        The environment.
-    num_copies
-        n.
-    """
+class Recorder(ABC):
+    """Episodes of n copies, as far as pictures need them."""
 
     def __init__(self, settings: Any, num_copies: int) -> None:
-        self.scenario = settings.scenario
-        self.drawn = settings.drawn
-        self._histories = [History() for _ in range(num_copies)]
+        self._settings = settings
+        self._episodes = [self._episode() for _ in range(num_copies)]
 
     def begin(self, copies: IntArray) -> None:
         """Forget the episodes of these copies."""
         for copy in copies.tolist():
-            self._histories[copy] = History()
+            self._episodes[copy] = self._episode()
 
-    def add(self, step: Step, over: BoolArray | None = None) -> None:
-        """Take in a round of all copies; those that are ``over`` begin anew."""
-        best = step.info.get("optimal_goodput")
-        for copy, history in enumerate(self._histories):
+    def add(self, step: Any, over: BoolArray | None = None) -> None:
+        """Take in a step of all copies; those that are ``over`` begin anew."""
+        for copy, episode in enumerate(self._episodes):
             if over is not None and over[copy]:
-                self._histories[copy] = History()
+                self._episodes[copy] = self._episode()
             else:
-                history.add(_round_of(step, copy), None if best is None else float(best[copy]))
+                self._take_in(episode, step, copy)
 
+    @abstractmethod
+    def _episode(self) -> Any:
+        """What remembers an episode."""
+
+    @abstractmethod
+    def _take_in(self, episode: Any, step: Any, copy: int) -> None:
+        """Remember a step of a copy."""
+
+    @abstractmethod
+    def view(self, copy: int = 0) -> Any:
+        """What there is to show of a copy; it does not change with the next step."""
+
+
+class Histories(Recorder):
+    """Episodes of n copies of rounds."""
+
+    @override
+    def _episode(self) -> History:
+        return History()
+
+    @override
+    def _take_in(self, episode: History, step: Step, copy: int) -> None:
+        best = step.info.get("optimal_goodput")
+        tokens = step.info["accepted_tokens"][copy].copy()
+        last = Round(step.decision[copy].copy(), step.outcome[copy], tokens)
+        episode.add(last, None if best is None else float(best[copy]))
+
+    @override
     def view(self, copy: int = 0) -> View:
-        """What there is to show of a copy; it does not change with the next round."""
-        history = self._histories[copy]
+        history, drawn = self._episodes[copy], self._settings.drawn
         return View(
-            self.scenario,
-            self.drawn,
+            self._settings.scenario,
+            drawn,
             history.last,
             tuple(history.goodput),
             tuple(history.optimum),
-            "optimum (expected)" if self.drawn else "optimum",
+            "optimum (expected)" if drawn else "optimum",
             history.scales,
         )
-
-
-def _round_of(step: Step, copy: int) -> Round:
-    return Round(step.decision[copy].copy(), step.outcome[copy], step.info["accepted_tokens"][copy].copy())

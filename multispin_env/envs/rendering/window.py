@@ -5,9 +5,6 @@ from typing import Any
 
 from multispin_env.envs.rendering.canvas import Canvas, load_pygame
 
-INVISIBLE = ("offscreen", "dummy")
-"""Drivers that SDL takes where there is no display."""
-
 EXPECTED = "display: expected a machine with one, or --out FILE"
 
 
@@ -20,19 +17,14 @@ def require_display() -> None:
         raise ValueError(f"{EXPECTED}, got {error!s}") from None
     driver = pygame.display.get_driver()
     pygame.display.quit()
-    if driver in INVISIBLE and not os.environ.get("SDL_VIDEODRIVER"):
+    if driver in ("offscreen", "dummy") and not os.environ.get("SDL_VIDEODRIVER"):
         raise ValueError(f"{EXPECTED}, got none")
 
 
 class Window:
     """Opens with the first picture; where there is no display, nothing is seen and nothing fails.
 
-    Parameters
-    ----------
-    title
-        Of the window.
-    fps
-        Pictures a second at most: `show` waits.
+    It shows at most ``fps`` pictures a second: `show` waits.
     """
 
     def __init__(self, title: str, fps: float) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import require
@@ -31,19 +32,12 @@ class RoundsCodec(ActionCodec):
 
     A subclass has `columns` and the three methods of the bandwidth; with another scale of lengths also `real_length`,
     `length_column` and `length_slope`. `equalized` is the bandwidth with which all devices finish together.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    common_draft_length
-        Whether all devices draft the same number of tokens.
     """
 
-    common_draft_length: bool = False
+    common_draft_length: bool = False  # whether all devices draft the same number of tokens
 
+    @override
     def decode(self, action: NDArray[Any], state: SystemState) -> Decision:
-        """Decision (..., K) of an action (..., K, columns) in a state (..., K); see `ActionCodec`."""
         x = self.checked(action)
         length = np.rint(self._real_lengths(x))
         return Decision(length.astype(np.int64), self.bandwidth(x, length, state))
@@ -54,31 +48,22 @@ class RoundsCodec(ActionCodec):
         return RealDecision(length, self.bandwidth(x, length, state))
 
     def pull_back(self, x: FloatArray, state: SystemState, slopes: RealDecision) -> FloatArray:
-        """Derivatives by the action (..., K, columns) of a number, from those by the decision that `relaxed` gives.
-
-        Parameters
-        ----------
-        x, state
-            As in `relaxed`.
-        slopes
-            ∂ / ∂L_k and ∂ / ∂B_k, arrays (..., K).
-        """
+        """Derivatives by the action (..., K, columns) of a number, from those by the decision that `relaxed` gives."""
         length = self._real_lengths(x)
         by_length, by_columns = self.bandwidth_slopes(x, length, state, slopes.bandwidth)
         column = (slopes.draft_length + by_length) * self.length_slope(length)
         return np.stack([self._common(column), *by_columns], -1)
 
+    @override
     def encode(self, decision: Decision, state: SystemState) -> NDArray[np.float32]:
-        """Action (..., K, columns) that decodes to this decision (..., K) in this state; see `ActionCodec`."""
         decision = checked_decision(self.scenario, decision)
         length = decision.draft_length
         if self.common_draft_length:
             require("draft_length", length, length == length[..., :1], "one common length in this environment")
-        columns = [self.length_column(length), *self.bandwidth_columns(decision, state)]
-        return columns_stacked(columns)
+        return columns_stacked([self.length_column(length), *self.bandwidth_columns(decision, state)])
 
+    @override
     def checked_state(self, state: SystemState) -> SystemState:
-        """States (..., K) as arrays; ``ValueError`` for bad ones."""
         return checked_state(self.scenario, state)
 
     @abstractmethod

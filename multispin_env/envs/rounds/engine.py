@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.envs.engine import ALL, Counts, Engine, Step
-from multispin_env.envs.objectives import Objective
 from multispin_env.envs.rounds.whole_lengths import whole_length_slopes
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.acceptance.requests import Requests
@@ -40,20 +40,8 @@ class Core:
     Every copy has four random streams of its own, spawned from its generator: devices (read at a reset), fading and
     requests (read at a reset and in every round) and tokens (read in every round if they are drawn). So what one
     copy sees depends on nothing but its seed, and the fading does not depend on whether tokens are drawn. Arrays
-    that change are replaced, never written into: one that was handed out keeps its numbers.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    dynamics
-        What changes between rounds.
-    num_copies
-        n, size of the batch.
-    sampled
-        Whether the tokens that are priced are drawn or expected.
-    drawn
-        Whether tokens are drawn although they are not priced.
+    that change are replaced, never written into: one that was handed out keeps its numbers. Tokens that are priced are
+    drawn if ``sampled``; if ``drawn``, tokens are drawn although they are not priced.
     """
 
     def __init__(self, scenario: Scenario, dynamics: Dynamics, num_copies: int, *, sampled: bool, drawn: bool) -> None:
@@ -97,12 +85,8 @@ class Core:
     def step(self, decision: Decision, over: BoolArray | None = None) -> tuple[Outcome, FloatArray]:
         """Price a decision (n, K) with the current state, then go on to the next round.
 
-        Copies that are ``over`` (n,), by default none, start anew instead; what is priced for them is void.
-
-        Returns
-        -------
-        tuple of Outcome and FloatArray
-            The outcome, and the tokens (n, K) that the draft gained: drawn, if any are.
+        Copies that are ``over`` (n,), by default none, start anew instead; what is priced for them is void. Returns the
+        outcome, and the tokens (n, K) that the draft gained: drawn, if any are.
         """
         drawn = self._drawn_tokens(decision.draft_length, over) if self._drawn else None
         if drawn is None or not self._sampled:
@@ -208,40 +192,16 @@ class Core:
 
 
 class RoundsEngine(Engine):
-    """n copies of one environment of rounds.
+    """n copies of one environment of rounds."""
 
-    Parameters
-    ----------
-    settings
-        The environment.
-    num_copies
-        n.
-    dynamics
-        What changes between rounds.
-    objective
-        What the rounds of n copies are rewarded for.
-    plan
-        Makes of what is reported, (n, K), and of the mean gains the state that actions are decoded with; ``None`` for
-        what is reported.
-    tells_hidden
-        Whether ``info`` holds the true state.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        num_copies: int,
-        dynamics: Dynamics,
-        objective: Objective,
-        *,
-        plan: Callable[[SystemState, FloatArray], SystemState] | None = None,
-        tells_hidden: bool = False,
-    ) -> None:
+    def __init__(self, settings: Settings, num_copies: int) -> None:
+        variant: Any = settings.variant
+        objective = variant.objective(settings.scenario, num_copies)
         super().__init__(settings.actions, settings.observations, objective, num_copies)
+        self._variant, dynamics = variant, variant.dynamics(self.scenario)
         self._core = Core(self.scenario, dynamics, num_copies, sampled=settings.sampled, drawn=settings.drawn)
         self._counts = Counts(num_copies, self.scenario.num_users) if self.observations.shows_counts else None
-        self._plan = plan
-        self._tells_hidden = tells_hidden
+        self._tells_hidden = settings.arguments.get("privileged", False)
         self._best = settings.best_controller if settings.optimum else None
         self.planned = self._core.reported
 
@@ -251,8 +211,8 @@ class RoundsEngine(Engine):
         fields = self._fields()
         return Observed(**{name: fields[name] for _, name in self._entries})
 
+    @override
     def reward_slopes(self, action: NDArray[Any], worth: FloatArray | None = None, window: float = 0.0) -> FloatArray:
-        """Derivatives (n, K, columns) of the expected reward by actions (n, K, columns), as in the shell."""
         core, codec, planned = self._core, self.actions, self.planned
         x = codec.checked(action)
         relaxed = codec.relaxed(x, planned)
@@ -301,8 +261,7 @@ class RoundsEngine(Engine):
         return Step(self._observe(), reward, never, never, outcome.round_latency, info, decision, outcome)
 
     def _look(self) -> dict[str, NDArray[Any]]:
-        reported = self._core.reported
-        self.planned = reported if self._plan is None else self._plan(reported, self._core.mean_gain)
+        self.planned = self._variant.planned(self.scenario, self._core.reported, self._core.mean_gain)
         return self._fields()
 
     def _fields(self) -> dict[str, NDArray[Any]]:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
+from typing_extensions import override
+
+from multispin_env.arrays import FloatArray
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.objectives import Goodput, Objective
 from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
@@ -15,6 +18,7 @@ from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.engine import RoundsEngine
 from multispin_env.envs.settings import MAX_EPISODE_STEPS, Comparison, Family, InfoKeys, Learning, Settings, Variant
 from multispin_env.physics.dynamics import Dynamics
+from multispin_env.physics.types import SystemState
 from multispin_env.registry import ENCODINGS
 from multispin_env.scenario import Scenario
 
@@ -23,8 +27,8 @@ from multispin_env.scenario import Scenario
 class RoundsVariant(Variant):
     """Base of the environments of rounds; by itself, everything is known.
 
-    A subclass replaces what is special: what is shown, what changes between rounds, what is rewarded, or the engine
-    that is made of this.
+    A subclass replaces what is special: what is shown, what changes between rounds, what is planned with, or what is
+    rewarded. If it has an argument ``privileged``, that lets ``info`` hold the true state.
     """
 
     family: ClassVar[Family] = Family(
@@ -38,16 +42,19 @@ class RoundsVariant(Variant):
     )
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ROUND_STATE, ""))
 
+    contenders: ClassVar[tuple[str, ...]] = ()
+    """Where the state is not all that there is to know: what plays whole episodes, the best that is known first."""
+
     @property
     def comparison(self) -> Comparison:
-        """All controllers on independent states, where the optimum is known."""
+        """All controllers on independent states, where the state is all."""
         keys = InfoKeys("accepted_tokens", "draft_length", "round_latency", "goodput")
-        return Comparison(keys, optimum="optimal", states=True)
+        return Comparison(keys, self.contenders, optimum="optimal", states=not self.contenders)
 
     @property
     def learning(self) -> Learning:
-        """No round has to do with another."""
-        return Learning(sees_state=True)
+        """No round has to do with another, where the state is all."""
+        return Learning(sees_state=not self.contenders)
 
     def dynamics(self, scenario: Scenario) -> Dynamics:
         """What changes between rounds; ``ValueError`` where the scenario does not allow it."""
@@ -57,20 +64,25 @@ class RoundsVariant(Variant):
         """What the rounds of n copies are rewarded for."""
         return Goodput(scenario)
 
-    def engine(self, settings: Settings, num_copies: int) -> RoundsEngine:
-        """Engine of dynamics and objective."""
-        scenario = settings.scenario
-        return RoundsEngine(settings, num_copies, self.dynamics(scenario), self.objective(scenario, num_copies))
+    def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
+        """State (n, K) that actions are decoded with, of what is reported and of the mean gains."""
+        return reported
 
+    @override
+    def engine(self, settings: Settings, num_copies: int) -> RoundsEngine:
+        return RoundsEngine(settings, num_copies)
+
+    @override
     def actions(self, scenario: Scenario, encoding: str) -> RoundsCodec:
-        """Codec between actions and decisions."""
         return ENCODINGS.load(encoding)(scenario)
 
+    @override
     def observations(self, scenario: Scenario) -> ObservationCodec:
-        """Codec of what is shown: entries that are always there, and those whose argument is set."""
+        """Entries that are always there, and those whose argument is set."""
         shown = (key for key, argument in self.entries.items() if not argument or getattr(self, argument))
         return ObservationCodec(scenario, tuple(shown))
 
+    @override
     def assumptions(self, scenario: Scenario) -> Assumptions:
         """Mean and spread of acceptance by task, and how old reports are."""
         dynamics = self.dynamics(scenario)

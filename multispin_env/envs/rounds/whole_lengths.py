@@ -46,24 +46,9 @@ def whole_length_slopes(
     weights: FloatArray | float,
     window: float,
 ) -> FloatArray:
-    """Derivatives (n, K) of Σ_k ω_k N_k / T_e2e by real lengths that are rounded.
+    """Derivatives (n, K) of Σ_k ω_k N_k / T_e2e by the real lengths that an action means, and that are rounded.
 
-    Parameters
-    ----------
-    codec
-        Of the actions.
-    state, planned
-        What prices the round, and what actions are decoded with.
-    expected_tokens
-        Tokens (n, K) of whole lengths in the round.
-    action
-        In [-1, 1], (n, K, columns).
-    length
-        Real lengths (n, K) that it means.
-    weights
-        ω, (n, K) or one number for all.
-    window
-        Tokens, in (0, 1].
+    ``state`` prices the round, ``planned`` decodes actions, the weights are ω, and the window is in tokens.
     """
 
     def value(rows: IntArray | slice, decision: Decision, tokens: FloatArray) -> FloatArray:

@@ -12,14 +12,7 @@ from multispin_env.evaluation.seeds import EPISODE_SEED, HELD_OUT_SEED, TUNING_S
 def held_out(env_id: str, settings: Settings, size: int | None = None, offset: int = 0) -> Cases:
     """Cases that training and tuning never see: states where the environment's rounds are independent, else episodes.
 
-    Parameters
-    ----------
-    env_id, settings
-        The environment.
-    size
-        n; ``None`` for as many as tables have.
-    offset
-        Added to the seed; other numbers than 0 give fresh cases.
+    By default as many as tables have. Another ``offset`` of the seed gives fresh cases.
     """
     kind = cases_of(settings)
     chosen, measured = size or kind.default_size, settings.held_out

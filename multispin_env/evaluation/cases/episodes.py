@@ -34,30 +34,8 @@ from multispin_env.scenario import Scenario
 class Episodes:
     """Whole episodes of an environment, one in each copy.
 
-    Parameters
-    ----------
-    env_id
-        The environment.
-    size
-        n ≥ 2.
-    scenario
-        A preset's name or a `Scenario`, as `make_episode_env` takes it.
-    arguments
-        Of the environment, all but its action encoding.
-    seed
-        Of the first episode.
-    action
-        Encoding of agents that are plain functions; ``None`` for the environment's default. A `Policy` has its own;
-        controllers and plug-ins play with one that can express whatever they decide.
-
-    Examples
-    --------
-    >>> from multispin_env.evaluation.cases.episodes import Episodes
-    >>> episodes = Episodes("MultiSpin/HiddenAcceptance-v0", 4, "llama2", {"num_users": 3, "max_episode_steps": 5})
-    >>> episodes.reference
-    'optimal+clairvoyant'
-    >>> episodes.values("optimal+filter").shape
-    (4,)
+    The encoding ``action`` is for agents that are plain functions. A `Policy` has its own; controllers and plug-ins
+    play with one that can express whatever they decide.
     """
 
     noun: ClassVar[str] = "episodes"
@@ -66,10 +44,10 @@ class Episodes:
     reference_title: ClassVar[str] = "reference"
 
     env_id: str
-    size: int
+    size: int  # n ≥ 2
     scenario: Scenario | str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = EPISODE_SEED
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the environment, all but its action encoding
+    seed: int = EPISODE_SEED  # of the first episode
     action: str | None = None
 
     def env(self, action: str | None = None, variant: Variant | None = None) -> VectorEnv[Any, Any, Any]:

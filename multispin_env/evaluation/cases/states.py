@@ -28,47 +28,22 @@ CERTIFICATE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class States:
-    """Independent states, each a round by itself, priced by its expectation.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    state
-        Arrays (n, K).
-    seed
-        They were drawn with it.
-    reference
-        A controller.
-    contenders
-        Controllers, and other systems.
-    certify
-        Relative gap to which the optimum is proven; ``None`` for the rule alone.
-
-    Examples
-    --------
-    >>> import multispin_env as ms
-    >>> from multispin_env.evaluation.cases.states import States
-    >>> states = States.draw(ms.Scenario.preset("llama2", num_users=4), 50)
-    >>> rows = states.table({"optimal": "optimal", "fixed": "fixed"})
-    >>> [row.name for row in rows], rows[1].share < 1.0
-    (['optimal', 'fixed'], True)
-    """
+    """Independent states, each a round by itself, priced by its expectation."""
 
     noun: ClassVar[str] = "states"
-    default_size: ClassVar[int] = 500
-    watched_size: ClassVar[int] = 200
+    default_size: ClassVar[int] = 500  # of a table
+    watched_size: ClassVar[int] = 200  # that a training run watches itself on
     metric: ClassVar[str] = "goodput"
     reference_title: ClassVar[str] = "optimum"
 
     scenario: Scenario
-    state: SystemState
-    seed: int = HELD_OUT_SEED
+    state: SystemState  # arrays (n, K)
+    seed: int = HELD_OUT_SEED  # that they were drawn with
     reference: str = "optimal"
     contenders: tuple[str, ...] = field(
         default_factory=lambda: tuple(dict.fromkeys((*controller_names("rounds"), *SYSTEMS)))
     )
-    certify: float | None = CERTIFICATE
+    certify: float | None = CERTIFICATE  # relative gap to which the optimum is proven; None for the rule alone
 
     @classmethod
     def draw(cls, scenario: Scenario, size: int = default_size, seed: int = HELD_OUT_SEED, **others: Any) -> "States":

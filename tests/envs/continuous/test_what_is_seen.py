@@ -8,11 +8,10 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.observations import CONTINUOUS_STATE, SERVING_STATE, ObservationCodec
-from multispin_env.registry import SCENARIOS
 from tests.envs.continuous.played import BUSY, states_of
 
 
-@pytest.mark.parametrize("preset", SCENARIOS.names())
+@pytest.mark.parametrize("preset", ["llama2", "qwen3.5"])  # the others differ in numbers alone
 def test_states_come_back(preset):
     seen = set()
     for bandwidth in (2e6, 5e7):

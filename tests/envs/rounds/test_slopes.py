@@ -66,6 +66,7 @@ def test_slopes_are_those_of_the_reward(env_id, action):
         {"num_users": 4, "draft_time_spread": 0.999},
         {"num_users": 4, "min_draft_length": 0},
         {"num_users": 4, "max_draft_length": 200},
+        {"scenario": "qwen3.5", "server": "a100-7b-gemm", "payload": "ids", "min_draft_length": 0, "num_users": 3},
     ],
 )
 def test_slopes_of_extreme_systems(action, arguments):

@@ -9,17 +9,9 @@ from multispin_env.envs.continuous.rendering.stretches import Doing, Stretch, of
 from multispin_env.envs.continuous.rendering.traces import Trace
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas
-from multispin_env.envs.rendering.charts import draw_curves, every_nth
-from multispin_env.envs.rendering.layout import HEADER, Area, Layout
+from multispin_env.envs.rendering.charts import draw_curves, draw_titles, every_nth
+from multispin_env.envs.rendering.layout import Area, Layout
 from multispin_env.envs.rendering.tokens import draw_judged_row, place_cells
-from multispin_env.physics.continuous.types import ContinuousOutcome
-from multispin_env.units import MHZ
-
-SHORTEST_WINDOW, SERVING_WINDOW, PASSAGES = 1.0, 2.0, 5.0
-"""Simulated time that is seen at once: so many seconds, where requests end so many, or usual steps if longer."""
-
-NUMBER = 8.0
-"""Pixels that the size of a batch needs."""
 
 SERVER = 1.4
 """Height of the server's row, in rows of devices."""
@@ -28,7 +20,7 @@ SERVER = 1.4
 class Axes(NamedTuple):
     """Ends of the axes, the same for two traces beside each other."""
 
-    window: float  # s seen at once
+    window: float  # s seen at once, a few usual steps at least
     horizon: float  # s of the whole curve
     rate: float  # tokens/s
     cells: int  # tokens of a draft and the server's
@@ -36,18 +28,14 @@ class Axes(NamedTuple):
     @classmethod
     def of(cls, *traces: Trace) -> "Axes":
         """Return axes that fit all of these."""
-        shortest = SERVING_WINDOW if traces[0].serving else SHORTEST_WINDOW
-        usual = [float(np.median([0.0, *map(_duration, trace.outcomes)])) for trace in traces]
+        shortest = 2.0 if traces[0].serving else 1.0
+        usual = [float(np.median([0.0, *(float(one.duration) for one in trace.outcomes)])) for trace in traces]
         return cls(
-            max([shortest, *(PASSAGES * duration for duration in usual)]),
-            max([SHORTEST_WINDOW, *(trace.duration for trace in traces)]),
+            max([shortest, *(5.0 * duration for duration in usual)]),
+            max([1.0, *(trace.duration for trace in traces)]),
             max(trace.highest(np.inf) for trace in traces),
             max(trace.most_cells for trace in traces),
         )
-
-
-def _duration(outcome: ContinuousOutcome) -> float:
-    return float(outcome.duration)
 
 
 FILLS = {
@@ -60,23 +48,11 @@ FILLS = {
 
 
 def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, axes: Axes, clock: float) -> None:
-    """Draw a trace at a time.
-
-    Parameters
-    ----------
-    canvas, area
-        Where to; 800 by 400 pixels and half as wide both look well.
-    trace
-        What to draw.
-    other
-        What its tokens per second are compared with.
-    axes
-        Ends of all axes.
-    clock
-        Seconds since the start.
-    """
+    """Draw a trace at a time in seconds, with the tokens per second of another."""
     layout = Layout.of(area)
-    _draw_titles(canvas, area, layout, trace, clock)
+    news = _news(trace, clock) if trace.over(clock) else "before the first batch"
+    gained = "tokens gained last" if trace.drawn else "tokens, expected"
+    draw_titles(canvas, area, layout, trace, news, "device and server", gained)
     users = trace.scenario.num_users
     row = layout.times.height / (users + SERVER)
     start = max(0.0, clock - axes.window)
@@ -98,18 +74,6 @@ def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, ax
     shown = against.curve(against.title, clock if other is not None else -1.0, axes.horizon)
     own = trace.curve("in time" if trace.serving else "so far", clock, axes.horizon)
     draw_curves(canvas, below, own, shown, top=axes.rate, end=f"{axes.horizon:.3g} s")
-
-
-def _draw_titles(canvas: Canvas, area: Area, layout: Layout, trace: Trace, clock: float) -> None:
-    scenario = trace.scenario
-    size = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / MHZ:g} MHz"
-    canvas.text(trace.title or size, area.x, area.y + 10.0, style.TITLE, style.INK)
-    news = _news(trace, clock) if trace.over(clock) else "before the first batch"
-    canvas.text(news, area.right, area.y + 10.0, style.BODY, style.INK, "right")
-    headings = area.y + HEADER - 11.0
-    canvas.text("device and server", area.x, headings, style.SMALL, style.GREY)
-    heading = "tokens gained last" if trace.drawn else "tokens, expected"
-    canvas.text(heading, layout.tokens.x, headings, style.SMALL, style.GREY)
 
 
 def _news(trace: Trace, clock: float) -> str:
@@ -136,7 +100,7 @@ def _draw_server(
         left, right = max(stretch.begin, start), min(stretch.end, clock)
         _fill(canvas, times, Stretch(stretch.doing, left, right), start, window, top, height)
         middle = 0.5 * (stretch.begin + stretch.end)
-        wide = (stretch.end - stretch.begin) / window * times.width >= NUMBER
+        wide = (stretch.end - stretch.begin) / window * times.width >= 8.0
         if wide and left <= middle <= right and height >= 11.0:
             x = times.x + (middle - start) / window * times.width
             canvas.text(str(stretch.drafts), x, top + 0.5 * height, style.SMALL, style.PAPER, "centre")

@@ -2,32 +2,26 @@
 
 from collections.abc import Sequence
 
+from typing_extensions import override
+
 from multispin_env.envs.continuous.rendering.panel import Axes, draw_trace
 from multispin_env.envs.continuous.rendering.requests import ARRIVED, DROPPED, IN_TIME, LATE, draw_mark
 from multispin_env.envs.continuous.rendering.traces import Trace
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.picture import LEGEND, MARGIN, MORE_LEGEND, Sheet
 
-ROW = 14.0
-"""Pixels of a row with marks of full size."""
-
 MARKS = {ARRIVED: "request", IN_TIME: "answered in time", LATE: "late", DROPPED: "dropped"}
 """Names in the legend."""
 
 
 class TracePicture(Sheet):
-    """Draws traces of one or two environments.
-
-    Parameters
-    ----------
-    axes
-        Of all pictures; ``None`` for those that fit what is drawn.
-    """
+    """Draws traces of one or two environments, in these axes or in those that fit what is drawn."""
 
     def __init__(self, axes: Axes | None = None) -> None:
         super().__init__()
         self._axes = axes
 
+    @override
     def draw(self, views: Sequence[Trace], clock: float | None = None) -> None:
         """Draw traces at a time in simulated seconds; ``None`` for their end."""
         axes = Axes.of(*views) if self._axes is None else self._axes
@@ -43,7 +37,7 @@ class TracePicture(Sheet):
         """The legend's line of requests."""
         x, y = MARGIN, self.canvas.height - 0.5 * MORE_LEGEND - 4.0
         for kind, text in MARKS.items():
-            draw_mark(self.canvas, kind, x + 5.5, y, ROW)
+            draw_mark(self.canvas, kind, x + 5.5, y, 14.0)
             x = self._name(x, y, text)
         self.canvas.rectangle(x, y - 1.0, 11.0, 3.0, style.INK)
         self._name(x, y, "requests that wait")

@@ -7,12 +7,6 @@ from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas
 from multispin_env.envs.rendering.layout import Area
 
-LARGEST, SMALLEST = 5.0, 3.0
-"""Radius of a mark in pixels, in high rows and in low ones."""
-
-THICK, MOST = 0.1, 4
-"""Height of the bar for each request that waits, in rows, and requests beyond which it does not grow."""
-
 IN_TIME, LATE, DROPPED, ARRIVED = "in time", "late", "dropped", "arrived"
 """What happens to a request."""
 
@@ -53,7 +47,7 @@ def draw_requests(
         left, right = max(begin, start), min(begin + float(outcome.duration), clock)
         x, width = times.x + (left - start) * scale, (right - left) * scale
         for user, waiting in enumerate(queue.tolist()):
-            height = max(1.0, THICK * row * min(waiting, MOST))
+            height = max(1.0, 0.1 * row * min(waiting, 4))
             if waiting and width > 0.0:
                 canvas.rectangle(x, times.y + (user + 1) * row - 1.0 - height, width, height, style.INK)
     for mark in marks_of(trace, start, clock):
@@ -62,7 +56,7 @@ def draw_requests(
 
 def draw_mark(canvas: Canvas, kind: str, x: float, y: float, row: float) -> None:
     """Draw a mark around a place: a tick on a disc, a cross on one, a crossed box, or a short line above it."""
-    size = max(SMALLEST, min(LARGEST, 0.5 * row - 2.0))
+    size = max(3.0, min(5.0, 0.5 * row - 2.0))
     if kind == ARRIVED:
         canvas.line([(x, y - 0.5 * row + 1.0), (x, y)], style.INK, 2)
         return

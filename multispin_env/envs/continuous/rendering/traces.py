@@ -2,17 +2,17 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
-from multispin_env.arrays import BoolArray, IntArray
+from multispin_env.arrays import IntArray
 from multispin_env.envs.engine import Step
 from multispin_env.envs.rendering.charts import Curve
-from multispin_env.envs.rendering.views import round_up
+from multispin_env.envs.rendering.views import Recorder, round_up
 from multispin_env.physics.continuous.types import ContinuousOutcome
 from multispin_env.scenario import Scenario
 
@@ -22,31 +22,13 @@ FEWEST_CELLS = 8
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """One copy, as far as it has come; it does not change with the next step.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    drawn
-        Whether tokens are drawn, or expected.
-    steps
-        One behind the other from time 0, each (K,).
-    title
-        Above the picture.
-    serving
-        Whether requests end.
-    """
+    """One copy, as far as it has come; it does not change with the next step."""
 
     scenario: Scenario
-    drawn: bool
-    outcomes: Sequence[ContinuousOutcome]
+    drawn: bool  # whether tokens are drawn, or expected
+    outcomes: Sequence[ContinuousOutcome]  # one behind the other from time 0, each (K,)
     title: str = ""
-    serving: bool = False
-
-    def titled(self, title: str) -> "Trace":
-        """Return the same trace with a title."""
-        return replace(self, title=title)
+    serving: bool = False  # whether requests end
 
     @cached_property
     def ends(self) -> list[float]:
@@ -131,36 +113,19 @@ def _more(outcome: ContinuousOutcome) -> IntArray:
     return served.arrivals - served.dropped - served.finished
 
 
-class Traces:
-    """Episodes of n copies, as far as pictures need them.
+class Traces(Recorder):
+    """Episodes of n copies without the barrier."""
 
-    Parameters
-    ----------
-    settings
-        The environment.
-    num_copies
-        n.
-    """
+    @override
+    def _episode(self) -> list[ContinuousOutcome]:
+        return []
 
-    def __init__(self, settings: Any, num_copies: int) -> None:
-        self._scenario = settings.scenario
-        self._drawn = settings.drawn
-        self._serving = bool(settings.variant.comparison.info.episode)
-        self._passages: list[list[ContinuousOutcome]] = [[] for _ in range(num_copies)]
+    @override
+    def _take_in(self, episode: list[ContinuousOutcome], step: Step, copy: int) -> None:
+        episode.append(step.outcome[copy].copy())
 
-    def begin(self, copies: IntArray) -> None:
-        """Forget the episodes of these copies."""
-        for copy in copies.tolist():
-            self._passages[copy] = []
-
-    def add(self, step: Step, over: BoolArray | None = None) -> None:
-        """Take in a step of all copies; those that are ``over`` begin anew."""
-        for copy, outcomes in enumerate(self._passages):
-            if over is not None and over[copy]:
-                self._passages[copy] = []
-            else:
-                outcomes.append(step.outcome[copy].copy())
-
+    @override
     def view(self, copy: int = 0) -> Trace:
-        """What there is to show of a copy; it does not change with the next step."""
-        return Trace(self._scenario, self._drawn, tuple(self._passages[copy]), serving=self._serving)
+        settings = self._settings
+        serving = bool(settings.variant.comparison.info.episode)
+        return Trace(settings.scenario, settings.drawn, tuple(self._episodes[copy]), serving=serving)

@@ -2,44 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
-from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.checks import check_name, check_real, shown
 from multispin_env.envs.continuous.encodings import ContinuousCodec
-from multispin_env.envs.continuous.engine import OF_SERVICE, ContinuousEngine, ServiceAccount
+from multispin_env.envs.continuous.engine import OF_SERVICE, ServiceAccount
 from multispin_env.envs.continuous.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
 from multispin_env.envs.continuous.variant import ContinuousVariant, contenders_in
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.observations import SERVING_STATE
-from multispin_env.envs.settings import Comparison, Learning, Settings
+from multispin_env.envs.settings import Comparison, Learning
 from multispin_env.physics.arrivals.base import Arrivals
-from multispin_env.physics.continuous.core import ContinuousSystem
+from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.lengths.base import Lengths
 from multispin_env.physics.traces import TRACES
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import ARRIVALS, LENGTHS, Registry, make_part, option_names
 from multispin_env.scenario import Scenario
 
-REWARDED = ("tokens", "requests")
-
 OPTIONS = ("burstiness", "mean_output", "mean_prompt", "trace", "start")
 """Arguments that arrivals or lengths take."""
 
-PACE = 2.0
-"""How many times the time for which a device waits for a token, where all always have a request, a token may take."""
-
-THINNING = 2.0
-"""Horizons after which requests become rare: longer than an episode, but for a verification without end."""
-
 MOST_LOAD = 1000.0
 """Of what a system can do: all further requests are missed too, and each takes memory."""
-
-LEAST_PRICE = 1e-3
-"""Of the tokens that are requested."""
 
 MOST_DOUBLINGS = 500
 """Of a gap, so that it stays finite."""
@@ -169,7 +158,7 @@ class Serving(ContinuousVariant):
         super().__post_init__()
         object.__setattr__(self, "load", _checked_load(self.load))
         check_real("warm_up", self.warm_up, 0.0, self.horizon, open_high=True)
-        check_name("rewarded", self.rewarded, REWARDED)
+        check_name("rewarded", self.rewarded, ("tokens", "requests"))
         if self.trace is not None:
             check_name("trace", self.trace, TRACES)
         for name in ("ttft", "tpot", "e2el", "e2el_per_token"):
@@ -195,9 +184,9 @@ class Serving(ContinuousVariant):
         starts = {"residual": (WITH_REQUESTS,), "tuned": ("own-pace+deadlines", "prices+deadlines")}
         return replace(super().learning, rewards=("sampled",), discount=0.8, starts=starts)
 
+    @override
     def system(self, scenario: Scenario) -> ContinuousSystem:
-        """What does not change while time passes."""
-        workload = replace(self.workload(scenario), thins_after=THINNING * self.horizon)
+        workload = replace(self.workload(scenario), thins_after=2.0 * self.horizon)
         return replace(self._endless(scenario), workload=workload)
 
     def workload(self, scenario: Scenario) -> Workload:
@@ -206,15 +195,13 @@ class Serving(ContinuousVariant):
         low, high = self.load if isinstance(self.load, tuple) else (self.load, self.load)
         return self._workload((low * full, high * full), self._level(scenario))
 
+    @override
     def actions(self, scenario: Scenario, encoding: str) -> ContinuousCodec:
-        """Codec with a column that drops requests."""
         return replace(super().actions(scenario, encoding), drops=True)
 
-    def engine(self, settings: Settings, num_copies: int) -> ContinuousEngine:
-        """Engine that tells what became of requests."""
-        made_of = self.system(settings.scenario), self.objective(settings.scenario)
-        account = partial(ServiceAccount, warm_up=self.warm_up)
-        return ContinuousEngine(settings, num_copies, *made_of, self.horizon, account)
+    @override
+    def account(self, core: ContinuousCore) -> ServiceAccount:
+        return ServiceAccount(core, self.warm_up)
 
     def _workload(self, tokens_per_second: float | tuple[float, float], level: ServiceLevel) -> Workload:
         arrivals, lengths = self._parts()
@@ -236,7 +223,8 @@ class Serving(ContinuousVariant):
         """Limits of requests."""
         pace = self.e2el_per_token
         if pace is None:
-            pace = PACE * scenario.num_users / self._full_rate(scenario)
+            # twice the time for which a device waits for a token where all always have a request
+            pace = 2.0 * scenario.num_users / self._full_rate(scenario)
         return ServiceLevel(ttft=_limit(self.ttft), tpot=_limit(self.tpot), e2el=_limit(self.e2el), e2el_per_token=pace)
 
     def _full_rate(self, scenario: Scenario) -> float:
@@ -252,10 +240,10 @@ class Serving(ContinuousVariant):
             return self.rho
         workload = replace(self, load=float(np.mean(self.load))).workload(scenario)
         rate = reference_tokens_in_time(replace(self._serial(scenario), workload=workload))
-        return max(rate, LEAST_PRICE * workload.tokens_per_second)
+        return max(rate, 1e-3 * workload.tokens_per_second)
 
+    @override
     def objective(self, scenario: Scenario) -> Objective:
-        """What verifications are rewarded for."""
         if self.rewarded == "requests":
             return RequestsInTime()
         return TokensInTimeMinusTime(self._price(scenario), self.workload(scenario).mean_output)

@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from types import MappingProxyType
 from typing import ClassVar
+
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool, check_integer, check_real
 from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.envs.rounds.engine import RoundsEngine
 from multispin_env.envs.rounds.variant import RoundsVariant
-from multispin_env.envs.settings import Comparison, Learning, Settings
 from multispin_env.physics.channels import GaussMarkov, predictive_quantile
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.physics.types import SystemState
@@ -81,6 +80,11 @@ class DelayedChannel(RoundsVariant):
         }
     )
 
+    contenders: ClassVar[tuple[str, ...]] = (
+        *("optimal+clairvoyant", "optimal+quantile", "optimal+last-report", "optimal+mmse"),
+        *("homogeneous+last-report", "fixed"),
+    )
+
     correlation: float = 0.9
     delay: int = 1
     mean_gain_visible: bool = True
@@ -97,36 +101,19 @@ class DelayedChannel(RoundsVariant):
             if not self.mean_gain_visible:
                 raise ValueError("plan_quantile: expected None where mean_gain_visible is False, got a number")
 
-    @property
-    def comparison(self) -> Comparison:
-        """Whole episodes, led by what knows the truth."""
-        optimal = ("optimal+clairvoyant", "optimal+quantile", "optimal+last-report", "optimal+mmse")
-        return replace(super().comparison, contenders=(*optimal, "homogeneous+last-report", "fixed"), states=False)
-
-    @property
-    def learning(self) -> Learning:
-        """Less than the state is seen."""
-        return Learning()
-
-    def engine(self, settings: Settings, num_copies: int) -> RoundsEngine:
-        """Engine that plans for the quantile, and tells the true channel if it should."""
-        scenario = settings.scenario
-        made_of = self.dynamics(scenario), self.objective(scenario, num_copies)
-        plan = None if self.plan_quantile is None else partial(self._planned, scenario, self.plan_quantile)
-        return RoundsEngine(settings, num_copies, *made_of, plan=plan, tells_hidden=self.privileged)
-
-    def _planned(
-        self, scenario: Scenario, quantile: float, reported: SystemState, mean_gain: FloatArray
-    ) -> SystemState:
-        """State (n, K) with the quantile of what the gain may be by now."""
+    @override
+    def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
+        """With the quantile of what the gain may be by now, if one is chosen."""
+        if self.plan_quantile is None:
+            return reported
         gain = channel_gain(scenario, reported.spectral_efficiency)
-        present = predictive_quantile(quantile, gain, mean_gain, self.correlation, self.delay)
+        present = predictive_quantile(self.plan_quantile, gain, mean_gain, self.correlation, self.delay)
         return SystemState(reported.draft_time, spectral_efficiency(scenario, present), reported.acceptance_rate)
 
+    @override
     def dynamics(self, scenario: Scenario) -> Dynamics:
-        """Gauss-Markov fading with old reports."""
         return Dynamics(GaussMarkov(self.correlation), Dynamics.of(scenario).acceptance, self.delay)
 
+    @override
     def assumptions(self, scenario: Scenario) -> Assumptions:
-        """Correlation and delay are known."""
         return replace(super().assumptions(scenario), correlation=self.correlation)

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from multispin_env.checks import check_real
 from multispin_env.envs.objectives import Objective, ProportionalFairness
 from multispin_env.envs.rounds.variant import RoundsVariant
-from multispin_env.envs.settings import Comparison, Learning
+from multispin_env.envs.settings import Comparison
 from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.scenario import Scenario
@@ -67,6 +69,10 @@ class Fair(RoundsVariant):
     )
     entries: ClassVar[Mapping[str, str]] = MappingProxyType({**RoundsVariant.entries, "throughput": ""})
 
+    contenders: ClassVar[tuple[str, ...]] = (
+        *("optimal+gradient", "optimal", "homogeneous", "uniform-bandwidth", "fixed", "optimal+round-robin"),
+    )
+
     window: float = 32.0
     spread: float | None = 0.15
 
@@ -74,20 +80,15 @@ class Fair(RoundsVariant):
         check_real("window", self.window, 1.0)
 
     @property
+    @override
     def comparison(self) -> Comparison:
-        """Whole episodes, led by the gradient rule."""
-        names = ("optimal+gradient", "optimal", "homogeneous", "uniform-bandwidth", "fixed", "optimal+round-robin")
-        return replace(super().comparison, contenders=names, optimum=None, states=False)
+        return replace(super().comparison, optimum=None)
 
-    @property
-    def learning(self) -> Learning:
-        """The throughput so far is seen too."""
-        return Learning()
-
+    @override
     def objective(self, scenario: Scenario, num_copies: int) -> Objective:
-        """Growth of the utility of discounted throughput."""
         return ProportionalFairness(scenario, self.window, num_copies)
 
+    @override
     def dynamics(self, scenario: Scenario) -> Dynamics:
         """Each device keeps its own acceptance rate for an episode."""
         return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, float("inf")))

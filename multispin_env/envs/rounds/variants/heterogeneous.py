@@ -30,8 +30,9 @@ class Heterogeneous(RoundsVariant):
 
     To learn with the defaults of another library, change two: γ = 0, since no decision changes what later rounds offer,
     and the scale of actions, since a first standard deviation of 1 is too wide for [-1, 1]. Take
-    `multispin_env.wrappers.flat(env, scale)` with a scale of .08 for `"residual"` and .3 for the others. It matters
-    most for `"shares"`, which has no closed form inside: without the scale, learning ends far below action 0.
+    `gymnasium.wrappers.RescaleAction(env, -1 / scale, 1 / scale)` with a scale of .08 for `"residual"` and .3 for the
+    others. It matters most for `"shares"`, which has no closed form inside: without the scale, learning ends far below
+    action 0.
 
     ## Observation Space
 

@@ -1,42 +1,23 @@
 """Hidden acceptance: a request has a rate of its own, which is seen only through counts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
+from typing_extensions import override
+
 from multispin_env.checks import check_bool
-from multispin_env.envs.rounds.engine import RoundsEngine
 from multispin_env.envs.rounds.variant import RoundsVariant
-from multispin_env.envs.settings import Comparison, Learning, Settings
 from multispin_env.physics.acceptance.by_request import ByRequest
 from multispin_env.physics.acceptance.requests import check_mean_rounds
 from multispin_env.physics.dynamics import Dynamics
 from multispin_env.scenario import Scenario
 
-FLAGS = ("task_visible", "history", "privileged")
-
 
 @dataclass(frozen=True, kw_only=True)
 class HiddenRate(RoundsVariant):
-    """Acceptance rates are not observed; tokens drafted and accepted are.
-
-    Parameters
-    ----------
-    mean_rounds
-        Rounds that a request lasts on average, ≥ 1; infinite means that requests never end.
-    task_visible
-        Whether the task of a request is observed.
-    history
-        Whether counts since the request began are observed beside those of the last round.
-    privileged
-        Whether ``info`` holds the acceptance rate.
-
-    Raises
-    ------
-    ValueError
-        For a value out of range.
-    """
+    """Acceptance rates are not observed; tokens drafted and accepted are. Its arguments are on the pages."""
 
     entries: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
@@ -47,6 +28,11 @@ class HiddenRate(RoundsVariant):
         }
     )
 
+    contenders: ClassVar[tuple[str, ...]] = (
+        *("optimal+clairvoyant", "optimal+filter", "optimal+beta", "optimal+task-mean"),
+        *("homogeneous+task-mean", "fixed"),
+    )
+
     mean_rounds: float = 16.0
     task_visible: bool = True
     history: bool = False
@@ -54,25 +40,8 @@ class HiddenRate(RoundsVariant):
 
     def __post_init__(self) -> None:
         check_mean_rounds(self.mean_rounds)
-        for flag in FLAGS:
+        for flag in ("task_visible", "history", "privileged"):
             check_bool(flag, getattr(self, flag))
-
-    @property
-    def comparison(self) -> Comparison:
-        """Whole episodes, led by what knows the truth."""
-        optimal = ("optimal+clairvoyant", "optimal+filter", "optimal+beta", "optimal+task-mean")
-        return replace(super().comparison, contenders=(*optimal, "homogeneous+task-mean", "fixed"), states=False)
-
-    @property
-    def learning(self) -> Learning:
-        """Less than the state is seen."""
-        return Learning()
-
-    def engine(self, settings: Settings, num_copies: int) -> RoundsEngine:
-        """Engine that tells the hidden rate if it should."""
-        scenario = settings.scenario
-        made_of = self.dynamics(scenario), self.objective(scenario, num_copies)
-        return RoundsEngine(settings, num_copies, *made_of, tells_hidden=self.privileged)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +100,6 @@ class HiddenAcceptance(HiddenRate):
 
     spread: float | None = 0.08
 
+    @override
     def dynamics(self, scenario: Scenario) -> Dynamics:
-        """Rates by request."""
         return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, self.mean_rounds))

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from typing_extensions import override
+
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.envs.settings import Comparison
@@ -49,10 +51,10 @@ class Homogeneous(RoundsVariant):
     """
 
     @property
+    @override
     def comparison(self) -> Comparison:
-        """The optimum has one common length."""
         return replace(super().comparison, optimum="homogeneous")
 
+    @override
     def actions(self, scenario: Scenario, encoding: str) -> RoundsCodec:
-        """Codec of one common length."""
         return replace(super().actions(scenario, encoding), common_draft_length=True)

@@ -96,21 +96,6 @@ def test_mean_gain_is_shown_or_hidden():
     assert hidden.decode_observation(observation).mean_gain is None
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"correlation": 1.5}, r"correlation: expected a finite number in \[0, 1\], got 1\.5"),
-        ({"correlation": -0.1}, r"correlation: expected a finite number in \[0, 1\], got -0\.1"),
-        ({"delay": -1}, "delay: expected an integer ≥ 0, got -1"),
-        ({"delay": 1.5}, r"delay: expected an integer ≥ 0, got 1\.5"),
-        ({"mean_gain_visible": "no"}, "mean_gain_visible: expected True or False, got 'no'"),
-    ],
-)
-def test_bad_arguments(options, message):
-    with pytest.raises(ValueError, match=message):
-        make(**options)
-
-
 def test_a_planned_quantile_is_that_of_the_plug_in():
     """Zero residuals then mean the bandwidth of optimal+quantile, so that learning starts from it."""
     env = make(plan_quantile=0.2)
@@ -126,16 +111,6 @@ def test_a_planned_quantile_is_that_of_the_plug_in():
         assert env.observation_space.contains(observation)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"plan_quantile": 1.0}, r"plan_quantile: expected a finite number in \(0, 1\), got 1\.0"),
-        (
-            {"plan_quantile": 0.1, "mean_gain_visible": False},
-            "plan_quantile: expected None where mean_gain_visible is False, got a number",
-        ),
-    ],
-)
-def test_bad_plans(options, message):
-    with pytest.raises(ValueError, match=message):
-        make(**options)
+def test_a_plan_needs_the_mean_gain():
+    with pytest.raises(ValueError, match=r"^plan_quantile: expected None where mean_gain_visible is False, got a numb"):
+        make(plan_quantile=0.1, mean_gain_visible=False)

@@ -1,0 +1,220 @@
+"""Pictures of both families: a fingerprint of every kind of picture, and what they remember of episodes."""
+
+import zlib
+
+import numpy as np
+import pytest
+
+import multispin_env as ms
+from multispin_env.envs.continuous.rendering.film import END, STEP, TraceFilm
+from multispin_env.envs.continuous.rendering.picture import TracePicture
+from multispin_env.envs.continuous.rendering.requests import ARRIVED, DROPPED, IN_TIME, LATE, Mark, marks_of
+from multispin_env.envs.continuous.rendering.traces import Trace, Traces
+from multispin_env.envs.engine import Step
+from multispin_env.envs.rendering.picture import Picture
+from multispin_env.envs.rendering.views import Histories, History, Round, Scales, View
+from multispin_env.envs.settings import Settings
+from multispin_env.physics.continuous.types import ContinuousOutcome, Served
+from multispin_env.physics.types import Decision, Outcome
+from multispin_env.registry import ENVIRONMENTS
+
+TWO, THREE = (ms.Scenario.preset("llama2", num_users=users, total_bandwidth=8e6) for users in (2, 3))
+
+
+class Strokes:
+    """Stands for a canvas, and writes down what is drawn; letters are 10 pixels wide."""
+
+    width, height = 800, 450
+
+    def __init__(self):
+        self.all = []
+
+    def __getattr__(self, kind):
+        return lambda *parts: self.all.append((kind, *parts))
+
+    def text(self, text, *parts):
+        self.all.append(("text", text, *parts))
+        return 10 * len(text)
+
+    @property
+    def fingerprint(self):
+        """Alike on every machine: no letters are drawn, and places are those to a tenth of a pixel."""
+        return zlib.crc32(repr(rounded(self.all)).encode())
+
+
+def rounded(parts):
+    if isinstance(parts, (list, tuple)):
+        return [rounded(part) for part in parts]
+    return parts if isinstance(parts, str) else round(float(parts), 1) + 0.0
+
+
+def drawn(picture, views, clock=None):
+    picture.canvas = Strokes()
+    picture.draw(views, clock)
+    return picture.canvas
+
+
+def make_round(lengths, tokens, draft_time, upload_time, bandwidth=None):
+    """One round, its goodput and latency by the model; verification takes .1 s."""
+    draft, upload, gained = np.array(draft_time), np.array(upload_time), np.array(tokens)
+    latency = (draft + upload).max() + 0.1
+    shares = np.ones(len(lengths)) if bandwidth is None else np.array(bandwidth)
+    outcome = Outcome(gained.sum() / latency, gained, latency, draft, upload, 0.1)
+    return Round(Decision(np.array(lengths), shares), outcome, gained)
+
+
+ROUND = make_round([3, 1], [2.5, 2.0], [0.1, 0.2], [0.2, 0.05], [6e6, 2e6])
+"""0.4 s, in which 4.5 tokens are gained: 11.25 tokens/s."""
+
+SMALL = make_round([2], [1.0], [0.1], [0.1], [1e6])
+
+
+def view_of(last=ROUND, tokens_drawn=False, goodput=(10.0, 11.25), reference=(), title=""):
+    scales = Scales(0.424, 8e6, 20.0, 4, 4) if last else Scales()
+    return View(TWO, tokens_drawn, last, goodput, reference, "optimum", scales, title)
+
+
+def outcome(tokens, lengths, drafted, uploaded, start, verifying, served=None):
+    tokens, lengths = np.array(tokens), np.array(lengths)
+    times = (np.array(drafted), np.array(uploaded), np.zeros(3), start, verifying, start + verifying)
+    return ContinuousOutcome(tokens, lengths, tokens > 0, *times, Served.nothing((3,)) if served is None else served)
+
+
+def served(arrivals, idle_time, dropped=(0, 0, 0), finished=(0, 0, 0), in_time=(0, 0, 0), output=(0, 0, 0)):
+    flags = [np.array(values, bool) for values in (dropped, finished, in_time)]
+    nothing = np.zeros(3)
+    return Served(
+        np.array(arrivals), flags[0], nothing, *flags[1:], np.array(output), *[nothing] * 4, np.array(idle_time)
+    )
+
+
+ENDLESS = (
+    outcome([3.0, 1.0, 0.0], [4, 2, 0], [0.1, 0.2, 0.5], [0.2, 0.2, 0.7], 0.3, 0.1),
+    outcome([0.0, 2.0, 2.0], [0, 3, 1], [0.0, 0.1, 0.1], [0.0, 0.2, 0.3], 0.4, 0.2),
+)
+"""4 tokens until .4 s, and 4 until 1 s."""
+
+SERVED = (
+    outcome([3, 0, 0], [4, 0, 0], [0.2, 0.35, 0], [0.3, 0.45, 0], 0.3, 0.1, served([1, 3, 0], [0.1, 0.25, 0.4])),
+    outcome(
+        *([2, 1, 0], [4, 0, 0], [0.1, 0, 0], [0.2, 0, 0], 0.4, 0.2),
+        served([1, 0, 0], [0.0, 0.0, 0.4 + 0.2], finished=[1, 1, 0], in_time=[1, 0, 0], output=[5, 9, 0]),
+    ),
+    outcome(
+        *([0, 2, 0], [0, 4, 0], [0, 0.1, 0], [0, 0.2, 0], 0.2, 0.2), served([0] * 3, [0.4, 0, 0.4], dropped=[1, 0, 0])
+    ),
+)
+"""Until .4, 1 and 1.4 s. Two of the second device's requests wait, and then one."""
+
+TRACE = Trace(THREE, True, ENDLESS)
+SERVING = Trace(THREE, True, SERVED, serving=True)
+
+PICTURES = {
+    "a round": (Picture, [view_of()], None, 3386663128),
+    "before the first": (Picture, [view_of(None, goodput=())], None, 1911081603),
+    "a round goes on": (Picture, [view_of(tokens_drawn=True, title="one")], 0.15, 3627150240),
+    "two rounds, and their reference": (
+        *(Picture, [view_of(tokens_drawn=True, title="one", reference=(9.0, 8.0)), view_of(title="other")]),
+        *(0.3, 1884455928),
+    ),
+    "no barrier": (TracePicture, [TRACE], None, 1300296808),
+    "nothing verified yet": (TracePicture, [TRACE], 0.35, 3468735836),
+    "two beside each other": (TracePicture, [TRACE, Trace(THREE, False, ENDLESS[:1], "other")], 0.9, 2140235507),
+    "requests": (TracePicture, [SERVING], None, 794610025),
+    "it scrolls": (TracePicture, [Trace(THREE, True, SERVED * 4, serving=True)], 5.5, 482387410),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_picture_has_its_strokes(name):
+    picture, views, clock, fingerprint = PICTURES[name]
+    assert drawn(picture(), views, clock).fingerprint == fingerprint
+
+
+def test_scales_fit_the_recent_rounds_and_of_time_the_last():
+    history = History()
+    assert history.scales == Scales(0.0, 0.0, 0.0, 8, 16)
+    history.add(make_round([9, 2], [3.0, 1.0], [0.1, 0.2], [0.1, 0.2], [7e6, 1e6]), None)  # 8 tokens/s in 0.5 s
+    assert history.scales == pytest.approx((0.5, 8e6, 10.0, 10, 16))
+    history.add(make_round([3, 3], [1.0, 1.0], [0.05, 0.05], [0.05, 0.05], [1e6, 1e6]), 12.0)  # 10 tokens/s in 0.2 s
+    assert (history.goodput, history.optimum) == ([8.0, 9.0], [12.0])
+    assert history.scales == pytest.approx((0.2, 8e6, 16.0, 10, 16))
+    for rounds, shown, bandwidth in ((12, 16, 8e6), (17, 32, 1e6), (33, 64, 1e6)):
+        while len(history.goodput) < rounds:
+            history.add(SMALL, None)
+        assert (history.scales.rounds, history.scales.bandwidth) == (shown, bandwidth)
+
+
+def step_of(tokens, optimum=None):
+    """A round of as many copies as there are lines of tokens."""
+    gained = np.array(tokens)
+    copies, ones = len(gained), np.ones_like(gained)
+    outcome = Outcome(gained.sum(-1), gained, np.ones(copies), 0.4 * ones, 0.4 * ones, np.full(copies, 0.2))
+    info = {"accepted_tokens": gained} | ({} if optimum is None else {"optimal_goodput": np.array(optimum)})
+    nothing = np.zeros(copies)
+    steps = (nothing, nothing > 0.0, nothing > 0.0, nothing)
+    return Step({}, *steps, info, Decision(gained.astype(np.int64), ones.copy()), outcome)
+
+
+def settings_of(env_id, scenario):
+    return Settings(scenario, ENVIRONMENTS.load(env_id)(), reward="sampled")
+
+
+def test_copies_have_episodes_of_their_own_and_views_stay_as_they_are():
+    histories = Histories(settings_of("MultiSpin/Heterogeneous-v0", TWO), num_copies=2)
+    step = step_of([[1.0, 2.0], [3.0, 4.0]], [5.0, 8.0])
+    histories.add(step)
+    view = histories.view()
+    step.decision.draft_length[:] = 99
+    step.info["accepted_tokens"][:] = 99
+    histories.add(step_of([[1.0, 1.0], [2.0, 2.0]]), np.array([False, True]))
+    assert [histories.view(copy).goodput for copy in range(2)] == [(3.0, 2.5), ()]
+    assert (view.goodput, view.reference, view.reference_name) == ((3.0,), (5.0,), "optimum (expected)")
+    assert view.last.decision.draft_length.tolist() == view.last.tokens.tolist() == [1, 2]
+    histories.begin(np.array([0]))
+    assert histories.view(0).goodput == ()
+
+
+class TraceStep:
+    def __init__(self, *outcomes):
+        names = [name for name in ContinuousOutcome.__slots__ if name != "served"]
+        parts = (np.stack([np.asarray(getattr(one, name)) for one in outcomes]) for name in names)
+        self.outcome = ContinuousOutcome(*parts, Served.nothing((len(outcomes), 3)))
+
+
+def test_copies_without_the_barrier_too():
+    traces = Traces(settings_of("MultiSpin/Continuous-v0", THREE), 2)
+    traces.add(TraceStep(*ENDLESS))
+    before = traces.view(0)
+    traces.add(TraceStep(*ENDLESS), np.array([False, True]))
+    assert [len(traces.view(copy).outcomes) for copy in (0, 1)] == [2, 0]
+    assert len(before.outcomes) == 1
+    traces.begin(np.array([0]))
+    assert traces.view(0).outcomes == ()
+
+
+def test_rates_change_when_a_verification_ends():
+    assert TRACE.ends == pytest.approx([0.4, 1.0])
+    assert [TRACE.over(time) for time in (0.0, 0.39, 0.4, 0.99, 1.0, 9.0)] == [0, 0, 1, 1, 2, 2]
+    assert [TRACE.rate(time) for time in (0.0, 0.5, 1.0)] == pytest.approx([0.0, 10.0, 8.0])
+
+
+def test_what_becomes_of_requests():
+    assert marks_of(SERVING, 0.0, 2.0) == [
+        Mark(0.1, 0, ARRIVED),
+        *(Mark(0.25, 1, ARRIVED), Mark(0.4, 1, ARRIVED)),  # two more arrived before the verification ended
+        *(Mark(1.0, 0, ARRIVED), Mark(1.0, 0, IN_TIME), Mark(1.0, 1, LATE)),
+        Mark(1.0, 0, DROPPED),
+    ]
+    assert marks_of(SERVING, 0.0, 0.2) == [Mark(0.1, 0, ARRIVED)]  # the future is not seen
+    assert [waiting.tolist() for waiting in SERVING.waiting] == [[0, 2, 0], [0, 1, 0], [0, 1, 0]]
+    assert (SERVING.gained, SERVING.missed) == ([0.0, 5.0, 5.0], [0, 1, 2])
+
+
+def test_a_film_ends_with_the_shorter_episode():
+    film = TraceFilm([TRACE], [Trace(THREE, True, ENDLESS[:1])])
+    frames = film.frames()
+    assert [frame.clock for frame in frames] == pytest.approx([*np.arange(0.0, 0.4, STEP), 0.4])
+    assert [frame.times for frame in frames] == [1] * (len(frames) - 1) + [END]
+    first, last = (film.draw(frame).array() for frame in (frames[0], frames[-1]))
+    assert (first != last).any()
