@@ -28,7 +28,6 @@ COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
     "greedy": ("greedy", {}),
     "groups 2": ("groups", {"groups": 2}),
     "groups 3": ("groups", {"groups": 3}),
-    "clock": ("clock", {}),
     "prices": ("prices", {}),
 }
 """Heads of columns, with controllers and their options."""

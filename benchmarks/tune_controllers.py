@@ -25,12 +25,6 @@ Options = dict[str, Any]
 
 SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
     "groups": {"groups": (2, 3), "air_price": (0.0, 15.0, 40.0)},
-    "clock": {
-        "period": (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7),
-        "time_price": (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0),
-        "air_price": (0.0, 20.0, 40.0, 80.0),
-        "queue": (1.0, 2.0, 4.0, 8.0),
-    },
     "own-pace": {
         "queue": (1.0, 1.5, 2.0, 3.0, 5.0),
         "passes": (1.0, 1.5, 2.0, 3.0),

@@ -42,8 +42,6 @@ class Controller(ABC, Generic[State, Chosen]):
     scenario: Scenario
     discipline: ClassVar[str] = "serial"
     """How the uplink is to be shared for its decisions without the barrier."""
-    static_channel: ClassVar[bool] = False
-    """Whether it needs channels that stay as they are."""
     tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType({})
     """Options that may be arrays, and how far they may be tuned."""
 

@@ -25,8 +25,7 @@ class Modifier(ContinuousController):
     base: Controller[Any, Any]
 
     def __post_init__(self) -> None:
-        for name in ("discipline", "static_channel"):  # as its decisions are for what those of the other one are for
-            object.__setattr__(self, name, getattr(self.base, name))
+        object.__setattr__(self, "discipline", self.base.discipline)
         object.__setattr__(self, "tunable", {**self.base.tunable, **type(self).tunable})
 
     def option(self, name: str) -> Any:

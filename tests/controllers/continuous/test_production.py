@@ -6,19 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.admission import Admission
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.types import Demand, Join, Phase
 from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
 from tests.controllers.continuous.served import LAWS, core_of, in_phase
 
-RULES = ("earliest-deadline", "value-density", "turbospec", "tetris", "ema-tiers", "plus-two-minus-one")
-
-
-def made(name, scenario):
-    if name == "admission":
-        return Admission(scenario, base=ms.make_controller("turbospec", scenario))
-    return ms.make_controller(name, scenario)
+RULES = ("earliest-deadline", "turbospec", "tetris", "ema-tiers", "plus-two-minus-one")
 
 
 @st.composite
@@ -49,7 +42,7 @@ def states(draw, users):
     )
 
 
-@pytest.mark.parametrize("name", [*RULES, "admission"])
+@pytest.mark.parametrize("name", RULES)
 @given(data=st.data())
 @settings(max_examples=15, deadline=None)
 def test_orders_are_legal_in_any_state(name, data):
@@ -58,7 +51,7 @@ def test_orders_are_legal_in_any_state(name, data):
     state = data.draw(states(4))
     if data.draw(st.booleans()):
         state = state.changed(demand=Demand.endless(state.phase.shape), phase=state.phase % 4)
-    together = made(name, scenario)
+    together = ms.make_controller(name, scenario)
     with np.errstate(all="raise", under="ignore"):
         decision = together(state)
     core = ContinuousSystem.of(scenario)
@@ -66,18 +59,18 @@ def test_orders_are_legal_in_any_state(name, data):
     busy = state.phase != Phase.IDLE
     assert ((decision.join > Join.LEAVE).any(-1) & ((decision.join > 0) & busy | ~busy.any(-1)[:, None]).any(-1)).all()
     for copy in range(len(state.time)):
-        alone = made(name, scenario)(state[copy])
+        alone = ms.make_controller(name, scenario)(state[copy])
         for field in ("draft_length", "join", "priority", "drop"):
             values = getattr(decision, field)
             assert np.array_equal(getattr(alone, field), None if values is None else values[copy])
 
 
-@pytest.mark.parametrize("name", [*RULES, "admission"])
+@pytest.mark.parametrize("name", RULES)
 def test_a_system_goes_on_and_single_is_batch(name):
     """Rules with memory too: what one copy was shown does not reach another."""
     scenario = ms.Scenario.preset("qwen3.5", num_users=3, acceptance="by-request")
-    core, batch = core_of(scenario, 3), made(name, scenario)
-    alone, finished = [made(name, scenario) for _ in range(3)], 0
+    core, batch = core_of(scenario, 3), ms.make_controller(name, scenario)
+    alone, finished = [ms.make_controller(name, scenario) for _ in range(3)], 0
     for step in range(150):
         decision = batch(core.state)
         for copy, controller in enumerate(alone):
@@ -119,7 +112,6 @@ def test_the_uplink_goes_by_deadline():
         ("ema-tiers", {"first": 4}, r"first: expected an integer in 0\.\.3, got 4"),
         ("plus-two-minus-one", {"start": 0}, r"start: expected an integer in 1\.\.25, got 0"),
         ("tetris", {"budget": -1.0}, "budget: expected a finite number in"),
-        ("value-density", {"least": 0.7}, "least: expected a finite number in"),
     ],
 )
 def test_bad_options(name, options, message):
