@@ -1,16 +1,23 @@
 """Controllers from outside this package, where the name of one of ours may stand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass
 from functools import wraps
 from typing import Any
 
+from multispin_env.checks import check_name
 from multispin_env.controllers.base import Controller
 from multispin_env.outside import FORM, imported, is_outside, refusal
 from multispin_env.registry import CONTROLLERS
 
 OWN_CONTROLLER = f"{FORM} of one of your own"
 """How helps name what stands for a controller from outside."""
+
+
+def check_controller(name: str, ours: Iterable[str]) -> None:
+    """``ValueError`` for a name that is neither one of ours (the nearest is suggested) nor from outside."""
+    if not is_outside(name):
+        check_name(CONTROLLERS.kind, name, ours)
 
 
 def controller_maker(name: str) -> Callable[..., Controller[Any, Any]]:

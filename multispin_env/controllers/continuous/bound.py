@@ -20,12 +20,6 @@ from multispin_env.solver.problem import user_times
 BOUNDED_CHANNELS = ("static", "independent")
 """Laws of channels that `rate_bound` knows. Of a correlated one, a policy can wait for the better states."""
 
-MOST_USERS = 256
-"""Devices: the program of more takes many minutes."""
-
-MOST_CYCLES = 2**18
-"""Kinds of cycles, by device, state of its channel and length: the program of more takes more than a gigabyte."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RatePrices(Batched):
@@ -154,9 +148,9 @@ def _check_channel(scenario: Scenario, channel: str, tight: bool) -> None:
 
 def _check_size(scenario: Scenario, channel: str) -> None:
     """``ValueError`` for a program that takes too much time or memory."""
-    check_integer("num_users of rate_bound", scenario.num_users, 1, MOST_USERS)
+    check_integer("num_users of rate_bound", scenario.num_users, 1, 256)  # more take many minutes
     states = STATES if channel == "independent" else 1
-    most = MOST_CYCLES // (scenario.num_users * states) - 1
+    most = 2**18 // (scenario.num_users * states) - 1  # of more kinds of cycles the program takes over a gigabyte
     check_integer(
         f"max_draft_length of rate_bound for {scenario.num_users} devices", scenario.max_draft_length, 1, most
     )

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, dense_rank
 from multispin_env.checks import check_real
@@ -38,7 +38,7 @@ class Deadlines(Modifier):
         broadcasts to the states (..., K).
     """
 
-    tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType({"haste": Tunable(0.25, 2.5, by_device=True)})
+    tunable: ClassVar[Mapping[str, Tunable]] = {"haste": Tunable(0.25, 2.5, by_device=True)}
 
     need: float | None = None
     haste: Option = 1.0
@@ -49,8 +49,8 @@ class Deadlines(Modifier):
             check_real("need", self.need, 0.0, open_low=True)
         check_option("haste", self.haste, 0.0, open_low=True)
 
+    @override
     def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
-        """Laxities as priorities, and drops."""
         each: FloatArray | float | None = self.need
         if each is None:
             each = Cycle.of(self.scenario, state, SHORTEST).token_time(decision.draft_length)

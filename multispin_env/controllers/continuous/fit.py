@@ -20,12 +20,6 @@ from multispin_env.controllers.continuous.moves import improved
 WINDOWS = 6
 """Times φ that drafts may take, from D to where no gain could pay for the delay."""
 
-AIR_PRICES = (0.0, 0.3, 0.6, 1.0)
-"""Prices of an air second, as parts of ρ, beyond which nobody would pay."""
-
-RATIO_STEPS = 3
-"""Prices that are tried for a ratio."""
-
 
 def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
     """Lengths (n, K) of the drafts that start now; L_min for devices that do not start.
@@ -52,7 +46,7 @@ def fit_ratio(launch: Launch) -> IntArray:
 
     ``launch.delay_price`` is where the search for it begins (Dinkelbach's).
     """
-    for _ in range(RATIO_STEPS):
+    for _ in range(3):
         lengths = fit(launch, thorough=True)
         chosen = lengths[:, None]
         time = np.maximum(launch.ready(chosen)[:, 0], launch.due) + launch.server_time(chosen)[:, 0]
@@ -88,7 +82,7 @@ def _by_price(launch: Launch) -> IntArray:
 def _paying(launch: Launch) -> IntArray:
     """The longest drafts (n, X, K) of which every token brings what its air and its place in the pass cost."""
     scenario, rho = launch.scenario, launch.delay_price[:, None]
-    parts = np.array(AIR_PRICES)
+    parts = np.array([0.0, 0.3, 0.6, 1.0])  # prices of an air second; beyond ρ nobody would pay
     air = (launch.air_price + rho * parts)[..., None] * launch.token_air[:, None]
     slopes = np.array(list(dict.fromkeys([0.0, *(slope for _, slope in scenario.law.lines)])))
     price = (air[:, :, None] + (rho * slopes)[:, None, :, None]).reshape(len(rho), -1, air.shape[-1])

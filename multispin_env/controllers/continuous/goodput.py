@@ -9,9 +9,6 @@ from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.scenario import Scenario
 
-MOST_LOAD = 0.97
-"""Of an uplink, beyond which a queue does not grow here."""
-
 
 def present(state: ContinuousState) -> FloatArray:
     """How much each device (n, K) counts in estimates of the load: 1 with a request, 0 without.
@@ -50,7 +47,8 @@ def estimated_rates(
     count = ordered_sum(counted)
     drafted = lengths.max(-1) if scenario.law.padded else ordered_sum(counted * lengths) / count
     order = np.argsort(lengths * token_air[:, None], -1, kind="stable")  # devices by the length of their upload
-    counted, length = (np.take_along_axis(array, order, -1) for array in (counted, lengths))
+    counted = np.take_along_axis(counted, order, -1)
+    length: IntArray = np.take_along_axis(lengths, order, -1)
     pace, air, alpha = (
         np.take_along_axis(np.broadcast_to(array[:, None], order.shape), order, -1)
         for array in (state.draft_time, token_air, state.acceptance_rate)
@@ -65,7 +63,7 @@ def estimated_rates(
         cycle = draft + upload
         cycle += 1.5 * server[..., None]
         load = np.add.accumulate(work / cycle, -1)
-        np.subtract(1.0, np.minimum(load[..., :-1], MOST_LOAD), out=room[..., 1:])
+        np.subtract(1.0, np.minimum(load[..., :-1], 0.97), out=room[..., 1:])
         upload = 0.5 * (upload + need / room)
         size = 0.5 * (size + np.clip(server * ordered_sum(counted / cycle), 1.0, np.maximum(count, 1.0)))
     return ordered_sum(counted * (TokenLaw.of(alpha).expected(length) / cycle))

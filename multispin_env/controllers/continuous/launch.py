@@ -11,9 +11,6 @@ from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.verification import batch_time
 from multispin_env.scenario import Scenario
 
-FEW_ROWS = 64
-"""Rows up to which NumPy accumulates faster along the last axis than column by column; the bits are the same."""
-
 ALL: Any = (slice(None), None)
 """Arrays (n, ...) to go with candidates (n, C, ...) of all copies."""
 
@@ -163,7 +160,7 @@ def all_sent(release: FloatArray, air: FloatArray) -> FloatArray:
     users = release.shape[-1]
     order = release.argsort(-1).reshape(-1, users)
     order += np.arange(0, release.size, users)[:, None]
-    if len(order) <= FEW_ROWS:
+    if len(order) <= 64:  # faster along the last axis for few rows, else by columns; the bits are the same
         work = np.add.accumulate(air.take(order[:, ::-1]), -1)
         work += release.take(order[:, ::-1])
         return np.asarray(work.max(-1).reshape(release.shape[:-1]))

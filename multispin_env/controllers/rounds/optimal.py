@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real
@@ -74,8 +75,8 @@ class Optimal(WeightedController):
         if self.tpot is not None:
             check_real("tpot", self.tpot, 0.0, open_low=True)
 
+    @override
     def decide(self, state: SystemState) -> Decision:
-        """Decide for a checked state; with ``certify`` a `CertifiedDecision`."""
         shape = state.draft_time.shape
         problem = checked_problem(self.scenario, state, self.weights, self.fixed_length, self.tpot)
         if self.certify is None:

@@ -101,7 +101,7 @@ def test_faster_than_waiting_for_all():
         ("grups", {}, ValueError, "controller: expected one of .*, got 'grups'; did you mean 'groups'"),
         ("groups", {"grups": 2}, TypeError, "controller 'groups': got an unexpected keyword argument 'grups'"),
         ("groups", {"groups": 0}, ValueError, "groups: expected an integer ≥ 1, got 0"),
-        ("groups", {"rho": 0.0}, ValueError, "rho: expected tokens/s > 0, got 0.0"),
+        ("groups", {"rho": 0.0}, ValueError, r"rho: expected numbers in \(0, inf\), got 0.0"),
         ("prices", {"rho": np.array([1.0, np.nan])}, ValueError, r"rho\[1\]: expected finite numbers, got nan"),
         ("prices", {"size": 0.0}, ValueError, r"size: expected numbers in \(0, 1\], got 0.0"),
         ("greedy", {"draft_length": 99}, ValueError, "draft_length: expected "),
