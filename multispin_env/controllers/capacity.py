@@ -42,9 +42,9 @@ Rule = str | Callable[[Scenario], Controller[Any, Any]]
 
 @dataclass(frozen=True)
 class LoadPoint:
-    """What was found at one load."""
+    """What was found at one load, requests/s or devices."""
 
-    load: float  # requests/s, or devices
+    load: float
     run: ServiceRun
 
     @property
@@ -68,10 +68,8 @@ class Capacity:
 
     Parameters
     ----------
-    value
-        The capacity in requests/s, or in devices.
-    low, high
-        Its 95 % interval, in the same unit.
+    value, low, high
+        The capacity in requests/s, or in devices, and its 95 % interval.
     percent
         Share of requests that has to be within all limits, in %.
     by
@@ -286,14 +284,11 @@ class _Trial:
         return sum(self.workload.rates) / 2.0
 
     @property
-    def start(self) -> float:
-        """The load that is tried first."""
-        return float(self.scenario.num_users) if self.by_users else self.rate
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """Smallest and largest load between which the search doubles and halves."""
-        return (1.0, float(MOST_USERS)) if self.by_users else (self.rate / 2.0**10, self.rate * 2.0**10)
+    def loads(self) -> tuple[float, float, float]:
+        """The load that is tried first, and those between which the search doubles and halves."""
+        if self.by_users:
+            return float(self.scenario.num_users), 1.0, float(MOST_USERS)
+        return self.rate, self.rate / 2.0**10, self.rate * 2.0**10
 
     def __call__(self, load: float) -> LoadPoint:
         """What the best candidate makes of it."""
@@ -315,10 +310,6 @@ class _Trial:
             near = (place for place in (best, best - 1, best + 1, 0) if 0 <= place < len(candidates))
             self.place = max(near, key=rank)
         return found[best]
-
-    def half(self, load: float) -> float:
-        """Half of it, in whole devices."""
-        return load // 2.0 if self.by_users else load / 2.0
 
     def between(self, low: float, high: float) -> float | None:
         """A load to try next, ``None`` if these two are close enough."""
@@ -345,7 +336,7 @@ def _searched(trial: _Trial, share: float, report: Callable[[LoadPoint], None] |
 
 def _bracket(trial: _Trial, meets: Callable[[float], bool]) -> tuple[float, float]:
     """The largest load that is known to meet the share, or 0, and the smallest that is known not to, or infinity."""
-    load, (least, most) = trial.start, trial.range
+    load, least, most = trial.loads
     if meets(load):
         while load < most:
             if not meets(2.0 * load):
@@ -353,9 +344,10 @@ def _bracket(trial: _Trial, meets: Callable[[float], bool]) -> tuple[float, floa
             load *= 2.0
         return load, np.inf
     while load > least:
-        if meets(trial.half(load)):
-            return trial.half(load), load
-        load = trial.half(load)
+        half = load // 2.0 if trial.by_users else load / 2.0
+        if meets(half):
+            return half, load
+        load = half
     return 0.0, load
 
 
@@ -430,15 +422,6 @@ class _Devices:
         return SystemState(*(np.concatenate(parts, -1) for parts in zip(*self._columns[:users], strict=True)))
 
 
-def _multi_spin(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray:
-    served: BoolArray = least_pace(make_problem(scenario, state), tpot).tpot <= tpot * (1.0 + ROUNDING)
-    return served
-
-
-def _autoregressive(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray:
-    return np.full(len(state.draft_time), scenario.verification_time <= tpot)
-
-
 def _colocated(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray:
     lengths = np.arange(scenario.max_draft_length + 1)
     slowest = token_gains(state.acceptance_rate, lengths).cumsum(-1).min(-2)  # (n, l)
@@ -448,8 +431,10 @@ def _colocated(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray
 
 
 FEASIBLE: Mapping[str, Callable[[Scenario, SystemState, float], BoolArray]] = {
-    "multi-spin": _multi_spin,
-    "autoregressive": _autoregressive,
+    "multi-spin": lambda scenario, state, tpot: (
+        least_pace(make_problem(scenario, state), tpot).tpot <= tpot * (1.0 + ROUNDING)
+    ),
+    "autoregressive": lambda scenario, state, tpot: np.full(len(state.draft_time), scenario.verification_time <= tpot),
     "colocated": _colocated,
 }
 """By the names of the systems: whether every device gets its tokens at a TPOT in seconds, (n,), in states (n, K)."""

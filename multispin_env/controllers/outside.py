@@ -21,18 +21,9 @@ def check_controller(name: str, ours: Iterable[str]) -> None:
 
 
 def controller_maker(name: str) -> Callable[..., Controller[Any, Any]]:
-    """Return what makes the controller of a name for a scenario.
+    """Return what makes the controller of a name of ours, or of an outside class or function, which is imported.
 
-    Parameters
-    ----------
-    name
-        One of `CONTROLLERS`, or ``module:ATTRIBUTE`` of a class or of a function ``(scenario, **options)``, which is
-        imported.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name (the nearest is suggested), or one that makes no controller.
+    ``ValueError`` for an unknown name (the nearest is suggested), or one that makes no controller.
     """
     if not is_outside(name):
         return CONTROLLERS.load(name)

@@ -12,7 +12,7 @@ from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.cycle import SHORTEST, Cycle
 from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.controllers.options import Option, Tunable, check_option, per_device
-from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand, Phase
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
 from multispin_env.scenario import Scenario
 
 NO_HURRY = 1e6
@@ -55,7 +55,7 @@ class Deadlines(Modifier):
         if each is None:
             each = Cycle.of(self.scenario, state, SHORTEST).token_time(decision.draft_length)
         each = each * per_device("haste", self.haste, state.phase.shape)
-        left = laxity(state, state.demand, each, soonest(self.scenario, state))
+        left = laxity(state, each, soonest(self.scenario, state))
         drop = state.busy & (left < 0.0)
         if decision.drop is not None:
             drop = drop | decision.drop
@@ -73,18 +73,11 @@ def soonest(scenario: Scenario, state: ContinuousState) -> FloatArray:
     return np.where(begun, under_way, Cycle.alone(scenario, state).time(low))
 
 
-def laxity(state: ContinuousState, demand: Demand, each: FloatArray | float, first: FloatArray) -> FloatArray:
+def laxity(state: ContinuousState, each: FloatArray | float, first: FloatArray) -> FloatArray:
     """Seconds (n, K) that requests have more than they need; `NO_HURRY` where nothing is due.
 
-    Parameters
-    ----------
-    state, demand
-        Of arrays (n, K).
-    each
-        Seconds a token until the last is due.
-    first
-        Seconds (n, K) until the first token can come.
+    They need ``each`` seconds a token, and ``first`` seconds (n, K) until the first token can come.
     """
-    now = state.time[:, None]
+    now, demand = state.time[:, None], state.demand
     last_token, first_token = demand.due - now - each * demand.wanted, demand.first_due - now - first
     return np.clip(np.minimum(last_token, first_token), -NO_HURRY, NO_HURRY)

@@ -24,13 +24,8 @@ WINDOWS = 6
 def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
     """Lengths (n, K) of the drafts that start now; L_min for devices that do not start.
 
-    Parameters
-    ----------
-    launch
-        Who starts, and what else goes on.
-    thorough
-        Whether to search from the best point of every time φ, which takes longer, not from the best of all. It pays
-        where the batch may start at once, since nothing says then how long drafts should be.
+    A ``thorough`` search begins at the best point of every time φ, not at the best of all. It pays where the batch may
+    start at once, since nothing says then how long drafts should be.
     """
     starts = _by_price(launch)
     if not thorough:

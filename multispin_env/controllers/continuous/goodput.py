@@ -27,17 +27,8 @@ def estimated_rates(
     A device drafts, uploads, waits for half a batch, and is verified; the server is always busy, so that a batch holds
     the devices that come back while the last one is verified, those that count at most. The size is found by
     repetition. An upload takes as long as one of a queue in which the shorter ones go first, w / (1 − load of these).
-
-    Parameters
-    ----------
-    scenario
-        Law of verification; prompts are not counted.
-    state
-        (n, K), of which draft times, channels and acceptance are read.
-    lengths
-        (C,), of all drafts, or (n, C, K).
-    weight
-        (n, K) in [0, 1], how much each device counts (`present`); ``None``: all alike.
+    Lengths are (C,), of all drafts, or (n, C, K); ``weight`` (n, K) in [0, 1] is how much each device counts
+    (`present`), ``None``: all alike. Prompts are not counted.
     """
     copies, users = state.phase.shape
     if lengths.ndim == 1:

@@ -17,43 +17,19 @@ ALL: Any = (slice(None), None)
 
 @dataclass(frozen=True, eq=False)
 class Launch:
-    """Devices that start drafts now, for a batch that can start ``due`` seconds from now, of n copies.
-
-    Parameters
-    ----------
-    scenario
-        Law of verification and range of lengths.
-    starts
-        (n, K), who starts a draft for the batch.
-    draft_time, token_air
-        (n, K) s a token, to draft it and to upload it with the whole band; 0 for others.
-    acceptance_rate
-        (n, K) α.
-    gain
-        (n, K, L_max + 1), what drafts of 0, 1 .. tokens are expected to gain, weighted; 0 for others.
-    release
-        (n, K) s, when a draft without tokens would end, or, of others, when the draft under way does.
-    air
-        (n, K) s of the whole band that the uploads of others need, which this batch has to wait for.
-    due
-        (n,) s, when the server is free for the batch.
-    delay_price
-        (n,) tokens/s, ρ > 0, what a second of delay costs.
-    air_price
-        λ ≥ 0, tokens a second of the whole band.
-    """
+    """Devices that start drafts now for one batch, of n copies."""
 
     scenario: Scenario
-    starts: BoolArray
-    draft_time: FloatArray
-    token_air: FloatArray
-    acceptance_rate: FloatArray
-    gain: FloatArray
-    release: FloatArray
-    air: FloatArray
-    due: FloatArray
-    delay_price: FloatArray
-    air_price: float = 0.0
+    starts: BoolArray  # (n, K), who starts a draft for the batch
+    draft_time: FloatArray  # (n, K) s a token; 0 for others
+    token_air: FloatArray  # (n, K) s of the whole band a token; 0 for others
+    acceptance_rate: FloatArray  # (n, K) α
+    gain: FloatArray  # (n, K, L_max + 1), what drafts of 0, 1 .. tokens are expected to gain, weighted; 0 for others
+    release: FloatArray  # (n, K) s, when a draft without tokens would end, or, of others, the draft under way does
+    air: FloatArray  # (n, K) s of the whole band that uploads of others need, which this batch has to wait for
+    due: FloatArray  # (n,) s, when the server is free for the batch
+    delay_price: FloatArray  # (n,) tokens/s, ρ > 0, what a second of delay costs
+    air_price: float = 0.0  # λ ≥ 0, tokens a second of the whole band
 
     @classmethod
     def of(
@@ -149,13 +125,6 @@ def all_sent(release: FloatArray, air: FloatArray) -> FloatArray:
     """When a work-conserving uplink has served uploads (..., K) of ``air`` seconds that start at ``release``, (...) s.
 
     The greatest of: the start of an upload, plus all that starts then or later.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.controllers.continuous.launch import all_sent
-    >>> all_sent(np.array([0.0, 3.0, 3.5]), np.array([1.0, 1.0, 2.0]))
-    array(6.)
     """
     users = release.shape[-1]
     order = release.argsort(-1).reshape(-1, users)

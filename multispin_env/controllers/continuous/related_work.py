@@ -87,23 +87,8 @@ def survival(state: ContinuousState, low: int, high: int) -> FloatArray:
 def by_survival(alive: FloatArray, counted: BoolArray, budgets: IntArray) -> IntArray:
     """How many tokens (n, C, K) each device gets of budgets (n, C): those of greatest survival, not more.
 
-    Parameters
-    ----------
-    alive
-        (n, K, J) survival of the tokens of each device, not rising; tokens of none are never taken.
-    counted
-        (n, K), devices that share the budget. Others get what is as likely to survive as the last token taken.
-    budgets
-        Tokens of all devices together.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.controllers.continuous.related_work import by_survival
-    >>> alive = np.array([[[0.9, 0.81], [0.5, 0.25], [0.8, 0.64]]])
-    >>> by_survival(alive, np.array([[True, True, False]]), np.array([[2, 3]]))
-    array([[[2, 0, 0],
-            [2, 1, 2]]])
+    Survival (n, K, J) does not rise from token to token; tokens of none are never taken. The devices that are
+    ``counted`` (n, K) share the budget; others get what is as likely to survive as the last token taken.
     """
     copies, users, places = alive.shape
     shared = np.where(counted[..., None], alive, -1.0).reshape(copies, -1)

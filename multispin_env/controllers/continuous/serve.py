@@ -89,8 +89,12 @@ def serve(
     _check_requests(workload, copies, warm_up + horizon)
     scenario = controller.scenario if channel is None else controller.scenario.replace(channel=channel)
     system = ContinuousSystem.of(scenario, controller.discipline, coherence_time, workload)
-    held = None if state is None else _checked(controller, state, copies)
-    return serve_in(system, controller, copies, warm_up, horizon, seed, held)
+    if state is not None:
+        state = checked_state(controller.scenario, state)
+        expected = copies, controller.scenario.num_users
+        if state.draft_time.shape != expected:
+            raise ValueError(f"state: expected shape {expected}, copies and devices, got {state.draft_time.shape}")
+    return serve_in(system, controller, copies, warm_up, horizon, seed, state)
 
 
 def serve_in(
@@ -128,11 +132,3 @@ def _check_requests(workload: Workload, copies: int, seconds: float) -> None:
             f"rate: expected at most {most:.4g} requests/s, so that {copies} copies of {seconds:g} s have at most "
             f"{MOST_REQUESTS:,} requests, got {rate:g}"
         )
-
-
-def _checked(controller: Controller[Any, Any], state: SystemState, copies: int) -> SystemState:
-    checked = checked_state(controller.scenario, state)
-    expected = copies, controller.scenario.num_users
-    if checked.draft_time.shape != expected:
-        raise ValueError(f"state: expected shape {expected}, copies and devices, got {checked.draft_time.shape}")
-    return checked

@@ -57,7 +57,6 @@ class ChannelEstimator(Estimator):
         """Gain now (n, K) from the reported one and its mean."""
 
     def _average(self) -> FloatArray:
-        middle = 0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high)
-        strength = self.mean_gain_strength
+        middle, strength = 0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high), self.mean_gain_strength
         average: FloatArray = (strength * middle + self.memory["gains"]) / (strength + self.memory["reports"])
         return average

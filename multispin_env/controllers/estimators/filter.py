@@ -69,15 +69,7 @@ class Filter(Estimator):
         return self.given(*take_counts("filter", self.memory, observed), observed.task)
 
     def given(self, hits: FloatArray | IntArray, misses: FloatArray | IntArray, task: IntArray | None) -> FloatArray:
-        """Moment of the posterior (..., K) from all that a request has shown, without memory.
-
-        Parameters
-        ----------
-        hits, misses
-            Tokens accepted and drafts with a refusal since the request began, (..., K).
-        task
-            (..., K), ``None`` where it is hidden.
-        """
+        """Moment of the posterior (..., K) from all that requests have shown since they began, without memory."""
         accepted, refused = (np.asarray(count, dtype=np.float64)[..., None] for count in (hits, misses))
         a, b = (array.ravel() if task is None else array[task] for array in self.components)  # (C,), or (..., K, C)
         weight = log_likelihood(a, b, accepted, refused)

@@ -65,22 +65,21 @@ def test_orders_are_legal_in_any_state(name, data):
             assert np.array_equal(getattr(alone, field), None if values is None else values[copy])
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_a_system_goes_on_and_single_is_batch(name):
-    """Rules with memory too: what one copy was shown does not reach another."""
+@pytest.mark.parametrize("name", ["ema-tiers", "plus-two-minus-one"])
+def test_what_one_copy_was_shown_does_not_reach_another(name):
     scenario = ms.Scenario.preset("qwen3.5", num_users=3, acceptance="by-request")
     core, batch = core_of(scenario, 3), ms.make_controller(name, scenario)
     alone, finished = [ms.make_controller(name, scenario) for _ in range(3)], 0
-    for step in range(150):
+    for step in range(60):
         decision = batch(core.state)
         for copy, controller in enumerate(alone):
             own = controller(core.state[copy])
             assert (own.draft_length == decision.draft_length[copy]).all()
             assert (own.join == decision.join[copy]).all()
         over = np.zeros(3, dtype=np.bool_)
-        over[1] = step == 70
+        over[1] = step == 30
         finished += core.step(decision, over).served.finished.sum()
-    assert finished > 20
+    assert finished > 5
 
 
 def test_minedraft_has_two_batches_that_take_turns():
