@@ -11,7 +11,7 @@ from tests.controllers.continuous.states import core_for, hostile, visited
 
 NAMES = ("optimal", *ms.controller_names("continuous"))
 OURS = ("optimal", "synchronous", "greedy", "groups", "prices", "own-pace", "load-aware")
-"""The others are of these kinds, and `test_production` has them in any state, under all laws."""
+"""The others are of these kinds, and `test_related_work` has them in any state, under all laws."""
 BY_ACCEPTANCE = ("ema-tiers", "plus-two-minus-one")
 """Rules whose lengths follow acceptance alone, whatever the server and the uplink: they may lose to the barrier."""
 LAWS = {
