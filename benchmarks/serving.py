@@ -100,8 +100,8 @@ SYSTEMS = (
 
 REFERENCE = "greedy+deadlines"
 RIVALS = (
-    *("greedy", "load-aware", "groups+deadlines", "prices+deadlines", "greedy+admission", "earliest-deadline"),
-    *("value-density+deadlines", "turbospec+deadlines", "tetris+deadlines", "ema-tiers+deadlines"),
+    *("greedy", "load-aware", "groups+deadlines", "prices+deadlines", "earliest-deadline"),
+    *("turbospec+deadlines", "tetris+deadlines", "ema-tiers+deadlines"),
     *("plus-two-minus-one+deadlines", "minedraft+deadlines"),
 )
 """Compared with `REFERENCE`."""

@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.checks import check_name
 from multispin_env.commands.devices import Devices
 from multispin_env.controllers.factory import controller_names, make_controller
-from multispin_env.controllers.outside import controller_maker
+from multispin_env.controllers.outside import check_controller, controller_maker
 from multispin_env.evaluation.table import Cells
-from multispin_env.outside import is_outside
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.registry import option_names
@@ -117,8 +115,7 @@ def solve(
         For an unknown controller, one that does not take weights, a certificate or a TPOT but should, a bad gap, a TPOT
         that no decision reaches, or numbers so extreme that nothing is left of the goodput.
     """
-    if not is_outside(controller):
-        check_name("controller", controller, controller_names("rounds"))
+    check_controller(controller, controller_names("rounds"))
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the goodput shows it
         return _solve(scenario, devices, controller, certify, tpot)
 

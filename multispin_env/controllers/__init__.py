@@ -1,1 +1,1 @@
-"""State to decision, batched; one file each, named as in the paper; ``registry.CONTROLLERS`` names them."""
+"""State to decision, batched; named as in the paper; ``registry.CONTROLLERS`` names them."""

@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.options import Option, Tunable
@@ -20,9 +20,6 @@ from multispin_env.solver.problem import user_times
 
 State = TypeVar("State", SystemState, ContinuousState)
 Chosen = TypeVar("Chosen", Decision, ContinuousDecision)
-
-LIGHT = 1e-4
-"""Times the draft time of others that a device without a request is taken to need, so that nothing depends on it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +39,7 @@ class Controller(ABC, Generic[State, Chosen]):
     scenario: Scenario
     discipline: ClassVar[str] = "serial"
     """How the uplink is to be shared for its decisions without the barrier."""
-    static_channel: ClassVar[bool] = False
-    """Whether it needs channels that stay as they are."""
-    tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType({})
+    tunable: ClassVar[Mapping[str, Tunable]] = {}
     """Options that may be arrays, and how far they may be tuned."""
 
     @abstractmethod
@@ -53,7 +48,7 @@ class Controller(ABC, Generic[State, Chosen]):
 
     @abstractmethod
     def decide(self, state: State) -> Chosen:
-        """Decide for a state that has been checked, with arrays of one shape (..., K)."""
+        """Decide for a state that has been checked: (..., K) of a round, (n, K) and (n,) without the barrier."""
 
     @abstractmethod
     def decide_continuous(self, state: ContinuousState) -> ContinuousDecision:
@@ -86,15 +81,10 @@ class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
 
     It is a function of the state alone: what has to be remembered, such as the batch that a draft aims at, is in the
     state.
-
-    Parameters
-    ----------
-    scenario
-        The system that it controls.
     """
 
+    @override
     def __call__(self, state: ContinuousState) -> ContinuousDecision:
-        """Decide for one state or a batch of them; ``ValueError`` for a bad state, or one of a round."""
         if not isinstance(state, ContinuousState):
             kind, given = type(self).__name__, type(state).__name__
             raise ValueError(
@@ -102,12 +92,8 @@ class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
             )
         return self._without_barrier(state)
 
-    @abstractmethod
-    def decide(self, state: ContinuousState) -> ContinuousDecision:
-        """Decide for states that have been checked: arrays (n, K) and (n,)."""
-
+    @override
     def decide_continuous(self, state: ContinuousState) -> ContinuousDecision:
-        """Decide as `decide` does."""
         return self.decide(state)
 
 
@@ -118,11 +104,6 @@ class RoundsController(Controller[SystemState, Decision]):
     Every batch then waits for everybody, with the lengths and the shares of the uplink of one round: what it gains and
     takes is what `expected_outcome` says. Devices without a request count for nothing there and get next to no
     bandwidth, but the time of the pass is still that of all.
-
-    Parameters
-    ----------
-    scenario
-        The system that it controls.
     """
 
     discipline: ClassVar[str] = "reserved"
@@ -131,30 +112,23 @@ class RoundsController(Controller[SystemState, Decision]):
     def __call__(self, state: SystemState) -> Decision: ...
     @overload
     def __call__(self, state: ContinuousState) -> ContinuousDecision: ...
+    @override
     def __call__(self, state: SystemState | ContinuousState) -> Decision | ContinuousDecision:
-        """Decide for one state or a batch of them, of either family; ``ValueError`` for a bad state."""
         if isinstance(state, ContinuousState):
             return self._without_barrier(state)
         return self.decide(checked_state(self.scenario, state))
 
-    @abstractmethod
-    def decide(self, state: SystemState) -> Decision:
-        """Decide for a state that has been checked: float64 arrays of one shape (..., K)."""
-
+    @override
     def decide_continuous(self, state: ContinuousState) -> ContinuousDecision:
-        """Wait for all, with the decision of a round for the devices that have a request."""
-        decision = self._of_busy(state)
+        decision = self.decide(state.system) if state.busy.all() else self._of_busy(state)
         join = np.full(state.phase.shape, Join.WAIT)
         return ContinuousDecision(decision.draft_length, join, share=decision.bandwidth / self.scenario.total_bandwidth)
 
     def _of_busy(self, state: ContinuousState) -> Decision:
-        busy = state.busy
-        if busy.all():
-            return self.decide(state.system)
-        counted = busy | ~busy.any(-1, keepdims=True)  # where all are idle, whoever comes first has its share
-        system = SystemState(
-            np.where(counted, state.draft_time, LIGHT * self.scenario.mean_draft_time),
-            np.where(counted, state.spectral_efficiency, 1.0 / LIGHT),
+        counted = state.busy | ~state.busy.any(-1, keepdims=True)  # where all are idle, the first has its share
+        system = SystemState(  # the others are so fast that nothing depends on them
+            np.where(counted, state.draft_time, 1e-4 * self.scenario.mean_draft_time),
+            np.where(counted, state.spectral_efficiency, 1e4),
             state.acceptance_rate,
         )
         return self._counting(system, counted)
@@ -190,5 +164,6 @@ class WeightedController(RoundsController):
         """Return the same with its weights times these."""
         return replace(self, weights=weights if self.weights is None else weights * self.weights)
 
+    @override
     def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
         return self.weighing(counted.astype(np.float64)).decide(state)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any, overload
 
 import numpy as np
@@ -11,11 +10,11 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_integer, check_keywords, check_name, check_real, shown
 from multispin_env.controllers.base import Controller
-from multispin_env.controllers.continuous.serve import HORIZON, WARM_UP, serve
+from multispin_env.controllers.continuous.serve import serve
 from multispin_env.controllers.continuous.server_only import SERVER_ONLY
 from multispin_env.controllers.factory import controller_names, make_controller, modified
+from multispin_env.controllers.outside import check_controller
 from multispin_env.controllers.rounds.systems import colocated_round_time
-from multispin_env.outside import is_outside
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import SystemState
@@ -34,30 +33,18 @@ COPIES = 64
 MOST_USERS, MOST_COMPUTED = 512, 4096
 """Devices beyond which no capacity is looked for by simulation, and by formulas."""
 
-REQUESTS = 600
-"""That a run holds at least; one of few requests/s takes longer."""
-
 FINE = 1.02
 """Ratio of two loads between which a capacity is not looked for any more."""
-
-STEPS = 10
-"""Doublings or halvings of a load before the search gives up."""
-
-RESAMPLES = 2000
-"""Of the copies, for intervals."""
 
 Rule = str | Callable[[Scenario], Controller[Any, Any]]
 """Name of a controller or of `SERVER_ONLY`, or what makes a controller for a scenario."""
 
-Feasible = Callable[[Scenario, SystemState, float], BoolArray]
-"""Whether every device gets its tokens at a TPOT in seconds, (n,), in states (n, K)."""
-
 
 @dataclass(frozen=True)
 class LoadPoint:
-    """What was found at one load."""
+    """What was found at one load, requests/s or devices."""
 
-    load: float  # requests/s, or devices
+    load: float
     run: ServiceRun
 
     @property
@@ -81,10 +68,8 @@ class Capacity:
 
     Parameters
     ----------
-    value
-        The capacity in requests/s, or in devices.
-    low, high
-        Its 95 % interval, in the same unit.
+    value, low, high
+        The capacity in requests/s, or in devices, and its 95 % interval.
     percent
         Share of requests that has to be within all limits, in %.
     by
@@ -227,11 +212,11 @@ def _by_simulation(
     by: str = "rate",
     percent: float = PERCENT,
     copies: int = COPIES,
-    warm_up: float = WARM_UP,
-    horizon: float = HORIZON,
+    warm_up: float = 10.0,
+    horizon: float = 45.0,
     channel: str | None = None,
     seed: int = 0,
-    requests: int = REQUESTS,
+    requests: int = 600,
     report: Callable[[LoadPoint], None] | None = None,
 ) -> Capacity:
     """The largest load that is in time."""
@@ -244,7 +229,7 @@ def _by_simulation(
     return _answer(points, percent, by, np.random.default_rng([seed, 1]))
 
 
-UNITS = MappingProxyType({"rate": "requests/s", "users": "devices"})
+UNITS = {"rate": "requests/s", "users": "devices"}
 """What a capacity counts, by what is searched."""
 
 
@@ -274,8 +259,7 @@ def candidates_of(rule: Rule) -> Candidates:
     if not isinstance(rule, str):
         return lambda scenario: (rule(scenario),)
     base, *others = rule.split("+")
-    if not is_outside(base):
-        check_name("controller", base, rule_names())
+    check_controller(base, rule_names())
     if base not in SERVER_ONLY:
         return lambda scenario: (make_controller(rule, scenario),)
     return lambda scenario: [modified(each, others) for each in SERVER_ONLY[base](scenario)]
@@ -300,19 +284,11 @@ class _Trial:
         return sum(self.workload.rates) / 2.0
 
     @property
-    def start(self) -> float:
-        """The load that is tried first."""
-        return float(self.scenario.num_users) if self.by_users else self.rate
-
-    @property
-    def least(self) -> float:
-        """Below it nothing is tried."""
-        return 1.0 if self.by_users else self.rate / 2.0**STEPS
-
-    @property
-    def most(self) -> float:
-        """From it on nothing larger is tried."""
-        return float(MOST_USERS) if self.by_users else self.rate * 2.0**STEPS
+    def loads(self) -> tuple[float, float, float]:
+        """The load that is tried first, and those between which the search doubles and halves."""
+        if self.by_users:
+            return float(self.scenario.num_users), 1.0, float(MOST_USERS)
+        return self.rate, self.rate / 2.0**10, self.rate * 2.0**10
 
     def __call__(self, load: float) -> LoadPoint:
         """What the best candidate makes of it."""
@@ -334,10 +310,6 @@ class _Trial:
             near = (place for place in (best, best - 1, best + 1, 0) if 0 <= place < len(candidates))
             self.place = max(near, key=rank)
         return found[best]
-
-    def half(self, load: float) -> float:
-        """Half of it, in whole devices."""
-        return load // 2.0 if self.by_users else load / 2.0
 
     def between(self, low: float, high: float) -> float | None:
         """A load to try next, ``None`` if these two are close enough."""
@@ -364,17 +336,18 @@ def _searched(trial: _Trial, share: float, report: Callable[[LoadPoint], None] |
 
 def _bracket(trial: _Trial, meets: Callable[[float], bool]) -> tuple[float, float]:
     """The largest load that is known to meet the share, or 0, and the smallest that is known not to, or infinity."""
-    load = trial.start
+    load, least, most = trial.loads
     if meets(load):
-        while load < trial.most:
+        while load < most:
             if not meets(2.0 * load):
                 return load, 2.0 * load
             load *= 2.0
         return load, np.inf
-    while load > trial.least:
-        if meets(trial.half(load)):
-            return trial.half(load), load
-        load = trial.half(load)
+    while load > least:
+        half = load // 2.0 if trial.by_users else load / 2.0
+        if meets(half):
+            return half, load
+        load = half
     return 0.0, load
 
 
@@ -387,7 +360,7 @@ def _answer(points: list[LoadPoint], percent: float, by: str, rng: np.random.Gen
     in_time = np.array([point.run.in_time.sum(-1) for point in points])
     missed = np.array([point.run.missed.sum(-1) for point in points])
     copies = in_time.shape[-1]
-    weights = rng.multinomial(copies, np.full(copies, 1.0 / copies), RESAMPLES)
+    weights = rng.multinomial(copies, np.full(copies, 1.0 / copies), 2000)
     drawn = _crossing(loads, weights @ in_time.T, weights @ missed.T, share)
     found = [
         _crossing(loads, in_time.sum(-1)[None], missed.sum(-1)[None], share)[0],
@@ -449,15 +422,6 @@ class _Devices:
         return SystemState(*(np.concatenate(parts, -1) for parts in zip(*self._columns[:users], strict=True)))
 
 
-def _multi_spin(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray:
-    served: BoolArray = least_pace(make_problem(scenario, state), tpot).tpot <= tpot * (1.0 + ROUNDING)
-    return served
-
-
-def _autoregressive(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray:
-    return np.full(len(state.draft_time), scenario.verification_time <= tpot)
-
-
 def _colocated(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray:
     lengths = np.arange(scenario.max_draft_length + 1)
     slowest = token_gains(state.acceptance_rate, lengths).cumsum(-1).min(-2)  # (n, l)
@@ -466,7 +430,11 @@ def _colocated(scenario: Scenario, state: SystemState, tpot: float) -> BoolArray
     return served
 
 
-FEASIBLE: Mapping[str, Feasible] = MappingProxyType(
-    {"multi-spin": _multi_spin, "autoregressive": _autoregressive, "colocated": _colocated}
-)
-"""By the names of the systems."""
+FEASIBLE: Mapping[str, Callable[[Scenario, SystemState, float], BoolArray]] = {
+    "multi-spin": lambda scenario, state, tpot: (
+        least_pace(make_problem(scenario, state), tpot).tpot <= tpot * (1.0 + ROUNDING)
+    ),
+    "autoregressive": lambda scenario, state, tpot: np.full(len(state.draft_time), scenario.verification_time <= tpot),
+    "colocated": _colocated,
+}
+"""By the names of the systems: whether every device gets its tokens at a TPOT in seconds, (n,), in states (n, K)."""

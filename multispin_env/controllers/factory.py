@@ -16,9 +16,6 @@ from multispin_env.scenario import Scenario
 FAMILIES: dict[str, type[Any]] = {"rounds": RoundsController, "continuous": ContinuousController}
 """Base classes of the controllers of each family."""
 
-FIXED = ("scenario", "assumptions", "base")
-"""Fields that are handed in, so that nobody chooses them."""
-
 
 def controller_names(family: str | None = None) -> tuple[str, ...]:
     """Return the names of all controllers, or of those that were made for one family, always in the same order.
@@ -44,11 +41,8 @@ def controller_names(family: str | None = None) -> tuple[str, ...]:
     if family is None:
         return CONTROLLERS.names()
     check_name("family", family, FAMILIES)
-    return tuple(name for name in CONTROLLERS.names() if _is_of(CONTROLLERS.load(name), family))
-
-
-def _is_of(cls: Any, family: str) -> bool:
-    return isinstance(cls, type) and issubclass(cls, FAMILIES[family])
+    loaded = ((name, CONTROLLERS.load(name)) for name in CONTROLLERS.names())
+    return tuple(name for name, part in loaded if isinstance(part, type) and issubclass(part, FAMILIES[family]))
 
 
 def check_controller_name(field: str, name: str) -> str:
@@ -132,12 +126,10 @@ def options_by_part(
 ) -> list[dict[str, Any]]:
     """Options of each of the classes or functions that make a part of ``owner``.
 
-    Raises
-    ------
-    TypeError
-        For an option of none of them (the nearest is suggested, also of what is allowed ``besides``), or of several.
+    ``TypeError`` for an option of none of them (the nearest is suggested, also of what is allowed ``besides``), or of
+    several.
     """
-    names_by_part = [option_names(part, *FIXED) for part in parts]
+    names_by_part = [option_names(part, "scenario", "assumptions", "base") for part in parts]  # these are handed in
     check_keywords(owner, options, (*dict.fromkeys(sum(names_by_part, ())), *besides))
     for option in options:
         if sum(option in names for names in names_by_part) > 1:

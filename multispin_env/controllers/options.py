@@ -11,30 +11,14 @@ from multispin_env.checks import check_array, require
 
 @dataclass(frozen=True)
 class Tunable:
-    """How far an option may move from its default.
-
-    Parameters
-    ----------
-    low, high
-        Its range when it is tuned; more may be allowed.
-    by_device
-        Whether it is one number for each device, (..., K), or one for all of them, (...).
-    """
+    """How far an option may move from its default when it is tuned; more may be allowed."""
 
     low: float
     high: float
-    by_device: bool = False
+    by_device: bool = False  # one number for each device, (..., K), or one for all of them, (...)
 
     def moved(self, default: float, x: FloatArray) -> FloatArray:
-        """Values at x in [-1, 1]: low at -1, the default at 0, high at 1, and lines between.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from multispin_env.controllers.options import Tunable
-        >>> Tunable(1.0, 8.0).moved(3.0, np.array([-1.0, 0.0, 0.5])).tolist()
-        [1.0, 3.0, 5.5]
-        """
+        """Values at x in [-1, 1]: low at -1, the default at 0, high at 1, and lines between."""
         return np.asarray(default + np.where(x > 0.0, self.high - default, default - self.low) * x)
 
 
@@ -65,10 +49,3 @@ def per_device(field: str, value: Option, shape: tuple[int, ...]) -> FloatArray:
         return np.broadcast_to(flat, shape)
     except ValueError:
         raise ValueError(f"{field}: expected numbers that broadcast to {shape}, got shape {given.shape}") from None
-
-
-def check_rate(field: str, rate: Option | None) -> None:
-    """``ValueError`` unless a price of a second is ``None`` or numbers > 0 tokens/s."""
-    if rate is not None:
-        array = check_array(field, rate)
-        require(field, array, array > 0.0, "tokens/s > 0")

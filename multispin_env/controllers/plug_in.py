@@ -16,68 +16,7 @@ from multispin_env.registry import ESTIMATORS
 from multispin_env.scenario import Scenario
 
 
-class Estimates:
-    """Estimators, and how many copies they remember things of.
-
-    Parameters
-    ----------
-    estimators
-        At most one for each part.
-
-    Raises
-    ------
-    ValueError
-        For two estimators of one part.
-    """
-
-    def __init__(self, estimators: Iterable[Estimator] = ()) -> None:
-        self.estimators = tuple(estimators)
-        self._copies: int | None = None  # None: the next decision starts anew
-        parts = self.parts
-        for part in parts:
-            if parts.count(part) > 1:
-                names = [type(e).__name__ for e in self.estimators if e.part == part]
-                raise ValueError(f"estimators: expected one for each part, got {names} for {part}")
-
-    @property
-    def parts(self) -> list[Part]:
-        """What is estimated."""
-        return [estimator.part for estimator in self.estimators]
-
-    def take(self, observed: Observed) -> dict[Part, FloatArray]:
-        """Estimate each part, (n, K), from what copies have shown since the last call."""
-        self._start_if_new(len(observed.draft_time))
-        return {estimator.part: estimator.estimate(observed) for estimator in self.estimators}
-
-    def reset(self, mask: BoolArray | None = None) -> None:
-        """Forget what the copies in ``mask`` (n,) have seen; ``None``: all, and their number.
-
-        Raises
-        ------
-        ValueError
-            For a mask that is no array of n booleans.
-        """
-        if mask is None:
-            self._copies = None
-        elif self._copies is not None:  # before the first decision there is nothing to forget
-            given = np.asarray(mask)
-            if given.dtype != np.bool_ or given.shape != (self._copies,):
-                raise ValueError(
-                    f"mask: expected bool of shape {(self._copies,)}, got {given.dtype} of shape {given.shape}"
-                )
-            for estimator in self.estimators:
-                estimator.reset(given)
-
-    def _start_if_new(self, copies: int) -> None:
-        if self._copies is None:
-            for estimator in self.estimators:
-                estimator.start(copies)
-            self._copies = copies
-        elif copies != self._copies:
-            raise ValueError(f"observed: expected {self._copies} copies until reset() is called, got {copies}")
-
-
-class PlugIn(Estimates):
+class PlugIn:
     """Decides for n copies at once from what may be seen of them, step after step.
 
     It is no `Controller`: it takes what is observed, never the true state, and it remembers. What no estimator gives is
@@ -101,8 +40,14 @@ class PlugIn(Estimates):
 
     def __init__(self, base: Controller[Any, Any], estimators: Iterable[Estimator] = ()) -> None:
         self.base = base
-        super().__init__(estimators)
-        if "weights" in self.parts and not isinstance(base, WeightedController):
+        self.estimators = tuple(estimators)
+        self._copies: int | None = None  # None: the next decision starts anew
+        parts = self.parts
+        for part in parts:
+            if parts.count(part) > 1:
+                names = [type(e).__name__ for e in self.estimators if e.part == part]
+                raise ValueError(f"estimators: expected one for each part, got {names} for {part}")
+        if "weights" in parts and not isinstance(base, WeightedController):
             raise ValueError(
                 f"base: expected a WeightedController for an estimator of weights, got {type(base).__name__}"
             )
@@ -142,13 +87,42 @@ class PlugIn(Estimates):
             base = base.weighing(estimates["weights"])
         if isinstance(observed, ContinuousObserved):
             state = observed.state
-            now = (
-                state.spectral_efficiency
-                if channel is None
-                else np.where(state.starting, channel, state.spectral_efficiency)
-            )
-            return base(state.changed(spectral_efficiency=now, acceptance_rate=acceptance))
+            if channel is not None:
+                state = state.changed(spectral_efficiency=np.where(state.starting, channel, state.spectral_efficiency))
+            return base(state.changed(acceptance_rate=acceptance))
         return base(SystemState(seen.draft_time, seen.spectral_efficiency if channel is None else channel, acceptance))
+
+    @property
+    def parts(self) -> list[Part]:
+        """What is estimated."""
+        return [estimator.part for estimator in self.estimators]
+
+    def take(self, observed: Observed) -> dict[Part, FloatArray]:
+        """Estimate each part, (n, K), from what copies have shown since the last call."""
+        copies = len(observed.draft_time)
+        if self._copies is None:
+            for estimator in self.estimators:
+                estimator.start(copies)
+            self._copies = copies
+        elif copies != self._copies:
+            raise ValueError(f"observed: expected {self._copies} copies until reset() is called, got {copies}")
+        return {estimator.part: estimator.estimate(observed) for estimator in self.estimators}
+
+    def reset(self, mask: BoolArray | None = None) -> None:
+        """Forget what the copies in ``mask`` (n,) have seen; ``None``: all, and their number.
+
+        ``ValueError`` for a mask that is no array of n booleans.
+        """
+        if mask is None:
+            self._copies = None
+        elif self._copies is not None:  # before the first decision there is nothing to forget
+            given = np.asarray(mask)
+            if given.dtype != np.bool_ or given.shape != (self._copies,):
+                raise ValueError(
+                    f"mask: expected bool of shape {(self._copies,)}, got {given.dtype} of shape {given.shape}"
+                )
+            for estimator in self.estimators:
+                estimator.reset(given)
 
 
 def acceptance_of(observed: Observed, estimates: Mapping[Part, FloatArray]) -> FloatArray:

@@ -18,15 +18,10 @@ def blank_counts(n: int, num_users: int) -> dict[str, NDArray[Any]]:
 def take_counts(
     estimator: str, memory: dict[str, NDArray[Any]], observed: Observed, decay: float = 1.0
 ) -> tuple[FloatArray, FloatArray]:
-    """Add the last round to the counts in ``memory``, and return them (ours).
+    """Add the last round to the counts in ``memory``, and return hits A and misses F, (n, K) (ours).
 
     A round with a of L drafted tokens accepted has likelihood α^a (1 − α)^[a < L]: a hits, and a miss if a < L. Earlier
     counts are multiplied by ``decay``. A request of age 0 starts from nothing; a hidden age never ends a request.
-
-    Returns
-    -------
-    tuple[FloatArray, FloatArray]
-        Hits A and misses F, (n, K).
     """
     drafted = visible(estimator, observed, "drafted")
     accepted = visible(estimator, observed, "accepted")

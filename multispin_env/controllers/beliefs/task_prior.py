@@ -6,13 +6,10 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.physics.types import Observed
 
-NEAREST_TO_CERTAIN = 1e-6
-"""Prior means are kept this far from 0 and 1, so that an observation can still move them."""
-
 
 def prior_means(assumptions: Assumptions) -> FloatArray:
-    """Mean α (tasks,), kept off 0 and 1."""
-    return np.clip(assumptions.acceptance_mean, NEAREST_TO_CERTAIN, 1.0 - NEAREST_TO_CERTAIN)
+    """Mean α (tasks,), kept off 0 and 1, so that an observation can still move it."""
+    return np.clip(assumptions.acceptance_mean, 1e-6, 1.0 - 1e-6)
 
 
 def prior_mean(assumptions: Assumptions, observed: Observed) -> FloatArray:

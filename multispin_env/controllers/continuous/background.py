@@ -27,25 +27,13 @@ def aside(scenario: Scenario, state: ContinuousState) -> BoolArray:
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """Drafts under way, and those that have been decided; `add` puts in more of them.
-
-    Parameters
-    ----------
-    scenario
-        Law of verification.
-    length
-        (n, K) tokens.
-    release, air
-        (n, K) s until drafts end, and of the whole band.
-    place
-        (n, K), batches that go before the one a draft aims at, ≥ 0; negative for drafts that no batch waits for.
-    """
+    """Drafts under way, and those that have been decided; `add` puts in more of them."""
 
     scenario: Scenario
-    length: IntArray
-    release: FloatArray
-    air: FloatArray
-    place: IntArray
+    length: IntArray  # (n, K) tokens
+    release: FloatArray  # (n, K) s until drafts end
+    air: FloatArray  # (n, K) s of the whole band
+    place: IntArray  # (n, K), batches before the one a draft aims at; negative for drafts that no batch waits for
 
     @classmethod
     def of(cls, scenario: Scenario, state: ContinuousState, ignored: BoolArray) -> Self:

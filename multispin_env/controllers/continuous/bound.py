@@ -20,12 +20,6 @@ from multispin_env.solver.problem import user_times
 BOUNDED_CHANNELS = ("static", "independent")
 """Laws of channels that `rate_bound` knows. Of a correlated one, a policy can wait for the better states."""
 
-MOST_USERS = 256
-"""Devices: the program of more takes many minutes."""
-
-MOST_CYCLES = 2**18
-"""Kinds of cycles, by device, state of its channel and length: the program of more takes more than a gigabyte."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RatePrices(Batched):
@@ -37,10 +31,8 @@ class RatePrices(Batched):
     ----------
     bound
         Goodput of all devices that no policy exceeds, (...) tokens/s.
-    server
-        Worth of a second a second of the server, (...) tokens/s.
-    uplink
-        Worth of a second a second of the whole uplink band, (...) tokens/s.
+    server, uplink
+        Worth of a second a second of the server, and of the whole uplink band, (...) tokens/s.
     device
         Worth of a second a second of a device, (..., K) tokens/s.
     """
@@ -126,37 +118,27 @@ def rate_prices(
     True
     """
     state = checked_state(scenario, state)
-    _check_channel(scenario, channel, tight)
-    _check_size(scenario, channel)
+    _check_question(scenario, channel, tight)
     gains = _checked_gains(mean_gain, channel, state.draft_time.shape)
     draft_time, token_time = user_times(scenario, state)
     shape, users = draft_time.shape[:-1], scenario.num_users
     flat = [array.reshape(-1, users) for array in (draft_time, token_time, state.acceptance_rate, gains)]
     found = [_priced(scenario, *row, fading=channel == "independent", tight=tight) for row in zip(*flat, strict=True)]
-    bound, server, uplink, device = (
-        (np.array(parts) for parts in zip(*found, strict=True)) if found else [np.empty(0)] * 4
-    )
-    return RatePrices(
-        bound=bound.reshape(shape),
-        server=server.reshape(shape),
-        uplink=uplink.reshape(shape),
-        device=device.reshape(*shape, users),
-    )
+    bound, server, uplink, device = map(np.array, zip(*found, strict=True)) if found else [np.empty(0)] * 4
+    server, uplink = server.reshape(shape), uplink.reshape(shape)
+    return RatePrices(bound.reshape(shape), server, uplink, device.reshape(*shape, users))
 
 
-def _check_channel(scenario: Scenario, channel: str, tight: bool) -> None:
+def _check_question(scenario: Scenario, channel: str, tight: bool) -> None:
+    """``ValueError`` for a channel without such a bound, or a program that takes too much time or memory."""
     check_name("channel", channel, BOUNDED_CHANNELS)
     if check_bool("tight", tight) and channel != "static":
         raise ValueError(f"tight: expected False unless channels are static, got True with {channel!r}")
     if tight and not scenario.law.flat:
         raise ValueError("tight: expected False where a pass takes longer for each of its tokens, got True")
-
-
-def _check_size(scenario: Scenario, channel: str) -> None:
-    """``ValueError`` for a program that takes too much time or memory."""
-    check_integer("num_users of rate_bound", scenario.num_users, 1, MOST_USERS)
+    check_integer("num_users of rate_bound", scenario.num_users, 1, 256)  # more take many minutes
     states = STATES if channel == "independent" else 1
-    most = MOST_CYCLES // (scenario.num_users * states) - 1
+    most = 2**18 // (scenario.num_users * states) - 1  # of more kinds of cycles the program takes over a gigabyte
     check_integer(
         f"max_draft_length of rate_bound for {scenario.num_users} devices", scenario.max_draft_length, 1, most
     )

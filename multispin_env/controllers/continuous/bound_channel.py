@@ -13,9 +13,6 @@ STATES = 24
 DEEPEST = 1e-3
 """Share of cycles in the deepest fades, which count as the best of them: their mean air time is infinite."""
 
-POINTS = 64
-"""Points of the quadrature between two states."""
-
 
 def fading_states(scenario: Scenario, mean_gain: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Air times u (K, m) of a token and their probabilities p (K, m), for mean gains H̄ (K,).
@@ -26,31 +23,21 @@ def fading_states(scenario: Scenario, mean_gain: FloatArray) -> tuple[FloatArray
     levels = (1.0 - DEEPEST) * (1.0 - np.linspace(1.0, 0.0, STATES)[1:] ** 2)  # P(x > x_i) of H / H̄
     ends = -np.log(levels)  # falling
     times = _token_time(scenario, mean_gain, ends)
-    means, masses = [_mean_above(scenario, mean_gain, ends[0])], [levels[0]]
-    points, weights = np.polynomial.legendre.leggauss(POINTS)
+    above, heavy = np.polynomial.laguerre.laggauss(64)
+    means, masses = [_token_time(scenario, mean_gain, ends[0] + above) @ heavy], [levels[0]]  # E[u | x > x_0]
+    points, weights = np.polynomial.legendre.leggauss(64)
     for low, high in zip(np.log(ends[1:]), np.log(ends[:-1]), strict=True):
         gain = np.exp(low + (high - low) * (points + 1.0) / 2.0)
         weight = weights * (high - low) / 2.0 * gain * np.exp(-gain)
         masses.append(weight.sum())
         means.append(_token_time(scenario, mean_gain, gain) @ weight / weight.sum())
-    return _shared(np.insert(times, 0, 0.0, axis=1), np.stack(means, axis=1), np.array(masses))
-
-
-def _shared(times: FloatArray, means: FloatArray, masses: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Give the cycles between each two states to these, by their mean; the rest belongs to the last one."""
-    upper = (means - times[:, :-1]) / np.diff(times) * masses
+    times, mass = np.insert(times, 0, 0.0, axis=1), np.array(masses)
+    upper = (np.stack(means, axis=1) - times[:, :-1]) / np.diff(times) * mass
     probability = np.zeros_like(times)
-    probability[:, :-1] += masses - upper
+    probability[:, :-1] += mass - upper
     probability[:, 1:] += upper
-    probability[:, -1] += 1.0 - masses.sum()
+    probability[:, -1] += 1.0 - mass.sum()  # deeper fades
     return times, probability
-
-
-def _mean_above(scenario: Scenario, mean_gain: FloatArray, gain: float) -> FloatArray:
-    """E[u | x > gain] (K,) of an exponential x."""
-    points, weights = np.polynomial.laguerre.laggauss(POINTS)
-    mean: FloatArray = _token_time(scenario, mean_gain, gain + points) @ weights
-    return mean
 
 
 def _token_time(scenario: Scenario, mean_gain: FloatArray, gain: FloatArray) -> FloatArray:

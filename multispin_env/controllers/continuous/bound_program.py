@@ -10,18 +10,6 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 if TYPE_CHECKING:
     from scipy import sparse
 
-GAP = 3e-5
-"""Relative distance of the bound from the program's value at which no more variables come in."""
-
-NEAR = 4
-"""Variables for each row that count as near."""
-
-ROUNDS = 60
-"""Most times that variables come in."""
-
-ADDED = 3000
-"""Most variables that come in at a time."""
-
 
 class Solution(NamedTuple):
     """What the program found."""
@@ -103,7 +91,7 @@ class _Shares:
     def solve(self, active: BoolArray) -> Solution:
         nothing = np.zeros(len(self.limits))
         best = Solution(self._bound(nothing), nothing, np.zeros(len(self.gain)), active)
-        for _ in range(ROUNDS):
+        for _ in range(60):
             found = self._prices(active)
             if found.x is None:  # the bound of the prices so far is valid
                 break
@@ -113,9 +101,9 @@ class _Shares:
                 best = best._replace(bound=bound, prices=prices)
             amounts, profit = np.zeros(len(self.gain)), self._profit(prices)
             amounts[active] = -found.ineqlin.marginals
-            best = best._replace(amounts=amounts, near=_largest(profit, NEAR * len(prices)))
-            wanted = _largest(np.where(active, 0.0, profit), ADDED, 0.0)
-            if best.bound - found.fun <= GAP * abs(best.bound) or not wanted.any():
+            best = best._replace(amounts=amounts, near=_largest(profit, 4 * len(prices)))
+            wanted = _largest(np.where(active, 0.0, profit), 3000, 0.0)
+            if best.bound - found.fun <= 3e-5 * abs(best.bound) or not wanted.any():
                 break
             active = active | wanted
         return best

@@ -8,12 +8,6 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.continuous.bound_program import Program
 
-KNOTS = 48
-"""Upload times between which a place in a batch is shared."""
-
-DECADES = 3
-"""Powers of ten that these times span, below the longest."""
-
 
 @dataclass(frozen=True, eq=False)
 class System:
@@ -147,10 +141,10 @@ def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
 
 
 def _knots(system: System) -> FloatArray:
-    """Upload times from 0 on; a longer upload counts as the last of them, which is valid."""
+    """Upload times between which a place in a batch is shared; a longer upload counts as the last, which is valid."""
     longest = 2.0 * (system.batch_time[-1] + system.drafting.max())
     last = min(float(system.air.max()), longest)
-    return np.concatenate([[0.0], last * np.logspace(-DECADES, 0.0, KNOTS - 1)])
+    return np.concatenate([[0.0], last * np.logspace(-3.0, 0.0, 47)])
 
 
 def _between(knots: FloatArray, times: FloatArray) -> tuple[IntArray, FloatArray]:
@@ -164,11 +158,7 @@ def useful_sets(system: System) -> list[BoolArray]:
     """All devices, those with α from each of a few levels on, and the faster half where T differs much."""
     alpha, time = system.acceptance_rate, system.draft_time
     levels = np.unique(alpha)[1:]
-    if len(levels) > LEVELS:
-        levels = levels[np.linspace(0, len(levels) - 1, LEVELS).round().astype(int)]
+    if len(levels) > 4:
+        levels = levels[np.linspace(0, len(levels) - 1, 4).round().astype(int)]
     sets = [np.ones(len(alpha), dtype=bool), *(alpha >= level for level in levels)]
     return [*sets, time <= np.median(time)] if time.max() > 2.0 * time.min() else sets
-
-
-LEVELS = 4
-"""Most levels of α that make a set."""

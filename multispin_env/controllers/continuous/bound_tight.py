@@ -8,17 +8,8 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.continuous.bound_program import Solution
 from multispin_env.controllers.continuous.bound_rows import Rates, System
 
-CLASSES = 20
-"""Most classes of sizes of batches."""
-
 LOOKS_BACK = 3
 """Batches whose idle time can lie in a window: cycles of longer gaps are one kind, about which less is said."""
-
-CUTS = 12
-"""Most times that rows about uploads come in."""
-
-VIOLATION = 1e-5
-"""Seconds a second by which a row about uploads must be broken to come in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +30,7 @@ class Kinds:
 def kinds_of(system: System) -> Kinds:
     """No batch between, one of any class, two of any classes, more."""
     users = system.num_users
-    label = np.arange(users) * min(users, CLASSES) // users
+    label = np.arange(users) * min(users, 20) // users
     number = int(label[-1]) + 1
     slowest = np.array([system.batch_time[label == each].max() for each in range(number)])
     first, last = (each.ravel() for each in np.indices((number, number)))
@@ -91,18 +82,15 @@ def solve_with_uploads(rates: Rates, system: System, kinds: Kinds, slack: IntArr
     start[rates.cycles[:, :, kinds.skips != 2, ::3]] = True
     spare = np.maximum(kinds.skipped_time[:, None] - system.drafting, 0.0)  # (K, G, L), the d from which on one counts
     found = rates.program.solve(start)
-    for _ in range(CUTS):
+    for _ in range(12):
         cuts = [cut for each in range(len(slack)) if (cut := _broken(found, rates, system, kinds, slack, spare, each))]
         if not cuts:
             break
         for each, limit in cuts:
             _add_uploads(rates, system, kinds, slack, spare, each, limit)
-        found = _better(rates.program.solve(found.near), found)
+        new = rates.program.solve(found.near)
+        found = new._replace(bound=min(new.bound, found.bound))
     return found
-
-
-def _better(new: Solution, old: Solution) -> Solution:
-    return new if new.bound <= old.bound else new._replace(bound=old.bound)
 
 
 def _broken(
@@ -115,7 +103,7 @@ def _broken(
     order = np.argsort(limits)[: int(np.isfinite(limits).sum())]
     over = load[order].cumsum() - limits[order] * found.amounts[rates.batches[kinds.sizes[each]]].sum()
     worst = int(over.argmax())
-    return (each, float(limits[order][worst])) if over[worst] > found.amounts[slack[each]] + VIOLATION else None
+    return (each, float(limits[order][worst])) if over[worst] > found.amounts[slack[each]] + 1e-5 else None
 
 
 def _add_uploads(

@@ -29,27 +29,13 @@ SHORTEST = (2.0, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class Cycle:
-    """Cycles of all devices in states (n, K).
-
-    Parameters
-    ----------
-    scenario
-        Law of verification, round trip and range of lengths.
-    acceptance_rate
-        (n, K) α.
-    pace
-        (n, K) s that a token takes, T_k + κ u_k.
-    batch
-        (n, 1), drafts in a pass: half of the devices that are busy. They are taken to be as long as its own.
-    passes
-        m, a number or (n, K).
-    """
+    """Cycles of all devices in states (n, K); drafts of others in a pass are taken to be as long as its own."""
 
     scenario: Scenario
-    acceptance_rate: FloatArray
-    pace: FloatArray
-    batch: FloatArray
-    passes: Option
+    acceptance_rate: FloatArray  # (n, K) α
+    pace: FloatArray  # (n, K) s that a token takes, T_k + κ u_k
+    batch: FloatArray  # (n, 1), drafts in a pass: half of the devices that are busy
+    passes: Option  # m, a number or (n, K)
 
     @classmethod
     def of(cls, scenario: Scenario, state: ContinuousState, kind: tuple[Option, Option] = USUAL) -> Self:

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, dense_rank
 from multispin_env.checks import check_real
 from multispin_env.controllers.continuous.cycle import SHORTEST, Cycle
 from multispin_env.controllers.continuous.modifier import Modifier
 from multispin_env.controllers.options import Option, Tunable, check_option, per_device
-from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Demand, Phase
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
 from multispin_env.scenario import Scenario
 
 NO_HURRY = 1e6
@@ -38,7 +38,7 @@ class Deadlines(Modifier):
         broadcasts to the states (..., K).
     """
 
-    tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType({"haste": Tunable(0.25, 2.5, by_device=True)})
+    tunable: ClassVar[Mapping[str, Tunable]] = {"haste": Tunable(0.25, 2.5, by_device=True)}
 
     need: float | None = None
     haste: Option = 1.0
@@ -49,13 +49,13 @@ class Deadlines(Modifier):
             check_real("need", self.need, 0.0, open_low=True)
         check_option("haste", self.haste, 0.0, open_low=True)
 
+    @override
     def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
-        """Laxities as priorities, and drops."""
         each: FloatArray | float | None = self.need
         if each is None:
             each = Cycle.of(self.scenario, state, SHORTEST).token_time(decision.draft_length)
         each = each * per_device("haste", self.haste, state.phase.shape)
-        left = laxity(state, state.demand, each, soonest(self.scenario, state))
+        left = laxity(state, each, soonest(self.scenario, state))
         drop = state.busy & (left < 0.0)
         if decision.drop is not None:
             drop = drop | decision.drop
@@ -73,18 +73,11 @@ def soonest(scenario: Scenario, state: ContinuousState) -> FloatArray:
     return np.where(begun, under_way, Cycle.alone(scenario, state).time(low))
 
 
-def laxity(state: ContinuousState, demand: Demand, each: FloatArray | float, first: FloatArray) -> FloatArray:
+def laxity(state: ContinuousState, each: FloatArray | float, first: FloatArray) -> FloatArray:
     """Seconds (n, K) that requests have more than they need; `NO_HURRY` where nothing is due.
 
-    Parameters
-    ----------
-    state, demand
-        Of arrays (n, K).
-    each
-        Seconds a token until the last is due.
-    first
-        Seconds (n, K) until the first token can come.
+    They need ``each`` seconds a token, and ``first`` seconds (n, K) until the first token can come.
     """
-    now = state.time[:, None]
+    now, demand = state.time[:, None], state.demand
     last_token, first_token = demand.due - now - each * demand.wanted, demand.first_due - now - first
     return np.clip(np.minimum(last_token, first_token), -NO_HURRY, NO_HURRY)

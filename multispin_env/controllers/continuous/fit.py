@@ -20,23 +20,12 @@ from multispin_env.controllers.continuous.moves import improved
 WINDOWS = 6
 """Times φ that drafts may take, from D to where no gain could pay for the delay."""
 
-AIR_PRICES = (0.0, 0.3, 0.6, 1.0)
-"""Prices of an air second, as parts of ρ, beyond which nobody would pay."""
-
-RATIO_STEPS = 3
-"""Prices that are tried for a ratio."""
-
 
 def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
     """Lengths (n, K) of the drafts that start now; L_min for devices that do not start.
 
-    Parameters
-    ----------
-    launch
-        Who starts, and what else goes on.
-    thorough
-        Whether to search from the best point of every time φ, which takes longer, not from the best of all. It pays
-        where the batch may start at once, since nothing says then how long drafts should be.
+    A ``thorough`` search begins at the best point of every time φ, not at the best of all. It pays where the batch may
+    start at once, since nothing says then how long drafts should be.
     """
     starts = _by_price(launch)
     if not thorough:
@@ -52,7 +41,7 @@ def fit_ratio(launch: Launch) -> IntArray:
 
     ``launch.delay_price`` is where the search for it begins (Dinkelbach's).
     """
-    for _ in range(RATIO_STEPS):
+    for _ in range(3):
         lengths = fit(launch, thorough=True)
         chosen = lengths[:, None]
         time = np.maximum(launch.ready(chosen)[:, 0], launch.due) + launch.server_time(chosen)[:, 0]
@@ -88,7 +77,7 @@ def _by_price(launch: Launch) -> IntArray:
 def _paying(launch: Launch) -> IntArray:
     """The longest drafts (n, X, K) of which every token brings what its air and its place in the pass cost."""
     scenario, rho = launch.scenario, launch.delay_price[:, None]
-    parts = np.array(AIR_PRICES)
+    parts = np.array([0.0, 0.3, 0.6, 1.0])  # prices of an air second; beyond ρ nobody would pay
     air = (launch.air_price + rho * parts)[..., None] * launch.token_air[:, None]
     slopes = np.array(list(dict.fromkeys([0.0, *(slope for _, slope in scenario.law.lines)])))
     price = (air[:, :, None] + (rho * slopes)[:, None, :, None]).reshape(len(rho), -1, air.shape[-1])

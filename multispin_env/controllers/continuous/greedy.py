@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import IntArray
 from multispin_env.checks import check_integer
@@ -35,7 +35,7 @@ class Greedy(ContinuousController):
         may be an array that broadcasts to the states (..., K).
     """
 
-    tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType({"budget": Tunable(0.1, 1.5, by_device=True)})
+    tunable: ClassVar[Mapping[str, Tunable]] = {"budget": Tunable(0.1, 1.5, by_device=True)}
 
     draft_length: int | None = None
     budget: Option = 0.6
@@ -46,8 +46,8 @@ class Greedy(ContinuousController):
             check_integer("draft_length", self.draft_length, low, high)
         check_option("budget", self.budget, 0.0, open_low=True)
 
+    @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
-        """All drafts taken, the shortest upload first."""
         shape = state.phase.shape
         if self.draft_length is not None:
             length = np.full(shape, self.draft_length)

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
@@ -17,14 +17,11 @@ from multispin_env.controllers.continuous.fit import fit, fit_ratio
 from multispin_env.controllers.continuous.launch import Launch
 from multispin_env.controllers.continuous.price import price_of_delay
 from multispin_env.controllers.continuous.rates import long_run_rate
-from multispin_env.controllers.options import Option, Tunable, check_option, check_rate, per_copy
+from multispin_env.controllers.options import Option, Tunable, check_option, per_copy
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.validation import checked_weights
 from multispin_env.scenario import Scenario
-
-PILOTS, PILOT_TIME, PILOT_SEED = 4, 3.0, 10**9
-"""Systems, simulated seconds and seed that tell whether two or three groups are better; no table uses this seed."""
 
 LAST = 1e9
 """Priority behind all batches."""
@@ -52,7 +49,7 @@ class Groups(ContinuousController):
         ω ≥ 0, what a token of each device is worth, broadcast to the states; ``None`` means 1.
     """
 
-    tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType({"delay_weight": Tunable(0.25, 4.0)})
+    tunable: ClassVar[Mapping[str, Tunable]] = {"delay_weight": Tunable(0.25, 4.0)}
 
     groups: int = None  # type: ignore[assignment]  # the number itself once the object is made
     rho: FloatArray | float | None = None
@@ -64,12 +61,13 @@ class Groups(ContinuousController):
         if self.groups is None:
             object.__setattr__(self, "groups", usual_groups(self.scenario))
         check_integer("groups", self.groups, 1)
-        check_rate("rho", self.rho)
+        if self.rho is not None:
+            check_option("rho", self.rho, 0.0, open_low=True)
         check_option("delay_weight", self.delay_weight, 0.0, open_low=True)
         check_real("air_price", self.air_price, 0.0)
 
+    @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
-        """Lengths by `fit`; the next batch waits for the devices that aim at it."""
         scenario = self.scenario
         free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
         faded = (aside(scenario, state) & (self.groups > 1)) | idle
@@ -79,18 +77,14 @@ class Groups(ContinuousController):
         rho = rho * per_copy("delay_weight", self.delay_weight, len(rho))
         place = aim - state.batch[:, None]
         by_ratio = self.rho is None and self.groups == 1
-        weight = self._weight(state)
+        weight = None
+        if self.weights is not None:
+            flat = np.asarray(self.weights, dtype=np.float64)
+            weight = checked_weights(flat if flat.ndim < 2 else flat.reshape(-1, flat.shape[-1]), state.phase.shape)
         length = start_drafts(
             state, work, free, faded, place, rho, air_price=self.air_price, weight=weight, by_ratio=by_ratio
         )
         return decision_of_batches(state, length_for_idle(scenario, state, length), aim, faded)
-
-    def _weight(self, state: ContinuousState) -> FloatArray | None:
-        if self.weights is None:
-            return None
-        users = self.scenario.num_users
-        flat = np.asarray(self.weights, dtype=np.float64)
-        return checked_weights(flat if flat.ndim < 2 else flat.reshape(-1, users), state.phase.shape)
 
     def _aim(self, state: ContinuousState) -> IntArray:
         """Batches (n, K) that free devices aim at: G after the last; at the start one group after the other."""
@@ -105,12 +99,9 @@ def usual_groups(scenario: Scenario) -> int:
 
     It runs once for a scenario. For devices of your own compare `long_run_rate` of both.
     """
-    state = sample_state(scenario, np.random.default_rng(PILOT_SEED), PILOTS)
-    rates = [
-        long_run_rate(Groups(scenario, groups), state, warm_up=PILOT_TIME / 2, horizon=PILOT_TIME).sum()
-        for groups in (2, 3)
-    ]
-    return 3 if rates[1] > rates[0] else 2
+    state = sample_state(scenario, np.random.default_rng(10**9), 4)  # no table uses this seed
+    two, three = (long_run_rate(Groups(scenario, n), state, warm_up=1.5, horizon=3.0).sum() for n in (2, 3))
+    return 3 if three > two else 2
 
 
 def start_drafts(

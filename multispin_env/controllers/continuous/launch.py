@@ -11,52 +11,25 @@ from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.verification import batch_time
 from multispin_env.scenario import Scenario
 
-FEW_ROWS = 64
-"""Rows up to which NumPy accumulates faster along the last axis than column by column; the bits are the same."""
-
 ALL: Any = (slice(None), None)
 """Arrays (n, ...) to go with candidates (n, C, ...) of all copies."""
 
 
 @dataclass(frozen=True, eq=False)
 class Launch:
-    """Devices that start drafts now, for a batch that can start ``due`` seconds from now, of n copies.
-
-    Parameters
-    ----------
-    scenario
-        Law of verification and range of lengths.
-    starts
-        (n, K), who starts a draft for the batch.
-    draft_time, token_air
-        (n, K) s a token, to draft it and to upload it with the whole band; 0 for others.
-    acceptance_rate
-        (n, K) α.
-    gain
-        (n, K, L_max + 1), what drafts of 0, 1 .. tokens are expected to gain, weighted; 0 for others.
-    release
-        (n, K) s, when a draft without tokens would end, or, of others, when the draft under way does.
-    air
-        (n, K) s of the whole band that the uploads of others need, which this batch has to wait for.
-    due
-        (n,) s, when the server is free for the batch.
-    delay_price
-        (n,) tokens/s, ρ > 0, what a second of delay costs.
-    air_price
-        λ ≥ 0, tokens a second of the whole band.
-    """
+    """Devices that start drafts now for one batch, of n copies."""
 
     scenario: Scenario
-    starts: BoolArray
-    draft_time: FloatArray
-    token_air: FloatArray
-    acceptance_rate: FloatArray
-    gain: FloatArray
-    release: FloatArray
-    air: FloatArray
-    due: FloatArray
-    delay_price: FloatArray
-    air_price: float = 0.0
+    starts: BoolArray  # (n, K), who starts a draft for the batch
+    draft_time: FloatArray  # (n, K) s a token; 0 for others
+    token_air: FloatArray  # (n, K) s of the whole band a token; 0 for others
+    acceptance_rate: FloatArray  # (n, K) α
+    gain: FloatArray  # (n, K, L_max + 1), what drafts of 0, 1 .. tokens are expected to gain, weighted; 0 for others
+    release: FloatArray  # (n, K) s, when a draft without tokens would end, or, of others, the draft under way does
+    air: FloatArray  # (n, K) s of the whole band that uploads of others need, which this batch has to wait for
+    due: FloatArray  # (n,) s, when the server is free for the batch
+    delay_price: FloatArray  # (n,) tokens/s, ρ > 0, what a second of delay costs
+    air_price: float = 0.0  # λ ≥ 0, tokens a second of the whole band
 
     @classmethod
     def of(
@@ -152,18 +125,11 @@ def all_sent(release: FloatArray, air: FloatArray) -> FloatArray:
     """When a work-conserving uplink has served uploads (..., K) of ``air`` seconds that start at ``release``, (...) s.
 
     The greatest of: the start of an upload, plus all that starts then or later.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from multispin_env.controllers.continuous.launch import all_sent
-    >>> all_sent(np.array([0.0, 3.0, 3.5]), np.array([1.0, 1.0, 2.0]))
-    array(6.)
     """
     users = release.shape[-1]
     order = release.argsort(-1).reshape(-1, users)
     order += np.arange(0, release.size, users)[:, None]
-    if len(order) <= FEW_ROWS:
+    if len(order) <= 64:  # faster along the last axis for few rows, else by columns; the bits are the same
         work = np.add.accumulate(air.take(order[:, ::-1]), -1)
         work += release.take(order[:, ::-1])
         return np.asarray(work.max(-1).reshape(release.shape[:-1]))

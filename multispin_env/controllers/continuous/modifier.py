@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from typing_extensions import override
+
 from multispin_env.controllers.base import ContinuousController, Controller
 from multispin_env.controllers.options import Option
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
@@ -25,26 +27,25 @@ class Modifier(ContinuousController):
     base: Controller[Any, Any]
 
     def __post_init__(self) -> None:
-        for name in ("discipline", "static_channel"):  # as its decisions are for what those of the other one are for
-            object.__setattr__(self, name, getattr(self.base, name))
+        object.__setattr__(self, "discipline", self.base.discipline)
         object.__setattr__(self, "tunable", {**self.base.tunable, **type(self).tunable})
 
+    @override
     def option(self, name: str) -> Any:
-        """Value of an option of its own, or of the other one."""
         return getattr(self, name) if name in type(self).tunable else self.base.option(name)
 
+    @override
     def tuned(self, options: Mapping[str, Option]) -> ContinuousController:
-        """With other values of its own options, and of those of the other one."""
         own: dict[str, Any] = {name: value for name, value in options.items() if name in type(self).tunable}
         others = {name: value for name, value in options.items() if name not in own}
         return replace(self, base=self.base.tuned(others), **own)
 
+    @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
-        """The other one's decision, changed."""
         return self.changed(state, self.base.decide_continuous(state))
 
+    @override
     def reset(self) -> None:
-        """Let the other one forget what it remembers, if it does."""
         self.base.reset()
 
     @abstractmethod

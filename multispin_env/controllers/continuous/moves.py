@@ -75,15 +75,12 @@ def _step(launch: Launch, lengths: IntArray, change: int) -> FloatArray:
     return np.where(possible, brings, -np.inf)
 
 
-def _columns(launch: Launch) -> int:
-    """Most devices of a copy that start."""
-    return int(launch.starts.sum(-1).max())
-
-
 def _ones(launch: Launch, worth: FloatArray) -> IntArray:
     """A token for each device that starts, the greatest worth first, (n, m, K)."""
     users = worth.shape[-1]
-    order = np.argsort(-np.where(launch.starts, worth, -np.inf), -1, kind="stable")[:, : _columns(launch), None]
+    order = np.argsort(-np.where(launch.starts, worth, -np.inf), -1, kind="stable")[
+        :, : launch.starts.sum(-1).max(), None
+    ]
     ones: IntArray = ((order == np.arange(users)) & launch.starts[:, None]).astype(np.int64)
     return ones
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.controllers.base import ContinuousController
 from multispin_env.controllers.continuous.cycle import USUAL, Cycle
@@ -38,14 +38,12 @@ class OwnPace(ContinuousController):
         goes first.
     """
 
-    tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType(
-        {
-            "queue": Tunable(0.5, 8.0, by_device=True),
-            "passes": Tunable(0.5, 5.0, by_device=True),
-            "air_price": Tunable(0.0, 160.0, by_device=True),
-            "value_weight": Tunable(0.0, 2.0, by_device=True),
-        }
-    )
+    tunable: ClassVar[Mapping[str, Tunable]] = {
+        "queue": Tunable(0.5, 8.0, by_device=True),
+        "passes": Tunable(0.5, 5.0, by_device=True),
+        "air_price": Tunable(0.0, 160.0, by_device=True),
+        "value_weight": Tunable(0.0, 2.0, by_device=True),
+    }
 
     queue: Option = USUAL[0]
     passes: Option = USUAL[1]
@@ -56,8 +54,8 @@ class OwnPace(ContinuousController):
         for name in self.tunable:
             check_option(name, getattr(self, name), 0.0)
 
+    @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
-        """Lengths by `Cycle`, all drafts taken, the shortest upload first, or the most valuable one."""
         queue, passes, air_price, weight = (
             per_device(name, getattr(self, name), state.phase.shape) for name in self.tunable
         )
@@ -78,6 +76,6 @@ class LoadAware(Deadlines):
         object.__setattr__(self, "base", OwnPace(self.scenario))
         super().__post_init__()
 
+    @override
     def tuned(self, options: Mapping[str, Option]) -> ContinuousController:
-        """`OwnPace` with `Deadlines` and these options."""
         return Deadlines(self.scenario, self.base, self.need, self.haste).tuned(options)

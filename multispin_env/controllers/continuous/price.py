@@ -10,9 +10,6 @@ from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.scenario import Scenario
 
-WINDOWS = 1.3 ** np.arange(-8, 9)
-"""Times that devices may draft and send, as parts of the time of a pass."""
-
 
 def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | int) -> FloatArray:
     """Tokens/s (n,) that groups of equal size, one number of them or (n, 1), would get without rounding or waiting.
@@ -25,7 +22,7 @@ def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | in
     busy = state.busy[:, None]
     size = np.maximum(busy.sum(-1) / groups, 1.0)
     token_air = full_share_token_time(scenario, state.spectral_efficiency)
-    window = WINDOWS * np.asarray(scenario.pass_time(size, size)) + scenario.round_trip_time
+    window = 1.3 ** np.arange(-8, 9) * np.asarray(scenario.pass_time(size, size)) + scenario.round_trip_time
     pace = (state.draft_time + token_air)[:, None]
     length = np.minimum((window - scenario.round_trip_time)[..., None] / pace, scenario.max_draft_length)
     tokens = ordered_sum(TokenLaw.of(state.acceptance_rate[:, None]).expected(length) * busy)

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
@@ -14,7 +14,7 @@ from multispin_env.controllers.continuous.background import Background, aside
 from multispin_env.controllers.continuous.groups import decision_of_batches, length_for_idle, start_drafts
 from multispin_env.controllers.continuous.market import Market, Tariff
 from multispin_env.controllers.continuous.price import price_of_delay
-from multispin_env.controllers.options import Option, Tunable, check_option, check_rate, per_copy
+from multispin_env.controllers.options import Option, Tunable, check_option, per_copy
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
 from multispin_env.physics.uplink import full_share_token_time
 
@@ -53,15 +53,13 @@ class Prices(ContinuousController):
     lengths.
     """
 
-    tunable: ClassVar[Mapping[str, Tunable]] = MappingProxyType(
-        {
-            "size": Tunable(0.2, 0.9),
-            "server_price": Tunable(0.0, 1.0),
-            "penalty": Tunable(0.0, 8.0),
-            "queue": Tunable(1.0, 8.0),
-            "delay_weight": Tunable(0.25, 4.0),
-        }
-    )
+    tunable: ClassVar[Mapping[str, Tunable]] = {
+        "size": Tunable(0.2, 0.9),
+        "server_price": Tunable(0.0, 1.0),
+        "penalty": Tunable(0.0, 8.0),
+        "queue": Tunable(1.0, 8.0),
+        "delay_weight": Tunable(0.25, 4.0),
+    }
 
     ahead: int = 2
     size: Option = 0.5
@@ -80,10 +78,11 @@ class Prices(ContinuousController):
         check_option("delay_weight", self.delay_weight, 0.0, open_low=True)
         check_option("penalty", self.penalty, 0.0)
         check_real("air_price", self.air_price, 0.0)
-        check_rate("rho", self.rho)
+        if self.rho is not None:
+            check_option("rho", self.rho, 0.0, open_low=True)
 
+    @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
-        """Batches by prices, then lengths by `fit`; the next batch waits for the devices that aim at it."""
         free, idle = state.phase == Phase.FREE, state.phase == Phase.IDLE
         faded = aside(self.scenario, state) | idle
         work = Background.of(self.scenario, state, faded)

@@ -121,9 +121,12 @@ def long_run(
     check_real("horizon", horizon, 0.0, open_low=True)
     checked = checked_state(controller.scenario, state)
     shape = checked.draft_time.shape
-    core = _held(controller, SystemState(*(_rows(array, shape) for array in _arrays(checked))), channel, seed)
+    system = ContinuousSystem.of(controller.scenario.replace(channel=channel), controller.discipline)
+    flat = checked.mapped(lambda array: array.reshape(-1, shape[-1]))
+    core = seeded_core(system, len(flat.draft_time), seed, drawn=False)
+    core.hold(flat)
     begun, ended = core.state.time >= warm_up, np.zeros(core.num_copies, dtype=np.bool_)
-    totals = Totals(core.num_copies, shape[-1])
+    totals = _Totals(core.num_copies, shape[-1])
     while not ended.all():
         outcome = core.step(controller(core.state))
         totals.add(outcome, begun & ~ended)
@@ -132,7 +135,15 @@ def long_run(
     return totals.shares(shape)
 
 
-class Totals:
+def seeded_core(system: ContinuousSystem, copies: int, seed: int, *, drawn: bool) -> ContinuousCore:
+    """Copies of a system, copy i with the same luck in every call."""
+    core = ContinuousCore(system, copies, drawn=drawn)
+    for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
+        core.seed(copy, generator)
+    return core
+
+
+class _Totals:
     """Sums over the steps of n copies."""
 
     def __init__(self, num_copies: int, num_users: int) -> None:
@@ -161,20 +172,3 @@ class Totals:
         rate = (self._tokens / self.time[:, None]).reshape(shape)
         batches = (self._batches / self.time).reshape(shape[:-1])[()]
         return LongRun(rate, batches, server, uplink, *(phase / self._users for phase in phases))
-
-
-def _held(controller: Controller[Any, Any], state: SystemState, channel: str, seed: int) -> ContinuousCore:
-    system = ContinuousSystem.of(controller.scenario.replace(channel=channel), controller.discipline)
-    core = ContinuousCore(system, len(state.draft_time), drawn=False)
-    for copy, generator in enumerate(np.random.default_rng(seed).spawn(core.num_copies)):
-        core.seed(copy, generator)
-    core.hold(state)
-    return core
-
-
-def _arrays(state: SystemState) -> tuple[FloatArray, FloatArray, FloatArray]:
-    return state.draft_time, state.spectral_efficiency, state.acceptance_rate
-
-
-def _rows(array: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    return array.reshape(-1, shape[-1])

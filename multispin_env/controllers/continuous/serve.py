@@ -6,25 +6,23 @@ import numpy as np
 
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import Controller
+from multispin_env.controllers.continuous.rates import seeded_core
 from multispin_env.physics.channels import GaussMarkov
-from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.queues import MOST_REQUESTS
 from multispin_env.physics.continuous.service_log import ServiceLog, ServiceRun
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.validation import checked_state
 from multispin_env.physics.workload import Workload
 
-COPIES, WARM_UP, HORIZON = 24, 10.0, 45.0
-"""Of a run, where nothing else is said."""
-
 
 def serve(
     controller: Controller[Any, Any],
     workload: Workload,
     *,
-    copies: int = COPIES,
-    warm_up: float = WARM_UP,
-    horizon: float = HORIZON,
+    copies: int = 24,
+    warm_up: float = 10.0,
+    horizon: float = 45.0,
     channel: str | None = None,
     coherence_time: float = GaussMarkov.coherence_time,
     state: SystemState | None = None,
@@ -91,8 +89,12 @@ def serve(
     _check_requests(workload, copies, warm_up + horizon)
     scenario = controller.scenario if channel is None else controller.scenario.replace(channel=channel)
     system = ContinuousSystem.of(scenario, controller.discipline, coherence_time, workload)
-    held = None if state is None else _checked(controller, state, copies)
-    return serve_in(system, controller, copies, warm_up, horizon, seed, held)
+    if state is not None:
+        state = checked_state(controller.scenario, state)
+        expected = copies, controller.scenario.num_users
+        if state.draft_time.shape != expected:
+            raise ValueError(f"state: expected shape {expected}, copies and devices, got {state.draft_time.shape}")
+    return serve_in(system, controller, copies, warm_up, horizon, seed, state)
 
 
 def serve_in(
@@ -105,7 +107,7 @@ def serve_in(
     state: SystemState | None = None,
 ) -> ServiceRun:
     """As `serve`, in a system with a workload that is there; what it takes has been checked."""
-    core = _seeded(system, copies, seed)
+    core = seeded_core(system, copies, seed, drawn=True)
     if state is None:
         core.reset()
     else:
@@ -130,18 +132,3 @@ def _check_requests(workload: Workload, copies: int, seconds: float) -> None:
             f"rate: expected at most {most:.4g} requests/s, so that {copies} copies of {seconds:g} s have at most "
             f"{MOST_REQUESTS:,} requests, got {rate:g}"
         )
-
-
-def _seeded(system: ContinuousSystem, copies: int, seed: int) -> ContinuousCore:
-    core = ContinuousCore(system, copies, drawn=True)
-    for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
-        core.seed(copy, generator)
-    return core
-
-
-def _checked(controller: Controller[Any, Any], state: SystemState, copies: int) -> SystemState:
-    checked = checked_state(controller.scenario, state)
-    expected = copies, controller.scenario.num_users
-    if checked.draft_time.shape != expected:
-        raise ValueError(f"state: expected shape {expected}, copies and devices, got {checked.draft_time.shape}")
-    return checked

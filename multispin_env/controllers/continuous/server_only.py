@@ -1,36 +1,24 @@
 """Servers that need no drafts of devices, as controllers of the same engine (ours; docs/serving.md)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.controllers.base import ContinuousController
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.scenario import Scenario
 
-NO_TIME = 1e-12
-"""Seconds a token; a scenario has to have some."""
-
-NO_LIMIT = 1e30
-"""Hz of an uplink on which nothing takes any time."""
-
 
 @dataclass(frozen=True, eq=False)
 class AtServer(ContinuousController):
-    """One length for all, and every pass takes all requests that are there when it starts.
+    """One length for all, and every pass takes all requests that are there when it starts."""
 
-    Parameters
-    ----------
-    draft_length
-        L, 0 for no drafts.
-    """
+    draft_length: int  # L, 0 for no drafts
 
-    draft_length: int
-
+    @override
     def decide(self, state: ContinuousState) -> ContinuousDecision:
-        """Wait for all drafts, since they take next to no time."""
         shape = state.phase.shape
         return ContinuousDecision(
             np.full(shape, self.draft_length), np.full(shape, Join.WAIT), priority=np.zeros(shape)
@@ -58,15 +46,16 @@ def colocated(scenario: Scenario) -> tuple[ContinuousController, ...]:
 def _at_server(scenario: Scenario, draft_length: int) -> ContinuousController:
     at_server = scenario.replace(
         verification_fixed_time=scenario.verification_fixed_time + draft_length * scenario.server_draft_time,
-        mean_draft_time=NO_TIME,
-        total_bandwidth=NO_LIMIT,
+        mean_draft_time=1e-12,  # a scenario has to have some
+        total_bandwidth=1e30,
         round_trip_time=0.0,
         min_draft_length=0,
     )
     return AtServer(at_server, draft_length)
 
 
-SERVER_ONLY: MappingProxyType[str, Callable[[Scenario], tuple[ContinuousController, ...]]] = MappingProxyType(
-    {"autoregressive": autoregressive, "colocated": colocated}
-)
+SERVER_ONLY: Mapping[str, Callable[[Scenario], tuple[ContinuousController, ...]]] = {
+    "autoregressive": autoregressive,
+    "colocated": colocated,
+}
 """By name; where there are several, in order, the best for a load is meant."""

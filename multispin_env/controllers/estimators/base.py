@@ -60,10 +60,7 @@ class Estimator(ABC):
     def estimate(self, observed: Observed) -> FloatArray:
         """Take in one round and estimate the part, (n, K); to be called exactly once a round, after `start`.
 
-        Raises
-        ------
-        ValueError
-            If a field it needs is hidden.
+        ``ValueError`` if a field it needs is hidden.
         """
 
 

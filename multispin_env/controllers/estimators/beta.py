@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
@@ -45,12 +46,12 @@ class Beta(Estimator):
         check_real("strength", self.strength, 1e-3, 1e9)
         check_real("moment", self.moment, 1e-3, 1e3)
 
+    @override
     def blank(self, n: int) -> dict[str, NDArray[Any]]:
-        """No tokens seen."""
         return blank_counts(n, self.scenario.num_users)
 
+    @override
     def estimate(self, observed: Observed) -> FloatArray:
-        """Count the last round; return the moment of the posterior."""
         hits, misses = take_counts("beta", self.memory, observed, self.decay)
         mean = prior_mean(self.assumptions, observed)
         a, b = self.strength * mean + hits, self.strength * (1.0 - mean) + misses

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
@@ -36,12 +37,12 @@ class ChannelEstimator(Estimator):
         super().__post_init__()
         check_real("mean_gain_strength", self.mean_gain_strength, 0.0, open_low=True)
 
+    @override
     def blank(self, n: int) -> dict[str, NDArray[Any]]:
-        """No reports seen."""
         return {"gains": np.zeros((n, self.scenario.num_users)), "reports": np.zeros((n, 1))}
 
+    @override
     def estimate(self, observed: Observed) -> FloatArray:
-        """Predict from the report; one that is certain (ρ^d = 1) is returned as it is."""
         report = np.ascontiguousarray(observed.spectral_efficiency)
         gain = channel_gain(self.scenario, report)
         self.memory["gains"] = self.memory["gains"] + gain
@@ -56,7 +57,6 @@ class ChannelEstimator(Estimator):
         """Gain now (n, K) from the reported one and its mean."""
 
     def _average(self) -> FloatArray:
-        middle = 0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high)
-        strength = self.mean_gain_strength
+        middle, strength = 0.5 * (self.scenario.mean_gain_low + self.scenario.mean_gain_high), self.mean_gain_strength
         average: FloatArray = (strength * middle + self.memory["gains"]) / (strength + self.memory["reports"])
         return average

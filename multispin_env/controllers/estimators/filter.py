@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_real
@@ -14,12 +15,6 @@ from multispin_env.controllers.beliefs.log_moments import log_likelihood, log_mo
 from multispin_env.controllers.beliefs.task_prior import prior_means
 from multispin_env.controllers.estimators.base import Estimator, Part
 from multispin_env.physics.types import Observed
-
-WIDEST = 0.9
-"""Largest variance of a component, of the m (1 − m) that no law on [0, 1] exceeds."""
-
-NARROWEST = 1e-6
-"""Smallest one: what is narrower counts as this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,28 +56,20 @@ class Filter(Estimator):
         """Parameters a and b of the prior's Beta laws, (tasks, spreads)."""
         mean = prior_means(self.assumptions)[:, None]
         deviation = np.array(self.assumptions.acceptance_spread)[:, None] * np.array(self.spreads)
-        part = np.clip(deviation**2 / (mean * (1.0 - mean)), NARROWEST, WIDEST)
+        part = np.clip(deviation**2 / (mean * (1.0 - mean)), 1e-6, 0.9)  # of the variance that no law exceeds
         concentration = 1.0 / part - 1.0
         return mean * concentration, (1.0 - mean) * concentration
 
+    @override
     def blank(self, n: int) -> dict[str, NDArray[Any]]:
-        """No tokens seen."""
         return blank_counts(n, self.scenario.num_users)
 
+    @override
     def estimate(self, observed: Observed) -> FloatArray:
-        """Count the last round; return the moment of the posterior."""
         return self.given(*take_counts("filter", self.memory, observed), observed.task)
 
     def given(self, hits: FloatArray | IntArray, misses: FloatArray | IntArray, task: IntArray | None) -> FloatArray:
-        """Moment of the posterior (..., K) from all that a request has shown, without memory.
-
-        Parameters
-        ----------
-        hits, misses
-            Tokens accepted and drafts with a refusal since the request began, (..., K).
-        task
-            (..., K), ``None`` where it is hidden.
-        """
+        """Moment of the posterior (..., K) from all that requests have shown since they began, without memory."""
         accepted, refused = (np.asarray(count, dtype=np.float64)[..., None] for count in (hits, misses))
         a, b = (array.ravel() if task is None else array[task] for array in self.components)  # (C,), or (..., K, C)
         weight = log_likelihood(a, b, accepted, refused)

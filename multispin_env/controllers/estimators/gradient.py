@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
@@ -29,7 +30,7 @@ class Gradient(Estimator):
         super().__post_init__()
         check_real("floor", self.floor, 1e-100)
 
+    @override
     def estimate(self, observed: Observed) -> FloatArray:
-        """Weigh by the throughput so far."""
         throughput: FloatArray = visible("gradient", observed, "throughput")
         return 1.0 / np.maximum(throughput, self.floor)

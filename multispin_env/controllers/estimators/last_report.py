@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from typing_extensions import override
+
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.estimators.base import Estimator, Part
 from multispin_env.physics.types import Observed
@@ -14,6 +16,6 @@ class LastReport(Estimator):
 
     part: ClassVar[Part] = "spectral_efficiency"
 
+    @override
     def estimate(self, observed: Observed) -> FloatArray:
-        """Return the report."""
         return observed.spectral_efficiency

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.estimators.channel import ChannelEstimator
 from multispin_env.physics.channels import predictive_mean
@@ -11,6 +13,6 @@ from multispin_env.physics.channels import predictive_mean
 class Mmse(ChannelEstimator):
     """r of the expected gain H̄ + ρ^{2d} (H − H̄): the least mean square error of the gain, not of r (ours)."""
 
+    @override
     def predict(self, gain: FloatArray, mean_gain: FloatArray) -> FloatArray:
-        """Return the expected gain."""
         return predictive_mean(gain, mean_gain, self.assumptions.correlation, self.assumptions.delay)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.estimators.channel import ChannelEstimator
@@ -27,8 +29,8 @@ class Quantile(ChannelEstimator):
         if self.quantile is not None:
             check_real("quantile", self.quantile, 0.0, 1.0, open_low=True, open_high=True)
 
+    @override
     def predict(self, gain: FloatArray, mean_gain: FloatArray) -> FloatArray:
-        """Return the quantile of the gain."""
         correlation, delay = self.assumptions.correlation, self.assumptions.delay
         probability = 1.0 / (self.scenario.num_users + 1.0) if self.quantile is None else self.quantile
         return predictive_quantile(probability, gain, mean_gain, correlation, delay)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.estimators.base import Estimator, Part
@@ -20,12 +21,12 @@ class RoundRobin(Estimator):
 
     part: ClassVar[Part] = "weights"
 
+    @override
     def blank(self, n: int) -> dict[str, NDArray[Any]]:
-        """User 0 is next."""
         return {"turn": np.zeros((n, 1), dtype=np.int64)}
 
+    @override
     def estimate(self, observed: Observed) -> FloatArray:
-        """Serve the next user."""
         users = self.scenario.num_users
         turn = self.memory["turn"]
         self.memory["turn"] = (turn + 1) % users

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from typing_extensions import override
+
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.beliefs.task_prior import prior_mean
 from multispin_env.controllers.estimators.base import Estimator, Part
@@ -15,6 +17,6 @@ class TaskMean(Estimator):
 
     part: ClassVar[Part] = "acceptance_rate"
 
+    @override
     def estimate(self, observed: Observed) -> FloatArray:
-        """Ignore all but the task."""
         return prior_mean(self.assumptions, observed)

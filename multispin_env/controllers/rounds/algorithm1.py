@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
@@ -14,9 +15,6 @@ from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.physics.verification import verification_time
 from multispin_env.solver.batching import lengths_in_chunks
 from multispin_env.solver.equalization import equal_latency
-
-CERTAIN = 1.0 - 1e-12
-"""α from here on is treated as its own limit: ln α and 1 − α only occur as a ratio there."""
 
 IMPOSSIBLE = 1e-150
 """α up to here is treated as 0, where no draft is accepted: ln α must stay finite, and α² above 0."""
@@ -63,8 +61,8 @@ class Algorithm1(RoundsController):
         check_integer("lambda_points", self.lambda_points, 1)
         check_real("epsilon", self.epsilon, 0.0, 1.0, open_low=True)
 
+    @override
     def decide(self, state: SystemState) -> Decision:
-        """Search the grid."""
         entries = self.scenario.num_users * self.lambda_points
         return self.with_equal_latency(lengths_in_chunks(self._lengths, state, entries), state)
 
@@ -96,7 +94,7 @@ class Algorithm1(RoundsController):
         from scipy.special import wrightomega  # late: it takes as long to import as all of this package
 
         scenario = self.scenario
-        alpha = np.clip(state.acceptance_rate, IMPOSSIBLE, CERTAIN)
+        alpha = np.clip(state.acceptance_rate, IMPOSSIBLE, 1.0 - 1e-12)  # ln α and 1 − α only occur as a ratio
         decay = -np.log(alpha)
         phi = phi[:, None]
         room = np.maximum(phi - state.draft_time, 0.0)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.checks import check_integer
 from multispin_env.controllers.base import RoundsController
@@ -26,8 +27,8 @@ class Fixed(RoundsController):
             low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
             check_integer("draft_length", self.draft_length, low, high)
 
+    @override
     def decide(self, state: SystemState) -> Decision:
-        """Ignore the state but for its shape."""
         scenario = self.scenario
         length = min(8, scenario.max_draft_length) if self.draft_length is None else self.draft_length
         shape = state.draft_time.shape

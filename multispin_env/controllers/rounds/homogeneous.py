@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_array, check_integer, require
@@ -24,8 +25,8 @@ class CommonLength(RoundsController):
     exactly and for any α_k (ours; for a common α and the paper's law `homogeneous_draft_length` is the closed form).
     """
 
+    @override
     def decide(self, state: SystemState) -> Decision:
-        """Return the best common length and its bandwidth."""
         lengths = lengths_in_chunks(self._lengths, state, self.scenario.num_users)
         return self.with_equal_latency(lengths, state)
 

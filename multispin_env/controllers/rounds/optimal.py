@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import IntArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.base import WeightedController
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.solver.batching import in_chunks
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
 from multispin_env.solver.pace import in_time
-from multispin_env.solver.problem import Problem, checked_problem
+from multispin_env.solver.problem import checked_problem
 from multispin_env.solver.rule import NEAR, fast_lengths
 
 
@@ -74,12 +75,12 @@ class Optimal(WeightedController):
         if self.tpot is not None:
             check_real("tpot", self.tpot, 0.0, open_low=True)
 
+    @override
     def decide(self, state: SystemState) -> Decision:
-        """Decide for a checked state; with ``certify`` a `CertifiedDecision`."""
         shape = state.draft_time.shape
         problem = checked_problem(self.scenario, state, self.weights, self.fixed_length, self.tpot)
         if self.certify is None:
-            lengths = in_chunks(_fast, problem, len(NEAR))[0]
+            lengths = in_chunks(lambda chunk: (fast_lengths(chunk)[0],), problem, len(NEAR))[0]
             return self.with_equal_latency(lengths.astype(np.int64).reshape(shape), state)
         proven = certified_lengths(problem, self.certify, self.time_limit)
         decision = self.with_equal_latency(proven.lengths.astype(np.int64).reshape(shape), state)
@@ -92,7 +93,3 @@ class Optimal(WeightedController):
             self.certify,
             None if self.tpot is None else np.asarray(in_time(problem, proven.lengths)).reshape(batch),
         )
-
-
-def _fast(problem: Problem) -> tuple[FloatArray, ...]:
-    return (fast_lengths(problem)[0],)

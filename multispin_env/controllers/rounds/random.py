@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.controllers.base import RoundsController
 from multispin_env.physics.types import Decision, SystemState
@@ -24,8 +25,8 @@ class Random(RoundsController):
         if not isinstance(self.rng, np.random.Generator):
             raise ValueError(f"rng: expected a numpy.random.Generator, got {self.rng!r}")
 
+    @override
     def decide(self, state: SystemState) -> Decision:
-        """Ignore the state but for its shape."""
         scenario, shape = self.scenario, state.draft_time.shape
         low, high = scenario.min_draft_length, scenario.max_draft_length
         length = self.rng.integers(low, high, size=shape, endpoint=True)

@@ -6,6 +6,7 @@ from heapq import heappush, heappushpop
 from typing import NamedTuple
 
 import numpy as np
+from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.base import RoundsController
@@ -17,9 +18,6 @@ from multispin_env.server import line_time
 from multispin_env.solver.batching import lengths_in_chunks
 from multispin_env.solver.gains import token_gains
 from multispin_env.solver.server import kinks, server_lines
-
-MOST_STEPS = 100
-"""Most steps of Dinkelbach's iteration over a finite set; about four are needed."""
 
 
 class _Tokens(NamedTuple):
@@ -44,8 +42,8 @@ class UniformBandwidth(RoundsController):
     long for every token up to the longest draft: the best prefix for each longest draft.
     """
 
+    @override
     def decide(self, state: SystemState) -> Decision:
-        """Return the best lengths for equal bandwidth."""
         scenario = self.scenario
         entries = scenario.num_users * scenario.max_draft_length
         lengths = lengths_in_chunks(self._lengths, state, entries)
@@ -124,11 +122,11 @@ def _of_prefixes(scenario: Scenario, tokens: _Tokens, gain: FloatArray, longest:
 
 
 def _best_by_tokens(scenario: Scenario, tokens: _Tokens) -> BoolArray:
-    """Dinkelbach's iteration: the best tokens for a goodput G to beat, until they have no higher one."""
+    """Dinkelbach's iteration: the best tokens for a goodput G to beat, until they have no higher one: about 4 steps."""
     choices = _choices(scenario, tokens)
     inside = np.zeros(tokens.gain.shape, dtype=bool)
     value = _value(scenario, tokens, inside)
-    for _ in range(MOST_STEPS):
+    for _ in range(100):
         better = _best_for(choices, tokens, value)
         raised = _value(scenario, tokens, better)
         rises = raised > value

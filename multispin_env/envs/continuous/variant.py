@@ -104,7 +104,7 @@ class ContinuousVariant(Variant):
         """Whole episodes; nothing bounds requests with rates of their own."""
         return Comparison(
             InfoKeys("tokens", "draft_length", "duration", None),
-            contenders_in(self, "prices", "groups", "prices", "greedy", "clock", "synchronous"),
+            contenders_in(self, "prices", "groups", "prices", "greedy", "synchronous"),
             baseline=BARRIER,
             seconds=self.horizon,
             has_bound=self.acceptance_visible,

@@ -7,19 +7,9 @@ import numpy as np
 import multispin_env as ms
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
-QUICK = {"plan": {"moves": 10, "chains": 2, "stored": False}}
-"""Options of controllers that else would take long."""
 
-
-def make(name, scenario):
-    """A controller that decides soon."""
-    return ms.make_controller(name, scenario, **QUICK.get(name, {}))
-
-
-def core_for(controller, copies, channel=None, seed=0):
+def core_for(controller, copies, channel="independent", seed=0):
     """Copies that the controller can step, reset on seeds of their own."""
-    if channel is None:
-        channel = "static" if controller.static_channel else "independent"
     system = ContinuousSystem.of(controller.scenario.replace(channel=channel), controller.discipline)
     core = ContinuousCore(system, copies, drawn=False)
     for copy, generator in enumerate(np.random.default_rng(seed).spawn(copies)):
@@ -28,7 +18,7 @@ def core_for(controller, copies, channel=None, seed=0):
     return core
 
 
-def visited(controller, copies=6, steps=7, channel=None):
+def visited(controller, copies=6, steps=7, channel="independent"):
     """A batch of states after some steps, not all copies at the same one."""
     core = core_for(controller, copies, channel)
     for step in range(steps):

@@ -7,9 +7,11 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from tests.controllers.continuous.states import core_for, hostile, make, visited
+from tests.controllers.continuous.states import core_for, hostile, visited
 
 NAMES = ("optimal", *ms.controller_names("continuous"))
+OURS = ("optimal", "synchronous", "greedy", "groups", "prices", "own-pace", "load-aware")
+"""The others are of these kinds, and `test_related_work` has them in any state, under all laws."""
 BY_ACCEPTANCE = ("ema-tiers", "plus-two-minus-one")
 """Rules whose lengths follow acceptance alone, whatever the server and the uplink: they may lose to the barrier."""
 LAWS = {
@@ -28,7 +30,7 @@ def equal(one, other):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_state_and_a_batch_get_the_same_orders_to_the_bit(name):
-    controller = make(name, ms.Scenario.preset("llama2", num_users=5))
+    controller = ms.make_controller(name, ms.Scenario.preset("llama2", num_users=5))
     state = visited(controller)
     together = controller(state)
     assert together.draft_length.shape == state.phase.shape
@@ -39,7 +41,7 @@ def test_one_state_and_a_batch_get_the_same_orders_to_the_bit(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_a_function_of_the_state(name):
-    controller = make(name, ms.Scenario.preset("llama2", num_users=4))
+    controller = ms.make_controller(name, ms.Scenario.preset("llama2", num_users=4))
     state = visited(controller)
     before = state.copy()
     assert equal(controller(state), controller(before))
@@ -47,10 +49,10 @@ def test_it_is_a_function_of_the_state(name):
 
 
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OURS)
 def test_its_orders_keep_a_system_going(name, law):
     """The core refuses bad decisions and those that wait for ever."""
-    controller = make(name, ms.Scenario.preset("qwen3.5", num_users=4, **LAWS[law]))
+    controller = ms.make_controller(name, ms.Scenario.preset("qwen3.5", num_users=4, **LAWS[law]))
     core = core_for(controller, 3)
     served = np.zeros((3, 4))
     for _ in range(30):
@@ -58,11 +60,11 @@ def test_its_orders_keep_a_system_going(name, law):
     assert (served.sum(-1) > 0).all()
 
 
-@pytest.mark.parametrize("users", [1, 2, 6])
+@pytest.mark.parametrize("users", [1, 6])
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_states(name, users):
     scenario = ms.Scenario.preset("llama2", num_users=users)
-    controller = make(name, scenario)
+    controller = ms.make_controller(name, scenario)
     core = ContinuousCore(
         ContinuousSystem.of(scenario.replace(channel="static"), controller.discipline), 40, drawn=False
     )
@@ -74,21 +76,22 @@ def test_hostile_states(name, users):
             assert (outcome.batch_size > 0).all()
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"optimal", "synchronous", "greedy", "clock", "plan"}))
+@pytest.mark.parametrize("name", ["groups", "prices", "own-pace", "turbospec", "tetris"])
 def test_no_batch_waits_for_a_deep_fade(name):
     scenario = ms.Scenario.preset("llama2", num_users=6)
     state = ms.sample_state(scenario, np.random.default_rng(3))
-    good = ms.long_run_rate(make(name, scenario), state, horizon=5.0)
+    good = ms.long_run_rate(ms.make_controller(name, scenario), state, horizon=5.0)
     state.spectral_efficiency[2] = 1e-4
-    faded = ms.long_run_rate(make(name, scenario), state, horizon=5.0)
+    faded = ms.long_run_rate(ms.make_controller(name, scenario), state, horizon=5.0)
     assert faded > 0.7 * good
 
 
 def test_faster_than_waiting_for_all():
     for preset in ("llama2", "qwen3.5"):
         scenario = ms.Scenario.preset(preset, num_users=8)
-        state = ms.sample_state(scenario, np.random.default_rng(0), 4)
-        rates = {name: ms.long_run_rate(make(name, scenario), state, warm_up=1.0, horizon=4.0) for name in NAMES}
+        state = ms.sample_state(scenario, np.random.default_rng(0), 2)
+        rules = {name: ms.make_controller(name, scenario) for name in NAMES}
+        rates = {name: ms.long_run_rate(rule, state, warm_up=1.0, horizon=3.0) for name, rule in rules.items()}
         assert (rates["synchronous"] >= rates["optimal"]).all()
         for name in set(NAMES) - {"optimal", "synchronous", *BY_ACCEPTANCE}:
             assert (rates[name] > 1.1 * rates["synchronous"]).all(), name
@@ -100,11 +103,10 @@ def test_faster_than_waiting_for_all():
         ("grups", {}, ValueError, "controller: expected one of .*, got 'grups'; did you mean 'groups'"),
         ("groups", {"grups": 2}, TypeError, "controller 'groups': got an unexpected keyword argument 'grups'"),
         ("groups", {"groups": 0}, ValueError, "groups: expected an integer ≥ 1, got 0"),
-        ("groups", {"rho": 0.0}, ValueError, "rho: expected tokens/s > 0, got 0.0"),
+        ("groups", {"rho": 0.0}, ValueError, r"rho: expected numbers in \(0, inf\), got 0.0"),
         ("prices", {"rho": np.array([1.0, np.nan])}, ValueError, r"rho\[1\]: expected finite numbers, got nan"),
         ("prices", {"size": 0.0}, ValueError, r"size: expected numbers in \(0, 1\], got 0.0"),
         ("greedy", {"draft_length": 99}, ValueError, "draft_length: expected "),
-        ("clock", {"period": -1.0}, ValueError, "period: expected a finite number"),
     ],
 )
 def test_bad_options(name, options, error, message):

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.goodput import device_rates, estimated_rates, present
-from multispin_env.controllers.continuous.tetris import by_survival
+from multispin_env.controllers.continuous.goodput import estimated_rates, present
+from multispin_env.controllers.continuous.related_work import by_survival
 from multispin_env.physics.continuous.types import Phase
 from tests.controllers.continuous.served import LAWS, core_of, in_phase
 
 
-def slow_rates(scenario, pace, air, alpha, weight, lengths):
-    """`device_rates` of one copy and one choice of lengths, device by device."""
+def slow_rate(scenario, pace, air, alpha, weight, lengths):
+    """The estimate for one copy and one choice of lengths, device by device."""
     users = range(len(pace))
     count = sum(weight)
     mean = sum(w * length for w, length in zip(weight, lengths, strict=True)) / count
@@ -29,7 +29,7 @@ def slow_rates(scenario, pace, air, alpha, weight, lengths):
             load += weight[k] * lengths[k] * air[k] / cycle[k]
         back = server * sum(weight[k] / cycle[k] for k in users)
         size = 0.5 * (size + min(max(back, 1.0), max(count, 1.0)))
-    return [sum(alpha[k] ** j for j in range(lengths[k] + 1)) / cycle[k] for k in users]
+    return sum(weight[k] * sum(alpha[k] ** j for j in range(lengths[k] + 1)) / cycle[k] for k in users)
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -38,15 +38,13 @@ def test_rates_against_a_slow_computation(law):
     core, rng = core_of(scenario, 2), np.random.default_rng(0)
     lengths = rng.integers(1, 20, (2, 3, 5))
     weight = rng.integers(0, 2, (2, 5)) + np.array([1, 0, 0, 0, 0]) / 2
-    rates = device_rates(scenario, core.state, lengths, weight)
+    rates = estimated_rates(scenario, core.state, lengths, weight)
     air = scenario.bits_per_token / (scenario.total_bandwidth * core.state.spectral_efficiency)
     for copy in range(2):
         pace, alpha = core.state.draft_time[copy], core.state.acceptance_rate[copy]
         for case in range(3):
-            slow = slow_rates(scenario, pace, air[copy], alpha, weight[copy], lengths[copy, case])
+            slow = slow_rate(scenario, pace, air[copy], alpha, weight[copy], lengths[copy, case])
             assert rates[copy, case] == pytest.approx(slow, rel=1e-9)
-    totals = estimated_rates(scenario, core.state, lengths, weight)
-    assert totals == pytest.approx((rates * weight[:, None]).sum(-1), rel=1e-9)
 
 
 def test_turbospec_takes_the_best_length_for_who_is_there():
@@ -57,9 +55,7 @@ def test_turbospec_takes_the_best_length_for_who_is_there():
         state = in_phase(core.state, np.where(np.arange(6) < idle, Phase.IDLE, Phase.FREE)[None])
         weight = present(state)
         assert weight.sum() == pytest.approx(max(6 - idle, 1))
-        goodput = [
-            (device_rates(scenario, state, np.full((1, 1, 6), length), weight) * weight).sum() for length in lengths
-        ]
+        goodput = [estimated_rates(scenario, state, np.full((1, 1, 6), length), weight)[0, 0] for length in lengths]
         chosen.append(ms.make_controller("turbospec", scenario)(state).draft_length)
         assert (chosen[-1] == lengths[np.argmax(goodput)]).all()
     assert len({int(length[0, 0]) for length in chosen}) > 1  # the load matters

@@ -17,19 +17,6 @@ def test_the_barrier_has_the_goodput_of_a_round(preset, law):
     assert rate == pytest.approx(goodput, rel=1e-12)
 
 
-def test_one_group_is_synchronous():
-    scenario = ms.Scenario.preset("llama2", num_users=5)
-    state = ms.sample_state(scenario, np.random.default_rng(0), 3)
-    rates = [
-        ms.long_run_rate(controller, state, warm_up=0.5, horizon=1.0)
-        for controller in (
-            ms.make_controller("synchronous", scenario),
-            ms.make_controller("groups", scenario, groups=1),
-        )
-    ]
-    assert (rates[0] == rates[1]).all()
-
-
 def test_a_rate_counts_whole_batches():
     """So it does not depend on where the window of a periodic schedule begins and ends."""
     scenario = ms.Scenario.preset("llama2", num_users=4)

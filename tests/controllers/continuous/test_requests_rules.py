@@ -12,7 +12,7 @@ from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSyst
 
 SCENARIO = ms.Scenario.preset("qwen3.5", num_users=5, total_bandwidth=5e6)
 LEVEL = ms.ServiceLevel(ttft=1.0, e2el=0.5, e2el_per_token=0.11)
-RULES = ("optimal", "synchronous", "greedy", "groups", "clock", "prices", "own-pace", "load-aware")
+RULES = ("optimal", "synchronous", "greedy", "groups", "prices", "own-pace", "load-aware")
 
 
 def core_for(controller, copies=4, rate=3.0, seed=0):
@@ -103,7 +103,6 @@ def test_laxities_and_drops():
     [
         ("groups", "groups+deadlines"),
         ("optimal", "optimal+deadlines"),
-        ("prices", "prices+admission"),
         ("own-pace", "load-aware"),
         ("greedy", "earliest-deadline"),
         ("greedy", "turbospec"),
@@ -163,7 +162,5 @@ def test_bad_options():
         ms.make_controller("greedy+deadlines", SCENARIO, need=0.0)
     with pytest.raises(TypeError, match=r"controller 'greedy\+deadlines': got an unexpected keyword argument 'groups'"):
         ms.make_controller("greedy+deadlines", SCENARIO, groups=2)
-    with pytest.raises(ValueError, match="plan: expected endless requests"):
-        ms.make_controller("plan", SCENARIO)(visited())
     with pytest.raises(ValueError, match="budget: expected numbers in"):
         ms.make_controller("greedy", SCENARIO, budget=-1.0)

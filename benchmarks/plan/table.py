@@ -1,4 +1,4 @@
-"""Rate of a table of lengths: batches of a period by devices, each with a length or none (ours; docs/continuous.md).
+"""Tables of lengths: batches of a period by devices, each with a length or none; their rates, and how to follow them.
 
 For a table the best execution is known: uploads go in the order of their batches, and each batch starts when the server
 is free and its last upload has ended. Starting later, or in another order, makes nothing earlier.
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from multispin_env import ContinuousController, ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.continuous.launch import all_sent
 from multispin_env.physics.tokens import expected_tokens
@@ -21,23 +22,30 @@ PERIODS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Tables:
-    """The same n devices' systems that tables are made for.
+class Plan(ContinuousController):
+    """Follows tables (P, K), one for each of n copies, in a static channel."""
 
-    Parameters
-    ----------
-    scenario
-        Law of verification, round trip, limits of lengths.
-    draft_time, token_air
-        T_k and u_k in seconds a token, (n, K).
-    gains
-        E[N | L] of lengths 0..L_max, (n, K, L_max + 1), with 0 instead for no draft at all.
-    """
+    tables: tuple[IntArray, ...]
+
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
+        """Wait for the devices of the next batch; new drafts get the length of their device's next batch."""
+        batch = state.batch[:, None]
+        turned = [np.roll(table, -int(turn), 0) for table, turn in zip(self.tables, state.batch, strict=True)]
+        offset = np.stack([(table > 0).argmax(0) for table in turned])  # batches until each device's next
+        length = np.stack([table[ahead, np.arange(len(ahead))] for table, ahead in zip(turned, offset, strict=True)])
+        aim = np.where(state.phase == Phase.FREE, batch + offset, state.aim)
+        join = np.where(aim <= batch, Join.WAIT, Join.LEAVE)
+        return ContinuousDecision(length, join, priority=aim.astype(np.float64), aim=aim)
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """The devices (n, K) that tables are made for."""
 
     scenario: Scenario
-    draft_time: FloatArray
-    token_air: FloatArray
-    gains: FloatArray
+    draft_time: FloatArray  # (n, K) T_k
+    token_air: FloatArray  # (n, K) u_k
+    gains: FloatArray  # (n, K, L_max + 1) E[N | L], with 0 instead for no draft at all
 
     @classmethod
     def of(cls, scenario: Scenario, state: SystemState) -> "Tables":

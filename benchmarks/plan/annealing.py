@@ -1,0 +1,152 @@
+"""Tables of lengths by simulated annealing (docs/continuous.md)."""
+
+import numpy as np
+
+from benchmarks.plan.table import Tables
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.physics.types import SystemState
+from multispin_env.scenario import Scenario
+
+HOT, COLD = 8e-3, 1.5e-4
+"""First and last temperature of ln rate, times batches of the period."""
+
+REHEATED = 1e-3
+"""First temperature once a table has been repeated, times batches of the period."""
+
+SURVIVAL = 200
+"""Moves after which the worse half of the chains go on from the better half."""
+
+
+def search(scenario: Scenario, state: SystemState, moves: int, chains: int, seed: int = 0) -> IntArray:
+    """Return the best table found, (P, K) with 0 for no draft.
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    state
+        Devices (1, K) in a static channel.
+    moves
+        Of each chain, before the period is doubled, and as many after it.
+    chains
+        Of each first period; an even number.
+    seed
+        Of the moves.
+    """
+    rng = np.random.default_rng(seed)
+    tables = Tables.of(scenario, state)[np.zeros(chains, dtype=np.int64)]
+    best, best_rate = np.zeros((1, 1), dtype=np.int64), -np.inf
+    for periods in (2, 3):
+        found = _start(tables, periods)
+        for repeat, hot in ((1, HOT), (2, REHEATED)):
+            found = _annealed(tables, np.tile(found, (1, repeat, 1)), np.geomspace(hot, COLD, moves), rng)
+            rate = tables.rate(found)
+            if rate.max() > best_rate:
+                best, best_rate = found[rate.argmax()], rate.max()
+    return best
+
+
+def _start(tables: Tables, periods: int) -> IntArray:
+    """Tables (n, P, K) of groups: device i in batch i mod P, all with one length, the best of them."""
+    copies, users = tables.draft_time.shape
+    inside = np.arange(periods)[:, None] == np.arange(users) % periods
+    if users < periods:
+        inside[users:] = np.arange(users) == 0  # every batch needs somebody
+    lengths = range(1, tables.gains.shape[-1])
+    starts = [np.broadcast_to(inside * length, (copies, periods, users)) for length in lengths]
+    rates = np.stack([tables.rate(start) for start in starts], -1)
+    chosen: IntArray = np.stack(starts)[rates.argmax(-1), np.arange(copies)]
+    return chosen
+
+
+def _annealed(tables: Tables, table: IntArray, temperatures: FloatArray, rng: np.random.Generator) -> IntArray:
+    """Best tables (n, P, K) that chains meet on their way from these."""
+    rate = tables.rate(table)
+    best, best_rate = table.copy(), rate.copy()
+    for number, temperature in enumerate((temperatures / table.shape[1]).tolist(), start=1):
+        tried = _moved(table, tables.gains.shape[-1] - 1, rng)
+        value = tables.rate(tried)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            taken = np.log(value / rate) > temperature * np.log(rng.random(len(rate)))
+        table = np.where(taken[:, None, None], tried, table)
+        rate = np.where(taken, value, rate)
+        better = rate > best_rate
+        best[better], best_rate[better] = table[better], rate[better]
+        if number % SURVIVAL == 0:
+            kept = np.tile(np.argsort(-rate)[: len(rate) // 2], 2)
+            table, rate = table[kept], rate[kept]
+    return best
+
+
+def _moved(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
+    """Tables (n, P, K) after one random move each; a move that makes no sense leaves the table as it is."""
+    tried = table.copy()
+    kind = _integers(len(MOVES), len(table), rng)
+    for number in np.unique(kind):
+        rows = np.flatnonzero(kind == number)
+        tried[rows] = MOVES[number](tried[rows], longest, rng)
+    return tried
+
+
+def _integers(high: int, rows: int, rng: np.random.Generator) -> IntArray:
+    numbers: IntArray = (rng.random(rows) * high).astype(np.int64)
+    return numbers
+
+
+def _cells(table: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray, IntArray]:
+    """A random cell of each table that holds a draft: copy, batch, device."""
+    weight = rng.random(table.shape) * (table > 0)
+    cell = weight.reshape(len(table), -1).argmax(-1)
+    return np.arange(len(table)), cell // table.shape[2], cell % table.shape[2]
+
+
+def _lengthen(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
+    """One draft is one or two tokens longer or shorter."""
+    cell = _cells(table, rng)
+    change = np.array([-2, -1, 1, 2])[_integers(4, len(table), rng)]
+    table[cell] = np.clip(table[cell] + change, 1, longest)
+    return table
+
+
+def _trade(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
+    """One draft gets a token of another."""
+    giver, taker = _cells(table, rng), _cells(table, rng)
+    fits = (table[giver] > 1) & (table[taker] < longest)
+    table[giver] -= fits
+    table[taker] += fits
+    return table
+
+
+def _shift(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
+    """One draft goes to the batch before or behind, if its device has none there."""
+    copies, row, user = _cells(table, rng)
+    target = (row + np.array([-1, 1])[_integers(2, len(table), rng)]) % table.shape[1]
+    free = table[copies, target, user] == 0
+    length = table[copies, row, user]
+    table[copies, target, user] += length * free
+    table[copies, row, user] -= length * free
+    return table
+
+
+def _join_or_leave(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
+    """One device joins a batch, with a length of another of its drafts, or leaves one of several."""
+    copies = np.arange(len(table))
+    row, user = (_integers(size, len(table), rng) for size in table.shape[1:])
+    own = table[copies, :, user]
+    inside = own[copies, row] > 0
+    several = (own > 0).sum(-1) > 1
+    length = np.clip(own.max(-1) + _integers(6, len(table), rng) - 4, 1, longest)
+    table[copies, row, user] = np.where(inside, np.where(several, 0, own[copies, row]), length)
+    return table
+
+
+def _swap(table: IntArray, longest: int, rng: np.random.Generator) -> IntArray:
+    """Two devices change places."""
+    copies = np.arange(len(table))
+    one, other = (_integers(table.shape[2], len(table), rng) for _ in range(2))
+    first, second = table[copies, :, one], table[copies, :, other]
+    table[copies, :, one], table[copies, :, other] = second, first
+    return table
+
+
+MOVES = (_lengthen, _lengthen, _trade, _trade, _shift, _join_or_leave, _swap)
