@@ -1,7 +1,5 @@
 """The system with requests against queueing theory: one device as an M/G/1 queue, and latency by load.
 
-    python -m benchmarks.queueing
-
 One device with a fixed draft length, a static channel and Poisson requests is an M/G/1 queue: a request is served alone
 until its last token has come. Its mean waiting time is λ E[S²] / (2 (1 − λ E[S])) (Pollaczek and Khinchine), and the
 moments of the service time S follow from the geometric law of outputs and the law of tokens. Many devices share a
@@ -10,13 +8,18 @@ server: with Little's law the latency of a fixed length is about C1 / (1 − λ 
 
 import argparse
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 import multispin_env as ms
+from benchmarks.tools import Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.uplink import full_share_token_time
+
+MEAN_OUTPUT = 20.0
+"""Tokens of a request."""
 
 MOST = 40
 """Times the mean output beyond which no request is taken to go."""
@@ -32,21 +35,19 @@ class Means:
     e2el_error: float
 
 
-def theory(scenario: ms.Scenario, state: ms.SystemState, length: int, mean_output: float, load: float) -> Means:
+def theory(scenario: ms.Scenario, state: ms.SystemState, length: int, load: float) -> Means:
     """Mean times of one device (1, 1) with a load λ E[S] below 1, by Pollaczek and Khinchine; no errors."""
-    first, second, begin = service_moments(scenario, state, length, mean_output)
+    first, second, begin = service_moments(scenario, state, length)
     rate = load / first
     wait = rate * second / (2.0 * (1.0 - load))
     return Means(wait + begin, 0.0, wait + first, 0.0)
 
 
-def service_moments(
-    scenario: ms.Scenario, state: ms.SystemState, length: int, mean_output: float
-) -> tuple[float, float, float]:
+def service_moments(scenario: ms.Scenario, state: ms.SystemState, length: int) -> tuple[float, float, float]:
     """E[S], E[S²] and the mean time of a request's first cycle, of one device (1, 1): by the tokens still wanted."""
     alpha = float(state.acceptance_rate[0, 0])
     token = float(state.draft_time[0, 0] + full_share_token_time(scenario, state.spectral_efficiency)[0, 0])
-    most = int(MOST * mean_output)
+    most = int(MOST * MEAN_OUTPUT)
     mean, square, cycle = np.zeros(most + 1), np.zeros(most + 1), np.zeros(most + 1)
     for wanted in range(1, most + 1):
         drafted = max(min(length, wanted - 1), scenario.min_draft_length)
@@ -57,7 +58,7 @@ def service_moments(
         cycle[wanted], mean[wanted] = time, time + chance @ mean[left]
         square[wanted] = time**2 + chance @ (2.0 * time * mean[left] + square[left])
     tokens = np.arange(1, most + 1)
-    share = (1.0 - 1.0 / mean_output) ** (tokens - 1)
+    share = (1.0 - 1.0 / MEAN_OUTPUT) ** (tokens - 1)
     share /= share.sum()
     return float(share @ mean[1:]), float(share @ square[1:]), float(share @ cycle[1:])
 
@@ -66,13 +67,12 @@ def simulated(
     scenario: ms.Scenario,
     state: ms.SystemState,
     length: int,
-    mean_output: float,
     rate: float,
     times: tuple[float, float],
 ) -> Means:
     """Mean times of requests that finish between two times, devices (n, K), greedy with a fixed length."""
     copies = len(state.draft_time)
-    lengths = ms.make_lengths("geometric", mean_output=mean_output)
+    lengths = ms.make_lengths("geometric", mean_output=MEAN_OUTPUT)
     arrivals = ms.make_arrivals("poisson")
     workload = ms.Workload(arrivals=arrivals, lengths=lengths, rate=rate, level=ms.ServiceLevel())
     core = ContinuousCore(
@@ -102,11 +102,11 @@ def one_device(length: int, load: float, copies: int, services: float) -> tuple[
     """By theory, and simulated over a time of so many services."""
     scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0)
     state = ms.sample_state(scenario, np.random.default_rng(3), 1)
-    first = service_moments(scenario, state, length, MEAN_OUTPUT)[0]
+    first = service_moments(scenario, state, length)[0]
     many = state[np.zeros(copies, dtype=np.int64)]
     span = (0.1 * services * first, services * first)
-    found = simulated(scenario, many, length, MEAN_OUTPUT, load / first, span)
-    return theory(scenario, state, length, MEAN_OUTPUT, load), found
+    found = simulated(scenario, many, length, load / first, span)
+    return theory(scenario, state, length, load), found
 
 
 def latency_law(length: int, rates: FloatArray, copies: int, horizon: float) -> tuple[FloatArray, FloatArray]:
@@ -114,34 +114,40 @@ def latency_law(length: int, rates: FloatArray, copies: int, horizon: float) -> 
     scenario = ms.Scenario.preset("llama2", num_users=40, min_draft_length=0, total_bandwidth=20e6)
     state = ms.sample_state(scenario, np.random.default_rng(0), copies)
     span = (0.2 * horizon, horizon)
-    found = np.array([simulated(scenario, state, length, MEAN_OUTPUT, rate, span).e2el for rate in rates.tolist()])
+    found = np.array([simulated(scenario, state, length, rate, span).e2el for rate in rates.tolist()])
     slope, start = np.polyfit(rates, 1.0 / found, 1)
     return found, 1.0 / (start + slope * rates)
 
 
-MEAN_OUTPUT = 20.0
-"""Tokens of a request."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--copies", type=int, default=64, help="default 64; half of them for the law")
+    parser.add_argument("--lengths", nargs="+", type=int, default=[0, 4, 8], metavar="L", help="draft lengths")
+    parser.add_argument("--loads", nargs="+", type=float, default=[0.3, 0.6, 0.8])
+    parser.add_argument("--services", type=float, default=1000.0, help="simulated time in services (default 1000)")
 
 
-def main() -> None:
+def run(options: argparse.Namespace) -> None:
     """Print both."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--copies", type=int, default=64)
-    copies = parser.parse_args().copies
-    print("one device, llama2: TTFT and E2EL in s by Pollaczek and Khinchine, and simulated ± standard error")
-    for length in (0, 4, 8):
-        for load in (0.3, 0.6, 0.8):
-            known, found = one_device(length, load, copies, 1000.0)
-            print(
-                f"L = {length}, load {load}: {known.ttft:.3f}, {found.ttft:.3f} ± {found.ttft_error:.3f}; "
-                f"{known.e2el:.3f}, {found.e2el:.3f} ± {found.e2el_error:.3f}"
-            )
-    print("\n40 devices, llama2, 20 MHz: mean E2EL in s by requests/s, simulated, and C1 / (1 - rate C2)")
+    show(
+        "one device, llama2",
+        (
+            _one_row(length, load, *one_device(length, load, options.copies, options.services))
+            for length, load in product(options.lengths, options.loads)
+        ),
+    )
     for length, rates in ((0, np.arange(0.5, 3.5, 0.5)), (4, np.arange(1.0, 8.0))):
-        latencies, law = latency_law(length, rates, copies // 2, 60.0)
-        lines = zip(rates.tolist(), latencies.tolist(), law.tolist(), strict=True)
-        print(f"L = {length}: " + "; ".join(f"{rate:g}: {one:.3f}, {two:.3f}" for rate, one, two in lines))
+        law = latency_law(length, rates, options.copies // 2, 0.06 * options.services)
+        columns = ("requests/s", "mean E2EL (s), simulated", "C1 / (1 - rate C2)")
+        rows = (dict(zip(columns, row, strict=True)) for row in zip(rates, *law, strict=True))
+        show(f"40 devices, llama2, 20 MHz, L = {length}", rows)
 
 
-if __name__ == "__main__":
-    main()
+def _one_row(length: int, load: float, known: Means, found: Means) -> Row:
+    return {
+        "draft length, load": f"{length}, {load:g}",
+        "TTFT (s), theory": f"{known.ttft:.3f}",
+        "simulated": f"{found.ttft:.3f} ± {found.ttft_error:.3f}",
+        "E2EL (s), theory": f"{known.e2el:.3f}",
+        "simulated E2EL": f"{found.e2el:.3f} ± {found.e2el_error:.3f}",
+    }
