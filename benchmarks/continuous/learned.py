@@ -42,8 +42,6 @@ RULES = {
 }
 """By environment, the rules beside the agent and its own rule; the barrier, `optimal`, is never the best."""
 
-PRESETS = ("llama2", "qwen3.5")
-
 SERVER = "a100-32b"
 CHANGES: dict[str, dict[str, Any]] = {
     "5 MHz": {"total_bandwidth": 5 * MHZ},
@@ -170,7 +168,7 @@ def shown(one: Interval) -> str:
 
 def show_habits(env_id: str, options: argparse.Namespace) -> None:
     """A table for each preset and number of devices."""
-    for preset, users in product(PRESETS, options.users or [20]):
+    for preset, users in product(options.presets, options.users or [20]):
         match = Match.of(env_id, preset, users)
         episodes = match.episodes(options.size)
         found = {name: habits(episodes, contender) for name, contender in match.contenders.items()}
@@ -186,9 +184,9 @@ def show_habits(env_id: str, options: argparse.Namespace) -> None:
         )
 
 
-def matches(env_id: str, users: list[int]) -> Iterator[Match]:
+def matches(env_id: str, presets: list[str], users: list[int]) -> Iterator[Match]:
     """Systems of an environment: the numbers of devices first, then one change at a time."""
-    for preset in PRESETS:
+    for preset in presets:
         yield from (Match.of(env_id, preset, number) for number in users)
         yield from (Match.of(env_id, preset, 8, what) for what in list(CHANGES)[: None if env_id == OPEN else 2])
 
@@ -211,7 +209,7 @@ def generalisation_row(match: Match, size: int) -> Row:
 
 def show_generalisation(env_id: str, options: argparse.Namespace) -> None:
     """A table."""
-    systems = matches(env_id, options.users or [4, 8, 12, 20, 32])
+    systems = matches(env_id, options.presets, options.users or [4, 8, 12, 20, 32])
     show(env_id, (generalisation_row(match, options.size) for match in systems))
 
 
@@ -222,6 +220,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=PARTS, default=list(PARTS))
     parser.add_argument("--envs", nargs="+", metavar="ID", choices=RULES, default=list(RULES))
+    parser.add_argument("--presets", nargs="+", metavar="NAME", default=["llama2", "qwen3.5"])
     parser.add_argument("--users", nargs="+", type=int, metavar="K", help="numbers of devices (default: as above)")
     parser.add_argument("--size", type=int, default=20, help="episodes of each system (default 20)")
 

@@ -36,7 +36,7 @@ def users(rule: str, preset: str, arrivals: str, level: ms.ServiceLevel) -> str:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("--preset", nargs="+", default=["llama2", "qwen3.5"])
+    parser.add_argument("--presets", nargs="+", default=["llama2", "qwen3.5"])
     parser.add_argument("--arrivals", nargs="+", default=["poisson", "trace"])
     parser.add_argument("--rules", nargs="+", default=RULES)
 
@@ -48,6 +48,6 @@ def run(options: argparse.Namespace) -> None:
         (
             {"pair, requests, TTFT, TPOT": f"{preset}, {arrivals}, {ttft:g} s, {1e3 * tpot:g} ms"}
             | {rule: users(rule, preset, arrivals, ms.ServiceLevel(ttft=ttft, tpot=tpot)) for rule in options.rules}
-            for preset, arrivals, (ttft, tpot) in product(options.preset, options.arrivals, LEVELS)
+            for preset, arrivals, (ttft, tpot) in product(options.presets, options.arrivals, LEVELS)
         ),
     )
