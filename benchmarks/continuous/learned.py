@@ -69,15 +69,7 @@ HABITS = {
 
 @dataclass(frozen=True)
 class Match:
-    """An agent in a system.
-
-    Parameters
-    ----------
-    env_id, policy
-        The environment that the agent learnt in, and its decisions.
-    title, scenario, arguments
-        Of the system, and of the environment.
-    """
+    """An agent in a system; ``arguments`` are those of the environment."""
 
     env_id: str
     policy: Policy

@@ -7,8 +7,8 @@ server: with Little's law the latency of a fixed length is about C1 / (1 − λ 
 """
 
 import argparse
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Iterator
+from itertools import product, starmap
 
 import numpy as np
 
@@ -23,24 +23,6 @@ MEAN_OUTPUT = 20.0
 
 MOST = 40
 """Times the mean output beyond which no request is taken to go."""
-
-
-@dataclass(frozen=True)
-class Means:
-    """Mean times over requests, with standard errors over copies, in seconds."""
-
-    ttft: float
-    ttft_error: float
-    e2el: float
-    e2el_error: float
-
-
-def theory(scenario: ms.Scenario, state: ms.SystemState, length: int, load: float) -> Means:
-    """Mean times of one device (1, 1) with a load λ E[S] below 1, by Pollaczek and Khinchine; no errors."""
-    first, second, begin = service_moments(scenario, state, length)
-    rate = load / first
-    wait = rate * second / (2.0 * (1.0 - load))
-    return Means(wait + begin, 0.0, wait + first, 0.0)
 
 
 def service_moments(scenario: ms.Scenario, state: ms.SystemState, length: int) -> tuple[float, float, float]:
@@ -64,59 +46,58 @@ def service_moments(scenario: ms.Scenario, state: ms.SystemState, length: int) -
 
 
 def simulated(
-    scenario: ms.Scenario,
-    state: ms.SystemState,
-    length: int,
-    rate: float,
-    times: tuple[float, float],
-) -> Means:
-    """Mean times of requests that finish between two times, devices (n, K), greedy with a fixed length."""
+    scenario: ms.Scenario, state: ms.SystemState, length: int, rate: float, begin: float, end: float
+) -> tuple[FloatArray, FloatArray]:
+    """Mean TTFT and E2EL (2,) of requests that finish between two times, and their standard errors over the copies.
+
+    Devices (n, K) are greedy with a fixed length.
+    """
     copies = len(state.draft_time)
     lengths = ms.make_lengths("geometric", mean_output=MEAN_OUTPUT)
-    arrivals = ms.make_arrivals("poisson")
-    workload = ms.Workload(arrivals=arrivals, lengths=lengths, rate=rate, level=ms.ServiceLevel())
-    core = ContinuousCore(
-        ContinuousSystem.of(scenario.replace(channel="static"), workload=workload), copies, drawn=True
-    )
+    workload = ms.Workload(arrivals=ms.make_arrivals("poisson"), lengths=lengths, rate=rate, level=ms.ServiceLevel())
+    system = ContinuousSystem.of(scenario.replace(channel="static"), workload=workload)
+    core = ContinuousCore(system, copies, drawn=True)
     for copy, generator in enumerate(np.random.default_rng(0).spawn(copies)):
         core.seed(copy, generator)
     core.hold(state)
     rule = ms.make_controller("greedy", scenario, draft_length=length)
-    sums = np.zeros((3, copies))
-    while (core.state.time < times[1]).any():
+    count, total = np.zeros(copies), np.zeros((2, copies))
+    while (core.state.time < end).any():
         served = core.step(rule(core.state)).served
         assert served is not None  # there is a workload
-        counted = (core.state.time >= times[0]) & (core.state.time < times[1])
-        sums += counted * np.stack([array.sum(-1) for array in (served.finished, served.ttft, served.e2el)])
-    return Means(*_ratio(sums[0], sums[1]), *_ratio(sums[0], sums[2]))
+        counted = (core.state.time >= begin) & (core.state.time < end)
+        count += counted * served.finished.sum(-1)
+        total += counted * np.stack([served.ttft.sum(-1), served.e2el.sum(-1)])
+    mean = total.sum(-1) / count.sum()
+    return mean, (total - mean[:, None] * count).std(-1, ddof=1) / count.mean() / np.sqrt(copies)
 
 
-def _ratio(count: FloatArray, total: FloatArray) -> tuple[float, float]:
-    """A mean over requests, and its standard error from those of the copies."""
-    mean = total.sum() / count.sum()
-    error = (total - mean * count).std(ddof=1) / count.mean() / np.sqrt(len(count))
-    return float(mean), float(error)
-
-
-def one_device(length: int, load: float, copies: int, services: float) -> tuple[Means, Means]:
-    """By theory, and simulated over a time of so many services."""
+def one_device(length: int, load: float, copies: int, services: float) -> Row:
+    """By Pollaczek and Khinchine with a load λ E[S], and simulated over a time of so many services."""
     scenario = ms.Scenario.preset("llama2", num_users=1, min_draft_length=0)
     state = ms.sample_state(scenario, np.random.default_rng(3), 1)
-    first = service_moments(scenario, state, length)[0]
-    many = state[np.zeros(copies, dtype=np.int64)]
-    span = (0.1 * services * first, services * first)
-    found = simulated(scenario, many, length, load / first, span)
-    return theory(scenario, state, length, load), found
+    first, second, begin = service_moments(scenario, state, length)
+    rate, end = load / first, services * first
+    wait = rate * second / (2.0 * (1.0 - load))
+    mean, error = simulated(scenario, state[np.zeros(copies, dtype=np.int64)], length, rate, 0.1 * end, end)
+    return {
+        "draft length, load": f"{length}, {load:g}",
+        "TTFT (s), theory": f"{wait + begin:.3f}",
+        "simulated": f"{mean[0]:.3f} ± {error[0]:.3f}",
+        "E2EL (s), theory": f"{wait + first:.3f}",
+        "simulated E2EL": f"{mean[1]:.3f} ± {error[1]:.3f}",
+    }
 
 
-def latency_law(length: int, rates: FloatArray, copies: int, horizon: float) -> tuple[FloatArray, FloatArray]:
+def latency_law(length: int, rates: FloatArray, copies: int, horizon: float) -> Iterator[Row]:
     """Mean end-to-end latencies of 40 devices at rates of requests/s, and C1 / (1 − λ C2) fitted to them."""
     scenario = ms.Scenario.preset("llama2", num_users=40, min_draft_length=0, total_bandwidth=20e6)
     state = ms.sample_state(scenario, np.random.default_rng(0), copies)
-    span = (0.2 * horizon, horizon)
-    found = np.array([simulated(scenario, state, length, rate, span).e2el for rate in rates.tolist()])
+    found = np.array([simulated(scenario, state, length, rate, 0.2 * horizon, horizon)[0][1] for rate in rates])
     slope, start = np.polyfit(rates, 1.0 / found, 1)
-    return found, 1.0 / (start + slope * rates)
+    for rate, latency in zip(rates, found, strict=True):
+        law = 1.0 / (start + slope * rate)
+        yield {"requests/s": rate, "mean E2EL (s), simulated": latency, "C1 / (1 - rate C2)": law}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -129,25 +110,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print both."""
-    show(
-        "one device, llama2",
-        (
-            _one_row(length, load, *one_device(length, load, options.copies, options.services))
-            for length, load in product(options.lengths, options.loads)
-        ),
-    )
+    settings = product(options.lengths, options.loads, [options.copies], [options.services])
+    show("one device, llama2", starmap(one_device, settings))
     for length, rates in ((0, np.arange(0.5, 3.5, 0.5)), (4, np.arange(1.0, 8.0))):
-        law = latency_law(length, rates, options.copies // 2, 0.06 * options.services)
-        columns = ("requests/s", "mean E2EL (s), simulated", "C1 / (1 - rate C2)")
-        rows = (dict(zip(columns, row, strict=True)) for row in zip(rates, *law, strict=True))
+        rows = latency_law(length, rates, options.copies // 2, 0.06 * options.services)
         show(f"40 devices, llama2, 20 MHz, L = {length}", rows)
-
-
-def _one_row(length: int, load: float, known: Means, found: Means) -> Row:
-    return {
-        "draft length, load": f"{length}, {load:g}",
-        "TTFT (s), theory": f"{known.ttft:.3f}",
-        "simulated": f"{found.ttft:.3f} ± {found.ttft_error:.3f}",
-        "E2EL (s), theory": f"{known.e2el:.3f}",
-        "simulated E2EL": f"{found.e2el:.3f} ± {found.e2el_error:.3f}",
-    }

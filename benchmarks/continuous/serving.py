@@ -26,21 +26,11 @@ BURSTS = 0.25
 
 @dataclass(frozen=True)
 class Service:
-    """A system with its service level.
-
-    Parameters
-    ----------
-    system
-        Devices, radio and server.
-    full
-        Tokens/s of `groups` with endless requests, of which loads are shares.
-    per_token
-        Seconds a token of an answer.
-    """
+    """A system with its service level."""
 
     system: System
-    full: float
-    per_token: float
+    full: float  # tokens/s of `groups` with endless requests, of which loads are shares
+    per_token: float  # s
 
     def title(self, load: float, burstiness: float = 1.0) -> str:
         """As tables show it."""

@@ -66,7 +66,7 @@ def test_one_device_waits_as_pollaczek_and_khinchine_say(printed):
     assert all(found == pytest.approx(law, rel=0.08) for found, law in laws.values())
 
 
-def test_habits_of_an_agent_and_its_rule(printed, monkeypatch):
+def test_habits_of_an_agent_and_its_rule(printed, monkeypatch, quick_prices):
     env_id = "MultiSpin/Continuous-v0"
     monkeypatch.setattr("benchmarks.continuous.learned.RULES", {env_id: ("optimal",)})
     rows = printed(
