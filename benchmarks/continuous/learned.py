@@ -12,6 +12,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import torch as th
 from gymnasium.vector import VectorWrapper
 from numpy.typing import NDArray
 
@@ -220,5 +221,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print the tables."""
     check_integer("size", options.size, 2)
+    th.set_num_threads(1)  # the networks are small: more threads only wait for each other
     for name, env_id in product(options.only, options.envs):
         PARTS[name](env_id, options)
