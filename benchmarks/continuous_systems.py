@@ -13,19 +13,7 @@ from multispin_env.units import MHZ
 
 @dataclass(frozen=True)
 class System:
-    """A preset with K devices and a bandwidth; in a wide one draft times differ by a factor of up to ten.
-
-    Parameters
-    ----------
-    preset
-        Name of the scenario.
-    users
-        K.
-    megahertz
-        B in MHz.
-    wide
-        Whether T_k = T̄ 10^U(−.5, .5), in place of T̄ U(.85, 1.15).
-    """
+    """A preset with K devices and B in MHz; in a wide one T_k = T̄ 10^U(−.5, .5), in place of T̄ U(.85, 1.15)."""
 
     preset: str
     users: int

@@ -1,7 +1,6 @@
 """Cells of the league: one trained run in one contest, and what it is compared with.
 
-Each is a task that anybody may do: it leaves nothing behind but what it returns, and whoever asked for it writes a JSON
-file, and the run's files beside it.
+Each is a task that leaves nothing behind but what it returns; whoever asked for it writes its files.
 """
 
 import json
@@ -45,33 +44,20 @@ ENCODINGS = {
     "MultiSpin/Continuous-v0": "tuned",
     "MultiSpin/Serving-v0": "tuned",
 }
-"""Action encodings of agents, where it is not the one below.
-
-On late reports they learn on top of the plug-in, and without the barrier the options of a rule.
-"""
-
-ENCODING = "lengths"
+"""Action encodings of agents, where they are not ``lengths``."""
 
 SCHEMA = 2
 """Version of the files of references; others are made anew."""
 
 BOUND = "bound"
-"""What the reference is called where it is no policy, but what no policy exceeds."""
+"""The reference where no policy is one."""
 
 Content = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Played:
-    """What came of a task.
-
-    Parameters
-    ----------
-    content
-        Of its JSON file, but for the commit of the code, which is where it is not said.
-    files
-        Of its run, by name.
-    """
+    """What came of a task: content of its JSON file, and the files of its run by name."""
 
     content: Content
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -109,35 +95,20 @@ class Contest:
         return ", ".join((self.env, self.preset, f"K = {self.num_users}", *self._others))
 
     @property
-    def _settings(self) -> list[str]:
-        return shlex.split(self.chosen)
-
-    @property
     def _others(self) -> list[str]:
-        return [*([self.action] if self.action else []), *self._settings]
+        return [*([self.action] if self.action else []), *shlex.split(self.chosen)]
 
     @cached_property
     def settings(self) -> Settings:
-        """As ``train.py`` makes it.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For arguments that the environment does not have, and bad ones.
-        """
+        """As ``train.py`` makes it; `TypeError` or `ValueError` for bad arguments."""
         variant = ENVIRONMENTS.load(self.env)
         chosen = {
-            "action": self.action or ENCODINGS.get(self.env, ENCODING),
+            "action": self.action or ENCODINGS.get(self.env, "lengths"),
             "reward": variant().learning.rewards[0],
             "optimum": False,
         }
-        others = own_arguments(variant) | {"num_users": self.num_users} | parse_settings(self._settings)
+        others = own_arguments(variant) | {"num_users": self.num_users} | parse_settings(shlex.split(self.chosen))
         return with_start(self.env, Settings.make(self.env, variant, self.preset, chosen, others))
-
-    @property
-    def arguments(self) -> Content:
-        """Those of its environment: a result holds for no others."""
-        return {"arguments": self.settings.arguments}
 
     def cases(self, size: int | None) -> Cases:
         """Held-out cases; as many as tables have unless told otherwise."""
@@ -168,6 +139,11 @@ class Cell:
     pretrained: bool = False
 
     @property
+    def label(self) -> str:
+        """Name of the agent in tables; pretrained ones stand alone, as their seed was not drawn for the league."""
+        return f"{self.agent}, pretrained" if self.pretrained else self.agent
+
+    @property
     def rounds(self) -> int:
         """Budget."""
         return AGENTS.load(self.agent).timesteps if self.timesteps is None else self.timesteps
@@ -186,11 +162,30 @@ class Cell:
     @property
     def spec(self) -> Content:
         """What its file holds for."""
-        return {**asdict(self), **self.contest.arguments, "rounds": self.rounds}
+        return {**asdict(self), "arguments": self.contest.settings.arguments, "rounds": self.rounds}
 
     def play(self) -> Played:
         """Train it, or load what ships with the package, and measure it."""
-        return _of_shipped(self) if self.pretrained else _of_run(self)
+        return self._of_shipped() if self.pretrained else self._of_run()
+
+    def _of_shipped(self) -> Played:
+        agent = agents.load(self.contest.env)
+        values = self.contest.cases(self.size).values(agent)
+        about = {"commit": agent.score["commit"], "command": agent.score["command"]}
+        return Played(about | _content(agent.config, agent.score["rounds_trained"], values))
+
+    def _of_run(self) -> Played:
+        admit(self.agent)  # which the user named, but to another process
+        contest, settings = self.contest, self.contest.settings
+        config = RunConfig(contest.env, settings.scenario, self.agent, settings.action, self.seed, settings.arguments)
+        with TemporaryDirectory() as name:
+            run = Path(name)
+            stopped = train(config, run, Limits(self.rounds), False, "cpu", Console(stderr=True, quiet=True))
+            if stopped is not None:
+                raise Stopped(stopped)
+            model = load_run_model(run, contest.env, settings)
+            files = {path.name: path.read_bytes() for path in (run / CONFIG, run / CURVE, run / MODEL)}
+        return Played(_content(config, self.rounds, contest.cases(self.size).values(policy_of(model, settings))), files)
 
 
 def commit() -> str:
@@ -223,35 +218,22 @@ def shipped(size: int | None) -> Iterator[Cell]:
 
 @dataclass(frozen=True)
 class Others:
-    """All that agents are compared with in a contest.
-
-    Parameters
-    ----------
-    contest
-        What is played.
-    size
-        Held-out cases; ``None`` for as many as tables have.
-    """
+    """All that agents are compared with in a contest; size as of a `Cell`."""
 
     contest: Contest
     size: int | None
 
     @property
-    def stem(self) -> str:
-        """Name of its file."""
-        return self.contest.stem
-
-    @property
     def path(self) -> Path:
         """Of its file, in the folder of the league."""
-        return Path("references", f"{self.stem}.json")
+        return Path("references", f"{self.contest.stem}.json")
 
     @property
     def spec(self) -> Content:
         """What its file holds for."""
         cases = self.contest.cases(self.size)
         about = {"schema": SCHEMA, "size": cases.size, "seed": cases.seed}
-        return {**asdict(self.contest), **self.contest.arguments, **about}
+        return {**asdict(self.contest), "arguments": self.contest.settings.arguments, **about}
 
     def play(self) -> Played:
         """Measure all of them."""
@@ -275,11 +257,6 @@ class Others:
 Task = Cell | Others
 
 
-def play(task: Task) -> Played:
-    """Do a task, as executors call it."""
-    return task.play()
-
-
 def saved(task: Task, folder: Path) -> Content | None:
     """What the file of a task holds, if it is there and was made for the same."""
     path = folder / task.path
@@ -293,7 +270,7 @@ def save(task: Task, played: Played, folder: Path) -> Content:
     """Write what came of a task; returns the content of its file."""
     content = {"spec": task.spec, "commit": commit(), **played.content}
     if played.files:
-        run = folder / "runs" / task.stem
+        run = folder / "runs" / task.path.stem
         make_folder(run)
         for name, file in played.files.items():
             write_atomically(run / name, file)
@@ -301,28 +278,6 @@ def save(task: Task, played: Played, folder: Path) -> Content:
     make_folder(path.parent)
     write_atomically(path, json.dumps(content, ensure_ascii=False).encode())
     return content
-
-
-def _of_shipped(cell: Cell) -> Played:
-    agent = agents.load(cell.contest.env)
-    cases = held_out(cell.contest.env, agent.settings, cell.size)
-    about = {"commit": agent.score["commit"], "command": agent.score["command"]}
-    return Played(about | _content(agent.config, agent.score["rounds_trained"], cases.values(agent)))
-
-
-def _of_run(cell: Cell) -> Played:
-    admit(cell.agent)  # which the user named, but to another process
-    settings = cell.contest.settings
-    config = RunConfig(cell.contest.env, settings.scenario, cell.agent, settings.action, cell.seed, settings.arguments)
-    with TemporaryDirectory() as name:
-        run = Path(name)
-        stopped = train(config, run, Limits(cell.rounds), False, "cpu", Console(stderr=True, quiet=True))
-        if stopped is not None:
-            raise Stopped(stopped)
-        model = load_run_model(run, cell.contest.env, settings)
-        files = {path.name: path.read_bytes() for path in (run / CONFIG, run / CURVE, run / MODEL)}
-    values = cell.contest.cases(cell.size).values(policy_of(model, settings))
-    return Played(_content(config, cell.rounds, values), files)
 
 
 def _content(config: RunConfig, rounds: int, values: FloatArray) -> Content:

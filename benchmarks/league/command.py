@@ -10,16 +10,15 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from operator import methodcaller
 from pathlib import Path
 
 from agents.registry import AGENTS, OPTION, admit
 from agents.runs import ENCODING_NAMES, OWN_OPTIONS, SETTINGS
-from benchmarks.league.cells import Cell, Contest, Others, Task, obstacle, play, save, saved, shipped
-from benchmarks.league.curves import draw_curves
-from benchmarks.league.files import to_text, write
-from benchmarks.league.pictures import draw_profile
-from benchmarks.league.report import League
-from benchmarks.league.studies import STUDIES
+from benchmarks.league.cells import Cell, Contest, Others, Task, obstacle, save, saved, shipped
+from benchmarks.league.pictures import draw_curves, draw_profile
+from benchmarks.league.pretrained import generalisation
+from benchmarks.league.report import League, to_text, write
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.executors.base import Executor, Stopped
 from multispin_env.files import make_folder, write_atomically
@@ -37,7 +36,7 @@ PACKAGES = ("multispin_env", "agents", "benchmarks")
 
 QUICK = {
     "envs": ["MultiSpin/Heterogeneous-v0", "MultiSpin/DelayedChannel-v0"],
-    "agents": ["apg", "ppo"],
+    "agents": ["ppo", "apg"],
     "scenarios": ["llama2"],
     "users": [3],
     "seeds": 2,
@@ -66,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, help="held-out states or episodes (default 500 or 200)")
     parser.add_argument("--pretrained", action="store_true", help="let the agents that ship with the package play too")
     parser.add_argument(
-        "--studies", nargs="*", default=[], metavar="NAME", help=f"of {', '.join(STUDIES)}: pretrained agents alone"
+        "--generalisation", action="store_true", help="first play pretrained agents with other numbers of devices"
     )
     parser.add_argument("--quick", action="store_true", help="a tiny league, as a smoke test")
     add_executor_options(parser, "cells")
@@ -85,9 +84,9 @@ def _complete(options: argparse.Namespace) -> None:
             setattr(options, name, value)
     for name in options.agents:
         admit(name)
-    for kind, known in (("envs", ENVIRONMENTS), ("scenarios", SCENARIOS), ("studies", STUDIES)):
+    for kind, known in (("envs", ENVIRONMENTS), ("scenarios", SCENARIOS)):
         for name in getattr(options, kind):
-            check_name(kind, name, known if isinstance(known, dict) else known.names())
+            check_name(kind, name, known.names())
     for number in options.users:
         check_integer("users", number, 1)
     check_integer("seeds", options.seeds, 1)
@@ -99,29 +98,19 @@ def _complete(options: argparse.Namespace) -> None:
     part_of((), options.part)
 
 
-def _rounds(options: argparse.Namespace, name: str) -> int | None:
-    """Budget of an agent, where it is not its own."""
-    agent = AGENTS.load(name)
-    rounds: int | None = options.timesteps
-    return rounds if options.fraction is None else max(1, round(options.fraction * agent.timesteps))
-
-
-def _chosen(options: argparse.Namespace) -> str:
-    """Arguments of all contests in the words of ``--set``, the server among them."""
-    chosen_arguments(options, (*OWN_OPTIONS, "num_users"))  # refuses what is given twice or has an option of its own
-    server = [] if options.server is None else [f"server={options.server}"]
-    return shlex.join([*server, *options.set])
-
-
 def cells_of(options: argparse.Namespace) -> tuple[list[Cell], list[str]]:
     """What is to be run, and what can't be, with the reason; ``ValueError`` with the first if nothing can be."""
-    chosen = _chosen(options)
+    chosen_arguments(options, (*OWN_OPTIONS, "num_users"))  # refuses what is given twice or has an option of its own
+    chosen = shlex.join([*([] if options.server is None else [f"server={options.server}"]), *options.set])
+    rounds = dict.fromkeys(options.agents, options.timesteps)
+    if options.fraction is not None:
+        rounds = {name: max(1, round(options.fraction * AGENTS.load(name).timesteps)) for name in rounds}
     contests = [
         Contest(*one, chosen, options.action)
         for one in itertools.product(options.envs, options.scenarios, options.users)
     ]
     wanted = [
-        Cell(contest, agent, seed, _rounds(options, agent), options.size)
+        Cell(contest, agent, seed, rounds[agent], options.size)
         for seed, contest, agent in itertools.product(range(options.seeds), contests, options.agents)
     ]
     reasons = {cell: obstacle(cell) for cell in wanted}
@@ -151,17 +140,18 @@ def do(tasks: Sequence[Task], folder: Path, executor: Executor) -> list[str]:
     failed = []
     if missing:
         with Tally(len(missing), executor.width) as tally:
-            for result in executor.results(play, missing):
+            for result in executor.results(methodcaller("play"), missing):
                 task = missing[result.index]
-                errors = folder / "failed" / f"{task.stem}.txt"
+                name = task.path.stem
+                errors = folder / "failed" / f"{name}.txt"
                 if result.error:
                     make_folder(errors.parent)
                     write_atomically(errors, result.error.encode())
-                    failed.append(task.stem)
+                    failed.append(name)
                 else:
                     save(task, result.value, folder)
                     errors.unlink(missing_ok=True)
-                tally.add(task.stem, failed=bool(result.error))
+                tally.add(name, failed=bool(result.error))
     return failed
 
 
@@ -176,13 +166,6 @@ def found(cells: Sequence[Cell], folder: Path) -> League:
     return league
 
 
-def _write_tables(league: League, options: argparse.Namespace, skipped: Sequence[str]) -> None:
-    write(league, options.out, options.command, skipped)
-    draw_profile(league, options.out)
-    draw_curves(league, options.out)
-    print(to_text(league))
-
-
 def run(options: argparse.Namespace) -> int | None:
     """Play what is asked for and missing, and write the tables; returns a status if a signal stops it."""
     _complete(options)
@@ -190,8 +173,8 @@ def run(options: argparse.Namespace) -> int | None:
     make_folder(options.out)
     cells, skipped = cells_of(options)
     own = part_of(cells, options.part)
-    for name in options.studies:
-        print(f"{STUDIES[name](options.out, options.size)}\n")
+    if options.generalisation:
+        generalisation(options.out, options.size)
     stopped_by, failed = None, []
     try:
         failed = do(tasks_of(own), options.out, executor)
@@ -199,7 +182,10 @@ def run(options: argparse.Namespace) -> int | None:
         stopped_by = stopped.number
     league = found(cells, options.out)
     if league.results and options.part is None:
-        _write_tables(league, options, skipped)
+        write(league, options.out, options.command, skipped)
+        draw_profile(league, options.out)
+        draw_curves(league, options.out)
+        print(to_text(league))
     if failed:
         print(f"failed, see {options.out}/failed: {', '.join(failed)}", file=sys.stderr)
     if stopped_by is None:
@@ -217,7 +203,7 @@ COMMAND = Command(
         "--part 3/8",
         "--pretrained --agents",
         "--agents apg ppo --fraction 0.25",
-        "--agents --studies generalisation time",
+        "--agents --generalisation",
     ),
     add_options,
     run,

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import trim_mean
 
 from multispin_env.arrays import FloatArray
+from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
 from multispin_env.evaluation.statistics import LEVEL, RESAMPLES, Interval
 
 QUANTILES = (50.0 * (1.0 - LEVEL), 50.0 * (1.0 + LEVEL))
@@ -19,19 +20,16 @@ QUANTILES = (50.0 * (1.0 - LEVEL), 50.0 * (1.0 + LEVEL))
 
 @dataclass(frozen=True, eq=False)
 class Performance:
-    """What the runs of one agent reached in one contest.
-
-    Parameters
-    ----------
-    values
-        Of runs and cases, (seeds, n).
-    floor, top
-        Values (n,) that count as 0 and as 1.
-    """
+    """Values (seeds, n) of the runs of one agent in one contest; those (n,) of ``floor`` and ``top`` are 0 and 1."""
 
     values: FloatArray
     floor: FloatArray
     top: FloatArray
+
+    @property
+    def mean_scores(self) -> FloatArray:
+        """Normalised scores (seeds,) of all cases."""
+        return self.scores(np.full(len(self.top), 1.0 / len(self.top)))
 
     def scores(self, weights: FloatArray) -> FloatArray:
         """Normalised scores (..., seeds) with weights (..., n) of the cases."""
@@ -48,30 +46,24 @@ def weights_of(size: int, rng: np.random.Generator) -> FloatArray:
 
 def interval(mean: float, resampled: FloatArray) -> Interval:
     """Percentile interval."""
-    return Interval(float(mean), *(float(end) for end in np.percentile(resampled, QUANTILES)))
+    return Interval(float(mean), *map(float, np.percentile(resampled, QUANTILES)))
 
 
-def crossed(values: FloatArray, rng: np.random.Generator) -> Interval:
+def crossed(values: FloatArray) -> Interval:
     """Mean of values (seeds, n), resampled over seeds and over cases; one seed gives an interval over cases alone."""
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
     seeds, cases = (weights_of(size, rng) for size in values.shape)
     return interval(values.mean(), ((seeds @ values) * cases).sum(-1))
 
 
-def iqm(scores: FloatArray) -> FloatArray:
-    """Interquartile mean over the last axis: of the middle half of all runs."""
-    return np.asarray(trim_mean(scores, 0.25, axis=-1))
-
-
 def all_scores(performances: Sequence[Performance]) -> FloatArray:
     """Normalised scores (runs,) of all contests together."""
-    return np.concatenate(
-        [performance.scores(np.full(len(performance.top), 1.0 / len(performance.top))) for performance in performances]
-    )
+    return np.concatenate([performance.mean_scores for performance in performances])
 
 
-def resampled_scores(performances: Sequence[Performance], rng: np.random.Generator) -> FloatArray:
+def resampled_scores(performances: Sequence[Performance]) -> FloatArray:
     """Normalised scores (resamples, runs): cases and seeds drawn anew in each contest."""
-    parts = []
+    rng, parts = np.random.default_rng(BOOTSTRAP_SEED), []
     for performance in performances:
         scores = performance.scores(weights_of(len(performance.top), rng))
         seeds = len(performance.values)
@@ -79,15 +71,18 @@ def resampled_scores(performances: Sequence[Performance], rng: np.random.Generat
     return np.concatenate(parts, axis=-1)
 
 
-def iqm_interval(performances: Sequence[Performance], rng: np.random.Generator) -> Interval:
-    """Interquartile mean of the runs with its interval."""
-    return interval(float(iqm(all_scores(performances))), iqm(resampled_scores(performances, rng)))
+def iqm_interval(performances: Sequence[Performance]) -> Interval:
+    """Interquartile mean of the runs, that of the middle half, with its interval."""
+    mean, resampled = (
+        trim_mean(one, 0.25, axis=-1) for one in (all_scores(performances), resampled_scores(performances))
+    )
+    return interval(mean, resampled)
 
 
-def profile(performances: Sequence[Performance], grid: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, ...]:
+def profile(performances: Sequence[Performance], grid: FloatArray) -> tuple[FloatArray, ...]:
     """Share of runs whose score is above each of the grid's (points,), and the ends of its interval."""
     share = (all_scores(performances)[:, None] > grid).mean(0)
-    scores = resampled_scores(performances, rng)
+    scores = resampled_scores(performances)
     resampled = np.stack([(scores > point).mean(-1) for point in grid], axis=-1)
     low, high = np.percentile(resampled, QUANTILES, axis=0)
     return share, low, high

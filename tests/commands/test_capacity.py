@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import multispin_env as ms
-from benchmarks import service_levels
 from multispin_env.commands.main import main
 from multispin_env.controllers.capacity import Capacity, LoadPoint, _by_simulation
 
@@ -124,11 +123,14 @@ def test_the_readme_asks_what_its_table_was_made_of(monkeypatch, capsys):
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^multispin (capacity (?:.*\\\n)*.*)$", readme, re.M)
     monkeypatch.setattr("multispin_env.commands.capacity.capacity", found)
-    monkeypatch.setattr(service_levels, "capacity", found)
     assert main(shlex.split(command.replace("\\\n", ""))) == 0
-    for rule in ("optimal", "load-aware"):
-        service_levels.users(rule, "llama2", "poisson", *service_levels.LEVELS[0])
-    assert asked[:2] == asked[2:]
+    level, lengths = ms.ServiceLevel(ttft=0.5, tpot=0.06), ms.make_lengths("geometric", mean_output=60.0)
+    chosen = {"by": "users", "percent": 90.0, "copies": 8, "seed": 0}
+    scenario = ms.Scenario.preset("llama2", num_users=16)
+    assert asked == [
+        (rule, scenario, level, chosen, f"{16 / 120:.5g}", ms.make_arrivals("poisson"), lengths)
+        for rule in ("optimal", "load-aware")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.robustness import several_users
 from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.types import SystemState
@@ -15,10 +14,11 @@ from multispin_env.solver import rule
 from multispin_env.solver.problem import ARRAYS, Problem, make_problem
 from multispin_env.solver.relaxed import Relaxed
 
-POSITIVE = st.sampled_from([5e-324, 1e-308, 1e-100, 1e-9, 1e-3, 1.0, 7.0, 1e5, 1e100, 1e308])
-RATE = st.sampled_from([0.0, 5e-324, 1e-12, 0.3, 0.9, 1.0 - 1e-12, 1.0 - 2.0**-53, 1.0])
+POSITIVES = [5e-324, 1e-308, 1e-100, 1e-9, 1e-3, 1.0, 7.0, 1e5, 1e100, 1e308]
+RATES = [0.0, 5e-324, 1e-12, 0.3, 0.9, 1.0 - 1e-12, 1.0 - 2.0**-53, 1.0]
+WEIGHTS = [0.0, 5e-324, 1e-3, 1.0, 1e3, 1e308]
+POSITIVE, RATE, WEIGHT = map(st.sampled_from, (POSITIVES, RATES, WEIGHTS))
 TIME = st.sampled_from([0.0, 5e-324, 1e-100, 1e-6, 1e-3, 1.0, 1e5, 1e100, 1e300])
-WEIGHT = st.sampled_from([0.0, 5e-324, 1e-3, 1.0, 1e3, 1e308])
 
 
 @pytest.mark.parametrize("options", [{}, {"certify": 1e-6}])
@@ -60,8 +60,13 @@ def test_numbers_that_are_none_are_replaced_by_a_place_to_start():
 
 
 def test_the_rule_is_never_below_the_shortest_lengths():
-    for scenario, state, weights in several_users(batches=5, size=100):
-        problem = make_problem(scenario, state, weights)
+    rng = np.random.default_rng(0)
+    for users, low, longest in ((2, 0, 200), (3, 1, 25), (4, 0, 2), (4, 1, 200), (3, 0, 25)):
+        scenario = Scenario.preset("llama2", num_users=users, min_draft_length=low, max_draft_length=longest)
+        draft_time, efficiency, rate, weights = (
+            rng.choice(values, (100, users)) for values in (POSITIVES, POSITIVES, RATES, WEIGHTS)
+        )
+        problem = make_problem(scenario, SystemState(draft_time, efficiency, rate), weights)
         found = problem.value(rule.fast_lengths(problem)[0][:, None])
         assert (found >= problem.value(problem.low[:, None]) * (1.0 - 1e-9)).all()
 

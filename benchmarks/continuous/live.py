@@ -1,4 +1,4 @@
-"""Cost of a decision, and of what ``multispin live`` adds to its models: ``python -m benchmarks.live``.
+"""Cost of a decision, and of what ``multispin live`` adds to its models.
 
 The decision is that of `optimal+filter` from counts, one call for one server, as in docs/your-own-models.md; CPU time,
 median of calls. Laws of verification: the paper's, that of a measured server, and that of one that pads its batch, as
@@ -7,36 +7,30 @@ checkout): what is left without the models' passes, the laws of tokens and the d
 """
 
 import argparse
+from itertools import product, starmap
 from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
 
 import multispin_env as ms
-
-USERS = (1, 4, 8, 12, 20)
+from benchmarks.tools import Row, show
 
 SYSTEMS: dict[str, dict[str, Any]] = {
     "llama2": {},
     "llama2 on a100-32b": {"server": "a100-32b"},
     "the same, padded": {"server": "a100-32b", "padded_verification": True},
-    "the same, padded, min_draft_length=0": {
-        "server": "a100-32b",
-        "padded_verification": True,
-        "min_draft_length": 0,
-    },
+    "and may draft nothing": {"server": "a100-32b", "padded_verification": True, "min_draft_length": 0},
 }
 
 
-def decision_times(scenario: ms.Scenario, name: str, calls: int) -> list[float]:
+def decision_times(scenario: ms.Scenario, calls: int) -> list[float]:
     """CPU seconds of each of so many calls of ``decide``, with channels and counts that change; a first one not."""
     rng = np.random.default_rng(0)
-    plug_in = ms.make_controller(name, scenario)
-    users = scenario.num_users
+    plug_in = ms.make_controller("optimal+filter", scenario)
     draft_time = ms.sample_state(scenario, rng).draft_time
-    drafted = accepted = np.zeros(users, dtype=np.int64)
-    age = np.zeros(users, dtype=np.int64)
-    task = rng.integers(0, len(scenario.tasks), users)
+    drafted = accepted = age = np.zeros(scenario.num_users, dtype=np.int64)
+    task = rng.integers(0, len(scenario.tasks), scenario.num_users)
     spent = []
     for call in range(calls + 1):
         channel = ms.sample_state(scenario, rng).spectral_efficiency
@@ -79,24 +73,28 @@ def engine_times(users: int, rounds: int) -> tuple[float, float]:
     return float(np.median(whole)), float(np.median(own))
 
 
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
     parser.add_argument("--calls", type=int, default=200, help="decisions of each (default 200)")
     parser.add_argument("--rounds", type=int, default=40, help="rounds of tiny models; 0 for none (default 40)")
-    options = parser.parse_args()
-    print("decide of optimal+filter (ms of CPU, median and 95 % of calls)")
-    for label, fields in SYSTEMS.items():
-        for users in USERS:
-            scenario = ms.Scenario.preset("llama2", num_users=users, **fields)
-            spent = np.array(decision_times(scenario, "optimal+filter", options.calls)) * 1e3
-            print(f"  {label}, K = {users}: {np.median(spent):.2f}, {np.quantile(spent, 0.95):.2f}")
+    parser.add_argument("--users", nargs="+", type=int, default=[1, 4, 8, 12, 20], metavar="K")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print both tables."""
+    show(
+        "decide of optimal+filter, ms of CPU", starmap(_decision_row, product(SYSTEMS, options.users, [options.calls]))
+    )
     if options.rounds:
-        print("a round of tiny models (ms, median): all, and without models, laws of tokens and decide")
-        for users in USERS:
-            whole, own = engine_times(users, options.rounds)
-            print(f"  K = {users}: {whole * 1e3:.2f}, {own * 1e3:.2f}")
+        show("a round of tiny models, median ms", (_engine_row(users, options.rounds) for users in options.users))
 
 
-if __name__ == "__main__":
-    main()
+def _decision_row(label: str, users: int, calls: int) -> Row:
+    scenario = ms.Scenario.preset("llama2", num_users=users, **SYSTEMS[label])
+    spent = 1e3 * np.array(decision_times(scenario, calls))
+    return {"system": f"{label}, K = {users}", "median": np.median(spent), "95 %": np.quantile(spent, 0.95)}
+
+
+def _engine_row(users: int, rounds: int) -> Row:
+    whole, own = engine_times(users, rounds)
+    return {"devices": users, "all": 1e3 * whole, "without models, laws of tokens and decide": 1e3 * own}

@@ -1,4 +1,4 @@
-"""Absurd numbers and long batches: ``python -W error -m benchmarks.robustness``.
+"""Absurd numbers and a long batch; to be run with ``python -W error``.
 
 1. Instances of K = 1..4 with subnormal and huge times, efficiencies, rates and weights, decided by the fast rule and
    with a certificate; a warning, an exception, a NaN or an infeasible decision ends the run. Every combination of the
@@ -8,9 +8,9 @@
 
 import argparse
 import itertools
+import resource
 from collections.abc import Iterator
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -51,10 +51,8 @@ def several_users(batches: int, size: int) -> Iterator[Instance]:
 def decide(instance: Instance) -> tuple[int, int]:
     """Decide a batch both ways; returns its size and how many were certified."""
     scenario, state, weights = instance
-    choices: tuple[dict[str, Any], ...] = ({}, {"certify": 1e-6})
-    for options in choices:
-        controller = ms.make_controller("optimal", scenario, weights=weights, **options)
-        decision = controller(state)
+    for certify in (None, 1e-6):
+        decision = ms.make_controller("optimal", scenario, weights=weights, certify=certify)(state)
         assert (decision.draft_length >= scenario.min_draft_length).all()
         assert (decision.draft_length <= scenario.max_draft_length).all()
         assert np.isfinite(decision.bandwidth).all()
@@ -65,36 +63,24 @@ def decide(instance: Instance) -> tuple[int, int]:
     return len(weights), int(decision.certified.sum())
 
 
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
     parser.add_argument("--batches", type=int, default=100, help="batches of several users (default 100)")
     parser.add_argument("--size", type=int, default=100, help="instances a batch (default 100)")
     parser.add_argument("--long", type=int, default=100_000, help="instances of the long batch (default 100,000)")
-    options = parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> None:
+    """Decide all of them."""
     for name, instances in (
         ("one user, every combination", one_user()),
         ("two to four users, random", several_users(options.batches, options.size)),
     ):
-        start = perf_counter()
-        counts = np.array([decide(instance) for instance in instances])
-        total, certified = counts.sum(0)
-        print(f"{name}: {total} instances, no warning, no NaN; {certified} certified; {perf_counter() - start:.0f} s")
+        total, certified = np.sum([decide(instance) for instance in instances], axis=0)
+        print(f"{name}: {total} instances, no warning, no NaN; {certified} certified", flush=True)
     scenario = ms.Scenario.preset("llama2")
     state = ms.sample_state(scenario, np.random.default_rng(0), options.long)
     start = perf_counter()
     ms.make_controller("optimal", scenario)(state)
-    print(f"{options.long} instances of K = 20 in one call: {perf_counter() - start:.1f} s{peak_memory()}")
-
-
-def peak_memory() -> str:
-    """What this process used at most, in words; nothing on Windows, which has no `resource`."""
-    try:
-        import resource
-    except ModuleNotFoundError:
-        return ""
-    return f", peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
-
-
-if __name__ == "__main__":
-    main()
+    seconds, memory = perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{options.long} instances of K = 20 in one call: {seconds:.1f} s, peak memory {memory:.0f} MB")

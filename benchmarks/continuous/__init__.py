@@ -1,0 +1,1 @@
+"""Rules and agents without the barrier: ``python -m benchmarks.continuous``."""

@@ -1,0 +1,24 @@
+"""Tables of docs/serving.md and docs/learned-schedulers.md: ``python -m benchmarks.continuous``."""
+
+import sys
+from collections.abc import Sequence
+
+from benchmarks.tools import run_tool
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand."""
+    commands = {
+        "serving": "tokens in time with and without the barrier and deadlines, by load",
+        "load": "rules beside greedy with deadlines, by load and bursts, in pairs",
+        "levels": "users of a server at a service level",
+        "queueing": "one device as an M/G/1 queue, and latency by load",
+        "learned": "pretrained agents beside the rules: habits, and systems that are new to them",
+        "live": "time of a decision, and of what multispin live adds to its models",
+        "robustness": "absurd numbers and a long batch, with and without a certificate",
+    }
+    return run_tool("continuous", commands, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""Pretrained agents of the environments without the barrier beside the rules, on the same episodes.
+
+``habits``: rate, batches, idle server, drafts, the least served device and missed requests, K = 20, load .85.
+``generalisation``: K = 4 to 32, and with K = 8 other bandwidth, servers, loads and arrivals.
+No training and no other table uses these episodes. Differences are paired and have 95 % bootstrap intervals.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium.vector import VectorWrapper
+from numpy.typing import NDArray
+
+import agents
+from benchmarks.tools import Row, show
+from multispin_env.arrays import BoolArray, FloatArray
+from multispin_env.checks import check_integer
+from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.comparison import METRICS
+from multispin_env.evaluation.contenders import make_contender
+from multispin_env.evaluation.episodes import play_episodes
+from multispin_env.evaluation.policy import Policy
+from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.evaluation.statistics import Interval, mean_interval
+from multispin_env.scenario import Scenario
+from multispin_env.units import MHZ
+
+CLOSED, OPEN = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
+
+SEED = EPISODE_SEED + 50_000_000
+
+AGENT = "agent"
+
+RULES = {
+    CLOSED: ("groups", "prices", "own-pace", "optimal"),
+    OPEN: ("load-aware", "prices+deadlines", "greedy+deadlines", "optimal"),
+}
+"""By environment, the rules beside the agent and its own rule; the barrier, `optimal`, is never the best."""
+
+SERVER = "a100-32b"
+CHANGES: dict[str, dict[str, Any]] = {
+    "5 MHz": {"total_bandwidth": 5 * MHZ},
+    SERVER: {"server": SERVER},
+    "load 0.6": {"load": 0.6},
+    "load 1": {"load": 1.0},
+    "bursts": {"arrivals": "gamma", "burstiness": 0.25},
+    "recorded requests": {"arrivals": "trace"},
+}
+"""Systems with 8 devices; the last four are of `OPEN`."""
+
+HABITS = {
+    "tokens/s": 1,
+    "mean batch": 2,
+    "verifications/s": 2,
+    "server idle": 3,
+    "mean draft": 2,
+    "least served (tokens/s)": 2,
+    "least/mean": 3,
+    "with nothing": 2,
+    "missed": 3,
+}
+"""Columns, with digits."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """An agent in a system; ``arguments`` are those of the environment."""
+
+    env_id: str
+    policy: Policy
+    title: str
+    scenario: Scenario
+    arguments: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, env_id: str, preset: str, users: int, what: str = "") -> "Match":
+        """The pretrained agent in a preset with one of `CHANGES`, or none."""
+        policy = agents.load(env_id)
+        changes = CHANGES.get(what, {})
+        fields = {name: value for name, value in changes.items() if name in ("total_bandwidth", "server")}
+        load = {"load": 0.85} if env_id == OPEN else {}
+        others = {name: value for name, value in changes.items() if name not in fields}
+        scenario = Scenario.preset(preset, num_users=users, **fields)
+        title = f"{preset}, K = {users}{what and ', '}{what}"
+        return cls(env_id, policy, title, scenario, policy.settings.chosen_arguments | load | others)
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule whose options the agent sets."""
+        codec: Any = self.policy.settings.actions
+        return str(codec.reference)
+
+    @property
+    def contenders(self) -> dict[str, Policy | str]:
+        """The agent, its rule, and the other rules, by name."""
+        return {AGENT: self.policy} | {name: name for name in (self.rule, *RULES[self.env_id])}
+
+    def episodes(self, size: int) -> Episodes:
+        """The same for all."""
+        return Episodes(self.env_id, size, self.scenario, self.arguments, SEED)
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the agent can read what it sees there."""
+        own = self.policy.settings
+        here = Settings(self.scenario, own.variant, own.action)
+        return own.observations.space["shared"].shape == here.observations.space["shared"].shape
+
+
+class Recorder(VectorWrapper):
+    """Adds up drafts in batches, and seconds that the server waited, over the first episode of each copy."""
+
+    playing: BoolArray
+    sums: FloatArray
+
+    def step(self, actions: NDArray[Any]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Play one step in every copy."""
+        observation, reward, terminated, truncated, info = super().step(actions)
+        self.sums += self.playing * np.stack([info["batch_size"], info["start_delay"]])
+        self.playing = self.playing & ~(terminated | truncated)
+        return observation, reward, terminated, truncated, info
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        """Begin."""
+        self.sums = np.zeros((2, self.num_envs))
+        self.playing = np.ones(self.num_envs, np.bool_)
+        return super().reset(**options)
+
+
+def habits(episodes: Episodes, contender: Policy | str) -> dict[str, FloatArray]:
+    """By the columns of `HABITS`, (n,) each; the least served, and those with nothing, by all delivered tokens."""
+    chosen = make_contender(contender, episodes.env()) if isinstance(contender, str) else contender
+    env = Recorder(episodes.env_for(chosen))
+    stats = play_episodes(env, chosen, episodes.seed)
+    batches, idle = env.sums
+    rates = stats.user_throughput
+    numbers = (
+        METRICS[episodes.metric].values(stats),
+        batches / stats.rounds,
+        stats.rounds / stats.time,
+        idle / stats.time,
+        stats.drafted.sum(-1) / batches,
+        rates.min(-1),
+        rates.min(-1) / rates.mean(-1),
+        (rates == 0.0).sum(-1).astype(np.float64),
+        *([stats.episode["share_missed"]] if "share_missed" in stats.episode else []),
+    )
+    return dict(zip(HABITS, numbers, strict=False))
+
+
+def shown(one: Interval) -> str:
+    """A difference with its interval."""
+    return f"{one.mean:+.2f} ({one.low:+.2f} to {one.high:+.2f})"
+
+
+def show_habits(env_id: str, options: argparse.Namespace) -> None:
+    """A table for each preset and number of devices."""
+    for preset, users in product(options.presets, options.users or [20]):
+        match = Match.of(env_id, preset, users)
+        episodes = match.episodes(options.size)
+        found = {name: habits(episodes, contender) for name, contender in match.contenders.items()}
+        own = found[AGENT]["tokens/s"]
+        show(
+            f"{env_id}, {match.title}",
+            (
+                {"decided by": name}
+                | {head: f"{values.mean():.{HABITS[head]}f}" for head, values in columns.items()}
+                | {"agent minus it": "" if name == AGENT else shown(mean_interval(own - columns["tokens/s"]))}
+                for name, columns in found.items()
+            ),
+        )
+
+
+def matches(env_id: str, presets: list[str], users: list[int]) -> Iterator[Match]:
+    """Systems of an environment: the numbers of devices first, then one change at a time."""
+    for preset in presets:
+        yield from (Match.of(env_id, preset, number) for number in users)
+        yield from (Match.of(env_id, preset, 8, what) for what in list(CHANGES)[: None if env_id == OPEN else 2])
+
+
+def generalisation_row(match: Match, size: int) -> Row:
+    """The agent beside its rule and the best, which is chosen on these episodes: that favours the rules."""
+    heads = ("agent (tokens/s)", "minus its rule", "best rule", "its tokens/s", "agent minus it", "gain")
+    if not match.is_readable:
+        return {"system": match.title} | dict.fromkeys(heads, "unreadable")
+    episodes = match.episodes(size)
+    rates = {name: episodes.values(one) for name, one in match.contenders.items() if name != "optimal"}
+    own = rates.pop(AGENT)
+    best = max(rates, key=lambda name: rates[name].mean())
+    over_rule, over_best = (mean_interval(own - rates[name]) for name in (match.rule, best))
+    rate = rates[best].mean()
+    gain = f"{100 * over_best.mean / rate:+.1f} %"
+    cells = (f"{own.mean():.1f}", shown(over_rule), best, f"{rate:.1f}", shown(over_best), gain)
+    return {"system": match.title} | dict(zip(heads, cells, strict=True))
+
+
+def show_generalisation(env_id: str, options: argparse.Namespace) -> None:
+    """A table."""
+    systems = matches(env_id, options.presets, options.users or [4, 8, 12, 20, 32])
+    show(env_id, (generalisation_row(match, options.size) for match in systems))
+
+
+PARTS = {"habits": show_habits, "generalisation": show_generalisation}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--envs", nargs="+", metavar="ID", choices=RULES, default=list(RULES))
+    parser.add_argument("--presets", nargs="+", metavar="NAME", default=["llama2", "qwen3.5"])
+    parser.add_argument("--users", nargs="+", type=int, metavar="K", help="numbers of devices (default: as above)")
+    parser.add_argument("--size", type=int, default=20, help="episodes of each system (default 20)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the tables."""
+    check_integer("size", options.size, 2)
+    th.set_num_threads(1)  # the networks are small: more threads only wait for each other
+    for name, env_id in product(options.only, options.envs):
+        PARTS[name](env_id, options)

@@ -1,0 +1,53 @@
+"""Users of a server at a service level: rules without the barrier beside the barrier.
+
+Each user asks once in two minutes. 90 % of the requests have to be within the limits of TTFT and TPOT. Poisson requests
+have answers of 60 tokens in the mean; ``trace`` is an hour of recorded chat with its own lengths, thinned to the users
+and stretched in time to their rate. Capacities in devices at 10 MHz, with 95 % intervals; a search ends at 512 devices.
+"""
+
+import argparse
+from itertools import product
+
+import multispin_env as ms
+from benchmarks.tools import show
+from multispin_env.controllers.capacity import MOST_USERS
+
+LEVELS = ((0.5, 0.06), (1.0, 0.1), (2.0, 0.15))
+"""Limits of TTFT in seconds and of TPOT in seconds a token."""
+
+RULES = ("optimal", "groups+deadlines", "prices+deadlines", "greedy+deadlines", "load-aware")
+EVERY, START = 120.0, 16
+
+
+def users(rule: str, preset: str, arrivals: str, level: ms.ServiceLevel) -> str:
+    """The most users of a rule, with the interval."""
+    workload = ms.Workload(
+        arrivals=ms.make_arrivals(arrivals),
+        lengths=None if arrivals == "trace" else ms.make_lengths("geometric", mean_output=60.0),
+        rate=START / EVERY,
+        level=level,
+    )
+    scenario = ms.Scenario.preset(preset, num_users=START)
+    found = ms.capacity(scenario, workload=workload, controller=rule, by="users", percent=90.0, copies=8)
+    return f"{found.value:.0f}" + (
+        " or more" if found.value >= MOST_USERS else f" ({found.low:.0f} to {found.high:.0f})"
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--presets", nargs="+", default=["llama2", "qwen3.5"])
+    parser.add_argument("--arrivals", nargs="+", default=["poisson", "trace"])
+    parser.add_argument("--rules", nargs="+", default=RULES)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the table."""
+    show(
+        "users of a server",
+        (
+            {"pair, requests, TTFT, TPOT": f"{preset}, {arrivals}, {ttft:g} s, {1e3 * tpot:g} ms"}
+            | {rule: users(rule, preset, arrivals, ms.ServiceLevel(ttft=ttft, tpot=tpot)) for rule in options.rules}
+            for preset, arrivals, (ttft, tpot) in product(options.presets, options.arrivals, LEVELS)
+        ),
+    )

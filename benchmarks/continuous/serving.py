@@ -1,0 +1,107 @@
+"""Tokens in time of rules with and without the barrier, with and without deadlines.
+
+Tokens/s of requests in time with the standard error of the mean, and the share missed. Everywhere: static channels,
+copies of 45 s after 10 s, geometric answers of 60 tokens in the mean, due half a second and then 80 ms (llama2) or
+110 ms (qwen3.5) a token after they arrive.
+"""
+
+import argparse
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import multispin_env as ms
+from benchmarks.continuous_systems import System
+from benchmarks.tools import show
+from multispin_env.controllers.continuous.greedy import Greedy
+from multispin_env.evaluation.seeds import HELD_OUT_SEED
+from multispin_env.physics.continuous.service_log import ServiceRun
+from multispin_env.registry import CONTROLLERS
+
+LOADS = (0.4, 0.6, 0.85)
+BURSTS = 0.25
+"""Shape of the law of gaps in bursts; 1 is Poisson."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A system with its service level."""
+
+    system: System
+    full: float  # tokens/s of `groups` with endless requests, of which loads are shares
+    per_token: float  # s
+
+    def title(self, load: float, burstiness: float = 1.0) -> str:
+        """As tables show it."""
+        bursts = "" if burstiness == 1.0 else ", bursts"
+        return f"{self.system.preset} K{self.system.users} B{self.system.megahertz}, load {load:g}{bursts}"
+
+    def played(
+        self, rule: str, load: float, burstiness: float, copies: int, seed: int = HELD_OUT_SEED, **options: Any
+    ) -> ServiceRun:
+        """A run; copies of a seed have the same requests for every rule."""
+        gaps = {} if burstiness == 1.0 else {"burstiness": burstiness}
+        workload = ms.Workload.at_load(
+            load * self.full,
+            arrivals=ms.make_arrivals("poisson" if burstiness == 1.0 else "gamma", **gaps),
+            lengths=ms.make_lengths("geometric", mean_output=60.0),
+            level=ms.ServiceLevel(e2el=0.5, e2el_per_token=self.per_token),
+        )
+        controller = ms.make_controller(rule, self.system.scenario, **options)
+        return ms.serve(controller, workload, copies=copies, channel="static", seed=seed)
+
+
+SERVICES = (
+    Service(System("llama2", 8, 10, wide=False), 196.0, 0.08),
+    Service(System("qwen3.5", 20, 5, wide=False), 350.0, 0.11),
+)
+
+BARRIER = "wait-for-all"
+
+
+class WaitForAll(Greedy):
+    """Every batch waits for all devices that have a request; lengths are those of `Greedy`."""
+
+    def decide(self, state: ms.ContinuousState) -> ms.ContinuousDecision:
+        """Its order, but no draft is left behind."""
+        order = super().decide(state)
+        return order.changed(join=np.full(order.join.shape, ms.Join.WAIT))
+
+
+CONTROLLERS.register(BARRIER, WaitForAll)
+
+RULES = (BARRIER, "greedy", "groups", f"{BARRIER}+deadlines", "greedy+deadlines", "groups+deadlines")
+
+
+def add_service_options(parser: argparse.ArgumentParser, rules: tuple[str, ...], copies: int) -> None:
+    """``--systems --loads --rules --copies``."""
+    names = [service.system.preset for service in SERVICES]
+    parser.add_argument("--systems", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {names}")
+    parser.add_argument("--loads", nargs="+", type=float, default=LOADS, metavar="LOAD")
+    parser.add_argument("--rules", nargs="+", default=rules, metavar="NAME", help=f"default {' '.join(rules)}")
+    parser.add_argument("--copies", type=int, default=copies, help=f"default {copies}")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_service_options(parser, RULES, 24)
+
+
+def _cell(run: ServiceRun) -> str:
+    error = run.tokens_in_time.std(ddof=1) / len(run.time) ** 0.5
+    return f"{run.tokens_in_time.mean():.1f} ± {error:.1f} ({run.share_missed.mean():.2f})"
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the table."""
+    show(
+        "tokens/s in time ± standard error (missed)",
+        (
+            {"load": service.title(load)}
+            | {rule: _cell(service.played(rule, load, 1.0, options.copies)) for rule in options.rules}
+            for service in SERVICES
+            if service.system.preset in options.systems
+            for load in options.loads
+        ),
+    )
