@@ -13,7 +13,7 @@ from multispin_env.explore.system import MOST_DEVICES, SystemSettings
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import SystemState
-from multispin_env.reproduce.figures.does_it_pay import winner_of
+from multispin_env.reproduce.pays import winner_of
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 
@@ -47,7 +47,7 @@ class PayCell:
     megahertz: float
     over_alone: float  # Multi-SPIN with lengths from 0, over the server alone
     over_colocated: float  # the same over a server that drafts for all, which is never less
-    winner: str  # of multispin_env.reproduce.figures.does_it_pay.COMPARED_SYSTEMS
+    winner: str  # of multispin_env.reproduce.pays.COMPARED_SYSTEMS
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""The paper's claims on this model: its number, ours with a 95 % interval, and whether it holds."""
+"""Claims of the paper on this model: its number, ours with a 95 % interval, and whether it holds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from math import isnan
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
@@ -18,9 +19,8 @@ from multispin_env.evaluation.table import Cells
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.uplink import full_share_token_time
-from multispin_env.reproduce.figure import PRESETS
-from multispin_env.reproduce.scale import Scale
-from multispin_env.reproduce.scores import scores_of, states_of
+from multispin_env.reproduce.drawing import BLUE, RED, legend_below
+from multispin_env.reproduce.figure import PRESETS, FigureSpec, Scale, scores_of, states_of
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import common_latency
 from multispin_env.units import MHZ
@@ -248,3 +248,32 @@ def claims(scale: Scale) -> list[ClaimRow]:
 def claim_cells(rows: Sequence[ClaimRow]) -> tuple[Cells, list[Cells]]:
     """Header and lines of the table, as short strings."""
     return HEADER, [(row.claim, row.paper, row.here, row.verdict, row.why) for row in rows]
+
+
+def draw_claims(rows: Sequence[ClaimRow], figure: Any) -> None:
+    """Ratios of goodput, the paper's and ours with its interval."""
+    shown = [row for row in rows if not isnan(row.value)][::-1]
+    axes = figure.subplots()
+    y = range(len(shown))
+    errors = [[row.value - row.low for row in shown], [row.high - row.value for row in shown]]
+    values = [row.value for row in shown]
+    axes.errorbar(values, y, xerr=errors, fmt="o", color=BLUE, capsize=4, label="this model, 95 % interval")
+    papers = [row.paper_low for row in shown]
+    axes.plot(papers, y, marker="D", color=RED, linestyle="none", fillstyle="none", markersize=9, label="paper")
+    axes.set_yticks(y, [row.claim.replace(" over ", "\nover ") for row in shown])
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.set_xlabel("ratio of mean goodputs")
+    axes.set_xlim(1.0, 5.0)
+    legend_below(figure, axes, 2)
+
+
+CLAIMS = FigureSpec(
+    title="The paper's claims",
+    caption="Ratios of mean goodput that the paper states, and the same ratios here with paired 95 % intervals; below, "
+    "every claim. A number holds if it lies in the interval and is close if it is within 5 % of ours.",
+    compute=claims,
+    draw=draw_claims,
+    size=(8.0, 2.8),
+    cells=claim_cells,
+    printed=4,  # the reasons, whole sentences, are in the files
+)

@@ -16,10 +16,8 @@ from multispin_env.reproduce.claims import (
     scenario_at,
     verdict,
 )
-from multispin_env.reproduce.figure import PRESETS
-from multispin_env.reproduce.page import markdown_table
-from multispin_env.reproduce.scale import Scale
-from multispin_env.reproduce.scores import LABELS, scores_of
+from multispin_env.reproduce.drawing import markdown_table
+from multispin_env.reproduce.figure import LABELS, PRESETS, Scale, scores_of
 
 ROOT = Path(__file__).parent.parent.parent
 

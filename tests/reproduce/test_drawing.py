@@ -3,10 +3,6 @@
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-
-from multispin_env.reproduce.allocations import AllocationRow
-from multispin_env.reproduce.claims import ClaimRow
-from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY
 from multispin_env.reproduce.figures import (
     bandwidth,
     calibration,
@@ -19,12 +15,13 @@ from multispin_env.reproduce.figures import (
     users,
     verification,
 )
-from multispin_env.reproduce.figures.calibration import SurfaceRow
-from multispin_env.reproduce.figures.certificate import StateRow
-from multispin_env.reproduce.figures.draft_length import LengthRow
-from multispin_env.reproduce.figures.recorded import RecordedRow
-from multispin_env.reproduce.figures.verification import BatchRow
-from multispin_env.reproduce.scores import LABELS, SweepRow
+
+from multispin_env.reproduce.allocations import AllocationRow
+from multispin_env.reproduce.claims import ClaimRow
+from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY
+from multispin_env.reproduce.figure import LABELS, SweepRow
+from multispin_env.reproduce.optimum import StateRow, SurfaceRow
+from multispin_env.reproduce.sweeps import BatchRow, LengthRow, RecordedRow
 from tests.reproduce.artists import bands, drawn, legend, lines, looks, ticks
 
 PRESETS = ("llama2", "qwen3.5")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from multispin_env.reproduce.figures import barrier, load, verification
 
 from multispin_env.controllers.factory import make_controller
 from multispin_env.evaluation.cases.states import States
@@ -13,9 +14,7 @@ from multispin_env.evaluation.table import to_csv
 from multispin_env.registry import FIGURES
 from multispin_env.reproduce.allocations import CASES, device_rows
 from multispin_env.reproduce.drawing import DPI, draw_sweep
-from multispin_env.reproduce.figure import PRESETS
-from multispin_env.reproduce.figures import barrier, load, verification
-from multispin_env.reproduce.scale import Scale
+from multispin_env.reproduce.figure import PRESETS, Scale
 
 SCALE = Scale(quick=True, states=12)
 

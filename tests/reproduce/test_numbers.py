@@ -5,13 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
-from scipy.stats import spearmanr
-
-import multispin_env as ms
-from multispin_env.evaluation.statistics import Interval
-from multispin_env.physics.acceptance.records import Records, load_records
-from multispin_env.physics.acceptance.replay import prompt_rates
-from multispin_env.reproduce import allocations, claims
 from multispin_env.reproduce.figures import (
     bandwidth,
     calibration,
@@ -23,9 +16,16 @@ from multispin_env.reproduce.figures import (
     users,
     verification,
 )
-from multispin_env.reproduce.figures.recorded import replayed_tokens
-from multispin_env.reproduce.page import Shown, html_table, markdown_table, render_page
-from multispin_env.reproduce.scale import Scale
+from scipy.stats import spearmanr
+
+import multispin_env as ms
+from multispin_env.evaluation.statistics import Interval
+from multispin_env.physics.acceptance.records import Records, load_records
+from multispin_env.physics.acceptance.replay import prompt_rates
+from multispin_env.reproduce import allocations, claims
+from multispin_env.reproduce.drawing import Shown, html_table, markdown_table, render_page
+from multispin_env.reproduce.figure import Scale
+from multispin_env.reproduce.sweeps import replayed_tokens
 from multispin_env.scenario import Scenario
 
 SCALE = Scale(quick=True, states=3, seed=5)

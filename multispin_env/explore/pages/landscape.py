@@ -18,7 +18,7 @@ from multispin_env.explore.markup import Markup, element, fragment
 from multispin_env.explore.pages.charts import line_chart
 from multispin_env.explore.pages.parts import card, cell_table, legend, numbers, scrolling
 from multispin_env.explore.view import PageView
-from multispin_env.reproduce.figures.does_it_pay import NAMES
+from multispin_env.reproduce.pays import NAMES
 from multispin_env.units import MHZ
 
 COLOURS = {

@@ -1,18 +1,22 @@
-"""Comparison of a server alone, one that drafts for all, and Multi-SPIN: where distributed drafting pays (ours)."""
+"""Payoff of distributed drafting against servers alone: goodput, and people served (ours; docs/serving.md)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from multispin_env.controllers.capacity import capacity
+import numpy as np
+
+from multispin_env.controllers.capacity import MOST_USERS, Capacity, capacity
 from multispin_env.controllers.rounds.systems import autoregressive_goodput, colocated_goodput
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells
-from multispin_env.reproduce.drawing import BLACK, BLUE, ORANGE, SKY, legend_below
-from multispin_env.reproduce.figure import PRESETS, FigureSpec
-from multispin_env.reproduce.scale import Scale
+from multispin_env.physics.arrivals.factory import make_arrivals
+from multispin_env.physics.lengths.factory import make_lengths
+from multispin_env.physics.workload import ServiceLevel, Workload
+from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
+from multispin_env.reproduce.figure import PRESETS, FigureSpec, Scale
 from multispin_env.scenario import PAYLOADS, Scenario
 
 PAIRS = (*PRESETS, "qwen2.5", "r1")
@@ -23,10 +27,10 @@ SERVER_NAMES = ("", "a100-7b-gemm", "a100-32b", "a100-70b")
 
 QUICK_SERVERS = ("", "a100-32b")
 
-USERS = (2, 5, 10, 20, 40, 60)
-QUICK_USERS = (5, 20)
-BUDGETS = (2.0, 10.0, 50.0)
-QUICK_BUDGETS = (10.0,)
+PAY_USERS = (2, 5, 10, 20, 40, 60)
+QUICK_PAY_USERS = (5, 20)
+PAY_BUDGETS = (2.0, 10.0, 50.0)
+QUICK_PAY_BUDGETS = (10.0,)
 SHOWN_BUDGET, ELSEWHERE = 10.0, 20
 """MHz of the picture and of the capacities; devices with which other budgets are tried."""
 
@@ -62,9 +66,9 @@ class PayRow:
     capacity_multi_spin: int
 
 
-def compute(scale: Scale) -> list[PayRow]:
+def pay_rows(scale: Scale) -> list[PayRow]:
     """Every pair of models on every server, with both payloads, for several numbers of devices and budgets."""
-    users, budgets = scale.pick(USERS, QUICK_USERS), scale.pick(BUDGETS, QUICK_BUDGETS)
+    users, budgets = scale.pick(PAY_USERS, QUICK_PAY_USERS), scale.pick(PAY_BUDGETS, QUICK_PAY_BUDGETS)
     pairs, servers = scale.pick(PAIRS, PRESETS), scale.pick(SERVER_NAMES, QUICK_SERVERS)
     settings = [
         (preset, server, payload, budget, count)
@@ -74,7 +78,7 @@ def compute(scale: Scale) -> list[PayRow]:
         for budget in budgets
         for count in (users if budget == SHOWN_BUDGET else (ELSEWHERE,))
     ]
-    return [_row(scale, *setting) for setting in scale.over(settings)]
+    return [_pay_row(scale, *setting) for setting in scale.over(settings)]
 
 
 def _scenario(preset: str, server: str, payload: str, megahertz: float) -> Scenario:
@@ -82,7 +86,7 @@ def _scenario(preset: str, server: str, payload: str, megahertz: float) -> Scena
     return scenario.replace(server=server) if server else scenario
 
 
-def _row(scale: Scale, preset: str, server: str, payload: str, megahertz: float, users: int) -> PayRow:
+def _pay_row(scale: Scale, preset: str, server: str, payload: str, megahertz: float, users: int) -> PayRow:
     size = min(scale.states, MOST_STATES)
     scenario = _scenario(preset, server, payload, megahertz).replace(num_users=users)
     cases = States.draw(scenario, size, scale.seed, certify=None)
@@ -110,7 +114,7 @@ def _capacities(preset: str, server: str, payload: str, seed: int, states: int) 
     return tuple(capacity(scenario, tpot=TPOT, system=system, states=states, seed=seed) for system in COMPARED_SYSTEMS)
 
 
-def draw(rows: Sequence[PayRow], figure: Any) -> None:
+def draw_pay(rows: Sequence[PayRow], figure: Any) -> None:
     """Goodput over the number of devices: a row of panels for each pair, a column for each server."""
     presets = list(dict.fromkeys(row.preset for row in rows))
     servers = list(dict.fromkeys(row.server for row in rows))
@@ -177,13 +181,157 @@ def pay_cells(rows: Sequence[PayRow]) -> tuple[Cells, list[Cells]]:
     return HEADER, lines
 
 
-FIGURE = FigureSpec(
+PAY = FigureSpec(
     title="Does it pay?",
     caption="Goodput of the server alone, of a server that hosts both models and drafts for all, and of Multi-SPIN "
     "with draft lengths from 0, at 10 MHz, on the law of each pair's own stack and on measured servers; means with "
     "95 % bands. Below, for 20 and 60 devices, also the most devices that each serves with a token every 40 ms.",
-    compute=compute,
-    draw=draw,
+    compute=pay_rows,
+    draw=draw_pay,
     size=(11.0, 9.6),
     cells=pay_cells,
+)
+
+
+COLOURS = {
+    "autoregressive": BLACK,
+    "colocated": ORANGE,
+    "optimal": RED,
+    "greedy": GREEN,
+    "greedy+deadlines": GREEN,
+    "load-aware": PURPLE,
+}
+"""Servers without devices that draft, and rules; those that plan for batches take minutes with hundreds of devices."""
+
+QUICK = ("autoregressive", "greedy")
+
+PER_TOKEN = {"": {"llama2": 0.08, "qwen3.5": 0.11}, "a100-32b": dict.fromkeys(PRESETS, 0.03)}
+"""Seconds that each token adds to the limit, by server (the paper's own law first) and pair."""
+
+FIRST = 0.5
+"""Seconds of the limit without any token."""
+
+MEGAHERTZ = 10.0
+THINK = 10.0
+"""Seconds on average between an answer and the next question."""
+
+START = 16
+"""Devices that the search begins with."""
+
+COPIES, QUICK_COPIES = 16, 2
+REQUESTS, QUICK_REQUESTS = 600, 20
+WARM_UP, HORIZON, QUICK_WARM_UP, QUICK_HORIZON = 10.0, 30.0, 4.0, 6.0
+
+
+@dataclass(frozen=True)
+class CapacityFigureRow:
+    """Most devices of which 95 % of the requests are in time."""
+
+    preset: str
+    server: str  # profile, or "paper"
+    per_token: float  # s, of the limit
+    system: str  # or rule
+    capacity: float  # devices
+    low: float  # 95 % interval
+    high: float
+    more: bool  # whether even more might be served
+    tokens_in_time: float  # tokens/s at the largest number tried that is served
+    ttft_p95: float  # s
+    tpot_p95: float  # s
+
+
+def capacity_rows(scale: Scale) -> list[CapacityFigureRow]:
+    """Every system and rule, for both pairs and each server."""
+    servers, systems = scale.pick(tuple(PER_TOKEN), ("",)), scale.pick(tuple(COLOURS), QUICK)
+    settings = [(preset, server, system) for preset in PRESETS for server in servers for system in systems]
+    return [_capacity_row(scale, *setting) for setting in scale.over(settings)]
+
+
+def _capacity_row(scale: Scale, preset: str, server: str, system: str) -> CapacityFigureRow:
+    scenario = Scenario.preset(preset, num_users=START, total_bandwidth=MEGAHERTZ * 1e6)
+    if server:
+        scenario = scenario.replace(server=server, payload="ids", min_draft_length=0)
+    per_token = PER_TOKEN[server][preset]
+    level = ServiceLevel(e2el=FIRST, e2el_per_token=per_token)
+    people = Workload(
+        rate=START / THINK, arrivals=make_arrivals("think"), lengths=make_lengths("geometric"), level=level
+    )
+    found = capacity(
+        scenario,
+        workload=people,
+        controller=system,
+        by="users",
+        copies=scale.pick((COPIES,), (QUICK_COPIES,))[0],
+        warm_up=scale.pick((WARM_UP,), (QUICK_WARM_UP,))[0],
+        horizon=scale.pick((HORIZON,), (QUICK_HORIZON,))[0],
+        channel="static",
+        seed=scale.seed,
+        requests=scale.pick((REQUESTS,), (QUICK_REQUESTS,))[0],
+    )
+    return CapacityFigureRow(preset, server or "paper", per_token, system, *_capacity_numbers(found))
+
+
+def _capacity_numbers(found: Capacity) -> tuple[float, float, float, bool, float, float, float]:
+    run, value = found.run, (found.value, found.low, found.high, found.value >= MOST_USERS)
+    if run is None:
+        return (*value, 0.0, 0.0, 0.0)
+    return (*value, float(run.tokens_in_time.mean()), float(run.pooled.ttft[1]), float(run.pooled.tpot[1]))
+
+
+def draw_capacity(rows: Sequence[CapacityFigureRow], figure: Any) -> None:
+    """A panel of bars for each pair and server."""
+    presets, servers = (list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("preset", "server"))
+    panels = figure.subplots(len(servers), len(presets), squeeze=False)
+    for line, server in zip(panels, servers, strict=True):
+        for axes, preset in zip(line, presets, strict=True):
+            _capacity_bars(axes, [row for row in rows if (row.preset, row.server) == (preset, server)])
+
+
+def _capacity_bars(axes: Any, rows: Sequence[CapacityFigureRow]) -> None:
+    places, values = np.arange(len(rows)), np.array([row.capacity for row in rows])
+    ends = np.array([[row.low, row.high] for row in rows]).T
+    errors = np.maximum(np.abs(ends - values), 0.0)
+    axes.barh(places, values, color=[COLOURS[row.system] for row in rows], xerr=errors, ecolor="#606060", capsize=2.5)
+    for place, row in zip(places, rows, strict=True):
+        text = f" {row.capacity:.0f}{' or more' if row.more else ''}"
+        axes.text(max(row.high, row.capacity), place, text, va="center")
+    axes.set_yticks(places, [row.system for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlim(0.0, 1.2 * max(*(row.high for row in rows), 1.0))
+    axes.set_title(f"{rows[0].preset}, {rows[0].server}: {FIRST:g} s + {1e3 * rows[0].per_token:g} ms a token")
+    axes.set_xlabel("devices")
+    axes.grid(False, axis="y")
+
+
+def capacity_cells(rows: Sequence[CapacityFigureRow]) -> tuple[Cells, list[Cells]]:
+    """Devices with intervals, and latencies there."""
+    header = (
+        "pair, server, ms a token",
+        "system",
+        "devices",
+        "95 % interval",
+        "tokens/s in time",
+        "TTFT p95",
+        "TPOT p95",
+    )
+    return header, [_capacity_line(row) for row in rows]
+
+
+def _capacity_line(row: CapacityFigureRow) -> Cells:
+    setting = f"{row.preset}, {row.server}, {1e3 * row.per_token:g}"
+    times = (f"{row.ttft_p95:.2f} s", f"{1e3 * row.tpot_p95:.0f} ms") if row.capacity else ("", "")
+    interval = f"{row.low:.0f} to {row.high:.0f}"
+    return setting, row.system, f"{row.capacity:.0f}", interval, f"{row.tokens_in_time:.0f}", *times
+
+
+CAPACITY = FigureSpec(
+    title="People served at a service level",
+    caption="Most devices of which 95 % of the requests end within the limit in the title, where people think for "
+    f"{THINK:g} s on average between an answer of 60 tokens and the next question: a server alone, one that drafts for "
+    "all, and Multi-SPIN with each rule, at 10 MHz; bars with 95 % intervals. On servers other than the paper's law, "
+    "ids are uploaded.",
+    compute=capacity_rows,
+    draw=draw_capacity,
+    size=(11.0, 6.0),
+    cells=capacity_cells,
 )
