@@ -39,30 +39,13 @@ def device_rows(scale: Scale, states: int) -> list[AllocationRow]:
         makers = (make_controller("homogeneous", scenario), make_controller("optimal", scenario, certify=CERTIFICATE))
         for case, controller in zip(CASES, makers, strict=True):
             decision = controller(state)
-            for i in range(len(state.draft_time)):
-                for k in range(scenario.num_users):
-                    rows.append(
-                        AllocationRow(
-                            preset,
-                            case,
-                            i,
-                            k,
-                            float(state.spectral_efficiency[i, k]),
-                            1e3 * float(state.draft_time[i, k]),
-                            float(state.acceptance_rate[i, k]),
-                            int(decision.draft_length[i, k]),
-                            float(decision.bandwidth[i, k] / scenario.total_bandwidth),
-                        )
-                    )
+            numbers = state.spectral_efficiency, 1e3 * state.draft_time, state.acceptance_rate
+            share = decision.bandwidth / scenario.total_bandwidth
+            for i, k in np.ndindex(share.shape):
+                efficiency, time, rate = (float(column[i, k]) for column in numbers)
+                length, part = int(decision.draft_length[i, k]), float(share[i, k])
+                rows.append(AllocationRow(preset, case, i, k, efficiency, time, rate, length, part))
     return rows
-
-
-WIDTH = 0.4
-
-
-def devices_rows(scale: Scale) -> list[AllocationRow]:
-    """The devices of the first state."""
-    return device_rows(scale, 1)
 
 
 def _group(row: AllocationRow) -> float:
@@ -85,12 +68,12 @@ def draw_allocation(rows: Sequence[AllocationRow], figure: Any) -> None:
     """Bars by device, sorted by acceptance, then channel."""
     panels = figure.subplots(2, len(PRESETS), sharex="col", sharey="row")
     for column, preset in zip(panels.T, PRESETS, strict=True):
-        for case, colour, offset in zip(CASES, (ORANGE, BLUE), (-WIDTH / 2, WIDTH / 2), strict=True):
+        for case, colour, offset in zip(CASES, (ORANGE, BLUE), (-0.2, 0.2), strict=True):
             points = [row for row in rows if row.preset == preset and row.case == case]
             points.sort(key=lambda row: (_group(row), row.spectral_efficiency))
             x = [index + offset for index in range(len(points))]
-            column[0].bar(x, [row.draft_length for row in points], WIDTH, color=colour, label=case)
-            column[1].bar(x, [100.0 * row.bandwidth_share for row in points], WIDTH, color=colour)
+            column[0].bar(x, [row.draft_length for row in points], 0.4, color=colour, label=case)
+            column[1].bar(x, [100.0 * row.bandwidth_share for row in points], 0.4, color=colour)
         rates = [_group(row) for row in points]
         for axes in column:
             axes.grid(axis="x", visible=False)
@@ -108,34 +91,17 @@ DEVICES = FigureSpec(
     caption="One state of 20 devices at 10 MHz, sorted by acceptance rate (to two digits) and then by channel: with "
     "one common length bandwidth mostly falls with the channel inside every group, with own lengths the groups of high "
     "acceptance draft longer and take it. Bandwidth also makes up for slow drafting, which is not shown.",
-    compute=devices_rows,
+    compute=lambda scale: device_rows(scale, 1),
     draw=draw_allocation,
     size=(10.5, 5.4),
 )
 
 
-STATES = 40
-QUICK_STATES = 10
-BINS = 8
-STYLES = ((ORANGE, "s", -1.0), (BLUE, "o", 1.0))
-"""Colour and marker of each case, and the side of α on which its points are set off."""
-
-OFFSET = 0.015
-"""How far, of the range of α."""
-
-
-def remark_2_rows(scale: Scale) -> list[AllocationRow]:
-    """Every device of some states."""
-    return device_rows(scale, QUICK_STATES if scale.quick else STATES)
-
-
 def _medians(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
     """Medians of both in bins that hold equally many points."""
-    order = np.argsort(x, kind="stable")
-    parts = np.array_split(order, BINS)
-    return [float(np.median(np.take(x, part))) for part in parts], [
-        float(np.median(np.take(y, part))) for part in parts
-    ]
+    parts = np.array_split(np.argsort(x, kind="stable"), 8)
+    across, up = ([float(np.median(np.take(values, part))) for part in parts] for values in (x, y))
+    return across, up
 
 
 def draw_remark_2(rows: Sequence[AllocationRow], figure: Any) -> None:
@@ -143,39 +109,21 @@ def draw_remark_2(rows: Sequence[AllocationRow], figure: Any) -> None:
     panels = figure.subplots(len(PRESETS), 2, sharey=True)
     for (left, right), preset in zip(panels, PRESETS, strict=True):
         chosen = [row for row in rows if row.preset == preset]
-        rates = sorted({round(row.acceptance_rate, 2) for row in chosen})
-        offset = OFFSET * (rates[-1] - rates[0])
-        for case, (colour, marker, side) in zip(CASES, STYLES, strict=True):
+        rates = sorted(set(map(_group, chosen)))
+        for case, colour, marker, side in zip(CASES, (ORANGE, BLUE), "so", (-0.015, 0.015), strict=True):
             points = [row for row in chosen if row.case == case]
+            offset = side * (rates[-1] - rates[0])  # the cases are set a little apart along α
+            dots = {"s": 8, "color": colour, "marker": marker, "alpha": 0.3, "linewidths": 0}
             share = [100.0 * row.bandwidth_share for row in points]
             efficiency = [row.spectral_efficiency for row in points]
-            left.scatter(efficiency, share, s=8, color=colour, marker=marker, alpha=0.3, linewidths=0)
+            left.scatter(efficiency, share, **dots)
             left.plot(*_medians(efficiency, share), color=colour, linewidth=2.0)
-            right.scatter(
-                [round(row.acceptance_rate, 2) + side * offset for row in points],
-                share,
-                s=8,
-                color=colour,
-                marker=marker,
-                alpha=0.3,
-                linewidths=0,
-            )
+            right.scatter([_group(row) + offset for row in points], share, **dots)
             medians = [
-                float(
-                    np.median(
-                        [s for s, row in zip(share, points, strict=True) if round(row.acceptance_rate, 2) == rate]
-                    )
-                )
-                for rate in rates
+                np.median([s for s, row in zip(share, points, strict=True) if _group(row) == rate]) for rate in rates
             ]
-            right.plot(
-                [rate + side * offset for rate in rates],
-                medians,
-                color=colour,
-                linewidth=2.0,
-                marker=marker,
-                label=f"{case}, line: median",
-            )
+            places, label = [rate + offset for rate in rates], f"{case}, line: median"
+            right.plot(places, medians, color=colour, linewidth=2.0, marker=marker, label=label)
         left.set_ylabel(f"{preset}: bandwidth share (%)")
         left.set_yscale("log")
         left.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
@@ -190,7 +138,7 @@ REMARK_2 = FigureSpec(
     "see acceptance: the weak are compensated. With own lengths (heterogeneous) it rises with acceptance: the accepted "
     "are rewarded. The lowest orange points share their state with one device in a deep fade, which the common length "
     "gives nearly everything. 20 devices, 10 MHz; lines are medians, the cases are set a little apart along α.",
-    compute=remark_2_rows,
+    compute=lambda scale: device_rows(scale, scale.pick(40, 10)),
     draw=draw_remark_2,
     size=(9.0, 6.2),
 )

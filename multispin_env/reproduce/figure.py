@@ -9,20 +9,29 @@ from typing import Any, TypeVar
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
-from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells
 from multispin_env.scenario import Scenario
+from multispin_env.units import MHZ
 
 Item = TypeVar("Item")
 
-STATES = 500
-"""States of a full run, as in every other table of the project."""
+PRESETS: tuple[str, ...] = ("llama2", "qwen3.5")
+"""The model pairs of the paper, in the order of its figures."""
 
-QUICK_STATES = 40
+STATES, QUICK_STATES = 500, 40
+"""States of a full run, as in every other table of the project, and of a quick one."""
 
-
-def silent(fraction: float) -> None:
-    """Report progress to nobody."""
+LABELS = MappingProxyType(
+    {
+        "optimal": "Hete (optimum)",
+        "homogeneous": "Homo",
+        "uniform-bandwidth": "Uni-BW",
+        "fixed": "Fixed BW&L",
+        "p2p": "P2P-SPIN",
+        "centralized": "Cen-SPIN",
+    }
+)
+"""The systems of [MS] §VI by our names; Hete is the proven optimum instead of Algorithm 1's grid."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +53,10 @@ class Scale:
     quick: bool = False
     states: int = STATES
     seed: int = HELD_OUT_SEED
-    progress: Callable[[float], None] = silent
+    progress: Callable[[float], None] = lambda fraction: None
 
-    def pick(self, full: Sequence[Item], quick: Sequence[Item]) -> Sequence[Item]:
-        """Return the grid that fits this scale."""
+    def pick(self, full: Item, quick: Item) -> Item:
+        """Return what fits this scale."""
         return quick if self.quick else full
 
     def over(self, items: Sequence[Item]) -> Iterator[Item]:
@@ -55,10 +64,6 @@ class Scale:
         for done, item in enumerate(items, start=1):
             yield item
             self.progress(done / len(items))
-
-
-PRESETS: tuple[str, ...] = ("llama2", "qwen3.5")
-"""The model pairs of the paper, in the order of its figures."""
 
 
 @dataclass(frozen=True)
@@ -92,31 +97,10 @@ class FigureSpec:
     printed: int | None = None
 
 
-LABELS = MappingProxyType(
-    {
-        "optimal": "Hete (optimum)",
-        "homogeneous": "Homo",
-        "uniform-bandwidth": "Uni-BW",
-        "fixed": "Fixed BW&L",
-        "p2p": "P2P-SPIN",
-        "centralized": "Cen-SPIN",
-    }
-)
-"""The systems of [MS] §VI by our names; Hete is the proven optimum instead of Algorithm 1's grid."""
-
-
-@dataclass(frozen=True)
-class SweepRow:
-    """Mean goodput of one system in one setting."""
-
-    preset: str
-    system: str
-    num_users: int
-    bandwidth_mhz: float
-    states: int
-    goodput: float  # tokens/s
-    low: float  # 95 % interval
-    high: float
+def scenario_at(preset: str, megahertz: float, server: str = "", **fields: Any) -> Scenario:
+    """Return the preset with this budget; on another server than its own ids are uploaded, and lengths may be 0."""
+    measured = {"server": server, "payload": "ids", "min_draft_length": 0} if server else {}
+    return Scenario.preset(preset, total_bandwidth=megahertz * MHZ, **(measured | fields))
 
 
 def states_of(scale: Scale, scenario: Scenario, size: int | None = None) -> States:
@@ -133,14 +117,3 @@ def scores_of(scale: Scale, scenario: Scenario) -> dict[str, FloatArray]:
 def _scores(seed: int, size: int, scenario: Scenario) -> dict[str, FloatArray]:
     states = States.draw(scenario, size, seed)
     return {name: states.values(name) for name in LABELS}
-
-
-def sweep(scale: Scale, settings: Sequence[tuple[int, float]]) -> list[SweepRow]:
-    """Every system on both presets in settings (K, B in MHz)."""
-    rows = []
-    for preset, (users, megahertz) in scale.over([(preset, setting) for preset in PRESETS for setting in settings]):
-        scenario = Scenario.preset(preset, num_users=users, total_bandwidth=megahertz * 1e6)
-        for system, values in scores_of(scale, scenario).items():
-            interval = mean_interval(values)
-            rows.append(SweepRow(preset, system, users, float(megahertz), scale.states, *interval))
-    return rows

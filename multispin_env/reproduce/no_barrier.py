@@ -1,6 +1,6 @@
 """Figures without the barrier: what it costs, and requests over the load (ours; docs/serving.md)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,8 +18,19 @@ from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.dynamics import sample_state
 from multispin_env.physics.lengths.factory import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, draw_lines, legend_below
-from multispin_env.reproduce.figure import PRESETS, FigureSpec, Scale
+from multispin_env.reproduce.drawing import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    Series,
+    draw_series,
+    legend_below,
+)
+from multispin_env.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_at
 from multispin_env.scenario import Scenario
 
 PAPERS, BASE, BOUND = "optimal", "synchronous", "bound"
@@ -36,15 +47,6 @@ BARRIER_STYLES = {
 }
 
 SHOWN_USERS, SHOWN_BUDGET = 20, 10.0
-USERS, QUICK_USERS = (2, 4, 8, 12, 20, 30), (4, 8)
-BUDGETS, QUICK_BUDGETS = (2.5, 5.0, 20.0), (5.0,)
-MEASURED_SERVERS, QUICK_SERVERS = ("a100-7b-gemm", "a100-32b", "a100-70b"), ()
-"""Profiles beside the paper's own law; there ids are uploaded and lengths may be 0."""
-
-STATES, QUICK_STATES = 12, 4
-BARRIER_WARM_UP, BARRIER_HORIZON, QUICK_BARRIER_HORIZON = 3.0, 15.0, 5.0
-ALIKE = 0.5
-"""Seconds with the barrier: in a static channel all rounds are alike."""
 
 
 @dataclass(frozen=True)
@@ -75,44 +77,37 @@ class BarrierRow:
 
 def barrier_rows(scale: Scale) -> list[BarrierRow]:
     """Every preset over the number of devices, over the budget, and over the law of verification."""
-    users = scale.pick(USERS, QUICK_USERS)
+    users: tuple[int, ...] = scale.pick((2, 4, 8, 12, 20, 30), (4, 8))
+    servers: tuple[str, ...] = scale.pick(("a100-7b-gemm", "a100-32b", "a100-70b"), ())
     shown = min(SHOWN_USERS, users[-1])
     settings = [
         (preset, *rest)
         for preset in PRESETS
         for rest in (
             *(("", count, SHOWN_BUDGET) for count in users),
-            *(("", shown, budget) for budget in scale.pick(BUDGETS, QUICK_BUDGETS)),
-            *((server, shown, SHOWN_BUDGET) for server in scale.pick(MEASURED_SERVERS, QUICK_SERVERS)),
+            *(("", shown, budget) for budget in scale.pick((2.5, 5.0, 20.0), (5.0,))),
+            *((server, shown, SHOWN_BUDGET) for server in servers),
         )
     ]
     return [row for setting in scale.over(settings) for row in _barrier_rows_of(scale, *setting)]
 
 
-def scenario_of(preset: str, server: str, users: int, megahertz: float) -> Scenario:
-    """The system of a setting."""
-    scenario = Scenario.preset(preset, num_users=users, total_bandwidth=megahertz * 1e6)
-    return scenario.replace(server=server, payload="ids", min_draft_length=0) if server else scenario
-
-
 def _barrier_rows_of(scale: Scale, preset: str, server: str, users: int, megahertz: float) -> list[BarrierRow]:
-    scenario = scenario_of(preset, server, users, megahertz)
-    states = min(scale.states, scale.pick((STATES,), (QUICK_STATES,))[0])
+    scenario = scenario_at(preset, megahertz, server, num_users=users)
+    states = min(scale.states, scale.pick(12, 2))
     state = sample_state(scenario, np.random.default_rng(scale.seed), states)
-    horizon = scale.pick((BARRIER_HORIZON,), (QUICK_BARRIER_HORIZON,))[0]
-    times = {name: (0.0, ALIKE) if name in (PAPERS, BASE) else (BARRIER_WARM_UP, horizon) for name in RULES}
+    static, moving = (0.0, 0.5), (scale.pick(3.0, 0.5), scale.pick(15.0, 1.5))  # s; with the barrier rounds are alike
+    times = {name: static if name in (PAPERS, BASE) else moving for name in RULES}
     runs = {
-        name: long_run(make_controller(name, scenario), state, warm_up=warm_up, horizon=time)
-        for name, (warm_up, time) in times.items()
+        name: long_run(make_controller(name, scenario), state, warm_up=warm_up, horizon=horizon)
+        for name, (warm_up, horizon) in times.items()
     }
     bound = rate_bound(scenario, state)
     base = runs[BASE].rate
     head = preset, server or "paper", users, megahertz
     rows = [_barrier_row(head, name, run, bound, base) for name, run in runs.items()]
-    return [
-        *rows,
-        BarrierRow(*head, BOUND, states, *mean_interval(bound), 1.0, *mean_interval(bound / base), *[0.0] * 7),
-    ]
+    nothing = [0.0] * 7
+    return [*rows, BarrierRow(*head, BOUND, states, *mean_interval(bound), 1.0, *mean_interval(bound / base), *nothing)]
 
 
 def _barrier_row(head: tuple[str, str, int, float], name: str, run: LongRun, bound: Any, base: Any) -> BarrierRow:
@@ -131,6 +126,7 @@ def _barrier_row(head: tuple[str, str, int, float], name: str, run: LongRun, bou
 
 def draw_barrier(rows: Sequence[BarrierRow], figure: Any) -> None:
     """A line of panels for each preset: over devices, over bandwidth, and what everybody does meanwhile."""
+    series = [Series(name, style, "rate", {"controller": name}) for name, style in BARRIER_STYLES.items()]
     presets = list(dict.fromkeys(row.preset for row in rows))
     panels = figure.subplots(len(presets), 3, squeeze=False)
     for line, preset in zip(panels, presets, strict=True):
@@ -138,15 +134,18 @@ def draw_barrier(rows: Sequence[BarrierRow], figure: Any) -> None:
         by_users = [row for row in own if row.bandwidth_mhz == SHOWN_BUDGET]
         most = max(row.num_users for row in own)
         by_budget = [row for row in own if row.num_users == min(SHOWN_USERS, most)]
-        _barrier_lines(line[0], by_users, lambda row: row.num_users, f"devices K, {SHOWN_BUDGET:g} MHz")
-        _barrier_lines(line[1], by_budget, lambda row: row.bandwidth_mhz, f"MHz, K = {min(SHOWN_USERS, most)}")
+        draw_series(line[0], by_users, "num_users", series)
+        draw_series(line[1], by_budget, "bandwidth_mhz", series)
+        line[0].set_xlabel(f"devices K, {SHOWN_BUDGET:g} MHz")
+        line[1].set_xlabel(f"MHz, K = {min(SHOWN_USERS, most)}")
         _barrier_bars(
             line[2], [row for row in by_budget if row.bandwidth_mhz == SHOWN_BUDGET and row.controller != BOUND]
         )
         for axes in line[:2]:
+            axes.set_ylim(bottom=0.0)
             axes.set_ylabel("tokens/s")
+        for axes in line:
             axes.set_title(preset)
-        line[2].set_title(preset)
     entries: dict[str, Any] = {}
     for axes in panels[0][::2]:
         handles, labels = axes.get_legend_handles_labels()
@@ -154,12 +153,6 @@ def draw_barrier(rows: Sequence[BarrierRow], figure: Any) -> None:
     figure.legend(
         list(entries.values()), list(entries), loc="outside lower center", ncols=len(BARRIER_STYLES), frameon=False
     )
-
-
-def _barrier_lines(axes: Any, rows: Sequence[BarrierRow], position: Any, label: str) -> None:
-    draw_lines(axes, BARRIER_STYLES, lambda name: ((position(row), row.rate) for row in rows if row.controller == name))
-    axes.set_xlabel(label)
-    axes.set_ylim(bottom=0.0)
 
 
 PHASES = (("drafting", BLUE), ("uploading", ORANGE), ("ready", "#D0D0D0"), ("verifying", GREEN))
@@ -227,17 +220,8 @@ STYLES = {
 SIZES = {"llama2": (8, 10.0), "qwen3.5": (20, 5.0)}
 """Devices and MHz of each pair of models."""
 
-LEVELS = {
-    "llama2": ServiceLevel(e2el=0.5, e2el_per_token=0.08),
-    "qwen3.5": ServiceLevel(e2el=0.5, e2el_per_token=0.11),
-}
-"""What requests are to keep to."""
-
-LOADS, QUICK_LOADS = (0.2, 0.4, 0.6, 0.85, 1.1), (0.4, 0.85)
-"""Tokens/s that are asked for, over those of `groups` where every device always has a request."""
-
-COPIES, QUICK_COPIES = 24, 4
-WARM_UP, HORIZON, QUICK_HORIZON = 10.0, 45.0, 6.0
+PER_TOKEN = {"llama2": 0.08, "qwen3.5": 0.11}
+"""Seconds that each token adds to the limit of a request, which is 0.5 s without any."""
 
 
 @dataclass(frozen=True)
@@ -264,9 +248,8 @@ class LoadRow:
 
 def load_rows(scale: Scale) -> list[LoadRow]:
     """Every rule at every load, for both pairs."""
-    settings = [
-        (preset, load, rule) for preset in PRESETS for load in scale.pick(LOADS, QUICK_LOADS) for rule in STYLES
-    ]
+    loads = scale.pick((0.2, 0.4, 0.6, 0.85, 1.1), (0.4, 0.85))
+    settings = [(preset, load, rule) for preset in PRESETS for load in loads for rule in STYLES]
     full = {preset: _full_rate(preset, scale) for preset in PRESETS}
     return [_load_row(scale, full[preset], preset, load, rule) for preset, load, rule in scale.over(settings)]
 
@@ -274,28 +257,27 @@ def load_rows(scale: Scale) -> list[LoadRow]:
 def pair_scenario(preset: str) -> Scenario:
     """The system of a pair."""
     users, megahertz = SIZES[preset]
-    return Scenario.preset(preset, num_users=users, total_bandwidth=megahertz * 1e6)
+    return scenario_at(preset, megahertz, num_users=users)
 
 
 def _full_rate(preset: str, scale: Scale) -> float:
     """Tokens/s of `groups` with endless requests."""
     scenario = pair_scenario(preset)
-    state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick((12,), (4,))[0])
-    rates = long_run_rate(
-        make_controller("groups", scenario), state, warm_up=3.0, horizon=scale.pick((15.0,), (5.0,))[0]
-    )
-    return float(rates.mean())
+    state = sample_state(scenario, np.random.default_rng(scale.seed), scale.pick(12, 4))
+    groups = make_controller("groups", scenario)
+    return float(long_run_rate(groups, state, warm_up=3.0, horizon=scale.pick(15.0, 5.0)).mean())
 
 
 def _load_row(scale: Scale, full: float, preset: str, load: float, rule: str) -> LoadRow:
-    scenario, copies = pair_scenario(preset), scale.pick((COPIES,), (QUICK_COPIES,))[0]
+    scenario, copies = pair_scenario(preset), scale.pick(24, 2)
+    level = ServiceLevel(e2el=0.5, e2el_per_token=PER_TOKEN[preset])
     workload = Workload.at_load(
-        load * full, arrivals=make_arrivals("poisson"), lengths=make_lengths("geometric"), level=LEVELS[preset]
+        load * full, arrivals=make_arrivals("poisson"), lengths=make_lengths("geometric"), level=level
     )
     played = partial(
         serve,
-        warm_up=scale.pick((WARM_UP,), (0.0,))[0],
-        horizon=scale.pick((HORIZON,), (QUICK_HORIZON,))[0],
+        warm_up=scale.pick(10.0, 0.0),
+        horizon=scale.pick(45.0, 2.0),
         channel="static",
         seed=scale.seed,
     )
@@ -327,10 +309,12 @@ def draw_load(rows: Sequence[LoadRow], figure: Any) -> None:
         own = [row for row in rows if row.preset == preset]
         asked = sorted({row.requested for row in own})
         line[0].plot(asked, asked, color=BLACK, linestyle=":", linewidth=1.0, label="all that is asked for")
-        _load_lines(line[0], own, lambda row: row.tokens_in_time, "tokens/s in time")
+        shown = {"tokens_in_time": "tokens/s in time", "p95": "ms a token, p95", "p99": "ms a token, p99"}
+        for axes, (value, label) in zip(line, shown.items(), strict=True):
+            series = [Series(rule, style, value, {"rule": rule}) for rule, style in STYLES.items()]
+            draw_series(axes, own, "requested", series)
+            axes.set_ylabel(label)
         line[0].set_ylim(bottom=0.0)
-        _load_lines(line[1], own, lambda row: row.p95, "ms a token, p95")
-        _load_lines(line[2], own, lambda row: row.p99, "ms a token, p99")
         for axes in line[1:]:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
@@ -344,11 +328,6 @@ def draw_load(rows: Sequence[LoadRow], figure: Any) -> None:
 def _minor(value: float, _: int) -> str:
     """Numbers at some of the lines between powers of ten."""
     return f"{value:g}" if f"{value:e}"[0] in "25" else ""
-
-
-def _load_lines(axes: Any, rows: Sequence[LoadRow], value: Callable[[LoadRow], float], label: str) -> None:
-    draw_lines(axes, STYLES, lambda rule: ((row.requested, value(row)) for row in rows if row.rule == rule))
-    axes.set_ylabel(label)
 
 
 def load_cells(rows: Sequence[LoadRow]) -> tuple[Cells, list[Cells]]:

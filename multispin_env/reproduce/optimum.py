@@ -50,8 +50,7 @@ def certificate_rows(scale: Scale) -> list[StateRow]:
         scenario = Scenario.preset(preset)
         states = states_of(scale, scenario)
         best = Optimal(scenario, certify=CERTIFICATE)(states.state)
-        if not isinstance(best, CertifiedDecision):
-            raise TypeError(f"decision: expected a CertifiedDecision, got {type(best).__name__}")
+        assert isinstance(best, CertifiedDecision)
         rules = (make_controller(name, scenario) for _, name, _, _ in LOSSES)
         regrets = [1.0 - states.values(rule) / best.value for rule in rules]
         columns = np.stack([best.value, best.gap, *regrets], -1)
@@ -62,9 +61,7 @@ def certificate_rows(scale: Scale) -> list[StateRow]:
 def _distribution(values: Sequence[float]) -> tuple[FloatArray, FloatArray]:
     """Steps of the empirical distribution, in per cent, from the left edge to the right one."""
     x = np.sort(np.maximum(values, FLOOR))
-    return np.concatenate([[FLOOR], x, [1.0]]), 100.0 * np.concatenate(
-        [[0.0], np.arange(1, len(x) + 1) / len(x), [1.0]]
-    )
+    return np.array([FLOOR, *x, 1.0]), 100.0 * np.array([0.0, *(np.arange(1, len(x) + 1) / len(x)), 1.0])
 
 
 def draw_certificate(rows: Sequence[StateRow], figure: Any) -> None:
@@ -77,10 +74,8 @@ def draw_certificate(rows: Sequence[StateRow], figure: Any) -> None:
             axes.step(*_distribution(values), where="post", color=colour, label=text, linewidth=1.8)
         gaps = [row.gap for row in points]
         axes.step(*_distribution(gaps), where="post", color=BLACK, linestyle="--", label="proven gap of the optimum")
-        axes.set_xscale("log")
-        axes.set_xlim(FLOOR * 0.7, 1.0)
-        axes.set_title(preset)
-        axes.set_xlabel("loss relative to the optimum (left edge: at most 1e-9)")
+        label = "loss relative to the optimum (left edge: at most 1e-9)"
+        axes.set(xscale="log", xlim=(FLOOR * 0.7, 1.0), title=preset, xlabel=label)
     panels[0].set_ylabel("states that lose at most this (%)")
     legend_below(figure, panels[0], 3)
 
@@ -96,12 +91,7 @@ REGRETS = FigureSpec(
 )
 
 
-GRID = 17
-QUICK_GRID = 5
-MOST_STATES = 200
-DRAFT_TIMES_MS = (4.0, 24.0)
-RATIOS_DB = (14.0, 32.0)
-MEASURED = ("optimal", "homogeneous", "uniform-bandwidth", "fixed", "p2p")
+QUICK_GRID, MOST_STATES = 5, 200
 
 LINES = (
     ("over_fixed", 1.88, PRESETS, RED, "-", "claim: Hete = Fixed BW&L + 88 % at 5 MHz"),
@@ -126,19 +116,20 @@ class SurfaceRow:
 
 def calibration_rows(scale: Scale) -> list[SurfaceRow]:
     """Means over the same random devices and channels at every point; the fast rule stands for the optimum."""
-    points = QUICK_GRID if scale.quick else GRID
+    points = scale.pick(17, QUICK_GRID)
     pairs = [
         (preset, float(time), float(ratio))
         for preset in PRESETS
-        for time in np.linspace(*DRAFT_TIMES_MS, points)
-        for ratio in np.linspace(*RATIOS_DB, points)
+        for time in np.linspace(4.0, 24.0, points)
+        for ratio in np.linspace(14.0, 32.0, points)
     ]
     return [_calibration_row(scale, *pair) for pair in scale.over(pairs)]
 
 
 def _means(scale: Scale, scenario: Scenario) -> dict[str, float]:
     states = replace(states_of(scale, scenario, min(scale.states, MOST_STATES)), certify=None)
-    return {name: float(states.values(name).mean()) for name in MEASURED}
+    names = "optimal", "homogeneous", "uniform-bandwidth", "fixed", "p2p"
+    return {name: float(states.values(name).mean()) for name in names}
 
 
 def _calibration_row(scale: Scale, preset: str, time: float, ratio: float) -> SurfaceRow:
@@ -175,19 +166,9 @@ def draw_calibration(rows: Sequence[SurfaceRow], figure: Any) -> None:
             if preset in presets and surface[2].min() < level < surface[2].max():
                 axes.contour(*surface, levels=[level], colors=[colour], linestyles=[style], linewidths=2.0)
         scenario = Scenario.preset(preset)
-        axes.plot(
-            1e3 * scenario.mean_draft_time,
-            scenario.transmit_snr_db,
-            marker="*",
-            markersize=15,
-            color="white",
-            markeredgecolor="black",
-            linestyle="none",
-            label="calibrated pair",
-        )
-        axes.set_title(preset)
-        axes.set_xlabel("mean draft time T̄ (ms/token)")
-        axes.set_xticks(range(4, 25, 4))
+        pair = 1e3 * scenario.mean_draft_time, scenario.transmit_snr_db
+        axes.plot(*pair, "*", markersize=15, color="white", markeredgecolor="black", label="calibrated pair")
+        axes.set(title=preset, xlabel="mean draft time T̄ (ms/token)", xticks=range(4, 25, 4))
         axes.grid(visible=False)
     panels[0].set_ylabel("signal-to-noise ratio p/N0 at unit gain (dB)")
     for _, _, _, colour, style, text in LINES:

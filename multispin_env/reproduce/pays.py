@@ -15,28 +15,26 @@ from multispin_env.evaluation.table import Cells
 from multispin_env.physics.arrivals.factory import make_arrivals
 from multispin_env.physics.lengths.factory import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload
-from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
-from multispin_env.reproduce.figure import PRESETS, FigureSpec, Scale
+from multispin_env.reproduce.drawing import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    Series,
+    draw_series,
+    legend_below,
+)
+from multispin_env.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_at
 from multispin_env.scenario import PAYLOADS, Scenario
 
 PAIRS = (*PRESETS, "qwen2.5", "r1")
 """Pairs of the paper, and those of arXiv 2608.29618, whose drafts were timed on an A100."""
 
-SERVER_NAMES = ("", "a100-7b-gemm", "a100-32b", "a100-70b")
-"""Profiles, and the pair's own law."""
-
-QUICK_SERVERS = ("", "a100-32b")
-
-PAY_USERS = (2, 5, 10, 20, 40, 60)
-QUICK_PAY_USERS = (5, 20)
-PAY_BUDGETS = (2.0, 10.0, 50.0)
-QUICK_PAY_BUDGETS = (10.0,)
-SHOWN_BUDGET, ELSEWHERE = 10.0, 20
-"""MHz of the picture and of the capacities; devices with which other budgets are tried."""
-
-MOST_STATES = 100
-TPOT = 0.04
-"""Seconds between two tokens of a device, for capacity."""
+SHOWN_BUDGET = 10.0
+"""MHz of the picture and of the capacities."""
 
 COMPARED_SYSTEMS = ("autoregressive", "colocated", "multi-spin")
 NAMES = {"autoregressive": "server alone", "colocated": "server drafts for all", "multi-spin": "Multi-SPIN"}
@@ -44,7 +42,7 @@ NAMES = {"autoregressive": "server alone", "colocated": "server drafts for all",
 
 @dataclass(frozen=True)
 class PayRow:
-    """One setting: what each system gives, and how many devices it serves at `TPOT`."""
+    """One setting: what each system gives, and how many devices it serves with a token every 40 ms."""
 
     preset: str
     server: str  # profile, or "own law": that of the stack on which the pair was measured
@@ -68,15 +66,18 @@ class PayRow:
 
 def pay_rows(scale: Scale) -> list[PayRow]:
     """Every pair of models on every server, with both payloads, for several numbers of devices and budgets."""
-    users, budgets = scale.pick(PAY_USERS, QUICK_PAY_USERS), scale.pick(PAY_BUDGETS, QUICK_PAY_BUDGETS)
-    pairs, servers = scale.pick(PAIRS, PRESETS), scale.pick(SERVER_NAMES, QUICK_SERVERS)
+    users, budgets = scale.pick((2, 5, 10, 20, 40, 60), (5, 20)), scale.pick((2.0, SHOWN_BUDGET, 50.0), (SHOWN_BUDGET,))
+    pairs, servers = (
+        scale.pick(PAIRS, PRESETS),
+        scale.pick(("", "a100-7b-gemm", "a100-32b", "a100-70b"), ("", "a100-32b")),
+    )
     settings = [
         (preset, server, payload, budget, count)
         for preset in pairs
         for server in servers
         for payload in PAYLOADS
         for budget in budgets
-        for count in (users if budget == SHOWN_BUDGET else (ELSEWHERE,))
+        for count in (users if budget == SHOWN_BUDGET else (20,))
     ]
     return [_pay_row(scale, *setting) for setting in scale.over(settings)]
 
@@ -87,7 +88,7 @@ def _scenario(preset: str, server: str, payload: str, megahertz: float) -> Scena
 
 
 def _pay_row(scale: Scale, preset: str, server: str, payload: str, megahertz: float, users: int) -> PayRow:
-    size = min(scale.states, MOST_STATES)
+    size = min(scale.states, 100)
     scenario = _scenario(preset, server, payload, megahertz).replace(num_users=users)
     cases = States.draw(scenario, size, scale.seed, certify=None)
     alone = float(autoregressive_goodput(scenario))
@@ -111,20 +112,27 @@ def winner_of(values: Mapping[str, float]) -> str:
 @lru_cache(maxsize=256)
 def _capacities(preset: str, server: str, payload: str, seed: int, states: int) -> tuple[int, ...]:
     scenario = _scenario(preset, server, payload, SHOWN_BUDGET)
-    return tuple(capacity(scenario, tpot=TPOT, system=system, states=states, seed=seed) for system in COMPARED_SYSTEMS)
+    return tuple(capacity(scenario, tpot=0.04, system=system, states=states, seed=seed) for system in COMPARED_SYSTEMS)
 
 
 def draw_pay(rows: Sequence[PayRow], figure: Any) -> None:
     """Goodput over the number of devices: a row of panels for each pair, a column for each server."""
     presets = list(dict.fromkeys(row.preset for row in rows))
     servers = list(dict.fromkeys(row.server for row in rows))
+    ids, distributions = {"payload": "ids"}, {"payload": "distributions"}
+    series = (
+        Series(NAMES["autoregressive"], (BLACK, "", "--"), "autoregressive", ids),
+        Series(NAMES["colocated"], (ORANGE, "s", "-"), "colocated", ids),
+        Series("Multi-SPIN, ids", (BLUE, "o", "-"), "multi_spin", ids, band=True),
+        Series("Multi-SPIN, distributions", (SKY, "o", "-"), "multi_spin", distributions, band=True),
+    )
     panels = figure.subplots(len(presets), len(servers), squeeze=False, sharex=True)
     for line, preset in zip(panels, presets, strict=True):
         for axes, server in zip(line, servers, strict=True):
-            chosen = [
-                row for row in rows if (row.preset, row.server, row.bandwidth_mhz) == (preset, server, SHOWN_BUDGET)
-            ]
-            _panel(axes, chosen)
+            key = preset, server, SHOWN_BUDGET
+            chosen = [row for row in rows if (row.preset, row.server, row.bandwidth_mhz) == key]
+            draw_series(axes, chosen, "num_users", series)
+            axes.set_ylim(bottom=0.0)
             axes.set_title(f"{preset}, {server}", fontsize="medium")
         line[0].set_ylabel("goodput (tokens/s)")
     for axes in panels[-1]:
@@ -132,53 +140,23 @@ def draw_pay(rows: Sequence[PayRow], figure: Any) -> None:
     legend_below(figure, panels[0, 0], 4)
 
 
-def _panel(axes: Any, rows: Sequence[PayRow]) -> None:
-    ids, distributions = ([row for row in rows if row.payload == payload] for payload in ("ids", "distributions"))
-    users = [row.num_users for row in ids]
-    axes.plot(users, [row.autoregressive for row in ids], color=BLACK, linestyle="--", label=NAMES["autoregressive"])
-    axes.plot(users, [row.colocated for row in ids], color=ORANGE, marker="s", markersize=3, label=NAMES["colocated"])
-    for points, colour, what in ((ids, BLUE, "ids"), (distributions, SKY, "distributions")):
-        axes.fill_between(users, [row.low for row in points], [row.high for row in points], color=colour, alpha=0.25)
-        values = [row.multi_spin for row in points]
-        axes.plot(users, values, color=colour, marker="o", markersize=3, label=f"Multi-SPIN, {what}")
-    axes.set_ylim(bottom=0.0)
-
-
-HEADER = (
-    "pair, server, payload",
-    "K",
-    "alone",
-    "drafts for all",
-    "Multi-SPIN",
-    "mean L",
-    "over alone",
-    "over the best other",
-    "devices at 40 ms: alone",
-    "drafts for all",
-    "Multi-SPIN",
-)
-
-
 def pay_cells(rows: Sequence[PayRow]) -> tuple[Cells, list[Cells]]:
     """The rows of the picture's budget."""
+    header = (
+        *("pair, server, payload", "K", "alone", "drafts for all", "Multi-SPIN", "mean L", "over alone"),
+        *("over the best other", "devices at 40 ms: alone", "drafts for all", "Multi-SPIN"),
+    )
     lines: list[Cells] = [
         (
-            f"{row.preset}, {row.server}, {row.payload}",
-            str(row.num_users),
-            f"{row.autoregressive:.0f}",
-            f"{row.colocated:.0f}",
-            f"{row.multi_spin:.0f}",
-            f"{row.draft_length:.1f}",
-            f"{row.over_alone:.2f}",
-            f"{row.over_best:.2f}",
-            str(row.capacity_autoregressive),
-            str(row.capacity_colocated),
-            str(row.capacity_multi_spin),
+            *(f"{row.preset}, {row.server}, {row.payload}", str(row.num_users)),
+            *(f"{goodput:.0f}" for goodput in (row.autoregressive, row.colocated, row.multi_spin)),
+            *(f"{row.draft_length:.1f}", f"{row.over_alone:.2f}", f"{row.over_best:.2f}"),
+            *map(str, (row.capacity_autoregressive, row.capacity_colocated, row.capacity_multi_spin)),
         )
         for row in rows
         if row.bandwidth_mhz == SHOWN_BUDGET and row.num_users in (20, 60)
     ]
-    return HEADER, lines
+    return header, lines
 
 
 PAY = FigureSpec(
@@ -203,24 +181,11 @@ COLOURS = {
 }
 """Servers without devices that draft, and rules; those that plan for batches take minutes with hundreds of devices."""
 
-QUICK = ("autoregressive", "greedy")
-
 PER_TOKEN = {"": {"llama2": 0.08, "qwen3.5": 0.11}, "a100-32b": dict.fromkeys(PRESETS, 0.03)}
 """Seconds that each token adds to the limit, by server (the paper's own law first) and pair."""
 
-FIRST = 0.5
-"""Seconds of the limit without any token."""
-
-MEGAHERTZ = 10.0
-THINK = 10.0
-"""Seconds on average between an answer and the next question."""
-
-START = 16
-"""Devices that the search begins with."""
-
-COPIES, QUICK_COPIES = 16, 2
-REQUESTS, QUICK_REQUESTS = 600, 20
-WARM_UP, HORIZON, QUICK_WARM_UP, QUICK_HORIZON = 10.0, 30.0, 4.0, 6.0
+FIRST, THINK = 0.5, 10.0
+"""Seconds of the limit without any token, and on average between an answer and the next question."""
 
 
 @dataclass(frozen=True)
@@ -242,31 +207,28 @@ class CapacityFigureRow:
 
 def capacity_rows(scale: Scale) -> list[CapacityFigureRow]:
     """Every system and rule, for both pairs and each server."""
-    servers, systems = scale.pick(tuple(PER_TOKEN), ("",)), scale.pick(tuple(COLOURS), QUICK)
+    servers, systems = scale.pick(tuple(PER_TOKEN), ("",)), scale.pick(tuple(COLOURS), ("autoregressive", "greedy"))
     settings = [(preset, server, system) for preset in PRESETS for server in servers for system in systems]
     return [_capacity_row(scale, *setting) for setting in scale.over(settings)]
 
 
 def _capacity_row(scale: Scale, preset: str, server: str, system: str) -> CapacityFigureRow:
-    scenario = Scenario.preset(preset, num_users=START, total_bandwidth=MEGAHERTZ * 1e6)
-    if server:
-        scenario = scenario.replace(server=server, payload="ids", min_draft_length=0)
+    scenario = scenario_at(preset, 10.0, server, num_users=16)  # devices that the search begins with
     per_token = PER_TOKEN[server][preset]
     level = ServiceLevel(e2el=FIRST, e2el_per_token=per_token)
-    people = Workload(
-        rate=START / THINK, arrivals=make_arrivals("think"), lengths=make_lengths("geometric"), level=level
-    )
+    arrivals, lengths = make_arrivals("think"), make_lengths("geometric")
+    people = Workload(rate=scenario.num_users / THINK, arrivals=arrivals, lengths=lengths, level=level)
     found = capacity(
         scenario,
         workload=people,
         controller=system,
         by="users",
-        copies=scale.pick((COPIES,), (QUICK_COPIES,))[0],
-        warm_up=scale.pick((WARM_UP,), (QUICK_WARM_UP,))[0],
-        horizon=scale.pick((HORIZON,), (QUICK_HORIZON,))[0],
+        copies=scale.pick(16, 2),
+        warm_up=scale.pick(10.0, 4.0),
+        horizon=scale.pick(30.0, 6.0),
         channel="static",
         seed=scale.seed,
-        requests=scale.pick((REQUESTS,), (QUICK_REQUESTS,))[0],
+        requests=scale.pick(600, 20),
     )
     return CapacityFigureRow(preset, server or "paper", per_token, system, *_capacity_numbers(found))
 
@@ -303,16 +265,11 @@ def _capacity_bars(axes: Any, rows: Sequence[CapacityFigureRow]) -> None:
     axes.grid(False, axis="y")
 
 
-def capacity_cells(rows: Sequence[CapacityFigureRow]) -> tuple[Cells, list[Cells]]:
+def served_cells(rows: Sequence[CapacityFigureRow]) -> tuple[Cells, list[Cells]]:
     """Devices with intervals, and latencies there."""
     header = (
-        "pair, server, ms a token",
-        "system",
-        "devices",
-        "95 % interval",
-        "tokens/s in time",
-        "TTFT p95",
-        "TPOT p95",
+        *("pair, server, ms a token", "system", "devices", "95 % interval"),
+        *("tokens/s in time", "TTFT p95", "TPOT p95"),
     )
     return header, [_capacity_line(row) for row in rows]
 
@@ -333,5 +290,5 @@ CAPACITY = FigureSpec(
     compute=capacity_rows,
     draw=draw_capacity,
     size=(11.0, 6.0),
-    cells=capacity_cells,
+    cells=served_cells,
 )
