@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.browser import browser, redraw, resize, served, visit
-from multispin_env.explore.view import VIEWS
+from multispin_env.explore.page import VIEWS
 
 START, REDRAW, FRAMES = 3.0, 0.2, 20.0
 """Goals: seconds, seconds, frames a second."""

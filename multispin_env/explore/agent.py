@@ -1,4 +1,4 @@
-"""The view of agents: what a trained network decides beside the best known rule, for the same state."""
+"""View of agents: what a trained network decides beside the best known rule, for the same state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,16 +14,17 @@ from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.contenders import make_contender, native, start
 from multispin_env.evaluation.policy import Policy
-from multispin_env.explore.places import Places
-from multispin_env.explore.playing import play
-from multispin_env.explore.settings import Choice, Slider, controlled
-from multispin_env.explore.system import SystemSettings
-from multispin_env.physics.continuous.types import ContinuousDecision
+from multispin_env.explore.markup import Child, Markup, card, cell_table, element, fragment, numbers, scrolling
+from multispin_env.explore.page import PageView
+from multispin_env.explore.settings import Choice, Places, Slider, SystemSettings, controlled
+from multispin_env.explore.timelines import play
+from multispin_env.physics.continuous.types import ContinuousDecision, Join
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.status import sentence
+from multispin_env.units import MHZ, MS
 
 LOADER = "agents.explore"
 """Module that loads networks; it needs the extra ``train``, and is imported only where this view is opened."""
@@ -287,3 +288,81 @@ def as_command(settings: AgentViewSettings, places: Places) -> str:
     """A command that prints the numbers of the page."""
     runs = ("--runs", str(places.runs)) if settings.agent.startswith(RUN) else ()
     return settings.print_command("agent", places, *runs)
+
+
+WAITED = {Join.LEAVE: "left for later", Join.TAKE: "taken if there", Join.WAIT: "waited for"}
+"""What the next batch does with a device."""
+
+
+def draw(settings: AgentViewSettings, found: AgentNumbers | str) -> Markup:
+    """What the page shows."""
+    if isinstance(found, str):
+        about = "Agents are networks, which need more packages than this page."
+        return card("Agents", element("p", found, id="missing"), about=about)
+    earned = card("What it earns", numbers(_headline(found)), element("p", found.note, id="note"))
+    return fragment([earned, _devices(found)])
+
+
+def _headline(found: AgentNumbers) -> dict[str, str]:
+    loss = found.loss
+    word = "the agent loses" if loss >= 0.0 else "the agent gains"
+    return {
+        "agent": f"{found.agent.goodput:.2f} {found.unit}",
+        found.best.name: f"{found.best.goodput:.2f} {found.unit}",
+        word: f"{abs(loss):.2f} {found.unit}",
+        **({f"of {found.best.name}": f"{found.agent.goodput / found.best.goodput:.4f}"} if found.best.goodput else {}),
+    }
+
+
+def _devices(found: AgentNumbers) -> Markup:
+    state, sides = found.state, (found.agent, found.best)
+    titles = ["device", "ms/token", "bit/s/Hz", "acceptance"]
+    columns: list[list[Child]] = [
+        [f"{value / MS:.2f}" for value in state.draft_time.tolist()],
+        [f"{value:.3f}" for value in state.spectral_efficiency.tolist()],
+        [f"{value:.3f}" for value in state.acceptance_rate.tolist()],
+    ]
+    for title, texts in _compared(found):
+        titles += [f"{title}, {name}" for name in ("agent", found.best.name)]
+        columns += [texts[0], [_marked(other, mine) for mine, other in zip(*texts, strict=True)]]
+    titles += [f"tokens/s, {name}" for name in ("agent", found.best.name)]
+    columns += [[f"{value:.2f}" for value in side.device_rate.tolist()] for side in sides]
+    rows = [(str(device), *cells) for device, cells in enumerate(zip(*columns, strict=True), start=1)]
+    return card(
+        "Device by device",
+        scrolling(cell_table("agent", titles, rows)),
+        about="The state is the same for both. What differs is in bold.",
+        wide=True,
+    )
+
+
+def _compared(found: AgentNumbers) -> list[tuple[str, list[list[str]]]]:
+    """Columns of what is decided: a title, and the texts of both."""
+    both = found.agent.decision, found.best.decision
+    lengths = "length", [[str(one) for one in side.draft_length.tolist()] for side in both]
+    second = "MHz" if found.by_round else "next batch"
+    return [lengths, (second, [_second(side) for side in both])]
+
+
+def _second(decision: Decision | ContinuousDecision) -> list[str]:
+    if isinstance(decision, Decision):
+        return [f"{one / MHZ:.3f}" for one in decision.bandwidth.tolist()]
+    return [WAITED[one] for one in decision.join.tolist()]
+
+
+def _marked(text: str, other: str) -> Child:
+    """A cell, bold where it is not as the other's."""
+    return text if text == other else element("td", element("b", text), data_differs=True)
+
+
+VIEW = PageView(
+    title="Agent",
+    about="A trained network and the best known rule decide for the same state. See where they differ, and what that "
+    "costs.",
+    settings=AgentViewSettings,
+    start=AgentViewSettings.start,
+    compute=compute,
+    draw=draw,
+    as_python=as_python,
+    as_command=as_command,
+)

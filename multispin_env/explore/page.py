@@ -1,11 +1,62 @@
-"""The page as text: menu, controls, and what a view shows for its settings. Nothing of a visitor is kept."""
+"""Page as text: its views, menu, controls, and what a view shows for its settings. Nothing of a visitor is kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from multispin_env.checks import check_name
 from multispin_env.explore.markup import Markup, element, fragment
-from multispin_env.explore.places import Places
-from multispin_env.explore.settings import Choice, Control, Kept, ViewSettings
-from multispin_env.explore.view import VIEWS, PageView
+from multispin_env.explore.settings import Choice, Control, Kept, Places, ViewSettings
+from multispin_env.registry import Registry
 from multispin_env.terminal.status import sentence
+
+
+@dataclass(frozen=True)
+class PageView:
+    """One view of the page. Nothing of a visitor is kept: what is shown is a function of the settings.
+
+    Parameters
+    ----------
+    title, about
+        Its name, and what it is for in one or two sentences.
+    settings
+        Class of its settings.
+    start
+        The settings of a link without any.
+    compute
+        Numbers from settings, by the public API.
+    draw
+        What the page shows, from settings and numbers.
+    as_python, as_command
+        Text that prints the numbers again.
+    scripts
+        Further files of ``assets`` that the view needs. They listen to the event ``drawn`` of the document.
+    """
+
+    title: str
+    about: str
+    settings: type[ViewSettings]
+    start: Callable[[Places], Any]
+    compute: Callable[[Any, Places], Any]
+    draw: Callable[[Any, Any], Markup]
+    as_python: Callable[[Any, Places], str]
+    as_command: Callable[[Any, Places], str]
+    scripts: tuple[str, ...] = ()
+
+
+_HERE = "multispin_env.explore."
+
+VIEWS: Registry = Registry(
+    "view",
+    {
+        "one-round": _HERE + "one_round:VIEW",
+        "landscape": _HERE + "landscape:VIEW",
+        "no-barrier": _HERE + "no_barrier:VIEW",
+        "agent": _HERE + "agent:VIEW",
+    },
+)
+"""By the path of the page, in the order of its menu."""
+
 
 REFUSALS = (ValueError, TypeError, OSError, ImportError, MemoryError)
 """What settings can be refused with, in a sentence."""

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from multispin_env.executors.processes import end_with_parent
-from multispin_env.explore.view import VIEWS
+from multispin_env.explore.page import VIEWS
 
 AT_ONCE = 2
 """Computations at a time."""

@@ -10,7 +10,7 @@ import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.explore import agent
 from multispin_env.explore.agent import RUN, AgentViewSettings, agent_names, as_command, as_python, compute
-from multispin_env.explore.places import Places
+from multispin_env.explore.settings import Places
 from tests.explore.test_no_barrier import printed
 
 PLACES = Places()

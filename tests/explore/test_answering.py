@@ -15,8 +15,8 @@ from uvicorn.server import ServerState
 
 from benchmarks.browser import served
 from multispin_env.explore import app, serving
-from multispin_env.explore.places import Places
 from multispin_env.explore.serving import Impatient
+from multispin_env.explore.settings import Places
 from tests.explore.test_computing import beat, begun, is_over
 
 SLOW = "/draw/no-barrier?left=groups&seconds=60&episodes=16&num_users=40"

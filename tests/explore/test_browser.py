@@ -15,8 +15,8 @@ import pytest
 from benchmarks.browser import browser, installed, redraw, resize, served, visit
 from multispin_env.explore import no_barrier
 from multispin_env.explore.one_round import RoundSettings, compute
-from multispin_env.explore.places import Places
-from multispin_env.explore.view import VIEWS
+from multispin_env.explore.page import VIEWS
+from multispin_env.explore.settings import Places
 
 pytestmark = pytest.mark.skipif(not installed(), reason="needs Chromium and its driver")
 

@@ -11,7 +11,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.explore.no_barrier import NoBarrierSettings, as_command, as_python, compute, rush_start
-from multispin_env.explore.places import Places
+from multispin_env.explore.settings import Places
 
 PLACES = Places()
 SMALL = {"num_users": 3, "seconds": 2.0, "episodes": 2}

@@ -9,10 +9,8 @@ import pytest
 
 from multispin_env.explore.app import make_app
 from multispin_env.explore.markup import Markup, element
-from multispin_env.explore.page import answer, whole_page
-from multispin_env.explore.places import Places
-from multispin_env.explore.settings import Choice
-from multispin_env.explore.view import VIEWS
+from multispin_env.explore.page import VIEWS, answer, whole_page
+from multispin_env.explore.settings import Choice, Places
 from multispin_env.scenario import Scenario
 
 HERE = Places()

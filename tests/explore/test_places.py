@@ -2,7 +2,7 @@
 
 import pytest
 
-from multispin_env.explore.places import Places
+from multispin_env.explore.settings import Places
 from multispin_env.scenario import Scenario
 
 OUTSIDE = (

@@ -6,10 +6,8 @@ import pytest
 
 from multispin_env.explore.landscape import LandscapeSettings
 from multispin_env.explore.one_round import RoundSettings
-from multispin_env.explore.places import Places
-from multispin_env.explore.settings import LONGEST_QUERY
-from multispin_env.explore.system import SystemSettings
-from multispin_env.explore.view import VIEWS
+from multispin_env.explore.page import VIEWS
+from multispin_env.explore.settings import LONGEST_QUERY, Places, SystemSettings
 from multispin_env.scenario import Scenario
 
 HERE = Places()

@@ -9,8 +9,7 @@ import multispin_env as ms
 from multispin_env.envs.continuous.rendering.requests import marks_of
 from multispin_env.envs.settings import Settings
 from multispin_env.explore import timelines
-from multispin_env.explore.playing import play
-from multispin_env.explore.timelines import TICKS, timeline
+from multispin_env.explore.timelines import TICKS, play, timeline
 from multispin_env.registry import ENVIRONMENTS
 
 CHOSEN = {"action": "full", "reward": None, "optimum": False}
