@@ -26,20 +26,13 @@ from multispin_env.scenario import Scenario
 from multispin_env.terminal.status import sentence
 from multispin_env.units import MHZ, MS
 
-LOADER = "agents.explore"
-"""Module that loads networks; it needs the extra ``train``, and is imported only where this view is opened."""
-
 RUN = "run: "
 """What stands before the name of a run, so that it is none of the package's agents."""
 
 IN_TIME = "tokens_in_time"
-"""What is counted where requests end."""
 
 SECONDS = 10.0
 """Of an episode that says what decisions earn."""
-
-MOST_ROUNDS = 40
-"""Steps that can be played before."""
 
 
 class LoadedAgent(NamedTuple):
@@ -51,15 +44,9 @@ class LoadedAgent(NamedTuple):
 
 
 def loader() -> Any:
-    """What loads networks.
-
-    Raises
-    ------
-    ImportError
-        In one sentence, with what is to be installed.
-    """
+    """Module that loads networks; ``ImportError`` says what is to be installed."""
     try:
-        return import_module(LOADER)
+        return import_module("agents.explore")  # it needs torch
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] == "agents":
             raise ImportError("the package 'agents' is missing; install a checkout with: pip install -e .") from error
@@ -80,32 +67,22 @@ class AgentViewSettings(SystemSettings):
     """Settings of the view."""
 
     agent: str = controlled("MultiSpin/Heterogeneous-v0", Choice("agent", agent_names))
-    rounds: int = controlled(0, Slider("steps that the agent has played before", 0, MOST_ROUNDS))
+    rounds: int = controlled(0, Slider("steps that the agent has played before", 0, 40))
     seed: int = controlled(0, Slider("seed", 0, 999))
 
     def look_up(self, places: Places) -> None:
-        """See `Settings.look_up`; where networks can't be loaded, ``ValueError`` says how to install what they need."""
+        """Also refuse, in a sentence on what to install, where networks can't be loaded."""
         if missing := missing_packages():
             raise ValueError(missing)
         super().look_up(places)
 
     def load_agent(self, scenario: Scenario, places: Places) -> LoadedAgent:
-        """The agent.
-
-        Raises
-        ------
-        ValueError
-            For a name that is none of `agent_names`, or an agent that the scenario does not suit.
-        ImportError
-            Without the packages that networks need.
-        """
+        """The agent; refused where the name is none of `agent_names`, or the scenario does not suit it."""
         loaders = loader()
         check_name("agent", self.agent, agent_names(places))
         if self.agent.startswith(RUN):
-            made: LoadedAgent = LoadedAgent(*loaders.of_run(places.run(self.agent.removeprefix(RUN)), scenario))
-        else:
-            made = LoadedAgent(*loaders.of_package(self.agent, scenario))
-        return made
+            return LoadedAgent(*loaders.of_run(places.run(self.agent.removeprefix(RUN)), scenario))
+        return LoadedAgent(*loaders.of_package(self.agent, scenario))
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,20 +131,8 @@ class AgentNumbers:
 
 
 def compute(settings: AgentViewSettings, places: Places) -> AgentNumbers | str:
-    """Let the agent play some steps, then let both decide for what came.
-
-    Returns
-    -------
-    AgentNumbers or str
-        The numbers; without the packages that networks need, a sentence that says how to install them.
-
-    Raises
-    ------
-    ValueError
-        For settings that make no system, or an agent that does not suit it.
-    """
-    missing = missing_packages()
-    return missing or _computed(settings, places)
+    """Let the agent play some steps, then let both decide for what came; a sentence where networks can't be loaded."""
+    return missing_packages() or _computed(settings, places)
 
 
 def missing_packages() -> str:
@@ -230,6 +195,8 @@ def as_python(settings: AgentViewSettings, places: Places) -> str:
     knows = ContenderName.parse(name).knows_truth
     assumptions = "" if knows else ", env.unwrapped.assumptions"
     decide = "(env.unwrapped.state)" if knows else "(env.unwrapped.decode_observation(observation))"
+    told = _told(ENVIRONMENTS.load(env_id))
+    episode = _EPISODE.format(env_id=env_id, seed=settings.seed, seconds=SECONDS, told=told)
     return f"""import gymnasium as gym
 import multispin_env as ms
 {made[0]}
@@ -246,7 +213,7 @@ for _ in range({settings.rounds}):
 agent = env.unwrapped.decode_action(policy.act(observation))
 for name, decision in (("agent", agent), ({name!r}, best)):
     print(name, "lengths", *decision.draft_length)
-{_ROUND if by_round else _episode(env_id, settings.seed)}"""
+{_ROUND if by_round else episode}"""
 
 
 _ROUND = """    outcome = ms.expected_outcome(scenario, env.unwrapped.state, decision)
@@ -266,10 +233,6 @@ _EPISODE = """    one, uplink = (policy, "serial") if name == "agent" else (rule
         _, _, _, ended, info = env.step(env.unwrapped.encode_action(decision))
     print(name, f"goodput {{info[{told!r}]:.2f}} tokens/s")
 """
-
-
-def _episode(env_id: str, seed: int) -> str:
-    return _EPISODE.format(env_id=env_id, seed=seed, seconds=SECONDS, told=_told(ENVIRONMENTS.load(env_id)))
 
 
 def _told(variant: type[Variant]) -> str:
@@ -360,7 +323,6 @@ VIEW = PageView(
     about="A trained network and the best known rule decide for the same state. See where they differ, and what that "
     "costs.",
     settings=AgentViewSettings,
-    start=AgentViewSettings.start,
     compute=compute,
     draw=draw,
     as_python=as_python,

@@ -17,9 +17,6 @@ from multispin_env.explore.page import VIEWS, answer, whole_page
 from multispin_env.explore.settings import Places
 from multispin_env.explore.workers import AnswerError, BusyError, Workers
 
-EVERYWHERE = ("0.0.0.0", "::")
-"""Addresses that stand for all of a machine, whose names are not known here."""
-
 SENT = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -31,20 +28,13 @@ SENT = {
 
 
 class Guard:
-    """Refuses requests that another page sent, or that call this machine by a name that is not its own.
-
-    Parameters
-    ----------
-    app
-        What answers all others.
-    host, port
-        Where the page is.
-    """
+    """Refuses requests that another page sent, or that call this machine by a name that is not its own."""
 
     def __init__(self, app: ASGIApp, host: str, port: int) -> None:
         self.app = app
         names = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host}
-        self.known = None if host in EVERYWHERE else {f"{name}:{port}" for name in names}
+        everywhere = host in ("0.0.0.0", "::")  # of a machine whose names are not known here
+        self.known = None if everywhere else {f"{name}:{port}" for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse with status 403."""
@@ -80,20 +70,11 @@ def _opens(headers: Headers) -> bool:
 
 ASSETS = files("multispin_env.explore") / "assets"
 
-RETRY = {"retry-after": "5"}
-"""Header for whoever finds the page busy."""
-
 
 def make_app(places: Places, host: str, port: int) -> ASGIApp:
-    """The page for these places, which is called by this name.
-
-    Raises
-    ------
-    ValueError
-        For a scenario file that the first view cannot begin with.
-    """
+    """The page for these places, at this address; ``ValueError`` for a scenario file that it can't begin with."""
     first = VIEWS.names()[0]
-    VIEWS.load(first).start(places)
+    VIEWS.load(first).settings.start(places)
     workers = Workers()
 
     async def page(request: Request) -> Response:
@@ -121,7 +102,7 @@ def make_app(places: Places, host: str, port: int) -> ASGIApp:
         except asyncio.CancelledError:
             return refuse("page: expected to answer, got the end of multispin explore", 503, None)
         except AnswerError as why:
-            return refuse(str(why), 503, RETRY if isinstance(why, BusyError) else None)
+            return refuse(str(why), 503, {"retry-after": "5"} if isinstance(why, BusyError) else None)
         finally:
             work.cancel()
             gone.cancel()

@@ -74,13 +74,7 @@ class LandscapeNumbers:
 
 
 def compute(settings: LandscapeSettings, places: Places) -> LandscapeNumbers:
-    """All numbers of the page.
-
-    Raises
-    ------
-    ValueError
-        For settings that make no system.
-    """
+    """All numbers of the page."""
     scenario = settings.system(places)
     seed, states = settings.seed, settings.states
     here = scenario.total_bandwidth / MHZ
@@ -205,9 +199,6 @@ COLOURS = {
 }
 """Sky, yellow and orange of Okabe and Ito's palette, under black letters."""
 
-SAME = 1e-6
-"""Part of a goodput that counts as rounding."""
-
 
 def draw(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
     """Cards of the page."""
@@ -271,7 +262,7 @@ def _map(settings: LandscapeSettings, found: LandscapeNumbers) -> Markup:
 
 def _pay_cell(cell: PayCell, present: bool) -> Markup:
     both, alone, nothing = COLOURS.values()
-    colour = both if cell.winner == "multi-spin" else alone if cell.over_alone > 1.0 + SAME else nothing
+    colour = both if cell.winner == "multi-spin" else alone if cell.over_alone > 1.0 + 1e-6 else nothing
     frame = ";outline:3px solid #222;outline-offset:-3px" if present else ""
     shown = [f"{cell.over_alone:.2f}", element("br"), f"{cell.over_colocated:.2f}"]
     return element("td", shown, style=f"background:{colour}{frame}", title=f"best: {NAMES[cell.winner]}")
@@ -281,7 +272,6 @@ VIEW = PageView(
     title="Landscape",
     about="Goodput around the present point: where it grows, where it stays, and where drafting at the edge pays.",
     settings=LandscapeSettings,
-    start=LandscapeSettings.start,
     compute=compute,
     draw=draw,
     as_python=as_python,

@@ -148,20 +148,9 @@ Points = Sequence[tuple[float, float]]
 def line_chart(
     name: str, lines: Mapping[str, Points], x: str, y: str, marks: Mapping[str, tuple[float, float]], below: str = ""
 ) -> Markup:
-    """Lines over one axis; both axes begin at 0.
+    """Lines over one axis, by their names, from 0 on, with some points marked and a sentence below.
 
-    Parameters
-    ----------
-    name
-        What the chart is, for who cannot see it.
-    lines
-        Points of each line, by its name; a line of two points is drawn as a level.
-    x, y
-        Titles of the axes.
-    marks
-        Points that are marked, with the name of their line.
-    below
-        A sentence under the chart.
+    ``name`` says what the chart is to who cannot see it; ``x`` and ``y`` are the titles of the axes.
     """
     points = [point for line in lines.values() for point in line] + list(marks.values())
     width = max(one for one, _ in points)
@@ -170,9 +159,8 @@ def line_chart(
     top = step * ceil(most / step)
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
-        return LEFT + point[0] / width * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - point[1] / top * (
-            HEIGHT - TOP - BOTTOM
-        )
+        across = LEFT + point[0] / width * (WIDTH - LEFT - RIGHT)
+        return across, HEIGHT - BOTTOM - point[1] / top * (HEIGHT - TOP - BOTTOM)
 
     parts = [*_y_axis(top, step, y), *_x_axis(width, x, place)]
     for (title, line), colour, dash in zip(lines.items(), LINES, DASHES, strict=False):

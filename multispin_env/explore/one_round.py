@@ -89,13 +89,7 @@ class DeviceTable:
 
 
 def read_edits(text: str) -> Edits:
-    """Edits from their text, as ``3.snr_db=12.5;4.acceptance=0.7``.
-
-    Raises
-    ------
-    ValueError
-        For what is no such text, a device or column that there is not, or a value outside the column's range.
-    """
+    """Edits from their text, as ``3.snr_db=12.5;4.acceptance=0.7``; any other is refused, or a value out of range."""
     edits: Edits = {}
     for part in filter(None, text.split(";")):
         place, _, value = part.partition("=")
@@ -139,9 +133,6 @@ def draw_devices(scenario: Scenario, seed: int, edits: Edits) -> DeviceTable:
             columns[NAMES.index(name)][device - 1] = value
     return DeviceTable(*columns)
 
-
-CERTIFY = 1e-6
-"""Gap to which the optimum is proven, unless the search ends earlier."""
 
 PRINTED = """for name in ms.controller_names("rounds"):
     one = decision if name == "optimal" else ms.make_controller(name, scenario)(state)
@@ -223,28 +214,19 @@ class RoundNumbers:
 
 def _optimum(scenario: Scenario, table: DeviceTable) -> tuple[CertifiedDecision, Outcome]:
     state = table.state()
-    decision = make_controller("optimal", scenario, certify=CERTIFY)(state)
+    decision = make_controller("optimal", scenario, certify=1e-6)(state)
     assert isinstance(decision, CertifiedDecision)
     return decision, expected_outcome(scenario, state, decision)
 
 
 def compute(settings: RoundSettings, places: Places) -> RoundNumbers:
-    """All numbers of the page.
-
-    Raises
-    ------
-    ValueError
-        For settings that make no system.
-    """
+    """All numbers of the page."""
     scenario = settings.system(places)
     table, before = settings.devices(scenario), settings.devices(scenario, moved=False)
     state = table.state()
     decision, outcome = _optimum(scenario, table)
-    goodputs = {"optimal": float(outcome.goodput)}
-    for name in controller_names("rounds"):
-        if name != "optimal":
-            goodputs[name] = float(expected_outcome(scenario, state, make_controller(name, scenario)(state)).goodput)
-    others = sorted((name for name in goodputs if name != "optimal"), key=lambda name: -goodputs[name])
+    rules = {name: make_controller(name, scenario) for name in controller_names("rounds") if name != "optimal"}
+    goodputs = {name: float(expected_outcome(scenario, state, rule(state)).goodput) for name, rule in rules.items()}
     is_moved = not np.array_equal(table.snr_db, before.snr_db)
     old_decision, old = _optimum(scenario, before) if is_moved else (decision, outcome)
     return RoundNumbers(
@@ -252,7 +234,7 @@ def compute(settings: RoundSettings, places: Places) -> RoundNumbers:
         table,
         decision,
         outcome,
-        {name: goodputs[name] for name in ("optimal", *others)},
+        {"optimal": float(outcome.goodput), **dict(sorted(goodputs.items(), key=lambda pair: -pair[1]))},
         float(decision.bound),
         None if scenario.padded_verification else sensitivities(scenario, state),
         settings.moved if is_moved else None,
@@ -294,7 +276,7 @@ import multispin_env as ms
 
 {settings.python_system(places)}
 {table.python_state()}
-decision = ms.make_controller("optimal", scenario, certify={CERTIFY})(state)
+decision = ms.make_controller("optimal", scenario, certify=1e-6)(state)
 outcome = ms.expected_outcome(scenario, state, decision)
 {PRINTED}{worth}{moved}"""
 
@@ -303,12 +285,8 @@ def as_command(settings: RoundSettings, places: Places) -> str:
     """A command that prints the decision of the page, its tokens and goodput, the bound and the gap."""
     table = settings.devices(settings.system(places))
     options = settings.option_words(places, "num_users")
-    line = shlex.join(["multispin", "solve", *options, "--certify", f"{CERTIFY:g}", "-"])
+    line = shlex.join(["multispin", "solve", *options, "--certify", "1e-06", "-"])
     return f"{line} <<'END'\n{table.csv()}\nEND\n"
-
-
-LEAST_SHOWN = 5e-4
-"""Tokens/s that are worth a bar."""
 
 
 def draw(settings: RoundSettings, found: RoundNumbers) -> Markup:
@@ -354,9 +332,8 @@ def _timeline(found: RoundNumbers) -> Markup:
     total = float(outcome.round_latency)
     verified = float(outcome.verification_time)
     lines = []
-    for device, (draft, upload) in enumerate(
-        zip(outcome.draft_time.tolist(), outcome.upload_time.tolist(), strict=True)
-    ):
+    pairs = zip(outcome.draft_time.tolist(), outcome.upload_time.tolist(), strict=True)
+    for device, (draft, upload) in enumerate(pairs, start=1):
         waits = max(total - verified - draft - upload, 0.0)
         said = f"drafts {draft / MS:.1f} ms, uploads {upload / MS:.1f} ms, finishes at {(draft + upload) / MS:.1f} ms"
         parts = [
@@ -365,7 +342,7 @@ def _timeline(found: RoundNumbers) -> Markup:
             (waits / total, WAITING, f"waits {waits / MS:.1f} ms"),
             (verified / total, VERIFYING, f"verification {verified / MS:.1f} ms"),
         ]
-        lines.append(stacked_bars(str(device + 1), parts, f"device {device + 1} {said}"))
+        lines.append(stacked_bars(str(device), parts, f"device {device} {said}"))
     marks = {"drafts": DRAFTING, "uploads": UPLOADING, "waits": WAITING, "server verifies": VERIFYING}
     scale = element("div", element("span", "0 ms"), element("span", f"{total / MS:.1f} ms"), class_="scale")
     return fragment([legend(marks), element("div", lines, id="timeline"), scale])
@@ -377,39 +354,26 @@ def _edited(settings: RoundSettings, found: RoundNumbers) -> Markup:
     columns = [getattr(devices, column.name).tolist() for column in COLUMNS]
     rows = []
     for device, values in enumerate(zip(*columns, strict=True), start=1):
-        cells = []
-        for column, value in zip(COLUMNS, values, strict=True):
-            text = f"{value:.{column.digits}f}"
-            cells.append(
-                element(
-                    "td",
-                    text,
-                    contenteditable="true",
-                    role="textbox",
-                    tabindex=0,
-                    aria_label=f"device {device}, {column.title}",
-                    data_cell=f"{device}.{column.name}",
-                    data_good=text,
-                )
-            )
+        cells = [_editable(device, column, value) for column, value in zip(COLUMNS, values, strict=True)]
         rows.append((str(device), *cells))
     return cell_table("devices", ("device", *(column.title for column in COLUMNS)), rows)
+
+
+def _editable(device: int, column: EditableColumn, value: float) -> Markup:
+    text, cell, label = f"{value:.{column.digits}f}", f"{device}.{column.name}", f"device {device}, {column.title}"
+    ways = {"contenteditable": "true", "role": "textbox", "tabindex": 0, "aria_label": label}
+    return element("td", text, **ways, data_cell=cell, data_good=text)
 
 
 def _gets(found: RoundNumbers) -> Markup:
     outcome, decision = found.outcome, found.decision
     finish = outcome.draft_time + outcome.upload_time
     rates = outcome.tokens / outcome.round_latency
+    arrays = decision.draft_length, decision.bandwidth / MHZ, finish / MS, outcome.tokens, rates
     rows = [
-        (str(device + 1), str(length), f"{hertz / MHZ:.3f}", f"{seconds / MS:.1f}", f"{tokens:.3f}", f"{rate:.2f}")
-        for device, (length, hertz, seconds, tokens, rate) in enumerate(
-            zip(
-                *(
-                    array.tolist()
-                    for array in (decision.draft_length, decision.bandwidth, finish, outcome.tokens, rates)
-                ),
-                strict=True,
-            )
+        (str(device), str(length), f"{megahertz:.3f}", f"{end:.1f}", f"{tokens:.3f}", f"{rate:.2f}")
+        for device, (length, megahertz, end, tokens, rate) in enumerate(
+            zip(*(array.tolist() for array in arrays), strict=True), start=1
         )
     ]
     return cell_table("gets", ("device", "length", "MHz", "ends (ms)", "tokens", "tokens/s"), rows)
@@ -419,7 +383,7 @@ def _payers(settings: RoundSettings, found: RoundNumbers) -> Markup:
     if found.moved is None:
         return element("p", "No device has moved.", id="payers")
     change, hertz = found.rate_change, found.bandwidth_change
-    most = max(float(np.abs(change).max()), LEAST_SHOWN)
+    most = max(float(np.abs(change).max()), 5e-4)
     lines = [
         signed(f"{device + 1}", float(rate) / most, f"{rate:+.2f} tokens/s, {band / MHZ:+.3f} MHz")
         for device, (rate, band) in enumerate(zip(change.tolist(), hertz.tolist(), strict=True))
@@ -439,7 +403,6 @@ VIEW = PageView(
     title="One round",
     about="Devices draft, share an uplink, and wait for one server. Turn a knob and see the best decision change.",
     settings=RoundSettings,
-    start=RoundSettings.start,
     compute=compute,
     draw=draw,
     as_python=as_python,

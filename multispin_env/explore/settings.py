@@ -13,20 +13,11 @@ from multispin_env.scenario import PAYLOADS, Scenario
 from multispin_env.units import MHZ
 
 RUNS = Path("runs")
-"""Where training writes its runs."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """What the command line allows the page to read; a name that comes from the page is looked up here.
-
-    Parameters
-    ----------
-    scenario_file
-        A scenario file, or ``None``.
-    runs
-        Folder of runs.
-    """
+    """What the command line allows the page to read; a name that comes from the page is looked up here."""
 
     scenario_file: Path | None = None
     runs: Path = RUNS
@@ -37,13 +28,7 @@ class Places:
         return (*own, *SCENARIOS.names())
 
     def scenario(self, name: str) -> Scenario:
-        """The scenario of a name.
-
-        Raises
-        ------
-        ValueError
-            For a name that is not in `scenarios`, whatever file it may be the path of, or a bad file.
-        """
+        """The scenario of a name in `scenarios`; any other is refused, whatever file it may be the path of."""
         check_name("scenario", name, self.scenarios())
         return Scenario.resolve(name) if name in SCENARIOS.names() else Scenario.load(name)
 
@@ -55,13 +40,7 @@ class Places:
         return tuple(sorted(folder.name for folder in found if self._inside(folder)))
 
     def run(self, name: str) -> Path:
-        """Folder of a run.
-
-        Raises
-        ------
-        ValueError
-            For a name that is not in `run_names`, as one with ``..`` in it.
-        """
+        """Folder of a run in `run_names`; any other name is refused, as one with ``..`` in it."""
         names = self.run_names()
         if name not in names:
             raise ValueError(f"run: expected one of {list(names)}, got {shown(name)}")
@@ -74,9 +53,6 @@ class Places:
 
 LONGEST_QUERY = 8192
 """Letters of a query; more are refused."""
-
-CONTROL = "control"
-"""Key of the metadata of a field."""
 
 
 @dataclass(frozen=True)
@@ -151,18 +127,12 @@ Control = Slider | Choice | Kept
 
 def controlled(default: Any, control: Control) -> Any:
     """A field of settings with its control."""
-    return field(default=default, metadata={CONTROL: control})
+    return field(default=default, metadata={"control": control})
 
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """Base of the settings of a view: every field is made by `controlled`, and has a default.
-
-    Raises
-    ------
-    ValueError
-        For a value that its control could not give.
-    """
+    """Base of the settings of a view: every field is `controlled`, and has a value that its control can give."""
 
     always: ClassVar[tuple[str, ...]] = ()
     """Fields that a link names even where they have their default."""
@@ -174,40 +144,19 @@ class ViewSettings:
     @classmethod
     def controls(cls) -> list[tuple[Field[Any], Control]]:
         """Fields, each with its control."""
-        return [(entry, entry.metadata[CONTROL]) for entry in fields(cls)]
-
-    @classmethod
-    def read(cls, texts: dict[str, Any]) -> Self:
-        """Settings from texts by the names of fields; what is missing keeps its default.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For an unknown name or a bad value, in one sentence.
-        """
-        known = {entry.name: (entry, control) for entry, control in cls.controls()}
-        check_keywords("link", texts, known)
-        values = {}
-        for name, text in texts.items():
-            entry, control = known[name]
-            values[name] = control.read(name, str(text), entry.default)
-        return cls(**values)
+        return [(entry, entry.metadata["control"]) for entry in fields(cls)]
 
     @classmethod
     def from_query(cls, query: str) -> Self:
-        """Settings from the query of a link, with or without its question mark.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For an unknown name, one that is there twice, a bad value, or a query that is too long.
-        """
+        """Settings from the query of a link, with or without its question mark; a bad one is refused in a sentence."""
         if len(query) > LONGEST_QUERY:
             raise ValueError(f"link: expected at most {LONGEST_QUERY} letters, got {len(query)}")
         pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
         if len(dict(pairs)) < len(pairs):
             raise ValueError(f"link: expected each name once, got {shown(query)}")
-        return cls.read(dict(pairs))
+        known = {entry.name: (entry, control) for entry, control in cls.controls()}
+        check_keywords("link", dict(pairs), known)
+        return cls(**{name: known[name][1].read(name, text, known[name][0].default) for name, text in pairs})
 
     def look_up(self, places: Places) -> None:
         """``ValueError`` for a name that cannot be chosen here, as that of a file."""
@@ -226,14 +175,8 @@ class ViewSettings:
 MOST_DEVICES = 40
 """Largest K of a page: one answer stays quick, whoever asks."""
 
-OWN_LAW = "own law"
-"""Choice that keeps the scenario's own law of verification."""
-
-AS_IS = "as in the scenario"
-"""Choice that keeps the scenario's own value."""
-
-WIDEST = 0.99
-"""Largest spread of anything."""
+OWN_LAW, AS_IS = "own law", "as in the scenario"
+"""Choices that keep the scenario's own law of verification, or its own value."""
 
 
 @dataclass(frozen=True)
@@ -256,10 +199,7 @@ class SystemSettings(ViewSettings):
     def start(cls, places: Places) -> Self:
         """What a page begins with: the user's own scenario file as it is, or the defaults.
 
-        Raises
-        ------
-        ValueError
-            For a bad file, or one with more devices or bandwidth than a page shows.
+        A bad file is refused, or one with more devices or bandwidth than a page shows.
         """
         if places.scenario_file is None:
             return cls()
@@ -275,32 +215,22 @@ class SystemSettings(ViewSettings):
             wanted |= self._spread(base)
         if self.draft_factor != 1.0:
             wanted["mean_draft_time"] = round(base.mean_draft_time * self.draft_factor, 9)
-        if self.server != OWN_LAW:
-            wanted["server"] = self.server
-        if self.payload != AS_IS:
-            wanted["payload"] = self.payload
-        if self.shortest != AS_IS:
-            wanted["min_draft_length"] = int(self.shortest)
-        return wanted
+        wanted |= {} if self.server == OWN_LAW else {"server": self.server}
+        wanted |= {} if self.payload == AS_IS else {"payload": self.payload}
+        return wanted | ({} if self.shortest == AS_IS else {"min_draft_length": int(self.shortest)})
 
     def _spread(self, base: Scenario) -> dict[str, float]:
         """Draft times and mean gains further from their means, or nearer."""
         mean = (base.mean_gain_high + base.mean_gain_low) / 2.0
-        half = min(self.spread * (base.mean_gain_high - base.mean_gain_low) / 2.0, WIDEST * mean)
+        half = min(self.spread * (base.mean_gain_high - base.mean_gain_low) / 2.0, 0.99 * mean)
         return {
-            "draft_time_spread": round(min(self.spread * base.draft_time_spread, WIDEST), 6),
+            "draft_time_spread": round(min(self.spread * base.draft_time_spread, 0.99), 6),
             "mean_gain_low": round(mean - half, 9),
             "mean_gain_high": round(mean + half, 9),
         }
 
     def system(self, places: Places) -> Scenario:
-        """The scenario with all of it.
-
-        Raises
-        ------
-        ValueError
-            For a scenario that the page may not read, or values that do not go together.
-        """
+        """The scenario with all of it; refused where the page may not read it, or values do not go together."""
         base = places.scenario(self.scenario)
         return base.replace(**self.overrides(base))
 
@@ -319,15 +249,10 @@ class SystemSettings(ViewSettings):
 
     def option_words(self, places: Places, *without: str) -> list[str]:
         """Options of a command that make `system`, without some fields."""
-        changed = {
-            name: value for name, value in self.overrides(places.scenario(self.scenario)).items() if name not in without
-        }
-        words = ["--scenario", self.scenario]
-        for name, option in (
-            ("total_bandwidth", "--total-bandwidth"),
-            ("num_users", "--num-users"),
-            ("server", "--server"),
-        ):
-            if name in changed:
-                words += [option, f"{changed.pop(name)}"]
-        return words + [word for name, value in changed.items() for word in ("--set", f"{name}={value}")]
+        words, last = ["--scenario", self.scenario], []
+        for name, value in self.overrides(places.scenario(self.scenario)).items():
+            if name in ("total_bandwidth", "num_users", "server") and name not in without:
+                words += [f"--{name.replace('_', '-')}", f"{value}"]
+            elif name not in without:
+                last += ["--set", f"{name}={value}"]
+        return words + last

@@ -39,23 +39,7 @@ ContinuousRule = Callable[[ContinuousState], ContinuousDecision]
 def play(settings: Settings, rule: ContinuousRule, name: str, episodes: int, seed: int) -> PlayedEpisodes:
     """Play episodes with seeds from ``seed`` on, as `multispin_env.evaluation.episodes.play_episodes` does.
 
-    Parameters
-    ----------
-    settings
-        The environment; it gets the uplink that the decisions of a controller are for.
-    rule
-        What decides.
-    name
-        Of the rule.
-    episodes
-        n.
-    seed
-        Of the first.
-
-    Raises
-    ------
-    ValueError
-        For a bad decision.
+    The environment gets the uplink that the decisions of a controller are for.
     """
     suited = replace(settings, variant=with_uplink_of(rule, settings.variant))
     engine = opened(suited, episodes, seed)

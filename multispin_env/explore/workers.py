@@ -39,12 +39,7 @@ class Workers:
     async def answer(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function of a module in a process, which is killed if whoever waits for this is cancelled.
 
-        Raises
-        ------
-        BusyError
-            If too many questions wait already.
-        AnswerError
-            If there is no answer in time, or the process ends before it.
+        `BusyError` where too many wait already, `AnswerError` without an answer in time or where the process ends.
         """
         if self._asked == AT_ONCE + MOST_WAITING:
             raise BusyError(

@@ -19,7 +19,7 @@ def view(request):
 
 
 def test_a_link_says_what_is_not_the_default(view):
-    start = view.start(HERE)
+    start = view.settings.start(HERE)
     assert view.settings.from_query(start.query()) == start
 
 
