@@ -68,9 +68,5 @@ def test_a_module_is_a_noun_or_does_a_verb(folder):
         assert words[0] not in NO_NOUN, path
 
 
-def test_a_module_is_ours_once():
-    assert not [str(path) for path in FILES if path.read_text(encoding="utf-8").count("(ours") > 1]
-
-
 def test_no_word_of_texts_that_readers_do_not_have():
     assert not [str(path) for path in (*TEXTS, *ROOT.glob("*.md")) if HIDDEN.search(path.read_text(encoding="utf-8"))]

@@ -59,11 +59,6 @@ def test_the_command_prints_the_tables(case, capsys):
             assert " ".join(row) in lines
 
 
-def test_a_link_restores_the_settings(case):
-    settings, _ = case
-    assert NoBarrierSettings.from_query(settings.query()) == settings
-
-
 def test_no_rule_exceeds_the_bound(case):
     _, found = case
     for side in found["sides"]:
