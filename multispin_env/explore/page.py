@@ -6,7 +6,7 @@ from typing import Any
 
 from multispin_env.checks import check_name
 from multispin_env.explore.markup import Markup, element, fragment
-from multispin_env.explore.settings import Choice, Control, Kept, Places, SystemSettings
+from multispin_env.explore.settings import Choice, Control, Kept, Places, Slider, SystemSettings
 from multispin_env.registry import Registry
 from multispin_env.terminal.status import sentence
 
@@ -151,6 +151,7 @@ def _control(name: str, control: Control, settings: SystemSettings, places: Plac
     if isinstance(control, Choice):
         options = [element("option", one, selected=one == value) for one in control.names(places)]
         return element("div", label, element("select", options, id=name, name=name), class_="control")
+    assert isinstance(control, Slider)
     bounds = {"min": control.low, "max": control.high, "step": control.step}
     number = element("output", f"{value:g} {control.unit}".strip(), for_=name, data_unit=control.unit)
     ranged = element("input", type="range", id=name, name=name, value=value, data_good=value, **bounds)

@@ -4,8 +4,10 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode
+
+from typing_extensions import override
 
 from multispin_env.checks import check_integer, check_keywords, check_name, check_real, shown
 from multispin_env.registry import SCENARIOS, SERVERS
@@ -56,26 +58,39 @@ LONGEST_QUERY = 8192
 
 
 @dataclass(frozen=True)
-class Slider:
+class Control:
+    """What gives a setting its value."""
+
+    label: str = ""
+
+    def read(self, name: str, text: str, default: Any) -> Any:
+        """The value that a text stands for."""
+        return text
+
+    def check(self, name: str, value: Any, default: Any) -> None:
+        """``ValueError`` for a value that this could not give."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Slider(Control):
     """A number between two others; whole where its default is whole."""
 
-    label: str
-    low: float
-    high: float
+    low: float = 0.0
+    high: float = 1.0
     step: float = 1
     unit: str = ""
 
+    @override
     def read(self, name: str, text: str, default: Any) -> float | int:
-        """The number of a text."""
         try:
             return int(text) if isinstance(default, int) else float(text)
         except (ValueError, TypeError):
-            raise ValueError(
-                f"{name}: expected a number from {self.low:g} to {self.high:g}, got {shown(text)}"
-            ) from None
+            expected = f"a number from {self.low:g} to {self.high:g}"
+            raise ValueError(f"{name}: expected {expected}, got {shown(text)}") from None
 
+    @override
     def check(self, name: str, value: Any, default: Any) -> None:
-        """``ValueError`` for what is outside."""
         if isinstance(default, int):
             check_integer(name, value, int(self.low), int(self.high))
         else:
@@ -83,46 +98,31 @@ class Slider:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One of some names; those that a function gives are known only where the page is served: `Settings.look_up`."""
+class Choice(Control):
+    """One of some names; those that a function gives are known only where the page is served, see `look_up`."""
 
-    label: str
-    options: Callable[[Places], Sequence[str]] | Sequence[str]
+    options: Callable[[Places], Sequence[str]] | Sequence[str] = ()
 
     def names(self, places: Places) -> Sequence[str]:
         """What can be chosen."""
         return self.options(places) if callable(self.options) else self.options
 
-    def read(self, name: str, text: str, default: Any) -> str:
-        """The text itself."""
-        return text
-
+    @override
     def check(self, name: str, value: Any, default: Any) -> None:
-        """``ValueError`` for what is no name, or not one of names that are known."""
-        if callable(self.options):
-            if not isinstance(value, str):
-                raise ValueError(f"{name}: expected a text, got {shown(value)}")
-        else:
+        if not callable(self.options):
             check_name(name, value, self.options)
+        elif not isinstance(value, str):
+            raise ValueError(f"{name}: expected a text, got {shown(value)}")
 
 
 @dataclass(frozen=True)
-class Kept:
+class Kept(Control):
     """A text that has no control of its own: something else on the page writes it. The view itself checks it."""
 
-    longest: int = 4096
-
-    def read(self, name: str, text: str, default: Any) -> str:
-        """The text itself."""
-        return text
-
+    @override
     def check(self, name: str, value: Any, default: Any) -> None:
-        """``ValueError`` for what is too long."""
-        if not isinstance(value, str) or len(value) > self.longest:
-            raise ValueError(f"{name}: expected a text of at most {self.longest} letters, got {shown(value)}")
-
-
-Control = Slider | Choice | Kept
+        if not isinstance(value, str) or len(value) > 4096:
+            raise ValueError(f"{name}: expected a text of at most 4096 letters, got {shown(value)}")
 
 
 def controlled(default: Any, control: Control) -> Any:
@@ -130,12 +130,26 @@ def controlled(default: Any, control: Control) -> Any:
     return field(default=default, metadata={"control": control})
 
 
-@dataclass(frozen=True)
-class ViewSettings:
-    """Base of the settings of a view: every field is `controlled`, and has a value that its control can give."""
+MOST_DEVICES = 40
+"""Largest K of a page: one answer stays quick, whoever asks."""
 
-    always: ClassVar[tuple[str, ...]] = ()
-    """Fields that a link names even where they have their default."""
+OWN_LAW, AS_IS = "own law", "as in the scenario"
+"""Choices that keep the scenario's own law of verification, or its own value."""
+
+
+@dataclass(frozen=True)
+class SystemSettings:
+    """Settings of a view over one system: every field is `controlled`, and has a value that its control can give."""
+
+    scenario: str = controlled("llama2", Choice("scenario", Places.scenarios))
+    num_users: int = controlled(20, Slider("devices K", 1, MOST_DEVICES))
+    megahertz: float = controlled(10.0, Slider("bandwidth B", 0.5, 40.0, 0.5, "MHz"))
+    snr_shift: float = controlled(0.0, Slider("mean SNR, against the scenario's", -20.0, 20.0, 0.5, "dB"))
+    spread: float = controlled(1.0, Slider("spread of the devices, times the scenario's", 0.0, 2.0, 0.05))
+    draft_factor: float = controlled(1.0, Slider("draft time, times the scenario's", 0.1, 4.0, 0.1))
+    server: str = controlled(OWN_LAW, Choice("server", lambda places: (OWN_LAW, *SERVERS.names())))
+    payload: str = controlled(AS_IS, Choice("payload", (AS_IS, *PAYLOADS)))
+    shortest: str = controlled(AS_IS, Choice("shortest draft", (AS_IS, "0", "1")))
 
     def __post_init__(self) -> None:
         for entry, control in self.controls():
@@ -165,35 +179,9 @@ class ViewSettings:
                 check_name(entry.name, getattr(self, entry.name), control.names(places))
 
     def query(self) -> str:
-        """What `from_query` reads: the settings that are not the default, and those that a link always names."""
-        values = {entry.name: (getattr(self, entry.name), entry.default) for entry, _ in self.controls()}
-        return urlencode(
-            {name: value for name, (value, default) in values.items() if value != default or name in self.always}
-        )
-
-
-MOST_DEVICES = 40
-"""Largest K of a page: one answer stays quick, whoever asks."""
-
-OWN_LAW, AS_IS = "own law", "as in the scenario"
-"""Choices that keep the scenario's own law of verification, or its own value."""
-
-
-@dataclass(frozen=True)
-class SystemSettings(ViewSettings):
-    """What views over one system have in common."""
-
-    always: ClassVar[tuple[str, ...]] = ("scenario",)
-
-    scenario: str = controlled("llama2", Choice("scenario", Places.scenarios))
-    num_users: int = controlled(20, Slider("devices K", 1, MOST_DEVICES))
-    megahertz: float = controlled(10.0, Slider("bandwidth B", 0.5, 40.0, 0.5, "MHz"))
-    snr_shift: float = controlled(0.0, Slider("mean SNR, against the scenario's", -20.0, 20.0, 0.5, "dB"))
-    spread: float = controlled(1.0, Slider("spread of the devices, times the scenario's", 0.0, 2.0, 0.05))
-    draft_factor: float = controlled(1.0, Slider("draft time, times the scenario's", 0.1, 4.0, 0.1))
-    server: str = controlled(OWN_LAW, Choice("server", lambda places: (OWN_LAW, *SERVERS.names())))
-    payload: str = controlled(AS_IS, Choice("payload", (AS_IS, *PAYLOADS)))
-    shortest: str = controlled(AS_IS, Choice("shortest draft", (AS_IS, "0", "1")))
+        """What `from_query` reads: the scenario, and the settings that are not the default."""
+        values = [(entry.name, getattr(self, entry.name), entry.default) for entry, _ in self.controls()]
+        return urlencode({name: value for name, value, default in values if value != default or name == "scenario"})
 
     @classmethod
     def start(cls, places: Places) -> Self:
