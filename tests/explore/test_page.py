@@ -57,6 +57,12 @@ def test_a_refused_link_says_so_and_begins_anew():
     assert "<h2>The optimum</h2>" in page
 
 
+def test_who_pays_is_said_of_each_device():
+    page = answer("one-round", "num_users=3&moved=2&moved_db=-5", HERE)["html"]
+    assert "The SNR of device 2 has moved from " in page
+    assert page.count('class="amount"') == 3
+
+
 def test_a_view_without_a_name_is_not_found():
     assert ask("/nowhere")[0] == 404
     assert json.loads(ask("/draw/nowhere")[2])["said"].startswith("view: expected one of")

@@ -33,12 +33,11 @@ def test_page_holds_this_table(rows):
     assert markdown_table(*claims.claim_cells(rows)) in page
 
 
-@pytest.mark.parametrize("name", FIGURES.names())
-def test_page_shows_every_figure_with_its_caption(name):
-    page = " ".join((ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8").split())
-    assert FIGURES.load(name).caption in page
-    assert f"(images/reproduce/{name}.png)" in page
-    assert (ROOT / "docs" / "images" / "reproduce" / f"{name}.png").stat().st_size <= 250_000
+def test_page_shows_every_figure():
+    page = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    for name in FIGURES.names():
+        assert f"(images/reproduce/{name}.png)" in page
+        assert (ROOT / "docs" / "images" / "reproduce" / f"{name}.png").stat().st_size <= 250_000
 
 
 def test_scores_are_those_of_the_readme():

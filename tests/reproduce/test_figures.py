@@ -49,6 +49,9 @@ def test_rows_hold_texts_and_plain_numbers(name, computed):
         assert {row.preset for row in rows} == set(PRESETS)
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
+    if (cells := FIGURES.load(name).cells) is not None:
+        header, lines = cells(rows)
+        assert {len(line) for line in lines} == {len(header)}
 
 
 PICTURES = {
