@@ -225,24 +225,24 @@ ENVIRONMENTS: Registry = Registry(
     },
 )
 
-_FIGURES = "multispin_env.reproduce.figures."
+_FIGURES = "multispin_env.reproduce."
 
 FIGURES: Registry = Registry(
     "figure",
     {
-        "draft-length": _FIGURES + "draft_length:FIGURE",
-        "bandwidth": _FIGURES + "bandwidth:FIGURE",
-        "users": _FIGURES + "users:FIGURE",
-        "devices": _FIGURES + "devices:FIGURE",
-        "remark-2": _FIGURES + "remark_2:FIGURE",
-        "verification": _FIGURES + "verification:FIGURE",
-        "calibration": _FIGURES + "calibration:FIGURE",
-        "recorded": _FIGURES + "recorded:FIGURE",
-        "certificate": _FIGURES + "certificate:FIGURE",
-        "claims": _FIGURES + "claims:FIGURE",
-        "does-it-pay": _FIGURES + "does_it_pay:FIGURE",
-        "barrier": _FIGURES + "barrier:FIGURE",
-        "load": _FIGURES + "load:FIGURE",
-        "capacity": _FIGURES + "capacity:FIGURE",
+        "draft-length": _FIGURES + "sweeps:DRAFT_LENGTH",
+        "bandwidth": _FIGURES + "sweeps:BANDWIDTH",
+        "users": _FIGURES + "sweeps:USERS",
+        "devices": _FIGURES + "allocations:DEVICES",
+        "remark-2": _FIGURES + "allocations:REMARK_2",
+        "verification": _FIGURES + "sweeps:VERIFICATION",
+        "calibration": _FIGURES + "optimum:CALIBRATION",
+        "recorded": _FIGURES + "sweeps:RECORDED",
+        "certificate": _FIGURES + "optimum:REGRETS",
+        "claims": _FIGURES + "claims:CLAIMS",
+        "does-it-pay": _FIGURES + "pays:PAY",
+        "barrier": _FIGURES + "no_barrier:BARRIER",
+        "load": _FIGURES + "no_barrier:LOAD",
+        "capacity": _FIGURES + "pays:CAPACITY",
     },
 )

@@ -54,13 +54,6 @@ def test_examples_run(example, capsys):
     assert failed == 0, capsys.readouterr().out
 
 
-@pytest.mark.parametrize("solver", [Optimal, Algorithm1, ms.upper_bound, ms.sensitivities, homogeneous_draft_length])
-def test_solvers_state_their_problem(solver):
-    words = inspect.getdoc(solver)
-    assert "\n    maximise " in words
-    assert "\n    over " in words
-
-
 def seen_by_users():
     """Types of public names and of the properties of environments; the fields of a variant are in its page."""
     environments = [gym.make(env_id).unwrapped for env_id in ENVIRONMENTS.names()]

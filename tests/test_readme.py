@@ -16,13 +16,9 @@ def blocks(page):
 ALL = [
     pytest.param(block, id=f"{page.name}-{i}")
     for page in PAGES
-    if page.name != "libraries.md"  # which tests/docs/test_libraries.py runs
+    if page.name != "libraries.md"  # which tests/docs/test_docs.py runs
     for i, block in enumerate(blocks(page))
 ]
-
-
-def test_there_are_blocks():
-    assert len(ALL) >= 12
 
 
 @pytest.mark.parametrize("block", ALL)

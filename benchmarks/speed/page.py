@@ -13,8 +13,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.tools import Row, show
-from multispin_env.explore.browser import browser, redraw, resize, served, visit
-from multispin_env.explore.view import VIEWS
+from multispin_env.explore.page import VIEWS
+from tests.explore.browser import browser, redraw, resize, served, visit
 
 MOVED = {"megahertz": (5.0, 0.5), "snr_shift": (-10.0, 0.5), "seed": (0, 1)}
 """Sliders that are moved, each from where and by how much; of the views that have them."""

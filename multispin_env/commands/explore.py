@@ -7,9 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from multispin_env.checks import check_name
-from multispin_env.explore.page import view_settings
-from multispin_env.explore.places import RUNS, Places
-from multispin_env.explore.view import VIEWS, PageView
+from multispin_env.explore.page import VIEWS, PageView, view_settings
+from multispin_env.explore.settings import RUNS, Places
 from multispin_env.terminal.command import Command
 
 DESCRIPTION = """A page with sliders, to see why a decision is what it is: one round, and the landscape around it.

@@ -9,10 +9,8 @@ from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import to_csv
 from multispin_env.files import make_folder, write_text
 from multispin_env.registry import FIGURES
-from multispin_env.reproduce.drawing import check_matplotlib, save
-from multispin_env.reproduce.figure import FigureSpec
-from multispin_env.reproduce.page import Shown, markdown_table, render_page
-from multispin_env.reproduce.scale import QUICK_STATES, STATES, Scale
+from multispin_env.reproduce.drawing import Shown, check_matplotlib, markdown_table, render_page, save
+from multispin_env.reproduce.figure import QUICK_STATES, STATES, FigureSpec, Scale
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
 from multispin_env.terminal.tables import show_table

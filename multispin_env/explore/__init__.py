@@ -1,4 +1,1 @@
-"""A page with sliders, to see why a decision is what it is.
-
-Each view has two files: one here, which computes and needs no package for pages, and one in ``pages``, which draws.
-"""
+"""A page with sliders, to see why a decision is what it is; each view is a chapter, which computes and draws."""

@@ -1,4 +1,4 @@
-"""The view of agents: what a trained network decides beside the best known rule, for the same state."""
+"""View of agents: what a trained network decides beside the best known rule, for the same state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,31 +14,25 @@ from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.contenders import make_contender, native, start
 from multispin_env.evaluation.policy import Policy
-from multispin_env.explore.places import Places
-from multispin_env.explore.playing import play
-from multispin_env.explore.settings import Choice, Slider, controlled
-from multispin_env.explore.system import SystemSettings
-from multispin_env.physics.continuous.types import ContinuousDecision
+from multispin_env.explore.markup import Child, Markup, card, cell_table, element, fragment, numbers, scrolling
+from multispin_env.explore.page import PageView
+from multispin_env.explore.settings import Choice, Places, Slider, SystemSettings, controlled
+from multispin_env.explore.timelines import play
+from multispin_env.physics.continuous.types import ContinuousDecision, Join
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.status import sentence
-
-LOADER = "agents.models"
-"""Module that loads networks; it needs the extra ``train``, and is imported only where this view is opened."""
+from multispin_env.units import MHZ, MS
 
 RUN = "run: "
 """What stands before the name of a run, so that it is none of the package's agents."""
 
 IN_TIME = "tokens_in_time"
-"""What is counted where requests end."""
 
 SECONDS = 10.0
 """Of an episode that says what decisions earn."""
-
-MOST_ROUNDS = 40
-"""Steps that can be played before."""
 
 
 class LoadedAgent(NamedTuple):
@@ -50,15 +44,9 @@ class LoadedAgent(NamedTuple):
 
 
 def loader() -> Any:
-    """What loads networks.
-
-    Raises
-    ------
-    ImportError
-        In one sentence, with what is to be installed.
-    """
+    """Module that loads networks; ``ImportError`` says what is to be installed."""
     try:
-        return import_module(LOADER)
+        return import_module("agents.models")  # it needs torch
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] == "agents":
             raise ImportError("the package 'agents' is missing; install a checkout with: pip install -e .") from error
@@ -79,32 +67,22 @@ class AgentViewSettings(SystemSettings):
     """Settings of the view."""
 
     agent: str = controlled("MultiSpin/Heterogeneous-v0", Choice("agent", agent_names))
-    rounds: int = controlled(0, Slider("steps that the agent has played before", 0, MOST_ROUNDS))
+    rounds: int = controlled(0, Slider("steps that the agent has played before", 0, 40))
     seed: int = controlled(0, Slider("seed", 0, 999))
 
     def look_up(self, places: Places) -> None:
-        """See `Settings.look_up`; where networks can't be loaded, ``ValueError`` says how to install what they need."""
+        """Also refuse, in a sentence on what to install, where networks can't be loaded."""
         if missing := missing_packages():
             raise ValueError(missing)
         super().look_up(places)
 
     def load_agent(self, scenario: Scenario, places: Places) -> LoadedAgent:
-        """The agent.
-
-        Raises
-        ------
-        ValueError
-            For a name that is none of `agent_names`, or an agent that the scenario does not suit.
-        ImportError
-            Without the packages that networks need.
-        """
+        """The agent; refused where the name is none of `agent_names`, or the scenario does not suit it."""
         loaders = loader()
         check_name("agent", self.agent, agent_names(places))
         if self.agent.startswith(RUN):
-            made: LoadedAgent = LoadedAgent(*loaders.of_run(places.run(self.agent.removeprefix(RUN)), scenario))
-        else:
-            made = LoadedAgent(*loaders.of_package(self.agent, scenario))
-        return made
+            return LoadedAgent(*loaders.of_run(places.run(self.agent.removeprefix(RUN)), scenario))
+        return LoadedAgent(*loaders.of_package(self.agent, scenario))
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,20 +131,8 @@ class AgentNumbers:
 
 
 def compute(settings: AgentViewSettings, places: Places) -> AgentNumbers | str:
-    """Let the agent play some steps, then let both decide for what came.
-
-    Returns
-    -------
-    AgentNumbers or str
-        The numbers; without the packages that networks need, a sentence that says how to install them.
-
-    Raises
-    ------
-    ValueError
-        For settings that make no system, or an agent that does not suit it.
-    """
-    missing = missing_packages()
-    return missing or _computed(settings, places)
+    """Let the agent play some steps, then let both decide for what came; a sentence where networks can't be loaded."""
+    return missing_packages() or _computed(settings, places)
 
 
 def missing_packages() -> str:
@@ -229,6 +195,8 @@ def as_python(settings: AgentViewSettings, places: Places) -> str:
     knows = ContenderName.parse(name).knows_truth
     assumptions = "" if knows else ", env.unwrapped.assumptions"
     decide = "(env.unwrapped.state)" if knows else "(env.unwrapped.decode_observation(observation))"
+    told = _told(ENVIRONMENTS.load(env_id))
+    episode = _EPISODE.format(env_id=env_id, seed=settings.seed, seconds=SECONDS, told=told)
     return f"""import gymnasium as gym
 import multispin_env as ms
 {made[0]}
@@ -245,7 +213,7 @@ for _ in range({settings.rounds}):
 agent = env.unwrapped.decode_action(policy.act(observation))
 for name, decision in (("agent", agent), ({name!r}, best)):
     print(name, "lengths", *decision.draft_length)
-{_ROUND if by_round else _episode(env_id, settings.seed)}"""
+{_ROUND if by_round else episode}"""
 
 
 _ROUND = """    outcome = ms.expected_outcome(scenario, env.unwrapped.state, decision)
@@ -267,10 +235,6 @@ _EPISODE = """    one, uplink = (policy, "serial") if name == "agent" else (rule
 """
 
 
-def _episode(env_id: str, seed: int) -> str:
-    return _EPISODE.format(env_id=env_id, seed=seed, seconds=SECONDS, told=_told(ENVIRONMENTS.load(env_id)))
-
-
 def _told(variant: type[Variant]) -> str:
     """Entry of ``info`` with the goodput of an episode."""
     return IN_TIME if IN_TIME in variant().comparison.info.episode else "token_goodput"
@@ -287,3 +251,80 @@ def as_command(settings: AgentViewSettings, places: Places) -> str:
     """A command that prints the numbers of the page."""
     runs = ("--runs", str(places.runs)) if settings.agent.startswith(RUN) else ()
     return settings.print_command("agent", places, *runs)
+
+
+WAITED = {Join.LEAVE: "left for later", Join.TAKE: "taken if there", Join.WAIT: "waited for"}
+"""What the next batch does with a device."""
+
+
+def draw(settings: AgentViewSettings, found: AgentNumbers | str) -> Markup:
+    """What the page shows."""
+    if isinstance(found, str):
+        about = "Agents are networks, which need more packages than this page."
+        return card("Agents", element("p", found, id="missing"), about=about)
+    earned = card("What it earns", numbers(_headline(found)), element("p", found.note, id="note"))
+    return fragment([earned, _devices(found)])
+
+
+def _headline(found: AgentNumbers) -> dict[str, str]:
+    loss = found.loss
+    word = "the agent loses" if loss >= 0.0 else "the agent gains"
+    return {
+        "agent": f"{found.agent.goodput:.2f} {found.unit}",
+        found.best.name: f"{found.best.goodput:.2f} {found.unit}",
+        word: f"{abs(loss):.2f} {found.unit}",
+        **({f"of {found.best.name}": f"{found.agent.goodput / found.best.goodput:.4f}"} if found.best.goodput else {}),
+    }
+
+
+def _devices(found: AgentNumbers) -> Markup:
+    state, sides = found.state, (found.agent, found.best)
+    titles = ["device", "ms/token", "bit/s/Hz", "acceptance"]
+    columns: list[list[Child]] = [
+        [f"{value / MS:.2f}" for value in state.draft_time.tolist()],
+        [f"{value:.3f}" for value in state.spectral_efficiency.tolist()],
+        [f"{value:.3f}" for value in state.acceptance_rate.tolist()],
+    ]
+    for title, texts in _compared(found):
+        titles += [f"{title}, {name}" for name in ("agent", found.best.name)]
+        columns += [texts[0], [_marked(other, mine) for mine, other in zip(*texts, strict=True)]]
+    titles += [f"tokens/s, {name}" for name in ("agent", found.best.name)]
+    columns += [[f"{value:.2f}" for value in side.device_rate.tolist()] for side in sides]
+    rows = [(str(device), *cells) for device, cells in enumerate(zip(*columns, strict=True), start=1)]
+    return card(
+        "Device by device",
+        scrolling(cell_table("agent", titles, rows)),
+        about="The state is the same for both. What differs is in bold.",
+        wide=True,
+    )
+
+
+def _compared(found: AgentNumbers) -> list[tuple[str, list[list[str]]]]:
+    """Columns of what is decided: a title, and the texts of both."""
+    both = found.agent.decision, found.best.decision
+    lengths = "length", [[str(one) for one in side.draft_length.tolist()] for side in both]
+    second = "MHz" if found.by_round else "next batch"
+    return [lengths, (second, [_second(side) for side in both])]
+
+
+def _second(decision: Decision | ContinuousDecision) -> list[str]:
+    if isinstance(decision, Decision):
+        return [f"{one / MHZ:.3f}" for one in decision.bandwidth.tolist()]
+    return [WAITED[one] for one in decision.join.tolist()]
+
+
+def _marked(text: str, other: str) -> Child:
+    """A cell, bold where it is not as the other's."""
+    return text if text == other else element("td", element("b", text), data_differs=True)
+
+
+VIEW = PageView(
+    title="Agent",
+    about="A trained network and the best known rule decide for the same state. See where they differ, and what that "
+    "costs.",
+    settings=AgentViewSettings,
+    compute=compute,
+    draw=draw,
+    as_python=as_python,
+    as_command=as_command,
+)

@@ -1,8 +1,12 @@
-"""HTML from Python: elements whose texts are escaped."""
+"""HTML from Python: elements whose texts are escaped, and the cards, tables, bars and charts of views."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
+from math import ceil, floor, log10
 from typing import Any
+
+from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.canvas import Colour
 
 
 class Markup(str):
@@ -59,3 +63,149 @@ def _text(child: Child) -> str:
     if child is None:
         return ""
     return fragment(child) if isinstance(child, list | tuple) else escape(str(child))
+
+
+def _web(colour: Colour) -> str:
+    return f"rgb({','.join(map(str, colour))})"
+
+
+DRAFTING, UPLOADING, WAITING, VERIFYING = map(_web, (style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING))
+"""As in the films of ``multispin watch``."""
+
+MORE, LESS, INK, FAINT = map(_web, (style.ACCEPTED, style.REFUSED, style.INK, style.FAINT))
+
+LINES = tuple(map(_web, (style.DRAFTING, style.UPLOADING, style.VERIFYING, style.REFUSED, style.INK)))
+"""Colours of lines, which colour-blind readers tell apart."""
+
+
+def card(title: str, *children: Child, about: str = "", wide: bool = False) -> Markup:
+    """A part of a page, with a heading and a sentence that says what is in it; a wide one has a row to itself."""
+    said = element("p", about, class_="about") if about else None
+    return element("section", element("h2", title), said, *children, class_="card wide" if wide else "card")
+
+
+def numbers(entries: Mapping[str, str]) -> Markup:
+    """Few numbers in large letters, by what they are."""
+    pairs = [
+        element("div", element("dt", name), element("dd", value, data_number=name)) for name, value in entries.items()
+    ]
+    return element("dl", pairs, class_="numbers")
+
+
+def cell_table(name: str, header: Sequence[str], rows: Iterable[Sequence[Child]]) -> Markup:
+    """A table; a cell is a text, or a whole ``td``."""
+    head = element("thead", element("tr", [element("th", title, scope="col") for title in header]))
+    lines = [element("tr", [cell if isinstance(cell, Markup) else element("td", cell) for cell in row]) for row in rows]
+    return element("table", head, element("tbody", lines), class_="cells", data_table=name)
+
+
+def scrolling(child: Markup) -> Markup:
+    """What may be wider than its card, which then scrolls alone."""
+    return element("div", child, class_="scrolls", tabindex=0)
+
+
+def legend(entries: Mapping[str, str]) -> Markup:
+    """Colours by what they stand for."""
+    marks = [
+        element("li", element("span", class_="mark", style=f"background:{colour}"), name)
+        for name, colour in entries.items()
+    ]
+    return element("ul", marks, class_="legend")
+
+
+def stacked_bars(label: str, parts: Iterable[tuple[float, str, str]], said: str) -> Markup:
+    """One line of stacked bars: shares of the width, colours, texts of the bars."""
+    bars = [
+        element("span", style=f"width:{100.0 * share:.3f}%;background:{colour}", title=text)
+        for share, colour, text in parts
+    ]
+    whole = element("span", bars, class_="bars", role="img", aria_label=said)
+    return element("div", element("span", label), whole, class_="line")
+
+
+def signed(label: str, share: float, said: str) -> Markup:
+    """One line with a bar to the right for more, or to the left for less; ``share`` is in [-1, 1]."""
+    width = 50.0 * abs(share)
+    start, colour = (50.0, MORE) if share >= 0.0 else (50.0 - width, LESS)
+    bar = element("span", style=f"width:{width:.3f}%;margin-left:{start:.3f}%;background:{colour}")
+    return element(
+        "div",
+        element("span", label),
+        element("span", bar, class_="bars middle", aria_hidden="true"),
+        element("span", said, class_="amount"),
+        class_="line",
+    )
+
+
+WIDTH, HEIGHT = 400.0, 250.0
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 12.0, 26.0, 40.0
+DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4")
+"""Of lines, so that colour is not all that tells them apart."""
+
+Points = Sequence[tuple[float, float]]
+
+
+def line_chart(
+    name: str, lines: Mapping[str, Points], x: str, y: str, marks: Mapping[str, tuple[float, float]], below: str = ""
+) -> Markup:
+    """Lines over one axis, by their names, from 0 on, with some points marked and a sentence below.
+
+    ``name`` says what the chart is to who cannot see it; ``x`` and ``y`` are the titles of the axes.
+    """
+    points = [point for line in lines.values() for point in line] + list(marks.values())
+    width = max(one for one, _ in points)
+    most = max(value for _, value in points)
+    step = _ceiling(most / 4.0)
+    top = step * ceil(most / step)
+
+    def place(point: tuple[float, float]) -> tuple[float, float]:
+        across = LEFT + point[0] / width * (WIDTH - LEFT - RIGHT)
+        return across, HEIGHT - BOTTOM - point[1] / top * (HEIGHT - TOP - BOTTOM)
+
+    parts = [*_y_axis(top, step, y), *_x_axis(width, x, place)]
+    for (title, line), colour, dash in zip(lines.items(), LINES, DASHES, strict=False):
+        path = " ".join(f"{across:.1f},{up:.1f}" for across, up in map(place, line))
+        parts.append(
+            element("polyline", points=path, fill="none", stroke=colour, stroke_width=2, stroke_dasharray=dash or None)
+        )
+        if title in marks:
+            across, up = place(marks[title])
+            parts.append(element("circle", cx=f"{across:.1f}", cy=f"{up:.1f}", r=5, fill=colour, stroke=INK))
+    drawn = element("svg", *parts, viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}", class_="chart", role="img", aria_label=name)
+    return element("figure", _legend(lines), drawn, element("figcaption", below, class_="about") if below else None)
+
+
+def _ceiling(value: float) -> float:
+    """The least of 1, 2 and 5 times a power of ten that is not less."""
+    unit = 10.0 ** floor(log10(value)) if value > 0.0 else 1.0
+    return next(unit * times for times in (1.0, 2.0, 5.0, 10.0) if unit * times >= value * (1.0 - 1e-9))
+
+
+def _y_axis(top: float, step: float, title: str) -> list[Markup]:
+    parts = []
+    for number in range(round(top / step) + 1):
+        up = HEIGHT - BOTTOM - number * step / top * (HEIGHT - TOP - BOTTOM)
+        parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up, y2=up, stroke=FAINT))
+        parts.append(element("text", f"{number * step:g}", x=LEFT - 5, y=up + 4, text_anchor="end"))
+    parts.append(element("text", title, x=4, y=TOP - 14))
+    return parts
+
+
+def _x_axis(width: float, title: str, place: Callable[[tuple[float, float]], tuple[float, float]]) -> list[Markup]:
+    parts = []
+    step = _ceiling(width / 6.0)
+    for number in range(int(width / step) + 1):
+        across, up = place((number * step, 0.0))
+        parts.append(element("text", f"{number * step:g}", x=f"{across:.1f}", y=up + 16, text_anchor="middle"))
+    middle = (LEFT + WIDTH - RIGHT) / 2.0
+    parts.append(element("text", title, x=middle, y=HEIGHT - 6, text_anchor="middle"))
+    return parts
+
+
+def _legend(names: Iterable[str]) -> Markup:
+    """Names with a piece of their line."""
+    entries = []
+    for title, colour, dash in zip(names, LINES, DASHES, strict=False):
+        line = element("line", x2=26, y1=5, y2=5, stroke=colour, stroke_width=3, stroke_dasharray=dash or None)
+        entries.append(element("li", element("svg", line, width=30, height=10, aria_hidden="true"), title))
+    return element("ul", entries, class_="legend")

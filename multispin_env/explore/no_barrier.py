@@ -1,5 +1,6 @@
-"""The view without the barrier: two controllers on the same devices, as timelines and as a table."""
+"""View without the barrier: two controllers on the same devices, as timelines and as tables."""
 
+import json
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,16 +16,13 @@ from multispin_env.envs.continuous.variants.serving import Serving
 from multispin_env.envs.rendering import style
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells
-from multispin_env.explore.places import Places
-from multispin_env.explore.playing import PlayedEpisodes, opened, play
-from multispin_env.explore.settings import Choice, Slider, controlled
-from multispin_env.explore.system import SystemSettings
-from multispin_env.explore.timelines import TICKS, timeline
+from multispin_env.explore.markup import Markup, card, cell_table, element, fragment, numbers, scrolling
+from multispin_env.explore.page import PageView
+from multispin_env.explore.settings import Choice, Places, Slider, SystemSettings, controlled
+from multispin_env.explore.timelines import TICKS, PlayedEpisodes, opened, play, timeline
 from multispin_env.physics.traces import TRACES, RequestTrace, load_trace
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
-
-ENDLESS, SERVING = "MultiSpin/Continuous-v0", "MultiSpin/Serving-v0"
 
 ALWAYS, POISSON = "without end", "poisson"
 
@@ -41,23 +39,19 @@ OFFERED = (
 )
 """All rules, and those that are often joined to ``deadlines``."""
 
-COLOURS = {
-    "paper": style.PAPER,
-    "ink": style.INK,
-    "faint": style.FAINT,
-    "drafting": style.DRAFTING,
-    "uploading": style.UPLOADING,
-    "waiting": style.WAITING,
-    "verifying": style.VERIFYING,
-    "refused": style.REFUSED,
+TITLES = {
+    "token_goodput": "tokens/s",
+    "tokens_in_time": "tokens/s in time",
+    "share_missed": "share missed",
+    **{f"{time}_p{part}": f"{time.upper()} p{part} (s)" for time in ("ttft", "tpot", "e2el") for part in (50, 99)},
 }
+"""What is said of an episode, in words."""
+
+SERVED = tuple(TITLES)[1:]
+"""What is said of the first episode only where requests end."""
+
+COLOURS = ("paper", "ink", "faint", "drafting", "uploading", "waiting", "verifying", "refused")
 """Of the timelines, those of all pictures."""
-
-KEPT = 8
-"""What controllers have played that stays in memory."""
-
-RUSH = 1.0 / 3.0
-"""Part of an episode that the busiest time of a record fills; as much comes before it."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ class NoBarrierSettings(SystemSettings):
     @property
     def env_id(self) -> str:
         """Of the environment that is played in."""
-        return SERVING if self.serving else ENDLESS
+        return "MultiSpin/Serving-v0" if self.serving else "MultiSpin/Continuous-v0"
 
     def arguments(self, scenario: Scenario) -> dict[str, Any]:
         """Of the environment; channels stay as they are, so that the bound holds.
@@ -117,7 +111,7 @@ def rush_start(trace: RequestTrace, seconds: float) -> int:
     >>> rush_start(calm_then_busy, 30.0)  # from 20 s on
     2
     """
-    times, part = trace.arrived_at, RUSH * seconds
+    times, part = trace.arrived_at, seconds / 3.0
     asked = np.concatenate([[0], np.cumsum(trace.output)])
     busiest = int(np.argmax(asked[np.searchsorted(times, times + part)] - asked[:-1]))
     return int(np.searchsorted(times, times[busiest] - part))
@@ -126,17 +120,9 @@ def rush_start(trace: RequestTrace, seconds: float) -> int:
 def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
     """Play both controllers, and return what a page shows of them, as JSON can hold it.
 
-    Returns
-    -------
-    dict
-        ``users``, ``ticks`` in a second, ``window`` (seconds seen at once), ``colours``, ``serving``, ``bound`` of the
-        first episode in tokens/s, ``sides`` (of each ``name``, ``facts`` of the first episode and what `timeline`
-        says), and ``tables`` (``header`` and ``lines``), as `multispin compare` prints them.
-
-    Raises
-    ------
-    ValueError
-        For a system or controller that does not fit, or takes too long.
+    That is ``users``, ``ticks`` in a second, ``window`` (seconds seen at once), ``colours``, ``serving``, ``bound`` of
+    the first episode in tokens/s, ``sides`` (of each ``name``, ``facts`` of the first episode and what `timeline`
+    says), and ``tables`` (``header`` and ``lines``), as `multispin compare` prints them.
     """
     scenario = settings.system(places)
     arguments = tuple(settings.arguments(scenario).items())
@@ -156,7 +142,7 @@ def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
         "users": scenario.num_users,
         "ticks": TICKS,
         "window": Axes.of(*(one.trace for one in played.values())).window,
-        "colours": {name: "#" + bytes(colour).hex() for name, colour in COLOURS.items()},
+        "colours": {name: "#" + bytes(getattr(style, name.upper())).hex() for name in COLOURS},
         "serving": settings.serving,
         "bound": float(bound.result()),
         "sides": [{"name": name, "facts": _facts(one), **timeline(one.trace)} for name, one in played.items()],
@@ -164,24 +150,17 @@ def compute(settings: NoBarrierSettings, places: Places) -> dict[str, Any]:
     }
 
 
-Arguments = tuple[tuple[str, Any], ...]
-
-
-def _env(env_id: str, scenario: Scenario, arguments: Arguments) -> Settings:
+def _env(env_id: str, scenario: Scenario, arguments: tuple[tuple[str, Any], ...]) -> Settings:
     chosen = {"action": "full", "reward": None, "optimum": False}
     return Settings.make(env_id, ENVIRONMENTS.load(env_id), scenario, chosen, dict(arguments))
 
 
-@lru_cache(KEPT)
+@lru_cache(8)
 def _played(
-    env_id: str, scenario: Scenario, arguments: Arguments, name: str, episodes: int, seed: int
+    env_id: str, scenario: Scenario, arguments: tuple[tuple[str, Any], ...], name: str, episodes: int, seed: int
 ) -> PlayedEpisodes:
     """What one controller makes of it; kept, since often only the other one has changed."""
     return play(_env(env_id, scenario, arguments), make_controller(name, scenario), name, episodes, seed)
-
-
-SERVED = ("tokens_in_time", "share_missed", "ttft_p50", "ttft_p99", "tpot_p50", "tpot_p99", "e2el_p50", "e2el_p99")
-"""What is said of the first episode where requests end."""
 
 
 def _facts(played: PlayedEpisodes) -> dict[str, float]:
@@ -228,3 +207,58 @@ def as_command(settings: NoBarrierSettings, places: Places) -> str:
         *("--set", *(f"{name}={value}" for name, value in arguments.items())),
     ]
     return shlex.join(words) + "\n"
+
+
+def draw(settings: NoBarrierSettings, found: dict[str, Any]) -> Markup:
+    """What the page shows."""
+    return fragment([_timelines(found), _first(found), _means(settings, found)])
+
+
+def _timelines(found: dict[str, Any]) -> Markup:
+    """Where ``player.js`` draws, and what it draws."""
+    record = Markup(json.dumps(found, separators=(",", ":")).replace("<", "\\u003c"))
+    return card(
+        "Timelines",
+        element("div", id="player"),
+        element("script", record, id="record", type="application/json"),
+        about="What each device and the server (S, with the size of its batch) do in the first episode.",
+        wide=True,
+    )
+
+
+def _first(found: dict[str, Any]) -> Markup:
+    keys = list(found["sides"][0]["facts"])
+    rows = [(side["name"], *(f"{side['facts'][key]:.3f}" for key in keys)) for side in found["sides"]]
+    return card(
+        "The first episode",
+        numbers({"bound": f"{found['bound']:.2f} tokens/s"}),
+        scrolling(cell_table("first", ("controller", *(TITLES[key] for key in keys)), rows)),
+        about="No rule makes more than the bound in the long run where every device always has a request.",
+        wide=True,
+    )
+
+
+def _means(settings: NoBarrierSettings, found: dict[str, Any]) -> Markup:
+    tables = [
+        scrolling(cell_table(f"means-{place}", one["header"], one["lines"]))
+        for place, one in enumerate(found["tables"])
+    ]
+    return card(
+        "Means",
+        *tables,
+        about=f"{settings.episodes} episodes of {settings.seconds:g} s, with seeds from {settings.seed} on.",
+        wide=True,
+    )
+
+
+VIEW = PageView(
+    title="No barrier",
+    about="The server verifies what is there, and nobody waits for everybody. Two controllers meet the same devices "
+    "and requests, side by side.",
+    settings=NoBarrierSettings,
+    compute=compute,
+    draw=draw,
+    as_python=as_python,
+    as_command=as_command,
+    scripts=("player.js",),
+)

@@ -1,74 +1,87 @@
-"""The page as text: menu, controls, and what a view shows for its settings. Nothing of a visitor is kept."""
+"""Page as text: its views, menu, controls, and what a view shows for its settings. Nothing of a visitor is kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from multispin_env.checks import check_name
 from multispin_env.explore.markup import Markup, element, fragment
-from multispin_env.explore.places import Places
-from multispin_env.explore.settings import Choice, Control, Kept, ViewSettings
-from multispin_env.explore.view import VIEWS, PageView
+from multispin_env.explore.settings import Choice, Control, Kept, Places, Slider, SystemSettings
+from multispin_env.registry import Registry
 from multispin_env.terminal.status import sentence
 
-REFUSALS = (ValueError, TypeError, OSError, ImportError, MemoryError)
-"""What settings can be refused with, in a sentence."""
 
-
-def answer(name: str, query: str, places: Places) -> dict[str, str]:
-    """What a view shows for the query of a link, or ``said``, the sentence that refuses it.
+@dataclass(frozen=True)
+class PageView:
+    """One view of the page. Nothing of a visitor is kept: what is shown is a function of the settings.
 
     Parameters
     ----------
-    name
-        Of `VIEWS`.
-    query
-        Of a link; without one, the start of the view.
-    places
-        What may be read.
-
-    Returns
-    -------
-    dict
-        ``html``, ``link``, ``python`` and ``command``; or ``said`` alone.
+    title, about
+        Its name, and what it is for in one or two sentences.
+    settings
+        Class of its settings.
+    compute
+        Numbers from settings, by the public API.
+    draw
+        What the page shows, from settings and numbers.
+    as_python, as_command
+        Text that prints the numbers again.
+    scripts
+        Further files of ``assets`` that the view needs. They listen to the event ``drawn`` of the document.
     """
+
+    title: str
+    about: str
+    settings: type[SystemSettings]
+    compute: Callable[[Any, Places], Any]
+    draw: Callable[[Any, Any], Markup]
+    as_python: Callable[[Any, Places], str]
+    as_command: Callable[[Any, Places], str]
+    scripts: tuple[str, ...] = ()
+
+
+_HERE = "multispin_env.explore."
+
+VIEWS: Registry = Registry(
+    "view",
+    {
+        "one-round": _HERE + "one_round:VIEW",
+        "landscape": _HERE + "landscape:VIEW",
+        "no-barrier": _HERE + "no_barrier:VIEW",
+        "agent": _HERE + "agent:VIEW",
+    },
+)
+"""By the path of the page, in the order of its menu."""
+
+
+def answer(name: str, query: str, places: Places) -> dict[str, str]:
+    """``html``, ``link``, ``python`` and ``command`` of a view for a query; or why not, as ``said`` alone."""
     try:
         check_name("view", name, VIEWS.names())
         view: PageView = VIEWS.load(name)
-        return _shown(name, view, view_settings(view, query, places), places)
-    except REFUSALS as error:
+        settings = view_settings(view, query, places)
+        return {
+            "html": view.draw(settings, view.compute(settings, places)),
+            "link": f"/{name}?{settings.query()}",
+            "python": view.as_python(settings, places),
+            "command": view.as_command(settings, places),
+        }
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         return {"said": sentence(error)}
 
 
-def view_settings(view: PageView, query: str, places: Places) -> ViewSettings:
-    """Settings of a link, or the start of the view.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For a bad query, or a name in it that is in no table, in one sentence.
-    """
+def view_settings(view: PageView, query: str, places: Places) -> SystemSettings:
+    """Settings of a link, or the start of the view; a bad query is refused in one sentence."""
     if not query:
-        start: ViewSettings = view.start(places)
-        return start
+        return view.settings.start(places)
     settings = view.settings.from_query(query)
     settings.look_up(places)
     return settings
 
 
-def _shown(name: str, view: PageView, settings: ViewSettings, places: Places) -> dict[str, str]:
-    return {
-        "html": view.draw(settings, view.compute(settings, places)),
-        "link": f"/{name}?{settings.query()}",
-        "python": view.as_python(settings, places),
-        "command": view.as_command(settings, places),
-    }
-
-
 def whole_page(name: str, query: str, places: Places) -> str:
-    """The page of a view; where the link is refused, with the start of the view and the sentence that refuses it.
-
-    Raises
-    ------
-    ValueError
-        For an unknown view, or a view that cannot start.
-    """
+    """The page of a view; where the link is refused, with the start of the view and the sentence that refuses it."""
     check_name("view", name, VIEWS.names())
     view: PageView = VIEWS.load(name)
     found = answer(name, query, places)
@@ -129,7 +142,7 @@ def _copied(name: str, title: str, text: str) -> Markup:
     return element("div", element("button", f"Copy as {title}", type="button", data_copy=name), shown)
 
 
-def _control(name: str, control: Control, settings: ViewSettings, places: Places) -> Markup:
+def _control(name: str, control: Control, settings: SystemSettings, places: Places) -> Markup:
     """One control with its label and value."""
     value = getattr(settings, name)
     if isinstance(control, Kept):
@@ -138,6 +151,7 @@ def _control(name: str, control: Control, settings: ViewSettings, places: Places
     if isinstance(control, Choice):
         options = [element("option", one, selected=one == value) for one in control.names(places)]
         return element("div", label, element("select", options, id=name, name=name), class_="control")
+    assert isinstance(control, Slider)
     bounds = {"min": control.low, "max": control.high, "step": control.step}
     number = element("output", f"{value:g} {control.unit}".strip(), for_=name, data_unit=control.unit)
     ranged = element("input", type="range", id=name, name=name, value=value, data_good=value, **bounds)

@@ -27,13 +27,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket at the address; port 0 takes a free one.
-
-    Raises
-    ------
-    ValueError
-        For a bad port, or an address that is taken or is not one of this machine.
-    """
+    """A socket at the address, or ``ValueError``; port 0 takes a free one."""
     check_integer("port", port, 0, 65535)
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

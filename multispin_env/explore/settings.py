@@ -1,41 +1,96 @@
-"""Settings of a view: what its controls say, checked, and as the query of a link."""
+"""Settings of a view: what its controls say, checked, as the query of a link, and as a system; files it may read."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode
 
+from typing_extensions import override
+
 from multispin_env.checks import check_integer, check_keywords, check_name, check_real, shown
-from multispin_env.explore.places import Places
+from multispin_env.registry import SCENARIOS, SERVERS
+from multispin_env.scenario import PAYLOADS, Scenario
+from multispin_env.units import MHZ
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Places:
+    """What the command line allows the page to read; a name that comes from the page is looked up here."""
+
+    scenario_file: Path | None = None
+    runs: Path = RUNS
+
+    def scenarios(self) -> tuple[str, ...]:
+        """Names of scenarios: the file first, then the presets."""
+        own = () if self.scenario_file is None else (str(self.scenario_file),)
+        return (*own, *SCENARIOS.names())
+
+    def scenario(self, name: str) -> Scenario:
+        """The scenario of a name in `scenarios`; any other is refused, whatever file it may be the path of."""
+        check_name("scenario", name, self.scenarios())
+        return Scenario.resolve(name) if name in SCENARIOS.names() else Scenario.load(name)
+
+    def run_names(self) -> tuple[str, ...]:
+        """Names of the runs in the folder, by their ``config.json``."""
+        if not self.runs.is_dir():
+            return ()
+        found = (path.parent for path in self.runs.glob("*/config.json"))
+        return tuple(sorted(folder.name for folder in found if self._inside(folder)))
+
+    def run(self, name: str) -> Path:
+        """Folder of a run in `run_names`; any other name is refused, as one with ``..`` in it."""
+        names = self.run_names()
+        if name not in names:
+            raise ValueError(f"run: expected one of {list(names)}, got {shown(name)}")
+        return self.runs / name
+
+    def _inside(self, folder: Path) -> bool:
+        """Whether a folder is in that of the runs itself, and not behind a link to another one."""
+        return folder.resolve().parent == self.runs.resolve()
+
 
 LONGEST_QUERY = 8192
 """Letters of a query; more are refused."""
 
-CONTROL = "control"
-"""Key of the metadata of a field."""
+
+@dataclass(frozen=True)
+class Control:
+    """What gives a setting its value."""
+
+    label: str = ""
+
+    def read(self, name: str, text: str, default: Any) -> Any:
+        """The value that a text stands for."""
+        return text
+
+    def check(self, name: str, value: Any, default: Any) -> None:
+        """``ValueError`` for a value that this could not give."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Slider:
+class Slider(Control):
     """A number between two others; whole where its default is whole."""
 
-    label: str
-    low: float
-    high: float
+    low: float = 0.0
+    high: float = 1.0
     step: float = 1
     unit: str = ""
 
+    @override
     def read(self, name: str, text: str, default: Any) -> float | int:
-        """The number of a text."""
         try:
             return int(text) if isinstance(default, int) else float(text)
         except (ValueError, TypeError):
-            raise ValueError(
-                f"{name}: expected a number from {self.low:g} to {self.high:g}, got {shown(text)}"
-            ) from None
+            expected = f"a number from {self.low:g} to {self.high:g}"
+            raise ValueError(f"{name}: expected {expected}, got {shown(text)}") from None
 
+    @override
     def check(self, name: str, value: Any, default: Any) -> None:
-        """``ValueError`` for what is outside."""
         if isinstance(default, int):
             check_integer(name, value, int(self.low), int(self.high))
         else:
@@ -43,65 +98,58 @@ class Slider:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One of some names; those that a function gives are known only where the page is served: `Settings.look_up`."""
+class Choice(Control):
+    """One of some names; those that a function gives are known only where the page is served, see `look_up`."""
 
-    label: str
-    options: Callable[[Places], Sequence[str]] | Sequence[str]
+    options: Callable[[Places], Sequence[str]] | Sequence[str] = ()
 
     def names(self, places: Places) -> Sequence[str]:
         """What can be chosen."""
         return self.options(places) if callable(self.options) else self.options
 
-    def read(self, name: str, text: str, default: Any) -> str:
-        """The text itself."""
-        return text
-
+    @override
     def check(self, name: str, value: Any, default: Any) -> None:
-        """``ValueError`` for what is no name, or not one of names that are known."""
-        if callable(self.options):
-            if not isinstance(value, str):
-                raise ValueError(f"{name}: expected a text, got {shown(value)}")
-        else:
+        if not callable(self.options):
             check_name(name, value, self.options)
+        elif not isinstance(value, str):
+            raise ValueError(f"{name}: expected a text, got {shown(value)}")
 
 
 @dataclass(frozen=True)
-class Kept:
+class Kept(Control):
     """A text that has no control of its own: something else on the page writes it. The view itself checks it."""
 
-    longest: int = 4096
-
-    def read(self, name: str, text: str, default: Any) -> str:
-        """The text itself."""
-        return text
-
+    @override
     def check(self, name: str, value: Any, default: Any) -> None:
-        """``ValueError`` for what is too long."""
-        if not isinstance(value, str) or len(value) > self.longest:
-            raise ValueError(f"{name}: expected a text of at most {self.longest} letters, got {shown(value)}")
-
-
-Control = Slider | Choice | Kept
+        if not isinstance(value, str) or len(value) > 4096:
+            raise ValueError(f"{name}: expected a text of at most 4096 letters, got {shown(value)}")
 
 
 def controlled(default: Any, control: Control) -> Any:
     """A field of settings with its control."""
-    return field(default=default, metadata={CONTROL: control})
+    return field(default=default, metadata={"control": control})
+
+
+MOST_DEVICES = 40
+"""Largest K of a page: one answer stays quick, whoever asks."""
+
+OWN_LAW, AS_IS = "own law", "as in the scenario"
+"""Choices that keep the scenario's own law of verification, or its own value."""
 
 
 @dataclass(frozen=True)
-class ViewSettings:
-    """Base of the settings of a view: every field is made by `controlled`, and has a default.
+class SystemSettings:
+    """Settings of a view over one system: every field is `controlled`, and has a value that its control can give."""
 
-    Raises
-    ------
-    ValueError
-        For a value that its control could not give.
-    """
-
-    always: ClassVar[tuple[str, ...]] = ()
-    """Fields that a link names even where they have their default."""
+    scenario: str = controlled("llama2", Choice("scenario", Places.scenarios))
+    num_users: int = controlled(20, Slider("devices K", 1, MOST_DEVICES))
+    megahertz: float = controlled(10.0, Slider("bandwidth B", 0.5, 40.0, 0.5, "MHz"))
+    snr_shift: float = controlled(0.0, Slider("mean SNR, against the scenario's", -20.0, 20.0, 0.5, "dB"))
+    spread: float = controlled(1.0, Slider("spread of the devices, times the scenario's", 0.0, 2.0, 0.05))
+    draft_factor: float = controlled(1.0, Slider("draft time, times the scenario's", 0.1, 4.0, 0.1))
+    server: str = controlled(OWN_LAW, Choice("server", lambda places: (OWN_LAW, *SERVERS.names())))
+    payload: str = controlled(AS_IS, Choice("payload", (AS_IS, *PAYLOADS)))
+    shortest: str = controlled(AS_IS, Choice("shortest draft", (AS_IS, "0", "1")))
 
     def __post_init__(self) -> None:
         for entry, control in self.controls():
@@ -110,40 +158,19 @@ class ViewSettings:
     @classmethod
     def controls(cls) -> list[tuple[Field[Any], Control]]:
         """Fields, each with its control."""
-        return [(entry, entry.metadata[CONTROL]) for entry in fields(cls)]
-
-    @classmethod
-    def read(cls, texts: dict[str, Any]) -> Self:
-        """Settings from texts by the names of fields; what is missing keeps its default.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For an unknown name or a bad value, in one sentence.
-        """
-        known = {entry.name: (entry, control) for entry, control in cls.controls()}
-        check_keywords("link", texts, known)
-        values = {}
-        for name, text in texts.items():
-            entry, control = known[name]
-            values[name] = control.read(name, str(text), entry.default)
-        return cls(**values)
+        return [(entry, entry.metadata["control"]) for entry in fields(cls)]
 
     @classmethod
     def from_query(cls, query: str) -> Self:
-        """Settings from the query of a link, with or without its question mark.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For an unknown name, one that is there twice, a bad value, or a query that is too long.
-        """
+        """Settings from the query of a link, with or without its question mark; a bad one is refused in a sentence."""
         if len(query) > LONGEST_QUERY:
             raise ValueError(f"link: expected at most {LONGEST_QUERY} letters, got {len(query)}")
         pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
         if len(dict(pairs)) < len(pairs):
             raise ValueError(f"link: expected each name once, got {shown(query)}")
-        return cls.read(dict(pairs))
+        known = {entry.name: (entry, control) for entry, control in cls.controls()}
+        check_keywords("link", dict(pairs), known)
+        return cls(**{name: known[name][1].read(name, text, known[name][0].default) for name, text in pairs})
 
     def look_up(self, places: Places) -> None:
         """``ValueError`` for a name that cannot be chosen here, as that of a file."""
@@ -152,8 +179,68 @@ class ViewSettings:
                 check_name(entry.name, getattr(self, entry.name), control.names(places))
 
     def query(self) -> str:
-        """What `from_query` reads: the settings that are not the default, and those that a link always names."""
-        values = {entry.name: (getattr(self, entry.name), entry.default) for entry, _ in self.controls()}
-        return urlencode(
-            {name: value for name, (value, default) in values.items() if value != default or name in self.always}
-        )
+        """What `from_query` reads: the scenario, and the settings that are not the default."""
+        values = [(entry.name, getattr(self, entry.name), entry.default) for entry, _ in self.controls()]
+        return urlencode({name: value for name, value, default in values if value != default or name == "scenario"})
+
+    @classmethod
+    def start(cls, places: Places) -> Self:
+        """What a page begins with: the user's own scenario file as it is, or the defaults.
+
+        A bad file is refused, or one with more devices or bandwidth than a page shows.
+        """
+        if places.scenario_file is None:
+            return cls()
+        own = places.scenario(str(places.scenario_file))
+        return cls(scenario=str(places.scenario_file), num_users=own.num_users, megahertz=own.total_bandwidth / MHZ)
+
+    def overrides(self, base: Scenario) -> dict[str, Any]:
+        """Fields of the scenario that the settings change."""
+        wanted: dict[str, Any] = {"num_users": self.num_users, "total_bandwidth": round(self.megahertz * MHZ, 3)}
+        if self.snr_shift:
+            wanted["transmit_snr_db"] = round(base.transmit_snr_db + self.snr_shift, 6)
+        if self.spread != 1.0:
+            wanted |= self._spread(base)
+        if self.draft_factor != 1.0:
+            wanted["mean_draft_time"] = round(base.mean_draft_time * self.draft_factor, 9)
+        wanted |= {} if self.server == OWN_LAW else {"server": self.server}
+        wanted |= {} if self.payload == AS_IS else {"payload": self.payload}
+        return wanted | ({} if self.shortest == AS_IS else {"min_draft_length": int(self.shortest)})
+
+    def _spread(self, base: Scenario) -> dict[str, float]:
+        """Draft times and mean gains further from their means, or nearer."""
+        mean = (base.mean_gain_high + base.mean_gain_low) / 2.0
+        half = min(self.spread * (base.mean_gain_high - base.mean_gain_low) / 2.0, 0.99 * mean)
+        return {
+            "draft_time_spread": round(min(self.spread * base.draft_time_spread, 0.99), 6),
+            "mean_gain_low": round(mean - half, 9),
+            "mean_gain_high": round(mean + half, 9),
+        }
+
+    def system(self, places: Places) -> Scenario:
+        """The scenario with all of it; refused where the page may not read it, or values do not go together."""
+        base = places.scenario(self.scenario)
+        return base.replace(**self.overrides(base))
+
+    def python_system(self, places: Places) -> str:
+        """A line of Python that makes `system`."""
+        changed = self.overrides(places.scenario(self.scenario))
+        words = ", ".join(f"{name}={value!r}" for name, value in changed.items())
+        if self.scenario in SCENARIOS.names():
+            return f"scenario = ms.Scenario.preset({self.scenario!r}, {words})"
+        return f"scenario = ms.Scenario.load({self.scenario!r}).replace({words})"
+
+    def print_command(self, view: str, places: Places, *more: str) -> str:
+        """The command that prints the numbers of a view, with ``more`` options that it needs."""
+        file = [] if places.scenario_file is None else ["--scenario", str(places.scenario_file)]
+        return shlex.join(["multispin", "explore", *file, *more, "--print", f"/{view}?{self.query()}"]) + "\n"
+
+    def option_words(self, places: Places, *without: str) -> list[str]:
+        """Options of a command that make `system`, without some fields."""
+        words, last = ["--scenario", self.scenario], []
+        for name, value in self.overrides(places.scenario(self.scenario)).items():
+            if name in ("total_bandwidth", "num_users", "server") and name not in without:
+                words += [f"--{name.replace('_', '-')}", f"{value}"]
+            elif name not in without:
+                last += ["--set", f"{name}={value}"]
+        return words + last

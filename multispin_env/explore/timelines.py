@@ -1,12 +1,59 @@
-"""A trace without the barrier as a browser can draw it: few whole numbers, in tenths of a millisecond."""
+"""Timelines: episodes without the barrier, played as the environment plays them, in numbers that a browser draws."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.utils import seeding
 
 from multispin_env.envs.continuous.rendering.requests import marks_of
 from multispin_env.envs.continuous.rendering.stretches import Stretch, of_device, of_server
-from multispin_env.envs.continuous.rendering.traces import Trace
-from multispin_env.physics.continuous.types import ContinuousOutcome
+from multispin_env.envs.continuous.rendering.traces import Trace, Traces
+from multispin_env.envs.settings import Settings
+from multispin_env.evaluation.contenders import with_uplink_of
+from multispin_env.evaluation.episode_stats import EpisodeStats
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousOutcome, ContinuousState
+
+
+class PlayedEpisodes(NamedTuple):
+    """What came of n episodes."""
+
+    stats: EpisodeStats
+    trace: Trace  # of the first
+
+
+def opened(settings: Settings, episodes: int, seed: int) -> Any:
+    """Engine of so many episodes, at their beginning."""
+    engine = settings.engine(episodes)
+    for copy in range(episodes):
+        engine.seed(copy, seeding.np_random(seed + copy)[0])
+    engine.reset()
+    return engine
+
+
+ContinuousRule = Callable[[ContinuousState], ContinuousDecision]
+"""A controller, or a network that sees the whole state."""
+
+
+def play(settings: Settings, rule: ContinuousRule, name: str, episodes: int, seed: int) -> PlayedEpisodes:
+    """Play episodes with seeds from ``seed`` on, as `multispin_env.evaluation.episodes.play_episodes` does.
+
+    The environment gets the uplink that the decisions of a controller are for.
+    """
+    suited = replace(settings, variant=with_uplink_of(rule, settings.variant))
+    engine = opened(suited, episodes, seed)
+    keys, traces = settings.variant.comparison.info, Traces(suited, 1)  # of the first copy alone
+    stats = EpisodeStats.empty(episodes, settings.scenario.num_users, by_round=False)
+    playing = np.ones(episodes, dtype=np.bool_)
+    while playing.any():
+        step = engine.step(engine.actions.encode(rule(engine.state), engine.planned))
+        stats.add(step.reward, step.info, keys, playing)
+        if playing[0]:
+            traces.add(step)
+        playing &= ~step.truncated
+    return PlayedEpisodes(stats, traces.view().titled(name))
+
 
 TICKS = 10_000
 """In a second."""

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from multispin_env.executors.processes import end_with_parent
-from multispin_env.explore.view import VIEWS
+from multispin_env.explore.page import VIEWS
 
 AT_ONCE = 2
 """Computations at a time."""
@@ -39,12 +39,7 @@ class Workers:
     async def answer(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function of a module in a process, which is killed if whoever waits for this is cancelled.
 
-        Raises
-        ------
-        BusyError
-            If too many questions wait already.
-        AnswerError
-            If there is no answer in time, or the process ends before it.
+        `BusyError` where too many wait already, `AnswerError` without an answer in time or where the process ends.
         """
         if self._asked == AT_ONCE + MOST_WAITING:
             raise BusyError(

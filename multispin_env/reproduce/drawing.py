@@ -1,49 +1,89 @@
-"""Drawing that all pictures share: colours, panels, legends outside the data, and files that repeat to the bit."""
+"""Drawing that all pictures share: colours, panels, legends outside the data; and the page over all figures."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from multispin_env.checks import missing_package
+from multispin_env.evaluation.table import Cells
 from multispin_env.files import replacing
 from multispin_env.reproduce.figure import FigureSpec
-from multispin_env.reproduce.scores import LABELS, SweepRow
 
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#000000",
-)
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#000000"
 """Okabe and Ito's palette, safe for colour-blind readers."""
 
-STYLES = {
-    "optimal": (BLUE, "o", "-"),
-    "homogeneous": (ORANGE, "s", "-"),
-    "uniform-bandwidth": (GREEN, "^", "-"),
-    "fixed": (RED, "v", "-"),
-    "p2p": (PURPLE, "D", "--"),
-    "centralized": (BLACK, "x", "--"),
-}
-"""Colour, marker and line of each system."""
+SETTINGS: dict[Any, Any] = {"svg.hashsalt": "multispin_env", "font.size": 9.0, "axes.grid": True, "grid.alpha": 0.3}
 
 Style = tuple[str, str, str]
 """Colour, marker and line."""
 
-DPI = 92
 
-SETTINGS: dict[Any, Any] = {"svg.hashsalt": "multispin_env", "font.size": 9.0, "axes.grid": True, "grid.alpha": 0.3}
+class Series(NamedTuple):
+    """A line through rows, with a band from their ``low`` to their ``high`` if wanted."""
+
+    label: str
+    style: Style
+    value: str  # field on the vertical axis
+    where: Mapping[str, object] = {}  # fields that its rows have
+    band: bool = False
 
 
-def draw_lines(axes: Any, styles: Mapping[str, Style], points: Callable[[str], Iterable[tuple[float, float]]]) -> None:
-    """A line for each name that has a style, through its points (x, y)."""
-    for name, (colour, marker, line) in styles.items():
-        pairs = sorted(points(name))
-        x, y = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        axes.plot(x, y, color=colour, marker=marker, linestyle=line, markersize=4, linewidth=1.3, label=name)
+def draw_series(axes: Any, rows: Sequence[Any], x: str, series: Iterable[Series]) -> None:
+    """Every one over the field ``x``."""
+    for label, (colour, marker, line), value, where, band in series:
+        fitting = (row for row in rows if all(getattr(row, name) == wanted for name, wanted in where.items()))
+        points = sorted(fitting, key=attrgetter(x))
+        places = [getattr(row, x) for row in points]
+        if band:
+            low, high = [row.low for row in points], [row.high for row in points]
+            axes.fill_between(places, low, high, color=colour, alpha=0.25)
+        size, values = 9 if marker == "*" else 4, [getattr(row, value) for row in points]
+        axes.plot(places, values, color=colour, marker=marker, ls=line, markersize=size, linewidth=1.3, label=label)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Picture of a swept setting: a panel for each heading that rows have, with the same lines in all.
+
+    Parameters
+    ----------
+    x, label
+        Field on the horizontal axis, and what it says there.
+    series
+        Lines of every panel.
+    y
+        Title of the vertical axis, which begins at 0.
+    heading
+        Of the panel of a row.
+    ticks
+        Places that are named on an axis that is then logarithmic.
+    """
+
+    x: str
+    label: str
+    series: Sequence[Series]
+    y: str = "goodput (tokens/s)"
+    heading: Callable[[Any], str] = attrgetter("preset")
+    ticks: Sequence[float] = ()
+
+    def draw(self, rows: Sequence[Any], figure: Any) -> None:
+        """Draw rows on an empty figure."""
+        headings = list(dict.fromkeys(map(self.heading, rows)))
+        panels = figure.subplots(1, len(headings), squeeze=False)[0]
+        for axes, heading in zip(panels, headings, strict=True):
+            own = [row for row in rows if self.heading(row) == heading]
+            draw_series(axes, own, self.x, self.series)
+            axes.set(title=heading, xlabel=self.label, ylabel=self.y)
+            axes.set_ylim(bottom=0.0)
+            if named := sorted({getattr(row, self.x) for row in own} & set(self.ticks)):
+                axes.set_xscale("log")
+                axes.set_xticks(named, [f"{place:g}" for place in named])
+                axes.minorticks_off()
+        legend_below(figure, panels[0], min(len(self.series), 6))
 
 
 def check_matplotlib() -> None:
@@ -62,7 +102,7 @@ def save(spec: FigureSpec, rows: Sequence[Any], stem: Path, kinds: Sequence[str]
     from matplotlib.figure import Figure
 
     with rc_context(SETTINGS):
-        figure = Figure(figsize=spec.size, dpi=DPI, layout="constrained")
+        figure = Figure(figsize=spec.size, dpi=92, layout="constrained")
         FigureCanvasAgg(figure)
         spec.draw(rows, figure)
         for kind in kinds:
@@ -76,21 +116,49 @@ def legend_below(figure: Any, axes: Any, columns: int) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
-def draw_sweep(rows: Sequence[SweepRow], figure: Any, position: Callable[[SweepRow], float], label: str) -> Any:
-    """Goodput against one setting: a panel for each preset, a line with its 95 % band for each system."""
-    presets = list(dict.fromkeys(row.preset for row in rows))
-    panels = figure.subplots(1, len(presets), squeeze=False)[0]
-    for axes, preset in zip(panels, presets, strict=True):
-        for system, text in LABELS.items():
-            points = [row for row in rows if row.preset == preset and row.system == system]
-            colour, marker, line = STYLES[system]
-            x = [position(row) for row in points]
-            axes.fill_between(x, [row.low for row in points], [row.high for row in points], color=colour, alpha=0.25)
-            goodputs = [row.goodput for row in points]
-            axes.plot(x, goodputs, color=colour, marker=marker, linestyle=line, markersize=4, linewidth=1.3, label=text)
-        axes.set_title(preset)
-        axes.set_xlabel(label)
-        axes.set_ylabel("goodput (tokens/s)")
-        axes.set_ylim(bottom=0.0)
-    legend_below(figure, panels[0], len(LABELS))
-    return panels
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+img { max-width: 100%; height: auto; }
+figure { margin: 0 0 1rem; }
+code { background: #f2f2f2; padding: .1em .3em; }
+table { border-collapse: collapse; font-size: .9rem; }
+th, td { border: 1px solid #ccc; padding: .3rem .6rem; text-align: left; vertical-align: top; }
+"""
+
+
+class Shown(NamedTuple):
+    """A figure on the page."""
+
+    name: str
+    spec: FigureSpec
+    command: str
+    cells: tuple[Cells, list[Cells]] | None
+
+
+def markdown_table(header: Cells, lines: Sequence[Cells]) -> str:
+    """Strings as a Markdown table of texts."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, ("---",) * len(header), *lines))
+
+
+def html_table(header: Cells, lines: Sequence[Cells]) -> str:
+    """Strings as an HTML table."""
+    cells = [("th", header), *(("td", line) for line in lines)]
+    rows = ("<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in line) + "</tr>" for tag, line in cells)
+    return "\n".join(["<table>", *rows, "</table>"])
+
+
+def _section(shown: Shown) -> str:
+    name, title, caption = shown.name, escape(shown.spec.title), escape(shown.spec.caption)
+    table = "" if shown.cells is None else f"{html_table(*shown.cells)}\n"
+    files = ", ".join(f'<a href="{name}.{suffix}">{suffix.upper()}</a>' for suffix in ("csv", "svg", "png"))
+    return f"""<h2 id="{name}">{title}</h2>
+<figure><img src="{name}.png" alt="{title}"><figcaption>{caption}</figcaption></figure>
+{table}<p>{files}: <code>{escape(shown.command)}</code></p>"""
+
+
+def render_page(title: str, about: str, shown: Sequence[Shown]) -> str:
+    """Return the page: a heading, what was run, then the figures in order."""
+    links = " · ".join(f'<a href="#{one.name}">{escape(one.name)}</a>' for one in shown)
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
+    body = f"<h1>{escape(title)}</h1>\n<p>{escape(about)}</p>\n<p>{links}</p>\n" + "\n".join(map(_section, shown))
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'

@@ -1,14 +1,69 @@
-"""Specification of a figure."""
+"""Figures: how one is specified, the scale of a run, and goodput of the paper's six systems on common states."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, TypeVar
 
+from multispin_env.arrays import FloatArray
+from multispin_env.evaluation.cases.states import States
+from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import Cells
-from multispin_env.reproduce.scale import Scale
+from multispin_env.scenario import Scenario
+from multispin_env.units import MHZ
+
+Item = TypeVar("Item")
 
 PRESETS: tuple[str, ...] = ("llama2", "qwen3.5")
 """The model pairs of the paper, in the order of its figures."""
+
+STATES, QUICK_STATES = 500, 40
+"""States of a full run, as in every other table of the project, and of a quick one."""
+
+LABELS = MappingProxyType(
+    {
+        "optimal": "Hete (optimum)",
+        "homogeneous": "Homo",
+        "uniform-bandwidth": "Uni-BW",
+        "fixed": "Fixed BW&L",
+        "p2p": "P2P-SPIN",
+        "centralized": "Cen-SPIN",
+    }
+)
+"""The systems of [MS] §VI by our names; Hete is the proven optimum instead of Algorithm 1's grid."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Size of a run.
+
+    Parameters
+    ----------
+    quick
+        Whether coarse grids and few states will do.
+    states
+        Independent states that means are taken over.
+    seed
+        Of the states; by default that of the project's held-out states.
+    progress
+        Told the fraction of the figure that is done.
+    """
+
+    quick: bool = False
+    states: int = STATES
+    seed: int = HELD_OUT_SEED
+    progress: Callable[[float], None] = lambda fraction: None
+
+    def pick(self, full: Item, quick: Item) -> Item:
+        """Return what fits this scale."""
+        return quick if self.quick else full
+
+    def over(self, items: Sequence[Item]) -> Iterator[Item]:
+        """Each item in turn, reporting how many are done."""
+        for done, item in enumerate(items, start=1):
+            yield item
+            self.progress(done / len(items))
 
 
 @dataclass(frozen=True)
@@ -40,3 +95,25 @@ class FigureSpec:
     size: tuple[float, float] = (9.0, 4.2)
     cells: Callable[[Sequence[Any]], tuple[Cells, list[Cells]]] | None = None
     printed: int | None = None
+
+
+def scenario_at(preset: str, megahertz: float, server: str = "", **fields: Any) -> Scenario:
+    """Return the preset with this budget; on another server than its own ids are uploaded, and lengths may be 0."""
+    measured = {"server": server, "payload": "ids", "min_draft_length": 0} if server else {}
+    return Scenario.preset(preset, total_bandwidth=megahertz * MHZ, **(measured | fields))
+
+
+def states_of(scale: Scale, scenario: Scenario, size: int | None = None) -> States:
+    """Independent states of the run's seed; at the default seed they are the held-out states."""
+    return States.draw(scenario, scale.states if size is None else size, scale.seed)
+
+
+def scores_of(scale: Scale, scenario: Scenario) -> dict[str, FloatArray]:
+    """Goodput (n,) in tokens/s of the six systems of `LABELS`; the optimum is certified. Computed once a run."""
+    return dict(_scores(scale.seed, scale.states, scenario))
+
+
+@lru_cache(maxsize=128)
+def _scores(seed: int, size: int, scenario: Scenario) -> dict[str, FloatArray]:
+    states = States.draw(scenario, size, seed)
+    return {name: states.values(name) for name in LABELS}

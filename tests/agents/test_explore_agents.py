@@ -13,7 +13,7 @@ from agents.models import ROOT, of_package, of_run
 from agents.runs import CONFIG, load_config
 from agents.vec_env import make_vec_env
 from multispin_env.explore.agent import RUN, AgentViewSettings, agent_names, as_command, as_python, compute
-from multispin_env.explore.places import Places
+from multispin_env.explore.settings import Places
 from tests.explore.test_no_barrier import printed
 
 FULL = "MultiSpin/Heterogeneous-v0"

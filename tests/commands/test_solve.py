@@ -173,9 +173,9 @@ def test_standard_input_gives_the_same_bytes(monkeypatch, capsys):
     assert main(["solve", str(EXAMPLE)]) == 0
     assert from_pipe.stdout.decode() == capsys.readouterr().out
     rows = b'[{"name": "a", "draft_time_ms": 12, "snr_db": 15, "acceptance_rate": 1}]'
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(rows)))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(rows), encoding="utf-8"))
     assert solve_json(capsys, "-")["rows"][0]["share"] == 1.0
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'[{"name": 1')))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'[{"name": 1'), encoding="utf-8"))
     assert refused(capsys, "-").startswith("multispin solve: stdin: expected a list of objects, got broken JSON (")
 
 
@@ -358,7 +358,7 @@ def test_a_file_without_end_is_refused(name, tmp_path, capsys):
 
 def test_standard_input_has_a_limit_too(monkeypatch, capsys):
     monkeypatch.setattr(devices, "LARGEST_FILE", len(GOOD) - 1)
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode())))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode()), encoding="utf-8"))
     assert f"stdin: size: expected at most {len(GOOD) - 1} bytes, got more" in refused(capsys, "-")
 
 

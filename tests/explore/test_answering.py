@@ -14,9 +14,9 @@ from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
 from multispin_env.explore import app, serving
-from multispin_env.explore.browser import served
-from multispin_env.explore.places import Places
 from multispin_env.explore.serving import Impatient
+from multispin_env.explore.settings import Places
+from tests.explore.browser import served
 from tests.explore.test_computing import beat, begun, is_over
 
 SLOW = "/draw/no-barrier?left=groups&seconds=60&episodes=16&num_users=40"

@@ -31,11 +31,14 @@ async def begun(*files):
 
 
 def is_over(file):
-    """Whether a computation has stopped, within a second."""
-    time.sleep(1.0)
-    size = file.stat().st_size
-    time.sleep(0.3)
-    return file.stat().st_size == size
+    """Whether a computation stops within some seconds."""
+    end = time.monotonic() + 5.0
+    while time.monotonic() < end:
+        size = file.stat().st_size
+        time.sleep(0.3)
+        if file.stat().st_size == size:
+            return True
+    return False
 
 
 def test_a_process_stays_for_the_next_question():
@@ -45,21 +48,6 @@ def test_a_process_stays_for_the_next_question():
 
     first, second = asyncio.run(ask())
     assert first == second != os.getpid()
-
-
-def test_what_nobody_waits_for_stops(tmp_path):
-    heart = tmp_path / "heart"
-
-    async def leave():
-        several = Workers()
-        asked = asyncio.create_task(several.answer(beat, heart))
-        await begun(heart)
-        asked.cancel()
-        await asyncio.wait([asked])
-        assert await several.answer(int, "3") == 3
-
-    asyncio.run(leave())
-    assert is_over(heart)
 
 
 def test_what_takes_too_long_stops(tmp_path, monkeypatch):

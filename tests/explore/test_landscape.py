@@ -8,7 +8,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.explore.landscape import BUDGETS, MAP_USERS, USERS, LandscapeSettings, as_command, compute
-from multispin_env.explore.places import Places
+from multispin_env.explore.settings import Places
 
 HERE = Places()
 SETTINGS = LandscapeSettings(num_users=5, megahertz=7.0, states=2, seed=3, server="a100-32b", payload="ids")

@@ -11,7 +11,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.explore.no_barrier import NoBarrierSettings, as_command, as_python, compute, rush_start
-from multispin_env.explore.places import Places
+from multispin_env.explore.settings import Places
 
 PLACES = Places()
 SMALL = {"num_users": 3, "seconds": 2.0, "episodes": 2}
@@ -57,11 +57,6 @@ def test_the_command_prints_the_tables(case, capsys):
         assert " ".join(table["header"]) in lines
         for row in table["lines"]:
             assert " ".join(row) in lines
-
-
-def test_a_link_restores_the_settings(case):
-    settings, _ = case
-    assert NoBarrierSettings.from_query(settings.query()) == settings
 
 
 def test_no_rule_exceeds_the_bound(case):

@@ -7,10 +7,17 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.commands.main import main
-from multispin_env.explore.devices import COLUMNS, draw_devices, read_edits
-from multispin_env.explore.one_round import RoundSettings, as_command, as_python, compute, worth_in_words
-from multispin_env.explore.places import Places
-from multispin_env.explore.system import MOST_DEVICES
+from multispin_env.explore.one_round import (
+    COLUMNS,
+    RoundSettings,
+    as_command,
+    as_python,
+    compute,
+    draw_devices,
+    read_edits,
+    worth_in_words,
+)
+from multispin_env.explore.settings import MOST_DEVICES, Places
 
 HERE = Places()
 

@@ -9,10 +9,8 @@ import pytest
 
 from multispin_env.explore.app import make_app
 from multispin_env.explore.markup import Markup, element
-from multispin_env.explore.page import answer, whole_page
-from multispin_env.explore.places import Places
-from multispin_env.explore.settings import Choice
-from multispin_env.explore.view import VIEWS
+from multispin_env.explore.page import VIEWS, answer, whole_page
+from multispin_env.explore.settings import Choice, Places
 from multispin_env.scenario import Scenario
 
 HERE = Places()
@@ -57,6 +55,12 @@ def test_a_refused_link_says_so_and_begins_anew():
     page = whole_page("one-round", "num_users=99", HERE)
     assert "num_users: expected an integer in 1..40, got 99" in page
     assert "<h2>The optimum</h2>" in page
+
+
+def test_who_pays_is_said_of_each_device():
+    page = answer("one-round", "num_users=3&moved=2&moved_db=-5", HERE)["html"]
+    assert "The SNR of device 2 has moved from " in page
+    assert page.count('class="amount"') == 3
 
 
 def test_a_view_without_a_name_is_not_found():

@@ -1,15 +1,13 @@
-"""Settings: what a link says comes back, and what no control could give is refused."""
+"""Settings: what a link says comes back, what no control could give is refused, and no other file is read."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
 from multispin_env.explore.landscape import LandscapeSettings
 from multispin_env.explore.one_round import RoundSettings
-from multispin_env.explore.places import Places
-from multispin_env.explore.settings import LONGEST_QUERY
-from multispin_env.explore.system import SystemSettings
-from multispin_env.explore.view import VIEWS
+from multispin_env.explore.page import VIEWS
+from multispin_env.explore.settings import LONGEST_QUERY, Places, SystemSettings
 from multispin_env.scenario import Scenario
 
 HERE = Places()
@@ -21,8 +19,9 @@ def view(request):
 
 
 def test_a_link_says_what_is_not_the_default(view):
-    start = view.start(HERE)
-    assert view.settings.from_query(start.query()) == start
+    start = view.settings.start(HERE)
+    for settings in (start, replace(start, num_users=3, seed=9)):
+        assert view.settings.from_query(settings.query()) == settings
 
 
 def test_a_link_restores_every_field():
@@ -114,3 +113,45 @@ def test_python_and_options_make_the_same_system(tmp_path, monkeypatch):
         assert made["scenario"] == settings.system(places)
         options = COMMAND.parser("x").parse_args([*settings.option_words(places, "num_users"), "-"])
         assert _scenario(options, 3) == settings.system(places)
+
+
+OUTSIDE = (
+    "../secret", "..", ".", "", "/etc", "/etc/passwd", "mine/../../secret", "mine/..", "%2e%2e/secret", "..\\secret",
+    "~", "mine\0", "mine/checkpoint",
+)  # fmt: skip
+
+
+@pytest.fixture
+def places(tmp_path):
+    for name in ("runs/mine", "runs/other", "runs/empty", "secret"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("runs/mine", "runs/other", "secret"):
+        (tmp_path / name / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "runs" / "link").symlink_to(tmp_path / "secret", target_is_directory=True)
+    return Places(None, tmp_path / "runs")
+
+
+def test_runs_are_those_of_the_folder(places):
+    assert places.run_names() == ("mine", "other")
+    assert places.run("mine") == places.runs / "mine"
+
+
+@pytest.mark.parametrize("name", [*OUTSIDE, "empty", "link"])
+def test_no_other_folder_is_a_run(places, name):
+    with pytest.raises(ValueError, match="run: expected one of"):
+        places.run(name)
+
+
+def test_no_folder_has_no_runs(tmp_path):
+    assert Places(None, tmp_path / "nothing").run_names() == ()
+
+
+@pytest.mark.parametrize("name", [*OUTSIDE, "other.toml"])
+def test_no_other_file_is_a_scenario(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for file in ("mine.toml", "other.toml"):
+        Scenario.preset("r1").save(file)
+    places = Places(tmp_path / "mine.toml")
+    assert places.scenario(str(tmp_path / "mine.toml")).name == "r1"
+    with pytest.raises(ValueError, match="scenario: expected one of"):
+        places.scenario(name)

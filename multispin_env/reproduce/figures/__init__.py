@@ -1,1 +1,0 @@
-"""Figures, one file each: compute to a table, draw from the table."""
