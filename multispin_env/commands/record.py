@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -28,7 +27,8 @@ from multispin_env.executors.base import Stopped
 from multispin_env.executors.signals import on_signals
 from multispin_env.files import write_atomically
 from multispin_env.models.counts import RateEstimate, TaskCounts, estimate, read_counts
-from multispin_env.models.parts import RecordedTexts, RecordParts, join_texts
+from multispin_env.models.journal import Journal
+from multispin_env.models.parts import RecordedTexts, join_texts, texts_of
 from multispin_env.models.prompts import Prompts, read_prompts
 from multispin_env.models.record_summary import (
     draw_summary,
@@ -169,24 +169,27 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
             f"got {options.tokens}"
         )
     groups = -(-count // options.batch)
-    parts = RecordParts(out_file(options.out, ".part"), _settings(options, prompts))
-    parts.open()
+    journal = Journal(out_file(options.out, ".part"), "record", _settings(options, prompts), texts_of)
     try:
-        with on_signals(_stop), ExitStack() as stack:
-            stack.callback(parts.close_if_empty)
+        with on_signals(_stop):
             pair = load_pair(options)
             encoded = prompts.encode(pair.target, MIN_PLACES, options.raw, pair.context)
-            _record_groups(pair, encoded, options, parts, groups)
+            _record_groups(pair, encoded, options, journal, groups)
     except Stopped as stopped:
-        done = sum(parts.load(group) is not None for group in range(groups))
-        kept = f"{done} of {groups} groups are kept in {str(parts.folder)!r}, and the same command goes on"
+        done = len(journal.parts)
+        kept = f"{done} of {groups} groups are kept in {str(journal.path)!r}, and the same command goes on"
         print(f"\n{options.program}: interrupted; {kept if done else 'nothing is done yet'}", file=sys.stderr)
         return 128 + stopped.number
-    places = join_texts([one for group in range(groups) if (one := parts.load(group)) is not None])
-    records, overlap = _kept(prompts, places)
+    finally:
+        if not journal.parts:
+            journal.path.unlink()
+    texts = join_texts(journal.parts)
+    if len(texts.length) != count:
+        raise ValueError(f"{journal.path}: expected texts of {count} prompts, got {len(texts.length)}; delete the file")
+    records, overlap = _kept(prompts, texts)
     named = scenario.replace(name=options.out.name, vocabulary_size=pair.vocabulary_size)
     _show(options, named, records, overlap, prompts.tasks)
-    parts.close()
+    journal.path.unlink()
     return None
 
 
@@ -201,17 +204,20 @@ def _settings(options: argparse.Namespace, prompts: Prompts) -> dict[str, Any]:
 
 
 def _record_groups(
-    pair: "Pair", encoded: Sequence[Sequence[int]], options: argparse.Namespace, parts: RecordParts, groups: int
+    pair: "Pair",
+    encoded: Sequence[Sequence[int]],
+    options: argparse.Namespace,
+    journal: Journal[RecordedTexts],
+    groups: int,
 ) -> None:
     from multispin_env.models.recording import record_texts
 
-    todo = [group for group in range(groups) if parts.load(group) is None]
-    if len(todo) < groups:
-        print(f"{groups - len(todo)} of {groups} groups are done already", file=sys.stderr)
-    with Progress(len(todo), time_left=True) as progress:
-        for group in todo:
-            progress.begin(f"prompts from {group * options.batch + 1} on")
-            first = group * options.batch
+    done = len(journal.parts)
+    if done:
+        print(f"{done} of {groups} groups are done already", file=sys.stderr)
+    with Progress(groups - done, time_left=True) as progress:
+        for first in range(done * options.batch, len(encoded), options.batch):
+            progress.begin(f"prompts from {first + 1} on")
             texts = record_texts(
                 pair,
                 encoded[first : first + options.batch],
@@ -221,9 +227,12 @@ def _record_groups(
                 options.seed,
                 lambda done: progress(done, options.tokens),
             )
-            columns = ("probability", "accepted", "overlap")
-            flat = (np.concatenate([vars(text)[name] for text in texts]) for name in columns)
-            parts.save(group, RecordedTexts(np.array([len(text.token) for text in texts]), *flat))
+            beta, accepted, overlap = (
+                np.concatenate([vars(text)[name] for text in texts]) for name in ("probability", "accepted", "overlap")
+            )
+            length = np.array([len(text.token) for text in texts])
+            found = RecordedTexts(length, beta.astype(np.float16), accepted, overlap.astype(np.float16))
+            journal.add(found.line())
 
 
 def _kept(prompts: Prompts, places: RecordedTexts) -> tuple[Records, FloatArray]:

@@ -98,9 +98,9 @@ def test_another_setting_is_refused(models, fake, tmp_path, capsys):
     before = (tmp_path / "mine.csv").read_bytes()
     capsys.readouterr()
     assert run(models, tmp_path / "mine", *small, "--context", "64") == 2
-    assert "mine.csv: expected passes with context = 64, got 128; choose another name" in capsys.readouterr().err
+    assert "mine.csv: expected a file with context = 64, got 128; choose another name" in capsys.readouterr().err
     assert main(["profile", "--target", models[0], "--out", str(tmp_path / "mine"), *small]) == 2
-    assert f"expected passes with draft = {models[0]!r}, got {models[1]!r}" in capsys.readouterr().err
+    assert f"expected a file with draft = {models[0]!r}, got {models[1]!r}" in capsys.readouterr().err
     assert (tmp_path / "mine.csv").read_bytes() == before
 
 
@@ -148,10 +148,7 @@ OTHERS = [
     (["--out", "{}/scenario"], "out: expected a name without a .toml of another kind, got .*scenario.toml"),
     (["--out", "x" * 101], "out: expected a text of one line"),
     (["--out", "."], "out: expected a name for the files to write, got '.'"),
-    (
-        ["--out", "{}/foreign"],
-        "foreign.csv: expected a new file or one with passes of this command, got one that begins",
-    ),
+    (["--out", "{}/foreign"], "foreign.csv: expected a new file or one of this command, got one that begins"),
 ]
 
 

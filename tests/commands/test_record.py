@@ -145,7 +145,7 @@ def test_a_killed_run_goes_on_to_the_same_files(models, here, whole, capsys):
     """Killed in the middle of the third group."""
     command = [sys.executable, "-c", SLOW, *arguments(models)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        while not Path("mine.part/group-0001.npz").exists():
+        while not (Path("mine.part").exists() and Path("mine.part").read_bytes().count(b"\n") == 3):
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
@@ -178,10 +178,24 @@ def test_a_stopped_run_says_how_to_go_on(models, here, whole, number, capsys, mo
     assert capsys.readouterr().err.splitlines()[-1] == said
     monkeypatch.undo()
     monkeypatch.chdir(here)
-    assert "seed: expected 3, as of the parts in 'mine.part'" in refused(capsys, *arguments(models, "--seed", 4)[1:])
+    before = Path("mine.part").read_bytes()
+    assert "mine.part: expected a file with seed = 4, got 3" in refused(capsys, *arguments(models, "--seed", 4)[1:])
     Path("prompts.jsonl").write_text('{"prompt": "w5"}\n', encoding="utf-8")
-    assert "prompts: expected '" in refused(capsys, *arguments(models)[1:])
-    assert Path("mine.part/group-0000.npz").exists()
+    assert "mine.part: expected a file with prompts = '" in refused(capsys, *arguments(models)[1:])
+    assert Path("mine.part").read_bytes() == before
+
+
+def test_more_texts_than_prompts_are_refused(models, here, capsys, monkeypatch):
+    monkeypatch.setattr(record, "load_pair", lambda options: signal.raise_signal(signal.SIGINT))
+    text = RecordedTexts(np.array([9]), np.full(9, 0.5, np.float16), np.ones(9, bool), np.full(9, 0.5, np.float16))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        assert main(arguments(models)) == 130
+    with Path("mine.part").open("a", encoding="utf-8") as file:
+        file.write(f"{text.line()}\n" * 7)
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert "mine.part: expected texts of 6 prompts, got 7; delete the file" in refused(capsys, *arguments(models)[1:])
 
 
 def test_too_little_memory_keeps_what_is_done(models, here, capsys, monkeypatch):
@@ -194,7 +208,7 @@ def test_too_little_memory_keeps_what_is_done(models, here, capsys, monkeypatch)
 
     monkeypatch.setattr(recording, "record_texts", too_large)
     assert "(a batch of 2 with 1 tokens each, 30 with those before)" in refused(capsys, *arguments(models)[1:])
-    assert sorted(path.name for path in Path("mine.part").glob("*.npz")) == ["group-0000.npz", "group-0001.npz"]
+    assert Path("mine.part").read_bytes().count(b"\n") == 3
 
 
 PROMPT = ["--prompts", "x.txt"]
@@ -211,7 +225,10 @@ GOOD = [*MODEL, "--out", "m"]
         (MODEL, "out: expected a name for the files to write, got none"),
         ([*MODEL, "--out", ".."], "out: expected a name for the files to write, got '..'"),
         ([*MODEL, "--out", "none/m"], "file: expected a file in a folder that exists"),
-        ([*GOOD, "--prompts", "prompts.jsonl", "--out", "taken"], "folder: expected a folder that can be written"),
+        (
+            [*GOOD, "--prompts", "prompts.jsonl", "--out", "taken"],
+            "taken.part: expected a new file or one of this command",
+        ),
         ([*GOOD, "--tokens", 7], "tokens: expected an integer ≥ 8, got 7"),
         ([*GOOD, "--batch", 0], "batch: expected an integer ≥ 1, got 0"),
         ([*GOOD, "--draft-bits", 1], "draft_bits: expected an integer in 2..8, got 1"),
@@ -228,7 +245,7 @@ GOOD = [*MODEL, "--out", "m"]
 )
 def test_what_is_wrong_is_said_before_a_model_is_loaded(given, sentence, here, capsys, monkeypatch):
     monkeypatch.setattr(record, "load_pair", lambda options: pytest.fail("a model was loaded"))
-    Path("taken.part").write_text("", encoding="utf-8")
+    Path("taken.part").write_text("my notes", encoding="utf-8")
     assert sentence in refused(capsys, *given)
     assert not Path("m.part").exists()
 

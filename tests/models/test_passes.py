@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from multispin_env.models import journal
 from multispin_env.models.passes import DRAFT, HEADER, VERIFY, PassCell, Passes, measure, rounds
 
 SETTING = {"target": 'mö"del', "context": 128}
@@ -94,16 +95,16 @@ def test_half_a_line_of_a_killed_process_is_cut_off(file):
 FOREIGN = [
     (
         "my notes",
-        "mine.csv: expected a new file or one with passes of this command, got one that begins with 'my notes'",
+        "mine.csv: expected a new file or one of this command, got one that begins with 'my notes'",
     ),
     ("a,b\n1,2\n", "begins with 'a,b'"),
-    ("# multispin profile {nonsense\n", "expected a new file or one with passes"),
-    ("# multispin profile [1]\n", "expected a new file or one with passes"),
+    ("# multispin profile {nonsense\n", "expected a new file or one of this command"),
+    ("# multispin profile [1]\n", "expected a new file or one of this command"),
     (
         '{begin}"context": 64}}\n{header}\n',
-        r"mine.csv: expected passes with context = 128, got 64; choose another name",
+        r"mine.csv: expected a file with context = 128, got 64; choose another name",
     ),
-    ('{begin}"context": 128, "more": 1}}\n{header}\n', "expected passes with more = None, got 1"),
+    ('{begin}"context": 128, "more": 1}}\n{header}\n', "expected a file with more = None, got 1"),
     ('{begin}"context": 128}}\nwhat\n', "mine.csv, line 2: expected 'what,batch,length,seconds', got 'what'"),
     ("{good}verify,1,2\n", "mine.csv, line 3: passes: expected 'what,batch,length,seconds', got 'verify,1,2'"),
     ("{good}verify,1,0,0.1\n\n", "mine.csv, line 4: passes: "),
@@ -113,12 +114,13 @@ FOREIGN = [
     ("{good}verify,1,-1,0.1\n", "line 3: length: expected an integer in 0..1000000, got -1"),
     ("{good}verify,1,2,nan\n", "line 3: seconds: expected a finite number in .*, got nan"),
     ("{good}verify,1,2,0\n", "line 3: seconds: "),
-    ("{good}" + "verify,1,2,0.1\n" * 300_000, "mine.csv: can't be read as passes of this command .*4194304 bytes"),
+    ("{good}" + "verify,1,2,0.1\n" * 300, "mine.csv: can't be read as a file of this command .*4096 bytes"),
 ]
 
 
 @pytest.mark.parametrize(("text", "words"), FOREIGN, ids=range(len(FOREIGN)))
-def test_what_is_not_of_this_setting_is_refused_and_left_alone(text, words, file):
+def test_what_is_not_of_this_setting_is_refused_and_left_alone(text, words, file, monkeypatch):
+    monkeypatch.setattr(journal, "LARGEST", 4096)
     begin = '# multispin profile {"target": "m\\u00f6\\"del", '
     good = f'{begin}"context": 128}}\n{HEADER}\n'
     content = text.replace("{begin}", begin).replace("{good}", good).replace("{header}", HEADER).replace("}}", "}")
@@ -131,7 +133,7 @@ def test_what_is_not_of_this_setting_is_refused_and_left_alone(text, words, file
 
 def test_bytes_that_are_no_text_are_refused(file):
     file.write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match=r"mine.csv: can't be read as passes of this command"):
+    with pytest.raises(ValueError, match=r"mine.csv: can't be read as a file of this command"):
         Passes(file, SETTING)
 
 
