@@ -11,7 +11,6 @@ from agents.runs import RunConfig, write_atomically
 from multispin_env.evaluation.comparison import OTHER_SYSTEMS
 from multispin_env.evaluation.table import to_csv, to_json
 from multispin_env.files import replacing
-from multispin_env.terminal.tables import BEST
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 AGENT, OTHERS, OF_SYSTEMS = "#D55E00", "#0072B2", "#BBBBBB"
@@ -28,7 +27,8 @@ def show(report: Report, console: Console) -> None:
     console.print(f"\n{report.title}\n", highlight=False, markup=False, soft_wrap=True)
     above_is_rule = False
     for line in report.text.split("\n"):
-        console.print(line, highlight=False, markup=False, soft_wrap=True, style=BEST if above_is_rule else None)
+        style = "bold green" if above_is_rule else None
+        console.print(line, highlight=False, markup=False, soft_wrap=True, style=style)
         above_is_rule = line.startswith("---")
     console.print()
 

@@ -103,16 +103,10 @@ COMMAND = Command(
 
 
 def load_command(name: str) -> Command:
-    """Import a command.
+    """Import a command; ``ValueError`` for an unknown name.
 
-    Raises
-    ------
-    ValueError
-        For an unknown name; the nearest is suggested.
-    ModuleNotFoundError
-        Where a package that it needs is not installed.
-    ImportError
-        In one sentence, where the installation does not have the command, or another package hides it.
+    ``ImportError`` in one sentence where the installation does not have it or another package hides it, and of Python
+    where a package that it needs is not installed.
     """
     check_name("command", name, COMMANDS)
     module = COMMANDS[name].module

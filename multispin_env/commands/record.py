@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,7 +21,7 @@ from multispin_env.commands.model_options import (
     out_files,
 )
 from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
-from multispin_env.evaluation.table import Cells
+from multispin_env.evaluation.table import Cells, aligned
 from multispin_env.executors.base import Stopped
 from multispin_env.executors.signals import on_signals
 from multispin_env.files import write_atomically
@@ -52,7 +51,7 @@ from multispin_env.server import with_law
 from multispin_env.terminal.arguments import DEFAULT_SCENARIO, add_scenario_options
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
-from multispin_env.terminal.tables import show_table
+from multispin_env.terminal.tables import made_by
 
 if TYPE_CHECKING:
     from multispin_env.models.network import Pair
@@ -66,14 +65,8 @@ tasks; STEM.json, all numbers; STEM.png. A run that was stopped goes on with the
 
 With --from-counts no model is needed: rates of each task from a log of drafted and accepted tokens, and no record."""
 
-TOKENS, BATCH = 64, 8
-
 PACKAGED = "packaged"
 """Name of the package's record, where the name of a file may stand."""
-
-PACKAGED_TASKS = ("code", "math", "chat", "reading")
-
-SOURCES = ("prompts", "from_counts", "read")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -83,13 +76,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokens",
         type=int,
-        default=TOKENS,
+        default=64,
         metavar="N",
-        help=f"most of a text, at least {MIN_PLACES} (default {TOKENS})",
+        help=f"most of a text, at least {MIN_PLACES} (default 64)",
     )
-    parser.add_argument(
-        "--batch", type=int, default=BATCH, metavar="N", help=f"prompts that are read at a time (default {BATCH})"
-    )
+    parser.add_argument("--batch", type=int, default=8, metavar="N", help="prompts that are read at a time (default 8)")
     parser.add_argument(
         "--from-counts",
         type=Path,
@@ -116,7 +107,7 @@ def _scenario(options: argparse.Namespace) -> Scenario:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse what can't be done, before anything is read or loaded."""
-    given = [name for name in SOURCES if vars(options)[name] is not None]
+    given = [name for name in ("prompts", "from_counts", "read") if vars(options)[name] is not None]
     if len(given) != 1:
         got = " and ".join(f"--{name.replace('_', '-')}" for name in given) or "none"
         raise ValueError(f"prompts: expected one of --prompts, --from-counts and --read, got {got}")
@@ -155,7 +146,9 @@ def _names(options: argparse.Namespace, scenario: Scenario, records: Records) ->
         names = [task.name for task in scenario.tasks]
         check_integer("tasks of the scenario", len(names), records.num_tasks, records.num_tasks)
         return names
-    return PACKAGED_TASKS if options.read == PACKAGED else [f"task {index}" for index in range(records.num_tasks)]
+    if options.read == PACKAGED:
+        return "code", "math", "chat", "reading"
+    return [f"task {index}" for index in range(records.num_tasks)]
 
 
 def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
@@ -253,11 +246,7 @@ def _kept(prompts: Prompts, places: RecordedTexts) -> tuple[Records, FloatArray]
 
 
 def _about(options: argparse.Namespace, scenario: Scenario) -> dict[str, Any]:
-    return {
-        "command": options.command,
-        "scenario": scenario.to_dict(),
-        "versions": {name: version(name) for name in ("multispin_env", "numpy")},
-    }
+    return {"scenario": scenario.to_dict(), **made_by(options)}
 
 
 def _write_json(options: argparse.Namespace, content: dict[str, Any]) -> None:
@@ -280,9 +269,9 @@ def _show(
         scenario.save(out_file(options.out, ".toml"))
         _write_json(options, {"about": _about(options, scenario), "rows": [row.to_dict() for row in rows]})
         draw_summary(rows, records, options.out)
-    show_table(*task_cells(rows))
+    print(aligned(*task_cells(rows)))
     print("\ntokens a round along the record, and how far E[N | L] at the prompts' α is off:\n")
-    show_table(*round_cells(rows))
+    print(aligned(*round_cells(rows)))
     if options.out is not None:
         print(f"\n{', '.join(str(out_file(options.out, kind)) for kind in ('.npz', '.toml', '.json', '.png'))}")
 
@@ -303,32 +292,21 @@ def _count(options: argparse.Namespace, scenario: Scenario) -> None:
         for one, rate in zip(counts, found, strict=True)
     ]
     _write_json(options, {"about": _about(options, scenario), "rows": rows})
-    show_table(*count_cells(counts, found))
-    print(f"\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
-
-
-def count_cells(counts: Sequence[TaskCounts], found: Sequence[RateEstimate]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of rates from counts."""
     header = (
         *("task", "requests", "rounds", "drafted", "accepted", "α", "95 % if all are equal", "95 % over requests"),
         *("mean over requests", "± requests"),
     )
-    lines: list[Cells] = [
-        (
-            one.task,
-            str(len(one.hits)),
-            str(one.rounds),
-            str(one.drafted),
-            str(int(one.hits.sum())),
-            f"{rate.rate:.4f}",
-            f"{rate.low:.4f} to {rate.high:.4f}",
-            f"{rate.low_over_requests:.4f} to {rate.high_over_requests:.4f}",
-            f"{rate.mean_over_requests:.4f}",
-            f"{rate.std_over_requests:.4f}",
-        )
-        for one, rate in zip(counts, found, strict=True)
-    ]
-    return header, lines
+    lines = [count_line(one, rate) for one, rate in zip(counts, found, strict=True)]
+    print(f"{aligned(header, lines)}\n\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
+
+
+def count_line(counts: TaskCounts, rate: RateEstimate) -> Cells:
+    """A line of the table of rates from counts."""
+    numbers = len(counts.hits), counts.rounds, counts.drafted, int(counts.hits.sum())
+    plain, over_requests = f"{rate.low:.4f} to {rate.high:.4f}", (rate.low_over_requests, rate.high_over_requests)
+    spread = f"{rate.mean_over_requests:.4f}", f"{rate.std_over_requests:.4f}"
+    ends = " to ".join(f"{end:.4f}" for end in over_requests)
+    return counts.task, *map(str, numbers), f"{rate.rate:.4f}", plain, ends, *spread
 
 
 COMMAND = Command(

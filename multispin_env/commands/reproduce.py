@@ -6,7 +6,7 @@ from pathlib import Path
 
 from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
-from multispin_env.evaluation.table import to_csv
+from multispin_env.evaluation.table import aligned, to_csv
 from multispin_env.files import make_folder, write_text
 from multispin_env.registry import FIGURES
 from multispin_env.reproduce.drawing import check_matplotlib, save
@@ -15,9 +15,6 @@ from multispin_env.reproduce.page import Shown, markdown_table, render_page
 from multispin_env.reproduce.scale import QUICK_STATES, STATES, Scale
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
-from multispin_env.terminal.tables import show_table
-
-TITLE = "Multi-SPIN (arXiv 2606.04581) on multispin_env"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -69,11 +66,11 @@ def run(options: argparse.Namespace) -> None:
             scale = Scale(options.quick, states, options.seed, progress.begin(name))
             shown.append(make(name, scale, options.out, command(name, options)))
     about = f"multispin_env {version('multispin_env')}, {states} states, seed {options.seed}; intervals are 95 %."
-    write_text(options.out / "index.html", render_page(TITLE, about, shown))
+    write_text(options.out / "index.html", render_page("Multi-SPIN (arXiv 2606.04581) on multispin_env", about, shown))
     for one in shown:
         if one.cells is not None:
             header, lines = one.cells
-            show_table(header[: one.spec.printed], [line[: one.spec.printed] for line in lines])
+            print(aligned(header[: one.spec.printed], [line[: one.spec.printed] for line in lines]))
             print()
     print(options.out / "index.html")
 
