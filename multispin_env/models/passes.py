@@ -14,9 +14,6 @@ VERIFY, DRAFT = "verify", "draft"
 
 HEADER = "what,batch,length,seconds"
 
-LONGEST = 1_000_000
-"""Texts of a batch, or tokens of a draft."""
-
 
 class PassCell(NamedTuple):
     """What is measured."""
@@ -71,7 +68,7 @@ def _pass(line: str) -> tuple[PassCell, float]:
     except ValueError:
         raise ValueError(f"passes: expected {HEADER!r} with numbers, got {shown(line)}") from None
     check_name("what", what, (VERIFY, DRAFT))
-    cell = PassCell(what, check_integer("batch", batch, 1, LONGEST), check_integer("length", length, 0, LONGEST))
+    cell = PassCell(what, check_integer("batch", batch, 1, 1_000_000), check_integer("length", length, 0, 1_000_000))
     return cell, check_real("seconds", seconds, 0.0, open_low=True)
 
 
@@ -100,27 +97,10 @@ def measure(
     seconds_of: Callable[[PassCell], float],
     report: Callable[[float, float], None],
 ) -> None:
-    """Measure what is missing.
+    """Measure what is missing of so many ``repeats`` of each cell; each pass is added as it is done.
 
-    Parameters
-    ----------
-    cells
-        What is wanted.
-    passes
-        What there is; each pass is added as it is done.
-    repeats
-        Passes of each cell.
-    rng
-        Of the order.
-    seconds_of
-        Does a pass and measures it.
-    report
-        Is called with how many passes are done, and of how many.
-
-    Raises
-    ------
-    MemoryError
-        Says for which batch and length, and what is kept.
+    ``seconds_of`` does a pass, ``rng`` draws their order, and ``report`` is called with how many are done, and of how
+    many. ``MemoryError`` says for which batch and length, and what is kept.
     """
     counts = [passes.count(cell) for cell in cells]
     total = sum(repeats - count + 1 for count in counts if count < repeats)  # one to warm up

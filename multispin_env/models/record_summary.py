@@ -76,14 +76,7 @@ class TaskSummary:
 def summarise(records: Records, overlap: FloatArray | None, names: Sequence[str]) -> list[TaskSummary]:
     """A row for each task of a record, and behind them one for all if there are several.
 
-    Parameters
-    ----------
-    records
-        With as many tasks as ``names``.
-    overlap
-        Σ min(p, q) at each place, (N,), or ``None``.
-    names
-        Of the tasks.
+    ``overlap`` is Σ min(p, q) at each place, (N,), or ``None``.
     """
     check_integer("tasks", len(names), records.num_tasks, records.num_tasks)
     rows = [_summary(records, overlap, name, records.task == index) for index, name in enumerate(names)]

@@ -52,30 +52,9 @@ def record_texts(
 ) -> list[Text]:
     """Record texts in one batch, a token of each at a time.
 
-    A text ends behind the target's end token, after so many ``tokens``, or at the end of the context.
-
-    Parameters
-    ----------
-    pair
-        The models.
-    prompts
-        Tokens of each prompt, at least one.
-    first
-        Number of the first prompt among all: each has random numbers of its own, which follow from ``seed`` and its
-        number.
-    tokens
-        Most places of a text, ≥ 1.
-    temperature
-        Of both models, ≥ 0.
-    seed
-        ≥ 0.
-    report
-        Called with the number of tokens that the longest texts have.
-
-    Raises
-    ------
-    MemoryError
-        Says batch and tokens.
+    A text ends behind the target's end token, after so many ``tokens``, or at the end of the context. ``first`` is the
+    number of the first prompt among all: each has random numbers of its own, which follow from ``seed`` and its number.
+    ``report`` is called with the number of tokens that the longest texts have. ``MemoryError`` says batch and tokens.
     """
     rngs = [np.random.default_rng([seed, first + row]) for row in range(len(prompts))]
     models = [pair.target] if pair.draft is pair.target else [pair.target, pair.draft]

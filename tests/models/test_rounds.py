@@ -13,7 +13,7 @@ from multispin_env.models import rounds, sampling
 from multispin_env.models.devices import EmulatedDevices, PromptOrder
 from multispin_env.models.network import Pair
 from multispin_env.models.rounding import round_weights
-from multispin_env.models.rounds import TOKENS, Player
+from multispin_env.models.rounds import Player
 
 LONGEST = 4
 PROMPTS = [np.random.default_rng(place).integers(2, WORDS, 1 + place % 5).tolist() for place in range(40)]
@@ -124,7 +124,7 @@ def test_texts_are_those_of_a_slow_engine_without_caches(users, temperature):
     devices = made(users, tokens=15)
     play = Player(devices, temperature, seed=7)
     order = PromptOrder(len(PROMPTS), users, 0)
-    generators = [np.random.default_rng([7, TOKENS, device]) for device in range(users)]
+    generators = [np.random.default_rng([7, 2, device]) for device in range(users)]
     number = [0] * users
     texts = [list(PROMPTS[order.prompt(device, 0)]) for device in range(users)]
     begun = [len(text) for text in texts]
