@@ -108,7 +108,7 @@ def test_watch(arguments, module):
 
 def test_capacity(capsys, monkeypatch):
     monkeypatch.setattr("multispin_env.controllers.capacity.FINE", 1.5)
-    short = {"warm_up": 0.5, "horizon": 2.0, "requests": 8}
+    short = {"warm_up": 0.5, "horizon": 1.0, "requests": 4}
     monkeypatch.setattr(_by_simulation, "__kwdefaults__", _by_simulation.__kwdefaults__ | short)
     system = ["--num-users", "2", "--copies", "2", "--percent", "50", "--channel", "static", "--e2el", "9"]
     assert main(["capacity", *system, "--controllers", "own_rules:Pairs+deadlines", "--json", "-"]) == 0

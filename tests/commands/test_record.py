@@ -17,7 +17,8 @@ import multispin_env as ms
 from multispin_env.commands import model_options, record
 from multispin_env.commands.main import main
 from multispin_env.models import network, recording
-from multispin_env.models.parts import RecordedTexts
+from multispin_env.models.journal import Journal
+from multispin_env.models.parts import RecordedTexts, texts_of
 from multispin_env.models.prompts import read_prompts
 from multispin_env.physics.acceptance.records import load_overlap
 from tests.commands.test_entry import without
@@ -53,13 +54,10 @@ def files():
     return {name: Path(name).read_bytes() for name in FILES}
 
 
-def refused(capsys, *given):
-    assert main(["record", *map(str, given)]) == 2
-    printed = capsys.readouterr()
-    lines = [line for line in printed.err.splitlines() if not line.startswith("[")]
-    assert len(lines) == 1, printed.err
-    assert lines[0].startswith("multispin record: ")
-    return lines[0]
+@pytest.fixture
+def said(refused):
+    """The sentence of a call that is to refuse."""
+    return lambda *given: refused("record", list(map(str, given)))
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +162,7 @@ def test_a_run_that_is_stopped_at_once_leaves_nothing(models, here, capsys, monk
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_says_how_to_go_on(models, here, whole, number, capsys, monkeypatch):
+def test_a_stopped_run_says_how_to_go_on(models, here, whole, number, capsys, monkeypatch, said):
     real = recording.record_texts
 
     def stopped_in_the_second(pair, prompts, first, *rest):
@@ -174,31 +172,27 @@ def test_a_stopped_run_says_how_to_go_on(models, here, whole, number, capsys, mo
 
     monkeypatch.setattr(recording, "record_texts", stopped_in_the_second)
     assert main(arguments(models)) == 128 + number
-    said = "multispin record: interrupted; 1 of 3 groups are kept in 'mine.part', and the same command goes on"
-    assert capsys.readouterr().err.splitlines()[-1] == said
+    told = "multispin record: interrupted; 1 of 3 groups are kept in 'mine.part', and the same command goes on"
+    assert capsys.readouterr().err.splitlines()[-1] == told
     monkeypatch.undo()
     monkeypatch.chdir(here)
     before = Path("mine.part").read_bytes()
-    assert "mine.part: expected a file with seed = 4, got 3" in refused(capsys, *arguments(models, "--seed", 4)[1:])
+    assert "mine.part: expected a file with seed = 4, got 3" in said(*arguments(models, "--seed", 4)[1:])
     Path("prompts.jsonl").write_text('{"prompt": "w5"}\n', encoding="utf-8")
-    assert "mine.part: expected a file with prompts = '" in refused(capsys, *arguments(models)[1:])
+    assert "mine.part: expected a file with prompts = '" in said(*arguments(models)[1:])
     assert Path("mine.part").read_bytes() == before
 
 
-def test_more_texts_than_prompts_are_refused(models, here, capsys, monkeypatch):
-    monkeypatch.setattr(record, "load_pair", lambda options: signal.raise_signal(signal.SIGINT))
+def test_more_texts_than_prompts_are_refused(models, here, said):
+    options = record.COMMAND.parser("x").parse_args(arguments(models)[1:])
+    journal = Journal(Path("mine.part"), "record", record._settings(options, read_prompts("prompts.jsonl")), texts_of)
     text = RecordedTexts(np.array([9]), np.full(9, 0.5, np.float16), np.ones(9, bool), np.full(9, 0.5, np.float16))
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", lambda *_, **__: None)
-        assert main(arguments(models)) == 130
-    with Path("mine.part").open("a", encoding="utf-8") as file:
-        file.write(f"{text.line()}\n" * 7)
-    monkeypatch.undo()
-    monkeypatch.chdir(here)
-    assert "mine.part: expected texts of 6 prompts, got 7; delete the file" in refused(capsys, *arguments(models)[1:])
+    for _ in range(7):
+        journal.add(text.line())
+    assert "mine.part: expected texts of 6 prompts, got 7; delete the file" in said(*arguments(models)[1:])
 
 
-def test_too_little_memory_keeps_what_is_done(models, here, capsys, monkeypatch):
+def test_too_little_memory_keeps_what_is_done(models, here, monkeypatch, said):
     real = recording.record_texts
 
     def too_large(pair, prompts, first, *rest):
@@ -207,7 +201,7 @@ def test_too_little_memory_keeps_what_is_done(models, here, capsys, monkeypatch)
         return real(pair, prompts, first, *rest)
 
     monkeypatch.setattr(recording, "record_texts", too_large)
-    assert "(a batch of 2 with 1 tokens each, 30 with those before)" in refused(capsys, *arguments(models)[1:])
+    assert "(a batch of 2 with 1 tokens each, 30 with those before)" in said(*arguments(models)[1:])
     assert Path("mine.part").read_bytes().count(b"\n") == 3
 
 
@@ -231,11 +225,9 @@ GOOD = [*MODEL, "--out", "m"]
         ),
         ([*GOOD, "--tokens", 7], "tokens: expected an integer ≥ 8, got 7"),
         ([*GOOD, "--batch", 0], "batch: expected an integer ≥ 1, got 0"),
-        ([*GOOD, "--draft-bits", 1], "draft_bits: expected an integer in 2..8, got 1"),
         ([*GOOD, "--temperature", -1], "temperature: expected a finite number in [0, inf), got -1.0"),
         ([*GOOD, "--seed", -1], "seed: expected an integer ≥ 0, got -1"),
         ([*GOOD, "--dtype", "float23"], "did you mean 'float32'"),
-        ([*GOOD, "--server", "a100"], "server: expected one of"),
         (GOOD, "prompts: expected a file that can be read, got 'x.txt'"),
         (
             [*GOOD, "--prompts", "prompts.jsonl", "--tokens", 1_000_000],
@@ -243,21 +235,21 @@ GOOD = [*MODEL, "--out", "m"]
         ),
     ],
 )
-def test_what_is_wrong_is_said_before_a_model_is_loaded(given, sentence, here, capsys, monkeypatch):
+def test_what_is_wrong_is_said_before_a_model_is_loaded(given, sentence, here, monkeypatch, said):
     monkeypatch.setattr(record, "load_pair", lambda options: pytest.fail("a model was loaded"))
     Path("taken.part").write_text("my notes", encoding="utf-8")
-    assert sentence in refused(capsys, *given)
+    assert sentence in said(*given)
     assert not Path("m.part").exists()
 
 
-def test_wrong_models_leave_nothing_behind(models, here, capsys):
+def test_wrong_models_leave_nothing_behind(models, here, said):
     options = ["--prompts", "prompts.jsonl", "--out", "mine"]
-    said = refused(capsys, *options, "--target", models["target"], "--draft", models["other"])
-    assert "draft: expected the vocabulary of the target, 24 tokens, got 30" in said
-    assert "model: expected a folder that exists" in refused(capsys, *options, "--target", "./nowhere")
+    wrong = said(*options, "--target", models["target"], "--draft", models["other"])
+    assert "draft: expected the vocabulary of the target, 24 tokens, got 30" in wrong
+    assert "model: expected a folder that exists" in said(*options, "--target", "./nowhere")
     Path("prompts.jsonl").write_text('{"prompt": "w5"}\n{"prompt": "w2 w3 w4 w5 w6 w7 w8 w9 w10"}\n', encoding="utf-8")
-    said = refused(capsys, *options, "--target", models["short"])
-    assert "prompts.jsonl, line 2, prompt: expected at most 8 tokens, so that 8 more fit in the context of 16" in said
+    long = said(*options, "--target", models["short"])
+    assert "prompts.jsonl, line 2, prompt: expected at most 8 tokens, so that 8 more fit in the context of 16" in long
     assert [path.name for path in here.iterdir()] == ["prompts.jsonl"]
 
 
@@ -278,7 +270,7 @@ def test_short_texts_are_left_out_and_said(here, capsys):
         record._kept(prompts, RecordedTexts(length, flat, flat > 0.5, flat))
 
 
-def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, capsys):
+def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, said, capsys):
     assert main(["record", "--read", "packaged"]) == 0
     shown = capsys.readouterr().out
     assert "code          12    1536   0.924" in shown
@@ -287,6 +279,11 @@ def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, capsys):
     assert capsys.readouterr().out.startswith(shown)
     assert main(["record", "--read", "mine.npz", "--scenario", "mine.toml"]) == 0
     assert capsys.readouterr().out == shown
+    assert main(["record", "--read", "mine.npz"]) == 0
+    assert "\ntask 3 " in capsys.readouterr().out
+    ms.Scenario.preset("llama2", tasks=ms.Scenario.preset("llama2").tasks[:2]).save("two.toml")
+    assert "tasks of the scenario: expected" in said("--read", "mine.npz", "--scenario", "two.toml")
+    assert "path: expected a readable .npz file" in said("--read", "none.npz")
     shipped = ROOT / "multispin_env" / "records" / "acceptance.npz"
     with np.load(shipped) as old, np.load("mine.npz") as new:
         assert list(old) == list(new)
@@ -295,19 +292,10 @@ def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, capsys):
             np.testing.assert_array_equal(old[name], new[name])
 
 
-def test_a_record_has_the_tasks_of_its_scenario(here, capsys):
-    assert main(["record", "--read", "packaged", "--out", "mine"]) == 0
-    assert main(["record", "--read", "mine.npz"]) == 0
-    assert "\ntask 3 " in capsys.readouterr().out
-    ms.Scenario.preset("llama2", tasks=ms.Scenario.preset("llama2").tasks[:2]).save("two.toml")
-    assert "tasks of the scenario: expected" in refused(capsys, "--read", "mine.npz", "--scenario", "two.toml")
-    assert "path: expected a readable .npz file" in refused(capsys, "--read", "none.npz")
-
-
 LOG = "request,task,drafted,accepted\n1,x,4,4\n1,x,4,2\n2,x,4,1\n2,y,4,4\n3,y,4,0\n"
 
 
-def test_counts_make_a_scenario(here, capsys):
+def test_counts_make_a_scenario(here, capsys, said):
     Path("log.csv").write_text(LOG, encoding="utf-8")
     assert main(["record", "--from-counts", "log.csv", "--scenario", "qwen3.5", "--out", "mine"]) == 0
     assert capsys.readouterr().out.startswith("task")
@@ -321,33 +309,14 @@ def test_counts_make_a_scenario(here, capsys):
     ]
     assert sorted(path.name for path in here.iterdir()) == ["log.csv", "mine.json", "mine.toml", "prompts.jsonl"]
     Path("log.csv").write_text(LOG + "3,y,4,five\n", encoding="utf-8")
-    assert "log.csv, line 7, accepted: expected an integer in 0..4" in refused(
-        capsys, "--from-counts", "log.csv", "--out", "m"
-    )
+    assert "log.csv, line 7, accepted: expected an integer in 0..4" in said("--from-counts", "log.csv", "--out", "m")
 
 
 def test_counts_need_no_torch(here):
     Path("log.csv").write_text(LOG, encoding="utf-8")
     done = without("torch", "record", "--from-counts", str(here / "log.csv"), "--out", str(here / "mine"))
     assert (done.returncode, done.stderr) == (0, "")
-    prompts = str(here / "prompts.jsonl")
-    done = without("torch", "record", "--target", "x", "--prompts", prompts, "--out", str(here / "new"))
-    wanted = "the package 'torch' is missing; install it with: pip install \"multispin_env[models]\"\n"
-    assert (done.returncode, done.stderr) == (2, f"multispin record: {wanted}")
-    assert not (here / "new.part").exists()
 
 
 def test_numbers_that_models_calculate_with_are_those_of_the_options():
     assert tuple(network.DTYPES) == model_options.DTYPES
-
-
-def test_the_examples_are_48_prompts_of_four_tasks():
-    prompts = read_prompts(ROOT / "examples" / "prompts.jsonl")
-    assert [prompts.task.count(index) for index in range(4)] == [12] * 4
-    assert prompts.tasks == ("code", "math", "chat", "reading")
-    assert len(set(prompts.texts)) == 48
-    for text, task in zip(prompts.texts, prompts.task, strict=True):
-        if prompts.tasks[task] == "reading":
-            paragraph, question = text.split("\n\n")
-            assert 60 <= len(paragraph.split()) <= 100
-            assert question.endswith("?")

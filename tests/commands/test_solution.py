@@ -6,7 +6,6 @@ import pytest
 import multispin_env as ms
 from multispin_env.commands.devices import Devices, read_devices
 from multispin_env.commands.solution import (
-    Certificate,
     DeviceRow,
     PricedDecision,
     RivalRow,
@@ -22,7 +21,6 @@ SOLUTION = PricedDecision(
     weighted_goodput=None,
     round_latency=0.45678,
     verification_time=0.2771,
-    certificate=None,
     devices=[
         DeviceRow("a", 3, 6.25e6, 0.625, 0.036, 0.0123456, 2.71828),
         DeviceRow("b", 12, 3.75e6, 0.375, 0.1, 0.2, 5.0),
@@ -53,7 +51,7 @@ def test_summary():
         "goodput        171.23 tokens/s",
         "round latency  456.78 ms, of which verification 277.10 ms",
     ]
-    proven = other(weighted_goodput=200.0, certificate=Certificate(171.3, 4e-7, 1e-6))
+    proven = other(weighted_goodput=200.0, upper_bound=171.3, gap=4e-7, wanted=1e-6)
     assert summary(proven).splitlines() == [
         "goodput           171.23 tokens/s",
         "weighted goodput  200.00 tokens/s",
@@ -61,9 +59,9 @@ def test_summary():
         "upper bound       171.30 tokens/s",
         "proven gap        4.0e-07",
     ]
-    missed = other(certificate=Certificate(171.3, 4e-4, 1e-6))
+    missed = other(upper_bound=171.3, gap=4e-4, wanted=1e-6)
     assert summary(missed).splitlines()[-1] == "proven gap     4.0e-04, not the 1e-06 that was asked for"
-    assert Certificate(1.0, 1e-6, 1e-6).reached
+    assert other(upper_bound=171.3, gap=1e-6, wanted=1e-6).certified
 
 
 def test_record():
@@ -83,10 +81,10 @@ def test_record():
         "rows": [vars(row) for row in SOLUTION.devices],
         "comparison": [vars(row) for row in SOLUTION.rivals],
     }
-    proven = to_record(other(certificate=Certificate(171.3, 4e-4, 1e-6)), {})
+    proven = to_record(other(upper_bound=171.3, gap=4e-4, wanted=1e-6), {})
     assert (proven["upper_bound"], proven["gap"], proven["certified"]) == (171.3, 4e-4, False)
-    endless = to_record(other(certificate=Certificate(np.inf, np.inf, 1e-6)), {})
-    assert (endless["gap"], endless["certified"]) == (None, False)
+    endless = to_record(other(upper_bound=np.inf, gap=np.inf, wanted=1e-6), {})
+    assert (endless["upper_bound"], endless["gap"], endless["certified"]) == (None, None, False)
 
 
 STATE = ms.SystemState(np.array([0.012, 0.01, 0.02]), np.array([4.0, 6.0, 2.0]), np.array([0.9, 0.7, 0.5]))
@@ -97,7 +95,7 @@ def test_prices_of_a_decision():
     found = solve(SCENARIO, Devices(("a", "b", "c"), STATE, None), "uniform-bandwidth")
     decision = ms.make_controller("uniform-bandwidth", SCENARIO)(STATE)
     outcome = ms.expected_outcome(SCENARIO, STATE, decision)
-    assert (found.goodput, found.weighted_goodput, found.certificate) == (float(outcome.goodput), None, None)
+    assert (found.goodput, found.weighted_goodput, found.gap) == (float(outcome.goodput), None, None)
     assert (found.round_latency, found.verification_time) == (float(outcome.round_latency), SCENARIO.verification_time)
     columns = (outcome.draft_time, outcome.upload_time, outcome.tokens)
     numbers = zip(decision.draft_length, [10e6 / 3] * 3, [1 / 3] * 3, *columns, strict=True)
@@ -123,8 +121,8 @@ def test_weights_count_in_every_goodput():
     outcome = ms.expected_outcome(SCENARIO, STATE, decision)
     assert found.goodput == pytest.approx(float(outcome.goodput))
     assert found.weighted_goodput == pytest.approx(float((weights * outcome.tokens).sum() / outcome.round_latency))
-    assert found.certificate.wanted == 1e-3
-    assert found.certificate.upper_bound == pytest.approx(found.weighted_goodput * (1.0 + found.certificate.gap))
+    assert found.wanted == 1e-3
+    assert found.upper_bound == pytest.approx(found.weighted_goodput * (1.0 + found.gap))
     fixed = ms.expected_outcome(SCENARIO, STATE, ms.make_controller("fixed", SCENARIO)(STATE))
     worth = float((weights * fixed.tokens).sum() / fixed.round_latency)
     assert {row.name: row.goodput for row in found.rivals}["fixed"] == pytest.approx(worth)

@@ -27,13 +27,10 @@ def solve_json(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
-def refused(capsys, *arguments):
-    assert main(["solve", *map(str, arguments)]) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert len(printed.err.splitlines()) == 1
-    assert printed.err.startswith("multispin solve: ")
-    return printed.err
+@pytest.fixture
+def said(refused):
+    """The sentence of a call that is to refuse."""
+    return lambda *arguments: refused("solve", list(map(str, arguments)))
 
 
 @pytest.fixture
@@ -97,7 +94,7 @@ def test_units_and_formats_agree(write, capsys):
         assert [row["draft_length"] for row in other["rows"]] == [row["draft_length"] for row in found[0]["rows"]]
 
 
-def test_weights_are_for_the_optimum(write, capsys):
+def test_weights_are_for_the_optimum(write, said, capsys):
     file = write(f"name,{HEADER},weight\na,12,15,0.8,\nb,11,20,0.7,9\n")
     assert read_devices(file).weights.tolist() == [1.0, 9.0]
     found = solve_json(capsys, file)
@@ -109,8 +106,8 @@ def test_weights_are_for_the_optimum(write, capsys):
     printed = capsys.readouterr().out
     assert "weighted goodput (tokens/s)" in printed
     assert re.search(rf"^weighted goodput +{found['weighted_goodput']:.2f} tokens/s$", printed, re.MULTILINE)
-    assert "controller: expected one of ['optimal'], which have weights, got 'fixed'" in refused(
-        capsys, file, "--controller", "fixed"
+    assert "controller: expected one of ['optimal'], which have weights, got 'fixed'" in said(
+        file, "--controller", "fixed"
     )
 
 
@@ -155,20 +152,17 @@ def test_csv_output_is_a_file_or_the_only_output(write, tmp_path, capsys):
     assert sum(float(row["bandwidth"]) for row in rows) == pytest.approx(10e6)
 
 
-def pipe(*arguments, content=b""):
-    command = [sys.executable, "-m", "multispin_env", "solve", *arguments]
-    return subprocess.run(command, input=content, capture_output=True, check=False, cwd=ROOT)
+def test_the_page_shows_what_is_printed(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert main(["solve", "--scenario", "llama2", "examples/devices.csv"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert f"```text\n{printed.out}```" in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 
 
-def test_the_page_shows_what_is_printed():
-    done = pipe("--scenario", "llama2", "examples/devices.csv")
-    assert done.returncode == 0
-    assert done.stderr == b""
-    assert f"```text\n{done.stdout.decode()}```" in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-
-
-def test_standard_input_gives_the_same_bytes(monkeypatch, capsys):
-    from_pipe = pipe("-", content=EXAMPLE.read_bytes())
+def test_standard_input_gives_the_same_bytes(monkeypatch, said, capsys):
+    command = [sys.executable, "-m", "multispin_env", "solve", "-"]
+    from_pipe = subprocess.run(command, input=EXAMPLE.read_bytes(), capture_output=True, check=False, cwd=ROOT)
     assert from_pipe.returncode == 0
     assert main(["solve", str(EXAMPLE)]) == 0
     assert from_pipe.stdout.decode() == capsys.readouterr().out
@@ -176,26 +170,22 @@ def test_standard_input_gives_the_same_bytes(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(rows)))
     assert solve_json(capsys, "-")["rows"][0]["share"] == 1.0
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'[{"name": 1')))
-    assert refused(capsys, "-").startswith("multispin solve: stdin: expected a list of objects, got broken JSON (")
+    assert said("-").startswith("multispin solve: stdin: expected a list of objects, got broken JSON (")
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "state.csv: expected at least one device, got no rows"),
-        (HEADER, "state.csv: expected at least one device, got no rows"),
         (GOOD + "12,15,1.2\n", "state.csv, row 3, acceptance_rate: expected a finite number in [0, 1], got 1.2"),
         (GOOD + "12,15,80%\n", "row 3, acceptance_rate: expected a finite number in [0, 1], got '80%'"),
         (GOOD + "12,,0.8\n", "row 3, snr_db: expected a finite number in [-300, 300], got ''"),
         (GOOD + "12\n", "row 3, snr_db: expected a finite number in [-300, 300], got ''"),
-        (GOOD + "nan,15,0.8\n", "row 3, draft_time_ms: expected a finite number in (0, 1e+09], got nan"),
-        (GOOD + "0,15,0.8\n", "row 3, draft_time_ms: expected a finite number in (0, 1e+09], got 0.0"),
         (GOOD + "12,15,0.8,1\n", "row 3: expected 3 values, as many as in the header, got 4"),
         (
             GOOD.replace("snr_db", "snr"),
             f"header, column: expected one of {list(NAMES)}, got 'snr'; did you mean 'snr_db'?",
         ),
-        (GOOD.replace("snr_db", "acceptance_rat"), "did you mean 'acceptance_rate'"),
         (
             GOOD.replace("snr_db", "draft_time_s"),
             "header, columns: expected exactly one of ['draft_time_s', 'draft_time_ms'], got ['draft_time_s', ",
@@ -216,8 +206,8 @@ def test_standard_input_gives_the_same_bytes(monkeypatch, capsys):
         (b"a\0b", "state.csv"),
     ],
 )
-def test_bad_csv_says_where(text, words, write, capsys):
-    assert words in refused(capsys, write(text))
+def test_bad_csv_says_where(text, words, write, said):
+    assert words in said(write(text))
 
 
 @pytest.mark.parametrize(
@@ -255,21 +245,15 @@ def test_bad_csv_says_where(text, words, write, capsys):
             '[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": "a\\nb"}]',
             "name: expected a text of one line, at most 100 letters that can be shown, got 'a\\nb'",
         ),
-        (
-            '[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": 7}]',
-            "name: expected a text of one line, at most 100 letters that can be shown, got 7.0",
-        ),
     ],
 )
-def test_bad_json_says_where(text, words, write, capsys):
-    assert words in refused(capsys, write(text, "state.json"))
+def test_bad_json_says_where(text, words, write, said):
+    assert words in said(write(text, "state.json"))
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--scenario", "lama2"], "did you mean 'llama2'"),
-        (["--controller", "optimel"], "did you mean 'optimal'"),
         (
             ["--controller", "optimal+filter"],
             f"controller: expected one of {list(ms.controller_names('rounds'))}, got 'optimal+filter'",
@@ -279,28 +263,17 @@ def test_bad_json_says_where(text, words, write, capsys):
             ["--certify", "1e-6", "--controller", "homogeneous"],
             "controller: expected one of ['optimal'], which have certify, got 'homogeneous'",
         ),
-        (["--total-bandwidth", "-1"], "total_bandwidth: expected a finite number in (0, inf), got -1.0"),
-        (["--set", "total_bandwidth=1e-320"], "total_bandwidth: expected Hz, at least 1000"),
-        (["--set", "max_draft=3"], "did you mean 'max_draft_length'"),
-        (["--set", "max_draft_length=0"], "max_draft_length: expected an integer in 1..10000, got 0"),
         (["--set", "num_users=3"], "set: expected another field, since K is the number of rows, 2, got 'num_users'"),
-        (
-            ["--set", "total_bandwidth=1e6", "--total-bandwidth", "1e6"],
-            "set: expected 'total_bandwidth' once, got --total-bandwidth too",
-        ),
-        (["--tpot", "65"], "tpot: expected seconds, at most 5, got 65; did you mean 0.065?"),
-        (["--set", "x"], "set: expected NAME=VALUE, got 'x'"),
-        (["--csv", "nowhere/rows.csv"], "file: expected a file in a folder that exists, got 'nowhere/rows.csv'"),
         (["--csv", "-", "--json"], "file: expected standard output ('-') once, got it twice"),
     ],
 )
-def test_bad_options_are_one_sentence(arguments, words, write, capsys):
-    assert words in refused(capsys, write(GOOD), *arguments)
+def test_bad_options_are_one_sentence(arguments, words, write, said):
+    assert words in said(write(GOOD), *arguments)
 
 
-def test_a_file_that_is_not_there(tmp_path, capsys):
+def test_a_file_that_is_not_there(tmp_path, said):
     for path, reason in ((tmp_path / "nowhere.csv", "No such file"), (tmp_path, "Is a directory")):
-        assert f"file: expected a CSV or JSON file, got {str(path)!r} ({reason}" in refused(capsys, path)
+        assert f"file: expected a CSV or JSON file, got {str(path)!r} ({reason}" in said(path)
 
 
 LONG = "x" * 100_000
@@ -341,25 +314,25 @@ LONG = "x" * 100_000
     ],
     ids=range(9),
 )
-def test_long_and_deep_values_are_short_sentences(text, name, words, write, capsys):
-    printed = refused(capsys, write(text, name))
+def test_long_and_deep_values_are_short_sentences(text, name, words, write, said):
+    printed = said(write(text, name))
     assert words in printed
     assert len(printed) < 800
 
 
 @pytest.mark.parametrize("name", ["state.csv", "state.json", "/dev/zero"])
-def test_a_file_without_end_is_refused(name, tmp_path, capsys):
+def test_a_file_without_end_is_refused(name, tmp_path, said):
     if not name.startswith("/"):
         with (tmp_path / name).open("wb") as file:
             file.truncate(2**40)  # a terabyte of nothing
-    printed = refused(capsys, tmp_path / name)
-    assert f"{name}: size: expected at most 16777216 bytes, got more\n" in printed
+    printed = said(tmp_path / name)
+    assert printed.endswith(f"{name}: size: expected at most 16777216 bytes, got more")
 
 
-def test_standard_input_has_a_limit_too(monkeypatch, capsys):
+def test_standard_input_has_a_limit_too(monkeypatch, said):
     monkeypatch.setattr(devices, "LARGEST_FILE", len(GOOD) - 1)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode())))
-    assert f"stdin: size: expected at most {len(GOOD) - 1} bytes, got more" in refused(capsys, "-")
+    assert f"stdin: size: expected at most {len(GOOD) - 1} bytes, got more" in said("-")
 
 
 def test_numbers_at_the_ends_of_their_ranges(write, capsys):
