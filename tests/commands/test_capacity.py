@@ -3,12 +3,15 @@
 import csv
 import json
 import re
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.commands.capacity import CapacityRow, capacity_cells
 from multispin_env.commands.main import main
-from multispin_env.controllers.capacity import _by_simulation
+from multispin_env.controllers.capacity import Capacity, LoadPoint, _by_simulation
 
 SMALL = ["--num-users", "3", "--copies", "2", "--percent", "80", "--channel", "static"]
 LIMITS = ["--e2el", "0.5", "--e2el-per-token", "0.08"]
@@ -60,11 +63,14 @@ def test_users_of_a_trace_with_a_pace_of_their_own(capsys):
     assert all(load == int(load) for load, _ in content["about"]["tried"]["autoregressive"])
 
 
-def test_limits_that_no_load_meets_are_a_sentence(capsys):
-    shown = printed(capsys, *QUICK, "--ttft", "0.001").out
-    assert re.search(
-        r"^autoregressive: No load meets the service level: even at \S+ requests/s only 0\.0 %", shown, re.M
-    )
+NONE = SimpleNamespace(in_time=np.zeros(1), missed=np.ones(1))
+"""What a run says in which no request was in time."""
+
+
+def test_limits_that_no_load_meets_are_a_line_of_zero():
+    found = CapacityRow.of("greedy", Capacity(0.0, 0.0, 0.0, 90.0, "users", (LoadPoint(1.0, NONE),), None))
+    (line,) = capacity_cells([found])[1]
+    assert (found.capacity, found.tokens_in_time, line) == (0.0, 0.0, ("greedy", "0", *[""] * 5))
 
 
 def test_what_is_done_is_shown_and_written_after_an_interrupt(capsys, tmp_path, monkeypatch):
