@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from multispin_env.commands.model_options import (
 from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
 from multispin_env.evaluation.table import Cells, aligned
 from multispin_env.executors.base import Stopped
-from multispin_env.executors.signals import on_signals
+from multispin_env.executors.signals import on_signals, stop
 from multispin_env.files import write_atomically
 from multispin_env.models.counts import RateEstimate, TaskCounts, estimate, read_counts
 from multispin_env.models.journal import Journal
@@ -164,7 +164,7 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     groups = -(-count // options.batch)
     journal = Journal(out_file(options.out, ".part"), "record", _settings(options, prompts), texts_of)
     try:
-        with on_signals(_stop):
+        with on_signals(stop):
             pair = load_pair(options)
             encoded = prompts.encode(pair.target, MIN_PLACES, options.raw, pair.context)
             _record_groups(pair, encoded, options, journal, groups)
@@ -184,10 +184,6 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
     _show(options, named, records, overlap, prompts.tasks)
     journal.path.unlink()
     return None
-
-
-def _stop(number: int) -> NoReturn:
-    raise Stopped(number)
 
 
 def _settings(options: argparse.Namespace, prompts: Prompts) -> dict[str, Any]:
@@ -221,7 +217,8 @@ def _record_groups(
                 lambda done: progress(done, options.tokens),
             )
             beta, accepted, overlap = (
-                np.concatenate([vars(text)[name] for text in texts]) for name in ("probability", "accepted", "overlap")
+                np.concatenate([getattr(text, name) for text in texts])
+                for name in ("probability", "accepted", "overlap")
             )
             length = np.array([len(text.token) for text in texts])
             found = RecordedTexts(length, beta.astype(np.float16), accepted, overlap.astype(np.float16))

@@ -78,26 +78,10 @@ class PricedDecision:
 def solve(
     scenario: Scenario, devices: Devices, controller: str, certify: float | None = None, tpot: float | None = None
 ) -> PricedDecision:
-    """Decide for the devices, price the decision and compare it.
+    """Decide for the devices, of which the scenario has as many, price the decision and compare it.
 
-    Parameters
-    ----------
-    scenario
-        The system; its ``num_users`` is the number of devices.
-    devices
-        Whom to decide for.
-    controller
-        Name of a controller, as `make_controller` takes it, without estimators.
-    certify
-        Relative gap to prove, or ``None``.
-    tpot
-        Most seconds that a device may wait for each of its tokens, or ``None``.
-
-    Raises
-    ------
-    ValueError
-        For an unknown controller, one that does not take weights, a certificate or a TPOT but should, a bad gap, a TPOT
-        that no decision reaches, or numbers so extreme that nothing is left of the goodput.
+    ``ValueError`` for an unknown controller, one that does not take weights, a certificate or a TPOT but should, a bad
+    gap, a TPOT that no decision reaches, or numbers so extreme that nothing is left of the goodput.
     """
     if not is_outside(controller):
         check_name("controller", controller, controller_names("rounds"))

@@ -28,7 +28,7 @@ from multispin_env.terminal.arguments import (
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
 from multispin_env.watch.files import Pixels, writer_for
-from multispin_env.watch.film import film_of, make_watched_env, suited_env, watch
+from multispin_env.watch.film import make_watched_env, suited_env, watch
 
 USERS = 8
 """Devices, unless others are asked for: few enough to read their pictures."""
@@ -66,7 +66,8 @@ def _film(options: argparse.Namespace, progress: Progress) -> Film:
         length = "" if settings.variant.family.max_episode_steps is None else f"{options.rounds} rounds of "
         progress.begin(f"playing {length}{name}")
         episodes.append(watch(suited_env(env, name, make), name, options.seed))
-    return film_of(env, *episodes)
+    film: Film = settings.variant.family.film(*episodes)
+    return film
 
 
 def _write(film: Film, options: argparse.Namespace, progress: Progress) -> None:

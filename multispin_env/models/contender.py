@@ -48,36 +48,22 @@ def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> Plu
 class LiveRound:
     """A round of K devices: what was decided, expected and realised; times in seconds."""
 
-    draft_length: IntArray
-    """L, (K,) tokens."""
-    bandwidth: FloatArray
-    """B_k, (K,) Hz."""
-    request: IntArray
-    """Number of each device's request, (K,)."""
-    age: IntArray
-    """Rounds that it was old, (K,)."""
-    accepted: IntArray
-    """Drafted tokens that were accepted, (K,)."""
-    gained: IntArray
-    """Tokens of the requests, (K,)."""
-    predicted: FloatArray
-    """Tokens expected before the round, (K,)."""
-    drafting: FloatArray
-    """L_k T_k, (K,)."""
-    uploading: FloatArray
-    """L_k Q / (B_k r_k), (K,)."""
+    draft_length: IntArray  # L, (K,) tokens
+    bandwidth: FloatArray  # B_k, (K,) Hz
+    request: IntArray  # number of each device's request, (K,)
+    age: IntArray  # rounds that it was old, (K,)
+    accepted: IntArray  # drafted tokens that were accepted, (K,)
+    gained: IntArray  # tokens of the requests, (K,)
+    predicted: FloatArray  # tokens expected before the round, (K,)
+    drafting: FloatArray  # L_k T_k, (K,)
+    uploading: FloatArray  # L_k Q / (B_k r_k), (K,)
     round_trip: float
-    predicted_pass: float
-    """By the scenario's law, of K drafts as long as the longest, as the server pads them."""
+    predicted_pass: float  # by the scenario's law, of K drafts as long as the longest, as the server pads them
     measured_pass: float
-    accepting: float
-    """Seconds on this machine between the pass and the texts."""
-    drafting_here: float
-    """Seconds of drafting on this machine, for all devices in one batch."""
-    prompts_here: float
-    """Seconds in which prompts of new requests were read behind the round."""
-    deciding: float
-    """Seconds of the processor for ``decide``."""
+    accepting: float  # seconds on this machine between the pass and the texts
+    drafting_here: float  # seconds of drafting on this machine, for all devices in one batch
+    prompts_here: float  # seconds in which prompts of new requests were read behind the round
+    deciding: float  # seconds of the processor for ``decide``
 
     @property
     def access(self) -> float:

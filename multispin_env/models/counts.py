@@ -32,31 +32,22 @@ class TaskCounts:
     """What the requests of a task accepted, R of them."""
 
     task: str
-    rounds: int
-    """Rows of the file."""
-    drafted: int
-    """Tokens."""
-    hits: IntArray
-    """Accepted tokens of each request, (R,)."""
-    misses: IntArray
-    """Its rounds with a refusal, (R,)."""
+    rounds: int  # rows of the file
+    drafted: int  # tokens
+    hits: IntArray  # accepted tokens of each request, (R,)
+    misses: IntArray  # its rounds with a refusal, (R,)
 
 
 class RateEstimate(NamedTuple):
     """The rate of a task, from counts."""
 
-    rate: float
-    """A / (A + F)."""
-    low: float
-    """Ends of the 95 % interval if all requests have one rate: that of Clopper and Pearson for A of A + F."""
+    rate: float  # A / (A + F)
+    low: float  # ends of the 95 % interval if all requests have one rate: that of Clopper and Pearson for A of A + F
     high: float
-    low_over_requests: float
-    """Ends of the 95 % percentile interval of a bootstrap over requests, which may differ."""
+    low_over_requests: float  # ends of the 95 % percentile interval of a bootstrap over requests, which may differ
     high_over_requests: float
-    mean_over_requests: float
-    """Mean of the Beta law of rates over requests that is likeliest."""
-    std_over_requests: float
-    """Its standard deviation; 0 for a single request, which says nothing of it."""
+    mean_over_requests: float  # mean of the Beta law of rates over requests that is likeliest
+    std_over_requests: float  # its standard deviation; 0 for a single request, which says nothing of it
 
 
 def read_counts(path: str | PathLike[str]) -> list[TaskCounts]:

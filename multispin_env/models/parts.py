@@ -14,14 +14,10 @@ _KINDS = {"length": INTEGERS, "probability": FLOATS, "accepted": BOOLEANS, "over
 class RecordedTexts(NamedTuple):
     """Texts of some prompts, one behind the other."""
 
-    length: IntArray
-    """Places of each, (P,)."""
-    probability: FloatArray
-    """β at each place, (N,), in float16."""
-    accepted: BoolArray
-    """(N,)."""
-    overlap: FloatArray
-    """(N,), in float16."""
+    length: IntArray  # places of each, (P,)
+    probability: FloatArray  # β at each place, (N,), in float16
+    accepted: BoolArray  # (N,)
+    overlap: FloatArray  # (N,), in float16
 
     def line(self) -> str:
         """An archive of the arrays, as letters."""

@@ -18,12 +18,9 @@ HEADER = "what,batch,length,seconds"
 class PassCell(NamedTuple):
     """What is measured."""
 
-    what: str
-    """`VERIFY` or `DRAFT`."""
-    batch: int
-    """K, texts."""
-    length: int
-    """L, drafted tokens of each."""
+    what: str  # `VERIFY` or `DRAFT`
+    batch: int  # K, texts
+    length: int  # L, drafted tokens of each
 
     @property
     def tokens(self) -> int:

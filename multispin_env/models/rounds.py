@@ -16,18 +16,13 @@ from multispin_env.models.stopwatch import wait_for
 class RoundResult(NamedTuple):
     """What a round gave."""
 
-    accepted: IntArray
-    """Drafted tokens that are accepted, (K,), also those behind the end of a request."""
-    gained: IntArray
-    """Tokens of the requests, (K,)."""
-    pass_time: float
-    """Seconds of the target's pass on this machine, which the law of verification is about."""
-    accepting_time: float
-    """Seconds of what follows it: laws of the tokens, who is accepted, what comes behind."""
+    accepted: IntArray  # drafted tokens that are accepted, (K,), also those behind the end of a request
+    gained: IntArray  # tokens of the requests, (K,)
+    pass_time: float  # seconds of the target's pass on this machine, which the law of verification is about
+    accepting_time: float  # seconds of what follows it: laws of the tokens, who is accepted, what comes behind
     drafting_time: float
     """Seconds of drafting on this machine, one batch for all devices. No device takes it: theirs is emulated."""
-    prompt_time: float
-    """Seconds in which both models read the prompts of new requests, between this round and the next."""
+    prompt_time: float  # seconds in which both models read the prompts of new requests, between this round and the next
 
 
 class Player:

@@ -45,10 +45,8 @@ def residual(target: th.Tensor, draft: th.Tensor) -> th.Tensor:
 class Verified(NamedTuple):
     """What a pass of the server says of drafts of several lengths."""
 
-    accepted: IntArray
-    """Drafted tokens that are accepted, (b,)."""
-    token: IntArray
-    """The token behind them, (b,): in the place of a refused one, or one more."""
+    accepted: IntArray  # drafted tokens that are accepted, (b,)
+    token: IntArray  # the token behind them, (b,): in the place of a refused one, or one more
 
 
 def verify(

@@ -27,12 +27,9 @@ GROWTH = 128
 class PassPlaces:
     """Where the pass under way writes and reads, for all layers."""
 
-    rows: th.Tensor
-    """(b,)"""
-    columns: th.Tensor
-    """(b, q)"""
-    width: int
-    """Columns that are read."""
+    rows: th.Tensor  # (b,)
+    columns: th.Tensor  # (b, q)
+    width: int  # columns that are read
 
 
 class PlacedLayer(DynamicLayer):  # type: ignore[misc]
