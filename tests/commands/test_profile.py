@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from models.tiny import save_tiny, tiny_model
+from models.tiny import save_tiny
 
 import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.models import stopwatch
-from multispin_env.models.network import Pair
 from multispin_env.models.passes import DRAFT
 
 
@@ -165,9 +164,3 @@ def test_files_that_cannot_be_written_are_refused_before_a_model_is_loaded(tmp_p
     (tmp_path / "mine.csv").write_text("", encoding="utf-8")
     assert main(["profile", "--target", "never-loaded", "--out", str(tmp_path / "mine")]) == 2
     assert "out: expected files that can be written, got " in capsys.readouterr().err
-
-
-def test_a_target_is_its_own_draft_unless_one_is_named():
-    model = tiny_model(0)
-    setting = stopwatch.setting_of(Pair(model, model), "float32", 8)
-    assert (setting["target"], setting["target_weights"]) == (setting["draft"], setting["draft_weights"])

@@ -2,9 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -40,9 +37,13 @@ def models(tmp_path_factory):
 def here(tmp_path, monkeypatch):
     """A folder of prompts, in which the command runs."""
     monkeypatch.chdir(tmp_path)
+    write_prompts()
+    return tmp_path
+
+
+def write_prompts():
     rows = [json.dumps({"task": task, "prompt": text}) for task, text in PROMPTS]
     Path("prompts.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return tmp_path
 
 
 def arguments(models, *more):
@@ -65,8 +66,7 @@ def whole(models, tmp_path_factory):
     """Files of a run that nobody stopped."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("whole"))
-        rows = [json.dumps({"task": task, "prompt": text}) for task, text in PROMPTS]
-        Path("prompts.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        write_prompts()
         assert main(arguments(models)) == 0
         assert sorted(path.name for path in Path().iterdir()) == sorted([*FILES, "prompts.jsonl"])
         return files()
@@ -115,45 +115,6 @@ def test_texts_of_the_record_are_those_of_the_models(models, here, whole):
     np.testing.assert_array_equal(records.accepted, np.concatenate([texts[index].accepted for index in long]))
 
 
-def test_a_target_that_drafts_for_itself_refuses_nothing(models, here, capsys):
-    assert (
-        main(["record", "--target", models["target"], "--prompts", "prompts.jsonl", "--tokens", "12", "--out", "mine"])
-        == 0
-    )
-    assert all(task.acceptance_rate == 1.0 for task in ms.Scenario.load("mine.toml").tasks)
-    assert ms.load_records("mine.npz").accepted.all()
-
-
-SLOW = """
-import sys, time
-from multispin_env.commands.main import main
-from multispin_env.models import network, recording
-
-real = recording.record_texts
-
-def slow(pair, prompts, first, tokens, temperature, seed, report):
-    return real(pair, prompts, first, tokens, temperature, seed, lambda done: time.sleep(60 * (first == 4)))
-
-recording.record_texts = slow
-main(sys.argv[1:])
-"""
-
-
-def test_a_killed_run_goes_on_to_the_same_files(models, here, whole, capsys):
-    """Killed in the middle of the third group."""
-    command = [sys.executable, "-c", SLOW, *arguments(models)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        while not (Path("mine.part").exists() and Path("mine.part").read_bytes().count(b"\n") == 3):
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.kill()
-    assert not Path("mine.npz").exists()
-    assert main(arguments(models)) == 0
-    assert "2 of 3 groups are done already" in capsys.readouterr().err
-    assert files() == whole
-    assert not Path("mine.part").exists()
-
-
 def test_a_run_that_is_stopped_at_once_leaves_nothing(models, here, capsys, monkeypatch):
     monkeypatch.setattr(record, "load_pair", lambda options: signal.raise_signal(signal.SIGINT))
     assert main(arguments(models)) == 130
@@ -162,7 +123,7 @@ def test_a_run_that_is_stopped_at_once_leaves_nothing(models, here, capsys, monk
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_says_how_to_go_on(models, here, whole, number, capsys, monkeypatch, said):
+def test_a_stopped_run_goes_on_to_the_same_files(models, here, whole, number, capsys, monkeypatch, said):
     real = recording.record_texts
 
     def stopped_in_the_second(pair, prompts, first, *rest):
@@ -170,17 +131,23 @@ def test_a_stopped_run_says_how_to_go_on(models, here, whole, number, capsys, mo
             signal.raise_signal(number)
         return real(pair, prompts, first, *rest)
 
-    monkeypatch.setattr(recording, "record_texts", stopped_in_the_second)
-    assert main(arguments(models)) == 128 + number
-    told = "multispin record: interrupted; 1 of 3 groups are kept in 'mine.part', and the same command goes on"
-    assert capsys.readouterr().err.splitlines()[-1] == told
-    monkeypatch.undo()
-    monkeypatch.chdir(here)
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "record_texts", stopped_in_the_second)
+        assert main(arguments(models)) == 128 + number
+    kept = "multispin record: interrupted; 1 of 3 groups are kept in 'mine.part', and the same command goes on"
+    assert capsys.readouterr().err.splitlines()[-1] == kept
+    assert not Path("mine.npz").exists()
     before = Path("mine.part").read_bytes()
     assert "mine.part: expected a file with seed = 4, got 3" in said(*arguments(models, "--seed", 4)[1:])
     Path("prompts.jsonl").write_text('{"prompt": "w5"}\n', encoding="utf-8")
     assert "mine.part: expected a file with prompts = '" in said(*arguments(models)[1:])
     assert Path("mine.part").read_bytes() == before
+    write_prompts()
+    Path("mine.part").write_bytes(before + before.splitlines()[1][:100])  # half a line of a kill
+    assert main(arguments(models)) == 0
+    assert "1 of 3 groups are done already" in capsys.readouterr().err
+    assert files() == whole
+    assert not Path("mine.part").exists()
 
 
 def test_more_texts_than_prompts_are_refused(models, here, said):

@@ -90,9 +90,3 @@ def test_a_model_that_drafts_for_itself_is_named_once(tmp_path):
         profile_of(tmp_path, lambda cell: (law(cell),), setting=same).server.model
         == "large in float32, drafts by itself"
     )
-
-
-def test_a_law_needs_cells(tmp_path):
-    profile = profile_of(tmp_path, lambda cell: (law(cell),))
-    with pytest.raises(ValueError, match="cells: expected at least two batch sizes and two lengths"):
-        make_profile("mine", CELLS[:5], profile.passes, SETTING)
