@@ -1,4 +1,4 @@
-"""What a long run has done so far, a line of a file for each part of it: after a kill the same command goes on."""
+"""Journal of a long run, a line of a file for each part that is done: after a kill the same command goes on."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Files and tables that commands write, and what they say of how a table was made."""
+"""Files of tables that commands write, and how a table was made."""
 
 import sys
 from argparse import ArgumentParser, Namespace
