@@ -13,13 +13,20 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.commands import devices
-from multispin_env.commands.devices import NAMES, read_devices
+from multispin_env.commands.devices import read_devices
 from multispin_env.commands.main import main
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "examples" / "devices.csv"
 HEADER = "draft_time_ms,snr_db,acceptance_rate"
+LONG = "x" * 100_000
 GOOD = f"{HEADER}\n12,15,0.8\n11,20,0.7\n"
+
+
+def row(**cells):
+    """JSON of one device."""
+    good = {"draft_time_ms": "1", "snr_db": "1", "acceptance_rate": "1"}
+    return "[{%s}]" % ", ".join(f'"{name}": {cell}' for name, cell in (good | cells).items())  # noqa: UP031
 
 
 def solve_json(capsys, *arguments):
@@ -177,37 +184,34 @@ def test_standard_input_gives_the_same_bytes(monkeypatch, said, capsys):
     ("text", "words"),
     [
         ("", "state.csv: expected at least one device, got no rows"),
-        (GOOD + "12,15,1.2\n", "state.csv, row 3, acceptance_rate: expected a finite number in [0, 1], got 1.2"),
-        (GOOD + "12,15,80%\n", "row 3, acceptance_rate: expected a finite number in [0, 1], got '80%'"),
-        (GOOD + "12,,0.8\n", "row 3, snr_db: expected a finite number in [-300, 300], got ''"),
-        (GOOD + "12\n", "row 3, snr_db: expected a finite number in [-300, 300], got ''"),
-        (GOOD + "12,15,0.8,1\n", "row 3: expected 3 values, as many as in the header, got 4"),
-        (
-            GOOD.replace("snr_db", "snr"),
-            f"header, column: expected one of {list(NAMES)}, got 'snr'; did you mean 'snr_db'?",
-        ),
-        (
-            GOOD.replace("snr_db", "draft_time_s"),
-            "header, columns: expected exactly one of ['draft_time_s', 'draft_time_ms'], got ['draft_time_s', ",
-        ),
-        (
-            GOOD.replace("snr_db", "weight"),
-            "columns: expected exactly one of ['spectral_efficiency', 'snr_db'], got ['draft_time_ms', 'w",
-        ),
+        (GOOD + "12,15,1.2\n", r"state.csv, row 3, acceptance_rate: .* \[0, 1\], got 1.2"),
+        (GOOD + "12,15,80%\n", "row 3, acceptance_rate: .*, got '80%'"),
+        (GOOD + "12,,0.8\n", "row 3, snr_db: .*, got ''"),
+        (GOOD + "12\n", "row 3, snr_db: .*, got ''"),
+        (GOOD + "12,15,0.8,1\n", "row 3: expected 3 values, .*, got 4"),
+        (GOOD.replace("snr_db", "snr"), "header, column: .* 'snr_db', .*, got 'snr'; did you mean 'snr_db'"),
+        (GOOD.replace("snr_db", "draft_time_s"), r"header, columns: .* one of \['draft_time_s', 'draft_time_ms'\]"),
+        (GOOD.replace("snr_db", "weight"), r"columns: .* one of \['spectral_efficiency', 'snr_db'\], got"),
         (GOOD.replace("snr_db", "draft_time_ms"), "column: expected 'draft_time_ms' once, got it twice"),
-        (
-            GOOD.replace(",", ";"),
-            f"header, column: expected one of {list(NAMES)}, got 'draft_time_ms;snr_db;acceptance_rate'",
-        ),
-        (f"{HEADER},weight\n12,15,0.8,-1\n", "row 1, weight: expected a finite number in [0, 1e+09], got -1.0"),
+        (GOOD.replace(",", ";"), "header, column: .*, got 'draft_time_ms;snr_db;acceptance_rate'"),
+        (f"{HEADER},weight\n12,15,0.8,-1\n", r"row 1, weight: .* \[0, 1e\+09\], got -1.0"),
         (f"{HEADER},weight\n12,15,0.8,0\n", "weight: expected at least one number > 0, got only zeros"),
-        (f'{HEADER}\n"12,15', "state.csv: expected CSV with commas and a header, got broken CSV ("),
+        (f'{HEADER}\n"12,15', "state.csv: expected CSV with commas and a header, got broken CSV"),
         (b"\xff\xfe", "expected text in UTF-8, got the byte 0xff"),
         (b"a\0b", "state.csv"),
+        (GOOD + f"{LONG},15,0.8\n", "row 3, draft_time_ms: .*, got 'xxx"),
+        (GOOD + f"{LONG}{LONG},15,0.8\n", "got broken CSV .field larger than field limit"),
+        (GOOD.replace("snr_db", LONG), "header, column: .*, got 'xxx"),
+        (GOOD + "1\0 2,15,0.8\n", r"row 3, draft_time_ms: .*, got '1\\x00 2'"),
+        (f"{HEADER},name\n12,15,0.8,a\0b\n", r"row 1, name: expected a text of one line, .* got 'a\\x00b'"),
+        (f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n", "row 1, name: expected a text of one line, .* got 'xxx"),
     ],
+    ids=range(22),
 )
-def test_bad_csv_says_where(text, words, write, said):
-    assert words in said(write(text))
+def test_bad_csv_says_where_in_a_short_sentence(text, words, write, said):
+    printed = said(write(text))
+    assert re.search(words, printed)
+    assert len(printed) < 800
 
 
 @pytest.mark.parametrize(
@@ -216,108 +220,43 @@ def test_bad_csv_says_where(text, words, write, said):
         ("{}", "state.json: expected a list of objects, got a JSON dict"),
         ("[]", "state.json: expected at least one device, got no rows"),
         ("[3]", "state.json, row 1: expected an object with columns as its keys, got 3.0"),
-        ("[" * 100_000, "state.json: expected a list of objects, got broken JSON ("),
-        (
-            '[{"draft_time_ms": 1, "snr_db": 2}]',
-            "row 1, columns: expected exactly one of ['acceptance_rate'], got ['draft_time_ms', 'snr_db']",
-        ),
-        (
-            '[{"draft_time_ms": "1", "snr_db": 2, "acceptance_rate": 1}]',
-            "row 1, draft_time_ms: expected a finite number in (0, 1e+09], got '1'",
-        ),
-        (
-            '[{"draft_time_ms": null, "snr_db": 2, "acceptance_rate": 1}]',
-            "draft_time_s or draft_time_ms: expected a number, got nothing",
-        ),
-        (
-            '[{"draft_time_ms": 1, "snr_db": 2, "acceptance_rate": true}]',
-            "acceptance_rate: expected a finite number in [0, 1], got True",
-        ),
-        (
-            '[{"draft_time_ms": 1, "snr_db": NaN, "acceptance_rate": 1}]',
-            "snr_db: expected a finite number in [-300, 300], got nan",
-        ),
-        (
-            f'[{{"draft_time_ms": 1{"0" * 5000}, "snr_db": 1, "acceptance_rate": 1}}]',
-            "draft_time_ms: expected a finite number in (0, 1e+09], got inf",
-        ),
-        (
-            '[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": "a\\nb"}]',
-            "name: expected a text of one line, at most 100 letters that can be shown, got 'a\\nb'",
-        ),
+        ("[" * 100_000, "state.json: expected a list of objects, got broken JSON"),
+        ("[" * 900 + "]" * 900, "got broken JSON .* at most 32 deep, got deeper ones"),
+        (f'[["{LONG}"]]', r"row 1: expected an object with columns as its keys, got \['xxx"),
+        (f'[{{"{LONG}": 1}}]', "row 1, column: .*, got 'xxx"),
+        ('[{"draft_time_ms": 1, "snr_db": 2}]', r"row 1, columns: .* one of \['acceptance_rate'\]"),
+        (row(draft_time_ms='"1"'), "row 1, draft_time_ms: .*, got '1'"),
+        (row(draft_time_ms="null"), "draft_time_s or draft_time_ms: expected a number, got nothing"),
+        (row(acceptance_rate="true"), "acceptance_rate: .*, got True"),
+        (row(snr_db="NaN"), "snr_db: .*, got nan"),
+        (row(draft_time_ms="1" + "0" * 5000), "draft_time_ms: .*, got inf"),
+        (row(name='"a\\nb"'), r"name: expected a text of one line, .* got 'a\\nb'"),
     ],
+    ids=range(14),
 )
-def test_bad_json_says_where(text, words, write, said):
-    assert words in said(write(text, "state.json"))
+def test_bad_json_says_where_in_a_short_sentence(text, words, write, said):
+    printed = said(write(text, "state.json"))
+    assert re.search(words, printed)
+    assert len(printed) < 800
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (
-            ["--controller", "optimal+filter"],
-            f"controller: expected one of {list(ms.controller_names('rounds'))}, got 'optimal+filter'",
-        ),
-        (["--certify", "2"], "certify: expected a finite number in [1e-10, 1), got 2.0"),
-        (
-            ["--certify", "1e-6", "--controller", "homogeneous"],
-            "controller: expected one of ['optimal'], which have certify, got 'homogeneous'",
-        ),
+        (["--controller", "optimal+filter"], "controller: expected one of .*'optimal', .* got 'optimal.filter'"),
+        (["--certify", "2"], r"certify: .* \[1e-10, 1\), got 2.0"),
+        (["--certify", "1e-6", "--controller", "homogeneous"], r"one of \['optimal'\], which have certify, got 'homog"),
         (["--set", "num_users=3"], "set: expected another field, since K is the number of rows, 2, got 'num_users'"),
-        (["--csv", "-", "--json"], "file: expected standard output ('-') once, got it twice"),
+        (["--csv", "-", "--json"], r"file: expected standard output \('-'\) once, got it twice"),
     ],
 )
 def test_bad_options_are_one_sentence(arguments, words, write, said):
-    assert words in said(write(GOOD), *arguments)
+    assert re.search(words, said(write(GOOD), *arguments))
 
 
 def test_a_file_that_is_not_there(tmp_path, said):
     for path, reason in ((tmp_path / "nowhere.csv", "No such file"), (tmp_path, "Is a directory")):
         assert f"file: expected a CSV or JSON file, got {str(path)!r} ({reason}" in said(path)
-
-
-LONG = "x" * 100_000
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "words"),
-    [
-        (
-            GOOD + f"{LONG},15,0.8\n",
-            "state.csv",
-            "row 3, draft_time_ms: expected a finite number in (0, 1e+09], got 'xxx",
-        ),
-        (GOOD + f"{LONG}{LONG},15,0.8\n", "state.csv", "got broken CSV (field larger than field limit (131072))"),
-        (GOOD.replace("snr_db", LONG), "state.csv", f"header, column: expected one of {list(NAMES)}, got 'xxx"),
-        (
-            GOOD + "1\0 2,15,0.8\n",
-            "state.csv",
-            "row 3, draft_time_ms: expected a finite number in (0, 1e+09], got '1\\x00 2'",
-        ),
-        (
-            f"{HEADER},name\n12,15,0.8,a\0b\n",
-            "state.csv",
-            r"row 1, name: expected a text of one line, at most 100 letters that can be shown, got 'a\x00b'",
-        ),
-        (
-            f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n",
-            "state.csv",
-            "row 1, name: expected a text of one line, at most 100 letters that can be shown, got 'xxx",
-        ),
-        (
-            "[" * 900 + "]" * 900,
-            "state.json",
-            "got broken JSON (JSON: expected lists and objects nested at most 32 deep, got deeper ones)",
-        ),
-        (f'[["{LONG}"]]', "state.json", "row 1: expected an object with columns as its keys, got ['xxx"),
-        (f'[{{"{LONG}": 1}}]', "state.json", f"row 1, column: expected one of {list(NAMES)}, got 'xxx"),
-    ],
-    ids=range(9),
-)
-def test_long_and_deep_values_are_short_sentences(text, name, words, write, said):
-    printed = said(write(text, name))
-    assert words in printed
-    assert len(printed) < 800
 
 
 @pytest.mark.parametrize("name", ["state.csv", "state.json", "/dev/zero"])
