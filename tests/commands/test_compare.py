@@ -1,10 +1,13 @@
 import csv
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
+from multispin_env.commands import compare
 from multispin_env.commands.main import main
+from multispin_env.executors.base import TaskResult
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.terminal.arguments import TAKEN
 
@@ -77,6 +80,13 @@ def test_mistakes_are_one_sentence(arguments, words, refused):
     said = refused("compare", [*arguments, *(["--episodes", "2"] if "--episodes" not in arguments else [])])
     assert words in said
     assert said.startswith("multispin compare: ")
+
+
+def test_what_fails_elsewhere_is_one_sentence(refused, monkeypatch):
+    failed = SimpleNamespace(width=1, results=lambda *_: [TaskResult(1, error="Traceback\nValueError: it fails\n")])
+    monkeypatch.setattr(compare, "executor_of", lambda options: failed)
+    said = refused("compare", [*TINY, "--controllers", "optimal", "fixed", "--workers", "2"])
+    assert said == "multispin compare: fixed: ValueError: it fails"
 
 
 AS_DEEP = r"(set: expected a value as in Python, or a word, got reward=|reward: expected one of .*, got )'---"

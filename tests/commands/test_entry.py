@@ -209,7 +209,6 @@ CHECKOUT = "install a checkout of the repository with: pip install -e ."
     ("package", "command", "words"),
     [
         ("agents", "train", f"the module 'agents' is missing; {CHECKOUT}"),
-        ("benchmarks.league", "league", f"the module 'benchmarks.league' is missing; {CHECKOUT}"),
         ("torch", "evaluate", "multispin_env[train]"),
     ],
 )
@@ -239,6 +238,12 @@ def test_a_missing_package_names_the_extra_of_the_table(package, arguments):
     extra = entry.COMMANDS[name].extra
     wanted = f'the package {package!r} is missing; install it with: pip install "multispin_env[{extra}]"\n'
     assert done.stderr == f"multispin {name}: {wanted}"
+
+
+def test_a_module_of_ours_that_is_missing_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setitem(entry.COMMANDS, "pack", entry.CommandEntry("agents.nowhere", ""))
+    assert entry.main(["pack"]) == 2
+    assert capsys.readouterr().err == f"multispin pack: the module 'agents.nowhere' is missing; {CHECKOUT}\n"
 
 
 def test_numbers_of_a_page_need_no_extra():
