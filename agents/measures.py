@@ -21,7 +21,6 @@ from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.comparison import METRICS, OTHER_SYSTEMS, Row, comparison_cells
 from multispin_env.evaluation.table import aligned, to_csv, to_json
 from multispin_env.files import MIB, read_bytes, replacing, write_atomically
-from multispin_env.terminal.tables import BEST
 
 CURVE = "curve.csv"
 
@@ -177,7 +176,8 @@ def show(report: Report, console: Console) -> None:
     console.print(f"\n{report.title}\n", highlight=False, markup=False, soft_wrap=True)
     above_is_rule = False
     for line in report.text.split("\n"):
-        console.print(line, highlight=False, markup=False, soft_wrap=True, style=BEST if above_is_rule else None)
+        style = "bold green" if above_is_rule else None
+        console.print(line, highlight=False, markup=False, soft_wrap=True, style=style)
         above_is_rule = line.startswith("---")
     console.print()
 

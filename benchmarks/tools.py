@@ -7,8 +7,8 @@ from importlib import import_module
 from time import process_time
 from typing import Any
 
+from multispin_env.evaluation.table import aligned
 from multispin_env.terminal.status import exit_status
-from multispin_env.terminal.tables import show_table
 
 Row = Mapping[str, Any]
 """Cells of a line of a table, by the titles of their columns."""
@@ -59,7 +59,7 @@ def show(title: str, rows: Iterable[Row]) -> list[Row]:
             print(f"{title[:60]}: {len(done)}", end="\r", file=sys.stderr, flush=True)
     if done:
         print(f"\n{title}\n")
-        show_table(tuple(done[0]), [tuple(map(_text, row.values())) for row in done])
+        print(aligned(tuple(done[0]), [tuple(map(_text, row.values())) for row in done]))
     return done
 
 

@@ -14,11 +14,10 @@ from benchmarks.league.statistics import Performance, interval, weights_of
 from multispin_env.evaluation.cases.choice import cases_of, held_out
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
-from multispin_env.evaluation.table import Cells
+from multispin_env.evaluation.table import Cells, aligned
 from multispin_env.files import write_atomically
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.progress import Progress
-from multispin_env.terminal.tables import show_table
 
 USERS = (2, 5, 10, 20, 50, 100, 200)
 
@@ -69,4 +68,4 @@ def generalisation(folder: Path, size: int | None) -> None:
         )
         for row in rows
     ]
-    show_table(("pretrained for", "preset", "K", "cases", "score", "score of plug-in", "plug-in"), lines)
+    print(aligned(("pretrained for", "preset", "K", "cases", "score", "score of plug-in", "plug-in"), lines))

@@ -1,10 +1,9 @@
 """``multispin capacity``: the largest load, or the most devices, within limits of the latency of requests."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,8 @@ from multispin_env.controllers.capacity import (
 )
 from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
-from multispin_env.evaluation.table import Cells, to_csv, to_json
+from multispin_env.evaluation.table import Cells, aligned
 from multispin_env.physics.arrivals.factory import make_arrivals
-from multispin_env.physics.continuous.service_log import Latencies
 from multispin_env.physics.lengths.factory import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import ARRIVALS, CHANNELS, LENGTHS
@@ -39,7 +37,7 @@ from multispin_env.terminal.arguments import (
 )
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
-from multispin_env.terminal.tables import STDOUT, check_outputs, show_table, write_output
+from multispin_env.terminal.tables import add_table_options, check_outputs, is_quiet, made_by, write_tables
 
 DESCRIPTION = """The largest load at which a share of the requests is within all limits of a service level, by
 simulation: for each controller, for a server alone (autoregressive) and for one that drafts for all (colocated).
@@ -47,12 +45,6 @@ simulation: for each controller, for a server alone (autoregressive) and for one
 Requests/s of K devices together; with --rate-per-user, devices, each of which sends so many requests/s."""
 
 DEFAULT_CONTROLLERS = ("load-aware", "greedy", "colocated", "autoregressive")
-
-Found = dict[str, Capacity]
-"""What was found, by controller."""
-
-EXPECTED_TRIES = 10
-"""Loads that a search tries, more or less."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -76,16 +68,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=HELD_OUT_SEED, help=f"of devices and requests (default {HELD_OUT_SEED})"
     )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the table there too, with how it was made; - prints it instead"
-    )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too; - prints it instead")
+    add_table_options(parser)
 
 
 def _add_level(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--ttft", type=float, default=np.inf, metavar="S", help="limit of the time to first token, s")
-    parser.add_argument("--tpot", type=float, default=np.inf, metavar="S", help="limit of the time per token after, s")
-    parser.add_argument("--e2el", type=float, default=np.inf, metavar="S", help="limit of the end-to-end latency, s")
+    for name, what in (
+        ("--ttft", "time to first token"),
+        ("--tpot", "time per token after"),
+        ("--e2el", "end-to-end latency"),
+    ):
+        parser.add_argument(name, type=float, default=np.inf, metavar="S", help=f"limit of the {what}, s")
     parser.add_argument(
         "--e2el-per-token", type=float, default=0.0, metavar="S", help="what each token adds to that limit (default 0)"
     )
@@ -146,19 +138,10 @@ class CapacityRow:
         run = found.run
         if run is None:
             return cls(*head, *[0.0] * 12)
-        in_time, missed = float(run.in_time.sum()), float(run.missed.sum())
-        percent = 100.0 * in_time / max(in_time + missed, 1.0)
-        return cls(
-            *head,
-            percent,
-            float(run.tokens_in_time.mean()),
-            float(run.least_served.mean()),
-            *_times(run.pooled),
-        )
-
-
-def _times(latency: Latencies) -> list[float]:
-    return [float(time) for each in (latency.ttft, latency.tpot, latency.e2el) for time in each]
+        in_time = float(run.in_time.sum())
+        percent = 100.0 * in_time / max(in_time + float(run.missed.sum()), 1.0)
+        times = np.concatenate([run.pooled.ttft, run.pooled.tpot, run.pooled.e2el]).tolist()
+        return cls(*head, percent, float(run.tokens_in_time.mean()), float(run.least_served.mean()), *times)
 
 
 HEADER = ("controller", "{unit}", "95 % interval", "tokens/s in time", "TTFT p50 / p95 / p99 s", "TPOT ms", "E2EL s")
@@ -170,15 +153,14 @@ def capacity_cells(rows: Sequence[CapacityRow]) -> tuple[Cells, list[Cells]]:
 
 
 def _line(row: CapacityRow) -> Cells:
-    digits = 0 if row.unit == UNITS["users"] else 3
-    value, low, high = (f"{number:.{digits}f}" for number in (row.capacity, row.low, row.high))
     if row.capacity == 0.0:
         return row.controller, "0", *[""] * 5
-    ttft, e2el = (
-        " / ".join(f"{time:.2f}" for time in each)
-        for each in ((row.ttft_p50, row.ttft_p95, row.ttft_p99), (row.e2el_p50, row.e2el_p95, row.e2el_p99))
+    digits = 0 if row.unit == UNITS["users"] else 3
+    value, low, high = (f"{number:.{digits}f}" for number in (row.capacity, row.low, row.high))
+    ttft, tpot, e2el = (
+        " / ".join(f"{getattr(row, f'{name}_{part}') * scale:.{places}f}" for part in ("p50", "p95", "p99"))
+        for name, scale, places in (("ttft", 1.0, 2), ("tpot", 1e3, 0), ("e2el", 1.0, 2))
     )
-    tpot = " / ".join(f"{1e3 * time:.0f}" for time in (row.tpot_p50, row.tpot_p95, row.tpot_p99))
     return row.controller, value, f"{low} to {high}", f"{row.tokens_in_time:.1f}", ttft, tpot, e2el
 
 
@@ -201,7 +183,7 @@ def _workload(options: argparse.Namespace, scenario: Scenario) -> Workload:
     return Workload(rate=each * scenario.num_users, **parts)
 
 
-def _about(options: argparse.Namespace, scenario: Scenario, found: Found) -> dict[str, Any]:
+def _about(options: argparse.Namespace, scenario: Scenario, found: dict[str, Capacity]) -> dict[str, Any]:
     """What a table is about, for its JSON file."""
     limits = {name: vars(options)[name] for name in ("ttft", "tpot", "e2el") if vars(options)[name] < np.inf}
     return {
@@ -210,12 +192,11 @@ def _about(options: argparse.Namespace, scenario: Scenario, found: Found) -> dic
         "arrivals": options.arrivals,
         "lengths": options.lengths,
         "tried": {name: [[point.load, point.share] for point in one.tries] for name, one in found.items()},
-        "command": options.command,
-        "versions": {name: version(name) for name in ("multispin_env", "numpy")},
+        **made_by(options),
     }
 
 
-def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload, found: Found) -> None:
+def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload, found: dict[str, Capacity]) -> None:
     """Find the capacity of each controller, and say it at once unless standard output is for a file's content."""
     by = "rate" if options.rate_per_user is None else "users"
     chosen = {"percent": options.percent, "copies": options.copies, "seed": options.seed}
@@ -223,27 +204,20 @@ def _search(options: argparse.Namespace, scenario: Scenario, workload: Workload,
     check_question(workload, by, options.percent, options.copies)
     for name in names:
         candidates_of(name)(scenario)  # refuses an unknown one before anything is played
-    says = STDOUT not in (options.json, options.csv)
-    if says:
+    if not is_quiet(options):
         print(_title(scenario, options))
     with Progress(len(names)) as progress:
         for name in names:
-            report = _Report(progress.begin(name))
+            report = _counting(progress.begin(name))
             found[name] = capacity(scenario, workload=workload, controller=name, by=by, report=report, **chosen)
-            if says:
+            if not is_quiet(options):
                 progress.say(f"{name}: {found[name].verdict}")
 
 
-@dataclass
-class _Report:
-    """Counts the loads that were tried."""
-
-    progress: Progress
-    tried: int = 0
-
-    def __call__(self, point: LoadPoint) -> None:
-        self.tried = min(self.tried + 1, EXPECTED_TRIES - 1)
-        self.progress(self.tried, EXPECTED_TRIES)
+def _counting(progress: Progress) -> Callable[[LoadPoint], None]:
+    """Report loads that were tried, of which there are ten, more or less."""
+    tried = count(1)
+    return lambda _: progress(min(next(tried), 9), 10)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -253,24 +227,15 @@ def run(options: argparse.Namespace) -> None:
     scenario = chosen_scenario(options)
     if options.channel is not None:
         scenario = scenario.replace(channel=options.channel)
-    found: Found = {}
+    found: dict[str, Capacity] = {}
     try:
         _search(options, scenario, _workload(options, scenario), found)
     finally:
         if found:
-            _write(options, scenario, found)
-
-
-def _write(options: argparse.Namespace, scenario: Scenario, found: Found) -> None:
-    """Print the table, and write its files."""
-    rows = [CapacityRow.of(name, one) for name, one in found.items()]
-    if options.json is not None:
-        write_output(f"{to_json(rows, _about(options, scenario, found))}\n", options.json)
-    if options.csv is not None:
-        write_output(to_csv(rows), options.csv)
-    if STDOUT not in (options.json, options.csv):
-        print()
-        show_table(*capacity_cells(rows), best=int(np.argmax([row.capacity for row in rows])))
+            rows = [CapacityRow.of(name, one) for name, one in found.items()]
+            write_tables(options, rows, _about(options, scenario, found))
+            if not is_quiet(options):
+                print(f"\n{aligned(*capacity_cells(rows))}")
 
 
 def _title(scenario: Scenario, options: argparse.Namespace) -> str:

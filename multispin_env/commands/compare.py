@@ -1,11 +1,8 @@
 """``multispin compare``: contenders compared on whole episodes of an environment."""
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from multispin_env.checks import check_integer
 from multispin_env.controllers.outside import OWN_CONTROLLER
@@ -15,12 +12,11 @@ from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import SLOW
 from multispin_env.evaluation.entries import with_reference
 from multispin_env.evaluation.episode_stats import EpisodeStats
-from multispin_env.evaluation.public import EPISODES, ComparisonTable, chosen_metric, compared
+from multispin_env.evaluation.public import EPISODES, chosen_metric, compared
 from multispin_env.evaluation.seeds import EPISODE_SEED
-from multispin_env.evaluation.table import to_csv, to_json
+from multispin_env.evaluation.table import aligned
 from multispin_env.executors.base import Executor
 from multispin_env.executors.serial import Serial
-from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import (
     COMMON,
     DEFAULT_ENV,
@@ -32,7 +28,7 @@ from multispin_env.terminal.arguments import (
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.executors import add_executor_options, executor_of
 from multispin_env.terminal.progress import Progress, Tally
-from multispin_env.terminal.tables import STDOUT, check_outputs, show_table, write_output
+from multispin_env.terminal.tables import add_table_options, check_outputs, is_quiet, made_by, write_tables
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -54,36 +50,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--reference", metavar="NAME", help="what the others are compared with (default: the best known)"
     )
     parser.add_argument("--metric", help=f"one of {', '.join(METRICS)} (default: what fits the environment)")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the table there too, with how it was made; - prints it instead"
-    )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too; - prints it instead")
+    add_table_options(parser)
     add_executor_options(parser, "controllers", parts=False)
-
-
-@dataclass(frozen=True)
-class PlayTask:
-    """All episodes of one contender.
-
-    Parameters
-    ----------
-    env_id, size, scenario, arguments, seed
-        As of `Episodes`.
-    name
-        Of the contender.
-    """
-
-    env_id: str
-    size: int
-    scenario: Scenario | str
-    arguments: Mapping[str, Any]
-    seed: int
-    name: str
-
-
-def play_part(part: PlayTask) -> EpisodeStats:
-    """Play a part, as executors call it."""
-    return Episodes(part.env_id, part.size, part.scenario, part.arguments, part.seed).play(part.name)
 
 
 def stats_of(cases: Episodes, names: Sequence[str], executor: Executor) -> dict[str, EpisodeStats]:
@@ -91,22 +59,14 @@ def stats_of(cases: Episodes, names: Sequence[str], executor: Executor) -> dict[
     if isinstance(executor, Serial):  # which can say how far a contender is
         with Progress(len(names)) as progress:
             return {name: cases.play(name, progress.begin(name)) for name in names}
-    parts = [PlayTask(cases.env_id, cases.size, cases.scenario, cases.arguments, cases.seed, name) for name in names]
     found = {}
     with Tally(len(names), executor.width) as tally:
-        for result in executor.results(play_part, parts):
+        for result in executor.results(replace(cases).play, names):  # a copy, without environments
             if result.error:
                 raise ValueError(f"{names[result.index]}: {result.error.strip().splitlines()[-1]}")
             found[names[result.index]] = result.value
             tally.add(names[result.index])
     return {name: found[name] for name in names}
-
-
-def about_comparison(cases: Episodes, options: argparse.Namespace, found: ComparisonTable) -> dict[str, Any]:
-    """What a table is about, for its JSON file."""
-    versions = {name: version(name) for name in ("multispin_env", "gymnasium", "numpy", "scipy")}
-    chosen = {"metric": found.metric, "reference": found.reference}
-    return {**cases.about, **chosen, "command": options.command, "versions": versions}
 
 
 def run(options: argparse.Namespace) -> None:
@@ -120,15 +80,10 @@ def run(options: argparse.Namespace) -> None:
     metric = chosen_metric(cases, options.metric)
     plays, reference = with_reference(cases, options.controllers, options.reference)
     found = compared(cases, stats_of(cases, tuple(plays), executor), reference, metric)
-    if options.json is not None:
-        write_output(f"{to_json(found.rows, about_comparison(cases, options, found))}\n", options.json)
-    if options.csv is not None:
-        write_output(to_csv(found.rows), options.csv)
-    if STDOUT not in (options.json, options.csv):
-        print(found.title)
-        for cells in found.tables:
-            print()
-            show_table(*cells, best=0)
+    chosen = {"metric": found.metric, "reference": found.reference}
+    write_tables(options, found.rows, cases.about | chosen | made_by(options, "gymnasium", "scipy"))
+    if not is_quiet(options):
+        print("\n\n".join([found.title, *(aligned(*cells) for cells in found.tables)]))
 
 
 COMMAND = Command(

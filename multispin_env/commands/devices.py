@@ -49,8 +49,6 @@ COLUMNS = {
 NEEDED = (("draft_time_s", "draft_time_ms"), ("spectral_efficiency", "snr_db"), ("acceptance_rate",))
 """One column of each group, in the order of the fields of `SystemState`."""
 
-OPTIONAL = ("name", "weight")
-
 NAMES = ("name", *COLUMNS)
 
 LARGEST_FILE = 16 * MIB
@@ -63,22 +61,15 @@ class Devices:
 
     names: tuple[str, ...]
     state: SystemState  # (K,)
-    weights: FloatArray | None  # (K,); None where the file has none
+    weights: FloatArray | None  # (K,), 1 where a row has none; None where no row has one
 
 
 def read_devices(file: Path) -> Devices:
     """Devices of a file, or of standard input for ``-``.
 
-    Parameters
-    ----------
-    file
-        JSON if its name ends in ``.json`` or, with another name than ``.csv``, it begins with a bracket; else CSV.
-
-    Raises
-    ------
-    ValueError
-        For a file that can't be read, or a missing, unknown or bad value: one sentence with the file, the row, counted
-        from 1 without the header, the column, what is expected and the value.
+    It is JSON if its name ends in ``.json`` or, with another name than ``.csv``, it begins with a bracket; else CSV.
+    ``ValueError`` for a file that can't be read, or a missing, unknown or bad value: one sentence with the file, the
+    row, counted from 1 without the header, the column, what is expected and the value.
     """
     where = "stdin" if file == STDOUT else str(file)
     text = _text(file, where)
@@ -120,7 +111,9 @@ def _csv_records(text: str, where: str) -> list[Record]:
                 f"{where}, row {row}: expected {len(header)} values, as many as in the header, got {len(line)}"
             )
         cells = dict(zip_longest(header, (cell.strip() for cell in line), fillvalue=""))
-        records.append({name: _number(name, cell) for name, cell in cells.items() if cell or name not in OPTIONAL})
+        records.append(
+            {name: _number(name, cell) for name, cell in cells.items() if cell or name not in ("name", "weight")}
+        )
     return records
 
 
@@ -160,36 +153,29 @@ def _check_columns(names: Iterable[str], where: str) -> None:
 
 
 def _devices(records: list[Record], where: str) -> Devices:
-    places = [f"{where}, row {row}" for row in range(1, len(records) + 1)]
-    numbered = list(zip(records, places, strict=True))
+    numbered = [(record, f"{where}, row {row}") for row, record in enumerate(records, start=1)]
     needed = [np.array([_needed(record, group, place) for record, place in numbered]) for group in NEEDED]
-    names = tuple(_name(record, str(row), places[row - 1]) for row, record in enumerate(records, start=1))
-    return Devices(names, SystemState(*needed), _weights(numbered, where))
+    names = tuple(
+        check_label(f"{place}, name", record.get("name", str(row)))
+        for row, (record, place) in enumerate(numbered, start=1)
+    )
+    weights = None
+    if any("weight" in record for record in records):
+        weights = np.array([_checked(record.get("weight", 1.0), "weight", place) for record, place in numbered])
+        if not weights.any():
+            raise ValueError(f"{where}, weight: expected at least one number > 0, got only zeros")
+    return Devices(names, SystemState(*needed), weights)
 
 
 def _needed(record: Record, group: tuple[str, ...], place: str) -> float:
     """The one number of a group of columns."""
-    name = next((name for name in group if name in record), None)
-    if name is None:
-        raise ValueError(f"{place}, {' or '.join(group)}: expected a number, got nothing")
-    return _checked(record[name], name, place)
+    for name in group:
+        if name in record:
+            return _checked(record[name], name, place)
+    raise ValueError(f"{place}, {' or '.join(group)}: expected a number, got nothing")
 
 
 def _checked(value: Any, name: str, place: str) -> float:
     column = COLUMNS[name]
     number = check_real(f"{place}, {name}", value, column.low, column.high, open_low=column.open_low)
     return column.convert(number)
-
-
-def _name(record: Record, default: str, place: str) -> str:
-    return check_label(f"{place}, name", record.get("name", default))
-
-
-def _weights(numbered: list[tuple[Record, str]], where: str) -> FloatArray | None:
-    """Weights, 1 where a row has none; ``None`` where no row has one."""
-    if not any("weight" in record for record, _ in numbered):
-        return None
-    weights = np.array([_checked(record.get("weight", 1.0), "weight", place) for record, place in numbered])
-    if not weights.any():
-        raise ValueError(f"{where}, weight: expected at least one number > 0, got only zeros")
-    return weights

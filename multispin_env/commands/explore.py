@@ -17,9 +17,6 @@ It opens in the browser and is computed on this machine. It loads nothing from e
 unless --host says so.
 """
 
-LOOPBACK = "127.0.0.1"
-"""The address unless another one is asked for."""
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
@@ -28,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--runs", type=Path, default=RUNS, metavar="FOLDER", help=f"agents that were trained (default {RUNS})"
     )
     parser.add_argument(
-        "--host", default=LOOPBACK, help=f"address to be reached at (default {LOOPBACK}: only from here)"
+        "--host", default="127.0.0.1", help="address to be reached at (default 127.0.0.1: only from here)"
     )
     parser.add_argument("--port", type=int, default=8050, help="0 takes a free one (default 8050)")
     parser.add_argument(
@@ -38,13 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def print_numbers(link: str, places: Places) -> None:
-    """Print the numbers of a view: run the Python that its page hands out.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For a link to no view, or with bad settings.
-    """
+    """Print the numbers of a view: run the Python that its page hands out."""
     parts = urlsplit(link)
     name = parts.path.strip("/")
     check_name("view", name, VIEWS.names())

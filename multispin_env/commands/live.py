@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -22,9 +21,9 @@ from multispin_env.commands.model_options import (
     out_files,
 )
 from multispin_env.controllers.outside import OWN_CONTROLLER
-from multispin_env.evaluation.table import to_csv, to_json
+from multispin_env.evaluation.table import aligned, to_csv, to_json
 from multispin_env.models.air import draw_air
-from multispin_env.models.contender import LiveContender, live_plug_in
+from multispin_env.models.contender import LiveContender, LiveRound, live_plug_in
 from multispin_env.models.prediction import assumptions_of
 from multispin_env.models.prompts import Prompts, read_prompts
 from multispin_env.models.timeline import save_timeline
@@ -34,7 +33,7 @@ from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import add_scenario_options, add_set_option, chosen_scenario
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
-from multispin_env.terminal.tables import show_table, write_output
+from multispin_env.terminal.tables import made_by, write_output
 from multispin_env.units import MS
 
 if TYPE_CHECKING:
@@ -76,13 +75,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def task_indices(scenario: Scenario, prompts: Prompts) -> IntArray:
-    """Index among the scenario's tasks of each prompt's, (P,); a scenario with one task has it for all prompts.
-
-    Raises
-    ------
-    ValueError
-        For a task that the scenario does not have.
-    """
+    """Index among the scenario's tasks of each prompt's, (P,); a scenario with one task has it for all prompts."""
     names = [task.name for task in scenario.tasks]
     if len(names) == 1:
         return np.zeros(len(prompts.texts), dtype=np.int64)
@@ -130,64 +123,42 @@ def play_in_turns(contenders: Sequence[LiveContender], rounds: int) -> BaseExcep
     return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RoundRecord:
     """A row of the file of rounds: lists of the devices are divided by spaces, times are in seconds."""
 
     contender: str
-    round: int
-    request: str
-    age: str
-    draft_length: str
-    bandwidth_hz: str
-    accepted: str
-    tokens: str
-    predicted_tokens: str
-    draft_time: str
-    upload_time: str
-    access_time: float
-    predicted_pass: float
-    measured_pass: float
-    predicted_round: float
-    measured_round: float
-    accepting_time: float
-    drafting_here: float
-    prompts_here: float
-    decide_time: float
+    number: int
+    played: LiveRound
 
-
-def records(contenders: Sequence[LiveContender]) -> list[RoundRecord]:
-    """A row for each round of each contender."""
-
-    def listed(values: Any, form: str = "") -> str:
-        return " ".join(format(value, form) for value in values.tolist())
-
-    return [
-        RoundRecord(
-            contender=contender.name,
-            round=number,
-            request=listed(one.request),
-            age=listed(one.age),
-            draft_length=listed(one.draft_length),
-            bandwidth_hz=listed(one.bandwidth, ".1f"),
-            accepted=listed(one.accepted),
-            tokens=listed(one.gained),
-            predicted_tokens=listed(one.predicted, ".4f"),
-            draft_time=listed(one.drafting, ".6f"),
-            upload_time=listed(one.uploading, ".6f"),
-            access_time=one.access,
-            predicted_pass=one.predicted_pass,
-            measured_pass=one.measured_pass,
-            predicted_round=one.predicted_time,
-            measured_round=one.measured_time,
-            accepting_time=one.accepting,
-            drafting_here=one.drafting_here,
-            prompts_here=one.prompts_here,
-            decide_time=one.deciding,
-        )
-        for contender in contenders
-        for number, one in enumerate(contender.rounds, start=1)
-    ]
+    def to_dict(self) -> dict[str, Any]:
+        """Columns of the row."""
+        one = self.played
+        lists = {
+            "request": (one.request, ""),
+            "age": (one.age, ""),
+            "draft_length": (one.draft_length, ""),
+            "bandwidth_hz": (one.bandwidth, ".1f"),
+            "accepted": (one.accepted, ""),
+            "tokens": (one.gained, ""),
+            "predicted_tokens": (one.predicted, ".4f"),
+            "draft_time": (one.drafting, ".6f"),
+            "upload_time": (one.uploading, ".6f"),
+        }
+        return {
+            "contender": self.contender,
+            "round": self.number,
+            **{name: " ".join(format(one, form) for one in values.tolist()) for name, (values, form) in lists.items()},
+            "access_time": one.access,
+            "predicted_pass": one.predicted_pass,
+            "measured_pass": one.measured_pass,
+            "predicted_round": one.predicted_time,
+            "measured_round": one.measured_time,
+            "accepting_time": one.accepting,
+            "drafting_here": one.drafting_here,
+            "prompts_here": one.prompts_here,
+            "decide_time": one.deciding,
+        }
 
 
 def run(options: argparse.Namespace) -> int | None:
@@ -224,7 +195,6 @@ def write_files(
     as_json, as_csv, _ = files
     deciding = {one.name: median(row.deciding for row in one.rounds) / MS for one in contenders}
     about = {
-        "command": options.command,
         "target": pair.target.name,
         "draft": pair.draft.name,
         "prompts": str(options.prompts),
@@ -235,15 +205,16 @@ def write_files(
         "rounds_of_a_block": block_of(contenders),
         "decide_ms": deciding,
         "scenario": scenario.to_dict(),
-        "versions": {name: version(name) for name in ("multispin_env", "numpy", "torch", "transformers")},
+        **made_by(options, "torch", "transformers"),
     }
     write_output(f"{to_json(lines, about)}\n", as_json)
-    write_output(to_csv(records(contenders)), as_csv)
+    rounds = [RoundRecord(one.name, *played) for one in contenders for played in enumerate(one.rounds, start=1)]
+    write_output(to_csv(rounds), as_csv)
     small, large = (Path(model.name).name for model in (pair.draft, pair.target))  # paths are long
     title = f"{small} drafts for {large}: {scenario.name}, K = {scenario.num_users}"
     save_timeline(contenders, options.out, title)
     print(f"{title}, {len(contenders[0].rounds)} rounds, temperature {options.temperature:g}\n")
-    show_table(*verdict_cells(lines))
+    print(aligned(*verdict_cells(lines)))
     requests = ", ".join(f"{one.name} {int((one.rounds[-1].request + 1).sum())}" for one in contenders)
     decided = ", ".join(f"{name} {time:.2f} ms" for name, time in deciding.items())
     print(f"\nrequests begun: {requests}\ndecide, median of processor time: {decided}")

@@ -15,18 +15,11 @@ from multispin_env.terminal.status import REFUSED, exit_status
 
 PROGRAM = "multispin"
 
-OWN = ("multispin_env", "agents", "benchmarks")
-"""Packages of the repository; the last is in no installation but that of a checkout."""
-
-MARK = "multispin_env"
-"""Word in the ``__init__.py`` of each of them; those of other packages of these names do not have it."""
-
 
 class CommandEntry(NamedTuple):
     """What is known of a command before it is imported."""
 
-    module: str
-    """Its ``COMMAND`` is the `Command`."""
+    module: str  # its ``COMMAND`` is the `Command`
     summary: str
     extra: str = ""
     """Extra of the package that it needs; empty for none."""
@@ -103,16 +96,10 @@ COMMAND = Command(
 
 
 def load_command(name: str) -> Command:
-    """Import a command.
+    """Import a command; ``ValueError`` for an unknown name.
 
-    Raises
-    ------
-    ValueError
-        For an unknown name; the nearest is suggested.
-    ModuleNotFoundError
-        Where a package that it needs is not installed.
-    ImportError
-        In one sentence, where the installation does not have the command, or another package hides it.
+    ``ImportError`` in one sentence where the installation does not have it or another package hides it, and of Python
+    where a package that it needs is not installed.
     """
     check_name("command", name, COMMANDS)
     module = COMMANDS[name].module
@@ -126,7 +113,7 @@ def load_command(name: str) -> Command:
                 f"the package {own!r} in {place} is another one of that name, which hides the one of multispin_env; "
                 "uninstall it (openai-agents brings such a one), or use an environment that does not have it"
             ) from error
-        if missing.partition(".")[0] in OWN:
+        if missing.partition(".")[0] in ("multispin_env", "agents", "benchmarks"):
             how = "install a checkout of the repository with: pip install -e ."
             raise ImportError(f"the module {missing!r} is missing; {how}") from error
         raise
@@ -134,12 +121,15 @@ def load_command(name: str) -> Command:
 
 
 def _another(package: str) -> str | None:
-    """Folder of a package that has the name of one of ours and is not ours; ``None`` where ours is found."""
+    """Folder of a package that has the name of one of ours and is not ours; ``None`` where ours is found.
+
+    The ``__init__.py`` of each of ours has the word multispin_env.
+    """
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         return None
     init = Path(spec.origin)
-    return None if MARK in init.read_text(encoding="utf-8") else str(init.parent)
+    return None if "multispin_env" in init.read_text(encoding="utf-8") else str(init.parent)
 
 
 def _run(program: str, name: str, arguments: Sequence[str]) -> int:

@@ -17,15 +17,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def add_model_options(parser: ArgumentParser, required: bool = True) -> None:
-    """``--target --draft --draft-bits --device --dtype``.
-
-    Parameters
-    ----------
-    parser
-        Of the command.
-    required
-        Whether argparse asks for ``--target``.
-    """
+    """``--target --draft --draft-bits --device --dtype``; ``required`` says whether argparse asks for ``--target``."""
     parser.add_argument(
         "--target",
         metavar="NAME",
@@ -71,10 +63,7 @@ def out_file(stem: Path, suffix: str) -> Path:
 def out_files(stem: Path, suffixes: Iterable[str]) -> tuple[Path, ...]:
     """Files of ``--out`` with these ends of their names.
 
-    Raises
-    ------
-    ValueError
-        For a stem without a name, or a file that can't be written: before hours are spent on what goes there.
+    ``ValueError`` for a stem without a name, or a file that can't be written: before hours are spent on its content.
     """
     if stem.name in ("", ".."):
         raise ValueError(f"out: expected a name for the files to write, got {str(stem)!r}")
@@ -98,15 +87,7 @@ def check_model_options(options: Namespace) -> None:
 
 
 def load_pair(options: Namespace) -> "Pair":
-    """Load the models of the options; a draft that is the target itself is loaded once.
-
-    Raises
-    ------
-    ValueError
-        For a bad option, a name without a model, or models of different vocabularies.
-    ModuleNotFoundError
-        Without the packages of the extra ``models``.
-    """
+    """Load the models of the options; a draft that is the target itself is loaded once."""
     from multispin_env.models.network import Pair, load_model
 
     check_model_options(options)

@@ -13,6 +13,7 @@ from multispin_env.commands.model_options import (
     load_pair,
     out_files,
 )
+from multispin_env.evaluation.table import aligned
 from multispin_env.models.fitting import check_cells
 from multispin_env.models.passes import VERIFY, PassCell, Passes, measure
 from multispin_env.models.profile import DRAFTED, FIGURE, HEADER, in_words, make_profile, sizes_of, table_lines
@@ -20,7 +21,6 @@ from multispin_env.reproduce.drawing import check_matplotlib, save
 from multispin_env.server import Server
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
-from multispin_env.terminal.tables import show_table
 
 DESCRIPTION = """How long the target model takes to verify drafts, by batch size and draft length, and the draft model
 for a token; and the law of verification that fits these times.
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> None:
     profile = make_profile(options.out.name, cells, passes, setting, options.pieces)
     profile.server.save(profile_file)
     save(FIGURE, [profile], options.out, (picture_file.suffix,))
-    show_table(HEADER, table_lines(profile))
+    print(aligned(HEADER, table_lines(profile)))
     print(f"\n{in_words(profile)}\n\n{profile_file}, {passes_file}, {picture_file}")
 
 

@@ -4,10 +4,8 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,12 +21,13 @@ from multispin_env.commands.model_options import (
     out_files,
 )
 from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
-from multispin_env.evaluation.table import Cells
+from multispin_env.evaluation.table import Cells, aligned
 from multispin_env.executors.base import Stopped
-from multispin_env.executors.signals import on_signals
+from multispin_env.executors.signals import on_signals, stop
 from multispin_env.files import write_atomically
 from multispin_env.models.counts import RateEstimate, TaskCounts, estimate, read_counts
-from multispin_env.models.parts import RecordedTexts, RecordParts, join_texts
+from multispin_env.models.journal import Journal
+from multispin_env.models.parts import RecordedTexts, join_texts, texts_of
 from multispin_env.models.prompts import Prompts, read_prompts
 from multispin_env.models.record_summary import (
     draw_summary,
@@ -52,7 +51,7 @@ from multispin_env.server import with_law
 from multispin_env.terminal.arguments import DEFAULT_SCENARIO, add_scenario_options
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
-from multispin_env.terminal.tables import show_table
+from multispin_env.terminal.tables import made_by
 
 if TYPE_CHECKING:
     from multispin_env.models.network import Pair
@@ -66,14 +65,8 @@ tasks; STEM.json, all numbers; STEM.png. A run that was stopped goes on with the
 
 With --from-counts no model is needed: rates of each task from a log of drafted and accepted tokens, and no record."""
 
-TOKENS, BATCH = 64, 8
-
 PACKAGED = "packaged"
 """Name of the package's record, where the name of a file may stand."""
-
-PACKAGED_TASKS = ("code", "math", "chat", "reading")
-
-SOURCES = ("prompts", "from_counts", "read")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -83,13 +76,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokens",
         type=int,
-        default=TOKENS,
+        default=64,
         metavar="N",
-        help=f"most of a text, at least {MIN_PLACES} (default {TOKENS})",
+        help=f"most of a text, at least {MIN_PLACES} (default 64)",
     )
-    parser.add_argument(
-        "--batch", type=int, default=BATCH, metavar="N", help=f"prompts that are read at a time (default {BATCH})"
-    )
+    parser.add_argument("--batch", type=int, default=8, metavar="N", help="prompts that are read at a time (default 8)")
     parser.add_argument(
         "--from-counts",
         type=Path,
@@ -116,7 +107,7 @@ def _scenario(options: argparse.Namespace) -> Scenario:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse what can't be done, before anything is read or loaded."""
-    given = [name for name in SOURCES if vars(options)[name] is not None]
+    given = [name for name in ("prompts", "from_counts", "read") if vars(options)[name] is not None]
     if len(given) != 1:
         got = " and ".join(f"--{name.replace('_', '-')}" for name in given) or "none"
         raise ValueError(f"prompts: expected one of --prompts, --from-counts and --read, got {got}")
@@ -155,7 +146,9 @@ def _names(options: argparse.Namespace, scenario: Scenario, records: Records) ->
         names = [task.name for task in scenario.tasks]
         check_integer("tasks of the scenario", len(names), records.num_tasks, records.num_tasks)
         return names
-    return PACKAGED_TASKS if options.read == PACKAGED else [f"task {index}" for index in range(records.num_tasks)]
+    if options.read == PACKAGED:
+        return "code", "math", "chat", "reading"
+    return [f"task {index}" for index in range(records.num_tasks)]
 
 
 def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
@@ -169,29 +162,28 @@ def _record(options: argparse.Namespace, scenario: Scenario) -> int | None:
             f"got {options.tokens}"
         )
     groups = -(-count // options.batch)
-    parts = RecordParts(out_file(options.out, ".part"), _settings(options, prompts))
-    parts.open()
+    journal = Journal(out_file(options.out, ".part"), "record", _settings(options, prompts), texts_of)
     try:
-        with on_signals(_stop), ExitStack() as stack:
-            stack.callback(parts.close_if_empty)
+        with on_signals(stop):
             pair = load_pair(options)
             encoded = prompts.encode(pair.target, MIN_PLACES, options.raw, pair.context)
-            _record_groups(pair, encoded, options, parts, groups)
+            _record_groups(pair, encoded, options, journal, groups)
     except Stopped as stopped:
-        done = sum(parts.load(group) is not None for group in range(groups))
-        kept = f"{done} of {groups} groups are kept in {str(parts.folder)!r}, and the same command goes on"
+        done = len(journal.parts)
+        kept = f"{done} of {groups} groups are kept in {str(journal.path)!r}, and the same command goes on"
         print(f"\n{options.program}: interrupted; {kept if done else 'nothing is done yet'}", file=sys.stderr)
         return 128 + stopped.number
-    places = join_texts([one for group in range(groups) if (one := parts.load(group)) is not None])
-    records, overlap = _kept(prompts, places)
+    finally:
+        if not journal.parts:
+            journal.path.unlink()
+    texts = join_texts(journal.parts)
+    if len(texts.length) != count:
+        raise ValueError(f"{journal.path}: expected texts of {count} prompts, got {len(texts.length)}; delete the file")
+    records, overlap = _kept(prompts, texts)
     named = scenario.replace(name=options.out.name, vocabulary_size=pair.vocabulary_size)
     _show(options, named, records, overlap, prompts.tasks)
-    parts.close()
+    journal.path.unlink()
     return None
-
-
-def _stop(number: int) -> NoReturn:
-    raise Stopped(number)
 
 
 def _settings(options: argparse.Namespace, prompts: Prompts) -> dict[str, Any]:
@@ -201,17 +193,20 @@ def _settings(options: argparse.Namespace, prompts: Prompts) -> dict[str, Any]:
 
 
 def _record_groups(
-    pair: "Pair", encoded: Sequence[Sequence[int]], options: argparse.Namespace, parts: RecordParts, groups: int
+    pair: "Pair",
+    encoded: Sequence[Sequence[int]],
+    options: argparse.Namespace,
+    journal: Journal[RecordedTexts],
+    groups: int,
 ) -> None:
     from multispin_env.models.recording import record_texts
 
-    todo = [group for group in range(groups) if parts.load(group) is None]
-    if len(todo) < groups:
-        print(f"{groups - len(todo)} of {groups} groups are done already", file=sys.stderr)
-    with Progress(len(todo), time_left=True) as progress:
-        for group in todo:
-            progress.begin(f"prompts from {group * options.batch + 1} on")
-            first = group * options.batch
+    done = len(journal.parts)
+    if done:
+        print(f"{done} of {groups} groups are done already", file=sys.stderr)
+    with Progress(groups - done, time_left=True) as progress:
+        for first in range(done * options.batch, len(encoded), options.batch):
+            progress.begin(f"prompts from {first + 1} on")
             texts = record_texts(
                 pair,
                 encoded[first : first + options.batch],
@@ -221,9 +216,13 @@ def _record_groups(
                 options.seed,
                 lambda done: progress(done, options.tokens),
             )
-            columns = ("probability", "accepted", "overlap")
-            flat = (np.concatenate([vars(text)[name] for text in texts]) for name in columns)
-            parts.save(group, RecordedTexts(np.array([len(text.token) for text in texts]), *flat))
+            beta, accepted, overlap = (
+                np.concatenate([getattr(text, name) for text in texts])
+                for name in ("probability", "accepted", "overlap")
+            )
+            length = np.array([len(text.token) for text in texts])
+            found = RecordedTexts(length, beta.astype(np.float16), accepted, overlap.astype(np.float16))
+            journal.add(found.line())
 
 
 def _kept(prompts: Prompts, places: RecordedTexts) -> tuple[Records, FloatArray]:
@@ -244,11 +243,7 @@ def _kept(prompts: Prompts, places: RecordedTexts) -> tuple[Records, FloatArray]
 
 
 def _about(options: argparse.Namespace, scenario: Scenario) -> dict[str, Any]:
-    return {
-        "command": options.command,
-        "scenario": scenario.to_dict(),
-        "versions": {name: version(name) for name in ("multispin_env", "numpy")},
-    }
+    return {"scenario": scenario.to_dict(), **made_by(options)}
 
 
 def _write_json(options: argparse.Namespace, content: dict[str, Any]) -> None:
@@ -271,9 +266,9 @@ def _show(
         scenario.save(out_file(options.out, ".toml"))
         _write_json(options, {"about": _about(options, scenario), "rows": [row.to_dict() for row in rows]})
         draw_summary(rows, records, options.out)
-    show_table(*task_cells(rows))
+    print(aligned(*task_cells(rows)))
     print("\ntokens a round along the record, and how far E[N | L] at the prompts' α is off:\n")
-    show_table(*round_cells(rows))
+    print(aligned(*round_cells(rows)))
     if options.out is not None:
         print(f"\n{', '.join(str(out_file(options.out, kind)) for kind in ('.npz', '.toml', '.json', '.png'))}")
 
@@ -294,32 +289,21 @@ def _count(options: argparse.Namespace, scenario: Scenario) -> None:
         for one, rate in zip(counts, found, strict=True)
     ]
     _write_json(options, {"about": _about(options, scenario), "rows": rows})
-    show_table(*count_cells(counts, found))
-    print(f"\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
-
-
-def count_cells(counts: Sequence[TaskCounts], found: Sequence[RateEstimate]) -> tuple[Cells, list[Cells]]:
-    """Header and lines of the table of rates from counts."""
     header = (
         *("task", "requests", "rounds", "drafted", "accepted", "α", "95 % if all are equal", "95 % over requests"),
         *("mean over requests", "± requests"),
     )
-    lines: list[Cells] = [
-        (
-            one.task,
-            str(len(one.hits)),
-            str(one.rounds),
-            str(one.drafted),
-            str(int(one.hits.sum())),
-            f"{rate.rate:.4f}",
-            f"{rate.low:.4f} to {rate.high:.4f}",
-            f"{rate.low_over_requests:.4f} to {rate.high_over_requests:.4f}",
-            f"{rate.mean_over_requests:.4f}",
-            f"{rate.std_over_requests:.4f}",
-        )
-        for one, rate in zip(counts, found, strict=True)
-    ]
-    return header, lines
+    lines = [count_line(one, rate) for one, rate in zip(counts, found, strict=True)]
+    print(f"{aligned(header, lines)}\n\n{out_file(options.out, '.toml')}, {out_file(options.out, '.json')}")
+
+
+def count_line(counts: TaskCounts, rate: RateEstimate) -> Cells:
+    """A line of the table of rates from counts."""
+    numbers = len(counts.hits), counts.rounds, counts.drafted, int(counts.hits.sum())
+    plain, over_requests = f"{rate.low:.4f} to {rate.high:.4f}", (rate.low_over_requests, rate.high_over_requests)
+    spread = f"{rate.mean_over_requests:.4f}", f"{rate.std_over_requests:.4f}"
+    ends = " to ".join(f"{end:.4f}" for end in over_requests)
+    return counts.task, *map(str, numbers), f"{rate.rate:.4f}", plain, ends, *spread
 
 
 COMMAND = Command(

@@ -6,16 +6,13 @@ from pathlib import Path
 
 from multispin_env.checks import check_integer, check_name
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
-from multispin_env.evaluation.table import to_csv
+from multispin_env.evaluation.table import aligned, to_csv
 from multispin_env.files import make_folder, write_text
 from multispin_env.registry import FIGURES
 from multispin_env.reproduce.drawing import Shown, check_matplotlib, markdown_table, render_page, save
 from multispin_env.reproduce.figure import QUICK_STATES, STATES, FigureSpec, Scale
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
-from multispin_env.terminal.tables import show_table
-
-TITLE = "Multi-SPIN (arXiv 2606.04581) on multispin_env"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -67,11 +64,11 @@ def run(options: argparse.Namespace) -> None:
             scale = Scale(options.quick, states, options.seed, progress.begin(name))
             shown.append(make(name, scale, options.out, command(name, options)))
     about = f"multispin_env {version('multispin_env')}, {states} states, seed {options.seed}; intervals are 95 %."
-    write_text(options.out / "index.html", render_page(TITLE, about, shown))
+    write_text(options.out / "index.html", render_page("Multi-SPIN (arXiv 2606.04581) on multispin_env", about, shown))
     for one in shown:
         if one.cells is not None:
             header, lines = one.cells
-            show_table(header[: one.spec.printed], [line[: one.spec.printed] for line in lines])
+            print(aligned(header[: one.spec.printed], [line[: one.spec.printed] for line in lines]))
             print()
     print(options.out / "index.html")
 

@@ -3,15 +3,15 @@
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from types import MappingProxyType
 
 from multispin_env.checks import check_name, check_real
 from multispin_env.controllers.rounds.schedule import Span, draft_schedule
+from multispin_env.evaluation.table import aligned
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import DEFAULT_SCENARIO, add_scenario_options, add_set_option, chosen_scenario
 from multispin_env.terminal.command import Command
-from multispin_env.terminal.tables import show_table
+from multispin_env.terminal.tables import made_by
 from multispin_env.units import MS
 
 DESCRIPTION = """Draft length by batch size for a server that hosts both models, with the predicted speed-up over no
@@ -43,7 +43,7 @@ def _table(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespac
         (f"{span.first} to {span.last}", str(span.draft_length), f"{span.goodput:.1f}", f"{span.speed_up:.2f}")
         for span in spans
     ]
-    show_table(HEADER, lines)
+    print(aligned(HEADER, lines))
 
 
 def _vllm(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
@@ -75,10 +75,9 @@ def _sglang(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespa
 
 def _json(spans: Sequence[Span], scenario: Scenario, options: argparse.Namespace) -> None:
     about = {
-        "command": options.command,
         "scenario": scenario.to_dict(),
         "max_batch": options.max_batch,
-        "versions": {name: version(name) for name in ("multispin_env", "numpy")},
+        **made_by(options),
     }
     print(json.dumps({"about": about, "spans": [vars(span) for span in spans]}, indent=2, ensure_ascii=False))
 

@@ -22,10 +22,6 @@ COMPARED = ("uniform-bandwidth", "fixed")
 """What needs no optimizer: equal bandwidth with the best lengths, and one length for all."""
 
 
-LATE = 1e-9
-"""Part of a TPOT by which a round may exceed it, for rounding."""
-
-
 @dataclass(frozen=True)
 class DeviceRow:
     """What one device is told, and what comes of it."""
@@ -50,70 +46,40 @@ class RivalRow:
 
 
 @dataclass(frozen=True)
-class Certificate:
-    """What was proven about the decision."""
-
-    upper_bound: float  # tokens/s; no decision has more
-    gap: float  # relative
-    wanted: float  # relative gap that was asked for
-
-    @property
-    def reached(self) -> bool:
-        """Whether the proof reached the gap that was asked for."""
-        return self.gap <= self.wanted
-
-
-@dataclass(frozen=True)
-class TokenLimit:
-    """A TPOT, and what it changes."""
-
-    tpot: float  # s, that each device may wait for a token
-    free: float  # s, that the slowest device would wait without it
-
-    @property
-    def binds(self) -> bool:
-        """Whether the decision would be another one without it."""
-        return _late(self.free, self.tpot)
-
-
-@dataclass(frozen=True)
 class PricedDecision:
-    """A decision, priced."""
+    """A decision, priced; what nobody asked for is ``None``."""
 
     goodput: float  # tokens/s
-    weighted_goodput: float | None  # tokens/s; None where devices have no weights
+    weighted_goodput: float | None  # tokens/s, where devices have weights
     round_latency: float  # s
     verification_time: float  # s
-    certificate: Certificate | None
     devices: list[DeviceRow]
     rivals: list[RivalRow]  # best first, those that are late for a device last
-    token_time: float | None = None  # s, that the slowest device waits for a token; None where no TPOT was asked for
-    limit: TokenLimit | None = None
+    token_time: float | None = None  # s, that the slowest device waits for a token; where there is a TPOT
+    tpot: float | None = None  # s, that each device may wait for a token
+    free_time: float | None = None  # s, that the slowest device would wait without it
+    upper_bound: float | None = None  # tokens/s; no decision has more
+    gap: float | None = None  # relative
+    wanted: float | None = None  # relative gap that was asked for
+
+    @property
+    def tpot_binds(self) -> bool | None:
+        """Whether the decision would be another one without the TPOT."""
+        return None if self.tpot is None else _late(self.free_time, self.tpot)
+
+    @property
+    def certified(self) -> bool | None:
+        """Whether the proof reached the gap that was asked for."""
+        return None if self.gap is None or self.wanted is None else self.gap <= self.wanted
 
 
 def solve(
     scenario: Scenario, devices: Devices, controller: str, certify: float | None = None, tpot: float | None = None
 ) -> PricedDecision:
-    """Decide for the devices, price the decision and compare it.
+    """Decide for the devices, of which the scenario has as many, price the decision and compare it.
 
-    Parameters
-    ----------
-    scenario
-        The system; its ``num_users`` is the number of devices.
-    devices
-        Whom to decide for.
-    controller
-        Name of a controller, as `make_controller` takes it, without estimators.
-    certify
-        Relative gap to prove, or ``None``.
-    tpot
-        Most seconds that a device may wait for each of its tokens, or ``None``.
-
-    Raises
-    ------
-    ValueError
-        For an unknown controller, one that does not take weights, a certificate or a TPOT but should, a bad gap, a TPOT
-        that no decision reaches, or numbers so extreme that nothing is left of the goodput.
+    ``ValueError`` for an unknown controller, one that does not take weights, a certificate or a TPOT but should, a bad
+    gap, a TPOT that no decision reaches, or numbers so extreme that nothing is left of the goodput.
     """
     check_controller(controller, controller_names("rounds"))
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the goodput shows it
@@ -137,16 +103,20 @@ def _solve(
             rival = expected_outcome(scenario, devices.state, make_controller(name, scenario)(devices.state))
             value = _value(rival, devices.weights)
             rivals.append(RivalRow(name, value, value / reached, None if tpot is None else _slowest(rival)))
+    certificate = decision if isinstance(decision, CertifiedDecision) else None
     return PricedDecision(
         goodput=float(outcome.goodput),
         weighted_goodput=None if devices.weights is None else reached,
         round_latency=float(outcome.round_latency),
         verification_time=float(outcome.verification_time),
-        token_time=slowest,
-        limit=None if tpot is None else TokenLimit(tpot, _without_limit(scenario, devices, controller)),
-        certificate=_certificate(decision),
         devices=_device_rows(scenario, devices, decision, outcome),
         rivals=sorted(rivals, key=lambda row: (_late(row.token_time, tpot), -row.goodput)),
+        token_time=slowest,
+        tpot=tpot,
+        free_time=None if tpot is None else _without_limit(scenario, devices, controller),
+        upper_bound=None if certificate is None else float(certificate.bound),
+        gap=None if certificate is None else float(certificate.gap),
+        wanted=None if certificate is None else certificate.tolerance,
     )
 
 
@@ -180,13 +150,7 @@ def _slowest(outcome: Outcome) -> float:
 
 
 def _late(token_time: float | None, tpot: float | None) -> bool:
-    return token_time is not None and tpot is not None and token_time > tpot * (1.0 + LATE)
-
-
-def _certificate(decision: Decision) -> Certificate | None:
-    if not isinstance(decision, CertifiedDecision):
-        return None
-    return Certificate(float(decision.bound), float(decision.gap), decision.tolerance)
+    return token_time is not None and tpot is not None and token_time > tpot * (1.0 + 1e-9)  # but for rounding
 
 
 def _device_rows(scenario: Scenario, devices: Devices, decision: Decision, outcome: Outcome) -> list[DeviceRow]:
@@ -204,15 +168,7 @@ def _device_rows(scenario: Scenario, devices: Devices, decision: Decision, outco
 
 def device_cells(rows: list[DeviceRow]) -> tuple[Cells, list[Cells]]:
     """Header and lines of the table of devices."""
-    header: Cells = (
-        "device",
-        "draft length",
-        "bandwidth (MHz)",
-        "share (%)",
-        "draft (ms)",
-        "upload (ms)",
-        "expected tokens",
-    )
+    header = "device", "draft length", "bandwidth (MHz)", "share (%)", "draft (ms)", "upload (ms)", "expected tokens"
     lines: list[Cells] = [
         (
             row.name,
@@ -248,37 +204,27 @@ def summary(solution: PricedDecision) -> str:
     lines["round latency"] = f"{latency:.2f} ms, of which verification {verification:.2f} ms"
     if solution.token_time is not None:
         lines["slowest device"] = f"a token every {solution.token_time / MS:.2f} ms"
-    if solution.limit is not None:
-        free = f"without it the slowest device gets a token every {solution.limit.free / MS:.2f} ms"
-        lines["limit"] = (
-            f"{solution.limit.tpot / MS:g} ms, which {'binds' if solution.limit.binds else 'changes nothing'}: {free}"
-        )
-    proof = solution.certificate
-    if proof is not None:
-        lines["upper bound"] = f"{proof.upper_bound:.2f} tokens/s"
-        verdict = "" if proof.reached else f", not the {proof.wanted:g} that was asked for"
-        lines["proven gap"] = f"{proof.gap:.1e}{verdict}"
+    if solution.tpot is not None and solution.free_time is not None:
+        verdict = "binds" if solution.tpot_binds else "changes nothing"
+        free = f"without it the slowest device gets a token every {solution.free_time / MS:.2f} ms"
+        lines["limit"] = f"{solution.tpot / MS:g} ms, which {verdict}: {free}"
+    if solution.gap is not None:
+        lines["upper bound"] = f"{solution.upper_bound:.2f} tokens/s"
+        missed = "" if solution.certified else f", not the {solution.wanted:g} that was asked for"
+        lines["proven gap"] = f"{solution.gap:.1e}{missed}"
     width = max(map(len, lines))
     return "\n".join(f"{name:{width}s}  {value}" for name, value in lines.items())
 
 
+RECORDED = (
+    *("goodput", "weighted_goodput", "round_latency", "verification_time", "token_time", "tpot", "tpot_binds"),
+    *("upper_bound", "gap", "certified"),
+)
+"""Numbers of a decision in its JSON."""
+
+
 def to_record(solution: PricedDecision, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything as JSON can hold it, in SI units."""
-    proof, limit = solution.certificate, solution.limit
-    numbers: dict[str, Any] = {
-        "goodput": solution.goodput,
-        "weighted_goodput": solution.weighted_goodput,
-        "round_latency": solution.round_latency,
-        "verification_time": solution.verification_time,
-        "token_time": solution.token_time,
-        "tpot": None if limit is None else limit.tpot,
-        "tpot_binds": None if limit is None else limit.binds,
-        "upper_bound": None if proof is None else proof.upper_bound,
-        "gap": proof.gap if proof is not None and np.isfinite(proof.gap) else None,
-        "certified": None if proof is None else proof.reached,
-    }
-    rows = {
-        "rows": [vars(row) for row in solution.devices],
-        "comparison": [vars(row) for row in solution.rivals],
-    }
-    return {"about": dict(about), **numbers, **rows}
+    """Everything as JSON can hold it, in SI units; without what is infinite."""
+    numbers = {name: getattr(solution, name) for name in RECORDED}
+    rows = {"rows": [vars(row) for row in solution.devices], "comparison": [vars(row) for row in solution.rivals]}
+    return {"about": dict(about), **{k: None if v == np.inf else v for k, v in numbers.items()}, **rows}

@@ -2,15 +2,13 @@
 
 import argparse
 import json
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from multispin_env.commands.devices import read_devices
-from multispin_env.commands.solution import PricedDecision, device_cells, rival_cells, solve, summary, to_record
+from multispin_env.commands.solution import device_cells, rival_cells, solve, summary, to_record
 from multispin_env.controllers.factory import controller_names
 from multispin_env.controllers.outside import OWN_CONTROLLER
-from multispin_env.evaluation.table import to_csv
+from multispin_env.evaluation.table import aligned, to_csv
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import (
     DEFAULT_SCENARIO,
@@ -20,7 +18,7 @@ from multispin_env.terminal.arguments import (
     chosen_scenario,
 )
 from multispin_env.terminal.command import Command
-from multispin_env.terminal.tables import STDOUT, check_outputs, show_table, write_output
+from multispin_env.terminal.tables import STDOUT, check_outputs, made_by, write_output
 
 DESCRIPTION = """Draft lengths and bandwidths for your own devices, what they are worth, and what equal bandwidth or one
 length for all would give.
@@ -66,27 +64,6 @@ def _scenario(options: argparse.Namespace, num_users: int) -> Scenario:
     return chosen_scenario(options, num_users=num_users)
 
 
-def about_solution(options: argparse.Namespace, scenario: Scenario) -> dict[str, Any]:
-    """What the decision is about, for JSON."""
-    return {
-        "command": options.command,
-        "file": str(options.file),
-        "controller": options.controller,
-        "scenario": scenario.to_dict(),
-        "versions": {name: version(name) for name in ("multispin_env", "numpy", "scipy")},
-    }
-
-
-def _show(solution: PricedDecision, scenario: Scenario, controller: str) -> None:
-    print(
-        f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz, "
-        f"decided by {controller}\n"
-    )
-    show_table(*device_cells(solution.devices))
-    print(f"\n{summary(solution)}\n")
-    show_table(*rival_cells(solution.rivals, controller, solution.weighted_goodput is not None), best=0)
-
-
 def run(options: argparse.Namespace) -> None:
     """Read, decide and show."""
     check_outputs(STDOUT if options.json else None, options.csv)
@@ -96,10 +73,14 @@ def run(options: argparse.Namespace) -> None:
     if options.csv is not None:
         write_output(to_csv(solution.devices), options.csv)
     if options.json:
-        record = to_record(solution, about_solution(options, scenario))
+        about = {"file": str(options.file), "controller": options.controller, "scenario": scenario.to_dict()}
+        record = to_record(solution, about | made_by(options, "scipy"))
         print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
     elif options.csv != STDOUT:
-        _show(solution, scenario, options.controller)
+        system = f"{scenario.label}, K = {scenario.num_users}, B = {scenario.total_bandwidth / 1e6:g} MHz"
+        print(f"{system}, decided by {options.controller}\n\n{aligned(*device_cells(solution.devices))}")
+        rivals = rival_cells(solution.rivals, options.controller, solution.weighted_goodput is not None)
+        print(f"\n{summary(solution)}\n\n{aligned(*rivals)}")
 
 
 COMMAND = Command(

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,10 @@ from multispin_env.terminal.arguments import (
 from multispin_env.terminal.command import Command
 from multispin_env.terminal.progress import Progress
 from multispin_env.watch.files import Pixels, writer_for
-from multispin_env.watch.film import film_of, make_watched_env, suited_env, watch
+from multispin_env.watch.film import make_watched_env, suited_env, watch
 
 USERS = 8
-"""Devices, unless others are asked for: their pictures are large enough to read."""
-
-OWN = ("max_episode_steps", "render_mode")
-"""Arguments of environments that this command sets itself."""
+"""Devices, unless others are asked for: few enough to read their pictures."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _film(options: argparse.Namespace, progress: Progress) -> Film:
-    arguments = chosen_arguments(options, OWN)
+    arguments = chosen_arguments(options, ("max_episode_steps", "render_mode"))
     check_settings(options, arguments, options.env, COMMON)
 
     def make(others: Mapping[str, Any]) -> VectorEnv[Any, Any, Any]:
@@ -69,23 +66,22 @@ def _film(options: argparse.Namespace, progress: Progress) -> Film:
         length = "" if settings.variant.family.max_episode_steps is None else f"{options.rounds} rounds of "
         progress.begin(f"playing {length}{name}")
         episodes.append(watch(suited_env(env, name, make), name, options.seed))
-    return film_of(env, *episodes)
+    film: Film = settings.variant.family.film(*episodes)
+    return film
 
 
 def _write(film: Film, options: argparse.Namespace, progress: Progress) -> None:
     """Write the film to its file."""
     frames = film.frames()
     progress.begin(f"drawing {options.out}")
-    pictures: list[Callable[[], Pixels]] = [
-        partial(_drawn, film, frame, drawn / len(frames), progress) for drawn, frame in enumerate(frames)
-    ]
+
+    def drawn(index: int, frame: Frame) -> Pixels:
+        progress(index / len(frames))
+        return film.draw(frame).array()
+
+    pictures = [partial(drawn, index, frame) for index, frame in enumerate(frames)]
     with replacing(options.out.resolve()) as file:
         writer_for(options.out)(file, pictures, [frame.times for frame in frames], options.fps)
-
-
-def _drawn(film: Film, frame: Frame, done: float, progress: Progress) -> Pixels:
-    progress(done)
-    return film.draw(frame).array()
 
 
 def _show(film: Film, options: argparse.Namespace) -> None:

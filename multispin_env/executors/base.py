@@ -15,21 +15,11 @@ class Stopped(BaseException):
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What came of a task.
+    """What came of a task."""
 
-    Parameters
-    ----------
-    index
-        Of the task among those given.
-    value
-        What it returned; ``None`` if it failed.
-    error
-        The traceback, or why it could not be done; empty if it did not fail.
-    """
-
-    index: int
-    value: Any = None
-    error: str = ""
+    index: int  # among the tasks given
+    value: Any = None  # what it returned
+    error: str = ""  # the traceback, or why it could not be done; empty if it did not fail
 
 
 class Executor(Protocol):

@@ -11,9 +11,6 @@ from multispin_env.executors.base import TaskResult
 from multispin_env.executors.processes import THREADS
 from multispin_env.executors.serial import attempt
 
-RETRIES = 3
-"""Times that a task is begun anew after its node or process was lost."""
-
 
 @dataclass(frozen=True)
 class Cluster:
@@ -38,7 +35,7 @@ class Cluster:
     def results(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """See `Executor.results`; ``ImportError`` where Ray is not installed."""
         ray = _ray(self)
-        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(attempt)
+        remote = ray.remote(num_cpus=1, max_retries=3)(attempt)
         waiting = {remote.remote(work, index, task): index for index, task in enumerate(tasks)}
         while waiting:
             (done,), _ = ray.wait(list(waiting), num_returns=1)

@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any, NoReturn
+from typing import Any
 
 from multispin_env.checks import check_integer
 from multispin_env.executors.base import Stopped, TaskResult
 from multispin_env.executors.serial import attempt
-from multispin_env.executors.signals import on_signals
+from multispin_env.executors.signals import on_signals, stop
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What numerical libraries read when they are loaded: one thread for each process, or they wait for each other."""
@@ -43,7 +43,7 @@ class Processes:
     def results(self, work: Work, tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """See `Executor.results`. If a process is killed, tasks that were not done are failures."""
         undone = set(range(len(tasks)))
-        with on_signals(_stop):
+        with on_signals(stop):
             # the pipe of a process that was killed is at its end
             with _workers(min(self.width, len(tasks)), work) as pipes, suppress(EOFError, OSError):
                 ready, left = pipes, enumerate(tasks)
@@ -53,18 +53,13 @@ class Processes:
                     come = wait(pipes)
                     ready = [pipe for pipe in pipes if pipe in come]
                     for pipe in ready:
-                        result = _received(pipe)
-                        undone.remove(result.index)
-                        yield result
+                        answer: TaskResult | Stopped = pipe.recv()
+                        if isinstance(answer, Stopped):
+                            raise answer
+                        undone.remove(answer.index)
+                        yield answer
             for index in sorted(undone):
                 yield TaskResult(index, error="a worker was killed, perhaps for lack of memory\n")
-
-
-def _received(pipe: Connection) -> TaskResult:
-    answer: TaskResult | Stopped = pipe.recv()
-    if isinstance(answer, Stopped):
-        raise answer
-    return answer
 
 
 @contextmanager
@@ -99,7 +94,10 @@ def _serve(pipe: Connection, work: Work, folder: str) -> None:
     with suppress(EOFError, OSError):
         while True:
             index, task = pipe.recv()
-            answer = _done(work, index, task)
+            try:
+                answer: TaskResult | Stopped = attempt(work, index, task)
+            except Stopped as stopped:
+                answer = stopped
             sys.stdout.flush()
             try:
                 pipe.send(answer)
@@ -117,13 +115,6 @@ def _end_behind_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(0)
-
-
-def _done(work: Work, index: int, task: Any) -> TaskResult | Stopped:
-    try:
-        return attempt(work, index, task)
-    except Stopped as stopped:
-        return stopped
 
 
 @contextmanager
@@ -144,7 +135,3 @@ def _starting() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for name in added:
             os.environ.pop(name, None)
-
-
-def _stop(number: int) -> NoReturn:
-    raise Stopped(number)

@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
+
+from multispin_env.executors.base import Stopped
 
 
 @contextmanager
@@ -27,3 +30,8 @@ def on_signals(stop: Callable[[int], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stop(number: int) -> NoReturn:
+    """Raise `Stopped`: for `on_signals`."""
+    raise Stopped(number)

@@ -15,10 +15,8 @@ from multispin_env.scenario import Scenario
 class Air(NamedTuple):
     """The same for everybody who plays it."""
 
-    draft_time: FloatArray
-    """T_k (K,), s/token."""
-    efficiency: FloatArray
-    """r_k (rounds, K) in each round, bit/s/Hz."""
+    draft_time: FloatArray  # T_k (K,), s/token
+    efficiency: FloatArray  # r_k (rounds, K) in each round, bit/s/Hz
 
 
 def draw_air(scenario: Scenario, rounds: int, rng: np.random.Generator) -> Air:

@@ -23,24 +23,18 @@ if TYPE_CHECKING:
     from multispin_env.models.devices import EmulatedDevices
     from multispin_env.models.rounds import RoundResult
 
-TASK_MEAN = "task-mean"
-"""What is known of acceptance where a controller is named alone."""
-
 
 def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> PlugIn:
     """Make the plug-in of a name; a controller without an estimator of acceptance knows the mean of the task.
 
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown name, or what needs something that nobody sees before a round of real models.
+    ``ValueError`` for an unknown name, or what needs something that nobody sees before a round of real models.
     """
     if CLAIRVOYANT in name.split("+"):
         known = f"{ContenderName.parse(name).controller}+filter"
         raise ValueError(f"controller: expected one that is not told the true acceptance, as {known!r}, got {name!r}")
     plug_in = make_controller(name, scenario, assumptions=assumptions)
     if not isinstance(plug_in, PlugIn) or "acceptance_rate" not in plug_in.parts:
-        plug_in = make_controller(f"{name}+{TASK_MEAN}", scenario, assumptions=assumptions)
+        plug_in = make_controller(f"{name}+task-mean", scenario, assumptions=assumptions)
     ones, zeros = np.ones(scenario.num_users), np.zeros(scenario.num_users, dtype=np.int64)
     try:
         plug_in(Observed(ones, ones, task=zeros, drafted=zeros, accepted=zeros, age=zeros))
@@ -54,36 +48,22 @@ def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> Plu
 class LiveRound:
     """A round of K devices: what was decided, expected and realised; times in seconds."""
 
-    draft_length: IntArray
-    """L, (K,) tokens."""
-    bandwidth: FloatArray
-    """B_k, (K,) Hz."""
-    request: IntArray
-    """Number of each device's request, (K,)."""
-    age: IntArray
-    """Rounds that it was old, (K,)."""
-    accepted: IntArray
-    """Drafted tokens that were accepted, (K,)."""
-    gained: IntArray
-    """Tokens of the requests, (K,)."""
-    predicted: FloatArray
-    """Tokens expected before the round, (K,)."""
-    drafting: FloatArray
-    """L_k T_k, (K,)."""
-    uploading: FloatArray
-    """L_k Q / (B_k r_k), (K,)."""
+    draft_length: IntArray  # L, (K,) tokens
+    bandwidth: FloatArray  # B_k, (K,) Hz
+    request: IntArray  # number of each device's request, (K,)
+    age: IntArray  # rounds that it was old, (K,)
+    accepted: IntArray  # drafted tokens that were accepted, (K,)
+    gained: IntArray  # tokens of the requests, (K,)
+    predicted: FloatArray  # tokens expected before the round, (K,)
+    drafting: FloatArray  # L_k T_k, (K,)
+    uploading: FloatArray  # L_k Q / (B_k r_k), (K,)
     round_trip: float
-    predicted_pass: float
-    """By the scenario's law, of K drafts as long as the longest, as the server pads them."""
+    predicted_pass: float  # by the scenario's law, of K drafts as long as the longest, as the server pads them
     measured_pass: float
-    accepting: float
-    """Seconds on this machine between the pass and the texts."""
-    drafting_here: float
-    """Seconds of drafting on this machine, for all devices in one batch."""
-    prompts_here: float
-    """Seconds in which prompts of new requests were read behind the round."""
-    deciding: float
-    """Seconds of the processor for ``decide``."""
+    accepting: float  # seconds on this machine between the pass and the texts
+    drafting_here: float  # seconds of drafting on this machine, for all devices in one batch
+    prompts_here: float  # seconds in which prompts of new requests were read behind the round
+    deciding: float  # seconds of the processor for ``decide``
 
     @property
     def access(self) -> float:
@@ -102,21 +82,7 @@ class LiveRound:
 
 
 class LiveContender:
-    """A plug-in that decides for devices of its own, round after round.
-
-    Parameters
-    ----------
-    name
-        As `live_plug_in` takes it.
-    scenario
-        The system.
-    air
-        Draft times and channels.
-    devices
-        Requests of the devices.
-    play
-        Plays a round of these drafts (K,) on the devices.
-    """
+    """A plug-in that decides for devices of its own, round after round; ``play`` plays these drafts (K,) on them."""
 
     def __init__(
         self,

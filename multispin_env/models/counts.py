@@ -26,73 +26,37 @@ COLUMNS = ("request", "task", "drafted", "accepted")
 LARGEST_FILE = 32 * MIB
 """Bytes of a file of counts."""
 
-MOST_ROWS = MOST_NUMBERS
-
-MOST_TOKENS = 1_000_000
-"""Of a draft."""
-
-MOST_DRAWN = 1_000_000
-"""Numbers that a bootstrap holds at a time."""
-
-SMALLEST_CONCENTRATION, LARGEST_CONCENTRATION = 1e-3, 1e6
-"""Of the law of rates over requests: all but 0 and 1, and all but equal."""
-
-SMALLEST_MEAN = 1e-6
-"""Of that law, and of 1 minus it."""
-
 
 @dataclass(frozen=True)
 class TaskCounts:
     """What the requests of a task accepted, R of them."""
 
     task: str
-    rounds: int
-    """Rows of the file."""
-    drafted: int
-    """Tokens."""
-    hits: IntArray
-    """Accepted tokens of each request, (R,)."""
-    misses: IntArray
-    """Its rounds with a refusal, (R,)."""
+    rounds: int  # rows of the file
+    drafted: int  # tokens
+    hits: IntArray  # accepted tokens of each request, (R,)
+    misses: IntArray  # its rounds with a refusal, (R,)
 
 
 class RateEstimate(NamedTuple):
     """The rate of a task, from counts."""
 
-    rate: float
-    """A / (A + F)."""
-    low: float
-    """Ends of the 95 % interval if all requests have one rate: that of Clopper and Pearson for A of A + F."""
+    rate: float  # A / (A + F)
+    low: float  # ends of the 95 % interval if all requests have one rate: that of Clopper and Pearson for A of A + F
     high: float
-    low_over_requests: float
-    """Ends of the 95 % percentile interval of a bootstrap over requests, which may differ."""
+    low_over_requests: float  # ends of the 95 % percentile interval of a bootstrap over requests, which may differ
     high_over_requests: float
-    mean_over_requests: float
-    """Mean of the Beta law of rates over requests that is likeliest."""
-    std_over_requests: float
-    """Its standard deviation; 0 for a single request, which says nothing of it."""
+    mean_over_requests: float  # mean of the Beta law of rates over requests that is likeliest
+    std_over_requests: float  # its standard deviation; 0 for a single request, which says nothing of it
 
 
 def read_counts(path: str | PathLike[str]) -> list[TaskCounts]:
-    """Read a log of counts.
+    """Read a log of counts, of tasks in the order in which they come first.
 
-    Parameters
-    ----------
-    path
-        A ``.csv`` file with a header and the columns ``request`` (any name), ``task`` (any name), ``drafted`` and
-        ``accepted`` (tokens, accepted ≤ drafted), a row for each round; others are not read. Rounds without a draft
-        say nothing.
-
-    Returns
-    -------
-    list of TaskCounts
-        In the order in which the tasks come first.
-
-    Raises
-    ------
-    ValueError
-        For a file that cannot be read or holds anything else, or a task without a drafted token. The message names
-        the line, counted from 1 with the header, and the field.
+    It is a ``.csv`` file with a header and the columns ``request`` (any name), ``task`` (any name), ``drafted`` and
+    ``accepted`` (tokens, accepted ≤ drafted), a row for each round; others are not read. Rounds without a draft say
+    nothing. ``ValueError`` for a file that cannot be read or holds anything else, or a task without a drafted token; it
+    names the line, counted from 1 with the header, and the field.
     """
     try:
         content = read_file(path, LARGEST_FILE, ".csv")
@@ -141,15 +105,15 @@ def _rows(text: io.StringIO) -> Iterator[tuple[str, str, int, int]]:
         if not any(cell.strip() for cell in cells):
             continue
         read += 1
-        if read > MOST_ROWS:
-            raise ValueError(f"rows: expected at most {MOST_ROWS}, got more")
+        if read > MOST_NUMBERS:
+            raise ValueError(f"rows: expected at most {MOST_NUMBERS}, got more")
         line = reader.line_num
         request, task, drafted, accepted = (cells[place].strip() if place < len(cells) else "" for place in places)
         for name, value in (("request", request), ("task", task)):
             if not value:
                 raise ValueError(f"line {line}, {name}: expected a text that is not empty, got {value!r}")
         check_label(f"line {line}, task", task)
-        tokens = _tokens(line, "drafted", drafted, MOST_TOKENS)
+        tokens = _tokens(line, "drafted", drafted, 1_000_000)
         yield request, task, tokens, _tokens(line, "accepted", accepted, tokens)
 
 
@@ -188,7 +152,7 @@ def exact_interval(hits: int, misses: int) -> tuple[float, float]:
 
 def _bootstrap_interval(pairs: IntArray, times: IntArray, rng: np.random.Generator) -> tuple[float, float]:
     """95 % percentile interval of A / (A + F) over requests drawn anew; ``pairs`` (m, 2) came ``times`` (m,)."""
-    total, size = int(times.sum()), max(1, MOST_DRAWN // len(times))
+    total, size = int(times.sum()), max(1, 1_000_000 // len(times))  # bounded memory
     rates = []
     for begin in range(0, RESAMPLES, size):  # requests with equal counts are drawn together
         drawn = rng.multinomial(total, times / total, min(size, RESAMPLES - begin))
@@ -202,14 +166,8 @@ def beta_law(pairs: IntArray, times: IntArray) -> tuple[float, float]:
     """Mean and standard deviation of the likeliest Beta law of rates over requests.
 
     A request with a hits and f misses has the likelihood B(m κ + a, (1 − m) κ + f) / B(m κ, (1 − m) κ) under the law of
-    mean m and concentration κ, whose standard deviation is √(m (1 − m) / (κ + 1)).
-
-    Parameters
-    ----------
-    pairs
-        Hits and misses, (m, 2).
-    times
-        Requests with each, (m,).
+    mean m and concentration κ, whose standard deviation is √(m (1 − m) / (κ + 1)). ``times`` (m,) requests have the
+    hits and misses of each of ``pairs`` (m, 2).
     """
     from scipy.optimize import minimize
     from scipy.special import betaln, expit
@@ -220,11 +178,11 @@ def beta_law(pairs: IntArray, times: IntArray) -> tuple[float, float]:
     if weight.sum() < 2 or mean in (0.0, 1.0):
         return mean, 0.0
 
-    low, high = np.log(SMALLEST_CONCENTRATION), np.log(LARGEST_CONCENTRATION)
+    low, high = np.log(1e-3), np.log(1e6)  # of κ: all rates but 0 and 1, and all but equal
 
     def law(point: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Parameters a = m κ and b = (1 − m) κ of the law at any point of the plane."""
-        middle = np.clip(expit(point[0]), SMALLEST_MEAN, 1.0 - SMALLEST_MEAN)
+        middle = np.clip(expit(point[0]), 1e-6, 1.0 - 1e-6)
         concentration = np.exp(low + (high - low) * expit(point[1]))
         return middle * concentration, (1.0 - middle) * concentration
 

@@ -8,24 +8,12 @@ from multispin_env.arrays import IntArray
 from multispin_env.models.network import Pair
 from multispin_env.models.sequences import Sequences
 
-ORDER = 1
-"""Second number of the seeds of orders, so that nothing else is drawn from the same stream."""
-
 
 class PromptOrder:
     """Which prompt each request of each device has: all prompts in random order, then all in another one, and so on.
 
     Request j of device k takes place j K + k of that endless list. So it depends on nothing but the seed: whoever
-    decides, and however fast requests end, device k gets the same requests.
-
-    Parameters
-    ----------
-    prompts
-        P, how many there are.
-    num_users
-        K.
-    seed
-        Of the orders.
+    decides, and however fast requests end, device k gets the same requests. There are P ``prompts``.
     """
 
     def __init__(self, prompts: int, num_users: int, seed: int) -> None:
@@ -34,7 +22,8 @@ class PromptOrder:
     def prompt(self, device: int, number: int) -> int:
         """Index of the prompt of a device's request, both counted from 0."""
         cycle, place = divmod(number * self._users + device, self._prompts)
-        return int(np.random.default_rng([self._seed, ORDER, cycle]).permutation(self._prompts)[place])
+        stream = [self._seed, 1, cycle]  # the 1 so that nothing else is drawn from it
+        return int(np.random.default_rng(stream).permutation(self._prompts)[place])
 
 
 class EmulatedDevices:
@@ -44,22 +33,8 @@ class EmulatedDevices:
     next pass. Before a round that is one token for the target: the last one, which nobody has read. For the draft it
     is that one too, and also the last drafted token if all were accepted; and more if the device did not draft.
 
-    Parameters
-    ----------
-    pair
-        The models.
-    prompts
-        Tokens of each prompt, (P,), each short enough for the context with the longest draft and one token behind it.
-    task
-        Task of each prompt, (P,).
-    order
-        Whose requests are which.
-    num_users
-        K.
-    most_tokens
-        Tokens after which a request ends.
-    longest
-        L_max: room that the longest draft needs in the context.
+    The P prompts, with the ``task`` (P,) of each, are short enough for the context with the ``longest`` draft and one
+    token behind it. A request ends after ``most_tokens``.
     """
 
     def __init__(
@@ -96,21 +71,9 @@ class EmulatedDevices:
     def take(self, drafted: IntArray, accepted: IntArray, token: IntArray) -> tuple[IntArray, IntArray]:
         """Go on behind a round: add what was accepted and the server's token, and let the models forget the rest.
 
-        A request ends with the target's end token, or where it has all the tokens that it may get.
-
-        Parameters
-        ----------
-        drafted
-            (K, L) tokens.
-        accepted
-            How many of them are, (K,).
-        token
-            The one behind them, (K,).
-
-        Returns
-        -------
-        tuple of IntArray and IntArray
-            Tokens gained, (K,), where those behind the end of a request do not count; and devices whose requests ended.
+        A request ends with the target's end token, or where it has all the tokens that it may get. Of ``drafted``
+        (K, L) tokens so many are ``accepted`` (K,), with ``token`` (K,) behind them. Returns the tokens gained, (K,),
+        without those behind the end of a request, and the devices whose requests ended.
         """
         everybody = np.arange(len(self.texts))
         before = np.array([len(text) for text in self.texts])

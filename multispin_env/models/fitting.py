@@ -17,36 +17,17 @@ from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer
 from multispin_env.server import line_time
 
-MOST_PIECES = 2
-"""Of a law that is fitted: flat while weights are read, then a slope."""
-
-CLEAR, SMALL = 0.5, 0.01
-"""Two pieces are taken where they reduce a largest error above `SMALL` to this part of it."""
-
-_NOTHING = 1e-6
-"""Part of a median time that a solver may leave where nothing is meant."""
-
 _SLACK = 1e-8
 """Of the largest error where the mean error is reduced: what a solver may be off."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A law of verification that was fitted; times have the unit of the measured ones.
+    """A law of verification that was fitted; times have the unit of the measured ones."""
 
-    Parameters
-    ----------
-    time_per_draft
-        T_lin.
-    pieces
-        Rows (a_j, b_j), (J, 2).
-    errors
-        Relative errors of the measured passes, law / measured − 1, (m,).
-    """
-
-    time_per_draft: float
-    pieces: FloatArray
-    errors: FloatArray
+    time_per_draft: float  # T_lin
+    pieces: FloatArray  # rows (a_j, b_j), (J, 2)
+    errors: FloatArray  # relative errors of the measured passes, law / measured − 1, (m,)
 
     @property
     def error(self) -> float:
@@ -62,14 +43,7 @@ def law_times(time_per_draft: float, pieces: FloatArray, drafts: FloatArray, tok
 def fit_law(tokens: FloatArray, times: FloatArray, pieces: int, drafts: FloatArray | None = None) -> Fit:
     """The law of so many pieces whose largest relative error is least.
 
-    Parameters
-    ----------
-    tokens, times
-        n and T > 0 of the measured passes, (m,).
-    pieces
-        J ≥ 1.
-    drafts
-        K of the passes, (m,); without them T_lin is 0.
+    Passes of n ``tokens`` and K ``drafts`` took ``times``, each (m,); without ``drafts`` T_lin is 0.
 
     Examples
     --------
@@ -88,44 +62,31 @@ def fit_law(tokens: FloatArray, times: FloatArray, pieces: int, drafts: FloatArr
     close = [one for one, error in zip(programs, errors, strict=True) if error <= limit]
     _, best = min((one.least_mean(limit) for one in close), key=lambda found: found[0])
     most = np.array([counts.max(), *(1.0, tokens.max()) * pieces])
-    best = np.where(best * most > _NOTHING, best, 0.0) * unit
+    best = np.where(best * most > 1e-6, best, 0.0) * unit  # a solver leaves a little where nothing is meant
     per_draft, lines = float(best[0]), best[1:].reshape(pieces, 2)
     return Fit(per_draft, lines, law_times(per_draft, lines, counts, tokens) / times - 1.0)
 
 
 def fit_cells(drafts: FloatArray, tokens: FloatArray, times: FloatArray, pieces: int | None = None) -> Fit:
-    """The law of measured cells of batch size and tokens.
+    """The law of measured cells, K drafts, n tokens and T > 0 of each, (m,).
 
-    Parameters
-    ----------
-    drafts, tokens, times
-        K, n and T > 0 of each cell, (m,).
-    pieces
-        J, 1 or 2; by default 2 where they halve a largest error of one piece that is above 1 %.
-
-    Raises
-    ------
-    ValueError
-        For too few cells: two batch sizes and two lengths are needed to tell a draft from a token, and one cell more
-        than a law has numbers for an error that means something.
+    It has 1 or 2 ``pieces``, by default 2 where they halve a largest error of one that is above 1 %. ``ValueError`` for
+    too few cells: two batch sizes and two lengths are needed to tell a draft from a token, and one cell more than a law
+    has numbers for an error that means something.
     """
     check_cells(drafts, tokens, pieces)
     first = fit_law(tokens, times, pieces or 1, drafts)
-    if pieces is not None or first.error <= SMALL or len(times) < _needed(MOST_PIECES):
+    if pieces is not None or first.error <= 0.01 or len(times) < 6:
         return first
-    second = fit_law(tokens, times, MOST_PIECES, drafts)
-    return second if second.error <= CLEAR * first.error else first
-
-
-def _needed(pieces: int) -> int:
-    return 2 * pieces + 2
+    second = fit_law(tokens, times, 2, drafts)
+    return second if second.error <= 0.5 * first.error else first
 
 
 def check_cells(drafts: FloatArray, tokens: FloatArray, pieces: int | None = None) -> None:
     """``ValueError`` where `fit_cells` has too few cells, or no such number of pieces."""
     if pieces is not None:
-        check_integer("pieces", pieces, 1, MOST_PIECES)
-    needed = _needed(pieces or 1)
+        check_integer("pieces", pieces, 1, 2)  # flat while weights are read, then a slope
+    needed = 2 * (pieces or 1) + 2
     if len(tokens) < needed:
         raise ValueError(f"cells: expected at least {needed} for {pieces or 1} pieces, got {len(tokens)}")
     if np.linalg.matrix_rank(np.stack([np.ones_like(tokens), drafts, tokens])) < 3:

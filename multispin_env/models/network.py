@@ -16,26 +16,13 @@ from multispin_env.models.rounding import round_weights
 DTYPES = {"float32": th.float32, "bfloat16": th.bfloat16, "float16": th.float16}
 """Numbers that a model calculates with, by the name of the option."""
 
-UNKNOWN_CONTEXT = 2048
-"""Tokens of a text where a model's configuration does not say how many it can read."""
-
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A causal language model and its tokenizer.
+    """A causal language model and its tokenizer."""
 
-    Parameters
-    ----------
-    name
-        As the user gave it.
-    network
-        A ``transformers`` model with full attention in all its layers.
-    tokenizer
-        Its tokenizer.
-    """
-
-    name: str
-    network: Any
+    name: str  # as the user gave it
+    network: Any  # a ``transformers`` model with full attention in all its layers
     tokenizer: Any
 
     def __post_init__(self) -> None:
@@ -56,8 +43,8 @@ class Model:
 
     @cached_property
     def context(self) -> int:
-        """Most tokens of a text, the prompt's included."""
-        return int(getattr(self.network.config, "max_position_embeddings", None) or UNKNOWN_CONTEXT)
+        """Most tokens of a text, the prompt's included; 2048 where the configuration does not say."""
+        return int(getattr(self.network.config, "max_position_embeddings", None) or 2048)
 
     @cached_property
     def ends(self) -> frozenset[int]:
@@ -85,23 +72,10 @@ class Model:
 
 
 def load_model(name: str, device: str = "cpu", dtype: str = "float32", bits: int | None = None) -> Model:
-    """Load a model for inference.
+    """Load a model for inference: a folder as ``transformers`` saves it, a ``.gguf`` file, or a name on the hub.
 
-    Parameters
-    ----------
-    name
-        Folder as ``transformers`` saves it, a ``.gguf`` file, or a name on the Hugging Face hub.
-    device
-        As of torch: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
-    dtype
-        One of `DTYPES`.
-    bits
-        Round the weights to so many bits, 2 to 8 (see `multispin_env.models.rounding`); ``None`` leaves them alone.
-
-    Raises
-    ------
-    ValueError
-        For a name without a model, an unknown device or dtype, or a model whose cache cannot be trimmed.
+    Its weights are rounded to so many ``bits``, 2 to 8, unless ``None``. ``ValueError`` for a name without a model, an
+    unknown device or dtype, or a model whose cache cannot be trimmed.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
@@ -166,13 +140,7 @@ def memory_for(what: str) -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A draft and a target model that speak of the same tokens.
-
-    Raises
-    ------
-    ValueError
-        If a token has not the same number in both.
-    """
+    """A draft and a target model; ``ValueError`` unless each token has the same number in both."""
 
     draft: Model
     target: Model

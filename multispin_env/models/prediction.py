@@ -25,36 +25,24 @@ from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.physics.types import Observed
 from multispin_env.scenario import Scenario
 
-WIDEST_SPREAD = 0.5
-"""No law on [0, 1] has a larger standard deviation."""
-
 
 def assumptions_of(scenario: Scenario) -> Assumptions:
-    """What is known before the first round: means and spreads of the scenario's tasks, and reports that are fresh."""
+    """What is known before the first round: means and spreads of the scenario's tasks, and reports that are fresh.
+
+    No law on [0, 1] has a standard deviation above 0.5.
+    """
     means, spreads = zip(*((task.acceptance_rate, task.acceptance_std) for task in scenario.tasks), strict=True)
-    return Assumptions(means, tuple(min(spread, WIDEST_SPREAD) for spread in spreads), correlation=1.0, delay=0)
+    return Assumptions(means, tuple(min(spread, 0.5) for spread in spreads), correlation=1.0, delay=0)
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Expected tokens, given what a request has shown.
-
-    Parameters
-    ----------
-    scenario
-        The system.
-    assumptions
-        Mean and spread of α in each task.
-    spreads
-        Multiples of the spread, as of `Filter`.
-    counting
-        Whether counts are known; else only the prior is.
-    """
+    """Expected tokens, given what a request has shown."""
 
     scenario: Scenario
-    assumptions: Assumptions
-    spreads: tuple[float, ...] = (1.0,)
-    counting: bool = True
+    assumptions: Assumptions  # mean and spread of α in each task
+    spreads: tuple[float, ...] = (1.0,)  # multiples of the spread, as of `Filter`
+    counting: bool = True  # whether counts are known; else only the prior is
 
     @classmethod
     def of(cls, plug_in: PlugIn, scenario: Scenario, assumptions: Assumptions) -> "Prediction":
@@ -71,19 +59,7 @@ class Prediction:
     def tokens(
         self, draft_length: IntArray, left: IntArray, hits: FloatArray, misses: FloatArray, task: IntArray
     ) -> FloatArray:
-        """E[min(N, R) | L, counts] of drafts.
-
-        Parameters
-        ----------
-        draft_length
-            L, (..., K).
-        left
-            R ≥ 1, tokens that the request may still get, (..., K).
-        hits, misses
-            Accepted tokens and refusals so far, (..., K).
-        task
-            (..., K).
-        """
+        """E[min(N, R) | L, counts] of drafts, each (..., K); R ≥ 1 are ``left``."""
         if not self.counting:
             hits, misses = np.zeros(task.shape), np.zeros(task.shape)
         counted = np.minimum(draft_length, left - 1)

@@ -26,29 +26,16 @@ STYLES = [
 ]
 """Colour and marker of each batch size, from the least."""
 
-BUSY = 1.5
-"""Longest pass of a cell over the shortest, above which medians of few passes say little."""
-
 HEADER: Cells = ("batch", "length", "tokens", "measured (ms)", "spread (ms)", "fit (ms)", "error")
 
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """A server with the passes that its law was fitted to.
-
-    Parameters
-    ----------
-    server
-        What is written.
-    cells
-        Verifications that were measured, by batch and length.
-    passes
-        Measured times of these and of `DRAFTED`.
-    """
+    """A server with the passes that its law was fitted to."""
 
     server: Server
-    cells: Sequence[PassCell]
-    passes: Passes
+    cells: Sequence[PassCell]  # verifications that were measured, by batch and length
+    passes: Passes  # of these and of `DRAFTED`
 
     @cached_property
     def measured(self) -> FloatArray:
@@ -70,24 +57,7 @@ class Profile:
 def make_profile(
     name: str, cells: Sequence[PassCell], passes: Passes, setting: Setting, pieces: int | None = None
 ) -> Profile:
-    """Fit the law and describe the server.
-
-    Parameters
-    ----------
-    name
-        Of the server.
-    cells
-        Verifications; they and `DRAFTED` must have been measured.
-    passes, setting
-        What was measured, and how.
-    pieces
-        As of `fit_cells`.
-
-    Raises
-    ------
-    ValueError
-        For too few cells.
-    """
+    """Fit the law and describe the server; the cells and `DRAFTED` must have been measured."""
     drafts, tokens = sizes_of(cells)
     found = fit_cells(drafts, tokens, np.array([passes.median(cell) for cell in cells]), pieces)
     least = min(passes.count(cell) for cell in cells)
@@ -136,7 +106,7 @@ def in_words(profile: Profile) -> str:
     drafts = f"{server.time_per_draft / MS:.4g} ms K + " if server.time_per_draft else ""
     passes, length = profile.passes.count(DRAFTED), DRAFTED.length
     factor = float(np.median([max(one) / min(one) for one in map(profile.passes.seconds.__getitem__, profile.cells)]))
-    busy = "; the machine was busy: measure again when it is quiet" if factor > BUSY else ""
+    busy = "; the machine was busy: measure again when it is quiet" if factor > 1.5 else ""
     return (
         f"A pass of K drafts takes {drafts}{pieces}.\n"
         "Its tokens are n = K (longest draft + 1): shorter drafts are filled up (padded = true).\n"

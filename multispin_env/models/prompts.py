@@ -25,38 +25,19 @@ NO_TASK = "all"
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts in the order of their file, P of them.
-
-    Parameters
-    ----------
-    texts
-        The prompts.
-    tasks
-        Names of the tasks, in the order in which they come first.
-    task
-        Index of each prompt's task.
-    lines
-        Line of the file that each prompt is from, from 1.
-    file
-        Name of the file, for messages.
-    digest
-        SHA-256 of the file, in hexadecimal digits.
-    """
+    """Prompts in the order of their file, P of them."""
 
     texts: tuple[str, ...]
-    tasks: tuple[str, ...]
-    task: tuple[int, ...]
-    lines: tuple[int, ...]
-    file: str
-    digest: str
+    tasks: tuple[str, ...]  # names, in the order in which they come first
+    task: tuple[int, ...]  # index of each prompt's task
+    lines: tuple[int, ...]  # of the file, from 1, that each prompt is from
+    file: str  # its name, for messages
+    digest: str  # SHA-256 of the file, in hexadecimal digits
 
     def encode(self, model: "Model", room: int, raw: bool = False, context: int | None = None) -> list[list[int]]:
         """Tokens of each prompt, after which so many as ``room`` still fit in the context (default: the model's).
 
-        Raises
-        ------
-        ValueError
-            For a prompt without a token or with too many; the message names the line.
+        ``ValueError`` for a prompt without a token or with too many; it names the line.
         """
         limit = (model.context if context is None else context) - room
         encoded = []
@@ -77,16 +58,9 @@ class Prompts:
 def read_prompts(path: str | PathLike[str]) -> Prompts:
     """Read prompts.
 
-    Parameters
-    ----------
-    path
-        A ``.txt`` file with a prompt on each line, or a ``.jsonl`` file with a row ``{"prompt": TEXT}`` on each line,
-        which may have a ``"task"``; other keys are not read. Both in UTF-8. Empty lines at the end do not count.
-
-    Raises
-    ------
-    ValueError
-        If the file can't be read, holds no prompt, an empty one, or a bad row. The message names the line.
+    From a ``.txt`` file with a prompt on each line, or a ``.jsonl`` file with a row ``{"prompt": TEXT}`` on each line,
+    which may have a ``"task"``; other keys are not read. Both in UTF-8. Empty lines at the end do not count.
+    ``ValueError`` if the file can't be read, holds no prompt, an empty one, or a bad row; it names the line.
     """
     path = Path(path)
     suffix = path.suffix.lower()

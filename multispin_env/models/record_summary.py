@@ -32,10 +32,8 @@ class RoundTokens:
     """Tokens a round of one draft length, means over the prompts of a task."""
 
     draft_length: int
-    replayed: float
-    """Along the record, with β for what each round gains."""
-    formula: float
-    """E[N | L] of [MS] (12) at each prompt's rate."""
+    replayed: float  # along the record, with β for what each round gains
+    formula: float  # E[N | L] of [MS] (12) at each prompt's rate
 
     @property
     def off(self) -> float:
@@ -50,18 +48,13 @@ class TaskSummary:
     task: str
     prompts: int
     places: int
-    mean_probability: float
-    """Mean of β over places."""
-    token_std: float
-    """Its standard deviation between places."""
-    overlap: float | None
-    """Mean of Σ min(p, q); ``None`` where the record does not say it."""
+    mean_probability: float  # mean of β over places
+    token_std: float  # its standard deviation between places
+    overlap: float | None  # mean of Σ min(p, q); ``None`` where the record does not say it
     rate: float
     """α of the i.i.d. formula, mean over prompts (see `prompt_rates`)."""
-    prompt_std: float
-    """Standard deviation of α between prompts."""
-    rounds: tuple[RoundTokens, ...]
-    """For L = 1..16."""
+    prompt_std: float  # standard deviation of α between prompts
+    rounds: tuple[RoundTokens, ...]  # for L = 1..16
 
     @property
     def worst(self) -> RoundTokens:
@@ -76,14 +69,7 @@ class TaskSummary:
 def summarise(records: Records, overlap: FloatArray | None, names: Sequence[str]) -> list[TaskSummary]:
     """A row for each task of a record, and behind them one for all if there are several.
 
-    Parameters
-    ----------
-    records
-        With as many tasks as ``names``.
-    overlap
-        Σ min(p, q) at each place, (N,), or ``None``.
-    names
-        Of the tasks.
+    ``overlap`` is Σ min(p, q) at each place, (N,), or ``None``.
     """
     check_integer("tasks", len(names), records.num_tasks, records.num_tasks)
     rows = [_summary(records, overlap, name, records.task == index) for index, name in enumerate(names)]

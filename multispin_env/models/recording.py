@@ -6,7 +6,6 @@ context stay coupled. No draft length enters.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,27 +17,13 @@ from multispin_env.models.sampling import acceptance, overlap, pick_tokens, prob
 from multispin_env.models.sequences import Sequences
 
 
-@dataclass(frozen=True)
-class Text:
-    """What was recorded along a text of n places."""
+class Text(NamedTuple):
+    """What was recorded along a text of n places, or at a place of n texts."""
 
-    token: IntArray
-    """The text, (n,)."""
-    probability: FloatArray
-    """β of the token that was proposed at each place, (n,)."""
-    accepted: BoolArray
-    """Whether it was accepted, (n,)."""
-    overlap: FloatArray
-    """Σ_x min(p, q), (n,)."""
-
-
-class _Place(NamedTuple):
-    """One place in each of b texts, (b,)."""
-
-    token: IntArray
-    probability: FloatArray
-    accepted: BoolArray
-    overlap: FloatArray
+    token: IntArray  # the text, (n,)
+    probability: FloatArray  # β of the token that was proposed at each place, (n,)
+    accepted: BoolArray  # whether it was accepted, (n,)
+    overlap: FloatArray  # Σ_x min(p, q), (n,)
 
 
 def record_texts(
@@ -52,30 +37,9 @@ def record_texts(
 ) -> list[Text]:
     """Record texts in one batch, a token of each at a time.
 
-    A text ends behind the target's end token, after so many ``tokens``, or at the end of the context.
-
-    Parameters
-    ----------
-    pair
-        The models.
-    prompts
-        Tokens of each prompt, at least one.
-    first
-        Number of the first prompt among all: each has random numbers of its own, which follow from ``seed`` and its
-        number.
-    tokens
-        Most places of a text, ≥ 1.
-    temperature
-        Of both models, ≥ 0.
-    seed
-        ≥ 0.
-    report
-        Called with the number of tokens that the longest texts have.
-
-    Raises
-    ------
-    MemoryError
-        Says batch and tokens.
+    A text ends behind the target's end token, after so many ``tokens``, or at the end of the context. ``first`` is the
+    number of the first prompt among all: each has random numbers of its own, which follow from ``seed`` and its number.
+    ``report`` is called with the number of tokens that the longest texts have. ``MemoryError`` says batch and tokens.
     """
     rngs = [np.random.default_rng([seed, first + row]) for row in range(len(prompts))]
     models = [pair.target] if pair.draft is pair.target else [pair.target, pair.draft]
@@ -100,20 +64,15 @@ def record_texts(
         ]
         rows, last = rows[going], place.token[going]
         if not len(rows):
-            return [_text(one) for one in places]
+            return [Text(*map(np.array, zip(*one, strict=True))) for one in places]
         logits = [one.read(rows, last[:, None].tolist(), 1)[:, -1] for one in readers]
 
 
-def _place(logits: Sequence[th.Tensor], temperature: float, uniform: FloatArray) -> _Place:
+def _place(logits: Sequence[th.Tensor], temperature: float, uniform: FloatArray) -> Text:
     """One place of b texts: ``logits`` (b, V) of the target and, if it is another, the draft; ``uniform`` (b, 3)."""
     p, q = (probabilities(logits[index], temperature) for index in (0, -1))
     proposed = pick_tokens(q, uniform[:, 0])
     beta = acceptance(p, q, proposed)
     accepted = uniform[:, 1] < beta
     token = np.where(accepted, proposed, pick_tokens(residual(p, q), uniform[:, 2]))
-    return _Place(token, beta, accepted, overlap(p, q))
-
-
-def _text(places: Sequence[tuple[int, float, bool, float]]) -> Text:
-    token, probability, accepted, common = zip(*places, strict=True)
-    return Text(np.array(token), np.array(probability), np.array(accepted), np.array(common))
+    return Text(token, beta, accepted, overlap(p, q))

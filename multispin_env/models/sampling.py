@@ -45,10 +45,8 @@ def residual(target: th.Tensor, draft: th.Tensor) -> th.Tensor:
 class Verified(NamedTuple):
     """What a pass of the server says of drafts of several lengths."""
 
-    accepted: IntArray
-    """Drafted tokens that are accepted, (b,)."""
-    token: IntArray
-    """The token behind them, (b,): in the place of a refused one, or one more."""
+    accepted: IntArray  # drafted tokens that are accepted, (b,)
+    token: IntArray  # the token behind them, (b,): in the place of a refused one, or one more
 
 
 def verify(
@@ -56,18 +54,9 @@ def verify(
 ) -> Verified:
     """Accept a prefix of each draft, and draw the token behind it, so that the text has the target's own law.
 
-    Parameters
-    ----------
-    target
-        p, (b, L + 1, V): before each drafted token, and behind the last one.
-    draft
-        q, (b, L, V).
-    drafted
-        Tokens drawn from q, (b, L); those at and behind a row's ``length`` are filling.
-    length
-        Drafted tokens of each row, (b,), 0 to L.
-    uniform, last
-        Independent uniform numbers in [0, 1): (b, L) to accept, (b,) to draw.
+    The tokens ``drafted`` (b, L) were drawn from q (b, L, V), those at and behind a row's ``length`` (b,) are filling;
+    p (b, L + 1, V) is the target's law before each of them, and behind the last one. Independent uniform numbers in
+    [0, 1) decide: ``uniform`` (b, L) who is accepted, ``last`` (b,) what is drawn.
     """
     rows, longest = drafted.shape
     beta = acceptance(target[:, :longest], draft, drafted)

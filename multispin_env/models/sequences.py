@@ -27,24 +27,13 @@ GROWTH = 128
 class PassPlaces:
     """Where the pass under way writes and reads, for all layers."""
 
-    rows: th.Tensor
-    """(b,)"""
-    columns: th.Tensor
-    """(b, q)"""
-    width: int
-    """Columns that are read."""
+    rows: th.Tensor  # (b,)
+    columns: th.Tensor  # (b, q)
+    width: int  # columns that are read
 
 
 class PlacedLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of a layer, (rows, heads, columns, width of a head).
-
-    Parameters
-    ----------
-    places
-        Of the pass under way, shared by all layers.
-    rows
-        Texts.
-    """
+    """Keys and values of a layer, (rows, heads, columns, width of a head); all layers share ``places``."""
 
     def __init__(self, places: PassPlaces, rows: int) -> None:
         super().__init__()
@@ -71,17 +60,7 @@ class PlacedLayer(DynamicLayer):  # type: ignore[misc]
 
 
 class Sequences:
-    """Texts of some rows, as far as a model has read them.
-
-    Parameters
-    ----------
-    model
-        Who reads.
-    rows
-        Texts.
-    vocabulary_size
-        V: logits behind it are dropped.
-    """
+    """Texts of some rows, as far as a model has read them; logits behind the vocabulary are dropped."""
 
     def __init__(self, model: Model, rows: int, vocabulary_size: int) -> None:
         self.model, self.vocabulary_size = model, vocabulary_size
@@ -97,29 +76,11 @@ class Sequences:
         self.length[rows] = length
 
     def read(self, rows: IntArray, texts: Sequence[Sequence[int]], last: int | None = None) -> th.Tensor:
-        """Read more tokens of some rows in one batch.
+        """Read more tokens of some rows (b,), all different, at least one of each, in one batch.
 
-        Parameters
-        ----------
-        rows
-            Different ones, (b,).
-        texts
-            What follows in each, at least one token.
-        last
-            How many logits of each row are wanted, counted from its end; by default those of all tokens.
-
-        Returns
-        -------
-        Tensor
-            Logits (b, q, V) after each token of a row, q the tokens of the longest text or ``last``. With ``last`` they
-            end with the row's last token; without it the first stands first. Those of filling are meaningless.
-
-        Raises
-        ------
-        ValueError
-            If a text would become longer than the model's context.
-        MemoryError
-            Says batch and tokens.
+        Returns logits (b, q, V) after each token of a row, q the tokens of the longest text; those of filling are
+        meaningless. With ``last`` they are so many, and end with the row's last token. ``ValueError`` if a text would
+        become longer than the model's context; ``MemoryError`` says batch and tokens.
         """
         counts = np.array([len(text) for text in texts])
         require("texts", counts, counts >= max(1, last or 1), f"at least {max(1, last or 1)} tokens of each row")

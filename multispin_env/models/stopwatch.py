@@ -16,20 +16,8 @@ class Stopwatch:
     """Verifies and drafts behind a context that has been read, and says how long each pass took.
 
     A pass is that of the network alone, with the logits of all its positions: no tokenizer, and no drawing of tokens.
-    The draft model chooses the likeliest token each time, so that a token is known before the next one is begun.
-
-    Parameters
-    ----------
-    pair
-        Models.
-    batch
-        Texts of the largest batch.
-    context
-        Tokens of each text that have been read before.
-    rng
-        Of the tokens, which do not matter.
-    clock
-        Seconds.
+    The draft model chooses the likeliest token each time, so that a token is known before the next one is begun. Before
+    it so many as ``context`` tokens of each text of the largest ``batch`` are read; which they are does not matter.
     """
 
     def __init__(

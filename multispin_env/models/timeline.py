@@ -21,9 +21,6 @@ MOST_SHOWN = 60
 BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "fontsize": 8}
 """Place of a legend, where it covers no data."""
 
-HEIGHT = 0.8
-"""Of a device's bar, in lines."""
-
 GOODPUT_HEIGHT = 2.6
 """Of the panel of goodput, in inches."""
 
@@ -94,7 +91,7 @@ def _draw_rounds(axes: Any, rounds: Sequence[LiveRound]) -> None:
         axes.barh(
             line,
             width / MS,
-            HEIGHT,
+            0.8,
             left / MS,
             color=_colour(colour),
             edgecolor="white" if name in (ACCEPTED_TOKEN, REFUSED_TOKEN) else "none",

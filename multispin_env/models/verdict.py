@@ -12,9 +12,6 @@ from multispin_env.evaluation.table import Cells
 from multispin_env.models.contender import LiveContender, LiveRound
 from multispin_env.units import MS
 
-FEWEST_BLOCKS = 5
-"""Of a bootstrap, unless there are fewer rounds."""
-
 TOKENS, PASS, ROUND, GOODPUT = "tokens a round", "verification (ms)", "round (ms)", "goodput (tokens/s)"
 """Quantities: tokens of a device, the server's pass, the whole round, and tokens of all devices over time."""
 
@@ -26,28 +23,14 @@ DIGITS = {TOKENS: 3, PASS: 1, ROUND: 1, GOODPUT: 2}
 
 @dataclass(frozen=True)
 class Line:
-    """A quantity of a contender; intervals are of 95 %.
+    """A quantity of a contender, means over rounds; intervals are of 95 %."""
 
-    Parameters
-    ----------
-    contender
-        Name; for a ratio of two, both with a slash between.
-    quantity
-        What, with its unit.
-    predicted, realised
-        Means over rounds.
-    difference
-        Realised − predicted, paired.
-    ratio
-        Realised / predicted, paired.
-    """
-
-    contender: str
-    quantity: str
+    contender: str  # for a ratio of two, both with a slash between
+    quantity: str  # with its unit
     predicted: Interval
     realised: Interval
-    difference: Interval
-    ratio: Interval
+    difference: Interval  # realised − predicted, paired
+    ratio: Interval  # realised / predicted, paired
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -58,12 +41,12 @@ class Line:
 
 
 def block_of(contenders: Sequence[LiveContender]) -> int:
-    """Rounds of a block: as many as a request lasts on average, but so few that there are some blocks."""
+    """Rounds of a block: as many as a request lasts on average, but so few that there are five blocks."""
     rounds = len(contenders[0].rounds)
     users = contenders[0].scenario.num_users
     begun = sum(int((one.rounds[-1].request + 1).sum()) for one in contenders)
     lasting = len(contenders) * rounds * users / begun
-    return int(np.clip(round(lasting), 1, max(1, rounds // FEWEST_BLOCKS)))
+    return int(np.clip(round(lasting), 1, max(1, rounds // 5)))
 
 
 def verdict_lines(contenders: Sequence[LiveContender]) -> list[Line]:

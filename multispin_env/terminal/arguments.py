@@ -25,24 +25,11 @@ TAKEN = ("id", "scenario", "num_envs", "vectorization_mode", "vector_kwargs", "w
 COMMON = tuple(signature(MultiSpinVectorEnv).parameters)[:-1]  # all but the last, ``**overrides``
 """Arguments that all environments take."""
 
-LIKENESS = 0.7
-"""Of a name that is suggested: among so many a less similar one is another thing."""
-
-LONGEST_SETTING = 4096
-"""Letters of a ``NAME=VALUE``: those of the longest path."""
-
 
 def add_system_options(parser: ArgumentParser, settings: str, defaults: Mapping[str, str] = DEFAULTS) -> None:
     """``--env --scenario --server --num-users --total-bandwidth --set``; ``None`` where not given.
 
-    Parameters
-    ----------
-    parser
-        Of the command.
-    settings
-        Help of ``--set``.
-    defaults
-        What the command takes where an option is not given.
+    ``settings`` is the help of ``--set``, ``defaults`` what the command takes where an option is not given.
     """
     names = ", ".join(ENVIRONMENTS.names())
     parser.add_argument("--env", metavar="ID", help=f"environment id: {names} (default {defaults['env']})")
@@ -73,10 +60,7 @@ def add_set_option(parser: ArgumentParser, settings: str = "fields of the scenar
 def separated(arguments: Iterable[str]) -> list[str]:
     """Arguments with ``--set`` before each NAME=VALUE of several, so that what follows them, as a file, is none.
 
-    Raises
-    ------
-    ValueError
-        As `parse_settings`, for what follows ``--set``.
+    Raises as `parse_settings`, for what follows ``--set``.
 
     Examples
     --------
@@ -102,13 +86,13 @@ def parse_settings(settings: Iterable[str], taken: Sequence[str] = TAKEN, option
     ------
     ValueError
         For a text without ``=`` or name, a name given twice, one of those ``taken``, which the command sets itself, a
-        text of more than `LONGEST_SETTING` letters, a value that is nested too deeply for Python, or a number that must
-        have been meant in another unit.
+        text longer than the longest path, a value that is nested too deeply for Python, or a number that must have been
+        meant in another unit.
     """
     parsed: dict[str, Any] = {}
     for text in settings:
-        if len(text) > LONGEST_SETTING:
-            raise ValueError(f"{option}: expected at most {LONGEST_SETTING} letters, got {shown(text)} of {len(text)}")
+        if len(text) > 4096:
+            raise ValueError(f"{option}: expected at most 4096 letters, got {shown(text)} of {len(text)}")
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise ValueError(f"{option}: expected NAME=VALUE, got {text!r}")
@@ -143,13 +127,7 @@ def chosen_arguments(options: Namespace, taken: Sequence[str] = ()) -> dict[str,
 
 
 def chosen_scenario(options: Namespace, **fixed: Any) -> Scenario:
-    """The scenario of a command without an environment, with the fields that it fixes itself.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `chosen_arguments`, `check_settings` and `Scenario`.
-    """
+    """The scenario of a command without an environment, with the fields that it fixes itself."""
     chosen = chosen_arguments(options)
     check_settings(options, chosen)
     return Scenario.resolve(options.scenario).replace(**fixed, **chosen)
@@ -160,16 +138,8 @@ def check_settings(
 ) -> None:
     """``ValueError`` for a setting that belongs to something else, which it names; else it says the nearest, or all.
 
-    Parameters
-    ----------
-    options
-        Of the command.
-    chosen
-        Names that were set.
-    env_id
-        The environment whose arguments they may be, beside fields of the scenario; ``None`` where there is none.
-    besides
-        Other names that may be set, as `COMMON`.
+    The names that were ``chosen`` may be fields of the scenario, arguments of the environment ``env_id`` where there is
+    one, and those ``besides``, as `COMMON`.
     """
     if env_id is None:
         expected, whose = Scenario.field_names(), "a field of the scenario"
@@ -188,4 +158,5 @@ def _belongs(name: str, options: Namespace, expected: tuple[str, ...]) -> str:
     owners = [each for each in ENVIRONMENTS.names() if name in option_names(ENVIRONMENTS.load(each))]
     if owners:
         return f", which is an argument of {', '.join(owners)}"
-    return suggestion(name, expected, LIKENESS) or f"; there are {', '.join(expected)}"
+    # among so many names a less similar one is another thing
+    return suggestion(name, expected, 0.7) or f"; there are {', '.join(expected)}"

@@ -13,17 +13,7 @@ T = TypeVar("T")
 
 
 def add_executor_options(parser: ArgumentParser, tasks: str, parts: bool = True) -> None:
-    """``--workers --ray``, and ``--part`` for commands that keep what is done.
-
-    Parameters
-    ----------
-    parser
-        Of the command.
-    tasks
-        What its tasks are called.
-    parts
-        Whether a call can do a part of the tasks.
-    """
+    """``--workers --ray``, and ``--part`` where a call can do a part of the ``tasks``, as the help calls them."""
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--workers", type=int, metavar="N", help=f"{tasks} at a time, in processes of this machine")
     who.add_argument(

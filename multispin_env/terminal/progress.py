@@ -4,9 +4,6 @@ import sys
 from time import monotonic
 from typing import Any
 
-WIDTH = 24
-"""Letters of the bar."""
-
 LINE = 79
 """Letters of a line that is written over: a longer one would wrap."""
 
@@ -14,7 +11,28 @@ PATIENCE = 5.0
 """Seconds between two lines of a log about the same part."""
 
 
-class Progress:
+class _Line:
+    """A bar and a text that change; ``total`` parts are 100 %."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._started = self._shown = monotonic()
+        self._terminal = sys.stderr.isatty()
+
+    def _print(self, fraction: float, text: str) -> None:
+        self._shown = monotonic()
+        line = f"[{'#' * round(24 * fraction):-<24}] {100.0 * fraction:3.0f} %  {text}"
+        if self._terminal:
+            print(f"\r{line[:LINE]:<{LINE}}", end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def _leave(self) -> None:
+        if self._terminal:
+            print(file=sys.stderr)
+
+
+class Progress(_Line):
     """Parts that take some time each, one after the other.
 
     Parameters
@@ -26,20 +44,19 @@ class Progress:
     """
 
     def __init__(self, total: int, time_left: bool = False) -> None:
-        self.total, self.time_left = total, time_left
+        super().__init__(total)
+        self.time_left = time_left
         self._begun, self._name = 0, ""
-        self._started = self._shown = monotonic()
-        self._terminal = sys.stderr.isatty()
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
         """Say that all is done, unless an error says otherwise, and leave the line."""
-        if self._begun and error is None:
-            self._show(1.0)
-        if self._begun and self._terminal:
-            print(file=sys.stderr)
+        if self._begun:
+            if error is None:
+                self._show(1.0)
+            self._leave()
 
     def begin(self, name: str) -> "Progress":
         """Begin with the next part; the result is to be called with how far it is."""
@@ -59,30 +76,18 @@ class Progress:
         print(line, flush=True)
 
     def _show(self, part: float) -> None:
-        self._shown = monotonic()
-        fraction = (self._begun - 1 + part) / self.total
-        seconds = self._shown - self._started
+        fraction, seconds = (self._begun - 1 + part) / self.total, monotonic() - self._started
         known = self.time_left and 0.0 < fraction < 1.0
         left = f", {seconds / fraction * (1.0 - fraction):.0f} s left" if known else ""
-        _print(fraction, f"{seconds:4.0f} s{left}  {self._begun} of {self.total}, {self._name}", self._terminal)
+        self._print(fraction, f"{seconds:4.0f} s{left}  {self._begun} of {self.total}, {self._name}")
 
 
-class Tally:
-    """Tasks of which several may run at a time.
-
-    Parameters
-    ----------
-    total
-        Tasks in all.
-    width
-        How many run at a time.
-    """
+class Tally(_Line):
+    """Tasks, ``total`` in all, of which ``width`` may run at a time."""
 
     def __init__(self, total: int, width: int) -> None:
-        self.total, self.width = total, width
-        self.done, self.failed = 0, 0
-        self._started = monotonic()
-        self._terminal = sys.stderr.isatty()
+        super().__init__(total)
+        self.width, self.done, self.failed = width, 0, 0
 
     def __enter__(self) -> "Tally":
         self._show("")
@@ -90,8 +95,7 @@ class Tally:
 
     def __exit__(self, *_: Any) -> None:
         """Leave the line."""
-        if self._terminal:
-            print(file=sys.stderr)
+        self._leave()
 
     def add(self, name: str, failed: bool = False) -> None:
         """Report that one more is done, or has failed."""
@@ -99,19 +103,8 @@ class Tally:
         self._show(name)
 
     def _show(self, name: str) -> None:
-        ended = self.done + self.failed
-        running = min(self.width, self.total - ended)
-        seconds = monotonic() - self._started
+        ended, seconds = self.done + self.failed, monotonic() - self._started
         left = f"{seconds / ended * (self.total - ended):.0f} s left" if ended else "time left unknown"
         failed = f", {self.failed} failed" if self.failed else ""
-        said = f"{self.done} of {self.total} done, {running} running{failed}, {left}"
-        _print(ended / self.total if self.total else 1.0, f"{said}  {name}".rstrip(), self._terminal)
-
-
-def _print(fraction: float, text: str, terminal: bool) -> None:
-    bar = f"{'#' * round(WIDTH * fraction):-<{WIDTH}}"
-    line = f"[{bar}] {100.0 * fraction:3.0f} %  {text}"
-    if terminal:
-        print(f"\r{line[:LINE]:<{LINE}}", end="", file=sys.stderr, flush=True)
-    else:
-        print(line, file=sys.stderr, flush=True)
+        said = f"{self.done} of {self.total} done, {min(self.width, self.total - ended)} running{failed}, {left}"
+        self._print(ended / self.total if self.total else 1.0, f"{said}  {name}".rstrip())

@@ -1,55 +1,27 @@
-"""Tables and files for standard output: by rich on a terminal, the same plain text everywhere else."""
+"""Files of tables that commands write, and how a table was made."""
 
 import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from multispin_env.evaluation.table import Cells, aligned
+from multispin_env.evaluation.table import to_csv, to_json
 from multispin_env.files import write_text
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 STDOUT = Path("-")
 """Stands for standard output where the name of a file may stand."""
 
-BEST = "bold green"
-"""Style of the best row; rich leaves out the colour where ``NO_COLOR`` is set."""
 
-
-def show_table(header: Cells, lines: Sequence[Cells], best: int | None = None) -> None:
-    """Print a table whose first column is a name and whose others are numbers.
-
-    On a terminal that is wide enough, with rich installed, the best row is highlighted. Piped, or without rich, the
-    text is that of `aligned`, to the byte.
-
-    Parameters
-    ----------
-    header, lines
-        Titles of the columns, and the rows.
-    best
-        Index of the row to highlight.
-    """
-    if not (sys.stdout.isatty() and _show_rich(header, lines, best)):
-        print(aligned(header, lines))
-
-
-def _show_rich(header: Cells, lines: Sequence[Cells], best: int | None) -> bool:
-    """Print by rich; ``False`` if it is not installed, or would have to cut numbers off."""
-    try:
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-    except ImportError:
-        return False
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for index, title in enumerate(header):
-        table.add_column(Text(title), justify="right" if index else "left", no_wrap=True)
-    for index, line in enumerate(lines):
-        table.add_row(*map(Text, line), style=BEST if index == best else None)
-    console = Console()
-    if console.measure(table, options=console.options.update(width=10_000)).minimum > console.width:
-        return False
-    console.print(table)
-    return True
+def add_table_options(parser: ArgumentParser) -> None:
+    """``--json --csv``."""
+    for name, more in (("--json", ", with how it was made"), ("--csv", "")):
+        text = f"write the table there too{more}; - prints it instead"
+        parser.add_argument(name, type=Path, metavar="FILE", help=text)
 
 
 def check_outputs(*files: Path | None) -> None:
@@ -61,9 +33,28 @@ def check_outputs(*files: Path | None) -> None:
         raise ValueError("file: expected standard output ('-') once, got it twice")
 
 
+def is_quiet(options: Namespace) -> bool:
+    """Whether standard output is for the content of a file alone."""
+    return STDOUT in (options.json, options.csv)
+
+
+def write_tables(options: Namespace, rows: "Sequence[DataclassInstance]", about: Mapping[str, Any]) -> None:
+    """Write what `add_table_options` asks for; ``about`` is for JSON."""
+    if options.json is not None:
+        write_output(f"{to_json(rows, about)}\n", options.json)
+    if options.csv is not None:
+        write_output(to_csv(rows), options.csv)
+
+
 def write_output(text: str, file: Path) -> None:
     """Write text to a file, or to standard output."""
     if file == STDOUT:
         sys.stdout.write(text)
     else:
         write_text(file, text)
+
+
+def made_by(options: Namespace, *packages: str) -> dict[str, Any]:
+    """How something was made: the command that repeats it, and versions of ours, numpy and other packages."""
+    versions = {name: version(name) for name in ("multispin_env", "numpy", *packages)}
+    return {"command": options.command, "versions": versions}

@@ -13,31 +13,11 @@ from multispin_env.envs.rendering.canvas import Colour
 Pixels = NDArray[np.uint8]
 """A picture, (height, width, 3)."""
 
-LETTERS = (style.INK, style.GREY, style.REFUSED)
-"""Colours that are written with, so that there are shades of them."""
-
-SHADES = 8
-"""Of each, between it and paper."""
-
 
 def write_gif(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Sequence[int], fps: float) -> None:
     """Write a GIF that repeats for ever; all pictures share their colours.
 
-    Parameters
-    ----------
-    path
-        The file.
-    pictures
-        Each draws one.
-    times
-        For how many frames each is shown.
-    fps
-        Frames a second.
-
-    Raises
-    ------
-    ImportError
-        Without Pillow.
+    Each of ``pictures`` draws one, ``times`` says for how many frames it is shown, of which there are ``fps`` a second.
     """
     try:
         from PIL import Image
@@ -57,20 +37,15 @@ def gif_colours() -> list[Colour]:
         *(style.PAPER, style.FAINT, style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING),
         *(style.ACCEPTED, style.DRAFTED, style.REFUSED, style.SERVER_TOKEN),
     ]
-    parts = np.linspace(0.0, 1.0, SHADES, endpoint=False)[:, None]
-    shades = [(1.0 - parts) * letters + parts * np.array(style.PAPER) for letters in LETTERS]
+    parts = np.linspace(0.0, 1.0, 8, endpoint=False)[:, None]
+    letters = (style.INK, style.GREY, style.REFUSED)
+    shades = [(1.0 - parts) * one + parts * np.array(style.PAPER) for one in letters]
     mixed: list[Colour] = [(r, g, b) for r, g, b in np.concatenate(shades).round().astype(int).tolist()]
     return list(dict.fromkeys([*fills, *mixed]))
 
 
 def write_mp4(path: Path, pictures: Sequence[Callable[[], Pixels]], times: Sequence[int], fps: float) -> None:
-    """Write an MP4 (H.264); parameters as of `write_gif`.
-
-    Raises
-    ------
-    ImportError
-        Without imageio-ffmpeg.
-    """
+    """Write an MP4 (H.264); parameters as of `write_gif`."""
     try:
         from imageio_ffmpeg import write_frames  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError as error:

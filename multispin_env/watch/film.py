@@ -8,22 +8,13 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
 from multispin_env.checks import check_integer, check_name
-from multispin_env.envs.rendering.renderers import Film
 from multispin_env.evaluation.cases.episodes import differing
 from multispin_env.evaluation.contenders import deciding, make_contender, native, start, with_uplink_of
 from multispin_env.registry import ENVIRONMENTS
 
 
 def make_watched_env(env_id: str, rounds: int, scenario: str, arguments: Mapping[str, Any]) -> VectorEnv[Any, Any, Any]:
-    """Make a vector environment of one copy that remembers what pictures need.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown id or argument (the nearest is suggested) or a bad value.
-    ImportError
-        Without pygame.
-    """
+    """Make a vector environment of one copy that remembers what pictures need."""
     check_name("env", env_id, ENVIRONMENTS.names())
     steps = check_integer("rounds", rounds, 1)
     family = ENVIRONMENTS.load(env_id).family
@@ -49,16 +40,9 @@ def suited_env(
 
 
 def watch(env: VectorEnv[Any, Any, Any], name: str, seed: int) -> list[Any]:
-    """Play one episode to its end; returns what there was to see after each step.
+    """Let a contender play one episode to its end in an environment of `make_watched_env`.
 
-    Parameters
-    ----------
-    env
-        Of `make_watched_env`.
-    name
-        A contender, for `multispin_env.evaluation.contenders.make_contender`.
-    seed
-        Of the episode: with the same one, contenders meet the same states.
+    Returns what there was to see after each step. With the same seed, contenders meet the same states.
     """
     base = native(env)
     contender = make_contender(name, env)
@@ -71,9 +55,3 @@ def watch(env: VectorEnv[Any, Any, Any], name: str, seed: int) -> list[Any]:
         views.append(replace(base.view(), title=name))
         over = bool(terminated[0] or truncated[0])
     return views
-
-
-def film_of(env: VectorEnv[Any, Any, Any], one: list[Any], other: list[Any]) -> Film:
-    """Film of two episodes that `watch` played in this environment."""
-    film: Film = native(env).variant.family.film(one, other)
-    return film

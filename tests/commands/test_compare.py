@@ -1,37 +1,17 @@
 import csv
 import json
 import re
-import subprocess
-import sys
+from types import SimpleNamespace
 
 import pytest
 
+from multispin_env.commands import compare
 from multispin_env.commands.main import main
+from multispin_env.executors.base import TaskResult
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.terminal.arguments import TAKEN
 
 TINY = ["--num-users", "3", "--episodes", "4", "--set", "max_episode_steps=3"]
-
-
-def test_command_needs_no_torch():
-    code = f"""
-import sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "stable_baselines3", "matplotlib", "rich"):
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Missing())
-from multispin_env.commands.main import main
-sys.exit(main({["compare", *TINY]!r}))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "MultiSpin/Heterogeneous-v0, max_episode_steps=3, llama2, K = 3, B = 10 MHz" in done.stdout
-    assert "minus reference" in done.stdout
-    assert "4 of 9, optimal\n" in done.stderr
-    assert "\ncolocated " in done.stdout
 
 
 def test_files_hold_the_table_and_how_it_was_made(tmp_path, capsys):
@@ -48,28 +28,6 @@ def test_files_hold_the_table_and_how_it_was_made(tmp_path, capsys):
     assert found["about"]["rounds"] == 3
     assert found["about"]["command"].startswith("multispin compare --num-users 3")
     assert set(found["about"]["versions"]) == {"multispin_env", "gymnasium", "numpy", "scipy"}
-
-
-def test_workers_make_the_same_table(capsys):
-    options = ["--num-users", "3", "--episodes", "4", "--controllers", "optimal", "fixed", "--csv", "-"]
-    tables = []
-    for more in ([], ["--workers", "2"]):
-        assert main(["compare", *options, *more]) == 0
-        tables.append(capsys.readouterr().out)
-    assert tables[0] == tables[1]
-    assert main(["compare", *options, "--workers", "0"]) == 2
-    assert "workers: expected an integer ≥ 1, got 0" in capsys.readouterr().err
-
-
-def test_hidden_environments_are_played_by_plug_ins(capsys):
-    names = ["optimal+filter", "optimal+task-mean", "fixed"]
-    arguments = ["--set", "task_visible=False", "--set", "mean_rounds=4"]
-    assert main(["compare", "--env", "MultiSpin/HiddenAcceptance-v0", *TINY, *arguments, "--controllers", *names]) == 0
-    printed = capsys.readouterr().out
-    assert "task_visible=False, mean_rounds=4, llama2, K = 3" in printed
-    assert "reference: optimal+clairvoyant" in printed
-    assert all(f"\n{name} " in printed for name in (*names, "optimal+clairvoyant"))
-    assert "Jain" not in printed
 
 
 def test_fairness_has_a_table_of_users(tmp_path, capsys):
@@ -97,21 +55,12 @@ def test_every_environment_has_defaults(env_id, capsys):
         (["--controllers", "optimel"], "did you mean 'optimal'"),
         (["--controllers", "optimal+bet"], "did you mean 'beta'"),
         (["--reference", "fixd"], "did you mean 'fixed'"),
-        (
-            ["--metric", "god"],
-            "metric: expected one of ['goodput', 'throughput', 'token_goodput', 'tokens_in_time', 'request_goodput', "
-            "'return', 'utility'], got 'god'",
-        ),
+        (["--metric", "god"], "metric: expected one of ['goodput', 'throughput', "),
         (["--scenario", "llama"], "did you mean 'llama2'"),
         (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),
         (["--total-bandwidth", "nan"], "total_bandwidth: expected a finite number in (0, inf), got nan"),
         (["--episodes", "1"], "episodes: expected an integer ≥ 2, got 1"),
         (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
-        (["--num-users", "3", "--set", "num_users=4"], "set: expected 'num_users' once, got --num-users too"),
-        (
-            ["--env", "MultiSpin/DelayedChannel-v0", "--set", "correlation=2"],
-            "correlation: expected a finite number in [0, 1], got 2",
-        ),
         (
             ["--env", "MultiSpin/HiddenAcceptance-v0", "--set", "task_visible=yes"],
             "task_visible: expected True or False, got 'yes'",
@@ -119,24 +68,25 @@ def test_every_environment_has_defaults(env_id, capsys):
         (["--env", "MultiSpin/RecordedAcceptance-v0", "--set", "records=nowhere.json"], "nowhere.json"),
         (["--controllers", "optimal+beta"], "drafted: expected an array (n, K) for the estimator 'beta', got None"),
         (["--set", "rewards=1"], "did you mean 'reward'"),
-        (["--set", "reward"], "set: expected NAME=VALUE, got 'reward'"),
-        (["--set", "reward=1"], "reward: expected one of ['expected', 'sampled'], got 1"),
         (["--set", "num_envs=3"], f"set: expected an argument other than {list(TAKEN)}, got 'num_envs'"),
-        (["--set", "reward=expected", "reward=sampled"], "set: expected 'reward' once, got it twice"),
         (["--set", "max_episode_steps=None"], "max_episode_steps: expected an integer ≥ 1, got -1"),
         (["--metric", "tokens_in_time"], "metric: expected one of an environment that tells of it, got 'tokens_in_t"),
-        (["--env", "MultiSpin/Serving-v0", "--set", "reward=expected"], "reward: expected one of ['sampled'], got"),
         (["--json", "nowhere/table.json"], "file: expected a file in a folder that exists, got 'nowhere/table.json'"),
         (["--env", "MultiSpin/Homogeneous-v0", "--controllers", "optimal"], "one common length"),
+        (["--workers", "0"], "workers: expected an integer ≥ 1, got 0"),
     ],
 )
-def test_mistakes_are_one_sentence(arguments, words, capsys):
-    assert main(["compare", *arguments, *(["--episodes", "2"] if "--episodes" not in arguments else [])]) == 2
-    printed = capsys.readouterr()
-    assert words in printed.err
-    assert printed.out == ""
-    assert printed.err.strip().splitlines()[-1].startswith("multispin compare: ")
-    assert "Traceback" not in printed.err
+def test_mistakes_are_one_sentence(arguments, words, refused):
+    said = refused("compare", [*arguments, *(["--episodes", "2"] if "--episodes" not in arguments else [])])
+    assert words in said
+    assert said.startswith("multispin compare: ")
+
+
+def test_what_fails_elsewhere_is_one_sentence(refused, monkeypatch):
+    failed = SimpleNamespace(width=1, results=lambda *_: [TaskResult(1, error="Traceback\nValueError: it fails\n")])
+    monkeypatch.setattr(compare, "executor_of", lambda options: failed)
+    said = refused("compare", [*TINY, "--controllers", "optimal", "fixed", "--workers", "2"])
+    assert said == "multispin compare: fixed: ValueError: it fails"
 
 
 AS_DEEP = r"(set: expected a value as in Python, or a word, got reward=|reward: expected one of .*, got )'---"
@@ -148,16 +98,13 @@ AS_DEEP = r"(set: expected a value as in Python, or a word, got reward=|reward: 
     [
         ("reward=" + "-" * 100_000, "set: expected at most 4096 letters, got 'reward=---.* of 100007"),
         ("reward=" + "-" * 4000 + "1", AS_DEEP),
-        ("reward=" + "-" * 3000 + "1", AS_DEEP),
         ("reward=" + "-" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '---"),
         ("reward=" + "(" * 1000, r"reward: expected one of \['expected', 'sampled'\], got '\(\("),
         (
             "num_users=0x" + "f" * 4000,
             r"num_users: expected an integer in 1\.\.9223372036854775807, got a very large int",
         ),
-        ("num_users=" + "9" * 4000, r"num_users: expected an integer in 1\.\.9223372036854775807, got 999"),
         ("total_bandwidth=" + "9" * 400, r"total_bandwidth: expected a finite number in \(0, inf\), got 999"),
-        ("total_bandwidth=1e999", r"total_bandwidth: expected a finite number in \(0, inf\), got inf"),
         (
             "num_users=" + str(10**15),
             r"memory: expected sizes that fit, as of users or episodes, got too large ones \(Unable to allocate ",

@@ -3,8 +3,6 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -132,14 +130,10 @@ def test_too_early_nothing_is_written(folder, capsys, monkeypatch):
     [
         ({"rounds": 1}, "rounds: expected an integer ≥ 2, got 1"),
         ({"tokens": 0}, "tokens: expected an integer ≥ 1, got 0"),
-        ({"num_users": 0}, "num_users: expected an integer ≥ 1, got 0"),
-        ({"scenario": "lama2"}, "scenario preset: expected one of .*, got 'lama2'; did you mean 'llama2'"),
         ({"temperature": -1}, "temperature: expected a finite number"),
-        ({"controller": "optimum"}, "controller: expected one of .*, got 'optimum'; did you mean 'optimal'"),
         ({"controller": "optimal+gradient"}, "controller: expected one that live has all it needs for, got"),
         ({"beside": "optimal+clairvoyant"}, "controller: expected one that is not told the true acceptance"),
         ({"beside": "optimal+filter"}, "beside: expected another one than the controller, got 'optimal.filter'"),
-        ({"prompts": "{}/nowhere.txt"}, "prompts: expected a file that can be read, got"),
         ({"prompts": "{}/empty.txt"}, "prompts: expected at least one prompt, got none"),
         (
             {"prompts": "{}/strange.jsonl"},
@@ -171,8 +165,3 @@ def test_what_cannot_be_written_is_said_before_anything_is_loaded(folder, capsys
     assert main(command(folder, out="taken")) == 2
     assert capsys.readouterr().err.startswith("multispin live: file: expected a file in a folder that exists")
     assert not (folder / "taken.json").exists()
-
-
-def test_help_needs_no_torch():
-    code = "import sys; from multispin_env.commands import live; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

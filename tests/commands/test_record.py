@@ -2,9 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -17,7 +14,8 @@ import multispin_env as ms
 from multispin_env.commands import model_options, record
 from multispin_env.commands.main import main
 from multispin_env.models import network, recording
-from multispin_env.models.parts import RecordedTexts
+from multispin_env.models.journal import Journal
+from multispin_env.models.parts import RecordedTexts, texts_of
 from multispin_env.models.prompts import read_prompts
 from multispin_env.physics.acceptance.records import load_overlap
 from tests.commands.test_entry import without
@@ -39,9 +37,13 @@ def models(tmp_path_factory):
 def here(tmp_path, monkeypatch):
     """A folder of prompts, in which the command runs."""
     monkeypatch.chdir(tmp_path)
+    write_prompts()
+    return tmp_path
+
+
+def write_prompts():
     rows = [json.dumps({"task": task, "prompt": text}) for task, text in PROMPTS]
     Path("prompts.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return tmp_path
 
 
 def arguments(models, *more):
@@ -53,13 +55,10 @@ def files():
     return {name: Path(name).read_bytes() for name in FILES}
 
 
-def refused(capsys, *given):
-    assert main(["record", *map(str, given)]) == 2
-    printed = capsys.readouterr()
-    lines = [line for line in printed.err.splitlines() if not line.startswith("[")]
-    assert len(lines) == 1, printed.err
-    assert lines[0].startswith("multispin record: ")
-    return lines[0]
+@pytest.fixture
+def said(refused):
+    """The sentence of a call that is to refuse."""
+    return lambda *given: refused("record", list(map(str, given)))
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +66,7 @@ def whole(models, tmp_path_factory):
     """Files of a run that nobody stopped."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("whole"))
-        rows = [json.dumps({"task": task, "prompt": text}) for task, text in PROMPTS]
-        Path("prompts.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        write_prompts()
         assert main(arguments(models)) == 0
         assert sorted(path.name for path in Path().iterdir()) == sorted([*FILES, "prompts.jsonl"])
         return files()
@@ -117,45 +115,6 @@ def test_texts_of_the_record_are_those_of_the_models(models, here, whole):
     np.testing.assert_array_equal(records.accepted, np.concatenate([texts[index].accepted for index in long]))
 
 
-def test_a_target_that_drafts_for_itself_refuses_nothing(models, here, capsys):
-    assert (
-        main(["record", "--target", models["target"], "--prompts", "prompts.jsonl", "--tokens", "12", "--out", "mine"])
-        == 0
-    )
-    assert all(task.acceptance_rate == 1.0 for task in ms.Scenario.load("mine.toml").tasks)
-    assert ms.load_records("mine.npz").accepted.all()
-
-
-SLOW = """
-import sys, time
-from multispin_env.commands.main import main
-from multispin_env.models import network, recording
-
-real = recording.record_texts
-
-def slow(pair, prompts, first, tokens, temperature, seed, report):
-    return real(pair, prompts, first, tokens, temperature, seed, lambda done: time.sleep(60 * (first == 4)))
-
-recording.record_texts = slow
-main(sys.argv[1:])
-"""
-
-
-def test_a_killed_run_goes_on_to_the_same_files(models, here, whole, capsys):
-    """Killed in the middle of the third group."""
-    command = [sys.executable, "-c", SLOW, *arguments(models)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        while not Path("mine.part/group-0001.npz").exists():
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.kill()
-    assert not Path("mine.npz").exists()
-    assert main(arguments(models)) == 0
-    assert "2 of 3 groups are done already" in capsys.readouterr().err
-    assert files() == whole
-    assert not Path("mine.part").exists()
-
-
 def test_a_run_that_is_stopped_at_once_leaves_nothing(models, here, capsys, monkeypatch):
     monkeypatch.setattr(record, "load_pair", lambda options: signal.raise_signal(signal.SIGINT))
     assert main(arguments(models)) == 130
@@ -164,7 +123,7 @@ def test_a_run_that_is_stopped_at_once_leaves_nothing(models, here, capsys, monk
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_says_how_to_go_on(models, here, whole, number, capsys, monkeypatch):
+def test_a_stopped_run_goes_on_to_the_same_files(models, here, whole, number, capsys, monkeypatch, said):
     real = recording.record_texts
 
     def stopped_in_the_second(pair, prompts, first, *rest):
@@ -172,19 +131,35 @@ def test_a_stopped_run_says_how_to_go_on(models, here, whole, number, capsys, mo
             signal.raise_signal(number)
         return real(pair, prompts, first, *rest)
 
-    monkeypatch.setattr(recording, "record_texts", stopped_in_the_second)
-    assert main(arguments(models)) == 128 + number
-    said = "multispin record: interrupted; 1 of 3 groups are kept in 'mine.part', and the same command goes on"
-    assert capsys.readouterr().err.splitlines()[-1] == said
-    monkeypatch.undo()
-    monkeypatch.chdir(here)
-    assert "seed: expected 3, as of the parts in 'mine.part'" in refused(capsys, *arguments(models, "--seed", 4)[1:])
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "record_texts", stopped_in_the_second)
+        assert main(arguments(models)) == 128 + number
+    kept = "multispin record: interrupted; 1 of 3 groups are kept in 'mine.part', and the same command goes on"
+    assert capsys.readouterr().err.splitlines()[-1] == kept
+    assert not Path("mine.npz").exists()
+    before = Path("mine.part").read_bytes()
+    assert "mine.part: expected a file with seed = 4, got 3" in said(*arguments(models, "--seed", 4)[1:])
     Path("prompts.jsonl").write_text('{"prompt": "w5"}\n', encoding="utf-8")
-    assert "prompts: expected '" in refused(capsys, *arguments(models)[1:])
-    assert Path("mine.part/group-0000.npz").exists()
+    assert "mine.part: expected a file with prompts = '" in said(*arguments(models)[1:])
+    assert Path("mine.part").read_bytes() == before
+    write_prompts()
+    Path("mine.part").write_bytes(before + before.splitlines()[1][:100])  # half a line of a kill
+    assert main(arguments(models)) == 0
+    assert "1 of 3 groups are done already" in capsys.readouterr().err
+    assert files() == whole
+    assert not Path("mine.part").exists()
 
 
-def test_too_little_memory_keeps_what_is_done(models, here, capsys, monkeypatch):
+def test_more_texts_than_prompts_are_refused(models, here, said):
+    options = record.COMMAND.parser("x").parse_args(arguments(models)[1:])
+    journal = Journal(Path("mine.part"), "record", record._settings(options, read_prompts("prompts.jsonl")), texts_of)
+    text = RecordedTexts(np.array([9]), np.full(9, 0.5, np.float16), np.ones(9, bool), np.full(9, 0.5, np.float16))
+    for _ in range(7):
+        journal.add(text.line())
+    assert "mine.part: expected texts of 6 prompts, got 7; delete the file" in said(*arguments(models)[1:])
+
+
+def test_too_little_memory_keeps_what_is_done(models, here, monkeypatch, said):
     real = recording.record_texts
 
     def too_large(pair, prompts, first, *rest):
@@ -193,8 +168,8 @@ def test_too_little_memory_keeps_what_is_done(models, here, capsys, monkeypatch)
         return real(pair, prompts, first, *rest)
 
     monkeypatch.setattr(recording, "record_texts", too_large)
-    assert "(a batch of 2 with 1 tokens each, 30 with those before)" in refused(capsys, *arguments(models)[1:])
-    assert sorted(path.name for path in Path("mine.part").glob("*.npz")) == ["group-0000.npz", "group-0001.npz"]
+    assert "(a batch of 2 with 1 tokens each, 30 with those before)" in said(*arguments(models)[1:])
+    assert Path("mine.part").read_bytes().count(b"\n") == 3
 
 
 PROMPT = ["--prompts", "x.txt"]
@@ -211,14 +186,15 @@ GOOD = [*MODEL, "--out", "m"]
         (MODEL, "out: expected a name for the files to write, got none"),
         ([*MODEL, "--out", ".."], "out: expected a name for the files to write, got '..'"),
         ([*MODEL, "--out", "none/m"], "file: expected a file in a folder that exists"),
-        ([*GOOD, "--prompts", "prompts.jsonl", "--out", "taken"], "folder: expected a folder that can be written"),
+        (
+            [*GOOD, "--prompts", "prompts.jsonl", "--out", "taken"],
+            "taken.part: expected a new file or one of this command",
+        ),
         ([*GOOD, "--tokens", 7], "tokens: expected an integer ≥ 8, got 7"),
         ([*GOOD, "--batch", 0], "batch: expected an integer ≥ 1, got 0"),
-        ([*GOOD, "--draft-bits", 1], "draft_bits: expected an integer in 2..8, got 1"),
         ([*GOOD, "--temperature", -1], "temperature: expected a finite number in [0, inf), got -1.0"),
         ([*GOOD, "--seed", -1], "seed: expected an integer ≥ 0, got -1"),
         ([*GOOD, "--dtype", "float23"], "did you mean 'float32'"),
-        ([*GOOD, "--server", "a100"], "server: expected one of"),
         (GOOD, "prompts: expected a file that can be read, got 'x.txt'"),
         (
             [*GOOD, "--prompts", "prompts.jsonl", "--tokens", 1_000_000],
@@ -226,21 +202,21 @@ GOOD = [*MODEL, "--out", "m"]
         ),
     ],
 )
-def test_what_is_wrong_is_said_before_a_model_is_loaded(given, sentence, here, capsys, monkeypatch):
+def test_what_is_wrong_is_said_before_a_model_is_loaded(given, sentence, here, monkeypatch, said):
     monkeypatch.setattr(record, "load_pair", lambda options: pytest.fail("a model was loaded"))
-    Path("taken.part").write_text("", encoding="utf-8")
-    assert sentence in refused(capsys, *given)
+    Path("taken.part").write_text("my notes", encoding="utf-8")
+    assert sentence in said(*given)
     assert not Path("m.part").exists()
 
 
-def test_wrong_models_leave_nothing_behind(models, here, capsys):
+def test_wrong_models_leave_nothing_behind(models, here, said):
     options = ["--prompts", "prompts.jsonl", "--out", "mine"]
-    said = refused(capsys, *options, "--target", models["target"], "--draft", models["other"])
-    assert "draft: expected the vocabulary of the target, 24 tokens, got 30" in said
-    assert "model: expected a folder that exists" in refused(capsys, *options, "--target", "./nowhere")
+    wrong = said(*options, "--target", models["target"], "--draft", models["other"])
+    assert "draft: expected the vocabulary of the target, 24 tokens, got 30" in wrong
+    assert "model: expected a folder that exists" in said(*options, "--target", "./nowhere")
     Path("prompts.jsonl").write_text('{"prompt": "w5"}\n{"prompt": "w2 w3 w4 w5 w6 w7 w8 w9 w10"}\n', encoding="utf-8")
-    said = refused(capsys, *options, "--target", models["short"])
-    assert "prompts.jsonl, line 2, prompt: expected at most 8 tokens, so that 8 more fit in the context of 16" in said
+    long = said(*options, "--target", models["short"])
+    assert "prompts.jsonl, line 2, prompt: expected at most 8 tokens, so that 8 more fit in the context of 16" in long
     assert [path.name for path in here.iterdir()] == ["prompts.jsonl"]
 
 
@@ -261,7 +237,7 @@ def test_short_texts_are_left_out_and_said(here, capsys):
         record._kept(prompts, RecordedTexts(length, flat, flat > 0.5, flat))
 
 
-def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, capsys):
+def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, said, capsys):
     assert main(["record", "--read", "packaged"]) == 0
     shown = capsys.readouterr().out
     assert "code          12    1536   0.924" in shown
@@ -270,6 +246,11 @@ def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, capsys):
     assert capsys.readouterr().out.startswith(shown)
     assert main(["record", "--read", "mine.npz", "--scenario", "mine.toml"]) == 0
     assert capsys.readouterr().out == shown
+    assert main(["record", "--read", "mine.npz"]) == 0
+    assert "\ntask 3 " in capsys.readouterr().out
+    ms.Scenario.preset("llama2", tasks=ms.Scenario.preset("llama2").tasks[:2]).save("two.toml")
+    assert "tasks of the scenario: expected" in said("--read", "mine.npz", "--scenario", "two.toml")
+    assert "path: expected a readable .npz file" in said("--read", "none.npz")
     shipped = ROOT / "multispin_env" / "records" / "acceptance.npz"
     with np.load(shipped) as old, np.load("mine.npz") as new:
         assert list(old) == list(new)
@@ -278,19 +259,10 @@ def test_the_record_of_the_package_is_shown_and_written_as_it_is(here, capsys):
             np.testing.assert_array_equal(old[name], new[name])
 
 
-def test_a_record_has_the_tasks_of_its_scenario(here, capsys):
-    assert main(["record", "--read", "packaged", "--out", "mine"]) == 0
-    assert main(["record", "--read", "mine.npz"]) == 0
-    assert "\ntask 3 " in capsys.readouterr().out
-    ms.Scenario.preset("llama2", tasks=ms.Scenario.preset("llama2").tasks[:2]).save("two.toml")
-    assert "tasks of the scenario: expected" in refused(capsys, "--read", "mine.npz", "--scenario", "two.toml")
-    assert "path: expected a readable .npz file" in refused(capsys, "--read", "none.npz")
-
-
 LOG = "request,task,drafted,accepted\n1,x,4,4\n1,x,4,2\n2,x,4,1\n2,y,4,4\n3,y,4,0\n"
 
 
-def test_counts_make_a_scenario(here, capsys):
+def test_counts_make_a_scenario(here, capsys, said):
     Path("log.csv").write_text(LOG, encoding="utf-8")
     assert main(["record", "--from-counts", "log.csv", "--scenario", "qwen3.5", "--out", "mine"]) == 0
     assert capsys.readouterr().out.startswith("task")
@@ -304,33 +276,14 @@ def test_counts_make_a_scenario(here, capsys):
     ]
     assert sorted(path.name for path in here.iterdir()) == ["log.csv", "mine.json", "mine.toml", "prompts.jsonl"]
     Path("log.csv").write_text(LOG + "3,y,4,five\n", encoding="utf-8")
-    assert "log.csv, line 7, accepted: expected an integer in 0..4" in refused(
-        capsys, "--from-counts", "log.csv", "--out", "m"
-    )
+    assert "log.csv, line 7, accepted: expected an integer in 0..4" in said("--from-counts", "log.csv", "--out", "m")
 
 
 def test_counts_need_no_torch(here):
     Path("log.csv").write_text(LOG, encoding="utf-8")
     done = without("torch", "record", "--from-counts", str(here / "log.csv"), "--out", str(here / "mine"))
     assert (done.returncode, done.stderr) == (0, "")
-    prompts = str(here / "prompts.jsonl")
-    done = without("torch", "record", "--target", "x", "--prompts", prompts, "--out", str(here / "new"))
-    wanted = "the package 'torch' is missing; install it with: pip install \"multispin_env[models]\"\n"
-    assert (done.returncode, done.stderr) == (2, f"multispin record: {wanted}")
-    assert not (here / "new.part").exists()
 
 
 def test_numbers_that_models_calculate_with_are_those_of_the_options():
     assert tuple(network.DTYPES) == model_options.DTYPES
-
-
-def test_the_examples_are_48_prompts_of_four_tasks():
-    prompts = read_prompts(ROOT / "examples" / "prompts.jsonl")
-    assert [prompts.task.count(index) for index in range(4)] == [12] * 4
-    assert prompts.tasks == ("code", "math", "chat", "reading")
-    assert len(set(prompts.texts)) == 48
-    for text, task in zip(prompts.texts, prompts.task, strict=True):
-        if prompts.tasks[task] == "reading":
-            paragraph, question = text.split("\n\n")
-            assert 60 <= len(paragraph.split()) <= 100
-            assert question.endswith("?")

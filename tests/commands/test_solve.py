@@ -13,13 +13,20 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.commands import devices
-from multispin_env.commands.devices import NAMES, read_devices
+from multispin_env.commands.devices import read_devices
 from multispin_env.commands.main import main
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "examples" / "devices.csv"
 HEADER = "draft_time_ms,snr_db,acceptance_rate"
+LONG = "x" * 100_000
 GOOD = f"{HEADER}\n12,15,0.8\n11,20,0.7\n"
+
+
+def row(**cells):
+    """JSON of one device."""
+    good = {"draft_time_ms": "1", "snr_db": "1", "acceptance_rate": "1"}
+    return "[{%s}]" % ", ".join(f'"{name}": {cell}' for name, cell in (good | cells).items())  # noqa: UP031
 
 
 def solve_json(capsys, *arguments):
@@ -27,13 +34,10 @@ def solve_json(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
-def refused(capsys, *arguments):
-    assert main(["solve", *map(str, arguments)]) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert len(printed.err.splitlines()) == 1
-    assert printed.err.startswith("multispin solve: ")
-    return printed.err
+@pytest.fixture
+def said(refused):
+    """The sentence of a call that is to refuse."""
+    return lambda *arguments: refused("solve", list(map(str, arguments)))
 
 
 @pytest.fixture
@@ -97,7 +101,7 @@ def test_units_and_formats_agree(write, capsys):
         assert [row["draft_length"] for row in other["rows"]] == [row["draft_length"] for row in found[0]["rows"]]
 
 
-def test_weights_are_for_the_optimum(write, capsys):
+def test_weights_are_for_the_optimum(write, said, capsys):
     file = write(f"name,{HEADER},weight\na,12,15,0.8,\nb,11,20,0.7,9\n")
     assert read_devices(file).weights.tolist() == [1.0, 9.0]
     found = solve_json(capsys, file)
@@ -109,8 +113,8 @@ def test_weights_are_for_the_optimum(write, capsys):
     printed = capsys.readouterr().out
     assert "weighted goodput (tokens/s)" in printed
     assert re.search(rf"^weighted goodput +{found['weighted_goodput']:.2f} tokens/s$", printed, re.MULTILINE)
-    assert "controller: expected one of ['optimal'], which have weights, got 'fixed'" in refused(
-        capsys, file, "--controller", "fixed"
+    assert "controller: expected one of ['optimal'], which have weights, got 'fixed'" in said(
+        file, "--controller", "fixed"
     )
 
 
@@ -155,20 +159,17 @@ def test_csv_output_is_a_file_or_the_only_output(write, tmp_path, capsys):
     assert sum(float(row["bandwidth"]) for row in rows) == pytest.approx(10e6)
 
 
-def pipe(*arguments, content=b""):
-    command = [sys.executable, "-m", "multispin_env", "solve", *arguments]
-    return subprocess.run(command, input=content, capture_output=True, check=False, cwd=ROOT)
+def test_the_page_shows_what_is_printed(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert main(["solve", "--scenario", "llama2", "examples/devices.csv"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert f"```text\n{printed.out}```" in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 
 
-def test_the_page_shows_what_is_printed():
-    done = pipe("--scenario", "llama2", "examples/devices.csv")
-    assert done.returncode == 0
-    assert done.stderr == b""
-    assert f"```text\n{done.stdout.decode()}```" in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-
-
-def test_standard_input_gives_the_same_bytes(monkeypatch, capsys):
-    from_pipe = pipe("-", content=EXAMPLE.read_bytes())
+def test_standard_input_gives_the_same_bytes(monkeypatch, said, capsys):
+    command = [sys.executable, "-m", "multispin_env", "solve", "-"]
+    from_pipe = subprocess.run(command, input=EXAMPLE.read_bytes(), capture_output=True, check=False, cwd=ROOT)
     assert from_pipe.returncode == 0
     assert main(["solve", str(EXAMPLE)]) == 0
     assert from_pipe.stdout.decode() == capsys.readouterr().out
@@ -176,48 +177,41 @@ def test_standard_input_gives_the_same_bytes(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(rows), encoding="utf-8"))
     assert solve_json(capsys, "-")["rows"][0]["share"] == 1.0
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'[{"name": 1'), encoding="utf-8"))
-    assert refused(capsys, "-").startswith("multispin solve: stdin: expected a list of objects, got broken JSON (")
+    assert said("-").startswith("multispin solve: stdin: expected a list of objects, got broken JSON (")
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "state.csv: expected at least one device, got no rows"),
-        (HEADER, "state.csv: expected at least one device, got no rows"),
-        (GOOD + "12,15,1.2\n", "state.csv, row 3, acceptance_rate: expected a finite number in [0, 1], got 1.2"),
-        (GOOD + "12,15,80%\n", "row 3, acceptance_rate: expected a finite number in [0, 1], got '80%'"),
-        (GOOD + "12,,0.8\n", "row 3, snr_db: expected a finite number in [-300, 300], got ''"),
-        (GOOD + "12\n", "row 3, snr_db: expected a finite number in [-300, 300], got ''"),
-        (GOOD + "nan,15,0.8\n", "row 3, draft_time_ms: expected a finite number in (0, 1e+09], got nan"),
-        (GOOD + "0,15,0.8\n", "row 3, draft_time_ms: expected a finite number in (0, 1e+09], got 0.0"),
-        (GOOD + "12,15,0.8,1\n", "row 3: expected 3 values, as many as in the header, got 4"),
-        (
-            GOOD.replace("snr_db", "snr"),
-            f"header, column: expected one of {list(NAMES)}, got 'snr'; did you mean 'snr_db'?",
-        ),
-        (GOOD.replace("snr_db", "acceptance_rat"), "did you mean 'acceptance_rate'"),
-        (
-            GOOD.replace("snr_db", "draft_time_s"),
-            "header, columns: expected exactly one of ['draft_time_s', 'draft_time_ms'], got ['draft_time_s', ",
-        ),
-        (
-            GOOD.replace("snr_db", "weight"),
-            "columns: expected exactly one of ['spectral_efficiency', 'snr_db'], got ['draft_time_ms', 'w",
-        ),
+        (GOOD + "12,15,1.2\n", r"state.csv, row 3, acceptance_rate: .* \[0, 1\], got 1.2"),
+        (GOOD + "12,15,80%\n", "row 3, acceptance_rate: .*, got '80%'"),
+        (GOOD + "12,,0.8\n", "row 3, snr_db: .*, got ''"),
+        (GOOD + "12\n", "row 3, snr_db: .*, got ''"),
+        (GOOD + "12,15,0.8,1\n", "row 3: expected 3 values, .*, got 4"),
+        (GOOD.replace("snr_db", "snr"), "header, column: .* 'snr_db', .*, got 'snr'; did you mean 'snr_db'"),
+        (GOOD.replace("snr_db", "draft_time_s"), r"header, columns: .* one of \['draft_time_s', 'draft_time_ms'\]"),
+        (GOOD.replace("snr_db", "weight"), r"columns: .* one of \['spectral_efficiency', 'snr_db'\], got"),
         (GOOD.replace("snr_db", "draft_time_ms"), "column: expected 'draft_time_ms' once, got it twice"),
-        (
-            GOOD.replace(",", ";"),
-            f"header, column: expected one of {list(NAMES)}, got 'draft_time_ms;snr_db;acceptance_rate'",
-        ),
-        (f"{HEADER},weight\n12,15,0.8,-1\n", "row 1, weight: expected a finite number in [0, 1e+09], got -1.0"),
+        (GOOD.replace(",", ";"), "header, column: .*, got 'draft_time_ms;snr_db;acceptance_rate'"),
+        (f"{HEADER},weight\n12,15,0.8,-1\n", r"row 1, weight: .* \[0, 1e\+09\], got -1.0"),
         (f"{HEADER},weight\n12,15,0.8,0\n", "weight: expected at least one number > 0, got only zeros"),
-        (f'{HEADER}\n"12,15', "state.csv: expected CSV with commas and a header, got broken CSV ("),
+        (f'{HEADER}\n"12,15', "state.csv: expected CSV with commas and a header, got broken CSV"),
         (b"\xff\xfe", "expected text in UTF-8, got the byte 0xff"),
         (b"a\0b", "state.csv"),
+        (GOOD + f"{LONG},15,0.8\n", "row 3, draft_time_ms: .*, got 'xxx"),
+        (GOOD + f"{LONG}{LONG},15,0.8\n", "got broken CSV .field larger than field limit"),
+        (GOOD.replace("snr_db", LONG), "header, column: .*, got 'xxx"),
+        (GOOD + "1\0 2,15,0.8\n", r"row 3, draft_time_ms: .*, got '1\\x00 2'"),
+        (f"{HEADER},name\n12,15,0.8,a\0b\n", r"row 1, name: expected a text of one line, .* got 'a\\x00b'"),
+        (f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n", "row 1, name: expected a text of one line, .* got 'xxx"),
     ],
+    ids=range(22),
 )
-def test_bad_csv_says_where(text, words, write, capsys):
-    assert words in refused(capsys, write(text))
+def test_bad_csv_says_where_in_a_short_sentence(text, words, write, said):
+    printed = said(write(text))
+    assert re.search(words, printed)
+    assert len(printed) < 800
 
 
 @pytest.mark.parametrize(
@@ -226,140 +220,58 @@ def test_bad_csv_says_where(text, words, write, capsys):
         ("{}", "state.json: expected a list of objects, got a JSON dict"),
         ("[]", "state.json: expected at least one device, got no rows"),
         ("[3]", "state.json, row 1: expected an object with columns as its keys, got 3.0"),
-        ("[" * 100_000, "state.json: expected a list of objects, got broken JSON ("),
-        (
-            '[{"draft_time_ms": 1, "snr_db": 2}]',
-            "row 1, columns: expected exactly one of ['acceptance_rate'], got ['draft_time_ms', 'snr_db']",
-        ),
-        (
-            '[{"draft_time_ms": "1", "snr_db": 2, "acceptance_rate": 1}]',
-            "row 1, draft_time_ms: expected a finite number in (0, 1e+09], got '1'",
-        ),
-        (
-            '[{"draft_time_ms": null, "snr_db": 2, "acceptance_rate": 1}]',
-            "draft_time_s or draft_time_ms: expected a number, got nothing",
-        ),
-        (
-            '[{"draft_time_ms": 1, "snr_db": 2, "acceptance_rate": true}]',
-            "acceptance_rate: expected a finite number in [0, 1], got True",
-        ),
-        (
-            '[{"draft_time_ms": 1, "snr_db": NaN, "acceptance_rate": 1}]',
-            "snr_db: expected a finite number in [-300, 300], got nan",
-        ),
-        (
-            f'[{{"draft_time_ms": 1{"0" * 5000}, "snr_db": 1, "acceptance_rate": 1}}]',
-            "draft_time_ms: expected a finite number in (0, 1e+09], got inf",
-        ),
-        (
-            '[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": "a\\nb"}]',
-            "name: expected a text of one line, at most 100 letters that can be shown, got 'a\\nb'",
-        ),
-        (
-            '[{"draft_time_ms": 1, "snr_db": 1, "acceptance_rate": 1, "name": 7}]',
-            "name: expected a text of one line, at most 100 letters that can be shown, got 7.0",
-        ),
+        ("[" * 100_000, "state.json: expected a list of objects, got broken JSON"),
+        ("[" * 900 + "]" * 900, "got broken JSON .* at most 32 deep, got deeper ones"),
+        (f'[["{LONG}"]]', r"row 1: expected an object with columns as its keys, got \['xxx"),
+        (f'[{{"{LONG}": 1}}]', "row 1, column: .*, got 'xxx"),
+        ('[{"draft_time_ms": 1, "snr_db": 2}]', r"row 1, columns: .* one of \['acceptance_rate'\]"),
+        (row(draft_time_ms='"1"'), "row 1, draft_time_ms: .*, got '1'"),
+        (row(draft_time_ms="null"), "draft_time_s or draft_time_ms: expected a number, got nothing"),
+        (row(acceptance_rate="true"), "acceptance_rate: .*, got True"),
+        (row(snr_db="NaN"), "snr_db: .*, got nan"),
+        (row(draft_time_ms="1" + "0" * 5000), "draft_time_ms: .*, got inf"),
+        (row(name='"a\\nb"'), r"name: expected a text of one line, .* got 'a\\nb'"),
     ],
+    ids=range(14),
 )
-def test_bad_json_says_where(text, words, write, capsys):
-    assert words in refused(capsys, write(text, "state.json"))
+def test_bad_json_says_where_in_a_short_sentence(text, words, write, said):
+    printed = said(write(text, "state.json"))
+    assert re.search(words, printed)
+    assert len(printed) < 800
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--scenario", "lama2"], "did you mean 'llama2'"),
-        (["--controller", "optimel"], "did you mean 'optimal'"),
-        (
-            ["--controller", "optimal+filter"],
-            f"controller: expected one of {list(ms.controller_names('rounds'))}, got 'optimal+filter'",
-        ),
-        (["--certify", "2"], "certify: expected a finite number in [1e-10, 1), got 2.0"),
-        (
-            ["--certify", "1e-6", "--controller", "homogeneous"],
-            "controller: expected one of ['optimal'], which have certify, got 'homogeneous'",
-        ),
-        (["--total-bandwidth", "-1"], "total_bandwidth: expected a finite number in (0, inf), got -1.0"),
-        (["--set", "total_bandwidth=1e-320"], "total_bandwidth: expected Hz, at least 1000"),
-        (["--set", "max_draft=3"], "did you mean 'max_draft_length'"),
-        (["--set", "max_draft_length=0"], "max_draft_length: expected an integer in 1..10000, got 0"),
+        (["--controller", "optimal+filter"], "controller: expected one of .*'optimal', .* got 'optimal.filter'"),
+        (["--certify", "2"], r"certify: .* \[1e-10, 1\), got 2.0"),
+        (["--certify", "1e-6", "--controller", "homogeneous"], r"one of \['optimal'\], which have certify, got 'homog"),
         (["--set", "num_users=3"], "set: expected another field, since K is the number of rows, 2, got 'num_users'"),
-        (
-            ["--set", "total_bandwidth=1e6", "--total-bandwidth", "1e6"],
-            "set: expected 'total_bandwidth' once, got --total-bandwidth too",
-        ),
-        (["--tpot", "65"], "tpot: expected seconds, at most 5, got 65; did you mean 0.065?"),
-        (["--set", "x"], "set: expected NAME=VALUE, got 'x'"),
-        (["--csv", "nowhere/rows.csv"], "file: expected a file in a folder that exists, got 'nowhere/rows.csv'"),
-        (["--csv", "-", "--json"], "file: expected standard output ('-') once, got it twice"),
+        (["--csv", "-", "--json"], r"file: expected standard output \('-'\) once, got it twice"),
     ],
 )
-def test_bad_options_are_one_sentence(arguments, words, write, capsys):
-    assert words in refused(capsys, write(GOOD), *arguments)
+def test_bad_options_are_one_sentence(arguments, words, write, said):
+    assert re.search(words, said(write(GOOD), *arguments))
 
 
-def test_a_file_that_is_not_there(tmp_path, capsys):
+def test_a_file_that_is_not_there(tmp_path, said):
     for path, reason in ((tmp_path / "nowhere.csv", "No such file"), (tmp_path, "Is a directory")):
-        assert f"file: expected a CSV or JSON file, got {str(path)!r} ({reason}" in refused(capsys, path)
-
-
-LONG = "x" * 100_000
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "words"),
-    [
-        (
-            GOOD + f"{LONG},15,0.8\n",
-            "state.csv",
-            "row 3, draft_time_ms: expected a finite number in (0, 1e+09], got 'xxx",
-        ),
-        (GOOD + f"{LONG}{LONG},15,0.8\n", "state.csv", "got broken CSV (field larger than field limit (131072))"),
-        (GOOD.replace("snr_db", LONG), "state.csv", f"header, column: expected one of {list(NAMES)}, got 'xxx"),
-        (
-            GOOD + "1\0 2,15,0.8\n",
-            "state.csv",
-            "row 3, draft_time_ms: expected a finite number in (0, 1e+09], got '1\\x00 2'",
-        ),
-        (
-            f"{HEADER},name\n12,15,0.8,a\0b\n",
-            "state.csv",
-            r"row 1, name: expected a text of one line, at most 100 letters that can be shown, got 'a\x00b'",
-        ),
-        (
-            f"{HEADER},name\n12,15,0.8,{LONG}\t\x07x\n",
-            "state.csv",
-            "row 1, name: expected a text of one line, at most 100 letters that can be shown, got 'xxx",
-        ),
-        (
-            "[" * 900 + "]" * 900,
-            "state.json",
-            "got broken JSON (JSON: expected lists and objects nested at most 32 deep, got deeper ones)",
-        ),
-        (f'[["{LONG}"]]', "state.json", "row 1: expected an object with columns as its keys, got ['xxx"),
-        (f'[{{"{LONG}": 1}}]', "state.json", f"row 1, column: expected one of {list(NAMES)}, got 'xxx"),
-    ],
-    ids=range(9),
-)
-def test_long_and_deep_values_are_short_sentences(text, name, words, write, capsys):
-    printed = refused(capsys, write(text, name))
-    assert words in printed
-    assert len(printed) < 800
+        assert f"file: expected a CSV or JSON file, got {str(path)!r} ({reason}" in said(path)
 
 
 @pytest.mark.parametrize("name", ["state.csv", "state.json", "/dev/zero"])
-def test_a_file_without_end_is_refused(name, tmp_path, capsys):
+def test_a_file_without_end_is_refused(name, tmp_path, said):
     if not name.startswith("/"):
         with (tmp_path / name).open("wb") as file:
             file.truncate(2**40)  # a terabyte of nothing
-    printed = refused(capsys, tmp_path / name)
-    assert f"{name}: size: expected at most 16777216 bytes, got more\n" in printed
+    printed = said(tmp_path / name)
+    assert printed.endswith(f"{name}: size: expected at most 16777216 bytes, got more")
 
 
-def test_standard_input_has_a_limit_too(monkeypatch, capsys):
+def test_standard_input_has_a_limit_too(monkeypatch, said):
     monkeypatch.setattr(devices, "LARGEST_FILE", len(GOOD) - 1)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode()), encoding="utf-8"))
-    assert f"stdin: size: expected at most {len(GOOD) - 1} bytes, got more" in refused(capsys, "-")
+    assert f"stdin: size: expected at most {len(GOOD) - 1} bytes, got more" in said("-")
 
 
 def test_numbers_at_the_ends_of_their_ranges(write, capsys):

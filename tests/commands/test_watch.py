@@ -1,7 +1,6 @@
 """``multispin watch`` as a user meets it."""
 
 import re
-import subprocess
 import sys
 
 import pytest
@@ -22,8 +21,7 @@ SHORT = {
 """Where there are no rounds."""
 
 
-def test_gif(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(progress, "monotonic", lambda: 100.0)  # 0 s, however busy the machine is
+def test_gif(tmp_path, capsys):
     image = pytest.importorskip("PIL.Image")
     file = tmp_path / "film.GIF"
     assert (
@@ -31,10 +29,9 @@ def test_gif(tmp_path, capsys, monkeypatch):
     )
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.splitlines()[:2] == [
-        "[------------------------]   0 %     0 s  1 of 3, playing 2 rounds of optimal",
-        "[########----------------]  33 %     0 s  2 of 3, playing 2 rounds of fixed",
-    ]
+    assert all(
+        f"{part} of 3, playing 2 rounds of {name}" in printed.err for part, name in ((1, "optimal"), (2, "fixed"))
+    )
     with image.open(file) as film:
         assert film.size == (800, 450)
         assert film.n_frames == 2 * (MOVES + 1)
@@ -72,13 +69,6 @@ def test_every_environment_has_defaults(env_id, tmp_path, monkeypatch, capsys):
     assert len(set(parts)) > 5  # between the beginnings of its three parts too
 
 
-def test_plug_ins_and_settings(tmp_path, capsys):
-    names = ["--controller", "optimal+filter", "--beside", "optimal+task-mean"]
-    arguments = ["--env", "MultiSpin/HiddenAcceptance-v0", "--set", "task_visible=False", "mean_rounds=4"]
-    assert main(["watch", *TINY, *arguments, *names, "--out", str(tmp_path / "film.gif")]) == 0
-    assert "playing 2 rounds of optimal+filter" in capsys.readouterr().err
-
-
 def test_window_ends_with_the_film(monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     shown = []
@@ -112,28 +102,21 @@ def test_no_display_is_one_sentence(monkeypatch, capsys):
     ("arguments", "words"),
     [
         (["--env", "MultiSpin/Heterogenous-v0"], "did you mean 'MultiSpin/Heterogeneous-v0'"),
-        (["--controller", "optimel"], "did you mean 'optimal'"),
         (["--beside", "optimal+bet"], "did you mean 'beta'"),
-        (["--scenario", "llama"], "did you mean 'llama2'"),
-        (["--num-users", "0"], "num_users: expected an integer ≥ 1, got 0"),
         (["--rounds", "0"], "rounds: expected an integer ≥ 1, got 0"),
         (["--seed", "-1"], "seed: expected an integer ≥ 0, got -1"),
         (["--fps", "0"], "fps: expected a finite number in [1, 60], got 0.0"),
-        (["--set", "num_users=4"], "set: expected 'num_users' once, got --num-users too"),
         (["--set", "render_mode=human"], "'max_episode_steps', 'render_mode'], got 'render_mode'"),
-        (["--set", "rewards=1"], "did you mean 'reward'"),
         (["--out", "film.avi"], "out: expected one of ['.gif', '.mp4'], got '.avi'"),
         (["--out", "nowhere/film.gif"], "out: expected a file in a folder that exists, got 'nowhere/film.gif'"),
         (["--env", "MultiSpin/Homogeneous-v0", "--num-users", "9", "--controller", "optimal"], "one common length"),
     ],
 )
-def test_mistakes_are_one_sentence(arguments, words, capsys, tmp_path):
-    file = tmp_path / "film.gif"
-    assert main(["watch", *TINY, "--out", str(file), *arguments]) == 2
-    printed = capsys.readouterr()
-    assert words in printed.err
-    assert printed.err.strip().splitlines()[-1].startswith("multispin watch: ")
-    assert not file.exists()
+def test_mistakes_are_one_sentence(arguments, words, refused, tmp_path):
+    said = refused("watch", [*TINY, "--out", str(tmp_path / "film.gif"), *arguments])
+    assert said.startswith("multispin watch: ")
+    assert words in said
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -147,12 +130,3 @@ def test_missing_writers_are_one_sentence(module, ending, words, tmp_path, monke
     monkeypatch.setitem(sys.modules, module, None)
     assert main(["watch", *TINY, "--out", str(tmp_path / f"film{ending}")]) == 2
     assert words in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_command_needs_no_matplotlib(tmp_path):
-    arguments = ["watch", *TINY, "--out", str(tmp_path / "f.gif")]
-    code = (
-        "import sys; sys.modules |= {'matplotlib': None}\n"
-        f"from multispin_env.commands.main import main; sys.exit(main({arguments!r}))"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

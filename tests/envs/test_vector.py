@@ -39,7 +39,7 @@ def same(one, other):
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
 @pytest.mark.parametrize(("env_id", "encoding"), ENCODED)
 def test_native_vector_equals_single_environments_bit_for_bit(env_id, mode, encoding):
-    """100 steps, more than are drawn ahead; copies are reset at different times, so that they end at different times."""
+    """100 steps, more than are drawn ahead; copies are reset, and so end, at different times."""
     options = {"num_users": 4, "action": encoding, "reward": "sampled", "max_episode_steps": 7}
     native = gym.make_vec(env_id, num_envs=3, vectorization_mode="vector_entry_point", autoreset_mode=mode, **options)
     sync = gym.make_vec(

@@ -8,7 +8,7 @@ import pytest
 
 from multispin_env.evaluation.comparison import Row, compare_values, comparison_cells, user_cells
 from multispin_env.evaluation.table import aligned, markdown, to_csv, to_json
-from multispin_env.terminal.tables import check_outputs, show_table, write_output
+from multispin_env.terminal.tables import check_outputs, write_output
 
 ROWS = [
     Row("optimal", 171.234, 170.0, 172.5, 1.0, 0.0, 0.0, 0.0),
@@ -30,12 +30,10 @@ MARKDOWN = """\
 """
 
 
-def test_text_and_markdown(capsys):
+def test_text_and_markdown():
     cells = comparison_cells(ROWS, "goodput", "optimum")
     assert aligned(*cells) + "\n" == TEXT
     assert markdown(*cells) + "\n" == MARKDOWN
-    show_table(("name", "n"), [("a", "10"), ("long name", "5")], best=0)
-    assert capsys.readouterr().out == "name        n\n---------  --\na          10\nlong name   5\n"
     assert markdown(("name",), [("a",)]) == "| name |\n| --- |\n| a |"
 
 

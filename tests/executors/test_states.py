@@ -15,8 +15,7 @@ def states(size):
     return ms.sample_state(SCENARIO, np.random.default_rng(0), size=size)
 
 
-@pytest.mark.parametrize("options", [{}, {"certify": 1e-6}], ids=["rule", "certified"])
-@pytest.mark.parametrize("executor", [Serial(), Processes(2)], ids=["serial", "processes"])
+@pytest.mark.parametrize(("executor", "options"), [(Serial(), {}), (Processes(2), {"certify": 1e-6})])
 def test_parts_are_decided_as_the_whole(executor, options):
     state = states(7)
     whole = ms.make_controller("optimal", SCENARIO, **options)(state)

@@ -1,8 +1,11 @@
-"""Passes are measured in rounds, kept as they are done, and continued."""
+"""Passes are measured in rounds; they, and texts of records, are kept as they are done, and continued."""
 
 import numpy as np
 import pytest
 
+from multispin_env.models import journal
+from multispin_env.models.journal import Journal
+from multispin_env.models.parts import RecordedTexts, join_texts, texts_of
 from multispin_env.models.passes import DRAFT, HEADER, VERIFY, PassCell, Passes, measure, rounds
 
 SETTING = {"target": 'mö"del', "context": 128}
@@ -94,31 +97,29 @@ def test_half_a_line_of_a_killed_process_is_cut_off(file):
 FOREIGN = [
     (
         "my notes",
-        "mine.csv: expected a new file or one with passes of this command, got one that begins with 'my notes'",
+        "mine.csv: expected a new file or one of this command, got one that begins with 'my notes'",
     ),
-    ("a,b\n1,2\n", "begins with 'a,b'"),
-    ("# multispin profile {nonsense\n", "expected a new file or one with passes"),
-    ("# multispin profile [1]\n", "expected a new file or one with passes"),
+    ("# multispin profile {nonsense\n", "expected a new file or one of this command"),
+    ("# multispin profile [1]\n", "expected a new file or one of this command"),
     (
         '{begin}"context": 64}}\n{header}\n',
-        r"mine.csv: expected passes with context = 128, got 64; choose another name",
+        r"mine.csv: expected a file with context = 128, got 64; choose another name",
     ),
-    ('{begin}"context": 128, "more": 1}}\n{header}\n', "expected passes with more = None, got 1"),
+    ('{begin}"context": 128, "more": 1}}\n{header}\n', "expected a file with more = None, got 1"),
     ('{begin}"context": 128}}\nwhat\n', "mine.csv, line 2: expected 'what,batch,length,seconds', got 'what'"),
     ("{good}verify,1,2\n", "mine.csv, line 3: passes: expected 'what,batch,length,seconds', got 'verify,1,2'"),
-    ("{good}verify,1,0,0.1\n\n", "mine.csv, line 4: passes: "),
     ("{good}verify,1,x,0.1\n", "line 3: passes: expected .* with numbers, got 'verify,1,x,0.1'"),
     ("{good}check,1,2,0.1\n", r"line 3: what: expected one of \['verify', 'draft'\], got 'check'"),
     ("{good}verify,0,2,0.1\n", "line 3: batch: expected an integer in 1..1000000, got 0"),
     ("{good}verify,1,-1,0.1\n", "line 3: length: expected an integer in 0..1000000, got -1"),
     ("{good}verify,1,2,nan\n", "line 3: seconds: expected a finite number in .*, got nan"),
-    ("{good}verify,1,2,0\n", "line 3: seconds: "),
-    ("{good}" + "verify,1,2,0.1\n" * 300_000, "mine.csv: can't be read as passes of this command .*4194304 bytes"),
+    ("{good}" + "verify,1,2,0.1\n" * 300, "mine.csv: can't be read as a file of this command .*4096 bytes"),
 ]
 
 
 @pytest.mark.parametrize(("text", "words"), FOREIGN, ids=range(len(FOREIGN)))
-def test_what_is_not_of_this_setting_is_refused_and_left_alone(text, words, file):
+def test_what_is_not_of_this_setting_is_refused_and_left_alone(text, words, file, monkeypatch):
+    monkeypatch.setattr(journal, "LARGEST", 4096)
     begin = '# multispin profile {"target": "m\\u00f6\\"del", '
     good = f'{begin}"context": 128}}\n{HEADER}\n'
     content = text.replace("{begin}", begin).replace("{good}", good).replace("{header}", HEADER).replace("}}", "}")
@@ -131,7 +132,7 @@ def test_what_is_not_of_this_setting_is_refused_and_left_alone(text, words, file
 
 def test_bytes_that_are_no_text_are_refused(file):
     file.write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match=r"mine.csv: can't be read as passes of this command"):
+    with pytest.raises(ValueError, match=r"mine.csv: can't be read as a file of this command"):
         Passes(file, SETTING)
 
 
@@ -146,3 +147,32 @@ def test_too_little_memory_says_where_and_keeps_the_rest(file):
     with pytest.raises(MemoryError, match=r"batch 4 with draft length 3: a batch of 4; leave .*kept in '.*mine.csv'"):
         measure(CELLS, passes, 1, np.random.default_rng(0), fails, nothing)
     assert Passes(file, SETTING).seconds.keys() == set(CELLS[:3])
+
+
+def places(seed, *length):
+    rng = np.random.default_rng(seed)
+    numbers = rng.random((2, sum(length))).astype(np.float16)
+    return RecordedTexts(np.array(length), numbers[0], rng.random(sum(length)) < 0.5, numbers[1])
+
+
+def test_what_is_kept_comes_back(tmp_path):
+    groups = [places(0, 8, 3), places(1, 9)]
+    journal = Journal(tmp_path / "mine.part", "record", {"seed": 0, "draft": None}, texts_of)
+    for group in groups:
+        journal.add(group.line())
+    again = Journal(tmp_path / "mine.part", "record", {"seed": 0, "draft": None}, texts_of)
+    for found in (journal.parts, again.parts):
+        assert [str(one) for one in found] == [str(one) for one in groups]
+    both = join_texts(again.parts)
+    assert both.length.tolist() == [8, 3, 9]
+    np.testing.assert_array_equal(both.probability, np.concatenate([one.probability for one in groups]))
+
+
+def test_what_says_no_texts_is_refused():
+    line = places(0, 8, 3).line()
+    assert texts_of(line).length.tolist() == [8, 3]
+    wrong = places(0, 8)._replace(length=np.array([7])).line()
+    below = places(0, 8)._replace(length=np.array([9, -1])).line()
+    for bad in ("", "nonsense", "ä", line[:40], line.replace("c", "d"), wrong, below):
+        with pytest.raises(ValueError, match=r"expected|base64|ASCII|padding"):
+            texts_of(bad)

@@ -1,8 +1,5 @@
 """Files of prompts are read, and bad ones are refused with their line."""
 
-import subprocess
-import sys
-
 import pytest
 from models.tiny import tiny_model
 
@@ -70,10 +67,3 @@ def test_long_prompts_are_refused_with_their_line(tmp_path):
     assert prompts.encode(model, room=7) == [[2, 3], [4, 5, 6]]
     with pytest.raises(ValueError, match=r"line 2, prompt: expected at most 2 tokens, so that 8 more .* 10, got 3"):
         prompts.encode(model, room=8)
-
-
-def test_reading_needs_no_torch():
-    code = "import sys; import multispin_env.models.prompts, multispin_env.commands.model_options; "
-    assert (
-        subprocess.run([sys.executable, "-c", f"{code}sys.exit('torch' in sys.modules)"], check=False).returncode == 0
-    )

@@ -82,12 +82,6 @@ def test_rates_and_rounds_are_those_of_a_slow_replay(records, rows):
     assert row.worst.off == max((one.off for one in row.rounds), key=abs)
 
 
-def test_the_formula_is_close_to_the_record(rows):
-    """Within 1.4 % on average over the prompts, within 3 % for each task."""
-    assert abs(rows[-1].worst.off) < 0.014
-    assert all(abs(row.worst.off) < 0.03 for row in rows)
-
-
 def test_the_tasks_are_those_that_the_process_assumes(records, rows):
     scenario = Scenario.preset("llama2", tasks=tasks_of(rows))
     prior = Recorded(records).prior(scenario)
@@ -105,22 +99,16 @@ def test_tables(rows):
     assert all(len(line) == 6 for line in lines)
 
 
-def single():
-    return Records(np.zeros(1, int), np.array([9]), np.full(9, 0.5), np.arange(9) % 2 > 0)
-
-
 def test_a_single_task_without_overlap():
-    (row,) = rows = summarise(single(), None, ["mine"])
+    single = Records(np.zeros(1, int), np.array([9]), np.full(9, 0.5), np.arange(9) % 2 > 0)
+    (row,) = rows = summarise(single, None, ["mine"])
     assert (row.overlap, row.prompt_std, of_tasks(rows)) == (None, 0.0, rows)
     assert task_cells(rows)[1][0][5] == ""
     with pytest.raises(ValueError, match=r"tasks: expected an integer in 1\.\.1, got 2"):
-        summarise(single(), None, ["mine", "other"])
+        summarise(single, None, ["mine", "other"])
 
 
-def test_a_picture_of_any_number_of_tasks(tmp_path):
-    for count in (1, 9):
-        each = np.full(9 * count, 0.5), np.arange(9 * count) % 2 > 0
-        records = Records(np.arange(count), np.full(count, 9), *each)
-        draw_summary(summarise(records, None, [f"task {index}" for index in range(count)]), records, tmp_path / "mine")
-        assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
+def test_a_picture_of_many_tasks(tmp_path):
+    records = Records(np.arange(9), np.full(9, 9), np.full(81, 0.5), np.arange(81) % 2 > 0)
+    draw_summary(summarise(records, None, [f"task {index}" for index in range(9)]), records, tmp_path / "mine")
+    assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")

@@ -1,6 +1,5 @@
 """Real rounds keep the target's law, forget what was refused, and end requests where they end."""
 
-from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +12,7 @@ from multispin_env.models import rounds, sampling
 from multispin_env.models.devices import EmulatedDevices, PromptOrder
 from multispin_env.models.network import Pair
 from multispin_env.models.rounding import round_weights
-from multispin_env.models.rounds import TOKENS, Player
+from multispin_env.models.rounds import Player
 
 LONGEST = 4
 PROMPTS = [np.random.default_rng(place).integers(2, WORDS, 1 + place % 5).tolist() for place in range(40)]
@@ -124,7 +123,7 @@ def test_texts_are_those_of_a_slow_engine_without_caches(users, temperature):
     devices = made(users, tokens=15)
     play = Player(devices, temperature, seed=7)
     order = PromptOrder(len(PROMPTS), users, 0)
-    generators = [np.random.default_rng([7, TOKENS, device]) for device in range(users)]
+    generators = [np.random.default_rng([7, 2, device]) for device in range(users)]
     number = [0] * users
     texts = [list(PROMPTS[order.prompt(device, 0)]) for device in range(users)]
     begun = [len(text) for text in texts]
@@ -227,10 +226,3 @@ def test_too_little_memory_says_batch_and_length(monkeypatch):
     monkeypatch.setattr(rounds.th, "ones", fail)
     with pytest.raises(MemoryError, match="the laws of a batch of 3 with 2 drafted tokens each"):
         play(np.array([1, 2, 0]))
-
-
-def test_times_add_up():
-    found = Player(made(2), 1.0, seed=0)(np.array([2, 1]))
-    times = (found.pass_time, found.accepting_time, found.drafting_time, found.prompt_time)
-    assert all(0.0 <= time < 10.0 for time in times)
-    assert all(one < other for one, other in pairwise([0.0, found.pass_time]))

@@ -86,12 +86,9 @@ def test_a_block_is_as_long_as_a_request_but_there_are_some(count, number, expec
     assert block_of([contender("a", rounds)]) == expected
 
 
-def test_a_picture_is_drawn_and_repeats(tmp_path):
-    files = [tmp_path / "one.png", tmp_path / "other.png"]
-    for file in files:
-        save_timeline(two(), file.with_suffix(""), "small drafts for large")
-    assert files[0].read_bytes() == files[1].read_bytes()
-    picture = np.asarray(Image.open(files[0]).convert("RGB"))
+def test_a_picture_is_drawn(tmp_path):
+    save_timeline(two(), tmp_path / "mine", "small drafts for large")
+    picture = np.asarray(Image.open(tmp_path / "mine.png").convert("RGB"))
     for colour in ((0, 114, 178), (213, 94, 0), (230, 159, 0), (208, 208, 208), (0, 158, 115)):
         assert (picture == colour).all(-1).sum() > 100, colour
 

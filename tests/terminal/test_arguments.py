@@ -14,6 +14,7 @@ from multispin_env.terminal.arguments import (
     parse_settings,
     separated,
 )
+from multispin_env.terminal.executors import part_of
 from multispin_env.terminal.plausible import UNITS, check_plausible
 
 
@@ -117,3 +118,11 @@ def test_numbers_of_another_unit_are_refused():
         with pytest.raises(ValueError, match=f"^{option}: expected"):
             parse_settings([f"{option}={wrong}"])
     check_plausible({"tpot": None})
+
+
+def test_parts_of_tasks():
+    parts = [part_of("abcdefg", f"{first}/3") for first in (1, 2, 3)]
+    assert sorted("".join(map("".join, parts))) == part_of("abcdefg", None) == list("abcdefg")
+    for wrong in ("4/3", "0/3", "1", "a/b"):
+        with pytest.raises(ValueError, match="part: expected I/N"):
+            part_of("abc", wrong)

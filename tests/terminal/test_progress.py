@@ -56,12 +56,6 @@ def test_what_fails_is_not_said_to_be_done(capsys):
     assert "100 %" not in capsys.readouterr().err
 
 
-def test_nothing_to_do_says_nothing(capsys):
-    with Progress(0):
-        pass
-    assert capsys.readouterr().err == ""
-
-
 def test_a_terminal_has_one_line_that_is_written_over(clock, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     drawn(clock)

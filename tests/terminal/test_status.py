@@ -1,5 +1,8 @@
 """How a command ends."""
 
+import io
+import sys
+
 import pytest
 
 from multispin_env.checks import missing_package
@@ -56,6 +59,13 @@ def test_without_an_extra_the_package_is_named(capsys):
 def test_ctrl_c_has_the_status_of_shells(capsys):
     assert exit_status("x", failing(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "x: interrupted\n"
+
+
+def test_a_letter_that_standard_output_lacks_is_an_escape(monkeypatch):
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, "cp1252"))
+    assert exit_status("x", lambda: print("a Σ")) == 0
+    assert out.getvalue().split() == [b"a", rb"\u03a3"]
 
 
 def test_mistakes_of_the_program_are_not_hidden():

@@ -27,15 +27,8 @@ def pictures(drawn=None):
 
 def test_colours_of_a_gif():
     found = gif_colours()
-    fills = [
-        *(style.PAPER, style.FAINT, style.DRAFTING, style.UPLOADING, style.WAITING, style.VERIFYING),
-        *(style.DRAFTED, style.REFUSED),
-    ]
-    assert found[:8] == fills  # accepted tokens and those of the server have colours of the timeline
-    assert found[8:16] == [(v, v, v) for v in (34, 62, 89, 117, 144, 172, 200, 227)]
-    assert found[16:18] == [style.GREY, (137, 137, 137)]
-    assert found[24] == (218, 114, 32)
-    assert len(found) == len(set(found)) == 8 + 8 + 8 + 7
+    assert {style.PAPER, style.DRAFTING, style.UPLOADING, style.VERIFYING, style.REFUSED, style.INK} <= set(found)
+    assert len(found) == len(set(found)) <= 256
 
 
 def test_pixels_times_and_loop_of_a_gif(tmp_path):

@@ -5,7 +5,6 @@ from multispin_env.envs.rendering import style, window
 from multispin_env.envs.rendering.canvas import load_pygame
 from multispin_env.envs.rendering.film import END, JUDGED, MOVES
 from multispin_env.envs.rendering.film import RoundsFilm as Film
-from multispin_env.watch import files
 from multispin_env.watch.film import make_watched_env, watch
 
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -19,6 +18,9 @@ def episodes(*names, rounds=3, **arguments):
 def test_both_meet_the_same_states():
     optimal, again, fixed = episodes("optimal", "optimal", "fixed", optimum=True)
     assert [view.goodput for view in optimal] == [view.goodput for view in again]
+    assert [view.title for view in (*optimal, *fixed)] == ["optimal"] * 3 + ["fixed"] * 3
+    other = watch(make_watched_env(FULL, 3, "llama2", {"num_users": 3, "optimum": True}), "optimal", 8)
+    assert other[0].goodput != optimal[0].goodput  # of another seed
     assert optimal[-1].reference == pytest.approx(fixed[-1].reference)  # what the optimum makes of the states
     assert optimal[-1].goodput == pytest.approx(optimal[-1].reference)
     assert fixed[-1].goodput[-1] < optimal[-1].goodput[-1]
@@ -36,22 +38,6 @@ def test_rounds_are_shown_in_the_same_time():
     assert left.scales == right.scales
     assert (left.reference, left.reference_name) == (right.goodput, "fixed")
     assert (right.reference, right.reference_name) == (left.goodput, "optimal")
-
-
-def test_frames_of_a_round():
-    one, other = episodes("optimal", "fixed", rounds=2)
-    assert [view.title for view in (*one, *other)] == ["optimal", "optimal", "fixed", "fixed"]
-    assert [len(view.goodput) for view in one] == [1, 2]
-    frames = Film(one, other).frames()
-    assert [frame.times for frame in frames] == [*[1] * MOVES, JUDGED, *[1] * MOVES, END]
-    assert [frame.number for frame in frames] == [0] * (MOVES + 1) + [1] * (MOVES + 1)
-    assert {frame.views[0].scales.rounds for frame in frames} == {2}
-    for index, frame in enumerate((frames[0], frames[-1])):
-        assert [view.goodput for view in frame.views] == [one[index].goodput, other[index].goodput]
-        scales = [view.scales for view in (one[index], other[index])]
-        assert frame.views[0].scales.goodput == max(scale.goodput for scale in scales)
-    again = watch(make_watched_env(FULL, 2, "llama2", {"num_users": 3}), "optimal", 8)
-    assert again[0].goodput != one[0].goodput  # of another seed
 
 
 def test_time_passes():
@@ -76,7 +62,3 @@ def test_window_can_be_closed(monkeypatch):
     pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_q))
     assert not screen.show(canvas)
     screen.close()
-
-
-def test_writers_have_names():
-    assert set(files.WRITERS) == {".gif", ".mp4"}
