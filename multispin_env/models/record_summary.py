@@ -23,7 +23,7 @@ ALL = "all"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 """Of the tasks in a picture, which shows no more of them."""
 
-COLUMNS = 3
+SUMMARY_COLUMNS = 3
 """Panels in a row."""
 
 
@@ -139,10 +139,10 @@ def draw_summary(rows: Sequence[TaskSummary], records: Records, stem: Path) -> N
     """Write ``stem.png``: for each task the tokens a round against the formula; then β by place, and α by prompt."""
     shown = of_tasks(rows)[: len(COLOURS)]
     panels = len(shown) + 2
-    height = -(-panels // COLUMNS)
+    height = -(-panels // SUMMARY_COLUMNS)
 
     def draw(_: Sequence[Any], figure: Any) -> None:
-        grid = figure.subplots(height, COLUMNS, squeeze=False).ravel()
+        grid = figure.subplots(height, SUMMARY_COLUMNS, squeeze=False).ravel()
         for axes, row in zip(grid, shown, strict=False):
             _draw_rounds(axes, row)
         _draw_probabilities(grid[len(shown)], shown, records)
@@ -151,7 +151,7 @@ def draw_summary(rows: Sequence[TaskSummary], records: Records, stem: Path) -> N
             axes.set_axis_off()
         legend_below(figure, grid[0], 2)
 
-    save(FigureSpec("", "", lambda _: [], draw, (3.3 * COLUMNS, 2.6 * height + 0.3)), [], stem, (".png",))
+    save(FigureSpec("", "", lambda _: [], draw, (3.3 * SUMMARY_COLUMNS, 2.6 * height + 0.3)), [], stem, (".png",))
 
 
 def _draw_rounds(axes: Any, row: TaskSummary) -> None:

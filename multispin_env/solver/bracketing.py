@@ -11,7 +11,7 @@ NESTED_STEPS = 80
 
 FLAT = 1e-30  # Slopes, and determinants of two equations, below this one tell nothing
 
-ROUGH, NARROWEST = 1e-6, 1e-15
+HALF_PRECISION, NARROWEST = 1e-6, 1e-15
 """Tolerance from which on a bracket this narrow is enough; below, the width of a bracket that is.
 
 Where uploads take hardly any time, a step in the function may be narrower than an exact tolerance.
@@ -67,7 +67,7 @@ def falling_root(
 ) -> FloatArray:
     """Roots of falling functions within brackets: Newton, and halving where it leaves them or is slow."""
     before = np.full_like(x, np.inf)
-    narrow = tolerance if tolerance >= ROUGH else NARROWEST
+    narrow = tolerance if tolerance >= HALF_PRECISION else NARROWEST
     done = high - low <= narrow
     for _ in range(NESTED_STEPS):
         value, slope = function(x)

@@ -72,10 +72,10 @@ class Records:
                 expected = f"a one-dimensional array of {kind.numbers}"
                 raise ValueError(f"{name}: expected {expected}, got {type(array).__name__}")
             check_type(name, array.dtype, array.shape, kind)
-        for field, dtype in (("task", np.int64), ("length", np.int64), ("probability", np.float64), ("accepted", bool)):
-            array = np.array(getattr(self, field), dtype=dtype)
+        for name, dtype in (("task", np.int64), ("length", np.int64), ("probability", np.float64), ("accepted", bool)):
+            array = np.array(getattr(self, name), dtype=dtype)
             array.setflags(write=False)
-            object.__setattr__(self, field, array)
+            object.__setattr__(self, name, array)
         _check_prompts(self.task, self.length, len(self.probability))
         places = int(self.length.sum())
         _check_probabilities("accept_probability", places, self.probability)

@@ -6,7 +6,6 @@ import pytest
 import multispin_env as ms
 from multispin_env.physics.tokens import sample_tokens
 from multispin_env.physics.uplink import full_share_token_time
-from multispin_env.solver import batching
 
 
 def test_fixed_is_eight_or_the_nearest_to_it(scenario, rng):
@@ -139,10 +138,10 @@ def test_pieces_of_a_batch_are_joined_in_their_order(name, rng, monkeypatch):
         controllers.append(ms.make_controller(name, scenario, certify=1e-6))
     whole = [controller(state) for controller in controllers]
     sizes = []
-    monkeypatch.setattr(batching, "CHUNK_ENTRIES", 4 * 18)
-    monkeypatch.setattr(batching, "SOLVER_ENTRIES", 4 * 3)
-    problem_rows = batching.Problem.rows
-    monkeypatch.setattr(batching.Problem, "rows", lambda self, rows: sizes.append(rows) or problem_rows(self, rows))
+    monkeypatch.setattr("multispin_env.solver.batching.CHUNK_ENTRIES", 4 * 18)
+    monkeypatch.setattr("multispin_env.solver.batching.SOLVER_ENTRIES", 4 * 3)
+    problem_rows = Problem.rows
+    monkeypatch.setattr(Problem, "rows", lambda self, rows: sizes.append(rows) or problem_rows(self, rows))
     for controller, decision in zip(controllers, whole, strict=True):
         pieces = controller(state)
         assert (pieces.draft_length == decision.draft_length).all()
