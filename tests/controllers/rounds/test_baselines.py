@@ -6,6 +6,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.physics.tokens import sample_tokens
 from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.solver.problem import Problem
 
 
 def test_fixed_is_eight_or_the_nearest_to_it(scenario, rng):
