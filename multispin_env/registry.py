@@ -121,16 +121,14 @@ ACCEPTANCES: Registry = Registry(
     },
 )
 
-_ARRIVALS = "multispin_env.physics.arrivals."
-
 ARRIVALS: Registry = Registry(
     "arrivals",
     {
-        "poisson": _ARRIVALS + "poisson:Poisson",
-        "gamma": _ARRIVALS + "gamma:Gamma",
-        "think": _ARRIVALS + "think:Think",
-        "ramp": _ARRIVALS + "ramp:Ramp",
-        "trace": _ARRIVALS + "trace:TraceArrivals",
+        "poisson": "multispin_env.physics.arrivals.poisson:Poisson",
+        "gamma": "multispin_env.physics.arrivals.gamma:Gamma",
+        "think": "multispin_env.physics.arrivals.think:Think",
+        "ramp": "multispin_env.physics.arrivals.ramp:Ramp",
+        "trace": "multispin_env.physics.arrivals.trace:TraceArrivals",
     },
 )
 
@@ -143,8 +141,6 @@ LENGTHS: Registry = Registry(
     },
 )
 
-_CONTINUOUS = "multispin_env.controllers.continuous."
-
 CONTROLLERS: Registry = Registry(
     "controller",
     {
@@ -154,25 +150,25 @@ CONTROLLERS: Registry = Registry(
         "algorithm1": "multispin_env.controllers.rounds.algorithm1:Algorithm1",
         "optimal": "multispin_env.controllers.rounds.optimal:Optimal",
         "random": "multispin_env.controllers.rounds.random:Random",
-        "synchronous": _CONTINUOUS + "synchronous:Synchronous",
-        "greedy": _CONTINUOUS + "greedy:Greedy",
-        "groups": _CONTINUOUS + "groups:Groups",
-        "prices": _CONTINUOUS + "prices:Prices",
-        "minedraft": _CONTINUOUS + "related_work:MineDraft",
-        "earliest-deadline": _CONTINUOUS + "related_work:EarliestDeadline",
-        "turbospec": _CONTINUOUS + "related_work:TurboSpec",
-        "tetris": _CONTINUOUS + "related_work:Tetris",
-        "ema-tiers": _CONTINUOUS + "related_work:EmaTiers",
-        "plus-two-minus-one": _CONTINUOUS + "related_work:PlusTwoMinusOne",
-        "own-pace": _CONTINUOUS + "own_pace:OwnPace",
-        "load-aware": _CONTINUOUS + "own_pace:LoadAware",
+        "synchronous": "multispin_env.controllers.continuous.synchronous:Synchronous",
+        "greedy": "multispin_env.controllers.continuous.greedy:Greedy",
+        "groups": "multispin_env.controllers.continuous.groups:Groups",
+        "prices": "multispin_env.controllers.continuous.prices:Prices",
+        "minedraft": "multispin_env.controllers.continuous.related_work:MineDraft",
+        "earliest-deadline": "multispin_env.controllers.continuous.related_work:EarliestDeadline",
+        "turbospec": "multispin_env.controllers.continuous.related_work:TurboSpec",
+        "tetris": "multispin_env.controllers.continuous.related_work:Tetris",
+        "ema-tiers": "multispin_env.controllers.continuous.related_work:EmaTiers",
+        "plus-two-minus-one": "multispin_env.controllers.continuous.related_work:PlusTwoMinusOne",
+        "own-pace": "multispin_env.controllers.continuous.own_pace:OwnPace",
+        "load-aware": "multispin_env.controllers.continuous.own_pace:LoadAware",
     },
 )
 
 MODIFIERS: Registry = Registry(
     "modifier",
     {
-        "deadlines": _CONTINUOUS + "deadlines:Deadlines",
+        "deadlines": "multispin_env.controllers.continuous.deadlines:Deadlines",
     },
 )
 
@@ -209,40 +205,36 @@ CONTINUOUS_ENCODINGS: Registry = Registry(
     },
 )
 
-_VARIANTS = "multispin_env.envs.rounds.variants."
-
 ENVIRONMENTS: Registry = Registry(
     "environment",
     {
-        "MultiSpin/Homogeneous-v0": _VARIANTS + "homogeneous:Homogeneous",
-        "MultiSpin/Heterogeneous-v0": _VARIANTS + "heterogeneous:Heterogeneous",
-        "MultiSpin/HiddenAcceptance-v0": _VARIANTS + "hidden_acceptance:HiddenAcceptance",
-        "MultiSpin/DelayedChannel-v0": _VARIANTS + "delayed_channel:DelayedChannel",
-        "MultiSpin/RecordedAcceptance-v0": _VARIANTS + "recorded_acceptance:RecordedAcceptance",
-        "MultiSpin/Fair-v0": _VARIANTS + "fair:Fair",
+        "MultiSpin/Homogeneous-v0": "multispin_env.envs.rounds.variants.homogeneous:Homogeneous",
+        "MultiSpin/Heterogeneous-v0": "multispin_env.envs.rounds.variants.heterogeneous:Heterogeneous",
+        "MultiSpin/HiddenAcceptance-v0": "multispin_env.envs.rounds.variants.hidden_acceptance:HiddenAcceptance",
+        "MultiSpin/DelayedChannel-v0": "multispin_env.envs.rounds.variants.delayed_channel:DelayedChannel",
+        "MultiSpin/RecordedAcceptance-v0": "multispin_env.envs.rounds.variants.recorded_acceptance:RecordedAcceptance",
+        "MultiSpin/Fair-v0": "multispin_env.envs.rounds.variants.fair:Fair",
         "MultiSpin/Continuous-v0": "multispin_env.envs.continuous.variants.continuous:Continuous",
         "MultiSpin/Serving-v0": "multispin_env.envs.continuous.variants.serving:Serving",
     },
 )
 
-_FIGURES = "multispin_env.reproduce."
-
 FIGURES: Registry = Registry(
     "figure",
     {
-        "draft-length": _FIGURES + "sweeps:DRAFT_LENGTH",
-        "bandwidth": _FIGURES + "sweeps:BANDWIDTH",
-        "users": _FIGURES + "sweeps:USERS",
-        "devices": _FIGURES + "allocations:DEVICES",
-        "remark-2": _FIGURES + "allocations:REMARK_2",
-        "verification": _FIGURES + "sweeps:VERIFICATION",
-        "calibration": _FIGURES + "optimum:CALIBRATION",
-        "recorded": _FIGURES + "sweeps:RECORDED",
-        "certificate": _FIGURES + "optimum:REGRETS",
-        "claims": _FIGURES + "claims:CLAIMS",
-        "does-it-pay": _FIGURES + "pays:PAY",
-        "barrier": _FIGURES + "no_barrier:BARRIER",
-        "load": _FIGURES + "no_barrier:LOAD",
-        "capacity": _FIGURES + "pays:CAPACITY",
+        "draft-length": "multispin_env.reproduce.sweeps:DRAFT_LENGTH",
+        "bandwidth": "multispin_env.reproduce.sweeps:BANDWIDTH",
+        "users": "multispin_env.reproduce.sweeps:USERS",
+        "devices": "multispin_env.reproduce.allocations:DEVICES",
+        "remark-2": "multispin_env.reproduce.allocations:REMARK_2",
+        "verification": "multispin_env.reproduce.sweeps:VERIFICATION",
+        "calibration": "multispin_env.reproduce.optimum:CALIBRATION",
+        "recorded": "multispin_env.reproduce.sweeps:RECORDED",
+        "certificate": "multispin_env.reproduce.optimum:REGRETS",
+        "claims": "multispin_env.reproduce.claims:CLAIMS",
+        "does-it-pay": "multispin_env.reproduce.pays:PAY",
+        "barrier": "multispin_env.reproduce.no_barrier:BARRIER",
+        "load": "multispin_env.reproduce.no_barrier:LOAD",
+        "capacity": "multispin_env.reproduce.pays:CAPACITY",
     },
 )

@@ -52,7 +52,7 @@ def play(settings: Settings, rule: ContinuousRule, name: str, episodes: int, see
         if playing[0]:
             traces.add(step)
         playing &= ~step.truncated
-    return PlayedEpisodes(stats, traces.view().titled(name))
+    return PlayedEpisodes(stats, replace(traces.view(), title=name))
 
 
 TICKS = 10_000
