@@ -15,7 +15,7 @@ from typing_extensions import override
 from multispin_env.checks import check_name, missing_package
 from multispin_env.envs.single import MultiSpinEnv
 from multispin_env.registry import ENVIRONMENTS
-from multispin_env.wrappers.arrays import Measurable, Rows
+from multispin_env.wrappers.arrays import Measurable, UserRows
 
 try:
     from pettingzoo import ParallelEnv
@@ -39,7 +39,7 @@ class DevicesEnv(Measurable, ParallelEnv[str, DeviceArray, DeviceArray]):  # typ
         self.agents: list[str] = []
         self.render_mode = base.render_mode
         self.metadata = {**base.metadata, "name": env_id, "is_parallelizable": True}
-        self._encode, self._join = (Rows(base.observation_space, rows) for rows in (users, 1))
+        self._encode, self._join = (UserRows(base.observation_space, rows) for rows in (users, 1))
         row = spaces.Box(-1.0, 1.0, base.action_space.shape[1:], np.float32)  # type: ignore[index]
         self.observation_spaces = {agent: deepcopy(self._encode.space) for agent in self.possible_agents}
         self.action_spaces = {agent: deepcopy(row) for agent in self.possible_agents}

@@ -1,4 +1,4 @@
-"""What Gymnasium's own wrappers cannot do: whole vectors as flat arrays, and each device a copy of its own.
+"""Whole vectors as flat arrays, and each device a copy of its own, which Gymnasium's own wrappers cannot make.
 
 A single environment needs none of it: ``gymnasium.wrappers.FlattenObservation`` and ``RescaleAction`` do the same.
 """

@@ -21,7 +21,7 @@ Act = Callable[[NDArray[np.float32]], Array]
 """From observations (m, numbers), as a wrapper gives them, to actions (m, columns), as it takes them."""
 
 
-class Rows:
+class UserRows:
     """The entries of an observation one behind the other: one row of all, or one for each user with what all share.
 
     Parameters
@@ -60,7 +60,7 @@ class Rows:
 class ArrayNetwork:
     """Network of a `Policy` that works on the rows of a wrapper, and whose actions are multiplied by a scale."""
 
-    encode: Rows
+    encode: UserRows
     act: Act
     scale: float
 
@@ -74,7 +74,7 @@ class ArrayNetwork:
 class Measurable:
     """Base of what can measure a function of its own arrays."""
 
-    _encode: Rows
+    _encode: UserRows
     _scale: float
     _base: Any
     """The environment inside, single or vector."""

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from multispin_env.checks import check_real
 from multispin_env.evaluation.contenders import native
-from multispin_env.wrappers.arrays import Array, ArraysByEntry, Measurable, Rows
+from multispin_env.wrappers.arrays import Array, ArraysByEntry, Measurable, UserRows
 
 
 class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no generic class before Gymnasium 1.4
@@ -23,7 +23,7 @@ class ArrayVector(Measurable, VectorWrapper):  # type: ignore[type-arg]  # no ge
     def __init__(self, envs: VectorEnv[Any, Array, Array], rows: int, scale: float) -> None:
         super().__init__(envs)
         self._base, self._scale = native(envs), check_real("scale", scale, 0.0, 1.0, open_low=True)
-        self._encode, self._join = (Rows(envs.single_observation_space, count) for count in (rows, 1))
+        self._encode, self._join = (UserRows(envs.single_observation_space, count) for count in (rows, 1))
         self._rows = rows
         self.autoreset_mode = envs.metadata["autoreset_mode"]
         """When copies that ended start again; TorchRL asks here."""

@@ -73,27 +73,6 @@ def test_frames_are_the_callers_own():
     assert (frame == 0).all()
 
 
-def test_bandwidth_is_the_height_of_bars():
-    env = make(num_users=2, action="shares")
-    env.reset(seed=0)
-    _, _, _, _, info = env.step(np.array([[0.0, 0.1], [0.0, 0.0]], np.float32))
-    below = env.render()[292:405]  # where the bars are
-    orange = (below == style.UPLOADING).all(-1)
-    heights = [orange[:, columns].any(1).sum() for columns in (slice(60, 150), slice(250, 340))]
-    assert heights[0] / heights[1] == pytest.approx(info["bandwidth"][0] / info["bandwidth"][1], rel=0.1)
-
-
-def test_time_is_the_width_of_bars():
-    env = make(num_users=3)
-    env.reset(seed=0)
-    env.step(np.zeros((3, 2), np.float32))
-    outcome = env.unwrapped._renderer.view().last.outcome
-    timeline = env.render()[48:236, 34:538]
-    blue = pixels(timeline[94:95], style.DRAFTING)  # the second device's row
-    green = pixels(timeline[94:95], style.VERIFYING)
-    assert blue / green == pytest.approx(outcome.draft_time[1] / outcome.verification_time, rel=0.1)
-
-
 def test_the_faster_wait_for_the_slowest():
     """The server verifies when the last draft has come, and not before."""
     env = make(num_users=2, action="shares")

@@ -150,16 +150,8 @@ def test_devices_stay_for_an_episode_and_fading_does_not():
         ({"num_users": 0}, ValueError, "num_users: expected an integer ≥ 1, got 0"),
         ({"total_bandwidth": -1.0}, ValueError, r"total_bandwidth: expected a finite number in \(0, inf\), got -1\.0"),
         ({"scenario": "lama2"}, ValueError, "scenario preset: expected one of .*, got 'lama2'; did you mean 'llama2'"),
-        (
-            {"action": "share"},
-            ValueError,
-            r"action: expected one of \['residual', 'shares', 'lengths'\], got 'share'.*did you mean 'shares'",
-        ),
-        (
-            {"reward": "sample"},
-            ValueError,
-            r"reward: expected one of \['expected', 'sampled'\], got 'sample'.*did you mean 'sampled'",
-        ),
+        ({"action": "share"}, ValueError, r"action: expected one of .*, got 'share'.*did you mean 'shares'"),
+        ({"reward": "sample"}, ValueError, r"reward: expected one of .*, got 'sample'.*did you mean 'sampled'"),
     ],
 )
 def test_bad_arguments(options, error, message):

@@ -1,13 +1,10 @@
 """The environment with requests: rewards, counts, episodes, arguments."""
 
-import warnings
 from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env as check_gymnasium
-from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import multispin_env as ms
 from multispin_env.envs.continuous.reference import reference_rate
@@ -225,15 +222,6 @@ def test_tokens_are_drawn():
     assert gym.make("MultiSpin/Continuous-v0", num_users=2, rho=40.0).unwrapped.settings.reward == "expected"
     with pytest.raises(ValueError, match=r"^reward: expected one of \['sampled'\], got 'expected'"):
         gym.make(ID, reward="expected", **SMALL)
-
-
-@pytest.mark.parametrize("server", ["a100-32b"])
-def test_both_checkers_where_tokens_take_time(server):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        env = gym.make(ID, server=server, min_draft_length=0, mean_prompt=50, **SMALL)
-        check_gymnasium(env.unwrapped, skip_render_check=True)
-        check_sb3(env)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.rounds.encodings import residual_factor, residual_factor_inverse
+from multispin_env.envs.rounds.encodings import residual_factor
 from multispin_env.registry import ENCODINGS
 
 FASTER = {"algorithm1": {"phi_points": 10, "lambda_points": 10}}
@@ -69,12 +69,6 @@ def test_zero_residual_is_the_closed_form(scenario, rng):
     action[..., 1] = 0.0
     closed = codec("lengths", scenario).decode(action[..., :1], state)
     assert (codec("residual", scenario).decode(action, state).bandwidth == closed.bandwidth).all()
-
-
-def test_residual_factor():
-    assert residual_factor(np.array([-1.0, 0.0, 1.0])) == pytest.approx([1e-4, 1.0, 1e4])
-    x = np.linspace(-1, 1, 41)
-    assert residual_factor_inverse(residual_factor(x)) == pytest.approx(x, abs=1e-12)
 
 
 def test_unused_bandwidth_is_spent(scenario, rng):

@@ -19,12 +19,6 @@ def test_inverse_and_bounds(scenario, rng):
         assert codec.space.contains({key: value[i] for key, value in observation.items()})
 
 
-def test_order_one(scenario, rng):
-    observation = ObservationCodec(scenario).encode(ms.sample_state(scenario, rng, 500))
-    for value in observation.values():
-        assert 0.05 < np.abs(value).mean() < 5
-
-
 def test_bounds_are_finite_and_hold_the_largest_fade(scenario):
     space = ObservationCodec(scenario).space
     for box in space.values():
