@@ -7,7 +7,7 @@ import numpy as np
 
 import multispin_env as ms
 from multispin_env.arrays import FloatArray
-from multispin_env.physics.dynamics import UNIFORMS_PER_USER, users_from_uniforms
+from multispin_env.physics.rounds import UNIFORMS_PER_USER, users_from_uniforms
 from multispin_env.units import MHZ
 
 

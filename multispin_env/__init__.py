@@ -26,8 +26,7 @@ from multispin_env.envs.registration import register_environment, tell_gymnasium
 from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.envs.settings import Comparison
 from multispin_env.evaluation.public import ComparisonTable, compare, evaluate
-from multispin_env.physics.acceptance.records import Records, load_records
-from multispin_env.physics.arrivals.factory import make_arrivals
+from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.continuous.types import (
     ContinuousDecision,
@@ -39,9 +38,9 @@ from multispin_env.physics.continuous.types import (
     Phase,
     Served,
 )
-from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.lengths.factory import make_lengths
-from multispin_env.physics.rounds import expected_outcome, sampled_outcome
+from multispin_env.physics.lengths import make_lengths
+from multispin_env.physics.records import Records, load_records
+from multispin_env.physics.rounds import expected_outcome, sample_state, sampled_outcome
 from multispin_env.physics.traces import RequestTrace, load_trace
 from multispin_env.physics.types import Decision, Observed, Outcome, SystemState
 from multispin_env.physics.workload import ServiceLevel, Workload

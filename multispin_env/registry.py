@@ -107,37 +107,37 @@ SERVERS: Registry = Registry(
 CHANNELS: Registry = Registry(
     "channel",
     {
-        "static": "multispin_env.physics.channels:STATIC",
-        "independent": "multispin_env.physics.channels:INDEPENDENT",
-        "gauss-markov": "multispin_env.physics.channels:GAUSS_MARKOV",
+        "static": "multispin_env.physics.radio:STATIC",
+        "independent": "multispin_env.physics.radio:INDEPENDENT",
+        "gauss-markov": "multispin_env.physics.radio:GAUSS_MARKOV",
     },
 )
 
 ACCEPTANCES: Registry = Registry(
     "acceptance",
     {
-        "by-task": "multispin_env.physics.acceptance.by_task:BY_TASK",
-        "by-request": "multispin_env.physics.acceptance.by_request:BY_REQUEST",
+        "by-task": "multispin_env.physics.acceptance:BY_TASK",
+        "by-request": "multispin_env.physics.acceptance:BY_REQUEST",
     },
 )
 
 ARRIVALS: Registry = Registry(
     "arrivals",
     {
-        "poisson": "multispin_env.physics.arrivals.poisson:Poisson",
-        "gamma": "multispin_env.physics.arrivals.gamma:Gamma",
-        "think": "multispin_env.physics.arrivals.think:Think",
-        "ramp": "multispin_env.physics.arrivals.ramp:Ramp",
-        "trace": "multispin_env.physics.arrivals.trace:TraceArrivals",
+        "poisson": "multispin_env.physics.arrivals:Poisson",
+        "gamma": "multispin_env.physics.arrivals:Gamma",
+        "think": "multispin_env.physics.arrivals:Think",
+        "ramp": "multispin_env.physics.arrivals:Ramp",
+        "trace": "multispin_env.physics.arrivals:TraceArrivals",
     },
 )
 
 LENGTHS: Registry = Registry(
     "lengths",
     {
-        "geometric": "multispin_env.physics.lengths.geometric:Geometric",
-        "log-normal": "multispin_env.physics.lengths.log_normal:LogNormal",
-        "trace": "multispin_env.physics.lengths.trace:TraceLengths",
+        "geometric": "multispin_env.physics.lengths:Geometric",
+        "log-normal": "multispin_env.physics.lengths:LogNormal",
+        "trace": "multispin_env.physics.lengths:TraceLengths",
     },
 )
 

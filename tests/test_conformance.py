@@ -28,9 +28,9 @@ from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.contenders import contenders_of
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
-from multispin_env.physics.acceptance.by_task import ByTask
-from multispin_env.physics.arrivals.gaps import GapArrivals
-from multispin_env.physics.channels import Independent
+from multispin_env.physics.acceptance import ByTask
+from multispin_env.physics.arrivals import GapArrivals
+from multispin_env.physics.radio import Independent
 from multispin_env.registry import (
     ACCEPTANCES,
     ARRIVALS,

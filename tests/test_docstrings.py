@@ -16,8 +16,8 @@ from multispin_env.controllers.rounds.optimal import Optimal
 from multispin_env.controllers.rounds.schedule import draft_schedule
 from multispin_env.envs.settings import Variant
 from multispin_env.parallel import parallel_env
-from multispin_env.physics.channels import clarke_correlation, doppler_frequency
-from multispin_env.physics.fairness import jain_index
+from multispin_env.physics.radio import clarke_correlation, doppler_frequency
+from multispin_env.physics.rounds import jain_index
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 from multispin_env.registry import ENVIRONMENTS
 

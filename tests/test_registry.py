@@ -6,10 +6,10 @@ from multispin_env.controllers.estimators.base import Estimator
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.settings import Variant
-from multispin_env.physics.acceptance.base import Acceptance
-from multispin_env.physics.arrivals.base import Arrivals
-from multispin_env.physics.channels import Channel
-from multispin_env.physics.lengths.base import Lengths
+from multispin_env.physics.acceptance import Acceptance
+from multispin_env.physics.arrivals import Arrivals
+from multispin_env.physics.lengths import Lengths
+from multispin_env.physics.radio import Channel
 from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, SCENARIOS
 from multispin_env.reproduce.figure import FigureSpec
 

@@ -16,7 +16,7 @@ import multispin_env as ms
 from benchmarks.tools import Row, show
 from multispin_env.arrays import FloatArray
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.physics.radio import full_share_token_time
 
 MEAN_OUTPUT = 20.0
 """Tokens of a request."""

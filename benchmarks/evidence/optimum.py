@@ -17,10 +17,9 @@ from multispin_env.arrays import FloatArray
 from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.hostile import extreme_instance, hostile_instance, hostile_law
-from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.rounds import expected_outcome
+from multispin_env.physics.rounds import expected_outcome, sample_state
+from multispin_env.physics.tokens import pass_tokens, verification_time
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.physics.verification import pass_tokens, verification_time
 from multispin_env.registry import SCENARIOS
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import certified_lengths, upper_bound

@@ -12,8 +12,7 @@ import numpy as np
 
 from benchmarks.tools import Row, cpu_seconds, show
 from multispin_env.controllers.factory import make_controller
-from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.rounds import expected_outcome
+from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.registry import SERVERS
 from multispin_env.scenario import PAYLOADS, Scenario
 from multispin_env.units import MHZ

@@ -16,7 +16,7 @@ import simpy
 import multispin_env as ms
 from benchmarks.tools import Row, cpu_seconds, show
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.physics.radio import full_share_token_time
 
 GROUPS, LENGTH, COPIES = 2, 8, 256
 """Of the orders, and of the core."""

@@ -23,8 +23,8 @@ from multispin_env.controllers.capacity import (
 from multispin_env.controllers.outside import OWN_CONTROLLER
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import Cells, aligned
-from multispin_env.physics.arrivals.factory import make_arrivals
-from multispin_env.physics.lengths.factory import make_lengths
+from multispin_env.physics.arrivals import make_arrivals
+from multispin_env.physics.lengths import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import ARRIVALS, CHANNELS, LENGTHS
 from multispin_env.scenario import Scenario

@@ -36,7 +36,7 @@ from multispin_env.models.record_summary import (
     task_cells,
     tasks_of,
 )
-from multispin_env.physics.acceptance.records import (
+from multispin_env.physics.records import (
     MIN_PLACES,
     MOST_PLACES,
     Records,

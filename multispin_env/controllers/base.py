@@ -12,8 +12,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.options import Option, Tunable
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.validation import checked_continuous_state
-from multispin_env.physics.types import Decision, SystemState
-from multispin_env.physics.validation import checked_state
+from multispin_env.physics.types import Decision, SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import user_times

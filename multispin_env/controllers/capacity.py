@@ -16,7 +16,7 @@ from multispin_env.controllers.factory import controller_names, make_controller,
 from multispin_env.controllers.outside import check_controller
 from multispin_env.controllers.rounds.systems import colocated_round_time
 from multispin_env.physics.continuous.service_log import ServiceRun
-from multispin_env.physics.dynamics import sample_state
+from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import Workload
 from multispin_env.scenario import Scenario

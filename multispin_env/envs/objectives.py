@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from multispin_env.arrays import FloatArray, Rows, replaced
 from multispin_env.physics.continuous.types import ContinuousOutcome
-from multispin_env.physics.fairness import discounted_throughput, initial_throughput, utility
+from multispin_env.physics.rounds import discounted_throughput, initial_throughput, utility
 from multispin_env.physics.types import Outcome
 from multispin_env.scenario import Scenario
 

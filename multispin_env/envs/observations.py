@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.estimators.filter import Filter
 from multispin_env.physics.continuous.types import ContinuousObserved, ContinuousState, Demand, Phase
+from multispin_env.physics.radio import channel_gain, full_share_token_time, spectral_efficiency
 from multispin_env.physics.types import Observed, SystemState
-from multispin_env.physics.uplink import channel_gain, full_share_token_time, spectral_efficiency
 from multispin_env.scenario import Scenario
 
 Observation = dict[str, NDArray[np.float32]]

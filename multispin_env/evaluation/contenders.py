@@ -14,7 +14,7 @@ from multispin_env.envs.settings import Settings, Variant
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.policy import Policy
 from multispin_env.physics.continuous.types import ContinuousObserved
-from multispin_env.physics.dynamics import sample_state
+from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import Decision, Observed, SystemState
 
 Agent = Callable[[Observation], NDArray[Any]]

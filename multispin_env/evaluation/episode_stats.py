@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.envs.settings import InfoKeys
-from multispin_env.physics.fairness import jain_index, utility
+from multispin_env.physics.rounds import jain_index, utility
 
 
 @dataclass(eq=False)

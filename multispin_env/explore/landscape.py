@@ -20,8 +20,7 @@ from multispin_env.explore.markup import (
 )
 from multispin_env.explore.page import PageView
 from multispin_env.explore.settings import MOST_DEVICES, Places, Slider, SystemSettings, controlled
-from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.rounds import expected_outcome
+from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.reproduce.pays import NAMES, winner_of
 from multispin_env.scenario import Scenario

@@ -26,10 +26,9 @@ from multispin_env.explore.markup import (
 )
 from multispin_env.explore.page import PageView
 from multispin_env.explore.settings import MOST_DEVICES, Kept, Places, Slider, SystemSettings, controlled
-from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.rounds import expected_outcome
+from multispin_env.physics.radio import channel_gain
+from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import Decision, Outcome, SystemState
-from multispin_env.physics.uplink import channel_gain
 from multispin_env.scenario import Scenario
 from multispin_env.solver.certify import CertifiedDecision
 from multispin_env.solver.sensitivities import Sensitivities, sensitivities

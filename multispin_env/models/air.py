@@ -5,9 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.physics.channels import Channel
-from multispin_env.physics.dynamics import UNIFORMS_PER_USER, users_from_uniforms
-from multispin_env.physics.uplink import spectral_efficiency
+from multispin_env.physics.radio import Channel, spectral_efficiency
+from multispin_env.physics.rounds import UNIFORMS_PER_USER, users_from_uniforms
 from multispin_env.registry import CHANNELS
 from multispin_env.scenario import Scenario
 

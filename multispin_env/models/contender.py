@@ -14,9 +14,8 @@ from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.models.air import Air
 from multispin_env.models.prediction import Prediction, RequestCounts, assumptions_of
-from multispin_env.physics.types import Observed
-from multispin_env.physics.uplink import upload_time
-from multispin_env.physics.validation import checked_decision
+from multispin_env.physics.radio import upload_time
+from multispin_env.physics.types import Observed, checked_decision
 from multispin_env.scenario import Scenario
 
 if TYPE_CHECKING:

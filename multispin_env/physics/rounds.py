@@ -1,13 +1,23 @@
-"""Latency and goodput of a round: the one place where a decision is priced; slopes and `largest` are ours."""
+"""A round: how states are drawn, what a decision brings, and how fair it is.
+
+Latency and goodput of a round: the one place where a decision is priced; slopes and `largest` are ours.
+
+Dynamics of devices: who they are, and what changes between rounds.
+
+Long-run fairness: discounted throughput, its utility, and an index of equality.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray
-from multispin_env.physics.tokens import expected_tokens, sample_tokens
-from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState
-from multispin_env.physics.uplink import upload_time
-from multispin_env.physics.validation import checked_decision, checked_state
-from multispin_env.physics.verification import verification_slopes, verification_time
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.physics.acceptance import Acceptance
+from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
+from multispin_env.physics.tokens import expected_tokens, sample_tokens, verification_slopes, verification_time
+from multispin_env.physics.types import Decision, Outcome, RealDecision, SystemState, checked_decision, checked_state
+from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario
 
 FEWEST_NUMBERS, MOST_USERS = 1_000, 64
@@ -136,3 +146,118 @@ def _checked(scenario: Scenario, state: SystemState, decision: Decision) -> tupl
             f"got {decision.draft_length.shape}"
         ) from None
     return state, decision
+
+
+UNIFORMS_PER_USER = 3  # Uniform variables that make one device: draft time, mean gain, task
+
+
+class Users(NamedTuple):
+    """Devices of an episode, arrays (..., K)."""
+
+    draft_time: FloatArray  # T_k, s/token
+    mean_gain: FloatArray  # H̄_k
+    task: IntArray  # index into scenario.tasks
+
+
+def users_from_uniforms(scenario: Scenario, uniforms: FloatArray) -> Users:
+    """Devices from uniform variables (..., 3, K) in [0, 1): T̄ U(1 ± spread), U(H̄ low, high), any task."""
+    draft, gain, task = (uniforms[..., i, :] for i in range(UNIFORMS_PER_USER))
+    spread = scenario.draft_time_spread
+    return Users(
+        draft_time=scenario.mean_draft_time * (1.0 - spread + 2.0 * spread * draft),
+        mean_gain=scenario.mean_gain_low + (scenario.mean_gain_high - scenario.mean_gain_low) * gain,
+        task=(task * len(scenario.tasks)).astype(np.int64),
+    )
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """What changes between rounds, and how old the reports of it are: channel reports by ``delay`` ≥ 0 rounds."""
+
+    channel: Channel
+    acceptance: Acceptance
+    delay: int = 0
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Self:
+        """What the scenario names, with fresh reports."""
+        return cls(CHANNELS.load(scenario.channel), ACCEPTANCES.load(scenario.acceptance))
+
+
+def sample_state(scenario: Scenario, rng: np.random.Generator, size: int | None = None) -> SystemState:
+    """Draw independent states: new devices with their first round of fading ([MS] §VI).
+
+    Parameters
+    ----------
+    scenario
+        The system.
+    rng
+        Source of randomness.
+    size
+        Number of states; ``None`` gives one without a batch axis.
+
+    Returns
+    -------
+    SystemState
+        Arrays (size, K), or (K,).
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> scenario = ms.Scenario.preset("llama2", num_users=3)
+    >>> ms.sample_state(scenario, np.random.default_rng(0), size=5).draft_time.shape
+    (5, 3)
+    """
+    count, num_users = (1 if size is None else size), scenario.num_users
+    dynamics = Dynamics.of(scenario)
+    users = users_from_uniforms(scenario, rng.random((count, UNIFORMS_PER_USER, num_users)))
+    gain = dynamics.channel.first_gain(users.mean_gain, dynamics.channel.draw(rng, count, num_users))
+    fresh = rng.random((count, dynamics.acceptance.columns, num_users))
+    state = SystemState(
+        draft_time=users.draft_time,
+        spectral_efficiency=spectral_efficiency(scenario, gain),
+        acceptance_rate=dynamics.acceptance.first(scenario, users.task, fresh).rate,
+    )
+    return state[0] if size is None else state
+
+
+def initial_throughput(scenario: Scenario, copies: int) -> FloatArray:
+    """Throughput (n, K) that an episode begins with: a token for each user and verification, in tokens/s."""
+    return np.full((copies, scenario.num_users), 1.0 / scenario.verification_time)
+
+
+def discounted_throughput(throughput: FloatArray, outcome: Outcome, window: float) -> FloatArray:
+    """R_k ← R_k + (N_k / T_e2e − R_k) / window, arrays (..., K) in tokens/s (ours; as proportional fair scheduling).
+
+    ``window``: rounds ≥ 1 over which the past is forgotten.
+    """
+    rate = outcome.tokens / outcome.round_latency[..., None]
+    return throughput + (rate - throughput) / window
+
+
+def utility(throughput: FloatArray) -> FloatArray:
+    """Σ_k ln R_k (...) for R in tokens/s: its largest value is the proportionally fair one."""
+    return np.log(throughput).sum(-1)
+
+
+def jain_index(throughput: FloatArray) -> FloatArray:
+    """Return Jain's index (Σ R_k)² / (K Σ R_k²): 1 if all are equal, 1/K if one has all (Jain et al. 1984).
+
+    Parameters
+    ----------
+    throughput
+        R_k ≥ 0, (..., K), not all 0, in any unit.
+
+    Returns
+    -------
+    FloatArray
+        Index (...) in [1/K, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from multispin_env.physics.rounds import jain_index
+    >>> jain_index(np.array([[5.0, 5.0], [5.0, 0.0]]))
+    array([1. , 0.5])
+    """
+    return throughput.sum(-1) ** 2 / (throughput.shape[-1] * (throughput**2).sum(-1))

@@ -7,8 +7,8 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_real, shown
-from multispin_env.physics.arrivals.base import Arrivals, Arriving, Source
-from multispin_env.physics.lengths.base import Lengths
+from multispin_env.physics.arrivals import Arrivals, Arriving, Source
+from multispin_env.physics.lengths import Lengths
 
 __all__ = ["Arrivals", "Arriving", "ServiceLevel", "Source", "Workload"]
 

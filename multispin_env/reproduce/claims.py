@@ -16,9 +16,9 @@ from multispin_env.evaluation.cases.states import CERTIFICATE
 from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
 from multispin_env.evaluation.statistics import Interval, mean_interval
 from multispin_env.evaluation.table import Cells
+from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
-from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.reproduce.drawing import BLUE, RED, legend_below
 from multispin_env.reproduce.figure import PRESETS, FigureSpec, Scale, scenario_at, scores_of, states_of
 from multispin_env.scenario import Scenario

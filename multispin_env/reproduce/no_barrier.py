@@ -13,10 +13,10 @@ from multispin_env.controllers.continuous.serve import serve
 from multispin_env.controllers.factory import make_controller
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells
-from multispin_env.physics.arrivals.factory import make_arrivals
+from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.continuous.service_log import ServiceRun
-from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.lengths.factory import make_lengths
+from multispin_env.physics.lengths import make_lengths
+from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.reproduce.drawing import (
     BLACK,

@@ -12,8 +12,8 @@ from multispin_env.controllers.rounds.systems import autoregressive_goodput, col
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells
-from multispin_env.physics.arrivals.factory import make_arrivals
-from multispin_env.physics.lengths.factory import make_lengths
+from multispin_env.physics.arrivals import make_arrivals
+from multispin_env.physics.lengths import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.reproduce.drawing import (
     BLACK,

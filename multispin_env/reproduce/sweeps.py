@@ -9,11 +9,10 @@ import numpy as np
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
 from multispin_env.evaluation.statistics import mean_interval
-from multispin_env.physics.acceptance.records import Records, load_records
-from multispin_env.physics.acceptance.replay import accepted_runs, advance, prompt_rates
+from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.records import Records, accepted_runs, advance, load_records, prompt_rates
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
-from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.reproduce.drawing import (
     BLACK,
     BLUE,

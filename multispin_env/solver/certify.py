@@ -7,8 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.types import Decision, SystemState
-from multispin_env.physics.validation import checked_state
+from multispin_env.physics.types import Decision, SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.batching import in_chunks
 from multispin_env.solver.problem import Problem, checked_problem

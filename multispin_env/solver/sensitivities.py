@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.physics.types import SystemState
-from multispin_env.physics.validation import checked_state
-from multispin_env.physics.verification import pass_tokens
+from multispin_env.physics.tokens import pass_tokens
+from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.batching import in_chunks
 from multispin_env.solver.problem import TINY, Problem, checked_problem

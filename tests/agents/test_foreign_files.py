@@ -20,7 +20,7 @@ from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
 from multispin_env.evaluation.exported import ONNX, POLICY, read_about, settings_of
 from multispin_env.files import make_folder
-from multispin_env.physics.acceptance.records import load_records
+from multispin_env.physics.records import load_records
 
 RECORDED = "MultiSpin/RecordedAcceptance-v0"
 STOPPED = 15

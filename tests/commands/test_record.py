@@ -17,7 +17,7 @@ from multispin_env.models import network, recording
 from multispin_env.models.journal import Journal
 from multispin_env.models.parts import RecordedTexts, texts_of
 from multispin_env.models.prompts import read_prompts
-from multispin_env.physics.acceptance.records import load_overlap
+from multispin_env.physics.records import load_overlap
 from tests.commands.test_entry import without
 
 ROOT = Path(__file__).parent.parent.parent

@@ -7,8 +7,8 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.controllers.capacity import FEASIBLE, MOST_COMPUTED, _Devices
+from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import expected_tokens
-from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.registry import SERVERS
 from multispin_env.solver import pace
 from multispin_env.solver.equalization import equal_latency

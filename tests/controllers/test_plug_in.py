@@ -11,8 +11,8 @@ from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.physics.continuous.types import ContinuousObserved
+from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.types import Observed
-from multispin_env.physics.uplink import spectral_efficiency
 from multispin_env.registry import ESTIMATORS
 from tests.controllers.estimators.histories import history, system
 

@@ -6,7 +6,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_for_sb3
 
-from multispin_env.physics.verification import verification_time
+from multispin_env.physics.tokens import verification_time
 from multispin_env.registry import ENVIRONMENTS
 
 pytestmark = pytest.mark.usefixtures("quick_prices")

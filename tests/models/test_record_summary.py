@@ -13,8 +13,7 @@ from multispin_env.models.record_summary import (
     task_cells,
     tasks_of,
 )
-from multispin_env.physics.acceptance.recorded import Recorded
-from multispin_env.physics.acceptance.records import Records, load_overlap, load_records
+from multispin_env.physics.records import Recorded, Records, load_overlap, load_records
 from multispin_env.scenario import Scenario
 
 NAMES = ("code", "math", "chat", "reading")

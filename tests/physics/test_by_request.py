@@ -3,10 +3,8 @@ import pytest
 from scipy import stats
 
 import multispin_env as ms
-from multispin_env.physics.acceptance.by_request import ByRequest, beta_quantile
-from multispin_env.physics.acceptance.by_task import BY_TASK
-from multispin_env.physics.acceptance.recorded import Recorded
-from multispin_env.physics.acceptance.requests import Requests, task_means
+from multispin_env.physics.acceptance import BY_TASK, ByRequest, Requests, beta_quantile, task_means
+from multispin_env.physics.records import Recorded
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 
 

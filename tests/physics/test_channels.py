@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from multispin_env.physics.channels import (
+from multispin_env.physics.radio import (
     INDEPENDENT,
     STATIC,
     GaussMarkov,

@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import kstest
 
 import multispin_env as ms
-from multispin_env.physics.dynamics import users_from_uniforms
+from multispin_env.physics.rounds import users_from_uniforms
 
 
 def test_states_have_the_stated_distribution(scenario):

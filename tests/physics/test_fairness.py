@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.physics.fairness import discounted_throughput, initial_throughput, jain_index, utility
-from multispin_env.physics.rounds import largest, price, slopes
-from multispin_env.physics.types import Outcome, RealDecision
-from multispin_env.physics.validation import checked_weights
+from multispin_env.physics.rounds import (
+    discounted_throughput,
+    initial_throughput,
+    jain_index,
+    largest,
+    price,
+    slopes,
+    utility,
+)
+from multispin_env.physics.types import Outcome, RealDecision, checked_weights
 
 RATES = np.array([[1.0, 2.0, 4.0], [3.0, 3.0, 3.0]])
 

@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.physics.acceptance.recorded import Recorded
-from multispin_env.physics.acceptance.records import Records
-from multispin_env.physics.acceptance.replay import ENDLESS, accepted_runs, advance, prompt_rates
+from multispin_env.physics.records import ENDLESS, Recorded, Records, accepted_runs, advance, prompt_rates
 from multispin_env.physics.tokens import expected_tokens
 from tests.physics.test_by_request import fresh, tasks
 

@@ -8,8 +8,8 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from multispin_env.physics.acceptance import records as module
-from multispin_env.physics.acceptance.records import Records, load_overlap, load_records, record_file
+from multispin_env.physics import records as module
+from multispin_env.physics.records import Records, load_overlap, load_records, record_file
 from tests.physics.damage import with_damage
 
 GOOD = {

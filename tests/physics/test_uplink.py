@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.physics.uplink import SMALL_SNR, spectral_efficiency, upload_time
+from multispin_env.physics.radio import SMALL_SNR, spectral_efficiency, upload_time
 
 
 @pytest.mark.parametrize("bits", [2**59, 2**62, 2**90])  # an int64 holds the first for a token, but not for a draft

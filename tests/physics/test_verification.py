@@ -5,9 +5,8 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.physics.rounds import price, slopes
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.physics.tokens import expected_tokens, pass_tokens, verification_time
 from multispin_env.physics.types import RealDecision
-from multispin_env.physics.verification import pass_tokens, verification_time
 
 PIECES = ((0.010, 0.001), (0.004, 0.002), (0.0, 0.0))
 LENGTHS = np.array([[0, 4, 2], [10, 0, 0], [3, 3, 3]])

@@ -7,8 +7,7 @@ import pytest
 import reference
 
 import multispin_env as ms
-from multispin_env.physics.acceptance.records import Records, load_records
-from multispin_env.physics.acceptance.replay import prompt_rates
+from multispin_env.physics.records import Records, load_records, prompt_rates
 from multispin_env.reproduce import allocations, optimum, sweeps
 from multispin_env.reproduce.drawing import Shown, markdown_table, render_page
 from multispin_env.reproduce.figure import Scale

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multispin_env.controllers.factory import make_controller
-from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.types import SystemState
-from multispin_env.physics.validation import checked_decision
+from multispin_env.physics.rounds import sample_state
+from multispin_env.physics.types import SystemState, checked_decision
 from multispin_env.scenario import Scenario
 from multispin_env.solver import rule
 from multispin_env.solver.problem import ARRAYS, Problem, make_problem

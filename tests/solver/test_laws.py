@@ -11,7 +11,7 @@ from reference import equal_latency as root
 
 import multispin_env as ms
 from multispin_env.evaluation.hostile import hostile_instance, hostile_law
-from multispin_env.physics.verification import pass_tokens
+from multispin_env.physics.tokens import pass_tokens
 from multispin_env.solver import relaxed
 from multispin_env.solver.idle import idle
 from multispin_env.solver.problem import make_problem

@@ -5,8 +5,7 @@ import pytest
 
 from multispin_env.controllers.factory import make_controller
 from multispin_env.evaluation.hostile import extreme_instance
-from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.rounds import expected_outcome
+from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 

@@ -8,7 +8,7 @@ from reference import equal_latency as root
 from scipy.optimize import minimize
 
 from multispin_env.evaluation.hostile import hostile_instance
-from multispin_env.physics.dynamics import sample_state
+from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 from multispin_env.solver import stationary

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.physics.verification import verification_time
+from multispin_env.physics.tokens import verification_time
 from multispin_env.server import line_time
 from multispin_env.solver.bracketing import bracketed_root
 from multispin_env.solver.problem import make_problem

@@ -8,8 +8,8 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.continuous.launch import all_sent
 from multispin_env.physics.continuous.types import ContinuousState, Phase
-from multispin_env.physics.uplink import full_share_token_time
-from multispin_env.physics.verification import batch_time
+from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.tokens import batch_time
 from multispin_env.scenario import Scenario
 
 

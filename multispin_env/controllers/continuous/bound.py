@@ -12,8 +12,7 @@ from multispin_env.controllers.continuous.bound_rows import Rates, System, add_s
 from multispin_env.controllers.continuous.bound_tight import add_idle, add_skips, kinds_of, solve_with_uploads
 from multispin_env.controllers.continuous.bound_tokens import with_token_times
 from multispin_env.physics.tokens import expected_tokens
-from multispin_env.physics.types import Batched, SystemState
-from multispin_env.physics.validation import checked_state
+from multispin_env.physics.types import Batched, SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.problem import user_times
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.physics.uplink import full_share_token_time, spectral_efficiency
+from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
 from multispin_env.scenario import Scenario
 from multispin_env.solver.server import LONGEST, SHORTEST
 

@@ -5,8 +5,8 @@ import numpy as np
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.continuous.launch import ordered_sum
 from multispin_env.physics.continuous.types import ContinuousState
+from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import TokenLaw
-from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.scenario import Scenario
 
 

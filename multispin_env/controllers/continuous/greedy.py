@@ -14,7 +14,7 @@ from multispin_env.controllers.continuous.goodput import estimated_rates
 from multispin_env.controllers.continuous.launch import longest_paying
 from multispin_env.controllers.options import Option, Tunable, check_option, per_device
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
-from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.physics.radio import full_share_token_time
 
 LEAST_CHANCE = 0.1
 """With which the last token of a draft is accepted."""

@@ -19,8 +19,8 @@ from multispin_env.controllers.continuous.price import price_of_delay
 from multispin_env.controllers.continuous.rates import long_run_rate
 from multispin_env.controllers.options import Option, Tunable, check_option, per_copy
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
-from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.validation import checked_weights
+from multispin_env.physics.rounds import sample_state
+from multispin_env.physics.types import checked_weights
 from multispin_env.scenario import Scenario
 
 LAST = 1e9

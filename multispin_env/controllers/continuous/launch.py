@@ -7,8 +7,8 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.continuous.types import ContinuousState
-from multispin_env.physics.uplink import full_share_token_time
-from multispin_env.physics.verification import batch_time
+from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.tokens import batch_time
 from multispin_env.scenario import Scenario
 
 ALL: Any = (slice(None), None)

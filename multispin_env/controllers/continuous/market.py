@@ -9,8 +9,8 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.continuous.background import Background
 from multispin_env.controllers.continuous.launch import all_sent, ordered_sum
 from multispin_env.physics.continuous.types import ContinuousState
+from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import TokenLaw
-from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.scenario import Scenario
 
 USUAL_LENGTH = 6

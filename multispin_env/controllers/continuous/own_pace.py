@@ -13,8 +13,8 @@ from multispin_env.controllers.continuous.deadlines import Deadlines
 from multispin_env.controllers.continuous.greedy import take_all
 from multispin_env.controllers.options import Option, Tunable, check_option, per_device
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState
+from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import TokenLaw
-from multispin_env.physics.uplink import full_share_token_time
 
 
 @dataclass(frozen=True, eq=False)

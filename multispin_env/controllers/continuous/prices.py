@@ -16,7 +16,7 @@ from multispin_env.controllers.continuous.market import Market, Tariff
 from multispin_env.controllers.continuous.price import price_of_delay
 from multispin_env.controllers.options import Option, Tunable, check_option, per_copy
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Phase
-from multispin_env.physics.uplink import full_share_token_time
+from multispin_env.physics.radio import full_share_token_time
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,7 @@ from multispin_env.checks import check_real
 from multispin_env.controllers.base import Controller
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.types import ContinuousOutcome
-from multispin_env.physics.types import Batched, SystemState
-from multispin_env.physics.validation import checked_state
+from multispin_env.physics.types import Batched, SystemState, checked_state
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,12 +7,11 @@ import numpy as np
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import Controller
 from multispin_env.controllers.continuous.rates import seeded_core
-from multispin_env.physics.channels import GaussMarkov
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.queues import MOST_REQUESTS
 from multispin_env.physics.continuous.service_log import ServiceLog, ServiceRun
-from multispin_env.physics.types import SystemState
-from multispin_env.physics.validation import checked_state
+from multispin_env.physics.radio import GaussMarkov
+from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.physics.workload import Workload
 
 

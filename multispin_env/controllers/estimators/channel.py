@@ -11,8 +11,8 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.estimators.base import Estimator, Part
+from multispin_env.physics.radio import channel_gain, spectral_efficiency
 from multispin_env.physics.types import Observed
-from multispin_env.physics.uplink import channel_gain, spectral_efficiency
 
 
 @dataclass(frozen=True, eq=False)

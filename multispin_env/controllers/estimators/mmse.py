@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.estimators.channel import ChannelEstimator
-from multispin_env.physics.channels import predictive_mean
+from multispin_env.physics.radio import predictive_mean
 
 
 @dataclass(frozen=True, eq=False)

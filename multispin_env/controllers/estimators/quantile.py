@@ -7,7 +7,7 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.estimators.channel import ChannelEstimator
-from multispin_env.physics.channels import predictive_quantile
+from multispin_env.physics.radio import predictive_quantile
 
 
 @dataclass(frozen=True, eq=False)

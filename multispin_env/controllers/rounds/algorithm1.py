@@ -8,11 +8,10 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
 from multispin_env.controllers.base import RoundsController
+from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
-from multispin_env.physics.tokens import expected_tokens
+from multispin_env.physics.tokens import expected_tokens, verification_time
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.physics.uplink import full_share_token_time
-from multispin_env.physics.verification import verification_time
 from multispin_env.solver.batching import lengths_in_chunks
 from multispin_env.solver.equalization import equal_latency
 

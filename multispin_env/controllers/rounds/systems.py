@@ -5,10 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
-from multispin_env.physics.types import SystemState
-from multispin_env.physics.uplink import full_share_token_time
-from multispin_env.physics.validation import checked_state
+from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.gains import token_gains
 

@@ -10,9 +10,9 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.controllers.base import RoundsController
+from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.scenario import Scenario
 from multispin_env.server import line_time
 from multispin_env.solver.batching import lengths_in_chunks

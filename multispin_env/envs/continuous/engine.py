@@ -10,7 +10,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.envs.engine import Counts, Engine, Step
 from multispin_env.envs.observations import ObservationCodec, fields_of
 from multispin_env.envs.settings import Settings
-from multispin_env.physics.acceptance.requests import Requests
+from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.continuous.core import ContinuousCore
 from multispin_env.physics.continuous.service_log import ServiceLog
 from multispin_env.physics.continuous.types import (
@@ -20,8 +20,8 @@ from multispin_env.physics.continuous.types import (
     ContinuousState,
     Served,
 )
+from multispin_env.physics.radio import spectral_efficiency
 from multispin_env.physics.types import Observed
-from multispin_env.physics.uplink import spectral_efficiency
 
 Info = dict[str, NDArray[Any]]
 """Entries of ``info``, arrays (n,) and (n, K)."""

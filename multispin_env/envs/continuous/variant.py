@@ -22,11 +22,10 @@ from multispin_env.envs.continuous.rendering.traces import Traces
 from multispin_env.envs.objectives import Objective, TokensMinusTime
 from multispin_env.envs.observations import CONTINUOUS_STATE, COUNTED, ENTRIES, MIDDLE, ObservationCodec
 from multispin_env.envs.settings import Comparison, Family, InfoKeys, Learning, Settings, Variant
-from multispin_env.physics.acceptance.by_request import ByRequest
-from multispin_env.physics.acceptance.requests import check_mean_rounds
-from multispin_env.physics.channels import GaussMarkov
+from multispin_env.physics.acceptance import ByRequest, check_mean_rounds
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 from multispin_env.physics.continuous.passes import DISCIPLINES, discipline_of
+from multispin_env.physics.radio import GaussMarkov
 from multispin_env.registry import CONTINUOUS_ENCODINGS
 from multispin_env.scenario import Scenario
 

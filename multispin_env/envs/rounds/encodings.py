@@ -15,9 +15,8 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.checks import require
 from multispin_env.envs.codec import ActionCodec, columns_stacked
-from multispin_env.physics.types import Decision, RealDecision, SystemState
-from multispin_env.physics.uplink import full_share_token_time, upload_time
-from multispin_env.physics.validation import checked_decision, checked_state
+from multispin_env.physics.radio import full_share_token_time, upload_time
+from multispin_env.physics.types import Decision, RealDecision, SystemState, checked_decision, checked_state
 from multispin_env.solver.equalization import Slopes, equal_latency, equal_latency_slopes
 
 LARGEST_FACTOR = 1e4

@@ -12,9 +12,9 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.envs.engine import ALL, Counts, Engine, Step
 from multispin_env.envs.rounds.whole_lengths import whole_length_slopes
 from multispin_env.envs.settings import Settings
-from multispin_env.physics.acceptance.requests import Requests
-from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Dynamics, Users, users_from_uniforms
-from multispin_env.physics.rounds import price, slopes
+from multispin_env.physics.acceptance import Requests
+from multispin_env.physics.radio import spectral_efficiency
+from multispin_env.physics.rounds import UNIFORMS_PER_USER, Dynamics, Users, price, slopes, users_from_uniforms
 from multispin_env.physics.streams import (
     EPISODES,
     MOST_ROWS,
@@ -25,7 +25,6 @@ from multispin_env.physics.streams import (
     user_uniforms,
 )
 from multispin_env.physics.types import Decision, Observed, Outcome, RealDecision, SystemState
-from multispin_env.physics.uplink import spectral_efficiency
 from multispin_env.scenario import Scenario
 
 

@@ -17,7 +17,7 @@ from multispin_env.envs.rendering.views import Histories
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.rounds.engine import RoundsEngine
 from multispin_env.envs.settings import MAX_EPISODE_STEPS, Comparison, Family, InfoKeys, Learning, Settings, Variant
-from multispin_env.physics.dynamics import Dynamics
+from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.types import SystemState
 from multispin_env.registry import ENCODINGS
 from multispin_env.scenario import Scenario

@@ -17,8 +17,7 @@ from multispin_env.evaluation.contenders import Decide
 from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.evaluation.episodes import ReportProgress
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
-from multispin_env.physics.dynamics import sample_state
-from multispin_env.physics.rounds import expected_outcome
+from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
 

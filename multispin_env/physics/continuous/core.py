@@ -7,9 +7,7 @@ from functools import partial
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, put, replaced
-from multispin_env.physics.acceptance.base import Acceptance
-from multispin_env.physics.acceptance.requests import Requests
-from multispin_env.physics.channels import Channel, GaussMarkov
+from multispin_env.physics.acceptance import Acceptance, Requests
 from multispin_env.physics.continuous.passes import UplinkDiscipline, discipline_of, next_pass, started, without_drafts
 from multispin_env.physics.continuous.queues import Queues
 from multispin_env.physics.continuous.types import (
@@ -22,10 +20,10 @@ from multispin_env.physics.continuous.types import (
     Served,
 )
 from multispin_env.physics.continuous.validation import check_drop, checked_continuous_decision
-from multispin_env.physics.dynamics import UNIFORMS_PER_USER, Users, users_from_uniforms
+from multispin_env.physics.radio import Channel, GaussMarkov, channel_gain, spectral_efficiency
+from multispin_env.physics.rounds import UNIFORMS_PER_USER, Users, users_from_uniforms
 from multispin_env.physics.streams import EPISODES, CopyStreams, user_exponentials, user_uniforms
 from multispin_env.physics.types import SystemState
-from multispin_env.physics.uplink import channel_gain, spectral_efficiency
 from multispin_env.physics.workload import Workload
 from multispin_env.registry import ACCEPTANCES, CHANNELS
 from multispin_env.scenario import Scenario

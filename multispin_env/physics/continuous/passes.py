@@ -20,9 +20,9 @@ from multispin_env.physics.continuous.types import (
     Phase,
     Served,
 )
+from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import largest
-from multispin_env.physics.uplink import full_share_token_time
-from multispin_env.physics.verification import batch_time
+from multispin_env.physics.tokens import batch_time
 from multispin_env.scenario import Scenario
 
 

@@ -7,7 +7,7 @@ from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import require, shown
 from multispin_env.physics.continuous.passes import UplinkDiscipline, serial
 from multispin_env.physics.continuous.types import ENDLESS, ContinuousDecision, ContinuousState, Demand, Phase
-from multispin_env.physics.validation import BUDGET_TOLERANCE, checked_state
+from multispin_env.physics.types import BUDGET_TOLERANCE, checked_state
 from multispin_env.scenario import Scenario
 
 

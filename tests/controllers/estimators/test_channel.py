@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.physics.radio import channel_gain, spectral_efficiency
 from multispin_env.physics.types import Observed
-from multispin_env.physics.uplink import channel_gain, spectral_efficiency
 from tests.controllers.estimators.histories import along, history, make, system
 
 NAMES = ["last-report", "mmse", "quantile"]

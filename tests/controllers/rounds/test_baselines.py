@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
+from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import sample_tokens
-from multispin_env.physics.uplink import full_share_token_time
 from multispin_env.solver.problem import Problem
 
 

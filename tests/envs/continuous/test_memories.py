@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.physics.uplink import spectral_efficiency
+from multispin_env.physics.radio import spectral_efficiency
 from tests.envs.continuous.hiding import BLIND, BOTH, ENDLESS, HIDDEN, OLD, anything, make, same
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.envs.observations import ENTRIES, LARGEST_FADE, ObservationCodec
-from multispin_env.physics.uplink import spectral_efficiency
+from multispin_env.physics.radio import spectral_efficiency
 
 
 def test_inverse_and_bounds(scenario, rng):

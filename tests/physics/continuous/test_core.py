@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import multispin_env as ms
-from multispin_env.physics.channels import GaussMarkov
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
+from multispin_env.physics.radio import GaussMarkov
 from multispin_env.registry import SCENARIOS
 from tests.physics.continuous.pairs import DISCIPLINES, LAWS, fields, random_order, same
 

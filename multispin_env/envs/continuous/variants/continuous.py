@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from multispin_env.envs.continuous.variant import ContinuousVariant
-from multispin_env.physics.acceptance.by_request import ByRequest
+from multispin_env.physics.acceptance import ByRequest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,9 @@ from multispin_env.envs.continuous.variant import ContinuousVariant, contenders_
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.observations import SERVING_STATE
 from multispin_env.envs.settings import Comparison, Learning
-from multispin_env.physics.arrivals.base import Arrivals
+from multispin_env.physics.arrivals import Arrivals
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
-from multispin_env.physics.lengths.base import Lengths
+from multispin_env.physics.lengths import Lengths
 from multispin_env.physics.traces import TRACES
 from multispin_env.physics.workload import ServiceLevel, Workload
 from multispin_env.registry import ARRIVALS, LENGTHS, Registry, make_part, option_names

@@ -11,10 +11,9 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool, check_integer, check_real
 from multispin_env.controllers.assumptions import Assumptions
 from multispin_env.envs.rounds.variant import RoundsVariant
-from multispin_env.physics.channels import GaussMarkov, predictive_quantile
-from multispin_env.physics.dynamics import Dynamics
+from multispin_env.physics.radio import GaussMarkov, channel_gain, predictive_quantile, spectral_efficiency
+from multispin_env.physics.rounds import Dynamics
 from multispin_env.physics.types import SystemState
-from multispin_env.physics.uplink import channel_gain, spectral_efficiency
 from multispin_env.scenario import Scenario
 
 

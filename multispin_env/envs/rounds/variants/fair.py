@@ -11,8 +11,8 @@ from multispin_env.checks import check_real
 from multispin_env.envs.objectives import Objective, ProportionalFairness
 from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.envs.settings import Comparison
-from multispin_env.physics.acceptance.by_request import ByRequest
-from multispin_env.physics.dynamics import Dynamics
+from multispin_env.physics.acceptance import ByRequest
+from multispin_env.physics.rounds import Dynamics
 from multispin_env.scenario import Scenario
 
 

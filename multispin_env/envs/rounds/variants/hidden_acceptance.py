@@ -9,9 +9,8 @@ from typing_extensions import override
 
 from multispin_env.checks import check_bool
 from multispin_env.envs.rounds.variant import RoundsVariant
-from multispin_env.physics.acceptance.by_request import ByRequest
-from multispin_env.physics.acceptance.requests import check_mean_rounds
-from multispin_env.physics.dynamics import Dynamics
+from multispin_env.physics.acceptance import ByRequest, check_mean_rounds
+from multispin_env.physics.rounds import Dynamics
 from multispin_env.scenario import Scenario
 
 

@@ -6,11 +6,9 @@ from functools import lru_cache
 from multispin_env.checks import check_bool, check_integer
 from multispin_env.envs.rounds.variants.hidden_acceptance import HiddenRate
 from multispin_env.envs.settings import Learning
-from multispin_env.physics.acceptance.base import Acceptance
-from multispin_env.physics.acceptance.by_request import ByRequest
-from multispin_env.physics.acceptance.recorded import Recorded
-from multispin_env.physics.acceptance.records import Records, load_records
-from multispin_env.physics.dynamics import Dynamics
+from multispin_env.physics.acceptance import Acceptance, ByRequest
+from multispin_env.physics.records import Recorded, Records, load_records
+from multispin_env.physics.rounds import Dynamics
 from multispin_env.scenario import Scenario
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.physics.uplink import channel_gain
+from multispin_env.physics.radio import channel_gain
 
 DELAYED, PLAIN = "MultiSpin/DelayedChannel-v0", "MultiSpin/Heterogeneous-v0"
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.physics.acceptance.records import Records
+from multispin_env.physics.records import Records
 from multispin_env.registry import ENVIRONMENTS
 
 HIDDEN, RECORDED = "MultiSpin/HiddenAcceptance-v0", "MultiSpin/RecordedAcceptance-v0"

@@ -1,1 +1,0 @@
-"""Acceptance processes, one file each; ``multispin_env.registry.ACCEPTANCES`` names them."""

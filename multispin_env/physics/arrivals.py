@@ -1,0 +1,398 @@
+"""Arrivals of requests.
+
+Protocol of arrival processes.
+
+Arrival processes from their names.
+
+Arrivals whose requests get their lengths elsewhere.
+
+Bursty or regular arrivals.
+
+Poisson arrivals.
+
+Arrivals whose rate goes up and down.
+
+People who read an answer, think, and ask again.
+
+Requests as they were recorded.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from os import PathLike
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from typing_extensions import override
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_integer, check_real
+from multispin_env.physics.lengths import Lengths
+from multispin_env.physics.traces import RequestTrace, load_trace
+from multispin_env.registry import ARRIVALS, make_part
+
+
+class Arriving(NamedTuple):
+    """The next requests of each device, arrays (rows, K)."""
+
+    gap: FloatArray  # s since the device's request before arrived or, of closed arrivals, since it ended; ≥ 0
+    prompt: IntArray  # tokens ≥ 0
+    output: IntArray  # tokens ≥ 1
+
+
+Source = Callable[[int], Arriving]
+"""Gives the next rows of one episode; asking for a + b rows equals asking for a, then for b."""
+
+
+@runtime_checkable
+class Arrivals(Protocol):
+    """When requests arrive; hashable. One that is gaps alone derives from `GapArrivals`."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the gap to the next request of a device starts when its last one ends (a person waits and asks)."""
+
+    @property
+    def own_rate(self) -> float | None:
+        """Requests/s of all devices at a pace of its own; None if it has none."""
+
+    @property
+    def own_output(self) -> float | None:
+        """Mean tokens of an answer, if it knows the lengths of its requests; None if not."""
+
+    def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
+        """Requests of one episode, for devices with these mean requests/s (K,); ``lengths`` ``None``: its own.
+
+        The source reads ``rng``, or children spawned from it, as it is asked.
+        """
+
+
+def make_arrivals(name: str, **options: Any) -> Arrivals:
+    """Make an arrival process from its name (ours).
+
+    Parameters
+    ----------
+    name
+        One of ``ARRIVALS.names()``: ``"poisson"``, ``"gamma"``, ``"think"``, ``"ramp"`` or ``"trace"``.
+    **options
+        Fields of its class, e.g. ``burstiness=0.25`` for ``"gamma"``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown name or option (the nearest is suggested), or a bad value.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> ms.make_arrivals("gamma", burstiness=0.25).closed, ms.make_arrivals("think").closed
+    (False, True)
+    """
+    return make_part(ARRIVALS, name, options)
+
+
+GapSource = Callable[[int], FloatArray]
+"""Gives the next rows of gaps (rows, K) in s; asking for a + b rows equals asking for a, then for b."""
+
+
+@dataclass(frozen=True)
+class GapArrivals(Arrivals):
+    """An arrival process that is gaps alone: derive, and write `gaps`."""
+
+    closed: ClassVar[bool] = False
+    own_rate: ClassVar[float | None] = None
+    own_output: ClassVar[float | None] = None
+
+    @abstractmethod
+    def gaps(self, rng: np.random.Generator, rate: FloatArray) -> GapSource:
+        """Gaps of one episode, as an object that can be copied, for devices with these requests/s (K,)."""
+
+    @override
+    def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
+        if lengths is None:
+            raise ValueError("lengths: expected a law of lengths, as these arrivals have none of their own, got None")
+        times, sizes = rng.spawn(2)
+        return WithLengths(self.gaps(times, rate), lengths, sizes, len(rate))
+
+
+@dataclass
+class WithLengths:
+    """A source of gaps, and of lengths that a law draws."""
+
+    gaps: GapSource
+    lengths: Lengths
+    rng: np.random.Generator
+    num_users: int
+
+    def __call__(self, rows: int) -> Arriving:
+        """The next rows."""
+        return Arriving(self.gaps(rows), *self.lengths.draw(self.rng, rows, self.num_users))
+
+
+@dataclass(frozen=True)
+class Gamma(GapArrivals):
+    """Gaps follow a gamma law, as in the benchmark of vLLM.
+
+    Its shape changes the variation of the gaps, std / mean = 1 / sqrt(shape), and not their mean. Time 0 is any time
+    of the process, not one of a request: the first gap is what is left of one, so that the expected number of
+    requests until t is rate · t for every t.
+
+    Parameters
+    ----------
+    burstiness
+        Shape of the law, ≥ 0.001, in the word of vLLM: 1 is `Poisson`, smaller is burstier; default 0.25.
+    """
+
+    burstiness: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_real("burstiness", self.burstiness, 1e-3, 1e6)  # with less, nearly all gaps are 0 in float64
+
+    @override
+    def gaps(self, rng: np.random.Generator, rate: FloatArray) -> GapSource:
+        return _GammaGaps(rng, rate, self.burstiness)
+
+
+@dataclass
+class _GammaGaps:
+    rng: np.random.Generator
+    rate: FloatArray
+    shape: float
+    first: list[FloatArray] = field(init=False)  # empty once it has been given
+
+    def __post_init__(self) -> None:
+        # a gap that holds a given time is longer in proportion to itself, and that time lies anywhere in it
+        users = len(self.rate)
+        self.first = [self.rng.random(users) * self.rng.standard_gamma(self.shape + 1.0, users)]
+
+    def __call__(self, rows: int) -> FloatArray:
+        head = [self.first.pop()] if self.first and rows else []
+        drawn = self.rng.standard_gamma(self.shape, (rows - len(head), len(self.rate)))
+        return np.concatenate([*([row] for row in head), drawn]) / (self.shape * self.rate)
+
+
+@dataclass(frozen=True)
+class Poisson(GapArrivals):
+    """Requests come independently of each other: gaps are exponential."""
+
+    @override
+    def gaps(self, rng: np.random.Generator, rate: FloatArray) -> GapSource:
+        return partial(_exponential, rng, rate)
+
+
+def _exponential(rng: np.random.Generator, rate: FloatArray, rows: int) -> FloatArray:
+    return rng.standard_exponential((rows, len(rate))) / rate
+
+
+@dataclass(frozen=True)
+class Ramp(GapArrivals):
+    """Poisson arrivals whose rate goes up in a line, and down again, in every period (ours).
+
+    The rate of a device is rate · m(t), where m goes from ``low`` / c to ``high`` / c in half a period and back in the
+    other half. c = (``low`` + ``high``) / 2 makes its mean 1, so the mean rate of whole periods is that of the
+    workload. Times are exact: those of a Poisson process of rate 1, through the inverse of M(t) = ∫ m.
+
+    Parameters
+    ----------
+    low, high
+        Least and largest rate, relative to each other and, if their mean is 1, to the mean rate: 0 ≤ low ≤ high,
+        high > 0; default 0.5 and 1.5.
+    period
+        Seconds up and down; default 60.
+    phase
+        Where in its period an episode begins, in [0, 1): 0, the default, at ``low`` on the way up, 0.5 at ``high``.
+        ``None``: drawn uniformly for each episode.
+    """
+
+    low: float = 0.5
+    high: float = 1.5
+    period: float = 60.0
+    phase: float | None = 0.0
+
+    def __post_init__(self) -> None:
+        check_real("low", self.low, 0.0, 1e6)
+        check_real("high", self.high, max(self.low, 1e-6), 1e6)
+        check_real("period", self.period, 1e-3, 1e9)
+        if self.phase is not None:
+            check_real("phase", self.phase, 0.0, 1.0, open_high=True)
+
+    @override
+    def gaps(self, rng: np.random.Generator, rate: FloatArray) -> GapSource:
+        phase = rng.random() if self.phase is None else self.phase
+        return _RampGaps(rng, rate, self, phase * self.period)
+
+    def integrated(self, time: FloatArray) -> FloatArray:
+        """M(t) in s: requests until t of a device with rate 1, for t (...) from the start of a period on."""
+        whole, inside = np.divmod(time, self.period)
+        half = self.period / 2.0
+        up = self._rise(np.minimum(inside, self.period - inside))
+        return whole * self.period + np.where(inside <= half, up, self.period - up)
+
+    def inverse(self, area: FloatArray) -> FloatArray:
+        """The time t (...) with M(t) = ``area``; the same down as up, from the other end."""
+        whole, inside = np.divmod(area, self.period)
+        below = np.minimum(inside, self.period - inside)
+        start, slope = self._line
+        # the root of start · t + slope · t² / 2 = below, written so that nothing cancels
+        root = start + np.sqrt(start**2 + 2.0 * slope * below)
+        up = 2.0 * below / np.where(root > 0.0, root, 1.0)
+        return whole * self.period + np.where(inside <= self.period / 2.0, up, self.period - up)
+
+    @property
+    def _line(self) -> tuple[float, float]:
+        """m at the start of a period, and how it rises a second."""
+        centre = (self.low + self.high) / 2.0
+        return self.low / centre, (self.high - self.low) / centre / (self.period / 2.0)
+
+    def _rise(self, time: FloatArray) -> FloatArray:
+        start, slope = self._line
+        return start * time + slope * time**2 / 2.0
+
+
+@dataclass
+class _RampGaps:
+    rng: np.random.Generator
+    rate: FloatArray
+    ramp: Ramp
+    begin: float  # s from the start of a period
+    used: FloatArray = field(init=False)  # M at the last request of each device
+    last: FloatArray = field(init=False)  # its time in s
+
+    def __post_init__(self) -> None:
+        self.last = np.full(len(self.rate), self.begin)
+        self.used = self.ramp.integrated(self.last)
+
+    def __call__(self, rows: int) -> FloatArray:
+        steps = self.rng.standard_exponential((rows, len(self.rate))) / self.rate
+        used = np.cumsum(np.concatenate([self.used[None], steps]), axis=0)
+        times = np.concatenate([self.last[None], self.ramp.inverse(used[1:])])
+        self.used, self.last = used[-1], times[-1]
+        return np.maximum(np.diff(times, axis=0), 0.0)  # the inverse of neighbours may fall by rounding
+
+
+@dataclass(frozen=True)
+class Think(Poisson):
+    """A closed loop: when a request of a device ends, a person thinks for an exponential time and asks again.
+
+    The mean time is 1 / rate of the device. So the rate is what would come if answers took no time, and less comes
+    the longer they take: such a system is never overrun.
+    """
+
+    closed: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class TraceArrivals(Arrivals):
+    """Recorded requests, each at exactly one device, drawn by the shares of the devices (ours).
+
+    All times are stretched by one factor, so that the rate is that of the workload; without a rate there, the trace
+    keeps its own pace. It goes round: a mean gap after its last request comes the first again. If the workload has no
+    lengths, requests have their own.
+
+    Parameters
+    ----------
+    trace
+        As for `load_trace`; kept as a `RequestTrace`. Default ``"azure-chat"``.
+    start
+        Number of the request, from 0, that comes at time 0: with 0 the file is replayed from its beginning.
+        ``None``, the default: an episode begins at a time of the record that is drawn uniformly.
+    """
+
+    closed: ClassVar[bool] = False
+
+    trace: str | PathLike[str] | RequestTrace = "azure-chat"
+    start: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trace", load_trace(self.trace))
+        self.record.period  # noqa: B018 -- refuses a record without a rate
+        if self.start is not None:
+            check_integer("start", self.start, 0, len(self.record.output) - 1)
+
+    @property
+    def record(self) -> RequestTrace:
+        """The requests."""
+        return load_trace(self.trace)
+
+    @property
+    @override
+    def own_rate(self) -> float | None:
+        return self.record.rate
+
+    @property
+    @override
+    def own_output(self) -> float | None:
+        return float(self.record.output.mean())
+
+    @override
+    def open(self, rng: np.random.Generator, rate: FloatArray, lengths: Lengths | None) -> Source:
+        devices, sizes = rng.spawn(2)
+        replay = _Replay(devices, self.record, rate, *self._begin(devices))
+        return replay if lengths is None else WithLengths(replay.gaps, lengths, sizes, len(rate))
+
+    def _begin(self, rng: np.random.Generator) -> tuple[int, float]:
+        """The first request of an episode, and the time of the record when that begins, in s."""
+        if self.start is not None:
+            return self.start, float(self.record.arrived_at[self.start])
+        begin = rng.random() * self.record.period
+        return int(np.searchsorted(self.record.arrived_at, begin)), begin
+
+
+@dataclass
+class _Replay:
+    """Reads on in the trace until every device has its requests; what others got meanwhile waits."""
+
+    rng: np.random.Generator
+    trace: RequestTrace
+    rate: FloatArray  # (K,)
+    next: int  # number of the next request to read, on and on where the trace goes round
+    begin: float  # s
+    request: IntArray = field(default_factory=lambda: np.empty(0, np.int64))  # read, and not given yet
+    device: IntArray = field(default_factory=lambda: np.empty(0, np.int64))  # their devices
+    last: FloatArray = field(init=False)  # time of the last request of each device, in s
+
+    def __post_init__(self) -> None:
+        self.last = np.zeros(len(self.rate))
+
+    def __call__(self, rows: int) -> Arriving:
+        gap, place = self._give(rows)
+        return Arriving(gap, self.trace.prompt[place], self.trace.output[place])
+
+    def gaps(self, rows: int) -> FloatArray:
+        return self._give(rows)[0]
+
+    def _give(self, rows: int) -> tuple[FloatArray, IntArray]:
+        """Gaps of the next requests (rows, K), and their places in the trace."""
+        count = self._read(rows)
+        order = np.argsort(self.device, kind="stable")
+        given = order[np.cumsum(count) - count + np.arange(rows)[:, None]]
+        request = self.request[given]
+        left = np.ones(len(self.request), bool)
+        left[given] = False
+        self.request, self.device = self.request[left], self.device[left]
+        whole, place = np.divmod(request, len(self.trace.output))
+        times = np.concatenate([self.last[None], self._times(whole, place)])
+        self.last = times[-1]
+        return np.diff(times, axis=0), place
+
+    def _read(self, rows: int) -> IntArray:
+        """Read until every device has so many requests; how many each has, (K,)."""
+        users = len(self.rate)
+        bounds = np.cumsum(self.rate)
+        while True:
+            count = np.bincount(self.device, minlength=users)
+            short = float((np.maximum(rows - count, 0) / self.rate).max()) * bounds[-1]  # read in the mean until then
+            if short == 0.0:
+                return count
+            more = min(int(1.5 * short) + users, 1_000_000)
+            device = np.searchsorted(bounds[:-1], self.rng.random(more) * bounds[-1], side="right")
+            self.device = np.concatenate([self.device, device])
+            self.request = np.concatenate([self.request, np.arange(self.next, self.next + more)])
+            self.next += more
+
+    def _times(self, whole: IntArray, place: IntArray) -> FloatArray:
+        """Times on the clock of the episode in s; whole microseconds where nothing is stretched."""
+        recorded = whole * self.trace.period + (self.trace.arrived_at[place] - self.begin)
+        return recorded * (self.trace.rate / self.rate.sum())

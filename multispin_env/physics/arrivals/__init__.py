@@ -1,1 +1,0 @@
-"""Arrival processes, one file each; ``multispin_env.registry.ARRIVALS`` names them."""

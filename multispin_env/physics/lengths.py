@@ -1,0 +1,189 @@
+"""Lengths of requests.
+
+Protocol of laws of lengths.
+
+Laws of lengths from their names.
+
+Geometric lengths.
+
+Log-normal lengths.
+
+Lengths of recorded requests.
+"""
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from typing_extensions import override
+
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_real
+from multispin_env.physics.traces import RequestTrace, load_trace
+from multispin_env.registry import LENGTHS, make_part
+
+MOST_MEAN = 1e6  # Tokens of a mean or median length
+
+
+@runtime_checkable
+class Lengths(Protocol):
+    """How many tokens prompts and answers have; hashable."""
+
+    @property
+    def mean_output(self) -> float:
+        """Mean tokens of an answer."""
+
+    def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
+        """Tokens of prompts ≥ 0 and of answers ≥ 1, (rows, K); drawing a + b rows equals drawing a, then b."""
+
+
+def make_lengths(name: str, **options: Any) -> Lengths:
+    """Make a law of the lengths of requests from its name (ours).
+
+    Parameters
+    ----------
+    name
+        One of ``LENGTHS.names()``: ``"geometric"``, ``"log-normal"`` or ``"trace"``.
+    **options
+        Fields of its class, e.g. ``mean_output=100.0`` for ``"geometric"``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown name or option (the nearest is suggested), or a bad value.
+
+    Examples
+    --------
+    >>> import multispin_env as ms
+    >>> ms.make_lengths("geometric", mean_output=100.0).mean_output
+    100.0
+    """
+    return make_part(LENGTHS, name, options)
+
+
+@dataclass(frozen=True)
+class Geometric(Lengths):
+    """Every token is the last with the same probability (ours).
+
+    Parameters
+    ----------
+    mean_output
+        Mean tokens of an answer, ≥ 1; default 60.
+    mean_prompt
+        Mean tokens of a prompt, ≥ 1; 0, the default, for no prompts.
+    """
+
+    mean_output: float = 60.0
+    mean_prompt: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_real("mean_output", self.mean_output, 1.0, MOST_MEAN)
+        if self.mean_prompt != 0.0:
+            check_real("mean_prompt", self.mean_prompt, 1.0, MOST_MEAN)
+
+    @override
+    def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
+        fresh = rng.standard_exponential((rows, 2, num_users))
+        prompt = (
+            _geometric(self.mean_prompt, fresh[:, 0]) if self.mean_prompt else np.zeros((rows, num_users), np.int64)
+        )
+        return prompt, _geometric(self.mean_output, fresh[:, 1])
+
+
+def _geometric(mean: float, exponential: FloatArray) -> IntArray:
+    """From 1 on: a geometric variable is an exponential one in steps."""
+    with np.errstate(divide="ignore"):  # a mean of 1 is always 1
+        step = -np.log1p(-1.0 / mean)
+    return 1 + np.floor(exponential / step).astype(np.int64)
+
+
+SUMMED = 20_000  # Tokens up to which the mean is a sum; behind, an integral differs by less than rounding
+
+
+@dataclass(frozen=True)
+class LogNormal(Lengths):
+    """The logarithms of prompts and answers are normal and independent; rounded, at least 1 token (ours).
+
+    The defaults are those of recorded chats (Azure LLM inference trace 2023).
+
+    Parameters
+    ----------
+    median_output, sigma_output
+        Median tokens of an answer, > 0, and standard deviation of its natural logarithm, in [0, 3].
+    median_prompt, sigma_prompt
+        The same of a prompt; a median of 0 for no prompts.
+    """
+
+    median_output: float = 129.0
+    sigma_output: float = 0.86
+    median_prompt: float = 1020.0
+    sigma_prompt: float = 0.99
+
+    def __post_init__(self) -> None:
+        check_real("median_output", self.median_output, 0.0, MOST_MEAN, open_low=True)
+        check_real("median_prompt", self.median_prompt, 0.0, MOST_MEAN)
+        check_real("sigma_output", self.sigma_output, 0.0, 3.0)  # so lengths stay whole numbers that arrays hold
+        check_real("sigma_prompt", self.sigma_prompt, 0.0, 3.0)
+
+    @property
+    @override
+    def mean_output(self) -> float:
+        """Mean of the rounded lengths: 1 + Σ_n P(X > n + ½) over n ≥ 1."""
+        return _rounded_mean(self.median_output, self.sigma_output)
+
+    @override
+    def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
+        fresh = rng.standard_normal((rows, 2, num_users))
+        output = _rounded(self.median_output * np.exp(self.sigma_output * fresh[:, 1]))
+        if self.median_prompt == 0.0:
+            return np.zeros_like(output), output
+        return _rounded(self.median_prompt * np.exp(self.sigma_prompt * fresh[:, 0])), output
+
+
+def _rounded(tokens: FloatArray) -> IntArray:
+    return np.maximum(np.rint(tokens), 1.0).astype(np.int64)
+
+
+def _rounded_mean(median: float, sigma: float) -> float:
+    if sigma == 0.0:
+        return float(_rounded(np.asarray(median)))
+    from scipy import special  # late: it takes as long to import as all of this package
+
+    over = special.ndtr(np.log(median / (np.arange(1, SUMMED) + 0.5)) / sigma)
+    # the rest of the sum is the integral of P(X > x) from here on, which is E[(X − x)⁺]
+    place = np.log(median / SUMMED) / sigma
+    beyond = median * np.exp(sigma**2 / 2.0) * special.ndtr(place + sigma) - SUMMED * special.ndtr(place)
+    return float(1.0 + over.sum() + beyond)
+
+
+@dataclass(frozen=True)
+class TraceLengths(Lengths):
+    """Each request is as long as one of a record, its prompt and its answer together, drawn with replacement (ours).
+
+    Parameters
+    ----------
+    trace
+        As for `load_trace`; kept as a `RequestTrace`. Default ``"azure-chat"``.
+    """
+
+    trace: str | PathLike[str] | RequestTrace = "azure-chat"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trace", load_trace(self.trace))
+
+    @property
+    def record(self) -> RequestTrace:
+        """The requests."""
+        return load_trace(self.trace)
+
+    @property
+    @override
+    def mean_output(self) -> float:
+        return float(self.record.output.mean())
+
+    @override
+    def draw(self, rng: np.random.Generator, rows: int, num_users: int) -> tuple[IntArray, IntArray]:
+        record = self.record
+        place = (rng.random((rows, num_users)) * len(record.output)).astype(np.int64)
+        return record.prompt[place], record.output[place]
