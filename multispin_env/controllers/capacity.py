@@ -20,9 +20,8 @@ from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.physics.workload import Workload
 from multispin_env.scenario import Scenario
-from multispin_env.solver.gains import token_gains
 from multispin_env.solver.pace import least_pace
-from multispin_env.solver.problem import ROUNDING, make_problem
+from multispin_env.solver.problem import ROUNDING, make_problem, token_gains
 
 PERCENT = 95.0
 """Of the requests, or of random states, that have to be within all limits."""

@@ -9,8 +9,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.types import Decision, SystemState, checked_state
 from multispin_env.scenario import Scenario
-from multispin_env.solver.batching import in_chunks
-from multispin_env.solver.problem import Problem, checked_problem
+from multispin_env.solver.problem import Problem, checked_problem, in_chunks
 from multispin_env.solver.rule import fast_lengths
 from multispin_env.solver.search import Search, branch_and_bound
 

@@ -14,11 +14,9 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.tokens import expected_tokens
-from multispin_env.solver.batching import in_chunks
 from multispin_env.solver.equalization import equal_latency
-from multispin_env.solver.problem import ROUNDING, Problem
-from multispin_env.solver.segments import SAFETY
-from multispin_env.solver.windows import Nodes
+from multispin_env.solver.problem import ROUNDING, Problem, in_chunks
+from multispin_env.solver.windows import SAFETY, Nodes
 
 BLOCKS, PIECES = 64, 8
 """Blocks of the numbers v that are looked at first, and pieces into which one that is still open is cut."""

@@ -1,7 +1,23 @@
-"""Optimisation problem as the solvers see it: a flat batch of instances in units of one share of the budget."""
+"""Problem of one round in arrays.
 
+Marginal tokens: what the l-th drafted token of a device adds to Σ E[N_k], and tables of both.
+
+Exponentials and powers take 3 to 8 times as long on a processor without AVX-512, and looking a number up takes less
+than any of them. So α^l for every l comes from products, each of which doubles what is known.
+
+Time that a pass adds to a round as its drafts grow: the largest of a few lines (ours).
+
+A pass of K drafts holds Σ L_k + K tokens, or K max L + K of them where drafts are padded. In x = Σ L_k, or x = K max L,
+the line a + b n of the law is (a + b K) + b x. Lines that are nowhere the largest are left out.
+
+Optimisation problem as the solvers see it: a flat batch of instances in units of one share of the budget.
+
+Long batches in pieces, so that memory stays bounded whatever the batch.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -14,8 +30,97 @@ from multispin_env.physics.types import SystemState, checked_weights
 from multispin_env.scenario import Scenario
 from multispin_env.server import line_time
 from multispin_env.solver.equalization import equal_latency
-from multispin_env.solver.gains import TokenTable
-from multispin_env.solver.server import LONGEST, SHORTEST, server_lines
+
+
+def token_gains(acceptance_rate: FloatArray, counts: IntArray) -> FloatArray:
+    """α_k^l (..., K, n) for token numbers l (n,): what the l-th token gains ([MS] 12); l = 0 is the server's own."""
+    return np.power(acceptance_rate[..., None], counts)
+
+
+class TokenTable(NamedTuple):
+    """ω α^l and ω E[N | l] of N devices for l = 0 .. longest, and which devices are meant."""
+
+    gains: FloatArray  # (longest + 1, N)
+    tokens: FloatArray  # (longest + 1, N)
+    column: FloatArray  # (n, K) whole numbers below N
+
+    @classmethod
+    def of(cls, acceptance_rate: FloatArray, weights: FloatArray, longest: int) -> Self:
+        """Table of devices (n, K) with rates α and weights ω."""
+        gains = np.empty((longest + 1, acceptance_rate.size))
+        tokens = np.empty_like(gains)
+        gains[0] = tokens[0] = weights.ravel()
+        power, known = acceptance_rate.ravel(), 1
+        while known <= longest:  # power is α^known
+            more = min(known, longest + 1 - known)
+            np.multiply(gains[:more], power, out=gains[known : known + more])
+            np.multiply(tokens[:more], power, out=tokens[known : known + more])
+            tokens[known : known + more] += tokens[known - 1]
+            power, known = power * power, known + more
+        return cls(gains, tokens, np.arange(float(acceptance_rate.size)).reshape(acceptance_rate.shape))
+
+    def rows(self, rows: IntArray | BoolArray | slice) -> "TokenTable":
+        """The table of some of the n instances."""
+        return self._replace(column=self.column[rows])
+
+    @property
+    def of_candidates(self) -> "TokenTable":
+        """The table for lengths (n, m, K), m of each instance."""
+        return self._replace(column=self.column[:, None])
+
+    def gain(self, lengths: FloatArray | IntArray) -> FloatArray:
+        """ω α^l of lengths (..., n, K)."""
+        return self.gains.take(self._places(lengths))
+
+    def expected(self, lengths: FloatArray | IntArray) -> FloatArray:
+        """ω E[N | l] of lengths (..., n, K)."""
+        return self.tokens.take(self._places(lengths))
+
+    def _places(self, lengths: FloatArray | IntArray) -> IntArray:
+        return (lengths * float(self.gains.shape[1]) + self.column).astype(np.intp)
+
+
+SHORTEST, LONGEST = 1e-130, 1e130
+"""Times in s outside this range are moved to its ends, so that products of a few of them stay finite."""
+
+
+def server_lines(scenario: Scenario) -> FloatArray:
+    """Lines (J, 2) of the law: start in s and slope in s for each x, by rising slope; one flat line for the paper's."""
+    users = scenario.num_users
+    lines: list[tuple[float, float]] = []
+    for slope, start in sorted((_kept(slope), min(start, LONGEST)) for start, slope in scenario.law.lines):
+        line = (start + users * slope, slope)
+        while lines and line[0] >= lines[-1][0]:  # a steeper line that starts higher is larger everywhere
+            lines.pop()
+        while len(lines) > 1 and _crossing(lines[-1], line) <= _crossing(lines[-2], lines[-1]):
+            lines.pop()
+        lines.append(line)
+    return np.array(lines)
+
+
+def _kept(slope: float) -> float:
+    """A slope within bounds; what is smaller counts as zero."""
+    return 0.0 if slope < SHORTEST else min(slope, LONGEST)
+
+
+def _crossing(flat: tuple[float, float], steep: tuple[float, float]) -> float:
+    return (flat[0] - steep[0]) / (steep[1] - flat[1])
+
+
+def kinks(lines: FloatArray) -> FloatArray:
+    """Where each line meets the next, x (J − 1,)."""
+    start, slope = lines.T
+    return (start[:-1] - start[1:]) / (slope[1:] - slope[:-1])
+
+
+def support(lines: FloatArray, slope: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """Start (...) of the highest line of this slope (...) below all of the law between x = low and x = high (...)."""
+    start: FloatArray = np.minimum(line_time(lines, low) - slope * low, line_time(lines, high) - slope * high)
+    for kink in kinks(lines):
+        x = np.clip(kink, low, high)
+        start = np.minimum(start, line_time(lines, x) - slope * x)
+    return start
+
 
 ARRAYS = ("draft_time", "token_time", "acceptance_rate", "weights", "low", "high", "verification_time")
 """Fields of a `Problem` with a row for each instance."""
@@ -207,3 +312,47 @@ def checked_fixed_length(scenario: Scenario, fixed_length: object, shape: tuple[
         return np.ascontiguousarray(np.broadcast_to(array, shape), dtype=np.int64)
     except ValueError:
         raise ValueError(f"fixed_length: expected a shape that broadcasts to {shape}, got {array.shape}") from None
+
+
+CHUNK_ENTRIES = 2_000_000  # Largest number of float64 entries of a working array (16 MB)
+
+SOLVER_ENTRIES = 20_000
+"""Instances times users that the solver works on at once: its arrays, 10 to 100 times as large, stay in the cache."""
+
+
+def lengths_in_chunks(solve: Callable[[SystemState], IntArray], state: SystemState, entries_per_state: int) -> IntArray:
+    """Apply ``solve`` to flat pieces (n, K) of a state (..., K); one takes so many entries at most."""
+    shape = state.draft_time.shape
+    num_users = shape[-1]
+    flat = SystemState(
+        state.draft_time.reshape(-1, num_users),
+        state.spectral_efficiency.reshape(-1, num_users),
+        state.acceptance_rate.reshape(-1, num_users),
+    )
+    rows = max(1, CHUNK_ENTRIES // entries_per_state)
+    lengths = np.empty((len(flat.draft_time), num_users), dtype=np.int64)
+    for start in range(0, len(lengths), rows):
+        part = slice(start, start + rows)
+        lengths[part] = solve(flat[part])
+    return lengths.reshape(shape)
+
+
+def in_chunks(
+    solve: Callable[[Problem], tuple[FloatArray, ...]], problem: Problem, parts: int | None = None
+) -> tuple[FloatArray, ...]:
+    """Apply ``solve`` to pieces of a problem and join its arrays (n, ...) along the instances.
+
+    ``parts``: in which it solves an instance of a padded law; ``None``: one for each longest draft.
+    """
+    num_users = problem.draft_time.shape[-1]
+    if not len(problem):  # the shapes of the answer are those for one instance
+        ones, one = np.ones((1, num_users)), np.ones((1, num_users), dtype=np.int64)
+        example = Problem(ones, ones, ones, ones, one, one, ones[:, 0], problem.lines, problem.padded, problem.tpot)
+        return tuple(array[:0] for array in solve(example))
+    parts_of_one = (parts or int(problem.high.max()) + 1) if problem.padded else 1
+    rows = max(1, SOLVER_ENTRIES // (num_users * parts_of_one))
+    if len(problem) <= rows:
+        return tuple(solve(problem))
+    pieces = range(0, len(problem), rows)
+    solved = [solve(problem.rows(slice(start, start + rows))) for start in pieces]
+    return tuple(np.concatenate(arrays) for arrays in zip(*solved, strict=True))

@@ -1,4 +1,14 @@
-"""Relaxed optimum: the best real draft lengths, for every law of verification (ours; docs/optimum.md, 2 and 7).
+"""Relaxed optimum: draft lengths that need not be whole.
+
+Instances in which drafting does not pay at all (ours).
+
+φ(L) is homogeneous of degree 1 and E is concave, so that no draft is the best if and only if the first tokens of no mix
+of devices earn what they cost: max_L Σ g_k L_k / φ(L) ≤ G with g_k = ω α |ln α| / (1 − α) − G b, G = Σ ω / T_ver(0). In
+shares s_k of the budget a device drafts s_k / (c_k + s_k T_k) tokens a second. That is concave in s_k, so the best
+shares leave g c / (c + s T)² = λ to all that have one: λ follows from Σ s = 1 for the first of the devices in order of
+g / c, for as many of them as get a share.
+
+Relaxed optimum: the best real draft lengths, for every law of verification (ours; docs/optimum.md, 2 and 7).
 
 For a flat line, as in the paper's law, it is one stationary point. For a line a + b n, Dinkelbach's iteration charges
 every token κ = b G at the goodput G found so far, which rises to the optimum and converges quadratically. Of several
@@ -6,22 +16,62 @@ lines the optimum lies on one, between its kinks, or at a kink. There κ is what
 exactly up to the kink, and κ / G is between the slopes of the two lines. For padded passes the goodput has a single
 peak in the longest draft M, a real number here: it rises where longer drafts of the devices that M holds back earn
 more than the pass costs.
+
+Integer lengths along the ray of latencies and prices, without a root or a logarithm (ours; docs/optimum.md, 3).
+
+At latency φ device k needs the share w_k(l) = c_k l / (φ − l T_k) for l tokens, increasing and convex in l, while the
+l-th token gains ω_k α_k^l, decreasing in l, and costs κ in the pass. At a price λ it is drafted if and only if
+
+    (ω α^l − κ) (φ − l T) (φ − (l − 1) T) ≥ λ c φ,
+
+and the tokens that are drafted are those up to some l. On the ray λ / φ is constant. There, with
+r = (λ / φ) c / (ω α^l − κ), the l-th token is drafted from the latency on at which (φ − l T) (φ − (l − 1) T) = r φ²:
+
+    φ_l = T (2 l − 1 + √(1 + 4 l (l − 1) r)) / (2 (1 − r)),        or never if r ≥ 1.
+
+Each token is put into the first point of the ray that takes it; sums along the ray are the lengths.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.server import line_time
-from multispin_env.solver.bracketing import bracketed_root
 from multispin_env.solver.equalization import equal_latency
-from multispin_env.solver.idle import idle
-from multispin_env.solver.problem import Problem
-from multispin_env.solver.server import kinks
-from multispin_env.solver.stationary import FINER, Charge, Stationary, stationary_point
+from multispin_env.solver.problem import TINY, Problem, kinks
+from multispin_env.solver.stationary import FINER, Charge, Stationary, bracketed_root, stationary_point
+
+
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")  # for absurd numbers
+def idle(problem: Problem) -> BoolArray:
+    """Which of the instances (n,) have their relaxed optimum, and so their best decision, where nobody drafts."""
+    free: BoolArray = np.asarray((problem.low == 0).all(-1))
+    if not free.any():
+        return free
+    start, slope = problem.lines[0]  # the highest at x = 0
+    value = problem.weights.sum(-1) / (problem.verification_time + start)
+    charge = value * slope
+    decay = problem.decay
+    gain = problem.weights * (decay / -np.expm1(-decay)) * np.exp(-decay) - charge[:, None]
+    return free & (_fastest_earnings(np.where(problem.high > 0, gain, 0.0), problem) <= value)
+
+
+def _fastest_earnings(gain: FloatArray, problem: Problem) -> FloatArray:
+    """Largest Σ g s / (c + s T) over shares (n,)."""
+    gain = np.maximum(gain, 0.0)
+    order = np.argsort(-gain / problem.token_time, -1, kind="stable")
+    g, c, t = (np.take_along_axis(array, order, -1) for array in (gain, problem.token_time, problem.draft_time))
+    # with the first j devices Σ (√(g c / λ) − c) / T = 1
+    root_price = (np.sqrt(g * c) / t).cumsum(-1) / (1.0 + (c / t).cumsum(-1))
+    served = (root_price * np.sqrt(c) < np.sqrt(g)).sum(-1, keepdims=True)
+    last = np.maximum(served - 1, 0)
+    price = np.maximum(np.take_along_axis(root_price, last, -1), TINY)
+    shares = np.maximum(np.sqrt(g * c) / price - c, 0.0) / t
+    return (g * shares / (c + shares * t)).sum(-1)
+
 
 COARSE, COARSE_STEPS = 1e-2, 2
 """Tolerance of the stationary points in the first steps of that iteration, and their number."""
@@ -241,3 +291,62 @@ def _held_back(problem: Problem, length: FloatArray, value: FloatArray, longest:
     held = (length >= NEARLY * longest[:, None]) & (problem.high > longest[:, None])
     surplus = earns - value[:, None] * problem.latency_slopes(length)
     return np.where(held, np.maximum(surplus, 0.0), 0.0).sum(-1)
+
+
+LEAST_FACTOR = 0.05  # Points of the ray to the left of this part of its origin count as if they were there
+WINDOW = 64  # Lengths of a device that are told apart, around those of the origin
+
+
+class Ray(NamedTuple):
+    """Points (φ, λ) = f_i (φ₀, λ₀) with f_i = first + i spacing, for n instances."""
+
+    latency: FloatArray  # φ₀ (n,) s
+    price: FloatArray  # λ₀ (n,) tokens for the whole budget
+    charge: FloatArray  # κ (n,) tokens
+    first: FloatArray  # f₀ (n,)
+    spacing: FloatArray  # (n,)
+    points: int
+
+    @property
+    def latencies(self) -> FloatArray:
+        """φ of all points, (points, n) s."""
+        steps = np.arange(float(self.points))[:, None]
+        return self.latency * np.maximum(self.first + self.spacing * steps, LEAST_FACTOR)
+
+
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # tokens that are never drafted, and absurd numbers
+def ray_lengths(problem: Problem, ray: Ray, around: FloatArray) -> FloatArray:
+    """Whole lengths (points, n, K) in range that maximise Σ (ω E[N] − κ L) − λ Σ w at every point of a ray.
+
+    They differ from ``around`` (n, K) by less than half a `WINDOW`.
+    """
+    width = min(int((problem.high - problem.low).max()), WINDOW)
+    start = np.minimum(np.maximum(np.floor(around) - width // 2, problem.low), problem.high - width)
+    start = np.maximum(start, problem.low)
+    length = start + np.arange(1.0, width + 1.0)[:, None, None]
+    beyond = length > problem.high if (start + width > problem.high).any() else None
+    gain = problem.gain(length if beyond is None else np.minimum(length, problem.high)) - ray.charge[:, None]
+    ratio = (ray.price / ray.latency)[:, None] * problem.token_time / gain
+    taken = (ratio < 1.0) & (gain > 0.0)
+    # f_l, in place
+    factor = length * (length - 1.0)
+    factor *= 4.0 * ratio
+    factor += 1.0
+    np.sqrt(factor, out=factor)
+    factor += 2.0 * length - 1.0
+    factor *= 0.5 * problem.draft_time / ray.latency[:, None]
+    factor /= 1.0 - ratio
+    early = factor <= np.maximum(ray.first, LEAST_FACTOR)[:, None]
+    factor -= ray.first[:, None]
+    factor /= ray.spacing[:, None]
+    first = np.fmin(np.ceil(factor, out=factor), float(ray.points))
+    first[early] = 0.0
+    first[~taken if beyond is None else ~taken | beyond] = ray.points
+    first *= start.size
+    first += np.arange(float(start.size)).reshape(start.shape)
+    found = np.bincount(first.astype(np.intp).ravel(), minlength=(ray.points + 1) * start.size)
+    lengths = found[: ray.points * start.size].reshape(ray.points, *start.shape).astype(np.float64)
+    lengths[0] += start
+    for i in range(1, ray.points):
+        lengths[i] += lengths[i - 1]
+    return lengths

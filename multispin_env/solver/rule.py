@@ -1,4 +1,12 @@
-"""Fast rule: Lagrangian lengths on a ray through the relaxed optimum, then local moves (ours).
+"""Fast rule for whole lengths.
+
+Fast rule where every device must get its tokens in time (ours).
+
+Where the lengths that are best without a TPOT are late, the best in time lie at an end of what is feasible, and the
+goodput there changes by jumps. Branch and bound (`search`) finds them as soon as any other method that was tried. It
+starts from the lengths with the shortest time per output token and ends after a few rounds, or when its gap is small.
+
+Fast rule: Lagrangian lengths on a ray through the relaxed optimum, then local moves (ours).
 
 Rounding each relaxed length moves φ by about sd = sqrt(Σ (∂φ/∂L_k)² / 12), so the ray φ* + t sd, λ ∝ φ, is searched
 for t within a few units. Where drafting leaves less than about two tokens' time for the upload (a rich uplink), shares
@@ -13,11 +21,34 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.physics.rounds import goodput, largest
-from multispin_env.solver.lagrangian import Ray, ray_lengths
 from multispin_env.solver.moves import improve
+from multispin_env.solver.pace import in_time, least_pace
 from multispin_env.solver.problem import TINY, Problem
-from multispin_env.solver.relaxed import Relaxed, relaxed_longest, relaxed_optimum
-from multispin_env.solver.timely import timely_lengths
+from multispin_env.solver.relaxed import Ray, Relaxed, ray_lengths, relaxed_longest, relaxed_optimum
+from multispin_env.solver.search import branch_and_bound
+
+CLOSE = 5e-4  # Relative gap at which the rule is content
+ROUNDS = 32  # Most rounds of the search
+
+
+def timely_lengths(problem: Problem, length: FloatArray, relaxed: Relaxed) -> FloatArray:
+    """Very good lengths that are in time, (n, K); where none are, those of the shortest time per output token.
+
+    ``length`` (n, K), good without the TPOT, stays where it is in time; ``relaxed`` knows no TPOT.
+    """
+    late = np.flatnonzero(~in_time(problem, length))
+    if not len(late):
+        return length
+    length, part = length.copy(), problem.rows(late)
+    length[late] = least_pace(part, problem.tpot).length
+    rows = late[in_time(part, length[late])]
+    if len(rows):
+        part = problem.rows(rows)
+        start = improve(part, length[rows], part.latency(length[rows][:, None]))
+        relaxed = Relaxed(*(array[rows] for array in relaxed))
+        length[rows] = branch_and_bound(part, start, relaxed, CLOSE, ROUNDS).lengths
+    return length
+
 
 RUGGED = 0.4
 """Largest T_k over the time left for its upload, from which on the search along the ray is the thorough one."""

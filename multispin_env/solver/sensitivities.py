@@ -8,8 +8,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.physics.tokens import pass_tokens
 from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
-from multispin_env.solver.batching import in_chunks
-from multispin_env.solver.problem import TINY, Problem, checked_problem
+from multispin_env.solver.problem import TINY, Problem, checked_problem, in_chunks
 from multispin_env.solver.relaxed import relaxed_optimum
 
 

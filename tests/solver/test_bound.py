@@ -6,10 +6,9 @@ import numpy as np
 
 from multispin_env.evaluation.hostile import hostile_instance, hostile_law
 from multispin_env.solver import search
-from multispin_env.solver.branching import decisions_of, split
 from multispin_env.solver.problem import ARRAYS, Problem, make_problem
-from multispin_env.solver.segments import FixedPass, laws_of
-from multispin_env.solver.windows import Nodes, bound_nodes, ends_of, joined_nodes
+from multispin_env.solver.search import decisions_of, split
+from multispin_env.solver.windows import FixedPass, Nodes, bound_nodes, ends_of, joined_nodes, laws_of
 
 
 def case(seed):

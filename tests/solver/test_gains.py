@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from multispin_env.physics.tokens import expected_tokens
-from multispin_env.solver.gains import TokenTable
+from multispin_env.solver.problem import TokenTable
 
 RATES = np.array([[0.0, 1e-300, 1e-9, 0.3], [0.9, 1.0 - 1e-9, 1.0 - 2.0**-53, 1.0]])
 

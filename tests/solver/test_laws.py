@@ -13,9 +13,8 @@ import multispin_env as ms
 from multispin_env.evaluation.hostile import hostile_instance, hostile_law
 from multispin_env.physics.tokens import pass_tokens
 from multispin_env.solver import relaxed
-from multispin_env.solver.idle import idle
 from multispin_env.solver.problem import make_problem
-from multispin_env.solver.relaxed import relaxed_optimum
+from multispin_env.solver.relaxed import idle, relaxed_optimum
 
 LAWS = {"one piece": (1, False), "two pieces": (2, False), "padded": (1, True), "padded, two pieces": (2, True)}
 KINDS = {"paper": (0, False), **LAWS}

@@ -12,8 +12,7 @@ import multispin_env as ms
 from multispin_env.evaluation.hostile import hostile_instance, hostile_law
 from multispin_env.solver.pace import least_pace, timely_windows
 from multispin_env.solver.problem import make_problem
-from multispin_env.solver.segments import FixedPass, laws_of
-from multispin_env.solver.windows import Nodes
+from multispin_env.solver.windows import FixedPass, Nodes, laws_of
 from tests.solver.test_laws import KINDS
 
 

@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.solver.batching import in_chunks, lengths_in_chunks
-from multispin_env.solver.branching import Listing, branch_on_user, few_decisions, improvements, split
 from multispin_env.solver.moves import improve, pays
-from multispin_env.solver.problem import Problem, make_problem
+from multispin_env.solver.problem import Problem, in_chunks, lengths_in_chunks, make_problem
 from multispin_env.solver.rule import fast_lengths
-from multispin_env.solver.search import branch_and_bound
-from multispin_env.solver.segments import FixedPass
-from multispin_env.solver.windows import Nodes, bound_nodes
+from multispin_env.solver.search import Listing, branch_and_bound, branch_on_user, few_decisions, improvements, split
+from multispin_env.solver.windows import FixedPass, Nodes, bound_nodes
 
 
 def small_problem(seed, users=4, count=1, longest=5):
@@ -254,13 +251,13 @@ def test_long_batches_go_in_pieces(monkeypatch):
 
     rng = np.random.default_rng(0)
     state = ms.SystemState(*(rng.random((2, 5, 3)) for _ in range(3)))
-    monkeypatch.setattr("multispin_env.solver.batching.CHUNK_ENTRIES", 40)
+    monkeypatch.setattr("multispin_env.solver.problem.CHUNK_ENTRIES", 40)
     assert (lengths_in_chunks(solve, state, 10) == np.rint(100 * state.draft_time + state.acceptance_rate)).all()
     assert sizes == [4, 4, 2]
     sizes.clear()
     lengths_in_chunks(solve, state, 100)
     assert sizes == [1] * 10
-    monkeypatch.setattr("multispin_env.solver.batching.SOLVER_ENTRIES", 9)
+    monkeypatch.setattr("multispin_env.solver.problem.SOLVER_ENTRIES", 9)
     problem, sizes = small_problem(0, users=4, count=5), []
     found = in_chunks(lambda part: (sizes.append(len(part)) or part.draft_time, part.weights.sum(-1)), problem)
     assert sizes == [2, 2, 1]

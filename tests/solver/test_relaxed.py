@@ -12,11 +12,10 @@ from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.scenario import Scenario
 from multispin_env.solver import stationary
-from multispin_env.solver.lagrangian import Ray, ray_lengths
-from multispin_env.solver.omega import charged_omega, omega_below, wright_omega
 from multispin_env.solver.problem import Problem, make_problem
-from multispin_env.solver.relaxed import relaxed_optimum
+from multispin_env.solver.relaxed import Ray, ray_lengths, relaxed_optimum
 from multispin_env.solver.rule import fast_lengths
+from multispin_env.solver.stationary import charged_omega, omega_below, wright_omega
 
 
 def problems(count=24):

@@ -6,9 +6,8 @@ import pytest
 import multispin_env as ms
 from multispin_env.physics.tokens import verification_time
 from multispin_env.server import line_time
-from multispin_env.solver.bracketing import bracketed_root
-from multispin_env.solver.problem import make_problem
-from multispin_env.solver.server import kinks, server_lines, support
+from multispin_env.solver.problem import kinks, make_problem, server_lines, support
+from multispin_env.solver.stationary import bracketed_root
 
 USERS = 3
 

@@ -5,7 +5,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
 from multispin_env.scenario import Scenario
-from multispin_env.solver.server import LONGEST, SHORTEST
+from multispin_env.solver.problem import LONGEST, SHORTEST
 
 STATES = 24
 """m, states that stand for the fading law."""

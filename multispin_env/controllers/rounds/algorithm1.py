@@ -12,8 +12,8 @@ from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens, verification_time
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.solver.batching import lengths_in_chunks
 from multispin_env.solver.equalization import equal_latency
+from multispin_env.solver.problem import lengths_in_chunks
 
 IMPOSSIBLE = 1e-150
 """α up to here is treated as 0, where no draft is accepted: ln α must stay finite, and α² above 0."""

@@ -11,9 +11,8 @@ from multispin_env.controllers.base import RoundsController
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.solver.batching import lengths_in_chunks
 from multispin_env.solver.equalization import common_latency
-from multispin_env.solver.problem import user_times
+from multispin_env.solver.problem import lengths_in_chunks, user_times
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,9 @@ from multispin_env.arrays import IntArray
 from multispin_env.checks import check_real
 from multispin_env.controllers.base import WeightedController
 from multispin_env.physics.types import Decision, SystemState
-from multispin_env.solver.batching import in_chunks
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
 from multispin_env.solver.pace import in_time
-from multispin_env.solver.problem import checked_problem
+from multispin_env.solver.problem import checked_problem, in_chunks
 from multispin_env.solver.rule import NEAR, fast_lengths
 
 

@@ -9,7 +9,7 @@ from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import SystemState, checked_state
 from multispin_env.scenario import Scenario
-from multispin_env.solver.gains import token_gains
+from multispin_env.solver.problem import token_gains
 
 SystemGoodput = Callable[[Scenario, SystemState], FloatArray]
 """Goodput (...) in tokens/s of another system, in states (..., K)."""

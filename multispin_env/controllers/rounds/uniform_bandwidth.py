@@ -15,9 +15,7 @@ from multispin_env.physics.rounds import goodput
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.scenario import Scenario
 from multispin_env.server import line_time
-from multispin_env.solver.batching import lengths_in_chunks
-from multispin_env.solver.gains import token_gains
-from multispin_env.solver.server import kinks, server_lines
+from multispin_env.solver.problem import kinks, lengths_in_chunks, server_lines, token_gains
 
 
 class _Tokens(NamedTuple):

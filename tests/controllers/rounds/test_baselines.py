@@ -139,8 +139,8 @@ def test_pieces_of_a_batch_are_joined_in_their_order(name, rng, monkeypatch):
         controllers.append(ms.make_controller(name, scenario, certify=1e-6))
     whole = [controller(state) for controller in controllers]
     sizes = []
-    monkeypatch.setattr("multispin_env.solver.batching.CHUNK_ENTRIES", 4 * 18)
-    monkeypatch.setattr("multispin_env.solver.batching.SOLVER_ENTRIES", 4 * 3)
+    monkeypatch.setattr("multispin_env.solver.problem.CHUNK_ENTRIES", 4 * 18)
+    monkeypatch.setattr("multispin_env.solver.problem.SOLVER_ENTRIES", 4 * 3)
     problem_rows = Problem.rows
     monkeypatch.setattr(Problem, "rows", lambda self, rows: sizes.append(rows) or problem_rows(self, rows))
     for controller, decision in zip(controllers, whole, strict=True):
