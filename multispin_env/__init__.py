@@ -5,13 +5,10 @@ Gymnasium and loads neither torch nor matplotlib.
 """
 
 from multispin_env import registry
-from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import ContinuousController, Controller, RoundsController
+from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
 from multispin_env.controllers.capacity import Capacity, capacity
 from multispin_env.controllers.continuous.bound import RatePrices, rate_bound, rate_prices
-from multispin_env.controllers.continuous.modifier import Modifier
-from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate
-from multispin_env.controllers.continuous.serve import serve
+from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate, serve
 from multispin_env.controllers.factory import controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.systems import (

@@ -144,13 +144,13 @@ LENGTHS: Registry = Registry(
 CONTROLLERS: Registry = Registry(
     "controller",
     {
-        "fixed": "multispin_env.controllers.rounds.fixed:Fixed",
+        "fixed": "multispin_env.controllers.rounds.optimal:Fixed",
         "uniform-bandwidth": "multispin_env.controllers.rounds.uniform_bandwidth:UniformBandwidth",
         "homogeneous": "multispin_env.controllers.rounds.homogeneous:CommonLength",
-        "algorithm1": "multispin_env.controllers.rounds.algorithm1:Algorithm1",
+        "algorithm1": "multispin_env.controllers.rounds.homogeneous:Algorithm1",
         "optimal": "multispin_env.controllers.rounds.optimal:Optimal",
-        "random": "multispin_env.controllers.rounds.random:Random",
-        "synchronous": "multispin_env.controllers.continuous.synchronous:Synchronous",
+        "random": "multispin_env.controllers.rounds.optimal:Random",
+        "synchronous": "multispin_env.controllers.continuous.groups:Synchronous",
         "greedy": "multispin_env.controllers.continuous.greedy:Greedy",
         "groups": "multispin_env.controllers.continuous.groups:Groups",
         "prices": "multispin_env.controllers.continuous.prices:Prices",
@@ -160,29 +160,29 @@ CONTROLLERS: Registry = Registry(
         "tetris": "multispin_env.controllers.continuous.related_work:Tetris",
         "ema-tiers": "multispin_env.controllers.continuous.related_work:EmaTiers",
         "plus-two-minus-one": "multispin_env.controllers.continuous.related_work:PlusTwoMinusOne",
-        "own-pace": "multispin_env.controllers.continuous.own_pace:OwnPace",
-        "load-aware": "multispin_env.controllers.continuous.own_pace:LoadAware",
+        "own-pace": "multispin_env.controllers.continuous.greedy:OwnPace",
+        "load-aware": "multispin_env.controllers.continuous.greedy:LoadAware",
     },
 )
 
 MODIFIERS: Registry = Registry(
     "modifier",
     {
-        "deadlines": "multispin_env.controllers.continuous.deadlines:Deadlines",
+        "deadlines": "multispin_env.controllers.continuous.greedy:Deadlines",
     },
 )
 
 ESTIMATORS: Registry = Registry(
     "estimator",
     {
-        "task-mean": "multispin_env.controllers.estimators.task_mean:TaskMean",
-        "beta": "multispin_env.controllers.estimators.beta:Beta",
-        "filter": "multispin_env.controllers.estimators.filter:Filter",
-        "last-report": "multispin_env.controllers.estimators.last_report:LastReport",
-        "mmse": "multispin_env.controllers.estimators.mmse:Mmse",
-        "quantile": "multispin_env.controllers.estimators.quantile:Quantile",
-        "gradient": "multispin_env.controllers.estimators.gradient:Gradient",
-        "round-robin": "multispin_env.controllers.estimators.round_robin:RoundRobin",
+        "task-mean": "multispin_env.controllers.estimators:TaskMean",
+        "beta": "multispin_env.controllers.estimators:Beta",
+        "filter": "multispin_env.controllers.estimators:Filter",
+        "last-report": "multispin_env.controllers.estimators:LastReport",
+        "mmse": "multispin_env.controllers.estimators:Mmse",
+        "quantile": "multispin_env.controllers.estimators:Quantile",
+        "gradient": "multispin_env.controllers.estimators:Gradient",
+        "round-robin": "multispin_env.controllers.estimators:RoundRobin",
     },
 )
 

@@ -17,9 +17,8 @@ from agents import AGENTS
 from agents.base import PLAIN, AnyEnvironment
 from multispin_env import registry
 from multispin_env.commands.main import main as multispin
-from multispin_env.controllers.base import ContinuousController
-from multispin_env.controllers.continuous.modifier import Modifier
-from multispin_env.controllers.estimators.base import Estimator
+from multispin_env.controllers.base import ContinuousController, Modifier
+from multispin_env.controllers.estimators import Estimator
 from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.continuous.encodings import PlainCodec
 from multispin_env.envs.objectives import Goodput

@@ -12,7 +12,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.commands.main import COMMANDS, load_command
-from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.controllers.base import Assumptions
 from multispin_env.registry import ESTIMATORS
 from tests.families import ROUNDS, VARIANTS
 

@@ -10,10 +10,9 @@ import pytest
 
 import multispin_env as ms
 from multispin_env import wrappers
-from multispin_env.controllers.rounds.algorithm1 import Algorithm1
-from multispin_env.controllers.rounds.homogeneous import homogeneous_draft_length
+from multispin_env.controllers.rounds.homogeneous import Algorithm1, homogeneous_draft_length
 from multispin_env.controllers.rounds.optimal import Optimal
-from multispin_env.controllers.rounds.schedule import draft_schedule
+from multispin_env.controllers.rounds.systems import draft_schedule
 from multispin_env.envs.settings import Variant
 from multispin_env.parallel import parallel_env
 from multispin_env.physics.radio import clarke_correlation, doppler_frequency

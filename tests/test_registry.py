@@ -2,7 +2,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env import registry
-from multispin_env.controllers.estimators.base import Estimator
+from multispin_env.controllers.estimators import Estimator
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.rounds.encodings import RoundsCodec
 from multispin_env.envs.settings import Variant

@@ -27,7 +27,7 @@ from agents.registry import AGENTS, admit, file_name
 from agents.runs import CONFIG, Limits, RunConfig, own_arguments, with_start
 from agents.training import train
 from multispin_env.arrays import FloatArray
-from multispin_env.controllers.names import ContenderName
+from multispin_env.controllers.factory import ContenderName
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.bounds import bounds_of
 from multispin_env.evaluation.cases.base import Cases, listed_contenders

@@ -20,7 +20,7 @@ from multispin_env.controllers.capacity import (
     check_question,
     rule_names,
 )
-from multispin_env.controllers.outside import OWN_CONTROLLER
+from multispin_env.controllers.factory import OWN_CONTROLLER
 from multispin_env.evaluation.seeds import HELD_OUT_SEED
 from multispin_env.evaluation.table import Cells, aligned
 from multispin_env.physics.arrivals import make_arrivals

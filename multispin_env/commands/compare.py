@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from multispin_env.checks import check_integer
-from multispin_env.controllers.outside import OWN_CONTROLLER
+from multispin_env.controllers.factory import OWN_CONTROLLER
 from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.comparison import METRICS

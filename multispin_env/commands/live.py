@@ -20,7 +20,7 @@ from multispin_env.commands.model_options import (
     load_pair,
     out_files,
 )
-from multispin_env.controllers.outside import OWN_CONTROLLER
+from multispin_env.controllers.factory import OWN_CONTROLLER
 from multispin_env.evaluation.table import aligned, to_csv, to_json
 from multispin_env.models.air import draw_air
 from multispin_env.models.contender import LiveContender, LiveRound, live_plug_in

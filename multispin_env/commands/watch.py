@@ -10,7 +10,7 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 
 from multispin_env.checks import check_real
-from multispin_env.controllers.outside import OWN_CONTROLLER
+from multispin_env.controllers.factory import OWN_CONTROLLER
 from multispin_env.envs.rendering.renderers import Film, Frame
 from multispin_env.envs.rendering.window import Window, require_display
 from multispin_env.evaluation.contenders import native

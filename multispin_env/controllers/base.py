@@ -1,4 +1,13 @@
-"""Base classes of controllers: one contract, and what each of the two families adds to it."""
+"""Base classes of controllers, their options and their assumptions.
+
+Options of controllers that may differ between copies or devices, and how far they may be tuned.
+
+Base classes of controllers: one contract, and what each of the two families adds to it.
+
+Assumptions of an engineer before the first round, from past data.
+
+Base class of modifiers, which change the decisions of any controller.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -9,13 +18,56 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.controllers.options import Option, Tunable
+from multispin_env.checks import check_array, check_integer, check_real, require
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
 from multispin_env.physics.continuous.validation import checked_continuous_state
 from multispin_env.physics.types import Decision, SystemState, checked_state
 from multispin_env.scenario import Scenario
 from multispin_env.solver.equalization import equal_latency
 from multispin_env.solver.problem import user_times
+
+
+@dataclass(frozen=True)
+class Tunable:
+    """How far an option may move from its default when it is tuned; more may be allowed."""
+
+    low: float
+    high: float
+    by_device: bool = False  # one number for each device, (..., K), or one for all of them, (...)
+
+    def moved(self, default: float, x: FloatArray) -> FloatArray:
+        """Values at x in [-1, 1]: low at -1, the default at 0, high at 1, and lines between."""
+        return np.asarray(default + np.where(x > 0.0, self.high - default, default - self.low) * x)
+
+
+Option = FloatArray | float
+
+
+def check_option(field: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False) -> None:
+    """``ValueError`` unless all numbers of an option are in the interval."""
+    array = check_array(field, value)
+    good = ((array > low) if open_low else (array >= low)) & (array <= high)
+    ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if np.isinf(high) else ']'}"
+    require(field, array, good, f"numbers in {ends}")
+
+
+def per_copy(field: str, value: Option, copies: int) -> FloatArray:
+    """An option (n,) of n states, from one number or one for each; ``ValueError`` for another count."""
+    given = np.asarray(value, dtype=np.float64).reshape(-1)
+    if given.size not in (1, copies):
+        raise ValueError(f"{field}: expected one number, or one for each of {copies} states, got {given.size}")
+    return np.broadcast_to(given, (copies,))
+
+
+def per_device(field: str, value: Option, shape: tuple[int, ...]) -> FloatArray:
+    """An option of states (n, K), from one number, or one for each device (K,) or (..., K)."""
+    given = np.asarray(value, dtype=np.float64)
+    flat = given if given.ndim < 2 else given.reshape(-1, given.shape[-1])  # as states are
+    try:
+        return np.broadcast_to(flat, shape)
+    except ValueError:
+        raise ValueError(f"{field}: expected numbers that broadcast to {shape}, got shape {given.shape}") from None
+
 
 State = TypeVar("State", SystemState, ContinuousState)
 Chosen = TypeVar("Chosen", Decision, ContinuousDecision)
@@ -166,3 +218,88 @@ class WeightedController(RoundsController):
     @override
     def _counting(self, state: SystemState, counted: BoolArray) -> Decision:
         return self.weighing(counted.astype(np.float64)).decide(state)
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """Prior knowledge that estimators start from (ours).
+
+    Parameters
+    ----------
+    acceptance_mean, acceptance_spread
+        Mean and standard deviation over requests of α, one entry for each task of the scenario.
+    correlation
+        ρ in [0, 1] between channel amplitudes of successive rounds.
+    delay
+        d ≥ 0, rounds that a channel report is old.
+
+    Raises
+    ------
+    ValueError
+        For a value out of range, naming the field, what is expected and the value.
+    """
+
+    acceptance_mean: tuple[float, ...]
+    acceptance_spread: tuple[float, ...]
+    correlation: float = 1.0
+    delay: int = 0
+
+    def __post_init__(self) -> None:
+        for field, high in (("acceptance_mean", 1.0), ("acceptance_spread", 0.5)):  # no law on [0, 1] is wider
+            values = tuple(getattr(self, field))
+            checked = tuple(check_real(f"{field}[{i}]", value, 0.0, high) for i, value in enumerate(values))
+            object.__setattr__(self, field, checked)  # a list would not hash
+        tasks, spreads = len(self.acceptance_mean), len(self.acceptance_spread)
+        if not tasks:
+            raise ValueError("acceptance_mean: expected one entry for each task, at least one, got none")
+        if tasks != spreads:
+            raise ValueError(f"acceptance_spread: expected one entry for each task ({tasks}), got {spreads}")
+        check_real("correlation", self.correlation, 0.0, 1.0)
+        check_integer("delay", self.delay, 0)
+
+    @classmethod
+    def of(cls, scenario: Scenario, *, spread: float = 0.08, correlation: float = 0.9, delay: int = 1) -> Self:
+        """Task means of a scenario, with one spread for all tasks (0.08), ρ = 0.9 and d = 1, unless told otherwise."""
+        means = tuple(task.acceptance_rate for task in scenario.tasks)
+        return cls(means, (spread,) * len(means), correlation, delay)
+
+
+@dataclass(frozen=True, eq=False)
+class Modifier(ContinuousController):
+    """A controller that changes the decisions of another one; in names it is joined by ``+``: ``"greedy+deadlines"``.
+
+    Parameters
+    ----------
+    scenario
+        The system that it decides for.
+    base
+        The other one.
+    """
+
+    base: Controller[Any, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "discipline", self.base.discipline)
+        object.__setattr__(self, "tunable", {**self.base.tunable, **type(self).tunable})
+
+    @override
+    def option(self, name: str) -> Any:
+        return getattr(self, name) if name in type(self).tunable else self.base.option(name)
+
+    @override
+    def tuned(self, options: Mapping[str, Option]) -> ContinuousController:
+        own: dict[str, Any] = {name: value for name, value in options.items() if name in type(self).tunable}
+        others = {name: value for name, value in options.items() if name not in own}
+        return replace(self, base=self.base.tuned(others), **own)
+
+    @override
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
+        return self.changed(state, self.base.decide_continuous(state))
+
+    @override
+    def reset(self) -> None:
+        self.base.reset()
+
+    @abstractmethod
+    def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
+        """The decision that takes the place of this one, arrays (n, K) and (n,)."""

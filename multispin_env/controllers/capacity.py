@@ -10,10 +10,9 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_integer, check_keywords, check_name, check_real, shown
 from multispin_env.controllers.base import Controller
-from multispin_env.controllers.continuous.serve import serve
-from multispin_env.controllers.continuous.server_only import SERVER_ONLY
-from multispin_env.controllers.factory import controller_names, make_controller, modified
-from multispin_env.controllers.outside import check_controller
+from multispin_env.controllers.continuous.greedy import SERVER_ONLY
+from multispin_env.controllers.continuous.rates import serve
+from multispin_env.controllers.factory import check_controller, controller_names, make_controller, modified
 from multispin_env.controllers.rounds.systems import colocated_round_time
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.rounds import sample_state

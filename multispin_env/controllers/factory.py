@@ -1,17 +1,96 @@
-"""Controllers from their names: one grammar for both families."""
+"""Controllers from their names.
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+Names of whatever decides: a controller, and what it is told instead of the truth, as in ``"optimal+filter"``.
+
+Controllers from outside this package, where the name of one of ours may stand.
+
+Controllers from their names: one grammar for both families.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from functools import wraps
+from typing import Any, Self
 
 from multispin_env.checks import check_keywords, check_name
-from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import ContinuousController, Controller, RoundsController
-from multispin_env.controllers.continuous.modifier import Modifier
-from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
-from multispin_env.controllers.outside import controller_maker
+from multispin_env.controllers.base import Assumptions, ContinuousController, Controller, Modifier, RoundsController
 from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.outside import FORM, imported, is_outside, refusal
 from multispin_env.registry import CONTROLLERS, ESTIMATORS, MODIFIERS, option_names
 from multispin_env.scenario import Scenario
+
+CLAIRVOYANT = "clairvoyant"
+"""Stands for the true state where the names of estimators may stand."""
+
+
+@dataclass(frozen=True)
+class ContenderName:
+    """A name in its parts; equal where two names mean the same.
+
+    Parameters
+    ----------
+    controller
+        Name of a controller, with what changes its decisions: ``"greedy+deadlines"``.
+    estimators
+        Names of what replaces hidden parts of the state; none for a controller that knows the truth.
+    """
+
+    controller: str
+    estimators: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """Parts of ``"optimal"``, ``"optimal+clairvoyant"`` (the same) or ``"greedy+deadlines+filter+mmse"``."""
+        first, *parts = name.split("+")
+        changes = MODIFIERS.names()
+        controller = "+".join([first, *(part for part in parts if part in changes)])
+        others = tuple(part for part in parts if part not in changes)
+        return cls(controller, () if others == (CLAIRVOYANT,) else others)
+
+    @property
+    def knows_truth(self) -> bool:
+        """Whether it sees the true state."""
+        return not self.estimators
+
+    @property
+    def as_clairvoyant(self) -> str:
+        """Name that says of its controller that it knows the truth."""
+        return f"{self.controller}+{CLAIRVOYANT}"
+
+
+OWN_CONTROLLER = f"{FORM} of one of your own"
+"""How helps name what stands for a controller from outside."""
+
+
+def check_controller(name: str, ours: Iterable[str]) -> None:
+    """``ValueError`` for a name that is neither one of ours (the nearest is suggested) nor from outside."""
+    if not is_outside(name):
+        check_name(CONTROLLERS.kind, name, ours)
+
+
+def controller_maker(name: str) -> Callable[..., Controller[Any, Any]]:
+    """Return what makes the controller of a name of ours, or of an outside class or function, which is imported.
+
+    ``ValueError`` for an unknown name (the nearest is suggested), or one that makes no controller.
+    """
+    if not is_outside(name):
+        return CONTROLLERS.load(name)
+    part = imported(CONTROLLERS.kind, name)
+    if isinstance(part, type) and issubclass(part, Controller):
+        return part
+    problem = refusal(CONTROLLERS.kind, name, ", which makes no Controller")
+    if isinstance(part, type) or is_dataclass(part) or not callable(part):  # another class, or one that is made
+        raise problem
+
+    @wraps(part)
+    def checked(scenario: Any, **options: Any) -> Controller[Any, Any]:
+        made = part(scenario, **options)
+        if not isinstance(made, Controller):
+            raise problem
+        return made
+
+    return checked
+
 
 FAMILIES: dict[str, type[Any]] = {"rounds": RoundsController, "continuous": ContinuousController}
 """Base classes of the controllers of each family."""

@@ -9,7 +9,7 @@ import numpy as np
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import require
 from multispin_env.controllers.base import Controller, WeightedController
-from multispin_env.controllers.estimators.base import Estimator, Part
+from multispin_env.controllers.estimators import Estimator, Part
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousObserved
 from multispin_env.physics.types import Decision, Observed, SystemState
 from multispin_env.registry import ESTIMATORS

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from multispin_env.arrays import FloatArray
-from multispin_env.controllers.estimators.filter import Filter
+from multispin_env.controllers.estimators import Filter
 from multispin_env.physics.continuous.types import ContinuousObserved, ContinuousState, Demand, Phase
 from multispin_env.physics.radio import channel_gain, full_share_token_time, spectral_efficiency
 from multispin_env.physics.types import Observed, SystemState

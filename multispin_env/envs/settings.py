@@ -8,10 +8,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from multispin_env.checks import check_bool, check_keywords, check_name
-from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.base import Controller, RoundsController
-from multispin_env.controllers.factory import controller_names, make_controller
-from multispin_env.controllers.names import ContenderName
+from multispin_env.controllers.base import Assumptions, Controller, RoundsController
+from multispin_env.controllers.factory import ContenderName, controller_names, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.envs.codec import ActionCodec
 from multispin_env.envs.engine import Engine

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.checks import check_name
-from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.rendering.renderers import Renderer

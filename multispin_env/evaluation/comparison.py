@@ -8,7 +8,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
-from multispin_env.controllers.names import ContenderName
+from multispin_env.controllers.factory import ContenderName
 from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.evaluation.statistics import mean_interval

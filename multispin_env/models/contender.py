@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.factory import make_controller
-from multispin_env.controllers.names import CLAIRVOYANT, ContenderName
+from multispin_env.controllers.base import Assumptions
+from multispin_env.controllers.factory import CLAIRVOYANT, ContenderName, make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.models.air import Air
 from multispin_env.models.prediction import Prediction, RequestCounts, assumptions_of

@@ -17,10 +17,8 @@ from functools import cached_property
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.beliefs.counts import blank_counts, take_counts
-from multispin_env.controllers.estimators.filter import Filter
-from multispin_env.controllers.estimators.task_mean import TaskMean
+from multispin_env.controllers.base import Assumptions
+from multispin_env.controllers.estimators import Filter, TaskMean, blank_counts, take_counts
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.physics.types import Observed
 from multispin_env.scenario import Scenario

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.controllers.continuous.bound import rate_bound
-from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate
-from multispin_env.controllers.continuous.serve import serve
+from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate, serve
 from multispin_env.controllers.factory import make_controller
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.evaluation.table import Cells

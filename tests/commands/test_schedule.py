@@ -9,7 +9,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.commands.main import main
-from multispin_env.controllers.rounds.schedule import draft_schedule
+from multispin_env.controllers.rounds.systems import draft_schedule
 
 QWEN = ["--scenario", "qwen3.5", "--server", "a100-32b", "--max-batch", "200"]
 SCENARIO = ms.Scenario.preset("qwen3.5", server="a100-32b")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.controllers.base import Assumptions
 from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.physics.continuous.types import ContinuousObserved

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.factory import make_controller
-from multispin_env.controllers.names import ContenderName
+from multispin_env.controllers.factory import ContenderName, make_controller
 from multispin_env.envs.vector import MultiSpinVectorEnv
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.contenders import contenders_of, deciding, make_contender

@@ -1,20 +1,232 @@
-"""Tokens/s that no policy exceeds where nobody waits for everybody, and what its time is worth (ours)."""
+"""Bound on every policy without a barrier.
 
-from dataclasses import dataclass
+A channel that is drawn for each cycle, as a few states that no policy finds worse (ours).
+
+Rows for a server whose passes take longer for every token: how much longer at least (ours).
+
+Rows about the batches that a device sits out, for static channels: skips, idle server, uploads (ours).
+
+Tokens/s that no policy exceeds where nobody waits for everybody, and what its time is worth (ours).
+"""
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from multispin_env.arrays import FloatArray
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_array, check_bool, check_integer, check_name, require
-from multispin_env.controllers.continuous.bound_channel import STATES, fading_states
-from multispin_env.controllers.continuous.bound_program import Solution
-from multispin_env.controllers.continuous.bound_rows import Rates, System, add_set, add_times, rates_of, useful_sets
-from multispin_env.controllers.continuous.bound_tight import add_idle, add_skips, kinds_of, solve_with_uploads
-from multispin_env.controllers.continuous.bound_tokens import with_token_times
+from multispin_env.controllers.continuous.bound_program import (
+    Amount,
+    Rates,
+    Solution,
+    System,
+    add_set,
+    add_times,
+    rates_of,
+    useful_sets,
+)
+from multispin_env.physics.radio import full_share_token_time, spectral_efficiency
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.physics.types import Batched, SystemState, checked_state
 from multispin_env.scenario import Scenario
-from multispin_env.solver.problem import user_times
+from multispin_env.solver.problem import LONGEST, SHORTEST, user_times
+
+STATES = 24
+"""m, states that stand for the fading law."""
+
+DEEPEST = 1e-3
+"""Share of cycles in the deepest fades, which count as the best of them: their mean air time is infinite."""
+
+
+def fading_states(scenario: Scenario, mean_gain: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Air times u (K, m) of a token and their probabilities p (K, m), for mean gains H̄ (K,).
+
+    The first state is u = 0. A cycle between two states counts as a share of each, so that the mean of u stays. Deeper
+    fades than the last state count as that state.
+    """
+    levels = (1.0 - DEEPEST) * (1.0 - np.linspace(1.0, 0.0, STATES)[1:] ** 2)  # P(x > x_i) of H / H̄
+    ends = -np.log(levels)  # falling
+    times = _token_time(scenario, mean_gain, ends)
+    above, heavy = np.polynomial.laguerre.laggauss(64)
+    means, masses = [_token_time(scenario, mean_gain, ends[0] + above) @ heavy], [levels[0]]  # E[u | x > x_0]
+    points, weights = np.polynomial.legendre.leggauss(64)
+    for low, high in zip(np.log(ends[1:]), np.log(ends[:-1]), strict=True):
+        gain = np.exp(low + (high - low) * (points + 1.0) / 2.0)
+        weight = weights * (high - low) / 2.0 * gain * np.exp(-gain)
+        masses.append(weight.sum())
+        means.append(_token_time(scenario, mean_gain, gain) @ weight / weight.sum())
+    times, mass = np.insert(times, 0, 0.0, axis=1), np.array(masses)
+    upper = (np.stack(means, axis=1) - times[:, :-1]) / np.diff(times) * mass
+    probability = np.zeros_like(times)
+    probability[:, :-1] += mass - upper
+    probability[:, 1:] += upper
+    probability[:, -1] += 1.0 - mass.sum()  # deeper fades
+    return times, probability
+
+
+def _token_time(scenario: Scenario, mean_gain: FloatArray, gain: FloatArray) -> FloatArray:
+    efficiency = spectral_efficiency(scenario, mean_gain[:, None] * gain)
+    with np.errstate(over="ignore", divide="ignore"):
+        return np.clip(full_share_token_time(scenario, efficiency), SHORTEST, LONGEST)
+
+
+def with_token_times(rates: Rates, system: System) -> Rates:
+    """Put the time of passes, by size of batch, above every line of the law.
+
+    Tokens are counted by device and size, and once more in each batch that a device waits for.
+    """
+    program, users = rates.program, np.arange(system.num_users)
+    passes = Amount(program.variables(len(users), most=1.0, group=0), 1.0)
+    waiting = Amount(program.variables(len(users), len(users), most=1.0, group=users[:, None]), 1.0)
+    most = system.lengths[-1] / system.batch_time
+    own = program.variables(len(users), len(users), most=most)
+    whole = program.variables(len(users), len(users), most=system.sizes * most)
+    _token_rows(rates, system, own, whole)
+    start, slope = np.moveaxis(system.token_lines, -1, 0)  # (K, J)
+    line = program.rows(*start.shape)
+    program.put(line, rates.batches[:, None], start)
+    program.put(line, own[..., None], slope)
+    program.put(line, passes.variable[:, None], -1.0)
+    line = program.rows(len(users), *start.shape)
+    program.put(line, rates.members[..., None], start)
+    program.put(line, whole[..., None], slope)
+    program.put(line, waiting.variable[..., None], -1.0)
+    return replace(rates, passes=passes, waiting=waiting)
+
+
+def _token_rows(rates: Rates, system: System, own: IntArray, whole: IntArray) -> None:
+    """Tie the counts (K, K) by device and size to the cycles, to each other, and to batches without the device."""
+    program, users, sizes = rates.program, system.num_users, system.sizes
+    shortest, longest = system.lengths[[0, -1]]
+    drafted = program.rows(users)
+    program.put(drafted[:, None, None, None], rates.cycles, system.lengths)
+    program.put(drafted[:, None], own, -1.0)
+    for sign, bound in ((-1.0, shortest), (1.0, longest)):
+        span = program.rows(users, users)
+        program.put(span, own, sign)
+        program.put(span, rates.members, -sign * bound)
+    others = program.rows(users, users)
+    program.put(others, own, 1.0)
+    program.put(others, rates.members, (sizes - 1) * shortest)
+    program.put(others, whole, -1.0)
+    without = program.rows(users, users)
+    program.put(without, own[:, None], 1.0)
+    program.put(without, rates.batches, -sizes * longest)
+    program.put(without, rates.members, sizes * longest)
+    program.put(without, whole, -1.0)
+    counted = program.rows(users)
+    program.put(counted, own, sizes)
+    program.put(counted, whole, -1.0)
+
+
+LOOKS_BACK = 3
+"""Batches whose idle time can lie in a window: cycles of longer gaps are one kind, about which less is said."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kinds:
+    """Kinds (G,) of cycles by the batches since the device's last one; sizes of batches are in C classes."""
+
+    sizes: BoolArray  # (C, K), which sizes a class holds
+    skips: IntArray  # (G,) batches that are sat out, LOOKS_BACK for that and more
+    counts: IntArray  # (C, G), how many of them are known to be of a class
+    before: IntArray  # (G,) class of the last batch before the one that verifies; −1 is not known
+    skipped_time: FloatArray  # W (G,) s of passes that are sat out, at most; infinite for unknown ones
+
+    def __len__(self) -> int:
+        """Return G."""
+        return len(self.skips)
+
+
+def kinds_of(system: System) -> Kinds:
+    """No batch between, one of any class, two of any classes, more."""
+    users = system.num_users
+    label = np.arange(users) * min(users, 20) // users
+    number = int(label[-1]) + 1
+    slowest = np.array([system.batch_time[label == each].max() for each in range(number)])
+    first, last = (each.ravel() for each in np.indices((number, number)))
+    each = np.arange(number)
+    one = np.eye(number, dtype=np.int64)
+    none = np.zeros((number, number), dtype=np.int64)
+    return Kinds(
+        sizes=label == each[:, None],
+        skips=np.repeat([0, 1, 2, LOOKS_BACK], [number, number, number**2, 1]),
+        counts=np.concatenate([none, one, one[:, first] + one[:, last], none[:, :1]], axis=1),
+        before=np.concatenate([each, each, last, [-1]]),
+        skipped_time=np.concatenate([0.0 * slowest, slowest, slowest[first] + slowest[last], [np.inf]]),
+    )
+
+
+def add_skips(rates: Rates, kinds: Kinds) -> None:
+    """Rows 6: a batch that a device sits out is sat out in one cycle only."""
+    program, (users, number) = rates.program, (len(rates.members), len(kinds.sizes))
+    cycles, sizes = rates.cycles[:, 0], kinds.sizes.astype(np.float64)  # (K, G, L), (C, K)
+    by_class, out, next_one = program.rows(users, number), program.rows(users), program.rows(users, number)
+    program.put(by_class[..., None, None], cycles[:, None], kinds.counts[..., None])
+    program.put(by_class[..., None], rates.batches, -sizes)
+    program.put(by_class[..., None], rates.members[:, None], sizes)
+    program.put(out[:, None, None], cycles, kinds.skips[:, None])
+    program.put(out[:, None], rates.batches, -1.0)
+    program.put(out[:, None], rates.members, 1.0)
+    program.put(next_one[..., None], cycles[:, :number], 1.0)
+    program.put(next_one[..., None], rates.members[:, None], -sizes)
+
+
+def add_idle(rates: Rates, system: System, kinds: Kinds) -> IntArray:
+    """Rows 7, and the idle time that rows 8 share out: what does not fit into passes takes idle time of the server."""
+    program = rates.program
+    idle = program.rows(system.num_users, at_most=1.0)
+    needed = (system.drafting + system.air)[:, 0, None] - kinds.skipped_time[:, None]  # (K, G, L)
+    program.put(idle[:, None, None], rates.cycles[:, 0], np.maximum(needed, 0.0))
+    program.put(idle[:, None], rates.batches, system.batch_time)
+    shared = program.rows(at_most=float(LOOKS_BACK))
+    slack = program.variables(len(kinds.sizes), most=float(LOOKS_BACK))
+    program.put(shared, slack, 1.0)
+    program.put(shared, rates.batches, LOOKS_BACK * system.batch_time)
+    return slack
+
+
+def solve_with_uploads(rates: Rates, system: System, kinds: Kinds, slack: IntArray) -> Solution:
+    """Solve, adding the rows 8 that the solution breaks most, until none is."""
+    start = np.ones(sum(map(len, rates.program.most)), dtype=bool)
+    start[rates.cycles] = False
+    start[rates.cycles[:, :, kinds.skips != 2, ::3]] = True
+    spare = np.maximum(kinds.skipped_time[:, None] - system.drafting, 0.0)  # (K, G, L), the d from which on one counts
+    found = rates.program.solve(start)
+    for _ in range(12):
+        cuts = [cut for each in range(len(slack)) if (cut := _broken(found, rates, system, kinds, slack, spare, each))]
+        if not cuts:
+            break
+        for each, limit in cuts:
+            _add_uploads(rates, system, kinds, slack, spare, each, limit)
+        new = rates.program.solve(found.near)
+        found = new._replace(bound=min(new.bound, found.bound))
+    return found
+
+
+def _broken(
+    found: Solution, rates: Rates, system: System, kinds: Kinds, slack: IntArray, spare: FloatArray, each: int
+) -> tuple[int, float] | None:
+    """The class and the seconds d of the row 8 that is broken most, if one is."""
+    here = kinds.before == each
+    load = (found.amounts[rates.cycles] * system.air[:, :, None])[:, 0, here].ravel()
+    limits = spare[:, here].ravel()
+    order = np.argsort(limits)[: int(np.isfinite(limits).sum())]
+    over = load[order].cumsum() - limits[order] * found.amounts[rates.batches[kinds.sizes[each]]].sum()
+    worst = int(over.argmax())
+    return (each, float(limits[order][worst])) if over[worst] > found.amounts[slack[each]] + 1e-5 else None
+
+
+def _add_uploads(
+    rates: Rates, system: System, kinds: Kinds, slack: IntArray, spare: FloatArray, each: int, limit: float
+) -> None:
+    """Row 8 of a class and d: uploads that must lie within d and idle time before a batch fit into that time."""
+    row = rates.program.rows()
+    counted = (kinds.before == each)[:, None] & (spare <= limit)
+    rates.program.put(row, rates.cycles[:, 0], np.where(counted, system.air, 0.0))
+    rates.program.put(row, rates.batches, np.where(kinds.sizes[each], -limit, 0.0))
+    rates.program.put(row, slack[each], -1.0)
+
 
 BOUNDED_CHANNELS = ("static", "independent")
 """Laws of channels that `rate_bound` knows. Of a correlated one, a policy can wait for the better states."""

@@ -1,4 +1,9 @@
-"""Linear programs over rates, and a bound on their value that is valid whatever the prices are (ours)."""
+"""Linear program of the bound.
+
+Linear programs over rates, and a bound on their value that is valid whatever the prices are (ours).
+
+Rows that the rates of every policy keep: server, uplink, devices, batches, channel, sets of devices (ours).
+"""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -140,3 +145,158 @@ def _numbers(parts: list[FloatArray], shape: tuple[int, ...]) -> IntArray:
     """Numbers of the last part, in the order of all parts."""
     last = sum(map(len, parts))
     return np.arange(last - len(parts[-1]), last).reshape(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """One instance as the bound sees it: K devices, whose channel has m states."""
+
+    delay: float  # s of each cycle before its draft: the round trip
+    draft_time: FloatArray  # T (K,) s/token
+    token_time: FloatArray  # u (K, m) s/token with the whole band
+    probability: FloatArray  # p (K, m), each row 1 in all
+    acceptance_rate: FloatArray  # α (K,)
+    lengths: IntArray  # l (L,), the tokens that may be drafted
+    tokens: FloatArray  # E[N | l] (K, L)
+    batch_time: FloatArray  # V (K,) s, the least time of a pass of 1..K drafts
+    token_lines: FloatArray  # (K, J, 2) s and s for each drafted token: lines of a pass of 1..K drafts; J = 0: none
+
+    @property
+    def num_users(self) -> int:
+        """K."""
+        return len(self.draft_time)
+
+    @property
+    def drafting(self) -> FloatArray:
+        """Seconds (K, 1, L) from the start of a cycle to the end of its draft: l T and the round trip."""
+        return self.delay + (self.draft_time[:, None] * self.lengths)[:, None]
+
+    @property
+    def air(self) -> FloatArray:
+        """Seconds w = l u (K, m, L) of the whole band."""
+        return self.token_time[..., None] * self.lengths
+
+    @property
+    def sizes(self) -> IntArray:
+        """Sizes 1..K of batches."""
+        return np.arange(1, self.num_users + 1)
+
+
+class Amount(NamedTuple):
+    """Seconds of something: variables, and the seconds of one."""
+
+    variable: IntArray
+    seconds: FloatArray | float
+
+
+@dataclass(frozen=True, eq=False)
+class Rates:
+    """The program, with the variables and rows that other rows are about."""
+
+    program: Program
+    batches: IntArray  # z (K,), batches/s of sizes 1..K
+    members: IntArray  # y (K, K), cycles/s of each device in batches of each size
+    cycles: IntArray  # x (K, m, G, L), cycles/s of each device by channel, kind and length
+    server: IntArray  # row
+    uplink: IntArray  # row
+    device: IntArray  # rows (K,)
+    passes: Amount  # seconds (K,) of the server by size of batch
+    waiting: Amount  # seconds (K, K) in which a device waits for the pass that it is in, by size of batch
+
+
+def rates_of(system: System, kinds: int = 1) -> Rates:
+    """Rows 1 to 4; cycles may be of several kinds, which other rows tell apart."""
+    program, users = Program(), np.arange(system.num_users)
+    drafting, air = system.drafting[:, :, None], system.air[:, :, None]  # (K, 1 or m, 1, L)
+    shape = (*system.token_time.shape, kinds, len(system.lengths))
+    least = system.batch_time
+    batches = program.variables(system.num_users, most=1.0 / least, group=0)
+    members = program.variables(system.num_users, system.num_users, most=1.0 / least, group=users[:, None])
+    cycles = program.variables(
+        *shape,
+        most=1.0 / (drafting + air + least[0]),
+        gain=system.tokens[:, None, None],
+        group=users[:, None, None, None],
+    )
+    rates = Rates(
+        program=program,
+        batches=batches,
+        members=members,
+        cycles=cycles,
+        server=program.rows(at_most=1.0),
+        uplink=program.rows(at_most=1.0),
+        device=program.rows(system.num_users, at_most=1.0),
+        passes=Amount(batches, least),
+        waiting=Amount(members, least),
+    )
+    program.put(rates.uplink, cycles, air)
+    program.put(rates.device[:, None, None, None], cycles, drafting + air)
+    _batch_rows(rates, system)
+    return rates
+
+
+def _batch_rows(rates: Rates, system: System) -> None:
+    """A device is at most once in a batch, batches are full, and the channel comes as often as its law says."""
+    program, users = rates.program, system.num_users
+    once = program.rows(users, users)
+    program.put(once, rates.members, 1.0)
+    program.put(once, rates.batches, -1.0)
+    filled = program.rows(users, equal=True)
+    program.put(filled, rates.members, 1.0)
+    program.put(filled, rates.batches, -system.sizes)
+    channel = program.rows(*system.token_time.shape, equal=True)
+    program.put(channel[..., None, None], rates.cycles, 1.0)
+    program.put(channel[..., None], rates.members[:, None], -system.probability[..., None])
+
+
+def add_times(rates: Rates) -> None:
+    """Rows 1 and 3: seconds of the server, and of each device in the passes that it is in."""
+    rates.program.put(rates.server, *rates.passes)
+    rates.program.put(rates.device[:, None], *rates.waiting)
+
+
+def add_set(rates: Rates, system: System, member: BoolArray) -> IntArray:
+    """Rows 5 of one set (K,) of devices: whoever uploads first for a batch waits for the others. Returns its row."""
+    program, size = rates.program, int(member.sum())
+    places, knots = system.sizes[:size], _knots(system)
+    together = program.rows(at_most=float(size))
+    place, knot = program.rows(size), program.rows(len(knots))
+    seconds = knots[:, None] * places
+    most = 2.0 / (system.batch_time[0] + seconds / size)  # each is ≤ half of it by its batches and by row `together`
+    uploads = program.variables(len(knots), size, most=most, group=np.arange(size))
+    program.put(place, uploads, 1.0)
+    program.put(place[:, None], rates.batches, np.where(system.sizes >= places[:, None], -1.0, 0.0))
+    program.put(knot[:, None], uploads, -1.0)
+    program.put(together, uploads, seconds)
+    cycles = rates.cycles[member]
+    below, share = _between(knots, system.air[member])
+    program.put(knot[below][:, :, None], cycles, 1.0 - share[:, :, None])
+    program.put(knot[below + 1][:, :, None], cycles, share[:, :, None])
+    program.put(together, cycles, system.drafting[member][:, :, None])
+    waiting = np.broadcast_to(rates.waiting.seconds, rates.waiting.variable.shape)
+    program.put(together, rates.waiting.variable[member], waiting[member])
+    return together
+
+
+def _knots(system: System) -> FloatArray:
+    """Upload times between which a place in a batch is shared; a longer upload counts as the last, which is valid."""
+    longest = 2.0 * (system.batch_time[-1] + system.drafting.max())
+    last = min(float(system.air.max()), longest)
+    return np.concatenate([[0.0], last * np.logspace(-3.0, 0.0, 47)])
+
+
+def _between(knots: FloatArray, times: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Knot below each time, and the share of the one above that keeps the mean."""
+    bounded = np.minimum(times, knots[-1])
+    below = np.clip(np.searchsorted(knots, bounded, side="right") - 1, 0, len(knots) - 2)
+    return below, (bounded - knots[below]) / (knots[below + 1] - knots[below])
+
+
+def useful_sets(system: System) -> list[BoolArray]:
+    """All devices, those with α from each of a few levels on, and the faster half where T differs much."""
+    alpha, time = system.acceptance_rate, system.draft_time
+    levels = np.unique(alpha)[1:]
+    if len(levels) > 4:
+        levels = levels[np.linspace(0, len(levels) - 1, 4).round().astype(int)]
+    sets = [np.ones(len(alpha), dtype=bool), *(alpha >= level for level in levels)]
+    return [*sets, time <= np.median(time)] if time.max() > 2.0 * time.min() else sets

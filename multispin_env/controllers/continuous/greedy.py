@@ -1,20 +1,83 @@
-"""Verify what is there."""
+"""Rules that decide for each device by itself.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+Estimated goodput of drafts of some lengths, from the cycles of devices, without simulation (ours).
+
+Verify what is there.
+
+Least laxity first, and no time for what will be late.
+
+Drafts at each device's own pace: the length that is best for itself (ours).
+
+Servers that need no drafts of devices, as controllers of the same engine (ours; docs/serving.md).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 from typing_extensions import override
 
-from multispin_env.arrays import IntArray
-from multispin_env.checks import check_integer
-from multispin_env.controllers.base import ContinuousController
-from multispin_env.controllers.continuous.goodput import estimated_rates
-from multispin_env.controllers.continuous.launch import longest_paying
-from multispin_env.controllers.options import Option, Tunable, check_option, per_device
-from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join
+from multispin_env.arrays import FloatArray, IntArray, dense_rank
+from multispin_env.checks import check_integer, check_real
+from multispin_env.controllers.base import ContinuousController, Modifier, Option, Tunable, check_option, per_device
+from multispin_env.controllers.continuous.groups import SHORTEST, USUAL, Cycle
+from multispin_env.controllers.continuous.launch import longest_paying, ordered_sum
+from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
 from multispin_env.physics.radio import full_share_token_time
+from multispin_env.physics.tokens import TokenLaw
+from multispin_env.scenario import Scenario
+
+
+def present(state: ContinuousState) -> FloatArray:
+    """How much each device (n, K) counts in estimates of the load: 1 with a request, 0 without.
+
+    Where nobody has one, the next request comes from any device: each counts 1 / K.
+    """
+    has = state.busy
+    return np.where(has.any(-1, keepdims=True), has, 1.0 / has.shape[-1])
+
+
+def estimated_rates(
+    scenario: Scenario, state: ContinuousState, lengths: IntArray, weight: FloatArray | None = None
+) -> FloatArray:
+    """Tokens/s (n, C) of all devices together if drafts have these lengths, without simulation.
+
+    A device drafts, uploads, waits for half a batch, and is verified; the server is always busy, so that a batch holds
+    the devices that come back while the last one is verified, those that count at most. The size is found by
+    repetition. An upload takes as long as one of a queue in which the shorter ones go first, w / (1 − load of these).
+    Lengths are (C,), of all drafts, or (n, C, K); ``weight`` (n, K) in [0, 1] is how much each device counts
+    (`present`), ``None``: all alike. Prompts are not counted.
+    """
+    copies, users = state.phase.shape
+    if lengths.ndim == 1:
+        lengths = np.broadcast_to(lengths[:, None], (copies, len(lengths), users))
+    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    counted = np.broadcast_to((np.ones_like(token_air) if weight is None else weight)[:, None], lengths.shape)
+    count = ordered_sum(counted)
+    drafted = lengths.max(-1) if scenario.law.padded else ordered_sum(counted * lengths) / count
+    order = np.argsort(lengths * token_air[:, None], -1, kind="stable")  # devices by the length of their upload
+    counted = np.take_along_axis(counted, order, -1)
+    length: IntArray = np.take_along_axis(lengths, order, -1)
+    pace, air, alpha = (
+        np.take_along_axis(np.broadcast_to(array[:, None], order.shape), order, -1)
+        for array in (state.draft_time, token_air, state.acceptance_rate)
+    )
+    draft, need = scenario.round_trip_time + length * pace, length * air
+    work = counted * need
+    size: FloatArray = count / 2
+    upload: FloatArray = need
+    room = np.ones_like(need)  # what shorter uploads leave of the uplink
+    for _ in range(30):
+        server = np.asarray(scenario.pass_time(size, size * (drafted + 1)))  # type: ignore[arg-type]
+        cycle = draft + upload
+        cycle += 1.5 * server[..., None]
+        load = np.add.accumulate(work / cycle, -1)
+        np.subtract(1.0, np.minimum(load[..., :-1], 0.97), out=room[..., 1:])
+        upload = 0.5 * (upload + need / room)
+        size = 0.5 * (size + np.clip(server * ordered_sum(counted / cycle), 1.0, np.maximum(count, 1.0)))
+    return ordered_sum(counted * (TokenLaw.of(alpha).expected(length) / cycle))
+
 
 LEAST_CHANCE = 0.1
 """With which the last token of a draft is accepted."""
@@ -72,3 +135,185 @@ class Greedy(ContinuousController):
 def take_all(length: IntArray) -> ContinuousDecision:
     """The decision (n, K) under which the server takes whatever is there, the shortest upload first."""
     return ContinuousDecision(length, np.full(length.shape, Join.TAKE), priority=np.zeros(length.shape))
+
+
+NO_HURRY = 1e6
+"""Seconds of laxity of what is never due; beyond it, and below minus that, laxities do not differ."""
+
+
+@dataclass(frozen=True, eq=False)
+class Deadlines(Modifier):
+    """The upload with the least laxity goes first, and a request with none is dropped (ours; docs/serving.md).
+
+    The laxity of a request is the time that is left until it is due, less the time that its tokens need; before its
+    first token also that until this one is due, less the shortest time in which it can come (`soonest`). Among uploads
+    that the decision puts in different places, such as those of different batches, its own priority counts more. On an
+    uplink that is not serial nothing goes first, so requests are dropped only.
+
+    Parameters
+    ----------
+    need
+        Seconds > 0 that a token is taken to need. ``None``: what it needs in a cycle of the device that is as short as
+        can be hoped for (`Cycle`), with the length of the decision.
+    haste
+        > 0, a factor on that time: with more of it, requests are hurried and dropped earlier. It may be an array that
+        broadcasts to the states (..., K).
+    """
+
+    tunable: ClassVar[Mapping[str, Tunable]] = {"haste": Tunable(0.25, 2.5, by_device=True)}
+
+    need: float | None = None
+    haste: Option = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.need is not None:
+            check_real("need", self.need, 0.0, open_low=True)
+        check_option("haste", self.haste, 0.0, open_low=True)
+
+    @override
+    def changed(self, state: ContinuousState, decision: ContinuousDecision) -> ContinuousDecision:
+        each: FloatArray | float | None = self.need
+        if each is None:
+            each = Cycle.of(self.scenario, state, SHORTEST).token_time(decision.draft_length)
+        each = each * per_device("haste", self.haste, state.phase.shape)
+        left = laxity(state, each, soonest(self.scenario, state))
+        drop = state.busy & (left < 0.0)
+        if decision.drop is not None:
+            drop = drop | decision.drop
+        if decision.share is not None:
+            return decision.changed(drop=drop)
+        place = 0.0 if decision.priority is None else 2.0 * NO_HURRY * dense_rank(decision.priority)
+        return decision.changed(priority=place + left, drop=drop)
+
+
+def soonest(scenario: Scenario, state: ContinuousState) -> FloatArray:
+    """Seconds (n, K) until the next tokens can come, if the device had the band and the server for itself."""
+    low = scenario.min_draft_length
+    begun = state.busy & (state.phase != Phase.FREE)
+    under_way = state.drafting_left + state.air_left + np.asarray(scenario.pass_time(1, 1 + state.draft_length))
+    return np.where(begun, under_way, Cycle.alone(scenario, state).time(low))
+
+
+def laxity(state: ContinuousState, each: FloatArray | float, first: FloatArray) -> FloatArray:
+    """Seconds (n, K) that requests have more than they need; `NO_HURRY` where nothing is due.
+
+    They need ``each`` seconds a token, and ``first`` seconds (n, K) until the first token can come.
+    """
+    now, demand = state.time[:, None], state.demand
+    last_token, first_token = demand.due - now - each * demand.wanted, demand.first_due - now - first
+    return np.clip(np.minimum(last_token, first_token), -NO_HURRY, NO_HURRY)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnPace(ContinuousController):
+    """The server takes whatever is there, and each device drafts what brings it most tokens a second.
+
+    Its cycle is longer the more devices are busy (`Cycle`), so drafts are longer under load. Where the uplink is
+    scarce, a price of its time shortens the drafts of devices in a bad channel, and valuable drafts can go first: that
+    makes more tokens in all, and fewer for some. Options may be arrays that broadcast to the states (..., K).
+
+    Parameters
+    ----------
+    queue
+        κ ≥ 0: seconds that an upload takes for each second of the whole band.
+    passes
+        m ≥ 0: passes of half of the busy devices in a cycle.
+    air_price
+        λ ≥ 0, tokens for a second of the whole band.
+    value_weight
+        w ≥ 0: the upload of a draft that brings E[N] tokens goes before those with a smaller ⌊w E[N]⌋; 0: the shortest
+        goes first.
+    """
+
+    tunable: ClassVar[Mapping[str, Tunable]] = {
+        "queue": Tunable(0.5, 8.0, by_device=True),
+        "passes": Tunable(0.5, 5.0, by_device=True),
+        "air_price": Tunable(0.0, 160.0, by_device=True),
+        "value_weight": Tunable(0.0, 2.0, by_device=True),
+    }
+
+    queue: Option = USUAL[0]
+    passes: Option = USUAL[1]
+    air_price: Option = 0.0
+    value_weight: Option = 0.0
+
+    def __post_init__(self) -> None:
+        for name in self.tunable:
+            check_option(name, getattr(self, name), 0.0)
+
+    @override
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
+        queue, passes, air_price, weight = (
+            per_device(name, getattr(self, name), state.phase.shape) for name in self.tunable
+        )
+        token_air = full_share_token_time(self.scenario, state.spectral_efficiency)
+        length = Cycle.of(self.scenario, state, (queue, passes)).best_length(air_price * token_air)
+        drafts = np.where(state.draft_length > 0, state.draft_length, length)
+        value = weight * TokenLaw.of(state.acceptance_rate).expected(drafts)
+        return take_all(length).changed(priority=-np.floor(value))
+
+
+@dataclass(frozen=True, eq=False)
+class LoadAware(Deadlines):
+    """`OwnPace` with `Deadlines`: longer drafts and earlier drops under load, without a constant to tune."""
+
+    base: ContinuousController = field(default=None, init=False)  # type: ignore[assignment]  # the rule itself once it is made
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base", OwnPace(self.scenario))
+        super().__post_init__()
+
+    @override
+    def tuned(self, options: Mapping[str, Option]) -> ContinuousController:
+        return Deadlines(self.scenario, self.base, self.need, self.haste).tuned(options)
+
+
+@dataclass(frozen=True, eq=False)
+class AtServer(ContinuousController):
+    """One length for all, and every pass takes all requests that are there when it starts."""
+
+    draft_length: int  # L, 0 for no drafts
+
+    @override
+    def decide(self, state: ContinuousState) -> ContinuousDecision:
+        shape = state.phase.shape
+        return ContinuousDecision(
+            np.full(shape, self.draft_length), np.full(shape, Join.WAIT), priority=np.zeros(shape)
+        )
+
+
+def autoregressive(scenario: Scenario) -> tuple[ContinuousController, ...]:
+    """The server alone: a token for each request in every pass, as with continuous batching.
+
+    A pass holds all requests that are there, T_ver(n, n), and the prompts of new ones. A device has one request at a
+    time, as everywhere here; nothing is drafted, nothing uploaded and no round trip waited for.
+    """
+    return (_at_server(scenario, 0),)
+
+
+def colocated(scenario: Scenario) -> tuple[ContinuousController, ...]:
+    """A server that drafts for all requests that are there, in batches, and verifies them.
+
+    One step takes L T_srv + T_ver(n, n (L + 1)), as in `colocated_goodput`: L T_srv is added to the fixed time of a
+    pass, and drafts of devices take none. One for each L from 0, which is `autoregressive`.
+    """
+    return tuple(_at_server(scenario, length) for length in range(scenario.max_draft_length + 1))
+
+
+def _at_server(scenario: Scenario, draft_length: int) -> ContinuousController:
+    at_server = scenario.replace(
+        verification_fixed_time=scenario.verification_fixed_time + draft_length * scenario.server_draft_time,
+        mean_draft_time=1e-12,  # a scenario has to have some
+        total_bandwidth=1e30,
+        round_trip_time=0.0,
+        min_draft_length=0,
+    )
+    return AtServer(at_server, draft_length)
+
+
+SERVER_ONLY: Mapping[str, Callable[[Scenario], tuple[ContinuousController, ...]]] = {
+    "autoregressive": autoregressive,
+    "colocated": colocated,
+}
+"""By name; where there are several, in order, the best for a load is meant."""

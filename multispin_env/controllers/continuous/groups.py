@@ -1,27 +1,122 @@
-"""Groups that draft while others are verified (ours)."""
+"""Groups that take turns.
+
+Time of a device's own cycle, and the draft that is best for it (ours; docs/serving.md).
+
+A cycle is drafting, uploading and being verified. With n devices busy, a pass of half of them takes V(n/2), and in a
+queue an upload takes longer than alone. So L tokens take
+
+    L (T_k + κ u_k) + m V(n / 2) + T_rtt
+
+seconds, and bring E[N_k | L] tokens.
+
+Price of a second: a quick estimate of the rate that a rule can reach (ours).
+
+Groups that draft while others are verified (ours).
+
+The barrier with a work-conserving uplink.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
 from multispin_env.checks import check_integer, check_real
-from multispin_env.controllers.base import ContinuousController
-from multispin_env.controllers.continuous.background import Background, aside
-from multispin_env.controllers.continuous.cycle import Cycle
-from multispin_env.controllers.continuous.fit import fit, fit_ratio
-from multispin_env.controllers.continuous.launch import Launch
-from multispin_env.controllers.continuous.price import price_of_delay
+from multispin_env.controllers.base import ContinuousController, Option, Tunable, check_option, per_copy
+from multispin_env.controllers.continuous.launch import Background, Launch, aside, fit, fit_ratio, ordered_sum
 from multispin_env.controllers.continuous.rates import long_run_rate
-from multispin_env.controllers.options import Option, Tunable, check_option, per_copy
 from multispin_env.physics.continuous.types import ContinuousDecision, ContinuousState, Join, Phase
+from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.rounds import sample_state
+from multispin_env.physics.tokens import TokenLaw
 from multispin_env.physics.types import checked_weights
 from multispin_env.scenario import Scenario
+
+USUAL = (3.0, 2.0)
+"""κ and m of a usual cycle: a device waits for one pass and is in the next."""
+
+SHORTEST = (2.0, 1.0)
+"""κ and m of a cycle that is as short as can be hoped for: it comes just in time for the next pass."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cycle:
+    """Cycles of all devices in states (n, K); drafts of others in a pass are taken to be as long as its own."""
+
+    scenario: Scenario
+    acceptance_rate: FloatArray  # (n, K) α
+    pace: FloatArray  # (n, K) s that a token takes, T_k + κ u_k
+    batch: FloatArray  # (n, 1), drafts in a pass: half of the devices that are busy
+    passes: Option  # m, a number or (n, K)
+
+    @classmethod
+    def of(cls, scenario: Scenario, state: ContinuousState, kind: tuple[Option, Option] = USUAL) -> Self:
+        """With as many devices busy as are in the state; ``kind`` has κ and m, numbers or (n, K)."""
+        queue, passes = kind
+        half = np.maximum(0.5 * state.busy.sum(-1, keepdims=True), 1.0)
+        token_air = full_share_token_time(scenario, state.spectral_efficiency)
+        return cls(scenario, state.acceptance_rate, state.draft_time + queue * token_air, half, passes)
+
+    @classmethod
+    def alone(cls, scenario: Scenario, state: ContinuousState) -> Self:
+        """Of devices that have the band and the server for themselves: nothing can be faster."""
+        token_air = full_share_token_time(scenario, state.spectral_efficiency)
+        return cls(scenario, state.acceptance_rate, state.draft_time + token_air, np.ones((len(token_air), 1)), 1.0)
+
+    def time(self, length: IntArray | int) -> FloatArray:
+        """Seconds (..., n, K) of cycles with drafts of these lengths, (..., n, K) or (..., 1, 1)."""
+        verification = np.asarray(self.scenario.pass_time(self.batch, self.batch * (length + 1)))
+        fixed = self.passes * verification + self.scenario.round_trip_time
+        return np.asarray(length * self.pace + fixed)
+
+    def best_length(self, token_price: Option = 0.0) -> IntArray:
+        """Lengths (n, K) with the most tokens a second of the device, if each token of a draft costs so many."""
+        low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
+        lengths = np.arange(low, high + 1)[:, None, None]
+        tokens = TokenLaw.of(self.acceptance_rate).expected(lengths)
+        best: IntArray = low + ((tokens - token_price * lengths) / self.time(lengths)).argmax(0)
+        return best
+
+    def token_time(self, length: IntArray) -> FloatArray:
+        """Seconds (n, K) a token of a device with drafts of these lengths."""
+        return self.time(length) / TokenLaw.of(self.acceptance_rate).expected(length)
+
+
+def fluid_rate(scenario: Scenario, state: ContinuousState, groups: IntArray | int) -> FloatArray:
+    """Tokens/s (n,) that groups of equal size, one number of them or (n, 1), would get without rounding or waiting.
+
+    Lengths are real numbers, and no device waits long.
+
+    Every device with a request drafts and sends for a time φ, the server serves the groups in turn, and the uplink is
+    shared: Σ_k E[N_k] / max(φ + V, G V, Σ_k w_k), at the best φ of a grid.
+    """
+    busy = state.busy[:, None]
+    size = np.maximum(busy.sum(-1) / groups, 1.0)
+    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    window = 1.3 ** np.arange(-8, 9) * np.asarray(scenario.pass_time(size, size)) + scenario.round_trip_time
+    pace = (state.draft_time + token_air)[:, None]
+    length = np.minimum((window - scenario.round_trip_time)[..., None] / pace, scenario.max_draft_length)
+    tokens = ordered_sum(TokenLaw.of(state.acceptance_rate[:, None]).expected(length) * busy)
+    air = ordered_sum(length * token_air[:, None] * busy)
+    total = ordered_sum(length * busy)
+    server = np.asarray(scenario.pass_time(size, size + total / groups))
+    rates: FloatArray = tokens / np.maximum(np.maximum(window + server, groups * server), air)
+    best: FloatArray = rates.max(-1)
+    return best
+
+
+def price_of_delay(
+    scenario: Scenario, state: ContinuousState, rho: FloatArray | float | None, groups: IntArray | int
+) -> FloatArray:
+    """ρ (n,) tokens/s of states (n, K): what was given, or `fluid_rate`."""
+    if rho is None:
+        return fluid_rate(scenario, state, groups)
+    return per_copy("rho", rho, len(state.batch))
+
 
 LAST = 1e9
 """Priority behind all batches."""
@@ -160,3 +255,14 @@ def decision_of_batches(
     join = np.where(faded, Join.TAKE, np.where(aim == nearest, Join.WAIT, Join.LEAVE))
     priority = np.where(faded, LAST, aim - state.batch[:, None])
     return ContinuousDecision(length, join, priority=priority, aim=aim)
+
+
+@dataclass(frozen=True, eq=False)
+class Synchronous(Groups):
+    """Everybody is in every batch; lengths maximise Σ_k E[N_k] / (M(L) + V(L)), M of a shared uplink (ours).
+
+    It is `Groups` with one group. Without ``rho`` each batch has the greatest ratio of its own, which in a static
+    channel is the greatest rate. With fading, the rate of the whole run is the right ``rho``.
+    """
+
+    groups: int = field(default=1, init=False)

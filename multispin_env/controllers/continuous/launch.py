@@ -1,4 +1,25 @@
-"""Drafts that start together for one batch: what any lengths of theirs bring and cost (ours; docs/continuous.md)."""
+"""The next batch: who joins it and how long its drafts are.
+
+Drafts that start together for one batch: what any lengths of theirs bring and cost (ours; docs/continuous.md).
+
+Local search over the lengths of a batch: whole tokens are added, taken away and moved (ours).
+
+Two kinds of steps take turns until none helps. `_climb` tries one token more or less for every device, and one for each
+of several devices, in the order in which they pay for their air. `_swap` tries one token more for a device, and one or
+two less for another.
+
+Draft lengths for one batch: the time its devices have is divided among drafting and one uplink (ours).
+
+`fit` maximises over the lengths of the devices that start now
+
+    Σ_k ω_k E[N_k | L_k] − λ Σ_k w_k − ρ (max(M(L) − D, 0) + V(L)),
+
+where w_k is air time, M(L) the time when all is uploaded (`Launch.ready`), D the time when the server is free, V(L) how
+long it verifies, and ρ what a second is worth. Marginal prices of a second give good starting points: an air second
+costs between nothing and ρ, and drafts may take the time φ. Then tokens are moved, since lengths are whole numbers.
+
+Background of drafts that start: work under way, devices in deep fades, when the server will be free (ours).
+"""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
@@ -6,7 +27,7 @@ from typing import Any, Self
 import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray
-from multispin_env.physics.continuous.types import ContinuousState
+from multispin_env.physics.continuous.types import ContinuousState, Phase
 from multispin_env.physics.radio import full_share_token_time
 from multispin_env.physics.tokens import batch_time
 from multispin_env.scenario import Scenario
@@ -145,3 +166,247 @@ def ordered_sum(array: FloatArray) -> FloatArray:
     """Sums (...) over the last axis from left to right, to the same bits in any batch."""
     total: FloatArray = np.add.accumulate(array, -1)[..., -1]
     return total
+
+
+LEAST_GAIN = 1e-9
+"""Tokens that a step has to bring."""
+
+MOST_STEPS = 40
+"""Steps of each kind."""
+
+
+def improved(launch: Launch, lengths: IntArray) -> IntArray:
+    """Lengths (n, K) that no step betters, from lengths (n, K)."""
+    lengths = lengths.copy()
+    rows = np.arange(len(lengths))
+    for _ in range(MOST_STEPS):
+        _climb(launch, lengths, rows)
+        rows = _swap(launch, lengths, rows)
+        if not rows.size:
+            break
+    return lengths
+
+
+def _climb(launch: Launch, lengths: IntArray, rows: IntArray) -> None:
+    """Steps of the first kind for some copies, as long as they help; in place."""
+    for _ in range(MOST_STEPS):
+        here, now = _some(launch, lengths, rows)
+        tried = _longer_and_shorter(here, now)
+        values = here.value(tried)
+        best = values.argmax(-1)
+        chosen = np.arange(len(rows)), best
+        better = values[chosen] > values[:, 0] + LEAST_GAIN
+        rows = rows[better]
+        if not rows.size:
+            return
+        lengths[rows] = tried[chosen][better]
+
+
+def _some(launch: Launch, lengths: IntArray, rows: IntArray) -> tuple[Launch, IntArray]:
+    return (launch, lengths) if len(rows) == len(lengths) else (launch[rows], lengths[rows])
+
+
+def _longer_and_shorter(launch: Launch, lengths: IntArray) -> IntArray:
+    """Candidates (n, C, K), the lengths themselves first."""
+    low, high = launch.scenario.min_draft_length, launch.scenario.max_draft_length
+    now = lengths[:, None]
+    more, less = (_step(launch, lengths, sign) for sign in (1, -1))
+    late = launch.release + lengths * launch.draft_time + launch.draft_time + launch.token_air
+    misfit = late > np.maximum(launch.due, launch.ready(now)[:, 0])[:, None]
+    air = np.where(launch.starts, launch.token_air, 1.0)
+    longer = _ones(launch, np.where(misfit, -1.0, more / air))
+    shorter = _ones(launch, less / air)
+    soon = _ones(launch, -late)
+    ups = [np.add.accumulate(ones, 1)[:, 1:] for ones in (longer, soon)]
+    downs = [np.add.accumulate(ones, 1)[:, 1:] for ones in (shorter, _ones(launch, late))]
+    changes = (longer, -shorter, *ups, *[-d for d in downs])
+    tried: IntArray = np.clip(now + np.concatenate([np.zeros_like(now), *changes], 1), low, high)
+    return tried
+
+
+def _step(launch: Launch, lengths: IntArray, change: int) -> FloatArray:
+    """What a change of every length brings by itself (n, K); −∞ where it is not possible."""
+    low, high = launch.scenario.min_draft_length, launch.scenario.max_draft_length
+    changed = lengths + change
+    possible = launch.starts & (changed >= low) & (changed <= high)
+    brings = launch.gains(np.clip(changed, low, high)) - launch.gains(lengths)
+    return np.where(possible, brings, -np.inf)
+
+
+def _ones(launch: Launch, worth: FloatArray) -> IntArray:
+    """A token for each device that starts, the greatest worth first, (n, m, K)."""
+    users = worth.shape[-1]
+    order = np.argsort(-np.where(launch.starts, worth, -np.inf), -1, kind="stable")[
+        :, : launch.starts.sum(-1).max(), None
+    ]
+    ones: IntArray = ((order == np.arange(users)) & launch.starts[:, None]).astype(np.int64)
+    return ones
+
+
+def _swap(launch: Launch, lengths: IntArray, rows: IntArray) -> IntArray:
+    """One step of the second kind for some copies, in place; returns those where it helped."""
+    here, now = _some(launch, lengths, rows)
+    gain = ordered_sum(here.gains(now))
+    value = gain - here.cost(now, (slice(None),))
+    wins, limit = _wins(here, now)
+    hopeful = gain[:, None, None, None] + wins - limit > (value + LEAST_GAIN)[:, None, None, None]
+    row, less, to, source = np.nonzero(hopeful)
+    tried = now[row]
+    each = np.arange(len(row))
+    tried[each, to] += 1
+    tried[each, source] -= less + 1
+    values = gain[row] + wins[hopeful] - here.cost(tried, (row,))
+    return _taken(lengths, rows, row, tried, values - value[row])
+
+
+def _wins(launch: Launch, lengths: IntArray) -> tuple[FloatArray, FloatArray]:
+    """What moves bring, (n, 2, K to, K from), before costs, and a lower limit of the costs then, (n, 2, 1, K from).
+
+    To take tokens away from one device without giving any to another costs no more.
+    """
+    users = lengths.shape[-1]
+    fewer = [_step(launch, lengths, -less) for less in (1, 2)]
+    down = np.array([1, 2])[:, None, None] * np.eye(users, dtype=np.int64)
+    tried = np.maximum(lengths[:, None] - down.reshape(-1, users), launch.scenario.min_draft_length)
+    limit = launch.cost(tried).reshape(len(lengths), 2, 1, users)
+    wins = _step(launch, lengths, 1)[:, None, :, None] + np.stack(fewer, 1)[:, :, None]
+    return np.where(np.eye(users, dtype=np.bool_), -np.inf, wins), limit
+
+
+def _taken(lengths: IntArray, rows: IntArray, row: IntArray, tried: IntArray, wins: FloatArray) -> IntArray:
+    """Take the first best of the candidates (c, K) of each copy, where it helps; returns these copies."""
+    order = np.lexsort((-wins, row))
+    first: BoolArray = np.diff(row[order], prepend=-1) != 0
+    best = order[first]
+    best = best[wins[best] > LEAST_GAIN]
+    chosen: IntArray = rows[row[best]]
+    lengths[chosen] = tried[best]
+    return chosen
+
+
+WINDOWS = 6
+"""Times φ that drafts may take, from D to where no gain could pay for the delay."""
+
+
+def fit(launch: Launch, *, thorough: bool = False) -> IntArray:
+    """Lengths (n, K) of the drafts that start now; L_min for devices that do not start.
+
+    A ``thorough`` search begins at the best point of every time φ, not at the best of all. It pays where the batch may
+    start at once, since nothing says then how long drafts should be.
+    """
+    starts = _by_price(launch)
+    if not thorough:
+        return improved(launch, _best(launch, starts))
+    copies, _, users = starts.shape
+    every = launch[np.repeat(np.arange(copies), WINDOWS)]
+    firsts = _best(every, starts.reshape(copies * WINDOWS, -1, users))
+    return _best(launch, improved(every, firsts).reshape(copies, WINDOWS, users))
+
+
+def fit_ratio(launch: Launch) -> IntArray:
+    """Lengths (n, K) with the greatest Σ_k ω_k E[N_k] / (max(M, D) + V): `fit` at a price ρ that equals the ratio.
+
+    ``launch.delay_price`` is where the search for it begins (Dinkelbach's).
+    """
+    for _ in range(3):
+        lengths = fit(launch, thorough=True)
+        chosen = lengths[:, None]
+        time = np.maximum(launch.ready(chosen)[:, 0], launch.due) + launch.server_time(chosen)[:, 0]
+        launch = replace(launch, delay_price=ordered_sum(launch.gains(chosen))[:, 0] / time)
+    return lengths
+
+
+def _best(launch: Launch, lengths: IntArray) -> IntArray:
+    """The best of some candidates (n, C, K), (n, K)."""
+    best = launch.value(lengths).argmax(-1)
+    return lengths[np.arange(len(best)), best]
+
+
+def _by_price(launch: Launch) -> IntArray:
+    """Candidates (n, C, K): what pays at a price of air, and can be drafted and sent alone in a time φ."""
+    scenario = launch.scenario
+    low, high = scenario.min_draft_length, scenario.max_draft_length
+    pay = _paying(launch)
+    shortest = np.full_like(pay[:, :1], low)
+    first = np.maximum(launch.due, launch.ready(shortest)[:, 0])
+    possible = ordered_sum(launch.gains(pay[:, :1])) - launch.value(shortest)
+    most = launch.due + possible[:, 0] / launch.delay_price
+    ratio = np.maximum(most / np.where(first > 0.0, first, 1.0), 1.0)
+    windows = first[:, None] * ratio[:, None] ** (np.arange(WINDOWS) / (WINDOWS - 1))
+    pace = np.where(launch.starts, launch.draft_time + launch.token_air, 1.0)
+    room = windows[..., None] - scenario.round_trip_time
+    fitting = np.clip(np.floor(room / pace[:, None] + 1e-9), low, high).astype(np.int64)
+    lengths = np.minimum(fitting[:, :, None], pay[:, None])
+    lengths = np.where(launch.starts[:, None, None], lengths, low)
+    return lengths.reshape(len(first), -1, lengths.shape[-1])
+
+
+def _paying(launch: Launch) -> IntArray:
+    """The longest drafts (n, X, K) of which every token brings what its air and its place in the pass cost."""
+    scenario, rho = launch.scenario, launch.delay_price[:, None]
+    parts = np.array([0.0, 0.3, 0.6, 1.0])  # prices of an air second; beyond ρ nobody would pay
+    air = (launch.air_price + rho * parts)[..., None] * launch.token_air[:, None]
+    slopes = np.array(list(dict.fromkeys([0.0, *(slope for _, slope in scenario.law.lines)])))
+    price = (air[:, :, None] + (rho * slopes)[:, None, :, None]).reshape(len(rho), -1, air.shape[-1])
+    weight = np.where(launch.starts, launch.gain[..., 0], 1.0)[:, None]
+    return longest_paying(scenario, launch.acceptance_rate[:, None], price / weight)
+
+
+def aside(scenario: Scenario, state: ContinuousState) -> BoolArray:
+    """Devices (n, K) in a deep fade, for which no batch should wait: T_k + 3 u_k > T_fix + K T_lin / 2.
+
+    The channel holds for a cycle, so the answer is the same at all times of the cycle. Of a law of verification by
+    tokens, the time of a pass of half the devices without drafts counts.
+    """
+    half = scenario.num_users / 2
+    token_air = full_share_token_time(scenario, state.spectral_efficiency)
+    late: BoolArray = state.draft_time + 3.0 * token_air > scenario.pass_time(half, half)
+    return late
+
+
+@dataclass(frozen=True, eq=False)
+class Background:
+    """Drafts under way, and those that have been decided; `add` puts in more of them."""
+
+    scenario: Scenario
+    length: IntArray  # (n, K) tokens
+    release: FloatArray  # (n, K) s until drafts end
+    air: FloatArray  # (n, K) s of the whole band
+    place: IntArray  # (n, K), batches before the one a draft aims at; negative for drafts that no batch waits for
+
+    @classmethod
+    def of(cls, scenario: Scenario, state: ContinuousState, ignored: BoolArray) -> Self:
+        """All that is under way in a state (n, K), except for devices that are ``ignored``."""
+        out = ignored | (state.phase == Phase.FREE)
+        place = np.where(out, -1, np.maximum(state.aim - state.batch[:, None], 0))
+        return cls(scenario, state.draft_length, state.drafting_left, state.air_left, place)
+
+    def __getitem__(self, rows: IntArray) -> Self:
+        """Some of the copies."""
+        return type(self)(self.scenario, self.length[rows], self.release[rows], self.air[rows], self.place[rows])
+
+    def up_to(self, place: int) -> tuple[FloatArray, FloatArray]:
+        """Release and air times (n, K) of all that must be sent for the batch in this place; 0 for others."""
+        counts = (self.place >= 0) & (self.place <= place)
+        return self.release * counts, self.air * counts
+
+    def due(self, place: int) -> FloatArray:
+        """When the server is free for the batch in this place, (n,) s, if those before wait for all their devices."""
+        due = np.zeros(len(self.place))
+        for earlier in range(place):
+            inside = self.place == earlier
+            time = batch_time(self.scenario, self.length, inside) * inside.any(-1)
+            due = np.maximum(due, all_sent(*self.up_to(earlier))) + time
+        return due
+
+    def add(self, state: ContinuousState, starts: BoolArray, length: IntArray, place: IntArray | int) -> Self:
+        """With drafts that start now, (n, K)."""
+        token_air = full_share_token_time(self.scenario, state.spectral_efficiency)
+        ends = self.scenario.round_trip_time + length * state.draft_time
+        return type(self)(
+            self.scenario,
+            np.where(starts, length, self.length),
+            np.where(starts, ends, self.release),
+            np.where(starts, length * token_air, self.air),
+            np.where(starts, place, self.place),
+        )

@@ -1,13 +1,20 @@
-"""The best decision of the full problem: by the fast rule, or proven to a tolerance."""
+"""Optimal, fixed and random decisions of a round.
 
-from dataclasses import dataclass
+The best decision of the full problem: by the fast rule, or proven to a tolerance.
+
+Fixed BW&L: the floor.
+
+Random play, for a sense of scale.
+"""
+
+from dataclasses import dataclass, field
 
 import numpy as np
 from typing_extensions import override
 
 from multispin_env.arrays import IntArray
-from multispin_env.checks import check_real
-from multispin_env.controllers.base import WeightedController
+from multispin_env.checks import check_integer, check_real
+from multispin_env.controllers.base import RoundsController, WeightedController
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.solver.certify import CertifiedDecision, certified_lengths
 from multispin_env.solver.pace import in_time
@@ -92,3 +99,56 @@ class Optimal(WeightedController):
             self.certify,
             None if self.tpot is None else np.asarray(in_time(problem, proven.lengths)).reshape(batch),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Fixed(RoundsController):
+    """The same length for all and B/K each ([MS] §VI, "Fixed BW&L").
+
+    Parameters
+    ----------
+    draft_length
+        L in tokens; the default is the paper's 8, or the nearest length that the scenario allows.
+    """
+
+    draft_length: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.draft_length is not None:
+            low, high = self.scenario.min_draft_length, self.scenario.max_draft_length
+            check_integer("draft_length", self.draft_length, low, high)
+
+    @override
+    def decide(self, state: SystemState) -> Decision:
+        scenario = self.scenario
+        length = min(8, scenario.max_draft_length) if self.draft_length is None else self.draft_length
+        shape = state.draft_time.shape
+        bandwidth = np.full(shape, scenario.total_bandwidth / scenario.num_users)
+        return Decision(np.full(shape, length, dtype=np.int64), bandwidth)
+
+
+@dataclass(frozen=True, eq=False)
+class Random(RoundsController):
+    """Lengths uniform over their range, shares uniform over the simplex (ours).
+
+    Parameters
+    ----------
+    rng
+        Source of randomness; by default a generator seeded with 0 for each controller.
+    """
+
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rng, np.random.Generator):
+            raise ValueError(f"rng: expected a numpy.random.Generator, got {self.rng!r}")
+
+    @override
+    def decide(self, state: SystemState) -> Decision:
+        scenario, shape = self.scenario, state.draft_time.shape
+        low, high = scenario.min_draft_length, scenario.max_draft_length
+        length = self.rng.integers(low, high, size=shape, endpoint=True)
+        # normalised exponentials are uniform on the simplex; the floor keeps every share above zero
+        weight = np.maximum(self.rng.standard_exponential(shape), np.finfo(np.float64).tiny)
+        share = weight / weight.sum(-1, keepdims=True)
+        return Decision(length, share * scenario.total_bandwidth)

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from multispin_env.controllers.continuous.serve import serve_in
+from multispin_env.controllers.continuous.rates import serve_in
 from multispin_env.controllers.factory import make_controller
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 

@@ -9,10 +9,9 @@ from typing import ClassVar, Self
 from typing_extensions import override
 
 from multispin_env.checks import check_bool, check_name, check_real, shown
-from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.estimators.filter import Filter
-from multispin_env.controllers.factory import check_controller_name
-from multispin_env.controllers.names import CLAIRVOYANT
+from multispin_env.controllers.base import Assumptions
+from multispin_env.controllers.estimators import Filter
+from multispin_env.controllers.factory import CLAIRVOYANT, check_controller_name
 from multispin_env.envs.continuous.encodings import ContinuousCodec
 from multispin_env.envs.continuous.engine import ContinuousEngine, TokenAccount
 from multispin_env.envs.continuous.reference import REFERENCE, reference_rate

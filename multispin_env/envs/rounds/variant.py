@@ -8,7 +8,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
-from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.objectives import Goodput, Objective
 from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
 from multispin_env.envs.rendering.film import RoundsFilm

@@ -1,6 +1,6 @@
 """Choice of the cases that an environment is compared on."""
 
-from multispin_env.controllers.names import ContenderName
+from multispin_env.controllers.factory import ContenderName
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.base import Cases
 from multispin_env.evaluation.cases.episodes import Episodes

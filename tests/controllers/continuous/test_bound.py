@@ -6,7 +6,7 @@ from controllers.continuous import periodic
 from scipy import integrate, optimize
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.bound_channel import DEEPEST, fading_states
+from multispin_env.controllers.continuous.bound import DEEPEST, fading_states
 from multispin_env.controllers.continuous.bound_program import Program
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.solver.problem import user_times

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.fit import fit, fit_ratio
-from multispin_env.controllers.continuous.launch import Launch, all_sent
-from multispin_env.controllers.continuous.moves import improved
+from multispin_env.controllers.continuous.launch import Launch, all_sent, fit, fit_ratio, improved
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
 LAWS = {

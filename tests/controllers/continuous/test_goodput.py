@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.goodput import estimated_rates, present
+from multispin_env.controllers.continuous.greedy import estimated_rates, present
 from multispin_env.controllers.continuous.related_work import by_survival
 from multispin_env.physics.continuous.types import Phase
 from tests.controllers.continuous.served import LAWS, core_of, in_phase

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.options import Tunable, check_option, per_copy, per_device
+from multispin_env.controllers.base import Tunable, check_option, per_copy, per_device
 from multispin_env.registry import CONTROLLERS
 from tests.envs.continuous.played import states_of
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.controllers.continuous.cycle import Cycle
-from multispin_env.controllers.continuous.deadlines import NO_HURRY, Deadlines
+from multispin_env.controllers.continuous.greedy import NO_HURRY, Deadlines
+from multispin_env.controllers.continuous.groups import Cycle
 from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSystem
 
 SCENARIO = ms.Scenario.preset("qwen3.5", num_users=5, total_bandwidth=5e6)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.estimators.base import Estimator
+from multispin_env.controllers.base import Assumptions
+from multispin_env.controllers.estimators import Estimator
 from multispin_env.physics.types import Observed
 from multispin_env.registry import ESTIMATORS
 from multispin_env.scenario import Scenario

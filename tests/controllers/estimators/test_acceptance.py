@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from multispin_env.controllers.assumptions import Assumptions
-from multispin_env.controllers.beliefs.log_moments import log_likelihood, log_moment, log_rising
+from multispin_env.controllers.base import Assumptions
+from multispin_env.controllers.estimators import log_likelihood, log_moment, log_rising
 from multispin_env.physics.types import Observed
 from tests.controllers.estimators.histories import along, history, make, system
 

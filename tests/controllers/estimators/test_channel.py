@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.controllers.base import Assumptions
 from multispin_env.physics.radio import channel_gain, spectral_efficiency
 from multispin_env.physics.types import Observed
 from tests.controllers.estimators.histories import along, history, make, system

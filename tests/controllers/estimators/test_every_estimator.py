@@ -5,7 +5,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.controllers.base import Assumptions
 from multispin_env.physics.types import Observed
 from multispin_env.registry import ESTIMATORS
 from multispin_env.scenario import Scenario

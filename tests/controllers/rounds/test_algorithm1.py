@@ -4,7 +4,7 @@ import reference
 from scipy.optimize import minimize_scalar
 
 import multispin_env as ms
-from multispin_env.controllers.rounds.algorithm1 import Algorithm1
+from multispin_env.controllers.rounds.homogeneous import Algorithm1
 
 
 def test_relaxed_length_solves_its_own_problem(scenario, rng):

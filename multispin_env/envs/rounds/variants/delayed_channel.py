@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_bool, check_integer, check_real
-from multispin_env.controllers.assumptions import Assumptions
+from multispin_env.controllers.base import Assumptions
 from multispin_env.envs.rounds.variant import RoundsVariant
 from multispin_env.physics.radio import GaussMarkov, channel_gain, predictive_quantile, spectral_efficiency
 from multispin_env.physics.rounds import Dynamics

@@ -1,1 +1,0 @@
-"""Beliefs about acceptance from counts of accepted tokens: priors, counts and their likelihood."""
