@@ -23,7 +23,7 @@ from agents.vec_env import NativeVecEnv, checked_native, first_seed
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.observations import Observation
 from multispin_env.envs.settings import Settings
-from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.envs.shells import MultiSpinVectorEnv
 
 
 @dataclass(frozen=True)

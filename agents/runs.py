@@ -16,7 +16,7 @@ from typing import Any
 
 from agents.registry import AGENTS, check_admitted
 from multispin_env.checks import check_integer, check_name, check_real
-from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments
+from multispin_env.envs.registration import loaded_arguments, named_files, saved_arguments
 from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.exported import checksum

@@ -17,10 +17,10 @@ from multispin_env.controllers.rounds.systems import (
     colocated_goodput,
     p2p_goodput,
 )
-from multispin_env.envs.continuous.variant import ContinuousVariant
+from multispin_env.envs.continuous.variants import ContinuousVariant
 from multispin_env.envs.objectives import Objective
 from multispin_env.envs.registration import register_environment, tell_gymnasium, unregister_environment
-from multispin_env.envs.rounds.variant import RoundsVariant
+from multispin_env.envs.rounds.variants import RoundsVariant
 from multispin_env.envs.settings import Comparison
 from multispin_env.evaluation.public import ComparisonTable, compare, evaluate
 from multispin_env.physics.arrivals import make_arrivals

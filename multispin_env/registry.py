@@ -208,14 +208,14 @@ CONTINUOUS_ENCODINGS: Registry = Registry(
 ENVIRONMENTS: Registry = Registry(
     "environment",
     {
-        "MultiSpin/Homogeneous-v0": "multispin_env.envs.rounds.variants.homogeneous:Homogeneous",
-        "MultiSpin/Heterogeneous-v0": "multispin_env.envs.rounds.variants.heterogeneous:Heterogeneous",
-        "MultiSpin/HiddenAcceptance-v0": "multispin_env.envs.rounds.variants.hidden_acceptance:HiddenAcceptance",
-        "MultiSpin/DelayedChannel-v0": "multispin_env.envs.rounds.variants.delayed_channel:DelayedChannel",
-        "MultiSpin/RecordedAcceptance-v0": "multispin_env.envs.rounds.variants.recorded_acceptance:RecordedAcceptance",
-        "MultiSpin/Fair-v0": "multispin_env.envs.rounds.variants.fair:Fair",
-        "MultiSpin/Continuous-v0": "multispin_env.envs.continuous.variants.continuous:Continuous",
-        "MultiSpin/Serving-v0": "multispin_env.envs.continuous.variants.serving:Serving",
+        "MultiSpin/Homogeneous-v0": "multispin_env.envs.rounds.variants:Homogeneous",
+        "MultiSpin/Heterogeneous-v0": "multispin_env.envs.rounds.variants:Heterogeneous",
+        "MultiSpin/HiddenAcceptance-v0": "multispin_env.envs.rounds.hidden:HiddenAcceptance",
+        "MultiSpin/DelayedChannel-v0": "multispin_env.envs.rounds.hidden:DelayedChannel",
+        "MultiSpin/RecordedAcceptance-v0": "multispin_env.envs.rounds.hidden:RecordedAcceptance",
+        "MultiSpin/Fair-v0": "multispin_env.envs.rounds.variants:Fair",
+        "MultiSpin/Continuous-v0": "multispin_env.envs.continuous.variants:Continuous",
+        "MultiSpin/Serving-v0": "multispin_env.envs.continuous.serving:Serving",
     },
 )
 

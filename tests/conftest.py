@@ -9,7 +9,7 @@ from hypothesis import settings
 
 import multispin_env as ms
 from multispin_env.commands.main import main
-from multispin_env.envs.continuous import reference
+from multispin_env.envs.continuous import encodings
 from multispin_env.registry import SCENARIOS
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # windows of tests are not seen
@@ -38,12 +38,12 @@ def windows_do_not_wait():
 @pytest.fixture(scope="module")
 def quick_prices():
     """Prices of seconds from few and short copies, for tests in which any price will do."""
-    measured = (reference.reference_rate, reference.reference_tokens_in_time)
+    measured = (encodings.reference_rate, encodings.reference_tokens_in_time)
     for one in measured:
         one.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"COPIES": 2, "MEASURED": 1.0, "SERVED_COPIES": 4, "SERVED": 5.0}.items():
-            patch.setattr(reference, name, value)
+            patch.setattr(encodings, name, value)
         yield
     for one in measured:
         one.cache_clear()

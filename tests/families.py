@@ -1,6 +1,6 @@
 """Environments by what applies to them."""
 
-from multispin_env.envs.rounds.variant import RoundsVariant
+from multispin_env.envs.rounds.variants import RoundsVariant
 from multispin_env.registry import ENVIRONMENTS
 
 VARIANTS = {env_id: ENVIRONMENTS.load(env_id) for env_id in ENVIRONMENTS.names()}

@@ -23,7 +23,7 @@ from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.continuous.encodings import PlainCodec
 from multispin_env.envs.objectives import Goodput
 from multispin_env.envs.rounds.encodings import SharesCodec
-from multispin_env.envs.rounds.variant import RoundsVariant
+from multispin_env.envs.rounds.variants import RoundsVariant
 from multispin_env.evaluation.cases.states import States
 from multispin_env.evaluation.contenders import contenders_of
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes

@@ -12,7 +12,7 @@ from multispin_env.arrays import BoolArray
 from multispin_env.checks import check_integer, check_name
 from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.settings import InfoKeys
-from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.contenders import Contender, deciding, make_contender, native, start
 from multispin_env.evaluation.episode_stats import EpisodeStats
 from multispin_env.evaluation.seeds import EPISODE_SEED

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multispin_env.envs.named_files import loaded_arguments, saved_arguments
+from multispin_env.envs.registration import loaded_arguments, saved_arguments
 from multispin_env.envs.settings import Settings, Variant
 from multispin_env.evaluation.policy import Entries, Policy
 from multispin_env.files import MIB, read_bytes, read_json

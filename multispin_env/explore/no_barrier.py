@@ -11,9 +11,9 @@ import numpy as np
 
 from multispin_env.controllers.continuous.bound import rate_bound
 from multispin_env.controllers.factory import controller_names, make_controller
-from multispin_env.envs.continuous.rendering.panel import Axes
-from multispin_env.envs.continuous.variants.serving import Serving
+from multispin_env.envs.continuous.serving import Serving
 from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.continuous import Axes
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells
 from multispin_env.explore.markup import Markup, card, cell_table, element, fragment, numbers, scrolling

@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.utils import seeding
 
-from multispin_env.envs.continuous.rendering.requests import marks_of
-from multispin_env.envs.continuous.rendering.stretches import Stretch, of_device, of_server
-from multispin_env.envs.continuous.rendering.traces import Trace, Traces
+from multispin_env.envs.rendering.continuous import Stretch, Trace, Traces, marks_of, of_device, of_server
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.contenders import with_uplink_of
 from multispin_env.evaluation.episode_stats import EpisodeStats
@@ -78,7 +76,7 @@ def timeline(trace: Trace) -> dict[str, Any]:
     Examples
     --------
     >>> import multispin_env as ms
-    >>> from multispin_env.envs.continuous.rendering.traces import Trace
+    >>> from multispin_env.envs.rendering.continuous import Trace
     >>> timeline(Trace(ms.Scenario.preset("llama2", num_users=1), drawn=False, steps=()))["devices"]
     [[]]
     """

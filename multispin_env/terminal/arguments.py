@@ -7,7 +7,7 @@ from inspect import signature
 from typing import Any
 
 from multispin_env.checks import check_name, shown, suggestion
-from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS, option_names
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.plausible import check_plausible

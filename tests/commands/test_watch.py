@@ -7,9 +7,9 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.commands.main import main
-from multispin_env.envs.rendering import style, window
+from multispin_env.envs.rendering import renderers, style
 from multispin_env.envs.rendering.canvas import load_pygame
-from multispin_env.envs.rendering.film import END, JUDGED, MOVES
+from multispin_env.envs.rendering.renderers import END, JUDGED, MOVES
 from multispin_env.terminal import progress
 
 TINY = ["--num-users", "3", "--rounds", "2"]
@@ -72,7 +72,7 @@ def test_every_environment_has_defaults(env_id, tmp_path, monkeypatch, capsys):
 def test_window_ends_with_the_film(monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     shown = []
-    monkeypatch.setattr(window.Window, "show", lambda self, canvas: shown.append(canvas) or True)
+    monkeypatch.setattr(renderers.Window, "show", lambda self, canvas: shown.append(canvas) or True)
     assert main(["watch", *TINY]) == 0
     assert len(shown) == 2 * MOVES + JUDGED + END
 
@@ -80,8 +80,8 @@ def test_window_ends_with_the_film(monkeypatch):
 def test_a_closed_window_ends_the_film(monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     shown, closed = [], []
-    monkeypatch.setattr(window.Window, "show", lambda self, canvas: shown.append(self.fps) or len(shown) < 4)
-    monkeypatch.setattr(window.Window, "close", lambda self: closed.append(self))
+    monkeypatch.setattr(renderers.Window, "show", lambda self, canvas: shown.append(self.fps) or len(shown) < 4)
+    monkeypatch.setattr(renderers.Window, "close", lambda self: closed.append(self))
     assert main(["watch", *TINY, "--fps", "30"]) == 0
     assert shown == [30.0] * 4
     assert len(closed) == 1

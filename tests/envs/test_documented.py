@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.page import MARK
+from multispin_env.envs.settings import MARK
 from multispin_env.registry import ENVIRONMENTS
 
 IDS = ENVIRONMENTS.names()

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from multispin_env.envs.named_files import loaded_arguments, named_files, saved_arguments, with_same_files
-from multispin_env.envs.rounds.variants.heterogeneous import Heterogeneous
-from multispin_env.envs.rounds.variants.recorded_acceptance import RecordedAcceptance
+from multispin_env.envs.registration import loaded_arguments, named_files, saved_arguments, with_same_files
+from multispin_env.envs.rounds.hidden import RecordedAcceptance
+from multispin_env.envs.rounds.variants import Heterogeneous
 
 
 @pytest.fixture

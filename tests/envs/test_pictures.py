@@ -6,13 +6,23 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.continuous.rendering.film import END, STEP, TraceFilm
-from multispin_env.envs.continuous.rendering.picture import TracePicture
-from multispin_env.envs.continuous.rendering.requests import ARRIVED, DROPPED, IN_TIME, LATE, Mark, marks_of
-from multispin_env.envs.continuous.rendering.traces import Trace, Traces
 from multispin_env.envs.engine import Step
-from multispin_env.envs.rendering.picture import Picture
-from multispin_env.envs.rendering.views import Histories, History, Round, Scales, View
+from multispin_env.envs.rendering.charts import Histories, History, Round, Scales, View
+from multispin_env.envs.rendering.continuous import (
+    ARRIVED,
+    DROPPED,
+    END,
+    IN_TIME,
+    LATE,
+    STEP,
+    Mark,
+    Trace,
+    TraceFilm,
+    TracePicture,
+    Traces,
+    marks_of,
+)
+from multispin_env.envs.rendering.renderers import Picture
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.continuous.types import ContinuousOutcome, Served
 from multispin_env.physics.types import Decision, Outcome

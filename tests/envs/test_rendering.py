@@ -14,8 +14,8 @@ from gymnasium.wrappers import HumanRendering, RecordVideo
 import multispin_env as ms
 from multispin_env.envs.rendering import style
 from multispin_env.envs.rendering.canvas import Canvas, load_pygame
-from multispin_env.envs.rendering.window import Window, require_display
-from multispin_env.envs.single import make_single
+from multispin_env.envs.rendering.renderers import Window, require_display
+from multispin_env.envs.shells import make_single
 from tests.families import REWARDED
 
 FULL = "MultiSpin/Heterogeneous-v0"

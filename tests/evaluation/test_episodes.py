@@ -7,7 +7,7 @@ import pytest
 
 import multispin_env as ms
 from multispin_env.controllers.factory import ContenderName, make_controller
-from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.evaluation.contenders import contenders_of, deciding, make_contender
 from multispin_env.evaluation.episode_stats import EpisodeStats

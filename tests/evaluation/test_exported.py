@@ -5,7 +5,7 @@ import json
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.rounds.variants.recorded_acceptance import RecordedAcceptance
+from multispin_env.envs.rounds.hidden import RecordedAcceptance
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation import exported
 from multispin_env.evaluation.exported import ONNX, POLICY, describe, load_policy, read_about, settings_of

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.continuous.rendering.requests import marks_of
+from multispin_env.envs.rendering.continuous import marks_of
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases.episodes import Episodes
 from multispin_env.explore import timelines

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from multispin_env.envs.rendering import style, window
+from multispin_env.envs.rendering import renderers, style
 from multispin_env.envs.rendering.canvas import load_pygame
-from multispin_env.envs.rendering.film import END, JUDGED, MOVES
-from multispin_env.envs.rendering.film import RoundsFilm as Film
+from multispin_env.envs.rendering.renderers import END, JUDGED, MOVES
+from multispin_env.envs.rendering.renderers import RoundsFilm as Film
 from multispin_env.watch.film import make_watched_env, watch
 
 FULL = "MultiSpin/Heterogeneous-v0"
@@ -54,7 +54,7 @@ def test_window_can_be_closed(monkeypatch):
     pygame = load_pygame()
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     film = Film(*episodes("optimal", "fixed"))
-    screen = window.Window("test", 60.0)
+    screen = renderers.Window("test", 60.0)
     canvas = film.draw(film.frames()[0])
     assert screen.show(canvas)
     pygame.event.post(pygame.event.Event(pygame.QUIT))

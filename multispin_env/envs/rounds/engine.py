@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from multispin_env.arrays import BoolArray, FloatArray, IntArray, Rows, replaced
 from multispin_env.envs.engine import ALL, Counts, Engine, Step
-from multispin_env.envs.rounds.whole_lengths import whole_length_slopes
+from multispin_env.envs.rounds.encodings import whole_length_slopes
 from multispin_env.envs.settings import Settings
 from multispin_env.physics.acceptance import Requests
 from multispin_env.physics.radio import spectral_efficiency

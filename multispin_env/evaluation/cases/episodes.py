@@ -13,7 +13,7 @@ from multispin_env.controllers.base import Controller
 from multispin_env.controllers.plug_in import PlugIn
 from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.settings import Variant
-from multispin_env.envs.vector import MultiSpinVectorEnv
+from multispin_env.envs.shells import MultiSpinVectorEnv
 from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes
 from multispin_env.evaluation.contenders import (
     Contender,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.continuous.reference import reference_rate
+from multispin_env.envs.continuous.encodings import reference_rate
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.registry import SCENARIOS
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.envs.continuous.reference import reference_rate
+from multispin_env.envs.continuous.encodings import reference_rate
 from multispin_env.evaluation.contenders import with_uplink_of
 from multispin_env.physics.continuous.core import ContinuousSystem
 from multispin_env.physics.continuous.service_log import QUANTILES, ServiceLog

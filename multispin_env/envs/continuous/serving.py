@@ -1,4 +1,7 @@
-"""The system without the barrier, with requests that arrive, end and have deadlines."""
+"""Serving: requests that arrive, wait and leave.
+
+The system without the barrier, with requests that arrive, end and have deadlines.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
@@ -9,10 +12,14 @@ import numpy as np
 from typing_extensions import override
 
 from multispin_env.checks import check_name, check_real, shown
-from multispin_env.envs.continuous.encodings import ContinuousCodec
+from multispin_env.envs.continuous.encodings import (
+    WITH_REQUESTS,
+    ContinuousCodec,
+    reference_rate,
+    reference_tokens_in_time,
+)
 from multispin_env.envs.continuous.engine import OF_SERVICE, ServiceAccount
-from multispin_env.envs.continuous.reference import WITH_REQUESTS, reference_rate, reference_tokens_in_time
-from multispin_env.envs.continuous.variant import ContinuousVariant, contenders_in
+from multispin_env.envs.continuous.variants import ContinuousVariant, contenders_in
 from multispin_env.envs.objectives import Objective, RequestsInTime, TokensInTimeMinusTime
 from multispin_env.envs.observations import SERVING_STATE
 from multispin_env.envs.settings import Comparison, Learning

@@ -1,0 +1,432 @@
+"""Pictures and film without a barrier.
+
+Traces of episodes without the barrier, for pictures: steps, and the tokens per second so far.
+
+Stretches of time: what each device and the server do, and from when to when.
+
+Requests in the rows of devices: when they arrive, how many wait, and what becomes of them.
+
+One trace in one area: a line of time for every device and the server, scrolling; tokens and their rate beside it.
+
+Whole pictures of traces: one panel or two beside each other, above a legend.
+
+Two episodes without the barrier side by side, at the same simulated time.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+from typing_extensions import override
+
+from multispin_env.arrays import IntArray
+from multispin_env.envs.engine import Step
+from multispin_env.envs.rendering import style
+from multispin_env.envs.rendering.canvas import Area, Canvas, Layout
+from multispin_env.envs.rendering.charts import (
+    Curve,
+    Recorder,
+    draw_curves,
+    draw_judged_row,
+    draw_titles,
+    every_nth,
+    place_cells,
+    round_up,
+)
+from multispin_env.envs.rendering.renderers import LEGEND, MARGIN, MORE_LEGEND, Film, Frame, Sheet
+from multispin_env.physics.continuous.types import ContinuousOutcome
+from multispin_env.scenario import Scenario
+
+FEWEST_CELLS = 8
+"""Cells for tokens of a draft and the server's, at least."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One copy, as far as it has come; it does not change with the next step."""
+
+    scenario: Scenario
+    drawn: bool  # whether tokens are drawn, or expected
+    outcomes: Sequence[ContinuousOutcome]  # one behind the other from time 0, each (K,)
+    title: str = ""
+    serving: bool = False  # whether requests end
+
+    @cached_property
+    def ends(self) -> list[float]:
+        """When each step ends, in seconds."""
+        return list(accumulate(float(outcome.duration) for outcome in self.outcomes))
+
+    @cached_property
+    def gained(self) -> list[float]:
+        """Tokens gained up to the end of each step; where requests end, those of requests in time."""
+        return list(accumulate(map(self._tokens, self.outcomes)))
+
+    def _tokens(self, outcome: ContinuousOutcome) -> float:
+        served = outcome.served
+        return float((served.output * served.in_time if self.serving else outcome.tokens).sum())
+
+    @cached_property
+    def missed(self) -> list[int]:
+        """Requests dropped or late up to the end of each step."""
+        return list(accumulate(map(_missed, self.outcomes)))
+
+    @cached_property
+    def waiting(self) -> list[IntArray]:
+        """Requests (K,) that wait behind others at the end of each step."""
+        inside = accumulate(map(_more, self.outcomes), np.add)
+        return [np.maximum(here - 1, 0) for here in inside]
+
+    def seen(self, start: float, clock: float) -> Iterator[tuple[float, ContinuousOutcome]]:
+        """Steps between two times, each with its begin."""
+        for number in range(self.over(start), len(self.outcomes)):
+            begin = self.ends[number - 1] if number else 0.0
+            if begin >= clock:
+                return
+            yield begin, self.outcomes[number]
+
+    def queues(self, start: float, clock: float) -> Iterator[tuple[float, ContinuousOutcome, IntArray]]:
+        """The same, each with the requests (K,) that wait when it begins."""
+        first = self.over(start)
+        for number, (begin, outcome) in enumerate(self.seen(start, clock), start=first):
+            if number:
+                yield begin, outcome, self.waiting[number - 1]
+
+    @property
+    def duration(self) -> float:
+        """Of all steps, in seconds."""
+        return self.ends[-1] if self.ends else 0.0
+
+    @cached_property
+    def most_cells(self) -> int:
+        """Tokens of the longest verified draft and the server's."""
+        return max([FEWEST_CELLS, *(int(outcome.draft_length.max()) + 1 for outcome in self.outcomes)])
+
+    def over(self, time: float) -> int:
+        """Steps that are over at a time."""
+        return bisect_right(self.ends, time)
+
+    def rate(self, time: float) -> float:
+        """Tokens/s from the start to the end of the last step that is over; 0 before the first."""
+        over = self.over(time)
+        return self.gained[over - 1] / self.ends[over - 1] if over else 0.0
+
+    def curve(self, name: str, time: float, horizon: float) -> Curve:
+        """Tokens/s so far at the end of each step that is over, on an axis of ``horizon`` seconds."""
+        over = self.over(time)
+        pairs = zip(self.ends[:over], self.gained[:over], strict=True)
+        return Curve(name, [(min(end / horizon, 1.0), gained / end) for end, gained in pairs])
+
+    def highest(self, time: float) -> float:
+        """End of an axis for tokens/s that fits what is reached up to a time."""
+        over = self.over(time)
+        rates = [gained / end for gained, end in zip(self.gained[:over], self.ends[:over], strict=True)]
+        return round_up(1.1 * max(rates, default=0.0))
+
+
+def _missed(outcome: ContinuousOutcome) -> int:
+    served = outcome.served
+    return int(served.dropped.sum() + (served.finished & ~served.in_time).sum())
+
+
+def _more(outcome: ContinuousOutcome) -> IntArray:
+    """How many more requests (K,) there are at the end than at the begin."""
+    served = outcome.served
+    return served.arrivals - served.dropped - served.finished
+
+
+class Traces(Recorder):
+    """Episodes of n copies without the barrier."""
+
+    @override
+    def _episode(self) -> list[ContinuousOutcome]:
+        return []
+
+    @override
+    def _take_in(self, episode: list[ContinuousOutcome], step: Step, copy: int) -> None:
+        episode.append(step.outcome[copy].copy())
+
+    @override
+    def view(self, copy: int = 0) -> Trace:
+        settings = self._settings
+        serving = bool(settings.variant.comparison.info.episode)
+        return Trace(settings.scenario, settings.drawn, tuple(self._episodes[copy]), serving=serving)
+
+
+class Doing(IntEnum):
+    """What fills a piece of a row."""
+
+    DRAFTING = 0
+    UPLOADING = 1
+    WAITING = 2  # its draft waits at the server
+    VERIFYING = 3
+
+
+class Stretch(NamedTuple):
+    """A piece of a row."""
+
+    doing: Doing
+    begin: float  # s
+    end: float  # s
+    drafts: int = 0  # of the server's pass
+
+
+def of_device(trace: Trace, user: int, start: float, clock: float) -> Iterator[Stretch]:
+    """What a device does between two times, in order; nothing where it has no request."""
+    for begin, outcome in trace.seen(start, clock):
+        end = float(outcome.duration)
+        idle = float(outcome.served.idle_time[user])
+        ready = float(outcome.start_delay) if outcome.verified[user] else end
+        drafted, uploaded = float(outcome.drafted_at[user]), float(outcome.uploaded_at[user])
+        marks = [min(idle, end), min(max(drafted, idle), end), min(max(uploaded, idle), end), ready, end]
+        for doing, left, right in zip(Doing, marks[:-1], marks[1:], strict=True):
+            seen = max(begin + left, start), min(begin + right, clock)
+            if right > left and seen[1] > seen[0]:
+                yield Stretch(doing, *seen)
+
+
+def of_server(trace: Trace, start: float, clock: float) -> Iterator[Stretch]:
+    """Passes of the server, as wholes, of the steps between two times."""
+    for begin, outcome in trace.seen(start, clock):
+        bounds = begin + float(outcome.start_delay), begin + float(outcome.duration)
+        yield Stretch(Doing.VERIFYING, *bounds, int(outcome.batch_size))
+
+
+IN_TIME, LATE, DROPPED, ARRIVED = "in time", "late", "dropped", "arrived"
+"""What happens to a request."""
+
+
+class Mark(NamedTuple):
+    """What happens to a request, when, and at which device."""
+
+    time: float  # s
+    user: int
+    kind: str
+
+
+def marks_of(trace: Trace, start: float, clock: float) -> list[Mark]:
+    """All that happens between two times.
+
+    When a request arrives at an idle device is known exactly; others are drawn when the verification ends.
+    """
+    found: list[Mark] = []
+    for begin, outcome in trace.seen(start, clock):
+        served, end = outcome.served, begin + float(outcome.duration)
+        for user in range(trace.scenario.num_users):
+            idle = float(served.idle_time[user])
+            first = 0.0 < idle < float(outcome.duration)
+            found += [Mark(begin, user, DROPPED)] * bool(served.dropped[user])
+            found += [Mark(begin + idle, user, ARRIVED)] * first
+            found += [Mark(end, user, ARRIVED)] * (int(served.arrivals[user]) - first > 0)
+            if served.finished[user]:
+                found.append(Mark(end, user, IN_TIME if served.in_time[user] else LATE))
+    return [mark for mark in found if start <= mark.time <= clock]
+
+
+def draw_requests(
+    canvas: Canvas, times: Area, trace: Trace, start: float, clock: float, window: float, row: float
+) -> None:
+    """Draw bars of those that wait, and marks; times are from ``start`` on, and ``window`` seconds wide."""
+    scale = times.width / window
+    for begin, outcome, queue in trace.queues(start, clock):
+        left, right = max(begin, start), min(begin + float(outcome.duration), clock)
+        x, width = times.x + (left - start) * scale, (right - left) * scale
+        for user, waiting in enumerate(queue.tolist()):
+            height = max(1.0, 0.1 * row * min(waiting, 4))
+            if waiting and width > 0.0:
+                canvas.rectangle(x, times.y + (user + 1) * row - 1.0 - height, width, height, style.INK)
+    for mark in marks_of(trace, start, clock):
+        draw_mark(canvas, mark.kind, times.x + (mark.time - start) * scale, times.y + (mark.user + 0.5) * row, row)
+
+
+def draw_mark(canvas: Canvas, kind: str, x: float, y: float, row: float) -> None:
+    """Draw a mark around a place: a tick on a disc, a cross on one, a crossed box, or a short line above it."""
+    size = max(3.0, min(5.0, 0.5 * row - 2.0))
+    if kind == ARRIVED:
+        canvas.line([(x, y - 0.5 * row + 1.0), (x, y)], style.INK, 2)
+        return
+    colour = style.INK if kind == IN_TIME else style.REFUSED
+    if kind == DROPPED:
+        canvas.rectangle(x - size, y - size, 2.0 * size, 2.0 * size, style.PAPER)
+        canvas.outline(x - size, y - size, 2.0 * size, 2.0 * size, colour)
+    else:
+        canvas.disc(x, y, round(size), colour)
+    part = 0.5 * size
+    stroke = colour if kind == DROPPED else style.PAPER
+    if kind == IN_TIME:
+        canvas.line([(x - part, y), (x - 0.25 * part, y + 0.8 * part), (x + part, y - part)], stroke, 2)
+    else:
+        for sign in (1.0, -1.0):
+            canvas.line([(x - part, y - sign * part), (x + part, y + sign * part)], stroke, 2)
+
+
+SERVER = 1.4
+"""Height of the server's row, in rows of devices."""
+
+
+class Axes(NamedTuple):
+    """Ends of the axes, the same for two traces beside each other."""
+
+    window: float  # s seen at once, a few usual steps at least
+    horizon: float  # s of the whole curve
+    rate: float  # tokens/s
+    cells: int  # tokens of a draft and the server's
+
+    @classmethod
+    def of(cls, *traces: Trace) -> "Axes":
+        """Return axes that fit all of these."""
+        shortest = 2.0 if traces[0].serving else 1.0
+        usual = [float(np.median([0.0, *(float(one.duration) for one in trace.outcomes)])) for trace in traces]
+        return cls(
+            max([shortest, *(5.0 * duration for duration in usual)]),
+            max([1.0, *(trace.duration for trace in traces)]),
+            max(trace.highest(np.inf) for trace in traces),
+            max(trace.most_cells for trace in traces),
+        )
+
+
+FILLS = {
+    Doing.DRAFTING: style.DRAFTING,
+    Doing.UPLOADING: style.UPLOADING,
+    Doing.WAITING: style.WAITING,
+    Doing.VERIFYING: style.VERIFYING,
+}
+"""Colours of what a device does."""
+
+
+def draw_trace(canvas: Canvas, area: Area, trace: Trace, other: Trace | None, axes: Axes, clock: float) -> None:
+    """Draw a trace at a time in seconds, with the tokens per second of another."""
+    layout = Layout.of(area)
+    news = _news(trace, clock) if trace.over(clock) else "before the first batch"
+    gained = "tokens gained last" if trace.drawn else "tokens, expected"
+    draw_titles(canvas, area, layout, trace, news, "device and server", gained)
+    users = trace.scenario.num_users
+    row = layout.times.height / (users + SERVER)
+    start = max(0.0, clock - axes.window)
+    _draw_axis(canvas, layout.times, start, axes.window)
+    for user in range(users):
+        top = layout.times.y + user * row
+        if user % every_nth(row, 11.0) == 0:
+            canvas.text(str(user + 1), layout.times.x - 6.0, top + 0.5 * row, style.SMALL, style.INK, "right")
+        for stretch in of_device(trace, user, start, clock):
+            _fill(canvas, layout.times, stretch, start, axes.window, top + 1.0, row - 2.0)
+    if trace.serving:
+        draw_requests(canvas, layout.times, trace, start, clock, axes.window, row)
+    _draw_server(canvas, layout.times, trace, start, clock, axes.window, row)
+    _draw_gained(canvas, layout.tokens, trace, axes.cells, clock, row)
+    below = Area(
+        layout.bandwidth.x, layout.bandwidth.y, layout.goodput.right - layout.bandwidth.x, layout.goodput.height
+    )
+    against = trace if other is None else other
+    shown = against.curve(against.title, clock if other is not None else -1.0, axes.horizon)
+    own = trace.curve("in time" if trace.serving else "so far", clock, axes.horizon)
+    draw_curves(canvas, below, own, shown, top=axes.rate, end=f"{axes.horizon:.3g} s")
+
+
+def _news(trace: Trace, clock: float) -> str:
+    rate = f"{trace.rate(clock):.0f} tokens/s"
+    return f"{rate} in time, {trace.missed[trace.over(clock) - 1]} missed" if trace.serving else rate
+
+
+def _draw_axis(canvas: Canvas, times: Area, start: float, window: float) -> None:
+    """Draw a line at every half second, or more where many would fit, and label them."""
+    step = 0.5 * max(1, round(window / 2.0))
+    for number in range(int(np.ceil(start / step)), int((start + window) / step) + 1):
+        x = times.x + (number * step - start) / window * times.width
+        canvas.line([(x, times.y), (x, times.bottom)], style.FAINT)
+        align = "right" if x > times.right - 12.0 else "left" if x < times.x + 12.0 else "centre"
+        canvas.text(f"{number * step:g} s", x, times.bottom + 10.0, style.SMALL, style.GREY, align)
+
+
+def _draw_server(
+    canvas: Canvas, times: Area, trace: Trace, start: float, clock: float, window: float, row: float
+) -> None:
+    top, height = times.bottom - SERVER * row + 2.0, SERVER * row - 2.0
+    canvas.text("S", times.x - 6.0, top + 0.5 * height, style.SMALL, style.INK, "right")
+    for stretch in of_server(trace, start, clock):
+        left, right = max(stretch.begin, start), min(stretch.end, clock)
+        _fill(canvas, times, Stretch(stretch.doing, left, right), start, window, top, height)
+        middle = 0.5 * (stretch.begin + stretch.end)
+        wide = (stretch.end - stretch.begin) / window * times.width >= 8.0
+        if wide and left <= middle <= right and height >= 11.0:
+            x = times.x + (middle - start) / window * times.width
+            canvas.text(str(stretch.drafts), x, top + 0.5 * height, style.SMALL, style.PAPER, "centre")
+
+
+def _fill(canvas: Canvas, times: Area, stretch: Stretch, start: float, window: float, y: float, height: float) -> None:
+    if stretch.end <= stretch.begin:
+        return
+    x = times.x + (stretch.begin - start) / window * times.width
+    canvas.rectangle(x, y, (stretch.end - stretch.begin) / window * times.width, max(1.0, height), FILLS[stretch.doing])
+
+
+def _draw_gained(canvas: Canvas, area: Area, trace: Trace, cells: int, clock: float, row: float) -> None:
+    """Draw the tokens of each device's last verified draft."""
+    over = trace.over(clock)
+    step = every_nth(row, 11.0)
+    for user in range(trace.scenario.num_users):
+        last = next((p for p in reversed(trace.outcomes[:over]) if p.verified[user]), None)
+        if last is None:
+            continue
+        middle = area.y + (user + 0.5) * row
+        places = place_cells(area, middle, cells, row, int(last.draft_length[user]) + 1)
+        draw_judged_row(canvas, places, float(last.tokens[user]), trace.drawn, counted=user % step == 0)
+
+
+MARKS = {ARRIVED: "request", IN_TIME: "answered in time", LATE: "late", DROPPED: "dropped"}
+"""Names in the legend."""
+
+
+class TracePicture(Sheet):
+    """Draws traces of one or two environments, in these axes or in those that fit what is drawn."""
+
+    def __init__(self, axes: Axes | None = None) -> None:
+        super().__init__()
+        self._axes = axes
+
+    @override
+    def draw(self, views: Sequence[Trace], clock: float | None = None) -> None:
+        """Draw traces at a time in simulated seconds; ``None`` for their end."""
+        axes = Axes.of(*views) if self._axes is None else self._axes
+        legend = LEGEND + MORE_LEGEND if views[0].serving else LEGEND
+        for place, (area, view) in enumerate(self._panels(views, legend)):
+            other = views[1 - place] if len(views) > 1 else None
+            draw_trace(self.canvas, area, view, other, axes, view.duration if clock is None else clock)
+        self._draw_legend(views[0].drawn, animated=False, legend=legend)
+        if views[0].serving:
+            self._draw_marks()
+
+    def _draw_marks(self) -> None:
+        """The legend's line of requests."""
+        x, y = MARGIN, self.canvas.height - 0.5 * MORE_LEGEND - 4.0
+        for kind, text in MARKS.items():
+            draw_mark(self.canvas, kind, x + 5.5, y, 14.0)
+            x = self._name(x, y, text)
+        self.canvas.rectangle(x, y - 1.0, 11.0, 3.0, style.INK)
+        self._name(x, y, "requests that wait")
+
+
+STEP = 1.0 / 24.0
+"""Simulated seconds between two frames."""
+
+END = 24
+"""Times that the last frame is shown."""
+
+
+class TraceFilm(Film):
+    """Two episodes in the same axes; it ends with the shorter of them."""
+
+    def __init__(self, one: Sequence[Trace], other: Sequence[Trace]) -> None:
+        self._views = one[-1], other[-1]
+        self._picture = TracePicture(Axes.of(*self._views))
+
+    @override
+    def frames(self) -> list[Frame]:
+        end = min(view.duration for view in self._views)
+        clocks = [*np.arange(0.0, end, STEP).tolist(), end]
+        last = len(clocks) - 1
+        return [Frame(number, self._views, clock, END if number == last else 1) for number, clock in enumerate(clocks)]

@@ -1,0 +1,313 @@
+"""Environments of rounds that hide part of the state.
+
+The channel is correlated in time, and reported late.
+
+Hidden acceptance: a request has a rate of its own, which is seen only through counts.
+
+Acceptance replayed from recorded speculative decoding.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import ClassVar
+
+from typing_extensions import override
+
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_bool, check_integer, check_real
+from multispin_env.controllers.base import Assumptions
+from multispin_env.envs.rounds.variants import RoundsVariant
+from multispin_env.envs.settings import Learning
+from multispin_env.physics.acceptance import Acceptance, ByRequest, check_mean_rounds
+from multispin_env.physics.radio import GaussMarkov, channel_gain, predictive_quantile, spectral_efficiency
+from multispin_env.physics.records import Recorded, Records, load_records
+from multispin_env.physics.rounds import Dynamics
+from multispin_env.physics.types import SystemState
+from multispin_env.scenario import Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class DelayedChannel(RoundsVariant):
+    """The channel is observed as it was some rounds ago.
+
+    ## Description
+
+    As `MultiSpin/Heterogeneous-v0`, but fading is a Gauss-Markov process, h' = ρ h + sqrt(1 − ρ²) w, and the channel
+    observed is that of d rounds ago. A device whose channel has become worse uploads for longer than planned, and the
+    round waits for it: latency is the true maximum. `optimal+clairvoyant` knows the present channel.
+
+    ## Action Space
+
+    As `MultiSpin/Heterogeneous-v0`; the encodings with the equal-latency root take it for the channel observed.
+
+    ## Observation Space
+
+    {observation}
+
+    `channel` was reported d rounds ago.
+
+    ## Rewards
+
+    As `MultiSpin/Heterogeneous-v0`, for the true channel.
+
+    ## Starting State
+
+    As `MultiSpin/Heterogeneous-v0`; fading starts from its stationary law, d rounds before the first action.
+
+    ## Episode End
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Arguments
+
+    As `MultiSpin/Heterogeneous-v0`, and
+
+    - `correlation`: ρ, default 0.9; `clarke_correlation(doppler_frequency(speed, carrier), round time)` gives it.
+    - `delay`: d, default 1.
+    - `mean_gain_visible`: whether the mean gain is observed, default true.
+    - `plan_quantile`: the equal-latency root in the encodings plans with this quantile of what the present gain may
+      be, and `planned_channel` (K,) shows it; default `None`, the report. So an agent can learn on top of the plug-in.
+    - `privileged`: whether `info` holds the true `spectral_efficiency` (and `acceptance_rate`), default false.
+
+    ## Info
+
+    As `MultiSpin/Heterogeneous-v0`; with `optimum=True` the optimum knows the true channel.
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "compute": "",
+            "channel": "",
+            "mean_channel": "mean_gain_visible",
+            "planned_channel": "plan_quantile",
+            "acceptance": "",
+        }
+    )
+
+    contenders: ClassVar[tuple[str, ...]] = (
+        *("optimal+clairvoyant", "optimal+quantile", "optimal+last-report", "optimal+mmse"),
+        *("homogeneous+last-report", "fixed"),
+    )
+
+    correlation: float = 0.9
+    delay: int = 1
+    mean_gain_visible: bool = True
+    plan_quantile: float | None = None
+    privileged: bool = False
+
+    def __post_init__(self) -> None:
+        GaussMarkov(self.correlation)  # refuses what is out of range
+        check_integer("delay", self.delay, 0)
+        check_bool("mean_gain_visible", self.mean_gain_visible)
+        check_bool("privileged", self.privileged)
+        if self.plan_quantile is not None:
+            check_real("plan_quantile", self.plan_quantile, 0.0, 1.0, open_low=True, open_high=True)
+            if not self.mean_gain_visible:
+                raise ValueError("plan_quantile: expected None where mean_gain_visible is False, got a number")
+
+    @override
+    def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
+        """With the quantile of what the gain may be by now, if one is chosen."""
+        if self.plan_quantile is None:
+            return reported
+        gain = channel_gain(scenario, reported.spectral_efficiency)
+        present = predictive_quantile(self.plan_quantile, gain, mean_gain, self.correlation, self.delay)
+        return SystemState(reported.draft_time, spectral_efficiency(scenario, present), reported.acceptance_rate)
+
+    @override
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        return Dynamics(GaussMarkov(self.correlation), Dynamics.of(scenario).acceptance, self.delay)
+
+    @override
+    def assumptions(self, scenario: Scenario) -> Assumptions:
+        return replace(super().assumptions(scenario), correlation=self.correlation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenRate(RoundsVariant):
+    """Acceptance rates are not observed; tokens drafted and accepted are. Its arguments are on the pages."""
+
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            **dict.fromkeys(("compute", "channel"), ""),
+            "task": "task_visible",
+            **dict.fromkeys(("drafted", "accepted", "age"), ""),
+            **dict.fromkeys(("hits", "misses"), "history"),
+        }
+    )
+
+    contenders: ClassVar[tuple[str, ...]] = (
+        *("optimal+clairvoyant", "optimal+filter", "optimal+beta", "optimal+task-mean"),
+        *("homogeneous+task-mean", "fixed"),
+    )
+
+    mean_rounds: float = 16.0
+    task_visible: bool = True
+    history: bool = False
+    privileged: bool = False
+
+    def __post_init__(self) -> None:
+        check_mean_rounds(self.mean_rounds)
+        for flag in ("task_visible", "history", "privileged"):
+            check_bool(flag, getattr(self, flag))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenAcceptance(HiddenRate):
+    """Acceptance rates are hidden: they must be learnt from how many drafted tokens are accepted.
+
+    ## Description
+
+    As `MultiSpin/Heterogeneous-v0`, but devices work on requests. A request lasts a geometric number of rounds, and
+    has an acceptance rate of its own, from a Beta law round the mean of its task. The rate is never observed; the
+    tokens drafted and accepted in the last round are, and how old the request is. When it ends, a new one of any task
+    follows. The closed form has to be fed an estimate; `optimal+clairvoyant` knows the rate and bounds what can be won.
+
+    ## Action Space
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Observation Space
+
+    {observation}
+
+    At `age` 0 the request is new, and `drafted` and `accepted` belong to the one before.
+
+    ## Rewards
+
+    As `MultiSpin/Heterogeneous-v0`. With `reward="expected"` tokens are still drawn, since they are observed; only
+    the reward takes their expectation, for the true rate.
+
+    ## Starting State
+
+    As `MultiSpin/Heterogeneous-v0`, with a new request for each device.
+
+    ## Episode End
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Arguments
+
+    As `MultiSpin/Heterogeneous-v0`, and
+
+    - `spread`: standard deviation of the rate over the requests of a task, default 0.08; `None` takes the scenario's ±.
+    - `mean_rounds`: mean lifetime of a request in rounds, default 16.
+    - `task_visible`: whether the task is observed, default true.
+    - `history`: whether counts since the request began are observed, default false.
+    - `privileged`: whether `info` holds `acceptance_rate` and `spectral_efficiency`, default false.
+
+    ## Info
+
+    As `MultiSpin/Heterogeneous-v0`; `accepted_tokens` are those drawn. `goodput`, `regret` and the reward depend on the
+    true rates and are not for a policy to see.
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+    spread: float | None = 0.08
+
+    @override
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, self.mean_rounds))
+
+
+@lru_cache(maxsize=1)
+def _packaged() -> Records:
+    return load_records()
+
+
+@lru_cache(maxsize=8)
+def _half(records: Records, which: int) -> Records:
+    return records.half(which)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedAcceptance(HiddenRate):
+    """Acceptance is replayed from real speculative decoding, and hidden.
+
+    ## Description
+
+    As `MultiSpin/HiddenAcceptance-v0`, but a request is a recorded text, read from a random place. A round of L drafted
+    tokens gains the run of accepted tokens from the place, at most L, plus one, and the next round starts behind them.
+    Acceptance is then not independent from token to token, as the closed form takes it to be. `optimal+clairvoyant`
+    knows the rate of each text, not the tokens that come: it is a strong reference here, no bound.
+
+    ## Action Space
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Observation Space
+
+    {observation}
+
+    ## Rewards
+
+    As `MultiSpin/Heterogeneous-v0`. `reward="expected"` averages over what the draft model could have had accepted at
+    the place, given the recorded probabilities; `"sampled"` takes what was accepted.
+
+    ## Starting State
+
+    As `MultiSpin/Heterogeneous-v0`, with a text of its task and a place in it for each device.
+
+    ## Episode End
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Arguments
+
+    As `MultiSpin/HiddenAcceptance-v0` without `spread`, and
+
+    - `records`: a file in the format of `multispin_env/records/README.md`, or `Records`; default those of the package,
+      whose tasks are taken for the scenario's in their order.
+    - `half`: 0 or 1 takes every second text of each task, from the first or the second on; default `None`, all.
+    - `modelled`: whether requests are those of `MultiSpin/HiddenAcceptance-v0` with the mean and spread of the texts,
+      instead of replayed; default false. `train.py` learns from a model of one half and measures on the replay of the
+      other: agents that learn from a replay learn its few texts by heart.
+
+    ## Info
+
+    As `MultiSpin/HiddenAcceptance-v0`.
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+    records: str | Records | None = field(default=None, metadata={"file": "records.npz"})
+    half: int | None = None
+    modelled: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bool("modelled", self.modelled)
+        if self.half is not None:
+            check_integer("half", self.half, 0, 1)
+
+    @property
+    def learning(self) -> Learning:
+        """Measured on the replay of the other half of the texts, or of all of them if all are played."""
+        other = replace(self, half=None if self.half is None else 1 - self.half, modelled=False)
+        return replace(super().learning, held_out=other)
+
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        """Replay; ``ValueError`` for a record that can't be read."""
+        records = self.records
+        if records is None:
+            records = _packaged()
+        elif not isinstance(records, Records):
+            records = load_records(records)
+        if self.half is not None:
+            records = _half(records, self.half)
+        acceptance: Acceptance = Recorded(records, self.mean_rounds)
+        if self.modelled:
+            mean, spread = acceptance.prior(scenario)
+            acceptance = ByRequest(tuple(spread.tolist()), self.mean_rounds, tuple(mean.tolist()))
+        return Dynamics(Dynamics.of(scenario).channel, acceptance)

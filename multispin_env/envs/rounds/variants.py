@@ -1,0 +1,299 @@
+"""Environments of rounds whose state is seen.
+
+Base of the environments of rounds, in which everybody waits for everybody.
+
+The full problem.
+
+One common draft length.
+
+Proportional fairness of long-run throughput.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from typing_extensions import override
+
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_real
+from multispin_env.controllers.base import Assumptions
+from multispin_env.envs.objectives import Goodput, Objective, ProportionalFairness
+from multispin_env.envs.observations import ROUND_STATE, ObservationCodec
+from multispin_env.envs.rendering.charts import Histories
+from multispin_env.envs.rendering.renderers import Picture, RoundsFilm
+from multispin_env.envs.rounds.encodings import RoundsCodec
+from multispin_env.envs.rounds.engine import RoundsEngine
+from multispin_env.envs.settings import MAX_EPISODE_STEPS, Comparison, Family, InfoKeys, Learning, Settings, Variant
+from multispin_env.physics.acceptance import ByRequest
+from multispin_env.physics.rounds import Dynamics
+from multispin_env.physics.types import SystemState
+from multispin_env.registry import ENCODINGS
+from multispin_env.scenario import Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundsVariant(Variant):
+    """Base of the environments of rounds; by itself, everything is known.
+
+    A subclass replaces what is special: what is shown, what changes between rounds, what is planned with, or what is
+    rewarded. If it has an argument ``privileged``, that lets ``info`` hold the true state.
+    """
+
+    family: ClassVar[Family] = Family(
+        name="rounds",
+        encodings=ENCODINGS,
+        any_decision="residual",
+        max_episode_steps=MAX_EPISODE_STEPS,
+        recorder=Histories,
+        drawing=Picture,
+        film=RoundsFilm,
+    )
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(ROUND_STATE, ""))
+
+    contenders: ClassVar[tuple[str, ...]] = ()
+    """Where the state is not all that there is to know: what plays whole episodes, the best that is known first."""
+
+    @property
+    def comparison(self) -> Comparison:
+        """All controllers on independent states, where the state is all."""
+        keys = InfoKeys("accepted_tokens", "draft_length", "round_latency", "goodput")
+        return Comparison(keys, self.contenders, optimum="optimal", states=not self.contenders)
+
+    @property
+    def learning(self) -> Learning:
+        """No round has to do with another, where the state is all."""
+        return Learning(sees_state=not self.contenders)
+
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        """What changes between rounds; ``ValueError`` where the scenario does not allow it."""
+        return Dynamics.of(scenario)
+
+    def objective(self, scenario: Scenario, num_copies: int) -> Objective:
+        """What the rounds of n copies are rewarded for."""
+        return Goodput(scenario)
+
+    def planned(self, scenario: Scenario, reported: SystemState, mean_gain: FloatArray) -> SystemState:
+        """State (n, K) that actions are decoded with, of what is reported and of the mean gains."""
+        return reported
+
+    @override
+    def engine(self, settings: Settings, num_copies: int) -> RoundsEngine:
+        return RoundsEngine(settings, num_copies)
+
+    @override
+    def actions(self, scenario: Scenario, encoding: str) -> RoundsCodec:
+        return ENCODINGS.load(encoding)(scenario)
+
+    @override
+    def observations(self, scenario: Scenario) -> ObservationCodec:
+        """Entries that are always there, and those whose argument is set."""
+        shown = (key for key, argument in self.entries.items() if not argument or getattr(self, argument))
+        return ObservationCodec(scenario, tuple(shown))
+
+    @override
+    def assumptions(self, scenario: Scenario) -> Assumptions:
+        """Mean and spread of acceptance by task, and how old reports are."""
+        dynamics = self.dynamics(scenario)
+        prior = dynamics.acceptance.prior(scenario)
+        return Assumptions(tuple(prior.mean.tolist()), tuple(prior.spread.tolist()), 0.0, dynamics.delay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heterogeneous(RoundsVariant):
+    """The full problem of Multi-SPIN: a draft length and a bandwidth for each device.
+
+    ## Description
+
+    K devices draft tokens with a small model and upload them over a shared OFDMA uplink; an edge server verifies
+    all drafts in one batch of its large model. In every round the controller picks the draft lengths L_k and
+    bandwidths B_k; the reward is the sum token goodput of the round. From "Multi-SPIN: Multi-Access Speculative
+    Inference for Cooperative Token Generation at the Edge", arXiv 2606.04581, section V.
+
+    ## Action Space
+
+    `Box(-1, 1, (K, columns), float32)`, one row for each user; `action` chooses the encoding:
+
+    | `action`               | columns | meaning                                                              |
+    |------------------------|---------|----------------------------------------------------------------------|
+    | `"residual"` (default) | 2       | draft length, log scale; factor on the closed form's bandwidth (0: 1) |
+    | `"shares"`             | 2       | draft length, linear scale; softmax logit of the bandwidth share     |
+    | `"lengths"`            | 1       | draft length, log scale; bandwidth is the equal-latency root         |
+
+    `env.unwrapped.encode_action(decision)` and `decode_action(action)` translate to and from physical units.
+
+    To learn with the defaults of another library, change two: γ = 0, since no decision changes what later rounds offer,
+    and the scale of actions, since a first standard deviation of 1 is too wide for [-1, 1]. Take
+    `gymnasium.wrappers.RescaleAction(env, -1 / scale, 1 / scale)` with a scale of .08 for `"residual"` and .3 for the
+    others. It matters most for `"shares"`, which has no closed form inside: without the scale, learning ends far below
+    action 0.
+
+    ## Observation Space
+
+    `Dict` of float32 `Box`es, dimensionless; the state observed is the state that prices the action.
+
+    {observation}
+
+    min and max are those of the presets: `compute` is within 1 ± `draft_time_spread`, and `channel` ends where the gain
+    is 64 times the largest mean, which no draw reaches. r̄ is the spectral efficiency at the middle of the mean gains.
+
+    ## Rewards
+
+    Goodput in tokens/s, divided by K / T_ver: how many times faster than the server alone, which gives every user
+    one token a round. `reward="expected"` takes E[N_k], `"sampled"` draws the tokens.
+
+    ## Starting State
+
+    Draft times T̄ U(0.85, 1.15), mean gains U(0.2, 0.5) and tasks are drawn for each device; Rayleigh fading is
+    drawn in every round.
+
+    ## Episode End
+
+    Never terminates. Truncates after 64 rounds, or `max_episode_steps` of `gym.make`.
+
+    ## Arguments
+
+    - `scenario`: preset name (`"llama2"`, `"qwen3.5"`, `"qwen2.5"`, `"r1"`) or a `Scenario`.
+    - any field of `Scenario` by name, e.g. `num_users=8`, `total_bandwidth=5e6`.
+    - `action`, `reward`: see above.
+    - `optimum`: whether `info` holds `optimal_goodput` and `regret`, in tokens/s of expected goodput.
+    - `render_mode`: `None`, `"rgb_array"` or `"human"`.
+
+    ## Info
+
+    `goodput` (tokens/s), `accepted_tokens` (K,), `round_latency` (s), `draft_length` (K,), `bandwidth` (K,) in Hz;
+    with `optimum=True` also `optimal_goodput` and `regret` (tokens/s).
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Homogeneous(RoundsVariant):
+    """One common draft length, and a bandwidth for each device.
+
+    ## Description
+
+    As `MultiSpin/Heterogeneous-v0`, but all devices draft the same number of tokens ([MS] section IV).
+
+    ## Action Space
+
+    As `MultiSpin/Heterogeneous-v0`; the common length is read from the mean of column 0 over users, so that the
+    action stays one row for each user. `encode_action` refuses decisions with different lengths.
+
+    ## Observation Space
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    {observation}
+
+    ## Rewards
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Starting State
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Episode End
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Arguments
+
+    As `MultiSpin/Heterogeneous-v0`; the optimum is the best common length with its best bandwidth.
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+    @property
+    @override
+    def comparison(self) -> Comparison:
+        return replace(super().comparison, optimum="homogeneous")
+
+    @override
+    def actions(self, scenario: Scenario, encoding: str) -> RoundsCodec:
+        return replace(super().actions(scenario, encoding), common_draft_length=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fair(RoundsVariant):
+    """Long-run fairness between very different devices.
+
+    ## Description
+
+    As `MultiSpin/Heterogeneous-v0`, everything known, but the reward is the growth of Σ_k ln R_k, where R_k is the
+    discounted throughput of device k: R_k ← R_k + (N_k / T_e2e − R_k) / window. Draft times, mean gains and acceptance
+    rates differ far more between devices than elsewhere. The closed form with weights 1 / R_k is the gradient rule
+    (`optimal+gradient`); no optimum is known.
+
+    ## Action Space
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Observation Space
+
+    {observation}
+
+    ## Rewards
+
+    Σ_k ln R_k after the round minus before it. `reward="expected"` takes E[N_k] for N_k, `"sampled"` draws it.
+
+    ## Starting State
+
+    As `MultiSpin/Heterogeneous-v0`, with T_k in T̄ (1 ± 0.8), H̄_k in U(0.02, 1), acceptance rates from a Beta law round
+    the mean of the task, and R_k = 1 / T_ver. A scenario that is given as an object keeps its own ranges.
+
+    ## Episode End
+
+    As `MultiSpin/Heterogeneous-v0`.
+
+    ## Arguments
+
+    As `MultiSpin/Heterogeneous-v0` without `optimum`, and
+
+    - `window`: rounds over which throughput is discounted, default 32.
+    - `spread`: standard deviation of acceptance rates within a task, default 0.15; `None` takes the scenario's ±.
+
+    ## Info
+
+    As `MultiSpin/Heterogeneous-v0`, and `throughput` (K,), R_k after the round in tokens/s.
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+    scenario_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"draft_time_spread": 0.8, "mean_gain_low": 0.02, "mean_gain_high": 1.0}
+    )
+    entries: ClassVar[Mapping[str, str]] = MappingProxyType({**RoundsVariant.entries, "throughput": ""})
+
+    contenders: ClassVar[tuple[str, ...]] = (
+        *("optimal+gradient", "optimal", "homogeneous", "uniform-bandwidth", "fixed", "optimal+round-robin"),
+    )
+
+    window: float = 32.0
+    spread: float | None = 0.15
+
+    def __post_init__(self) -> None:
+        check_real("window", self.window, 1.0)
+
+    @property
+    @override
+    def comparison(self) -> Comparison:
+        return replace(super().comparison, optimum=None)
+
+    @override
+    def objective(self, scenario: Scenario, num_copies: int) -> Objective:
+        return ProportionalFairness(scenario, self.window, num_copies)
+
+    @override
+    def dynamics(self, scenario: Scenario) -> Dynamics:
+        """Each device keeps its own acceptance rate for an episode."""
+        return Dynamics(Dynamics.of(scenario).channel, ByRequest(self.spread, float("inf")))

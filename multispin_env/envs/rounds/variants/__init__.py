@@ -1,1 +1,0 @@
-"""Environments, one file each; ``multispin_env.registry.ENVIRONMENTS`` names them."""
