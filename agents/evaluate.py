@@ -12,9 +12,8 @@ from agents.registry import admit
 from agents.runs import SETTINGS, load_config, run_folder, settings_from
 from multispin_env.checks import check_integer, check_name
 from multispin_env.commands.main import run_alias
-from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.evaluation.cases.states import States
-from multispin_env.evaluation.table import to_json
+from multispin_env.evaluation.cases import Episodes, States
+from multispin_env.evaluation.statistics import to_json
 from multispin_env.files import make_folder
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.terminal.arguments import DEFAULTS, add_system_options, chosen_arguments

@@ -28,7 +28,7 @@ from agents.runs import RunConfig, load_config, run_folder
 from multispin_env.checks import missing_package
 from multispin_env.commands.main import run_alias
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.exported import ONNX, OUTPUT, POLICY, describe, load_policy
+from multispin_env.evaluation.policy import ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.files import make_folder, named
 from multispin_env.terminal.command import Command
 

@@ -14,8 +14,7 @@ from agents.registry import PRETRAINED
 from agents.runs import CONFIG, RunConfig, load_config, own_arguments, run_folder, usual_choice
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.settings import Variant
-from multispin_env.evaluation.cases.base import Cases, listed_contenders
-from multispin_env.evaluation.cases.choice import held_out
+from multispin_env.evaluation.cases import Cases, held_out, listed_contenders
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.files import read_json, write_atomically

@@ -18,9 +18,9 @@ from agents.registry import AGENTS, check_admitted
 from multispin_env.checks import check_integer, check_name, check_real
 from multispin_env.envs.registration import loaded_arguments, named_files, saved_arguments
 from multispin_env.envs.settings import Settings, Variant
-from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.evaluation.exported import checksum
-from multispin_env.evaluation.seeds import TUNING_SEED
+from multispin_env.evaluation.cases import Episodes
+from multispin_env.evaluation.policy import checksum
+from multispin_env.evaluation.statistics import TUNING_SEED
 from multispin_env.files import locked, make_folder, read_json, write_atomically
 from multispin_env.registry import CONTINUOUS_ENCODINGS, ENCODINGS, ENVIRONMENTS
 from multispin_env.scenario import Scenario

@@ -26,7 +26,7 @@ from agents.registry import AGENTS
 from agents.runs import ENCODING_NAMES, SETTINGS, Limits, RunConfig, config_from
 from agents.training import train
 from multispin_env.checks import check_integer, check_name
-from multispin_env.evaluation.table import aligned
+from multispin_env.evaluation.statistics import aligned
 from multispin_env.executors.base import Executor, Stopped
 from multispin_env.files import make_folder, replacing, write_atomically
 from multispin_env.terminal.arguments import add_system_options

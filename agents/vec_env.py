@@ -13,7 +13,7 @@ from typing_extensions import override
 from multispin_env.arrays import FloatArray
 from multispin_env.envs.settings import Settings
 from multispin_env.envs.shells import MultiSpinVectorEnv
-from multispin_env.evaluation.seeds import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, STATE_ROOM, TUNING_SEED
+from multispin_env.evaluation.statistics import EPISODE_SEED, HELD_OUT_SEED, SEED_ROOM, STATE_ROOM, TUNING_SEED
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 

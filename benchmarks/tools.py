@@ -7,7 +7,7 @@ from importlib import import_module
 from time import process_time
 from typing import Any
 
-from multispin_env.evaluation.table import aligned
+from multispin_env.evaluation.statistics import aligned
 from multispin_env.terminal.status import exit_status
 
 Row = Mapping[str, Any]

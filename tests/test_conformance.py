@@ -24,7 +24,7 @@ from multispin_env.envs.continuous.encodings import PlainCodec
 from multispin_env.envs.objectives import Goodput
 from multispin_env.envs.rounds.encodings import SharesCodec
 from multispin_env.envs.rounds.variants import RoundsVariant
-from multispin_env.evaluation.cases.states import States
+from multispin_env.evaluation.cases import States
 from multispin_env.evaluation.contenders import contenders_of
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
 from multispin_env.physics.acceptance import ByTask

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import FlattenObservation, RescaleAction
 
 import multispin_env as ms
-from multispin_env.evaluation.cases.states import States
+from multispin_env.evaluation.cases import States
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.wrappers import by_device, flat_vector
 

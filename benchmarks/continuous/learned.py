@@ -21,13 +21,12 @@ from benchmarks.tools import Row, show
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_integer
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import make_contender
 from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.evaluation.policy import Policy
-from multispin_env.evaluation.seeds import EPISODE_SEED
-from multispin_env.evaluation.statistics import Interval, mean_interval
+from multispin_env.evaluation.statistics import EPISODE_SEED, Interval, mean_interval
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 

@@ -15,7 +15,7 @@ import multispin_env as ms
 from benchmarks.continuous_systems import System
 from benchmarks.tools import show
 from multispin_env.controllers.continuous.greedy import Greedy
-from multispin_env.evaluation.seeds import HELD_OUT_SEED
+from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.registry import CONTROLLERS
 

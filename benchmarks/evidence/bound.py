@@ -15,7 +15,7 @@ import numpy as np
 import multispin_env as ms
 from benchmarks.continuous_systems import System, add_systems, chosen
 from benchmarks.tools import Row, add_counts, show
-from multispin_env.evaluation.seeds import HELD_OUT_SEED
+from multispin_env.evaluation.statistics import HELD_OUT_SEED
 
 INSTANCES = 12
 

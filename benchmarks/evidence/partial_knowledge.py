@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise, product
 from typing import Any
 
-from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS, compare_episodes, comparison_cells, user_cells
-from multispin_env.evaluation.episode_stats import EpisodeStats
-from multispin_env.evaluation.seeds import EPISODE_SEED
-from multispin_env.evaluation.statistics import mean_interval
-from multispin_env.evaluation.table import markdown
+from multispin_env.evaluation.episodes import EpisodeStats
+from multispin_env.evaluation.statistics import EPISODE_SEED, markdown, mean_interval
 from multispin_env.reproduce.figure import PRESETS
 
 BEST = "optimal+clairvoyant"

@@ -12,7 +12,7 @@ import multispin_env as ms
 from benchmarks.continuous_systems import System, add_systems, chosen
 from benchmarks.tools import Row, show
 from multispin_env.arrays import FloatArray
-from multispin_env.evaluation.seeds import HELD_OUT_SEED
+from multispin_env.evaluation.statistics import HELD_OUT_SEED
 from multispin_env.physics.radio import spectral_efficiency
 
 COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -29,10 +29,7 @@ from agents.training import train
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.factory import ContenderName
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.bounds import bounds_of
-from multispin_env.evaluation.cases.base import Cases, listed_contenders
-from multispin_env.evaluation.cases.choice import held_out
-from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases import Cases, Episodes, bounds_of, held_out, listed_contenders
 from multispin_env.evaluation.comparison import best_plug_in
 from multispin_env.executors.base import Stopped
 from multispin_env.files import make_folder, read_json, write_atomically

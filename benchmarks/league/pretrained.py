@@ -11,10 +11,8 @@ from agents.base import scenarios_like
 from benchmarks.league.cells import Content
 from benchmarks.league.pictures import draw_generalisation
 from benchmarks.league.statistics import Performance, interval, weights_of
-from multispin_env.evaluation.cases.choice import cases_of, held_out
-from multispin_env.evaluation.cases.states import States
-from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
-from multispin_env.evaluation.table import Cells, aligned
+from multispin_env.evaluation.cases import States, cases_of, held_out
+from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, aligned
 from multispin_env.files import write_atomically
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.progress import Progress

@@ -12,8 +12,7 @@ from benchmarks.league.cells import Cell, Content, Contest
 from benchmarks.league.statistics import Performance, crossed, iqm_interval
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.comparison import METRICS
-from multispin_env.evaluation.statistics import Interval
-from multispin_env.evaluation.table import Cells, aligned, markdown, to_csv
+from multispin_env.evaluation.statistics import Cells, Interval, aligned, markdown, to_csv
 from multispin_env.files import write_atomically
 
 PLUG_IN = "best plug-in"

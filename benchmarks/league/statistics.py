@@ -12,8 +12,7 @@ import numpy as np
 from scipy.stats import trim_mean
 
 from multispin_env.arrays import FloatArray
-from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
-from multispin_env.evaluation.statistics import LEVEL, RESAMPLES, Interval
+from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, LEVEL, RESAMPLES, Interval
 
 QUANTILES = (50.0 * (1.0 - LEVEL), 50.0 * (1.0 + LEVEL))
 

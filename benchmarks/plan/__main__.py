@@ -15,7 +15,7 @@ from benchmarks.continuous_systems import System, chosen
 from benchmarks.plan.annealing import search
 from benchmarks.plan.table import Plan
 from multispin_env.arrays import IntArray
-from multispin_env.evaluation.seeds import HELD_OUT_SEED
+from multispin_env.evaluation.statistics import HELD_OUT_SEED
 
 SYSTEMS = ("llama2 K8 B10 narrow", "qwen3.5 K8 B10 narrow", "llama2 K20 B10 wide", "qwen3.5 K20 B5 narrow")
 

@@ -15,7 +15,7 @@ import numpy as np
 import multispin_env as ms
 from benchmarks.continuous_systems import System, add_systems, chosen
 from benchmarks.tools import Row, show
-from multispin_env.evaluation.seeds import TUNING_SEED
+from multispin_env.evaluation.statistics import TUNING_SEED
 
 INSTANCES = 4
 

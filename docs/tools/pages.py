@@ -14,7 +14,7 @@ import multispin_env as ms
 from multispin_env.commands.main import main
 from multispin_env.controllers.factory import ContenderName
 from multispin_env.envs.settings import MAX_EPISODE_STEPS
-from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases import Episodes
 from multispin_env.registry import Registry
 
 ROUNDS = 8

@@ -4,10 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from multispin_env.evaluation.cases.base import listed_contenders
-from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases import Episodes, listed_contenders
 from multispin_env.evaluation.comparison import Row, comparison_cells
-from multispin_env.evaluation.table import markdown, to_json
+from multispin_env.evaluation.statistics import markdown, to_json
 from multispin_env.registry import ENVIRONMENTS
 
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "reference"

@@ -21,8 +21,7 @@ from multispin_env.controllers.capacity import (
     rule_names,
 )
 from multispin_env.controllers.factory import OWN_CONTROLLER
-from multispin_env.evaluation.seeds import HELD_OUT_SEED
-from multispin_env.evaluation.table import Cells, aligned
+from multispin_env.evaluation.statistics import HELD_OUT_SEED, Cells, aligned
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.lengths import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload

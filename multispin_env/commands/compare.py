@@ -7,14 +7,12 @@ from dataclasses import replace
 from multispin_env.checks import check_integer
 from multispin_env.controllers.factory import OWN_CONTROLLER
 from multispin_env.controllers.rounds.systems import SYSTEMS
-from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.contenders import SLOW
-from multispin_env.evaluation.entries import with_reference
-from multispin_env.evaluation.episode_stats import EpisodeStats
-from multispin_env.evaluation.public import EPISODES, chosen_metric, compared
-from multispin_env.evaluation.seeds import EPISODE_SEED
-from multispin_env.evaluation.table import aligned
+from multispin_env.evaluation.episodes import EpisodeStats
+from multispin_env.evaluation.public import EPISODES, chosen_metric, compared, with_reference
+from multispin_env.evaluation.statistics import EPISODE_SEED, aligned
 from multispin_env.executors.base import Executor
 from multispin_env.executors.serial import Serial
 from multispin_env.terminal.arguments import (

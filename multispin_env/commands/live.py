@@ -21,7 +21,7 @@ from multispin_env.commands.model_options import (
     out_files,
 )
 from multispin_env.controllers.factory import OWN_CONTROLLER
-from multispin_env.evaluation.table import aligned, to_csv, to_json
+from multispin_env.evaluation.statistics import aligned, to_csv, to_json
 from multispin_env.models.air import draw_air
 from multispin_env.models.contender import LiveContender, LiveRound, live_plug_in
 from multispin_env.models.prediction import assumptions_of

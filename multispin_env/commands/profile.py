@@ -13,7 +13,7 @@ from multispin_env.commands.model_options import (
     load_pair,
     out_files,
 )
-from multispin_env.evaluation.table import aligned
+from multispin_env.evaluation.statistics import aligned
 from multispin_env.models.fitting import check_cells
 from multispin_env.models.passes import VERIFY, PassCell, Passes, measure
 from multispin_env.models.profile import DRAFTED, FIGURE, HEADER, in_words, make_profile, sizes_of, table_lines

@@ -20,8 +20,7 @@ from multispin_env.commands.model_options import (
     out_file,
     out_files,
 )
-from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
-from multispin_env.evaluation.table import Cells, aligned
+from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, aligned
 from multispin_env.executors.base import Stopped
 from multispin_env.executors.signals import on_signals, stop
 from multispin_env.files import write_atomically

@@ -5,8 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from multispin_env.checks import check_integer, check_name
-from multispin_env.evaluation.seeds import HELD_OUT_SEED
-from multispin_env.evaluation.table import aligned, to_csv
+from multispin_env.evaluation.statistics import HELD_OUT_SEED, aligned, to_csv
 from multispin_env.files import make_folder, write_text
 from multispin_env.registry import FIGURES
 from multispin_env.reproduce.drawing import Shown, check_matplotlib, markdown_table, render_page, save

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from multispin_env.checks import check_name, check_real
 from multispin_env.controllers.rounds.systems import Span, draft_schedule
-from multispin_env.evaluation.table import aligned
+from multispin_env.evaluation.statistics import aligned
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import DEFAULT_SCENARIO, add_scenario_options, add_set_option, chosen_scenario
 from multispin_env.terminal.command import Command

@@ -9,7 +9,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.commands.devices import Devices
 from multispin_env.controllers.factory import check_controller, controller_maker, controller_names, make_controller
-from multispin_env.evaluation.table import Cells
+from multispin_env.evaluation.statistics import Cells
 from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, Outcome
 from multispin_env.registry import option_names

@@ -7,7 +7,7 @@ from pathlib import Path
 from multispin_env.commands.devices import read_devices
 from multispin_env.commands.solution import device_cells, rival_cells, solve, summary, to_record
 from multispin_env.controllers.factory import OWN_CONTROLLER, controller_names
-from multispin_env.evaluation.table import aligned, to_csv
+from multispin_env.evaluation.statistics import aligned, to_csv
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import (
     DEFAULT_SCENARIO,

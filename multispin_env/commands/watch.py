@@ -13,7 +13,7 @@ from multispin_env.checks import check_real
 from multispin_env.controllers.factory import OWN_CONTROLLER
 from multispin_env.envs.rendering.renderers import Film, Frame, Window, require_display
 from multispin_env.evaluation.contenders import native
-from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.files import replacing
 from multispin_env.terminal.arguments import (
     COMMON,

@@ -10,9 +10,8 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_name
 from multispin_env.controllers.factory import ContenderName
 from multispin_env.controllers.rounds.systems import SYSTEMS
-from multispin_env.evaluation.episode_stats import EpisodeStats
-from multispin_env.evaluation.statistics import mean_interval
-from multispin_env.evaluation.table import Cells
+from multispin_env.evaluation.episodes import EpisodeStats
+from multispin_env.evaluation.statistics import Cells, mean_interval
 
 OTHER_SYSTEMS = "other systems"
 """Title of the rows, or bars, of what decides nothing."""

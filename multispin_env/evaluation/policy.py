@@ -1,15 +1,25 @@
-"""A trained network as an agent and as a controller, whatever runs it."""
+"""Policies that play, and policies read from files.
 
-from collections.abc import Callable
+A trained network as an agent and as a controller, whatever runs it.
+
+Exported policies without torch: onnxruntime alone runs them.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multispin_env.envs.observations import SHARED, Observation
-from multispin_env.envs.settings import Settings
+from multispin_env.envs.registration import loaded_arguments, saved_arguments
+from multispin_env.envs.settings import Settings, Variant
+from multispin_env.files import MIB, read_bytes, read_json
+from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
 
 Entries = dict[str, NDArray[np.float32]]
@@ -105,3 +115,129 @@ class Policy:
         if users == scenario.num_users:
             return self.settings
         return replace(self.settings, scenario=scenario.replace(num_users=users))
+
+
+POLICY, ONNX = "policy.json", "policy.onnx"
+
+KIND = "multispin_env policy"
+
+SCHEMA = 1
+"""Version of ``policy.json``; a reader refuses another."""
+
+LARGEST_ONNX = 64 * MIB
+"""Bytes of a network: hundreds of times ours."""
+
+OUTPUT = "action"
+"""Name of the network's output; its inputs are called as the entries of the observation."""
+
+
+def load_policy(folder: Path | str) -> Policy:
+    """Read ``policy.json`` and ``policy.onnx`` of a folder; nothing in them is executed but the network.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing, damaged, of another version, or not one of this project.
+    ModuleNotFoundError
+        Without onnxruntime.
+    """
+    folder = Path(folder)
+    about = read_about(folder)
+    try:
+        content = read_bytes(folder / ONNX, LARGEST_ONNX) if (folder / ONNX).is_file() else b""
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder / ONNX}: can't be read as a network ({error})") from None
+    if checksum(content) != about["sha256"].get(ONNX):
+        raise ValueError(f"{folder / ONNX}: expected the file that {POLICY} was written with, got another")
+    settings = settings_of(about, folder / POLICY)
+    return Policy(settings, OnnxNetwork(_session(content, list(about["inputs"]), folder / ONNX)))
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxNetwork:
+    """Network of a `Policy` that onnxruntime runs."""
+
+    session: Any
+
+    def __call__(self, entries: Entries) -> NDArray[np.float32]:
+        """Actions (n, K, columns) for entries, each (n, size); those that the network does not read are left out."""
+        read = {entry.name: entries[entry.name] for entry in self.session.get_inputs()}
+        (action,) = self.session.run([OUTPUT], read)
+        return np.asarray(action)
+
+
+def describe(settings: Settings, env: str, arguments: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    """What ``policy.json`` says of a policy for an environment with these arguments, and of its files by name."""
+    return {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "env": env,
+        "action": settings.action,
+        "arguments": saved_arguments(type(settings.variant), arguments),
+        "inputs": list(settings.observations.space.spaces),
+        "scenario": settings.scenario.to_dict(),
+        "sha256": {name: checksum(content) for name, content in files.items()},
+    }
+
+
+def checksum(content: bytes) -> str:
+    """SHA-256 of a file, by which ``policy.json`` knows it."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read ``policy.json``; ``ValueError`` if it is missing or not one of ours."""
+    path = folder / POLICY
+    if not path.is_file():
+        raise ValueError(
+            f"policy: expected a folder with a {POLICY}, from python -m agents.export, got {str(folder)!r}"
+        )
+    try:
+        about: dict[str, Any] = read_json(path)
+        if about["kind"] != KIND:
+            raise ValueError(f"kind: expected {KIND!r}, got {about['kind']!r}")
+        if about["schema"] != SCHEMA:
+            raise ValueError(f"schema: expected {SCHEMA}, got {about['schema']!r}; export the run again")
+        if not isinstance(about["sha256"], dict):
+            raise ValueError(f"sha256: expected a table of files, got a JSON {type(about['sha256']).__name__}")
+        return about
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None
+
+
+def settings_of(about: Mapping[str, Any], path: Path) -> Settings:
+    """Environment that ``policy.json`` describes; ``ValueError`` if there is none like it."""
+    try:
+        variant: type[Variant] = ENVIRONMENTS.load(about["env"])
+        arguments = loaded_arguments(variant, about["arguments"], path.parent)
+        settings = Settings(Scenario.from_dict(about["scenario"]), variant(**arguments), about["action"])
+        shown = list(settings.observations.space.spaces)
+        if shown != about["inputs"]:
+            raise ValueError(f"inputs: expected {shown}, got {about['inputs']}")
+        return settings
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{path}: can't be read as an exported policy ({error})") from None
+
+
+def _session(content: bytes, inputs: list[str], path: Path) -> Any:
+    """The network, on one core: it is small, and more threads only wait for each other."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"exported policy: the package {error.name!r} is missing; "
+            'install it with: pip install "multispin_env[onnx]"',
+            name=error.name,
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common base but this one
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: can't be read as a network ({reason})") from None
+    names = [entry.name for entry in session.get_inputs()]
+    if not set(names) <= set(inputs) or OUTPUT not in [entry.name for entry in session.get_outputs()]:
+        raise ValueError(f"{path}: expected a network of {inputs} to {OUTPUT!r}, got one of {names}")
+    return session

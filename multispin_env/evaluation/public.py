@@ -1,19 +1,110 @@
-"""Comparison of contenders in one call; what plays is only imported then, so that a start stays light."""
+"""Comparison and evaluation as users call them.
+
+Contenders as a researcher hands them in: their names, and what plays for each.
+
+Comparison of contenders in one call; what plays is only imported then, so that a start stays light.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from multispin_env.checks import check_integer, check_name
+from numpy.typing import NDArray
+
+from multispin_env.checks import check_integer, check_name, shown
+from multispin_env.controllers.base import Controller
+from multispin_env.controllers.factory import ContenderName
+from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.envs.observations import Observation
 from multispin_env.envs.settings import DEFAULT_SCENARIO
-from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.evaluation.cases import Episodes
+from multispin_env.evaluation.contenders import Contender, make_contender, native
+from multispin_env.evaluation.statistics import EPISODE_SEED
 from multispin_env.scenario import Scenario
 
 if TYPE_CHECKING:
-    from multispin_env.evaluation.cases.episodes import Episodes
     from multispin_env.evaluation.comparison import Row
-    from multispin_env.evaluation.episode_stats import EpisodeStats
-    from multispin_env.evaluation.table import Cells
+    from multispin_env.evaluation.episodes import EpisodeStats
+    from multispin_env.evaluation.statistics import Cells
+
+
+@dataclass
+class Predictor:
+    """A model that predicts actions, as those of Stable-Baselines3: its deterministic ones, and what it remembers."""
+
+    model: Any
+    memory: Any = None
+
+    def reset(self) -> None:
+        """Begin new episodes."""
+        self.memory = None
+
+    def __call__(self, observation: Observation) -> NDArray[Any]:
+        """Actions (n, K, columns) for observations of n copies."""
+        taken = signature(self.model.predict).parameters
+        options = {"state": self.memory, "deterministic": True}
+        answer = self.model.predict(observation, **{name: value for name, value in options.items() if name in taken})
+        action, self.memory = answer if isinstance(answer, tuple) else (answer, None)
+        return action  # type: ignore[no-any-return]
+
+
+def name_of(contender: Any) -> str:
+    """What a table calls a contender that nobody has named: by its class, or as it is defined."""
+    return contender if isinstance(contender, str) else getattr(contender, "__name__", type(contender).__name__)
+
+
+def by_name(contenders: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
+    """Contenders by their names, each once; ``ValueError`` if two have one name."""
+    if isinstance(contenders, Mapping):
+        return dict(contenders)
+    named: dict[str, Any] = {}
+    for one in [contenders] if isinstance(contenders, str) else contenders:
+        name = name_of(one)
+        if named.setdefault(name, one) is not one and not isinstance(one, str):
+            raise ValueError(f"contenders: expected a mapping of names where two have one name, got {name!r} twice")
+    return named
+
+
+def as_contender(contender: Any, env: Any) -> Contender:
+    """Make what plays in a vector environment of what was handed in, as `compare` takes it."""
+    if isinstance(contender, str):
+        return make_contender(contender, env)
+    if isinstance(contender, type) and issubclass(contender, Controller):
+        return contender(native(env).scenario)
+    if isinstance(contender, Controller | PlugIn):
+        return contender
+    if callable(getattr(contender, "predict", None)):
+        return Predictor(contender)
+    if isinstance(contender, type) or not callable(contender):
+        raise ValueError(f"contenders: expected a name or what decides, got {shown(contender)}")
+    return contender  # type: ignore[no-any-return]
+
+
+def with_reference(
+    cases: Episodes, contenders: Iterable[Any] | Mapping[str, Any] | None, reference: str | None
+) -> tuple[dict[str, Contender | str], str]:
+    """Contenders by their names, the reference among them, and the name that it has there.
+
+    ``None`` for what is worth comparing, and for the best that is known.
+    """
+    entries = by_name((*cases.contenders, *cases.systems) if contenders is None else contenders)
+    wanted = cases.reference if reference is None else reference
+    same = wanted if reference in entries else _same(wanted, entries)
+    if same is None:
+        if wanted in entries:
+            raise ValueError(f"contenders: expected another name than that of the reference, got {wanted!r}")
+        entries[wanted] = wanted
+    plays = {name: one if one in cases.systems else as_contender(one, cases.env()) for name, one in entries.items()}
+    return plays, wanted if same is None else same
+
+
+def _same(wanted: str, entries: Mapping[str, Any]) -> str | None:
+    """Name of the entry that means the same as a name."""
+    parsed = ContenderName.parse(wanted)
+    names = (name for name, one in entries.items() if isinstance(one, str) and ContenderName.parse(one) == parsed)
+    return next(names, None)
+
 
 EPISODES = 200
 """Of each contender, unless more or fewer are asked for."""
@@ -59,7 +150,7 @@ class ComparisonTable:
         return [first] if below is None else [first, below(self.rows)]
 
     def __repr__(self) -> str:
-        from multispin_env.evaluation.table import aligned
+        from multispin_env.evaluation.statistics import aligned
 
         return "\n\n".join([self.title, *(aligned(*cells) for cells in self.tables)])
 
@@ -126,8 +217,7 @@ def compare(
     >>> found["nothing"].share < 1.0
     True
     """
-    from multispin_env.evaluation.cases.episodes import Episodes
-    from multispin_env.evaluation.entries import with_reference
+    from multispin_env.evaluation.cases import Episodes
 
     check_integer("seed", seed, 0)
     cases = Episodes(env_id, episodes, scenario, arguments, seed, arguments.get("action"))
@@ -167,8 +257,6 @@ def evaluate(policy: Any, env_id: str, **question: Any) -> "Row":
     >>> row.name, row.low <= row.mean <= row.high, row.share < 1.0
     ('fixed', True, True)
     """
-    from multispin_env.evaluation.entries import name_of
-
     name = name_of(policy)
     return compare(env_id, {name: policy}, **question)[name]
 
@@ -184,7 +272,7 @@ def chosen_metric(cases: "Episodes", metric: str | None) -> str:
 
 def compared(cases: "Episodes", ledgers: "Mapping[str, EpisodeStats]", reference: str, metric: str) -> ComparisonTable:
     """Compare what contenders earned in the episodes of these cases."""
-    from multispin_env.evaluation.cases.base import heading
+    from multispin_env.evaluation.cases import heading
     from multispin_env.evaluation.comparison import compare_episodes
     from multispin_env.evaluation.contenders import native
 

@@ -1,13 +1,48 @@
-"""Means with bootstrap intervals."""
+"""Statistics, seeds and tables of results.
 
-from collections.abc import Callable
-from typing import NamedTuple
+Seeds that evaluation, tuning and training share out, so that nothing is measured on what taught it.
+
+Means with bootstrap intervals.
+
+Tables as text, CSV, JSON and Markdown.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_integer
-from multispin_env.evaluation.seeds import BOOTSTRAP_SEED
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+BOOTSTRAP_SEED = 0
+"""Intervals are computed with a generator of this seed for each row, so that a table repeats to the bit."""
+
+HELD_OUT_SEED = 2606_04581
+"""Seed of the states that everything is compared on; training never uses it."""
+
+VALIDATION_SEED = 2606_04582
+"""Seed of the states that a training run watches itself on."""
+
+STATE_ROOM = 2 * 10**6
+"""Seeds from the first of the two above on that are kept for states, so that fresh ones can be drawn."""
+
+SEED_ROOM = 10**8
+"""Episodes that each of the two seeds below may start: copy i of a vector environment is seeded with seed + i."""
+
+TUNING_SEED = 10**9
+"""First seed of the episodes that estimators are tuned on; whatever trains may use it and those below it."""
+
+EPISODE_SEED = TUNING_SEED + SEED_ROOM
+"""First seed of the episodes that contenders are compared on; training and tuning never use it or those above it."""
+
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -78,3 +113,44 @@ def block_intervals(
     stretch = np.sqrt(blocks / (blocks - 1.0)) * stdtrit(blocks - 1.0, levels[1]) / ndtri(levels[1])
     limits = own + stretch * (np.quantile(resampled, levels, axis=0) - own)
     return [Interval(float(mean), float(low), float(high)) for mean, low, high in zip(own, *limits, strict=True)]
+
+
+Cells = tuple[str, ...]
+"""One line of a table, as short strings."""
+
+
+def _content(row: "DataclassInstance") -> dict[str, Any]:
+    to_dict = getattr(row, "to_dict", None)
+    return asdict(row) if to_dict is None else to_dict()
+
+
+def to_json(rows: "Sequence[DataclassInstance]", about: Mapping[str, Any]) -> str:
+    """JSON text with what the table is about beside its rows, which are dataclasses."""
+    return json.dumps({"about": dict(about), "rows": list(map(_content, rows))}, indent=2, ensure_ascii=False)
+
+
+def to_csv(rows: "Sequence[DataclassInstance]") -> str:
+    """CSV text with a header; the rows are dataclasses of one class, at least one, and of no nested fields."""
+    text = io.StringIO()
+    contents = list(map(_content, rows))
+    writer = csv.DictWriter(text, list(contents[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(contents)
+    return text.getvalue()
+
+
+def markdown(header: Cells, lines: Sequence[Cells]) -> str:
+    """Markdown table of strings; the first column is a name, the others are numbers."""
+    rule = ("---", *["---:"] * (len(header) - 1))
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
+
+
+def aligned(header: Cells, lines: Sequence[Cells]) -> str:
+    """Plain text in columns; the first is a name, the others are numbers."""
+    widths = [max(len(line[column]) for line in (header, *lines)) for column in range(len(header))]
+
+    def padded(line: Cells) -> str:
+        numbers = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        return "  ".join([line[0].ljust(widths[0]), *numbers]).rstrip()
+
+    return "\n".join([padded(header), "  ".join("-" * width for width in widths), *map(padded, lines)])

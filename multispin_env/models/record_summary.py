@@ -9,7 +9,7 @@ import numpy as np
 
 from multispin_env.arrays import BoolArray, FloatArray
 from multispin_env.checks import check_integer
-from multispin_env.evaluation.table import Cells
+from multispin_env.evaluation.statistics import Cells
 from multispin_env.physics.records import FITTED_LENGTHS, Records, prompt_rates, replayed_expectations
 from multispin_env.physics.tokens import expected_tokens
 from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below, save

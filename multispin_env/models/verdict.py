@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.arrays import FloatArray
-from multispin_env.evaluation.statistics import Interval, block_intervals
-from multispin_env.evaluation.table import Cells
+from multispin_env.evaluation.statistics import Cells, Interval, block_intervals
 from multispin_env.models.contender import LiveContender, LiveRound
 from multispin_env.units import MS
 

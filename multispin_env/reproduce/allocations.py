@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from multispin_env.controllers.factory import make_controller
-from multispin_env.evaluation.cases.states import CERTIFICATE
+from multispin_env.evaluation.cases import CERTIFICATE
 from multispin_env.reproduce.drawing import BLUE, ORANGE, legend_below
 from multispin_env.reproduce.figure import PRESETS, FigureSpec, Scale, states_of
 from multispin_env.scenario import Scenario

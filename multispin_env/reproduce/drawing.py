@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multispin_env.checks import missing_package
-from multispin_env.evaluation.table import Cells
+from multispin_env.evaluation.statistics import Cells
 from multispin_env.files import replacing
 from multispin_env.reproduce.figure import FigureSpec
 

@@ -7,9 +7,8 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from multispin_env.arrays import FloatArray
-from multispin_env.evaluation.cases.states import States
-from multispin_env.evaluation.seeds import HELD_OUT_SEED
-from multispin_env.evaluation.table import Cells
+from multispin_env.evaluation.cases import States
+from multispin_env.evaluation.statistics import HELD_OUT_SEED, Cells
 from multispin_env.scenario import Scenario
 from multispin_env.units import MHZ
 

@@ -10,8 +10,7 @@ import numpy as np
 from multispin_env.controllers.continuous.bound import rate_bound
 from multispin_env.controllers.continuous.rates import LongRun, long_run, long_run_rate, serve
 from multispin_env.controllers.factory import make_controller
-from multispin_env.evaluation.statistics import mean_interval
-from multispin_env.evaluation.table import Cells
+from multispin_env.evaluation.statistics import Cells, mean_interval
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.continuous.service_log import ServiceRun
 from multispin_env.physics.lengths import make_lengths

@@ -9,7 +9,7 @@ import numpy as np
 from multispin_env.arrays import FloatArray
 from multispin_env.controllers.factory import make_controller
 from multispin_env.controllers.rounds.optimal import Optimal
-from multispin_env.evaluation.cases.states import CERTIFICATE
+from multispin_env.evaluation.cases import CERTIFICATE
 from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
 from multispin_env.reproduce.figure import PRESETS, FigureSpec, Scale, states_of
 from multispin_env.scenario import Scenario

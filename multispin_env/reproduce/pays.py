@@ -9,9 +9,8 @@ import numpy as np
 
 from multispin_env.controllers.capacity import MOST_USERS, Capacity, capacity
 from multispin_env.controllers.rounds.systems import autoregressive_goodput, colocated_goodput
-from multispin_env.evaluation.cases.states import States
-from multispin_env.evaluation.statistics import mean_interval
-from multispin_env.evaluation.table import Cells
+from multispin_env.evaluation.cases import States
+from multispin_env.evaluation.statistics import Cells, mean_interval
 from multispin_env.physics.arrivals import make_arrivals
 from multispin_env.physics.lengths import make_lengths
 from multispin_env.physics.workload import ServiceLevel, Workload

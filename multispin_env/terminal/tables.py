@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multispin_env.evaluation.table import to_csv, to_json
+from multispin_env.evaluation.statistics import to_csv, to_json
 from multispin_env.files import write_text
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
 from multispin_env.checks import check_integer, check_name
-from multispin_env.evaluation.cases.episodes import differing
+from multispin_env.evaluation.cases import differing
 from multispin_env.evaluation.contenders import deciding, make_contender, native, start, with_uplink_of
 from multispin_env.registry import ENVIRONMENTS
 

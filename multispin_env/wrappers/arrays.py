@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from multispin_env.checks import check_integer
 from multispin_env.envs.observations import SHARED
-from multispin_env.evaluation.cases.choice import held_out
+from multispin_env.evaluation.cases import held_out
 from multispin_env.evaluation.comparison import METRICS
 from multispin_env.evaluation.policy import Policy
 

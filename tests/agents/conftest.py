@@ -6,7 +6,7 @@ import pytest
 import torch as th
 
 from agents import training
-from multispin_env.evaluation.cases.states import States
+from multispin_env.evaluation.cases import States
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,9 +12,9 @@ from agents.checkpoints import load_checkpoint
 from agents.evolution import EvolutionSettings
 from agents.runs import load_config, usual_choice
 from multispin_env.commands.main import main
-from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import Row
-from multispin_env.evaluation.seeds import EPISODE_SEED
+from multispin_env.evaluation.statistics import EPISODE_SEED
 
 HIDDEN = "MultiSpin/HiddenAcceptance-v0"
 FAIR = "MultiSpin/Fair-v0"

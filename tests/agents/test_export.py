@@ -27,7 +27,7 @@ from agents.vec_env import make_vec_env
 from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.episodes import make_episode_env, play_episodes
-from multispin_env.evaluation.exported import checksum, load_policy
+from multispin_env.evaluation.policy import checksum, load_policy
 from multispin_env.registry import ENVIRONMENTS
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
@@ -171,7 +171,7 @@ def test_where_something_is_hidden_it_answers_observations(runs, exports):
 def test_torch_is_not_needed(exported):
     code = (
         "import sys; sys.modules['torch'] = None; import numpy as np, multispin_env as ms; "
-        "from multispin_env.evaluation.exported import load_policy; "
+        "from multispin_env.evaluation.policy import load_policy; "
         f"p = load_policy({str(exported)!r}); s = ms.sample_state(p.settings.scenario, np.random.default_rng(0)); "
         "print(p(s).draft_length)"
     )

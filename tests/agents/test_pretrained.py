@@ -15,8 +15,7 @@ from agents.checkpoints import MODEL, load_checkpoint
 from agents.models import ROOT, SCORE, read
 from agents.pack import command_of
 from multispin_env.commands.main import main
-from multispin_env.evaluation.cases.base import listed_contenders
-from multispin_env.evaluation.cases.choice import held_out
+from multispin_env.evaluation.cases import held_out, listed_contenders
 from multispin_env.registry import ENVIRONMENTS
 
 IDS = tuple(agents.PRETRAINED)

@@ -26,7 +26,7 @@ from agents.runs import (
 from agents.training import train
 from multispin_env.commands.main import main
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases import Episodes
 from multispin_env.registry import ENVIRONMENTS
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"

@@ -11,10 +11,8 @@ from agents import AGENTS
 from agents.measures import Measure
 from agents.vec_env import RESERVED, apart, first_seed
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation import seeds
-from multispin_env.evaluation.cases import episodes
-from multispin_env.evaluation.cases.choice import held_out
-from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation import cases, statistics
+from multispin_env.evaluation.cases import Episodes, held_out
 from multispin_env.registry import ENVIRONMENTS
 
 FULL, HIDDEN = "MultiSpin/Heterogeneous-v0", "MultiSpin/HiddenAcceptance-v0"
@@ -34,18 +32,18 @@ def ranges():
     table = held_out(HIDDEN, settings_of(HIDDEN))
     fresh = held_out(HIDDEN, settings_of(HIDDEN), offset=FRESH)
     return {
-        "states of tables": range(seeds.HELD_OUT_SEED, seeds.HELD_OUT_SEED + 1),
-        "states of validation": range(seeds.VALIDATION_SEED, seeds.VALIDATION_SEED + 1),
-        "fresh states": range(seeds.HELD_OUT_SEED + FRESH, seeds.HELD_OUT_SEED + FRESH + 1),
-        "validation and tuning": range(seeds.TUNING_SEED, seeds.TUNING_SEED + seeds.SEED_ROOM),
+        "states of tables": range(statistics.HELD_OUT_SEED, statistics.HELD_OUT_SEED + 1),
+        "states of validation": range(statistics.VALIDATION_SEED, statistics.VALIDATION_SEED + 1),
+        "fresh states": range(statistics.HELD_OUT_SEED + FRESH, statistics.HELD_OUT_SEED + FRESH + 1),
+        "validation and tuning": range(statistics.TUNING_SEED, statistics.TUNING_SEED + statistics.SEED_ROOM),
         "episodes of tables": range(table.seed, table.seed + FRESH),
         "fresh episodes": range(fresh.seed, fresh.seed + FRESH),
     }
 
 
 def test_the_seeds_of_published_numbers_are_what_they_were():
-    assert (seeds.HELD_OUT_SEED, seeds.VALIDATION_SEED) == (260_604_581, 260_604_582)
-    assert (seeds.TUNING_SEED, seeds.EPISODE_SEED) == (1_000_000_000, 1_100_000_000)
+    assert (statistics.HELD_OUT_SEED, statistics.VALIDATION_SEED) == (260_604_581, 260_604_582)
+    assert (statistics.TUNING_SEED, statistics.EPISODE_SEED) == (1_000_000_000, 1_100_000_000)
 
 
 def test_ranges_are_apart():
@@ -100,7 +98,7 @@ def test_cases_are_drawn_from_the_seeds_of_their_use(env_id):
 
 def test_episodes_begin_at_their_seed(monkeypatch):
     played = []
-    monkeypatch.setattr(episodes, "play_episodes", lambda env, contender, seed, progress: played.append(seed))
+    monkeypatch.setattr(cases, "play_episodes", lambda env, contender, seed, progress: played.append(seed))
     Episodes(HIDDEN, 2, "llama2", seed=7).play("fixed")
     Episodes(HIDDEN, 2, "llama2").play("fixed")
     assert played == [7, 1_100_000_000]

@@ -10,8 +10,7 @@ from agents import AGENTS, PRETRAINED
 from agents.checkpoints import MODEL, load_checkpoint
 from agents.evolution import EvolutionSettings
 from multispin_env.commands.main import main
-from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.evaluation.cases.states import States
+from multispin_env.evaluation.cases import Episodes, States
 from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.scenario import Scenario
 

@@ -10,7 +10,7 @@ from benchmarks.continuous_systems import chosen
 from benchmarks.plan.__main__ import INSTANCES, tables_of
 from benchmarks.plan.annealing import search
 from benchmarks.plan.table import Plan, Tables
-from multispin_env.evaluation.seeds import HELD_OUT_SEED
+from multispin_env.evaluation.statistics import HELD_OUT_SEED
 
 TABLES = (np.array([[3, 3, 0, 0], [0, 0, 4, 4]]), np.array([[2, 2, 0, 0], [0, 0, 5, 0], [3, 0, 0, 6]]))
 

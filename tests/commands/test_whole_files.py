@@ -12,7 +12,7 @@ from pathlib import Path
 import multispin_env as ms
 from agents import training
 from multispin_env.commands.main import main
-from multispin_env.evaluation.cases.states import States
+from multispin_env.evaluation.cases import States
 
 opened = set()
 

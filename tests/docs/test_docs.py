@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import multispin_env as ms
-from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.comparison import OTHER_SYSTEMS
 from multispin_env.registry import ENVIRONMENTS
 from tests.families import ROUNDS

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.evaluation.bounds import bounds_of
-from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases import Episodes, bounds_of
 
 CONTINUOUS = "MultiSpin/Continuous-v0"
 

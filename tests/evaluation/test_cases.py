@@ -7,10 +7,7 @@ import pytest
 import multispin_env as ms
 from multispin_env.controllers.rounds.systems import SYSTEMS
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation.cases.base import heading, listed_contenders
-from multispin_env.evaluation.cases.choice import cases_of, held_out, watched
-from multispin_env.evaluation.cases.episodes import Episodes
-from multispin_env.evaluation.cases.states import States
+from multispin_env.evaluation.cases import Episodes, States, cases_of, heading, held_out, listed_contenders, watched
 from multispin_env.evaluation.episodes import play_episodes
 from multispin_env.evaluation.policy import Policy
 from multispin_env.registry import ENVIRONMENTS

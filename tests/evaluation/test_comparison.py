@@ -15,8 +15,8 @@ from multispin_env.evaluation.comparison import (
     service_cells,
     user_cells,
 )
-from multispin_env.evaluation.episode_stats import EpisodeStats
-from multispin_env.evaluation.table import aligned, markdown, to_csv, to_json
+from multispin_env.evaluation.episodes import EpisodeStats
+from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
 
 
 def stats(goodput, tokens, served=False):

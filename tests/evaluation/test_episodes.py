@@ -8,11 +8,10 @@ import pytest
 import multispin_env as ms
 from multispin_env.controllers.factory import ContenderName, make_controller
 from multispin_env.envs.shells import MultiSpinVectorEnv
-from multispin_env.evaluation.cases.episodes import Episodes
+from multispin_env.evaluation.cases import Episodes
 from multispin_env.evaluation.contenders import contenders_of, deciding, make_contender
-from multispin_env.evaluation.episode_stats import EpisodeStats
-from multispin_env.evaluation.episodes import make_episode_env, play_episodes
-from multispin_env.evaluation.seeds import (
+from multispin_env.evaluation.episodes import EpisodeStats, make_episode_env, play_episodes
+from multispin_env.evaluation.statistics import (
     EPISODE_SEED,
     HELD_OUT_SEED,
     SEED_ROOM,

@@ -7,8 +7,8 @@ import pytest
 import multispin_env as ms
 from multispin_env.envs.rounds.hidden import RecordedAcceptance
 from multispin_env.envs.settings import Settings
-from multispin_env.evaluation import exported
-from multispin_env.evaluation.exported import ONNX, POLICY, describe, load_policy, read_about, settings_of
+from multispin_env.evaluation import policy
+from multispin_env.evaluation.policy import ONNX, POLICY, describe, load_policy, read_about, settings_of
 
 RECORDED = "MultiSpin/RecordedAcceptance-v0"
 NESTED = "[" * 200_000
@@ -64,7 +64,7 @@ def test_numbers_without_bounds_are_refused(about, tmp_path, field, value):
 def test_a_large_network_is_refused_unread(about, tmp_path, monkeypatch):
     (tmp_path / POLICY).write_text(json.dumps(about), encoding="utf-8")
     (tmp_path / ONNX).write_bytes(b"network")
-    monkeypatch.setattr(exported, "LARGEST_ONNX", 6)
+    monkeypatch.setattr(policy, "LARGEST_ONNX", 6)
     with pytest.raises(
         ValueError, match=f"{ONNX}: can't be read as a network .size: expected at most 6 bytes, got more"
     ):

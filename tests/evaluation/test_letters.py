@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from multispin_env.evaluation.comparison import Row, compare_values, comparison_cells, user_cells
-from multispin_env.evaluation.table import aligned, markdown, to_csv, to_json
+from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
 from multispin_env.terminal.tables import check_outputs, write_output
 
 ROWS = [

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from multispin_env.controllers.factory import make_controller
-from multispin_env.evaluation.cases.states import States
-from multispin_env.evaluation.table import to_csv
+from multispin_env.evaluation.cases import States
+from multispin_env.evaluation.statistics import to_csv
 from multispin_env.registry import FIGURES
 from multispin_env.reproduce import optimum
 from multispin_env.reproduce.drawing import SETTINGS

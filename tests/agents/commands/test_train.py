@@ -22,7 +22,7 @@ TINY = ["--num-users", "3", "--seed", "1"]
 SMALL = f"""
 import runpy
 from agents import training
-from multispin_env.evaluation.cases.states import States
+from multispin_env.evaluation.cases import States
 training.VALIDATIONS, States.default_size = 2, 40
 runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
 """

@@ -1,0 +1,333 @@
+"""Cases: the episodes or states on which contenders meet.
+
+Independent states, where everything is known.
+
+Whole episodes, where something is hidden or remembered.
+
+Cases: states or episodes that contenders are compared on, the same for everyone.
+
+Choice of the cases that an environment is compared on.
+
+Bounds that no policy exceeds in the systems of episodes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from multispin_env.arrays import FloatArray
+from multispin_env.checks import check_name
+from multispin_env.controllers.base import Controller, RoundsController
+from multispin_env.controllers.continuous.bound import BOUNDED_CHANNELS, rate_bound
+from multispin_env.controllers.factory import ContenderName, controller_names, make_controller
+from multispin_env.controllers.plug_in import PlugIn
+from multispin_env.controllers.rounds.systems import SYSTEMS
+from multispin_env.envs.settings import Settings, Variant
+from multispin_env.envs.shells import MultiSpinVectorEnv
+from multispin_env.evaluation.comparison import METRICS, Row, compare_episodes, compare_values
+from multispin_env.evaluation.contenders import (
+    Contender,
+    Decide,
+    contenders_of,
+    make_contender,
+    native,
+    with_uplink_of,
+)
+from multispin_env.evaluation.episodes import EpisodeStats, ReportProgress, make_episode_env, play_episodes, play_system
+from multispin_env.evaluation.policy import Policy
+from multispin_env.evaluation.statistics import EPISODE_SEED, HELD_OUT_SEED, TUNING_SEED, VALIDATION_SEED
+from multispin_env.physics.rounds import expected_outcome, sample_state
+from multispin_env.physics.types import SystemState
+from multispin_env.registry import ENVIRONMENTS
+from multispin_env.scenario import Scenario
+
+CERTIFICATE = 1e-6
+"""Relative gap to which the optimum of a table is proven."""
+
+
+@dataclass(frozen=True, eq=False)
+class States:
+    """Independent states, each a round by itself, priced by its expectation."""
+
+    noun: ClassVar[str] = "states"
+    default_size: ClassVar[int] = 500  # of a table
+    watched_size: ClassVar[int] = 200  # that a training run watches itself on
+    metric: ClassVar[str] = "goodput"
+    reference_title: ClassVar[str] = "optimum"
+
+    scenario: Scenario
+    state: SystemState  # arrays (n, K)
+    seed: int = HELD_OUT_SEED  # that they were drawn with
+    reference: str = "optimal"
+    contenders: tuple[str, ...] = field(
+        default_factory=lambda: tuple(dict.fromkeys((*controller_names("rounds"), *SYSTEMS)))
+    )
+    certify: float | None = CERTIFICATE  # relative gap to which the optimum is proven; None for the rule alone
+
+    @classmethod
+    def draw(cls, scenario: Scenario, size: int = default_size, seed: int = HELD_OUT_SEED, **others: Any) -> "States":
+        """Draw so many; scenario and seed alone decide which. ``others`` are fields of the class."""
+        return cls(scenario, sample_state(scenario, np.random.default_rng(seed), size), seed, **others)
+
+    @cached_property
+    def size(self) -> int:
+        """n."""
+        return len(self.state.draft_time)
+
+    def play(self, contender: Decide | str, progress: ReportProgress | None = None) -> EpisodeStats:
+        """Let a controller, or what decides for states as one, play every state."""
+        decision = (self.make(contender) if isinstance(contender, str) else contender)(self.state)
+        outcome = expected_outcome(self.scenario, self.state, decision)
+        returns = outcome.goodput / self.scenario.autoregressive_goodput
+        return EpisodeStats(
+            1, outcome.tokens, decision.draft_length.astype(float), outcome.round_latency, returns, outcome.goodput
+        )
+
+    def make(self, name: str) -> RoundsController:
+        """Make the controller of a name; the optimum is certified."""
+        certified: dict[str, Any] = {"certify": self.certify} if name == "optimal" and self.certify is not None else {}
+        return make_controller(name, self.scenario, **certified)
+
+    def values(self, contender: Decide | str) -> FloatArray:
+        """Expected goodput (n,) in tokens/s of a contender, of the controller of a name, or of a system."""
+        if isinstance(contender, str) and contender in SYSTEMS:
+            goodput: FloatArray = SYSTEMS[contender](self.scenario, self.state)
+            return goodput
+        return self.play(contender).goodput
+
+    def table(self, contenders: Mapping[str, Decide | str]) -> list[Row]:
+        """Compare by goodput; details are about the share of the reference in each state."""
+        values = {name: self.values(contender) for name, contender in contenders.items()}
+        check_name("reference", self.reference, values)
+        shares = {name: own / values[self.reference] for name, own in values.items()}
+        return compare_values(values, self.reference, details={name: _spread(share) for name, share in shares.items()})
+
+    @property
+    def best_known(self) -> str:
+        """The optimum."""
+        return "the optimum"
+
+    @property
+    def title(self) -> str:
+        """How many."""
+        return f"{self.size} held-out states"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Size, seed, reference and scenario."""
+        return {
+            "states": self.size,
+            "seed": self.seed,
+            "metric": self.metric,
+            "reference": self.reference,
+            "scenario": self.scenario.to_dict(),
+        }
+
+
+def _spread(share: FloatArray) -> dict[str, float]:
+    return {
+        "share_mean": float(share.mean()),
+        "share_quantile_5": float(np.quantile(share, 0.05)),
+        "share_lowest": float(share.min()),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """Whole episodes of an environment, one in each copy.
+
+    The encoding ``action`` is for agents that are plain functions. A `Policy` has its own; controllers and plug-ins
+    play with one that can express whatever they decide.
+    """
+
+    noun: ClassVar[str] = "episodes"
+    default_size: ClassVar[int] = 200
+    watched_size: ClassVar[int] = 50
+    reference_title: ClassVar[str] = "reference"
+
+    env_id: str
+    size: int  # n ≥ 2
+    scenario: Scenario | str
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the environment, all but its action encoding
+    seed: int = EPISODE_SEED  # of the first episode
+    action: str | None = None
+
+    def env(self, action: str | None = None, variant: Variant | None = None) -> VectorEnv[Any, Any, Any]:
+        """The environment with an action encoding, by default one for any decision, and as a contender needs it."""
+        kind = self._variant if variant is None else variant
+        chosen, changed = (
+            self._variant.family.any_decision if action is None else action,
+            differing(kind, self._variant),
+        )
+        key = (chosen, repr(changed))
+        if key not in self._envs:
+            arguments = {**self.arguments, **changed, "action": chosen}
+            self._envs[key] = make_episode_env(self.env_id, self.size, self.scenario, arguments)
+        return self._envs[key]
+
+    @cached_property
+    def _envs(self) -> dict[tuple[str, str], VectorEnv[Any, Any, Any]]:
+        return {}
+
+    @cached_property
+    def _variant(self) -> Variant:
+        """What the environment is for agents."""
+        check_name("env", self.env_id, ENVIRONMENTS.names())
+        kind: type[Variant] = ENVIRONMENTS.load(self.env_id)
+        own = {field.name for field in fields(kind)}
+        return kind(**{name: value for name, value in self.arguments.items() if name in own})
+
+    @cached_property
+    def metric(self) -> str:
+        """What fits that which the environment rewards."""
+        return self._base.objective.metric
+
+    @cached_property
+    def reference(self) -> str:
+        """The environment's optimum, with the truth; where there is none, the first that its variant lists."""
+        return self._variant.comparison.reference
+
+    @cached_property
+    def contenders(self) -> tuple[str, ...]:
+        """What the environment's variant lists, else every controller whose decisions its actions can express."""
+        return contenders_of(self._base.settings)
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """Other systems to compare with: all where rounds are independent, else none."""
+        return tuple(SYSTEMS) if self._base.settings.variant.comparison.states else ()
+
+    def play(self, contender: Contender | str, progress: ReportProgress | None = None) -> EpisodeStats:
+        """Let a controller, a plug-in, an agent, or what has a name, play every episode; see `play_episodes`.
+
+        For the name of a system see `play_system`.
+        """
+        if isinstance(contender, str) and contender in SYSTEMS:
+            return play_system(self.env(), contender, self.seed, progress)
+        chosen = make_contender(contender, self.env()) if isinstance(contender, str) else contender
+        return play_episodes(self.env_for(chosen), chosen, self.seed, progress)
+
+    def env_for(self, contender: Contender) -> VectorEnv[Any, Any, Any]:
+        """The environment in which a contender plays: with its action encoding, and as it needs it."""
+        return self.env(self._action_of(contender), with_uplink_of(contender, self._variant))
+
+    def _action_of(self, contender: Contender) -> str | None:
+        if isinstance(contender, Policy):
+            return contender.settings.action
+        return None if isinstance(contender, Controller | PlugIn) else self.action
+
+    def values(self, contender: Contender | str) -> FloatArray:
+        """The metric (n,) of a contender, or of the one of a name."""
+        return METRICS[self.metric].values(self.play(contender))
+
+    def table(self, contenders: Mapping[str, Contender | str]) -> list[Row]:
+        """Compare by the metric; details are all that the statistics hold."""
+        return compare_episodes(
+            {name: self.play(contender) for name, contender in contenders.items()}, self.reference, self.metric
+        )
+
+    @property
+    def best_known(self) -> str:
+        """Name of the reference."""
+        return self.reference
+
+    @property
+    def title(self) -> str:
+        """How many, and how long."""
+        kind = "held-out episodes" if self.seed == EPISODE_SEED else "episodes"
+        return f"{self.size} {kind} of {self._variant.comparison.span(self._base.max_episode_steps)}"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Environment, sizes, seed, metric, reference and scenario."""
+        return {
+            "env": self.env_id,
+            "arguments": {name: str(value) for name, value in self.arguments.items()},
+            "episodes": self.size,
+            "rounds": self._base.max_episode_steps,
+            "seed": self.seed,
+            "metric": self.metric,
+            "reference": self.reference,
+            "scenario": self._base.scenario.to_dict(),
+        }
+
+    @property
+    def _base(self) -> MultiSpinVectorEnv:
+        return native(self.env())
+
+
+def differing(variant: Variant, other: Variant) -> dict[str, Any]:
+    """Arguments of an environment that are not those of another."""
+    pairs = ((entry.name, getattr(variant, entry.name)) for entry in fields(variant))
+    return {name: value for name, value in pairs if value != getattr(other, name)}
+
+
+Cases = States | Episodes
+
+
+def listed_contenders(cases: Cases) -> dict[str, str]:
+    """The reference of cases and all that is worth comparing there, each once, for their ``table``."""
+    return {name: name for name in (cases.reference, *cases.contenders)}
+
+
+def heading(env_id: str, arguments: Mapping[str, Any], scenario: Scenario, what: str) -> str:
+    """The system that a table is about, and what it shows of it, in a line."""
+    chosen = "".join(f", {name}={value}" for name, value in arguments.items())
+    megahertz = scenario.total_bandwidth / 1e6
+    return f"{env_id}{chosen}, {scenario.label}, K = {scenario.num_users}, B = {megahertz:g} MHz, {what}"
+
+
+def held_out(env_id: str, settings: Settings, size: int | None = None, offset: int = 0) -> Cases:
+    """Cases that training and tuning never see: states where the environment's rounds are independent, else episodes.
+
+    By default as many as tables have. Another ``offset`` of the seed gives fresh cases.
+    """
+    kind = cases_of(settings)
+    chosen, measured = size or kind.default_size, settings.held_out
+    if kind is States:
+        return _states(measured, chosen, HELD_OUT_SEED + offset, CERTIFICATE)
+    return _episodes(env_id, measured, chosen, EPISODE_SEED + offset)
+
+
+def watched(env_id: str, settings: Settings) -> Cases:
+    """Cases that a training run watches itself on; the optimum there is not certified, which takes less time."""
+    kind = cases_of(settings)
+    if kind is States:
+        return _states(settings, kind.watched_size, VALIDATION_SEED, None)
+    return _episodes(env_id, settings, kind.watched_size, TUNING_SEED)
+
+
+def cases_of(settings: Settings) -> type[States] | type[Episodes]:
+    """Kind of cases that an environment is compared on."""
+    return States if settings.variant.comparison.states else Episodes
+
+
+def _states(settings: Settings, size: int, seed: int, certify: float | None) -> States:
+    best = ContenderName.parse(settings.variant.comparison.reference).controller
+    names = contenders_of(settings)
+    return States.draw(settings.scenario, size, seed, reference=best, contenders=names, certify=certify)
+
+
+def _episodes(env_id: str, settings: Settings, size: int, seed: int) -> Episodes:
+    return Episodes(env_id, size, settings.scenario, settings.chosen_arguments, seed, settings.action)
+
+
+def bounds_of(episodes: Episodes) -> FloatArray | None:
+    """`rate_bound` of the system of each episode, (n,) tokens/s; ``None`` for environments that it does not bound.
+
+    An episode is short and lucky or not, so single episodes may exceed it; means over many do not.
+    """
+    played: Any = native(episodes.env())
+    channel, variant = played.scenario.channel, played.variant
+    if channel not in BOUNDED_CHANNELS or not variant.comparison.has_bound:
+        return None
+    old = replace(variant, channel_report="old")  # shows the mean gains, and draws the same devices
+    env = episodes.env(variant=old)
+    env.reset(seed=episodes.seed)
+    here = native(env)
+    gain = here.observed.system.mean_gain if channel == "independent" else None
+    return rate_bound(here.scenario, here.state.system, channel=channel, mean_gain=gain)

@@ -1,1 +1,0 @@
-"""The same cases for everyone: independent states where all is known, else whole episodes."""
