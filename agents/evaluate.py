@@ -16,9 +16,8 @@ from multispin_env.evaluation.cases import Episodes, States
 from multispin_env.evaluation.statistics import to_json
 from multispin_env.files import make_folder
 from multispin_env.registry import ENVIRONMENTS
-from multispin_env.terminal.arguments import DEFAULTS, add_system_options, chosen_arguments
-from multispin_env.terminal.command import Command
-from multispin_env.terminal.tables import STDOUT, check_outputs, write_output
+from multispin_env.terminal.arguments import DEFAULTS, Command, add_system_options, chosen_arguments
+from multispin_env.terminal.output import STDOUT, check_outputs, write_output
 
 SIZES = {kind.noun: kind.default_size for kind in (States, Episodes)}
 """Options that say how many cases to compare on, and their defaults."""

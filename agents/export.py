@@ -30,7 +30,7 @@ from multispin_env.commands.main import run_alias
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.policy import ONNX, OUTPUT, POLICY, describe, load_policy
 from multispin_env.files import make_folder, named
-from multispin_env.terminal.command import Command
+from multispin_env.terminal.arguments import Command
 
 PROGRAM = "policy.pt2"
 """File of ``--torch-export``; ``torch.export.load`` reads it."""

@@ -20,8 +20,7 @@ from multispin_env.evaluation.statistics import mean_interval
 from multispin_env.files import read_json, write_atomically
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
-from multispin_env.terminal.arguments import DEFAULT_SCENARIO
-from multispin_env.terminal.command import Command
+from multispin_env.terminal.arguments import DEFAULT_SCENARIO, Command
 
 COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 """Hash of a commit, whole, by SHA-1 or SHA-256."""

@@ -15,7 +15,7 @@ from typing_extensions import override
 from multispin_env.checks import check_name, missing_package
 from multispin_env.envs.shells import MultiSpinEnv
 from multispin_env.registry import ENVIRONMENTS
-from multispin_env.wrappers.arrays import Measurable, UserRows
+from multispin_env.wrappers import Measurable, UserRows
 
 try:
     from pettingzoo import ParallelEnv

@@ -31,7 +31,7 @@ from multispin_env.controllers.factory import ContenderName
 from multispin_env.envs.settings import Settings
 from multispin_env.evaluation.cases import Cases, Episodes, bounds_of, held_out, listed_contenders
 from multispin_env.evaluation.comparison import best_plug_in
-from multispin_env.executors.base import Stopped
+from multispin_env.executors import Stopped
 from multispin_env.files import make_folder, read_json, write_atomically
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.terminal.arguments import parse_settings

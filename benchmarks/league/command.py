@@ -20,14 +20,19 @@ from benchmarks.league.pictures import draw_curves, draw_profile
 from benchmarks.league.pretrained import generalisation
 from benchmarks.league.report import League, to_text, write
 from multispin_env.checks import check_integer, check_name, check_real
-from multispin_env.executors.base import Executor, Stopped
+from multispin_env.executors import Executor, Stopped
 from multispin_env.files import make_folder, write_atomically
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS
 from multispin_env.reproduce.figure import PRESETS
-from multispin_env.terminal.arguments import add_set_option, chosen_arguments
-from multispin_env.terminal.command import Command
-from multispin_env.terminal.executors import add_executor_options, executor_of, part_of
-from multispin_env.terminal.progress import Tally
+from multispin_env.terminal.arguments import (
+    Command,
+    add_executor_options,
+    add_set_option,
+    chosen_arguments,
+    executor_of,
+    part_of,
+)
+from multispin_env.terminal.output import Tally
 
 OUT = Path("results/league")
 

@@ -15,7 +15,7 @@ from multispin_env.evaluation.cases import States, cases_of, held_out
 from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, aligned
 from multispin_env.files import write_atomically
 from multispin_env.scenario import Scenario
-from multispin_env.terminal.progress import Progress
+from multispin_env.terminal.output import Progress
 
 USERS = (2, 5, 10, 20, 50, 100, 200)
 

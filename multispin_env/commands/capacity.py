@@ -29,14 +29,13 @@ from multispin_env.registry import ARRIVALS, CHANNELS, LENGTHS
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import (
     DEFAULT_SCENARIO,
+    Command,
     add_scenario_options,
     add_set_option,
     chosen_scenario,
     parse_settings,
 )
-from multispin_env.terminal.command import Command
-from multispin_env.terminal.progress import Progress
-from multispin_env.terminal.tables import add_table_options, check_outputs, is_quiet, made_by, write_tables
+from multispin_env.terminal.output import Progress, add_table_options, check_outputs, is_quiet, made_by, write_tables
 
 DESCRIPTION = """The largest load at which a share of the requests is within all limits of a service level, by
 simulation: for each controller, for a server alone (autoregressive) and for one that drafts for all (colocated).

@@ -13,20 +13,27 @@ from multispin_env.evaluation.contenders import SLOW
 from multispin_env.evaluation.episodes import EpisodeStats
 from multispin_env.evaluation.public import EPISODES, chosen_metric, compared, with_reference
 from multispin_env.evaluation.statistics import EPISODE_SEED, aligned
-from multispin_env.executors.base import Executor
-from multispin_env.executors.serial import Serial
+from multispin_env.executors import Executor, Serial
 from multispin_env.terminal.arguments import (
     COMMON,
     DEFAULT_ENV,
     DEFAULT_SCENARIO,
+    Command,
+    add_executor_options,
     add_system_options,
     check_settings,
     chosen_arguments,
+    executor_of,
 )
-from multispin_env.terminal.command import Command
-from multispin_env.terminal.executors import add_executor_options, executor_of
-from multispin_env.terminal.progress import Progress, Tally
-from multispin_env.terminal.tables import add_table_options, check_outputs, is_quiet, made_by, write_tables
+from multispin_env.terminal.output import (
+    Progress,
+    Tally,
+    add_table_options,
+    check_outputs,
+    is_quiet,
+    made_by,
+    write_tables,
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from multispin_env.arrays import FloatArray
 from multispin_env.checks import check_label, check_name, check_real, shown
 from multispin_env.files import MIB, parse_json, read_limited
 from multispin_env.physics.types import SystemState
-from multispin_env.terminal.tables import STDOUT
+from multispin_env.terminal.output import STDOUT
 from multispin_env.units import BITS_PER_NAT, MS, db_to_linear
 
 Record = dict[str, Any]

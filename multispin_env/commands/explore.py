@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from multispin_env.checks import check_name
 from multispin_env.explore.page import VIEWS, PageView, view_settings
 from multispin_env.explore.settings import RUNS, Places
-from multispin_env.terminal.command import Command
+from multispin_env.terminal.arguments import Command
 
 DESCRIPTION = """A page with sliders, to see why a decision is what it is: one round, and the landscape around it.
 

@@ -30,10 +30,8 @@ from multispin_env.models.timeline import save_timeline
 from multispin_env.models.verdict import block_of, verdict_cells, verdict_lines
 from multispin_env.reproduce.drawing import check_matplotlib
 from multispin_env.scenario import Scenario
-from multispin_env.terminal.arguments import add_scenario_options, add_set_option, chosen_scenario
-from multispin_env.terminal.command import Command
-from multispin_env.terminal.progress import Progress
-from multispin_env.terminal.tables import made_by, write_output
+from multispin_env.terminal.arguments import Command, add_scenario_options, add_set_option, chosen_scenario
+from multispin_env.terminal.output import Progress, made_by, write_output
 from multispin_env.units import MS
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from multispin_env.checks import check_name
-from multispin_env.terminal.command import Command
-from multispin_env.terminal.status import REFUSED, exit_status
+from multispin_env.terminal.arguments import Command
+from multispin_env.terminal.output import REFUSED, exit_status
 
 PROGRAM = "multispin"
 

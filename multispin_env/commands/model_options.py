@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multispin_env.checks import check_integer, check_label, check_name, check_real
-from multispin_env.terminal.tables import check_outputs
+from multispin_env.terminal.output import check_outputs
 
 if TYPE_CHECKING:
     from multispin_env.models.network import Pair

@@ -19,8 +19,8 @@ from multispin_env.models.passes import VERIFY, PassCell, Passes, measure
 from multispin_env.models.profile import DRAFTED, FIGURE, HEADER, in_words, make_profile, sizes_of, table_lines
 from multispin_env.reproduce.drawing import check_matplotlib, save
 from multispin_env.server import Server
-from multispin_env.terminal.command import Command
-from multispin_env.terminal.progress import Progress
+from multispin_env.terminal.arguments import Command
+from multispin_env.terminal.output import Progress
 
 DESCRIPTION = """How long the target model takes to verify drafts, by batch size and draft length, and the draft model
 for a token; and the law of verification that fits these times.

@@ -21,8 +21,7 @@ from multispin_env.commands.model_options import (
     out_files,
 )
 from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, aligned
-from multispin_env.executors.base import Stopped
-from multispin_env.executors.signals import on_signals, stop
+from multispin_env.executors import Stopped, on_signals, stop
 from multispin_env.files import write_atomically
 from multispin_env.models.counts import RateEstimate, TaskCounts, estimate, read_counts
 from multispin_env.models.journal import Journal
@@ -47,10 +46,8 @@ from multispin_env.registry import SCENARIOS
 from multispin_env.reproduce.drawing import check_matplotlib
 from multispin_env.scenario import Scenario, Task
 from multispin_env.server import with_law
-from multispin_env.terminal.arguments import DEFAULT_SCENARIO, add_scenario_options
-from multispin_env.terminal.command import Command
-from multispin_env.terminal.progress import Progress
-from multispin_env.terminal.tables import made_by
+from multispin_env.terminal.arguments import DEFAULT_SCENARIO, Command, add_scenario_options
+from multispin_env.terminal.output import Progress, made_by
 
 if TYPE_CHECKING:
     from multispin_env.models.network import Pair

@@ -10,8 +10,8 @@ from multispin_env.files import make_folder, write_text
 from multispin_env.registry import FIGURES
 from multispin_env.reproduce.drawing import Shown, check_matplotlib, markdown_table, render_page, save
 from multispin_env.reproduce.figure import QUICK_STATES, STATES, FigureSpec, Scale
-from multispin_env.terminal.command import Command
-from multispin_env.terminal.progress import Progress
+from multispin_env.terminal.arguments import Command
+from multispin_env.terminal.output import Progress
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -9,9 +9,14 @@ from multispin_env.checks import check_name, check_real
 from multispin_env.controllers.rounds.systems import Span, draft_schedule
 from multispin_env.evaluation.statistics import aligned
 from multispin_env.scenario import Scenario
-from multispin_env.terminal.arguments import DEFAULT_SCENARIO, add_scenario_options, add_set_option, chosen_scenario
-from multispin_env.terminal.command import Command
-from multispin_env.terminal.tables import made_by
+from multispin_env.terminal.arguments import (
+    DEFAULT_SCENARIO,
+    Command,
+    add_scenario_options,
+    add_set_option,
+    chosen_scenario,
+)
+from multispin_env.terminal.output import made_by
 from multispin_env.units import MS
 
 DESCRIPTION = """Draft length by batch size for a server that hosts both models, with the predicted speed-up over no

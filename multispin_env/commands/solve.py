@@ -11,13 +11,13 @@ from multispin_env.evaluation.statistics import aligned, to_csv
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import (
     DEFAULT_SCENARIO,
+    Command,
     add_scenario_options,
     add_set_option,
     chosen_arguments,
     chosen_scenario,
 )
-from multispin_env.terminal.command import Command
-from multispin_env.terminal.tables import STDOUT, check_outputs, made_by, write_output
+from multispin_env.terminal.output import STDOUT, check_outputs, made_by, write_output
 
 DESCRIPTION = """Draft lengths and bandwidths for your own devices, what they are worth, and what equal bandwidth or one
 length for all would give.

@@ -20,14 +20,13 @@ from multispin_env.terminal.arguments import (
     DEFAULT_ENV,
     DEFAULT_SCENARIO,
     DEFAULTS,
+    Command,
     add_system_options,
     check_settings,
     chosen_arguments,
 )
-from multispin_env.terminal.command import Command
-from multispin_env.terminal.progress import Progress
-from multispin_env.watch.files import Pixels, writer_for
-from multispin_env.watch.film import make_watched_env, suited_env, watch
+from multispin_env.terminal.output import Progress
+from multispin_env.watch import Pixels, make_watched_env, suited_env, watch, writer_for
 
 USERS = 8
 """Devices, unless others are asked for: few enough to read their pictures."""

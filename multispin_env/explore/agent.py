@@ -23,7 +23,7 @@ from multispin_env.physics.rounds import expected_outcome
 from multispin_env.physics.types import Decision, SystemState
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.scenario import Scenario
-from multispin_env.terminal.status import sentence
+from multispin_env.terminal.output import sentence
 from multispin_env.units import MHZ, MS
 
 RUN = "run: "

@@ -8,7 +8,7 @@ from multispin_env.checks import check_name
 from multispin_env.explore.markup import Markup, element, fragment
 from multispin_env.explore.settings import Choice, Control, Kept, Places, Slider, SystemSettings
 from multispin_env.registry import Registry
-from multispin_env.terminal.status import sentence
+from multispin_env.terminal.output import sentence
 
 
 @dataclass(frozen=True)

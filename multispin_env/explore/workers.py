@@ -7,7 +7,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from multispin_env.executors.processes import end_with_parent
+from multispin_env.executors import end_with_parent
 from multispin_env.explore.page import VIEWS
 
 AT_ONCE = 2

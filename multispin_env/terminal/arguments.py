@@ -1,16 +1,69 @@
-"""Options that several commands share: the system, and ``--set`` for all else that an environment takes."""
+"""Arguments of commands.
+
+Numbers that are right in another unit alone, as a TPOT of 65: such an option is one sentence, not an answer.
+
+Options that several commands share: the system, and ``--set`` for all else that an environment takes.
+
+Base of commands: what each says of itself.
+
+Options that say who does a command's tasks.
+"""
 
 import ast
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from inspect import signature
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from multispin_env.checks import check_name, shown, suggestion
 from multispin_env.envs.shells import MultiSpinVectorEnv
+from multispin_env.executors import Cluster, Executor, Processes, Serial
 from multispin_env.registry import ENVIRONMENTS, SCENARIOS, SERVERS, option_names
 from multispin_env.scenario import Scenario
-from multispin_env.terminal.plausible import check_plausible
+
+
+class Unit(NamedTuple):
+    """Unit of an option, the same in all commands, and numbers that can be meant."""
+
+    name: str
+    low: float = 0.0
+    high: float = np.inf
+    factor: float = 1e-3  # from the unit that is mistaken for it
+
+
+UNITS: Mapping[str, Unit] = MappingProxyType(
+    {
+        "ttft": Unit("seconds", high=100.0),
+        "tpot": Unit("seconds", high=5.0),
+        "e2el": Unit("seconds", high=1e4),
+        "e2el_per_token": Unit("seconds", high=5.0),
+        "draft_time": Unit("seconds", high=1.0),
+        "total_bandwidth": Unit("Hz", low=1e3, factor=1e6),
+        "percent": Unit("percent", low=1.0, factor=100.0),
+    }
+)
+"""By the names of options."""
+
+
+def check_plausible(options: Mapping[str, Any]) -> None:
+    """``ValueError`` for an option whose number must have been meant in another unit; it says which number that is.
+
+    Numbers that are not above 0 or not finite are left to who reads them.
+    """
+    for option, unit in UNITS.items():
+        value = options.get(option)
+        if not isinstance(value, int | float) or not 0.0 < value < np.inf or unit.low <= value <= unit.high:
+            continue
+        limit = f"at least {unit.low:g}" if value < unit.low else f"at most {unit.high:g}"
+        raise ValueError(
+            f"{option}: expected {unit.name}, {limit}, got {value:g}; did you mean {value * unit.factor:g}?"
+        )
+
 
 DEFAULT_ENV, DEFAULT_SCENARIO = "MultiSpin/Heterogeneous-v0", "llama2"
 
@@ -160,3 +213,90 @@ def _belongs(name: str, options: Namespace, expected: tuple[str, ...]) -> str:
         return f", which is an argument of {', '.join(owners)}"
     # among so many names a less similar one is another thing
     return suggestion(name, expected, 0.7) or f"; there are {', '.join(expected)}"
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a user can run: called with its name in messages and its arguments, it returns a status or ``None``.
+
+    Parameters
+    ----------
+    description
+        What it does: the beginning of its help.
+    examples
+        Arguments of the examples at the end of its help, one line each.
+    add_options
+        Adds its own options to a parser.
+    run
+        Does it. The options have two entries that the user does not give: ``program``, the name in messages, and
+        ``command``, the line that repeats all this. Returns an exit status, or ``None`` for success; raises
+        `ValueError`, `TypeError`, `OSError` or `ImportError`, in one sentence, for what cannot be done.
+    """
+
+    description: str
+    examples: Sequence[str]
+    add_options: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int | None]
+
+    def parser(self, program: str) -> ArgumentParser:
+        """Build the parser of the command line."""
+        lines = "".join(f"  {program} {line}".rstrip() + "\n" for line in self.examples)
+        parser = ArgumentParser(
+            prog=program,
+            description=self.description,
+            epilog=f"examples:\n{lines}",
+            formatter_class=RawDescriptionHelpFormatter,
+        )
+        self.add_options(parser)
+        return parser
+
+    def __call__(self, program: str, arguments: Sequence[str]) -> int | None:
+        """Read the arguments and run."""
+        options = self.parser(program).parse_args(separated(arguments))
+        check_plausible(vars(options))
+        options.program = program
+        options.command = f"{program} {shlex.join(arguments)}".strip()
+        return self.run(options)
+
+
+T = TypeVar("T")
+
+
+def add_executor_options(parser: ArgumentParser, tasks: str, parts: bool = True) -> None:
+    """``--workers --ray``, and ``--part`` where a call can do a part of the ``tasks``, as the help calls them."""
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--workers", type=int, metavar="N", help=f"{tasks} at a time, in processes of this machine")
+    who.add_argument(
+        "--ray", nargs="?", const="local", metavar="ADDRESS", help=f"{tasks} on a Ray cluster (default: this machine)"
+    )
+    if parts:
+        parser.add_argument(
+            "--part", metavar="I/N", help=f"every N-th of the {tasks}, from the I-th on: for the jobs of an array"
+        )
+
+
+def executor_of(options: Namespace, packages: tuple[str, ...] = ("multispin_env",)) -> Executor:
+    """Who does the tasks; ``ValueError`` for fewer than one worker.
+
+    ``packages`` are those of the tasks' code, for nodes that have it not installed.
+    """
+    if options.ray is not None:
+        return Cluster(options.ray, packages)
+    return Serial() if options.workers is None else Processes(options.workers)
+
+
+def part_of(tasks: Sequence[T], part: str | None) -> list[T]:
+    """The tasks of part ``I/N``, all without one; ``ValueError`` for another text.
+
+    Examples
+    --------
+    >>> from multispin_env.terminal.arguments import part_of
+    >>> part_of("abcde", "2/3")
+    ['b', 'e']
+    """
+    if part is None:
+        return list(tasks)
+    first, slash, count = part.partition("/")
+    if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise ValueError(f"part: expected I/N with 1 ≤ I ≤ N, as 2/8, got {part!r}")
+    return list(tasks[int(first) - 1 :: int(count)])

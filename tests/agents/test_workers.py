@@ -21,8 +21,8 @@ import multispin_env as ms
 from agents.runs import Limits
 from agents.runs import RunConfig
 from agents.training import train
-from multispin_env.executors.base import Stopped
-from multispin_env.executors.processes import Processes
+from multispin_env.executors import Stopped
+from multispin_env.executors import Processes
 
 
 def work(task):

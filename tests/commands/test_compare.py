@@ -7,7 +7,7 @@ import pytest
 
 from multispin_env.commands import compare
 from multispin_env.commands.main import main
-from multispin_env.executors.base import TaskResult
+from multispin_env.executors import TaskResult
 from multispin_env.registry import ENVIRONMENTS
 from multispin_env.terminal.arguments import TAKEN
 

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from multispin_env.commands import main as entry
-from multispin_env.terminal.arguments import separated
-from multispin_env.terminal.plausible import UNITS
+from multispin_env.terminal.arguments import UNITS, separated
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -10,7 +10,7 @@ from multispin_env.commands.main import main
 from multispin_env.envs.rendering import renderers, style
 from multispin_env.envs.rendering.canvas import load_pygame
 from multispin_env.envs.rendering.renderers import END, JUDGED, MOVES
-from multispin_env.terminal import progress
+from multispin_env.terminal import output
 
 TINY = ["--num-users", "3", "--rounds", "2"]
 
@@ -61,7 +61,7 @@ def test_mp4(tmp_path):
 @pytest.mark.usefixtures("quick_prices")
 @pytest.mark.parametrize("env_id", ms.registry.ENVIRONMENTS.names())
 def test_every_environment_has_defaults(env_id, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    monkeypatch.setattr(output, "PATIENCE", -1.0)
     assert main(["watch", "--env", env_id, *TINY, *SHORT.get(env_id, ()), "--out", str(tmp_path / "film.gif")]) == 0
     parts = [float(part) for part in re.findall(r"(\d+) %", capsys.readouterr().err)]
     assert parts == sorted(parts)

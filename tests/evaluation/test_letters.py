@@ -8,7 +8,7 @@ import pytest
 
 from multispin_env.evaluation.comparison import Row, compare_values, comparison_cells, user_cells
 from multispin_env.evaluation.statistics import aligned, markdown, to_csv, to_json
-from multispin_env.terminal.tables import check_outputs, write_output
+from multispin_env.terminal.output import check_outputs, write_output
 
 ROWS = [
     Row("optimal", 171.234, 170.0, 172.5, 1.0, 0.0, 0.0, 0.0),

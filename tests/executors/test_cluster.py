@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from multispin_env.executors.cluster import Cluster
+from multispin_env.executors import Cluster
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from multispin_env.executors.base import Stopped
-from multispin_env.executors.processes import Processes
-from multispin_env.executors.serial import Serial
+from multispin_env.executors import Processes, Serial, Stopped
 
 
 def work(task):
@@ -78,8 +76,8 @@ def test_a_stop_passes_through(executor):
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from multispin_env.executors.base import Stopped
-from multispin_env.executors.processes import Processes
+from multispin_env.executors import Stopped
+from multispin_env.executors import Processes
 
 def wait():
     Path(sys.argv[1], str(os.getpid())).touch()

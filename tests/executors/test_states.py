@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 import multispin_env as ms
-from multispin_env.executors.processes import Processes
-from multispin_env.executors.serial import Serial
-from multispin_env.executors.states import decide
+from multispin_env.executors import Processes, Serial, decide
 
 SCENARIO = ms.Scenario.preset("qwen3.5", num_users=4)
 

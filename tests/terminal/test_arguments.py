@@ -7,15 +7,16 @@ import pytest
 from multispin_env.registry import ENVIRONMENTS, option_names
 from multispin_env.terminal.arguments import (
     TAKEN,
+    UNITS,
     add_system_options,
+    check_plausible,
     check_settings,
     chosen_arguments,
     chosen_scenario,
     parse_settings,
+    part_of,
     separated,
 )
-from multispin_env.terminal.executors import part_of
-from multispin_env.terminal.plausible import UNITS, check_plausible
 
 
 def test_values_are_literals_or_words():

@@ -5,15 +5,15 @@ import sys
 
 import pytest
 
-from multispin_env.terminal import progress
-from multispin_env.terminal.progress import PATIENCE, Progress
+from multispin_env.terminal import output
+from multispin_env.terminal.output import PATIENCE, Progress
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """Seconds of the clock, in a list that the test writes into."""
     now = [100.0]
-    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    monkeypatch.setattr(output, "monotonic", lambda: now[0])
     return now
 
 

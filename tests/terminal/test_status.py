@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from multispin_env.checks import missing_package
-from multispin_env.executors.base import Stopped
-from multispin_env.terminal.status import exit_status
+from multispin_env.executors import Stopped
+from multispin_env.terminal.output import exit_status
 
 
 def failing(error):

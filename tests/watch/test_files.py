@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from multispin_env.envs.rendering import style
-from multispin_env.watch.files import gif_colours, write_gif, write_mp4, writer_for
+from multispin_env.watch import gif_colours, write_gif, write_mp4, writer_for
 
 COLOURS = (style.PAPER, style.DRAFTING, style.REFUSED)
 

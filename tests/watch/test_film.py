@@ -5,7 +5,7 @@ from multispin_env.envs.rendering import renderers, style
 from multispin_env.envs.rendering.canvas import load_pygame
 from multispin_env.envs.rendering.renderers import END, JUDGED, MOVES
 from multispin_env.envs.rendering.renderers import RoundsFilm as Film
-from multispin_env.watch.film import make_watched_env, watch
+from multispin_env.watch import make_watched_env, watch
 
 FULL = "MultiSpin/Heterogeneous-v0"
 
