@@ -44,11 +44,9 @@ def decision_times(scenario: ms.Scenario, calls: int) -> list[float]:
 
 def engine_times(users: int, rounds: int) -> tuple[float, float]:
     """Seconds of a round of tiny models in all, and of it what neither they nor the laws of tokens take; medians."""
-    from multispin_env.models.air import draw_air
-    from multispin_env.models.contender import LiveContender
-    from multispin_env.models.devices import EmulatedDevices, PromptOrder
+    from multispin_env.models.contender import LiveContender, draw_air
     from multispin_env.models.network import Pair
-    from multispin_env.models.rounds import Player
+    from multispin_env.models.rounds import EmulatedDevices, Player, PromptOrder
     from tests.models import tiny
 
     scenario = ms.Scenario.preset("llama2", num_users=users)

@@ -22,12 +22,9 @@ from multispin_env.commands.model_options import (
 )
 from multispin_env.controllers.factory import OWN_CONTROLLER
 from multispin_env.evaluation.statistics import aligned, to_csv, to_json
-from multispin_env.models.air import draw_air
-from multispin_env.models.contender import LiveContender, LiveRound, live_plug_in
-from multispin_env.models.prediction import assumptions_of
+from multispin_env.models.contender import LiveContender, LiveRound, assumptions_of, draw_air, live_plug_in
 from multispin_env.models.prompts import Prompts, read_prompts
-from multispin_env.models.timeline import save_timeline
-from multispin_env.models.verdict import block_of, verdict_cells, verdict_lines
+from multispin_env.models.verdict import block_of, save_timeline, verdict_cells, verdict_lines
 from multispin_env.reproduce.drawing import check_matplotlib
 from multispin_env.scenario import Scenario
 from multispin_env.terminal.arguments import Command, add_scenario_options, add_set_option, chosen_scenario
@@ -88,8 +85,7 @@ def live_contenders(
     names: Sequence[str], scenario: Scenario, pair: "Pair", prompts: Prompts, options: argparse.Namespace
 ) -> list[LiveContender]:
     """Make contenders, which have the same requests, devices, channels and random numbers."""
-    from multispin_env.models.devices import EmulatedDevices, PromptOrder
-    from multispin_env.models.rounds import Player
+    from multispin_env.models.rounds import EmulatedDevices, Player, PromptOrder
 
     users, longest = scenario.num_users, scenario.max_draft_length
     encoded = prompts.encode(pair.target, longest + 1, options.raw, pair.context)

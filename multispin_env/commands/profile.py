@@ -14,8 +14,7 @@ from multispin_env.commands.model_options import (
     out_files,
 )
 from multispin_env.evaluation.statistics import aligned
-from multispin_env.models.fitting import check_cells
-from multispin_env.models.passes import VERIFY, PassCell, Passes, measure
+from multispin_env.models.passes import VERIFY, PassCell, Passes, check_cells, measure
 from multispin_env.models.profile import DRAFTED, FIGURE, HEADER, in_words, make_profile, sizes_of, table_lines
 from multispin_env.reproduce.drawing import check_matplotlib, save
 from multispin_env.server import Server
@@ -88,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
             f"got {longest}"
         )
 
-    from multispin_env.models.stopwatch import Stopwatch, setting_of
+    from multispin_env.models.rounds import Stopwatch, setting_of
 
     setting = setting_of(pair, options.dtype, context)
     passes = Passes(passes_file, setting)

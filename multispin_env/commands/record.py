@@ -23,17 +23,22 @@ from multispin_env.commands.model_options import (
 from multispin_env.evaluation.statistics import BOOTSTRAP_SEED, Cells, aligned
 from multispin_env.executors import Stopped, on_signals, stop
 from multispin_env.files import write_atomically
-from multispin_env.models.counts import RateEstimate, TaskCounts, estimate, read_counts
-from multispin_env.models.journal import Journal
-from multispin_env.models.parts import RecordedTexts, join_texts, texts_of
-from multispin_env.models.prompts import Prompts, read_prompts
-from multispin_env.models.record_summary import (
+from multispin_env.models.counts import (
+    RateEstimate,
+    RecordedTexts,
+    TaskCounts,
     draw_summary,
+    estimate,
+    join_texts,
+    read_counts,
     round_cells,
     summarise,
     task_cells,
     tasks_of,
+    texts_of,
 )
+from multispin_env.models.passes import Journal
+from multispin_env.models.prompts import Prompts, read_prompts
 from multispin_env.physics.records import (
     MIN_PLACES,
     MOST_PLACES,
@@ -195,7 +200,7 @@ def _record_groups(
     journal: Journal[RecordedTexts],
     groups: int,
 ) -> None:
-    from multispin_env.models.recording import record_texts
+    from multispin_env.models.rounds import record_texts
 
     done = len(journal.parts)
     if done:

@@ -1,25 +1,127 @@
-"""Contenders of ``multispin live``: decisions for emulated devices, and rounds as expected and as realised."""
+"""Contenders with real models.
+
+Emulation of devices: how fast each drafts, and its channel in each round.
+
+Tokens that a round is expected to give, from what the counts of a request have told (ours).
+
+If a request accepts each drafted token with the same probability α, independently, then the first l are all accepted
+with probability α^l. α is not known: it has a posterior law given the counts so far. So the l-th token of the draft is
+accepted, as seen before the round, with probability E[α^l | counts], and a round of L drafted tokens gives
+
+E[N | L, counts] = 1 + Σ_{l=1..L} E[α^l | counts].
+
+With a prior Beta(a, b), A accepted tokens and F refusals the posterior is Beta(a + A, b + F), and
+E[α^l | counts] = Π_{i<l} (a + A + i) / (a + b + A + F + i). Without a spread it is α^l, and the sum is [MS] (12). A
+request that gets at most R more tokens gives E[min(N, R)]: the sum ends at l = R − 1.
+
+Contenders of ``multispin live``: decisions for emulated devices, and rounds as expected and as realised.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from time import thread_time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from multispin_env.arrays import FloatArray, IntArray
 from multispin_env.controllers.base import Assumptions
+from multispin_env.controllers.estimators import Filter, TaskMean, blank_counts, take_counts
 from multispin_env.controllers.factory import CLAIRVOYANT, ContenderName, make_controller
 from multispin_env.controllers.plug_in import PlugIn
-from multispin_env.models.air import Air
-from multispin_env.models.prediction import Prediction, RequestCounts, assumptions_of
-from multispin_env.physics.radio import upload_time
+from multispin_env.physics.radio import Channel, spectral_efficiency, upload_time
+from multispin_env.physics.rounds import UNIFORMS_PER_USER, users_from_uniforms
 from multispin_env.physics.types import Observed, checked_decision
+from multispin_env.registry import CHANNELS
 from multispin_env.scenario import Scenario
 
 if TYPE_CHECKING:
-    from multispin_env.models.devices import EmulatedDevices
-    from multispin_env.models.rounds import RoundResult
+    from multispin_env.models.rounds import EmulatedDevices, RoundResult
+
+
+class Air(NamedTuple):
+    """The same for everybody who plays it."""
+
+    draft_time: FloatArray  # T_k (K,), s/token
+    efficiency: FloatArray  # r_k (rounds, K) in each round, bit/s/Hz
+
+
+def draw_air(scenario: Scenario, rounds: int, rng: np.random.Generator) -> Air:
+    """Draw devices as the scenario says they differ, and their fading by its channel model.
+
+    Examples
+    --------
+    >>> import numpy as np, multispin_env as ms
+    >>> from multispin_env.models.contender import draw_air
+    >>> draw_air(ms.Scenario.preset("llama2", num_users=3), 5, np.random.default_rng(0)).efficiency.shape
+    (5, 3)
+    """
+    devices, fading = rng.spawn(2)
+    users = users_from_uniforms(scenario, devices.random((UNIFORMS_PER_USER, scenario.num_users)))
+    channel: Channel = CHANNELS.load(scenario.channel)
+    fresh = channel.draw(fading, rounds, scenario.num_users)
+    gain = channel.first_gain(users.mean_gain, fresh[0])
+    gains = [gain]
+    for one in fresh[1:]:
+        gain = channel.next_gain(gain, users.mean_gain, one)
+        gains.append(gain)
+    return Air(users.draft_time, spectral_efficiency(scenario, np.array(gains)))
+
+
+def assumptions_of(scenario: Scenario) -> Assumptions:
+    """What is known before the first round: means and spreads of the scenario's tasks, and reports that are fresh.
+
+    No law on [0, 1] has a standard deviation above 0.5.
+    """
+    means, spreads = zip(*((task.acceptance_rate, task.acceptance_std) for task in scenario.tasks), strict=True)
+    return Assumptions(means, tuple(min(spread, 0.5) for spread in spreads), correlation=1.0, delay=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Expected tokens, given what a request has shown."""
+
+    scenario: Scenario
+    assumptions: Assumptions  # mean and spread of α in each task
+    spreads: tuple[float, ...] = (1.0,)  # multiples of the spread, as of `Filter`
+    counting: bool = True  # whether counts are known; else only the prior is
+
+    @classmethod
+    def of(cls, plug_in: PlugIn, scenario: Scenario, assumptions: Assumptions) -> "Prediction":
+        """From what a plug-in knows: the prior of its filter if it has one, and counts unless it ignores them."""
+        estimator = next(one for one in plug_in.estimators if one.part == "acceptance_rate")
+        spreads = estimator.spreads if isinstance(estimator, Filter) else (1.0,)
+        return cls(scenario, assumptions, spreads, not isinstance(estimator, TaskMean))
+
+    @cached_property
+    def _filters(self) -> list[Filter]:
+        orders = range(1, self.scenario.max_draft_length + 1)
+        return [Filter(self.scenario, self.assumptions, self.spreads, float(order)) for order in orders]
+
+    def tokens(
+        self, draft_length: IntArray, left: IntArray, hits: FloatArray, misses: FloatArray, task: IntArray
+    ) -> FloatArray:
+        """E[min(N, R) | L, counts] of drafts, each (..., K); R ≥ 1 are ``left``."""
+        if not self.counting:
+            hits, misses = np.zeros(task.shape), np.zeros(task.shape)
+        counted = np.minimum(draft_length, left - 1)
+        total = np.ones(task.shape)
+        for order, one in enumerate(self._filters[: int(counted.max())], start=1):
+            total += np.where(order <= counted, one.given(hits, misses, task) ** order, 0.0)
+        return total
+
+
+class RequestCounts:
+    """Counts of the present requests, as an estimator keeps them."""
+
+    def __init__(self, num_users: int) -> None:
+        self._memory = blank_counts(1, num_users)
+
+    def take(self, observed: Observed) -> tuple[FloatArray, FloatArray]:
+        """Take in a round (K,); returns accepted tokens and refusals since each request began, (K,)."""
+        hits, misses = take_counts("prediction", self._memory, observed[None])
+        return hits[0], misses[0]
 
 
 def live_plug_in(name: str, scenario: Scenario, assumptions: Assumptions) -> PlugIn:

@@ -1,17 +1,61 @@
-"""A language model of the user: loaded from a folder, a GGUF file or a hub, and checked."""
+"""A causal network behind three methods.
+
+Weights rounded to a few bits: a draft model of the target itself (ours).
+
+A language model of the user: loaded from a folder, a GGUF file or a hub, and checked.
+
+Lossless speculative sampling (Leviathan et al., ICML 2023), with random numbers passed in.
+
+Texts that a model has read, with keys and values that are kept and trimmed: ragged batches without a copy.
+
+Column s of a row's cache belongs to the token at place s of its text. A pass writes keys and values of its tokens at
+their own places, and a token sees the places up to its own. So to forget rejected tokens is to set the row's length
+back: what stands behind it is seen by nobody, and is written over by the next tokens. Rows of a pass may have unequal
+numbers of tokens: shorter ones are filled up, and what the filling writes stands behind their lengths.
+"""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch as th
+from transformers.cache_utils import Cache, DynamicLayer
 
-from multispin_env.checks import check_integer, check_name, shown
-from multispin_env.models.rounding import round_weights
+from multispin_env.arrays import FloatArray, IntArray
+from multispin_env.checks import check_integer, check_name, require, shown
+
+GROUP = 32
+"""Weights of a row that share a scale, as in the formats of 4 bits that servers read."""
+
+
+def round_weights(network: Any, bits: int) -> None:
+    """Round the matrices of all linear layers in place: 2^bits levels between the extremes of each `GROUP` weights.
+
+    What is tied to a rounded matrix, such as an embedding, is rounded with it. The numbers stay floating point, so a
+    pass takes as long as before: this changes what is drafted, not how fast.
+    """
+    with th.no_grad():
+        for weight in {
+            id(one.weight): one.weight for one in network.modules() if isinstance(one, th.nn.Linear)
+        }.values():
+            for part in weight.split(4096):  # bounded memory
+                part.copy_(_rounded(part, bits))
+
+
+def _rounded(matrix: th.Tensor, bits: int) -> th.Tensor:
+    rows, columns = matrix.shape
+    padded = th.nn.functional.pad(matrix.float(), (0, -columns % GROUP), mode="constant")
+    groups = padded.reshape(rows, -1, GROUP)
+    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+    step = ((high - low) / (2**bits - 1)).clamp_min(th.finfo(th.float32).tiny)
+    rounded: th.Tensor = low + ((groups - low) / step).round() * step
+    return rounded.reshape(rows, -1)[:, :columns].to(matrix.dtype)
+
 
 DTYPES = {"float32": th.float32, "bfloat16": th.bfloat16, "float16": th.float16}
 """Numbers that a model calculates with, by the name of the option."""
@@ -167,3 +211,190 @@ class Pair:
     def context(self) -> int:
         """Most tokens of a text that both can read."""
         return min(self.draft.context, self.target.context)
+
+
+def probabilities(logits: th.Tensor, temperature: float) -> th.Tensor:
+    """Law of the next token, (..., V) in float64; temperature 0 puts all on the likeliest token."""
+    if temperature == 0.0:
+        return th.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).double()
+    return th.softmax(logits.double() / temperature, -1)
+
+
+def pick_tokens(law: th.Tensor, uniform: FloatArray) -> IntArray:
+    """Tokens (...) by the inverse of the distribution function of ``law`` (..., V); ``uniform`` (...) in [0, 1)."""
+    cumulative = law.cumsum(-1)
+    level = th.as_tensor(uniform, device=law.device, dtype=law.dtype) * cumulative[..., -1]
+    token = th.searchsorted(cumulative, level[..., None].contiguous(), right=True)[..., 0]
+    return np.asarray(token.clamp_max(law.shape[-1] - 1).cpu().numpy())
+
+
+def overlap(target: th.Tensor, draft: th.Tensor) -> FloatArray:
+    """Σ_x min(p, q): probability that a drafted token is accepted, before it is drawn; (...)."""
+    return np.asarray(th.minimum(target, draft).sum(-1).clamp_max(1.0).cpu().numpy())
+
+
+def acceptance(target: th.Tensor, draft: th.Tensor, token: IntArray) -> FloatArray:
+    """β = min(1, p / q) of a drafted token (...) ([MS] 4), given both laws (..., V)."""
+    index = th.as_tensor(token, device=target.device)[..., None]
+    p, q = (law.gather(-1, index)[..., 0] for law in (target, draft))
+    return np.asarray((p / q).clamp_max(1.0).cpu().numpy())
+
+
+def residual(target: th.Tensor, draft: th.Tensor) -> th.Tensor:
+    """Law (..., V), not normalised, of what takes the place of a refused token: max(0, p − q)."""
+    rest = (target - draft).clamp_min(0.0)
+    empty = rest.sum(-1, keepdim=True) <= 0.0  # p = q but for rounding: then nothing is refused in earnest
+    return th.where(empty, target, rest)
+
+
+class Verified(NamedTuple):
+    """What a pass of the server says of drafts of several lengths."""
+
+    accepted: IntArray  # drafted tokens that are accepted, (b,)
+    token: IntArray  # the token behind them, (b,): in the place of a refused one, or one more
+
+
+def verify(
+    target: th.Tensor, draft: th.Tensor, drafted: IntArray, length: IntArray, uniform: FloatArray, last: FloatArray
+) -> Verified:
+    """Accept a prefix of each draft, and draw the token behind it, so that the text has the target's own law.
+
+    The tokens ``drafted`` (b, L) were drawn from q (b, L, V), those at and behind a row's ``length`` (b,) are filling;
+    p (b, L + 1, V) is the target's law before each of them, and behind the last one. Independent uniform numbers in
+    [0, 1) decide: ``uniform`` (b, L) who is accepted, ``last`` (b,) what is drawn.
+    """
+    rows, longest = drafted.shape
+    beta = acceptance(target[:, :longest], draft, drafted)
+    good = (uniform < beta) & (np.arange(longest) < length[:, None])
+    accepted = np.cumprod(good, axis=1).sum(1).astype(np.int64)
+    refused = th.as_tensor(accepted < length, device=target.device)[:, None]
+    at = th.arange(rows, device=target.device)
+    place = th.as_tensor(accepted, device=target.device)
+    p = target[at, place]
+    if longest:
+        p = th.where(refused, residual(p, draft[at, place.clamp_max(longest - 1)]), p)
+    return Verified(accepted, pick_tokens(p, last))
+
+
+PART = 256
+"""Most tokens of a row in one pass: a longer prompt is read in parts, so that memory is bounded."""
+
+GROWTH = 128
+"""Columns by which a cache grows at least."""
+
+
+class PassPlaces:
+    """Where the pass under way writes and reads, for all layers."""
+
+    rows: th.Tensor  # (b,)
+    columns: th.Tensor  # (b, q)
+    width: int  # columns that are read
+
+
+class PlacedLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of a layer, (rows, heads, columns, width of a head); all layers share ``places``."""
+
+    def __init__(self, places: PassPlaces, rows: int) -> None:
+        super().__init__()
+        self.places, self.count = places, rows
+
+    def update(self, key_states: th.Tensor, value_states: th.Tensor, *_: Any, **__: Any) -> tuple[th.Tensor, th.Tensor]:
+        """Write new keys and values (b, heads, q, d) at their places; return the rows' up to the last column."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.keys, self.values = (one.new_zeros(self._shape(one, 0)) for one in (key_states, value_states))
+        places = self.places
+        if places.width > self.keys.shape[2]:
+            extra = max(places.width - self.keys.shape[2], GROWTH)
+            self.keys, self.values = (
+                th.cat([one, one.new_zeros(self._shape(one, extra))], 2) for one in (self.keys, self.values)
+            )
+        at = (places.rows[:, None], slice(None), places.columns)
+        self.keys[at] = key_states.transpose(1, 2)
+        self.values[at] = value_states.transpose(1, 2)
+        return self.keys[places.rows, :, : places.width], self.values[places.rows, :, : places.width]
+
+    def _shape(self, states: th.Tensor, columns: int) -> tuple[int, ...]:
+        return (self.count, states.shape[1], columns, states.shape[3])
+
+
+class Sequences:
+    """Texts of some rows, as far as a model has read them; logits behind the vocabulary are dropped."""
+
+    def __init__(self, model: Model, rows: int, vocabulary_size: int) -> None:
+        self.model, self.vocabulary_size = model, vocabulary_size
+        self.length: IntArray = np.zeros(rows, dtype=np.int64)
+        """Tokens of each row that have been read, (rows,)."""
+        self._places = PassPlaces()
+        layers = [PlacedLayer(self._places, rows) for _ in range(model.network.config.num_hidden_layers)]
+        self._cache = Cache(layers=layers)
+
+    def trim(self, rows: IntArray, length: IntArray) -> None:
+        """Forget all but the first tokens of these rows, (b,)."""
+        require("length", length, (length >= 0) & (length <= self.length[rows]), "0 to the tokens that were read")
+        self.length[rows] = length
+
+    def read(self, rows: IntArray, texts: Sequence[Sequence[int]], last: int | None = None) -> th.Tensor:
+        """Read more tokens of some rows (b,), all different, at least one of each, in one batch.
+
+        Returns logits (b, q, V) after each token of a row, q the tokens of the longest text; those of filling are
+        meaningless. With ``last`` they are so many, and end with the row's last token. ``ValueError`` if a text would
+        become longer than the model's context; ``MemoryError`` says batch and tokens.
+        """
+        counts = np.array([len(text) for text in texts])
+        require("texts", counts, counts >= max(1, last or 1), f"at least {max(1, last or 1)} tokens of each row")
+        longest = int(counts.max())
+        if int(self.length[rows].max()) + longest > self.model.context:
+            raise ValueError(
+                f"tokens: expected a text of at most {self.model.context}, the context of {self.model.name!r}, "
+                f"got {int(self.length[rows].max()) + longest}"
+            )
+        ids = np.zeros((len(counts), longest), dtype=np.int64)
+        for row, text in enumerate(texts):
+            ids[row, : len(text)] = text
+        logits = self._read_parts(rows, ids, counts, last)
+        self.length[rows] += counts
+        if last is None:
+            return logits
+        index = th.as_tensor(counts[:, None] - last + np.arange(last), device=logits.device) - (
+            longest - logits.shape[1]
+        )
+        return logits.gather(1, index[..., None].expand(-1, -1, logits.shape[-1]))
+
+    def _read_parts(self, rows: IntArray, ids: IntArray, counts: IntArray, last: int | None) -> th.Tensor:
+        """Logits of the columns that are wanted; all parts but the last few columns are read without them."""
+        longest = ids.shape[1]
+        first = 0 if last is None else max(0, int(counts.min()) - last)  # first column with a wanted logit
+        kept = []
+        for begin in range(0, longest, PART):
+            end = min(begin + PART, longest)
+            part = self._pass(rows, ids[:, begin:end], begin, max(0, end - max(begin, first)))
+            if part is not None:
+                kept.append(part)
+        return kept[0] if len(kept) == 1 else th.cat(kept, 1)
+
+    @th.inference_mode()
+    def _pass(self, rows: IntArray, ids: IntArray, begin: int, wanted: int) -> th.Tensor | None:
+        """One pass of the network; logits of the last ``wanted`` columns."""
+        device = self.model.device
+        columns = self.length[rows][:, None] + begin + np.arange(ids.shape[1])
+        places = self._places
+        places.width = int(columns.max()) + 1
+        places.rows, places.columns = (th.as_tensor(one, device=device) for one in (rows, columns))
+        seen = th.arange(places.width, device=device) <= places.columns[:, None, :, None]  # (b, 1, q, width)
+        arguments: dict[str, Any] = {
+            "input_ids": th.as_tensor(ids, device=device),
+            "position_ids": places.columns,
+            "attention_mask": mask_of(seen, self.model.network.dtype),
+            self.model.cache_argument: self._cache,
+            "use_cache": True,
+            "logits_to_keep": max(wanted, 1),
+        }
+        with memory_for(f"a batch of {ids.shape[0]} with {ids.shape[1]} tokens each, {places.width} with those before"):
+            logits: th.Tensor = self.model.network(**arguments).logits
+        return logits[..., : self.vocabulary_size] if wanted else None
+
+
+def mask_of(seen: th.Tensor, dtype: th.dtype) -> th.Tensor:
+    """What is added to the attention's scores, where only what is ``seen`` counts: 0 or the lowest number."""
+    return th.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, th.finfo(dtype).min)

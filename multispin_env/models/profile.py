@@ -9,8 +9,7 @@ import numpy as np
 
 from multispin_env.arrays import FloatArray
 from multispin_env.evaluation.statistics import Cells
-from multispin_env.models.fitting import fit_cells, law_times
-from multispin_env.models.passes import DRAFT, PassCell, Passes, Setting
+from multispin_env.models.passes import DRAFT, PassCell, Passes, Setting, fit_cells, law_times
 from multispin_env.reproduce.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, legend_below
 from multispin_env.reproduce.figure import FigureSpec
 from multispin_env.server import Server

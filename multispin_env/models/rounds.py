@@ -1,16 +1,219 @@
-"""Real rounds: every device drafts, the server verifies all drafts in one pass."""
+"""Rounds of real models.
 
+Emulated devices: what each asks for, its text so far, and how far both models have read it.
+
+Stopwatch for passes of real models.
+
+Real rounds: every device drafts, the server verifies all drafts in one pass.
+
+Recorded texts: at each place of the target's own text, what would become of a token of the draft model.
+
+The draft model samples a token x ~ q in the true context, and the target accepts it with β = min(1, p(x) / q(x)). The
+text goes on with the accepted token, or with a draw from max(0, p − q). So it has the target's own law, and outcome and
+context stay coupled. No draft length enters.
+"""
+
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 import torch as th
 
-from multispin_env.arrays import FloatArray, IntArray
-from multispin_env.models.devices import EmulatedDevices
-from multispin_env.models.network import Model, memory_for
-from multispin_env.models.sampling import pick_tokens, probabilities, verify
-from multispin_env.models.stopwatch import wait_for
+from multispin_env.arrays import BoolArray, FloatArray, IntArray
+from multispin_env.models.network import (
+    Model,
+    Pair,
+    Sequences,
+    acceptance,
+    memory_for,
+    overlap,
+    pick_tokens,
+    probabilities,
+    residual,
+    verify,
+)
+from multispin_env.models.passes import VERIFY, PassCell, Setting
+
+
+class PromptOrder:
+    """Which prompt each request of each device has: all prompts in random order, then all in another one, and so on.
+
+    Request j of device k takes place j K + k of that endless list. So it depends on nothing but the seed: whoever
+    decides, and however fast requests end, device k gets the same requests. There are P ``prompts``.
+    """
+
+    def __init__(self, prompts: int, num_users: int, seed: int) -> None:
+        self._prompts, self._users, self._seed = prompts, num_users, seed
+
+    def prompt(self, device: int, number: int) -> int:
+        """Index of the prompt of a device's request, both counted from 0."""
+        cycle, place = divmod(number * self._users + device, self._prompts)
+        stream = [self._seed, 1, cycle]  # the 1 so that nothing else is drawn from it
+        return int(np.random.default_rng(stream).permutation(self._prompts)[place])
+
+
+class EmulatedDevices:
+    """K devices with a request each.
+
+    A text is a list of all tokens that are known, the prompt's first. A model reads what it has not read of it at its
+    next pass. Before a round that is one token for the target: the last one, which nobody has read. For the draft it
+    is that one too, and also the last drafted token if all were accepted; and more if the device did not draft.
+
+    The P prompts, with the ``task`` (P,) of each, are short enough for the context with the ``longest`` draft and one
+    token behind it. A request ends after ``most_tokens``.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        prompts: Sequence[Sequence[int]],
+        task: IntArray,
+        order: PromptOrder,
+        num_users: int,
+        most_tokens: int,
+        longest: int,
+    ) -> None:
+        self.pair = pair
+        self.draft, self.target = (
+            Sequences(model, num_users, pair.vocabulary_size) for model in (pair.draft, pair.target)
+        )
+        self._prompts, self._task, self._order = prompts, task, order
+        self._most_tokens, self._room = most_tokens, pair.context - longest
+        self.texts: list[list[int]] = [[] for _ in range(num_users)]
+        self.number: IntArray = np.full(num_users, -1)
+        """Request of each device, (K,), counted from 0."""
+        self.age: IntArray = np.zeros(num_users, dtype=np.int64)
+        """Rounds that it is old, (K,)."""
+        self.task: IntArray = np.zeros(num_users, dtype=np.int64)
+        """Its task, (K,)."""
+        self.left: IntArray = np.zeros(num_users, dtype=np.int64)
+        """Tokens that it may still get, (K,)."""
+        self.begin(np.arange(num_users))
+
+    def unread(self, kept: Sequences, device: int) -> list[int]:
+        """What a model has still to read of a device's text, at least one token."""
+        return self.texts[device][kept.length[device] :]
+
+    def take(self, drafted: IntArray, accepted: IntArray, token: IntArray) -> tuple[IntArray, IntArray]:
+        """Go on behind a round: add what was accepted and the server's token, and let the models forget the rest.
+
+        A request ends with the target's end token, or where it has all the tokens that it may get. Of ``drafted``
+        (K, L) tokens so many are ``accepted`` (K,), with ``token`` (K,) behind them. Returns the tokens gained, (K,),
+        without those behind the end of a request, and the devices whose requests ended.
+        """
+        everybody = np.arange(len(self.texts))
+        before = np.array([len(text) for text in self.texts])
+        for kept in (self.draft, self.target):
+            kept.trim(everybody, np.minimum(kept.length, before + accepted))
+        gained = np.zeros(len(self.texts), dtype=np.int64)
+        ended = np.zeros(len(self.texts), dtype=bool)
+        for device, text in enumerate(self.texts):
+            new = [*drafted[device, : accepted[device]].tolist(), int(token[device])][: self.left[device]]
+            last = next((place for place, one in enumerate(new) if one in self.pair.target.ends), None)
+            text += new if last is None else new[: last + 1]
+            gained[device] = len(text) - before[device]
+            ended[device] = last is not None or gained[device] == self.left[device]
+        self.left = self.left - gained
+        self.age = self.age + 1
+        return gained, np.flatnonzero(ended)
+
+    def begin(self, devices: IntArray) -> None:
+        """Next requests of these devices: both models read the prompts up to the last token."""
+        if not len(devices):
+            return
+        self.number, self.age, self.task, self.left = (
+            one.copy() for one in (self.number, self.age, self.task, self.left)
+        )
+        for device in devices.tolist():
+            self.number[device] += 1
+            prompt = self._order.prompt(device, int(self.number[device]))
+            self.texts[device] = list(self._prompts[prompt])
+            self.task[device] = self._task[prompt]
+            self.age[device] = 0
+            self.left[device] = min(self._most_tokens, self._room - len(self.texts[device]))
+        for kept in (self.draft, self.target):
+            kept.trim(devices, np.zeros(len(devices), dtype=np.int64))
+            longer = np.array([device for device in devices.tolist() if len(self.texts[device]) > 1], dtype=np.int64)
+            if len(longer):
+                kept.read(longer, [self.texts[device][:-1] for device in longer.tolist()], last=1)
+
+
+class Stopwatch:
+    """Verifies and drafts behind a context that has been read, and says how long each pass took.
+
+    A pass is that of the network alone, with the logits of all its positions: no tokenizer, and no drawing of tokens.
+    The draft model chooses the likeliest token each time, so that a token is known before the next one is begun. Before
+    it so many as ``context`` tokens of each text of the largest ``batch`` are read; which they are does not matter.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        batch: int,
+        context: int,
+        rng: np.random.Generator,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self.size, self.context, self.rng, self.clock = pair.vocabulary_size, context, rng, clock
+        self.target = Sequences(pair.target, batch, self.size)
+        self.draft = Sequences(pair.draft, 1, self.size)
+        for sequences in (self.target, self.draft):
+            rows = np.arange(len(sequences.length))
+            sequences.read(rows, self._tokens(len(rows), context), last=1)
+
+    def __call__(self, cell: PassCell) -> float:
+        """Seconds of a pass; the texts are as before afterwards."""
+        verifies = cell.what == VERIFY
+        sequences, rows = self.target if verifies else self.draft, np.arange(cell.batch)
+        texts = self._tokens(cell.batch, cell.length + 1)
+        wait_for(sequences.model)
+        begun = self.clock()
+        if verifies:
+            sequences.read(rows, texts)
+        else:
+            self._draft(rows, texts[0][0], cell.length)
+        wait_for(sequences.model)
+        seconds = self.clock() - begun
+        sequences.trim(rows, np.full(cell.batch, self.context))
+        return seconds
+
+    def _draft(self, rows: IntArray, token: int, length: int) -> None:
+        for _ in range(length):
+            token = int(self.draft.read(rows, [[token]], last=1)[0, 0].argmax())
+
+    def _tokens(self, rows: int, count: int) -> list[list[int]]:
+        return self.rng.integers(0, self.size, (rows, count)).tolist()
+
+
+def wait_for(model: Model) -> None:
+    """Wait until a model's device has done all that it was told."""
+    if model.device.type == "cuda":
+        th.cuda.synchronize(model.device)
+
+
+def setting_of(pair: Pair, dtype: str, context: int) -> Setting:
+    """What times depend on: the models, the device and its numbers, and what was read before."""
+    return {
+        "target": pair.target.name,
+        "target_weights": _weights(pair.target),
+        "draft": pair.draft.name,
+        "draft_weights": _weights(pair.draft),
+        "device": _device_name(pair.target.device),
+        "dtype": dtype,
+        "context": context,
+    }
+
+
+def _weights(model: Model) -> int:
+    return sum(weight.numel() for weight in model.network.parameters())
+
+
+def _device_name(device: th.device) -> str:
+    if device.type == "cuda":
+        return str(th.cuda.get_device_name(device))
+    threads = th.get_num_threads()
+    return f"{device} with {threads} thread{'' if threads == 1 else 's'}"
 
 
 class RoundResult(NamedTuple):
@@ -88,3 +291,64 @@ def _now(model: Model) -> float:
     """Seconds of the clock when all that was asked of the model's device is done."""
     wait_for(model)
     return perf_counter()
+
+
+class Text(NamedTuple):
+    """What was recorded along a text of n places, or at a place of n texts."""
+
+    token: IntArray  # the text, (n,)
+    probability: FloatArray  # β of the token that was proposed at each place, (n,)
+    accepted: BoolArray  # whether it was accepted, (n,)
+    overlap: FloatArray  # Σ_x min(p, q), (n,)
+
+
+def record_texts(
+    pair: Pair,
+    prompts: Sequence[Sequence[int]],
+    first: int,
+    tokens: int,
+    temperature: float,
+    seed: int,
+    report: Callable[[int], None] = lambda done: None,
+) -> list[Text]:
+    """Record texts in one batch, a token of each at a time.
+
+    A text ends behind the target's end token, after so many ``tokens``, or at the end of the context. ``first`` is the
+    number of the first prompt among all: each has random numbers of its own, which follow from ``seed`` and its number.
+    ``report`` is called with the number of tokens that the longest texts have. ``MemoryError`` says batch and tokens.
+    """
+    rngs = [np.random.default_rng([seed, first + row]) for row in range(len(prompts))]
+    models = [pair.target] if pair.draft is pair.target else [pair.target, pair.draft]
+    readers = [Sequences(model, len(prompts), pair.vocabulary_size) for model in models]
+    places: list[list[tuple[int, float, bool, float]]] = [[] for _ in prompts]
+    # one prompt at a time: in a batch, logits of all columns from the shortest prompt's end on would be kept
+    logits = [
+        th.cat([one.read(np.array([row]), [text], 1)[:, -1] for row, text in enumerate(prompts)]) for one in readers
+    ]
+    rows: IntArray = np.arange(len(prompts))
+    while True:
+        with memory_for(f"the probabilities of a batch of {len(rows)}"):
+            place = _place(logits, temperature, np.array([rngs[row].random(3) for row in rows]))
+        for row, *numbers in zip(rows, *(part.tolist() for part in place), strict=True):
+            places[row].append(tuple(numbers))
+        report(max(map(len, places)))
+        going = [
+            len(places[row]) < tokens
+            and token not in pair.target.ends
+            and len(prompts[row]) + len(places[row]) <= pair.context
+            for row, token in zip(rows.tolist(), place.token.tolist(), strict=True)
+        ]
+        rows, last = rows[going], place.token[going]
+        if not len(rows):
+            return [Text(*map(np.array, zip(*one, strict=True))) for one in places]
+        logits = [one.read(rows, last[:, None].tolist(), 1)[:, -1] for one in readers]
+
+
+def _place(logits: Sequence[th.Tensor], temperature: float, uniform: FloatArray) -> Text:
+    """One place of b texts: ``logits`` (b, V) of the target and, if it is another, the draft; ``uniform`` (b, 3)."""
+    p, q = (probabilities(logits[index], temperature) for index in (0, -1))
+    proposed = pick_tokens(q, uniform[:, 0])
+    beta = acceptance(p, q, proposed)
+    accepted = uniform[:, 1] < beta
+    token = np.where(accepted, proposed, pick_tokens(residual(p, q), uniform[:, 2]))
+    return Text(token, beta, accepted, overlap(p, q))

@@ -8,7 +8,7 @@ from models.tiny import save_tiny
 
 import multispin_env as ms
 from multispin_env.commands.main import main
-from multispin_env.models import stopwatch
+from multispin_env.models import rounds
 from multispin_env.models.passes import DRAFT
 
 
@@ -34,7 +34,7 @@ class Fake:
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setattr(stopwatch, "Stopwatch", Fake)
+    monkeypatch.setattr(rounds, "Stopwatch", Fake)
     Fake.calls.clear()
     return Fake
 
@@ -74,13 +74,13 @@ def test_a_killed_run_goes_on(models, fake, tmp_path, capsys, monkeypatch):
             raise KeyboardInterrupt
         return Fake.__call__(self, cell)
 
-    monkeypatch.setattr(stopwatch, "Stopwatch", type("Dies", (Fake,), {"__call__": dies}))
+    monkeypatch.setattr(rounds, "Stopwatch", type("Dies", (Fake,), {"__call__": dies}))
     small = ("--batches", "1", "3", "--lengths", "0", "5", "--repeats", "9")
     assert run(models, tmp_path / "mine", *small) == 130
     assert not (tmp_path / "mine.toml").exists()
     kept = (tmp_path / "mine.csv").read_text(encoding="utf-8")
     assert kept.count("\n") == 2 + 25
-    monkeypatch.setattr(stopwatch, "Stopwatch", Fake)
+    monkeypatch.setattr(rounds, "Stopwatch", Fake)
     assert run(models, tmp_path / "mine", *small) == 0
     assert len(fake.calls) == 5 * 9 - 25 + 5
     assert (tmp_path / "mine.csv").read_text(encoding="utf-8").startswith(kept)
@@ -105,7 +105,7 @@ def test_too_little_memory_is_one_sentence(models, tmp_path, capsys, monkeypatch
             raise MemoryError(f"a batch of {cell.batch}")
         return Fake.__call__(self, cell)
 
-    monkeypatch.setattr(stopwatch, "Stopwatch", type("Fails", (Fake,), {"__call__": fails}))
+    monkeypatch.setattr(rounds, "Stopwatch", type("Fails", (Fake,), {"__call__": fails}))
     assert run(models, tmp_path / "mine", "--batches", "1", "3", "--lengths", "0", "5") == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("multispin profile: memory: ")
@@ -144,7 +144,7 @@ OTHERS = [
 
 @pytest.mark.parametrize(("words", "sentence"), OTHERS, ids=range(len(OTHERS)))
 def test_what_cannot_be_done_is_refused_before_a_pass(words, sentence, models, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(stopwatch, "Stopwatch", None)
+    monkeypatch.setattr(rounds, "Stopwatch", None)
     monkeypatch.chdir(tmp_path)
     if words == ["--draft", "{}/other"]:
         save_tiny(tmp_path / "other", 3, words=30)

@@ -13,9 +13,9 @@ from models.tiny import save_tiny
 import multispin_env as ms
 from multispin_env.commands import model_options, record
 from multispin_env.commands.main import main
-from multispin_env.models import network, recording
-from multispin_env.models.journal import Journal
-from multispin_env.models.parts import RecordedTexts, texts_of
+from multispin_env.models import network, rounds
+from multispin_env.models.counts import RecordedTexts, texts_of
+from multispin_env.models.passes import Journal
 from multispin_env.models.prompts import read_prompts
 from multispin_env.physics.records import load_overlap
 from tests.commands.test_entry import without
@@ -102,9 +102,7 @@ def test_texts_of_the_record_are_those_of_the_models(models, here, whole):
     pair = record.load_pair(options)
     encoded = read_prompts("prompts.jsonl").encode(pair.target, 8)
     texts = [
-        text
-        for first in (0, 2, 4)
-        for text in recording.record_texts(pair, encoded[first : first + 2], first, 40, 1.0, 3)
+        text for first in (0, 2, 4) for text in rounds.record_texts(pair, encoded[first : first + 2], first, 40, 1.0, 3)
     ]
     long = [index for index, text in enumerate(texts) if len(text.token) >= 8]
     records = ms.load_records("mine.npz")
@@ -124,7 +122,7 @@ def test_a_run_that_is_stopped_at_once_leaves_nothing(models, here, capsys, monk
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_goes_on_to_the_same_files(models, here, whole, number, capsys, monkeypatch, said):
-    real = recording.record_texts
+    real = rounds.record_texts
 
     def stopped_in_the_second(pair, prompts, first, *rest):
         if first == 2:
@@ -132,7 +130,7 @@ def test_a_stopped_run_goes_on_to_the_same_files(models, here, whole, number, ca
         return real(pair, prompts, first, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(recording, "record_texts", stopped_in_the_second)
+        patch.setattr(rounds, "record_texts", stopped_in_the_second)
         assert main(arguments(models)) == 128 + number
     kept = "multispin record: interrupted; 1 of 3 groups are kept in 'mine.part', and the same command goes on"
     assert capsys.readouterr().err.splitlines()[-1] == kept
@@ -160,14 +158,14 @@ def test_more_texts_than_prompts_are_refused(models, here, said):
 
 
 def test_too_little_memory_keeps_what_is_done(models, here, monkeypatch, said):
-    real = recording.record_texts
+    real = rounds.record_texts
 
     def too_large(pair, prompts, first, *rest):
         if first == 4:
             raise MemoryError("a batch of 2 with 1 tokens each, 30 with those before")
         return real(pair, prompts, first, *rest)
 
-    monkeypatch.setattr(recording, "record_texts", too_large)
+    monkeypatch.setattr(rounds, "record_texts", too_large)
     assert "(a batch of 2 with 1 tokens each, 30 with those before)" in said(*arguments(models)[1:])
     assert Path("mine.part").read_bytes().count(b"\n") == 3
 

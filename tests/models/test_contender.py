@@ -7,9 +7,7 @@ import pytest
 from scipy.stats import kstest
 
 import multispin_env as ms
-from multispin_env.models.air import draw_air
-from multispin_env.models.contender import LiveContender, live_plug_in
-from multispin_env.models.prediction import assumptions_of
+from multispin_env.models.contender import LiveContender, assumptions_of, draw_air, live_plug_in
 from multispin_env.physics.radio import channel_gain
 
 SCENARIO = ms.Scenario.preset("llama2", num_users=3, round_trip_time=0.01)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from multispin_env.models.fitting import fit_cells, fit_law, law_times
+from multispin_env.models.passes import fit_cells, fit_law, law_times
 
 
 def grid(batches, lengths):

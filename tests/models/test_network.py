@@ -10,8 +10,7 @@ import pytest
 import torch as th
 from models.tiny import WORDS, save_tiny, tiny_model, tiny_tokenizer
 
-from multispin_env.models.network import Model, Pair, _source, load_model
-from multispin_env.models.rounding import GROUP, round_weights
+from multispin_env.models.network import GROUP, Model, Pair, _source, load_model, round_weights
 
 
 @pytest.fixture(scope="module")

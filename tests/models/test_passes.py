@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from multispin_env.models import journal
-from multispin_env.models.journal import Journal
-from multispin_env.models.parts import RecordedTexts, join_texts, texts_of
-from multispin_env.models.passes import DRAFT, HEADER, VERIFY, PassCell, Passes, measure, rounds
+from multispin_env.models import passes
+from multispin_env.models.counts import RecordedTexts, join_texts, texts_of
+from multispin_env.models.passes import DRAFT, HEADER, VERIFY, Journal, PassCell, Passes, measure, rounds
 
 SETTING = {"target": 'mö"del', "context": 128}
 CELLS = [PassCell(VERIFY, batch, length) for batch in (1, 2, 4) for length in (0, 3)] + [PassCell(DRAFT, 1, 8)]
@@ -119,7 +118,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize(("text", "words"), FOREIGN, ids=range(len(FOREIGN)))
 def test_what_is_not_of_this_setting_is_refused_and_left_alone(text, words, file, monkeypatch):
-    monkeypatch.setattr(journal, "LARGEST", 4096)
+    monkeypatch.setattr(passes, "LARGEST", 4096)
     begin = '# multispin profile {"target": "m\\u00f6\\"del", '
     good = f'{begin}"context": 128}}\n{HEADER}\n'
     content = text.replace("{begin}", begin).replace("{good}", good).replace("{header}", HEADER).replace("}}", "}")
@@ -157,11 +156,11 @@ def places(seed, *length):
 
 def test_what_is_kept_comes_back(tmp_path):
     groups = [places(0, 8, 3), places(1, 9)]
-    journal = Journal(tmp_path / "mine.part", "record", {"seed": 0, "draft": None}, texts_of)
+    passes = Journal(tmp_path / "mine.part", "record", {"seed": 0, "draft": None}, texts_of)
     for group in groups:
-        journal.add(group.line())
+        passes.add(group.line())
     again = Journal(tmp_path / "mine.part", "record", {"seed": 0, "draft": None}, texts_of)
-    for found in (journal.parts, again.parts):
+    for found in (passes.parts, again.parts):
         assert [str(one) for one in found] == [str(one) for one in groups]
     both = join_texts(again.parts)
     assert both.length.tolist() == [8, 3, 9]

@@ -6,7 +6,7 @@ from scipy.integrate import quad
 from scipy.stats import beta
 
 import multispin_env as ms
-from multispin_env.models.prediction import Prediction, RequestCounts, assumptions_of
+from multispin_env.models.contender import Prediction, RequestCounts, assumptions_of
 from multispin_env.physics.tokens import expected_tokens, sample_tokens
 
 USERS = 3

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from multispin_env.models.record_summary import (
+from multispin_env.models.counts import (
     ALL,
     draw_summary,
     of_tasks,

@@ -7,7 +7,7 @@ from models.tiny import WORDS, tiny_model
 from scipy.stats import chisquare
 
 from multispin_env.models.network import Pair
-from multispin_env.models.recording import record_texts
+from multispin_env.models.rounds import record_texts
 
 PROMPTS = [[5, 2], [7, 3, 9, 11, 4], [6]]
 

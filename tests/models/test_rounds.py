@@ -8,11 +8,9 @@ import torch as th
 from models.tiny import WORDS, tiny_model
 from scipy.stats import chisquare
 
-from multispin_env.models import rounds, sampling
-from multispin_env.models.devices import EmulatedDevices, PromptOrder
-from multispin_env.models.network import Pair
-from multispin_env.models.rounding import round_weights
-from multispin_env.models.rounds import Player
+from multispin_env.models import network, rounds
+from multispin_env.models.network import Pair, round_weights
+from multispin_env.models.rounds import EmulatedDevices, Player, PromptOrder
 
 LONGEST = 4
 PROMPTS = [np.random.default_rng(place).integers(2, WORDS, 1 + place % 5).tolist() for place in range(40)]
@@ -49,7 +47,7 @@ def lengths(users, count, seed=0):
 def law(model, text, temperature=1.0):
     with th.inference_mode():
         logits = model.network(input_ids=th.tensor([text]), use_cache=False).logits[0, :, :WORDS]
-    return sampling.probabilities(logits, temperature).numpy()
+    return network.probabilities(logits, temperature).numpy()
 
 
 def p_values(devices):
@@ -88,7 +86,7 @@ def test_texts_have_the_law_of_the_target():
 
 def test_a_wrong_rule_is_found(monkeypatch):
     """The token in the place of a refused one is drawn from p itself: almost right, and not lossless."""
-    monkeypatch.setattr(sampling, "residual", lambda target, draft: target)
+    monkeypatch.setattr(network, "residual", lambda target, draft: target)
     assert p_values(played())[1] < 1e-6
 
 
@@ -109,13 +107,13 @@ def slow_text(pair, text, drafts, temperature, generator):
     new, q = [], []
     for place in range(size):
         q.append(th.as_tensor(law(pair.draft, text + new, temperature)[-1]))
-        new.append(int(sampling.pick_tokens(q[-1][None], numbers[place : place + 1])[0]))
+        new.append(int(network.pick_tokens(q[-1][None], numbers[place : place + 1])[0]))
     p = th.as_tensor(law(pair.target, text + new, temperature)[len(text) - 1 :])
     for place, token in enumerate(new):
         if numbers[size + place] >= float(p[place][token] / q[place][token]):
             rest = (p[place] - q[place]).clamp_min(0.0)
-            return [*new[:place], int(sampling.pick_tokens(rest[None], numbers[-1:])[0])], place
-    return [*new, int(sampling.pick_tokens(p[size][None], numbers[-1:])[0])], size
+            return [*new[:place], int(network.pick_tokens(rest[None], numbers[-1:])[0])], place
+    return [*new, int(network.pick_tokens(p[size][None], numbers[-1:])[0])], size
 
 
 @pytest.mark.parametrize(("users", "temperature"), [(1, 1.0), (5, 1.0), (3, 0.7), (3, 0.0)])

@@ -5,8 +5,8 @@ import pytest
 import torch as th
 from models.tiny import WORDS, tiny_model
 
-from multispin_env.models import sequences
-from multispin_env.models.sequences import Sequences
+from multispin_env.models import network
+from multispin_env.models.network import Sequences
 
 
 def uncached(model, text):
@@ -27,8 +27,8 @@ def model():
 @pytest.mark.parametrize("part", [3, 256])
 def test_cached_passes_equal_uncached_ones(model, part, monkeypatch):
     """Random reads, trims and subsets of rows; every logit is compared with a pass over the whole text."""
-    monkeypatch.setattr(sequences, "PART", part)
-    monkeypatch.setattr(sequences, "GROWTH", 5)
+    monkeypatch.setattr(network, "PART", part)
+    monkeypatch.setattr(network, "GROWTH", 5)
     rng = np.random.default_rng(part)
     texts = [[] for _ in range(4)]
     kept = Sequences(model, 4, WORDS)
@@ -49,7 +49,7 @@ def test_cached_passes_equal_uncached_ones(model, part, monkeypatch):
 
 @pytest.mark.parametrize("last", [1, 2])
 def test_last_logits_end_with_the_last_token_of_each_row(model, last, monkeypatch):
-    monkeypatch.setattr(sequences, "PART", 4)
+    monkeypatch.setattr(network, "PART", 4)
     rng = np.random.default_rng(last)
     texts = [rng.integers(0, WORDS, size).tolist() for size in (2, 11, 5)]
     logits = Sequences(model, 3, WORDS).read(np.arange(3), texts, last)

@@ -5,11 +5,10 @@ import pytest
 import torch as th
 from models.tiny import WORDS, tiny_model
 
-from multispin_env.models import stopwatch
-from multispin_env.models.network import Pair
+from multispin_env.models import rounds
+from multispin_env.models.network import Pair, Sequences
 from multispin_env.models.passes import DRAFT, VERIFY, PassCell
-from multispin_env.models.sequences import Sequences
-from multispin_env.models.stopwatch import Stopwatch, setting_of
+from multispin_env.models.rounds import Stopwatch, setting_of
 
 
 class Clock:
@@ -75,7 +74,7 @@ def test_texts_are_as_before(pair):
 
 def test_a_device_is_waited_for_before_each_look_at_the_clock(pair, monkeypatch):
     order = []
-    monkeypatch.setattr(stopwatch, "wait_for", lambda model: order.append(f"wait for {model.name}"))
+    monkeypatch.setattr(rounds, "wait_for", lambda model: order.append(f"wait for {model.name}"))
     watch = Stopwatch(pair, 1, 4, np.random.default_rng(0), lambda: order.append("look") or float(len(order)))
     watch(PassCell(VERIFY, 1, 1))
     watch(PassCell(DRAFT, 1, 2))
@@ -85,13 +84,13 @@ def test_a_device_is_waited_for_before_each_look_at_the_clock(pair, monkeypatch)
 def test_cuda_is_synchronised(pair, monkeypatch):
     waited = []
     monkeypatch.setattr(th.cuda, "synchronize", waited.append)
-    stopwatch.wait_for(pair.target)
+    rounds.wait_for(pair.target)
     assert waited == []
 
     class OnGpu:
         device = th.device("cuda:1")
 
-    stopwatch.wait_for(OnGpu())
+    rounds.wait_for(OnGpu())
     assert waited == [th.device("cuda:1")]
 
 

@@ -8,8 +8,17 @@ from PIL import Image
 
 import multispin_env as ms
 from multispin_env.models.contender import LiveRound
-from multispin_env.models.timeline import _begun_before, save_timeline
-from multispin_env.models.verdict import GOODPUT, PASS, ROUND, TOKENS, block_of, verdict_cells, verdict_lines
+from multispin_env.models.verdict import (
+    GOODPUT,
+    PASS,
+    ROUND,
+    TOKENS,
+    _begun_before,
+    block_of,
+    save_timeline,
+    verdict_cells,
+    verdict_lines,
+)
 
 USERS = 2
 
