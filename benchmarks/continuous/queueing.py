@@ -19,17 +19,14 @@ from multispin_env.physics.continuous.core import ContinuousCore, ContinuousSyst
 from multispin_env.physics.radio import full_share_token_time
 
 MEAN_OUTPUT = 20.0
-"""Tokens of a request."""
-
-MOST = 40
-"""Times the mean output beyond which no request is taken to go."""
+"""Tokens of a request; none is taken to go beyond forty times as many."""
 
 
 def service_moments(scenario: ms.Scenario, state: ms.SystemState, length: int) -> tuple[float, float, float]:
     """E[S], E[S²] and the mean time of a request's first cycle, of one device (1, 1): by the tokens still wanted."""
     alpha = float(state.acceptance_rate[0, 0])
     token = float(state.draft_time[0, 0] + full_share_token_time(scenario, state.spectral_efficiency)[0, 0])
-    most = int(MOST * MEAN_OUTPUT)
+    most = int(40 * MEAN_OUTPUT)
     mean, square, cycle = np.zeros(most + 1), np.zeros(most + 1), np.zeros(most + 1)
     for wanted in range(1, most + 1):
         drafted = max(min(length, wanted - 1), scenario.min_draft_length)
