@@ -132,6 +132,11 @@ class ContinuousController(Controller[ContinuousState, ContinuousDecision]):
 
     It is a function of the state alone: what has to be remembered, such as the batch that a draft aims at, is in the
     state.
+
+    Parameters
+    ----------
+    scenario
+        The system that it controls.
     """
 
     @override
@@ -155,6 +160,11 @@ class RoundsController(Controller[SystemState, Decision]):
     Every batch then waits for everybody, with the lengths and the shares of the uplink of one round: what it gains and
     takes is what `expected_outcome` says. Devices without a request count for nothing there and get next to no
     bandwidth, but the time of the pass is still that of all.
+
+    Parameters
+    ----------
+    scenario
+        The system that it controls.
     """
 
     discipline: ClassVar[str] = "reserved"

@@ -129,7 +129,7 @@ def test_every_load_is_reported_and_waiting_for_all_has_less(coarse):
     for rule in ("optimal", "greedy+deadlines", "autoregressive+deadlines"):
         seen.clear()
         asked = {"workload": workload(**LEVEL), "controller": rule, "percent": 85.0, "report": seen.append}
-        found[rule] = ms.capacity(SCENARIO, **asked, **FEW)
+        found[rule] = ms.capacity(SCENARIO, **asked, **{**FEW, "copies": 2, "requests": 20})
         assert sorted(point.load for point in seen) == [point.load for point in found[rule].tries]
     assert 0.0 < found["optimal"].value < found["greedy+deadlines"].value
     assert found["autoregressive+deadlines"].value > 0.1
