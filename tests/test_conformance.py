@@ -391,20 +391,22 @@ def test_a_figure_from_outside_is_drawn_by_the_command(tmp_path, capsys):
 
 TABLES = {name: table for name, table in vars(registry).items() if isinstance(table, registry.Registry)}
 TABLES["AGENTS"] = AGENTS
-ROW = re.compile(r"\| (\w[\w ]*?) +\| `([\w/]+/)` +\| `(\w+)` +\|")
+ROW = re.compile(r"\| (\w[\w ]*?) +\| `([\w/.]+)` +\| `(\w+)` +\|")
 
 
 def edits():
-    """Table of `docs/extend.md`: kind of part, folder of its file, table of its line."""
+    """Table of `docs/extend.md`: kind of part, its place, table of its line."""
     return ROW.findall((ROOT / "docs" / "extend.md").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", dict.fromkeys(row[2] for row in edits()))
-def test_a_part_is_in_its_folder(name):
-    folders = {Path(folder) for _, folder, table in edits() if table == name}
-    targets = [TABLES[name].target(part) for part in TABLES[name].names()]
-    modules = {target.partition(":")[0] for target in targets if isinstance(target, str)}  # not those from outside
-    assert {Path(*module.split(".")).parent for module in modules} <= folders
+def test_a_part_is_where_the_page_says(name):
+    places = tuple(place for _, place, table in edits() if table == name)
+    for target in (TABLES[name].target(part) for part in TABLES[name].names()):
+        if isinstance(target, str):  # not one from outside
+            module, _, *file = target.split(":")
+            path = f"multispin_env/data/{file[0]}" if file else f"{module.replace('.', '/')}.py"
+            assert path.startswith(places)
 
 
 def test_every_kind_of_part_has_its_edits_and_one_from_outside():

@@ -1,1 +1,1 @@
-"""How close one can get in a static channel: periodic tables of lengths, annealed and then followed."""
+"""Evidence of how close one can get in a static channel: periodic tables of lengths, annealed and then followed."""
