@@ -70,7 +70,23 @@ def test_scores_are_normalised_and_paired():
 
 
 def run(out, *more):
-    return main(["league", "--quick", "--timesteps", "2000", "--size", "4", "--out", str(out), *more])
+    return main(
+        [
+            "league",
+            "--quick",
+            "--agents",
+            "apg",
+            "ppo",
+            "evolution",
+            "--timesteps",
+            "2000",
+            "--size",
+            "4",
+            "--out",
+            str(out),
+            *more,
+        ]
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,7 +100,7 @@ def few_validations():
 @pytest.fixture(scope="module")
 def played(few_validations, tmp_path_factory):
     out = tmp_path_factory.mktemp("league")
-    assert run(out, "--agents", "apg", "ppo", "evolution") == 0
+    assert run(out) == 0
     return out
 
 
