@@ -105,8 +105,8 @@ def test_keys_of_toml_have_few_parts(line, part, dot):
 def test_a_long_text_is_searched_in_one_go(part):
     begun = time.process_time()
     with pytest.raises(ValueError):  # noqa: PT011  (what is wrong differs)
-        parse_toml('x = "' + part * (2**20 // len(part)))
-    assert time.process_time() - begun < 5.0
+        parse_toml('x = "' + part * (2**17 // len(part)))
+    assert time.process_time() - begun < 5.0  # a search that begins anew at each letter takes hours
 
 
 def test_large_json_is_refused_unread(tmp_path, monkeypatch):
