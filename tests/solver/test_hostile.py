@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multispin_env.controllers.factory import make_controller
+from multispin_env.physics.rounds import sample_state
 from multispin_env.physics.types import SystemState, checked_decision
 from multispin_env.scenario import Scenario
 from multispin_env.solver import rule
 from multispin_env.solver.problem import make_problem
+from multispin_env.solver.relaxed import Relaxed
 
 POSITIVES = [5e-324, 1e-308, 1e-100, 1e-9, 1e-3, 1.0, 7.0, 1e5, 1e100, 1e308]
 RATES = [0.0, 5e-324, 1e-12, 0.3, 0.9, 1.0 - 1e-12, 1.0 - 2.0**-53, 1.0]
@@ -53,3 +55,13 @@ def test_the_rule_is_never_below_the_shortest_lengths():
         problem = make_problem(scenario, SystemState(draft_time, efficiency, rate), weights)
         found = problem.value(rule.fast_lengths(problem)[0][:, None])
         assert (found >= problem.value(problem.low[:, None]) * (1.0 - 1e-9)).all()
+
+
+def test_numbers_that_are_none_are_replaced_by_a_place_to_start():
+    scenario = Scenario.preset("llama2", num_users=2)
+    problem = make_problem(scenario, sample_state(scenario, np.random.default_rng(0), 2))
+    nan = np.full(2, np.nan)
+    found = rule._numbers(problem, Relaxed(np.array([[np.nan, 3.0], [2.0, np.inf]]), nan, nan, nan, np.zeros(2)))
+    assert found.length.tolist() == [[1.0, 3.0], [2.0, 1.0]]
+    assert found.latency == pytest.approx(problem.latency(found.length[:, None])[:, 0], rel=1e-15)
+    assert (found.price.tolist(), found.value.tolist()) == ([1.0, 1.0], [0.0, 0.0])
