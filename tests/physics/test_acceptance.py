@@ -315,3 +315,5 @@ def test_scenario_with_more_tasks_than_the_record(llama):
     ):
         with pytest.raises(ValueError, match=message):
             ask()
+    with pytest.raises(ValueError, match=r"records: expected Records, as load_records returns them, got 'mine\.npz'"):
+        Recorded("mine.npz")
