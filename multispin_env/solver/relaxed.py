@@ -8,7 +8,7 @@ shares s_k of the budget a device drafts s_k / (c_k + s_k T_k) tokens a second. 
 shares leave g c / (c + s T)² = λ to all that have one: λ follows from Σ s = 1 for the first of the devices in order of
 g / c, for as many of them as get a share.
 
-Relaxed optimum: the best real draft lengths, for every law of verification (ours; docs/optimum.md, 2 and 7).
+Relaxed optimum: the best real draft lengths, for every law of verification (ours; docs/evidence/optimum.md, 2 and 7).
 
 For a flat line, as in the paper's law, it is one stationary point. For a line a + b n, Dinkelbach's iteration charges
 every token κ = b G at the goodput G found so far, which rises to the optimum and converges quadratically. Of several
@@ -17,7 +17,7 @@ exactly up to the kink, and κ / G is between the slopes of the two lines. For p
 peak in the longest draft M, a real number here: it rises where longer drafts of the devices that M holds back earn
 more than the pass costs.
 
-Integer lengths along the ray of latencies and prices, without a root or a logarithm (ours; docs/optimum.md, 3).
+Integer lengths along the ray of latencies and prices, without a root or a logarithm (ours; docs/evidence/optimum.md, 3).
 
 At latency φ device k needs the share w_k(l) = c_k l / (φ − l T_k) for l tokens, increasing and convex in l, while the
 l-th token gains ω_k α_k^l, decreasing in l, and costs κ in the pass. At a price λ it is drafted if and only if

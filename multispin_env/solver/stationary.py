@@ -4,7 +4,7 @@ Solutions of y + ln y = z, and of the same equation under a charge (ours).
 
 Roots within brackets, many at once.
 
-Real draft lengths that no small change improves, by root finding in (φ, λ) alone (ours; docs/optimum.md, 2).
+Real draft lengths that no small change improves, by root finding in (φ, λ) alone (ours; docs/evidence/optimum.md, 2).
 
 Given the latency φ and the price λ of the whole budget, device k drafts the real L_k at which a further token earns
 what its share costs, ω e'(L) = λ c φ / (φ − L T)² ([MS] 37). In y = d (φ − L T) / (2 T), d = |ln α|, this reads

@@ -57,18 +57,18 @@ def test_notebook_runs_and_gives_what_it_shows(monkeypatch):
 
 def test_every_page_is_in_the_navigation():
     config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    for page in (*DOCS.glob("*.md"), *DOCS.glob("*.ipynb"), *(DOCS / "results").glob("*.md")):
+    for page in (*DOCS.rglob("*.md"), *DOCS.glob("*.ipynb")):
         assert f": {page.relative_to(DOCS).with_suffix('.md').as_posix()}\n" in config, page
 
 
 def test_results_are_those_of_the_readme():
     head = "| decided by | goodput"
-    assert table(DOCS / "agents.md", head) == table(ROOT / "README.md", head)
+    assert table(DOCS / "evidence" / "agents.md", head) == table(ROOT / "README.md", head)
 
 
 def test_claims_of_the_readme_are_all_that_were_checked():
     head = "| claim of the paper"
-    checked = [line.split(" | ")[:4] for line in table(DOCS / "reproduce.md", head)[2:]]
+    checked = [line.split(" | ")[:4] for line in table(DOCS / "evidence" / "reproduce.md", head)[2:]]
     assert [line.removesuffix(" |").split(" | ") for line in table(ROOT / "README.md", head)[2:]] == checked
 
 
@@ -104,7 +104,7 @@ def test_stored_reference_scores(path):
 
 def test_citation_has_the_version():
     assert f"\nversion: {ms.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"version = {{{ms.__version__}}}" in (DOCS / "cite.md").read_text(encoding="utf-8")
+    assert f"version = {{{ms.__version__}}}" in (DOCS / "reference" / "cite.md").read_text(encoding="utf-8")
 
 
 def test_check_finds_what_is_broken(tmp_path):

@@ -29,12 +29,12 @@ def rows():
 
 
 def test_page_holds_this_table(rows):
-    page = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
     assert markdown_table(*claims.claim_cells(rows)) in page
 
 
 def test_page_shows_every_figure():
-    page = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evidence" / "reproduce.md").read_text(encoding="utf-8")
     for name in FIGURES.names():
         assert f"(images/reproduce/{name}.png)" in page
         assert (ROOT / "docs" / "images" / "reproduce" / f"{name}.png").stat().st_size <= 250_000
