@@ -1,5 +1,6 @@
 """The documentation says what the code does; its strict build is a step of ``.ci/run``."""
 
+import ast
 import contextlib
 import importlib.util
 import io
@@ -9,6 +10,7 @@ import tomllib
 from itertools import takewhile
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
 import multispin_env as ms
@@ -83,6 +85,20 @@ def test_the_readme_lists_every_environment_and_every_extra():
         extras = tomllib.load(file)["project"]["optional-dependencies"]
     named = re.findall(r"`\[(\w+)\]`", "".join(table(ROOT / "README.md", "| extra |")))
     assert sorted(named) == sorted(extras)
+
+
+def test_the_table_of_questions_has_every_environment_with_arguments_that_it_takes():
+    rows = [line.strip("| ").split(" | ") for line in table(DOCS / "index.md", "| question |")[2:]]
+    found = set()
+    for row in rows:
+        env_id, *given = re.findall(r"`([^`]+)`", row[1])
+        arguments = {name: ast.literal_eval(value) for name, value in (item.split("=", 1) for item in given)}
+        gym.make(env_id, num_users=2, **arguments).close()
+        found.add(env_id)
+        names = re.findall(r"`([^`]+)`", f"{row[2]} {row[3]}")
+        bases = {name.partition("+")[0] for name in names if not name.startswith("ms.")}
+        assert all(hasattr(ms, f"{base}_goodput") for base in bases - set(ms.controller_names()))
+    assert found == set(ENVIRONMENTS.names())
 
 
 def test_the_picture_of_the_rooms_names_every_folder():
