@@ -7,6 +7,7 @@ import io
 import json
 import re
 import tomllib
+from dataclasses import fields
 from itertools import takewhile
 from pathlib import Path
 
@@ -99,6 +100,28 @@ def test_the_table_of_questions_has_every_environment_with_arguments_that_it_tak
         bases = {name.partition("+")[0] for name in names if not name.startswith("ms.")}
         assert all(hasattr(ms, f"{base}_goodput") for base in bases - set(ms.controller_names()))
     assert found == set(ENVIRONMENTS.names())
+
+
+def test_the_page_of_the_model_has_the_numbers_of_each_pair():
+    rows = [line.strip("| ").split(" | ") for line in table(DOCS / "model.md", "| preset |")[2:]]
+    assert [row[0].strip("`") for row in rows] == list(ms.registry.SCENARIOS.names())
+    for name, _, vocabulary, times, draft_time, acceptance in rows:
+        scenario = ms.Scenario.preset(name.strip("`"))
+        rates = [task.acceptance_rate for task in scenario.tasks]
+        fixed, per_draft = (1e3 * scenario.verification_fixed_time, 1e3 * scenario.verification_time_per_draft)
+        assert vocabulary == f"{scenario.vocabulary_size:,}"
+        assert times == f"{fixed:.4g} ms, {per_draft:.4g} ms"
+        assert draft_time.partition(",")[0] == f"{1e3 * scenario.mean_draft_time:.3g} ms"
+        assert acceptance == f"{min(rates):.4f} to {max(rates):.4f}".replace("0.", ".")
+
+
+def test_the_table_of_symbols_names_what_exists():
+    code = " ".join(line.split(" | ")[-1] for line in table(DOCS / "reference" / "symbols.md", "| symbol |")[2:])
+    named = re.findall(r"`(\w+)\.(\w+)`", code)
+    assert len(named) > 20
+    for owner, name in named:
+        holder = ms if owner == "ms" else getattr(ms, owner)
+        assert hasattr(holder, name) or name in {field.name for field in fields(holder)}
 
 
 def test_the_picture_of_the_rooms_names_every_folder():
