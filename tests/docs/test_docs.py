@@ -115,6 +115,11 @@ def test_the_page_of_the_model_has_the_numbers_of_each_pair():
         assert acceptance == f"{min(rates):.4f} to {max(rates):.4f}".replace("0.", ".")
 
 
+def test_the_page_of_requests_has_every_arrival_process():
+    lines = table(DOCS / "serving.md", "| `arrivals` |")[2:]
+    assert {re.findall(r"`([^`]+)`", line)[0] for line in lines} == set(ms.registry.ARRIVALS.names())
+
+
 def test_the_table_of_symbols_names_what_exists():
     code = " ".join(line.split(" | ")[-1] for line in table(DOCS / "reference" / "symbols.md", "| symbol |")[2:])
     named = re.findall(r"`(\w+)\.(\w+)`", code)
