@@ -213,3 +213,13 @@ def test_blocks_of_other_libraries_run(code, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(LIBRARIES.quick(code), {})
     assert capsys.readouterr().out.strip()
+
+
+def test_the_guide_has_every_agent_with_its_budget():
+    pytest.importorskip("torch")
+    from agents import AGENTS
+
+    rows = [line.strip("| ").split(" | ") for line in table(DOCS / "agents.md", "| `--agent` |")[2:]]
+    assert {name.strip("`"): budget for name, budget, *_ in rows} == {
+        name: f"{AGENTS.load(name).timesteps:,}" for name in AGENTS.names()
+    }
