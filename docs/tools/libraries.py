@@ -1,4 +1,4 @@
-"""``python docs/tools/libraries.py [NAME ...]``: run the blocks of docs/reference/libraries.md whose packages are installed.
+"""``python docs/tools/libraries.py [NAME ...]``: run the blocks of the page of libraries whose packages are installed.
 
 A block is named by its heading. It prints what the page reports, and the versions that it ran with.
 """
