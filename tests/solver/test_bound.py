@@ -4,11 +4,11 @@ from itertools import product
 
 import numpy as np
 
-from multispin_env.evaluation.hostile import hostile_instance, hostile_law
 from multispin_env.solver import search
 from multispin_env.solver.problem import ARRAYS, Problem, make_problem
 from multispin_env.solver.search import decisions_of, split
 from multispin_env.solver.windows import FixedPass, Nodes, bound_nodes, ends_of, joined_nodes, laws_of
+from tests.hostile import hostile_instance, hostile_law
 
 
 def case(seed):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from multispin_env.controllers.factory import make_controller
-from multispin_env.evaluation.hostile import extreme_instance
 from multispin_env.physics.rounds import expected_outcome, sample_state
 from multispin_env.physics.types import SystemState
 from multispin_env.scenario import Scenario
+from tests.hostile import extreme_instance
 
 
 @pytest.mark.parametrize("name", ["llama2", "qwen3.5"])
