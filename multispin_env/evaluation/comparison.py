@@ -1,4 +1,4 @@
-"""Contenders compared on the same cases, in pairs."""
+"""Comparison of contenders on the same cases, in pairs, and the cells of its tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields

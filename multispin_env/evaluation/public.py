@@ -1,9 +1,4 @@
-"""Comparison and evaluation as users call them.
-
-Contenders as a researcher hands them in: their names, and what plays for each.
-
-Comparison of contenders in one call; what plays is only imported then, so that a start stays light.
-"""
+"""Comparison and evaluation in one call, of contenders as a researcher hands them in."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
