@@ -1,4 +1,4 @@
-"""Cases, the same for everyone: independent states where all is known, else whole episodes; and the choice between them."""
+"""Cases, the same for everyone: independent states where all is known, else whole episodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
