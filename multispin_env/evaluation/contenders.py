@@ -29,6 +29,9 @@ Contender = Named | Policy | Agent
 Decide = Callable[[SystemState], Decision]
 """Decides for states (n, K), as controllers and policies do."""
 
+SLOW = ("algorithm1",)
+"""Minutes for a table; compared only by request."""
+
 
 def native(env: Any) -> MultiSpinVectorEnv:
     """Return the vector environment of this project inside ``env``; ``ValueError`` if there is none."""
@@ -51,11 +54,10 @@ def make_contender(name: str, env: Any, options: Mapping[str, Any] | None = None
 def contenders_of(settings: Settings) -> tuple[str, ...]:
     """Names worth comparing in an environment.
 
-    Those that its variant lists; else every controller whose decisions its actions can express, without Algorithm 1,
-    which takes minutes for a table.
+    Those that its variant lists; else every controller whose decisions its actions can express, but the `SLOW` ones.
     """
     return settings.variant.comparison.contenders or tuple(
-        name for name in controller_names("rounds") if name != "algorithm1" and _can_play(name, settings)
+        name for name in controller_names("rounds") if name not in SLOW and _can_play(name, settings)
     )
 
 
