@@ -3,13 +3,10 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode
-from stable_baselines3.common.env_checker import check_env as check_for_sb3
 
 import multispin_env as ms
 from multispin_env.envs.observations import COUNTED
-from tests.envs.continuous.hiding import BLIND, BOTH, ENDLESS, FAST, HIDDEN, OLD, SERVING, anything, make, same
+from tests.envs.continuous.hiding import BLIND, BOTH, ENDLESS, HIDDEN, OLD, SERVING, anything, make
 
 
 @pytest.mark.parametrize("hidden", [HIDDEN, OLD, BLIND], ids=["acceptance", "channel", "both"])
@@ -29,35 +26,6 @@ def test_what_is_shown(env_id, hidden):
     env = make(env_id, **hidden)
     assert env.variant.learning.sees_state is False
     assert make(env_id).variant.learning.sees_state is True
-
-
-@pytest.mark.parametrize("hidden", [HIDDEN, OLD, BLIND], ids=["acceptance", "channel", "both"])
-@pytest.mark.parametrize("env_id", BOTH)
-def test_the_checkers_pass(env_id, hidden):
-    env = gym.make(env_id, num_users=3, rho=80.0, **hidden).unwrapped
-    check_env(env, skip_render_check=True)
-    check_for_sb3(env)
-
-
-@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP], ids=lambda mode: mode.value)
-@pytest.mark.parametrize(("env_id", "encoding"), [(ENDLESS, "residual"), (SERVING, "residual"), (SERVING, "full")])
-def test_a_vector_equals_single_environments_bit_for_bit(env_id, encoding, mode):
-    """Copies are reset at different times, and so end at different times."""
-    options = {"num_users": 3, "action": encoding, "max_episode_steps": 7, **FAST[env_id], **HIDDEN, **OLD}
-    native = gym.make_vec(env_id, num_envs=3, vectorization_mode="vector_entry_point", autoreset_mode=mode, **options)
-    sync = gym.make_vec(
-        env_id, num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **options
-    )
-    rng = np.random.default_rng(0)
-    assert same(native.reset(seed=[7, 3, 11])[0], sync.reset(seed=[7, 3, 11])[0])
-    for step in range(60):
-        if step in (2, 5, 40):
-            masked = {"reset_mask": np.arange(3) == step % 3}
-            assert same(*(env.reset(seed=[None, step, None], options=masked)[0] for env in (native, sync)))
-        played = rng.uniform(-1, 1, native.action_space.shape).astype(np.float32)
-        (seen, *one), (other_seen, *other) = native.step(played), sync.step(played)
-        assert same(seen, other_seen)
-        assert all((x == y).all() for x, y in zip(one[:3], other[:3], strict=True))
 
 
 def test_only_the_reward_takes_expected_tokens():
@@ -138,12 +106,3 @@ def test_pictures_show_tokens_that_were_drawn():
     env.reset(seed=0)
     env.step(np.zeros(env.action_space.shape, np.float32))
     assert env.view().drawn
-
-
-def test_all_copies_may_be_over_at_once():
-    hidden = {"acceptance_visible": False, "max_episode_steps": 3, "num_users": 3, "rho": 90.0}
-    envs = gym.make_vec("MultiSpin/Continuous-v0", num_envs=2, vectorization_mode="vector_entry_point", **hidden)
-    envs.reset(seed=0)
-    nothing = np.zeros(envs.action_space.shape, dtype=np.float32)
-    ended = [envs.step(nothing)[3].all() for _ in range(8)]
-    assert ended == [False, False, True, False, False, False, True, False]
