@@ -76,6 +76,7 @@ def test_without_spread_requests_have_the_rates_of_their_tasks():
     assert env.assumptions.acceptance_spread == (0.0,) * 4
 
 
+@pytest.mark.usefixtures("quick_prices")
 @pytest.mark.parametrize("env_id", BOTH)
 def test_the_price_is_that_of_the_system_in_which_requests_differ(env_id):
     plain, same_rates, others = (
@@ -85,24 +86,3 @@ def test_the_price_is_that_of_the_system_in_which_requests_differ(env_id):
     assert plain != others
     if env_id == SERVING:  # a device keeps its task there
         assert plain == same_rates
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"spread": 0.2}, "^spread: expected 0.08 where acceptance_visible is True, got 0.2$"),
-        ({"mean_cycles": 3}, "^mean_cycles: expected 16.0 where acceptance_visible is True, got 3$"),
-        ({"task_visible": False}, "^task_visible: expected True where acceptance_visible is True, got False$"),
-        ({**HIDDEN, "spread": 0.7}, "^spread of task 'MBPP.*': expected 0 or a number below"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        gym.make(ENDLESS, num_users=3, **arguments)
-
-
-def test_pictures_show_tokens_that_were_drawn():
-    env = make(ENDLESS, 1, render_mode="rgb_array", reward="expected", **HIDDEN)
-    env.reset(seed=0)
-    env.step(np.zeros(env.action_space.shape, np.float32))
-    assert env.view().drawn

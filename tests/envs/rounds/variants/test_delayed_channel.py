@@ -109,8 +109,3 @@ def test_a_planned_quantile_is_that_of_the_plug_in():
         planned = observation["planned_channel"]
         assert (planned < observation["channel"]).mean() > 0.9  # .95 is measured
         assert env.observation_space.contains(observation)
-
-
-def test_a_plan_needs_the_mean_gain():
-    with pytest.raises(ValueError, match=r"^plan_quantile: expected None where mean_gain_visible is False, got a numb"):
-        make(plan_quantile=0.1, mean_gain_visible=False)

@@ -64,15 +64,3 @@ def test_gradient_weights_are_fairer_than_none():
     for other in ("optimal", "optimal+round-robin"):
         difference = totals["optimal+gradient"] - totals[other]
         assert difference.mean() > 2 * difference.std() / np.sqrt(24)  # 3.7 and 16.9 are measured
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"optimum": True}, "optimum: expected False, since no optimum of Fair is known, got True"),
-        ({"spread": 0.9}, r"spread of task .*: expected 0 or a number below 0\.348845, .*, got 0\.9"),
-    ],
-)
-def test_bad_arguments(options, message):
-    with pytest.raises(ValueError, match=message):
-        make(**options)

@@ -173,19 +173,6 @@ def test_assumptions():
     assert make(RECORDED).assumptions.acceptance_mean[0] == pytest.approx(0.92, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    ("env_id", "options", "message"),
-    [
-        (HIDDEN, {"spread": 0.5}, r"spread of task 'MBPP\+': expected 0 or a number below 0\.348845, .*, got 0\.5"),
-        (RECORDED, {"records": "/nowhere.npz"}, "nowhere"),
-        (RECORDED, {"tasks": tuple(ms.Task(name=str(i), acceptance_rate=0.5) for i in range(5))}, "tasks of the scen"),
-    ],
-)
-def test_bad_arguments(env_id, options, message):
-    with pytest.raises(ValueError, match=message):
-        make(env_id, **options)
-
-
 def test_unknown_keyword_names_those_of_the_variant():
     with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'spred'.*did you mean 'spread'"):
         make(spred=0.1)
